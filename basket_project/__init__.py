@@ -1,0 +1,1 @@
+"""The wiring of the service: settings, addresses, start-up. No rule about baskets lives here."""

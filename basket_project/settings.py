@@ -1,0 +1,143 @@
+"""Settings of the service, in sections; every value that may differ between installations comes from the environment.
+
+No secret has a default outside of debug, and a value that cannot be right stops the start with one sentence.
+The table of all variables is in `baskets/docs/operations.md`.
+"""
+
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from basket_project.logs import logging_config
+
+env = environ.Env()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Process -----------------------------------------------------------------
+
+DEBUG = env.bool("DJANGO_DEBUG", default=False)
+SECRET_KEY = env.str("DJANGO_SECRET_KEY", default="debug-only-" + "0" * 50 if DEBUG else "")
+if not SECRET_KEY:
+    message = "DJANGO_SECRET_KEY is not set: give the service a long random secret, or set DJANGO_DEBUG=1 to try it out."
+    raise ImproperlyConfigured(message)
+SECRET_KEY_FALLBACKS = env.list("DJANGO_SECRET_KEY_FALLBACKS", default=[])
+ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
+WSGI_APPLICATION = "basket_project.wsgi.application"
+ROOT_URLCONF = "basket_project.urls"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "baskets",
+]
+
+# The API and the admin share one list; what only the admin needs does nothing before a session is touched.
+MIDDLEWARE = [
+    "baskets.api.middleware.EnvelopeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Database ----------------------------------------------------------------
+
+# Set for the session by the server itself, so that every connection has them whoever opens it.
+DATABASE_SESSION = {
+    "lock_timeout": "3s",
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "10s",
+    "client_connection_check_interval": "2s",
+    "default_transaction_isolation": r"read\ committed",
+}
+DATABASES = {"default": env.db_url("DATABASE_URL", default="postgres:///baskets")}
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    message = "DATABASE_URL must name a PostgreSQL database: the service runs on no other."
+    raise ImproperlyConfigured(message)
+DATABASES["default"] |= {
+    "CONN_MAX_AGE": None,
+    "OPTIONS": DATABASES["default"].get("OPTIONS", {})
+    | {
+        "options": " ".join(f"-c {name}={value}" for name, value in DATABASE_SESSION.items()),
+        "connect_timeout": 2,
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "application_name": "baskets",
+    },
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Baskets: read through baskets/conf.py, nowhere else ----------------------
+
+BASKETS_HOLD_SECONDS = env.int("BASKETS_HOLD_SECONDS", default=30 * 60)
+BASKETS_GRACE_SECONDS = env.int("BASKETS_GRACE_SECONDS", default=24 * 60 * 60)
+BASKETS_LIFETIME_SECONDS = env.int("BASKETS_LIFETIME_SECONDS", default=30 * 24 * 60 * 60)
+BASKETS_CART_LIMIT = env.int("BASKETS_CART_LIMIT", default=20)
+BASKETS_SAVED_LIMIT = env.int("BASKETS_SAVED_LIMIT", default=200)
+BASKETS_PIECE_LIMIT = env.int("BASKETS_PIECE_LIMIT", default=999)
+BASKETS_DETAILS_LIMIT = env.int("BASKETS_DETAILS_LIMIT", default=100)
+BASKETS_BODY_LIMIT_BYTES = env.int("BASKETS_BODY_LIMIT_BYTES", default=256 * 1024)
+BASKETS_IDEMPOTENCY_SECONDS = env.int("BASKETS_IDEMPOTENCY_SECONDS", default=24 * 60 * 60)
+
+# --- REST --------------------------------------------------------------------
+
+APPEND_SLASH = False
+DATA_UPLOAD_MAX_MEMORY_SIZE = None  # The strict JSON reader has its own limit, answered in the envelope.
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["baskets.api.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PARSER_CLASSES": ["baskets.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "baskets.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "URL_FORMAT_OVERRIDE": None,
+    "COMPACT_JSON": True,
+}
+
+# --- Admin and pages ---------------------------------------------------------
+
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+LOGGING_CONFIG = None
+logging_config(debug=DEBUG)

@@ -1,0 +1,9 @@
+"""Which part of the service answers an address."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("baskets.api.urls")),
+]

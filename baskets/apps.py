@@ -1,0 +1,14 @@
+"""Registers the application with Django."""
+
+from django.apps import AppConfig
+
+
+class BasketsConfig(AppConfig):
+    """The one Django application of this project."""
+
+    name = "baskets"
+    verbose_name = "Baskets"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from baskets import checks  # noqa: F401, PLC0415 (registered on import, once the app registry is complete)

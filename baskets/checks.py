@@ -1,0 +1,29 @@
+"""System checks: a tunable that cannot be right is reported before the first request. The ids are stable."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+TUNABLES = {
+    "BASKETS_HOLD_SECONDS": "baskets.E001",
+    "BASKETS_GRACE_SECONDS": "baskets.E002",
+    "BASKETS_LIFETIME_SECONDS": "baskets.E003",
+    "BASKETS_CART_LIMIT": "baskets.E004",
+    "BASKETS_SAVED_LIMIT": "baskets.E005",
+    "BASKETS_PIECE_LIMIT": "baskets.E006",
+    "BASKETS_DETAILS_LIMIT": "baskets.E007",
+    "BASKETS_BODY_LIMIT_BYTES": "baskets.E008",
+    "BASKETS_IDEMPOTENCY_SECONDS": "baskets.E009",
+}
+CEILING = 10 * 365 * 24 * 60 * 60  # Ten years: beyond it a duration is a typing error, and dates overflow.
+
+
+@register()
+def tunables_are_positive(**_: Any) -> list[CheckMessage]:
+    """Refuse a limit or duration that is not a positive whole number of sane size."""
+    return [
+        Error(f"{name} must be a whole number from 1 to {CEILING}, not {value!r}.", id=check_id)
+        for name, check_id in TUNABLES.items()
+        if not isinstance(value := getattr(settings, name), int) or not 0 < value <= CEILING
+    ]

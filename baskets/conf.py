@@ -1,0 +1,53 @@
+"""Every tunable of the service, read in one place; the values themselves come from `basket_project.settings`.
+
+Functions and not constants, so that nothing is read at import and a test can override a setting.
+"""
+
+from datetime import timedelta
+
+from django.conf import settings
+
+
+def hold() -> timedelta:
+    """How long a checkout session holds its stock, where the partner has no setting of its own."""
+    return timedelta(seconds=settings.BASKETS_HOLD_SECONDS)
+
+
+def grace() -> timedelta:
+    """How long after its abort, or the end of its hold, a session may still become a late order."""
+    return timedelta(seconds=settings.BASKETS_GRACE_SECONDS)
+
+
+def lifetime() -> timedelta:
+    """How long a basket lives after its last change; a guest basket after its creation."""
+    return timedelta(seconds=settings.BASKETS_LIFETIME_SECONDS)
+
+
+def cart_limit() -> int:
+    """How many items additions may bring the cart to."""
+    return int(settings.BASKETS_CART_LIMIT)
+
+
+def saved_limit() -> int:
+    """How many items additions may bring the saved list to."""
+    return int(settings.BASKETS_SAVED_LIMIT)
+
+
+def piece_limit() -> int:
+    """How many pieces of one product a call may ask for."""
+    return int(settings.BASKETS_PIECE_LIMIT)
+
+
+def details_limit() -> int:
+    """How many products one call may ask the details of."""
+    return int(settings.BASKETS_DETAILS_LIMIT)
+
+
+def body_limit_bytes() -> int:
+    """How long a request body may be."""
+    return int(settings.BASKETS_BODY_LIMIT_BYTES)
+
+
+def idempotency_window() -> timedelta:
+    """How long the answer to an Idempotency-Key is remembered."""
+    return timedelta(seconds=settings.BASKETS_IDEMPOTENCY_SECONDS)

@@ -1,0 +1,161 @@
+"""Every refusal of the domain: the published vocabulary of what a call may be told instead of being done.
+
+They know nothing of HTTP; the API gives each its status and code. `reason` is a stable slug that partners may rely on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionNeeded:
+    """Somebody may have paid for this session although its order was refused: staff must see it."""
+
+    basket_id: object
+    session_id: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSummary:
+    """What a refusal tells about the session it speaks of."""
+
+    order_no: str
+    status: str
+    expires_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingStock:
+    """One product of which there is too little: pieces wanted, and pieces available."""
+
+    product_id: str
+    wanted: int
+    available: int
+
+
+class Refusal(Exception):  # noqa: N818 (a refusal is a regular outcome, not an error of the program)
+    """A call that is not done; everything is as it was before.
+
+    :param attention: set where somebody may have paid; it is recorded after the roll-back.
+    """
+
+    reason: ClassVar[str]
+    message: ClassVar[str]
+
+    def __init__(self, *, attention: AttentionNeeded | None = None) -> None:
+        super().__init__(self.message)
+        self.attention = attention
+
+
+class BasketNotFound(Refusal):
+    """The user has no basket, or it was deleted or has expired."""
+
+    reason = "basket_not_found"
+    message = "There is no basket for this user."
+
+
+class ProductUnknown(Refusal):
+    """The product is not in the catalogue, or not listed."""
+
+    reason = "product_unknown"
+    message = "There is no such product."
+
+
+class ProductNotInBasket(Refusal):
+    """The product is neither in the cart nor in the saved list."""
+
+    reason = "product_not_in_basket"
+    message = "The product is neither in the cart nor in the saved list."
+
+
+class CartEmpty(Refusal):
+    """There is nothing to check out."""
+
+    reason = "cart_empty"
+    message = "The cart is empty."
+
+
+class CartFull(Refusal):
+    """The addition would bring the cart past its limit."""
+
+    reason = "cart_full"
+    message = "The cart cannot take another product."
+
+
+class SavedFull(Refusal):
+    """The addition would bring the saved list past its limit."""
+
+    reason = "saved_full"
+    message = "The saved list cannot take another product."
+
+
+class OutOfStock(Refusal):
+    """Nothing in the cart can be held, or a late order cannot have all its pieces again."""
+
+    reason = "out_of_stock"
+    message = "There is too little stock."
+
+    def __init__(self, *, missing: Sequence[MissingStock], attention: AttentionNeeded | None = None) -> None:
+        super().__init__(attention=attention)
+        self.missing = missing
+
+
+class CheckoutActive(Refusal):
+    """A checkout session is active; it must be finished, or resumed."""
+
+    reason = "checkout_active"
+    message = "A checkout is active."
+
+    def __init__(self, *, active: SessionSummary) -> None:
+        super().__init__()
+        self.active = active
+
+
+class NoActiveCheckout(Refusal):
+    """No session is active, and the basket has changed since the last one ended."""
+
+    reason = "no_active_checkout"
+    message = "There is no active checkout."
+
+    def __init__(self, *, last: SessionSummary | None, attention: AttentionNeeded | None = None) -> None:
+        super().__init__(attention=attention)
+        self.last = last
+
+
+class CheckoutAlreadyOrdered(Refusal):
+    """The session was ordered; ordered is final."""
+
+    reason = "checkout_already_ordered"
+    message = "The checkout has been ordered already."
+
+
+class CheckoutAborted(Refusal):
+    """The session was aborted by the partner's own word, and the call does not name it."""
+
+    reason = "checkout_aborted"
+    message = "The checkout was aborted. To order it all the same, name its orderNo."
+
+
+class CheckoutExpired(Refusal):
+    """The grace period for a late order is over."""
+
+    reason = "checkout_expired"
+    message = "The checkout ended too long ago to be ordered."
+
+
+class OrderUnknown(Refusal):
+    """The user has no session with this order number."""
+
+    reason = "order_unknown"
+    message = "There is no checkout with this order number."
+
+
+class IdempotencyKeyReused(Refusal):
+    """The key was used for another request on this basket."""
+
+    reason = "idempotency_key_reused"
+    message = "The Idempotency-Key was used for another request."

@@ -1,0 +1,1 @@
+"""Django reads its commands below this package."""

@@ -1,0 +1,1 @@
+"""The commands an operator or a scheduler runs: each parses its arguments, makes domain calls and prints."""

@@ -1,0 +1,103 @@
+"""Baskets and the items of their cart and saved lists. The checkout list is in `checkouts`."""
+
+import uuid
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from baskets.models.checkouts import CheckoutSession
+
+NAMESPACE = uuid.UUID("6f0c7e52-52a7-5d0b-9d3e-0b5a3a1f8c41")
+
+
+def basket_key(*, partner_id: int, user_id: str) -> uuid.UUID:
+    """Compute the primary key of a user's basket, so that it is found, locked and sharded without a look-up."""
+    return uuid.uuid5(NAMESPACE, f"{partner_id}:{user_id}")
+
+
+class BasketQuerySet(models.QuerySet["Basket"]):
+    """Named questions about baskets."""
+
+    def locked(self) -> "BasketQuerySet":
+        """Lock the rows in the one order all writers use. Evaluate it before anything is decided.
+
+        The basket's row is the mutex of its items, sessions and reservations.
+        """
+        return self.order_by("pk").select_for_update(of=("self",), no_key=True)
+
+    def past_their_time(self) -> "BasketQuerySet":
+        """Shown baskets past `expires_at` by the database's clock, without an active checkout."""
+        in_checkout = CheckoutSession.objects.active().filter(basket_id=models.OuterRef("pk"))
+        return self.filter(~models.Exists(in_checkout), hidden_at__isnull=True, expires_at__lte=Now())
+
+
+class Basket(models.Model):
+    """Everything held for one user of one partner.
+
+    `revision` counts the changes of its lists, `events` the lines of its timeline. A deleted or expired basket is
+    emptied and hidden; the row stays, because orders and the timeline hang on it, and the next addition shows it again.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="baskets", db_index=False)
+    user_id = models.CharField(max_length=255, db_collation="C")
+    guest = models.BooleanField(default=False, help_text="Expires 30 days after its creation and does not slide.")
+    revision = models.BigIntegerField(default=0)
+    events = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField()
+    last_changed_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    hidden_at = models.DateTimeField(null=True, help_text="When it was deleted or expired.")
+
+    objects = BasketQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["expires_at"], name="shown_baskets_by_expiry", condition=Q(hidden_at__isnull=True)),
+        ]
+        constraints = [
+            models.UniqueConstraint(name="one_basket_per_partner_and_user", fields=["partner", "user_id"]),
+            models.CheckConstraint(name="user_id_is_not_empty", condition=~Q(user_id="")),
+            models.CheckConstraint(name="revision_is_not_negative", condition=Q(revision__gte=0, events__gte=0)),
+            models.CheckConstraint(
+                name="basket_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))
+            ),
+            models.CheckConstraint(
+                name="basket_changed_after_its_creation", condition=Q(last_changed_at__gte=F("created_at"))
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"basket of {self.user_id!r} ({self.pk})"
+
+
+class BasketItem(models.Model):
+    """One product in the cart or the saved list of a basket, with its count.
+
+    A product is in one of the two lists at most, so one row per basket and product says more than one row per basket,
+    list and product. `position` orders a list; it is taken along into checkout and back.
+    """
+
+    class List(models.TextChoices):
+        """Which list the item is in. The third list, checkout, is the items of the active session."""
+
+        CART = "cart", "cart"
+        SAVED = "saved", "saved"
+
+    basket = models.ForeignKey(Basket, on_delete=models.PROTECT, related_name="items", db_index=False)
+    product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="basket_items", db_index=False)
+    list = models.CharField(max_length=5, choices=List)
+    count = models.BigIntegerField()
+    position = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["product"], name="items_of_product")]
+        constraints = [
+            models.UniqueConstraint(name="one_item_per_basket_and_product", fields=["basket", "product"]),
+            models.CheckConstraint(name="item_list_is_known", condition=Q(list__in=["cart", "saved"])),
+            models.CheckConstraint(name="item_count_is_positive", condition=Q(count__gt=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.product_id} in {self.list} (#{self.pk})"

@@ -1,0 +1,168 @@
+"""Checkout sessions and the items being bought in them; the items of the active session are the checkout list."""
+
+from django.db import models
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Now
+
+
+class CheckoutSessionQuerySet(models.QuerySet["CheckoutSession"]):
+    """Named questions about sessions."""
+
+    def active(self) -> "CheckoutSessionQuerySet":
+        """Sessions that have not ended, lapsed ones among them."""
+        return self.filter(status=CheckoutSession.Status.ACTIVE)
+
+    def lapsed(self) -> "CheckoutSessionQuerySet":
+        """Active sessions past the end of their hold by the database's clock, oldest first."""
+        return self.active().filter(expires_at__lte=Now()).order_by("expires_at", "pk")
+
+    def latest_ended_first(self) -> "CheckoutSessionQuerySet":
+        """Ended sessions, the one that ended last before the others."""
+        return self.exclude(status=CheckoutSession.Status.ACTIVE).order_by("-ended_revision", "-finished_at", "-pk")
+
+    def needing_attention(self) -> "CheckoutSessionQuerySet":
+        """Sessions with an open matter for staff."""
+        return self.filter(Exists(Attention.objects.filter(session_id=OuterRef("pk"), settled_at__isnull=True)))
+
+
+class CheckoutSession(models.Model):
+    """One attempt to buy what was in the cart: ACTIVE, then ORDERED, ABORTED or EXPIRED.
+
+    ABORTED and EXPIRED may still become ORDERED: a late order. `ended_revision` is the revision at which the basket
+    stood after the session ended, so a later call can tell whether the basket has changed since.
+    """
+
+    class Status(models.TextChoices):
+        """Where the session stands."""
+
+        ACTIVE = "ACTIVE", "active"
+        ORDERED = "ORDERED", "ordered"
+        ABORTED = "ABORTED", "aborted"
+        EXPIRED = "EXPIRED", "expired"
+
+    basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="sessions")
+    order_no = models.CharField(max_length=32, unique=True, db_collation="C")
+    status = models.CharField(max_length=10, choices=Status)
+    test_mode = models.BooleanField(default=False, help_text="Holds and sells nothing.")
+    late = models.BooleanField(default=False, help_text="Ordered after it had been aborted or had expired.")
+    started_at = models.DateTimeField()
+    expires_at = models.DateTimeField(help_text="The end of the hold.")
+    released_at = models.DateTimeField(null=True, help_text="When it was aborted or expired.")
+    finished_at = models.DateTimeField(null=True, help_text="When it came to the status it has now.")
+    ended_revision = models.BigIntegerField(null=True)
+    language = models.CharField(max_length=2, blank=True, help_text="ISO 639-1.")
+    country = models.CharField(max_length=2, blank=True, help_text="ISO 3166-1.")
+    stripe_using_sdk = models.BooleanField(default=False)
+    currency = models.CharField(max_length=3, blank=True, help_text="ISO 4217.")
+    full_price = models.BigIntegerField(null=True, help_text="Minor units, over the items that can be ordered.")
+    full_tax = models.BigIntegerField(null=True, help_text="Minor units.")
+    shipping_cost = models.BigIntegerField(null=True, help_text="Minor units.")
+
+    objects = CheckoutSessionQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["expires_at"], name="active_sessions_by_expiry", condition=Q(status="ACTIVE")),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                name="one_active_checkout_per_basket", fields=["basket"], condition=Q(status="ACTIVE")
+            ),
+            models.CheckConstraint(
+                name="session_status_is_known", condition=Q(status__in=["ACTIVE", "ORDERED", "ABORTED", "EXPIRED"])
+            ),
+            models.CheckConstraint(
+                name="session_finished_unless_active",
+                condition=Q(status="ACTIVE", finished_at__isnull=True, ended_revision__isnull=True)
+                | (~Q(status="ACTIVE") & Q(finished_at__isnull=False, ended_revision__isnull=False)),
+            ),
+            models.CheckConstraint(
+                name="session_released_if_aborted_expired_or_late",
+                condition=Q(status__in=["ABORTED", "EXPIRED"], late=False, released_at__isnull=False)
+                | Q(status="ORDERED", late=True, released_at__isnull=False)
+                | Q(status__in=["ACTIVE", "ORDERED"], late=False, released_at__isnull=True),
+            ),
+            models.CheckConstraint(name="hold_ends_after_the_start", condition=Q(expires_at__gt=F("started_at"))),
+            models.CheckConstraint(
+                name="session_finished_after_the_start",
+                condition=Q(finished_at__isnull=True) | Q(finished_at__gte=F("started_at")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.order_no} ({self.status})"
+
+
+class CheckoutItem(models.Model):
+    """One product being bought in a session. Never deleted: of an ORDERED session, it is a line of the order.
+
+    `stocked` as the API prints it: pieces held (the whole count), null where nothing had to be held, below zero when
+    the reservation failed and that many pieces were missing.
+    """
+
+    basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="checkout_items", db_index=False)
+    session = models.ForeignKey(CheckoutSession, on_delete=models.PROTECT, related_name="items", db_index=False)
+    product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="checkout_items", db_index=False)
+    count = models.BigIntegerField()
+    stocked = models.BigIntegerField(null=True)
+    position = models.BigIntegerField()
+    price = models.BigIntegerField(null=True, help_text="Minor units for one piece, as it was at the start.")
+    currency = models.CharField(max_length=3, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["product"], name="checkout_items_of_product")]
+        constraints = [
+            models.UniqueConstraint(name="one_item_per_session_and_product", fields=["session", "product"]),
+            models.CheckConstraint(name="checkout_count_is_positive", condition=Q(count__gt=0)),
+            models.CheckConstraint(
+                name="stocked_is_the_whole_count_or_none_of_it",
+                condition=Q(stocked__isnull=True) | Q(stocked=F("count")) | Q(stocked__lt=0, stocked__gte=-F("count")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.product_id} (#{self.pk})"
+
+
+class Attention(models.Model):
+    """A matter for staff: somebody may have paid for this session, and its order was refused or is short.
+
+    One row per session and reason, however often the call is repeated.
+    """
+
+    class Reason(models.TextChoices):
+        """Why staff should look."""
+
+        ABORTED = "checkout_aborted", "reported as ordered after it was aborted"
+        EXPIRED = "checkout_expired", "reported as ordered after the grace period"
+        OUT_OF_STOCK = "out_of_stock", "reported as ordered, and the stock was gone"
+        BASKET_CHANGED = "basket_changed", "reported as ordered after the basket had changed"
+        SHORT = "short", "ordered late without stock for every piece"
+
+    basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="attention", db_index=False)
+    session = models.ForeignKey(CheckoutSession, on_delete=models.PROTECT, related_name="attention", db_index=False)
+    reason = models.CharField(max_length=20, choices=Reason)
+    created_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True)
+    settled_by = models.CharField(max_length=200, blank=True)
+    note = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name_plural = "attention"
+        indexes = [models.Index(fields=["created_at"], name="open_attention", condition=Q(settled_at__isnull=True))]
+        constraints = [
+            models.UniqueConstraint(name="one_flag_per_session_and_reason", fields=["session", "reason"]),
+            models.CheckConstraint(
+                name="attention_reason_is_known",
+                condition=Q(
+                    reason__in=["checkout_aborted", "checkout_expired", "out_of_stock", "basket_changed", "short"]
+                ),
+            ),
+            models.CheckConstraint(
+                name="settled_attention_names_who",
+                condition=Q(settled_at__isnull=True, settled_by="") | (Q(settled_at__isnull=False) & ~Q(settled_by="")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reason} (#{self.pk})"

@@ -1,0 +1,46 @@
+"""The timeline: one event for every change of a basket, written in the transaction of the change. Never edited."""
+
+from django.db import models
+from django.db.models import Q
+
+
+class Event(models.Model):
+    """One line of a basket's timeline: what happened, by whom, and where the app says the user came from."""
+
+    class Kind(models.TextChoices):
+        """What happened. The arrow names the change of the session, where there is one."""
+
+        ITEM_PLACED = "item_placed", "item placed, changed or moved"
+        ITEM_REMOVED = "item_removed", "item removed"
+        CHECKOUT_STARTED = "checkout_started", "checkout started (-> ACTIVE)"
+        CHECKOUT_ORDERED = "checkout_ordered", "ordered (ACTIVE -> ORDERED)"
+        CHECKOUT_ABORTED = "checkout_aborted", "aborted (ACTIVE -> ABORTED)"
+        CHECKOUT_EXPIRED = "checkout_expired", "checkout expired (ACTIVE -> EXPIRED)"
+        CHECKOUT_ORDERED_LATE = "checkout_ordered_late", "ordered late (ABORTED or EXPIRED -> ORDERED)"
+        ATTENTION_NEEDED = "attention_needed", "an order was refused that somebody may have paid"
+        BASKET_DELETED = "basket_deleted", "basket deleted"
+        BASKET_EXPIRED = "basket_expired", "basket expired"
+
+    basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="timeline", db_index=False)
+    number = models.BigIntegerField(help_text="Counts the events of this basket, from 1, without gaps.")
+    revision = models.BigIntegerField(help_text="The basket's revision after the event.")
+    kind = models.CharField(max_length=30, choices=Kind)
+    session = models.ForeignKey(
+        "CheckoutSession", null=True, on_delete=models.PROTECT, related_name="timeline", db_index=False
+    )
+    at = models.DateTimeField()
+    actor_kind = models.CharField(max_length=10, help_text="key, staff or system")
+    actor = models.CharField(max_length=200, help_text="Key prefix, staff name or command, as it was called then.")
+    request_id = models.CharField(max_length=200, blank=True)
+    tracking = models.JSONField(default=dict)
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="one_event_per_basket_and_number", fields=["basket", "number"]),
+            models.CheckConstraint(name="event_number_counts_from_one", condition=Q(number__gte=1)),
+            models.CheckConstraint(name="actor_kind_is_known", condition=Q(actor_kind__in=["key", "staff", "system"])),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.number} (#{self.pk})"

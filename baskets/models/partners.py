@@ -1,0 +1,75 @@
+"""Partners and the keys their software calls with."""
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+
+class Partner(models.Model):
+    """A streaming platform: user ids are its own, so each basket belongs to one partner."""
+
+    class LateOrders(models.TextChoices):
+        """What becomes of a late order whose stock is gone."""
+
+        REFUSE = "refuse", "refuse when stock is gone"
+        ACCEPT = "accept", "accept, and record what is short"
+
+    name = models.CharField(max_length=100, unique=True, db_collation="C")
+    late_orders = models.CharField(max_length=10, choices=LateOrders, default=LateOrders.REFUSE)
+    hold_seconds = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the default of the service.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="late_orders_is_known", condition=Q(late_orders__in=["refuse", "accept"])),
+            models.CheckConstraint(
+                name="own_hold_is_positive", condition=Q(hold_seconds__isnull=True) | Q(hold_seconds__gt=0)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    """Named questions about keys."""
+
+    def valid(self) -> "ApiKeyQuerySet":
+        """Keys that are neither revoked nor past their end, by the database's clock."""
+        return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()), revoked_at__isnull=True)
+
+
+class ApiKey(models.Model):
+    """One key of a partner, stored as a prefix to find it by and a digest to check it against."""
+
+    class Kind(models.TextChoices):
+        """Who holds the key."""
+
+        SERVER = "server", "server: the partner's back end, for any user"
+        CLIENT = "client", "client: inside apps, only with the user's own token"
+
+    partner = models.ForeignKey(Partner, on_delete=models.PROTECT, related_name="api_keys")
+    prefix = models.CharField(max_length=16, unique=True, db_collation="C", editable=False)
+    digest = models.BinaryField(max_length=32, editable=False)
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.SERVER)
+    label = models.CharField(max_length=100, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.CharField(max_length=150, editable=False, help_text="Staff name or command.")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "API key"
+        verbose_name_plural = "API keys"
+        constraints = [
+            models.CheckConstraint(name="key_kind_is_known", condition=Q(kind__in=["server", "client"])),
+            models.CheckConstraint(
+                name="key_ends_after_it_was_made",
+                condition=Q(expires_at__isnull=True) | Q(expires_at__gt=F("created_at")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.prefix} ({self.kind})"

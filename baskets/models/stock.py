@@ -1,0 +1,164 @@
+"""Stock of limited products, the adjustments that supplied it, and the reservations that hold it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+
+class StockQuerySet(models.QuerySet["Stock"]):
+    """Named questions about stock rows."""
+
+    def locked(self) -> "StockQuerySet":
+        """Lock the rows in the one order all writers use. Evaluate it before anything is written."""
+        return self.order_by("pk").select_for_update(of=("self",), no_key=True)
+
+
+class Stock(models.Model):
+    """The counters of a product that is limited, or once was.
+
+    At every commit: the sum of its adjustments = available + held + sold - shortfall.
+    A product without a row, or with `limited` off, is unlimited; the counters go on being kept, because holds from
+    its limited time still end.
+    """
+
+    product = models.OneToOneField("Product", primary_key=True, on_delete=models.PROTECT, related_name="stock")
+    limited = models.BooleanField(default=True)
+    available = models.BigIntegerField(help_text="Pieces that may still be reserved.")
+    shortfall = models.BigIntegerField(default=0, help_text="Pieces held although the shop no longer has them.")
+
+    objects = StockQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "stock"
+        constraints = [
+            models.CheckConstraint(name="available_is_not_negative", condition=Q(available__gte=0)),
+            models.CheckConstraint(name="shortfall_is_not_negative", condition=Q(shortfall__gte=0)),
+            models.CheckConstraint(
+                name="available_or_shortfall_is_zero", condition=Q(available=0) | Q(shortfall=0)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"stock of {self.product_id}"
+
+
+class StockAdjustment(models.Model):
+    """One recorded change of supply: who, why, how many. Never edited."""
+
+    class Kind(models.TextChoices):
+        """What was said about the supply."""
+
+        UNSOLD = "unsold", "number of unsold pieces reported"
+        UNLIMITED = "unlimited", "product became unlimited"
+        SUPPLY = "supply", "pieces added or removed"
+
+    product = models.ForeignKey(Stock, on_delete=models.PROTECT, related_name="adjustments", db_index=False)
+    kind = models.CharField(max_length=10, choices=Kind)
+    delta = models.BigIntegerField(help_text="By how many pieces the supply changed.")
+    reported = models.BigIntegerField(null=True, help_text="The number of unsold pieces that was reported.")
+    as_of = models.DateTimeField(help_text="The moment the report speaks of.")
+    reason = models.CharField(max_length=500)
+    actor = models.CharField(max_length=200)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["product", "id"], name="adjustments_of_product")]
+        constraints = [
+            models.CheckConstraint(
+                name="adjustment_kind_is_known", condition=Q(kind__in=["unsold", "unlimited", "supply"])
+            ),
+            models.CheckConstraint(name="adjustment_has_a_reason", condition=~Q(reason="")),
+            models.CheckConstraint(
+                name="unsold_report_has_its_number",
+                condition=Q(kind="unsold", reported__gte=0) | (~Q(kind="unsold") & Q(reported__isnull=True)),
+            ),
+            models.CheckConstraint(name="becoming_unlimited_moves_no_supply", condition=~Q(kind="unlimited") | Q(delta=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.delta:+d} of {self.product_id} (#{self.pk})"
+
+
+class StockReservationQuerySet(models.QuerySet["StockReservation"]):
+    """Named questions about reservations."""
+
+    def held(self) -> "StockReservationQuerySet":
+        """Reservations that hold stock now."""
+        return self.filter(status=StockReservation.Status.HELD)
+
+    def lapsed(self, product_ids: Iterable[str]) -> "StockReservationQuerySet":
+        """Holds on these products that are past their end and not yet swept, oldest first."""
+        return (
+            self.held()
+            .filter(product_id__in=list(product_ids), expires_at__lte=Now())
+            .order_by("expires_at", "session_id")
+        )
+
+    def pieces_sold_since(self, moment: datetime) -> "StockReservationQuerySet":
+        """Reservations that became sold after `moment`."""
+        return self.filter(status=StockReservation.Status.SOLD, ended_at__gt=moment)
+
+
+class StockReservation(models.Model):
+    """The hold of one checkout item on stock.
+
+    HELD, then SOLD or RELEASED. FAILED when nothing could be held at the start. A late order takes its pieces by
+    records of its own: SOLD, and SHORT for pieces ordered without stock behind them.
+    """
+
+    class Status(models.TextChoices):
+        """Where the hold stands."""
+
+        HELD = "HELD", "held"
+        SOLD = "SOLD", "sold"
+        RELEASED = "RELEASED", "released"
+        FAILED = "FAILED", "failed: nothing could be held"
+        SHORT = "SHORT", "short: ordered late without stock"
+
+    basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="reservations", db_index=False)
+    session = models.ForeignKey("CheckoutSession", on_delete=models.PROTECT, related_name="reservations")
+    product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="reservations", db_index=False)
+    status = models.CharField(max_length=10, choices=Status)
+    pieces = models.BigIntegerField()
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(help_text="The end of the hold.")
+    ended_at = models.DateTimeField(null=True, help_text="When it was sold or released; failed and short end at once.")
+
+    objects = StockReservationQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # For the reclaim of lapsed holds, and for "who holds this product until when".
+            models.Index(fields=["product", "expires_at"], name="holds_of_product", condition=Q(status="HELD")),
+            models.Index(fields=["product", "ended_at"], name="sales_of_product", condition=Q(status="SOLD")),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="reservation_status_is_known",
+                condition=Q(status__in=["HELD", "SOLD", "RELEASED", "FAILED", "SHORT"]),
+            ),
+            models.CheckConstraint(name="reservation_has_pieces", condition=Q(pieces__gt=0)),
+            models.CheckConstraint(
+                name="reservation_ended_unless_held",
+                condition=Q(status="HELD", ended_at__isnull=True) | (~Q(status="HELD") & Q(ended_at__isnull=False)),
+            ),
+            models.CheckConstraint(
+                name="reservation_ends_after_it_began",
+                condition=Q(ended_at__isnull=True) | Q(ended_at__gte=F("created_at")),
+            ),
+            # The second line of defence against selling twice: a product of a session is held or sold at most once.
+            models.UniqueConstraint(
+                name="one_live_reservation_per_checkout_item",
+                fields=["session", "product"],
+                condition=Q(status__in=["HELD", "SOLD"]),
+            ),
+            models.UniqueConstraint(
+                name="one_short_record_per_checkout_item", fields=["session", "product"], condition=Q(status="SHORT")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.pieces} of {self.product_id} (#{self.pk})"
