@@ -1,0 +1,51 @@
+"""Types of command-line arguments: each turns the text of one argument into a value, or says plainly why it cannot."""
+
+import re
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from datetime import datetime
+
+from baskets.domain import partners
+
+WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+
+
+def whole_number(*, least: int, most: int) -> Callable[[str], int]:
+    """Accept a whole number within bounds, in plain digits."""
+
+    def parse(text: str) -> int:
+        if not WHOLE_NUMBER.fullmatch(text) or not least <= int(text) <= most:
+            raise ArgumentTypeError(f"{text[:40]!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def printable(*, limit: int) -> Callable[[str], str]:
+    """Accept text of 1 to `limit` printable characters."""
+
+    def parse(text: str) -> str:
+        if not text.strip() or len(text) > limit or not text.isprintable():
+            raise ArgumentTypeError(f"{text[:40]!r} is not 1 to {limit} printable characters")
+        return text
+
+    return parse
+
+
+def moment(text: str) -> datetime:
+    """Accept a moment in ISO 8601 with its offset from UTC: without one, nobody knows which moment is meant."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text[:40]!r} is not a time in ISO 8601, such as 2026-01-31T12:00:00Z") from None
+    if at.tzinfo is None:
+        raise ArgumentTypeError(f"{text[:40]!r} lacks its offset from UTC, such as the Z of 2026-01-31T12:00:00Z")
+    return at
+
+
+def key_prefix(text: str) -> str:
+    """Accept the prefix of a key, or the whole key where somebody pastes it; never repeat what may be a secret."""
+    prefix = partners.key_prefix(text) or text.removeprefix("bk_")
+    if not re.fullmatch(r"[a-z0-9]{12}", prefix, re.ASCII):
+        raise ArgumentTypeError("a key's prefix is 12 small letters and digits: the part between its two underscores")
+    return prefix

@@ -1,0 +1,70 @@
+"""`create_api_key`: the shell of `partners.issue_api_key`. The key is printed once and kept nowhere."""
+
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from baskets.domain import partners
+from baskets.management.arguments import printable, whole_number
+from baskets.management.shell import ShellCommand, rehearsal
+from baskets.models import ApiKey
+
+
+class Command(ShellCommand):
+    """Issue an API key."""
+
+    help = "Issue an API key of a partner. The key alone goes to standard output, once; only its digest is stored."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("partner", type=printable(limit=partners.NAME_LIMIT), help="The partner's name.")
+        parser.add_argument(
+            "--client",
+            action="store_true",
+            help="A client key, which ships inside apps and works only with a user's own token; default: a server key.",
+        )
+        parser.add_argument(
+            "--label", type=printable(limit=partners.LABEL_LIMIT), metavar="L", help="What the key is for."
+        )
+        parser.add_argument(
+            "--expires-in-days",
+            type=whole_number(least=1, most=partners.KEY_LIFE_LIMIT.days),
+            metavar="N",
+            help="When the key ends by itself; left out: never.",
+        )
+
+    def handle(
+        self,
+        *,
+        partner: str,
+        client: bool,
+        label: str | None,
+        expires_in_days: int | None,
+        as_json: bool,
+        dry_run: bool,
+        **_: Any,
+    ) -> None:
+        """Issue it and print it; of a rehearsal there is no key to print."""
+        with rehearsal(dry_run=dry_run):
+            key, text = partners.issue_api_key(
+                partner_name=partner,
+                kind=ApiKey.Kind.CLIENT if client else ApiKey.Kind.SERVER,
+                label=label or "",
+                expires_in=None if expires_in_days is None else timedelta(days=expires_in_days),
+                created_by="create_api_key",
+            )
+        if dry_run and not as_json:
+            self.stderr.write(f"Would issue a {key.kind} key for partner {partner!r}.")
+            return
+        self.answer(
+            as_json=as_json,
+            text=text,
+            api_key=None if dry_run else text,
+            prefix=None if dry_run else key.prefix,
+            partner=partner,
+            kind=key.kind,
+            label=key.label,
+            expires_at=None if key.expires_at is None else key.expires_at.isoformat(),
+            dry_run=dry_run,
+        )

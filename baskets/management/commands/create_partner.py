@@ -1,0 +1,51 @@
+"""`create_partner`: the shell of `partners.create_partner`."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from baskets.domain import partners
+from baskets.management.arguments import printable, whole_number
+from baskets.management.shell import ShellCommand, rehearsal
+from baskets.models import Partner
+
+
+class Command(ShellCommand):
+    """Create a partner."""
+
+    help = "Create a partner: a platform whose users have baskets here."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("name", type=printable(limit=partners.NAME_LIMIT), help="Its name; given once.")
+        parser.add_argument(
+            "--late-orders",
+            choices=Partner.LateOrders.values,
+            default=Partner.LateOrders.REFUSE.value,
+            help="What becomes of a late order whose stock is gone: refuse it (default), or accept it as short.",
+        )
+        parser.add_argument(
+            "--hold-minutes",
+            type=whole_number(least=1, most=partners.HOLD_LIMIT_SECONDS // 60),
+            metavar="N",
+            help="How long a checkout holds its stock; left out: the default of the service.",
+        )
+
+    def handle(
+        self, *, name: str, late_orders: str, hold_minutes: int | None, as_json: bool, dry_run: bool, **_: Any
+    ) -> None:
+        """Create it and say so."""
+        with rehearsal(dry_run=dry_run):
+            partner = partners.create_partner(
+                name=name,
+                late_orders=late_orders,
+                hold_seconds=None if hold_minutes is None else hold_minutes * 60,
+            )
+        self.answer(
+            as_json=as_json,
+            text=f"{'Would create' if dry_run else 'Created'} partner {partner.name!r}.",
+            partner=partner.name,
+            late_orders=partner.late_orders,
+            hold_minutes=hold_minutes,
+            dry_run=dry_run,
+        )

@@ -1,0 +1,39 @@
+"""`load_demo`: the shell of `demo.load`."""
+
+from argparse import ArgumentParser
+from dataclasses import asdict
+from typing import Any
+
+from baskets.domain import demo
+from baskets.management.shell import ShellCommand
+
+
+class Command(ShellCommand):
+    """Load the demo data."""
+
+    help = "Make what is missing of the demo: a partner with a key, an administrator, a catalogue, some baskets."
+    can_be_rehearsed = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("--new-api-key", action="store_true", help="Issue another key although there is one.")
+        parser.add_argument(
+            "--new-admin-password", action="store_true", help="Give the administrator another generated password."
+        )
+
+    def handle(self, *, new_api_key: bool, new_admin_password: bool, as_json: bool, **_: Any) -> None:
+        """Load it and say how to get in."""
+        loaded = demo.load(new_api_key=new_api_key, new_admin_password=new_admin_password)
+        self.answer(
+            as_json=as_json,
+            text="\n".join(
+                [
+                    f"API key: {loaded.api_key or 'issued before; --new-api-key issues another'}",
+                    f"Administrator: {loaded.admin_user}",
+                    f"Password: {loaded.admin_password or 'set before; --new-admin-password sets another'}",
+                    f"A user with an active checkout: {loaded.user_id} (order {loaded.order_no})",
+                ]
+            ),
+            **asdict(loaded),
+        )
