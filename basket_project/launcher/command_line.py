@@ -1,0 +1,108 @@
+"""What can be typed after `python3 -m basket_project`, and how a command's end is told to the shell."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from basket_project.launcher.data_folder import DEFAULT
+from basket_project.launcher.demo import DemoOptions, demo
+from basket_project.launcher.environment import LOCK_NAMES, PROJECT, PYTHON, ensure_environment, outer_variables, say
+from basket_project.launcher.failure import Failure, Stopped, UsageFailure, raise_on_stop_signals
+from basket_project.launcher.manage import manage
+from basket_project.launcher.testing import test
+
+_PROGRAM = "python3 -m basket_project"
+_TEST_HELP = f"""usage: {_PROGRAM} test [pytest arguments]
+
+Run the whole test suite against a PostgreSQL server of its own, or against DATABASE_URL if it is set.
+What follows goes to pytest as it is: -k finish, tests/domain, -x, --help after a --."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return the code for the shell: 0 done, 1 failed, 2 wrong usage."""
+    raise_on_stop_signals()
+    try:
+        return _run(list(arguments))
+    except UsageFailure as failure:
+        say(str(failure))
+        return 2
+    except Failure as failure:
+        say(str(failure))
+        return 1
+    except Stopped as stopped:
+        return 128 + stopped.number
+
+
+def _run(arguments: list[str]) -> int:
+    # What follows these two belongs to other programs, whose options argparse must not try to understand.
+    if arguments[:1] == ["test"]:
+        return _test(arguments[1:])
+    if arguments[:1] == ["serve"]:
+        return _serve(arguments[1:])
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "demo":
+        return demo(DemoOptions(port=options.port, data=options.data_dir, as_json=options.json))
+    if options.command == "manage":
+        if not options.arguments:
+            message = f"Name a management command: {_PROGRAM} manage COMMAND ..., for example `manage help`."
+            raise UsageFailure(message)
+        return manage(options.data_dir, options.arguments)
+    ensure_environment(list(dict.fromkeys(["run", *options.locks])))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=_PROGRAM, description="Set up, try out, test and serve the basket service.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    try_out = commands.add_parser("demo", help="set up what is missing, start a database and the service, and say how to use it")
+    try_out.add_argument("--port", type=_port, default=8000, help="port of 127.0.0.1 to serve on (default: %(default)s)")
+    try_out.add_argument("--json", action="store_true", help="print one line of JSON once the service answers, instead of prose")
+    _add_data_dir(try_out)
+
+    commands.add_parser("test", help="run the test suite against a PostgreSQL of its own; arguments go to pytest")
+
+    run = commands.add_parser("manage", help="run a management command against the database of the demo")
+    _add_data_dir(run)
+    run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND ...", help="the command and its arguments")
+
+    commands.add_parser("serve", help="serve in production: DATABASE_URL and DJANGO_SECRET_KEY from the environment")
+
+    prepare = commands.add_parser("setup", help="make the environment .venv without starting anything")
+    prepare.add_argument("locks", nargs="*", choices=LOCK_NAMES, default=["run"], help="what to install (default: run)")
+    return parser
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", type=Path, default=DEFAULT, help="folder for the database and the secrets (default: %(default)s)")
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= port <= 65535:
+        message = f"{text!r} is not a port between 1 and 65535"
+        raise argparse.ArgumentTypeError(message)
+    return port
+
+
+def _test(arguments: list[str]) -> int:
+    if arguments in (["--help"], ["-h"]):
+        sys.stdout.write(_TEST_HELP + "\n")
+        return 0
+    return test(arguments[1:] if arguments[:1] == ["--"] else arguments)
+
+
+def _serve(arguments: list[str]) -> int:
+    """Become the production server: signals then go straight to it, and a supervisor sees its end as ours."""
+    asks_for_help = any(argument in ("-h", "--help") for argument in arguments)
+    for name in ("DATABASE_URL", "DJANGO_SECRET_KEY"):
+        if not asks_for_help and not os.environ.get(name):
+            message = f"{name} is not set; `serve` takes its settings from the environment."
+            raise Failure(message)
+    ensure_environment(["run"])
+    os.chdir(PROJECT)
+    os.execve(PYTHON, [str(PYTHON), "-m", "basket_project.server", *arguments], outer_variables())
+    return 0

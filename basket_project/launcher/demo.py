@@ -1,0 +1,202 @@
+"""The command `demo`: brings up database and service on a data folder, tells how to use them, watches over them, and takes them down."""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from basket_project.launcher.cluster import Cluster, port_is_free
+from basket_project.launcher.data_folder import DataFolder
+from basket_project.launcher.embedded import running_cluster
+from basket_project.launcher.environment import ensure_environment, say
+from basket_project.launcher.failure import Failure, Stopped, reason
+from basket_project.launcher.management import run_quietly, service_variables
+from basket_project.launcher.platforms import check_embedded_server_runs_here
+from basket_project.launcher.service import Service, end_left_over, left_over_url
+
+_POLL_SECONDS = 0.5
+# A killed database server is brought back soon; one that was stopped in order was stopped by somebody, who gets time to start it again.
+_BACK_AFTER_CRASH_SECONDS = 2
+_BACK_AFTER_STOP_SECONDS = 60
+# A service that ends again and again is broken; bringing it back for ever would only hide that.
+_RESTARTS = 5
+_RESTARTS_WITHIN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the command line says."""
+
+    port: int
+    data: Path
+    as_json: bool
+
+
+def demo(options: DemoOptions) -> int:
+    """Run the demo until a signal ends it.
+
+    :raises Failure: when something is missing or in the way.
+    """
+    folder = DataFolder(options.data)
+    folder.make()
+    if not folder.demo_lock.try_take():
+        where = left_over_url(folder)
+        message = f"A demo with the data folder {folder.path} is already running{f' at {where}' if where else ''}."
+        raise Failure(message)
+    try:
+        if end_left_over(folder):
+            say("Ended what an earlier demo had left running.")
+        _check_port(options.port)
+        with _database(folder) as (database_url, cluster):
+            _serve(options, folder, database_url, cluster)
+    except Stopped:
+        say("Stopped.")
+    return 0
+
+
+def _check_port(port: int) -> None:
+    try:
+        free = port_is_free(port)
+    except OSError as error:
+        message = f"Port {port} cannot be used: {reason(error)}; choose another one with --port."
+        raise Failure(message) from error
+    if not free:
+        message = f"Port {port} is in use by another program; choose another one with --port."
+        raise Failure(message)
+
+
+@contextlib.contextmanager
+def _database(folder: DataFolder) -> Iterator[tuple[str, Cluster | None]]:
+    """Yield the address of the database, and our own server unless the user has named another one."""
+    named = os.environ.get("DATABASE_URL")
+    if named:
+        ensure_environment(["run"])
+        yield named, None
+    else:
+        check_embedded_server_runs_here()
+        ensure_environment(["run", "embedded"])
+        with running_cluster(folder) as cluster:
+            yield cluster.url, cluster
+
+
+def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster: Cluster | None) -> None:
+    secret_key = os.environ.get("DJANGO_SECRET_KEY") or folder.secret("django_secret_key")
+    variables = service_variables(database_url=database_url, secret_key=secret_key)
+    say("Migrating the database ...")
+    run_quietly(["migrate", "--no-input"], variables)
+    say("Loading the demo data ...")
+    access = _load_demo(folder, database_url, variables)
+    service = Service(folder, options.port, variables)
+    try:
+        say("Starting the service ...")
+        service.start()
+        if service.status_of("/baskets/users/demo", {"X-API-Key": access["api_key"]}) == 401:
+            # The key was revoked or has ended since it was stored; what is printed must work.
+            access = _load_demo(folder, database_url, variables, "--new-api-key")
+        _announce(options, folder, service, database_url, access)
+        _watch(service, cluster)
+    finally:
+        say("Stopping ...")
+        service.stop()
+
+
+def _load_demo(folder: DataFolder, database_url: str, variables: dict[str, str], *more: str) -> dict[str, Any]:
+    """Load the demo data and return how to get in; secrets are told once by the database's side, and remembered in the data folder."""
+    database = hashlib.sha256(database_url.rpartition("@")[2].encode()).hexdigest()
+    if not os.environ.get("DATABASE_URL"):
+        database = "embedded"
+    stored = folder.read("access").get(database, {})
+    loaded = _said_by_load_demo(variables, *more)
+    wanting = {"api_key": "--new-api-key", "admin_password": "--new-admin-password"}
+    missing = [option for name, option in wanting.items() if not loaded.get(name) and not stored.get(name)]
+    if missing:
+        loaded |= {name: value for name, value in _said_by_load_demo(variables, *missing).items() if value}
+    access = stored | {name: value for name, value in loaded.items() if value}
+    if access != stored:
+        folder.write("access", folder.read("access") | {database: access})
+    return dict(access)
+
+
+def _said_by_load_demo(variables: dict[str, str], *more: str) -> dict[str, Any]:
+    said = run_quietly(["load_demo", "--json", *more], variables)
+    lines = [line for line in said.splitlines() if line.startswith("{")]
+    if not lines:
+        message = "`manage.py load_demo --json` printed no line of JSON."
+        raise Failure(message)
+    loaded: dict[str, Any] = json.loads(lines[-1])
+    return loaded
+
+
+def _announce(options: DemoOptions, folder: DataFolder, service: Service, database_url: str, access: dict[str, Any]) -> None:
+    finish = (
+        f"curl -X POST '{service.url}/baskets/users/{access['user_id']}/checkout/sessions/finish-active' "
+        f"-H 'X-API-Key: {access['api_key']}' -H 'Content-Type: application/json' -d '{{\"ordered\": true}}'"
+    )
+    if options.as_json:
+        told = {
+            "url": service.url,
+            "api_key": access["api_key"],
+            "admin_user": access["admin_user"],
+            "admin_password": access["admin_password"],
+            "database_url": database_url,
+            "data_dir": str(folder.path),
+            "finish_curl": finish,
+        }
+        sys.stdout.write(json.dumps(told) + "\n")
+    else:
+        database = folder.read("database").get("home")
+        sys.stdout.write(
+            f"\nThe basket service is running at {service.url}\n\n"
+            f"  API key   {access['api_key']}\n"
+            f"  Admin     {service.url}/admin/   name {access['admin_user']}   password {access['admin_password']}\n"
+            f"  Docs      {service.url}/docs\n"
+            f"  Data      {folder.path}{f' (database: {database})' if database else ''}\n"
+            f"  Log       {folder.service_log}\n\n"
+            f"Finish the checkout of user {access['user_id']}:\n\n  {finish}\n\n"
+            "Ctrl-C stops it.\n",
+        )
+    sys.stdout.flush()
+
+
+def _watch(service: Service, cluster: Cluster | None) -> None:
+    """Bring back what dies, until a signal ends the demo.
+
+    :raises Failure: when the service keeps ending.
+    """
+    gone_since: float | None = None
+    restarts: list[float] = []
+    while True:
+        time.sleep(_POLL_SECONDS)
+        now = time.monotonic()
+        if service.has_ended():
+            restarts = [moment for moment in restarts if now - moment < _RESTARTS_WITHIN_SECONDS]
+            if len(restarts) >= _RESTARTS:
+                message = f"The service has ended {_RESTARTS + 1} times within a minute; its log is {service.folder.service_log}."
+                raise Failure(message)
+            restarts.append(now)
+            say("The service has ended unexpectedly; starting it again.")
+            service.restart()
+        if cluster is None or cluster.is_running():
+            gone_since = None
+            continue
+        gone_since = gone_since or now
+        patience = _BACK_AFTER_STOP_SECONDS if cluster.was_stopped_in_order() else _BACK_AFTER_CRASH_SECONDS
+        if now - gone_since >= patience:
+            say("The database server is gone; starting it again.")
+            _bring_back(cluster)
+            gone_since = None
+
+
+def _bring_back(cluster: Cluster) -> None:
+    """Start the database server again; its port stays, since the service knows no other."""
+    try:
+        cluster.start(keep_port=True)
+    except Failure as failure:
+        # The service answers 503 meanwhile, and a full disk may be emptied: the next round tries again.
+        say(str(failure))

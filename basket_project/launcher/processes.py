@@ -1,0 +1,126 @@
+"""Recognises and ends processes by number and moment of start, never by name; knows nothing of what they do."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_HAS_PROC = (_PROC / "self" / "stat").exists()
+
+
+@dataclass(frozen=True)
+class _Row:
+    pid: int
+    group: int
+    started: str
+    zombie: bool
+
+
+def _from_proc(pid: int) -> _Row | None:
+    try:
+        # The name of the program stands in parentheses and may itself hold spaces and parentheses.
+        fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    return _Row(pid=pid, group=int(fields[2]), started=f"{boot} {fields[19]}", zombie=fields[0] in "ZX")
+
+
+def _from_ps(*which: str) -> list[_Row]:
+    listing = subprocess.run(
+        ["ps", *which, "-o", "pid=,pgid=,stat=,lstart="],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,  # It fails when there is no such process, which is an answer.
+        env=os.environ | {"LC_ALL": "C", "TZ": "UTC"},
+    ).stdout
+    rows = []
+    for line in listing.splitlines():
+        pid, group, state, started = line.split(None, 3)
+        rows.append(_Row(pid=int(pid), group=int(group), started=started.strip(), zombie=state.startswith("Z")))
+    return rows
+
+
+def _row(pid: int) -> _Row | None:
+    if _HAS_PROC:
+        return _from_proc(pid)
+    return next(iter(_from_ps("-p", str(pid))), None)
+
+
+def _rows() -> list[_Row]:
+    if not _HAS_PROC:
+        return _from_ps("-A")
+    rows = (_from_proc(int(entry.name)) for entry in _PROC.iterdir() if entry.name.isdigit())
+    return [row for row in rows if row]
+
+
+def started_at(pid: int) -> str | None:
+    """Return the moment at which a living process started, in a form only good for comparison; None if there is none."""
+    row = _row(pid)
+    return row.started if row and not row.zombie else None
+
+
+def group_members(group: int) -> list[int]:
+    """Return the living processes of a process group."""
+    return [row.pid for row in _rows() if row.group == group and not row.zombie]
+
+
+def carries(pid: int, marker: str) -> bool:
+    """Tell whether a process was started with this text in its environment; where the system does not show that, believe it."""
+    if not _HAS_PROC:
+        return True
+    try:
+        return marker.encode() in (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return False
+
+
+def works_in(pid: int, folder: Path) -> bool:
+    """Tell whether a process has this folder as its current one, as a PostgreSQL server has its data folder."""
+    if _HAS_PROC:
+        try:
+            return os.path.samefile(_PROC / str(pid) / "cwd", folder)
+        except PermissionError:
+            # A container may forbid even root to look into another account's process; then owner and program must do.
+            return _same_owner_and_program(pid, folder, "postgres")
+        except OSError:
+            return False
+    command = subprocess.run(
+        ["ps", "-p", str(pid), "-o", "command="],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,  # It fails when there is no such process, which is an answer.
+    ).stdout
+    return str(folder) in command
+
+
+def _same_owner_and_program(pid: int, folder: Path, program: str) -> bool:
+    try:
+        named = (_PROC / str(pid) / "comm").read_text().strip() == program
+        return named and (_PROC / str(pid)).stat().st_uid == folder.stat().st_uid
+    except OSError:
+        return False
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # It has ended in the meantime, which is what is wanted.
+        os.killpg(group, number)
+
+
+def end_group(group: int, *, grace_seconds: float) -> None:
+    """End a process group: ask first, then kill what is still there. The caller has made sure that the group is its own."""
+    _signal_group(group, signal.SIGTERM)
+    # A process that was frozen hears the request only when it is let go on.
+    _signal_group(group, signal.SIGCONT)
+    deadline = time.monotonic() + grace_seconds
+    while group_members(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    while group_members(group):
+        _signal_group(group, signal.SIGKILL)
+        time.sleep(0.05)

@@ -1,0 +1,83 @@
+"""The command `test`: the whole test suite, against a PostgreSQL server that exists for the run only."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from basket_project.launcher.accounts import server_account
+from basket_project.launcher.binaries import find_binaries
+from basket_project.launcher.cluster import THROW_AWAY, Cluster, new_password
+from basket_project.launcher.environment import PYTHON, ensure_environment, outer_variables, say
+from basket_project.launcher.locking import FileLock
+from basket_project.launcher.management import run_attached
+from basket_project.launcher.platforms import check_embedded_server_runs_here
+
+_PREFIX = "baskets-test-"
+# Settings of the shell must not decide whether a test passes; which server runs the tests may be chosen.
+_KEPT = ("DATABASE_URL", "BASKETS_POSTGRES_BIN")
+
+
+def test(arguments: Sequence[str]) -> int:
+    """Run pytest with these arguments and return its code."""
+    named = os.environ.get("DATABASE_URL")
+    if named:
+        ensure_environment(["run", "test"])
+        return _run_pytest(arguments, named)
+    check_embedded_server_runs_here()
+    ensure_environment(["run", "embedded", "test"])
+    with _throw_away_cluster() as cluster:
+        return _run_pytest(arguments, cluster.url)
+
+
+def _run_pytest(arguments: Sequence[str], database_url: str) -> int:
+    shell = outer_variables()
+    variables = {name: value for name, value in shell.items() if name in _KEPT or not name.startswith(("BASKETS_", "DJANGO_"))}
+    variables |= {
+        "DATABASE_URL": database_url,
+        "DJANGO_SECRET_KEY": f"tests-only-{new_password()}",
+        "DJANGO_SETTINGS_MODULE": "basket_project.settings",
+    }
+    return run_attached([str(PYTHON), "-m", "pytest", *arguments], variables)
+
+
+@contextlib.contextmanager
+def _throw_away_cluster() -> Iterator[Cluster]:
+    account = server_account()
+    _clear_left_over()
+    home = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    # The folder is ours as long as we hold this lock; it ends with us, and whoever finds the folder then may remove it.
+    lock = FileLock(home / "in-use.lock")
+    lock.take()
+    account.give(home)
+    cluster: Cluster | None = None
+    try:
+        say("Starting a PostgreSQL for this run ...")
+        binaries = find_binaries(account, home)
+        cluster = Cluster(home=home, binaries=binaries, account=account, password=new_password(), settings=THROW_AWAY)
+        cluster.start()
+        yield cluster
+    finally:
+        if cluster:
+            cluster.stop(fast=False)
+        lock.release()
+        shutil.rmtree(home)
+
+
+def _clear_left_over() -> None:
+    """Stop and remove what an earlier run left when it was killed."""
+    account = server_account()
+    for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        lock = FileLock(home / "in-use.lock")
+        try:
+            if home.stat().st_uid not in (account.user, os.geteuid()) or not lock.path.exists() or not lock.try_take():
+                continue
+        except PermissionError:
+            continue  # Another user's run is none of our business.
+        say("Removing what an earlier test run left behind ...")
+        binaries = find_binaries(account, home)
+        Cluster(home=home, binaries=binaries, account=account, password="", settings=THROW_AWAY).stop(fast=False)
+        lock.release()
+        shutil.rmtree(home)

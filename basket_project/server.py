@@ -1,0 +1,69 @@
+"""The process server with its settings, in production and in the demo alike: `.venv/bin/python -m basket_project.server`.
+
+It runs inside the environment; `python3 -m basket_project serve` makes that first and then becomes this. One signal to this process
+(SIGTERM or SIGINT) ends the service: requests in flight are finished, then the workers and this process are gone.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+
+APPLICATION = "basket_project.wsgi:application"
+
+# A statement is cut after 10 s by the database, so whatever still runs after this is not going to answer.
+_STOP_SECONDS = 12
+# Callers wait in line here instead of being refused: 100 at once are ordinary, 1024 are let in.
+_BACKLOG = 1024
+# Room for the line and all headers of a request: ids may be long, and a token of 100 KB is answered by the application, not cut off.
+_HEAD_BYTES = 416 * 1024
+
+
+def _end_with(descriptor: int) -> None:
+    """End this server when the process at the other end of a pipe is gone: its end of the pipe closes, however it ended."""
+
+    def wait() -> None:
+        while os.read(descriptor, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until a signal ends it."""
+    parser = argparse.ArgumentParser(prog="python3 -m basket_project serve", description="Serve in production, settings from the environment.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s; one per core)")
+    parser.add_argument("--threads", type=int, default=4, help="requests at once in each process (default: %(default)s)")
+    parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    server = Granian(
+        APPLICATION,
+        address=options.host,
+        port=options.port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        workers=options.workers,
+        blocking_threads=options.threads,
+        backlog=_BACKLOG,
+        backpressure=_BACKLOG,
+        http1_settings=HTTP1Settings(keep_alive=True, max_buffer_size=_HEAD_BYTES),
+        log_access=False,
+        respawn_failed_workers=True,
+        workers_kill_timeout=_STOP_SECONDS,
+    )
+    if options.lifeline is not None:
+        server.on_startup(lambda: _end_with(options.lifeline))
+    server.serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
