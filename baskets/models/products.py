@@ -1,8 +1,35 @@
 """The catalogue that all partners share. Stock is beside it, in `stock`."""
 
+from collections.abc import Iterable
+
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import F, OuterRef, Q, Subquery, Sum
+from django.db.models.functions import Coalesce, Greatest, Now
+
+from baskets.models.stock import StockReservation
+
+
+class ProductQuerySet(models.QuerySet["Product"]):
+    """Named questions about products."""
+
+    def offered(self, product_ids: Iterable[str]) -> "ProductQuerySet":
+        """Listed products among these, with `obtainable`: the pieces that can be had now, None where unlimited.
+
+        Pieces of lapsed holds count although no sweep has released them yet, less what shortfall will eat of them: a
+        start reclaims them, so a sweep that is late or dead hides no stock.
+        """
+        lapsed = (
+            StockReservation.objects.held()
+            .filter(product_id=OuterRef("pk"), expires_at__lte=Now())
+            .order_by()
+            .values("product_id")
+            .annotate(pieces_of_product=Sum("pieces"))
+            .values("pieces_of_product")
+        )
+        obtainable = Greatest(F("stock__available") + Coalesce(Subquery(lapsed), 0) - F("stock__shortfall"), 0)
+        return self.filter(product_id__in=list(product_ids), listed=True).annotate(
+            obtainable=models.Case(models.When(stock__limited=True, then=obtainable), default=None)
+        )
 
 
 class Product(models.Model):
@@ -21,6 +48,8 @@ class Product(models.Model):
     listed = models.BooleanField(default=True, help_text="An unlisted product cannot be added, and no start buys it.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = ProductQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -1,0 +1,64 @@
+"""Django's middleware for pages, kept away from the API: a call has no session, no form and no message.
+
+Subclasses and not wrappers, because Django's system checks look for the original classes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from csp.middleware import CSPMiddleware
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+
+ADMIN = "/admin/"
+PAGES = (ADMIN, "/docs", "/redoc")
+
+
+class Only:
+    """Lets a middleware work for some addresses, and passes all others on untouched."""
+
+    addresses: str | tuple[str, ...] = ADMIN
+    get_response: Callable[[HttpRequest], HttpResponseBase]
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Answer one request, with or without the middleware."""
+        if request.path_info.startswith(self.addresses):
+            return super().__call__(request)  # type: ignore[misc]
+        return self.get_response(request)
+
+
+class AdminSession(Only, SessionMiddleware):
+    """Sessions of staff."""
+
+
+class AdminCsrf(Only, CsrfViewMiddleware):
+    """Protection of staff's forms. The API takes no cookie, so nothing there could be forged."""
+
+    def process_view(self, request: HttpRequest, *rest: Any) -> Any:
+        """Check the token of a form."""
+        return super().process_view(request, *rest) if request.path_info.startswith(ADMIN) else None
+
+
+class AdminAuthentication(Only, AuthenticationMiddleware):
+    """Staff, by their session."""
+
+
+class AdminMessages(Only, MessageMiddleware):
+    """What a page tells staff after an action."""
+
+
+class PagesPolicy(Only, CSPMiddleware):
+    """The content security policy of everything a browser shows."""
+
+    addresses = PAGES
+
+
+class PagesFrames(Only, XFrameOptionsMiddleware):
+    """No page of ours inside a frame of somebody else's."""
+
+    addresses = PAGES

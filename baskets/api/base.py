@@ -1,0 +1,163 @@
+"""What all API calls have in common: the order of their checks, and the way from a request to one domain call."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+from django.core.exceptions import TooManyFieldsSent
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import ViewSet
+
+from baskets.api.authentication import Caller
+from baskets.api.envelope import respond, success
+from baskets.api.errors import ApiError, invalid
+from baskets.api.idempotency import (
+    REPLAYED,
+    RULE,
+    fingerprint_of,
+    is_key,
+    key_of,
+    perform,
+)
+from baskets.api.identifiers import RULE as IDENTIFIER_RULE
+from baskets.api.identifiers import is_identifier
+from baskets.api.middleware import request_id_of
+from baskets.api.negotiation import takes_json
+from baskets.api.parsers import parse_json, read_body
+from baskets.api.tokens import check_token
+from baskets.api.tracking import tracking_of
+from baskets.api.versioning import requested_version
+from baskets.domain.actors import Actor, ActorKind
+from baskets.models.contents import Owner
+
+IDENTIFIERS = {"user_id": "userId", "product_id": "productId"}
+SWITCH = {None: False, "false": False, "true": True}
+
+
+class ApiViewSet(ViewSet):
+    """The base of all viewsets.
+
+    # Note [Order of checks]
+    # DRF looks at Accept before it knows who asks. Partners rely on: path (404, the resolver), method (405), version
+    # (406), key (401), token (401), Accept (406), then media type (415), size (413) and content (422), then
+    # idempotency and state. `initial` goes as far as Accept; `read`, the first line of every action, does the rest
+    # up to content; the domain call says what the state allows.
+    """
+
+    token_required = True
+    action_map: dict[str, str]
+    body = b""
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        """The methods this address takes. OPTIONS is none of them."""
+        return sorted(method.upper() for method in self.action_map)
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """Nothing of DRF's: answers are JSON always, and `Allow` belongs to a 405."""
+        return {}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check who is calling, and how. See Note [Order of checks]."""
+        if (request.method or "").lower() not in self.action_map:
+            raise ApiError("method_not_allowed", headers={"Allow": ", ".join(self.allowed_methods)})
+        if requested_version(request) is None:
+            raise ApiError("version_unsupported")
+        self.perform_authentication(request)
+        check_token(request, caller=self.caller, user_id=kwargs.get("user_id"), required_of_apps=self.token_required)
+        if not takes_json(request.META.get("HTTP_ACCEPT")):
+            raise ApiError("not_acceptable")
+
+    @property
+    def caller(self) -> Caller:
+        """Who is calling."""
+        caller: Caller = self.request.user
+        return caller
+
+    @cached_property
+    def owner(self) -> Owner | None:
+        """Whose basket the address names; None where it names no user."""
+        user_id = self.kwargs.get("user_id")
+        return None if user_id is None else Owner(partner_id=self.caller.partner_id, user_id=user_id)
+
+    @property
+    def actor(self) -> Actor:
+        """The caller, as the timeline will name it."""
+        return Actor(
+            kind=ActorKind.KEY,
+            name=self.caller.prefix,
+            request_id=request_id_of(self.request),
+            tracking=tracking_of(self.request, provider_id=self.query("provider_id")),
+        )
+
+    def query(self, name: str) -> str | None:
+        """Read a field of the query; one that is given twice is as good as its last."""
+        try:
+            value: str | None = self.request.query_params.get(name)
+        except TooManyFieldsSent:
+            raise invalid({"query": "Must not have so many fields."}) from None
+        return value
+
+    def switch(self, name: str) -> bool:
+        """Read a field of the query that is `true` or `false` and nothing else."""
+        return SWITCH[self.query(name)]
+
+    def read(self, body: type[BaseSerializer[Any]] | None = None, *, switch: str | None = None) -> Mapping[str, Any]:
+        """Check the content of a call, and return the fields of its body.
+
+        Everything that is wrong is named in one answer.
+
+        :param body: what the body must be like; None for a call that reads none.
+        :param switch: the name of a field of the query that must be `true` or `false`.
+        :raises ApiError: unsupported_media_type, body_too_large, validation_failed.
+        """
+        if body is not None:
+            self.body = read_body(self.request)
+        wrong = {
+            shown: IDENTIFIER_RULE
+            for name, shown in IDENTIFIERS.items()
+            if name in self.kwargs and not is_identifier(self.kwargs[name])
+        }
+        if switch is not None and self.query(switch) not in SWITCH:
+            wrong[switch] = "Must be true or false."
+        fields: Mapping[str, Any] = {}
+        if body is not None:
+            if (key := key_of(self.request)) is not None and not is_key(key):
+                wrong["Idempotency-Key"] = RULE
+            fields, in_body = self._fields(body)
+            wrong |= in_body
+        if wrong:
+            raise invalid(wrong)
+        return fields
+
+    def _fields(self, body: type[BaseSerializer[Any]]) -> tuple[Mapping[str, Any], dict[str, str]]:
+        try:
+            value = parse_json(self.body) if self.body else {}
+        except ApiError as error:
+            return {}, dict((error.details or {})["fields"])
+        if not isinstance(value, dict):
+            return {}, {"body": "Must be an object."}
+        serializer = body(data=value)
+        if serializer.is_valid():
+            return serializer.validated_data, {}
+        return {}, {name: " ".join(map(str, rules)) for name, rules in serializer.errors.items()}
+
+    def perform(self, operation: Callable[[bool], Any], *, switched: bool = False) -> HttpResponse:
+        """Do one domain call in its transaction and answer with what it returns, once per Idempotency-Key.
+
+        :param operation: makes the domain call and shows its result; it is told whether holds may be reclaimed.
+        :param switched: the value of the call's switch, to which an Idempotency-Key is bound as well.
+        """
+        owner = self.owner
+        assert owner is not None, "Only calls that address a user's basket change something."
+        request = self.request
+        done = perform(
+            lambda reclaim: success(operation(reclaim)),
+            basket_id=owner.basket_id,
+            key=key_of(request),
+            fingerprint=lambda: fingerprint_of(request, body=self.body, test_mode=switched),
+        )
+        return respond(done.body, status=done.status, headers={REPLAYED: "true"} if done.replayed else None)

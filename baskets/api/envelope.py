@@ -1,0 +1,50 @@
+"""The one shape of every answer, `data` or `error`, as compact JSON. What goes inside is decided elsewhere."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.http import HttpResponse
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+# The attribute of a response under which the log finds the reason of a refusal.
+REASON = "api_reason"
+
+
+def success(data: Any) -> str:
+    """Put an answer into its envelope."""
+    return _encode({"data": data})
+
+
+def respond(body: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    """Send a body that is in its envelope already.
+
+    An answer speaks of one user at one moment, so nobody on the way may keep it.
+    """
+    response = HttpResponse(body.encode(), status=status, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    for name, value in (headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def failure(
+    *,
+    status: int,
+    code: int,
+    reason: str,
+    message: str,
+    details: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """Say why a call was not done.
+
+    :param details: what else a program needs to know, beside the reason.
+    :param extra: what stands beside `error`: the unchanged basket, as `data`.
+    """
+    error = {"code": code, "message": message, "details": {"reason": reason, **(details or {})}}
+    response = respond(_encode({**(extra or {}), "error": error}), status=status, headers=headers)
+    setattr(response, REASON, reason)
+    return response

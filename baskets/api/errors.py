@@ -1,0 +1,237 @@
+"""From a reason to its answer: the one table of statuses and codes, and the handler that turns exceptions into answers.
+
+Which rule refuses what is decided in `baskets.domain`, never here.
+"""
+
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.http import Http404, HttpResponse, UnreadablePostError
+from rest_framework import exceptions as drf
+
+from baskets.api.envelope import failure
+from baskets.api.rendering import no_basket, render_basket, render_time
+from baskets.database import Fault, fault_of, reading
+from baskets.domain import errors as domain
+from baskets.models.contents import Owner, read_contents
+
+log = structlog.get_logger("baskets.api")
+
+# Every reason there is, with its HTTP status and its `error.code`.
+TABLE: dict[str, tuple[int, int]] = {
+    "bad_request": (400, 400),
+    "api_key_missing": (401, 401),
+    "api_key_invalid": (401, 401),
+    "token_missing": (401, 2002),
+    "token_invalid": (401, 2002),
+    "token_expired": (401, 2002),
+    "token_user_mismatch": (401, 2002),
+    "server_key_required": (403, 403),
+    "forbidden": (403, 403),
+    "not_found": (404, 404),
+    "product_unknown": (404, 404),
+    "basket_not_found": (404, 2005),
+    "product_not_in_basket": (404, 2006),
+    "method_not_allowed": (405, 405),
+    "version_unsupported": (406, 406),
+    "not_acceptable": (406, 406),
+    "body_too_large": (413, 3002),
+    "unsupported_media_type": (415, 3002),
+    "validation_failed": (422, 3002),
+    "cart_empty": (422, 422),
+    "cart_full": (422, 422),
+    "saved_full": (422, 422),
+    "out_of_stock": (422, 422),
+    "no_active_checkout": (422, 422),
+    "checkout_already_ordered": (422, 422),
+    "checkout_aborted": (422, 422),
+    "checkout_expired": (422, 422),
+    "order_unknown": (422, 422),
+    "idempotency_key_reused": (422, 422),
+    "checkout_active": (423, 423),
+    "throttled": (429, 503),
+    "internal_error": (500, 3001),
+    "busy": (503, 503),
+    "database_unavailable": (503, 503),
+    "migrations_missing": (503, 503),
+}
+# The reference prints 200, 401 and 422 for finish-active, so it answers no 404.
+BASKET_NOT_FOUND_ON_FINISH = (422, 2005)
+# Where the session is the thing asked for, an unknown order number is a missing resource.
+ORDER_NOT_FOUND = (404, 404)
+
+MESSAGES: dict[str, str] = {
+    "bad_request": "The request is not well-formed HTTP, or names a host that is not served here.",
+    "api_key_missing": "Send your API key in the X-API-Key header.",
+    "api_key_invalid": "The API key is not valid.",
+    "token_missing": "This key is used with the user's own token: send Authorization: Bearer.",
+    "token_invalid": "The bearer token is not valid.",
+    "token_expired": "The bearer token has expired.",
+    "token_user_mismatch": "The bearer token belongs to another user.",
+    "server_key_required": "This call needs a server key.",
+    "forbidden": "This is not allowed.",
+    "not_found": "There is nothing at this address.",
+    "method_not_allowed": "This address does not take this method.",
+    "version_unsupported": "This version of the API is not known.",
+    "not_acceptable": "Answers are JSON: accept application/json.",
+    "body_too_large": "The body is too large.",
+    "unsupported_media_type": "Send the body as application/json in UTF-8, not compressed.",
+    "validation_failed": "The request has fields that are not as they must be.",
+    "throttled": "There were too many calls. Try again later.",
+    "internal_error": "Something went wrong on our side.",
+    "busy": "Others are at the same basket or product. Nothing has changed; call again.",
+    "database_unavailable": "The service is not available now. Nothing has changed; call again.",
+    "migrations_missing": "The service is being set up.",
+}
+MESSAGES |= {refusal.reason: refusal.message for refusal in domain.Refusal.__subclasses__() if refusal.reason in TABLE}
+
+STATE_REFUSALS = frozenset({422, 423})
+RETRY_AFTER_SECONDS = "1"
+
+
+class ApiError(Exception):  # noqa: N818 (named for what it is to a partner)
+    """A call that the REST layer itself does not let through.
+
+    :param kind: status and code, where they differ from those of the table.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        kind: tuple[int, int] | None = None,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kind = kind
+        self.details = details
+        self.headers = headers
+
+
+def invalid(fields: Mapping[str, str]) -> ApiError:
+    """Say which fields are wrong, and how each must be."""
+    return ApiError("validation_failed", details={"fields": dict(fields)})
+
+
+def answer(
+    reason: str,
+    *,
+    kind: tuple[int, int] | None = None,
+    details: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """Make the response of a reason."""
+    status, code = kind or TABLE[reason]
+    if status in {429, 503}:
+        headers = {"Retry-After": RETRY_AFTER_SECONDS, **(headers or {})}
+    return failure(
+        status=status,
+        code=code,
+        reason=reason,
+        message=MESSAGES[reason],
+        details=details,
+        extra=extra,
+        headers=headers,
+    )
+
+
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """Turn whatever a view raised into its answer. Nothing passes unanswered."""
+    try:
+        if isinstance(error, domain.Refusal):
+            return refused(error, owner=getattr(context["view"], "owner", None))
+    except Exception as later:  # noqa: BLE001 (the database may fail while the basket is read for the refusal)
+        return answer_to(later)
+    return answer_to(error)
+
+
+def refused(refusal: domain.Refusal, *, owner: Owner | None) -> HttpResponse:
+    """Answer a refusal of the domain; one by the state of the basket carries the basket, read after the roll-back."""
+    status, code = TABLE[refusal.reason]
+    extra = None
+    if status in STATE_REFUSALS and owner is not None:
+        basket_id = owner.basket_id
+        contents = reading(lambda: read_contents(basket_id))
+        extra = {"data": no_basket() if contents is None else render_basket(contents)}
+    return answer(refusal.reason, kind=(status, code), details=details_of(refusal), extra=extra)
+
+
+def details_of(refusal: domain.Refusal) -> dict[str, Any]:
+    """Say what a program needs to go on from here."""
+    match refusal:
+        case domain.OutOfStock(missing=missing):
+            return {
+                "items": [
+                    {"productId": item.product_id, "wanted": item.wanted, "available": item.available}
+                    for item in missing
+                ]
+            }
+        case domain.CheckoutActive(active=active):
+            return {"activeCheckout": {"orderNo": active.order_no, "expires": render_time(active.expires_at)}}
+        case domain.NoActiveCheckout(last=domain.SessionSummary() as last):
+            return {
+                "lastCheckout": {
+                    "orderNo": last.order_no,
+                    "status": last.status,
+                    "finishedAt": None if last.finished_at is None else render_time(last.finished_at),
+                }
+            }
+    return {}
+
+
+def answer_to(error: BaseException) -> HttpResponse:
+    """Answer anything but a refusal of the domain."""
+    match error:
+        case ApiError():
+            return answer(error.reason, kind=error.kind, details=error.details, headers=error.headers)
+        case Http404() | drf.NotFound():
+            return answer("not_found")
+        case RequestDataTooBig():
+            return answer("body_too_large")
+        case SuspiciousOperation() | BadRequest() | UnreadablePostError() | drf.ParseError():
+            return answer("bad_request")
+        case PermissionDenied() | drf.PermissionDenied():
+            return answer("forbidden")
+        case drf.Throttled(wait=wait):
+            return answer("throttled", headers=None if wait is None else {"Retry-After": str(max(1, round(wait)))})
+    return answer_to_fault(error)
+
+
+def answer_to_fault(error: BaseException) -> HttpResponse:
+    """Answer a failing database with 503 and everything unforeseen with 500, saying nothing of the inside."""
+    fault = fault_of(error)
+    if fault is Fault.BUG:
+        log.error("unforeseen_error", **described(error))
+        return answer("internal_error")
+    log.warning("database_fault", fault=fault.name, error=type(error).__qualname__)
+    return answer("database_unavailable" if fault is Fault.UNAVAILABLE else "busy")
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """Describe an error for the log by its types and places.
+
+    The messages are left out: a database puts the values of a row into them, and those name users.
+    """
+    chain: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(chain) < 5:
+        chain.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
+        cause = cause.__cause__ or cause.__context__
+    frames = traceback.extract_tb(error.__traceback__ or sys.exc_info()[2])
+    return {
+        "error": chain,
+        "sqlstate": getattr(error.__cause__, "sqlstate", None),
+        "trace": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-15:]],
+    }

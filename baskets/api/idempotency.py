@@ -1,0 +1,67 @@
+"""A call done once, however often it is sent: its key, what that is bound to, and the answer stored with the effect."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.http import HttpRequest
+
+from baskets.domain import idempotency, transactions
+
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+RULE = "Must be 1 to 255 visible ASCII characters."
+REPLAYED = "Idempotency-Replayed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The body of a call that was done, now or earlier."""
+
+    status: int
+    body: str
+    replayed: bool = False
+
+
+def key_of(request: HttpRequest) -> str | None:
+    """Read the Idempotency-Key of a call; whether it is well-formed is asked with `is_key`."""
+    key: str | None = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    return key
+
+
+def is_key(value: str) -> bool:
+    """Tell whether a value can be an Idempotency-Key."""
+    return KEY.fullmatch(value) is not None
+
+
+def fingerprint_of(request: HttpRequest, *, body: bytes, test_mode: bool) -> bytes:
+    """Digest what a key is bound to: method, path, test mode and body. `/v2` is the same path."""
+    path = request.path_info.removeprefix("/v2")
+    said = json.dumps([request.method, path, test_mode, hashlib.sha256(body).hexdigest()])
+    return hashlib.sha256(said.encode()).digest()
+
+
+def perform(
+    operation: Callable[[bool], str], *, basket_id: UUID, key: str | None, fingerprint: Callable[[], bytes]
+) -> Answer:
+    """Do a call in one transaction, together with the record of its answer; or give the answer it had.
+
+    A refusal raises, and so takes the claim on the key back with everything else.
+
+    :param operation: does the work and returns the body; it is told whether lapsed holds may be reclaimed.
+    """
+    digest = fingerprint() if key is not None else b""
+
+    def once(reclaim: bool) -> Answer:  # noqa: FBT001 (the signature is the transaction's)
+        if key is None:
+            return Answer(status=200, body=operation(reclaim))
+        stored = idempotency.claim(basket_id=basket_id, key=key, fingerprint=digest)
+        if stored is not None:
+            return Answer(status=stored.status, body=stored.body, replayed=True)
+        body = operation(reclaim)
+        idempotency.remember(basket_id=basket_id, key=key, status=200, body=body)
+        return Answer(status=200, body=body)
+
+    return transactions.run(once)

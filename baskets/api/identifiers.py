@@ -1,0 +1,13 @@
+"""What may be the id of a user or product: 1 to 255 characters, none of which controls a terminal, a log or a line."""
+
+import re
+
+LONGEST = 255
+# Unicode category Cc, the two separators that end a line in some readers, and halves of surrogate pairs.
+FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+RULE = f"Must be 1 to {LONGEST} characters without control characters."
+
+
+def is_identifier(value: object) -> bool:
+    """Tell whether a value can be the id of a user or product."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST and not FORBIDDEN.search(value)

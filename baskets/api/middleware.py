@@ -1,0 +1,106 @@
+"""The outermost layer: whatever happens inside, what leaves is in the envelope, has its headers, and is logged once."""
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from baskets.api.authentication import Caller
+from baskets.api.envelope import REASON
+from baskets.api.errors import answer, answer_to
+from baskets.api.versioning import DEFAULT, requested_version
+
+log = structlog.get_logger("baskets.api")
+
+ADMIN = "/admin/"
+# Asked every few seconds, or not asked by a partner at all: worth a line only when something is wrong.
+QUIET = ("/livez", "/readyz", "/metrics", "/static/")
+SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+@-]{1,128}")
+REQUEST_ID = "baskets.request_id"
+# What stands for an answer of Django's own that would be HTML.
+STRAY = {400: "bad_request", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def request_id_of(request: Any) -> str:
+    """Name the request, as its answer and its log line do."""
+    return str(request.META.get(REQUEST_ID, ""))
+
+
+class EnvelopeMiddleware:
+    """Sees to it that nothing but the envelope leaves the service, the pages for people apart."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer one request."""
+        started = time.perf_counter()
+        meta = request.META
+        given = meta.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        meta[REQUEST_ID] = request_id
+        if request.path_info.startswith(ADMIN):
+            response = self.get_response(request)
+            response.headers["X-Request-ID"] = request_id
+            return response
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            response = self._answer(request)
+            response.headers["X-Request-ID"] = request_id
+            response.headers["X-API-Version"] = requested_version(request) or DEFAULT
+            if response.status_code >= 500 or not request.path_info.startswith(QUIET):  # noqa: PLR2004 (RFC 9110)
+                _log(request, response, seconds=time.perf_counter() - started)
+        return response
+
+    def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            request.get_host()
+        except DisallowedHost:
+            return answer("bad_request")
+        if request.encoding is not None:
+            # Django would read the query by the charset of the body, and some names are of no charset at all.
+            request.encoding = "utf-8"
+        response = self.get_response(request)
+        if response.status_code >= 400 and not hasattr(response, REASON):  # noqa: PLR2004 (RFC 9110)
+            return answer(STRAY.get(response.status_code, "internal_error"))
+        return response
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Answer what a view outside of the API raised. The admin has pages of its own for that."""
+        return None if request.path_info.startswith(ADMIN) else answer_to(error)
+
+
+def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:
+    """Write the line of a request: the route and not the path, and the user as a digest only the operator can make."""
+    match = request.resolver_match
+    line: dict[str, Any] = {
+        "method": request.method if request.method in KNOWN_METHODS else "other",
+        "route": match.route if match else "",
+        "status": response.status_code,
+        "ms": round(seconds * 1000, 1),
+    }
+    if reason := getattr(response, REASON, None):
+        line["reason"] = reason
+    caller = getattr(request, "user", None)
+    if isinstance(caller, Caller):
+        line |= {"partner": caller.partner, "key": caller.prefix}
+        if match and (user_id := match.kwargs.get("user_id")) is not None:
+            line["user"] = user_digest(partner_id=caller.partner_id, user_id=user_id)
+    log.info("request", **line)
+
+
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def user_digest(*, partner_id: int, user_id: str) -> str:
+    """Name a user in the log without naming them: keyed, so that nobody can try out ids against it."""
+    named = f"{partner_id}:{user_id}".encode(errors="backslashreplace")
+    return hmac.digest(settings.SECRET_KEY.encode(), named, hashlib.sha256).hex()[:16]

@@ -1,0 +1,49 @@
+"""The schema, and the two pages on which people read it. Everything they need is served from here."""
+
+import functools
+
+from csp.decorators import csp_update
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer
+from drf_spectacular.validation import validate_schema
+
+from baskets.api.health import get_only
+
+
+@get_only
+def schema(request: HttpRequest) -> HttpResponse:
+    """Serve the OpenAPI description of the API."""
+    del request
+    return HttpResponse(schema_as_json(), content_type="application/json")
+
+
+@get_only
+def docs(request: HttpRequest) -> HttpResponse:
+    """Serve the page on which calls can be tried out."""
+    return render(request, "api/docs.html")
+
+
+# Redoc writes its styles into the page as it goes, and searches in a worker made of a blob.
+@csp_update({"style-src": "'unsafe-inline'", "worker-src": "blob:"})  # type: ignore[arg-type,untyped-decorator,unused-ignore]
+@get_only
+def redoc(request: HttpRequest) -> HttpResponse:
+    """Serve the page on which the API can be read."""
+    return render(request, "api/redoc.html")
+
+
+@functools.cache
+def schema_as_json() -> bytes:
+    """Describe the API; the same for everybody, so it is made once."""
+    described = openapi()
+    return bytes(OpenApiJsonRenderer().render(described, renderer_context={}))
+
+
+def openapi() -> dict[str, object]:
+    """Describe the API as OpenAPI 3.1, and refuse a description that is none."""
+    from baskets.api.urls import api_patterns  # noqa: PLC0415 (the addresses name this module's pages, too)
+
+    described: dict[str, object] = SchemaGenerator(patterns=api_patterns).get_schema(request=None, public=True)
+    validate_schema(described)
+    return described

@@ -1,0 +1,171 @@
+"""The one reader of bodies: JSON in UTF-8, strict, bounded before it is parsed. What fields mean is not known here."""
+
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, NoReturn
+
+from django.http import HttpRequest
+from rest_framework.parsers import BaseParser
+
+from baskets import conf
+from baskets.api.errors import ApiError, invalid
+
+MEDIA_TYPE = "application/json"
+DEEPEST = 32
+LONGEST_NUMBER = 100
+UTF_8 = frozenset({"utf-8", "utf8"})
+# One pass over strings (closed or not) and brackets: possessive, so its time grows with the length and nothing else.
+TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class StrictJSONParser(BaseParser):
+    """DRF's door to the reader, for the schema and for any view that asks for `request.data`."""
+
+    media_type = MEDIA_TYPE
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Parse a body that DRF has opened."""
+        del media_type, parser_context
+        return parse_json(_bounded(stream))
+
+
+def read_body(request: HttpRequest) -> bytes:
+    """Read the body of a request; an absent one is empty.
+
+    :raises ApiError: unsupported_media_type, then body_too_large; bad_request where the framing is broken.
+    """
+    meta = request.META
+    if meta.get("HTTP_CONTENT_ENCODING"):
+        raise ApiError("unsupported_media_type")
+    declared = meta.get("CONTENT_LENGTH")
+    if declared:
+        if not (declared.isascii() and declared.isdigit()):
+            raise ApiError("bad_request")
+        length = int(declared[:20])
+        if length == 0:
+            return b""
+        _check_media_type(request)
+        if length > conf.body_limit_bytes():
+            raise ApiError("body_too_large")
+        body = request.body
+        if len(body) != length:
+            raise ApiError("bad_request")
+        return body
+    if meta.get("HTTP_TRANSFER_ENCODING") or meta.get("wsgi.input_terminated"):
+        return _read_chunked(request)
+    return b""
+
+
+def _read_chunked(request: HttpRequest) -> bytes:
+    """Read a body of unannounced length, which only a process server that marks its end can hand on."""
+    if not request.META.get("wsgi.input_terminated"):
+        raise ApiError("bad_request")
+    stream = request.META["wsgi.input"]
+    first = stream.read(1)
+    if not first:
+        return b""
+    _check_media_type(request)
+    return _bounded(stream, first)
+
+
+def _bounded(stream: IO[bytes], start: bytes = b"") -> bytes:
+    """Read to the end, and refuse as soon as it is too much."""
+    limit = conf.body_limit_bytes()
+    buffer = io.BytesIO()
+    size = buffer.write(start)
+    while size <= limit and (piece := stream.read(limit + 1 - size)):
+        size += buffer.write(piece)
+    if size > limit:
+        raise ApiError("body_too_large")
+    return buffer.getvalue()
+
+
+def _check_media_type(request: HttpRequest) -> None:
+    if request.content_type != MEDIA_TYPE:
+        raise ApiError("unsupported_media_type")
+    charset = (request.content_params or {}).get("charset")
+    if charset is not None and charset.lower() not in UTF_8:
+        raise ApiError("unsupported_media_type")
+
+
+def parse_json(raw: bytes) -> Any:
+    """Parse JSON as strictly as it can be said: nothing that two readers could understand differently gets through.
+
+    :raises ApiError: validation_failed, naming `body`.
+    """
+    if raw.count(b"[") + raw.count(b"{") > DEEPEST and _depth(raw) > DEEPEST:
+        _refuse(f"Must not be nested deeper than {DEEPEST} levels.")
+    try:
+        value = _DECODER.decode(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        _refuse("Must be UTF-8.")
+    except (ValueError, RecursionError):
+        _refuse("Must be JSON.")
+    # Neither can be written in UTF-8 JSON without an escape, so most bodies need no second look.
+    if b"\\u" in raw and any(UNSTORABLE.search(text) for text in _texts(value)):
+        _refuse("Must not contain NUL or half of a surrogate pair.")
+    return value
+
+
+def _depth(raw: bytes) -> int:
+    depth = deepest = 0
+    for token in TOKENS.finditer(raw):
+        match raw[token.start()]:
+            case 0x5B | 0x7B:
+                depth += 1
+                deepest = max(deepest, depth)
+            case 0x5D | 0x7D:
+                depth -= 1
+    return deepest
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings and keys in a parsed value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _texts(item)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        _refuse("Must not name a key twice.")
+    return members
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        _refuse("Must not contain numbers of absurd length.")
+    return int(digits)
+
+
+def _real(digits: str) -> float:
+    number = float(digits)
+    if len(digits) > LONGEST_NUMBER or math.isinf(number):
+        _refuse("Must not contain numbers of absurd size.")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    _refuse(f"Must not contain {name}.")
+
+
+def _refuse(rule: str) -> NoReturn:
+    raise invalid({"body": rule})
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_refuse_constant
+)

@@ -1,0 +1,279 @@
+"""What the schema says of each call: parameters, body, and which answers can come. How they look: `schema_answers`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+)
+
+from baskets.api import serializers, shapes
+from baskets.api.errors import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND
+from baskets.api.identifiers import LONGEST
+from baskets.api.schema_answers import EXAMPLES, ORDER_NO, refusals_by_status
+from baskets.api.versioning import DEFAULT, KNOWN
+
+# What any call may be told, and what a call with a body may be told besides.
+ANY = (
+    "bad_request", "api_key_missing", "api_key_invalid", "token_invalid", "not_found", "method_not_allowed",
+    "version_unsupported", "not_acceptable", "validation_failed", "internal_error", "busy", "database_unavailable",
+)  # fmt: skip
+OF_A_USER = ("token_missing",)
+WITH_BODY = ("body_too_large", "unsupported_media_type")
+WITH_KEY = ("idempotency_key_reused",)
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):
+    """How the schema names the ways to say who is calling."""
+
+    target_class = "baskets.api.authentication.ApiKeyAuthentication"
+    name = ["ApiKey", "Bearer"]  # noqa: RUF012 (the base class has it as a plain attribute)
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
+        """Describe the key and the token."""
+        del auto_schema
+        return [
+            {
+                "type": "apiKey",
+                "in": "header",
+                "name": "X-API-Key",
+                "description": "The key of a partner. A client key ships inside apps and comes with the user's token.",
+            },
+            {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "The user's own token; its `sub` is the `userId` of the path.",
+            },
+        ]
+
+    def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:  # type: ignore[override]
+        """Say what is needed: the key alone, or both."""
+        del auto_schema
+        return [{"ApiKey": []}, {"ApiKey": [], "Bearer": []}]
+
+
+def _header(name: str, text: str, **more: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, more.pop("type", OpenApiTypes.STR), OpenApiParameter.HEADER, description=text, **more)
+
+
+VERSION = _header(
+    "x-jay-api-version",
+    f"The version of the API to use. Defaults to {DEFAULT}. `X-API-Version` is read as well; this one wins.",
+    enum=sorted(KNOWN),
+    default=DEFAULT,
+)
+REQUEST_ID = _header("X-Request-ID", "Names the call in logs; sent back. One is made up if it is missing.")
+TRACKING = [
+    _header("X-JAY-Tracking", "Base64 of JSON with `session_id`, `start_time` and `source`. Never fails a call."),
+    OpenApiParameter(
+        "provider_id",
+        OpenApiTypes.STR,
+        OpenApiParameter.QUERY,
+        description="The provider, where the tracking header is missing or names none.",
+        examples=[OpenApiExample("provider", value="netflix")],
+    ),
+]
+IDEMPOTENCY_KEY = _header(
+    "Idempotency-Key",
+    "A repeat with the same key is answered with the first answer, for 24 hours, and is not done again.",
+    type={"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+)
+TEST_MODE = OpenApiParameter(
+    "testMode",
+    {"type": "string", "enum": ["true", "false"], "default": "false"},
+    OpenApiParameter.QUERY,
+    description="A checkout for trying things out: it holds and sells nothing.",
+)
+
+
+def _path(name: str, text: str, **limits: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, {"type": "string", "minLength": 1, **limits}, OpenApiParameter.PATH, description=text)
+
+
+IN_PATH = {
+    "user_id": _path("user_id", "The platform specific user identifier representing a user.", maxLength=LONGEST),
+    "product_id": _path("product_id", "The product identifier.", maxLength=LONGEST),
+    "order_no": _path("order_no", "The order number that the start of the checkout returned."),
+}
+ANSWER_HEADERS = [
+    OpenApiParameter(
+        "X-API-Version", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="The version used."
+    ),
+    OpenApiParameter(
+        "X-Request-ID", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="Names the call in logs."
+    ),
+]
+
+
+def _call(
+    name: str,
+    *,
+    shape: type,
+    path: Sequence[str] = (),
+    body: Any = None,
+    query: Sequence[OpenApiParameter] = (),
+    writes: bool = True,
+    refusals: Sequence[str] = (),
+    kinds: dict[str, tuple[int, int]] | None = None,
+    tag: str,
+    body_examples: Sequence[OpenApiExample] = (),
+) -> Callable[[Any], Any]:
+    """Describe a call.
+
+    :param refusals: the reasons of the domain that this call can be refused for.
+    :param kinds: their status and code where they differ from those of the table.
+    """
+    parameters = [*(IN_PATH[name] for name in path), *query, VERSION, REQUEST_ID, *ANSWER_HEADERS]
+    reasons = [*ANY, *(OF_A_USER if path else ())]
+    if body is not None or writes:
+        reasons += WITH_BODY
+    if writes:
+        parameters += [*TRACKING, IDEMPOTENCY_KEY]
+        reasons += WITH_KEY
+        parameters.append(
+            OpenApiParameter(
+                "Idempotency-Replayed",
+                {"type": "string", "enum": ["true"]},
+                OpenApiParameter.HEADER,
+                response=[200],
+                description="This is the first answer to the Idempotency-Key, once more.",
+            )
+        )
+    parameters += [
+        OpenApiParameter(
+            "WWW-Authenticate", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[401], description="What to send."
+        ),
+        OpenApiParameter(
+            "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[503], description="Seconds to wait."
+        ),
+        OpenApiParameter(
+            "Allow", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[405], description="Methods to use."
+        ),
+    ]
+    reasons += [reason for reason in refusals if reason not in reasons]
+    success = OpenApiResponse(
+        response=shapes.enveloped(shape),
+        description="Done.",
+        examples=[OpenApiExample("done", value={"data": EXAMPLES[shape]}, response_only=True, status_codes=["200"])],
+    )
+    return extend_schema(
+        operation_id=name,
+        tags=[tag],
+        request=body,
+        parameters=parameters,
+        responses={200: success, **refusals_by_status(reasons, kinds or {})},
+        examples=list(body_examples),
+    )
+
+
+def _body_examples(**values: Any) -> list[OpenApiExample]:
+    return [OpenApiExample(name, value=value, request_only=True) for name, value in values.items()]
+
+
+USER, USER_AND_PRODUCT = ("user_id",), ("user_id", "product_id")
+COUNT_EXAMPLES = _body_examples(two={"count": 2}, save_for_later={"count": 0}, remove={"count": -1})
+# Which refusals a call can meet is known from the domain function that it calls: the docstring there lists them.
+
+get_basket = _call("getbasket", tag="basket", shape=shapes.Basket, path=USER, writes=False)
+delete_basket = _call(
+    "deletebasket", tag="basket", shape=shapes.Basket, path=USER, refusals=["basket_not_found", "checkout_active"]
+)
+place_item = _call(
+    "assignproducttobasket",
+    tag="items",
+    shape=shapes.Basket,
+    path=USER_AND_PRODUCT,
+    body=serializers.PlaceItem,
+    body_examples=COUNT_EXAMPLES,
+    refusals=["product_unknown", "product_not_in_basket", "cart_full", "saved_full"],
+)
+change_item = _call(
+    "updateproductinbasket",
+    tag="items",
+    shape=shapes.Basket,
+    path=USER_AND_PRODUCT,
+    body=serializers.ChangeItem,
+    body_examples=COUNT_EXAMPLES,
+    refusals=["product_not_in_basket", "cart_full", "saved_full"],
+)
+remove_item = _call(
+    "deleteproductfrombasket",
+    tag="items",
+    shape=shapes.Basket,
+    path=USER_AND_PRODUCT,
+    refusals=["product_not_in_basket"],
+)
+start_checkout = _call(
+    "checkoutbasket",
+    tag="checkout",
+    shape=shapes.StartedCheckout,
+    path=USER,
+    body=serializers.StartCheckout,
+    body_examples=_body_examples(german={"language": "de", "country": "DE", "stripeUsingSdk": False}),
+    query=[TEST_MODE],
+    refusals=["cart_empty", "out_of_stock", "checkout_active"],
+)
+finish_active = _call(
+    "finishactivecheckout",
+    tag="checkout",
+    shape=shapes.Basket,
+    path=USER,
+    body=serializers.FinishCheckout,
+    body_examples=_body_examples(
+        ordered={"ordered": True}, aborted={"ordered": False}, named={"ordered": True, "orderNo": ORDER_NO}
+    ),
+    refusals=[
+        "basket_not_found",
+        "no_active_checkout",
+        "checkout_already_ordered",
+        "checkout_aborted",
+        "checkout_expired",
+        "order_unknown",
+        "out_of_stock",
+    ],
+    kinds={"basket_not_found": BASKET_NOT_FOUND_ON_FINISH},
+)
+get_session = _call(
+    "getcheckout",
+    tag="checkout",
+    shape=shapes.Session,
+    path=("user_id", "order_no"),
+    writes=False,
+    refusals=["order_unknown"],
+    kinds={"order_unknown": ORDER_NOT_FOUND},
+)
+product_details = _call(
+    "getproductinformation",
+    tag="products",
+    shape=shapes.Products,
+    writes=False,
+    body={
+        "application/json": {
+            "type": "array",
+            "maxItems": 100,
+            "items": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+            "example": ["prod-123", "prod-000"],
+        }
+    },
+)
+
+
+def published_names(result: Any, **_: Any) -> Any:
+    """Name the parameters of the path as the reference does; in Python they have Python's names."""
+    published = {"user_id": "userId", "product_id": "productId", "order_no": "orderNo"}
+    paths = {}
+    for path, operations in result["paths"].items():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                parameter["name"] = published.get(parameter["name"], parameter["name"])
+        for name, shown in published.items():
+            path = path.replace(f"{{{name}}}", f"{{{shown}}}")  # noqa: PLW2901 (the path is being renamed)
+        paths[path] = operations
+    result["paths"] = paths
+    return result

@@ -1,0 +1,159 @@
+"""How the schema shows answers: good ones by example, refusals by status, made from the one table of errors."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+
+from baskets.api import shapes
+from baskets.api.errors import MESSAGES, STATE_REFUSALS, TABLE
+
+EXAMPLE_BASKET = {
+    "expires": "2025-07-04T12:34:56Z",
+    "lastChanged": "2025-06-04T12:34:56Z",
+    "cart": [{"productId": "prod-123", "count": 2}, {"productId": "prod-456", "count": 1}],
+    "saved": [{"productId": "prod-789", "count": 1}],
+    "checkout": [],
+}
+EXAMPLE_CHECKOUT = EXAMPLE_BASKET | {
+    "cart": [],
+    "checkout": [
+        {"productId": "prod-123", "count": 2, "stocked": 2},
+        {"productId": "prod-456", "count": 1, "stocked": None},
+    ],
+}
+ORDER_NO = "7K3M-9QXT-2WBD"
+EXAMPLES: dict[type, Any] = {
+    shapes.Basket: EXAMPLE_BASKET,
+    shapes.StartedCheckout: {
+        "orderNo": ORDER_NO,
+        "expires": "2025-06-04T13:04:56Z",
+        "currency": "EUR",
+        "fullPrice": 4997,
+        "fullTax": None,
+        "shippingCost": None,
+        "testMode": False,
+        "basket": EXAMPLE_CHECKOUT,
+    },
+    shapes.Session: {
+        "orderNo": ORDER_NO,
+        "status": "ORDERED",
+        "startedAt": "2025-06-04T12:34:56Z",
+        "expires": "2025-06-04T13:04:56Z",
+        "finishedAt": "2025-06-04T12:40:00Z",
+        "late": False,
+        "testMode": False,
+        "items": [
+            {
+                "productId": "prod-123", "count": 2, "stocked": 2, "held": 2,
+                "sold": 2, "released": 0, "short": 0, "ordered": 2,
+            }
+        ],
+    },
+    shapes.Products: {
+        "products": [
+            {
+                "productId": "prod-123", "name": "Shirt", "brand": "Jay", "variant": "M",
+                "mainProductIdentifier": "prod-12", "price": 1999, "currency": "EUR",
+                "currentStockCount": 7, "outOfStock": False,
+            }
+        ],
+        "unknown": ["prod-000"],
+    },
+}  # fmt: skip
+DETAILS: dict[str, dict[str, Any]] = {
+    "validation_failed": {"fields": {"type": "object", "additionalProperties": {"type": "string"}}},
+    "out_of_stock": {
+        "items": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["productId", "wanted", "available"],
+                "properties": {
+                    "productId": {"type": "string"},
+                    "wanted": {"type": "integer"},
+                    "available": {"type": "integer"},
+                },
+            },
+        }
+    },
+    "checkout_active": {
+        "activeCheckout": {
+            "type": "object",
+            "required": ["orderNo", "expires"],
+            "properties": {"orderNo": {"type": "string"}, "expires": {"type": "string", "format": "date-time"}},
+        }
+    },
+    "no_active_checkout": {
+        "lastCheckout": {
+            "type": "object",
+            "required": ["orderNo", "status", "finishedAt"],
+            "properties": {
+                "orderNo": {"type": "string"},
+                "status": {"type": "string"},
+                "finishedAt": {"type": ["string", "null"], "format": "date-time"},
+            },
+        }
+    },
+}
+EXAMPLE_DETAILS: dict[str, Any] = {
+    "validation_failed": {"fields": {"count": "Must be a whole number."}},
+    "out_of_stock": {"items": [{"productId": "prod-123", "wanted": 2, "available": 0}]},
+    "checkout_active": {"activeCheckout": {"orderNo": ORDER_NO, "expires": "2025-06-04T13:04:56Z"}},
+    "no_active_checkout": {
+        "lastCheckout": {"orderNo": ORDER_NO, "status": "ORDERED", "finishedAt": "2025-06-04T12:40:00Z"}
+    },
+}
+
+
+def refusals_by_status(reasons: Sequence[str], kinds: dict[str, tuple[int, int]]) -> dict[int, OpenApiResponse]:
+    """Describe the refusals a call can meet, one response for each status, from the one table of errors."""
+    by_status: dict[int, dict[str, int]] = defaultdict(dict)
+    for reason in dict.fromkeys(reasons):
+        status, code = kinds.get(reason, TABLE[reason])
+        by_status[status][reason] = code
+    return {
+        status: OpenApiResponse(
+            response=_refusal(status, codes),
+            description=" ".join(f"`{reason}`: {MESSAGES[reason]}" for reason in codes),
+            examples=[_example(status, reason, code) for reason, code in codes.items()],
+        )
+        for status, codes in by_status.items()
+    }
+
+
+def _carries_basket(status: int, code: int) -> bool:
+    return status in STATE_REFUSALS and code == status
+
+
+def _refusal(status: int, codes: dict[str, int]) -> dict[str, Any]:
+    details = {"reason": {"type": "string", "enum": list(codes)}}
+    for reason in codes:
+        details |= DETAILS.get(reason, {})
+    shape: dict[str, Any] = {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["code", "message", "details"],
+                "properties": {
+                    "code": {"type": "integer", "enum": sorted(set(codes.values()))},
+                    "message": {"type": "string"},
+                    "details": {"type": "object", "required": ["reason"], "properties": details},
+                },
+            }
+        },
+    }
+    if any(_carries_basket(status, code) for code in codes.values()):
+        shape["properties"]["data"] = {"$ref": "#/components/schemas/Basket"}
+    return shape
+
+
+def _example(status: int, reason: str, code: int) -> OpenApiExample:
+    details = {"reason": reason, **EXAMPLE_DETAILS.get(reason, {})}
+    value: dict[str, Any] = {"error": {"code": code, "message": MESSAGES[reason], "details": details}}
+    if _carries_basket(status, code):
+        value["data"] = EXAMPLE_BASKET
+    return OpenApiExample(reason, value=value, response_only=True, status_codes=[str(status)])

@@ -1,0 +1,132 @@
+"""What calls bring: one serializer for each body, exact about types. JSON that merely looks right is refused.
+
+What calls are answered is written in `rendering`, and described for the schema in `shapes`.
+"""
+
+import re
+from typing import Any
+
+from rest_framework import serializers
+
+from baskets import conf
+from baskets.api.identifiers import RULE, is_identifier
+
+LANGUAGE = re.compile(r"([A-Za-z]{2})?")
+
+
+class ExactBoolean(serializers.BooleanField):
+    """`true` or `false`: DRF's own field takes "yes", 1 and "off" as well, and one of them would abort a checkout."""
+
+    default_error_messages = {"invalid": "Must be true or false."}  # noqa: RUF012 (DRF reads it from the class)
+
+    def to_internal_value(self, data: Any) -> bool:
+        """Take a JSON boolean."""
+        if data is True or data is False:
+            return bool(data)
+        self.fail("invalid")
+
+
+class ExactString(serializers.CharField):
+    """A JSON string as it was sent: nothing is trimmed, and no number is turned into one."""
+
+    default_error_messages = {"invalid": "Must be a string."}  # noqa: RUF012 (DRF reads it from the class)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        """Take a JSON string."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return data
+
+
+class Count(serializers.IntegerField):
+    """How many pieces: a JSON whole number from -1 (remove) over 0 (save for later) to the limit."""
+
+    default_error_messages = {"invalid": "Must be a whole number."}  # noqa: RUF012 (DRF reads it from the class)
+
+    def __init__(self, **options: Any) -> None:
+        # DRF makes a fresh copy of a field for every use, so a changed limit holds from the next call.
+        super().__init__(min_value=-1, max_value=conf.piece_limit(), **options)
+
+    def to_internal_value(self, data: Any) -> int:
+        """Take a JSON number without a fraction; in Python true is an int, too."""
+        if type(data) is not int:
+            self.fail("invalid")
+        return data
+
+
+class Nothing(serializers.Serializer[Any]):
+    """The body of a call that needs none; whatever is in it is ignored."""
+
+
+class PlaceItem(serializers.Serializer[Any]):
+    """The body of POST on a product."""
+
+    count = Count(
+        default=1,
+        help_text="Above 0: into the cart. 0: into the saved list. -1: removed. Overwrites, never adds up.",
+    )
+
+
+class ChangeItem(serializers.Serializer[Any]):
+    """The body of PATCH on a product."""
+
+    count = Count(default=None, allow_null=True, help_text="As with POST; null or absent changes nothing.")
+
+
+class StartCheckout(serializers.Serializer[Any]):
+    """The body of the start of a checkout."""
+
+    language = ExactString(default="", allow_null=True, allow_blank=True, max_length=2, help_text="ISO 639-1, as `en`.")
+    country = ExactString(
+        default="", allow_null=True, allow_blank=True, max_length=2, help_text="ISO 3166-1 alpha-2, as `DE`."
+    )
+    stripeUsingSdk = ExactBoolean(default=False, allow_null=True)  # noqa: N815 (the name is the reference's)
+
+    def validate_language(self, value: str | None) -> str:
+        """Take two letters, in whichever case."""
+        return _two_letters(value).lower()
+
+    def validate_country(self, value: str | None) -> str:
+        """Take two letters, in whichever case."""
+        return _two_letters(value).upper()
+
+
+class FinishCheckout(serializers.Serializer[Any]):
+    """The body of finish-active."""
+
+    ordered = ExactBoolean(
+        help_text=(
+            "true: the checkout was a success, and its products are ordered now. "
+            "false: it was aborted, and its products go back to the cart."
+        )
+    )
+    orderNo = ExactString(  # noqa: N815 (the name follows the reference)
+        default=None,
+        allow_null=True,
+        max_length=255,
+        help_text="Names the checkout that is meant, so that a late repeat can never hit the next one.",
+    )
+
+    def validate_orderNo(self, value: str | None) -> str | None:  # noqa: N802 (DRF finds it by the field's name)
+        """Take an order number as it was spoken: in whichever case."""
+        return None if value is None else value.upper()
+
+
+def _two_letters(value: str | None) -> str:
+    if value is None:
+        return ""
+    if not LANGUAGE.fullmatch(value):
+        raise serializers.ValidationError("Must be two letters.")
+    return value
+
+
+def product_ids_in(value: Any) -> tuple[list[str], dict[str, str]]:
+    """Check the bare array of ids that asks for product details, and say what is wrong with which of them."""
+    if not isinstance(value, list):
+        return [], {"body": "Must be an array of product ids."}
+    if len(value) > conf.details_limit():
+        return [], {"body": f"Must not have more than {conf.details_limit()} ids."}
+    return value, {f"body[{place}]": RULE for place, item in enumerate(value) if not is_identifier(item)}

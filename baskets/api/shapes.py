@@ -1,0 +1,112 @@
+"""What calls are answered, described for the schema only. The answers are made by plain functions in `rendering`."""
+
+import functools
+from typing import Any
+
+from drf_spectacular.utils import inline_serializer
+from rest_framework import serializers
+
+TIME = "UTC, to the second."
+
+
+class Item(serializers.Serializer[Any]):
+    """One product in one list."""
+
+    productId = serializers.CharField(help_text="The product identifier.")  # noqa: N815 (the reference's name)
+    count = serializers.IntegerField(help_text="How many pieces. A saved item shows the count it had, or 1.")
+    variant = serializers.CharField(required=False, help_text="The variant, as the size; only where there is one.")
+    mainProductIdentifier = serializers.CharField(  # noqa: N815 (the reference's name)
+        required=False, help_text="The main product of which this is a variant; only where there is one."
+    )
+
+
+class CheckoutLine(Item):
+    """One product that is being bought."""
+
+    stocked = serializers.IntegerField(
+        allow_null=True,
+        help_text=(
+            "Above zero: so many pieces are held, always the whole count. Null: stock is unlimited, nothing is held. "
+            "Below zero: the reservation failed, and so many pieces were missing."
+        ),
+    )
+
+
+class Basket(serializers.Serializer[Any]):
+    """A basket whole. Without `expires` and `lastChanged`, the user has none yet."""
+
+    expires = serializers.DateTimeField(required=False, help_text=f"When the basket goes away. {TIME}")
+    lastChanged = serializers.DateTimeField(required=False, help_text=TIME)  # noqa: N815 (the reference's name)
+    cart = Item(many=True)
+    saved = Item(many=True)
+    checkout = CheckoutLine(many=True)
+
+
+class StartedCheckout(serializers.Serializer[Any]):
+    """A checkout that has just begun."""
+
+    orderNo = serializers.CharField(help_text="Names this checkout for good.")  # noqa: N815 (the reference's name)
+    expires = serializers.DateTimeField(help_text=f"The end of the hold. {TIME}")
+    currency = serializers.CharField(allow_null=True, help_text="ISO 4217.")
+    fullPrice = serializers.IntegerField(  # noqa: N815 (the reference's name)
+        allow_null=True, help_text="Minor units, over the items that can be ordered; null where prices are not kept."
+    )
+    fullTax = serializers.IntegerField(allow_null=True, help_text="Minor units.")  # noqa: N815 (the reference's name)
+    shippingCost = serializers.IntegerField(  # noqa: N815 (the reference's name)
+        allow_null=True, help_text="Minor units."
+    )
+    testMode = serializers.BooleanField(help_text="Holds and sells nothing.")  # noqa: N815 (the reference's name)
+    basket = Basket()
+
+
+class SessionItem(Item):
+    """One product of a checkout, and what became of its pieces."""
+
+    stocked = serializers.IntegerField(allow_null=True, help_text="As in the checkout list at the start.")
+    held = serializers.IntegerField(allow_null=True, help_text="Pieces the start held; null: nothing had to be held.")
+    sold = serializers.IntegerField(help_text="Held pieces that became sold.")
+    released = serializers.IntegerField(help_text="Held pieces that were given back.")
+    short = serializers.IntegerField(help_text="Pieces ordered late without stock behind them.")
+    ordered = serializers.IntegerField(help_text="Pieces that are part of the order.")
+
+
+class Session(serializers.Serializer[Any]):
+    """What became of a checkout."""
+
+    orderNo = serializers.CharField()  # noqa: N815 (the reference's name)
+    status = serializers.ChoiceField(choices=["ACTIVE", "ORDERED", "ABORTED", "EXPIRED"])
+    startedAt = serializers.DateTimeField()  # noqa: N815 (the contract's name)
+    expires = serializers.DateTimeField(help_text="The end of the hold.")
+    finishedAt = serializers.DateTimeField(allow_null=True)  # noqa: N815 (the contract's name)
+    late = serializers.BooleanField(help_text="Ordered after it had been aborted or had expired.")
+    testMode = serializers.BooleanField()  # noqa: N815 (the reference's name)
+    items = SessionItem(many=True)
+
+
+class Product(serializers.Serializer[Any]):
+    """What is known of a product."""
+
+    productId = serializers.CharField()  # noqa: N815 (the reference's name)
+    name = serializers.CharField()
+    brand = serializers.CharField(allow_null=True)
+    variant = serializers.CharField(allow_null=True)
+    mainProductIdentifier = serializers.CharField(allow_null=True)  # noqa: N815 (the reference's name)
+    price = serializers.IntegerField(allow_null=True, help_text="Minor units of the currency, for one piece.")
+    currency = serializers.CharField(allow_null=True, help_text="ISO 4217.")
+    currentStockCount = serializers.IntegerField(  # noqa: N815 (the reference's name)
+        allow_null=True, help_text="Pieces that can be had now; null: unlimited."
+    )
+    outOfStock = serializers.BooleanField()  # noqa: N815 (the reference's name)
+
+
+class Products(serializers.Serializer[Any]):
+    """What is known of the products asked for."""
+
+    products = Product(many=True, help_text="In the order of the question, each once.")
+    unknown = serializers.ListField(child=serializers.CharField(), help_text="Ids that name no listed product.")
+
+
+@functools.cache
+def enveloped(shape: type[serializers.Serializer[Any]]) -> serializers.Serializer[Any]:
+    """Put a shape into the envelope of a success."""
+    return inline_serializer(name=f"{shape.__name__}Answer", fields={"data": shape()})

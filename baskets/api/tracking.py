@@ -1,0 +1,62 @@
+"""Where an app says that its user came from. It is never trusted, never needed, and never a reason to fail a call."""
+
+import base64
+import binascii
+from typing import Any
+
+import structlog
+from django.http import HttpRequest
+
+from baskets.api.errors import ApiError
+from baskets.api.identifiers import is_identifier
+from baskets.api.parsers import parse_json
+
+log = structlog.get_logger("baskets.api")
+
+LONGEST_HEADER = 4096
+FIELDS = ("session_id", "start_time", "source", "provider_id", "provider")
+
+
+class _Dropped(Exception):  # noqa: N818 (not an error: the call goes on)
+    """The value says nothing that can be used."""
+
+
+def tracking_of(request: HttpRequest, *, provider_id: str | None) -> dict[str, str]:
+    """Read the attribution of a call; a value that is not as it should be is dropped whole and counted in the log.
+
+    :param provider_id: the fallback from the query, where the header is missing or names no provider.
+    """
+    tracking: dict[str, str] = {}
+    if header := request.META.get("HTTP_X_JAY_TRACKING"):
+        try:
+            tracking = _decoded(header)
+        except _Dropped as dropped:
+            log.warning("tracking_dropped", source="header", reason=str(dropped))
+    if provider := tracking.pop("provider", None):
+        tracking.setdefault("provider_id", provider)
+    if provider_id is not None and "provider_id" not in tracking:
+        if is_identifier(provider_id):
+            tracking["provider_id"] = provider_id
+        else:
+            log.warning("tracking_dropped", source="query", reason="field")
+    return tracking
+
+
+def _decoded(header: str) -> dict[str, str]:
+    if len(header) > LONGEST_HEADER:
+        raise _Dropped("too_long")
+    plain = header.strip().rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        raw = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise _Dropped("not_base64") from None
+    try:
+        value: Any = parse_json(raw)
+    except ApiError:
+        raise _Dropped("not_json") from None
+    if not isinstance(value, dict):
+        raise _Dropped("not_an_object")
+    given = {name: value[name] for name in FIELDS if value.get(name) is not None}
+    if not all(is_identifier(text) for text in given.values()):
+        raise _Dropped("field")
+    return given

@@ -1,0 +1,31 @@
+"""Which call answers an address. The same calls stand under `/v2`, as the guides print them."""
+
+from django.urls import include, path
+
+from baskets.api import health, pages
+from baskets.api.viewsets import BasketViewSet, ProductViewSet
+
+api_patterns = [
+    path("baskets/products/details", ProductViewSet.as_view({"post": "details"})),
+    path("baskets/users/<user_id>", BasketViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
+    path(
+        "baskets/users/<user_id>/products/<product_id>",
+        BasketViewSet.as_view({"post": "place", "patch": "change", "delete": "remove"}),
+    ),
+    path("baskets/users/<user_id>/checkout/sessions", BasketViewSet.as_view({"post": "start"})),
+    path(
+        "baskets/users/<user_id>/checkout/sessions/finish-active",
+        BasketViewSet.as_view({"post": "finish_active"}),
+    ),
+    path("baskets/users/<user_id>/checkout/sessions/<order_no>", BasketViewSet.as_view({"get": "session"})),
+]
+
+urlpatterns = [
+    path("", include(api_patterns)),
+    path("v2/", include(api_patterns)),
+    path("livez", health.livez),
+    path("readyz", health.readyz),
+    path("schema", pages.schema),
+    path("docs", pages.docs),
+    path("redoc", pages.redoc),
+]

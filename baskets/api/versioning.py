@@ -1,0 +1,17 @@
+"""Which version of the API a call speaks: read from two headers, named in every answer."""
+
+from django.http import HttpRequest
+
+DEFAULT = "2025-09-15"
+KNOWN = frozenset({DEFAULT, "2025-07-21"})
+
+
+def requested_version(request: HttpRequest) -> str | None:
+    """Tell the version a call asks for, or None if it is not known.
+
+    `x-jay-api-version` wins over `X-API-Version`, as the reference prints the former.
+    """
+    given = request.META.get("HTTP_X_JAY_API_VERSION") or request.META.get("HTTP_X_API_VERSION")
+    if not given:
+        return DEFAULT
+    return given if given in KNOWN else None

@@ -1,0 +1,168 @@
+"""The calls of the API: each translates, makes one domain call, and translates back. The rules are in the domain."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from baskets.api import schema
+from baskets.api.base import ApiViewSet
+from baskets.api.envelope import respond, success
+from baskets.api.errors import (
+    BASKET_NOT_FOUND_ON_FINISH,
+    ORDER_NOT_FOUND,
+    ApiError,
+    invalid,
+)
+from baskets.api.parsers import parse_json, read_body
+from baskets.api.rendering import (
+    no_basket,
+    render_basket,
+    render_products,
+    render_start,
+)
+from baskets.api.serializers import (
+    ChangeItem,
+    FinishCheckout,
+    Nothing,
+    PlaceItem,
+    StartCheckout,
+    product_ids_in,
+)
+from baskets.api.sessions import read_session
+from baskets.database import reading
+from baskets.domain import baskets, checkout, items
+from baskets.domain.actors import Actor
+from baskets.domain.errors import BasketNotFound
+from baskets.models import Product
+from baskets.models.contents import Owner, read_contents
+
+REMOVE = -1
+
+
+class BasketViewSet(ApiViewSet):
+    """The basket of one user, its items and its checkout."""
+
+    owner: Owner
+
+    @schema.get_basket
+    def retrieve(self, request: Request, **_: str) -> HttpResponse:
+        """Show the basket; an empty one if there is none. Creates nothing."""
+        self.read()
+        contents = reading(lambda: read_contents(self.owner.basket_id))
+        return respond(success(no_basket() if contents is None else render_basket(contents)))
+
+    @schema.delete_basket
+    def destroy(self, request: Request, **_: str) -> HttpResponse:
+        """Delete the basket."""
+        self.read(Nothing)
+        actor = self.actor
+        return self.perform(lambda _: render_basket(baskets.delete_basket(owner=self.owner, actor=actor)))
+
+    @schema.place_item
+    def place(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
+        """Put a product into the cart or the saved list, or take it out."""
+        count: int = self.read(PlaceItem)["count"]
+        actor = self.actor
+        if count == REMOVE:
+            return self._remove(product_id, actor)
+        return self.perform(
+            lambda _: render_basket(items.place_item(owner=self.owner, product_id=product_id, count=count, actor=actor))
+        )
+
+    @schema.change_item
+    def change(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
+        """Change the count of a product that is in the cart or the saved list."""
+        count: int | None = self.read(ChangeItem)["count"]
+        actor = self.actor
+        if count == REMOVE:
+            return self._remove(product_id, actor)
+        return self.perform(
+            lambda _: render_basket(
+                items.change_item(owner=self.owner, product_id=product_id, count=count, actor=actor)
+            )
+        )
+
+    @schema.remove_item
+    def remove(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
+        """Take a product out of the cart and the saved list."""
+        self.read(Nothing)
+        return self._remove(product_id, self.actor)
+
+    def _remove(self, product_id: str, actor: Actor) -> HttpResponse:
+        return self.perform(
+            lambda _: render_basket(items.remove_item(owner=self.owner, product_id=product_id, actor=actor))
+        )
+
+    @schema.start_checkout
+    def start(self, request: Request, **_: str) -> HttpResponse:
+        """Start a checkout of the whole cart."""
+        given = self.read(StartCheckout, switch="testMode")
+        actor, test_mode = self.actor, self.switch("testMode")
+
+        def start(reclaim: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+            started = checkout.start_session(
+                owner=self.owner,
+                language=given["language"],
+                country=given["country"],
+                stripe_using_sdk=given["stripeUsingSdk"] or False,
+                test_mode=test_mode,
+                actor=actor,
+                reclaim=reclaim,
+            )
+            return render_start(session=started.session, contents=started.contents)
+
+        return self.perform(start, switched=test_mode)
+
+    @schema.finish_active
+    def finish_active(self, request: Request, **_: str) -> HttpResponse:
+        """Finish the active checkout: ordered, or aborted."""
+        given = self.read(FinishCheckout)
+        actor = self.actor
+        try:
+            return self.perform(
+                lambda reclaim: render_basket(
+                    checkout.finish_session(
+                        owner=self.owner,
+                        ordered=given["ordered"],
+                        order_no=given["orderNo"],
+                        actor=actor,
+                        reclaim=reclaim,
+                    )
+                )
+            )
+        except BasketNotFound as refusal:
+            raise ApiError(refusal.reason, kind=BASKET_NOT_FOUND_ON_FINISH) from refusal
+
+    @schema.get_session
+    def session(self, request: Request, *, order_no: str, **_: str) -> HttpResponse:
+        """Tell what became of a checkout."""
+        self.read()
+        session = reading(lambda: read_session(basket_id=self.owner.basket_id, order_no=order_no.upper()))
+        if session is None:
+            raise ApiError("order_unknown", kind=ORDER_NOT_FOUND)
+        return respond(success(session))
+
+
+class ProductViewSet(ApiViewSet):
+    """What is known of products, for whoever has a key."""
+
+    token_required = False
+
+    @schema.product_details
+    def details(self, request: Request) -> HttpResponse:
+        """Show the products asked for, with the stock that can be had now."""
+        product_ids = self.read_ids()
+        found = reading(lambda: {product.pk: product for product in Product.objects.offered(product_ids)})
+        return respond(success(render_products(product_ids, found)))
+
+    def read_ids(self) -> list[str]:
+        """Check the content of the call, a bare array of ids, and return them.
+
+        :raises ApiError: unsupported_media_type, body_too_large, validation_failed.
+        """
+        body = read_body(self.request)
+        product_ids, wrong = product_ids_in(parse_json(body) if body else None)
+        if wrong:
+            raise invalid(wrong)
+        return product_ids
