@@ -3,19 +3,28 @@
 They know nothing of HTTP; the API gives each its status and code. `reason` is a stable slug that partners may rely on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
+from uuid import UUID
+
+from baskets.domain.actors import Actor
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionNeeded:
-    """Somebody may have paid for this session although its order was refused: staff must see it."""
+    """Somebody may have paid for this session although its order was refused: staff must see it.
 
-    basket_id: object
+    :param reason: one of `Attention.Reason`.
+    :param actor: who reported the order.
+    """
+
+    basket_id: UUID
     session_id: int
+    order_no: str
     reason: str
+    actor: Actor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,3 +168,22 @@ class IdempotencyKeyReused(Refusal):
 
     reason = "idempotency_key_reused"
     message = "The Idempotency-Key was used for another request."
+
+
+class LapsedSession(Exception):  # noqa: N818 (a request to the runner of transactions, never seen by a caller)
+    """The basket's own session has lapsed: it must be expired, in a transaction of its own, before the call."""
+
+    def __init__(self, *, basket_id: UUID) -> None:
+        super().__init__(f"the session of basket {basket_id} has lapsed")
+        self.basket_id = basket_id
+
+
+class LapsedHolds(Exception):  # noqa: N818 (a request to the runner of transactions, never seen by a caller)
+    """Stock is missing that lapsed sessions still hold: they must be expired before the call is tried once more.
+
+    :param needed: pieces that are missing, by product.
+    """
+
+    def __init__(self, *, needed: Mapping[str, int]) -> None:
+        super().__init__(f"lapsed sessions hold stock of {len(needed)} products")
+        self.needed = needed

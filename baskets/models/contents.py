@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import connection
@@ -72,7 +72,7 @@ class Contents:
     session: ActiveSession | None = None
     cart: tuple[Line, ...] = ()
     saved: tuple[Line, ...] = ()
-    checkout: tuple[Line, ...] = field(default=())
+    checkout: tuple[Line, ...] = ()
 
     @property
     def present(self) -> bool:

@@ -1,0 +1,420 @@
+"""Checkout sessions: started, finished by the partner's word, or given up. The heart of the service.
+
+A late order, which takes its stock again, is in `late_orders`; the sweep and the reclaim are in `expiry`.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from django.db import transaction
+
+from baskets import conf
+from baskets.domain import lists, stock
+from baskets.domain.actors import Actor
+from baskets.domain.baskets import refuse_active_session
+from baskets.domain.changes import described, locked_contents, record, write_lists
+from baskets.domain.errors import (
+    AttentionNeeded,
+    BasketNotFound,
+    CartEmpty,
+    CheckoutAborted,
+    CheckoutAlreadyOrdered,
+    LapsedHolds,
+    MissingStock,
+    NoActiveCheckout,
+    OrderUnknown,
+    OutOfStock,
+    SessionSummary,
+)
+from baskets.domain.late_orders import order_late
+from baskets.domain.transitions import Reservation, Session, end_holds, move_session
+from baskets.models import Attention, CheckoutItem, CheckoutSession, Event, Product, StockReservation
+from baskets.models.contents import ActiveSession, Contents, Line, Owner
+
+# No I, L, O and U: what is read out over a telephone is written down as it was meant.
+SPEAKABLE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartedSession:
+    """A session just started, and the basket with it."""
+
+    session: CheckoutSession
+    contents: Contents
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Offer:
+    """What the catalogue says of a product at a start."""
+
+    listed: bool
+    limited: bool
+    price: int | None
+    currency: str
+
+
+@transaction.atomic
+def start_session(
+    *,
+    owner: Owner,
+    language: str = "",
+    country: str = "",
+    stripe_using_sdk: bool = False,
+    test_mode: bool = False,
+    actor: Actor,
+    reclaim: bool,
+) -> StartedSession:
+    """Move the whole cart into checkout and hold its stock until the end of the hold.
+
+    For each limited product all pieces are held, or none; an unlisted product is treated as unavailable. Some items
+    failing does not fail the start. A test session touches no stock. Everything that does not depend on the stock is
+    written before it, because a crowd waits for the stock row.
+    Locks the basket, then stock rows by primary key.
+    Source: `checkoutbasket` of the published API; contract, section 6.1.
+
+    :param reclaim: whether lapsed sessions may be expired for their stock; off in the second try.
+    :raises CartEmpty: there is nothing in the cart, or no basket.
+    :raises CheckoutActive: a session is active.
+    :raises OutOfStock: not one item can be ordered.
+    :raises LapsedSession: to the runner: the basket's own session has lapsed.
+    :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
+    """
+    before = locked_contents(owner)
+    if before is None or not before.present:
+        raise CartEmpty
+    refuse_active_session(before)
+    if not before.cart:
+        raise CartEmpty
+
+    offers = _offers(before.cart)
+    buyable = {line.product_id: test_mode or offers[line.product_id].listed for line in before.cart}
+    wanted = {
+        line.product_id: line.count
+        for line in before.cart
+        if offers[line.product_id].limited and buyable[line.product_id] and not test_mode
+    }
+    stocked: dict[str, int | None] = {
+        line.product_id: line.count if line.product_id in wanted else None if buyable[line.product_id] else -line.count
+        for line in before.cart
+    }
+    session = _insert_session(
+        before,
+        offers,
+        buyable,
+        language=language,
+        country=country,
+        stripe_using_sdk=stripe_using_sdk,
+        test_mode=test_mode,
+    )
+    after = write_lists(before=before, after=lists.checked_out(before, _active(session), stocked))
+    _insert_items(after, session, offers)
+
+    missing = _missing(stock.take(wanted), wanted, reclaim=reclaim)
+    if missing:
+        after = _correct(after, session, offers, missing)
+    if all(line.failed for line in after.checkout):
+        unlisted = [
+            MissingStock(product_id=line.product_id, wanted=line.count, available=0)
+            for line in after.checkout
+            if not buyable[line.product_id]
+        ]
+        raise OutOfStock(missing=[*missing.values(), *unlisted])
+    record(
+        contents=after,
+        kind=Event.Kind.CHECKOUT_STARTED,
+        actor=actor,
+        session_id=session.pk,
+        data={
+            "orderNo": session.order_no,
+            "testMode": test_mode,
+            "items": [described((line,))[0] | {"stocked": line.stocked} for line in after.checkout],
+        },
+    )
+    return StartedSession(session=session, contents=after)
+
+
+@transaction.atomic
+def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: Actor, reclaim: bool) -> Contents:
+    """Finish a checkout session by the partner's word: its products are ordered, or go back into the cart.
+
+    Which session is meant: the one `order_no` names; else the active one; else the latest that ended, while the basket
+    has not changed since. A repeated call changes nothing. Ordering within the hold writes no stock row.
+    Locks the basket; an abort and a late order then lock stock rows by primary key.
+    Source: `finishactivecheckout`, the published reference; contract, section 6.2.
+
+    :param order_no: the session meant, or None.
+    :param reclaim: whether lapsed sessions may be expired for a late order's stock; off in the second try.
+    :raises BasketNotFound: the user has no basket, and `order_no` names no session of a former one.
+    :raises OrderUnknown: `order_no` names no session of this user.
+    :raises NoActiveCheckout: there is none, and the basket has changed since the last one.
+    :raises CheckoutAlreadyOrdered: an order is not aborted.
+    :raises CheckoutAborted: the partner aborted it, and the call does not name it.
+    :raises CheckoutExpired: the grace period for a late order is over.
+    :raises OutOfStock: the stock of a late order is gone, and the partner refuses such orders.
+    :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
+    """
+    contents = locked_contents(owner)
+    if contents is None:
+        raise BasketNotFound
+    active = contents.session
+    if active and order_no in (None, active.order_no):
+        return _order(contents, active, actor) if ordered else give_up(contents, to=Session.ABORTED, actor=actor)
+    session = _ended_session_meant(contents, ordered=ordered, order_no=order_no, actor=actor)
+    if session.status == Session.ORDERED:
+        if not ordered:
+            raise CheckoutAlreadyOrdered
+        return contents
+    if not ordered:
+        return contents
+    if session.status == Session.ABORTED and order_no is None:
+        raise CheckoutAborted(attention=_attention(session, Attention.Reason.ABORTED, actor))
+    return order_late(contents=contents, session=session, actor=actor, reclaim=reclaim)
+
+
+def give_up(contents: Contents, *, to: Session, actor: Actor) -> Contents:
+    """Abort or expire the active session: release its holds, and return every item to the cart.
+
+    Needs the basket's lock; locks stock rows by primary key, last.
+
+    :param to: ABORTED or EXPIRED.
+    """
+    after, pieces = give_up_but_stock(contents, to=to, actor=actor)
+    stock.give_back(pieces)
+    return after
+
+
+def give_up_but_stock(contents: Contents, *, to: Session, actor: Actor) -> tuple[Contents, dict[str, int]]:
+    """Do what `give_up` does but for the stock, and return the pieces to give back, for a caller with many baskets."""
+    session = _active_of(contents)
+    held = StockReservation.objects.held().filter(basket_id=contents.basket_id, session_id=session.id)
+    pieces = dict(held.values_list("product_id", "pieces"))
+    if pieces:
+        end_holds(
+            basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, ended_at=contents.at
+        )
+    after = write_lists(before=contents, after=lists.returned(contents, contents.checkout))
+    move_session(
+        basket_id=contents.basket_id,
+        session_id=session.id,
+        old=Session.ACTIVE,
+        new=to,
+        released_at=after.at,
+        finished_at=after.at,
+        ended_revision=after.revision,
+    )
+    kind = Event.Kind.CHECKOUT_ABORTED if to == Session.ABORTED else Event.Kind.CHECKOUT_EXPIRED
+    data = {"orderNo": session.order_no, "items": described(contents.checkout), "released": pieces}
+    record(contents=after, kind=kind, actor=actor, session_id=session.id, data=data)
+    return after, pieces
+
+
+def _order(contents: Contents, session: ActiveSession, actor: Actor) -> Contents:
+    """Order the active session: held becomes sold, failed items return to the cart. No stock row is written."""
+    bought = tuple(line for line in contents.checkout if not line.failed)
+    failed = tuple(line for line in contents.checkout if line.failed)
+    end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.SOLD, ended_at=contents.at)
+    after = write_lists(before=contents, after=lists.returned(contents, failed))
+    move_session(
+        basket_id=contents.basket_id,
+        session_id=session.id,
+        old=Session.ACTIVE,
+        new=Session.ORDERED,
+        finished_at=after.at,
+        ended_revision=after.revision,
+    )
+    data = {"orderNo": session.order_no, "items": described(bought), "failed": described(failed)}
+    record(contents=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
+    return after
+
+
+def _ended_session_meant(
+    contents: Contents, *, ordered: bool, order_no: str | None, actor: Actor
+) -> CheckoutSession:
+    """Find the session a call means when it does not mean the active one."""
+    sessions = CheckoutSession.objects.filter(basket_id=contents.basket_id)
+    if order_no is not None:
+        if session := sessions.filter(order_no=order_no).first():
+            return session
+        raise OrderUnknown if contents.present else BasketNotFound
+    last = sessions.latest_ended_first().first()
+    # The app may hold a payment for the last session, whatever has become of the basket since.
+    attention = _attention(last, Attention.Reason.BASKET_CHANGED, actor) if last and ordered else None
+    if not contents.present:
+        raise BasketNotFound(attention=attention)
+    if last is None or last.ended_revision != contents.revision:
+        raise NoActiveCheckout(last=_summary(last) if last else None, attention=attention)
+    return last
+
+
+def _attention(session: CheckoutSession, reason: Attention.Reason, actor: Actor) -> AttentionNeeded:
+    return AttentionNeeded(
+        basket_id=session.basket_id, session_id=session.pk, order_no=session.order_no, reason=reason, actor=actor
+    )
+
+
+def _summary(session: CheckoutSession) -> SessionSummary:
+    return SessionSummary(
+        order_no=session.order_no,
+        status=session.status,
+        expires_at=session.expires_at,
+        finished_at=session.finished_at,
+    )
+
+
+def _active_of(contents: Contents) -> ActiveSession:
+    if contents.session is None:
+        message = "there is no active session to give up"
+        raise ValueError(message)
+    return contents.session
+
+
+def _active(session: CheckoutSession) -> ActiveSession:
+    return ActiveSession(
+        id=session.pk,
+        order_no=session.order_no,
+        test_mode=session.test_mode,
+        started_at=session.started_at,
+        expires_at=session.expires_at,
+    )
+
+
+# --- The parts of a start -------------------------------------------------------
+
+
+def _offers(cart: tuple[Line, ...]) -> dict[str, _Offer]:
+    """Read what the catalogue says of the products in the cart."""
+    rows = Product.objects.filter(pk__in=[line.product_id for line in cart])
+    return {
+        product_id: _Offer(listed=listed, limited=bool(limited), price=price, currency=currency)
+        for product_id, listed, limited, price, currency in rows.values_list(
+            "pk", "listed", "stock__limited", "price", "currency"
+        )
+    }
+
+
+def _insert_session(
+    contents: Contents,
+    offers: Mapping[str, _Offer],
+    buyable: Mapping[str, bool],
+    *,
+    language: str,
+    country: str,
+    stripe_using_sdk: bool,
+    test_mode: bool,
+) -> CheckoutSession:
+    full_price, currency = _price(contents.cart, offers, buyable)
+    return CheckoutSession.objects.create(
+        basket_id=contents.basket_id,
+        order_no=_order_no(),
+        status=Session.ACTIVE,
+        test_mode=test_mode,
+        started_at=contents.at,
+        expires_at=contents.at + (contents.own_hold or conf.hold()),
+        language=language,
+        country=country,
+        stripe_using_sdk=stripe_using_sdk,
+        currency=currency,
+        full_price=full_price,
+    )
+
+
+def _insert_items(contents: Contents, session: CheckoutSession, offers: Mapping[str, _Offer]) -> None:
+    """Insert the checkout items, and the reservations as they will be if all the stock is there."""
+    CheckoutItem.objects.bulk_create(
+        [
+            CheckoutItem(
+                basket_id=contents.basket_id,
+                session=session,
+                product_id=line.product_id,
+                count=line.count,
+                stocked=line.stocked,
+                position=line.position,
+                price=offers[line.product_id].price,
+                currency=offers[line.product_id].currency,
+            )
+            for line in contents.checkout
+        ]
+    )
+    StockReservation.objects.bulk_create(
+        [
+            StockReservation(
+                basket_id=contents.basket_id,
+                session=session,
+                product_id=line.product_id,
+                status=Reservation.FAILED if line.failed else Reservation.HELD,
+                pieces=line.count,
+                created_at=contents.at,
+                expires_at=session.expires_at,
+                ended_at=contents.at if line.failed else None,
+            )
+            for line in contents.checkout
+            if line.stocked is not None
+        ]
+    )
+
+
+def _missing(short: set[str], wanted: Mapping[str, int], *, reclaim: bool) -> dict[str, MissingStock]:
+    """Say how much is missing of the products that had too little.
+
+    :raises LapsedHolds: lapsed sessions hold some of them, and they may be reclaimed.
+    """
+    if not short:
+        return {}
+    there = stock.available_now(short)
+    if reclaim and StockReservation.objects.lapsed(short).exists():
+        raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
+    # A piece that came free after the stock was asked for is no longer offered to this start: at least one is missing.
+    return {
+        p: MissingStock(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in short
+    }
+
+
+def _correct(
+    contents: Contents, session: CheckoutSession, offers: Mapping[str, _Offer], missing: Mapping[str, MissingStock]
+) -> Contents:
+    """Correct what was written in the hope of stock: the reservations that failed, their items, and the price."""
+    stocked = {p: m.available - m.wanted for p, m in missing.items()}
+    lines = tuple(
+        replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in contents.checkout
+    )
+    # Never seen as held by anybody: the row was inserted by this very transaction.
+    StockReservation.objects.filter(
+        basket_id=contents.basket_id, session=session, product_id__in=list(missing)
+    ).update(status=Reservation.FAILED, ended_at=contents.at)
+    items = [
+        CheckoutItem(
+            basket_id=contents.basket_id,
+            session=session,
+            product_id=line.product_id,
+            count=line.count,
+            stocked=line.stocked,
+            position=line.position,
+        )
+        for line in lines
+        if line.product_id in missing
+    ]
+    CheckoutItem.objects.bulk_create(
+        items, update_conflicts=True, unique_fields=["session", "product"], update_fields=["stocked"]
+    )
+    held = {line.product_id: not line.failed for line in lines}
+    session.full_price, session.currency = _price(lines, offers, held)
+    session.save(update_fields=["full_price", "currency"])
+    return replace(contents, checkout=lines)
+
+
+def _price(
+    lines: tuple[Line, ...], offers: Mapping[str, _Offer], buyable: Mapping[str, bool]
+) -> tuple[int | None, str]:
+    """Add up the items that can be ordered: minor units and their currency; nothing where one is not known."""
+    bought = [(offers[line.product_id], line.count) for line in lines if buyable[line.product_id]]
+    currencies = {offer.currency for offer, _ in bought}
+    if len(currencies) != 1 or any(offer.price is None for offer, _ in bought):
+        return None, ""
+    return sum((offer.price or 0) * count for offer, count in bought), currencies.pop()
+
+
+def _order_no() -> str:
+    """Draw an order number: 80 random bits, in four groups that can be spoken."""
+    letters = "".join(secrets.choice(SPEAKABLE) for _ in range(16))
+    return "-".join(letters[i : i + 4] for i in range(0, 16, 4))

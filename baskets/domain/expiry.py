@@ -1,0 +1,133 @@
+"""The clock's word: lapsed sessions and baskets past their time, one by one, in a sweep, or for their stock.
+
+A sweep that is late or dead hides no stock and blocks nobody: starts reclaim what they need, and a basket past its time
+counts as absent before it is swept.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from baskets.domain import stock
+from baskets.domain.actors import Actor
+from baskets.domain.baskets import expire_locked
+from baskets.domain.checkout import give_up, give_up_but_stock
+from baskets.domain.retries import in_transaction
+from baskets.domain.transitions import Session
+from baskets.models import Basket, CheckoutSession, StockReservation
+from baskets.models.contents import read_contents
+
+BATCH = 50
+
+ON_DEMAND = Actor.system("expiry on demand")
+RECLAIM = Actor.system("reclaim of lapsed holds")
+SWEEP = Actor.system("expire_baskets")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one step of a sweep did.
+
+    :param found: candidates seen; 0 means that nothing is left.
+    :param expired: of these, how many were expired. Others were locked by somebody, or no longer due.
+    :param last: the greatest candidate, to go on from.
+    """
+
+    found: int
+    expired: int
+    last: UUID | None
+
+
+def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
+    """Expire a basket's session, if it is still active and lapsed, in a transaction of its own.
+
+    Locks the basket, then stock rows by primary key.
+    """
+
+    def step() -> None:
+        if Basket.objects.filter(pk=basket_id).locked().values_list("pk"):
+            contents = read_contents(basket_id)
+            if contents and contents.lapsed:
+                give_up(contents, to=Session.EXPIRED, actor=actor)
+
+    in_transaction(step)
+
+
+def reclaim(*, needed: Mapping[str, int]) -> None:
+    """Expire lapsed sessions that hold these products: whole, oldest first, no more than needed, one by one.
+
+    Each in a transaction of its own, so that no lock of the start that needs the stock is held meanwhile.
+    Source: contract, section 2, rule 9.
+
+    :param needed: pieces that are missing, by product.
+    """
+    left = Counter(needed)
+    for product_id in sorted(needed):
+        oldest = StockReservation.objects.lapsed([product_id]).values_list("basket_id", "session_id")
+        # Each hold frees a piece at least, so as many holds as pieces are enough.
+        for basket_id, session_id in list(oldest[: max(left[product_id], 0)]):
+            if left[product_id] <= 0:
+                break
+            frees = StockReservation.objects.held().filter(basket_id=basket_id, session_id=session_id)
+            left.subtract(dict(frees.values_list("product_id", "pieces")))
+            expire_session(basket_id=basket_id, actor=RECLAIM)
+
+
+def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> Batch:
+    """Expire one batch of lapsed sessions, in one transaction, without waiting for baskets that somebody holds.
+
+    Locks at most 50 baskets by primary key, then stock rows by primary key.
+
+    :param after: candidates up to this basket have been seen in this sweep.
+    :param dry_run: count only.
+    """
+    candidates = CheckoutSession.objects.lapsed().order_by("basket_id").values_list("basket_id", flat=True)
+    if after:
+        candidates = candidates.filter(basket_id__gt=after)
+    due = list(candidates[:BATCH])
+    if not due or dry_run:
+        return Batch(found=len(due), expired=len(due), last=due[-1] if due else None)
+
+    def step() -> int:
+        expired, pieces = 0, Counter[str]()
+        for basket_id in _lock(due):
+            contents = read_contents(basket_id)
+            if contents and contents.lapsed:
+                _, released = give_up_but_stock(contents, to=Session.EXPIRED, actor=SWEEP)
+                pieces.update(released)
+                expired += 1
+        stock.give_back(pieces)
+        return expired
+
+    return Batch(found=len(due), expired=in_transaction(step), last=due[-1])
+
+
+def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> Batch:
+    """Empty and hide one batch of baskets past their time, in one transaction; never one with an active checkout.
+
+    Locks at most 50 baskets by primary key. Parameters as `sweep_sessions`.
+    """
+    candidates = Basket.objects.past_their_time().order_by("pk").values_list("pk", flat=True)
+    if after:
+        candidates = candidates.filter(pk__gt=after)
+    due = list(candidates[:BATCH])
+    if not due or dry_run:
+        return Batch(found=len(due), expired=len(due), last=due[-1] if due else None)
+
+    def step() -> int:
+        expired = 0
+        for basket_id in _lock(due):
+            contents = read_contents(basket_id)
+            if contents and contents.hidden_at is None and not contents.present:
+                expire_locked(contents=contents, actor=SWEEP)
+                expired += 1
+        return expired
+
+    return Batch(found=len(due), expired=in_transaction(step), last=due[-1])
+
+
+def _lock(basket_ids: list[UUID]) -> list[UUID]:
+    """Lock those baskets that nobody else has locked: the others are in use, and the next sweep sees them again."""
+    free = Basket.objects.filter(pk__in=basket_ids).locked(skip_locked=True)
+    return list(free.values_list("pk", flat=True))

@@ -1,0 +1,116 @@
+"""Products in the cart and the saved list: placed, changed, removed. Stock is none of their business."""
+
+from dataclasses import replace
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from baskets import conf
+from baskets.domain import lists
+from baskets.domain.actors import Actor
+from baskets.domain.baskets import expire_locked
+from baskets.domain.changes import locked_contents, store
+from baskets.domain.errors import ProductNotInBasket, ProductUnknown
+from baskets.models import Basket, Event, Product
+from baskets.models.contents import Contents, Line, Owner
+
+
+@transaction.atomic
+def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Contents:
+    """Assign a product to the user's basket: above 0 into the cart and out of saved, 0 the other way round.
+
+    Overwrites the count, never adds up, and never checks stock. Brings a deleted or expired basket back, empty but for
+    this product. Locks the basket.
+    Source: `assignproducttobasket` of the published API; contract, section 5.
+
+    :param count: pieces, 0 for the saved list.
+    :raises ProductUnknown: not in the catalogue, or not listed.
+    :raises CartFull: a new item beyond the limit of the cart.
+    :raises SavedFull: a new item beyond the limit of the saved list.
+    """
+    contents = locked_contents(owner)
+    product = Product.objects.filter(pk=product_id, listed=True).first()
+    if product is None:
+        raise ProductUnknown
+    if contents is None:
+        contents = _created(owner)
+    if not contents.present:
+        # Past its time and not yet swept: what it held is gone for the user, so it must not come back with it.
+        contents = contents if contents.hidden_at else expire_locked(contents=contents, actor=actor)
+    line = Line(
+        product_id=product.product_id,
+        count=count,
+        position=0,
+        variant=product.variant,
+        main_product_id=product.main_product_id,
+    )
+    return _store_placed(before=contents, line=line, actor=actor)
+
+
+@transaction.atomic
+def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Actor) -> Contents:
+    """Change a product that is in cart or saved: as `place_item`, whether or not it is still listed.
+
+    Locks the basket. Source: `updateproductinbasket` of the published API.
+
+    :param count: pieces, 0 for the saved list, None to change nothing.
+    :raises ProductNotInBasket: it is in neither list.
+    :raises CartFull: it would move to a cart that is full.
+    :raises SavedFull: it would move to a saved list that is full.
+    """
+    contents = locked_contents(owner)
+    if contents is None or not contents.present:
+        raise ProductNotInBasket
+    line = lists.find((*contents.cart, *contents.saved), product_id)
+    if line is None:
+        raise ProductNotInBasket
+    if count is None:
+        return contents
+    return _store_placed(before=contents, line=replace(line, count=count), actor=actor)
+
+
+@transaction.atomic
+def remove_item(*, owner: Owner, product_id: str, actor: Actor) -> Contents:
+    """Take a product out of cart and saved, never out of checkout.
+
+    Locks the basket. Source: `deleteproductfrombasket` of the published API.
+
+    :raises ProductNotInBasket: it is in neither list.
+    """
+    contents = locked_contents(owner)
+    if contents is None or not contents.present:
+        raise ProductNotInBasket
+    after = lists.removed(contents, product_id)
+    return store(
+        before=contents, after=after, kind=Event.Kind.ITEM_REMOVED, actor=actor, data={"productId": product_id}
+    )
+
+
+def _store_placed(*, before: Contents, line: Line, actor: Actor) -> Contents:
+    after = lists.into_cart(before, line) if line.count > 0 else lists.into_saved(before, line)
+    name = "cart" if line.count > 0 else "saved"
+    return store(
+        before=before,
+        after=replace(after, hidden_at=None),
+        kind=Event.Kind.ITEM_PLACED,
+        actor=actor,
+        data={"productId": line.product_id, "count": line.count, "list": name},
+    )
+
+
+def _created(owner: Owner) -> Contents:
+    """Make the basket's row and lock it. Two callers may both come here; the unique key lets one row be made."""
+    basket = Basket(
+        id=owner.basket_id,
+        partner_id=owner.partner_id,
+        user_id=owner.user_id,
+        created_at=Now(),
+        last_changed_at=Now(),
+        expires_at=Now() + conf.lifetime(),
+    )
+    Basket.objects.bulk_create([basket], ignore_conflicts=True)
+    contents = locked_contents(owner)
+    if contents is None:
+        message = "the basket is gone although its row was just made"
+        raise RuntimeError(message)
+    return contents

@@ -1,0 +1,193 @@
+"""The stock counters: taken at a start, given back at a release, set by a feed. The only lines that write them.
+
+Note [Stock rows are locked in order]: every function locks its rows by primary key in one ordered select before it
+updates them, because a multi-row update locks in any order. It is called as late in the transaction as can be, and at
+most once, so that no transaction ever waits for a stock row while it holds a later one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection, transaction
+
+from baskets.domain.actors import Actor
+from baskets.models import Stock, StockAdjustment
+
+# Only rows with enough pieces match: a sold-out product is told without waiting for anybody. A row that matched and
+# was changed while this statement waited is looked at again before it is locked.
+LOCK_WHERE_ENOUGH = """
+SELECT s.product_id
+FROM baskets_stock s
+JOIN unnest(%s::text[], %s::bigint[]) AS wanted (product_id, pieces) USING (product_id)
+WHERE s.available >= wanted.pieces
+ORDER BY s.product_id
+FOR NO KEY UPDATE OF s
+"""
+TAKE = """
+UPDATE baskets_stock s SET available = s.available - wanted.pieces
+FROM unnest(%s::text[], %s::bigint[]) AS wanted (product_id, pieces)
+WHERE s.product_id = wanted.product_id
+"""
+# One product needs no order: the conditional update is lock, check and write in one statement.
+TAKE_ONE = """
+UPDATE baskets_stock SET available = available - %s WHERE product_id = %s AND available >= %s
+"""
+# What comes back pays off the shortfall first.
+GIVE_BACK = """
+UPDATE baskets_stock s
+SET available = s.available + greatest(back.pieces - s.shortfall, 0),
+    shortfall = greatest(s.shortfall - back.pieces, 0)
+FROM unnest(%s::text[], %s::bigint[]) AS back (product_id, pieces)
+WHERE s.product_id = back.product_id
+"""
+
+
+def take(wanted: Mapping[str, int]) -> set[str]:
+    """Take all wanted pieces of each product, or none of it, and return the products that had too little.
+
+    Locks the stock rows that have enough, by primary key. See Note [Stock rows are locked in order].
+
+    :param wanted: pieces by product; every product has a stock row.
+    """
+    if not wanted:
+        return set()
+    with connection.cursor() as cursor:
+        if len(wanted) == 1:
+            ((product_id, pieces),) = wanted.items()
+            cursor.execute(TAKE_ONE, [pieces, product_id, pieces])
+            return set() if cursor.rowcount else {product_id}
+        cursor.execute(LOCK_WHERE_ENOUGH, [list(wanted), list(wanted.values())])
+        enough = [product_id for (product_id,) in cursor.fetchall()]
+        if enough:
+            cursor.execute(TAKE, [enough, [wanted[product_id] for product_id in enough]])
+    return wanted.keys() - set(enough)
+
+
+def take_what_is_there(wanted: Mapping[str, int]) -> dict[str, int]:
+    """Take as many of the wanted pieces as there are, and return how many that was, by product.
+
+    Locks all stock rows named, by primary key. See Note [Stock rows are locked in order].
+    """
+    rows = Stock.objects.filter(pk__in=list(wanted)).locked()
+    taken = {row.pk: min(wanted[row.pk], row.available) for row in rows}
+    if some := {product_id: pieces for product_id, pieces in taken.items() if pieces}:
+        with connection.cursor() as cursor:
+            cursor.execute(TAKE, [list(some), list(some.values())])
+    return taken
+
+
+def give_back(pieces: Mapping[str, int]) -> None:
+    """Give released pieces back; what the shop no longer has pays off the shortfall first.
+
+    Locks the stock rows named, by primary key. See Note [Stock rows are locked in order].
+    """
+    if not pieces:
+        return
+    if len(pieces) > 1:
+        list(Stock.objects.filter(pk__in=list(pieces)).locked().values_list("pk"))
+    with connection.cursor() as cursor:
+        cursor.execute(GIVE_BACK, [list(pieces), list(pieces.values())])
+
+
+def available_now(product_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Read `available` and `shortfall` of each product without a lock: to say what is missing, never to decide."""
+    rows = Stock.objects.filter(pk__in=list(product_ids)).values_list("pk", "available", "shortfall")
+    return {product_id: (available, shortfall) for product_id, available, shortfall in rows}
+
+
+# --- Supply -------------------------------------------------------------------
+
+ADD_ROWS = """
+INSERT INTO baskets_stock (product_id, limited, available, shortfall)
+SELECT product_id, false, 0, 0 FROM unnest(%s::text[]) AS fresh (product_id) ORDER BY product_id
+ON CONFLICT (product_id) DO NOTHING
+"""
+LOCK_ALL = """
+SELECT product_id, limited, available, shortfall FROM baskets_stock WHERE product_id = ANY(%s) ORDER BY product_id
+FOR NO KEY UPDATE
+"""
+# A statement of its own after the lock: the snapshot of the locking statement is older than the lock. A sale that
+# commits while this runs is still held here, and counts all the same: held and sold pieces weigh the same.
+COMMITTED = """
+SELECT statement_timestamp() AS now, r.product_id,
+       coalesce(sum(r.pieces) FILTER (WHERE r.status = 'HELD'), 0) AS held,
+       coalesce(sum(r.pieces) FILTER (WHERE r.status = 'SOLD' AND r.ended_at > %s::timestamptz), 0) AS sold_since
+FROM (SELECT NULL) AS one
+LEFT JOIN baskets_stockreservation r
+  ON r.product_id = ANY(%s) AND (r.status = 'HELD' OR (r.status = 'SOLD' AND r.ended_at > %s::timestamptz))
+GROUP BY r.product_id
+"""
+SET_ROWS = """
+UPDATE baskets_stock s SET limited = fresh.limited, available = fresh.available, shortfall = fresh.shortfall
+FROM unnest(%s::text[], %s::boolean[], %s::bigint[], %s::bigint[]) AS fresh (product_id, limited, available, shortfall)
+WHERE s.product_id = fresh.product_id
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    product_id: str
+    limited: bool
+    available: int
+    shortfall: int
+
+
+@transaction.atomic
+def set_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None, reason: str, actor: Actor) -> int:
+    """Record what a feed or a staff member says about unsold pieces, and return how many products it changed.
+
+    What is held stays held: `available` becomes the reported number, less what was sold after `as_of`, less what is
+    held; what that is below zero is shortfall. A report that changes nothing is not recorded.
+    Locks the stock rows named, by primary key. Source: contract, section 7.
+
+    :param reports: unsold pieces by product, held ones included; None makes a product unlimited.
+    :param as_of: the moment the numbers speak of; None is now.
+    :param reason: why, for the record; not empty.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(ADD_ROWS, [[product_id for product_id, unsold in reports.items() if unsold is not None]])
+        cursor.execute(LOCK_ALL, [list(reports)])
+        before = {row[0]: _Setting(product_id=row[0], limited=row[1], available=row[2], shortfall=row[3]) for row in cursor.fetchall()}
+        cursor.execute(COMMITTED, [as_of or "infinity", list(before), as_of or "infinity"])
+        counted = cursor.fetchall()
+        now = counted[0][0]
+        taken = {product_id: (held, sold) for _, product_id, held, sold in counted if product_id is not None}
+        after, adjustments = [], []
+        for product_id, old in before.items():
+            new = _reported(old, unsold=reports[product_id], taken=taken.get(product_id, (0, 0)))
+            if new == old:
+                continue
+            after.append(new)
+            adjustments.append(
+                StockAdjustment(
+                    product_id=product_id,
+                    kind=StockAdjustment.Kind.UNSOLD if new.limited else StockAdjustment.Kind.UNLIMITED,
+                    delta=(new.available - new.shortfall) - (old.available - old.shortfall),
+                    reported=reports[product_id],
+                    as_of=as_of or now,
+                    reason=reason,
+                    actor=actor.name,
+                    created_at=now,
+                )
+            )
+        cursor.execute(
+            SET_ROWS,
+            [
+                [new.product_id for new in after],
+                [new.limited for new in after],
+                [new.available for new in after],
+                [new.shortfall for new in after],
+            ],
+        )
+    StockAdjustment.objects.bulk_create(adjustments, batch_size=5_000)
+    return len(after)
+
+
+def _reported(old: _Setting, *, unsold: int | None, taken: tuple[int, int]) -> _Setting:
+    """The stock row as a report makes it. `taken` is what is held, and what was sold since the report's moment."""
+    if unsold is None:
+        # The counters go on: holds of the limited time still end by what they held.
+        return _Setting(product_id=old.product_id, limited=False, available=old.available, shortfall=old.shortfall)
+    free = unsold - sum(taken)
+    return _Setting(product_id=old.product_id, limited=True, available=max(free, 0), shortfall=max(-free, 0))
