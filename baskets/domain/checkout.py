@@ -28,9 +28,10 @@ from baskets.domain.errors import (
     SessionSummary,
 )
 from baskets.domain.late_orders import order_late
+from baskets.domain.offers import Offer, full_price_of, read_offers
 from baskets.domain.transitions import Reservation, Session, end_holds, move_session
-from baskets.models import Attention, CheckoutItem, CheckoutSession, Event, Product, StockReservation
-from baskets.models.contents import ActiveSession, Contents, Line, Owner
+from baskets.models import Attention, CheckoutItem, CheckoutSession, Event, StockReservation
+from baskets.models.contents import ActiveSession, Contents, Owner
 
 # No I, L, O and U: what is read out over a telephone is written down as it was meant.
 SPEAKABLE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -42,16 +43,6 @@ class StartedSession:
 
     session: CheckoutSession
     contents: Contents
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Offer:
-    """What the catalogue says of a product at a start."""
-
-    listed: bool
-    limited: bool
-    price: int | None
-    currency: str
 
 
 @transaction.atomic
@@ -87,7 +78,7 @@ def start_session(
     if not before.cart:
         raise CartEmpty
 
-    offers = _offers(before.cart)
+    offers = read_offers(before.cart)
     buyable = {line.product_id: test_mode or offers[line.product_id].listed for line in before.cart}
     wanted = {
         line.product_id: line.count
@@ -282,20 +273,9 @@ def _active(session: CheckoutSession) -> ActiveSession:
 # --- The parts of a start -------------------------------------------------------
 
 
-def _offers(cart: tuple[Line, ...]) -> dict[str, _Offer]:
-    """Read what the catalogue says of the products in the cart."""
-    rows = Product.objects.filter(pk__in=[line.product_id for line in cart])
-    return {
-        product_id: _Offer(listed=listed, limited=bool(limited), price=price, currency=currency)
-        for product_id, listed, limited, price, currency in rows.values_list(
-            "pk", "listed", "stock__limited", "price", "currency"
-        )
-    }
-
-
 def _insert_session(
     contents: Contents,
-    offers: Mapping[str, _Offer],
+    offers: Mapping[str, Offer],
     buyable: Mapping[str, bool],
     *,
     language: str,
@@ -303,7 +283,7 @@ def _insert_session(
     stripe_using_sdk: bool,
     test_mode: bool,
 ) -> CheckoutSession:
-    full_price, currency = _price(contents.cart, offers, buyable)
+    full_price, currency = full_price_of(contents.cart, offers, buyable)
     return CheckoutSession.objects.create(
         basket_id=contents.basket_id,
         order_no=_order_no(),
@@ -319,7 +299,7 @@ def _insert_session(
     )
 
 
-def _insert_items(contents: Contents, session: CheckoutSession, offers: Mapping[str, _Offer]) -> None:
+def _insert_items(contents: Contents, session: CheckoutSession, offers: Mapping[str, Offer]) -> None:
     """Insert the checkout items, and the reservations as they will be if all the stock is there."""
     CheckoutItem.objects.bulk_create(
         [
@@ -371,7 +351,7 @@ def _missing(short: set[str], wanted: Mapping[str, int], *, reclaim: bool) -> di
 
 
 def _correct(
-    contents: Contents, session: CheckoutSession, offers: Mapping[str, _Offer], missing: Mapping[str, MissingStock]
+    contents: Contents, session: CheckoutSession, offers: Mapping[str, Offer], missing: Mapping[str, MissingStock]
 ) -> Contents:
     """Correct what was written in the hope of stock: the reservations that failed, their items, and the price."""
     stocked = {p: m.available - m.wanted for p, m in missing.items()}
@@ -398,20 +378,9 @@ def _correct(
         items, update_conflicts=True, unique_fields=["session", "product"], update_fields=["stocked"]
     )
     held = {line.product_id: not line.failed for line in lines}
-    session.full_price, session.currency = _price(lines, offers, held)
+    session.full_price, session.currency = full_price_of(lines, offers, held)
     session.save(update_fields=["full_price", "currency"])
     return replace(contents, checkout=lines)
-
-
-def _price(
-    lines: tuple[Line, ...], offers: Mapping[str, _Offer], buyable: Mapping[str, bool]
-) -> tuple[int | None, str]:
-    """Add up the items that can be ordered: minor units and their currency; nothing where one is not known."""
-    bought = [(offers[line.product_id], line.count) for line in lines if buyable[line.product_id]]
-    currencies = {offer.currency for offer, _ in bought}
-    if len(currencies) != 1 or any(offer.price is None for offer, _ in bought):
-        return None, ""
-    return sum((offer.price or 0) * count for offer, count in bought), currencies.pop()
 
 
 def _order_no() -> str:
