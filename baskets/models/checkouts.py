@@ -69,13 +69,11 @@ class CheckoutSession(models.Model):
                 name="one_active_checkout_per_basket", fields=["basket"], condition=Q(status="ACTIVE")
             ),
             models.CheckConstraint(
-                name="session_status_is_known", condition=Q(status__in=["ACTIVE", "ORDERED", "ABORTED", "EXPIRED"])
-            ),
-            models.CheckConstraint(
                 name="session_finished_unless_active",
                 condition=Q(status="ACTIVE", finished_at__isnull=True, ended_revision__isnull=True)
                 | (~Q(status="ACTIVE") & Q(finished_at__isnull=False, ended_revision__isnull=False)),
             ),
+            # This one also says which states there are.
             models.CheckConstraint(
                 name="session_released_if_aborted_expired_or_late",
                 condition=Q(status__in=["ABORTED", "EXPIRED"], late=False, released_at__isnull=False)

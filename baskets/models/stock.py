@@ -73,7 +73,9 @@ class StockAdjustment(models.Model):
             models.CheckConstraint(name="adjustment_has_a_reason", condition=~Q(reason="")),
             models.CheckConstraint(
                 name="unsold_report_has_its_number",
-                condition=Q(kind="unsold", reported__gte=0) | (~Q(kind="unsold") & Q(reported__isnull=True)),
+                # A comparison with NULL is neither true nor false, and a CHECK lets that pass: hence both conditions.
+                condition=Q(kind="unsold", reported__isnull=False, reported__gte=0)
+                | (~Q(kind="unsold") & Q(reported__isnull=True)),
             ),
             models.CheckConstraint(name="becoming_unlimited_moves_no_supply", condition=~Q(kind="unlimited") | Q(delta=0)),
         ]

@@ -1,0 +1,179 @@
+"""Each rule that is a constraint is violated once, and refused by its name."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.db.models import F, Model
+
+from baskets.database import constraint_of
+from baskets.models import (
+    ApiKey,
+    Attention,
+    Basket,
+    BasketItem,
+    CheckoutItem,
+    CheckoutSession,
+    Event,
+    IdempotencyRecord,
+    Partner,
+    Product,
+    Stock,
+    StockAdjustment,
+    StockReservation,
+)
+from baskets.models.contents import Owner
+from tests.domain.worlds import User
+from tests.factories import ProductFactory
+
+
+@contextmanager
+def refused_by(name: str) -> Iterator[None]:
+    """Expect the database to refuse by this constraint."""
+    with pytest.raises(IntegrityError) as refusal, transaction.atomic():
+        yield
+    assert constraint_of(refusal.value) == name
+
+
+@pytest.fixture
+def world(owner: Owner) -> None:
+    """One row of everything, made by domain calls."""
+    ProductFactory(product_id="shirt", unsold=5)
+    user = User(owner)
+    user.place("shirt", 2)
+    user.start()
+    user.place("shirt", 1)
+    ApiKey.objects.create(partner_id=owner.partner_id, prefix="p", digest=b"d" * 32, created_by="tests")
+
+
+UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
+    "late_orders_is_known": (Partner, {"late_orders": "maybe"}),
+    "own_hold_is_positive": (Partner, {"hold_seconds": 0}),
+    "key_kind_is_known": (ApiKey, {"kind": "master"}),
+    "key_ends_after_it_was_made": (ApiKey, {"expires_at": F("created_at")}),
+    "product_id_is_not_empty": (Product, {"product_id": ""}),
+    "price_is_not_negative": (Product, {"price": -1}),
+    "price_has_a_currency": (Product, {"currency": "euro"[:3]}),
+    "available_is_not_negative": (Stock, {"available": -1}),
+    "shortfall_is_not_negative": (Stock, {"available": 0, "shortfall": -1}),
+    "available_or_shortfall_is_zero": (Stock, {"available": 1, "shortfall": 1}),
+    "adjustment_kind_is_known": (StockAdjustment, {"kind": "gift", "reported": None}),
+    "adjustment_has_a_reason": (StockAdjustment, {"reason": ""}),
+    "unsold_report_has_its_number": (StockAdjustment, {"reported": None}),
+    "becoming_unlimited_moves_no_supply": (StockAdjustment, {"kind": "unlimited", "reported": None}),
+    "reservation_status_is_known": (StockReservation, {"status": "LOST", "ended_at": F("created_at")}),
+    "reservation_has_pieces": (StockReservation, {"pieces": 0}),
+    "reservation_ended_unless_held": (StockReservation, {"status": "SOLD"}),
+    "reservation_ends_after_it_began": (
+        StockReservation,
+        {"status": "SOLD", "ended_at": F("created_at") - timedelta(seconds=1)},
+    ),
+    "user_id_is_not_empty": (Basket, {"user_id": ""}),
+    "revision_is_not_negative": (Basket, {"revision": -1}),
+    "basket_expires_after_its_creation": (Basket, {"expires_at": F("created_at")}),
+    "basket_changed_after_its_creation": (Basket, {"last_changed_at": F("created_at") - timedelta(seconds=1)}),
+    "item_list_is_known": (BasketItem, {"list": "gone"}),
+    "item_count_is_positive": (BasketItem, {"count": 0}),
+    "session_finished_unless_active": (CheckoutSession, {"status": "ORDERED"}),
+    "session_released_if_aborted_expired_or_late": (CheckoutSession, {"late": True}),
+    "hold_ends_after_the_start": (CheckoutSession, {"expires_at": F("started_at")}),
+    "session_finished_after_the_start": (
+        CheckoutSession,
+        {"status": "ORDERED", "finished_at": F("started_at") - timedelta(seconds=1), "ended_revision": 1},
+    ),
+    "checkout_count_is_positive": (CheckoutItem, {"count": 0, "stocked": None}),
+    "stocked_is_the_whole_count_or_none_of_it": (CheckoutItem, {"stocked": 1}),
+    "event_number_counts_from_one": (Event, {"number": 0}),
+    "actor_kind_is_known": (Event, {"actor_kind": "ghost"}),
+}
+
+
+@pytest.mark.parametrize("name", UPDATES)
+@pytest.mark.usefixtures("world")
+def test_the_database_refuses_by_name(name: str) -> None:
+    """The row is taken from the world above, and one thing about it made wrong."""
+    model, fields = UPDATES[name]
+    with refused_by(name):
+        model._default_manager.filter(pk=model._default_manager.values_list("pk")[:1]).update(**fields)  # noqa: SLF001
+
+
+def _copy(model: type[Model], **changes: Any) -> Callable[[], object]:
+    def insert() -> None:
+        row = model._default_manager.order_by("pk")[0]  # noqa: SLF001
+        row.pk = changes.pop("pk", None)
+        for name, value in changes.items():
+            setattr(row, name, value)
+        row.save(force_insert=True)
+
+    return insert
+
+
+COPIES = {
+    "one_active_checkout_per_basket": (CheckoutSession, {"order_no": "another"}),
+    "one_basket_per_partner_and_user": (Basket, {"pk": "00000000-0000-0000-0000-000000000001"}),
+    "one_item_per_basket_and_product": (BasketItem, {"list": "saved"}),
+    "one_item_per_session_and_product": (CheckoutItem, {}),
+    "one_live_reservation_per_checkout_item": (StockReservation, {}),
+    "one_event_per_basket_and_number": (Event, {}),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+@pytest.mark.usefixtures("world")
+def test_the_database_refuses_a_second_one(name: str) -> None:
+    """At most one, whatever the program believes."""
+    model, changes = COPIES[name]
+    with refused_by(name):
+        _copy(model, **changes)()
+
+
+@pytest.mark.usefixtures("world")
+def test_flags_short_records_and_idempotency_keys_are_single() -> None:
+    """The rows that the world above has none of."""
+    session = CheckoutSession.objects.get()
+    flag = {"basket_id": session.basket_id, "session": session, "created_at": session.started_at}
+    Attention.objects.create(reason="short", **flag)
+    with refused_by("one_flag_per_session_and_reason"):
+        Attention.objects.create(reason="short", **flag)
+    with refused_by("attention_reason_is_known"):
+        Attention.objects.create(reason="boredom", **flag)
+    with refused_by("settled_attention_names_who"):
+        Attention.objects.update(settled_at=session.started_at)
+
+    short = StockReservation.objects.get()
+    short.status, short.ended_at = "SHORT", short.created_at
+    for _ in range(2):
+        short.pk = None
+        if StockReservation.objects.filter(status="SHORT").exists():
+            with refused_by("one_short_record_per_checkout_item"):
+                short.save(force_insert=True)
+        else:
+            short.save(force_insert=True)
+
+    record = {"basket_id": session.basket_id, "key": "k", "fingerprint": b"f", "created_at": session.started_at}
+    IdempotencyRecord.objects.create(**record)
+    with refused_by("one_record_per_basket_and_idempotency_key"):
+        IdempotencyRecord.objects.create(**record)
+
+
+def test_every_constraint_of_the_models_is_violated_here() -> None:
+    """A new constraint without its violation fails this test."""
+    named = {
+        constraint.name
+        for model in (
+            *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, IdempotencyRecord),
+            *(Partner, Product, Stock, StockAdjustment, StockReservation),
+        )
+        for constraint in model._meta.constraints  # noqa: SLF001
+    }
+    by_hand = {
+        "one_flag_per_session_and_reason",
+        "attention_reason_is_known",
+        "settled_attention_names_who",
+        "one_short_record_per_checkout_item",
+        "one_record_per_basket_and_idempotency_key",
+    }
+    assert named == UPDATES.keys() | COPIES.keys() | by_hand
