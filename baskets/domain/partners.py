@@ -63,7 +63,9 @@ class UnusableValue(Refusal):
         return self.problem
 
 
-def create_partner(*, name: str, late_orders: str = Partner.LateOrders.REFUSE, hold_seconds: int | None = None) -> Partner:
+def create_partner(
+    *, name: str, late_orders: str = Partner.LateOrders.REFUSE, hold_seconds: int | None = None
+) -> Partner:
     """Create a partner.
 
     A name is given once: a second partner of the same name is refused, never merged with the first.
@@ -149,9 +151,7 @@ def revoke_api_key(*, prefix: str, actor: Actor) -> ApiKey:
         raise ApiKeyUnknown
     if revoked_now:
         partner_name = key.partner.name
-        transaction.on_commit(
-            lambda: log.info("api_key_revoked", prefix=prefix, partner=partner_name, by=actor.name)
-        )
+        transaction.on_commit(lambda: log.info("api_key_revoked", prefix=prefix, partner=partner_name, by=actor.name))
     return key
 
 

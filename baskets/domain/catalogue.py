@@ -1,0 +1,210 @@
+"""The catalogue: many products and their stock, taken over from a shop in one transaction, all or nothing.
+
+Files are none of its business: `baskets.management.catalogue_file` turns their lines into the rows this module takes.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any, Final
+
+from django.db import connection, transaction
+
+from baskets.domain import stock
+from baskets.domain.actors import Actor
+from baskets.domain.errors import Refusal
+from baskets.domain.retries import in_transaction
+
+MOST_PIECES = 1_000_000_000
+# Times the most pieces a session can hold it is still far from the end of a 64-bit integer.
+HIGHEST_PRICE = 1_000_000_000_000
+LONGEST = {"product_id": 255, "name": 500, "brand": 255, "variant": 255, "main_product_id": 255}
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# A quoted cell may have line breaks; no other control character means anything in a name.
+CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
+
+
+class Left(Enum):
+    """Stands for a value that a shop says nothing about, where `None` already means something."""
+
+    ALONE = auto()
+
+
+LEFT_ALONE: Final = Left.ALONE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProductRow:
+    """What a shop says of one product.
+
+    :param stock: unsold pieces; None is unlimited, `LEFT_ALONE` says nothing.
+    :param listed: None leaves a known product as it is; a new one is listed.
+    """
+
+    product_id: str
+    name: str
+    brand: str = ""
+    variant: str = ""
+    main_product_id: str = ""
+    price: int | None = None
+    currency: str = ""
+    listed: bool | None = None
+    stock: int | Left | None = LEFT_ALONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What an import did: how many products it made, changed, left as they were; of how many the stock changed."""
+
+    created: int
+    changed: int
+    unchanged: int
+    stock_changed: int
+
+
+class FutureMoment(Refusal):
+    """Stock cannot be known as of a moment that is still to come."""
+
+    reason = "future_moment"
+    message = "The moment of the stock numbers is in the future, by the database's clock."
+
+
+class ProductTwice(Refusal):
+    """Two rows speak of one product, and only one of them can be right."""
+
+    reason = "product_twice"
+    message = "A product comes twice."
+
+
+# One import at a time: two would wait for each other's products one by one, and hold them all the while. The number
+# names the lock and means nothing.
+TAKE_TURNS = "SELECT pg_advisory_xact_lock(7263105218)"
+# Far more than a hundred thousand products need. What buyers wait for is short and comes last, see `stock`.
+LIMITS = "SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '30s'"
+STAGE = """
+CREATE TEMPORARY TABLE staged_product (
+    product_id varchar COLLATE "C" PRIMARY KEY,
+    name varchar, brand varchar, variant varchar, main_product_id varchar COLLATE "C", price bigint, currency varchar,
+    listed boolean
+) ON COMMIT DROP
+"""
+COPY = "COPY staged_product (product_id, name, brand, variant, main_product_id, price, currency, listed) FROM STDIN"
+CREATE = """
+INSERT INTO baskets_product (product_id, name, brand, variant, main_product_id, price, currency, listed)
+SELECT product_id, name, brand, variant, main_product_id, price, currency, coalesce(listed, true)
+FROM staged_product ORDER BY product_id
+ON CONFLICT (product_id) DO NOTHING
+"""
+CHANGE = """
+UPDATE baskets_product p
+SET name = s.name, brand = s.brand, variant = s.variant, main_product_id = s.main_product_id,
+    price = s.price, currency = s.currency, listed = coalesce(s.listed, p.listed), updated_at = statement_timestamp()
+FROM staged_product s
+WHERE p.product_id = s.product_id
+  AND (p.name, p.brand, p.variant, p.main_product_id, p.price, p.currency, p.listed)
+      IS DISTINCT FROM
+      (s.name, s.brand, s.variant, s.main_product_id, s.price, s.currency, coalesce(s.listed, p.listed))
+"""
+
+
+def import_products(
+    *, rows: Sequence[ProductRow], as_of: datetime | None, reason: str, actor: Actor, dry_run: bool = False
+) -> Imported:
+    """Take over what a shop says of its products, in one transaction: all of it or nothing.
+
+    Products that the rows do not name stay as they are. Stock changes through recorded adjustments, and only where the
+    number says something new. Runs a transaction of its own; locks stock rows by primary key, last.
+    Source: contract, sections 7 and 9.
+
+    :param as_of: the moment the stock numbers speak of; None is now.
+    :param reason: why, for the record of every adjustment.
+    :param dry_run: do it all and roll it back.
+    :raises FutureMoment: `as_of` is still to come.
+    :raises ProductTwice: two rows speak of one product.
+    """
+    if len({row.product_id for row in rows}) != len(rows):
+        raise ProductTwice
+
+    def take_over() -> Imported:
+        done = _take_over(rows, as_of=as_of, reason=reason, actor=actor)
+        if dry_run:
+            transaction.set_rollback(True)
+        return done
+
+    return in_transaction(take_over)
+
+
+def _take_over(rows: Sequence[ProductRow], *, as_of: datetime | None, reason: str, actor: Actor) -> Imported:
+    reports = {row.product_id: row.stock for row in rows if row.stock is not LEFT_ALONE}
+    with connection.cursor() as cursor:
+        cursor.execute(LIMITS)
+        cursor.execute(TAKE_TURNS)
+        _refuse_future(cursor, as_of)
+        cursor.execute(STAGE)
+        with cursor.copy(COPY) as copy:
+            for row in rows:
+                copy.write_row(
+                    (
+                        row.product_id,
+                        row.name,
+                        row.brand,
+                        row.variant,
+                        row.main_product_id,
+                        row.price,
+                        row.currency,
+                        row.listed,
+                    )
+                )
+        cursor.execute("ANALYZE staged_product")
+        cursor.execute(CREATE)
+        created = cursor.rowcount
+        cursor.execute(CHANGE)
+        changed = cursor.rowcount
+    stock_changed = stock.set_unsold(reports=reports, as_of=as_of, reason=reason, actor=actor) if reports else 0
+    return Imported(
+        created=created,
+        # A product that has just been made is as its row says, so the change finds nothing to do in it.
+        changed=changed,
+        unchanged=len(rows) - created - changed,
+        stock_changed=stock_changed,
+    )
+
+
+def _refuse_future(cursor: Any, as_of: datetime | None) -> None:
+    if as_of is None:
+        return
+    cursor.execute("SELECT %s > statement_timestamp()", [as_of])
+    if cursor.fetchone()[0]:
+        raise FutureMoment
+
+
+# --- What a row may say ---------------------------------------------------------
+
+
+def problems_of(values: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with the values of a row, all of it; an empty list is good news.
+
+    :param values: the fields of `ProductRow` by name, of the right types.
+    """
+    problems = []
+    for name, longest in LONGEST.items():
+        text = values[name]
+        if name in ("product_id", "name") and not text:
+            problems.append(f"{name} is empty")
+        elif len(text) > longest:
+            problems.append(f"{name} has {len(text)} characters, {longest} at most")
+        if (CONTROL if name.endswith("_id") else CONTROL_IN_TEXT).search(text):
+            problems.append(f"{name} has a control character or a broken one")
+    price, currency, pieces = values["price"], values["currency"], values["stock"]
+    if price is not None and not 0 <= price <= HIGHEST_PRICE:
+        problems.append(f"price is not a whole number from 0 to {HIGHEST_PRICE}")
+    if currency and not CURRENCY.fullmatch(currency):
+        problems.append("currency is not three capital letters")
+    elif price is not None and not currency:
+        problems.append("price has no currency")
+    if pieces is not None and pieces is not LEFT_ALONE and not 0 <= pieces <= MOST_PIECES:
+        problems.append(f"stock is not a whole number from 0 to {MOST_PIECES}")
+    return problems

@@ -1,0 +1,94 @@
+"""`import_products`: the shell of `catalogue.import_products`."""
+
+import os
+import stat
+import sys
+from argparse import ArgumentParser
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.core.management.base import CommandError
+
+from baskets.domain import catalogue
+from baskets.domain.actors import Actor
+from baskets.management import catalogue_file
+from baskets.management.arguments import moment
+from baskets.management.progress import progress
+from baskets.management.shell import ShellCommand
+
+
+class Command(ShellCommand):
+    """Import products and their stock."""
+
+    help = (
+        "Import products and their stock, all or nothing, from CSV with the columns product_id,name,brand,variant,"
+        "main_product_id,price,currency,stock and perhaps listed, or from the same as JSON lines. Price in minor units; "
+        "stock empty (null) for unlimited; no stock column (key) leaves stock alone. Products not named stay as they are."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("file", metavar="FILE", help="The file, or - for standard input.")
+        parser.add_argument(
+            "--as-of",
+            type=moment,
+            metavar="TIME",
+            help="The moment the stock numbers speak of, in ISO 8601 with offset; what was sold since is subtracted.",
+        )
+
+    def handle(self, *, file: str, as_of: datetime | None, as_json: bool, dry_run: bool, **_: Any) -> None:
+        """Read the whole file first, so that no transaction waits for a disk; then import it."""
+        try:
+            with _opened(file) as stream, progress(doing="Reading", total=_size(stream), unit="bytes") as advance:
+                found = catalogue_file.read(stream, name=file, advance=advance)
+        except OSError as error:
+            raise CommandError(f"{file!r} cannot be read: {error.strerror}.") from error
+        if found.problem_count:
+            self._refuse(found, as_json=as_json)
+        done = catalogue.import_products(
+            rows=found.rows,
+            as_of=as_of,
+            reason="import",
+            actor=Actor.system("import_products"),
+            dry_run=dry_run,
+        )
+        would = "Would have imported" if dry_run else "Imported"
+        self.answer(
+            as_json=as_json,
+            text=(
+                f"{would} {len(found.rows)} products: {done.created} new, {done.changed} changed, "
+                f"{done.unchanged} as they were; stock changed of {done.stock_changed}."
+            ),
+            products=len(found.rows),
+            created=done.created,
+            changed=done.changed,
+            unchanged=done.unchanged,
+            stock_changed=done.stock_changed,
+            dry_run=dry_run,
+        )
+
+    def _refuse(self, found: catalogue_file.CatalogueFile, *, as_json: bool) -> None:
+        if as_json:
+            problems = [{"line": line, "problem": problem} for line, problem in found.problems]
+            self.answer(as_json=True, text="", problem_count=found.problem_count, problems=problems)
+        else:
+            self.stderr.write("\n".join(f"line {line}: {problem}" for line, problem in found.problems))
+        more = found.problem_count - len(found.problems)
+        raise CommandError(
+            f"Nothing was imported: {found.problem_count} problem{'s' * (found.problem_count > 1)}"
+            + (f", of which {more} are not shown." if more else ".")
+        )
+
+
+def _opened(file: str) -> AbstractContextManager[BinaryIO]:
+    """Open the file. A pipe by name is opened as well; a directory is refused by the system."""
+    return nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
+
+
+def _size(stream: BinaryIO) -> int | None:
+    """Tell how much there is to read, where that is known."""
+    found = os.fstat(stream.fileno())
+    return found.st_size if stat.S_ISREG(found.st_mode) else None

@@ -1,0 +1,45 @@
+"""Shows how far a command has come, on standard error: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def progress(*, doing: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show the progress of the block inside, which calls what it is given with each amount done.
+
+    :param total: the amount that is all, or None where nobody knows.
+    """
+    if sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,} " + unit),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(doing, total=total)
+            yield lambda amount: bar.advance(task, amount)
+    else:
+        yield from _plain_lines(doing=doing, total=total, unit=unit)
+
+
+def _plain_lines(*, doing: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+    done, told_at = 0, time.monotonic()
+
+    def advance(amount: int) -> None:
+        nonlocal done, told_at
+        done += amount
+        if time.monotonic() - told_at >= SECONDS_BETWEEN_LINES:
+            told_at = time.monotonic()
+            of = f" of {total:,}" if total else ""
+            sys.stderr.write(f"{doing}: {done:,}{of} {unit}\n")
+
+    yield advance
