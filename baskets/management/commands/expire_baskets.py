@@ -1,0 +1,73 @@
+"""`expire_baskets`: the shell of the sweeps in `expiry`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.core.management.base import CommandError
+
+from baskets.domain import expiry
+from baskets.management.progress import progress
+from baskets.management.shell import ShellCommand
+from baskets.management.stopping import asked_to_stop
+
+
+class Sweep(Protocol):
+    """One step of a sweep."""
+
+    def __call__(self, *, after: UUID | None, dry_run: bool) -> expiry.Batch:
+        """Do one batch of candidates after a basket."""
+
+
+@dataclass(kw_only=True)
+class Swept:
+    """What became of the candidates. Those left were in use, or no longer due when their turn came."""
+
+    expired: int = 0
+    left: int = 0
+
+
+class Command(ShellCommand):
+    """Expire what is past its time."""
+
+    help = (
+        "Expire lapsed checkouts, then baskets past their time, in batches that are each a transaction of their own. "
+        "Safe to run twice, in parallel, and to stop: a finished batch stays finished."
+    )
+
+    def handle(self, *, as_json: bool, dry_run: bool, **_: Any) -> None:
+        """Sweep sessions first, because a basket with an active checkout is not expired."""
+        with asked_to_stop() as stop:
+            sessions = _swept("checkouts", expiry.sweep_sessions, dry_run=dry_run, stop=stop)
+            baskets = _swept("baskets", expiry.sweep_baskets, dry_run=dry_run, stop=stop)
+            stopped = stop()
+        verb = "Would expire" if dry_run else "Expired"
+        in_use = sessions.left + baskets.left
+        self.answer(
+            as_json=as_json,
+            text=f"{verb} {sessions.expired} checkouts and {baskets.expired} baskets"
+            + (f"; left {in_use} in use for the next run." if in_use else "."),
+            checkouts_expired=sessions.expired,
+            baskets_expired=baskets.expired,
+            left_in_use=in_use,
+            stopped=stopped,
+            dry_run=dry_run,
+        )
+        if stopped:
+            raise CommandError("Stopped when told to, after a whole batch; the next run does the rest.")
+
+
+def _swept(what: str, sweep: Sweep, *, dry_run: bool, stop: Callable[[], bool]) -> Swept:
+    """Go through all candidates once, in the order of their baskets."""
+    swept, after = Swept(), None
+    with progress(doing=f"Expiring {what}", total=None, unit=what) as advance:
+        while not stop():
+            batch = sweep(after=after, dry_run=dry_run)
+            if not batch.found:
+                break
+            swept.expired += batch.expired
+            swept.left += batch.found - batch.expired
+            after = batch.last
+            advance(batch.found)
+    return swept
