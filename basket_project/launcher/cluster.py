@@ -107,8 +107,8 @@ class Cluster:
         """Return the address of the database, with the password, as `DATABASE_URL` takes it."""
         return f"postgresql://{USER}:{self.password}@{HOST}:{self._port()}/{DATABASE}"
 
-    def start(self, *, keep_port: bool = False) -> bool:
-        """Make the cluster if there is none, and start its server unless it runs; say whether it was running already.
+    def start(self, *, keep_port: bool = False) -> None:
+        """Make the cluster if there is none, and start its server unless it runs; one that a killed command left behind is adopted.
 
         :param keep_port: insist on the port it had, since somebody knows its address.
         :raises Failure: when the data are of another version, or the server does not come up within the time for retries.
@@ -122,10 +122,8 @@ class Cluster:
                 "use the server they were made with, or another data folder."
             )
             raise Failure(message)
-        adopted = self.is_running() and self._answers_soon()
-        if not adopted:
+        if not (self.is_running() and self._answers_soon()):
             self._start(keep_port=keep_port)
-        return adopted
 
     def is_running(self) -> bool:
         """Tell whether a server works on this data folder."""

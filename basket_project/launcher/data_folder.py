@@ -6,7 +6,7 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from basket_project.launcher.accounts import Account
 from basket_project.launcher.environment import PROJECT
@@ -44,11 +44,15 @@ class DataFolder:
 
     @property
     def service_log(self) -> Path:
-        """Return the file that the service logs to; an overlong one makes room for a new one."""
-        log = self.path / "service.log"
+        """Return the file that the service logs to."""
+        return self.path / "service.log"
+
+    def open_service_log(self) -> BinaryIO:
+        """Open the service's log at its end, for our own account only; an overlong one makes room for a new one."""
+        log = self.service_log
         if log.exists() and log.stat().st_size > _LARGE_LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
-        return log
+        return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
     def read(self, name: str) -> dict[str, Any]:
         """Return what was written under this name; empty if nothing was."""

@@ -34,9 +34,9 @@ def running_cluster(folder: DataFolder) -> Iterator[Cluster]:
     with folder.change_lock.held():
         folder.server_lock.take(shared=True)
         cluster = cluster_of(folder)
-        say("Starting PostgreSQL ..." if cluster.exists else "Making a PostgreSQL database and starting it ...")
-        if cluster.start():
-            say("PostgreSQL was running already.")
+        if not cluster.is_running():
+            say("Starting PostgreSQL ..." if cluster.exists else "Making a PostgreSQL database and starting it ...")
+        cluster.start()
     try:
         yield cluster
     finally:

@@ -85,7 +85,7 @@ class Service:
         # The server holds the reading end of this pipe and we the writing end: when we are gone, it ends by itself.
         reading, self._lifeline = os.pipe()
         command = [str(PYTHON), "-m", "basket_project.server", "--host", HOST, "--port", str(self.port), "--lifeline", str(reading)]
-        with self.folder.service_log.open("ab") as log:
+        with self.folder.open_service_log() as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=PROJECT,
