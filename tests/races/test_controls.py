@@ -1,0 +1,105 @@
+"""The controls: with a lock taken away the race must go wrong, or the races beside this file prove nothing."""
+
+import threading
+from collections.abc import Mapping
+
+import pytest
+from django.db import IntegrityError, connection
+from django.db.models import QuerySet, Sum
+from django.test.utils import CaptureQueriesContext
+
+from baskets.domain import checkout, stock
+from baskets.domain.offers import Offer
+from baskets.models import Basket, Stock, StockReservation
+from baskets.models.baskets import BasketQuerySet
+from baskets.models.contents import Line
+from tests.domain.worlds import User
+from tests.races.barrier import WAIT_SECONDS, Frozen, together
+
+
+def test_without_the_stock_lock_the_last_pieces_are_sold_twice(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read, decide, write: 4 buyers of 10 get 16 pieces."""
+    everybody_has_read = threading.Barrier(4)
+
+    def naive_take(wanted: Mapping[str, int]) -> set[str]:
+        ((product_id, pieces),) = wanted.items()
+        available = Stock.objects.get(pk=product_id).available
+        everybody_has_read.wait(WAIT_SECONDS)
+        if available < pieces:
+            return {product_id}
+        Stock.objects.filter(pk=product_id).update(available=available - pieces)
+        return set()
+
+    buyers = [anna.beside(f"buyer-{n}") for n in range(4)]
+    for buyer in buyers:
+        buyer.place("shirt", 4)
+    with monkeypatch.context() as without_lock:
+        without_lock.setattr(stock, "take", naive_take)
+        together([buyer.start for buyer in buyers])
+    held = StockReservation.objects.filter(product_id="shirt", status="HELD")
+    assert held.aggregate(n=Sum("pieces"))["n"] == 16
+    Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
+
+
+def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(
+    anna: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second line of defence: at most one active session, by the database."""
+    anna.place("shirt", 1)
+    both_have_read = threading.Barrier(2)
+
+    def unlocked(self: BasketQuerySet, **_: bool) -> QuerySet[Basket]:
+        return self.order_by("pk")
+
+    real_offers = checkout.read_offers
+
+    def meeting_offers(lines: tuple[Line, ...]) -> dict[str, Offer]:
+        both_have_read.wait(WAIT_SECONDS)
+        return real_offers(lines)
+
+    with monkeypatch.context() as without_lock:
+        without_lock.setattr(BasketQuerySet, "locked", unlocked)
+        without_lock.setattr(checkout, "read_offers", meeting_offers)
+        outcomes = together([anna.start, anna.start])
+    refused = [outcome for outcome in outcomes if isinstance(outcome, IntegrityError)]
+    assert len(refused) == 1
+    assert "one_active_checkout_per_basket" in str(refused[0])
+
+
+def test_a_frozen_buyer_makes_the_next_one_wait_and_look_again(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second buyer decides by the stock as it is after the wait, not as it was when it asked."""
+    frozen = Frozen()
+    monkeypatch.setattr(stock, "take", frozen.at(stock.take))
+    ben = anna.beside("ben")
+    for user in (anna, ben):
+        user.place("shirt", 7)
+        user.place("cap", 1)
+    first, second = frozen.run(anna.start, while_frozen=ben.start)
+    assert first.contents.checkout[0].stocked == 7
+    assert [line.stocked for line in second.contents.checkout] == [-4, 1]
+
+
+def test_locks_come_before_writes_and_in_order(anna: User) -> None:
+    """The shape of a start: basket lock, clock, everything that can wait, then stock rows by primary key."""
+    anna.place("shirt", 1)
+    anna.place("cap", 1)
+    with CaptureQueriesContext(connection) as captured:
+        anna.start()
+    statements = [query["sql"] for query in captured.captured_queries if "SAVEPOINT" not in query["sql"]]
+    statements = [sql for sql in statements if sql not in ("BEGIN", "COMMIT")]
+    assert statements[0].startswith('SELECT "baskets_basket"."id"')
+    assert statements[0].endswith("FOR NO KEY UPDATE OF \"baskets_basket\"")
+    assert "statement_timestamp()" in statements[1]
+    writes = [sql.split('"')[0] + sql.split('"')[1] for sql in statements if sql.startswith(("INSERT", "UPDATE \"", "DELETE"))]
+    assert writes == [
+        "INSERT INTO baskets_checkoutsession",
+        "DELETE FROM baskets_basketitem",
+        "UPDATE baskets_basket",
+        "INSERT INTO baskets_checkoutitem",
+        "INSERT INTO baskets_stockreservation",
+        "INSERT INTO baskets_event",
+    ]
+    lock, update, event = statements[-3:]
+    assert "ORDER BY s.product_id\nFOR NO KEY UPDATE OF s" in lock
+    assert "UPDATE baskets_stock" in update
+    assert "baskets_event" in event
