@@ -1,0 +1,18 @@
+"""What must be true of the stored data at every commit, as SQL that finds what breaks it. Nothing here repairs.
+
+Each proof belongs to a rule of the contract's section 2. Rules 6 and 7 (the order of locks, no outside call within a
+transaction) leave no trace in the data; the tests show them.
+"""
+
+from baskets.domain.proofs import baskets, checkouts, schema, stock, timeline
+from baskets.domain.proofs.proof import Proof
+
+PROOFS: tuple[Proof, ...] = (
+    *stock.PROOFS,
+    *checkouts.PROOFS,
+    *baskets.PROOFS,
+    *timeline.PROOFS,
+    *schema.PROOFS,
+)
+
+__all__ = ["PROOFS", "Proof"]

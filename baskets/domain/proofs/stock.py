@@ -1,0 +1,112 @@
+"""Proofs about stock: nothing is sold twice, and supply changes only through recorded adjustments."""
+
+from baskets.domain.proofs.proof import Proof
+
+# Pieces that a product's reservations hold or have sold.
+TAKEN = """
+SELECT product_id,
+       coalesce(sum(pieces) FILTER (WHERE status = 'HELD'), 0) AS held,
+       coalesce(sum(pieces) FILTER (WHERE status = 'SOLD'), 0) AS sold
+FROM baskets_stockreservation
+WHERE status IN ('HELD', 'SOLD')
+GROUP BY product_id
+"""
+
+PROOFS = (
+    Proof(
+        slug="supply_equation",
+        rule=1,
+        sentence="The supply of each product is what is available, held and sold, less the shortfall.",
+        sql=f"""
+        SELECT s.product_id, coalesce(a.supply, 0) AS supply, s.available, coalesce(r.held, 0) AS held,
+               coalesce(r.sold, 0) AS sold, s.shortfall
+        FROM baskets_stock s
+        LEFT JOIN (
+            SELECT product_id, sum(delta) AS supply FROM baskets_stockadjustment GROUP BY product_id
+        ) a USING (product_id)
+        LEFT JOIN ({TAKEN}) r USING (product_id)
+        WHERE coalesce(a.supply, 0)
+              IS DISTINCT FROM s.available + coalesce(r.held, 0) + coalesce(r.sold, 0) - s.shortfall
+        """,  # noqa: S608 (a constant of this module)
+    ),
+    Proof(
+        slug="stock_behind_reservations",
+        rule=1,
+        sentence="Every piece held or sold is of a product with a stock row.",
+        sql=f"""
+        SELECT r.product_id, r.held, r.sold
+        FROM ({TAKEN}) r LEFT JOIN baskets_stock s USING (product_id)
+        WHERE s.product_id IS NULL
+        """,  # noqa: S608 (a constant of this module)
+    ),
+    Proof(
+        slug="stock_counters",
+        rule=1,
+        sentence="Available and shortfall are never below zero, and one of them is zero.",
+        sql="""
+        SELECT product_id, available, shortfall FROM baskets_stock
+        WHERE (available >= 0 AND shortfall >= 0 AND (available = 0 OR shortfall = 0)) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="shortfall_within_reservations",
+        rule=1,
+        sentence="Shortfall is never more than what is held and sold: no supply is below zero.",
+        sql=f"""
+        SELECT s.product_id, s.shortfall, coalesce(r.held, 0) AS held, coalesce(r.sold, 0) AS sold
+        FROM baskets_stock s LEFT JOIN ({TAKEN}) r USING (product_id)
+        WHERE s.shortfall > coalesce(r.held, 0) + coalesce(r.sold, 0)
+        """,  # noqa: S608 (a constant of this module)
+    ),
+    Proof(
+        slug="adjustments_whole",
+        rule=1,
+        sentence="Each adjustment says why; a report has its number; becoming unlimited moves no supply.",
+        sql="""
+        SELECT id AS adjustment, product_id, kind, delta, reported FROM baskets_stockadjustment
+        WHERE (reason <> '' AND CASE kind
+                   WHEN 'unsold' THEN reported >= 0
+                   WHEN 'unlimited' THEN reported IS NULL AND delta = 0
+                   WHEN 'supply' THEN reported IS NULL
+                   ELSE false
+               END) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="limited_as_last_reported",
+        rule=1,
+        sentence="A product is limited or unlimited as the last report about it said.",
+        sql="""
+        SELECT s.product_id, s.limited, last.kind AS last_report
+        FROM baskets_stock s
+        JOIN (
+            SELECT DISTINCT ON (product_id) product_id, kind FROM baskets_stockadjustment
+            WHERE kind IN ('unsold', 'unlimited') ORDER BY product_id, id DESC
+        ) last USING (product_id)
+        WHERE s.limited IS DISTINCT FROM (last.kind = 'unsold')
+        """,
+    ),
+    Proof(
+        slug="reservations_whole",
+        rule=1,
+        sentence="A reservation has pieces and a known state, and has ended unless it is held.",
+        sql="""
+        SELECT id AS reservation, basket_id AS basket, product_id, status, pieces, ended_at
+        FROM baskets_stockreservation
+        WHERE (pieces > 0 AND CASE
+                   WHEN status = 'HELD' THEN ended_at IS NULL
+                   WHEN status IN ('SOLD', 'RELEASED', 'FAILED', 'SHORT') THEN ended_at IS NOT NULL
+                   ELSE false
+               END) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="one_live_reservation",
+        rule=1,
+        sentence="A product of a session is held or sold at most once.",
+        sql="""
+        SELECT session_id AS session, product_id, count(*) AS reservations FROM baskets_stockreservation
+        WHERE status IN ('HELD', 'SOLD') GROUP BY session_id, product_id HAVING count(*) > 1
+        """,
+    ),
+)

@@ -1,0 +1,143 @@
+"""Proofs about the timeline: it has no gaps, and tells of every session and every item what is stored of them."""
+
+from baskets.domain.proofs.proof import Proof
+
+
+def _told(kinds: str, lines: str) -> str:
+    """Compare the items that events of some kinds tell of with the items their session has."""
+    return f"""
+    SELECT coalesce(told.basket_id, i.basket_id) AS basket, coalesce(told.session_id, i.session_id) AS session,
+           coalesce(told.product_id, i.product_id) AS product_id, told.count AS told, i.count AS stored
+    FROM (
+        SELECT e.basket_id, e.session_id, line ->> 'productId' AS product_id, line -> 'count' AS count
+        FROM baskets_event e
+        CROSS JOIN LATERAL jsonb_array_elements(
+            CASE WHEN jsonb_typeof({lines}) = 'array' THEN {lines} ELSE '[]'::jsonb END
+        ) line
+        WHERE e.kind IN ({kinds})
+    ) told
+    FULL JOIN (
+        SELECT item.* FROM baskets_checkoutitem item
+        JOIN (SELECT DISTINCT session_id FROM baskets_event e WHERE e.kind IN ({kinds})) e USING (session_id)
+    ) i ON i.session_id = told.session_id AND i.product_id = told.product_id
+    WHERE told.count IS DISTINCT FROM to_jsonb(i.count)
+    """  # noqa: S608 (made of constants of this module)
+
+
+PROOFS = (
+    Proof(
+        slug="events_without_gaps",
+        rule=5,
+        sentence="The events of a basket are numbered from 1 to its own count, without gaps.",
+        sql="""
+        SELECT b.id AS basket, b.events, e.counted, e.first, e.last
+        FROM baskets_basket b
+        LEFT JOIN (
+            SELECT basket_id, count(*) AS counted, count(DISTINCT number) AS numbers, min(number) AS first,
+                   max(number) AS last
+            FROM baskets_event GROUP BY basket_id
+        ) e ON e.basket_id = b.id
+        WHERE (
+            CASE WHEN e.counted IS NULL THEN b.events = 0
+                 ELSE (e.first, e.last, e.counted, e.numbers) = (1, b.events, b.events, b.events)
+            END
+        ) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="revisions_go_forward",
+        rule=8,
+        sentence="Revisions never go back along the timeline, nor past the basket's own.",
+        sql="""
+        SELECT e.basket_id AS basket, e.number, e.revision, e.before, b.revision AS basket_revision
+        FROM (
+            SELECT basket_id, number, revision, lag(revision, 1, 0::bigint) OVER timeline AS before
+            FROM baskets_event WINDOW timeline AS (PARTITION BY basket_id ORDER BY number)
+        ) e
+        LEFT JOIN baskets_basket b ON b.id = e.basket_id
+        WHERE (e.revision BETWEEN e.before AND b.revision) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="changes_go_forward",
+        rule=8,
+        sentence="No change of a basket is earlier than the change before it.",
+        sql="""
+        SELECT basket_id AS basket, number, at, before FROM (
+            SELECT basket_id, number, at, lag(at) OVER (PARTITION BY basket_id ORDER BY number) AS before
+            FROM (
+                SELECT DISTINCT ON (basket_id, revision) basket_id, revision, number, at
+                FROM baskets_event ORDER BY basket_id, revision, number
+            ) change
+        ) e
+        WHERE at < before
+        """,
+    ),
+    Proof(
+        slug="session_told_by_its_events",
+        rule=5,
+        sentence="Each session has one event for its start and exactly those that led to its state.",
+        sql="""
+        SELECT s.id AS session, s.basket_id AS basket, s.order_no, s.status, s.late,
+               told.started, told.ordered, told.aborted, told.expired, told.ordered_late
+        FROM baskets_checkoutsession s
+        LEFT JOIN (
+            SELECT session_id,
+                   count(*) FILTER (WHERE kind = 'checkout_started') AS started,
+                   count(*) FILTER (WHERE kind = 'checkout_ordered') AS ordered,
+                   count(*) FILTER (WHERE kind = 'checkout_aborted') AS aborted,
+                   count(*) FILTER (WHERE kind = 'checkout_expired') AS expired,
+                   count(*) FILTER (WHERE kind = 'checkout_ordered_late') AS ordered_late
+            FROM baskets_event WHERE session_id IS NOT NULL GROUP BY session_id
+        ) told ON told.session_id = s.id
+        WHERE (
+            told.started = 1
+            AND told.ordered = (s.status = 'ORDERED' AND NOT s.late)::int
+            AND told.ordered_late = s.late::int
+            AND CASE
+                    WHEN s.late THEN told.aborted + told.expired = 1
+                    ELSE told.aborted = (s.status = 'ABORTED')::int AND told.expired = (s.status = 'EXPIRED')::int
+                END
+        ) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="session_events_name_their_session",
+        rule=5,
+        sentence="An event about a checkout names its session.",
+        sql="""
+        SELECT basket_id AS basket, number, kind FROM baskets_event
+        WHERE session_id IS NULL AND (kind LIKE 'checkout\\_%%' OR kind = 'attention_needed')
+        """,
+    ),
+    Proof(
+        slug="flags_told_by_their_events",
+        rule=5,
+        sentence="Each flag has one event that says why, and each such event its flag.",
+        sql="""
+        SELECT session_id AS session, reason, told.events
+        FROM (
+            SELECT session_id, data ->> 'reason' AS reason, count(*) AS events
+            FROM baskets_event WHERE kind = 'attention_needed' GROUP BY session_id, data ->> 'reason'
+        ) told
+        FULL JOIN (SELECT DISTINCT session_id, reason, true AS flagged FROM baskets_attention) a
+            USING (session_id, reason)
+        WHERE (told.events = 1 AND a.flagged) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="checkout_list_is_kept",
+        rule=2,
+        sentence="Every item that went into a checkout is still there with its count, and no other.",
+        sql=_told("'checkout_started'", "e.data -> 'items'"),
+    ),
+    Proof(
+        slug="checkout_list_went_somewhere",
+        rule=2,
+        sentence="Every item left the checkout into the order or back into the cart, with its whole count.",
+        sql=_told(
+            "'checkout_ordered', 'checkout_aborted', 'checkout_expired'",
+            "((e.data -> 'items') || coalesce(e.data -> 'failed', '[]'))",
+        ),
+    ),
+)

@@ -1,0 +1,50 @@
+"""`check_baskets`: the shell of `checker.check`."""
+
+import json
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from baskets.domain import checker
+from baskets.management.progress import progress
+from baskets.management.shell import ShellCommand
+
+
+class Command(ShellCommand):
+    """Prove the rules that are never broken."""
+
+    help = "Prove the rules that are never broken, in one snapshot. Reports what breaks them, and repairs nothing."
+    can_be_rehearsed = False
+
+    def handle(self, *, as_json: bool, **_: Any) -> None:
+        """Check, and list what was found."""
+        with progress(doing="Checking", total=checker.proof_count(), unit="rules") as advance:
+            found = checker.check(advance=advance)
+        self.answer(
+            as_json=as_json,
+            text=_told(found) if found else f"All {checker.proof_count()} rules hold.",
+            checked=checker.proof_count(),
+            findings=[
+                {
+                    "slug": finding.proof.slug,
+                    "rule": finding.proof.rule,
+                    "sentence": finding.proof.sentence,
+                    "total": finding.total,
+                    "examples": finding.examples,
+                }
+                for finding in found
+            ],
+        )
+        if found:
+            raise CommandError(f"{len(found)} of {checker.proof_count()} rules are broken.")
+
+
+def _told(found: list[checker.Finding]) -> str:
+    lines = []
+    for finding in found:
+        lines.append(f"{finding.proof.slug} (rule {finding.proof.rule}), {finding.total} times not true:")
+        lines.append(f"  {finding.proof.sentence}")
+        lines += [f"  - {json.dumps(example)}" for example in finding.examples]
+        if finding.total > len(finding.examples):
+            lines.append(f"  - and {finding.total - len(finding.examples)} more")
+    return "\n".join(lines)
