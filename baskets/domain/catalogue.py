@@ -110,9 +110,7 @@ WHERE p.product_id = s.product_id
 """
 
 
-def import_products(
-    *, rows: Sequence[ProductRow], as_of: datetime | None, reason: str, actor: Actor, dry_run: bool = False
-) -> Imported:
+def import_products(*, rows: Sequence[ProductRow], as_of: datetime | None, reason: str, actor: Actor, dry_run: bool = False) -> Imported:
     """Take over what a shop says of its products, in one transaction: all of it or nothing.
 
     Products that the rows do not name stay as they are. Stock changes through recorded adjustments, and only where the

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
@@ -23,9 +22,7 @@ USER_ID = "demo-anna"
 DEMO = Actor.system("load_demo")
 
 CATALOGUE = [
-    ProductRow(
-        product_id="demo-raincoat", name="Yellow raincoat", brand="Nordwind", price=8900, currency="EUR", stock=250
-    ),
+    ProductRow(product_id="demo-raincoat", name="Yellow raincoat", brand="Nordwind", price=8900, currency="EUR", stock=250),
     ProductRow(
         product_id="demo-raincoat-m",
         name="Yellow raincoat",
@@ -46,15 +43,9 @@ CATALOGUE = [
         currency="EUR",
         stock=3,
     ),
-    ProductRow(
-        product_id="demo-mug", name="Detective's mug", brand="Kiln & Co", price=1490, currency="EUR", stock=1000
-    ),
-    ProductRow(
-        product_id="demo-lamp", name="Desk lamp of episode 3", brand="Lumo", price=12900, currency="EUR", stock=40
-    ),
-    ProductRow(
-        product_id="demo-record", name="Soundtrack on vinyl", brand="Grooves", price=2999, currency="EUR", stock=75
-    ),
+    ProductRow(product_id="demo-mug", name="Detective's mug", brand="Kiln & Co", price=1490, currency="EUR", stock=1000),
+    ProductRow(product_id="demo-lamp", name="Desk lamp of episode 3", brand="Lumo", price=12900, currency="EUR", stock=40),
+    ProductRow(product_id="demo-record", name="Soundtrack on vinyl", brand="Grooves", price=2999, currency="EUR", stock=75),
     ProductRow(
         product_id="demo-soundtrack",
         name="Soundtrack, download",
@@ -64,9 +55,7 @@ CATALOGUE = [
         stock=None,
     ),
     ProductRow(product_id="demo-voucher", name="Cinema voucher", price=2500, currency="EUR", stock=None),
-    ProductRow(
-        product_id="demo-cookbook", name="The chef's cookbook", brand="Paper Boat", price=3200, currency="EUR", stock=60
-    ),
+    ProductRow(product_id="demo-cookbook", name="The chef's cookbook", brand="Paper Boat", price=3200, currency="EUR", stock=60),
     ProductRow(product_id="demo-scarf", name="Knitted scarf", brand="Nordwind", price=4500, currency="EUR", stock=18),
     ProductRow(
         product_id="demo-jacket",
@@ -190,9 +179,7 @@ def _others() -> None:
     partner = _partner(SECOND_PARTNER, late_orders=Partner.LateOrders.ACCEPT)
     if Basket.objects.filter(partner=partner).exists():
         return
-    bob, carla, dev, emil = (
-        Owner(partner_id=partner.pk, user_id=f"demo-{name}") for name in ("bob", "carla", "dev", "emil")
-    )
+    bob, carla, dev, emil = (Owner(partner_id=partner.pk, user_id=f"demo-{name}") for name in ("bob", "carla", "dev", "emil"))
     try:
         _place(bob, {"demo-lamp": 1, "demo-jacket": 1, "demo-voucher": 0})
         _place(carla, {"demo-raincoat-m": 1, "demo-cookbook": 2})
@@ -208,16 +195,16 @@ def _others() -> None:
 
 
 def _place(owner: Owner, counts: Mapping[str, int]) -> None:
-    for product_id, count in counts.items():
-        place = partial(items.place_item, owner=owner, product_id=product_id, count=count, actor=DEMO)
-        transactions.run(lambda _, place=place: place())
+    def place(_: bool) -> None:  # noqa: FBT001 (the shape that the runner calls)
+        for product_id, count in counts.items():
+            items.place_item(owner=owner, product_id=product_id, count=count, actor=DEMO)
+
+    transactions.run(place)
 
 
 def _start(owner: Owner) -> str:
-    start = partial(checkout.start_session, owner=owner, actor=DEMO)
-    return transactions.run(lambda reclaim: start(reclaim=reclaim)).session.order_no
+    return transactions.run(lambda reclaim: checkout.start_session(owner=owner, actor=DEMO, reclaim=reclaim)).session.order_no
 
 
 def _finish(owner: Owner, *, ordered: bool) -> None:
-    finish = partial(checkout.finish_session, owner=owner, ordered=ordered, order_no=None, actor=DEMO)
-    transactions.run(lambda reclaim: finish(reclaim=reclaim))
+    transactions.run(lambda reclaim: checkout.finish_session(owner=owner, ordered=ordered, order_no=None, actor=DEMO, reclaim=reclaim))

@@ -63,9 +63,7 @@ class UnusableValue(Refusal):
         return self.problem
 
 
-def create_partner(
-    *, name: str, late_orders: str = Partner.LateOrders.REFUSE, hold_seconds: int | None = None
-) -> Partner:
+def create_partner(*, name: str, late_orders: str = Partner.LateOrders.REFUSE, hold_seconds: int | None = None) -> Partner:
     """Create a partner.
 
     A name is given once: a second partner of the same name is refused, never merged with the first.
@@ -88,7 +86,7 @@ def create_partner(
         raise
 
 
-def issue_api_key(
+def issue_api_key(  # noqa: PLR0913 (what a key is, by name)
     *,
     partner_name: str,
     kind: str = ApiKey.Kind.SERVER,

@@ -23,7 +23,7 @@ DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 FLAGS = {"true": True, "1": True, "false": False, "0": False, "": None}
 
 
-class _Stop(Exception):  # noqa: N818 (the end of reading, told as a problem)
+class _Stop(Exception):
     """What follows in the file cannot be made sense of."""
 
 
@@ -70,22 +70,24 @@ def read(stream: BinaryIO, *, name: str, advance: Callable[[int], object] = lamb
     """
     found = CatalogueFile()
     try:
-        lines = _lines(stream, advance)
-        first = next((line for line in lines if line[1].strip()), None)
-        if first is None:
-            raise _Stop(1, "the file is empty")
-        suffix = PurePath(name).suffix.lower()
-        as_json = suffix in JSON_SUFFIXES or (suffix != ".csv" and first[1].lstrip().startswith("{"))
-        (_read_json_lines if as_json else _read_csv)(chain([first], lines), found)
-        if not found.lines:
-            raise _Stop(first[0], "there is no product in the file")
+        _read(_lines(stream, advance), suffix=PurePath(name).suffix.lower(), found=found)
     except _Stop as stop:
         found.report(*stop.args)
     return found
 
 
+def _read(lines: Iterator[tuple[int, str]], *, suffix: str, found: CatalogueFile) -> None:
+    first = next((line for line in lines if line[1].strip()), None)
+    if first is None:
+        raise _Stop(1, "the file is empty")
+    as_json = suffix in JSON_SUFFIXES or (suffix != ".csv" and first[1].lstrip().startswith("{"))
+    (_read_json_lines if as_json else _read_csv)(chain([first], lines), found)
+    if not found.lines and not found.problem_count:
+        raise _Stop(first[0], "there is no product in the file")
+
+
 def _lines(stream: BinaryIO, advance: Callable[[int], object]) -> Iterator[tuple[int, str]]:
-    """Number the lines and decode them. No part of a UTF-8 character looks like a line's end."""
+    """Decode the lines and number them. No part of a UTF-8 character looks like a line's end."""
     number = 0
     while line := stream.readline(LONGEST_LINE_BYTES + 1):
         number += 1

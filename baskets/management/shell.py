@@ -36,9 +36,7 @@ class ShellCommand(BaseCommand):
         """Declare the options that every command has."""
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print one JSON object, for machines.")
         if self.can_be_rehearsed:
-            parser.add_argument(
-                "--dry-run", action="store_true", help="Do everything and roll it back: say what would change."
-            )
+            parser.add_argument("--dry-run", action="store_true", help="Do everything and roll it back: say what would change.")
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Run from the shell: survive a reader that goes away, a terminal without Unicode, and Ctrl-C."""

@@ -5,39 +5,44 @@ says the right thing is shown by the tests of the models.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.apps import apps
 from django.db.models import ForeignKey
+from django.db.models.options import Options
 
 from baskets.domain.proofs.proof import Proof
 
 
+def _options() -> "list[Options[Any]]":  # Generic for type checkers only.
+    """Read what Django knows of the table of each model."""
+    return [model._meta for model in apps.get_app_config("baskets").get_models()]  # noqa: SLF001 (documented, underscore and all)
+
+
+def _tables() -> Sequence[list[str]]:
+    """Name every table."""
+    return ([options.db_table for options in _options()],)
+
+
 def _constraints() -> Sequence[list[str]]:
     """Name every constraint of every model, beside its table."""
-    named = [
-        (model._meta.db_table, constraint.name)
-        for model in apps.get_app_config("baskets").get_models()
-        for constraint in model._meta.constraints
-    ]
+    named = [(options.db_table, constraint.name) for options in _options() for constraint in options.constraints]
     return [table for table, _ in named], [name for _, name in named]
 
 
 def _guards() -> Sequence[list[str]]:
     """Name what every column must have of its own: a unique key, a foreign key, NOT NULL."""
     guards = []
-    for model in apps.get_app_config("baskets").get_models():
-        for field in model._meta.local_concrete_fields:
+    for options in _options():
+        for field in options.local_concrete_fields:
+            column = str(field.column)
             if field.unique:
-                guards.append((model._meta.db_table, field.column, "unique"))
+                guards.append((options.db_table, column, "unique"))
             if isinstance(field, ForeignKey):
-                guards.append((model._meta.db_table, field.column, "foreign key"))
+                guards.append((options.db_table, column, "foreign key"))
             if not field.null:
-                guards.append((model._meta.db_table, field.column, "not null"))
+                guards.append((options.db_table, column, "not null"))
     return [table for table, _, _ in guards], [column for _, column, _ in guards], [guard for _, _, guard in guards]
-
-
-def _tables() -> Sequence[list[str]]:
-    return ([model._meta.db_table for model in apps.get_app_config("baskets").get_models()],)
 
 
 # `conenforced` came with PostgreSQL 18; before, every constraint was enforced.

@@ -24,9 +24,7 @@ class Command(ShellCommand):
             action="store_true",
             help="A client key, which ships inside apps and works only with a user's own token; default: a server key.",
         )
-        parser.add_argument(
-            "--label", type=printable(limit=partners.LABEL_LIMIT), metavar="L", help="What the key is for."
-        )
+        parser.add_argument("--label", type=printable(limit=partners.LABEL_LIMIT), metavar="L", help="What the key is for.")
         parser.add_argument(
             "--expires-in-days",
             type=whole_number(least=1, most=partners.KEY_LIFE_LIMIT.days),
@@ -34,7 +32,7 @@ class Command(ShellCommand):
             help="When the key ends by itself; left out: never.",
         )
 
-    def handle(
+    def handle(  # noqa: PLR0913 (one for each option, by name)
         self,
         *,
         partner: str,

@@ -31,9 +31,7 @@ class Command(ShellCommand):
             help="How long a checkout holds its stock; left out: the default of the service.",
         )
 
-    def handle(
-        self, *, name: str, late_orders: str, hold_minutes: int | None, as_json: bool, dry_run: bool, **_: Any
-    ) -> None:
+    def handle(self, *, name: str, late_orders: str, hold_minutes: int | None, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Create it and say so."""
         with rehearsal(dry_run=dry_run):
             partner = partners.create_partner(

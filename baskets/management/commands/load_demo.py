@@ -18,9 +18,7 @@ class Command(ShellCommand):
         """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("--new-api-key", action="store_true", help="Issue another key although there is one.")
-        parser.add_argument(
-            "--new-admin-password", action="store_true", help="Give the administrator another generated password."
-        )
+        parser.add_argument("--new-admin-password", action="store_true", help="Give the administrator another generated password.")
 
     def handle(self, *, new_api_key: bool, new_admin_password: bool, as_json: bool, **_: Any) -> None:
         """Load it and say how to get in."""
