@@ -5,16 +5,18 @@ says the right thing is shown by the tests of the models.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db.models import ForeignKey
-from django.db.models.options import Options
 
 from baskets.domain.proofs.proof import Proof
 
+if TYPE_CHECKING:
+    from django.db.models.options import Options  # Generic for type checkers only.
 
-def _options() -> "list[Options[Any]]":  # Generic for type checkers only.
+
+def _options() -> "list[Options[Any]]":
     """Read what Django knows of the table of each model."""
     return [model._meta for model in apps.get_app_config("baskets").get_models()]  # noqa: SLF001 (documented, underscore and all)
 
