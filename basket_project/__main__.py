@@ -18,6 +18,6 @@ if os.name != "posix":
     sys.stderr.write("This project runs on Linux with glibc and on macOS, not on this operating system.\n")
     sys.exit(1)
 
-from basket_project.launcher.command_line import main  # noqa: E402 - an old Python could not even read it
+from basket_project.launcher.command_line import main
 
 sys.exit(main(sys.argv[1:]))

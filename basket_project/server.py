@@ -13,7 +13,7 @@ import threading
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
-from granian.net import SocketSpec
+from granian.net import SocketSpec  # type: ignore[attr-defined]  # It is an alias there, which strict checking does not see.
 from granian.server.mp import MPServer
 
 APPLICATION = "basket_project.wsgi:application"
@@ -35,11 +35,18 @@ class SharedSocketServer(MPServer):
     """
 
     def _init_shared_socket(self) -> None:
-        self._shd = SocketSpec(self.bind_addr, self.bind_port, self.backlog).build()
-        self._sfd = self._shd.get_fd()
+        holder = SocketSpec(self.bind_addr, self.bind_port, self.backlog).build()
         self._ssp = None
+        self._shd = holder  # type: ignore[assignment]  # Its class never says that there may be one.
+        self._sfd = holder.get_fd()
         self._sso = socket.socket(fileno=self._sfd)
         self._sso.set_inheritable(True)
+
+
+def _stop_at_once() -> None:
+    """Let a worker that is still loading end when it is told to: the handlers it was forked with are the master's, and do nothing in it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _end_with(descriptor: int) -> None:
@@ -55,7 +62,9 @@ def _end_with(descriptor: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Serve until a signal ends it."""
-    parser = argparse.ArgumentParser(prog="python3 -m basket_project serve", description="Serve in production, settings from the environment.")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m basket_project serve", description="Serve in production, settings from the environment."
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s; one per core)")
@@ -80,6 +89,7 @@ def main(arguments: list[str]) -> None:
     )
     if options.lifeline is not None:
         server.on_startup(lambda: _end_with(options.lifeline))
+    os.register_at_fork(after_in_child=_stop_at_once)
     server.serve()
 
 

@@ -1,4 +1,4 @@
-"""One PostgreSQL server of our own on one data folder: made, started, adopted, watched and stopped; knows nothing of what is stored in it."""
+"""One PostgreSQL server of our own on one data folder: made, started, adopted and stopped; knows nothing of what is stored in it."""
 
 import contextlib
 import os

@@ -104,5 +104,5 @@ def _serve(arguments: list[str]) -> int:
             raise Failure(message)
     ensure_environment(["run"])
     os.chdir(PROJECT)
-    os.execve(PYTHON, [str(PYTHON), "-m", "basket_project.server", *arguments], outer_variables())
+    os.execve(PYTHON, [str(PYTHON), "-m", "basket_project.server", *arguments], outer_variables())  # noqa: S606 - that is the point
     return 0

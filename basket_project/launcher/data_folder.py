@@ -16,7 +16,7 @@ from basket_project.launcher.locking import FileLock
 DEFAULT = PROJECT / ".data"
 _LARGE_LOG_BYTES = 10_000_000
 # Where root keeps a database whose owner cannot reach the data folder itself, as under a closed home folder.
-_SHARED_PLACES = (Path("/var/lib"), Path("/var/tmp"))
+_SHARED_PLACES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108 - a private folder with a random name is made there
 
 
 class DataFolder:

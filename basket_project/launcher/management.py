@@ -31,8 +31,7 @@ def run_quietly(arguments: Sequence[str], variables: dict[str, str]) -> str:
         cwd=PROJECT,
         env=variables,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,  # The sentence below says more than a traceback of ours would.
     )

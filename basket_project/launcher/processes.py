@@ -32,7 +32,7 @@ def _from_proc(pid: int) -> _Row | None:
 
 def _from_ps(*which: str) -> list[_Row]:
     listing = subprocess.run(
-        ["ps", *which, "-o", "pid=,pgid=,stat=,lstart="],
+        ["/bin/ps", *which, "-o", "pid=,pgid=,stat=,lstart="],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -84,14 +84,14 @@ def works_in(pid: int, folder: Path) -> bool:
     """Tell whether a process has this folder as its current one, as a PostgreSQL server has its data folder."""
     if _HAS_PROC:
         try:
-            return os.path.samefile(_PROC / str(pid) / "cwd", folder)
+            return (_PROC / str(pid) / "cwd").samefile(folder)
         except PermissionError:
             # A container may forbid even root to look into another account's process; then owner and program must do.
             return _same_owner_and_program(pid, folder, "postgres")
         except OSError:
             return False
     command = subprocess.run(
-        ["ps", "-p", str(pid), "-o", "command="],
+        ["/bin/ps", "-p", str(pid), "-o", "command="],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -60,7 +60,7 @@ def _throw_away_cluster() -> Iterator[Cluster]:
         cluster.start()
         yield cluster
     finally:
-        if cluster:
+        if cluster is not None:
             cluster.stop(fast=False)
         lock.release()
         shutil.rmtree(home)
