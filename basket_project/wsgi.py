@@ -9,6 +9,8 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "basket_project.settings")
 
 NOWHERE = "//"
+DRAINED_BYTES = 16 * 1024 * 1024
+PIECE_BYTES = 64 * 1024
 
 
 def refusing_broken_paths(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
@@ -30,4 +32,21 @@ def refusing_broken_paths(application: Callable[..., Iterable[bytes]]) -> Callab
     return serve
 
 
-application = refusing_broken_paths(get_wsgi_application())
+def reading_to_the_end(application: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """Read what the application left of a body, and throw it away.
+
+    A client that is still sending when it is refused would see a cut connection and not the answer. Bounded: beyond
+    that, cutting the connection is the answer.
+    """
+
+    def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        answer = application(environ, start_response)
+        left = DRAINED_BYTES
+        while left > 0 and (piece := environ["wsgi.input"].read(PIECE_BYTES)):
+            left -= len(piece)
+        return answer
+
+    return serve
+
+
+application = reading_to_the_end(refusing_broken_paths(get_wsgi_application()))
