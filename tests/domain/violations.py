@@ -1,0 +1,356 @@
+"""Every way to break a rule of the stored data that the tests of the checker try, as statements behind the domain's back.
+
+`:basket_of_anna` and `:session_of_anna` stand for the keys of a user's basket and of its latest session in the world of `test_checker`.
+"""
+
+import re
+
+
+def sql(statement: str) -> str:
+    """Put the keys in."""
+    basket = r"(SELECT id FROM baskets_basket WHERE user_id = '\1')"
+    statement = re.sub(r":session_of_(\w+)", r"(SELECT max(id) FROM baskets_checkoutsession WHERE basket_id = :basket_of_\1)", statement)
+    return re.sub(r":basket_of_(\w+)", basket, statement)
+
+
+def drop(table: str, *constraints: str) -> list[str]:
+    """Name the statements that drop constraints of a table."""
+    return [f"ALTER TABLE baskets_{table} DROP CONSTRAINT {name}" for name in constraints]
+
+
+# The proof that must speak; the statements that break its rule; what else speaks of them, with the number of rows.
+VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
+    ("supply_equation", ["UPDATE baskets_stock SET available = available + 1 WHERE product_id = 'cap'"], {}),
+    ("supply_equation", ["UPDATE baskets_stockadjustment SET delta = delta + 1 WHERE product_id = 'cap'"], {}),
+    ("supply_equation", ["UPDATE baskets_stock SET available = available + 1 WHERE product_id = 'lamp'"], {}),
+    (
+        "supply_equation",
+        ["ALTER TABLE baskets_stock ALTER available DROP NOT NULL", "UPDATE baskets_stock SET available = NULL WHERE product_id = 'cap'"],
+        {"stock_counters": 1, "columns_guarded": 1},
+    ),
+    (
+        "stock_behind_reservations",
+        [
+            "UPDATE baskets_stockreservation SET product_id = 'song' WHERE basket_id = :basket_of_anna",
+            "UPDATE baskets_checkoutitem SET product_id = 'song' WHERE basket_id = :basket_of_anna",
+        ],
+        {"supply_equation": 1, "checkout_list_is_kept": 2, "checkout_list_went_somewhere": 2},
+    ),
+    (
+        "stock_counters",
+        [
+            *drop("stock", "available_is_not_negative"),
+            "UPDATE baskets_stock SET available = -1 WHERE product_id = 'cap'",
+            "UPDATE baskets_stockadjustment SET delta = -1 WHERE product_id = 'cap'",
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "stock_counters",
+        [
+            *drop("stock", "available_or_shortfall_is_zero"),
+            "UPDATE baskets_stock SET available = available + 1, shortfall = shortfall + 1 WHERE product_id = 'shirt'",
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "shortfall_within_reservations",
+        [
+            "UPDATE baskets_stock SET available = 0, shortfall = 2 WHERE product_id = 'cap'",
+            "UPDATE baskets_stockadjustment SET delta = -2 WHERE product_id = 'cap'",
+        ],
+        {},
+    ),
+    (
+        "adjustments_whole",
+        [
+            *drop("stockadjustment", "becoming_unlimited_moves_no_supply"),
+            "UPDATE baskets_stockadjustment SET delta = 1 WHERE kind = 'unlimited'",
+        ],
+        {"constraints_in_place": 1, "supply_equation": 1},
+    ),
+    ("limited_as_last_reported", ["UPDATE baskets_stock SET limited = true WHERE product_id = 'lamp'"], {}),
+    ("limited_as_last_reported", ["UPDATE baskets_stock SET limited = false WHERE product_id = 'cap'"], {}),
+    (
+        "reservations_whole",
+        [
+            *drop("stockreservation", "reservation_ended_unless_held"),
+            "UPDATE baskets_stockreservation SET ended_at = NULL WHERE status = 'FAILED'",
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "one_live_reservation",
+        [
+            "DROP INDEX one_live_reservation_per_checkout_item",
+            """
+            INSERT INTO baskets_stockreservation (basket_id, session_id, product_id, status, pieces, created_at, expires_at, ended_at)
+            SELECT basket_id, session_id, product_id, status, pieces, created_at, expires_at, ended_at
+            FROM baskets_stockreservation WHERE basket_id = :basket_of_anna
+            """,
+        ],
+        {"constraints_in_place": 1, "supply_equation": 1, "reservations_follow_their_session": 1},
+    ),
+    (
+        "one_active_checkout",
+        [
+            "DROP INDEX one_active_checkout_per_basket",
+            """
+            UPDATE baskets_checkoutsession SET basket_id = :basket_of_bob
+            WHERE id = :session_of_fay
+            """,
+        ],
+        {"constraints_in_place": 1, "one_basket_for_all_of_a_session": 2},
+    ),
+    (
+        "sessions_whole",
+        [
+            *drop("checkoutsession", "session_finished_unless_active"),
+            "UPDATE baskets_checkoutsession SET finished_at = NULL WHERE id = :session_of_anna",
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "sessions_whole",
+        [
+            *drop("checkoutsession", "session_released_if_aborted_expired_or_late"),
+            "UPDATE baskets_checkoutsession SET released_at = finished_at WHERE id = :session_of_anna",
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "one_session_per_order_number",
+        [
+            "ALTER TABLE baskets_checkoutsession DROP CONSTRAINT baskets_checkoutsession_order_no_key",
+            "UPDATE baskets_checkoutsession SET order_no = 'SAME'",
+        ],
+        {"columns_guarded": 1},
+    ),
+    (
+        "session_ended_within_its_basket",
+        ["UPDATE baskets_checkoutsession SET ended_revision = 999 WHERE id = :session_of_anna"],
+        {},
+    ),
+    (
+        "session_buys_something",
+        ["DELETE FROM baskets_checkoutitem WHERE basket_id = :basket_of_anna"],
+        {"reservation_has_its_item": 1, "checkout_list_is_kept": 1, "checkout_list_went_somewhere": 1},
+    ),
+    (
+        "checkout_items_whole",
+        [
+            *drop("checkoutitem", "stocked_is_the_whole_count_or_none_of_it"),
+            "UPDATE baskets_checkoutitem SET stocked = 1 WHERE basket_id = :basket_of_anna",
+        ],
+        {"constraints_in_place": 1, "reservations_follow_their_session": 1},
+    ),
+    # A held reservation of a session that has ended, and a sold one of a session that has not.
+    (
+        "reservations_follow_their_session",
+        ["UPDATE baskets_stockreservation SET status = 'HELD', ended_at = NULL WHERE basket_id = :basket_of_anna"],
+        {},
+    ),
+    (
+        "reservations_follow_their_session",
+        [
+            """
+            UPDATE baskets_stockreservation SET status = 'SOLD', ended_at = statement_timestamp()
+            WHERE basket_id = :basket_of_bob AND status = 'HELD'
+            """
+        ],
+        {},
+    ),
+    (
+        "reservations_follow_their_session",
+        ["UPDATE baskets_stockreservation SET status = 'SOLD' WHERE basket_id = :basket_of_carla"],
+        {"supply_equation": 1},
+    ),
+    (
+        "reservations_follow_their_session",
+        ["DELETE FROM baskets_stockreservation WHERE basket_id = :basket_of_emil AND status = 'SOLD'"],
+        {"supply_equation": 1},
+    ),
+    (
+        "reservations_follow_their_session",
+        ["UPDATE baskets_stockreservation SET pieces = 4 WHERE basket_id = :basket_of_bob AND status = 'HELD'"],
+        {"supply_equation": 1},
+    ),
+    (
+        "reservations_follow_their_session",
+        ["DELETE FROM baskets_stockreservation WHERE basket_id = :basket_of_bob AND status = 'FAILED'"],
+        {},
+    ),
+    (
+        "reservation_has_its_item",
+        ["UPDATE baskets_stockreservation SET product_id = 'lamp' WHERE basket_id = :basket_of_bob AND status = 'FAILED'"],
+        {"reservations_follow_their_session": 1},
+    ),
+    (
+        "hold_ends_with_its_session",
+        ["UPDATE baskets_stockreservation SET expires_at = expires_at + interval '1 hour' WHERE status = 'HELD'"],
+        {},
+    ),
+    (
+        "test_sessions_hold_nothing",
+        ["UPDATE baskets_checkoutitem SET stocked = count WHERE basket_id = :basket_of_fay"],
+        {},
+    ),
+    (
+        "test_sessions_hold_nothing",
+        ["UPDATE baskets_checkoutsession SET test_mode = true WHERE id = :session_of_anna"],
+        {},
+    ),
+    (
+        "one_basket_for_all_of_a_session",
+        ["UPDATE baskets_checkoutitem SET basket_id = :basket_of_bob WHERE basket_id = :basket_of_anna"],
+        {},
+    ),
+    ("one_basket_for_all_of_a_session", ["UPDATE baskets_attention SET basket_id = :basket_of_bob WHERE basket_id = :basket_of_emil"], {}),
+    (
+        "short_pieces_are_flagged",
+        ["DELETE FROM baskets_attention WHERE basket_id = :basket_of_emil"],
+        {"flags_told_by_their_events": 1},
+    ),
+    (
+        "short_pieces_are_flagged",
+        ["UPDATE baskets_stockreservation SET status = 'RELEASED' WHERE basket_id = :basket_of_emil AND status = 'SHORT'"],
+        {"reservations_follow_their_session": 1},
+    ),
+    (
+        "flags_whole",
+        [
+            *drop("attention", "settled_attention_names_who"),
+            "UPDATE baskets_attention SET settled_at = statement_timestamp() WHERE basket_id = :basket_of_emil",
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "returned_items_are_in_the_cart",
+        ["DELETE FROM baskets_basketitem WHERE basket_id = :basket_of_carla AND product_id = 'song'"],
+        {},
+    ),
+    (
+        "returned_items_are_in_the_cart",
+        ["UPDATE baskets_basketitem SET list = 'saved' WHERE basket_id = :basket_of_dev"],
+        {},
+    ),
+    (
+        "one_basket_per_user",
+        [
+            *drop("basket", "one_basket_per_partner_and_user"),
+            "UPDATE baskets_basket SET user_id = 'anna' WHERE id = :basket_of_bob",
+        ],
+        {"constraints_in_place": 1, "basket_key_computed": 1},
+    ),
+    ("basket_key_computed", ["UPDATE baskets_basket SET user_id = 'zoe' WHERE user_id = 'anna'"], {}),
+    (
+        "one_list_per_product",
+        [
+            *drop("basketitem", "one_item_per_basket_and_product"),
+            """
+            INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
+            SELECT basket_id, product_id, 'saved', 1, 9 FROM baskets_basketitem WHERE basket_id = :basket_of_bob AND list = 'cart'
+            """,
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "items_whole",
+        [
+            *drop("basketitem", "item_count_is_positive"),
+            "UPDATE baskets_basketitem SET count = 0 WHERE basket_id = :basket_of_bob AND list = 'cart'",
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "hidden_baskets_are_empty",
+        ["UPDATE baskets_basketitem SET basket_id = :basket_of_gus WHERE basket_id = :basket_of_bob AND list = 'cart'"],
+        {},
+    ),
+    ("hidden_baskets_are_empty", ["UPDATE baskets_basket SET hidden_at = statement_timestamp() WHERE id = :basket_of_fay"], {}),
+    ("answers_are_complete", ["UPDATE baskets_idempotencyrecord SET status = NULL"], {}),
+    ("answers_are_complete", ["UPDATE baskets_idempotencyrecord SET status = 503"], {}),
+    (
+        "times_in_order",
+        [
+            *drop("checkoutsession", "session_finished_after_the_start"),
+            "UPDATE baskets_checkoutsession SET finished_at = started_at - interval '1 hour' WHERE id = :session_of_anna",
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "nothing_from_the_future",
+        ["UPDATE baskets_basket SET last_changed_at = last_changed_at + interval '1 hour' WHERE id = :basket_of_anna"],
+        {},
+    ),
+    (
+        "nothing_from_the_future",
+        ["UPDATE baskets_stockadjustment SET as_of = statement_timestamp() + interval '1 day' WHERE product_id = 'cap'"],
+        {},
+    ),
+    ("events_without_gaps", ["UPDATE baskets_event SET number = 99 WHERE basket_id = :basket_of_gus AND number = 2"], {}),
+    ("events_without_gaps", ["UPDATE baskets_basket SET events = events + 1 WHERE id = :basket_of_anna"], {}),
+    ("events_without_gaps", ["DELETE FROM baskets_event WHERE basket_id = :basket_of_gus"], {}),
+    ("revisions_go_forward", ["UPDATE baskets_event SET revision = 99 WHERE basket_id = :basket_of_gus AND number = 2"], {}),
+    (
+        "revisions_go_forward",
+        ["UPDATE baskets_basket SET revision = 1 WHERE id = :basket_of_hal"],
+        {"session_ended_within_its_basket": 1},
+    ),
+    (
+        "changes_go_forward",
+        ["UPDATE baskets_event SET at = at - interval '1 hour' WHERE basket_id = :basket_of_gus AND number = 2"],
+        {},
+    ),
+    (
+        "session_told_by_its_events",
+        ["UPDATE baskets_event SET kind = 'checkout_aborted' WHERE basket_id = :basket_of_anna AND kind = 'checkout_ordered'"],
+        {},
+    ),
+    (
+        "session_told_by_its_events",
+        [
+            """
+            UPDATE baskets_checkoutsession SET status = 'EXPIRED' WHERE id = :session_of_carla
+            """
+        ],
+        {},
+    ),
+    (
+        "session_events_name_their_session",
+        ["UPDATE baskets_event SET session_id = NULL WHERE basket_id = :basket_of_hal AND kind = 'attention_needed'"],
+        {"flags_told_by_their_events": 2},
+    ),
+    (
+        "flags_told_by_their_events",
+        ["DELETE FROM baskets_attention WHERE basket_id = :basket_of_hal"],
+        {},
+    ),
+    (
+        "checkout_list_is_kept",
+        ["DELETE FROM baskets_checkoutitem WHERE basket_id = :basket_of_bob AND product_id = 'song'"],
+        {},
+    ),
+    (
+        "checkout_list_went_somewhere",
+        [
+            """
+            UPDATE baskets_event SET data = jsonb_set(data, '{items,0,count}', '1')
+            WHERE basket_id = :basket_of_anna AND kind = 'checkout_ordered'
+            """
+        ],
+        {},
+    ),
+    ("constraints_in_place", drop("basket", "user_id_is_not_empty"), {}),
+    ("constraints_in_place", ["DROP INDEX one_active_checkout_per_basket"], {}),
+    (
+        "constraints_in_place",
+        [
+            *drop("stock", "available_is_not_negative"),
+            "ALTER TABLE baskets_stock ADD CONSTRAINT available_is_not_negative CHECK (available >= 0) NOT VALID",
+        ],
+        {},
+    ),
+    ("columns_guarded", ["ALTER TABLE baskets_event ALTER kind DROP NOT NULL"], {}),
+    ("triggers_switched_on", ["ALTER TABLE baskets_attention DISABLE TRIGGER ALL"], {}),
+]
