@@ -24,6 +24,7 @@ def respond(body: str, *, status: int = 200, headers: Mapping[str, str] | None =
     """
     response = HttpResponse(body.encode(), status=status, content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Length"] = str(len(response.content))
     for name, value in (headers or {}).items():
         response.headers[name] = value
     return response

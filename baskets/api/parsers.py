@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any, NoReturn
 
 from django.http import HttpRequest
+from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 
 from baskets import conf
@@ -87,9 +88,11 @@ def _bounded(stream: IO[bytes], start: bytes = b"") -> bytes:
 
 
 def _check_media_type(request: HttpRequest) -> None:
-    if request.content_type != MEDIA_TYPE:
+    # The header itself: `content_type` means the bare type to Django, and the type with its parameters to DRF.
+    media_type, parameters = parse_header_parameters(request.META.get("CONTENT_TYPE", ""))
+    if media_type != MEDIA_TYPE:
         raise ApiError("unsupported_media_type")
-    charset = (request.content_params or {}).get("charset")
+    charset = parameters.get("charset")
     if charset is not None and charset.lower() not in UTF_8:
         raise ApiError("unsupported_media_type")
 
