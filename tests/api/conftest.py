@@ -1,0 +1,261 @@
+"""What the API tests share: a partner's client whose every answer is held against the schema, and a shop to call it on."""
+
+import copy
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from django.db.models import F
+from django.test import Client
+from jsonschema import Draft202012Validator
+
+from baskets.api.pages import schema_as_json
+from baskets.domain import partners
+from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product, StockReservation
+from baskets.models.contents import Owner
+from tests.factories import ProductFactory
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+@-]{1,128}")
+UNSET = object()
+
+
+# --- The schema, held against every answer ------------------------------------
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The published schema, made strict: a member it does not name is an error."""
+    document: dict[str, Any] = json.loads(schema_as_json())
+
+    def close(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "object" and "properties" in node:
+                node.setdefault("additionalProperties", False)
+            for child in node.values():
+                close(child)
+        elif isinstance(node, list):
+            for child in node:
+                close(child)
+
+    close(document["components"]["schemas"])
+    close(document["paths"])
+    return document
+
+
+@cache
+def routes() -> list[tuple[re.Pattern[str], str]]:
+    """The templates of the schema's paths, the more literal ones first."""
+    paths = sorted(schema()["paths"], key=lambda path: path.count("{"))
+    return [(re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)), re.DOTALL), path) for path in paths]
+
+
+@cache
+def validator(path: str, method: str, status: int) -> Draft202012Validator | None:
+    """The validator of one answer, or None where the schema knows no such call."""
+    operation = schema()["paths"][path].get(method)
+    if operation is None:
+        return None
+    answer = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+    return Draft202012Validator({**copy.deepcopy(answer), "components": schema()["components"]})
+
+
+def assert_as_published(*, path: str, method: str, status: int, body: Any) -> None:
+    """Fail if a call was answered with anything that the schema does not announce."""
+    path = path.removeprefix("/v2")
+    template = next((template for pattern, template in routes() if pattern.fullmatch(path)), None)
+    if template is None:
+        return
+    found = validator(template, method.lower(), status)
+    if found is not None:
+        found.validate(body)
+
+
+# --- The caller -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def body(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.raw)
+
+    @property
+    def data(self) -> Any:
+        """What was asked for; the call must have been a success."""
+        assert self.status == 200, self.raw
+        return self.body["data"]
+
+    @property
+    def refusal(self) -> tuple[int, int, str]:
+        """Status, code and reason."""
+        error = self.body["error"]
+        return self.status, error["code"], error["details"]["reason"]
+
+    @property
+    def fields(self) -> set[str]:
+        """The fields that a refusal names as wrong."""
+        return set(self.body["error"]["details"]["fields"])
+
+
+@dataclass
+class Api:
+    """A partner's software."""
+
+    key: str | None
+    headers: dict[str, str] = field(default_factory=dict)
+    client: Client = field(default_factory=lambda: Client(raise_request_exception=False))
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = UNSET,
+        *,
+        raw: bytes | None = None,
+        content_type: str = "application/json",
+        **headers: str,
+    ) -> Answer:
+        """Make a call; a keyword is a header, with underscores for dashes."""
+        sent = {**({} if self.key is None else {"X-API-Key": self.key}), **self.headers}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        data = raw if raw is not None else b"" if body is UNSET else json.dumps(body).encode()
+        response = self.client.generic(method, path, data, content_type=content_type if data else "", headers=sent)
+        answer = Answer(response.status_code, response.headers, response.content)
+        if method != "HEAD":
+            assert response.headers["Content-Type"] == "application/json"
+            assert set(answer.body) <= {"data", "error"}
+            assert ("error" in answer.body) == (answer.status >= 400)
+            assert_as_published(path=response.wsgi_request.path_info, method=method, status=answer.status, body=answer.body)
+        assert response.headers["X-API-Version"] in {"2025-09-15", "2025-07-21"}
+        assert REQUEST_ID.fullmatch(response.headers["X-Request-ID"])
+        assert ("WWW-Authenticate" in response.headers) == (answer.status == 401)
+        assert ("Retry-After" in response.headers) == (answer.status in {429, 503})
+        assert ("Allow" in response.headers) == (answer.status == 405)
+        return answer
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """Read."""
+        return self.request("GET", path, **headers)
+
+    def post(self, path: str, body: Any = UNSET, **options: Any) -> Answer:
+        """Write."""
+        return self.request("POST", path, body, **options)
+
+    def patch(self, path: str, body: Any = UNSET, **options: Any) -> Answer:
+        """Change."""
+        return self.request("PATCH", path, body, **options)
+
+    def delete(self, path: str, body: Any = UNSET, **options: Any) -> Answer:
+        """Remove."""
+        return self.request("DELETE", path, body, **options)
+
+    def basket(self, user: str = "ada") -> Any:
+        """Show a user's basket."""
+        return self.get(f"/baskets/users/{user}").data
+
+    def place(self, product: str, count: int = 1, *, user: str = "ada") -> Answer:
+        """Assign a product."""
+        return self.post(f"/baskets/users/{user}/products/{product}", {"count": count})
+
+    def start(self, *, user: str = "ada", query: str = "") -> Answer:
+        """Start a checkout."""
+        return self.post(f"/baskets/users/{user}/checkout/sessions{query}")
+
+    def finish(self, ordered: bool, *, order_no: Any = UNSET, user: str = "ada", **options: Any) -> Answer:
+        """Finish the active checkout."""
+        body = {"ordered": ordered} | ({} if order_no is UNSET else {"orderNo": order_no})
+        return self.post(f"/baskets/users/{user}/checkout/sessions/finish-active", body, **options)
+
+    def session(self, order_no: str, *, user: str = "ada") -> Answer:
+        """Ask what became of a checkout."""
+        return self.get(f"/baskets/users/{user}/checkout/sessions/{order_no}")
+
+
+# --- The shop --------------------------------------------------------------------
+
+
+@pytest.fixture
+def issue(partner: Partner) -> Callable[..., str]:
+    """Issues keys."""
+
+    def issue(*, kind: str = ApiKey.Kind.SERVER, to: Partner = partner, **options: Any) -> str:
+        _, text = partners.issue_api_key(partner_name=to.name, kind=kind, created_by="test", **options)
+        return text
+
+    return issue
+
+
+@pytest.fixture
+def api(issue: Callable[..., str]) -> Api:
+    """The partner's back end."""
+    return Api(issue())
+
+
+@pytest.fixture
+def app(issue: Callable[..., str]) -> Api:
+    """The partner's app, with a key that ships inside it."""
+    return Api(issue(kind=ApiKey.Kind.CLIENT))
+
+
+@pytest.fixture
+def other(db: None) -> Api:
+    """The back end of another partner."""
+    partners.create_partner(name="Other")
+    _, text = partners.issue_api_key(partner_name="Other", created_by="test")
+    return Api(text)
+
+
+@pytest.fixture
+def sells(db: None) -> Callable[..., Product]:
+    """Puts a product into the catalogue, by its id; without `unsold` it is unlimited."""
+
+    def sells(product_id: str, **fields: Any) -> Product:
+        return ProductFactory(product_id=product_id, **fields)
+
+    return sells
+
+
+@pytest.fixture
+def pass_time(partner: Partner) -> Callable[..., None]:
+    """Lets time pass for a user's basket, by moving everything about it into the past."""
+
+    def pass_time(by: timedelta, *, user: str = "ada") -> None:
+        basket_id = Owner(partner_id=partner.pk, user_id=user).basket_id
+        Basket.objects.filter(pk=basket_id).update(
+            **{name: F(name) - by for name in ("created_at", "last_changed_at", "expires_at", "hidden_at")}
+        )
+        CheckoutSession.objects.filter(basket_id=basket_id).update(
+            **{name: F(name) - by for name in ("started_at", "expires_at", "released_at", "finished_at")}
+        )
+        StockReservation.objects.filter(basket_id=basket_id).update(
+            **{name: F(name) - by for name in ("created_at", "expires_at", "ended_at")}
+        )
+
+    return pass_time
+
+
+@pytest.fixture
+def unchanged(everything_stored: Callable[[], dict[str, list[Any]]]) -> Iterator[Callable[..., None]]:
+    """Call it once the stage is set: at the end of the test all tables must be as they were then."""
+    before: list[tuple[dict[str, list[Any]], tuple[str, ...]]] = []
+
+    def mark(*, but: tuple[str, ...] = ()) -> None:
+        before.append((everything_stored(), but))
+
+    yield mark
+    assert before, "the test has not said from when on nothing may change"
+    rows, but = before[-1]
+    now = everything_stored()
+    assert {name: now[name] for name in now if name not in but} == {name: rows[name] for name in rows if name not in but}

@@ -1,0 +1,243 @@
+"""The start of a checkout, and what an app is told of a checkout afterwards."""
+
+import re
+from datetime import datetime, timedelta
+
+import pytest
+
+from baskets.models import CheckoutSession, Partner
+
+
+@pytest.fixture(autouse=True)
+def shop(sells):
+    sells("limited", unsold=5, price=1000)
+    sells("unlimited", price=250)
+    sells("scarce", unsold=1, price=999)
+
+
+def test_a_start_moves_the_whole_cart_and_says_what_is_bought(api):
+    api.place("limited", 2)
+    api.place("unlimited", 3)
+    api.place("scarce", 4)
+    api.place("unlimited", 3)
+    started = api.start().data
+    basket = started.pop("basket")
+    assert re.fullmatch(r"[0-9A-Z-]{8,32}", started.pop("orderNo"))
+    hold = datetime.fromisoformat(started.pop("expires")) - datetime.fromisoformat(basket["lastChanged"])
+    assert hold == timedelta(minutes=30)
+    assert started == {
+        "currency": "EUR",
+        "fullPrice": 2 * 1000 + 3 * 250,
+        "fullTax": None,
+        "shippingCost": None,
+        "testMode": False,
+    }
+    assert (basket["cart"], basket["saved"]) == ([], [])
+    assert basket["checkout"] == [
+        {"productId": "limited", "count": 2, "stocked": 2},
+        {"productId": "unlimited", "count": 3, "stocked": None},
+        {"productId": "scarce", "count": 4, "stocked": -3},
+    ]
+    assert api.basket() == basket
+
+
+def test_the_saved_list_stays_and_the_cart_is_free_again(api):
+    api.place("limited")
+    api.place("unlimited", 0)
+    assert api.start().data["basket"]["saved"] == [{"productId": "unlimited", "count": 1}]
+    assert api.place("scarce").data["cart"] == [{"productId": "scarce", "count": 1}]
+
+
+def test_the_options_of_a_start_are_kept_with_the_session(api):
+    api.place("limited")
+    path = "/baskets/users/ada/checkout/sessions"
+    api.post(path, {"language": "DE", "country": "at", "stripeUsingSdk": True})
+    session = CheckoutSession.objects.get()
+    assert (session.language, session.country, session.stripe_using_sdk) == ("de", "AT", True)
+
+
+@pytest.mark.parametrize("body", [{}, {"language": None, "country": None, "stripeUsingSdk": None}, {"language": ""}])
+def test_the_options_of_a_start_are_optional(api, body):
+    api.place("limited")
+    assert api.post("/baskets/users/ada/checkout/sessions", body).status == 200
+    session = CheckoutSession.objects.get()
+    assert (session.language, session.country, session.stripe_using_sdk) == ("", "", False)
+
+
+@pytest.mark.parametrize(
+    "field", [{"language": "deu"}, {"language": "d"}, {"language": "d1"}, {"language": 1}, {"language": "ß"},
+              {"language": "öä"}, {"country": "DEU"}, {"country": True}, {"country": "D\n"},
+              {"stripeUsingSdk": "false"}, {"stripeUsingSdk": 0}, {"stripeUsingSdk": 1}],
+)  # fmt: skip
+def test_an_option_that_merely_looks_right_is_refused(api, field, unchanged):
+    api.place("limited")
+    unchanged()
+    answer = api.post("/baskets/users/ada/checkout/sessions", field)
+    assert answer.refusal == (422, 3002, "validation_failed")
+    assert answer.fields == set(field)
+
+
+def test_an_empty_cart_cannot_be_checked_out(api, unchanged):
+    unchanged()
+    answer = api.start()
+    assert answer.refusal == (422, 422, "cart_empty")
+    assert answer.body["data"] == {"cart": [], "saved": [], "checkout": []}
+
+
+def test_a_second_start_is_told_which_checkout_to_resume_or_abort(api, unchanged):
+    api.place("limited")
+    started = api.start().data
+    before = api.place("unlimited").data
+    unchanged()
+    answer = api.start()
+    assert answer.refusal == (423, 423, "checkout_active")
+    assert answer.body["error"]["details"]["activeCheckout"] == {
+        "orderNo": started["orderNo"],
+        "expires": started["expires"],
+    }
+    assert answer.body["data"] == before
+
+
+def test_a_start_after_the_hold_has_ended_expires_the_old_checkout_first(api, pass_time):
+    api.place("limited", 2)
+    first = api.start().data["orderNo"]
+    pass_time(timedelta(minutes=31))
+    second = api.start().data
+    assert second["orderNo"] != first
+    assert second["basket"]["checkout"] == [{"productId": "limited", "count": 2, "stocked": 2}]
+    assert api.session(first).data["status"] == "EXPIRED"
+
+
+def test_if_nothing_can_be_ordered_nothing_changes(api, unchanged):
+    before = api.place("scarce", 2).data
+    unchanged()
+    answer = api.start()
+    assert answer.refusal == (422, 422, "out_of_stock")
+    assert answer.body["error"]["details"]["items"] == [{"productId": "scarce", "wanted": 2, "available": 1}]
+    assert answer.body["data"] == before
+
+
+@pytest.mark.parametrize("query", ["?testMode=true", "?provider_id=netflix&testMode=true"])
+def test_a_test_checkout_holds_nothing_and_says_so(api, query):
+    api.place("scarce", 4)
+    started = api.start(query=query).data
+    assert started["testMode"] is True
+    assert started["basket"]["checkout"] == [{"productId": "scarce", "count": 4, "stocked": None}]
+    assert api.session(started["orderNo"]).data["testMode"] is True
+
+
+@pytest.mark.parametrize("value", ["True", "1", "yes", "", "TRUE", "true ", "on", "%00", "null"])
+def test_test_mode_is_true_or_false_and_nothing_else(api, value, unchanged):
+    api.place("limited")
+    unchanged()
+    answer = api.start(query=f"?testMode={value}")
+    assert answer.refusal == (422, 3002, "validation_failed")
+    assert answer.fields == {"testMode"}
+
+
+def test_test_mode_may_be_false(api):
+    api.place("limited")
+    assert api.start(query="?testMode=false").data["testMode"] is False
+
+
+def test_a_product_of_a_test_checkout_without_prices_has_none(api, sells):
+    sells("free", price=None, currency="")
+    api.place("free")
+    started = api.start().data
+    assert (started["currency"], started["fullPrice"]) == (None, None)
+
+
+# --- What became of a checkout ------------------------------------------------------
+
+
+def item(product, count, **more):
+    return {
+        "productId": product, "count": count, "stocked": None, "held": None,
+        "sold": 0, "released": 0, "short": 0, "ordered": 0,
+    } | more  # fmt: skip
+
+
+def test_an_active_checkout_shows_what_is_held(api, sells):
+    sells("v-m", variant="M", main_product_id="v")
+    for product, count in (("limited", 2), ("v-m", 1), ("scarce", 3)):
+        api.place(product, count)
+    started = api.start().data
+    session = api.session(started["orderNo"]).data
+    assert re.fullmatch(r".*T.*Z", session.pop("startedAt"))
+    assert session == {
+        "orderNo": started["orderNo"],
+        "status": "ACTIVE",
+        "expires": started["expires"],
+        "finishedAt": None,
+        "late": False,
+        "testMode": False,
+        "items": [
+            item("limited", 2, stocked=2, held=2),
+            item("v-m", 1, variant="M", mainProductIdentifier="v"),
+            item("scarce", 3, stocked=-2, held=0),
+        ],
+    }
+
+
+def test_an_ordered_checkout_shows_what_was_sold(api):
+    for product, count in (("limited", 2), ("unlimited", 1), ("scarce", 3)):
+        api.place(product, count)
+    order_no = api.start().data["orderNo"]
+    finished = api.finish(True).data
+    session = api.session(order_no).data
+    assert (session["status"], session["finishedAt"], session["late"]) == ("ORDERED", finished["lastChanged"], False)
+    assert session["items"] == [
+        item("limited", 2, stocked=2, held=2, sold=2, ordered=2),
+        item("unlimited", 1, ordered=1),
+        item("scarce", 3, stocked=-2, held=0),
+    ]
+
+
+def test_an_aborted_checkout_shows_what_was_released(api):
+    api.place("limited", 2)
+    order_no = api.start().data["orderNo"]
+    api.finish(False)
+    session = api.session(order_no).data
+    assert session["status"] == "ABORTED"
+    assert session["items"] == [item("limited", 2, stocked=2, held=2, released=2)]
+
+
+def test_an_order_that_was_accepted_short_shows_it(api, partner):
+    Partner.objects.filter(pk=partner.pk).update(late_orders="accept")
+    api.place("limited", 3)
+    order_no = api.start().data["orderNo"]
+    api.finish(False)
+    api.place("limited", 3, user="bob")
+    api.start(user="bob")
+    api.finish(True, order_no=order_no)
+    session = api.session(order_no).data
+    assert (session["status"], session["late"]) == ("ORDERED", True)
+    assert session["items"] == [item("limited", 3, stocked=3, held=3, released=3, sold=2, short=1, ordered=3)]
+
+
+def test_an_order_number_may_be_written_in_small_letters(api):
+    api.place("limited")
+    order_no = api.start().data["orderNo"]
+    assert api.session(order_no.lower()).data["orderNo"] == order_no
+
+
+def test_an_order_number_of_somebody_else_is_unknown(api, other):
+    api.place("limited")
+    order_no = api.start().data["orderNo"]
+    for answer in (api.session(order_no, user="bob"), other.session(order_no), api.session("no-such")):
+        assert answer.refusal == (404, 404, "order_unknown")
+        assert "data" not in answer.body
+
+
+@pytest.mark.parametrize("order_no", ["%00", "A%0AB", "x" * 256])
+def test_an_order_number_that_can_be_none_is_invalid(api, order_no):
+    assert api.session(order_no).fields == {"orderNo"}
+
+
+def test_the_orders_of_a_deleted_basket_can_still_be_asked_for(api):
+    api.place("limited")
+    order_no = api.start().data["orderNo"]
+    api.finish(True)
+    api.place("unlimited")
+    api.delete("/baskets/users/ada")
+    assert api.session(order_no).data["status"] == "ORDERED"

@@ -1,0 +1,216 @@
+"""Nothing but the envelope leaves: the table is total, and failures say nothing of the inside."""
+
+import json
+
+import psycopg
+import pytest
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpResponse, UnreadablePostError
+from django.test import Client, RequestFactory
+from rest_framework import exceptions as drf
+
+from baskets.api import handlers, viewsets
+from baskets.api.envelope import respond
+from baskets.api.errors import MESSAGES, TABLE, answer, answer_to
+from baskets.api.middleware import EnvelopeMiddleware
+from baskets.domain import errors as domain
+
+SECRET = "secret-of-the-inside"
+
+
+def test_the_table_is_the_contracts():
+    assert TABLE == {
+        "bad_request": (400, 400),
+        "api_key_missing": (401, 401),
+        "api_key_invalid": (401, 401),
+        "token_missing": (401, 2002),
+        "token_invalid": (401, 2002),
+        "token_expired": (401, 2002),
+        "token_user_mismatch": (401, 2002),
+        "server_key_required": (403, 403),
+        "forbidden": (403, 403),
+        "not_found": (404, 404),
+        "product_unknown": (404, 404),
+        "basket_not_found": (404, 2005),
+        "product_not_in_basket": (404, 2006),
+        "method_not_allowed": (405, 405),
+        "version_unsupported": (406, 406),
+        "not_acceptable": (406, 406),
+        "body_too_large": (413, 3002),
+        "unsupported_media_type": (415, 3002),
+        "validation_failed": (422, 3002),
+        "cart_empty": (422, 422),
+        "cart_full": (422, 422),
+        "saved_full": (422, 422),
+        "out_of_stock": (422, 422),
+        "no_active_checkout": (422, 422),
+        "checkout_already_ordered": (422, 422),
+        "checkout_aborted": (422, 422),
+        "checkout_expired": (422, 422),
+        "order_unknown": (422, 422),
+        "idempotency_key_reused": (422, 422),
+        "checkout_active": (423, 423),
+        "throttled": (429, 503),
+        "internal_error": (500, 3001),
+        "busy": (503, 503),
+        "database_unavailable": (503, 503),
+        "migrations_missing": (503, 503),
+    }
+
+
+def test_every_reason_has_a_message_and_every_refusal_of_the_domain_a_line():
+    assert set(MESSAGES) == set(TABLE)
+    refusals = {kind.reason for kind in domain.Refusal.__subclasses__() if kind.__module__ == domain.__name__}
+    assert refusals <= set(TABLE)
+
+
+def test_every_code_is_in_the_enum_of_the_reference():
+    printed = {2002, 2005, 2006, 3001, 3002, 400, 401, 403, 404, 405, 406, 422, 423, 503}
+    assert {code for _, code in TABLE.values()} == printed
+
+
+def database_error(kind, cause):
+    error = kind(SECRET)
+    error.__cause__ = cause(SECRET)
+    return error
+
+
+BUSY, AWAY, BUG = (503, 503, "busy"), (503, 503, "database_unavailable"), (500, 3001, "internal_error")
+FAULTS = [
+    (database_error(OperationalError, psycopg.errors.LockNotAvailable), BUSY),
+    (database_error(OperationalError, psycopg.errors.QueryCanceled), BUSY),
+    (database_error(OperationalError, psycopg.errors.DeadlockDetected), BUSY),
+    (database_error(OperationalError, psycopg.errors.SerializationFailure), BUSY),
+    (database_error(OperationalError, psycopg.errors.AdminShutdown), AWAY),
+    (database_error(OperationalError, psycopg.errors.TooManyConnections), AWAY),
+    (database_error(OperationalError, psycopg.errors.DiskFull), AWAY),
+    (database_error(OperationalError, psycopg.errors.ReadOnlySqlTransaction), AWAY),
+    (database_error(OperationalError, psycopg.OperationalError), AWAY),
+    (InterfaceError("connection already closed"), AWAY),
+    (database_error(OperationalError, psycopg.errors.UndefinedTable), BUG),
+    (RuntimeError(SECRET), BUG),
+    (KeyError(SECRET), BUG),
+    (AttributeError(SECRET), BUG),
+    (RecursionError(SECRET), BUG),
+    (MemoryError(SECRET), BUG),
+]
+
+
+@pytest.mark.parametrize(("error", "expected"), FAULTS, ids=repr)
+def test_a_failure_is_answered_without_a_word_of_the_inside(api, monkeypatch, caplog, error, expected):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(viewsets, "read_contents", fail)
+    got = api.get("/baskets/users/ada")
+    assert got.refusal == expected
+    assert SECRET not in got.raw.decode() + str(got.headers) + caplog.text
+
+
+def test_a_database_that_fails_while_a_refusal_is_being_told_is_a_503(api, monkeypatch, unchanged):
+    unchanged()
+
+    def fail(_):
+        raise FAULTS[0][0]
+
+    monkeypatch.setattr("baskets.api.errors.read_contents", fail)
+    assert api.start().refusal == BUSY
+
+
+def test_an_unforeseen_failure_is_logged_by_its_place_and_kind(api, monkeypatch, caplog):
+    monkeypatch.setattr(viewsets, "read_contents", lambda _: {}[SECRET])
+    api.get("/baskets/users/ada")
+    [record] = [record.msg for record in caplog.records if record.msg["event"] == "unforeseen_error"]
+    assert record["error"] == ["builtins.KeyError"]
+    assert any(" retrieve" in frame for frame in record["trace"])
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (Http404(), (404, "not_found")),
+        (drf.NotFound(), (404, "not_found")),
+        (PermissionDenied(), (403, "forbidden")),
+        (drf.PermissionDenied(), (403, "forbidden")),
+        (SuspiciousOperation(), (400, "bad_request")),
+        (UnreadablePostError(), (400, "bad_request")),
+        (drf.ParseError(), (400, "bad_request")),
+        (RequestDataTooBig(), (413, "body_too_large")),
+        (drf.Throttled(wait=7.4), (429, "throttled")),
+        (drf.Throttled(), (429, "throttled")),
+    ],
+)
+def test_what_django_and_drf_raise_has_its_answer(error, expected):
+    response = answer_to(error)
+    assert (response.status_code, json.loads(response.content)["error"]["details"]["reason"]) == expected
+
+
+def test_a_throttled_caller_is_told_how_long_to_wait():
+    assert answer_to(drf.Throttled(wait=7.4)).headers["Retry-After"] == "8"
+    assert answer_to(drf.Throttled(wait=0.1)).headers["Retry-After"] == "1"
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize("path", ["/baskets/users/ada", "/livez", "/nowhere", "/v2/baskets/users/ada"])
+@pytest.mark.parametrize("host", ["evil.example", "a b", "[", "x:y", "localhost\x00"])
+def test_a_wrong_host_is_a_bad_request(api, settings, debug, path, host):
+    settings.DEBUG = debug
+    assert api.get(path, Host=host).refusal == (400, 400, "bad_request")
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_an_unknown_address_is_answered_the_same_in_debug_mode(api, settings, debug):
+    settings.DEBUG = debug
+    assert api.get("/nowhere").refusal == (404, 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/docs", "/schema"])
+@pytest.mark.parametrize("debug", [True, False])
+def test_a_view_outside_of_the_api_that_fails_is_answered_in_the_envelope(monkeypatch, settings, path, debug):
+    settings.DEBUG = debug
+
+    def fail(*_, **__):
+        raise RuntimeError(SECRET)
+
+    monkeypatch.setattr("baskets.api.health.respond", fail)
+    monkeypatch.setattr("baskets.api.pages.render", fail)
+    monkeypatch.setattr("baskets.api.pages.schema_as_json", fail)
+    response = Client(raise_request_exception=False).get(path)
+    assert (response.status_code, response.headers["Content-Type"]) == (500, "application/json")
+    assert json.loads(response.content)["error"]["code"] == 3001
+    assert SECRET not in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, 400), (403, 403), (404, 404), (405, 405), (413, 3002), (500, 3001), (418, 3001), (502, 3001)]
+)
+def test_an_answer_of_somebody_elses_making_is_replaced(status, code):
+    wrapped = EnvelopeMiddleware(lambda _: HttpResponse("<h1>Oh no</h1>", status=status))
+    response = wrapped(RequestFactory().get("/x"))
+    body = json.loads(response.content)
+    assert body["error"]["code"] == code
+    assert response.headers["Content-Type"] == "application/json"
+
+
+def test_a_good_answer_is_passed_on():
+    wrapped = EnvelopeMiddleware(lambda _: respond("{}"))
+    assert wrapped(RequestFactory().get("/x")).content == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("handler", "status"),
+    [(handlers.handler400, 400), (handlers.handler403, 403), (handlers.handler404, 404), (handlers.handler500, 500)],
+)
+def test_the_admin_keeps_its_own_pages_for_errors(handler, status):
+    arguments = () if status == 500 else (Exception(),)
+    page = handler(RequestFactory().get("/admin/x"), *arguments)
+    assert (page.status_code, page.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    envelope = handler(RequestFactory().get("/x"), *arguments)
+    assert (envelope.status_code, envelope.headers["Content-Type"]) == (status, "application/json")
+
+
+def test_the_reason_of_an_answer_is_in_its_details():
+    response = answer("busy")
+    assert json.loads(response.content) == {"error": {"code": 503, "message": MESSAGES["busy"], "details": {"reason": "busy"}}}
+    assert response.headers["Retry-After"] == "1"

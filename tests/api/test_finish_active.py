@@ -1,0 +1,262 @@
+"""finish-active over HTTP: the whole table of the contract, and the letter of the published reference."""
+
+from datetime import timedelta
+
+import pytest
+
+from baskets.models import Attention, Partner
+
+ALREADY_ORDERED = (422, 422, "checkout_already_ordered")
+ABORTED = (422, 422, "checkout_aborted")
+EXPIRED = (422, 422, "checkout_expired")
+NONE_ACTIVE = (422, 422, "no_active_checkout")
+UNKNOWN = (422, 422, "order_unknown")
+NO_BASKET = (422, 2005, "basket_not_found")
+HELD = {"productId": "held", "count": 2}
+FREE = {"productId": "free", "count": 1}
+FAILED = {"productId": "failed", "count": 3}
+
+
+@pytest.fixture(autouse=True)
+def shop(sells):
+    sells("held", unsold=2)
+    sells("free")
+    sells("failed", unsold=1)
+    sells("other")
+
+
+@pytest.fixture
+def order_no(api):
+    """An active checkout with an item that is held, one that needs no hold, and one that failed."""
+    api.place("held", 2)
+    api.place("free", 1)
+    api.place("failed", 3)
+    api.place("other", 0)
+    return api.start().data["orderNo"]
+
+
+def lists(answer):
+    return {name: answer.data[name] for name in ("cart", "saved", "checkout")}
+
+
+SAVED = [{"productId": "other", "count": 1}]
+AFTER_ORDER = {"cart": [FAILED], "saved": SAVED, "checkout": []}
+AFTER_ABORT = {"cart": [HELD, FREE, FAILED], "saved": SAVED, "checkout": []}
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("lapsed", [False, True])
+def test_an_active_checkout_is_ordered_lapsed_or_not(api, order_no, pass_time, named, lapsed):
+    if lapsed:
+        pass_time(timedelta(minutes=31))
+    answer = api.finish(True, **({"order_no": order_no} if named else {}))
+    assert lists(answer) == AFTER_ORDER
+    assert api.session(order_no).data["status"] == "ORDERED"
+    assert api.session(order_no).data["late"] is False
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("lapsed", [False, True])
+def test_an_active_checkout_is_aborted_lapsed_or_not(api, order_no, pass_time, named, lapsed):
+    if lapsed:
+        pass_time(timedelta(minutes=31))
+    answer = api.finish(False, **({"order_no": order_no} if named else {}))
+    assert lists(answer) == AFTER_ABORT
+    assert api.session(order_no).data["status"] == "ABORTED"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_ordered_checkout_is_ordered_again_without_any_change(api, order_no, named, unchanged):
+    first = api.finish(True).data
+    unchanged()
+    assert api.finish(True, **({"order_no": order_no} if named else {})).data == first
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_ordered_checkout_is_not_aborted(api, order_no, named, unchanged):
+    first = api.finish(True).data
+    unchanged()
+    answer = api.finish(False, **({"order_no": order_no} if named else {}))
+    assert answer.refusal == ALREADY_ORDERED
+    assert answer.body["data"] == first
+
+
+def test_an_aborted_checkout_is_ordered_late_only_by_its_name(api, order_no, everything_stored):
+    aborted = api.finish(False).data
+    before = everything_stored()
+    refused = api.finish(True)
+    assert refused.refusal == ABORTED
+    assert refused.body["data"] == aborted
+    after = everything_stored()
+    assert {name for name in after if after[name] != before[name]} == {"attention", "basket", "event"}
+    assert list(Attention.objects.values_list("reason", flat=True)) == ["checkout_aborted"]
+    assert lists(api.finish(True, order_no=order_no)) == AFTER_ORDER
+    assert api.session(order_no).data["late"] is True
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_aborted_checkout_is_aborted_again_without_any_change(api, order_no, named, unchanged):
+    first = api.finish(False).data
+    unchanged()
+    assert api.finish(False, **({"order_no": order_no} if named else {})).data == first
+
+
+@pytest.fixture
+def expired(api, order_no, pass_time):
+    """The checkout after the sweep has expired it: its items are back in the cart."""
+    from baskets.domain import expiry  # noqa: PLC0415 (used by this stage only)
+
+    pass_time(timedelta(minutes=31))
+    expiry.sweep_sessions()
+    assert api.session(order_no).data["status"] == "EXPIRED"
+    return order_no
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_expired_checkout_is_ordered_late(api, expired, named):
+    assert lists(api.finish(True, **({"order_no": expired} if named else {}))) == AFTER_ORDER
+    session = api.session(expired).data
+    assert (session["status"], session["late"]) == ("ORDERED", True)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_expired_checkout_is_aborted_without_any_change(api, expired, named, unchanged):
+    before = api.basket()
+    unchanged()
+    assert api.finish(False, **({"order_no": expired} if named else {})).data == before
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_after_the_grace_period_nothing_is_ordered_late(api, expired, pass_time, named, unchanged):
+    pass_time(timedelta(hours=25))
+    before = api.basket()
+    unchanged(but=("attention", "event", "basket"))
+    answer = api.finish(True, **({"order_no": expired} if named else {}))
+    assert answer.refusal == EXPIRED
+    assert answer.body["data"] == before
+    assert list(Attention.objects.values_list("reason", flat=True)) == ["checkout_expired"]
+
+
+def test_a_late_order_whose_stock_is_gone_is_refused_with_what_is_missing(api, expired, unchanged):
+    api.place("held", 1, user="bob")
+    api.start(user="bob")
+    before = api.basket()
+    unchanged(but=("attention", "event", "basket"))
+    answer = api.finish(True)
+    assert answer.refusal == (422, 422, "out_of_stock")
+    assert answer.body["error"]["details"]["items"] == [{"productId": "held", "wanted": 2, "available": 1}]
+    assert answer.body["data"] == before
+    assert list(Attention.objects.values_list("reason", flat=True)) == ["out_of_stock"]
+
+
+def test_a_late_order_whose_stock_is_gone_is_accepted_where_the_partner_wants_it(api, partner, expired):
+    Partner.objects.filter(pk=partner.pk).update(late_orders="accept")
+    api.place("held", 1, user="bob")
+    api.start(user="bob")
+    assert lists(api.finish(True)) == AFTER_ORDER
+    [first, *_] = api.session(expired).data["items"]
+    assert (first["sold"], first["short"], first["ordered"]) == (1, 1, 2)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+def test_after_the_basket_has_changed_no_old_checkout_is_meant(api, order_no, ordered, first, unchanged):
+    finished = api.finish(first).data
+    before = api.place("other", 5).data
+    unchanged(but=("attention", "event", "basket") if ordered else ())
+    answer = api.finish(ordered)
+    assert answer.refusal == NONE_ACTIVE
+    assert answer.body["data"] == before
+    assert answer.body["error"]["details"]["lastCheckout"] == {
+        "orderNo": order_no,
+        "status": "ORDERED" if first else "ABORTED",
+        "finishedAt": finished["lastChanged"],
+    }
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_user_who_never_checked_out_has_no_checkout_to_finish(api, ordered, unchanged):
+    before = api.place("free").data
+    unchanged()
+    answer = api.finish(ordered)
+    assert answer.refusal == NONE_ACTIVE
+    assert answer.body["data"] == before
+    assert answer.body["error"]["details"] == {"reason": "no_active_checkout"}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("active", [True, False])
+def test_an_order_number_that_is_not_this_users_is_unknown(api, ordered, active, unchanged):
+    api.place("held", user="bob")
+    theirs = api.start(user="bob").data["orderNo"]
+    api.place("free")
+    if active:
+        api.start()
+    before = api.basket()
+    unchanged()
+    for named in (theirs, "0000-0000-0000-0000", "%", "'; --"):
+        answer = api.finish(ordered, order_no=named)
+        assert answer.refusal == UNKNOWN
+        assert answer.body["data"] == before
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("body", [{}, {"orderNo": "0000-0000-0000-0000"}, {"orderNo": None}])
+def test_without_a_basket_the_answer_is_422_with_2005_and_nothing_is_created(api, ordered, body, unchanged):
+    unchanged()
+    answer = api.post("/baskets/users/ada/checkout/sessions/finish-active", {"ordered": ordered} | body)
+    assert answer.refusal == NO_BASKET
+
+
+def test_a_deleted_basket_still_answers_a_call_that_names_its_order(api, order_no):
+    api.finish(True)
+    api.delete("/baskets/users/ada")
+    assert api.finish(True, order_no=order_no).data == {"cart": [], "saved": [], "checkout": []}
+
+
+def test_a_null_order_number_is_as_good_as_none(api, order_no):
+    assert lists(api.finish(True, order_no=None)) == AFTER_ORDER
+
+
+def test_an_order_number_may_be_written_in_small_letters(api, order_no):
+    assert lists(api.finish(True, order_no=order_no.lower())) == AFTER_ORDER
+
+
+def test_a_late_repeat_by_name_never_hits_the_next_checkout(api, order_no):
+    api.finish(True, order_no=order_no)
+    api.place("free", 4)
+    second = api.start().data["orderNo"]
+    before = api.basket()
+    assert api.finish(True, order_no=order_no).data == before
+    assert api.finish(False, order_no=order_no).refusal == ALREADY_ORDERED
+    assert api.session(second).data["status"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("value", ["false", "true", "off", "", 0, 1, 1.0, 0.0, None, [], {}, [True], "null", "no"])
+def test_ordered_is_a_json_boolean_and_nothing_that_merely_looks_like_one(api, order_no, value, unchanged):
+    unchanged()
+    answer = api.post("/baskets/users/ada/checkout/sessions/finish-active", {"ordered": value})
+    assert answer.refusal == (422, 3002, "validation_failed")
+    assert answer.fields == {"ordered"}
+
+
+@pytest.mark.parametrize("value", [1, True, [], {}, "", "x" * 256])
+def test_an_order_number_is_a_string(api, order_no, value, unchanged):
+    unchanged()
+    answer = api.finish(True, order_no=value)
+    assert answer.refusal == (422, 3002, "validation_failed")
+    assert answer.fields == {"orderNo"}
+
+
+@pytest.mark.parametrize("raw", [None, b"{}", b'{"Ordered": true}'])
+def test_finish_requires_to_be_told_the_outcome(api, order_no, raw, unchanged):
+    unchanged()
+    answer = api.request("POST", "/baskets/users/ada/checkout/sessions/finish-active", raw=raw)
+    assert answer.refusal == (422, 3002, "validation_failed")
+    assert answer.fields == {"ordered"}
+
+
+def test_test_checkouts_are_finished_like_others(api):
+    api.place("failed", 3)
+    api.start(query="?testMode=true")
+    assert lists(api.finish(True)) == {"cart": [], "saved": [], "checkout": []}

@@ -1,0 +1,157 @@
+"""Idempotency-Key: one effect, one answer, to the byte; and nothing remembered of what was refused."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models import F
+
+from baskets.api import viewsets
+from baskets.models import CheckoutSession, IdempotencyRecord
+
+REUSED = (422, 422, "idempotency_key_reused")
+FINISH = "/baskets/users/ada/checkout/sessions/finish-active"
+
+
+@pytest.fixture(autouse=True)
+def shop(sells):
+    sells("p1", unsold=5)
+    sells("p2")
+
+
+def calls(api):
+    """One call of each kind, in an order in which all can be done."""
+    place, start = "/baskets/users/ada/products/p1", "/baskets/users/ada/checkout/sessions"
+    return [
+        lambda key: api.post(place, {"count": 2}, Idempotency_Key=key),
+        lambda key: api.patch(place, {"count": 3}, Idempotency_Key=key),
+        lambda key: api.delete(place, Idempotency_Key=key),
+        lambda key: api.post(place, {"count": 1}, Idempotency_Key=key),
+        lambda key: api.post(start, {"language": "de"}, Idempotency_Key=key),
+        lambda key: api.post(FINISH, {"ordered": False}, Idempotency_Key=key),
+        lambda key: api.post(start + "?testMode=true", Idempotency_Key=key),
+        lambda key: api.post(FINISH, {"ordered": True}, Idempotency_Key=key),
+        lambda key: api.delete("/baskets/users/ada", Idempotency_Key=key),
+    ]
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_a_repeat_is_answered_to_the_byte_and_not_done_again(api, number, unchanged):
+    for earlier in calls(api)[:number]:
+        assert earlier(f"earlier-{id(earlier)}").status == 200
+    call = calls(api)[number]
+    first = call("the-key")
+    assert first.status == 200
+    assert "Idempotency-Replayed" not in first.headers
+    unchanged()
+    for _ in range(2):
+        again = call("the-key")
+        assert (again.status, again.raw) == (first.status, first.raw)
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert again.headers["Content-Type"] == "application/json"
+
+
+def test_the_answer_stays_what_it_was_whatever_became_of_the_basket(api):
+    first = api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k")
+    api.place("p2")
+    api.delete("/baskets/users/ada")
+    assert api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k").raw == first.raw
+    assert api.basket()["cart"] == []
+
+
+def test_the_v2_path_is_the_same_request(api, unchanged):
+    first = api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k")
+    unchanged()
+    again = api.post("/v2/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k")
+    assert (again.raw, again.headers["Idempotency-Replayed"]) == (first.raw, "true")
+
+
+def test_provider_and_tracking_do_not_make_another_request(api, unchanged):
+    path = "/baskets/users/ada/products/p1"
+    first = api.post(path, {"count": 2}, Idempotency_Key="k")
+    unchanged()
+    again = api.post(path + "?provider_id=netflix", {"count": 2}, Idempotency_Key="k", X_JAY_Tracking="e30=")
+    assert again.raw == first.raw
+
+
+def test_test_mode_makes_another_request(api, unchanged):
+    api.place("p1")
+    path = "/baskets/users/ada/checkout/sessions"
+    first = api.post(path, Idempotency_Key="k")
+    unchanged()
+    assert api.post(path + "?testMode=false", Idempotency_Key="k").raw == first.raw
+    answer = api.post(path + "?testMode=true", Idempotency_Key="k")
+    assert answer.refusal == REUSED
+    assert answer.body["data"] == api.basket()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/baskets/users/ada/products/p1", {"count": 2}),
+        ("POST", "/baskets/users/ada/products/p2", {"count": 2}),
+        ("POST", "/baskets/users/ada/products/p1", {"count": 3}),
+        ("POST", "/baskets/users/ada/products/p1", {"count": 2, "x": 1}),
+        ("DELETE", "/baskets/users/ada", {"count": 2}),
+        ("POST", "/baskets/users/ada/checkout/sessions", {"count": 2}),
+    ],
+)
+def test_another_request_with_the_same_key_is_refused(api, method, path, body, unchanged):
+    before = api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k").data
+    unchanged()
+    answer = api.request(method, path, body, Idempotency_Key="k")
+    assert answer.refusal == REUSED
+    assert answer.body["data"] == before
+
+
+def test_a_key_belongs_to_one_basket(api, other):
+    for caller, user in ((api, "ada"), (api, "bob"), (other, "ada")):
+        answer = caller.post(f"/baskets/users/{user}/products/p1", {"count": 2}, Idempotency_Key="k")
+        assert answer.data["cart"] == [{"productId": "p1", "count": 2}]
+        assert "Idempotency-Replayed" not in answer.headers
+
+
+def test_a_refusal_is_not_remembered(api, sells):
+    path = "/baskets/users/ada/products/new"
+    assert api.post(path, Idempotency_Key="k").refusal == (404, 404, "product_unknown")
+    assert IdempotencyRecord.objects.count() == 0
+    sells("new")
+    assert api.post(path, Idempotency_Key="k").status == 200
+
+
+def test_a_failure_is_not_remembered(api, monkeypatch, unchanged):
+    unchanged()
+    monkeypatch.setattr(viewsets, "render_basket", lambda _: 1 / 0)
+    answer = api.post("/baskets/users/ada/products/p1", Idempotency_Key="k")
+    assert answer.refusal == (500, 3001, "internal_error")
+
+
+def test_a_key_is_forgotten_after_24_hours(api, partner):
+    path = "/baskets/users/ada/products/p1"
+    api.post(path, {"count": 2}, Idempotency_Key="k")
+    IdempotencyRecord.objects.update(created_at=F("created_at") - timedelta(hours=24, seconds=1))
+    assert api.post(path, {"count": 3}, Idempotency_Key="k").data["cart"] == [{"productId": "p1", "count": 3}]
+
+
+@pytest.mark.parametrize("key", ["a", "~", "!", "x" * 255, 'a"b', "a,b"])
+def test_keys_are_visible_ascii(api, key):
+    assert api.post("/baskets/users/ada/products/p1", Idempotency_Key=key).status == 200
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "ä", "\x00", "a\tb", "\x7f", "日本", "x" * 100_000])
+def test_other_keys_are_refused(api, key, unchanged):
+    unchanged()
+    answer = api.post("/baskets/users/ada/products/p1", Idempotency_Key=key)
+    assert answer.refusal == (422, 3002, "validation_failed")
+    assert answer.fields == {"Idempotency-Key"}
+
+
+def test_reading_takes_no_notice_of_a_key(api, unchanged):
+    unchanged()
+    assert api.get("/baskets/users/ada", Idempotency_Key="a b").status == 200
+
+
+def test_a_repeat_whose_first_answer_was_lost_makes_no_second_checkout(api):
+    api.place("p1", 2)
+    first = api.post("/baskets/users/ada/checkout/sessions", Idempotency_Key="start")
+    assert api.post("/baskets/users/ada/checkout/sessions", Idempotency_Key="start").raw == first.raw
+    assert CheckoutSession.objects.count() == 1

@@ -1,0 +1,282 @@
+"""What an operator relies on: health, request ids, the log, tracking that never fails a call, and the cost of calls."""
+
+import base64
+import json
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.test import Client
+
+from baskets.models import Event
+
+
+@pytest.fixture
+def lines(caplog):
+    """The lines of the log, as the objects that they are."""
+    caplog.set_level("INFO")
+    return lambda event="request": [
+        record.msg for record in caplog.records if isinstance(record.msg, dict) and record.msg["event"] == event
+    ]
+
+
+# --- Health --------------------------------------------------------------------------------
+
+
+def test_livez_touches_no_database(django_assert_num_queries, db):
+    with django_assert_num_queries(0):
+        response = Client().get("/livez")
+    assert (response.status_code, response.json()) == (200, {"data": {"status": "alive"}})
+    assert response.headers["X-Request-ID"]
+    assert response.headers["X-API-Version"] == "2025-09-15"
+
+
+def test_readyz_asks_one_question(django_assert_num_queries, db):
+    with django_assert_num_queries(1):
+        response = Client().get("/readyz")
+    assert (response.status_code, response.json()) == (200, {"data": {"status": "ready"}})
+
+
+def not_ready(reason):
+    response = Client(raise_request_exception=False).get("/readyz")
+    error = response.json()["error"]
+    return (response.status_code, error["code"], error["details"]["reason"]) == (503, 503, reason)
+
+
+def test_a_missing_migration_is_not_ready(db):
+    MigrationRecorder(connection).record_unapplied("baskets", "0001_initial")
+    assert not_ready("migrations_missing")
+
+
+def test_a_database_without_any_migration_is_not_ready(db):
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE django_migrations RENAME TO elsewhere")
+    assert not_ready("migrations_missing")
+
+
+def test_a_database_that_is_away_is_not_ready(monkeypatch, db):
+    def fail():
+        raise OperationalError from psycopg.OperationalError()
+
+    monkeypatch.setattr("baskets.api.health.missing_migrations", fail)
+    assert not_ready("database_unavailable")
+
+
+# --- Request ids ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["a", "test-1", "7f9c2ba4-e88f-827d-6160-455d6be2a0b4", "A.b_c:d=e+f@g", "x" * 128])
+@pytest.mark.parametrize("path", ["/baskets/users/ada", "/livez", "/nowhere", "/admin/login/", "/docs"])
+def test_a_sane_request_id_is_sent_back(api, given, path):
+    assert Client().get(path, headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
+
+
+@pytest.mark.parametrize("given", ["", " ", "a b", "x" * 129, "a\r\nSet-Cookie: x", "ä", "\x00", "a;b", "<script>", "a/b"])
+def test_another_one_is_replaced(api, given):
+    answer = api.get("/baskets/users/ada", X_Request_ID=given)
+    assert len(answer.headers["X-Request-ID"]) == 32
+    assert answer.headers["X-Request-ID"] != api.get("/baskets/users/ada").headers["X-Request-ID"]
+
+
+def test_the_timeline_names_the_request_and_the_key(api, sells):
+    sells("p1")
+    api.post("/baskets/users/ada/products/p1", X_Request_ID="trace-me")
+    event = Event.objects.get()
+    assert (event.request_id, event.actor_kind, event.actor) == ("trace-me", "key", api.key.split("_")[1])
+
+
+# --- The log --------------------------------------------------------------------------------
+
+
+def test_a_call_has_one_line_without_anything_secret(api, sells, partner, lines, caplog):
+    sells("p1")
+    answer = api.post(
+        "/baskets/users/zoe%40home/products/p1?provider_id=netflix", {"count": 2}, X_Request_ID="r-1", Idempotency_Key="idem-1"
+    )
+    assert answer.status == 200
+    [line] = lines()
+    duration = line.pop("ms")
+    assert 0 < duration < 1000
+    assert len(line.pop("user")) == 16
+    assert {name: line[name] for name in line if name not in {"timestamp", "level", "logger"}} == {
+        "event": "request",
+        "request_id": "r-1",
+        "method": "POST",
+        "route": "baskets/users/<user_id>/products/<product_id>",
+        "status": 200,
+        "partner": partner.name,
+        "key": api.key.split("_")[1],
+    }
+    for secret in (api.key, api.key.split("_")[2], "zoe", "netflix", "idem-1"):
+        assert secret not in caplog.text
+
+
+def test_the_digest_of_a_user_is_stable_and_the_partners_own(api, other, lines):
+    api.basket("ada")
+    api.get("/v2/baskets/users/ada")
+    api.basket("bob")
+    other.basket("ada")
+    first, second, bob, theirs = [line["user"] for line in lines()]
+    assert first == second
+    assert len({first, bob, theirs}) == 3
+
+
+def test_a_refused_call_is_logged_with_its_reason_and_nothing_it_sent(api, lines, caplog):
+    api.get("/baskets/users/zoe", Authorization="Bearer very-secret")
+    api.get("/nowhere/zoe/%0aforged")
+    api.request("PROPFIND", "/livez")
+    api.delete("/baskets/users/zoe")
+    assert [(line["status"], line["reason"], line["route"]) for line in lines()] == [
+        (401, "token_invalid", "baskets/users/<user_id>"),
+        (404, "not_found", ""),
+        (404, "basket_not_found", "baskets/users/<user_id>"),
+    ]
+    for secret in ("very-secret", "zoe", "forged"):
+        assert secret not in caplog.text
+
+
+def test_a_method_of_the_callers_invention_is_not_quoted(api, lines):
+    api.request("<SCRIPT>", "/baskets/users/ada")
+    assert lines()[0]["method"] == "other"
+
+
+def test_health_is_not_logged(lines, db):
+    Client().get("/livez")
+    Client().get("/readyz")
+    assert lines() == []
+
+
+# --- Tracking -------------------------------------------------------------------------------
+
+SESSION = {"session_id": "s-1", "start_time": "2025-01-01T12:00:00.000000", "source": "jay.api"}
+
+
+def encoded(value):
+    return base64.b64encode(json.dumps(value).encode()).decode()
+
+
+def tracked(api, query="", **headers):
+    assert api.post(f"/baskets/users/ada/products/p1{query}", {"count": 2}, **headers).status == 200
+    return Event.objects.latest("number").tracking
+
+
+@pytest.fixture
+def sold(sells):
+    sells("p1")
+
+
+@pytest.mark.parametrize(
+    ("header", "query", "expected"),
+    [
+        (encoded(SESSION), "", SESSION),
+        (encoded(SESSION).rstrip("="), "", SESSION),
+        (base64.urlsafe_b64encode(json.dumps(SESSION | {"source": "ÿÿ>>??"}, ensure_ascii=False).encode()).decode(), "",
+         SESSION | {"source": "ÿÿ>>??"}),
+        (encoded(SESSION), "?provider_id=netflix", SESSION | {"provider_id": "netflix"}),
+        (encoded(SESSION | {"provider_id": "own"}), "?provider_id=netflix", SESSION | {"provider_id": "own"}),
+        (encoded(SESSION | {"provider": "own"}), "?provider_id=netflix", SESSION | {"provider_id": "own"}),
+        (encoded(SESSION | {"more": [1]}), "", SESSION),
+        (encoded(SESSION | {"source": None}), "", {"session_id": "s-1", "start_time": SESSION["start_time"]}),
+        (None, "?provider_id=netflix", {"provider_id": "netflix"}),
+        (None, "", {}),
+        ("", "", {}),
+        (encoded({}), "", {}),
+    ],
+)  # fmt: skip
+def test_attribution_is_stored_with_the_change(api, sold, lines, header, query, expected):
+    assert tracked(api, query, **({} if header is None else {"X_JAY_Tracking": header})) == expected
+    assert lines("tracking_dropped") == []
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ("%%%", "not_base64"),
+        ("a", "not_base64"),
+        ("ä", "not_base64"),
+        ("\x00", "not_base64"),
+        (base64.b64encode(b"not json").decode(), "not_json"),
+        (base64.b64encode(b"\xff\xfe").decode(), "not_json"),
+        (base64.b64encode(b"[" * 2000).decode(), "not_json"),
+        (base64.b64encode(b'{"source": "a", "source": "b"}').decode(), "not_json"),
+        (base64.b64encode(b'{"source": "a\\u0000b"}').decode(), "not_json"),
+        (base64.b64encode(b'{"source": "\\ud800"}').decode(), "not_json"),
+        (encoded([SESSION]), "not_an_object"),
+        (encoded("text"), "not_an_object"),
+        (encoded(None), "not_an_object"),
+        (encoded(SESSION | {"session_id": 5}), "field"),
+        (encoded(SESSION | {"session_id": {"a": 1}}), "field"),
+        (encoded(SESSION | {"source": "a\nb"}), "field"),
+        (encoded(SESSION | {"source": "x" * 256}), "field"),
+        (encoded(SESSION | {"provider": ""}), "field"),
+        ("e30=" * 2000, "too_long"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_dropped_and_counted_and_the_call_goes_on(api, sold, lines, header, reason, caplog):
+    assert tracked(api, "?provider_id=netflix", X_JAY_Tracking=header) == {"provider_id": "netflix"}
+    [line] = lines("tracking_dropped")
+    assert (line["source"], line["reason"]) == ("header", reason)
+
+
+@pytest.mark.parametrize("provider", ["%00", "", "x" * 256, "%0a"])
+def test_a_provider_that_makes_no_sense_is_dropped_and_counted(api, sold, lines, provider):
+    assert tracked(api, f"?provider_id={provider}") == {}
+    [line] = lines("tracking_dropped")
+    assert (line["source"], line["reason"]) == ("query", "field")
+
+
+# --- What calls cost ------------------------------------------------------------------------
+
+
+def statements(captured):
+    return [query["sql"] for query in captured if not query["sql"].startswith(("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT"))]
+
+
+def costs(api, sells, items):
+    """The number of SQL statements of each call, transaction control apart."""
+    from django.test.utils import CaptureQueriesContext  # noqa: PLC0415 (needed here only)
+
+    for number in range(items):
+        sells(f"p{number}", unsold=50)
+        api.place(f"p{number}", 2)
+    found = {}
+
+    def measure(name, call):
+        with CaptureQueriesContext(connection) as captured:
+            answer = call()
+        assert answer.status == 200, answer.raw
+        found[name] = len(statements(captured))
+        return answer
+
+    measure("get", lambda: api.get("/baskets/users/ada"))
+    measure("place", lambda: api.place("p0", 3))
+    measure("change", lambda: api.patch("/baskets/users/ada/products/p0", {"count": 4}))
+    order_no = measure("start", api.start).data["orderNo"]
+    measure("session", lambda: api.session(order_no))
+    measure("abort", lambda: api.finish(False))
+    measure("late order", lambda: api.finish(True, order_no=order_no))
+    measure("repeat", lambda: api.finish(True, order_no=order_no))
+    for number in range(items):
+        api.place(f"p{number}", 2)
+    order_no = measure("start with key", lambda: api.post("/baskets/users/ada/checkout/sessions", Idempotency_Key="s")).data["orderNo"]
+    measure("order with key", lambda: api.finish(True, Idempotency_Key="f"))
+    measure("replay", lambda: api.finish(True, Idempotency_Key="f"))
+    api.place("p0")
+    measure("remove", lambda: api.delete("/baskets/users/ada/products/p0"))
+    measure("delete", lambda: api.delete("/baskets/users/ada"))
+    return found
+
+
+LIMITS = {
+    "get": 2, "place": 8, "change": 8, "remove": 8, "delete": 8, "session": 2, "start": 15, "start with key": 17,
+    "abort": 12, "late order": 15, "repeat": 5, "order with key": 14, "replay": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("items", [1, 20])
+def test_no_call_costs_more_statements_than_its_limit_however_many_items(api, sells, items):
+    found = costs(api, sells, items)
+    assert set(found) == set(LIMITS)
+    assert {name: number for name, number in found.items() if number > LIMITS[name]} == {}
+    assert found["get"] == 2

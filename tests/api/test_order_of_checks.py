@@ -1,0 +1,119 @@
+"""Which answer a call gets that is wrong in several ways: the one that the order of checks reaches first."""
+
+import pytest
+
+from tests.api.conftest import Api
+
+FINISH = "/baskets/users/ada/checkout/sessions/finish-active"
+# Each call below is wrong in all the ways from its own line down, and right in those above.
+VERSION = {"x_jay_api_version": "1999-01-01"}
+TOKEN = {"Authorization": "Bearer x"}
+ACCEPT = {"Accept": "text/html"}
+FORM = {"content_type": "application/x-www-form-urlencoded"}
+LARGE = b'{"ordered": "false", "fill": "' + b"x" * 300_000 + b'"}'
+WRONG = b'{"ordered": "false"}'
+MALFORMED_KEY = {"Idempotency_Key": "ä"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "expected"),
+    [
+        ("PUT", "/baskets//users", VERSION | TOKEN | ACCEPT | FORM, (404, 404, "not_found")),
+        ("PUT", FINISH, VERSION | TOKEN | ACCEPT | FORM, (405, 405, "method_not_allowed")),
+        ("POST", FINISH, VERSION | TOKEN | ACCEPT | FORM, (406, 406, "version_unsupported")),
+        ("POST", FINISH, TOKEN | ACCEPT | FORM, (401, 401, "api_key_missing")),
+    ],
+)
+def test_before_the_key_is_known(db, method, path, options, expected):
+    assert Api(None).request(method, path, raw=LARGE, **options).refusal == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "raw", "expected"),
+    [
+        (TOKEN | ACCEPT | FORM | MALFORMED_KEY, LARGE, (401, 2002, "token_invalid")),
+        (ACCEPT | FORM | MALFORMED_KEY, LARGE, (406, 406, "not_acceptable")),
+        (FORM | MALFORMED_KEY, LARGE, (415, 3002, "unsupported_media_type")),
+        (MALFORMED_KEY, LARGE, (413, 3002, "body_too_large")),
+        (MALFORMED_KEY, WRONG, (422, 3002, "validation_failed")),
+        ({"Idempotency_Key": "used"}, WRONG, (422, 3002, "validation_failed")),
+        ({"Idempotency_Key": "used"}, b'{"ordered": true}', (422, 422, "idempotency_key_reused")),
+        ({}, b'{"ordered": true}', (422, 422, "no_active_checkout")),
+    ],
+)
+def test_once_the_key_is_known(api, sells, options, raw, expected, unchanged):
+    sells("p1")
+    api.post("/baskets/users/ada/products/p1", Idempotency_Key="used")
+    unchanged()
+    assert api.request("POST", FINISH, raw=raw, **options).refusal == expected
+
+
+def test_everything_that_is_wrong_with_the_content_is_named_at_once(api, unchanged):
+    unchanged()
+    answer = api.post(
+        f"/baskets/users/{'x' * 256}/checkout/sessions?testMode=maybe",
+        {"language": 1, "stripeUsingSdk": "yes"},
+        Idempotency_Key="a b",
+    )
+    assert answer.refusal == (422, 3002, "validation_failed")
+    assert answer.fields == {"userId", "testMode", "language", "stripeUsingSdk", "Idempotency-Key"}
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/baskets/users/ada", {"GET", "HEAD", "DELETE"}),
+        ("/baskets/users/ada/products/p1", {"POST", "PATCH", "DELETE"}),
+        ("/baskets/users/ada/checkout/sessions", {"POST"}),
+        (FINISH, {"POST"}),
+        ("/baskets/users/ada/checkout/sessions/0000", {"GET", "HEAD"}),
+        ("/baskets/products/details", {"POST"}),
+        ("/livez", {"GET", "HEAD"}),
+        ("/readyz", {"GET", "HEAD"}),
+        ("/schema", {"GET", "HEAD"}),
+        ("/docs", {"GET", "HEAD"}),
+        ("/redoc", {"GET", "HEAD"}),
+    ],
+)
+def test_an_address_says_which_methods_it_takes(api, path, allowed):
+    for prefix in ("", "/v2") if path.startswith("/baskets") else ("",):
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"} - allowed - {"get"}:
+            answer = api.request(method, prefix + path)
+            assert answer.refusal == (405, 405, "method_not_allowed")
+            assert set(answer.headers["Allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/baskets", "/baskets/", "/baskets/users", "/baskets/users/", "/baskets/users/ada/", "/baskets//users/ada",
+     "//baskets/users/ada", "/baskets/users//products/p1", "/baskets/users/ada/products", "/baskets/users/ada/products/",
+     "/baskets/users/ada/products/a/b", "/baskets/users/ada/products/a%2Fb", "/baskets/users/a%2Fb",
+     "/baskets/users/ada/checkout/sessions/", "/baskets/users/ada/checkout/sessions/finish-active/",
+     "/baskets/users/ada/checkout/sessions/0000/x", "/v2", "/v2/", "/v2/v2/baskets/users/ada", "/v1/baskets/users/ada",
+     "/BASKETS/users/ada", "/v2/livez", "/livez/", "/admin", "/static/nothing.js", "/favicon.ico", "/.env",
+     "/baskets/users/ada%2F", "/baskets/products/details%0A", "/%00", "/x%0d%0aSet-Cookie:a=b"],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_nothing_is_found_at_other_addresses_and_nothing_redirects(api, path, method, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        answer = api.request(method, path)
+    assert answer.refusal == (404, 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["*/*", "application/json", "application/*", "text/html, */*;q=0.1", "application/json; charset=utf-8", "",
+     "APPLICATION/JSON", "text/html;q=1,application/json;q=0.1", "application/json;indent=4", "*/*;q=0, application/json"],
+)  # fmt: skip
+def test_whoever_takes_json_gets_json(api, accept):
+    answer = api.get("/baskets/users/ada", Accept=accept)
+    assert answer.raw == b'{"data":{"cart":[],"saved":[],"checkout":[]}}'
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["text/html", "application/xml", "application/json;q=0", "*/*;q=0", "application/json;q=0, */*", "json", "application",
+     "application/jsonp", ";", ",", "application/json;q=x", "\x00", "ä", "x" * 10_000, "text/*;q=0.5, application/pdf"],
+)  # fmt: skip
+def test_whoever_takes_no_json_is_told_so(api, accept):
+    assert api.get("/baskets/users/ada", Accept=accept).refusal == (406, 406, "not_acceptable")

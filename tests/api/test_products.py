@@ -1,0 +1,111 @@
+"""Product details: what can be had now, of many products, for one question."""
+
+from datetime import timedelta
+
+import pytest
+
+from baskets.domain import stock
+from baskets.domain.actors import Actor
+from baskets.models import Product
+
+PATH = "/baskets/products/details"
+
+
+def ask(api, *ids):
+    return api.post(PATH, list(ids)).data
+
+
+def count(api, product):
+    [found] = ask(api, product)["products"]
+    return found["currentStockCount"], found["outOfStock"]
+
+
+def test_a_product_is_shown_with_all_that_is_known(api, sells):
+    sells("p1", name="Shirt", brand="Jay", variant="M", main_product_id="p", price=1999, currency="EUR", unsold=7)
+    sells("bare", name="Thing", price=None, currency="")
+    assert ask(api, "bare", "nothing", "p1") == {
+        "products": [
+            {
+                "productId": "bare", "name": "Thing", "brand": None, "variant": None, "mainProductIdentifier": None,
+                "price": None, "currency": None, "currentStockCount": None, "outOfStock": False,
+            },
+            {
+                "productId": "p1", "name": "Shirt", "brand": "Jay", "variant": "M", "mainProductIdentifier": "p",
+                "price": 1999, "currency": "EUR", "currentStockCount": 7, "outOfStock": False,
+            },
+        ],
+        "unknown": ["nothing"],
+    }  # fmt: skip
+
+
+def test_each_product_is_answered_once_in_the_order_of_the_question(api, sells):
+    for product in ("a", "b", "c"):
+        sells(product)
+    answer = ask(api, "c", "x", "a", "c", "y", "x", "b", "a")
+    assert [product["productId"] for product in answer["products"]] == ["c", "a", "b"]
+    assert answer["unknown"] == ["x", "y"]
+
+
+def test_an_unlisted_product_is_unknown(api, sells):
+    sells("p1", listed=False)
+    assert ask(api, "p1") == {"products": [], "unknown": ["p1"]}
+
+
+def test_no_ids_no_products(api, db):
+    assert ask(api) == {"products": [], "unknown": []}
+
+
+def test_what_is_held_cannot_be_had_until_the_hold_has_ended(api, sells, pass_time):
+    sells("p1", unsold=3)
+    assert count(api, "p1") == (3, False)
+    api.place("p1", 3)
+    api.start()
+    assert count(api, "p1") == (0, True)
+    pass_time(timedelta(minutes=31))
+    assert count(api, "p1") == (3, False)
+
+
+def test_shortfall_eats_what_lapsed_holds_will_give_back(api, sells, pass_time):
+    sells("p1", unsold=3)
+    api.place("p1", 3)
+    api.start()
+    stock.set_unsold(reports={"p1": 1}, as_of=None, reason="feed", actor=Actor.system("test"))
+    assert count(api, "p1") == (0, True)
+    pass_time(timedelta(minutes=31))
+    assert count(api, "p1") == (1, False)
+
+
+def test_a_product_that_became_unlimited_has_no_count(api, sells):
+    sells("p1", unsold=0)
+    assert count(api, "p1") == (0, True)
+    stock.set_unsold(reports={"p1": None}, as_of=None, reason="feed", actor=Actor.system("test"))
+    assert count(api, "p1") == (None, False)
+
+
+@pytest.mark.parametrize("amount", [1, 100])
+def test_any_number_of_products_costs_one_statement(api, amount, django_assert_num_queries):
+    Product.objects.bulk_create(Product(product_id=f"p{number}", name="x") for number in range(amount))
+    with django_assert_num_queries(2):  # The other one finds the key.
+        answer = api.post(PATH, [f"p{number}" for number in range(amount)])
+    assert len(answer.data["products"]) == amount
+
+
+@pytest.mark.parametrize("body", [{}, {"ids": []}, "p1", None, 1, True])
+def test_the_question_is_an_array(api, body):
+    answer = api.post(PATH, body)
+    assert answer.refusal == (422, 3002, "validation_failed")
+    assert answer.fields == {"body"}
+
+
+def test_no_body_is_no_question(api):
+    assert api.post(PATH).fields == {"body"}
+
+
+def test_at_most_100_ids(api):
+    assert len(ask(api, *(f"p{number}" for number in range(100)))["unknown"]) == 100
+    assert api.post(PATH, ["p"] * 101).fields == {"body"}
+
+
+@pytest.mark.parametrize("bad", [1, None, True, "", "x" * 256, "a\nb", [], {}, "\u2028"])
+def test_every_id_that_can_be_none_is_named(api, bad):
+    assert api.post(PATH, ["ok", bad, "ok", bad]).fields == {"body[1]", "body[3]"}
