@@ -32,7 +32,7 @@ from baskets.api.versioning import requested_version
 from baskets.domain.actors import Actor, ActorKind
 from baskets.models.contents import Owner
 
-IDENTIFIERS = {"user_id": "userId", "product_id": "productId"}
+IDENTIFIERS = {"user_id": "userId", "product_id": "productId", "order_no": "orderNo"}
 SWITCH = {None: False, "false": False, "true": True}
 
 
@@ -117,9 +117,7 @@ class ApiViewSet(ViewSet):
         if body is not None:
             self.body = read_body(self.request)
         wrong = {
-            shown: IDENTIFIER_RULE
-            for name, shown in IDENTIFIERS.items()
-            if name in self.kwargs and not is_identifier(self.kwargs[name])
+            shown: IDENTIFIER_RULE for name, shown in IDENTIFIERS.items() if name in self.kwargs and not is_identifier(self.kwargs[name])
         }
         if switch is not None and self.query(switch) not in SWITCH:
             wrong[switch] = "Must be true or false."

@@ -98,7 +98,7 @@ STATE_REFUSALS = frozenset({422, 423})
 RETRY_AFTER_SECONDS = "1"
 
 
-class ApiError(Exception):  # noqa: N818 (named for what it is to a partner)
+class ApiError(Exception):
     """A call that the REST layer itself does not let through.
 
     :param kind: status and code, where they differ from those of the table.
@@ -172,12 +172,7 @@ def details_of(refusal: domain.Refusal) -> dict[str, Any]:
     """Say what a program needs to go on from here."""
     match refusal:
         case domain.OutOfStock(missing=missing):
-            return {
-                "items": [
-                    {"productId": item.product_id, "wanted": item.wanted, "available": item.available}
-                    for item in missing
-                ]
-            }
+            return {"items": [{"productId": item.product_id, "wanted": item.wanted, "available": item.available} for item in missing]}
         case domain.CheckoutActive(active=active):
             return {"activeCheckout": {"orderNo": active.order_no, "expires": render_time(active.expires_at)}}
         case domain.NoActiveCheckout(last=domain.SessionSummary() as last):

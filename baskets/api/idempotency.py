@@ -43,9 +43,7 @@ def fingerprint_of(request: HttpRequest, *, body: bytes, test_mode: bool) -> byt
     return hashlib.sha256(said.encode()).digest()
 
 
-def perform(
-    operation: Callable[[bool], str], *, basket_id: UUID, key: str | None, fingerprint: Callable[[], bytes]
-) -> Answer:
+def perform(operation: Callable[[bool], str], *, basket_id: UUID, key: str | None, fingerprint: Callable[[], bytes]) -> Answer:
     """Do a call in one transaction, together with the record of its answer; or give the answer it had.
 
     A refusal raises, and so takes the claim on the key back with everything else.

@@ -1,4 +1,4 @@
-"""What may be the id of a user or product: 1 to 255 characters, none of which controls a terminal, a log or a line."""
+"""What may stand in a path as an id: 1 to 255 characters, none of which controls a terminal, a log or a line."""
 
 import re
 
@@ -9,5 +9,5 @@ RULE = f"Must be 1 to {LONGEST} characters without control characters."
 
 
 def is_identifier(value: object) -> bool:
-    """Tell whether a value can be the id of a user or product."""
+    """Tell whether a value can be the id of a user, product or order."""
     return isinstance(value, str) and 0 < len(value) <= LONGEST and not FORBIDDEN.search(value)

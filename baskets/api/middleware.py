@@ -56,7 +56,7 @@ class EnvelopeMiddleware:
             response = self._answer(request)
             response.headers["X-Request-ID"] = request_id
             response.headers["X-API-Version"] = requested_version(request) or DEFAULT
-            if response.status_code >= 500 or not request.path_info.startswith(QUIET):  # noqa: PLR2004 (RFC 9110)
+            if response.status_code >= 500 or not request.path_info.startswith(QUIET):
                 _log(request, response, seconds=time.perf_counter() - started)
         return response
 
@@ -69,7 +69,7 @@ class EnvelopeMiddleware:
             # Django would read the query by the charset of the body, and some names are of no charset at all.
             request.encoding = "utf-8"
         response = self.get_response(request)
-        if response.status_code >= 400 and not hasattr(response, REASON):  # noqa: PLR2004 (RFC 9110)
+        if response.status_code >= 400 and not hasattr(response, REASON):
             return answer(STRAY.get(response.status_code, "internal_error"))
         return response
 

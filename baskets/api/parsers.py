@@ -28,9 +28,7 @@ class StrictJSONParser(BaseParser):
 
     media_type = MEDIA_TYPE
 
-    def parse(
-        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> Any:
+    def parse(self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         """Parse a body that DRF has opened."""
         del media_type, parser_context
         return parse_json(_bounded(stream))
@@ -169,6 +167,4 @@ def _refuse(rule: str) -> NoReturn:
     raise invalid({"body": rule})
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_refuse_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_refuse_constant)

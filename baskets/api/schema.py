@@ -32,7 +32,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):
     """How the schema names the ways to say who is calling."""
 
     target_class = "baskets.api.authentication.ApiKeyAuthentication"
-    name = ["ApiKey", "Bearer"]  # noqa: RUF012 (the base class has it as a plain attribute)
+    name = ["ApiKey", "Bearer"]
 
     def get_security_definition(self, auto_schema: Any) -> list[dict[str, Any]]:
         """Describe the key and the token."""
@@ -99,15 +99,11 @@ def _path(name: str, text: str, **limits: Any) -> OpenApiParameter:
 IN_PATH = {
     "user_id": _path("user_id", "The platform specific user identifier representing a user.", maxLength=LONGEST),
     "product_id": _path("product_id", "The product identifier.", maxLength=LONGEST),
-    "order_no": _path("order_no", "The order number that the start of the checkout returned."),
+    "order_no": _path("order_no", "The order number that the start of the checkout returned.", maxLength=LONGEST),
 }
 ANSWER_HEADERS = [
-    OpenApiParameter(
-        "X-API-Version", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="The version used."
-    ),
-    OpenApiParameter(
-        "X-Request-ID", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="Names the call in logs."
-    ),
+    OpenApiParameter("X-API-Version", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="The version used."),
+    OpenApiParameter("X-Request-ID", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="Names the call in logs."),
 ]
 
 
@@ -146,15 +142,9 @@ def _call(
             )
         )
     parameters += [
-        OpenApiParameter(
-            "WWW-Authenticate", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[401], description="What to send."
-        ),
-        OpenApiParameter(
-            "Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[503], description="Seconds to wait."
-        ),
-        OpenApiParameter(
-            "Allow", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[405], description="Methods to use."
-        ),
+        OpenApiParameter("WWW-Authenticate", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[401], description="What to send."),
+        OpenApiParameter("Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[503], description="Seconds to wait."),
+        OpenApiParameter("Allow", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[405], description="Methods to use."),
     ]
     reasons += [reason for reason in refusals if reason not in reasons]
     success = OpenApiResponse(
@@ -181,9 +171,7 @@ COUNT_EXAMPLES = _body_examples(two={"count": 2}, save_for_later={"count": 0}, r
 # Which refusals a call can meet is known from the domain function that it calls: the docstring there lists them.
 
 get_basket = _call("getbasket", tag="basket", shape=shapes.Basket, path=USER, writes=False)
-delete_basket = _call(
-    "deletebasket", tag="basket", shape=shapes.Basket, path=USER, refusals=["basket_not_found", "checkout_active"]
-)
+delete_basket = _call("deletebasket", tag="basket", shape=shapes.Basket, path=USER, refusals=["basket_not_found", "checkout_active"])
 place_item = _call(
     "assignproducttobasket",
     tag="items",
@@ -225,9 +213,7 @@ finish_active = _call(
     shape=shapes.Basket,
     path=USER,
     body=serializers.FinishCheckout,
-    body_examples=_body_examples(
-        ordered={"ordered": True}, aborted={"ordered": False}, named={"ordered": True, "orderNo": ORDER_NO}
-    ),
+    body_examples=_body_examples(ordered={"ordered": True}, aborted={"ordered": False}, named={"ordered": True, "orderNo": ORDER_NO}),
     refusals=[
         "basket_not_found",
         "no_active_checkout",

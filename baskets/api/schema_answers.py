@@ -23,7 +23,7 @@ EXAMPLE_CHECKOUT = EXAMPLE_BASKET | {
         {"productId": "prod-456", "count": 1, "stocked": None},
     ],
 }
-ORDER_NO = "7K3M-9QXT-2WBD"
+ORDER_NO = "7K3M-9QXT-2WBD-H4VA"
 EXAMPLES: dict[type, Any] = {
     shapes.Basket: EXAMPLE_BASKET,
     shapes.StartedCheckout: {
@@ -101,9 +101,7 @@ EXAMPLE_DETAILS: dict[str, Any] = {
     "validation_failed": {"fields": {"count": "Must be a whole number."}},
     "out_of_stock": {"items": [{"productId": "prod-123", "wanted": 2, "available": 0}]},
     "checkout_active": {"activeCheckout": {"orderNo": ORDER_NO, "expires": "2025-06-04T13:04:56Z"}},
-    "no_active_checkout": {
-        "lastCheckout": {"orderNo": ORDER_NO, "status": "ORDERED", "finishedAt": "2025-06-04T12:40:00Z"}
-    },
+    "no_active_checkout": {"lastCheckout": {"orderNo": ORDER_NO, "status": "ORDERED", "finishedAt": "2025-06-04T12:40:00Z"}},
 }
 
 

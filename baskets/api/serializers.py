@@ -17,7 +17,7 @@ LANGUAGE = re.compile(r"([A-Za-z]{2})?")
 class ExactBoolean(serializers.BooleanField):
     """`true` or `false`: DRF's own field takes "yes", 1 and "off" as well, and one of them would abort a checkout."""
 
-    default_error_messages = {"invalid": "Must be true or false."}  # noqa: RUF012 (DRF reads it from the class)
+    default_error_messages = {"invalid": "Must be true or false."}
 
     def to_internal_value(self, data: Any) -> bool:
         """Take a JSON boolean."""
@@ -29,7 +29,7 @@ class ExactBoolean(serializers.BooleanField):
 class ExactString(serializers.CharField):
     """A JSON string as it was sent: nothing is trimmed, and no number is turned into one."""
 
-    default_error_messages = {"invalid": "Must be a string."}  # noqa: RUF012 (DRF reads it from the class)
+    default_error_messages = {"invalid": "Must be a string."}
 
     def __init__(self, **options: Any) -> None:
         super().__init__(trim_whitespace=False, **options)
@@ -44,7 +44,7 @@ class ExactString(serializers.CharField):
 class Count(serializers.IntegerField):
     """How many pieces: a JSON whole number from -1 (remove) over 0 (save for later) to the limit."""
 
-    default_error_messages = {"invalid": "Must be a whole number."}  # noqa: RUF012 (DRF reads it from the class)
+    default_error_messages = {"invalid": "Must be a whole number."}
 
     def __init__(self, **options: Any) -> None:
         # DRF makes a fresh copy of a field for every use, so a changed limit holds from the next call.
@@ -80,9 +80,7 @@ class StartCheckout(serializers.Serializer[Any]):
     """The body of the start of a checkout."""
 
     language = ExactString(default="", allow_null=True, allow_blank=True, max_length=2, help_text="ISO 639-1, as `en`.")
-    country = ExactString(
-        default="", allow_null=True, allow_blank=True, max_length=2, help_text="ISO 3166-1 alpha-2, as `DE`."
-    )
+    country = ExactString(default="", allow_null=True, allow_blank=True, max_length=2, help_text="ISO 3166-1 alpha-2, as `DE`.")
     stripeUsingSdk = ExactBoolean(default=False, allow_null=True)  # noqa: N815 (the name is the reference's)
 
     def validate_language(self, value: str | None) -> str:

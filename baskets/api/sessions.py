@@ -13,9 +13,7 @@ Status = StockReservation.Status
 
 def _pieces(status: str) -> Subquery:
     """The pieces of an item's reservations that have this status."""
-    of_item = StockReservation.objects.filter(
-        session_id=OuterRef("session_id"), product_id=OuterRef("product_id"), status=status
-    )
+    of_item = StockReservation.objects.filter(session_id=OuterRef("session_id"), product_id=OuterRef("product_id"), status=status)
     return Subquery(of_item.order_by().values("product_id").annotate(sum=Sum("pieces")).values("sum"))
 
 

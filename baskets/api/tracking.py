@@ -17,7 +17,7 @@ LONGEST_HEADER = 4096
 FIELDS = ("session_id", "start_time", "source", "provider_id", "provider")
 
 
-class _Dropped(Exception):  # noqa: N818 (not an error: the call goes on)
+class _Dropped(Exception):
     """The value says nothing that can be used."""
 
 

@@ -66,9 +66,7 @@ class BasketViewSet(ApiViewSet):
         actor = self.actor
         if count == REMOVE:
             return self._remove(product_id, actor)
-        return self.perform(
-            lambda _: render_basket(items.place_item(owner=self.owner, product_id=product_id, count=count, actor=actor))
-        )
+        return self.perform(lambda _: render_basket(items.place_item(owner=self.owner, product_id=product_id, count=count, actor=actor)))
 
     @schema.change_item
     def change(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
@@ -77,11 +75,7 @@ class BasketViewSet(ApiViewSet):
         actor = self.actor
         if count == REMOVE:
             return self._remove(product_id, actor)
-        return self.perform(
-            lambda _: render_basket(
-                items.change_item(owner=self.owner, product_id=product_id, count=count, actor=actor)
-            )
-        )
+        return self.perform(lambda _: render_basket(items.change_item(owner=self.owner, product_id=product_id, count=count, actor=actor)))
 
     @schema.remove_item
     def remove(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
@@ -90,9 +84,7 @@ class BasketViewSet(ApiViewSet):
         return self._remove(product_id, self.actor)
 
     def _remove(self, product_id: str, actor: Actor) -> HttpResponse:
-        return self.perform(
-            lambda _: render_basket(items.remove_item(owner=self.owner, product_id=product_id, actor=actor))
-        )
+        return self.perform(lambda _: render_basket(items.remove_item(owner=self.owner, product_id=product_id, actor=actor)))
 
     @schema.start_checkout
     def start(self, request: Request, **_: str) -> HttpResponse:

@@ -55,9 +55,7 @@ class Product(models.Model):
         constraints = [
             models.CheckConstraint(name="product_id_is_not_empty", condition=~Q(product_id="")),
             models.CheckConstraint(name="price_is_not_negative", condition=Q(price__isnull=True) | Q(price__gte=0)),
-            models.CheckConstraint(
-                name="price_has_a_currency", condition=Q(price__isnull=True) | Q(currency__regex=r"^[A-Z]{3}$")
-            ),
+            models.CheckConstraint(name="price_has_a_currency", condition=Q(price__isnull=True) | Q(currency__regex=r"^[A-Z]{3}$")),
         ]
 
     def __str__(self) -> str:
