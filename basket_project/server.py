@@ -20,6 +20,8 @@ APPLICATION = "basket_project.wsgi:application"
 
 # A statement is cut after 10 s by the database, so whatever still runs after this is not going to answer.
 _STOP_SECONDS = 12
+# Each thread keeps its connection to the database, so it is kept as long as the server allows.
+_THREAD_IDLE_SECONDS = 600
 # Callers wait in line here instead of being refused: 100 at once are ordinary, 1024 are let in.
 _BACKLOG = 1024
 # Room for the line and all headers of a request: ids may be long, and a token of 100 KB is answered by the application, not cut off.
@@ -80,6 +82,7 @@ def main(arguments: list[str]) -> None:
         websockets=False,
         workers=options.workers,
         blocking_threads=options.threads,
+        blocking_threads_idle_timeout=_THREAD_IDLE_SECONDS,
         backlog=_BACKLOG,
         backpressure=_BACKLOG,
         http1_settings=HTTP1Settings(keep_alive=True, max_buffer_size=_HEAD_BYTES),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from basket_project.launcher.accounts import Account
 from basket_project.launcher.binaries import Binaries
-from basket_project.launcher.failure import Failure, last_lines
+from basket_project.launcher.failure import Failure, Stopped, last_lines
 from basket_project.launcher.processes import works_in
 
 HOST = "127.0.0.1"
@@ -269,20 +269,25 @@ class Cluster:
             source.write(stdin)
             source.flush()
             source.seek(0)
-            ended = subprocess.run(
+            with subprocess.Popen(
                 [str(self.binaries.folder / program), *arguments],
                 stdin=source,
                 stdout=answer,
                 stderr=subprocess.STDOUT,
-                check=False,  # The caller judges the answer.
                 cwd="/",
                 env=environment,
                 # Keys pressed in the terminal are for the launcher, which stops the server when its turn has come.
                 start_new_session=True,
                 **self.account.for_subprocess(),
-            )
+            ) as running:
+                try:
+                    code = running.wait()
+                except Stopped:
+                    # A server that is half way up could be found by nobody; whole, it is found and stopped.
+                    running.wait()
+                    raise
             answer.seek(0)
-            return subprocess.CompletedProcess(ended.args, ended.returncode, stdout=answer.read())
+            return subprocess.CompletedProcess(running.args, code, stdout=answer.read())
 
 
 def new_password() -> str:

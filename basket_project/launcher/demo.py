@@ -15,7 +15,7 @@ from basket_project.launcher.cluster import Cluster, port_is_free
 from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.embedded import running_cluster
 from basket_project.launcher.environment import ensure_environment, say
-from basket_project.launcher.failure import Failure, Stopped, reason
+from basket_project.launcher.failure import Failure, Stopped, ignore_stop_signals, reason
 from basket_project.launcher.management import run_quietly, service_variables
 from basket_project.launcher.platforms import check_embedded_server_runs_here
 from basket_project.launcher.service import Service, end_left_over, left_over_url
@@ -102,6 +102,7 @@ def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster:
         _announce(options, folder, service, database_url, access)
         _watch(service, cluster)
     finally:
+        ignore_stop_signals()
         say("Stopping ...")
         service.stop()
 

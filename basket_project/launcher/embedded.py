@@ -8,6 +8,7 @@ from basket_project.launcher.binaries import find_binaries
 from basket_project.launcher.cluster import DURABLE, Cluster
 from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.environment import say
+from basket_project.launcher.failure import ignore_stop_signals
 
 
 def cluster_of(folder: DataFolder) -> Cluster:
@@ -33,13 +34,15 @@ def running_cluster(folder: DataFolder) -> Iterator[Cluster]:
     """
     with folder.change_lock.held():
         folder.server_lock.take(shared=True)
-        cluster = cluster_of(folder)
-        if not cluster.is_running():
-            say("Starting PostgreSQL ..." if cluster.exists else "Making a PostgreSQL database and starting it ...")
-        cluster.start()
+    cluster = cluster_of(folder)
     try:
+        with folder.change_lock.held():
+            if not cluster.is_running():
+                say("Starting PostgreSQL ..." if cluster.exists else "Making a PostgreSQL database and starting it ...")
+            cluster.start()
         yield cluster
     finally:
+        ignore_stop_signals()
         with folder.change_lock.held():
             if folder.server_lock.try_take():
                 cluster.stop()

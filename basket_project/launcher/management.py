@@ -1,6 +1,7 @@
 """Runs Django's management commands in the project's environment, with the variables that the settings read."""
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -36,10 +37,16 @@ def run_quietly(arguments: Sequence[str], variables: dict[str, str]) -> str:
         check=False,  # The sentence below says more than a traceback of ours would.
     )
     if ended.returncode != 0:
-        said = [line for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
-        message = f"`manage.py {arguments[0]}` failed: {said[-1].strip() if said else f'it ended with code {ended.returncode}'}"
+        message = f"`manage.py {arguments[0]}` failed: {_told(ended.stderr or ended.stdout) or f'it ended with code {ended.returncode}'}"
         raise Failure(message)
     return ended.stdout
+
+
+def _told(output: str) -> str:
+    """Return the line that names the error; a traceback ends with it, unless the error itself has several lines."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    naming = [line for line in lines if re.match(r"[\w.]*(Error|ImproperlyConfigured|Exception): ", line)]
+    return (naming or lines or [""])[-1]
 
 
 def run_attached(command: Sequence[str], variables: dict[str, str]) -> int:

@@ -11,6 +11,7 @@ from basket_project.launcher.accounts import server_account
 from basket_project.launcher.binaries import find_binaries
 from basket_project.launcher.cluster import THROW_AWAY, Cluster, new_password
 from basket_project.launcher.environment import PYTHON, ensure_environment, outer_variables, say
+from basket_project.launcher.failure import ignore_stop_signals
 from basket_project.launcher.locking import FileLock
 from basket_project.launcher.management import run_attached
 from basket_project.launcher.platforms import check_embedded_server_runs_here
@@ -60,6 +61,7 @@ def _throw_away_cluster() -> Iterator[Cluster]:
         cluster.start()
         yield cluster
     finally:
+        ignore_stop_signals()
         if cluster is not None:
             cluster.stop(fast=False)
         lock.release()
