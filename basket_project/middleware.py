@@ -3,7 +3,6 @@
 Subclasses and not wrappers, because Django's system checks look for the original classes.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from csp.middleware import CSPMiddleware
@@ -11,25 +10,22 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.deprecation import MiddlewareMixin
 
 ADMIN = "/admin/"
 PAGES = (ADMIN, "/docs", "/redoc")
 
 
-class Only:
+class Only(MiddlewareMixin):
     """Lets a middleware work for some addresses, and passes all others on untouched."""
 
     addresses: str | tuple[str, ...] = ADMIN
-    get_response: Callable[[HttpRequest], HttpResponseBase]
 
     def __call__(self, request: HttpRequest) -> Any:
         """Answer one request, with or without the middleware."""
-        if request.path_info.startswith(self.addresses):
-            return super().__call__(request)  # type: ignore[misc]
-        return self.get_response(request)
+        return super().__call__(request) if request.path_info.startswith(self.addresses) else self.get_response(request)
 
 
 class AdminSession(Only, SessionMiddleware):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import TooManyFieldsSent
 from django.http import HttpResponse
@@ -74,14 +74,12 @@ class ApiViewSet(ViewSet):
     @property
     def caller(self) -> Caller:
         """Who is calling."""
-        caller: Caller = self.request.user
-        return caller
+        return cast("Caller", self.request.user)
 
     @cached_property
-    def owner(self) -> Owner | None:
-        """Whose basket the address names; None where it names no user."""
-        user_id = self.kwargs.get("user_id")
-        return None if user_id is None else Owner(partner_id=self.caller.partner_id, user_id=user_id)
+    def owner(self) -> Owner:
+        """Whose basket the address names."""
+        return Owner(partner_id=self.caller.partner_id, user_id=self.kwargs["user_id"])
 
     @property
     def actor(self) -> Actor:
@@ -141,7 +139,7 @@ class ApiViewSet(ViewSet):
         serializer = body(data=value)
         if serializer.is_valid():
             return serializer.validated_data, {}
-        return {}, {name: " ".join(map(str, rules)) for name, rules in serializer.errors.items()}
+        return {}, {name: " ".join(map(str, rules)) for name, rules in cast("dict[str, Any]", serializer.errors).items()}
 
     def perform(self, operation: Callable[[bool], Any], *, switched: bool = False) -> HttpResponse:
         """Do one domain call in its transaction and answer with what it returns, once per Idempotency-Key.
@@ -149,12 +147,10 @@ class ApiViewSet(ViewSet):
         :param operation: makes the domain call and shows its result; it is told whether holds may be reclaimed.
         :param switched: the value of the call's switch, to which an Idempotency-Key is bound as well.
         """
-        owner = self.owner
-        assert owner is not None, "Only calls that address a user's basket change something."
         request = self.request
         done = perform(
             lambda reclaim: success(operation(reclaim)),
-            basket_id=owner.basket_id,
+            basket_id=self.owner.basket_id,
             key=key_of(request),
             fingerprint=lambda: fingerprint_of(request, body=self.body, test_mode=switched),
         )

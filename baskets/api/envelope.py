@@ -30,7 +30,7 @@ def respond(body: str, *, status: int = 200, headers: Mapping[str, str] | None =
     return response
 
 
-def failure(
+def failure(  # noqa: PLR0913 (these are the parts of an error)
     *,
     status: int,
     code: int,

@@ -20,7 +20,7 @@ from rest_framework import exceptions as drf
 
 from baskets.api.envelope import failure
 from baskets.api.rendering import no_basket, render_basket, render_time
-from baskets.database import Fault, fault_of, reading
+from baskets.database import Fault, fault_of, reading, sqlstate_of
 from baskets.domain import errors as domain
 from baskets.models.contents import Owner, read_contents
 
@@ -151,17 +151,17 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpRespo
     """Turn whatever a view raised into its answer. Nothing passes unanswered."""
     try:
         if isinstance(error, domain.Refusal):
-            return refused(error, owner=getattr(context["view"], "owner", None))
+            return refused(error, owner=context["view"].owner)
     except Exception as later:  # noqa: BLE001 (the database may fail while the basket is read for the refusal)
         return answer_to(later)
     return answer_to(error)
 
 
-def refused(refusal: domain.Refusal, *, owner: Owner | None) -> HttpResponse:
+def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
     """Answer a refusal of the domain; one by the state of the basket carries the basket, read after the roll-back."""
     status, code = TABLE[refusal.reason]
     extra = None
-    if status in STATE_REFUSALS and owner is not None:
+    if status in STATE_REFUSALS:
         basket_id = owner.basket_id
         contents = reading(lambda: read_contents(basket_id))
         extra = {"data": no_basket() if contents is None else render_basket(contents)}
@@ -186,21 +186,25 @@ def details_of(refusal: domain.Refusal) -> dict[str, Any]:
     return {}
 
 
+# What Django and DRF raise by themselves; the first line that fits.
+FOREIGN: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((Http404, drf.NotFound), "not_found"),
+    ((RequestDataTooBig,), "body_too_large"),
+    ((SuspiciousOperation, BadRequest, UnreadablePostError, drf.ParseError), "bad_request"),
+    ((PermissionDenied, drf.PermissionDenied), "forbidden"),
+)
+
+
 def answer_to(error: BaseException) -> HttpResponse:
     """Answer anything but a refusal of the domain."""
-    match error:
-        case ApiError():
-            return answer(error.reason, kind=error.kind, details=error.details, headers=error.headers)
-        case Http404() | drf.NotFound():
-            return answer("not_found")
-        case RequestDataTooBig():
-            return answer("body_too_large")
-        case SuspiciousOperation() | BadRequest() | UnreadablePostError() | drf.ParseError():
-            return answer("bad_request")
-        case PermissionDenied() | drf.PermissionDenied():
-            return answer("forbidden")
-        case drf.Throttled(wait=wait):
-            return answer("throttled", headers=None if wait is None else {"Retry-After": str(max(1, round(wait)))})
+    if isinstance(error, ApiError):
+        return answer(error.reason, kind=error.kind, details=error.details, headers=error.headers)
+    if isinstance(error, drf.Throttled):
+        wait: float | None = getattr(error, "wait", None)
+        return answer("throttled", headers=None if wait is None else {"Retry-After": str(max(1, round(wait)))})
+    for kinds, reason in FOREIGN:
+        if isinstance(error, kinds):
+            return answer(reason)
     return answer_to_fault(error)
 
 
@@ -227,6 +231,6 @@ def described(error: BaseException) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__ or sys.exc_info()[2])
     return {
         "error": chain,
-        "sqlstate": getattr(error.__cause__, "sqlstate", None),
+        "sqlstate": sqlstate_of(error),
         "trace": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-15:]],
     }

@@ -49,7 +49,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     return respond(success({"status": "ready"}))
 
 
-def missing_migrations() -> set[tuple[str, str]]:
+def missing_migrations() -> frozenset[tuple[str, str]]:
     """Tell which migrations of this release the database has not seen, in one statement."""
     try:
         applied = set(MigrationRecorder.Migration.objects.using(connection.alias).values_list("app", "name"))

@@ -21,9 +21,9 @@ class ExactBoolean(serializers.BooleanField):
 
     def to_internal_value(self, data: Any) -> bool:
         """Take a JSON boolean."""
-        if data is True or data is False:
-            return bool(data)
-        self.fail("invalid")
+        if not isinstance(data, bool):
+            self.fail("invalid")
+        return data
 
 
 class ExactString(serializers.CharField):

@@ -1,5 +1,6 @@
 """What became of one checkout: read in one statement, so that all its parts are of the same moment. Changes nothing."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ Status = StockReservation.Status
 
 
 def _pieces(status: str) -> Subquery:
-    """The pieces of an item's reservations that have this status."""
+    """Count the pieces of an item's reservations that have this status."""
     of_item = StockReservation.objects.filter(session_id=OuterRef("session_id"), product_id=OuterRef("product_id"), status=status)
     return Subquery(of_item.order_by().values("product_id").annotate(sum=Sum("pieces")).values("sum"))
 
@@ -58,7 +59,7 @@ def read_session(*, basket_id: UUID, order_no: str) -> dict[str, Any] | None:
     }
 
 
-def _render_item(row: dict[str, Any]) -> dict[str, Any]:
+def _render_item(row: Mapping[str, Any]) -> dict[str, Any]:
     shown = {"productId": row["product_id"], "count": row["count"]}
     if row["variant"]:
         shown["variant"] = row["variant"]

@@ -35,15 +35,13 @@ from baskets.domain import baskets, checkout, items
 from baskets.domain.actors import Actor
 from baskets.domain.errors import BasketNotFound
 from baskets.models import Product
-from baskets.models.contents import Owner, read_contents
+from baskets.models.contents import read_contents
 
 REMOVE = -1
 
 
 class BasketViewSet(ApiViewSet):
     """The basket of one user, its items and its checkout."""
-
-    owner: Owner
 
     @schema.get_basket
     def retrieve(self, request: Request, **_: str) -> HttpResponse:

@@ -13,7 +13,7 @@ class ProductQuerySet(models.QuerySet["Product"]):
     """Named questions about products."""
 
     def offered(self, product_ids: Iterable[str]) -> "ProductQuerySet":
-        """Listed products among these, with `obtainable`: the pieces that can be had now, None where unlimited.
+        """Find the listed products among these, with `obtainable`: the pieces that can be had now, None where unlimited.
 
         Pieces of lapsed holds count although no sweep has released them yet, less what shortfall will eat of them: a
         start reclaims them, so a sweep that is late or dead hides no stock.

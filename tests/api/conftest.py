@@ -183,11 +183,20 @@ class Api:
         return self.get(f"/baskets/users/{user}/checkout/sessions/{order_no}")
 
 
+# What the fixtures are, for the signatures of tests.
+Issue = Callable[..., str]
+Sells = Callable[..., Product]
+PassTime = Callable[..., None]
+Unchanged = Callable[..., None]
+Stored = Callable[[], dict[str, list[Any]]]
+Lines = Callable[..., list[Any]]
+
+
 # --- The shop --------------------------------------------------------------------
 
 
 @pytest.fixture
-def issue(partner: Partner) -> Callable[..., str]:
+def issue(partner: Partner) -> Issue:
     """Issues keys."""
 
     def issue(*, kind: str = ApiKey.Kind.SERVER, to: Partner = partner, **options: Any) -> str:
@@ -198,13 +207,13 @@ def issue(partner: Partner) -> Callable[..., str]:
 
 
 @pytest.fixture
-def api(issue: Callable[..., str]) -> Api:
+def api(issue: Issue) -> Api:
     """The partner's back end."""
     return Api(issue())
 
 
 @pytest.fixture
-def app(issue: Callable[..., str]) -> Api:
+def app(issue: Issue) -> Api:
     """The partner's app, with a key that ships inside it."""
     return Api(issue(kind=ApiKey.Kind.CLIENT))
 
@@ -218,7 +227,7 @@ def other(db: None) -> Api:
 
 
 @pytest.fixture
-def sells(db: None) -> Callable[..., Product]:
+def sells(db: None) -> Sells:
     """Puts a product into the catalogue, by its id; without `unsold` it is unlimited."""
 
     def sells(product_id: str, **fields: Any) -> Product:
@@ -228,7 +237,7 @@ def sells(db: None) -> Callable[..., Product]:
 
 
 @pytest.fixture
-def pass_time(partner: Partner) -> Callable[..., None]:
+def pass_time(partner: Partner) -> PassTime:
     """Lets time pass for a user's basket, by moving everything about it into the past."""
 
     def pass_time(by: timedelta, *, user: str = "ada") -> None:
@@ -247,7 +256,7 @@ def pass_time(partner: Partner) -> Callable[..., None]:
 
 
 @pytest.fixture
-def unchanged(everything_stored: Callable[[], dict[str, list[Any]]]) -> Iterator[Callable[..., None]]:
+def unchanged(everything_stored: Stored) -> Iterator[Unchanged]:
     """Call it once the stage is set: at the end of the test all tables must be as they were then."""
     before: list[tuple[dict[str, list[Any]], tuple[str, ...]]] = []
 

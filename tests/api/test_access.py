@@ -1,6 +1,7 @@
 """Who gets in: keys, tokens, versions, and the walls between partners."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -9,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from baskets.domain import partners
 from baskets.domain.actors import Actor
 from baskets.models import ApiKey
-from tests.api.conftest import Api
+from tests.api.conftest import Api, Issue, Sells, Unchanged
 
 MISSING = (401, 401, "api_key_missing")
 INVALID = (401, 401, "api_key_invalid")
@@ -28,13 +29,13 @@ CALLS = [
 
 
 @pytest.fixture(autouse=True)
-def shop(sells):
+def shop(sells: Sells) -> None:
     sells("p1")
 
 
 @pytest.mark.parametrize(("method", "path"), [*CALLS, ("POST", "/baskets/products/details")])
 @pytest.mark.parametrize("prefix", ["", "/v2"])
-def test_every_call_needs_a_key(method, path, prefix, unchanged):
+def test_every_call_needs_a_key(method: str, path: str, prefix: str, unchanged: Unchanged) -> None:
     unchanged()
     answer = Api(None).request(method, prefix + path)
     assert answer.refusal == MISSING
@@ -42,7 +43,7 @@ def test_every_call_needs_a_key(method, path, prefix, unchanged):
 
 
 @pytest.fixture
-def bad_keys(issue):
+def bad_keys(issue: Issue) -> Any:
     """One key of each kind that must not get in."""
     revoked = issue()
     partners.revoke_api_key(prefix=revoked.split("_")[1], actor=Actor.system("test"))
@@ -67,7 +68,7 @@ def bad_keys(issue):
     }
 
 
-def test_bad_keys_of_all_kinds_get_one_answer_for_one_query(bad_keys, unchanged):
+def test_bad_keys_of_all_kinds_get_one_answer_for_one_query(bad_keys: dict[str, str], unchanged: Unchanged) -> None:
     unchanged()
     answers, statements = set(), set()
     for key in bad_keys.values():
@@ -80,17 +81,17 @@ def test_bad_keys_of_all_kinds_get_one_answer_for_one_query(bad_keys, unchanged)
     assert statements == {1}
 
 
-def test_a_good_key_costs_one_query_as_well(api):
+def test_a_good_key_costs_one_query_as_well(api: Api) -> None:
     with CaptureQueriesContext(connection) as captured:
         api.get("/baskets/users/ada")
     assert len(captured) == 2
 
 
-def test_a_key_with_an_end_date_works_until_then(issue):
+def test_a_key_with_an_end_date_works_until_then(issue: Issue) -> None:
     assert Api(issue(expires_in=timedelta(days=1))).get("/baskets/users/ada").status == 200
 
 
-def test_a_revoked_key_stops_at_once(issue):
+def test_a_revoked_key_stops_at_once(issue: Issue) -> None:
     key = issue()
     assert Api(key).get("/baskets/users/ada").status == 200
     partners.revoke_api_key(prefix=key.split("_")[1], actor=Actor.system("test"))
@@ -98,7 +99,7 @@ def test_a_revoked_key_stops_at_once(issue):
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)
-def test_a_client_key_needs_the_users_token(app, method, path, unchanged):
+def test_a_client_key_needs_the_users_token(app: Api, method: str, path: str, unchanged: Unchanged) -> None:
     unchanged()
     answer = app.request(method, path)
     assert answer.refusal == TOKEN_MISSING
@@ -106,7 +107,7 @@ def test_a_client_key_needs_the_users_token(app, method, path, unchanged):
 
 
 @pytest.mark.parametrize("authorization", ["Basic YTpi", "Token x", "", "Bearerx y", "\x00"])
-def test_other_schemes_are_no_token(app, api, authorization):
+def test_other_schemes_are_no_token(app: Api, api: Api, authorization: str) -> None:
     assert app.get("/baskets/users/ada", Authorization=authorization).refusal == TOKEN_MISSING
     assert api.get("/baskets/users/ada", Authorization=authorization).status == 200
 
@@ -117,7 +118,7 @@ def test_other_schemes_are_no_token(app, api, authorization):
      "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ.", "Bearer " + "x" * 100_000],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/baskets/users/ada", "/baskets/products/details"])
-def test_a_token_that_is_sent_is_checked_whatever_the_key(app, api, authorization, path, unchanged):
+def test_a_token_that_is_sent_is_checked_whatever_the_key(app: Api, api: Api, authorization: str, path: str, unchanged: Unchanged) -> None:
     unchanged()
     method = "GET" if "users" in path else "POST"
     for caller in (app, api):
@@ -126,11 +127,11 @@ def test_a_token_that_is_sent_is_checked_whatever_the_key(app, api, authorizatio
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="baskets", error="invalid_token"'
 
 
-def test_product_details_need_no_token(app):
+def test_product_details_need_no_token(app: Api) -> None:
     assert app.post("/baskets/products/details", ["p1"]).data["unknown"] == []
 
 
-def test_the_same_user_id_of_another_partner_is_another_user(api, other):
+def test_the_same_user_id_of_another_partner_is_another_user(api: Api, other: Api) -> None:
     api.place("p1", 2)
     api.start()
     assert other.basket() == {"cart": [], "saved": [], "checkout": []}
@@ -153,7 +154,7 @@ def test_the_same_user_id_of_another_partner_is_another_user(api, other):
         ({"x_jay_api_version": "2025-09-15", "X_API_Version": "1999-01-01"}, "2025-09-15"),
     ],
 )
-def test_the_answer_names_the_version_that_was_used(api, headers, used):
+def test_the_answer_names_the_version_that_was_used(api: Api, headers: dict[str, str], used: Any) -> None:
     for path, status in (("/baskets/users/ada", 200), ("/baskets/users/ada/checkout/sessions/0", 404), ("/nowhere", 404)):
         answer = api.get(path, **headers)
         assert (answer.status, answer.headers["X-API-Version"]) == (status, used)
@@ -161,7 +162,7 @@ def test_the_answer_names_the_version_that_was_used(api, headers, used):
 
 @pytest.mark.parametrize("version", ["2024-01-01", "v2", "2025-09-15 ,x", "2025-9-15", "ä", "\x00", "x" * 10_000])
 @pytest.mark.parametrize("name", ["x_jay_api_version", "X_API_Version"])
-def test_an_unknown_version_is_refused_before_any_work(api, version, name, django_assert_num_queries):
+def test_an_unknown_version_is_refused_before_any_work(api: Api, version: str, name: str, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         answer = api.get("/baskets/users/ada", **{name: version})
     assert answer.refusal == (406, 406, "version_unsupported")

@@ -2,20 +2,22 @@
 
 import re
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from baskets.models import CheckoutSession, Partner
+from tests.api.conftest import Api, PassTime, Sells, Unchanged
 
 
 @pytest.fixture(autouse=True)
-def shop(sells):
+def shop(sells: Sells) -> None:
     sells("limited", unsold=5, price=1000)
     sells("unlimited", price=250)
     sells("scarce", unsold=1, price=999)
 
 
-def test_a_start_moves_the_whole_cart_and_says_what_is_bought(api):
+def test_a_start_moves_the_whole_cart_and_says_what_is_bought(api: Api) -> None:
     api.place("limited", 2)
     api.place("unlimited", 3)
     api.place("scarce", 4)
@@ -41,14 +43,14 @@ def test_a_start_moves_the_whole_cart_and_says_what_is_bought(api):
     assert api.basket() == basket
 
 
-def test_the_saved_list_stays_and_the_cart_is_free_again(api):
+def test_the_saved_list_stays_and_the_cart_is_free_again(api: Api) -> None:
     api.place("limited")
     api.place("unlimited", 0)
     assert api.start().data["basket"]["saved"] == [{"productId": "unlimited", "count": 1}]
     assert api.place("scarce").data["cart"] == [{"productId": "scarce", "count": 1}]
 
 
-def test_the_options_of_a_start_are_kept_with_the_session(api):
+def test_the_options_of_a_start_are_kept_with_the_session(api: Api) -> None:
     api.place("limited")
     path = "/baskets/users/ada/checkout/sessions"
     api.post(path, {"language": "DE", "country": "at", "stripeUsingSdk": True})
@@ -57,7 +59,7 @@ def test_the_options_of_a_start_are_kept_with_the_session(api):
 
 
 @pytest.mark.parametrize("body", [{}, {"language": None, "country": None, "stripeUsingSdk": None}, {"language": ""}])
-def test_the_options_of_a_start_are_optional(api, body):
+def test_the_options_of_a_start_are_optional(api: Api, body: Any) -> None:
     api.place("limited")
     assert api.post("/baskets/users/ada/checkout/sessions", body).status == 200
     session = CheckoutSession.objects.get()
@@ -69,7 +71,7 @@ def test_the_options_of_a_start_are_optional(api, body):
               {"language": "öä"}, {"country": "DEU"}, {"country": True}, {"country": "D\n"},
               {"stripeUsingSdk": "false"}, {"stripeUsingSdk": 0}, {"stripeUsingSdk": 1}],
 )  # fmt: skip
-def test_an_option_that_merely_looks_right_is_refused(api, field, unchanged):
+def test_an_option_that_merely_looks_right_is_refused(api: Api, field: Any, unchanged: Unchanged) -> None:
     api.place("limited")
     unchanged()
     answer = api.post("/baskets/users/ada/checkout/sessions", field)
@@ -77,14 +79,14 @@ def test_an_option_that_merely_looks_right_is_refused(api, field, unchanged):
     assert answer.fields == set(field)
 
 
-def test_an_empty_cart_cannot_be_checked_out(api, unchanged):
+def test_an_empty_cart_cannot_be_checked_out(api: Api, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.start()
     assert answer.refusal == (422, 422, "cart_empty")
     assert answer.body["data"] == {"cart": [], "saved": [], "checkout": []}
 
 
-def test_a_second_start_is_told_which_checkout_to_resume_or_abort(api, unchanged):
+def test_a_second_start_is_told_which_checkout_to_resume_or_abort(api: Api, unchanged: Unchanged) -> None:
     api.place("limited")
     started = api.start().data
     before = api.place("unlimited").data
@@ -98,7 +100,7 @@ def test_a_second_start_is_told_which_checkout_to_resume_or_abort(api, unchanged
     assert answer.body["data"] == before
 
 
-def test_a_start_after_the_hold_has_ended_expires_the_old_checkout_first(api, pass_time):
+def test_a_start_after_the_hold_has_ended_expires_the_old_checkout_first(api: Api, pass_time: PassTime) -> None:
     api.place("limited", 2)
     first = api.start().data["orderNo"]
     pass_time(timedelta(minutes=31))
@@ -108,7 +110,7 @@ def test_a_start_after_the_hold_has_ended_expires_the_old_checkout_first(api, pa
     assert api.session(first).data["status"] == "EXPIRED"
 
 
-def test_if_nothing_can_be_ordered_nothing_changes(api, unchanged):
+def test_if_nothing_can_be_ordered_nothing_changes(api: Api, unchanged: Unchanged) -> None:
     before = api.place("scarce", 2).data
     unchanged()
     answer = api.start()
@@ -118,7 +120,7 @@ def test_if_nothing_can_be_ordered_nothing_changes(api, unchanged):
 
 
 @pytest.mark.parametrize("query", ["?testMode=true", "?provider_id=netflix&testMode=true"])
-def test_a_test_checkout_holds_nothing_and_says_so(api, query):
+def test_a_test_checkout_holds_nothing_and_says_so(api: Api, query: str) -> None:
     api.place("scarce", 4)
     started = api.start(query=query).data
     assert started["testMode"] is True
@@ -127,7 +129,7 @@ def test_a_test_checkout_holds_nothing_and_says_so(api, query):
 
 
 @pytest.mark.parametrize("value", ["True", "1", "yes", "", "TRUE", "true ", "on", "%00", "null"])
-def test_test_mode_is_true_or_false_and_nothing_else(api, value, unchanged):
+def test_test_mode_is_true_or_false_and_nothing_else(api: Api, value: Any, unchanged: Unchanged) -> None:
     api.place("limited")
     unchanged()
     answer = api.start(query=f"?testMode={value}")
@@ -135,12 +137,12 @@ def test_test_mode_is_true_or_false_and_nothing_else(api, value, unchanged):
     assert answer.fields == {"testMode"}
 
 
-def test_test_mode_may_be_false(api):
+def test_test_mode_may_be_false(api: Api) -> None:
     api.place("limited")
     assert api.start(query="?testMode=false").data["testMode"] is False
 
 
-def test_a_product_of_a_test_checkout_without_prices_has_none(api, sells):
+def test_a_product_of_a_test_checkout_without_prices_has_none(api: Api, sells: Sells) -> None:
     sells("free", price=None, currency="")
     api.place("free")
     started = api.start().data
@@ -150,14 +152,14 @@ def test_a_product_of_a_test_checkout_without_prices_has_none(api, sells):
 # --- What became of a checkout ------------------------------------------------------
 
 
-def item(product, count, **more):
+def item(product: str, count: Any, **more: Any) -> Any:
     return {
         "productId": product, "count": count, "stocked": None, "held": None,
         "sold": 0, "released": 0, "short": 0, "ordered": 0,
     } | more  # fmt: skip
 
 
-def test_an_active_checkout_shows_what_is_held(api, sells):
+def test_an_active_checkout_shows_what_is_held(api: Api, sells: Sells) -> None:
     sells("v-m", variant="M", main_product_id="v")
     for product, count in (("limited", 2), ("v-m", 1), ("scarce", 3)):
         api.place(product, count)
@@ -179,7 +181,7 @@ def test_an_active_checkout_shows_what_is_held(api, sells):
     }
 
 
-def test_an_ordered_checkout_shows_what_was_sold(api):
+def test_an_ordered_checkout_shows_what_was_sold(api: Api) -> None:
     for product, count in (("limited", 2), ("unlimited", 1), ("scarce", 3)):
         api.place(product, count)
     order_no = api.start().data["orderNo"]
@@ -193,7 +195,7 @@ def test_an_ordered_checkout_shows_what_was_sold(api):
     ]
 
 
-def test_an_aborted_checkout_shows_what_was_released(api):
+def test_an_aborted_checkout_shows_what_was_released(api: Api) -> None:
     api.place("limited", 2)
     order_no = api.start().data["orderNo"]
     api.finish(False)
@@ -202,7 +204,7 @@ def test_an_aborted_checkout_shows_what_was_released(api):
     assert session["items"] == [item("limited", 2, stocked=2, held=2, released=2)]
 
 
-def test_an_order_that_was_accepted_short_shows_it(api, partner):
+def test_an_order_that_was_accepted_short_shows_it(api: Api, partner: Partner) -> None:
     Partner.objects.filter(pk=partner.pk).update(late_orders="accept")
     api.place("limited", 3)
     order_no = api.start().data["orderNo"]
@@ -215,13 +217,13 @@ def test_an_order_that_was_accepted_short_shows_it(api, partner):
     assert session["items"] == [item("limited", 3, stocked=3, held=3, released=3, sold=2, short=1, ordered=3)]
 
 
-def test_an_order_number_may_be_written_in_small_letters(api):
+def test_an_order_number_may_be_written_in_small_letters(api: Api) -> None:
     api.place("limited")
     order_no = api.start().data["orderNo"]
     assert api.session(order_no.lower()).data["orderNo"] == order_no
 
 
-def test_an_order_number_of_somebody_else_is_unknown(api, other):
+def test_an_order_number_of_somebody_else_is_unknown(api: Api, other: Api) -> None:
     api.place("limited")
     order_no = api.start().data["orderNo"]
     for answer in (api.session(order_no, user="bob"), other.session(order_no), api.session("no-such")):
@@ -230,11 +232,11 @@ def test_an_order_number_of_somebody_else_is_unknown(api, other):
 
 
 @pytest.mark.parametrize("order_no", ["%00", "A%0AB", "x" * 256])
-def test_an_order_number_that_can_be_none_is_invalid(api, order_no):
+def test_an_order_number_that_can_be_none_is_invalid(api: Api, order_no: str) -> None:
     assert api.session(order_no).fields == {"orderNo"}
 
 
-def test_the_orders_of_a_deleted_basket_can_still_be_asked_for(api):
+def test_the_orders_of_a_deleted_basket_can_still_be_asked_for(api: Api) -> None:
     api.place("limited")
     order_no = api.start().data["orderNo"]
     api.finish(True)

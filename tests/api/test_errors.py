@@ -1,6 +1,7 @@
 """Nothing but the envelope leaves: the table is total, and failures say nothing of the inside."""
 
 import json
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,11 +16,12 @@ from baskets.api.envelope import respond
 from baskets.api.errors import MESSAGES, TABLE, answer, answer_to
 from baskets.api.middleware import EnvelopeMiddleware
 from baskets.domain import errors as domain
+from tests.api.conftest import Api, Unchanged
 
 SECRET = "secret-of-the-inside"
 
 
-def test_the_table_is_the_contracts():
+def test_the_table_is_the_contracts() -> None:
     assert TABLE == {
         "bad_request": (400, 400),
         "api_key_missing": (401, 401),
@@ -59,18 +61,18 @@ def test_the_table_is_the_contracts():
     }
 
 
-def test_every_reason_has_a_message_and_every_refusal_of_the_domain_a_line():
+def test_every_reason_has_a_message_and_every_refusal_of_the_domain_a_line() -> None:
     assert set(MESSAGES) == set(TABLE)
     refusals = {kind.reason for kind in domain.Refusal.__subclasses__() if kind.__module__ == domain.__name__}
     assert refusals <= set(TABLE)
 
 
-def test_every_code_is_in_the_enum_of_the_reference():
+def test_every_code_is_in_the_enum_of_the_reference() -> None:
     printed = {2002, 2005, 2006, 3001, 3002, 400, 401, 403, 404, 405, 406, 422, 423, 503}
     assert {code for _, code in TABLE.values()} == printed
 
 
-def database_error(kind, cause):
+def database_error(kind: Any, cause: Any) -> Any:
     error = kind(SECRET)
     error.__cause__ = cause(SECRET)
     return error
@@ -98,8 +100,10 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("error", "expected"), FAULTS, ids=repr)
-def test_a_failure_is_answered_without_a_word_of_the_inside(api, monkeypatch, caplog, error, expected):
-    def fail(_):
+def test_a_failure_is_answered_without_a_word_of_the_inside(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Any, expected: Any
+) -> None:
+    def fail(_: Any) -> None:
         raise error
 
     monkeypatch.setattr(viewsets, "read_contents", fail)
@@ -108,17 +112,21 @@ def test_a_failure_is_answered_without_a_word_of_the_inside(api, monkeypatch, ca
     assert SECRET not in got.raw.decode() + str(got.headers) + caplog.text
 
 
-def test_a_database_that_fails_while_a_refusal_is_being_told_is_a_503(api, monkeypatch, unchanged):
+def test_a_database_that_fails_while_a_refusal_is_being_told_is_a_503(
+    api: Api, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged
+) -> None:
     unchanged()
 
-    def fail(_):
+    def fail(_: Any) -> None:
         raise FAULTS[0][0]
 
     monkeypatch.setattr("baskets.api.errors.read_contents", fail)
     assert api.start().refusal == BUSY
 
 
-def test_an_unforeseen_failure_is_logged_by_its_place_and_kind(api, monkeypatch, caplog):
+def test_an_unforeseen_failure_is_logged_by_its_place_and_kind(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(viewsets, "read_contents", lambda _: {}[SECRET])
     api.get("/baskets/users/ada")
     [record] = [record.msg for record in caplog.records if record.msg["event"] == "unforeseen_error"]
@@ -141,12 +149,12 @@ def test_an_unforeseen_failure_is_logged_by_its_place_and_kind(api, monkeypatch,
         (drf.Throttled(), (429, "throttled")),
     ],
 )
-def test_what_django_and_drf_raise_has_its_answer(error, expected):
+def test_what_django_and_drf_raise_has_its_answer(error: Any, expected: Any) -> None:
     response = answer_to(error)
     assert (response.status_code, json.loads(response.content)["error"]["details"]["reason"]) == expected
 
 
-def test_a_throttled_caller_is_told_how_long_to_wait():
+def test_a_throttled_caller_is_told_how_long_to_wait() -> None:
     assert answer_to(drf.Throttled(wait=7.4)).headers["Retry-After"] == "8"
     assert answer_to(drf.Throttled(wait=0.1)).headers["Retry-After"] == "1"
 
@@ -154,23 +162,25 @@ def test_a_throttled_caller_is_told_how_long_to_wait():
 @pytest.mark.parametrize("debug", [True, False])
 @pytest.mark.parametrize("path", ["/baskets/users/ada", "/livez", "/nowhere", "/v2/baskets/users/ada"])
 @pytest.mark.parametrize("host", ["evil.example", "a b", "[", "x:y", "localhost\x00"])
-def test_a_wrong_host_is_a_bad_request(api, settings, debug, path, host):
+def test_a_wrong_host_is_a_bad_request(api: Api, settings: Any, debug: bool, path: str, host: str) -> None:
     settings.DEBUG = debug
     assert api.get(path, Host=host).refusal == (400, 400, "bad_request")
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_an_unknown_address_is_answered_the_same_in_debug_mode(api, settings, debug):
+def test_an_unknown_address_is_answered_the_same_in_debug_mode(api: Api, settings: Any, debug: bool) -> None:
     settings.DEBUG = debug
     assert api.get("/nowhere").refusal == (404, 404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/docs", "/schema"])
 @pytest.mark.parametrize("debug", [True, False])
-def test_a_view_outside_of_the_api_that_fails_is_answered_in_the_envelope(monkeypatch, settings, path, debug):
+def test_a_view_outside_of_the_api_that_fails_is_answered_in_the_envelope(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, path: str, debug: bool
+) -> None:
     settings.DEBUG = debug
 
-    def fail(*_, **__):
+    def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr("baskets.api.health.respond", fail)
@@ -185,7 +195,7 @@ def test_a_view_outside_of_the_api_that_fails_is_answered_in_the_envelope(monkey
 @pytest.mark.parametrize(
     ("status", "code"), [(400, 400), (403, 403), (404, 404), (405, 405), (413, 3002), (500, 3001), (418, 3001), (502, 3001)]
 )
-def test_an_answer_of_somebody_elses_making_is_replaced(status, code):
+def test_an_answer_of_somebody_elses_making_is_replaced(status: int, code: int) -> None:
     wrapped = EnvelopeMiddleware(lambda _: HttpResponse("<h1>Oh no</h1>", status=status))
     response = wrapped(RequestFactory().get("/x"))
     body = json.loads(response.content)
@@ -193,7 +203,7 @@ def test_an_answer_of_somebody_elses_making_is_replaced(status, code):
     assert response.headers["Content-Type"] == "application/json"
 
 
-def test_a_good_answer_is_passed_on():
+def test_a_good_answer_is_passed_on() -> None:
     wrapped = EnvelopeMiddleware(lambda _: respond("{}"))
     assert wrapped(RequestFactory().get("/x")).content == b"{}"
 
@@ -202,7 +212,7 @@ def test_a_good_answer_is_passed_on():
     ("handler", "status"),
     [(handlers.handler400, 400), (handlers.handler403, 403), (handlers.handler404, 404), (handlers.handler500, 500)],
 )
-def test_the_admin_keeps_its_own_pages_for_errors(handler, status):
+def test_the_admin_keeps_its_own_pages_for_errors(handler: Any, status: int) -> None:
     arguments = () if status == 500 else (Exception(),)
     page = handler(RequestFactory().get("/admin/x"), *arguments)
     assert (page.status_code, page.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
@@ -210,7 +220,7 @@ def test_the_admin_keeps_its_own_pages_for_errors(handler, status):
     assert (envelope.status_code, envelope.headers["Content-Type"]) == (status, "application/json")
 
 
-def test_the_reason_of_an_answer_is_in_its_details():
+def test_the_reason_of_an_answer_is_in_its_details() -> None:
     response = answer("busy")
     assert json.loads(response.content) == {"error": {"code": 503, "message": MESSAGES["busy"], "details": {"reason": "busy"}}}
     assert response.headers["Retry-After"] == "1"

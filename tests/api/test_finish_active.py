@@ -1,10 +1,12 @@
 """finish-active over HTTP: the whole table of the contract, and the letter of the published reference."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from baskets.models import Attention, Partner
+from tests.api.conftest import Api, PassTime, Sells, Stored, Unchanged
 
 ALREADY_ORDERED = (422, 422, "checkout_already_ordered")
 ABORTED = (422, 422, "checkout_aborted")
@@ -18,7 +20,7 @@ FAILED = {"productId": "failed", "count": 3}
 
 
 @pytest.fixture(autouse=True)
-def shop(sells):
+def shop(sells: Sells) -> None:
     sells("held", unsold=2)
     sells("free")
     sells("failed", unsold=1)
@@ -26,7 +28,7 @@ def shop(sells):
 
 
 @pytest.fixture
-def order_no(api):
+def order_no(api: Api) -> Any:
     """An active checkout with an item that is held, one that needs no hold, and one that failed."""
     api.place("held", 2)
     api.place("free", 1)
@@ -35,7 +37,7 @@ def order_no(api):
     return api.start().data["orderNo"]
 
 
-def lists(answer):
+def lists(answer: Any) -> Any:
     return {name: answer.data[name] for name in ("cart", "saved", "checkout")}
 
 
@@ -46,7 +48,7 @@ AFTER_ABORT = {"cart": [HELD, FREE, FAILED], "saved": SAVED, "checkout": []}
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("lapsed", [False, True])
-def test_an_active_checkout_is_ordered_lapsed_or_not(api, order_no, pass_time, named, lapsed):
+def test_an_active_checkout_is_ordered_lapsed_or_not(api: Api, order_no: str, pass_time: PassTime, named: bool, lapsed: bool) -> None:
     if lapsed:
         pass_time(timedelta(minutes=31))
     answer = api.finish(True, **({"order_no": order_no} if named else {}))
@@ -57,7 +59,7 @@ def test_an_active_checkout_is_ordered_lapsed_or_not(api, order_no, pass_time, n
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("lapsed", [False, True])
-def test_an_active_checkout_is_aborted_lapsed_or_not(api, order_no, pass_time, named, lapsed):
+def test_an_active_checkout_is_aborted_lapsed_or_not(api: Api, order_no: str, pass_time: PassTime, named: bool, lapsed: bool) -> None:
     if lapsed:
         pass_time(timedelta(minutes=31))
     answer = api.finish(False, **({"order_no": order_no} if named else {}))
@@ -66,14 +68,14 @@ def test_an_active_checkout_is_aborted_lapsed_or_not(api, order_no, pass_time, n
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_ordered_checkout_is_ordered_again_without_any_change(api, order_no, named, unchanged):
+def test_an_ordered_checkout_is_ordered_again_without_any_change(api: Api, order_no: str, named: bool, unchanged: Unchanged) -> None:
     first = api.finish(True).data
     unchanged()
     assert api.finish(True, **({"order_no": order_no} if named else {})).data == first
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_ordered_checkout_is_not_aborted(api, order_no, named, unchanged):
+def test_an_ordered_checkout_is_not_aborted(api: Api, order_no: str, named: bool, unchanged: Unchanged) -> None:
     first = api.finish(True).data
     unchanged()
     answer = api.finish(False, **({"order_no": order_no} if named else {}))
@@ -81,7 +83,7 @@ def test_an_ordered_checkout_is_not_aborted(api, order_no, named, unchanged):
     assert answer.body["data"] == first
 
 
-def test_an_aborted_checkout_is_ordered_late_only_by_its_name(api, order_no, everything_stored):
+def test_an_aborted_checkout_is_ordered_late_only_by_its_name(api: Api, order_no: str, everything_stored: Stored) -> None:
     aborted = api.finish(False).data
     before = everything_stored()
     refused = api.finish(True)
@@ -95,14 +97,14 @@ def test_an_aborted_checkout_is_ordered_late_only_by_its_name(api, order_no, eve
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_aborted_checkout_is_aborted_again_without_any_change(api, order_no, named, unchanged):
+def test_an_aborted_checkout_is_aborted_again_without_any_change(api: Api, order_no: str, named: bool, unchanged: Unchanged) -> None:
     first = api.finish(False).data
     unchanged()
     assert api.finish(False, **({"order_no": order_no} if named else {})).data == first
 
 
 @pytest.fixture
-def expired(api, order_no, pass_time):
+def expired(api: Api, order_no: str, pass_time: PassTime) -> Any:
     """The checkout after the sweep has expired it: its items are back in the cart."""
     from baskets.domain import expiry  # noqa: PLC0415 (used by this stage only)
 
@@ -113,21 +115,23 @@ def expired(api, order_no, pass_time):
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_expired_checkout_is_ordered_late(api, expired, named):
+def test_an_expired_checkout_is_ordered_late(api: Api, expired: str, named: bool) -> None:
     assert lists(api.finish(True, **({"order_no": expired} if named else {}))) == AFTER_ORDER
     session = api.session(expired).data
     assert (session["status"], session["late"]) == ("ORDERED", True)
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_expired_checkout_is_aborted_without_any_change(api, expired, named, unchanged):
+def test_an_expired_checkout_is_aborted_without_any_change(api: Api, expired: str, named: bool, unchanged: Unchanged) -> None:
     before = api.basket()
     unchanged()
     assert api.finish(False, **({"order_no": expired} if named else {})).data == before
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_after_the_grace_period_nothing_is_ordered_late(api, expired, pass_time, named, unchanged):
+def test_after_the_grace_period_nothing_is_ordered_late(
+    api: Api, expired: str, pass_time: PassTime, named: bool, unchanged: Unchanged
+) -> None:
     pass_time(timedelta(hours=25))
     before = api.basket()
     unchanged(but=("attention", "event", "basket"))
@@ -137,7 +141,7 @@ def test_after_the_grace_period_nothing_is_ordered_late(api, expired, pass_time,
     assert list(Attention.objects.values_list("reason", flat=True)) == ["checkout_expired"]
 
 
-def test_a_late_order_whose_stock_is_gone_is_refused_with_what_is_missing(api, expired, unchanged):
+def test_a_late_order_whose_stock_is_gone_is_refused_with_what_is_missing(api: Api, expired: str, unchanged: Unchanged) -> None:
     api.place("held", 1, user="bob")
     api.start(user="bob")
     before = api.basket()
@@ -149,7 +153,7 @@ def test_a_late_order_whose_stock_is_gone_is_refused_with_what_is_missing(api, e
     assert list(Attention.objects.values_list("reason", flat=True)) == ["out_of_stock"]
 
 
-def test_a_late_order_whose_stock_is_gone_is_accepted_where_the_partner_wants_it(api, partner, expired):
+def test_a_late_order_whose_stock_is_gone_is_accepted_where_the_partner_wants_it(api: Api, partner: Partner, expired: str) -> None:
     Partner.objects.filter(pk=partner.pk).update(late_orders="accept")
     api.place("held", 1, user="bob")
     api.start(user="bob")
@@ -160,7 +164,9 @@ def test_a_late_order_whose_stock_is_gone_is_accepted_where_the_partner_wants_it
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("first", [True, False])
-def test_after_the_basket_has_changed_no_old_checkout_is_meant(api, order_no, ordered, first, unchanged):
+def test_after_the_basket_has_changed_no_old_checkout_is_meant(
+    api: Api, order_no: str, ordered: bool, first: bool, unchanged: Unchanged
+) -> None:
     finished = api.finish(first).data
     before = api.place("other", 5).data
     unchanged(but=("attention", "event", "basket") if ordered else ())
@@ -175,7 +181,7 @@ def test_after_the_basket_has_changed_no_old_checkout_is_meant(api, order_no, or
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_user_who_never_checked_out_has_no_checkout_to_finish(api, ordered, unchanged):
+def test_a_user_who_never_checked_out_has_no_checkout_to_finish(api: Api, ordered: bool, unchanged: Unchanged) -> None:
     before = api.place("free").data
     unchanged()
     answer = api.finish(ordered)
@@ -186,7 +192,7 @@ def test_a_user_who_never_checked_out_has_no_checkout_to_finish(api, ordered, un
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("active", [True, False])
-def test_an_order_number_that_is_not_this_users_is_unknown(api, ordered, active, unchanged):
+def test_an_order_number_that_is_not_this_users_is_unknown(api: Api, ordered: bool, active: bool, unchanged: Unchanged) -> None:
     api.place("held", user="bob")
     theirs = api.start(user="bob").data["orderNo"]
     api.place("free")
@@ -202,27 +208,29 @@ def test_an_order_number_that_is_not_this_users_is_unknown(api, ordered, active,
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("body", [{}, {"orderNo": "0000-0000-0000-0000"}, {"orderNo": None}])
-def test_without_a_basket_the_answer_is_422_with_2005_and_nothing_is_created(api, ordered, body, unchanged):
+def test_without_a_basket_the_answer_is_422_with_2005_and_nothing_is_created(
+    api: Api, ordered: bool, body: Any, unchanged: Unchanged
+) -> None:
     unchanged()
     answer = api.post("/baskets/users/ada/checkout/sessions/finish-active", {"ordered": ordered} | body)
     assert answer.refusal == NO_BASKET
 
 
-def test_a_deleted_basket_still_answers_a_call_that_names_its_order(api, order_no):
+def test_a_deleted_basket_still_answers_a_call_that_names_its_order(api: Api, order_no: str) -> None:
     api.finish(True)
     api.delete("/baskets/users/ada")
     assert api.finish(True, order_no=order_no).data == {"cart": [], "saved": [], "checkout": []}
 
 
-def test_a_null_order_number_is_as_good_as_none(api, order_no):
+def test_a_null_order_number_is_as_good_as_none(api: Api, order_no: str) -> None:
     assert lists(api.finish(True, order_no=None)) == AFTER_ORDER
 
 
-def test_an_order_number_may_be_written_in_small_letters(api, order_no):
+def test_an_order_number_may_be_written_in_small_letters(api: Api, order_no: str) -> None:
     assert lists(api.finish(True, order_no=order_no.lower())) == AFTER_ORDER
 
 
-def test_a_late_repeat_by_name_never_hits_the_next_checkout(api, order_no):
+def test_a_late_repeat_by_name_never_hits_the_next_checkout(api: Api, order_no: str) -> None:
     api.finish(True, order_no=order_no)
     api.place("free", 4)
     second = api.start().data["orderNo"]
@@ -233,7 +241,9 @@ def test_a_late_repeat_by_name_never_hits_the_next_checkout(api, order_no):
 
 
 @pytest.mark.parametrize("value", ["false", "true", "off", "", 0, 1, 1.0, 0.0, None, [], {}, [True], "null", "no"])
-def test_ordered_is_a_json_boolean_and_nothing_that_merely_looks_like_one(api, order_no, value, unchanged):
+def test_ordered_is_a_json_boolean_and_nothing_that_merely_looks_like_one(
+    api: Api, order_no: str, value: Any, unchanged: Unchanged
+) -> None:
     unchanged()
     answer = api.post("/baskets/users/ada/checkout/sessions/finish-active", {"ordered": value})
     assert answer.refusal == (422, 3002, "validation_failed")
@@ -241,7 +251,7 @@ def test_ordered_is_a_json_boolean_and_nothing_that_merely_looks_like_one(api, o
 
 
 @pytest.mark.parametrize("value", [1, True, [], {}, "", "x" * 256])
-def test_an_order_number_is_a_string(api, order_no, value, unchanged):
+def test_an_order_number_is_a_string(api: Api, order_no: str, value: Any, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.finish(True, order_no=value)
     assert answer.refusal == (422, 3002, "validation_failed")
@@ -249,14 +259,14 @@ def test_an_order_number_is_a_string(api, order_no, value, unchanged):
 
 
 @pytest.mark.parametrize("raw", [None, b"{}", b'{"Ordered": true}'])
-def test_finish_requires_to_be_told_the_outcome(api, order_no, raw, unchanged):
+def test_finish_requires_to_be_told_the_outcome(api: Api, order_no: str, raw: bytes | None, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.request("POST", "/baskets/users/ada/checkout/sessions/finish-active", raw=raw)
     assert answer.refusal == (422, 3002, "validation_failed")
     assert answer.fields == {"ordered"}
 
 
-def test_test_checkouts_are_finished_like_others(api):
+def test_test_checkouts_are_finished_like_others(api: Api) -> None:
     api.place("failed", 3)
     api.start(query="?testMode=true")
     assert lists(api.finish(True)) == {"cart": [], "saved": [], "checkout": []}

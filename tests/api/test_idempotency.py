@@ -1,24 +1,26 @@
 """Idempotency-Key: one effect, one answer, to the byte; and nothing remembered of what was refused."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db.models import F
 
 from baskets.api import viewsets
-from baskets.models import CheckoutSession, IdempotencyRecord
+from baskets.models import CheckoutSession, IdempotencyRecord, Partner
+from tests.api.conftest import Api, Sells, Unchanged
 
 REUSED = (422, 422, "idempotency_key_reused")
 FINISH = "/baskets/users/ada/checkout/sessions/finish-active"
 
 
 @pytest.fixture(autouse=True)
-def shop(sells):
+def shop(sells: Sells) -> None:
     sells("p1", unsold=5)
     sells("p2")
 
 
-def calls(api):
+def calls(api: Api) -> Any:
     """One call of each kind, in an order in which all can be done."""
     place, start = "/baskets/users/ada/products/p1", "/baskets/users/ada/checkout/sessions"
     return [
@@ -35,7 +37,7 @@ def calls(api):
 
 
 @pytest.mark.parametrize("number", range(9))
-def test_a_repeat_is_answered_to_the_byte_and_not_done_again(api, number, unchanged):
+def test_a_repeat_is_answered_to_the_byte_and_not_done_again(api: Api, number: int, unchanged: Unchanged) -> None:
     for earlier in calls(api)[:number]:
         assert earlier(f"earlier-{id(earlier)}").status == 200
     call = calls(api)[number]
@@ -50,7 +52,7 @@ def test_a_repeat_is_answered_to_the_byte_and_not_done_again(api, number, unchan
         assert again.headers["Content-Type"] == "application/json"
 
 
-def test_the_answer_stays_what_it_was_whatever_became_of_the_basket(api):
+def test_the_answer_stays_what_it_was_whatever_became_of_the_basket(api: Api) -> None:
     first = api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k")
     api.place("p2")
     api.delete("/baskets/users/ada")
@@ -58,14 +60,14 @@ def test_the_answer_stays_what_it_was_whatever_became_of_the_basket(api):
     assert api.basket()["cart"] == []
 
 
-def test_the_v2_path_is_the_same_request(api, unchanged):
+def test_the_v2_path_is_the_same_request(api: Api, unchanged: Unchanged) -> None:
     first = api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k")
     unchanged()
     again = api.post("/v2/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k")
     assert (again.raw, again.headers["Idempotency-Replayed"]) == (first.raw, "true")
 
 
-def test_provider_and_tracking_do_not_make_another_request(api, unchanged):
+def test_provider_and_tracking_do_not_make_another_request(api: Api, unchanged: Unchanged) -> None:
     path = "/baskets/users/ada/products/p1"
     first = api.post(path, {"count": 2}, Idempotency_Key="k")
     unchanged()
@@ -73,7 +75,7 @@ def test_provider_and_tracking_do_not_make_another_request(api, unchanged):
     assert again.raw == first.raw
 
 
-def test_test_mode_makes_another_request(api, unchanged):
+def test_test_mode_makes_another_request(api: Api, unchanged: Unchanged) -> None:
     api.place("p1")
     path = "/baskets/users/ada/checkout/sessions"
     first = api.post(path, Idempotency_Key="k")
@@ -95,7 +97,7 @@ def test_test_mode_makes_another_request(api, unchanged):
         ("POST", "/baskets/users/ada/checkout/sessions", {"count": 2}),
     ],
 )
-def test_another_request_with_the_same_key_is_refused(api, method, path, body, unchanged):
+def test_another_request_with_the_same_key_is_refused(api: Api, method: str, path: str, body: Any, unchanged: Unchanged) -> None:
     before = api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k").data
     unchanged()
     answer = api.request(method, path, body, Idempotency_Key="k")
@@ -103,14 +105,14 @@ def test_another_request_with_the_same_key_is_refused(api, method, path, body, u
     assert answer.body["data"] == before
 
 
-def test_a_key_belongs_to_one_basket(api, other):
+def test_a_key_belongs_to_one_basket(api: Api, other: Api) -> None:
     for caller, user in ((api, "ada"), (api, "bob"), (other, "ada")):
         answer = caller.post(f"/baskets/users/{user}/products/p1", {"count": 2}, Idempotency_Key="k")
         assert answer.data["cart"] == [{"productId": "p1", "count": 2}]
         assert "Idempotency-Replayed" not in answer.headers
 
 
-def test_a_refusal_is_not_remembered(api, sells):
+def test_a_refusal_is_not_remembered(api: Api, sells: Sells) -> None:
     path = "/baskets/users/ada/products/new"
     assert api.post(path, Idempotency_Key="k").refusal == (404, 404, "product_unknown")
     assert IdempotencyRecord.objects.count() == 0
@@ -118,14 +120,14 @@ def test_a_refusal_is_not_remembered(api, sells):
     assert api.post(path, Idempotency_Key="k").status == 200
 
 
-def test_a_failure_is_not_remembered(api, monkeypatch, unchanged):
+def test_a_failure_is_not_remembered(api: Api, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged) -> None:
     unchanged()
     monkeypatch.setattr(viewsets, "render_basket", lambda _: 1 / 0)
     answer = api.post("/baskets/users/ada/products/p1", Idempotency_Key="k")
     assert answer.refusal == (500, 3001, "internal_error")
 
 
-def test_a_key_is_forgotten_after_24_hours(api, partner):
+def test_a_key_is_forgotten_after_24_hours(api: Api, partner: Partner) -> None:
     path = "/baskets/users/ada/products/p1"
     api.post(path, {"count": 2}, Idempotency_Key="k")
     IdempotencyRecord.objects.update(created_at=F("created_at") - timedelta(hours=24, seconds=1))
@@ -133,24 +135,24 @@ def test_a_key_is_forgotten_after_24_hours(api, partner):
 
 
 @pytest.mark.parametrize("key", ["a", "~", "!", "x" * 255, 'a"b', "a,b"])
-def test_keys_are_visible_ascii(api, key):
+def test_keys_are_visible_ascii(api: Api, key: str) -> None:
     assert api.post("/baskets/users/ada/products/p1", Idempotency_Key=key).status == 200
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "ä", "\x00", "a\tb", "\x7f", "日本", "x" * 100_000])
-def test_other_keys_are_refused(api, key, unchanged):
+def test_other_keys_are_refused(api: Api, key: str, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.post("/baskets/users/ada/products/p1", Idempotency_Key=key)
     assert answer.refusal == (422, 3002, "validation_failed")
     assert answer.fields == {"Idempotency-Key"}
 
 
-def test_reading_takes_no_notice_of_a_key(api, unchanged):
+def test_reading_takes_no_notice_of_a_key(api: Api, unchanged: Unchanged) -> None:
     unchanged()
     assert api.get("/baskets/users/ada", Idempotency_Key="a b").status == 200
 
 
-def test_a_repeat_whose_first_answer_was_lost_makes_no_second_checkout(api):
+def test_a_repeat_whose_first_answer_was_lost_makes_no_second_checkout(api: Api) -> None:
     api.place("p1", 2)
     first = api.post("/baskets/users/ada/checkout/sessions", Idempotency_Key="start")
     assert api.post("/baskets/users/ada/checkout/sessions", Idempotency_Key="start").raw == first.raw

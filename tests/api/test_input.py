@@ -3,6 +3,8 @@
 import io
 import json
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.core.signals import request_started
@@ -11,6 +13,7 @@ from django.test import RequestFactory
 
 from basket_project.wsgi import application
 from baskets.api.parsers import StrictJSONParser
+from tests.api.conftest import Api, Sells, Unchanged
 
 FINISH = "/baskets/users/ada/checkout/sessions/finish-active"
 PLACE = "/baskets/users/ada/products/p1"
@@ -21,7 +24,7 @@ LIMIT = 256 * 1024
 
 
 @pytest.fixture(autouse=True)
-def stage(api, sells, unchanged):
+def stage(api: Api, sells: Sells, unchanged: Unchanged) -> Iterator[None]:
     """An active checkout that no input below may touch."""
     sells("p1", unsold=5)
     api.place("p1", 2)
@@ -42,13 +45,13 @@ def stage(api, sells, unchanged):
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", FINISH), ("POST", PLACE), ("PATCH", PLACE), ("DELETE", PLACE), ("DELETE", PLACE[:18])]
 )
-def test_json_in_utf8_only(api, content_type, method, path):
+def test_json_in_utf8_only(api: Api, content_type: str, method: str, path: str) -> None:
     answer = api.request(method, path, raw=b'{"ordered": false}', content_type=content_type)
     assert answer.refusal == MEDIA
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity", "br", "deflate, gzip", "x"])
-def test_no_body_is_compressed(api, encoding):
+def test_no_body_is_compressed(api: Api, encoding: str) -> None:
     assert api.request("POST", FINISH, raw=b'{"ordered": false}', Content_Encoding=encoding).refusal == MEDIA
 
 
@@ -56,7 +59,7 @@ def test_no_body_is_compressed(api, encoding):
     "raw",
     [b"{", b"}", b"[", b'{"ordered": false', b'{"ordered": False}', b"{'ordered': false}", b'{"ordered": false,}',
      b'{"ordered": false} x', b'{"ordered": false}{}', b"nul", b" ", b"\n", b"\x00", b'{"ordered": false}\x00',
-     b"\xef\xbb\xbf" b'{"ordered": false}', b'{"ordered": false, "x": "\xff"}', b'{"ordered": false, "\xc0\xaf": 1}',
+     b'\xef\xbb\xbf{"ordered": false}', b'{"ordered": false, "x": "\xff"}', b'{"ordered": false, "\xc0\xaf": 1}',
      b'{"ordered": false, "x": "\xed\xa0\x80"}', '{"ordered": false}'.encode("utf-16"), '{"ordered": false}'.encode("utf-32"),
      b'{"ordered": false, "x": NaN}', b'{"ordered": false, "x": Infinity}', b'{"ordered": false, "x": -Infinity}',
      b'{"ordered": false, "x": 1e400}', b'{"ordered": false, "x": -1e400}', b'{"ordered": false, "x": ' + b"9" * 5000 + b"}",
@@ -70,14 +73,14 @@ def test_no_body_is_compressed(api, encoding):
      b'{"ordered": false, "x": "' + b'\\"[' * 40_000, b'"' * 200_001, b'"\\' * 100_000, b'["' + b"[" * 200_000],
 )  # fmt: skip
 @pytest.mark.parametrize("method_and_path", [("POST", FINISH), ("PATCH", PLACE)])
-def test_what_is_not_strictly_json_is_refused(api, raw, method_and_path):
+def test_what_is_not_strictly_json_is_refused(api: Api, raw: bytes | None, method_and_path: Any) -> None:
     answer = api.request(*method_and_path, raw=raw)
     assert answer.refusal == INVALID
     assert answer.fields == {"body"}
 
 
 @pytest.mark.parametrize("raw", [b"null", b"true", b"0", b'""', b'"ordered"', b"[]", b'[{"ordered": false}]', b"1.5"])
-def test_the_body_of_a_call_is_an_object(api, raw):
+def test_the_body_of_a_call_is_an_object(api: Api, raw: bytes | None) -> None:
     answer = api.request("POST", FINISH, raw=raw)
     assert answer.refusal == INVALID
     assert answer.fields == {"body"}
@@ -88,23 +91,23 @@ def test_the_body_of_a_call_is_an_object(api, raw):
               "{}", "[1]", "9" * 99]
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-def test_a_count_is_a_whole_number_within_its_limits(api, count, method):
+def test_a_count_is_a_whole_number_within_its_limits(api: Api, count: Any, method: str) -> None:
     answer = api.request(method, PLACE, raw=b'{"count": %s}' % count.encode())
     assert answer.refusal == INVALID
     assert answer.fields == {"count"}
 
 
-def test_a_null_count_is_refused_by_post(api):
+def test_a_null_count_is_refused_by_post(api: Api) -> None:
     answer = api.post(PLACE, {"count": None})
     assert answer.refusal == INVALID
     assert answer.fields == {"count"}
 
 
-def test_10_mb_are_too_large(api):
+def test_10_mb_are_too_large(api: Api) -> None:
     assert api.request("POST", FINISH, raw=b" " * 10_000_000).refusal == LARGE
 
 
-def test_one_byte_too_many_is_too_many(api):
+def test_one_byte_too_many_is_too_many(api: Api) -> None:
     padded = b'{"ordered": 1, "x": "%s"}'
     padding = b"x" * (LIMIT - len(padded) + 2)
     assert len(padded % padding) == LIMIT
@@ -115,7 +118,7 @@ def test_one_byte_too_many_is_too_many(api):
 @pytest.mark.parametrize(
     "bad", ["%00", "a%00b", "%0A", "a%0d%0ab", "%7F", "%C2%85", "%E2%80%A8", "%E2%80%A9", "%1b[2J", "x" * 256, "x" * 5000]
 )
-def test_ids_without_control_characters_and_of_bounded_length(api, bad):
+def test_ids_without_control_characters_and_of_bounded_length(api: Api, bad: Any) -> None:
     for method, path, field in (
         ("GET", f"/baskets/users/{bad}", "userId"),
         ("DELETE", f"/baskets/users/{bad}", "userId"),
@@ -130,7 +133,7 @@ def test_ids_without_control_characters_and_of_bounded_length(api, bad):
 
 
 @pytest.mark.parametrize("query", ["a=1&" * 2000, "testMode=true&" * 2000, "%ff=%ff", "testMode=%ff", "&&&=;=", "testMode=true;"])
-def test_a_broken_query_is_no_accident(api, query):
+def test_a_broken_query_is_no_accident(api: Api, query: str) -> None:
     answer = api.post(f"/baskets/users/bob/checkout/sessions?{query}", content_type="application/json; charset=rot13")
     assert answer.status == 422
 
@@ -138,11 +141,11 @@ def test_a_broken_query_is_no_accident(api, query):
 # --- What the test client cannot say: raw paths, broken framing, bodies of unknown length -------------------
 
 
-def serve(method, path, *, key, body=b"", **environ):
+def serve(method: str, path: str, *, key: str, body: Any = b"", **environ: Any) -> Any:
     """Call the application as a process server does, and return status, headers and JSON."""
     started = {}
 
-    def start_response(status, headers, _=None):
+    def start_response(status: int, headers: dict[str, str], _: Any = None) -> None:
         started.update(status=int(status[:3]), headers=dict(headers))
 
     request = RequestFactory()._base_environ(REQUEST_METHOD=method, PATH_INFO=path, HTTP_X_API_KEY=key)
@@ -158,29 +161,29 @@ def serve(method, path, *, key, body=b"", **environ):
 
 @pytest.mark.parametrize("raw", [b"/baskets/users/a\xff", b"/baskets/users/\xc0\xaf", b"/baskets/users/\xed\xa0\x80", b"/\xe4",
                                  b"/baskets/users/ada/products/p\xfc"])  # fmt: skip
-def test_a_path_that_is_not_utf8_leads_nowhere(api, raw):
+def test_a_path_that_is_not_utf8_leads_nowhere(api: Api, raw: bytes | None) -> None:
     status, headers, body = serve("GET", raw.decode("latin-1"), key=api.key)
     assert (status, body["error"]["details"]["reason"]) == (404, "not_found")
     assert headers["Content-Type"] == "application/json"
 
 
-def test_a_path_in_utf8_passes(api):
+def test_a_path_in_utf8_passes(api: Api) -> None:
     status, _, body = serve("GET", "/baskets/users/日本".encode().decode("latin-1"), key=api.key)
     assert (status, body) == (200, {"data": {"cart": [], "saved": [], "checkout": []}})
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1.5", "1e3", "0x1", "٣", " 5"])
-def test_a_length_that_is_no_number_is_a_bad_request(api, length):
+def test_a_length_that_is_no_number_is_a_bad_request(api: Api, length: str) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, body=b'{"ordered": false}', CONTENT_LENGTH=length)
     assert (status, body["error"]["code"]) == (400, 400)
 
 
-def test_a_body_that_ends_early_is_a_bad_request(api):
+def test_a_body_that_ends_early_is_a_bad_request(api: Api) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, body=b'{"ordered": false}', CONTENT_LENGTH="50")
     assert (status, body["error"]["details"]["reason"]) == (400, "bad_request")
 
 
-def test_an_absurd_length_is_too_large(api):
+def test_an_absurd_length_is_too_large(api: Api) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, CONTENT_LENGTH="9" * 5000)
     assert (status, body["error"]["code"]) == (413, 3002)
 
@@ -188,30 +191,30 @@ def test_an_absurd_length_is_too_large(api):
 CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
 
 
-def test_a_body_of_unknown_length_is_bounded_while_it_is_read(api):
+def test_a_body_of_unknown_length_is_bounded_while_it_is_read(api: Api) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, body=b" " * (LIMIT + 1), **CHUNKED)
     assert (status, body["error"]["details"]["reason"]) == (413, "body_too_large")
 
 
-def test_a_body_of_unknown_length_is_read(api):
+def test_a_body_of_unknown_length_is_read(api: Api) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, body=b'{"ordered": 1}', **CHUNKED)
     assert (status, set(body["error"]["details"]["fields"])) == (422, {"ordered"})
 
 
-def test_a_body_of_unknown_length_must_be_json_too(api):
+def test_a_body_of_unknown_length_must_be_json_too(api: Api) -> None:
     status, _, _ = serve("POST", FINISH, key=api.key, body=b"ordered=false", **CHUNKED | {"CONTENT_TYPE": "text/plain"})
     assert status == 415
 
 
-def test_a_body_of_unknown_length_may_be_empty(api):
+def test_a_body_of_unknown_length_may_be_empty(api: Api) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, **CHUNKED | {"CONTENT_TYPE": "text/plain"})
     assert (status, set(body["error"]["details"]["fields"])) == (422, {"ordered"})
 
 
-def test_a_server_that_does_not_mark_the_end_of_a_body_cannot_hand_it_on(api):
+def test_a_server_that_does_not_mark_the_end_of_a_body_cannot_hand_it_on(api: Api) -> None:
     status, _, _ = serve("POST", FINISH, key=api.key, body=b'{"ordered": false}', HTTP_TRANSFER_ENCODING="chunked")
     assert status == 400
 
 
-def test_drf_reads_bodies_through_the_same_reader(api):
+def test_drf_reads_bodies_through_the_same_reader(api: Api) -> None:
     assert StrictJSONParser().parse(io.BytesIO(b'{"a": [1]}')) == {"a": [1]}

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import psycopg
 import pytest
@@ -9,11 +10,12 @@ from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from baskets.models import Event
+from baskets.models import Event, Partner
+from tests.api.conftest import Api, Lines, Sells
 
 
 @pytest.fixture
-def lines(caplog):
+def lines(caplog: pytest.LogCaptureFixture) -> Any:
     """The lines of the log, as the objects that they are."""
     caplog.set_level("INFO")
     return lambda event="request": [
@@ -24,7 +26,7 @@ def lines(caplog):
 # --- Health --------------------------------------------------------------------------------
 
 
-def test_livez_touches_no_database(django_assert_num_queries, db):
+def test_livez_touches_no_database(django_assert_num_queries: Any, db: None) -> None:
     with django_assert_num_queries(0):
         response = Client().get("/livez")
     assert (response.status_code, response.json()) == (200, {"data": {"status": "alive"}})
@@ -32,31 +34,31 @@ def test_livez_touches_no_database(django_assert_num_queries, db):
     assert response.headers["X-API-Version"] == "2025-09-15"
 
 
-def test_readyz_asks_one_question(django_assert_num_queries, db):
+def test_readyz_asks_one_question(django_assert_num_queries: Any, db: None) -> None:
     with django_assert_num_queries(1):
         response = Client().get("/readyz")
     assert (response.status_code, response.json()) == (200, {"data": {"status": "ready"}})
 
 
-def not_ready(reason):
+def not_ready(reason: str) -> Any:
     response = Client(raise_request_exception=False).get("/readyz")
     error = response.json()["error"]
     return (response.status_code, error["code"], error["details"]["reason"]) == (503, 503, reason)
 
 
-def test_a_missing_migration_is_not_ready(db):
+def test_a_missing_migration_is_not_ready(db: None) -> None:
     MigrationRecorder(connection).record_unapplied("baskets", "0001_initial")
     assert not_ready("migrations_missing")
 
 
-def test_a_database_without_any_migration_is_not_ready(db):
+def test_a_database_without_any_migration_is_not_ready(db: None) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE django_migrations RENAME TO elsewhere")
     assert not_ready("migrations_missing")
 
 
-def test_a_database_that_is_away_is_not_ready(monkeypatch, db):
-    def fail():
+def test_a_database_that_is_away_is_not_ready(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
+    def fail() -> None:
         raise OperationalError from psycopg.OperationalError()
 
     monkeypatch.setattr("baskets.api.health.missing_migrations", fail)
@@ -68,18 +70,18 @@ def test_a_database_that_is_away_is_not_ready(monkeypatch, db):
 
 @pytest.mark.parametrize("given", ["a", "test-1", "7f9c2ba4-e88f-827d-6160-455d6be2a0b4", "A.b_c:d=e+f@g", "x" * 128])
 @pytest.mark.parametrize("path", ["/baskets/users/ada", "/livez", "/nowhere", "/admin/login/", "/docs"])
-def test_a_sane_request_id_is_sent_back(api, given, path):
+def test_a_sane_request_id_is_sent_back(api: Api, given: str, path: str) -> None:
     assert Client().get(path, headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
 
 
 @pytest.mark.parametrize("given", ["", " ", "a b", "x" * 129, "a\r\nSet-Cookie: x", "ä", "\x00", "a;b", "<script>", "a/b"])
-def test_another_one_is_replaced(api, given):
+def test_another_one_is_replaced(api: Api, given: str) -> None:
     answer = api.get("/baskets/users/ada", X_Request_ID=given)
     assert len(answer.headers["X-Request-ID"]) == 32
     assert answer.headers["X-Request-ID"] != api.get("/baskets/users/ada").headers["X-Request-ID"]
 
 
-def test_the_timeline_names_the_request_and_the_key(api, sells):
+def test_the_timeline_names_the_request_and_the_key(api: Api, sells: Sells) -> None:
     sells("p1")
     api.post("/baskets/users/ada/products/p1", X_Request_ID="trace-me")
     event = Event.objects.get()
@@ -89,7 +91,9 @@ def test_the_timeline_names_the_request_and_the_key(api, sells):
 # --- The log --------------------------------------------------------------------------------
 
 
-def test_a_call_has_one_line_without_anything_secret(api, sells, partner, lines, caplog):
+def test_a_call_has_one_line_without_anything_secret(
+    api: Api, sells: Sells, partner: Partner, lines: Lines, caplog: pytest.LogCaptureFixture
+) -> None:
     sells("p1")
     answer = api.post(
         "/baskets/users/zoe%40home/products/p1?provider_id=netflix", {"count": 2}, X_Request_ID="r-1", Idempotency_Key="idem-1"
@@ -112,7 +116,7 @@ def test_a_call_has_one_line_without_anything_secret(api, sells, partner, lines,
         assert secret not in caplog.text
 
 
-def test_the_digest_of_a_user_is_stable_and_the_partners_own(api, other, lines):
+def test_the_digest_of_a_user_is_stable_and_the_partners_own(api: Api, other: Api, lines: Lines) -> None:
     api.basket("ada")
     api.get("/v2/baskets/users/ada")
     api.basket("bob")
@@ -122,7 +126,7 @@ def test_the_digest_of_a_user_is_stable_and_the_partners_own(api, other, lines):
     assert len({first, bob, theirs}) == 3
 
 
-def test_a_refused_call_is_logged_with_its_reason_and_nothing_it_sent(api, lines, caplog):
+def test_a_refused_call_is_logged_with_its_reason_and_nothing_it_sent(api: Api, lines: Lines, caplog: pytest.LogCaptureFixture) -> None:
     api.get("/baskets/users/zoe", Authorization="Bearer very-secret")
     api.get("/nowhere/zoe/%0aforged")
     api.request("PROPFIND", "/livez")
@@ -136,12 +140,12 @@ def test_a_refused_call_is_logged_with_its_reason_and_nothing_it_sent(api, lines
         assert secret not in caplog.text
 
 
-def test_a_method_of_the_callers_invention_is_not_quoted(api, lines):
+def test_a_method_of_the_callers_invention_is_not_quoted(api: Api, lines: Lines) -> None:
     api.request("<SCRIPT>", "/baskets/users/ada")
     assert lines()[0]["method"] == "other"
 
 
-def test_health_is_not_logged(lines, db):
+def test_health_is_not_logged(lines: Lines, db: None) -> None:
     Client().get("/livez")
     Client().get("/readyz")
     assert lines() == []
@@ -152,17 +156,17 @@ def test_health_is_not_logged(lines, db):
 SESSION = {"session_id": "s-1", "start_time": "2025-01-01T12:00:00.000000", "source": "jay.api"}
 
 
-def encoded(value):
+def encoded(value: Any) -> Any:
     return base64.b64encode(json.dumps(value).encode()).decode()
 
 
-def tracked(api, query="", **headers):
+def tracked(api: Api, query: str = "", **headers: dict[str, str]) -> Any:
     assert api.post(f"/baskets/users/ada/products/p1{query}", {"count": 2}, **headers).status == 200
     return Event.objects.latest("number").tracking
 
 
 @pytest.fixture
-def sold(sells):
+def sold(sells: Sells) -> None:
     sells("p1")
 
 
@@ -184,7 +188,7 @@ def sold(sells):
         (encoded({}), "", {}),
     ],
 )  # fmt: skip
-def test_attribution_is_stored_with_the_change(api, sold, lines, header, query, expected):
+def test_attribution_is_stored_with_the_change(api: Api, sold: None, lines: Lines, header: str | None, query: str, expected: Any) -> None:
     assert tracked(api, query, **({} if header is None else {"X_JAY_Tracking": header})) == expected
     assert lines("tracking_dropped") == []
 
@@ -213,14 +217,16 @@ def test_attribution_is_stored_with_the_change(api, sold, lines, header, query, 
         ("e30=" * 2000, "too_long"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_dropped_and_counted_and_the_call_goes_on(api, sold, lines, header, reason, caplog):
+def test_a_value_that_makes_no_sense_is_dropped_and_counted_and_the_call_goes_on(
+    api: Api, sold: None, lines: Lines, header: str | None, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     assert tracked(api, "?provider_id=netflix", X_JAY_Tracking=header) == {"provider_id": "netflix"}
     [line] = lines("tracking_dropped")
     assert (line["source"], line["reason"]) == ("header", reason)
 
 
 @pytest.mark.parametrize("provider", ["%00", "", "x" * 256, "%0a"])
-def test_a_provider_that_makes_no_sense_is_dropped_and_counted(api, sold, lines, provider):
+def test_a_provider_that_makes_no_sense_is_dropped_and_counted(api: Api, sold: None, lines: Lines, provider: str) -> None:
     assert tracked(api, f"?provider_id={provider}") == {}
     [line] = lines("tracking_dropped")
     assert (line["source"], line["reason"]) == ("query", "field")
@@ -229,11 +235,11 @@ def test_a_provider_that_makes_no_sense_is_dropped_and_counted(api, sold, lines,
 # --- What calls cost ------------------------------------------------------------------------
 
 
-def statements(captured):
+def statements(captured: Any) -> Any:
     return [query["sql"] for query in captured if not query["sql"].startswith(("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT"))]
 
 
-def costs(api, sells, items):
+def costs(api: Api, sells: Sells, items: int) -> Any:
     """The number of SQL statements of each call, transaction control apart."""
     from django.test.utils import CaptureQueriesContext  # noqa: PLC0415 (needed here only)
 
@@ -242,7 +248,7 @@ def costs(api, sells, items):
         api.place(f"p{number}", 2)
     found = {}
 
-    def measure(name, call):
+    def measure(name: str, call: Any) -> Any:
         with CaptureQueriesContext(connection) as captured:
             answer = call()
         assert answer.status == 200, answer.raw
@@ -275,7 +281,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("items", [1, 20])
-def test_no_call_costs_more_statements_than_its_limit_however_many_items(api, sells, items):
+def test_no_call_costs_more_statements_than_its_limit_however_many_items(api: Api, sells: Sells, items: int) -> None:
     found = costs(api, sells, items)
     assert set(found) == set(LIMITS)
     assert {name: number for name, number in found.items() if number > LIMITS[name]} == {}

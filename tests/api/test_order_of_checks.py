@@ -1,8 +1,10 @@
 """Which answer a call gets that is wrong in several ways: the one that the order of checks reaches first."""
 
+from typing import Any
+
 import pytest
 
-from tests.api.conftest import Api
+from tests.api.conftest import Api, Sells, Unchanged
 
 FINISH = "/baskets/users/ada/checkout/sessions/finish-active"
 # Each call below is wrong in all the ways from its own line down, and right in those above.
@@ -24,7 +26,7 @@ MALFORMED_KEY = {"Idempotency_Key": "ä"}
         ("POST", FINISH, TOKEN | ACCEPT | FORM, (401, 401, "api_key_missing")),
     ],
 )
-def test_before_the_key_is_known(db, method, path, options, expected):
+def test_before_the_key_is_known(db: None, method: str, path: str, options: dict[str, str], expected: Any) -> None:
     assert Api(None).request(method, path, raw=LARGE, **options).refusal == expected
 
 
@@ -41,14 +43,16 @@ def test_before_the_key_is_known(db, method, path, options, expected):
         ({}, b'{"ordered": true}', (422, 422, "no_active_checkout")),
     ],
 )
-def test_once_the_key_is_known(api, sells, options, raw, expected, unchanged):
+def test_once_the_key_is_known(
+    api: Api, sells: Sells, options: dict[str, str], raw: bytes | None, expected: Any, unchanged: Unchanged
+) -> None:
     sells("p1")
     api.post("/baskets/users/ada/products/p1", Idempotency_Key="used")
     unchanged()
     assert api.request("POST", FINISH, raw=raw, **options).refusal == expected
 
 
-def test_everything_that_is_wrong_with_the_content_is_named_at_once(api, unchanged):
+def test_everything_that_is_wrong_with_the_content_is_named_at_once(api: Api, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.post(
         f"/baskets/users/{'x' * 256}/checkout/sessions?testMode=maybe",
@@ -75,7 +79,7 @@ def test_everything_that_is_wrong_with_the_content_is_named_at_once(api, unchang
         ("/redoc", {"GET", "HEAD"}),
     ],
 )
-def test_an_address_says_which_methods_it_takes(api, path, allowed):
+def test_an_address_says_which_methods_it_takes(api: Api, path: str, allowed: Any) -> None:
     for prefix in ("", "/v2") if path.startswith("/baskets") else ("",):
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"} - allowed - {"get"}:
             answer = api.request(method, prefix + path)
@@ -94,7 +98,9 @@ def test_an_address_says_which_methods_it_takes(api, path, allowed):
      "/baskets/users/ada%2F", "/baskets/products/details%0A", "/%00", "/x%0d%0aSet-Cookie:a=b"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_nothing_is_found_at_other_addresses_and_nothing_redirects(api, path, method, django_assert_num_queries):
+def test_nothing_is_found_at_other_addresses_and_nothing_redirects(
+    api: Api, path: str, method: str, django_assert_num_queries: Any
+) -> None:
     with django_assert_num_queries(0):
         answer = api.request(method, path)
     assert answer.refusal == (404, 404, "not_found")
@@ -105,7 +111,7 @@ def test_nothing_is_found_at_other_addresses_and_nothing_redirects(api, path, me
     ["*/*", "application/json", "application/*", "text/html, */*;q=0.1", "application/json; charset=utf-8", "",
      "APPLICATION/JSON", "text/html;q=1,application/json;q=0.1", "application/json;indent=4", "*/*;q=0, application/json"],
 )  # fmt: skip
-def test_whoever_takes_json_gets_json(api, accept):
+def test_whoever_takes_json_gets_json(api: Api, accept: str) -> None:
     answer = api.get("/baskets/users/ada", Accept=accept)
     assert answer.raw == b'{"data":{"cart":[],"saved":[],"checkout":[]}}'
 
@@ -115,5 +121,5 @@ def test_whoever_takes_json_gets_json(api, accept):
     ["text/html", "application/xml", "application/json;q=0", "*/*;q=0", "application/json;q=0, */*", "json", "application",
      "application/jsonp", ";", ",", "application/json;q=x", "\x00", "ä", "x" * 10_000, "text/*;q=0.5, application/pdf"],
 )  # fmt: skip
-def test_whoever_takes_no_json_is_told_so(api, accept):
+def test_whoever_takes_no_json_is_told_so(api: Api, accept: str) -> None:
     assert api.get("/baskets/users/ada", Accept=accept).refusal == (406, 406, "not_acceptable")

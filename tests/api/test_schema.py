@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from django.contrib.staticfiles import finders
@@ -25,31 +26,31 @@ OPERATIONS = {
 
 
 @pytest.fixture
-def document():
+def document() -> Any:
     response = Client().get("/schema")
     assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
     return json.loads(response.content)
 
 
-def operations(document):
+def operations(document: dict[str, Any]) -> Any:
     return {(method, path): operation for path, methods in document["paths"].items() for method, operation in methods.items()}
 
 
-def test_the_schema_is_openapi_3_1(document):
+def test_the_schema_is_openapi_3_1(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1.")
     validate_schema(document)
 
 
-def test_the_schema_needs_no_key_and_no_database(django_assert_num_queries, db):
+def test_the_schema_needs_no_key_and_no_database(django_assert_num_queries: Any, db: None) -> None:
     with django_assert_num_queries(0):
         assert Client().get("/schema").status_code == 200
 
 
-def test_every_operation_is_there_under_its_published_name(document):
+def test_every_operation_is_there_under_its_published_name(document: dict[str, Any]) -> None:
     assert {at: operation["operationId"] for at, operation in operations(document).items()} == OPERATIONS
 
 
-def test_every_operation_names_what_may_be_sent_along(document):
+def test_every_operation_names_what_may_be_sent_along(document: dict[str, Any]) -> None:
     for (method, path), operation in operations(document).items():
         named = {(parameter["in"], parameter["name"]) for parameter in operation["parameters"]}
         assert {("path", name) for name in re.findall(r"{(\w+)}", path)} <= named
@@ -64,7 +65,7 @@ def test_every_operation_names_what_may_be_sent_along(document):
     assert switch["schema"] == {"type": "string", "enum": ["true", "false"], "default": "false"}
 
 
-def test_the_key_is_sent_in_its_header(document):
+def test_the_key_is_sent_in_its_header(document: dict[str, Any]) -> None:
     assert document["components"]["securitySchemes"]["ApiKey"]["name"] == "X-API-Key"
     assert document["components"]["securitySchemes"]["Bearer"]["scheme"] == "bearer"
 
@@ -73,7 +74,7 @@ COMMON = {"200", "400", "401", "404", "405", "406", "422", "500", "503"}
 BODY = {"413", "415"}
 
 
-def test_every_operation_lists_every_status_that_can_come(document):
+def test_every_operation_lists_every_status_that_can_come(document: dict[str, Any]) -> None:
     for (method, path), operation in operations(document).items():
         expected = set(COMMON)
         if method != "get":
@@ -83,7 +84,7 @@ def test_every_operation_lists_every_status_that_can_come(document):
         assert set(operation["responses"]) == expected, path
 
 
-def test_finish_active_says_what_the_reference_says(document):
+def test_finish_active_says_what_the_reference_says(document: dict[str, Any]) -> None:
     finish = document["paths"]["/baskets/users/{userId}/checkout/sessions/finish-active"]["post"]
     assert finish["requestBody"]["required"] is True
     body = document["components"]["schemas"]["FinishCheckoutRequest"]
@@ -97,12 +98,12 @@ def test_finish_active_says_what_the_reference_says(document):
     }  # fmt: skip
 
 
-def test_the_limits_in_the_schema_are_those_of_the_service(document):
+def test_the_limits_in_the_schema_are_those_of_the_service(document: dict[str, Any]) -> None:
     count = document["components"]["schemas"]["PlaceItemRequest"]["properties"]["count"]
     assert (count["type"], count["minimum"], count["maximum"], count["default"]) == ("integer", -1, 999, 1)
 
 
-def test_every_answer_has_an_example_that_keeps_to_its_schema(document):
+def test_every_answer_has_an_example_that_keeps_to_its_schema(document: dict[str, Any]) -> None:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 (needed here only)
 
     strict = schema()
@@ -118,7 +119,7 @@ def test_every_answer_has_an_example_that_keeps_to_its_schema(document):
     assert seen > 100
 
 
-def test_every_answer_names_its_headers(document):
+def test_every_answer_names_its_headers(document: dict[str, Any]) -> None:
     for operation in operations(document).values():
         for status, response in operation["responses"].items():
             assert {"X-API-Version", "X-Request-ID"} <= set(response["headers"])
@@ -127,7 +128,7 @@ def test_every_answer_names_its_headers(document):
             assert ("Allow" in response["headers"]) == (status == "405")
 
 
-def test_every_reason_of_the_schema_is_in_the_table(document):
+def test_every_reason_of_the_schema_is_in_the_table(document: dict[str, Any]) -> None:
     for operation in operations(document).values():
         for status, response in operation["responses"].items():
             if status != "200":
@@ -139,7 +140,7 @@ def test_every_reason_of_the_schema_is_in_the_table(document):
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_a_page_brings_everything_itself(path):
+def test_a_page_brings_everything_itself(path: str) -> None:
     response = Client().get(path)
     page = response.content.decode()
     assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -155,7 +156,7 @@ def test_a_page_brings_everything_itself(path):
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_a_page_has_a_policy_without_inline_script_or_outside_address(path):
+def test_a_page_has_a_policy_without_inline_script_or_outside_address(path: str) -> None:
     headers = Client().get(path).headers
     policy = {name: set(rest) for name, *rest in (part.split() for part in headers["Content-Security-Policy"].split(";"))}
     assert policy["default-src"] == {"'self'"}
@@ -167,7 +168,7 @@ def test_a_page_has_a_policy_without_inline_script_or_outside_address(path):
     assert ("'unsafe-inline'" in policy.get("style-src", set())) == (path == "/redoc")
 
 
-def test_the_start_of_swagger_ui_asks_nobody_outside():
+def test_the_start_of_swagger_ui_asks_nobody_outside() -> None:
     script = finders.find("baskets/docs.js")
     with open(script, encoding="utf-8") as file:  # noqa: PTH123 (the finder gives a string)
         text = file.read()
@@ -176,7 +177,7 @@ def test_the_start_of_swagger_ui_asks_nobody_outside():
     assert "http" not in text
 
 
-def test_the_admin_has_a_policy_too(db):
+def test_the_admin_has_a_policy_too(db: None) -> None:
     response = Client().get("/admin/login/")
     assert response.status_code == 200
     assert "default-src 'self'" in response.headers["Content-Security-Policy"]
