@@ -1,0 +1,343 @@
+"""The documents tell the truth: what they link to, name, list and quote is there, and nothing is missing from their tables."""
+
+import ast
+import importlib
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands, load_command_class
+from django.urls import resolve
+
+from basket_project.launcher import command_line
+from baskets.api.errors import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, TABLE
+from baskets.api.serializers import FinishCheckout
+from baskets.api.versioning import KNOWN
+from baskets.domain.checker import BASKET_KEYS
+from baskets.domain.proofs import PROOFS
+from baskets.models import Event
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "baskets" / "docs"
+ADRS = sorted((DOCS / "adr").glob("[0-9]*.md"))
+README, LIFECYCLE, OPERATIONS = ROOT / "README.md", DOCS / "lifecycle.md", DOCS / "operations.md"
+DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+CODE = re.compile(r"`([^`\n]+)`")
+DOTTED = re.compile(r"(?:baskets|basket_project)(?:\.[A-Za-z_]\w*)+")
+# A path of ours: it begins with a folder of the repository, or is a file at its top.
+PATH = re.compile(r"(?:(?:baskets|basket_project|tests|templates|\.requirements|\.ci)/[\w./-]*|manage\.py|pyproject\.toml)")
+
+
+def ids(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def prose(path: Path) -> str:
+    return FENCE.sub("", path.read_text())
+
+
+def fenced(path: Path, *languages: str) -> Iterator[str]:
+    return (content for language, content in FENCE.findall(path.read_text()) if language in languages)
+
+
+def anchors(path: Path) -> set[str]:
+    """The names under which a reader's program finds the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def rows(path: Path, first_heading: str) -> list[list[str]]:
+    """The rows of the table whose first column has this heading."""
+    lines = iter(path.read_text().splitlines())
+    for line in lines:
+        if line.startswith(f"| {first_heading} |"):
+            next(lines)  # The line of dashes.
+            break
+    found = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in line.strip("|").split("|")])
+    assert found, f"{ids(path)} has no table that begins with {first_heading}"
+    return found
+
+
+def coded(text: str) -> list[str]:
+    return CODE.findall(text)
+
+
+# --- Links and names ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=ids)
+def test_links_lead_somewhere(path: Path) -> None:
+    broken = []
+    for target in LINK.findall(prose(path)):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        if not there.is_file() or (anchor and anchor not in anchors(there)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_every_document_is_linked_from_another() -> None:
+    linked = {(path.parent / target.partition("#")[0]).resolve() for path in DOCUMENTS for target in LINK.findall(prose(path))}
+    assert {ids(path) for path in DOCUMENTS if path.resolve() not in linked} == {"README.md"}
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name can be imported, or reached from a module that can."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=ids)
+def test_functions_and_modules_that_are_named_exist(path: Path) -> None:
+    names = {name for code in coded(prose(path)) if DOTTED.fullmatch(name := code) and not code.startswith("baskets.E")}
+    assert {name for name in names if not exists(name)} == set()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=ids)
+def test_files_and_folders_that_are_named_exist(path: Path) -> None:
+    named = {code for code in coded(prose(path)) if PATH.fullmatch(code)}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_code_points_at_documents_that_exist() -> None:
+    named = {
+        name
+        for folder in ("baskets", "basket_project", "tests")
+        for file in (ROOT / folder).rglob("*.py")
+        for name in re.findall(r"baskets/docs/[\w./-]+\.md", file.read_text())
+    }
+    assert named
+    assert {name for name in named if not (ROOT / name).is_file()} == set()
+
+
+# --- The life cycle -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [README, LIFECYCLE], ids=ids)
+def test_each_arrow_of_the_pictures_names_its_function(path: Path) -> None:
+    drawn = "".join(fenced(path, "text"))
+    arrows = set(re.findall(r"(?<![A-Za-z])([A-Z])(?=:| -->| ---)", drawn))
+    told = {row[0]: row for row in (line.strip("|").split("|") for line in prose(path).splitlines()) if re.fullmatch(r" [A-Z] ", row[0])}
+    assert arrows == {letter.strip() for letter in told}
+    for row in told.values():
+        assert any(DOTTED.fullmatch(code) for code in coded("|".join(row))), row
+
+
+def test_both_pictures_of_a_session_are_the_same() -> None:
+    assert next(fenced(README, "text")) == next(fenced(LIFECYCLE, "text"))
+
+
+def test_events_of_the_life_cycle_are_those_that_are_recorded() -> None:
+    named = {code for row in rows(LIFECYCLE, "Arrow") for code in coded(row[2])}
+    assert named == {kind for kind in Event.Kind.values if kind.startswith("checkout_")}
+
+
+# --- Operations ---------------------------------------------------------------
+
+
+def settings_variables() -> dict[str, ast.expr | None]:
+    """What the settings read from the environment, with the default of each."""
+    found = {}
+    for node in ast.walk(ast.parse((ROOT / "basket_project" / "settings.py").read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "env":
+            defaults = [keyword.value for keyword in node.keywords if keyword.arg == "default"]
+            found[ast.literal_eval(node.args[0])] = defaults[0] if defaults else None
+    return found
+
+
+def other_variables() -> set[str]:
+    """What the launcher, the server and `manage.py` name of the environment, as far as it is ours."""
+    files = [ROOT / "manage.py", *(path for path in (ROOT / "basket_project").rglob("*.py") if path.name != "settings.py")]
+    name = re.compile(r"""["']((?:BASKETS|DJANGO|DATABASE)_[A-Z][A-Z_]*)["']""")
+    return {found for file in files for found in name.findall(file.read_text())}
+
+
+def test_the_table_of_variables_is_complete() -> None:
+    table = {coded(row[0])[0]: row for row in rows(OPERATIONS, "Variable")}
+    assert {name for name, row in table.items() if "settings" in row[2].replace("`", "").split(", ")} == settings_variables().keys()
+    assert table.keys() == settings_variables().keys() | other_variables()
+
+
+def test_the_table_of_variables_has_the_right_defaults() -> None:
+    table = {coded(row[0])[0]: coded(row[1]) for row in rows(OPERATIONS, "Variable")}
+    wrong = {}
+    for name, node in settings_variables().items():
+        if node is None or name == "DJANGO_SECRET_KEY":
+            continue
+        default = eval(compile(ast.Expression(node), name, "eval"), {})  # noqa: S307 (a constant of our own settings)
+        shown = ",".join(default) if isinstance(default, list) else str(default)
+        if table[name] != ([shown] if shown else []):
+            wrong[name] = shown
+    assert wrong == {}
+
+
+def test_every_dependency_has_its_reason() -> None:
+    listed = {
+        (re.split(r"[<>=]", line)[0], file.stem)
+        for file in (ROOT / ".requirements").glob("*.in")
+        for line in file.read_text().splitlines()
+        if line and not line.startswith(("-", "#"))
+    }
+    table = rows(OPERATIONS, "Package")
+    assert {(coded(row[0])[0], row[1]) for row in table} == listed
+    assert all(row[2] for row in table)
+
+
+def test_each_proof_stands_beside_its_rule() -> None:
+    told = {
+        slug: int(found[1]) for row in rows(DOCS / "rules.md", "Rule") if (found := re.match(r"\*\*(\d)", row[0])) for slug in coded(row[2])
+    }
+    assert told == {proof.slug: proof.rule for proof in (*PROOFS, BASKET_KEYS)}
+
+
+# --- Commands -----------------------------------------------------------------
+
+OURS = re.compile(r"(?:.*(?:&& |\* ))?(?P<program>python3 -m basket_project|(?:\.venv/bin/python )?manage\.py) (?P<rest>[a-z].*)")
+
+
+def commands_in(path: Path) -> Iterator[list[str]]:
+    """The commands a document shows, without what stands before their names."""
+    shown = [line for block in fenced(path, "sh", "text") for line in block.splitlines()]
+    shown += coded(prose(path))
+    for line in shown:
+        if found := OURS.fullmatch(line):
+            words = shlex.split(found["rest"])
+            yield ["manage", *words] if "manage.py" in found["program"] else words
+
+
+def options_of(words: list[str]) -> set[str]:
+    """The options that a command understands; the name of a command that does not exist raises."""
+    name, *rest = words
+    if name == "manage" and rest[:1] not in ([], ["COMMAND"]):
+        owner = get_commands()[rest[0]]
+        parser = load_command_class(owner, rest[0]).create_parser("manage.py", rest[0])
+        return {option for action in parser._actions for option in action.option_strings}
+    parser = command_line._parser()
+    commands = next(action.choices for action in parser._actions if action.dest == "command")
+    assert commands is not None
+    options = {option for action in commands[name]._actions for option in action.option_strings}
+    if name == "serve":  # Its options are the server's.
+        options |= set(re.findall(r'add_argument\("(--[a-z-]+)"', (ROOT / "basket_project" / "server.py").read_text()))
+    return options
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=ids)
+def test_commands_that_are_shown_exist_with_their_options(path: Path) -> None:
+    for words in commands_in(path):
+        understood = options_of(words)
+        if words[0] == "test":
+            continue  # What follows is pytest's.
+        assert {word for word in words if word.startswith("--")} <= understood, words
+
+
+def test_the_two_commands_and_the_production_server_are_in_the_readme() -> None:
+    names = [words[0] for words in commands_in(README)]
+    assert {"demo", "test", "setup", "serve"} <= set(names)
+    assert ["manage", "expire_baskets"] in list(commands_in(README))
+
+
+def test_all_our_commands_are_told_of() -> None:
+    ours = {name for name, owner in get_commands().items() if owner == "baskets"}
+    told = {code.split()[0] for code in re.findall(r"^- \*\*`([^`]+)`", prose(OPERATIONS), re.MULTILINE)}
+    assert told == ours
+
+
+# --- The API ------------------------------------------------------------------
+
+
+def test_the_call_of_the_readme_is_one_that_the_service_takes() -> None:
+    (curl,) = (block for block in fenced(README, "sh") if block.startswith("curl"))
+    words = shlex.split(curl)
+    url = next(word for word in words if word.startswith("http"))
+    assert resolve(re.sub(r"^http://[^/]+", "", url)).kwargs == {"user_id": "demo-anna"}
+    assert FinishCheckout(data=json.loads(words[words.index("-d") + 1])).is_valid()
+    assert "Content-Type: application/json" in words
+
+
+def test_the_call_of_the_readme_is_the_one_that_the_demo_prints() -> None:
+    (curl,) = (block.strip() for block in fenced(README, "sh") if block.startswith("curl"))
+    source = (ROOT / "basket_project" / "launcher" / "demo.py").read_text()
+    printed = next(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.JoinedStr) and "finish-active" in ast.unparse(node))
+    pattern = "".join(re.escape(part.value) if isinstance(part, ast.Constant) else ".+" for part in printed.values)
+    assert re.fullmatch(pattern, curl)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=ids)
+def test_answers_that_are_quoted_are_json(path: Path) -> None:
+    for block in fenced(path, "json"):
+        json.loads(block)
+
+
+def test_the_table_of_errors_is_the_service_s() -> None:
+    told = {reason: (int(row[0]), int(row[1])) for row in rows(DOCS / "api.md", "HTTP") for reason in coded(row[2])}
+    assert told == TABLE
+    assert BASKET_NOT_FOUND_ON_FINISH == (422, 2005)
+    assert ORDER_NOT_FOUND == (404, 404)
+
+
+def test_the_versions_are_named() -> None:
+    for path in (DOCS / "api.md", DOCS / "changelog.md"):
+        assert set(re.findall(r"`(20\d\d-\d\d-\d\d)`", path.read_text())) == KNOWN
+
+
+# --- Decisions and changes ----------------------------------------------------
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    assert [int(path.name[:4]) for path in ADRS] == list(range(1, len(ADRS) + 1))
+    for number, path in enumerate(ADRS, 1):
+        assert path.read_text().startswith(f"# {number}. ")
+
+
+@pytest.mark.parametrize("path", ADRS, ids=ids)
+def test_a_decision_has_its_parts_on_one_page(path: Path) -> None:
+    text = path.read_text()
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+    assert "\n**Status:** " in text
+    assert len(text.split()) < 500
+
+
+def test_the_index_lists_every_decision_by_its_title() -> None:
+    listed = re.findall(r"^(\d+)\. \[(.+)\]\((.+)\)$", (DOCS / "adr" / "README.md").read_text(), re.MULTILINE)
+    told = [
+        (number, title, name)
+        for path in ADRS
+        for number, title, name in [(*path.read_text().split("\n", 1)[0][2:].split(". ", 1), path.name)]
+    ]
+    assert listed == told
+
+
+def test_the_changelog_begins_with_what_is_unreleased_or_the_version_of_the_project() -> None:
+    text = (DOCS / "changelog.md").read_text()
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    first = re.findall(r"^## (.+)$", text, re.MULTILINE)[0]
+    assert first == "[Unreleased]" or first.startswith(f"[{version}] - ")
+    assert version in text
+
+
+def test_the_words_of_the_glossary_are_in_order_and_told_once() -> None:
+    words = [row[0].strip("*").lower() for row in rows(DOCS / "glossary.md", "Word")]
+    assert words == sorted(set(words))
