@@ -1,0 +1,135 @@
+"""What the command line answers before it does anything: help, wrong usage, and what is missing, each in plain words."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock, call
+
+import pytest
+
+from basket_project.launcher import command_line, demo, environment, platforms, testing
+from basket_project.launcher.command_line import main
+from basket_project.launcher.failure import Failure
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _signals_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "raise_on_stop_signals", lambda: None)
+
+
+@pytest.fixture
+def no_set_up(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Record what would be installed instead of installing it."""
+    asked: list[list[str]] = []
+    for module in (command_line, demo, testing):
+        monkeypatch.setattr(module, "ensure_environment", lambda names: asked.append(list(names)))
+    return asked
+
+
+def shell(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "basket_project", *arguments],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_help_names_every_command() -> None:
+    helped = shell("--help")
+    assert helped.returncode == 0
+    for command in ("demo", "test", "manage", "serve", "setup"):
+        assert command in helped.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dmeo"], ["demo", "--port", "0"], ["demo", "--port", "65536"], ["demo", "--port", "x"], ["demo", "extra"], ["manage"]],
+)
+def test_wrong_usage_ends_with_code_2(arguments: list[str]) -> None:
+    answer = shell(*arguments)
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "DJANGO_SECRET_KEY"])
+def test_serve_says_which_variable_is_missing(missing: str) -> None:
+    given = {"DATABASE_URL": "postgres://127.0.0.1/x", "DJANGO_SECRET_KEY": "x"}
+    del given[missing]
+    answer = shell("serve", **given)
+    assert answer.returncode == 1
+    assert answer.stderr == f"{missing} is not set; `serve` takes its settings from the environment.\n"
+
+
+def test_a_folder_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    occupied = tmp_path / "file"
+    occupied.touch()
+    assert main(["demo", "--data-dir", str(occupied / "data")]) == 1
+    assert capsys.readouterr().err == f"The data folder {occupied / 'data'} cannot be written to: Not a directory.\n"
+
+
+def test_a_port_in_use_is_named(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    no_set_up: list[list[str]],
+    listening_port: int,
+) -> None:
+    assert main(["demo", "--port", str(listening_port), "--data-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"Port {listening_port} is in use by another program; choose another one with --port.\n"
+    assert no_set_up == []
+
+
+@pytest.mark.parametrize("module", ["venv", "ensurepip"])
+def test_a_python_without_venv_is_told_so(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(name: str) -> Any:
+        return None if name == module else object()
+
+    monkeypatch.setattr(environment.importlib.util, "find_spec", find)
+    with pytest.raises(Failure, match=f"lacks its module {module}"):
+        environment._create()
+
+
+@pytest.mark.parametrize(
+    ("system", "library", "sentence"),
+    [("linux", "cpython-311-x86_64-linux-musl", "needs glibc"), ("sunos5", "cpython-311-x86_64", "runs on Linux and macOS")],
+)
+def test_a_system_that_cannot_run_the_embedded_server_is_told_so(
+    system: str,
+    library: str,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platforms.sys, "platform", system)
+    monkeypatch.setattr(platforms.sysconfig, "get_config_var", lambda _: library)
+    with pytest.raises(Failure, match=sentence):
+        platforms.check_embedded_server_runs_here()
+
+
+def test_a_python_that_is_too_old_can_still_read_the_sentence() -> None:
+    source = (PROJECT / "basket_project" / "__main__.py").read_text()
+    compile(source, "__main__.py", "exec", flags=0, dont_inherit=True)
+    for newer in ("f'", 'f"', ":=", "->", "match ", "from __future__"):
+        assert newer not in source
+
+
+def test_arguments_after_test_go_to_pytest_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest_run = Mock(return_value=5)
+    monkeypatch.setattr(command_line, "test", pytest_run)
+    assert main(["test", "-k", "finish", "--json", "-x"]) == 5
+    assert main(["test", "--", "--help"]) == 5
+    assert pytest_run.call_args_list == [call(["-k", "finish", "--json", "-x"]), call(["--help"])]
+
+
+def test_arguments_after_a_management_command_belong_to_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run = Mock(return_value=3)
+    monkeypatch.setattr(command_line, "manage", run)
+    assert main(["manage", "--data-dir", str(tmp_path), "expire_baskets", "--dry-run", "--json"]) == 3
+    assert run.call_args_list == [call(tmp_path, ["expire_baskets", "--dry-run", "--json"])]

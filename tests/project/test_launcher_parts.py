@@ -1,0 +1,171 @@
+"""The launcher's parts on their own: locks, notes in the data folder, processes, the record of what is installed."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from basket_project.launcher import environment, service
+from basket_project.launcher.cluster import port_is_free
+from basket_project.launcher.data_folder import DataFolder
+from basket_project.launcher.failure import Failure
+from basket_project.launcher.locking import FileLock
+from basket_project.launcher.management import run_quietly
+from basket_project.launcher.processes import end_group, group_members, started_at
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DataFolder:
+    """A fresh data folder."""
+    made = DataFolder(tmp_path / "data")
+    made.make()
+    return made
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Let the environment be a folder of this test, and record what is done to it."""
+    done: list[str] = []
+    (tmp_path / "python").touch()
+    monkeypatch.setattr(environment, "_RECORD", tmp_path / "installed.json")
+    monkeypatch.setattr(environment, "PYTHON", tmp_path / "python")
+    monkeypatch.setattr(environment, "_create", lambda: done.append("new"))
+    monkeypatch.setattr(environment, "_install", done.append)
+    return done
+
+
+def test_a_second_set_up_has_nothing_to_do(installed: list[str]) -> None:
+    environment.ensure_environment(["run", "test"])
+    environment.ensure_environment(["run"])
+    assert installed == ["new", "run", "test"]
+
+
+def test_a_set_up_adds_what_an_earlier_one_left_out(installed: list[str]) -> None:
+    environment.ensure_environment(["run"])
+    environment.ensure_environment(["run", "dev"])
+    assert installed == ["new", "run", "dev"]
+
+
+def test_an_interrupted_set_up_starts_over(installed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    environment.ensure_environment(["run"])
+
+    def interrupted(_name: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(environment, "_install", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            environment.ensure_environment(["run", "test"])
+    environment.ensure_environment(["run"])
+    assert installed == ["new", "run", "new", "run"]
+
+
+@pytest.mark.parametrize("what", ["_digest", "_python_mark"])
+def test_another_lock_or_another_python_makes_the_environment_anew(
+    what: str, installed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.ensure_environment(["run"])
+    monkeypatch.setattr(environment, what, lambda *_: "changed")
+    environment.ensure_environment(["run"])
+    assert installed == ["new", "run", "new", "run"]
+
+
+def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    program = (
+        "import sys, time, pathlib; from basket_project.launcher.locking import FileLock;"
+        "lock = FileLock(pathlib.Path(sys.argv[1])); lock.take(); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        lock = FileLock(path)
+        assert not lock.try_take()
+        holder.kill()
+        holder.wait()
+        assert lock.try_take()
+        lock.release()
+
+
+def test_a_shared_lock_becomes_a_sole_one_for_the_last_holder_only(tmp_path: Path) -> None:
+    first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    first.take(shared=True)
+    second.take(shared=True)
+    assert not first.try_take()
+    first.release()
+    assert second.try_take()
+    second.release()
+
+
+def test_a_secret_is_drawn_once_and_readable_by_its_owner_only(folder: DataFolder) -> None:
+    secret = folder.secret("django_secret_key")
+    assert len(secret) >= 50
+    assert folder.secret("django_secret_key") == secret
+    assert folder.secret("another") != secret
+    assert (folder.path / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_spoiled_note_is_named(folder: DataFolder) -> None:
+    (folder.path / "secrets.json").write_text("{")
+    with pytest.raises(Failure, match=r"secrets\.json cannot be read"):
+        folder.secret("django_secret_key")
+
+
+def start_sleeper(**variables: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(["/bin/sleep", "60"], process_group=0, env={**os.environ, **variables})
+
+
+def test_the_service_that_a_killed_launcher_left_is_ended(folder: DataFolder) -> None:
+    with start_sleeper() as left:
+        folder.write("service", {"pid": left.pid, "started": started_at(left.pid), "marker": "m" * 24, "url": "http://127.0.0.1:1"})
+        assert service.end_left_over(folder)
+        assert left.wait(5) != 0
+    assert folder.read("service") == {}
+
+
+def test_a_stranger_with_the_number_of_an_ended_service_is_left_alone(folder: DataFolder) -> None:
+    with start_sleeper() as stranger:
+        folder.write("service", {"pid": stranger.pid, "started": "another moment", "marker": "m" * 24, "url": "http://127.0.0.1:1"})
+        assert not service.end_left_over(folder)
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_a_group_is_ended_even_when_it_is_frozen_or_does_not_listen() -> None:
+    deaf = "trap '' TERM; echo deaf; while :; do sleep 1; done"
+    with subprocess.Popen(["/bin/sh", "-c", deaf], process_group=0, stdout=subprocess.PIPE) as group:
+        assert group.stdout is not None
+        assert group.stdout.readline() == b"deaf\n"
+        assert group.pid in group_members(group.pid)
+        began = time.monotonic()
+        end_group(group.pid, grace_seconds=0.3)
+        assert time.monotonic() - began < 5
+        group.wait(5)
+    assert group_members(group.pid) == []
+    assert started_at(group.pid) is None
+
+
+def test_a_port_is_free_until_somebody_listens_on_it(listening_port: int) -> None:
+    assert not port_is_free(listening_port)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        unused: int = probe.getsockname()[1]
+    assert port_is_free(unused)
+
+
+def test_a_management_command_that_fails_is_told_in_one_sentence() -> None:
+    with pytest.raises(Failure) as failed:
+        run_quietly(["no_such_command"], dict(os.environ))
+    assert "no_such_command" in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+def test_the_address_left_in_a_note_is_found_again(folder: DataFolder) -> None:
+    assert service.left_over_url(folder) is None
+    (folder.path / "service.json").write_text(json.dumps({"url": "http://127.0.0.1:8000"}))
+    assert service.left_over_url(folder) == "http://127.0.0.1:8000"

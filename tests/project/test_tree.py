@@ -1,0 +1,50 @@
+"""The shape of the repository, and who may import what where no tool checks it."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+TOP_LEVEL = {"manage.py", "pyproject.toml", "README.md", "basket_project", "baskets", "tests", "templates"}
+
+
+def imported_by(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_the_top_level_holds_what_was_asked_for_and_nothing_else() -> None:
+    listing = subprocess.run(["/usr/bin/env", "git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    if listing.returncode != 0:
+        pytest.skip("this is not a git checkout, so what belongs to the project cannot be told from what lies in it")
+    top = {line.partition("/")[0] for line in listing.stdout.splitlines()}
+    assert {name for name in top if not name.startswith(".")} <= TOP_LEVEL
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "basket_project" / "launcher").glob("*.py")), ids=lambda path: path.stem)
+def test_the_launcher_imports_the_standard_library_only(path: Path) -> None:
+    for name in imported_by(path):
+        top = name.partition(".")[0]
+        assert top in sys.stdlib_module_names or name.startswith("basket_project.launcher."), name
+
+
+@pytest.mark.parametrize("layer", ["domain", "models"])
+def test_rules_and_shapes_know_nothing_of_http(layer: str) -> None:
+    for path in sorted((PROJECT / "baskets" / layer).rglob("*.py")):
+        for name in imported_by(path):
+            assert not name.startswith(("django.http", "django.shortcuts", "rest_framework")), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "basket_project").rglob("*.py")), ids=lambda path: path.stem)
+def test_every_module_opens_with_a_sentence(path: Path) -> None:
+    said = ast.get_docstring(ast.parse(path.read_text()))
+    assert said, path
+    assert said.partition("\n\n")[0].rstrip().endswith((".", "`."))
