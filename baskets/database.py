@@ -1,12 +1,13 @@
 """What a database error means: the one place that maps an SQLSTATE, or its absence, to what can be done about it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import TypeVar
 
 import psycopg
 from django.db import Error as DjangoDatabaseError
 from django.db import InterfaceError, connection
+from django.db.backends.utils import CursorWrapper
 
 T = TypeVar("T")
 
@@ -61,6 +62,16 @@ def fault_of(error: BaseException) -> Fault:
     if state in UNAVAILABLE | SESSION_ENDED or state.startswith(UNAVAILABLE_CLASSES):
         return Fault.UNAVAILABLE
     return Fault.BUG
+
+
+def execute(sql: str, parameters: Sequence[object] | Mapping[str, object]) -> CursorWrapper:
+    """Run one hand-written statement on this thread's connection, and return its cursor.
+
+    The hot path is written by hand: Django's query builder costs ten times what such a statement costs to run.
+    """
+    cursor = connection.cursor()
+    cursor.execute(sql, parameters)
+    return cursor
 
 
 def schema_changed(error: BaseException) -> bool:

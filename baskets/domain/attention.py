@@ -10,7 +10,7 @@ from baskets.models import Attention, Basket, Event
 from baskets.models.contents import Contents, read_contents
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def flag_after_refusal(needed: AttentionNeeded) -> None:
     """Flag a session whose order was refused, after the refusal was rolled back. Basket and stock stay as they are.
 
@@ -30,9 +30,7 @@ def flag(*, contents: Contents, needed: AttentionNeeded) -> Contents:
     if Attention.objects.filter(session_id=needed.session_id, reason=needed.reason).exists():
         return contents
     after = replace(contents, events=contents.events + 1)
-    Attention.objects.create(
-        basket_id=needed.basket_id, session_id=needed.session_id, reason=needed.reason, created_at=contents.at
-    )
+    Attention.objects.create(basket_id=needed.basket_id, session_id=needed.session_id, reason=needed.reason, created_at=contents.at)
     Basket.objects.filter(pk=needed.basket_id).update(events=after.events)
     record(
         contents=after,

@@ -11,7 +11,7 @@ from baskets.models import CheckoutSession, Event
 from baskets.models.contents import Contents, Owner
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def delete_basket(*, owner: Owner, actor: Actor) -> Contents:
     """Empty and hide the user's basket; orders and the timeline stay.
 

@@ -3,14 +3,39 @@
 Every function here needs the basket's lock; see `baskets/docs/concurrency.md`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from baskets import conf
+from baskets.database import execute
 from baskets.domain.actors import Actor
-from baskets.models import Basket, BasketItem, Event
+from baskets.models import Event
 from baskets.models.contents import Contents, Line, Owner, read_contents
+
+LOCK = """
+SELECT FROM baskets_basket WHERE id = %s FOR NO KEY UPDATE
+"""
+DELETE_ITEMS = """
+DELETE FROM baskets_basketitem WHERE basket_id = %s AND product_id = ANY(%s)
+"""
+WRITE_ITEMS = """
+INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
+SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
+ON CONFLICT (basket_id, product_id) DO UPDATE
+SET list = excluded.list, count = excluded.count, position = excluded.position
+"""
+WRITE_BASKET = """
+UPDATE baskets_basket SET revision = %s, events = %s, last_changed_at = %s, expires_at = %s, hidden_at = %s
+WHERE id = %s
+"""
+WRITE_EVENT = """
+INSERT INTO baskets_event
+    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)
+"""
 
 
 def locked_contents(owner: Owner) -> Contents | None:
@@ -18,14 +43,15 @@ def locked_contents(owner: Owner) -> Contents | None:
 
     The second statement is the first after the lock was won: its clock decides about expiry.
     """
-    if not Basket.objects.filter(pk=owner.basket_id).locked().values_list("pk"):
-        return None
-    return read_contents(owner.basket_id)
+    return read_contents(owner.basket_id) if lock(owner.basket_id) else None
 
 
-def store(
-    *, before: Contents, after: Contents, kind: Event.Kind, actor: Actor, data: Mapping[str, Any]
-) -> Contents:
+def lock(basket_id: UUID) -> bool:
+    """Lock one basket's row, and tell whether it exists. The row is the mutex of all that belongs to the basket."""
+    return execute(LOCK, [basket_id]).rowcount == 1
+
+
+def store(*, before: Contents, after: Contents, kind: Event.Kind, actor: Actor, data: Mapping[str, Any]) -> Contents:
     """Write the lists and the event of a change, and return the basket as it is then.
 
     A call that changes nothing writes nothing: neither revision nor `last_changed_at` moves.
@@ -46,17 +72,9 @@ def write_lists(*, before: Contents, after: Contents, event: bool = True) -> Con
     """
     stored, wanted = _rows(before), _rows(after)
     if gone := stored.keys() - wanted.keys():
-        BasketItem.objects.filter(basket_id=before.basket_id, product_id__in=sorted(gone)).delete()
-    if fresh := {key: row for key, row in wanted.items() if stored.get(key) != row}:
-        BasketItem.objects.bulk_create(
-            [
-                BasketItem(basket_id=before.basket_id, product_id=product_id, list=name, count=count, position=position)
-                for product_id, (name, count, position) in sorted(fresh.items())
-            ],
-            update_conflicts=True,
-            unique_fields=["basket", "product"],
-            update_fields=["list", "count", "position"],
-        )
+        execute(DELETE_ITEMS, [before.basket_id, sorted(gone)])
+    if fresh := sorted((key, *row) for key, row in wanted.items() if stored.get(key) != row):
+        execute(WRITE_ITEMS, [before.basket_id, *map(list, zip(*fresh, strict=True))])
     if not _same_lists(before, after) or before.hidden_at != after.hidden_at:
         slides = not before.guest or before.hidden_at is not None
         after = replace(
@@ -66,32 +84,30 @@ def write_lists(*, before: Contents, after: Contents, event: bool = True) -> Con
             expires_at=before.at + conf.lifetime() if slides else before.expires_at,
         )
     after = replace(after, events=before.events + event)
-    Basket.objects.filter(pk=after.basket_id).update(
-        revision=after.revision,
-        events=after.events,
-        last_changed_at=after.last_changed_at,
-        expires_at=after.expires_at,
-        hidden_at=after.hidden_at,
+    execute(
+        WRITE_BASKET,
+        [after.revision, after.events, after.last_changed_at, after.expires_at, after.hidden_at, after.basket_id],
     )
     return after
 
 
-def record(
-    *, contents: Contents, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None
-) -> None:
+def record(*, contents: Contents, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None) -> None:
     """Add one line to the basket's timeline, under the number that `write_lists` took."""
-    Event.objects.create(
-        basket_id=contents.basket_id,
-        number=contents.events,
-        revision=contents.revision,
-        kind=kind,
-        session_id=session_id,
-        at=contents.at,
-        actor_kind=actor.kind,
-        actor=actor.name,
-        request_id=actor.request_id,
-        tracking=dict(actor.tracking),
-        data=dict(data),
+    execute(
+        WRITE_EVENT,
+        [
+            contents.basket_id,
+            contents.events,
+            contents.revision,
+            kind,
+            session_id,
+            contents.at,
+            actor.kind,
+            actor.name,
+            actor.request_id,
+            json.dumps(dict(actor.tracking)),
+            json.dumps(dict(data)),
+        ],
     )
 
 

@@ -3,14 +3,13 @@
 A late order, which takes its stock again, is in `late_orders`; the sweep and the reclaim are in `expiry`.
 """
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from django.db import transaction
 
 from baskets import conf
-from baskets.domain import lists, stock
+from baskets.domain import lists, opening, stock
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import refuse_active_session
 from baskets.domain.changes import described, locked_contents, record, write_lists
@@ -28,13 +27,10 @@ from baskets.domain.errors import (
     SessionSummary,
 )
 from baskets.domain.late_orders import order_late
-from baskets.domain.offers import Offer, full_price_of, read_offers
+from baskets.domain.offers import full_price_of, read_offers
 from baskets.domain.transitions import Reservation, Session, end_holds, move_session
-from baskets.models import Attention, CheckoutItem, CheckoutSession, Event, StockReservation
+from baskets.models import Attention, CheckoutSession, Event, StockReservation
 from baskets.models.contents import ActiveSession, Contents, Owner
-
-# No I, L, O and U: what is read out over a telephone is written down as it was meant.
-SPEAKABLE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +41,7 @@ class StartedSession:
     contents: Contents
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def start_session(
     *,
     owner: Owner,
@@ -89,21 +85,27 @@ def start_session(
         line.product_id: line.count if line.product_id in wanted else None if buyable[line.product_id] else -line.count
         for line in before.cart
     }
-    session = _insert_session(
-        before,
-        offers,
-        buyable,
+    lines = lists.checked_out(before.cart, stocked)
+    full_price, currency = full_price_of(lines, offers)
+    session = CheckoutSession(
+        basket_id=before.basket_id,
+        order_no=opening.draw_order_no(),
+        status=Session.ACTIVE,
+        test_mode=test_mode,
+        started_at=before.at,
+        expires_at=before.at + (before.own_hold or conf.hold()),
         language=language,
         country=country,
         stripe_using_sdk=stripe_using_sdk,
-        test_mode=test_mode,
+        currency=currency,
+        full_price=full_price,
     )
-    after = write_lists(before=before, after=lists.checked_out(before, _active(session), stocked))
-    _insert_items(after, session, offers)
+    opening.insert(session, lines, offers)
+    after = write_lists(before=before, after=replace(before, session=_active(session), cart=(), checkout=lines))
 
     missing = _missing(stock.take(wanted), wanted, reclaim=reclaim)
     if missing:
-        after = _correct(after, session, offers, missing)
+        after = replace(after, checkout=opening.correct(session, lines, offers, missing))
     if all(line.failed for line in after.checkout):
         unlisted = [
             MissingStock(product_id=line.product_id, wanted=line.count, available=0)
@@ -125,7 +127,7 @@ def start_session(
     return StartedSession(session=session, contents=after)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: Actor, reclaim: bool) -> Contents:
     """Finish a checkout session by the partner's word: its products are ordered, or go back into the cart.
 
@@ -178,21 +180,15 @@ def give_up(contents: Contents, *, to: Session, actor: Actor) -> Contents:
 def give_up_but_stock(contents: Contents, *, to: Session, actor: Actor) -> tuple[Contents, dict[str, int]]:
     """Do what `give_up` does but for the stock, and return the pieces to give back, for a caller with many baskets."""
     session = _active_of(contents)
-    held = StockReservation.objects.held().filter(basket_id=contents.basket_id, session_id=session.id)
-    pieces = dict(held.values_list("product_id", "pieces"))
-    if pieces:
-        end_holds(
-            basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, ended_at=contents.at
-        )
+    pieces = end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, at=contents.at)
     after = write_lists(before=contents, after=lists.returned(contents, contents.checkout))
     move_session(
         basket_id=contents.basket_id,
         session_id=session.id,
         old=Session.ACTIVE,
         new=to,
-        released_at=after.at,
-        finished_at=after.at,
-        ended_revision=after.revision,
+        at=after.at,
+        revision=after.revision,
     )
     kind = Event.Kind.CHECKOUT_ABORTED if to == Session.ABORTED else Event.Kind.CHECKOUT_EXPIRED
     data = {"orderNo": session.order_no, "items": described(contents.checkout), "released": pieces}
@@ -204,24 +200,22 @@ def _order(contents: Contents, session: ActiveSession, actor: Actor) -> Contents
     """Order the active session: held becomes sold, failed items return to the cart. No stock row is written."""
     bought = tuple(line for line in contents.checkout if not line.failed)
     failed = tuple(line for line in contents.checkout if line.failed)
-    end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.SOLD, ended_at=contents.at)
+    end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.SOLD, at=contents.at)
     after = write_lists(before=contents, after=lists.returned(contents, failed))
     move_session(
         basket_id=contents.basket_id,
         session_id=session.id,
         old=Session.ACTIVE,
         new=Session.ORDERED,
-        finished_at=after.at,
-        ended_revision=after.revision,
+        at=after.at,
+        revision=after.revision,
     )
     data = {"orderNo": session.order_no, "items": described(bought), "failed": described(failed)}
     record(contents=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
     return after
 
 
-def _ended_session_meant(
-    contents: Contents, *, ordered: bool, order_no: str | None, actor: Actor
-) -> CheckoutSession:
+def _ended_session_meant(contents: Contents, *, ordered: bool, order_no: str | None, actor: Actor) -> CheckoutSession:
     """Find the session a call means when it does not mean the active one."""
     sessions = CheckoutSession.objects.filter(basket_id=contents.basket_id)
     if order_no is not None:
@@ -239,9 +233,7 @@ def _ended_session_meant(
 
 
 def _attention(session: CheckoutSession, reason: Attention.Reason, actor: Actor) -> AttentionNeeded:
-    return AttentionNeeded(
-        basket_id=session.basket_id, session_id=session.pk, order_no=session.order_no, reason=reason, actor=actor
-    )
+    return AttentionNeeded(basket_id=session.basket_id, session_id=session.pk, order_no=session.order_no, reason=reason, actor=actor)
 
 
 def _summary(session: CheckoutSession) -> SessionSummary:
@@ -270,70 +262,6 @@ def _active(session: CheckoutSession) -> ActiveSession:
     )
 
 
-# --- The parts of a start -------------------------------------------------------
-
-
-def _insert_session(
-    contents: Contents,
-    offers: Mapping[str, Offer],
-    buyable: Mapping[str, bool],
-    *,
-    language: str,
-    country: str,
-    stripe_using_sdk: bool,
-    test_mode: bool,
-) -> CheckoutSession:
-    full_price, currency = full_price_of(contents.cart, offers, buyable)
-    return CheckoutSession.objects.create(
-        basket_id=contents.basket_id,
-        order_no=_order_no(),
-        status=Session.ACTIVE,
-        test_mode=test_mode,
-        started_at=contents.at,
-        expires_at=contents.at + (contents.own_hold or conf.hold()),
-        language=language,
-        country=country,
-        stripe_using_sdk=stripe_using_sdk,
-        currency=currency,
-        full_price=full_price,
-    )
-
-
-def _insert_items(contents: Contents, session: CheckoutSession, offers: Mapping[str, Offer]) -> None:
-    """Insert the checkout items, and the reservations as they will be if all the stock is there."""
-    CheckoutItem.objects.bulk_create(
-        [
-            CheckoutItem(
-                basket_id=contents.basket_id,
-                session=session,
-                product_id=line.product_id,
-                count=line.count,
-                stocked=line.stocked,
-                position=line.position,
-                price=offers[line.product_id].price,
-                currency=offers[line.product_id].currency,
-            )
-            for line in contents.checkout
-        ]
-    )
-    StockReservation.objects.bulk_create(
-        [
-            StockReservation(
-                basket_id=contents.basket_id,
-                session=session,
-                product_id=line.product_id,
-                status=Reservation.FAILED if line.failed else Reservation.HELD,
-                pieces=line.count,
-                created_at=contents.at,
-                expires_at=session.expires_at,
-                ended_at=contents.at if line.failed else None,
-            )
-            for line in contents.checkout
-            if line.stocked is not None
-        ]
-    )
-
-
 def _missing(short: set[str], wanted: Mapping[str, int], *, reclaim: bool) -> dict[str, MissingStock]:
     """Say how much is missing of the products that had too little.
 
@@ -345,45 +273,4 @@ def _missing(short: set[str], wanted: Mapping[str, int], *, reclaim: bool) -> di
     if reclaim and StockReservation.objects.lapsed(short).exists():
         raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
     # A piece that came free after the stock was asked for is no longer offered to this start: at least one is missing.
-    return {
-        p: MissingStock(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in short
-    }
-
-
-def _correct(
-    contents: Contents, session: CheckoutSession, offers: Mapping[str, Offer], missing: Mapping[str, MissingStock]
-) -> Contents:
-    """Correct what was written in the hope of stock: the reservations that failed, their items, and the price."""
-    stocked = {p: m.available - m.wanted for p, m in missing.items()}
-    lines = tuple(
-        replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in contents.checkout
-    )
-    # Never seen as held by anybody: the row was inserted by this very transaction.
-    StockReservation.objects.filter(
-        basket_id=contents.basket_id, session=session, product_id__in=list(missing)
-    ).update(status=Reservation.FAILED, ended_at=contents.at)
-    items = [
-        CheckoutItem(
-            basket_id=contents.basket_id,
-            session=session,
-            product_id=line.product_id,
-            count=line.count,
-            stocked=line.stocked,
-            position=line.position,
-        )
-        for line in lines
-        if line.product_id in missing
-    ]
-    CheckoutItem.objects.bulk_create(
-        items, update_conflicts=True, unique_fields=["session", "product"], update_fields=["stocked"]
-    )
-    held = {line.product_id: not line.failed for line in lines}
-    session.full_price, session.currency = full_price_of(lines, offers, held)
-    session.save(update_fields=["full_price", "currency"])
-    return replace(contents, checkout=lines)
-
-
-def _order_no() -> str:
-    """Draw an order number: 80 random bits, in four groups that can be spoken."""
-    letters = "".join(secrets.choice(SPEAKABLE) for _ in range(16))
-    return "-".join(letters[i : i + 4] for i in range(0, 16, 4))
+    return {p: MissingStock(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in short}

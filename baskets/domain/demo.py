@@ -115,7 +115,7 @@ def load(*, new_api_key: bool = False, new_admin_password: bool = False) -> Demo
 # --- Who may come in --------------------------------------------------------------
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def _access(*, new_api_key: bool, new_admin_password: bool) -> tuple[str | None, str | None]:
     partner = _partner(PARTNER)
     api_key = None

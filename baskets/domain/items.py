@@ -15,7 +15,7 @@ from baskets.models import Basket, Event, Product
 from baskets.models.contents import Contents, Line, Owner
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Contents:
     """Assign a product to the user's basket: above 0 into the cart and out of saved, 0 the other way round.
 
@@ -47,7 +47,7 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Co
     return _store_placed(before=contents, line=line, actor=actor)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Actor) -> Contents:
     """Change a product that is in cart or saved: as `place_item`, whether or not it is still listed.
 
@@ -69,7 +69,7 @@ def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Acto
     return _store_placed(before=contents, line=replace(line, count=count), actor=actor)
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def remove_item(*, owner: Owner, product_id: str, actor: Actor) -> Contents:
     """Take a product out of cart and saved, never out of checkout.
 
@@ -81,9 +81,7 @@ def remove_item(*, owner: Owner, product_id: str, actor: Actor) -> Contents:
     if contents is None or not contents.present:
         raise ProductNotInBasket
     after = lists.removed(contents, product_id)
-    return store(
-        before=contents, after=after, kind=Event.Kind.ITEM_REMOVED, actor=actor, data={"productId": product_id}
-    )
+    return store(before=contents, after=after, kind=Event.Kind.ITEM_REMOVED, actor=actor, data={"productId": product_id})
 
 
 def _store_placed(*, before: Contents, line: Line, actor: Actor) -> Contents:

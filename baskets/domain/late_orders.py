@@ -37,9 +37,8 @@ def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, re
         session_id=session.pk,
         old=session.status,
         new=Session.ORDERED,
-        late=True,
-        finished_at=after.at,
-        ended_revision=after.revision,
+        at=after.at,
+        revision=after.revision,
     )
     wanted = {} if session.test_mode else _limited(bought)
     sold = _take_again(wanted, contents=contents, session=session, actor=actor, reclaim=reclaim)
@@ -56,9 +55,7 @@ def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, re
     return after
 
 
-def _take_again(
-    wanted: Mapping[str, int], *, contents: Contents, session: CheckoutSession, actor: Actor, reclaim: bool
-) -> dict[str, int]:
+def _take_again(wanted: Mapping[str, int], *, contents: Contents, session: CheckoutSession, actor: Actor, reclaim: bool) -> dict[str, int]:
     """Take the stock of a late order, and return the pieces taken by product."""
     accept = contents.late_orders == Partner.LateOrders.ACCEPT
     if reclaim or not accept:
@@ -71,10 +68,7 @@ def _take_again(
             # comes with a second try, because one transaction asks for stock once.
             raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in missing})
         raise OutOfStock(
-            missing=[
-                MissingStock(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1))
-                for p in sorted(missing)
-            ],
+            missing=[MissingStock(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in sorted(missing)],
             attention=_needed(session, Attention.Reason.OUT_OF_STOCK, actor),
         )
     return stock.take_what_is_there(wanted)
@@ -83,24 +77,17 @@ def _take_again(
 def _bought(session: CheckoutSession) -> tuple[Line, ...]:
     """What the session was buying: its items but for those whose reservation had failed."""
     items = CheckoutItem.objects.filter(basket_id=session.basket_id, session=session).order_by("position", "product_id")
-    lines = (
-        Line(product_id=item.product_id, count=item.count, position=item.position, stocked=item.stocked)
-        for item in items
-    )
+    lines = (Line(product_id=item.product_id, count=item.count, position=item.position, stocked=item.stocked) for item in items)
     return tuple(line for line in lines if not line.failed)
 
 
 def _limited(lines: tuple[Line, ...]) -> dict[str, int]:
     """The lines whose product is limited by today's setting, with their pieces."""
-    today = set(
-        Stock.objects.filter(pk__in=[line.product_id for line in lines], limited=True).values_list("pk", flat=True)
-    )
+    today = set(Stock.objects.filter(pk__in=[line.product_id for line in lines], limited=True).values_list("pk", flat=True))
     return {line.product_id: line.count for line in lines if line.product_id in today}
 
 
-def _insert_reservations(
-    contents: Contents, session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]]
-) -> None:
+def _insert_reservations(contents: Contents, session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]]) -> None:
     StockReservation.objects.bulk_create(
         [
             StockReservation(
@@ -121,6 +108,4 @@ def _insert_reservations(
 
 
 def _needed(session: CheckoutSession, reason: Attention.Reason, actor: Actor) -> AttentionNeeded:
-    return AttentionNeeded(
-        basket_id=session.basket_id, session_id=session.pk, order_no=session.order_no, reason=reason, actor=actor
-    )
+    return AttentionNeeded(basket_id=session.basket_id, session_id=session.pk, order_no=session.order_no, reason=reason, actor=actor)

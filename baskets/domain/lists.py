@@ -1,11 +1,11 @@
 """The rules of the three lists, as pure functions from one basket's contents to another. Nothing here reads or writes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from baskets import conf
 from baskets.domain.errors import CartFull, ProductNotInBasket, SavedFull
-from baskets.models.contents import ActiveSession, Contents, Line
+from baskets.models.contents import Contents, Line
 
 
 def into_cart(contents: Contents, line: Line) -> Contents:
@@ -43,15 +43,12 @@ def removed(contents: Contents, product_id: str) -> Contents:
     """
     if not (find(contents.cart, product_id) or find(contents.saved, product_id)):
         raise ProductNotInBasket
-    return replace(
-        contents, cart=_without(contents.cart, product_id), saved=_without(contents.saved, product_id)
-    )
+    return replace(contents, cart=_without(contents.cart, product_id), saved=_without(contents.saved, product_id))
 
 
-def checked_out(contents: Contents, session: ActiveSession, stocked: dict[str, int | None]) -> Contents:
-    """Move the whole cart into checkout. `stocked` says of each product what the API prints."""
-    lines = tuple(replace(line, stocked=stocked[line.product_id]) for line in contents.cart)
-    return replace(contents, session=session, cart=(), checkout=lines)
+def checked_out(cart: tuple[Line, ...], stocked: Mapping[str, int | None]) -> tuple[Line, ...]:
+    """The checkout list that a cart becomes. `stocked` says of each product what the API prints."""
+    return tuple(replace(line, stocked=stocked[line.product_id]) for line in cart)
 
 
 def returned(contents: Contents, lines: Iterable[Line]) -> Contents:

@@ -3,8 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from baskets.models import Product
+from baskets.database import execute
 from baskets.models.contents import Line
+
+READ = """
+SELECT p.product_id, p.listed, coalesce(s.limited, false), p.price, p.currency
+FROM baskets_product p LEFT JOIN baskets_stock s USING (product_id)
+WHERE p.product_id = ANY(%s)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,23 +28,18 @@ class Offer:
 
 def read_offers(lines: tuple[Line, ...]) -> dict[str, Offer]:
     """Read what the catalogue says of these lines, by product."""
-    rows = Product.objects.filter(pk__in=[line.product_id for line in lines])
     return {
-        product_id: Offer(listed=listed, limited=bool(limited), price=price, currency=currency)
-        for product_id, listed, limited, price, currency in rows.values_list(
-            "pk", "listed", "stock__limited", "price", "currency"
-        )
+        product_id: Offer(listed=listed, limited=limited, price=price, currency=currency)
+        for product_id, listed, limited, price, currency in execute(READ, [[line.product_id for line in lines]])
     }
 
 
-def full_price_of(
-    lines: tuple[Line, ...], offers: Mapping[str, Offer], buyable: Mapping[str, bool]
-) -> tuple[int | None, str]:
+def full_price_of(lines: tuple[Line, ...], offers: Mapping[str, Offer]) -> tuple[int | None, str]:
     """Add up the lines that can be ordered: minor units and their currency.
 
     None and no currency where a price is not known, or where currencies differ.
     """
-    bought = [(offers[line.product_id], line.count) for line in lines if buyable[line.product_id]]
+    bought = [(offers[line.product_id], line.count) for line in lines if not line.failed]
     currencies = {offer.currency for offer, _ in bought}
     if len(currencies) != 1 or any(offer.price is None for offer, _ in bought):
         return None, ""

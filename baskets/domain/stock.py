@@ -133,7 +133,7 @@ class _Setting:
     shortfall: int
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def set_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None, reason: str, actor: Actor) -> int:
     """Record what a feed or a staff member says about unsold pieces, and return how many products it changed.
 

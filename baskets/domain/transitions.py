@@ -1,9 +1,10 @@
 """The states a session and a reservation may pass through, and the only lines of code that change one."""
 
 from collections.abc import Collection
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
+from baskets.database import execute
 from baskets.models import CheckoutSession, StockReservation
 
 Session = CheckoutSession.Status
@@ -17,33 +18,47 @@ TRANSITIONS: dict[str, Collection[str]] = {
     Reservation.HELD: {Reservation.SOLD, Reservation.RELEASED},
 }
 
+MOVE_SESSION = """
+UPDATE baskets_checkoutsession
+SET status = %s, finished_at = %s, ended_revision = %s, late = %s, released_at = coalesce(released_at, %s)
+WHERE id = %s AND basket_id = %s AND status = %s
+"""
+END_HOLDS = """
+UPDATE baskets_stockreservation SET status = %s, ended_at = %s
+WHERE session_id = %s AND basket_id = %s AND status = 'HELD'
+RETURNING product_id, pieces
+"""
+
 
 class IllegalTransition(Exception):  # noqa: N818 (a defect of the program, not an outcome)
     """The program tried to change a state in a way the life cycle does not know, or from a state it is not in."""
 
 
-def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, **fields: Any) -> None:
-    """Bring a session from one state to another, together with the fields that belong to the new state.
+def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: datetime, revision: int) -> None:
+    """End a session, or order one late.
 
     Compares before it sets: a session that is not in `old` is a defect, because its basket is locked.
 
+    :param at: when; also the time of the release, where its holds are given back.
+    :param revision: the basket's revision after this.
     :raises IllegalTransition: the life cycle has no such arrow, or the session is not in `old`.
     """
     _check(old, new)
-    session = CheckoutSession.objects.filter(pk=session_id, basket_id=basket_id, status=old)
-    if session.update(status=new, **fields) != 1:
+    late = old != Session.ACTIVE
+    released_at = None if new == Session.ORDERED else at
+    moved = execute(MOVE_SESSION, [new, at, revision, late, released_at, session_id, basket_id, old])
+    if moved.rowcount != 1:
         message = f"session {session_id} is not {old}"
         raise IllegalTransition(message)
 
 
-def end_holds(*, basket_id: UUID, session_id: int, new: str, **fields: Any) -> None:
-    """Bring all held reservations of a session to SOLD or RELEASED.
+def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> dict[str, int]:
+    """Bring all held reservations of a session to SOLD or RELEASED, and return their pieces by product.
 
     :raises IllegalTransition: the life cycle has no such arrow.
     """
     _check(Reservation.HELD, new)
-    holds = StockReservation.objects.held().filter(basket_id=basket_id, session_id=session_id)
-    holds.update(status=new, **fields)
+    return dict(execute(END_HOLDS, [new, at, session_id, basket_id]).fetchall())
 
 
 def _check(old: str, new: str) -> None:

@@ -134,9 +134,7 @@ def test_a_test_session_touches_no_stock(anna: User) -> None:
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_finishing_twice_says_the_same_and_changes_nothing(
-    anna: User, everything_stored: Stored, *, named: bool
-) -> None:
+def test_finishing_twice_says_the_same_and_changes_nothing(anna: User, everything_stored: Stored, *, named: bool) -> None:
     """Ordered is final: a repeat is no error, an abort is refused."""
     order_no = anna.start().session.order_no
     name = order_no if named else None

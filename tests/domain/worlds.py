@@ -20,15 +20,11 @@ class User:
 
     def place(self, product_id: str, count: int = 1) -> Contents:
         """POST a product."""
-        return transactions.run(
-            lambda _: items.place_item(owner=self.owner, product_id=product_id, count=count, actor=APP)
-        )
+        return transactions.run(lambda _: items.place_item(owner=self.owner, product_id=product_id, count=count, actor=APP))
 
     def change(self, product_id: str, count: int | None) -> Contents:
         """PATCH a product."""
-        return transactions.run(
-            lambda _: items.change_item(owner=self.owner, product_id=product_id, count=count, actor=APP)
-        )
+        return transactions.run(lambda _: items.change_item(owner=self.owner, product_id=product_id, count=count, actor=APP))
 
     def remove(self, product_id: str) -> Contents:
         """DELETE a product."""
@@ -36,16 +32,12 @@ class User:
 
     def start(self, **options: Any) -> checkout.StartedSession:
         """Start a checkout."""
-        return transactions.run(
-            lambda reclaim: checkout.start_session(owner=self.owner, actor=APP, reclaim=reclaim, **options)
-        )
+        return transactions.run(lambda reclaim: checkout.start_session(owner=self.owner, actor=APP, reclaim=reclaim, **options))
 
     def finish(self, ordered: bool, order_no: str | None = None) -> Contents:  # noqa: FBT001 (the call's own word)
         """Finish the checkout."""
         return transactions.run(
-            lambda reclaim: checkout.finish_session(
-                owner=self.owner, ordered=ordered, order_no=order_no, actor=APP, reclaim=reclaim
-            )
+            lambda reclaim: checkout.finish_session(owner=self.owner, ordered=ordered, order_no=order_no, actor=APP, reclaim=reclaim)
         )
 
     def delete(self) -> Contents:

@@ -137,9 +137,7 @@ def test_a_feed_against_buyers_keeps_the_account(anna: User) -> None:
         buyer.place("shirt", 1)
 
     def feed() -> int:
-        return in_transaction(
-            lambda: stock.set_unsold(reports={"shirt": 4, "cap": 1}, as_of=None, reason="feed", actor=TESTER)
-        )
+        return in_transaction(lambda: stock.set_unsold(reports={"shirt": 4, "cap": 1}, as_of=None, reason="feed", actor=TESTER))
 
     outcomes = together([*(buyer.start for buyer in buyers), feed])
     held = kinds(outcomes)["StartedSession"]
