@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from django.db import Error as DjangoDatabaseError
@@ -64,7 +64,7 @@ def fault_of(error: BaseException) -> Fault:
     return Fault.BUG
 
 
-def execute(sql: str, parameters: Sequence[object] | Mapping[str, object]) -> CursorWrapper:
+def execute(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> CursorWrapper:
     """Run one hand-written statement on this thread's connection, and return its cursor.
 
     The hot path is written by hand: Django's query builder costs ten times what such a statement costs to run.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import connection
 
 from baskets.domain.actors import Actor, ActorKind
@@ -12,11 +13,6 @@ from baskets.models.contents import Owner
 from tests.factories import PartnerFactory
 
 APP = Actor(kind=ActorKind.KEY, name="testkey", request_id="request-1", tracking={"session_id": "s-1"})
-
-TABLES = (
-    "apikey attention basket basketitem checkoutitem checkoutsession event idempotencyrecord partner product stock "
-    "stockadjustment stockreservation"
-).split()
 
 
 @pytest.fixture
@@ -38,8 +34,9 @@ def everything_stored(db: None) -> Callable[[], dict[str, list[Any]]]:
     def read() -> dict[str, list[Any]]:
         stored = {}
         with connection.cursor() as cursor:
-            for table in TABLES:
-                cursor.execute(f"SELECT * FROM baskets_{table} AS row ORDER BY row::text")  # noqa: S608 (fixed names)
+            for model in apps.get_app_config("baskets").get_models():
+                table = model._meta.db_table
+                cursor.execute(f"SELECT * FROM {table} AS row ORDER BY row::text")  # noqa: S608 (the name is the model's)
                 stored[table] = cursor.fetchall()
         return stored
 

@@ -48,7 +48,7 @@ def locked_contents(owner: Owner) -> Contents | None:
 
 def lock(basket_id: UUID) -> bool:
     """Lock one basket's row, and tell whether it exists. The row is the mutex of all that belongs to the basket."""
-    return execute(LOCK, [basket_id]).rowcount == 1
+    return bool(execute(LOCK, [basket_id]).rowcount)
 
 
 def store(*, before: Contents, after: Contents, kind: Event.Kind, actor: Actor, data: Mapping[str, Any]) -> Contents:

@@ -46,7 +46,7 @@ class MissingStock:
     available: int
 
 
-class Refusal(Exception):  # noqa: N818 (a refusal is a regular outcome, not an error of the program)
+class Refusal(Exception):
     """A call that is not done; everything is as it was before.
 
     :param attention: set where somebody may have paid; it is recorded after the roll-back.
@@ -170,7 +170,7 @@ class IdempotencyKeyReused(Refusal):
     message = "The Idempotency-Key was used for another request."
 
 
-class LapsedSession(Exception):  # noqa: N818 (a request to the runner of transactions, never seen by a caller)
+class LapsedSession(Exception):
     """The basket's own session has lapsed: it must be expired, in a transaction of its own, before the call."""
 
     def __init__(self, *, basket_id: UUID) -> None:
@@ -178,7 +178,7 @@ class LapsedSession(Exception):  # noqa: N818 (a request to the runner of transa
         self.basket_id = basket_id
 
 
-class LapsedHolds(Exception):  # noqa: N818 (a request to the runner of transactions, never seen by a caller)
+class LapsedHolds(Exception):
     """Stock is missing that lapsed sessions still hold: they must be expired before the call is tried once more.
 
     :param needed: pieces that are missing, by product.

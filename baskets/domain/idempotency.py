@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import connection
-
 from baskets import conf
+from baskets.database import execute
 from baskets.domain.errors import IdempotencyKeyReused
 from baskets.models import IdempotencyRecord
 
@@ -39,10 +38,8 @@ def claim(*, basket_id: UUID, key: str, fingerprint: bytes) -> StoredAnswer | No
     :returns: None where this call is to be done, and `remember` to be called with its answer.
     :raises IdempotencyKeyReused: the key stands for another request.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(CLAIM, [basket_id, key, fingerprint, conf.idempotency_window()])
-        if cursor.fetchone():
-            return None
+    if execute(CLAIM, [basket_id, key, fingerprint, conf.idempotency_window()]).fetchone():
+        return None
     record = IdempotencyRecord.objects.get(basket_id=basket_id, key=key)
     if bytes(record.fingerprint) != fingerprint or record.status is None or record.body is None:
         raise IdempotencyKeyReused

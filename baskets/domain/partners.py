@@ -86,7 +86,7 @@ def create_partner(*, name: str, late_orders: str = Partner.LateOrders.REFUSE, h
         raise
 
 
-def issue_api_key(  # noqa: PLR0913 (what a key is, by name)
+def issue_api_key(
     *,
     partner_name: str,
     kind: str = ApiKey.Kind.SERVER,

@@ -32,5 +32,5 @@ def run(operation: Callable[[bool], T]) -> T:
             reclaim = False
         except Refusal as refusal:
             if needed := refusal.attention:
-                in_transaction(lambda: attention.flag_after_refusal(needed))  # noqa: B023 (called at once)
+                in_transaction(lambda: attention.flag_after_refusal(needed))
             raise

@@ -30,7 +30,7 @@ RETURNING product_id, pieces
 """
 
 
-class IllegalTransition(Exception):  # noqa: N818 (a defect of the program, not an outcome)
+class IllegalTransition(Exception):
     """The program tried to change a state in a way the life cycle does not know, or from a state it is not in."""
 
 

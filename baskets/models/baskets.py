@@ -62,12 +62,8 @@ class Basket(models.Model):
             models.UniqueConstraint(name="one_basket_per_partner_and_user", fields=["partner", "user_id"]),
             models.CheckConstraint(name="user_id_is_not_empty", condition=~Q(user_id="")),
             models.CheckConstraint(name="revision_is_not_negative", condition=Q(revision__gte=0, events__gte=0)),
-            models.CheckConstraint(
-                name="basket_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))
-            ),
-            models.CheckConstraint(
-                name="basket_changed_after_its_creation", condition=Q(last_changed_at__gte=F("created_at"))
-            ),
+            models.CheckConstraint(name="basket_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))),
+            models.CheckConstraint(name="basket_changed_after_its_creation", condition=Q(last_changed_at__gte=F("created_at"))),
         ]
 
     def __str__(self) -> str:

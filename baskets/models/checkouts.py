@@ -65,9 +65,7 @@ class CheckoutSession(models.Model):
             models.Index(fields=["expires_at"], name="active_sessions_by_expiry", condition=Q(status="ACTIVE")),
         ]
         constraints = [
-            models.UniqueConstraint(
-                name="one_active_checkout_per_basket", fields=["basket"], condition=Q(status="ACTIVE")
-            ),
+            models.UniqueConstraint(name="one_active_checkout_per_basket", fields=["basket"], condition=Q(status="ACTIVE")),
             models.CheckConstraint(
                 name="session_finished_unless_active",
                 condition=Q(status="ACTIVE", finished_at__isnull=True, ended_revision__isnull=True)
@@ -152,9 +150,7 @@ class Attention(models.Model):
             models.UniqueConstraint(name="one_flag_per_session_and_reason", fields=["session", "reason"]),
             models.CheckConstraint(
                 name="attention_reason_is_known",
-                condition=Q(
-                    reason__in=["checkout_aborted", "checkout_expired", "out_of_stock", "basket_changed", "short"]
-                ),
+                condition=Q(reason__in=["checkout_aborted", "checkout_expired", "out_of_stock", "basket_changed", "short"]),
             ),
             models.CheckConstraint(
                 name="settled_attention_names_who",

@@ -147,9 +147,7 @@ def read_contents(basket_id: uuid.UUID) -> Contents | None:
             )
     session = None
     if first[10] is not None:
-        session = ActiveSession(
-            id=first[10], order_no=first[11], test_mode=first[12], started_at=first[13], expires_at=first[14]
-        )
+        session = ActiveSession(id=first[10], order_no=first[11], test_mode=first[12], started_at=first[13], expires_at=first[14])
     return Contents(
         basket_id=basket_id,
         revision=first[0],

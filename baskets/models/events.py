@@ -25,9 +25,7 @@ class Event(models.Model):
     number = models.BigIntegerField(help_text="Counts the events of this basket, from 1, without gaps.")
     revision = models.BigIntegerField(help_text="The basket's revision after the event.")
     kind = models.CharField(max_length=30, choices=Kind)
-    session = models.ForeignKey(
-        "CheckoutSession", null=True, on_delete=models.PROTECT, related_name="timeline", db_index=False
-    )
+    session = models.ForeignKey("CheckoutSession", null=True, on_delete=models.PROTECT, related_name="timeline", db_index=False)
     at = models.DateTimeField()
     actor_kind = models.CharField(max_length=10, help_text="key, staff or system")
     actor = models.CharField(max_length=200, help_text="Key prefix, staff name or command, as it was called then.")

@@ -14,7 +14,7 @@ class IdempotencyRecord(models.Model):
     key = models.CharField(max_length=255, db_collation="C")
     fingerprint = models.BinaryField(max_length=32, help_text="Digest of method, path, options and body.")
     status = models.PositiveSmallIntegerField(null=True)
-    body = models.TextField(null=True)  # noqa: DJ001 (null says "not answered yet", which an empty string would not)
+    body = models.TextField(null=True)
     created_at = models.DateTimeField()
 
     class Meta:

@@ -22,9 +22,7 @@ class Partner(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(name="late_orders_is_known", condition=Q(late_orders__in=["refuse", "accept"])),
-            models.CheckConstraint(
-                name="own_hold_is_positive", condition=Q(hold_seconds__isnull=True) | Q(hold_seconds__gt=0)
-            ),
+            models.CheckConstraint(name="own_hold_is_positive", condition=Q(hold_seconds__isnull=True) | Q(hold_seconds__gt=0)),
         ]
 
     def __str__(self) -> str:

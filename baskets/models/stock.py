@@ -36,9 +36,7 @@ class Stock(models.Model):
         constraints = [
             models.CheckConstraint(name="available_is_not_negative", condition=Q(available__gte=0)),
             models.CheckConstraint(name="shortfall_is_not_negative", condition=Q(shortfall__gte=0)),
-            models.CheckConstraint(
-                name="available_or_shortfall_is_zero", condition=Q(available=0) | Q(shortfall=0)
-            ),
+            models.CheckConstraint(name="available_or_shortfall_is_zero", condition=Q(available=0) | Q(shortfall=0)),
         ]
 
     def __str__(self) -> str:
@@ -67,15 +65,12 @@ class StockAdjustment(models.Model):
     class Meta:
         indexes = [models.Index(fields=["product", "id"], name="adjustments_of_product")]
         constraints = [
-            models.CheckConstraint(
-                name="adjustment_kind_is_known", condition=Q(kind__in=["unsold", "unlimited", "supply"])
-            ),
+            models.CheckConstraint(name="adjustment_kind_is_known", condition=Q(kind__in=["unsold", "unlimited", "supply"])),
             models.CheckConstraint(name="adjustment_has_a_reason", condition=~Q(reason="")),
             models.CheckConstraint(
                 name="unsold_report_has_its_number",
                 # A comparison with NULL is neither true nor false, and a CHECK lets that pass: hence both conditions.
-                condition=Q(kind="unsold", reported__isnull=False, reported__gte=0)
-                | (~Q(kind="unsold") & Q(reported__isnull=True)),
+                condition=Q(kind="unsold", reported__isnull=False, reported__gte=0) | (~Q(kind="unsold") & Q(reported__isnull=True)),
             ),
             models.CheckConstraint(name="becoming_unlimited_moves_no_supply", condition=~Q(kind="unlimited") | Q(delta=0)),
         ]
@@ -93,11 +88,7 @@ class StockReservationQuerySet(models.QuerySet["StockReservation"]):
 
     def lapsed(self, product_ids: Iterable[str]) -> "StockReservationQuerySet":
         """Holds on these products that are past their end and not yet swept, oldest first."""
-        return (
-            self.held()
-            .filter(product_id__in=list(product_ids), expires_at__lte=Now())
-            .order_by("expires_at", "session_id")
-        )
+        return self.held().filter(product_id__in=list(product_ids), expires_at__lte=Now()).order_by("expires_at", "session_id")
 
     def pieces_sold_since(self, moment: datetime) -> "StockReservationQuerySet":
         """Reservations that became sold after `moment`."""
@@ -157,9 +148,7 @@ class StockReservation(models.Model):
                 fields=["session", "product"],
                 condition=Q(status__in=["HELD", "SOLD"]),
             ),
-            models.UniqueConstraint(
-                name="one_short_record_per_checkout_item", fields=["session", "product"], condition=Q(status="SHORT")
-            ),
+            models.UniqueConstraint(name="one_short_record_per_checkout_item", fields=["session", "product"], condition=Q(status="SHORT")),
         ]
 
     def __str__(self) -> str:

@@ -90,7 +90,7 @@ class World(TestCase):
 
 
 @pytest.fixture(scope="module")
-def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:  # noqa: ARG001 (comes first)
+def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """The world, built once for this module."""
     with django_db_blocker.unblock():
         World.setUpClass()

@@ -97,12 +97,12 @@ def test_the_database_refuses_by_name(name: str) -> None:
     """The row is taken from the world above, and one thing about it made wrong."""
     model, fields = UPDATES[name]
     with refused_by(name):
-        model._default_manager.filter(pk=model._default_manager.values_list("pk")[:1]).update(**fields)  # noqa: SLF001
+        model._default_manager.filter(pk=model._default_manager.values_list("pk")[:1]).update(**fields)
 
 
 def _copy(model: type[Model], **changes: Any) -> Callable[[], object]:
     def insert() -> None:
-        row = model._default_manager.order_by("pk")[0]  # noqa: SLF001
+        row = model._default_manager.order_by("pk")[0]
         row.pk = changes.pop("pk", None)
         for name, value in changes.items():
             setattr(row, name, value)
@@ -167,7 +167,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
             *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, IdempotencyRecord),
             *(Partner, Product, Stock, StockAdjustment, StockReservation),
         )
-        for constraint in model._meta.constraints  # noqa: SLF001
+        for constraint in model._meta.constraints
     }
     by_hand = {
         "one_flag_per_session_and_reason",
