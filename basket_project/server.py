@@ -33,7 +33,7 @@ class SharedSocketServer(MPServer):
 
     There it gives each worker a socket of its own by default, and the kernel deals new connections out between them blindly: with one
     of two workers frozen, half of all new callers hang. Whoever accepts from a shared socket is awake. Measured with 100 callers
-    and one worker stopped: all 100 hung after a moment with separate sockets, the 8 it had already accepted with a shared one.
+    and one worker stopped: all 100 hung after a moment with separate sockets, only those it had already accepted with a shared one.
     """
 
     def _init_shared_socket(self) -> None:
