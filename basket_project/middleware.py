@@ -1,4 +1,4 @@
-"""Django's middleware for pages, kept away from the API: a call has no session, no form and no message.
+"""Django's middleware for pages, kept away from the API: a call has no session, no staff and no message.
 
 Subclasses and not wrappers, because Django's system checks look for the original classes.
 """
@@ -10,8 +10,6 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest
-from django.middleware.clickjacking import XFrameOptionsMiddleware
-from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.deprecation import MiddlewareMixin
 
 ADMIN = "/admin/"
@@ -32,14 +30,6 @@ class AdminSession(Only, SessionMiddleware):
     """Sessions of staff."""
 
 
-class AdminCsrf(Only, CsrfViewMiddleware):
-    """Protection of staff's forms. The API takes no cookie, so nothing there could be forged."""
-
-    def process_view(self, request: HttpRequest, *rest: Any) -> Any:
-        """Check the token of a form."""
-        return super().process_view(request, *rest) if request.path_info.startswith(ADMIN) else None
-
-
 class AdminAuthentication(Only, AuthenticationMiddleware):
     """Staff, by their session."""
 
@@ -50,11 +40,5 @@ class AdminMessages(Only, MessageMiddleware):
 
 class PagesPolicy(Only, CSPMiddleware):
     """The content security policy of everything a browser shows."""
-
-    addresses = PAGES
-
-
-class PagesFrames(Only, XFrameOptionsMiddleware):
-    """No page of ours inside a frame of somebody else's."""
 
     addresses = PAGES

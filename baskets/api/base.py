@@ -21,8 +21,8 @@ from baskets.api.idempotency import (
     key_of,
     perform,
 )
+from baskets.api.identifiers import PUBLISHED, is_identifier
 from baskets.api.identifiers import RULE as IDENTIFIER_RULE
-from baskets.api.identifiers import is_identifier
 from baskets.api.middleware import request_id_of
 from baskets.api.negotiation import takes_json
 from baskets.api.parsers import parse_json, read_body
@@ -32,8 +32,7 @@ from baskets.api.versioning import requested_version
 from baskets.domain.actors import Actor, ActorKind
 from baskets.models.contents import Owner
 
-IDENTIFIERS = {"user_id": "userId", "product_id": "productId", "order_no": "orderNo"}
-SWITCH = {None: False, "false": False, "true": True}
+SWITCH_VALUES: tuple[list[str], ...] = ([], ["false"], ["true"])
 
 
 class ApiViewSet(ViewSet):
@@ -88,20 +87,19 @@ class ApiViewSet(ViewSet):
             kind=ActorKind.KEY,
             name=self.caller.prefix,
             request_id=request_id_of(self.request),
-            tracking=tracking_of(self.request, provider_id=self.query("provider_id")),
+            tracking=tracking_of(self.request, provider_id=next(iter(self.query("provider_id")), None)),
         )
 
-    def query(self, name: str) -> str | None:
-        """Read a field of the query; one that is given twice is as good as its last."""
+    def query(self, name: str) -> list[str]:
+        """Read a field of the query, as often as it is given."""
         try:
-            value: str | None = self.request.query_params.get(name)
+            return self.request.query_params.getlist(name)
         except TooManyFieldsSent:
             raise invalid({"query": "Must not have so many fields."}) from None
-        return value
 
     def switch(self, name: str) -> bool:
-        """Read a field of the query that is `true` or `false` and nothing else."""
-        return SWITCH[self.query(name)]
+        """Read a field of the query that is `true` or `false` and nothing else; absent, it is off."""
+        return self.query(name) == ["true"]
 
     def read(self, body: type[BaseSerializer[Any]] | None = None, *, switch: str | None = None) -> Mapping[str, Any]:
         """Check the content of a call, and return the fields of its body.
@@ -115,9 +113,9 @@ class ApiViewSet(ViewSet):
         if body is not None:
             self.body = read_body(self.request)
         wrong = {
-            shown: IDENTIFIER_RULE for name, shown in IDENTIFIERS.items() if name in self.kwargs and not is_identifier(self.kwargs[name])
+            shown: IDENTIFIER_RULE for name, shown in PUBLISHED.items() if name in self.kwargs and not is_identifier(self.kwargs[name])
         }
-        if switch is not None and self.query(switch) not in SWITCH:
+        if switch is not None and self.query(switch) not in SWITCH_VALUES:
             wrong[switch] = "Must be true or false."
         fields: Mapping[str, Any] = {}
         if body is not None:

@@ -30,7 +30,7 @@ def respond(body: str, *, status: int = 200, headers: Mapping[str, str] | None =
     return response
 
 
-def failure(  # noqa: PLR0913 (these are the parts of an error)
+def failure(
     *,
     status: int,
     code: int,

@@ -14,7 +14,7 @@ from drf_spectacular.utils import (
 
 from baskets.api import serializers, shapes
 from baskets.api.errors import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND
-from baskets.api.identifiers import LONGEST
+from baskets.api.identifiers import LONGEST, PATTERN, PUBLISHED
 from baskets.api.schema_answers import EXAMPLES, ORDER_NO, refusals_by_status
 from baskets.api.versioning import DEFAULT, KNOWN
 
@@ -92,14 +92,17 @@ TEST_MODE = OpenApiParameter(
 )
 
 
-def _path(name: str, text: str, **limits: Any) -> OpenApiParameter:
-    return OpenApiParameter(name, {"type": "string", "minLength": 1, **limits}, OpenApiParameter.PATH, description=text)
+IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": PATTERN}
+
+
+def _path(name: str, text: str) -> OpenApiParameter:
+    return OpenApiParameter(name, IDENTIFIER, OpenApiParameter.PATH, description=text)
 
 
 IN_PATH = {
-    "user_id": _path("user_id", "The platform specific user identifier representing a user.", maxLength=LONGEST),
-    "product_id": _path("product_id", "The product identifier.", maxLength=LONGEST),
-    "order_no": _path("order_no", "The order number that the start of the checkout returned.", maxLength=LONGEST),
+    "user_id": _path("user_id", "The platform specific user identifier representing a user."),
+    "product_id": _path("product_id", "The product identifier."),
+    "order_no": _path("order_no", "The order number that the start of the checkout returned."),
 }
 ANSWER_HEADERS = [
     OpenApiParameter("X-API-Version", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="The version used."),
@@ -107,7 +110,7 @@ ANSWER_HEADERS = [
 ]
 
 
-def _call(  # noqa: PLR0913 (these are the parts of a call)
+def _call(
     name: str,
     *,
     shape: type,
@@ -243,22 +246,29 @@ product_details = _call(
         "application/json": {
             "type": "array",
             "maxItems": 100,
-            "items": {"type": "string", "minLength": 1, "maxLength": LONGEST},
+            "items": IDENTIFIER,
             "example": ["prod-123", "prod-000"],
         }
     },
 )
 
 
-def published_names(result: Any, **_: Any) -> Any:
-    """Name the parameters of the path as the reference does; in Python they have Python's names."""
-    published = {"user_id": "userId", "product_id": "productId", "order_no": "orderNo"}
+def without_v2(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
+    """Describe each call once: the addresses under `/v2` are the same calls, and the schema names them as a server."""
+    return [endpoint for endpoint in endpoints if not endpoint[0].startswith("/v2/")]
+
+
+def as_published(result: Any, **_: Any) -> Any:
+    """Finish the schema: parameters of the path have the reference's names, and a bare array is never absent."""
     paths = {}
     for path, operations in result["paths"].items():
         for operation in operations.values():
-            for parameter in operation.get("parameters", []):
-                parameter["name"] = published.get(parameter["name"], parameter["name"])
-        for name, shown in published.items():
+            for parameter in operation["parameters"]:
+                parameter["name"] = PUBLISHED.get(parameter["name"], parameter["name"])
+            body = operation.get("requestBody")
+            if body and body["content"]["application/json"]["schema"].get("type") == "array":
+                body["required"] = True
+        for name, shown in PUBLISHED.items():
             path = path.replace(f"{{{name}}}", f"{{{shown}}}")  # noqa: PLW2901 (the path is being renamed)
         paths[path] = operations
     result["paths"] = paths

@@ -3,15 +3,15 @@
 What calls are answered is written in `rendering`, and described for the schema in `shapes`.
 """
 
-import re
 from typing import Any
 
+from django.core.validators import RegexValidator
 from rest_framework import serializers
 
 from baskets import conf
 from baskets.api.identifiers import RULE, is_identifier
 
-LANGUAGE = re.compile(r"([A-Za-z]{2})?")
+TWO_LETTERS = RegexValidator(r"^[A-Za-z]{2}\Z", message="Must be two letters.")
 
 
 class ExactBoolean(serializers.BooleanField):
@@ -79,17 +79,17 @@ class ChangeItem(serializers.Serializer[Any]):
 class StartCheckout(serializers.Serializer[Any]):
     """The body of the start of a checkout."""
 
-    language = ExactString(default="", allow_null=True, allow_blank=True, max_length=2, help_text="ISO 639-1, as `en`.")
-    country = ExactString(default="", allow_null=True, allow_blank=True, max_length=2, help_text="ISO 3166-1 alpha-2, as `DE`.")
+    language = ExactString(default="", allow_null=True, allow_blank=True, validators=[TWO_LETTERS], help_text="ISO 639-1, as `en`.")
+    country = ExactString(default="", allow_null=True, allow_blank=True, validators=[TWO_LETTERS], help_text="ISO 3166-1, as `DE`.")
     stripeUsingSdk = ExactBoolean(default=False, allow_null=True)  # noqa: N815 (the name is the reference's)
 
     def validate_language(self, value: str | None) -> str:
-        """Take two letters, in whichever case."""
-        return _two_letters(value).lower()
+        """Store it in small letters."""
+        return (value or "").lower()
 
     def validate_country(self, value: str | None) -> str:
-        """Take two letters, in whichever case."""
-        return _two_letters(value).upper()
+        """Store it in capital letters."""
+        return (value or "").upper()
 
 
 class FinishCheckout(serializers.Serializer[Any]):
@@ -111,14 +111,6 @@ class FinishCheckout(serializers.Serializer[Any]):
     def validate_orderNo(self, value: str | None) -> str | None:  # noqa: N802 (DRF finds it by the field's name)
         """Take an order number as it was spoken: in whichever case."""
         return None if value is None else value.upper()
-
-
-def _two_letters(value: str | None) -> str:
-    if value is None:
-        return ""
-    if not LANGUAGE.fullmatch(value):
-        raise serializers.ValidationError("Must be two letters.")
-    return value
 
 
 def product_ids_in(value: Any) -> tuple[list[str], dict[str, str]]:

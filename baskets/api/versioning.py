@@ -11,7 +11,7 @@ def requested_version(request: HttpRequest) -> str | None:
 
     `x-jay-api-version` wins over `X-API-Version`, as the reference prints the former.
     """
-    given = request.META.get("HTTP_X_JAY_API_VERSION") or request.META.get("HTTP_X_API_VERSION")
-    if not given:
+    given = request.META.get("HTTP_X_JAY_API_VERSION", request.META.get("HTTP_X_API_VERSION"))
+    if given is None:
         return DEFAULT
     return given if given in KNOWN else None

@@ -128,7 +128,9 @@ def test_a_test_checkout_holds_nothing_and_says_so(api: Api, query: str) -> None
     assert api.session(started["orderNo"]).data["testMode"] is True
 
 
-@pytest.mark.parametrize("value", ["True", "1", "yes", "", "TRUE", "true ", "on", "%00", "null"])
+@pytest.mark.parametrize(
+    "value", ["True", "1", "yes", "", "TRUE", "true ", "on", "%00", "null", "true&testMode=false", "true&testMode=true"]
+)
 def test_test_mode_is_true_or_false_and_nothing_else(api: Api, value: Any, unchanged: Unchanged) -> None:
     api.place("limited")
     unchanged()

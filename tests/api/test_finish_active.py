@@ -90,7 +90,7 @@ def test_an_aborted_checkout_is_ordered_late_only_by_its_name(api: Api, order_no
     assert refused.refusal == ABORTED
     assert refused.body["data"] == aborted
     after = everything_stored()
-    assert {name for name in after if after[name] != before[name]} == {"attention", "basket", "event"}
+    assert {name for name in after if after[name] != before[name]} == {"baskets_attention", "baskets_basket", "baskets_event"}
     assert list(Attention.objects.values_list("reason", flat=True)) == ["checkout_aborted"]
     assert lists(api.finish(True, order_no=order_no)) == AFTER_ORDER
     assert api.session(order_no).data["late"] is True
@@ -134,7 +134,7 @@ def test_after_the_grace_period_nothing_is_ordered_late(
 ) -> None:
     pass_time(timedelta(hours=25))
     before = api.basket()
-    unchanged(but=("attention", "event", "basket"))
+    unchanged(but=("baskets_attention", "baskets_event", "baskets_basket"))
     answer = api.finish(True, **({"order_no": expired} if named else {}))
     assert answer.refusal == EXPIRED
     assert answer.body["data"] == before
@@ -145,7 +145,7 @@ def test_a_late_order_whose_stock_is_gone_is_refused_with_what_is_missing(api: A
     api.place("held", 1, user="bob")
     api.start(user="bob")
     before = api.basket()
-    unchanged(but=("attention", "event", "basket"))
+    unchanged(but=("baskets_attention", "baskets_event", "baskets_basket"))
     answer = api.finish(True)
     assert answer.refusal == (422, 422, "out_of_stock")
     assert answer.body["error"]["details"]["items"] == [{"productId": "held", "wanted": 2, "available": 1}]
@@ -169,7 +169,7 @@ def test_after_the_basket_has_changed_no_old_checkout_is_meant(
 ) -> None:
     finished = api.finish(first).data
     before = api.place("other", 5).data
-    unchanged(but=("attention", "event", "basket") if ordered else ())
+    unchanged(but=("baskets_attention", "baskets_event", "baskets_basket") if ordered else ())
     answer = api.finish(ordered)
     assert answer.refusal == NONE_ACTIVE
     assert answer.body["data"] == before

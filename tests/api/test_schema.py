@@ -87,6 +87,8 @@ def test_every_operation_lists_every_status_that_can_come(document: dict[str, An
 def test_finish_active_says_what_the_reference_says(document: dict[str, Any]) -> None:
     finish = document["paths"]["/baskets/users/{userId}/checkout/sessions/finish-active"]["post"]
     assert finish["requestBody"]["required"] is True
+    assert document["paths"]["/baskets/products/details"]["post"]["requestBody"]["required"] is True
+    assert "required" not in document["paths"]["/baskets/users/{userId}/checkout/sessions"]["post"]["requestBody"]
     body = document["components"]["schemas"]["FinishCheckoutRequest"]
     assert body["required"] == ["ordered"]
     assert body["properties"]["ordered"]["type"] == "boolean"
