@@ -4,7 +4,7 @@ Files are none of its business: `baskets.management.catalogue_file` turns their 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -20,6 +20,7 @@ from baskets.domain.retries import in_transaction
 MOST_PIECES = 1_000_000_000
 # Times the most pieces a session can hold it is still far from the end of a 64-bit integer.
 HIGHEST_PRICE = 1_000_000_000_000
+REQUIRED = ("product_id", "name")
 LONGEST = {"product_id": 255, "name": 500, "brand": 255, "variant": 255, "main_product_id": 255}
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # A quoted cell may have line breaks; no other control character means anything in a name.
@@ -182,27 +183,25 @@ def _refuse_future(cursor: Any, as_of: datetime | None) -> None:
 # --- What a row may say ---------------------------------------------------------
 
 
-def problems_of(values: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong with the values of a row, all of it; an empty list is good news.
+def problems_of(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say what is wrong with the values of a row, all of it: of which field, and what.
 
     :param values: the fields of `ProductRow` by name, of the right types.
     """
-    problems = []
     for name, longest in LONGEST.items():
         text = values[name]
-        if name in ("product_id", "name") and not text:
-            problems.append(f"{name} is empty")
+        if name in REQUIRED and not text:
+            yield name, "is empty"
         elif len(text) > longest:
-            problems.append(f"{name} has {len(text)} characters, {longest} at most")
+            yield name, f"has {len(text)} characters, {longest} at most"
         if (CONTROL if name.endswith("_id") else CONTROL_IN_TEXT).search(text):
-            problems.append(f"{name} has a control character or a broken one")
+            yield name, "has a control character or a broken one"
     price, currency, pieces = values["price"], values["currency"], values["stock"]
     if price is not None and not 0 <= price <= HIGHEST_PRICE:
-        problems.append(f"price is not a whole number from 0 to {HIGHEST_PRICE}")
+        yield "price", f"is not a whole number from 0 to {HIGHEST_PRICE}"
     if currency and not CURRENCY.fullmatch(currency):
-        problems.append("currency is not three capital letters")
+        yield "currency", "is not three capital letters"
     elif price is not None and not currency:
-        problems.append("price has no currency")
+        yield "price", "has no currency"
     if pieces is not None and pieces is not LEFT_ALONE and not 0 <= pieces <= MOST_PIECES:
-        problems.append(f"stock is not a whole number from 0 to {MOST_PIECES}")
-    return problems
+        yield "stock", f"is not a whole number from 0 to {MOST_PIECES}"

@@ -3,7 +3,7 @@
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from baskets.domain import partners
 
@@ -40,7 +40,10 @@ def moment(text: str) -> datetime:
         raise ArgumentTypeError(f"{text[:40]!r} is not a time in ISO 8601, such as 2026-01-31T12:00:00Z") from None
     if at.tzinfo is None:
         raise ArgumentTypeError(f"{text[:40]!r} lacks its offset from UTC, such as the Z of 2026-01-31T12:00:00Z")
-    return at
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ArgumentTypeError(f"{text[:40]!r} is at the end of all time") from None
 
 
 def key_prefix(text: str) -> str:

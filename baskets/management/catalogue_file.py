@@ -3,18 +3,18 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePath
 from typing import Any, BinaryIO, NoReturn
 
+from baskets.domain import catalogue
 from baskets.domain.catalogue import LEFT_ALONE, ProductRow, problems_of
 
 TEXTS = ("product_id", "name", "brand", "variant", "main_product_id", "currency")
 REQUIRED = (*TEXTS, "price")
 COLUMNS = (*REQUIRED, "stock", "listed")
-JSON_REQUIRED = ("product_id", "name")
 JSON_SUFFIXES = {".jsonl", ".ndjson"}
 MOST_ROWS = 1_000_000
 MOST_PROBLEMS = 100
@@ -45,18 +45,19 @@ class CatalogueFile:
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append((line, problem))
 
-    def take(self, line: int, values: Mapping[str, Any], wrong: Iterable[str]) -> None:
-        """Take the values of one line as a row, or note what is wrong with them, together with what is known already.
+    def take(self, line: int, values: Mapping[str, Any], wrong: Sequence[tuple[str, str]]) -> None:
+        """Take the values of one line as a row, or note all that is wrong with them.
 
-        A value that could not be read stands as one that is right, so that it is not complained of twice.
+        :param wrong: fields that could not be read, and why; what stands in their place is not complained of as well.
         """
-        problems = [*wrong, *problems_of(values)]
-        product_id = values["product_id"]
-        first = self.lines.setdefault(product_id, line)
-        if first != line and product_id:
-            problems.append(f"product_id {product_id[:60]!r} is on line {first} already")
-        for problem in problems:
-            self.report(line, problem)
+        unread = {name for name, _ in wrong}
+        problems = [*wrong, *(problem for problem in problems_of(values) if problem[0] not in unread)]
+        if product_id := values["product_id"]:
+            first = self.lines.setdefault(product_id, line)
+            if first != line:
+                problems.append(("product_id", f"{product_id[:60]!r} is on line {first} already"))
+        for name, problem in problems:
+            self.report(line, f"{name} {problem}")
         if not problems:
             self.rows.append(ProductRow(**values))
             if len(self.rows) > MOST_ROWS:
@@ -152,20 +153,20 @@ def _stop_at_csv_error(line: int, error: csv.Error) -> NoReturn:
     raise _Stop(line, f"this is no CSV ({error}); is a quote left open or not doubled?") from None
 
 
-def _values_of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def _values_of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     values: dict[str, Any] = {name: cells[name] for name in TEXTS}
     wrong = []
     for name in ("price", "stock"):
         cell = cells.get(name, "")
         values[name] = int(cell) if DIGITS.fullmatch(cell) else None
         if cell and values[name] is None:
-            wrong.append(f"{name} {cell[:40]!r} is not a whole number")
+            wrong.append((name, f"{cell[:40]!r} is not a whole number"))
     if "stock" not in cells:
         values["stock"] = LEFT_ALONE
     listed = cells.get("listed", "").lower()
     values["listed"] = FLAGS.get(listed)
     if listed not in FLAGS:
-        wrong.append(f"listed {listed[:40]!r} is neither true nor false")
+        wrong.append(("listed", f"{listed[:40]!r} is neither true nor false"))
     return values, wrong
 
 
@@ -196,24 +197,24 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _values_of_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    wrong = [f"unknown key {key[:60]!r}" for key in fields if key not in COLUMNS]
-    wrong += [f"{key} is missing" for key in JSON_REQUIRED if key not in fields]
+def _values_of_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    wrong = [("unknown key", repr(key[:60])) for key in fields if key not in COLUMNS]
+    wrong += [(key, "is missing") for key in catalogue.REQUIRED if key not in fields]
     values: dict[str, Any] = {}
     for name in TEXTS:
         value = fields.get(name)
         values[name] = value if isinstance(value, str) else ""
         if not (value is None or isinstance(value, str)):
-            wrong.append(f"{name} is not a string")
+            wrong.append((name, "is not a string"))
     for name in ("price", "stock"):
         value = fields.get(name)
         whole = isinstance(value, int) and not isinstance(value, bool)
         values[name] = value if whole else None
         if not (value is None or whole):
-            wrong.append(f"{name} is not a whole number")
+            wrong.append((name, "is not a whole number"))
     if "stock" not in fields:
         values["stock"] = LEFT_ALONE
     values["listed"] = fields.get("listed")
     if not (values["listed"] is None or isinstance(values["listed"], bool)):
-        wrong.append("listed is neither true nor false")
+        wrong.append(("listed", "is neither true nor false"))
     return values, wrong

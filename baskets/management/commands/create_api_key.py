@@ -32,7 +32,7 @@ class Command(ShellCommand):
             help="When the key ends by itself; left out: never.",
         )
 
-    def handle(  # noqa: PLR0913 (one for each option, by name)
+    def handle(
         self,
         *,
         partner: str,

@@ -1,7 +1,5 @@
 """`import_products`: the shell of `catalogue.import_products`."""
 
-import os
-import stat
 import sys
 from argparse import ArgumentParser
 from contextlib import AbstractContextManager, nullcontext
@@ -42,7 +40,7 @@ class Command(ShellCommand):
     def handle(self, *, file: str, as_of: datetime | None, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Read the whole file first, so that no transaction waits for a disk; then import it."""
         try:
-            with _opened(file) as stream, progress(doing="Reading", total=_size(stream), unit="bytes") as advance:
+            with _opened(file) as stream, progress(doing="Reading", total=_size(file), unit="bytes") as advance:
                 found = catalogue_file.read(stream, name=file, advance=advance)
         except OSError as error:
             raise CommandError(f"{file!r} cannot be read: {error.strerror}.") from error
@@ -88,7 +86,6 @@ def _opened(file: str) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
 
 
-def _size(stream: BinaryIO) -> int | None:
+def _size(file: str) -> int | None:
     """Tell how much there is to read, where that is known."""
-    found = os.fstat(stream.fileno())
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+    return None if file == "-" else Path(file).stat().st_size or None

@@ -1,0 +1,79 @@
+"""A shell for tests: commands run as from the command line, and what they print and how they end is told."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import ManagementUtility
+from django.db import connection
+
+PROJECT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        """The one JSON object on standard output."""
+        assert self.out.endswith("\n")
+        assert self.out.count("\n") == 1
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process, as `manage.py` would."""
+    # A command run from the shell closes its connections at its end; this one is the test's.
+    monkeypatch.setattr("django.core.management.base.connections.close_all", lambda: None)
+
+    def command(*arguments: str, stdin: bytes = b"") -> Ended:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capsys.readouterr()
+        code = 0
+        try:
+            ManagementUtility(["manage.py", *arguments]).execute()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capsys.readouterr()
+        return Ended(code=code, out=printed.out, err=printed.err)
+
+    return command
+
+
+@pytest.fixture
+def process(transactional_db: None) -> Callable[..., "subprocess.Popen[bytes]"]:
+    """Start a command in a process of its own, on the database of the test."""
+    settings = connection.settings_dict
+    address = f"{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
+    variables = os.environ | {
+        "DATABASE_URL": f"postgres://{settings['USER']}:{settings['PASSWORD']}@{address}",
+        "DJANGO_DEBUG": "1",
+        "DJANGO_SETTINGS_MODULE": "basket_project.settings",
+    }
+
+    def start(*arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+        environment = variables | options.pop("env", {})
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env=environment,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
+
+    return start

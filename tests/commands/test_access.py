@@ -1,0 +1,139 @@
+"""`create_partner`, `create_api_key` and `revoke_api_key` at the shell."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from baskets.domain import partners
+from baskets.models import ApiKey, Partner
+from tests.commands.conftest import Run
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_partner_is_created_once(run: Run) -> None:
+    done = run("create_partner", "Acme TV", "--late-orders", "accept", "--hold-minutes", "15")
+    assert (done.code, done.out, done.err) == (0, "Created partner 'Acme TV'.\n", "")
+    assert Partner.objects.values_list("name", "late_orders", "hold_seconds").get() == ("Acme TV", "accept", 900)
+    done = run("create_partner", "Acme TV")
+    assert (done.code, done.out, done.err) == (1, "", "CommandError: There is already a partner of this name.\n")
+
+
+def test_a_partner_as_json(run: Run) -> None:
+    assert run("create_partner", "acme", "--json").data == {
+        "partner": "acme",
+        "late_orders": "refuse",
+        "hold_minutes": None,
+        "dry_run": False,
+    }
+
+
+def test_rehearsals_change_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
+    partners.create_partner(name="acme")
+    key, _ = partners.issue_api_key(partner_name="acme", created_by="tests")
+    before = everything_stored()
+    done = run("create_partner", "other", "--dry-run")
+    assert (done.code, done.out) == (0, "Would create partner 'other'.\n")
+    done = run("create_api_key", "acme", "--dry-run")
+    assert (done.code, done.out, done.err) == (0, "", "Would issue a server key for partner 'acme'.\n")
+    assert run("create_api_key", "acme", "--dry-run", "--json").data["api_key"] is None
+    done = run("revoke_api_key", key.prefix, "--dry-run")
+    assert (done.code, done.out) == (0, f"Would revoke key {key.prefix} of partner 'acme'.\n")
+    assert everything_stored() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        [""],
+        ["a\nb"],
+        ["x" * 101],
+        ["a", "b"],
+        ["a", "--hold-minutes", "0"],
+        ["a", "--hold-minutes", "-1"],
+        ["a", "--hold-minutes", "10081"],
+        ["a", "--hold-minutes", "1.5"],
+        ["a", "--hold-minutes", "1_0"],
+        ["a", "--hold-minutes", "9" * 5000],
+        ["a", "--late-orders", "maybe"],
+        ["a", "--unknown"],
+    ],
+)
+def test_wrong_usage_of_create_partner(run: Run, arguments: list[str]) -> None:
+    done = run("create_partner", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert not Partner.objects.exists()
+
+
+def test_the_key_stands_alone_on_standard_output(run: Run) -> None:
+    partners.create_partner(name="acme")
+    done = run("create_api_key", "acme")
+    assert (done.code, done.err) == (0, "")
+    assert re.fullmatch(r"bk_[a-z0-9]{12}_[0-9a-f]{64}\n", done.out)
+    key = ApiKey.objects.get()
+    assert bytes(key.digest) == partners.key_digest(done.out.strip())
+    assert (key.kind, key.label, key.expires_at, key.created_by) == ("server", "", None, "create_api_key")
+
+
+def test_a_client_key_as_json(run: Run) -> None:
+    partners.create_partner(name="acme")
+    data = run("create_api_key", "acme", "--client", "--label", "iOS", "--expires-in-days", "30", "--json").data
+    key = ApiKey.objects.get()
+    assert data == {
+        "api_key": data["api_key"],
+        "prefix": key.prefix,
+        "partner": "acme",
+        "kind": "client",
+        "label": "iOS",
+        "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+        "dry_run": False,
+    }
+    assert partners.key_prefix(data["api_key"]) == key.prefix
+    assert key.expires_at is not None
+    assert (key.expires_at - key.created_at).days == 30
+
+
+def test_a_key_of_an_unknown_partner(run: Run) -> None:
+    done = run("create_api_key", "nobody")
+    assert (done.code, done.out, done.err) == (1, "", "CommandError: There is no partner of this name.\n")
+
+
+@pytest.mark.parametrize("days", ["0", "-3", "36501", "x", ""])
+def test_wrong_usage_of_create_api_key(run: Run, days: str) -> None:
+    partners.create_partner(name="acme")
+    assert run("create_api_key", "acme", "--expires-in-days", days).code == 2
+    assert not ApiKey.objects.exists()
+
+
+@pytest.mark.parametrize("form", ["{prefix}", "bk_{prefix}", "{text}"])
+def test_a_key_is_revoked_by_its_prefix_or_by_itself_and_repeating_is_fine(run: Run, form: str) -> None:
+    partners.create_partner(name="acme")
+    key, text = partners.issue_api_key(partner_name="acme", created_by="tests")
+    argument = form.format(prefix=key.prefix, text=text)
+    done = run("revoke_api_key", argument, "--json")
+    assert done.code == 0
+    key.refresh_from_db()
+    assert key.revoked_at is not None
+    assert done.data == {
+        "prefix": key.prefix,
+        "partner": "acme",
+        "revoked_at": key.revoked_at.isoformat(),
+        "dry_run": False,
+    }
+    again = run("revoke_api_key", argument)
+    assert (again.code, again.out) == (0, f"Key {key.prefix} of partner 'acme' is revoked since {key.revoked_at.isoformat()}.\n")
+
+
+def test_a_prefix_nobody_has(run: Run) -> None:
+    done = run("revoke_api_key", "abcdefghijkl")
+    assert (done.code, done.err) == (1, "CommandError: There is no API key with this prefix.\n")
+
+
+@pytest.mark.parametrize("text", ["", "short", "ABCDEFGHIJKL", "bk_abcdefghijkl_" + "0" * 63, "abcdefghijk\n"])
+def test_what_is_no_prefix_is_wrong_usage_and_not_repeated(run: Run, text: str) -> None:
+    done = run("revoke_api_key", text)
+    assert done.code == 2
+    assert "0000" not in done.err
