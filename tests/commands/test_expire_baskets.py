@@ -1,0 +1,96 @@
+"""`expire_baskets` at the shell: checkouts first, in batches, stopped between two of them."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from baskets.domain import checker, expiry
+from baskets.models import Basket, CheckoutSession
+from baskets.models.contents import Owner
+from tests.commands.conftest import Run
+from tests.domain.worlds import User, available
+from tests.factories import PartnerFactory, ProductFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def users() -> list[User]:
+    """Three users with a lapsed checkout of a shirt each, and one with a basket past its time."""
+    ProductFactory(product_id="shirt", unsold=10)
+    partner = PartnerFactory()
+    made = [User(Owner(partner_id=partner.pk, user_id=f"user-{n}")) for n in range(4)]
+    for user in made:
+        user.place("shirt", 2)
+    for user in made[:3]:
+        user.start()
+        user.wait(hours=1)
+    made[3].wait(days=31)
+    return made
+
+
+def statuses() -> list[str]:
+    return sorted(CheckoutSession.objects.values_list("status", flat=True))
+
+
+def test_what_is_past_its_time_is_expired_and_a_second_run_finds_nothing(run: Run, users: list[User]) -> None:
+    done = run("expire_baskets")
+    assert (done.code, done.out, done.err) == (0, "Expired 3 checkouts and 1 baskets.\n", "")
+    assert (statuses(), available("shirt")) == (["EXPIRED"] * 3, (10, 0))
+    assert users[3].basket() is None
+    assert run("expire_baskets", "--json").data == {
+        "checkouts_expired": 0,
+        "baskets_expired": 0,
+        "left_in_use": 0,
+        "stopped": False,
+        "dry_run": False,
+    }
+    assert checker.check() == []
+
+
+@pytest.mark.usefixtures("users")
+def test_a_rehearsal_counts_and_changes_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
+    before = everything_stored()
+    assert run("expire_baskets", "--dry-run").out == "Would expire 3 checkouts and 1 baskets.\n"
+    assert everything_stored() == before
+
+
+@pytest.mark.usefixtures("users")
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_a_wish_to_stop_is_granted_after_the_batch(run: Run, monkeypatch: pytest.MonkeyPatch, signal_number: int) -> None:
+    monkeypatch.setattr(expiry, "BATCH", 1)
+    sweep = expiry.sweep_sessions
+
+    def stopped_in_the_first_batch(**arguments: Any) -> expiry.Batch:
+        os.kill(os.getpid(), signal_number)
+        return sweep(**arguments)
+
+    monkeypatch.setattr(expiry, "sweep_sessions", stopped_in_the_first_batch)
+    handler = signal.getsignal(signal_number)
+    done = run("expire_baskets")
+    assert (done.code, done.out) == (1, "Expired 1 checkouts and 0 baskets.\n")
+    assert done.err == "CommandError: Stopped when told to, after a whole batch; the next run does the rest.\n"
+    assert signal.getsignal(signal_number) == handler
+    assert statuses() == ["ACTIVE", "ACTIVE", "EXPIRED"]
+    assert run("expire_baskets").code == 1
+    assert statuses() == ["ACTIVE", "EXPIRED", "EXPIRED"]
+    assert checker.check() == []
+
+
+@pytest.mark.usefixtures("users")
+def test_small_batches_reach_everything(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expiry, "BATCH", 1)
+    assert run("expire_baskets").out == "Expired 3 checkouts and 1 baskets.\n"
+    assert Basket.objects.filter(hidden_at__isnull=False).count() == 1
+
+
+def test_two_runs_at_once_expire_everything_once(process: Callable[..., Any], users: list[User]) -> None:
+    both = [process("expire_baskets", "--json") for _ in range(2)]
+    printed = [one.communicate(timeout=60) for one in both]
+    assert [one.returncode for one in both] == [0, 0], printed
+    assert (statuses(), available("shirt")) == (["EXPIRED"] * 3, (10, 0))
+    assert [user.basket() is None for user in users] == [False, False, False, True]
+    assert checker.check() == []

@@ -1,0 +1,98 @@
+"""`load_demo`: what it prints once, what a second start leaves alone, and a curl that works every time."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth import authenticate
+
+from baskets.domain import checker, demo, partners
+from baskets.models import ApiKey, Partner, Product, StockAdjustment
+from baskets.models.contents import Owner
+from tests.commands.conftest import Run
+from tests.domain.worlds import User
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def user() -> User:
+    return User(Owner(partner_id=Partner.objects.get(name=demo.PARTNER).pk, user_id=demo.USER_ID))
+
+
+def test_the_first_start_tells_its_secrets_and_they_work(run: Run) -> None:
+    done = run("load_demo", "--json")
+    assert (done.code, done.err) == (0, "")
+    data = done.data
+    assert sorted(data) == ["admin_password", "admin_user", "api_key", "order_no", "user_id"]
+    key = ApiKey.objects.valid().get()
+    assert (key.kind, bytes(key.digest)) == ("server", partners.key_digest(data["api_key"]))
+    staff = authenticate(username=data["admin_user"], password=data["admin_password"])
+    assert staff is not None
+    assert staff.is_superuser  # type: ignore[attr-defined] # The default user model is in use.
+    assert user().lists() == {
+        "cart": [("demo-cookbook", 1)],
+        "saved": [("demo-record", 1), ("demo-scarf", 1)],
+        "checkout": [("demo-mug", 2, 2), ("demo-soundtrack", 1, None)],
+    }
+    assert checker.check() == []
+
+
+def test_a_second_start_adds_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
+    first = run("load_demo", "--json").data
+    before = everything_stored()
+    second = run("load_demo", "--json").data
+    assert second == first | {"api_key": None, "admin_password": None}
+    assert everything_stored() == before
+
+
+def test_new_secrets_are_made_where_they_are_asked_for(run: Run) -> None:
+    first = run("load_demo", "--json").data
+    second = run("load_demo", "--json", "--new-api-key", "--new-admin-password").data
+    assert second["api_key"] not in (None, first["api_key"])
+    assert authenticate(username="admin", password=first["admin_password"]) is None
+    assert authenticate(username="admin", password=second["admin_password"]) is not None
+    assert ApiKey.objects.valid().count() == 2
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_finished_checkout_is_followed_by_a_fresh_one_and_no_stock_is_added(run: Run, ordered: bool) -> None:  # noqa: FBT001
+    first = run("load_demo", "--json").data
+    supply = StockAdjustment.objects.count()
+    user().finish(ordered=ordered)
+    second = run("load_demo", "--json").data
+    assert second["order_no"] not in (None, first["order_no"])
+    assert StockAdjustment.objects.count() == supply
+    assert ("demo-mug", 2, 2) in user().lists()["checkout"]
+    assert checker.check() == []
+
+
+def test_a_lapsed_checkout_is_followed_by_a_fresh_one(run: Run) -> None:
+    first = run("load_demo", "--json").data
+    user().wait(hours=1)
+    second = run("load_demo", "--json").data
+    assert second["order_no"] not in (None, first["order_no"])
+
+
+def test_it_starts_although_the_demo_is_sold_out(run: Run) -> None:
+    run("load_demo", "--json")
+    user().finish(ordered=True)
+    Product.objects.update(listed=False)
+    done = run("load_demo", "--json")
+    assert (done.code, done.data["order_no"]) == (0, None)
+
+
+def test_prose(run: Run) -> None:
+    run("load_demo")
+    done = run("load_demo")
+    assert done.code == 0
+    assert "issued before" in done.out
+    assert "demo-anna" in done.out
+
+
+def test_the_catalogue_has_every_kind_of_product() -> None:
+    demo.load()
+    rows = {row.product_id: row for row in demo.CATALOGUE}
+    assert len(rows) == 12
+    assert {row.stock for row in rows.values()} >= {None, 0}
+    assert [row.product_id for row in rows.values() if row.listed is False] == ["demo-poster"]
+    assert {row.main_product_id for row in rows.values() if row.main_product_id} == {"demo-raincoat"}
