@@ -1,1 +1,12 @@
-"""The staff desk inside Django admin."""
+"""The staff desk inside Django admin: everything can be looked at, and nothing is edited as raw fields."""
+
+from django.contrib import admin
+
+from baskets.admin import baskets, checkouts, display, partners, products, timelines
+
+__all__ = ["baskets", "checkouts", "display", "partners", "products", "timelines"]
+
+admin.site.site_header = "Baskets"
+admin.site.site_title = "Baskets"
+admin.site.index_title = "The desk"
+admin.site.empty_value_display = display.NOTHING

@@ -1,0 +1,206 @@
+"""What the page of one basket shows: everything about it, in a number of queries that does not grow with it."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from baskets.admin import display
+from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Product, StockReservation
+from baskets.models.contents import Contents, Line, read_contents
+
+SESSIONS = 25
+EVENTS = 50
+TONES = {
+    "ACTIVE": "busy",
+    "HELD": "busy",
+    "ORDERED": "good",
+    "SOLD": "good",
+    "FAILED": "bad",
+    "SHORT": "bad",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionShown:
+    """One session with its items and what became of its stock."""
+
+    session: CheckoutSession
+    status: SafeString
+    hold: str
+    facts: list[str]
+    items: list[dict[str, Any]]
+    attention: list[Attention]
+
+
+def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
+    """Collect what the page of a basket shows."""
+    contents = read_contents(basket.pk)
+    if contents is None:
+        message = "a basket's row went away while its page was put together"
+        raise RuntimeError(message)
+    older = _number(request.GET.get("sessions_before"))
+    sessions = list(_older(CheckoutSession.objects.filter(basket_id=basket.pk), "pk", older)[: SESSIONS + 1])
+    more_sessions = sessions[SESSIONS:]
+    sessions = sessions[:SESSIONS]
+    items = list(CheckoutItem.objects.filter(session__in=sessions).order_by("position", "product_id"))
+    before = _number(request.GET.get("events_before"))
+    events = list(_older(Event.objects.filter(basket_id=basket.pk).select_related("session"), "number", before)[: EVENTS + 1])
+    names = _names({line.product_id for line in contents.lines()} | {item.product_id for item in items})
+    attention = list(Attention.objects.filter(basket_id=basket.pk).select_related("session").order_by("settled_at", "pk"))
+    return {
+        "title": "Basket",
+        "name": display.visible(basket.user_id),
+        "basket": basket,
+        "user": display.visible(basket.user_id),
+        "partner": display.page("partner", basket.partner_id, display.visible(basket.partner.name)),
+        "facts": _facts(basket, contents),
+        "lists": [
+            ("Cart", _lines(contents.cart, names), "The cart is empty."),
+            ("Checkout", _lines(contents.checkout, names), "No checkout is active."),
+            ("Saved", _lines(contents.saved, names), "Nothing is saved."),
+        ],
+        "active": contents.session,
+        "sessions": _sessions(sessions, items, names, attention, contents.at),
+        "sessions_before": sessions[-1].pk if more_sessions else None,
+        "attention": [(matter, display.moment(matter.created_at), display.visible(matter.note)) for matter in attention],
+        "events": [_event(event) for event in events[:EVENTS]],
+        "events_before": events[EVENTS - 1].number if len(events) > EVENTS else None,
+        "at": display.moment(contents.at),
+    }
+
+
+def _facts(basket: Basket, contents: Contents) -> list[tuple[str, object]]:
+    if contents.hidden_at:
+        state: object = display.badge("deleted or expired")
+    elif not contents.present:
+        state = display.badge("past its time, not yet swept", "bad")
+    else:
+        state = display.badge("shown", "good")
+    return [
+        ("State", state),
+        ("Guest", display.yes_no(basket.guest)),
+        ("Created", display.moment(basket.created_at)),
+        ("Last changed", display.moment(basket.last_changed_at)),
+        ("Expires", display.moment(basket.expires_at)),
+        ("Hidden since", display.moment(basket.hidden_at)),
+        ("Revision", display.count(basket.revision)),
+        ("Key of the row", str(basket.pk)),
+    ]
+
+
+def _lines(lines: Iterable[Line], names: dict[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "product": display.product(line.product_id, names.get(line.product_id, "")),
+            "count": display.count(line.count),
+            "stocked": _stocked(line.stocked),
+        }
+        for line in lines
+    ]
+
+
+def _stocked(stocked: int | None) -> SafeString:
+    if stocked is None:
+        return display.badge("nothing to hold")
+    if stocked < 0:
+        return display.badge(f"failed, {-stocked} missing", "bad")
+    return display.badge(f"{stocked} held", "busy")
+
+
+def _sessions(
+    sessions: list[CheckoutSession],
+    items: list[CheckoutItem],
+    names: dict[str, str],
+    attention: list[Attention],
+    at: datetime,
+) -> list[SessionShown]:
+    of_session: dict[int, list[CheckoutItem]] = defaultdict(list)
+    for item in items:
+        of_session[item.session_id].append(item)
+    holds: dict[tuple[int, str], list[SafeString]] = defaultdict(list)
+    for hold in StockReservation.objects.filter(session__in=sessions).order_by("pk"):
+        holds[hold.session_id, hold.product_id].append(reservation(hold, at))
+    return [
+        SessionShown(
+            session=session,
+            status=display.badge(session.get_status_display(), TONES.get(session.status, "plain")),
+            hold=_hold(session, at),
+            facts=session_facts(session),
+            items=[
+                {
+                    "product": display.product(item.product_id, names.get(item.product_id, "")),
+                    "count": display.count(item.count),
+                    "price": display.money(item.price, item.currency),
+                    "holds": holds.get((session.pk, item.product_id), [_stocked(item.stocked)]),
+                }
+                for item in of_session[session.pk]
+            ],
+            attention=[matter for matter in attention if matter.session_id == session.pk],
+        )
+        for session in sessions
+    ]
+
+
+def session_facts(session: CheckoutSession) -> list[str]:
+    """What is out of the ordinary about a session."""
+    return [
+        fact
+        for fact, holds in (
+            ("ordered late", session.late),
+            ("test: holds and sells nothing", session.test_mode),
+            (f"language {session.language}", session.language),
+            (f"country {session.country}", session.country),
+        )
+        if holds
+    ]
+
+
+def reservation(hold: StockReservation, at: datetime) -> SafeString:
+    """What became of one hold, and when."""
+    state = hold.status.lower()
+    if hold.status == StockReservation.Status.HELD:
+        lapsed = hold.expires_at <= at
+        until = "lapsed" if lapsed else "until"
+        said = f"{hold.pieces} {state} since {hold.created_at:%H:%M:%S}, {until} {hold.expires_at:%Y-%m-%d %H:%M:%S}"
+        return display.badge(said, "bad" if lapsed else "busy")
+    return display.badge(f"{hold.pieces} {state} {hold.ended_at:%Y-%m-%d %H:%M:%S}", TONES.get(hold.status, "plain"))
+
+
+def _hold(session: CheckoutSession, at: datetime) -> str:
+    if session.status != CheckoutSession.Status.ACTIVE:
+        return ""
+    away = display.distance(session.expires_at - at)
+    return f"the hold ended {away}; no sweep has seen it yet" if session.expires_at <= at else f"the hold ends {away}"
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "number": event.number,
+        "at": display.moment(event.at),
+        "kind": event.get_kind_display(),
+        "actor_kind": event.actor_kind,
+        "actor": display.visible(event.actor),
+        "request_id": display.visible(event.request_id) if event.request_id else "",
+        "data": display.record(event.data),
+        "tracking": display.record(event.tracking),
+        "revision": event.revision,
+    }
+
+
+def _names(product_ids: set[str]) -> dict[str, str]:
+    return dict(Product.objects.filter(pk__in=product_ids).values_list("pk", "name"))
+
+
+def _older(rows: Any, field: str, before: int | None) -> Any:
+    rows = rows.order_by(f"-{field}")
+    return rows if before is None else rows.filter(**{f"{field}__lt": before})
+
+
+def _number(text: str | None) -> int | None:
+    """Read a number from the address; anything else is none."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < len(str(2**63)) else None

@@ -1,0 +1,101 @@
+"""Baskets at the desk: found by one search box, each on one page with its lists, sessions, holds and timeline."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Prefetch, Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from baskets.admin import display, filters
+from baskets.admin.basket_page import basket_page
+from baskets.admin.readonly import ReadOnlyAdmin
+from baskets.admin.searches import baskets_found
+from baskets.models import Basket, BasketItem, CheckoutSession
+
+
+@admin.register(Basket)
+class BasketAdmin(ReadOnlyAdmin[Basket]):
+    """Baskets, those that last longest first, which are those changed last."""
+
+    list_display = ("user", "partner_name", "state", "in_cart", "in_saved", "checkout", "changed", "expires")
+    list_display_links = ("user",)
+    list_select_related = ("partner",)
+    list_filter = (
+        filters.Shown,
+        filters.of_partner("partner"),
+        filters.InCheckout,
+        filters.NeedsAttention,
+        filters.past("changed", "last_changed_at"),
+        filters.coming("expires", "expires_at"),
+    )
+    search_fields = ("user_id",)
+    search_help_text = "A user id, an order number or a partner's name, or the beginning of it; a whole product id or key prefix."
+    page_template = "admin/baskets/basket.html"
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Follow the index there is: of shown baskets by their end, of all of them by partner and user."""
+        shown = request.GET.get(filters.Shown.parameter_name, "shown")
+        return ("partner_id", "user_id") if shown in ("hidden", "all") else ("-expires_at", "-pk")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Basket]:
+        """With the items and the active session of each page's baskets, in one query each."""
+        sessions = CheckoutSession.objects.active().annotate(lapsed=Q(expires_at__lte=Now()))
+        active = Prefetch("sessions", sessions, to_attr="active_sessions")
+        return super().get_queryset(request).prefetch_related("items", active)
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Basket], search_term: str) -> tuple[QuerySet[Basket], bool]:
+        """Search for the whole term, spaces and all: ids may hold some."""
+        term = search_term.strip()
+        return (queryset.filter(baskets_found(term)) if term else queryset), False
+
+    def page_context(self, request: HttpRequest, record: Basket) -> dict[str, Any]:
+        """Say what the page of a basket shows."""
+        return basket_page(request, record)
+
+    @admin.display(description="user")
+    def user(self, basket: Basket) -> SafeString:
+        """The user id, as the partner gave it."""
+        return display.visible(basket.user_id, limit=60)
+
+    @admin.display(description="partner")
+    def partner_name(self, basket: Basket) -> SafeString:
+        """The partner."""
+        return display.visible(basket.partner.name)
+
+    @admin.display(description="state")
+    def state(self, basket: Basket) -> SafeString:
+        """What the user sees of it."""
+        if basket.hidden_at:
+            return display.badge("deleted or expired")
+        return display.badge("guest", "plain") if basket.guest else display.badge("shown", "good")
+
+    @admin.display(description="cart")
+    def in_cart(self, basket: Basket) -> int:
+        """Items in the cart."""
+        return sum(item.list == BasketItem.List.CART for item in basket.items.all())
+
+    @admin.display(description="saved")
+    def in_saved(self, basket: Basket) -> int:
+        """Items in the saved list."""
+        return sum(item.list == BasketItem.List.SAVED for item in basket.items.all())
+
+    @admin.display(description="checkout")
+    def checkout(self, basket: Basket) -> SafeString | str:
+        """The active session, if there is one."""
+        for session in basket.active_sessions:  # type: ignore[attr-defined]
+            state = display.badge("lapsed", "bad") if session.lapsed else display.badge("active", "busy")
+            return format_html("{} {}", state, display.order_no(session.order_no))
+        return display.NOTHING
+
+    @admin.display(description="changed")
+    def changed(self, basket: Basket) -> SafeString | str:
+        """When its lists changed last."""
+        return display.moment(basket.last_changed_at)
+
+    @admin.display(description="expires")
+    def expires(self, basket: Basket) -> SafeString | str:
+        """When it ends."""
+        return display.moment(basket.expires_at)

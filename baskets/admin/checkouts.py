@@ -1,0 +1,268 @@
+"""Checkout sessions, their items, their holds on stock, and the matters that staff must look at."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Exists, Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from baskets.admin import display, filters
+from baskets.admin.basket_page import TONES, reservation, session_facts
+from baskets.admin.readonly import ReadOnlyAdmin, Table
+from baskets.admin.searches import MOST_BASKETS, of_order, of_owner
+from baskets.models import Attention, BasketItem, CheckoutItem, CheckoutSession, StockReservation
+
+
+class OfBasket(ReadOnlyAdmin[Any]):
+    """Rows that belong to a basket: found by its user, by an order number or by a product."""
+
+    search_fields = ("basket__user_id",)
+    search_help_text = "A whole user id or product id, or the beginning of an order number."
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
+        """Search for the whole term."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        found = queryset.filter(basket_id__in=[*of_owner(term), *of_order(term)])
+        return (found if found.exists() else queryset.filter(self.of_product(term))), False
+
+    def of_product(self, term: str) -> Q:
+        """The condition on rows of a product, where rows have one."""
+        return Q(product_id=term)
+
+    @admin.display(description="basket of")
+    def of_user(self, row: Any) -> SafeString:
+        """The basket, by its user."""
+        return display.basket(row.basket_id, row.basket.user_id)
+
+    @admin.display(description="partner")
+    def partner_name(self, row: Any) -> SafeString:
+        """The partner."""
+        return display.visible(row.basket.partner.name)
+
+    @admin.display(description="product")
+    def product_shown(self, row: Any) -> SafeString:
+        """The product."""
+        return display.product(row.product_id)
+
+    @admin.display(description="order number")
+    def order(self, row: Any) -> SafeString | str:
+        """The session, by its order number."""
+        return display.page("checkoutsession", row.session_id, display.order_no(row.session.order_no))
+
+
+@admin.register(CheckoutSession)
+class CheckoutSessionAdmin(OfBasket):
+    """Sessions, the newest first."""
+
+    list_display = ("number", "of_user", "partner_name", "state", "marks", "started", "expires", "finished")
+    list_select_related = ("basket__partner",)
+    list_filter = (
+        filters.of_status(CheckoutSession.Status),
+        filters.SessionNeedsAttention,
+        filters.Lapsed,
+        filters.of_partner("basket__partner"),
+        filters.past("started", "started_at"),
+    )
+    ordering = ("-pk",)
+    shown = (
+        "number",
+        "of_user",
+        "partner_name",
+        "state",
+        "marks",
+        "started",
+        "expires",
+        "released_at",
+        "finished",
+        "language",
+        "country",
+        "stripe_using_sdk",
+        "price",
+    )
+
+    def of_product(self, term: str) -> Q:
+        """The sessions in which a product is or was bought."""
+        return Q(pk__in=CheckoutItem.objects.filter(product_id=term).values("session_id")[:MOST_BASKETS])
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With a word on whether it needs attention, and the clock of the reading."""
+        seen = {"needs_attention": Exists(filters.OPEN_OF_SESSION), "at": Now()}
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(**seen)
+        return rows
+
+    def tables(self, request: HttpRequest, record: CheckoutSession) -> list[Table]:
+        """The items, and what became of their stock."""
+        items = record.items.select_related("product").order_by("position", "product_id")
+        holds = record.reservations.order_by("product_id", "pk")
+        return [
+            Table(
+                title="Items",
+                heads=("Product", "Count", "Price of one, minor units"),
+                rows=[
+                    (
+                        display.product(item.product_id, item.product.name),
+                        display.count(item.count),
+                        display.money(item.price, item.currency),
+                    )
+                    for item in items
+                ],
+            ),
+            Table(
+                title="Reservations",
+                heads=("Product", "State"),
+                rows=[(display.product(hold.product_id), reservation(hold, record.at)) for hold in holds],  # type: ignore[attr-defined]
+                nothing="None: nothing of this session had to be held.",
+            ),
+        ]
+
+    @admin.display(description="order number")
+    def number(self, session: CheckoutSession) -> SafeString:
+        """The number the session is spoken of by."""
+        return display.order_no(session.order_no)
+
+    @admin.display(description="status")
+    def state(self, session: CheckoutSession) -> SafeString:
+        """Where it stands."""
+        return display.badge(session.get_status_display(), TONES.get(session.status, "plain"))
+
+    @admin.display(description="marks")
+    def marks(self, session: CheckoutSession) -> SafeString | str:
+        """What is out of the ordinary about it."""
+        facts = session_facts(session)
+        if session.needs_attention:  # type: ignore[attr-defined]
+            return display.badge(", ".join(["needs attention", *facts]), "bad")
+        return ", ".join(facts)
+
+    @admin.display(description="full price, minor units")
+    def price(self, session: CheckoutSession) -> str:
+        """What the items that can be ordered cost together."""
+        return display.money(session.full_price, session.currency)
+
+    @admin.display(description="started")
+    def started(self, session: CheckoutSession) -> SafeString | str:
+        """When it was started."""
+        return display.moment(session.started_at)
+
+    @admin.display(description="end of the hold")
+    def expires(self, session: CheckoutSession) -> SafeString | str:
+        """When its hold ends."""
+        return display.moment(session.expires_at)
+
+    @admin.display(description="finished")
+    def finished(self, session: CheckoutSession) -> SafeString | str:
+        """When it came to the status it has."""
+        return display.moment(session.finished_at)
+
+
+@admin.register(BasketItem)
+class BasketItemAdmin(OfBasket):
+    """Items of carts and saved lists."""
+
+    list_display = ("product_shown", "list", "count", "of_user", "partner_name")
+    list_select_related = ("basket__partner",)
+    list_filter = (
+        filters.choices("list", "list", {v: (label, Q(list=v)) for v, label in BasketItem.List.choices}),
+        filters.of_partner("basket__partner"),
+    )
+    list_display_links = None
+    ordering = ("-pk",)
+    shown = ("product_shown", "list", "count", "of_user", "partner_name", "position")
+
+
+@admin.register(CheckoutItem)
+class CheckoutItemAdmin(OfBasket):
+    """Items of checkout sessions."""
+
+    list_display = ("product_shown", "count", "stocked", "order", "of_user", "partner_name")
+    list_select_related = ("basket__partner", "session")
+    list_filter = (filters.of_partner("basket__partner"),)
+    list_display_links = None
+    ordering = ("-pk",)
+    shown = ("product_shown", "count", "stocked", "order", "of_user", "partner_name", "price", "currency")
+
+
+@admin.register(StockReservation)
+class StockReservationAdmin(OfBasket):
+    """Holds on stock, the newest first."""
+
+    list_display = ("number", "product_shown", "pieces", "state", "order", "of_user", "since", "expires", "ended")
+    list_select_related = ("basket__partner", "session")
+    list_filter = (
+        filters.of_status(StockReservation.Status),
+        filters.Lapsed,
+        filters.of_partner("basket__partner"),
+    )
+    ordering = ("-pk",)
+    shown = ("product_shown", "pieces", "state", "order", "of_user", "partner_name", "since", "expires", "ended")
+
+    def of_product(self, term: str) -> Q:
+        """The holds on a product, by way of the sessions: there is no index of all holds by product."""
+        sessions = CheckoutItem.objects.filter(product_id=term).values("session_id")[:MOST_BASKETS]
+        return Q(session__in=sessions, product_id=term)
+
+    @admin.display(description="number")
+    def number(self, hold: StockReservation) -> int:
+        """The number of the row."""
+        return hold.pk
+
+    @admin.display(description="status")
+    def state(self, hold: StockReservation) -> SafeString:
+        """Where it stands."""
+        return display.badge(hold.get_status_display(), TONES.get(hold.status, "plain"))
+
+    @admin.display(description="since")
+    def since(self, hold: StockReservation) -> SafeString | str:
+        """When it was made."""
+        return display.moment(hold.created_at)
+
+    @admin.display(description="end of the hold")
+    def expires(self, hold: StockReservation) -> SafeString | str:
+        """When it ends by itself."""
+        return display.moment(hold.expires_at)
+
+    @admin.display(description="ended")
+    def ended(self, hold: StockReservation) -> SafeString | str:
+        """When it was sold, released, failed or short."""
+        return display.moment(hold.ended_at)
+
+
+@admin.register(Attention)
+class AttentionAdmin(OfBasket):
+    """Matters for staff: open ones, the oldest first."""
+
+    list_display = ("why", "order", "of_user", "partner_name", "since", "settled", "settled_by")
+    list_select_related = ("basket__partner", "session")
+    list_filter = (
+        filters.Settled,
+        filters.choices("reason", "reason", {v: (label, Q(reason=v)) for v, label in Attention.Reason.choices}),
+        filters.of_partner("basket__partner"),
+    )
+    shown = ("why", "order", "of_user", "partner_name", "since", "settled", "settled_by", "note")
+
+    def of_product(self, term: str) -> Q:
+        """The matters of sessions in which a product is or was bought."""
+        return Q(session__in=CheckoutItem.objects.filter(product_id=term).values("session_id")[:MOST_BASKETS])
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Follow the index there is: of open matters by their age."""
+        chosen = request.GET.get(filters.Settled.parameter_name, "open")
+        return ("-pk",) if chosen in ("settled", "all") else ("created_at", "pk")
+
+    @admin.display(description="reason")
+    def why(self, matter: Attention) -> str:
+        """Why staff should look."""
+        return matter.get_reason_display()
+
+    @admin.display(description="since")
+    def since(self, matter: Attention) -> SafeString | str:
+        """Since when."""
+        return display.moment(matter.created_at)
+
+    @admin.display(description="settled")
+    def settled(self, matter: Attention) -> SafeString | str:
+        """When somebody settled it."""
+        return display.moment(matter.settled_at)

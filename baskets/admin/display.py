@@ -1,0 +1,126 @@
+"""How values are shown to staff. What partners and users have sent is escaped, and what hides in it is made visible."""
+
+import json
+import unicodedata
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.admin.utils import quote
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+NOTHING = "\N{EN DASH}"
+# Controls, formats (bidi overrides and zero-width characters among them), surrogates, private and unassigned ones, and
+# line breaks: in an id they show nothing, or show something else than is there.
+HIDING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def visible(text: object, *, limit: int | None = None) -> SafeString:
+    """Show a text as it was sent: escaped, apart from its surroundings, with every hiding character by its number.
+
+    :param limit: characters to show of a longer text.
+    """
+    whole = str(text)
+    cut = whole if limit is None or len(whole) <= limit else whole[: limit - 1]
+    last = len(cut) - 1
+    pieces = (_piece(char, at_edge=place in (0, last)) for place, char in enumerate(cut))
+    shown = format_html_join("", "{}", ((piece,) for piece in pieces))
+    return format_html('<bdi class="given">{}{}</bdi>', shown, "" if cut is whole else "…")
+
+
+def _piece(char: str, *, at_edge: bool) -> str | SafeString:
+    kind = unicodedata.category(char)
+    if kind in HIDING or (kind == "Zs" and (char != " " or at_edge)):
+        name = unicodedata.name(char, "character without a name").lower()
+        return format_html('<span class="hidden-char" title="{}">U+{}</span>', name, f"{ord(char):04X}")
+    return char
+
+
+def moment(value: datetime | None) -> SafeString | str:
+    """Show a time to the second, in UTC."""
+    if value is None:
+        return NOTHING
+    return format_html('<time datetime="{}">{}</time>', value.isoformat(), f"{value:%Y-%m-%d %H:%M:%S}")
+
+
+def distance(until: timedelta) -> str:
+    """Say how far away a time is, in words."""
+    seconds = int(abs(until.total_seconds()))
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if (number := seconds // length) >= 1:
+            said = f"{number} {unit}{'' if number == 1 else 's'}"
+            break
+    else:
+        said = "less than a minute"
+    return f"in {said}" if until > timedelta() else f"{said} ago"
+
+
+def badge(text: object, tone: str = "plain") -> SafeString:
+    """Show a state as a small label.
+
+    :param tone: `good`, `busy`, `bad` or `plain`.
+    """
+    return format_html('<span class="badge badge-{}">{}</span>', tone, text)
+
+
+def yes_no(value: bool | None) -> str:  # noqa: FBT001 (one value, and it is what is shown)
+    """Show a truth value as a word."""
+    return NOTHING if value is None else "yes" if value else "no"
+
+
+def money(minor_units: int | None, currency: str) -> str:
+    """Show an amount in minor units, as it is stored: how many make a unit differs by currency."""
+    return NOTHING if minor_units is None else f"{count(minor_units)} {currency}"
+
+
+def count(value: int | None) -> str:
+    """Show a number in groups of three."""
+    return NOTHING if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+def page(model_name: str, pk: int | str | UUID, text: object) -> SafeString:
+    """Link to the page of one record."""
+    return format_html('<a href="{}">{}</a>', reverse(f"admin:baskets_{model_name}_change", args=[quote(pk)]), text)
+
+
+def product(product_id: str, name: str | None = None) -> SafeString:
+    """Link to a product by its id, with its name where it is known."""
+    link = page("product", product_id, visible(product_id))
+    return link if name is None else format_html('{} <br><span class="quiet">{}</span>', link, visible(name, limit=80))
+
+
+def basket(pk: UUID, user_id: str) -> SafeString:
+    """Link to a basket by its user."""
+    return page("basket", pk, visible(user_id, limit=60))
+
+
+def order_no(text: str) -> SafeString:
+    """Show an order number, all of it in one line."""
+    return format_html('<span class="order-no">{}</span>', text)
+
+
+def record(values: Any) -> SafeString | str:
+    """Show what an event stores: one line for each name, nested values as JSON."""
+    if not values:
+        return ""
+    if not isinstance(values, dict):
+        return visible(_plain(values), limit=2000)
+    lines = ((visible(name), visible(_plain(value), limit=2000)) for name, value in values.items())
+    return format_html('<ul class="record">{}</ul>', format_html_join("", "<li><b>{}</b> {}</li>", lines))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(line, dict) and "productId" in line for line in value):
+        return ", ".join(_line(line) for line in value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _line(line: dict[str, Any]) -> str:
+    """One product of a list, as events store it."""
+    rest = {name: value for name, value in line.items() if name not in ("productId", "count")}
+    said = f"{line.get('count')} \N{MULTIPLICATION SIGN} {line['productId']}"
+    return f"{said} ({', '.join(f'{name} {json.dumps(value)}' for name, value in rest.items())})" if rest else said

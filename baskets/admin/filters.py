@@ -1,0 +1,170 @@
+"""The filters beside the lists. Times are compared with the database's clock, and no filter counts anything."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+
+from baskets.models import Attention, CheckoutSession, Partner
+
+MOST_PARTNERS = 100
+
+
+class Choices(admin.SimpleListFilter):
+    """A filter whose choices are fixed. A value that is none of them filters nothing."""
+
+    choices_of: ClassVar[Mapping[str, tuple[str, Q]]]
+
+    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+        """The choices, as the page shows them."""
+        return [(value, label) for value, (label, _) in self.choices_of.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of the choice."""
+        chosen = self.choices_of.get(self.value() or "")
+        return queryset.filter(chosen[1]) if chosen else queryset
+
+
+def choices(heading: str, parameter: str, offered: Mapping[str, tuple[str, Q]]) -> type[Choices]:
+    """Make a filter of fixed choices.
+
+    :param offered: by the value in the address: the label, and the condition.
+    """
+    return type("Choice", (Choices,), {"title": heading, "parameter_name": parameter, "choices_of": offered})
+
+
+def of_status(statuses: Any) -> type[Choices]:
+    """Filter by a field `status`."""
+    return choices("status", "status", {value: (label, Q(status=value)) for value, label in statuses.choices})
+
+
+def past(heading: str, field: str) -> type[Choices]:
+    """Filter by a time that has passed: within the last hour, day, week, month, or before."""
+    spans = {
+        "hour": timedelta(hours=1),
+        "day": timedelta(days=1),
+        "week": timedelta(days=7),
+        "month": timedelta(days=30),
+    }
+    offered = {name: (f"in the last {name}", Q(**{f"{field}__gt": Now() - span})) for name, span in spans.items()} | {
+        "before": ("earlier", Q(**{f"{field}__lte": Now() - spans["month"]}))
+    }
+    return choices(heading, field, offered)
+
+
+def coming(heading: str, field: str) -> type[Choices]:
+    """Filter by a time to come: passed, within a day, within a week, later."""
+    day, week = Now() + timedelta(days=1), Now() + timedelta(days=7)
+    return choices(
+        heading,
+        field,
+        {
+            "passed": ("passed", Q(**{f"{field}__lte": Now()})),
+            "day": ("within a day", Q(**{f"{field}__gt": Now(), f"{field}__lte": day})),
+            "week": ("within a week", Q(**{f"{field}__gt": Now(), f"{field}__lte": week})),
+            "later": ("later", Q(**{f"{field}__gt": week})),
+        },
+    )
+
+
+def of_partner(field: str) -> type[admin.SimpleListFilter]:
+    """Filter by partner.
+
+    :param field: the way from the listed model to the partner.
+    """
+
+    class PartnerFilter(admin.SimpleListFilter):
+        title = "partner"
+        parameter_name = "partner"
+
+        def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+            rows = Partner.objects.order_by("name").values_list("pk", "name")[:MOST_PARTNERS]
+            return [(str(pk), name) for pk, name in rows]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            value = self.value() or ""
+            known = value.isascii() and value.isdigit() and len(value) < len(str(2**63))
+            return queryset.filter(**{f"{field}_id": int(value)}) if known else queryset
+
+    return PartnerFilter
+
+
+ACTIVE_OF_BASKET = CheckoutSession.objects.filter(basket_id=OuterRef("pk"), status="ACTIVE")
+OPEN_OF_BASKET = Attention.objects.filter(basket_id=OuterRef("pk"), settled_at__isnull=True)
+OPEN_OF_SESSION = Attention.objects.filter(session_id=OuterRef("pk"), settled_at__isnull=True)
+
+InCheckout = choices(
+    "checkout",
+    "checkout",
+    {
+        "active": ("has an active checkout", Q(Exists(ACTIVE_OF_BASKET))),
+        "lapsed": ("its checkout has lapsed", Q(Exists(ACTIVE_OF_BASKET.filter(expires_at__lte=Now())))),
+        "none": ("none", ~Q(Exists(ACTIVE_OF_BASKET))),
+    },
+)
+NeedsAttention = choices("attention", "attention", {"open": ("needs attention", Q(Exists(OPEN_OF_BASKET)))})
+SessionNeedsAttention = choices("attention", "attention", {"open": ("needs attention", Q(Exists(OPEN_OF_SESSION)))})
+Lapsed = choices(
+    "end of the hold",
+    "hold",
+    {
+        "live": ("still to come", Q(expires_at__gt=Now())),
+        "lapsed": ("passed, not yet swept", Q(status__in=["ACTIVE", "HELD"], expires_at__lte=Now())),
+    },
+)
+
+
+class Defaulted(admin.SimpleListFilter):
+    """A filter that starts with its first choice, because that is the list staff come for."""
+
+    offered: ClassVar[Mapping[str, tuple[str, Q]]]
+
+    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+        """The choices, as the page shows them."""
+        return [(value, label) for value, (label, _) in self.offered.items()]
+
+    def chosen(self) -> str:
+        """The choice in force."""
+        value = self.value() or ""
+        return value if value in self.offered else next(iter(self.offered))
+
+    def choices(self, changelist: Any) -> Any:
+        """The links; none of them is "all" but where that is a choice of its own."""
+        for value, label in self.lookup_choices:
+            yield {
+                "selected": value == self.chosen(),
+                "query_string": changelist.get_query_string({self.parameter_name: value}),
+                "display": label,
+            }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of the choice."""
+        return queryset.filter(self.offered[self.chosen()][1])
+
+
+class Shown(Defaulted):
+    """Baskets that are shown, first of all: deleted and expired ones stay for their history."""
+
+    title = "basket"
+    parameter_name = "basket"
+    offered: ClassVar[Mapping[str, tuple[str, Q]]] = {
+        "shown": ("shown", Q(hidden_at__isnull=True)),
+        "hidden": ("deleted or expired", Q(hidden_at__isnull=False)),
+        "all": ("all", Q()),
+    }
+
+
+class Settled(Defaulted):
+    """Open matters, first of all."""
+
+    title = "matter"
+    parameter_name = "matter"
+    offered: ClassVar[Mapping[str, tuple[str, Q]]] = {
+        "open": ("open", Q(settled_at__isnull=True)),
+        "settled": ("settled", Q(settled_at__isnull=False)),
+        "all": ("all", Q()),
+    }

@@ -1,0 +1,302 @@
+"""Partners and their API keys at the desk. Superusers create partners, and issue and revoke keys.
+
+Every change is a page of its own with one POST, and the domain does it. The text of a key is on the answer to that POST
+and nowhere else: not in a message, not in the session, not in a log.
+"""
+
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.safestring import SafeString
+from django.views.decorators.csrf import csrf_protect
+
+from baskets.admin import display, filters
+from baskets.admin.readonly import ReadOnlyAdmin, Table
+from baskets.admin.staff import staff_actor
+from baskets.domain import partners, transactions
+from baskets.domain.errors import Refusal
+from baskets.models import ApiKey, Partner
+
+T = TypeVar("T")
+
+ONCE = "baskets_key_form"
+
+
+class PartnerForm(forms.Form):
+    """What is said about a new partner."""
+
+    name = forms.CharField(max_length=partners.NAME_LIMIT, strip=False, help_text="Given once, and never changed.")
+    late_orders = forms.ChoiceField(choices=Partner.LateOrders.choices, label="A late order whose stock is gone")
+    hold_minutes = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=partners.HOLD_LIMIT_SECONDS // 60,
+        help_text="How long a checkout holds its stock. Empty: the default of the service.",
+    )
+
+
+class KeyForm(forms.Form):
+    """What is said about a new key."""
+
+    kind = forms.ChoiceField(choices=ApiKey.Kind.choices)
+    label = forms.CharField(max_length=partners.LABEL_LIMIT, required=False, help_text="What it is for.")
+    days = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=partners.KEY_LIFE_LIMIT.days,
+        label="Days it is valid",
+        help_text="Empty: until it is revoked.",
+    )
+    # Known to one session and taken away by the first POST: a page sent again issues no second key.
+    once = forms.CharField(widget=forms.HiddenInput, max_length=64)
+
+
+def require_superuser(request: HttpRequest) -> None:
+    """Let superusers pass.
+
+    :raises PermissionDenied: it is somebody else.
+    """
+    if not (request.user.is_active and request.user.is_superuser):
+        raise PermissionDenied
+
+
+@admin.register(Partner)
+class PartnerAdmin(ReadOnlyAdmin[Partner]):
+    """Partners by name."""
+
+    list_display = ("name", "late_orders", "hold", "created")
+    ordering = ("name",)
+    search_fields = ("name__startswith",)
+    search_help_text = "A partner's name, or the beginning of it."
+    shown = ("name", "late_orders", "hold", "created")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Superusers add partners, on a page of their own."""
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    def more_urls(self) -> list[URLPattern]:
+        """Create a partner; issue a key for one."""
+        return [
+            path("add/", self.admin_site.admin_view(self.create), name="baskets_partner_add"),
+            path(
+                "<path:object_id>/issue-key/",
+                self.admin_site.admin_view(self.issue_key),
+                name="baskets_partner_issue_key",
+            ),
+        ]
+
+    @method_decorator(csrf_protect)
+    def create(self, request: HttpRequest) -> HttpResponse:
+        """Create a partner."""
+        require_superuser(request)
+        form = PartnerForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            said = form.cleaned_data
+            minutes = said["hold_minutes"]
+            partner = attempt(
+                form,
+                lambda _: partners.create_partner(
+                    name=said["name"], late_orders=said["late_orders"], hold_seconds=minutes * 60 if minutes else None
+                ),
+            )
+            if partner:
+                messages.success(request, "The partner was created. It can call once it has a key.")
+                return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[partner.pk]))
+        return self.render(request, "admin/baskets/form.html", {"title": "Create a partner", "form": form, "submit": "Create partner"})
+
+    @method_decorator(csrf_protect)
+    def issue_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Issue a key, and show its text on this one answer."""
+        require_superuser(request)
+        partner = self.found(request, object_id)
+        context = {"title": "Issue an API key", "name": display.visible(partner.name), "record": partner}
+        form = KeyForm(request.POST or None)
+        if request.method == "POST":
+            fresh = secrets.compare_digest(request.POST.get("once", "").encode(), _taken(request).encode())
+            if not fresh:
+                form.add_error(None, "This page was sent before, or is an old one: no key was issued this time.")
+            elif form.is_valid() and (issued := self._issue(request, form, partner)):
+                key, text = issued
+                rows = [("Prefix", key.prefix), ("Kind", key.get_kind_display()), ("Label", display.visible(key.label))]
+                return self.render(request, "admin/baskets/key_issued.html", context | {"key_text": text, "rows": rows})
+        # What was typed is kept, what makes the page good for one POST is renewed.
+        request.session[ONCE] = once = secrets.token_urlsafe(24)
+        form.initial["once"] = once
+        if form.is_bound:
+            form.data = typed = request.POST.copy()
+            typed["once"] = once
+        return self.render(request, "admin/baskets/form.html", context | {"form": form, "submit": "Issue key"})
+
+    def _issue(self, request: HttpRequest, form: KeyForm, partner: Partner) -> tuple[ApiKey, str] | None:
+        said = form.cleaned_data
+        return attempt(
+            form,
+            lambda _: partners.issue_api_key(
+                partner_name=partner.name,
+                kind=said["kind"],
+                label=said["label"],
+                expires_in=timedelta(days=said["days"]) if said["days"] else None,
+                created_by=staff_actor(request).name,
+            ),
+        )
+
+    def tables(self, request: HttpRequest, record: Partner) -> list[Table]:
+        """The partner's keys."""
+        keys = record.api_keys.annotate(ended=Q(expires_at__lte=Now())).order_by("-pk")[:100]
+        return [
+            Table(
+                title="API keys",
+                heads=("Prefix", "Kind", "Label", "State", "Created", "By", "Valid until"),
+                rows=[
+                    (
+                        display.page("apikey", key.pk, key.prefix),
+                        key.kind,
+                        display.visible(key.label),
+                        key_state(key),
+                        display.moment(key.created_at),
+                        display.visible(key.created_by),
+                        display.moment(key.expires_at),
+                    )
+                    for key in keys
+                ],
+                nothing="None: this partner cannot call.",
+            )
+        ]
+
+    def tools(self, request: HttpRequest, record: Partner) -> list[tuple[str, str]]:
+        """Issue a key."""
+        if not request.user.is_superuser:
+            return []
+        return [(reverse("admin:baskets_partner_issue_key", args=[quote(record.pk)]), "Issue an API key")]
+
+    @admin.display(description="hold")
+    def hold(self, partner: Partner) -> str:
+        """How long its checkouts hold their stock."""
+        return "default" if partner.hold_seconds is None else f"{display.count(partner.hold_seconds)} s"
+
+    @admin.display(description="created")
+    def created(self, partner: Partner) -> SafeString | str:
+        """When it was created."""
+        return display.moment(partner.created_at)
+
+
+def _taken(request: HttpRequest) -> str:
+    """Take away what makes a page good for one POST; what is left fits no page."""
+    return str(request.session.pop(ONCE, None) or secrets.token_urlsafe(24))
+
+
+def attempt(form: forms.Form, operation: Callable[[bool], T]) -> T | None:
+    """Run a domain call; a refusal is told on the form."""
+    try:
+        return transactions.run(operation)
+    except Refusal as refusal:
+        form.add_error(None, str(refusal))
+        return None
+
+
+def key_state(key: Any) -> SafeString:
+    """Say whether a key lets anybody in."""
+    if key.revoked_at:
+        return display.badge("revoked", "bad")
+    return display.badge("ended", "plain") if key.ended else display.badge("valid", "good")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
+    """Keys, the newest first. Their digests are shown to nobody."""
+
+    list_display = ("prefix", "partner_name", "kind", "label_shown", "state", "created", "who", "until")
+    list_select_related = ("partner",)
+    list_filter = (
+        filters.of_partner("partner"),
+        filters.choices("kind", "kind", {value: (value, Q(kind=value)) for value in ApiKey.Kind.values}),
+        filters.choices(
+            "state",
+            "state",
+            {
+                "valid": ("valid", Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))),
+                "ended": ("ended", Q(revoked_at__isnull=True, expires_at__lte=Now())),
+                "revoked": ("revoked", Q(revoked_at__isnull=False)),
+            },
+        ),
+    )
+    ordering = ("-pk",)
+    search_fields = ("prefix__startswith", "partner__name__startswith")
+    search_help_text = "A key's prefix or a partner's name, or the beginning of it. Never a whole key."
+    shown = ("prefix", "partner_name", "kind", "label_shown", "state", "created", "who", "until", "revoked_at")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Without the digest, and with a word on whether the key has ended."""
+        return super().get_queryset(request).defer("digest").annotate(ended=Q(expires_at__lte=Now()))
+
+    def more_urls(self) -> list[URLPattern]:
+        """Revoke a key."""
+        return [
+            path("<path:object_id>/revoke/", self.admin_site.admin_view(self.revoke), name="baskets_apikey_revoke"),
+        ]
+
+    @method_decorator(csrf_protect)
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Revoke a key at once, after a page that says what that means."""
+        require_superuser(request)
+        key = self.found(request, object_id)
+        back = reverse("admin:baskets_apikey_change", args=[quote(key.pk)])
+        if request.method == "POST":
+            actor = staff_actor(request)
+            try:
+                transactions.run(lambda _: partners.revoke_api_key(prefix=key.prefix, actor=actor))
+            except partners.ApiKeyUnknown as gone:
+                raise Http404 from gone
+            messages.success(request, "The key is revoked: calls with it are refused from now on.")
+            return HttpResponseRedirect(back)
+        context = {"title": "Revoke an API key", "name": key.prefix, "key": key, "back": back}
+        context["partner"] = display.visible(key.partner.name)
+        context["label"] = display.visible(key.label)
+        return self.render(request, "admin/baskets/revoke_key.html", context)
+
+    def tools(self, request: HttpRequest, record: ApiKey) -> list[tuple[str, str]]:
+        """Revoke the key."""
+        if not request.user.is_superuser or record.revoked_at:
+            return []
+        return [(reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), "Revoke this key")]
+
+    @admin.display(description="partner")
+    def partner_name(self, key: ApiKey) -> SafeString:
+        """The partner."""
+        return display.page("partner", key.partner_id, display.visible(key.partner.name))
+
+    @admin.display(description="label")
+    def label_shown(self, key: ApiKey) -> SafeString | str:
+        """What it is for."""
+        return display.visible(key.label) if key.label else display.NOTHING
+
+    @admin.display(description="state")
+    def state(self, key: ApiKey) -> SafeString:
+        """Whether it lets anybody in."""
+        return key_state(key)
+
+    @admin.display(description="created")
+    def created(self, key: ApiKey) -> SafeString | str:
+        """When it was issued."""
+        return display.moment(key.created_at)
+
+    @admin.display(description="by")
+    def who(self, key: ApiKey) -> SafeString:
+        """Who issued it."""
+        return display.visible(key.created_by)
+
+    @admin.display(description="valid until")
+    def until(self, key: ApiKey) -> SafeString | str:
+        """When it ends by itself."""
+        return display.moment(key.expires_at) if key.expires_at else "it is revoked"

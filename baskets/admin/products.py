@@ -1,0 +1,153 @@
+"""Products at the desk: the catalogue, the stock behind it, and every recorded change of supply."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from baskets.admin import display, filters
+from baskets.admin.product_page import product_page
+from baskets.admin.readonly import ReadOnlyAdmin
+from baskets.models import Product, Stock, StockAdjustment
+
+
+class OfProduct(ReadOnlyAdmin[Any]):
+    """Rows found by a product's id, whole or its beginning: names would need an index of their own."""
+
+    # The way to the id itself: a key to another table cannot be asked for its beginning.
+    id_field = "product__product_id"
+    search_fields = ("product_id",)
+    search_help_text = "A product id, or the beginning of it."
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
+        """Search for the whole term."""
+        term = search_term.strip()
+        return (queryset.filter(**{f"{self.id_field}__startswith": term}) if term else queryset), False
+
+    @admin.display(description="product")
+    def product_shown(self, row: Any) -> SafeString:
+        """The product."""
+        return display.product(row.product_id)
+
+
+@admin.register(Product)
+class ProductAdmin(OfProduct):
+    """The catalogue."""
+
+    list_display = ("id_shown", "name_shown", "brand_shown", "variant_shown", "cost", "listed", "left")
+    list_select_related = ("stock",)
+    list_filter = (
+        filters.choices("listed", "listed", {"yes": ("listed", Q(listed=True)), "no": ("unlisted", Q(listed=False))}),
+        filters.choices(
+            "stock",
+            "stock",
+            {
+                "unlimited": ("unlimited", Q(stock__isnull=True) | Q(stock__limited=False)),
+                "free": ("pieces free", Q(stock__limited=True, stock__available__gt=0)),
+                "none": ("no piece free", Q(stock__limited=True, stock__available=0)),
+                "shortfall": ("shortfall", Q(stock__shortfall__gt=0)),
+            },
+        ),
+    )
+    id_field = "product_id"
+    ordering = ("product_id",)
+    page_template = "admin/baskets/product.html"
+
+    def page_context(self, request: HttpRequest, record: Product) -> dict[str, Any]:
+        """Say what the page of a product shows."""
+        return product_page(record)
+
+    @admin.display(description="product id")
+    def id_shown(self, product: Product) -> SafeString:
+        """The id."""
+        return display.visible(product.product_id, limit=60)
+
+    @admin.display(description="name")
+    def name_shown(self, product: Product) -> SafeString:
+        """The name."""
+        return display.visible(product.name, limit=80)
+
+    @admin.display(description="brand")
+    def brand_shown(self, product: Product) -> SafeString:
+        """The brand."""
+        return display.visible(product.brand, limit=40)
+
+    @admin.display(description="variant")
+    def variant_shown(self, product: Product) -> SafeString:
+        """The variant."""
+        return display.visible(product.variant, limit=40)
+
+    @admin.display(description="price, minor units")
+    def cost(self, product: Product) -> str:
+        """The price."""
+        return display.money(product.price, product.currency)
+
+    @admin.display(description="available")
+    def left(self, product: Product) -> SafeString | str:
+        """The pieces that nobody holds."""
+        stock: Stock | None = getattr(product, "stock", None)
+        if stock is None or not stock.limited:
+            return display.badge("unlimited", "good")
+        if stock.shortfall:
+            return display.badge(f"shortfall of {stock.shortfall}", "bad")
+        return display.badge(display.count(stock.available), "good" if stock.available else "bad")
+
+
+@admin.register(Stock)
+class StockAdmin(OfProduct):
+    """The counters of products that are limited, or once were."""
+
+    list_display = ("product_shown", "limited", "available", "shortfall")
+    list_display_links = None
+    list_filter = (
+        filters.choices(
+            "state",
+            "state",
+            {
+                "free": ("pieces free", Q(available__gt=0)),
+                "none": ("no piece free", Q(limited=True, available=0)),
+                "shortfall": ("shortfall", Q(shortfall__gt=0)),
+                "unlimited": ("unlimited today", Q(limited=False)),
+            },
+        ),
+    )
+    ordering = ("pk",)
+    shown = ("product_shown", "limited", "available", "shortfall")
+
+
+@admin.register(StockAdjustment)
+class StockAdjustmentAdmin(OfProduct):
+    """Every recorded change of supply, the newest first."""
+
+    list_display = ("number", "product_shown", "kind", "change", "reported", "why", "who", "at")
+    list_filter = (filters.choices("kind", "kind", {value: (label, Q(kind=value)) for value, label in StockAdjustment.Kind.choices}),)
+    id_field = "product__product__product_id"
+    ordering = ("-pk",)
+    shown = ("product_shown", "kind", "change", "reported", "as_of", "why", "who", "at")
+
+    @admin.display(description="number")
+    def number(self, row: StockAdjustment) -> int:
+        """The number of the row."""
+        return row.pk
+
+    @admin.display(description="change")
+    def change(self, row: StockAdjustment) -> str:
+        """By how many pieces."""
+        return f"{row.delta:+d}"
+
+    @admin.display(description="reason")
+    def why(self, row: StockAdjustment) -> SafeString:
+        """Why."""
+        return display.visible(row.reason, limit=200)
+
+    @admin.display(description="by")
+    def who(self, row: StockAdjustment) -> SafeString:
+        """Who."""
+        return display.visible(row.actor, limit=60)
+
+    @admin.display(description="recorded")
+    def at(self, row: StockAdjustment) -> SafeString | str:
+        """When."""
+        return display.moment(row.created_at)

@@ -1,0 +1,88 @@
+"""The timeline of all baskets and the remembered answers, for what the page of one basket is too narrow for."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from baskets.admin import display, filters
+from baskets.admin.checkouts import OfBasket
+from baskets.admin.readonly import ReadOnlyAdmin
+from baskets.admin.searches import of_owner
+from baskets.domain.actors import ActorKind
+from baskets.models import Event, IdempotencyRecord
+
+
+@admin.register(Event)
+class EventAdmin(OfBasket):
+    """What happened, the newest first."""
+
+    list_display = ("time", "what", "of_user", "partner_name", "order", "who")
+    list_select_related = ("basket__partner", "session")
+    list_filter = (
+        filters.choices("kind", "kind", {value: (label, Q(kind=value)) for value, label in Event.Kind.choices}),
+        filters.choices("by", "by", {kind: (kind, Q(actor_kind=kind)) for kind in ActorKind}),
+        filters.of_partner("basket__partner"),
+        filters.past("time", "at"),
+    )
+    ordering = ("-pk",)
+    search_help_text = "A whole user id, or the beginning of an order number."
+    shown = ("time", "what", "number", "of_user", "partner_name", "order", "who", "request_id", "data", "tracking")
+
+    def of_product(self, term: str) -> Q:
+        """None: an event is of a basket."""
+        return Q(pk__in=[])
+
+    @admin.display(description="time")
+    def time(self, event: Event) -> SafeString | str:
+        """When."""
+        return display.moment(event.at)
+
+    @admin.display(description="what")
+    def what(self, event: Event) -> str:
+        """What happened."""
+        return event.get_kind_display()
+
+    @admin.display(description="order number")
+    def order(self, event: Event) -> SafeString | str:
+        """The session it is about, if it is about one."""
+        return super().order(event) if event.session_id else display.NOTHING
+
+    @admin.display(description="by")
+    def who(self, event: Event) -> SafeString:
+        """Who did it."""
+        return format_html("{} {}", event.actor_kind, display.visible(event.actor, limit=60))
+
+
+@admin.register(IdempotencyRecord)
+class IdempotencyRecordAdmin(ReadOnlyAdmin[IdempotencyRecord]):
+    """Answers that are remembered for a repeated call, the newest first."""
+
+    list_display = ("key_shown", "basket_of", "status", "created")
+    ordering = ("-pk",)
+    search_fields = ("basket_id",)
+    search_help_text = "A whole user id."
+    shown = ("key_shown", "basket_of", "status", "created", "body")
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
+        """Search for a user's baskets, which need no row of their own."""
+        term = search_term.strip()
+        return (queryset.filter(basket_id__in=of_owner(term)) if term else queryset), False
+
+    @admin.display(description="Idempotency-Key")
+    def key_shown(self, row: IdempotencyRecord) -> SafeString:
+        """The key, as the caller chose it."""
+        return display.visible(row.key, limit=60)
+
+    @admin.display(description="basket")
+    def basket_of(self, row: IdempotencyRecord) -> SafeString:
+        """The basket, by its key: it may be one without a row."""
+        return display.page("basket", row.basket_id, row.basket_id)
+
+    @admin.display(description="answered")
+    def created(self, row: IdempotencyRecord) -> SafeString | str:
+        """When."""
+        return display.moment(row.created_at)

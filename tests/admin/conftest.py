@@ -1,0 +1,104 @@
+"""What the tests of the desk share: staff of every kind with a browser of their own, and a shop with something in it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from baskets.models import Partner
+from baskets.models.contents import Owner
+from tests.domain.worlds import User as Buyer
+from tests.factories import ProductFactory
+
+
+@pytest.fixture
+def sign_in(db: None) -> Callable[..., Client]:
+    """Sign somebody in, with a browser that checks tokens as real ones make it necessary."""
+
+    def sign_in(name: str, *, superuser: bool = False, staff: bool = True, permissions: str = "") -> Client:
+        person = User.objects.create(username=name, is_staff=staff, is_superuser=superuser)
+        if permissions:
+            person.user_permissions.set(Permission.objects.filter(content_type__app_label="baskets", codename__startswith=permissions))
+        client = Client(enforce_csrf_checks=True)
+        client.force_login(person)
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def root(sign_in: Callable[..., Client]) -> Client:
+    """A superuser."""
+    return sign_in("root", superuser=True)
+
+
+@pytest.fixture
+def viewer(sign_in: Callable[..., Client]) -> Client:
+    """Somebody who may look at everything."""
+    return sign_in("vera", permissions="view_")
+
+
+@pytest.fixture
+def nobody(sign_in: Callable[..., Client]) -> Client:
+    """Staff without any right."""
+    return sign_in("nora")
+
+
+@pytest.fixture
+def stranger(db: None) -> Client:
+    """Somebody who has not signed in."""
+    return Client(enforce_csrf_checks=True)
+
+
+def token(client: Client, address: str) -> str:
+    """Read a page's form token, as a browser does."""
+    client.get(address)
+    return client.cookies["csrftoken"].value
+
+
+def post(client: Client, address: str, data: dict[str, Any] | None = None, **options: Any) -> Any:
+    """Send a form with its token."""
+    return client.post(address, {"csrfmiddlewaretoken": token(client, address), **(data or {})}, **options)
+
+
+@dataclass
+class Shop:
+    """A partner's shop: products, and buyers in every state."""
+
+    partner: Partner
+
+    def buyer(self, user_id: str) -> Buyer:
+        """A user of the partner."""
+        return Buyer(Owner(partner_id=self.partner.pk, user_id=user_id))
+
+    def product(self, product_id: str, unsold: int | None = None, **fields: Any) -> str:
+        """A product, unlimited unless told."""
+        return str(ProductFactory(product_id=product_id, unsold=unsold, **fields).pk)
+
+
+@pytest.fixture
+def shop(partner: Partner) -> Shop:
+    """A shop."""
+    return Shop(partner)
+
+
+@pytest.fixture
+def full_shop(shop: Shop) -> Shop:
+    """A shop in which everything has happened once, so that every table has a row."""
+    shop.product("lamp", 9)
+    shop.product("song")
+    for user_id in ("ann", "ben", "cid"):
+        buyer = shop.buyer(user_id)
+        buyer.place("lamp", 2)
+        buyer.place("song")
+        buyer.start()
+        buyer.place("song", 0)
+    shop.buyer("ann").finish(True)
+    aborted = shop.buyer("ben")
+    aborted.finish(False)
+    with pytest.raises(Exception, match="aborted"):
+        aborted.finish(True)
+    return shop

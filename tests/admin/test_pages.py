@@ -1,0 +1,237 @@
+"""What the desk shows: baskets found, whole on one page, hostile values harmless, lists that cost the same however long."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from baskets.admin import display
+from baskets.domain import items, partners, stock, transactions
+from baskets.domain.actors import Actor, ActorKind
+from baskets.models import CheckoutSession, Product
+from tests.admin.conftest import Shop
+from tests.admin.test_access import MODELS, list_of
+
+pytestmark = pytest.mark.django_db
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>{{7*7}}\u202ecod.exe\u200b'
+
+
+def search(client: Client, model: str, term: str, **more: str) -> str:
+    response = client.get(reverse(f"admin:baskets_{model}_changelist"), {"q": term, **more})
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def page(client: Client, model: str, pk: object) -> str:
+    response = client.get(reverse(f"admin:baskets_{model}_change", args=[pk]))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def users_in(body: str) -> set[str]:
+    return {user for user in ("ann", "ben", "cid") if f'<bdi class="given">{user}</bdi></a>' in body}
+
+
+def test_one_box_finds_a_basket_by_all_that_staff_are_told(full_shop: Shop, viewer: Client) -> None:
+    key, _ = partners.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
+    number = CheckoutSession.objects.get(basket_id=full_shop.buyer("ben").owner.basket_id).order_no
+    assert users_in(search(viewer, "basket", "ann")) == {"ann"}
+    assert users_in(search(viewer, "basket", "be")) == {"ben"}
+    assert users_in(search(viewer, "basket", number)) == {"ben"}
+    assert users_in(search(viewer, "basket", number[:9].lower())) == {"ben"}
+    assert users_in(search(viewer, "basket", "lamp")) == {"ann", "ben", "cid"}
+    assert users_in(search(viewer, "basket", full_shop.partner.name)) == {"ann", "ben", "cid"}
+    assert users_in(search(viewer, "basket", key.prefix)) == {"ann", "ben", "cid"}
+    for nothing in ("nn", "lam", "%", "_nn", "no such"):
+        assert users_in(search(viewer, "basket", nothing)) == set()
+
+
+def test_a_search_finds_only_baskets_of_the_chosen_state(full_shop: Shop, viewer: Client) -> None:
+    full_shop.buyer("ben").delete()
+    assert users_in(search(viewer, "basket", "lamp")) == {"ann", "cid"}
+    assert users_in(search(viewer, "basket", "lamp", basket="hidden")) == {"ben"}
+    assert users_in(search(viewer, "basket", "lamp", basket="all")) == {"ann", "ben", "cid"}
+    assert users_in(search(viewer, "basket", "", checkout="active")) == {"cid"}
+    full_shop.buyer("cid").wait(hours=1)
+    assert users_in(search(viewer, "basket", "", checkout="lapsed")) == {"cid"}
+    assert users_in(search(viewer, "basket", "", attention="open", basket="all")) == {"ben"}
+
+
+def test_a_basket_is_whole_on_one_page(full_shop: Shop, viewer: Client) -> None:
+    full_shop.buyer("cid").place("lamp")
+    body = page(viewer, "basket", full_shop.buyer("cid").owner.basket_id)
+    session = CheckoutSession.objects.get(basket_id=full_shop.buyer("cid").owner.basket_id)
+    assert session.order_no in body
+    assert "Name of lamp" in body
+    assert "2 held since" in body
+    assert f"until {session.expires_at:%Y-%m-%d %H:%M:%S}" in body
+    timeline = body.split("<h2>Timeline</h2>")[1]
+    assert timeline.index("item placed") < timeline.index("checkout started") < timeline.rindex("item placed")
+    assert "testkey" in body
+    assert "request-1" in body
+    assert "s-1" in body
+    assert "needs attention" not in body
+    assert "needs attention" in page(viewer, "basket", full_shop.buyer("ben").owner.basket_id)
+
+
+def test_hostile_values_are_shown_and_do_nothing(shop: Shop, viewer: Client) -> None:
+    shop.product("lamp", 3, name=HOSTILE, brand=HOSTILE)
+    buyer = shop.buyer(HOSTILE)
+    actor = Actor(kind=ActorKind.KEY, name="k", request_id="r", tracking={"source": HOSTILE, "session_id": HOSTILE, HOSTILE: "x"})
+    transactions.run(lambda _: items.place_item(owner=buyer.owner, product_id="lamp", count=1, actor=actor))
+    buyer.start()
+    buyer.finish(False)
+    with pytest.raises(Exception, match="aborted"):
+        buyer.finish(True)
+    pages = [list_of(model) for model in MODELS]
+    pages += [reverse("admin:baskets_basket_change", args=[buyer.owner.basket_id])]
+    pages += [reverse("admin:baskets_product_change", args=["lamp"])]
+    pages += [reverse(f"admin:baskets_{model._meta.model_name}_change", args=[row.pk]) for model in MODELS for row in model.objects.all()]
+    for address in pages:
+        body = viewer.get(address).content.decode()
+        assert "<script>alert" not in body, address
+        assert "<img src=x" not in body, address
+        assert "\u202e" not in body, address
+        assert "\u200b" not in body, address
+    whole = viewer.get(pages[len(MODELS)]).content.decode()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in whole
+    assert "{{7*7}}" in whole
+    assert ">U+202E</span>cod.exe" in whole
+
+
+def test_characters_that_hide_are_named() -> None:
+    shown = str(display.visible(" a\u2066b\x07\u00a0c\n"))
+    assert [name for name in ("U+0020", "U+2066", "U+0007", "U+00A0", "U+000A") if name in shown] == [
+        "U+0020",
+        "U+2066",
+        "U+0007",
+        "U+00A0",
+        "U+000A",
+    ]
+    assert "right-to-left override" in str(display.visible("\u202e"))
+    assert str(display.visible("plain name")) == '<bdi class="given">plain name</bdi>'
+
+
+@pytest.fixture
+def rows_of(shop: Shop) -> Callable[[int], None]:
+    """Fill every list with so many rows more."""
+    shop.product("lamp", 500)
+
+    def fill(number: int) -> None:
+        for place in range(number):
+            count = Product.objects.count()
+            product = shop.product(f"p-{count}", 5)
+            partners.issue_api_key(partner_name=partners.create_partner(name=f"partner {count} {place}").name, created_by="tests")
+            buyer = shop.buyer(f"user {count} {place}")
+            buyer.place("lamp")
+            buyer.start()
+            buyer.finish(False)
+            with pytest.raises(Exception, match="aborted"):
+                buyer.finish(True)
+            buyer.start()
+            buyer.place(product)
+
+    return fill
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_list_costs_the_same_with_five_rows_and_with_thirty(model: Any, rows_of: Callable[[int], None], viewer: Client) -> None:
+    rows_of(5)
+    viewer.get(list_of(model))
+    with CaptureQueriesContext(connection) as few:
+        viewer.get(list_of(model))
+    rows_of(25)
+    with CaptureQueriesContext(connection) as many:
+        body = viewer.get(list_of(model)).content.decode()
+    assert model.__name__ == "IdempotencyRecord" or body.count("<tr>") > 30
+    assert len(many) == len(few) <= 12
+
+
+def test_a_basket_page_costs_the_same_however_full(shop: Shop, viewer: Client) -> None:
+    small, big = shop.buyer("small"), shop.buyer("big")
+    for number in range(15):
+        shop.product(f"p-{number}", 50)
+    small.place("p-0")
+    small.start()
+    for _ in range(4):
+        for number in range(15):
+            big.place(f"p-{number}", 2)
+        big.start()
+        big.finish(False)
+    counts = []
+    for buyer in (small, big):
+        with CaptureQueriesContext(connection) as queries:
+            page(viewer, "basket", buyer.owner.basket_id)
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 14
+
+
+def test_long_histories_are_leafed_through(shop: Shop, viewer: Client) -> None:
+    shop.product("song")
+    buyer = shop.buyer("busy")
+    for count in range(1, 62):
+        buyer.place("song", count)
+    address = reverse("admin:baskets_basket_change", args=[buyer.owner.basket_id])
+    first = viewer.get(address).content.decode()
+    assert "events_before=12" in first
+    assert viewer.get(f"{address}?events_before=12").content.decode().count("item placed") == 11
+    assert viewer.get(f"{address}?events_before=x&sessions_before=%00").status_code == 200
+
+
+def held(shop: Shop) -> Any:
+    shop.product("x", 1)
+    buyer = shop.buyer("holder")
+    buyer.place("x")
+    buyer.start()
+    return buyer
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda shop: shop.product("x", None), "would get one: the product is unlimited"),
+        (lambda shop: shop.product("x", listed=False), "would not get one: the product is unlisted"),
+        (lambda shop: shop.product("x", 3), "would get one: 3 pieces are free"),
+        (lambda shop: shop.product("x", 0), "would not get one: the shop has supplied no piece"),
+        (
+            held,
+            "would not get one: the last 1 piece is held by active checkouts, of which the first",
+        ),
+        (lambda shop: held(shop).wait(hours=1), "would get one: no piece is free, but 1 piece is held by checkouts"),
+        (lambda shop: held(shop).finish(True), "would not get one: all of the supply was sold, 1 piece"),
+        (lambda shop: (held(shop), report(0)), "would not get one: the shop has reported 1 piece fewer"),
+    ],
+)
+def test_a_product_page_says_why_it_is_or_is_not_available(
+    build: Callable[[Shop], object], sentence: str, shop: Shop, viewer: Client
+) -> None:
+    build(shop)
+    body = page(viewer, "product", "x")
+    assert sentence in body
+    assert "It does not add up" not in body
+
+
+def report(unsold: int) -> None:
+    stock.set_unsold(reports={"x": unsold}, as_of=None, reason="feed", actor=Actor.system("feed"))
+
+
+def test_a_product_page_names_who_holds_it_until_when(shop: Shop, viewer: Client) -> None:
+    buyer = held(shop)
+    body = page(viewer, "product", "x")
+    session = CheckoutSession.objects.get(basket_id=buyer.owner.basket_id)
+    assert f"{session.expires_at:%Y-%m-%d %H:%M:%S}" in body
+    assert session.order_no in body
+    assert '<bdi class="given">holder</bdi>' in body
+    assert "test supply" in body
+    assert "It adds up" in body
+
+
+def test_distances_are_said_in_words() -> None:
+    assert display.distance(timedelta(minutes=29, seconds=5)) == "in 29 minutes"
+    assert display.distance(timedelta(hours=-1)) == "1 hour ago"
+    assert display.distance(timedelta(seconds=3)) == "in less than a minute"

@@ -1,0 +1,139 @@
+"""Partners are created, keys issued and revoked by superusers, each by one POST; a key is shown once and kept nowhere."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.urls import reverse
+
+from baskets.domain import partners
+from baskets.models import ApiKey, Partner
+from tests.admin.conftest import post, token
+
+pytestmark = pytest.mark.django_db
+KEY = re.compile(r"bk_[a-z0-9]{12}_[0-9a-f]{64}")
+
+
+@pytest.fixture
+def issue(partner: Partner) -> str:
+    return reverse("admin:baskets_partner_issue_key", args=[partner.pk])
+
+
+def once(client: Client, address: str) -> str:
+    found = re.search(r'name="once" value="([^"]+)"', client.get(address).content.decode())
+    assert found
+    return found[1]
+
+
+def issued(client: Client, address: str, **said: str) -> Any:
+    return client.post(
+        address,
+        {"kind": "server", "csrfmiddlewaretoken": token(client, address), "once": once(client, address), **said},
+    )
+
+
+def test_a_key_is_shown_once_and_works(root: Client, issue: str, caplog: Any, capsys: Any) -> None:
+    response = issued(root, issue, label="shop back end", days="30")
+    (text,) = KEY.findall(response.content.decode())
+    key = ApiKey.objects.get()
+    assert key.digest == partners.key_digest(text)
+    assert (key.label, key.created_by, key.kind) == ("shop back end", "root", "server")
+    assert key.expires_at is not None
+    assert "no-store" in response.headers["Cache-Control"]
+    # Nowhere else: not on any page after it, in no session, no cookie and no log.
+    for address in (issue, reverse("admin:baskets_apikey_change", args=[key.pk]), reverse("admin:index")):
+        assert text not in root.get(address).content.decode()
+        assert text[-64:] not in root.get(address).content.decode()
+    stored = [session.get_decoded() for session in Session.objects.all()]
+    assert text not in str(stored)
+    assert text not in str(root.cookies)
+    captured = capsys.readouterr()
+    assert text not in caplog.text + captured.out + captured.err
+
+
+def test_a_page_sent_twice_issues_one_key(root: Client, issue: str) -> None:
+    form = {"kind": "server", "csrfmiddlewaretoken": token(root, issue), "once": once(root, issue)}
+    assert KEY.search(root.post(issue, form).content.decode())
+    again = root.post(issue, form).content.decode()
+    assert not KEY.search(again)
+    assert "no key was issued this time" in again
+    assert ApiKey.objects.count() == 1
+
+
+def test_the_digest_of_a_key_is_shown_nowhere(root: Client, issue: str) -> None:
+    issued(root, issue)
+    key = ApiKey.objects.get()
+    for address in (
+        reverse("admin:baskets_apikey_changelist"),
+        reverse("admin:baskets_apikey_change", args=[key.pk]),
+        reverse("admin:baskets_partner_change", args=[key.partner_id]),
+    ):
+        body = root.get(address).content.decode()
+        assert key.prefix in body
+        assert bytes(key.digest).hex() not in body
+        assert "digest" not in body.lower()
+
+
+def test_a_key_is_revoked_after_a_confirmation(root: Client, issue: str) -> None:
+    issued(root, issue)
+    key = ApiKey.objects.get()
+    address = reverse("admin:baskets_apikey_revoke", args=[key.pk])
+    assert "Revoke key" in root.get(address).content.decode()
+    key.refresh_from_db()
+    assert key.revoked_at is None
+    assert post(root, address).status_code == 302
+    key.refresh_from_db()
+    first = key.revoked_at
+    assert first is not None
+    assert post(root, address).status_code == 302
+    key.refresh_from_db()
+    assert key.revoked_at == first
+
+
+def test_a_partner_is_created_by_the_domain(root: Client) -> None:
+    address = reverse("admin:baskets_partner_add")
+    said = {"name": "Nova", "late_orders": "accept", "hold_minutes": "45"}
+    assert post(root, address, said).status_code == 302
+    made = Partner.objects.get(name="Nova")
+    assert (made.late_orders, made.hold_seconds) == ("accept", 2700)
+    assert "already a partner" in post(root, address, said).content.decode()
+    wrong = post(root, address, {"name": "a\u202eb", "late_orders": "accept"}).content.decode()
+    assert "printable" in wrong
+    assert post(root, address, {"name": "X", "late_orders": "maybe"}).status_code == 200
+    assert Partner.objects.count() == 1
+
+
+def test_only_superusers_get_here(
+    partner: Partner,
+    issue: str,
+    sign_in: Callable[..., Client],
+    request: pytest.FixtureRequest,
+    everything_stored: Callable[[], Any],
+) -> None:
+    key, _ = partners.issue_api_key(partner_name=partner.name, created_by="tests")
+    all_rights = sign_in("all")
+    User.objects.get(username="all").user_permissions.set(Permission.objects.all())
+    nobody, stranger = (request.getfixturevalue(who) for who in ("nobody", "stranger"))
+    people = ((all_rights, 403), (nobody, 403), (stranger, 302))
+    before = everything_stored()
+    for address in (issue, reverse("admin:baskets_partner_add"), reverse("admin:baskets_apikey_revoke", args=[key.pk])):
+        for client, code in people:
+            assert client.get(address).status_code == code
+            client.cookies["csrftoken"] = "a" * 32
+            signed = {"csrfmiddlewaretoken": "a" * 32, "kind": "server", "name": "X", "late_orders": "refuse"}
+            assert client.post(address, signed).status_code == code
+    assert everything_stored() == before
+
+
+def test_nothing_is_done_without_the_form_token(root: Client, issue: str, everything_stored: Callable[[], Any]) -> None:
+    issued(root, issue)
+    key = ApiKey.objects.get()
+    before = everything_stored()
+    for address in (issue, reverse("admin:baskets_partner_add"), reverse("admin:baskets_apikey_revoke", args=[key.pk])):
+        said = {"kind": "server", "once": once(root, issue), "name": "X", "late_orders": "refuse"}
+        assert root.post(address, said).status_code == 403
+    assert everything_stored() == before
