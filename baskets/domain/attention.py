@@ -1,13 +1,32 @@
 """What staff must look at: sessions somebody may have paid for although their order was refused or is short."""
 
-from dataclasses import replace
+import json
 
 from django.db import transaction
 
-from baskets.domain.changes import record
+from baskets.database import execute
+from baskets.domain.changes import lock
 from baskets.domain.errors import AttentionNeeded
-from baskets.models import Attention, Basket, Event
+from baskets.models import Event
 from baskets.models.contents import Contents, read_contents
+
+# Once per session and reason: where the flag is there already, nothing is counted and no event is written.
+FLAG = """
+WITH flag AS (
+    INSERT INTO baskets_attention (basket_id, session_id, reason, created_at, settled_by, note)
+    VALUES (%(basket)s, %(session)s, %(reason)s, %(at)s, '', '')
+    ON CONFLICT (session_id, reason) DO NOTHING
+    RETURNING basket_id
+), numbered AS (
+    UPDATE baskets_basket b SET events = b.events + 1 FROM flag WHERE b.id = flag.basket_id
+    RETURNING b.id, b.events, b.revision
+)
+INSERT INTO baskets_event
+    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+SELECT id, events, revision, %(kind)s, %(session)s, %(at)s, %(actor_kind)s, %(actor)s, %(request_id)s,
+       %(tracking)s::jsonb, %(data)s::jsonb
+FROM numbered
+"""
 
 
 @transaction.atomic(savepoint=False)
@@ -16,27 +35,27 @@ def flag_after_refusal(needed: AttentionNeeded) -> None:
 
     Locks the basket. Source: contract, section 6.2, "Somebody may have paid".
     """
-    if not Basket.objects.filter(pk=needed.basket_id).locked().values_list("pk"):
-        return
-    if contents := read_contents(needed.basket_id):
+    if lock(needed.basket_id) and (contents := read_contents(needed.basket_id)):
         flag(contents=contents, needed=needed)
 
 
-def flag(*, contents: Contents, needed: AttentionNeeded) -> Contents:
+def flag(*, contents: Contents, needed: AttentionNeeded) -> None:
     """Flag a session, once per session and reason, with an event that says why.
 
-    Needs the basket's lock, under which no second flag can come between the question and the answer.
+    Needs the basket's lock, and comes after every other event of its transaction.
     """
-    if Attention.objects.filter(session_id=needed.session_id, reason=needed.reason).exists():
-        return contents
-    after = replace(contents, events=contents.events + 1)
-    Attention.objects.create(basket_id=needed.basket_id, session_id=needed.session_id, reason=needed.reason, created_at=contents.at)
-    Basket.objects.filter(pk=needed.basket_id).update(events=after.events)
-    record(
-        contents=after,
-        kind=Event.Kind.ATTENTION_NEEDED,
-        actor=needed.actor,
-        session_id=needed.session_id,
-        data={"orderNo": needed.order_no, "reason": needed.reason},
+    execute(
+        FLAG,
+        {
+            "basket": needed.basket_id,
+            "session": needed.session_id,
+            "reason": needed.reason,
+            "at": contents.at,
+            "kind": Event.Kind.ATTENTION_NEEDED,
+            "actor_kind": needed.actor.kind,
+            "actor": needed.actor.name,
+            "request_id": needed.actor.request_id,
+            "tracking": json.dumps(dict(needed.actor.tracking)),
+            "data": json.dumps({"orderNo": needed.order_no, "reason": needed.reason}),
+        },
     )
-    return after

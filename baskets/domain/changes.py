@@ -18,18 +18,20 @@ from baskets.models.contents import Contents, Line, Owner, read_contents
 LOCK = """
 SELECT FROM baskets_basket WHERE id = %s FOR NO KEY UPDATE
 """
-DELETE_ITEMS = """
-DELETE FROM baskets_basketitem WHERE basket_id = %s AND product_id = ANY(%s)
-"""
-WRITE_ITEMS = """
-INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
-SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
-ON CONFLICT (basket_id, product_id) DO UPDATE
-SET list = excluded.list, count = excluded.count, position = excluded.position
-"""
-WRITE_BASKET = """
-UPDATE baskets_basket SET revision = %s, events = %s, last_changed_at = %s, expires_at = %s, hidden_at = %s
-WHERE id = %s
+# The rows of cart and saved that are gone, those that are new or different, and the basket's own row: in one statement.
+WRITE = """
+WITH gone AS (
+    DELETE FROM baskets_basketitem WHERE basket_id = %(basket)s AND product_id = ANY(%(gone)s)
+), fresh AS (
+    INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
+    SELECT %(basket)s, * FROM unnest(%(products)s::text[], %(lists)s::text[], %(counts)s::bigint[], %(positions)s::bigint[])
+    ON CONFLICT (basket_id, product_id) DO UPDATE
+    SET list = excluded.list, count = excluded.count, position = excluded.position
+)
+UPDATE baskets_basket
+SET revision = %(revision)s, events = %(events)s, last_changed_at = %(last_changed_at)s,
+    expires_at = %(expires_at)s, hidden_at = %(hidden_at)s
+WHERE id = %(basket)s
 """
 WRITE_EVENT = """
 INSERT INTO baskets_event
@@ -63,18 +65,14 @@ def store(*, before: Contents, after: Contents, kind: Event.Kind, actor: Actor, 
     return after
 
 
-def write_lists(*, before: Contents, after: Contents, event: bool = True) -> Contents:
-    """Write the difference between two states of a basket, at most three statements, and count the change.
+def write_lists(*, before: Contents, after: Contents) -> Contents:
+    """Write the difference between two states of a basket, count the change, and take the number of its event.
 
     The session's items are written by `checkout`; here only cart, saved and the basket's own row.
-
-    :param event: whether an event is going to be recorded; its number is taken here.
     """
     stored, wanted = _rows(before), _rows(after)
-    if gone := stored.keys() - wanted.keys():
-        execute(DELETE_ITEMS, [before.basket_id, sorted(gone)])
-    if fresh := sorted((key, *row) for key, row in wanted.items() if stored.get(key) != row):
-        execute(WRITE_ITEMS, [before.basket_id, *map(list, zip(*fresh, strict=True))])
+    fresh = {product_id: row for product_id, row in sorted(wanted.items()) if stored.get(product_id) != row}
+    after = replace(after, events=before.events + 1)
     if not _same_lists(before, after) or before.hidden_at != after.hidden_at:
         slides = not before.guest or before.hidden_at is not None
         after = replace(
@@ -83,10 +81,21 @@ def write_lists(*, before: Contents, after: Contents, event: bool = True) -> Con
             last_changed_at=before.at,
             expires_at=before.at + conf.lifetime() if slides else before.expires_at,
         )
-    after = replace(after, events=before.events + event)
     execute(
-        WRITE_BASKET,
-        [after.revision, after.events, after.last_changed_at, after.expires_at, after.hidden_at, after.basket_id],
+        WRITE,
+        {
+            "basket": after.basket_id,
+            "gone": sorted(stored.keys() - wanted.keys()),
+            "products": list(fresh),
+            "lists": [name for name, _, _ in fresh.values()],
+            "counts": [count for _, count, _ in fresh.values()],
+            "positions": [position for _, _, position in fresh.values()],
+            "revision": after.revision,
+            "events": after.events,
+            "last_changed_at": after.last_changed_at,
+            "expires_at": after.expires_at,
+            "hidden_at": after.hidden_at,
+        },
     )
     return after
 

@@ -3,13 +3,21 @@
 from collections.abc import Mapping
 
 from baskets import conf
+from baskets.database import execute
 from baskets.domain import attention, lists, stock
 from baskets.domain.actors import Actor
 from baskets.domain.changes import record, write_lists
 from baskets.domain.errors import AttentionNeeded, CheckoutExpired, LapsedHolds, MissingStock, OutOfStock
 from baskets.domain.transitions import Reservation, Session, move_session
-from baskets.models import Attention, CheckoutItem, CheckoutSession, Event, Partner, Stock, StockReservation
+from baskets.models import Attention, CheckoutSession, Event, Partner, StockReservation
 from baskets.models.contents import Contents, Line
+
+READ = """
+SELECT i.product_id, i.count, i.position, i.stocked, coalesce(s.limited, false)
+FROM baskets_checkoutitem i LEFT JOIN baskets_stock s USING (product_id)
+WHERE i.session_id = %s AND i.basket_id = %s AND coalesce(i.stocked, 1) > 0
+ORDER BY i.position, i.product_id
+"""
 
 
 def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, reclaim: bool) -> Contents:
@@ -30,7 +38,7 @@ def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, re
     if end is None or contents.at > end + conf.grace():
         raise CheckoutExpired(attention=_needed(session, Attention.Reason.EXPIRED, actor))
 
-    bought = _bought(session)
+    bought, limited = _bought(session)
     after = write_lists(before=contents, after=lists.taken_from_cart(contents, bought))
     move_session(
         basket_id=contents.basket_id,
@@ -40,7 +48,7 @@ def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, re
         at=after.at,
         revision=after.revision,
     )
-    wanted = {} if session.test_mode else _limited(bought)
+    wanted = {} if session.test_mode else {p: line.count for line in bought if (p := line.product_id) in limited}
     sold = _take_again(wanted, contents=contents, session=session, actor=actor, reclaim=reclaim)
     short = {p: n - sold[p] for p, n in wanted.items() if n > sold[p]}
     _insert_reservations(after, session, {Reservation.SOLD: sold, Reservation.SHORT: short})
@@ -51,7 +59,7 @@ def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, re
     }
     record(contents=after, kind=Event.Kind.CHECKOUT_ORDERED_LATE, actor=actor, session_id=session.pk, data=data)
     if short:
-        after = attention.flag(contents=after, needed=_needed(session, Attention.Reason.SHORT, actor))
+        attention.flag(contents=after, needed=_needed(session, Attention.Reason.SHORT, actor))
     return after
 
 
@@ -74,17 +82,16 @@ def _take_again(wanted: Mapping[str, int], *, contents: Contents, session: Check
     return stock.take_what_is_there(wanted)
 
 
-def _bought(session: CheckoutSession) -> tuple[Line, ...]:
-    """What the session was buying: its items but for those whose reservation had failed."""
-    items = CheckoutItem.objects.filter(basket_id=session.basket_id, session=session).order_by("position", "product_id")
-    lines = (Line(product_id=item.product_id, count=item.count, position=item.position, stocked=item.stocked) for item in items)
-    return tuple(line for line in lines if not line.failed)
+def _bought(session: CheckoutSession) -> tuple[tuple[Line, ...], set[str]]:
+    """What the session was buying, and which of it is limited by today's setting.
 
-
-def _limited(lines: tuple[Line, ...]) -> dict[str, int]:
-    """The lines whose product is limited by today's setting, with their pieces."""
-    today = set(Stock.objects.filter(pk__in=[line.product_id for line in lines], limited=True).values_list("pk", flat=True))
-    return {line.product_id: line.count for line in lines if line.product_id in today}
+    Items whose reservation had failed were no part of it.
+    """
+    rows = execute(READ, [session.pk, session.basket_id]).fetchall()
+    lines = tuple(
+        Line(product_id=product_id, count=count, position=position, stocked=stocked) for product_id, count, position, stocked, _ in rows
+    )
+    return lines, {product_id for product_id, *_, limited in rows if limited}
 
 
 def _insert_reservations(contents: Contents, session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]]) -> None:

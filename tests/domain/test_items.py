@@ -155,12 +155,28 @@ def test_statements_do_not_grow_with_the_items(owner: Owner, django_assert_num_q
         ProductFactory(product_id=f"limited-{n}", unsold=5)
         user.place(f"limited-{n}", 1)
     transaction_control = 2  # Inside a test the runner's transaction is a savepoint and its release.
-    with django_assert_num_queries(6 + transaction_control):
+    with django_assert_num_queries(5 + transaction_control):
         user.place("limited-0", 2)
-    with django_assert_num_queries(8 + (items > 1) + transaction_control):
+    with django_assert_num_queries(7 + (items > 1) + transaction_control):
         user.start()
-    with django_assert_num_queries(8 + (items > 1) + transaction_control):
+    with django_assert_num_queries(7 + (items > 1) + transaction_control):
         user.finish(False)
     user.start()
     with django_assert_num_queries(6 + transaction_control):
         user.finish(True)
+
+
+@pytest.mark.parametrize("items", [1, 20])
+def test_statements_of_a_late_order_do_not_grow_with_the_items(
+    owner: Owner, django_assert_num_queries: DjangoAssertNumQueries, items: int
+) -> None:
+    """Everything is taken again in one round."""
+    user = User(owner)
+    for n in range(items):
+        ProductFactory(product_id=f"limited-{n}", unsold=5)
+        user.place(f"limited-{n}", 5)
+    transaction_control = 2
+    order_no = user.start().session.order_no
+    user.finish(False)
+    with django_assert_num_queries(9 + (items > 1) + transaction_control):
+        user.finish(True, order_no)
