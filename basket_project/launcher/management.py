@@ -17,6 +17,7 @@ def service_variables(*, database_url: str, secret_key: str) -> dict[str, str]:
         "DJANGO_SECRET_KEY": secret_key,
         "DJANGO_DEBUG": "0",
         "DJANGO_ALLOWED_HOSTS": "127.0.0.1,localhost",
+        "DJANGO_SECURE_COOKIES": "0",
         "DJANGO_SETTINGS_MODULE": "basket_project.settings",
         "PYTHONUNBUFFERED": "1",
     }
