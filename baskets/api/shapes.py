@@ -75,9 +75,9 @@ class Session(serializers.Serializer[Any]):
 
     orderNo = serializers.CharField()  # noqa: N815 (the reference's name)
     status = serializers.ChoiceField(choices=["ACTIVE", "ORDERED", "ABORTED", "EXPIRED"])
-    startedAt = serializers.DateTimeField()  # noqa: N815 (the contract's name)
+    startedAt = serializers.DateTimeField()  # noqa: N815 (a name of the API)
     expires = serializers.DateTimeField(help_text="The end of the hold.")
-    finishedAt = serializers.DateTimeField(allow_null=True)  # noqa: N815 (the contract's name)
+    finishedAt = serializers.DateTimeField(allow_null=True)  # noqa: N815 (a name of the API)
     late = serializers.BooleanField(help_text="Ordered after it had been aborted or had expired.")
     testMode = serializers.BooleanField()  # noqa: N815 (the reference's name)
     items = SessionItem(many=True)

@@ -33,7 +33,7 @@ FROM numbered
 def flag_after_refusal(needed: AttentionNeeded) -> None:
     """Flag a session whose order was refused, after the refusal was rolled back. Basket and stock stay as they are.
 
-    Locks the basket. Source: contract, section 6.2, "Somebody may have paid".
+    Locks the basket. Source: ADR 9.
     """
     if lock(needed.basket_id) and (contents := read_contents(needed.basket_id)):
         flag(contents=contents, needed=needed)

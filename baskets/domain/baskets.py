@@ -15,7 +15,7 @@ from baskets.models.contents import Contents, Owner
 def delete_basket(*, owner: Owner, actor: Actor) -> Contents:
     """Empty and hide the user's basket; orders and the timeline stay.
 
-    Locks the basket. Source: `deletebasket` of the published API; contract, section 5.
+    Locks the basket. Source: `deletebasket` of the published API.
 
     :raises BasketNotFound: there is none, or it has expired.
     :raises CheckoutActive: a session is active.

@@ -116,7 +116,7 @@ def import_products(*, rows: Sequence[ProductRow], as_of: datetime | None, reaso
 
     Products that the rows do not name stay as they are. Stock changes through recorded adjustments, and only where the
     number says something new. Runs a transaction of its own; locks stock rows by primary key, last.
-    Source: contract, sections 7 and 9.
+    Source: `baskets/docs/operations.md`.
 
     :param as_of: the moment the stock numbers speak of; None is now.
     :param reason: why, for the record of every adjustment.

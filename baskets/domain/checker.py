@@ -41,7 +41,7 @@ class Finding:
 def check(*, advance: Callable[[int], object] = lambda _: None) -> list[Finding]:
     """Prove every rule in one snapshot, and return what is broken.
 
-    Takes no lock that anybody waits for. Source: contract, section 2.
+    Takes no lock that anybody waits for. Source: `baskets/docs/rules.md`.
 
     :param advance: told 1 for each proof that has run.
     """

@@ -11,7 +11,7 @@ from django.db import transaction
 from baskets import conf
 from baskets.domain import lists, opening, stock
 from baskets.domain.actors import Actor
-from baskets.domain.baskets import refuse_active_session
+from baskets.domain.baskets import expire_locked, refuse_active_session
 from baskets.domain.changes import described, locked_contents, record, write_lists
 from baskets.domain.errors import (
     AttentionNeeded,
@@ -58,7 +58,7 @@ def start_session(
     failing does not fail the start. A test session touches no stock. Everything that does not depend on the stock is
     written before it, because a crowd waits for the stock row.
     Locks the basket, then stock rows by primary key.
-    Source: `checkoutbasket` of the published API; contract, section 6.1.
+    Source: `checkoutbasket` of the published API; `baskets/docs/lifecycle.md`.
 
     :param reclaim: whether lapsed sessions may be expired for their stock; off in the second try.
     :raises CartEmpty: there is nothing in the cart, or no basket.
@@ -134,7 +134,7 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: 
     Which session is meant: the one `order_no` names; else the active one; else the latest that ended, while the basket
     has not changed since. A repeated call changes nothing. Ordering within the hold writes no stock row.
     Locks the basket; an abort and a late order then lock stock rows by primary key.
-    Source: `finishactivecheckout`, the published reference; contract, section 6.2.
+    Source: `finishactivecheckout`, the published reference; `baskets/docs/lifecycle.md`.
 
     :param order_no: the session meant, or None.
     :param reclaim: whether lapsed sessions may be expired for a late order's stock; off in the second try.
@@ -162,6 +162,9 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: 
         return contents
     if session.status == Session.ABORTED and order_no is None:
         raise CheckoutAborted(attention=_attention(session, Attention.Reason.ABORTED, actor))
+    if not contents.present and contents.hidden_at is None:
+        # Past its time and not yet swept: what its cart held is gone for the user, and no late order brings it back.
+        contents = expire_locked(contents=contents, actor=actor)
     return order_late(contents=contents, session=session, actor=actor, reclaim=reclaim)
 
 

@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db import DatabaseError
+
+from baskets.database import Fault, fault_of
 from baskets.domain import stock
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import expire_locked
+from baskets.domain.changes import lock
 from baskets.domain.checkout import give_up, give_up_but_stock
 from baskets.domain.retries import in_transaction
 from baskets.domain.transitions import Session
@@ -19,6 +23,7 @@ from baskets.models import Basket, CheckoutSession, StockReservation
 from baskets.models.contents import read_contents
 
 BATCH = 50
+SPARE = 10
 
 ON_DEMAND = Actor.system("expiry on demand")
 RECLAIM = Actor.system("reclaim of lapsed holds")
@@ -46,10 +51,8 @@ def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
     """
 
     def step() -> None:
-        if Basket.objects.filter(pk=basket_id).locked().values_list("pk"):
-            contents = read_contents(basket_id)
-            if contents and contents.lapsed:
-                give_up(contents, to=Session.EXPIRED, actor=actor)
+        if lock(basket_id) and (contents := read_contents(basket_id)) and contents.lapsed:
+            give_up(contents, to=Session.EXPIRED, actor=actor)
 
     in_transaction(step)
 
@@ -58,20 +61,27 @@ def reclaim(*, needed: Mapping[str, int]) -> None:
     """Expire lapsed sessions that hold these products: whole, oldest first, no more than needed, one by one.
 
     Each in a transaction of its own, so that no lock of the start that needs the stock is held meanwhile.
-    Source: contract, section 2, rule 9.
+    Source: rule 9 of `baskets/docs/rules.md`.
 
     :param needed: pieces that are missing, by product.
     """
     left = Counter(needed)
     for product_id in sorted(needed):
         oldest = StockReservation.objects.lapsed([product_id]).values_list("basket_id", "session_id")
-        # Each hold frees a piece at least, so as many holds as pieces are enough.
-        for basket_id, session_id in list(oldest[: max(left[product_id], 0)]):
+        # Each hold frees a piece at least, so as many holds as pieces are enough, and some more where a basket is busy.
+        for basket_id, session_id in list(oldest[: max(left[product_id], 0) + SPARE]):
             if left[product_id] <= 0:
                 break
             frees = StockReservation.objects.held().filter(basket_id=basket_id, session_id=session_id)
-            left.subtract(dict(frees.values_list("product_id", "pieces")))
-            expire_session(basket_id=basket_id, actor=RECLAIM)
+            pieces = dict(frees.values_list("product_id", "pieces"))
+            try:
+                expire_session(basket_id=basket_id, actor=RECLAIM)
+            except DatabaseError as error:
+                # Somebody sits on that basket longer than anybody waits. It is not this buyer's, so the next one is tried.
+                if fault_of(error) is not Fault.BUSY:
+                    raise
+            else:
+                left.subtract(pieces)
 
 
 def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> Batch:

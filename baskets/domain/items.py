@@ -21,7 +21,7 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Co
 
     Overwrites the count, never adds up, and never checks stock. Brings a deleted or expired basket back, empty but for
     this product. Locks the basket.
-    Source: `assignproducttobasket` of the published API; contract, section 5.
+    Source: `assignproducttobasket` of the published API.
 
     :param count: pieces, 0 for the saved list.
     :raises ProductUnknown: not in the catalogue, or not listed.

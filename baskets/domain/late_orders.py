@@ -20,22 +20,23 @@ ORDER BY i.position, i.product_id
 """
 
 
-def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, reclaim: bool) -> Contents:
+def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, reclaim: bool, by_staff: bool = False) -> Contents:
     """Order a session after it was aborted or has expired.
 
     Everything that was being bought is taken again, by today's stock setting of each product, all or none; the pieces
     that had come back leave the cart. If stock is gone, the partner's setting decides: refuse, or accept and record the
     pieces without stock behind them as SHORT. An active newer session is not touched.
     Needs the basket's lock; locks stock rows by primary key.
-    Source: contract, section 6.2.
+    Source: `baskets/docs/lifecycle.md`.
 
     :param session: ABORTED or EXPIRED.
+    :param by_staff: whether a person has decided it, for whom there is no grace period.
     :raises CheckoutExpired: the grace period is over.
     :raises OutOfStock: stock is gone, and the partner refuses.
     :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
     """
     end = session.released_at if session.status == Session.ABORTED else session.expires_at
-    if end is None or contents.at > end + conf.grace():
+    if not by_staff and (end is None or contents.at > end + conf.grace()):
         raise CheckoutExpired(attention=_needed(session, Attention.Reason.EXPIRED, actor))
 
     bought, limited = _bought(session)

@@ -111,8 +111,8 @@ FOR NO KEY UPDATE
 # commits while this runs is still held here, and counts all the same: held and sold pieces weigh the same.
 COMMITTED = """
 SELECT statement_timestamp() AS now, r.product_id,
-       coalesce(sum(r.pieces) FILTER (WHERE r.status = 'HELD'), 0) AS held,
-       coalesce(sum(r.pieces) FILTER (WHERE r.status = 'SOLD' AND r.ended_at > %s::timestamptz), 0) AS sold_since
+       coalesce(sum(r.pieces) FILTER (WHERE r.status = 'HELD'), 0)::bigint AS held,
+       coalesce(sum(r.pieces) FILTER (WHERE r.status = 'SOLD' AND r.ended_at > %s::timestamptz), 0)::bigint AS sold_since
 FROM (SELECT NULL) AS one
 LEFT JOIN baskets_stockreservation r
   ON r.product_id = ANY(%s) AND (r.status = 'HELD' OR (r.status = 'SOLD' AND r.ended_at > %s::timestamptz))
@@ -139,7 +139,7 @@ def set_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None, rea
 
     What is held stays held: `available` becomes the reported number, less what was sold after `as_of`, less what is
     held; what that is below zero is shortfall. A report that changes nothing is not recorded.
-    Locks the stock rows named, by primary key. Source: contract, section 7.
+    Locks the stock rows named, by primary key. Source: `baskets/docs/lifecycle.md`.
 
     :param reports: unsold pieces by product, held ones included; None makes a product unlimited.
     :param as_of: the moment the numbers speak of; None is now.

@@ -1,4 +1,4 @@
-"""finish-active over HTTP: the whole table of the contract, and the letter of the published reference."""
+"""finish-active over HTTP: the whole table of outcomes, and the letter of the published reference."""
 
 from datetime import timedelta
 from typing import Any

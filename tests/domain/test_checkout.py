@@ -1,4 +1,4 @@
-"""The life of a checkout session: the table of the contract's section 6.2, cell by cell."""
+"""The life of a checkout session: the table of its outcomes, cell by cell."""
 
 import re
 from collections.abc import Callable

@@ -147,6 +147,20 @@ def test_every_change_slides_the_end_but_not_of_a_guest(anna: User) -> None:
     assert guest.expires_at - guest.last_changed_at < timedelta(days=20, seconds=1)
 
 
+def test_a_late_order_does_not_bring_back_a_basket_past_its_time(anna: User, settings: Settings) -> None:
+    """What the cart held is gone; the order is the only thing that comes of it."""
+    settings.BASKETS_LIFETIME_SECONDS = 3600
+    anna.place("a", 2)
+    order_no = anna.start().session.order_no
+    anna.place("b", 1)
+    anna.finish(False)
+    anna.wait(hours=2)
+    assert anna.basket() is None
+    anna.finish(True, order_no)
+    assert anna.basket() is None
+    assert anna.lists() == {"cart": [], "saved": [], "checkout": []}
+
+
 @pytest.mark.parametrize("items", [1, 20])
 def test_statements_do_not_grow_with_the_items(owner: Owner, django_assert_num_queries: DjangoAssertNumQueries, items: int) -> None:
     """A placement, a start, an abort and an order cost the same with 1 item and with 20. Savepoints are counted here."""

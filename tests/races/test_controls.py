@@ -3,9 +3,10 @@
 import re
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
@@ -97,3 +98,33 @@ def test_locks_come_before_writes_and_in_order(anna: User) -> None:
     assert lock.endswith("FOR NO KEY UPDATE")
     assert "statement_timestamp()" in clock
     assert stock_lock.endswith("ORDER BY s.product_id\nFOR NO KEY UPDATE OF s")
+
+
+def test_a_frozen_holder_does_not_keep_a_start_from_other_lapsed_stock(anna: User) -> None:
+    """A reclaim goes on to the next basket when one is locked for longer than anybody waits."""
+    for name, minutes in (("ben", 33), ("cleo", 32)):
+        user = anna.beside(name)
+        user.place("shirt", 5)
+        user.start()
+        user.wait(minutes=minutes)
+    ben, dora = anna.beside("ben"), anna.beside("dora")
+    dora.place("shirt", 5)
+    with ThreadPoolExecutor(1) as pool:
+
+        def hold_the_lock(locked: threading.Event, go: threading.Event) -> None:
+            try:
+                with transaction.atomic():
+                    changes.lock(ben.owner.basket_id)
+                    locked.set()
+                    assert go.wait(WAIT_SECONDS)
+            finally:
+                connection.close()
+
+        locked, go = threading.Event(), threading.Event()
+        frozen = pool.submit(hold_the_lock, locked, go)
+        assert locked.wait(WAIT_SECONDS)
+        dora.start()
+        go.set()
+        frozen.result(WAIT_SECONDS)
+    assert dora.lists()["checkout"] == [("shirt", 5, 5)]
+    assert ben.lists()["checkout"] == [("shirt", 5, 5)]

@@ -1,6 +1,6 @@
 """What must be true of the stored data at every commit, as SQL that finds what breaks it. Nothing here repairs.
 
-Each proof belongs to a rule of the contract's section 2. Rules 6 and 7 (the order of locks, no outside call within a
+Each proof belongs to a rule of `baskets/docs/rules.md`. Rules 6 and 7 (the order of locks, no outside call within a
 transaction) leave no trace in the data; the tests show them.
 """
 

@@ -15,7 +15,7 @@ class Proof:
     """One sentence that must be true.
 
     :param slug: names it for machines.
-    :param rule: of the contract's section 2.
+    :param rule: of `baskets/docs/rules.md`.
     :param sentence: what is true where the query finds nothing.
     :param sql: finds the rows that break it. Never selects a user id. A comparison with a missing value must not
         count as kept: `IS DISTINCT FROM` and `IS NOT TRUE` instead of `<>` and `NOT`.
