@@ -1,0 +1,1 @@
+"""What the database does on a bad day, provoked for real."""
