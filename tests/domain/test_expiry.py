@@ -1,6 +1,9 @@
 """What the clock does: lapsed sessions and old baskets, swept or on demand."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
+import time_machine
 
 from baskets.domain import errors, expiry, stock
 from baskets.models import CheckoutSession, Event, Partner
@@ -134,3 +137,20 @@ def test_a_hold_ends_by_what_it_held_whatever_the_setting_became(anna: User) -> 
     ben.finish(True)
     anna.finish(False)
     assert available("shirt") == (7, 0)
+
+
+@pytest.mark.parametrize("wrong", [datetime(2001, 1, 1, tzinfo=UTC), datetime(2038, 1, 20, tzinfo=UTC)])
+def test_a_wrong_clock_of_the_application_changes_nothing(anna: User, wrong: datetime) -> None:
+    """Nothing expires early, nothing revives, and no time goes back: only the database's clock is asked."""
+    ben = anna.beside("ben")
+    ben.place("shirt", 1)
+    ben.start()
+    ben.wait(minutes=31)
+    before = anna.basket()
+    assert before is not None
+    with time_machine.travel(wrong, tick=True):
+        assert expiry.sweep_sessions().expired == 1
+        assert expiry.sweep_baskets().expired == 0
+        after = anna.finish(ordered=True)
+    assert before.last_changed_at <= after.last_changed_at <= before.last_changed_at + timedelta(minutes=1)
+    assert ben.lists()["cart"] == [("shirt", 1)]
