@@ -34,7 +34,7 @@ class User:
         """Start a checkout."""
         return transactions.run(lambda reclaim: checkout.start_session(owner=self.owner, actor=APP, reclaim=reclaim, **options))
 
-    def finish(self, ordered: bool, order_no: str | None = None) -> Contents:  # noqa: FBT001 (the call's own word)
+    def finish(self, ordered: bool, order_no: str | None = None) -> Contents:
         """Finish the checkout."""
         return transactions.run(
             lambda reclaim: checkout.finish_session(owner=self.owner, ordered=ordered, order_no=order_no, actor=APP, reclaim=reclaim)

@@ -21,7 +21,7 @@ def kinds(outcomes: list[object]) -> Counter[str]:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_identical_finishes_are_one_transition(anna: User, ordered: bool) -> None:  # noqa: FBT001 (the call's own word)
+def test_identical_finishes_are_one_transition(anna: User, ordered: bool) -> None:
     """One event, every hold closed once, and all answers say the same."""
     anna.place("shirt", 3)
     order_no = anna.start().session.order_no
