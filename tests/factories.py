@@ -34,7 +34,7 @@ class ProductFactory(DjangoModelFactory[Product]):
     currency = "EUR"
 
     @factory.post_generation
-    def unsold(self, create: bool, extracted: int | None, **_: Any) -> None:  # noqa: FBT001 (factory-boy's signature)
+    def unsold(self, create: bool, extracted: int | None, **_: Any) -> None:
         """Report the number of unsold pieces."""
         if create and extracted is not None:
             stock.set_unsold(reports={self.pk: extracted}, as_of=None, reason="test supply", actor=TESTER)

@@ -57,7 +57,7 @@ def test_no_stock_column_leaves_stock_alone() -> None:
 
 
 @pytest.mark.parametrize(("cell", "listed"), [("true", True), ("TRUE", True), ("1", True), ("false", False), ("0", False), ("", None)])
-def test_listed_is_a_flag_or_says_nothing(cell: str, listed: bool | None) -> None:  # noqa: FBT001 (the value compared with)
+def test_listed_is_a_flag_or_says_nothing(cell: str, listed: bool | None) -> None:
     header = HEADER.replace("stock", "listed")
     assert read(header + f"song,Song,,,,,,{cell}\n").rows[0].listed is listed
 

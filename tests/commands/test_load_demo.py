@@ -55,7 +55,7 @@ def test_new_secrets_are_made_where_they_are_asked_for(run: Run) -> None:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_finished_checkout_is_followed_by_a_fresh_one_and_no_stock_is_added(run: Run, ordered: bool) -> None:  # noqa: FBT001
+def test_a_finished_checkout_is_followed_by_a_fresh_one_and_no_stock_is_added(run: Run, ordered: bool) -> None:
     first = run("load_demo", "--json").data
     supply = StockAdjustment.objects.count()
     user().finish(ordered=ordered)
