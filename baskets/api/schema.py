@@ -259,10 +259,11 @@ def without_v2(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, st
 
 
 def as_published(result: Any, **_: Any) -> Any:
-    """Finish the schema: parameters of the path have the reference's names, and a bare array is never absent."""
+    """Finish the schema: a summary for each call, the reference's names in the path, and bare arrays that are never absent."""
     paths = {}
     for path, operations in result["paths"].items():
         for operation in operations.values():
+            operation["summary"] = operation["description"].partition("\n")[0].rstrip(".")
             for parameter in operation["parameters"]:
                 parameter["name"] = PUBLISHED.get(parameter["name"], parameter["name"])
             body = operation.get("requestBody")

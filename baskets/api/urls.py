@@ -6,7 +6,6 @@ from baskets.api import health, pages
 from baskets.api.viewsets import BasketViewSet, ProductViewSet
 
 api_patterns = [
-    path("baskets/products/details", ProductViewSet.as_view({"post": "details"})),
     path("baskets/users/<user_id>", BasketViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
     path(
         "baskets/users/<user_id>/products/<product_id>",
@@ -18,6 +17,7 @@ api_patterns = [
         BasketViewSet.as_view({"post": "finish_active"}),
     ),
     path("baskets/users/<user_id>/checkout/sessions/<order_no>", BasketViewSet.as_view({"get": "session"})),
+    path("baskets/products/details", ProductViewSet.as_view({"post": "details"})),
 ]
 
 urlpatterns = [
