@@ -6,13 +6,12 @@ most once, so that no transaction ever waits for a stock row while it holds a la
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
 
 from baskets.domain.actors import Actor
-from baskets.models import Stock, StockAdjustment
+from baskets.models import Stock
 
 # Only rows with enough pieces match: a sold-out product is told without waiting for anybody. A row that matched and
 # was changed while this statement waited is looked at again before it is locked.
@@ -108,29 +107,34 @@ SELECT product_id, limited, available, shortfall FROM baskets_stock WHERE produc
 FOR NO KEY UPDATE
 """
 # A statement of its own after the lock: the snapshot of the locking statement is older than the lock. A sale that
-# commits while this runs is still held here, and counts all the same: held and sold pieces weigh the same.
-COMMITTED = """
-SELECT statement_timestamp() AS now, r.product_id,
-       coalesce(sum(r.pieces) FILTER (WHERE r.status = 'HELD'), 0)::bigint AS held,
-       coalesce(sum(r.pieces) FILTER (WHERE r.status = 'SOLD' AND r.ended_at > %s::timestamptz), 0)::bigint AS sold_since
-FROM (SELECT NULL) AS one
-LEFT JOIN baskets_stockreservation r
-  ON r.product_id = ANY(%s) AND (r.status = 'HELD' OR (r.status = 'SOLD' AND r.ended_at > %s::timestamptz))
-GROUP BY r.product_id
+# commits while this runs is still held here, and counts all the same: held and sold pieces weigh the same. One statement
+# and no rows through Python, because buyers wait for it. The counters of a product that becomes unlimited go on: holds of
+# its limited time still end by what they held.
+SET_UNSOLD = """
+WITH report AS (
+    SELECT * FROM unnest(%s::text[], %s::bigint[]) AS report (product_id, unsold)
+), taken AS (
+    SELECT r.product_id, sum(r.pieces)::bigint AS pieces
+    FROM baskets_stockreservation r JOIN report USING (product_id)
+    WHERE r.status = 'HELD' OR (r.status = 'SOLD' AND r.ended_at > %s::timestamptz)
+    GROUP BY r.product_id
+), fresh AS (
+    SELECT s.product_id, report.unsold, s.available - s.shortfall AS old,
+           CASE WHEN report.unsold IS NULL THEN s.available - s.shortfall
+                ELSE report.unsold - coalesce(taken.pieces, 0) END AS new
+    FROM baskets_stock s JOIN report USING (product_id) LEFT JOIN taken USING (product_id)
+), changed AS (
+    UPDATE baskets_stock s
+    SET limited = fresh.unsold IS NOT NULL, available = greatest(fresh.new, 0), shortfall = greatest(-fresh.new, 0)
+    FROM fresh
+    WHERE s.product_id = fresh.product_id AND (s.limited <> (fresh.unsold IS NOT NULL) OR fresh.new <> fresh.old)
+    RETURNING s.product_id, fresh.unsold, fresh.new - fresh.old AS delta
+)
+INSERT INTO baskets_stockadjustment (product_id, kind, delta, reported, as_of, reason, actor, created_at)
+SELECT product_id, CASE WHEN unsold IS NULL THEN 'unlimited' ELSE 'unsold' END, delta, unsold,
+       coalesce(%s::timestamptz, statement_timestamp()), %s, %s, statement_timestamp()
+FROM changed ORDER BY product_id
 """
-SET_ROWS = """
-UPDATE baskets_stock s SET limited = fresh.limited, available = fresh.available, shortfall = fresh.shortfall
-FROM unnest(%s::text[], %s::boolean[], %s::bigint[], %s::bigint[]) AS fresh (product_id, limited, available, shortfall)
-WHERE s.product_id = fresh.product_id
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Setting:
-    product_id: str
-    limited: bool
-    available: int
-    shortfall: int
 
 
 @transaction.atomic(savepoint=False)
@@ -148,46 +152,5 @@ def set_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None, rea
     with connection.cursor() as cursor:
         cursor.execute(ADD_ROWS, [[product_id for product_id, unsold in reports.items() if unsold is not None]])
         cursor.execute(LOCK_ALL, [list(reports)])
-        before = {row[0]: _Setting(product_id=row[0], limited=row[1], available=row[2], shortfall=row[3]) for row in cursor.fetchall()}
-        cursor.execute(COMMITTED, [as_of or "infinity", list(before), as_of or "infinity"])
-        counted = cursor.fetchall()
-        now = counted[0][0]
-        taken = {product_id: (held, sold) for _, product_id, held, sold in counted if product_id is not None}
-        after, adjustments = [], []
-        for product_id, old in before.items():
-            new = _reported(old, unsold=reports[product_id], taken=taken.get(product_id, (0, 0)))
-            if new == old:
-                continue
-            after.append(new)
-            adjustments.append(
-                StockAdjustment(
-                    product_id=product_id,
-                    kind=StockAdjustment.Kind.UNSOLD if new.limited else StockAdjustment.Kind.UNLIMITED,
-                    delta=(new.available - new.shortfall) - (old.available - old.shortfall),
-                    reported=reports[product_id],
-                    as_of=as_of or now,
-                    reason=reason,
-                    actor=actor.name,
-                    created_at=now,
-                )
-            )
-        cursor.execute(
-            SET_ROWS,
-            [
-                [new.product_id for new in after],
-                [new.limited for new in after],
-                [new.available for new in after],
-                [new.shortfall for new in after],
-            ],
-        )
-    StockAdjustment.objects.bulk_create(adjustments, batch_size=5_000)
-    return len(after)
-
-
-def _reported(old: _Setting, *, unsold: int | None, taken: tuple[int, int]) -> _Setting:
-    """The stock row as a report makes it. `taken` is what is held, and what was sold since the report's moment."""
-    if unsold is None:
-        # The counters go on: holds of the limited time still end by what they held.
-        return _Setting(product_id=old.product_id, limited=False, available=old.available, shortfall=old.shortfall)
-    free = unsold - sum(taken)
-    return _Setting(product_id=old.product_id, limited=True, available=max(free, 0), shortfall=max(-free, 0))
+        cursor.execute(SET_UNSOLD, [list(reports), list(reports.values()), as_of or "infinity", as_of, reason, actor.name])
+        return int(cursor.rowcount)

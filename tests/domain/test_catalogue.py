@@ -1,8 +1,10 @@
 """The import of products: all or nothing, set by set, and stock only through adjustments that say something new."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from baskets.domain import catalogue, checker
 from baskets.domain.catalogue import LEFT_ALONE, FutureMoment, Imported, ProductRow, ProductTwice
+from baskets.domain.errors import OutOfStock
 from baskets.models import Product, Stock, StockAdjustment, StockReservation
 from baskets.models.contents import Owner
 from tests.domain.worlds import User, available
@@ -192,3 +195,49 @@ def test_two_imports_in_opposite_order_take_turns() -> None:
 def test_a_product_that_was_made_otherwise_is_changed_like_any_other() -> None:
     ProductFactory(product_id="a", unsold=2)
     assert take_over(row("a", price=5, currency="USD", stock=3)) == Imported(created=0, changed=1, unchanged=0, stock_changed=1)
+
+
+def test_reports_about_held_and_free_products_in_one_file(anna: User) -> None:
+    take_over(row("cap", stock=5), row("shirt", stock=5))
+    anna.place("shirt", 4)
+    anna.start()
+    assert take_over(row("cap", stock=6), row("shirt", stock=7)).stock_changed == 2
+    assert (available("cap"), available("shirt")) == ((6, 0), (3, 0))
+    assert checker.check() == []
+
+
+def buy(user: User, turn: int) -> None:
+    for n in range(5):
+        user.place(f"p{n}", 1 + n)
+    with contextlib.suppress(OutOfStock):
+        user.start()
+        user.finish(ordered=turn % 2 == 0)
+
+
+def report(turn: int) -> None:
+    numbers = [None, 0, 3, 40, 7, 100, 2, 30]
+    take_over(*(row(f"p{n}", stock=numbers[(turn + n) % 8]) for n in reversed(range(5))))
+
+
+def test_imports_beside_buyers_keep_every_rule() -> None:
+    partner = PartnerFactory()
+    report(turn=3)
+    users = [User(Owner(partner_id=partner.pk, user_id=f"user-{n}")) for n in range(4)]
+    barrier, done = threading.Barrier(5), []
+
+    def caller(work: Callable[[int], None]) -> None:
+        barrier.wait()
+        try:
+            for turn in range(8):
+                work(turn)
+            done.append(work)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=caller, args=(work,)) for work in [report, *(partial(buy, user) for user in users)]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(done) == 5
+    assert checker.check() == []
