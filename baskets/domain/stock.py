@@ -6,12 +6,14 @@ most once, so that no transaction ever waits for a stock row while it holds a la
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
 
 from baskets.domain.actors import Actor
-from baskets.models import Stock
+from baskets.domain.errors import Refusal
+from baskets.models import Stock, StockAdjustment
 
 # Only rows with enough pieces match: a sold-out product is told without waiting for anybody. A row that matched and
 # was changed while this statement waited is looked at again before it is locked.
@@ -135,6 +137,31 @@ SELECT product_id, CASE WHEN unsold IS NULL THEN 'unlimited' ELSE 'unsold' END, 
        coalesce(%s::timestamptz, statement_timestamp()), %s, %s, statement_timestamp()
 FROM changed ORDER BY product_id
 """
+SET_ROWS = """
+UPDATE baskets_stock s SET limited = fresh.limited, available = fresh.available, shortfall = fresh.shortfall
+FROM unnest(%s::text[], %s::boolean[], %s::bigint[], %s::bigint[]) AS fresh (product_id, limited, available, shortfall)
+WHERE s.product_id = fresh.product_id
+"""
+SUPPLY = """
+SELECT s.product_id, coalesce(sum(a.delta), 0), statement_timestamp()
+FROM unnest(%s::text[]) AS s (product_id) LEFT JOIN baskets_stockadjustment a USING (product_id)
+GROUP BY s.product_id
+"""
+
+
+class SupplyBelowZero(Refusal):
+    """More pieces would be taken out than were ever supplied."""
+
+    reason = "supply_below_zero"
+    message = "That is more than was ever supplied."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    product_id: str
+    limited: bool
+    available: int
+    shortfall: int
 
 
 @transaction.atomic(savepoint=False)
@@ -152,5 +179,54 @@ def set_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None, rea
     with connection.cursor() as cursor:
         cursor.execute(ADD_ROWS, [[product_id for product_id, unsold in reports.items() if unsold is not None]])
         cursor.execute(LOCK_ALL, [list(reports)])
-        cursor.execute(SET_UNSOLD, [list(reports), list(reports.values()), as_of or "infinity", as_of, reason, actor.name])
+        cursor.execute(
+            SET_UNSOLD, [list(reports), list(reports.values()), as_of or "infinity", as_of, reason, actor.name]
+        )
         return int(cursor.rowcount)
+
+
+@transaction.atomic(savepoint=False)
+def adjust_supply(*, deltas: Mapping[str, int], reason: str, actor: Actor) -> None:
+    """Record that pieces came in or were taken out, without a word on how many there are.
+
+    What comes in pays off the shortfall first; what is taken out beyond what is available is shortfall.
+    Locks the stock rows named, by primary key. Source: `baskets/docs/lifecycle.md`.
+
+    :param deltas: pieces by product, below zero for those taken out; every product has a stock row.
+    :param reason: why, for the record; not empty.
+    :raises SupplyBelowZero: more would be taken out than were ever supplied.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK_ALL, [list(deltas)])
+        before = {row[0]: _Setting(product_id=row[0], limited=row[1], available=row[2], shortfall=row[3]) for row in cursor.fetchall()}
+        # Supply is the sum of all adjustments; it is read after the lock, by a statement of its own.
+        cursor.execute(SUPPLY, [list(before)])
+        supply = {}
+        for product_id, pieces, at in cursor.fetchall():
+            supply[product_id], now = int(pieces), at
+        if any(supply[product_id] + delta < 0 for product_id, delta in deltas.items()):
+            raise SupplyBelowZero
+        free = {product_id: before[product_id].available - before[product_id].shortfall + delta for product_id, delta in deltas.items()}
+        cursor.execute(
+            SET_ROWS,
+            [
+                list(free),
+                [before[product_id].limited for product_id in free],
+                [max(pieces, 0) for pieces in free.values()],
+                [max(-pieces, 0) for pieces in free.values()],
+            ],
+        )
+    StockAdjustment.objects.bulk_create(
+        [
+            StockAdjustment(
+                product_id=product_id,
+                kind=StockAdjustment.Kind.SUPPLY,
+                delta=delta,
+                as_of=now,
+                reason=reason,
+                actor=actor.name,
+                created_at=now,
+            )
+            for product_id, delta in deltas.items()
+        ]
+    )

@@ -55,6 +55,11 @@ class Basket(models.Model):
     objects = BasketQuerySet.as_manager()
 
     class Meta:
+        permissions = [
+            ("repair_change_item", "Can change, move or remove an item of a basket"),
+            ("repair_extend", "Can make a basket last longer"),
+            ("repair_end", "Can end a basket"),
+        ]
         indexes = [
             models.Index(fields=["expires_at"], name="shown_baskets_by_expiry", condition=Q(hidden_at__isnull=True)),
         ]

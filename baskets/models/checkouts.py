@@ -61,6 +61,12 @@ class CheckoutSession(models.Model):
     objects = CheckoutSessionQuerySet.as_manager()
 
     class Meta:
+        permissions = [
+            ("repair_finish_as_ordered", "Can finish a checkout as ordered"),
+            ("repair_abort", "Can abort a checkout"),
+            ("repair_order_late", "Can order a checkout late"),
+            ("repair_reverse_order", "Can reverse an order"),
+        ]
         indexes = [
             models.Index(fields=["expires_at"], name="active_sessions_by_expiry", condition=Q(status="ACTIVE")),
         ]
@@ -145,6 +151,7 @@ class Attention(models.Model):
 
     class Meta:
         verbose_name_plural = "attention"
+        permissions = [("repair_settle", "Can settle a matter")]
         indexes = [models.Index(fields=["created_at"], name="open_attention", condition=Q(settled_at__isnull=True))]
         constraints = [
             models.UniqueConstraint(name="one_flag_per_session_and_reason", fields=["session", "reason"]),

@@ -20,6 +20,7 @@ class Event(models.Model):
         ATTENTION_NEEDED = "attention_needed", "an order was refused that somebody may have paid"
         BASKET_DELETED = "basket_deleted", "basket deleted"
         BASKET_EXPIRED = "basket_expired", "basket expired"
+        REPAIRED = "repaired", "repaired"
 
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="timeline", db_index=False)
     number = models.BigIntegerField(help_text="Counts the events of this basket, from 1, without gaps.")

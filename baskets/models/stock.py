@@ -33,6 +33,10 @@ class Stock(models.Model):
 
     class Meta:
         verbose_name_plural = "stock"
+        permissions = [
+            ("repair_set_unsold", "Can set the unsold pieces of a product"),
+            ("repair_adjust_supply", "Can record pieces added or removed"),
+        ]
         constraints = [
             models.CheckConstraint(name="available_is_not_negative", condition=Q(available__gte=0)),
             models.CheckConstraint(name="shortfall_is_not_negative", condition=Q(shortfall__gte=0)),

@@ -1,0 +1,365 @@
+"""Named repairs by staff: each does what the API's own code does, for a reason, and leaves its line in the timeline.
+
+Every repair says which state it was decided upon. Where that has moved meanwhile, nothing is changed and the refusal says
+what has happened since; so a repair that is sent twice is done once. Reading and confirming pages are the admin's business.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import transaction
+
+from baskets.database import execute
+from baskets.domain import baskets, checkout, items, late_orders, stock
+from baskets.domain.actors import Actor
+from baskets.domain.changes import lock
+from baskets.domain.errors import LapsedHolds, Refusal
+from baskets.domain.retries import in_transaction
+from baskets.models import Attention, Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
+from baskets.models.contents import Contents, Owner, read_contents
+
+T = TypeVar("T")
+
+REASON_LIMIT = 500
+# The number is taken from the row, and not from what was read before: a flag may have been counted meanwhile.
+TELL = """
+WITH numbered AS (
+    UPDATE baskets_basket SET events = events + 1 WHERE id = %s RETURNING id, events, revision
+)
+INSERT INTO baskets_event
+    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+SELECT id, events, revision, %s, %s, %s, %s, %s, %s, '{}'::jsonb, %s::jsonb FROM numbered
+"""
+
+
+class ReasonMissing(Refusal):
+    """Staff did not say why, or at too great length."""
+
+    reason = "reason_missing"
+    message = f"A repair needs a reason, of at most {REASON_LIMIT} characters."
+
+
+class StateMoved(Refusal):
+    """What the repair was decided upon is no longer so.
+
+    :param since: what has happened, in the order it happened.
+    """
+
+    reason = "state_moved"
+    message = "It has changed meanwhile, so nothing was done."
+
+    def __init__(self, *, since: Sequence[Any]) -> None:
+        super().__init__()
+        self.since = since
+
+
+class NotRepairable(Refusal):
+    """The repair does not fit the state.
+
+    :param why: one sentence for staff.
+    """
+
+    reason = "not_repairable"
+    message = "This repair does not fit."
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.why
+
+
+# --- Checkout sessions ----------------------------------------------------------
+
+
+@transaction.atomic(savepoint=False)
+def finish_as_ordered(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
+    """Order an active session, lapsed or not, as the partner would have: what it holds is sold.
+
+    Locks the basket. Source: `baskets/docs/lifecycle.md`.
+
+    :param expected_events: how many events the basket had when staff decided.
+    :raises ReasonMissing: no reason is given.
+    :raises StateMoved: the basket's timeline has gone on since.
+    :raises NotRepairable: the session is not active.
+    """
+    _finish(session, ordered=True, expected_events=expected_events, reason=reason, actor=actor)
+
+
+@transaction.atomic(savepoint=False)
+def abort(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
+    """Abort an active session: what it holds is released, every item returns to the cart.
+
+    Locks the basket, then stock rows by primary key. Parameters and refusals as `finish_as_ordered`.
+    """
+    _finish(session, ordered=False, expected_events=expected_events, reason=reason, actor=actor)
+
+
+@transaction.atomic(savepoint=False)
+def order_late(*, session: CheckoutSession, accept_short: bool, expected_events: int, reason: str, actor: Actor, reclaim: bool) -> None:
+    """Order a session that was aborted or has expired, whenever that was: somebody knows that it was paid.
+
+    Locks the basket, then stock rows by primary key. Other parameters and refusals as `finish_as_ordered`.
+
+    :param accept_short: whether pieces without stock behind them are recorded as SHORT, whatever the partner's setting.
+    :raises NotRepairable: the session is active, or ordered already.
+    :raises OutOfStock: stock is gone, and short pieces are not accepted.
+    :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
+    """
+    contents, session = _session_as_expected(session, expected_events=expected_events, reason=reason)
+    if session.status not in (CheckoutSession.Status.ABORTED, CheckoutSession.Status.EXPIRED):
+        raise NotRepairable(f"The checkout is {session.get_status_display()}: only an aborted or expired one is ordered late.")
+    setting = Partner.LateOrders.ACCEPT if accept_short else Partner.LateOrders.REFUSE
+    after = late_orders.order_late(
+        contents=replace(contents, late_orders=setting), session=session, actor=actor, reclaim=reclaim, by_staff=True
+    )
+    _tell(after, "order_late", reason, actor, session=session, acceptShort=accept_short)
+
+
+@transaction.atomic(savepoint=False)
+def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
+    """Take note that an order was given back: its sold pieces return as a new supply, and the timeline says so.
+
+    Ordered is final, so neither the session nor what it sold is edited. Pieces that were SHORT had no stock and bring none.
+    Locks the basket, then stock rows by primary key. Other parameters and refusals as `finish_as_ordered`.
+
+    :raises NotRepairable: the session is not ordered, or its order was reversed before.
+    """
+    contents, session = _session_as_expected(session, expected_events=expected_events, reason=reason)
+    if session.status != CheckoutSession.Status.ORDERED:
+        raise NotRepairable(f"The checkout is {session.get_status_display()}: there is no order to reverse.")
+    if is_reversed(session):
+        raise NotRepairable("The order was reversed before.")
+    sold = StockReservation.objects.filter(session=session, status=StockReservation.Status.SOLD)
+    pieces = dict(sold.values_list("product_id", "pieces"))
+    _tell(contents, "reverse_order", reason, actor, session=session, returned=pieces)
+    if pieces:
+        stock.adjust_supply(deltas=pieces, reason=f"order {session.order_no} reversed: {reason}"[:REASON_LIMIT], actor=actor)
+
+
+def is_reversed(session: CheckoutSession) -> bool:
+    """Tell whether an order was reversed."""
+    told = Event.objects.filter(basket_id=session.basket_id, session=session, kind=Event.Kind.REPAIRED)
+    return told.filter(data__repair="reverse_order").exists()
+
+
+@transaction.atomic(savepoint=False)
+def settle(*, attention: Attention, expected_events: int, reason: str, actor: Actor) -> None:
+    """Settle a matter: somebody has seen to it, and the reason says how. It stays on record.
+
+    Locks the basket. Parameters and refusals as `finish_as_ordered`.
+
+    :raises NotRepairable: it is settled already.
+    """
+    contents = _as_expected(attention.basket_id, expected_events=expected_events, reason=reason)
+    open_matter = Attention.objects.filter(pk=attention.pk, basket_id=attention.basket_id, settled_at__isnull=True)
+    if not open_matter.update(settled_at=contents.at, settled_by=actor.name, note=reason):
+        raise NotRepairable("The matter is settled already.")
+    _tell(contents, "settle", reason, actor, session=attention.session, matter=attention.reason)
+
+
+# --- Stock ----------------------------------------------------------------------
+
+
+@transaction.atomic(savepoint=False)
+def set_unsold(*, product_id: str, unsold: int | None, expected_adjustment: int, reason: str, actor: Actor) -> None:
+    """Set how many pieces of a product are unsold, held ones included; what is held stays held.
+
+    Recorded as an adjustment, which is the timeline of a product. Locks the stock row.
+
+    :param unsold: None makes the product unlimited.
+    :param expected_adjustment: the last adjustment when staff decided; 0 if there was none.
+    :raises ReasonMissing: no reason is given.
+    :raises StateMoved: its supply was adjusted since. Holds and sales do not count: the report allows for them.
+    :raises NotRepairable: it says nothing new.
+    """
+    _require_reason(reason)
+    changed = stock.set_unsold(reports={product_id: unsold}, as_of=None, reason=reason, actor=actor)
+    _refuse_other_adjustments(product_id, expected=expected_adjustment, own=changed)
+    if not changed:
+        raise NotRepairable("The stock is just as that says: there is nothing to record.")
+
+
+@transaction.atomic(savepoint=False)
+def adjust_supply(*, product_id: str, pieces: int, expected_adjustment: int, reason: str, actor: Actor) -> None:
+    """Record pieces of a product that came in, or were taken out.
+
+    Locks the stock row. Other parameters and refusals as `set_unsold`.
+
+    :param pieces: how many, below zero for those taken out.
+    :raises NotRepairable: it is none, or the product is unlimited.
+    :raises SupplyBelowZero: more would be taken out than were ever supplied.
+    """
+    _require_reason(reason)
+    if not pieces:
+        raise NotRepairable("No piece came in and none was taken out: there is nothing to record.")
+    if not Stock.objects.filter(pk=product_id, limited=True).exists():
+        raise NotRepairable("The product is unlimited. Set its unsold pieces first.")
+    _refuse_other_adjustments(product_id, expected=expected_adjustment, own=0)
+    stock.adjust_supply(deltas={product_id: pieces}, reason=reason, actor=actor)
+    _refuse_other_adjustments(product_id, expected=expected_adjustment, own=1)
+
+
+def last_adjustment(product_id: str) -> int:
+    """Name the last adjustment of a product, 0 if there is none: the state a repair of its stock is decided upon."""
+    last = StockAdjustment.objects.filter(product_id=product_id).order_by("-pk").values_list("pk", flat=True).first()
+    return last or 0
+
+
+def _refuse_other_adjustments(product_id: str, *, expected: int, own: int) -> None:
+    """Let no adjustment but our own have come after the expected one. It is final under the stock row's lock.
+
+    :raises StateMoved: one has; what this transaction did is rolled back.
+    """
+    newer = list(StockAdjustment.objects.filter(product_id=product_id, pk__gt=expected).order_by("pk"))
+    others = newer[: len(newer) - own]
+    if others:
+        raise StateMoved(since=others)
+
+
+# --- Baskets --------------------------------------------------------------------
+
+
+@transaction.atomic(savepoint=False)
+def change_item(*, basket: Basket, product_id: str, count: int, expected_events: int, reason: str, actor: Actor) -> None:
+    """Change the count of an item in cart or saved, move it between the two, or remove it.
+
+    Locks the basket. Other parameters and refusals as `finish_as_ordered`.
+
+    :param count: as the API takes it: above 0 into the cart, 0 into saved, -1 out of both.
+    :raises NotRepairable: the item is like that already.
+    :raises ProductNotInBasket: it is in neither list.
+    :raises CartFull: it would move to a cart that is full.
+    :raises SavedFull: it would move to a saved list that is full.
+    """
+    contents = _as_expected(basket.pk, expected_events=expected_events, reason=reason)
+    owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
+    if count < 0:
+        after = items.remove_item(owner=owner, product_id=product_id, actor=actor)
+    else:
+        after = items.change_item(owner=owner, product_id=product_id, count=count, actor=actor)
+    if after.revision == contents.revision:
+        raise NotRepairable("The item is like that already.")
+    _tell(after, "change_item", reason, actor, productId=product_id, count=count)
+
+
+@transaction.atomic(savepoint=False)
+def extend(*, basket: Basket, days: int, expected_events: int, reason: str, actor: Actor) -> None:
+    """Let a basket last for so many days from now, and no shorter than it did. Its lists do not change.
+
+    Locks the basket. Other parameters and refusals as `finish_as_ordered`.
+
+    :raises NotRepairable: it was deleted or has expired, or lasts that long already.
+    """
+    contents = _as_expected(basket.pk, expected_events=expected_events, reason=reason)
+    until = contents.at + timedelta(days=days)
+    if contents.hidden_at is not None:
+        raise NotRepairable("The basket was deleted or has expired: it is empty, and the next addition brings it back.")
+    if until <= contents.expires_at:
+        raise NotRepairable("The basket lasts that long already.")
+    Basket.objects.filter(pk=basket.pk).update(expires_at=until)
+    _tell(contents, "extend", reason, actor, until=until.isoformat(timespec="seconds"))
+
+
+@transaction.atomic(savepoint=False)
+def end(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> None:
+    """End a basket, as its user's own deletion does: emptied and hidden; orders and the timeline stay.
+
+    Locks the basket. Other parameters and refusals as `finish_as_ordered`.
+
+    :raises BasketNotFound: it was deleted or has expired already.
+    :raises CheckoutActive: a session is active; it is finished or aborted first.
+    :raises LapsedSession: to the runner: its session has lapsed.
+    """
+    _as_expected(basket.pk, expected_events=expected_events, reason=reason)
+    after = baskets.delete_basket(owner=Owner(partner_id=basket.partner_id, user_id=basket.user_id), actor=actor)
+    _tell(after, "end", reason, actor)
+
+
+# --- Before it is done -----------------------------------------------------------
+
+
+def rehearse(*, operation: Callable[[bool], object], look: Callable[[], T]) -> tuple[T, T]:
+    """Do a repair, look, and undo it: what it would change is told by the very code that will change it.
+
+    Runs a transaction of its own, which is rolled back.
+
+    :param operation: as `transactions.run` takes it.
+    :param look: reads what staff should see; called before and after.
+    :returns: what was seen before and after.
+    :raises Refusal: as the operation does.
+    :raises LapsedSession: confirming would expire a lapsed session first.
+    :raises LapsedHolds: likewise, sessions of others.
+    """
+
+    def step(reclaim: bool) -> tuple[T, T]:  # noqa: FBT001 (handed on to the operation)
+        before = look()
+        operation(reclaim)
+        after = look()
+        transaction.set_rollback(True)
+        return before, after
+
+    try:
+        return in_transaction(lambda: step(True))
+    except LapsedHolds as found:
+        if StockReservation.objects.lapsed(found.needed).exists():
+            raise
+        return in_transaction(lambda: step(False))
+
+
+# --- What all of them have in common --------------------------------------------
+
+
+def _finish(session: CheckoutSession, *, ordered: bool, expected_events: int, reason: str, actor: Actor) -> None:
+    contents, session = _session_as_expected(session, expected_events=expected_events, reason=reason)
+    if session.status != CheckoutSession.Status.ACTIVE:
+        raise NotRepairable(f"The checkout is {session.get_status_display()} already.")
+    basket = Basket.objects.get(pk=contents.basket_id)
+    owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
+    after = checkout.finish_session(owner=owner, ordered=ordered, order_no=session.order_no, actor=actor, reclaim=False)
+    _tell(after, "finish_as_ordered" if ordered else "abort", reason, actor, session=session)
+
+
+def _session_as_expected(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[Contents, CheckoutSession]:
+    """Lock the session's basket, and read both as they are now."""
+    contents = _as_expected(session.basket_id, expected_events=expected_events, reason=reason)
+    return contents, CheckoutSession.objects.get(pk=session.pk, basket_id=session.basket_id)
+
+
+def _as_expected(basket_id: UUID, *, expected_events: int, reason: str) -> Contents:
+    """Lock a basket, and read it if it is as staff saw it."""
+    _require_reason(reason)
+    contents = read_contents(basket_id) if lock(basket_id) else None
+    if contents is None:
+        raise NotRepairable("The basket is gone.")
+    if contents.events != expected_events:
+        raise StateMoved(since=list(Event.objects.filter(basket_id=basket_id, number__gt=expected_events).order_by("number")))
+    return contents
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip() or len(reason) > REASON_LIMIT or "\x00" in reason:
+        raise ReasonMissing
+
+
+def _tell(contents: Contents, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any) -> None:
+    """Add the line of a repair to the timeline, after those of what it did."""
+    said: Mapping[str, Any] = {"repair": name, "reason": reason} | ({"orderNo": session.order_no} if session else {}) | data
+    execute(
+        TELL,
+        [
+            contents.basket_id,
+            Event.Kind.REPAIRED,
+            session.pk if session else None,
+            contents.at,
+            actor.kind,
+            actor.name,
+            actor.request_id,
+            json.dumps(said),
+        ],
+    )
