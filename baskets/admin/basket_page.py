@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from baskets.admin import display
+from baskets.admin import display, repairs
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Product, StockReservation
 from baskets.models.contents import Contents, Line, read_contents
 
@@ -35,6 +35,7 @@ class SessionShown:
     facts: list[str]
     items: list[dict[str, Any]]
     attention: list[Attention]
+    repairs: list[tuple[str, str]]
 
 
 def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
@@ -64,9 +65,12 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
             ("Saved", _lines(contents.saved, names), "Nothing is saved."),
         ],
         "active": contents.session,
-        "sessions": _sessions(sessions, items, names, attention, contents.at),
+        "sessions": _sessions(request, sessions, items, names, attention=attention, at=contents.at),
         "sessions_before": sessions[-1].pk if more_sessions else None,
-        "attention": [(matter, display.moment(matter.created_at), display.visible(matter.note)) for matter in attention],
+        "attention": [
+            (matter, display.moment(matter.created_at), display.visible(matter.note), repairs.links(repairs.MATTERS, request, matter))
+            for matter in attention
+        ],
         "events": [_event(event) for event in events[:EVENTS]],
         "events_before": events[EVENTS - 1].number if len(events) > EVENTS else None,
         "at": display.moment(contents.at),
@@ -112,9 +116,11 @@ def _stocked(stocked: int | None) -> SafeString:
 
 
 def _sessions(
+    request: HttpRequest,
     sessions: list[CheckoutSession],
     items: list[CheckoutItem],
     names: dict[str, str],
+    *,
     attention: list[Attention],
     at: datetime,
 ) -> list[SessionShown]:
@@ -140,6 +146,7 @@ def _sessions(
                 for item in of_session[session.pk]
             ],
             attention=[matter for matter in attention if matter.session_id == session.pk],
+            repairs=repairs.links(repairs.SESSIONS, request, session),
         )
         for session in sessions
     ]

@@ -11,13 +11,13 @@ from django.utils.safestring import SafeString
 
 from baskets.admin import display, filters
 from baskets.admin.basket_page import basket_page
-from baskets.admin.readonly import ReadOnlyAdmin
+from baskets.admin.repairs import BASKETS, RepairDesk
 from baskets.admin.searches import baskets_found
 from baskets.models import Basket, BasketItem, CheckoutSession
 
 
 @admin.register(Basket)
-class BasketAdmin(ReadOnlyAdmin[Basket]):
+class BasketAdmin(RepairDesk):
     """Baskets, those that last longest first, which are those changed last."""
 
     list_display = ("user", "partner_name", "state", "in_cart", "in_saved", "checkout", "changed", "expires")
@@ -34,6 +34,7 @@ class BasketAdmin(ReadOnlyAdmin[Basket]):
     search_fields = ("user_id",)
     search_help_text = "A user id, an order number or a partner's name, or the beginning of it; a whole product id or key prefix."
     page_template = "admin/baskets/basket.html"
+    kind = BASKETS
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Follow the index there is: of shown baskets by their end, of all of them by partner and user."""
@@ -53,7 +54,7 @@ class BasketAdmin(ReadOnlyAdmin[Basket]):
 
     def page_context(self, request: HttpRequest, record: Basket) -> dict[str, Any]:
         """Say what the page of a basket shows."""
-        return basket_page(request, record)
+        return {**basket_page(request, record), "tools": self.tools(request, record)}
 
     @admin.display(description="user")
     def user(self, basket: Basket) -> SafeString:

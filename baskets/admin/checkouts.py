@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from baskets.admin import display, filters
 from baskets.admin.basket_page import TONES, reservation, session_facts
 from baskets.admin.readonly import ReadOnlyAdmin, Table
+from baskets.admin.repairs import MATTERS, SESSIONS, RepairDesk
 from baskets.admin.searches import MOST_BASKETS, of_order, of_owner
 from baskets.models import Attention, BasketItem, CheckoutItem, CheckoutSession, StockReservation
 
@@ -55,9 +56,10 @@ class OfBasket(ReadOnlyAdmin[Any]):
 
 
 @admin.register(CheckoutSession)
-class CheckoutSessionAdmin(OfBasket):
+class CheckoutSessionAdmin(RepairDesk, OfBasket):
     """Sessions, the newest first."""
 
+    kind = SESSIONS
     list_display = ("number", "of_user", "partner_name", "state", "marks", "started", "expires", "finished")
     list_select_related = ("basket__partner",)
     list_filter = (
@@ -231,9 +233,10 @@ class StockReservationAdmin(OfBasket):
 
 
 @admin.register(Attention)
-class AttentionAdmin(OfBasket):
+class AttentionAdmin(RepairDesk, OfBasket):
     """Matters for staff: open ones, the oldest first."""
 
+    kind = MATTERS
     list_display = ("why", "order", "of_user", "partner_name", "since", "settled", "settled_by")
     list_select_related = ("basket__partner", "session")
     list_filter = (

@@ -30,6 +30,11 @@ def visible(text: object, *, limit: int | None = None) -> SafeString:
     return format_html('<bdi class="given">{}{}</bdi>', shown, "" if cut is whole else "…")
 
 
+def spelled(text: str) -> str:
+    """Show a text where there is room for nothing but text, such as a choice in a form."""
+    return "".join(f"[U+{ord(char):04X}]" if unicodedata.category(char) in HIDING else char for char in text)
+
+
 def _piece(char: str, *, at_edge: bool) -> str | SafeString:
     kind = unicodedata.category(char)
     if kind in HIDING or (kind == "Zs" and (char != " " or at_edge)):

@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from baskets.admin import display, filters
 from baskets.admin.product_page import product_page
 from baskets.admin.readonly import ReadOnlyAdmin
+from baskets.admin.repairs import PRODUCTS, RepairDesk
 from baskets.models import Product, Stock, StockAdjustment
 
 
@@ -33,7 +34,7 @@ class OfProduct(ReadOnlyAdmin[Any]):
 
 
 @admin.register(Product)
-class ProductAdmin(OfProduct):
+class ProductAdmin(RepairDesk, OfProduct):
     """The catalogue."""
 
     list_display = ("id_shown", "name_shown", "brand_shown", "variant_shown", "cost", "listed", "left")
@@ -54,10 +55,11 @@ class ProductAdmin(OfProduct):
     id_field = "product_id"
     ordering = ("product_id",)
     page_template = "admin/baskets/product.html"
+    kind = PRODUCTS
 
     def page_context(self, request: HttpRequest, record: Product) -> dict[str, Any]:
         """Say what the page of a product shows."""
-        return product_page(record)
+        return {**product_page(record), "tools": self.tools(request, record)}
 
     @admin.display(description="product id")
     def id_shown(self, product: Product) -> SafeString:

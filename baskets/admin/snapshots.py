@@ -1,0 +1,101 @@
+"""What a repair may touch, as a list of names and values: read before and after, so that the difference can be shown."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.db.models import Sum
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from baskets.admin import display
+from baskets.models import (
+    Attention,
+    CheckoutItem,
+    CheckoutSession,
+    Product,
+    Stock,
+    StockAdjustment,
+    StockReservation,
+)
+from baskets.models.contents import Line, read_contents
+
+Snapshot = dict[str, object]
+
+
+def of_basket(basket_id: UUID) -> Snapshot:
+    """The lists and the life of a basket."""
+    contents = read_contents(basket_id)
+    if contents is None:
+        return {}
+    return {
+        "Cart": _lines(contents.cart),
+        "Saved": _lines(contents.saved),
+        "Checkout": _lines(contents.checkout),
+        "Active checkout": display.order_no(contents.session.order_no) if contents.session else "none",
+        "Expires": display.moment(contents.expires_at),
+        "Hidden since": display.moment(contents.hidden_at),
+    }
+
+
+def of_session(session: CheckoutSession) -> Snapshot:
+    """A session with its basket, its holds, their stock, and what is open about it."""
+    now = CheckoutSession.objects.get(pk=session.pk)
+    holds = StockReservation.objects.filter(session=session).order_by("product_id", "pk")
+    products = CheckoutItem.objects.filter(session=session).values_list("product_id", flat=True)
+    stock = Stock.objects.filter(pk__in=list(products)).order_by("pk")
+    open_matters = Attention.objects.filter(session=session, settled_at__isnull=True).order_by("pk")
+    return {
+        "Order number": display.order_no(now.order_no),
+        "Status": f"{now.get_status_display()}{', late' if now.late else ''}",
+        **of_basket(session.basket_id),
+        "Reservations": _listed(
+            format_html("{} of {}: {}", hold.pieces, display.visible(hold.product_id), hold.status.lower()) for hold in holds
+        ),
+        "Stock": _listed(_counters(row) for row in stock),
+        "Open matters": ", ".join(matter.get_reason_display() for matter in open_matters) or "none",
+    }
+
+
+def of_matter(matter: Attention) -> Snapshot:
+    """One matter for staff."""
+    now = Attention.objects.select_related("session").get(pk=matter.pk)
+    return {
+        "Order number": display.order_no(now.session.order_no),
+        "Reason": now.get_reason_display(),
+        "Settled": "yes" if now.settled_at else "no",
+        "By": display.visible(now.settled_by) if now.settled_by else display.NOTHING,
+    }
+
+
+def of_product(product: Product) -> Snapshot:
+    """The stock of a product."""
+    row = Stock.objects.filter(pk=product.pk).first()
+    supply = StockAdjustment.objects.filter(product_id=product.pk).aggregate(supply=Sum("delta", default=0))
+    held = StockReservation.objects.held().filter(product_id=product.pk).aggregate(held=Sum("pieces", default=0))
+    return {
+        "Stock is": "limited" if row and row.limited else "unlimited",
+        "Supply": display.count(int(supply["supply"])),
+        "Available": display.count(row.available if row else 0),
+        "Held": display.count(int(held["held"])),
+        "Shortfall": display.count(row.shortfall if row else 0),
+    }
+
+
+def differences(before: Snapshot, after: Snapshot | None) -> list[tuple[str, object, object, bool]]:
+    """Lay two snapshots side by side: name, before, after, and whether it changes."""
+    if after is None:
+        return [(name, value, "", False) for name, value in before.items()]
+    return [(name, before.get(name, ""), value, before.get(name, "") != value) for name, value in after.items()]
+
+
+def _lines(lines: Iterable[Line]) -> SafeString | str:
+    return _listed(format_html("{} of {}", line.count, display.visible(line.product_id)) for line in lines)
+
+
+def _counters(row: Stock) -> SafeString:
+    less = f", shortfall {row.shortfall}" if row.shortfall else ""
+    return format_html("{}: {} available{}", display.visible(row.pk), row.available, less)
+
+
+def _listed(values: Iterable[SafeString]) -> SafeString | str:
+    return format_html_join("", "<div>{}</div>", ((value,) for value in values)) or "nothing"

@@ -1,0 +1,198 @@
+"""States to repair, and what each repair makes of them. The tests are in `test_repairs`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from baskets.domain import stock
+from baskets.domain.actors import Actor
+from baskets.models import Attention, Basket, CheckoutSession, Product, Stock, StockAdjustment
+from tests.admin.conftest import Shop
+from tests.domain.worlds import available, reservations
+
+REASON = "ticket 4711: the customer called"
+
+
+def active(shop: Shop) -> CheckoutSession:
+    shop.product("lamp", 5)
+    shop.product("song")
+    shop.product("rare", 0)
+    buyer = shop.buyer("ann")
+    buyer.place("lamp", 2)
+    buyer.place("song")
+    buyer.place("rare")
+    return buyer.start().session
+
+
+def lapsed(shop: Shop) -> CheckoutSession:
+    session = active(shop)
+    shop.buyer("ann").wait(hours=1)
+    return session
+
+
+def aborted(shop: Shop) -> CheckoutSession:
+    session = active(shop)
+    shop.buyer("ann").finish(False)
+    shop.buyer("ann").wait(days=3)
+    return session
+
+
+def ordered(shop: Shop) -> CheckoutSession:
+    session = active(shop)
+    shop.buyer("ann").finish(True)
+    return session
+
+
+def sold_out_since(shop: Shop) -> CheckoutSession:
+    session = aborted(shop)
+    stock.set_unsold(reports={"lamp": 1}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    return session
+
+
+def matter(shop: Shop) -> Attention:
+    aborted(shop)
+    with pytest.raises(Exception, match="aborted"):
+        shop.buyer("ann").finish(True)
+    return Attention.objects.get()
+
+
+def basket(shop: Shop) -> Basket:
+    shop.product("lamp", 5)
+    shop.product("song")
+    buyer = shop.buyer("ann")
+    buyer.place("lamp", 2)
+    buyer.place("song", 0)
+    return Basket.objects.get(pk=buyer.owner.basket_id)
+
+
+def product(shop: Shop) -> Any:
+    active(shop)
+    return Stock.objects.get(pk="lamp").product
+
+
+def unlimited(shop: Shop) -> Any:
+    shop.product("song")
+    return Product.objects.get(pk="song")
+
+
+def is_ordered(shop: Shop) -> None:
+    session = CheckoutSession.objects.get()
+    assert (session.status, session.late) == ("ORDERED", False)
+    assert reservations(session.order_no) == [("lamp", "SOLD", 2), ("rare", "FAILED", 1)]
+    assert shop.buyer("ann").lists() == {"cart": [("rare", 1)], "saved": [], "checkout": []}
+    assert available("lamp") == (3, 0)
+
+
+def is_aborted(shop: Shop) -> None:
+    session = CheckoutSession.objects.get()
+    assert session.status == "ABORTED"
+    assert reservations(session.order_no) == [("lamp", "RELEASED", 2), ("rare", "FAILED", 1)]
+    assert shop.buyer("ann").lists()["cart"] == [("lamp", 2), ("song", 1), ("rare", 1)]
+    assert available("lamp") == (5, 0)
+
+
+def is_ordered_late(shop: Shop) -> None:
+    session = CheckoutSession.objects.get()
+    assert (session.status, session.late) == ("ORDERED", True)
+    assert ("lamp", "SOLD", 2) in reservations(session.order_no)
+    assert shop.buyer("ann").lists()["cart"] == [("rare", 1)]
+    assert available("lamp") == (3, 0)
+
+
+def is_ordered_short(shop: Shop) -> None:
+    session = CheckoutSession.objects.get()
+    assert (session.status, session.late) == ("ORDERED", True)
+    assert reservations(session.order_no)[1:3] == [("lamp", "SOLD", 1), ("lamp", "SHORT", 1)]
+    assert Attention.objects.get().reason == "short"
+    assert available("lamp") == (0, 0)
+
+
+def is_reversed(shop: Shop) -> None:
+    assert CheckoutSession.objects.get().status == "ORDERED"
+    assert available("lamp") == (5, 0)
+    last = StockAdjustment.objects.filter(product_id="lamp").latest("pk")
+    assert (last.delta, last.kind, last.actor) == (2, "supply", "rita")
+    assert REASON in last.reason
+
+
+def is_settled(shop: Shop) -> None:
+    settled = Attention.objects.get()
+    assert (settled.settled_by, settled.note) == ("rita", REASON)
+    assert settled.settled_at is not None
+
+
+def lamp_is(*, free: int, shortfall: int) -> Callable[[Shop], None]:
+    def check(shop: Shop) -> None:
+        assert available("lamp") == (free, shortfall)
+        last = StockAdjustment.objects.filter(product_id="lamp").latest("pk")
+        assert (last.actor, last.reason) == ("rita", REASON)
+
+    return check
+
+
+def lists_are(**wanted: Any) -> Callable[[Shop], None]:
+    def check(shop: Shop) -> None:
+        assert shop.buyer("ann").lists() == {"cart": [], "saved": [], "checkout": []} | wanted
+
+    return check
+
+
+def lasts_longer(shop: Shop) -> None:
+    changed = Basket.objects.get()
+    assert (changed.expires_at - changed.last_changed_at).days == 60
+    assert changed.revision == 2
+
+
+def is_hidden(shop: Shop) -> None:
+    assert Basket.objects.get().hidden_at is not None
+    assert shop.buyer("ann").basket() is None
+
+
+def is_unlimited(shop: Shop) -> None:
+    assert not Stock.objects.get(pk="lamp").limited
+
+
+def song_is_limited(shop: Shop) -> None:
+    assert Stock.objects.get(pk="song").limited
+    assert available("song") == (8, 0)
+
+
+@dataclass(frozen=True)
+class Case:
+    slug: str
+    build: Callable[[Shop], Any]
+    check: Callable[[Shop], None]
+    said: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.slug} {self.build.__name__} {self.said}"
+
+
+CASES = [
+    Case("finish-as-ordered", active, is_ordered, {}),
+    Case("finish-as-ordered", lapsed, is_ordered, {}),
+    Case("abort", active, is_aborted, {}),
+    Case("abort", lapsed, is_aborted, {}),
+    Case("order-late", aborted, is_ordered_late, {}),
+    Case("order-late", sold_out_since, is_ordered_short, {"accept_short": "on"}),
+    Case("reverse-order", ordered, is_reversed, {}),
+    Case("settle", matter, is_settled, {}),
+    Case("set-unsold", product, lamp_is(free=5, shortfall=0), {"unsold": "7"}),
+    Case("set-unsold", product, lamp_is(free=0, shortfall=1), {"unsold": "1"}),
+    Case("set-unsold", product, is_unlimited, {"unlimited": "on"}),
+    Case("set-unsold", unlimited, song_is_limited, {"unsold": "8"}),
+    Case("adjust-supply", product, lamp_is(free=7, shortfall=0), {"pieces": "4"}),
+    Case("adjust-supply", product, lamp_is(free=0, shortfall=1), {"pieces": "-4"}),
+    Case(
+        "change-item",
+        basket,
+        lists_are(cart=[("lamp", 4)], saved=[("song", 1)]),
+        {"product": "lamp", "to": "cart", "count": "4"},
+    ),
+    Case("change-item", basket, lists_are(saved=[("song", 1), ("lamp", 2)]), {"product": "lamp", "to": "saved"}),
+    Case("change-item", basket, lists_are(cart=[("lamp", 2)]), {"product": "song", "to": "out"}),
+    Case("extend", basket, lasts_longer, {"days": "60"}),
+    Case("end", basket, is_hidden, {}),
+]

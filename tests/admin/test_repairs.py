@@ -1,0 +1,313 @@
+"""Every repair: who may do it, what it does, that it needs a reason and a fresh page, and that it is done once."""
+
+import html
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import call_command
+from django.test import Client
+from django.urls import reverse
+
+from baskets.admin.repair_forms import RepairForm
+from baskets.admin.repairs import BASKETS, MATTERS, PRODUCTS, SESSIONS
+from baskets.domain import checker, items, stock, transactions
+from baskets.domain.actors import Actor, ActorKind
+from baskets.models import Basket, CheckoutSession, Event, Partner
+from tests.admin.conftest import Shop, token
+from tests.admin.repair_cases import (
+    CASES,
+    REASON,
+    Case,
+    aborted,
+    active,
+    basket,
+    is_aborted,
+    is_ordered_late,
+    is_ordered_short,
+    is_reversed,
+    ordered,
+    product,
+    sold_out_since,
+    unlimited,
+)
+from tests.domain.worlds import available
+
+KINDS = (SESSIONS, MATTERS, BASKETS, PRODUCTS)
+pytestmark = pytest.mark.django_db
+
+
+def address_of(record: Any, slug: str) -> str:
+    return reverse(f"admin:baskets_{record._meta.model_name}_repair", args=[record.pk, slug])
+
+
+def seen_on(client: Client, address: str) -> str:
+    found = re.search(r'name="seen" value="(\d+)"', client.get(address).content.decode())
+    assert found, "the page offers no form"
+    return found[1]
+
+
+def form_of(client: Client, address: str, case: Case, **more: Any) -> dict[str, Any]:
+    form = {"csrfmiddlewaretoken": token(client, address), "seen": seen_on(client, address), "reason": REASON}
+    return confirmed(client, address, form | case.said | more)
+
+
+def confirmed(client: Client, address: str, form: dict[str, Any]) -> dict[str, Any]:
+    """Look at what a form would do, as the page asks for it, and confirm that."""
+    found = re.search(r'name="confirm" value="([^"]+)"', client.post(address, form).content.decode()) if asks(address) else None
+    return form | ({"confirm": html.unescape(found[1])} if found else {})
+
+
+def asks(address: str) -> bool:
+    return next(each.form is not RepairForm for kind in KINDS for each in kind.repairs if f"/{each.slug}/" in address)
+
+
+@pytest.fixture
+def rita(db: None) -> Client:
+    """Somebody whose role is to repair."""
+    person = User.objects.create(username="rita", is_staff=True)
+    person.groups.set([Group.objects.get(name="Basket repairers")])
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(person)
+    return client
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_repair_shows_what_it_changes_does_it_once_and_says_so(
+    case: Case, shop: Shop, rita: Client, everything_stored: Callable[[], Any]
+) -> None:
+    record = case.build(shop)
+    address = address_of(record, case.slug)
+    before = everything_stored()
+    numbers = dict(Basket.objects.values_list("pk", "events"))
+    form = form_of(rita, address, case)
+    unconfirmed = {name: value for name, value in form.items() if name != "confirm"}
+    shown = rita.post(address, unconfirmed) if asks(address) else rita.get(address)
+    assert shown.status_code == 200
+    assert 'class="changed"' in shown.content.decode()
+    assert everything_stored() == before
+
+    assert rita.post(address, form).status_code == 302
+    case.check(shop)
+    assert checker.findings() == []
+    if hasattr(record, "basket_id") or isinstance(record, Basket):
+        last = Event.objects.order_by("pk").last()
+        assert last is not None
+        assert (last.kind, last.actor_kind, last.actor) == ("repaired", "staff", "rita")
+        assert last.data["reason"] == REASON
+        assert last.data["repair"] == case.slug.replace("-", "_")
+        assert last.number > numbers[last.basket_id]
+
+    done = everything_stored()
+    again = rita.post(address, form)
+    assert again.status_code == 409
+    assert "It has changed meanwhile, so nothing was done." in again.content.decode()
+    assert 'by <bdi class="given">rita</bdi>' in again.content.decode()
+    assert everything_stored() == done
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_repair_without_right_reason_token_or_form_changes_nothing(
+    case: Case, shop: Shop, rita: Client, request: pytest.FixtureRequest, everything_stored: Callable[[], Any]
+) -> None:
+    record = case.build(shop)
+    address = address_of(record, case.slug)
+    form = form_of(rita, address, case)
+    before = everything_stored()
+    for who, code in (("viewer", 403), ("nobody", 403), ("stranger", 302)):
+        client: Client = request.getfixturevalue(who)
+        client.cookies["csrftoken"] = "a" * 32
+        assert client.get(address).status_code == code
+        assert client.post(address, form | {"csrfmiddlewaretoken": "a" * 32}).status_code == code
+    tokenless = {name: value for name, value in form.items() if name != "csrfmiddlewaretoken"}
+    assert rita.post(address, tokenless).status_code == 403
+    assert rita.get(address, form).status_code == 200
+    for reason in ("", "   \n", "x" * 501, "a\x00b", "a\u202eb"):
+        response = rita.post(address, form | {"reason": reason})
+        assert response.status_code == 200, reason
+        assert "errorlist" in response.content.decode()
+    assert rita.post(address, form | {"seen": "x"}).status_code == 200
+    assert rita.put(address, headers={"X-CSRFToken": form["csrfmiddlewaretoken"]}).status_code == 405
+    assert everything_stored() == before
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_repair_has_a_permission_of_its_own(case: Case, shop: Shop, sign_in: Callable[..., Client]) -> None:
+    address = address_of(case.build(shop), case.slug)
+    own = f"repair_{case.slug.replace('-', '_')}"
+    views = Permission.objects.filter(content_type__app_label="baskets", codename__startswith="view_")
+    others = Permission.objects.filter(content_type__app_label="baskets").exclude(codename=own)
+    for name, permissions, code in (
+        ("one", [*views, Permission.objects.get(codename=own)], 200),
+        ("rest", list(others), 403),
+        ("blind", [Permission.objects.get(codename=own)], 403),
+    ):
+        client = sign_in(name)
+        User.objects.get(username=name).user_permissions.set(permissions)
+        assert client.get(address).status_code == code, name
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.build is not unlimited], ids=str)
+def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(
+    case: Case, shop: Shop, rita: Client, everything_stored: Callable[[], Any]
+) -> None:
+    record = case.build(shop)
+    address = address_of(record, case.slug)
+    form = form_of(rita, address, case)
+    moved = moved_by_others(shop, record)
+    before = everything_stored()
+    response = rita.post(address, form)
+    assert response.status_code == 409
+    body = response.content.decode()
+    assert "It has changed meanwhile" in body
+    assert moved in html.unescape(body)
+    assert everything_stored() == before
+    # The page that says so is good for deciding again.
+    assert f'name="seen" value="{form["seen"]}"' not in body
+    assert re.search(r'name="seen" value="\d+"', body)
+
+
+def moved_by_others(shop: Shop, record: Any) -> str:
+    if record._meta.model_name == "product":
+        stock.set_unsold(reports={record.pk: 99}, as_of=None, reason="feed", actor=Actor.system("night feed"))
+        return "night feed"
+    shop.product("other")
+    other = Actor(kind=ActorKind.KEY, name="theirkey")
+    owner = shop.buyer("ann").owner
+    transactions.run(lambda _: items.place_item(owner=owner, product_id="other", count=1, actor=other))
+    return "theirkey"
+
+
+@pytest.mark.parametrize(
+    ("slug", "build", "said", "told"),
+    [
+        ("finish-as-ordered", ordered, {}, "The checkout is ordered already."),
+        ("abort", ordered, {}, "The checkout is ordered already."),
+        ("abort", aborted, {}, "The checkout is aborted already."),
+        ("order-late", active, {}, "only an aborted or expired one is ordered late"),
+        ("order-late", sold_out_since, {}, "There is too little stock. lamp: 2 wanted, 1 there"),
+        ("reverse-order", aborted, {}, "there is no order to reverse"),
+        ("set-unsold", product, {"unsold": "5"}, "there is nothing to record"),
+        ("set-unsold", product, {"unsold": "5", "unlimited": "on"}, "Either give a number"),
+        ("set-unsold", product, {}, "Either give a number"),
+        ("adjust-supply", product, {"pieces": "0"}, "there is nothing to record"),
+        ("adjust-supply", product, {"pieces": "-6"}, "more than was ever supplied"),
+        ("adjust-supply", unlimited, {"pieces": "6"}, "The product is unlimited"),
+        ("change-item", basket, {"product": "lamp", "to": "cart", "count": "2"}, "The item is like that already."),
+        ("change-item", basket, {"product": "lamp", "to": "cart", "count": "1000"}, "At most 999 pieces."),
+        ("change-item", basket, {"product": "lamp", "to": "cart"}, "How many pieces?"),
+        ("change-item", basket, {"product": "gone", "to": "out"}, "neither in the cart nor in the saved list"),
+        ("extend", basket, {"days": "3"}, "The basket lasts that long already."),
+    ],
+)
+def test_a_repair_that_does_not_fit_is_refused_with_a_sentence(
+    slug: str, build: Callable[[Shop], Any], said: dict[str, Any], told: str, *, shop: Shop, rita: Client, everything_stored: Any
+) -> None:
+    record = build(shop)
+    address = address_of(record, slug)
+    kind = next(kind for kind in KINDS if slug in {each.slug for each in kind.repairs})
+    before = everything_stored()
+    rita.cookies["csrftoken"] = "a" * 32
+    form = {"csrfmiddlewaretoken": "a" * 32, "seen": kind.state(record), "reason": REASON, **said}
+    response = rita.post(address, confirmed(rita, address, form))
+    assert response.status_code in (200, 409)
+    assert told in html.unescape(response.content.decode())
+    assert everything_stored() == before
+    assert checker.findings() == []
+
+
+def test_an_order_is_reversed_once(shop: Shop, rita: Client) -> None:
+    session = ordered(shop)
+    address = address_of(session, "reverse-order")
+    case = Case("reverse-order", ordered, is_reversed, {})
+    assert rita.post(address, form_of(rita, address, case)).status_code == 302
+    body = rita.get(address).content.decode()
+    assert "The order was reversed before." in body
+    assert 'name="reason"' not in body
+    assert available("lamp") == (5, 0)
+
+
+def test_a_basket_with_an_active_checkout_is_not_ended(shop: Shop, rita: Client) -> None:
+    session = active(shop)
+    body = rita.get(address_of(session.basket, "end")).content.decode()
+    assert "A checkout is active." in body
+
+
+def test_a_late_order_takes_back_what_lapsed_checkouts_hold(shop: Shop, rita: Client) -> None:
+    session = aborted(shop)
+    other = shop.buyer("ben")
+    other.place("lamp", 5)
+    other.start()
+    other.wait(hours=1)
+    address = address_of(session, "order-late")
+    case = Case("order-late", aborted, is_ordered_late, {})
+    form = form_of(rita, address, case)
+    shown = rita.post(address, {name: value for name, value in form.items() if name != "confirm"}).content.decode()
+    assert "They are expired first, and then it is tried." in shown
+    assert rita.post(address, form).status_code == 302
+    session.refresh_from_db()
+    assert session.status == "ORDERED"
+    assert CheckoutSession.objects.get(basket_id=other.owner.basket_id).status == "EXPIRED"
+    assert checker.findings() == []
+
+
+def test_what_is_confirmed_is_what_was_shown(shop: Shop, rita: Client, everything_stored: Callable[[], Any]) -> None:
+    address = address_of(product(shop), "set-unsold")
+    form = form_of(rita, address, Case("set-unsold", product, is_aborted, {"unsold": "7"}))
+    before = everything_stored()
+    for changed in ({"unsold": "70"}, {"confirm": ""}, {"confirm": "on"}):
+        response = rita.post(address, form | changed)
+        assert response.status_code == 200
+        assert "What it changes" in response.content.decode()
+        assert everything_stored() == before
+
+
+def test_an_unknown_repair_is_not_found(shop: Shop, rita: Client) -> None:
+    session = active(shop)
+    assert rita.get(address_of(session, "no-such")).status_code == 404
+    assert rita.get(address_of(session, "abort").replace(str(session.pk), "999999")).status_code == 404
+
+
+def test_pages_offer_the_repairs_that_fit_to_those_who_may(shop: Shop, rita: Client, viewer: Client) -> None:
+    session = active(shop)
+    page = reverse("admin:baskets_basket_change", args=[session.basket_id])
+    offered = set(re.findall(r"/repair/([a-z-]+)/", rita.get(page).content.decode()))
+    assert offered == {"finish-as-ordered", "abort", "change-item", "extend", "end"}
+    assert "/repair/" not in viewer.get(page).content.decode()
+    shop.buyer("ann").finish(True)
+    offered = set(re.findall(r"/repair/([a-z-]+)/", rita.get(page).content.decode()))
+    assert offered == {"reverse-order", "change-item", "extend", "end"}
+
+
+def test_the_roles_hold_what_their_names_say() -> None:
+    roles = {
+        group.name: set(group.permissions.values_list("codename", flat=True)) for group in Group.objects.filter(name__startswith="Basket")
+    }
+    views = {name for name in roles["Basket viewers"] if name.startswith("view_")}
+    assert views == roles["Basket viewers"]
+    assert len(views) == 13
+    repairs = {f"repair_{each.slug.replace('-', '_')}" for kind in KINDS for each in kind.repairs}
+    assert roles["Basket repairers"] == views | repairs
+
+
+def test_the_timeline_keeps_who_repaired_when_the_account_is_deleted(shop: Shop, rita: Client, root: Client) -> None:
+    session = active(shop)
+    address = address_of(session, "abort")
+    rita.post(address, form_of(rita, address, Case("abort", active, is_aborted, {})))
+    User.objects.get(username="rita").delete()
+    page = root.get(reverse("admin:baskets_basket_change", args=[session.basket_id])).content.decode()
+    assert '<bdi class="given">rita</bdi>' in page
+    assert REASON in page
+
+
+def test_a_partner_setting_is_not_changed_by_a_short_order(shop: Shop, rita: Client) -> None:
+    session = sold_out_since(shop)
+    address = address_of(session, "order-late")
+    rita.post(address, form_of(rita, address, Case("order-late", sold_out_since, is_ordered_short, {"accept_short": "on"})))
+    assert Partner.objects.get().late_orders == "refuse"
+
+
+def test_migrations_make_what_the_models_say() -> None:
+    call_command("makemigrations", "--check", "--dry-run", verbosity=0)
