@@ -6,14 +6,13 @@ most once, so that no transaction ever waits for a stock row while it holds a la
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
 
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
-from baskets.models import Stock, StockAdjustment
+from baskets.models import Stock
 
 # Only rows with enough pieces match: a sold-out product is told without waiting for anybody. A row that matched and
 # was changed while this statement waited is looked at again before it is locked.
@@ -137,15 +136,21 @@ SELECT product_id, CASE WHEN unsold IS NULL THEN 'unlimited' ELSE 'unsold' END, 
        coalesce(%s::timestamptz, statement_timestamp()), %s, %s, statement_timestamp()
 FROM changed ORDER BY product_id
 """
-SET_ROWS = """
-UPDATE baskets_stock s SET limited = fresh.limited, available = fresh.available, shortfall = fresh.shortfall
-FROM unnest(%s::text[], %s::boolean[], %s::bigint[], %s::bigint[]) AS fresh (product_id, limited, available, shortfall)
-WHERE s.product_id = fresh.product_id
+SUPPLY_BELOW_ZERO = """
+SELECT FROM unnest(%s::text[], %s::bigint[]) AS d (product_id, delta)
+WHERE d.delta + coalesce((SELECT sum(a.delta) FROM baskets_stockadjustment a WHERE a.product_id = d.product_id), 0) < 0
 """
-SUPPLY = """
-SELECT s.product_id, coalesce(sum(a.delta), 0), statement_timestamp()
-FROM unnest(%s::text[]) AS s (product_id) LEFT JOIN baskets_stockadjustment a USING (product_id)
-GROUP BY s.product_id
+ADJUST = """
+WITH fresh AS (
+    SELECT s.product_id, d.delta, s.available - s.shortfall + d.delta AS free
+    FROM baskets_stock s JOIN unnest(%s::text[], %s::bigint[]) AS d (product_id, delta) USING (product_id)
+), changed AS (
+    UPDATE baskets_stock s SET available = greatest(fresh.free, 0), shortfall = greatest(-fresh.free, 0)
+    FROM fresh WHERE s.product_id = fresh.product_id
+    RETURNING s.product_id, fresh.delta
+)
+INSERT INTO baskets_stockadjustment (product_id, kind, delta, as_of, reason, actor, created_at)
+SELECT product_id, 'supply', delta, statement_timestamp(), %s, %s, statement_timestamp() FROM changed ORDER BY product_id
 """
 
 
@@ -154,14 +159,6 @@ class SupplyBelowZero(Refusal):
 
     reason = "supply_below_zero"
     message = "That is more than was ever supplied."
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Setting:
-    product_id: str
-    limited: bool
-    available: int
-    shortfall: int
 
 
 @transaction.atomic(savepoint=False)
@@ -179,9 +176,7 @@ def set_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None, rea
     with connection.cursor() as cursor:
         cursor.execute(ADD_ROWS, [[product_id for product_id, unsold in reports.items() if unsold is not None]])
         cursor.execute(LOCK_ALL, [list(reports)])
-        cursor.execute(
-            SET_UNSOLD, [list(reports), list(reports.values()), as_of or "infinity", as_of, reason, actor.name]
-        )
+        cursor.execute(SET_UNSOLD, [list(reports), list(reports.values()), as_of or "infinity", as_of, reason, actor.name])
         return int(cursor.rowcount)
 
 
@@ -198,35 +193,8 @@ def adjust_supply(*, deltas: Mapping[str, int], reason: str, actor: Actor) -> No
     """
     with connection.cursor() as cursor:
         cursor.execute(LOCK_ALL, [list(deltas)])
-        before = {row[0]: _Setting(product_id=row[0], limited=row[1], available=row[2], shortfall=row[3]) for row in cursor.fetchall()}
         # Supply is the sum of all adjustments; it is read after the lock, by a statement of its own.
-        cursor.execute(SUPPLY, [list(before)])
-        supply = {}
-        for product_id, pieces, at in cursor.fetchall():
-            supply[product_id], now = int(pieces), at
-        if any(supply[product_id] + delta < 0 for product_id, delta in deltas.items()):
+        cursor.execute(SUPPLY_BELOW_ZERO, [list(deltas), list(deltas.values())])
+        if cursor.rowcount:
             raise SupplyBelowZero
-        free = {product_id: before[product_id].available - before[product_id].shortfall + delta for product_id, delta in deltas.items()}
-        cursor.execute(
-            SET_ROWS,
-            [
-                list(free),
-                [before[product_id].limited for product_id in free],
-                [max(pieces, 0) for pieces in free.values()],
-                [max(-pieces, 0) for pieces in free.values()],
-            ],
-        )
-    StockAdjustment.objects.bulk_create(
-        [
-            StockAdjustment(
-                product_id=product_id,
-                kind=StockAdjustment.Kind.SUPPLY,
-                delta=delta,
-                as_of=now,
-                reason=reason,
-                actor=actor.name,
-                created_at=now,
-            )
-            for product_id, delta in deltas.items()
-        ]
-    )
+        cursor.execute(ADJUST, [list(deltas), list(deltas.values()), reason, actor.name])
