@@ -1,6 +1,7 @@
 """What a database error means: the one place that maps an SQLSTATE, or its absence, to what can be done about it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Any, TypeVar
 
@@ -72,6 +73,19 @@ def execute(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> CursorWr
     cursor = connection.cursor()
     cursor.execute(sql, parameters)
     return cursor
+
+
+@contextmanager
+def pipelined() -> Iterator[None]:
+    """Send the statements of this block without waiting for an answer that nobody has asked for yet.
+
+    Round trips cost more than the statements in them. The server still runs one after the other, each by its own
+    snapshot. Only `fetchone` and `fetchall` wait; `rowcount` says nothing in here, so the query builder's `update` and
+    `save` stay outside. An error shows at the next fetch, or at the end of the block at the latest.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors, connection.connection.pipeline():
+        yield
 
 
 def schema_changed(error: BaseException) -> bool:

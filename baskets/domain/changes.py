@@ -10,13 +10,13 @@ from typing import Any
 from uuid import UUID
 
 from baskets import conf
-from baskets.database import execute
+from baskets.database import execute, pipelined
 from baskets.domain.actors import Actor
 from baskets.models import Event
 from baskets.models.contents import Contents, Line, Owner, read_contents
 
 LOCK = """
-SELECT FROM baskets_basket WHERE id = %s FOR NO KEY UPDATE
+SELECT 1 FROM baskets_basket WHERE id = %s FOR NO KEY UPDATE
 """
 # The rows of cart and saved that are gone, those that are new or different, and the basket's own row: in one statement.
 WRITE = """
@@ -45,12 +45,16 @@ def locked_contents(owner: Owner) -> Contents | None:
 
     The second statement is the first after the lock was won: its clock decides about expiry.
     """
-    return read_contents(owner.basket_id) if lock(owner.basket_id) else None
+    with pipelined():
+        locked = execute(LOCK, [owner.basket_id])
+        contents = read_contents(owner.basket_id)
+        # A row that was made between the two statements was read, but is not locked.
+        return contents if locked.fetchone() else None
 
 
 def lock(basket_id: UUID) -> bool:
     """Lock one basket's row, and tell whether it exists. The row is the mutex of all that belongs to the basket."""
-    return bool(execute(LOCK, [basket_id]).rowcount)
+    return execute(LOCK, [basket_id]).fetchone() is not None
 
 
 def store(*, before: Contents, after: Contents, kind: Event.Kind, actor: Actor, data: Mapping[str, Any]) -> Contents:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from django.db import transaction
 
 from baskets import conf
+from baskets.database import pipelined
 from baskets.domain import lists, opening, stock
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import expire_locked, refuse_active_session
@@ -100,8 +101,10 @@ def start_session(
         currency=currency,
         full_price=full_price,
     )
-    opening.insert(session, lines, offers)
-    after = write_lists(before=before, after=replace(before, session=_active(session), cart=(), checkout=lines))
+    with pipelined():
+        after = write_lists(before=before, after=replace(before, cart=(), checkout=lines))
+        opening.insert(session, lines, offers)
+    after = replace(after, session=_active(session))
 
     missing = _missing(stock.take(wanted), wanted, reclaim=reclaim)
     if missing:
@@ -183,19 +186,20 @@ def give_up(contents: Contents, *, to: Session, actor: Actor) -> Contents:
 def give_up_but_stock(contents: Contents, *, to: Session, actor: Actor) -> tuple[Contents, dict[str, int]]:
     """Do what `give_up` does but for the stock, and return the pieces to give back, for a caller with many baskets."""
     session = _active_of(contents)
-    pieces = end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, at=contents.at)
-    after = write_lists(before=contents, after=lists.returned(contents, contents.checkout))
-    move_session(
-        basket_id=contents.basket_id,
-        session_id=session.id,
-        old=Session.ACTIVE,
-        new=to,
-        at=after.at,
-        revision=after.revision,
-    )
     kind = Event.Kind.CHECKOUT_ABORTED if to == Session.ABORTED else Event.Kind.CHECKOUT_EXPIRED
-    data = {"orderNo": session.order_no, "items": described(contents.checkout), "released": pieces}
-    record(contents=after, kind=kind, actor=actor, session_id=session.id, data=data)
+    with pipelined():
+        after = write_lists(before=contents, after=lists.returned(contents, contents.checkout))
+        pieces = dict(end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, at=contents.at))
+        data = {"orderNo": session.order_no, "items": described(contents.checkout), "released": pieces}
+        record(contents=after, kind=kind, actor=actor, session_id=session.id, data=data)
+        move_session(
+            basket_id=contents.basket_id,
+            session_id=session.id,
+            old=Session.ACTIVE,
+            new=to,
+            at=after.at,
+            revision=after.revision,
+        )
     return after, pieces
 
 
@@ -203,18 +207,19 @@ def _order(contents: Contents, session: ActiveSession, actor: Actor) -> Contents
     """Order the active session: held becomes sold, failed items return to the cart. No stock row is written."""
     bought = tuple(line for line in contents.checkout if not line.failed)
     failed = tuple(line for line in contents.checkout if line.failed)
-    end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.SOLD, at=contents.at)
-    after = write_lists(before=contents, after=lists.returned(contents, failed))
-    move_session(
-        basket_id=contents.basket_id,
-        session_id=session.id,
-        old=Session.ACTIVE,
-        new=Session.ORDERED,
-        at=after.at,
-        revision=after.revision,
-    )
     data = {"orderNo": session.order_no, "items": described(bought), "failed": described(failed)}
-    record(contents=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
+    with pipelined():
+        end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.SOLD, at=contents.at)
+        after = write_lists(before=contents, after=lists.returned(contents, failed))
+        record(contents=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
+        move_session(
+            basket_id=contents.basket_id,
+            session_id=session.id,
+            old=Session.ACTIVE,
+            new=Session.ORDERED,
+            at=after.at,
+            revision=after.revision,
+        )
     return after
 
 

@@ -1,6 +1,6 @@
 """The states a session and a reservation may pass through, and the only lines of code that change one."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -22,6 +22,7 @@ MOVE_SESSION = """
 UPDATE baskets_checkoutsession
 SET status = %s, finished_at = %s, ended_revision = %s, late = %s, released_at = coalesce(released_at, %s)
 WHERE id = %s AND basket_id = %s AND status = %s
+RETURNING id
 """
 END_HOLDS = """
 UPDATE baskets_stockreservation SET status = %s, ended_at = %s
@@ -47,18 +48,18 @@ def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: da
     late = old != Session.ACTIVE
     released_at = None if new == Session.ORDERED else at
     moved = execute(MOVE_SESSION, [new, at, revision, late, released_at, session_id, basket_id, old])
-    if moved.rowcount != 1:
+    if moved.fetchone() is None:
         message = f"session {session_id} is not {old}"
         raise IllegalTransition(message)
 
 
-def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> dict[str, int]:
-    """Bring all held reservations of a session to SOLD or RELEASED, and return their pieces by product.
+def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> Iterable[tuple[str, int]]:
+    """Bring all held reservations of a session to SOLD or RELEASED; going through the result tells product and pieces.
 
     :raises IllegalTransition: the life cycle has no such arrow.
     """
     _check(Reservation.HELD, new)
-    return dict(execute(END_HOLDS, [new, at, session_id, basket_id]).fetchall())
+    return execute(END_HOLDS, [new, at, session_id, basket_id])
 
 
 def _check(old: str, new: str) -> None:

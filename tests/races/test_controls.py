@@ -54,7 +54,7 @@ def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(anna
         return real_offers(lines)
 
     with monkeypatch.context() as without_lock:
-        without_lock.setattr(changes, "LOCK", "SELECT FROM baskets_basket WHERE id = %s")
+        without_lock.setattr(changes, "LOCK", "SELECT 1 FROM baskets_basket WHERE id = %s")
         without_lock.setattr(checkout, "read_offers", meeting_offers)
         outcomes = together([anna.start, anna.start])
     refused = [outcome for outcome in outcomes if isinstance(outcome, IntegrityError)]
@@ -84,17 +84,18 @@ def test_locks_come_before_writes_and_in_order(anna: User) -> None:
     statements = [query["sql"].strip() for query in captured.captured_queries]
     assert [re.match(r"BEGIN|COMMIT|WITH \w+|[A-Z]+( [A-Z]+)*( baskets_\w+)?", sql)[0] for sql in statements] == [
         "BEGIN",
-        "SELECT FROM baskets_basket",
         "SELECT",
         "SELECT",
-        "WITH session",
+        "SELECT",
         "WITH gone",
+        "WITH session",
         "SELECT",
         "UPDATE baskets_stock",
         "INSERT INTO baskets_event",
         "COMMIT",
     ]
     lock, clock, stock_lock = statements[1], statements[2], statements[6]
+    assert "FROM baskets_basket" in lock
     assert lock.endswith("FOR NO KEY UPDATE")
     assert "statement_timestamp()" in clock
     assert stock_lock.endswith("ORDER BY s.product_id\nFOR NO KEY UPDATE OF s")
