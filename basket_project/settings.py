@@ -151,6 +151,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("DJANGO_SECURE_COOKIES", d
 # A browser behind a proxy that ends TLS posts from https:// to what looks like http:// here.
 CSRF_TRUSTED_ORIGINS = env.list("DJANGO_TRUSTED_ORIGINS", default=[])
 SESSION_COOKIE_AGE = 12 * 60 * 60  # A shift.
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
 SILENCED_SYSTEM_CHECKS = [
     "security.W004",  # TLS ends at the proxy in front, and HSTS is announced where TLS ends.
     "security.W008",  # So is the redirect; the API never redirects.
