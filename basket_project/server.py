@@ -5,11 +5,14 @@ It runs inside the environment; `python3 -m basket_project serve` makes that fir
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -62,6 +65,17 @@ def _end_with(descriptor: int) -> None:
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
+@contextlib.contextmanager
+def _counts_of_workers() -> Iterator[None]:
+    """Give the workers a folder in which each leaves what it counts, so that any of them can tell the sums at `/metrics`."""
+    if not os.environ.get("BASKETS_METRICS_TOKEN"):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="baskets-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
+
+
 def main(arguments: list[str]) -> None:
     """Serve until a signal ends it."""
     parser = argparse.ArgumentParser(
@@ -93,7 +107,8 @@ def main(arguments: list[str]) -> None:
     if options.lifeline is not None:
         server.on_startup(lambda: _end_with(options.lifeline))
     os.register_at_fork(after_in_child=_stop_at_once)
-    server.serve()
+    with _counts_of_workers():
+        server.serve()
 
 
 if __name__ == "__main__":

@@ -116,6 +116,10 @@ BASKETS_DETAILS_LIMIT = env.int("BASKETS_DETAILS_LIMIT", default=100)
 BASKETS_BODY_LIMIT_BYTES = env.int("BASKETS_BODY_LIMIT_BYTES", default=256 * 1024)
 BASKETS_IDEMPOTENCY_SECONDS = env.int("BASKETS_IDEMPOTENCY_SECONDS", default=24 * 60 * 60)
 
+# --- Monitoring ---------------------------------------------------------------
+
+BASKETS_METRICS_TOKEN = env.str("BASKETS_METRICS_TOKEN", default="")
+
 # --- REST --------------------------------------------------------------------
 
 APPEND_SLASH = False

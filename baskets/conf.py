@@ -48,6 +48,11 @@ def body_limit_bytes() -> int:
     return int(settings.BASKETS_BODY_LIMIT_BYTES)
 
 
+def metrics_token() -> str:
+    """What a monitoring system must bring to read `/metrics`; empty where there is no such page."""
+    return str(settings.BASKETS_METRICS_TOKEN)
+
+
 def idempotency_window() -> timedelta:
     """How long the answer to an Idempotency-Key is remembered."""
     return timedelta(seconds=settings.BASKETS_IDEMPOTENCY_SECONDS)

@@ -18,6 +18,7 @@ from django.core.exceptions import (
 from django.http import Http404, HttpResponse, UnreadablePostError
 from rest_framework import exceptions as drf
 
+from baskets.api.counters import DATABASE_FAULTS
 from baskets.api.envelope import failure
 from baskets.api.rendering import no_basket, render_basket, render_time
 from baskets.database import Fault, fault_of, reading, sqlstate_of
@@ -214,6 +215,7 @@ def answer_to_fault(error: BaseException) -> HttpResponse:
     if fault is Fault.BUG:
         log.error("unforeseen_error", **described(error))
         return answer("internal_error")
+    DATABASE_FAULTS.labels(fault.name.lower()).inc()
     log.warning("database_fault", fault=fault.name, error=type(error).__qualname__)
     return answer("database_unavailable" if fault is Fault.UNAVAILABLE else "busy")
 

@@ -14,7 +14,9 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from baskets import conf
 from baskets.api.authentication import Caller
+from baskets.api.counters import REQUESTS, SECONDS
 from baskets.api.envelope import REASON
 from baskets.api.errors import answer, answer_to
 from baskets.api.versioning import DEFAULT, requested_version
@@ -57,7 +59,10 @@ class EnvelopeMiddleware:
             response.headers["X-Request-ID"] = request_id
             response.headers["X-API-Version"] = requested_version(request) or DEFAULT
             if response.status_code >= 500 or not request.path_info.startswith(QUIET):
-                _log(request, response, seconds=time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                _log(request, response, seconds=seconds)
+                if conf.metrics_token():
+                    _count(request, response, seconds=seconds)
         return response
 
     def _answer(self, request: HttpRequest) -> HttpResponseBase:
@@ -82,7 +87,7 @@ def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float) ->
     """Write the line of a request: the route and not the path, and the user as a digest only the operator can make."""
     match = request.resolver_match
     line: dict[str, Any] = {
-        "method": request.method if request.method in KNOWN_METHODS else "other",
+        "method": _method(request),
         "route": match.route if match else "",
         "status": response.status_code,
         "ms": round(seconds * 1000, 1),
@@ -97,7 +102,18 @@ def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float) ->
     log.info("request", **line)
 
 
+def _count(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:
+    route = request.resolver_match.route if request.resolver_match else ""
+    REQUESTS.labels(_method(request), route, response.status_code, getattr(response, REASON, "")).inc()
+    SECONDS.labels(route).observe(seconds)
+
+
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _method(request: HttpRequest) -> str:
+    """Name the method, but for one of the caller's invention."""
+    return request.method if request.method in KNOWN_METHODS else "other"
 
 
 def user_digest(*, partner_id: int, user_id: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from django.http import HttpRequest
 
+from baskets.api.counters import TRACKING_DROPPED
 from baskets.api.errors import ApiError
 from baskets.api.identifiers import is_identifier
 from baskets.api.parsers import parse_json
@@ -31,15 +32,20 @@ def tracking_of(request: HttpRequest, *, provider_id: str | None) -> dict[str, s
         try:
             tracking = _decoded(header)
         except _Dropped as dropped:
-            log.warning("tracking_dropped", source="header", reason=str(dropped))
+            _count_dropped(source="header", reason=str(dropped))
     if provider := tracking.pop("provider", None):
         tracking.setdefault("provider_id", provider)
     if provider_id is not None and "provider_id" not in tracking:
         if is_identifier(provider_id):
             tracking["provider_id"] = provider_id
         else:
-            log.warning("tracking_dropped", source="query", reason="field")
+            _count_dropped(source="query", reason="field")
     return tracking
+
+
+def _count_dropped(*, source: str, reason: str) -> None:
+    TRACKING_DROPPED.labels(source, reason).inc()
+    log.warning("tracking_dropped", source=source, reason=reason)
 
 
 def _decoded(header: str) -> dict[str, str]:

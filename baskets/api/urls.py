@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from baskets.api import health, pages
+from baskets.api import health, metrics, pages
 from baskets.api.viewsets import BasketViewSet, ProductViewSet
 
 api_patterns = [
@@ -25,6 +25,7 @@ urlpatterns = [
     path("v2/", include(api_patterns)),
     path("livez", health.livez),
     path("readyz", health.readyz),
+    path("metrics", metrics.metrics),
     path("schema", pages.schema),
     path("docs", pages.docs),
     path("redoc", pages.redoc),

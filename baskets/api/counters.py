@@ -1,0 +1,34 @@
+"""What the workers count for `/metrics`. Counting is all that happens here; `metrics` shows the sums.
+
+The labels are few by design: routes and not paths, reasons and not messages. No number names a partner or a user.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+REGISTRY = CollectorRegistry()
+
+REQUESTS = Counter(
+    "baskets_requests",
+    "Requests answered, by route, status and the reason of a refusal.",
+    ("method", "route", "status", "reason"),
+    registry=REGISTRY,
+)
+SECONDS = Histogram(
+    "baskets_request_seconds",
+    "How long requests took inside the service.",
+    ("route",),
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+TRACKING_DROPPED = Counter(
+    "baskets_tracking_dropped",
+    "Tracking values that could not be used.",
+    ("source", "reason"),
+    registry=REGISTRY,
+)
+DATABASE_FAULTS = Counter(
+    "baskets_database_faults",
+    "Calls that a failing database kept from being done.",
+    ("fault",),
+    registry=REGISTRY,
+)

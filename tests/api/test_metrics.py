@@ -1,0 +1,124 @@
+"""The numbers for a monitoring system: closed unless switched on, and true when they are shown."""
+
+import os
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import OperationalError
+from django.test import Client
+
+from baskets.api.counters import DATABASE_FAULTS, TRACKING_DROPPED
+from tests.api.conftest import Api, PassTime, Sells, Unchanged
+
+TOKEN = "a-token-of-the-operator"
+OWN_WORDS = {"": "token_missing", "Basic " + TOKEN: "token_missing", "Bearer": "token_invalid", "Bearer " + TOKEN[:-1]: "token_invalid"}
+
+
+def scrape(authorization: str = f"Bearer {TOKEN}", **options: Any) -> Any:
+    return Client().get("/metrics", headers={"Authorization": authorization}, **options)
+
+
+def numbers() -> dict[str, float]:
+    answer = scrape()
+    assert answer.status_code == 200
+    lines = answer.content.decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
+
+
+def test_there_is_no_such_page_unless_it_is_switched_on(db: None) -> None:
+    for authorization in (f"Bearer {TOKEN}", "Bearer ", ""):
+        answer = scrape(authorization)
+        assert (answer.status_code, answer.json()["error"]["details"]["reason"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("authorization", [*OWN_WORDS, "Bearer ä", "bearer x " + TOKEN])
+def test_only_who_brings_the_token_reads_it(settings: Any, authorization: str, db: None) -> None:
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    answer = scrape(authorization)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (401, 2002)
+    assert error["details"]["reason"] == OWN_WORDS.get(authorization, "token_invalid")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+
+
+def test_requests_are_counted_by_route_status_and_reason(settings: Any, api: Api, sells: Sells) -> None:
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    placed = 'baskets_requests_total{method="POST",reason="",route="baskets/users/<user_id>/products/<product_id>",status="200"}'
+    unknown = placed.replace('reason=""', 'reason="product_unknown"').replace('status="200"', 'status="404"')
+    sells("p1")
+    before = numbers()
+    api.place("p1")
+    api.place("p1")
+    api.place("elsewhere")
+    after = numbers()
+    assert after[placed] - before.get(placed, 0) == 2
+    assert after[unknown] - before.get(unknown, 0) == 1
+    assert not [name for name in after if "ada" in name or "p1" in name]
+
+
+def test_what_was_dropped_is_counted(api: Api, sells: Sells) -> None:
+    before = TRACKING_DROPPED.labels("header", "not_base64")._value.get()
+    sells("p1")
+    api.post("/baskets/users/ada/products/p1", {"count": 1}, X_JAY_Tracking="*")
+    assert TRACKING_DROPPED.labels("header", "not_base64")._value.get() - before == 1
+
+
+def test_the_database_is_asked_once_and_tells_what_waits(
+    settings: Any, api: Api, sells: Sells, pass_time: PassTime, django_assert_num_queries: Any
+) -> None:
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    sells("p1", unsold=5)
+    for user in ("ada", "bob"):
+        api.place("p1", user=user)
+        api.start(user=user)
+    pass_time(timedelta(minutes=31), user="bob")
+    with django_assert_num_queries(1):
+        found = numbers()
+    shown = {name: found[f"baskets_{name}"] for name in ("database_up", "checkouts_active", "checkouts_lapsed", "attention_open")}
+    assert shown == {"database_up": 1, "checkouts_active": 2, "checkouts_lapsed": 1, "attention_open": 0}
+    assert 60 <= found["baskets_oldest_lapsed_seconds"] < 120
+    assert found["baskets_shortfall_pieces"] == 0
+
+
+def test_reading_changes_nothing(settings: Any, unchanged: Unchanged) -> None:
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    unchanged()
+    numbers()
+
+
+def test_a_database_that_is_away_is_a_number_too(settings: Any, monkeypatch: pytest.MonkeyPatch, db: None) -> None:
+    def fail(*_: Any) -> None:
+        raise OperationalError from psycopg.OperationalError()
+
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    monkeypatch.setattr("baskets.api.metrics.execute", fail)
+    found = numbers()
+    assert found["baskets_database_up"] == 0
+    assert "baskets_checkouts_active" not in found
+
+
+def test_database_faults_are_counted(monkeypatch: pytest.MonkeyPatch, api: Api) -> None:
+    def fail(*_: Any) -> None:
+        raise OperationalError from psycopg.OperationalError()
+
+    before = DATABASE_FAULTS.labels("unavailable")._value.get()
+    monkeypatch.setattr("baskets.api.viewsets.read_contents", fail)
+    assert api.get("/baskets/users/ada").status == 503
+    assert DATABASE_FAULTS.labels("unavailable")._value.get() - before == 1
+
+
+def test_each_worker_tells_the_sums_of_all(tmp_path: Path) -> None:
+    count = "from baskets.api.counters import DATABASE_FAULTS as F; F.labels('busy').inc(2)"
+    show = "from baskets.api.metrics import _counted; from prometheus_client import generate_latest as g; print(g(_counted()).decode())"
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", count], env=environment, check=True)
+    setup = "import os, django; os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'basket_project.settings'); django.setup(); "
+    shown = subprocess.run([sys.executable, "-c", setup + show], env=environment, check=True, capture_output=True, text=True).stdout
+    assert re.search(r'^baskets_database_faults_total\{fault="busy"\} 4\.0$', shown, re.MULTILINE)
