@@ -58,12 +58,13 @@ def forgetting_broken_media_types(application: Application) -> Application:
 def reading_to_the_end(application: Application) -> Application:
     """Read what the application left of a long body, and throw it away, for a moment at most.
 
-    A client that is still sending when it is refused would see a cut connection and not the answer.
+    A client that is still sending when it is refused would see a cut connection and not the answer. One that asked
+    whether to send has not begun: reading would tell it to.
     """
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         answer = application(environ, start_response)
-        declared = environ.get("CONTENT_LENGTH") or "0"
+        declared = "0" if environ.get("HTTP_EXPECT") else environ.get("CONTENT_LENGTH") or "0"
         if declared.isdecimal() and BUFFERED_BYTES < int(declared[:20]) <= DRAINED_BYTES:
             # A thread of its own, because a client that announces more than it sends would hold this one for ever. It
             # ends with the connection.

@@ -56,19 +56,23 @@ def read_body(request: HttpRequest) -> bytes:
         if len(body) != length:
             raise ApiError("bad_request")
         return body
-    if meta.get("HTTP_TRANSFER_ENCODING") or meta.get("wsgi.input_terminated"):
-        return _read_chunked(request)
+    if (coding := meta.get("HTTP_TRANSFER_ENCODING")) is not None:
+        return _read_chunked(request, coding)
     return b""
 
 
-def _read_chunked(request: HttpRequest) -> bytes:
-    """Read a body of unannounced length, which only a process server that marks its end can hand on."""
-    if not request.META.get("wsgi.input_terminated"):
+def _read_chunked(request: HttpRequest, coding: str) -> bytes:
+    """Read a body of unannounced length, which only a process server that marks its end can hand on.
+
+    Such a body is not empty: one that was cut off, or whose framing broke before its first piece, looks the same. Cut
+    off later it is no JSON any more, because no JSON object begins with another.
+    """
+    if not request.META.get("wsgi.input_terminated") or coding.strip().lower() != "chunked":
         raise ApiError("bad_request")
     stream = request.META["wsgi.input"]
     first = stream.read(1)
     if not first:
-        return b""
+        raise ApiError("bad_request")
     _check_media_type(request)
     return _bounded(stream, first)
 

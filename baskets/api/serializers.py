@@ -110,7 +110,11 @@ class FinishCheckout(serializers.Serializer[Any]):
 
     def validate_orderNo(self, value: str | None) -> str | None:  # noqa: N802 (DRF finds it by the field's name)
         """Take an order number as it was spoken: in whichever case."""
-        return None if value is None else value.upper()
+        if value is None:
+            return None
+        if not is_identifier(value):
+            raise serializers.ValidationError(RULE)
+        return value.upper()
 
 
 def product_ids_in(value: Any) -> tuple[list[str], dict[str, str]]:

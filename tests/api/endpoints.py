@@ -1,0 +1,100 @@
+"""Every address of the service and who may call it: held against the URL table, so that a new one fails until it is listed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from django.urls import URLPattern, URLResolver
+
+from baskets.api.urls import urlpatterns
+from tests.api.conftest import UNSET, Answer, Api
+
+FINISH = "baskets/users/<user_id>/checkout/sessions/finish-active"
+
+
+class Door(Enum):
+    """Who gets in."""
+
+    OPEN = auto()  # Everybody, without a key.
+    ANY_KEY = auto()  # Any valid key.
+    USER = auto()  # A server key; a client key only with the user's own token.
+    SERVER = auto()  # Server keys only.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One method of one address.
+
+    :param route: as the URL table has it, without `/v2`.
+    :param path: a call of it: `{user}`, `{order}` and `{product}` are filled in.
+    :param body: what is sent; where it is UNSET, nothing.
+    :param never_throttled: whether it is answered however often it is called.
+    :param secret: whether good answers hold something drawn by lot, so that no two are the same.
+    """
+
+    method: str
+    route: str
+    path: str = ""
+    body: Any = UNSET
+    door: Door = Door.USER
+    never_throttled: bool = False
+    secret: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.route}"
+
+    @property
+    def of_a_user(self) -> bool:
+        """Whether the address names a user."""
+        return "{user}" in self.path
+
+    def call(self, api: Api, *, user: str = "ada", order: str = "0000", product: str = "p1", **headers: str) -> Answer:
+        """Make the call."""
+        path = self.path.format(user=user, order=order, product=product)
+        return api.request(self.method, path, self.body, **headers)
+
+
+_USER = "baskets/users/<user_id>"
+_ITEM = f"{_USER}/products/<product_id>"
+_SESSIONS = f"{_USER}/checkout/sessions"
+
+ENDPOINTS = [
+    Endpoint(method="GET", route=_USER, path="/baskets/users/{user}"),
+    Endpoint(method="DELETE", route=_USER, path="/baskets/users/{user}"),
+    Endpoint(method="POST", route=_ITEM, path="/baskets/users/{user}/products/{product}", body={"count": 2}),
+    Endpoint(method="PATCH", route=_ITEM, path="/baskets/users/{user}/products/{product}", body={"count": 3}),
+    Endpoint(method="DELETE", route=_ITEM, path="/baskets/users/{user}/products/{product}"),
+    Endpoint(method="POST", route=_SESSIONS, path="/baskets/users/{user}/checkout/sessions"),
+    Endpoint(
+        method="POST",
+        route=FINISH,
+        path="/baskets/users/{user}/checkout/sessions/finish-active",
+        body={"ordered": True},
+        never_throttled=True,
+    ),
+    Endpoint(method="GET", route=f"{_SESSIONS}/<order_no>", path="/baskets/users/{user}/checkout/sessions/{order}", never_throttled=True),
+    Endpoint(method="POST", route="baskets/products/details", path="/baskets/products/details", body=["p1"], door=Door.ANY_KEY),
+    *(
+        Endpoint(method="GET", route=name, path=f"/{name}", door=Door.OPEN, never_throttled=True)
+        for name in ("livez", "readyz", "schema", "docs", "redoc")
+    ),
+]
+CALLS = [endpoint for endpoint in ENDPOINTS if endpoint.door is not Door.OPEN]
+OF_A_USER = [endpoint for endpoint in CALLS if endpoint.of_a_user]
+
+
+def url_table() -> Iterator[tuple[str, str]]:
+    """Every method and route that the service answers, read from the URL table."""
+
+    def walk(patterns: list[Any], before: str) -> Iterator[tuple[str, str]]:
+        for pattern in patterns:
+            route = before + str(pattern.pattern)
+            if isinstance(pattern, URLResolver):
+                yield from walk(pattern.url_patterns, route)
+            elif isinstance(pattern, URLPattern):
+                # A view set says which methods it takes; a plain view is one that can only be read.
+                for method in getattr(pattern.callback, "actions", None) or ("get",):
+                    yield method.upper(), route
+
+    return walk(urlpatterns, "")
