@@ -188,7 +188,7 @@ def test_another_partners_basket_is_like_one_that_never_was(
             answer = endpoint.call(other, user=user, order=order, **headers)
         told = seen(answer, user=user, order=order)
         found.append((*told[:2], shape(told[2])) if endpoint.secret and answer.status == 200 else told)
-        work.append([re.sub(r'"s\d+_x\d+"', "", query["sql"])[:60] for query in captured])
+        work.append([re.sub(r'"s\d+_x\d+"', "", query["sql"].split("'")[0]) for query in captured])
     assert found[0] == found[1]
     assert work[0] == work[1]
     assert (api.basket(), list(Basket.objects.filter(user_id="ada").exclude(partner__name="Other").values())) == before

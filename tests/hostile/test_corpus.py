@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from baskets.api.errors import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, TABLE
+from tests.hostile.cases import BOB, FINISH, JSON, KEY, MAYBE, Case, finish, get
 from tests.hostile.conftest import Served
-from tests.hostile.corpus import BOB, CORPUS, FINISH, JSON, KEY, MAYBE, Case, finish, get
+from tests.hostile.corpus import CORPUS
 from tests.hostile.wire import Line, Reply, exchange, request
 
 Everything = Callable[[], dict[str, list[Any]]]
