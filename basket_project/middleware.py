@@ -9,6 +9,7 @@ from csp.middleware import CSPMiddleware
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.db import connection
 from django.http import HttpRequest
 from django.utils.deprecation import MiddlewareMixin
 
@@ -24,6 +25,15 @@ class Only(MiddlewareMixin):
     def __call__(self, request: HttpRequest) -> Any:
         """Answer one request, with or without the middleware."""
         return super().__call__(request) if request.path_info.startswith(self.addresses) else self.get_response(request)
+
+
+class AdminDatabase(Only):
+    """A living connection for a page: it has no second try, so it asks first whether the kept one has died."""
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Drop a dead connection; the first statement opens a new one."""
+        if connection.connection is not None and not connection.is_usable():
+            connection.close()
 
 
 class AdminSession(Only, SessionMiddleware):

@@ -51,6 +51,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "basket_project.middleware.PagesPolicy",
+    "basket_project.middleware.AdminDatabase",
     "basket_project.middleware.AdminSession",
     "django.middleware.csrf.CsrfViewMiddleware",
     "basket_project.middleware.AdminAuthentication",

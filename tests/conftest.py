@@ -1,6 +1,10 @@
 """Fixtures that every part of the tests shares."""
 
+import json
+import random
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +17,53 @@ from baskets.models.contents import Owner
 from tests.factories import PartnerFactory
 
 APP = Actor(kind=ActorKind.KEY, name="testkey", request_id="request-1", tracking={"session_id": "s-1"})
+
+
+# --- The long programme -----------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=1, help="decides every choice that is left to chance in the long programme")
+    parser.addoption("--minutes", type=float, default=0.1, help="how long a test that has no end of its own goes on")
+    parser.addoption("--figures", type=Path, help="file to write to what was done, in numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Long:
+    """What a test of the long programme may know of its run.
+
+    :param chance: the same numbers for the same seed.
+    """
+
+    seed: int
+    seconds: float
+    chance: random.Random
+    figures: Path | None
+
+    def tell(self, **numbers: int) -> None:
+        """Add numbers to the figures of the run, each under the word it is given."""
+        if self.figures:
+            with self.figures.open("a") as file:
+                file.write(json.dumps({word.replace("_", " "): number for word, number in numbers.items()}) + "\n")
+
+
+@pytest.fixture
+def long_run(request: pytest.FixtureRequest) -> Long:
+    """The seed, the time and the figures of the run."""
+    options = request.config.option
+    chance = random.Random(f"{options.seed} {request.node.name}")
+    return Long(seed=options.seed, seconds=options.minutes * 60, chance=chance, figures=options.figures)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Count the tests themselves among the figures. Only the process that reports comes here."""
+    counted = {word: len(terminalreporter.stats.get(word, [])) for word in ("passed", "failed", "error", "skipped")}
+    if config.option.figures:
+        with config.option.figures.open("a") as file:
+            file.write(json.dumps({f"tests {word}": number for word, number in counted.items() if number or word == "passed"}) + "\n")
+
+
+# --- Who calls --------------------------------------------------------------------
 
 
 @pytest.fixture

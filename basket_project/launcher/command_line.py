@@ -11,6 +11,7 @@ from basket_project.launcher.demo import DemoOptions, demo
 from basket_project.launcher.environment import LOCK_NAMES, PROJECT, PYTHON, ensure_environment, outer_variables, say
 from basket_project.launcher.failure import Failure, Stopped, UsageFailure, raise_on_stop_signals
 from basket_project.launcher.manage import manage
+from basket_project.launcher.proving import prove
 from basket_project.launcher.testing import test
 
 _PROGRAM = "python3 -m basket_project"
@@ -36,11 +37,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    # What follows these two belongs to other programs, whose options argparse must not try to understand.
+    # What follows these belongs to others, whose options this parser must not try to understand.
     if arguments[:1] == ["test"]:
         return _test(arguments[1:])
     if arguments[:1] == ["serve"]:
         return _serve(arguments[1:])
+    if arguments[:1] == ["prove"]:
+        return prove(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command == "demo":
@@ -64,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_data_dir(try_out)
 
     commands.add_parser("test", help="run the test suite against a PostgreSQL of its own; arguments go to pytest")
+
+    commands.add_parser("prove", help="run the long programme of proofs, an hour at most; `prove --help` names its parts")
 
     run = commands.add_parser("manage", help="run a management command against the database of the demo")
     _add_data_dir(run)

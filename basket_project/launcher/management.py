@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from basket_project.launcher.environment import PROJECT, PYTHON, outer_variables
 from basket_project.launcher.failure import Failure, Stopped
@@ -50,9 +51,9 @@ def _told(output: str) -> str:
     return (naming or lines or [""])[-1]
 
 
-def run_attached(command: Sequence[str], variables: dict[str, str]) -> int:
+def run_attached(command: Sequence[str], variables: dict[str, str], *, cwd: Path = PROJECT) -> int:
     """Run a command on our own terminal and return its code; a stop signal reaches it, and it is given time to end by itself."""
-    with subprocess.Popen(command, cwd=PROJECT, env=variables) as child:
+    with subprocess.Popen(command, cwd=cwd, env=variables) as child:
         try:
             code = child.wait()
         except Stopped as stopped:

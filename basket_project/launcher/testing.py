@@ -10,7 +10,7 @@ from pathlib import Path
 from basket_project.launcher.accounts import server_account
 from basket_project.launcher.binaries import find_binaries
 from basket_project.launcher.cluster import THROW_AWAY, Cluster, new_password
-from basket_project.launcher.environment import PYTHON, ensure_environment, outer_variables, say
+from basket_project.launcher.environment import PROJECT, PYTHON, ensure_environment, outer_variables, say
 from basket_project.launcher.failure import ignore_stop_signals
 from basket_project.launcher.locking import FileLock
 from basket_project.launcher.management import run_attached
@@ -41,7 +41,21 @@ def _run_pytest(arguments: Sequence[str], database_url: str) -> int:
         "DJANGO_SECRET_KEY": f"tests-only-{new_password()}",
         "DJANGO_SETTINGS_MODULE": "basket_project.settings",
     }
-    return run_attached([str(PYTHON), "-m", "pytest", *arguments], variables)
+    return run_attached([str(PYTHON), "-m", "pytest", *_spread(arguments), *arguments], variables)
+
+
+def _spread(arguments: Sequence[str]) -> list[str]:
+    """Run the suite in two processes, each with a database of its own; what is named, or looked at by hand, runs in one.
+
+    Two, because that is what the server's connections are enough for: some races are run by a hundred threads.
+    """
+    by_hand = {"-n", "--numprocesses", "--pdb", "--trace", "-s", "--collect-only", "--co"}
+    for argument in arguments:
+        if argument.partition("=")[0] in by_hand or argument.startswith("-n"):
+            return []
+        if not argument.startswith("-") and (PROJECT / argument.partition("::")[0]).exists():
+            return []
+    return ["-n", "2", "--dist", "loadgroup"] if (os.cpu_count() or 1) > 1 else []
 
 
 @contextlib.contextmanager

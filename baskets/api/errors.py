@@ -90,7 +90,7 @@ MESSAGES: dict[str, str] = {
     "throttled": "There were too many calls. Try again later.",
     "internal_error": "Something went wrong on our side.",
     "busy": "Others are at the same basket or product. Nothing has changed; call again.",
-    "database_unavailable": "The service is not available now. Nothing has changed; call again.",
+    "database_unavailable": "The service is not available now. Call again: it is safe to repeat.",
     "migrations_missing": "The service is being set up.",
 }
 MESSAGES |= {refusal.reason: refusal.message for refusal in domain.Refusal.__subclasses__() if refusal.reason in TABLE}

@@ -1,11 +1,14 @@
 """Addresses that lead nowhere and Django's last resorts: the envelope for the API, Django's own pages for the admin."""
 
+import sys
+
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
-from baskets.api.errors import answer
+from baskets.api.errors import RETRY_AFTER_SECONDS, answer
 from baskets.api.middleware import ADMIN
+from baskets.database import Fault, fault_of
 
 
 @csrf_exempt
@@ -31,8 +34,15 @@ def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    """Answer what nobody foresaw."""
-    return defaults.server_error(request) if _in_admin(request) else answer("internal_error")
+    """Answer what nobody foresaw; to staff, a failing database as what it is: something that passes."""
+    if not _in_admin(request):
+        return answer("internal_error")
+    response = defaults.server_error(request)
+    error = sys.exc_info()[1]  # Django calls this while it handles the error.
+    if error is not None and fault_of(error) is not Fault.BUG:
+        response.status_code = 503
+        response.headers["Retry-After"] = RETRY_AFTER_SECONDS
+    return response
 
 
 def _in_admin(request: HttpRequest) -> bool:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from baskets import database
 
@@ -18,17 +18,27 @@ LONGEST_PAUSE_SECONDS = 0.05
 def in_transaction(step: Callable[[], T]) -> T:
     """Run one step in a transaction of its own, at most three times, and return what it returns once committed.
 
+    A kept connection may have died while nobody used it, and nobody asks before. So a step that loses the connection it
+    found is run again on a new one, where there is one. That is safe as long as the step has not returned: what was never
+    told to commit is gone with its connection. A loss during the commit is told, not repeated.
+
     :param step: may be called several times and must do nothing outside the database.
-    :raises django.db.DatabaseError: what a repeat does not mend.
+    :raises django.db.Error: what a repeat does not mend.
     """
     for left in reversed(range(TRIES)):
+        found, returned = connection.connection, False
         try:
             with transaction.atomic(durable=True):
-                return step()
-        except DatabaseError as error:
-            if not left or database.fault_of(error) is not database.Fault.AGAIN:
+                result = step()
+                returned = True
+        except (DatabaseError, InterfaceError) as error:
+            # At the end of the block Django has opened a new connection, or failed to.
+            lost = found is not None and found.closed and connection.connection is not None and not returned
+            if not left or not (lost or database.fault_of(error) is database.Fault.AGAIN):
                 raise
-            if database.schema_changed(error):
-                connection.close()  # The prepared statement that no longer fits lives as long as its connection.
+            if connection.connection is found and (lost or database.schema_changed(error)):
+                connection.close()  # Prepared statements live as long as their connection, those that no longer fit too.
             time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 (jitter, no secret)
+        else:
+            return result
     raise AssertionError  # The loop either returns or raises.

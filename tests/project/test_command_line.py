@@ -9,7 +9,7 @@ from unittest.mock import Mock, call
 
 import pytest
 
-from basket_project.launcher import command_line, demo, environment, platforms, testing
+from basket_project.launcher import command_line, demo, environment, platforms, proving, testing
 from basket_project.launcher.command_line import main
 from basket_project.launcher.failure import Failure
 
@@ -45,13 +45,23 @@ def shell(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str
 def test_help_names_every_command() -> None:
     helped = shell("--help")
     assert helped.returncode == 0
-    for command in ("demo", "test", "manage", "serve", "setup"):
+    for command in ("demo", "test", "prove", "manage", "serve", "setup"):
         assert command in helped.stdout
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["dmeo"], ["demo", "--port", "0"], ["demo", "--port", "65536"], ["demo", "--port", "x"], ["demo", "extra"], ["manage"]],
+    [
+        [],
+        ["dmeo"],
+        ["demo", "--port", "0"],
+        ["demo", "--port", "65536"],
+        ["demo", "--port", "x"],
+        ["demo", "extra"],
+        ["manage"],
+        ["prove", "all"],
+        ["prove", "--seed", "x"],
+    ],
 )
 def test_wrong_usage_ends_with_code_2(arguments: list[str]) -> None:
     answer = shell(*arguments)
@@ -133,3 +143,53 @@ def test_arguments_after_a_management_command_belong_to_it(monkeypatch: pytest.M
     monkeypatch.setattr(command_line, "manage", run)
     assert main(["manage", "--data-dir", str(tmp_path), "expire_baskets", "--dry-run", "--json"]) == 3
     assert run.call_args_list == [call(tmp_path, ["expire_baskets", "--dry-run", "--json"])]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spread"),
+    [
+        ([], True),
+        (["-q", "-x", "-k", "finish"], True),
+        (["--cov"], True),
+        (["tests/domain"], False),
+        (["tests/domain/test_lists.py::test_x"], False),
+        (["--pdb"], False),
+        (["-n0"], False),
+    ],
+)
+def test_the_whole_suite_is_spread_and_a_part_is_not(arguments: list[str], spread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing.os, "cpu_count", lambda: 2)
+    assert bool(testing._spread(arguments)) == spread
+    monkeypatch.setattr(testing.os, "cpu_count", lambda: 1)
+    assert testing._spread(arguments) == []
+
+
+def test_the_long_programme_tells_its_parts_in_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def held(plan: proving.Plan) -> int:
+        assert plan.arguments(0.5)[:5] == ["-q", "--seed", "7", "--minutes", "5.00"]
+        plan.figures.write_text('{"steps": 1200}\n{"steps": 34, "tests passed": 2}\n')
+        return 0
+
+    def lacking(plan: proving.Plan) -> int:
+        raise proving.NotRun("nobody has one")
+
+    monkeypatch.setattr(proving, "PARTS", {"model": held, "postgres": lacking, "kills": Mock(return_value=3)})
+    assert main(["prove", "--seed", "7", "--minutes", "10", "model", "postgres"]) == 0
+    table = capsys.readouterr().out
+    assert "| model | 1,234 steps, 2 tests passed | 0 s | held |" in table
+    assert "| postgres | - | 0 s | not run: nobody has one |" in table
+    assert main(["prove", "--seed", "7", "--minutes", "10"]) == 1
+    assert "| kills | - | 0 s | failed (code 3) |" in capsys.readouterr().out
+
+
+def test_the_server_of_a_part_is_said_by_the_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run = Mock(return_value=0)
+    monkeypatch.setattr(proving, "run_attached", run)
+    plan = proving.Plan(seed=1, minutes=1, figures=tmp_path / "figures")
+    monkeypatch.delenv("BASKETS_POSTGRES_BIN", raising=False)
+    with pytest.raises(proving.NotRun):
+        proving.PARTS["postgres"](plan)
+    monkeypatch.setenv("BASKETS_POSTGRES_BIN", "/server/bin")
+    assert proving.PARTS["postgres"](plan) == proving.PARTS["suite"](plan) == 0
+    named = [call.args[1].get("BASKETS_POSTGRES_BIN") for call in run.call_args_list]
+    assert named == ["/server/bin", None]

@@ -13,7 +13,7 @@ import pytest
 from django.core.management import get_commands, load_command_class
 from django.urls import resolve
 
-from basket_project.launcher import command_line
+from basket_project.launcher import command_line, proving
 from baskets.api.errors import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, TABLE
 from baskets.api.serializers import FinishCheckout
 from baskets.api.versioning import KNOWN
@@ -239,6 +239,8 @@ def options_of(words: list[str]) -> set[str]:
     commands = next(action.choices for action in parser._actions if action.dest == "command")
     assert commands is not None
     options = {option for action in commands[name]._actions for option in action.option_strings}
+    if name == "prove":
+        options |= {option for action in proving._parser()._actions for option in action.option_strings}
     if name == "serve":  # Its options are the server's.
         options |= set(re.findall(r'add_argument\("(--[a-z-]+)"', (ROOT / "basket_project" / "server.py").read_text()))
     return options
