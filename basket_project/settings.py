@@ -116,6 +116,10 @@ BASKETS_PIECE_LIMIT = env.int("BASKETS_PIECE_LIMIT", default=999)
 BASKETS_DETAILS_LIMIT = env.int("BASKETS_DETAILS_LIMIT", default=100)
 BASKETS_BODY_LIMIT_BYTES = env.int("BASKETS_BODY_LIMIT_BYTES", default=256 * 1024)
 BASKETS_IDEMPOTENCY_SECONDS = env.int("BASKETS_IDEMPOTENCY_SECONDS", default=24 * 60 * 60)
+# Limits that are off at 0.
+BASKETS_CALLS_PER_MINUTE = env.int("BASKETS_CALLS_PER_MINUTE", default=0)
+BASKETS_FAILURES_PER_MINUTE = env.int("BASKETS_FAILURES_PER_MINUTE", default=1000)
+BASKETS_CLIENT_ADDRESS_HEADER = env.str("BASKETS_CLIENT_ADDRESS_HEADER", default="")
 
 # --- Monitoring ---------------------------------------------------------------
 

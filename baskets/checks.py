@@ -1,5 +1,6 @@
 """System checks: a tunable that cannot be right is reported before the first request. The ids are stable."""
 
+import re
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +17,12 @@ TUNABLES = {
     "BASKETS_BODY_LIMIT_BYTES": "baskets.E008",
     "BASKETS_IDEMPOTENCY_SECONDS": "baskets.E009",
 }
+# Limits that may be off.
+LIMITS = {
+    "BASKETS_CALLS_PER_MINUTE": "baskets.E020",
+    "BASKETS_FAILURES_PER_MINUTE": "baskets.E021",
+}
+HEADER = re.compile(r"[A-Za-z0-9-]*")
 CEILING = 10 * 365 * 24 * 60 * 60  # Ten years: beyond it a duration is a typing error, and dates overflow.
 
 
@@ -27,3 +34,22 @@ def tunables_are_positive(**_: Any) -> list[CheckMessage]:
         for name, check_id in TUNABLES.items()
         if not isinstance(value := getattr(settings, name), int) or not 0 < value <= CEILING
     ]
+
+
+@register()
+def limits_are_not_negative(**_: Any) -> list[CheckMessage]:
+    """Refuse a limit that is not a whole number of sane size; 0 switches it off."""
+    return [
+        Error(f"{name} must be a whole number from 0 to {CEILING}, not {value!r}.", id=check_id)
+        for name, check_id in LIMITS.items()
+        if not isinstance(value := getattr(settings, name), int) or not 0 <= value <= CEILING
+    ]
+
+
+@register()
+def the_proxys_header_is_a_name(**_: Any) -> list[CheckMessage]:
+    """Refuse the name of a header that can be none: it would never be found, and every caller be one and the same."""
+    name = settings.BASKETS_CLIENT_ADDRESS_HEADER
+    if HEADER.fullmatch(name):
+        return []
+    return [Error(f"BASKETS_CLIENT_ADDRESS_HEADER must be the name of a header, such as X-Forwarded-For, not {name!r}.", id="baskets.E022")]

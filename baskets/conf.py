@@ -53,6 +53,22 @@ def metrics_token() -> str:
     return str(settings.BASKETS_METRICS_TOKEN)
 
 
+def calls_per_minute() -> int:
+    """How many calls a key may make within a minute, where it has no limit of its own; 0 is no limit."""
+    return int(settings.BASKETS_CALLS_PER_MINUTE)
+
+
+def failures_per_minute() -> int:
+    """How many bad keys and tokens of one source get an answer of their own within a minute; 0 is no limit."""
+    return int(settings.BASKETS_FAILURES_PER_MINUTE)
+
+
+def client_address_header() -> str:
+    """Where the proxy in front says who called, as WSGI names the header; empty where there is none to be trusted."""
+    name = settings.BASKETS_CLIENT_ADDRESS_HEADER
+    return f"HTTP_{name.upper().replace('-', '_')}" if name else ""
+
+
 def idempotency_window() -> timedelta:
     """How long the answer to an Idempotency-Key is remembered."""
     return timedelta(seconds=settings.BASKETS_IDEMPOTENCY_SECONDS)

@@ -58,8 +58,27 @@ class KeyForm(forms.Form):
         label="Days it is valid",
         help_text="Empty: until it is revoked.",
     )
+    calls = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=partners.RATE_LIMIT,
+        label="Calls a minute",
+        help_text="Empty: the limit of the service. 0: no limit.",
+    )
     # Known to one session and taken away by the first POST: a page sent again issues no second key.
     once = forms.CharField(widget=forms.HiddenInput, max_length=64)
+
+
+class LimitForm(forms.Form):
+    """How often a key may call."""
+
+    calls = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=partners.RATE_LIMIT,
+        label="Calls a minute",
+        help_text="Empty: the limit of the service. 0: no limit.",
+    )
 
 
 def require_superuser(request: HttpRequest) -> None:
@@ -147,6 +166,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
                 kind=said["kind"],
                 label=said["label"],
                 expires_in=timedelta(days=said["days"]) if said["days"] else None,
+                calls_per_minute=said["calls"],
                 created_by=staff_actor(request).name,
             ),
         )
@@ -234,15 +254,16 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     ordering = ("-pk",)
     search_fields = ("prefix__startswith", "partner__name__startswith")
     search_help_text = "A key's prefix or a partner's name, or the beginning of it. Never a whole key."
-    shown = ("prefix", "partner_name", "kind", "label_shown", "state", "created", "who", "until", "revoked_at")
+    shown = ("prefix", "partner_name", "kind", "label_shown", "state", "created", "who", "until", "limit", "revoked_at")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Without the digest, and with a word on whether the key has ended."""
         return super().get_queryset(request).defer("digest").annotate(ended=Q(expires_at__lte=Now()))
 
     def more_urls(self) -> list[URLPattern]:
-        """Revoke a key."""
+        """Revoke a key, or limit it."""
         return [
+            path("<path:object_id>/limit/", self.admin_site.admin_view(self.limit_calls), name="baskets_apikey_limit"),
             path("<path:object_id>/revoke/", self.admin_site.admin_view(self.revoke), name="baskets_apikey_revoke"),
         ]
 
@@ -265,11 +286,27 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         context["label"] = display.visible(key.label)
         return self.render(request, "admin/baskets/revoke_key.html", context)
 
+    @method_decorator(csrf_protect)
+    def limit_calls(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Say how often a key may call."""
+        require_superuser(request)
+        key = self.found(request, object_id)
+        form = LimitForm(request.POST or None, initial={"calls": key.calls_per_minute})
+        if request.method == "POST" and form.is_valid():
+            actor = staff_actor(request)
+            calls: int | None = form.cleaned_data["calls"]
+            if attempt(form, lambda _: partners.limit_api_key(prefix=key.prefix, calls_per_minute=calls, actor=actor)):
+                messages.success(request, "The limit of the key is set: it holds from the next call on.")
+                return HttpResponseRedirect(reverse("admin:baskets_apikey_change", args=[quote(key.pk)]))
+        context = {"title": "Limit an API key", "name": key.prefix, "record": key, "form": form, "submit": "Set limit"}
+        return self.render(request, "admin/baskets/form.html", context)
+
     def tools(self, request: HttpRequest, record: ApiKey) -> list[tuple[str, str]]:
-        """Revoke the key."""
+        """Limit or revoke the key."""
         if not request.user.is_superuser or record.revoked_at:
             return []
-        return [(reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), "Revoke this key")]
+        limit = (reverse("admin:baskets_apikey_limit", args=[quote(record.pk)]), "Limit its calls")
+        return [limit, (reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), "Revoke this key")]
 
     @admin.display(description="partner")
     def partner_name(self, key: ApiKey) -> SafeString:
@@ -300,3 +337,10 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     def until(self, key: ApiKey) -> SafeString | str:
         """When it ends by itself."""
         return display.moment(key.expires_at) if key.expires_at else "it is revoked"
+
+    @admin.display(description="calls a minute")
+    def limit(self, key: ApiKey) -> str:
+        """How often it may call."""
+        if key.calls_per_minute is None:
+            return "the limit of the service"
+        return display.count(key.calls_per_minute) if key.calls_per_minute else "no limit"

@@ -32,6 +32,7 @@ class Caller:
     partner: str
     prefix: str
     kind: str
+    calls_per_minute: int | None
 
     @property
     def in_an_app(self) -> bool:
@@ -65,10 +66,10 @@ def caller_of(request: HttpRequest) -> Caller:
         raise ApiError("api_key_missing", headers={"WWW-Authenticate": KEY_CHALLENGE})
     prefix = key_prefix(key) or NOBODY
     row = reading(lambda: _find(prefix))
-    digest, partner_id, partner, kind = row or (NO_DIGEST, 0, "", "")
+    digest, partner_id, partner, kind, calls = row or (NO_DIGEST, 0, "", "", None)
     if not hmac.compare_digest(key_digest(key), bytes(digest)) or row is None:
         raise ApiError("api_key_invalid", headers={"WWW-Authenticate": KEY_CHALLENGE})
-    return Caller(partner_id=partner_id, partner=partner, prefix=prefix, kind=kind)
+    return Caller(partner_id=partner_id, partner=partner, prefix=prefix, kind=kind, calls_per_minute=calls)
 
 
 def _find(prefix: str) -> tuple[Any, ...] | None:
@@ -86,5 +87,5 @@ _PREFIX = "the prefix goes here"
 def _statement() -> tuple[str, tuple[Any, ...]]:
     """Compile the look-up once: it stands before every call, and building it costs more than running it."""
     found = ApiKey.objects.valid().filter(prefix=_PREFIX)
-    sql, parameters = found.values_list("digest", "partner_id", "partner__name", "kind").query.sql_with_params()
+    sql, parameters = found.values_list("digest", "partner_id", "partner__name", "kind", "calls_per_minute").query.sql_with_params()
     return sql, parameters

@@ -26,6 +26,7 @@ from baskets.api.identifiers import RULE as IDENTIFIER_RULE
 from baskets.api.middleware import request_id_of
 from baskets.api.negotiation import takes_json
 from baskets.api.parsers import parse_json, read_body
+from baskets.api.throttling import slowed_down, take_turn
 from baskets.api.tokens import check_token
 from baskets.api.tracking import tracking_of
 from baskets.api.versioning import requested_version
@@ -41,11 +42,14 @@ class ApiViewSet(ViewSet):
     # Note [Order of checks]
     # DRF looks at Accept before it knows who asks. Partners rely on: path (404, the resolver), method (405), version
     # (406), key (401), token (401), Accept (406), then media type (415), size (413) and content (422), then
-    # idempotency and state. `initial` goes as far as Accept; `read`, the first line of every action, does the rest
-    # up to content; the domain call says what the state allows.
+    # idempotency, throttle and state. `initial` goes as far as Accept; `read`, the first line of every action, does the
+    # rest up to the throttle, for which a repeat whose answer is remembered does not count; the domain call says what
+    # the state allows.
     """
 
     token_required = True
+    # Actions that are answered however often a key calls: whoever asks may hold a payment, or have lost an answer.
+    never_throttled: frozenset[str] = frozenset()
     action_map: dict[str, str]
     body = b""
 
@@ -65,8 +69,11 @@ class ApiViewSet(ViewSet):
             raise ApiError("method_not_allowed", headers={"Allow": ", ".join(self.allowed_methods)})
         if requested_version(request) is None:
             raise ApiError("version_unsupported")
-        self.perform_authentication(request)
-        check_token(request, caller=self.caller, user_id=kwargs.get("user_id"), required_of_apps=self.token_required)
+        try:
+            self.perform_authentication(request)
+            check_token(request, caller=self.caller, user_id=kwargs.get("user_id"), required_of_apps=self.token_required)
+        except ApiError as refusal:
+            raise slowed_down(request, refusal, never=self.action in self.never_throttled) from None
         if not takes_json(request.META.get("HTTP_ACCEPT")):
             raise ApiError("not_acceptable")
 
@@ -108,7 +115,7 @@ class ApiViewSet(ViewSet):
 
         :param body: what the body must be like; None for a call that reads none.
         :param switch: the name of a field of the query that must be `true` or `false`.
-        :raises ApiError: unsupported_media_type, body_too_large, validation_failed.
+        :raises ApiError: unsupported_media_type, body_too_large, validation_failed, throttled.
         """
         if body is not None:
             self.body = read_body(self.request)
@@ -125,7 +132,18 @@ class ApiViewSet(ViewSet):
             wrong |= in_body
         if wrong:
             raise invalid(wrong)
+        self.take_turn(may_be_a_repeat=body is not None and "user_id" in self.kwargs)
         return fields
+
+    def take_turn(self, *, may_be_a_repeat: bool = False) -> None:
+        """Count this call against the limit of its key: the last check before the state.
+
+        :param may_be_a_repeat: whether an Idempotency-Key has a say in this call.
+        :raises ApiError: throttled.
+        """
+        if self.action not in self.never_throttled:
+            basket_id = self.owner.basket_id if may_be_a_repeat else None
+            take_turn(self.request, caller=self.caller, basket_id=basket_id)
 
     def _fields(self, body: type[BaseSerializer[Any]]) -> tuple[Mapping[str, Any], dict[str, str]]:
         try:

@@ -26,6 +26,7 @@ ANY = (
 OF_A_USER = ("token_missing",)
 WITH_BODY = ("body_too_large", "unsupported_media_type")
 WITH_KEY = ("idempotency_key_reused",)
+LIMITED = ("throttled",)
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # drf-spectacular has no types here
@@ -118,6 +119,7 @@ def _call(
     body: Any = None,
     query: Sequence[OpenApiParameter] = (),
     writes: bool = True,
+    throttled: bool = True,
     refusals: Sequence[str] = (),
     kinds: dict[str, tuple[int, int]] | None = None,
     tag: str,
@@ -125,11 +127,12 @@ def _call(
 ) -> Callable[[Any], Any]:
     """Describe a call.
 
+    :param throttled: whether a key's limit of calls holds for this one.
     :param refusals: the reasons of the domain that this call can be refused for.
     :param kinds: their status and code where they differ from those of the table.
     """
     parameters = [*(IN_PATH[name] for name in path), *query, VERSION, REQUEST_ID, *ANSWER_HEADERS]
-    reasons = [*ANY, *(OF_A_USER if path else ())]
+    reasons = [*ANY, *(OF_A_USER if path else ()), *(LIMITED if throttled else ())]
     if body is not None or writes:
         reasons += WITH_BODY
     if writes:
@@ -146,7 +149,7 @@ def _call(
         )
     parameters += [
         OpenApiParameter("WWW-Authenticate", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[401], description="What to send."),
-        OpenApiParameter("Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[503], description="Seconds to wait."),
+        OpenApiParameter("Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[429, 503], description="Seconds to wait."),
         OpenApiParameter("Allow", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[405], description="Methods to use."),
     ]
     reasons += [reason for reason in refusals if reason not in reasons]
@@ -215,6 +218,7 @@ finish_active = _call(
     tag="checkout",
     shape=shapes.Basket,
     path=USER,
+    throttled=False,
     body=serializers.FinishCheckout,
     body_examples=_body_examples(ordered={"ordered": True}, aborted={"ordered": False}, named={"ordered": True, "orderNo": ORDER_NO}),
     refusals=[
@@ -233,6 +237,7 @@ get_session = _call(
     tag="checkout",
     shape=shapes.Session,
     path=("user_id", "order_no"),
+    throttled=False,
     writes=False,
     refusals=["order_unknown"],
     kinds={"order_unknown": ORDER_NOT_FOUND},

@@ -43,6 +43,8 @@ REMOVE = -1
 class BasketViewSet(ApiViewSet):
     """The basket of one user, its items and its checkout."""
 
+    never_throttled = frozenset({"finish_active", "session"})
+
     @schema.get_basket
     def retrieve(self, request: Request, **_: str) -> HttpResponse:
         """Show the basket; an empty one if there is none. Creates nothing."""
@@ -149,10 +151,11 @@ class ProductViewSet(ApiViewSet):
     def read_ids(self) -> list[str]:
         """Check the content of the call, a bare array of ids, and return them.
 
-        :raises ApiError: unsupported_media_type, body_too_large, validation_failed.
+        :raises ApiError: unsupported_media_type, body_too_large, validation_failed, throttled.
         """
         body = read_body(self.request)
         product_ids, wrong = product_ids_in(parse_json(body) if body else None)
         if wrong:
             raise invalid(wrong)
+        self.take_turn()
         return product_ids

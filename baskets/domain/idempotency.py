@@ -18,6 +18,9 @@ SET fingerprint = excluded.fingerprint, status = NULL, body = NULL, created_at =
 WHERE record.created_at <= excluded.created_at - %s
 RETURNING id
 """
+IS_REMEMBERED = """
+SELECT FROM baskets_idempotencyrecord WHERE basket_id = %s AND key = %s AND created_at > statement_timestamp() - %s
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,11 @@ def claim(*, basket_id: UUID, key: str, fingerprint: bytes) -> StoredAnswer | No
     if bytes(record.fingerprint) != fingerprint or record.status is None or record.body is None:
         raise IdempotencyKeyReused
     return StoredAnswer(status=record.status, body=record.body)
+
+
+def is_remembered(*, basket_id: UUID, key: str) -> bool:
+    """Tell, without any lock, whether an answer to this key is remembered, to the same request or to another."""
+    return execute(IS_REMEMBERED, [basket_id, key, conf.idempotency_window()]).fetchone() is not None
 
 
 def remember(*, basket_id: UUID, key: str, status: int, body: str) -> None:

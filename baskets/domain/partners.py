@@ -26,6 +26,8 @@ LABEL_LIMIT = 100
 # A hold keeps pieces from other buyers; a longer one than a week is a slip of the finger.
 HOLD_LIMIT_SECONDS = 7 * 24 * 60 * 60
 KEY_LIFE_LIMIT = timedelta(days=100 * 365)
+# More calls than this a minute are no limit.
+RATE_LIMIT = 1_000_000
 
 
 class PartnerNameTaken(Refusal):
@@ -93,6 +95,7 @@ def issue_api_key(
     label: str = "",
     expires_at: datetime | None = None,
     expires_in: timedelta | None = None,
+    calls_per_minute: int | None = None,
     created_by: str,
 ) -> tuple[ApiKey, str]:
     """Issue a key, and return its row and its text.
@@ -101,8 +104,9 @@ def issue_api_key(
     against. A plain digest is enough, because the secret has 256 bits and cannot be guessed from it.
 
     :param expires_at: when the key ends, or :param expires_in: how long after now, by the database's clock.
+    :param calls_per_minute: the key's own limit; 0 is none, None is that of the service.
     :raises PartnerUnknown: there is no partner of this name.
-    :raises UnusableValue: the label cannot be stored, or the key would end before it begins.
+    :raises UnusableValue: the label cannot be stored, the key would end before it begins, or its limit is out of range.
     """
     if label:
         _require_printable(label, limit=LABEL_LIMIT, what="A key's label")
@@ -112,6 +116,7 @@ def issue_api_key(
         raise UnusableValue("Either the end of a key is given or its duration, not both.")
     if expires_in is not None and not timedelta() < expires_in <= KEY_LIFE_LIMIT:
         raise UnusableValue(f"A key lasts from a moment to {KEY_LIFE_LIMIT.days} days.")
+    _require_rate(calls_per_minute)
     prefix = "".join(secrets.choice(PREFIX_ALPHABET) for _ in range(PREFIX_LENGTH))
     text = f"bk_{prefix}_{secrets.token_hex(SECRET_BYTES)}"
     try:
@@ -126,6 +131,7 @@ def issue_api_key(
                 kind=kind,
                 label=label,
                 created_by=created_by,
+                calls_per_minute=calls_per_minute,
                 expires_at=expires_at if expires_in is None else Now() + expires_in,
             )
             key.refresh_from_db()  # Its times are the database's.
@@ -153,6 +159,24 @@ def revoke_api_key(*, prefix: str, actor: Actor) -> ApiKey:
     return key
 
 
+def limit_api_key(*, prefix: str, calls_per_minute: int | None, actor: Actor) -> ApiKey:
+    """Give a key a limit of its own, from the next call on.
+
+    Who did it stands in the log.
+
+    :param calls_per_minute: 0 is no limit, None the one of the service.
+    :raises ApiKeyUnknown: there is no key with this prefix.
+    :raises UnusableValue: the limit is out of range.
+    """
+    _require_rate(calls_per_minute)
+    if not ApiKey.objects.filter(prefix=prefix).update(calls_per_minute=calls_per_minute):
+        raise ApiKeyUnknown
+    key = ApiKey.objects.select_related("partner").get(prefix=prefix)
+    told = {"prefix": prefix, "partner": key.partner.name, "calls_per_minute": calls_per_minute, "by": actor.name}
+    transaction.on_commit(lambda: log.info("api_key_limited", **told))
+    return key
+
+
 def key_digest(text: str) -> bytes:
     """Compute what is stored of a key: the SHA-256 digest of its whole text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
@@ -161,6 +185,11 @@ def key_digest(text: str) -> bytes:
 def key_prefix(text: str) -> str | None:
     """Tell the prefix of a key from its text, or None where the text is no key at all."""
     return found[1] if (found := KEY.fullmatch(text)) else None
+
+
+def _require_rate(calls_per_minute: int | None) -> None:
+    if calls_per_minute is not None and not 0 <= calls_per_minute <= RATE_LIMIT:
+        raise UnusableValue(f"A key is limited to 0 (no limit) to {RATE_LIMIT} calls a minute.")
 
 
 def _require_printable(text: str, *, limit: int, what: str) -> None:

@@ -7,6 +7,7 @@ from baskets.models.idempotency import IdempotencyRecord
 from baskets.models.partners import ApiKey, Partner
 from baskets.models.products import Product
 from baskets.models.stock import Stock, StockAdjustment, StockReservation
+from baskets.models.throttles import Throttle
 
 __all__ = [
     "ApiKey",
@@ -22,5 +23,6 @@ __all__ = [
     "Stock",
     "StockAdjustment",
     "StockReservation",
+    "Throttle",
     "basket_key",
 ]

@@ -55,6 +55,7 @@ class ApiKey(models.Model):
     created_by = models.CharField(max_length=150, editable=False, help_text="Staff name or command.")
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    calls_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the limit of the service. 0: none.")
 
     objects = ApiKeyQuerySet.as_manager()
 

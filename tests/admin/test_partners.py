@@ -23,6 +23,10 @@ def issue(partner: Partner) -> str:
     return reverse("admin:baskets_partner_issue_key", args=[partner.pk])
 
 
+def pages_of(key: ApiKey) -> list[str]:
+    return [reverse(f"admin:baskets_apikey_{name}", args=[key.pk]) for name in ("revoke", "limit")]
+
+
 def once(client: Client, address: str) -> str:
     found = re.search(r'name="once" value="([^"]+)"', client.get(address).content.decode())
     assert found
@@ -94,6 +98,23 @@ def test_a_key_is_revoked_after_a_confirmation(root: Client, issue: str) -> None
     assert key.revoked_at == first
 
 
+def test_the_limit_of_a_key_is_set_and_taken_away(root: Client, issue: str) -> None:
+    issued(root, issue, calls="600")
+    key = ApiKey.objects.get()
+    assert key.calls_per_minute == 600
+    page, address = reverse("admin:baskets_apikey_change", args=[key.pk]), reverse("admin:baskets_apikey_limit", args=[key.pk])
+    assert "600" in root.get(page).content.decode()
+    for said, stored, shown in (("0", 0, "no limit"), ("50", 50, "50"), ("", None, "the limit of the service")):
+        assert post(root, address, {"calls": said}).status_code == 302
+        key.refresh_from_db()
+        assert key.calls_per_minute == stored
+        assert shown in root.get(page).content.decode()
+    for wrong in ("-1", "1000001", "many"):
+        assert post(root, address, {"calls": wrong}).status_code == 200
+    key.refresh_from_db()
+    assert key.calls_per_minute is None
+
+
 def test_a_partner_is_created_by_the_domain(root: Client) -> None:
     address = reverse("admin:baskets_partner_add")
     said = {"name": "Nova", "late_orders": "accept", "hold_minutes": "45"}
@@ -120,7 +141,7 @@ def test_only_superusers_get_here(
     nobody, stranger = (request.getfixturevalue(who) for who in ("nobody", "stranger"))
     people = ((all_rights, 403), (nobody, 403), (stranger, 302))
     before = everything_stored()
-    for address in (issue, reverse("admin:baskets_partner_add"), reverse("admin:baskets_apikey_revoke", args=[key.pk])):
+    for address in (issue, reverse("admin:baskets_partner_add"), *pages_of(key)):
         for client, code in people:
             assert client.get(address).status_code == code
             client.cookies["csrftoken"] = "a" * 32
@@ -133,7 +154,7 @@ def test_nothing_is_done_without_the_form_token(root: Client, issue: str, everyt
     issued(root, issue)
     key = ApiKey.objects.get()
     before = everything_stored()
-    for address in (issue, reverse("admin:baskets_partner_add"), reverse("admin:baskets_apikey_revoke", args=[key.pk])):
+    for address in (issue, reverse("admin:baskets_partner_add"), *pages_of(key)):
         said = {"kind": "server", "once": once(root, issue), "name": "X", "late_orders": "refuse"}
         assert root.post(address, said).status_code == 403
     assert everything_stored() == before

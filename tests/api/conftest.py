@@ -268,3 +268,12 @@ def unchanged(everything_stored: Stored) -> Iterator[Unchanged]:
     rows, but = before[-1]
     now = everything_stored()
     assert {name: now[name] for name in now if name not in but} == {name: rows[name] for name in rows if name not in but}
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Lines:
+    """The lines of the log, as the objects that they are."""
+    caplog.set_level("INFO")
+    return lambda event="request": [
+        record.msg for record in caplog.records if isinstance(record.msg, dict) and record.msg["event"] == event
+    ]

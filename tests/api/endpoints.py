@@ -93,8 +93,8 @@ def url_table() -> Iterator[tuple[str, str]]:
             if isinstance(pattern, URLResolver):
                 yield from walk(pattern.url_patterns, route)
             elif isinstance(pattern, URLPattern):
-                # A view set says which methods it takes; a plain view is one that can only be read.
-                for method in getattr(pattern.callback, "actions", None) or ("get",):
+                # A view set says which methods it takes, HEAD being added once it is called; a plain view can only be read.
+                for method in {*(getattr(pattern.callback, "actions", None) or {"get"})} - {"head"}:
                     yield method.upper(), route
 
     return walk(urlpatterns, "")

@@ -13,16 +13,6 @@ from django.test import Client
 from baskets.models import Event, Partner
 from tests.api.conftest import Api, Lines, Sells
 
-
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Any:
-    """The lines of the log, as the objects that they are."""
-    caplog.set_level("INFO")
-    return lambda event="request": [
-        record.msg for record in caplog.records if isinstance(record.msg, dict) and record.msg["event"] == event
-    ]
-
-
 # --- Health --------------------------------------------------------------------------------
 
 

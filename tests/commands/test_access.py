@@ -80,7 +80,9 @@ def test_the_key_stands_alone_on_standard_output(run: Run) -> None:
 
 def test_a_client_key_as_json(run: Run) -> None:
     partners.create_partner(name="acme")
-    data = run("create_api_key", "acme", "--client", "--label", "iOS", "--expires-in-days", "30", "--json").data
+    data = run(
+        "create_api_key", "acme", "--client", "--label", "iOS", "--expires-in-days", "30", "--calls-per-minute", "600", "--json"
+    ).data
     key = ApiKey.objects.get()
     assert data == {
         "api_key": data["api_key"],
@@ -88,6 +90,7 @@ def test_a_client_key_as_json(run: Run) -> None:
         "partner": "acme",
         "kind": "client",
         "label": "iOS",
+        "calls_per_minute": 600,
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
         "dry_run": False,
     }
@@ -105,6 +108,13 @@ def test_a_key_of_an_unknown_partner(run: Run) -> None:
 def test_wrong_usage_of_create_api_key(run: Run, days: str) -> None:
     partners.create_partner(name="acme")
     assert run("create_api_key", "acme", "--expires-in-days", days).code == 2
+    assert not ApiKey.objects.exists()
+
+
+@pytest.mark.parametrize("calls", ["-1", "1000001", "1.5", "many", ""])
+def test_wrong_limits_of_create_api_key(run: Run, calls: str) -> None:
+    partners.create_partner(name="acme")
+    assert run("create_api_key", "acme", "--calls-per-minute", calls).code == 2
     assert not ApiKey.objects.exists()
 
 

@@ -31,6 +31,12 @@ class Command(ShellCommand):
             metavar="N",
             help="When the key ends by itself; left out: never.",
         )
+        parser.add_argument(
+            "--calls-per-minute",
+            type=whole_number(least=0, most=partners.RATE_LIMIT),
+            metavar="N",
+            help="A limit of its own; 0: none; left out: the limit of the service.",
+        )
 
     def handle(
         self,
@@ -39,6 +45,7 @@ class Command(ShellCommand):
         client: bool,
         label: str | None,
         expires_in_days: int | None,
+        calls_per_minute: int | None,
         as_json: bool,
         dry_run: bool,
         **_: Any,
@@ -50,6 +57,7 @@ class Command(ShellCommand):
                 kind=ApiKey.Kind.CLIENT if client else ApiKey.Kind.SERVER,
                 label=label or "",
                 expires_in=None if expires_in_days is None else timedelta(days=expires_in_days),
+                calls_per_minute=calls_per_minute,
                 created_by="create_api_key",
             )
         if dry_run and not as_json:
@@ -63,6 +71,7 @@ class Command(ShellCommand):
             partner=partner,
             kind=key.kind,
             label=key.label,
+            calls_per_minute=key.calls_per_minute,
             expires_at=None if key.expires_at is None else key.expires_at.isoformat(),
             dry_run=dry_run,
         )

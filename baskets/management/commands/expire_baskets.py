@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.core.management.base import CommandError
 
-from baskets.domain import expiry
+from baskets.domain import expiry, throttles
 from baskets.management.progress import progress
 from baskets.management.shell import ShellCommand
 from baskets.management.stopping import asked_to_stop
@@ -41,6 +41,8 @@ class Command(ShellCommand):
         with asked_to_stop() as stop:
             sessions = _swept("checkouts", expiry.sweep_sessions, dry_run=dry_run, stop=stop)
             baskets = _swept("baskets", expiry.sweep_baskets, dry_run=dry_run, stop=stop)
+            if not dry_run:
+                throttles.sweep()
             stopped = stop()
         verb = "Would expire" if dry_run else "Expired"
         in_use = sessions.left + baskets.left

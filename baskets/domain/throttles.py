@@ -1,0 +1,90 @@
+"""Counts what may happen only so often: calls of a key, failed keys and passwords of a source.
+
+One statement in a transaction of its own decides, so the count is shared by all workers and exact however many ask at
+once. It never stands inside the transaction of what it counts: its row would be locked as long, and a refusal would
+take the count back. Source: `baskets/docs/adr/0020-counting-in-one-statement.md`.
+"""
+
+import hashlib
+import hmac
+import math
+from datetime import timedelta
+
+import structlog
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from baskets.database import execute, fault_of, reading
+
+log = structlog.get_logger("baskets.throttles")
+
+# A subject beyond its limit is told so by a plain read: a flood neither writes nor waits for a lock. Whoever passes the
+# read at the same moment as others gets a number of its own, and only numbers up to the limit are let through.
+TAKE = """
+WITH full_window AS (
+    SELECT ends_at FROM baskets_throttle
+    WHERE subject = %(subject)s AND count >= %(limit)s AND ends_at > statement_timestamp()
+), counted AS (
+    INSERT INTO baskets_throttle AS throttle (subject, count, ends_at)
+    SELECT %(subject)s, 1, statement_timestamp() + %(window)s WHERE NOT EXISTS (SELECT FROM full_window)
+    ON CONFLICT (subject) DO UPDATE
+    SET count = CASE WHEN throttle.ends_at > statement_timestamp() THEN throttle.count + 1 ELSE 1 END,
+        ends_at = CASE WHEN throttle.ends_at > statement_timestamp() THEN throttle.ends_at ELSE excluded.ends_at END
+    RETURNING count, ends_at
+)
+SELECT count <= %(limit)s, extract(epoch FROM ends_at - statement_timestamp())::float FROM counted
+UNION ALL
+SELECT false, extract(epoch FROM ends_at - statement_timestamp())::float FROM full_window
+"""
+GIVE_BACK = """
+UPDATE baskets_throttle SET count = count - 1 WHERE subject = %s AND count > 0 AND ends_at > statement_timestamp()
+"""
+SWEEP = """
+DELETE FROM baskets_throttle WHERE subject IN (
+    SELECT subject FROM baskets_throttle WHERE ends_at <= statement_timestamp() FOR UPDATE SKIP LOCKED
+)
+"""
+# What strangers choose, addresses and user names, is counted in this many buckets: they cannot fill the table.
+BUCKETS = 1 << 16
+
+
+def take(*, subject: str, limit: int, window: timedelta) -> int | None:
+    """Count one more for a subject, and return None if that is within its limit, else the seconds to wait.
+
+    The window begins with the first count and does not slide. Where the database cannot count, nobody is kept out:
+    a throttle protects the service, and must not be what fails.
+    Locks the subject's row for the one statement, and no other.
+
+    :param limit: how many are let through in a window.
+    """
+    parameters = {"subject": subject, "limit": limit, "window": window}
+    try:
+        within, seconds = reading(lambda: execute(TAKE, parameters).fetchone())
+    except DatabaseError as error:
+        log.warning("throttle_failed", fault=fault_of(error).name, error=type(error).__qualname__)
+        return None
+    return None if within else max(1, math.ceil(seconds))
+
+
+def give_back(*, subject: str) -> None:
+    """Take back one count of a subject: it turned out not to be what is counted."""
+    try:
+        reading(lambda: execute(GIVE_BACK, [subject]))
+    except DatabaseError as error:
+        log.warning("throttle_failed", fault=fault_of(error).name, error=type(error).__qualname__)
+
+
+def sweep() -> int:
+    """Remove the counts of windows that are over, those somebody is counting in aside, and return how many that were."""
+    return int(execute(SWEEP, []).rowcount)
+
+
+def of_key(prefix: str) -> str:
+    """Name a key as a subject."""
+    return f"key:{prefix}"
+
+
+def of_stranger(what: str, name: str) -> str:
+    """Name what a stranger chose as a subject: its bucket, keyed, so that nobody can choose whose bucket to share."""
+    digest = hmac.digest(settings.SECRET_KEY.encode(), f"{what}:{name}".encode(errors="backslashreplace"), hashlib.sha256)
+    return f"{what}:{int.from_bytes(digest[:8]) % BUCKETS}"

@@ -1,0 +1,22 @@
+"""How often something was done within a window of time: what throttles count by. Nothing else depends on it."""
+
+from django.db import models
+
+
+class Throttle(models.Model):
+    """The count of one subject in its present window.
+
+    The table is UNLOGGED: counting costs no write-ahead log, and a crash of the database empties it. It holds no
+    history and nobody's name: a subject is the prefix of a key, or one of a fixed number of buckets.
+    """
+
+    subject = models.CharField(max_length=64, primary_key=True, db_collation="C")
+    count = models.PositiveIntegerField()
+    ends_at = models.DateTimeField(help_text="The end of the window; from then on the row counts anew.")
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["ends_at"], name="throttles_by_end")]
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.count}"

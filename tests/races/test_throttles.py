@@ -1,0 +1,76 @@
+"""However many call at once, exactly as many are let through as the limit says; and the control that shows why."""
+
+import threading
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from baskets.database import execute
+from baskets.domain import throttles
+from baskets.models import Throttle
+from tests.races.barrier import together
+
+HOUR = timedelta(hours=1)
+CALLERS, LIMIT = 20, 7
+
+
+def test_exactly_the_limit_is_let_through(transactional_db: None) -> None:
+    outcomes = together([lambda: throttles.take(subject="key:one", limit=LIMIT, window=HOUR)] * CALLERS)
+    assert Counter(outcome is None for outcome in outcomes) == {True: LIMIT, False: CALLERS - LIMIT}
+    assert all(3500 < outcome <= 3600 for outcome in outcomes if outcome is not None)
+
+
+def test_a_window_that_is_over_lets_exactly_the_limit_through_again(transactional_db: None) -> None:
+    together([lambda: throttles.take(subject="key:one", limit=LIMIT, window=HOUR)] * CALLERS)
+    Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
+    outcomes = together([lambda: throttles.take(subject="key:one", limit=LIMIT, window=HOUR)] * CALLERS)
+    assert outcomes.count(None) == LIMIT
+
+
+def test_reading_first_and_writing_then_lets_more_through(transactional_db: None) -> None:
+    """What a throttle does that is not one statement: all read before anybody has written."""
+    all_have_read = threading.Barrier(CALLERS)
+
+    def take() -> bool:
+        count = Throttle.objects.filter(subject="key:one").values_list("count", flat=True).first() or 0
+        all_have_read.wait(30)
+        if count >= LIMIT:
+            return False
+        Throttle.objects.update_or_create(subject="key:one", defaults={"count": count + 1, "ends_at": "2100-01-01T00:00:00Z"})
+        return True
+
+    assert together([take] * CALLERS).count(True) > LIMIT
+
+
+def test_a_flood_beyond_the_limit_neither_writes_nor_waits(transactional_db: None) -> None:
+    throttles.take(subject="key:one", limit=1, window=HOUR)
+    version = execute("SELECT xmin FROM baskets_throttle", []).fetchone()
+
+    def held() -> list[int | None]:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
+            found = together([lambda: throttles.take(subject="key:one", limit=1, window=HOUR)] * 5)
+            cursor.execute("ROLLBACK")
+        return found
+
+    assert None not in held()
+    assert execute("SELECT xmin FROM baskets_throttle", []).fetchone() == version
+
+
+def test_a_sweep_passes_by_a_row_that_is_being_counted_in(transactional_db: None) -> None:
+    throttles.take(subject="key:one", limit=1, window=HOUR)
+    Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
+        assert together([throttles.sweep]) == [0]
+        cursor.execute("ROLLBACK")
+    assert together([throttles.sweep]) == [1]
+
+
+@pytest.mark.parametrize("table", ["baskets_throttle"])
+def test_counting_costs_no_write_ahead_log(transactional_db: None, table: str) -> None:
+    assert execute("SELECT relpersistence FROM pg_class WHERE relname = %s", [table]).fetchone() == ("u",)
