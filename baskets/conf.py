@@ -48,6 +48,11 @@ def body_limit_bytes() -> int:
     return int(settings.BASKETS_BODY_LIMIT_BYTES)
 
 
+def internal_addresses_allowed() -> bool:
+    """Whether addresses that partners name may lead to internal hosts, and over plain HTTP: for tests and closed networks."""
+    return bool(settings.BASKETS_INTERNAL_ADDRESSES)
+
+
 def metrics_token() -> str:
     """What a monitoring system must bring to read `/metrics`; empty where there is no such page."""
     return str(settings.BASKETS_METRICS_TOKEN)
