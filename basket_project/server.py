@@ -14,10 +14,13 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
+import environ
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.net import SocketSpec  # type: ignore[attr-defined]  # It is an alias there, which strict checking does not see.
 from granian.server.mp import MPServer
+
+from basket_project.logs import logging_options
 
 APPLICATION = "basket_project.wsgi:application"
 
@@ -100,6 +103,7 @@ def main(arguments: list[str]) -> None:
         backlog=_BACKLOG,
         backpressure=_BACKLOG,
         http1_settings=HTTP1Settings(keep_alive=True, max_buffer_size=_HEAD_BYTES),
+        log_dictconfig=logging_options(debug=environ.Env().bool("DJANGO_DEBUG", default=False), named=("_granian",)),
         log_access=False,
         respawn_failed_workers=True,
         workers_kill_timeout=_STOP_SECONDS,

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,27 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.models import Partner, Throttle
 from baskets.models.contents import Owner
 from tests.factories import PartnerFactory
+from tests.secrecy import remember_users, secrets_in
 
 APP = Actor(kind=ActorKind.KEY, name="testkey", request_id="request-1", tracking={"session_id": "s-1"})
+
+
+# --- Secrets ----------------------------------------------------------------------
+
+
+def pytest_configure() -> None:
+    remember_users()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that left a key, a token or a user id in the log or in its output."""
+    report = yield
+    for title, content in report.sections:
+        if report.passed and (found := secrets_in(content)):
+            report.outcome = "failed"
+            report.longrepr = f"{title} of {item.nodeid} has in clear: {sorted(found)}"
+    return report
 
 
 # --- The long programme -----------------------------------------------------------

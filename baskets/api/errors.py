@@ -4,7 +4,6 @@ Which rule refuses what is decided in `baskets.domain`, never here.
 """
 
 import sys
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ from baskets.api.rendering import no_basket, render_basket, render_time
 from baskets.database import Fault, fault_of, reading, sqlstate_of
 from baskets.domain import errors as domain
 from baskets.models.contents import Owner, read_contents
+from baskets.tracebacks import described
 
 log = structlog.get_logger("baskets.api")
 
@@ -213,26 +213,8 @@ def answer_to_fault(error: BaseException) -> HttpResponse:
     """Answer a failing database with 503 and everything unforeseen with 500, saying nothing of the inside."""
     fault = fault_of(error)
     if fault is Fault.BUG:
-        log.error("unforeseen_error", **described(error))
+        log.error("unforeseen_error", sqlstate=sqlstate_of(error), **described(error, sys.exc_info()[2]))
         return answer("internal_error")
     DATABASE_FAULTS.labels(fault.name.lower()).inc()
     log.warning("database_fault", fault=fault.name, error=type(error).__qualname__)
     return answer("database_unavailable" if fault is Fault.UNAVAILABLE else "busy")
-
-
-def described(error: BaseException) -> dict[str, Any]:
-    """Describe an error for the log by its types and places.
-
-    The messages are left out: a database puts the values of a row into them, and those name users.
-    """
-    chain: list[str] = []
-    cause: BaseException | None = error
-    while cause is not None and len(chain) < 5:
-        chain.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
-        cause = cause.__cause__ or cause.__context__
-    frames = traceback.extract_tb(error.__traceback__ or sys.exc_info()[2])
-    return {
-        "error": chain,
-        "sqlstate": sqlstate_of(error),
-        "trace": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-15:]],
-    }

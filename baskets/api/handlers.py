@@ -2,13 +2,17 @@
 
 import sys
 
+import structlog
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from baskets.api.errors import RETRY_AFTER_SECONDS, answer
 from baskets.api.middleware import ADMIN
-from baskets.database import Fault, fault_of
+from baskets.database import Fault, fault_of, sqlstate_of
+from baskets.tracebacks import described
+
+log = structlog.get_logger("baskets.api")
 
 
 @csrf_exempt
@@ -39,7 +43,11 @@ def handler500(request: HttpRequest) -> HttpResponse:
         return answer("internal_error")
     response = defaults.server_error(request)
     error = sys.exc_info()[1]  # Django calls this while it handles the error.
-    if error is not None and fault_of(error) is not Fault.BUG:
+    if error is None:
+        return response
+    if fault_of(error) is Fault.BUG:
+        log.error("unforeseen_error", sqlstate=sqlstate_of(error), **described(error))
+    else:
         response.status_code = 503
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS
     return response

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -54,13 +55,14 @@ class EnvelopeMiddleware:
             response = self.get_response(request)
             response.headers["X-Request-ID"] = request_id
             return response
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        statements = Statements()
+        with structlog.contextvars.bound_contextvars(request_id=request_id), connection.execute_wrapper(statements):
             response = self._answer(request)
             response.headers["X-Request-ID"] = request_id
             response.headers["X-API-Version"] = requested_version(request) or DEFAULT
             if response.status_code >= 500 or not request.path_info.startswith(QUIET):
                 seconds = time.perf_counter() - started
-                _log(request, response, seconds=seconds)
+                _log(request, response, seconds=seconds, statements=statements.number)
                 if conf.metrics_token():
                     _count(request, response, seconds=seconds)
         return response
@@ -83,7 +85,19 @@ class EnvelopeMiddleware:
         return None if request.path_info.startswith(ADMIN) else answer_to(error)
 
 
-def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:
+class Statements:
+    """Counts the statements of a request, those sent together one by one; Django calls it around each."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 (Django's signature)
+        """Count one, and run it."""
+        self.number += 1
+        return execute(sql, params, many, context)
+
+
+def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float, statements: int) -> None:
     """Write the line of a request: the route and not the path, and the user as a digest only the operator can make."""
     match = request.resolver_match
     line: dict[str, Any] = {
@@ -91,6 +105,7 @@ def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float) ->
         "route": match.route if match else "",
         "status": response.status_code,
         "ms": round(seconds * 1000, 1),
+        "statements": statements,
     }
     if reason := getattr(response, REASON, None):
         line["reason"] = reason

@@ -24,9 +24,17 @@ from baskets.models.contents import Owner
 from tests.domain.worlds import User
 from tests.factories import PartnerFactory, ProductFactory
 from tests.hostile.wire import exchange, request
+from tests.secrecy import secrets_in
 
 PROJECT = Path(__file__).parents[2]
 START_SECONDS = 60
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of this folder in one process: there is one server for all of them."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("hostile"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +109,7 @@ def served(committed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(START_SECONDS)
+        assert secrets_in(log.read_text()) == set()
 
 
 def wait_until_ready(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
