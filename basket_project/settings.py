@@ -121,6 +121,10 @@ BASKETS_CALLS_PER_MINUTE = env.int("BASKETS_CALLS_PER_MINUTE", default=0)
 BASKETS_FAILURES_PER_MINUTE = env.int("BASKETS_FAILURES_PER_MINUTE", default=1000)
 BASKETS_CLIENT_ADDRESS_HEADER = env.str("BASKETS_CLIENT_ADDRESS_HEADER", default="")
 
+# --- Stored secrets ----------------------------------------------------------
+
+BASKETS_ENCRYPTION_KEYS = env.list("BASKETS_ENCRYPTION_KEYS", default=[])
+
 # --- Calls to partners -------------------------------------------------------
 
 BASKETS_INTERNAL_ADDRESSES = env.bool("BASKETS_INTERNAL_ADDRESSES", default=False)

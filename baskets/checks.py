@@ -22,6 +22,7 @@ LIMITS = {
     "BASKETS_CALLS_PER_MINUTE": "baskets.E020",
     "BASKETS_FAILURES_PER_MINUTE": "baskets.E021",
 }
+ENCRYPTION_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 HEADER = re.compile(r"[A-Za-z0-9-]*")
 CEILING = 10 * 365 * 24 * 60 * 60  # Ten years: beyond it a duration is a typing error, and dates overflow.
 
@@ -53,3 +54,13 @@ def the_proxys_header_is_a_name(**_: Any) -> list[CheckMessage]:
     if HEADER.fullmatch(name):
         return []
     return [Error(f"BASKETS_CLIENT_ADDRESS_HEADER must be the name of a header, such as X-Forwarded-For, not {name!r}.", id="baskets.E022")]
+
+
+@register()
+def encryption_keys_are_keys(**_: Any) -> list[CheckMessage]:
+    """Refuse a key of stored secrets that is none; it is not quoted."""
+    return [
+        Error(f"Key {number} of BASKETS_ENCRYPTION_KEYS is not 32 bytes in URL-safe base64.", id="baskets.E030")
+        for number, key in enumerate(settings.BASKETS_ENCRYPTION_KEYS, start=1)
+        if not ENCRYPTION_KEY.fullmatch(key)
+    ]

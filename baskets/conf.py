@@ -48,6 +48,11 @@ def body_limit_bytes() -> int:
     return int(settings.BASKETS_BODY_LIMIT_BYTES)
 
 
+def encryption_keys() -> list[str]:
+    """The keys of stored secrets, the one that encrypts first; none: they are derived from the secret of the service."""
+    return list(settings.BASKETS_ENCRYPTION_KEYS)
+
+
 def internal_addresses_allowed() -> bool:
     """Whether addresses that partners name may lead to internal hosts, and over plain HTTP: for tests and closed networks."""
     return bool(settings.BASKETS_INTERNAL_ADDRESSES)
