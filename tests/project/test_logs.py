@@ -20,16 +20,21 @@ KEY = f"bk_{'a' * 12}_{'0' * 64}"
 
 
 @pytest.fixture
-def written() -> Iterator[Callable[[], list[Any]]]:
-    """What the service's own formatter makes of all lines that are logged, as it would stand on standard error."""
+def handler() -> Iterator["logging.StreamHandler[io.StringIO]"]:
+    """A handler that writes all lines as the service's own does on standard error."""
     options = logging_options(debug=False)["formatters"]["line"]
     formatter = options["()"](foreign_pre_chain=options["foreign_pre_chain"], processors=options["processors"])
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(io.StringIO())
     handler.setFormatter(formatter)
     logging.getLogger().addHandler(handler)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    yield handler
     logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture
+def written(handler: "logging.StreamHandler[io.StringIO]") -> Callable[[], list[Any]]:
+    """All lines that were logged."""
+    return lambda: [json.loads(line) for line in handler.stream.getvalue().splitlines()]
 
 
 def fail() -> None:
@@ -41,10 +46,12 @@ def fail() -> None:
 
 
 @pytest.mark.parametrize("logger", ["baskets.api", "django.security.csrf", "_granian", "any.library"])
-def test_an_error_is_told_without_its_message(written: Callable[[], list[Any]], logger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_told_without_its_message(
+    written: Callable[[], list[Any]], handler: logging.Handler, logger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # By the service's own handler and no other: that of the test runner prints errors whole.
     monkeypatch.setattr(logging.getLogger(logger), "propagate", False)
-    monkeypatch.setattr(logging.getLogger(logger), "handlers", logging.getLogger().handlers[-1:])
+    monkeypatch.setattr(logging.getLogger(logger), "handlers", [handler])
     try:
         fail()
     except ValueError:
