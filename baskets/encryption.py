@@ -24,7 +24,7 @@ def encrypt(text: str) -> bytes:
     return _keys().encrypt(text.encode())
 
 
-def decrypt(stored: bytes) -> str:
+def decrypt(stored: bytes | memoryview) -> str:
     """Read a stored secret.
 
     :raises UnreadableSecret: none of the keys fits.
@@ -35,7 +35,7 @@ def decrypt(stored: bytes) -> str:
         raise UnreadableSecret from None
 
 
-def reencrypted(stored: bytes) -> bytes:
+def reencrypted(stored: bytes | memoryview) -> bytes:
     """Encrypt a stored secret anew, with the first key.
 
     :raises UnreadableSecret: none of the keys fits.

@@ -2,12 +2,14 @@
 
 from baskets.models.baskets import Basket, BasketItem, basket_key
 from baskets.models.checkouts import Attention, CheckoutItem, CheckoutSession
+from baskets.models.comfort import Comfort
 from baskets.models.events import Event
 from baskets.models.idempotency import IdempotencyRecord
 from baskets.models.partners import ApiKey, Partner
 from baskets.models.products import Product
 from baskets.models.stock import Stock, StockAdjustment, StockReservation
 from baskets.models.throttles import Throttle
+from baskets.models.transfers import Transfer
 
 __all__ = [
     "ApiKey",
@@ -16,6 +18,7 @@ __all__ = [
     "BasketItem",
     "CheckoutItem",
     "CheckoutSession",
+    "Comfort",
     "Event",
     "IdempotencyRecord",
     "Partner",
@@ -24,5 +27,6 @@ __all__ = [
     "StockAdjustment",
     "StockReservation",
     "Throttle",
+    "Transfer",
     "basket_key",
 ]

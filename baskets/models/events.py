@@ -20,6 +20,8 @@ class Event(models.Model):
         ATTENTION_NEEDED = "attention_needed", "an order was refused that somebody may have paid"
         BASKET_DELETED = "basket_deleted", "basket deleted"
         BASKET_EXPIRED = "basket_expired", "basket expired"
+        TRANSFER_OFFERED = "transfer_offered", "offered to another device"
+        TRANSFER_REDEEMED = "transfer_redeemed", "taken over by another device"
         REPAIRED = "repaired", "repaired"
 
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="timeline", db_index=False)

@@ -1,0 +1,79 @@
+"""A user's comfort settings: kept while the user consents, read by nobody but the user. Baskets are none of their business."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from baskets.domain.errors import Refusal
+from baskets.encryption import decrypt, encrypt
+from baskets.models import Comfort
+from baskets.models.contents import Owner
+
+Field = Literal["customer_id", "payment_token"]
+
+
+class ConsentMissing(Refusal):
+    """Something would be stored for a user who has not consented, or just took the consent back."""
+
+    reason = "consent_missing"
+    message = "Nothing is stored without the user's consent."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is stored for a user; all None for a user who has not consented."""
+
+    customer_id: str | None = None
+    payment_token: str | None = None
+    consented_at: datetime | None = None
+
+
+@transaction.atomic(savepoint=False)
+def change_comfort(*, owner: Owner, said: Mapping[Field, str | None], consent: bool | None) -> None:
+    """Store or delete what the user says, and keep the rest.
+
+    Consent is kept since it was first given. Taking it back deletes everything.
+    Locks the user's row, by its only statement that waits. Source: `updatecomfortbasketsettings` of the published API; ADR 21.
+
+    :param said: the new value of each field that is spoken of; None deletes it.
+    :param consent: given, taken back, or not spoken of.
+    :raises ConsentMissing: there is something to store, and no consent.
+    """
+    stored = Comfort.objects.filter(pk=owner.basket_id)
+    something = any(value is not None for value in said.values())
+    if consent is False:
+        if something:
+            raise ConsentMissing
+        stored.delete()
+        return
+    if consent:
+        fresh = Comfort(basket_id=owner.basket_id, consented_at=Now(), changed_at=Now())
+        Comfort.objects.bulk_create([fresh], ignore_conflicts=True)
+    values = {name: None if value is None else encrypt(value) for name, value in said.items()}
+    if not stored.update(**values, changed_at=Now()) and something:
+        raise ConsentMissing
+
+
+def read_comfort(*, owner: Owner) -> Settings:
+    """Read what is stored for a user.
+
+    :raises UnreadableSecret: it was encrypted with a key that is gone.
+    """
+    stored = Comfort.objects.filter(pk=owner.basket_id).first()
+    if stored is None:
+        return Settings()
+    return Settings(
+        customer_id=None if stored.customer_id is None else decrypt(stored.customer_id),
+        payment_token=None if stored.payment_token is None else decrypt(stored.payment_token),
+        consented_at=stored.consented_at,
+    )
+
+
+def forget_comfort(*, basket_id: UUID) -> None:
+    """Delete what is stored for a user who is to be forgotten."""
+    Comfort.objects.filter(pk=basket_id).delete()

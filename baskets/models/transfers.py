@@ -1,0 +1,26 @@
+"""Transfers of a basket to another device: a token that is good once, for a minute."""
+
+from django.db import models
+from django.db.models import F, Q
+
+
+class Transfer(models.Model):
+    """One token, stored as its digest. Whoever brings the token gets access to the very same basket."""
+
+    digest = models.BinaryField(max_length=32, primary_key=True, editable=False)
+    basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="transfers")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    redeemed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="transfer_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))),
+            models.CheckConstraint(
+                name="transfer_redeemed_in_its_time",
+                condition=Q(redeemed_at__isnull=True) | Q(redeemed_at__gte=F("created_at"), redeemed_at__lt=F("expires_at")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"transfer of {self.basket_id} at {self.created_at}"
