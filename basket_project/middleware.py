@@ -6,11 +6,14 @@ Subclasses and not wrappers, because Django's system checks look for the origina
 from typing import Any
 
 from csp.middleware import CSPMiddleware
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import connection
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import add_never_cache_headers
 from django.utils.deprecation import MiddlewareMixin
 
 ADMIN = "/admin/"
@@ -34,6 +37,27 @@ class AdminDatabase(Only):
         """Drop a dead connection; the first statement opens a new one."""
         if connection.connection is not None and not connection.is_usable():
             connection.close()
+
+
+class AdminBodies(Only):
+    """Refuses a form of absurd size before it is read: no page has a file to take, and anybody may send one to the login."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        """Refuse, or let pass."""
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdecimal() and int(length[:20]) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return None
+        return HttpResponse("This form is too large.", status=413, content_type="text/plain")
+
+
+class AdminCaching(Only):
+    """Lets nobody on the way keep a page, those included that Django would allow to be kept."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Say so, where nothing has been said yet."""
+        if not response.has_header("Cache-Control"):
+            add_never_cache_headers(response)
+        return response
 
 
 class AdminSession(Only, SessionMiddleware):

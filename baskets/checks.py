@@ -16,11 +16,13 @@ TUNABLES = {
     "BASKETS_DETAILS_LIMIT": "baskets.E007",
     "BASKETS_BODY_LIMIT_BYTES": "baskets.E008",
     "BASKETS_IDEMPOTENCY_SECONDS": "baskets.E009",
+    "BASKETS_LOGIN_WINDOW_SECONDS": "baskets.E024",
 }
 # Limits that may be off.
 LIMITS = {
     "BASKETS_CALLS_PER_MINUTE": "baskets.E020",
     "BASKETS_FAILURES_PER_MINUTE": "baskets.E021",
+    "BASKETS_LOGIN_FAILURES": "baskets.E023",
 }
 ENCRYPTION_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 HEADER = re.compile(r"[A-Za-z0-9-]*")

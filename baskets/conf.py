@@ -73,6 +73,16 @@ def failures_per_minute() -> int:
     return int(settings.BASKETS_FAILURES_PER_MINUTE)
 
 
+def login_failures() -> int:
+    """How many attempts to sign in to the admin may fail within a window, for one name or from one source; 0 is no limit."""
+    return int(settings.BASKETS_LOGIN_FAILURES)
+
+
+def login_window() -> timedelta:
+    """How long failed attempts to sign in are counted together, and so how long somebody may have to wait."""
+    return timedelta(seconds=settings.BASKETS_LOGIN_WINDOW_SECONDS)
+
+
 def client_address_header() -> str:
     """Where the proxy in front says who called, as WSGI names the header; empty where there is none to be trusted."""
     name = settings.BASKETS_CLIENT_ADDRESS_HEADER

@@ -2,10 +2,12 @@
 
 from django.contrib import admin
 
-from baskets.admin import baskets, checkouts, display, partners, products, timelines
+from baskets.admin import accounts, baskets, checkouts, display, partners, products, timelines
+from baskets.admin.login import LoginForm
 
-__all__ = ["baskets", "checkouts", "display", "partners", "products", "timelines"]
+__all__ = ["accounts", "baskets", "checkouts", "display", "partners", "products", "timelines"]
 
+admin.site.login_form = LoginForm
 admin.site.site_header = "Baskets"
 admin.site.site_title = "Baskets"
 admin.site.index_title = "The desk"

@@ -9,8 +9,8 @@ from baskets import conf
 from baskets.api.authentication import Caller
 from baskets.api.errors import ApiError
 from baskets.api.idempotency import key_of
-from baskets.api.sources import source_of
 from baskets.domain import idempotency, throttles
+from baskets.sources import source_of
 
 MINUTE = timedelta(minutes=1)
 # What a guess is answered. An expired token is none, nor is one of another user: an app must learn of those at once.
