@@ -95,9 +95,9 @@ DATABASES["default"] |= {
     "OPTIONS": DATABASES["default"].get("OPTIONS", {})
     | {
         "options": " ".join(f"-c {name}={value}" for name, value in DATABASE_SESSION.items()),
-        # Parameters travel apart from their statement, so that the server plans a statement once and not in every call.
         "server_side_binding": True,
-        "prepare_threshold": 2,
+        # The statements that matter are prepared by `baskets.pipeline`; psycopg's preparing would clear them with its own.
+        "prepare_threshold": None,
         "connect_timeout": 2,
         "keepalives_idle": 30,
         "keepalives_interval": 5,

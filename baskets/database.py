@@ -1,14 +1,14 @@
 """What a database error means: the one place that maps an SQLSTATE, or its absence, to what can be done about it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 from django.db import Error as DjangoDatabaseError
 from django.db import InterfaceError, connection
-from django.db.backends.utils import CursorWrapper
+
+from baskets.pipeline import execute as execute  # noqa: PLC0414 (callers find it beside its errors, and it is exported)
 
 T = TypeVar("T")
 
@@ -26,6 +26,7 @@ AGAIN = {
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
     "0A000",  # a cached plan must not change its result type: the schema has changed under a prepared statement
+    "26000",  # a prepared statement is gone: somebody between us and the server has cleared the session
 }
 BUSY = {
     "55P03",  # lock_not_available: lock_timeout
@@ -65,32 +66,9 @@ def fault_of(error: BaseException) -> Fault:
     return Fault.BUG
 
 
-def execute(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> CursorWrapper:
-    """Run one hand-written statement on this thread's connection, and return its cursor.
-
-    The hot path is written by hand: Django's query builder costs ten times what such a statement costs to run.
-    """
-    cursor = connection.cursor()
-    cursor.execute(sql, parameters)
-    return cursor
-
-
-@contextmanager
-def pipelined() -> Iterator[None]:
-    """Send the statements of this block without waiting for an answer that nobody has asked for yet.
-
-    Round trips cost more than the statements in them. The server still runs one after the other, each by its own
-    snapshot. Only `fetchone` and `fetchall` wait; `rowcount` says nothing in here, so the query builder's `update` and
-    `save` stay outside. An error shows at the next fetch, or at the end of the block at the latest.
-    """
-    connection.ensure_connection()
-    with connection.wrap_database_errors, connection.connection.pipeline():
-        yield
-
-
-def schema_changed(error: BaseException) -> bool:
-    """Tell whether a prepared statement no longer fits the schema, so that its connection must go."""
-    return sqlstate_of(error) == "0A000"
+def plans_outdated(error: BaseException) -> bool:
+    """Tell whether a prepared statement is gone or no longer fits the schema, so that its connection must go."""
+    return sqlstate_of(error) in ("0A000", "26000")
 
 
 def constraint_of(error: BaseException) -> str | None:
@@ -107,7 +85,7 @@ def reading(operation: Callable[[], T]) -> T:
     try:
         return operation()
     except DjangoDatabaseError as error:
-        if connection.in_atomic_block or not (schema_changed(error) or connection_lost()):
+        if connection.in_atomic_block or not (plans_outdated(error) or connection_lost()):
             raise
         connection.close()
         return operation()

@@ -8,7 +8,6 @@ import hmac
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -17,6 +16,7 @@ from baskets.api.errors import ApiError
 from baskets.database import reading
 from baskets.domain.partners import key_digest, key_prefix
 from baskets.models import ApiKey
+from baskets.pipeline import execute
 
 KEY_CHALLENGE = 'ApiKey realm="baskets", header="X-API-Key"'
 # No key is issued with this prefix, so the look-up for a malformed key costs the same and finds nothing.
@@ -73,11 +73,8 @@ def caller_of(request: HttpRequest) -> Caller:
 
 
 def _find(prefix: str) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
-        sql, parameters = _statement()
-        cursor.execute(sql, [prefix if value == _PREFIX else value for value in parameters])
-        row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
+    sql, parameters = _statement()
+    return execute(sql, [prefix if value == _PREFIX else value for value in parameters]).fetchone()
 
 
 _PREFIX = "the prefix goes here"

@@ -19,7 +19,8 @@ from baskets.api.counters import REGISTRY
 from baskets.api.errors import answer
 from baskets.api.health import get_only
 from baskets.api.tokens import INVALID_CHALLENGE, MISSING_CHALLENGE
-from baskets.database import execute, reading
+from baskets.database import reading
+from baskets.pipeline import execute
 
 # Where the workers of one server leave their counts for each other; `basket_project.server` sets it.
 SHARED = "PROMETHEUS_MULTIPROC_DIR"

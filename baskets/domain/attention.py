@@ -4,11 +4,11 @@ import json
 
 from django.db import transaction
 
-from baskets.database import execute
 from baskets.domain.changes import lock
 from baskets.domain.errors import AttentionNeeded
 from baskets.models import Event
 from baskets.models.contents import Contents, read_contents
+from baskets.pipeline import execute
 
 # Once per session and reason: where the flag is there already, nothing is counted and no event is written.
 FLAG = """

@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from baskets import conf
-from baskets.database import execute, pipelined
 from baskets.domain.actors import Actor
 from baskets.models import Event
-from baskets.models.contents import Contents, Line, Owner, read_contents
+from baskets.models.contents import READ, Contents, Line, Owner, contents_of
+from baskets.pipeline import execute
 
 LOCK = """
 SELECT 1 FROM baskets_basket WHERE id = %s FOR NO KEY UPDATE
@@ -45,11 +45,10 @@ def locked_contents(owner: Owner) -> Contents | None:
 
     The second statement is the first after the lock was won: its clock decides about expiry.
     """
-    with pipelined():
-        locked = execute(LOCK, [owner.basket_id])
-        contents = read_contents(owner.basket_id)
-        # A row that was made between the two statements was read, but is not locked.
-        return contents if locked.fetchone() else None
+    locked = execute(LOCK, [owner.basket_id])
+    read = execute(READ, [owner.basket_id])
+    # A row that was made between the two statements was read, but is not locked.
+    return contents_of(read, basket_id=owner.basket_id) if locked.fetchone() else None
 
 
 def lock(basket_id: UUID) -> bool:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from django.db import transaction
 
 from baskets import conf
-from baskets.database import pipelined
 from baskets.domain import lists, opening, stock
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import expire_locked, refuse_active_session
@@ -101,9 +100,8 @@ def start_session(
         currency=currency,
         full_price=full_price,
     )
-    with pipelined():
-        after = write_lists(before=before, after=replace(before, cart=(), checkout=lines))
-        opening.insert(session, lines, offers)
+    after = write_lists(before=before, after=replace(before, cart=(), checkout=lines))
+    opening.insert(session, lines, offers)
     after = replace(after, session=_active(session))
 
     missing = _missing(stock.take(wanted), wanted, reclaim=reclaim)
@@ -187,19 +185,18 @@ def give_up_but_stock(contents: Contents, *, to: Session, actor: Actor) -> tuple
     """Do what `give_up` does but for the stock, and return the pieces to give back, for a caller with many baskets."""
     session = _active_of(contents)
     kind = Event.Kind.CHECKOUT_ABORTED if to == Session.ABORTED else Event.Kind.CHECKOUT_EXPIRED
-    with pipelined():
-        after = write_lists(before=contents, after=lists.returned(contents, contents.checkout))
-        pieces = dict(end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, at=contents.at))
-        data = {"orderNo": session.order_no, "items": described(contents.checkout), "released": pieces}
-        record(contents=after, kind=kind, actor=actor, session_id=session.id, data=data)
-        move_session(
-            basket_id=contents.basket_id,
-            session_id=session.id,
-            old=Session.ACTIVE,
-            new=to,
-            at=after.at,
-            revision=after.revision,
-        )
+    after = write_lists(before=contents, after=lists.returned(contents, contents.checkout))
+    pieces = dict(end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, at=contents.at))
+    data = {"orderNo": session.order_no, "items": described(contents.checkout), "released": pieces}
+    record(contents=after, kind=kind, actor=actor, session_id=session.id, data=data)
+    move_session(
+        basket_id=contents.basket_id,
+        session_id=session.id,
+        old=Session.ACTIVE,
+        new=to,
+        at=after.at,
+        revision=after.revision,
+    )
     return after, pieces
 
 
@@ -208,18 +205,17 @@ def _order(contents: Contents, session: ActiveSession, actor: Actor) -> Contents
     bought = tuple(line for line in contents.checkout if not line.failed)
     failed = tuple(line for line in contents.checkout if line.failed)
     data = {"orderNo": session.order_no, "items": described(bought), "failed": described(failed)}
-    with pipelined():
-        end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.SOLD, at=contents.at)
-        after = write_lists(before=contents, after=lists.returned(contents, failed))
-        record(contents=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
-        move_session(
-            basket_id=contents.basket_id,
-            session_id=session.id,
-            old=Session.ACTIVE,
-            new=Session.ORDERED,
-            at=after.at,
-            revision=after.revision,
-        )
+    end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.SOLD, at=contents.at)
+    after = write_lists(before=contents, after=lists.returned(contents, failed))
+    record(contents=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
+    move_session(
+        basket_id=contents.basket_id,
+        session_id=session.id,
+        old=Session.ACTIVE,
+        new=Session.ORDERED,
+        at=after.at,
+        revision=after.revision,
+    )
     return after
 
 

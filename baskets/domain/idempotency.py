@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from baskets import conf
-from baskets.database import execute
 from baskets.domain.errors import IdempotencyKeyReused
 from baskets.models import IdempotencyRecord
+from baskets.pipeline import execute
 
 # The first insert of a key makes later ones wait until its transaction ends, so the row is also the key's lock. A record
 # past its time is taken over as if it were new.
@@ -15,11 +15,11 @@ INSERT INTO baskets_idempotencyrecord AS record (basket_id, key, fingerprint, st
 VALUES (%s, %s, %s, NULL, NULL, statement_timestamp())
 ON CONFLICT (basket_id, key) DO UPDATE
 SET fingerprint = excluded.fingerprint, status = NULL, body = NULL, created_at = excluded.created_at
-WHERE record.created_at <= excluded.created_at - %s
+WHERE record.created_at <= excluded.created_at - %s::interval
 RETURNING id
 """
 IS_REMEMBERED = """
-SELECT FROM baskets_idempotencyrecord WHERE basket_id = %s AND key = %s AND created_at > statement_timestamp() - %s
+SELECT FROM baskets_idempotencyrecord WHERE basket_id = %s AND key = %s AND created_at > statement_timestamp() - %s::interval
 """
 
 

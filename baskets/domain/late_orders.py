@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from baskets import conf
-from baskets.database import execute
 from baskets.domain import attention, lists, stock
 from baskets.domain.actors import Actor
 from baskets.domain.changes import record, write_lists
@@ -11,6 +10,7 @@ from baskets.domain.errors import AttentionNeeded, CheckoutExpired, LapsedHolds,
 from baskets.domain.transitions import Reservation, Session, move_session
 from baskets.models import Attention, CheckoutSession, Event, Partner, StockReservation
 from baskets.models.contents import Contents, Line
+from baskets.pipeline import execute
 
 READ = """
 SELECT i.product_id, i.count, i.position, i.stocked, coalesce(s.limited, false)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from baskets.database import execute
 from baskets.models.contents import Line
+from baskets.pipeline import execute
 
 READ = """
 SELECT p.product_id, p.listed, coalesce(s.limited, false), p.price, p.currency

@@ -4,11 +4,11 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 
-from baskets.database import execute
 from baskets.domain.errors import MissingStock
 from baskets.domain.offers import Offer, full_price_of
 from baskets.models import CheckoutSession
 from baskets.models.contents import Line
+from baskets.pipeline import execute
 
 # No I, L, O and U: what is read out over a telephone is written down as it was meant.
 SPEAKABLE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -75,7 +75,7 @@ def insert(session: CheckoutSession, lines: tuple[Line, ...], offers: Mapping[st
         "prices": [offer.price for offer in bought],
         "currencies": [offer.currency for offer in bought],
     }
-    session.pk = execute(INSERT, parameters).fetchone()[0]
+    ((session.pk,),) = execute(INSERT, parameters)
 
 
 def correct(

@@ -13,7 +13,6 @@ from uuid import UUID
 
 from django.db import transaction
 
-from baskets.database import execute
 from baskets.domain import baskets, checkout, items, late_orders, stock
 from baskets.domain.actors import Actor
 from baskets.domain.changes import lock
@@ -21,6 +20,7 @@ from baskets.domain.errors import LapsedHolds, Refusal
 from baskets.domain.retries import in_transaction
 from baskets.models import Attention, Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
 from baskets.models.contents import Contents, Owner, read_contents
+from baskets.pipeline import execute
 
 T = TypeVar("T")
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from baskets import database
+from baskets.pipeline import together
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ def in_transaction(step: Callable[[], T]) -> T:
     for left in reversed(range(TRIES)):
         found, returned = connection.connection, False
         try:
-            with transaction.atomic(durable=True):
+            with transaction.atomic(durable=True), together(commit=True):
                 result = step()
                 returned = True
         except (DatabaseError, InterfaceError) as error:
@@ -36,7 +37,7 @@ def in_transaction(step: Callable[[], T]) -> T:
             lost = found is not None and found.closed and connection.connection is not None and not returned
             if not left or not (lost or database.fault_of(error) is database.Fault.AGAIN):
                 raise
-            if connection.connection is found and (lost or database.schema_changed(error)):
+            if connection.connection is found and (lost or database.plans_outdated(error)):
                 connection.close()  # Prepared statements live as long as their connection, those that no longer fit too.
             time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 (jitter, no secret)
         else:

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.models import Stock
+from baskets.pipeline import execute
 
 # Only rows with enough pieces match: a sold-out product is told without waiting for anybody. A row that matched and
 # was changed while this statement waited is looked at again before it is locked.
@@ -32,6 +33,7 @@ WHERE s.product_id = wanted.product_id
 # One product needs no order: the conditional update is lock, check and write in one statement.
 TAKE_ONE = """
 UPDATE baskets_stock SET available = available - %s WHERE product_id = %s AND available >= %s
+RETURNING product_id
 """
 # What comes back pays off the shortfall first.
 GIVE_BACK = """
@@ -52,15 +54,12 @@ def take(wanted: Mapping[str, int]) -> set[str]:
     """
     if not wanted:
         return set()
-    with connection.cursor() as cursor:
-        if len(wanted) == 1:
-            ((product_id, pieces),) = wanted.items()
-            cursor.execute(TAKE_ONE, [pieces, product_id, pieces])
-            return set() if cursor.rowcount else {product_id}
-        cursor.execute(LOCK_WHERE_ENOUGH, [list(wanted), list(wanted.values())])
-        enough = [product_id for (product_id,) in cursor.fetchall()]
-        if enough:
-            cursor.execute(TAKE, [enough, [wanted[product_id] for product_id in enough]])
+    if len(wanted) == 1:
+        ((product_id, pieces),) = wanted.items()
+        return set() if execute(TAKE_ONE, [pieces, product_id, pieces]).fetchone() else {product_id}
+    enough = [product_id for (product_id,) in execute(LOCK_WHERE_ENOUGH, [list(wanted), list(wanted.values())])]
+    if enough:
+        execute(TAKE, [enough, [wanted[product_id] for product_id in enough]])
     return wanted.keys() - set(enough)
 
 
@@ -72,8 +71,7 @@ def take_what_is_there(wanted: Mapping[str, int]) -> dict[str, int]:
     rows = Stock.objects.filter(pk__in=list(wanted)).locked()
     taken = {row.pk: min(wanted[row.pk], row.available) for row in rows}
     if some := {product_id: pieces for product_id, pieces in taken.items() if pieces}:
-        with connection.cursor() as cursor:
-            cursor.execute(TAKE, [list(some), list(some.values())])
+        execute(TAKE, [list(some), list(some.values())])
     return taken
 
 
@@ -86,8 +84,7 @@ def give_back(pieces: Mapping[str, int]) -> None:
         return
     if len(pieces) > 1:
         list(Stock.objects.filter(pk__in=list(pieces)).locked().values_list("pk"))
-    with connection.cursor() as cursor:
-        cursor.execute(GIVE_BACK, [list(pieces), list(pieces.values())])
+    execute(GIVE_BACK, [list(pieces), list(pieces.values())])
 
 
 def available_now(product_ids: Iterable[str]) -> dict[str, tuple[int, int]]:

@@ -14,7 +14,8 @@ import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from baskets.database import execute, fault_of, reading
+from baskets.database import fault_of, reading
+from baskets.pipeline import execute
 
 log = structlog.get_logger("baskets.throttles")
 
@@ -26,7 +27,7 @@ WITH full_window AS (
     WHERE subject = %(subject)s AND count >= %(limit)s AND ends_at > statement_timestamp()
 ), counted AS (
     INSERT INTO baskets_throttle AS throttle (subject, count, ends_at)
-    SELECT %(subject)s, 1, statement_timestamp() + %(window)s WHERE NOT EXISTS (SELECT FROM full_window)
+    SELECT %(subject)s, 1, statement_timestamp() + %(window)s::interval WHERE NOT EXISTS (SELECT FROM full_window)
     ON CONFLICT (subject) DO UPDATE
     SET count = CASE WHEN throttle.ends_at > statement_timestamp() THEN throttle.count + 1 ELSE 1 END,
         ends_at = CASE WHEN throttle.ends_at > statement_timestamp() THEN throttle.ends_at ELSE excluded.ends_at END
@@ -59,7 +60,7 @@ def take(*, subject: str, limit: int, window: timedelta) -> int | None:
     """
     parameters = {"subject": subject, "limit": limit, "window": window}
     try:
-        within, seconds = reading(lambda: execute(TAKE, parameters).fetchone())
+        ((within, seconds),) = reading(lambda: execute(TAKE, parameters).fetchall())
     except DatabaseError as error:
         log.warning("throttle_failed", fault=fault_of(error).name, error=type(error).__qualname__)
         return None
@@ -76,7 +77,7 @@ def give_back(*, subject: str) -> None:
 
 def sweep() -> int:
     """Remove the counts of windows that are over, those somebody is counting in aside, and return how many that were."""
-    return int(execute(SWEEP, []).rowcount)
+    return execute(SWEEP, []).rowcount
 
 
 def of_key(prefix: str) -> str:

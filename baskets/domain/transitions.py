@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from baskets.database import execute
 from baskets.models import CheckoutSession, StockReservation
+from baskets.pipeline import execute
 
 Session = CheckoutSession.Status
 Reservation = StockReservation.Status

@@ -1,13 +1,14 @@
 """One basket as a whole, read by one statement: what GET shows and what every write decides from."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-
-from django.db import connection
+from functools import cached_property
+from typing import Any
 
 from baskets.models.baskets import basket_key
+from baskets.pipeline import execute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class Owner:
     partner_id: int
     user_id: str
 
-    @property
+    @cached_property
     def basket_id(self) -> uuid.UUID:
         """The primary key of the owner's basket, whether it exists or not."""
         return basket_key(partner_id=self.partner_id, user_id=self.user_id)
@@ -126,9 +127,12 @@ ORDER BY line.position, line.product_id
 
 def read_contents(basket_id: uuid.UUID) -> Contents | None:
     """Read a basket whole, or None if it has no row. See Note [One statement for a basket]."""
-    with connection.cursor() as cursor:
-        cursor.execute(READ, [basket_id])
-        rows = cursor.fetchall()
+    return contents_of(execute(READ, [basket_id]), basket_id=basket_id)
+
+
+def contents_of(rows: Iterable[tuple[Any, ...]], *, basket_id: uuid.UUID) -> Contents | None:
+    """Put together what `READ` found of a basket."""
+    rows = list(rows)
     if not rows:
         return None
     first = rows[0]

@@ -6,12 +6,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import DatabaseError, IntegrityError, OperationalError, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 
-from baskets.database import Fault, constraint_of, execute, fault_of, sqlstate_of
+from baskets.database import Fault, constraint_of, fault_of, sqlstate_of
 from baskets.domain import changes, expiry
 from baskets.domain.retries import TRIES, in_transaction
 from baskets.models import Basket
+from baskets.pipeline import execute
 from tests.domain.worlds import User
 from tests.races.barrier import Frozen, together
 
@@ -39,7 +40,7 @@ def fails(step: Callable[[], object]) -> DatabaseError:
     ],
 )
 def test_an_error_with_a_state_means_what_its_state_says(sql: str, state: str, fault: Fault) -> None:
-    error = fails(lambda: execute(sql, None))
+    error = fails(lambda: connection.cursor().execute(sql))
     assert (sqlstate_of(error), fault_of(error)) == (state, fault)
 
 
@@ -105,7 +106,7 @@ def test_what_stays_impossible_is_tried_three_times_and_then_told() -> None:
 
     def step() -> None:
         tries.append(None)
-        execute("DO $$ BEGIN RAISE serialization_failure; END $$", None)
+        execute("DO $$ BEGIN RAISE serialization_failure; END $$", [])
 
     with pytest.raises(OperationalError):
         in_transaction(step)

@@ -40,15 +40,15 @@ def test_a_write_whose_kept_connection_has_died_is_done_once(anna: User, kill: K
 def test_a_write_whose_connection_dies_on_the_way_is_done_once(anna: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not told to commit is gone, so it may be done again."""
     tries: list[None] = []
-    record = changes.record
+    write_lists = changes.write_lists
 
-    def record_killed_once(**arguments: Any) -> None:
+    def killed_once(**arguments: Any) -> Any:
         tries.append(None)
         if len(tries) == 1:
             kill()
-        record(**arguments)
+        return write_lists(**arguments)
 
-    monkeypatch.setattr("baskets.domain.checkout.record", record_killed_once)
+    monkeypatch.setattr("baskets.domain.checkout.write_lists", killed_once)
     anna.start()
     assert len(tries) == 2
     assert Event.objects.filter(kind="checkout_started").count() == 1
