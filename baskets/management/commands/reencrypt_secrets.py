@@ -1,0 +1,46 @@
+"""`reencrypt_secrets`: the shell of `reencryption.reencrypt`."""
+
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from baskets.domain.reencryption import ENCRYPTED, reencrypt
+from baskets.management.progress import progress
+from baskets.management.shell import ShellCommand
+from baskets.management.stopping import asked_to_stop
+
+
+class Command(ShellCommand):
+    """Encrypt stored secrets anew."""
+
+    help = (
+        "Encrypt every stored secret anew with the first of BASKETS_ENCRYPTION_KEYS, in batches that are each a transaction "
+        "of their own. Safe to run twice and to stop. Ends with 1 where a secret cannot be read with any key."
+    )
+
+    def handle(self, *, as_json: bool, dry_run: bool, **_: Any) -> None:
+        """Go through all tables that hold secrets."""
+        done = unreadable = 0
+        with asked_to_stop() as stop, progress(doing="Encrypting", total=None, unit="secrets") as advance:
+            for model, fields in ENCRYPTED:
+                after = None
+                while not stop():
+                    batch = reencrypt(model, fields, after=after, dry_run=dry_run)
+                    if batch.last is None:
+                        break
+                    done, unreadable, after = done + batch.done, unreadable + batch.unreadable, batch.last
+                    advance(batch.done)
+            stopped = stop()
+        verb = "Could encrypt" if dry_run else "Encrypted"
+        self.answer(
+            as_json=as_json,
+            text=f"{verb} {done} secrets anew" + (f"; {unreadable} cannot be read." if unreadable else "."),
+            encrypted=done,
+            unreadable=unreadable,
+            stopped=stopped,
+            dry_run=dry_run,
+        )
+        if stopped:
+            raise CommandError("Stopped when told to, after a whole batch; the next run does it all.")
+        if unreadable:
+            raise CommandError("Some secrets were encrypted with a key that is not among those known.")
