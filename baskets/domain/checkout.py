@@ -11,7 +11,7 @@ from django.db import transaction
 from baskets import conf
 from baskets.domain import lists, opening, stock
 from baskets.domain.actors import Actor
-from baskets.domain.baskets import expire_locked, refuse_active_session
+from baskets.domain.baskets import refuse_active_session
 from baskets.domain.changes import described, locked_contents, record, write_lists
 from baskets.domain.errors import (
     AttentionNeeded,
@@ -163,9 +163,6 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: 
         return contents
     if session.status == Session.ABORTED and order_no is None:
         raise CheckoutAborted(attention=_attention(session, Attention.Reason.ABORTED, actor))
-    if not contents.present and contents.hidden_at is None:
-        # Past its time and not yet swept: what its cart held is gone for the user, and no late order brings it back.
-        contents = expire_locked(contents=contents, actor=actor)
     return order_late(contents=contents, session=session, actor=actor, reclaim=reclaim)
 
 

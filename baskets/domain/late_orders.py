@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from baskets import conf
 from baskets.domain import attention, lists, stock
 from baskets.domain.actors import Actor
+from baskets.domain.baskets import expire_locked
 from baskets.domain.changes import record, write_lists
 from baskets.domain.errors import AttentionNeeded, CheckoutExpired, LapsedHolds, MissingStock, OutOfStock
 from baskets.domain.transitions import Reservation, Session, move_session
@@ -39,6 +40,9 @@ def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, re
     if not by_staff and (end is None or contents.at > end + conf.grace()):
         raise CheckoutExpired(attention=_needed(session, Attention.Reason.EXPIRED, actor))
 
+    if not contents.present and contents.hidden_at is None:
+        # Past its time and not yet swept: what its cart held is gone for the user, and no late order brings it back.
+        contents = expire_locked(contents=contents, actor=actor)
     bought, limited = _bought(session)
     after = write_lists(before=contents, after=lists.taken_from_cart(contents, bought))
     move_session(

@@ -258,7 +258,7 @@ def extend(*, basket: Basket, days: int, expected_events: int, reason: str, acto
     """
     contents = _as_expected(basket.pk, expected_events=expected_events, reason=reason)
     until = contents.at + timedelta(days=days)
-    if contents.hidden_at is not None:
+    if not contents.present:
         raise NotRepairable("The basket was deleted or has expired: it is empty, and the next addition brings it back.")
     if until <= contents.expires_at:
         raise NotRepairable("The basket lasts that long already.")

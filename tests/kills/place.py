@@ -1,0 +1,160 @@
+"""A service of its own for the kill programme: database server, process server and their supervisors, as a machine room has them."""
+
+import contextlib
+import http.client
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from basket_project.launcher.accounts import server_account
+from basket_project.launcher.binaries import find_binaries
+from basket_project.launcher.cluster import DURABLE, Cluster, free_port, new_password
+from basket_project.launcher.processes import end_group, group_members
+
+PROJECT = Path(__file__).parents[2]
+PRODUCTS = [f"kill-{number}" for number in range(6)]
+# In one process, because each takes a second to start.
+FURNISH = f"""
+from django.core.management import call_command
+from baskets.domain import catalogue, partners
+from baskets.domain.actors import Actor
+call_command("migrate", interactive=False, verbosity=0)
+partners.create_partner(name="Killed TV", late_orders="accept")
+stock = {{name: 100_000 for name in {PRODUCTS}}} | {{"{PRODUCTS[0]}": 40}}
+rows = [catalogue.ProductRow(product_id=name, name=name, price=100, currency="EUR", stock=n) for name, n in stock.items()]
+catalogue.import_products(rows=rows, as_of=None, reason="to be killed for", actor=Actor.system("kills"))
+print(partners.issue_api_key(partner_name="Killed TV", created_by="kills")[1])
+"""
+
+
+def eventually(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@dataclass
+class Place:
+    """Everything that can be killed, and how it comes back."""
+
+    home: Path
+    cluster: Cluster
+    port: int = field(default_factory=free_port)
+    key: str = ""
+    _variables: dict[str, str] = field(default_factory=dict)
+    _server: "subprocess.Popen[bytes] | None" = None
+
+    # --- Starting and stopping ------------------------------------------------------
+
+    def open(self) -> None:
+        self.cluster.start()
+        self._variables = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "BASKETS_"))} | {
+            "DATABASE_URL": self.cluster.url,
+            "DJANGO_SECRET_KEY": f"kills-only-{new_password()}{new_password()}",
+            "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
+        }
+        self.key = self.manage("shell", "--command", FURNISH).split()[-1]
+        self.start_server()
+
+    def close(self) -> None:
+        self.kill_server()
+        self.cluster.stop(fast=False)
+
+    def start_server(self) -> None:
+        command = [sys.executable, "-m", "basket_project.server", "--port", str(self.port), "--workers", "2", "--threads", "4"]
+        with (self.home / "service.log").open("ab") as log:
+            self._server = subprocess.Popen(
+                command, cwd=PROJECT, env=self._variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+            )
+        assert eventually(lambda: self.status("/livez") == 200, 30), self.log()
+
+    def kill_server(self) -> None:
+        """Kill the process server with all its workers, as the kernel does when memory is gone."""
+        assert self._server is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._server.pid, signal.SIGKILL)
+        self._server.wait()
+        end_group(self._server.pid, grace_seconds=0)
+
+    def bring_back_database(self) -> None:
+        self.cluster.start(keep_port=True)
+
+    # --- Looking --------------------------------------------------------------------
+
+    def workers(self) -> list[int]:
+        assert self._server is not None
+        return sorted(set(group_members(self._server.pid)) - {self._server.pid})
+
+    def postmaster(self) -> int:
+        return int((self.cluster.data / "postmaster.pid").read_text().splitlines()[0])
+
+    def database(self, **options: Any) -> "psycopg.Connection[Any]":
+        return psycopg.connect(self.cluster.url, autocommit=True, connect_timeout=5, application_name="kills", **options)
+
+    def backends(self) -> list[int]:
+        """The database's ends of the service's connections."""
+        with self.database() as client:
+            return [pid for (pid,) in client.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'baskets' ORDER BY pid")]
+
+    def status(self, path: str) -> int:
+        caller = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with contextlib.closing(caller):
+            try:
+                caller.request("GET", path)
+                return caller.getresponse().status
+            except (OSError, http.client.HTTPException):
+                return 0
+
+    def manage(self, *arguments: str) -> str:
+        ended = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env=self._variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    def log(self) -> str:
+        return (self.home / "service.log").read_text(errors="replace")[-3000:]
+
+
+@contextlib.contextmanager
+def opened(home: Path | None = None, **settings: str) -> Iterator[Place]:
+    """A place to kill things in, on a folder of its own."""
+    account = server_account()
+    made = Path(tempfile.mkdtemp(prefix="baskets-kills-", dir=home))
+    made.chmod(0o755)
+    database = made / "database"
+    database.mkdir()
+    account.give(database)
+    cluster = Cluster(
+        home=database,
+        binaries=find_binaries(account, database),
+        account=account,
+        password=new_password(),
+        settings=DURABLE | {"restart_after_crash": "on"} | settings,
+    )
+    place = Place(home=made, cluster=cluster)
+    try:
+        place.open()
+        yield place
+    finally:
+        place.close()
+        shutil.rmtree(made)

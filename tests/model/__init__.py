@@ -1,0 +1,1 @@
+"""A pure model of the contract, and machines that compare the service with it step by step."""

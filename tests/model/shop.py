@@ -1,0 +1,436 @@
+"""The contract as a small pure program: what a shop, its baskets and its stock do. It knows nothing of the service's code.
+
+Time is a number of seconds that the machine moves; nothing here reads a clock.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+HOLD = 30 * 60
+GRACE = 24 * 3600
+LIFETIME = 30 * 24 * 3600
+CART_LIMIT = 3
+SAVED_LIMIT = 2
+
+
+class Refused(Exception):
+    """The call is not done. `details` is what the caller is told beside the reason, `told` the basket that comes with it."""
+
+    told: Any = ...
+
+    def __init__(self, reason: str, details: Any = None) -> None:
+        super().__init__(reason, details)
+        self.reason = reason
+        self.details = details
+
+
+@dataclass
+class Product:
+    """One product: `limited` is today's setting, the counters go on while it is unlimited."""
+
+    listed: bool = True
+    price: int | None = 100
+    limited: bool = False
+    counted: bool = False
+    available: int = 0
+    shortfall: int = 0
+    supply: int = 0
+
+    @property
+    def free(self) -> int:
+        return self.available - self.shortfall
+
+    def set_free(self, pieces: int) -> None:
+        self.supply += pieces - self.free
+        self.available, self.shortfall = max(pieces, 0), max(-pieces, 0)
+
+
+@dataclass
+class Item:
+    """One product in a list. `place` is when it was first added; a smaller one comes first."""
+
+    count: int
+    place: int
+    stocked: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.stocked is not None and self.stocked < 0
+
+
+@dataclass
+class Session:
+    """One attempt to buy: what it is buying, what of it is held, and what became of it."""
+
+    number: int
+    expires: int
+    test: bool
+    items: dict[str, Item]
+    status: str = "ACTIVE"
+    late: bool = False
+    released: int | None = None
+    ended_revision: int | None = None
+    ended: int = 0
+    order_no: str = ""
+    held: Counter[str] = field(default_factory=Counter)
+    sold: Counter[str] = field(default_factory=Counter)
+    short: Counter[str] = field(default_factory=Counter)
+    sold_at: int = 0
+    reversed: bool = False
+    flags: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Basket:
+    """Everything held for one user of one partner."""
+
+    expires: int
+    revision: int = 0
+    hidden: bool = False
+    places: int = 0
+    cart: dict[str, Item] = field(default_factory=dict)
+    saved: dict[str, Item] = field(default_factory=dict)
+    sessions: list[Session] = field(default_factory=list)
+
+    @property
+    def active(self) -> Session | None:
+        return next((session for session in self.sessions if session.status == "ACTIVE"), None)
+
+    def lists(self) -> Any:
+        checkout = self.active.items if self.active else {}
+
+        def shown(items: Mapping[str, Item]) -> list[tuple[str, Item]]:
+            return sorted(items.items(), key=lambda pair: (pair[1].place, pair[0]))
+
+        return {
+            "cart": [(product, item.count) for product, item in shown(self.cart)],
+            "saved": [(product, item.count) for product, item in shown(self.saved)],
+            "checkout": [(product, item.count, item.stocked) for product, item in shown(checkout)],
+        }
+
+
+Key = tuple[int, str]
+
+
+@dataclass
+class Shop:
+    """All of it, and every call."""
+
+    accepting: frozenset[int]
+    now: int = 0
+    products: dict[str, Product] = field(default_factory=dict)
+    baskets: dict[Key, Basket] = field(default_factory=dict)
+    sessions: list[tuple[Key, Session]] = field(default_factory=list)
+    endings: int = 0
+
+    # --- Looking ----------------------------------------------------------------
+
+    def present(self, key: Key) -> bool:
+        basket = self.baskets.get(key)
+        return basket is not None and not basket.hidden and (basket.active is not None or basket.expires > self.now)
+
+    def shown(self, key: Key) -> Any:
+        """What GET shows: None where there is no basket."""
+        return self.baskets[key].lists() if self.present(key) else None
+
+    def lapsed(self, session: Session) -> bool:
+        return session.status == "ACTIVE" and session.expires <= self.now
+
+    # --- Lists ------------------------------------------------------------------
+
+    def place(self, key: Key, product: str, count: int) -> None:
+        if count == -1:
+            return self.remove(key, product)
+        if product not in self.products or not self.products[product].listed:
+            raise Refused("product_unknown")
+        basket = self.baskets.get(key) or Basket(expires=self.now + LIFETIME)
+        gone = not self.present(key)
+        cart, saved = ({}, {}) if gone else (basket.cart, basket.saved)
+        self._refuse_full(cart, saved, product, count)
+        if key in self.baskets and gone and not basket.hidden:
+            self._hide(basket)
+        self.baskets[key] = basket
+        self._placed(basket, product, count)
+        return None
+
+    def change(self, key: Key, product: str, count: int | None) -> None:
+        if count == -1:
+            return self.remove(key, product)
+        basket = self._with_item(key, product)
+        if count is not None:
+            self._refuse_full(basket.cart, basket.saved, product, count)
+            self._placed(basket, product, count)
+        return None
+
+    def remove(self, key: Key, product: str) -> None:
+        basket = self._with_item(key, product)
+        basket.cart.pop(product, None)
+        basket.saved.pop(product, None)
+        self._changed(basket)
+
+    def delete(self, key: Key) -> None:
+        if not self.present(key):
+            raise Refused("basket_not_found")
+        basket = self.baskets[key]
+        self._end_lapsed_or_refuse(basket)
+        self._hide(basket)
+
+    def _with_item(self, key: Key, product: str) -> Basket:
+        if not self.present(key) or product not in self.baskets[key].cart | self.baskets[key].saved:
+            raise Refused("product_not_in_basket")
+        return self.baskets[key]
+
+    @staticmethod
+    def _refuse_full(cart: Mapping[str, Item], saved: Mapping[str, Item], product: str, count: int) -> None:
+        if count > 0 and product not in cart and len(cart) >= CART_LIMIT:
+            raise Refused("cart_full")
+        if count == 0 and product not in saved and len(saved) >= SAVED_LIMIT:
+            raise Refused("saved_full")
+
+    def _placed(self, basket: Basket, product: str, count: int) -> None:
+        there = basket.cart.get(product)
+        if count > 0 and there:
+            if there.count == count and not basket.hidden:
+                return
+            there.count = count
+        elif count > 0:
+            basket.saved.pop(product, None)
+            basket.cart[product] = self._appended(basket, count)
+        elif product not in basket.saved:
+            basket.cart.pop(product, None)
+            basket.saved[product] = self._appended(basket, there.count if there else 1)
+        elif not basket.hidden:
+            return
+        basket.hidden = False
+        self._changed(basket)
+
+    @staticmethod
+    def _appended(basket: Basket, count: int) -> Item:
+        basket.places += 1
+        return Item(count=count, place=basket.places)
+
+    def _changed(self, basket: Basket) -> None:
+        basket.revision += 1
+        basket.expires = self.now + LIFETIME
+
+    def _hide(self, basket: Basket) -> None:
+        basket.cart, basket.saved, basket.hidden = {}, {}, True
+        self._changed(basket)
+
+    # --- Checkout ---------------------------------------------------------------
+
+    def start(self, key: Key, *, test: bool) -> Session:
+        if not self.present(key):
+            raise Refused("cart_empty")
+        basket = self.baskets[key]
+        self._end_lapsed_or_refuse(basket)
+        if not basket.cart:
+            raise Refused("cart_empty")
+        if not test:
+            self._reclaim(self._lacking({p: item.count for p, item in basket.cart.items() if self._is_limited(p)}))
+        items = {product: self._checked_out(product, item, test=test) for product, item in basket.cart.items()}
+        if all(item.failed for item in items.values()):
+            told = [(product, item.count, item.count + (item.stocked or 0)) for product, item in items.items()]
+            raise Refused("out_of_stock", sorted(told))
+        session = Session(number=len(self.sessions), expires=self.now + HOLD, test=test, items=items)
+        for product, item in items.items():
+            if item.stocked is not None and item.stocked > 0:
+                self.products[product].available -= item.count
+                session.held[product] = item.count
+        basket.cart = {}
+        basket.sessions.append(session)
+        self.sessions.append((key, session))
+        self._changed(basket)
+        return session
+
+    def price_of(self, session: Session) -> int | None:
+        bought = [(self.products[product].price, item.count) for product, item in session.items.items() if not item.failed]
+        return None if any(price is None for price, _ in bought) else sum((price or 0) * count for price, count in bought)
+
+    def finish(self, key: Key, *, ordered: bool, order_no: str | None) -> None:
+        basket = self.baskets.get(key)
+        if basket is None:
+            raise Refused("basket_not_found")
+        active = basket.active
+        if active and order_no in (None, active.order_no):
+            return self._order(basket, active) if ordered else self._give_up(basket, active, "ABORTED")
+        session = self._meant(key, basket, ordered=ordered, order_no=order_no)
+        if session.status == "ORDERED":
+            if not ordered:
+                raise Refused("checkout_already_ordered")
+            return None
+        if not ordered:
+            return None
+        if session.status == "ABORTED" and order_no is None:
+            session.flags.add("checkout_aborted")
+            raise Refused("checkout_aborted")
+        return self._order_late(key, basket, session, accept=key[0] in self.accepting, by_staff=False)
+
+    def sweep(self) -> None:
+        """Everything that is due: lapsed checkouts first, then baskets past their time."""
+        for key, session in self.sessions:
+            if self.lapsed(session):
+                self._give_up(self.baskets[key], session, "EXPIRED")
+        for key, basket in self.baskets.items():
+            if not basket.hidden and not self.present(key):
+                self._hide(basket)
+
+    def _checked_out(self, product: str, item: Item, *, test: bool) -> Item:
+        known = self.products[product]
+        if test or (known.listed and not known.limited):
+            return Item(item.count, item.place)
+        obtainable = known.available if known.listed else 0
+        return Item(item.count, item.place, item.count if obtainable >= item.count else obtainable - item.count)
+
+    def _is_limited(self, product: str) -> bool:
+        return self.products[product].listed and self.products[product].limited
+
+    def _meant(self, key: Key, basket: Basket, *, ordered: bool, order_no: str | None) -> Session:
+        if order_no is not None:
+            named = [session for session in basket.sessions if session.order_no == order_no]
+            if not named:
+                raise Refused("order_unknown" if self.present(key) else "basket_not_found")
+            return named[0]
+        ended = [session for session in basket.sessions if session.status != "ACTIVE"]
+        last = max(ended, key=lambda session: (session.ended_revision, session.ended), default=None)
+        moved = last is None or last.ended_revision != basket.revision
+        if last and ordered and (moved or not self.present(key)):
+            last.flags.add("basket_changed")
+        if not self.present(key):
+            raise Refused("basket_not_found")
+        if last is None or moved:
+            raise Refused("no_active_checkout", (last.order_no, last.status) if last else None)
+        return last
+
+    def _order(self, basket: Basket, session: Session) -> None:
+        session.sold, session.held, session.sold_at = session.held, Counter(), self.now
+        failed = {product: item for product, item in session.items.items() if item.failed}
+        self._end(session, "ORDERED")
+        self._return(basket, failed)
+        self._changed(basket)
+        session.ended_revision = basket.revision
+
+    def _give_up(self, basket: Basket, session: Session, status: str) -> None:
+        for product, pieces in session.held.items():
+            self._give_back(product, pieces)
+        session.held, session.released = Counter(), self.now
+        self._end(session, status)
+        self._return(basket, session.items)
+        self._changed(basket)
+        session.ended_revision = basket.revision
+
+    def _order_late(self, key: Key, basket: Basket, session: Session, *, accept: bool, by_staff: bool) -> None:
+        end = session.released if session.status == "ABORTED" else session.expires
+        assert end is not None
+        if not by_staff and self.now > end + GRACE:
+            session.flags.add("checkout_expired")
+            raise Refused("checkout_expired")
+        bought = {product: item.count for product, item in session.items.items() if not item.failed}
+        wanted = {} if session.test else {p: n for p, n in bought.items() if self.products[p].limited}
+        self._reclaim(self._lacking(wanted))
+        lacking = [(p, n, self.products[p].available) for p, n in sorted(wanted.items()) if self.products[p].available < n]
+        if lacking and not accept:
+            session.flags.add("out_of_stock")
+            raise Refused("out_of_stock", lacking)
+        if not self.present(key) and not basket.hidden:
+            self._hide(basket)
+        for product, pieces in wanted.items():
+            there = min(pieces, self.products[product].available)
+            self.products[product].available -= there
+            session.sold[product], session.short[product] = there, pieces - there
+        session.sold_at, session.late = self.now, True
+        if any(session.short.values()):
+            session.flags.add("short")
+        self._end(session, "ORDERED")
+        before = {product: item.count for product, item in basket.cart.items()}
+        for product, pieces in bought.items():
+            if product in basket.cart:
+                basket.cart[product].count -= pieces
+        basket.cart = {product: item for product, item in basket.cart.items() if item.count > 0}
+        if before != {product: item.count for product, item in basket.cart.items()}:
+            self._changed(basket)
+        session.ended_revision = basket.revision
+
+    def _end(self, session: Session, status: str) -> None:
+        self.endings += 1
+        session.status, session.ended = status, self.endings
+
+    @staticmethod
+    def _return(basket: Basket, items: Mapping[str, Item]) -> None:
+        for product, item in items.items():
+            there = basket.cart.get(product)
+            place = min(item.place, there.place) if there else item.place
+            basket.cart[product] = Item(item.count + (there.count if there else 0), place)
+            basket.saved.pop(product, None)
+
+    def _give_back(self, product: str, pieces: int) -> None:
+        known = self.products[product]
+        paid = min(pieces, known.shortfall)
+        known.shortfall -= paid
+        known.available += pieces - paid
+
+    def _end_lapsed_or_refuse(self, basket: Basket) -> None:
+        if (active := basket.active) is None:
+            return
+        if not self.lapsed(active):
+            raise Refused("checkout_active", active.order_no)
+        self._give_up(basket, active, "EXPIRED")
+
+    def _lacking(self, wanted: Mapping[str, int]) -> dict[str, int]:
+        """Pieces that must come back before there is enough; what is owed to the shop is paid off first."""
+        return {p: n - self.products[p].free for p, n in wanted.items() if self.products[p].available < n}
+
+    def _reclaim(self, lacking: Mapping[str, int]) -> None:
+        """Expire lapsed sessions for their stock: whole, oldest first, no more than needed."""
+        left = Counter(lacking)
+        for product in sorted(lacking):
+            holding = [(s.expires, s.number, key, s) for key, s in self.sessions if self.lapsed(s) and s.held[product]]
+            for _, _, key, session in sorted(holding, key=lambda found: found[:2]):
+                if left[product] <= 0:
+                    break
+                left.subtract(session.held)
+                self._give_up(self.baskets[key], session, "EXPIRED")
+
+    # --- The shop and its staff ---------------------------------------------------
+
+    def report(self, product: str, unsold: int | None, *, as_of: int) -> None:
+        known = self.products[product]
+        if unsold is not None:
+            held = sum(session.held[product] for _, session in self.sessions)
+            sold = sum(session.sold[product] for _, session in self.sessions if session.sold_at > as_of)
+            known.counted = True
+            known.set_free(unsold - held - sold)
+        known.limited = unsold is not None
+
+    def adjust(self, product: str, pieces: int) -> None:
+        known = self.products[product]
+        if not known.limited or not pieces:
+            raise Refused("not_repairable")
+        if known.supply + pieces < 0:
+            raise Refused("supply_below_zero")
+        known.set_free(known.free + pieces)
+
+    def staff_finish(self, session: Session, key: Key, *, ordered: bool) -> None:
+        if session.status != "ACTIVE":
+            raise Refused("not_repairable")
+        self.finish(key, ordered=ordered, order_no=session.order_no)
+
+    def staff_order_late(self, session: Session, key: Key, *, accept: bool) -> None:
+        if session.status not in {"ABORTED", "EXPIRED"}:
+            raise Refused("not_repairable")
+        self._order_late(key, self.baskets[key], session, accept=accept, by_staff=True)
+
+    def staff_reverse(self, session: Session) -> None:
+        if session.status != "ORDERED" or session.reversed:
+            raise Refused("not_repairable")
+        session.reversed = True
+        for product, pieces in session.sold.items():
+            self.products[product].set_free(self.products[product].free + pieces)
+
+    def staff_extend(self, key: Key, days: int) -> None:
+        until = self.now + days * 24 * 3600
+        if not self.present(key) or until <= self.baskets[key].expires:
+            raise Refused("not_repairable")
+        self.baskets[key].expires = until
