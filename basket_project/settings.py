@@ -155,7 +155,19 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "TITLE": "Baskets",
-    "DESCRIPTION": "Shopping baskets of a platform's users: three lists, checkouts, and the stock they hold.",
+    "DESCRIPTION": """
+Shopping baskets of a platform's users: three lists, checkouts, and the stock they hold.
+
+**To try it**, press *Authorize* and enter your API key, then open a call and press *Try it out*. A server key may act
+for any user; a client key also needs that user's token.
+
+**A purchase** is four calls: put products into the cart, start a checkout, let the customer pay, and report the outcome
+with `finish-active`. After a lost answer, send the call again: naming the checkout by `orderNo`, or the call by an
+`Idempotency-Key`, makes sure that it is done once.
+
+**Answers** are `{"data": ...}`, errors `{"error": {"code", "message", "details"}}`. Programs go by `details.reason`, a
+stable slug. A refusal because of the basket's state brings the unchanged basket along.
+""",
     "VERSION": "2025-09-15",
     "SERVERS": [{"url": "/"}, {"url": "/v2", "description": "The same, as the guides print it."}],
     "SERVE_INCLUDE_SCHEMA": False,
