@@ -1,7 +1,6 @@
 """What a transfer looks like outside: an address that brings the token along, and an image of it. Who may have it is decided elsewhere."""
 
 import base64
-import io
 import json
 from urllib.parse import parse_qsl, quote_plus, urlsplit
 
@@ -40,14 +39,12 @@ def extended(url: str, *, source: str, token: str) -> str:
 
 def image_of(text: str) -> bytes:
     """Draw a QR image as PNG."""
-    drawn = io.BytesIO()
-    segno.make(text, error="m", micro=False).save(drawn, kind="png", scale=SCALE)
-    return drawn.getvalue()
+    return base64.b64decode(image_as_base64(text))
 
 
 def image_as_base64(text: str) -> str:
     """Draw a QR image for those who put it into their page themselves."""
-    return base64.b64encode(image_of(text)).decode()
+    return segno.make(text, error="m", micro=False).png_data_uri(scale=SCALE).partition(",")[2]
 
 
 def sealed(*, url: str, token: str) -> str:
