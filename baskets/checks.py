@@ -23,6 +23,9 @@ LIMITS = {
     "BASKETS_CALLS_PER_MINUTE": "baskets.E020",
     "BASKETS_FAILURES_PER_MINUTE": "baskets.E021",
     "BASKETS_LOGIN_FAILURES": "baskets.E023",
+    "BASKETS_STARTS_PER_HOUR": "baskets.E025",
+    "BASKETS_PIECES_PER_CHECKOUT": "baskets.E026",
+    "BASKETS_PARTNER_SHARE_PERCENT": "baskets.E027",
 }
 ENCRYPTION_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 HEADER = re.compile(r"[A-Za-z0-9-]*")

@@ -73,6 +73,21 @@ def failures_per_minute() -> int:
     return int(settings.BASKETS_FAILURES_PER_MINUTE)
 
 
+def starts_per_hour() -> int:
+    """How many checkouts a user may start within an hour; 0 is no limit."""
+    return int(settings.BASKETS_STARTS_PER_HOUR)
+
+
+def pieces_per_checkout() -> int:
+    """How many pieces of one limited product a checkout may hold; 0 is no limit."""
+    return int(settings.BASKETS_PIECES_PER_CHECKOUT)
+
+
+def partner_share_percent() -> int:
+    """How much of the unsold pieces of a product the checkouts of one partner may hold at once; 0 is no limit."""
+    return int(settings.BASKETS_PARTNER_SHARE_PERCENT)
+
+
 def login_failures() -> int:
     """How many attempts to sign in to the admin may fail within a window, for one name or from one source; 0 is no limit."""
     return int(settings.BASKETS_LOGIN_FAILURES)

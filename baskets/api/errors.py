@@ -87,7 +87,6 @@ MESSAGES: dict[str, str] = {
     "body_too_large": "The body is too large.",
     "unsupported_media_type": "Send the body as application/json in UTF-8, not compressed.",
     "validation_failed": "The request has fields that are not as they must be.",
-    "throttled": "There were too many calls. Try again later.",
     "internal_error": "Something went wrong on our side.",
     "busy": "Others are at the same basket or product. Nothing has changed; call again.",
     "database_unavailable": "The service is not available now. Call again: it is safe to repeat.",
@@ -166,7 +165,8 @@ def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
         basket_id = owner.basket_id
         contents = reading(lambda: read_contents(basket_id))
         extra = {"data": no_basket() if contents is None else render_basket(contents)}
-    return answer(refusal.reason, kind=(status, code), details=details_of(refusal), extra=extra)
+    headers = {"Retry-After": str(refusal.seconds)} if isinstance(refusal, domain.Throttled) else None
+    return answer(refusal.reason, kind=(status, code), details=details_of(refusal), extra=extra, headers=headers)
 
 
 def details_of(refusal: domain.Refusal) -> dict[str, Any]:

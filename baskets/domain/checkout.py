@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from django.db import transaction
 
 from baskets import conf
-from baskets.domain import lists, opening, stock
+from baskets.domain import hoarding, lists, opening, stock
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import refuse_active_session
 from baskets.domain.changes import described, locked_contents, record, write_lists
@@ -63,6 +63,7 @@ def start_session(
     :param reclaim: whether lapsed sessions may be expired for their stock; off in the second try.
     :raises CartEmpty: there is nothing in the cart, or no basket.
     :raises CheckoutActive: a session is active.
+    :raises Throttled: the user has started as many within the hour as may be.
     :raises OutOfStock: not one item can be ordered.
     :raises LapsedSession: to the runner: the basket's own session has lapsed.
     :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
@@ -73,18 +74,18 @@ def start_session(
     refuse_active_session(before)
     if not before.cart:
         raise CartEmpty
+    if not test_mode:
+        hoarding.refuse_frequent_starts(before)
 
     offers = read_offers(before.cart)
     buyable = {line.product_id: test_mode or offers[line.product_id].listed for line in before.cart}
-    wanted = {
-        line.product_id: line.count
-        for line in before.cart
-        if offers[line.product_id].limited and buyable[line.product_id] and not test_mode
-    }
+    limited = [line for line in before.cart if offers[line.product_id].limited and buyable[line.product_id] and not test_mode]
+    beyond = {line.product_id: pieces for line in limited if (pieces := hoarding.beyond_one_checkout(line))}
+    wanted = {line.product_id: line.count for line in limited if line.product_id not in beyond}
     stocked: dict[str, int | None] = {
         line.product_id: line.count if line.product_id in wanted else None if buyable[line.product_id] else -line.count
         for line in before.cart
-    }
+    } | {product_id: -pieces for product_id, pieces in beyond.items()}
     lines = lists.checked_out(before.cart, stocked)
     full_price, currency = full_price_of(lines, offers)
     session = CheckoutSession(
@@ -105,15 +106,19 @@ def start_session(
     after = replace(after, session=_active(session))
 
     missing = _missing(stock.take(wanted), wanted, reclaim=reclaim)
+    taken = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in missing}
+    if more_than_its_share := hoarding.beyond_share(partner_id=owner.partner_id, taken=taken, at=before.at):
+        stock.give_back({product_id: taken[product_id] for product_id in more_than_its_share})
+        missing |= more_than_its_share
     if missing:
         after = replace(after, checkout=opening.correct(session, lines, offers, missing))
     if all(line.failed for line in after.checkout):
-        unlisted = [
-            MissingStock(product_id=line.product_id, wanted=line.count, available=0)
+        never_asked = [
+            MissingStock(product_id=line.product_id, wanted=line.count, available=line.count + (line.stocked or 0))
             for line in after.checkout
-            if not buyable[line.product_id]
+            if line.product_id not in wanted
         ]
-        raise OutOfStock(missing=[*missing.values(), *unlisted])
+        raise OutOfStock(missing=[*missing.values(), *never_asked])
     record(
         contents=after,
         kind=Event.Kind.CHECKOUT_STARTED,

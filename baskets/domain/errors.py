@@ -163,6 +163,20 @@ class OrderUnknown(Refusal):
     message = "There is no checkout with this order number."
 
 
+class Throttled(Refusal):
+    """It was done as often as may be within a window of time.
+
+    :param seconds: until it may be done again.
+    """
+
+    reason = "throttled"
+    message = "There were too many calls. Try again later."
+
+    def __init__(self, *, seconds: int) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
 class IdempotencyKeyReused(Refusal):
     """The key was used for another request on this basket."""
 

@@ -190,6 +190,20 @@ def test_strangers_cannot_fill_the_table() -> None:
     assert throttles.of_stranger("source", "\udcff")
 
 
+# --- Starts of a user ---------------------------------------------------------------------------------
+
+
+def test_a_user_who_starts_too_often_is_told_when_to_come_back(api: Api, settings: Settings, unchanged: Unchanged) -> None:
+    settings.BASKETS_STARTS_PER_HOUR = 1
+    api.place("p1")
+    assert api.start().status == 200
+    api.finish(False)
+    unchanged()
+    answer = api.start()
+    assert answer.refusal == THROTTLED
+    assert 3500 < int(answer.headers["Retry-After"]) <= 3600
+
+
 # --- Where the database cannot count -----------------------------------------------------------------
 
 

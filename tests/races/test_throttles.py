@@ -6,10 +6,14 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
-from baskets.database import execute
 from baskets.domain import throttles
 from baskets.models import Throttle
+from baskets.models.contents import Owner
+from baskets.pipeline import execute
+from tests.domain.worlds import User, available
+from tests.factories import PartnerFactory
 from tests.races.barrier import together
 
 HOUR = timedelta(hours=1)
@@ -74,3 +78,24 @@ def test_a_sweep_passes_by_a_row_that_is_being_counted_in(transactional_db: None
 @pytest.mark.parametrize("table", ["baskets_throttle"])
 def test_counting_costs_no_write_ahead_log(transactional_db: None, table: str) -> None:
     assert execute("SELECT relpersistence FROM pg_class WHERE relname = %s", [table]).fetchone() == ("u",)
+
+
+def test_a_partner_that_starts_many_checkouts_at_once_holds_exactly_its_share(anna: User, settings: Settings) -> None:
+    settings.BASKETS_PARTNER_SHARE_PERCENT = 50
+    other = User(Owner(partner_id=PartnerFactory().pk, user_id="other-user"))
+    buyers = [anna.beside(f"buyer-{number}") for number in range(10)]
+    for user in (*buyers, other):
+        user.place("shirt", 1)
+        user.place("cap", 1)
+    outcomes = together([*(buyer.start for buyer in buyers), other.start])
+    held = [user.lists()["checkout"] for user in (*buyers, other) if user.lists()["checkout"]]
+    assert Counter(type(outcome).__name__ for outcome in outcomes[:-1]) == {"StartedSession": 5, "OutOfStock": 5}
+    assert held == [[("shirt", 1, 1), ("cap", 1, 1)]] * 6
+    assert (available("shirt"), available("cap")) == ((4, 0), (4, 0))
+
+
+def test_two_devices_that_start_at_once_are_two_starts_of_one_user(anna: User, settings: Settings) -> None:
+    settings.BASKETS_STARTS_PER_HOUR = 1
+    anna.place("shirt", 1)
+    outcomes = together([anna.start] * 5)
+    assert Counter(type(outcome).__name__ for outcome in outcomes) == {"StartedSession": 1, "CheckoutActive": 4}
