@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from baskets.admin import display, repairs
+from baskets.admin import display, repair_list, repairs
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Product, StockReservation
 from baskets.models.contents import Contents, Line, read_contents
 
@@ -68,7 +69,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         "sessions": _sessions(request, sessions, items, names, attention=attention, at=contents.at),
         "sessions_before": sessions[-1].pk if more_sessions else None,
         "attention": [
-            (matter, display.moment(matter.created_at), display.visible(matter.note), repairs.links(repairs.MATTERS, request, matter))
+            (matter, display.moment(matter.created_at), display.visible(matter.note), repairs.links(repair_list.MATTERS, request, matter))
             for matter in attention
         ],
         "events": [_event(event) for event in events[:EVENTS]],
@@ -129,7 +130,7 @@ def _sessions(
         of_session[item.session_id].append(item)
     holds: dict[tuple[int, str], list[SafeString]] = defaultdict(list)
     for hold in StockReservation.objects.filter(session__in=sessions).order_by("pk"):
-        holds[hold.session_id, hold.product_id].append(reservation(hold, at))
+        holds[hold.session_id, hold.product_id].append(_hold_with_repairs(request, hold, at))
     return [
         SessionShown(
             session=session,
@@ -146,7 +147,7 @@ def _sessions(
                 for item in of_session[session.pk]
             ],
             attention=[matter for matter in attention if matter.session_id == session.pk],
-            repairs=repairs.links(repairs.SESSIONS, request, session),
+            repairs=repairs.links(repair_list.SESSIONS, request, session),
         )
         for session in sessions
     ]
@@ -175,6 +176,11 @@ def reservation(hold: StockReservation, at: datetime) -> SafeString:
         said = f"{hold.pieces} {state} since {hold.created_at:%H:%M:%S}, {until} {hold.expires_at:%Y-%m-%d %H:%M:%S}"
         return display.badge(said, "bad" if lapsed else "busy")
     return display.badge(f"{hold.pieces} {state} {hold.ended_at:%Y-%m-%d %H:%M:%S}", TONES.get(hold.status, "plain"))
+
+
+def _hold_with_repairs(request: HttpRequest, hold: StockReservation, at: datetime) -> SafeString:
+    links = repairs.links(repair_list.RESERVATIONS, request, hold)
+    return format_html("{} {}", reservation(hold, at), format_html_join(" ", '<a href="{}">{}</a>', links))
 
 
 def _hold(session: CheckoutSession, at: datetime) -> str:

@@ -11,7 +11,8 @@ from django.utils.safestring import SafeString
 
 from baskets.admin import display, filters
 from baskets.admin.basket_page import basket_page
-from baskets.admin.repairs import BASKETS, RepairDesk
+from baskets.admin.repair_list import BASKETS
+from baskets.admin.repairs import RepairDesk
 from baskets.admin.searches import baskets_found
 from baskets.models import Basket, BasketItem, CheckoutSession
 

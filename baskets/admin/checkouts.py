@@ -11,7 +11,8 @@ from django.utils.safestring import SafeString
 from baskets.admin import display, filters
 from baskets.admin.basket_page import TONES, reservation, session_facts
 from baskets.admin.readonly import ReadOnlyAdmin, Table
-from baskets.admin.repairs import MATTERS, SESSIONS, RepairDesk
+from baskets.admin.repair_list import MATTERS, RESERVATIONS, SESSIONS
+from baskets.admin.repairs import RepairDesk
 from baskets.admin.searches import MOST_BASKETS, of_order, of_owner
 from baskets.models import Attention, BasketItem, CheckoutItem, CheckoutSession, StockReservation
 
@@ -188,9 +189,10 @@ class CheckoutItemAdmin(OfBasket):
 
 
 @admin.register(StockReservation)
-class StockReservationAdmin(OfBasket):
+class StockReservationAdmin(RepairDesk, OfBasket):
     """Holds on stock, the newest first."""
 
+    kind = RESERVATIONS
     list_display = ("number", "product_shown", "pieces", "state", "order", "of_user", "since", "expires", "ended")
     list_select_related = ("basket__partner", "session")
     list_filter = (

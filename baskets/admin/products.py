@@ -10,7 +10,8 @@ from django.utils.safestring import SafeString
 from baskets.admin import display, filters
 from baskets.admin.product_page import product_page
 from baskets.admin.readonly import ReadOnlyAdmin
-from baskets.admin.repairs import PRODUCTS, RepairDesk
+from baskets.admin.repair_list import PRODUCTS
+from baskets.admin.repairs import RepairDesk
 from baskets.models import Product, Stock, StockAdjustment
 
 

@@ -6,7 +6,6 @@ What a repair does is the domain's business; what it would do is found out by re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.admin.utils import quote
@@ -21,15 +20,15 @@ from django.views.decorators.csrf import csrf_protect
 from baskets import database
 from baskets.admin import display, snapshots
 from baskets.admin.readonly import ReadOnlyAdmin
-from baskets.admin.repair_forms import DaysForm, ItemForm, LateForm, RepairForm, SupplyForm, UnsoldForm
+from baskets.admin.repair_forms import RepairForm
 from baskets.admin.snapshots import Snapshot
 from baskets.admin.staff import staff_actor
 from baskets.domain import repair, transactions
 from baskets.domain.errors import LapsedHolds, LapsedSession, OutOfStock, Refusal
-from baskets.models import Attention, Basket, CheckoutSession, Event, Product
+from baskets.models import Attention, Basket, Event, Product, StockReservation
 
 METHODS = ("GET", "HEAD", "POST")
-Do = Callable[..., None]
+Do = Callable[..., object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +37,10 @@ class Repair:
 
     :param slug: its address; its permission is called alike.
     :param fits: whether it can be offered for a record in its state.
-    :param do: called with the record, what was said, and what every repair takes.
+    :param do: called with the record, what was said, and what every repair takes. Where it returns something, that is the
+        record from then on.
     :param reclaims: whether it takes stock, and must be told whether lapsed sessions may be expired for it.
+    :param look: what it may touch, where that is not what the others of its kind do.
     """
 
     slug: str
@@ -49,6 +50,7 @@ class Repair:
     do: Do
     form: type[RepairForm] = RepairForm
     reclaims: bool = False
+    look: Callable[[Any], Snapshot] | None = None
 
     @property
     def permission(self) -> str:
@@ -134,7 +136,7 @@ class Page:
         """Do it, or say why not; then what is there now is shown, to decide again."""
         reason, seen = form.cleaned_data["reason"], form.cleaned_data["seen"]
         try:
-            transactions.run(self.operation(form.said, seen=seen, reason=reason))
+            changed = transactions.run(self.operation(form.said, seen=seen, reason=reason))
         except Refusal as refusal:
             return self.show(self.renewed(form), rehearsed=True, problem=refusal, status=409)
         except (DatabaseError, InterfaceError) as error:
@@ -143,15 +145,15 @@ class Page:
             problem = "The database is busy, or somebody else is at it just now. Nothing was done; try again."
             return self.show(form, rehearsed=False, problem=problem, status=503)
         messages.success(self.request, f"Done: {self.chosen.title.lower()}.")
-        return HttpResponseRedirect(self.desk.kind.back(self.record))
+        return HttpResponseRedirect(self.desk.kind.back(changed or self.record))
 
-    def operation(self, said: dict[str, Any], *, seen: int, reason: str) -> Callable[[bool], None]:
+    def operation(self, said: dict[str, Any], *, seen: int, reason: str) -> Callable[[bool], object]:
         """The domain call, for the runner of transactions."""
         chosen, actor = self.chosen, staff_actor(self.request)
 
-        def operation(reclaim: bool) -> None:  # noqa: FBT001 (as the runner calls it)
+        def operation(reclaim: bool) -> object:  # noqa: FBT001 (as the runner calls it)
             more = {"reclaim": reclaim} if chosen.reclaims else {}
-            chosen.do(self.record, said, seen=seen, reason=reason, actor=actor, **more)
+            return chosen.do(self.record, said, seen=seen, reason=reason, actor=actor, **more)
 
         return operation
 
@@ -191,6 +193,10 @@ class Page:
         }
         return self.desk.render(self.request, "admin/baskets/repair.html", context, status=status)
 
+    def look(self) -> Snapshot:
+        """Read what the repair may touch, as it is now."""
+        return (self.chosen.look or self.desk.kind.look)(self.record)
+
     def rehearse(self, form: RepairForm) -> tuple[list[tuple[str, object, object, bool]], Refusal | str | None]:
         """Find out what would change, or what stands in the way."""
         valid = form.is_bound and form.is_valid()
@@ -202,19 +208,19 @@ class Page:
             reason=form.cleaned_data["reason"] if valid else "rehearsal",
         )
         try:
-            before, after = repair.rehearse(operation=operation, look=lambda: self.desk.kind.look(self.record))
+            before, after = repair.rehearse(operation=operation, look=self.look)
         except Refusal as refusal:
-            return snapshots.differences(self.desk.kind.look(self.record), None), refusal
+            return snapshots.differences(self.look(), None), refusal
         except (LapsedHolds, LapsedSession):
             told = "Lapsed checkouts stand in the way, or hold the stock it needs. They are expired first, and then it is tried."
-            return snapshots.differences(self.desk.kind.look(self.record), None), told
+            return snapshots.differences(self.look(), None), told
         return snapshots.differences(before, after), None
 
 
 def _name(record: Any) -> str:
     if isinstance(record, Basket):
         return record.user_id
-    return str(record.session.order_no if isinstance(record, Attention) else record.order_no)
+    return str(record.session.order_no if isinstance(record, Attention | StockReservation) else record.order_no)
 
 
 def _told(problem: Refusal | str | None) -> str:
@@ -237,135 +243,3 @@ def _since(problem: object) -> list[object]:
         )
         for each in problem.since
     ]
-
-
-# --- The repairs there are ------------------------------------------------------
-
-
-def _basket_state(basket_id: UUID) -> int:
-    return Basket.objects.values_list("events", flat=True).get(pk=basket_id)
-
-
-def _basket_page(basket_id: UUID) -> str:
-    return reverse("admin:baskets_basket_change", args=[basket_id])
-
-
-STATUS = CheckoutSession.Status
-SESSIONS = Kind(
-    state=lambda session: _basket_state(session.basket_id),
-    look=snapshots.of_session,
-    back=lambda session: _basket_page(session.basket_id),
-    repairs=[
-        Repair(
-            slug="finish-as-ordered",
-            title="Finish as ordered",
-            sentence="The checkout becomes an order, as if the partner had reported it: what it holds is sold.",
-            fits=lambda session: session.status == STATUS.ACTIVE,
-            do=lambda session, _, *, seen, **more: repair.finish_as_ordered(session=session, expected_events=seen, **more),
-        ),
-        Repair(
-            slug="abort",
-            title="Abort the checkout",
-            sentence="The checkout ends without an order: what it holds is released, and every item returns to the cart.",
-            fits=lambda session: session.status == STATUS.ACTIVE,
-            do=lambda session, _, *, seen, **more: repair.abort(session=session, expected_events=seen, **more),
-        ),
-        Repair(
-            slug="order-late",
-            title="Order late",
-            sentence=(
-                "The checkout that was aborted or has expired becomes an order after all, whatever the grace period:"
-                " its stock is taken again, and what had come back leaves the cart."
-            ),
-            fits=lambda session: session.status in (STATUS.ABORTED, STATUS.EXPIRED),
-            form=LateForm,
-            reclaims=True,
-            do=lambda session, said, *, seen, **more: repair.order_late(session=session, expected_events=seen, **said, **more),
-        ),
-        Repair(
-            slug="reverse-order",
-            title="Reverse the order",
-            sentence=(
-                "The goods came back: the sold pieces return as a new supply, and the timeline says so."
-                " The order itself stays as it is, because ordered is final."
-            ),
-            fits=lambda session: session.status == STATUS.ORDERED,
-            do=lambda session, _, *, seen, **more: repair.reverse_order(session=session, expected_events=seen, **more),
-        ),
-    ],
-)
-MATTERS = Kind(
-    state=lambda matter: _basket_state(matter.basket_id),
-    look=snapshots.of_matter,
-    back=lambda matter: _basket_page(matter.basket_id),
-    repairs=[
-        Repair(
-            slug="settle",
-            title="Settle this matter",
-            sentence="Somebody has seen to it, and the reason says how: refunded, delivered, or agreed with the customer.",
-            fits=lambda matter: matter.settled_at is None,
-            do=lambda matter, _, *, seen, **more: repair.settle(attention=matter, expected_events=seen, **more),
-        )
-    ],
-)
-BASKETS = Kind(
-    state=lambda basket: _basket_state(basket.pk),
-    look=lambda basket: snapshots.of_basket(basket.pk),
-    back=lambda basket: _basket_page(basket.pk),
-    repairs=[
-        Repair(
-            slug="change-item",
-            title="Change an item",
-            sentence="An item in the cart or the saved list gets another count, moves to the other list, or is removed.",
-            fits=lambda basket: basket.hidden_at is None,
-            form=ItemForm,
-            do=lambda basket, said, *, seen, **more: repair.change_item(
-                basket=basket,
-                product_id=said["product"],
-                count={"cart": said["count"], "saved": 0, "out": -1}[said["to"]],
-                expected_events=seen,
-                **more,
-            ),
-        ),
-        Repair(
-            slug="extend",
-            title="Let it last longer",
-            sentence="The basket expires later. Its lists do not change.",
-            fits=lambda basket: basket.hidden_at is None,
-            form=DaysForm,
-            do=lambda basket, said, *, seen, **more: repair.extend(basket=basket, expected_events=seen, **said, **more),
-        ),
-        Repair(
-            slug="end",
-            title="End the basket",
-            sentence="The basket is emptied and hidden, as if its user had deleted it. Orders and the timeline stay.",
-            fits=lambda basket: basket.hidden_at is None,
-            do=lambda basket, _, *, seen, **more: repair.end(basket=basket, expected_events=seen, **more),
-        ),
-    ],
-)
-PRODUCTS = Kind(
-    state=lambda product: repair.last_adjustment(product.pk),
-    look=snapshots.of_product,
-    back=lambda product: reverse("admin:baskets_product_change", args=[quote(product.pk)]),
-    repairs=[
-        Repair(
-            slug="set-unsold",
-            title="Set the unsold pieces",
-            sentence="What is held stays held: available is this number less what is held, and what is missing is shortfall.",
-            fits=lambda _: True,
-            form=UnsoldForm,
-            do=lambda product, said, *, seen, **more: repair.set_unsold(
-                product_id=product.pk, unsold=said["unsold"], expected_adjustment=seen, **more
-            ),
-        ),
-        Repair(
-            slug="adjust-supply",
-            title="Record pieces added or removed",
-            sentence="Pieces came in or were taken out. What comes in pays off a shortfall first.",
-            fits=lambda product: bool(getattr(product, "stock", None) and product.stock.limited),
-            form=SupplyForm,
-            do=lambda product, said, *, seen, **more: repair.adjust_supply(product_id=product.pk, expected_adjustment=seen, **said, **more),
-        ),
-    ],
-)

@@ -10,8 +10,13 @@ from django.utils.safestring import SafeString
 from baskets.admin import display
 from baskets.models import (
     Attention,
+    Basket,
+    BasketItem,
     CheckoutItem,
     CheckoutSession,
+    Comfort,
+    Event,
+    IdempotencyRecord,
     Product,
     Stock,
     StockAdjustment,
@@ -53,6 +58,21 @@ def of_session(session: CheckoutSession) -> Snapshot:
         ),
         "Stock": _listed(_counters(row) for row in stock),
         "Open matters": ", ".join(matter.get_reason_display() for matter in open_matters) or "none",
+    }
+
+
+def of_user(basket: Basket) -> Snapshot:
+    """What is stored of a user, in the basket and elsewhere."""
+    now = Basket.objects.filter(pk=basket.pk).first()
+    events = Event.objects.filter(basket_id=basket.pk)
+    tracked = events.exclude(tracking={}).count()
+    return {
+        "User id": display.visible(now.user_id) if now else "a random name",
+        "Cart and saved": display.count(BasketItem.objects.filter(basket_id=basket.pk).count()),
+        "Lines of the timeline with tracking": display.count(tracked),
+        "Remembered answers": display.count(IdempotencyRecord.objects.filter(basket_id=basket.pk).count()),
+        "Comfort settings": display.yes_no(Comfort.objects.filter(pk=basket.pk).exists()),
+        "Found by the user id": display.yes_no(now is not None),
     }
 
 

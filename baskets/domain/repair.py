@@ -1,5 +1,7 @@
 """Named repairs by staff: each does what the API's own code does, for a reason, and leaves its line in the timeline.
 
+Those of single holds are in `holds`, the erasure of a user is in `erasure`.
+
 Every repair says which state it was decided upon. Where that has moved meanwhile, nothing is changed and the refusal says
 what has happened since; so a repair that is sent twice is done once. Reading and confirming pages are the admin's business.
 """
@@ -111,14 +113,14 @@ def order_late(*, session: CheckoutSession, accept_short: bool, expected_events:
     :raises OutOfStock: stock is gone, and short pieces are not accepted.
     :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
     """
-    contents, session = _session_as_expected(session, expected_events=expected_events, reason=reason)
+    contents, session = session_as_expected(session, expected_events=expected_events, reason=reason)
     if session.status not in (CheckoutSession.Status.ABORTED, CheckoutSession.Status.EXPIRED):
         raise NotRepairable(f"The checkout is {session.get_status_display()}: only an aborted or expired one is ordered late.")
     setting = Partner.LateOrders.ACCEPT if accept_short else Partner.LateOrders.REFUSE
     after = late_orders.order_late(
         contents=replace(contents, late_orders=setting), session=session, actor=actor, reclaim=reclaim, by_staff=True
     )
-    _tell(after, "order_late", reason, actor, session=session, acceptShort=accept_short)
+    tell(after, "order_late", reason, actor, session=session, acceptShort=accept_short)
 
 
 @transaction.atomic(savepoint=False)
@@ -130,14 +132,14 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
 
     :raises NotRepairable: the session is not ordered, or its order was reversed before.
     """
-    contents, session = _session_as_expected(session, expected_events=expected_events, reason=reason)
+    contents, session = session_as_expected(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ORDERED:
         raise NotRepairable(f"The checkout is {session.get_status_display()}: there is no order to reverse.")
     if is_reversed(session):
         raise NotRepairable("The order was reversed before.")
     sold = StockReservation.objects.filter(session=session, status=StockReservation.Status.SOLD)
     pieces = dict(sold.values_list("product_id", "pieces"))
-    _tell(contents, "reverse_order", reason, actor, session=session, returned=pieces)
+    tell(contents, "reverse_order", reason, actor, session=session, returned=pieces)
     if pieces:
         stock.adjust_supply(deltas=pieces, reason=f"order {session.order_no} reversed: {reason}"[:REASON_LIMIT], actor=actor)
 
@@ -156,11 +158,11 @@ def settle(*, attention: Attention, expected_events: int, reason: str, actor: Ac
 
     :raises NotRepairable: it is settled already.
     """
-    contents = _as_expected(attention.basket_id, expected_events=expected_events, reason=reason)
+    contents = as_expected(attention.basket_id, expected_events=expected_events, reason=reason)
     open_matter = Attention.objects.filter(pk=attention.pk, basket_id=attention.basket_id, settled_at__isnull=True)
     if not open_matter.update(settled_at=contents.at, settled_by=actor.name, note=reason):
         raise NotRepairable("The matter is settled already.")
-    _tell(contents, "settle", reason, actor, session=attention.session, matter=attention.reason)
+    tell(contents, "settle", reason, actor, session=attention.session, matter=attention.reason)
 
 
 # --- Stock ----------------------------------------------------------------------
@@ -178,7 +180,7 @@ def set_unsold(*, product_id: str, unsold: int | None, expected_adjustment: int,
     :raises StateMoved: its supply was adjusted since. Holds and sales do not count: the report allows for them.
     :raises NotRepairable: it says nothing new.
     """
-    _require_reason(reason)
+    require_reason(reason)
     changed = stock.set_unsold(reports={product_id: unsold}, as_of=None, reason=reason, actor=actor)
     _refuse_other_adjustments(product_id, expected=expected_adjustment, own=changed)
     if not changed:
@@ -195,7 +197,7 @@ def adjust_supply(*, product_id: str, pieces: int, expected_adjustment: int, rea
     :raises NotRepairable: it is none, or the product is unlimited.
     :raises SupplyBelowZero: more would be taken out than were ever supplied.
     """
-    _require_reason(reason)
+    require_reason(reason)
     if not pieces:
         raise NotRepairable("No piece came in and none was taken out: there is nothing to record.")
     if not Stock.objects.filter(pk=product_id, limited=True).exists():
@@ -237,7 +239,7 @@ def change_item(*, basket: Basket, product_id: str, count: int, expected_events:
     :raises CartFull: it would move to a cart that is full.
     :raises SavedFull: it would move to a saved list that is full.
     """
-    contents = _as_expected(basket.pk, expected_events=expected_events, reason=reason)
+    contents = as_expected(basket.pk, expected_events=expected_events, reason=reason)
     owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
     if count < 0:
         after = items.remove_item(owner=owner, product_id=product_id, actor=actor)
@@ -245,7 +247,7 @@ def change_item(*, basket: Basket, product_id: str, count: int, expected_events:
         after = items.change_item(owner=owner, product_id=product_id, count=count, actor=actor)
     if after.revision == contents.revision:
         raise NotRepairable("The item is like that already.")
-    _tell(after, "change_item", reason, actor, productId=product_id, count=count)
+    tell(after, "change_item", reason, actor, productId=product_id, count=count)
 
 
 @transaction.atomic(savepoint=False)
@@ -256,14 +258,14 @@ def extend(*, basket: Basket, days: int, expected_events: int, reason: str, acto
 
     :raises NotRepairable: it was deleted or has expired, or lasts that long already.
     """
-    contents = _as_expected(basket.pk, expected_events=expected_events, reason=reason)
+    contents = as_expected(basket.pk, expected_events=expected_events, reason=reason)
     until = contents.at + timedelta(days=days)
     if not contents.present:
         raise NotRepairable("The basket was deleted or has expired: it is empty, and the next addition brings it back.")
     if until <= contents.expires_at:
         raise NotRepairable("The basket lasts that long already.")
     Basket.objects.filter(pk=basket.pk).update(expires_at=until)
-    _tell(contents, "extend", reason, actor, until=until.isoformat(timespec="seconds"))
+    tell(contents, "extend", reason, actor, until=until.isoformat(timespec="seconds"))
 
 
 @transaction.atomic(savepoint=False)
@@ -276,9 +278,9 @@ def end(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> N
     :raises CheckoutActive: a session is active; it is finished or aborted first.
     :raises LapsedSession: to the runner: its session has lapsed.
     """
-    _as_expected(basket.pk, expected_events=expected_events, reason=reason)
+    as_expected(basket.pk, expected_events=expected_events, reason=reason)
     after = baskets.delete_basket(owner=Owner(partner_id=basket.partner_id, user_id=basket.user_id), actor=actor)
-    _tell(after, "end", reason, actor)
+    tell(after, "end", reason, actor)
 
 
 # --- Before it is done -----------------------------------------------------------
@@ -316,24 +318,24 @@ def rehearse(*, operation: Callable[[bool], object], look: Callable[[], T]) -> t
 
 
 def _finish(session: CheckoutSession, *, ordered: bool, expected_events: int, reason: str, actor: Actor) -> None:
-    contents, session = _session_as_expected(session, expected_events=expected_events, reason=reason)
+    contents, session = session_as_expected(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ACTIVE:
         raise NotRepairable(f"The checkout is {session.get_status_display()} already.")
     basket = Basket.objects.get(pk=contents.basket_id)
     owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
     after = checkout.finish_session(owner=owner, ordered=ordered, order_no=session.order_no, actor=actor, reclaim=False)
-    _tell(after, "finish_as_ordered" if ordered else "abort", reason, actor, session=session)
+    tell(after, "finish_as_ordered" if ordered else "abort", reason, actor, session=session)
 
 
-def _session_as_expected(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[Contents, CheckoutSession]:
+def session_as_expected(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[Contents, CheckoutSession]:
     """Lock the session's basket, and read both as they are now."""
-    contents = _as_expected(session.basket_id, expected_events=expected_events, reason=reason)
+    contents = as_expected(session.basket_id, expected_events=expected_events, reason=reason)
     return contents, CheckoutSession.objects.get(pk=session.pk, basket_id=session.basket_id)
 
 
-def _as_expected(basket_id: UUID, *, expected_events: int, reason: str) -> Contents:
+def as_expected(basket_id: UUID, *, expected_events: int, reason: str) -> Contents:
     """Lock a basket, and read it if it is as staff saw it."""
-    _require_reason(reason)
+    require_reason(reason)
     contents = read_contents(basket_id) if lock(basket_id) else None
     if contents is None:
         raise NotRepairable("The basket is gone.")
@@ -342,12 +344,16 @@ def _as_expected(basket_id: UUID, *, expected_events: int, reason: str) -> Conte
     return contents
 
 
-def _require_reason(reason: str) -> None:
+def require_reason(reason: str) -> None:
+    """Take no repair without a reason that can be stored.
+
+    :raises ReasonMissing: it is empty, too long, or holds a NUL.
+    """
     if not reason.strip() or len(reason) > REASON_LIMIT or "\x00" in reason:
         raise ReasonMissing
 
 
-def _tell(contents: Contents, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any) -> None:
+def tell(contents: Contents, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any) -> None:
     """Add the line of a repair to the timeline, after those of what it did."""
     said: Mapping[str, Any] = {"repair": name, "reason": reason} | ({"orderNo": session.order_no} if session else {}) | data
     execute(

@@ -29,6 +29,11 @@ UPDATE baskets_stockreservation SET status = %s, ended_at = %s
 WHERE session_id = %s AND basket_id = %s AND status = 'HELD'
 RETURNING product_id, pieces
 """
+END_HOLD = """
+UPDATE baskets_stockreservation SET status = %s, ended_at = %s
+WHERE session_id = %s AND basket_id = %s AND product_id = %s AND status = 'HELD'
+RETURNING product_id, pieces
+"""
 
 
 class IllegalTransition(Exception):
@@ -60,6 +65,12 @@ def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> It
     """
     _check(Reservation.HELD, new)
     return execute(END_HOLDS, [new, at, session_id, basket_id])
+
+
+def end_hold(*, basket_id: UUID, session_id: int, product_id: str, new: str, at: datetime) -> Iterable[tuple[str, int]]:
+    """Bring one held reservation of a session to SOLD or RELEASED, as `end_holds` does all of them."""
+    _check(Reservation.HELD, new)
+    return execute(END_HOLD, [new, at, session_id, basket_id, product_id])
 
 
 def _check(old: str, new: str) -> None:

@@ -59,6 +59,7 @@ class Basket(models.Model):
             ("repair_change_item", "Can change, move or remove an item of a basket"),
             ("repair_extend", "Can make a basket last longer"),
             ("repair_end", "Can end a basket"),
+            ("repair_erase", "Can erase what is stored of a user"),
         ]
         indexes = [
             models.Index(fields=["expires_at"], name="shown_baskets_by_expiry", condition=Q(hidden_at__isnull=True)),

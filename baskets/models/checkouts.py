@@ -66,6 +66,7 @@ class CheckoutSession(models.Model):
             ("repair_abort", "Can abort a checkout"),
             ("repair_order_late", "Can order a checkout late"),
             ("repair_reverse_order", "Can reverse an order"),
+            ("repair_hold_again", "Can hold again what had failed"),
         ]
         indexes = [
             models.Index(fields=["expires_at"], name="active_sessions_by_expiry", condition=Q(status="ACTIVE")),

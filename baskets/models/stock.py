@@ -127,6 +127,7 @@ class StockReservation(models.Model):
     objects = StockReservationQuerySet.as_manager()
 
     class Meta:
+        permissions = [("repair_release", "Can release one reservation")]
         indexes = [
             # For the reclaim of lapsed holds, and for "who holds this product until when".
             models.Index(fields=["product", "expires_at"], name="holds_of_product", condition=Q(status="HELD")),

@@ -6,10 +6,21 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import stock
+from baskets.domain import erasure, holds, idempotency, stock, transactions, transfer
 from baskets.domain.actors import Actor
-from baskets.models import Attention, Basket, CheckoutSession, Product, Stock, StockAdjustment
+from baskets.models import (
+    Attention,
+    Basket,
+    BasketItem,
+    CheckoutSession,
+    IdempotencyRecord,
+    Product,
+    Stock,
+    StockAdjustment,
+    StockReservation,
+)
 from tests.admin.conftest import Shop
+from tests.conftest import APP
 from tests.domain.worlds import available, reservations
 
 REASON = "ticket 4711: the customer called"
@@ -49,6 +60,70 @@ def sold_out_since(shop: Shop) -> CheckoutSession:
     session = aborted(shop)
     stock.set_unsold(reports={"lamp": 1}, as_of=None, reason="feed", actor=Actor.system("feed"))
     return session
+
+
+def hold(shop: Shop) -> StockReservation:
+    active(shop)
+    return StockReservation.objects.get(product_id="lamp")
+
+
+def failed_but_there_now(shop: Shop) -> CheckoutSession:
+    session = active(shop)
+    stock.set_unsold(reports={"rare": 3}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    return session
+
+
+def failed_but_unlimited_now(shop: Shop) -> CheckoutSession:
+    session = active(shop)
+    stock.set_unsold(reports={"rare": None}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    return session
+
+
+def released_before(shop: Shop) -> StockReservation:
+    made = hold(shop)
+    events = made.basket.events
+    transactions.run(lambda _: holds.release(reservation=made, expected_events=events, reason=REASON, actor=APP))
+    return made
+
+
+def only_one(shop: Shop) -> StockReservation:
+    return only_session(shop).reservations.get()
+
+
+def only_session(shop: Shop) -> CheckoutSession:
+    shop.product("lamp", 5)
+    shop.buyer("ann").place("lamp")
+    return shop.buyer("ann").start().session
+
+
+def unlisted_now(shop: Shop) -> CheckoutSession:
+    session = failed_but_there_now(shop)
+    Product.objects.filter(pk="rare").update(listed=False)
+    return session
+
+
+def basket_in_checkout(shop: Shop) -> Basket:
+    return active(shop).basket
+
+
+def erased_before(shop: Shop) -> Basket:
+    made = basket(shop)
+    events = made.events
+    return transactions.run(lambda _: erasure.erase_user(basket=made, expected_events=events, reason=REASON, actor=APP))
+
+
+def remembered(shop: Shop) -> Basket:
+    """A basket with an order, a comfort setting and a remembered answer."""
+    ordered(shop)
+    made = Basket.objects.get()
+
+    def remember(_: object) -> None:
+        idempotency.claim(basket_id=made.pk, key="key-1", fingerprint=b"0" * 32)
+        idempotency.remember(basket_id=made.pk, key="key-1", status=200, body="{}")
+
+    transactions.run(remember)
+    transactions.run(lambda _: transfer.offer_transfer(owner=shop.buyer("ann").owner, actor=APP))
+    return made
 
 
 def matter(shop: Shop) -> Attention:
@@ -117,6 +192,37 @@ def is_reversed(shop: Shop) -> None:
     assert REASON in last.reason
 
 
+def is_released(shop: Shop) -> None:
+    session = CheckoutSession.objects.get()
+    assert session.status == "ACTIVE"
+    assert reservations(session.order_no) == [("lamp", "RELEASED", 2), ("rare", "FAILED", 1)]
+    assert shop.buyer("ann").lists()["checkout"] == [("lamp", 2, -2), ("song", 1, None), ("rare", 1, -1)]
+    assert available("lamp") == (5, 0)
+
+
+def is_held_again(shop: Shop) -> None:
+    session = CheckoutSession.objects.get()
+    assert reservations(session.order_no) == [("lamp", "HELD", 2), ("rare", "FAILED", 1), ("rare", "HELD", 1)]
+    assert shop.buyer("ann").lists()["checkout"] == [("lamp", 2, 2), ("song", 1, None), ("rare", 1, 1)]
+    assert available("rare") == (2, 0)
+
+
+def has_nothing_to_hold(shop: Shop) -> None:
+    assert shop.buyer("ann").lists()["checkout"][2] == ("rare", 1, None)
+    assert reservations(CheckoutSession.objects.get().order_no)[1:] == [("rare", "FAILED", 1)]
+
+
+def is_erased(shop: Shop) -> None:
+    erased = Basket.objects.get()
+    assert erased.user_id.startswith("erased-")
+    assert erased.hidden_at is not None
+    assert CheckoutSession.objects.get().basket_id == erased.pk
+    assert not BasketItem.objects.exists()
+    assert not IdempotencyRecord.objects.exists()
+    assert shop.buyer("ann").basket() is None
+    assert available("lamp") == (3, 0)
+
+
 def is_settled(shop: Shop) -> None:
     settled = Attention.objects.get()
     assert (settled.settled_by, settled.note) == ("rita", REASON)
@@ -175,6 +281,9 @@ CASES = [
     Case("finish-as-ordered", lapsed, is_ordered, {}),
     Case("abort", active, is_aborted, {}),
     Case("abort", lapsed, is_aborted, {}),
+    Case("release", hold, is_released, {}),
+    Case("hold-again", failed_but_there_now, is_held_again, {}),
+    Case("hold-again", failed_but_unlimited_now, has_nothing_to_hold, {}),
     Case("order-late", aborted, is_ordered_late, {}),
     Case("order-late", sold_out_since, is_ordered_short, {"accept_short": "on"}),
     Case("reverse-order", ordered, is_reversed, {}),
@@ -195,4 +304,5 @@ CASES = [
     Case("change-item", basket, lists_are(cart=[("lamp", 2)]), {"product": "song", "to": "out"}),
     Case("extend", basket, lasts_longer, {"days": "60"}),
     Case("end", basket, is_hidden, {}),
+    Case("erase", remembered, is_erased, {}),
 ]

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import checker, repair, transactions
+from baskets.domain import checker, erasure, expiry, holds, repair, stock, transactions
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.errors import Refusal
-from baskets.models import Basket, CheckoutSession, Event, StockAdjustment
+from baskets.models import Basket, CheckoutSession, Event, StockAdjustment, StockReservation
 from baskets.models.contents import Owner
 from tests.domain.worlds import User, available, reservations
 from tests.factories import PartnerFactory, ProductFactory
@@ -55,6 +55,59 @@ def test_staff_against_the_partner_is_one_outcome(anna: User) -> None:
         assert partner == {"CheckoutAborted": CROWD}
         assert available("shirt") == (10, 0)
         assert Event.objects.filter(kind="repaired").count() == 1
+    assert checker.findings() == []
+
+
+@pytest.mark.parametrize("ordered", [True, False, None], ids=["ordered", "aborted", "swept"])
+@pytest.mark.parametrize("name", ["release", "hold_again"])
+def test_single_holds_against_the_end_of_the_checkout(anna: User, name: str, ordered: bool | None) -> None:
+    ProductFactory(product_id="rare", unsold=0)
+    anna.finish(False)
+    anna.place("rare", 2)
+    anna.place("song")
+    session = anna.start().session
+    stock.set_unsold(reports={"rare": 5}, as_of=None, reason="found", actor=Actor.system("feed"))
+    if ordered is None:
+        anna.wait(hours=1)
+    seen = Basket.objects.get().events
+    hold = StockReservation.objects.get(session=session, product_id="shirt")
+
+    def repaired() -> None:
+        common = {"expected_events": seen, "reason": "asked for", "actor": STAFF}
+        if name == "release":
+            transactions.run(lambda _: holds.release(reservation=hold, **common))
+        else:
+            transactions.run(lambda reclaim: holds.hold_again(session=session, reclaim=reclaim, **common))
+
+    def ended() -> object:
+        return expiry.expire_session(basket_id=session.basket_id) if ordered is None else anna.finish(ordered)
+
+    outcomes = together([call for _ in range(CROWD) for call in (repaired, ended)])
+    staff = kinds(outcomes[::2])
+    session.refresh_from_db()
+    assert session.status == {True: "ORDERED", False: "ABORTED", None: "EXPIRED"}[ordered]
+    assert staff["NoneType"] == Event.objects.filter(kind="repaired").count() <= 1
+    assert staff.total() == CROWD
+    assert available("shirt")[0] in (7, 10)
+    assert checker.findings() == []
+
+
+def test_a_user_who_goes_on_shopping_while_they_are_erased_begins_anew(anna: User) -> None:
+    anna.finish(True)
+    basket = Basket.objects.get()
+
+    def erase() -> None:
+        transactions.run(
+            lambda _: erasure.erase_user(basket=basket, expected_events=basket.events, reason="asked for", actor=STAFF),
+        )
+
+    outcomes = together([call for _ in range(CROWD) for call in (erase, lambda: anna.place("shirt"))])
+    assert kinds(outcomes[1::2]) == {"Contents": CROWD}
+    staff = kinds(outcomes[::2])
+    assert staff["NoneType"] == Basket.objects.filter(user_id__startswith="erased-").count() <= 1
+    assert anna.lists()["cart"] == [("shirt", 1)]
+    assert CheckoutSession.objects.get().status == "ORDERED"
+    assert available("shirt") == (7, 0)
     assert checker.findings() == []
 
 

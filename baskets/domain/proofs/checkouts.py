@@ -13,6 +13,22 @@ SELECT session_id, product_id,
 FROM baskets_stockreservation
 GROUP BY session_id, product_id
 """
+# How often staff released the hold of an item, held a failed one again, or found that nothing has to be held any more.
+REPAIRED = """
+SELECT session_id, product_id, sum(freed)::bigint AS freed, sum(again)::bigint AS again, sum(unlimited)::bigint AS unlimited
+FROM (
+    SELECT session_id, data ->> 'productId' AS product_id, 1 AS freed, 0 AS again, 0 AS unlimited
+    FROM baskets_event WHERE kind = 'repaired' AND data ->> 'repair' = 'release'
+    UNION ALL
+    SELECT e.session_id, held.key, 0, 1, 0 FROM baskets_event e CROSS JOIN LATERAL jsonb_each(e.data -> 'held') held
+    WHERE e.kind = 'repaired' AND e.data ->> 'repair' = 'hold_again'
+    UNION ALL
+    SELECT e.session_id, open.value, 0, 0, 1
+    FROM baskets_event e CROSS JOIN LATERAL jsonb_array_elements_text(e.data -> 'unlimited') open
+    WHERE e.kind = 'repaired' AND e.data ->> 'repair' = 'hold_again'
+) told
+GROUP BY session_id, product_id
+"""
 
 PROOFS = (
     Proof(
@@ -85,31 +101,35 @@ PROOFS = (
         rule=4,
         sentence=(
             "What an item holds follows its session: HELD while it is active, SOLD when ordered, RELEASED when aborted "
-            "or expired, both and all of it or none when ordered late, FAILED for ever."
+            "or expired, both and all of it or none when ordered late, FAILED for ever; and each hold that staff released "
+            "or made again is told by the timeline."
         ),
         sql=f"""
         SELECT i.session_id AS session, i.basket_id AS basket, s.order_no, s.status, s.late, i.product_id, i.count,
-               i.stocked, r.held, r.sold, r.released, r.failed, r.short
+               i.stocked, r.held, r.sold, r.released, r.failed, r.short, t.freed, t.again
         FROM baskets_checkoutitem i
         JOIN baskets_checkoutsession s ON s.id = i.session_id
         LEFT JOIN ({RESERVED}) found ON found.session_id = i.session_id AND found.product_id = i.product_id
+        LEFT JOIN ({REPAIRED}) told ON told.session_id = i.session_id AND told.product_id = i.product_id
         CROSS JOIN LATERAL (
             SELECT coalesce(found.held, 0) AS held, coalesce(found.sold, 0) AS sold,
                    coalesce(found.released, 0) AS released, coalesce(found.failed, 0) AS failed,
-                   coalesce(found.short, 0) AS short, coalesce(i.stocked, 0) AS stocked
+                   coalesce(found.short, 0) AS short, greatest(coalesce(i.stocked, 0), 0) AS stocked
         ) r
-        WHERE NOT s.test_mode AND (CASE
-                   WHEN i.stocked < 0 THEN
-                       (r.held, r.sold, r.released, r.failed, r.short) = (0, 0, 0, i.count, 0)
-                   WHEN s.status = 'ACTIVE' THEN
-                       (r.held, r.sold, r.released, r.failed, r.short) = (r.stocked, 0, 0, 0, 0)
-                   WHEN s.status = 'ORDERED' AND NOT s.late THEN
-                       (r.held, r.sold, r.released, r.failed, r.short) = (0, r.stocked, 0, 0, 0)
-                   WHEN s.status = 'ORDERED' THEN
-                       (r.held, r.released, r.failed) = (0, r.stocked, 0) AND r.sold + r.short IN (0, i.count)
-                   WHEN s.status IN ('ABORTED', 'EXPIRED') THEN
-                       (r.held, r.sold, r.released, r.failed, r.short) = (0, 0, r.stocked, 0, 0)
-               END) IS NOT TRUE
+        CROSS JOIN LATERAL (
+            SELECT coalesce(told.freed, 0) AS freed, coalesce(told.again, 0) AS again,
+                   coalesce(told.unlimited, 0) + coalesce(i.stocked < 0, false)::int AS without
+        ) t
+        WHERE NOT s.test_mode AND (
+            r.failed = i.count * (t.again - t.freed + t.without)
+            AND r.released = i.count * t.freed + CASE WHEN s.late OR s.status IN ('ABORTED', 'EXPIRED') THEN r.stocked ELSE 0 END
+            AND CASE
+                    WHEN s.status = 'ACTIVE' THEN (r.held, r.sold, r.short) = (r.stocked, 0, 0)
+                    WHEN s.status = 'ORDERED' AND NOT s.late THEN (r.held, r.sold, r.short) = (0, r.stocked, 0)
+                    WHEN s.status = 'ORDERED' AND coalesce(i.stocked, 1) > 0 THEN r.held = 0 AND r.sold + r.short IN (0, i.count)
+                    WHEN s.status IN ('ORDERED', 'ABORTED', 'EXPIRED') THEN (r.held, r.sold, r.short) = (0, 0, 0)
+                END
+        ) IS NOT TRUE
         """,  # noqa: S608 (a constant of this module)
     ),
     Proof(

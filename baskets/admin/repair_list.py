@@ -1,0 +1,177 @@
+"""The repairs there are: what each is called, what it says of itself, when it fits, and the domain call it makes."""
+
+from uuid import UUID
+
+from django.contrib.admin.utils import quote
+from django.urls import reverse
+
+from baskets.admin import snapshots
+from baskets.admin.repair_forms import DaysForm, ItemForm, LateForm, SupplyForm, UnsoldForm
+from baskets.admin.repairs import Kind, Repair
+from baskets.domain import erasure, holds, repair
+from baskets.models import Basket, CheckoutSession, StockReservation
+
+
+def _basket_state(basket_id: UUID) -> int:
+    return Basket.objects.values_list("events", flat=True).get(pk=basket_id)
+
+
+def _basket_page(basket_id: UUID) -> str:
+    return reverse("admin:baskets_basket_change", args=[basket_id])
+
+
+STATUS = CheckoutSession.Status
+SESSIONS = Kind(
+    state=lambda session: _basket_state(session.basket_id),
+    look=snapshots.of_session,
+    back=lambda session: _basket_page(session.basket_id),
+    repairs=[
+        Repair(
+            slug="finish-as-ordered",
+            title="Finish as ordered",
+            sentence="The checkout becomes an order, as if the partner had reported it: what it holds is sold.",
+            fits=lambda session: session.status == STATUS.ACTIVE,
+            do=lambda session, _, *, seen, **more: repair.finish_as_ordered(session=session, expected_events=seen, **more),
+        ),
+        Repair(
+            slug="abort",
+            title="Abort the checkout",
+            sentence="The checkout ends without an order: what it holds is released, and every item returns to the cart.",
+            fits=lambda session: session.status == STATUS.ACTIVE,
+            do=lambda session, _, *, seen, **more: repair.abort(session=session, expected_events=seen, **more),
+        ),
+        Repair(
+            slug="hold-again",
+            title="Hold again what failed",
+            sentence="What could not be held at the start is held now, if its stock is there, until the end of this checkout's hold.",
+            fits=lambda session: session.status == STATUS.ACTIVE,
+            reclaims=True,
+            do=lambda session, _, *, seen, **more: holds.hold_again(session=session, expected_events=seen, **more),
+        ),
+        Repair(
+            slug="order-late",
+            title="Order late",
+            sentence=(
+                "The checkout that was aborted or has expired becomes an order after all, whatever the grace period:"
+                " its stock is taken again, and what had come back leaves the cart."
+            ),
+            fits=lambda session: session.status in (STATUS.ABORTED, STATUS.EXPIRED),
+            form=LateForm,
+            reclaims=True,
+            do=lambda session, said, *, seen, **more: repair.order_late(session=session, expected_events=seen, **said, **more),
+        ),
+        Repair(
+            slug="reverse-order",
+            title="Reverse the order",
+            sentence=(
+                "The goods came back: the sold pieces return as a new supply, and the timeline says so."
+                " The order itself stays as it is, because ordered is final."
+            ),
+            fits=lambda session: session.status == STATUS.ORDERED,
+            do=lambda session, _, *, seen, **more: repair.reverse_order(session=session, expected_events=seen, **more),
+        ),
+    ],
+)
+RESERVATIONS = Kind(
+    state=lambda hold: _basket_state(hold.basket_id),
+    look=lambda hold: snapshots.of_session(hold.session),
+    back=lambda hold: _basket_page(hold.basket_id),
+    repairs=[
+        Repair(
+            slug="release",
+            title="Release this hold",
+            sentence=(
+                "The pieces are free for others at once. The checkout goes on without this item, which returns to the cart"
+                " when the checkout ends."
+            ),
+            fits=lambda hold: hold.status == StockReservation.Status.HELD,
+            do=lambda hold, _, *, seen, **more: holds.release(reservation=hold, expected_events=seen, **more),
+        )
+    ],
+)
+MATTERS = Kind(
+    state=lambda matter: _basket_state(matter.basket_id),
+    look=snapshots.of_matter,
+    back=lambda matter: _basket_page(matter.basket_id),
+    repairs=[
+        Repair(
+            slug="settle",
+            title="Settle this matter",
+            sentence="Somebody has seen to it, and the reason says how: refunded, delivered, or agreed with the customer.",
+            fits=lambda matter: matter.settled_at is None,
+            do=lambda matter, _, *, seen, **more: repair.settle(attention=matter, expected_events=seen, **more),
+        )
+    ],
+)
+BASKETS = Kind(
+    state=lambda basket: _basket_state(basket.pk),
+    look=lambda basket: snapshots.of_basket(basket.pk),
+    back=lambda basket: _basket_page(basket.pk),
+    repairs=[
+        Repair(
+            slug="change-item",
+            title="Change an item",
+            sentence="An item in the cart or the saved list gets another count, moves to the other list, or is removed.",
+            fits=lambda basket: basket.hidden_at is None,
+            form=ItemForm,
+            do=lambda basket, said, *, seen, **more: repair.change_item(
+                basket=basket,
+                product_id=said["product"],
+                count={"cart": said["count"], "saved": 0, "out": -1}[said["to"]],
+                expected_events=seen,
+                **more,
+            ),
+        ),
+        Repair(
+            slug="extend",
+            title="Let it last longer",
+            sentence="The basket expires later. Its lists do not change.",
+            fits=lambda basket: basket.hidden_at is None,
+            form=DaysForm,
+            do=lambda basket, said, *, seen, **more: repair.extend(basket=basket, expected_events=seen, **said, **more),
+        ),
+        Repair(
+            slug="end",
+            title="End the basket",
+            sentence="The basket is emptied and hidden, as if its user had deleted it. Orders and the timeline stay.",
+            fits=lambda basket: basket.hidden_at is None,
+            do=lambda basket, _, *, seen, **more: repair.end(basket=basket, expected_events=seen, **more),
+        ),
+        Repair(
+            slug="erase",
+            title="Erase the user's data",
+            sentence=(
+                "For good: a random name takes the place of the user id, and tracking, remembered answers, comfort settings"
+                " and the lists go. Orders, stock and the timeline stay, and nobody can find them by the user any more."
+            ),
+            fits=lambda _: True,
+            look=snapshots.of_user,
+            do=lambda basket, _, *, seen, **more: erasure.erase_user(basket=basket, expected_events=seen, **more),
+        ),
+    ],
+)
+PRODUCTS = Kind(
+    state=lambda product: repair.last_adjustment(product.pk),
+    look=snapshots.of_product,
+    back=lambda product: reverse("admin:baskets_product_change", args=[quote(product.pk)]),
+    repairs=[
+        Repair(
+            slug="set-unsold",
+            title="Set the unsold pieces",
+            sentence="What is held stays held: available is this number less what is held, and what is missing is shortfall.",
+            fits=lambda _: True,
+            form=UnsoldForm,
+            do=lambda product, said, *, seen, **more: repair.set_unsold(
+                product_id=product.pk, unsold=said["unsold"], expected_adjustment=seen, **more
+            ),
+        ),
+        Repair(
+            slug="adjust-supply",
+            title="Record pieces added or removed",
+            sentence="Pieces came in or were taken out. What comes in pays off a shortfall first.",
+            fits=lambda product: bool(getattr(product, "stock", None) and product.stock.limited),
+            form=SupplyForm,
+            do=lambda product, said, *, seen, **more: repair.adjust_supply(product_id=product.pk, expected_adjustment=seen, **said, **more),
+        ),
+    ],
+)

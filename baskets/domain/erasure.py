@@ -1,0 +1,71 @@
+"""A user's data erased at their wish: what was bought stays accounted for, and by whom is nowhere told any more."""
+
+import secrets
+from dataclasses import replace
+from typing import Any
+
+from django.db import transaction
+
+from baskets.domain.actors import Actor
+from baskets.domain.baskets import refuse_active_session
+from baskets.domain.changes import record, write_lists
+from baskets.domain.repair import NotRepairable, as_expected
+from baskets.models import Basket, Comfort, Event, IdempotencyRecord, Transfer
+from baskets.models.contents import Owner
+from baskets.pipeline import execute
+
+ERASED = "erased-"
+RENAME = "UPDATE baskets_basket SET id = %s, user_id = %s WHERE id = %s"
+# Nothing of these columns is needed for an order, a stock count or the order of events.
+FORGET_EVENTS = "UPDATE baskets_event SET tracking = '{}'::jsonb, request_id = '' WHERE basket_id = %s"
+FORGET_SESSIONS = "UPDATE baskets_checkoutsession SET language = '', country = '' WHERE basket_id = %s"
+
+
+@transaction.atomic(savepoint=False)
+def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> Basket:
+    """Empty and hide a basket, and put a random name in the place of its user id, for good.
+
+    The key of a basket is computed from the user id, and could be computed again by whoever knows that: so the basket gets
+    the key of its new name, and everything that hangs on it follows. Orders, reservations and the timeline stay, without
+    tracking; remembered answers, comfort settings and transfers go. The user, should they come back, begins anew.
+    Locks the remembered answers, then the basket. Other parameters and refusals as `repair.finish_as_ordered`.
+    Source: ADR 24.
+
+    :returns: the basket under its new name.
+    :raises NotRepairable: it was erased before.
+    :raises CheckoutActive: a session is active; it is finished or aborted first.
+    :raises LapsedSession: to the runner: its session has lapsed.
+    """
+    # Before the basket, because that is the order of locks; and after it, because a call may have ended between.
+    IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
+    contents = as_expected(basket.pk, expected_events=expected_events, reason=reason)
+    IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
+    refuse_active_session(contents)
+    if is_erased(basket):
+        raise NotRepairable("The user's data were erased before.")
+    after = write_lists(before=contents, after=replace(contents.emptied(), hidden_at=contents.hidden_at or contents.at))
+    data = {"repair": "erase", "reason": reason}
+    record(contents=after, kind=Event.Kind.REPAIRED, actor=actor, data=data)
+    Comfort.objects.filter(pk=basket.pk).delete()
+    Transfer.objects.filter(basket_id=basket.pk).delete()
+    execute(FORGET_EVENTS, [basket.pk])
+    execute(FORGET_SESSIONS, [basket.pk])
+
+    name = f"{ERASED}{secrets.token_hex(16)}"
+    new = Owner(partner_id=basket.partner_id, user_id=name).basket_id
+    # Foreign keys are checked at the commit, so the order of these does not matter.
+    execute(RENAME, [new, name, basket.pk])
+    for table, column in _children():
+        execute(f"UPDATE {table} SET {column} = %s WHERE {column} = %s", [new, basket.pk])  # noqa: S608 (the names are the models')
+    return Basket.objects.get(pk=new)
+
+
+def is_erased(basket: Basket) -> bool:
+    """Tell whether the user of a basket was erased."""
+    return Event.objects.filter(basket_id=basket.pk, kind=Event.Kind.REPAIRED, data__repair="erase").exists()
+
+
+def _children() -> list[tuple[str, str]]:
+    """Every table that names a basket, and the column it does so by: read from the models, so that none is left out."""
+    fields: list[Any] = [relation.field for relation in Basket._meta.related_objects]  # noqa: SLF001 (documented, underscore and all)
+    return [(field.model._meta.db_table, field.column) for field in fields]  # noqa: SLF001
