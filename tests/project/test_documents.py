@@ -7,6 +7,8 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import requires as declared
 from pathlib import Path
 
 import pytest
@@ -204,6 +206,39 @@ def test_every_dependency_has_its_reason() -> None:
     table = rows(OPERATIONS, "Package")
     assert {(coded(row[0])[0], row[1]) for row in table} == listed
     assert all(row[2] for row in table)
+
+
+def chosen() -> set[str]:
+    """The packages that somebody listed by hand."""
+    lines = [line for file in (ROOT / ".requirements").glob("*.in") for line in file.read_text().splitlines()]
+    return {re.split(r"[<>=\[]", line)[0] for line in lines if line and not line.startswith(("-", "#"))}
+
+
+def test_every_package_that_others_bring_along_has_its_reason() -> None:
+    locked = {
+        name for file in (ROOT / ".requirements").glob("*.lock") for name in re.findall(r"^([a-z0-9-]+)==", file.read_text(), re.MULTILINE)
+    }
+    table = rows(DOCS / "supply.md", "Package")
+    assert [coded(row[0])[0] for row in table] == sorted(locked - chosen())
+    assert all(row[2] for row in table)
+
+
+def needs(package: str) -> set[str]:
+    """What a package says it needs, extras included; nothing where it is not installed here."""
+    try:
+        lines = declared(package) or []
+    except PackageNotFoundError:
+        return set()
+    return {re.sub(r"[-_.]+", "-", name[0]).lower() for line in lines if (name := re.match(r"[\w.-]+", line))}
+
+
+def test_whoever_is_said_to_bring_a_package_along_does() -> None:
+    wrong = {}
+    for row in rows(DOCS / "supply.md", "Package"):
+        for owner in coded(row[1]):
+            if (needed := needs(owner)) and coded(row[0])[0] not in needed:
+                wrong[coded(row[0])[0]] = owner
+    assert wrong == {}
 
 
 def test_each_proof_stands_beside_its_rule() -> None:
