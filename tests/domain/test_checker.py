@@ -1,16 +1,18 @@
 """Every proof of the checker is silent over a world of every state, and speaks up when its rule is broken."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
-from django.db import connection
+from django.apps import apps
+from django.db import IntegrityError, connection, transaction
 from django.test import TestCase
 from pytest_django import DjangoDbBlocker
 
-from baskets.domain import checker, expiry, idempotency, stock
+from baskets.domain import checker, expiry, idempotency, repair, stock
 from baskets.domain.errors import Refusal
 from baskets.domain.proofs import PROOFS
-from baskets.models import Partner
+from baskets.models import Basket, Partner
 from baskets.models.contents import Owner
 from tests.domain.violations import VIOLATIONS, sql
 from tests.domain.worlds import User
@@ -22,15 +24,15 @@ def build() -> None:
 
     `anna` ordered; `bob` is in checkout with a hold, an unlimited and a failed item, and has a cart and a saved item; `carla` aborted;
     `dev` expired; `emil` ordered late and short; `fay` is in a test checkout; `gus` deleted his basket; `hal` ordered, then changed his
-    basket and was flagged.
+    basket and was flagged; the order of `ida` was reversed.
     """
     for product_id, unsold in {"shirt": 20, "cap": 3, "mug": 4, "lamp": 9}.items():
         ProductFactory(product_id=product_id, unsold=unsold)
     ProductFactory(product_id="song")
     stock.set_unsold(reports={"lamp": None}, as_of=None, reason="no longer counted", actor=TESTER)
     partner = PartnerFactory(name="accepting", late_orders=Partner.LateOrders.ACCEPT)
-    anna, bob, carla, dev, emil, fay, gus, hal = (
-        User(Owner(partner_id=partner.pk, user_id=name)) for name in ("anna", "bob", "carla", "dev", "emil", "fay", "gus", "hal")
+    anna, bob, carla, dev, emil, fay, gus, hal, ida = (
+        User(Owner(partner_id=partner.pk, user_id=name)) for name in ("anna", "bob", "carla", "dev", "emil", "fay", "gus", "hal", "ida")
     )
     anna.place("shirt", 2)
     anna.start()
@@ -70,6 +72,8 @@ def build() -> None:
     with pytest.raises(Refusal):
         hal.finish(ordered=True)
 
+    order_and_send_back(ida)
+
     bob.place("shirt", 5)
     bob.place("song", 1)
     bob.place("cap", 99)
@@ -79,6 +83,14 @@ def build() -> None:
     stock.set_unsold(reports={"shirt": 3}, as_of=None, reason="fewer than are held", actor=TESTER)
     idempotency.claim(basket_id=bob.owner.basket_id, key="key", fingerprint=bytes(32))
     idempotency.remember(basket_id=bob.owner.basket_id, key="key", status=200, body="{}")
+
+
+def order_and_send_back(user: User) -> None:
+    user.place("shirt", 1)
+    session = user.start().session
+    user.finish(ordered=True)
+    seen = Basket.objects.get(pk=user.owner.basket_id).events
+    repair.reverse_order(session=session, expected_events=seen, reason="sent back", actor=TESTER)
 
 
 class World(TestCase):
@@ -149,3 +161,33 @@ def test_held_reservations_past_their_end_are_no_finding() -> None:
     bob = User(Owner(partner_id=Partner.objects.get(name="accepting").pk, user_id="bob"))
     bob.wait(days=1)
     assert broken() == {}
+
+
+# Columns that may be empty without anything being wrong, each for a reason.
+HARMLESS = {
+    "baskets_product.price": "it is not kept then",
+    "baskets_apikey.expires_at": "the key has no end then",
+    "baskets_apikey.revoked_at": "the key was never revoked then",
+    "baskets_partner.hold_seconds": "the default of the service then",
+    "baskets_checkoutitem.price": "of an item that failed, it counts for nothing; of others, see `price_adds_up`",
+    "baskets_checkoutsession.full_tax": "not kept",
+    "baskets_checkoutsession.shipping_cost": "not kept",
+}
+
+
+@pytest.mark.usefixtures("world", "db")
+def test_no_value_can_get_lost_unnoticed() -> None:
+    """Every value that may be NULL is taken away, in every row that has one; some proof must speak, whatever it is about."""
+    unnoticed = []
+    for model in apps.get_app_config("baskets").get_models():
+        for field in model._meta.local_concrete_fields:
+            column = f"{model._meta.db_table}.{field.column}"
+            filled = model._base_manager.filter(**{f"{field.name}__isnull": False})
+            if not field.null or column in HARMLESS or not filled.exists():
+                continue
+            for key in filled.values_list("pk", flat=True):
+                with suppress(IntegrityError), transaction.atomic():  # A constraint may speak first.
+                    model._base_manager.filter(pk=key).update(**{field.name: None})
+                    unnoticed += [] if broken() else [(column, key)]
+                    transaction.set_rollback(True)
+    assert unnoticed == []

@@ -77,7 +77,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             *drop("stockreservation", "reservation_ended_unless_held"),
             "UPDATE baskets_stockreservation SET ended_at = NULL WHERE status = 'FAILED'",
         ],
-        {"constraints_in_place": 1},
+        {"constraints_in_place": 1, "reservations_end_when_their_session_does": 1},
     ),
     (
         "one_live_reservation",
@@ -100,7 +100,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             WHERE id = :session_of_fay
             """,
         ],
-        {"constraints_in_place": 1, "one_basket_for_all_of_a_session": 2},
+        {"constraints_in_place": 1, "one_basket_for_all_of_a_session": 2, "session_within_its_basket": 1},
     ),
     (
         "sessions_whole",
@@ -108,7 +108,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             *drop("checkoutsession", "session_finished_unless_active"),
             "UPDATE baskets_checkoutsession SET finished_at = NULL WHERE id = :session_of_anna",
         ],
-        {"constraints_in_place": 1},
+        {"constraints_in_place": 1, "reservations_end_when_their_session_does": 1},
     ),
     (
         "sessions_whole",
@@ -134,7 +134,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     (
         "session_buys_something",
         ["DELETE FROM baskets_checkoutitem WHERE basket_id = :basket_of_anna"],
-        {"reservation_has_its_item": 1, "checkout_list_is_kept": 1, "checkout_list_went_somewhere": 1},
+        {"reservation_has_its_item": 1, "price_adds_up": 1, "checkout_list_is_kept": 1, "checkout_list_went_somewhere": 1},
     ),
     (
         "checkout_items_whole",
@@ -158,7 +158,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             WHERE basket_id = :basket_of_bob AND status = 'HELD'
             """
         ],
-        {},
+        {"reservations_end_when_their_session_does": 1},
     ),
     (
         "reservations_follow_their_session",
@@ -214,7 +214,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     (
         "short_pieces_are_flagged",
         ["UPDATE baskets_stockreservation SET status = 'RELEASED' WHERE basket_id = :basket_of_emil AND status = 'SHORT'"],
-        {"reservations_follow_their_session": 1},
+        {"reservations_follow_their_session": 1, "late_orders_are_told": 1, "reservations_end_when_their_session_does": 1},
     ),
     (
         "flags_whole",
@@ -267,7 +267,11 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
         ["UPDATE baskets_basketitem SET basket_id = :basket_of_gus WHERE basket_id = :basket_of_bob AND list = 'cart'"],
         {},
     ),
-    ("hidden_baskets_are_empty", ["UPDATE baskets_basket SET hidden_at = statement_timestamp() WHERE id = :basket_of_fay"], {}),
+    (
+        "hidden_baskets_are_empty",
+        ["UPDATE baskets_basket SET hidden_at = statement_timestamp() WHERE id = :basket_of_fay"],
+        {"hidden_as_told": 1},
+    ),
     ("answers_are_complete", ["UPDATE baskets_idempotencyrecord SET status = NULL"], {}),
     ("answers_are_complete", ["UPDATE baskets_idempotencyrecord SET status = 503"], {}),
     (
@@ -276,7 +280,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             *drop("checkoutsession", "session_finished_after_the_start"),
             "UPDATE baskets_checkoutsession SET finished_at = started_at - interval '1 hour' WHERE id = :session_of_anna",
         ],
-        {"constraints_in_place": 1},
+        {"constraints_in_place": 1, "reservations_end_when_their_session_does": 1},
     ),
     (
         "nothing_from_the_future",
@@ -329,7 +333,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     (
         "checkout_list_is_kept",
         ["DELETE FROM baskets_checkoutitem WHERE basket_id = :basket_of_bob AND product_id = 'song'"],
-        {},
+        {"price_adds_up": 1},
     ),
     (
         "checkout_list_went_somewhere",
@@ -353,4 +357,68 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     ),
     ("columns_guarded", ["ALTER TABLE baskets_event ALTER kind DROP NOT NULL"], {}),
     ("triggers_switched_on", ["ALTER TABLE baskets_attention DISABLE TRIGGER ALL"], {}),
+    (
+        "reservations_end_when_their_session_does",
+        ["UPDATE baskets_stockreservation SET ended_at = ended_at + interval '1 microsecond' WHERE basket_id = :basket_of_anna"],
+        {},
+    ),
+    (
+        "reservations_end_when_their_session_does",
+        ["UPDATE baskets_stockreservation SET ended_at = created_at WHERE basket_id = :basket_of_carla"],
+        {},
+    ),
+    (
+        "reservations_end_when_their_session_does",
+        ["UPDATE baskets_checkoutsession SET released_at = started_at WHERE id = :session_of_emil"],
+        {},
+    ),
+    (
+        "session_within_its_basket",
+        ["UPDATE baskets_basket SET created_at = created_at - interval '1 hour', last_changed_at = created_at WHERE id = :basket_of_anna"],
+        {},
+    ),
+    (
+        "price_adds_up",
+        ["UPDATE baskets_checkoutsession SET full_price = full_price + 1 WHERE id = :session_of_bob"],
+        {},
+    ),
+    ("price_adds_up", ["UPDATE baskets_checkoutsession SET full_price = NULL WHERE id = :session_of_bob"], {}),
+    ("price_adds_up", ["UPDATE baskets_checkoutitem SET price = NULL WHERE basket_id = :basket_of_anna"], {}),
+    ("hidden_as_told", ["UPDATE baskets_basket SET hidden_at = NULL WHERE id = :basket_of_gus"], {}),
+    (
+        "hidden_as_told",
+        ["UPDATE baskets_basket SET hidden_at = last_changed_at WHERE id = :basket_of_anna"],
+        {},
+    ),
+    ("revisions_go_forward", ["UPDATE baskets_basket SET revision = revision + 1 WHERE id = :basket_of_fay"], {}),
+    (
+        "late_orders_are_told",
+        ["UPDATE baskets_event SET data = data #- '{short}' WHERE kind = 'checkout_ordered_late'"],
+        {},
+    ),
+    (
+        "late_orders_are_told",
+        ["UPDATE baskets_event SET data = jsonb_set(data, '{items,0,count}', '1') WHERE kind = 'checkout_ordered_late'"],
+        {},
+    ),
+    (
+        "orders_reversed_once",
+        ["UPDATE baskets_event SET data = jsonb_set(data, '{returned}', '{}') WHERE kind = 'repaired'"],
+        {},
+    ),
+    (
+        "orders_reversed_once",
+        ["UPDATE baskets_event SET data = data - 'returned' WHERE kind = 'repaired'"],
+        {},
+    ),
+    (
+        "orders_reversed_once",
+        ["UPDATE baskets_event SET session_id = NULL WHERE kind = 'repaired'"],
+        {},
+    ),
+    (
+        "times_in_order",
+        ["UPDATE baskets_basket SET expires_at = last_changed_at WHERE id = :basket_of_anna"],
+        {},
+    ),
 ]

@@ -62,6 +62,7 @@ PROOFS = (
         SELECT part.kind, part.id, part.basket FROM (
             SELECT 'basket' AS kind, id::text, id AS basket,
                    created_at <= last_changed_at AND created_at < expires_at
+                   AND (guest OR last_changed_at < expires_at)
                    AND (hidden_at IS NULL OR hidden_at >= created_at) AS sane
             FROM baskets_basket
             UNION ALL

@@ -167,6 +167,58 @@ PROOFS = (
         """,
     ),
     Proof(
+        slug="reservations_end_when_their_session_does",
+        rule=4,
+        sentence=(
+            "What a session holds begins with it; it is sold or released at the moment the session says, and what a late "
+            "order takes, at the moment of the late order."
+        ),
+        sql="""
+        SELECT r.id AS reservation, r.basket_id AS basket, r.session_id AS session, r.status, r.created_at, r.ended_at
+        FROM baskets_stockreservation r JOIN baskets_checkoutsession s ON s.id = r.session_id
+        WHERE (CASE
+                   WHEN s.late AND r.status IN ('SOLD', 'SHORT') THEN
+                       (r.created_at, r.ended_at) = (s.finished_at, s.finished_at)
+                   WHEN r.status = 'SOLD' THEN (r.created_at, r.ended_at) = (s.started_at, s.finished_at)
+                   WHEN r.status = 'RELEASED' THEN (r.created_at, r.ended_at) = (s.started_at, s.released_at)
+                   WHEN r.status = 'FAILED' THEN (r.created_at, r.ended_at) = (s.started_at, s.started_at)
+                   WHEN r.status = 'HELD' THEN r.created_at = s.started_at
+               END) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="session_within_its_basket",
+        rule=8,
+        sentence="A session starts after its basket was made, and its start and end are changes of the basket.",
+        sql="""
+        SELECT s.id AS session, s.basket_id AS basket, s.order_no, s.started_at, s.finished_at, b.created_at, b.last_changed_at
+        FROM baskets_checkoutsession s LEFT JOIN baskets_basket b ON b.id = s.basket_id
+        WHERE (
+            s.started_at BETWEEN b.created_at AND b.last_changed_at
+            AND (s.released_at IS NULL OR s.released_at <= b.last_changed_at)
+            AND (s.finished_at IS NULL OR s.late OR s.finished_at <= b.last_changed_at)
+        ) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="price_adds_up",
+        rule=5,
+        sentence="The price of a checkout is that of the items that can be ordered, and none where one is not known.",
+        sql="""
+        SELECT s.id AS session, s.basket_id AS basket, s.order_no, s.full_price, s.currency, i.price, i.currencies
+        FROM baskets_checkoutsession s
+        LEFT JOIN (
+            SELECT session_id, sum(price * count) AS price, count(*) = count(price) AS priced,
+                   count(DISTINCT currency) AS currencies, min(currency) AS currency
+            FROM baskets_checkoutitem WHERE coalesce(stocked, 1) > 0 GROUP BY session_id
+        ) i ON i.session_id = s.id
+        WHERE (s.full_price, s.currency) IS DISTINCT FROM (
+            CASE WHEN i.priced AND i.currencies = 1 THEN i.price END,
+            CASE WHEN i.priced AND i.currencies = 1 THEN i.currency ELSE '' END
+        )
+        """,
+    ),
+    Proof(
         slug="one_basket_for_all_of_a_session",
         rule=3,
         sentence="Items, reservations, flags and events carry the basket of their session.",

@@ -47,15 +47,35 @@ PROOFS = (
     Proof(
         slug="revisions_go_forward",
         rule=8,
-        sentence="Revisions never go back along the timeline, nor past the basket's own.",
+        sentence="Revisions go forward one by one along the timeline, and the last is the basket's own.",
         sql="""
         SELECT e.basket_id AS basket, e.number, e.revision, e.before, b.revision AS basket_revision
         FROM (
-            SELECT basket_id, number, revision, lag(revision, 1, 0::bigint) OVER timeline AS before
+            SELECT basket_id, number, revision, lag(revision) OVER timeline AS before,
+                   lead(number) OVER timeline AS next
             FROM baskets_event WINDOW timeline AS (PARTITION BY basket_id ORDER BY number)
         ) e
         LEFT JOIN baskets_basket b ON b.id = e.basket_id
-        WHERE (e.revision BETWEEN e.before AND b.revision) IS NOT TRUE
+        WHERE (
+            (e.before IS NULL OR e.revision BETWEEN e.before AND e.before + 1)
+            AND (e.next IS NOT NULL OR e.revision = b.revision)
+            AND e.revision <= b.revision
+        ) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="hidden_as_told",
+        rule=5,
+        sentence="A basket is hidden where its last change was its deletion or its expiry, and nowhere else.",
+        sql="""
+        SELECT b.id AS basket, b.hidden_at, e.kind AS last_change
+        FROM baskets_basket b
+        JOIN (
+            SELECT DISTINCT ON (basket_id, revision) basket_id, revision, kind
+            FROM baskets_event ORDER BY basket_id, revision, number
+        ) e ON e.basket_id = b.id AND e.revision = b.revision
+        WHERE b.revision > 0
+          AND (b.hidden_at IS NOT NULL) IS DISTINCT FROM (e.kind IN ('basket_deleted', 'basket_expired'))
         """,
     ),
     Proof(
@@ -139,5 +159,51 @@ PROOFS = (
             "'checkout_ordered', 'checkout_aborted', 'checkout_expired'",
             "((e.data -> 'items') || coalesce(e.data -> 'failed', '[]'))",
         ),
+    ),
+    Proof(
+        slug="late_orders_are_told",
+        rule=5,
+        sentence="The event of a late order tells of every item that was bought, with its count, and of every piece that is short.",
+        sql="""
+        SELECT s.id AS session, s.basket_id AS basket, s.order_no, told.items, told.short, kept.items AS stored, kept.short AS stored_short
+        FROM baskets_checkoutsession s
+        LEFT JOIN (
+            SELECT e.session_id, e.data -> 'short' AS short,
+                   (SELECT jsonb_object_agg(line ->> 'productId', line -> 'count') FROM jsonb_array_elements(
+                       CASE WHEN jsonb_typeof(e.data -> 'items') = 'array' THEN e.data -> 'items' ELSE '[]' END
+                   ) line) AS items
+            FROM baskets_event e WHERE e.kind = 'checkout_ordered_late'
+        ) told ON told.session_id = s.id
+        CROSS JOIN LATERAL (
+            SELECT (
+                SELECT jsonb_object_agg(i.product_id, i.count) FROM baskets_checkoutitem i
+                WHERE i.session_id = s.id AND coalesce(i.stocked, 1) > 0
+            ) AS items, coalesce((
+                SELECT jsonb_object_agg(r.product_id, r.pieces) FROM baskets_stockreservation r
+                WHERE r.session_id = s.id AND r.status = 'SHORT'
+            ), '{}') AS short
+        ) kept
+        WHERE s.late AND (told.items, told.short) IS DISTINCT FROM (kept.items, kept.short)
+        """,
+    ),
+    Proof(
+        slug="orders_reversed_once",
+        rule=5,
+        sentence="What was reversed is an order, reversed once, and what returned is what it had sold.",
+        sql="""
+        SELECT s.id AS session, s.basket_id AS basket, s.order_no, s.status, told.times, told.returned
+        FROM (
+            SELECT session_id, count(*) AS times, min((data -> 'returned')::text)::jsonb AS returned
+            FROM baskets_event WHERE kind = 'repaired' AND data ->> 'repair' = 'reverse_order' GROUP BY session_id
+        ) told
+        LEFT JOIN baskets_checkoutsession s ON s.id = told.session_id
+        WHERE (
+            told.times = 1 AND s.status = 'ORDERED'
+            AND told.returned = coalesce((
+                SELECT jsonb_object_agg(r.product_id, r.pieces) FROM baskets_stockreservation r
+                WHERE r.session_id = s.id AND r.status = 'SOLD'
+            ), '{}')
+        ) IS NOT TRUE
+        """,
     ),
 )

@@ -1,0 +1,1 @@
+"""Databases of the size of a large platform."""
