@@ -17,6 +17,7 @@ TUNABLES = {
     "BASKETS_BODY_LIMIT_BYTES": "baskets.E008",
     "BASKETS_IDEMPOTENCY_SECONDS": "baskets.E009",
     "BASKETS_LOGIN_WINDOW_SECONDS": "baskets.E024",
+    "BASKETS_GUEST_TOKEN_SECONDS": "baskets.E010",
 }
 # Limits that may be off.
 LIMITS = {

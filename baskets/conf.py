@@ -23,6 +23,11 @@ def lifetime() -> timedelta:
     return timedelta(seconds=settings.BASKETS_LIFETIME_SECONDS)
 
 
+def guest_token_lifetime() -> timedelta:
+    """How long the token of a guest is good."""
+    return timedelta(seconds=settings.BASKETS_GUEST_TOKEN_SECONDS)
+
+
 def cart_limit() -> int:
     """How many items additions may bring the cart to."""
     return int(settings.BASKETS_CART_LIMIT)

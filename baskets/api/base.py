@@ -26,11 +26,13 @@ from baskets.api.identifiers import RULE as IDENTIFIER_RULE
 from baskets.api.middleware import request_id_of
 from baskets.api.negotiation import takes_json
 from baskets.api.parsers import parse_json, read_body
+from baskets.api.serializers import named_errors
 from baskets.api.throttling import slowed_down, take_turn
 from baskets.api.tokens import check_token
 from baskets.api.tracking import tracking_of
 from baskets.api.versioning import requested_version
 from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.tokens import BearerUser
 from baskets.models.contents import Owner
 
 SWITCH_VALUES: tuple[list[str], ...] = ([], ["false"], ["true"])
@@ -47,7 +49,12 @@ class ApiViewSet(ViewSet):
     # the state allows.
     """
 
+    key_required = True
     token_required = True
+    # Whom the token of the call names, where one was sent.
+    bearer: BearerUser | None = None
+    # Answers that are secrets are stored for no key.
+    takes_idempotency_key = True
     # Actions that are answered however often a key calls: whoever asks may hold a payment, or have lost an answer.
     never_throttled: frozenset[str] = frozenset()
     action_map: dict[str, str]
@@ -69,13 +76,17 @@ class ApiViewSet(ViewSet):
             raise ApiError("method_not_allowed", headers={"Allow": ", ".join(self.allowed_methods)})
         if requested_version(request) is None:
             raise ApiError("version_unsupported")
-        try:
-            self.perform_authentication(request)
-            check_token(request, caller=self.caller, user_id=kwargs.get("user_id"), required_of_apps=self.token_required)
-        except ApiError as refusal:
-            raise slowed_down(request, refusal, never=self.action in self.never_throttled) from None
+        if self.key_required:
+            self._authenticate(request, user_id=kwargs.get("user_id"))
         if not takes_json(request.META.get("HTTP_ACCEPT")):
             raise ApiError("not_acceptable")
+
+    def _authenticate(self, request: Request, *, user_id: str | None) -> None:
+        try:
+            self.perform_authentication(request)
+            self.bearer = check_token(request, caller=self.caller, user_id=user_id, required_of_apps=self.token_required)
+        except ApiError as refusal:
+            raise slowed_down(request, refusal, never=self.action in self.never_throttled) from None
 
     @property
     def caller(self) -> Caller:
@@ -126,7 +137,7 @@ class ApiViewSet(ViewSet):
             wrong[switch] = "Must be true or false."
         fields: Mapping[str, Any] = {}
         if body is not None:
-            if (key := key_of(self.request)) is not None and not is_key(key):
+            if self.takes_idempotency_key and (key := key_of(self.request)) is not None and not is_key(key):
                 wrong["Idempotency-Key"] = RULE
             fields, in_body = self._fields(body)
             wrong |= in_body
@@ -141,7 +152,7 @@ class ApiViewSet(ViewSet):
         :param may_be_a_repeat: whether an Idempotency-Key has a say in this call.
         :raises ApiError: throttled.
         """
-        if self.action not in self.never_throttled:
+        if self.key_required and self.action not in self.never_throttled:
             basket_id = self.owner.basket_id if may_be_a_repeat else None
             take_turn(self.request, caller=self.caller, basket_id=basket_id)
 
@@ -155,7 +166,7 @@ class ApiViewSet(ViewSet):
         serializer = body(data=value)
         if serializer.is_valid():
             return serializer.validated_data, {}
-        return {}, {name: " ".join(map(str, rules)) for name, rules in cast("dict[str, Any]", serializer.errors).items()}
+        return {}, dict(named_errors(cast("dict[str, Any]", serializer.errors)))
 
     def perform(self, operation: Callable[[bool], Any], *, switched: bool = False) -> HttpResponse:
         """Do one domain call in its transaction and answer with what it returns, once per Idempotency-Key.

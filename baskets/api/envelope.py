@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 # The attribute of a response under which the log finds the reason of a refusal.
 REASON = "api_reason"
@@ -14,7 +14,7 @@ REASON = "api_reason"
 
 def success(data: Any) -> str:
     """Put an answer into its envelope."""
-    return _encode({"data": data})
+    return encoded({"data": data})
 
 
 def respond(body: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
@@ -46,6 +46,6 @@ def failure(
     :param extra: what stands beside `error`: the unchanged basket, as `data`.
     """
     error = {"code": code, "message": message, "details": {"reason": reason, **(details or {})}}
-    response = respond(_encode({**(extra or {}), "error": error}), status=status, headers=headers)
+    response = respond(encoded({**(extra or {}), "error": error}), status=status, headers=headers)
     setattr(response, REASON, reason)
     return response

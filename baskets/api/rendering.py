@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from baskets.domain.guests import GuestToken
 from baskets.models.contents import Contents, Line
 
 
@@ -50,6 +51,16 @@ def render_start(*, session: Any, contents: Contents) -> dict[str, Any]:
         "fullTax": session.full_tax,
         "shippingCost": session.shipping_cost,
         "testMode": session.test_mode,
+        "basket": render_basket(contents),
+    }
+
+
+def render_guest(*, user_id: str, token: GuestToken, contents: Contents) -> dict[str, Any]:
+    """Show a guest: who it is from now on, the token that says so, and the basket."""
+    return {
+        "userId": user_id,
+        "jwt": token.text,
+        "expires": render_time(token.expires_at),
         "basket": render_basket(contents),
     }
 

@@ -20,10 +20,11 @@ from baskets.api.versioning import DEFAULT, KNOWN
 
 # What any call may be told, and what a call with a body may be told besides.
 ANY = (
-    "bad_request", "api_key_missing", "api_key_invalid", "token_invalid", "not_found", "method_not_allowed",
-    "version_unsupported", "not_acceptable", "validation_failed", "internal_error", "busy", "database_unavailable",
+    "bad_request", "not_found", "method_not_allowed", "version_unsupported", "not_acceptable",
+    "internal_error", "busy", "database_unavailable",
 )  # fmt: skip
-OF_A_USER = ("token_missing",)
+KEYED = ("api_key_missing", "api_key_invalid", "token_invalid", "token_expired", "validation_failed")
+OF_A_USER = ("token_missing", "token_user_mismatch")
 WITH_BODY = ("body_too_large", "unsupported_media_type")
 WITH_KEY = ("idempotency_key_reused",)
 LIMITED = ("throttled",)
@@ -124,19 +125,28 @@ def _call(
     kinds: dict[str, tuple[int, int]] | None = None,
     tag: str,
     body_examples: Sequence[OpenApiExample] = (),
+    keyed: bool = True,
+    repeatable: bool | None = None,
+    enveloped: bool = True,
 ) -> Callable[[Any], Any]:
     """Describe a call.
 
+    :param keyed: whether it needs a key.
+    :param enveloped: whether its good answers stand in the envelope.
+    :param repeatable: whether it takes an Idempotency-Key; None: as it writes.
     :param throttled: whether a key's limit of calls holds for this one.
     :param refusals: the reasons of the domain that this call can be refused for.
     :param kinds: their status and code where they differ from those of the table.
     """
     parameters = [*(IN_PATH[name] for name in path), *query, VERSION, REQUEST_ID, *ANSWER_HEADERS]
-    reasons = [*ANY, *(OF_A_USER if path else ()), *(LIMITED if throttled else ())]
+    repeatable = writes if repeatable is None else repeatable
+    reasons = [*ANY, *(KEYED if keyed else ()), *(OF_A_USER if path else ()), *(LIMITED if throttled else ())]
     if body is not None or writes:
         reasons += WITH_BODY
     if writes:
-        parameters += [*TRACKING, IDEMPOTENCY_KEY]
+        parameters += TRACKING
+    if repeatable:
+        parameters.append(IDEMPOTENCY_KEY)
         reasons += WITH_KEY
         parameters.append(
             OpenApiParameter(
@@ -153,10 +163,11 @@ def _call(
         OpenApiParameter("Allow", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[405], description="Methods to use."),
     ]
     reasons += [reason for reason in refusals if reason not in reasons]
+    example = {"data": EXAMPLES[shape]} if enveloped else EXAMPLES[shape]
     success = OpenApiResponse(
-        response=shapes.enveloped(shape),
+        response=shapes.enveloped(shape) if enveloped else shape,
         description="Done.",
-        examples=[OpenApiExample("done", value={"data": EXAMPLES[shape]}, response_only=True, status_codes=["200"])],
+        examples=[OpenApiExample("done", value=example, response_only=True, status_codes=["200"])],
     )
     return extend_schema(
         operation_id=name,
@@ -165,6 +176,7 @@ def _call(
         parameters=parameters,
         responses={200: success, **refusals_by_status(reasons, kinds or {})},
         examples=list(body_examples),
+        auth=None if keyed else [],
     )
 
 
@@ -241,6 +253,24 @@ get_session = _call(
     writes=False,
     refusals=["order_unknown"],
     kinds={"order_unknown": ORDER_NOT_FOUND},
+)
+create_guest = _call(
+    "createguestbasket",
+    tag="guests",
+    shape=shapes.Guest,
+    repeatable=False,
+    body=serializers.CreateGuest,
+    body_examples=_body_examples(empty={}, with_products={"products": [{"productId": "prod-123", "count": 2}, {"productId": "prod-456"}]}),
+    refusals=["product_unknown", "cart_full"],
+)
+get_keys = _call(
+    "getguestkeys",
+    tag="guests",
+    shape=shapes.KeySet,
+    keyed=False,
+    writes=False,
+    throttled=False,
+    enveloped=False,
 )
 product_details = _call(
     "getproductinformation",

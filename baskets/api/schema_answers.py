@@ -51,6 +51,21 @@ EXAMPLES: dict[type, Any] = {
             }
         ],
     },
+    shapes.Guest: {
+        "userId": "guest-5f0c2a9be1d34c7788a1f6d2c3b4a596",
+        "jwt": "eyJhbGciOiJFUzI1NiIsImtpZCI6Ijh2Q2pRM2dLWmJfNTV0MnEiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJ1cm46YmFza2V0czpndWVzdHMiLCJhdWQi"
+        "OiJ1cm46YmFza2V0czpwYXJ0bmVyOjEiLCJzdWIiOiJndWVzdC01ZjBjMmE5YmUxZDM0Yzc3ODhhMWY2ZDJjM2I0YTU5NiJ9.c2lnbmF0dXJl",
+        "expires": "2025-07-04T12:34:56Z",
+        "basket": EXAMPLE_BASKET | {"saved": []},
+    },
+    shapes.KeySet: {
+        "keys": [
+            {
+                "kty": "EC", "crv": "P-256", "kid": "8vCjQ3gKZb_55t2q", "use": "sig", "alg": "ES256",
+                "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+            }
+        ],
+    },
     shapes.Products: {
         "products": [
             {

@@ -3,14 +3,17 @@
 What calls are answered is written in `rendering`, and described for the schema in `shapes`.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.core.validators import RegexValidator
 from rest_framework import serializers
+from rest_framework.settings import api_settings
 
 from baskets import conf
-from baskets.api.identifiers import RULE, is_identifier
+from baskets.api.identifiers import LONGEST, RULE, is_identifier
 
+NON_FIELD = api_settings.NON_FIELD_ERRORS_KEY
 TWO_LETTERS = RegexValidator(r"^[A-Za-z]{2}\Z", message="Must be two letters.")
 
 
@@ -45,16 +48,23 @@ class Count(serializers.IntegerField):
     """How many pieces: a JSON whole number from -1 (remove) over 0 (save for later) to the limit."""
 
     default_error_messages = {"invalid": "Must be a whole number."}
+    least = -1
 
     def __init__(self, **options: Any) -> None:
         # DRF makes a fresh copy of a field for every use, so a changed limit holds from the next call.
-        super().__init__(min_value=-1, max_value=conf.piece_limit(), **options)
+        super().__init__(min_value=self.least, max_value=conf.piece_limit(), **options)
 
     def to_internal_value(self, data: Any) -> int:
         """Take a JSON number without a fraction; in Python true is an int, too."""
         if type(data) is not int:
             self.fail("invalid")
         return data
+
+
+class Pieces(Count):
+    """How many pieces of a product that is to be in the cart: 1 to the limit."""
+
+    least = 1
 
 
 class Nothing(serializers.Serializer[Any]):
@@ -74,6 +84,41 @@ class ChangeItem(serializers.Serializer[Any]):
     """The body of PATCH on a product."""
 
     count = Count(default=None, allow_null=True, help_text="As with POST; null or absent changes nothing.")
+
+
+class GuestProduct(serializers.Serializer[Any]):
+    """One product that a guest begins with."""
+
+    default_error_messages = {"invalid": "Must be an object."}
+
+    productId = ExactString(max_length=LONGEST, help_text="The product identifier.")  # noqa: N815 (the reference's name)
+    count = Pieces(default=1, help_text="How many pieces.")
+
+    def validate_productId(self, value: str) -> str:  # noqa: N802 (DRF finds it by the field's name)
+        """Take an identifier as the path would."""
+        if not is_identifier(value):
+            raise serializers.ValidationError(RULE)
+        return value
+
+
+class CreateGuest(serializers.Serializer[Any]):
+    """The body of the call that makes a guest."""
+
+    products = GuestProduct(
+        many=True,
+        default=list,
+        error_messages={"not_a_list": "Must be an array.", "null": "Must be an array."},
+        help_text="What the cart begins with: all of it, or nothing is done. Counts of the same product add up.",
+    )
+
+    def validate_products(self, value: list[dict[str, Any]]) -> dict[str, int]:
+        """Merge the same products: pieces by product, in the order in which each was first named."""
+        counts: dict[str, int] = {}
+        for product in value:
+            counts[product["productId"]] = counts.get(product["productId"], 0) + product["count"]
+        if any(count > conf.piece_limit() for count in counts.values()):
+            raise serializers.ValidationError(f"Counts of the same product must not add up to more than {conf.piece_limit()}.")
+        return counts
 
 
 class StartCheckout(serializers.Serializer[Any]):
@@ -124,3 +169,18 @@ def product_ids_in(value: Any) -> tuple[list[str], dict[str, str]]:
     if len(value) > conf.details_limit():
         return [], {"body": f"Must not have more than {conf.details_limit()} ids."}
     return value, {f"body[{place}]": RULE for place, item in enumerate(value) if not is_identifier(item)}
+
+
+def named_errors(errors: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Name each wrong field of a body by where it stands, as `products[2].count`, and say how it must be."""
+    for name, wrong in errors.items():
+        if name == NON_FIELD:
+            at = before
+        elif isinstance(name, int):
+            at = f"{before}[{name}]"
+        else:
+            at = f"{before}.{name}" if before else name
+        if isinstance(wrong, Mapping):
+            yield from named_errors(wrong, at)
+        else:
+            yield at, " ".join(map(str, wrong))

@@ -106,6 +106,33 @@ class Products(serializers.Serializer[Any]):
     unknown = serializers.ListField(child=serializers.CharField(), help_text="Ids that name no listed product.")
 
 
+class Guest(serializers.Serializer[Any]):
+    """A guest, and everything that it needs to go on."""
+
+    userId = serializers.CharField(help_text="Who the guest is from now on.")  # noqa: N815 (the reference's name)
+    jwt = serializers.CharField(help_text="The guest's bearer token, for every call on the basket. Keep it secret.")
+    expires = serializers.DateTimeField(help_text=f"The end of the token. {TIME}")
+    basket = Basket()
+
+
+class PublicKey(serializers.Serializer[Any]):
+    """A JSON Web Key, on the curve P-256."""
+
+    kty = serializers.CharField()
+    crv = serializers.CharField()
+    x = serializers.CharField()
+    y = serializers.CharField()
+    kid = serializers.CharField(help_text="The key that a token names in its header.")
+    use = serializers.CharField()
+    alg = serializers.CharField()
+
+
+class KeySet(serializers.Serializer[Any]):
+    """A JSON Web Key Set, without the envelope: this is what JWT libraries read."""
+
+    keys = PublicKey(many=True, help_text="The key that signs first, then those whose tokens still live.")
+
+
 @functools.cache
 def enveloped(shape: type[serializers.Serializer[Any]]) -> serializers.Serializer[Any]:
     """Put a shape into the envelope of a success."""

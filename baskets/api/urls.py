@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from baskets.api import health, metrics, pages
+from baskets.api import guests, health, metrics, pages
 from baskets.api.viewsets import BasketViewSet, ProductViewSet
 
 api_patterns = [
@@ -17,6 +17,8 @@ api_patterns = [
         BasketViewSet.as_view({"post": "finish_active"}),
     ),
     path("baskets/users/<user_id>/checkout/sessions/<order_no>", BasketViewSet.as_view({"get": "session"})),
+    path("baskets/guests", guests.GuestViewSet.as_view({"post": "create"})),
+    path("baskets/.well-known/jwks.json", guests.KeyViewSet.as_view({"get": "show"})),
     path("baskets/products/details", ProductViewSet.as_view({"post": "details"})),
 ]
 

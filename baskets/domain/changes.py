@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from django.db.models.functions import Now
+
 from baskets import conf
 from baskets.domain.actors import Actor
-from baskets.models import Event
+from baskets.models import Basket, Event
 from baskets.models.contents import READ, Contents, Line, Owner, contents_of
 from baskets.pipeline import execute
 
@@ -49,6 +51,28 @@ def locked_contents(owner: Owner) -> Contents | None:
     read = execute(READ, [owner.basket_id])
     # A row that was made between the two statements was read, but is not locked.
     return contents_of(read, basket_id=owner.basket_id) if locked.fetchone() else None
+
+
+def created_contents(owner: Owner, *, guest: bool = False) -> Contents:
+    """Make the basket's row and lock it. Two callers may both come here; the unique key lets one row be made.
+
+    :param guest: whether it expires a lifetime after its creation and does not slide.
+    """
+    basket = Basket(
+        id=owner.basket_id,
+        partner_id=owner.partner_id,
+        user_id=owner.user_id,
+        guest=guest,
+        created_at=Now(),
+        last_changed_at=Now(),
+        expires_at=Now() + conf.lifetime(),
+    )
+    Basket.objects.bulk_create([basket], ignore_conflicts=True)
+    contents = locked_contents(owner)
+    if contents is None:
+        message = "the basket is gone although its row was just made"
+        raise RuntimeError(message)
+    return contents
 
 
 def lock(basket_id: UUID) -> bool:

@@ -3,15 +3,13 @@
 from dataclasses import replace
 
 from django.db import transaction
-from django.db.models.functions import Now
 
-from baskets import conf
 from baskets.domain import lists
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import expire_locked
-from baskets.domain.changes import locked_contents, store
+from baskets.domain.changes import created_contents, locked_contents, store
 from baskets.domain.errors import ProductNotInBasket, ProductUnknown
-from baskets.models import Basket, Event, Product
+from baskets.models import Event, Product
 from baskets.models.contents import Contents, Line, Owner
 
 
@@ -33,7 +31,7 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Co
     if product is None:
         raise ProductUnknown
     if contents is None:
-        contents = _created(owner)
+        contents = created_contents(owner)
     if not contents.present:
         # Past its time and not yet swept: what it held is gone for the user, so it must not come back with it.
         contents = contents if contents.hidden_at else expire_locked(contents=contents, actor=actor)
@@ -94,21 +92,3 @@ def _store_placed(*, before: Contents, line: Line, actor: Actor) -> Contents:
         actor=actor,
         data={"productId": line.product_id, "count": line.count, "list": name},
     )
-
-
-def _created(owner: Owner) -> Contents:
-    """Make the basket's row and lock it. Two callers may both come here; the unique key lets one row be made."""
-    basket = Basket(
-        id=owner.basket_id,
-        partner_id=owner.partner_id,
-        user_id=owner.user_id,
-        created_at=Now(),
-        last_changed_at=Now(),
-        expires_at=Now() + conf.lifetime(),
-    )
-    Basket.objects.bulk_create([basket], ignore_conflicts=True)
-    contents = locked_contents(owner)
-    if contents is None:
-        message = "the basket is gone although its row was just made"
-        raise RuntimeError(message)
-    return contents

@@ -7,12 +7,15 @@ from django.db import models
 
 from baskets.domain.retries import in_transaction
 from baskets.encryption import UnreadableSecret, reencrypted
-from baskets.models import Comfort
+from baskets.models import Comfort, SigningKey
 
 BATCH = 200
 
 # Every column that `baskets.encryption` writes.
-ENCRYPTED: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = ((Comfort, ("customer_id", "payment_token")),)
+ENCRYPTED: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
+    (Comfort, ("customer_id", "payment_token")),
+    (SigningKey, ("private_key",)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

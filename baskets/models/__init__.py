@@ -7,6 +7,7 @@ from baskets.models.events import Event
 from baskets.models.idempotency import IdempotencyRecord
 from baskets.models.partners import ApiKey, Partner
 from baskets.models.products import Product
+from baskets.models.signing import SigningKey
 from baskets.models.stock import Stock, StockAdjustment, StockReservation
 from baskets.models.throttles import Throttle
 from baskets.models.transfers import Transfer
@@ -23,6 +24,7 @@ __all__ = [
     "IdempotencyRecord",
     "Partner",
     "Product",
+    "SigningKey",
     "Stock",
     "StockAdjustment",
     "StockReservation",

@@ -10,6 +10,7 @@ class Event(models.Model):
     class Kind(models.TextChoices):
         """What happened. The arrow names the change of the session, where there is one."""
 
+        GUEST_CREATED = "guest_created", "basket of a guest created"
         ITEM_PLACED = "item_placed", "item placed, changed or moved"
         ITEM_REMOVED = "item_removed", "item removed"
         CHECKOUT_STARTED = "checkout_started", "checkout started (-> ACTIVE)"

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from baskets import models
-from baskets.domain import idempotency, partners, transactions
+from baskets.domain import idempotency, partners, signing, transactions
 from tests.admin.conftest import Shop, token
 
 MODELS = sorted(
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.django_db
 def stocked_desk(full_shop: Shop) -> Shop:
     """A shop with a row in every table."""
     partners.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
+    signing.current_signer()
     basket_id = full_shop.buyer("ann").owner.basket_id
 
     def remember(_: object) -> None:

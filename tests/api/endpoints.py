@@ -57,6 +57,7 @@ class Endpoint:
 
 _USER = "baskets/users/<user_id>"
 _ITEM = f"{_USER}/products/<product_id>"
+_KEYS = "baskets/.well-known/jwks.json"
 _SESSIONS = f"{_USER}/checkout/sessions"
 
 ENDPOINTS = [
@@ -75,11 +76,14 @@ ENDPOINTS = [
     ),
     Endpoint(method="GET", route=f"{_SESSIONS}/<order_no>", path="/baskets/users/{user}/checkout/sessions/{order}", never_throttled=True),
     Endpoint(method="POST", route="baskets/products/details", path="/baskets/products/details", body=["p1"], door=Door.ANY_KEY),
+    Endpoint(method="POST", route="baskets/guests", path="/baskets/guests", door=Door.ANY_KEY, secret=True),
+    Endpoint(method="GET", route=_KEYS, path=f"/{_KEYS}", door=Door.OPEN, never_throttled=True),
     *(
         Endpoint(method="GET", route=name, path=f"/{name}", door=Door.OPEN, never_throttled=True)
         for name in ("livez", "readyz", "metrics", "schema", "docs", "redoc")
     ),
 ]
+UNDER_V2 = [endpoint for endpoint in ENDPOINTS if endpoint.route.startswith("baskets/")]
 CALLS = [endpoint for endpoint in ENDPOINTS if endpoint.door is not Door.OPEN]
 OF_A_USER = [endpoint for endpoint in CALLS if endpoint.of_a_user]
 

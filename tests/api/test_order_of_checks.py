@@ -72,6 +72,8 @@ def test_everything_that_is_wrong_with_the_content_is_named_at_once(api: Api, un
         (FINISH, {"POST"}),
         ("/baskets/users/ada/checkout/sessions/0000", {"GET", "HEAD"}),
         ("/baskets/products/details", {"POST"}),
+        ("/baskets/guests", {"POST"}),
+        ("/baskets/.well-known/jwks.json", {"GET", "HEAD"}),
         ("/livez", {"GET", "HEAD"}),
         ("/readyz", {"GET", "HEAD"}),
         ("/schema", {"GET", "HEAD"}),
@@ -95,6 +97,7 @@ def test_an_address_says_which_methods_it_takes(api: Api, path: str, allowed: An
      "/baskets/users/ada/checkout/sessions/", "/baskets/users/ada/checkout/sessions/finish-active/",
      "/baskets/users/ada/checkout/sessions/0000/x", "/v2", "/v2/", "/v2/v2/baskets/users/ada", "/v1/baskets/users/ada",
      "/BASKETS/users/ada", "/v2/livez", "/livez/", "/admin", "/static/nothing.js", "/favicon.ico", "/.env",
+     "/baskets/guests/", "/baskets/.well-known", "/baskets/.well-known/jwks.json/", "/.well-known/jwks.json",
      "/baskets/users/ada%2F", "/baskets/products/details%0A", "/%00", "/x%0d%0aSet-Cookie:a=b"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])

@@ -21,6 +21,7 @@ from baskets.models import (
     IdempotencyRecord,
     Partner,
     Product,
+    SigningKey,
     Stock,
     StockAdjustment,
     StockReservation,
@@ -153,6 +154,10 @@ def test_flags_short_records_and_idempotency_keys_are_single() -> None:
         else:
             short.save(force_insert=True)
 
+    SigningKey.objects.create(kid="one", public_jwk={}, private_key=b"p")
+    with refused_by("one_key_signs"):
+        SigningKey.objects.create(kid="two", public_jwk={}, private_key=b"p")
+
     record = {"basket_id": session.basket_id, "key": "k", "fingerprint": b"f", "created_at": session.started_at}
     IdempotencyRecord.objects.create(**record)
     with refused_by("one_record_per_basket_and_idempotency_key"):
@@ -165,7 +170,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         constraint.name
         for model in (
             *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, IdempotencyRecord),
-            *(Partner, Product, Stock, StockAdjustment, StockReservation),
+            *(Partner, Product, SigningKey, Stock, StockAdjustment, StockReservation),
         )
         for constraint in model._meta.constraints
     }
@@ -175,5 +180,6 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         "settled_attention_names_who",
         "one_short_record_per_checkout_item",
         "one_record_per_basket_and_idempotency_key",
+        "one_key_signs",
     }
     assert named == UPDATES.keys() | COPIES.keys() | by_hand

@@ -1,0 +1,57 @@
+"""The calls that guests begin with: a basket and a token, and the public keys that tokens are checked with."""
+
+from typing import Any, cast
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from baskets.api import schema
+from baskets.api.base import ApiViewSet
+from baskets.api.envelope import encoded, respond, success
+from baskets.api.rendering import render_guest
+from baskets.api.serializers import CreateGuest
+from baskets.database import reading
+from baskets.domain import guests, signing, transactions
+from baskets.models.contents import Owner
+
+# A key that signs is new to whoever keeps this; they look again for a `kid` that they do not know.
+KEYS_ARE_GOOD_FOR = "public, max-age=60"
+
+
+class GuestViewSet(ApiViewSet):
+    """Users whom the partner does not know, for whoever has a key."""
+
+    token_required = False
+    takes_idempotency_key = False
+
+    @property
+    def owner(self) -> Owner:
+        """Whose basket a refusal shows: that of a guest who has none."""
+        return guests.draw_guest(partner_id=self.caller.partner_id)
+
+    @schema.create_guest
+    def create(self, request: Request) -> HttpResponse:
+        """Create a guest with a basket and a token."""
+        counts: dict[str, int] = cast("dict[str, int]", self.read(CreateGuest)["products"])
+        actor = self.actor
+
+        def create(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+            owner = guests.draw_guest(partner_id=self.caller.partner_id)
+            contents = guests.create_guest_basket(owner=owner, counts=counts, actor=actor)
+            token = guests.issue_guest_token(partner_id=owner.partner_id, user_id=owner.user_id, at=contents.at)
+            return render_guest(user_id=owner.user_id, token=token, contents=contents)
+
+        # The answer is a secret, so it is stored for no Idempotency-Key.
+        return respond(success(transactions.run(create)))
+
+
+class KeyViewSet(ApiViewSet):
+    """Our public keys, for everybody."""
+
+    key_required = False
+
+    @schema.get_keys
+    def show(self, request: Request) -> HttpResponse:
+        """Show the public keys with which the tokens of guests are checked."""
+        self.read()
+        return respond(encoded({"keys": reading(signing.public_keys)}), headers={"Cache-Control": KEYS_ARE_GOOD_FOR})

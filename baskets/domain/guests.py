@@ -1,0 +1,96 @@
+"""Guests: users whom a partner does not know, with a basket of 30 days and a token that we sign ourselves."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import jwt
+from django.db import transaction
+
+from baskets import conf
+from baskets.domain import lists
+from baskets.domain.actors import Actor
+from baskets.domain.changes import created_contents, described, record, write_lists
+from baskets.domain.errors import ProductUnknown
+from baskets.domain.signing import ALGORITHM, current_signer
+from baskets.models import Event, Product
+from baskets.models.contents import Contents, Line, Owner
+
+ISSUER = "urn:baskets:guests"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestToken:
+    """A token that lets its holder handle one basket of one partner."""
+
+    text: str
+    expires_at: datetime
+
+
+def draw_guest(*, partner_id: int) -> Owner:
+    """Draw the id of a guest: 128 random bits, so it names nobody else and cannot be guessed."""
+    return Owner(partner_id=partner_id, user_id=f"guest-{secrets.token_hex(16)}")
+
+
+@transaction.atomic(savepoint=False)
+def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], actor: Actor) -> Contents:
+    """Create the basket of a guest, with products in its cart: all of them, or nothing is done.
+
+    It expires a basket's lifetime after now, whatever happens to it. Locks the basket.
+    Source: `createguestbasket` of the published API.
+
+    :param owner: a guest that was just drawn.
+    :param counts: pieces by product, in the order in which the cart is to show them.
+    :raises ProductUnknown: one of them is not in the catalogue, or not listed.
+    :raises CartFull: there are more products than the cart takes.
+    """
+    before = created_contents(owner, guest=True)
+    known = Product.objects.filter(listed=True).in_bulk(list(counts))
+    after = before
+    for product_id, count in counts.items():
+        product = known.get(product_id)
+        if product is None:
+            raise ProductUnknown
+        after = lists.into_cart(
+            after,
+            Line(
+                product_id=product_id,
+                count=count,
+                position=0,
+                variant=product.variant,
+                main_product_id=product.main_product_id,
+            ),
+        )
+    after = write_lists(before=before, after=after)
+    record(contents=after, kind=Event.Kind.GUEST_CREATED, actor=actor, data={"cart": described(after.cart)})
+    return after
+
+
+def issue_guest_token(*, partner_id: int, user_id: str, at: datetime) -> GuestToken:
+    """Sign a token with which its holder may handle one basket of a partner, as a guest.
+
+    The basket may be any of the partner's: a guest's own, or one that was transferred. Good to be called inside the
+    transaction that it belongs to, as its last step: it asks for nothing but the key.
+
+    :param at: the database's time, from which the token lives.
+    :raises UnreadableSecret: the key that signs cannot be read.
+    """
+    begins = at.replace(microsecond=0)
+    expires_at = begins + conf.guest_token_lifetime()
+    signer = current_signer()
+    claims = {
+        "iss": ISSUER,
+        "aud": audience_of(partner_id),
+        "sub": user_id,
+        "iat": int(begins.timestamp()),
+        "exp": int(expires_at.timestamp()),
+        "guest": True,
+    }
+    text = jwt.encode(claims, signer.private_key, algorithm=ALGORITHM, headers={"kid": signer.kid})
+    return GuestToken(text=text, expires_at=expires_at)
+
+
+def audience_of(partner_id: int) -> str:
+    """Name a partner as the audience of our tokens: they are good for its baskets and no others."""
+    return f"urn:baskets:partner:{partner_id}"

@@ -1,0 +1,36 @@
+"""`rotate_guest_keys`: the shell of `signing.rotate`."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from baskets.domain import signing
+from baskets.domain.actors import Actor
+from baskets.management.shell import ShellCommand, rehearsal
+
+
+class Command(ShellCommand):
+    """Replace the key that signs the tokens of guests."""
+
+    help = "Sign the tokens of guests with a new key from now on. Tokens of the old key stay good until they are over."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--distrust-old",
+            action="store_true",
+            help="A key was stolen: all tokens that were signed until now are bad at once, and their guests begin anew.",
+        )
+
+    def handle(self, *, distrust_old: bool, as_json: bool, dry_run: bool, **_: Any) -> None:
+        """Rotate and say what signs now; the key of a rehearsal is gone with it."""
+        with rehearsal(dry_run=dry_run):
+            rotation = signing.rotate(distrust=distrust_old, actor=Actor.system("rotate_guest_keys"))
+        removed = f" Removed, because none of their tokens is good any more: {', '.join(rotation.ended)}." if rotation.ended else ""
+        self.answer(
+            as_json=as_json,
+            text="Would sign with a new key." if dry_run else f"Key {rotation.kid} signs from now on.{removed}",
+            kid=None if dry_run else rotation.kid,
+            removed=list(rotation.ended),
+            dry_run=dry_run,
+        )

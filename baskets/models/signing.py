@@ -1,0 +1,45 @@
+"""The key pairs with which this service signs the tokens of its guests."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class SigningKeyQuerySet(models.QuerySet["SigningKey"]):
+    """Named questions about signing keys."""
+
+    def signing(self) -> "SigningKeyQuerySet":
+        """The key that signs: the one without an end."""
+        return self.filter(ends_at__isnull=True)
+
+    def good(self) -> "SigningKeyQuerySet":
+        """Keys whose signatures are good, by the database's clock: the one that signs, and those it has replaced."""
+        return self.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=Now()))
+
+    def locked(self) -> "SigningKeyQuerySet":
+        """Lock the rows in the order of their keys."""
+        return self.order_by("pk").select_for_update(no_key=True)
+
+
+class SigningKey(models.Model):
+    """One key pair, named by its `kid`. The private half is encrypted; the public one is published.
+
+    A key signs until another takes its place. Its signatures stay good until `ends_at`, when the last token that it has
+    signed is over.
+    """
+
+    kid = models.CharField(max_length=32, unique=True, db_collation="C")
+    public_jwk = models.JSONField(help_text="What others check signatures with.")
+    private_key = models.BinaryField(editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    ends_at = models.DateTimeField(null=True, help_text="Until when its signatures are good; empty while it signs.")
+
+    objects = SigningKeyQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="one_key_signs", fields=["ends_at"], condition=Q(ends_at__isnull=True), nulls_distinct=False),
+        ]
+
+    def __str__(self) -> str:
+        return self.kid

@@ -1,0 +1,376 @@
+"""Guests: made with an API key alone, known by a token of ours from then on. Tokens are checked and forged by hand here."""
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from django.db import connection
+from django.test import Client
+from django.test.utils import override_settings
+
+from baskets.domain import guests, signing
+from baskets.domain.actors import Actor
+from baskets.encryption import decrypt
+from baskets.models import Basket, Event, Partner, SigningKey
+from tests.api.conftest import Api, PassTime, Sells, Stored, Unchanged, validator
+from tests.tokens import KeyPair, opened
+
+GUESTS = "/baskets/guests"
+KEYS = "/baskets/.well-known/jwks.json"
+TOKEN_INVALID = (401, 2002, "token_invalid")
+OPERATOR = Actor.system("tests")
+
+
+@pytest.fixture(autouse=True)
+def shop(sells: Sells) -> None:
+    for number in range(1, 23):
+        sells(f"p{number}")
+
+
+def as_guest(app: Api, guest: Any) -> Api:
+    """The app once it has a guest."""
+    return Api(app.key, headers={"Authorization": f"Bearer {guest['jwt']}"})
+
+
+def published() -> Any:
+    response = Client().get(KEYS)
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
+    assert response.headers["Cache-Control"] == "public, max-age=60"
+    found = validator(KEYS, "get", 200)
+    assert found is not None
+    found.validate(response.json())
+    return response.json()
+
+
+# --- A guest ------------------------------------------------------------------------------------
+
+
+def test_a_client_key_is_enough_and_the_guest_can_do_what_a_user_can(app: Api) -> None:
+    guest = app.post(GUESTS, {"products": [{"productId": "p1", "count": 2}, {"productId": "p2"}]}).data
+    assert set(guest) == {"userId", "jwt", "expires", "basket"}
+    assert guest["basket"]["cart"] == [{"productId": "p1", "count": 2}, {"productId": "p2", "count": 1}]
+    user, browser = guest["userId"], as_guest(app, guest)
+    assert browser.basket(user) == guest["basket"]
+    assert browser.place("p3", 3, user=user).status == 200
+    assert browser.patch(f"/baskets/users/{user}/products/p1", {"count": 4}).status == 200
+    order_no = browser.start(user=user).data["orderNo"]
+    assert browser.finish(True, user=user).data["cart"] == []
+    assert browser.session(order_no, user=user).data["status"] == "ORDERED"
+    assert browser.delete(f"/baskets/users/{user}").status == 200
+
+
+@pytest.mark.parametrize("body", [{}, {"products": []}, {"else": 1}])
+def test_a_guest_may_begin_with_nothing(api: Api, body: Any) -> None:
+    guest = api.post(GUESTS, body).data
+    assert guest["basket"] | {"expires": "", "lastChanged": ""} == {
+        "expires": "",
+        "lastChanged": "",
+        "cart": [],
+        "saved": [],
+        "checkout": [],
+    }
+    assert guest["basket"]["expires"] == guest["expires"]
+    assert re.fullmatch(r"guest-[0-9a-f]{32}", guest["userId"])
+
+
+def test_no_body_is_as_good_as_an_empty_one(app: Api) -> None:
+    assert app.post(GUESTS).status == 200
+    assert app.post(f"/v2{GUESTS}").status == 200
+
+
+def test_counts_of_the_same_product_add_up_in_its_first_place(app: Api) -> None:
+    products = [("p2", 1), ("p1", 2), ("p2", 3), ("p1", 997)]
+    body = {"products": [{"productId": product, "count": count} for product, count in products]}
+    assert app.post(GUESTS, body).data["basket"]["cart"] == [{"productId": "p2", "count": 4}, {"productId": "p1", "count": 999}]
+
+
+def test_the_timeline_begins_with_the_guest(app: Api) -> None:
+    app.post(f"{GUESTS}?provider_id=netflix", {"products": [{"productId": "p1"}]})
+    event = Event.objects.get()
+    assert (event.kind, event.number, event.revision) == ("guest_created", 1, 1)
+    assert (event.actor, event.tracking) == (str(app.key).split("_")[1], {"provider_id": "netflix"})
+    assert event.data == {"cart": [{"productId": "p1", "count": 1}]}
+
+
+def test_every_guest_is_another_and_an_idempotency_key_has_no_say(app: Api) -> None:
+    answers = [app.post(GUESTS, {}, Idempotency_Key="same") for _ in range(3)]
+    assert len({answer.data["userId"] for answer in answers}) == 3
+    assert not any("Idempotency-Replayed" in answer.headers for answer in answers)
+    assert app.post(GUESTS, {}, Idempotency_Key="ä b").status == 200
+
+
+def test_the_basket_of_a_guest_does_not_slide(app: Api, pass_time: PassTime) -> None:
+    guest = app.post(GUESTS, {}).data
+    user = guest["userId"]
+    pass_time(timedelta(days=29), user=user)
+    ends = as_guest(app, guest).basket(user)["expires"]
+    assert as_guest(app, guest).place("p1", user=user).data["expires"] == ends
+    pass_time(timedelta(days=1, seconds=1), user=user)
+    assert as_guest(app, guest).basket(user) == {"cart": [], "saved": [], "checkout": []}
+
+
+NO_BASKET = {"cart": [], "saved": [], "checkout": []}
+
+
+@pytest.mark.parametrize(
+    ("products", "refusal", "fields"),
+    [
+        ([{"productId": "p1"}, {"productId": "nothing"}], (404, 404, "product_unknown"), None),
+        ([{"productId": f"p{number}"} for number in range(1, 22)], (422, 422, "cart_full"), None),
+        ("p1", (422, 3002, "validation_failed"), {"products"}),
+        ({}, (422, 3002, "validation_failed"), {"products"}),
+        (None, (422, 3002, "validation_failed"), {"products"}),
+        (["p1"], (422, 3002, "validation_failed"), {"products[0]"}),
+        ([None], (422, 3002, "validation_failed"), {"products[0]"}),
+        ([{"productId": "p1"}, {"count": 1}], (422, 3002, "validation_failed"), {"products[1].productId"}),
+        ([{"productId": 1}], (422, 3002, "validation_failed"), {"products[0].productId"}),
+        ([{"productId": "a\nb"}], (422, 3002, "validation_failed"), {"products[0].productId"}),
+        ([{"productId": "x" * 256}], (422, 3002, "validation_failed"), {"products[0].productId"}),
+        ([{"productId": "", "count": "2"}], (422, 3002, "validation_failed"), {"products[0].productId", "products[0].count"}),
+        *(
+            ([{"productId": "p1", "count": count}], (422, 3002, "validation_failed"), {"products[0].count"})
+            for count in (0, -1, 1000, 1.0, True, None, "1", 2**63)
+        ),
+        ([{"productId": "p1", "count": 500}] * 2, (422, 3002, "validation_failed"), {"products"}),
+    ],
+)
+def test_all_of_it_or_nothing(app: Api, products: Any, refusal: Any, fields: Any, unchanged: Unchanged) -> None:
+    unchanged()
+    answer = app.post(GUESTS, {"products": products})
+    assert answer.refusal == refusal
+    if fields is not None:
+        assert answer.fields == fields
+    if refusal[1] == 422:
+        assert answer.body["data"] == NO_BASKET
+
+
+def test_a_token_that_is_sent_along_must_be_good(app: Api, unchanged: Unchanged) -> None:
+    guest = app.post(GUESTS, {}).data
+    assert as_guest(app, guest).post(GUESTS, {}).status == 200
+    unchanged()
+    assert app.post(GUESTS, {}, Authorization="Bearer x").refusal == TOKEN_INVALID
+
+
+# --- The token -----------------------------------------------------------------------------------
+
+
+def test_another_implementation_finds_the_token_good(app: Api, partner: Partner) -> None:
+    guest = app.post(GUESTS, {}).data
+    header, claims = opened(guest["jwt"], published())
+    assert set(header) == {"alg", "kid", "typ"}
+    assert claims == {
+        "iss": "urn:baskets:guests",
+        "aud": f"urn:baskets:partner:{partner.pk}",
+        "sub": guest["userId"],
+        "iat": claims["iat"],
+        "exp": claims["iat"] + 30 * 24 * 60 * 60,
+        "guest": True,
+    }
+
+
+def test_the_key_set_tells_nothing_private(app: Api) -> None:
+    assert published() == {"keys": []}
+    app.post(GUESTS, {})
+    [key] = published()["keys"]
+    assert set(key) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+    stored = SigningKey.objects.get()
+    assert b"PRIVATE" not in bytes(stored.private_key)
+    assert "PRIVATE" in decrypt(bytes(stored.private_key))
+
+
+def test_the_token_opens_its_own_basket_and_no_other(app: Api, api: Api, other: Api, unchanged: Unchanged) -> None:
+    guest = app.post(GUESTS, {}).data
+    browser, user = as_guest(app, guest), guest["userId"]
+    unchanged()
+    assert browser.get("/baskets/users/ada").refusal == (401, 2002, "token_user_mismatch")
+    assert browser.delete(f"/baskets/users/{user.upper()}").refusal == (401, 2002, "token_user_mismatch")
+    # A server key may act for any user, but not with a token that says it is somebody else.
+    assert as_guest(api, guest).get("/baskets/users/ada").refusal == (401, 2002, "token_user_mismatch")
+    assert as_guest(api, guest).get(f"/baskets/users/{user}").status == 200
+    assert as_guest(other, guest).get(f"/baskets/users/{user}").refusal == TOKEN_INVALID
+    assert as_guest(app, guest).post("/baskets/products/details", ["p1"]).status == 200
+
+
+def test_a_token_can_be_issued_for_any_basket_of_the_partner(app: Api, api: Api, partner: Partner) -> None:
+    api.place("p1", 2)
+    at = Basket.objects.get().last_changed_at
+    token = guests.issue_guest_token(partner_id=partner.pk, user_id="ada", at=at)
+    assert as_guest(app, {"jwt": token.text}).basket()["cart"] == [{"productId": "p1", "count": 2}]
+
+
+def test_a_token_ends_by_the_databases_clock(app: Api, partner: Partner) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        [now] = cursor.fetchone()
+    for ago, refusal in (
+        (timedelta(days=30, seconds=-60), None),
+        (timedelta(days=30, seconds=10), None),
+        (timedelta(days=30, seconds=60), True),
+    ):
+        token = guests.issue_guest_token(partner_id=partner.pk, user_id="ada", at=now - ago)
+        answer = app.get("/baskets/users/ada", Authorization=f"Bearer {token.text}")
+        if refusal is None:
+            assert answer.status == 200
+        else:
+            assert answer.refusal == (401, 2002, "token_expired")
+            assert answer.headers["WWW-Authenticate"] == 'Bearer realm="baskets", error="invalid_token"'
+
+
+@pytest.fixture
+def ours(app: Api) -> KeyPair:
+    """Our own key pair, as only the service has it."""
+    app.post(GUESTS, {})
+    stored = SigningKey.objects.get()
+    return KeyPair("ES256", kid=stored.kid, private=load_pem_private_key(decrypt(bytes(stored.private_key)).encode(), None))
+
+
+@pytest.fixture
+def claims(partner: Partner) -> dict[str, Any]:
+    """What a good token says."""
+    return {"iss": guests.ISSUER, "aud": guests.audience_of(partner.pk), "sub": "ada", "exp": 4_000_000_000}
+
+
+def test_a_token_made_by_hand_is_good(app: Api, ours: KeyPair, claims: dict[str, Any]) -> None:
+    assert app.get("/baskets/users/ada", Authorization=f"Bearer {ours.sign(claims)}").status == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sub": None}, {"sub": 5}, {"sub": ["ada"]}, {"sub": ""}, {"sub": "x" * 256}, {"exp": None}, {"exp": "4000000000"},
+        {"exp": True}, {"exp": []}, {"exp": 1e300}, {"exp": 10**400}, {"exp": float("inf")}, {"exp": float("nan")},
+        {"nbf": 3_999_999_999}, {"nbf": "0"}, {"nbf": None}, {"iat": "0"}, {"iat": {}}, {"aud": "urn:baskets:partner:0"},
+        {"aud": None}, {"aud": 5}, {"aud": []}, {"aud": [None]}, {"iss": "urn:baskets:guest"}, {"iss": 5}, {"iss": None}, {"jti": 5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_good_signature_alone_is_not_enough(app: Api, ours: KeyPair, claims: dict[str, Any], change: Any, unchanged: Unchanged) -> None:
+    unchanged()
+    assert app.delete("/baskets/users/ada", Authorization=f"Bearer {ours.sign(claims | change)}").refusal == TOKEN_INVALID
+
+
+@pytest.mark.parametrize("missing", ["sub", "exp", "aud", "iss"])
+def test_a_claim_that_is_missing_makes_it_invalid(app: Api, ours: KeyPair, claims: dict[str, Any], missing: str) -> None:
+    claims.pop(missing)
+    assert app.get("/baskets/users/ada", Authorization=f"Bearer {ours.sign(claims)}").refusal == TOKEN_INVALID
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"crit": ["b64"], "b64": True}, {"crit": []}, {"crit": "x"}, {"b64": False}, {"kid": 5}, {"kid": ["a"]}, {"kid": "unknown"},
+     {"kid": "a\x00b"}, {"kid": ""}, {"kid": None}, {"alg": "none"}, {"alg": "HS256"}, {"alg": "ES384"}, {"alg": "RS256"}, {"alg": 5},
+     {"alg": None}, {"alg": "es256"}],
+    ids=str,
+)  # fmt: skip
+def test_a_header_that_is_not_ours_makes_it_invalid(app: Api, ours: KeyPair, claims: dict[str, Any], header: Any) -> None:
+    assert app.get("/baskets/users/ada", Authorization=f"Bearer {ours.sign(claims, **header)}").refusal == TOKEN_INVALID
+
+
+def test_a_key_that_a_token_brings_along_is_not_looked_at(app: Api, ours: KeyPair, claims: dict[str, Any]) -> None:
+    thief = KeyPair("ES256", kid=ours.kid)
+    for header in ({"jwk": thief.jwk}, {"jku": "https://127.0.0.1:1/keys"}, {"x5u": "https://127.0.0.1:1/"}, {"x5c": ["MII"]}):
+        assert app.get("/baskets/users/ada", Authorization=f"Bearer {thief.sign(claims, **header)}").refusal == TOKEN_INVALID
+        assert app.get("/baskets/users/ada", Authorization=f"Bearer {ours.sign(claims, **header)}").status == 200
+
+
+def test_a_token_of_absurd_length_is_not_even_looked_into(app: Api, ours: KeyPair, claims: dict[str, Any], monkeypatch: Any) -> None:
+    token = ours.sign(claims | {"fill": "x" * 100_000})
+    monkeypatch.setattr("baskets.domain.tokens.jwt.decode_complete", None)
+    assert app.get("/baskets/users/ada", Authorization=f"Bearer {token}").refusal == TOKEN_INVALID
+
+
+# --- Rotation ---------------------------------------------------------------------------------------
+
+
+def kids() -> list[str]:
+    return [key["kid"] for key in published()["keys"]]
+
+
+def test_tokens_of_a_replaced_key_stay_good_and_both_keys_are_published(app: Api) -> None:
+    before = app.post(GUESTS, {}).data
+    [old] = kids()
+    rotation = signing.rotate(actor=OPERATOR)
+    assert (rotation.ended, kids()) == ((), [rotation.kid, old])
+    after = app.post(GUESTS, {}).data
+    for guest, kid in ((before, old), (after, rotation.kid)):
+        assert opened(guest["jwt"], published())[0]["kid"] == kid
+        assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").status == 200
+
+
+def test_a_replaced_key_goes_when_its_last_token_is_over(app: Api) -> None:
+    guest = app.post(GUESTS, {}).data
+    old = SigningKey.objects.get()
+    signing.rotate(actor=OPERATOR)
+    old.refresh_from_db()
+    assert old.ends_at is not None
+    assert timedelta(days=30) < old.ends_at - SigningKey.objects.signing().get().created_at < timedelta(days=30, hours=2)
+    SigningKey.objects.filter(pk=old.pk).update(ends_at=old.created_at)
+    assert len(kids()) == 1
+    assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").refusal == TOKEN_INVALID
+    assert signing.rotate(actor=OPERATOR).ended == (old.kid,)
+
+
+def test_a_stolen_key_is_bad_at_once(app: Api) -> None:
+    guest = app.post(GUESTS, {}).data
+    [old] = kids()
+    rotation = signing.rotate(distrust=True, actor=OPERATOR)
+    assert (rotation.ended, kids()) == ((old,), [rotation.kid])
+    assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").refusal == TOKEN_INVALID
+
+
+def test_a_secret_that_was_replaced_can_be_kept_for_a_while_and_one_that_was_lost_needs_a_rotation(
+    app: Api, everything_stored: Stored, settings: Any
+) -> None:
+    guest = app.post(GUESTS, {}).data
+    old, settings.SECRET_KEY = settings.SECRET_KEY, "n" * 50
+    with override_settings(SECRET_KEY_FALLBACKS=[old]):
+        assert app.post(GUESTS, {}).status == 200
+    before = everything_stored()
+    assert app.post(GUESTS, {}).refusal == (500, 3001, "internal_error")
+    assert everything_stored() == before
+    assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").status == 200
+    signing.rotate(actor=OPERATOR)
+    assert app.post(GUESTS, {}).status == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_keys_are_replaced_under_load_and_nobody_notices(app: Api) -> None:
+    """From the very first key on, which all of them want to make."""
+    wrong: list[Any] = []
+    seen: set[str] = set()
+
+    def in_a_thread(work: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 (told by the test)
+                wrong.append(error)
+            finally:
+                connection.close()
+
+        return threading.Thread(target=run)
+
+    def come_and_go() -> None:
+        caller = Api(app.key)
+        for _ in range(12):
+            guest = caller.post(GUESTS, {"products": [{"productId": "p1"}]}).data
+            seen.add(json.dumps(opened(guest["jwt"], published())[0]["kid"]))
+            assert as_guest(caller, guest).place("p2", user=guest["userId"]).status == 200
+
+    def replace() -> None:
+        for _ in range(6):
+            signing.rotate(actor=OPERATOR)
+
+    threads = [in_a_thread(come_and_go) for _ in range(4)] + [in_a_thread(replace) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+    assert SigningKey.objects.signing().count() == 1
+    assert len(seen) > 1
