@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import environ
 from granian.constants import HTTPModes, Interfaces
@@ -34,10 +35,14 @@ _BACKLOG = 1024
 _HEAD_BYTES = 416 * 1024
 
 
-class SharedSocketServer(MPServer):
-    """Granian with one listening socket for all workers, on Linux too.
+# How a worker ends that somebody or the kernel has ended: told to, or killed. All else is its own failure.
+_ENDED_BY_OTHERS = (0, -signal.SIGTERM, -signal.SIGKILL)
 
-    There it gives each worker a socket of its own by default, and the kernel deals new connections out between them blindly: with one
+
+class SharedSocketServer(MPServer):
+    """Granian with one listening socket for all workers, on Linux too, that replaces a worker however often it is killed.
+
+    There Granian gives each worker a socket of its own by default, and the kernel deals new connections out between them blindly: with one
     of two workers frozen, half of all new callers hang. Whoever accepts from a shared socket is awake. Measured with 100 callers
     and one worker stopped: all 100 hung after a moment with separate sockets, only those it had already accepted with a shared one.
     """
@@ -49,6 +54,21 @@ class SharedSocketServer(MPServer):
         self._sfd = holder.get_fd()
         self._sso = socket.socket(fileno=self._sfd)
         self._sso.set_inheritable(True)
+
+    def _respawn_workers(self, workers: list[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
+        """Put others in the place of these workers, and of any that has died meanwhile.
+
+        Granian ends the whole service when a worker dies twice within seconds, which is right for one that fails by itself and
+        wrong for one that is killed; and it forgets a worker that dies in the instant in which it takes note of another one.
+        """
+        killed = [idx for idx in workers if self.wrks[idx].inner.exitcode in _ENDED_BY_OTHERS]
+        super()._respawn_workers(workers, spawn_target, target_loader, delay)
+        for idx in killed:
+            self.respawned_wrks.pop(idx, None)
+        for worker in self.wrks:
+            if worker.inner.exitcode is not None and worker.idx not in self.interrupt_children:
+                self.interrupt_children.append(worker.idx)
+                self.main_loop_interrupt.set()
 
 
 def _stop_at_once() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import psycopg
 
-from tests.kills.place import Place, eventually
+from tests.kills.place import Place
 
 Fault = Callable[[Place, random.Random], None]
 
@@ -44,7 +44,7 @@ def backend_killed(place: Place, chance: random.Random) -> None:
     backends = place.backends()
     if backends:
         _signal(chance.choice(backends), signal.SIGKILL)
-    _until_database_answers(place)
+    place.database().close()
 
 
 def backend_frozen(place: Place, chance: random.Random) -> None:
@@ -63,7 +63,7 @@ def database_killed(place: Place, chance: random.Random) -> None:
     _signal(postmaster, signal.SIGKILL)
     time.sleep(chance.choice([0, 0.5, 2.0]))
     place.bring_back_database()
-    _until_database_answers(place)
+    place.database().close()
 
 
 def database_restarted(place: Place, chance: random.Random) -> None:
@@ -83,11 +83,11 @@ def database_read_only(place: Place, chance: random.Random) -> None:
 def connections_used_up(place: Place, chance: random.Random) -> None:
     """Somebody else has them all, and the service loses its own."""
     with contextlib.ExitStack() as taken:
-        with contextlib.suppress(psycopg.OperationalError), place.database() as client:
+        with place.database() as client:
             client.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'baskets'")
         with contextlib.suppress(psycopg.OperationalError):
             for _ in range(60):
-                taken.enter_context(place.database())
+                taken.enter_context(place.database(patience_seconds=0))
         time.sleep(1.0)
 
 
@@ -118,13 +118,3 @@ def _set(place: Place, name: str, value: str) -> None:
     with place.database(options="-c default_transaction_read_only=off") as client:
         client.execute(f"ALTER SYSTEM SET {name} = {value}")
         client.execute("SELECT pg_reload_conf()")
-
-
-def _until_database_answers(place: Place) -> None:
-    def answers() -> bool:
-        with contextlib.suppress(psycopg.OperationalError):
-            place.database().close()
-            return True
-        return False
-
-    assert eventually(answers, 60)

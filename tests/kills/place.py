@@ -101,8 +101,16 @@ class Place:
     def postmaster(self) -> int:
         return int((self.cluster.data / "postmaster.pid").read_text().splitlines()[0])
 
-    def database(self, **options: Any) -> "psycopg.Connection[Any]":
-        return psycopg.connect(self.cluster.url, autocommit=True, connect_timeout=5, application_name="kills", **options)
+    def database(self, *, patience_seconds: float = 30, **options: Any) -> "psycopg.Connection[Any]":
+        """A connection of the programme's own, as soon as the database gives one."""
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            try:
+                return psycopg.connect(self.cluster.url, autocommit=True, connect_timeout=5, application_name="kills", **options)
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def backends(self) -> list[int]:
         """The database's ends of the service's connections."""
