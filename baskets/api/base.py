@@ -43,7 +43,7 @@ class ApiViewSet(ViewSet):
 
     # Note [Order of checks]
     # DRF looks at Accept before it knows who asks. Partners rely on: path (404, the resolver), method (405), version
-    # (406), key (401), token (401), Accept (406), then media type (415), size (413) and content (422), then
+    # (406), key (401), token (401), kind of key (403), Accept (406), then media type (415), size (413) and content (422), then
     # idempotency, throttle and state. `initial` goes as far as Accept; `read`, the first line of every action, does the
     # rest up to the throttle, for which a repeat whose answer is remembered does not count; the domain call says what
     # the state allows.
@@ -55,6 +55,8 @@ class ApiViewSet(ViewSet):
     bearer: BearerUser | None = None
     # Answers that are secrets are stored for no key.
     takes_idempotency_key = True
+    # Calls for back ends: no token opens them to a key inside an app, so none is asked for.
+    server_only = False
     # Actions that are answered however often a key calls: whoever asks may hold a payment, or have lost an answer.
     never_throttled: frozenset[str] = frozenset()
     action_map: dict[str, str]
@@ -78,6 +80,8 @@ class ApiViewSet(ViewSet):
             raise ApiError("version_unsupported")
         if self.key_required:
             self._authenticate(request, user_id=kwargs.get("user_id"))
+            if self.server_only and self.caller.in_an_app:
+                raise ApiError("server_key_required")
         if not takes_json(request.META.get("HTTP_ACCEPT")):
             raise ApiError("not_acceptable")
 

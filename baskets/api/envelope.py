@@ -12,9 +12,9 @@ encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 REASON = "api_reason"
 
 
-def success(data: Any) -> str:
-    """Put an answer into its envelope."""
-    return encoded({"data": data})
+def success(data: Any, *, next_token: str | None = None) -> str:
+    """Put an answer into its envelope, with the token of the next page where there is one."""
+    return encoded({"data": data} | ({} if next_token is None else {"nextToken": next_token}))
 
 
 def respond(body: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:

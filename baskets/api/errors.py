@@ -58,6 +58,8 @@ TABLE: dict[str, tuple[int, int]] = {
     "checkout_expired": (422, 422),
     "order_unknown": (422, 422),
     "idempotency_key_reused": (422, 422),
+    "events_purged": (422, 422),
+    "events_rewound": (422, 422),
     "checkout_active": (423, 423),
     "throttled": (429, 503),
     "internal_error": (500, 3001),
@@ -87,6 +89,8 @@ MESSAGES: dict[str, str] = {
     "body_too_large": "The body is too large.",
     "unsupported_media_type": "Send the body as application/json in UTF-8, not compressed.",
     "validation_failed": "The request has fields that are not as they must be.",
+    "events_purged": "Events after this token have been purged. Read on without a token, from the oldest event there is.",
+    "events_rewound": "This token is of a later moment than the backup that was restored. Read again without a token.",
     "internal_error": "Something went wrong on our side.",
     "busy": "Others are at the same basket or product. Nothing has changed; call again.",
     "database_unavailable": "The service is not available now. Call again: it is safe to repeat.",
@@ -95,6 +99,8 @@ MESSAGES: dict[str, str] = {
 MESSAGES |= {refusal.reason: refusal.message for refusal in domain.Refusal.__subclasses__() if refusal.reason in TABLE}
 
 STATE_REFUSALS = frozenset({422, 423})
+# These speak of a list, and not of the state of a basket.
+OF_NO_BASKET = frozenset({"events_purged", "events_rewound"})
 RETRY_AFTER_SECONDS = "1"
 
 

@@ -14,8 +14,10 @@ from drf_spectacular.utils import (
 
 from baskets.api import serializers, shapes
 from baskets.api.errors import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND
+from baskets.api.filters import BasketFilters, ChosenFilter, EventFilters, IdFilter, ListFilters, MomentFilter, SessionFilters
 from baskets.api.identifiers import LONGEST, PATTERN, PUBLISHED
-from baskets.api.schema_answers import EXAMPLES, ORDER_NO, refusals_by_status
+from baskets.api.lists import DEFAULT_LIMIT, LARGEST_LIMIT
+from baskets.api.schema_answers import EXAMPLES, NEXT_TOKEN, ORDER_NO, refusals_by_status
 from baskets.api.versioning import DEFAULT, KNOWN
 
 # What any call may be told, and what a call with a body may be told besides.
@@ -121,6 +123,8 @@ def _call(
     query: Sequence[OpenApiParameter] = (),
     writes: bool = True,
     throttled: bool = True,
+    pages: str = "",
+    for_back_ends: bool = False,
     refusals: Sequence[str] = (),
     kinds: dict[str, tuple[int, int]] | None = None,
     tag: str,
@@ -135,12 +139,16 @@ def _call(
     :param enveloped: whether its good answers stand in the envelope.
     :param repeatable: whether it takes an Idempotency-Key; None: as it writes.
     :param throttled: whether a key's limit of calls holds for this one.
+    :param pages: `some` where the answer is a page of a list, `for ever` where the list never ends.
+    :param for_back_ends: whether it needs a server key.
     :param refusals: the reasons of the domain that this call can be refused for.
     :param kinds: their status and code where they differ from those of the table.
     """
     parameters = [*(IN_PATH[name] for name in path), *query, VERSION, REQUEST_ID, *ANSWER_HEADERS]
     repeatable = writes if repeatable is None else repeatable
     reasons = [*ANY, *(KEYED if keyed else ()), *(OF_A_USER if path else ()), *(LIMITED if throttled else ())]
+    if for_back_ends:
+        reasons.append("server_key_required")
     if body is not None or writes:
         reasons += WITH_BODY
     if writes:
@@ -163,9 +171,12 @@ def _call(
         OpenApiParameter("Allow", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[405], description="Methods to use."),
     ]
     reasons += [reason for reason in refusals if reason not in reasons]
+    answer = shapes.enveloped(shape) if enveloped else shape
     example = {"data": EXAMPLES[shape]} if enveloped else EXAMPLES[shape]
+    if pages:
+        answer, example = shapes.paged(shape, for_ever=pages == "for ever"), {"data": [EXAMPLES[shape]], "nextToken": NEXT_TOKEN}
     success = OpenApiResponse(
-        response=shapes.enveloped(shape) if enveloped else shape,
+        response=answer,
         description="Done.",
         examples=[OpenApiExample("done", value=example, response_only=True, status_codes=["200"])],
     )
@@ -285,6 +296,59 @@ product_details = _call(
             "example": ["prod-123", "prod-000"],
         }
     },
+)
+
+
+def _of_list(chosen: type[ListFilters]) -> list[OpenApiParameter]:
+    """Describe what the query of a list may say, from its filters."""
+    described = []
+    for name, each in chosen.base_filters.items():
+        shape: dict[str, Any] = {"type": "string"}
+        match each:
+            case ChosenFilter():
+                shape["enum"] = list(each.extra["words"])
+            case MomentFilter():
+                shape["format"] = "date-time"
+            case IdFilter():
+                shape = IDENTIFIER
+        described.append(OpenApiParameter(name, shape, OpenApiParameter.QUERY, description=str(each.label)))
+    limit = {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT}
+    return [
+        *described,
+        OpenApiParameter("limit", limit, OpenApiParameter.QUERY, description="How many at most."),
+        OpenApiParameter(
+            "nextToken", OpenApiTypes.STR, OpenApiParameter.QUERY, description="Of the last answer, with the same filters: reads on there."
+        ),
+    ]
+
+
+list_baskets = _call(
+    "listbaskets",
+    tag="back end",
+    shape=shapes.ListedBasket,
+    pages="some",
+    writes=False,
+    for_back_ends=True,
+    query=_of_list(BasketFilters),
+)
+list_sessions = _call(
+    "listcheckouts",
+    tag="back end",
+    shape=shapes.ListedSession,
+    pages="some",
+    writes=False,
+    for_back_ends=True,
+    query=_of_list(SessionFilters),
+)
+read_events = _call(
+    "readevents",
+    tag="back end",
+    shape=shapes.Event,
+    pages="for ever",
+    writes=False,
+    for_back_ends=True,
+    query=_of_list(EventFilters),
+    refusals=["events_purged", "events_rewound"],
 )
 
 

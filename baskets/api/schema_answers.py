@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 from baskets.api import shapes
-from baskets.api.errors import MESSAGES, STATE_REFUSALS, TABLE
+from baskets.api.errors import MESSAGES, OF_NO_BASKET, STATE_REFUSALS, TABLE
 
 EXAMPLE_BASKET = {
     "expires": "2025-07-04T12:34:56Z",
@@ -77,6 +77,18 @@ EXAMPLES: dict[type, Any] = {
         "unknown": ["prod-000"],
     },
 }  # fmt: skip
+EXAMPLES[shapes.ListedBasket] = {"userId": "user-1"} | EXAMPLE_BASKET
+EXAMPLES[shapes.ListedSession] = EXAMPLES[shapes.Session] | {
+    "userId": "user-1", "currency": "EUR", "fullPrice": 3998, "fullTax": None, "shippingCost": None, "late": True,
+    "attention": [{"reason": "checkout_expired", "createdAt": "2025-06-05T13:10:00Z", "settledAt": None}],
+}  # fmt: skip
+EXAMPLES[shapes.Event] = {
+    "id": "evt-4711", "kind": "checkout_ordered", "at": "2025-06-04T12:40:00Z", "userId": "user-1", "orderNo": ORDER_NO,
+    "number": 3, "revision": 3, "actor": {"kind": "key", "key": "yhdv859n50jj"}, "requestId": "call-17",
+    "tracking": {"provider_id": "netflix"},
+    "data": {"orderNo": ORDER_NO, "items": [{"productId": "prod-123", "count": 2}], "failed": []},
+}  # fmt: skip
+NEXT_TOKEN = "WyJiYzRhIiwidXNlci0xIl0:1uPq2a:5m3vGd"  # noqa: S105 (an example)
 DETAILS: dict[str, dict[str, Any]] = {
     "validation_failed": {"fields": {"type": "object", "additionalProperties": {"type": "string"}}},
     "out_of_stock": {
@@ -136,8 +148,8 @@ def refusals_by_status(reasons: Sequence[str], kinds: dict[str, tuple[int, int]]
     }
 
 
-def _carries_basket(status: int, code: int) -> bool:
-    return status in STATE_REFUSALS and code == status
+def _carries_basket(reason: str, status: int, code: int) -> bool:
+    return status in STATE_REFUSALS and code == status and reason not in OF_NO_BASKET
 
 
 def _refusal(status: int, codes: dict[str, int]) -> dict[str, Any]:
@@ -159,7 +171,7 @@ def _refusal(status: int, codes: dict[str, int]) -> dict[str, Any]:
             }
         },
     }
-    if any(_carries_basket(status, code) for code in codes.values()):
+    if any(_carries_basket(reason, status, code) for reason, code in codes.items()):
         shape["properties"]["data"] = {"$ref": "#/components/schemas/Basket"}
     return shape
 
@@ -167,6 +179,6 @@ def _refusal(status: int, codes: dict[str, int]) -> dict[str, Any]:
 def _example(status: int, reason: str, code: int) -> OpenApiExample:
     details = {"reason": reason, **EXAMPLE_DETAILS.get(reason, {})}
     value: dict[str, Any] = {"error": {"code": code, "message": MESSAGES[reason], "details": details}}
-    if _carries_basket(status, code):
+    if _carries_basket(reason, status, code):
         value["data"] = EXAMPLE_BASKET
     return OpenApiExample(reason, value=value, response_only=True, status_codes=[str(status)])

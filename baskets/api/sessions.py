@@ -1,6 +1,6 @@
 """What became of one checkout: read in one statement, so that all its parts are of the same moment. Changes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,17 @@ def _pieces(status: str) -> Subquery:
     return Subquery(of_item.order_by().values("product_id").annotate(sum=Sum("pieces")).values("sum"))
 
 
+# What is asked of an item beside its own columns: its session too, so that both are of the same moment.
+WITH_SESSION = {
+    **{name: F(f"session__{name}") for name in ("order_no", "status", "started_at", "expires_at", "finished_at", "late", "test_mode")},
+    "variant": F("product__variant"),
+    "main_product_id": F("product__main_product_id"),
+    "sold": _pieces(Status.SOLD),
+    "released": _pieces(Status.RELEASED),
+    "short": _pieces(Status.SHORT),
+}
+
+
 def read_session(*, basket_id: UUID, order_no: str) -> dict[str, Any] | None:
     """Show a session of this basket with its items, or None if the basket has none of that number.
 
@@ -30,23 +41,16 @@ def read_session(*, basket_id: UUID, order_no: str) -> dict[str, Any] | None:
             "product_id",
             "count",
             "stocked",
-            order_no=F("session__order_no"),
-            status=F("session__status"),
-            started_at=F("session__started_at"),
-            expires_at=F("session__expires_at"),
-            finished_at=F("session__finished_at"),
-            late=F("session__late"),
-            test_mode=F("session__test_mode"),
-            variant=F("product__variant"),
-            main_product_id=F("product__main_product_id"),
-            sold=_pieces(Status.SOLD),
-            released=_pieces(Status.RELEASED),
-            short=_pieces(Status.SHORT),
+            **WITH_SESSION,
         )
     )
     if not rows:
         return None
-    session = rows[0]
+    return render_session(rows[0], rows)
+
+
+def render_session(session: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Show a session with its items."""
     return {
         "orderNo": session["order_no"],
         "status": session["status"],
@@ -55,7 +59,7 @@ def read_session(*, basket_id: UUID, order_no: str) -> dict[str, Any] | None:
         "finishedAt": None if session["finished_at"] is None else render_time(session["finished_at"]),
         "late": session["late"],
         "testMode": session["test_mode"],
-        "items": [_render_item(row) for row in rows],
+        "items": [_render_item(row) for row in items],
     }
 
 

@@ -6,6 +6,10 @@ from typing import Any
 from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 
+from baskets import models
+from baskets.domain.actors import ActorKind
+from baskets.models import Attention
+
 TIME = "UTC, to the second."
 
 
@@ -83,6 +87,56 @@ class Session(serializers.Serializer[Any]):
     items = SessionItem(many=True)
 
 
+class Matter(serializers.Serializer[Any]):
+    """Something about a checkout that staff must see to, or have seen to."""
+
+    reason = serializers.ChoiceField(choices=Attention.Reason.values, help_text="Why: somebody may have paid.")
+    createdAt = serializers.DateTimeField(help_text=TIME)  # noqa: N815 (a name of the API)
+    settledAt = serializers.DateTimeField(allow_null=True, help_text="Null: it is open.")  # noqa: N815 (a name of the API)
+
+
+class ListedSession(Session):
+    """A checkout in the list for back ends."""
+
+    userId = serializers.CharField()  # noqa: N815 (the reference's name)
+    currency = serializers.CharField(allow_null=True, help_text="ISO 4217.")
+    fullPrice = serializers.IntegerField(allow_null=True, help_text="As the start answered it.")  # noqa: N815 (the reference's name)
+    fullTax = serializers.IntegerField(allow_null=True, help_text="Minor units.")  # noqa: N815 (the reference's name)
+    shippingCost = serializers.IntegerField(allow_null=True, help_text="Minor units.")  # noqa: N815 (the reference's name)
+    attention = Matter(many=True)
+
+
+class ListedBasket(Basket):
+    """A basket in the list for back ends."""
+
+    userId = serializers.CharField()  # noqa: N815 (the reference's name)
+
+
+class EventActor(serializers.Serializer[Any]):
+    """Who did it."""
+
+    kind = serializers.ChoiceField(choices=[kind.value for kind in ActorKind])
+    key = serializers.CharField(allow_null=True, help_text="The prefix of the API key, where it was one.")
+
+
+class Event(serializers.Serializer[Any]):
+    """What happened to a basket."""
+
+    id = serializers.CharField(help_text="Names this event for good, here and as `webhook-id`.")
+    kind = serializers.ChoiceField(choices=models.Event.Kind.values)
+    at = serializers.DateTimeField(help_text=TIME)
+    userId = serializers.CharField()  # noqa: N815 (the reference's name)
+    orderNo = serializers.CharField(allow_null=True, help_text="Of the checkout it is about.")  # noqa: N815 (the reference's name)
+    number = serializers.IntegerField(help_text="Counts the events of this basket, from 1.")
+    revision = serializers.IntegerField(help_text="Counts the changes of the lists of this basket.")
+    actor = EventActor()
+    requestId = serializers.CharField(allow_null=True, help_text="Of the call that did it.")  # noqa: N815 (a name of the API)
+    tracking = serializers.DictField(child=serializers.CharField(), help_text="As `X-JAY-Tracking` reported it.")
+    data = serializers.DictField(  # type: ignore[assignment]  # The name is the API's; DRF takes it for a field all the same.
+        help_text="What belongs to this kind of event. More may be added."
+    )
+
+
 class Product(serializers.Serializer[Any]):
     """What is known of a product."""
 
@@ -137,3 +191,13 @@ class KeySet(serializers.Serializer[Any]):
 def enveloped(shape: type[serializers.Serializer[Any]]) -> serializers.Serializer[Any]:
     """Put a shape into the envelope of a success."""
     return inline_serializer(name=f"{shape.__name__}Answer", fields={"data": shape()})
+
+
+@functools.cache
+def paged(shape: type[serializers.Serializer[Any]], *, for_ever: bool) -> serializers.Serializer[Any]:
+    """Put a list of a shape into the envelope of a success, with the token of the next page.
+
+    :param for_ever: whether there is always a token, because the list goes on.
+    """
+    token = serializers.CharField(required=for_ever, help_text="Where to read on." if for_ever else "Only where there are more.")
+    return inline_serializer(name=f"{shape.__name__}Page", fields={"data": shape(many=True), "nextToken": token})

@@ -3,6 +3,7 @@
 from django.urls import include, path
 
 from baskets.api import guests, health, metrics, pages
+from baskets.api.backend import BackendViewSet
 from baskets.api.viewsets import BasketViewSet, ProductViewSet
 
 api_patterns = [
@@ -19,6 +20,9 @@ api_patterns = [
     path("baskets/users/<user_id>/checkout/sessions/<order_no>", BasketViewSet.as_view({"get": "session"})),
     path("baskets/guests", guests.GuestViewSet.as_view({"post": "create"})),
     path("baskets/.well-known/jwks.json", guests.KeyViewSet.as_view({"get": "show"})),
+    path("baskets", BackendViewSet.as_view({"get": "baskets"})),
+    path("baskets/checkout/sessions", BackendViewSet.as_view({"get": "sessions"})),
+    path("baskets/events", BackendViewSet.as_view({"get": "events"})),
     path("baskets/products/details", ProductViewSet.as_view({"post": "details"})),
 ]
 

@@ -90,6 +90,7 @@ def start_session(
     full_price, currency = full_price_of(lines, offers)
     session = CheckoutSession(
         basket_id=before.basket_id,
+        partner_id=owner.partner_id,
         order_no=opening.draw_order_no(),
         status=Session.ACTIVE,
         test_mode=test_mode,

@@ -17,9 +17,9 @@ SPEAKABLE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 INSERT = """
 WITH session AS (
     INSERT INTO baskets_checkoutsession
-        (basket_id, order_no, status, test_mode, late, started_at, expires_at,
+        (basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at,
          language, country, stripe_using_sdk, currency, full_price)
-    VALUES (%(basket)s, %(order_no)s, 'ACTIVE', %(test_mode)s, false, %(started_at)s, %(expires_at)s,
+    VALUES (%(basket)s, %(partner)s, %(order_no)s, 'ACTIVE', %(test_mode)s, false, %(started_at)s, %(expires_at)s,
             %(language)s, %(country)s, %(stripe_using_sdk)s, %(currency)s, %(full_price)s)
     RETURNING id
 ), line AS (
@@ -59,6 +59,7 @@ def insert(session: CheckoutSession, lines: tuple[Line, ...], offers: Mapping[st
     bought = [offers[line.product_id] for line in lines]
     parameters = {
         "basket": session.basket_id,
+        "partner": session.partner_id,
         "order_no": session.order_no,
         "test_mode": session.test_mode,
         "started_at": session.started_at,

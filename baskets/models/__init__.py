@@ -4,6 +4,7 @@ from baskets.models.baskets import Basket, BasketItem, basket_key
 from baskets.models.checkouts import Attention, CheckoutItem, CheckoutSession
 from baskets.models.comfort import Comfort
 from baskets.models.events import Event
+from baskets.models.feed import FeedPosition, FeedState
 from baskets.models.idempotency import IdempotencyRecord
 from baskets.models.partners import ApiKey, Partner
 from baskets.models.products import Product
@@ -21,6 +22,8 @@ __all__ = [
     "CheckoutSession",
     "Comfort",
     "Event",
+    "FeedPosition",
+    "FeedState",
     "IdempotencyRecord",
     "Partner",
     "Product",

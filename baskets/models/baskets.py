@@ -16,6 +16,11 @@ def basket_key(*, partner_id: int, user_id: str) -> uuid.UUID:
     return uuid.uuid5(NAMESPACE, f"{partner_id}:{user_id}")
 
 
+def _in_checkout() -> models.Exists:
+    """Whether the basket that a query looks at has an active session."""
+    return models.Exists(CheckoutSession.objects.active().filter(basket_id=models.OuterRef("pk")))
+
+
 class BasketQuerySet(models.QuerySet["Basket"]):
     """Named questions about baskets."""
 
@@ -30,8 +35,11 @@ class BasketQuerySet(models.QuerySet["Basket"]):
 
     def past_their_time(self) -> "BasketQuerySet":
         """Shown baskets past `expires_at` by the database's clock, without an active checkout."""
-        in_checkout = CheckoutSession.objects.active().filter(basket_id=models.OuterRef("pk"))
-        return self.filter(~models.Exists(in_checkout), hidden_at__isnull=True, expires_at__lte=Now())
+        return self.filter(~_in_checkout(), hidden_at__isnull=True, expires_at__lte=Now())
+
+    def present(self) -> "BasketQuerySet":
+        """Baskets that their users see: neither hidden nor past their time, or kept by an active checkout."""
+        return self.filter(Q(expires_at__gt=Now()) | _in_checkout(), hidden_at__isnull=True)
 
 
 class Basket(models.Model):
@@ -63,6 +71,7 @@ class Basket(models.Model):
         ]
         indexes = [
             models.Index(fields=["expires_at"], name="shown_baskets_by_expiry", condition=Q(hidden_at__isnull=True)),
+            models.Index(fields=["partner", "last_changed_at"], name="shown_baskets_by_change", condition=Q(hidden_at__isnull=True)),
         ]
         constraints = [
             models.UniqueConstraint(name="one_basket_per_partner_and_user", fields=["partner", "user_id"]),

@@ -29,7 +29,8 @@ class CheckoutSession(models.Model):
     """One attempt to buy what was in the cart: ACTIVE, then ORDERED, ABORTED or EXPIRED.
 
     ABORTED and EXPIRED may still become ORDERED: a late order. `ended_revision` is the revision at which the basket
-    stood after the session ended, so a later call can tell whether the basket has changed since.
+    stood after the session ended, so a later call can tell whether the basket has changed since. `partner` is the
+    basket's, kept here so that a list of a partner's sessions is read from one index.
     """
 
     class Status(models.TextChoices):
@@ -41,6 +42,7 @@ class CheckoutSession(models.Model):
         EXPIRED = "EXPIRED", "expired"
 
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="sessions")
+    partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="sessions", db_index=False)
     order_no = models.CharField(max_length=32, unique=True, db_collation="C")
     status = models.CharField(max_length=10, choices=Status)
     test_mode = models.BooleanField(default=False, help_text="Holds and sells nothing.")
@@ -70,6 +72,9 @@ class CheckoutSession(models.Model):
         ]
         indexes = [
             models.Index(fields=["expires_at"], name="active_sessions_by_expiry", condition=Q(status="ACTIVE")),
+            # For the lists of a partner's back end, page by page.
+            models.Index(fields=["partner", "started_at", "id"], name="sessions_of_partner"),
+            models.Index(fields=["partner", "finished_at"], name="ended_sessions_of_partner", condition=Q(finished_at__isnull=False)),
         ]
         constraints = [
             models.UniqueConstraint(name="one_active_checkout_per_basket", fields=["basket"], condition=Q(status="ACTIVE")),

@@ -1,7 +1,7 @@
 """One basket as a whole, read by one statement: what GET shows and what every write decides from."""
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -108,7 +108,7 @@ SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hi
        greatest(statement_timestamp(), b.last_changed_at) AS at,
        partner.hold_seconds, partner.late_orders,
        s.id, s.order_no, s.test_mode, s.started_at, s.expires_at,
-       line.list, line.product_id, line.count, line.position, line.stocked, p.variant, p.main_product_id
+       line.list, line.product_id, line.count, line.position, line.stocked, p.variant, p.main_product_id, b.id
 FROM baskets_basket b
 JOIN baskets_partner partner ON partner.id = b.partner_id
 LEFT JOIN baskets_checkoutsession s ON s.basket_id = b.id AND s.status = 'ACTIVE'
@@ -123,11 +123,21 @@ LEFT JOIN baskets_product p ON p.product_id = line.product_id
 WHERE b.id = %s
 ORDER BY line.position, line.product_id
 """
+READ_SEVERAL = READ.replace("b.id = %s", "b.id = ANY(%s)")
 
 
 def read_contents(basket_id: uuid.UUID) -> Contents | None:
     """Read a basket whole, or None if it has no row. See Note [One statement for a basket]."""
     return contents_of(execute(READ, [basket_id]), basket_id=basket_id)
+
+
+def read_several(basket_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Contents]:
+    """Read baskets whole, all in one statement, by their keys."""
+    rows_of: dict[uuid.UUID, list[tuple[Any, ...]]] = {}
+    for row in execute(READ_SEVERAL, [list(basket_ids)]).fetchall():
+        rows_of.setdefault(row[22], []).append(row)
+    found = {basket_id: contents_of(rows, basket_id=basket_id) for basket_id, rows in rows_of.items()}
+    return {basket_id: contents for basket_id, contents in found.items() if contents}
 
 
 def contents_of(rows: Iterable[tuple[Any, ...]], *, basket_id: uuid.UUID) -> Contents | None:

@@ -75,6 +75,10 @@ ENDPOINTS = [
         never_throttled=True,
     ),
     Endpoint(method="GET", route=f"{_SESSIONS}/<order_no>", path="/baskets/users/{user}/checkout/sessions/{order}", never_throttled=True),
+    *(
+        Endpoint(method="GET", route=name, path=f"/{name}", door=Door.SERVER)
+        for name in ("baskets", "baskets/checkout/sessions", "baskets/events")
+    ),
     Endpoint(method="POST", route="baskets/products/details", path="/baskets/products/details", body=["p1"], door=Door.ANY_KEY),
     Endpoint(method="POST", route="baskets/guests", path="/baskets/guests", door=Door.ANY_KEY, secret=True),
     Endpoint(method="GET", route=_KEYS, path=f"/{_KEYS}", door=Door.OPEN, never_throttled=True),

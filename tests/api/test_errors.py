@@ -52,6 +52,8 @@ def test_the_table_is_the_contracts() -> None:
         "checkout_expired": (422, 422),
         "order_unknown": (422, 422),
         "idempotency_key_reused": (422, 422),
+        "events_purged": (422, 422),
+        "events_rewound": (422, 422),
         "checkout_active": (423, 423),
         "throttled": (429, 503),
         "internal_error": (500, 3001),

@@ -294,7 +294,14 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     ),
     ("events_without_gaps", ["UPDATE baskets_event SET number = 99 WHERE basket_id = :basket_of_gus AND number = 2"], {}),
     ("events_without_gaps", ["UPDATE baskets_basket SET events = events + 1 WHERE id = :basket_of_anna"], {}),
-    ("events_without_gaps", ["DELETE FROM baskets_event WHERE basket_id = :basket_of_gus"], {}),
+    (
+        "events_without_gaps",
+        [
+            "DELETE FROM baskets_feedposition WHERE event_id IN (SELECT id FROM baskets_event WHERE basket_id = :basket_of_gus)",
+            "DELETE FROM baskets_event WHERE basket_id = :basket_of_gus",
+        ],
+        {"positions_without_gaps": 1},
+    ),
     ("revisions_go_forward", ["UPDATE baskets_event SET revision = 99 WHERE basket_id = :basket_of_gus AND number = 2"], {}),
     (
         "revisions_go_forward",
@@ -309,7 +316,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     (
         "session_told_by_its_events",
         ["UPDATE baskets_event SET kind = 'checkout_aborted' WHERE basket_id = :basket_of_anna AND kind = 'checkout_ordered'"],
-        {},
+        {"places_are_of_their_event": 1},
     ),
     (
         "session_told_by_its_events",
@@ -342,6 +349,40 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             UPDATE baskets_event SET data = jsonb_set(data, '{items,0,count}', '1')
             WHERE basket_id = :basket_of_anna AND kind = 'checkout_ordered'
             """
+        ],
+        {},
+    ),
+    (
+        "positions_without_gaps",
+        ["UPDATE baskets_feedposition SET position = 999 WHERE position = (SELECT max(position) FROM baskets_feedposition)"],
+        {},
+    ),
+    ("positions_without_gaps", ["DELETE FROM baskets_feedposition WHERE position = 3"], {}),
+    ("positions_without_gaps", ["UPDATE baskets_feedstate SET position = position + 1"], {}),
+    (
+        "no_event_passed_over",
+        ["UPDATE baskets_feedstate SET settled_id = seen_id, purged_position = position", "DELETE FROM baskets_feedposition"],
+        {},
+    ),
+    (
+        "feed_in_order_for_each_basket",
+        [
+            """
+            UPDATE baskets_feedposition SET position = 999
+            WHERE event_id = (SELECT id FROM baskets_event WHERE basket_id = :basket_of_gus AND number = 1)
+            """
+        ],
+        {"positions_without_gaps": 1},
+    ),
+    ("places_are_of_their_event", ["UPDATE baskets_feedposition SET kind = 'item_removed' WHERE position = 1"], {}),
+    (
+        "places_are_of_their_event",
+        [
+            "INSERT INTO baskets_partner (name, late_orders) VALUES ('another', 'refuse')",
+            """
+            UPDATE baskets_checkoutsession SET partner_id = (SELECT id FROM baskets_partner WHERE name = 'another')
+            WHERE id = :session_of_anna
+            """,
         ],
         {},
     ),

@@ -1,10 +1,10 @@
 """What must be true of the stored data at every commit, as SQL that finds what breaks it. Nothing here repairs.
 
-Each proof belongs to a rule of `baskets/docs/rules.md`. Rules 6 and 7 (the order of locks, no outside call within a
-transaction) leave no trace in the data; the tests show them.
+Each proof belongs to a rule of `baskets/docs/rules.md`. Rule 6 (the order of locks), and that nothing is called
+within a transaction (rule 7), leave no trace in the data; the tests show them.
 """
 
-from baskets.domain.proofs import baskets, checkouts, schema, stock, timeline
+from baskets.domain.proofs import baskets, checkouts, feed, schema, stock, timeline
 from baskets.domain.proofs.proof import Proof
 
 PROOFS: tuple[Proof, ...] = (
@@ -12,6 +12,7 @@ PROOFS: tuple[Proof, ...] = (
     *checkouts.PROOFS,
     *baskets.PROOFS,
     *timeline.PROOFS,
+    *feed.PROOFS,
     *schema.PROOFS,
 )
 

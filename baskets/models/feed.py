@@ -1,0 +1,52 @@
+"""The feed's order: which event comes at which position, and how far the one who gives positions has come."""
+
+from django.db import models
+from django.db.models import F, Q
+
+
+class FeedPosition(models.Model):
+    """The place of one event in the feed of its partner, given after the event was committed. Never changed.
+
+    Positions count from 1 over all partners, without gaps until a purge. The partner and the kind stand here as well, so
+    that reading on from a position costs the same wherever it is.
+    """
+
+    position = models.BigIntegerField(primary_key=True)
+    event = models.OneToOneField("Event", on_delete=models.PROTECT, related_name="place")
+    partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="feed", db_index=False)
+    kind = models.CharField(max_length=30)
+
+    class Meta:
+        default_permissions = ()
+        indexes = [
+            models.Index(fields=["partner", "position"], name="feed_of_partner"),
+            models.Index(fields=["partner", "kind", "position"], name="feed_of_partner_by_kind"),
+        ]
+        constraints = [models.CheckConstraint(name="position_counts_from_one", condition=Q(position__gte=1))]
+
+    def __str__(self) -> str:
+        return f"#{self.position}: event {self.event_id}"
+
+
+class FeedState(models.Model):
+    """How far positions have been given: one row, kept by whoever gives them. See Note [Positions after the commit]."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    position = models.BigIntegerField(default=0, help_text="The last position given.")
+    settled_id = models.BigIntegerField(default=0, help_text="No event up to this id will be committed any more.")
+    seen_id = models.BigIntegerField(default=0, help_text="Every event up to this id that was visible has its position.")
+    horizon = models.BigIntegerField(null=True, help_text="Transactions before this one may still commit an event up to it.")
+    purged_position = models.BigIntegerField(default=0, help_text="Up to this position, events may have been purged.")
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(name="one_state_of_the_feed", condition=Q(id=1)),
+            models.CheckConstraint(
+                name="feed_state_in_order",
+                condition=Q(settled_id__gte=0, seen_id__gte=F("settled_id"), purged_position__gte=0, position__gte=F("purged_position")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"at position {self.position}"

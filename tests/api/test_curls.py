@@ -1,0 +1,53 @@
+"""The calls that the documents show are made, as they stand there, and every call has one."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from baskets.domain import feed
+from tests.api.conftest import UNSET, Answer, Api, Sells
+
+DOCS = Path(__file__).parents[2] / "baskets" / "docs"
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CURLS = [
+    line
+    for block in SHELL.findall((DOCS / "api.md").read_text())
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("curl ")
+]
+
+
+def call(api: Api, curl: str) -> Answer:
+    """Make the call of a curl, with the key of the test in place of the one that is shown."""
+    words = shlex.split(curl)
+    (url,) = (word for word in words if word.startswith("http"))
+    options = {words[n]: words[n + 1] for n in range(len(words)) if words[n] in {"-X", "-d"}}
+    headers = dict(words[n + 1].split(": ", 1) for n in range(len(words)) if words[n] == "-H")
+    if "X-API-Key" not in headers:
+        api = Api(None)
+    else:
+        assert headers.pop("X-API-Key") == "$KEY"
+    body = json.loads(options["-d"]) if "-d" in options else UNSET
+    if body is not UNSET:
+        assert headers.pop("Content-Type") == "application/json"
+    parts = urlsplit(url)
+    assert parts.netloc == "127.0.0.1:8000"
+    return api.request(options.get("-X", "GET"), f"{parts.path}?{parts.query}", body, **headers)
+
+
+@pytest.mark.parametrize("curl", CURLS)
+def test_a_call_that_is_shown_is_one_that_works(api: Api, sells: Sells, curl: str) -> None:
+    for product in ("prod-123", "prod-456"):
+        sells(product)
+    api.place("prod-123", user="user-1")
+    feed.sequence()
+    assert call(api, curl).status == 200
+
+
+@pytest.mark.parametrize("path", ["/baskets", "/baskets/checkout/sessions", "/baskets/events"])
+def test_every_list_is_shown(path: str) -> None:
+    assert [curl for curl in CURLS if re.search(rf"8000{path}\?", curl)]
