@@ -18,7 +18,7 @@ from django.apps import apps
 from django.db import connection
 
 from basket_project.launcher.cluster import free_port
-from baskets.domain import partners
+from baskets.domain import checker, partners
 from baskets.models import Throttle
 from baskets.models.contents import Owner
 from tests.domain.worlds import User
@@ -110,6 +110,7 @@ def served(committed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         server.send_signal(signal.SIGTERM)
         server.wait(START_SECONDS)
         assert secrets_in(log.read_text()) == set()
+        assert checker.check() == []
 
 
 def wait_until_ready(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
