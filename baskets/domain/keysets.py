@@ -9,10 +9,10 @@ from typing import Any
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-# Asymmetric only: with a shared secret, whoever verifies could sign.
-RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+from baskets.models.issuers import ALGORITHMS
+
+RSA = frozenset(name for name in ALGORITHMS if name.startswith(("RS", "PS")))
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-ALGORITHMS = RSA | frozenset(CURVES.values()) | {"EdDSA"}
 SHORTEST_RSA = 2048
 LONGEST_RSA = 16384
 MOST_KEYS = 50
@@ -51,7 +51,7 @@ def parse_jwk(jwk: Any) -> PublicKey:
     if not isinstance(kid, str | None) or not isinstance(named, str | None):
         raise UnusableKey("`kid` and `alg` are strings.")
     key = _loaded(json.dumps(dict(jwk), sort_keys=True))
-    algorithms = _algorithms_of(key) & (ALGORITHMS if named is None else {named})
+    algorithms = _algorithms_of(key) & (set(ALGORITHMS) if named is None else {named})
     if not algorithms:
         raise UnusableKey("The key is of no kind that is known here, or does not fit its `alg`.")
     return PublicKey(kid=kid, algorithms=algorithms, key=key)

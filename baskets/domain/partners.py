@@ -74,7 +74,7 @@ def create_partner(*, name: str, late_orders: str = Partner.LateOrders.REFUSE, h
     :raises PartnerNameTaken: there is a partner of this name.
     :raises UnusableValue: the name is empty, too long or not printable, or the hold is out of range.
     """
-    _require_printable(name, limit=NAME_LIMIT, what="A partner's name")
+    require_printable(name, limit=NAME_LIMIT, what="A partner's name")
     if late_orders not in Partner.LateOrders.values:
         raise UnusableValue("Late orders are either refused or accepted: `refuse` or `accept`.")
     if hold_seconds is not None and not 0 < hold_seconds <= HOLD_LIMIT_SECONDS:
@@ -109,7 +109,7 @@ def issue_api_key(
     :raises UnusableValue: the label cannot be stored, the key would end before it begins, or its limit is out of range.
     """
     if label:
-        _require_printable(label, limit=LABEL_LIMIT, what="A key's label")
+        require_printable(label, limit=LABEL_LIMIT, what="A key's label")
     if kind not in ApiKey.Kind.values:
         raise UnusableValue("A key is either a `server` or a `client` key.")
     if expires_at is not None and expires_in is not None:
@@ -192,6 +192,10 @@ def _require_rate(calls_per_minute: int | None) -> None:
         raise UnusableValue(f"A key is limited to 0 (no limit) to {RATE_LIMIT} calls a minute.")
 
 
-def _require_printable(text: str, *, limit: int, what: str) -> None:
+def require_printable(text: str, *, limit: int, what: str) -> None:
+    """Let a text be stored only if people can read it.
+
+    :raises UnusableValue: it is empty, too long or not printable.
+    """
     if not text.strip() or len(text) > limit or not text.isprintable():
         raise UnusableValue(f"{what} has 1 to {limit} printable characters.")

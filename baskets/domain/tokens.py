@@ -4,7 +4,7 @@ PyJWT checks form, signature, issuer and audience. Times are compared here, beca
 clock, as every other time of the service. Nothing that a token says about its own key is followed but `kid` and `alg`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,10 +13,9 @@ import jwt
 from django.db.models.functions import Now
 
 from baskets.database import reading
-from baskets.domain import guests
-from baskets.domain.keysets import PublicKey, parse_jwk
-from baskets.domain.signing import ALGORITHM
-from baskets.models import SigningKey
+from baskets.domain import guests, published_keys
+from baskets.domain.keysets import PublicKey, parse_jwk, parse_jwks
+from baskets.models import SigningKey, TokenIssuer
 
 # A token carries a name and some dates. What is longer is no token, and is not even looked into.
 LONGEST = 8192
@@ -50,13 +49,13 @@ class BearerUser:
 class Trust:
     """One way in which a token can be good.
 
+    :param keys: those that fit what the token says of its key.
     :param issuer: what `iss` must be; None for anything.
     :param audience: what `aud` must be or contain; None for anything.
     :param at: the database's time.
     """
 
     keys: tuple[PublicKey, ...]
-    algorithms: frozenset[str]
     issuer: str | None
     audience: str | None
     at: datetime
@@ -74,8 +73,6 @@ def verify(*, token: str, partner_id: int) -> BearerUser:
     expired = False
     for trust in _trusts(header=header, claims=claims, partner_id=partner_id):
         for key in trust.keys:
-            if header["alg"] not in trust.algorithms or not key.fits(kid=header.get("kid"), algorithm=header["alg"]):
-                continue
             try:
                 return _checked(token, header["alg"], key, trust)
             except TokenExpired:
@@ -103,21 +100,30 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _trusts(*, header: dict[str, Any], claims: dict[str, Any], partner_id: int) -> Iterator[Trust]:
+    """All that could make a token good: our own word for guests, else that of the partner's issuers."""
+
+    def wanted(key: PublicKey) -> bool:
+        return key.fits(kid=header.get("kid"), algorithm=header["alg"])
+
     if claims.get("iss") == guests.ISSUER:
-        yield from _own(kid=header.get("kid", ""), partner_id=partner_id)
+        yield from _own(kid=header.get("kid", ""), partner_id=partner_id, wanted=wanted)
+        return
+    trusted = TokenIssuer.objects.filter(partner_id=partner_id).annotate(at=Now()).order_by("pk")
+    for row in reading(lambda: list(trusted)):
+        # Before any key is fetched: what cannot be good needs none.
+        if header["alg"] not in row.algorithms or row.issuer not in {"", claims.get("iss")}:
+            continue
+        stored = filter(wanted, parse_jwks(row.keys)[0] if row.keys is not None else ())
+        keys = published_keys.keys_at(row.keys_url, wanted=wanted) if row.keys_url else tuple(stored)
+        yield Trust(keys=keys, issuer=row.issuer or None, audience=row.audience or None, at=row.at)
 
 
-def _own(*, kid: str, partner_id: int) -> Iterator[Trust]:
+def _own(*, kid: str, partner_id: int, wanted: Callable[[PublicKey], bool]) -> Iterator[Trust]:
     """Our own trust in what we have signed for guests of this partner."""
-    keys = SigningKey.objects.good().filter(kid=kid).values_list("public_jwk", Now())
-    for jwk, at in reading(lambda: list(keys)) if "\x00" not in kid else []:
-        yield Trust(
-            keys=(parse_jwk(jwk),),
-            algorithms=frozenset({ALGORITHM}),
-            issuer=guests.ISSUER,
-            audience=guests.audience_of(partner_id),
-            at=at,
-        )
+    signed = SigningKey.objects.good().filter(kid=kid).values_list("public_jwk", Now())
+    for jwk, at in reading(lambda: list(signed)) if "\x00" not in kid else []:
+        keys = tuple(filter(wanted, [parse_jwk(jwk)]))
+        yield Trust(keys=keys, issuer=guests.ISSUER, audience=guests.audience_of(partner_id), at=at)
 
 
 def _checked(token: str, algorithm: str, key: PublicKey, trust: Trust) -> BearerUser:

@@ -6,6 +6,7 @@ from baskets.models.comfort import Comfort
 from baskets.models.events import Event
 from baskets.models.feed import FeedPosition, FeedState
 from baskets.models.idempotency import IdempotencyRecord
+from baskets.models.issuers import TokenIssuer
 from baskets.models.partners import ApiKey, Partner
 from baskets.models.products import Product
 from baskets.models.signing import SigningKey
@@ -32,6 +33,7 @@ __all__ = [
     "StockAdjustment",
     "StockReservation",
     "Throttle",
+    "TokenIssuer",
     "Transfer",
     "basket_key",
 ]

@@ -12,7 +12,8 @@ from django.test import Client
 from django.urls import reverse
 
 from baskets import models
-from baskets.domain import idempotency, partners, signing, transactions
+from baskets.domain import idempotency, issuers, partners, signing, transactions
+from baskets.domain.actors import Actor
 from tests.admin.conftest import Shop, token
 
 MODELS = sorted(
@@ -27,6 +28,7 @@ def stocked_desk(full_shop: Shop) -> Shop:
     """A shop with a row in every table."""
     partners.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
     signing.current_signer()
+    issuers.trust_issuer(partner_name=full_shop.partner.name, name="login", keys_url="https://example.com/", actor=Actor.system("tests"))
     basket_id = full_shop.buyer("ann").owner.basket_id
 
     def remember(_: object) -> None:

@@ -25,6 +25,7 @@ from baskets.models import (
     Stock,
     StockAdjustment,
     StockReservation,
+    TokenIssuer,
 )
 from baskets.models.contents import Owner
 from tests.domain.worlds import User
@@ -158,6 +159,17 @@ def test_flags_short_records_and_idempotency_keys_are_single() -> None:
     with refused_by("one_key_signs"):
         SigningKey.objects.create(kid="two", public_jwk={}, private_key=b"p")
 
+    issuer = {"partner": Partner.objects.get(), "name": "login", "created_by": "tests", "algorithms": ["ES256"], "keys": {}}
+    TokenIssuer.objects.create(**issuer)
+    with refused_by("one_issuer_per_partner_and_name"):
+        TokenIssuer.objects.create(**issuer)
+    for wrong in ({"keys": None}, {"keys_url": "https://example.com/"}):
+        with refused_by("issuer_has_keys_or_their_address"):
+            TokenIssuer.objects.update(**wrong)
+    for algorithms in ([], ["HS256"], ["ES256", "none"]):
+        with refused_by("issuer_signs_with_known_algorithms"):
+            TokenIssuer.objects.update(algorithms=algorithms)
+
     record = {"basket_id": session.basket_id, "key": "k", "fingerprint": b"f", "created_at": session.started_at}
     IdempotencyRecord.objects.create(**record)
     with refused_by("one_record_per_basket_and_idempotency_key"):
@@ -170,7 +182,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         constraint.name
         for model in (
             *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, IdempotencyRecord),
-            *(Partner, Product, SigningKey, Stock, StockAdjustment, StockReservation),
+            *(Partner, Product, SigningKey, Stock, StockAdjustment, StockReservation, TokenIssuer),
         )
         for constraint in model._meta.constraints
     }
@@ -181,5 +193,8 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         "one_short_record_per_checkout_item",
         "one_record_per_basket_and_idempotency_key",
         "one_key_signs",
+        "one_issuer_per_partner_and_name",
+        "issuer_has_keys_or_their_address",
+        "issuer_signs_with_known_algorithms",
     }
     assert named == UPDATES.keys() | COPIES.keys() | by_hand
