@@ -272,12 +272,14 @@ def _active(session: CheckoutSession) -> ActiveSession:
 def _missing(short: set[str], wanted: Mapping[str, int], *, reclaim: bool) -> dict[str, MissingStock]:
     """Say how much is missing of the products that had too little.
 
-    :raises LapsedHolds: lapsed sessions hold some of them, and they may be reclaimed.
+    :raises LapsedHolds: lapsed sessions hold some of them, or held them a moment ago, and they may be reclaimed.
     """
     if not short:
         return {}
+    # In this order: a lapsed session that ends between the two questions is seen by the first, or its pieces by the second.
+    lapsed = reclaim and StockReservation.objects.lapsed(short).exists()
     there = stock.available_now(short)
-    if reclaim and StockReservation.objects.lapsed(short).exists():
+    if lapsed or (reclaim and any(there[p][0] >= wanted[p] for p in short)):
         raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
     # A piece that came free after the stock was asked for is no longer offered to this start: at least one is missing.
     return {p: MissingStock(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in short}
