@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import psycopg
 
-from tests.kills.place import Place
+from tests.kills.place import Place, eventually
 
 Fault = Callable[[Place, random.Random], None]
 
@@ -61,6 +61,7 @@ def database_killed(place: Place, chance: random.Random) -> None:
     """The whole server, the way a power cut ends it but for the disk's own cache; it comes back after a while."""
     postmaster = place.postmaster()
     _signal(postmaster, signal.SIGKILL)
+    assert eventually(lambda: not place.cluster.is_running(), 10), "a killed process stays"
     time.sleep(chance.choice([0, 0.5, 2.0]))
     place.bring_back_database()
     place.database().close()

@@ -170,19 +170,23 @@ PROOFS = (
         slug="reservations_end_when_their_session_does",
         rule=4,
         sentence=(
-            "What a session holds begins with it; it is sold or released at the moment the session says, and what a late "
-            "order takes, at the moment of the late order."
+            "What a session holds is sold or released at the moment the session says, or when staff released it; and what a "
+            "late order takes, at the moment of the late order."
         ),
         sql="""
         SELECT r.id AS reservation, r.basket_id AS basket, r.session_id AS session, r.status, r.created_at, r.ended_at
         FROM baskets_stockreservation r JOIN baskets_checkoutsession s ON s.id = r.session_id
-        WHERE (CASE
+        WHERE (r.created_at >= s.started_at AND CASE
                    WHEN s.late AND r.status IN ('SOLD', 'SHORT') THEN
                        (r.created_at, r.ended_at) = (s.finished_at, s.finished_at)
-                   WHEN r.status = 'SOLD' THEN (r.created_at, r.ended_at) = (s.started_at, s.finished_at)
-                   WHEN r.status = 'RELEASED' THEN (r.created_at, r.ended_at) = (s.started_at, s.released_at)
-                   WHEN r.status = 'FAILED' THEN (r.created_at, r.ended_at) = (s.started_at, s.started_at)
-                   WHEN r.status = 'HELD' THEN r.created_at = s.started_at
+                   WHEN r.status = 'SOLD' THEN r.ended_at = s.finished_at
+                   WHEN r.status = 'RELEASED' THEN coalesce(r.ended_at = s.released_at, false) OR EXISTS (
+                       SELECT FROM baskets_event e
+                       WHERE e.basket_id = r.basket_id AND e.session_id = r.session_id AND e.at = r.ended_at
+                         AND e.kind = 'repaired' AND e.data ->> 'repair' = 'release' AND e.data ->> 'productId' = r.product_id
+                   )
+                   WHEN r.status = 'FAILED' THEN r.created_at = r.ended_at
+                   WHEN r.status = 'HELD' THEN true
                END) IS NOT TRUE
         """,
     ),

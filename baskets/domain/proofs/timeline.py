@@ -66,16 +66,18 @@ PROOFS = (
     Proof(
         slug="hidden_as_told",
         rule=5,
-        sentence="A basket is hidden where its last change was its deletion or its expiry, and nowhere else.",
+        sentence="A basket is hidden where its last change was its deletion, its expiry or its erasure, and nowhere else.",
         sql="""
         SELECT b.id AS basket, b.hidden_at, e.kind AS last_change
         FROM baskets_basket b
         JOIN (
-            SELECT DISTINCT ON (basket_id, revision) basket_id, revision, kind
+            SELECT DISTINCT ON (basket_id, revision) basket_id, revision, kind, data ->> 'repair' AS repair
             FROM baskets_event ORDER BY basket_id, revision, number
         ) e ON e.basket_id = b.id AND e.revision = b.revision
         WHERE b.revision > 0
-          AND (b.hidden_at IS NOT NULL) IS DISTINCT FROM (e.kind IN ('basket_deleted', 'basket_expired'))
+          AND (b.hidden_at IS NOT NULL) IS DISTINCT FROM (
+              e.kind IN ('basket_deleted', 'basket_expired') OR (e.kind = 'repaired' AND coalesce(e.repair = 'erase', false))
+          )
         """,
     ),
     Proof(
