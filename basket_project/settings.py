@@ -135,6 +135,8 @@ BASKETS_ENCRYPTION_KEYS = env.list("BASKETS_ENCRYPTION_KEYS", default=[])
 
 # --- Calls to partners -------------------------------------------------------
 
+BASKETS_WEBHOOK_TIMEOUT_SECONDS = env.int("BASKETS_WEBHOOK_TIMEOUT_SECONDS", default=10)
+BASKETS_WEBHOOK_PATIENCE_SECONDS = env.int("BASKETS_WEBHOOK_PATIENCE_SECONDS", default=3 * 24 * 60 * 60)
 BASKETS_INTERNAL_ADDRESSES = env.bool("BASKETS_INTERNAL_ADDRESSES", default=False)
 
 # --- Monitoring ---------------------------------------------------------------

@@ -58,6 +58,16 @@ def encryption_keys() -> list[str]:
     return list(settings.BASKETS_ENCRYPTION_KEYS)
 
 
+def webhook_timeout() -> timedelta:
+    """How long a receiver of a webhook may take for its answer."""
+    return timedelta(seconds=settings.BASKETS_WEBHOOK_TIMEOUT_SECONDS)
+
+
+def webhook_patience() -> timedelta:
+    """How long a webhook may fail before it is given up."""
+    return timedelta(seconds=settings.BASKETS_WEBHOOK_PATIENCE_SECONDS)
+
+
 def internal_addresses_allowed() -> bool:
     """Whether addresses that partners name may lead to internal hosts, and over plain HTTP: for tests and closed networks."""
     return bool(settings.BASKETS_INTERNAL_ADDRESSES)

@@ -142,7 +142,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         context = {"title": "Issue an API key", "name": display.visible(partner.name), "record": partner}
         form = KeyForm(request.POST or None)
         if request.method == "POST":
-            fresh = secrets.compare_digest(request.POST.get("once", "").encode(), _taken(request).encode())
+            fresh = secrets.compare_digest(request.POST.get("once", "").encode(), taken(request).encode())
             if not fresh:
                 form.add_error(None, "This page was sent before, or is an old one: no key was issued this time.")
             elif form.is_valid() and (issued := self._issue(request, form, partner)):
@@ -195,10 +195,13 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         ]
 
     def tools(self, request: HttpRequest, record: Partner) -> list[tuple[str, str]]:
-        """Issue a key."""
+        """Issue a key, or make a webhook."""
         if not request.user.is_superuser:
             return []
-        return [(reverse("admin:baskets_partner_issue_key", args=[quote(record.pk)]), "Issue an API key")]
+        return [
+            (reverse("admin:baskets_partner_issue_key", args=[quote(record.pk)]), "Issue an API key"),
+            (reverse("admin:baskets_webhookendpoint_make", args=[record.pk]), "Make a webhook"),
+        ]
 
     @admin.display(description="hold")
     def hold(self, partner: Partner) -> str:
@@ -211,7 +214,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         return display.moment(partner.created_at)
 
 
-def _taken(request: HttpRequest) -> str:
+def taken(request: HttpRequest) -> str:
     """Take away what makes a page good for one POST; what is left fits no page."""
     return str(request.session.pop(ONCE, None) or secrets.token_urlsafe(24))
 

@@ -25,7 +25,7 @@ from baskets.admin.snapshots import Snapshot
 from baskets.admin.staff import staff_actor
 from baskets.domain import repair, transactions
 from baskets.domain.errors import LapsedHolds, LapsedSession, OutOfStock, Refusal
-from baskets.models import Attention, Basket, Event, Product, StockReservation
+from baskets.models import Attention, Basket, Event, Product, StockReservation, WebhookEndpoint
 
 METHODS = ("GET", "HEAD", "POST")
 Do = Callable[..., object]
@@ -218,6 +218,8 @@ class Page:
 
 
 def _name(record: Any) -> str:
+    if isinstance(record, WebhookEndpoint):
+        return str(record)
     if isinstance(record, Basket):
         return record.user_id
     return str(record.session.order_no if isinstance(record, Attention | StockReservation) else record.order_no)

@@ -16,15 +16,19 @@ from baskets.models import (
     CheckoutSession,
     Comfort,
     Event,
+    FeedPosition,
     IdempotencyRecord,
     Product,
     Stock,
     StockAdjustment,
     StockReservation,
+    WebhookEndpoint,
 )
 from baskets.models.contents import Line, read_contents
 
 Snapshot = dict[str, object]
+# Counting further would take long, and say no more.
+MOST_WAITING = 1000
 
 
 def of_basket(basket_id: UUID) -> Snapshot:
@@ -58,6 +62,20 @@ def of_session(session: CheckoutSession) -> Snapshot:
         ),
         "Stock": _listed(_counters(row) for row in stock),
         "Open matters": ", ".join(matter.get_reason_display() for matter in open_matters) or "none",
+    }
+
+
+def of_webhook(endpoint: WebhookEndpoint) -> Snapshot:
+    """Whether a webhook is told of events, and how far it is."""
+    now = WebhookEndpoint.objects.get(pk=endpoint.pk)
+    waiting = FeedPosition.objects.filter(partner_id=now.partner_id, position__gt=now.position)
+    if now.kinds:
+        waiting = waiting.filter(kind__in=now.kinds)
+    counted = waiting[:MOST_WAITING].count()
+    return {
+        "State": now.get_state_display(),
+        "Failures": display.count(now.failures),
+        "Events that wait": f"{display.count(counted)}{' or more' if counted == MOST_WAITING else ''}",
     }
 
 

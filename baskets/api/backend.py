@@ -16,9 +16,9 @@ from baskets.api.envelope import respond, success
 from baskets.api.errors import ApiError, invalid
 from baskets.api.filters import BasketFilters, EventFilters, ListFilters, SessionFilters
 from baskets.api.next_token import Reading
-from baskets.api.rendering import render_event
 from baskets.database import Fault, fault_of, reading
 from baskets.domain import feed
+from baskets.domain.messages import told
 from baskets.models import FeedPosition
 
 log = structlog.get_logger("baskets.api")
@@ -52,7 +52,7 @@ class BackendViewSet(ApiViewSet):
         except feed.EventsRewound as gone:
             raise ApiError("events_rewound") from gone
         token = bound.token([place.position, place.event_id, place.at.isoformat() if place.at else None])
-        return respond(success([render_event(row) for row in page], next_token=token))
+        return respond(success([told(row) for row in page], next_token=token))
 
     def page(self, name: str, filters: type[ListFilters], rows: QuerySet[Any], read: Callable[..., tuple[list[Any], Any]]) -> HttpResponse:
         """Answer with one page of a list, and with the token of the next if there are more."""

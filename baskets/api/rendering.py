@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from baskets.domain.actors import ActorKind
 from baskets.domain.guests import GuestToken
-from baskets.models import Event
 from baskets.models.contents import Contents, Line
 
 
@@ -89,22 +87,3 @@ def render_products(asked: Iterable[str], found: dict[str, Any]) -> dict[str, An
             }
         )
     return {"products": products, "unknown": unknown}
-
-
-def render_event(row: Any) -> dict[str, Any]:
-    """Show an event of the feed, given its place. What staff noted for each other stays with them."""
-    event = row.event
-    by_key = event.actor_kind == ActorKind.KEY
-    return {
-        "id": f"evt-{event.pk}",
-        "kind": event.kind,
-        "at": render_time(event.at),
-        "userId": event.basket.user_id,
-        "orderNo": event.session.order_no if event.session else None,
-        "number": event.number,
-        "revision": event.revision,
-        "actor": {"kind": event.actor_kind, "key": event.actor if by_key else None},
-        "requestId": (event.request_id if by_key else "") or None,
-        "tracking": event.tracking,
-        "data": {name: value for name, value in event.data.items() if name != "reason" or event.kind != Event.Kind.REPAIRED},
-    }

@@ -7,7 +7,7 @@ from django.db import models
 
 from baskets.domain.retries import in_transaction
 from baskets.encryption import UnreadableSecret, reencrypted
-from baskets.models import Comfort, SigningKey
+from baskets.models import Comfort, SigningKey, WebhookEndpoint
 
 BATCH = 200
 
@@ -15,6 +15,7 @@ BATCH = 200
 ENCRYPTED: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
     (Comfort, ("customer_id", "payment_token")),
     (SigningKey, ("private_key",)),
+    (WebhookEndpoint, ("secret",)),
 )
 
 

@@ -13,6 +13,7 @@ from baskets.models.signing import SigningKey
 from baskets.models.stock import Stock, StockAdjustment, StockReservation
 from baskets.models.throttles import Throttle
 from baskets.models.transfers import Transfer
+from baskets.models.webhooks import WebhookChange, WebhookEndpoint
 
 __all__ = [
     "ApiKey",
@@ -35,5 +36,7 @@ __all__ = [
     "Throttle",
     "TokenIssuer",
     "Transfer",
+    "WebhookChange",
+    "WebhookEndpoint",
     "basket_key",
 ]

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from baskets.domain import feed
-from tests.api.conftest import UNSET, Answer, Api, Sells
+from tests.api.conftest import UNSET, Api, Sells
 
 DOCS = Path(__file__).parents[2] / "baskets" / "docs"
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -21,22 +21,22 @@ CURLS = [
 ]
 
 
-def call(api: Api, curl: str) -> Answer:
+def call(api: Api, curl: str) -> int:
     """Make the call of a curl, with the key of the test in place of the one that is shown."""
     words = shlex.split(curl)
     (url,) = (word for word in words if word.startswith("http"))
     options = {words[n]: words[n + 1] for n in range(len(words)) if words[n] in {"-X", "-d"}}
     headers = dict(words[n + 1].split(": ", 1) for n in range(len(words)) if words[n] == "-H")
-    if "X-API-Key" not in headers:
-        api = Api(None)
-    else:
-        assert headers.pop("X-API-Key") == "$KEY"
     body = json.loads(options["-d"]) if "-d" in options else UNSET
     if body is not UNSET:
         assert headers.pop("Content-Type") == "application/json"
     parts = urlsplit(url)
     assert parts.netloc == "127.0.0.1:8000"
-    return api.request(options.get("-X", "GET"), f"{parts.path}?{parts.query}", body, **headers)
+    method, target = options.get("-X", "GET"), f"{parts.path}?{parts.query}"
+    if "X-API-Key" not in headers:
+        return int(api.client.generic(method, target, headers=headers).status_code)
+    assert headers.pop("X-API-Key") == "$KEY"
+    return api.request(method, target, body, **headers).status
 
 
 @pytest.mark.parametrize("curl", CURLS)
@@ -45,7 +45,7 @@ def test_a_call_that_is_shown_is_one_that_works(api: Api, sells: Sells, curl: st
         sells(product)
     api.place("prod-123", user="user-1")
     feed.sequence()
-    assert call(api, curl).status == 200
+    assert call(api, curl) == 200
 
 
 @pytest.mark.parametrize("path", ["/baskets", "/baskets/checkout/sessions", "/baskets/events"])

@@ -1,0 +1,199 @@
+"""Webhooks at the desk: made by superusers, looked at by everybody, and paused, resumed and set back as named repairs."""
+
+import secrets
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.safestring import SafeString
+from django.views.decorators.csrf import csrf_protect
+
+from baskets.admin import display, filters, snapshots
+from baskets.admin.partners import ONCE, attempt, require_superuser, taken
+from baskets.admin.readonly import ReadOnlyAdmin, Table
+from baskets.admin.repair_forms import RepairForm
+from baskets.admin.repairs import Kind, Repair, RepairDesk
+from baskets.admin.staff import staff_actor
+from baskets.domain import partners, webhooks
+from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
+from baskets.outside import LONGEST_URL
+
+TONES = {"active": "good", "paused": "plain", "dead": "bad"}
+
+
+class ReplayForm(RepairForm):
+    """Since when."""
+
+    since = forms.DateTimeField(help_text="In UTC, as 2026-11-24 06:00. Events since then are delivered again.")
+
+
+STATE = WebhookEndpoint.State
+WEBHOOKS = Kind(
+    state=webhooks.changes_of,
+    look=snapshots.of_webhook,
+    back=lambda endpoint: reverse("admin:baskets_webhookendpoint_change", args=[endpoint.pk]),
+    repairs=[
+        Repair(
+            slug="pause",
+            title="Pause the webhook",
+            sentence="It is told of nothing until it is resumed. What happens meanwhile waits.",
+            fits=lambda endpoint: endpoint.state == STATE.ACTIVE,
+            do=lambda endpoint, _, *, seen, **more: webhooks.pause(endpoint=endpoint, expected_changes=seen, **more),
+        ),
+        Repair(
+            slug="resume",
+            title="Resume the webhook",
+            sentence="It is told of everything since it was paused or given up, from where it stood.",
+            fits=lambda endpoint: endpoint.state != STATE.ACTIVE,
+            do=lambda endpoint, _, *, seen, **more: webhooks.resume(endpoint=endpoint, expected_changes=seen, **more),
+        ),
+        Repair(
+            slug="replay",
+            title="Deliver again",
+            sentence="It is told again of everything that happened since a moment, each event under the id it had.",
+            fits=lambda _: True,
+            form=ReplayForm,
+            do=lambda endpoint, said, *, seen, **more: webhooks.replay(endpoint=endpoint, expected_changes=seen, **said, **more),
+        ),
+    ],
+)
+
+
+class WebhookForm(forms.Form):
+    """What is said about a new webhook."""
+
+    url = forms.CharField(max_length=LONGEST_URL, label="Address", help_text="Begins with https://; events are posted there.")
+    label = forms.CharField(max_length=partners.LABEL_LIMIT, required=False, help_text="What it is for.")
+    kinds = forms.MultipleChoiceField(choices=Event.Kind.choices, required=False, help_text="None chosen: all of them.")
+    from_the_beginning = forms.BooleanField(required=False, help_text="Begin with the oldest event there is, not with the next.")
+    once = forms.CharField(widget=forms.HiddenInput, max_length=64)
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(RepairDesk, ReadOnlyAdmin[Any]):
+    """Where partners are told of events. Their secrets are shown to nobody after they were made."""
+
+    list_display = ("number", "partner_name", "address", "label_shown", "how", "delivered", "problem_shown")
+    list_select_related = ("partner",)
+    list_filter = (
+        filters.of_partner("partner"),
+        filters.choices("state", "state", {value: (label, Q(state=value)) for value, label in WebhookEndpoint.State.choices}),
+    )
+    ordering = ("-pk",)
+    shown = (
+        *("number", "partner_name", "address", "label_shown", "which", "how", "delivered", "failures", "failing_since"),
+        *("next_try_at", "problem_shown", "created_at"),
+    )
+    kind = WEBHOOKS
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Without the secret."""
+        return super().get_queryset(request).defer("secret")
+
+    def more_urls(self) -> list[URLPattern]:
+        """Make one for a partner."""
+        view = self.admin_site.admin_view(self.make)
+        return [path("make/<int:partner_id>/", view, name="baskets_webhookendpoint_make"), *super().more_urls()]
+
+    @method_decorator(csrf_protect)
+    def make(self, request: HttpRequest, partner_id: int) -> HttpResponse:
+        """Make a webhook, and show its secret on this one answer."""
+        require_superuser(request)
+        partner = Partner.objects.filter(pk=partner_id).first()
+        if partner is None:
+            raise Http404
+        context = {"title": "Make a webhook", "name": display.visible(partner.name), "record": partner}
+        form = WebhookForm(request.POST or None)
+        if request.method == "POST":
+            fresh = secrets.compare_digest(request.POST.get("once", "").encode(), taken(request).encode())
+            if not fresh:
+                form.add_error(None, "This page was sent before, or is an old one: no webhook was made this time.")
+            elif form.is_valid() and (made := self._made(request, form, partner)):
+                endpoint, text = made
+                rows = [("Number", endpoint.pk), ("Address", display.visible(endpoint.url))]
+                return self.render(request, "admin/baskets/webhook_made.html", context | {"secret": text, "rows": rows})
+        request.session[ONCE] = once = secrets.token_urlsafe(24)
+        form.initial["once"] = once
+        if form.is_bound:
+            form.data = typed = request.POST.copy()
+            typed["once"] = once
+        return self.render(request, "admin/baskets/form.html", context | {"form": form, "submit": "Make webhook"})
+
+    def _made(self, request: HttpRequest, form: WebhookForm, partner: Partner) -> tuple[WebhookEndpoint, str] | None:
+        said = form.cleaned_data
+        return attempt(
+            form,
+            lambda _: webhooks.create_webhook(
+                partner_name=partner.name,
+                url=said["url"],
+                kinds=said["kinds"],
+                label=said["label"],
+                from_the_beginning=said["from_the_beginning"],
+                actor=staff_actor(request),
+            ),
+        )
+
+    def tables(self, request: HttpRequest, record: WebhookEndpoint) -> list[Table]:
+        """What was done to it, the last first."""
+        changes = WebhookChange.objects.filter(endpoint=record).order_by("-pk")[:100]
+        return [
+            Table(
+                title="What was done to it",
+                heads=("When", "What", "By", "Why", "It stood at"),
+                rows=[
+                    (
+                        display.moment(change.created_at),
+                        change.get_kind_display(),
+                        display.visible(change.actor),
+                        display.visible(change.reason),
+                        display.count(change.position),
+                    )
+                    for change in changes
+                ],
+            )
+        ]
+
+    @admin.display(description="webhook")
+    def number(self, endpoint: WebhookEndpoint) -> str:
+        """Its number."""
+        return f"{endpoint.pk}"
+
+    @admin.display(description="partner")
+    def partner_name(self, endpoint: WebhookEndpoint) -> SafeString:
+        """The partner."""
+        return display.page("partner", quote(endpoint.partner_id), display.visible(endpoint.partner.name))
+
+    @admin.display(description="address")
+    def address(self, endpoint: WebhookEndpoint) -> SafeString:
+        """Where events are posted to."""
+        return display.visible(endpoint.url, limit=200)
+
+    @admin.display(description="label")
+    def label_shown(self, endpoint: WebhookEndpoint) -> SafeString | str:
+        """What it is for."""
+        return display.visible(endpoint.label) if endpoint.label else display.NOTHING
+
+    @admin.display(description="kinds")
+    def which(self, endpoint: WebhookEndpoint) -> str:
+        """Which kinds of events it is told of."""
+        return ", ".join(endpoint.kinds) or "all"
+
+    @admin.display(description="state")
+    def how(self, endpoint: WebhookEndpoint) -> SafeString:
+        """Whether it is told of events."""
+        return display.badge(endpoint.get_state_display(), TONES[endpoint.state])
+
+    @admin.display(description="last delivery")
+    def delivered(self, endpoint: WebhookEndpoint) -> SafeString | str:
+        """When it was last told of one."""
+        return display.moment(endpoint.delivered_at) if endpoint.delivered_at else display.NOTHING
+
+    @admin.display(description="how the last try failed")
+    def problem_shown(self, endpoint: WebhookEndpoint) -> SafeString | str:
+        """Why it is not told of more."""
+        return display.visible(endpoint.problem) if endpoint.problem else display.NOTHING

@@ -1,0 +1,40 @@
+"""How an event is told to its partner: the same in the feed and in a webhook. What staff noted for each other stays with them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from baskets.domain.actors import ActorKind
+from baskets.models import Event, FeedPosition
+
+# Of a repair, the reason is a note among staff.
+KEPT_BACK: dict[str, frozenset[str]] = {Event.Kind.REPAIRED: frozenset({"reason"})}
+
+
+def message_id(event_id: int) -> str:
+    """Name an event for good: a receiver knows by it what it has seen."""
+    return f"evt-{event_id}"
+
+
+def told(place: FeedPosition) -> dict[str, Any]:
+    """Tell an event, given its place in the feed."""
+    event = place.event
+    by_key = event.actor_kind == ActorKind.KEY
+    kept_back = KEPT_BACK.get(event.kind, frozenset[str]())
+    return {
+        "id": message_id(event.pk),
+        "kind": event.kind,
+        "at": shown_time(event.at),
+        "userId": event.basket.user_id,
+        "orderNo": event.session.order_no if event.session else None,
+        "number": event.number,
+        "revision": event.revision,
+        "actor": {"kind": event.actor_kind, "key": event.actor if by_key else None},
+        "requestId": (event.request_id if by_key else "") or None,
+        "tracking": event.tracking,
+        "data": {name: value for name, value in event.data.items() if name not in kept_back},
+    }
+
+
+def shown_time(moment: datetime) -> str:
+    """Print a moment in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

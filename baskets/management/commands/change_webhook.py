@@ -1,0 +1,55 @@
+"""`change_webhook`: the shell of `webhooks.pause`, `resume` and `replay`."""
+
+from argparse import ArgumentParser
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from baskets.domain import webhooks
+from baskets.domain.actors import Actor
+from baskets.domain.repair import REASON_LIMIT
+from baskets.management.arguments import moment, printable, whole_number
+from baskets.management.shell import ShellCommand, rehearsal
+from baskets.models import WebhookEndpoint
+
+
+class Command(ShellCommand):
+    """Pause a webhook, resume it, or have events delivered again."""
+
+    help = "Pause a webhook, resume one that was paused or given up, or have what happened since a moment delivered again."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("webhook", type=whole_number(least=1, most=2**62), help="Its number, as the admin shows it.")
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--pause", action="store_true", help="Tell it of nothing for now.")
+        what.add_argument("--resume", action="store_true", help="Go on where it stands.")
+        what.add_argument("--replay-since", type=moment, metavar="TIME", help="Tell it again of everything since then.")
+        parser.add_argument("--reason", type=printable(limit=REASON_LIMIT), required=True, help="Why; it is kept.")
+
+    def handle(
+        self, *, webhook: int, pause: bool, replay_since: datetime | None, reason: str, as_json: bool, dry_run: bool, **_: Any
+    ) -> None:
+        """Do it and say so."""
+        endpoint = WebhookEndpoint.objects.filter(pk=webhook).first()
+        if endpoint is None:
+            raise CommandError(f"There is no webhook {webhook}.")
+        said: dict[str, Any] = {"endpoint": endpoint, "reason": reason, "actor": Actor.system("change_webhook")}
+        said["expected_changes"] = webhooks.changes_of(endpoint)
+        with rehearsal(dry_run=dry_run):
+            if replay_since is not None:
+                webhooks.replay(since=replay_since, **said)
+            elif pause:
+                webhooks.pause(**said)
+            else:
+                webhooks.resume(**said)
+            endpoint.refresh_from_db()
+        self.answer(
+            as_json=as_json,
+            text=f"Webhook {webhook} {'would be' if dry_run else 'is'} {endpoint.state}.",
+            webhook=webhook,
+            state=endpoint.state,
+            dry_run=dry_run,
+        )

@@ -1,0 +1,72 @@
+"""`create_webhook`: the shell of `webhooks.create_webhook`. The secret is printed once; it is stored encrypted."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from baskets.domain import partners, webhooks
+from baskets.domain.actors import Actor
+from baskets.management.arguments import printable
+from baskets.management.shell import ShellCommand, rehearsal
+from baskets.models import Event
+from baskets.outside import LONGEST_URL
+
+
+class Command(ShellCommand):
+    """Make a webhook."""
+
+    help = "Tell an address of a partner of its events. The secret that signs them goes to standard output, once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("partner", type=printable(limit=partners.NAME_LIMIT), help="The partner's name.")
+        parser.add_argument("url", type=printable(limit=LONGEST_URL), help="Where events are posted to; https only.")
+        parser.add_argument(
+            "--kind",
+            action="append",
+            default=[],
+            choices=Event.Kind.values,
+            metavar="KIND",
+            dest="kinds",
+            help="A kind of event to tell of; may be given several times. Left out: all.",
+        )
+        parser.add_argument("--label", type=printable(limit=partners.LABEL_LIMIT), metavar="L", help="What it is for.")
+        parser.add_argument(
+            "--from-the-beginning", action="store_true", help="Begin with the oldest event there is; default: with the next that happens."
+        )
+
+    def handle(
+        self,
+        *,
+        partner: str,
+        url: str,
+        kinds: list[str],
+        label: str | None,
+        from_the_beginning: bool,
+        as_json: bool,
+        dry_run: bool,
+        **_: Any,
+    ) -> None:
+        """Make it and print its secret; of a rehearsal there is none to print."""
+        with rehearsal(dry_run=dry_run):
+            endpoint, secret = webhooks.create_webhook(
+                partner_name=partner,
+                url=url,
+                kinds=kinds,
+                label=label or "",
+                from_the_beginning=from_the_beginning,
+                actor=Actor.system("create_webhook"),
+            )
+        if dry_run and not as_json:
+            self.stderr.write(f"Would make a webhook of partner {partner!r}.")
+            return
+        self.answer(
+            as_json=as_json,
+            text=secret,
+            webhook=None if dry_run else endpoint.pk,
+            secret=None if dry_run else secret,
+            partner=partner,
+            kinds=endpoint.kinds,
+            label=endpoint.label,
+            dry_run=dry_run,
+        )

@@ -1,0 +1,87 @@
+"""Where a partner wants to be told of its events, how far that has come, and who changed it."""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class WebhookEndpoint(models.Model):
+    """One address of a partner that is told of its events, one after the other, in the order of the feed.
+
+    `position` is the last event of the feed that was delivered, or that did not have to be. While somebody delivers, the
+    row carries a lease: whoever does not hold it delivers nothing and keeps nothing.
+    """
+
+    class State(models.TextChoices):
+        """Whether it is told of events."""
+
+        ACTIVE = "active", "active"
+        PAUSED = "paused", "paused by staff"
+        DEAD = "dead", "given up: it failed for too long"
+
+    partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="webhooks")
+    url = models.CharField(max_length=2000)
+    label = models.CharField(max_length=100, blank=True)
+    secret = models.BinaryField(editable=False, help_text="Encrypted; shown once, when it is made.")
+    kinds = models.JSONField(default=list, help_text="Which kinds of events; none named: all.")
+    state = models.CharField(max_length=10, choices=State, default=State.ACTIVE)
+    position = models.BigIntegerField(default=0)
+    failures = models.PositiveIntegerField(default=0, help_text="Tries that failed since the last one that did not.")
+    failing_since = models.DateTimeField(null=True)
+    next_try_at = models.DateTimeField(null=True)
+    problem = models.CharField(max_length=200, blank=True, help_text="How the last try failed.")
+    delivered_at = models.DateTimeField(null=True, help_text="The last delivery.")
+    lease = models.UUIDField(null=True)
+    leased_until = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        permissions = [
+            ("repair_pause", "Can pause a webhook"),
+            ("repair_resume", "Can resume a webhook"),
+            ("repair_replay", "Can have events delivered again"),
+        ]
+        indexes = [models.Index(fields=["leased_until"], name="webhooks_to_deliver", condition=Q(state="active"))]
+        constraints = [
+            models.CheckConstraint(name="webhook_state_is_known", condition=Q(state__in=["active", "paused", "dead"])),
+            models.CheckConstraint(name="webhook_position_is_not_negative", condition=Q(position__gte=0)),
+            models.CheckConstraint(
+                name="webhook_fails_since_its_first_failure",
+                condition=Q(failures=0, failing_since__isnull=True) | Q(failures__gt=0, failing_since__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"webhook {self.pk} ({self.state})"
+
+
+class WebhookChange(models.Model):
+    """One line on what was done to an endpoint: by whom, and why. Never edited."""
+
+    class Kind(models.TextChoices):
+        """What was done."""
+
+        CREATED = "created", "created"
+        PAUSED = "paused", "paused"
+        RESUMED = "resumed", "resumed"
+        REPLAYED = "replayed", "set back, to deliver again"
+        GIVEN_UP = "given_up", "given up"
+
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.PROTECT, related_name="changes")
+    kind = models.CharField(max_length=10, choices=Kind)
+    reason = models.CharField(max_length=500, blank=True)
+    actor = models.CharField(max_length=200)
+    position = models.BigIntegerField(help_text="Where the endpoint stood afterwards.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(
+                name="webhook_change_is_known",
+                condition=Q(kind__in=["created", "paused", "resumed", "replayed", "given_up"]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} (#{self.pk})"

@@ -1,0 +1,111 @@
+"""Webhooks at the desk: the secret is shown once, and each change is a page with a reason, a confirmation and a line."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.test import Client
+from django.urls import reverse
+
+from baskets.domain import feed, webhooks
+from baskets.models import WebhookChange, WebhookEndpoint
+from tests.admin.conftest import Shop, post
+from tests.factories import TESTER
+
+pytestmark = pytest.mark.django_db
+FORM = {"url": "https://hooks.example.com/baskets", "label": "back end", "kinds": ["checkout_ordered"]}
+
+
+def filled(client: Client, address: str, **said: Any) -> dict[str, Any]:
+    """The form of a fresh page, with what makes it good for one POST."""
+    once = client.get(address).context["form"].initial["once"]
+    return FORM | said | {"once": once, "csrfmiddlewaretoken": client.cookies["csrftoken"].value}
+
+
+@pytest.fixture
+def made(full_shop: Shop) -> WebhookEndpoint:
+    """A webhook that was told of everything so far."""
+    endpoint, _ = webhooks.create_webhook(partner_name=full_shop.partner.name, url=FORM["url"], actor=TESTER)  # type: ignore[arg-type]
+    return endpoint
+
+
+def test_a_superuser_makes_a_webhook_and_sees_its_secret_once(root: Client, shop: Shop) -> None:
+    address = reverse("admin:baskets_webhookendpoint_make", args=[shop.partner.pk])
+    form = filled(root, address)
+    page = root.post(address, form)
+    assert page.status_code == 200
+    secret = page.context["secret"]
+    assert secret.startswith("whsec_")
+    assert secret in page.content.decode()
+    endpoint = WebhookEndpoint.objects.get()
+    assert (endpoint.url, endpoint.kinds, endpoint.label) == (FORM["url"], FORM["kinds"], FORM["label"])
+    assert WebhookChange.objects.get().actor == "root"
+    again = root.post(address, form)
+    assert b"was sent before" in again.content
+    assert WebhookEndpoint.objects.count() == 1
+    for name in ("changelist", "change"):
+        shown = root.get(reverse(f"admin:baskets_webhookendpoint_{name}", args=[endpoint.pk] if name == "change" else []))
+        assert shown.status_code == 200
+        assert secret.encode() not in shown.content
+
+
+def test_an_address_that_may_not_be_called_is_told_on_the_form(root: Client, shop: Shop) -> None:
+    address = reverse("admin:baskets_webhookendpoint_make", args=[shop.partner.pk])
+    page = root.post(address, filled(root, address, url="https://127.0.0.1/"))
+    assert b"not on the public internet" in page.content
+    assert WebhookEndpoint.objects.count() == 0
+
+
+@pytest.mark.parametrize("who", ["viewer", "nobody", "stranger"])
+def test_nobody_else_makes_one(who: str, shop: Shop, request: pytest.FixtureRequest, everything_stored: Any) -> None:
+    client: Client = request.getfixturevalue(who)
+    before = everything_stored()
+    address = reverse("admin:baskets_webhookendpoint_make", args=[shop.partner.pk])
+    assert client.get(address).status_code in {302, 403}
+    assert client.post(address, FORM).status_code in {302, 403}
+    assert everything_stored() == before
+
+
+@pytest.mark.parametrize(
+    ("slug", "said", "state", "kind"),
+    [("pause", {}, "active", "paused"), ("resume", {}, "paused", "resumed"), ("replay", {"since": "2020-01-01 00:00"}, "dead", "replayed")],
+)
+def test_a_change_is_shown_confirmed_and_kept(
+    root: Client, made: WebhookEndpoint, slug: str, said: dict[str, str], state: str, kind: str
+) -> None:
+    WebhookEndpoint.objects.update(state=state)
+    address = reverse("admin:baskets_webhookendpoint_repair", args=[made.pk, slug])
+    assert root.get(address).status_code == 200
+    form = said | {"reason": "ticket 12", "seen": "1"}
+    page = post(root, address, form)
+    if said:  # What it would do is shown first.
+        assert WebhookChange.objects.count() == 1
+        page = post(root, address, form | {"confirm": page.context["confirm"]})
+    assert page.status_code == 302
+    done = WebhookChange.objects.latest("pk")
+    assert (done.kind, done.actor, done.reason) == (kind, "root", "ticket 12")
+    again = post(root, address, form | {"confirm": "{}"})
+    assert again.status_code in {200, 409}
+    assert WebhookChange.objects.count() == 2
+
+
+def test_who_may_only_look_changes_nothing(viewer: Client, made: WebhookEndpoint, everything_stored: Any) -> None:
+    before = everything_stored()
+    for slug in ("pause", "resume", "replay"):
+        address = reverse("admin:baskets_webhookendpoint_repair", args=[made.pk, slug])
+        assert viewer.get(address).status_code == 403
+        assert viewer.post(address, {"reason": "x", "seen": "1"}).status_code == 403
+    assert everything_stored() == before
+
+
+def test_the_ready_made_roles_look_and_repair() -> None:
+    for name, verbs in {"Basket viewers": ["view"], "Basket repairers": ["repair", "view"]}.items():
+        granted = Group.objects.get(name=name).permissions.filter(content_type__model="webhookendpoint")
+        assert sorted({codename.partition("_")[0] for codename in granted.values_list("codename", flat=True)}) == verbs
+
+
+def test_a_page_tells_how_many_events_wait(root: Client, made: WebhookEndpoint) -> None:
+    WebhookEndpoint.objects.update(position=0)
+    feed.sequence()
+    page = root.get(reverse("admin:baskets_webhookendpoint_repair", args=[made.pk, "pause"]))
+    assert b"Events that wait" in page.content

@@ -1,0 +1,89 @@
+"""The commands for webhooks at the shell: made, changed, and delivered beside the service until told to stop."""
+
+import json
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from baskets.models import Event, WebhookEndpoint
+from baskets.models.contents import Owner
+from tests.commands.conftest import Run
+from tests.domain.receivers import receiver
+from tests.domain.worlds import User
+from tests.factories import PartnerFactory, ProductFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def anna(settings: Any) -> User:
+    """A user of TV."""
+    settings.BASKETS_INTERNAL_ADDRESSES = True
+    ProductFactory(product_id="shirt")
+    return User(Owner(partner_id=PartnerFactory(name="TV").pk, user_id="anna"))
+
+
+def test_a_webhook_is_made_told_of_events_paused_and_set_back(run: Run, anna: User) -> None:
+    with receiver() as hook:
+        assert run("create_webhook", "TV", hook.url, "--dry-run").out == ""
+        assert WebhookEndpoint.objects.count() == 0
+        made = run("create_webhook", "TV", hook.url, "--kind", "item_placed", "--label", "back end")
+        assert (made.code, made.out[:6]) == (0, "whsec_")
+        number = str(WebhookEndpoint.objects.get().pk)
+        anna.place("shirt", 2)
+        assert run("deliver_webhooks", "--once", "--json").data == {"delivered": 1, "failed": 0, "stopped": False}
+        ((headers, body),) = hook.calls
+        Webhook(made.out.strip()).verify(body, headers)
+        assert run("change_webhook", number, "--pause", "--reason", "moving").out == f"Webhook {number} is paused.\n"
+        anna.place("shirt", 3)
+        assert run("deliver_webhooks", "--once").out == "Delivered 0 events; 0 tries failed.\n"
+        replay = ("change_webhook", number, "--replay-since", "2020-01-01T00:00:00Z", "--reason", "lost")
+        assert run(*replay, "--dry-run").out == f"Webhook {number} would be active.\n"
+        assert WebhookEndpoint.objects.get().state == "paused"
+        assert run(*replay).code == 0
+        assert run("deliver_webhooks", "--once").out == "Delivered 2 events; 0 tries failed.\n"
+        hook.answer = lambda _: 500
+        anna.place("shirt", 4)
+        failed = run("deliver_webhooks", "--once")
+        assert (failed.code, failed.out) == (1, "Delivered 0 events; 1 tries failed.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("create_webhook", "Nobody", "https://example.com/"), 1),
+        (("create_webhook", "TV", "ftp://example.com/"), 1),
+        (("create_webhook", "TV", "https://example.com/", "--kind", "all"), 2),
+        (("change_webhook", "1", "--pause", "--reason", "x"), 1),
+        (("change_webhook", "1", "--pause"), 2),
+        (("change_webhook", "1", "--pause", "--resume", "--reason", "x"), 2),
+        (("deliver_webhooks", "--workers", "0"), 2),
+    ],
+)
+def test_what_cannot_be_done_is_said(run: Run, anna: User, arguments: tuple[str, ...], code: int) -> None:
+    ended = run(*arguments)
+    assert (ended.code, ended.out) == (code, "")
+    assert "Traceback" not in ended.err
+    assert WebhookEndpoint.objects.count() == 0
+
+
+def test_it_runs_until_told_to_stop_and_what_was_killed_is_taken_up(run: Run, process: Callable[..., Any], anna: User) -> None:
+    with receiver() as hook:
+        run("create_webhook", "TV", hook.url)
+        for count in range(1, 6):
+            anna.place("shirt", count)
+        two = [process("deliver_webhooks", "--json", env={"BASKETS_INTERNAL_ADDRESSES": "1"}) for _ in range(2)]
+        for _ in range(300):
+            if len(hook.calls) == 5:
+                break
+            signal.sigtimedwait([], 0.1)
+        two[0].kill()
+        two[1].send_signal(signal.SIGTERM)
+        out, err = two[1].communicate(timeout=30)
+        two[0].communicate(timeout=30)
+        assert (two[1].returncode, json.loads(out)["stopped"]) == (0, True), err
+        assert hook.ids == [f"evt-{pk}" for pk in Event.objects.order_by("pk").values_list("pk", flat=True)]
+        assert hook.most_at_once == 1

@@ -1,0 +1,71 @@
+"""A receiver of webhooks on the loopback interface, which answers as it is told and keeps what it was sent."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Receiver:
+    """What came in, and what is answered: `answer` is given the number of the call, counted from 1."""
+
+    url: str = ""
+    answer: Callable[[int], int] = lambda _: 200
+    calls: list[tuple[dict[str, str], str]] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    hang: threading.Event | None = None
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the messages, in the order they came."""
+        return [headers["webhook-id"] for headers, _ in self.calls]
+
+
+@contextmanager
+def receiver() -> Iterator[Receiver]:
+    """Run a receiver for a while."""
+    kept = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            with kept.lock:
+                kept.at_once += 1
+                kept.most_at_once = max(kept.most_at_once, kept.at_once)
+                kept.calls.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                number = len(kept.calls)
+            if kept.hang:
+                kept.hang.wait(30)
+            status = kept.answer(number)
+            with kept.lock:
+                kept.at_once -= 1
+            self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("Location", kept.url + "elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: Any) -> None:
+            """Say nothing of a caller that went away."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    kept.url = f"http://127.0.0.1:{server.server_port}/hook"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield kept
+    finally:
+        if kept.hang:
+            kept.hang.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
