@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "corsheaders",
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -48,6 +49,7 @@ INSTALLED_APPS = [
 # The first sees to it that only the envelope leaves. What costs time and only pages need is kept away from the API.
 MIDDLEWARE = [
     "baskets.api.middleware.EnvelopeMiddleware",
+    "baskets.api.cors.PartnerCors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "basket_project.middleware.PagesPolicy",
@@ -184,6 +186,18 @@ stable slug. A refusal because of the basket's state brings the unchanged basket
     "SORT_OPERATIONS": False,
 }
 
+# --- Browsers: which origins may call, beside those of the partners ------------
+
+CORS_ALLOWED_ORIGINS = env.list("BASKETS_ALLOWED_ORIGINS", default=[])
+CORS_ALLOW_CREDENTIALS = False  # Keys and tokens are headers; there is no cookie that a page could make a browser send.
+CORS_ALLOW_METHODS = ["GET", "POST", "PATCH", "DELETE"]
+CORS_ALLOW_HEADERS = [
+    *("accept", "authorization", "content-type", "idempotency-key", "x-api-key", "x-api-version"),
+    *("x-jay-api-version", "x-jay-tracking", "x-request-id"),
+]
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-API-Version", "Idempotency-Replayed", "Retry-After", "WWW-Authenticate"]
+CORS_PREFLIGHT_MAX_AGE = 600
+
 # --- Admin and pages ---------------------------------------------------------
 
 # Staff's cookies travel over TLS only; the demo, which is on plain HTTP and this machine alone, says otherwise.
@@ -199,6 +213,7 @@ SILENCED_SYSTEM_CHECKS = [
 ]
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 # No inline script and nothing from elsewhere. `data:` is for the small pictures in the style sheets of Swagger UI.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -46,6 +46,17 @@ class PartnerForm(forms.Form):
     )
 
 
+class OriginsForm(forms.Form):
+    """From which web pages a partner's keys may be used."""
+
+    origins = forms.CharField(
+        max_length=partners.MOST_ORIGINS * (partners.ORIGIN_LIMIT + 1),
+        required=False,
+        widget=forms.Textarea,
+        help_text="One in a line, as https://player.example.com. Empty: none.",
+    )
+
+
 class KeyForm(forms.Form):
     """What is said about a new key."""
 
@@ -98,7 +109,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
     ordering = ("name",)
     search_fields = ("name__startswith",)
     search_help_text = "A partner's name, or the beginning of it."
-    shown = ("name", "late_orders", "hold", "created")
+    shown = ("name", "late_orders", "hold", "web_origins", "created")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Superusers add partners, on a page of their own."""
@@ -113,6 +124,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
                 self.admin_site.admin_view(self.issue_key),
                 name="baskets_partner_issue_key",
             ),
+            path("<path:object_id>/origins/", self.admin_site.admin_view(self.origins), name="baskets_partner_origins"),
         ]
 
     @method_decorator(csrf_protect)
@@ -157,6 +169,21 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
             typed["once"] = once
         return self.render(request, "admin/baskets/form.html", context | {"form": form, "submit": "Issue key"})
 
+    @method_decorator(csrf_protect)
+    def origins(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Say from which web pages the partner's keys may be used."""
+        require_superuser(request)
+        partner = self.found(request, object_id)
+        form = OriginsForm(request.POST or None, initial={"origins": "\n".join(partner.origins)})
+        if request.method == "POST" and form.is_valid():
+            actor = staff_actor(request)
+            origins: list[str] = form.cleaned_data["origins"].split()
+            if attempt(form, lambda _: partners.allow_origins(partner_name=partner.name, origins=origins, actor=actor)):
+                messages.success(request, "The origins are set: they hold within seconds.")
+                return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(partner.pk)]))
+        context = {"title": "Allow web origins", "name": display.visible(partner.name), "record": partner, "form": form}
+        return self.render(request, "admin/baskets/form.html", context | {"submit": "Set origins"})
+
     def _issue(self, request: HttpRequest, form: KeyForm, partner: Partner) -> tuple[ApiKey, str] | None:
         said = form.cleaned_data
         return attempt(
@@ -195,13 +222,19 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         ]
 
     def tools(self, request: HttpRequest, record: Partner) -> list[tuple[str, str]]:
-        """Issue a key, or make a webhook."""
+        """Issue a key, allow web origins, or make a webhook."""
         if not request.user.is_superuser:
             return []
         return [
             (reverse("admin:baskets_partner_issue_key", args=[quote(record.pk)]), "Issue an API key"),
+            (reverse("admin:baskets_partner_origins", args=[quote(record.pk)]), "Allow web origins"),
             (reverse("admin:baskets_webhookendpoint_make", args=[record.pk]), "Make a webhook"),
         ]
+
+    @admin.display(description="web origins")
+    def web_origins(self, partner: Partner) -> SafeString | str:
+        """From which web pages its keys may be used."""
+        return display.visible(", ".join(partner.origins)) if partner.origins else "none of its own"
 
     @admin.display(description="hold")
     def hold(self, partner: Partner) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import re
 import secrets
 import string
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import structlog
@@ -25,6 +26,10 @@ NAME_LIMIT = 100
 LABEL_LIMIT = 100
 # A hold keeps pieces from other buyers; a longer one than a week is a slip of the finger.
 HOLD_LIMIT_SECONDS = 7 * 24 * 60 * 60
+# Scheme, host and perhaps a port, as browsers spell them; never a wildcard, and never `null`, which is everybody's.
+ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::[1-9][0-9]{0,4})?|https?://\[[0-9a-f:]+\](?::[1-9][0-9]{0,4})?", re.ASCII)
+ORIGIN_LIMIT = 255
+MOST_ORIGINS = 100
 KEY_LIFE_LIMIT = timedelta(days=100 * 365)
 # More calls than this a minute are no limit.
 RATE_LIMIT = 1_000_000
@@ -175,6 +180,28 @@ def limit_api_key(*, prefix: str, calls_per_minute: int | None, actor: Actor) ->
     told = {"prefix": prefix, "partner": key.partner.name, "calls_per_minute": calls_per_minute, "by": actor.name}
     transaction.on_commit(lambda: log.info("api_key_limited", **told))
     return key
+
+
+@transaction.atomic
+def allow_origins(*, partner_name: str, origins: Iterable[str], actor: Actor) -> Partner:
+    """Allow web pages of these origins, and of no others, to call with the partner's keys.
+
+    A browser hears of it within seconds, and may remember what it heard for ten minutes. Who did it stands in the log.
+
+    :param origins: as a browser sends them, `https://player.example.com`.
+    :raises PartnerUnknown: there is no partner of this name.
+    :raises UnusableValue: one of them is no origin, or they are too many.
+    """
+    allowed = sorted(set(origins))
+    if len(allowed) > MOST_ORIGINS:
+        raise UnusableValue(f"A partner has at most {MOST_ORIGINS} origins.")
+    for origin in allowed:
+        if not ORIGIN.fullmatch(origin) or len(origin) > ORIGIN_LIMIT:
+            raise UnusableValue(f"{origin[:80]!r} is no origin: give scheme and host in small letters, as https://player.example.com.")
+    if not Partner.objects.filter(name=partner_name).update(origins=allowed):
+        raise PartnerUnknown
+    transaction.on_commit(lambda: log.info("origins_allowed", partner=partner_name, origins=allowed, by=actor.name))
+    return Partner.objects.get(name=partner_name)
 
 
 def key_digest(text: str) -> bytes:

@@ -1,5 +1,6 @@
 """Partners and the keys their software calls with."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -17,6 +18,7 @@ class Partner(models.Model):
     name = models.CharField(max_length=100, unique=True, db_collation="C")
     late_orders = models.CharField(max_length=10, choices=LateOrders, default=LateOrders.REFUSE)
     hold_seconds = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the default of the service.")
+    origins = ArrayField(models.CharField(max_length=255), default=list, blank=True, help_text="Of web pages that may call with its keys.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

@@ -158,3 +158,17 @@ def test_nothing_is_done_without_the_form_token(root: Client, issue: str, everyt
         said = {"kind": "server", "once": once(root, issue), "name": "X", "late_orders": "refuse"}
         assert root.post(address, said).status_code == 403
     assert everything_stored() == before
+
+
+def test_web_origins_are_set_by_superusers_and_shown(root: Client, viewer: Client, partner: Partner) -> None:
+    address = reverse("admin:baskets_partner_origins", args=[partner.pk])
+    said = {"origins": " https://b.example\nhttps://a.example\n"}
+    assert viewer.get(address).status_code == 403
+    assert post(root, address, {"origins": "https://a.example\n*"}).status_code == 200
+    partner.refresh_from_db()
+    assert partner.origins == []
+    assert post(root, address, said).status_code == 302
+    partner.refresh_from_db()
+    assert partner.origins == ["https://a.example", "https://b.example"]
+    page = viewer.get(reverse("admin:baskets_partner_change", args=[partner.pk])).content.decode()
+    assert "https://a.example, https://b.example" in page

@@ -1,0 +1,34 @@
+"""`allow_origins`: the shell of `partners.allow_origins`."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from baskets.domain import partners
+from baskets.domain.actors import Actor
+from baskets.management.arguments import printable
+from baskets.management.shell import ShellCommand, rehearsal
+
+
+class Command(ShellCommand):
+    """Allow the web pages of a partner to call."""
+
+    help = "Allow web pages of these origins, and of no others, to call with the keys of a partner. Without any: none."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("partner", type=printable(limit=partners.NAME_LIMIT), help="The partner's name.")
+        parser.add_argument("origin", nargs="*", help="As a browser sends it: https://player.example.com")
+
+    def handle(self, *, partner: str, origin: list[str], as_json: bool, dry_run: bool, **_: Any) -> None:
+        """Allow them and say so."""
+        with rehearsal(dry_run=dry_run):
+            allowed = partners.allow_origins(partner_name=partner, origins=origin, actor=Actor.system("allow_origins")).origins
+        told = ", ".join(allowed) or "no origin"
+        self.answer(
+            as_json=as_json,
+            text=f"{'Would allow' if dry_run else 'Allowed'} {told} for partner {partner!r}.",
+            partner=partner,
+            origins=list(allowed),
+            dry_run=dry_run,
+        )
