@@ -1,7 +1,7 @@
 """What the page of one basket shows: everything about it, in a number of queries that does not grow with it."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,7 +53,12 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     before = _number(request.GET.get("events_before"))
     events = list(_older(Event.objects.filter(basket_id=basket.pk).select_related("session"), "number", before)[: EVENTS + 1])
     names = _names({line.product_id for line in contents.lines()} | {item.product_id for item in items})
-    attention = list(Attention.objects.filter(basket_id=basket.pk).select_related("session").order_by("settled_at", "pk"))
+    attention = list(
+        Attention.objects.filter(basket_id=basket.pk)
+        .select_related("session")
+        .annotate(holder=Event.objects.holder())
+        .order_by("settled_at", "pk")
+    )
     return {
         "title": "Basket",
         "name": display.visible(basket.user_id),
@@ -122,7 +127,7 @@ def _sessions(
     items: list[CheckoutItem],
     names: dict[str, str],
     *,
-    attention: list[Attention],
+    attention: Sequence[Attention],
     at: datetime,
 ) -> list[SessionShown]:
     of_session: dict[int, list[CheckoutItem]] = defaultdict(list)

@@ -3,18 +3,20 @@
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, Q, QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from baskets.admin import display, filters
+from baskets.admin import display, filters, worklist
 from baskets.admin.basket_page import TONES, reservation, session_facts
-from baskets.admin.readonly import ReadOnlyAdmin, Table
+from baskets.admin.readonly import SAFE, ReadOnlyAdmin, Table
 from baskets.admin.repair_list import MATTERS, RESERVATIONS, SESSIONS
 from baskets.admin.repairs import RepairDesk
 from baskets.admin.searches import MOST_BASKETS, of_order, of_owner
-from baskets.models import Attention, BasketItem, CheckoutItem, CheckoutSession, StockReservation
+from baskets.models import Attention, BasketItem, CheckoutItem, CheckoutSession, Event, StockReservation
 
 
 class OfBasket(ReadOnlyAdmin[Any]):
@@ -239,14 +241,32 @@ class AttentionAdmin(RepairDesk, OfBasket):
     """Matters for staff: open ones, the oldest first."""
 
     kind = MATTERS
-    list_display = ("why", "order", "of_user", "partner_name", "since", "settled", "settled_by")
+    list_display = ("why", "order", "of_user", "partner_name", "since", "in_hand", "settled", "settled_by")
     list_select_related = ("basket__partner", "session")
     list_filter = (
         filters.Settled,
         filters.choices("reason", "reason", {v: (label, Q(reason=v)) for v, label in Attention.Reason.choices}),
         filters.of_partner("basket__partner"),
     )
-    shown = ("why", "order", "of_user", "partner_name", "since", "settled", "settled_by", "note")
+    shown = ("why", "order", "of_user", "partner_name", "since", "in_hand", "settled", "settled_by", "note")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With the name of whoever has it in hand."""
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(holder=Event.objects.holder())
+        return rows
+
+    def more_urls(self) -> list[URLPattern]:
+        """The work list, where staff come for what is open here and elsewhere."""
+        view = self.admin_site.admin_view(self.work_list)
+        return [path("work/", view, name="baskets_worklist"), *super().more_urls()]
+
+    def work_list(self, request: HttpRequest) -> HttpResponse:
+        """Show everything that may wait for somebody, on one page."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method not in SAFE:
+            return HttpResponseNotAllowed(SAFE)
+        return self.render(request, "admin/baskets/worklist.html", worklist.page(request))
 
     def of_product(self, term: str) -> Q:
         """The matters of sessions in which a product is or was bought."""
@@ -266,6 +286,11 @@ class AttentionAdmin(RepairDesk, OfBasket):
     def since(self, matter: Attention) -> SafeString | str:
         """Since when."""
         return display.moment(matter.created_at)
+
+    @admin.display(description="in hand of")
+    def in_hand(self, matter: Attention) -> SafeString:
+        """Who is at it."""
+        return display.holder(matter.holder)  # type: ignore[attr-defined]
 
     @admin.display(description="settled")
     def settled(self, matter: Attention) -> SafeString | str:

@@ -70,6 +70,11 @@ def badge(text: object, tone: str = "plain") -> SafeString:
     return format_html('<span class="badge badge-{}">{}</span>', tone, text)
 
 
+def holder(name: str | None) -> SafeString:
+    """Show who has something in hand."""
+    return badge(visible(name, limit=40), "busy") if name else badge("nobody yet")
+
+
 def yes_no(value: bool | None) -> str:  # noqa: FBT001 (one value, and it is what is shown)
     """Show a truth value as a word."""
     return NOTHING if value is None else "yes" if value else "no"

@@ -86,6 +86,10 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         """Take no look-up from the address: the filters on the page are all there are."""
         return lookup in {getattr(spec, "parameter_name", "") for spec in self.list_filter}
 
+    def may_post_to_list(self, request: HttpRequest) -> bool:
+        """Tell whether the list has a form that posts; none has, but where rows are chosen for a repair."""
+        return False
+
     def get_urls(self) -> list[URLPattern]:
         """Two addresses and no others: the list, and one record."""
         name = f"{self.opts.app_label}_{self.opts.model_name}"
@@ -101,7 +105,7 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list."""
-        if request.method not in SAFE:
+        if request.method not in SAFE and not (request.method == "POST" and self.may_post_to_list(request)):
             return HttpResponseNotAllowed(SAFE)
         title = str(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": title[:1].upper() + title[1:]} | (extra_context or {}))

@@ -18,7 +18,7 @@ MOST_DAYS = 3650
 class RepairForm(forms.Form):
     """The reason, and the state that was on the page.
 
-    :param record: what is repaired.
+    :param record: what is repaired; None for many rows at once.
     """
 
     seen = forms.IntegerField(widget=forms.HiddenInput, min_value=0, max_value=2**62)
@@ -32,6 +32,8 @@ class RepairForm(forms.Form):
     def __init__(self, *args: Any, record: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.record = record
+        if record is None:  # For many rows, each with a state of its own.
+            del self.fields["seen"]
         self.order_fields([name for name in self.fields if name != "reason"])
         self.prepare()
 
@@ -48,7 +50,7 @@ class RepairForm(forms.Form):
     @property
     def asks(self) -> bool:
         """Tell whether more than the reason is asked for."""
-        return len(self.fields) > len(RepairForm.base_fields)
+        return bool(self.fields.keys() - RepairForm.base_fields.keys())
 
     @property
     def shown(self) -> str:

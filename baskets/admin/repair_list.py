@@ -1,5 +1,7 @@
 """The repairs there are: what each is called, what it says of itself, when it fits, and the domain call it makes."""
 
+from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from django.contrib.admin.utils import quote
@@ -8,7 +10,8 @@ from django.urls import reverse
 from baskets.admin import snapshots
 from baskets.admin.repair_forms import DaysForm, ItemForm, LateForm, SupplyForm, UnsoldForm
 from baskets.admin.repairs import Kind, Repair
-from baskets.domain import erasure, holds, repair
+from baskets.admin.snapshots import Snapshot
+from baskets.domain import desk, erasure, holds, matters, repair
 from baskets.models import Basket, CheckoutSession, StockReservation
 
 
@@ -21,6 +24,63 @@ def _basket_page(basket_id: UUID) -> str:
 
 
 STATUS = CheckoutSession.Status
+
+
+def _take(of: Callable[[Any], Any], *, fits: Callable[[Any], bool], look: Callable[[Any], Snapshot]) -> list[Repair]:
+    """Take in hand and hand back, for what has a session; `holder` is the name of whoever has it."""
+    return [
+        Repair(
+            slug="take",
+            title="Take in hand",
+            sentence="The others see that you are at it. Nothing else changes.",
+            fits=lambda record: fits(record) and not getattr(record, "holder", ""),
+            do=lambda record, _, *, seen, **said: matters.take(session=of(record), expected_events=seen, **said),
+            bulk=True,
+            look=look,
+        ),
+        Repair(
+            slug="hand-back",
+            title="Hand back",
+            sentence="Nobody is at it any more, so that somebody else takes it. Nothing else changes.",
+            fits=lambda record: fits(record) and bool(getattr(record, "holder", "")),
+            do=lambda record, _, *, seen, **said: matters.hand_back(session=of(record), expected_events=seen, **said),
+            bulk=True,
+            look=look,
+        ),
+    ]
+
+
+def _holder(about: str, record: Any) -> str:
+    known: str | None = getattr(record, "holder", None)
+    return desk.holders(about, [record.pk]).get(record.pk, "") if known is None else known
+
+
+def _take_subject(about: str, fits: Callable[[Any], bool]) -> list[Repair]:
+    """Take in hand and hand back, for what has no basket: the journal of the desk tells it."""
+    common: dict[str, Any] = {
+        "state": lambda record: desk.last_step(about, record.pk),
+        "look": lambda record: snapshots.of_subject(about, record.pk),
+    }
+    return [
+        Repair(
+            slug="take",
+            title="Take in hand",
+            sentence="The others see that you are at it. Nothing else changes.",
+            fits=lambda record: fits(record) and not _holder(about, record),
+            do=lambda record, _, *, seen, **said: desk.take(about=about, subject=record.pk, expected_step=seen, **said),
+            **common,
+        ),
+        Repair(
+            slug="hand-back",
+            title="Hand back",
+            sentence="Nobody is at it any more, so that somebody else takes it. Nothing else changes.",
+            fits=lambda record: fits(record) and bool(_holder(about, record)),
+            do=lambda record, _, *, seen, **said: desk.hand_back(about=about, subject=record.pk, expected_step=seen, **said),
+            **common,
+        ),
+    ]
+
+
 SESSIONS = Kind(
     state=lambda session: _basket_state(session.basket_id),
     look=snapshots.of_session,
@@ -38,6 +98,7 @@ SESSIONS = Kind(
             title="Abort the checkout",
             sentence="The checkout ends without an order: what it holds is released, and every item returns to the cart.",
             fits=lambda session: session.status == STATUS.ACTIVE,
+            bulk=True,
             do=lambda session, _, *, seen, **more: repair.abort(session=session, expected_events=seen, **more),
         ),
         Repair(
@@ -70,6 +131,7 @@ SESSIONS = Kind(
             fits=lambda session: session.status == STATUS.ORDERED,
             do=lambda session, _, *, seen, **more: repair.reverse_order(session=session, expected_events=seen, **more),
         ),
+        *_take(lambda session: session, fits=lambda session: hasattr(session, "lapsed"), look=snapshots.of_taking),
     ],
 )
 RESERVATIONS = Kind(
@@ -99,8 +161,14 @@ MATTERS = Kind(
             title="Settle this matter",
             sentence="Somebody has seen to it, and the reason says how: refunded, delivered, or agreed with the customer.",
             fits=lambda matter: matter.settled_at is None,
-            do=lambda matter, _, *, seen, **more: repair.settle(attention=matter, expected_events=seen, **more),
-        )
+            do=lambda matter, _, *, seen, **more: matters.settle(attention=matter, expected_events=seen, **more),
+            bulk=True,
+        ),
+        *_take(
+            lambda matter: matter.session,
+            fits=lambda matter: matter.settled_at is None,
+            look=lambda matter: snapshots.of_taking(matter.session),
+        ),
     ],
 )
 BASKETS = Kind(
@@ -128,6 +196,7 @@ BASKETS = Kind(
             sentence="The basket expires later. Its lists do not change.",
             fits=lambda basket: basket.hidden_at is None,
             form=DaysForm,
+            bulk=True,
             do=lambda basket, said, *, seen, **more: repair.extend(basket=basket, expected_events=seen, **said, **more),
         ),
         Repair(
@@ -135,6 +204,7 @@ BASKETS = Kind(
             title="End the basket",
             sentence="The basket is emptied and hidden, as if its user had deleted it. Orders and the timeline stay.",
             fits=lambda basket: basket.hidden_at is None,
+            bulk=True,
             do=lambda basket, _, *, seen, **more: repair.end(basket=basket, expected_events=seen, **more),
         ),
         Repair(
@@ -173,5 +243,21 @@ PRODUCTS = Kind(
             form=SupplyForm,
             do=lambda product, said, *, seen, **more: repair.adjust_supply(product_id=product.pk, expected_adjustment=seen, **said, **more),
         ),
+        *_take_subject("product", lambda product: bool(getattr(product, "stock", None) and product.stock.shortfall)),
+    ],
+)
+RULES = Kind(
+    state=lambda rule: desk.last_step("brokenrule", rule.pk),
+    look=snapshots.of_rule,
+    back=lambda rule: reverse("admin:baskets_brokenrule_change", args=[quote(rule.pk)]),
+    repairs=[
+        Repair(
+            slug="settle-rule",
+            title="Settle this finding",
+            sentence="Somebody has seen to it, and the reason says how. A check that finds the rule broken again opens it again.",
+            fits=lambda rule: rule.settled_at is None and rule.gone_at is None,
+            do=lambda rule, _, *, seen, **more: desk.settle_rule(rule=rule, expected_step=seen, **more),
+        ),
+        *_take_subject("brokenrule", lambda rule: rule.settled_at is None and rule.gone_at is None),
     ],
 )

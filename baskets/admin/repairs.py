@@ -11,6 +11,7 @@ from django.contrib import messages
 from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, InterfaceError
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
@@ -18,16 +19,18 @@ from django.utils.html import format_html
 from django.views.decorators.csrf import csrf_protect
 
 from baskets import database
-from baskets.admin import display, snapshots
+from baskets.admin import bulk, display, snapshots
 from baskets.admin.readonly import ReadOnlyAdmin
 from baskets.admin.repair_forms import RepairForm
 from baskets.admin.snapshots import Snapshot
 from baskets.admin.staff import staff_actor
 from baskets.domain import repair, transactions
 from baskets.domain.errors import LapsedHolds, LapsedSession, OutOfStock, Refusal
-from baskets.models import Attention, Basket, Event, Product, StockReservation, WebhookEndpoint
+from baskets.models import Attention, Basket, BrokenRule, DeskEntry, Event, Product, StockReservation, WebhookEndpoint
 
 METHODS = ("GET", "HEAD", "POST")
+LAPSED = "Lapsed checkouts stand in the way, or hold the stock it needs. They are expired first, and then it is tried."
+BUSY = "The database is busy, or somebody else is at it just now. Nothing was done; try again."
 Do = Callable[..., object]
 
 
@@ -41,6 +44,8 @@ class Repair:
         record from then on.
     :param reclaims: whether it takes stock, and must be told whether lapsed sessions may be expired for it.
     :param look: what it may touch, where that is not what the others of its kind do.
+    :param state: the state it is decided upon, likewise.
+    :param bulk: whether it is offered for many rows of a list.
     """
 
     slug: str
@@ -51,6 +56,8 @@ class Repair:
     form: type[RepairForm] = RepairForm
     reclaims: bool = False
     look: Callable[[Any], Snapshot] | None = None
+    state: Callable[[Any], int] | None = None
+    bulk: bool = False
 
     @property
     def permission(self) -> str:
@@ -72,15 +79,39 @@ class Kind:
     look: Callable[[Any], Snapshot]
     back: Callable[[Any], str]
 
+    def state_of(self, chosen: Repair, record: Any) -> int:
+        """The state that a repair of a record is decided upon."""
+        return (chosen.state or self.state)(record)
 
-def links(kind: Kind, request: HttpRequest, record: Any) -> list[tuple[str, str]]:
-    """The repairs that fit a record and that whoever looks may do: address and label."""
+    def look_of(self, chosen: Repair, record: Any) -> Snapshot:
+        """What a repair of a record may touch, as it is now."""
+        return (chosen.look or self.look)(record)
+
+
+def links(kind: Kind, request: HttpRequest, record: Any, *, only: set[str] | None = None) -> list[tuple[str, str]]:
+    """The repairs that fit a record and that whoever looks may do: address and label.
+
+    :param only: the slugs to choose from, where not all of them belong in the place.
+    """
     name = f"admin:baskets_{record._meta.model_name}_repair"  # noqa: SLF001 (Django's own name for it)
     return [
         (reverse(name, args=[quote(record.pk), each.slug]), each.title)
         for each in kind.repairs
-        if each.fits(record) and request.user.has_perm(each.permission)
+        if (only is None or each.slug in only) and each.fits(record) and request.user.has_perm(each.permission)
     ]
+
+
+def operation(
+    chosen: Repair, request: HttpRequest, record: Any, said: dict[str, Any], *, seen: int, reason: str
+) -> Callable[[bool], object]:
+    """The domain call of a repair, for the runner of transactions."""
+    actor = staff_actor(request)
+
+    def call(reclaim: bool) -> object:  # noqa: FBT001 (as the runner calls it)
+        more = {"reclaim": reclaim} if chosen.reclaims else {}
+        return chosen.do(record, said, seen=seen, reason=reason, actor=actor, **more)
+
+    return call
 
 
 class RepairDesk(ReadOnlyAdmin[Any]):
@@ -89,9 +120,14 @@ class RepairDesk(ReadOnlyAdmin[Any]):
     kind: Kind
 
     def more_urls(self) -> list[URLPattern]:
-        """One address for each repair."""
+        """One address for each repair of one record, and for those of many."""
         view = self.admin_site.admin_view(self.repair)
-        return [path("<path:object_id>/repair/<slug:slug>/", view, name=f"baskets_{self.opts.model_name}_repair")]
+        name = f"baskets_{self.opts.model_name}"
+        many = self.admin_site.admin_view(self.repair_many)
+        return [
+            path("<path:object_id>/repair/<slug:slug>/", view, name=f"{name}_repair"),
+            path("repair/<slug:slug>/", many, name=f"{name}_repair_many"),
+        ]
 
     def tools(self, request: HttpRequest, record: Any) -> list[tuple[str, str]]:
         """The repairs that fit."""
@@ -109,6 +145,37 @@ class RepairDesk(ReadOnlyAdmin[Any]):
         if request.method not in METHODS:
             return HttpResponseNotAllowed(METHODS)
         return Page(desk=self, chosen=chosen, request=request, record=record).answer()
+
+    # --- Many rows at once ---
+
+    def bulk_repairs(self, request: HttpRequest) -> list[Repair]:
+        """The repairs that whoever looks may do to many rows."""
+        return [each for each in self.kind.repairs if each.bulk and request.user.has_perm(each.permission)]
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Offer them in the list, where Django offers actions. All that choosing one does is to open its page."""
+        return {each.slug: (_opened, each.slug, each.title) for each in self.bulk_repairs(request)}
+
+    def may_post_to_list(self, request: HttpRequest) -> bool:
+        """Choosing an action is a form that posts."""
+        return bool(self.bulk_repairs(request))
+
+    @method_decorator(csrf_protect)
+    def repair_many(self, request: HttpRequest, slug: str) -> HttpResponse:
+        """Show what a repair of many rows would change, and do it once that is confirmed."""
+        chosen = next((each for each in self.kind.repairs if each.slug == slug and each.bulk), None)
+        if chosen is None:
+            raise Http404
+        if not (self.has_view_permission(request) and request.user.has_perm(chosen.permission)):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        return bulk.Page(desk=self, chosen=chosen, request=request).answer()
+
+
+def _opened(desk: RepairDesk, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
+    chosen = next(each for each in desk.bulk_repairs(request) if each.slug == request.POST.get("action"))
+    return bulk.Page(desk=desk, chosen=chosen, request=request).opened(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,35 +203,24 @@ class Page:
         """Do it, or say why not; then what is there now is shown, to decide again."""
         reason, seen = form.cleaned_data["reason"], form.cleaned_data["seen"]
         try:
-            changed = transactions.run(self.operation(form.said, seen=seen, reason=reason))
+            changed = transactions.run(operation(self.chosen, self.request, self.record, form.said, seen=seen, reason=reason))
         except Refusal as refusal:
             return self.show(self.renewed(form), rehearsed=True, problem=refusal, status=409)
         except (DatabaseError, InterfaceError) as error:
             if database.fault_of(error) is database.Fault.BUG:
                 raise
-            problem = "The database is busy, or somebody else is at it just now. Nothing was done; try again."
-            return self.show(form, rehearsed=False, problem=problem, status=503)
+            return self.show(form, rehearsed=False, problem=BUSY, status=503)
         messages.success(self.request, f"Done: {self.chosen.title.lower()}.")
         return HttpResponseRedirect(self.desk.kind.back(changed or self.record))
 
-    def operation(self, said: dict[str, Any], *, seen: int, reason: str) -> Callable[[bool], object]:
-        """The domain call, for the runner of transactions."""
-        chosen, actor = self.chosen, staff_actor(self.request)
-
-        def operation(reclaim: bool) -> object:  # noqa: FBT001 (as the runner calls it)
-            more = {"reclaim": reclaim} if chosen.reclaims else {}
-            return chosen.do(self.record, said, seen=seen, reason=reason, actor=actor, **more)
-
-        return operation
-
     def fresh_form(self) -> RepairForm:
         """A form for the state there is now."""
-        return self.chosen.form(initial={"seen": self.desk.kind.state(self.record)}, record=self.record)
+        return self.chosen.form(initial={"seen": self.desk.kind.state_of(self.chosen, self.record)}, record=self.record)
 
     def renewed(self, form: RepairForm) -> RepairForm:
         """The same form, upon the state there is now."""
         data = self.request.POST.copy()
-        data["seen"] = str(self.desk.kind.state(self.record))
+        data["seen"] = str(self.desk.kind.state_of(self.chosen, self.record))
         renewed = type(form)(data, record=self.record)
         renewed.is_valid()
         return renewed
@@ -177,14 +233,14 @@ class Page:
         confirmed = possible and form.asks and rehearsed and form.is_bound and form.is_valid()
         context = {
             "title": self.chosen.title,
-            "name": display.visible(self.record if isinstance(self.record, Product) else _name(self.record)),
+            "name": display.visible(name_of(self.record)),
             "record": self.record,
             "sentence": self.chosen.sentence,
             "form": form,
             "changes": changes,
-            "problem": _told(problem),
+            "problem": told(problem),
             "since": _since(problem),
-            "obstacle": _told(obstacle),
+            "obstacle": told(obstacle),
             "confirm": form.shown if confirmed else None,
             "rehearsed": obstacle is None,
             "possible": possible,
@@ -195,37 +251,43 @@ class Page:
 
     def look(self) -> Snapshot:
         """Read what the repair may touch, as it is now."""
-        return (self.chosen.look or self.desk.kind.look)(self.record)
+        return self.desk.kind.look_of(self.chosen, self.record)
 
     def rehearse(self, form: RepairForm) -> tuple[list[tuple[str, object, object, bool]], Refusal | str | None]:
         """Find out what would change, or what stands in the way."""
         valid = form.is_bound and form.is_valid()
         if form.asks and not valid:
             return [], None
-        operation = self.operation(
+        call = operation(
+            self.chosen,
+            self.request,
+            self.record,
             form.said if valid else {},
-            seen=self.desk.kind.state(self.record),
+            seen=self.desk.kind.state_of(self.chosen, self.record),
             reason=form.cleaned_data["reason"] if valid else "rehearsal",
         )
         try:
-            before, after = repair.rehearse(operation=operation, look=self.look)
+            before, after = repair.rehearse(operation=call, look=self.look)
         except Refusal as refusal:
             return snapshots.differences(self.look(), None), refusal
         except (LapsedHolds, LapsedSession):
-            told = "Lapsed checkouts stand in the way, or hold the stock it needs. They are expired first, and then it is tried."
-            return snapshots.differences(self.look(), None), told
+            return snapshots.differences(self.look(), None), LAPSED
         return snapshots.differences(before, after), None
 
 
-def _name(record: Any) -> str:
+def name_of(record: Any) -> str:
+    """The word that staff know a record by."""
     if isinstance(record, WebhookEndpoint):
         return str(record)
     if isinstance(record, Basket):
         return record.user_id
+    if isinstance(record, Product | BrokenRule):
+        return str(record.pk)
     return str(record.session.order_no if isinstance(record, Attention | StockReservation) else record.order_no)
 
 
-def _told(problem: Refusal | str | None) -> str:
+def told(problem: Refusal | str | None) -> str:
+    """Why something was not done, in a sentence."""
     if isinstance(problem, OutOfStock):
         missing = ", ".join(f"{each.product_id}: {each.wanted} wanted, {each.available} there" for each in problem.missing)
         return f"{problem} {missing}"
@@ -239,7 +301,7 @@ def _since(problem: object) -> list[object]:
     return [
         format_html(
             "{} {} by {}",
-            display.moment(each.at if isinstance(each, Event) else each.created_at),
+            display.moment(each.at if isinstance(each, Event | DeskEntry) else each.created_at),
             each.get_kind_display(),
             display.visible(each.actor),
         )

@@ -8,10 +8,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from baskets.admin import display
+from baskets.domain.desk import holders
+from baskets.domain.matters import holder_of
 from baskets.models import (
     Attention,
     Basket,
     BasketItem,
+    BrokenRule,
     CheckoutItem,
     CheckoutSession,
     Comfort,
@@ -100,6 +103,32 @@ def of_matter(matter: Attention) -> Snapshot:
     return {
         "Order number": display.order_no(now.session.order_no),
         "Reason": now.get_reason_display(),
+        "Settled": "yes" if now.settled_at else "no",
+        "By": display.visible(now.settled_by) if now.settled_by else display.NOTHING,
+    }
+
+
+def of_taking(session: CheckoutSession) -> Snapshot:
+    """Who has the open matters of a session in hand."""
+    open_matters = Attention.objects.filter(session=session, settled_at__isnull=True).order_by("pk")
+    return {
+        "Order number": display.order_no(session.order_no),
+        "Open matters": ", ".join(matter.get_reason_display() for matter in open_matters) or "none",
+        "In hand of": display.visible(holder_of(session) or "nobody"),
+    }
+
+
+def of_subject(about: str, subject: str) -> Snapshot:
+    """Who has something in hand that has no basket."""
+    return {"In hand of": display.visible(holders(about, [subject]).get(subject, "nobody"))}
+
+
+def of_rule(rule: BrokenRule) -> Snapshot:
+    """What is open about a broken rule."""
+    now = BrokenRule.objects.get(pk=rule.pk)
+    return {
+        "Rule": now.sentence,
+        "Broken by": display.count(now.total),
         "Settled": "yes" if now.settled_at else "no",
         "By": display.visible(now.settled_by) if now.settled_by else display.NOTHING,
     }

@@ -24,12 +24,17 @@ def delete_basket(*, owner: Owner, actor: Actor) -> Contents:
     if contents is None or not contents.present:
         raise BasketNotFound
     refuse_active_session(contents)
-    return _hidden(contents=contents, kind=Event.Kind.BASKET_DELETED, actor=actor)
+    return delete_locked(contents=contents, actor=actor)
 
 
 def expire_locked(*, contents: Contents, actor: Actor) -> Contents:
     """Empty and hide a basket that is past its time, under its lock."""
     return _hidden(contents=contents, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
+
+
+def delete_locked(*, contents: Contents, actor: Actor) -> Contents:
+    """Empty and hide a basket as its user's own deletion does, under its lock."""
+    return _hidden(contents=contents, kind=Event.Kind.BASKET_DELETED, actor=actor)
 
 
 def refuse_active_session(contents: Contents) -> None:

@@ -1,15 +1,13 @@
 """A user's data erased at their wish: what was bought stays accounted for, and by whom is nowhere told any more."""
 
 import secrets
-from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
 
 from baskets.domain.actors import Actor
-from baskets.domain.baskets import refuse_active_session
-from baskets.domain.changes import record, write_lists
-from baskets.domain.repair import NotRepairable, as_expected
+from baskets.domain.baskets import delete_locked, refuse_active_session
+from baskets.domain.repair import NotRepairable, as_expected, tell
 from baskets.models import Basket, Comfort, Event, IdempotencyRecord, Transfer
 from baskets.models.contents import Owner
 from baskets.pipeline import execute
@@ -43,9 +41,8 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     refuse_active_session(contents)
     if is_erased(basket):
         raise NotRepairable("The user's data were erased before.")
-    after = write_lists(before=contents, after=replace(contents.emptied(), hidden_at=contents.hidden_at or contents.at))
-    data = {"repair": "erase", "reason": reason}
-    record(contents=after, kind=Event.Kind.REPAIRED, actor=actor, data=data)
+    after = contents if contents.hidden_at else delete_locked(contents=contents, actor=actor)
+    tell(after, "erase", reason, actor)
     Comfort.objects.filter(pk=basket.pk).delete()
     Transfer.objects.filter(basket_id=basket.pk).delete()
     execute(FORGET_EVENTS, [basket.pk])

@@ -1,6 +1,6 @@
 """Named repairs by staff: each does what the API's own code does, for a reason, and leaves its line in the timeline.
 
-Those of single holds are in `holds`, the erasure of a user is in `erasure`.
+Those of single holds are in `holds`, of open matters in `matters`, the erasure of a user is in `erasure`.
 
 Every repair says which state it was decided upon. Where that has moved meanwhile, nothing is changed and the refusal says
 what has happened since; so a repair that is sent twice is done once. Reading and confirming pages are the admin's business.
@@ -20,7 +20,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.changes import lock
 from baskets.domain.errors import LapsedHolds, Refusal
 from baskets.domain.retries import in_transaction
-from baskets.models import Attention, Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
+from baskets.models import Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
 from baskets.models.contents import Contents, Owner, read_contents
 from baskets.pipeline import execute
 
@@ -148,21 +148,6 @@ def is_reversed(session: CheckoutSession) -> bool:
     """Tell whether an order was reversed."""
     told = Event.objects.filter(basket_id=session.basket_id, session=session, kind=Event.Kind.REPAIRED)
     return told.filter(data__repair="reverse_order").exists()
-
-
-@transaction.atomic(savepoint=False)
-def settle(*, attention: Attention, expected_events: int, reason: str, actor: Actor) -> None:
-    """Settle a matter: somebody has seen to it, and the reason says how. It stays on record.
-
-    Locks the basket. Parameters and refusals as `finish_as_ordered`.
-
-    :raises NotRepairable: it is settled already.
-    """
-    contents = as_expected(attention.basket_id, expected_events=expected_events, reason=reason)
-    open_matter = Attention.objects.filter(pk=attention.pk, basket_id=attention.basket_id, settled_at__isnull=True)
-    if not open_matter.update(settled_at=contents.at, settled_by=actor.name, note=reason):
-        raise NotRepairable("The matter is settled already.")
-    tell(contents, "settle", reason, actor, session=attention.session, matter=attention.reason)
 
 
 # --- Stock ----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from baskets.models.baskets import Basket, BasketItem, basket_key
 from baskets.models.checkouts import Attention, CheckoutItem, CheckoutSession
 from baskets.models.comfort import Comfort
+from baskets.models.desk import BrokenRule, DeskEntry
 from baskets.models.events import Event
 from baskets.models.feed import FeedPosition, FeedState
 from baskets.models.idempotency import IdempotencyRecord
@@ -20,9 +21,11 @@ __all__ = [
     "Attention",
     "Basket",
     "BasketItem",
+    "BrokenRule",
     "CheckoutItem",
     "CheckoutSession",
     "Comfort",
+    "DeskEntry",
     "Event",
     "FeedPosition",
     "FeedState",

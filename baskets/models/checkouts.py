@@ -157,7 +157,11 @@ class Attention(models.Model):
 
     class Meta:
         verbose_name_plural = "attention"
-        permissions = [("repair_settle", "Can settle a matter")]
+        permissions = [
+            ("repair_settle", "Can settle a matter"),
+            ("repair_take", "Can take a matter in hand"),
+            ("repair_hand_back", "Can hand a matter back"),
+        ]
         indexes = [models.Index(fields=["created_at"], name="open_attention", condition=Q(settled_at__isnull=True))]
         constraints = [
             models.UniqueConstraint(name="one_flag_per_session_and_reason", fields=["session", "reason"]),

@@ -1,7 +1,21 @@
 """The timeline: one event for every change of a basket, written in the transaction of the change. Never edited."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, OuterRef, Q, Value, When
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    """Named questions about events."""
+
+    def steps(self) -> "EventQuerySet":
+        """Who took the matters of a session in hand or handed them back, the last first."""
+        return self.filter(kind=Event.Kind.REPAIRED, data__repair__in=["take", "hand_back"]).order_by("-number")
+
+    def holder(self, *, session: str = "session_id") -> "EventQuerySet":
+        """The name of whoever has the matters of the outer row's session in hand, empty for nobody. For a subquery."""
+        steps = self.steps().filter(basket_id=OuterRef("basket_id"), session_id=OuterRef(session))
+        has = Case(When(data__repair="take", then="actor"), default=Value(""))
+        return steps.annotate(has=has).values("has")[:1]  # type: ignore[return-value]  # A subquery needs no model.
 
 
 class Event(models.Model):
@@ -36,6 +50,8 @@ class Event(models.Model):
     request_id = models.CharField(max_length=200, blank=True)
     tracking = models.JSONField(default=dict)
     data = models.JSONField(default=dict)
+
+    objects = EventQuerySet.as_manager()
 
     class Meta:
         constraints = [

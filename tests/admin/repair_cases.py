@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import erasure, holds, idempotency, stock, transactions, transfer
-from baskets.domain.actors import Actor
+from baskets.domain import desk, erasure, holds, idempotency, matters, stock, transactions, transfer
+from baskets.domain.actors import Actor, ActorKind
 from baskets.models import (
     Attention,
     Basket,
     BasketItem,
+    BrokenRule,
     CheckoutSession,
+    DeskEntry,
     IdempotencyRecord,
     Product,
     Stock,
@@ -23,6 +25,7 @@ from tests.admin.conftest import Shop
 from tests.conftest import APP
 from tests.domain.worlds import available, reservations
 
+OTHER = Actor(kind=ActorKind.STAFF, name="otto")
 REASON = "ticket 4711: the customer called"
 
 
@@ -133,6 +136,58 @@ def matter(shop: Shop) -> Attention:
     return Attention.objects.get()
 
 
+def taken(shop: Shop) -> Attention:
+    made = matter(shop)
+    events = Basket.objects.get().events
+    transactions.run(lambda _: matters.take(session=made.session, expected_events=events, reason=REASON, actor=OTHER))
+    return made
+
+
+def taken_by_rita(shop: Shop) -> Attention:
+    made = matter(shop)
+    events = Basket.objects.get().events
+    rita = Actor(kind=ActorKind.STAFF, name="rita")
+    transactions.run(lambda _: matters.take(session=made.session, expected_events=events, reason=REASON, actor=rita))
+    return made
+
+
+def settled_before(shop: Shop) -> Attention:
+    made = matter(shop)
+    events = Basket.objects.get().events
+    transactions.run(lambda _: matters.settle(attention=made, expected_events=events, reason=REASON, actor=OTHER))
+    return made
+
+
+def gone(shop: Shop) -> BrokenRule:
+    made = broken(shop)
+    transactions.run(lambda _: desk.record_check(checked=40, found=[], actor=Actor.system("check_baskets")))
+    return made
+
+
+def short_of_supply(shop: Shop) -> Any:
+    made = product(shop)
+    stock.set_unsold(reports={"lamp": 1}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    return made
+
+
+def taken_product(shop: Shop) -> Any:
+    made = short_of_supply(shop)
+    transactions.run(lambda _: desk.take(about="product", subject="lamp", expected_step=0, reason=REASON, actor=OTHER))
+    return made
+
+
+def broken(_: Shop) -> BrokenRule:
+    found = [{"slug": "supply_equation", "rule": 1, "sentence": "It adds up.", "total": 2, "examples": [{"product_id": "lamp"}]}]
+    transactions.run(lambda _: desk.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
+    return BrokenRule.objects.get()
+
+
+def taken_rule(shop: Shop) -> BrokenRule:
+    made = broken(shop)
+    transactions.run(lambda _: desk.take(about="brokenrule", subject=made.pk, expected_step=0, reason=REASON, actor=OTHER))
+    return made
+
+
 def basket(shop: Shop) -> Basket:
     shop.product("lamp", 5)
     shop.product("song")
@@ -229,6 +284,27 @@ def is_settled(shop: Shop) -> None:
     assert settled.settled_at is not None
 
 
+def is_in_hand_of(name: str) -> Callable[[Shop], None]:
+    def check(_: Shop) -> None:
+        assert matters.holder_of(CheckoutSession.objects.get()) == name
+
+    return check
+
+
+def subject_is_in_hand_of(about: str, subject: str, name: str) -> Callable[[Shop], None]:
+    def check(_: Shop) -> None:
+        assert desk.holders(about, [subject]).get(subject, "") == name
+        assert DeskEntry.objects.get(about=about, number=desk.last_step(about, subject)).note == REASON
+
+    return check
+
+
+def rule_is_settled(_: Shop) -> None:
+    rule = BrokenRule.objects.get()
+    assert (rule.settled_by, rule.note) == ("rita", REASON)
+    assert DeskEntry.objects.get(kind="settled").actor == "rita"
+
+
 def lamp_is(*, free: int, shortfall: int) -> Callable[[Shop], None]:
     def check(shop: Shop) -> None:
         assert available("lamp") == (free, shortfall)
@@ -288,6 +364,15 @@ CASES = [
     Case("order-late", sold_out_since, is_ordered_short, {"accept_short": "on"}),
     Case("reverse-order", ordered, is_reversed, {}),
     Case("settle", matter, is_settled, {}),
+    Case("take", matter, is_in_hand_of("rita"), {}),
+    Case("take", taken, is_in_hand_of("rita"), {}),
+    Case("hand-back", taken, is_in_hand_of(""), {}),
+    Case("take", lapsed, is_in_hand_of("rita"), {}),
+    Case("take", short_of_supply, subject_is_in_hand_of("product", "lamp", "rita"), {}),
+    Case("hand-back", taken_product, subject_is_in_hand_of("product", "lamp", ""), {}),
+    Case("take", broken, subject_is_in_hand_of("brokenrule", "supply_equation", "rita"), {}),
+    Case("hand-back", taken_rule, subject_is_in_hand_of("brokenrule", "supply_equation", ""), {}),
+    Case("settle-rule", broken, rule_is_settled, {}),
     Case("set-unsold", product, lamp_is(free=5, shortfall=0), {"unsold": "7"}),
     Case("set-unsold", product, lamp_is(free=0, shortfall=1), {"unsold": "1"}),
     Case("set-unsold", product, is_unlimited, {"unlimited": "on"}),

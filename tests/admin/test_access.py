@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from baskets import models
-from baskets.domain import idempotency, issuers, partners, signing, transactions, webhooks
+from baskets.domain import desk, idempotency, issuers, partners, signing, transactions, webhooks
 from baskets.domain.actors import Actor
 from tests.admin.conftest import Shop, token
 from tests.factories import TESTER
@@ -21,6 +21,7 @@ MODELS = sorted(
     (model for model in admin.site._registry if model._meta.app_label == "baskets"),
     key=lambda model: model.__name__,
 )
+BULK = {models.Attention, models.Basket, models.CheckoutSession}
 pytestmark = pytest.mark.django_db
 
 
@@ -38,6 +39,8 @@ def stocked_desk(full_shop: Shop) -> Shop:
 
     transactions.run(remember)
     webhooks.create_webhook(partner_name=full_shop.partner.name, url="https://example.com/", actor=TESTER)
+    found = [{"slug": "supply_equation", "rule": 1, "sentence": "It adds up.", "total": 2, "examples": []}]
+    transactions.run(lambda _: desk.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
     return full_shop
 
 
@@ -112,8 +115,10 @@ def test_no_crafted_post_changes_anything(
     addresses += [f"{base}add/", f"{base}?_popup=1", f"{page}?_to_field=id&_popup=1", page.removesuffix("change/")]
     for address in addresses:
         response = client.post(address, form)
-        assert (address, response.status_code) in [(address, code) for code in (200, 403, 404, 405)]
-        assert response.status_code != 200 or address == f"{base}add/"
+        # A list that offers repairs of many rows takes no other action than those, and goes back to itself.
+        codes = (200, 302, 403, 404, 405) if address.startswith(base) and "change" not in address else (403, 404, 405)
+        assert (address, response.status_code) in [(address, code) for code in codes]
+        assert response.status_code != 200 or "change" not in address
     assert everything_stored() == before
 
 
@@ -125,7 +130,9 @@ def test_pages_have_no_form_that_posts(model: Any, stocked_desk: Shop, root: Cli
     assert re.findall(r'<form id="([^"]+)" method="post"', listed) == ["logout-form", "changelist-form"]
     assert page.count('method="post"') == 1
     inside = listed.split('<form id="changelist-form"')[1].split("</form>")[0]
-    assert re.findall(r'<(?:input|select|textarea|button)[^>]*name="([^"]+)"', inside) == ["csrfmiddlewaretoken"]
+    fields = set(re.findall(r'<(?:input|select|textarea|button)[^>]*name="([^"]+)"', inside))
+    choosing = {"action", "index", "select_across", "_selected_action"} if model in BULK else set()
+    assert fields == {"csrfmiddlewaretoken"} | choosing
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
 from baskets.admin.repair_forms import RepairForm
-from baskets.admin.repair_list import BASKETS, MATTERS, PRODUCTS, RESERVATIONS, SESSIONS
+from baskets.admin.repair_list import BASKETS, MATTERS, PRODUCTS, RESERVATIONS, RULES, SESSIONS
 from baskets.admin.webhooks import WEBHOOKS
-from baskets.domain import checker, items, stock, transactions
+from baskets.domain import checker, desk, items, stock, transactions
 from baskets.domain.actors import Actor, ActorKind
 from baskets.models import Basket, CheckoutSession, Event, Partner
 from tests.admin.conftest import Shop, token
@@ -27,24 +28,29 @@ from tests.admin.repair_cases import (
     active,
     basket,
     basket_in_checkout,
+    broken,
     erased_before,
+    gone,
     is_aborted,
     is_ordered_late,
     is_ordered_short,
     is_reversed,
     lapsed,
+    matter,
     only_one,
     only_session,
     ordered,
     product,
     released_before,
+    settled_before,
     sold_out_since,
+    taken_by_rita,
     unlimited,
     unlisted_now,
 )
 from tests.domain.worlds import available
 
-KINDS = (SESSIONS, RESERVATIONS, MATTERS, BASKETS, PRODUCTS)
+KINDS = (SESSIONS, RESERVATIONS, MATTERS, BASKETS, PRODUCTS, RULES)
 pytestmark = pytest.mark.django_db
 
 
@@ -168,7 +174,7 @@ def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(
     record = case.build(shop)
     address = address_of(record, case.slug)
     form = form_of(rita, address, case)
-    moved = moved_by_others(shop, record)
+    moved = moved_by_others(shop, record, case.slug)
     before = everything_stored()
     response = rita.post(address, form)
     assert response.status_code == 409
@@ -181,8 +187,14 @@ def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(
     assert re.search(r'name="seen" value="\d+"', body)
 
 
-def moved_by_others(shop: Shop, record: Any) -> str:
-    if record._meta.model_name == "product":
+def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
+    about = record._meta.model_name
+    if about == "brokenrule" or (about == "product" and slug in ("take", "hand-back")):
+        step = desk.last_step(about, record.pk)
+        other = Actor(kind=ActorKind.STAFF, name="ottilie")
+        transactions.run(lambda _: desk.take(about=about, subject=record.pk, expected_step=step, reason="mine", actor=other))
+        return "ottilie"
+    if about == "product":
         stock.set_unsold(reports={record.pk: 99}, as_of=None, reason="feed", actor=Actor.system("night feed"))
         return "night feed"
     shop.product("other")
@@ -204,6 +216,11 @@ def moved_by_others(shop: Shop, record: Any) -> str:
         ("hold-again", lapsed, {}, "The hold of this checkout is over"),
         ("hold-again", only_session, {}, "Nothing of this checkout has failed."),
         ("hold-again", unlisted_now, {}, "What has failed is not listed"),
+        ("take", taken_by_rita, {}, "You have it in hand already."),
+        ("hand-back", matter, {}, "Nobody has it in hand."),
+        ("hand-back", broken, {}, "Nobody has it in hand."),
+        ("settle-rule", gone, {}, "a check has found it whole again"),
+        ("settle", settled_before, {}, "The matter is settled already."),
         ("erase", erased_before, {}, "were erased before"),
         ("erase", basket_in_checkout, {}, "A checkout is active."),
         ("order-late", active, {}, "only an aborted or expired one is ordered late"),
@@ -227,10 +244,11 @@ def test_a_repair_that_does_not_fit_is_refused_with_a_sentence(
 ) -> None:
     record = build(shop)
     address = address_of(record, slug)
-    kind = next(kind for kind in KINDS if slug in {each.slug for each in kind.repairs})
+    kind = admin.site.get_model_admin(type(record)).kind  # type: ignore[attr-defined]
+    chosen = next(each for each in kind.repairs if each.slug == slug)
     before = everything_stored()
     rita.cookies["csrftoken"] = "a" * 32
-    form = {"csrfmiddlewaretoken": "a" * 32, "seen": kind.state(record), "reason": REASON, **said}
+    form = {"csrfmiddlewaretoken": "a" * 32, "seen": kind.state_of(chosen, record), "reason": REASON, **said}
     response = rita.post(address, confirmed(rita, address, form))
     assert response.status_code in (200, 409)
     assert told in html.unescape(response.content.decode())
@@ -310,7 +328,7 @@ def test_the_roles_hold_what_their_names_say() -> None:
     models = {model._meta.model_name for model in apps.get_app_config("baskets").get_models() if model._meta.default_permissions}
     assert views == {f"view_{name}" for name in models}
     repairs = {f"repair_{each.slug.replace('-', '_')}" for kind in (*KINDS, WEBHOOKS) for each in kind.repairs}
-    assert roles["Basket repairers"] == views | repairs
+    assert roles["Basket repairers"] == views | repairs | {"export_list"}
 
 
 def test_the_timeline_keeps_who_repaired_when_the_account_is_deleted(shop: Shop, rita: Client, root: Client) -> None:

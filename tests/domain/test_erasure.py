@@ -76,7 +76,7 @@ def test_orders_stock_and_timeline_stay(user: User) -> None:
     assert available("shirt") == (7, 0)
     assert CheckoutSession.objects.get(basket=erased).status == "ORDERED"
     told = list(Event.objects.filter(basket=erased).order_by("number").values_list("number", "kind", "actor"))
-    assert told == [*before, (len(before) + 1, "repaired", "rita")]
+    assert told == [*before, (len(before) + 1, "basket_deleted", "rita"), (len(before) + 2, "repaired", "rita")]
     last = Event.objects.get(basket=erased, number=len(told))
     assert last.data == {"repair": "erase", "reason": "asked for"}
 

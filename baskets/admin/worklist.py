@@ -1,0 +1,167 @@
+"""The work list: everything that may wait for somebody, on one page, with who is at it and what can be done."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from baskets.admin import display, repair_list, repairs
+from baskets.domain import desk
+from baskets.models import Attention, BrokenRule, CheckoutSession, DeskEntry, Event, Product
+
+MOST = 50
+# Of a checkout that has lapsed, the repairs that end it; the others are on its basket's page.
+ENDING = {"finish-as-ordered", "abort", "take", "hand-back"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One kind of work.
+
+    :param rows: what it is, whose, since when, who is at it, and what can be done.
+    :param more: where the rest is, if there is more than the page takes.
+    """
+
+    title: str
+    meaning: str
+    nothing: str
+    rows: list[tuple[object, object, object, SafeString, list[tuple[str, str]]]]
+    more: str = ""
+
+
+def page(request: HttpRequest) -> dict[str, Any]:
+    """Collect the work, in a number of queries that does not grow with it."""
+    may = request.user.has_perm
+    sections = _matters(request)
+    if may("baskets.view_checkoutsession"):
+        sections.append(_lapsed(request))
+    if may("baskets.view_product"):
+        sections.append(_shortfalls(request))
+    if may("baskets.view_brokenrule"):
+        sections.append(_rules(request))
+    return {
+        "title": "Work list",
+        "sections": sections,
+        "open": sum(len(section.rows) for section in sections),
+        "checked": DeskEntry.objects.filter(kind=DeskEntry.Kind.CHECKED).order_by("-pk").first(),
+    }
+
+
+def _matters(request: HttpRequest) -> list[Section]:
+    everything = reverse("admin:baskets_attention_changelist")
+    open_matters = (
+        Attention.objects.filter(settled_at__isnull=True)
+        .select_related("basket__partner", "session")
+        .annotate(holder=Event.objects.holder())
+        .order_by("created_at", "pk")
+    )
+    short = open_matters.filter(reason=Attention.Reason.SHORT)
+    refused = open_matters.exclude(reason=Attention.Reason.SHORT)
+    return [
+        Section(
+            title="Somebody may have paid",
+            meaning="An order was reported and refused. Find out whether there is a payment; then order it late, or refund and settle it.",
+            nothing="No order was refused that somebody may have paid.",
+            rows=[_matter(request, matter) for matter in refused[:MOST]],
+            more=everything if len(refused[MOST : MOST + 1]) else "",
+        ),
+        Section(
+            title="Ordered without stock",
+            meaning="A late order was accepted although pieces were gone. Get them, or agree with the customer; then settle it.",
+            nothing="No order is short of pieces.",
+            rows=[_matter(request, matter) for matter in short[:MOST]],
+            more=f"{everything}?reason=short" if len(short[MOST : MOST + 1]) else "",
+        ),
+    ]
+
+
+def _matter(request: HttpRequest, matter: Any) -> tuple[object, object, object, SafeString, list[tuple[str, str]]]:
+    what = _two(display.page("basket", matter.basket_id, display.order_no(matter.session.order_no)), matter.get_reason_display())
+    can = repairs.links(repair_list.MATTERS, request, matter)
+    if matter.reason != Attention.Reason.SHORT:
+        can = [*repairs.links(repair_list.SESSIONS, request, matter.session, only={"order-late"}), *can]
+    return what, _whose(matter), display.moment(matter.created_at), display.holder(matter.holder), can
+
+
+def _lapsed(request: HttpRequest) -> Section:
+    sessions: QuerySet[Any] = (
+        CheckoutSession.objects.lapsed().select_related("basket__partner").annotate(holder=Event.objects.holder(session="pk"), lapsed=Now())
+    )
+    rows = list(sessions[: MOST + 1])
+    return Section(
+        title="Lapsed checkouts",
+        meaning="Past the end of their hold, and not swept. Whoever needs their stock gets it; many of them mean a dead sweep.",
+        nothing="No checkout has lapsed.",
+        rows=[
+            (
+                _two(
+                    display.page("basket", row.basket_id, display.order_no(row.order_no)), "the hold is over, the checkout is still active"
+                ),
+                _whose(row),
+                display.moment(row.expires_at),
+                display.holder(row.holder),
+                repairs.links(repair_list.SESSIONS, request, row, only=ENDING),
+            )
+            for row in rows[:MOST]
+        ],
+        more=reverse("admin:baskets_checkoutsession_changelist") + "?status=ACTIVE&hold=lapsed" if len(rows) > MOST else "",
+    )
+
+
+def _shortfalls(request: HttpRequest) -> Section:
+    products: QuerySet[Any] = Product.objects.filter(stock__shortfall__gt=0).select_related("stock")
+    rows = list(products.annotate(missing=F("stock__shortfall")).order_by("-missing", "pk")[: MOST + 1])
+    held = desk.holders("product", [row.pk for row in rows])
+    for row in rows:
+        row.holder = held.get(row.pk, "")
+    return Section(
+        title="Products with a shortfall",
+        meaning="The shop reports fewer pieces than are held or sold. Correct the number, or see to it that they come.",
+        nothing="No product has a shortfall.",
+        rows=[
+            (
+                display.product(row.pk, row.name),
+                f"{display.count(row.missing)} missing",
+                display.NOTHING,
+                display.holder(row.holder),
+                repairs.links(repair_list.PRODUCTS, request, row),
+            )
+            for row in rows[:MOST]
+        ],
+        more=reverse("admin:baskets_product_changelist") + "?stock=shortfall" if len(rows) > MOST else "",
+    )
+
+
+def _rules(request: HttpRequest) -> Section:
+    rules: list[Any] = list(BrokenRule.objects.filter(settled_at__isnull=True, gone_at__isnull=True).order_by("rule", "slug")[:MOST])
+    held = desk.holders("brokenrule", [rule.pk for rule in rules])
+    for rule in rules:
+        rule.holder = held.get(rule.pk, "")
+    return Section(
+        title="Broken rules",
+        meaning="What check_baskets found when it ran last. Tell an engineer; the page of the rule shows rows that break it.",
+        nothing="The last check found every rule whole.",
+        rows=[
+            (
+                _two(display.page("brokenrule", rule.pk, rule.pk), rule.sentence),
+                f"{display.count(rule.total)} rows",
+                display.moment(rule.found_at),
+                display.holder(rule.holder),
+                repairs.links(repair_list.RULES, request, rule),
+            )
+            for rule in rules
+        ],
+    )
+
+
+def _whose(row: Any) -> SafeString:
+    return _two(display.basket(row.basket_id, row.basket.user_id), display.visible(row.basket.partner.name))
+
+
+def _two(first: object, second: object) -> SafeString:
+    return format_html('{}<br><span class="quiet">{}</span>', first, second)

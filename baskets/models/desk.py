@@ -1,0 +1,81 @@
+"""What the desk keeps beside the timelines: broken rules that a check has found, and the journal of what has no basket."""
+
+from django.db import models
+from django.db.models import Q
+
+
+class BrokenRule(models.Model):
+    """One rule that `check_baskets` has found broken: what it saw last, and whether somebody has seen to it.
+
+    A run that finds the rule broken again opens it again; one that does not says when it was gone.
+    """
+
+    slug = models.CharField(max_length=100, primary_key=True, db_collation="C")
+    rule = models.PositiveSmallIntegerField(help_text="Its number among the rules that are never broken.")
+    sentence = models.TextField()
+    total = models.BigIntegerField(help_text="How many rows broke it, when it was looked at last.")
+    examples = models.JSONField(default=list)
+    found_at = models.DateTimeField()
+    seen_at = models.DateTimeField(help_text="When it was found broken last.")
+    gone_at = models.DateTimeField(null=True, help_text="When a check found it whole again.")
+    settled_at = models.DateTimeField(null=True)
+    settled_by = models.CharField(max_length=200, blank=True)
+    note = models.TextField(blank=True)
+
+    class Meta:
+        permissions = [("repair_settle_rule", "Can settle a broken rule")]
+        constraints = [
+            models.CheckConstraint(name="broken_rule_has_rows", condition=Q(total__gt=0)),
+            models.CheckConstraint(
+                name="settled_rule_names_who",
+                condition=Q(settled_at__isnull=True, settled_by="") | (Q(settled_at__isnull=False) & ~Q(settled_by="")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class DeskEntry(models.Model):
+    """One line of the desk's journal. Never edited, and bound to no account: it keeps the name that was used then.
+
+    `number` counts the steps about one subject, so that of two people who act upon the same page one is refused; what
+    needs no such order has none.
+    """
+
+    class Kind(models.TextChoices):
+        """What was done."""
+
+        TAKEN = "taken", "taken"
+        HANDED_BACK = "handed_back", "handed back"
+        SETTLED = "settled", "settled"
+        EXPORTED = "exported", "exported"
+        CHECKED = "checked", "rules checked"
+
+    kind = models.CharField(max_length=20, choices=Kind)
+    about = models.CharField(max_length=50, help_text="The kind of record: product, brokenrule, or the list that was exported.")
+    subject = models.CharField(max_length=255, blank=True, db_collation="C")
+    number = models.PositiveIntegerField(null=True)
+    at = models.DateTimeField()
+    actor_kind = models.CharField(max_length=10, help_text="staff or system")
+    actor = models.CharField(max_length=200, help_text="Staff name or command, as it was called then.")
+    request_id = models.CharField(max_length=200, blank=True)
+    note = models.TextField(blank=True)
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        verbose_name = "journal entry"
+        verbose_name_plural = "journal"
+        permissions = [("export_list", "Can export what a list shows")]
+        indexes = [models.Index(fields=["kind", "-id"], name="journal_by_kind")]
+        constraints = [
+            models.UniqueConstraint(name="one_entry_per_subject_and_number", fields=["about", "subject", "number"]),
+            models.CheckConstraint(
+                name="entry_kind_is_known",
+                condition=Q(kind__in=["taken", "handed_back", "settled", "exported", "checked"]),
+            ),
+            models.CheckConstraint(name="entry_names_who", condition=~Q(actor="") & Q(actor_kind__in=["staff", "system"])),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.about} {self.subject} (#{self.pk})"

@@ -1,0 +1,209 @@
+"""The work list: everything that may wait for somebody on one page, and repairs of many rows with one summary."""
+
+import html
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from baskets.domain import checker, desk, repair, transactions
+from baskets.domain.actors import Actor
+from baskets.models import Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event
+from tests.admin.conftest import Shop, token
+from tests.admin.repair_cases import OTHER, REASON, broken, short_of_supply, sold_out_since
+
+pytestmark = pytest.mark.django_db
+WORK = "/admin/baskets/attention/work/"
+
+
+@pytest.fixture
+def rita(db: None) -> Client:
+    """Somebody whose role is to repair."""
+    person = User.objects.create(username="rita", is_staff=True)
+    person.groups.set([Group.objects.get(name="Basket repairers")])
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(person)
+    return client
+
+
+@pytest.fixture
+def busy_desk(full_shop: Shop) -> Shop:
+    """A shop in which one of everything waits for somebody."""
+    broken(full_shop)
+    full_shop.buyer("cid").wait(hours=1)
+    return full_shop
+
+
+def test_everything_that_waits_is_on_one_page(busy_desk: Shop, rita: Client) -> None:
+    body = html.unescape(rita.get(WORK).content.decode())
+    for title in ("Somebody may have paid", "Lapsed checkouts", "Broken rules"):
+        assert re.search(rf'{title} <span class="number">1</span>', body), title
+    assert "No order is short of pieces." in body
+    assert "No product has a shortfall." in body
+    assert "40 looked at, 1 broken" in body
+    assert set(re.findall(r"/repair/([a-z-]+)/", body)) == {"order-late", "settle", "take", "finish-as-ordered", "abort", "settle-rule"}
+
+
+def test_shortages_are_on_it(shop: Shop, rita: Client) -> None:
+    session = sold_out_since(shop)
+    events = Basket.objects.get().events
+    transactions.run(
+        lambda reclaim: repair.order_late(
+            session=session, accept_short=True, expected_events=events, reason=REASON, actor=OTHER, reclaim=reclaim
+        )
+    )
+    body = rita.get(WORK).content.decode()
+    assert 'Ordered without stock <span class="number">1</span>' in body
+
+
+def test_a_shortfall_is_on_it(shop: Shop, rita: Client) -> None:
+    short_of_supply(shop)
+    body = rita.get(WORK).content.decode()
+    assert 'Products with a shortfall <span class="number">1</span>' in body
+    assert "1 missing" in body
+
+
+def test_who_only_looks_is_offered_nothing(busy_desk: Shop, viewer: Client, nobody: Client, stranger: Client) -> None:
+    body = viewer.get(WORK).content.decode()
+    assert "look only" in body
+    assert "/repair/" not in body
+    assert nobody.get(WORK).status_code == 403
+    assert stranger.get(WORK).status_code == 302
+    assert viewer.post(WORK, {"csrfmiddlewaretoken": token(viewer, WORK)}).status_code == 405
+
+
+def test_the_work_list_costs_the_same_however_long(shop: Shop, rita: Client) -> None:
+    shop.product("lamp", 500)
+
+    def more(first: int, last: int) -> None:
+        for number in range(first, last):
+            buyer = shop.buyer(f"user {number}")
+            buyer.place("lamp")
+            buyer.start()
+            buyer.finish(False)
+            with pytest.raises(Exception, match="aborted"):
+                buyer.finish(True)
+            buyer.start()
+            buyer.wait(hours=1)
+
+    counts = []
+    for first, last in ((0, 2), (2, 14)):
+        more(first, last)
+        with CaptureQueriesContext(connection) as queries:
+            assert rita.get(WORK).status_code == 200
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 20
+
+
+def test_a_check_fills_and_empties_the_list(rita: Client, run_check: Callable[[list[dict[str, Any]]], None]) -> None:
+    found = [{"slug": "supply_equation", "rule": 1, "sentence": "It adds up.", "total": 2, "examples": [{"product_id": "<lamp>"}]}]
+    run_check(found)
+    rule = BrokenRule.objects.get()
+    page = rita.get(reverse("admin:baskets_brokenrule_change", args=[rule.pk])).content.decode()
+    assert "&lt;lamp&gt;" in page
+    transactions.run(lambda _: desk.settle_rule(rule=rule, expected_step=0, reason="explained", actor=OTHER))
+    assert "Broken rules <span" not in rita.get(WORK).content.decode()
+    run_check(found)
+    rule.refresh_from_db()
+    assert (rule.settled_at, rule.settled_by, rule.note) == (None, "", ""), "what is broken still is open again"
+    run_check([])
+    rule.refresh_from_db()
+    assert rule.gone_at is not None
+    assert "The last check found every rule whole." in rita.get(WORK).content.decode()
+    assert DeskEntry.objects.filter(kind="checked").count() == 3
+
+
+@pytest.fixture
+def run_check(db: None) -> Callable[[list[dict[str, Any]]], None]:
+    actor = Actor.system("check_baskets")
+    return lambda found: transactions.run(lambda _: desk.record_check(checked=40, found=found, actor=actor))
+
+
+# --- Many rows at once ---------------------------------------------------------------
+
+
+def crowd(shop: Shop) -> list[CheckoutSession]:
+    shop.product("lamp", 9)
+    for user_id in ("ann", "ben", "cid"):
+        shop.buyer(user_id).place("lamp", 2)
+        shop.buyer(user_id).start()
+    return list(CheckoutSession.objects.order_by("pk"))
+
+
+def chosen(client: Client, model: str, slug: str, rows: list[Any]) -> tuple[str, dict[str, Any]]:
+    """Choose rows in a list as a browser does, and read the form of the page that opens."""
+    listed = reverse(f"admin:baskets_{model}_changelist")
+    form = {"csrfmiddlewaretoken": token(client, listed), "action": slug, "index": "0", "select_across": "0"}
+    response = client.post(listed, {**form, "_selected_action": [row.pk for row in rows]})
+    assert response.status_code == 200
+    body = html.unescape(response.content.decode())
+    address = re.search(r'<form method="post" action="([^"]+)"', body)
+    assert address
+    seen = re.findall(r'name="row" value="([^"]+)"', body)
+    assert len(seen) == len(rows)
+    return address[1], {"csrfmiddlewaretoken": form["csrfmiddlewaretoken"], "row": seen, "reason": REASON}
+
+
+def test_many_checkouts_are_aborted_with_one_summary(shop: Shop, rita: Client, everything_stored: Callable[[], Any]) -> None:
+    sessions = crowd(shop)
+    before = everything_stored()
+    address, form = chosen(rita, "checkoutsession", "abort", sessions)
+    assert everything_stored() == before
+    shop.buyer("ben").place("lamp")
+    body = rita.post(address, form).content.decode()
+    assert "Done: 2. Refused: 1." in body
+    assert "It has changed meanwhile, so nothing was done." in body
+    assert list(CheckoutSession.objects.order_by("pk").values_list("status", flat=True)) == ["ABORTED", "ACTIVE", "ABORTED"]
+    assert Event.objects.filter(kind="repaired", actor="rita", data__reason=REASON).count() == 2
+    assert checker.findings() == []
+    done = everything_stored()
+    assert "Done: 0. Refused: 3." in rita.post(address, form).content.decode()
+    assert everything_stored() == done
+
+
+def test_many_baskets_last_longer_after_a_look(shop: Shop, rita: Client, everything_stored: Callable[[], Any]) -> None:
+    crowd(shop)
+    before = everything_stored()
+    address, form = chosen(rita, "basket", "extend", list(Basket.objects.all()))
+    found = re.search(r'name="confirm" value="([^"]+)"', rita.post(address, form | {"days": "60"}).content.decode())
+    assert found
+    confirm = html.unescape(found[1])
+    assert everything_stored() == before
+    other = rita.post(address, form | {"days": "90", "confirm": confirm})
+    assert "Done:" not in other.content.decode(), "what is confirmed is what was shown"
+    assert everything_stored() == before
+    assert "Done: 3. Refused: 0." in rita.post(address, form | {"days": "60", "confirm": confirm}).content.decode()
+
+
+@pytest.mark.parametrize(("slug", "then"), [("take", "hand-back"), ("settle", None)])
+def test_many_matters_are_taken_handed_back_and_settled(slug: str, then: str | None, full_shop: Shop, rita: Client) -> None:
+    cid = full_shop.buyer("cid")
+    cid.finish(False)
+    with pytest.raises(Exception, match="aborted"):
+        cid.finish(True)
+    for step in filter(None, (slug, then)):
+        address, form = chosen(rita, "attention", step, list(Attention.objects.all()))
+        assert "Done: 2. Refused: 0." in rita.post(address, form).content.decode()
+    assert checker.findings() == []
+
+
+def test_many_rows_without_right_reason_or_token_change_nothing(
+    shop: Shop, rita: Client, viewer: Client, nobody: Client, stranger: Client, everything_stored: Callable[[], Any]
+) -> None:
+    address, form = chosen(rita, "checkoutsession", "abort", crowd(shop))
+    before = everything_stored()
+    for client, code in ((viewer, 403), (nobody, 403), (stranger, 302)):
+        client.cookies["csrftoken"] = "a" * 32
+        assert client.post(address, form | {"csrfmiddlewaretoken": "a" * 32}).status_code == code
+    assert rita.get(address).status_code == 405
+    assert rita.post(address, form | {"csrfmiddlewaretoken": ""}).status_code == 403
+    for wrong in ({"reason": ""}, {"row": []}, {"row": ["x y", "999999999999999999999999 1", "\x00 1", " ", "1 -1"]}):
+        assert rita.post(address, form | wrong).status_code == 200
+    assert rita.post(address.replace("abort", "finish-as-ordered"), form).status_code == 404
+    assert everything_stored() == before
