@@ -77,7 +77,7 @@ def long_run(request: pytest.FixtureRequest) -> Long:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Count the tests themselves among the figures. Only the process that reports comes here."""
     counted = {word: len(terminalreporter.stats.get(word, [])) for word in ("passed", "failed", "error", "skipped")}
-    if config.option.figures:
+    if config.option.figures and not hasattr(config, "workerinput"):
         with config.option.figures.open("a") as file:
             file.write(json.dumps({f"tests {word}": number for word, number in counted.items() if number or word == "passed"}) + "\n")
 

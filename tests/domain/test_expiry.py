@@ -1,6 +1,8 @@
 """What the clock does: lapsed sessions and old baskets, swept or on demand."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -154,3 +156,46 @@ def test_a_wrong_clock_of_the_application_changes_nothing(anna: User, wrong: dat
         after = anna.finish(ordered=True)
     assert before.last_changed_at <= after.last_changed_at <= before.last_changed_at + timedelta(minutes=1)
     assert ben.lists()["cart"] == [("shirt", 1)]
+
+
+# --- Decided under the lock, not before ---------------------------------------------
+
+
+def test_a_live_session_is_not_expired_whoever_asks(anna: User) -> None:
+    """What was seen to have lapsed may have ended meanwhile, and another session may have begun."""
+    expiry.expire_session(basket_id=anna.owner.basket_id)
+    assert anna.lists()["checkout"] == [("shirt", 2, 2)]
+    assert available("shirt") == (3, 0)
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen between the look for candidates and the transaction that takes them."""
+    real = expiry.in_transaction
+
+    def late(step: Callable[[], Any]) -> Any:
+        monkeypatch.setattr(expiry, "in_transaction", real)
+        happens()
+        return real(step)
+
+    monkeypatch.setattr(expiry, "in_transaction", late)
+
+
+def test_the_sweep_looks_again_at_a_session_it_has_found(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna.wait(minutes=31)
+
+    def begun_anew() -> None:
+        anna.finish(ordered=False)
+        anna.start()
+
+    meanwhile(monkeypatch, begun_anew)
+    assert (expiry.sweep_sessions().found, expiry.sweep_sessions().found) == (1, 0)
+    assert anna.lists()["checkout"] == [("shirt", 2, 2)]
+    assert not Event.objects.filter(kind="checkout_expired").exists()
+
+
+def test_the_sweep_looks_again_at_a_basket_it_has_found(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna.finish(ordered=True)
+    anna.wait(days=31)
+    meanwhile(monkeypatch, lambda: anna.place("shirt", 1))
+    assert expiry.sweep_baskets().expired == 0
+    assert anna.lists()["cart"] == [("shirt", 1)]

@@ -22,7 +22,7 @@ from tests.model.machine import Machine
 from tests.model.shop import CART_LIMIT, SAVED_LIMIT
 
 QUICK = profile(
-    max_examples=20,
+    max_examples=16,
     stateful_step_count=40,
     deadline=None,
     database=None,

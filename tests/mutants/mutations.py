@@ -219,6 +219,22 @@ MUTATIONS = (
         tests=(LIFE, CROWDS),
     ),
     Mutation(
+        name="the sweep expires what it found without looking again",
+        file="baskets/domain/expiry.py",
+        old="            if contents and contents.lapsed:",
+        new="            if contents and contents.session:",
+        why="the list of candidates says so",
+        tests=(LIFE,),
+    ),
+    Mutation(
+        name="the sweep empties what it found without looking again",
+        file="baskets/domain/expiry.py",
+        old="if contents and contents.hidden_at is None and not contents.present:",
+        new="if contents and contents.hidden_at is None:",
+        why="the list of candidates says so",
+        tests=(LIFE,),
+    ),
+    Mutation(
         name="the sweep waits for baskets in use",
         file="baskets/domain/expiry.py",
         old=".locked(skip_locked=True)",
@@ -281,6 +297,14 @@ MUTATIONS = (
         new="if not left or not (",
         why="the API's first statement finds it out, it seems",
         tests=(FAULTS,),
+    ),
+    Mutation(
+        name="a piece that comes free is sold out",
+        file="baskets/domain/checkout.py",
+        old="if lapsed or (reclaim and any(there[p][0] >= wanted[p] for p in short)):",
+        new="if lapsed:",
+        why="the second question looks like the first",
+        tests=("tests/races/test_pairs.py",),
     ),
     Mutation(
         name="a refused order is flagged every time",
