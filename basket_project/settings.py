@@ -133,6 +133,7 @@ BASKETS_CLIENT_ADDRESS_HEADER = env.str("BASKETS_CLIENT_ADDRESS_HEADER", default
 
 # --- Stored secrets ----------------------------------------------------------
 
+BASKETS_PUBLIC_URL = env.str("BASKETS_PUBLIC_URL", default="")
 BASKETS_ENCRYPTION_KEYS = env.list("BASKETS_ENCRYPTION_KEYS", default=[])
 
 # --- Calls to partners -------------------------------------------------------

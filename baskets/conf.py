@@ -53,6 +53,11 @@ def body_limit_bytes() -> int:
     return int(settings.BASKETS_BODY_LIMIT_BYTES)
 
 
+def public_url() -> str:
+    """Where the service is, as callers see it, without a slash at the end; empty: as the call itself was addressed."""
+    return str(settings.BASKETS_PUBLIC_URL).rstrip("/")
+
+
 def encryption_keys() -> list[str]:
     """The keys of stored secrets, the one that encrypts first; none: they are derived from the secret of the service."""
     return list(settings.BASKETS_ENCRYPTION_KEYS)

@@ -28,7 +28,7 @@ from baskets.api.negotiation import takes_json
 from baskets.api.parsers import parse_json, read_body
 from baskets.api.serializers import named_errors
 from baskets.api.throttling import slowed_down, take_turn
-from baskets.api.tokens import check_token
+from baskets.api.tokens import check_token, require_known_user
 from baskets.api.tracking import tracking_of
 from baskets.api.versioning import requested_version
 from baskets.domain.actors import Actor, ActorKind
@@ -57,6 +57,10 @@ class ApiViewSet(ViewSet):
     takes_idempotency_key = True
     # Calls for back ends: no token opens them to a key inside an app, so none is asked for.
     server_only = False
+    # Calls for users whom the partner itself knows: a token of its own issuers is needed with every key.
+    known_users_only = False
+    # What a browser shows as a picture is asked for as one.
+    answers_json = True
     # Actions that are answered however often a key calls: whoever asks may hold a payment, or have lost an answer.
     never_throttled: frozenset[str] = frozenset()
     action_map: dict[str, str]
@@ -82,7 +86,9 @@ class ApiViewSet(ViewSet):
             self._authenticate(request, user_id=kwargs.get("user_id"))
             if self.server_only and self.caller.in_an_app:
                 raise ApiError("server_key_required")
-        if not takes_json(request.META.get("HTTP_ACCEPT")):
+            if self.known_users_only:
+                require_known_user(self.bearer)
+        if self.answers_json and not takes_json(request.META.get("HTTP_ACCEPT")):
             raise ApiError("not_acceptable")
 
     def _authenticate(self, request: Request, *, user_id: str | None) -> None:

@@ -1,5 +1,6 @@
 """The calls that guests begin with: a basket and a token, and the public keys that tokens are checked with."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from django.http import HttpResponse
@@ -8,10 +9,12 @@ from rest_framework.request import Request
 from baskets.api import schema
 from baskets.api.base import ApiViewSet
 from baskets.api.envelope import encoded, respond, success
+from baskets.api.errors import invalid
 from baskets.api.rendering import render_guest
 from baskets.api.serializers import CreateGuest
 from baskets.database import reading
-from baskets.domain import guests, signing, transactions
+from baskets.domain import guests, signing, transactions, transfer
+from baskets.domain.errors import TransferUnknown
 from baskets.models.contents import Owner
 
 # A key that signs is new to whoever keeps this; they look again for a `kid` that they do not know.
@@ -33,6 +36,8 @@ class GuestViewSet(ApiViewSet):
     def create(self, request: Request) -> HttpResponse:
         """Create a guest with a basket and a token."""
         counts: dict[str, int] = cast("dict[str, int]", self.read(CreateGuest)["products"])
+        if brought := self.query("jayToken"):
+            return self._take_over(brought, counts)
         actor = self.actor
 
         def create(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
@@ -43,6 +48,25 @@ class GuestViewSet(ApiViewSet):
 
         # The answer is a secret, so it is stored for no Idempotency-Key.
         return respond(success(transactions.run(create)))
+
+    def _take_over(self, brought: list[str], counts: Mapping[str, int]) -> HttpResponse:
+        """Give access to the basket that another device has offered."""
+        if counts:
+            raise invalid({"products": "Must not be there with a jayToken: the basket has its own."})
+        if len(brought) > 1:
+            raise invalid({"jayToken": "Must be given once."})
+        actor = self.actor
+
+        def take(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+            taken = transfer.redeem_transfer(partner_id=self.caller.partner_id, token=brought[0], actor=actor)
+            user_id = taken.owner.user_id
+            token = guests.issue_guest_token(partner_id=taken.owner.partner_id, user_id=user_id, at=taken.contents.at)
+            return render_guest(user_id=user_id, token=token, contents=taken.contents)
+
+        try:
+            return respond(success(transactions.run(take)))
+        except TransferUnknown:
+            raise invalid({"jayToken": "Is unknown, used, or past its minute."}) from None
 
 
 class KeyViewSet(ApiViewSet):

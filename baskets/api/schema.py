@@ -88,12 +88,14 @@ IDEMPOTENCY_KEY = _header(
     "A repeat with the same key is answered with the first answer, for 24 hours, and is not done again.",
     type={"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 )
-TEST_MODE = OpenApiParameter(
-    "testMode",
-    {"type": "string", "enum": ["true", "false"], "default": "false"},
-    OpenApiParameter.QUERY,
-    description="A checkout for trying things out: it holds and sells nothing.",
-)
+
+
+def _switch(name: str, text: str) -> OpenApiParameter:
+    shape = {"type": "string", "enum": ["true", "false"], "default": "false"}
+    return OpenApiParameter(name, shape, OpenApiParameter.QUERY, description=text)
+
+
+TEST_MODE = _switch("testMode", "A checkout for trying things out: it holds and sells nothing.")
 
 
 IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": PATTERN}
@@ -107,6 +109,7 @@ IN_PATH = {
     "user_id": _path("user_id", "The platform specific user identifier representing a user."),
     "product_id": _path("product_id", "The product identifier."),
     "order_no": _path("order_no", "The order number that the start of the checkout returned."),
+    "image": OpenApiParameter("image", OpenApiTypes.STR, OpenApiParameter.PATH, description="As `qrCodeImageUrl` has it."),
 }
 ANSWER_HEADERS = [
     OpenApiParameter("X-API-Version", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="The version used."),
@@ -117,7 +120,7 @@ ANSWER_HEADERS = [
 def _call(
     name: str,
     *,
-    shape: type,
+    shape: type | None,
     path: Sequence[str] = (),
     body: Any = None,
     query: Sequence[OpenApiParameter] = (),
@@ -135,6 +138,7 @@ def _call(
 ) -> Callable[[Any], Any]:
     """Describe a call.
 
+    :param shape: what is answered; None for a picture.
     :param keyed: whether it needs a key.
     :param enveloped: whether its good answers stand in the envelope.
     :param repeatable: whether it takes an Idempotency-Key; None: as it writes.
@@ -146,9 +150,11 @@ def _call(
     """
     parameters = [*(IN_PATH[name] for name in path), *query, VERSION, REQUEST_ID, *ANSWER_HEADERS]
     repeatable = writes if repeatable is None else repeatable
-    reasons = [*ANY, *(KEYED if keyed else ()), *(OF_A_USER if path else ()), *(LIMITED if throttled else ())]
+    reasons = [*ANY, *(KEYED if keyed else ()), *(OF_A_USER if "user_id" in path else ()), *(LIMITED if throttled else ())]
     if for_back_ends:
         reasons.append("server_key_required")
+    if shape is None:
+        reasons.remove("not_acceptable")
     if body is not None or writes:
         reasons += WITH_BODY
     if writes:
@@ -171,23 +177,31 @@ def _call(
         OpenApiParameter("Allow", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[405], description="Methods to use."),
     ]
     reasons += [reason for reason in refusals if reason not in reasons]
-    answer = shapes.enveloped(shape) if enveloped else shape
-    example = {"data": EXAMPLES[shape]} if enveloped else EXAMPLES[shape]
-    if pages:
-        answer, example = shapes.paged(shape, for_ever=pages == "for ever"), {"data": [EXAMPLES[shape]], "nextToken": NEXT_TOKEN}
-    success = OpenApiResponse(
-        response=answer,
-        description="Done.",
-        examples=[OpenApiExample("done", value=example, response_only=True, status_codes=["200"])],
-    )
+    responses: dict[Any, Any] = refusals_by_status(reasons, kinds or {})
+    if shape is None:
+        responses[200, "image/png"] = OpenApiResponse(response=OpenApiTypes.BINARY, description="The image.")
+    else:
+        responses[200] = _success(shape, pages=pages, enveloped=enveloped)
     return extend_schema(
         operation_id=name,
         tags=[tag],
         request=body,
         parameters=parameters,
-        responses={200: success, **refusals_by_status(reasons, kinds or {})},
+        responses=responses,
         examples=list(body_examples),
         auth=None if keyed else [],
+    )
+
+
+def _success(shape: type, *, pages: str, enveloped: bool) -> OpenApiResponse:
+    answer = shapes.enveloped(shape) if enveloped else shape
+    example = {"data": EXAMPLES[shape]} if enveloped else EXAMPLES[shape]
+    if pages:
+        answer, example = shapes.paged(shape, for_ever=pages == "for ever"), {"data": [EXAMPLES[shape]], "nextToken": NEXT_TOKEN}
+    return OpenApiResponse(
+        response=answer,
+        description="Done.",
+        examples=[OpenApiExample("done", value=example, response_only=True, status_codes=["200"])],
     )
 
 
@@ -272,7 +286,54 @@ create_guest = _call(
     repeatable=False,
     body=serializers.CreateGuest,
     body_examples=_body_examples(empty={}, with_products={"products": [{"productId": "prod-123", "count": 2}, {"productId": "prod-456"}]}),
+    query=[
+        OpenApiParameter(
+            "jayToken",
+            OpenApiTypes.STR,
+            OpenApiParameter.QUERY,
+            description="Of a transfer: gives access to that very basket. No `products` then.",
+        )
+    ],
     refusals=["product_unknown", "cart_full"],
+)
+transfer_basket = _call(
+    "transferbasket",
+    tag="guests",
+    path=USER,
+    shape=shapes.Transfer,
+    repeatable=False,
+    body=serializers.TransferBasket,
+    body_examples=_body_examples(empty={}, with_address={"url": "https://shop.example.com/?lang=de"}),
+    query=[_switch("qr", "Whether an image of the address is made, for the other device to look at.")],
+    refusals=["basket_not_found"],
+)
+get_transfer_image = _call(
+    "gettransferimage",
+    tag="guests",
+    shape=None,
+    path=("image",),
+    keyed=False,
+    writes=False,
+    throttled=False,
+)
+get_comfort = _call(
+    "getcomfortbasketsettings",
+    tag="comfort",
+    path=USER,
+    shape=shapes.Comfort,
+    writes=False,
+    refusals=["guest_not_allowed"],
+)
+change_comfort = _call(
+    "updatecomfortbasketsettings",
+    tag="comfort",
+    path=USER,
+    shape=shapes.Basket,
+    body=serializers.ChangeComfort,
+    body_examples=_body_examples(
+        store={"customerId": "cust-4711", "consent": True}, delete_one={"paymentToken": None}, delete_all={"consent": False}
+    ),
+    refusals=["guest_not_allowed", "consent_missing"],
 )
 get_keys = _call(
     "getguestkeys",

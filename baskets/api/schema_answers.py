@@ -58,6 +58,13 @@ EXAMPLES: dict[type, Any] = {
         "expires": "2025-07-04T12:34:56Z",
         "basket": EXAMPLE_BASKET | {"saved": []},
     },
+    shapes.Transfer: {
+        "expires": "2025-06-04T12:35:56Z",
+        "jaySource": "Example TV",
+        "jayToken": "Xk3vQ0b9mW5sT2yJ7cR8eL1uF6hN4pZaVdGgKoMiBtE",
+        "url": "https://shop.example.com/?lang=de&jaySource=Example+TV&jayToken=Xk3vQ0b9mW5sT2yJ7cR8eL1uF6hN4pZaVdGgKoMiBtE",
+    },
+    shapes.Comfort: {"customerId": "cust-4711", "paymentToken": None, "consentedAt": "2025-06-04T12:34:56Z"},
     shapes.KeySet: {
         "keys": [
             {

@@ -12,6 +12,8 @@ from rest_framework.settings import api_settings
 
 from baskets import conf
 from baskets.api.identifiers import LONGEST, RULE, is_identifier
+from baskets.api.transfer_links import RULE as ADDRESS_RULE
+from baskets.api.transfer_links import is_extendable
 
 NON_FIELD = api_settings.NON_FIELD_ERRORS_KEY
 TWO_LETTERS = RegexValidator(r"^[A-Za-z]{2}\Z", message="Must be two letters.")
@@ -119,6 +121,38 @@ class CreateGuest(serializers.Serializer[Any]):
         if any(count > conf.piece_limit() for count in counts.values()):
             raise serializers.ValidationError(f"Counts of the same product must not add up to more than {conf.piece_limit()}.")
         return counts
+
+
+class TransferBasket(serializers.Serializer[Any]):
+    """The body of the call that offers a basket to another device."""
+
+    url = ExactString(
+        default=None,
+        allow_null=True,
+        help_text="An http or https address, to whose query `jaySource` and `jayToken` are added. The rest of it stays as it is.",
+    )
+
+    def validate_url(self, value: str | None) -> str | None:
+        """Take what a browser can be sent to."""
+        if value is not None and not is_extendable(value):
+            raise serializers.ValidationError(ADDRESS_RULE)
+        return value
+
+
+class ChangeComfort(serializers.Serializer[Any]):
+    """The body of PATCH on comfort settings. A field that is null is deleted, one that is absent stays."""
+
+    customerId = ExactString(  # noqa: N815 (the name follows the reference)
+        required=False, allow_null=True, max_length=255, help_text="What names the user to the shop, so that nothing is typed again."
+    )
+    paymentToken = ExactString(  # noqa: N815 (the name follows the reference)
+        required=False, allow_null=True, max_length=4096, help_text="What the payment provider gave for paying with one click."
+    )
+    consent = ExactBoolean(
+        required=False,
+        allow_null=True,
+        help_text="true: the user agrees to both being stored; needed once. false: everything stored is deleted.",
+    )
 
 
 class StartCheckout(serializers.Serializer[Any]):

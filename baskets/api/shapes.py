@@ -169,6 +169,31 @@ class Guest(serializers.Serializer[Any]):
     basket = Basket()
 
 
+class Transfer(serializers.Serializer[Any]):
+    """A basket on offer to whoever brings `jayToken` to the call for guests first."""
+
+    expires = serializers.DateTimeField(help_text=f"The end of the offer. {TIME}")
+    jaySource = serializers.CharField(help_text="Where the basket comes from: your name.")  # noqa: N815 (the reference's name)
+    jayToken = serializers.CharField(help_text="Good once.")  # noqa: N815 (the reference's name)
+    url = serializers.CharField(allow_null=True, help_text="The address that was sent, with both of them.")
+    qrCodeImageUrl = serializers.CharField(  # noqa: N815 (the reference's name)
+        required=False, help_text="With `qr=true`: where the image of the address is, for as long as the offer; it needs no key."
+    )
+    qrCodeImageBase64 = serializers.CharField(  # noqa: N815 (the reference's name)
+        required=False, help_text="With `qr=true`: the same image, a PNG in base64."
+    )
+
+
+class Comfort(serializers.Serializer[Any]):
+    """What is stored for a user."""
+
+    customerId = serializers.CharField(allow_null=True)  # noqa: N815 (the reference's name)
+    paymentToken = serializers.CharField(allow_null=True)  # noqa: N815 (the reference's name)
+    consentedAt = serializers.DateTimeField(  # noqa: N815 (a name of the API)
+        allow_null=True, help_text=f"Since when the user agrees to it; null: nothing is stored. {TIME}"
+    )
+
+
 class PublicKey(serializers.Serializer[Any]):
     """A JSON Web Key, on the curve P-256."""
 

@@ -28,6 +28,17 @@ def check_token(request: HttpRequest, *, caller: Caller, user_id: str | None, re
     return None
 
 
+def require_known_user(bearer: BearerUser | None) -> None:
+    """Let a call pass only with the token of a user whom the partner itself has signed for.
+
+    :raises ApiError: token_missing, guest_not_allowed.
+    """
+    if bearer is None:
+        raise ApiError("token_missing", headers={"WWW-Authenticate": MISSING_CHALLENGE})
+    if bearer.guest:
+        raise ApiError("guest_not_allowed")
+
+
 def _verified(token: str, *, caller: Caller, user_id: str | None) -> BearerUser:
     try:
         user = tokens.verify(token=token, partner_id=caller.partner_id)

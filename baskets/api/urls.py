@@ -2,8 +2,9 @@
 
 from django.urls import include, path
 
-from baskets.api import guests, health, metrics, pages
+from baskets.api import guests, health, metrics, pages, transfers
 from baskets.api.backend import BackendViewSet
+from baskets.api.comfort import ComfortViewSet
 from baskets.api.viewsets import BasketViewSet, ProductViewSet
 
 api_patterns = [
@@ -18,6 +19,9 @@ api_patterns = [
         BasketViewSet.as_view({"post": "finish_active"}),
     ),
     path("baskets/users/<user_id>/checkout/sessions/<order_no>", BasketViewSet.as_view({"get": "session"})),
+    path("baskets/users/<user_id>/transfer", transfers.TransferViewSet.as_view({"post": "create"})),
+    path("baskets/users/<user_id>/comfort", ComfortViewSet.as_view({"get": "show", "patch": "change"})),
+    path("baskets/transfers/<image>", transfers.TransferImageViewSet.as_view({"get": "show"})),
     path("baskets/guests", guests.GuestViewSet.as_view({"post": "create"})),
     path("baskets/.well-known/jwks.json", guests.KeyViewSet.as_view({"get": "show"})),
     path("baskets", BackendViewSet.as_view({"get": "baskets"})),

@@ -4,24 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 
-from baskets.domain.errors import Refusal
+from baskets.domain.errors import ConsentMissing
 from baskets.encryption import decrypt, encrypt
 from baskets.models import Comfort
 from baskets.models.contents import Owner
 
 Field = Literal["customer_id", "payment_token"]
-
-
-class ConsentMissing(Refusal):
-    """Something would be stored for a user who has not consented, or just took the consent back."""
-
-    reason = "consent_missing"
-    message = "Nothing is stored without the user's consent."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +64,3 @@ def read_comfort(*, owner: Owner) -> Settings:
         payment_token=None if stored.payment_token is None else decrypt(stored.payment_token),
         consented_at=stored.consented_at,
     )
-
-
-def forget_comfort(*, basket_id: UUID) -> None:
-    """Delete what is stored for a user who is to be forgotten."""
-    Comfort.objects.filter(pk=basket_id).delete()

@@ -177,6 +177,20 @@ class Throttled(Refusal):
         self.seconds = seconds
 
 
+class ConsentMissing(Refusal):
+    """Something would be stored for a user who has not consented, or just took the consent back."""
+
+    reason = "consent_missing"
+    message = "Nothing is stored without the user's consent."
+
+
+class TransferUnknown(Refusal):
+    """The token is unknown, used or past its minute, or its basket is gone. Nobody is told which."""
+
+    reason = "transfer_unknown"
+    message = "The token of the transfer is not good, or not any more."
+
+
 class IdempotencyKeyReused(Refusal):
     """The key was used for another request on this basket."""
 

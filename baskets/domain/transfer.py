@@ -13,7 +13,7 @@ from django.db import transaction
 from baskets.database import execute
 from baskets.domain.actors import Actor
 from baskets.domain.changes import lock, locked_contents, record, write_lists
-from baskets.domain.errors import BasketNotFound, Refusal
+from baskets.domain.errors import BasketNotFound, TransferUnknown
 from baskets.models import Basket, Event, Transfer
 from baskets.models.contents import Contents, Owner, read_contents
 
@@ -29,13 +29,6 @@ RETURNING basket_id
 IS_OPEN = """
 SELECT FROM baskets_transfer WHERE digest = %s AND redeemed_at IS NULL AND expires_at > statement_timestamp()
 """
-
-
-class TransferUnknown(Refusal):
-    """The token is unknown, used or past its minute, or its basket is gone. Nobody is told which."""
-
-    reason = "transfer_unknown"
-    message = "The token of the transfer is not good, or not any more."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +60,17 @@ def offer_transfer(*, owner: Owner, actor: Actor) -> Offer:
     return Offer(token=token, expires_at=expires_at)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A basket that was taken over, and whose it is."""
+
+    owner: Owner
+    contents: Contents
+
+
 @transaction.atomic(savepoint=False)
-def redeem_transfer(*, partner_id: int, token: str, actor: Actor) -> Owner:
-    """Take the basket that this token stands for, and return whose it is.
+def redeem_transfer(*, partner_id: int, token: str, actor: Actor) -> Taken:
+    """Take the basket that this token stands for, and return it.
 
     Locks the basket, then the transfer. Source: `createguestbasket` of the published API; ADR 22.
 
@@ -86,7 +87,7 @@ def redeem_transfer(*, partner_id: int, token: str, actor: Actor) -> Owner:
     if execute(REDEEM, [contents.at, digest, contents.at, contents.at]).fetchone() is None:
         raise TransferUnknown
     _tell(contents, Event.Kind.TRANSFER_REDEEMED, actor)
-    return Owner(partner_id=partner_id, user_id=basket.user_id)
+    return Taken(owner=Owner(partner_id=partner_id, user_id=basket.user_id), contents=contents)
 
 
 def is_open(token: str) -> bool:

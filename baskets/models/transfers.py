@@ -7,7 +7,7 @@ from django.db.models import F, Q
 class Transfer(models.Model):
     """One token, stored as its digest. Whoever brings the token gets access to the very same basket."""
 
-    digest = models.BinaryField(max_length=32, primary_key=True, editable=False)
+    digest = models.BinaryField(max_length=32, unique=True, editable=False)
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="transfers")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from baskets import models
-from baskets.domain import desk, idempotency, issuers, partners, signing, transactions, webhooks
+from baskets.domain import comfort, desk, idempotency, issuers, partners, signing, transactions, transfer, webhooks
 from baskets.domain.actors import Actor
 from tests.admin.conftest import Shop, token
 from tests.factories import TESTER
@@ -31,6 +31,9 @@ def stocked_desk(full_shop: Shop) -> Shop:
     partners.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
     signing.current_signer()
     issuers.trust_issuer(partner_name=full_shop.partner.name, name="login", keys_url="https://example.com/", actor=Actor.system("tests"))
+    owner = full_shop.buyer("ann").owner
+    comfort.change_comfort(owner=owner, said={"customer_id": "cust-4711"}, consent=True)
+    transfer.offer_transfer(owner=owner, actor=TESTER)
     basket_id = full_shop.buyer("ann").owner.basket_id
 
     def remember(_: object) -> None:

@@ -19,6 +19,7 @@ class Door(Enum):
     OPEN = auto()  # Everybody, without a key; metrics have a token of their own.
     ANY_KEY = auto()  # Any valid key.
     USER = auto()  # A server key; a client key only with the user's own token.
+    KNOWN_USER = auto()  # Only with the token of a user whom the partner itself knows, whatever the key.
     SERVER = auto()  # Server keys only.
 
 
@@ -81,13 +82,17 @@ ENDPOINTS = [
     ),
     Endpoint(method="POST", route="baskets/products/details", path="/baskets/products/details", body=["p1"], door=Door.ANY_KEY),
     Endpoint(method="POST", route="baskets/guests", path="/baskets/guests", door=Door.ANY_KEY, secret=True),
+    Endpoint(method="POST", route=f"{_USER}/transfer", path="/baskets/users/{user}/transfer", secret=True),
+    Endpoint(method="GET", route=f"{_USER}/comfort", path="/baskets/users/{user}/comfort", door=Door.KNOWN_USER),
+    Endpoint(method="PATCH", route=f"{_USER}/comfort", path="/baskets/users/{user}/comfort", door=Door.KNOWN_USER),
+    Endpoint(method="GET", route="baskets/transfers/<image>", path="/baskets/transfers/{image}", door=Door.OPEN, never_throttled=True),
     Endpoint(method="GET", route=_KEYS, path=f"/{_KEYS}", door=Door.OPEN, never_throttled=True),
     *(
         Endpoint(method="GET", route=name, path=f"/{name}", door=Door.OPEN, never_throttled=True)
         for name in ("livez", "readyz", "metrics", "schema", "docs", "redoc")
     ),
 ]
-UNDER_V2 = [endpoint for endpoint in ENDPOINTS if endpoint.route.startswith("baskets/")]
+UNDER_V2 = [endpoint for endpoint in ENDPOINTS if endpoint.route.startswith("baskets")]
 CALLS = [endpoint for endpoint in ENDPOINTS if endpoint.door is not Door.OPEN]
 OF_A_USER = [endpoint for endpoint in CALLS if endpoint.of_a_user]
 

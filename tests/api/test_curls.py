@@ -3,13 +3,18 @@
 import json
 import re
 import shlex
+import time
 from pathlib import Path
+from string import Template
 from urllib.parse import urlsplit
 
 import pytest
 
-from baskets.domain import feed
+from baskets.domain import feed, issuers
+from baskets.models import Partner
 from tests.api.conftest import UNSET, Api, Sells
+from tests.factories import TESTER
+from tests.tokens import KeyPair
 
 DOCS = Path(__file__).parents[2] / "baskets" / "docs"
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -40,12 +45,16 @@ def call(api: Api, curl: str) -> int:
 
 
 @pytest.mark.parametrize("curl", CURLS)
-def test_a_call_that_is_shown_is_one_that_works(api: Api, sells: Sells, curl: str) -> None:
+def test_a_call_that_is_shown_is_one_that_works(api: Api, partner: Partner, sells: Sells, curl: str) -> None:
     for product in ("prod-123", "prod-456"):
         sells(product)
     api.place("prod-123", user="user-1")
     feed.sequence()
-    assert call(api, curl) == 200
+    offer = api.post("/baskets/users/user-1/transfer").data["jayToken"]
+    login = KeyPair("ES256")
+    issuers.trust_issuer(partner_name=partner.name, name="login", keys={"keys": [login.jwk]}, actor=TESTER)
+    token = login.sign({"sub": "user-1", "exp": time.time() + 3600})
+    assert call(api, Template(curl).safe_substitute(USER_ID="user-1", JAY_TOKEN=offer, TOKEN=token)) == 200
 
 
 @pytest.mark.parametrize("path", ["/baskets", "/baskets/checkout/sessions", "/baskets/events"])

@@ -8,7 +8,8 @@ import pytest
 from django.db import connection
 
 from baskets.domain import transactions
-from baskets.domain.comfort import ConsentMissing, Settings, change_comfort, forget_comfort, read_comfort
+from baskets.domain.comfort import Settings, change_comfort, read_comfort
+from baskets.domain.errors import ConsentMissing
 from baskets.models import Comfort
 from baskets.models.contents import Owner
 
@@ -58,7 +59,6 @@ def test_taking_consent_back_deletes_everything(owner: Owner) -> None:
 def test_deleting_what_is_not_there_is_no_error(owner: Owner) -> None:
     for consent in (None, False):
         change_comfort(owner=owner, said={"customer_id": None, "payment_token": None}, consent=consent)
-    forget_comfort(basket_id=owner.basket_id)
     assert not Comfort.objects.exists()
 
 

@@ -10,8 +10,8 @@ from django.db import connection
 
 from baskets.domain import checker, transactions
 from baskets.domain.actors import Actor, ActorKind
-from baskets.domain.errors import BasketNotFound
-from baskets.domain.transfer import LIFETIME, Offer, TransferUnknown, is_open, offer_transfer, redeem_transfer
+from baskets.domain.errors import BasketNotFound, TransferUnknown
+from baskets.domain.transfer import LIFETIME, Offer, is_open, offer_transfer, redeem_transfer
 from baskets.models import Event, Transfer
 from baskets.models.contents import Owner
 from tests.conftest import APP
@@ -36,7 +36,7 @@ def offer(user: User) -> Offer:
 
 
 def redeem(token: str, *, partner_id: int) -> Owner:
-    return transactions.run(lambda _: redeem_transfer(partner_id=partner_id, token=token, actor=TELEVISION))
+    return transactions.run(lambda _: redeem_transfer(partner_id=partner_id, token=token, actor=TELEVISION)).owner
 
 
 def pass_time(by: timedelta) -> None:
