@@ -5,7 +5,20 @@ from django.contrib import admin
 from baskets.admin import accounts, baskets, checkouts, devices, display, issuers, partners, products, rules, signing, timelines, webhooks
 from baskets.admin.login import LoginForm
 
-__all__ = ["accounts", "baskets", "checkouts", "devices", "display", "issuers", "partners", "products", "rules", "signing", "timelines", "webhooks"]
+__all__ = [
+    "accounts",
+    "baskets",
+    "checkouts",
+    "devices",
+    "display",
+    "issuers",
+    "partners",
+    "products",
+    "rules",
+    "signing",
+    "timelines",
+    "webhooks",
+]
 
 admin.site.login_form = LoginForm
 admin.site.site_header = "Baskets"
