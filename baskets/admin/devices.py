@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
@@ -22,7 +22,7 @@ class TransferAdmin(ReadOnlyAdmin[Transfer]):
     ordering = ("-pk",)
     shown = ("user", "state", "offered", "until", "taken")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Transfer]:
+    def get_queryset(self, request: HttpRequest) -> Any:
         """With a word on whether the minute is over."""
         return super().get_queryset(request).defer("digest").annotate(over=Q(expires_at__lte=Now()))
 
@@ -62,7 +62,7 @@ class ComfortAdmin(ReadOnlyAdmin[Comfort]):
     ordering = ("basket_id",)
     shown = ("basket_id", "customer_id_there", "payment_token_there", "consented", "changed")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+    def get_queryset(self, request: HttpRequest) -> Any:
         """Without the values: they do not even leave the database."""
         there = {f"has_{name}": Q(**{f"{name}__isnull": False}) for name in ("customer_id", "payment_token")}
         return super().get_queryset(request).defer("customer_id", "payment_token").annotate(**there)
