@@ -1,4 +1,4 @@
-"""Whole baskets: deleted by their user, or expired by the clock. Either way emptied and hidden, never removed."""
+"""Whole baskets: deleted by their user, or expired by the clock. Either way emptied and hidden, and kept until a purge."""
 
 from dataclasses import replace
 

@@ -151,6 +151,34 @@ SELECT product_id, 'supply', delta, statement_timestamp(), %s, %s, statement_tim
 """
 
 
+# Sold pieces whose records go are taken off the supply. `as_of` keeps the moment of the last sale that is not known any more.
+FORGET = """
+INSERT INTO baskets_stockadjustment (product_id, kind, delta, as_of, reason, actor, created_at)
+SELECT product_id, 'purged', -pieces, as_of, %s, %s, statement_timestamp()
+FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[]) AS sold (product_id, pieces, as_of) ORDER BY product_id
+"""
+FORGOTTEN = """
+SELECT max(as_of) FROM baskets_stockadjustment WHERE product_id = ANY(%s) AND kind = 'purged' AND as_of > %s::timestamptz
+"""
+
+
+class SalesPurged(Refusal):
+    """A report speaks of a moment before sales that are not known one by one any more.
+
+    :param until: the moment of the last of them.
+    """
+
+    reason = "sales_purged"
+    message = "Sales after that moment were purged."
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__()
+        self.until = until
+
+    def __str__(self) -> str:
+        return f"{self.message} Give numbers that speak of {self.until.isoformat()} or later."
+
+
 class SupplyBelowZero(Refusal):
     """More pieces would be taken out than were ever supplied."""
 
@@ -169,10 +197,16 @@ def set_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None, rea
     :param reports: unsold pieces by product, held ones included; None makes a product unlimited.
     :param as_of: the moment the numbers speak of; None is now.
     :param reason: why, for the record; not empty.
+    :raises SalesPurged: sales after that moment are not known any more.
     """
     with connection.cursor() as cursor:
         cursor.execute(ADD_ROWS, [[product_id for product_id, unsold in reports.items() if unsold is not None]])
         cursor.execute(LOCK_ALL, [list(reports)])
+        if as_of is not None:
+            cursor.execute(FORGOTTEN, [list(reports), as_of])
+            ((until,),) = cursor.fetchall()
+            if until is not None:
+                raise SalesPurged(until)
         cursor.execute(SET_UNSOLD, [list(reports), list(reports.values()), as_of or "infinity", as_of, reason, actor.name])
         return int(cursor.rowcount)
 
@@ -195,3 +229,22 @@ def adjust_supply(*, deltas: Mapping[str, int], reason: str, actor: Actor) -> No
         if cursor.rowcount:
             raise SupplyBelowZero
         cursor.execute(ADJUST, [list(deltas), list(deltas.values()), reason, actor.name])
+
+
+def forget_sold(sold: Mapping[str, tuple[int, datetime]], *, reason: str, actor: Actor) -> bool:
+    """Take sold pieces off the supply, because the records of their sales go in this transaction.
+
+    The counters stay as they are: supply and sold become less by the same number.
+    Locks the stock rows named, by primary key. See Note [Stock rows are locked in order].
+
+    :param sold: by product, the pieces and the moment of their last sale.
+    :returns: False, and nothing is done, where one of the products has a shortfall: what was sold explains it.
+    """
+    if not sold:
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK_ALL, [list(sold)])
+        if any(shortfall for *_, shortfall in cursor.fetchall()):
+            return False
+        cursor.execute(FORGET, [reason, actor.name, list(sold), [n for n, _ in sold.values()], [at for _, at in sold.values()]])
+    return True

@@ -45,7 +45,7 @@ class BasketQuerySet(models.QuerySet["Basket"]):
 class Basket(models.Model):
     """Everything held for one user of one partner.
 
-    `revision` counts the changes of its lists, `events` the lines of its timeline. A deleted or expired basket is
+    `revision` counts the changes of its lists, `events` the lines of its timeline, purged ones among them. A deleted or expired basket is
     emptied and hidden; the row stays, because orders and the timeline hang on it, and the next addition shows it again.
     """
 
@@ -55,6 +55,7 @@ class Basket(models.Model):
     guest = models.BooleanField(default=False, help_text="Expires 30 days after its creation and does not slide.")
     revision = models.BigIntegerField(default=0)
     events = models.BigIntegerField(default=0)
+    events_purged = models.BigIntegerField(default=0, db_default=0, help_text="So many of the first are not kept any more.")
     created_at = models.DateTimeField()
     last_changed_at = models.DateTimeField()
     expires_at = models.DateTimeField()
@@ -77,6 +78,7 @@ class Basket(models.Model):
             models.UniqueConstraint(name="one_basket_per_partner_and_user", fields=["partner", "user_id"]),
             models.CheckConstraint(name="user_id_is_not_empty", condition=~Q(user_id="")),
             models.CheckConstraint(name="revision_is_not_negative", condition=Q(revision__gte=0, events__gte=0)),
+            models.CheckConstraint(name="purged_events_are_counted", condition=Q(events_purged__gte=0, events_purged__lte=F("events"))),
             models.CheckConstraint(name="basket_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))),
             models.CheckConstraint(name="basket_changed_after_its_creation", condition=Q(last_changed_at__gte=F("created_at"))),
         ]

@@ -102,7 +102,7 @@ class CheckoutSession(models.Model):
 
 
 class CheckoutItem(models.Model):
-    """One product being bought in a session. Never deleted: of an ORDERED session, it is a line of the order.
+    """One product being bought in a session. Kept until a purge: of an ORDERED session, it is a line of the order.
 
     `stocked` as the API prints it: pieces held (the whole count), null where nothing had to be held, below zero when
     the reservation failed and that many pieces were missing.

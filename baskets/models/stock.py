@@ -56,6 +56,7 @@ class StockAdjustment(models.Model):
         UNSOLD = "unsold", "number of unsold pieces reported"
         UNLIMITED = "unlimited", "product became unlimited"
         SUPPLY = "supply", "pieces added or removed"
+        PURGED = "purged", "sold pieces of purged orders"
 
     product = models.ForeignKey(Stock, on_delete=models.PROTECT, related_name="adjustments", db_index=False)
     kind = models.CharField(max_length=10, choices=Kind)
@@ -69,13 +70,14 @@ class StockAdjustment(models.Model):
     class Meta:
         indexes = [models.Index(fields=["product", "id"], name="adjustments_of_product")]
         constraints = [
-            models.CheckConstraint(name="adjustment_kind_is_known", condition=Q(kind__in=["unsold", "unlimited", "supply"])),
+            models.CheckConstraint(name="adjustment_kind_is_known", condition=Q(kind__in=["unsold", "unlimited", "supply", "purged"])),
             models.CheckConstraint(name="adjustment_has_a_reason", condition=~Q(reason="")),
             models.CheckConstraint(
                 name="unsold_report_has_its_number",
                 # A comparison with NULL is neither true nor false, and a CHECK lets that pass: hence both conditions.
                 condition=Q(kind="unsold", reported__isnull=False, reported__gte=0) | (~Q(kind="unsold") & Q(reported__isnull=True)),
             ),
+            models.CheckConstraint(name="purge_adds_no_supply", condition=~Q(kind="purged") | Q(delta__lt=0)),
             models.CheckConstraint(name="becoming_unlimited_moves_no_supply", condition=~Q(kind="unlimited") | Q(delta=0)),
         ]
 

@@ -68,6 +68,7 @@ PROOFS = (
                    WHEN 'unsold' THEN reported >= 0
                    WHEN 'unlimited' THEN reported IS NULL AND delta = 0
                    WHEN 'supply' THEN reported IS NULL
+                   WHEN 'purged' THEN reported IS NULL AND delta < 0
                    ELSE false
                END) IS NOT TRUE
         """,

@@ -28,9 +28,9 @@ PROOFS = (
     Proof(
         slug="events_without_gaps",
         rule=5,
-        sentence="The events of a basket are numbered from 1 to its own count, without gaps.",
+        sentence="The events of a basket are numbered without gaps, from the first that was not purged to its own count.",
         sql="""
-        SELECT b.id AS basket, b.events, e.counted, e.first, e.last
+        SELECT b.id AS basket, b.events, b.events_purged, e.counted, e.first, e.last
         FROM baskets_basket b
         LEFT JOIN (
             SELECT basket_id, count(*) AS counted, count(DISTINCT number) AS numbers, min(number) AS first,
@@ -38,8 +38,9 @@ PROOFS = (
             FROM baskets_event GROUP BY basket_id
         ) e ON e.basket_id = b.id
         WHERE (
-            CASE WHEN e.counted IS NULL THEN b.events = 0
-                 ELSE (e.first, e.last, e.counted, e.numbers) = (1, b.events, b.events, b.events)
+            CASE WHEN e.counted IS NULL THEN b.events = 0 AND b.events_purged = 0
+                 ELSE (e.first, e.last) = (b.events_purged + 1, b.events)
+                      AND (e.counted, e.numbers) = (b.events - b.events_purged, b.events - b.events_purged)
             END
         ) IS NOT TRUE
         """,

@@ -1,0 +1,79 @@
+"""`purge_history`: the shell of `purge`. Open history stays, whatever its age."""
+
+from argparse import ArgumentParser
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from baskets.domain import feed, purge
+from baskets.management.arguments import whole_number
+from baskets.management.progress import progress
+from baskets.management.shell import ShellCommand
+from baskets.management.stopping import asked_to_stop
+
+DEFAULT_DAYS = 365
+MOST_DAYS = 36_500
+
+
+class Command(ShellCommand):
+    """Remove old history."""
+
+    help = (
+        "Remove remembered answers past their window, and the history of baskets and ended checkouts that is older than a "
+        "retention. Nothing that is open is removed. In batches that are each a transaction of their own; safe to run "
+        "twice, in parallel, and to stop or kill."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--older-than-days",
+            type=whole_number(least=1, most=MOST_DAYS),
+            default=DEFAULT_DAYS,
+            metavar="N",
+            help=f"The retention of orders, timelines and hidden baskets (default {DEFAULT_DAYS}).",
+        )
+
+    def handle(self, *, older_than_days: int, as_json: bool, dry_run: bool, **_: Any) -> None:
+        """Purge answers first, then history."""
+        done = {"answers": 0, "checkouts": 0, "events": 0, "baskets": 0}
+        left = 0
+        with asked_to_stop() as stop, progress(doing="Purging", total=None, unit="baskets seen") as advance:
+            done["answers"] = _answers(dry_run=dry_run, stop=stop)
+            if not dry_run:
+                feed.sequence()  # An event goes only after it has its place in the feed.
+            after = None
+            while not stop():
+                batch = purge.purge_baskets(older_than=timedelta(days=older_than_days), after=after, dry_run=dry_run)
+                if (after := batch.last) is None:
+                    break
+                for name, count in (("checkouts", batch.sessions), ("events", batch.events), ("baskets", batch.baskets)):
+                    done[name] += count
+                left += batch.left
+                advance(purge.WINDOW)
+            stopped = stop()
+        told = ", ".join(f"{count} {name}" for name, count in done.items())
+        self.answer(
+            as_json=as_json,
+            text=f"{'Would purge' if dry_run else 'Purged'} {told}" + (f"; left {left} baskets in use for the next run." if left else "."),
+            **done,
+            left_in_use=left,
+            stopped=stopped,
+            dry_run=dry_run,
+        )
+        if stopped:
+            raise CommandError("Stopped when told to, after a whole batch; the next run does the rest.")
+
+
+def _answers(*, dry_run: bool, stop: Callable[[], bool]) -> int:
+    """Purge answers in batches; a rehearsal counts them at once."""
+    purged = 0
+    while not stop():
+        batch = purge.purge_answers(dry_run=dry_run)
+        purged += batch
+        if dry_run or not batch:
+            break
+    return purged
