@@ -19,7 +19,7 @@ NOWHERE = "//"
 # What fits into the buffers on the way needs nobody to read it; what is longer than this is cut off on purpose.
 BUFFERED_BYTES = 64 * 1024
 DRAINED_BYTES = 16 * 1024 * 1024
-DRAIN_SECONDS = 2.0
+_draining = threading.Lock()
 
 
 def refusing_broken_paths(application: Application) -> Application:
@@ -56,29 +56,33 @@ def forgetting_broken_media_types(application: Application) -> Application:
 
 
 def reading_to_the_end(application: Application) -> Application:
-    """Read what the application left of a long body, and throw it away, for a moment at most.
+    """Read what the application left of a long body that it refused, and throw it away.
 
     A client that is still sending when it is refused would see a cut connection and not the answer. One that asked
     whether to send has not begun: reading would tell it to.
+
+    # Note [Waiting for a body]
+    # A read waits until the client has sent what is read, and a client may send nothing more. So nothing is read for a
+    # caller who is not known, and only one request of a process is read to its end at a time: whoever has a key and
+    # wants to do harm holds one thread with it. It is not read by another thread that could be given up after a while:
+    # the process server answers nobody any more while such a read waits beside an answer that was sent.
     """
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         answer = application(environ, start_response)
         declared = "0" if environ.get("HTTP_EXPECT") else environ.get("CONTENT_LENGTH") or "0"
-        if declared.isdecimal() and BUFFERED_BYTES < int(declared[:20]) <= DRAINED_BYTES:
-            # A thread of its own, because a client that announces more than it sends would hold this one for ever. It
-            # ends with the connection.
-            reader = threading.Thread(target=_drain, args=(environ["wsgi.input"],), daemon=True)
-            reader.start()
-            reader.join(DRAIN_SECONDS)
+        # These two come after the key was looked at; who has none is cut off.
+        refused_late = getattr(answer, "status_code", 0) in {413, 415} and "HTTP_X_API_KEY" in environ
+        long = declared.isdecimal() and BUFFERED_BYTES < int(declared[:20]) <= DRAINED_BYTES
+        if refused_late and long and _draining.acquire(blocking=False):
+            try:
+                while environ["wsgi.input"].read(BUFFERED_BYTES):
+                    pass
+            finally:
+                _draining.release()
         return answer
 
     return serve
-
-
-def _drain(stream: Any) -> None:
-    while stream.read(BUFFERED_BYTES):
-        pass
 
 
 application = reading_to_the_end(refusing_broken_paths(forgetting_broken_media_types(get_wsgi_application())))

@@ -133,6 +133,38 @@ def test_those_who_send_slowly_keep_nobody_else_waiting(served: Served) -> None:
             line.__exit__()
 
 
+@pytest.mark.parametrize("to", [FINISH, "/nowhere", "/admin/login/", "/livez"])
+@pytest.mark.parametrize("key", ["X-Nothing: x", "X-API-Key: bk_bad"])
+def test_those_who_announce_a_body_and_send_none_keep_nobody_waiting(key: str, to: str, served: Served) -> None:
+    """More callers without a good key than the server has threads: their bodies are not waited for."""
+    slow = [Line(served.port) for _ in range(12)]
+    try:
+        for line in slow:
+            line.send(request("POST", to, key, JSON, "Content-Length: 200000"))
+        started = time.perf_counter()
+        assert exchange(served.port, filled(get(BOB), served)).status == 200
+        assert exchange(served.port, filled(finish(MAYBE), served)).status == 422
+        assert time.perf_counter() - started < 5
+        assert {line.reply().status for line in slow} <= {401, 403, 404, 405}
+    finally:
+        for line in slow:
+            line.__exit__()
+
+
+def test_long_bodies_that_are_refused_and_do_not_come_hold_one_thread(served: Served) -> None:
+    slow = [Line(served.port) for _ in range(12)]
+    try:
+        for line in slow:
+            line.send(filled(request("POST", FINISH, KEY, JSON, "Content-Length: 10000000"), served))
+        started = time.perf_counter()
+        assert exchange(served.port, filled(get(BOB), served)).status == 200
+        assert exchange(served.port, filled(finish(MAYBE), served)).status == 422
+        assert time.perf_counter() - started < 5
+    finally:
+        for line in slow:
+            line.__exit__()
+
+
 def test_the_log_of_the_server_is_json_and_quotes_nobody(served: Served) -> None:
     lines = served.lines()
     assert {"request", "Started worker-1"} <= {line["event"] for line in lines}

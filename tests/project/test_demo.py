@@ -20,6 +20,7 @@ import pytest
 from basket_project.launcher.cluster import free_port
 from basket_project.launcher.environment import ENVIRONMENT
 from basket_project.launcher.processes import group_members, started_at
+from tests.secrecy import secrets_in
 
 PROJECT = Path(__file__).parents[2]
 
@@ -100,7 +101,10 @@ def demo() -> Iterator[Demo]:
             for stream in (process.stdout, process.stderr):
                 if stream:
                     stream.close()
+        log = (data / "service.log").read_text() if (data / "service.log").exists() else ""
         shutil.rmtree(data)
+        assert secrets_in(log) == set()
+        assert all(json.loads(line)["event"] for line in log.splitlines())
 
 
 def test_a_demo_survives_crashes_and_ends_without_a_trace(demo: Demo) -> None:
