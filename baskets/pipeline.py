@@ -88,6 +88,7 @@ class Line:
         """Note a statement down, to be sent with the next ones."""
         names = _numbered(sql)[1]
         values = list(parameters) if names is None else [parameters[name] for name in names]  # type: ignore[call-overload] # A mapping then.
+        values = [_array(value) if isinstance(value, list) else value for value in values]
         answer = Answer(self, sql, self._adapter.dump_sequence(values, [PyFormat.TEXT] * len(values)))
         self._noted.append(answer)
         return answer
@@ -222,6 +223,15 @@ def _line() -> Line:
     if _here.line is None or _here.line.raw is not django.connection:
         _here.line = Line(django)
     return _here.line
+
+
+def _array(values: list[Any]) -> str:
+    """Write a list as the server reads one. psycopg looks at each element's type first, which nobody here needs."""
+    return "{" + ",".join(["NULL" if value is None else _quoted(str(value)) for value in values]) + "}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @functools.cache

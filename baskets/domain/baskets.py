@@ -1,6 +1,7 @@
 """Whole baskets: deleted by their user, or expired by the clock. Either way emptied and hidden, and kept until a purge."""
 
 from dataclasses import replace
+from typing import Any
 
 from django.db import transaction
 
@@ -29,12 +30,12 @@ def delete_basket(*, owner: Owner, actor: Actor) -> Contents:
 
 def expire_locked(*, contents: Contents, actor: Actor) -> Contents:
     """Empty and hide a basket that is past its time, under its lock."""
-    return _hidden(contents=contents, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
+    return _hide(contents=contents, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
 
 
 def delete_locked(*, contents: Contents, actor: Actor) -> Contents:
     """Empty and hide a basket as its user's own deletion does, under its lock."""
-    return _hidden(contents=contents, kind=Event.Kind.BASKET_DELETED, actor=actor)
+    return _hide(contents=contents, kind=Event.Kind.BASKET_DELETED, actor=actor)
 
 
 def refuse_active_session(contents: Contents) -> None:
@@ -57,11 +58,15 @@ def refuse_active_session(contents: Contents) -> None:
     )
 
 
-def _hidden(*, contents: Contents, kind: Event.Kind, actor: Actor) -> Contents:
-    return store(
-        before=contents,
-        after=replace(contents.emptied(), hidden_at=contents.at),
-        kind=kind,
-        actor=actor,
-        data={"cart": described(contents.cart), "saved": described(contents.saved)},
-    )
+def hidden(contents: Contents) -> Contents:
+    """The basket as it is when it is emptied and hidden."""
+    return replace(contents.emptied(), hidden_at=contents.at)
+
+
+def told_of_content(contents: Contents) -> dict[str, Any]:
+    """What the timeline says about a basket that is emptied."""
+    return {"cart": described(contents.cart), "saved": described(contents.saved)}
+
+
+def _hide(*, contents: Contents, kind: Event.Kind, actor: Actor) -> Contents:
+    return store(before=contents, after=hidden(contents), kind=kind, actor=actor, data=told_of_content(contents))

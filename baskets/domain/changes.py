@@ -4,8 +4,8 @@ Every function here needs the basket's lock; see `baskets/docs/concurrency.md`.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from baskets import conf
 from baskets.domain.actors import Actor
 from baskets.models import Basket, Event
-from baskets.models.contents import READ, Contents, Line, Owner, contents_of
+from baskets.models.contents import READ, READ_MANY, Contents, Line, Owner, contents_of, contents_of_many
 from baskets.pipeline import execute
 
 LOCK = """
@@ -50,7 +50,7 @@ def locked_contents(owner: Owner) -> Contents | None:
     locked = execute(LOCK, [owner.basket_id])
     read = execute(READ, [owner.basket_id])
     # A row that was made between the two statements was read, but is not locked.
-    return contents_of(read, basket_id=owner.basket_id) if locked.fetchone() else None
+    return contents_of(read) if locked.fetchone() else None
 
 
 def created_contents(owner: Owner, *, guest: bool = False) -> Contents:
@@ -97,22 +97,13 @@ def write_lists(*, before: Contents, after: Contents) -> Contents:
 
     The session's items are written by `checkout`; here only cart, saved and the basket's own row.
     """
-    stored, wanted = _rows(before), _rows(after)
-    fresh = {product_id: row for product_id, row in sorted(wanted.items()) if stored.get(product_id) != row}
-    after = replace(after, events=before.events + 1)
-    if not _same_lists(before, after) or before.hidden_at != after.hidden_at:
-        slides = not before.guest or before.hidden_at is not None
-        after = replace(
-            after,
-            revision=before.revision + 1,
-            last_changed_at=before.at,
-            expires_at=before.at + conf.lifetime() if slides else before.expires_at,
-        )
+    gone, fresh = _difference(before, after)
+    after = _counted(before, after)
     execute(
         WRITE,
         {
             "basket": after.basket_id,
-            "gone": sorted(stored.keys() - wanted.keys()),
+            "gone": gone,
             "products": list(fresh),
             "lists": [name for name, _, _ in fresh.values()],
             "counts": [count for _, count, _ in fresh.values()],
@@ -144,6 +135,125 @@ def record(*, contents: Contents, kind: Event.Kind, actor: Actor, data: Mapping[
             json.dumps(dict(actor.tracking)),
             json.dumps(dict(data)),
         ],
+    )
+
+
+# --- Many baskets at once, for the sweeps ---------------------------------------
+
+LOCK_FREE = """
+SELECT id FROM baskets_basket WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+"""
+WRITE_MANY = """
+WITH gone AS (
+    DELETE FROM baskets_basketitem item USING unnest(%(gone_from)s::uuid[], %(gone)s::text[]) AS gone (basket_id, product_id)
+    WHERE item.basket_id = gone.basket_id AND item.product_id = gone.product_id
+), fresh AS (
+    INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
+    SELECT * FROM unnest(%(fresh_in)s::uuid[], %(products)s::text[], %(lists)s::text[], %(counts)s::bigint[], %(positions)s::bigint[])
+    ON CONFLICT (basket_id, product_id) DO UPDATE
+    SET list = excluded.list, count = excluded.count, position = excluded.position
+)
+UPDATE baskets_basket basket
+SET revision = after.revision, events = after.events, last_changed_at = after.last_changed_at,
+    expires_at = after.expires_at, hidden_at = after.hidden_at
+FROM unnest(%(baskets)s::uuid[], %(revisions)s::bigint[], %(events)s::bigint[], %(last_changed_at)s::timestamptz[],
+            %(expires_at)s::timestamptz[], %(hidden_at)s::timestamptz[])
+     AS after (id, revision, events, last_changed_at, expires_at, hidden_at)
+WHERE basket.id = after.id
+"""
+RECORD_MANY = """
+INSERT INTO baskets_event
+    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+SELECT line.basket_id, line.number, line.revision, %(kind)s, line.session_id, line.at, %(actor_kind)s, %(actor)s, '', '{}', line.data::jsonb
+FROM unnest(%(baskets)s::uuid[], %(events)s::bigint[], %(revisions)s::bigint[], %(sessions)s::bigint[], %(at)s::timestamptz[],
+            %(data)s::text[])
+     AS line (basket_id, number, revision, session_id, at, data)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What becomes of one basket, and what its timeline says about that."""
+
+    before: Contents
+    after: Contents
+    data: Mapping[str, Any]
+    session_id: int | None = None
+
+
+def locked_and_free(basket_ids: Sequence[UUID]) -> list[Contents]:
+    """Lock those baskets that nobody else has locked, by primary key, and read them whole.
+
+    The others are in use, and the next sweep sees them again.
+    """
+    locked = execute(LOCK_FREE, [list(basket_ids)])
+    read = execute(READ_MANY, [list(basket_ids)])
+    ours = {basket_id for (basket_id,) in locked}
+    return [contents for contents in contents_of_many(read) if contents.basket_id in ours]
+
+
+def store_many(changes: Sequence[Change], *, kind: Event.Kind, actor: Actor) -> list[Contents]:
+    """Do what `write_lists` and `record` do, for many baskets in two statements."""
+    differences = [_difference(change.before, change.after) for change in changes]
+    after = [_counted(change.before, change.after) for change in changes]
+    gone = [(basket.basket_id, product_id) for basket, (gone, _) in zip(after, differences, strict=True) for product_id in gone]
+    fresh = [
+        (basket.basket_id, product_id, *row)
+        for basket, (_, fresh) in zip(after, differences, strict=True)
+        for product_id, row in fresh.items()
+    ]
+    rows = {
+        "baskets": [basket.basket_id for basket in after],
+        "revisions": [basket.revision for basket in after],
+        "events": [basket.events for basket in after],
+    }
+    execute(
+        WRITE_MANY,
+        rows
+        | {name: [row[column] for row in gone] for column, name in enumerate(["gone_from", "gone"])}
+        | {name: [row[column] for row in fresh] for column, name in enumerate(["fresh_in", "products", "lists", "counts", "positions"])}
+        | {
+            "last_changed_at": [basket.last_changed_at for basket in after],
+            "expires_at": [basket.expires_at for basket in after],
+            "hidden_at": [basket.hidden_at for basket in after],
+        },
+    )
+    execute(
+        RECORD_MANY,
+        rows
+        | {
+            "kind": kind,
+            "actor_kind": actor.kind,
+            "actor": actor.name,
+            "sessions": [change.session_id for change in changes],
+            "at": [basket.at for basket in after],
+            "data": [json.dumps(dict(change.data)) for change in changes],
+        },
+    )
+    return after
+
+
+# --- What is different ----------------------------------------------------------
+
+
+def _difference(before: Contents, after: Contents) -> tuple[list[str], dict[str, tuple[str, int, int]]]:
+    """The products of cart and saved that are gone, and the rows that are new or different."""
+    stored, wanted = _rows(before), _rows(after)
+    fresh = {product_id: row for product_id, row in sorted(wanted.items()) if stored.get(product_id) != row}
+    return sorted(stored.keys() - wanted.keys()), fresh
+
+
+def _counted(before: Contents, after: Contents) -> Contents:
+    """Count a change, if it is one, and its event."""
+    after = replace(after, events=before.events + 1)
+    if _same_lists(before, after) and before.hidden_at == after.hidden_at:
+        return after
+    slides = not before.guest or before.hidden_at is not None
+    return replace(
+        after,
+        revision=before.revision + 1,
+        last_changed_at=before.at,
+        expires_at=before.at + conf.lifetime() if slides else before.expires_at,
     )
 
 

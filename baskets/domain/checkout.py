@@ -5,6 +5,7 @@ A late order, which takes its stock again, is in `late_orders`; the sweep and th
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django.db import transaction
 
@@ -179,19 +180,11 @@ def give_up(contents: Contents, *, to: Session, actor: Actor) -> Contents:
 
     :param to: ABORTED or EXPIRED.
     """
-    after, pieces = give_up_but_stock(contents, to=to, actor=actor)
-    stock.give_back(pieces)
-    return after
-
-
-def give_up_but_stock(contents: Contents, *, to: Session, actor: Actor) -> tuple[Contents, dict[str, int]]:
-    """Do what `give_up` does but for the stock, and return the pieces to give back, for a caller with many baskets."""
     session = _active_of(contents)
     kind = Event.Kind.CHECKOUT_ABORTED if to == Session.ABORTED else Event.Kind.CHECKOUT_EXPIRED
     after = write_lists(before=contents, after=lists.returned(contents, contents.checkout))
     pieces = dict(end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, at=contents.at))
-    data = {"orderNo": session.order_no, "items": described(contents.checkout), "released": pieces}
-    record(contents=after, kind=kind, actor=actor, session_id=session.id, data=data)
+    record(contents=after, kind=kind, actor=actor, session_id=session.id, data=told_of_release(contents, pieces))
     move_session(
         basket_id=contents.basket_id,
         session_id=session.id,
@@ -200,7 +193,13 @@ def give_up_but_stock(contents: Contents, *, to: Session, actor: Actor) -> tuple
         at=after.at,
         revision=after.revision,
     )
-    return after, pieces
+    stock.give_back(pieces)
+    return after
+
+
+def told_of_release(contents: Contents, pieces: Mapping[str, int]) -> dict[str, Any]:
+    """What the timeline says about a session whose holds were released."""
+    return {"orderNo": _active_of(contents).order_no, "items": described(contents.checkout), "released": dict(pieces)}
 
 
 def _order(contents: Contents, session: ActiveSession, actor: Actor) -> Contents:

@@ -35,6 +35,9 @@ TAKE_ONE = """
 UPDATE baskets_stock SET available = available - %s WHERE product_id = %s AND available >= %s
 RETURNING product_id
 """
+LOCK_ROWS = """
+SELECT 1 FROM baskets_stock WHERE product_id = ANY(%s) ORDER BY product_id FOR NO KEY UPDATE
+"""
 # What comes back pays off the shortfall first.
 GIVE_BACK = """
 UPDATE baskets_stock s
@@ -83,7 +86,7 @@ def give_back(pieces: Mapping[str, int]) -> None:
     if not pieces:
         return
     if len(pieces) > 1:
-        list(Stock.objects.filter(pk__in=list(pieces)).locked().values_list("pk"))
+        execute(LOCK_ROWS, [list(pieces)])
     execute(GIVE_BACK, [list(pieces), list(pieces.values())])
 
 

@@ -1,10 +1,11 @@
 """The states a session and a reservation may pass through, and the only lines of code that change one."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from baskets.models import CheckoutSession, StockReservation
+from baskets.models.contents import Contents
 from baskets.pipeline import execute
 
 Session = CheckoutSession.Status
@@ -33,6 +34,19 @@ END_HOLD = """
 UPDATE baskets_stockreservation SET status = %s, ended_at = %s
 WHERE session_id = %s AND basket_id = %s AND product_id = %s AND status = 'HELD'
 RETURNING product_id, pieces
+"""
+# The same two for many baskets at once, which only the clock has to do with.
+EXPIRE_SESSIONS = """
+UPDATE baskets_checkoutsession s
+SET status = 'EXPIRED', finished_at = ended.at, ended_revision = ended.revision, released_at = ended.at
+FROM unnest(%s::bigint[], %s::uuid[], %s::timestamptz[], %s::bigint[]) AS ended (session_id, basket_id, at, revision)
+WHERE s.id = ended.session_id AND s.basket_id = ended.basket_id AND s.status = 'ACTIVE'
+"""
+RELEASE_HOLDS = """
+UPDATE baskets_stockreservation r SET status = 'RELEASED', ended_at = ended.at
+FROM unnest(%s::bigint[], %s::uuid[], %s::timestamptz[]) AS ended (session_id, basket_id, at)
+WHERE r.session_id = ended.session_id AND r.basket_id = ended.basket_id AND r.status = 'HELD'
+RETURNING r.basket_id, r.product_id, r.pieces
 """
 
 
@@ -71,6 +85,30 @@ def end_hold(*, basket_id: UUID, session_id: int, product_id: str, new: str, at:
     """Bring one held reservation of a session to SOLD or RELEASED, as `end_holds` does all of them."""
     _check(Reservation.HELD, new)
     return execute(END_HOLD, [new, at, session_id, basket_id, product_id])
+
+
+def expire_sessions(*, before: Sequence[Contents], after: Sequence[Contents]) -> None:
+    """Do what `move_session` does, for the active sessions of many baskets that expire.
+
+    :raises IllegalTransition: one of them is not ACTIVE.
+    """
+    ended = [[*column] for column in zip(*((*_active_in(x), y.at, y.revision) for x, y in zip(before, after, strict=True)), strict=True)]
+    if ended and execute(EXPIRE_SESSIONS, ended).rowcount != len(before):
+        message = f"not all of {len(before)} sessions are ACTIVE"
+        raise IllegalTransition(message)
+
+
+def release_holds(baskets: Sequence[Contents]) -> dict[UUID, dict[str, int]]:
+    """Do what `end_holds` does, for the active sessions of many baskets; return the pieces by basket and product."""
+    released: dict[UUID, dict[str, int]] = {contents.basket_id: {} for contents in baskets}
+    ended = [[*column] for column in zip(*((*_active_in(x), x.at) for x in baskets), strict=True)]
+    for basket_id, product_id, pieces in execute(RELEASE_HOLDS, ended) if ended else ():
+        released[basket_id][product_id] = pieces
+    return released
+
+
+def _active_in(contents: Contents) -> tuple[int | None, UUID]:
+    return contents.session.id if contents.session else None, contents.basket_id
 
 
 def _check(old: str, new: str) -> None:

@@ -103,7 +103,7 @@ class Contents:
 # The row, the lists and the clock come from one statement, so they are of one snapshot: no reader sees an item in two
 # lists or in none. Under the basket's lock it is also the first statement after the lock was won, so its clock is the
 # clock by which expiry is decided. GREATEST keeps time from going back within one basket.
-READ = """
+BASKETS = """
 SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hidden_at, b.guest,
        greatest(statement_timestamp(), b.last_changed_at) AS at,
        partner.hold_seconds, partner.late_orders,
@@ -120,31 +120,37 @@ LEFT JOIN LATERAL (
     FROM baskets_checkoutitem c WHERE c.session_id = s.id
 ) line ON true
 LEFT JOIN baskets_product p ON p.product_id = line.product_id
-WHERE b.id = %s
+WHERE {which}
 ORDER BY line.position, line.product_id
 """
-READ_SEVERAL = READ.replace("b.id = %s", "b.id = ANY(%s)")
+READ = BASKETS.format(which="b.id = %s")
+READ_MANY = BASKETS.format(which="b.id = ANY(%s::uuid[])")
 
 
 def read_contents(basket_id: uuid.UUID) -> Contents | None:
     """Read a basket whole, or None if it has no row. See Note [One statement for a basket]."""
-    return contents_of(execute(READ, [basket_id]), basket_id=basket_id)
+    return contents_of(execute(READ, [basket_id]))
 
 
 def read_several(basket_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Contents]:
     """Read baskets whole, all in one statement, by their keys."""
-    rows_of: dict[uuid.UUID, list[tuple[Any, ...]]] = {}
-    for row in execute(READ_SEVERAL, [list(basket_ids)]).fetchall():
-        rows_of.setdefault(row[22], []).append(row)
-    found = {basket_id: contents_of(rows, basket_id=basket_id) for basket_id, rows in rows_of.items()}
-    return {basket_id: contents for basket_id, contents in found.items() if contents}
+    return {contents.basket_id: contents for contents in contents_of_many(execute(READ_MANY, [list(basket_ids)]))}
 
 
-def contents_of(rows: Iterable[tuple[Any, ...]], *, basket_id: uuid.UUID) -> Contents | None:
+def contents_of(rows: Iterable[tuple[Any, ...]]) -> Contents | None:
     """Put together what `READ` found of a basket."""
-    rows = list(rows)
-    if not rows:
-        return None
+    return next(iter(contents_of_many(rows)), None)
+
+
+def contents_of_many(rows: Iterable[tuple[Any, ...]]) -> list[Contents]:
+    """Put together what `READ_MANY` found, basket by basket, in the order of their keys."""
+    by_basket: dict[uuid.UUID, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        by_basket.setdefault(row[22], []).append(row)
+    return [_contents(by_basket[basket_id]) for basket_id in sorted(by_basket)]
+
+
+def _contents(rows: list[tuple[Any, ...]]) -> Contents:
     first = rows[0]
     lists: dict[str, list[Line]] = {"cart": [], "saved": [], "checkout": []}
     for row in rows:
@@ -163,7 +169,7 @@ def contents_of(rows: Iterable[tuple[Any, ...]], *, basket_id: uuid.UUID) -> Con
     if first[10] is not None:
         session = ActiveSession(id=first[10], order_no=first[11], test_mode=first[12], started_at=first[13], expires_at=first[14])
     return Contents(
-        basket_id=basket_id,
+        basket_id=first[22],
         revision=first[0],
         events=first[1],
         created_at=first[2],
