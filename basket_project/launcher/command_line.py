@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from basket_project.launcher.benching import bench
 from basket_project.launcher.data_folder import DEFAULT
 from basket_project.launcher.demo import DemoOptions, demo
 from basket_project.launcher.environment import LOCK_NAMES, PROJECT, PYTHON, ensure_environment, outer_variables, say
@@ -38,12 +39,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     # What follows these belongs to others, whose options this parser must not try to understand.
-    if arguments[:1] == ["test"]:
-        return _test(arguments[1:])
-    if arguments[:1] == ["serve"]:
-        return _serve(arguments[1:])
-    if arguments[:1] == ["prove"]:
-        return prove(arguments[1:])
+    others = {"test": _test, "serve": _serve, "prove": prove, "bench": bench}
+    if arguments and arguments[0] in others:
+        return others[arguments[0]](arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command == "demo":
@@ -69,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("test", help="run the test suite against a PostgreSQL of its own; arguments go to pytest")
 
     commands.add_parser("prove", help="run the long programme of proofs, an hour at most; `prove --help` names its parts")
+
+    commands.add_parser("bench", help="measure the service beside its floor, half an hour in all; `bench --help` names its parts")
 
     run = commands.add_parser("manage", help="run a management command against the database of the demo")
     _add_data_dir(run)

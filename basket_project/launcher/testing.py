@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from basket_project.launcher.accounts import server_account
@@ -29,7 +29,7 @@ def test(arguments: Sequence[str]) -> int:
         return _run_pytest(arguments, named)
     check_embedded_server_runs_here()
     ensure_environment(["run", "embedded", "test"])
-    with _throw_away_cluster() as cluster:
+    with throw_away_cluster(THROW_AWAY) as cluster:
         return _run_pytest(arguments, cluster.url)
 
 
@@ -59,7 +59,8 @@ def _spread(arguments: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _throw_away_cluster() -> Iterator[Cluster]:
+def throw_away_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
+    """Start a server for this run; stop and remove it at the end."""
     account = server_account()
     _clear_left_over()
     home = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -71,7 +72,7 @@ def _throw_away_cluster() -> Iterator[Cluster]:
     try:
         say("Starting a PostgreSQL for this run ...")
         binaries = find_binaries(account, home)
-        cluster = Cluster(home=home, binaries=binaries, account=account, password=new_password(), settings=THROW_AWAY)
+        cluster = Cluster(home=home, binaries=binaries, account=account, password=new_password(), settings=dict(settings))
         cluster.start()
         yield cluster
     finally:

@@ -1,0 +1,74 @@
+"""Runs the parts of the benchmark on a migrated database, inside the environment; `python3 -m basket_project bench` makes both."""
+
+import argparse
+import logging
+import os
+import sys
+
+import django
+from django.core.management import call_command
+from django.db import connection
+
+LEAST_BASKETS, MOST_BASKETS, MOST_REQUESTS = 200, 20_000, 1_000_000
+
+
+def bounded(least: int, most: int) -> object:
+    """Make a type of whole numbers within bounds."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            message = f"{text!r} is not a whole number from {least} to {most}"
+            raise argparse.ArgumentTypeError(message)
+        return int(text)
+
+    return parse
+
+
+def main() -> None:
+    """Prepare the database, and run what is asked for."""
+    from tests.bench.parts import PARTS, Bench  # noqa: PLC0415 (needs Django)
+
+    parser = argparse.ArgumentParser(prog="python3 -m basket_project bench", description="Measure the service beside its floor.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("--baskets", type=bounded(LEAST_BASKETS, MOST_BASKETS), default=1000, help="for one figure (default: %(default)s)")  # type: ignore[arg-type] # A callable, if one that typeshed cannot see.
+    parser.add_argument("--requests", type=bounded(1000, MOST_REQUESTS), default=100_000, help="of the part memory (default: %(default)s)")  # type: ignore[arg-type] # As above.
+    parser.add_argument("--ten-million", action="store_true", help="let the part baskets go on to ten million; takes an hour and 20 GB")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    call_command("migrate", verbosity=0, interactive=False)
+    _require_durability()
+    bench = _bench(options, Bench)
+    for name in options.parts or PARTS:
+        PARTS[name](bench)
+
+
+def _require_durability() -> None:
+    with connection.cursor() as cursor:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            cursor.execute(f"SHOW {setting}")
+            if cursor.fetchone() != ("on",):
+                sys.exit(f"{setting} is off: what is fast and forgets is not measured here.")
+
+
+def _bench(options: argparse.Namespace, bench: type) -> object:
+    from baskets.domain.partners import create_partner, issue_api_key  # noqa: PLC0415 (needs Django)
+    from tests.bench import seeding  # noqa: PLC0415 (needs Django)
+
+    partner = create_partner(name="bench", late_orders="refuse", hold_seconds=None)
+    _, key = issue_api_key(partner_name="bench", kind="server", label="", created_by="bench")
+    seeding.catalogue(os.environ["DATABASE_URL"])
+    return bench(
+        database_url=os.environ["DATABASE_URL"],
+        partner=partner.pk,
+        key=key,
+        baskets=options.baskets,
+        requests=options.requests,
+        ten_million=options.ten_million,
+    )
+
+
+if __name__ == "__main__":
+    django.setup()
+    logging.disable(logging.CRITICAL)
+    main()

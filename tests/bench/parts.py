@@ -1,0 +1,271 @@
+"""What the benchmark measures, part by part. Each prints a table; each compares with the floor, or with itself, in the same run."""
+
+import asyncio
+import cProfile
+import io
+import itertools
+import pstats
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from baskets.management.crowd import Call, Measured, send
+from tests.bench import floor, seeding
+from tests.bench.servers import floor as served_floor
+from tests.bench.servers import resident_megabytes, service, workers_of
+
+TIMEOUT_SECONDS = 60
+FINISH, ABORT = b'{"ordered": true}', b'{"ordered": false}'
+_runs = itertools.count(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where to measure, and how much."""
+
+    database_url: str
+    partner: int
+    key: str
+    baskets: int
+    requests: int
+    ten_million: bool
+
+    def users(self, number: int) -> list[str]:
+        """Names that nobody had yet."""
+        run = next(_runs)
+        return [f"bench-{run}-{n}" for n in range(number)]
+
+
+def _calls(operation: str, users: Sequence[str]) -> list[Call]:
+    at = [f"/baskets/users/{user}" for user in users]
+    match operation:
+        case "get":
+            return [Call(method="GET", path=path) for path in at]
+        case "add":
+            return [Call(method="POST", path=f"{path}/products/bench-5", body=b'{"count": 2}') for path in at]
+        case "start":
+            return [Call(method="POST", path=f"{path}/checkout/sessions", body=b"{}") for path in at]
+        case "finish" | "abort":
+            body = FINISH if operation == "finish" else ABORT
+            return [Call(method="POST", path=f"{path}/checkout/sessions/finish-active", body=body) for path in at]
+    raise ValueError(operation)
+
+
+def _measure(bench: Bench, url: str, calls: Sequence[Call], clients: int) -> Measured:
+    refused: list[int] = []
+    measured = asyncio.run(
+        send(
+            url,
+            calls,
+            clients=clients,
+            headers={"X-API-Key": bench.key},
+            timeout_seconds=TIMEOUT_SECONDS,
+            heard=lambda reply: None if reply.status == 200 else refused.append(reply.status or 0),
+        )
+    )
+    if refused:
+        message = f"{len(refused)} of {len(calls)} calls were not answered with 200: {sorted(set(refused))}, {measured.failed}"
+        raise SystemExit(message)
+    return measured
+
+
+def _ours(bench: Bench, url: str, operation: str, *, clients: int, items: int = 3, hot: bool = False, number: int = 0) -> Measured:
+    users = bench.users(number or bench.baskets)
+    checkout = operation in ("finish", "abort", "get")
+    seeding.fill(bench.database_url, partner=bench.partner, users=users, items=items, hot=hot, checkout=checkout)
+    return _measure(bench, url, _calls(operation, users), clients)
+
+
+def _floor(bench: Bench, url: str, *, clients: int) -> Measured:
+    number = bench.baskets * 3
+    floor.load(bench.database_url, baskets=number, items=3)
+    calls = [Call(method="POST", path=f"/finish/u{n}", body=FINISH) for n in range(1, number + 1)]
+    return _measure(bench, url, calls, clients)
+
+
+def _print(*columns: object) -> None:
+    sys.stdout.write("| " + " | ".join(map(_told, columns)) + " |\n")
+    sys.stdout.flush()
+
+
+def _told(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if value < 10 else f"{value:.0f}"
+    return str(value)
+
+
+def _head(title: str, *columns: str) -> None:
+    sys.stdout.write(f"\n{title}\n\n")
+    _print(*columns)
+    _print(*("---" for _ in columns))
+
+
+def speed(bench: Bench) -> None:
+    """Measure each operation for 1, 8 and 32 clients, uniform and on one hot product, each beside the floor."""
+    _head("Speed, 3 items", "Call", "Products", "Clients", "A second", "p50 ms", "p99 ms", "Ratio to the floor")
+    with service() as (url, _), served_floor() as (floor_url, _):
+        for operation in ("finish", "finish", "start", "add", "get", "abort"):  # The first warms everything up.
+            _ours(bench, url, operation, clients=8, number=200)
+        for clients in (1, 8, 32):
+            for operation, hot in itertools.product(("finish", "start", "abort", "add", "get"), (False, True)):
+                if hot and operation in ("add", "get"):
+                    continue
+                least = _floor(bench, floor_url, clients=clients)
+                ours = _ours(bench, url, operation, clients=clients, hot=hot)
+                ratio = ours.per_second / least.per_second
+                _print(
+                    operation, "one hot" if hot else "uniform", clients, ours.per_second, ours.percentile(0.5), ours.percentile(0.99), ratio
+                )
+            _print("the floor", "uniform", clients, least.per_second, least.percentile(0.5), least.percentile(0.99), 1)
+
+
+def _figures(measured: Measured) -> tuple[float, float, float]:
+    return measured.per_second, measured.percentile(0.5), measured.percentile(0.99)
+
+
+def items(bench: Bench) -> None:
+    """Measure how finish and start grow with the items of a basket."""
+    _head("Growth by items, 8 clients", "Call", "Items", "A second", "Time, as a multiple of that with 1 item")
+    with service() as (url, _):
+        for operation in ("finish", "start"):
+            _ours(bench, url, operation, clients=8, items=3, number=200)
+            base = 0.0
+            for number in (1, 5, 20):
+                measured = _ours(bench, url, operation, clients=8, items=number)
+                base = base or measured.per_second
+                _print(operation, number, measured.per_second, base / measured.per_second)
+
+
+def baskets(bench: Bench) -> None:
+    """Measure how finish, start and GET grow with the baskets there are."""
+    _head("Growth by baskets, 8 clients", "Call", "Baskets", "A second", "Time, as a multiple of that with the fewest")
+    base: dict[str, float] = {}
+    there = 0
+    with service() as (url, _):
+        for total in (10_000, 100_000, 1_000_000, *([10_000_000] if bench.ten_million else [])):
+            while there < total:
+                step = min(total - there, 50_000)
+                seeding.fill(bench.database_url, partner=bench.partner, users=bench.users(step), items=1, checkout=there % 500_000 == 0)
+                there += step
+            for operation in ("finish", "start", "get"):
+                _ours(bench, url, operation, clients=8, number=200)
+                measured = _ours(bench, url, operation, clients=8)
+                _print(operation, f"{total:,}", measured.per_second, base.setdefault(operation, measured.per_second) / measured.per_second)
+
+
+def expiry(bench: Bench) -> None:
+    """Measure `expire_baskets` on lapsed checkouts of 3 items, alone and beside 8 clients that finish others."""
+    _head("Expiry", "Beside", "Checkouts", "A second", "Finishes a second meanwhile")
+    number = bench.baskets * 4
+    _lapse(bench, number)
+    _print("nothing", number, number / _sweep(), "-")
+    with service() as (url, _):
+        _lapse(bench, number)
+        users = bench.users(bench.baskets * 4)
+        seeding.fill(bench.database_url, partner=bench.partner, users=users, items=3, checkout=True)
+        load: list[Measured] = []
+        beside = threading.Thread(target=lambda: load.append(_measure(bench, url, _calls("finish", users), 8)))
+        beside.start()
+        seconds = _sweep()
+        beside.join()
+        _print("8 clients", number, number / seconds, load[0].per_second)
+
+
+def _lapse(bench: Bench, number: int) -> None:
+    seeding.fill(bench.database_url, partner=bench.partner, users=bench.users(number), items=3, checkout=True, lapsed=True)
+
+
+def _sweep() -> float:
+    """Run the command as an operator does, and return its seconds without those of its start."""
+    command = [sys.executable, "manage.py", "expire_baskets", "--json"]
+    started = time.perf_counter()
+    subprocess.run([*command, "--dry-run"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    rehearsed = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return max(0.001, time.perf_counter() - rehearsed - (rehearsed - started))
+
+
+def memory(bench: Bench) -> None:
+    """Measure a worker's memory before and after many requests. Linux only."""
+    _head("Memory of the workers, 8 clients, GET", "Requests", "MB")
+    users = bench.users(bench.baskets)
+    seeding.fill(bench.database_url, partner=bench.partner, users=users, items=3, checkout=True)
+    calls = _calls("get", users)
+    with service() as (url, main):
+        done = 0
+        for target in (bench.requests // 100, bench.requests // 10, bench.requests):
+            _measure(bench, url, [calls[n % len(calls)] for n in range(target - done)], 8)
+            done = target
+            _print(f"{done:,}", ", ".join(f"{resident_megabytes(pid):.0f}" for pid in workers_of(main)))
+
+
+def profile(bench: Bench) -> None:
+    """Profile finish-active inside one process, by package."""
+    from basket_project.wsgi import application  # noqa: PLC0415 (loads all of Django)
+
+    users = bench.users(bench.baskets)
+    seeding.fill(bench.database_url, partner=bench.partner, users=users, items=3, checkout=True)
+    calls = _calls("finish", users)
+    for call in calls[:50]:
+        _inside(application, bench, call)
+    profiler = cProfile.Profile()
+    started = time.process_time()
+    for call in calls[50 : len(calls) // 2]:
+        _inside(application, bench, call)
+    spent = (time.process_time() - started) / (len(calls) // 2 - 50)
+    profiler.enable()
+    for call in calls[len(calls) // 2 :]:
+        _inside(application, bench, call)
+    profiler.disable()
+    _head(f"Profile of finish-active in one process: {spent * 1000:.2f} ms of processor time a call", "Package", "Share of the time")
+    stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined] # Its stub hides it.
+    shares: dict[str, float] = {}
+    for (path, _, name), (_, _, own, _, _) in stats.items():
+        package = "talking to the database" if name in ("wait", "_exchange") else _package(path)
+        shares[package] = shares.get(package, 0) + own
+    total = sum(shares.values())
+    for package, own in sorted(shares.items(), key=lambda share: -share[1])[:15]:
+        _print(package, f"{own / total:.0%}")
+
+
+def _package(path: str) -> str:
+    """Name the package a file belongs to."""
+    if "site-packages/" in path:
+        return path.partition("site-packages/")[2].partition("/")[0]
+    return "baskets" if "/baskets/" in path or "basket_project" in path else "Python"
+
+
+def _inside(application: Callable[..., Any], bench: Bench, call: Call) -> None:
+    environ = {
+        "REQUEST_METHOD": call.method,
+        "PATH_INFO": call.path,
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": "127.0.0.1",
+        "HTTP_X_API_KEY": bench.key,
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(call.body)),
+        "wsgi.input": io.BytesIO(call.body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.url_scheme": "http",
+    }
+    statuses: list[str] = []
+    answer = application(environ, lambda status, *_: statuses.append(status))
+    answer.close()
+    if not statuses[0].startswith("200"):
+        raise SystemExit(statuses[0])
+
+
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "speed": speed,
+    "items": items,
+    "expiry": expiry,
+    "profile": profile,
+    "memory": memory,
+    "baskets": baskets,
+}

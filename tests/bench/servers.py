@@ -1,0 +1,77 @@
+"""The service and the floor as they are served: the same process server, with the same number of processes and threads."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from basket_project.launcher.cluster import free_port
+
+WORKERS, THREADS = 2, 4
+START_SECONDS = 60
+
+
+@contextlib.contextmanager
+def service() -> Iterator[tuple[str, int]]:
+    """Serve the service by the production command; yield its address and the number of its main process."""
+    port = free_port()
+    command = ["-m", "basket_project.server", "--port", str(port), "--workers", str(WORKERS), "--threads", str(THREADS)]
+    with _served(command, f"http://127.0.0.1:{port}", probe="/readyz") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def floor() -> Iterator[tuple[str, int]]:
+    """Serve the floor."""
+    port = free_port()
+    command = ["-m", "granian", "--interface", "wsgi", "--workers", str(WORKERS), "--blocking-threads", str(THREADS)]
+    named = [*command, "--port", str(port), "--no-access-log", "--log-level", "critical", "tests.bench.floor:app"]
+    with _served(named, f"http://127.0.0.1:{port}", probe="/finish/nobody") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _served(arguments: Sequence[str], url: str, *, probe: str) -> Iterator[tuple[str, int]]:
+    with subprocess.Popen(
+        [sys.executable, *arguments], env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
+    ) as process:
+        try:
+            _wait_for(url + probe, process)
+            yield url, process.pid
+        finally:
+            process.terminate()
+
+
+def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        data = b"{}" if "finish" in url else None
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=5)  # noqa: S310 (our own address)
+        except urllib.error.HTTPError as answered:
+            if answered.code < 500:
+                return
+        except OSError:
+            pass
+        else:
+            return
+        time.sleep(0.1)
+    message = f"nothing answers at {url}"
+    raise SystemExit(message)
+
+
+def workers_of(main: int) -> list[int]:
+    """The numbers of the processes that a server has started; Linux only."""
+    children = Path(f"/proc/{main}/task/{main}/children")
+    return [int(pid) for pid in children.read_text().split()]
+
+
+def resident_megabytes(pid: int) -> float:
+    """The memory that a process has, on Linux."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
