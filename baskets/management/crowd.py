@@ -1,6 +1,7 @@
 """A crowd of HTTP clients: a closed loop over kept connections, and what it measures. Knows nothing of baskets."""
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import Callable, Iterable
@@ -79,7 +80,7 @@ async def send(
                     measured.times.append(reply.seconds)
                 heard(reply)
         finally:
-            line.close()
+            await line.leave()
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
@@ -140,6 +141,14 @@ class _Line:
             await reader.readexactly(2)
         await reader.readuntil(b"\r\n")
         return body
+
+    async def leave(self) -> None:
+        """Close the connection in order."""
+        if self._streams:
+            writer = self._streams[1]
+            self.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     def close(self) -> None:
         """Let the connection go; the next request opens another."""

@@ -24,6 +24,15 @@ def _in_checkout() -> models.Exists:
 class BasketQuerySet(models.QuerySet["Basket"]):
     """Named questions about baskets."""
 
+    def locked(self, *, skip_locked: bool = False) -> "BasketQuerySet":
+        """Lock the rows in the one order all writers use. Evaluate it before anything is decided.
+
+        The basket's row is the mutex of its items, sessions and reservations.
+
+        :param skip_locked: leave out rows that somebody else has locked; for sweeps only.
+        """
+        return self.order_by("pk").select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
+
     def past_their_time(self) -> "BasketQuerySet":
         """Shown baskets past `expires_at` by the database's clock, without an active checkout."""
         return self.filter(~_in_checkout(), hidden_at__isnull=True, expires_at__lte=Now())
