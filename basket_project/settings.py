@@ -56,6 +56,7 @@ MIDDLEWARE = [
     "basket_project.middleware.AdminDatabase",
     "basket_project.middleware.AdminCaching",
     "basket_project.middleware.AdminBodies",
+    "basket_project.middleware.AdminTimeZone",
     "basket_project.middleware.AdminSession",
     "django.middleware.csrf.CsrfViewMiddleware",
     "basket_project.middleware.AdminAuthentication",

@@ -32,7 +32,7 @@ class SessionShown:
 
     session: CheckoutSession
     status: SafeString
-    hold: str
+    hold: SafeString | str
     facts: list[str]
     items: list[dict[str, Any]]
     attention: list[Attention]
@@ -133,6 +133,9 @@ def _sessions(
     of_session: dict[int, list[CheckoutItem]] = defaultdict(list)
     for item in items:
         of_session[item.session_id].append(item)
+    for session in sessions:
+        failed = any((item.stocked or 0) < 0 for item in of_session[session.pk])
+        session.has_failed = failed  # type: ignore[attr-defined]  # For the repairs that fit.
     holds: dict[tuple[int, str], list[SafeString]] = defaultdict(list)
     for hold in StockReservation.objects.filter(session__in=sessions).order_by("pk"):
         holds[hold.session_id, hold.product_id].append(_hold_with_repairs(request, hold, at))
@@ -178,9 +181,10 @@ def reservation(hold: StockReservation, at: datetime) -> SafeString:
     if hold.status == StockReservation.Status.HELD:
         lapsed = hold.expires_at <= at
         until = "lapsed" if lapsed else "until"
-        said = f"{hold.pieces} {state} since {hold.created_at:%H:%M:%S}, {until} {hold.expires_at:%Y-%m-%d %H:%M:%S}"
+        said = f"{hold.pieces} {state} since {display.clock(hold.created_at)[11:]}, {until} {display.clock(hold.expires_at)}"
         return display.badge(said, "bad" if lapsed else "busy")
-    return display.badge(f"{hold.pieces} {state} {hold.ended_at:%Y-%m-%d %H:%M:%S}", TONES.get(hold.status, "plain"))
+    ended = display.clock(hold.ended_at or at)
+    return display.badge(f"{hold.pieces} {state} {ended}", TONES.get(hold.status, "plain"))
 
 
 def _hold_with_repairs(request: HttpRequest, hold: StockReservation, at: datetime) -> SafeString:
@@ -188,11 +192,12 @@ def _hold_with_repairs(request: HttpRequest, hold: StockReservation, at: datetim
     return format_html("{} {}", reservation(hold, at), format_html_join(" ", '<a href="{}">{}</a>', links))
 
 
-def _hold(session: CheckoutSession, at: datetime) -> str:
+def _hold(session: CheckoutSession, at: datetime) -> SafeString | str:
     if session.status != CheckoutSession.Status.ACTIVE:
         return ""
-    away = display.distance(session.expires_at - at)
-    return f"the hold ended {away}; no sweep has seen it yet" if session.expires_at <= at else f"the hold ends {away}"
+    if session.expires_at <= at:
+        return display.badge(f"the hold ended {display.distance(session.expires_at - at)}; not swept yet", "bad")
+    return display.left((session.expires_at - at).total_seconds())
 
 
 def _event(event: Event) -> dict[str, Any]:

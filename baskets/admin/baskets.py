@@ -31,6 +31,8 @@ class BasketAdmin(RepairDesk):
         filters.NeedsAttention,
         filters.past("changed", "last_changed_at"),
         filters.coming("expires", "expires_at"),
+        filters.between("change between", "last_changed_at"),
+        filters.between("expiry between", "expires_at"),
     )
     search_fields = ("user_id",)
     search_help_text = "A user id, an order number or a partner's name, or the beginning of it; a whole product id or key prefix."

@@ -2,12 +2,16 @@
 
 import json
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib.admin.utils import quote
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -17,12 +21,38 @@ NOTHING = "\N{EN DASH}"
 HIDING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
+# Whether values are shown for a file: whole, in UTC, and without what only a page can have.
+_for_files: ContextVar[bool] = ContextVar("for_files", default=False)
+
+
+@contextmanager
+def for_files() -> Iterator[None]:
+    """Show values for a file, as long as this lasts."""
+    token = _for_files.set(True)
+    try:
+        yield
+    finally:
+        _for_files.reset(token)
+
+
+# What an event calls its values, in the words of the desk.
+WORDS = {
+    "productId": "product",
+    "orderNo": "order number",
+    "testMode": "test",
+    "acceptShort": "short pieces accepted",
+    "session_id": "app session",
+    "start_time": "app started",
+}
+
+
 def visible(text: object, *, limit: int | None = None) -> SafeString:
     """Show a text as it was sent: escaped, apart from its surroundings, with every hiding character by its number.
 
     :param limit: characters to show of a longer text.
     """
     whole = str(text)
+    limit = None if _for_files.get() else limit
     cut = whole if limit is None or len(whole) <= limit else whole[: limit - 1]
     last = len(cut) - 1
     pieces = (_piece(char, at_edge=place in (0, last)) for place, char in enumerate(cut))
@@ -44,10 +74,23 @@ def _piece(char: str, *, at_edge: bool) -> str | SafeString:
 
 
 def moment(value: datetime | None) -> SafeString | str:
-    """Show a time to the second, in UTC."""
+    """Show a time to the second, in the zone of whoever looks; a file has it in UTC."""
     if value is None:
         return NOTHING
-    return format_html('<time datetime="{}">{}</time>', value.isoformat(), f"{value:%Y-%m-%d %H:%M:%S}")
+    if _for_files.get():
+        return value.isoformat(timespec="seconds")
+    return format_html('<time datetime="{}">{}</time>', value.isoformat(), clock(value))
+
+
+def clock(value: datetime) -> str:
+    """Say a time to the second, in the zone of whoever looks."""
+    return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S}"
+
+
+def left(seconds: float) -> SafeString:
+    """Show how much is left of a hold; a browser counts it down from there."""
+    whole = max(int(seconds), 0)
+    return format_html('<span class="left" data-seconds-left="{}">{}:{} left</span>', whole, f"{whole // 60:02}", f"{whole % 60:02}")
 
 
 def distance(until: timedelta) -> str:
@@ -87,6 +130,8 @@ def money(minor_units: int | None, currency: str) -> str:
 
 def count(value: int | None) -> str:
     """Show a number in groups of three."""
+    if value is not None and _for_files.get():
+        return str(value)
     return NOTHING if value is None else f"{value:,}".replace(",", "\u202f")
 
 
@@ -117,13 +162,18 @@ def record(values: Any) -> SafeString | str:
         return ""
     if not isinstance(values, dict):
         return visible(_plain(values), limit=2000)
-    lines = ((visible(name), visible(_plain(value), limit=2000)) for name, value in values.items())
+    told = ((name, value) for name, value in values.items() if not (name == "testMode" and value is False))
+    lines = ((visible(WORDS.get(name, name)), visible(_plain(value), limit=2000)) for name, value in told)
     return format_html('<ul class="record">{}</ul>', format_html_join("", "<li><b>{}</b> {}</li>", lines))
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, dict) and value and all(isinstance(pieces, int) for pieces in value.values()):
+        return ", ".join(f"{pieces} \N{MULTIPLICATION SIGN} {name}" for name, pieces in value.items())
+    if value in ({}, []):
+        return "nothing"
     if isinstance(value, list) and value and all(isinstance(line, dict) and "productId" in line for line in value):
         return ", ".join(_line(line) for line in value)
     return json.dumps(value, ensure_ascii=False)
@@ -133,4 +183,7 @@ def _line(line: dict[str, Any]) -> str:
     """One product of a list, as events store it."""
     rest = {name: value for name, value in line.items() if name not in ("productId", "count")}
     said = f"{line.get('count')} \N{MULTIPLICATION SIGN} {line['productId']}"
+    if "stocked" in rest:
+        stocked = rest.pop("stocked")
+        said += " (nothing to hold)" if stocked is None else f" ({stocked} held)" if stocked > 0 else f" (failed, {-stocked} missing)"
     return f"{said} ({', '.join(f'{name} {json.dumps(value)}' for name, value in rest.items())})" if rest else said

@@ -1,13 +1,14 @@
 """The filters beside the lists. Times are compared with the database's clock, and no filter counts anything."""
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils import timezone
 
 from baskets.models import Attention, CheckoutSession, Partner
 
@@ -69,6 +70,55 @@ def coming(heading: str, field: str) -> type[Choices]:
             "later": ("later", Q(**{f"{field}__gt": week})),
         },
     )
+
+
+class Range(admin.ListFilter):
+    """A filter by a span of time, from and until, in the zone of whoever looks. What is no time filters nothing."""
+
+    template = "admin/baskets/range.html"
+    field: ClassVar[str]
+    parameter_names: ClassVar[tuple[str, str]]
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: "admin.ModelAdmin[Any]") -> None:
+        super().__init__(request, params, model, model_admin)
+        self.names = self.parameter_names
+        self.shown = [str((params.pop(name, None) or [""])[-1]) for name in self.names]
+        self.limits = [_time(text) for text in self.shown]
+        self.wrong = any(text and limit is None for text, limit in zip(self.shown, self.limits, strict=True))
+        self.others = [(name, value) for name, value in request.GET.items() if name not in (*self.names, "p")]
+
+    def expected_parameters(self) -> list[str | None]:
+        """Both ends."""
+        return list(self.names)
+
+    def has_output(self) -> bool:
+        """The form is always there."""
+        return True
+
+    def choices(self, changelist: Any) -> Iterator[Mapping[str, object]]:
+        """No links: two fields."""
+        return iter(())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows of the span."""
+        for limit, lookup in zip(self.limits, ("gte", "lt"), strict=True):
+            if limit is not None:
+                queryset = queryset.filter(**{f"{self.field}__{lookup}": limit})
+        return queryset
+
+
+def between(heading: str, field: str) -> type[Range]:
+    """Make a filter by a span of time."""
+    return type("Between", (Range,), {"title": heading, "field": field, "parameter_names": (f"{field}_from", f"{field}_until")})
+
+
+def _time(text: str) -> datetime | None:
+    """Read a time as a form sends it, or none."""
+    try:
+        value = datetime.fromisoformat(text)
+        return value if value.tzinfo else timezone.make_aware(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def of_partner(field: str) -> type[admin.SimpleListFilter]:

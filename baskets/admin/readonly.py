@@ -3,6 +3,7 @@
 The named actions of the desk are in `partners` and `repairs`.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import display_for_value, label_for_field, unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
@@ -20,10 +22,13 @@ from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
 
-from baskets.admin import display
+from baskets.admin import display, exports
+from baskets.admin.staff import staff_actor
+from baskets.domain import desk, transactions
 
 M = TypeVar("M", bound=models.Model)
 SAFE = ("GET", "HEAD")
+EXPORT = "baskets.export_list"
 # How many rows a list counts and lets one page through: beyond it, a search finds more than leafing does.
 MOST_COUNTED = 1000
 
@@ -84,17 +89,19 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Take no look-up from the address: the filters on the page are all there are."""
-        return lookup in {getattr(spec, "parameter_name", "") for spec in self.list_filter}
+        specs = self.list_filter
+        return lookup in {name for spec in specs for name in getattr(spec, "parameter_names", (getattr(spec, "parameter_name", ""),))}
 
     def may_post_to_list(self, request: HttpRequest) -> bool:
         """Tell whether the list has a form that posts; none has, but where rows are chosen for a repair."""
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        """Two addresses and no others: the list, and one record."""
+        """Three addresses, and those of named actions: the list, what it shows as a file, and one record."""
         name = f"{self.opts.app_label}_{self.opts.model_name}"
         return [
             *self.more_urls(),
+            path("export/", self.admin_site.admin_view(self.export_view), name=f"{name}_export"),
             path("", self.admin_site.admin_view(self.changelist_view), name=f"{name}_changelist"),
             path("<path:object_id>/change/", self.admin_site.admin_view(self.change_view), name=f"{name}_change"),
         ]
@@ -108,7 +115,33 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         if request.method not in SAFE and not (request.method == "POST" and self.may_post_to_list(request)):
             return HttpResponseNotAllowed(SAFE)
         title = str(self.opts.verbose_name_plural)
-        return super().changelist_view(request, {"title": title[:1].upper() + title[1:]} | (extra_context or {}))
+        context = {
+            "title": title[:1].upper() + title[1:],
+            "may_export": request.user.has_perm(EXPORT),
+            "export_address": f"export/?{request.GET.urlencode()}",
+            "most_exported": exports.MOST_EXPORTED,
+        }
+        return super().changelist_view(request, context | (extra_context or {}))
+
+    @method_decorator(csrf_protect)
+    def export_view(self, request: HttpRequest) -> HttpResponse:
+        """Answer with what the list shows, and record who took it away. The search and the filters are in the address."""
+        if not (self.has_view_permission(request) and request.user.has_perm(EXPORT)):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        try:
+            rows = list(self.get_changelist_instance(request).queryset[: exports.MOST_EXPORTED])
+        except IncorrectLookupParameters as error:
+            raise Http404 from error
+        columns = {
+            name: (self._label(name), functools.partial(self._value, name))
+            for name in map(str, self.get_list_display(request))
+            if name != "action_checkbox"
+        }
+        actor, list_name = staff_actor(request), str(self.opts.model_name)
+        transactions.run(lambda _: desk.record_export(list_name=list_name, rows=len(rows), asked=request.GET.dict(), actor=actor))
+        return exports.as_csv(columns, rows, name=list_name)
 
     @method_decorator(csrf_protect)
     def change_view(

@@ -105,7 +105,7 @@ SESSIONS = Kind(
             slug="hold-again",
             title="Hold again what failed",
             sentence="What could not be held at the start is held now, if its stock is there, until the end of this checkout's hold.",
-            fits=lambda session: session.status == STATUS.ACTIVE,
+            fits=lambda session: session.status == STATUS.ACTIVE and getattr(session, "has_failed", True),
             reclaims=True,
             do=lambda session, _, *, seen, **more: holds.hold_again(session=session, expected_events=seen, **more),
         ),

@@ -29,7 +29,7 @@ TONES = {"active": "good", "paused": "plain", "dead": "bad"}
 class ReplayForm(RepairForm):
     """Since when."""
 
-    since = forms.DateTimeField(help_text="In UTC, as 2026-11-24 06:00. Events since then are delivered again.")
+    since = forms.DateTimeField(help_text="As 2026-11-24 06:00, in the time zone of this page. Events since then are delivered again.")
 
 
 STATE = WebhookEndpoint.State

@@ -145,7 +145,7 @@ def _rules(request: HttpRequest) -> Section:
     return Section(
         title="Broken rules",
         meaning="What check_baskets found when it ran last. Tell an engineer; the page of the rule shows rows that break it.",
-        nothing="The last check found every rule whole.",
+        nothing="No check has found a rule that is broken.",
         rows=[
             (
                 _two(display.page("brokenrule", rule.pk, rule.pk), rule.sentence),

@@ -52,7 +52,7 @@ def name_of(model: Any) -> str:
 
 
 def parameters_of(model: Any) -> set[str]:
-    return {spec.parameter_name for spec in admin.site.get_model_admin(model).list_filter}
+    return {spec.parameter_name for spec in admin.site.get_model_admin(model).list_filter if hasattr(spec, "parameter_name")}
 
 
 def list_of(model: Any) -> str:

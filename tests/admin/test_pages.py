@@ -1,7 +1,8 @@
 """What the desk shows: baskets found, whole on one page, hostile values harmless, lists that cost the same however long."""
 
+import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -235,3 +236,37 @@ def test_distances_are_said_in_words() -> None:
     assert display.distance(timedelta(minutes=29, seconds=5)) == "in 29 minutes"
     assert display.distance(timedelta(hours=-1)) == "1 hour ago"
     assert display.distance(timedelta(seconds=3)) == "in less than a minute"
+
+
+def test_times_are_in_the_zone_that_the_browser_names(full_shop: Shop, viewer: Client) -> None:
+    session = CheckoutSession.objects.get(status="ACTIVE")
+    for zone, offset in (("Asia%2FKolkata", 330), ("no%2Fzone", 0), ("..%2F..%2Fetc%2Fpasswd", 0), ("", 0), ("Asia/Kathmandu", 345)):
+        viewer.cookies["desk_zone"] = zone
+        body = page(viewer, "basket", session.basket_id)
+        assert f"{session.expires_at + timedelta(minutes=offset):%Y-%m-%d %H:%M:%S}" in body, zone
+    assert "Times are in Asia/Kathmandu." in body
+
+
+def test_what_is_left_of_a_hold_comes_from_the_servers_clock(full_shop: Shop, viewer: Client) -> None:
+    cid = full_shop.buyer("cid")
+    cid.wait(minutes=20)
+    found = re.search(r'data-seconds-left="(\d+)"', page(viewer, "basket", cid.owner.basket_id))
+    assert found
+    assert 500 < int(found[1]) <= 600
+    cid.wait(minutes=20)
+    body = page(viewer, "basket", cid.owner.basket_id)
+    assert "data-seconds-left" not in body
+    assert "not swept yet" in body
+
+
+def test_baskets_are_filtered_by_a_span_of_time(full_shop: Shop, viewer: Client) -> None:
+    full_shop.buyer("ben").wait(days=3)
+    day_before = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M}"
+    assert users_in(search(viewer, "basket", "", last_changed_at_from=day_before)) == {"ann", "cid"}
+    assert users_in(search(viewer, "basket", "", last_changed_at_until=day_before)) == {"ben"}
+    soon = f"{datetime.now(UTC) + timedelta(days=29):%Y-%m-%dT%H:%M}"
+    assert users_in(search(viewer, "basket", "", expires_at_until=soon)) == {"ben"}
+    for wrong in ("x", "2026-13-01", "<script>", "0001-01-01T00:00", "9999-12-31T23:59:59.999999"):
+        body = search(viewer, "basket", "", expires_at_until=wrong, basket="all")
+        assert "<script>" not in body
+        assert 'name="basket" value="all"' in body

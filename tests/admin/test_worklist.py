@@ -115,7 +115,7 @@ def test_a_check_fills_and_empties_the_list(rita: Client, run_check: Callable[[l
     run_check([])
     rule.refresh_from_db()
     assert rule.gone_at is not None
-    assert "The last check found every rule whole." in rita.get(WORK).content.decode()
+    assert "No check has found a rule that is broken." in rita.get(WORK).content.decode()
     assert DeskEntry.objects.filter(kind="checked").count() == 3
 
 
