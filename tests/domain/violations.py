@@ -379,7 +379,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     (
         "places_are_of_their_event",
         [
-            "INSERT INTO baskets_partner (name, late_orders) VALUES ('another', 'refuse')",
+            "INSERT INTO baskets_partner (name, late_orders, origins) VALUES ('another', 'refuse', '{}')",
             """
             UPDATE baskets_checkoutsession SET partner_id = (SELECT id FROM baskets_partner WHERE name = 'another')
             WHERE id = :session_of_anna

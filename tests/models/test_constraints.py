@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Model
 
 from baskets.database import constraint_of
+from baskets.domain import webhooks
 from baskets.models import (
     ApiKey,
     Attention,
@@ -18,6 +19,8 @@ from baskets.models import (
     CheckoutItem,
     CheckoutSession,
     Event,
+    FeedPosition,
+    FeedState,
     IdempotencyRecord,
     Partner,
     Product,
@@ -26,10 +29,12 @@ from baskets.models import (
     StockAdjustment,
     StockReservation,
     TokenIssuer,
+    WebhookChange,
+    WebhookEndpoint,
 )
 from baskets.models.contents import Owner
 from tests.domain.worlds import User
-from tests.factories import ProductFactory
+from tests.factories import TESTER, ProductFactory
 
 
 @contextmanager
@@ -66,6 +71,7 @@ UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
     "adjustment_has_a_reason": (StockAdjustment, {"reason": ""}),
     "unsold_report_has_its_number": (StockAdjustment, {"reported": None}),
     "becoming_unlimited_moves_no_supply": (StockAdjustment, {"kind": "unlimited", "reported": None}),
+    "purge_adds_no_supply": (StockAdjustment, {"kind": "purged", "reported": None}),
     "reservation_status_is_known": (StockReservation, {"status": "LOST", "ended_at": F("created_at")}),
     "reservation_has_pieces": (StockReservation, {"pieces": 0}),
     "reservation_ended_unless_held": (StockReservation, {"status": "SOLD"}),
@@ -75,6 +81,7 @@ UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
     ),
     "user_id_is_not_empty": (Basket, {"user_id": ""}),
     "revision_is_not_negative": (Basket, {"revision": -1}),
+    "purged_events_are_counted": (Basket, {"events_purged": F("events") + 1}),
     "basket_expires_after_its_creation": (Basket, {"expires_at": F("created_at")}),
     "basket_changed_after_its_creation": (Basket, {"last_changed_at": F("created_at") - timedelta(seconds=1)}),
     "item_list_is_known": (BasketItem, {"list": "gone"}),
@@ -176,6 +183,27 @@ def test_flags_short_records_and_idempotency_keys_are_single() -> None:
         IdempotencyRecord.objects.create(**record)
 
 
+OF_THE_FEED: dict[str, tuple[type[Model], dict[str, Any]]] = {
+    "position_counts_from_one": (FeedPosition, {"position": 0}),
+    "one_state_of_the_feed": (FeedState, {"id": 2}),
+    "feed_state_in_order": (FeedState, {"purged_position": F("position") + 1}),
+    "webhook_state_is_known": (WebhookEndpoint, {"state": "gone"}),
+    "webhook_position_is_not_negative": (WebhookEndpoint, {"position": -1}),
+    "webhook_fails_since_its_first_failure": (WebhookEndpoint, {"failures": 1}),
+    "webhook_change_is_known": (WebhookChange, {"kind": "moved"}),
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_FEED)
+@pytest.mark.usefixtures("world")
+def test_the_database_refuses_by_name_what_is_wrong_about_the_feed(name: str) -> None:
+    """As above, in a world that is told of."""
+    webhooks.create_webhook(partner_name=Partner.objects.get().name, url="https://example.com/", actor=TESTER)
+    model, fields = OF_THE_FEED[name]
+    with refused_by(name):
+        model._default_manager.filter(pk=model._default_manager.values_list("pk")[:1]).update(**fields)
+
+
 def test_every_constraint_of_the_models_is_violated_here() -> None:
     """A new constraint without its violation fails this test."""
     named = {
@@ -183,6 +211,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         for model in (
             *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, IdempotencyRecord),
             *(Partner, Product, SigningKey, Stock, StockAdjustment, StockReservation, TokenIssuer),
+            *(FeedPosition, FeedState, WebhookChange, WebhookEndpoint),
         )
         for constraint in model._meta.constraints
     }
@@ -197,4 +226,4 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         "issuer_has_keys_or_their_address",
         "issuer_signs_with_known_algorithms",
     }
-    assert named == UPDATES.keys() | COPIES.keys() | by_hand
+    assert named == UPDATES.keys() | COPIES.keys() | OF_THE_FEED.keys() | by_hand
