@@ -52,7 +52,9 @@ WITH fresh AS (
     SELECT %(position)s + row_number() OVER (ORDER BY id), id, partner_id, kind FROM fresh
     RETURNING event_id
 )
-SELECT count(*), max(event_id), pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM given
+SELECT count(*), max(event_id), pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
+       coalesce((SELECT max(id) FROM baskets_event), 0)
+FROM given
 """
 KEEP = "UPDATE baskets_feedstate SET position = %s, settled_id = %s, seen_id = %s, horizon = %s WHERE id = 1"
 EDGES = """
@@ -123,7 +125,7 @@ def _give() -> int:
     """Give positions to one batch, and move the marks. The order of these statements is what makes the marks right."""
     execute(LOCK, [LOCK_KEY])
     position, settled, seen, horizon, own = before = _row(STATE, [])
-    count, last, oldest = _row(GIVE, {"settled": settled, "batch": BATCH, "position": position})
+    count, last, oldest, newest = _row(GIVE, {"settled": settled, "batch": BATCH, "position": position})
     if horizon is not None and horizon >= own:
         horizon = None  # Of another cluster, whose transactions are not ours.
     if seen > settled and horizon is None:
@@ -131,7 +133,7 @@ def _give() -> int:
     elif seen > settled and oldest >= horizon and (count < BATCH or last >= seen):
         settled = seen
     if seen == settled:
-        seen, horizon = max(seen, last or 0), None
+        seen, horizon = max(seen, newest if count < BATCH else last), None
     after = (position + count, settled, seen, horizon)
     if after != before[:4]:
         execute(KEEP, after)
