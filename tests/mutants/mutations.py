@@ -304,7 +304,7 @@ MUTATIONS = (
         old="if lapsed or (reclaim and any(there[p][0] >= wanted[p] for p in short)):",
         new="if lapsed:",
         why="the second question looks like the first",
-        tests=("tests/races/test_pairs.py",),
+        tests=("tests/races/test_controls.py",),
     ),
     Mutation(
         name="a refused order is flagged every time",

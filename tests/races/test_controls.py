@@ -129,3 +129,16 @@ def test_a_frozen_holder_does_not_keep_a_start_from_other_lapsed_stock(anna: Use
         frozen.result(WAIT_SECONDS)
     assert dora.lists()["checkout"] == [("shirt", 5, 5)]
     assert ben.lists()["checkout"] == [("shirt", 5, 5)]
+
+
+def test_pieces_that_come_free_while_they_are_asked_for_are_found(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told "sold out" for pieces that had lapsed and were given back in that instant."""
+    anna.place("shirt", 8)
+    anna.start()
+    anna.wait(minutes=31)
+    ben = anna.beside("ben")
+    ben.place("shirt", 5)
+    frozen = Frozen()
+    monkeypatch.setattr(stock, "take", frozen.at(stock.take))
+    started, _ = frozen.run(ben.start, while_frozen=lambda: anna.finish(False))
+    assert started.contents.checkout[0].stocked == 5
