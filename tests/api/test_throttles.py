@@ -8,11 +8,13 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from baskets.api import tokens
 from baskets.domain import partners, throttles
 from baskets.domain.actors import Actor
+from baskets.domain.tokens import BearerUser
 from baskets.models import Throttle
 from tests.api.conftest import Api, Issue, Lines, Sells, Unchanged
-from tests.api.endpoints import CALLS, Endpoint
+from tests.api.endpoints import CALLS, Door, Endpoint
 
 THROTTLED = (429, 503, "throttled")
 INVALID = (401, 401, "api_key_invalid")
@@ -39,9 +41,14 @@ def used_up(api: Api) -> None:
 
 
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
-def test_every_call_counts_but_those_that_say_what_became_of_a_payment(endpoint: Endpoint, limited: Api, unchanged: Unchanged) -> None:
+def test_every_call_counts_but_those_that_say_what_became_of_a_payment(
+    endpoint: Endpoint, limited: Api, unchanged: Unchanged, monkeypatch: pytest.MonkeyPatch
+) -> None:
     used_up(limited)
     unchanged()
+    if endpoint.door is Door.KNOWN_USER:
+        monkeypatch.setattr(tokens.tokens, "verify", lambda **_: BearerUser(user_id="ada", issuer="partner", guest=False))
+        limited.headers["Authorization"] = "Bearer of-ada"
     answer = endpoint.call(limited)
     if endpoint.never_throttled:
         assert answer.refusal != THROTTLED
