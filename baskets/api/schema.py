@@ -52,7 +52,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
                 "type": "http",
                 "scheme": "bearer",
                 "bearerFormat": "JWT",
-                "description": "The user's own token; its `sub` is the `userId` of the path.",
+                "description": "The user's own token, or the `jwt` of a guest; its `sub` is the `userId` of the path.",
             },
         ]
 
