@@ -83,7 +83,7 @@ def call(
     connection = _connected(parts, host)
     # A socket's own time-out begins anew with every byte; this one does not.
     until = time.monotonic() + seconds
-    watchdog = threading.Timer(seconds, _cut, [connection])
+    watchdog = threading.Timer(seconds, _cut, [connection.sock])
     watchdog.start()
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -155,10 +155,12 @@ def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _cut(connection: HTTPConnection) -> None:
-    """End a call from another thread: whoever waits for it wakes up with an error."""
-    if (cut := connection.sock) is not None:
-        try:
-            cut.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # It had ended by itself meanwhile.
+def _cut(line: socket.socket) -> None:
+    """End a call from another thread: whoever waits for it wakes up with an error.
+
+    It is the socket that is cut, because a connection lets go of it where the other side means to close.
+    """
+    try:
+        line.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # It had ended by itself meanwhile.

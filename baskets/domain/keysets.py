@@ -45,7 +45,8 @@ def parse_jwk(jwk: Any) -> PublicKey:
         raise UnusableKey("A key is an object.")
     if PRIVATE & jwk.keys():
         raise UnusableKey("That is a private or a secret key; only public ones belong here.")
-    if jwk.get("use", "sig") != "sig" or "verify" not in (jwk.get("key_ops") or ["verify"]):
+    uses = jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
         raise UnusableKey("The key is not meant for signatures.")
     kid, named = jwk.get("kid"), jwk.get("alg")
     if not isinstance(kid, str | None) or not isinstance(named, str | None):
