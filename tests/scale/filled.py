@@ -28,9 +28,9 @@ SELECT id, partner_id, user_id, false, steps, steps, start, start + steps * inte
 FROM filled, moment;
 
 INSERT INTO baskets_checkoutsession
-    (basket_id, order_no, status, test_mode, late, started_at, expires_at, released_at, finished_at, ended_revision,
+    (basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at, released_at, finished_at, ended_revision,
      language, country, stripe_using_sdk, currency, full_price)
-SELECT id, 'N' || n, CASE type WHEN 1 THEN 'ACTIVE' WHEN 2 THEN 'ORDERED' ELSE 'ABORTED' END, false, false,
+SELECT id, partner_id, 'N' || n, CASE type WHEN 1 THEN 'ACTIVE' WHEN 2 THEN 'ORDERED' ELSE 'ABORTED' END, false, false,
        start + interval '2 seconds', start + interval '1 day', CASE WHEN type = 3 THEN start + interval '3 seconds' END,
        CASE WHEN type > 1 THEN start + interval '3 seconds' END, CASE WHEN type > 1 THEN 3 END, '', '', false, 'EUR', 200
 FROM filled, moment WHERE type > 0;
