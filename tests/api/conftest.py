@@ -47,6 +47,12 @@ def schema() -> dict[str, Any]:
     return document
 
 
+@pytest.fixture(scope="session", autouse=True)
+def described() -> None:
+    """Make the schema before the first test opens its transaction, which the database would not leave idle for so long."""
+    schema()
+
+
 @cache
 def routes() -> list[tuple[re.Pattern[str], str]]:
     """The templates of the schema's paths, the more literal ones first."""
