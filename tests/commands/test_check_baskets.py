@@ -1,5 +1,7 @@
 """`check_baskets` at the shell: silent over sound data, loud and exit code 1 over broken data, and never a writer."""
 
+from collections.abc import Iterator
+
 import pytest
 from django.db import connection
 
@@ -54,3 +56,25 @@ def test_the_check_reads_one_snapshot_and_cannot_write() -> None:
     assert checker.check(advance=look) == []
     assert set(seen) == {("repeatable read", "on")}
     assert len(seen) == checker.proof_count()
+
+
+@pytest.fixture
+def read_only() -> Iterator[None]:
+    """A database that takes no writes, as a standby."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = off")
+
+
+@pytest.mark.parametrize(("available", "code"), [(3, 0), (4, 1)])
+def test_a_database_that_takes_no_writes_is_checked_all_the_same(
+    run: Run, available: int, code: int, request: pytest.FixtureRequest
+) -> None:
+    ProductFactory(product_id="shirt", unsold=3)
+    Stock.objects.update(available=available)
+    request.getfixturevalue("read_only")
+    done = run("check_baskets", "--json")
+    assert (done.code, len(done.data["findings"])) == (code, code)
+    assert done.err.startswith("The result is not on the work list of staff: the database could not be written to.\n")
