@@ -53,7 +53,7 @@ def allowed(response: Any) -> str | None:
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
 @pytest.mark.parametrize("prefix", ["", "/v2"])
 def test_a_preflight_is_answered_for_the_origins_of_all_partners_without_any_key(endpoint: Endpoint, prefix: str) -> None:
-    path = prefix + endpoint.path.format(user="ada", order="0000", product="p1")
+    path = prefix + endpoint.path.format(user="ada", order="0000", product="p1", image="x")
     for origin in (PLAYER, THEIRS, "http://localhost:3000"):
         response = preflight(path, origin, endpoint.method, x_jay_api_version="nonsense", Accept="text/html", Authorization="Bearer x")
         assert (response.status_code, response.content, allowed(response)) == (204, b"", origin)
