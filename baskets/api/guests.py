@@ -14,7 +14,7 @@ from baskets.api.rendering import render_guest
 from baskets.api.serializers import CreateGuest
 from baskets.database import reading
 from baskets.domain import guests, signing, transactions, transfer
-from baskets.domain.errors import TransferUnknown
+from baskets.domain.transfer import TransferUnknown
 from baskets.models.contents import Owner
 
 # A key that signs is new to whoever keeps this; they look again for a `kid` that they do not know.

@@ -184,13 +184,6 @@ class ConsentMissing(Refusal):
     message = "Nothing is stored without the user's consent."
 
 
-class TransferUnknown(Refusal):
-    """The token is unknown, used or past its minute, or its basket is gone. Nobody is told which."""
-
-    reason = "transfer_unknown"
-    message = "The token of the transfer is not good, or not any more."
-
-
 class IdempotencyKeyReused(Refusal):
     """The key was used for another request on this basket."""
 

@@ -13,7 +13,7 @@ from django.db import transaction
 from baskets.database import execute
 from baskets.domain.actors import Actor
 from baskets.domain.changes import lock, locked_contents, record, write_lists
-from baskets.domain.errors import BasketNotFound, TransferUnknown
+from baskets.domain.errors import BasketNotFound
 from baskets.models import Basket, Event, Transfer
 from baskets.models.contents import Contents, Owner, read_contents
 
@@ -29,6 +29,10 @@ RETURNING basket_id
 IS_OPEN = """
 SELECT FROM baskets_transfer WHERE digest = %s AND redeemed_at IS NULL AND expires_at > statement_timestamp()
 """
+
+
+class TransferUnknown(Exception):
+    """The token is unknown, used or past its minute, or its basket is gone. Nobody is told which."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from django.db import connection
 
 from baskets.domain import checker, transactions
 from baskets.domain.actors import Actor, ActorKind
-from baskets.domain.errors import BasketNotFound, TransferUnknown
-from baskets.domain.transfer import LIFETIME, Offer, is_open, offer_transfer, redeem_transfer
+from baskets.domain.errors import BasketNotFound
+from baskets.domain.transfer import LIFETIME, Offer, TransferUnknown, is_open, offer_transfer, redeem_transfer
 from baskets.models import Event, Transfer
 from baskets.models.contents import Owner
 from tests.conftest import APP
