@@ -16,13 +16,15 @@ QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 )
+# A page that is left before it was whole.
+ABORTED = "net::ERR_ABORTED"
 LAPTOP: Any = {"width": 1366, "height": 768}
 PASSWORD = "a long password for tests"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests of the run."""
+    """One browser for the tests of a module: what Playwright keeps in this thread is in the way of others."""
     if CHROMIUM is None:
         if NEEDED:
             pytest.fail("There is no Chromium, and BROWSER_TESTS says that it is required.")
@@ -40,21 +42,8 @@ def browser() -> Iterator[Browser]:
 def rita(transactional_db: None) -> User:
     """Somebody whose role is to repair."""
     person = User.objects.create_user("rita", password=PASSWORD, is_staff=True)
-    role, _ = Group.objects.get_or_create(name="Basket repairers")
-    role.permissions.set(repairers())
-    person.groups.set([role])
+    person.groups.set([Group.objects.get(name="Basket repairers")])
     return person
-
-
-def repairers() -> Any:
-    """What the role holds; a test that empties the tables takes the migration's rows with it."""
-    from django.contrib.auth.models import Permission  # noqa: PLC0415 (beside its only use)
-
-    return [
-        row
-        for row in Permission.objects.filter(content_type__app_label="baskets")
-        if row.codename.startswith(("view_", "repair_", "export_"))
-    ]
 
 
 @pytest.fixture
@@ -74,7 +63,7 @@ def desk(context: BrowserContext, rita: User) -> Iterator[Page]:
     said: list[str] = []
     page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: said.append(f"error: {error}"))
-    page.on("requestfailed", lambda request: said.append(f"failed: {request.url}"))
+    page.on("requestfailed", lambda request: request.failure != ABORTED and said.append(f"failed: {request.url}"))
     page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     page.goto("/admin/")
     page.fill("#id_username", rita.username)
