@@ -107,6 +107,7 @@ def _head(title: str, *columns: str) -> None:
 def speed(bench: Bench) -> None:
     """Measure each operation for 1, 8 and 32 clients, uniform and on one hot product, each beside the floor."""
     _head("Speed, 3 items", "Call", "Products", "Clients", "A second", "p50 ms", "p99 ms", "Ratio to the floor")
+    floor.load(bench.database_url, baskets=1, items=1)
     with service() as (url, _), served_floor() as (floor_url, _):
         for operation in ("finish", "finish", "start", "add", "get", "abort"):  # The first warms everything up.
             _ours(bench, url, operation, clients=8, number=200)
