@@ -41,6 +41,8 @@ def main() -> None:
     bench = _bench(options, Bench)
     for name in options.parts or PARTS:
         PARTS[name](bench)
+    # One wrong unit, and no figure counts.
+    call_command("check_baskets")
 
 
 def _require_durability() -> None:

@@ -39,9 +39,17 @@ FROM staged JOIN baskets_checkoutsession session ON session.basket_id = staged.i
 """
 EVENTS = """
 INSERT INTO baskets_event (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
-SELECT staged.id, number, number, CASE WHEN number = %(revision)s AND session.id IS NOT NULL THEN 'checkout_started' ELSE 'item_placed' END,
-       CASE WHEN number = %(revision)s THEN session.id END, %(then)s, 'system', 'bench', '', '{}', '{}'
-FROM staged LEFT JOIN baskets_checkoutsession session ON session.basket_id = staged.id, generate_series(1, %(revision)s) AS number
+SELECT staged.id, number, number, 'item_placed', NULL, %(then)s, 'system', 'bench', '', '{}', '{}'
+FROM staged, generate_series(1, %(items)s) AS number
+"""
+STARTED = """
+INSERT INTO baskets_event (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+SELECT staged.id, %(revision)s, %(revision)s, 'checkout_started', session.id, %(then)s, 'system', 'bench', '', '{}',
+       jsonb_build_object('orderNo', session.order_no, 'testMode', false, 'items', (
+           SELECT jsonb_agg(jsonb_build_object('productId', 'bench-' || product, 'count', 1, 'stocked', 1))
+           FROM unnest(staged.products) AS line (product)
+       ))
+FROM staged JOIN baskets_checkoutsession session ON session.basket_id = staged.id
 """
 TAKE = """
 UPDATE baskets_stock stock SET available = available - taken.pieces
@@ -88,9 +96,9 @@ def fill(
         then, hold = connection.execute(
             "SELECT now() - %s * interval '1 hour', now() + %s * interval '30 minutes'", [2 if lapsed else 0, -1 if lapsed else 1]
         ).fetchone() or (None, None)
-        values = {"partner": partner, "revision": items + checkout, "then": then, "hold": hold}
+        values = {"partner": partner, "items": items, "revision": items + checkout, "then": then, "hold": hold}
         connection.execute(BASKETS, values)
-        for statement in (SESSIONS, ITEMS, HOLDS, TAKE) if checkout else (CART,):
+        for statement in (SESSIONS, ITEMS, HOLDS, TAKE, STARTED) if checkout else (CART,):
             connection.execute(statement, values if "%(" in statement else None)
         connection.execute(EVENTS, values)
     with psycopg.connect(database_url, autocommit=True) as connection:
