@@ -8,8 +8,6 @@ import psycopg
 from django.db import Error as DjangoDatabaseError
 from django.db import InterfaceError, connection
 
-from baskets.pipeline import execute as execute  # noqa: PLC0414 (callers find it beside its errors, and it is exported)
-
 T = TypeVar("T")
 
 

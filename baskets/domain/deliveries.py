@@ -20,13 +20,13 @@ import structlog
 from standardwebhooks.webhooks import Webhook
 
 from baskets import conf, outside
-from baskets.database import execute
 from baskets.domain import feed, webhooks
 from baskets.domain.actors import Actor
 from baskets.domain.messages import message_id, shown_time, told
 from baskets.domain.retries import in_transaction
 from baskets.encryption import UnreadableSecret, decrypt
 from baskets.models import FeedPosition, WebhookEndpoint
+from baskets.pipeline import execute
 
 log = structlog.get_logger("baskets.webhooks")
 

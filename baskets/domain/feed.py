@@ -21,10 +21,9 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from baskets.database import execute
 from baskets.domain.retries import in_transaction
 from baskets.models import FeedPosition, FeedState
-from baskets.pipeline import Parameters
+from baskets.pipeline import Parameters, execute
 
 BATCH = 1000
 (LOCK_KEY,) = struct.unpack(">q", b"the feed")

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from baskets.database import execute
 from baskets.domain.actors import Actor
 from baskets.domain.changes import lock, locked_contents, record, write_lists
 from baskets.domain.errors import BasketNotFound
 from baskets.models import Basket, Event, Transfer
 from baskets.models.contents import Contents, Owner, read_contents
+from baskets.pipeline import execute
 
 LIFETIME = timedelta(minutes=1)
 KEPT = timedelta(days=1)

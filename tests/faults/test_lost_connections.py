@@ -13,9 +13,10 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
 
-from baskets.database import Fault, execute, fault_of
+from baskets.database import Fault, fault_of
 from baskets.domain import changes, expiry
 from baskets.models import Event
+from baskets.pipeline import execute
 from tests.domain.worlds import User
 
 pytestmark = pytest.mark.django_db(transaction=True)
