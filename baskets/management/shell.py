@@ -46,10 +46,10 @@ class ShellCommand(BaseCommand):
             super().run_from_argv(argv)
             sys.stdout.flush()
         except BrokenPipeError:
-            # The reader went away. Python would complain once more when it flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _give_up_stdout()
             sys.exit(1)
         except OSError as error:
+            _give_up_stdout()
             sys.stderr.write(f"The result could not be printed: {error.strerror}.\n")
             sys.exit(1)
         except KeyboardInterrupt:
@@ -68,6 +68,11 @@ class ShellCommand(BaseCommand):
     def answer(self, *, as_json: bool, text: str, **data: Any) -> None:
         """Print the result, once: for people or for machines."""
         self.stdout.write(json.dumps(data) if as_json else text)
+
+
+def _give_up_stdout() -> None:
+    """Let what is still to be printed go nowhere: Python would complain once more when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -73,17 +73,18 @@ def test_what_cannot_be_done_is_said(run: Run, anna: User, arguments: tuple[str,
 def test_it_runs_until_told_to_stop_and_what_was_killed_is_taken_up(run: Run, process: Callable[..., Any], anna: User) -> None:
     with receiver() as hook:
         run("create_webhook", "TV", hook.url)
-        for count in range(1, 6):
+        environment = {"BASKETS_INTERNAL_ADDRESSES": "1"}
+        staying = process("deliver_webhooks", "--json", env=environment)
+        anna.place("shirt", 1)
+        hook.wait_for(1)  # It is up, and knows what to do with a signal.
+        killed = process("deliver_webhooks", "--json", env=environment)
+        for count in range(2, 6):
             anna.place("shirt", count)
-        two = [process("deliver_webhooks", "--json", env={"BASKETS_INTERNAL_ADDRESSES": "1"}) for _ in range(2)]
-        for _ in range(300):
-            if len(hook.calls) == 5:
-                break
-            signal.sigtimedwait([], 0.1)
-        two[0].kill()
-        two[1].send_signal(signal.SIGTERM)
-        out, err = two[1].communicate(timeout=30)
-        two[0].communicate(timeout=30)
-        assert (two[1].returncode, json.loads(out)["stopped"]) == (0, True), err
+        hook.wait_for(5)
+        killed.kill()
+        staying.send_signal(signal.SIGTERM)
+        out, err = staying.communicate(timeout=30)
+        killed.communicate(timeout=30)
+        assert (staying.returncode, json.loads(out)["stopped"]) == (0, True), err
         assert hook.ids == [f"evt-{pk}" for pk in Event.objects.order_by("pk").values_list("pk", flat=True)]
         assert hook.most_at_once == 1

@@ -20,6 +20,14 @@ class Receiver:
     lock: threading.Lock = field(default_factory=threading.Lock)
     hang: threading.Event | None = None
 
+    def wait_for(self, count: int) -> None:
+        """Wait until so many calls have come in."""
+        for _ in range(600):
+            if len(self.calls) >= count:
+                return
+            threading.Event().wait(0.1)
+        raise AssertionError(f"{len(self.calls)} calls came in, and not {count}")
+
     @property
     def ids(self) -> list[str]:
         """The ids of the messages, in the order they came."""
