@@ -30,7 +30,10 @@ BUSY = {
     "55P03",  # lock_not_available: lock_timeout
     "57014",  # query_canceled: statement_timeout
 }
-UNAVAILABLE = {"25006"}  # read_only_sql_transaction
+UNAVAILABLE = {
+    "25006",  # read_only_sql_transaction
+    "42501",  # insufficient_privilege: a right of ours was taken away, or the server may not open one of its own files
+}
 # Connection exceptions, insufficient resources (disk full, too many connections), operator intervention (shutdown,
 # crash recovery), invalid authorization (the database's password is being changed), system errors.
 UNAVAILABLE_CLASSES = ("08", "53", "57P", "28", "58")

@@ -11,6 +11,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from baskets.admin import display, repair_list, repairs
+from baskets.database import reading
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Product, StockReservation
 from baskets.models.contents import Contents, Line, read_contents
 
@@ -41,7 +42,7 @@ class SessionShown:
 
 def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     """Collect what the page of a basket shows."""
-    contents = read_contents(basket.pk)
+    contents = reading(lambda: read_contents(basket.pk))
     if contents is None:
         message = "a basket's row went away while its page was put together"
         raise RuntimeError(message)

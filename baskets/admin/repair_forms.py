@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 
 from baskets import conf
 from baskets.admin import display
+from baskets.database import reading
 from baskets.domain import repair
 from baskets.domain.catalogue import MOST_PIECES
 from baskets.models.contents import read_contents
@@ -112,7 +113,7 @@ class ItemForm(RepairForm):
 
     def prepare(self) -> None:
         """Offer what the basket holds."""
-        contents = read_contents(self.record.pk)
+        contents = reading(lambda: read_contents(self.record.pk))
         lines = [(line, name) for name in ("cart", "saved") for line in (getattr(contents, name) if contents else ())]
         offered = [(line.product_id, f"{display.spelled(line.product_id)} ({name}, {line.count})") for line, name in lines]
         self.fields["product"].widget.choices = offered

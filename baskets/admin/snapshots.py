@@ -8,6 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from baskets.admin import display
+from baskets.database import reading
 from baskets.domain.desk import holders
 from baskets.domain.matters import holder_of
 from baskets.models import (
@@ -36,7 +37,7 @@ MOST_WAITING = 1000
 
 def of_basket(basket_id: UUID) -> Snapshot:
     """The lists and the life of a basket."""
-    contents = read_contents(basket_id)
+    contents = reading(lambda: read_contents(basket_id))
     if contents is None:
         return {}
     return {

@@ -225,5 +225,5 @@ def answer_to_fault(error: BaseException) -> HttpResponse:
         log.error("unforeseen_error", sqlstate=sqlstate_of(error), **described(error, sys.exc_info()[2]))
         return answer("internal_error")
     DATABASE_FAULTS.labels(fault.name.lower()).inc()
-    log.warning("database_fault", fault=fault.name, error=type(error).__qualname__)
+    log.warning("database_fault", fault=fault.name, sqlstate=sqlstate_of(error), error=type(error).__qualname__)
     return answer("database_unavailable" if fault is Fault.UNAVAILABLE else "busy")

@@ -3,13 +3,14 @@
 import sys
 
 import structlog
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
 from baskets.api.errors import RETRY_AFTER_SECONDS, answer
 from baskets.api.middleware import ADMIN
-from baskets.database import Fault, fault_of, sqlstate_of
+from baskets.database import Fault, fault_of, plans_outdated, sqlstate_of
 from baskets.tracebacks import described
 
 log = structlog.get_logger("baskets.api")
@@ -48,6 +49,8 @@ def handler500(request: HttpRequest) -> HttpResponse:
     if fault_of(error) is Fault.BUG:
         log.error("unforeseen_error", sqlstate=sqlstate_of(error), **described(error))
     else:
+        if plans_outdated(error):
+            connection.close()  # It would fail for every page to come.
         response.status_code = 503
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS
     return response

@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from baskets.api.envelope import respond, success
 from baskets.api.errors import answer, answer_to_fault
-from baskets.database import Fault, fault_of, reading
+from baskets.database import Fault, fault_of, reading, sqlstate_of
 
 log = structlog.get_logger("baskets.api")
 
@@ -55,7 +55,9 @@ def missing_migrations() -> frozenset[tuple[str, str]]:
     """Tell which migrations of this release the database has not seen, in one statement."""
     try:
         applied = set(MigrationRecorder.Migration.objects.using(connection.alias).values_list("app", "name"))
-    except ProgrammingError:
+    except ProgrammingError as error:
+        if sqlstate_of(error) != "42P01":  # undefined_table
+            raise
         applied = set()  # There is not even the table in which Django notes them.
     return release_migrations() - applied
 

@@ -20,6 +20,7 @@ SENTENCES = {
     Fault.UNAVAILABLE: "The database cannot be reached, or cannot write; nothing is half done.",
 }
 NOT_MIGRATED = {"42P01", "42703"}  # undefined_table, undefined_column
+DENIED = {"42501"}  # insufficient_privilege: an operator can mend that, and is told by the server what it is about.
 
 
 class ShellCommand(BaseCommand):
@@ -89,6 +90,6 @@ def sentence(error: DatabaseError | InterfaceError) -> str:
     state = sqlstate_of(error)
     if state in NOT_MIGRATED:
         return "The database does not have the tables of this version: run the command `migrate` first."
-    known = SENTENCES.get(fault_of(error))
+    known = None if state in DENIED else SENTENCES.get(fault_of(error))
     told = str(error).strip().partition("\n")[0]
     return known or f"The database refused: {told} ({state or 'no SQLSTATE'}); nothing is half done."

@@ -64,6 +64,17 @@ def test_a_read_only_database_is_one_sentence(process: Start) -> None:
     assert err == "CommandError: The database cannot be reached, or cannot write; nothing is half done.\n"
 
 
+def test_a_right_that_is_missing_is_told_by_its_name(run: Run, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create_partner(**_: Any) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL ROLE pg_monitor; SELECT * FROM baskets_partner")
+
+    monkeypatch.setattr(partners, "create_partner", create_partner)
+    done = run("create_partner", "acme")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "CommandError: The database refused: permission denied for table baskets_partner (42501); nothing is half done.\n"
+
+
 def test_a_lock_that_is_not_given_is_one_sentence(process: Start) -> None:
     with transaction.atomic():
         Partner.objects.create(name="acme")

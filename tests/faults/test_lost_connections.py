@@ -8,7 +8,6 @@ from typing import Any
 import psycopg
 import pytest
 from django.contrib.admin import AdminSite
-from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
@@ -94,15 +93,6 @@ def test_a_loss_during_the_commit_is_told_and_not_repeated(anna: User, kill: Kil
 
 
 # --- Staff ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def staff(db: None) -> Client:
-    """A superuser at the admin."""
-    user = get_user_model().objects.create_superuser("rita", password="x")
-    client = Client(raise_request_exception=False, headers={"Host": "127.0.0.1"})
-    client.force_login(user)
-    return client
 
 
 def test_a_page_whose_kept_connection_has_died_is_shown(staff: Client, kill: Kill) -> None:
