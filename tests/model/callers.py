@@ -10,7 +10,7 @@ from typing import Any
 from baskets.domain import checkout, errors
 from baskets.models.contents import Contents, Line, Owner, read_contents
 from tests.domain.worlds import User
-from tests.model.shop import Key, Refused
+from tests.model.state import Key, Refused
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from baskets.models import Basket, CheckoutSession, Partner
 from baskets.models.contents import read_contents
 from tests.factories import PartnerFactory
 from tests.model.callers import Domain, Http, Started, as_refused
-from tests.model.shop import Key, Product, Refused, Session, Shop
+from tests.model.shop import Shop
+from tests.model.state import Key, Product, Refused, Session
 
 STAFF = Actor(kind=ActorKind.STAFF, name="rita")
 # Ids are alike in both partners, and "5"/"50" share digits with partners' keys: what separates users must be the pair.

@@ -1,0 +1,141 @@
+"""What the model of the contract keeps: products, baskets, their sessions, and the time. What is done with them is in `shop`.
+
+Time is a number of seconds that the machine moves; nothing here reads a clock.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+LIFETIME = 30 * 24 * 3600
+
+
+class Refused(Exception):
+    """The call is not done. `details` is what the caller is told beside the reason, `told` the basket that comes with it."""
+
+    told: Any = ...
+
+    def __init__(self, reason: str, details: Any = None) -> None:
+        super().__init__(reason, details)
+        self.reason = reason
+        self.details = details
+
+
+@dataclass
+class Product:
+    """One product: `limited` is today's setting, the counters go on while it is unlimited."""
+
+    listed: bool = True
+    price: int | None = 100
+    limited: bool = False
+    counted: bool = False
+    available: int = 0
+    shortfall: int = 0
+    supply: int = 0
+
+    @property
+    def free(self) -> int:
+        return self.available - self.shortfall
+
+    def set_free(self, pieces: int) -> None:
+        self.supply += pieces - self.free
+        self.available, self.shortfall = max(pieces, 0), max(-pieces, 0)
+
+
+@dataclass
+class Item:
+    """One product in a list. `place` is when it was first added; a smaller one comes first."""
+
+    count: int
+    place: int
+    stocked: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.stocked is not None and self.stocked < 0
+
+
+@dataclass
+class Session:
+    """One attempt to buy: what it is buying, what of it is held, and what became of it."""
+
+    number: int
+    expires: int
+    test: bool
+    items: dict[str, Item]
+    status: str = "ACTIVE"
+    late: bool = False
+    released: int | None = None
+    ended_revision: int | None = None
+    ended: int = 0
+    order_no: str = ""
+    held: Counter[str] = field(default_factory=Counter)
+    sold: Counter[str] = field(default_factory=Counter)
+    short: Counter[str] = field(default_factory=Counter)
+    sold_at: int = 0
+    reversed: bool = False
+    flags: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Basket:
+    """Everything held for one user of one partner."""
+
+    expires: int
+    revision: int = 0
+    hidden: bool = False
+    places: int = 0
+    cart: dict[str, Item] = field(default_factory=dict)
+    saved: dict[str, Item] = field(default_factory=dict)
+    sessions: list[Session] = field(default_factory=list)
+
+    @property
+    def active(self) -> Session | None:
+        return next((session for session in self.sessions if session.status == "ACTIVE"), None)
+
+    def lists(self) -> Any:
+        checkout = self.active.items if self.active else {}
+
+        def shown(items: Mapping[str, Item]) -> list[tuple[str, Item]]:
+            return sorted(items.items(), key=lambda pair: (pair[1].place, pair[0]))
+
+        return {
+            "cart": [(product, item.count) for product, item in shown(self.cart)],
+            "saved": [(product, item.count) for product, item in shown(self.saved)],
+            "checkout": [(product, item.count, item.stocked) for product, item in shown(checkout)],
+        }
+
+
+Key = tuple[int, str]
+
+
+@dataclass
+class State:
+    """All that is kept, and how it is looked at."""
+
+    accepting: frozenset[int]
+    now: int = 0
+    products: dict[str, Product] = field(default_factory=dict)
+    baskets: dict[Key, Basket] = field(default_factory=dict)
+    sessions: list[tuple[Key, Session]] = field(default_factory=list)
+    endings: int = 0
+
+    def present(self, key: Key) -> bool:
+        basket = self.baskets.get(key)
+        return basket is not None and not basket.hidden and (basket.active is not None or basket.expires > self.now)
+
+    def shown(self, key: Key) -> Any:
+        """What GET shows: None where there is no basket."""
+        return self.baskets[key].lists() if self.present(key) else None
+
+    def lapsed(self, session: Session) -> bool:
+        return session.status == "ACTIVE" and session.expires <= self.now
+
+    def _changed(self, basket: Basket) -> None:
+        basket.revision += 1
+        basket.expires = self.now + LIFETIME
+
+    def _hide(self, basket: Basket) -> None:
+        basket.cart, basket.saved, basket.hidden = {}, {}, True
+        self._changed(basket)
