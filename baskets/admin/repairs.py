@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.utils import quote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.db import DatabaseError, InterfaceError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -205,13 +205,20 @@ class Page:
         try:
             changed = transactions.run(operation(self.chosen, self.request, self.record, form.said, seen=seen, reason=reason))
         except Refusal as refusal:
-            return self.show(self.renewed(form), rehearsed=True, problem=refusal, status=409)
+            return self.refused(form, refusal)
         except (DatabaseError, InterfaceError) as error:
             if database.fault_of(error) is database.Fault.BUG:
                 raise
             return self.show(form, rehearsed=False, problem=BUSY, status=503)
         messages.success(self.request, f"Done: {self.chosen.title.lower()}.")
         return HttpResponseRedirect(self.desk.kind.back(changed or self.record))
+
+    def refused(self, form: RepairForm, refusal: Refusal) -> HttpResponse:
+        """Say why it was not done, upon the state there is now; there is none where the record is gone meanwhile."""
+        try:
+            return self.show(self.renewed(form), rehearsed=True, problem=refusal, status=409)
+        except ObjectDoesNotExist:
+            return self.show(form, rehearsed=False, problem=refusal, status=409)
 
     def fresh_form(self) -> RepairForm:
         """A form for the state there is now."""

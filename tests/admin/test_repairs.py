@@ -16,12 +16,13 @@ from django.urls import reverse
 from baskets.admin.repair_forms import RepairForm
 from baskets.admin.repair_list import BASKETS, MATTERS, PRODUCTS, RESERVATIONS, RULES, SESSIONS
 from baskets.admin.webhooks import WEBHOOKS
-from baskets.domain import checker, desk, items, stock, transactions
+from baskets.domain import checker, desk, erasure, items, stock, transactions
 from baskets.domain.actors import Actor, ActorKind
 from baskets.models import Basket, CheckoutSession, Event, Partner
 from tests.admin.conftest import Shop, token
 from tests.admin.repair_cases import (
     CASES,
+    OTHER,
     REASON,
     Case,
     aborted,
@@ -185,6 +186,29 @@ def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(
     # The page that says so is good for deciding again.
     assert f'name="seen" value="{form["seen"]}"' not in body
     assert re.search(r'name="seen" value="\d+"', body)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.slug in {"erase", "extend", "order-late", "reverse-order", "settle"}], ids=str
+)
+def test_what_goes_while_it_is_repaired_is_told_so(case: Case, shop: Shop, rita: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else erases the user after the page's record was found, as with a click too many."""
+    record = case.build(shop)
+    address = address_of(record, case.slug)
+    form = form_of(rita, address, case)
+    run = transactions.run
+
+    def erased_before(operation: Callable[[bool], Any]) -> Any:
+        monkeypatch.setattr(transactions, "run", run)
+        basket = Basket.objects.get()
+        run(lambda _: erasure.erase_user(basket=basket, expected_events=basket.events, reason=REASON, actor=OTHER))
+        return run(operation)
+
+    monkeypatch.setattr(transactions, "run", erased_before)
+    response = rita.post(address, form)
+    assert response.status_code == 409
+    assert "The basket is gone." in response.content.decode()
+    assert Event.objects.filter(kind="repaired", actor="rita").count() == 0
 
 
 def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
