@@ -1,20 +1,23 @@
 """What staff must look at: sessions somebody may have paid for although their order was refused or is short."""
 
 import json
+from dataclasses import replace
 
 from django.db import transaction
 
 from baskets.domain.changes import lock
 from baskets.domain.errors import AttentionNeeded
-from baskets.models import Event
+from baskets.models import CheckoutSession, Event
 from baskets.models.contents import Contents, read_contents
 from baskets.pipeline import execute
 
-# Once per session and reason: where the flag is there already, nothing is counted and no event is written.
+# Once per session and reason: where the flag is there already, nothing is counted and no event is written. Nor is it where
+# the session is not the basket's.
 FLAG = """
 WITH flag AS (
     INSERT INTO baskets_attention (basket_id, session_id, reason, created_at, settled_by, note)
-    VALUES (%(basket)s, %(session)s, %(reason)s, %(at)s, '', '')
+    SELECT basket_id, id, %(reason)s, %(at)s::timestamptz, '', '' FROM baskets_checkoutsession
+    WHERE id = %(session)s AND basket_id = %(basket)s
     ON CONFLICT (session_id, reason) DO NOTHING
     RETURNING basket_id
 ), numbered AS (
@@ -33,9 +36,16 @@ FROM numbered
 def flag_after_refusal(needed: AttentionNeeded) -> None:
     """Flag a session whose order was refused, after the refusal was rolled back. Basket and stock stay as they are.
 
+    Between the two transactions the session may have been purged; then there is nothing to flag. Or its user was erased:
+    then it is flagged under the basket's new name, without what an erasure takes away.
     Locks the basket. Source: ADR 9.
     """
-    if lock(needed.basket_id) and (contents := read_contents(needed.basket_id)):
+    if not lock(needed.basket_id):
+        session = CheckoutSession.objects.filter(pk=needed.session_id).first()
+        if session is None or not lock(session.basket_id):
+            return
+        needed = replace(needed, basket_id=session.basket_id, actor=replace(needed.actor, request_id="", tracking={}))
+    if contents := read_contents(needed.basket_id):
         flag(contents=contents, needed=needed)
 
 

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Literal
 
 from django.db import transaction
-from django.db.models.functions import Now
+from django.db.models import F
+from django.db.models.functions import Greatest, Now
 
 from baskets.domain.errors import ConsentMissing
 from baskets.encryption import decrypt, encrypt
@@ -30,7 +31,7 @@ def change_comfort(*, owner: Owner, said: Mapping[Field, str | None], consent: b
     """Store or delete what the user says, and keep the rest.
 
     Consent is kept since it was first given. Taking it back deletes everything.
-    Locks the user's row, by its only statement that waits. Source: `updatecomfortbasketsettings` of the published API; ADR 21.
+    Locks the user's row. Source: `updatecomfortbasketsettings` of the published API; ADR 21.
 
     :param said: the new value of each field that is spoken of; None deletes it.
     :param consent: given, taken back, or not spoken of.
@@ -43,12 +44,15 @@ def change_comfort(*, owner: Owner, said: Mapping[Field, str | None], consent: b
             raise ConsentMissing
         stored.delete()
         return
-    if consent:
+    values = {name: None if value is None else encrypt(value) for name, value in said.items()}
+    while not stored.update(**values, changed_at=Greatest(Now(), F("consented_at"))):
+        if not consent:
+            if something:
+                raise ConsentMissing
+            return
+        # Who takes the consent back between these two statements came first: it is given anew.
         fresh = Comfort(basket_id=owner.basket_id, consented_at=Now(), changed_at=Now())
         Comfort.objects.bulk_create([fresh], ignore_conflicts=True)
-    values = {name: None if value is None else encrypt(value) for name, value in said.items()}
-    if not stored.update(**values, changed_at=Now()) and something:
-        raise ConsentMissing
 
 
 def read_comfort(*, owner: Owner) -> Settings:

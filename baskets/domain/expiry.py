@@ -18,7 +18,7 @@ from baskets.domain.baskets import hidden, told_of_content
 from baskets.domain.changes import Change, lock, locked_and_free, store_many
 from baskets.domain.checkout import give_up, told_of_release
 from baskets.domain.retries import in_transaction
-from baskets.domain.transitions import Session, expire_sessions, release_holds
+from baskets.domain.transitions import Reservation, Session, expire_sessions, release_holds
 from baskets.models import Basket, CheckoutSession, Event, StockReservation
 from baskets.models.contents import Contents, read_contents
 
@@ -72,8 +72,8 @@ def reclaim(*, needed: Mapping[str, int]) -> None:
         for basket_id, session_id in list(oldest[: max(left[product_id], 0) + SPARE]):
             if left[product_id] <= 0:
                 break
-            frees = StockReservation.objects.held().filter(basket_id=basket_id, session_id=session_id)
-            pieces = dict(frees.values_list("product_id", "pieces"))
+            holds = StockReservation.objects.filter(basket_id=basket_id, session_id=session_id)
+            held = list(holds.held().values_list("pk", flat=True))
             try:
                 expire_session(basket_id=basket_id, actor=RECLAIM)
             except DatabaseError as error:
@@ -81,7 +81,9 @@ def reclaim(*, needed: Mapping[str, int]) -> None:
                 if fault_of(error) is not Fault.BUSY:
                     raise
             else:
-                left.subtract(pieces)
+                # What its owner ordered at this very moment has not come free, though it was held a moment ago.
+                freed = holds.filter(pk__in=held, status=Reservation.RELEASED)
+                left.subtract(dict(freed.values_list("product_id", "pieces")))
 
 
 def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> Batch:

@@ -38,7 +38,8 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
 
     :raises NotRepairable: it is not held, or is all that the checkout is buying.
     """
-    contents, session = session_as_expected(reservation.session, expected_events=expected_events, reason=reason)
+    of = CheckoutSession(pk=reservation.session_id, basket_id=reservation.basket_id)
+    contents, session = session_as_expected(of, expected_events=expected_events, reason=reason)
     line = lists.find(contents.checkout, reservation.product_id)
     hold = StockReservation.objects.get(pk=reservation.pk, basket_id=contents.basket_id)
     if line is None or hold.status != Reservation.HELD:
@@ -86,8 +87,10 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
 
     short = stock.take(wanted)
     if short:
+        # In this order: a lapsed session that ends between the two questions is seen by the first, or its pieces by the second.
+        lapsed = reclaim and StockReservation.objects.lapsed(short).exists()
         there = stock.available_now(short)
-        if reclaim and StockReservation.objects.lapsed(short).exists():
+        if lapsed or (reclaim and any(there[p][0] >= wanted[p] for p in short)):
             raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
         if len(short) == len(listed):
             raise OutOfStock(

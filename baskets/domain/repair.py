@@ -315,7 +315,11 @@ def _finish(session: CheckoutSession, *, ordered: bool, expected_events: int, re
 def session_as_expected(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[Contents, CheckoutSession]:
     """Lock the session's basket, and read both as they are now."""
     contents = as_expected(session.basket_id, expected_events=expected_events, reason=reason)
-    return contents, CheckoutSession.objects.get(pk=session.pk, basket_id=session.basket_id)
+    # A purge counts no event, and a user who was erased may have begun anew under the old key.
+    now = CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).first()
+    if now is None:
+        raise NotRepairable("The checkout is gone.")
+    return contents, now
 
 
 def as_expected(basket_id: UUID, *, expected_events: int, reason: str) -> Contents:
