@@ -21,6 +21,8 @@ USER = "baskets"
 DATABASE = "baskets"
 _RETRY_SECONDS = 30
 _LARGE_LOG_BYTES = 10_000_000
+# The first message of the protocol that is answered without a name: its length, and a number that stands for the question.
+_ASK_FOR_ENCRYPTION = bytes.fromhex("0000000804d2162f")
 
 # Durable, small, reachable over loopback with a password only, and silent about values: an error of a statement can quote the ids
 # of users, so the log holds what the server says about itself (LOG, FATAL, PANIC), without details.
@@ -225,10 +227,19 @@ class Cluster:
         deadline = time.monotonic() + _RETRY_SECONDS
         while self.is_running() and time.monotonic() < deadline:
             lines = self._process_lines()
-            if len(lines) > 7 and lines[7].strip() == "ready":
+            if len(lines) > 7 and lines[7].strip() == "ready" and self._answers():
                 return True
             time.sleep(0.1)
         return False
+
+    def _answers(self) -> bool:
+        """Ask whether it speaks encrypted: a server that is dying has a process and a port for some milliseconds, and no answer."""
+        try:
+            with socket.create_connection((HOST, self._port()), timeout=2) as asking:
+                asking.sendall(_ASK_FOR_ENCRYPTION)
+                return bool(asking.recv(1))
+        except OSError:
+            return False
 
     @property
     def _process_file(self) -> Path:
