@@ -2,15 +2,18 @@
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from baskets.domain import checkout, errors
+from baskets.domain import checkout, comfort, errors, guests, transactions, transfer
 from baskets.models.contents import Contents, Line, Owner, read_contents
+from tests.conftest import APP
 from tests.domain.worlds import User
 from tests.model.state import Key, Refused
+from tests.tokens import KeyPair
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,19 @@ def as_refused(refusal: errors.Refusal) -> Refused:
     return Refused(refusal.reason)
 
 
+# The user ids that the service has drawn, by what the model calls them.
+Names = dict[Key, str]
+
+
 @dataclass
 class Domain:
     """Calls the functions of the domain, as the API does."""
 
     partners: list[int]
+    names: Names = field(default_factory=dict)
 
     def user(self, key: Key) -> User:
-        return User(Owner(partner_id=self.partners[key[0]], user_id=key[1]))
+        return User(Owner(partner_id=self.partners[key[0]], user_id=self.names.get(key, key[1])))
 
     def basket(self, key: Key) -> Any:
         return shown(read_contents(self.user(key).owner.basket_id))
@@ -87,12 +95,36 @@ class Domain:
     def finish(self, key: Key, *, ordered: bool, order_no: str | None) -> Any:
         return self._done(lambda: self.user(key).finish(ordered, order_no))
 
-    @staticmethod
-    def _done(call: Callable[[], Contents]) -> Any:
+    def create_guest(self, key: Key, counts: Mapping[str, int]) -> Any:
+        owner = guests.draw_guest(partner_id=self.partners[key[0]])
+        self.names[key] = owner.user_id
+        return self._done(lambda: transactions.run(lambda _: guests.create_guest_basket(owner=owner, counts=counts, actor=APP)))
+
+    def offer(self, key: Key) -> str:
+        owner = self.user(key).owner
+        return self._answered(lambda: transactions.run(lambda _: transfer.offer_transfer(owner=owner, actor=APP)).token)
+
+    def take_over(self, partner: int, token: str) -> tuple[str, Any]:
         try:
-            return shown(call())
+            taken = transactions.run(lambda _: transfer.redeem_transfer(partner_id=self.partners[partner], token=token, actor=APP))
+        except transfer.TransferUnknown as unknown:
+            raise Refused("transfer_unknown") from unknown
+        return taken.owner.user_id, shown(taken.contents)
+
+    def change_comfort(self, key: Key, said: Mapping[comfort.Field, str | None], *, consent: bool | None) -> Any:
+        owner = self.user(key).owner
+        self._answered(lambda: transactions.run(lambda _: comfort.change_comfort(owner=owner, said=said, consent=consent)))
+        return self.basket(key)
+
+    @staticmethod
+    def _answered(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
         except errors.Refusal as refusal:
             raise as_refused(refusal) from refusal
+
+    def _done(self, call: Callable[[], Contents]) -> Any:
+        return self._answered(lambda: shown(call()))
 
 
 # method, path, body, headers -> status, headers, body
@@ -105,6 +137,8 @@ class Http:
 
     send: Send
     keys: list[str]
+    login: KeyPair
+    names: Names = field(default_factory=dict)
 
     def basket(self, key: Key) -> Any:
         return self._basket(self._call("GET", key, ""))
@@ -129,15 +163,43 @@ class Http:
         body = {"ordered": ordered, "orderNo": order_no}
         return self._basket(self._call("POST", key, "/checkout/sessions/finish-active", body))
 
+    def create_guest(self, key: Key, counts: Mapping[str, int]) -> Any:
+        body = {"products": [{"productId": product, "count": count} for product, count in counts.items()]}
+        made = self._sent("POST", "/v2/baskets/guests", body, partner=key[0])
+        self.names[key] = made["userId"]
+        return self._basket(made["basket"])
+
+    def offer(self, key: Key) -> str:
+        return str(self._sent("POST", self._address(key, "/transfer"), None, partner=key[0])["jayToken"])
+
+    def take_over(self, partner: int, token: str) -> tuple[str, Any]:
+        taken = self._sent("POST", f"/v2/baskets/guests?jayToken={token}", None, partner=partner)
+        return taken["userId"], self._basket(taken["basket"])
+
+    def change_comfort(self, key: Key, said: Mapping[comfort.Field, str | None], *, consent: bool | None) -> Any:
+        words = {"customer_id": "customerId", "payment_token": "paymentToken"}
+        body = {words[name]: value for name, value in said.items()} | {"consent": consent}
+        return self._basket(self._call("PATCH", key, "/comfort", body))
+
+    def _address(self, key: Key, path: str) -> str:
+        return f"/v2/baskets/users/{self.names.get(key, key[1])}{path}"
+
     def _call(self, method: str, key: Key, path: str, body: Any = None) -> Any:
+        more = {"Idempotency-Key": secrets.token_hex(8)}
+        if path == "/comfort":
+            claims = {"sub": self.names.get(key, key[1]), "exp": int(time.time()) + 3600}
+            more["Authorization"] = f"Bearer {self.login.sign(claims)}"
+        return self._sent(method, self._address(key, path), body, partner=key[0], more=more)
+
+    def _sent(self, method: str, address: str, body: Any, *, partner: int, more: Mapping[str, str] | None = None) -> Any:
+        """Send a call; where it was done under an Idempotency-Key, send it again."""
         data = b"" if body is None else json.dumps(body).encode()
-        headers = {"X-API-Key": self.keys[key[0]], "Content-Type": "application/json", "Idempotency-Key": secrets.token_hex(8)}
-        address = f"/v2/baskets/users/{key[1]}{path}"
+        headers = {"X-API-Key": self.keys[partner], "Content-Type": "application/json", **(more or {})}
         status, told, raw = self.send(method, address, data, headers)
         answer = json.loads(raw)
         if status != 200:
             raise self._refused(status, answer)
-        if method != "GET":
+        if method != "GET" and more:
             again = self.send(method, address, data, headers)
             assert (again[0], again[2], again[1].get("Idempotency-Replayed")) == (200, raw, "true")
             assert "Idempotency-Replayed" not in told
@@ -148,6 +210,8 @@ class Http:
         details = error["details"]
         reason = details["reason"]
         assert status < 500, answer
+        if reason == "validation_failed" and details["fields"].keys() == {"jayToken"}:
+            reason = "transfer_unknown"
         known: Any = None
         with suppress(KeyError):
             if reason == "out_of_stock":

@@ -1,4 +1,7 @@
-"""The contract as a small pure program: what a shop, its baskets and its stock do. It knows nothing of the service's code."""
+"""The contract as a small pure program: what apps and the clock do to baskets and stock. It knows nothing of the service's code.
+
+Transfers, guests and comfort settings are in `devices`, the shop's reports, its staff and the purge in `office`.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,7 +15,7 @@ SAVED_LIMIT = 2
 
 
 class Shop(State):
-    """Every call."""
+    """What a user's app calls, and what is due by the clock."""
 
     # --- Lists ------------------------------------------------------------------
 
@@ -79,8 +82,8 @@ class Shop(State):
             basket.saved[product] = self._appended(basket, there.count if there else 1)
         elif not basket.hidden:
             return
-        basket.hidden = False
         self._changed(basket)
+        basket.hidden = False
 
     @staticmethod
     def _appended(basket: Basket, count: int) -> Item:
@@ -102,7 +105,8 @@ class Shop(State):
         if all(item.failed for item in items.values()):
             told = [(product, item.count, item.count + (item.stocked or 0)) for product, item in items.items()]
             raise Refused("out_of_stock", sorted(told))
-        session = Session(number=len(self.sessions), expires=self.now + HOLD, test=test, items=items)
+        self.starts += 1
+        session = Session(number=self.starts, expires=self.now + HOLD, test=test, items=items)
         for product, item in items.items():
             if item.stocked is not None and item.stocked > 0:
                 self.products[product].available -= item.count
@@ -110,7 +114,7 @@ class Shop(State):
         basket.cart = {}
         basket.sessions.append(session)
         self.sessions.append((key, session))
-        self._changed(basket)
+        self._changed(basket, session)
         return session
 
     def price_of(self, session: Session) -> int | None:
@@ -132,7 +136,7 @@ class Shop(State):
         if not ordered:
             return None
         if session.status == "ABORTED" and order_no is None:
-            session.flags.add("checkout_aborted")
+            self._flag(basket, session, "checkout_aborted")
             raise Refused("checkout_aborted")
         return self._order_late(key, basket, session, accept=key[0] in self.accepting, by_staff=False)
 
@@ -165,7 +169,7 @@ class Shop(State):
         last = max(ended, key=lambda session: (session.ended_revision, session.ended), default=None)
         moved = last is None or last.ended_revision != basket.revision
         if last and ordered and (moved or not self.present(key)):
-            last.flags.add("basket_changed")
+            self._flag(basket, last, "basket_changed")
         if not self.present(key):
             raise Refused("basket_not_found")
         if last is None or moved:
@@ -177,7 +181,7 @@ class Shop(State):
         failed = {product: item for product, item in session.items.items() if item.failed}
         self._end(session, "ORDERED")
         self._return(basket, failed)
-        self._changed(basket)
+        self._changed(basket, session)
         session.ended_revision = basket.revision
 
     def _give_up(self, basket: Basket, session: Session, status: str) -> None:
@@ -186,21 +190,21 @@ class Shop(State):
         session.held, session.released = Counter(), self.now
         self._end(session, status)
         self._return(basket, session.items)
-        self._changed(basket)
+        self._changed(basket, session)
         session.ended_revision = basket.revision
 
     def _order_late(self, key: Key, basket: Basket, session: Session, *, accept: bool, by_staff: bool) -> None:
         end = session.released if session.status == "ABORTED" else session.expires
         assert end is not None
         if not by_staff and self.now > end + GRACE:
-            session.flags.add("checkout_expired")
+            self._flag(basket, session, "checkout_expired")
             raise Refused("checkout_expired")
         bought = {product: item.count for product, item in session.items.items() if not item.failed}
         wanted = {} if session.test else {p: n for p, n in bought.items() if self.products[p].limited}
         self._reclaim(self._lacking(wanted))
         lacking = [(p, n, self.products[p].available) for p, n in sorted(wanted.items()) if self.products[p].available < n]
         if lacking and not accept:
-            session.flags.add("out_of_stock")
+            self._flag(basket, session, "out_of_stock")
             raise Refused("out_of_stock", lacking)
         if not self.present(key) and not basket.hidden:
             self._hide(basket)
@@ -209,8 +213,6 @@ class Shop(State):
             self.products[product].available -= there
             session.sold[product], session.short[product] = there, pieces - there
         session.sold_at, session.late = self.now, True
-        if any(session.short.values()):
-            session.flags.add("short")
         self._end(session, "ORDERED")
         before = {product: item.count for product, item in basket.cart.items()}
         for product, pieces in bought.items():
@@ -218,12 +220,16 @@ class Shop(State):
                 basket.cart[product].count -= pieces
         basket.cart = {product: item for product, item in basket.cart.items() if item.count > 0}
         if before != {product: item.count for product, item in basket.cart.items()}:
-            self._changed(basket)
+            self._changed(basket, session)
+        else:
+            self._told(basket, session)
         session.ended_revision = basket.revision
+        if any(session.short.values()):
+            self._flag(basket, session, "short")
 
     def _end(self, session: Session, status: str) -> None:
         self.endings += 1
-        session.status, session.ended = status, self.endings
+        session.status, session.ended, session.finished = status, self.endings, self.now
 
     @staticmethod
     def _return(basket: Basket, items: Mapping[str, Item]) -> None:
@@ -260,45 +266,3 @@ class Shop(State):
                     break
                 left.subtract(session.held)
                 self._give_up(self.baskets[key], session, "EXPIRED")
-
-    # --- The shop and its staff ---------------------------------------------------
-
-    def report(self, product: str, unsold: int | None, *, as_of: int) -> None:
-        known = self.products[product]
-        if unsold is not None:
-            held = sum(session.held[product] for _, session in self.sessions)
-            sold = sum(session.sold[product] for _, session in self.sessions if session.sold_at > as_of)
-            known.counted = True
-            known.set_free(unsold - held - sold)
-        known.limited = unsold is not None
-
-    def adjust(self, product: str, pieces: int) -> None:
-        known = self.products[product]
-        if not known.limited or not pieces:
-            raise Refused("not_repairable")
-        if known.supply + pieces < 0:
-            raise Refused("supply_below_zero")
-        known.set_free(known.free + pieces)
-
-    def staff_finish(self, session: Session, key: Key, *, ordered: bool) -> None:
-        if session.status != "ACTIVE":
-            raise Refused("not_repairable")
-        self.finish(key, ordered=ordered, order_no=session.order_no)
-
-    def staff_order_late(self, session: Session, key: Key, *, accept: bool) -> None:
-        if session.status not in {"ABORTED", "EXPIRED"}:
-            raise Refused("not_repairable")
-        self._order_late(key, self.baskets[key], session, accept=accept, by_staff=True)
-
-    def staff_reverse(self, session: Session) -> None:
-        if session.status != "ORDERED" or session.reversed:
-            raise Refused("not_repairable")
-        session.reversed = True
-        for product, pieces in session.sold.items():
-            self.products[product].set_free(self.products[product].free + pieces)
-
-    def staff_extend(self, key: Key, days: int) -> None:
-        until = self.now + days * 24 * 3600
-        if not self.present(key) or until <= self.baskets[key].expires:
-            raise Refused("not_repairable")
-        self.baskets[key].expires = until

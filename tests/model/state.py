@@ -24,7 +24,10 @@ class Refused(Exception):
 
 @dataclass
 class Product:
-    """One product: `limited` is today's setting, the counters go on while it is unlimited."""
+    """One product: `limited` is today's setting, the counters go on while it is unlimited.
+
+    `forgotten` is the moment of the last sale of which a purge has left nothing.
+    """
 
     listed: bool = True
     price: int | None = 100
@@ -33,6 +36,7 @@ class Product:
     available: int = 0
     shortfall: int = 0
     supply: int = 0
+    forgotten: int | None = None
 
     @property
     def free(self) -> int:
@@ -69,6 +73,7 @@ class Session:
     released: int | None = None
     ended_revision: int | None = None
     ended: int = 0
+    finished: int = 0
     order_no: str = ""
     held: Counter[str] = field(default_factory=Counter)
     sold: Counter[str] = field(default_factory=Counter)
@@ -76,15 +81,24 @@ class Session:
     sold_at: int = 0
     reversed: bool = False
     flags: set[str] = field(default_factory=set)
+    settled: set[str] = field(default_factory=set)
 
 
 @dataclass
 class Basket:
-    """Everything held for one user of one partner."""
+    """Everything held for one user of one partner.
+
+    `timeline` has the moment, the revision and the session of each event that no purge has removed.
+    """
 
     expires: int
+    guest: bool = False
+    erased: bool = False
     revision: int = 0
+    purged: int = 0
+    timeline: list[tuple[int, int, Session | None]] = field(default_factory=list)
     hidden: bool = False
+    hidden_since: int = 0
     places: int = 0
     cart: dict[str, Item] = field(default_factory=dict)
     saved: dict[str, Item] = field(default_factory=dict)
@@ -119,6 +133,7 @@ class State:
     products: dict[str, Product] = field(default_factory=dict)
     baskets: dict[Key, Basket] = field(default_factory=dict)
     sessions: list[tuple[Key, Session]] = field(default_factory=list)
+    starts: int = 0
     endings: int = 0
 
     def present(self, key: Key) -> bool:
@@ -132,10 +147,24 @@ class State:
     def lapsed(self, session: Session) -> bool:
         return session.status == "ACTIVE" and session.expires <= self.now
 
-    def _changed(self, basket: Basket) -> None:
+    def _changed(self, basket: Basket, session: Session | None = None) -> None:
+        """Its lists differ. A guest's basket lasts as long as it did, unless it comes back."""
         basket.revision += 1
-        basket.expires = self.now + LIFETIME
+        if not basket.guest or basket.hidden:
+            basket.expires = self.now + LIFETIME
+        self._told(basket, session)
+
+    def _told(self, basket: Basket, session: Session | None = None) -> None:
+        """A line in the timeline; no list differs for it."""
+        basket.timeline.append((self.now, basket.revision, session))
 
     def _hide(self, basket: Basket) -> None:
-        basket.cart, basket.saved, basket.hidden = {}, {}, True
+        basket.cart, basket.saved = {}, {}
         self._changed(basket)
+        basket.hidden, basket.hidden_since = True, self.now
+
+    def _flag(self, basket: Basket, session: Session, reason: str) -> None:
+        """Once for each session and reason."""
+        if reason not in session.flags:
+            session.flags.add(reason)
+            self._told(basket, session)

@@ -14,16 +14,21 @@ from hypothesis import HealthCheck, Phase, seed
 from hypothesis import settings as profile
 from hypothesis.stateful import run_state_machine_as_test
 
+from baskets.domain.issuers import trust_issuer
 from baskets.domain.partners import issue_api_key
 from baskets.models import Partner
 from tests.conftest import Long
+from tests.factories import TESTER
+from tests.model.apps import Apps
 from tests.model.callers import Domain, Http
+from tests.model.desk import Desk
 from tests.model.machine import Machine
 from tests.model.shop import CART_LIMIT, SAVED_LIMIT
+from tests.tokens import KeyPair
 
 QUICK = profile(
     max_examples=16,
-    stateful_step_count=40,
+    stateful_step_count=34,
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
@@ -47,6 +52,14 @@ def keys_of(partners: list[Partner]) -> list[str]:
     return [issue_api_key(partner_name=partner.name, created_by="tests")[1] for partner in partners]
 
 
+def login_of(partners: list[Partner]) -> KeyPair:
+    """The login that both partners trust."""
+    pair = KeyPair("ES256")
+    for partner in partners:
+        trust_issuer(partner_name=partner.name, name="login", keys={"keys": [pair.jwk]}, actor=TESTER)
+    return pair
+
+
 def in_this_process(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
     """Through the whole application, middleware and all."""
     kind = headers["Content-Type"] if body else ""
@@ -54,14 +67,14 @@ def in_this_process(method: str, path: str, body: bytes, headers: Mapping[str, s
     return answer.status_code, answer.headers, answer.content
 
 
-class OverTheDomain(Machine):
+class OverTheDomain(Apps, Desk):
     around = staticmethod(rolled_back)
     caller = staticmethod(lambda partners: Domain([partner.pk for partner in partners]))
 
 
-class OverHttp(Machine):
+class OverHttp(Apps, Desk):
     around = staticmethod(rolled_back)
-    caller = staticmethod(lambda partners: Http(send=in_this_process, keys=keys_of(partners)))
+    caller = staticmethod(lambda partners: Http(send=in_this_process, keys=keys_of(partners), login=login_of(partners)))
 
 
 @pytest.fixture(autouse=True)
@@ -121,8 +134,8 @@ def test_the_service_goes_on_doing_what_the_contract_says(machine: type[Machine]
 def test_the_service_does_over_the_network_what_the_contract_says(live_server: Any, long_run: Long) -> None:
     address = live_server.thread.host, live_server.thread.port
 
-    class OverTheNetwork(Machine):
+    class OverTheNetwork(Apps, Desk):
         around = staticmethod(emptied)
-        caller = staticmethod(lambda partners: Http(send=over_the_network(address), keys=keys_of(partners)))
+        caller = staticmethod(lambda partners: Http(send=over_the_network(address), keys=keys_of(partners), login=login_of(partners)))
 
     explored(OverTheNetwork, long_run, share=0.3)
