@@ -6,6 +6,9 @@ in one go, when somebody asks for one of the answers, before Django runs a state
 block, where COMMIT may travel with it. The server still runs one statement after the other, each by its own snapshot, so locks
 and the clock work as everywhere; after an error it skips the rest. Outside of `together` a statement is sent at once.
 
+Whoever asks only to be sure that a row was there need not wait for that: the statement ends in `1 / count(*)` over the rows
+that it must have found, so the server itself fails the transaction where there was none, and `otherwise` is raised.
+
 This is libpq's pipeline mode, entered for the moment of sending only. psycopg's own `pipeline` does the same with four times
 the processor time, because it parses, adapts and prepares in Python on every call.
 """
@@ -25,7 +28,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import errors, generators
 from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.pq import ExecStatus, Format, TransactionStatus
+from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -33,14 +36,16 @@ Row = tuple[Any, ...]
 
 PLACEHOLDER = re.compile(r"%(?:s|\((\w+)\)s)")
 DONE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+DIVISION_BY_ZERO = b"22012"
 
 
 class Answer:
     """What the server says to one statement. Who asks for it waits for it."""
 
-    def __init__(self, line: "Line", sql: str, values: Sequence[Any]) -> None:
+    def __init__(self, line: "Line", sql: str, values: Sequence[Any], otherwise: Exception | None = None) -> None:
         self.sql = sql
         self.values = values
+        self.otherwise = otherwise
         self._line = line
         self._rows: Iterator[Row] | None = None
         self._changed = 0
@@ -84,20 +89,20 @@ class Line:
         self._noted: list[Answer] = []
         self._known: set[str] = set()
 
-    def note(self, sql: str, parameters: Parameters) -> Answer:
+    def note(self, sql: str, parameters: Parameters, otherwise: Exception | None = None) -> Answer:
         """Note a statement down, to be sent with the next ones."""
         names = _numbered(sql)[1]
         values = list(parameters) if names is None else [parameters[name] for name in names]  # type: ignore[call-overload] # A mapping then.
         values = [_array(value) if isinstance(value, list) else value for value in values]
-        answer = Answer(self, sql, self._adapter.dump_sequence(values, [PyFormat.TEXT] * len(values)))
+        answer = Answer(self, sql, self._adapter.dump_sequence(values, [PyFormat.TEXT] * len(values)), otherwise)
         self._noted.append(answer)
         return answer
 
     def run(self, sql: str, parameters: Parameters, many: bool, context: Mapping[str, Any]) -> Answer:  # noqa: FBT001 (as Django calls it)
         """Run a statement now, or with others where it may wait for them."""
-        del many, context
+        del many
         self.django.validate_no_broken_transaction()
-        answer = self.note(sql, parameters)
+        answer = self.note(sql, parameters, context["otherwise"])
         if not _here.together:
             self.flush()
         return answer
@@ -125,10 +130,14 @@ class Line:
                 took = f"{time.monotonic() - started:.3f}"
                 self.django.queries_log.extend({"sql": answer.sql, "time": took} for answer in noted)
             if failed is not None:
-                raise errors.error_from_result(failed)
+                answer, result = failed
+                error = errors.error_from_result(result)
+                if answer.otherwise is None or result.error_field(DiagnosticField.SQLSTATE) != DIVISION_BY_ZERO:
+                    raise error
+                raise answer.otherwise from error
 
-    def _exchange(self, noted: list[Answer], *, commit: bool) -> PQGen[PGresult | None]:
-        """Say everything, then hear the answers in their order; return the first that is an error."""
+    def _exchange(self, noted: list[Answer], *, commit: bool) -> PQGen[tuple[Answer, PGresult] | None]:
+        """Say everything, then hear the answers in their order; return the first that is an error, and to what."""
         pgconn = self.raw.pgconn
         if not self.raw.autocommit and pgconn.transaction_status == TransactionStatus.IDLE:
             noted = [Answer(self, "BEGIN", ()), *noted]
@@ -145,13 +154,13 @@ class Line:
             pgconn.send_query_prepared(name, answer.values, result_format=Format.BINARY)
         pgconn.pipeline_sync()
         yield from generators.send(pgconn)
-        failed: PGresult | None = None
+        failed: tuple[Answer, PGresult] | None = None
         for answer, is_fresh in zip(noted, fresh, strict=True):
             results = (yield from generators.fetch_many(pgconn)) if is_fresh else []
             results += yield from generators.fetch_many(pgconn)
             if is_fresh and results[0].status not in DONE:
                 self._known.discard(answer.sql)
-            failed = failed or next((result for result in results if result.status not in DONE), None)
+            failed = failed or next(((answer, result) for result in results if result.status not in DONE), None)
             if failed is None:
                 self._adapter.set_pgresult(results[-1])
                 answer.arrived(self._adapter.load_rows(0, results[-1].ntuples, tuple), changed=results[-1].command_tuples or 0)
@@ -170,18 +179,20 @@ class _Here(threading.local):
 _here = _Here()
 
 
-def execute(sql: str, parameters: Parameters) -> Answer:
+def execute(sql: str, parameters: Parameters, *, otherwise: Exception | None = None) -> Answer:
     """Run one hand-written statement on this thread's connection. See Note [Together].
 
     Every text is prepared once for each connection, so it is a constant, and what varies is a parameter. Parameters travel
     as text, and the server takes their types from the statement: where that leaves a choice, the statement has a cast.
+
+    :param otherwise: what is raised where the statement divides by the number of rows it found, and that is zero.
     """
     line = _line()
     run: Callable[..., Answer] = line.run
     for wrapper in reversed(line.django.execute_wrappers):
         if wrapper is not _flush_first:
             run = functools.partial(wrapper, run)
-    return run(sql, parameters, False, {"connection": line.django, "cursor": None})
+    return run(sql, parameters, False, {"connection": line.django, "cursor": None, "otherwise": otherwise})
 
 
 @contextmanager
@@ -217,12 +228,15 @@ def _flush_first(execute: Callable[..., Any], sql: str, parameters: Any, many: b
 
 
 def _line() -> Line:
+    line = _here.line
+    if line is not None and line.raw is line.django.connection:
+        return line
     django = connections[DEFAULT_DB_ALIAS]
     if django.connection is None:
         django.ensure_connection()
-    if _here.line is None or _here.line.raw is not django.connection:
-        _here.line = Line(django)
-    return _here.line
+    if line is None or line.raw is not django.connection:
+        line = _here.line = Line(django)
+    return line
 
 
 def _array(values: list[Any]) -> str:

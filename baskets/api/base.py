@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from django.core.exceptions import TooManyFieldsSent
 from django.http import HttpResponse
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ViewSet
@@ -26,7 +27,7 @@ from baskets.api.identifiers import RULE as IDENTIFIER_RULE
 from baskets.api.middleware import request_id_of
 from baskets.api.negotiation import takes_json
 from baskets.api.parsers import parse_json, read_body
-from baskets.api.serializers import named_errors
+from baskets.api.serializers import named_errors, validated
 from baskets.api.throttling import slowed_down, take_turn
 from baskets.api.tokens import check_token, require_known_user
 from baskets.api.tracking import tracking_of
@@ -173,10 +174,10 @@ class ApiViewSet(ViewSet):
             return {}, dict((error.details or {})["fields"])
         if not isinstance(value, dict):
             return {}, {"body": "Must be an object."}
-        serializer = body(data=value)
-        if serializer.is_valid():
-            return serializer.validated_data, {}
-        return {}, dict(named_errors(cast("dict[str, Any]", serializer.errors)))
+        try:
+            return validated(body, value), {}
+        except ValidationError as wrong:
+            return {}, dict(named_errors(cast("dict[str, Any]", wrong.detail)))
 
     def perform(self, operation: Callable[[bool], Any], *, switched: bool = False) -> HttpResponse:
         """Do one domain call in its transaction and answer with what it returns, once per Idempotency-Key.

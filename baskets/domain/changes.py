@@ -15,13 +15,19 @@ from baskets import conf
 from baskets.domain.actors import Actor
 from baskets.models import Basket, Event
 from baskets.models.contents import READ, READ_MANY, Contents, Line, Owner, contents_of, contents_of_many
-from baskets.pipeline import execute
+from baskets.pipeline import Answer, execute
 
 LOCK = """
 SELECT 1 FROM baskets_basket WHERE id = %s FOR NO KEY UPDATE
 """
-# The rows of cart and saved that are gone, those that are new or different, and the basket's own row: in one statement.
-WRITE = """
+WRITE_BASKET = """
+UPDATE baskets_basket
+SET revision = %(revision)s, events = %(events)s, last_changed_at = %(last_changed_at)s,
+    expires_at = %(expires_at)s, hidden_at = %(hidden_at)s
+WHERE id = %(basket)s
+"""
+# The rows of cart and saved that are gone, and those that are new or different.
+ITEMS = """
 WITH gone AS (
     DELETE FROM baskets_basketitem WHERE basket_id = %(basket)s AND product_id = ANY(%(gone)s)
 ), fresh AS (
@@ -30,11 +36,8 @@ WITH gone AS (
     ON CONFLICT (basket_id, product_id) DO UPDATE
     SET list = excluded.list, count = excluded.count, position = excluded.position
 )
-UPDATE baskets_basket
-SET revision = %(revision)s, events = %(events)s, last_changed_at = %(last_changed_at)s,
-    expires_at = %(expires_at)s, hidden_at = %(hidden_at)s
-WHERE id = %(basket)s
 """
+WRITE = ITEMS + WRITE_BASKET
 WRITE_EVENT = """
 INSERT INTO baskets_event
     (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
@@ -42,15 +45,30 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)
 """
 
 
-def locked_contents(owner: Owner) -> Contents | None:
-    """Lock the owner's basket and read it whole, or None where it has no row.
+@dataclass(frozen=True)
+class Asked:
+    """A basket that was asked for; whoever takes its contents waits for the answer."""
+
+    locked: Answer
+    read: Answer
+
+    def contents(self) -> Contents | None:
+        """Take the basket, locked and whole, or None where it has no row."""
+        # A row that was made between the two statements was read, but is not locked.
+        return contents_of(self.read) if self.locked.fetchone() else None
+
+
+def ask_for_contents(owner: Owner) -> Asked:
+    """Lock the owner's basket and read it whole: asked for, so that questions that need the lock too travel along.
 
     The second statement is the first after the lock was won: its clock decides about expiry.
     """
-    locked = execute(LOCK, [owner.basket_id])
-    read = execute(READ, [owner.basket_id])
-    # A row that was made between the two statements was read, but is not locked.
-    return contents_of(read) if locked.fetchone() else None
+    return Asked(locked=execute(LOCK, [owner.basket_id]), read=execute(READ, [owner.basket_id]))
+
+
+def locked_contents(owner: Owner) -> Contents | None:
+    """Lock the owner's basket and read it whole, or None where it has no row."""
+    return ask_for_contents(owner).contents()
 
 
 def created_contents(owner: Owner, *, guest: bool = False) -> Contents:
@@ -99,22 +117,25 @@ def write_lists(*, before: Contents, after: Contents) -> Contents:
     """
     gone, fresh = _difference(before, after)
     after = _counted(before, after)
-    execute(
-        WRITE,
-        {
-            "basket": after.basket_id,
-            "gone": gone,
-            "products": list(fresh),
-            "lists": [name for name, _, _ in fresh.values()],
-            "counts": [count for _, count, _ in fresh.values()],
-            "positions": [position for _, _, position in fresh.values()],
-            "revision": after.revision,
-            "events": after.events,
-            "last_changed_at": after.last_changed_at,
-            "expires_at": after.expires_at,
-            "hidden_at": after.hidden_at,
-        },
-    )
+    basket = {
+        "basket": after.basket_id,
+        "revision": after.revision,
+        "events": after.events,
+        "last_changed_at": after.last_changed_at,
+        "expires_at": after.expires_at,
+        "hidden_at": after.hidden_at,
+    }
+    if not gone and not fresh:
+        execute(WRITE_BASKET, basket)
+        return after
+    items = {
+        "gone": gone,
+        "products": list(fresh),
+        "lists": [name for name, _, _ in fresh.values()],
+        "counts": [count for _, count, _ in fresh.values()],
+        "positions": [position for _, _, position in fresh.values()],
+    }
+    execute(WRITE, basket | items)
     return after
 
 

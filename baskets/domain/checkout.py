@@ -13,7 +13,7 @@ from baskets import conf
 from baskets.domain import hoarding, lists, opening, stock
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import refuse_active_session
-from baskets.domain.changes import described, locked_contents, record, write_lists
+from baskets.domain.changes import ask_for_contents, described, locked_contents, record, write_lists
 from baskets.domain.errors import (
     AttentionNeeded,
     BasketNotFound,
@@ -28,7 +28,7 @@ from baskets.domain.errors import (
     SessionSummary,
 )
 from baskets.domain.late_orders import order_late
-from baskets.domain.offers import full_price_of, read_offers
+from baskets.domain.offers import ask_for_offers_of_cart, full_price_of, offers_in
 from baskets.domain.transitions import Reservation, Session, end_holds, move_session
 from baskets.models import Attention, CheckoutSession, Event, StockReservation
 from baskets.models.contents import ActiveSession, Contents, Owner
@@ -69,7 +69,8 @@ def start_session(
     :raises LapsedSession: to the runner: the basket's own session has lapsed.
     :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
     """
-    before = locked_contents(owner)
+    asked, offered, drawn = ask_for_contents(owner), ask_for_offers_of_cart(owner.basket_id), opening.draw_id()
+    before = asked.contents()
     if before is None or not before.present:
         raise CartEmpty
     refuse_active_session(before)
@@ -78,7 +79,7 @@ def start_session(
     if not test_mode:
         hoarding.refuse_frequent_starts(before)
 
-    offers = read_offers(before.cart)
+    offers, ((session_id,),) = offers_in(offered), drawn
     buyable = {line.product_id: test_mode or offers[line.product_id].listed for line in before.cart}
     limited = [line for line in before.cart if offers[line.product_id].limited and buyable[line.product_id] and not test_mode]
     beyond = {line.product_id: pieces for line in limited if (pieces := hoarding.beyond_one_checkout(line))}
@@ -90,6 +91,7 @@ def start_session(
     lines = lists.checked_out(before.cart, stocked)
     full_price, currency = full_price_of(lines, offers)
     session = CheckoutSession(
+        id=session_id,
         basket_id=before.basket_id,
         partner_id=owner.partner_id,
         order_no=opening.draw_order_no(),

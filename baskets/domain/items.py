@@ -7,10 +7,15 @@ from django.db import transaction
 from baskets.domain import lists
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import expire_locked
-from baskets.domain.changes import created_contents, locked_contents, store
+from baskets.domain.changes import ask_for_contents, created_contents, locked_contents, store
 from baskets.domain.errors import ProductNotInBasket, ProductUnknown
-from baskets.models import Event, Product
+from baskets.models import Event
 from baskets.models.contents import Contents, Line, Owner
+from baskets.pipeline import execute
+
+LISTED = """
+SELECT variant, main_product_id FROM baskets_product WHERE product_id = %s AND listed
+"""
 
 
 @transaction.atomic(savepoint=False)
@@ -26,8 +31,8 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Co
     :raises CartFull: a new item beyond the limit of the cart.
     :raises SavedFull: a new item beyond the limit of the saved list.
     """
-    contents = locked_contents(owner)
-    product = Product.objects.filter(pk=product_id, listed=True).first()
+    asked, listed = ask_for_contents(owner), execute(LISTED, [product_id])
+    contents, product = asked.contents(), listed.fetchone()
     if product is None:
         raise ProductUnknown
     if contents is None:
@@ -35,13 +40,8 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Co
     if not contents.present:
         # Past its time and not yet swept: what it held is gone for the user, so it must not come back with it.
         contents = contents if contents.hidden_at else expire_locked(contents=contents, actor=actor)
-    line = Line(
-        product_id=product.product_id,
-        count=count,
-        position=0,
-        variant=product.variant,
-        main_product_id=product.main_product_id,
-    )
+    variant, main_product_id = product
+    line = Line(product_id=product_id, count=count, position=0, variant=variant, main_product_id=main_product_id)
     return _store_placed(before=contents, line=line, actor=actor)
 
 

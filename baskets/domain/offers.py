@@ -1,16 +1,20 @@
 """What the catalogue offers to a checkout that starts: whether a product can be bought, and for how much."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 from baskets.models.contents import Line
-from baskets.pipeline import execute
+from baskets.pipeline import Answer, execute
 
-READ = """
+OFFERS = """
 SELECT p.product_id, p.listed, coalesce(s.limited, false), p.price, p.currency
 FROM baskets_product p LEFT JOIN baskets_stock s USING (product_id)
-WHERE p.product_id = ANY(%s)
+WHERE p.product_id {which}
 """
+READ = OFFERS.format(which="= ANY(%s)")
+READ_OF_CART = OFFERS.format(which="IN (SELECT product_id FROM baskets_basketitem WHERE basket_id = %s AND list = 'cart')")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +30,24 @@ class Offer:
     currency: str
 
 
+def ask_for_offers_of_cart(basket_id: UUID) -> Answer:
+    """Ask what the catalogue says of a cart's products, before anybody knows which they are; `offers_in` takes the answer.
+
+    Needs the basket's lock, which may be asked for in the statement before.
+    """
+    return execute(READ_OF_CART, [basket_id])
+
+
 def read_offers(lines: tuple[Line, ...]) -> dict[str, Offer]:
     """Read what the catalogue says of these lines, by product."""
+    return offers_in(execute(READ, [[line.product_id for line in lines]]))
+
+
+def offers_in(rows: Iterable[tuple[Any, ...]]) -> dict[str, Offer]:
+    """Put together what was read, by product."""
     return {
         product_id: Offer(listed=listed, limited=limited, price=price, currency=currency)
-        for product_id, listed, limited, price, currency in execute(READ, [[line.product_id for line in lines]])
+        for product_id, listed, limited, price, currency in rows
     }
 
 

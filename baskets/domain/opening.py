@@ -8,35 +8,36 @@ from baskets.domain.errors import MissingStock
 from baskets.domain.offers import Offer, full_price_of
 from baskets.models import CheckoutSession
 from baskets.models.contents import Line
-from baskets.pipeline import execute
+from baskets.pipeline import Answer, execute
 
 # No I, L, O and U: what is read out over a telephone is written down as it was meant.
 SPEAKABLE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
+# Drawn before it is used, so that nobody waits for the answer to the insert. A refused start leaves a gap.
+DRAW_ID = """
+SELECT nextval(pg_get_serial_sequence('baskets_checkoutsession', 'id'))
+"""
 # One reservation for each item that has something to hold, or that failed to.
 INSERT = """
 WITH session AS (
     INSERT INTO baskets_checkoutsession
-        (basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at,
+        (id, basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at,
          language, country, stripe_using_sdk, currency, full_price)
-    VALUES (%(basket)s, %(partner)s, %(order_no)s, 'ACTIVE', %(test_mode)s, false, %(started_at)s, %(expires_at)s,
+    VALUES (%(id)s, %(basket)s, %(partner)s, %(order_no)s, 'ACTIVE', %(test_mode)s, false, %(started_at)s, %(expires_at)s,
             %(language)s, %(country)s, %(stripe_using_sdk)s, %(currency)s, %(full_price)s)
-    RETURNING id
 ), line AS (
     SELECT * FROM unnest(%(product_ids)s::text[], %(counts)s::bigint[], %(stocked)s::bigint[], %(positions)s::bigint[],
                          %(prices)s::bigint[], %(currencies)s::text[])
                   AS line (product_id, count, stocked, position, price, currency)
 ), item AS (
     INSERT INTO baskets_checkoutitem (basket_id, session_id, product_id, count, stocked, position, price, currency)
-    SELECT %(basket)s, session.id, product_id, count, stocked, position, price, currency FROM line, session
-), reservation AS (
-    INSERT INTO baskets_stockreservation
-        (basket_id, session_id, product_id, pieces, status, created_at, expires_at, ended_at)
-    SELECT %(basket)s, session.id, product_id, count, CASE WHEN stocked < 0 THEN 'FAILED' ELSE 'HELD' END,
-           %(started_at)s, %(expires_at)s, CASE WHEN stocked < 0 THEN %(started_at)s END
-    FROM line, session WHERE stocked IS NOT NULL
+    SELECT %(basket)s, %(id)s, product_id, count, stocked, position, price, currency FROM line
 )
-SELECT id FROM session
+INSERT INTO baskets_stockreservation
+    (basket_id, session_id, product_id, pieces, status, created_at, expires_at, ended_at)
+SELECT %(basket)s, %(id)s, product_id, count, CASE WHEN stocked < 0 THEN 'FAILED' ELSE 'HELD' END,
+       %(started_at)s, %(expires_at)s, CASE WHEN stocked < 0 THEN %(started_at)s END
+FROM line WHERE stocked IS NOT NULL
 """
 # Never seen as held by anybody: the rows were inserted by this very transaction.
 CORRECT = """
@@ -54,10 +55,16 @@ WHERE id = %(session)s AND basket_id = %(basket)s
 """
 
 
+def draw_id() -> Answer:
+    """Draw the number of a session that may come to be: one row, one column."""
+    return execute(DRAW_ID, [])
+
+
 def insert(session: CheckoutSession, lines: tuple[Line, ...], offers: Mapping[str, Offer]) -> None:
     """Insert a session with its items and reservations, as they will be if all the stock is there."""
     bought = [offers[line.product_id] for line in lines]
     parameters = {
+        "id": session.pk,
         "basket": session.basket_id,
         "partner": session.partner_id,
         "order_no": session.order_no,
@@ -76,7 +83,7 @@ def insert(session: CheckoutSession, lines: tuple[Line, ...], offers: Mapping[st
         "prices": [offer.price for offer in bought],
         "currencies": [offer.currency for offer in bought],
     }
-    ((session.pk,),) = execute(INSERT, parameters)
+    execute(INSERT, parameters)
 
 
 def correct(

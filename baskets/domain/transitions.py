@@ -19,11 +19,15 @@ TRANSITIONS: dict[str, Collection[str]] = {
     Reservation.HELD: {Reservation.SOLD, Reservation.RELEASED},
 }
 
+# Fails where no session has moved; nobody has to wait for that answer.
 MOVE_SESSION = """
-UPDATE baskets_checkoutsession
-SET status = %s, finished_at = %s, ended_revision = %s, late = %s, released_at = coalesce(released_at, %s)
-WHERE id = %s AND basket_id = %s AND status = %s
-RETURNING id
+WITH moved AS (
+    UPDATE baskets_checkoutsession
+    SET status = %s, finished_at = %s, ended_revision = %s, late = %s, released_at = coalesce(released_at, %s)
+    WHERE id = %s AND basket_id = %s AND status = %s
+    RETURNING id
+)
+SELECT 1 / count(*) FROM moved
 """
 END_HOLDS = """
 UPDATE baskets_stockreservation SET status = %s, ended_at = %s
@@ -57,7 +61,8 @@ class IllegalTransition(Exception):
 def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: datetime, revision: int) -> None:
     """End a session, or order one late.
 
-    Compares before it sets: a session that is not in `old` is a defect, because its basket is locked.
+    Compares before it sets: a session that is not in `old` is a defect, because its basket is locked. Where statements
+    travel together, that shows at the end of the transaction at the latest.
 
     :param at: when; also the time of the release, where its holds are given back.
     :param revision: the basket's revision after this.
@@ -66,10 +71,8 @@ def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: da
     _check(old, new)
     late = old != Session.ACTIVE
     released_at = None if new == Session.ORDERED else at
-    moved = execute(MOVE_SESSION, [new, at, revision, late, released_at, session_id, basket_id, old])
-    if moved.fetchone() is None:
-        message = f"session {session_id} is not {old}"
-        raise IllegalTransition(message)
+    elsewhere = IllegalTransition(f"session {session_id} is not {old}")
+    execute(MOVE_SESSION, [new, at, revision, late, released_at, session_id, basket_id, old], otherwise=elsewhere)
 
 
 def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> Iterable[tuple[str, int]]:

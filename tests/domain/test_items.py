@@ -171,7 +171,7 @@ def test_statements_do_not_grow_with_the_items(owner: Owner, django_assert_num_q
     transaction_control = 2  # Inside a test the runner's transaction is a savepoint and its release.
     with django_assert_num_queries(5 + transaction_control):
         user.place("limited-0", 2)
-    with django_assert_num_queries(7 + (items > 1) + transaction_control):
+    with django_assert_num_queries(8 + (items > 1) + transaction_control):
         user.start()
     with django_assert_num_queries(7 + (items > 1) + transaction_control):
         user.finish(False)

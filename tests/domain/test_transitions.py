@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 
 from baskets.domain.transitions import IllegalTransition, end_holds, move_session
 from baskets.models import CheckoutSession, StockReservation
@@ -35,14 +36,15 @@ def session_in(state: str, owner: Owner) -> CheckoutSession:
 
 
 def move(session: CheckoutSession, old: str, new: str) -> None:
-    move_session(
-        basket_id=session.basket_id,
-        session_id=session.pk,
-        old=old,
-        new=new,
-        at=session.started_at + timedelta(seconds=1),
-        revision=7,
-    )
+    with transaction.atomic():
+        move_session(
+            basket_id=session.basket_id,
+            session_id=session.pk,
+            old=old,
+            new=new,
+            at=session.started_at + timedelta(seconds=1),
+            revision=7,
+        )
 
 
 @pytest.mark.parametrize(("old", "new"), PAIRS)
