@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -29,7 +30,8 @@ from psycopg import errors, generators
 from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
-from psycopg.pq.abc import PGresult
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import Wait
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 Row = tuple[Any, ...]
@@ -111,33 +113,36 @@ class Line:
         """Forget what was noted down and not sent."""
         self._noted.clear()
 
-    def flush(self, *, commit: bool = False) -> None:
+    def flush(self, *, commit: "Commit | None" = None) -> None:
         """Send what was noted down, wait for all of it, and raise the first error.
 
-        :param commit: whether to end the transaction with it.
+        :param commit: given where the transaction ends with it, and told whether that may have happened.
         """
         if not self._noted:
             return
         noted, self._noted = self._noted, []
+        failed: list[tuple[Answer, PGresult]] = []
         started = time.monotonic()
         with self.django.wrap_database_errors:
             try:
-                failed = self.raw.wait(self._exchange(noted, commit=commit))
-            except BaseException:
+                self.raw.wait(self._exchange(noted, failed, commit=commit is not None))
+            except BaseException as error:
                 self.raw.close()  # Nobody knows how much of the conversation is still on the line.
-                raise
+                if not failed or not isinstance(error, psycopg.Error):
+                    raise
             if self.django.queries_logged:
                 took = f"{time.monotonic() - started:.3f}"
                 self.django.queries_log.extend({"sql": answer.sql, "time": took} for answer in noted)
-            if failed is not None:
-                answer, result = failed
-                error = errors.error_from_result(result)
-                if answer.otherwise is None or result.error_field(DiagnosticField.SQLSTATE) != DIVISION_BY_ZERO:
-                    raise error
-                raise answer.otherwise from error
+            if failed:
+                if commit:
+                    commit.sent = False  # The server skips what comes after an error.
+                raise _error_of(*failed[0])
 
-    def _exchange(self, noted: list[Answer], *, commit: bool) -> PQGen[tuple[Answer, PGresult] | None]:
-        """Say everything, then hear the answers in their order; return the first that is an error, and to what."""
+    def _exchange(self, noted: list[Answer], failed: list[tuple[Answer, PGresult]], *, commit: bool) -> PQGen[None]:
+        """Say everything, then hear the answers in their order.
+
+        :param failed: gets the answers that are errors, and to what.
+        """
         pgconn = self.raw.pgconn
         if not self.raw.autocommit and pgconn.transaction_status == TransactionStatus.IDLE:
             noted = [Answer(self, "BEGIN", ()), *noted]
@@ -154,19 +159,51 @@ class Line:
             pgconn.send_query_prepared(name, answer.values, result_format=Format.BINARY)
         pgconn.pipeline_sync()
         yield from generators.send(pgconn)
-        failed: tuple[Answer, PGresult] | None = None
         for answer, is_fresh in zip(noted, fresh, strict=True):
-            results = (yield from generators.fetch_many(pgconn)) if is_fresh else []
-            results += yield from generators.fetch_many(pgconn)
-            if is_fresh and results[0].status not in DONE:
-                self._known.discard(answer.sql)
-            failed = failed or next(((answer, result) for result in results if result.status not in DONE), None)
-            if failed is None:
-                self._adapter.set_pgresult(results[-1])
-                answer.arrived(self._adapter.load_rows(0, results[-1].ntuples, tuple), changed=results[-1].command_tuples or 0)
+            if is_fresh:
+                prepared = yield from _heard(pgconn)
+                if prepared.status not in DONE:
+                    self._known.discard(answer.sql)
+                    failed.append((answer, prepared))
+            result = yield from _heard(pgconn)
+            if result.status not in DONE:
+                failed.append((answer, result))
+            if not failed:
+                self._adapter.set_pgresult(result)
+                answer.arrived(self._adapter.load_rows(0, result.ntuples, tuple), changed=result.command_tuples or 0)
         yield from generators.fetch_many(pgconn)  # The end of the pipeline is an answer of its own.
         pgconn.exit_pipeline_mode()
-        return failed
+
+
+def _heard(pgconn: PGconn) -> PQGen[PGresult]:
+    """Hear the answer to one message: one result, and that it was the last.
+
+    psycopg's own `fetch` reads the socket and gives other threads the processor twice for each answer. The server sends all
+    of them at once, so nearly always they are here when the first one is.
+    """
+    while pgconn.is_busy():
+        yield Wait.R
+        pgconn.consume_input()
+    result = pgconn.get_result()
+    if result is None or pgconn.get_result() is not None:
+        message = "the server gave another number of answers than was asked for"
+        raise psycopg.InterfaceError(message)
+    return result
+
+
+def _error_of(answer: Answer, result: PGresult) -> Exception:
+    error = errors.error_from_result(result)
+    if answer.otherwise is None or result.error_field(DiagnosticField.SQLSTATE) != DIVISION_BY_ZERO:
+        return error
+    answer.otherwise.__cause__ = error
+    return answer.otherwise
+
+
+@dataclass
+class Commit:
+    """Whether the end of a transaction was sent, so that it may have happened although nobody heard of it."""
+
+    sent: bool = False
 
 
 class _Here(threading.local):
@@ -196,25 +233,28 @@ def execute(sql: str, parameters: Parameters, *, otherwise: Exception | None = N
 
 
 @contextmanager
-def together(*, commit: bool = False) -> Iterator[None]:
+def together(*, commit: bool = False) -> Iterator[Commit]:
     """Let the statements of this block travel together. See Note [Together].
 
     A block inside another one is part of it. An error shows when an answer is asked for, at the end of the outermost
     block at the latest.
 
     :param commit: whether the block is the whole of its transaction, so that COMMIT may travel with its last statements.
+    :returns: what can be known of the end of the transaction, also after an error.
     """
+    end = Commit()
     if _here.together:
-        yield
+        yield end
         return
     django = _line().django
     _here.together = True
     try:
         with django.execute_wrapper(_flush_first):
-            yield
+            yield end
         # Inside another transaction, as in a test, ours is a savepoint.
         whole = django.in_atomic_block and not django.savepoint_ids and not django.needs_rollback
-        _line().flush(commit=commit and whole)
+        end.sent = True  # With the last statements, or by Django when this block is left.
+        _line().flush(commit=end if commit and whole else None)
     finally:
         _here.together = False
         if _here.line:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from baskets import database
-from baskets.pipeline import together
+from baskets.pipeline import Commit, together
 
 T = TypeVar("T")
 
@@ -20,21 +20,20 @@ def in_transaction(step: Callable[[], T]) -> T:
     """Run one step in a transaction of its own, at most three times, and return what it returns once committed.
 
     A kept connection may have died while nobody used it, and nobody asks before. So a step that loses the connection it
-    found is run again on a new one, where there is one. That is safe as long as the step has not returned: what was never
-    told to commit is gone with its connection. A loss during the commit is told, not repeated.
+    found is run again on a new one, where there is one. That is safe as long as COMMIT was not sent, or a statement before it
+    had failed: what was never told to commit is gone with its connection. Any other loss during the commit is told, not repeated.
 
     :param step: may be called several times and must do nothing outside the database.
     :raises django.db.Error: what a repeat does not mend.
     """
     for left in reversed(range(TRIES)):
-        found, returned = connection.connection, False
+        found, commit = connection.connection, Commit()
         try:
-            with transaction.atomic(durable=True), together(commit=True):
+            with transaction.atomic(durable=True), together(commit=True) as commit:
                 result = step()
-                returned = True
         except (DatabaseError, InterfaceError) as error:
             # At the end of the block Django has opened a new connection, or failed to.
-            lost = found is not None and found.closed and connection.connection is not None and not returned
+            lost = found is not None and found.closed and connection.connection is not None and not commit.sent
             if not left or not (lost or database.fault_of(error) is database.Fault.AGAIN):
                 raise
             if connection.connection is found and (lost or database.plans_outdated(error)):

@@ -15,7 +15,7 @@ from django.test import Client
 from baskets.database import Fault, fault_of
 from baskets.domain import changes, expiry
 from baskets.models import Event
-from baskets.pipeline import execute
+from baskets.pipeline import Line, execute
 from tests.domain.worlds import User
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -88,6 +88,28 @@ def test_a_loss_during_the_commit_is_told_and_not_repeated(anna: User, kill: Kil
         with pytest.raises(OperationalError) as failure:
             anna.finish(ordered=True)
     assert fault_of(failure.value) is Fault.UNAVAILABLE
+    assert anna.finish(ordered=True).checkout == ()
+    assert Event.objects.filter(kind="checkout_ordered").count() == 1
+
+
+def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COMMIT travels with the last statements, and the server did it."""
+    anna.start()
+    exchange = Line._exchange
+    heard: list[None] = []
+
+    def lost(self: Line, *arguments: Any, commit: bool) -> Any:
+        yield from exchange(self, *arguments, commit=commit)
+        if commit:
+            heard.append(None)
+            raise psycopg.OperationalError
+
+    with monkeypatch.context() as losing:
+        losing.setattr(Line, "_exchange", lost)
+        with pytest.raises(OperationalError) as failure:
+            anna.finish(ordered=True)
+    assert fault_of(failure.value) is Fault.UNAVAILABLE
+    assert len(heard) == 1
     assert anna.finish(ordered=True).checkout == ()
     assert Event.objects.filter(kind="checkout_ordered").count() == 1
 

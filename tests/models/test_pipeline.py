@@ -98,6 +98,24 @@ def test_a_session_that_was_cleared_is_left_for_a_new_one(row: Partner) -> None:
     assert name_of(row) == "again"
 
 
+def test_a_row_that_must_be_there_is_demanded_without_waiting_for_it(row: Partner) -> None:
+    """The transaction fails with the error of whoever demanded it, and not with that of any other division."""
+    demanded = LookupError("no such row")
+
+    def step(found: int) -> None:
+        execute(RENAME, ["after", row.pk])
+        execute("SELECT 1 / count(*) FROM generate_series(1, %s::int)", [found], otherwise=demanded)
+
+    with pytest.raises(LookupError) as failure:
+        in_transaction(lambda: step(0))
+    assert failure.value is demanded
+    assert name_of(row) == "before"
+    in_transaction(lambda: step(1))
+    assert name_of(row) == "after"
+    with pytest.raises(DatabaseError, match="division by zero"):
+        in_transaction(lambda: execute(FAIL, [0]))
+
+
 def test_rows_are_handed_out_once(row: Partner) -> None:
     answer = execute("SELECT generate_series(1, %s::int)", [3])
     assert (answer.rowcount, answer.fetchone()) == (3, (1,))
