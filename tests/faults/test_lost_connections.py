@@ -155,6 +155,7 @@ LIMITS = {
     "default_transaction_isolation": "read committed",
     "transaction_isolation": "read committed",
     "TimeZone": "UTC",
+    "random_page_cost": "1.1",
 }
 
 
