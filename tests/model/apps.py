@@ -33,11 +33,19 @@ class Apps(Machine):
     def delete(self, key: Key) -> None:
         self._step(key, lambda: self.model.delete(key), lambda: self.real.delete(key))
 
-    @initialize(wanted=st.sampled_from(["cap", "lamp"]))
-    def begin(self, wanted: str) -> None:
-        """Chance alone seldom comes as far as a checkout, so each example begins with two that want the same."""
-        self.check_out(KEYS[0], {wanted: 2, "mug": 1})
-        self.check_out(KEYS[1], {wanted: 2, "song": 1})
+    @initialize(wanted=st.sampled_from(["cap", "lamp"]), past=st.booleans())
+    def begin(self, wanted: str, past: bool) -> None:
+        """Chance alone seldom comes far: each example begins with two checkouts that want the same, or with a user's past."""
+        if past:
+            self.change_comfort(KEYS[0], {"customer_id": "c-1"}, consent=True)
+            for ordered in (True, False):
+                self.check_out(KEYS[0], {wanted: 1})
+                self.finish(KEYS[0], ordered)
+            self.finish(KEYS[0], ordered=True)
+            self.wait(86_477)
+        else:
+            self.check_out(KEYS[0], {wanted: 2, "mug": 1})
+            self.check_out(KEYS[1], {wanted: 2, "song": 1})
 
     @rule(key=users, wanted=st.dictionaries(products, st.integers(1, 3), min_size=1, max_size=2))
     def check_out(self, key: Key, wanted: dict[str, int]) -> None:
