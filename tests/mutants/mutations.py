@@ -285,7 +285,7 @@ MUTATIONS = (
     Mutation(
         name="a lost commit is repeated",
         file="baskets/domain/retries.py",
-        old=" and not returned\n",
+        old=" and not commit.sent\n",
         new="\n",
         why="a lost connection is a lost transaction, it seems",
         tests=(FAULTS,),

@@ -2,8 +2,9 @@
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -13,7 +14,6 @@ from django.test.utils import CaptureQueriesContext
 from baskets.domain import changes, checkout, stock
 from baskets.domain.offers import Offer
 from baskets.models import Stock, StockReservation
-from baskets.models.contents import Line
 from tests.domain.worlds import User
 from tests.races.barrier import WAIT_SECONDS, Frozen, together
 
@@ -47,15 +47,15 @@ def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(anna
     anna.place("shirt", 1)
     both_have_read = threading.Barrier(2)
 
-    real_offers = checkout.read_offers
+    real_offers = checkout.offers_in
 
-    def meeting_offers(lines: tuple[Line, ...]) -> dict[str, Offer]:
+    def meeting_offers(rows: Iterable[tuple[Any, ...]]) -> dict[str, Offer]:
         both_have_read.wait(WAIT_SECONDS)
-        return real_offers(lines)
+        return real_offers(rows)
 
     with monkeypatch.context() as without_lock:
         without_lock.setattr(changes, "LOCK", "SELECT 1 FROM baskets_basket WHERE id = %s")
-        without_lock.setattr(checkout, "read_offers", meeting_offers)
+        without_lock.setattr(checkout, "offers_in", meeting_offers)
         outcomes = together([anna.start, anna.start])
     refused = [outcome for outcome in outcomes if isinstance(outcome, IntegrityError)]
     assert len(refused) == 1
@@ -87,6 +87,7 @@ def test_locks_come_before_writes_and_in_order(anna: User) -> None:
         "SELECT",
         "SELECT",
         "SELECT",
+        "SELECT",
         "WITH gone",
         "WITH session",
         "SELECT",
@@ -94,7 +95,7 @@ def test_locks_come_before_writes_and_in_order(anna: User) -> None:
         "INSERT INTO baskets_event",
         "COMMIT",
     ]
-    lock, clock, stock_lock = statements[1], statements[2], statements[6]
+    lock, clock, stock_lock = statements[1], statements[2], statements[7]
     assert "FROM baskets_basket" in lock
     assert lock.endswith("FOR NO KEY UPDATE")
     assert "statement_timestamp()" in clock
