@@ -54,6 +54,8 @@ class Shop(State):
             raise Refused("basket_not_found")
         basket = self.baskets[key]
         self._end_lapsed_or_refuse(basket)
+        if not self.present(key):
+            raise Refused("basket_not_found")
         self._hide(basket)
 
     def _with_item(self, key: Key, product: str) -> Basket:
@@ -97,7 +99,7 @@ class Shop(State):
             raise Refused("cart_empty")
         basket = self.baskets[key]
         self._end_lapsed_or_refuse(basket)
-        if not basket.cart:
+        if not basket.cart or not self.present(key):
             raise Refused("cart_empty")
         if not test:
             self._reclaim(self._lacking({p: item.count for p, item in basket.cart.items() if self._is_limited(p)}))
@@ -246,6 +248,7 @@ class Shop(State):
         known.available += pieces - paid
 
     def _end_lapsed_or_refuse(self, basket: Basket) -> None:
+        """A guest's basket does not slide, so it may be past its time when its checkout keeps it no longer."""
         if (active := basket.active) is None:
             return
         if not self.lapsed(active):
