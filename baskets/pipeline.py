@@ -39,6 +39,7 @@ Row = tuple[Any, ...]
 PLACEHOLDER = re.compile(r"%(?:s|\((\w+)\)s)")
 DONE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 DIVISION_BY_ZERO = b"22012"
+BEGIN, COMMIT = "BEGIN", "COMMIT"
 
 
 class Answer:
@@ -135,7 +136,8 @@ class Line:
                 self.django.queries_log.extend({"sql": answer.sql, "time": took} for answer in noted)
             if failed:
                 if commit:
-                    commit.sent = False  # The server skips what comes after an error.
+                    # The server skips what comes after an error, and an error in COMMIT's place may have come after it.
+                    commit.sent = failed[0][0].sql == COMMIT
                 raise _error_of(*failed[0])
 
     def _exchange(self, noted: list[Answer], failed: list[tuple[Answer, PGresult]], *, commit: bool) -> PQGen[None]:
@@ -145,9 +147,9 @@ class Line:
         """
         pgconn = self.raw.pgconn
         if not self.raw.autocommit and pgconn.transaction_status == TransactionStatus.IDLE:
-            noted = [Answer(self, "BEGIN", ()), *noted]
+            noted = [Answer(self, BEGIN, ()), *noted]
         if commit:
-            noted = [*noted, Answer(self, "COMMIT", ())]
+            noted = [*noted, Answer(self, COMMIT, ())]
         pgconn.enter_pipeline_mode()
         fresh = []
         for answer in noted:
