@@ -13,12 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
 from baskets.management.crowd import Call, Measured, send
 from tests.bench import floor, seeding
 from tests.bench.servers import floor as served_floor
-from tests.bench.servers import resident_megabytes, service, workers_of
+from tests.bench.servers import processor_seconds, resident_megabytes, service, workers_of
 
 TIMEOUT_SECONDS = 60
+OPERATIONS = ("finish", "start", "abort", "add", "get")
+SERVER_PROCESSES = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 FINISH, ABORT = b'{"ordered": true}', b'{"ordered": false}'
 _runs = itertools.count(1)
 
@@ -73,11 +77,15 @@ def _measure(bench: Bench, url: str, calls: Sequence[Call], clients: int) -> Mea
     return measured
 
 
-def _ours(bench: Bench, url: str, operation: str, *, clients: int, items: int = 3, hot: bool = False, number: int = 0) -> Measured:
+def _prepared(bench: Bench, operation: str, *, items: int = 3, hot: bool = False, number: int = 0) -> list[Call]:
     users = bench.users(number or bench.baskets)
     checkout = operation in ("finish", "abort", "get")
     seeding.fill(bench.database_url, partner=bench.partner, users=users, items=items, hot=hot, checkout=checkout)
-    return _measure(bench, url, _calls(operation, users), clients)
+    return _calls(operation, users)
+
+
+def _ours(bench: Bench, url: str, operation: str, *, clients: int, items: int = 3, hot: bool = False, number: int = 0) -> Measured:
+    return _measure(bench, url, _prepared(bench, operation, items=items, hot=hot, number=number), clients)
 
 
 def _floor(bench: Bench, url: str, *, clients: int) -> Measured:
@@ -112,7 +120,7 @@ def speed(bench: Bench) -> None:
         for operation in ("finish", "finish", "start", "add", "get", "abort"):  # The first warms everything up.
             _ours(bench, url, operation, clients=8, number=200)
         for clients in (1, 8, 32):
-            for operation, hot in itertools.product(("finish", "start", "abort", "add", "get"), (False, True)):
+            for operation, hot in itertools.product(OPERATIONS, (False, True)):
                 if hot and operation in ("add", "get"):
                     continue
                 least = _floor(bench, floor_url, clients=clients)
@@ -124,8 +132,20 @@ def speed(bench: Bench) -> None:
             _print("the floor", "uniform", clients, least.per_second, least.percentile(0.5), least.percentile(0.99), 1)
 
 
-def _figures(measured: Measured) -> tuple[float, float, float]:
-    return measured.per_second, measured.percentile(0.5), measured.percentile(0.99)
+def cost(bench: Bench) -> None:
+    """Measure the processor time of each call in the service and in PostgreSQL. Linux, with the database on this machine."""
+    _head("Cost of a call, 3 items, 8 clients", "Call", "Service, ms", "PostgreSQL, ms")
+    with service() as (url, main), psycopg.connect(bench.database_url, autocommit=True) as asking:
+        _ours(bench, url, "finish", clients=8, number=200)
+        for operation in OPERATIONS:
+            calls = _prepared(bench, operation)
+            _measure(bench, url, calls[: len(calls) // 5], 8)
+            timed = calls[len(calls) // 5 :]
+            servers = [workers_of(main), [pid for (pid,) in asking.execute(SERVER_PROCESSES)]]
+            before = [processor_seconds(pids) for pids in servers]
+            _measure(bench, url, timed, 8)
+            spent = [processor_seconds(pids) - so_far for pids, so_far in zip(servers, before, strict=True)]
+            _print(operation, *(seconds * 1000 / len(timed) for seconds in spent))
 
 
 def items(bench: Bench) -> None:
@@ -264,6 +284,7 @@ def _inside(application: Callable[..., Any], bench: Bench, call: Call) -> None:
 
 PARTS: dict[str, Callable[[Bench], None]] = {
     "speed": speed,
+    "cost": cost,
     "items": items,
     "expiry": expiry,
     "profile": profile,
