@@ -39,6 +39,8 @@ Row = tuple[Any, ...]
 PLACEHOLDER = re.compile(r"%(?:s|\((\w+)\)s)")
 DONE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 DIVISION_BY_ZERO = b"22012"
+# admin_shutdown, idle_in_transaction_session_timeout, transaction_timeout.
+SESSION_ENDED = {b"57P01", b"25P03", b"25P04"}
 BEGIN, COMMIT = "BEGIN", "COMMIT"
 
 
@@ -136,8 +138,7 @@ class Line:
                 self.django.queries_log.extend({"sql": answer.sql, "time": took} for answer in noted)
             if failed:
                 if commit:
-                    # The server skips what comes after an error, and an error in COMMIT's place may have come after it.
-                    commit.sent = failed[0][0].sql == COMMIT
+                    commit.sent = not _never_came_to_commit(*failed[0])
                 raise _error_of(*failed[0])
 
     def _exchange(self, noted: list[Answer], failed: list[tuple[Answer, PGresult]], *, commit: bool) -> PQGen[None]:
@@ -151,14 +152,7 @@ class Line:
         if commit:
             noted = [*noted, Answer(self, COMMIT, ())]
         pgconn.enter_pipeline_mode()
-        fresh = []
-        for answer in noted:
-            text, _, name = _numbered(answer.sql)
-            fresh.append(answer.sql not in self._known)
-            if fresh[-1]:
-                self._known.add(answer.sql)
-                pgconn.send_prepare(name, text)
-            pgconn.send_query_prepared(name, answer.values, result_format=Format.BINARY)
+        fresh = [self._say(answer) for answer in noted]
         pgconn.pipeline_sync()
         yield from generators.send(pgconn)
         for answer, is_fresh in zip(noted, fresh, strict=True):
@@ -171,10 +165,27 @@ class Line:
             if result.status not in DONE:
                 failed.append((answer, result))
             if not failed:
-                self._adapter.set_pgresult(result)
-                answer.arrived(self._adapter.load_rows(0, result.ntuples, tuple), changed=result.command_tuples or 0)
+                self._take(answer, result)
         yield from generators.fetch_many(pgconn)  # The end of the pipeline is an answer of its own.
         pgconn.exit_pipeline_mode()
+
+    def _say(self, answer: Answer) -> bool:
+        """Say one statement, and tell whether it had to be prepared first."""
+        text, _, name = _numbered(answer.sql)
+        is_fresh = answer.sql not in self._known
+        if is_fresh:
+            self._known.add(answer.sql)
+            self.raw.pgconn.send_prepare(name, text)
+        self.raw.pgconn.send_query_prepared(name, answer.values, result_format=Format.BINARY)
+        return is_fresh
+
+    def _take(self, answer: Answer, result: PGresult) -> None:
+        """Keep what was heard. COMMIT of what had failed is no error to the server, which rolls back and says so."""
+        if answer.sql == COMMIT and result.command_status == b"ROLLBACK":
+            message = "the transaction had failed before its end, and was rolled back"
+            raise errors.InFailedSqlTransaction(message)
+        self._adapter.set_pgresult(result)
+        answer.arrived(self._adapter.load_rows(0, result.ntuples, tuple), changed=result.command_tuples or 0)
 
 
 def _heard(pgconn: PGconn) -> PQGen[PGresult]:
@@ -191,6 +202,15 @@ def _heard(pgconn: PGconn) -> PQGen[PGresult]:
         message = "the server gave another number of answers than was asked for"
         raise psycopg.InterfaceError(message)
     return result
+
+
+def _never_came_to_commit(answer: Answer, result: PGresult) -> bool:
+    """Tell whether an error says that the server ended the session before it came to COMMIT.
+
+    Only its own word counts. A pooler that lost the server, and libpq, put their errors into the place of whatever answer they
+    wait for, and COMMIT may be done by then.
+    """
+    return answer.sql != COMMIT and result.error_field(DiagnosticField.SQLSTATE) in SESSION_ENDED
 
 
 def _error_of(answer: Answer, result: PGresult) -> Exception:

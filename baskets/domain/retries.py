@@ -20,8 +20,8 @@ def in_transaction(step: Callable[[], T]) -> T:
     """Run one step in a transaction of its own, at most three times, and return what it returns once committed.
 
     A kept connection may have died while nobody used it, and nobody asks before. So a step that loses the connection it
-    found is run again on a new one, where there is one. That is safe as long as COMMIT was not sent, or a statement before it
-    had failed: what was never told to commit is gone with its connection. Any other loss during the commit is told, not repeated.
+    found is run again on a new one, where there is one. That is safe as long as COMMIT was not sent, or the server has said that
+    it ended the session before: what was never told to commit is gone with its connection. Any other loss is told, not repeated.
 
     :param step: may be called several times and must do nothing outside the database.
     :raises django.db.Error: what a repeat does not mend.
