@@ -54,8 +54,10 @@ def test_abort_returns_every_item_to_its_old_place_and_releases_the_hold(anna: U
     anna.place("cap", 1)
     anna.place("shirt", 3)
     anna.place("song", 0)
-    anna.finish(False)
+    answered = anna.finish(False)
     assert anna.lists() == {"cart": [("shirt", 5), ("song", 1), ("cap", 1)], "saved": [], "checkout": []}
+    # What is answered was not read again.
+    assert ([line.product_id for line in answered.cart], answered.saved, answered.checkout) == (["shirt", "song", "cap"], (), ())
     assert available("shirt") == (5, 0)
     assert reservations(order_no) == [("shirt", "RELEASED", 2)]
 
