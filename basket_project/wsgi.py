@@ -91,8 +91,8 @@ def settle() -> None:
     """Load the program before the first request comes, and spare the garbage collector from looking through it.
 
     With the interpreter's own thresholds the collector takes a twentieth of a request's time, and stops the process for a
-    tenth of a second when it looks through everything. A request leaves some fifty objects behind that refer to each other,
-    with its body among them, so they are not left for long either.
+    tenth of a second when it looks through everything. A refused request leaves some fifty objects behind that refer to each
+    other, so they are not left for long either.
     """
     get_resolver().url_patterns  # noqa: B018 (asking for them loads them)
     gc.collect()
