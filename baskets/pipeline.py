@@ -65,6 +65,11 @@ class Answer:
         return self._rows
 
     @property
+    def heard(self) -> bool:
+        """Tell whether the server has answered, and without an error."""
+        return self._rows is not None
+
+    @property
     def rowcount(self) -> int:
         """How many rows it found or changed."""
         iter(self)

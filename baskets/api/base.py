@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from django.core.exceptions import TooManyFieldsSent
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.viewsets import ViewSet
 
-from baskets.api.authentication import Caller
+from baskets.api.authentication import Caller, KeyChanged, confirm, look_up
 from baskets.api.envelope import respond, success
 from baskets.api.errors import ApiError, invalid
 from baskets.api.idempotency import (
@@ -32,9 +34,13 @@ from baskets.api.throttling import slowed_down, take_turn
 from baskets.api.tokens import check_token, require_known_user
 from baskets.api.tracking import tracking_of
 from baskets.api.versioning import requested_version
+from baskets.database import reading
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.tokens import BearerUser
 from baskets.models.contents import Owner
+from baskets.pipeline import Answer, together
+
+T = TypeVar("T")
 
 SWITCH_VALUES: tuple[list[str], ...] = ([], ["false"], ["true"])
 
@@ -64,6 +70,12 @@ class ApiViewSet(ViewSet):
     answers_json = True
     # Actions that are answered however often a key calls: whoever asks may hold a payment, or have lost an answer.
     never_throttled: frozenset[str] = frozenset()
+    # Calls that ask for their key together with what they ask first; see Note [Presumed, then confirmed].
+    confirms_late = False
+    # Whether the key may still turn out to be another than it was.
+    may_presume = True
+    _presumed: Caller | None = None
+    _looked_up: Answer | None = None
     action_map: dict[str, str]
     body = b""
 
@@ -76,6 +88,25 @@ class ApiViewSet(ViewSet):
     def default_response_headers(self) -> dict[str, str]:
         """Nothing of DRF's: answers are JSON always, and `Allow` belongs to a 405."""
         return {}
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer a call; begin again where its key is not what was presumed of it."""
+        try:
+            response = super().dispatch(request, *args, **kwargs)
+            if response.status_code < 500:  # Those say nothing to anybody.
+                self._make_certain()
+        except KeyChanged:
+            self.may_presume, self._presumed = False, None
+            request.user = None  # type: ignore[assignment] # As DRF has it for a caller who is not known.
+            self.__dict__.pop("owner", None)
+            return super().dispatch(request, *args, **kwargs)
+        return response
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer what an action raised, but for a key that is not what was presumed of it."""
+        if isinstance(exc, KeyChanged):
+            raise exc
+        return super().handle_exception(exc)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Check who is calling, and how. See Note [Order of checks]."""
@@ -95,9 +126,35 @@ class ApiViewSet(ViewSet):
     def _authenticate(self, request: Request, *, user_id: str | None) -> None:
         try:
             self.perform_authentication(request)
+            self._presumed = self.caller if self.caller.presumed else None
+            # A body that comes in pieces cannot be read a second time.
+            if not self.confirms_late or "HTTP_TRANSFER_ENCODING" in request.META:
+                self._make_certain()
             self.bearer = check_token(request, caller=self.caller, user_id=user_id, required_of_apps=self.token_required)
         except ApiError as refusal:
             raise slowed_down(request, refusal, never=self.action in self.never_throttled) from None
+
+    def _confirming(self, step: Callable[[], T]) -> T:
+        """Do what asks the database for something, and look the key up together with that. See Note [Presumed, then confirmed].
+
+        :raises KeyChanged: it is not what was presumed of it.
+        """
+        if self._presumed:
+            self._looked_up = look_up(self._presumed.prefix)
+        result = step()
+        self._make_certain()
+        return result
+
+    def _make_certain(self) -> None:
+        """Confirm the key, unless that is done; look it up now, if nothing that was asked has done so.
+
+        :raises KeyChanged: it is not what was presumed of it.
+        """
+        if presumed := self._presumed:
+            if self._looked_up is None or not self._looked_up.heard:
+                self._looked_up = reading(lambda: look_up(presumed.prefix))
+            confirm(presumed, self._looked_up)
+            self._presumed = None
 
     @property
     def caller(self) -> Caller:
@@ -179,6 +236,15 @@ class ApiViewSet(ViewSet):
         except ValidationError as wrong:
             return {}, dict(named_errors(cast("dict[str, Any]", wrong.detail)))
 
+    def ask(self, question: Callable[[], T]) -> T:
+        """Ask the database for something, outside of any transaction."""
+
+        def asked() -> T:
+            with together():
+                return self._confirming(question)
+
+        return reading(asked)
+
     def perform(self, operation: Callable[[bool], Any], *, switched: bool = False) -> HttpResponse:
         """Do one domain call in its transaction and answer with what it returns, once per Idempotency-Key.
 
@@ -187,7 +253,7 @@ class ApiViewSet(ViewSet):
         """
         request = self.request
         done = perform(
-            lambda reclaim: success(operation(reclaim)),
+            lambda reclaim: success(self._confirming(lambda: operation(reclaim))),
             basket_id=self.owner.basket_id,
             key=key_of(request),
             fingerprint=lambda: fingerprint_of(request, body=self.body, test_mode=switched),

@@ -44,12 +44,13 @@ class BasketViewSet(ApiViewSet):
     """The basket of one user, its items and its checkout."""
 
     never_throttled = frozenset({"finish_active", "session"})
+    confirms_late = True
 
     @schema.get_basket
     def retrieve(self, request: Request, **_: str) -> HttpResponse:
         """Show the basket; an empty one if there is none. Creates nothing."""
         self.read()
-        contents = reading(lambda: read_contents(self.owner.basket_id))
+        contents = self.ask(lambda: read_contents(self.owner.basket_id))
         return respond(success(no_basket() if contents is None else render_basket(contents)))
 
     @schema.delete_basket
@@ -130,7 +131,7 @@ class BasketViewSet(ApiViewSet):
     def session(self, request: Request, *, order_no: str, **_: str) -> HttpResponse:
         """Tell what became of a checkout."""
         self.read()
-        session = reading(lambda: read_session(basket_id=self.owner.basket_id, order_no=order_no.upper()))
+        session = self.ask(lambda: read_session(basket_id=self.owner.basket_id, order_no=order_no.upper()))
         if session is None:
             raise ApiError("order_unknown", kind=ORDER_NOT_FOUND)
         return respond(success(session))

@@ -186,6 +186,7 @@ def test_another_partners_basket_is_like_one_that_never_was(
 ) -> None:
     """By answer, header and work: the other partner asks for our Ada, and for somebody nobody has ever heard of."""
     headers = {"Idempotency_Key": key} if key and endpoint.method != "GET" else {}
+    other.basket("nobody")  # From here on its key is remembered, and each call looks it up in the same way.
     before = api.basket(), list(Basket.objects.filter(user_id="ada").exclude(partner__name="Other").values())
     found, work = [], []
     for user, order in (("ada", order_no), ("eve", "7K3M-9QXT-2WBD-H4VA")):
