@@ -5,6 +5,7 @@ A late order, which takes its stock again, is in `late_orders`; the sweep and th
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -28,7 +29,7 @@ from baskets.domain.errors import (
     SessionSummary,
 )
 from baskets.domain.late_orders import order_late
-from baskets.domain.offers import ask_for_offers_of_cart, full_price_of, offers_in
+from baskets.domain.offers import Offer, ask_for_offers_of_cart, full_price_of, offers_in
 from baskets.domain.transitions import Reservation, Session, end_holds, move_session
 from baskets.models import Attention, CheckoutSession, Event, StockReservation
 from baskets.models.contents import ActiveSession, Contents, Owner
@@ -57,7 +58,7 @@ def start_session(
 
     For each limited product all pieces are held, or none; an unlisted product is treated as unavailable. Some items
     failing does not fail the start. A test session touches no stock. Everything that does not depend on the stock is
-    written before it, because a crowd waits for the stock row.
+    written before it, because a crowd waits for the stock row: where all pieces were seen to be there, everything is.
     Locks the basket, then stock rows by primary key.
     Source: `checkoutbasket` of the published API; `baskets/docs/lifecycle.md`.
 
@@ -68,6 +69,7 @@ def start_session(
     :raises OutOfStock: not one item can be ordered.
     :raises LapsedSession: to the runner: the basket's own session has lapsed.
     :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
+    :raises TakenMeanwhile: to the runner: others have got what was seen to be there.
     """
     asked, offered, drawn = ask_for_contents(owner), ask_for_offers_of_cart(owner.basket_id), opening.draw_id()
     before = asked.contents()
@@ -109,13 +111,12 @@ def start_session(
     opening.insert(session, lines, offers)
     after = replace(after, session=_active(session))
 
-    missing = _missing(stock.take(wanted), wanted, reclaim=reclaim)
-    taken = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in missing}
-    if more_than_its_share := hoarding.beyond_share(partner_id=owner.partner_id, taken=taken, at=before.at):
-        stock.give_back({product_id: taken[product_id] for product_id in more_than_its_share})
-        missing |= more_than_its_share
-    if missing:
-        after = replace(after, checkout=opening.correct(session, lines, offers, missing))
+    missing: dict[str, MissingStock] = {}
+    seen = _seem_to_be_there(wanted, offers)
+    if not seen:
+        missing = _take(wanted, partner_id=owner.partner_id, at=before.at, reclaim=reclaim)
+        if missing:
+            after = replace(after, checkout=opening.correct(session, lines, offers, missing))
     if all(line.failed for line in after.checkout):
         never_asked = [
             MissingStock(product_id=line.product_id, wanted=line.count, available=line.count + (line.stocked or 0))
@@ -134,6 +135,8 @@ def start_session(
             "items": [described((line,))[0] | {"stocked": line.stocked} for line in after.checkout],
         },
     )
+    if seen:
+        stock.take_all(wanted)
     return StartedSession(session=session, contents=after)
 
 
@@ -268,6 +271,23 @@ def _active(session: CheckoutSession) -> ActiveSession:
         started_at=session.started_at,
         expires_at=session.expires_at,
     )
+
+
+def _seem_to_be_there(wanted: Mapping[str, int], offers: Mapping[str, Offer]) -> bool:
+    """Tell whether all pieces can be taken without asking which there are, and be found gone only if others are faster."""
+    return not conf.partner_share_percent() and all(offers[product_id].available >= pieces for product_id, pieces in wanted.items())
+
+
+def _take(wanted: Mapping[str, int], *, partner_id: int, at: datetime, reclaim: bool) -> dict[str, MissingStock]:
+    """Take the pieces of each product, or say how many it has.
+
+    :raises LapsedHolds: lapsed sessions hold what is missing, and may be reclaimed.
+    """
+    missing = _missing(stock.take(wanted), wanted, reclaim=reclaim)
+    taken = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in missing}
+    if beyond := hoarding.beyond_share(partner_id=partner_id, taken=taken, at=at):
+        stock.give_back({product_id: taken[product_id] for product_id in beyond})
+    return missing | beyond
 
 
 def _missing(short: set[str], wanted: Mapping[str, int], *, reclaim: bool) -> dict[str, MissingStock]:

@@ -199,6 +199,10 @@ class LapsedSession(Exception):
         self.basket_id = basket_id
 
 
+class TakenMeanwhile(Exception):
+    """Stock that was there when it was read was gone when it was to be taken: the call is tried again, and reads it anew."""
+
+
 class LapsedHolds(Exception):
     """Stock is missing that lapsed sessions still hold: they must be expired before the call is tried once more.
 

@@ -9,7 +9,7 @@ from baskets.models.contents import Line
 from baskets.pipeline import Answer, execute
 
 OFFERS = """
-SELECT p.product_id, p.listed, coalesce(s.limited, false), p.price, p.currency
+SELECT p.product_id, p.listed, coalesce(s.limited, false), coalesce(s.available, 0), p.price, p.currency
 FROM baskets_product p LEFT JOIN baskets_stock s USING (product_id)
 WHERE p.product_id {which}
 """
@@ -21,11 +21,13 @@ READ_OF_CART = OFFERS.format(which="IN (SELECT product_id FROM baskets_basketite
 class Offer:
     """One product as the catalogue has it now.
 
+    :param available: pieces that could be taken when it was read, which was without a lock.
     :param price: minor units of `currency` for one piece, or None where prices are not kept.
     """
 
     listed: bool
     limited: bool
+    available: int = 0
     price: int | None
     currency: str
 
@@ -46,8 +48,8 @@ def read_offers(lines: tuple[Line, ...]) -> dict[str, Offer]:
 def offers_in(rows: Iterable[tuple[Any, ...]]) -> dict[str, Offer]:
     """Put together what was read, by product."""
     return {
-        product_id: Offer(listed=listed, limited=limited, price=price, currency=currency)
-        for product_id, listed, limited, price, currency in rows
+        product_id: Offer(listed=listed, limited=limited, available=available, price=price, currency=currency)
+        for product_id, listed, limited, available, price, currency in rows
     }
 
 
