@@ -1,5 +1,10 @@
-"""How the service logs: one JSON object per line on standard error, through structlog. Errors are told without their messages."""
+"""How the service logs: one JSON object per line on standard error, through structlog. Errors are told without their messages.
 
+The service's own lines are written by structlog itself, because there is one for each call. Those of the libraries come through
+Python's `logging`, and are made to look the same.
+"""
+
+import contextlib
 import logging.config
 import sys
 from collections.abc import Sequence
@@ -29,13 +34,34 @@ def without_messages(_: Any, __: str, line: structlog.typing.EventDict) -> struc
     return {**line, **described(given)} if given else line
 
 
+def encoded(_: Any, __: str, line: Any) -> bytes:
+    """Encode a line that is text already."""
+    return str(line).encode()
+
+
+class StandardError(structlog.BytesLogger):
+    """Writes lines to standard error. One that cannot be written, as on a full disk, stops no call."""
+
+    def msg(self, message: bytes) -> None:
+        """Write one line."""
+        with contextlib.suppress(OSError, ValueError):
+            super().msg(message)
+
+    # By these names structlog writes lines of each level.
+    debug = info = warning = error = critical = exception = msg
+
+
+def _writers(debug: bool) -> list[structlog.typing.Processor]:  # noqa: FBT001 (a flag handed on)
+    """What makes text of a line."""
+    return [structlog.dev.ConsoleRenderer()] if debug else [without_messages, structlog.processors.JSONRenderer()]
+
+
 def logging_options(*, debug: bool, named: Sequence[str] = ()) -> dict[str, Any]:
-    """Describe how all log lines, those of Django and of the process server included, go through one formatter.
+    """Describe how the lines of Python's `logging` are written: those of Django, of the process server, and of other libraries.
 
     :param debug: for the eyes of a developer: readable, and errors whole.
     :param named: loggers that would print by themselves.
     """
-    renderer = structlog.dev.ConsoleRenderer() if debug else structlog.processors.JSONRenderer()
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -43,11 +69,7 @@ def logging_options(*, debug: bool, named: Sequence[str] = ()) -> dict[str, Any]
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": SHARED,
-                "processors": [
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    *([] if debug else [without_messages]),
-                    renderer,
-                ],
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_writers(debug)],
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
@@ -62,11 +84,11 @@ def logging_options(*, debug: bool, named: Sequence[str] = ()) -> dict[str, Any]
 
 
 def logging_config(*, debug: bool) -> None:
-    """Send all log lines through one formatter."""
+    """Send all log lines to standard error, in one shape."""
     logging.config.dictConfig(logging_options(debug=debug))
     structlog.configure(
-        processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*SHARED, *_writers(debug), encoded],
+        logger_factory=lambda *names: StandardError(sys.stderr.buffer, name=names[0]),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )

@@ -2,12 +2,13 @@
 
 import json
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from django.apps import apps
 from django.db import connection
 
@@ -36,6 +37,43 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             report.outcome = "failed"
             report.longrepr = f"{title} of {item.nodeid} has in clear: {sorted(found)}"
     return report
+
+
+# --- The log ----------------------------------------------------------------------
+
+
+class Log:
+    """What is written to the log during a test."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._written: list[str] = []
+        self._libraries = caplog
+
+    def __call__(self, _: Any, __: str, line: str) -> str:
+        """Keep a line that the service is about to write."""
+        self._written.append(line)
+        return line
+
+    def lines(self, event: str = "request") -> list[Any]:
+        """The service's own lines of one event, as the objects that they are."""
+        return [line for line in map(json.loads, self._written) if line["event"] == event]
+
+    @property
+    def text(self) -> str:
+        """Everything, with the lines of the libraries."""
+        return "\n".join([*self._written, self._libraries.text])
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[Log]:
+    """The log of this test."""
+    caplog.set_level("INFO")
+    log = Log(caplog)
+    # Loggers keep the list itself, so what is put into it holds for those that are there already.
+    processors = structlog.get_config()["processors"]
+    processors.insert(-1, log)
+    yield log
+    processors.remove(log)
 
 
 # --- The long programme -----------------------------------------------------------

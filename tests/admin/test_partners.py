@@ -13,6 +13,7 @@ from django.urls import reverse
 from baskets.domain import partners
 from baskets.models import ApiKey, Partner
 from tests.admin.conftest import post, token
+from tests.conftest import Log
 
 pytestmark = pytest.mark.django_db
 KEY = re.compile(r"bk_[a-z0-9]{12}_[0-9a-f]{64}")
@@ -40,7 +41,7 @@ def issued(client: Client, address: str, **said: str) -> Any:
     )
 
 
-def test_a_key_is_shown_once_and_works(root: Client, issue: str, caplog: Any, capsys: Any) -> None:
+def test_a_key_is_shown_once_and_works(root: Client, issue: str, log: Log, capsys: Any) -> None:
     response = issued(root, issue, label="shop back end", days="30")
     (text,) = KEY.findall(response.content.decode())
     key = ApiKey.objects.get()
@@ -56,7 +57,7 @@ def test_a_key_is_shown_once_and_works(root: Client, issue: str, caplog: Any, ca
     assert text not in str(stored)
     assert text not in str(root.cookies)
     captured = capsys.readouterr()
-    assert text not in caplog.text + captured.out + captured.err
+    assert text not in log.text + captured.out + captured.err
 
 
 def test_a_page_sent_twice_issues_one_key(root: Client, issue: str) -> None:

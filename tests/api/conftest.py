@@ -18,6 +18,7 @@ from baskets.api.pages import schema_as_json
 from baskets.domain import partners
 from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product, StockReservation
 from baskets.models.contents import Owner
+from tests.conftest import Log
 from tests.factories import ProductFactory
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+@-]{1,128}")
@@ -278,9 +279,6 @@ def unchanged(everything_stored: Stored) -> Iterator[Unchanged]:
 
 
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Lines:
-    """The lines of the log, as the objects that they are."""
-    caplog.set_level("INFO")
-    return lambda event="request": [
-        record.msg for record in caplog.records if isinstance(record.msg, dict) and record.msg["event"] == event
-    ]
+def lines(log: Log) -> Lines:
+    """The lines of the log, by their event."""
+    return log.lines

@@ -10,6 +10,7 @@ from baskets.api import tokens
 from baskets.domain.tokens import BearerUser
 from baskets.models import Comfort
 from tests.api.conftest import Api, Sells, Unchanged
+from tests.conftest import Log
 
 COMFORT = "/baskets/users/ada/comfort"
 NOTHING = {"customerId": None, "paymentToken": None, "consentedAt": None}
@@ -119,7 +120,9 @@ def test_a_repeat_is_answered_and_not_done_again(ada: Api) -> None:
     assert ada.get(COMFORT).data == NOTHING
 
 
-def test_nobody_finds_it_in_a_table_or_in_the_log(ada: Api, everything_stored: Callable[[], Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_nobody_finds_it_in_a_table_or_in_the_log(
+    ada: Api, everything_stored: Callable[[], Any], log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("DEBUG")
     ada.patch(COMFORT, STORED, Idempotency_Key="k")
     ada.get(COMFORT)
@@ -128,7 +131,7 @@ def test_nobody_finds_it_in_a_table_or_in_the_log(ada: Api, everything_stored: C
     )
     for secret in SECRETS:
         assert secret not in stored
-        assert secret not in caplog.text
+        assert secret not in log.text
 
 
 def test_what_no_key_can_read_is_as_if_it_were_not_there(ada: Api, settings: Any) -> None:

@@ -17,6 +17,7 @@ from baskets.api.errors import MESSAGES, TABLE, answer, answer_to
 from baskets.api.middleware import EnvelopeMiddleware
 from baskets.domain import errors as domain
 from tests.api.conftest import Api, Unchanged
+from tests.conftest import Log
 
 SECRET = "secret-of-the-inside"
 
@@ -105,7 +106,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("error", "expected"), FAULTS, ids=repr)
 def test_a_failure_is_answered_without_a_word_of_the_inside(
-    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Any, expected: Any
+    api: Api, monkeypatch: pytest.MonkeyPatch, log: Log, error: Any, expected: Any
 ) -> None:
     def fail(_: Any) -> None:
         raise error
@@ -113,7 +114,7 @@ def test_a_failure_is_answered_without_a_word_of_the_inside(
     monkeypatch.setattr(viewsets, "read_contents", fail)
     got = api.get("/baskets/users/ada")
     assert got.refusal == expected
-    assert SECRET not in got.raw.decode() + str(got.headers) + caplog.text
+    assert SECRET not in got.raw.decode() + str(got.headers) + log.text
 
 
 def test_a_database_that_fails_while_a_refusal_is_being_told_is_a_503(
@@ -128,12 +129,10 @@ def test_a_database_that_fails_while_a_refusal_is_being_told_is_a_503(
     assert api.start().refusal == BUSY
 
 
-def test_an_unforeseen_failure_is_logged_by_its_place_and_kind(
-    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unforeseen_failure_is_logged_by_its_place_and_kind(api: Api, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
     monkeypatch.setattr(viewsets, "read_contents", lambda _: {}[SECRET])
     api.get("/baskets/users/ada")
-    [record] = [record.msg for record in caplog.records if record.msg["event"] == "unforeseen_error"]
+    [record] = log.lines("unforeseen_error")
     assert record["error"] == ["builtins.KeyError"]
     assert any(" retrieve" in frame for frame in record["trace"])
 

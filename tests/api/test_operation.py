@@ -12,6 +12,7 @@ from django.test import Client
 
 from baskets.models import Event, Partner
 from tests.api.conftest import Api, Lines, Sells
+from tests.conftest import Log
 
 # --- Health --------------------------------------------------------------------------------
 
@@ -82,9 +83,7 @@ def test_the_timeline_names_the_request_and_the_key(api: Api, sells: Sells) -> N
 # --- The log --------------------------------------------------------------------------------
 
 
-def test_a_call_has_one_line_without_anything_secret(
-    api: Api, sells: Sells, partner: Partner, lines: Lines, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_call_has_one_line_without_anything_secret(api: Api, sells: Sells, partner: Partner, lines: Lines, log: Log) -> None:
     sells("p1")
     answer = api.post(
         "/baskets/users/zoe%40home/products/p1?provider_id=netflix", {"count": 2}, X_Request_ID="r-1", Idempotency_Key="idem-1"
@@ -106,7 +105,7 @@ def test_a_call_has_one_line_without_anything_secret(
         "key": api.key.split("_")[1],
     }
     for secret in (api.key, api.key.split("_")[2], "zoe", "netflix", "idem-1"):
-        assert secret not in caplog.text
+        assert secret not in log.text
 
 
 def test_the_digest_of_a_user_is_stable_and_the_partners_own(api: Api, other: Api, lines: Lines) -> None:
@@ -119,7 +118,7 @@ def test_the_digest_of_a_user_is_stable_and_the_partners_own(api: Api, other: Ap
     assert len({first, bob, theirs}) == 3
 
 
-def test_a_refused_call_is_logged_with_its_reason_and_nothing_it_sent(api: Api, lines: Lines, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_call_is_logged_with_its_reason_and_nothing_it_sent(api: Api, lines: Lines, log: Log) -> None:
     api.get("/baskets/users/zoe", Authorization="Bearer very-secret")
     api.get("/nowhere/zoe/%0aforged")
     api.request("PROPFIND", "/livez")
@@ -130,7 +129,7 @@ def test_a_refused_call_is_logged_with_its_reason_and_nothing_it_sent(api: Api, 
         (404, "basket_not_found", "baskets/users/<user_id>"),
     ]
     for secret in ("very-secret", "zoe", "forged"):
-        assert secret not in caplog.text
+        assert secret not in log.text
 
 
 def test_a_method_of_the_callers_invention_is_not_quoted(api: Api, lines: Lines) -> None:
@@ -211,7 +210,7 @@ def test_attribution_is_stored_with_the_change(api: Api, sold: None, lines: Line
     ],
 )
 def test_a_value_that_makes_no_sense_is_dropped_and_counted_and_the_call_goes_on(
-    api: Api, sold: None, lines: Lines, header: str | None, reason: str, caplog: pytest.LogCaptureFixture
+    api: Api, sold: None, lines: Lines, header: str | None, reason: str, log: Log
 ) -> None:
     assert tracked(api, "?provider_id=netflix", X_JAY_Tracking=header) == {"provider_id": "netflix"}
     [line] = lines("tracking_dropped")

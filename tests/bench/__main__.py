@@ -6,6 +6,7 @@ import os
 import sys
 
 import django
+import structlog
 from django.core.management import call_command
 from django.db import connection
 
@@ -72,5 +73,5 @@ def _bench(options: argparse.Namespace, bench: type) -> object:
 
 if __name__ == "__main__":
     django.setup()
-    logging.disable(logging.CRITICAL)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     main()

@@ -1,8 +1,10 @@
 """The log: one JSON object a line, errors without their messages, and nothing in it that names a user or opens a door."""
 
+import errno
 import io
 import json
 import logging
+import logging.config
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,9 +13,10 @@ import structlog
 from django.db import IntegrityError, connection
 from django.test import Client
 
-from basket_project.logs import logging_options, without_messages
+from basket_project.logs import StandardError, logging_config, logging_options, without_messages
 from baskets.models import Partner
 from baskets.models.contents import Owner
+from tests.conftest import Log
 from tests.secrecy import secrets_in
 
 KEY = f"bk_{'a' * 12}_{'0' * 64}"
@@ -33,7 +36,7 @@ def handler() -> Iterator["logging.StreamHandler[io.StringIO]"]:
 
 @pytest.fixture
 def written(handler: "logging.StreamHandler[io.StringIO]") -> Callable[[], list[Any]]:
-    """All lines that were logged."""
+    """All lines that the libraries have logged."""
     return lambda: [json.loads(line) for line in handler.stream.getvalue().splitlines()]
 
 
@@ -47,7 +50,7 @@ def fail() -> None:
 
 @pytest.mark.parametrize("logger", ["baskets.api", "django.security.csrf", "_granian", "any.library"])
 def test_an_error_is_told_without_its_message(
-    written: Callable[[], list[Any]], handler: logging.Handler, logger: str, monkeypatch: pytest.MonkeyPatch
+    written: Callable[[], list[Any]], log: Log, handler: logging.Handler, logger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # By the service's own handler and no other: that of the test runner prints errors whole.
     monkeypatch.setattr(logging.getLogger(logger), "propagate", False)
@@ -57,7 +60,7 @@ def test_an_error_is_told_without_its_message(
     except ValueError:
         logging.getLogger(logger).exception("it went wrong")
         structlog.get_logger(logger).exception("it went wrong")
-    lines = written()
+    lines = [*written(), *log.lines("it went wrong")]
     assert len(lines) == 2
     for line in lines:
         assert (line["event"], line["level"], line["logger"]) == ("it went wrong", "error", logger)
@@ -72,6 +75,35 @@ def test_an_error_may_come_in_any_way(given: Any) -> None:
     line = without_messages(None, "error", {"event": "x", "exc_info": given})
     assert line["event"] == "x"
     assert line.get("error") == (["builtins.ValueError"] if isinstance(given, ValueError) else None)
+
+
+class Broken(io.BytesIO):
+    """A disk that is full."""
+
+    def write(self, line: Any) -> int:
+        raise OSError(errno.ENOSPC, line)
+
+
+def test_a_line_that_cannot_be_written_stops_nobody() -> None:
+    closed, there = io.BytesIO(), io.BytesIO()
+    closed.close()
+    for file in (Broken(), closed, there):
+        for level in ("debug", "info", "warning", "error", "critical", "exception"):
+            getattr(StandardError(file), level)(b"line")
+    assert there.getvalue() == b"line\n" * 6
+
+
+def test_readable_lines_are_for_developers(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = io.BytesIO()
+    before = structlog.get_config()
+    monkeypatch.setattr("sys.stderr", io.TextIOWrapper(there))
+    try:
+        logging_config(debug=True)
+        structlog.get_logger("any").info("hello", name="Zoë")
+    finally:
+        structlog.configure(**before)
+        logging.config.dictConfig(logging_options(debug=False))
+    assert "Zoë" in there.getvalue().decode()
 
 
 def test_what_a_database_quotes_is_not_repeated(written: Callable[[], list[Any]], partner: Partner) -> None:
@@ -92,12 +124,12 @@ def test_statements_are_not_logged_with_their_values(written: Callable[[], list[
     assert written() == []
 
 
-def test_django_s_own_lines_quote_no_address(written: Callable[[], list[Any]], db: None) -> None:
+def test_lines_of_calls_quote_no_address(written: Callable[[], list[Any]], log: Log, db: None) -> None:
     client = Client(raise_request_exception=False)
     for path, host in (("/baskets/users/zoe-zoe", "127.0.0.1"), ("/admin/zoe-zoe/", "127.0.0.1"), ("/livez", "evil.example")):
         client.get(path, headers={"Host": host, "X-API-Key": KEY})
         client.post(path, headers={"Host": host, "X-API-Key": KEY})
-    text = json.dumps(written())
+    text = json.dumps(written()) + log.text
     assert "zoe-zoe" not in text
     assert secrets_in(text) == set()
 
