@@ -54,6 +54,14 @@ class PartnerCors(CorsMiddleware):
         """Tell whether an address is one of the API's calls."""
         return CALLS.match(request.path_info) is not None
 
+    def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Say who may read an answer. A call that no page has made needs only the word that one would be answered otherwise."""
+        if "HTTP_ORIGIN" in request.META or response.has_header("Vary"):
+            return super().add_response_headers(request, response)
+        if self.is_enabled(request):
+            response.headers["Vary"] = "origin"
+        return response
+
     def check_signal(self, request: HttpRequest) -> bool:
         """Tell whether a partner has allowed the origin. The library asks this where the deployment has not."""
         origin = request.META["HTTP_ORIGIN"]

@@ -10,7 +10,7 @@ from baskets.models.contents import Contents, Line
 
 def render_time(moment: datetime) -> str:
     """Print a moment in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{moment.astimezone(UTC).isoformat()[:19]}Z"
 
 
 def no_basket() -> dict[str, Any]:
