@@ -12,14 +12,14 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import environ
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
-from granian.net import SocketSpec  # type: ignore[attr-defined]  # It is an alias there, which strict checking does not see.
-from granian.server.mp import MPServer
+from granian.server.mp import MPServer, WorkerProcess
 
 from basket_project.logs import logging_options
 
@@ -37,23 +37,41 @@ _HEAD_BYTES = 416 * 1024
 
 # How a worker ends that somebody or the kernel has ended: told to, or killed. All else is its own failure.
 _ENDED_BY_OTHERS = (0, -signal.SIGTERM, -signal.SIGKILL)
+# A worker is replaced that was seen to be stopped twice, this long apart: not while somebody stops and continues the whole service.
+_LOOK_SECONDS = 0.5
 
 
-class SharedSocketServer(MPServer):
-    """Granian with one listening socket for all workers, on Linux too, that replaces a worker however often it is killed.
+class BalancedServer(MPServer):
+    """Granian, with new connections dealt out evenly, that replaces a worker however often it is killed, and one that is stopped.
 
-    There Granian gives each worker a socket of its own by default, and the kernel deals new connections out between them blindly: with one
-    of two workers frozen, half of all new callers hang. Whoever accepts from a shared socket is awake. Measured with 100 callers
-    and one worker stopped: all 100 hung after a moment with separate sockets, only those it had already accepted with a shared one.
+    # Note [Who gets a new connection]
+    # Where all workers accept from one socket, whoever is awake first takes what has come: of 8 callers that arrive
+    # together, one of two workers mostly gets all, and a second core stays idle. So on Linux each worker has a socket of its
+    # own, and the kernel deals connections out among them. It does so blindly: those of a worker that is dead or stopped
+    # wait. So the sockets belong to the main process, and whoever takes the worker's place answers those who wait at it.
     """
 
     def _init_shared_socket(self) -> None:
-        holder = SocketSpec(self.bind_addr, self.bind_port, self.backlog).build()
+        super()._init_shared_socket()  # type: ignore[no-untyped-call]
+        self._listeners: list[tuple[Any, Any]]
+        if self._ssp is None:  # Not on Linux, where one socket for all has been made.
+            self._listeners = [(self._shd, self._sso)] * self.workers
+            return
+        self._listeners = []
+        for _ in range(self.workers):
+            holder = self._ssp.build()
+            listener = socket.socket(fileno=holder.get_fd())
+            listener.set_inheritable(True)
+            self._listeners.append((holder, listener))
         self._ssp = None
-        self._shd = holder  # type: ignore[assignment]  # Its class never says that there may be one.
-        self._sfd = holder.get_fd()
-        self._sso = socket.socket(fileno=self._sfd)
-        self._sso.set_inheritable(True)
+
+    def _drop_shared_socket(self) -> None:
+        for _, listener in self._listeners:
+            listener.close()
+
+    def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> WorkerProcess:  # type: ignore[override] # As `MPServer` has it.
+        self._shd, self._sso = self._listeners[idx]
+        return super()._spawn_worker(idx, target, callback_loader)
 
     def _respawn_workers(self, workers: list[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
         """Put others in the place of these workers, and of any that has died meanwhile.
@@ -61,14 +79,52 @@ class SharedSocketServer(MPServer):
         Granian ends the whole service when a worker dies twice within seconds, which is right for one that fails by itself and
         wrong for one that is killed; and it forgets a worker that dies in the instant in which it takes note of another one.
         """
-        killed = [idx for idx in workers if self.wrks[idx].inner.exitcode in _ENDED_BY_OTHERS]
-        super()._respawn_workers(workers, spawn_target, target_loader, delay)
+        stopped = [idx for idx in workers if self.wrks[idx].inner.exitcode is None]
+        for idx in stopped:
+            self._replace_stopped(idx, spawn_target, target_loader)
+        dead = [idx for idx in workers if idx not in stopped]
+        killed = [idx for idx in dead if self.wrks[idx].inner.exitcode in _ENDED_BY_OTHERS]
+        super()._respawn_workers(dead, spawn_target, target_loader, delay)
         for idx in killed:
             self.respawned_wrks.pop(idx, None)
         for worker in self.wrks:
             if worker.inner.exitcode is not None and worker.idx not in self.interrupt_children:
                 self.interrupt_children.append(worker.idx)
                 self.main_loop_interrupt.set()
+
+    def _replace_stopped(self, idx: int, spawn_target: Any, target_loader: Any) -> None:
+        """Put another in the place of a worker that is stopped. If it goes on in time, it finishes what it has, and ends."""
+        stopped, worker = self.wrks[idx], self._spawn_worker(idx, spawn_target, target_loader)
+        self.wrks[idx] = worker
+        worker.start()  # type: ignore[no-untyped-call]
+        stopped.interrupt_by_parent = True
+        stopped.inner.terminate()
+
+        def end() -> None:
+            stopped.inner.join(_STOP_SECONDS)
+            stopped.inner.kill()
+
+        threading.Thread(target=end, name="end of a stopped worker", daemon=True).start()
+
+    def watch(self) -> None:
+        """Look out for workers that are stopped, as long as this process lives."""
+        before: set[int | None] = set()
+        while True:
+            stopped = {worker.inner.pid: worker.idx for worker in list(self.wrks) if _is_stopped(worker.inner.pid)}
+            for pid, idx in stopped.items():
+                if pid in before and idx not in self.interrupt_children:
+                    self.interrupt_children.append(idx)
+                    self.main_loop_interrupt.set()
+            before = set(stopped)
+            time.sleep(_LOOK_SECONDS)
+
+
+def _is_stopped(pid: int | None) -> bool:
+    """Tell whether a child of this process is stopped, as by SIGSTOP."""
+    try:
+        return pid is not None and os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # It is gone.
+        return False
 
 
 def _stop_at_once() -> None:
@@ -110,7 +166,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=4, help="requests at once in each process (default: %(default)s)")
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    server = SharedSocketServer(
+    server = BalancedServer(
         APPLICATION,
         address=options.host,
         port=options.port,
@@ -128,6 +184,7 @@ def main(arguments: list[str]) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=_STOP_SECONDS,
     )
+    server.on_startup(lambda: threading.Thread(target=server.watch, name="watch", daemon=True).start())
     if options.lifeline is not None:
         server.on_startup(lambda: _end_with(options.lifeline))
     os.register_at_fork(after_in_child=_stop_at_once)

@@ -1,4 +1,4 @@
-"""The process server: a worker that is killed is replaced, however often."""
+"""The process server: callers are dealt out to all workers, and a worker that is killed or stopped is replaced, however often."""
 
 import contextlib
 import http.client
@@ -68,6 +68,70 @@ def test_workers_are_replaced_however_often_they_are_killed(server: "subprocess.
     assert eventually(lambda: len(workers(server) - killed) == 2)
     assert eventually(lambda: answers(port))
     assert server.poll() is None
+
+
+def test_a_stopped_worker_is_replaced_and_ends_when_it_goes_on(server: "subprocess.Popen[bytes]", port: int) -> None:
+    """New callers wait for the replacement at most, and are all answered."""
+    assert eventually(lambda: all_listen(port))
+    stopped = min(workers(server))
+    os.kill(stopped, signal.SIGSTOP)
+    time.sleep(0.2)  # What it has accepted in the instant of its stop waits with it.
+    assert all(answers(port) for _ in range(20))
+    assert len(workers(server)) == 3
+    os.kill(stopped, signal.SIGCONT)
+    assert eventually(lambda: stopped not in workers(server))
+    assert len(workers(server)) == 2
+    assert answers(port)
+    assert server.poll() is None
+
+
+def test_a_moment_s_stop_of_everything_changes_nothing(server: "subprocess.Popen[bytes]", port: int) -> None:
+    assert eventually(lambda: all_listen(port))
+    before = workers(server)
+    os.killpg(server.pid, signal.SIGSTOP)
+    time.sleep(1.5)
+    os.killpg(server.pid, signal.SIGCONT)
+    time.sleep(1.5)
+    assert workers(server) == before
+    assert answers(port)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the workers accept from one socket")
+def test_callers_are_dealt_out_to_all_workers(server: "subprocess.Popen[bytes]", port: int) -> None:
+    """Of 64 callers that stay, each of two workers has more than a few."""
+    assert eventually(lambda: all_listen(port))
+    callers = [http.client.HTTPConnection("127.0.0.1", port, timeout=5) for _ in range(64)]
+    try:
+        for caller in callers:
+            caller.connect()
+        assert eventually(lambda: sum(connections(worker, port) for worker in workers(server)) == 64)
+        assert min(connections(worker, port) for worker in workers(server)) > 10
+    finally:
+        for caller in callers:
+            caller.close()
+
+
+ESTABLISHED, LISTENING = "01", "0A"
+
+
+def sockets_of(port: int, state: str) -> set[str]:
+    """The numbers of all sockets of a port that are in a state, on Linux."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {fields[9] for fields in lines if fields[1].endswith(f":{port:04X}") and fields[3] == state}
+
+
+def all_listen(port: int) -> bool:
+    """Whether both workers are ready; where there is no /proc, whether one is."""
+    return answers(port) and (sys.platform != "linux" or len(sockets_of(port, LISTENING)) == 2)
+
+
+def connections(worker: int, port: int) -> int:
+    """How many connections of a port a process has."""
+    established, there = sockets_of(port, ESTABLISHED), 0
+    for descriptor in Path(f"/proc/{worker}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            there += descriptor.readlink().name.removeprefix("socket:[").removesuffix("]") in established
+    return there
 
 
 def workers(server: "subprocess.Popen[bytes]") -> set[int]:
