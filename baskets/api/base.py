@@ -141,7 +141,13 @@ class ApiViewSet(ViewSet):
         """
         if self._presumed:
             self._looked_up = look_up(self._presumed.prefix)
-        result = step()
+        try:
+            result = step()
+        except Exception:
+            # What is raised may be acted upon, as a refusal that flags a basket for staff is.
+            if self._looked_up and self._looked_up.heard:
+                self._make_certain()
+            raise
         self._make_certain()
         return result
 

@@ -11,7 +11,7 @@ from baskets.api import authentication, base
 from baskets.domain import partners
 from baskets.domain.actors import Actor
 from baskets.models import ApiKey, Basket, Event, Partner, Throttle
-from tests.api.conftest import Api, Issue, Lines, Sells, Unchanged
+from tests.api.conftest import Api, Issue, Lines, PassTime, Sells, Unchanged
 from tests.api.endpoints import CALLS, OF_A_USER, Endpoint
 
 INVALID = (401, 401, "api_key_invalid")
@@ -90,6 +90,20 @@ def test_it_holds_no_stock_and_leaves_no_trace(known: Api, unchanged: Unchanged)
     assert known.start().refusal == INVALID
     assert known.place("p1", 5).refusal == INVALID
     assert known.delete("/baskets/users/ada").refusal == INVALID
+
+
+def test_it_flags_nothing_and_expires_nothing(known: Api, pass_time: PassTime, unchanged: Unchanged) -> None:
+    """What a refusal, or a lapsed checkout, makes the service do in a transaction of its own."""
+    known.start()
+    known.finish(False)
+    known.place("p1", 4, user="eve")
+    known.start(user="eve")
+    pass_time(timedelta(hours=1), user="eve")
+    revoke(known)
+    unchanged()
+    assert known.finish(True).refusal == INVALID
+    assert known.start(user="eve").refusal == INVALID
+    assert known.delete("/baskets/users/eve").refusal == INVALID
 
 
 def test_its_refusal_is_logged_as_a_strangers(known: Api, lines: Lines) -> None:
