@@ -58,6 +58,8 @@ class ApiViewSet(ViewSet):
 
     key_required = True
     token_required = True
+    # Who is calling, where a key is required.
+    caller: Caller
     # Whom the token of the call names, where one was sent.
     bearer: BearerUser | None = None
     # Answers that are secrets are stored for no key.
@@ -126,6 +128,7 @@ class ApiViewSet(ViewSet):
     def _authenticate(self, request: Request, *, user_id: str | None) -> None:
         try:
             self.perform_authentication(request)
+            self.caller = cast("Caller", request.user)
             self._presumed = self.caller if self.caller.presumed else None
             # A body that comes in pieces cannot be read a second time.
             if not self.confirms_late or "HTTP_TRANSFER_ENCODING" in request.META:
@@ -161,11 +164,6 @@ class ApiViewSet(ViewSet):
                 self._looked_up = reading(lambda: look_up(presumed.prefix))
             confirm(presumed, self._looked_up)
             self._presumed = None
-
-    @property
-    def caller(self) -> Caller:
-        """Who is calling."""
-        return cast("Caller", self.request.user)
 
     @cached_property
     def owner(self) -> Owner:

@@ -31,7 +31,7 @@ api_patterns = [
 ]
 
 urlpatterns = [
-    path("", include(api_patterns)),
+    *api_patterns,
     path("v2/", include(api_patterns)),
     path("livez", health.livez),
     path("readyz", health.readyz),
