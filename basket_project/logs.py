@@ -6,9 +6,11 @@ Python's `logging`, and are made to look the same.
 
 import contextlib
 import logging.config
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import structlog
 
@@ -51,6 +53,11 @@ class StandardError(structlog.BytesLogger):
     debug = info = warning = error = critical = exception = msg
 
 
+def standard_error() -> BinaryIO:
+    """Where lines go; nowhere, if the service was started without a standard error."""
+    return getattr(sys.stderr, "buffer", None) or Path(os.devnull).open("wb")
+
+
 def _writers(debug: bool) -> list[structlog.typing.Processor]:  # noqa: FBT001 (a flag handed on)
     """What makes text of a line."""
     return [structlog.dev.ConsoleRenderer()] if debug else [without_messages, structlog.processors.JSONRenderer()]
@@ -88,7 +95,7 @@ def logging_config(*, debug: bool) -> None:
     logging.config.dictConfig(logging_options(debug=debug))
     structlog.configure(
         processors=[*SHARED, *_writers(debug), encoded],
-        logger_factory=lambda *names: StandardError(sys.stderr.buffer, name=names[0]),
+        logger_factory=lambda *names: StandardError(standard_error(), name=names[0]),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )

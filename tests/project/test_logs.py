@@ -13,7 +13,7 @@ import structlog
 from django.db import IntegrityError, connection
 from django.test import Client
 
-from basket_project.logs import StandardError, logging_config, logging_options, without_messages
+from basket_project.logs import StandardError, logging_config, logging_options, standard_error, without_messages
 from baskets.models import Partner
 from baskets.models.contents import Owner
 from tests.conftest import Log
@@ -91,6 +91,13 @@ def test_a_line_that_cannot_be_written_stops_nobody() -> None:
         for level in ("debug", "info", "warning", "error", "critical", "exception"):
             getattr(StandardError(file), level)(b"line")
     assert there.getvalue() == b"line\n" * 6
+
+
+@pytest.mark.parametrize("given", [None, io.StringIO()])
+def test_a_service_without_a_standard_error_logs_nowhere(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", given)
+    with standard_error() as file:
+        StandardError(file).info(b"line")
 
 
 def test_readable_lines_are_for_developers(monkeypatch: pytest.MonkeyPatch) -> None:
