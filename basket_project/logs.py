@@ -38,7 +38,7 @@ def without_messages(_: Any, __: str, line: structlog.typing.EventDict) -> struc
 
 def encoded(_: Any, __: str, line: Any) -> bytes:
     """Encode a line that is text already."""
-    return str(line).encode()
+    return str(line).encode(errors="backslashreplace")
 
 
 class StandardError(structlog.BytesLogger):
@@ -51,6 +51,21 @@ class StandardError(structlog.BytesLogger):
 
     # By these names structlog writes lines of each level.
     debug = info = warning = error = critical = exception = msg
+
+
+class LineHandler(logging.Handler):
+    """Writes the lines of Python's `logging` as the others are written, so that no two are mixed up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._file = StandardError(standard_error())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        try:
+            self._file.msg(encoded(self, "", self.format(record)))
+        except Exception:  # noqa: BLE001 (what a library says may not stop it)
+            self.handleError(record)
 
 
 def standard_error() -> BinaryIO:
@@ -79,7 +94,7 @@ def logging_options(*, debug: bool, named: Sequence[str] = ()) -> dict[str, Any]
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_writers(debug)],
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "handlers": {"stderr": {"()": LineHandler, "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": "INFO"},
         "loggers": {
             **{name: {"level": "CRITICAL"} for name in SILENT},
@@ -95,7 +110,7 @@ def logging_config(*, debug: bool) -> None:
     logging.config.dictConfig(logging_options(debug=debug))
     structlog.configure(
         processors=[*SHARED, *_writers(debug), encoded],
-        logger_factory=lambda *names: StandardError(standard_error(), name=names[0]),
+        logger_factory=lambda *names: StandardError(standard_error(), name=next(iter(names), "")),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )

@@ -37,27 +37,31 @@ _HEAD_BYTES = 416 * 1024
 
 # How a worker ends that somebody or the kernel has ended: told to, or killed. All else is its own failure.
 _ENDED_BY_OTHERS = (0, -signal.SIGTERM, -signal.SIGKILL)
-# A worker is replaced that was seen to be stopped twice, this long apart: not while somebody stops and continues the whole service.
+# A worker is killed that was seen to be stopped twice, this long apart: not while somebody stops and continues the whole service.
 _LOOK_SECONDS = 0.5
 
 
 class BalancedServer(MPServer):
-    """Granian, with new connections dealt out evenly, that replaces a worker however often it is killed, and one that is stopped.
+    """Granian, with new connections dealt out to all workers, that replaces a worker however often it is killed or stopped.
 
     # Note [Who gets a new connection]
     # Where all workers accept from one socket, whoever is awake first takes what has come: of 8 callers that arrive
     # together, one of two workers mostly gets all, and a second core stays idle. So on Linux each worker has a socket of its
-    # own, and the kernel deals connections out among them. It does so blindly: those of a worker that is dead or stopped
-    # wait. So the sockets belong to the main process, and whoever takes the worker's place answers those who wait at it.
+    # own, and the kernel deals connections out among them, by lot. It does so blindly: those of a worker that is dead or stopped
+    # wait. So the sockets belong to the main process, and whoever takes the worker's place answers those who wait at it. No
+    # other worker keeps them open: when the service ends, new callers are refused and do not wait at a socket nobody accepts from.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._listeners: list[tuple[Any, Any]] = []
+        os.register_at_fork(after_in_child=self._keep_own_listener)
 
     def _init_shared_socket(self) -> None:
         super()._init_shared_socket()  # type: ignore[no-untyped-call]
-        self._listeners: list[tuple[Any, Any]]
-        if self._ssp is None:  # Not on Linux, where one socket for all has been made.
+        if self._ssp is None:  # Not on Linux: one socket for all has been made.
             self._listeners = [(self._shd, self._sso)] * self.workers
             return
-        self._listeners = []
         for _ in range(self.workers):
             holder = self._ssp.build()
             listener = socket.socket(fileno=holder.get_fd())
@@ -73,18 +77,21 @@ class BalancedServer(MPServer):
         self._shd, self._sso = self._listeners[idx]
         return super()._spawn_worker(idx, target, callback_loader)
 
+    def _keep_own_listener(self) -> None:
+        """Let go of the sockets of the other workers, in a worker just forked. Their numbers stay taken: Granian closes them as well."""
+        for _, listener in self._listeners:
+            if listener is not self._sso:
+                with open(os.devnull, "rb") as nothing:  # noqa: PTH123 (a number is needed, and no path)
+                    os.dup2(nothing.fileno(), listener.fileno())
+
     def _respawn_workers(self, workers: list[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
         """Put others in the place of these workers, and of any that has died meanwhile.
 
         Granian ends the whole service when a worker dies twice within seconds, which is right for one that fails by itself and
         wrong for one that is killed; and it forgets a worker that dies in the instant in which it takes note of another one.
         """
-        stopped = [idx for idx in workers if self.wrks[idx].inner.exitcode is None]
-        for idx in stopped:
-            self._replace_stopped(idx, spawn_target, target_loader)
-        dead = [idx for idx in workers if idx not in stopped]
-        killed = [idx for idx in dead if self.wrks[idx].inner.exitcode in _ENDED_BY_OTHERS]
-        super()._respawn_workers(dead, spawn_target, target_loader, delay)
+        killed = [idx for idx in workers if self.wrks[idx].inner.exitcode in _ENDED_BY_OTHERS]
+        super()._respawn_workers(workers, spawn_target, target_loader, delay)
         for idx in killed:
             self.respawned_wrks.pop(idx, None)
         for worker in self.wrks:
@@ -92,30 +99,17 @@ class BalancedServer(MPServer):
                 self.interrupt_children.append(worker.idx)
                 self.main_loop_interrupt.set()
 
-    def _replace_stopped(self, idx: int, spawn_target: Any, target_loader: Any) -> None:
-        """Put another in the place of a worker that is stopped. If it goes on in time, it finishes what it has, and ends."""
-        stopped, worker = self.wrks[idx], self._spawn_worker(idx, spawn_target, target_loader)
-        self.wrks[idx] = worker
-        worker.start()  # type: ignore[no-untyped-call]
-        stopped.interrupt_by_parent = True
-        stopped.inner.terminate()
-
-        def end() -> None:
-            stopped.inner.join(_STOP_SECONDS)
-            stopped.inner.kill()
-
-        threading.Thread(target=end, name="end of a stopped worker", daemon=True).start()
-
     def watch(self) -> None:
-        """Look out for workers that are stopped, as long as this process lives."""
+        """Kill workers that are stopped, so that others take their place, until this process is told to end."""
         before: set[int | None] = set()
-        while True:
-            stopped = {worker.inner.pid: worker.idx for worker in list(self.wrks) if _is_stopped(worker.inner.pid)}
-            for pid, idx in stopped.items():
-                if pid in before and idx not in self.interrupt_children:
-                    self.interrupt_children.append(idx)
-                    self.main_loop_interrupt.set()
-            before = set(stopped)
+        while not self.interrupt_signal:
+            stopped = [worker.inner for worker in list(self.wrks) if _is_stopped(worker.inner.pid)]
+            for worker in stopped:
+                if worker.pid in before:
+                    worker.kill()
+            before = {worker.pid for worker in stopped}
+            if self.interrupt_children:  # Granian may forget one that dies while it clears its list.
+                self.main_loop_interrupt.set()
             time.sleep(_LOOK_SECONDS)
 
 
@@ -155,6 +149,17 @@ def _counts_of_workers() -> Iterator[None]:
         yield
 
 
+def _problem_of(host: str, port: int) -> str | None:
+    """Say why nobody can listen there, if so: Granian would share a port with another service of the same account."""
+    if not 0 < port < 65536:
+        return f"{port} is no port to listen on: give one from 1 to 65535."
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        return f"Nobody can listen on {host}, port {port}: {error.strerror or error}."
+    return None
+
+
 def main(arguments: list[str]) -> None:
     """Serve until a signal ends it."""
     parser = argparse.ArgumentParser(
@@ -166,6 +171,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=4, help="requests at once in each process (default: %(default)s)")
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if problem := _problem_of(options.host, options.port):
+        sys.exit(problem)
     server = BalancedServer(
         APPLICATION,
         address=options.host,
@@ -184,7 +191,8 @@ def main(arguments: list[str]) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=_STOP_SECONDS,
     )
-    server.on_startup(lambda: threading.Thread(target=server.watch, name="watch", daemon=True).start())
+    if sys.platform == "linux":  # Elsewhere nobody waits for a worker that is stopped.
+        server.on_startup(lambda: threading.Thread(target=server.watch, name="watch", daemon=True).start())
     if options.lifeline is not None:
         server.on_startup(lambda: _end_with(options.lifeline))
     os.register_at_fork(after_in_child=_stop_at_once)

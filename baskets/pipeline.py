@@ -89,37 +89,22 @@ class Answer:
         self._changed = changed
 
 
-class Reader:
-    """Makes rows of what the server answers to one prepared statement, whose columns never change."""
-
-    def __init__(self, raw: psycopg.Connection[Any]) -> None:
-        self._transformer = Transformer(raw)
-        self._knows_columns = False
-
-    def rows_of(self, result: PGresult) -> list[Row]:
-        """Read all rows of one answer."""
-        self._transformer.set_pgresult(result, set_loaders=not self._knows_columns)
-        self._knows_columns = True
-        return self._transformer.load_rows(0, result.ntuples, tuple)
-
-
 class Line:
     """One connection as a line to talk on: what is noted down to be said, and which statements the server knows already."""
 
     def __init__(self, django: BaseDatabaseWrapper) -> None:
         self.django = django
         self.raw: psycopg.Connection[Any] = django.connection
-        self._writer = Transformer(self.raw)
+        self._adapter = Transformer(self.raw)
         self._noted: list[Answer] = []
-        # Each statement's reader learns once of which types its columns are.
-        self._known: dict[str, Reader] = {}
+        self._known: set[str] = set()
 
     def note(self, sql: str, parameters: Parameters, otherwise: Exception | None = None) -> Answer:
         """Note a statement down, to be sent with the next ones."""
         names = _numbered(sql)[1]
         values = list(parameters) if names is None else [parameters[name] for name in names]  # type: ignore[call-overload] # A mapping then.
         values = [_array(value) if isinstance(value, list) else value for value in values]
-        answer = Answer(self, sql, self._writer.dump_sequence(values, [PyFormat.TEXT] * len(values)), otherwise)
+        answer = Answer(self, sql, self._adapter.dump_sequence(values, [PyFormat.TEXT] * len(values)), otherwise)
         self._noted.append(answer)
         return answer
 
@@ -179,7 +164,7 @@ class Line:
             if is_fresh:
                 prepared = yield from _heard(pgconn)
                 if prepared.status not in DONE:
-                    self._known.pop(answer.sql, None)
+                    self._known.discard(answer.sql)
                     failed.append((answer, prepared))
             result = yield from _heard(pgconn)
             if result.status not in DONE:
@@ -194,7 +179,7 @@ class Line:
         text, _, name = _numbered(answer.sql)
         is_fresh = answer.sql not in self._known
         if is_fresh:
-            self._known[answer.sql] = Reader(self.raw)
+            self._known.add(answer.sql)
             self.raw.pgconn.send_prepare(name, text)
         self.raw.pgconn.send_query_prepared(name, answer.values, result_format=Format.BINARY)
         return is_fresh
@@ -204,7 +189,10 @@ class Line:
         if answer.sql == COMMIT and result.command_status == b"ROLLBACK":
             message = "the transaction had failed before its end, and was rolled back"
             raise errors.InFailedSqlTransaction(message)
-        rows = self._known[answer.sql].rows_of(result) if result.ntuples else ()
+        rows: Sequence[Row] = ()
+        if result.ntuples:
+            self._adapter.set_pgresult(result)
+            rows = self._adapter.load_rows(0, result.ntuples, tuple)
         answer.arrived(rows, changed=result.command_tuples or 0)
 
 

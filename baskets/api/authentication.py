@@ -76,7 +76,7 @@ def caller_of(request: HttpRequest, *, may_presume: bool) -> Caller:
     """Find out whose key a call carries.
 
     Malformed, unknown, revoked and expired keys and wrong secrets cost the same and get the same answer: always one
-    query, and comparisons in constant time.
+    query, and comparisons in constant time. Only a key that was good when this process last saw it may cost more.
 
     :param may_presume: whether a key that is remembered may be taken for what it was.
     :raises ApiError: api_key_missing, api_key_invalid.

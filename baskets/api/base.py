@@ -30,7 +30,7 @@ from baskets.api.middleware import request_id_of
 from baskets.api.negotiation import takes_json
 from baskets.api.parsers import parse_json, read_body
 from baskets.api.serializers import named_errors, validated
-from baskets.api.throttling import slowed_down, take_turn
+from baskets.api.throttling import limit_of, slowed_down, take_turn
 from baskets.api.tokens import check_token, require_known_user
 from baskets.api.tracking import tracking_of
 from baskets.api.versioning import requested_version
@@ -95,7 +95,8 @@ class ApiViewSet(ViewSet):
         """Answer a call; begin again where its key is not what was presumed of it."""
         try:
             response = super().dispatch(request, *args, **kwargs)
-            if response.status_code < 500:  # Those say nothing to anybody.
+            # A failure says nothing to anybody; but where the key was found to have changed, that comes first.
+            if response.status_code < 500 or (self._looked_up and self._looked_up.heard):
                 self._make_certain()
         except KeyChanged:
             self.may_presume, self._presumed = False, None
@@ -130,8 +131,8 @@ class ApiViewSet(ViewSet):
             self.perform_authentication(request)
             self.caller = cast("Caller", request.user)
             self._presumed = self.caller if self.caller.presumed else None
-            # A body that comes in pieces cannot be read a second time.
-            if not self.confirms_late or "HTTP_TRANSFER_ENCODING" in request.META:
+            # A body that comes in pieces cannot be read a second time, and no call may be counted twice.
+            if not self.confirms_late or "HTTP_TRANSFER_ENCODING" in request.META or limit_of(self.caller):
                 self._make_certain()
             self.bearer = check_token(request, caller=self.caller, user_id=user_id, required_of_apps=self.token_required)
         except ApiError as refusal:

@@ -17,6 +17,11 @@ MINUTE = timedelta(minutes=1)
 GUESSES = frozenset({"api_key_invalid", "token_invalid"})
 
 
+def limit_of(caller: Caller) -> int:
+    """How many calls a key may make within a minute; 0 is no limit."""
+    return conf.calls_per_minute() if caller.calls_per_minute is None else caller.calls_per_minute
+
+
 def take_turn(request: HttpRequest, *, caller: Caller, basket_id: UUID | None) -> None:
     """Count a call against the limit of its key, where it has one.
 
@@ -26,7 +31,7 @@ def take_turn(request: HttpRequest, *, caller: Caller, basket_id: UUID | None) -
     :param basket_id: the basket to which an Idempotency-Key of this call belongs; None where it has no say.
     :raises ApiError: throttled.
     """
-    limit = conf.calls_per_minute() if caller.calls_per_minute is None else caller.calls_per_minute
+    limit = limit_of(caller)
     if not limit:
         return
     key = key_of(request)

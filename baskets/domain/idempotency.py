@@ -18,6 +18,9 @@ SET fingerprint = excluded.fingerprint, status = NULL, body = NULL, created_at =
 WHERE record.created_at <= excluded.created_at - %s::interval
 RETURNING id
 """
+REMEMBER = """
+UPDATE baskets_idempotencyrecord SET status = %s, body = %s WHERE basket_id = %s AND key = %s
+"""
 IS_REMEMBERED = """
 SELECT FROM baskets_idempotencyrecord WHERE basket_id = %s AND key = %s AND created_at > statement_timestamp() - %s::interval
 """
@@ -56,4 +59,4 @@ def is_remembered(*, basket_id: UUID, key: str) -> bool:
 
 def remember(*, basket_id: UUID, key: str, status: int, body: str) -> None:
     """Store the answer of the call that claimed the key, to commit together with its effect."""
-    IdempotencyRecord.objects.filter(basket_id=basket_id, key=key).update(status=status, body=body)
+    execute(REMEMBER, [status, body, basket_id, key])

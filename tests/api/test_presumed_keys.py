@@ -1,16 +1,19 @@
 """A key that a process remembers is a presumption: whatever became of it since holds for the very next call, whatever that is."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import psycopg
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection, transaction
 
 from baskets.api import authentication, base
-from baskets.domain import partners
+from baskets.domain import changes, partners
 from baskets.domain.actors import Actor
 from baskets.models import ApiKey, Basket, Event, Partner, Throttle
+from baskets.models.contents import Owner
 from tests.api.conftest import Api, Issue, Lines, PassTime, Sells, Unchanged
 from tests.api.endpoints import CALLS, OF_A_USER, Endpoint
 
@@ -106,6 +109,34 @@ def test_it_flags_nothing_and_expires_nothing(known: Api, pass_time: PassTime, u
     assert known.delete("/baskets/users/eve").refusal == INVALID
 
 
+@pytest.mark.django_db(transaction=True)
+def test_it_is_told_so_although_somebody_holds_the_basket(known: Api, partner: Partner) -> None:
+    """The key comes before the state; a good key is told to call again."""
+    basket_id = Owner(partner_id=partner.pk, user_id="ada").basket_id
+    locked, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                changes.lock(basket_id)
+                locked.set()
+                assert go.wait(30)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        holder = pool.submit(hold)
+        assert locked.wait(30)
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '200ms'")
+        assert known.start().refusal == (503, 503, "busy")
+        revoke(known)
+        assert known.start().refusal == INVALID
+        connection.close()
+        go.set()
+        holder.result(30)
+
+
 def test_its_refusal_is_logged_as_a_strangers(known: Api, lines: Lines) -> None:
     revoke(known)
     known.start()
@@ -154,6 +185,13 @@ def test_a_key_that_belongs_to_somebody_else_now_opens_their_baskets(known: Api,
     ApiKey.objects.filter(prefix=prefix_of(known)).update(partner=owner)
     assert known.place("p1", 8).data["cart"] == [{"productId": "p1", "count": 8}]
     assert Basket.objects.get(partner=owner, user_id="ada").items.get().count == 8
+
+
+def test_a_call_whose_limit_was_changed_counts_once(issue: Issue) -> None:
+    caller = Api(issue(calls_per_minute=5))
+    assert caller.get("/baskets/users/ada").status == 200
+    partners.limit_api_key(prefix=prefix_of(caller), calls_per_minute=6, actor=US)
+    assert [caller.get("/baskets/users/ada").status for _ in range(6)] == [200] * 5 + [429]
 
 
 # --- What is remembered ----------------------------------------------------------------------------

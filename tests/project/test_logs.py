@@ -5,7 +5,11 @@ import io
 import json
 import logging
 import logging.config
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +17,13 @@ import structlog
 from django.db import IntegrityError, connection
 from django.test import Client
 
-from basket_project.logs import StandardError, logging_config, logging_options, standard_error, without_messages
+from basket_project.logs import StandardError, encoded, logging_config, logging_options, standard_error, without_messages
 from baskets.models import Partner
 from baskets.models.contents import Owner
 from tests.conftest import Log
 from tests.secrecy import secrets_in
 
+PROJECT = Path(__file__).parents[2]
 KEY = f"bk_{'a' * 12}_{'0' * 64}"
 
 
@@ -98,6 +103,29 @@ def test_a_service_without_a_standard_error_logs_nowhere(given: Any, monkeypatch
     monkeypatch.setattr("sys.stderr", given)
     with standard_error() as file:
         StandardError(file).info(b"line")
+
+
+def test_lines_of_both_kinds_are_not_mixed_up() -> None:
+    """Long ones, from many threads, to a pipe that nothing buffers, as in a container."""
+    program = """
+import logging, threading, structlog
+from basket_project.logs import logging_config
+logging_config(debug=False)
+def write(number):
+    for _ in range(40):
+        structlog.get_logger("ours").info("x" * 70_000, number=number)
+        logging.getLogger("theirs").info("y" * 70_000)
+threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+    ended = subprocess.run([sys.executable, "-u", "-c", program], cwd=PROJECT, stderr=subprocess.PIPE, check=True, timeout=60)
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert Counter(line["logger"] for line in lines) == {"ours": 320, "theirs": 320}
+
+
+def test_what_cannot_be_encoded_is_written_all_the_same() -> None:
+    assert encoded(None, "", "half \udcff of a pair") == rb"half \udcff of a pair"
 
 
 def test_readable_lines_are_for_developers(monkeypatch: pytest.MonkeyPatch) -> None:
