@@ -77,12 +77,21 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="serve in production: DATABASE_URL and DJANGO_SECRET_KEY from the environment")
 
     prepare = commands.add_parser("setup", help="make the environment .venv without starting anything")
-    prepare.add_argument("locks", nargs="*", choices=LOCK_NAMES, default=["run"], help="what to install (default: run)")
+    # No `choices`: argparse would compare them with the empty list of a bare `setup`.
+    names = ", ".join(LOCK_NAMES)
+    prepare.add_argument("locks", nargs="*", type=_lock_name, metavar="LOCK", help=f"what to install besides run: {names}")
     return parser
 
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, default=DEFAULT, help="folder for the database and the secrets (default: %(default)s)")
+
+
+def _lock_name(text: str) -> str:
+    if text not in LOCK_NAMES:
+        message = f"{text!r} is none of {', '.join(LOCK_NAMES)}"
+        raise argparse.ArgumentTypeError(message)
+    return text
 
 
 def _port(text: str) -> int:

@@ -130,6 +130,21 @@ def test_a_python_that_is_too_old_can_still_read_the_sentence() -> None:
         assert newer not in source
 
 
+@pytest.mark.parametrize(
+    ("arguments", "installed"),
+    [([], ["run"]), (["run"], ["run"]), (["embedded", "test"], ["run", "embedded", "test"]), (["dev", "run"], ["run", "dev"])],
+)
+def test_setup_installs_what_serves_and_what_is_named(arguments: list[str], installed: list[str], no_set_up: list[list[str]]) -> None:
+    assert main(["setup", *arguments]) == 0
+    assert no_set_up == [installed]
+
+
+def test_setup_refuses_an_unknown_lock(no_set_up: list[list[str]]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["setup", "everything"])
+    assert no_set_up == []
+
+
 def test_arguments_after_test_go_to_pytest_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest_run = Mock(return_value=5)
     monkeypatch.setattr(command_line, "test", pytest_run)

@@ -290,6 +290,14 @@ def test_commands_that_are_shown_exist_with_their_options(path: Path) -> None:
         assert {word for word in words if word.startswith("--")} <= understood, words
 
 
+def test_the_commands_of_the_readme_can_be_typed_as_they_stand() -> None:
+    for name, *rest in commands_in(README):
+        if name == "manage" and rest:
+            load_command_class(get_commands()[rest[0]], rest[0]).create_parser("manage.py", rest[0]).parse_args(rest[1:])
+        elif name in ("demo", "setup"):
+            command_line._parser().parse_args([name, *rest])
+
+
 def test_the_two_commands_and_the_production_server_are_in_the_readme() -> None:
     names = [words[0] for words in commands_in(README)]
     assert {"demo", "test", "setup", "serve"} <= set(names)
