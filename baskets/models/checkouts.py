@@ -118,7 +118,10 @@ class CheckoutItem(models.Model):
     currency = models.CharField(max_length=3, blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["product"], name="checkout_items_of_product")]
+        indexes = [
+            models.Index(fields=["product"], name="checkout_items_of_product"),
+            models.Index(fields=["basket"], name="checkout_items_of_basket"),
+        ]
         constraints = [
             models.UniqueConstraint(name="one_item_per_session_and_product", fields=["session", "product"]),
             models.CheckConstraint(name="checkout_count_is_positive", condition=Q(count__gt=0)),
@@ -162,7 +165,10 @@ class Attention(models.Model):
             ("repair_take", "Can take a matter in hand"),
             ("repair_hand_back", "Can hand a matter back"),
         ]
-        indexes = [models.Index(fields=["created_at"], name="open_attention", condition=Q(settled_at__isnull=True))]
+        indexes = [
+            models.Index(fields=["created_at"], name="open_attention", condition=Q(settled_at__isnull=True)),
+            models.Index(fields=["basket"], name="attention_of_basket"),
+        ]
         constraints = [
             models.UniqueConstraint(name="one_flag_per_session_and_reason", fields=["session", "reason"]),
             models.CheckConstraint(

@@ -54,6 +54,7 @@ class Event(models.Model):
     objects = EventQuerySet.as_manager()
 
     class Meta:
+        indexes = [models.Index(fields=["session"], name="events_of_session", condition=Q(session__isnull=False))]
         constraints = [
             models.UniqueConstraint(name="one_event_per_basket_and_number", fields=["basket", "number"]),
             models.CheckConstraint(name="event_number_counts_from_one", condition=Q(number__gte=1)),

@@ -134,6 +134,7 @@ class StockReservation(models.Model):
             # For the reclaim of lapsed holds, and for "who holds this product until when".
             models.Index(fields=["product", "expires_at"], name="holds_of_product", condition=Q(status="HELD")),
             models.Index(fields=["product", "ended_at"], name="sales_of_product", condition=Q(status="SOLD")),
+            models.Index(fields=["basket"], name="reservations_of_basket"),
         ]
         constraints = [
             models.CheckConstraint(
