@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+import structlog
 from django.http import HttpResponse
 from rest_framework.request import Request
 
@@ -14,6 +15,8 @@ from baskets.database import reading
 from baskets.domain import comfort
 from baskets.encryption import UnreadableSecret
 from baskets.models.contents import read_contents
+
+log = structlog.get_logger(__name__)
 
 FIELDS: dict[str, comfort.Field] = {"customerId": "customer_id", "paymentToken": "payment_token"}
 
@@ -30,6 +33,7 @@ class ComfortViewSet(ApiViewSet):
         try:
             stored = reading(lambda: comfort.read_comfort(owner=self.owner))
         except UnreadableSecret:
+            log.warning("comfort_unreadable")
             stored = comfort.Settings()
         return respond(
             success(

@@ -67,6 +67,7 @@ TABLE: dict[str, tuple[int, int]] = {
     "internal_error": (500, 3001),
     "busy": (503, 503),
     "database_unavailable": (503, 503),
+    "signing_key_unreadable": (503, 503),
     "migrations_missing": (503, 503),
 }
 # The reference prints 200, 401 and 422 for finish-active, so it answers no 404.

@@ -6,12 +6,13 @@ from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 import segno
 
-from baskets.encryption import UnreadableSecret, decrypt, encrypt
+from baskets.encryption import UnreadableSecret, decrypt_token, encrypt_token
 
 SOURCE, TOKEN = "jaySource", "jayToken"
 LONGEST_URL = 2000
 RULE = f"Must be an http or https address of at most {LONGEST_URL} characters."
 SCALE = 8
+PURPOSE = "transfer image"
 
 
 def is_extendable(url: str) -> bool:
@@ -49,14 +50,14 @@ def image_as_base64(text: str) -> str:
 
 def sealed(*, url: str, token: str) -> str:
     """Put what an image shows into the name of its address, for nobody to read. See ADR 22."""
-    return encrypt(json.dumps([url, token])).decode()
+    return encrypt_token(json.dumps([url, token]), purpose=PURPOSE)
 
 
 def unsealed(name: str) -> tuple[str, str] | None:
     """Read the address and the token from the name of an image, or None if it is no such name."""
     try:
-        url, token = json.loads(decrypt(name.encode()))
-    except (UnreadableSecret, UnicodeEncodeError):
+        url, token = json.loads(decrypt_token(name, purpose=PURPOSE))
+    except UnreadableSecret:
         return None
     return url, token
 

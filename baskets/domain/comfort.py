@@ -44,7 +44,9 @@ def change_comfort(*, owner: Owner, said: Mapping[Field, str | None], consent: b
             raise ConsentMissing
         stored.delete()
         return
-    values = {name: None if value is None else encrypt(value) for name, value in said.items()}
+    values = {
+        name: None if value is None else encrypt(value, purpose=f"comfort.{name}", context=owner.basket_id) for name, value in said.items()
+    }
     while not stored.update(**values, changed_at=Greatest(Now(), F("consented_at"))):
         if not consent:
             if something:
@@ -58,13 +60,14 @@ def change_comfort(*, owner: Owner, said: Mapping[Field, str | None], consent: b
 def read_comfort(*, owner: Owner) -> Settings:
     """Read what is stored for a user.
 
-    :raises UnreadableSecret: it was encrypted with a key that is gone.
+    :raises UnreadableSecret: it was encrypted with an unknown key, or for another user or field.
     """
     stored = Comfort.objects.filter(pk=owner.basket_id).first()
     if stored is None:
         return Settings()
-    return Settings(
-        customer_id=None if stored.customer_id is None else decrypt(stored.customer_id),
-        payment_token=None if stored.payment_token is None else decrypt(stored.payment_token),
-        consented_at=stored.consented_at,
-    )
+
+    def read(field: Field) -> str | None:
+        value = getattr(stored, field)
+        return None if value is None else decrypt(value, purpose=f"comfort.{field}", context=stored.pk)
+
+    return Settings(customer_id=read("customer_id"), payment_token=read("payment_token"), consented_at=stored.consented_at)

@@ -155,6 +155,10 @@ def _due(endpoint: WebhookEndpoint, up_to: int) -> list[FeedPosition]:
 
 def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> tuple[int | None, str]:
     """Send one event, signed; return the status and what went wrong, empty if nothing did."""
+    try:
+        signer = Webhook(decrypt(endpoint.secret, purpose=webhooks.PURPOSE, context=endpoint.pk))
+    except (UnreadableSecret, ValueError):
+        return None, "The secret cannot be decrypted: its key is not known, or it was stored for another webhook."
     event = told(place)
     body = json.dumps({"type": event["kind"], "timestamp": shown_time(place.event.at), "data": event}, ensure_ascii=False)
     name, sent_at = message_id(place.event_id), now.astimezone(UTC)
@@ -164,7 +168,7 @@ def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> tupl
             "User-Agent": "baskets-webhooks",
             "webhook-id": name,
             "webhook-timestamp": str(int(sent_at.timestamp())),
-            "webhook-signature": Webhook(decrypt(bytes(endpoint.secret))).sign(name, sent_at, body),
+            "webhook-signature": signer.sign(name, sent_at, body),
         }
         reply = outside.call(
             endpoint.url,
@@ -174,8 +178,6 @@ def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> tupl
             seconds=conf.webhook_timeout().total_seconds(),
             longest=LONGEST_ANSWER_BYTES,
         )
-    except UnreadableSecret:
-        return None, "The secret cannot be decrypted: the key it was encrypted with is not known any more."
     except (outside.ForbiddenAddress, outside.Unreachable) as problem:
         return None, str(problem)
     return reply.status, "" if 200 <= reply.status < 300 else f"It answered with status {reply.status}."

@@ -177,6 +177,13 @@ class Throttled(Refusal):
         self.seconds = seconds
 
 
+class SigningKeyUnreadable(Refusal):
+    """The key that signs the tokens of guests cannot be decrypted: an operator must run `rotate_guest_keys`."""
+
+    reason = "signing_key_unreadable"
+    message = "No token can be signed now. Nothing has changed; call again later."
+
+
 class ConsentMissing(Refusal):
     """Something would be stored for a user who has not consented, or just took the consent back."""
 

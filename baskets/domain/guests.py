@@ -74,7 +74,7 @@ def issue_guest_token(*, partner_id: int, user_id: str, at: datetime) -> GuestTo
     transaction that it belongs to, as its last step: it asks for nothing but the key.
 
     :param at: the database's time, from which the token lives.
-    :raises UnreadableSecret: the key that signs cannot be read.
+    :raises SigningKeyUnreadable: the key that signs cannot be read.
     """
     begins = at.replace(microsecond=0)
     expires_at = begins + conf.guest_token_lifetime()

@@ -11,11 +11,11 @@ from baskets.models import Comfort, SigningKey, WebhookEndpoint
 
 BATCH = 200
 
-# Every column that `baskets.encryption` writes.
-ENCRYPTED: tuple[tuple[type[models.Model], tuple[str, ...]], ...] = (
-    (Comfort, ("customer_id", "payment_token")),
-    (SigningKey, ("private_key",)),
-    (WebhookEndpoint, ("secret",)),
+# Every column that `baskets.encryption` writes, and the field whose value binds its ciphertexts to their row.
+ENCRYPTED: tuple[tuple[type[models.Model], tuple[str, ...], str], ...] = (
+    (Comfort, ("customer_id", "payment_token"), "pk"),
+    (SigningKey, ("private_key",), "kid"),
+    (WebhookEndpoint, ("secret",), "pk"),
 )
 
 
@@ -24,7 +24,7 @@ class Batch:
     """What one step did.
 
     :param done: rows encrypted anew.
-    :param unreadable: rows whose key is gone; they are left as they are.
+    :param unreadable: rows whose key is unknown, or whose secret belongs to another row; they are left as they are.
     :param last: the greatest row, to go on from; None where nothing is left.
     """
 
@@ -33,11 +33,12 @@ class Batch:
     last: Any
 
 
-def reencrypt(model: type[models.Model], fields: tuple[str, ...], *, after: Any = None, dry_run: bool = False) -> Batch:
+def reencrypt(model: type[models.Model], fields: tuple[str, ...], identity: str, *, after: Any = None, dry_run: bool = False) -> Batch:
     """Encrypt one batch of rows anew, in one transaction.
 
     Locks at most 200 rows of the model by primary key, and nothing else. Source: `baskets/docs/operations.md`.
 
+    :param identity: the field whose value the ciphertexts are bound to.
     :param after: rows up to this primary key have been seen.
     :param dry_run: only try whether the rows can be read.
     """
@@ -52,7 +53,8 @@ def reencrypt(model: type[models.Model], fields: tuple[str, ...], *, after: Any 
             try:
                 for field in fields:
                     if (stored := getattr(row, field)) is not None:
-                        setattr(row, field, reencrypted(stored))
+                        purpose = f"{model._meta.model_name}.{field}"  # noqa: SLF001 (Django's documented name)
+                        setattr(row, field, reencrypted(stored, purpose=purpose, context=getattr(row, identity)))
             except UnreadableSecret:
                 unreadable += 1
                 continue

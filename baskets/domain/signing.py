@@ -26,12 +26,14 @@ from jwt.algorithms import ECAlgorithm
 
 from baskets import conf
 from baskets.domain.actors import Actor
-from baskets.encryption import decrypt, encrypt
+from baskets.domain.errors import SigningKeyUnreadable
+from baskets.encryption import UnreadableSecret, decrypt, encrypt
 from baskets.models import SigningKey
 
 log = structlog.get_logger(__name__)
 
 ALGORITHM = "ES256"
+PURPOSE = "signingkey.private_key"
 # What a token of the old key may still need after its own end: the leeway with which ends are read, and to spare.
 OVERLAP = timedelta(hours=1)
 
@@ -61,10 +63,16 @@ def current_signer() -> Signer:
 
     Two callers may both make one; a unique key lets one row in, and both sign with it.
 
-    :raises UnreadableSecret: the service's secret was replaced without keeping the old one; `rotate` helps.
+    :raises SigningKeyUnreadable: the service's secret was replaced without keeping the old one, or the row is not as
+        this service wrote it; `rotate` makes a new key.
     """
     key = SigningKey.objects.signing().first() or _first()
-    return Signer(kid=key.kid, private_key=_loaded(decrypt(bytes(key.private_key))))
+    try:
+        private_key = _loaded(decrypt(key.private_key, purpose=PURPOSE, context=key.kid))
+    except (UnreadableSecret, ValueError) as error:
+        log.warning("signing_key_unreadable", kid=key.kid)
+        raise SigningKeyUnreadable from error
+    return Signer(kid=key.kid, private_key=private_key)
 
 
 @transaction.atomic
@@ -113,7 +121,7 @@ def _drawn() -> SigningKey:
     return SigningKey(
         kid=kid,
         public_jwk={**public, "kid": kid, "use": "sig", "alg": ALGORITHM},
-        private_key=encrypt(text),
+        private_key=encrypt(text, purpose=PURPOSE, context=kid),
     )
 
 
@@ -121,6 +129,6 @@ def _drawn() -> SigningKey:
 def _loaded(text: str) -> ec.EllipticCurvePrivateKey:
     key = load_pem_private_key(text.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        message = "a signing key is none of ours"
-        raise TypeError(message)
+        message = "the signing key is not an elliptic curve key"
+        raise ValueError(message)  # noqa: TRY004 (as every other text that is no such key)
     return key

@@ -17,6 +17,7 @@ from baskets.encryption import encrypt
 from baskets.models import Event, FeedPosition, FeedState, Partner, WebhookChange, WebhookEndpoint
 
 SECRET_BYTES = 32
+PURPOSE = "webhookendpoint.secret"
 State, Change = WebhookEndpoint.State, WebhookChange.Kind
 
 
@@ -53,10 +54,13 @@ def create_webhook(
         partner=partner,
         url=url,
         label=label,
-        secret=encrypt(text),
+        secret=b"",
         kinds=sorted(set(kinds)),
         position=position,
     )
+    # The secret is bound to its row, whose key is known only now.
+    endpoint.secret = encrypt(text, purpose=PURPOSE, context=endpoint.pk)
+    endpoint.save(update_fields=["secret"])
     note(endpoint, Change.CREATED, position=endpoint.position, actor=actor)
     return endpoint, text
 

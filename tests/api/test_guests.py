@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.db import connection
 from django.test import Client
@@ -180,7 +181,7 @@ def test_the_key_set_tells_nothing_private(app: Api) -> None:
     assert set(key) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
     stored = SigningKey.objects.get()
     assert b"PRIVATE" not in bytes(stored.private_key)
-    assert "PRIVATE" in decrypt(bytes(stored.private_key))
+    assert "PRIVATE" in decrypt(stored.private_key, purpose=signing.PURPOSE, context=stored.kid)
 
 
 def test_the_token_opens_its_own_basket_and_no_other(app: Api, api: Api, other: Api, unchanged: Unchanged) -> None:
@@ -226,7 +227,8 @@ def ours(app: Api) -> KeyPair:
     """Our own key pair, as only the service has it."""
     app.post(GUESTS, {})
     stored = SigningKey.objects.get()
-    return KeyPair("ES256", kid=stored.kid, private=load_pem_private_key(decrypt(bytes(stored.private_key)).encode(), None))
+    text = decrypt(stored.private_key, purpose=signing.PURPOSE, context=stored.kid)
+    return KeyPair("ES256", kid=stored.kid, private=load_pem_private_key(text.encode(), None))
 
 
 @pytest.fixture
@@ -331,11 +333,29 @@ def test_a_secret_that_was_replaced_can_be_kept_for_a_while_and_one_that_was_los
     with override_settings(SECRET_KEY_FALLBACKS=[old]):
         assert app.post(GUESTS, {}).status == 200
     before = everything_stored()
-    assert app.post(GUESTS, {}).refusal == (500, 3001, "internal_error")
+    refused = app.post(GUESTS, {})
+    assert refused.refusal == (503, 503, "signing_key_unreadable")
+    assert refused.headers["Retry-After"] == "1"
     assert everything_stored() == before
     assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").status == 200
     signing.rotate(actor=OPERATOR)
     assert app.post(GUESTS, {}).status == 200
+
+
+@pytest.mark.parametrize("foreign", ["the row of an older key", "a webhook's secret in the former format", "no ciphertext"])
+def test_a_signing_key_that_is_not_its_rows_signs_nothing(app: Api, everything_stored: Stored, settings: Any, foreign: str) -> None:
+    settings.BASKETS_ENCRYPTION_KEYS = [key := Fernet.generate_key().decode()]
+    app.post(GUESTS, {})
+    signing.rotate(actor=OPERATOR)
+    ciphertext = {
+        "the row of an older key": bytes(SigningKey.objects.get(ends_at__isnull=False).private_key),
+        "a webhook's secret in the former format": Fernet(key).encrypt(b"whsec_AAAA"),
+        "no ciphertext": b"",
+    }[foreign]
+    SigningKey.objects.signing().update(private_key=ciphertext)
+    before = everything_stored()
+    assert app.post(GUESTS, {}).refusal == (503, 503, "signing_key_unreadable")
+    assert everything_stored() == before
 
 
 @pytest.mark.django_db(transaction=True)

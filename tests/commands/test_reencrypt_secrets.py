@@ -1,5 +1,6 @@
 """`reencrypt_secrets`: moves every stored secret to the first key, and says what it cannot read."""
 
+from dataclasses import replace
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -8,9 +9,13 @@ from django.db import models
 
 from baskets.domain.comfort import change_comfort, read_comfort
 from baskets.domain.reencryption import ENCRYPTED
-from baskets.models import Comfort
+from baskets.domain.signing import current_signer, rotate
+from baskets.domain.webhooks import create_webhook
+from baskets.encryption import decrypt
+from baskets.models import Comfort, Partner, SigningKey, WebhookEndpoint
 from baskets.models.contents import Owner
 from tests.commands.conftest import Run
+from tests.factories import TESTER
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 
@@ -42,8 +47,42 @@ def test_what_cannot_be_read_is_left_and_told(owner: Owner, settings: Any, run: 
     assert list(Comfort.objects.values()) == rows
 
 
+def test_secrets_of_the_former_format_are_bound_to_their_rows(owner: Owner, run: Run, transactional_db: None, settings: Any) -> None:
+    settings.BASKETS_ENCRYPTION_KEYS = [OLD]
+    former = Fernet(OLD)
+    others = [replace(owner, user_id=name) for name in ("ben", "cleo")]
+    for user in (owner, *others):
+        change_comfort(owner=user, said={}, consent=True)
+        Comfort.objects.filter(pk=user.basket_id).update(
+            customer_id=former.encrypt(user.user_id.encode()), payment_token=former.encrypt(b"t")
+        )
+    rotate(actor=TESTER)
+    key = SigningKey.objects.signing().get()
+    pem = decrypt(key.private_key, purpose="signingkey.private_key", context=key.kid)
+    SigningKey.objects.filter(pk=key.pk).update(private_key=former.encrypt(pem.encode()))
+    name = Partner.objects.get(pk=owner.partner_id).name
+    endpoints = [create_webhook(partner_name=name, url="https://example.com/", actor=TESTER) for _ in range(2)]
+    for endpoint, secret in endpoints:
+        WebhookEndpoint.objects.filter(pk=endpoint.pk).update(secret=former.encrypt(secret.encode()))
+    ended = run("reencrypt_secrets", "--json")
+    # The rotation made two keys: the first, and the one that replaced it.
+    assert (ended.code, ended.data["encrypted"], ended.data["unreadable"]) == (0, 3 + 2 + 2, 0)
+    assert [read_comfort(owner=user).customer_id for user in others] == ["ben", "cleo"]
+    assert current_signer().kid == key.kid
+    for endpoint, secret in endpoints:
+        endpoint.refresh_from_db()
+        assert decrypt(endpoint.secret, purpose="webhookendpoint.secret", context=endpoint.pk) == secret
+    Comfort.objects.filter(pk=owner.basket_id).update(customer_id=Comfort.objects.get(pk=others[0].basket_id).customer_id)
+    SigningKey.objects.filter(pk=key.pk).update(private_key=SigningKey.objects.exclude(pk=key.pk).get().private_key)
+    WebhookEndpoint.objects.update(secret=endpoints[0][0].secret)
+    before = {model: list(model._default_manager.order_by("pk").values()) for model, _, _ in ENCRYPTED}
+    tried = run("reencrypt_secrets", "--dry-run", "--json")
+    assert (tried.code, tried.data["encrypted"], tried.data["unreadable"]) == (1, 2 + 1 + 1, 3)
+    assert {model: list(model._default_manager.order_by("pk").values()) for model, _, _ in ENCRYPTED} == before
+
+
 def test_every_column_that_may_hold_a_secret_is_looked_at() -> None:
-    listed = {(model, field) for model, fields in ENCRYPTED for field in fields}
+    listed = {(model, field) for model, fields, _ in ENCRYPTED for field in fields}
     # What is compared and never read again.
     digests = {"digest", "fingerprint"}
     columns = {

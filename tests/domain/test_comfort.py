@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import F
 
 from baskets.domain import transactions
 from baskets.domain.comfort import Settings, change_comfort, read_comfort
 from baskets.domain.errors import ConsentMissing
+from baskets.encryption import UnreadableSecret
 from baskets.models import Comfort
 from baskets.models.contents import Owner
 
@@ -83,3 +85,16 @@ def test_what_was_encrypted_stays_readable_while_its_key_is_known(owner: Owner, 
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another-" + "x" * 60
     assert values(owner) == ("c-1", None)
+
+
+def test_what_another_user_or_field_has_cannot_be_copied(owner: Owner) -> None:
+    other = replace(owner, user_id="bob")
+    for user in (owner, other):
+        change_comfort(owner=user, said={"customer_id": "c-1", "payment_token": "t-1"}, consent=True)
+    stored = Comfort.objects.get(pk=other.basket_id)
+    Comfort.objects.filter(pk=owner.basket_id).update(payment_token=stored.payment_token)
+    with pytest.raises(UnreadableSecret):
+        read_comfort(owner=owner)
+    Comfort.objects.filter(pk=other.basket_id).update(customer_id=F("payment_token"))
+    with pytest.raises(UnreadableSecret):
+        read_comfort(owner=other)

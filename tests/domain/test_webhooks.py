@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.db import connection
 from django.db.models import F
 from standardwebhooks.webhooks import Webhook
@@ -66,6 +67,28 @@ def wait(endpoint: WebhookEndpoint, **delta: float) -> None:
     past = timedelta(**delta)
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(
         next_try_at=F("next_try_at") - past, failing_since=F("failing_since") - past, leased_until=F("leased_until") - past
+    )
+
+
+@pytest.mark.parametrize("foreign", ["another webhook's secret", "a customer id in the former format", "no ciphertext"])
+def test_a_secret_that_is_not_its_rows_signs_nothing_and_is_a_visible_failure(
+    anna: User, hook: Receiver, settings: Any, foreign: str
+) -> None:
+    settings.BASKETS_ENCRYPTION_KEYS = [key := Fernet.generate_key().decode()]
+    endpoint, other = make(hook)[0], make(hook)[0]
+    ciphertext = {
+        "another webhook's secret": bytes(other.secret),
+        "a customer id in the former format": Fernet(key).encrypt(b"c"),
+        "no ciphertext": b"",
+    }[foreign]
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(secret=ciphertext)
+    anna.place("shirt", 1)
+    assert deliver() == 1  # The other webhook goes on.
+    assert len(hook.calls) == 1
+    endpoint.refresh_from_db()
+    assert (endpoint.failures, endpoint.problem) == (
+        1,
+        "The secret cannot be decrypted: its key is not known, or it was stored for another webhook.",
     )
 
 

@@ -14,18 +14,18 @@ class Command(ShellCommand):
     """Encrypt stored secrets anew."""
 
     help = (
-        "Encrypt every stored secret anew with the first of BASKETS_ENCRYPTION_KEYS, in batches that are each a transaction "
-        "of their own. Safe to run twice and to stop. Ends with 1 where a secret cannot be read with any key."
+        "Encrypt every stored secret with the first of BASKETS_ENCRYPTION_KEYS, bound to its column and row, one "
+        "transaction for each batch. Safe to run twice and to stop. Ends with 1 if a secret cannot be decrypted."
     )
 
     def handle(self, *, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Go through all tables that hold secrets."""
         done = unreadable = 0
         with asked_to_stop() as stop, progress(doing="Encrypting", total=None, unit="secrets") as advance:
-            for model, fields in ENCRYPTED:
+            for model, fields, identity in ENCRYPTED:
                 after = None
                 while not stop():
-                    batch = reencrypt(model, fields, after=after, dry_run=dry_run)
+                    batch = reencrypt(model, fields, identity, after=after, dry_run=dry_run)
                     if batch.last is None:
                         break
                     done, unreadable, after = done + batch.done, unreadable + batch.unreadable, batch.last
@@ -43,4 +43,4 @@ class Command(ShellCommand):
         if stopped:
             raise CommandError("Stopped when told to, after a whole batch; the next run does it all.")
         if unreadable:
-            raise CommandError("Some secrets were encrypted with a key that is not among those known.")
+            raise CommandError("Some secrets were encrypted with an unknown key, or belong to another row.")
