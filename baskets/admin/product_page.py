@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
-from baskets.admin import display
+from baskets.admin import display, snapshots
 from baskets.models import Product, Stock, StockAdjustment, StockReservation
 
 HOLDS = 50
@@ -131,6 +131,7 @@ def product_page(product: Product) -> dict[str, Any]:
             ("Price, minor units", display.money(product.price, product.currency)),
             ("Listed", display.yes_no(product.listed)),
             ("Stock is", "limited" if pieces.limited else "unlimited"),
+            ("Latest report of unsold pieces", snapshots.reported(getattr(product, "stock", None))),
         ],
         "counters": [
             ("supply", pieces.supply, "all recorded adjustments together"),
@@ -161,6 +162,7 @@ def product_page(product: Product) -> dict[str, Any]:
                 f"{row.delta:+d}",
                 row.get_kind_display(),
                 display.count(row.reported),
+                display.moment(row.as_of),
                 display.visible(row.reason, limit=200),
                 display.visible(row.actor, limit=60),
             )

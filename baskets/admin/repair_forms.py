@@ -5,12 +5,14 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db.models.functions import Now
 
 from baskets import conf
 from baskets.admin import display
 from baskets.database import reading
 from baskets.domain import repair
 from baskets.domain.catalogue import MOST_PIECES
+from baskets.models import Product
 from baskets.models.contents import read_contents
 
 MOST_DAYS = 3650
@@ -85,10 +87,26 @@ class UnsoldForm(RepairForm):
         help_text="All that the shop has not sold yet, held ones included.",
     )
     unlimited = forms.BooleanField(required=False, help_text="There is no limit: nothing has to be held.")
+    counted_at = forms.DateTimeField(required=False, label="Counted at")
+    opened_at = forms.DateTimeField(widget=forms.HiddenInput)
+
+    def prepare(self) -> None:
+        """Take the database's clock for the moment of the count, and keep it until the report is confirmed."""
+        if not self.is_bound:
+            at = Product.objects.annotate(at=Now()).values_list("at", flat=True).get(pk=self.record.pk)
+            # With its offset, which a field would leave out: an hour comes twice when summer time ends.
+            self.fields["opened_at"].initial = at.isoformat()
+        opened_at = str(self["opened_at"].value())[: len("2026-11-29T00:00:00")].replace("T", " ")
+        self.fields["counted_at"].help_text = (
+            f"Empty: when this page was opened, {opened_at} UTC. What is sold after the count is subtracted, what is supplied after it"
+            " is added."
+        )
 
     def clean(self) -> dict[str, Any]:
-        """Take a number or no limit, one of them."""
+        """Take a number or no limit, one of them, as of when it was counted."""
         said = super().clean() or self.cleaned_data
+        opened_at, counted_at = said.pop("opened_at", None), said.pop("counted_at", None)
+        said["as_of"] = counted_at or opened_at
         if not self.errors and (said.get("unsold") is None) != bool(said.get("unlimited")):
             raise ValidationError("Either give a number, or say that the product is unlimited.")
         return said

@@ -107,6 +107,7 @@ SESSIONS = Kind(
             sentence="What could not be held at the start is held now, if its stock is there, until the end of this checkout's hold.",
             fits=lambda session: session.status == STATUS.ACTIVE and getattr(session, "has_failed", True),
             reclaims=True,
+            promises=("Checkout", "Reservations"),
             do=lambda session, _, *, seen, **more: holds.hold_again(session=session, expected_events=seen, **more),
         ),
         Repair(
@@ -119,6 +120,7 @@ SESSIONS = Kind(
             fits=lambda session: session.status in (STATUS.ABORTED, STATUS.EXPIRED),
             form=LateForm,
             reclaims=True,
+            promises=("Cart", "Reservations"),
             do=lambda session, said, *, seen, **more: repair.order_late(session=session, expected_events=seen, **said, **more),
         ),
         Repair(
@@ -228,11 +230,14 @@ PRODUCTS = Kind(
         Repair(
             slug="set-unsold",
             title="Set the unsold pieces",
-            sentence="What is held stays held: available is this number less what is held, and what is missing is shortfall.",
+            sentence=(
+                "What is held stays held: available is this number less what is held and what was sold after the count. What is"
+                " missing is shortfall. Customers may go on buying: the supply changes by the same number of pieces."
+            ),
             fits=lambda _: True,
             form=UnsoldForm,
             do=lambda product, said, *, seen, **more: repair.set_unsold(
-                product_id=product.pk, unsold=said["unsold"], expected_adjustment=seen, **more
+                product_id=product.pk, expected_adjustment=seen, unsold=said["unsold"], as_of=said["as_of"], **more
             ),
         ),
         Repair(

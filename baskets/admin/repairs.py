@@ -3,6 +3,7 @@
 What a repair does is the domain's business; what it would do is found out by rehearsing it there.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,8 @@ class Repair:
     :param look: what it may touch, where that is not what the others of its kind do.
     :param state: the state it is decided upon, likewise.
     :param bulk: whether it is offered for many rows of a list.
+    :param promises: names in `look` whose values after the repair must be those that were shown before it: what it does depends on
+        stock, which no event of the basket tells of.
     """
 
     slug: str
@@ -58,6 +61,7 @@ class Repair:
     look: Callable[[Any], Snapshot] | None = None
     state: Callable[[Any], int] | None = None
     bulk: bool = False
+    promises: Sequence[str] = ()
 
     @property
     def permission(self) -> str:
@@ -202,8 +206,9 @@ class Page:
     def do(self, form: RepairForm) -> HttpResponse:
         """Do it, or say why not; then what is there now is shown, to decide again."""
         reason, seen = form.cleaned_data["reason"], form.cleaned_data["seen"]
+        call = operation(self.chosen, self.request, self.record, form.said, seen=seen, reason=reason)
         try:
-            changed = transactions.run(operation(self.chosen, self.request, self.record, form.said, seen=seen, reason=reason))
+            changed = transactions.run(lambda reclaim: self.kept(call(reclaim)))
         except Refusal as refusal:
             return self.refused(form, refusal)
         except (DatabaseError, InterfaceError) as error:
@@ -212,6 +217,20 @@ class Page:
             return self.show(form, rehearsed=False, problem=BUSY, status=503)
         messages.success(self.request, f"Done: {self.chosen.title.lower()}.")
         return HttpResponseRedirect(self.desk.kind.back(changed or self.record))
+
+    def kept(self, changed: object) -> object:
+        """Return what a repair returned, if it has done what its preview showed.
+
+        :raises StateMoved: it has not; its transaction is rolled back.
+        """
+        shown = self.request.POST.get("outcome")  # None was shown where lapsed checkouts are expired first.
+        if self.chosen.promises and shown and self.outcome(self.look()) != shown:
+            raise repair.StateMoved(since=[])
+        return changed
+
+    def outcome(self, after: Snapshot) -> str:
+        """Name what a repair must come to, short enough for a form."""
+        return hashlib.sha256("\n".join(str(after.get(name)) for name in self.chosen.promises).encode()).hexdigest()
 
     def refused(self, form: RepairForm, refusal: Refusal) -> HttpResponse:
         """Say why it was not done, upon the state there is now; there is none where the record is gone meanwhile."""
@@ -235,7 +254,7 @@ class Page:
     def show(self, form: RepairForm, *, rehearsed: bool, problem: Refusal | str | None = None, status: int = 200) -> HttpResponse:
         """Show the page: the form, and what would change."""
         form = self.renewed(form) if form.is_bound and rehearsed else form
-        changes, obstacle = self.rehearse(form) if rehearsed else ([], None)
+        changes, obstacle, outcome = self.rehearse(form) if rehearsed else ([], None, "")
         possible = not isinstance(obstacle, Refusal)
         confirmed = possible and form.asks and rehearsed and form.is_bound and form.is_valid()
         context = {
@@ -249,6 +268,7 @@ class Page:
             "since": _since(problem),
             "obstacle": told(obstacle),
             "confirm": form.shown if confirmed else None,
+            "outcome": outcome,
             "rehearsed": obstacle is None,
             "possible": possible,
             "submit": self.chosen.title if confirmed or not form.asks else "Show what will change",
@@ -260,11 +280,11 @@ class Page:
         """Read what the repair may touch, as it is now."""
         return self.desk.kind.look_of(self.chosen, self.record)
 
-    def rehearse(self, form: RepairForm) -> tuple[list[tuple[str, object, object, bool]], Refusal | str | None]:
-        """Find out what would change, or what stands in the way."""
+    def rehearse(self, form: RepairForm) -> tuple[list[tuple[str, object, object, bool]], Refusal | str | None, str]:
+        """Find out what would change, or what stands in the way, and what it would come to."""
         valid = form.is_bound and form.is_valid()
         if form.asks and not valid:
-            return [], None
+            return [], None, ""
         call = operation(
             self.chosen,
             self.request,
@@ -276,10 +296,10 @@ class Page:
         try:
             before, after = repair.rehearse(operation=call, look=self.look)
         except Refusal as refusal:
-            return snapshots.differences(self.look(), None), refusal
+            return snapshots.differences(self.look(), None), refusal, ""
         except (LapsedHolds, LapsedSession):
-            return snapshots.differences(self.look(), None), LAPSED
-        return snapshots.differences(before, after), None
+            return snapshots.differences(self.look(), None), LAPSED, ""
+        return snapshots.differences(before, after), None, self.outcome(after)
 
 
 def name_of(record: Any) -> str:

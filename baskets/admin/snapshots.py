@@ -142,11 +142,19 @@ def of_product(product: Product) -> Snapshot:
     held = StockReservation.objects.held().filter(product_id=product.pk).aggregate(held=Sum("pieces", default=0))
     return {
         "Stock is": "limited" if row and row.limited else "unlimited",
+        "Reported": reported(row),
         "Supply": display.count(int(supply["supply"])),
         "Available": display.count(row.available if row else 0),
         "Held": display.count(int(held["held"])),
         "Shortfall": display.count(row.shortfall if row else 0),
     }
+
+
+def reported(row: Stock | None) -> SafeString | str:
+    """The report that counts: its number and its moment."""
+    if row is None:
+        return display.NOTHING
+    return format_html("{} as of {}", "unlimited" if row.reported is None else row.reported, display.moment(row.reported_as_of))
 
 
 def differences(before: Snapshot, after: Snapshot | None) -> list[tuple[str, object, object, bool]]:

@@ -16,6 +16,7 @@ from baskets.domain import stock
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.retries import in_transaction
+from baskets.domain.stock import ReportsApplied
 
 MOST_PIECES = 1_000_000_000
 # Times the most pieces a session can hold it is still far from the end of a 64-bit integer.
@@ -58,19 +59,18 @@ class ProductRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What an import did: how many products it made, changed, left as they were; of how many the stock changed."""
+    """What an import did.
+
+    :param created: products that are new.
+    :param changed: products of which something else than the stock changed.
+    :param unchanged: products that were as their rows say, stock apart.
+    :param stock: what became of the reports of their stock.
+    """
 
     created: int
     changed: int
     unchanged: int
-    stock_changed: int
-
-
-class FutureMoment(Refusal):
-    """Stock cannot be known as of a moment that is still to come."""
-
-    reason = "future_moment"
-    message = "The moment of the stock numbers is in the future, by the database's clock."
+    stock: ReportsApplied
 
 
 class ProductTwice(Refusal):
@@ -114,14 +114,16 @@ WHERE p.product_id = s.product_id
 def import_products(*, rows: Sequence[ProductRow], as_of: datetime | None, reason: str, actor: Actor, dry_run: bool = False) -> Imported:
     """Take over what a shop says of its products, in one transaction: all of it or nothing.
 
-    Products that the rows do not name stay as they are. Stock changes through recorded adjustments, and only where the
-    number says something new. Runs a transaction of its own; locks stock rows by primary key, last.
+    Products that the rows do not name stay as they are. Stock changes through recorded adjustments, and only by reports
+    that speak of no earlier moment than the latest that is known of their product. Runs a transaction of its own; locks
+    stock rows by primary key, last.
     Source: `baskets/docs/operations.md`.
 
     :param as_of: the moment the stock numbers speak of; None is now.
     :param reason: why, for the record of every adjustment.
     :param dry_run: do it all and roll it back.
     :raises FutureMoment: `as_of` is still to come.
+    :raises SalesPurged: sales after `as_of` are not known any more.
     :raises ProductTwice: two rows speak of one product.
     """
     if len({row.product_id for row in rows}) != len(rows):
@@ -141,7 +143,6 @@ def _take_over(rows: Sequence[ProductRow], *, as_of: datetime | None, reason: st
     with connection.cursor() as cursor:
         cursor.execute(LIMITS)
         cursor.execute(TAKE_TURNS)
-        _refuse_future(cursor, as_of)
         cursor.execute(STAGE)
         with cursor.copy(COPY) as copy:
             for row in rows:
@@ -162,22 +163,14 @@ def _take_over(rows: Sequence[ProductRow], *, as_of: datetime | None, reason: st
         created = cursor.rowcount
         cursor.execute(CHANGE)
         changed = cursor.rowcount
-    stock_changed = stock.set_unsold(reports=reports, as_of=as_of, reason=reason, actor=actor) if reports else 0
+    applied = stock.set_unsold(reports=reports, as_of=as_of, reason=reason, actor=actor)
     return Imported(
         created=created,
         # A product that has just been made is as its row says, so the change finds nothing to do in it.
         changed=changed,
         unchanged=len(rows) - created - changed,
-        stock_changed=stock_changed,
+        stock=applied,
     )
-
-
-def _refuse_future(cursor: Any, as_of: datetime | None) -> None:
-    if as_of is None:
-        return
-    cursor.execute("SELECT %s > statement_timestamp()", [as_of])
-    if cursor.fetchone()[0]:
-        raise FutureMoment
 
 
 # --- What a row may say ---------------------------------------------------------

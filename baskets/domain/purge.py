@@ -70,8 +70,7 @@ WHERE s.basket_id = ANY(%(baskets)s::uuid[]) AND (
 )
 """
 SOLD = """
-SELECT product_id, sum(pieces)::bigint, max(ended_at) FROM baskets_stockreservation
-WHERE session_id = ANY(%s::bigint[]) AND status = 'SOLD' GROUP BY product_id
+SELECT product_id, pieces, ended_at FROM baskets_stockreservation WHERE session_id = ANY(%s::bigint[]) AND status = 'SOLD'
 """
 DELETE = (
     "DELETE FROM baskets_feedposition WHERE event_id = ANY(%(events)s::bigint[])",
@@ -228,12 +227,12 @@ def _cut(timeline: _Timeline, must_stay: set[int], *, whole: bool) -> int:
 
 
 def _remove(gone: _Gone) -> None:
-    sold: dict[str, tuple[int, datetime]] = {p: (pieces, at) for p, pieces, at in execute(SOLD, [gone.sessions])}
+    sales: list[tuple[str, int, datetime]] = execute(SOLD, [gone.sessions]).fetchall()
     parameters: dict[str, Any] = {"events": gone.events, "sessions": gone.sessions, "baskets": gone.baskets}
     for statement in DELETE:
         execute(statement, parameters)
     execute(COUNT, [list(gone.cuts), list(gone.cuts.values())])
-    if not stock.forget_sold(sold, reason=REASON, actor=PURGE):
+    if not stock.forget_sold(sales, reason=REASON, actor=PURGE):
         raise _ShortfallMeanwhile
     if gone.position:
         feed.mark_purged(up_to=gone.position)

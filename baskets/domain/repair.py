@@ -9,7 +9,7 @@ what has happened since; so a repair that is sent twice is done once. Reading an
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -154,22 +154,27 @@ def is_reversed(session: CheckoutSession) -> bool:
 
 
 @transaction.atomic(savepoint=False)
-def set_unsold(*, product_id: str, unsold: int | None, expected_adjustment: int, reason: str, actor: Actor) -> None:
-    """Set how many pieces of a product are unsold, held ones included; what is held stays held.
+def set_unsold(*, product_id: str, unsold: int | None, as_of: datetime | None, expected_adjustment: int, reason: str, actor: Actor) -> None:
+    """Report how many pieces of a product were unsold at a moment, held ones included; what is held stays held.
 
-    Recorded as an adjustment, which is the timeline of a product. Locks the stock row.
+    Recorded as an adjustment even where no number changes: the timeline of a product shows who counted. Locks the stock row.
 
     :param unsold: None makes the product unlimited.
+    :param as_of: when they were counted; what was sold since is subtracted. None is now.
     :param expected_adjustment: the last adjustment when staff decided; 0 if there was none.
     :raises ReasonMissing: no reason is given.
     :raises StateMoved: its supply was adjusted since. Holds and sales do not count: the report allows for them.
-    :raises NotRepairable: it says nothing new.
+    :raises NotRepairable: a report of a later moment is known.
+    :raises FutureMoment: `as_of` is still to come.
+    :raises SalesPurged: sales after that moment are not known any more.
     """
     require_reason(reason)
-    changed = stock.set_unsold(reports={product_id: unsold}, as_of=None, reason=reason, actor=actor)
-    _refuse_other_adjustments(product_id, expected=expected_adjustment, own=changed)
-    if not changed:
-        raise NotRepairable("The stock is just as that says: there is nothing to record.")
+    stock.lock_supply([product_id])
+    _refuse_other_adjustments(product_id, expected=expected_adjustment)
+    applied = stock.set_unsold(reports={product_id: unsold}, as_of=as_of, reason=reason, actor=actor, record_unchanged=True)
+    if applied.older:
+        known = Stock.objects.values_list("reported_as_of", flat=True).get(pk=product_id)
+        raise NotRepairable(f"A report of {known:%Y-%m-%d %H:%M:%S} UTC is known, which is later. Count again.")
 
 
 @transaction.atomic(savepoint=False)
@@ -185,11 +190,11 @@ def adjust_supply(*, product_id: str, pieces: int, expected_adjustment: int, rea
     require_reason(reason)
     if not pieces:
         raise NotRepairable("No piece came in and none was taken out: there is nothing to record.")
-    if not Stock.objects.filter(pk=product_id, limited=True).exists():
+    row = Stock.objects.filter(pk=product_id).locked().first()
+    if row is None or not row.limited:
         raise NotRepairable("The product is unlimited. Set its unsold pieces first.")
-    _refuse_other_adjustments(product_id, expected=expected_adjustment, own=0)
+    _refuse_other_adjustments(product_id, expected=expected_adjustment)
     stock.adjust_supply(deltas={product_id: pieces}, reason=reason, actor=actor)
-    _refuse_other_adjustments(product_id, expected=expected_adjustment, own=1)
 
 
 def last_adjustment(product_id: str) -> int:
@@ -198,15 +203,14 @@ def last_adjustment(product_id: str) -> int:
     return last or 0
 
 
-def _refuse_other_adjustments(product_id: str, *, expected: int, own: int) -> None:
-    """Let no adjustment but our own have come after the expected one. It is final under the stock row's lock.
+def _refuse_other_adjustments(product_id: str, *, expected: int) -> None:
+    """Let no adjustment have come after the expected one. Needs the stock row's lock.
 
-    :raises StateMoved: one has; what this transaction did is rolled back.
+    :raises StateMoved: one has.
     """
     newer = list(StockAdjustment.objects.filter(product_id=product_id, pk__gt=expected).order_by("pk"))
-    others = newer[: len(newer) - own]
-    if others:
-        raise StateMoved(since=others)
+    if newer:
+        raise StateMoved(since=newer)
 
 
 # --- Baskets --------------------------------------------------------------------

@@ -5,7 +5,8 @@ updates them, because a multi-row update locks in any order. It is called as lat
 most once, so that no transaction ever waits for a stock row while it holds a later one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
@@ -130,43 +131,76 @@ def available_now(product_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
 
 # --- Supply -------------------------------------------------------------------
 
+# A report comes after every moment it is compared with: the row is new, and no transaction leaves it like this.
 ADD_ROWS = """
-INSERT INTO baskets_stock (product_id, limited, available, shortfall)
-SELECT product_id, false, 0, 0 FROM unnest(%s::text[]) AS fresh (product_id) ORDER BY product_id
+INSERT INTO baskets_stock (product_id, limited, available, shortfall, reported_as_of)
+SELECT product_id, false, 0, 0, '-infinity' FROM unnest(%s::text[]) AS fresh (product_id) ORDER BY product_id
 ON CONFLICT (product_id) DO NOTHING
 """
 LOCK_ALL = """
 SELECT product_id, limited, available, shortfall FROM baskets_stock WHERE product_id = ANY(%s) ORDER BY product_id
 FOR NO KEY UPDATE
 """
-# A statement of its own after the lock: the snapshot of the locking statement is older than the lock. A sale that
-# commits while this runs is still held here, and counts all the same: held and sold pieces weigh the same. One statement
-# and no rows through Python, because buyers wait for it. The counters of a product that becomes unlimited go on: holds of
-# its limited time still end by what they held.
+# A statement after the lock: the snapshot of the locking statement is older than the lock. A sale that commits while this
+# runs is still held here, and counts all the same: held and sold pieces weigh the same. One statement and one row through
+# Python, because buyers wait for it. The counters of a product that becomes unlimited go on: holds of its limited time
+# still end by what they held. What was ordered while the product was unlimited has no reservation; the part of it that was
+# sold after the moment is recorded as taken from the supply, each sale with the moment it was made.
 SET_UNSOLD = """
 WITH report AS (
-    SELECT * FROM unnest(%s::text[], %s::bigint[]) AS report (product_id, unsold)
-), taken AS (
-    SELECT r.product_id, sum(r.pieces)::bigint AS pieces
-    FROM baskets_stockreservation r JOIN report USING (product_id)
-    WHERE r.status = 'HELD' OR (r.status = 'SOLD' AND r.ended_at > %s::timestamptz)
-    GROUP BY r.product_id
+    SELECT s.product_id, r.unsold, s.limited, s.available - s.shortfall AS free, s.reported_as_of,
+           coalesce(%(as_of)s::timestamptz, greatest(statement_timestamp(), s.reported_as_of)) AS as_of
+    FROM unnest(%(product_ids)s::text[], %(unsold)s::bigint[]) AS r (product_id, unsold) JOIN baskets_stock s USING (product_id)
+), latest AS (
+    SELECT * FROM report WHERE as_of >= reported_as_of
+), counted AS (
+    SELECT * FROM latest WHERE unsold IS NOT NULL
+), unheld AS (
+    SELECT i.product_id, i.count AS pieces, session.finished_at
+    FROM counted JOIN baskets_checkoutitem i USING (product_id)
+    JOIN baskets_checkoutsession session ON session.id = i.session_id AND session.basket_id = i.basket_id
+    WHERE NOT counted.limited AND session.status = 'ORDERED' AND session.finished_at > counted.as_of
+      AND NOT session.test_mode AND (i.stocked IS NULL OR i.stocked > 0)
+      AND NOT EXISTS (
+          SELECT FROM baskets_stockreservation r
+          WHERE r.session_id = i.session_id AND r.product_id = i.product_id AND r.status IN ('SOLD', 'SHORT')
+      )
+      AND NOT EXISTS (
+          SELECT FROM baskets_stockadjustment a
+          WHERE a.product_id = i.product_id AND a.kind = 'unheld' AND a.as_of = session.finished_at AND a.delta = -i.count
+      )
+), moved (product_id, pieces) AS (
+    SELECT product_id, -r.pieces FROM counted JOIN baskets_stockreservation r USING (product_id) WHERE r.status = 'HELD'
+    UNION ALL
+    SELECT product_id, -r.pieces FROM counted JOIN baskets_stockreservation r USING (product_id)
+    WHERE r.status = 'SOLD' AND r.ended_at > counted.as_of
+    UNION ALL
+    SELECT product_id, a.delta FROM counted JOIN baskets_stockadjustment a USING (product_id)
+    WHERE a.kind IN ('supply', 'unheld') AND a.as_of > counted.as_of
 ), fresh AS (
-    SELECT s.product_id, report.unsold, s.available - s.shortfall AS old,
-           CASE WHEN report.unsold IS NULL THEN s.available - s.shortfall
-                ELSE report.unsold - coalesce(taken.pieces, 0) END AS new
-    FROM baskets_stock s JOIN report USING (product_id) LEFT JOIN taken USING (product_id)
-), changed AS (
+    SELECT latest.*, CASE WHEN unsold IS NULL THEN free ELSE unsold + coalesce(m.pieces, 0) END AS new_free, coalesce(u.pieces, 0) AS unheld
+    FROM latest
+    LEFT JOIN (SELECT product_id, sum(pieces)::bigint AS pieces FROM moved GROUP BY product_id) m USING (product_id)
+    LEFT JOIN (SELECT product_id, sum(pieces)::bigint AS pieces FROM unheld GROUP BY product_id) u USING (product_id)
+), updated AS (
     UPDATE baskets_stock s
-    SET limited = fresh.unsold IS NOT NULL, available = greatest(fresh.new, 0), shortfall = greatest(-fresh.new, 0)
-    FROM fresh
-    WHERE s.product_id = fresh.product_id AND (s.limited <> (fresh.unsold IS NOT NULL) OR fresh.new <> fresh.old)
-    RETURNING s.product_id, fresh.unsold, fresh.new - fresh.old AS delta
+    SET limited = fresh.unsold IS NOT NULL, reported = fresh.unsold, reported_as_of = fresh.as_of,
+        available = greatest(fresh.new_free - fresh.unheld, 0), shortfall = greatest(fresh.unheld - fresh.new_free, 0)
+    FROM fresh WHERE s.product_id = fresh.product_id
+), changed AS (
+    SELECT * FROM fresh WHERE limited <> (unsold IS NOT NULL) OR new_free <> free OR %(record_unchanged)s
+), recorded AS (
+    INSERT INTO baskets_stockadjustment (product_id, kind, delta, reported, as_of, reason, actor, created_at)
+    SELECT product_id, CASE WHEN unsold IS NULL THEN 'unlimited' ELSE 'unsold' END, new_free - free, unsold,
+           as_of, %(reason)s, %(actor)s, statement_timestamp()
+    FROM changed
+    UNION ALL
+    SELECT product_id, 'unheld', -pieces, NULL, finished_at, %(reason)s, %(actor)s, statement_timestamp() FROM unheld
+    ORDER BY product_id, as_of
 )
-INSERT INTO baskets_stockadjustment (product_id, kind, delta, reported, as_of, reason, actor, created_at)
-SELECT product_id, CASE WHEN unsold IS NULL THEN 'unlimited' ELSE 'unsold' END, delta, unsold,
-       coalesce(%s::timestamptz, statement_timestamp()), %s, %s, statement_timestamp()
-FROM changed ORDER BY product_id
+SELECT (SELECT count(*) FROM changed WHERE unsold IS NOT NULL),
+       ARRAY(SELECT product_id FROM latest WHERE limited AND unsold IS NULL ORDER BY product_id),
+       ARRAY(SELECT product_id FROM report WHERE as_of < reported_as_of ORDER BY product_id)
 """
 SUPPLY_BELOW_ZERO = """
 SELECT FROM unnest(%s::text[], %s::bigint[]) AS d (product_id, delta)
@@ -186,15 +220,41 @@ SELECT product_id, 'supply', delta, statement_timestamp(), %s, %s, statement_tim
 """
 
 
-# Sold pieces whose records go are taken off the supply. `as_of` keeps the moment of the last sale that is not known any more.
+# Sold pieces whose records go are taken off the supply: those that were sold after the moment of the product's report, and
+# those that were sold before it. `as_of` keeps the moment of the last sale of each.
 FORGET = """
 INSERT INTO baskets_stockadjustment (product_id, kind, delta, as_of, reason, actor, created_at)
-SELECT product_id, 'purged', -pieces, as_of, %s, %s, statement_timestamp()
-FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[]) AS sold (product_id, pieces, as_of) ORDER BY product_id
+SELECT sold.product_id, 'purged', -sum(sold.pieces), max(sold.at), %s, %s, statement_timestamp()
+FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[]) AS sold (product_id, pieces, at)
+JOIN baskets_stock s USING (product_id)
+GROUP BY sold.product_id, sold.at > s.reported_as_of
+ORDER BY sold.product_id
 """
 FORGOTTEN = """
-SELECT max(as_of) FROM baskets_stockadjustment WHERE product_id = ANY(%s) AND kind = 'purged' AND as_of > %s::timestamptz
+SELECT max(a.as_of) FROM baskets_stockadjustment a JOIN baskets_stock s USING (product_id)
+WHERE a.product_id = ANY(%s) AND a.kind = 'purged' AND a.as_of > %s::timestamptz AND s.reported_as_of <= %s::timestamptz
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportsApplied:
+    """What became of the reports of a call.
+
+    :param changed: products whose number of pieces changed, or that became limited.
+    :param became_unlimited: ids of products that were limited.
+    :param older: ids of products of which a later report is known, so that this one changed nothing.
+    """
+
+    changed: int
+    became_unlimited: Sequence[str]
+    older: Sequence[str]
+
+
+class FutureMoment(Refusal):
+    """Stock cannot be known as of a moment that is still to come."""
+
+    reason = "future_moment"
+    message = "The moment of the stock numbers is in the future, by the database's clock."
 
 
 class SalesPurged(Refusal):
@@ -222,28 +282,47 @@ class SupplyBelowZero(Refusal):
 
 
 @transaction.atomic(savepoint=False)
-def set_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None, reason: str, actor: Actor) -> int:
-    """Record what a feed or a staff member says about unsold pieces, and return how many products it changed.
+def set_unsold(
+    *, reports: Mapping[str, int | None], as_of: datetime | None, reason: str, actor: Actor, record_unchanged: bool = False
+) -> ReportsApplied:
+    """Apply what a feed or a staff member reports of the unsold pieces of products as of a moment.
 
-    What is held stays held: `available` becomes the reported number, less what was sold after `as_of`, less what is
-    held; what that is below zero is shortfall. A report that changes nothing is not recorded.
-    Locks the stock rows named, by primary key. Source: `baskets/docs/lifecycle.md`.
+    What is held stays held: `available` becomes the reported number, less what is held and what was sold after the moment,
+    plus the supply recorded after it; what that is below zero is shortfall. Of each product the report with the latest
+    moment counts, in whatever order reports arrive; of two with the same moment, the one that arrives last. The stock row
+    keeps the report that counts; an adjustment is recorded where it changes something.
+    Locks the stock rows named, by primary key. Source: ADR 33.
 
     :param reports: unsold pieces by product, held ones included; None makes a product unlimited.
     :param as_of: the moment the numbers speak of; None is now.
     :param reason: why, for the record; not empty.
+    :param record_unchanged: record an adjustment of 0 pieces for a report that changes nothing.
+    :raises FutureMoment: `as_of` is still to come.
     :raises SalesPurged: sales after that moment are not known any more.
     """
     with connection.cursor() as cursor:
-        cursor.execute(ADD_ROWS, [[product_id for product_id, unsold in reports.items() if unsold is not None]])
-        cursor.execute(LOCK_ALL, [list(reports)])
+        lock_supply(reports)
         if as_of is not None:
-            cursor.execute(FORGOTTEN, [list(reports), as_of])
+            cursor.execute("SELECT %s > statement_timestamp()", [as_of])
+            if cursor.fetchall() == [(True,)]:
+                raise FutureMoment
+            counted = [product_id for product_id, unsold in reports.items() if unsold is not None]
+            cursor.execute(FORGOTTEN, [counted, as_of, as_of])
             ((until,),) = cursor.fetchall()
             if until is not None:
                 raise SalesPurged(until)
-        cursor.execute(SET_UNSOLD, [list(reports), list(reports.values()), as_of or "infinity", as_of, reason, actor.name])
-        return int(cursor.rowcount)
+        parameters = {"as_of": as_of, "reason": reason, "actor": actor.name, "record_unchanged": record_unchanged}
+        cursor.execute(SET_UNSOLD, parameters | {"product_ids": list(reports), "unsold": list(reports.values())})
+        ((changed, became_unlimited, older),) = cursor.fetchall()
+    return ReportsApplied(changed=changed, became_unlimited=became_unlimited, older=older)
+
+
+def lock_supply(product_ids: Iterable[str]) -> None:
+    """Lock the stock rows of products by primary key, and make those that are missing: for what changes their supply."""
+    chosen = list(product_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(ADD_ROWS, [chosen])
+        cursor.execute(LOCK_ALL, [chosen])
 
 
 @transaction.atomic(savepoint=False)
@@ -266,20 +345,21 @@ def adjust_supply(*, deltas: Mapping[str, int], reason: str, actor: Actor) -> No
         cursor.execute(ADJUST, [list(deltas), list(deltas.values()), reason, actor.name])
 
 
-def forget_sold(sold: Mapping[str, tuple[int, datetime]], *, reason: str, actor: Actor) -> bool:
+def forget_sold(sales: Sequence[tuple[str, int, datetime]], *, reason: str, actor: Actor) -> bool:
     """Take sold pieces off the supply, because the records of their sales go in this transaction.
 
     The counters stay as they are: supply and sold become less by the same number.
     Locks the stock rows named, by primary key. See Note [Stock rows are locked in order].
 
-    :param sold: by product, the pieces and the moment of their last sale.
+    :param sales: product, pieces and moment of each sale.
     :returns: False, and nothing is done, where one of the products has a shortfall: what was sold explains it.
     """
-    if not sold:
+    if not sales:
         return True
+    product_ids, pieces, moments = (list(column) for column in zip(*sales, strict=True))
     with connection.cursor() as cursor:
-        cursor.execute(LOCK_ALL, [list(sold)])
+        cursor.execute(LOCK_ALL, [product_ids])
         if any(shortfall for *_, shortfall in cursor.fetchall()):
             return False
-        cursor.execute(FORGET, [reason, actor.name, list(sold), [n for n, _ in sold.values()], [at for _, at in sold.values()]])
+        cursor.execute(FORGET, [reason, actor.name, product_ids, pieces, moments])
     return True

@@ -19,7 +19,8 @@ class StockQuerySet(models.QuerySet["Stock"]):
 class Stock(models.Model):
     """The counters of a product that is limited, or once was.
 
-    At every commit: the sum of its adjustments = available + held + sold - shortfall.
+    At every commit: the sum of its adjustments = available + held + sold - shortfall. Of a limited product also:
+    available - shortfall = reported - held - sold after that moment + supply recorded after that moment.
     A product without a row, or with `limited` off, is unlimited; the counters go on being kept, because holds from
     its limited time still end.
     """
@@ -28,6 +29,8 @@ class Stock(models.Model):
     limited = models.BooleanField(default=True)
     available = models.BigIntegerField(help_text="Pieces that may still be reserved.")
     shortfall = models.BigIntegerField(default=0, help_text="Pieces held although the shop no longer has them.")
+    reported = models.BigIntegerField(null=True, help_text="Unsold pieces by the latest report, held ones included; null is unlimited.")
+    reported_as_of = models.DateTimeField(db_default=Now(), help_text="The moment the latest report speaks of.")
 
     objects = StockQuerySet.as_manager()
 
@@ -56,21 +59,28 @@ class StockAdjustment(models.Model):
         UNSOLD = "unsold", "number of unsold pieces reported"
         UNLIMITED = "unlimited", "product became unlimited"
         SUPPLY = "supply", "pieces added or removed"
+        UNHELD = "unheld", "pieces ordered while the product was unlimited"
         PURGED = "purged", "sold pieces of purged orders"
 
     product = models.ForeignKey(Stock, on_delete=models.PROTECT, related_name="adjustments", db_index=False)
     kind = models.CharField(max_length=10, choices=Kind)
     delta = models.BigIntegerField(help_text="By how many pieces the supply changed.")
     reported = models.BigIntegerField(null=True, help_text="The number of unsold pieces that was reported.")
-    as_of = models.DateTimeField(help_text="The moment the report speaks of.")
+    as_of = models.DateTimeField(help_text="The moment a report speaks of; else when the pieces came, went or were sold.")
     reason = models.CharField(max_length=500)
     actor = models.CharField(max_length=200)
     created_at = models.DateTimeField()
 
     class Meta:
-        indexes = [models.Index(fields=["product", "id"], name="adjustments_of_product")]
+        indexes = [
+            models.Index(fields=["product", "id"], name="adjustments_of_product"),
+            # What a report about an earlier moment has to add, or cannot know any more.
+            models.Index(fields=["product", "as_of"], name="supply_after_a_moment", condition=Q(kind__in=["supply", "unheld", "purged"])),
+        ]
         constraints = [
-            models.CheckConstraint(name="adjustment_kind_is_known", condition=Q(kind__in=["unsold", "unlimited", "supply", "purged"])),
+            models.CheckConstraint(
+                name="adjustment_kind_is_known", condition=Q(kind__in=["unsold", "unlimited", "supply", "unheld", "purged"])
+            ),
             models.CheckConstraint(name="adjustment_has_a_reason", condition=~Q(reason="")),
             models.CheckConstraint(
                 name="unsold_report_has_its_number",
@@ -78,6 +88,7 @@ class StockAdjustment(models.Model):
                 condition=Q(kind="unsold", reported__isnull=False, reported__gte=0) | (~Q(kind="unsold") & Q(reported__isnull=True)),
             ),
             models.CheckConstraint(name="purge_adds_no_supply", condition=~Q(kind="purged") | Q(delta__lt=0)),
+            models.CheckConstraint(name="unheld_sale_takes_supply", condition=~Q(kind="unheld") | Q(delta__lt=0)),
             models.CheckConstraint(name="becoming_unlimited_moves_no_supply", condition=~Q(kind="unlimited") | Q(delta=0)),
         ]
 

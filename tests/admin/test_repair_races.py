@@ -127,7 +127,7 @@ def test_one_page_sent_many_times_adds_its_pieces_once(anna: User) -> None:
 def test_a_product_becomes_limited_once(anna: User) -> None:
     def limit(pieces: int) -> None:
         transactions.run(
-            lambda _: repair.set_unsold(product_id="song", unsold=pieces, expected_adjustment=0, reason="counted", actor=STAFF)
+            lambda _: repair.set_unsold(product_id="song", unsold=pieces, as_of=None, expected_adjustment=0, reason="counted", actor=STAFF)
         )
 
     calls = [lambda number=number: limit(number) for number in range(1, CROWD + 1)]

@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,15 +11,17 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import call_command
+from django.db.models import F
 from django.test import Client
 from django.urls import reverse
+from django.utils.timezone import now
 
 from baskets.admin.repair_forms import RepairForm
 from baskets.admin.repair_list import BASKETS, MATTERS, PRODUCTS, RESERVATIONS, RULES, SESSIONS
 from baskets.admin.webhooks import WEBHOOKS
 from baskets.domain import checker, desk, erasure, items, stock, transactions
 from baskets.domain.actors import Actor, ActorKind
-from baskets.models import Basket, CheckoutSession, Event, Partner
+from baskets.models import Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment
 from tests.admin.conftest import Shop, token
 from tests.admin.repair_cases import (
     CASES,
@@ -49,7 +52,7 @@ from tests.admin.repair_cases import (
     unlimited,
     unlisted_now,
 )
-from tests.domain.worlds import available
+from tests.domain.worlds import available, reservations
 
 KINDS = (SESSIONS, RESERVATIONS, MATTERS, BASKETS, PRODUCTS, RULES)
 pytestmark = pytest.mark.django_db
@@ -59,21 +62,24 @@ def address_of(record: Any, slug: str) -> str:
     return reverse(f"admin:baskets_{record._meta.model_name}_repair", args=[record.pk, slug])
 
 
-def seen_on(client: Client, address: str) -> str:
-    found = re.search(r'name="seen" value="(\d+)"', client.get(address).content.decode())
-    assert found, "the page offers no form"
-    return found[1]
+def hidden_fields(body: str) -> dict[str, str]:
+    """What the form of a page sends without anybody seeing it."""
+    found = re.findall(r'<input type="hidden" name="(seen|opened_at|outcome|confirm)" value="([^"]*)"', body)
+    return {name: html.unescape(value) for name, value in found}
 
 
 def form_of(client: Client, address: str, case: Case, **more: Any) -> dict[str, Any]:
-    form = {"csrfmiddlewaretoken": token(client, address), "seen": seen_on(client, address), "reason": REASON}
+    form = {"csrfmiddlewaretoken": token(client, address), "reason": REASON} | hidden_fields(client.get(address).content.decode())
+    assert "seen" in form, "the page offers no form"
     return confirmed(client, address, form | case.said | more)
 
 
 def confirmed(client: Client, address: str, form: dict[str, Any]) -> dict[str, Any]:
     """Look at what a form would do, as the page asks for it, and confirm that."""
-    found = re.search(r'name="confirm" value="([^"]+)"', client.post(address, form).content.decode()) if asks(address) else None
-    return form | ({"confirm": html.unescape(found[1])} if found else {})
+    if not asks(address):
+        return form
+    shown = hidden_fields(client.post(address, form).content.decode())
+    return form | {name: value for name, value in shown.items() if name in ("confirm", "outcome")}
 
 
 def asks(address: str) -> bool:
@@ -250,7 +256,8 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
         ("order-late", active, {}, "only an aborted or expired one is ordered late"),
         ("order-late", sold_out_since, {}, "There is too little stock. lamp: 2 wanted, 1 there"),
         ("reverse-order", aborted, {}, "there is no order to reverse"),
-        ("set-unsold", product, {"unsold": "5"}, "there is nothing to record"),
+        ("set-unsold", product, {"unsold": "5", "counted_at": "2020-01-01 00:00:00"}, "is known, which is later. Count again."),
+        ("set-unsold", product, {"unsold": "5", "counted_at": "2999-01-01 00:00:00"}, "is in the future, by the database's clock"),
         ("set-unsold", product, {"unsold": "5", "unlimited": "on"}, "Either give a number"),
         ("set-unsold", product, {}, "Either give a number"),
         ("adjust-supply", product, {"pieces": "0"}, "there is nothing to record"),
@@ -272,7 +279,7 @@ def test_a_repair_that_does_not_fit_is_refused_with_a_sentence(
     chosen = next(each for each in kind.repairs if each.slug == slug)
     before = everything_stored()
     rita.cookies["csrftoken"] = "a" * 32
-    form = {"csrfmiddlewaretoken": "a" * 32, "seen": kind.state_of(chosen, record), "reason": REASON, **said}
+    form = {"csrfmiddlewaretoken": "a" * 32, "seen": kind.state_of(chosen, record), "reason": REASON, "opened_at": str(now()), **said}
     response = rita.post(address, confirmed(rita, address, form))
     assert response.status_code in (200, 409)
     assert told in html.unescape(response.content.decode())
@@ -324,6 +331,66 @@ def test_what_is_confirmed_is_what_was_shown(shop: Shop, rita: Client, everythin
         assert response.status_code == 200
         assert "What it changes" in response.content.decode()
         assert everything_stored() == before
+
+
+def test_a_stock_take_changes_the_supply_as_shown_while_customers_buy(shop: Shop, rita: Client) -> None:
+    """22 lamps, 10 of them held; 17 are counted. Three of the held ones are ordered between the preview and the confirmation."""
+    record = product(shop)
+    stock.set_unsold(reports={"lamp": 22}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    holders = [shop.buyer("cid"), shop.buyer("dan")]
+    for holder, pieces in zip(holders, (3, 5), strict=True):
+        holder.place("lamp", pieces)
+        holder.start()
+    address = address_of(record, "set-unsold")
+    form = form_of(rita, address, Case("set-unsold", product, is_aborted, {"unsold": "17"}))
+    assert available("lamp") == (12, 0)
+    holders[0].finish(ordered=True)
+    assert rita.post(address, form).status_code == 302
+    assert available("lamp") == (7, 0)
+    last = StockAdjustment.objects.order_by("pk").last()
+    assert last is not None
+    assert (last.delta, last.reported, last.as_of.isoformat()) == (-5, 17, form["opened_at"])
+    assert checker.findings() == []
+
+
+def test_a_stock_take_may_name_the_moment_of_the_count(shop: Shop, rita: Client) -> None:
+    record = product(shop)
+    Stock.objects.update(reported_as_of=F("reported_as_of") - timedelta(days=1))
+    StockAdjustment.objects.update(as_of=F("as_of") - timedelta(days=1))
+    address = address_of(record, "set-unsold")
+    counted_at = (now() - timedelta(hours=1)).replace(microsecond=0)
+    case = Case("set-unsold", product, is_aborted, {"unsold": "4", "counted_at": f"{counted_at:%Y-%m-%d %H:%M:%S}"})
+    assert rita.post(address, form_of(rita, address, case)).status_code == 302
+    assert Stock.objects.values_list("available", "reported", "reported_as_of").get(pk="lamp") == (2, 4, counted_at)
+
+
+@pytest.mark.parametrize("opened_at", ["", "x", "2026-02-30T00:00:00+00:00", "2026-02-01 00:00:00", "0001-01-01T00:00:00+14:00"])
+def test_a_stock_take_with_a_forged_moment_changes_nothing(opened_at: str, shop: Shop, rita: Client, everything_stored: Any) -> None:
+    address = address_of(product(shop), "set-unsold")
+    form = form_of(rita, address, Case("set-unsold", product, is_aborted, {"unsold": "17"}))
+    before = everything_stored()
+    assert rita.post(address, form | {"opened_at": opened_at}).status_code in (200, 409)
+    assert everything_stored() == before
+
+
+def test_a_late_order_that_would_be_shorter_than_shown_is_not_made(shop: Shop, rita: Client, everything_stored: Callable[[], Any]) -> None:
+    session = aborted(shop)
+    address = address_of(session, "order-late")
+    form = form_of(rita, address, Case("order-late", aborted, is_ordered_short, {"accept_short": "on"}))
+    other = shop.buyer("ben")
+    other.place("lamp", 4)
+    other.start()
+    before = everything_stored()
+    response = rita.post(address, form)
+    assert response.status_code == 409
+    assert "It has changed meanwhile, so nothing was done." in response.content.decode()
+    assert everything_stored() == before
+    again = form | hidden_fields(response.content.decode())
+    assert rita.post(address, again).status_code == 302
+    assert reservations(session.order_no) == [
+        *[("lamp", "RELEASED", 2), ("lamp", "SOLD", 1), ("lamp", "SHORT", 1)],
+        ("rare", "FAILED", 1),
+    ]
 
 
 def test_an_unknown_repair_is_not_found(shop: Shop, rita: Client) -> None:

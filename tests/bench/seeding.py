@@ -62,7 +62,8 @@ WITH product AS (
     SELECT 'bench-' || n, 'Product ' || n, '', '', '', 1999, 'EUR', true FROM generate_series(0, %(last)s) AS n
     RETURNING product_id
 ), stock AS (
-    INSERT INTO baskets_stock (product_id, limited, available, shortfall) SELECT product_id, true, %(supply)s, 0 FROM product
+    INSERT INTO baskets_stock (product_id, limited, available, shortfall, reported, reported_as_of)
+    SELECT product_id, true, %(supply)s, 0, %(supply)s, now() FROM product
 )
 INSERT INTO baskets_stockadjustment (product_id, kind, delta, reported, as_of, reason, actor, created_at)
 SELECT product_id, 'unsold', %(supply)s, %(supply)s, now(), 'benchmark', 'bench', now() FROM product

@@ -36,7 +36,30 @@ def test_a_file_is_imported(run: Run, file: Callable[..., str]) -> None:
 def test_standard_input_and_json(run: Run) -> None:
     done = run("import_products", "-", "--json", stdin=b'{"product_id": "a", "name": "A", "stock": 3}\n')
     assert done.code == 0
-    assert done.data == {"products": 1, "created": 1, "changed": 0, "unchanged": 0, "stock_changed": 1, "dry_run": False}
+    assert done.data == {
+        "products": 1, "created": 1, "changed": 0, "unchanged": 0, "stock_changed": 1,
+        "became_unlimited": [], "older_than_known": [], "dry_run": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--json"])
+def test_products_that_become_unlimited_or_keep_a_later_report_are_named(run: Run, file: Callable[..., str], option: str) -> None:
+    assert run("import_products", file(HEADER + "shirt,Shirt,,,,,,5\n" + "".join(f"p{n:02},P,,,,,,1\n" for n in range(22)))).code == 0
+    assert run("import_products", file(HEADER + "cap,Cap,,,,,,2\n"), "--as-of", "2026-01-01T00:00:00Z").code == 0
+    unlimited = file(HEADER + "shirt,Shirt,,,,,,\nsong,Song,,,,,,\ncap,Cap,,,,,,7\n")
+    done = run("import_products", unlimited, option)
+    if option == "--json":
+        assert (done.data["stock_changed"], done.data["became_unlimited"], done.data["older_than_known"]) == (1, ["shirt"], [])
+    else:
+        assert done.out.endswith("; stock changed of 1.\nStock of 1 became unlimited: shirt.\n")
+    old = file(HEADER + "".join(f"p{n:02},P,,,,,,9\n" for n in range(22)) + "cap,Cap,,,,,,9\n")
+    done = run("import_products", old, "--as-of", "2026-01-01T00:00:00Z", option)
+    names = [f"p{n:02}" for n in range(22)]
+    if option == "--json":
+        assert done.data["older_than_known"] == ["cap", *names]
+    else:
+        told = f"Stock of 22 older than what is known, so unchanged: {', '.join(names[:20])} and 2 more."
+        assert done.out == f"Would have imported 23 products: 0 new, 0 changed, 23 as they were; stock changed of 1.\n{told}\n"
 
 
 def test_a_rehearsal_changes_nothing(run: Run, file: Callable[..., str], everything_stored: Callable[[], dict[str, list[Any]]]) -> None:

@@ -12,8 +12,9 @@ from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 
 from baskets.domain import catalogue, checker
-from baskets.domain.catalogue import LEFT_ALONE, FutureMoment, Imported, ProductRow, ProductTwice
+from baskets.domain.catalogue import LEFT_ALONE, Imported, ProductRow, ProductTwice
 from baskets.domain.errors import OutOfStock
+from baskets.domain.stock import FutureMoment, ReportsApplied
 from baskets.models import Product, Stock, StockAdjustment, StockReservation
 from baskets.models.contents import Owner
 from tests.domain.worlds import User, available
@@ -24,6 +25,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def take_over(*rows: ProductRow, as_of: datetime | None = None, dry_run: bool = False) -> Imported:
     return catalogue.import_products(rows=rows, as_of=as_of, reason="test import", actor=TESTER, dry_run=dry_run)
+
+
+def applied(changed: int, **named: list[str]) -> ReportsApplied:
+    return ReportsApplied(**{"changed": changed, "became_unlimited": [], "older": [], **named})
 
 
 def adjustments() -> list[tuple[Any, ...]]:
@@ -41,7 +46,7 @@ def anna() -> User:
 
 def test_new_products_are_stored_with_their_stock_and_one_adjustment_each() -> None:
     shirt = row("shirt", brand="B", variant="M", main_product_id="shirts", price=1999, currency="EUR", stock=5)
-    assert take_over(shirt, row("song", stock=None), row("cap")) == Imported(created=3, changed=0, unchanged=0, stock_changed=1)
+    assert take_over(shirt, row("song", stock=None), row("cap")) == Imported(created=3, changed=0, unchanged=0, stock=applied(1))
     stored = Product.objects.get(pk="shirt")
     assert (stored.name, stored.brand, stored.variant, stored.main_product_id, stored.price, stored.currency, stored.listed) == (
         "Name of shirt",
@@ -53,22 +58,25 @@ def test_new_products_are_stored_with_their_stock_and_one_adjustment_each() -> N
         True,
     )
     assert adjustments() == [("shirt", "unsold", 5, 5, "test import", "tests")]
-    assert list(Stock.objects.values_list("pk", "limited", "available", "shortfall")) == [("shirt", True, 5, 0)]
+    assert sorted(Stock.objects.values_list("pk", "limited", "available", "shortfall")) == [("shirt", True, 5, 0), ("song", False, 0, 0)]
     assert checker.check() == []
 
 
-def test_the_same_again_changes_nothing(everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
+def test_the_same_again_changes_nothing_but_the_moment_of_the_reports(everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
     rows = [row("shirt", stock=5), row("song", stock=None), row("none", stock=0)]
     take_over(*rows)
-    before = everything_stored()
-    assert take_over(*rows) == Imported(created=0, changed=0, unchanged=3, stock_changed=0)
+    before, reported = everything_stored(), dict(Stock.objects.values_list("pk", "reported_as_of"))
+    assert take_over(*rows) == Imported(created=0, changed=0, unchanged=3, stock=applied(0))
+    for stored in Stock.objects.all():
+        assert stored.reported_as_of > reported[stored.pk]
+        Stock.objects.filter(pk=stored.pk).update(reported_as_of=reported[stored.pk])
     assert everything_stored() == before
 
 
 def test_only_what_differs_is_written_and_products_not_named_are_left_alone() -> None:
     take_over(row("a", stock=1), row("b", stock=2), row("c", stock=3))
     before = dict(Product.objects.values_list("pk", "updated_at"))
-    assert take_over(row("a", stock=9), row("b", name="B", stock=2)) == Imported(created=0, changed=1, unchanged=1, stock_changed=1)
+    assert take_over(row("a", stock=9), row("b", name="B", stock=2)) == Imported(created=0, changed=1, unchanged=1, stock=applied(1))
     after = dict(Product.objects.values_list("pk", "updated_at"))
     assert [pk for pk in after if after[pk] != before[pk]] == ["b"]
     assert adjustments()[3:] == [("a", "unsold", 8, 9, "test import", "tests")]
@@ -86,9 +94,9 @@ def test_a_row_may_leave_stock_and_listing_alone() -> None:
 
 def test_limited_becomes_unlimited_and_back() -> None:
     take_over(row("a", stock=4))
-    assert take_over(row("a", stock=None)).stock_changed == 1
+    assert take_over(row("a", stock=None)).stock == applied(0, became_unlimited=["a"])
     assert Stock.objects.get(pk="a").limited is False
-    assert take_over(row("a", stock=4)).stock_changed == 1
+    assert take_over(row("a", stock=4)).stock.changed == 1
     assert [line[1:4] for line in adjustments()] == [("unsold", 4, 4), ("unlimited", 0, None), ("unsold", 0, 4)]
     assert checker.check() == []
 
@@ -140,7 +148,7 @@ def test_a_rehearsal_tells_what_would_change_and_changes_nothing(
     take_over(row("a", stock=1))
     before = everything_stored()
     told = take_over(row("a", name="A", stock=2), row("b", stock=1), dry_run=True)
-    assert told == Imported(created=1, changed=1, unchanged=0, stock_changed=2)
+    assert told == Imported(created=1, changed=1, unchanged=0, stock=applied(2))
     assert everything_stored() == before
 
 
@@ -188,20 +196,20 @@ def test_two_imports_in_opposite_order_take_turns() -> None:
     for thread in threads:
         thread.join(30)
     assert sorted(done.created for done in ended) == [0, 500]
-    assert sorted(done.stock_changed for done in ended) == [0, 500]
+    assert sorted(done.stock.changed for done in ended) == [0, 500]
     assert checker.check() == []
 
 
 def test_a_product_that_was_made_otherwise_is_changed_like_any_other() -> None:
     ProductFactory(product_id="a", unsold=2)
-    assert take_over(row("a", price=5, currency="USD", stock=3)) == Imported(created=0, changed=1, unchanged=0, stock_changed=1)
+    assert take_over(row("a", price=5, currency="USD", stock=3)) == Imported(created=0, changed=1, unchanged=0, stock=applied(1))
 
 
 def test_reports_about_held_and_free_products_in_one_file(anna: User) -> None:
     take_over(row("cap", stock=5), row("shirt", stock=5))
     anna.place("shirt", 4)
     anna.start()
-    assert take_over(row("cap", stock=6), row("shirt", stock=7)).stock_changed == 2
+    assert take_over(row("cap", stock=6), row("shirt", stock=7)).stock.changed == 2
     assert (available("cap"), available("shirt")) == ((6, 0), (3, 0))
     assert checker.check() == []
 

@@ -153,8 +153,9 @@ def test_the_names_of_proofs_are_unique_and_no_query_asks_for_a_user() -> None:
 def test_a_finding_counts_all_and_shows_some_without_user_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checker, "EXAMPLES", 1)
     execute("UPDATE baskets_stock SET available = available + 1 WHERE shortfall = 0")
-    (finding,) = checker.findings()
+    finding, other = checker.findings()
     assert (finding.proof.slug, finding.total, len(finding.examples)) == ("supply_equation", 3, 1)
+    assert (other.proof.slug, other.total) == ("available_as_reported", 2)
     assert sorted(finding.examples[0]) == ["available", "held", "product_id", "shortfall", "sold", "supply"]
 
 

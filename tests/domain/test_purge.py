@@ -148,8 +148,11 @@ def test_a_report_of_a_time_whose_sales_are_gone_is_refused_and_others_stay_righ
     age(400)
     purged()
     order(anna, 1)
+    last_purged = StockAdjustment.objects.get(kind="purged").as_of
     with pytest.raises(stock.SalesPurged, match="were purged"):
-        stock.set_unsold(reports={"shirt": 10}, as_of=datetime.now(UTC) - timedelta(days=900), reason="old", actor=TESTER)
+        stock.set_unsold(reports={"shirt": 10}, as_of=last_purged - timedelta(microseconds=1), reason="old", actor=TESTER)
+    older = stock.set_unsold(reports={"shirt": 10}, as_of=last_purged - timedelta(days=1), reason="older", actor=TESTER)
+    assert list(older.older) == ["shirt"]
     assert available("shirt") == (5, 0)
     stock.set_unsold(reports={"shirt": 9}, as_of=datetime.now(UTC) - timedelta(days=1), reason="yesterday", actor=TESTER)
     assert available("shirt") == (8, 0)

@@ -20,13 +20,13 @@ def drop(table: str, *constraints: str) -> list[str]:
 
 # The proof that must speak; the statements that break its rule; what else speaks of them, with the number of rows.
 VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
-    ("supply_equation", ["UPDATE baskets_stock SET available = available + 1 WHERE product_id = 'cap'"], {}),
+    ("supply_equation", ["UPDATE baskets_stock SET available = available + 1 WHERE product_id = 'cap'"], {"available_as_reported": 1}),
     ("supply_equation", ["UPDATE baskets_stockadjustment SET delta = delta + 1 WHERE product_id = 'cap'"], {}),
     ("supply_equation", ["UPDATE baskets_stock SET available = available + 1 WHERE product_id = 'lamp'"], {}),
     (
         "supply_equation",
         ["ALTER TABLE baskets_stock ALTER available DROP NOT NULL", "UPDATE baskets_stock SET available = NULL WHERE product_id = 'cap'"],
-        {"stock_counters": 1, "columns_guarded": 1},
+        {"stock_counters": 1, "columns_guarded": 1, "available_as_reported": 1},
     ),
     (
         "stock_behind_reservations",
@@ -43,7 +43,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             "UPDATE baskets_stock SET available = -1 WHERE product_id = 'cap'",
             "UPDATE baskets_stockadjustment SET delta = -1 WHERE product_id = 'cap'",
         ],
-        {"constraints_in_place": 1},
+        {"constraints_in_place": 1, "available_as_reported": 1},
     ),
     (
         "stock_counters",
@@ -59,7 +59,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             "UPDATE baskets_stock SET available = 0, shortfall = 2 WHERE product_id = 'cap'",
             "UPDATE baskets_stockadjustment SET delta = -2 WHERE product_id = 'cap'",
         ],
-        {},
+        {"available_as_reported": 1},
     ),
     (
         "adjustments_whole",
@@ -69,8 +69,27 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
         ],
         {"constraints_in_place": 1, "supply_equation": 1},
     ),
-    ("limited_as_last_reported", ["UPDATE baskets_stock SET limited = true WHERE product_id = 'lamp'"], {}),
+    ("limited_as_last_reported", ["UPDATE baskets_stock SET limited = true WHERE product_id = 'lamp'"], {"available_as_reported": 1}),
     ("limited_as_last_reported", ["UPDATE baskets_stock SET limited = false WHERE product_id = 'cap'"], {}),
+    (
+        "limited_as_last_reported",
+        ["UPDATE baskets_stock SET reported_as_of = reported_as_of - interval '1 hour' WHERE product_id = 'lamp'"],
+        {},
+    ),
+    ("available_as_reported", ["UPDATE baskets_stock SET reported = reported + 1 WHERE product_id = 'cap'"], {}),
+    (
+        "available_as_reported",
+        ["UPDATE baskets_stock SET reported = NULL WHERE product_id = 'cap'"],
+        {"limited_as_last_reported": 1},
+    ),
+    (
+        "available_as_reported",
+        [
+            "UPDATE baskets_stock SET available = available + 1 WHERE product_id = 'cap'",
+            "UPDATE baskets_stockadjustment SET delta = delta + 1 WHERE product_id = 'cap'",
+        ],
+        {},
+    ),
     (
         "reservations_whole",
         [
@@ -148,7 +167,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     (
         "reservations_follow_their_session",
         ["UPDATE baskets_stockreservation SET status = 'HELD', ended_at = NULL WHERE basket_id = :basket_of_anna"],
-        {},
+        {"available_as_reported": 1},
     ),
     (
         "reservations_follow_their_session",
@@ -168,7 +187,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     (
         "reservations_follow_their_session",
         ["DELETE FROM baskets_stockreservation WHERE basket_id = :basket_of_emil AND status = 'SOLD'"],
-        {"supply_equation": 1},
+        {"supply_equation": 1, "available_as_reported": 1},
     ),
     (
         "reservations_follow_their_session",
@@ -290,7 +309,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     (
         "nothing_from_the_future",
         ["UPDATE baskets_stockadjustment SET as_of = statement_timestamp() + interval '1 day' WHERE product_id = 'cap'"],
-        {},
+        {"limited_as_last_reported": 1},
     ),
     ("events_without_gaps", ["UPDATE baskets_event SET number = 99 WHERE basket_id = :basket_of_gus AND number = 2"], {}),
     ("events_without_gaps", ["UPDATE baskets_basket SET events_purged = 1 WHERE id = :basket_of_gus"], {}),

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import F
 
 from baskets.domain import baskets, checkout, items, transactions
-from baskets.models import Basket, CheckoutSession, Stock, StockReservation
+from baskets.models import Basket, CheckoutSession, Stock, StockAdjustment, StockReservation
 from baskets.models.contents import Contents, Owner, read_contents
 from tests.conftest import APP
 
@@ -60,8 +60,11 @@ class User:
         }
 
     def wait(self, **delta: float) -> None:
-        """Let time pass for this basket alone, by moving all that is stored of it into the past."""
+        """Let time pass for this basket alone, by moving all that is stored of it into the past, and the reports of what it bought."""
         past = timedelta(**delta)
+        bought = Stock.objects.filter(product__reservations__basket_id=self.owner.basket_id, product__reservations__status="SOLD")
+        Stock.objects.filter(pk__in=bought).update(reported_as_of=F("reported_as_of") - past)
+        StockAdjustment.objects.filter(product__in=bought).update(as_of=F("as_of") - past)
         baskets_, sessions, holds = (
             Basket.objects.filter(pk=self.owner.basket_id),
             CheckoutSession.objects.filter(basket_id=self.owner.basket_id),

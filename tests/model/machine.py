@@ -67,7 +67,8 @@ class Machine(RuleBasedStateMachine):
         self.model = Office(accepting=ACCEPTING)
         for number, name in enumerate(PRODUCTS):
             self.model.products[name] = Product(price=None if name == "vase" else 100 * number + 99)
-        self._import(dict.fromkeys(PRODUCTS))
+        for name in PRODUCTS:
+            self.report(name, None, 0)
         for name, unsold in {"cap": 3, "lamp": 2, "mug": 6}.items():
             self.report(name, unsold, 0)
 
@@ -86,7 +87,7 @@ class Machine(RuleBasedStateMachine):
     def report(self, product: str, unsold: int | None, ago: int) -> None:
         self._step(
             KEYS[0],
-            lambda: self.model.report(product, unsold, as_of=self.model.now - ago),
+            lambda: self.model.report(product, unsold, ago=ago),
             lambda: self._import({product: unsold}, ago=ago),
             answers=False,
         )
@@ -179,7 +180,9 @@ class Machine(RuleBasedStateMachine):
         with connection.cursor() as cursor:
             cursor.execute(STOCK)
             assert cursor.fetchall() == [
-                (name, p.limited, p.available, p.shortfall, p.supply) for name, p in sorted(self.model.products.items()) if p.counted
+                (name, p.limited, self.model.available(name), max(-self.model.free(name), 0), self.model.supply(name))
+                for name, p in sorted(self.model.products.items())
+                if p.latest
             ]
             cursor.execute(SESSIONS)
             assert cursor.fetchall() == sorted(

@@ -14,24 +14,25 @@ class Office(Devices):
 
     # --- Stock ------------------------------------------------------------------
 
-    def report(self, product: str, unsold: int | None, *, as_of: int) -> None:
-        known = self.products[product]
-        if known.forgotten is not None and known.forgotten > as_of:
+    def report(self, product: str, unsold: int | None, *, ago: int) -> None:
+        known, moment = self.products[product], self.moment(ago)
+        if known.latest and moment < known.latest[0]:
+            return
+        if unsold is not None and known.forgotten and known.forgotten > moment:
             raise Refused("sales_purged")
         if unsold is not None:
-            held = sum(session.held[product] for _, session in self.sessions)
-            sold = sum(session.sold[product] for _, session in self.sessions if session.sold_at > as_of)
-            known.counted = True
-            known.set_free(unsold - held - sold)
-        known.limited = unsold is not None
+            if not known.limited:
+                known.happened += [(at, -pieces) for at, pieces in known.unheld if at > moment]
+                known.unheld = [sale for sale in known.unheld if sale[0] <= moment]
+            known.counted = moment, unsold
+        known.latest = moment, unsold
 
     def adjust(self, product: str, pieces: int) -> None:
-        known = self.products[product]
-        if not known.limited or not pieces:
+        if not self.products[product].limited or not pieces:
             raise Refused("not_repairable")
-        if known.supply + pieces < 0:
+        if self.supply(product) + pieces < 0:
             raise Refused("supply_below_zero")
-        known.set_free(known.free + pieces)
+        self.products[product].happened.append((self.moment(), pieces))
 
     # --- Checkouts --------------------------------------------------------------
 
@@ -53,14 +54,14 @@ class Office(Devices):
         session.reversed = True
         self._told(self.baskets[key], session)
         for product, pieces in session.sold.items():
-            self.products[product].set_free(self.products[product].free + pieces)
+            self.products[product].happened.append((self.moment(), pieces))
 
     def staff_release(self, session: Session, key: Key, product: str) -> None:
         """One hold is given back, and the checkout goes on without that item."""
         others = [item for name, item in session.items.items() if name != product]
         if not session.held[product] or all(item.failed for item in others):
             raise Refused("not_repairable")
-        self._give_back(product, session.held.pop(product))
+        del session.held[product]
         session.items[product].stocked = -session.items[product].count
         self._changed(self.baskets[key], session)
 
@@ -71,14 +72,13 @@ class Office(Devices):
             raise Refused("not_repairable")
         wanted = {p: item.count for p, item in listed.items() if self.products[p].limited}
         self._reclaim(self._lacking(wanted))
-        lacking = sorted((p, n, self.products[p].available) for p, n in wanted.items() if self.products[p].available < n)
+        lacking = sorted((p, n, self.available(p)) for p, n in wanted.items() if self.available(p) < n)
         if len(lacking) == len(listed):
             raise Refused("out_of_stock", lacking)
         for product, item in listed.items():
             if product not in wanted:
                 item.stocked = None
-            elif self.products[product].available >= item.count:
-                self.products[product].available -= item.count
+            elif self.available(product) >= item.count:
                 session.held[product] = item.stocked = item.count
         self._changed(self.baskets[key], session)
 
@@ -157,16 +157,16 @@ class Office(Devices):
 
     def _stays(self, session: Session) -> bool:
         """While it is young, while somebody has to see to it, and while it explains what the shop is owed."""
-        owed = any(pieces and self.products[product].shortfall for product, pieces in session.sold.items())
+        owed = any(pieces and self.free(product) < 0 for product, pieces in session.sold.items())
         return session.status == "ACTIVE" or not self._long_ago(session.finished) or session.flags > session.settled or owed
 
     def _forget(self, basket: Basket, number: int) -> None:
         gone = {id(session) for *_, session in basket.timeline[:number] if session is not None}
         for session in basket.sessions:
-            for product, pieces in session.sold.items() if id(session) in gone else ():
-                if pieces:
-                    known = self.products[product]
-                    known.supply -= pieces
+            for product in session.items if id(session) in gone else ():
+                known = self.products[product]
+                known.unheld = [sale for sale in known.unheld if sale[0] != session.sold_at]
+                if session.sold[product]:
                     known.forgotten = max(known.forgotten or session.sold_at, session.sold_at)
         basket.sessions = [session for session in basket.sessions if id(session) not in gone]
         self.sessions = [(key, session) for key, session in self.sessions if id(session) not in gone]

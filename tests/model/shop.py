@@ -4,7 +4,7 @@ Transfers, guests and comfort settings are in `devices`, the shop's reports, its
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tests.model.state import LIFETIME, Basket, Item, Key, Refused, Session, State
 
@@ -111,7 +111,6 @@ class Shop(State):
         session = Session(number=self.starts, expires=self.now + HOLD, test=test, items=items)
         for product, item in items.items():
             if item.stocked is not None and item.stocked > 0:
-                self.products[product].available -= item.count
                 session.held[product] = item.count
         basket.cart = {}
         basket.sessions.append(session)
@@ -155,7 +154,7 @@ class Shop(State):
         known = self.products[product]
         if test or (known.listed and not known.limited):
             return Item(item.count, item.place)
-        obtainable = known.available if known.listed else 0
+        obtainable = self.available(product) if known.listed else 0
         return Item(item.count, item.place, item.count if obtainable >= item.count else obtainable - item.count)
 
     def _is_limited(self, product: str) -> bool:
@@ -179,7 +178,8 @@ class Shop(State):
         return last
 
     def _order(self, basket: Basket, session: Session) -> None:
-        session.sold, session.held, session.sold_at = session.held, Counter(), self.now
+        session.sold, session.held, session.sold_at = session.held, Counter(), self.moment()
+        self._sold(session, [product for product, item in session.items.items() if not item.failed])
         failed = {product: item for product, item in session.items.items() if item.failed}
         self._end(session, "ORDERED")
         self._return(basket, failed)
@@ -187,8 +187,6 @@ class Shop(State):
         session.ended_revision = basket.revision
 
     def _give_up(self, basket: Basket, session: Session, status: str) -> None:
-        for product, pieces in session.held.items():
-            self._give_back(product, pieces)
         session.held, session.released = Counter(), self.now
         self._end(session, status)
         self._return(basket, session.items)
@@ -204,17 +202,17 @@ class Shop(State):
         bought = {product: item.count for product, item in session.items.items() if not item.failed}
         wanted = {} if session.test else {p: n for p, n in bought.items() if self.products[p].limited}
         self._reclaim(self._lacking(wanted))
-        lacking = [(p, n, self.products[p].available) for p, n in sorted(wanted.items()) if self.products[p].available < n]
+        lacking = [(p, n, self.available(p)) for p, n in sorted(wanted.items()) if self.available(p) < n]
         if lacking and not accept:
             self._flag(basket, session, "out_of_stock")
             raise Refused("out_of_stock", lacking)
         if not self.present(key) and not basket.hidden:
             self._hide(basket)
         for product, pieces in wanted.items():
-            there = min(pieces, self.products[product].available)
-            self.products[product].available -= there
+            there = min(pieces, self.available(product))
             session.sold[product], session.short[product] = there, pieces - there
-        session.sold_at, session.late = self.now, True
+        session.sold_at, session.late = self.moment(), True
+        self._sold(session, bought)
         self._end(session, "ORDERED")
         before = {product: item.count for product, item in basket.cart.items()}
         for product, pieces in bought.items():
@@ -241,11 +239,13 @@ class Shop(State):
             basket.cart[product] = Item(item.count + (there.count if there else 0), place)
             basket.saved.pop(product, None)
 
-    def _give_back(self, product: str, pieces: int) -> None:
-        known = self.products[product]
-        paid = min(pieces, known.shortfall)
-        known.shortfall -= paid
-        known.available += pieces - paid
+    def _sold(self, session: Session, bought: Iterable[str]) -> None:
+        """Pieces that were held are sold, and so are those of unlimited products. Short ones never were there."""
+        for product in () if session.test else bought:
+            if pieces := session.sold[product]:
+                self.products[product].happened.append((session.sold_at, -pieces))
+            elif not session.short[product]:
+                self.products[product].unheld.append((session.sold_at, session.items[product].count))
 
     def _end_lapsed_or_refuse(self, basket: Basket) -> None:
         """A guest's basket does not slide, so it may be past its time when its checkout keeps it no longer."""
@@ -257,7 +257,7 @@ class Shop(State):
 
     def _lacking(self, wanted: Mapping[str, int]) -> dict[str, int]:
         """Pieces that must come back before there is enough; what is owed to the shop is paid off first."""
-        return {p: n - self.products[p].free for p, n in wanted.items() if self.products[p].available < n}
+        return {p: n - self.free(p) for p, n in wanted.items() if self.available(p) < n}
 
     def _reclaim(self, lacking: Mapping[str, int]) -> None:
         """Expire lapsed sessions for their stock: whole, oldest first, no more than needed."""

@@ -22,29 +22,31 @@ class Refused(Exception):
         self.details = details
 
 
+# A moment: seconds, and a number that tells apart what happens within one of them.
+Moment = tuple[int, int]
+
+
 @dataclass
 class Product:
-    """One product: `limited` is today's setting, the counters go on while it is unlimited.
+    """One product, and what happened to its pieces in the world, each with its moment. Nothing is kept as a counter.
 
-    `forgotten` is the moment of the last sale of which a purge has left nothing.
+    `latest` is the report that counts, `counted` the last that counted and had a number: while the product is unlimited, holds
+    of its limited time still end. `happened` has pieces that were sold, came back, came in or were taken out. `unheld` has
+    pieces that were ordered while the product was unlimited and no report has a say on yet. `forgotten` is the moment of
+    the last sale of which a purge has left nothing.
     """
 
     listed: bool = True
     price: int | None = 100
-    limited: bool = False
-    counted: bool = False
-    available: int = 0
-    shortfall: int = 0
-    supply: int = 0
-    forgotten: int | None = None
+    latest: tuple[Moment, int | None] | None = None
+    counted: tuple[Moment, int] | None = None
+    happened: list[tuple[Moment, int]] = field(default_factory=list)
+    unheld: list[tuple[Moment, int]] = field(default_factory=list)
+    forgotten: Moment | None = None
 
     @property
-    def free(self) -> int:
-        return self.available - self.shortfall
-
-    def set_free(self, pieces: int) -> None:
-        self.supply += pieces - self.free
-        self.available, self.shortfall = max(pieces, 0), max(-pieces, 0)
+    def limited(self) -> bool:
+        return self.latest is not None and self.latest[1] is not None
 
 
 @dataclass
@@ -78,7 +80,7 @@ class Session:
     held: Counter[str] = field(default_factory=Counter)
     sold: Counter[str] = field(default_factory=Counter)
     short: Counter[str] = field(default_factory=Counter)
-    sold_at: int = 0
+    sold_at: Moment = (0, 0)
     reversed: bool = False
     flags: set[str] = field(default_factory=set)
     settled: set[str] = field(default_factory=set)
@@ -135,6 +137,27 @@ class State:
     sessions: list[tuple[Key, Session]] = field(default_factory=list)
     starts: int = 0
     endings: int = 0
+    moments: int = 0
+
+    def moment(self, ago: int = 0) -> Moment:
+        """A moment after all that were asked for before, or so many seconds ago."""
+        self.moments += 1
+        return self.now - ago, self.moments
+
+    def held(self, product: str) -> int:
+        return sum(session.held[product] for _, session in self.sessions)
+
+    def free(self, product: str) -> int:
+        """What the report that counts leaves for new holds, summed up from what has happened; below zero, so many are missing."""
+        known = self.products[product]
+        since, number = known.counted or ((0, 0), 0)
+        return number - self.held(product) + sum(pieces for at, pieces in known.happened if at > since)
+
+    def available(self, product: str) -> int:
+        return max(self.free(product), 0)
+
+    def supply(self, product: str) -> int:
+        return self.free(product) + self.held(product) + sum(session.sold[product] for _, session in self.sessions)
 
     def present(self, key: Key) -> bool:
         basket = self.baskets.get(key)

@@ -71,6 +71,7 @@ UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
     "adjustment_has_a_reason": (StockAdjustment, {"reason": ""}),
     "unsold_report_has_its_number": (StockAdjustment, {"reported": None}),
     "becoming_unlimited_moves_no_supply": (StockAdjustment, {"kind": "unlimited", "reported": None}),
+    "unheld_sale_takes_supply": (StockAdjustment, {"kind": "unheld", "reported": None}),
     "purge_adds_no_supply": (StockAdjustment, {"kind": "purged", "reported": None}),
     "reservation_status_is_known": (StockReservation, {"status": "LOST", "ended_at": F("created_at")}),
     "reservation_has_pieces": (StockReservation, {"pieces": 0}),

@@ -147,7 +147,7 @@ OPERATIONS: dict[str, Operation] = {
     "staff extends": _of_basket(repair.extend, days=60),
     "staff ends": _of_basket(repair.end),
     "staff erases": _of_basket(erasure.erase_user),
-    "staff counts": _of_stock(repair.set_unsold, unsold=7),
+    "staff counts": _of_stock(repair.set_unsold, unsold=7, as_of=None),
     "staff adds": _of_stock(repair.adjust_supply, pieces=2),
 }
 

@@ -53,9 +53,9 @@ SELECT f.id, number, number, kind, CASE WHEN kind LIKE 'checkout%%' THEN s.id EN
        jsonb_build_object('items', jsonb_build_array(jsonb_build_object('productId', product_id, 'count', 2)))
 FROM filled f CROSS JOIN moment JOIN {STEPS} USING (type) LEFT JOIN baskets_checkoutsession s ON s.basket_id = f.id;
 
-INSERT INTO baskets_stock (product_id, limited, available, shortfall)
-SELECT p.product_id, true, 1000000 - coalesce(sum(r.pieces) FILTER (WHERE r.status IN ('HELD', 'SOLD')), 0), 0
-FROM baskets_product p LEFT JOIN baskets_stockreservation r USING (product_id) GROUP BY p.product_id;
+INSERT INTO baskets_stock (product_id, limited, available, shortfall, reported, reported_as_of)
+SELECT p.product_id, true, 1000000 - coalesce(sum(r.pieces) FILTER (WHERE r.status IN ('HELD', 'SOLD')), 0), 0, 1000000, moment.start
+FROM moment, baskets_product p LEFT JOIN baskets_stockreservation r USING (product_id) GROUP BY p.product_id, moment.start;
 
 INSERT INTO baskets_stockadjustment (product_id, kind, delta, reported, as_of, reason, actor, created_at)
 SELECT product_id, 'unsold', 1000000, 1000000, start, 'measured', 'measured', start FROM baskets_stock, moment;

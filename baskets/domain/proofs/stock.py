@@ -68,6 +68,7 @@ PROOFS = (
                    WHEN 'unsold' THEN reported >= 0
                    WHEN 'unlimited' THEN reported IS NULL AND delta = 0
                    WHEN 'supply' THEN reported IS NULL
+                   WHEN 'unheld' THEN reported IS NULL AND delta < 0
                    WHEN 'purged' THEN reported IS NULL AND delta < 0
                    ELSE false
                END) IS NOT TRUE
@@ -76,15 +77,38 @@ PROOFS = (
     Proof(
         slug="limited_as_last_reported",
         rule=1,
-        sentence="A product is limited or unlimited as the last report about it said.",
+        sentence="A product is limited where the report that counts has a number, and no recorded report speaks of a later moment.",
         sql="""
-        SELECT s.product_id, s.limited, last.kind AS last_report
+        SELECT s.product_id, s.limited, s.reported, s.reported_as_of, last.as_of AS last_recorded
         FROM baskets_stock s
-        JOIN (
-            SELECT DISTINCT ON (product_id) product_id, kind FROM baskets_stockadjustment
-            WHERE kind IN ('unsold', 'unlimited') ORDER BY product_id, id DESC
+        LEFT JOIN (
+            SELECT product_id, max(as_of) AS as_of FROM baskets_stockadjustment WHERE kind IN ('unsold', 'unlimited') GROUP BY product_id
         ) last USING (product_id)
-        WHERE s.limited IS DISTINCT FROM (last.kind = 'unsold')
+        WHERE s.limited IS DISTINCT FROM (s.reported IS NOT NULL) OR last.as_of > s.reported_as_of
+        """,
+    ),
+    Proof(
+        slug="available_as_reported",
+        rule=1,
+        sentence="Free of a limited product is what was reported, less what is held and was sold since, plus what was supplied since.",
+        # A sale that had read the clock but was not committed when a report was applied was counted as held, and its moment is
+        # before the report's: of the sales of that minute, any number may count.
+        sql="""
+        SELECT s.product_id, s.reported, s.reported_as_of, s.available, s.shortfall, sums.held, sums.sold, sums.under_way, sums.supplied
+        FROM baskets_stock s CROSS JOIN LATERAL (
+            SELECT
+                (SELECT coalesce(sum(pieces), 0) FROM baskets_stockreservation
+                 WHERE product_id = s.product_id AND status = 'HELD') AS held,
+                (SELECT coalesce(sum(pieces), 0) FROM baskets_stockreservation
+                 WHERE product_id = s.product_id AND status = 'SOLD' AND ended_at > s.reported_as_of) AS sold,
+                (SELECT coalesce(sum(pieces), 0) FROM baskets_stockreservation
+                 WHERE product_id = s.product_id AND status = 'SOLD' AND ended_at <= s.reported_as_of
+                   AND ended_at > s.reported_as_of - interval '1 minute') AS under_way,
+                (SELECT coalesce(sum(delta), 0) FROM baskets_stockadjustment
+                 WHERE product_id = s.product_id AND kind IN ('supply', 'unheld', 'purged') AND as_of > s.reported_as_of) AS supplied
+        ) sums
+        WHERE s.limited
+          AND (s.reported - sums.held - sums.sold + sums.supplied - (s.available - s.shortfall) BETWEEN 0 AND sums.under_way) IS NOT TRUE
         """,
     ),
     Proof(

@@ -2,6 +2,7 @@
 
 import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from baskets.management import catalogue_file
 from baskets.management.arguments import moment
 from baskets.management.progress import progress
 from baskets.management.shell import ShellCommand
+
+MAX_NAMED = 20
 
 
 class Command(ShellCommand):
@@ -34,7 +37,10 @@ class Command(ShellCommand):
             "--as-of",
             type=moment,
             metavar="TIME",
-            help="The moment the stock numbers speak of, in ISO 8601 with offset; what was sold since is subtracted.",
+            help=(
+                "The moment the stock numbers speak of, in ISO 8601 with offset (default: now). What was sold since is "
+                "subtracted, what was supplied since is added. A product of which a later report is known keeps its stock."
+            ),
         )
 
     def handle(self, *, file: str, as_of: datetime | None, as_json: bool, dry_run: bool, **_: Any) -> None:
@@ -58,13 +64,17 @@ class Command(ShellCommand):
             as_json=as_json,
             text=(
                 f"{would} {len(found.rows)} products: {done.created} new, {done.changed} changed, "
-                f"{done.unchanged} as they were; stock changed of {done.stock_changed}."
+                f"{done.unchanged} as they were; stock changed of {done.stock.changed}."
+                + _named("became unlimited", done.stock.became_unlimited)
+                + _named("older than what is known, so unchanged", done.stock.older)
             ),
             products=len(found.rows),
             created=done.created,
             changed=done.changed,
             unchanged=done.unchanged,
-            stock_changed=done.stock_changed,
+            stock_changed=done.stock.changed,
+            became_unlimited=done.stock.became_unlimited,
+            older_than_known=done.stock.older,
             dry_run=dry_run,
         )
 
@@ -79,6 +89,14 @@ class Command(ShellCommand):
             f"Nothing was imported: {found.problem_count} problem{'s' * (found.problem_count > 1)}"
             + (f", of which {more} are not shown." if more else ".")
         )
+
+
+def _named(what: str, product_ids: Sequence[str]) -> str:
+    """Return a line that counts products and names the first of them; empty for none."""
+    if not product_ids:
+        return ""
+    more = f" and {len(product_ids) - MAX_NAMED} more" if len(product_ids) > MAX_NAMED else ""
+    return f"\nStock of {len(product_ids)} {what}: {', '.join(product_ids[:MAX_NAMED])}{more}."
 
 
 def _opened(file: str) -> AbstractContextManager[BinaryIO]:
