@@ -24,8 +24,7 @@ from baskets.api.idempotency import (
     key_of,
     perform,
 )
-from baskets.api.identifiers import PUBLISHED, is_identifier
-from baskets.api.identifiers import RULE as IDENTIFIER_RULE
+from baskets.api.identifiers import invalid_in_path
 from baskets.api.middleware import request_id_of
 from baskets.api.negotiation import takes_json
 from baskets.api.parsers import parse_json, read_body
@@ -203,9 +202,7 @@ class ApiViewSet(ViewSet):
         """
         if body is not None:
             self.body = read_body(self.request)
-        wrong = {
-            shown: IDENTIFIER_RULE for name, shown in PUBLISHED.items() if name in self.kwargs and not is_identifier(self.kwargs[name])
-        }
+        wrong = invalid_in_path(self.kwargs)
         if switch is not None and self.query(switch) not in SWITCH_VALUES:
             wrong[switch] = "Must be true or false."
         fields: Mapping[str, Any] = {}

@@ -8,7 +8,7 @@ import django_filters as filters
 from django import forms
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from baskets.api.identifiers import RULE, is_identifier
+from baskets.api.identifiers import PRODUCT_RULE, RULE, is_identifier, is_product_id
 from baskets.models import Basket, BasketItem, CheckoutItem, CheckoutSession, Event, FeedPosition
 from baskets.models.baskets import basket_key
 
@@ -41,6 +41,15 @@ class IdField(forms.Field):
             raise forms.ValidationError(RULE)
 
 
+class ProductIdField(forms.Field):
+    """The id of a product."""
+
+    def validate(self, value: Any) -> None:
+        """Refuse what cannot be one."""
+        if value is not None and not is_product_id(value):
+            raise forms.ValidationError(PRODUCT_RULE)
+
+
 class ChosenField(forms.Field):
     """One of a few words, spelled as they are."""
 
@@ -64,6 +73,12 @@ class IdFilter(filters.Filter):
     """An id, whole."""
 
     field_class = IdField
+
+
+class ProductIdFilter(filters.Filter):
+    """The id of a product, whole."""
+
+    field_class = ProductIdField
 
 
 class ChosenFilter(filters.Filter):
@@ -99,7 +114,7 @@ class BasketFilters(ListFilters):
     """Which baskets."""
 
     userId = IdFilter(field_name="user_id", label="The basket of this user.")  # noqa: N815 (a name of the API)
-    productId = IdFilter(method="with_product", label="With this product in one of the three lists.")  # noqa: N815
+    productId = ProductIdFilter(method="with_product", label="With this product in one of the three lists.")  # noqa: N815
     hasCheckout = SwitchFilter(method="in_checkout", label="Whether a checkout is active.")  # noqa: N815
     changedFrom = MomentFilter(field_name="last_changed_at", lookup_expr="gte", label="Last changed at this time or later.")  # noqa: N815
     changedBefore = MomentFilter(field_name="last_changed_at", lookup_expr="lt", label="Last changed before this time.")  # noqa: N815

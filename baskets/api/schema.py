@@ -7,11 +7,20 @@ from drf_spectacular.utils import OpenApiParameter
 
 from baskets.api import serializers, shapes
 from baskets.api.errors import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND
-from baskets.api.filters import BasketFilters, ChosenFilter, EventFilters, IdFilter, ListFilters, MomentFilter, SessionFilters
+from baskets.api.filters import (
+    BasketFilters,
+    ChosenFilter,
+    EventFilters,
+    IdFilter,
+    ListFilters,
+    MomentFilter,
+    ProductIdFilter,
+    SessionFilters,
+)
 from baskets.api.identifiers import PUBLISHED
 from baskets.api.lists import DEFAULT_LIMIT, LARGEST_LIMIT
 from baskets.api.schema_answers import ORDER_NO
-from baskets.api.schema_parts import COUNT_EXAMPLES, IDENTIFIER, TEST_MODE, USER, USER_AND_PRODUCT, body_examples, call, switch
+from baskets.api.schema_parts import COUNT_EXAMPLES, IDENTIFIER, PRODUCT_ID, TEST_MODE, USER, USER_AND_PRODUCT, body_examples, call, switch
 
 # Which refusals a call can meet is known from the domain function that it calls: the docstring there lists them.
 
@@ -155,7 +164,7 @@ product_details = call(
         "application/json": {
             "type": "array",
             "maxItems": 100,
-            "items": IDENTIFIER,
+            "items": PRODUCT_ID,
             "example": ["prod-123", "prod-000"],
         }
     },
@@ -174,6 +183,8 @@ def _of_list(chosen: type[ListFilters]) -> list[OpenApiParameter]:
                 shape["format"] = "date-time"
             case IdFilter():
                 shape = IDENTIFIER
+            case ProductIdFilter():
+                shape = PRODUCT_ID
         described.append(OpenApiParameter(name, shape, OpenApiParameter.QUERY, description=str(each.label)))
     limit = {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT}
     return [

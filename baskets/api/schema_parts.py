@@ -13,7 +13,7 @@ from drf_spectacular.utils import (
 )
 
 from baskets.api import shapes
-from baskets.api.identifiers import LONGEST, PATTERN
+from baskets.api.identifiers import LONGEST, PATTERN, PRODUCT_PATTERN
 from baskets.api.schema_answers import EXAMPLES, NEXT_TOKEN, refusals_by_status
 from baskets.api.versioning import DEFAULT, KNOWN
 
@@ -97,15 +97,16 @@ TEST_MODE = switch("testMode", "A checkout for trying things out: it holds and s
 
 
 IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": PATTERN}
+PRODUCT_ID = IDENTIFIER | {"pattern": PRODUCT_PATTERN}
 
 
-def _path(name: str, text: str) -> OpenApiParameter:
-    return OpenApiParameter(name, IDENTIFIER, OpenApiParameter.PATH, description=text)
+def _path(name: str, text: str, shape: dict[str, Any] = IDENTIFIER) -> OpenApiParameter:
+    return OpenApiParameter(name, shape, OpenApiParameter.PATH, description=text)
 
 
 IN_PATH = {
     "user_id": _path("user_id", "The platform specific user identifier representing a user."),
-    "product_id": _path("product_id", "The product identifier."),
+    "product_id": _path("product_id", "The product identifier.", PRODUCT_ID),
     "order_no": _path("order_no", "The order number that the start of the checkout returned."),
     "image": OpenApiParameter("image", OpenApiTypes.STR, OpenApiParameter.PATH, description="As `qrCodeImageUrl` has it."),
 }

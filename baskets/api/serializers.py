@@ -12,7 +12,7 @@ from rest_framework import serializers
 from rest_framework.settings import api_settings
 
 from baskets import conf
-from baskets.api.identifiers import LONGEST, RULE, is_identifier
+from baskets.api.identifiers import LONGEST, PRODUCT_RULE, RULE, is_identifier, is_product_id
 from baskets.api.transfer_links import RULE as ADDRESS_RULE
 from baskets.api.transfer_links import is_extendable
 
@@ -98,8 +98,8 @@ class GuestProduct(serializers.Serializer[Any]):
 
     def validate_productId(self, value: str) -> str:  # noqa: N802 (DRF finds it by the field's name)
         """Take an identifier as the path would."""
-        if not is_identifier(value):
-            raise serializers.ValidationError(RULE)
+        if not is_product_id(value):
+            raise serializers.ValidationError(PRODUCT_RULE)
         return value
 
 
@@ -222,7 +222,7 @@ def product_ids_in(value: Any) -> tuple[list[str], dict[str, str]]:
         return [], {"body": "Must be an array of product ids."}
     if len(value) > conf.details_limit():
         return [], {"body": f"Must not have more than {conf.details_limit()} ids."}
-    return value, {f"body[{place}]": RULE for place, item in enumerate(value) if not is_identifier(item)}
+    return value, {f"body[{place}]": PRODUCT_RULE for place, item in enumerate(value) if not is_product_id(item)}
 
 
 def named_errors(errors: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ Files are none of its business: `baskets.management.catalogue_file` turns their 
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,13 +18,17 @@ from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.retries import in_transaction
 from baskets.domain.stock import ReportsApplied
+from baskets.models.products import NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND, PRODUCT_ID_PATTERN
 
 MOST_PIECES = 1_000_000_000
 # Times the most pieces a session can hold it is still far from the end of a 64-bit integer.
 HIGHEST_PRICE = 1_000_000_000_000
 REQUIRED = ("product_id", "name")
-LONGEST = {"product_id": 255, "name": 500, "brand": 255, "variant": 255, "main_product_id": 255}
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+LONGEST_ID = 255
+LONGEST = {"name": 500, "brand": 255, "variant": 255}
+PRODUCT_ID = re.compile(PRODUCT_ID_PATTERN)
+# PostgreSQL stores neither NUL nor half of a surrogate pair, so its pattern does not name them.
+UNUSABLE_IN_ID = re.compile(rf"[\x00\ud800-\udfff{NOT_IN_PRODUCT_ID}{NOT_IN_PRODUCT_ID_BEYOND}]")
 # A quoted cell may have line breaks; no other control character means anything in a name.
 CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
@@ -176,19 +181,50 @@ def _take_over(rows: Sequence[ProductRow], *, as_of: datetime | None, reason: st
 # --- What a row may say ---------------------------------------------------------
 
 
+def product_id_problem(product_id: str) -> str | None:
+    """Check a product id. This is the one rule for all that name a product; see Note [Product ids].
+
+    :returns: what is wrong with the id, as the end of a sentence; None where it is valid.
+    """
+    if not product_id:
+        return "is empty"
+    if len(product_id) > LONGEST_ID:
+        return f"has {len(product_id)} characters, {LONGEST_ID} at most"
+    if found := UNUSABLE_IN_ID.search(product_id):
+        return f"has {_kind(found.group())} (U+{ord(found.group()):04X})"
+    if not PRODUCT_ID.fullmatch(product_id):
+        blank = product_id[0] if product_id[0].isspace() else product_id[-1]
+        return f"begins or ends with a blank (U+{ord(blank):04X})"
+    return None
+
+
+def _kind(character: str) -> str:
+    if character == "/":
+        return "a slash"
+    kinds = {"Cc": "a control character", "Cs": "half of a surrogate pair", "Zl": "a line separator", "Zp": "a paragraph separator"}
+    return kinds.get(unicodedata.category(character), "an invisible character")
+
+
 def problems_of(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Say what is wrong with the values of a row, all of it: of which field, and what.
+    """List what is wrong with the values of a row, all of it: of which field, and what.
 
     :param values: the fields of `ProductRow` by name, of the right types.
     """
+    for name in ("product_id", "main_product_id"):
+        if (values[name] or name in REQUIRED) and (problem := product_id_problem(values[name])):
+            yield name, problem
     for name, longest in LONGEST.items():
         text = values[name]
         if name in REQUIRED and not text:
             yield name, "is empty"
         elif len(text) > longest:
             yield name, f"has {len(text)} characters, {longest} at most"
-        if (CONTROL if name.endswith("_id") else CONTROL_IN_TEXT).search(text):
+        if CONTROL_IN_TEXT.search(text):
             yield name, "has a control character or a broken one"
+    yield from _number_problems(values)
+
+
+def _number_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     price, currency, pieces = values["price"], values["currency"], values["stock"]
     if price is not None and not 0 <= price <= HIGHEST_PRICE:
         yield "price", f"is not a whole number from 0 to {HIGHEST_PRICE}"

@@ -8,6 +8,30 @@ from django.db.models.functions import Coalesce, Greatest, Now
 
 from baskets.models.stock import StockReservation
 
+# Note [Product ids]
+# What no product id contains, as PostgreSQL, Python and ECMAScript write it alike. Two ids that look the same must be the
+# same, and every id must fit into a path and into one line of a file or a log. So an id has no control character, no line
+# or paragraph separator, no slash, and no character that is invisible: Unicode's default-ignorable ones (zero width,
+# joiners, fillers, direction marks, soft hyphen, byte order mark, variation selectors), annotation marks, and the blank of
+# Braille. No blank stands at either end. See ADR 41.
+NOT_IN_PRODUCT_ID = (
+    r"\u0001-\u001f/\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+)
+# The same beyond the basic plane: shorthand and musical controls, tags and further variation selectors. ECMAScript writes
+# these otherwise.
+NOT_IN_PRODUCT_ID_BEYOND = r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+BLANK = r" \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+
+
+def product_id_pattern(*excluded: str) -> str:
+    """Write the regular expression of a product id that has none of these characters, and no blank at either end."""
+    inside = "".join(excluded)
+    return f"^[^{inside}{BLANK}]([^{inside}]*[^{inside}{BLANK}])?$"
+
+
+PRODUCT_ID_PATTERN = product_id_pattern(NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND)
+
 
 class ProductQuerySet(models.QuerySet["Product"]):
     """Named questions about products."""
@@ -54,6 +78,7 @@ class Product(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(name="product_id_is_not_empty", condition=~Q(product_id="")),
+            models.CheckConstraint(name="listed_product_id_is_valid", condition=Q(listed=False) | Q(product_id__regex=PRODUCT_ID_PATTERN)),
             models.CheckConstraint(name="price_is_not_negative", condition=Q(price__isnull=True) | Q(price__gte=0)),
             models.CheckConstraint(name="price_has_a_currency", condition=Q(price__isnull=True) | Q(currency__regex=r"^[A-Z]{3}$")),
         ]

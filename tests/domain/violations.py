@@ -282,6 +282,14 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
         {"constraints_in_place": 1},
     ),
     (
+        "items_can_be_named",
+        [
+            "INSERT INTO baskets_product SELECT 'a/b', 'Name', '', '', '', NULL, '', false",
+            "UPDATE baskets_basketitem SET product_id = 'a/b' WHERE basket_id = :basket_of_bob AND list = 'cart'",
+        ],
+        {},
+    ),
+    (
         "hidden_baskets_are_empty",
         ["UPDATE baskets_basketitem SET basket_id = :basket_of_gus WHERE basket_id = :basket_of_bob AND list = 'cart'"],
         {},

@@ -1,6 +1,7 @@
 """Proofs about baskets and their lists, and about remembered answers."""
 
 from baskets.domain.proofs.proof import Proof
+from baskets.models.products import PRODUCT_ID_PATTERN
 
 PROOFS = (
     Proof(
@@ -29,6 +30,16 @@ PROOFS = (
         SELECT basket_id AS basket, product_id, list, count FROM baskets_basketitem
         WHERE (count > 0 AND list IN ('cart', 'saved')) IS NOT TRUE
         """,
+    ),
+    Proof(
+        slug="items_can_be_named",
+        rule=2,
+        sentence="An item in the cart or the saved list has a product id that every call can name.",
+        sql="""
+        SELECT basket_id AS basket, list, product_id FROM baskets_basketitem
+        WHERE product_id IN (SELECT product_id FROM baskets_product WHERE product_id !~ %s)
+        """,
+        parameters=lambda: [PRODUCT_ID_PATTERN],
     ),
     Proof(
         slug="hidden_baskets_are_empty",
