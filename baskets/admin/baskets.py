@@ -13,7 +13,7 @@ from baskets.admin import display, filters
 from baskets.admin.basket_page import basket_page
 from baskets.admin.repair_list import BASKETS
 from baskets.admin.repairs import RepairDesk
-from baskets.admin.searches import baskets_found
+from baskets.admin.searches import any_term, baskets_found
 from baskets.models import Basket, BasketItem, CheckoutSession
 
 
@@ -52,8 +52,7 @@ class BasketAdmin(RepairDesk):
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Basket], search_term: str) -> tuple[QuerySet[Basket], bool]:
         """Search for the whole term, spaces and all: ids may hold some."""
-        term = search_term.strip()
-        return (queryset.filter(baskets_found(term)) if term else queryset), False
+        return queryset.filter(any_term(search_term, baskets_found)), False
 
     def page_context(self, request: HttpRequest, record: Basket) -> dict[str, Any]:
         """Say what the page of a basket shows."""

@@ -15,7 +15,7 @@ from baskets.admin.basket_page import TONES, reservation, session_facts
 from baskets.admin.readonly import SAFE, ReadOnlyAdmin, Table
 from baskets.admin.repair_list import MATTERS, RESERVATIONS, SESSIONS
 from baskets.admin.repairs import RepairDesk
-from baskets.admin.searches import MOST_BASKETS, of_order, of_owner
+from baskets.admin.searches import MOST_BASKETS, any_term, of_order, of_owner, search_terms
 from baskets.models import Attention, BasketItem, CheckoutItem, CheckoutSession, Event, StockReservation
 
 
@@ -27,11 +27,11 @@ class OfBasket(ReadOnlyAdmin[Any]):
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search for the whole term."""
-        term = search_term.strip()
-        if not term:
+        terms = search_terms(search_term)
+        if not terms:
             return queryset, False
-        found = queryset.filter(basket_id__in=[*of_owner(term), *of_order(term)])
-        return (found if found.exists() else queryset.filter(self.of_product(term))), False
+        found = queryset.filter(basket_id__in=[pk for term in terms for pk in (*of_owner(term), *of_order(term))])
+        return (found if found.exists() else queryset.filter(any_term(search_term, self.of_product))), False
 
     def of_product(self, term: str) -> Q:
         """The condition on rows of a product, where rows have one."""

@@ -12,6 +12,7 @@ from baskets.admin import display, filters
 from baskets.admin.readonly import ReadOnlyAdmin, Table
 from baskets.admin.repair_list import RULES
 from baskets.admin.repairs import RepairDesk
+from baskets.admin.searches import any_term
 from baskets.models import BrokenRule, DeskEntry
 
 
@@ -83,8 +84,7 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search for the whole term."""
-        term = search_term.strip()
-        return (queryset.filter(about__in=["product", "brokenrule"], subject=term) if term else queryset), False
+        return queryset.filter(any_term(search_term, lambda term: Q(about__in=["product", "brokenrule"], subject=term))), False
 
     @admin.display(description="time")
     def time(self, entry: DeskEntry) -> SafeString | str:

@@ -3,7 +3,9 @@
 Exact or from the beginning, never in the middle, so that each question is answered by an index.
 """
 
-from collections.abc import Iterable
+import functools
+import operator
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from django.db.models import Q
@@ -13,6 +15,19 @@ from baskets.models.contents import Owner
 
 # More than any page shows; a product that more baskets hold is looked at from its own page.
 MOST_BASKETS = 2000
+
+
+def search_terms(typed: str) -> list[str]:
+    """List what a search looks for: the term without the blanks around it, and as it was typed, because an id may have them.
+
+    :returns: no term, one, or two that differ.
+    """
+    return [term for term in dict.fromkeys((typed.strip(), typed)) if term]
+
+
+def any_term(typed: str, condition: Callable[[str], Q]) -> Q:
+    """Combine the conditions of all terms of a search. Without a term, every row is found."""
+    return functools.reduce(operator.or_, map(condition, search_terms(typed)), Q())
 
 
 def baskets_found(term: str) -> Q:

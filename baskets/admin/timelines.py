@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from baskets.admin import display, filters
 from baskets.admin.checkouts import OfBasket
 from baskets.admin.readonly import ReadOnlyAdmin
-from baskets.admin.searches import of_owner
+from baskets.admin.searches import any_term, of_owner
 from baskets.domain.actors import ActorKind
 from baskets.models import Event, IdempotencyRecord
 
@@ -69,8 +69,7 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin[IdempotencyRecord]):
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search for a user's baskets, which need no row of their own."""
-        term = search_term.strip()
-        return (queryset.filter(basket_id__in=of_owner(term)) if term else queryset), False
+        return queryset.filter(any_term(search_term, lambda term: Q(basket_id__in=of_owner(term)))), False
 
     @admin.display(description="Idempotency-Key")
     def key_shown(self, row: IdempotencyRecord) -> SafeString:

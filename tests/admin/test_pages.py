@@ -52,6 +52,24 @@ def test_one_box_finds_a_basket_by_all_that_staff_are_told(full_shop: Shop, view
         assert users_in(search(viewer, "basket", nothing)) == set()
 
 
+@pytest.mark.parametrize("product_id", [" shirt", "shirt ", "\u00a0shirt", "   ", "a/b"])
+def test_a_search_finds_an_older_id_with_blanks_as_it_is_typed(shop: Shop, viewer: Client, product_id: str) -> None:
+    shop.product(product_id, name="The one", listed=False)
+    shop.product("other", name="Another one")
+    found = search(viewer, "product", product_id)
+    assert ("The one" in found, "Another one" in found) == (True, False)
+    assert "The one" in search(viewer, "product", "")
+
+
+def test_a_search_finds_a_user_id_with_blanks_as_it_is_typed(full_shop: Shop, viewer: Client) -> None:
+    buyer = full_shop.buyer(" eve")
+    buyer.place("lamp")
+    buyer.start()
+    for model in ("basket", "checkoutsession"):
+        for term, count in ((" eve", 1), ("eve", 0), (" ann ", 1), ("ann", 1)):
+            assert search(viewer, model, term).count('<th class="field-') == count, (model, term)
+
+
 def test_a_search_finds_only_baskets_of_the_chosen_state(full_shop: Shop, viewer: Client) -> None:
     full_shop.buyer("ben").delete()
     assert users_in(search(viewer, "basket", "lamp")) == {"ann", "cid"}
