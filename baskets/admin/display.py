@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+# What a page shows where there is no value. Files recognise it by its identity, and write an empty cell.
 NOTHING = "\N{EN DASH}"
 # Controls, formats (bidi overrides and zero-width characters among them), surrogates, private and unassigned ones, and
 # line breaks: in an id they show nothing, or show something else than is there.
@@ -49,10 +50,13 @@ WORDS = {
 def visible(text: object, *, limit: int | None = None) -> SafeString:
     """Show a text as it was sent: escaped, apart from its surroundings, with every hiding character by its number.
 
+    A file has the text itself.
+
     :param limit: characters to show of a longer text.
     """
     whole = str(text)
-    limit = None if _for_files.get() else limit
+    if _for_files.get():
+        return format_html("{}", whole)
     cut = whole if limit is None or len(whole) <= limit else whole[: limit - 1]
     last = len(cut) - 1
     pieces = (_piece(char, at_edge=place in (0, last)) for place, char in enumerate(cut))

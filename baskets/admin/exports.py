@@ -1,10 +1,10 @@
-"""What a list shows, as CSV: the same columns and rows, as text that no spreadsheet takes for a formula.
+"""What a list shows, as CSV: the same columns and rows, the data itself, guarded so that no spreadsheet takes it for a formula.
 
 Through django-import-export, of which only the export is used: there is no way in.
 """
 
+import csv
 import html
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,14 +15,12 @@ from import_export.fields import Field
 from import_export.resources import Resource
 
 from baskets.admin import display
+from baskets.domain.spreadsheets import with_guard
 
 # Bounded, so that nobody takes the whole table away, or waits for it: more is what the API's lists are for.
 MOST_EXPORTED = 5000
 # Of each column, by name: the heading, and what a row shows there.
 Columns = Mapping[str, tuple[str, Callable[[Any], object]]]
-# What a spreadsheet may take for a formula, or a way to begin one.
-FORMULA = re.compile(r"[\s\x00]*[=+\-@|%\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
-NUMBER = re.compile(r"[+-]?\d+")
 
 
 class ListResource(Resource):  # type: ignore[misc]  # The package carries no types.
@@ -44,17 +42,17 @@ class ListResource(Resource):  # type: ignore[misc]  # The package carries no ty
 
 
 def as_text(value: object) -> str:
-    """Show a cell as text, harmless in a spreadsheet: what could be a formula begins with an apostrophe."""
-    text = str(value)
-    if isinstance(value, SafeString):
-        text = html.unescape(strip_tags(value.replace("<br>", " "))).strip(" ")
-    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+    """Write a cell as text, without markup, and harmless in a spreadsheet. What is not there is empty."""
+    if value is None or value is display.NOTHING:
+        return ""
+    text = html.unescape(strip_tags(value.replace("<br>", " "))) if isinstance(value, SafeString) else str(value)
+    return with_guard(text)
 
 
 def as_csv(columns: Columns, rows: Sequence[Any], *, name: str) -> HttpResponse:
     """Answer with a file. It begins with a byte order mark, without which spreadsheets guess the encoding."""
     with display.for_files():
-        text = ListResource(columns).export(rows).export("csv")
+        text = ListResource(columns).export(rows).export("csv", quoting=csv.QUOTE_ALL)
     response = HttpResponse(text.encode("utf-8-sig"), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response

@@ -1,5 +1,6 @@
 """Products at the desk: the catalogue, the stock behind it, and every recorded change of supply."""
 
+import operator
 from typing import Any
 
 from django.contrib import admin
@@ -7,12 +8,15 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from baskets.admin import display, filters
+from baskets.admin import display, exports, filters
 from baskets.admin.product_page import product_page
 from baskets.admin.readonly import ReadOnlyAdmin
 from baskets.admin.repair_list import PRODUCTS
 from baskets.admin.repairs import RepairDesk
+from baskets.admin.searches import any_term
 from baskets.models import Product, Stock, StockAdjustment
+
+CATALOGUE_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "price", "currency")
 
 
 class OfProduct(ReadOnlyAdmin[Any]):
@@ -25,8 +29,7 @@ class OfProduct(ReadOnlyAdmin[Any]):
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search for the whole term."""
-        term = search_term.strip()
-        return (queryset.filter(**{f"{self.id_field}__startswith": term}) if term else queryset), False
+        return queryset.filter(any_term(search_term, lambda term: Q(**{f"{self.id_field}__startswith": term}))), False
 
     @admin.display(description="product")
     def product_shown(self, row: Any) -> SafeString:
@@ -57,6 +60,19 @@ class ProductAdmin(RepairDesk, OfProduct):
     ordering = ("product_id",)
     page_template = "admin/baskets/product.html"
     kind = PRODUCTS
+
+    def export_columns(self, request: HttpRequest) -> exports.Columns:
+        """Choose the columns that `import_products` reads, so that a file can be imported again to the letter.
+
+        There is no column `stock`: what was true when the file was written is not true when it is imported. What could be had
+        then is in `available`, which the import does not read.
+        """
+        stored = {name: (name, operator.attrgetter(name)) for name in CATALOGUE_COLUMNS}
+        return {
+            **stored,
+            "listed": ("listed", lambda product: "true" if product.listed else "false"),
+            "available": ("available", self.left),
+        }
 
     def page_context(self, request: HttpRequest, record: Product) -> dict[str, Any]:
         """Say what the page of a product shows."""

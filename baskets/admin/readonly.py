@@ -134,14 +134,18 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
             rows = list(self.get_changelist_instance(request).queryset[: exports.MOST_EXPORTED])
         except IncorrectLookupParameters as error:
             raise Http404 from error
-        columns = {
+        columns = self.export_columns(request)
+        actor, list_name = staff_actor(request), str(self.opts.model_name)
+        transactions.run(lambda _: desk.record_export(list_name=list_name, rows=len(rows), asked=request.GET.dict(), actor=actor))
+        return exports.as_csv(columns, rows, name=list_name)
+
+    def export_columns(self, request: HttpRequest) -> exports.Columns:
+        """Choose the columns of a file: those of the list."""
+        return {
             name: (self._label(name), functools.partial(self._value, name))
             for name in map(str, self.get_list_display(request))
             if name != "action_checkbox"
         }
-        actor, list_name = staff_actor(request), str(self.opts.model_name)
-        transactions.run(lambda _: desk.record_export(list_name=list_name, rows=len(rows), asked=request.GET.dict(), actor=actor))
-        return exports.as_csv(columns, rows, name=list_name)
 
     @method_decorator(csrf_protect)
     def change_view(
