@@ -1,4 +1,4 @@
-"""Listed products have an id that every call can name. See ADR 41."""
+"""Listed products have an id that every call can name. See ADR 34."""
 
 from django.db import migrations, models
 from django.db.models import Q

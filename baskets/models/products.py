@@ -13,7 +13,7 @@ from baskets.models.stock import StockReservation
 # same, and every id must fit into a path and into one line of a file or a log. So an id has no control character, no line
 # or paragraph separator, no slash, and no character that is invisible: Unicode's default-ignorable ones (zero width,
 # joiners, fillers, direction marks, soft hyphen, byte order mark, variation selectors), annotation marks, and the blank of
-# Braille. No blank stands at either end. See ADR 41.
+# Braille. No blank stands at either end. See ADR 34.
 NOT_IN_PRODUCT_ID = (
     r"\u0001-\u001f/\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
