@@ -21,6 +21,7 @@ from baskets.domain.stock import ReportsApplied
 from baskets.models.products import NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND, PRODUCT_ID_PATTERN
 
 MOST_PIECES = 1_000_000_000
+CONFIRM_BATCH = 1000
 # Times the most pieces a session can hold it is still far from the end of a 64-bit integer.
 HIGHEST_PRICE = 1_000_000_000_000
 REQUIRED = ("product_id", "name")
@@ -134,8 +135,15 @@ def import_products(*, rows: Sequence[ProductRow], as_of: datetime | None, reaso
     if len({row.product_id for row in rows}) != len(rows):
         raise ProductTwice
 
+    reports = {row.product_id: row.stock for row in rows if row.stock is not LEFT_ALONE}
+    # Buyers wait for the stock rows that a transaction has locked: the reports that change no number need not be among them.
+    if not dry_run:
+        for batch in _batches(reports):
+            for product_id in in_transaction(lambda: stock.confirm_unsold(reports=batch, as_of=as_of)):  # noqa: B023 (called at once)
+                del reports[product_id]
+
     def take_over() -> Imported:
-        done = _take_over(rows, as_of=as_of, reason=reason, actor=actor)
+        done = _take_over(rows, reports=reports, as_of=as_of, reason=reason, actor=actor)
         if dry_run:
             transaction.set_rollback(True)
         return done
@@ -143,8 +151,15 @@ def import_products(*, rows: Sequence[ProductRow], as_of: datetime | None, reaso
     return in_transaction(take_over)
 
 
-def _take_over(rows: Sequence[ProductRow], *, as_of: datetime | None, reason: str, actor: Actor) -> Imported:
-    reports = {row.product_id: row.stock for row in rows if row.stock is not LEFT_ALONE}
+def _batches(reports: Mapping[str, int | None]) -> Iterator[dict[str, int | None]]:
+    items = sorted(reports.items())
+    for start in range(0, len(items), CONFIRM_BATCH):
+        yield dict(items[start : start + CONFIRM_BATCH])
+
+
+def _take_over(
+    rows: Sequence[ProductRow], *, reports: Mapping[str, int | None], as_of: datetime | None, reason: str, actor: Actor
+) -> Imported:
     with connection.cursor() as cursor:
         cursor.execute(LIMITS)
         cursor.execute(TAKE_TURNS)

@@ -8,6 +8,7 @@ most once, so that no transaction ever waits for a stock row while it holds a la
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -145,7 +146,8 @@ FOR NO KEY UPDATE
 # runs is still held here, and counts all the same: held and sold pieces weigh the same. One statement and one row through
 # Python, because buyers wait for it. The counters of a product that becomes unlimited go on: holds of its limited time
 # still end by what they held. What was ordered while the product was unlimited has no reservation; the part of it that was
-# sold after the moment is recorded as taken from the supply, each sale with the moment it was made.
+# sold after the moment is recorded as taken from the supply, each sale with the moment it was made. With `confirm`, only
+# those reports are applied that change no number.
 SET_UNSOLD = """
 WITH report AS (
     SELECT s.product_id, r.unsold, s.limited, s.available - s.shortfall AS free, s.reported_as_of,
@@ -182,13 +184,15 @@ WITH report AS (
     FROM latest
     LEFT JOIN (SELECT product_id, sum(pieces)::bigint AS pieces FROM moved GROUP BY product_id) m USING (product_id)
     LEFT JOIN (SELECT product_id, sum(pieces)::bigint AS pieces FROM unheld GROUP BY product_id) u USING (product_id)
+), changing AS (
+    SELECT *, limited <> (unsold IS NOT NULL) OR new_free <> free AS changes FROM fresh
 ), updated AS (
     UPDATE baskets_stock s
-    SET limited = fresh.unsold IS NOT NULL, reported = fresh.unsold, reported_as_of = fresh.as_of,
-        available = greatest(fresh.new_free - fresh.unheld, 0), shortfall = greatest(fresh.unheld - fresh.new_free, 0)
-    FROM fresh WHERE s.product_id = fresh.product_id
+    SET limited = c.unsold IS NOT NULL, reported = c.unsold, reported_as_of = c.as_of,
+        available = greatest(c.new_free - c.unheld, 0), shortfall = greatest(c.unheld - c.new_free, 0)
+    FROM changing c WHERE s.product_id = c.product_id AND NOT (c.changes AND %(confirm)s)
 ), changed AS (
-    SELECT * FROM fresh WHERE limited <> (unsold IS NOT NULL) OR new_free <> free OR %(record_unchanged)s
+    SELECT * FROM changing WHERE (changes OR %(record_unchanged)s) AND NOT %(confirm)s
 ), recorded AS (
     INSERT INTO baskets_stockadjustment (product_id, kind, delta, reported, as_of, reason, actor, created_at)
     SELECT product_id, CASE WHEN unsold IS NULL THEN 'unlimited' ELSE 'unsold' END, new_free - free, unsold,
@@ -196,11 +200,13 @@ WITH report AS (
     FROM changed
     UNION ALL
     SELECT product_id, 'unheld', -pieces, NULL, finished_at, %(reason)s, %(actor)s, statement_timestamp() FROM unheld
+    WHERE NOT %(confirm)s
     ORDER BY product_id, as_of
 )
 SELECT (SELECT count(*) FROM changed WHERE unsold IS NOT NULL),
-       ARRAY(SELECT product_id FROM latest WHERE limited AND unsold IS NULL ORDER BY product_id),
-       ARRAY(SELECT product_id FROM report WHERE as_of < reported_as_of ORDER BY product_id)
+       ARRAY(SELECT product_id FROM changed WHERE limited AND unsold IS NULL ORDER BY product_id),
+       ARRAY(SELECT product_id FROM report WHERE as_of < reported_as_of ORDER BY product_id),
+       ARRAY(SELECT product_id FROM changing WHERE NOT changes ORDER BY product_id)
 """
 SUPPLY_BELOW_ZERO = """
 SELECT FROM unnest(%s::text[], %s::bigint[]) AS d (product_id, delta)
@@ -300,8 +306,31 @@ def set_unsold(
     :raises FutureMoment: `as_of` is still to come.
     :raises SalesPurged: sales after that moment are not known any more.
     """
+    lock_supply(reports)
+    changed, became_unlimited, older, _ = _apply(
+        reports, as_of=as_of, reason=reason, actor=actor.name, record_unchanged=record_unchanged, confirm=False
+    )
+    return ReportsApplied(changed=changed, became_unlimited=became_unlimited, older=older)
+
+
+@transaction.atomic(savepoint=False)
+def confirm_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None) -> set[str]:
+    """Apply those reports that change no number: only their moment is remembered. Others are left alone.
+
+    An import confirms what it can in short transactions before it locks the stock of what it changes.
+    Locks the stock rows named, by primary key. Parameters and refusals as `set_unsold`.
+
+    :returns: ids of the products whose reports were applied.
+    """
     with connection.cursor() as cursor:
-        lock_supply(reports)
+        cursor.execute(LOCK_ALL, [list(reports)])
+    *_, confirmed = _apply(reports, as_of=as_of, reason="", actor="", record_unchanged=False, confirm=True)
+    return set(confirmed)
+
+
+def _apply(reports: Mapping[str, int | None], *, as_of: datetime | None, **parameters: Any) -> tuple[int, list[str], list[str], list[str]]:
+    """Run `SET_UNSOLD` on locked rows, and return its row."""
+    with connection.cursor() as cursor:
         if as_of is not None:
             cursor.execute("SELECT %s > statement_timestamp()", [as_of])
             if cursor.fetchall() == [(True,)]:
@@ -311,10 +340,9 @@ def set_unsold(
             ((until,),) = cursor.fetchall()
             if until is not None:
                 raise SalesPurged(until)
-        parameters = {"as_of": as_of, "reason": reason, "actor": actor.name, "record_unchanged": record_unchanged}
-        cursor.execute(SET_UNSOLD, parameters | {"product_ids": list(reports), "unsold": list(reports.values())})
-        ((changed, became_unlimited, older),) = cursor.fetchall()
-    return ReportsApplied(changed=changed, became_unlimited=became_unlimited, older=older)
+        cursor.execute(SET_UNSOLD, parameters | {"as_of": as_of, "product_ids": list(reports), "unsold": list(reports.values())})
+        ((changed, became_unlimited, older, confirmed),) = cursor.fetchall()
+    return changed, became_unlimited, older, confirmed
 
 
 def lock_supply(product_ids: Iterable[str]) -> None:

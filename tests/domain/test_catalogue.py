@@ -1,6 +1,7 @@
 """The import of products: all or nothing, set by set, and stock only through adjustments that say something new."""
 
 import contextlib
+import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -176,9 +177,26 @@ def test_stock_is_locked_in_order_after_everything_else_and_statements_do_not_gr
     assert len(few) == len(many)
     locks = [number for number, sql in enumerate(many) if "FOR NO KEY UPDATE" in sql]
     products = [number for number, sql in enumerate(many) if "baskets_product " in sql and sql.startswith(("INSERT", "UPDATE"))]
-    assert len(locks) == 1
-    assert max(products) < locks[0]
-    assert "ORDER BY product_id" in many[locks[0]]
+    # Once for what changes no number, once for the rest.
+    assert len(locks) == 2
+    assert locks[0] < min(products) <= max(products) < locks[1]
+    assert all("ORDER BY product_id" in many[lock] for lock in locks)
+
+
+def test_reports_that_change_no_number_are_remembered_before_and_beside_no_other_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "CONFIRM_BATCH", 2)
+    take_over(*(row(f"p{n}", stock=n) for n in range(5)), row("song", stock=None))
+    moment = Stock.objects.order_by("-reported_as_of")[0].reported_as_of + timedelta(microseconds=1)
+    with CaptureQueriesContext(connection) as captured:
+        done = take_over(*(row(f"p{n}", stock=max(n, 1)) for n in range(5)), row("song", stock=None), row("new", stock=3), as_of=moment)
+    assert done == Imported(created=1, changed=0, unchanged=6, stock=applied(2))
+    locked = [query["sql"] for query in captured.captured_queries if "FOR NO KEY UPDATE" in query["sql"]]
+    assert [sorted(re.findall(r"[^,{}]+", sql.split("'")[1])) for sql in locked] == [
+        *[["new", "p0"], ["p1", "p2"], ["p3", "p4"], ["song"]],
+        ["new", "p0"],
+    ]
+    assert set(Stock.objects.values_list("reported_as_of", flat=True)) == {moment}
+    assert checker.check() == []
 
 
 def test_two_imports_in_opposite_order_take_turns() -> None:
