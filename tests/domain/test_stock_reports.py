@@ -139,6 +139,20 @@ def test_what_was_supplied_before_the_moment_is_in_the_number(shopper: User) -> 
     assert available("x") == (7, 0)
 
 
+def test_supply_that_comes_in_pays_off_the_shortfall_first(shopper: User) -> None:
+    shopper.place("x", 8)
+    shopper.start()
+    report(5)
+    assert available("x") == (0, 3)
+    supply(2)
+    assert available("x") == (0, 1)
+    supply(4)
+    assert available("x") == (3, 0)
+    supply(-4)
+    assert available("x") == (0, 1)
+    assert checker.check() == []
+
+
 def test_a_stock_take_subtracts_what_is_sold_between_counting_and_confirming(shopper: User) -> None:
     """20 are there, 8 are held; 15 are counted, held ones included. Three of the held ones are ordered before it is confirmed."""
     holders = [shopper.beside(f"holder-{number}") for number in range(2)]
