@@ -8,34 +8,36 @@ take the count back. Source: `baskets/docs/adr/0020-counting-in-one-statement.md
 import hashlib
 import hmac
 import math
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from baskets.database import fault_of, reading
+from baskets.database import Fault, fault_of, reading
 from baskets.pipeline import execute
 
 log = structlog.get_logger("baskets.throttles")
 
-# A subject beyond its limit is told so by a plain read: a flood neither writes nor waits for a lock. Whoever passes the
-# read at the same moment as others gets a number of its own, and only numbers up to the limit are let through.
+# A subject beyond its limit is found by a plain read: a flood neither writes nor waits for a lock. Each caller that passes
+# the read gets numbers that no other caller has, and only numbers up to the limit are granted.
 TAKE = """
 WITH full_window AS (
     SELECT ends_at FROM baskets_throttle
     WHERE subject = %(subject)s AND count >= %(limit)s AND ends_at > statement_timestamp()
 ), counted AS (
     INSERT INTO baskets_throttle AS throttle (subject, count, ends_at)
-    SELECT %(subject)s, 1, statement_timestamp() + %(window)s::interval WHERE NOT EXISTS (SELECT FROM full_window)
+    SELECT %(subject)s, %(amount)s::bigint, statement_timestamp() + %(window)s::interval WHERE NOT EXISTS (SELECT FROM full_window)
     ON CONFLICT (subject) DO UPDATE
-    SET count = CASE WHEN throttle.ends_at > statement_timestamp() THEN throttle.count + 1 ELSE 1 END,
+    SET count = CASE WHEN throttle.ends_at > statement_timestamp() THEN throttle.count ELSE 0 END + excluded.count,
         ends_at = CASE WHEN throttle.ends_at > statement_timestamp() THEN throttle.ends_at ELSE excluded.ends_at END
     RETURNING count, ends_at
 )
-SELECT count <= %(limit)s, extract(epoch FROM ends_at - statement_timestamp())::float FROM counted
+SELECT greatest(%(amount)s::bigint - greatest(count - %(limit)s::bigint, 0), 0), extract(epoch FROM ends_at - statement_timestamp())::float
+FROM counted
 UNION ALL
-SELECT false, extract(epoch FROM ends_at - statement_timestamp())::float FROM full_window
+SELECT 0, extract(epoch FROM ends_at - statement_timestamp())::float FROM full_window
 """
 GIVE_BACK = """
 UPDATE baskets_throttle SET count = count - 1 WHERE subject = %s AND count > 0 AND ends_at > statement_timestamp()
@@ -49,22 +51,46 @@ DELETE FROM baskets_throttle WHERE subject IN (
 BUCKETS = 1 << 16
 
 
-def take(*, subject: str, limit: int, window: timedelta) -> int | None:
-    """Count one more for a subject, and return None if that is within its limit, else the seconds to wait.
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """What a subject got of what it asked for.
 
-    The window begins with the first count and does not slide. Where the database cannot count, nobody is kept out:
+    :param amount: how many counts are granted, perhaps fewer than were asked for.
+    :param seconds: how long the window still lasts.
+    """
+
+    amount: int
+    seconds: float
+
+
+def take(*, subject: str, limit: int, window: timedelta) -> int | None:
+    """Count one more for a subject.
+
+    The window begins with the first count and does not slide. Where the database cannot count, the call goes on:
     a throttle protects the service, and must not be what fails.
     Locks the subject's row for the one statement, and no other.
 
     :param limit: how many are let through in a window.
+    :returns: None within the limit, else the seconds to wait.
     """
-    parameters = {"subject": subject, "limit": limit, "window": window}
+    granted = take_many(subject=subject, amount=1, limit=limit, window=window)
+    return None if granted.amount else max(1, math.ceil(granted.seconds))
+
+
+def take_many(*, subject: str, amount: int, limit: int, window: timedelta) -> Grant:
+    """Count several more for a subject, as far as its limit allows. The window and failures are as in `take`.
+
+    A wait for the subject's row that runs out is a refusal: only a flood of the same subject makes a caller wait that long,
+    and letting the flood through would be no limit at all.
+    """
+    parameters = {"subject": subject, "amount": amount, "limit": limit, "window": window}
     try:
-        ((within, seconds),) = reading(lambda: execute(TAKE, parameters).fetchall())
+        ((granted, seconds),) = reading(lambda: execute(TAKE, parameters).fetchall())
     except DatabaseError as error:
-        log.warning("throttle_failed", fault=fault_of(error).name, error=type(error).__qualname__)
-        return None
-    return None if within else max(1, math.ceil(seconds))
+        fault = fault_of(error)
+        log.warning("throttle_failed", fault=fault.name, error=type(error).__qualname__)
+        return Grant(amount=0, seconds=1.0) if fault is Fault.BUSY else Grant(amount=amount, seconds=window.total_seconds())
+    return Grant(amount=granted, seconds=seconds)
 
 
 def give_back(*, subject: str) -> None:

@@ -20,17 +20,48 @@ HOUR = timedelta(hours=1)
 CALLERS, LIMIT = 20, 7
 
 
+def patient_take() -> int | None:
+    """Count one call, and wait for the row however slow a loaded machine is: a wait that runs out is a refusal."""
+    execute("SET lock_timeout = '30s'", [])
+    return throttles.take(subject="key:one", limit=LIMIT, window=HOUR)
+
+
 def test_exactly_the_limit_is_let_through(transactional_db: None) -> None:
-    outcomes = together([lambda: throttles.take(subject="key:one", limit=LIMIT, window=HOUR)] * CALLERS)
+    outcomes = together([patient_take] * CALLERS)
     assert Counter(outcome is None for outcome in outcomes) == {True: LIMIT, False: CALLERS - LIMIT}
     assert all(3500 < outcome <= 3600 for outcome in outcomes if outcome is not None)
 
 
 def test_a_window_that_is_over_lets_exactly_the_limit_through_again(transactional_db: None) -> None:
-    together([lambda: throttles.take(subject="key:one", limit=LIMIT, window=HOUR)] * CALLERS)
+    together([patient_take] * CALLERS)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
-    outcomes = together([lambda: throttles.take(subject="key:one", limit=LIMIT, window=HOUR)] * CALLERS)
+    outcomes = together([patient_take] * CALLERS)
     assert outcomes.count(None) == LIMIT
+
+
+def test_wait_for_the_row_that_runs_out_is_a_refusal(transactional_db: None) -> None:
+    throttles.take(subject="key:one", limit=LIMIT, window=HOUR)
+
+    def impatient_take() -> int | None:
+        execute("SET lock_timeout = '50ms'", [])
+        return throttles.take(subject="key:one", limit=LIMIT, window=HOUR)
+
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
+        outcomes = together([impatient_take] * 5)
+        cursor.execute("ROLLBACK")
+    assert outcomes == [1] * 5
+    assert Throttle.objects.get().count == 1
+
+
+def test_several_counts_at_once_are_granted_as_far_as_the_limit_allows(transactional_db: None) -> None:
+    def take_three() -> int:
+        execute("SET lock_timeout = '30s'", [])
+        return throttles.take_many(subject="key:one", amount=3, limit=LIMIT, window=HOUR).amount
+
+    outcomes = together([take_three] * CALLERS)
+    assert Counter(outcomes) == {3: 2, 1: 1, 0: CALLERS - 3}
 
 
 def test_reading_first_and_writing_then_lets_more_through(transactional_db: None) -> None:
