@@ -108,6 +108,26 @@ def partner_share_percent() -> int:
     return int(settings.BASKETS_PARTNER_SHARE_PERCENT)
 
 
+def client_limit(what: str, *, per: str) -> int:
+    """How many guests, starts or pieces a client key, or a source of such keys, may have within a window; 0 is no limit."""
+    return int(getattr(settings, f"BASKETS_{what.upper()}_PER_{per.upper()}"))
+
+
+def client_limit_window() -> timedelta:
+    """How long guests, starts and pieces are counted together."""
+    return timedelta(seconds=settings.BASKETS_CLIENT_LIMIT_SECONDS)
+
+
+def new_guest_age() -> timedelta:
+    """How old a guest may be to count as new."""
+    return timedelta(seconds=settings.BASKETS_NEW_GUEST_SECONDS)
+
+
+def new_guest_pieces() -> int:
+    """How many pieces of limited products a checkout of a new guest may hold, where a client key calls; 0 is no limit."""
+    return int(settings.BASKETS_NEW_GUEST_PIECES)
+
+
 def login_failures() -> int:
     """How many attempts to sign in to the admin may fail within a window, for one name or from one source; 0 is no limit."""
     return int(settings.BASKETS_LOGIN_FAILURES)

@@ -12,6 +12,7 @@ import structlog
 from django.apps import apps
 from django.db import connection
 
+from baskets.domain import throttles
 from baskets.domain.actors import Actor, ActorKind
 from baskets.models import Partner, Throttle
 from baskets.models.contents import Owner
@@ -118,6 +119,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if config.option.figures and not hasattr(config, "workerinput"):
         with config.option.figures.open("a") as file:
             file.write(json.dumps({f"tests {word}": number for word, number in counted.items() if number or word == "passed"}) + "\n")
+
+
+@pytest.fixture(autouse=True)
+def no_counts_from_other_tests() -> None:
+    """What this process has taken of the limits of client keys belongs to one test."""
+    throttles.forget_windows()
 
 
 # --- Who calls --------------------------------------------------------------------

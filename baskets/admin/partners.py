@@ -33,6 +33,15 @@ T = TypeVar("T")
 ONCE = "baskets_key_form"
 
 
+ORDERS_NEED_SERVER_KEY: dict[str, Any] = {
+    "required": False,
+    "label": "Only server keys may report an order",
+    "help_text": (
+        "Recommended where the partner has a back end: a client key can be stolen out of an app, and a stolen one then sells nothing."
+    ),
+}
+
+
 class PartnerForm(forms.Form):
     """What is said about a new partner."""
 
@@ -44,6 +53,13 @@ class PartnerForm(forms.Form):
         max_value=partners.HOLD_LIMIT_SECONDS // 60,
         help_text="How long a checkout holds its stock. Empty: the default of the service.",
     )
+    orders_need_server_key = forms.BooleanField(**ORDERS_NEED_SERVER_KEY)
+
+
+class OrdersForm(forms.Form):
+    """Which keys of a partner may report orders."""
+
+    orders_need_server_key = forms.BooleanField(**ORDERS_NEED_SERVER_KEY)
 
 
 class OriginsForm(forms.Form):
@@ -109,7 +125,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
     ordering = ("name",)
     search_fields = ("name__startswith",)
     search_help_text = "A partner's name, or the beginning of it."
-    shown = ("name", "late_orders", "hold", "web_origins", "created")
+    shown = ("name", "late_orders", "hold", "orders", "web_origins", "created")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Superusers add partners, on a page of their own."""
@@ -125,6 +141,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
                 name="baskets_partner_issue_key",
             ),
             path("<path:object_id>/origins/", self.admin_site.admin_view(self.origins), name="baskets_partner_origins"),
+            path("<path:object_id>/orders/", self.admin_site.admin_view(self.set_orders), name="baskets_partner_orders"),
         ]
 
     @method_decorator(csrf_protect)
@@ -138,7 +155,10 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
             partner = attempt(
                 form,
                 lambda _: partners.create_partner(
-                    name=said["name"], late_orders=said["late_orders"], hold_seconds=minutes * 60 if minutes else None
+                    name=said["name"],
+                    late_orders=said["late_orders"],
+                    hold_seconds=minutes * 60 if minutes else None,
+                    orders_need_server_key=said["orders_need_server_key"],
                 ),
             )
             if partner:
@@ -184,6 +204,22 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         context = {"title": "Allow web origins", "name": display.visible(partner.name), "record": partner, "form": form}
         return self.render(request, "admin/baskets/form.html", context | {"submit": "Set origins"})
 
+    @method_decorator(csrf_protect)
+    def set_orders(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Decide which of the partner's keys may report orders."""
+        require_superuser(request)
+        partner = self.found(request, object_id)
+        form = OrdersForm(request.POST or None, initial={"orders_need_server_key": partner.orders_need_server_key})
+        if request.method == "POST" and form.is_valid():
+            actor = staff_actor(request)
+            required: bool = form.cleaned_data["orders_need_server_key"]
+            set_required = partners.set_orders_need_server_key
+            if attempt(form, lambda _: set_required(partner_name=partner.name, required=required, actor=actor)):
+                messages.success(request, "It is set: it holds from the next call on.")
+                return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(partner.pk)]))
+        context = {"title": "Keys that report orders", "name": display.visible(partner.name), "record": partner, "form": form}
+        return self.render(request, "admin/baskets/form.html", context | {"submit": "Set"})
+
     def _issue(self, request: HttpRequest, form: KeyForm, partner: Partner) -> tuple[ApiKey, str] | None:
         said = form.cleaned_data
         return attempt(
@@ -228,6 +264,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         return [
             (reverse("admin:baskets_partner_issue_key", args=[quote(record.pk)]), "Issue an API key"),
             (reverse("admin:baskets_partner_origins", args=[quote(record.pk)]), "Allow web origins"),
+            (reverse("admin:baskets_partner_orders", args=[quote(record.pk)]), "Decide which keys report orders"),
             (reverse("admin:baskets_webhookendpoint_make", args=[record.pk]), "Make a webhook"),
         ]
 
@@ -235,6 +272,11 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
     def web_origins(self, partner: Partner) -> SafeString | str:
         """From which web pages its keys may be used."""
         return display.visible(", ".join(partner.origins)) if partner.origins else "none of its own"
+
+    @admin.display(description="orders are reported by")
+    def orders(self, partner: Partner) -> str:
+        """Which of its keys may report orders."""
+        return "server keys only" if partner.orders_need_server_key else "client keys too (a server-only setting is safer)"
 
     @admin.display(description="hold")
     def hold(self, partner: Partner) -> str:

@@ -46,12 +46,18 @@ class Caller:
     digest: bytes = field(repr=False)
     kind: str
     calls_per_minute: int | None
+    orders_need_server_key: bool
     presumed: bool = False
 
     @property
     def in_an_app(self) -> bool:
         """Tell whether the key ships inside apps, so that it proves nothing about the user."""
         return self.kind == ApiKey.Kind.CLIENT
+
+    @property
+    def may_order(self) -> bool:
+        """Tell whether the key may report an order."""
+        return not (self.in_an_app and self.orders_need_server_key)
 
 
 # The keys that this process has let in, by their prefixes, each as presumed.
@@ -88,12 +94,20 @@ def caller_of(request: HttpRequest, *, may_presume: bool) -> Caller:
     if may_presume and (known := _remembered.get(prefix)) is not None and hmac.compare_digest(digest, known.digest):
         return known
     row = reading(lambda: look_up(prefix).fetchone())
-    stored, partner_id, partner, kind, calls = row or (NO_DIGEST, 0, "", "", None)
+    stored, partner_id, partner, kind, calls, orders_need_server_key = row or (NO_DIGEST, 0, "", "", None, False)
     if row is None:
         _remembered.pop(prefix, None)
     if not hmac.compare_digest(digest, bytes(stored)) or row is None:
         raise ApiError("api_key_invalid", headers={"WWW-Authenticate": KEY_CHALLENGE})
-    caller = Caller(partner_id=partner_id, partner=partner, prefix=prefix, digest=digest, kind=kind, calls_per_minute=calls)
+    caller = Caller(
+        partner_id=partner_id,
+        partner=partner,
+        prefix=prefix,
+        digest=digest,
+        kind=kind,
+        calls_per_minute=calls,
+        orders_need_server_key=orders_need_server_key,
+    )
     if len(_remembered) >= MOST_REMEMBERED:
         _remembered.clear()
     _remembered[prefix] = replace(caller, presumed=True)
@@ -111,7 +125,15 @@ def confirm(caller: Caller, found: Answer) -> None:
 
     :raises KeyChanged: it was revoked, has ended, or its terms are others.
     """
-    if found.fetchone() != (caller.digest, caller.partner_id, caller.partner, caller.kind, caller.calls_per_minute):
+    terms = (
+        caller.digest,
+        caller.partner_id,
+        caller.partner,
+        caller.kind,
+        caller.calls_per_minute,
+        caller.orders_need_server_key,
+    )
+    if found.fetchone() != terms:
         raise KeyChanged
 
 
@@ -122,5 +144,6 @@ _PREFIX = "the prefix goes here"
 def _statement() -> tuple[str, tuple[Any, ...]]:
     """Compile the look-up once: every call asks it, and building it costs more than running it."""
     found = ApiKey.objects.valid().filter(prefix=_PREFIX)
-    sql, parameters = found.values_list("digest", "partner_id", "partner__name", "kind", "calls_per_minute").query.sql_with_params()
+    terms = ("digest", "partner_id", "partner__name", "kind", "calls_per_minute", "partner__orders_need_server_key")
+    sql, parameters = found.values_list(*terms).query.sql_with_params()
     return sql, parameters

@@ -1,6 +1,7 @@
 """What all API calls have in common: the order of their checks, and the way from a request to one domain call."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -35,9 +36,11 @@ from baskets.api.tracking import tracking_of
 from baskets.api.versioning import requested_version
 from baskets.database import reading
 from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.hoarding import ClientLimits
 from baskets.domain.tokens import BearerUser
 from baskets.models.contents import Owner
 from baskets.pipeline import Answer, together
+from baskets.sources import source_of
 
 T = TypeVar("T")
 
@@ -225,6 +228,15 @@ class ApiViewSet(ViewSet):
         if self.key_required and self.action not in self.never_throttled:
             basket_id = self.owner.basket_id if may_be_a_repeat else None
             take_turn(self.request, caller=self.caller, basket_id=basket_id)
+
+    @contextmanager
+    def client_limits(self) -> Iterator[ClientLimits | None]:
+        """What this call counts against, where its key is a client key; returned where the call is not done."""
+        if not self.caller.in_an_app:
+            yield None
+            return
+        with ClientLimits(key=self.caller.prefix, source=source_of(self.request)).returned_on_failure() as limits:
+            yield limits
 
     def _fields(self, body: type[BaseSerializer[Any]]) -> tuple[Mapping[str, Any], dict[str, str]]:
         try:

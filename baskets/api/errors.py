@@ -72,6 +72,8 @@ TABLE: dict[str, tuple[int, int]] = {
 }
 # The reference prints 200, 401 and 422 for finish-active, so it answers no 404.
 BASKET_NOT_FOUND_ON_FINISH = (422, 2005)
+# The call itself is open to client keys, so this is a refusal like those by the state: it carries the unchanged basket.
+SERVER_KEY_REQUIRED_ON_FINISH = (422, 422)
 # Where the session is the thing asked for, an unknown order number is a missing resource.
 ORDER_NOT_FOUND = (404, 404)
 
@@ -169,7 +171,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpRespo
 
 def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
     """Answer a refusal of the domain; one by the state of the basket carries the basket, read after the roll-back."""
-    status, code = TABLE[refusal.reason]
+    status, code = SERVER_KEY_REQUIRED_ON_FINISH if isinstance(refusal, domain.ServerKeyRequired) else TABLE[refusal.reason]
     extra = None
     if status in STATE_REFUSALS:
         basket_id = owner.basket_id

@@ -40,14 +40,16 @@ class GuestViewSet(ApiViewSet):
             return self._take_over(brought, counts)
         actor = self.actor
 
-        def create(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
-            owner = guests.draw_guest(partner_id=self.caller.partner_id)
-            contents = guests.create_guest_basket(owner=owner, counts=counts, actor=actor)
-            token = guests.issue_guest_token(partner_id=owner.partner_id, user_id=owner.user_id, at=contents.at)
-            return render_guest(user_id=owner.user_id, token=token, contents=contents)
+        with self.client_limits() as limits:
 
-        # The answer is a secret, so it is stored for no Idempotency-Key.
-        return respond(success(transactions.run(create)))
+            def create(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+                owner = guests.draw_guest(partner_id=self.caller.partner_id)
+                contents = guests.create_guest_basket(owner=owner, counts=counts, limits=limits, actor=actor)
+                token = guests.issue_guest_token(partner_id=owner.partner_id, user_id=owner.user_id, at=contents.at)
+                return render_guest(user_id=owner.user_id, token=token, contents=contents)
+
+            # The answer is a secret, so it is stored for no Idempotency-Key.
+            return respond(success(transactions.run(create)))
 
     def _take_over(self, brought: list[str], counts: Mapping[str, int]) -> HttpResponse:
         """Give access to the basket that another device has offered."""

@@ -6,7 +6,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
 from baskets.api import serializers, shapes
-from baskets.api.errors import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND
+from baskets.api.errors import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, SERVER_KEY_REQUIRED_ON_FINISH
 from baskets.api.filters import (
     BasketFilters,
     ChosenFilter,
@@ -77,8 +77,9 @@ finish_active = call(
         "checkout_expired",
         "order_unknown",
         "out_of_stock",
+        "server_key_required",
     ],
-    kinds={"basket_not_found": BASKET_NOT_FOUND_ON_FINISH},
+    kinds={"basket_not_found": BASKET_NOT_FOUND_ON_FINISH, "server_key_required": SERVER_KEY_REQUIRED_ON_FINISH},
 )
 get_session = call(
     "getcheckout",

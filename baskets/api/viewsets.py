@@ -93,19 +93,22 @@ class BasketViewSet(ApiViewSet):
         given = self.read(StartCheckout, switch="testMode")
         actor, test_mode = self.actor, self.switch("testMode")
 
-        def start(reclaim: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
-            started = checkout.start_session(
-                owner=self.owner,
-                language=given["language"],
-                country=given["country"],
-                stripe_using_sdk=given["stripeUsingSdk"] or False,
-                test_mode=test_mode,
-                actor=actor,
-                reclaim=reclaim,
-            )
-            return render_start(session=started.session, contents=started.contents)
+        with self.client_limits() as limits:
 
-        return self.perform(start, switched=test_mode)
+            def start(reclaim: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+                started = checkout.start_session(
+                    owner=self.owner,
+                    language=given["language"],
+                    country=given["country"],
+                    stripe_using_sdk=given["stripeUsingSdk"] or False,
+                    test_mode=test_mode,
+                    limits=limits,
+                    actor=actor,
+                    reclaim=reclaim,
+                )
+                return render_start(session=started.session, contents=started.contents)
+
+            return self.perform(start, switched=test_mode)
 
     @schema.finish_active
     def finish_active(self, request: Request, **_: str) -> HttpResponse:
@@ -119,6 +122,7 @@ class BasketViewSet(ApiViewSet):
                         owner=self.owner,
                         ordered=given["ordered"],
                         order_no=given["orderNo"],
+                        may_order=self.caller.may_order,
                         actor=actor,
                         reclaim=reclaim,
                     )

@@ -27,6 +27,11 @@ class Actor:
     request_id: str = ""
     tracking: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def key_prefix(self) -> str:
+        """The prefix of the API key that calls; empty for staff and commands."""
+        return self.name if self.kind == ActorKind.KEY else ""
+
     @classmethod
     def system(cls, name: str) -> "Actor":
         """Name a command or sweep as the author."""

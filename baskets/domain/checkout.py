@@ -26,6 +26,7 @@ from baskets.domain.errors import (
     NoActiveCheckout,
     OrderUnknown,
     OutOfStock,
+    ServerKeyRequired,
     SessionSummary,
 )
 from baskets.domain.late_orders import order_late
@@ -51,6 +52,7 @@ def start_session(
     country: str = "",
     stripe_using_sdk: bool = False,
     test_mode: bool = False,
+    limits: hoarding.ClientLimits | None = None,
     actor: Actor,
     reclaim: bool,
 ) -> StartedSession:
@@ -62,13 +64,15 @@ def start_session(
     Locks the basket, then stock rows by primary key.
     Source: `checkoutbasket` of the published API; `baskets/docs/lifecycle.md`.
 
+    :param limits: what a client key counts against; None for a server key.
     :param reclaim: whether lapsed sessions may be expired for their stock; off in the second try.
     :raises CartEmpty: there is nothing in the cart, or no basket.
     :raises CheckoutActive: a session is active.
-    :raises Throttled: the user has started as many within the hour as may be.
+    :raises Throttled: the user has started as many within the hour as may be, or a limit of the client key or its source is reached.
     :raises OutOfStock: not one item can be ordered.
     :raises LapsedSession: to the runner: the basket's own session has lapsed.
     :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
+    :raises CountsNeeded: to the runner: this process must take counts of a limit first.
     :raises TakenMeanwhile: to the runner: others have got what was seen to be there.
     """
     asked, offered, drawn = ask_for_contents(owner), ask_for_offers_of_cart(owner.basket_id), opening.draw_id()
@@ -84,12 +88,14 @@ def start_session(
     offers, ((session_id,),) = offers_in(offered), drawn
     buyable = {line.product_id: test_mode or offers[line.product_id].listed for line in before.cart}
     limited = [line for line in before.cart if offers[line.product_id].limited and buyable[line.product_id] and not test_mode]
-    beyond = {line.product_id: pieces for line in limited if (pieces := hoarding.beyond_one_checkout(line))}
+    beyond = hoarding.beyond_one_checkout(limited, before, by_client_key=limits is not None)
     wanted = {line.product_id: line.count for line in limited if line.product_id not in beyond}
     stocked: dict[str, int | None] = {
         line.product_id: line.count if line.product_id in wanted else None if buyable[line.product_id] else -line.count
         for line in before.cart
     } | {product_id: -pieces for product_id, pieces in beyond.items()}
+    if limits:
+        limits.count(starts=1, pieces=sum(wanted.values()))
     lines = lists.checked_out(before.cart, stocked)
     full_price, currency = full_price_of(lines, offers)
     session = CheckoutSession(
@@ -106,6 +112,7 @@ def start_session(
         stripe_using_sdk=stripe_using_sdk,
         currency=currency,
         full_price=full_price,
+        started_by_key=actor.key_prefix,
     )
     after = write_lists(before=before, after=replace(before, cart=(), checkout=lines))
     opening.insert(session, lines, offers)
@@ -135,13 +142,15 @@ def start_session(
             "items": [described((line,))[0] | {"stocked": line.stocked} for line in after.checkout],
         },
     )
+    if limits and missing:
+        limits.count(pieces=sum(pieces for product_id, pieces in wanted.items() if product_id not in missing))
     if seen:
         stock.take_all(wanted)
     return StartedSession(session=session, contents=after)
 
 
 @transaction.atomic(savepoint=False)
-def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: Actor, reclaim: bool) -> Contents:
+def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, may_order: bool = True, actor: Actor, reclaim: bool) -> Contents:
     """Finish a checkout session by the partner's word: its products are ordered, or go back into the cart.
 
     Which session is meant: the one `order_no` names; else the active one; else the latest that ended, while the basket
@@ -150,7 +159,9 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: 
     Source: `finishactivecheckout`, the published reference; `baskets/docs/lifecycle.md`.
 
     :param order_no: the session meant, or None.
+    :param may_order: whether the caller may report an order: a partner may reserve that to its server keys.
     :param reclaim: whether lapsed sessions may be expired for a late order's stock; off in the second try.
+    :raises ServerKeyRequired: an order is reported, and the caller may not report one, whatever the state of the basket.
     :raises BasketNotFound: the user has no basket, and `order_no` names no session of a former one.
     :raises OrderUnknown: `order_no` names no session of this user.
     :raises NoActiveCheckout: there is none, and the basket has changed since the last one.
@@ -160,6 +171,8 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: 
     :raises OutOfStock: the stock of a late order is gone, and the partner refuses such orders.
     :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
     """
+    if ordered and not may_order:
+        raise ServerKeyRequired
     contents = locked_contents(owner)
     if contents is None:
         raise BasketNotFound
@@ -197,6 +210,7 @@ def give_up(contents: Contents, *, to: Session, actor: Actor) -> Contents:
         new=to,
         at=after.at,
         revision=after.revision,
+        actor=actor,
     )
     stock.give_back(pieces)
     return after
@@ -222,6 +236,7 @@ def _order(contents: Contents, session: ActiveSession, actor: Actor) -> Contents
         new=Session.ORDERED,
         at=after.at,
         revision=after.revision,
+        actor=actor,
     )
     return after
 

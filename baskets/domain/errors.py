@@ -3,7 +3,7 @@
 They know nothing of HTTP; the API gives each its status and code. `reason` is a stable slug that partners may rely on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -156,6 +156,17 @@ class CheckoutExpired(Refusal):
     message = "The checkout ended too long ago to be ordered."
 
 
+class ServerKeyRequired(Refusal):
+    """The partner lets only its server keys report an order.
+
+    It says nothing about the state of a session, so nothing is flagged for staff: the session stays as it is, and the
+    partner's back end reports the order. Source: `baskets/docs/adr/0039-limits-against-a-stolen-key.md`.
+    """
+
+    reason = "server_key_required"
+    message = "This call needs a server key."
+
+
 class OrderUnknown(Refusal):
     """The user has no session with this order number."""
 
@@ -204,6 +215,17 @@ class LapsedSession(Exception):
     def __init__(self, *, basket_id: UUID) -> None:
         super().__init__(f"the session of basket {basket_id} has lapsed")
         self.basket_id = basket_id
+
+
+class CountsNeeded(Exception):
+    """The process has given out all counts of a limit that it had: it takes more, outside of the transaction.
+
+    :param take: takes them.
+    """
+
+    def __init__(self, take: Callable[[], None]) -> None:
+        super().__init__("this process has too few counts of a limit")
+        self.take = take
 
 
 class TakenMeanwhile(Exception):

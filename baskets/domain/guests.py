@@ -13,6 +13,7 @@ from baskets.domain import lists
 from baskets.domain.actors import Actor
 from baskets.domain.changes import created_contents, described, record, write_lists
 from baskets.domain.errors import ProductUnknown
+from baskets.domain.hoarding import ClientLimits
 from baskets.domain.signing import ALGORITHM, current_signer
 from baskets.models import Event, Product
 from baskets.models.contents import Contents, Line, Owner
@@ -34,7 +35,7 @@ def draw_guest(*, partner_id: int) -> Owner:
 
 
 @transaction.atomic(savepoint=False)
-def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], actor: Actor) -> Contents:
+def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: ClientLimits | None = None, actor: Actor) -> Contents:
     """Create the basket of a guest, with products in its cart: all of them, or nothing is done.
 
     It expires a basket's lifetime after now, whatever happens to it. Locks the basket.
@@ -42,9 +43,14 @@ def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], actor: Actor
 
     :param owner: a guest that was just drawn.
     :param counts: pieces by product, in the order in which the cart is to show them.
+    :param limits: what a client key counts against; None for a server key.
+    :raises Throttled: a limit of the client key or its source is reached.
+    :raises CountsNeeded: to the runner: this process must take counts of a limit first.
     :raises ProductUnknown: one of them is not in the catalogue, or not listed.
     :raises CartFull: there are more products than the cart takes.
     """
+    if limits:
+        limits.count(guests=1)
     before = created_contents(owner, guest=True)
     known = Product.objects.filter(listed=True).in_bulk(list(counts))
     after = before

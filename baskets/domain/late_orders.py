@@ -52,6 +52,7 @@ def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, re
         new=Session.ORDERED,
         at=after.at,
         revision=after.revision,
+        actor=actor,
     )
     wanted = {} if session.test_mode else {p: line.count for line in bought if (p := line.product_id) in limited}
     sold = _take_again(wanted, contents=contents, session=session, actor=actor, reclaim=reclaim)

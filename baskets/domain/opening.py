@@ -22,9 +22,9 @@ INSERT = """
 WITH session AS (
     INSERT INTO baskets_checkoutsession
         (id, basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at,
-         language, country, stripe_using_sdk, currency, full_price)
+         language, country, stripe_using_sdk, currency, full_price, started_by_key)
     VALUES (%(id)s, %(basket)s, %(partner)s, %(order_no)s, 'ACTIVE', %(test_mode)s, false, %(started_at)s, %(expires_at)s,
-            %(language)s, %(country)s, %(stripe_using_sdk)s, %(currency)s, %(full_price)s)
+            %(language)s, %(country)s, %(stripe_using_sdk)s, %(currency)s, %(full_price)s, %(started_by_key)s)
 ), line AS (
     SELECT * FROM unnest(%(product_ids)s::text[], %(counts)s::bigint[], %(stocked)s::bigint[], %(positions)s::bigint[],
                          %(prices)s::bigint[], %(currencies)s::text[])
@@ -76,6 +76,7 @@ def insert(session: CheckoutSession, lines: tuple[Line, ...], offers: Mapping[st
         "stripe_using_sdk": session.stripe_using_sdk,
         "currency": session.currency,
         "full_price": session.full_price,
+        "started_by_key": session.started_by_key,
         "product_ids": [line.product_id for line in lines],
         "counts": [line.count for line in lines],
         "stocked": [line.stocked for line in lines],

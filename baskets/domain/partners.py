@@ -70,12 +70,19 @@ class UnusableValue(Refusal):
         return self.problem
 
 
-def create_partner(*, name: str, late_orders: str = Partner.LateOrders.REFUSE, hold_seconds: int | None = None) -> Partner:
+def create_partner(
+    *,
+    name: str,
+    late_orders: str = Partner.LateOrders.REFUSE,
+    hold_seconds: int | None = None,
+    orders_need_server_key: bool = False,
+) -> Partner:
     """Create a partner.
 
     A name is given once: a second partner of the same name is refused, never merged with the first.
 
     :param hold_seconds: how long a checkout of this partner holds its stock; None is the default of the service.
+    :param orders_need_server_key: whether only its server keys may report `ordered: true`.
     :raises PartnerNameTaken: there is a partner of this name.
     :raises UnusableValue: the name is empty, too long or not printable, or the hold is out of range.
     """
@@ -86,7 +93,12 @@ def create_partner(*, name: str, late_orders: str = Partner.LateOrders.REFUSE, h
         raise UnusableValue(f"A hold lasts from 1 to {HOLD_LIMIT_SECONDS} seconds.")
     try:
         with transaction.atomic():
-            return Partner.objects.create(name=name, late_orders=late_orders, hold_seconds=hold_seconds)
+            return Partner.objects.create(
+                name=name,
+                late_orders=late_orders,
+                hold_seconds=hold_seconds,
+                orders_need_server_key=orders_need_server_key,
+            )
     except IntegrityError:
         if Partner.objects.filter(name=name).exists():
             raise PartnerNameTaken from None
@@ -180,6 +192,20 @@ def limit_api_key(*, prefix: str, calls_per_minute: int | None, actor: Actor) ->
     told = {"prefix": prefix, "partner": key.partner.name, "calls_per_minute": calls_per_minute, "by": actor.name}
     transaction.on_commit(lambda: log.info("api_key_limited", **told))
     return key
+
+
+@transaction.atomic
+def set_orders_need_server_key(*, partner_name: str, required: bool, actor: Actor) -> Partner:
+    """Decide whether only the partner's server keys may report `ordered: true`, from the next call on.
+
+    The log records who decided it.
+
+    :raises PartnerUnknown: there is no partner of this name.
+    """
+    if not Partner.objects.filter(name=partner_name).update(orders_need_server_key=required):
+        raise PartnerUnknown
+    transaction.on_commit(lambda: log.info("orders_need_server_key", partner=partner_name, required=required, by=actor.name))
+    return Partner.objects.get(name=partner_name)
 
 
 @transaction.atomic

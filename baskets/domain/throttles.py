@@ -8,6 +8,8 @@ take the count back. Source: `baskets/docs/adr/0020-counting-in-one-statement.md
 import hashlib
 import hmac
 import math
+import threading
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,9 +18,21 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from baskets.database import Fault, fault_of, reading
+from baskets.domain.errors import CountsNeeded, Throttled
 from baskets.pipeline import execute
 
 log = structlog.get_logger("baskets.throttles")
+
+# Note [Blocks of counts]
+# A limit that a crowd meets with every call cannot cost every call a statement, and one locked row per key would make the
+# crowd queue. So a process takes counts from the database in blocks, and gives them out by itself. In each window it also
+# gives out a few without asking, so the ordinary caller, who is one of a few from its source, costs no statement at all.
+# All processes together let no more through than the limit and those few each; what a process has taken and not given out
+# is less than one block. Both are small parts of the limit. A window that is full is remembered: a flood costs no statement.
+FREE_PARTS = 1000
+BLOCK_PARTS = 100
+# Windows that are over are forgotten once so many are remembered.
+MOST_WINDOWS = 10_000
 
 # A subject beyond its limit is found by a plain read: a flood neither writes nor waits for a lock. Each caller that passes
 # the read gets numbers that no other caller has, and only numbers up to the limit are granted.
@@ -91,6 +105,83 @@ def take_many(*, subject: str, amount: int, limit: int, window: timedelta) -> Gr
         log.warning("throttle_failed", fault=fault.name, error=type(error).__qualname__)
         return Grant(amount=0, seconds=1.0) if fault is Fault.BUSY else Grant(amount=amount, seconds=window.total_seconds())
     return Grant(amount=granted, seconds=seconds)
+
+
+# --- In blocks: see Note [Blocks of counts] ---------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """How many counts of one subject are let through in a window."""
+
+    subject: str
+    most: int
+    window: timedelta
+
+
+@dataclass(kw_only=True)
+class _Window:
+    """What this process knows of the present window of one subject.
+
+    :param left: counts that it may still give out.
+    :param ends_at: by the monotonic clock.
+    :param full: whether the database has no more.
+    """
+
+    left: int
+    ends_at: float
+    full: bool = False
+
+
+_windows: dict[str, _Window] = {}
+_windows_lock = threading.Lock()
+
+
+def reserve(limit: Limit, amount: int) -> None:
+    """Give out counts of a subject, without a statement. An amount below zero returns counts that were not used.
+
+    :raises CountsNeeded: to the runner: this process has too few, and must take a block outside of the transaction.
+    :raises Throttled: the limit is reached.
+    """
+    with _windows_lock:
+        window = _window(limit)
+        if window.left >= amount:
+            window.left -= amount
+        elif window.full:
+            raise Throttled(seconds=max(1, math.ceil(window.ends_at - time.monotonic())))
+        else:
+            raise CountsNeeded(lambda: _take_block(limit, amount - window.left))
+
+
+def forget_windows() -> None:
+    """Forget what this process has taken and not given out."""
+    with _windows_lock:
+        _windows.clear()
+
+
+def _take_block(limit: Limit, amount: int) -> None:
+    """Take a block of counts from the database, of at least this amount if there are as many."""
+    size = max(amount, limit.most // BLOCK_PARTS)
+    grant = take_many(subject=limit.subject, amount=size, limit=limit.most, window=limit.window)
+    with _windows_lock:
+        window = _window(limit)
+        window.left += grant.amount
+        window.full = grant.amount < size
+        window.ends_at = time.monotonic() + max(grant.seconds, 0)
+
+
+def _window(limit: Limit) -> _Window:
+    now = time.monotonic()
+    if (window := _windows.get(limit.subject)) and window.ends_at > now:
+        return window
+    if len(_windows) >= MOST_WINDOWS:
+        for subject in [subject for subject, old in _windows.items() if old.ends_at <= now]:
+            del _windows[subject]
+    window = _windows[limit.subject] = _Window(left=limit.most // FREE_PARTS, ends_at=now + limit.window.total_seconds())
+    return window
+
+
+# --- What they have in common -----------------------------------------------------
 
 
 def give_back(*, subject: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from baskets.domain import attention, expiry
-from baskets.domain.errors import LapsedHolds, LapsedSession, Refusal, TakenMeanwhile
+from baskets.domain.errors import CountsNeeded, LapsedHolds, LapsedSession, Refusal, TakenMeanwhile
 from baskets.domain.retries import in_transaction
 
 T = TypeVar("T")
@@ -27,6 +27,8 @@ def run(operation: Callable[[bool], T]) -> T:
             return in_transaction(lambda: operation(reclaim))  # noqa: B023 (called before `reclaim` is bound again)
         except TakenMeanwhile:
             continue  # Somebody else has got it, so this comes to an end.
+        except CountsNeeded as short:
+            short.take()
         except LapsedSession as found:
             expiry.expire_session(basket_id=found.basket_id)
         except LapsedHolds as found:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from baskets.domain.actors import Actor
 from baskets.models import CheckoutSession, StockReservation
 from baskets.models.contents import Contents
 from baskets.pipeline import execute
@@ -23,7 +24,7 @@ TRANSITIONS: dict[str, Collection[str]] = {
 MOVE_SESSION = """
 WITH moved AS (
     UPDATE baskets_checkoutsession
-    SET status = %s, finished_at = %s, ended_revision = %s, late = %s, released_at = coalesce(released_at, %s)
+    SET status = %s, finished_at = %s, ended_revision = %s, late = %s, released_at = coalesce(released_at, %s), finished_by_key = %s
     WHERE id = %s AND basket_id = %s AND status = %s
     RETURNING id
 )
@@ -58,7 +59,7 @@ class IllegalTransition(Exception):
     """The program tried to change a state in a way the life cycle does not know, or from a state it is not in."""
 
 
-def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: datetime, revision: int) -> None:
+def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: datetime, revision: int, actor: Actor) -> None:
     """End a session, or order one late.
 
     Compares before it sets: a session that is not in `old` is a defect, because its basket is locked. Where statements
@@ -66,13 +67,14 @@ def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: da
 
     :param at: when; also the time of the release, where its holds are given back.
     :param revision: the basket's revision after this.
+    :param actor: who ends it; of an API key, the prefix is kept with the session.
     :raises IllegalTransition: the life cycle has no such arrow, or the session is not in `old`.
     """
     _check(old, new)
     late = old != Session.ACTIVE
     released_at = None if new == Session.ORDERED else at
     elsewhere = IllegalTransition(f"session {session_id} is not {old}")
-    execute(MOVE_SESSION, [new, at, revision, late, released_at, session_id, basket_id, old], otherwise=elsewhere)
+    execute(MOVE_SESSION, [new, at, revision, late, released_at, actor.key_prefix, session_id, basket_id, old], otherwise=elsewhere)
 
 
 def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> Iterable[tuple[str, int]]:

@@ -57,6 +57,23 @@ class CheckoutSession(models.Model):
     stripe_using_sdk = models.BooleanField(default=False)
     currency = models.CharField(max_length=3, blank=True, help_text="ISO 4217.")
     full_price = models.BigIntegerField(null=True, help_text="Minor units, over the items that can be ordered.")
+    # Prefixes and no foreign keys: the hot path knows the prefix, and a key is never deleted.
+    started_by_key = models.CharField(
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        db_collation="C",
+        help_text="The key that started it; empty: staff or a command.",
+    )
+    finished_by_key = models.CharField(
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        db_collation="C",
+        help_text="The key that brought it to the status it has; empty: staff, a command, or none yet.",
+    )
     full_tax = models.BigIntegerField(null=True, help_text="Minor units.")
     shipping_cost = models.BigIntegerField(null=True, help_text="Minor units.")
 
@@ -75,6 +92,8 @@ class CheckoutSession(models.Model):
             # For the lists of a partner's back end, page by page.
             models.Index(fields=["partner", "started_at", "id"], name="sessions_of_partner"),
             models.Index(fields=["partner", "finished_at"], name="ended_sessions_of_partner", condition=Q(finished_at__isnull=False)),
+            # For the latest checkouts of one key, beside those of the others.
+            models.Index(fields=["started_by_key", "started_at"], name="sessions_by_key", condition=~Q(started_by_key="")),
         ]
         constraints = [
             models.UniqueConstraint(name="one_active_checkout_per_basket", fields=["basket"], condition=Q(status="ACTIVE")),
@@ -91,6 +110,7 @@ class CheckoutSession(models.Model):
                 | Q(status__in=["ACTIVE", "ORDERED"], late=False, released_at__isnull=True),
             ),
             models.CheckConstraint(name="hold_ends_after_the_start", condition=Q(expires_at__gt=F("started_at"))),
+            models.CheckConstraint(name="active_session_has_no_finishing_key", condition=~Q(status="ACTIVE") | Q(finished_by_key="")),
             models.CheckConstraint(
                 name="session_finished_after_the_start",
                 condition=Q(finished_at__isnull=True) | Q(finished_at__gte=F("started_at")),

@@ -18,6 +18,11 @@ class Partner(models.Model):
     name = models.CharField(max_length=100, unique=True, db_collation="C")
     late_orders = models.CharField(max_length=10, choices=LateOrders, default=LateOrders.REFUSE)
     hold_seconds = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the default of the service.")
+    orders_need_server_key = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Recommended. Only server keys may report `ordered: true`: a key stolen out of an app sells nothing.",
+    )
     origins = ArrayField(models.CharField(max_length=255), default=list, blank=True, help_text="Of web pages that may call with its keys.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

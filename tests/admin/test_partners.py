@@ -140,9 +140,10 @@ def test_only_superusers_get_here(
     all_rights = sign_in("all")
     User.objects.get(username="all").user_permissions.set(Permission.objects.all())
     nobody, stranger = (request.getfixturevalue(who) for who in ("nobody", "stranger"))
+    orders = reverse("admin:baskets_partner_orders", args=[partner.pk])
     people = ((all_rights, 403), (nobody, 403), (stranger, 302))
     before = everything_stored()
-    for address in (issue, reverse("admin:baskets_partner_add"), *pages_of(key)):
+    for address in (issue, reverse("admin:baskets_partner_add"), orders, *pages_of(key)):
         for client, code in people:
             assert client.get(address).status_code == code
             client.cookies["csrftoken"] = "a" * 32
@@ -151,11 +152,12 @@ def test_only_superusers_get_here(
     assert everything_stored() == before
 
 
-def test_nothing_is_done_without_the_form_token(root: Client, issue: str, everything_stored: Callable[[], Any]) -> None:
+def test_nothing_is_done_without_the_form_token(root: Client, partner: Partner, issue: str, everything_stored: Callable[[], Any]) -> None:
     issued(root, issue)
+    orders = reverse("admin:baskets_partner_orders", args=[partner.pk])
     key = ApiKey.objects.get()
     before = everything_stored()
-    for address in (issue, reverse("admin:baskets_partner_add"), *pages_of(key)):
+    for address in (issue, reverse("admin:baskets_partner_add"), orders, *pages_of(key)):
         said = {"kind": "server", "once": once(root, issue), "name": "X", "late_orders": "refuse"}
         assert root.post(address, said).status_code == 403
     assert everything_stored() == before
@@ -173,3 +175,22 @@ def test_web_origins_are_set_by_superusers_and_shown(root: Client, viewer: Clien
     assert partner.origins == ["https://a.example", "https://b.example"]
     page = viewer.get(reverse("admin:baskets_partner_change", args=[partner.pk])).content.decode()
     assert "https://a.example, https://b.example" in page
+
+
+def test_superusers_decide_which_keys_report_orders(root: Client, viewer: Client, partner: Partner) -> None:
+    address = reverse("admin:baskets_partner_orders", args=[partner.pk])
+    page = reverse("admin:baskets_partner_change", args=[partner.pk])
+    assert viewer.get(address).status_code == 403
+    assert "client keys too" in viewer.get(page).content.decode()
+    assert "Recommended" in root.get(address).content.decode()
+    assert post(root, address, {"orders_need_server_key": "on"}).status_code == 302
+    assert Partner.objects.get().orders_need_server_key is True
+    assert "server keys only" in viewer.get(page).content.decode()
+    assert post(root, address, {}).status_code == 302
+    assert Partner.objects.get().orders_need_server_key is False
+
+
+def test_partner_is_created_whose_server_keys_alone_report_orders(root: Client) -> None:
+    said = {"name": "Nova", "late_orders": "refuse", "orders_need_server_key": "on"}
+    assert post(root, reverse("admin:baskets_partner_add"), said).status_code == 302
+    assert Partner.objects.get(name="Nova").orders_need_server_key is True

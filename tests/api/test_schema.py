@@ -116,7 +116,7 @@ def test_finish_active_says_what_the_reference_says(document: dict[str, Any]) ->
     assert reasons["code"]["enum"] == [422, 2005, 3002]
     assert set(reasons["details"]["properties"]["reason"]["enum"]) == {
         "validation_failed", "idempotency_key_reused", "basket_not_found", "no_active_checkout",
-        "checkout_already_ordered", "checkout_aborted", "checkout_expired", "order_unknown", "out_of_stock",
+        "checkout_already_ordered", "checkout_aborted", "checkout_expired", "order_unknown", "out_of_stock", "server_key_required",
     }  # fmt: skip
 
 

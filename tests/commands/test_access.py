@@ -26,8 +26,14 @@ def test_a_partner_as_json(run: Run) -> None:
         "partner": "acme",
         "late_orders": "refuse",
         "hold_minutes": None,
+        "orders_need_server_key": False,
         "dry_run": False,
     }
+
+
+def test_partner_is_created_whose_server_keys_alone_report_orders(run: Run) -> None:
+    assert run("create_partner", "acme", "--orders-need-server-key", "--json").data["orders_need_server_key"] is True
+    assert Partner.objects.get().orders_need_server_key is True
 
 
 def test_rehearsals_change_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:

@@ -7,7 +7,9 @@ import pytest
 from pytest_django import Settings
 
 from baskets.domain.errors import OutOfStock, Throttled
+from baskets.models import ApiKey, Partner
 from baskets.models.contents import Owner
+from tests.conftest import APP
 from tests.domain.worlds import User, available, reservations
 from tests.factories import PartnerFactory, ProductFactory
 
@@ -156,3 +158,26 @@ def test_a_late_order_is_nobodys_hoarding(anna: User, settings: Settings) -> Non
     settings.BASKETS_PARTNER_SHARE_PERCENT = settings.BASKETS_PIECES_PER_CHECKOUT = settings.BASKETS_STARTS_PER_HOUR = 1
     anna.finish(True, order_no)
     assert reservations(order_no)[-1] == ("shirt", "SOLD", 9)
+
+
+def test_what_client_keys_have_sold_within_the_hour_counts_in_the_share(anna: User, settings: Settings) -> None:
+    """Twice: sold by a client key it counts, and by a server key it does not."""
+    settings.BASKETS_PARTNER_SHARE_PERCENT = 50
+    partner = Partner.objects.get(pk=anna.owner.partner_id)
+    ApiKey.objects.create(partner=partner, prefix=APP.name, digest=bytes(32), kind="client", created_by="tests")
+    carl = anna.beside("carl-carl")
+    anna.place("shirt", 4)
+    anna.start()
+    anna.finish(True)
+    carl.place("shirt", 2)
+    with pytest.raises(OutOfStock) as refused:
+        carl.start()
+    assert [(item.wanted, item.available) for item in refused.value.missing] == [(2, 1)]
+    ApiKey.objects.update(kind="server")
+    carl.place("shirt", 3)
+    carl.start()
+    carl.finish(False)
+    ApiKey.objects.update(kind="client")
+    anna.wait(minutes=61)
+    carl.start()
+    assert carl.lists()["checkout"] == [("shirt", 3, 3)]

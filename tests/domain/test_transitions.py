@@ -8,6 +8,7 @@ from django.db import transaction
 from baskets.domain.transitions import IllegalTransition, end_holds, move_session
 from baskets.models import CheckoutSession, StockReservation
 from baskets.models.contents import Owner
+from tests.conftest import APP
 from tests.domain.worlds import User
 from tests.factories import ProductFactory
 
@@ -44,6 +45,7 @@ def move(session: CheckoutSession, old: str, new: str) -> None:
             new=new,
             at=session.started_at + timedelta(seconds=1),
             revision=7,
+            actor=APP,
         )
 
 

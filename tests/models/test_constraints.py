@@ -90,6 +90,7 @@ UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
     "item_count_is_positive": (BasketItem, {"count": 0}),
     "session_finished_unless_active": (CheckoutSession, {"status": "ORDERED"}),
     "session_released_if_aborted_expired_or_late": (CheckoutSession, {"late": True}),
+    "active_session_has_no_finishing_key": (CheckoutSession, {"finished_by_key": "testkey"}),
     "hold_ends_after_the_start": (CheckoutSession, {"expires_at": F("started_at")}),
     "session_finished_after_the_start": (
         CheckoutSession,

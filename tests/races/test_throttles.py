@@ -2,13 +2,16 @@
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from baskets.domain import throttles
+from baskets.domain import throttles, transactions
+from baskets.domain.errors import Throttled
+from baskets.domain.hoarding import ClientLimits
 from baskets.models import Throttle
 from baskets.models.contents import Owner
 from baskets.pipeline import execute
@@ -130,3 +133,51 @@ def test_two_devices_that_start_at_once_are_two_starts_of_one_user(anna: User, s
     anna.place("shirt", 1)
     outcomes = together([anna.start] * 5)
     assert Counter(type(outcome).__name__ for outcome in outcomes) == {"StartedSession": 1, "CheckoutActive": 4}
+
+
+# --- Limits of client keys, in blocks -----------------------------------------------------------------------
+
+
+def starts(source: str, amount: int = 1) -> Callable[[], None]:
+    """One call that counts a start, run as the runner does it."""
+
+    def start() -> None:
+        limits = ClientLimits(key="stolen", source=source)
+        transactions.run(lambda _: limits.count(starts=amount))
+
+    return start
+
+
+@pytest.mark.parametrize("most", [7, 150])
+def test_parallel_callers_of_one_source_start_exactly_the_limit(transactional_db: None, settings: Settings, most: int) -> None:
+    settings.BASKETS_STARTS_PER_SOURCE = most
+    outcomes = together([lambda: [_outcome(starts("192.0.2.1")) for _ in range(10)]] * CALLERS)
+    flat = Counter(outcome for several in outcomes for outcome in several)
+    assert flat == {"done": most, "Throttled": CALLERS * 10 - most}
+
+
+def test_process_that_ends_loses_less_than_a_block_and_adds_a_thousandth(transactional_db: None, settings: Settings) -> None:
+    """Ten processes, one after the other, each as if it knew nothing of the others."""
+    settings.BASKETS_STARTS_PER_SOURCE = 2000
+    done = 0
+    for _ in range(10):
+        throttles.forget_windows()
+        done += sum(_outcome(starts("192.0.2.1")) == "done" for _ in range(250))
+    assert 2000 - 10 * 20 <= done <= 2000 + 10 * 2
+
+
+def test_honest_sources_beside_a_flood_are_let_through(transactional_db: None, settings: Settings) -> None:
+    settings.BASKETS_STARTS_PER_SOURCE = 5
+    honest = [starts(f"198.51.100.{number}") for number in range(10)]
+    flood = [starts("192.0.2.1")] * 10
+    outcomes = together([*(lambda call=call: _outcome(call) for call in (*honest, *flood))])
+    assert outcomes[:10] == ["done"] * 10
+    assert Counter(outcomes[10:]) == {"done": 5, "Throttled": 5}
+
+
+def _outcome(call: Callable[[], None]) -> str:
+    try:
+        call()
+    except Throttled:
+        return "Throttled"
+    return "done"

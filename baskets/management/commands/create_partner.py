@@ -31,13 +31,33 @@ class Command(ShellCommand):
             help="How long a checkout holds its stock; left out: the default of the service.",
         )
 
-    def handle(self, *, name: str, late_orders: str, hold_minutes: int | None, as_json: bool, dry_run: bool, **_: Any) -> None:
+        parser.add_argument(
+            "--orders-need-server-key",
+            action="store_true",
+            help=(
+                "Recommended: only the partner's server keys may report `ordered: true`. A client key ships inside apps and can be"
+                " stolen; with this option, a stolen one sells nothing. Left out: apps report orders, as the published API has it."
+            ),
+        )
+
+    def handle(
+        self,
+        *,
+        name: str,
+        late_orders: str,
+        hold_minutes: int | None,
+        orders_need_server_key: bool,
+        as_json: bool,
+        dry_run: bool,
+        **_: Any,
+    ) -> None:
         """Create it and say so."""
         with rehearsal(dry_run=dry_run):
             partner = partners.create_partner(
                 name=name,
                 late_orders=late_orders,
                 hold_seconds=None if hold_minutes is None else hold_minutes * 60,
+                orders_need_server_key=orders_need_server_key,
             )
         self.answer(
             as_json=as_json,
@@ -45,5 +65,6 @@ class Command(ShellCommand):
             partner=partner.name,
             late_orders=partner.late_orders,
             hold_minutes=hold_minutes,
+            orders_need_server_key=orders_need_server_key,
             dry_run=dry_run,
         )
