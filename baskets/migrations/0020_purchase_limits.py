@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("baskets", "0014_foreign_key_indexes"),
+        ("baskets", "0022_stock_reports"),
     ]
 
     operations = [
