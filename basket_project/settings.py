@@ -131,7 +131,7 @@ BASKETS_FAILURES_PER_MINUTE = env.int("BASKETS_FAILURES_PER_MINUTE", default=100
 BASKETS_STARTS_PER_HOUR = env.int("BASKETS_STARTS_PER_HOUR", default=0)
 BASKETS_PIECES_PER_CHECKOUT = env.int("BASKETS_PIECES_PER_CHECKOUT", default=0)
 BASKETS_PARTNER_SHARE_PERCENT = env.int("BASKETS_PARTNER_SHARE_PERCENT", default=0)
-# What client keys may do within a window; why these numbers, is in ADR 39.
+# What client keys may do within a window; why these numbers, is in ADR 35.
 BASKETS_CLIENT_LIMIT_SECONDS = env.int("BASKETS_CLIENT_LIMIT_SECONDS", default=10 * 60)
 BASKETS_GUESTS_PER_KEY = env.int("BASKETS_GUESTS_PER_KEY", default=300_000)
 BASKETS_STARTS_PER_KEY = env.int("BASKETS_STARTS_PER_KEY", default=300_000)

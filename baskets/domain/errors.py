@@ -160,7 +160,7 @@ class ServerKeyRequired(Refusal):
     """The partner lets only its server keys report an order.
 
     It says nothing about the state of a session, so nothing is flagged for staff: the session stays as it is, and the
-    partner's back end reports the order. Source: `baskets/docs/adr/0039-limits-against-a-stolen-key.md`.
+    partner's back end reports the order. Source: `baskets/docs/adr/0035-limits-against-a-stolen-key.md`.
     """
 
     reason = "server_key_required"
