@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from baskets.domain.order_numbers import read_order_search
 from baskets.models import ApiKey, BasketItem, CheckoutItem, CheckoutSession, Partner
 from baskets.models.contents import Owner
 
@@ -55,8 +56,11 @@ def _owned(partner_ids: Iterable[int], user_id: str) -> list[UUID]:
 
 
 def of_order(term: str) -> list[UUID]:
-    """The baskets of the order numbers that begin like this."""
-    sessions = CheckoutSession.objects.filter(order_no__startswith=term.upper())
+    """The baskets of the order numbers that begin like this, however the number is typed."""
+    number = read_order_search(term)
+    if not number:
+        return []
+    sessions = CheckoutSession.objects.filter(order_no__startswith=number)
     return list(sessions.values_list("basket_id", flat=True)[:MOST_BASKETS])
 
 

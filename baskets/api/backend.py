@@ -21,6 +21,9 @@ from baskets.domain import feed
 from baskets.domain.messages import told
 from baskets.models import FeedPosition
 
+# A parameter of every call; see `tracking`.
+PROVIDER = "provider_id"
+
 log = structlog.get_logger("baskets.api")
 
 
@@ -68,6 +71,9 @@ class BackendViewSet(ApiViewSet):
         known = [*filters.base_filters, "limit", "nextToken"]
         given = {name: values for name in known if (values := self.query(name))}
         wrong = {name: "Must be given once, and not empty." for name, values in given.items() if len(values) > 1 or not values[0]}
+        # A misspelt filter that was ignored would widen the question.
+        unknown = self.request.query_params.keys() - {*known, PROVIDER}
+        wrong |= dict.fromkeys(sorted(unknown), "Is not a parameter of this call.")
         said = {name: values[0] for name, values in given.items()}
         limit, token = said.pop("limit", str(lists.DEFAULT_LIMIT)), said.pop("nextToken", None)
         chosen = filters(said, rows, partner_id=self.caller.partner_id)

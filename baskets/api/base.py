@@ -81,7 +81,8 @@ class ApiViewSet(ViewSet):
     _presumed: Caller | None = None
     _looked_up: Answer | None = None
     action_map: dict[str, str]
-    body = b""
+    # The JSON value of the body, once it was read.
+    content: Any = None
 
     @property
     def allowed_methods(self) -> list[str]:
@@ -203,8 +204,7 @@ class ApiViewSet(ViewSet):
         :param switch: the name of a field of the query that must be `true` or `false`.
         :raises ApiError: unsupported_media_type, body_too_large, validation_failed, throttled.
         """
-        if body is not None:
-            self.body = read_body(self.request)
+        raw = b"" if body is None else read_body(self.request)
         wrong = invalid_in_path(self.kwargs)
         if switch is not None and self.query(switch) not in SWITCH_VALUES:
             wrong[switch] = "Must be true or false."
@@ -212,7 +212,7 @@ class ApiViewSet(ViewSet):
         if body is not None:
             if self.takes_idempotency_key and (key := key_of(self.request)) is not None and not is_key(key):
                 wrong["Idempotency-Key"] = RULE
-            fields, in_body = self._fields(body)
+            fields, in_body = self._fields(body, raw)
             wrong |= in_body
         if wrong:
             raise invalid(wrong)
@@ -238,15 +238,15 @@ class ApiViewSet(ViewSet):
         with ClientLimits(key=self.caller.prefix, source=source_of(self.request)).returned_on_failure() as limits:
             yield limits
 
-    def _fields(self, body: type[BaseSerializer[Any]]) -> tuple[Mapping[str, Any], dict[str, str]]:
+    def _fields(self, body: type[BaseSerializer[Any]], raw: bytes) -> tuple[Mapping[str, Any], dict[str, str]]:
         try:
-            value = parse_json(self.body) if self.body else {}
+            self.content = parse_json(raw) if raw else {}
         except ApiError as error:
             return {}, dict((error.details or {})["fields"])
-        if not isinstance(value, dict):
+        if not isinstance(self.content, dict):
             return {}, {"body": "Must be an object."}
         try:
-            return validated(body, value), {}
+            return validated(body, self.content), {}
         except ValidationError as wrong:
             return {}, dict(named_errors(cast("dict[str, Any]", wrong.detail)))
 
@@ -270,6 +270,6 @@ class ApiViewSet(ViewSet):
             lambda reclaim: success(self._confirming(lambda: operation(reclaim))),
             basket_id=self.owner.basket_id,
             key=key_of(request),
-            fingerprint=lambda: fingerprint_of(request, body=self.body, test_mode=switched),
+            fingerprint=lambda: fingerprint_of(request, content=self.content, test_mode=switched),
         )
         return respond(done.body, status=done.status, headers={REPLAYED: "true"} if done.replayed else None)

@@ -9,6 +9,7 @@ from django import forms
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from baskets.api.identifiers import PRODUCT_RULE, RULE, is_identifier, is_product_id
+from baskets.domain.order_numbers import read_order_no
 from baskets.models import Basket, BasketItem, CheckoutItem, CheckoutSession, Event, FeedPosition
 from baskets.models.baskets import basket_key
 
@@ -166,8 +167,8 @@ class SessionFilters(OfUser):
         fields: tuple[str, ...] = ()
 
     def named(self, rows: QuerySet[CheckoutSession], _name: str, order_no: str) -> QuerySet[CheckoutSession]:
-        """By order number, in letters of either size."""
-        return rows.filter(order_no=order_no.upper())
+        """By order number, however it is typed."""
+        return rows.filter(order_no=read_order_no(order_no))
 
     def needing_attention(self, rows: QuerySet[CheckoutSession], _name: str, said: str) -> QuerySet[CheckoutSession]:
         """With an open matter for staff, or without."""

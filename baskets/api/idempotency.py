@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
@@ -36,11 +37,16 @@ def is_key(value: str) -> bool:
     return KEY.fullmatch(value) is not None
 
 
-def fingerprint_of(request: HttpRequest, *, body: bytes, test_mode: bool) -> bytes:
-    """Digest what a key is bound to: method, path, test mode and body. `/v2` is the same path."""
+def fingerprint_of(request: HttpRequest, *, content: Any, test_mode: bool) -> bytes:
+    """Digest what a key is bound to: method, path, test mode and the JSON value of the body. `/v2` is the same path.
+
+    White space, the order of members and the spelling of strings and numbers make no difference; unknown fields do.
+
+    :param content: as `parse_json` returns it, with one form for each number.
+    """
     path = request.path_info.removeprefix("/v2")
-    said = json.dumps([request.method, path, test_mode, hashlib.sha256(body).hexdigest()])
-    return hashlib.sha256(said.encode()).digest()
+    bound = json.dumps([request.method, path, test_mode, content], sort_keys=True, default=repr)
+    return hashlib.sha256(bound.encode()).digest()
 
 
 def perform(operation: Callable[[bool], str], *, basket_id: UUID, key: str | None, fingerprint: Callable[[], bytes]) -> Answer:

@@ -106,7 +106,7 @@ create_guest = call(
             description="Of a transfer: gives access to that very basket. No `products` then.",
         )
     ],
-    refusals=["product_unknown", "cart_full", "signing_key_unreadable"],
+    refusals=["product_unknown", "cart_full", "saved_full", "signing_key_unreadable"],
 )
 transfer_basket = call(
     "transferbasket",

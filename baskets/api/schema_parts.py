@@ -69,17 +69,18 @@ VERSION = _header(
     enum=sorted(KNOWN),
     default=DEFAULT,
 )
-REQUEST_ID = _header("X-Request-ID", "Names the call in logs; sent back. One is made up if it is missing.")
-TRACKING = [
-    _header("X-JAY-Tracking", "Base64 of JSON with `session_id`, `start_time` and `source`. Never fails a call."),
-    OpenApiParameter(
-        "provider_id",
-        OpenApiTypes.STR,
-        OpenApiParameter.QUERY,
-        description="The provider, where the tracking header is missing or names none.",
-        examples=[OpenApiExample("provider", value="netflix")],
-    ),
-]
+REQUEST_ID = _header(
+    "X-Request-ID",
+    "Names the call in logs; sent back. A UUID, or up to 64 letters of ASCII, digits and dashes; another one is replaced, as is none.",
+)
+PROVIDER_ID = OpenApiParameter(
+    "provider_id",
+    OpenApiTypes.STR,
+    OpenApiParameter.QUERY,
+    description="The provider, where the tracking header is missing or names none.",
+    examples=[OpenApiExample("provider", value="netflix")],
+)
+TRACKING = [_header("X-JAY-Tracking", "Base64 of JSON with `session_id`, `start_time` and `source`. Never fails a call."), PROVIDER_ID]
 IDEMPOTENCY_KEY = _header(
     "Idempotency-Key",
     "A repeat with the same key is answered with the first answer, for 24 hours, and is not done again.",
@@ -107,7 +108,10 @@ def _path(name: str, text: str, shape: dict[str, Any] = IDENTIFIER) -> OpenApiPa
 IN_PATH = {
     "user_id": _path("user_id", "The platform specific user identifier representing a user."),
     "product_id": _path("product_id", "The product identifier.", PRODUCT_ID),
-    "order_no": _path("order_no", "The order number that the start of the checkout returned."),
+    "order_no": _path(
+        "order_no",
+        "The order number that the start of the checkout returned; it may be typed in any letter case, with or without its dashes.",
+    ),
     "image": OpenApiParameter("image", OpenApiTypes.STR, OpenApiParameter.PATH, description="As `qrCodeImageUrl` has it."),
 }
 ANSWER_HEADERS = [
@@ -151,6 +155,8 @@ def call(
     repeatable = writes if repeatable is None else repeatable
     reasons = [*ANY, *(KEYED if keyed else ()), *(OF_A_USER if "user_id" in path else ()), *(LIMITED if throttled else ())]
     if for_back_ends:
+        # These calls take the parameters that are named here, and no others.
+        parameters.append(PROVIDER_ID)
         reasons.append("server_key_required")
     if shape is None:
         reasons.remove("not_acceptable")

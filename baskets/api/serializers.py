@@ -9,12 +9,14 @@ from typing import Any
 
 from django.core.validators import RegexValidator
 from rest_framework import serializers
+from rest_framework.fields import empty
 from rest_framework.settings import api_settings
 
 from baskets import conf
 from baskets.api.identifiers import LONGEST, PRODUCT_RULE, RULE, is_identifier, is_product_id
 from baskets.api.transfer_links import RULE as ADDRESS_RULE
 from baskets.api.transfer_links import is_extendable
+from baskets.domain.order_numbers import read_order_no
 
 NON_FIELD = api_settings.NON_FIELD_ERRORS_KEY
 TWO_LETTERS = RegexValidator(r"^[A-Za-z]{2}\Z", message="Must be two letters.")
@@ -48,7 +50,7 @@ class ExactString(serializers.CharField):
 
 
 class Count(serializers.IntegerField):
-    """How many pieces: a JSON whole number from -1 (remove) over 0 (save for later) to the limit."""
+    """How many pieces: a whole number, however JSON writes it, from -1 (remove) over 0 (save for later) to the limit."""
 
     default_error_messages = {"invalid": "Must be a whole number."}
     least = -1
@@ -57,24 +59,38 @@ class Count(serializers.IntegerField):
         super().__init__(min_value=self.least, max_value=conf.piece_limit(), **options)
 
     def to_internal_value(self, data: Any) -> int:
-        """Take a JSON number without a fraction; in Python true is an int, too."""
+        """Take a whole number as `parse_json` returns it; in Python true is an int, too."""
         if type(data) is not int:
             self.fail("invalid")
         return data
 
 
 class Pieces(Count):
-    """How many pieces of a product that is to be in the cart: 1 to the limit."""
+    """How many pieces of a product that a guest begins with: 0 (save for later) to the limit."""
 
-    least = 1
+    least = 0
 
 
-class Nothing(serializers.Serializer[Any]):
+class Body(serializers.Serializer[Any]):
+    """An object that a call brings. A field that may be null and has a default counts as absent where it is null."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Leave out what counts as absent, then check the rest."""
+        if isinstance(data, Mapping):
+            data = {name: value for name, value in data.items() if value is not None or name not in self._null_is_absent}
+        return super().to_internal_value(data)
+
+    @functools.cached_property
+    def _null_is_absent(self) -> frozenset[str]:
+        return frozenset(name for name, field in self.fields.items() if field.allow_null and field.default is not empty)
+
+
+class Nothing(Body):
     """The body of a call that needs none; whatever is in it is ignored."""
 
 
-class PlaceItem(serializers.Serializer[Any]):
-    """The body of POST on a product."""
+class PlaceItem(Body):
+    """The body of POST on a product. A count of null is refused."""
 
     count = Count(
         default=1,
@@ -82,19 +98,19 @@ class PlaceItem(serializers.Serializer[Any]):
     )
 
 
-class ChangeItem(serializers.Serializer[Any]):
+class ChangeItem(Body):
     """The body of PATCH on a product."""
 
     count = Count(default=None, allow_null=True, help_text="As with POST; null or absent changes nothing.")
 
 
-class GuestProduct(serializers.Serializer[Any]):
+class GuestProduct(Body):
     """One product that a guest begins with."""
 
     default_error_messages = {"invalid": "Must be an object."}
 
     productId = ExactString(max_length=LONGEST, help_text="The product identifier.")  # noqa: N815 (the reference's name)
-    count = Pieces(default=1, help_text="How many pieces.")
+    count = Pieces(default=1, allow_null=True, help_text="How many pieces, into the cart; 0: into the saved list.")
 
     def validate_productId(self, value: str) -> str:  # noqa: N802 (DRF finds it by the field's name)
         """Take an identifier as the path would."""
@@ -103,14 +119,16 @@ class GuestProduct(serializers.Serializer[Any]):
         return value
 
 
-class CreateGuest(serializers.Serializer[Any]):
+class CreateGuest(Body):
     """The body of the call that makes a guest."""
 
-    products = GuestProduct(
-        many=True,
+    # Not `many=True`, which would let products be null as well as the array.
+    products: serializers.ListSerializer[Any] = serializers.ListSerializer(
+        child=GuestProduct(),
         default=list,
-        error_messages={"not_a_list": "Must be an array.", "null": "Must be an array."},
-        help_text="What the cart begins with: all of it, or nothing is done. Counts of the same product add up.",
+        allow_null=True,
+        error_messages={"not_a_list": "Must be an array."},
+        help_text="What the basket begins with: all of it, or nothing is done. Counts of the same product add up.",
     )
 
     def validate_products(self, value: list[dict[str, Any]]) -> dict[str, int]:
@@ -123,7 +141,7 @@ class CreateGuest(serializers.Serializer[Any]):
         return counts
 
 
-class TransferBasket(serializers.Serializer[Any]):
+class TransferBasket(Body):
     """The body of the call that offers a basket to another device."""
 
     url = ExactString(
@@ -139,7 +157,7 @@ class TransferBasket(serializers.Serializer[Any]):
         return value
 
 
-class ChangeComfort(serializers.Serializer[Any]):
+class ChangeComfort(Body):
     """The body of PATCH on comfort settings. A field that is null is deleted, one that is absent stays."""
 
     customerId = ExactString(  # noqa: N815 (the name follows the reference)
@@ -155,23 +173,23 @@ class ChangeComfort(serializers.Serializer[Any]):
     )
 
 
-class StartCheckout(serializers.Serializer[Any]):
+class StartCheckout(Body):
     """The body of the start of a checkout."""
 
     language = ExactString(default="", allow_null=True, allow_blank=True, validators=[TWO_LETTERS], help_text="ISO 639-1, as `en`.")
     country = ExactString(default="", allow_null=True, allow_blank=True, validators=[TWO_LETTERS], help_text="ISO 3166-1, as `DE`.")
     stripeUsingSdk = ExactBoolean(default=False, allow_null=True)  # noqa: N815 (the name is the reference's)
 
-    def validate_language(self, value: str | None) -> str:
+    def validate_language(self, value: str) -> str:
         """Store it in small letters."""
-        return (value or "").lower()
+        return value.lower()
 
-    def validate_country(self, value: str | None) -> str:
+    def validate_country(self, value: str) -> str:
         """Store it in capital letters."""
-        return (value or "").upper()
+        return value.upper()
 
 
-class FinishCheckout(serializers.Serializer[Any]):
+class FinishCheckout(Body):
     """The body of finish-active."""
 
     ordered = ExactBoolean(
@@ -188,12 +206,12 @@ class FinishCheckout(serializers.Serializer[Any]):
     )
 
     def validate_orderNo(self, value: str | None) -> str | None:  # noqa: N802 (DRF finds it by the field's name)
-        """Take an order number as it was spoken: in whichever case."""
+        """Take an order number as it was meant."""
         if value is None:
             return None
         if not is_identifier(value):
             raise serializers.ValidationError(RULE)
-        return value.upper()
+        return read_order_no(value)
 
 
 def validated(body: type[serializers.BaseSerializer[Any]], value: Mapping[str, Any]) -> Mapping[str, Any]:

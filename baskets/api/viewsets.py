@@ -34,6 +34,7 @@ from baskets.database import reading
 from baskets.domain import baskets, checkout, items
 from baskets.domain.actors import Actor
 from baskets.domain.errors import BasketNotFound
+from baskets.domain.order_numbers import read_order_no
 from baskets.models import Product
 from baskets.models.contents import read_contents
 
@@ -100,7 +101,7 @@ class BasketViewSet(ApiViewSet):
                     owner=self.owner,
                     language=given["language"],
                     country=given["country"],
-                    stripe_using_sdk=given["stripeUsingSdk"] or False,
+                    stripe_using_sdk=given["stripeUsingSdk"],
                     test_mode=test_mode,
                     limits=limits,
                     actor=actor,
@@ -135,7 +136,7 @@ class BasketViewSet(ApiViewSet):
     def session(self, request: Request, *, order_no: str, **_: str) -> HttpResponse:
         """Tell what became of a checkout."""
         self.read()
-        session = self.ask(lambda: read_session(basket_id=self.owner.basket_id, order_no=order_no.upper()))
+        session = self.ask(lambda: read_session(basket_id=self.owner.basket_id, order_no=read_order_no(order_no)))
         if session is None:
             raise ApiError("order_unknown", kind=ORDER_NOT_FOUND)
         return respond(success(session))

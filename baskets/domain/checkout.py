@@ -31,6 +31,7 @@ from baskets.domain.errors import (
 )
 from baskets.domain.late_orders import order_late
 from baskets.domain.offers import Offer, ask_for_offers_of_cart, full_price_of, offers_in
+from baskets.domain.order_numbers import draw_order_no
 from baskets.domain.transitions import Reservation, Session, end_holds, move_session
 from baskets.models import Attention, CheckoutSession, Event, StockReservation
 from baskets.models.contents import ActiveSession, Contents, Owner
@@ -102,7 +103,7 @@ def start_session(
         id=session_id,
         basket_id=before.basket_id,
         partner_id=owner.partner_id,
-        order_no=opening.draw_order_no(),
+        order_no=draw_order_no(),
         status=Session.ACTIVE,
         test_mode=test_mode,
         started_at=before.at,

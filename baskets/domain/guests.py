@@ -36,18 +36,19 @@ def draw_guest(*, partner_id: int) -> Owner:
 
 @transaction.atomic(savepoint=False)
 def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: ClientLimits | None = None, actor: Actor) -> Contents:
-    """Create the basket of a guest, with products in its cart: all of them, or nothing is done.
+    """Create the basket of a guest, with products in its lists as `place_item` puts them: all of them, or nothing is done.
 
     It expires a basket's lifetime after now, whatever happens to it. Locks the basket.
     Source: `createguestbasket` of the published API.
 
     :param owner: a guest that was just drawn.
-    :param counts: pieces by product, in the order in which the cart is to show them.
+    :param counts: pieces by product, 0 for the saved list, in the order in which the lists show them.
     :param limits: what a client key counts against; None for a server key.
     :raises Throttled: a limit of the client key or its source is reached.
     :raises CountsNeeded: to the runner: this process must take counts of a limit first.
     :raises ProductUnknown: one of them is not in the catalogue, or not listed.
     :raises CartFull: there are more products than the cart takes.
+    :raises SavedFull: there are more products than the saved list takes.
     """
     if limits:
         limits.count(guests=1)
@@ -58,18 +59,12 @@ def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: Clie
         product = known.get(product_id)
         if product is None:
             raise ProductUnknown
-        after = lists.into_cart(
-            after,
-            Line(
-                product_id=product_id,
-                count=count,
-                position=0,
-                variant=product.variant,
-                main_product_id=product.main_product_id,
-            ),
-        )
+        line = Line(product_id=product_id, count=count, position=0, variant=product.variant, main_product_id=product.main_product_id)
+        after = lists.placed(after, line)
     after = write_lists(before=before, after=after)
-    record(contents=after, kind=Event.Kind.GUEST_CREATED, actor=actor, data={"cart": described(after.cart)})
+    record(
+        contents=after, kind=Event.Kind.GUEST_CREATED, actor=actor, data={"cart": described(after.cart), "saved": described(after.saved)}
+    )
     return after
 
 

@@ -83,7 +83,7 @@ def remove_item(*, owner: Owner, product_id: str, actor: Actor) -> Contents:
 
 
 def _store_placed(*, before: Contents, line: Line, actor: Actor) -> Contents:
-    after = lists.into_cart(before, line) if line.count > 0 else lists.into_saved(before, line)
+    after = lists.placed(before, line)
     name = "cart" if line.count > 0 else "saved"
     return store(
         before=before,

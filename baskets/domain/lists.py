@@ -8,6 +8,15 @@ from baskets.domain.errors import CartFull, ProductNotInBasket, SavedFull
 from baskets.models.contents import Contents, Line
 
 
+def placed(contents: Contents, line: Line) -> Contents:
+    """Assign a product: with a count above 0 into the cart, with 0 into the saved list.
+
+    :raises CartFull: as `into_cart`.
+    :raises SavedFull: as `into_saved`.
+    """
+    return into_cart(contents, line) if line.count > 0 else into_saved(contents, line)
+
+
 def into_cart(contents: Contents, line: Line) -> Contents:
     """Put a product into the cart, and out of saved: overwrite its count in place, or append it.
 

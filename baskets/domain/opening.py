@@ -1,6 +1,5 @@
 """The rows of a session that starts: the session, its items and its reservations. What may be started is decided elsewhere."""
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,9 +8,6 @@ from baskets.domain.offers import Offer, full_price_of
 from baskets.models import CheckoutSession
 from baskets.models.contents import Line
 from baskets.pipeline import Answer, execute
-
-# No I, L, O and U: what is read out over a telephone is written down as it was meant.
-SPEAKABLE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 # Drawn before it is used, so that nobody waits for the answer to the insert. A refused start leaves a gap.
 DRAW_ID = """
@@ -104,9 +100,3 @@ def correct(
     }
     execute(CORRECT, parameters)
     return lines
-
-
-def draw_order_no() -> str:
-    """Draw an order number: 80 random bits, in four groups that can be spoken."""
-    letters = "".join(SPEAKABLE[byte % len(SPEAKABLE)] for byte in secrets.token_bytes(16))  # There are 32: all are alike.
-    return "-".join(letters[i : i + 4] for i in range(0, 16, 4))

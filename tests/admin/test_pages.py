@@ -70,6 +70,30 @@ def test_a_search_finds_a_user_id_with_blanks_as_it_is_typed(full_shop: Shop, vi
             assert search(viewer, model, term).count('<th class="field-') == count, (model, term)
 
 
+ORDER_NO = "M0R1-7HB9-10QY-QWYP"
+
+
+@pytest.mark.parametrize(
+    "term",
+    [ORDER_NO, "mor1 7hb9 ioqy qwyp", "MOR17HB9LOQYQWYP", "M0R1\u20137HB9\u201310QY\u2013QWYP", f"#{ORDER_NO}.", f"order {ORDER_NO}",
+     f"Order no. {ORDER_NO}", f"order-number: {ORDER_NO}", f"ORDER #{ORDER_NO}", f"orderNo={ORDER_NO}", f"\ufeff{ORDER_NO}\u00a0",
+     "M0R17", "mor1-7h", "order mor1"],
+    ids=ascii,
+)  # fmt: skip
+def test_every_search_finds_an_order_number_however_it_is_typed(full_shop: Shop, viewer: Client, term: str) -> None:
+    basket_id = full_shop.buyer("ben").owner.basket_id
+    CheckoutSession.objects.filter(basket_id=basket_id).update(order_no=ORDER_NO)
+    for model in ("basket", "checkoutsession", "checkoutitem", "stockreservation", "attention", "event"):
+        assert users_in(search(viewer, model, term)) == {"ben"}, model
+
+
+@pytest.mark.parametrize("term", ["#", ".", "\u2013", "order", "order #", "order M0R2", "M0R17HB910QYQWYPP", "0R17HB910QYQWYP"])
+def test_what_is_no_order_number_finds_none(full_shop: Shop, viewer: Client, term: str) -> None:
+    CheckoutSession.objects.filter(basket_id=full_shop.buyer("ben").owner.basket_id).update(order_no=ORDER_NO)
+    for model in ("basket", "checkoutsession", "event"):
+        assert users_in(search(viewer, model, term)) == set(), model
+
+
 def test_a_search_finds_only_baskets_of_the_chosen_state(full_shop: Shop, viewer: Client) -> None:
     full_shop.buyer("ben").delete()
     assert users_in(search(viewer, "basket", "lamp")) == {"ann", "cid"}

@@ -102,7 +102,7 @@ def test_a_server_key_is_as_good_with_the_users_token(api: Api) -> None:
         ({"customerId": ""}, {"customerId"}),
         ({"customerId": 5, "paymentToken": ["x"], "consent": "true"}, {"customerId", "paymentToken", "consent"}),
         ({"customerId": "x" * 256, "paymentToken": "x" * 4097}, {"customerId", "paymentToken"}),
-        ({"customerId": "a\x00b"}, {"body"}),
+        ({"customerId": "a\x00b", "paymentToken": "\ud800"}, {"customerId", "paymentToken"}),
         ([], {"body"}),
     ],
 )

@@ -222,6 +222,14 @@ def test_a_deleted_basket_still_answers_a_call_that_names_its_order(api: Api, or
     assert api.finish(True, order_no=order_no).data == {"cart": [], "saved": [], "checkout": []}
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_deleted_basket_with_an_unknown_order_number_is_no_basket(api: Api, order_no: str, ordered: bool, unchanged: Unchanged) -> None:
+    api.finish(True)
+    api.delete("/baskets/users/ada")
+    unchanged()
+    assert api.finish(ordered, order_no="0000-0000-0000-0000").refusal == NO_BASKET
+
+
 def test_a_null_order_number_is_as_good_as_none(api: Api, order_no: str) -> None:
     assert lists(api.finish(True, order_no=None)) == AFTER_ORDER
 

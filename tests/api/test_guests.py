@@ -65,7 +65,7 @@ def test_a_client_key_is_enough_and_the_guest_can_do_what_a_user_can(app: Api) -
     assert browser.delete(f"/baskets/users/{user}").status == 200
 
 
-@pytest.mark.parametrize("body", [{}, {"products": []}, {"else": 1}])
+@pytest.mark.parametrize("body", [{}, {"products": []}, {"products": None}, {"else": 1}])
 def test_a_guest_may_begin_with_nothing(api: Api, body: Any) -> None:
     guest = api.post(GUESTS, body).data
     assert guest["basket"] | {"expires": "", "lastChanged": ""} == {
@@ -90,12 +90,31 @@ def test_counts_of_the_same_product_add_up_in_its_first_place(app: Api) -> None:
     assert app.post(GUESTS, body).data["basket"]["cart"] == [{"productId": "p2", "count": 4}, {"productId": "p1", "count": 999}]
 
 
+def test_a_count_means_what_it_means_for_a_user(app: Api) -> None:
+    """0 saves for later, null and absent are 1, and counts of the same product add up before that is decided."""
+    products = [("p1", 0), ("p2", None), ("p3", 2.0), ("p4", 0), ("p5", 0), ("p4", 3), ("p5", 0)]
+    answer = app.post(GUESTS, {"products": [{"productId": product, "count": count} for product, count in products]})
+    basket = answer.data["basket"]
+    assert basket["cart"] == [{"productId": "p2", "count": 1}, {"productId": "p3", "count": 2}, {"productId": "p4", "count": 3}]
+    assert basket["saved"] == [{"productId": "p1", "count": 1}, {"productId": "p5", "count": 1}]
+    assert as_guest(app, answer.data).basket(answer.data["userId"]) == basket
+    assert Event.objects.get().data == {"cart": basket["cart"], "saved": basket["saved"]}
+
+
+def test_a_guest_saves_no_more_than_a_user(app: Api, settings: Any, unchanged: Unchanged) -> None:
+    settings.BASKETS_SAVED_LIMIT = 2
+    unchanged()
+    answer = app.post(GUESTS, {"products": [{"productId": f"p{number}", "count": 0} for number in range(1, 4)]})
+    assert answer.refusal == (422, 422, "saved_full")
+    assert answer.body["data"] == NO_BASKET
+
+
 def test_the_timeline_begins_with_the_guest(app: Api) -> None:
     app.post(f"{GUESTS}?provider_id=netflix", {"products": [{"productId": "p1"}]})
     event = Event.objects.get()
     assert (event.kind, event.number, event.revision) == ("guest_created", 1, 1)
     assert (event.actor, event.tracking) == (str(app.key).split("_")[1], {"provider_id": "netflix"})
-    assert event.data == {"cart": [{"productId": "p1", "count": 1}]}
+    assert event.data == {"cart": [{"productId": "p1", "count": 1}], "saved": []}
 
 
 def test_every_guest_is_another_and_an_idempotency_key_has_no_say(app: Api) -> None:
@@ -125,7 +144,6 @@ NO_BASKET = {"cart": [], "saved": [], "checkout": []}
         ([{"productId": f"p{number}"} for number in range(1, 22)], (422, 422, "cart_full"), None),
         ("p1", (422, 3002, "validation_failed"), {"products"}),
         ({}, (422, 3002, "validation_failed"), {"products"}),
-        (None, (422, 3002, "validation_failed"), {"products"}),
         (["p1"], (422, 3002, "validation_failed"), {"products[0]"}),
         ([None], (422, 3002, "validation_failed"), {"products[0]"}),
         ([{"productId": "p1"}, {"count": 1}], (422, 3002, "validation_failed"), {"products[1].productId"}),
@@ -135,7 +153,7 @@ NO_BASKET = {"cart": [], "saved": [], "checkout": []}
         ([{"productId": "", "count": "2"}], (422, 3002, "validation_failed"), {"products[0].productId", "products[0].count"}),
         *(
             ([{"productId": "p1", "count": count}], (422, 3002, "validation_failed"), {"products[0].count"})
-            for count in (0, -1, 1000, 1.0, True, None, "1", 2**63)
+            for count in (-1, 1000, 1.5, True, "1", 2**63)
         ),
         ([{"productId": "p1", "count": 500}] * 2, (422, 3002, "validation_failed"), {"products"}),
     ],

@@ -86,6 +86,65 @@ def test_test_mode_makes_another_request(api: Api, unchanged: Unchanged) -> None
     assert answer.body["data"] == api.basket()
 
 
+PLACE = "/baskets/users/ada/products/p1"
+SAME = [
+    (PLACE, [b'{"count":2}', b'{ "count" : 2 }', b'\r\n{\t"count": 2.0}\n', b'{"count": 2e0}', b'{"count": 20E-1}', b'{"\\u0063ount": 2}']),
+    (PLACE, [b"", b"{}", b" {\n} "]),
+    (PLACE, [b'{"count": 2, "x": [1, "\\u00e9"]}', b'{"x":[1.0,"\xc3\xa9"],"count":2}']),
+    (PLACE, [b'{"x": {"b": 2.50, "a": 1e400}}', b'{"x": {"a": 10e399, "b": 25e-1}}']),
+    (PLACE, [b'{"x": "\\ud83d\\ude00\\u0000\\ud800"}', b'{"x": "\xf0\x9f\x98\x80\\u0000\\uD800"}']),
+    (FINISH, [b'{"ordered": true, "orderNo": null}', b'{"orderNo":null,"ordered":true}']),
+    (FINISH[: -len("/finish-active")], [b"", b"{}"]),
+]
+
+
+@pytest.mark.parametrize(("path", "bodies"), SAME)
+def test_a_body_that_means_the_same_is_the_same_request(api: Api, path: str, bodies: list[bytes], unchanged: Unchanged) -> None:
+    api.place("p2")
+    if path == FINISH:
+        api.start()
+    first = api.request("POST", path, raw=bodies[0], Idempotency_Key="k")
+    assert first.status == 200
+    unchanged()
+    for raw in bodies:
+        again = api.request("POST", path, raw=raw, Idempotency_Key="k")
+        assert (again.status, again.raw, again.headers.get("Idempotency-Replayed")) == (200, first.raw, "true"), raw
+
+
+DIFFERENT = [
+    (b'{"count": 2}', b'{"count": 3}'),
+    (b'{"count": 1}', b"{}"),
+    (b'{"count": 2}', b'{"count": 2, "x": null}'),
+    (b'{"x": 1}', b'{"x": true}'),
+    (b'{"x": 0}', b'{"x": false}'),
+    (b'{"x": 2}', b'{"x": "2"}'),
+    (b'{"x": 2.5}', b'{"x": "2.5"}'),
+    (b'{"x": 2.5}', b'{"x": 2.50000000000000000000000000001}'),
+    (b'{"x": [1, 2]}', b'{"x": [2, 1]}'),
+    (b'{"x": null}', b'{"x": "null"}'),
+    (b'{"x": {"a": 1}}', b'{"x": ["a", 1]}'),
+    (b'{"x": "e\\u0301"}', b'{"x": "\\u00e9"}'),
+    (b'{"x": 1e400}', b'{"x": 1e401}'),
+]
+
+
+@pytest.mark.parametrize(("body", "other"), DIFFERENT)
+def test_a_body_that_means_something_else_is_another_request(api: Api, body: bytes, other: bytes, unchanged: Unchanged) -> None:
+    assert api.request("POST", PLACE, raw=body, Idempotency_Key="k").status == 200
+    unchanged()
+    assert api.request("POST", PLACE, raw=other, Idempotency_Key="k").refusal == REUSED
+
+
+def test_an_order_number_in_another_spelling_is_another_request(api: Api, unchanged: Unchanged) -> None:
+    """A repeat is sent by a program, as it was: what a person types is a new request, and needs a new key."""
+    api.place("p1")
+    order_no = api.start().data["orderNo"]
+    first = api.finish(True, order_no=order_no, Idempotency_Key="k")
+    unchanged()
+    assert api.finish(True, order_no=order_no, Idempotency_Key="k").raw == first.raw
+    assert api.finish(True, order_no=order_no.lower(), Idempotency_Key="k").refusal == REUSED
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [

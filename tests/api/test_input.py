@@ -62,11 +62,8 @@ def test_no_body_is_compressed(api: Api, encoding: str) -> None:
      b'\xef\xbb\xbf{"ordered": false}', b'{"ordered": false, "x": "\xff"}', b'{"ordered": false, "\xc0\xaf": 1}',
      b'{"ordered": false, "x": "\xed\xa0\x80"}', '{"ordered": false}'.encode("utf-16"), '{"ordered": false}'.encode("utf-32"),
      b'{"ordered": false, "x": NaN}', b'{"ordered": false, "x": Infinity}', b'{"ordered": false, "x": -Infinity}',
-     b'{"ordered": false, "x": 1e400}', b'{"ordered": false, "x": -1e400}', b'{"ordered": false, "x": ' + b"9" * 5000 + b"}",
-     b'{"ordered": false, "x": 0.' + b"9" * 5000 + b"}", b'{"ordered": false, "x": 1e' + b"9" * 50 + b"}",
      b'{"ordered": true, "ordered": false}', b'{"ordered": false, "x": {"a": 1, "a": 1}}', b'{"ordered": false, "x": [{"": 1, "": 2}]}',
-     b'{"ordered": false, "\\u006frdered": false}', b'{"ordered": false, "x": "a\\u0000b"}', b'{"ordered": false, "a\\u0000": 1}',
-     b'{"ordered": false, "x": "\\ud800"}', b'{"ordered": false, "x": ["\\udc00\\ud800"]}', b'{"ordered": false, "\\udfff": 1}',
+     b'{"ordered": false, "\\u006frdered": false}', b'{"ordered": false, "\\udfff": 1, "\\udfff": 2}',
      b'{"ordered": false, "x": "tab\there"}', b'{"ordered": false, "x": 01}', b'{"ordered": false, "x": +1}',
      b'{"ordered": false, "x": .5}', b'{"ordered": false, "x": 0x10}', b'{"ordered": false /* no */}', b'{"ordered": false, "x": "\\x41"}',
      b"[" * 100_000, b'{"a":' * 50_000, b"[" * 40 + b"]" * 40, b'{"ordered": false, "x": ' + b"[" * 33 + b"]" * 33 + b"}",
@@ -87,8 +84,9 @@ def test_the_body_of_a_call_is_an_object(api: Api, raw: bytes | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "count", ["2147483648", "9223372036854775808", "1000", "-2", "-1.0", "1.5", "1.0", "1e2", '"3"', '""', "true", "false", "[]",
-              "{}", "[1]", "9" * 99]
+    "count", ["2147483648", "9223372036854775808", "1000", "1e3", "-2", "-2.0", "1.5", "25e-1", "2.0000000000000000000000000001",
+              "1e-400", "-1e-400", "1e400", "-1e400", "1e999999999", "1e-999999999", "1e" + "9" * 50, "1e-" + "9" * 50,
+              '"3"', '"3.0"', '""', "true", "false", "[]", "{}", "[1]", "9" * 99, "9" * 101, "9" * 5000, "0." + "9" * 5000, "9" * 200_000]
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_a_count_is_a_whole_number_within_its_limits(api: Api, count: Any, method: str) -> None:

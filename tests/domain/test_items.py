@@ -43,6 +43,17 @@ def test_moving_between_lists_appends_and_saved_keeps_the_count(anna: User) -> N
     assert anna.lists() == {"cart": [("b", 1), ("c", 4)], "saved": [("a", 7)], "checkout": []}
 
 
+def test_time_does_not_go_back_where_the_clock_does(anna: User) -> None:
+    """A server with a clock that is ahead has made the last change; the next one comes from a server with the right time."""
+    anna.place("a", 1)
+    ahead = Basket.objects.get().last_changed_at + timedelta(hours=1)
+    Basket.objects.update(last_changed_at=ahead)
+    after = anna.place("a", 2)
+    assert (after.at, after.last_changed_at, after.expires_at) == (ahead, ahead, ahead + timedelta(days=30))
+    assert Basket.objects.get().last_changed_at == ahead
+    assert Event.objects.get(number=2).at == ahead
+
+
 def test_a_change_keeps_to_what_is_in_the_basket(anna: User) -> None:
     """None changes nothing; a product in neither list is refused; an unlisted one in the cart may change."""
     anna.place("a", 1)

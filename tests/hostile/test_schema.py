@@ -10,8 +10,8 @@ from tests.conftest import Long
 from tests.hostile.conftest import Served
 
 PROGRAM = Path(sys.executable).with_name("schemathesis")
-# What a schema cannot say is not asked: that a valid call may be refused for the state of a basket; that 1.0, an integer by
-# the rules of JSON Schema, is none to us; and that a removal whose Idempotency-Key was used before removes nothing.
+# What a schema cannot say is not asked: that a valid call may be refused for the state of a basket, and that a removal whose
+# Idempotency-Key was used before removes nothing.
 UNASKED = "positive_data_acceptance,use_after_free"
 
 

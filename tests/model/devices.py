@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.model.shop import CART_LIMIT, Shop
+from tests.model.shop import Shop
 from tests.model.state import LIFETIME, Basket, Key, Refused
 
 TRANSFER = 60
@@ -26,18 +26,17 @@ class Devices(Shop):
     comfort: dict[Key, dict[str, str]] = field(default_factory=dict)
 
     def create_guest(self, key: Key, counts: Mapping[str, int]) -> None:
-        """A basket that does not slide, with all of the products or none.
+        """A basket that does not slide, with all of the products or none; a count of 0 saves one for later.
 
-        :param key: of somebody who did not exist.
+        :param key: of a user who did not exist.
         """
-        for number, product in enumerate(counts):
+        basket = Basket(expires=self.now + LIFETIME, guest=True)
+        for product, count in counts.items():
             if product not in self.products or not self.products[product].listed:
                 raise Refused("product_unknown")
-            if number >= CART_LIMIT:
-                raise Refused("cart_full")
-        basket = self.baskets[key] = Basket(expires=self.now + LIFETIME, guest=True)
-        for product, count in counts.items():
-            basket.cart[product] = self._appended(basket, count)
+            self._refuse_full(basket.cart, basket.saved, product, count)
+            (basket.cart if count else basket.saved)[product] = self._appended(basket, count or 1)
+        self.baskets[key] = basket
         if counts:
             self._changed(basket)
         else:
