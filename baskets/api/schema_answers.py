@@ -90,12 +90,12 @@ EXAMPLES[shapes.ListedSession] = EXAMPLES[shapes.Session] | {
     "attention": [{"reason": "checkout_expired", "createdAt": "2025-06-05T13:10:00Z", "settledAt": None}],
 }  # fmt: skip
 EXAMPLES[shapes.Event] = {
-    "id": "evt-4711", "kind": "checkout_ordered", "at": "2025-06-04T12:40:00Z", "userId": "user-1", "orderNo": ORDER_NO,
-    "number": 3, "revision": 3, "actor": {"kind": "key", "key": "yhdv859n50jj"}, "requestId": "call-17",
-    "tracking": {"provider_id": "netflix"},
+    "id": "evt-3f0c8a94d5b6417e9a2c71e05d8b6f42", "kind": "checkout_ordered", "at": "2025-06-04T12:40:00Z",
+    "userId": "user-1", "orderNo": ORDER_NO, "number": 3, "revision": 3,
+    "actor": {"kind": "key", "key": "yhdv859n50jj"}, "requestId": "call-17", "tracking": {"provider_id": "netflix"},
     "data": {"orderNo": ORDER_NO, "items": [{"productId": "prod-123", "count": 2}], "failed": []},
 }  # fmt: skip
-NEXT_TOKEN = "WyJiYzRhIiwidXNlci0xIl0:1uPq2a:5m3vGd"  # noqa: S105 (an example)
+NEXT_TOKEN = "nV1tq0xkZB7mYw3hE9sCfA2uLr8dPj5o"  # noqa: S105 (an example)
 DETAILS: dict[str, dict[str, Any]] = {
     "validation_failed": {"fields": {"type": "object", "additionalProperties": {"type": "string"}}},
     "out_of_stock": {

@@ -161,7 +161,7 @@ def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> tupl
         return None, "The secret cannot be decrypted: its key is not known, or it was stored for another webhook."
     event = told(place)
     body = json.dumps({"type": event["kind"], "timestamp": shown_time(place.event.at), "data": event}, ensure_ascii=False)
-    name, sent_at = message_id(place.event_id), now.astimezone(UTC)
+    name, sent_at = message_id(place), now.astimezone(UTC)
     try:
         headers = {
             "Content-Type": "application/json",

@@ -40,15 +40,20 @@ ON CONFLICT (id) DO UPDATE SET id = 1
 RETURNING position, settled_id, seen_id, horizon, pg_current_xact_id()::text::bigint
 """
 # The events of one basket have their ids in the order of their numbers, because they are drawn under the basket's lock.
+# The public id is a digest of what makes an event this one: so a restored backup gives it the same id again, and another
+# event in its place another one. It depends on no key, and on nothing of another basket.
 GIVE = """
 WITH fresh AS (
-    SELECT e.id, e.kind, b.partner_id
+    SELECT e.id, e.kind, b.partner_id,
+           concat_ws(' ', e.basket_id, e.number, extract(epoch FROM e.at)) AS identity
     FROM baskets_event e JOIN baskets_basket b ON b.id = e.basket_id
     WHERE e.id > %(settled)s AND NOT EXISTS (SELECT FROM baskets_feedposition p WHERE p.event_id = e.id)
     ORDER BY e.id LIMIT %(batch)s
 ), given AS (
-    INSERT INTO baskets_feedposition (position, event_id, partner_id, kind)
-    SELECT %(position)s + row_number() OVER (ORDER BY id), id, partner_id, kind FROM fresh
+    INSERT INTO baskets_feedposition (position, event_id, partner_id, kind, public_id)
+    SELECT %(position)s + row_number() OVER (ORDER BY id), id, partner_id, kind,
+           encode(substring(sha256(convert_to(identity, 'UTF8')) FOR 16), 'hex')::uuid
+    FROM fresh
     RETURNING event_id
 )
 SELECT count(*), max(event_id), pg_snapshot_xmin(pg_current_snapshot())::text::bigint,

@@ -10,9 +10,12 @@ from baskets.models import Event, FeedPosition
 KEPT_BACK: dict[str, frozenset[str]] = {Event.Kind.REPAIRED: frozenset({"reason"})}
 
 
-def message_id(event_id: int) -> str:
-    """Name an event for good: a receiver knows by it what it has seen."""
-    return f"evt-{event_id}"
+def message_id(place: FeedPosition) -> str:
+    """Return the name of an event, the same for good in the feed and in webhooks: a receiver recognises a repeat by it.
+
+    It says nothing of other events. Only those that got their positions before public ids existed keep their former names.
+    """
+    return f"evt-{place.event_id if place.public_id is None else place.public_id.hex}"
 
 
 def told(place: FeedPosition) -> dict[str, Any]:
@@ -21,7 +24,7 @@ def told(place: FeedPosition) -> dict[str, Any]:
     by_key = event.actor_kind == ActorKind.KEY
     kept_back = KEPT_BACK.get(event.kind, frozenset[str]())
     return {
-        "id": message_id(event.pk),
+        "id": message_id(place),
         "kind": event.kind,
         "at": shown_time(event.at),
         "userId": event.basket.user_id,

@@ -15,6 +15,7 @@ class FeedPosition(models.Model):
     event = models.OneToOneField("Event", on_delete=models.PROTECT, related_name="place")
     partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="feed", db_index=False)
     kind = models.CharField(max_length=30)
+    public_id = models.UUIDField(null=True, help_text="Names the event to its partner. Empty: its primary key does, as it always did.")
 
     class Meta:
         default_permissions = ()

@@ -1,7 +1,12 @@
 """The lists for back ends: filters, pages that stay right while rows change, and a cost that does not depend on the page."""
 
+import base64
+import hashlib
+import json
+import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg
 import pytest
@@ -10,10 +15,12 @@ from django.db import InternalError, connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
+from baskets.api.next_token import PURPOSE, Reading
 from baskets.domain import expiry, feed, repair, transactions
 from baskets.domain.actors import Actor, ActorKind
-from baskets.models import Basket, FeedState, Partner
-from tests.api.conftest import Api, Issue, PassTime, Sells, Stored, Unchanged
+from baskets.encryption import decrypt_token, encrypt_token
+from baskets.models import Basket, Event, FeedPosition, FeedState, Partner
+from tests.api.conftest import Api, Issue, PassTime, Sells, Stored, Unchanged, schema
 
 BASKETS, SESSIONS, EVENTS = LISTS = ("/baskets", "/baskets/checkout/sessions", "/baskets/events")
 
@@ -277,6 +284,57 @@ def test_a_filter_that_cannot_be_used_is_refused(api: Api, path: str, query: str
     assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), {query.partition("=")[0]})
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        *(
+            (path, name)
+            for path in LISTS
+            for name in ("userid", "user_id", "limits", "nexttoken", "next_token", "a%00b", "%EF%BB%BFuserId", "")
+        ),
+        (BASKETS, "status"),
+        (BASKETS, "kind"),
+        (SESSIONS, "state"),
+        (SESSIONS, "productId"),
+        (SESSIONS, "kind"),
+        (EVENTS, "kinds"),
+        (EVENTS, "orderNo"),
+    ],
+)
+def test_an_unknown_parameter_is_refused_by_its_name(api: Api, path: str, name: str) -> None:
+    answer = api.get(f"{path}?{name}=x&limit=1&provider_id=netflix")
+    assert answer.refusal == (422, 3002, "validation_failed")
+    assert answer.body["error"]["details"]["fields"] == {unquote(name): "Is not a parameter of this call."}
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_unknown_parameters_are_named_beside_whatever_else_is_wrong(api: Api, path: str) -> None:
+    answer = api.get(f"{path}?userid=a&userid=b&User=&limit=0&userId=ada")
+    assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), {"userid", "User", "limit"})
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_the_parameters_that_the_schema_names_are_taken(api: Api, path: str) -> None:
+    named = [parameter["name"] for parameter in schema()["paths"][path]["get"]["parameters"] if parameter["in"] == "query"]
+    assert {"limit", "nextToken", "userId", "provider_id"} <= set(named)
+    given = {
+        **dict.fromkeys(named, "2026-01-31T12:00:00Z"),
+        "hasCheckout": "true",
+        "needsAttention": "true",
+        "status": "ORDERED",
+        "kind": "repaired",
+        "orderNo": "x",
+        "productId": "x",
+        "limit": "1",
+        "nextToken": "x",
+        "provider_id": "netflix",
+        "userId": "ada",
+    }
+    query = "&".join(f"{name}={given[name]}" for name in named)
+    # All that is wrong is the token, which is read when everything else is right.
+    assert api.get(f"{path}?{query}").fields == {"nextToken"}
+
+
 @pytest.mark.parametrize("path", LISTS)
 def test_a_token_is_good_for_its_partner_its_call_and_its_filters(api: Api, other: Api, path: str) -> None:
     for n in range(3):
@@ -287,15 +345,77 @@ def test_a_token_is_good_for_its_partner_its_call_and_its_filters(api: Api, othe
     token = api.get(f"{path}?limit=1").body["nextToken"]
     assert api.get(f"{path}?nextToken={token}").status == 200
     elsewhere = [other_path for other_path in LISTS if other_path != path]
-    forged = signing.dumps(signing.loads(token, salt="baskets.next_token"), key="another secret", salt="baskets.next_token")
+    foreign = encrypt_token(decrypt_token(token, purpose=PURPOSE), purpose="another purpose")
+    forged = signing.dumps(json.loads(decrypt_token(token, purpose=PURPOSE)), key="another secret", salt=PURPOSE)
     for answer in (
         other.get(f"{path}?nextToken={token}"),
         api.get(f"{path}?nextToken={token}&userId=user-2"),
         *(api.get(f"{wrong}?nextToken={token}") for wrong in elsewhere),
         api.get(f"{path}?nextToken={token[:-1]}"),
+        api.get(f"{path}?nextToken={foreign}"),
         api.get(f"{path}?nextToken={forged}"),
     ):
         assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), {"nextToken"})
+
+
+# --- What tokens and ids say ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_token_says_nothing_of_users_and_nothing_of_how_much_others_do(api: Api, path: str) -> None:
+    """It cannot be read, and it is as long wherever the list has come to."""
+    for user in ("ada@example.com", "bob"):
+        api.place("song", user=user)
+        api.start(user=user)
+    token = api.get(f"{path}?limit=1").body["nextToken"]
+    assert re.fullmatch(r"[A-Za-z0-9_-]{192}", token)
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    assert b"ada" not in raw
+    assert b"2026" not in raw
+    reading = Reading(partner_id=1, call="events", filters={})
+    places = [[1, None, None], [10**18, 10**18, "2026-11-29T02:53:15.123456+00:00"]]
+    assert [len(reading.token(place)) for place in places] == [len(token)] * 2
+    assert [reading.place(reading.token(place)) for place in places] == places
+    assert reading.place(reading.token(255 * "\U0001f600")) == 255 * "\U0001f600"
+    assert len(reading.token(255 * "\U0001f600")) < 2000
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_token_in_the_former_format_is_good_and_leads_to_one_that_is_opaque(api: Api, path: str) -> None:
+    """A consumer stores a token of the feed for as long as it likes; the former tokens were signed and not encrypted."""
+    for user in ("ada", "bob", "cleo", "dev"):
+        api.place("song", user=user)
+        api.start(user=user)
+    first = api.get(f"{path}?limit=1")
+    former = signing.dumps(json.loads(decrypt_token(first.body["nextToken"], purpose=PURPOSE)), salt=PURPOSE)
+    second = api.get(f"{path}?limit=1&nextToken={former}")
+    assert second.body == api.get(f"{path}?limit=1&nextToken={first.body['nextToken']}").body
+    assert ":" not in second.body["nextToken"]
+    assert api.get(f"{path}?limit=1&nextToken={former}&userId=bob").fields == {"nextToken"}
+    assert api.get(f"{path}?limit=1&nextToken={former[:-1]}").fields == {"nextToken"}
+
+
+def test_an_event_has_one_id_that_depends_on_nothing_but_itself(api: Api, other: Api) -> None:
+    """Not on its place among all events: so a restored backup gives it the same id, and ids cannot be counted."""
+    for user, caller in (("ada", api), ("eve", other), ("ada", api)):
+        caller.place("song", 2 if user == "eve" else 1, user=user)
+        caller.place("shirt", 1, user=user)
+    told = api.get(EVENTS).data
+    assert [event["number"] for event in told] == [1, 2]
+    events = Event.objects.filter(basket__user_id="ada").order_by("number")
+    identities = [f"{event.basket_id} {event.number} {event.at.timestamp():.6f}" for event in events]
+    assert [event["id"] for event in told] == [f"evt-{hashlib.sha256(identity.encode()).hexdigest()[:32]}" for identity in identities]
+    assert api.get(f"{EVENTS}?limit=1").data + api.get(f"{EVENTS}?kind=item_placed").data == [told[0], *told]
+
+
+def test_an_event_whose_id_is_known_already_keeps_it(api: Api) -> None:
+    api.place("song")
+    api.get(EVENTS)
+    FeedPosition.objects.update(public_id=None)  # As the migration leaves events that have their positions.
+    api.place("shirt")
+    first, second = api.get(EVENTS).data
+    assert first["id"] == f"evt-{Event.objects.get(number=1).pk}"
+    assert re.fullmatch("evt-[0-9a-f]{32}", second["id"])
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -347,7 +467,7 @@ def test_the_feed_tells_everything_in_order_and_goes_on_from_its_token(api: Api)
     assert (first["userId"], first["requestId"], first["actor"]["kind"], first["revision"]) == ("ada", "call-1", "key", 1)
     assert api.key is not None
     assert first["actor"]["key"] == api.key.split("_")[1]
-    assert first["id"].startswith("evt-")
+    assert re.fullmatch("evt-[0-9a-f]{32}", first["id"])
     # At the end there is a token as well, for what is still to come.
     end = api.get(f"{EVENTS}?nextToken={answer.body['nextToken']}")
     assert end.data == []

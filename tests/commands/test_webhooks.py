@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from baskets.models import Event, WebhookEndpoint
+from baskets.domain.messages import message_id
+from baskets.models import FeedPosition, WebhookEndpoint
 from baskets.models.contents import Owner
 from tests.commands.conftest import Run
 from tests.domain.receivers import receiver
@@ -86,5 +87,5 @@ def test_it_runs_until_told_to_stop_and_what_was_killed_is_taken_up(run: Run, pr
         out, err = staying.communicate(timeout=30)
         killed.communicate(timeout=30)
         assert (staying.returncode, json.loads(out)["stopped"]) == (0, True), err
-        assert hook.ids == [f"evt-{pk}" for pk in Event.objects.order_by("pk").values_list("pk", flat=True)]
+        assert hook.ids == [message_id(place) for place in FeedPosition.objects.order_by("event_id")]
         assert hook.most_at_once == 1

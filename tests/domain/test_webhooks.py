@@ -14,9 +14,10 @@ from standardwebhooks.webhooks import Webhook
 
 from baskets import outside
 from baskets.domain import checker, deliveries, feed, webhooks
+from baskets.domain.messages import message_id
 from baskets.domain.partners import PartnerUnknown, UnusableValue
 from baskets.domain.repair import NotRepairable, ReasonMissing, StateMoved
-from baskets.models import Event, Partner, WebhookEndpoint
+from baskets.models import Event, FeedPosition, Partner, WebhookEndpoint
 from baskets.models.contents import Owner
 from tests.domain.receivers import Receiver, receiver
 from tests.domain.worlds import User
@@ -59,7 +60,7 @@ def deliver() -> int:
 
 
 def ids_of_all() -> list[str]:
-    return [f"evt-{pk}" for pk in Event.objects.order_by("place__position").values_list("pk", flat=True)]
+    return [message_id(place) for place in FeedPosition.objects.order_by("position")]
 
 
 def wait(endpoint: WebhookEndpoint, **delta: float) -> None:
@@ -99,9 +100,8 @@ def test_an_event_arrives_signed_and_as_the_feed_tells_it(anna: User, hook: Rece
     assert deliver() == 1
     ((headers, body),) = hook.calls
     assert Webhook(secret).verify(body, headers) == json.loads(body)
-    event = Event.objects.get(number=2)
     message = json.loads(body)
-    assert (message["type"], message["data"]["id"], headers["webhook-id"]) == ("item_placed", f"evt-{event.pk}", f"evt-{event.pk}")
+    assert (message["type"], message["data"]["id"], headers["webhook-id"]) == ("item_placed", ids_of_all()[1], ids_of_all()[1])
     assert (message["data"]["userId"], message["data"]["number"], message["timestamp"]) == ("anna", 2, message["data"]["at"])
     endpoint.refresh_from_db()
     assert (endpoint.failures, endpoint.problem, endpoint.lease) == (0, "", None)
