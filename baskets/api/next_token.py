@@ -28,7 +28,7 @@ class Reading:
     filters: Mapping[str, str]
 
     def token(self, place: Any) -> str:
-        """Encrypt a place in this list. The token is good for as long as its key is known. See ADR 37."""
+        """Encrypt a place in this list. The token is good for as long as its key is known. See ADR 36."""
         text = json.dumps([self._bound(), place], ensure_ascii=False)
         return encrypt_token(text.ljust(-(-len(text) // PADDED_TO) * PADDED_TO), purpose=PURPOSE)
 
