@@ -4,6 +4,7 @@ No secret has a default outside of debug, and a value that cannot be right stops
 The table of all variables is in `baskets/docs/operations.md`.
 """
 
+import re
 from pathlib import Path
 
 import environ
@@ -21,6 +22,13 @@ DEBUG = env.bool("DJANGO_DEBUG", default=False)
 SECRET_KEY = env.str("DJANGO_SECRET_KEY", default="debug-only-" + "0" * 50 if DEBUG else "")
 if not SECRET_KEY:
     message = "DJANGO_SECRET_KEY is not set: give the service a long random secret, or set DJANGO_DEBUG=1 to try it out."
+    raise ImproperlyConfigured(message)
+MIN_SECRET_LENGTH = 50
+if not DEBUG and len(SECRET_KEY) < MIN_SECRET_LENGTH:
+    message = (
+        f"DJANGO_SECRET_KEY has {len(SECRET_KEY)} characters and needs {MIN_SECRET_LENGTH}: everything the service signs and encrypts "
+        "depends on it. `python3 -c 'import secrets; print(secrets.token_urlsafe(48))'` makes one."
+    )
     raise ImproperlyConfigured(message)
 SECRET_KEY_FALLBACKS = env.list("DJANGO_SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
@@ -92,13 +100,24 @@ DATABASE_SESSION = {
     # whole for each basket instead of by its key.
     "random_page_cost": "1.1",
 }
+# No host at all, or the path of a socket, is local.
+LOCAL_HOST = re.compile(r"|/.*|localhost|127(\.\d+){3}|\[?::1\]?", re.ASCII)
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgres:///baskets")}
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     message = "DATABASE_URL must name a PostgreSQL database: the service runs on no other."
     raise ImproperlyConfigured(message)
+DATABASES["default"].setdefault("OPTIONS", {})
+if remote := [host for host in DATABASES["default"]["HOST"].split(",") if not LOCAL_HOST.fullmatch(host)]:
+    # Without this, libpq sends the password and every basket in clear to a server that offers no TLS.
+    sslmode = DATABASES["default"]["OPTIONS"].setdefault("sslmode", "require")
+    if sslmode in ("disable", "allow", "prefer"):
+        message = (
+            f"DATABASE_URL reaches {remote[0]} with sslmode={sslmode}, which permits a connection without TLS: use verify-full or require."
+        )
+        raise ImproperlyConfigured(message)
 DATABASES["default"] |= {
     "CONN_MAX_AGE": None,
-    "OPTIONS": DATABASES["default"].get("OPTIONS", {})
+    "OPTIONS": DATABASES["default"]["OPTIONS"]
     | {
         "options": " ".join(f"-c {name}={value}" for name, value in DATABASE_SESSION.items()),
         "server_side_binding": True,

@@ -107,7 +107,11 @@ class Cluster:
     @property
     def url(self) -> str:
         """Return the address of the database, with the password, as `DATABASE_URL` takes it."""
-        return f"postgresql://{USER}:{self.password}@{HOST}:{self._port()}/{DATABASE}"
+        return self.url_of(USER, self.password)
+
+    def url_of(self, user: str, password: str) -> str:
+        """Return the address of the database for another role than the owner."""
+        return f"postgresql://{user}:{password}@{HOST}:{self._port()}/{DATABASE}"
 
     def start(self, *, keep_port: bool = False) -> None:
         """Make the cluster if there is none, and start its server unless it runs; one that a killed command left behind is adopted.

@@ -21,6 +21,7 @@ from basket_project.launcher.platforms import check_embedded_server_runs_here
 from basket_project.launcher.service import Service, end_left_over, left_over_url
 
 _POLL_SECONDS = 0.5
+_SERVICE_ROLE = "baskets_service"
 # A killed database server is brought back soon; one that was stopped in order was stopped by somebody, who gets time to start it again.
 _BACK_AFTER_CRASH_SECONDS = 2
 _BACK_AFTER_STOP_SECONDS = 60
@@ -92,6 +93,11 @@ def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster:
     run_quietly(["migrate", "--no-input"], variables)
     say("Loading the demo data ...")
     access = _load_demo(folder, database_url, variables)
+    if cluster is not None:
+        # The owner of the tables migrates; the service has a role that cannot change them.
+        password = folder.secret("service_role_password", 24)
+        run_quietly(["create_service_role", _SERVICE_ROLE], variables, stdin=password)
+        variables |= {"DATABASE_URL": cluster.url_of(_SERVICE_ROLE, password)}
     service = Service(folder, options.port, variables)
     try:
         say("Starting the service ...")

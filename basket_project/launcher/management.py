@@ -24,16 +24,17 @@ def service_variables(*, database_url: str, secret_key: str) -> dict[str, str]:
     }
 
 
-def run_quietly(arguments: Sequence[str], variables: dict[str, str]) -> str:
+def run_quietly(arguments: Sequence[str], variables: dict[str, str], *, stdin: str = "") -> str:
     """Run a management command and return what it prints.
 
+    :param stdin: what it reads from standard input.
     :raises Failure: when it fails, with the end of what it said.
     """
     ended = subprocess.run(
         [str(PYTHON), "manage.py", *arguments],
         cwd=PROJECT,
         env=variables,
-        stdin=subprocess.DEVNULL,
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,  # The sentence below says more than a traceback of ours would.

@@ -38,7 +38,7 @@ def _run_pytest(arguments: Sequence[str], database_url: str) -> int:
     variables = {name: value for name, value in shell.items() if name in _KEPT or not name.startswith(("BASKETS_", "DJANGO_"))}
     variables |= {
         "DATABASE_URL": database_url,
-        "DJANGO_SECRET_KEY": f"tests-only-{new_password()}",
+        "DJANGO_SECRET_KEY": f"tests-only-{new_password()}{new_password()}",
         "DJANGO_SETTINGS_MODULE": "basket_project.settings",
     }
     return run_attached([str(PYTHON), "-m", "pytest", *_spread(arguments), *arguments], variables)

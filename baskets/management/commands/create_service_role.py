@@ -1,0 +1,38 @@
+"""`create_service_role`: the shell of `database_role.grant_service_role`."""
+
+import sys
+from argparse import ArgumentParser
+from getpass import getpass
+from typing import Any
+
+from baskets.domain import database_role
+from baskets.management.shell import ShellCommand, rehearsal
+
+
+class Command(ShellCommand):
+    """Create the database role that the service connects as."""
+
+    help = (
+        "Create the PostgreSQL role that the service connects as, or grant it anew what the service needs. It reads and writes rows and "
+        "cannot change tables: migrate as the owner, serve as this role. The password is read from standard input; an empty one "
+        "leaves the password of the role as it is."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("role", metavar="ROLE", help="The name of the role, such as baskets_service.")
+
+    def handle(self, *, role: str, as_json: bool, dry_run: bool, **_: Any) -> None:
+        """Create it, or grant anew."""
+        password = getpass(f"Password of {role}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+        with rehearsal(dry_run=dry_run):
+            created = database_role.grant_service_role(role=role, password=password)
+        done = "was created" if created else "was there already"
+        self.answer(
+            as_json=as_json,
+            text=f"{'Would do it: role' if dry_run else 'Role'} {role} {done}, and has what the service needs.",
+            role=role,
+            created=created,
+            dry_run=dry_run,
+        )
