@@ -393,6 +393,20 @@ def test_a_late_order_that_would_be_shorter_than_shown_is_not_made(shop: Shop, r
     ]
 
 
+def test_a_repair_of_many_rows_needs_the_right_to_see_them(shop: Shop) -> None:
+    session = active(shop)
+    client = Client()
+    client.force_login(User.objects.create(username="blind", is_staff=True))
+    abort = Permission.objects.get(codename="repair_abort")
+    view = Permission.objects.get(codename="view_checkoutsession")
+    address = reverse("admin:baskets_checkoutsession_repair_many", args=["abort"])
+    for permissions, code in (([abort], 403), ([view], 403), ([abort, view], 200)):
+        User.objects.get(username="blind").user_permissions.set(permissions)
+        assert client.post(address, {"_selected_action": [session.pk]}).status_code == code
+    session.refresh_from_db()
+    assert session.status == "ACTIVE"
+
+
 def test_an_unknown_repair_is_not_found(shop: Shop, rita: Client) -> None:
     session = active(shop)
     assert rita.get(address_of(session, "no-such")).status_code == 404

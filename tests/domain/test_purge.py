@@ -159,6 +159,25 @@ def test_a_report_of_a_time_whose_sales_are_gone_is_refused_and_others_stay_righ
     assert checker.check() == []
 
 
+def test_no_purge_keeps_less_than_the_time_for_late_orders(anna: User, settings: Any) -> None:
+    settings.BASKETS_GRACE_SECONDS = 400 * 24 * 3600
+    order(anna, 4)
+    expire(anna)
+    age(366)
+    assert purged()["sessions"] == 0
+    age(400 - 366)
+    assert purged()["sessions"] == 1
+
+
+def test_an_event_that_the_feed_has_not_passed_on_stays(anna: User) -> None:
+    order(anna, 4)
+    expire(anna)
+    age(400)
+    assert purge.purge_baskets(older_than=YEAR).events == 0
+    feed.sequence()
+    assert purge.purge_baskets(older_than=YEAR).events == 4
+
+
 def test_a_place_in_the_feed_before_the_purge_is_told_so(anna: User) -> None:
     ben = anna.beside("ben")
     ben.place("shirt", 1)

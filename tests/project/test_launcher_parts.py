@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -148,6 +149,24 @@ def test_a_group_is_ended_even_when_it_is_frozen_or_does_not_listen() -> None:
         group.wait(5)
     assert group_members(group.pid) == []
     assert started_at(group.pid) is None
+
+
+def test_a_frozen_process_is_let_go_on_to_end_as_it_is_asked_to() -> None:
+    with start_sleeper() as frozen:
+        os.kill(frozen.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        end_group(frozen.pid, grace_seconds=30)
+        assert time.monotonic() - began < 15
+        assert frozen.wait(5) == -signal.SIGTERM
+
+
+def test_the_log_of_the_service_is_readable_by_its_owner_only(folder: DataFolder) -> None:
+    before = os.umask(0)
+    try:
+        folder.open_service_log().close()
+    finally:
+        os.umask(before)
+    assert folder.service_log.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_port_is_free_until_somebody_listens_on_it(listening_port: int) -> None:
