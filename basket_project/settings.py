@@ -174,6 +174,7 @@ BASKETS_ENCRYPTION_KEYS = env.list("BASKETS_ENCRYPTION_KEYS", default=[])
 BASKETS_WEBHOOK_TIMEOUT_SECONDS = env.int("BASKETS_WEBHOOK_TIMEOUT_SECONDS", default=10)
 BASKETS_WEBHOOK_PATIENCE_SECONDS = env.int("BASKETS_WEBHOOK_PATIENCE_SECONDS", default=3 * 24 * 60 * 60)
 BASKETS_INTERNAL_ADDRESSES = env.bool("BASKETS_INTERNAL_ADDRESSES", default=False)
+BASKETS_OUTGOING_PORTS = env.list("BASKETS_OUTGOING_PORTS", cast=int, default=[])
 
 # --- Monitoring ---------------------------------------------------------------
 

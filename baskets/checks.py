@@ -81,3 +81,13 @@ def encryption_keys_are_keys(**_: Any) -> list[CheckMessage]:
         for number, key in enumerate(settings.BASKETS_ENCRYPTION_KEYS, start=1)
         if not ENCRYPTION_KEY.fullmatch(key)
     ]
+
+
+@register()
+def outgoing_ports_are_ports(**_: Any) -> list[CheckMessage]:
+    """Refuse a port that does not exist."""
+    return [
+        Error(f"BASKETS_OUTGOING_PORTS must have numbers from 1 to 65535, not {port!r}.", id="baskets.E033")
+        for port in settings.BASKETS_OUTGOING_PORTS
+        if not 0 < port < 2**16
+    ]

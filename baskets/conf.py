@@ -74,8 +74,13 @@ def webhook_patience() -> timedelta:
 
 
 def internal_addresses_allowed() -> bool:
-    """Whether addresses that partners name may lead to internal hosts, and over plain HTTP: for tests and closed networks."""
+    """Whether addresses that partners name may lead to internal hosts, on any port, and over plain HTTP: for tests and closed networks."""
     return bool(settings.BASKETS_INTERNAL_ADDRESSES)
+
+
+def outgoing_ports() -> list[int]:
+    """Which ports addresses that partners name may have, beside 80, 443 and those from 8000 up."""
+    return list(settings.BASKETS_OUTGOING_PORTS)
 
 
 def metrics_token() -> str:

@@ -1,12 +1,21 @@
-"""Calls to addresses that partners name: https, to hosts of the public internet only, and bounded in time and size.
+"""HTTP client for addresses that partners name: https, to hosts of the public internet only, and bounded in time and size.
 
-A name is resolved once, what it resolves to is checked, and the connection goes to that very address: a second
-look-up could say something else. Redirects are never followed. Nobody calls this inside of a transaction.
+A name is resolved once, every address it has is checked, and the connection goes to one of those addresses: a second
+look-up could return something else. The certificate must be valid for the name. Redirects are never followed. No call
+is made inside a transaction.
+
+# Note [The status line decides]
+# A receiver that has answered with a status has answered. What follows cannot change the status, so a caller that needs
+# no body gets the status even if the rest is slow, broken, endless or missing. Interim responses (1xx) are skipped.
 """
 
+import contextlib
+import functools
 import http.client
 import ipaddress
+import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -16,37 +25,87 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3
 from django.db import connection as database
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.ssl_ import create_urllib3_context
 
 from baskets import conf
 
 LONGEST_URL = 2000
+# For the look-up of the name, for all attempts to connect, and for the TLS handshake: each.
 CONNECT_SECONDS = 3.0
-# Networks that carry an IPv4 address inside of an IPv6 one, and so may lead to where nobody meant to go.
-TRANSLATED = [ipaddress.IPv6Network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")]
+DEFAULT_PORTS = {"http": 80, "https": 443}
+MIN_UNPRIVILEGED_PORT = 8000
+# The IANA special-purpose address registries, multicast, and what IANA has not assigned to the public internet. The list
+# is complete by itself: `ipaddress` knows fewer ranges in older versions of Python. Ranges that embed IPv4 addresses are
+# refused as a whole, because a gateway may lead from any of them to an internal host.
+REFUSED_NETWORKS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",  # this network, with the unspecified address
+        "10.0.0.0/8",  # private use
+        "100.64.0.0/10",  # shared address space of carriers (CGNAT)
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local, with the metadata services of clouds
+        "172.16.0.0/12",  # private use
+        "192.0.0.0/24",  # IETF protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # automatic multicast tunneling
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private use
+        "192.175.48.0/24",  # AS112
+        "198.18.0.0/15",  # benchmarking
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, with the broadcast address
+        # Global unicast is 2000::/3. Below it: unspecified, loopback, IPv4-compatible (::/96), IPv4-mapped (::ffff:0:0/96),
+        # NAT64 (64:ff9b::/96, 64:ff9b:1::/48), discard-only (100::/64) and the dummy prefix (100:0:0:1::/64).
+        "::/3",
+        # IETF protocol assignments: Teredo (2001::/32), anycast of PCP and TURN (2001:1::/32), benchmarking (2001:2::/48),
+        # AMT (2001:3::/32), AS112 (2001:4:112::/48), ORCHID (2001:10::/28, 2001:20::/28) and DETs (2001:30::/28).
+        "2001::/23",
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4
+        "2620:4f:8000::/48",  # AS112
+        "3fff::/20",  # documentation
+        # Above 2000::/3: SRv6 segments (5f00::/16), unique local (fc00::/7), link-local (fe80::/10), site-local (fec0::/10)
+        # and multicast (ff00::/8).
+        "4000::/2",
+        "8000::/1",
+    )
+)
+# A host whose last label is a number is an IPv4 address to a resolver, also in forms such as 127.1, 0x7f.1 and 2130706433.
+NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
 class ForbiddenAddress(Exception):
-    """The address is not one that may be called; the sentence says why."""
+    """The address must not be called; the text says why."""
 
 
 class Unreachable(Exception):
-    """The call came to nothing; the sentence says why, and quotes nothing that was sent."""
+    """The call failed; the text says why, and quotes nothing that was sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What the other side answered."""
+    """The final response.
+
+    :param headers: looked up in any case of letters; empty if they could not be read.
+    :param body: empty if the caller wanted none.
+    """
 
     status: int
+    headers: http.client.HTTPMessage
     body: bytes
 
 
 def checked_url(url: str) -> SplitResult:
-    """Take an address apart that somebody wants to be called, without resolving its name.
+    """Split an address and check it, without resolving its name.
 
-    :raises ForbiddenAddress: it is no plain https address.
+    :raises ForbiddenAddress: it is not a plain https address of a public host and an admitted port.
     """
-    schemes = {"https", "http"} if conf.internal_addresses_allowed() else {"https"}
+    internal = conf.internal_addresses_allowed()
+    schemes = {"https", "http"} if internal else {"https"}
     if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
         raise ForbiddenAddress(f"An address has at most {LONGEST_URL} plain ASCII characters, and no spaces.")
     try:
@@ -56,48 +115,60 @@ def checked_url(url: str) -> SplitResult:
         raise ForbiddenAddress("That is no address.") from None
     if parts.scheme not in schemes:
         raise ForbiddenAddress("An address begins with https://.")
-    if not parts.hostname or port == 0:
+    host = _host(parts)
+    if not host or port == 0:
         raise ForbiddenAddress("An address names a host.")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ForbiddenAddress("An address has no user, password or fragment.")
-    if _as_ip(parts.hostname) is not None:
-        _require_public(parts.hostname)
+    port = _port(parts)
+    if not internal and port < MIN_UNPRIVILEGED_PORT and port not in {*DEFAULT_PORTS.values(), *conf.outgoing_ports()}:
+        raise ForbiddenAddress(f"An address has the port 80, 443, or one from {MIN_UNPRIVILEGED_PORT} up.")
+    if _as_ip(host) is not None:
+        _require_public(host)
+    elif NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):
+        raise ForbiddenAddress("An IPv4 address has four decimal numbers.")
     return parts
 
 
 def call(
-    url: str, *, method: str, headers: Mapping[str, str] | None = None, body: bytes | None = None, seconds: float, longest: int
+    url: str,
+    *,
+    method: str,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    seconds: float,
+    longest: int | None = None,
 ) -> Reply:
-    """Make one call and return the answer, whatever its status.
+    """Make one call and return the final response, whatever its status.
 
-    :param seconds: for everything after the connection is made; then it is cut.
-    :param longest: bytes of the body that are taken; a longer one is an error.
-    :raises ForbiddenAddress: the address may not be called.
-    :raises Unreachable: nobody answered, or not in time, or too much.
+    See Note [The status line decides].
+
+    :param seconds: for everything after the connection is made; then the connection is cut.
+    :param longest: bytes of the response body that are read; a longer or incomplete body is an error. None: no body is
+        read, and `Reply.body` is empty.
+    :raises ForbiddenAddress: the address must not be called.
+    :raises Unreachable: there was no connection, no status in time, or not the whole body that was wanted.
     """
     if database.in_atomic_block:
-        message = "nobody outside is called inside of a transaction"
+        message = "no call to the outside is made inside a transaction"
         raise RuntimeError(message)
     parts = checked_url(url)
-    host = parts.hostname or ""
-    connection = _connected(parts, host)
-    # A socket's own time-out begins anew with every byte; this one does not.
+    connection = _connected(parts)
+    connection.timeout = seconds
+    # The time-out of a socket starts again with every byte; this one does not.
     until = time.monotonic() + seconds
     watchdog = threading.Timer(seconds, _cut, [connection.sock])
     watchdog.start()
     try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request(method, target, body=body, headers={"Host": parts.netloc, **(headers or {})}, preload_content=False)
-        answer = connection.getresponse()
-        taken = b""
-        # Read on to the end: that is where an answer shorter than it promised to be is found out.
-        while len(taken) <= longest and (more := answer.read(longest + 1 - len(taken), decode_content=False)):
-            taken += more
-        if len(taken) > longest:
-            raise Unreachable(f"The answer is longer than {longest} bytes.")
-        if time.monotonic() >= until:
-            raise Unreachable(f"No whole answer within {seconds:g} s.")
-        return Reply(status=answer.status, body=taken)
+        # A receiver may answer, and hang up, before it has read the whole request.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request(method, target, body=body, headers={"Host": parts.netloc, "Connection": "close", **(headers or {})})
+        response = http.client.HTTPResponse(connection.sock, method=method)
+        with contextlib.closing(response):
+            _read_head(response, required=longest is not None)
+            taken = b"" if longest is None else _read_body(response, longest, until=until)
+        return Reply(status=response.status, headers=response.headers or http.client.HTTPMessage(), body=taken)
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
         late = time.monotonic() >= until
         raise Unreachable(f"No whole answer within {seconds:g} s." if late else f"The call failed: {type(error).__name__}.") from error
@@ -106,46 +177,101 @@ def call(
         connection.close()
 
 
-def _connected(parts: SplitResult, host: str) -> HTTPConnection:
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = _resolved(host, port)
-    connection: HTTPConnection
-    if parts.scheme == "https":
-        connection = HTTPSConnection(
-            address, port, timeout=CONNECT_SECONDS, cert_reqs="CERT_REQUIRED", server_hostname=host, assert_hostname=host
-        )
-    else:
-        connection = HTTPConnection(address, port, timeout=CONNECT_SECONDS)
+def _read_head(response: http.client.HTTPResponse, *, required: bool) -> None:
+    """Read the status and the headers of the final response.
+
+    :param required: the headers are needed; otherwise the status is enough.
+    """
     try:
-        connection.connect()
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        connection.close()
-        raise Unreachable(f"No connection: {type(error).__name__}.") from error
-    return connection
+        response.begin()
+        while response.status < http.HTTPStatus.OK:
+            response.headers = None  # type: ignore[assignment]  # `begin` reads the next response if it has no headers yet.
+            response.begin()
+    except (http.client.HTTPException, OSError, ValueError):
+        # The status is a text until it was read.
+        if required or not isinstance(response.status, int) or response.status < http.HTTPStatus.OK:  # type: ignore[redundant-expr]
+            raise
 
 
-def _resolved(host: str, port: int) -> str:
-    """Resolve a name to one address; every address it has must be public, or none is taken."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise Unreachable("The name of the host cannot be resolved.") from error
-    addresses = [str(entry[4][0]) for entry in found]
-    for address in addresses:
+def _read_body(response: http.client.HTTPResponse, longest: int, *, until: float) -> bytes:
+    """Read to the end of the body: that is where one that is shorter than announced is found out."""
+    taken = b""
+    while len(taken) <= longest and (more := response.read(longest + 1 - len(taken))):
+        taken += more
+    if len(taken) > longest:
+        raise Unreachable(f"The answer is longer than {longest} bytes.")
+    # The end of a body without a length looks the same if the watchdog has cut it.
+    if response.length or time.monotonic() >= until:
+        raise http.client.IncompleteRead(taken, response.length)
+    return taken
+
+
+def _connected(parts: SplitResult) -> HTTPConnection:
+    """Connect to the first address of the host that accepts, after all of them were checked."""
+    host, port = _host(parts), _port(parts)
+    until, problem = time.monotonic() + CONNECT_SECONDS, "TimeoutError"
+    for address in _resolved(host, port):
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        connection: HTTPConnection
+        if parts.scheme == "https":
+            connection = HTTPSConnection(address, port, timeout=left, ssl_context=_tls(), cert_reqs="CERT_REQUIRED", server_hostname=host)
+        else:
+            connection = HTTPConnection(address, port, timeout=left)
+        try:
+            connection.connect()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            connection.close()
+            problem = type(error).__name__
+        else:
+            return connection
+    raise Unreachable(f"No connection: {problem}.")
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Load the certificate authorities of the system, once for a process: that takes longer than a call."""
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.load_default_certs()
+    return context
+
+
+def _resolved(host: str, port: int) -> tuple[str, ...]:
+    """Resolve a name; every address it has must be public, or none is used.
+
+    The resolver of the system has no time-out, so it runs in a thread that is left behind if it takes too long.
+    """
+    addresses: list[str] = []
+
+    def resolve() -> None:
+        with contextlib.suppress(OSError, UnicodeError):
+            addresses.extend(str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+
+    resolver = threading.Thread(target=resolve, daemon=True)
+    resolver.start()
+    resolver.join(CONNECT_SECONDS)
+    found = tuple(addresses)
+    if not found:
+        raise Unreachable("The name of the host cannot be resolved.")
+    for address in found:
         _require_public(address)
-    return addresses[0]
+    return found
 
 
 def _require_public(address: str) -> None:
-    if conf.internal_addresses_allowed():
-        return
     ip = _as_ip(address)
-    if ip is not None and isinstance(ip, ipaddress.IPv6Address):
-        if any(ip in network for network in TRANSLATED):
-            raise ForbiddenAddress("The host is not on the public internet.")
-        ip = ip.ipv4_mapped or ip
-    if ip is None or not ip.is_global or ip.is_multicast or ip.is_reserved:
+    if not conf.internal_addresses_allowed() and (ip is None or any(ip in network for network in REFUSED_NETWORKS)):
         raise ForbiddenAddress("The host is not on the public internet.")
+
+
+def _host(parts: SplitResult) -> str:
+    """Return the host as a certificate names it: without the dot that may end a full name."""
+    return (parts.hostname or "").removesuffix(".")
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or DEFAULT_PORTS[parts.scheme]
 
 
 def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -156,11 +282,10 @@ def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _cut(line: socket.socket) -> None:
-    """End a call from another thread: whoever waits for it wakes up with an error.
+    """End a call from another thread: the thread that waits gets an error.
 
-    It is the socket that is cut, because a connection lets go of it where the other side means to close.
+    It is the socket that is shut down, because a connection lets go of it where the other side wants to close. The method
+    is that of the plain socket: the one of a TLS socket drops the encryption first, and another thread may be sending.
     """
-    try:
-        line.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # It had ended by itself meanwhile.
+    with contextlib.suppress(OSError):  # The other side may have ended the connection already.
+        socket.socket.shutdown(line, socket.SHUT_RDWR)

@@ -48,8 +48,8 @@ WEBHOOKS = Kind(
         Repair(
             slug="resume",
             title="Resume the webhook",
-            sentence="It is told of everything since it was paused or given up, from where it stood.",
-            fits=lambda endpoint: endpoint.state != STATE.ACTIVE,
+            sentence="Delivery goes on at once, from where it stands: after a pause, after it was given up, or before its next try is due.",
+            fits=lambda endpoint: endpoint.is_resumable,
             do=lambda endpoint, _, *, seen, **more: webhooks.resume(endpoint=endpoint, expected_changes=seen, **more),
         ),
         Repair(
@@ -78,7 +78,7 @@ class WebhookForm(forms.Form):
 class WebhookEndpointAdmin(RepairDesk, ReadOnlyAdmin[Any]):
     """Where partners are told of events. Their secrets are shown to nobody after they were made."""
 
-    list_display = ("number", "partner_name", "address", "label_shown", "how", "delivered", "problem_shown")
+    list_display = ("number", "partner_name", "address", "label_shown", "how", "delivered", "next_try", "problem_shown")
     list_select_related = ("partner",)
     list_filter = (
         filters.of_partner("partner"),
@@ -87,7 +87,7 @@ class WebhookEndpointAdmin(RepairDesk, ReadOnlyAdmin[Any]):
     ordering = ("-pk",)
     shown = (
         *("number", "partner_name", "address", "label_shown", "which", "how", "delivered", "failures", "failing_since"),
-        *("next_try_at", "problem_shown", "created_at"),
+        *("next_try", "problem_shown", "created_at"),
     )
     kind = WEBHOOKS
 
@@ -192,6 +192,12 @@ class WebhookEndpointAdmin(RepairDesk, ReadOnlyAdmin[Any]):
     def delivered(self, endpoint: WebhookEndpoint) -> SafeString | str:
         """When it was last told of one."""
         return display.moment(endpoint.delivered_at) if endpoint.delivered_at else display.NOTHING
+
+    @admin.display(description="next try not before")
+    def next_try(self, endpoint: WebhookEndpoint) -> SafeString | str:
+        """When delivery goes on after a failure, and after the pause that the receiver requested."""
+        waits = endpoint.state == STATE.ACTIVE and endpoint.next_try_at
+        return display.moment(endpoint.next_try_at) if waits else display.NOTHING
 
     @admin.display(description="how the last try failed")
     def problem_shown(self, endpoint: WebhookEndpoint) -> SafeString | str:

@@ -2,17 +2,21 @@
 
 # Note [One stream for each endpoint]
 # An endpoint has one place in the feed and goes forward one event at a time. Where a delivery fails, the endpoint waits
-# there, longer with every failure, and is given up after days; nothing overtakes. Whoever delivers holds a lease on the
-# endpoint, renewed before every call and longer than a call can last, so that two never send an event at once; what they
-# keep they keep only under that lease. A crash after a call and before its record sends that event once more.
+# there, longer with every failure and at least as long as the receiver requests, and is given up after days; nothing
+# overtakes. A worker delivers under a lease on the endpoint, renewed before every call and longer than a call can last,
+# so that two never send an event at once; state is written only while the lease is held. A crash after a call and before
+# its record sends that event once more.
 """
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -37,8 +41,7 @@ TURN_SECONDS = 30.0
 SPARE = timedelta(seconds=60)
 FIRST_DELAY_SECONDS = 5.0
 LONGEST_DELAY_SECONDS = 3600.0
-LONGEST_ANSWER_BYTES = 64 * 1024
-GONE = 410
+SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 DELIVERER = Actor.system("deliver_webhooks")
 
 CLAIM = """
@@ -68,7 +71,9 @@ RETURNING id
 FAILED = """
 UPDATE baskets_webhookendpoint
 SET failures = failures + 1, failing_since = coalesce(failing_since, statement_timestamp()), problem = %(problem)s,
-    next_try_at = statement_timestamp() + %(delay)s::interval,
+    next_try_at = statement_timestamp() + least(
+        greatest(%(delay)s::interval, %(pause)s::interval, %(not_before)s::timestamptz - statement_timestamp()), %(longest)s::interval
+    ),
     state = CASE WHEN %(gone)s::boolean OR failing_since <= statement_timestamp() - %(give_up)s::interval THEN 'dead' ELSE state END
 WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
 RETURNING state, position
@@ -98,6 +103,21 @@ class Claim:
     endpoint: WebhookEndpoint
     lease: UUID
     up_to: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why an event was not delivered, and what the receiver requests.
+
+    :param gone: the receiver wants no more events.
+    :param pause: the shortest time until the next try.
+    :param not_before: the earliest moment of the next try.
+    """
+
+    problem: str
+    gone: bool = False
+    pause: timedelta | None = None
+    not_before: datetime | None = None
 
 
 def deliver_next(*, stop: Callable[[], bool] = lambda: False) -> Turn | None:
@@ -135,13 +155,12 @@ def _deliver(claim: Claim, stop: Callable[[], bool]) -> tuple[Turn, int]:
         now = _record(claim, RENEW, span=_span())
         if now is None:
             return Turn(delivered=delivered, failed=False), done  # Staff have changed it, or the lease has run out.
-        status, problem = _send(endpoint, place, now)
-        if problem:
-            _keep_failure(claim, problem, gone=status == GONE)
+        if failure := _send(endpoint, place, now):
+            _keep_failure(claim, failure)
             return Turn(delivered=delivered, failed=True), done
         if _record(claim, DELIVERED, position=place.position) is None:
             return Turn(delivered=delivered, failed=False), done
-        delivered, done = delivered + 1, place.position
+        delivered, done, endpoint.failures = delivered + 1, place.position, 0
     # Events that this endpoint is not told of are passed by.
     return Turn(delivered=delivered, failed=False), claim.up_to if len(due) < BATCH else done
 
@@ -153,47 +172,68 @@ def _due(endpoint: WebhookEndpoint, up_to: int) -> list[FeedPosition]:
     return list(rows.select_related("event__basket", "event__session").order_by("position")[:BATCH])
 
 
-def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> tuple[int | None, str]:
-    """Send one event, signed; return the status and what went wrong, empty if nothing did."""
+def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> Failure | None:
+    """Send one event, signed; return what went wrong, or None if it was acknowledged."""
     try:
         signer = Webhook(decrypt(endpoint.secret, purpose=webhooks.PURPOSE, context=endpoint.pk))
     except (UnreadableSecret, ValueError):
-        return None, "The secret cannot be decrypted: its key is not known, or it was stored for another webhook."
+        return Failure(problem="The secret cannot be decrypted: its key is not known, or it was stored for another webhook.")
     event = told(place)
     body = json.dumps({"type": event["kind"], "timestamp": shown_time(place.event.at), "data": event}, ensure_ascii=False)
     name, sent_at = message_id(place), now.astimezone(UTC)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "baskets-webhooks",
+        "webhook-id": name,
+        "webhook-timestamp": str(int(sent_at.timestamp())),
+        "webhook-signature": signer.sign(name, sent_at, body),
+    }
     try:
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "baskets-webhooks",
-            "webhook-id": name,
-            "webhook-timestamp": str(int(sent_at.timestamp())),
-            "webhook-signature": signer.sign(name, sent_at, body),
-        }
         reply = outside.call(
-            endpoint.url,
-            method="POST",
-            headers=headers,
-            body=body.encode(),
-            seconds=conf.webhook_timeout().total_seconds(),
-            longest=LONGEST_ANSWER_BYTES,
+            endpoint.url, method="POST", headers=headers, body=body.encode(), seconds=conf.webhook_timeout().total_seconds()
         )
     except (outside.ForbiddenAddress, outside.Unreachable) as problem:
-        return None, str(problem)
-    return reply.status, "" if 200 <= reply.status < 300 else f"It answered with status {reply.status}."
+        return Failure(problem=str(problem))
+    return None if 200 <= reply.status < 300 else _refusal(reply)
 
 
-def _keep_failure(claim: Claim, problem: str, *, gone: bool) -> None:
+def _refusal(reply: outside.Reply) -> Failure:
+    """Read what a receiver answers that does not acknowledge.
+
+    `Retry-After` is read with every status: a number of seconds, or a date. What is neither is ignored.
+    """
+    problem, gone = f"It answered with status {reply.status}", reply.status == HTTPStatus.GONE
+    text = reply.headers.get("Retry-After", "").strip()
+    if SECONDS.fullmatch(text):
+        pause = timedelta(seconds=min(float(text), LONGEST_DELAY_SECONDS))
+        return Failure(problem=f"{problem} and requested a pause.", gone=gone, pause=pause)
+    try:
+        not_before = parsedate_to_datetime(text)
+        # The one form of a date that names no zone is in UTC as well.
+        not_before = (not_before if not_before.tzinfo else not_before.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return Failure(problem=f"{problem}.", gone=gone)
+    return Failure(problem=f"{problem} and requested a pause.", gone=gone, not_before=not_before)
+
+
+def _keep_failure(claim: Claim, failure: Failure) -> None:
     """Wait longer before the next try, or give up where it has failed for too long or says that it is gone."""
-    failures = claim.endpoint.failures + 1
+    failures, problem = claim.endpoint.failures + 1, failure.problem[:200]
     longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(failures - 1, 20))
-    delay = timedelta(seconds=longest * random.uniform(0.5, 1))  # noqa: S311 (jitter, no secret)
+    parameters = {
+        "problem": problem,
+        "delay": timedelta(seconds=longest * random.uniform(0.5, 1)),  # noqa: S311 (jitter, no secret)
+        "pause": failure.pause,
+        "not_before": failure.not_before,
+        "longest": timedelta(seconds=LONGEST_DELAY_SECONDS),
+        "gone": failure.gone,
+        "give_up": conf.webhook_patience(),
+    }
 
     def step() -> str | None:
-        parameters = {"problem": problem[:200], "delay": delay, "gone": gone, "give_up": conf.webhook_patience()}
         row = execute(FAILED, {"id": claim.endpoint.pk, "lease": claim.lease, **parameters}).fetchone()
         if row and row[0] == WebhookEndpoint.State.DEAD:
-            webhooks.note(claim.endpoint, webhooks.Change.GIVEN_UP, position=row[1], actor=DELIVERER, reason=problem[:200])
+            webhooks.note(claim.endpoint, webhooks.Change.GIVEN_UP, position=row[1], actor=DELIVERER, reason=problem)
         return row[0] if row else None
 
     state = in_transaction(step)

@@ -75,17 +75,28 @@ def pause(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, acto
     :raises StateMoved: it was changed since.
     :raises NotRepairable: it is not active.
     """
-    _change(endpoint, Change.PAUSED, State.PAUSED, frm={State.ACTIVE}, expected=expected_changes, reason=reason, actor=actor)
+    _change(
+        endpoint,
+        Change.PAUSED,
+        State.PAUSED,
+        fits=lambda row: row.state == State.ACTIVE,
+        expected=expected_changes,
+        reason=reason,
+        actor=actor,
+    )
 
 
 def resume(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, actor: Actor) -> None:
-    """Tell an endpoint of everything since it was paused or given up, from where it stood.
+    """Deliver to an endpoint at once, from where it stands: after a pause, after it was given up, or before its next try is due.
 
+    It counts as one that has never failed, so a pause that the receiver requested ends too.
     Locks the endpoint. Parameters and refusals as `pause`.
 
-    :raises NotRepairable: it is active already.
+    :raises NotRepairable: it is active, and does not wait for its next try.
     """
-    _change(endpoint, Change.RESUMED, State.ACTIVE, frm={State.PAUSED, State.DEAD}, expected=expected_changes, reason=reason, actor=actor)
+    _change(
+        endpoint, Change.RESUMED, State.ACTIVE, fits=lambda row: row.is_resumable, expected=expected_changes, reason=reason, actor=actor
+    )
 
 
 def replay(*, endpoint: WebhookEndpoint, since: datetime, expected_changes: int, reason: str, actor: Actor) -> None:
@@ -100,7 +111,7 @@ def replay(*, endpoint: WebhookEndpoint, since: datetime, expected_changes: int,
         endpoint,
         Change.REPLAYED,
         State.ACTIVE,
-        frm=set(State),
+        fits=lambda _: True,
         expected=expected_changes,
         reason=reason,
         actor=actor,
@@ -122,7 +133,7 @@ def _change(
     kind: WebhookChange.Kind,
     to: WebhookEndpoint.State,
     *,
-    frm: set[WebhookEndpoint.State],
+    fits: Callable[[WebhookEndpoint], bool],
     expected: int,
     reason: str,
     actor: Actor,
@@ -133,7 +144,7 @@ def _change(
     done = list(row.changes.order_by("pk"))
     if len(done) != expected:
         raise StateMoved(since=done[expected:])
-    if row.state not in frm:
+    if not fits(row):
         raise NotRepairable(f"The webhook is {row.get_state_display()}.")
     position = row.position if place is None else place(row)
     if position < (purged := FeedState.objects.get().purged_position):

@@ -54,6 +54,11 @@ class WebhookEndpoint(models.Model):
     def __str__(self) -> str:
         return f"webhook {self.pk} ({self.state})"
 
+    @property
+    def is_resumable(self) -> bool:
+        """Whether delivery stands still: paused, given up, or waiting for the next try after a failure."""
+        return self.state != self.State.ACTIVE or self.next_try_at is not None
+
 
 class WebhookChange(models.Model):
     """One line on what was done to an endpoint: by whom, and why. Never edited."""

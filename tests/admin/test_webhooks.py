@@ -1,5 +1,6 @@
 """Webhooks at the desk: the secret is shown once, and each change is a page with a reason, a confirmation and a line."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -109,3 +110,19 @@ def test_a_page_tells_how_many_events_wait(root: Client, made: WebhookEndpoint) 
     feed.sequence()
     page = root.get(reverse("admin:baskets_webhookendpoint_repair", args=[made.pk, "pause"]))
     assert b"Events that wait" in page.content
+
+
+def test_next_try_is_shown_while_an_active_webhook_waits_and_resume_ends_the_wait(root: Client, made: WebhookEndpoint) -> None:
+    moment = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    pages = [reverse("admin:baskets_webhookendpoint_changelist"), reverse("admin:baskets_webhookendpoint_change", args=[made.pk])]
+    resume = reverse("admin:baskets_webhookendpoint_repair", args=[made.pk, "resume"])
+    assert [resume.encode() in root.get(page).content for page in pages] == [False, False]
+    WebhookEndpoint.objects.update(failures=1, failing_since=moment, next_try_at=moment)
+    shown = b'<time datetime="2030-01-02T03:04:05+00:00">'
+    assert [shown in root.get(page).content for page in pages] == [True, True]
+    assert resume.encode() in root.get(pages[1]).content
+    assert post(root, resume, {"reason": "ticket 12", "seen": "1"}).status_code == 302
+    made.refresh_from_db()
+    assert (made.state, made.next_try_at, made.failures) == ("active", None, 0)
+    WebhookEndpoint.objects.update(state="dead", next_try_at=moment)
+    assert [shown in root.get(page).content for page in pages] == [False, False]

@@ -10,15 +10,24 @@ from typing import Any
 
 @dataclass
 class Receiver:
-    """What came in, and what is answered: `answer` is given the number of the call, counted from 1."""
+    """What came in, and what is answered: `answer` is given the number of the call, counted from 1.
+
+    :param headers: of each answer.
+    :param raw: sent instead of an answer, byte for byte.
+    :param hang: waited for before each answer.
+    :param hang_after: waited for after each answer, before the connection ends.
+    """
 
     url: str = ""
     answer: Callable[[int], int] = lambda _: 200
+    headers: dict[str, str] = field(default_factory=dict)
+    raw: bytes = b""
     calls: list[tuple[dict[str, str], str]] = field(default_factory=list)
     at_once: int = 0
     most_at_once: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     hang: threading.Event | None = None
+    hang_after: threading.Event | None = None
 
     def wait_for(self, count: int) -> None:
         """Wait until so many calls have come in."""
@@ -32,6 +41,19 @@ class Receiver:
     def ids(self) -> list[str]:
         """The ids of the messages, in the order they came."""
         return [headers["webhook-id"] for headers, _ in self.calls]
+
+
+def _answer(handler: BaseHTTPRequestHandler, kept: Receiver, status: int) -> None:
+    if kept.raw:
+        handler.wfile.write(kept.raw)
+        return
+    handler.send_response(status)
+    for name, value in kept.headers.items():
+        handler.send_header(name, value)
+    if 300 <= status < 400:
+        handler.send_header("Location", kept.url + "elsewhere")
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
 
 
 @contextmanager
@@ -52,11 +74,9 @@ def receiver() -> Iterator[Receiver]:
             status = kept.answer(number)
             with kept.lock:
                 kept.at_once -= 1
-            self.send_response(status)
-            if 300 <= status < 400:
-                self.send_header("Location", kept.url + "elsewhere")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            _answer(self, kept, status)
+            if kept.hang_after:
+                kept.hang_after.wait(30)
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
@@ -72,8 +92,9 @@ def receiver() -> Iterator[Receiver]:
     try:
         yield kept
     finally:
-        if kept.hang:
-            kept.hang.set()
+        for event in (kept.hang, kept.hang_after):
+            if event:
+                event.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -61,6 +62,30 @@ def deliver() -> int:
 
 def ids_of_all() -> list[str]:
     return [message_id(place) for place in FeedPosition.objects.order_by("position")]
+
+
+def failed_once(hook: Receiver, status: int, **headers: str) -> WebhookEndpoint:
+    """Fail to deliver the first event, and return the endpoint afterwards."""
+    endpoint, _ = make(hook, from_the_beginning=True)
+    hook.answer, hook.headers = lambda _: status, {name.replace("_", "-"): value for name, value in headers.items()}
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert len(hook.calls) == 1
+    return endpoint
+
+
+def pause_of(endpoint: WebhookEndpoint) -> timedelta:
+    """The time between a first failure and the next try: both are recorded by one reading of the database's clock."""
+    assert endpoint.next_try_at is not None
+    assert endpoint.failing_since is not None
+    return endpoint.next_try_at - endpoint.failing_since
+
+
+def database_now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
 
 
 def wait(endpoint: WebhookEndpoint, **delta: float) -> None:
@@ -320,3 +345,253 @@ def test_a_new_webhook_begins_now_also_where_nobody_has_read_the_feed(anna: User
     assert deliver() == 0
     anna.place("shirt", 9)
     assert deliver() == 1
+
+
+# --- What a receiver answers -------------------------------------------------------------------
+
+
+LONG_BODY = b"Content-Length: 70000\r\n\r\n" + b"x" * 70_000
+ACKNOWLEDGED = {
+    "long body": b"HTTP/1.1 200 OK\r\n" + LONG_BODY,
+    "103 first": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    "cut body": b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nshort",
+    "broken chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz",
+    "body of 204": b"HTTP/1.1 204 No Content\r\nContent-Encoding: gzip\r\n\r\nbomb",
+    "with Retry-After": b"HTTP/1.0 299\nRetry-After: 1800\n\n",
+}
+
+
+@pytest.mark.parametrize("raw", ACKNOWLEDGED.values(), ids=ACKNOWLEDGED)
+def test_success_in_the_status_line_acknowledges_whatever_follows(anna: User, hook: Receiver, raw: bytes) -> None:
+    endpoint, _ = make(hook)
+    anna.place("shirt", 1)
+    hook.raw = raw
+    assert deliver() == 1
+    endpoint.refresh_from_db()
+    assert (endpoint.failures, endpoint.next_try_at, endpoint.problem) == (0, None, "")
+    assert deliver() == 0
+    assert len(hook.calls) == 1
+
+
+def test_slow_body_after_success_delays_nothing(anna: User, hook: Receiver) -> None:
+    make(hook)
+    for count in range(1, 4):
+        anna.place("shirt", count)
+    hook.raw, hook.hang_after = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx", threading.Event()
+    started = datetime.now(UTC)
+    assert deliver() == 3
+    assert datetime.now(UTC) - started < timedelta(seconds=10)  # The time-out of one call.
+    assert hook.ids == ids_of_all()
+
+
+def test_410_with_a_long_body_stops_the_endpoint(anna: User, hook: Receiver) -> None:
+    endpoint, _ = make(hook)
+    anna.place("shirt", 1)
+    hook.raw = b"HTTP/1.1 410 Gone\r\n" + LONG_BODY
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.problem) == ("dead", "It answered with status 410.")
+
+
+# --- Retry-After -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 503, 500, 404, 302])
+def test_retry_after_in_seconds_is_heeded_exactly(anna: User, hook: Receiver, status: int) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, status, Retry_After="1800")
+    assert pause_of(endpoint) == timedelta(seconds=1800)
+    assert (endpoint.state, endpoint.problem) == ("active", f"It answered with status {status} and requested a pause.")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("3600", 3600), ("3601", 3600), ("9" * 5000, 3600), ("1800.5", 1800.5)])
+def test_retry_after_is_heeded_up_to_an_hour(anna: User, hook: Receiver, text: str, seconds: float) -> None:
+    anna.place("shirt", 1)
+    assert pause_of(failed_once(hook, 503, Retry_After=text)) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "requested"),
+    [("0", True), ("1", True), ("Sun, 06 Nov 1994 08:49:37 GMT", True), ("Mon, 01 Jan 0001 00:00:00 +2359", True)]
+    + [(text, False) for text in ("", "-1800", "soon", "1e3", "1.", "inf")]
+    + [(text, False) for text in ("Sun, 06 Nov 99999 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 -2359", "1 Jan 1 1:1:1 +" + "9" * 20)],
+)
+def test_retry_after_that_asks_for_less_or_for_nothing_leaves_the_usual_delay(
+    anna: User, hook: Receiver, text: str, requested: bool
+) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 429, Retry_After=text)
+    assert timedelta(seconds=2.5) <= pause_of(endpoint) <= timedelta(seconds=5)
+    assert endpoint.problem == f"It answered with status 429{' and requested a pause' if requested else ''}."
+
+
+@pytest.mark.parametrize("form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"])
+def test_retry_after_as_a_date_is_a_moment_of_the_databases_clock(anna: User, hook: Receiver, form: str) -> None:
+    anna.place("shirt", 1)
+    requested = (database_now() + timedelta(minutes=30)).replace(microsecond=0)
+    assert failed_once(hook, 503, Retry_After=requested.strftime(form)).next_try_at == requested
+
+
+@pytest.mark.parametrize("text", ["in two hours", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_date_later_than_an_hour_is_an_hour(anna: User, hook: Receiver, text: str) -> None:
+    anna.place("shirt", 1)
+    date = format_datetime(database_now() + timedelta(hours=2)) if text == "in two hours" else text
+    assert pause_of(failed_once(hook, 503, Retry_After=date)) == timedelta(hours=1)
+
+
+def test_requested_pause_does_not_shorten_the_delay_of_an_endpoint_that_keeps_failing(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 500)
+    WebhookEndpoint.objects.update(failures=11)
+    wait(endpoint, hours=2)
+    hook.headers = {"Retry-After": "1"}
+    before = database_now()
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert endpoint.failures == 12
+    assert endpoint.next_try_at is not None
+    assert timedelta(minutes=30) <= endpoint.next_try_at - before <= timedelta(minutes=61)
+
+
+def test_nothing_is_sent_during_a_requested_pause_and_everything_in_order_after_it(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 429, Retry_After="1800")
+    hook.answer = lambda _: 200
+    for count in range(2, 5):
+        anna.place("shirt", count)
+    assert deliver() == 0
+    wait(endpoint, seconds=1790)
+    assert deliver() == 0
+    wait(endpoint, seconds=10)
+    assert deliver() == 4
+    events = ids_of_all()
+    assert hook.ids == [events[0], *events]
+    endpoint.refresh_from_db()
+    assert (endpoint.failures, endpoint.failing_since, endpoint.next_try_at, endpoint.problem) == (0, None, None, "")
+
+
+def test_resume_by_staff_ends_a_requested_pause(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 503, Retry_After="3600")
+    hook.answer = lambda _: 200
+    webhooks.resume(endpoint=endpoint, expected_changes=1, reason="they are back", actor=TESTER)
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.failures, endpoint.failing_since, endpoint.next_try_at) == ("active", 0, None, None)
+    assert endpoint.changes.latest("pk").kind == "resumed"
+    assert deliver() == 1
+    with pytest.raises(NotRepairable, match="The webhook is active"):
+        webhooks.resume(endpoint=endpoint, expected_changes=2, reason="again", actor=TESTER)
+
+
+def test_pause_by_staff_outlasts_a_requested_pause(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 503, Retry_After="60")
+    webhooks.pause(endpoint=endpoint, expected_changes=1, reason="moving", actor=TESTER)
+    wait(endpoint, hours=1)
+    assert deliver() == 0
+    assert len(hook.calls) == 1
+
+
+# --- Failures, leases and batches ---------------------------------------------------------------
+
+
+def test_failure_after_a_success_in_the_same_turn_waits_as_a_first_one(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    anna.place("shirt", 2)
+    endpoint = failed_once(hook, 500)
+    WebhookEndpoint.objects.update(failures=11)
+    wait(endpoint, hours=2)
+    hook.answer = lambda number: 200 if number == 2 else 500
+    assert deliver() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.failures == 1
+    assert timedelta(seconds=2.5) <= pause_of(endpoint) <= timedelta(seconds=5)
+
+
+def test_patience_counts_from_the_first_of_several_failures(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 500)
+    since = endpoint.failing_since
+    for failures in range(2, 5):
+        wait(endpoint, days=1, seconds=-1)
+        assert deliver() == 0
+        endpoint.refresh_from_db()
+        passed = (timedelta(days=1) - timedelta(seconds=1)) * (failures - 1)
+        assert since is not None
+        assert (endpoint.state, endpoint.failures, endpoint.failing_since) == ("active", failures, since - passed)
+    wait(endpoint, days=1)
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.failures) == ("dead", 5)
+
+
+@pytest.mark.parametrize("change", ["resume", "replay"])
+def test_failures_before_a_change_by_staff_do_not_count_towards_the_end(anna: User, hook: Receiver, change: str) -> None:
+    anna.place("shirt", 1)
+    endpoint, _ = make(hook, from_the_beginning=True)
+    assert deliver() == 1
+    anna.place("shirt", 2)
+    hook.answer = lambda _: 500
+    deliver()
+    wait(endpoint, days=4)
+    deliver()
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.failures) == ("dead", 2)
+    since = {"since": Event.objects.get(number=1).at} if change == "replay" else {}
+    getattr(webhooks, change)(endpoint=endpoint, expected_changes=2, reason="mended", actor=TESTER, **since)
+    wait(endpoint, minutes=5)
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.failures) == ("active", 1)
+    assert timedelta(seconds=2.5) <= pause_of(endpoint) <= timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_backlog_longer_than_a_batch_is_delivered_whole(anna: User, hook: Receiver, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "BATCH", 2)
+    endpoint, _ = make(hook)
+    for number in range(1, count + 1):
+        anna.place("shirt", number)
+    assert deliver() == count
+    assert hook.ids == ids_of_all()
+    endpoint.refresh_from_db()
+    assert endpoint.position == count
+
+
+def test_lease_is_longer_than_a_call_can_last(anna: User, hook: Receiver, settings: Any) -> None:
+    settings.BASKETS_WEBHOOK_TIMEOUT_SECONDS = 100
+    make(hook)
+    leases: list[timedelta] = []
+
+    def answer(_: int) -> int:
+        try:
+            leased_until = WebhookEndpoint.objects.get().leased_until
+            assert leased_until is not None
+            leases.append(leased_until - database_now())
+        finally:
+            connection.close()
+        return 200
+
+    hook.answer = answer
+    anna.place("shirt", 1)
+    anna.place("shirt", 2)
+    assert deliver() == 2
+    assert [timedelta(seconds=130) < lease <= timedelta(seconds=160) for lease in leases] == [True, True]
+
+
+def test_message_is_signed_with_the_time_of_its_try(anna: User, hook: Receiver) -> None:
+    """And not with that of the event: receivers refuse a message whose time is minutes away from theirs."""
+    anna.place("shirt", 1)
+    Event.objects.update(at=F("at") - timedelta(hours=3))
+    endpoint, secret = make(hook, from_the_beginning=True)
+    hook.answer = lambda number: 500 if number == 1 else 200
+    assert deliver() == 0
+    wait(endpoint, hours=2)
+    threading.Event().wait(1.1)
+    before = int(database_now().timestamp())
+    assert deliver() == 1
+    after = int(database_now().timestamp())
+    (first, _), (second, body) = hook.calls
+    assert int(first["webhook-timestamp"]) < before <= int(second["webhook-timestamp"]) <= after
+    assert before - int(first["webhook-timestamp"]) < 60
+    Webhook(secret).verify(body, second)

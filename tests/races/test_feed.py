@@ -70,13 +70,14 @@ def closing(call: Callable[[], T]) -> T:
 
 
 @contextmanager
-def written_but_not_committed(user: User) -> Iterator[Callable[[], None]]:
-    """An event of a user whose transaction ends only when it is told to."""
+def written_but_not_committed(user: User, *, events: int = 1) -> Iterator[Callable[[], None]]:
+    """Events of a user whose transaction stays open until the returned function is called."""
     written, end = threading.Event(), threading.Event()
 
     def write() -> None:
         with transaction.atomic():
-            items.place_item(owner=user.owner, product_id="cap", count=1, actor=APP)
+            for count in range(1, events + 1):
+                items.place_item(owner=user.owner, product_id="cap", count=count, actor=APP)
             written.set()
             assert end.wait(WAIT_SECONDS)
 
@@ -169,6 +170,22 @@ def test_small_batches_reach_every_event(anna: User, monkeypatch: pytest.MonkeyP
     for count in range(1, 8):
         anna.place("shirt", count)
     assert feed.sequence() == 7
+    assert_all_in_order(Consumer().read_to_the_end())
+
+
+def test_late_events_beyond_one_batch_are_not_passed_by_the_mark(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More events than a batch are committed below ids that were seen: the mark waits until the last of them has its position."""
+    monkeypatch.setattr(feed, "BATCH", 2)
+    with written_but_not_committed(anna.beside("late"), events=7) as commit:
+        anna.place("shirt", 1)
+        for _ in range(3):  # One round sees the event, one sets the horizon, one finds that the mark has to wait.
+            feed.sequence()
+        seen = Event.objects.latest("pk").pk
+        assert FeedState.objects.get().seen_id == seen
+        commit()
+    assert settled().settled_id == seen
+    assert Event.objects.filter(place__isnull=True).count() == 0
+    assert FeedState.objects.get().position == 8
     assert_all_in_order(Consumer().read_to_the_end())
 
 

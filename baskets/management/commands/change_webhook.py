@@ -17,7 +17,10 @@ from baskets.models import WebhookEndpoint
 class Command(ShellCommand):
     """Pause a webhook, resume it, or have events delivered again."""
 
-    help = "Pause a webhook, resume one that was paused or given up, or have what happened since a moment delivered again."
+    help = (
+        "Pause a webhook, resume one that was paused or given up or that waits for its next try, "
+        "or have what happened since a moment delivered again."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
