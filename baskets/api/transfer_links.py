@@ -2,6 +2,7 @@
 
 import base64
 import json
+from functools import lru_cache
 from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 import segno
@@ -10,6 +11,8 @@ from baskets.encryption import UnreadableSecret, decrypt_token, encrypt_token
 
 SOURCE, TOKEN = "jaySource", "jayToken"
 LONGEST_URL = 2000
+# A longer one makes an image that cameras cannot read, and takes a tenth of a second to draw.
+MAX_IMAGE_LINK = 500
 RULE = f"Must be an http or https address of at most {LONGEST_URL} characters."
 SCALE = 8
 PURPOSE = "transfer image"
@@ -43,8 +46,13 @@ def image_of(text: str) -> bytes:
     return base64.b64decode(image_as_base64(text))
 
 
+# An image is shown with the answer to its offer and by its address, within the minute for which the offer is good.
+@lru_cache(maxsize=256)
 def image_as_base64(text: str) -> str:
-    """Draw a QR image for those who put it into their page themselves."""
+    """Draw a QR image as base64 of a PNG, once for each text of the last while.
+
+    :param text: at most `MAX_IMAGE_LINK` characters.
+    """
     return segno.make(text, error="m", micro=False).png_data_uri(scale=SCALE).partition(",")[2]
 
 

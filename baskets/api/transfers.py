@@ -12,7 +12,7 @@ from baskets.api.envelope import respond, success
 from baskets.api.errors import ApiError, invalid
 from baskets.api.rendering import render_time
 from baskets.api.serializers import TransferBasket
-from baskets.api.transfer_links import extended, image_as_base64, image_of, sealed, unsealed
+from baskets.api.transfer_links import MAX_IMAGE_LINK, extended, image_as_base64, image_of, sealed, unsealed
 from baskets.database import reading
 from baskets.domain import transactions, transfer
 
@@ -30,6 +30,8 @@ class TransferViewSet(ApiViewSet):
         image = self.switch("qr")
         if image and url is None:
             raise invalid({"url": "Is what an image shows, so it must be there with qr=true."})
+        if image and url is not None and len(extended(url, source=self.caller.partner, token=transfer.TOKEN_LENGTH * "x")) > MAX_IMAGE_LINK:
+            raise invalid({"url": f"With qr=true, the address with what is added to it has at most {MAX_IMAGE_LINK} characters."})
         actor = self.actor
         offer = transactions.run(lambda _: transfer.offer_transfer(owner=self.owner, actor=actor))
         link = None if url is None else extended(url, source=self.caller.partner, token=offer.token)

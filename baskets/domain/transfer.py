@@ -19,6 +19,7 @@ from baskets.pipeline import execute
 
 LIFETIME = timedelta(minutes=1)
 KEPT = timedelta(days=1)
+TOKEN_LENGTH = 43
 
 # The condition is asked once more under the row's own lock, so that a token is good for one of those who bring it at once.
 REDEEM = """
