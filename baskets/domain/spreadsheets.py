@@ -8,10 +8,10 @@ own guarded form, and `without_guard` returns the text to the letter.
 
 import re
 
-_BEGINNING = r"""((?:^|[,;\t|\r\n])[\s"\x00]*)"""
-_FORMULA = r"(?=[=+\-@|%\uff1d\uff0b\uff0d\uff20])"
-_TO_GUARD = re.compile(f"{_BEGINNING}(?='*{_FORMULA})")
-_GUARDED = re.compile(f"{_BEGINNING}'(?='*{_FORMULA})")
+# What may stand between the beginning of a cell and its formula, with separators and apostrophes: as much of it as there is,
+# looked at once, so that the time grows with the length and nothing else.
+_BEFORE_FORMULA = re.compile(r"""(?<![,;\s"\x00'])[,;\s"\x00']*+(?=[=+\-@|%\uff1d\uff0b\uff0d\uff20])""")
+_SEPARATOR = re.compile(r"[,;\t\r\n]")
 _NUMBER = re.compile(r"[+-]?\d+")
 
 
@@ -23,9 +23,23 @@ def with_guard(text: str) -> str:
     """
     if _NUMBER.fullmatch(text):
         return text
-    return _TO_GUARD.sub(lambda found: f"{found.group()}'", text)
+    return _BEFORE_FORMULA.sub(lambda found: found.group() + "'" * _begins_cell(found), text)
 
 
 def without_guard(text: str) -> str:
     """Return the text that `with_guard` was given. A text without the guard is returned as it is."""
-    return _GUARDED.sub(lambda found: found.group(1), text)
+    return _BEFORE_FORMULA.sub(_without_last_apostrophe, text) if "'" in text else text
+
+
+def _without_last_apostrophe(found: re.Match[str]) -> str:
+    before = found.group()
+    return before[:-1] if before.endswith("'") and _begins_cell(found) else before
+
+
+def _begins_cell(found: re.Match[str]) -> bool:
+    """Check whether a cell may begin where nothing but blanks, quotes and the last apostrophes stand before the formula."""
+    before = found.group().rstrip("'")
+    blanks = before.rpartition("'")[2]
+    if _SEPARATOR.search(blanks):
+        return True
+    return blanks == before and (found.start() == 0 or found.string[found.start() - 1] == "|")

@@ -23,7 +23,7 @@ NOT_IMPORTED = ("available",)
 # In the order in which they are preferred where the header says nothing.
 SEPARATORS = (",", ";", "\t")
 # Some spreadsheets read the separator from such a line, and others write it out again as a row of cells.
-SEPARATOR_LINE = re.compile(r'"?sep=.?"?[,;\t]*\s*', re.IGNORECASE | re.DOTALL)
+SEPARATOR_LINE = re.compile(r'"?sep=.?"?[,;\t]*+\s*+', re.IGNORECASE | re.DOTALL)
 EMPTY_ROW = re.compile(r'[\s,;"]*')
 NOT_LETTERS = re.compile(r"[\s_]+")
 MACINTOSH = re.compile(rb"\r(?![\r\n])(?!$)")
@@ -115,7 +115,9 @@ def _lines(stream: BinaryIO, advance: Callable[[int], object]) -> Iterator[tuple
         number += 1
         advance(len(line))
         if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-            yield from _utf16_lines(line + stream.read())
+            rest = stream.read()
+            advance(len(rest))
+            yield from _utf16_lines(line + rest)
             return
         if number == 1 and MACINTOSH.search(line):
             raise _Stop(1, f"lines end in carriage returns alone; {SAVE_AS}")
@@ -204,9 +206,11 @@ def _header(text: str, rest: Iterator[str], at: _Position) -> tuple[list[str], s
     :returns: the columns by their own names, nameless ones as an empty text, and the separator.
     """
     begin = at.line
-    while text.count('"') % 2:  # A heading with a line break.
+    quotes = text.count('"')
+    while quotes % 2:  # A heading with a line break.
         more = next(rest, "")
         text += more
+        quotes += more.count('"')
         if not more or len(text) > LONGEST_LINE_BYTES:
             _stop_at_csv_error(begin, csv.Error("unexpected end of the header"))
     headers: dict[str, list[str]] = {}

@@ -27,6 +27,7 @@ from tests.domain.worlds import available, reservations
 
 OTHER = Actor(kind=ActorKind.STAFF, name="otto")
 REASON = "ticket 4711: the customer called"
+OLDER_ID = "\u00a0a/b\u2028\u200b "
 
 
 def active(shop: Shop) -> CheckoutSession:
@@ -195,6 +196,14 @@ def basket(shop: Shop) -> Basket:
     buyer.place("lamp", 2)
     buyer.place("song", 0)
     return Basket.objects.get(pk=buyer.owner.basket_id)
+
+
+def basket_with_older_id(shop: Shop) -> Basket:
+    """A basket with a product from before the rule for product ids."""
+    record = basket(shop)
+    shop.product(OLDER_ID, listed=False)
+    record.items.filter(product_id="song").update(product_id=OLDER_ID)
+    return record
 
 
 def product(shop: Shop) -> Any:
@@ -387,6 +396,7 @@ CASES = [
     ),
     Case("change-item", basket, lists_are(saved=[("song", 1), ("lamp", 2)]), {"product": "lamp", "to": "saved"}),
     Case("change-item", basket, lists_are(cart=[("lamp", 2)]), {"product": "song", "to": "out"}),
+    Case("change-item", basket_with_older_id, lists_are(cart=[("lamp", 2)]), {"product": OLDER_ID, "to": "out"}),
     Case("extend", basket, lasts_longer, {"days": "60"}),
     Case("end", basket, is_hidden, {}),
     Case("erase", remembered, is_erased, {}),

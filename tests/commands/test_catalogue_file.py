@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 
 import pytest
 
@@ -189,6 +190,17 @@ def test_lines_are_counted_whatever_comes_before_the_header() -> None:
 def test_a_header_whose_quote_stays_open_is_no_csv() -> None:
     ((line, problem),) = problems('\n"product_id,name\na,b\n')
     assert (line, problem.startswith("this is no CSV (")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sep=" + "\t" * 1_000_000 + "x", '"' + "\n" * 1_000_000, HEADER + "a," + "\t" * 130_000 + "=,,,,,,1\n"],
+    ids=["separator line", "header", "cell"],
+)
+def test_hostile_files_take_no_more_time_than_long_ones(text: str) -> None:
+    started = time.perf_counter()
+    assert read(text).rows == []
+    assert time.perf_counter() - started < 5
 
 
 def test_the_guard_of_an_export_is_taken_off() -> None:

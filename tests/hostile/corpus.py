@@ -182,6 +182,11 @@ TARGETS = [
         ("an id of 256 letters", get("/baskets/users/" + "x" * 256)),
         ("an id of 5000 letters", get("/baskets/users/" + "x" * 5000)),
         ("an id of 256 letters beyond ASCII", get("/baskets/users/" + "%E6%97%A5" * 256)),
+        ("a zero-width space in a product", post(b"", to=f"{ADA}/products/a%E2%80%8B")),
+        ("a byte order mark before a product", post(b"", to=f"{ADA}/products/%EF%BB%BFa")),
+        ("a tag behind a product", post(b"", to=f"{ADA}/products/a%F3%A0%81%81")),
+        ("a blank behind a product", post(b"", to=f"{ADA}/products/p1%20")),
+        ("a no-break space before a product", post(b"", to=f"{ADA}/products/%C2%A0p1")),
         ("NUL in an order number", get(f"{SESSIONS}/%00")),
         ("5000 fields in the query", post(b"", to=f"{SESSIONS}?" + "a=1&" * 5000)),
         ("a switch given twice", post(b"", to=f"{SESSIONS}?testMode=true&testMode=true")),
@@ -192,7 +197,13 @@ TARGETS = [
         ("a switch with NUL", post(b"", to=f"{SESSIONS}?testMode=true%00")),
     ),
     *cases((404, 404, "order_unknown"), ("an order number of 200 letters", get(f"{SESSIONS}/" + "A" * 200))),
-    *cases((404, 404, "product_unknown"), ("a product that is a path", post(b"", to=f"{ADA}/products/..%5C..%5Cetc"))),
+    *cases(
+        (404, 404, "product_unknown"),
+        ("a product that is a path", post(b"", to=f"{ADA}/products/..%5C..%5Cetc")),
+        ("two dots as a product", post(b"", to=f"{ADA}/products/..")),
+        ("one dot as a product, encoded", post(b"", to=f"{ADA}/products/%2E")),
+        ("a formula as a product", post(b"", to=f"{ADA}/products/=1+1;%22")),
+    ),
     *cases(
         FINE,
         ("two dots as an id", get("/baskets/users/..")),
@@ -371,6 +382,7 @@ IDS = cases(
         for body in (
             b"{}", b'"p1"', b"null", b"1", b"[1]", b"[null]", b'[["p1"]]', b'[""]', b'["\\n"]', b'["%s"]' % (b"x" * 256),
             b"[%s]" % b",".join([b'"p1"'] * 101), b'{"0": "p1"}',
+            b'["a/b"]', b'["p1 "]', b'["\\u00a0p1"]', b'["p1\\u200b"]', b'["p1\\u2028"]', b'["\\udb40\\udc41p1"]', b'[" "]',
         )
     ),
 )  # fmt: skip
