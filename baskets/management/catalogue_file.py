@@ -20,6 +20,7 @@ REQUIRED = (*TEXTS, "price")
 COLUMNS = (*REQUIRED, "stock", "listed")
 # What an export has besides. It was true when the file was written, so it is not imported.
 NOT_IMPORTED = ("available",)
+COLUMN_BY_HEADING = {name.replace("_", ""): name for name in (*COLUMNS, *NOT_IMPORTED)}
 # In the order in which they are preferred where the header says nothing.
 SEPARATORS = (",", ";", "\t")
 # Some spreadsheets read the separator from such a line, and others write it out again as a row of cells.
@@ -243,7 +244,7 @@ def _column(heading: str) -> str:
     """Recognise a column by its heading in any case, with blanks, underscores or neither; any other stays as it is."""
     heading = heading.strip()
     squeezed = NOT_LETTERS.sub("", heading).lower()
-    return next((name for name in (*COLUMNS, *NOT_IMPORTED) if name.replace("_", "") == squeezed), heading)
+    return COLUMN_BY_HEADING.get(squeezed, heading)
 
 
 def _stop_at_csv_error(line: int, error: csv.Error) -> NoReturn:

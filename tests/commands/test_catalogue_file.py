@@ -194,7 +194,7 @@ def test_a_header_whose_quote_stays_open_is_no_csv() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["sep=" + "\t" * 1_000_000 + "x", '"' + "\n" * 1_000_000, HEADER + "a," + "\t" * 130_000 + "=,,,,,,1\n"],
+    ["sep=" + "\t" * 200_000 + "x", '"' + "\n" * 200_000, HEADER + "a," + "\t" * 130_000 + "=,,,,,,1\n"],
     ids=["separator line", "header", "cell"],
 )
 def test_hostile_files_take_no_more_time_than_long_ones(text: str) -> None:
