@@ -3,7 +3,7 @@
 Each ciphertext is bound to a purpose and a context: what is copied to another column, row or use does not decrypt. The
 first key encrypts and all keys decrypt, so a key is replaced in three steps: put a new key first, run
 `reencrypt_secrets`, remove the old one. Without `BASKETS_ENCRYPTION_KEYS` the keys are derived from `DJANGO_SECRET_KEY`
-and its fallbacks.
+and its fallbacks. Source: `baskets/docs/adr/0038-shared-issuer-keys-and-bound-ciphertexts.md`.
 """
 
 import base64

@@ -1,7 +1,10 @@
 """Fixtures that every part of the tests shares."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,7 @@ from baskets.models.contents import Owner
 from tests.factories import PartnerFactory
 from tests.secrecy import remember_users, secrets_in
 
+PROJECT = Path(__file__).parents[1]
 APP = Actor(kind=ActorKind.KEY, name="testkey", request_id="request-1", tracking={"session_id": "s-1"})
 
 
@@ -140,6 +144,29 @@ def partner(db: None) -> Partner:
 def owner(partner: Partner) -> Owner:
     """A user of the partner, without a basket."""
     return Owner(partner_id=partner.pk, user_id="anna")
+
+
+@pytest.fixture
+def process(transactional_db: None) -> Callable[..., "subprocess.Popen[bytes]"]:
+    """Start a command in a process of its own, on the database of the test."""
+    settings = connection.settings_dict
+    address = f"{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
+    variables = os.environ | {
+        "DATABASE_URL": f"postgres://{settings['USER']}:{settings['PASSWORD']}@{address}",
+        "DJANGO_DEBUG": "1",
+        "DJANGO_SETTINGS_MODULE": "basket_project.settings",
+    }
+
+    def start(*arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+        environment = variables | options.pop("env", {})
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env=environment,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
+
+    return start
 
 
 @pytest.fixture

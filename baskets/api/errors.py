@@ -68,6 +68,7 @@ TABLE: dict[str, tuple[int, int]] = {
     "busy": (503, 503),
     "database_unavailable": (503, 503),
     "signing_key_unreadable": (503, 503),
+    "token_keys_unavailable": (503, 503),
     "migrations_missing": (503, 503),
 }
 # The reference prints 200, 401 and 422 for finish-active, so it answers no 404.
@@ -84,6 +85,7 @@ MESSAGES: dict[str, str] = {
     "token_missing": "This key is used with the user's own token: send Authorization: Bearer.",
     "token_invalid": "The bearer token is not valid.",
     "token_expired": "The bearer token has expired.",
+    "token_keys_unavailable": "The keys of the token's issuer cannot be had now. Nothing has changed; call again.",
     "token_user_mismatch": "The bearer token belongs to another user.",
     "server_key_required": "This call needs a server key.",
     "guest_not_allowed": "This call is for users whom the partner itself knows, and not for guests.",

@@ -22,7 +22,7 @@ ANY = (
     "bad_request", "not_found", "method_not_allowed", "version_unsupported", "not_acceptable",
     "internal_error", "busy", "database_unavailable",
 )  # fmt: skip
-KEYED = ("api_key_missing", "api_key_invalid", "token_invalid", "token_expired", "validation_failed")
+KEYED = ("api_key_missing", "api_key_invalid", "token_invalid", "token_expired", "token_keys_unavailable", "validation_failed")
 OF_A_USER = ("token_missing", "token_user_mismatch")
 WITH_BODY = ("body_too_large", "unsupported_media_type")
 WITH_KEY = ("idempotency_key_reused",)

@@ -5,6 +5,7 @@ from django.http import HttpRequest
 from baskets.api.authentication import Caller
 from baskets.api.errors import ApiError
 from baskets.domain import tokens
+from baskets.domain.published_keys import KeysUnavailable
 from baskets.domain.tokens import BearerUser
 
 MISSING_CHALLENGE = 'Bearer realm="baskets"'
@@ -18,7 +19,7 @@ def check_token(request: HttpRequest, *, caller: Caller, user_id: str | None, re
 
     :param user_id: the user the token must belong to; None where no user is addressed.
     :param required_of_apps: whether a client key needs a token for this call.
-    :raises ApiError: token_missing, token_invalid, token_expired, token_user_mismatch.
+    :raises ApiError: token_missing, token_invalid, token_expired, token_user_mismatch, token_keys_unavailable.
     """
     scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
     if scheme.lower() == "bearer":
@@ -44,6 +45,8 @@ def _verified(token: str, *, caller: Caller, user_id: str | None) -> BearerUser:
         user = tokens.verify(token=token, partner_id=caller.partner_id)
     except tokens.TokenExpired:
         raise _refused("token_expired") from None
+    except KeysUnavailable as unavailable:
+        raise ApiError("token_keys_unavailable", headers={"Retry-After": str(unavailable.seconds)}) from None
     except tokens.TokenInvalid:
         raise _refused("token_invalid") from None
     if user_id is not None and user.user_id != user_id:

@@ -4,7 +4,8 @@ PyJWT checks form, signature, issuer and audience. Times are compared here, beca
 clock, as every other time of the service. Nothing that a token says about its own key is followed but `kid` and `alg`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,8 @@ from django.db.models.functions import Now
 
 from baskets.database import reading
 from baskets.domain import guests, published_keys
-from baskets.domain.keysets import PublicKey, parse_jwk, parse_jwks
+from baskets.domain.keysets import EDWARDS, PublicKey, candidates, parse_jwk
+from baskets.domain.published_keys import KeysUnavailable
 from baskets.models import SigningKey, TokenIssuer
 
 # A token carries a name and some dates. What is longer is no token, and is not even looked into.
@@ -23,6 +25,10 @@ LEEWAY_SECONDS = 30
 LONGEST_SUBJECT = 255
 # Far beyond any date; what is no number at all is not below it either.
 LAST_SECOND = 1 << 40
+
+for curve in EDWARDS:
+    with suppress(ValueError):  # PyJWT knows it by itself.
+        jwt.register_algorithm(curve, jwt.algorithms.OKPAlgorithm())
 
 
 class TokenInvalid(Exception):
@@ -49,37 +55,53 @@ class BearerUser:
 class Trust:
     """One way in which a token can be good.
 
-    :param keys: those that fit what the token says of its key.
     :param issuer: what `iss` must be; None for anything.
     :param audience: what `aud` must be or contain; None for anything.
     :param at: the database's time.
     """
 
-    keys: tuple[PublicKey, ...]
     issuer: str | None
     audience: str | None
     at: datetime
 
 
 def verify(*, token: str, partner_id: int) -> BearerUser:
-    """Tell whose token this is, if it is good for baskets of the partner.
+    """Return whose token this is, if it is good for baskets of the partner.
 
-    Must not be called inside a transaction: a partner's keys may have to be fetched.
+    Costs one statement if the key is stored. Must not be called inside a transaction: a partner's keys may have to be
+    fetched; see Note [One fetch, nobody waits].
 
-    :raises TokenInvalid: it is malformed, or nobody that the partner trusts has signed it for us.
+    :raises TokenInvalid: it is malformed, or not signed for this service by an issuer that the partner trusts.
     :raises TokenExpired: it would be good, but for its end.
+    :raises KeysUnavailable: it may be good, but its issuer's keys are not stored and cannot be fetched now.
     """
     header, claims = _unverified(token)
-    expired = False
-    for trust in _trusts(header=header, claims=claims, partner_id=partner_id):
-        for key in trust.keys:
-            try:
-                return _checked(token, header["alg"], key, trust)
-            except TokenExpired:
-                expired = True
-            except TokenInvalid:
-                continue
-    raise TokenExpired if expired else TokenInvalid
+    if claims.get("iss") == guests.ISSUER:
+        return _verify_guest(token, header, partner_id=partner_id)
+    issuers = [issuer for issuer in _trusted(partner_id) if _may_have_signed(issuer, header, claims)]
+    unsettled: list[tuple[Any, BearerUser | None]] = []
+    for issuer in issuers:
+        keys = _candidates(header, published_keys.stored_keys(issuer))
+        user = _first_good(token, header, keys, issuer)
+        if user is not None and not published_keys.are_outdated(issuer, at=issuer.at):
+            published_keys.refresh_beside(issuer, at=issuer.at)
+            return user
+        if user is not None or (issuer.keys_url and not any(key.kid == header.get("kid", "") for key in keys)):
+            unsettled.append((issuer, user))
+    # Only now, because another issuer may have settled it without a fetch.
+    waits: list[int] = []
+    for issuer, known in unsettled:
+        try:
+            newer = published_keys.newer_keys(issuer, at=issuer.at)
+        except KeysUnavailable as unavailable:
+            newer = None
+            waits.append(unavailable.seconds)
+        user = known if newer is None else _first_good(token, header, _candidates(header, newer), issuer)
+        if user is not None:
+            return user
+    if waits:
+        raise KeysUnavailable(seconds=min(waits))
+    raise TokenInvalid
 
 
 def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -99,31 +121,44 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, claims
 
 
-def _trusts(*, header: dict[str, Any], claims: dict[str, Any], partner_id: int) -> Iterator[Trust]:
-    """All that could make a token good: our own word for guests, else that of the partner's issuers."""
-
-    def wanted(key: PublicKey) -> bool:
-        return key.fits(kid=header.get("kid"), algorithm=header["alg"])
-
-    if claims.get("iss") == guests.ISSUER:
-        yield from _own(kid=header.get("kid", ""), partner_id=partner_id, wanted=wanted)
-        return
+def _trusted(partner_id: int) -> list[Any]:
+    """Read the issuers that a partner trusts, each with the database's time as `at`."""
     trusted = TokenIssuer.objects.filter(partner_id=partner_id).annotate(at=Now()).order_by("pk")
-    for row in reading(lambda: list(trusted)):
-        # Before any key is fetched: what cannot be good needs none.
-        if header["alg"] not in row.algorithms or row.issuer not in {"", claims.get("iss")}:
-            continue
-        stored = filter(wanted, parse_jwks(row.keys)[0] if row.keys is not None else ())
-        keys = published_keys.keys_at(row.keys_url, wanted=wanted) if row.keys_url else tuple(stored)
-        yield Trust(keys=keys, issuer=row.issuer or None, audience=row.audience or None, at=row.at)
+    return reading(lambda: list(trusted))
 
 
-def _own(*, kid: str, partner_id: int, wanted: Callable[[PublicKey], bool]) -> Iterator[Trust]:
-    """Our own trust in what we have signed for guests of this partner."""
+def _may_have_signed(issuer: TokenIssuer, header: dict[str, Any], claims: dict[str, Any]) -> bool:
+    """Tell whether a token can be of this issuer, by what it says itself: if not, no key is fetched for it."""
+    algorithm = "EdDSA" if header["alg"] in EDWARDS else header["alg"]
+    return algorithm in issuer.algorithms and issuer.issuer in {"", claims.get("iss")}
+
+
+def _candidates(header: dict[str, Any], keys: Sequence[PublicKey]) -> list[PublicKey]:
+    return candidates(keys, kid=header.get("kid"), algorithm=header["alg"])
+
+
+def _first_good(token: str, header: dict[str, Any], keys: Iterable[PublicKey], issuer: Any) -> BearerUser | None:
+    """Verify a token with each of some keys of an issuer.
+
+    :returns: the user that it names; None if none of the keys verifies it, or its claims are wrong.
+    :raises TokenExpired: one of the keys verifies it, and it has ended.
+    """
+    trust = Trust(issuer=issuer.issuer or None, audience=issuer.audience or None, at=issuer.at)
+    for key in keys:
+        with suppress(TokenInvalid):
+            return _checked(token, header["alg"], key, trust)
+    return None
+
+
+def _verify_guest(token: str, header: dict[str, Any], *, partner_id: int) -> BearerUser:
+    """Verify a token that this service has signed for a guest of the partner."""
+    kid = header.get("kid", "")
     signed = SigningKey.objects.good().filter(kid=kid).values_list("public_jwk", Now())
     for jwk, at in reading(lambda: list(signed)) if "\x00" not in kid else []:
-        keys = tuple(filter(wanted, [parse_jwk(jwk)]))
-        yield Trust(keys=keys, issuer=guests.ISSUER, audience=guests.audience_of(partner_id), at=at)
+        trust = Trust(issuer=guests.ISSUER, audience=guests.audience_of(partner_id), at=at)
+        for key in _candidates(header, [parse_jwk(jwk)]):
+            return _checked(token, header["alg"], key, trust)
+    raise TokenInvalid
 
 
 def _checked(token: str, algorithm: str, key: PublicKey, trust: Trust) -> BearerUser:

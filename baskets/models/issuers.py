@@ -9,10 +9,19 @@ from django.db.models.functions import Now
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
+class TokenIssuerQuerySet(models.QuerySet["TokenIssuer"]):
+    """Named questions about issuers."""
+
+    def published(self) -> "TokenIssuerQuerySet":
+        """Issuers that publish their keys at an address."""
+        return self.exclude(keys_url="")
+
+
 class TokenIssuer(models.Model):
     """One issuer that a partner trusts: what its tokens say, and where its public keys are.
 
-    Either the keys are stored, or the address at which the issuer publishes them.
+    Either the keys are stored, or the address at which the issuer publishes them. What was fetched from there last is kept,
+    so that all workers share it. While one of them fetches, the row carries a lease: only its holder stores the result.
     """
 
     partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="issuers", db_index=False)
@@ -22,8 +31,15 @@ class TokenIssuer(models.Model):
     algorithms = ArrayField(models.CharField(max_length=5))
     keys = models.JSONField(null=True, help_text="A JSON Web Key Set.")
     keys_url = models.CharField(max_length=2000, blank=True, help_text="Where the issuer publishes its key set.")
+    fetched_keys = models.JSONField(null=True, editable=False, help_text="The usable keys of the last set that had any.")
+    fetched_at = models.DateTimeField(null=True, editable=False, help_text="When that set was fetched.")
+    fetch_problem = models.CharField(max_length=500, blank=True, db_default="", editable=False, help_text="Why the last fetch failed.")
+    fetch_lease = models.UUIDField(null=True, editable=False)
+    next_fetch_at = models.DateTimeField(null=True, editable=False, help_text="No fetch before; while one runs: when its lease ends.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     created_by = models.CharField(max_length=150, editable=False, help_text="Staff name or command.")
+
+    objects = TokenIssuerQuerySet.as_manager()
 
     class Meta:
         constraints = [
@@ -35,6 +51,11 @@ class TokenIssuer(models.Model):
             models.CheckConstraint(
                 name="issuer_signs_with_known_algorithms",
                 condition=Q(algorithms__len__gt=0, algorithms__contained_by=list(ALGORITHMS)),
+            ),
+            models.CheckConstraint(
+                name="fetched_keys_have_their_time_and_their_address",
+                condition=Q(fetched_keys__isnull=True, fetched_at__isnull=True)
+                | (Q(fetched_keys__isnull=False, fetched_at__isnull=False) & ~Q(keys_url="")),
             ),
         ]
 

@@ -30,7 +30,9 @@ def stocked_desk(full_shop: Shop) -> Shop:
     """A shop with a row in every table."""
     partners.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
     signing.current_signer()
-    issuers.trust_issuer(partner_name=full_shop.partner.name, name="login", keys_url="https://example.com/", actor=Actor.system("tests"))
+    issuers.trust_issuer(
+        partner_name=full_shop.partner.name, name="login", keys_url="https://example.com/", audience="baskets", actor=Actor.system("tests")
+    )
     owner = full_shop.buyer("ann").owner
     comfort.change_comfort(owner=owner, said={"customer_id": "cust-4711"}, consent=True)
     transfer.offer_transfer(owner=owner, actor=TESTER)

@@ -52,7 +52,7 @@ def test_a_call_that_is_shown_is_one_that_works(api: Api, partner: Partner, sell
     feed.sequence()
     offer = api.post("/baskets/users/user-1/transfer").data["jayToken"]
     login = KeyPair("ES256")
-    issuers.trust_issuer(partner_name=partner.name, name="login", keys={"keys": [login.jwk]}, actor=TESTER)
+    issuers.trust_issuer(partner_name=partner.name, name="login", keys={"keys": [login.jwk]}, unrestricted=True, actor=TESTER)
     token = login.sign({"sub": "user-1", "exp": time.time() + 3600})
     assert call(api, Template(curl).safe_substitute(USER_ID="user-1", JAY_TOKEN=offer, TOKEN=token)) == 200
 

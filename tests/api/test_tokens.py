@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -15,7 +15,7 @@ from baskets.domain.partners import UnusableValue
 from baskets.models import Partner, TokenIssuer
 from baskets.models.issuers import ALGORITHMS
 from tests.api.conftest import Answer, Api, Stored, Unchanged
-from tests.tokens import KeyPair, b64, hmac_token
+from tests.tokens import KeyPair, b64, hmac_token, number
 
 INVALID = (401, 2002, "token_invalid")
 EXPIRED = (401, 2002, "token_expired")
@@ -25,10 +25,10 @@ FAR = 4_000_000_000
 GOOD = {"iss": "https://login.example", "aud": "baskets", "sub": "ada", "exp": FAR}
 
 
-def trust(partner: Partner, *pairs: KeyPair, name: str = "login", **options: Any) -> TokenIssuer:
+def trust(partner: Partner, *pairs: KeyPair, name: str = "login", **options: Any) -> issuers.Trusted:
     said = {"issuer": "https://login.example", "audience": "baskets", "algorithms": ALGORITHMS} | options
-    keys = {"keys": [pair.jwk for pair in pairs]}
-    return issuers.trust_issuer(partner_name=partner.name, name=name, keys=keys, actor=OPERATOR, **said)
+    said.setdefault("keys", {"keys": [pair.jwk for pair in pairs]})
+    return issuers.trust_issuer(partner_name=partner.name, name=name, actor=OPERATOR, **said)
 
 
 def show(api: Api, token: str, user: str = "ada") -> Answer:
@@ -91,7 +91,7 @@ def test_a_user_id_of_any_characters_is_compared_as_it_is(app: Api, partner: Par
 
 
 def test_issuer_and_audience_are_only_asked_for_where_they_are_set(app: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair, issuer="", audience="")
+    trust(partner, pair, issuer="", audience="", unrestricted=True)
     for claims in ({"sub": "ada", "exp": FAR}, GOOD, GOOD | {"iss": "other", "aud": ["a", "b"]}):
         assert show(app, pair.sign(claims)).status == 200
     assert show(app, pair.sign(GOOD | {"iss": guests.ISSUER})).refusal == INVALID
@@ -125,7 +125,43 @@ def test_a_key_without_kid_serves_tokens_without(app: Api, partner: Partner) -> 
     nameless = KeyPair("EdDSA", kid=None)
     trust(partner, nameless)
     assert show(app, nameless.sign(GOOD)).status == 200
-    assert show(app, nameless.sign(GOOD, kid="else")).refusal == INVALID
+
+
+def test_a_kid_may_mean_the_only_key_for_the_algorithm_if_that_has_none(app: Api, partner: Partner, rsa_pair: KeyPair) -> None:
+    nameless = KeyPair("ES256", kid=None)
+    trust(partner, nameless, rsa_pair)
+    assert show(app, nameless.sign(GOOD, kid="unpublished")).status == 200
+    assert show(app, rsa_pair.sign(GOOD, kid="unpublished")).refusal == INVALID
+    for other in (KeyPair("ES256", kid="other"), KeyPair("ES256", kid=None)):
+        trust(partner, nameless, other)
+        assert show(app, nameless.sign(GOOD, kid="unpublished")).refusal == INVALID
+        assert show(app, nameless.sign(GOOD)).status == 200
+
+
+def test_a_kid_that_a_key_has_means_that_key(app: Api, partner: Partner) -> None:
+    named, nameless = KeyPair("ES256", kid="named"), KeyPair("EdDSA", kid=None)
+    trust(partner, named, nameless)
+    assert show(app, named.sign(GOOD)).status == 200
+    assert show(app, nameless.sign(GOOD, kid="named")).status == 200
+    # A key for another algorithm has this name; the only one for this algorithm has none.
+    assert show(app, KeyPair("ES256", kid="named").sign(GOOD)).refusal == INVALID
+
+
+@pytest.mark.parametrize("curve", ["Ed25519", "Ed448"])
+def test_the_curve_may_stand_for_eddsa_in_keys_and_tokens(app: Api, partner: Partner, curve: str) -> None:
+    """RFC 9864 names the curve where RFC 8037 said EdDSA."""
+    private = {"Ed25519": ed25519.Ed25519PrivateKey, "Ed448": ed448.Ed448PrivateKey}[curve].generate()
+    signer = KeyPair("EdDSA", private=private)
+    for named in ({}, {"alg": curve}, {"alg": "EdDSA"}):
+        trust(partner, keys={"keys": [signer.jwk | named]}, algorithms=["EdDSA"])
+        for said in ("EdDSA", curve):
+            assert show(app, signer.sign(GOOD, alg=said)).status == 200
+        other = {"Ed25519": "Ed448", "Ed448": "Ed25519"}[curve]
+        assert show(app, signer.sign(GOOD, alg=other)).refusal == INVALID
+    with pytest.raises(UnusableValue):
+        trust(partner, keys={"keys": [signer.jwk | {"alg": other}]})
+    trust(partner, signer, KeyPair("ES256", kid="else"), algorithms=["ES256"])
+    assert show(app, signer.sign(GOOD, alg=curve)).refusal == INVALID
 
 
 # --- Bad tokens -----------------------------------------------------------------------------------------
@@ -263,7 +299,8 @@ def test_a_call_without_a_token_costs_no_statement_more_and_one_with_a_token_one
 # --- What cannot be trusted -----------------------------------------------------------------------------
 
 
-SHORT = KeyPair("RS256", private=rsa.generate_private_key(public_exponent=65537, key_size=1024))  # noqa: S505 (to be refused)
+WEAK = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 (to be refused)
+SHORT = KeyPair("RS256", kid="weak", private=WEAK)
 GOOD_KEY = KeyPair("ES256").jwk
 OTHER_CURVE = KeyPair("ES256", private=ec.generate_private_key(ec.SECP256R1())).jwk | {"crv": "secp256k1"}
 
@@ -280,18 +317,72 @@ OTHER_CURVE = KeyPair("ES256", private=ec.generate_private_key(ec.SECP256R1())).
             {"keys": [GOOD_KEY | {"d": "AAAA"}]}, {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}, {"keys": [SHORT.jwk]},
             {"keys": [GOOD_KEY | {"use": "enc"}]}, {"keys": [GOOD_KEY | {"key_ops": ["sign"]}]}, {"keys": [GOOD_KEY | {"x": "AA"}]},
             {"keys": [GOOD_KEY | {"kid": 5}]}, {"keys": [GOOD_KEY | {"alg": "ES384"}]}, {"keys": [GOOD_KEY | {"kty": []}]},
-            {"keys": [OTHER_CURVE]}, {"keys": [GOOD_KEY, "x"]},
+            {"keys": [OTHER_CURVE]}, {"keys": [GOOD_KEY, GOOD_KEY | {"d": "AAAA"}]}, {"keys": [GOOD_KEY, {"kty": "AKP", "priv": "AA"}]},
+            {"keys": [GOOD_KEY | {"alg": "EdDSA"}]}, {"keys": [KeyPair("EdDSA").jwk]},
         )),
+        {"audience": ""},
     ],
     ids=lambda change: " ".join(sorted(change)),  # No values: keys are made anew in each process.
 )  # fmt: skip
 def test_what_cannot_be_trusted_is_refused_with_a_sentence(partner: Partner, change: Any, everything_stored: Stored) -> None:
-    said = {"name": "login", "algorithms": ["ES256"], "keys": {"keys": [GOOD_KEY]}} | change
+    said = {"name": "login", "audience": "baskets", "algorithms": ["ES256"], "keys": {"keys": [GOOD_KEY]}} | change
     before = everything_stored()
     with pytest.raises(UnusableValue) as refusal:
         issuers.trust_issuer(partner_name=partner.name, actor=OPERATOR, **said)
     assert str(refusal.value).endswith(".")
     assert everything_stored() == before
+
+
+@pytest.mark.parametrize(("bits", "usable"), [(1024, False), (2040, False), (2048, True)])
+def test_rsa_keys_have_at_least_2048_bits(partner: Partner, bits: int, usable: bool) -> None:
+    weak = KeyPair("RS256", kid=None, private=rsa.generate_private_key(public_exponent=65537, key_size=bits))
+    if usable:
+        assert trust(partner, weak, algorithms=["RS256"]).skipped == ()
+        return
+    with pytest.raises(UnusableValue) as refusal:
+        trust(partner, weak, algorithms=["RS256"])
+    sentence = f"keys[0]: An RSA key has 2048 to 16384 bits; this one has {bits}."
+    assert str(refusal.value) == f"The key set has no usable key. {sentence}"
+    assert trust(partner, weak, KeyPair("ES256")).skipped == (sentence,)
+
+
+def test_unusable_keys_of_a_set_are_skipped_and_named(app: Api, partner: Partner, pair: KeyPair) -> None:
+    secp256k1 = ec.generate_private_key(ec.SECP256K1()).public_key().public_numbers()
+    keys = [
+        pair.jwk | {"kid": "for encryption", "use": "enc"},
+        {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "post-quantum"},
+        {"kty": "EC", "crv": "secp256k1", "x": number(secp256k1.x, 32), "y": number(secp256k1.y, 32), "alg": "ES256K"},
+        SHORT.jwk,
+        {"kty": "oct", "k": "c2VjcmV0", "kid": "shared\n\u202e" + "x" * 100},
+        KeyPair("ES384", kid="other").jwk,
+        pair.jwk,
+    ]
+    trusted = trust(partner, keys={"keys": keys}, algorithms=["ES256", "RS256"])
+    assert trusted.skipped == (
+        "keys[0] (kid 'for encryption'): The key is not meant for signatures.",
+        "keys[1] (kid 'post-quantum'): The key type 'AKP' is not supported.",
+        "keys[2]: The curve secp256k1 is not supported.",
+        "keys[3] (kid 'weak'): An RSA key has 2048 to 16384 bits; this one has 1024.",
+        f"keys[4] (kid 'shared\\n\\u202e{'x' * 32}'): The key type 'oct' is not supported.",
+        "keys[5] (kid 'other'): The key is for none of the algorithms of this issuer.",
+    )
+    assert TokenIssuer.objects.get().keys == {"keys": [pair.jwk]}
+    assert show(app, pair.sign(GOOD)).status == 200
+    assert show(app, SHORT.sign(GOOD)).refusal == INVALID
+
+
+def test_a_set_without_a_usable_key_says_why(partner: Partner) -> None:
+    with pytest.raises(UnusableValue) as refusal:
+        trust(partner, keys={"keys": [{"kty": "oct"}] * 7})
+    reasons = " ".join(f"keys[{place}]: The key type 'oct' is not supported." for place in range(5))
+    assert str(refusal.value) == f"The key set has no usable key. {reasons} And so on."
+
+
+def test_an_issuer_without_iss_and_aud_is_trusted_only_if_that_is_said(partner: Partner, pair: KeyPair) -> None:
+    with pytest.raises(UnusableValue, match=r"for whatever service it was made: give at least one of them"):
+        trust(partner, pair, issuer="", audience="")
+    for said in ({"issuer": ""}, {"audience": ""}, {"issuer": "", "audience": "", "unrestricted": True}):
+        trust(partner, pair, **said)
 
 
 def test_an_issuer_that_is_trusted_again_is_replaced(app: Api, partner: Partner, pair: KeyPair) -> None:

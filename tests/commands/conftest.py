@@ -2,9 +2,6 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +9,6 @@ from typing import Any
 
 import pytest
 from django.core.management import ManagementUtility
-from django.db import connection
 
 PROJECT = Path(__file__).parents[2]
 
@@ -54,26 +50,3 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Ended(code=code, out=printed.out, err=printed.err)
 
     return command
-
-
-@pytest.fixture
-def process(transactional_db: None) -> Callable[..., "subprocess.Popen[bytes]"]:
-    """Start a command in a process of its own, on the database of the test."""
-    settings = connection.settings_dict
-    address = f"{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
-    variables = os.environ | {
-        "DATABASE_URL": f"postgres://{settings['USER']}:{settings['PASSWORD']}@{address}",
-        "DJANGO_DEBUG": "1",
-        "DJANGO_SETTINGS_MODULE": "basket_project.settings",
-    }
-
-    def start(*arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
-        environment = variables | options.pop("env", {})
-        return subprocess.Popen(
-            [sys.executable, "manage.py", *arguments],
-            cwd=PROJECT,
-            env=environment,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
-        )
-
-    return start

@@ -1,7 +1,7 @@
 """`trust_issuer` and `distrust_issuer` at the shell."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,29 @@ import pytest
 from baskets.domain import partners
 from baskets.models import TokenIssuer
 from tests.commands.conftest import Run
+from tests.key_servers import Issuer, serving_keys
 from tests.tokens import KeyPair
 
-pytestmark = pytest.mark.django_db
+Stored = Callable[[], dict[str, list[Any]]]
+# Keys are fetched outside of any transaction, that of a test included.
+pytestmark = pytest.mark.django_db(transaction=True)
 URL = "https://login.example.com/jwks.json"
+ENC = KeyPair("ES256", kid="enc").jwk | {"use": "enc"}
+SKIPPED = "keys[0] (kid 'enc'): The key is not meant for signatures."
 
 
 @pytest.fixture(autouse=True)
 def acme() -> None:
     partners.create_partner(name="acme")
+
+
+@pytest.fixture
+def server(settings: Any) -> Iterator[Issuer]:
+    """The server of an issuer, with one key that can be used and one that cannot."""
+    settings.BASKETS_INTERNAL_ADDRESSES = True
+    with serving_keys() as issuer:
+        issuer.say(json.dumps({"keys": [ENC, KeyPair("ES256").jwk]}).encode())
+        yield issuer
 
 
 @pytest.fixture
@@ -28,11 +42,12 @@ def key_file(tmp_path: Path) -> str:
     return str(file)
 
 
-def test_an_issuer_is_trusted_by_address_and_distrusted(run: Run) -> None:
-    done = run("trust_issuer", "acme", "login", "--keys-url", URL, "--issuer", "https://login.example.com")
-    assert (done.code, done.out, done.err) == (0, "Trusted issuer 'login' of partner 'acme'.\n", "")
+def test_an_issuer_is_trusted_by_address_and_distrusted(run: Run, server: Issuer) -> None:
+    done = run("trust_issuer", "acme", "login", "--keys-url", server.url, "--issuer", "https://login.example.com")
+    assert (done.code, done.out, done.err) == (0, f"Trusted issuer 'login' of partner 'acme'.\nSkipped {SKIPPED}\n", "")
     stored = TokenIssuer.objects.get()
-    assert (stored.keys_url, stored.issuer, stored.audience, stored.keys) == (URL, "https://login.example.com", "", None)
+    assert (stored.keys_url, stored.issuer, stored.audience, stored.keys) == (server.url, "https://login.example.com", "", None)
+    assert [key["kid"] for key in stored.fetched_keys["keys"]] == ["key-1"]
     assert (stored.algorithms, stored.created_by) == (["ES256", "EdDSA", "RS256"], "trust_issuer")
     done = run("distrust_issuer", "acme", "login")
     assert (done.code, done.out) == (0, "Distrusted issuer 'login' of partner 'acme'.\n")
@@ -45,17 +60,84 @@ def test_an_issuer_is_trusted_by_a_file_of_keys(run: Run, key_file: str) -> None
     options = ("--keys", key_file, "--audience", "baskets", "--algorithm", "ES256", "--algorithm", "PS512", "--json")
     assert run("trust_issuer", "acme", "login", *options).data == {
         "partner": "acme", "name": "login", "issuer": "", "audience": "baskets", "algorithms": ["ES256", "PS512"],
-        "keys_url": "", "dry_run": False,
+        "keys_url": "", "skipped": [], "problem": "", "dry_run": False,
     }  # fmt: skip
     assert TokenIssuer.objects.get().keys == json.loads(Path(key_file).read_text())
 
 
-def test_rehearsals_change_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
-    run("trust_issuer", "acme", "login", "--keys-url", URL)
+def test_unusable_keys_of_a_file_are_named(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "mixed.json"
+    file.write_text(json.dumps({"keys": [ENC, KeyPair("ES256").jwk]}))
+    done = run("trust_issuer", "acme", "login", "--keys", str(file), "--audience", "baskets")
+    assert (done.code, done.out) == (0, f"Trusted issuer 'login' of partner 'acme'.\nSkipped {SKIPPED}\n")
+    file.write_text(json.dumps({"keys": [ENC]}))
+    done = run("trust_issuer", "acme", "login", "--keys", str(file), "--audience", "baskets")
+    assert (done.code, done.err) == (1, f"CommandError: The key set has no usable key. {SKIPPED}\n")
+    assert [key["kid"] for key in TokenIssuer.objects.get().keys["keys"]] == ["key-1"]
+
+
+def test_an_issuer_whose_address_fails_is_trusted_and_its_problem_told(run: Run, server: Issuer) -> None:
+    server.say(b"", status=500)
+    trust = ("trust_issuer", "acme", "login", "--keys-url", server.url, "--audience", "baskets")
+    done = run(*trust)
+    assert (done.code, done.out) == (0, "Trusted issuer 'login' of partner 'acme'.\n")
+    assert done.err == "Its keys could not be fetched now: The answer has status 500.\n"
+    assert run(*trust, "--json").data["problem"] == "The answer has status 500."
+    assert (TokenIssuer.objects.get().fetched_keys, TokenIssuer.objects.get().fetch_problem) == (None, "The answer has status 500.")
+
+
+def test_without_iss_and_aud_it_must_be_said_that_every_token_is_trusted(run: Run, key_file: str, everything_stored: Stored) -> None:
     before = everything_stored()
-    assert run("trust_issuer", "acme", "other", "--keys-url", URL, "--dry-run").out == "Would trust issuer 'other' of partner 'acme'.\n"
-    assert run("distrust_issuer", "acme", "login", "--dry-run").out == "Would distrust issuer 'login' of partner 'acme'.\n"
+    done = run("trust_issuer", "acme", "login", "--keys", key_file)
+    assert (done.code, done.err.partition(",")[0]) == (1, "CommandError: Without `iss` and `aud`")
     assert everything_stored() == before
+    assert run("trust_issuer", "acme", "login", "--keys", key_file, "--unrestricted").code == 0
+
+
+def test_rehearsals_change_nothing(run: Run, server: Issuer, everything_stored: Stored) -> None:
+    source = ("--keys-url", server.url, "--audience", "baskets")
+    run("trust_issuer", "acme", "login", *source)
+    before = everything_stored()
+    done = run("trust_issuer", "acme", "other", *source, "--dry-run")
+    assert done.out == f"Would trust issuer 'other' of partner 'acme'.\nSkipped {SKIPPED}\n"
+    assert run("distrust_issuer", "acme", "login", "--dry-run").out == "Would distrust issuer 'login' of partner 'acme'.\n"
+    assert run("refresh_issuer_keys", "--dry-run").out == f"Issuer 'login' of partner 'acme': 1 keys.\nSkipped {SKIPPED}\n"
+    assert server.calls == 3
+    assert everything_stored() == before
+
+
+def test_keys_are_fetched_when_an_operator_asks(run: Run, server: Issuer, key_file: str) -> None:
+    partners.create_partner(name="zeta")
+    for partner, name in (("acme", "login"), ("zeta", "login"), ("zeta", "app")):
+        run("trust_issuer", partner, name, "--keys-url", server.url, "--audience", "baskets")
+    run("trust_issuer", "zeta", "given", "--keys", key_file, "--audience", "baskets")
+    fresh = KeyPair("ES256", kid="key-2")
+    server.publish(fresh)
+
+    def refreshed(*arguments: str) -> list[tuple[str, str]]:
+        done = run("refresh_issuer_keys", *arguments, "--json")
+        assert (done.code, done.data["dry_run"]) == (0, False)
+        assert all((one["keys"], one["skipped"], one["problem"]) == (["key-2"], [], "") for one in done.data["issuers"])
+        return [(one["partner"], one["name"]) for one in done.data["issuers"]]
+
+    assert refreshed("zeta", "login") == [("zeta", "login")]
+    stored = TokenIssuer.objects.published().order_by("partner__name", "name").values_list("fetched_keys", flat=True)
+    assert [keys["keys"][0]["kid"] for keys in stored.all()] == ["key-1", "key-1", "key-2"]
+    assert refreshed("zeta") == [("zeta", "app"), ("zeta", "login")]
+    assert refreshed() == [("acme", "login"), ("zeta", "app"), ("zeta", "login")]
+    assert [keys["keys"][0]["kid"] for keys in stored.all()] == ["key-2"] * 3
+    server.say(b'{"keys": []}')
+    failed = run("refresh_issuer_keys", "acme")
+    assert (failed.code, failed.out) == (1, "Issuer 'login' of partner 'acme': The key set has no usable key.\n")
+    assert failed.err == "CommandError: The keys of 1 issuers could not be fetched.\n"
+    assert [keys["keys"][0]["kid"] for keys in stored.all()] == ["key-2"] * 3
+    for unknown in (("nobody",), ("acme", "else"), ("zeta", "given")):
+        done = run("refresh_issuer_keys", *unknown)
+        assert (done.code, done.err) == (1, "CommandError: This partner trusts no issuer of this name that publishes its keys.\n")
+
+
+def test_without_published_keys_there_is_nothing_to_fetch(run: Run) -> None:
+    assert run("refresh_issuer_keys").out == "There is nothing to fetch.\n"
 
 
 @pytest.mark.parametrize(
@@ -67,15 +149,13 @@ def test_rehearsals_change_nothing(run: Run, everything_stored: Callable[[], dic
         (["acme", "login", "--keys", __file__], 2),
         (["acme", "login", "--keys-url", URL, "--algorithm", "HS256"], 2),
         (["acme", "lo\ngin", "--keys-url", URL], 2),
-        (["nobody", "login", "--keys-url", URL], 1),
-        (["acme", "login", "--keys-url", "http://login.example.com/"], 1),
-        (["acme", "login", "--keys-url", "https://10.0.0.1/"], 1),
+        (["nobody", "login", "--keys-url", URL, "--audience", "baskets"], 1),
+        (["acme", "login", "--keys-url", "http://login.example.com/", "--audience", "baskets"], 1),
+        (["acme", "login", "--keys-url", "https://10.0.0.1/", "--audience", "baskets"], 1),
         (["acme", "login", "--keys-url", URL, "--issuer", "urn:baskets:guests"], 1),
     ],
 )
-def test_wrong_usage_and_what_cannot_be_trusted(
-    run: Run, arguments: list[str], code: int, everything_stored: Callable[[], dict[str, list[Any]]]
-) -> None:
+def test_wrong_usage_and_what_cannot_be_trusted(run: Run, arguments: list[str], code: int, everything_stored: Stored) -> None:
     before = everything_stored()
     done = run("trust_issuer", *arguments)
     assert (done.code, done.out) == (code, "")

@@ -55,7 +55,7 @@ def login_of(partners: list[Partner]) -> KeyPair:
     """The login that both partners trust."""
     pair = KeyPair("ES256")
     for partner in partners:
-        trust_issuer(partner_name=partner.name, name="login", keys={"keys": [pair.jwk]}, actor=TESTER)
+        trust_issuer(partner_name=partner.name, name="login", keys={"keys": [pair.jwk]}, unrestricted=True, actor=TESTER)
     return pair
 
 

@@ -176,6 +176,10 @@ def test_flags_short_records_and_idempotency_keys_are_single() -> None:
     for wrong in ({"keys": None}, {"keys_url": "https://example.com/"}):
         with refused_by("issuer_has_keys_or_their_address"):
             TokenIssuer.objects.update(**wrong)
+    fetched = {"fetched_keys": {"keys": []}, "fetched_at": session.started_at}
+    for wrong in (fetched, {"keys": None, "keys_url": "https://example.com/", "fetched_at": session.started_at}):
+        with refused_by("fetched_keys_have_their_time_and_their_address"):
+            TokenIssuer.objects.update(**wrong)
     for algorithms in ([], ["HS256"], ["ES256", "none"]):
         with refused_by("issuer_signs_with_known_algorithms"):
             TokenIssuer.objects.update(algorithms=algorithms)
@@ -228,5 +232,6 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         "one_issuer_per_partner_and_name",
         "issuer_has_keys_or_their_address",
         "issuer_signs_with_known_algorithms",
+        "fetched_keys_have_their_time_and_their_address",
     }
     assert named == UPDATES.keys() | COPIES.keys() | OF_THE_FEED.keys() | by_hand

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
-from baskets.domain import issuers
+from baskets.domain import issuers, published_keys
 from baskets.domain.actors import Actor
 from baskets.domain.partners import NAME_LIMIT
 from baskets.management.arguments import printable
@@ -33,7 +33,10 @@ def key_set(name: str) -> Any:
 class Command(ShellCommand):
     """Trust an issuer of tokens."""
 
-    help = "Trust the bearer tokens of an issuer for the baskets of one partner. One that is trusted under this name is replaced."
+    help = (
+        "Trust the bearer tokens of an issuer for the baskets of one partner. One that is trusted under this name is replaced. "
+        "Names the keys that cannot be used; published keys are fetched at once for that."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
@@ -45,6 +48,11 @@ class Command(ShellCommand):
         source.add_argument("--keys", type=key_set, metavar="FILE", help="The key set itself: JSON, public keys only.")
         parser.add_argument("--issuer", metavar="ISS", default="", help="What `iss` must be; left out: anything.")
         parser.add_argument("--audience", metavar="AUD", default="", help="What `aud` must be or contain; left out: anything.")
+        parser.add_argument(
+            "--unrestricted",
+            action="store_true",
+            help="Needed without --issuer and --audience: trust every token that is signed with these keys, for whatever service.",
+        )
         parser.add_argument(
             "--algorithm",
             action="append",
@@ -61,12 +69,14 @@ class Command(ShellCommand):
         keys: Any,
         issuer: str,
         audience: str,
+        unrestricted: bool,
         algorithm: list[str] | None,
         as_json: bool,
         dry_run: bool,
         **_: Any,
     ) -> None:
-        """Trust it and say so."""
+        """Trust it, fetch its keys, and say so."""
+        actor = Actor.system("trust_issuer")
         with rehearsal(dry_run=dry_run):
             trusted = issuers.trust_issuer(
                 partner_name=partner,
@@ -76,16 +86,28 @@ class Command(ShellCommand):
                 algorithms=algorithm or issuers.DEFAULT_ALGORITHMS,
                 keys=keys,
                 keys_url=keys_url,
-                actor=Actor.system("trust_issuer"),
+                unrestricted=unrestricted,
+                actor=actor,
             )
+        skipped, problem = trusted.skipped, ""
+        if keys_url:
+            try:
+                found = published_keys.fetch(trusted.issuer) if dry_run else published_keys.fetch_now(issuer=trusted.issuer, actor=actor)
+                skipped = found.skipped
+            except published_keys.KeysNotFetched as error:
+                problem = str(error)
+                self.stderr.write(f"Its keys could not be fetched now: {problem}")
+        done = f"{'Would trust' if dry_run else 'Trusted'} issuer {name!r} of partner {partner!r}."
         self.answer(
             as_json=as_json,
-            text=f"{'Would trust' if dry_run else 'Trusted'} issuer {name!r} of partner {partner!r}.",
+            text="\n".join([done, *(f"Skipped {sentence}" for sentence in skipped)]),
             partner=partner,
             name=name,
             issuer=issuer,
             audience=audience,
-            algorithms=list(trusted.algorithms),
+            algorithms=list(trusted.issuer.algorithms),
             keys_url=keys_url,
+            skipped=skipped,
+            problem=problem,
             dry_run=dry_run,
         )

@@ -1,0 +1,57 @@
+"""`refresh_issuer_keys`: the shell of `published_keys.fetch_now`."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from baskets.domain import published_keys
+from baskets.domain.actors import Actor
+from baskets.domain.partners import NAME_LIMIT
+from baskets.management.arguments import printable
+from baskets.management.shell import ShellCommand
+from baskets.models import TokenIssuer
+
+
+class Command(ShellCommand):
+    """Fetch the published keys of issuers."""
+
+    help = (
+        "Fetch the key sets that issuers publish: of one issuer, of all of a partner, or of all. For the moment when a key was "
+        "stolen, or an address works again. Ends with 1 if an address gives no usable key; the stored keys stay then."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("partner", nargs="?", type=printable(limit=NAME_LIMIT), help="The partner's name; left out: all partners.")
+        parser.add_argument("name", nargs="?", type=printable(limit=NAME_LIMIT), help="What the issuer is called here; left out: all.")
+
+    def handle(self, *, partner: str | None, name: str | None, as_json: bool, dry_run: bool, **_: Any) -> None:
+        """Fetch one key set after the other."""
+        wanted = {"partner__name": partner, "name": name}
+        issuers = TokenIssuer.objects.published().filter(**{field: value for field, value in wanted.items() if value is not None})
+        rows = list(issuers.select_related("partner").order_by("partner__name", "name"))
+        if partner is not None and not rows:
+            raise CommandError("This partner trusts no issuer of this name that publishes its keys.")
+        results = [self._refresh(issuer, dry_run=dry_run) for issuer in rows]
+        failed = sum(1 for result in results if result["problem"])
+        lines = [line for result in results for line in self._lines(result)]
+        self.answer(as_json=as_json, text="\n".join(lines or ["There is nothing to fetch."]), issuers=results, dry_run=dry_run)
+        if failed:
+            raise CommandError(f"The keys of {failed} issuers could not be fetched.")
+
+    def _refresh(self, issuer: TokenIssuer, *, dry_run: bool) -> dict[str, Any]:
+        result = {"partner": issuer.partner.name, "name": issuer.name, "keys": [], "skipped": [], "problem": ""}
+        try:
+            actor = Actor.system("refresh_issuer_keys")
+            found = published_keys.fetch(issuer) if dry_run else published_keys.fetch_now(issuer=issuer, actor=actor)
+        except published_keys.KeysNotFetched as error:
+            return result | {"problem": str(error)}
+        return result | {"keys": [key.kid for key in found.keys], "skipped": list(found.skipped)}
+
+    @staticmethod
+    def _lines(result: dict[str, Any]) -> list[str]:
+        outcome = result["problem"] or f"{len(result['keys'])} keys."
+        skipped = [f"Skipped {sentence}" for sentence in result["skipped"]]
+        return [f"Issuer {result['name']!r} of partner {result['partner']!r}: {outcome}", *skipped]
