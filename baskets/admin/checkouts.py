@@ -71,6 +71,8 @@ class CheckoutSessionAdmin(RepairDesk, OfBasket):
         filters.Lapsed,
         filters.of_partner("basket__partner"),
         filters.past("started", "started_at"),
+        filters.of_key("held by the key", "held_by", "started_by_key", CheckoutSession.Status.ACTIVE),
+        filters.of_key("ordered by the key", "ordered_by", "finished_by_key", CheckoutSession.Status.ORDERED),
     )
     ordering = ("-pk",)
     shown = (
@@ -83,6 +85,8 @@ class CheckoutSessionAdmin(RepairDesk, OfBasket):
         "expires",
         "released_at",
         "finished",
+        "started_by_key",
+        "finished_by_key",
         "language",
         "country",
         "stripe_using_sdk",

@@ -1,5 +1,6 @@
 """The filters beside the lists. Times are compared with the database's clock, and no filter counts anything."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from django.utils import timezone
 from baskets.models import Attention, CheckoutSession, Partner
 
 MOST_PARTNERS = 100
+PREFIX = re.compile(r"[a-z0-9]{1,16}", re.ASCII)
 
 
 class Choices(admin.SimpleListFilter):
@@ -70,6 +72,27 @@ def coming(heading: str, field: str) -> type[Choices]:
             "later": ("later", Q(**{f"{field}__gt": week})),
         },
     )
+
+
+def of_key(heading: str, parameter: str, field: str, status: str) -> type[admin.SimpleListFilter]:
+    """Filter checkouts of one status by the prefix of an API key, which pages link to: the choice is never offered.
+
+    :param field: the field that holds the prefix.
+    """
+
+    class OfKey(admin.SimpleListFilter):
+        title = heading
+        parameter_name = parameter
+
+        def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+            prefix = self.value() or ""
+            return [(prefix, prefix)] if PREFIX.fullmatch(prefix) else []
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            # The second condition is the one of the index.
+            return queryset.filter(Q(**{field: self.value()}), ~Q(**{field: ""}), status=status) if self.value() else queryset
+
+    return OfKey
 
 
 class Range(admin.ListFilter):

@@ -380,11 +380,18 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         return self.render(request, "admin/baskets/form.html", context)
 
     def tools(self, request: HttpRequest, record: ApiKey) -> list[tuple[str, str]]:
-        """Limit or revoke the key."""
+        """See what it holds and what it ordered; limit or revoke the key."""
+        found: list[tuple[str, str]] = []
+        if request.user.has_perm("baskets.view_checkoutsession"):
+            sessions = reverse("admin:baskets_checkoutsession_changelist")
+            found = [
+                (f"{sessions}?held_by={record.prefix}", "What it holds"),
+                (f"{sessions}?ordered_by={record.prefix}", "What it ordered"),
+            ]
         if not request.user.is_superuser or record.revoked_at:
-            return []
+            return found
         limit = (reverse("admin:baskets_apikey_limit", args=[quote(record.pk)]), "Limit its calls")
-        return [limit, (reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), "Revoke this key")]
+        return [*found, limit, (reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), "Revoke this key")]
 
     @admin.display(description="partner")
     def partner_name(self, key: ApiKey) -> SafeString:

@@ -131,6 +131,7 @@ SESSIONS = Kind(
                 " The order itself stays as it is, because ordered is final."
             ),
             fits=lambda session: session.status == STATUS.ORDERED,
+            bulk=True,
             do=lambda session, _, *, seen, **more: repair.reverse_order(session=session, expected_events=seen, **more),
         ),
         *_take(lambda session: session, fits=lambda session: hasattr(session, "lapsed"), look=snapshots.of_taking),

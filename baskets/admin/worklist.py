@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from baskets.admin import display, repair_list, repairs
-from baskets.domain import desk
+from baskets.domain import desk, key_misuse
 from baskets.models import Attention, BrokenRule, CheckoutSession, DeskEntry, Event, Product
 
 MOST = 50
@@ -44,6 +44,8 @@ def page(request: HttpRequest) -> dict[str, Any]:
         sections.append(_shortfalls(request))
     if may("baskets.view_brokenrule"):
         sections.append(_rules(request))
+    if may("baskets.view_apikey"):
+        sections.append(_keys(request))
     return {
         "title": "Work list",
         "sections": sections,
@@ -155,6 +157,31 @@ def _rules(request: HttpRequest) -> Section:
                 repairs.links(repair_list.RULES, request, rule),
             )
             for rule in rules
+        ],
+    )
+
+
+def _keys(request: HttpRequest) -> Section:
+    sessions = reverse("admin:baskets_checkoutsession_changelist")
+    found = key_misuse.conspicuous_keys()[:MOST]
+    revoke = [("baskets_apikey_revoke", "Revoke this key")] if request.user.is_superuser else []
+    return Section(
+        title="Keys unlike all others",
+        meaning="Its checkouts are unlike those of all other keys, and unlike its own before. Ask the partner whether it was stolen.",
+        nothing="No key is unlike the others.",
+        rows=[
+            (
+                _two(display.page("apikey", key.activity.key_id, key.activity.prefix), key.why),
+                display.visible(key.activity.partner),
+                display.NOTHING,
+                display.holder(""),
+                [
+                    *((reverse(f"admin:{name}", args=[key.activity.key_id]), label) for name, label in revoke),
+                    (f"{sessions}?held_by={key.activity.prefix}", "What it holds"),
+                    (f"{sessions}?ordered_by={key.activity.prefix}", "What it ordered"),
+                ],
+            )
+            for key in found
         ],
     )
 

@@ -20,6 +20,7 @@ from baskets.api.errors import answer
 from baskets.api.health import get_only
 from baskets.api.tokens import INVALID_CHALLENGE, MISSING_CHALLENGE
 from baskets.database import reading
+from baskets.domain import key_misuse
 from baskets.pipeline import execute
 
 # Where the workers of one server leave their counts for each other; `basket_project.server` sets it.
@@ -42,6 +43,7 @@ GAUGES = (
     ("baskets_oldest_lapsed_seconds", "How long the oldest of them has been past its end; 0 where there is none."),
     ("baskets_attention_open", "Matters that wait for staff."),
     ("baskets_shortfall_pieces", "Pieces held although the shop no longer has them."),
+    ("baskets_keys_unlike_others", "API keys whose checkouts are unlike those of all other keys; the work list names them."),
 )
 
 
@@ -51,7 +53,7 @@ class Holdings(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Ask once; a database that is away is a number, too."""
         try:
-            numbers = reading(lambda: execute(HOLDINGS, []).fetchone())
+            numbers = reading(lambda: (*execute(HOLDINGS, []).fetchall()[0], len(key_misuse.conspicuous_keys())))
         except DatabaseError:
             numbers = None
         yield GaugeMetricFamily("baskets_database_up", "Whether the database answered.", value=int(numbers is not None))

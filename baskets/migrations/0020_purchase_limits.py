@@ -55,4 +55,12 @@ class Migration(migrations.Migration):
                 condition=models.Q(("started_by_key", ""), _negated=True), fields=["started_by_key", "started_at"], name="sessions_by_key"
             ),
         ),
+        migrations.AddIndex(
+            model_name="checkoutsession",
+            index=models.Index(
+                condition=models.Q(("status", "ORDERED"), models.Q(("finished_by_key", ""), _negated=True)),
+                fields=["finished_by_key", "id"],
+                name="orders_by_key",
+            ),
+        ),
     ]

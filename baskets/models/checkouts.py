@@ -94,6 +94,11 @@ class CheckoutSession(models.Model):
             models.Index(fields=["partner", "finished_at"], name="ended_sessions_of_partner", condition=Q(finished_at__isnull=False)),
             # For the latest checkouts of one key, beside those of the others.
             models.Index(fields=["started_by_key", "started_at"], name="sessions_by_key", condition=~Q(started_by_key="")),
+            models.Index(
+                fields=["finished_by_key", "id"],
+                name="orders_by_key",
+                condition=Q(status="ORDERED") & ~Q(finished_by_key=""),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(name="one_active_checkout_per_basket", fields=["basket"], condition=Q(status="ACTIVE")),

@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from baskets.domain import checker, desk, repair, transactions
-from baskets.domain.actors import Actor
-from baskets.models import Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event
+from baskets.domain import checker, checkout, desk, repair, transactions
+from baskets.domain.actors import Actor, ActorKind
+from baskets.models import ApiKey, Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event, Stock
 from tests.admin.conftest import Shop, token
 from tests.admin.repair_cases import OTHER, REASON, broken, short_of_supply, sold_out_since
 
@@ -207,3 +208,80 @@ def test_many_rows_without_right_reason_or_token_change_nothing(
         assert rita.post(address, form | wrong).status_code == 200
     assert rita.post(address.replace("abort", "finish-as-ordered"), form).status_code == 404
     assert everything_stored() == before
+
+
+# --- A stolen key ---------------------------------------------------------------------------------------
+
+
+def stolen_key(shop: Shop) -> ApiKey:
+    """A key that has sold 120 lamps to one guest and holds 5 for another; an honest key has sold one."""
+    shop.product("lamp", 500)
+    key = ApiKey.objects.create(partner=shop.partner, prefix="stolenstolen", digest=bytes(32), kind="client", created_by="tests")
+    for user_id, prefix, count, ordered in (
+        ("thief", "stolenstolen", 120, True),
+        ("other", "stolenstolen", 5, False),
+        ("ann", "honesthonest", 1, True),
+    ):
+        buyer, actor = shop.buyer(user_id), Actor(kind=ActorKind.KEY, name=prefix)
+        buyer.place("lamp", count)
+        transactions.run(lambda reclaim, b=buyer, a=actor: checkout.start_session(owner=b.owner, actor=a, reclaim=reclaim))
+        if ordered:
+            transactions.run(
+                lambda reclaim, b=buyer, a=actor: checkout.finish_session(
+                    owner=b.owner, ordered=True, order_no=None, actor=a, reclaim=reclaim
+                )
+            )
+    return key
+
+
+def test_key_unlike_all_others_is_on_the_work_list(shop: Shop, root: Client, rita: Client, nobody: Client) -> None:
+    key = stolen_key(shop)
+    body = html.unescape(root.get(WORK).content.decode())
+    assert 'Keys unlike all others <span class="number">1</span>' in body
+    assert "62.5 pieces a checkout, where 1.0 are usual" in body
+    assert reverse("admin:baskets_apikey_revoke", args=[key.pk]) in body
+    rita_sees = html.unescape(rita.get(WORK).content.decode())
+    assert reverse("admin:baskets_apikey_revoke", args=[key.pk]) not in rita_sees
+    assert "?held_by=stolenstolen" in rita_sees
+    ApiKey.objects.update(revoked_at=key.created_at)
+    assert "No key is unlike the others." in root.get(WORK).content.decode()
+
+
+def test_lists_show_what_a_key_holds_and_what_it_ordered(shop: Shop, rita: Client) -> None:
+    key = stolen_key(shop)
+    address = reverse("admin:baskets_checkoutsession_changelist")
+    numbers = dict(CheckoutSession.objects.values_list("basket__user_id", "order_no"))
+
+    def shown(query: str) -> set[str]:
+        body = rita.get(f"{address}?{query}").content.decode()
+        return {user_id for user_id, order_no in numbers.items() if order_no in body}
+
+    assert shown("held_by=stolenstolen") == {"other"}
+    assert shown("ordered_by=stolenstolen") == {"thief"}
+    assert shown("ordered_by=unknown") == set()
+    assert shown("ordered_by=NO+KEY") == {"thief", "other", "ann"}
+    page = html.unescape(rita.get(reverse("admin:baskets_apikey_change", args=[key.pk])).content.decode())
+    assert "?held_by=stolenstolen" in page
+    assert "?ordered_by=stolenstolen" in page
+
+
+def test_orders_of_a_stolen_key_are_reversed_together_after_a_preview(
+    shop: Shop, rita: Client, everything_stored: Callable[[], dict[str, list[Any]]]
+) -> None:
+    stolen_key(shop)
+    address = reverse("admin:baskets_checkoutsession_changelist")
+    session = CheckoutSession.objects.get(finished_by_key="stolenstolen")
+    before = everything_stored()
+    chosen = {"action": "reverse-order", "_selected_action": [session.pk], "csrfmiddlewaretoken": token(rita, address)}
+    preview = html.unescape(rita.post(f"{address}?ordered_by=stolenstolen", chosen).content.decode())
+    assert everything_stored() == before
+    assert session.order_no in preview
+    row = re.search(rf'name="row" value="({session.pk} \d+)"', preview)
+    assert row
+    many = reverse("admin:baskets_checkoutsession_repair_many", args=["reverse-order"])
+    said = {"row": row[1], "reason": "stolen key", "csrfmiddlewaretoken": token(rita, address)}
+    for _ in range(2):
+        assert session.order_no in rita.post(many, said).content.decode()
+        assert Stock.objects.get(pk="lamp").available == 494
+    line = Event.objects.get(kind=Event.Kind.REPAIRED)
+    assert (line.actor, line.data["repair"], line.data["reason"]) == ("rita", "reverse_order", "stolen key")

@@ -69,7 +69,7 @@ def test_what_was_dropped_is_counted(api: Api, sells: Sells) -> None:
     assert TRACKING_DROPPED.labels("header", "not_base64")._value.get() - before == 1
 
 
-def test_the_database_is_asked_once_and_tells_what_waits(
+def test_the_database_is_asked_twice_and_tells_what_waits(
     settings: Any, api: Api, sells: Sells, pass_time: PassTime, django_assert_num_queries: Any
 ) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
@@ -78,12 +78,21 @@ def test_the_database_is_asked_once_and_tells_what_waits(
         api.place("p1", user=user)
         api.start(user=user)
     pass_time(timedelta(minutes=31), user="bob")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         found = numbers()
     shown = {name: found[f"baskets_{name}"] for name in ("database_up", "checkouts_active", "checkouts_lapsed", "attention_open")}
     assert shown == {"database_up": 1, "checkouts_active": 2, "checkouts_lapsed": 1, "attention_open": 0}
     assert 60 <= found["baskets_oldest_lapsed_seconds"] < 120
     assert found["baskets_shortfall_pieces"] == 0
+    assert found["baskets_keys_unlike_others"] == 0
+
+
+def test_key_that_holds_unlike_all_others_is_counted(settings: Any, api: Api, sells: Sells) -> None:
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    sells("p1", unsold=500)
+    api.place("p1", 100)
+    api.start()
+    assert numbers()["baskets_keys_unlike_others"] == 1
 
 
 def test_reading_changes_nothing(settings: Any, unchanged: Unchanged) -> None:

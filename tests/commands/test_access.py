@@ -2,13 +2,18 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from baskets.domain import partners
-from baskets.models import ApiKey, Partner
+from baskets.domain import checkout, partners, transactions
+from baskets.domain.actors import Actor, ActorKind
+from baskets.models import ApiKey, Event, Partner, Stock
+from baskets.models.contents import Owner
 from tests.commands.conftest import Run
+from tests.domain.worlds import User
+from tests.factories import ProductFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -153,3 +158,45 @@ def test_what_is_no_prefix_is_wrong_usage_and_not_repeated(run: Run, text: str) 
     done = run("revoke_api_key", text)
     assert done.code == 2
     assert "0000" not in done.err
+
+
+def test_holds_of_a_revoked_key_are_released_and_its_orders_reversed(run: Run, owner: Owner, everything_stored: Any) -> None:
+    ProductFactory(product_id="shirt", unsold=9)
+    key = ApiKey.objects.create(partner_id=owner.partner_id, prefix="abcdefghijkl", digest=bytes(32), kind="client", created_by="tests")
+    actor = Actor(kind=ActorKind.KEY, name=key.prefix)
+    for number, ordered in enumerate([True, False]):
+        user = User(replace(owner, user_id=f"guest-{number}"))
+        user.place("shirt", 3)
+        transactions.run(lambda reclaim, user=user: checkout.start_session(owner=user.owner, actor=actor, reclaim=reclaim))
+        if ordered:
+            transactions.run(
+                lambda reclaim, user=user: checkout.finish_session(
+                    owner=user.owner, ordered=True, order_no=None, actor=actor, reclaim=reclaim
+                )
+            )
+    undo = ("revoke_api_key", key.prefix, "--release-holds", "--reverse-orders-since", "2020-01-01T00:00:00Z")
+    before = everything_stored()
+    done = run(*undo, "--dry-run")
+    assert (done.code, done.out) == (
+        0,
+        f"Would revoke key {key.prefix} of partner {key.partner.name!r}. Would abort 1 checkouts. Would reverse 1 orders.\n",
+    )
+    assert everything_stored() == before
+    data = run(*undo, "--reason", "stolen on Friday", "--json").data
+    assert {name: data[name] for name in data if name.startswith(("checkouts", "orders"))} == {
+        "checkouts_aborted": 1,
+        "checkouts_left_in_use": 0,
+        "orders_reversed": 1,
+        "orders_left_in_use": 0,
+    }
+    assert Stock.objects.get().available == 9
+    lines = Event.objects.filter(kind=Event.Kind.REPAIRED).values_list("actor", "data__repair", "data__reason")
+    assert ("revoke_api_key", "abort", "stolen on Friday") in set(lines)
+    key.refresh_from_db()
+    assert key.revoked_at is not None
+    assert run(*undo).out.endswith("Aborted 0 checkouts. Reversed 0 orders.\n")
+
+
+@pytest.mark.parametrize("options", [["--reverse-orders-since", "yesterday"], ["--reason", ""], ["--reason", "x" * 501]])
+def test_undoing_takes_a_moment_and_a_reason(run: Run, options: list[str]) -> None:
+    assert run("revoke_api_key", "abcdefghijkl", "--release-holds", *options).code == 2

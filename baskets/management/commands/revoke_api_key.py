@@ -1,38 +1,124 @@
-"""`revoke_api_key`: the shell of `partners.revoke_api_key`."""
+"""`revoke_api_key`: the shell of `partners.revoke_api_key` and of `key_misuse`, which undoes what a stolen key did."""
 
 from argparse import ArgumentParser
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any
 
-from baskets.domain import partners
+from django.core.management.base import CommandError
+
+from baskets.domain import key_misuse, partners, repair
 from baskets.domain.actors import Actor
-from baskets.management.arguments import key_prefix
+from baskets.management.arguments import key_prefix, moment, printable
+from baskets.management.progress import progress
 from baskets.management.shell import ShellCommand, rehearsal
+from baskets.management.stopping import asked_to_stop
+
+ACTOR = Actor.system("revoke_api_key")
+# Calls that were under way when the key was revoked may still commit, and baskets in use become free.
+PASSES = 3
 
 
 class Command(ShellCommand):
     """Revoke an API key."""
 
-    help = "Revoke an API key at once. Safe to repeat: a key stays revoked since the first time."
+    help = (
+        "Revoke an API key at once, and perhaps undo what it did. Safe to repeat and to run in parallel: a key stays revoked since the "
+        "first time, a checkout is aborted once, an order is reversed once."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("prefix", type=key_prefix, help="The part of the key between its two underscores.")
-
-    def handle(self, *, prefix: str, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Revoke it and say so."""
-        with rehearsal(dry_run=dry_run):
-            key = partners.revoke_api_key(prefix=prefix, actor=Actor.system("revoke_api_key"))
-        assert key.revoked_at is not None  # noqa: S101 (the call above has just seen to it)
-        self.answer(
-            as_json=as_json,
-            text=(
-                f"Would revoke key {prefix} of partner {key.partner.name!r}."
-                if dry_run
-                else f"Key {prefix} of partner {key.partner.name!r} is revoked since {key.revoked_at.isoformat()}."
-            ),
-            prefix=prefix,
-            partner=key.partner.name,
-            revoked_at=key.revoked_at.isoformat(),
-            dry_run=dry_run,
+        parser.add_argument(
+            "--release-holds",
+            action="store_true",
+            help="Abort the active checkouts that the key started, of honest users too: their pieces are free at once.",
         )
+        parser.add_argument(
+            "--reverse-orders-since",
+            type=moment,
+            metavar="TIME",
+            help="Reverse the orders that the key has reported since then, of honest users too: their pieces return as supply.",
+        )
+        parser.add_argument(
+            "--reason",
+            type=printable(limit=repair.REASON_LIMIT),
+            default="API key revoked",
+            metavar="TEXT",
+            help="Why, as the timelines say it; left out: API key revoked.",
+        )
+
+    def handle(
+        self,
+        *,
+        prefix: str,
+        release_holds: bool,
+        reverse_orders_since: datetime | None,
+        reason: str,
+        as_json: bool,
+        dry_run: bool,
+        **_: Any,
+    ) -> None:
+        """Revoke it, undo what is asked for, and say so."""
+        with rehearsal(dry_run=dry_run):
+            key = partners.revoke_api_key(prefix=prefix, actor=ACTOR)
+        assert key.revoked_at is not None  # noqa: S101 (the call above has just seen to it)
+        data: dict[str, Any] = {"prefix": prefix, "partner": key.partner.name, "revoked_at": key.revoked_at.isoformat(), "dry_run": dry_run}
+        text = [
+            f"Would revoke key {prefix} of partner {key.partner.name!r}."
+            if dry_run
+            else f"Key {prefix} of partner {key.partner.name!r} is revoked since {key.revoked_at.isoformat()}."
+        ]
+        with asked_to_stop() as stop:
+            if release_holds:
+                release = partial(key_misuse.release_holds, prefix=prefix, reason=reason, actor=ACTOR, dry_run=dry_run)
+                aborted = _undone("checkouts", release, again=not dry_run, stop=stop)
+                data |= {"checkouts_aborted": aborted.done, "checkouts_left_in_use": aborted.left}
+                text.append(f"{'Would abort' if dry_run else 'Aborted'} {aborted.done} checkouts{_left(aborted)}.")
+            if reverse_orders_since:
+                reverse = partial(
+                    key_misuse.reverse_orders, prefix=prefix, since=reverse_orders_since, reason=reason, actor=ACTOR, dry_run=dry_run
+                )
+                orders = _undone("orders", reverse, again=False, stop=stop)
+                data |= {"orders_reversed": orders.done, "orders_left_in_use": orders.left}
+                text.append(f"{'Would reverse' if dry_run else 'Reversed'} {orders.done} orders{_left(orders)}.")
+            stopped = stop()
+        self.answer(as_json=as_json, text=" ".join(text), **data)
+        if stopped:
+            raise CommandError("Stopped on request after a whole batch; the next run does the rest.")
+
+
+@dataclass(kw_only=True)
+class Undone:
+    """How many checkouts were repaired, and how many were in use and are left for the next run."""
+
+    done: int = 0
+    left: int = 0
+
+
+def _left(undone: Undone) -> str:
+    return f", and left {undone.left} in use for the next run" if undone.left else ""
+
+
+def _undone(what: str, repair_batch: Callable[..., key_misuse.Batch], *, again: bool, stop: Callable[[], bool]) -> Undone:
+    """Go through the checkouts batch by batch, and again while there is something left or new."""
+    undone = Undone()
+    with progress(doing=f"Undoing {what}", total=None, unit=what) as advance:
+        for _ in range(PASSES if again else 1):
+            after, done, undone.left = 0, 0, 0
+            while not stop():
+                batch = repair_batch(after=after)
+                if not batch.found:
+                    break
+                after = batch.last
+                done += batch.done
+                undone.left += batch.left
+                advance(batch.found)
+            undone.done += done
+            if stop() or not (done or undone.left):
+                break
+    return undone
