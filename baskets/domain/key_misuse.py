@@ -22,51 +22,35 @@ from baskets.pipeline import execute
 
 # --- Found ------------------------------------------------------------------------
 
-# Of each key, the latest checkouts of the hour, those among the hour's that had ten minutes to be paid, and those before the
-# hour. Each is a sample of bounded size, read from one index, so that the cost does not grow with the crowd.
-ACTIVITY = """
+# Each is a sample of bounded size, read from one index (which needs its own condition), so the cost does not grow with a crowd.
+LATEST = """
+SELECT s.id, s.status FROM baskets_checkoutsession s
+WHERE s.started_by_key = k.prefix AND s.started_by_key <> '' AND NOT s.test_mode AND {when}
+ORDER BY s.started_at DESC LIMIT %(sample)s
+"""
+PIECES = """
+SELECT count(*) AS checkouts, coalesce(sum(held.pieces), 0)::bigint AS pieces
+FROM ({latest}) s
+CROSS JOIN LATERAL (
+    SELECT sum(r.pieces) AS pieces FROM baskets_stockreservation r
+    WHERE r.session_id = s.id AND r.status IN ('HELD', 'SOLD', 'RELEASED')
+) held
+"""
+IN_THE_HOUR = "s.started_at > statement_timestamp() - interval '1 hour'"
+# Of each key: the latest checkouts of the hour, those of the hour that had ten minutes to be paid, and those before the hour.
+ACTIVITY = f"""
 SELECT k.id, k.prefix, p.name, recent.checkouts, recent.pieces, due.checkouts, due.ordered, earlier.checkouts, earlier.pieces
 FROM baskets_apikey k
 JOIN baskets_partner p ON p.id = k.partner_id
-CROSS JOIN LATERAL (
-    SELECT count(*) AS checkouts, coalesce(sum(r.pieces), 0)::bigint AS pieces
-    FROM (
-        SELECT s.id FROM baskets_checkoutsession s
-        WHERE s.started_by_key = k.prefix AND s.started_by_key <> '' AND NOT s.test_mode
-              AND s.started_at > statement_timestamp() - interval '1 hour'
-        ORDER BY s.started_at DESC LIMIT %(sample)s
-    ) s
-    CROSS JOIN LATERAL (
-        SELECT sum(r.pieces) AS pieces FROM baskets_stockreservation r
-        WHERE r.session_id = s.id AND r.status IN ('HELD', 'SOLD', 'RELEASED')
-    ) r
-) recent
+CROSS JOIN LATERAL ({PIECES.format(latest=LATEST.format(when=IN_THE_HOUR))}) recent
 CROSS JOIN LATERAL (
     SELECT count(*) AS checkouts, count(*) FILTER (WHERE s.status = 'ORDERED') AS ordered
-    FROM (
-        SELECT s.status FROM baskets_checkoutsession s
-        WHERE s.started_by_key = k.prefix AND s.started_by_key <> '' AND NOT s.test_mode
-              AND s.started_at > statement_timestamp() - interval '1 hour'
-              AND s.started_at < statement_timestamp() - interval '10 minutes'
-        ORDER BY s.started_at DESC LIMIT %(sample)s
-    ) s
+    FROM ({LATEST.format(when=f"{IN_THE_HOUR} AND s.started_at < statement_timestamp() - interval '10 minutes'")}) s
 ) due
-CROSS JOIN LATERAL (
-    SELECT count(*) AS checkouts, coalesce(sum(r.pieces), 0)::bigint AS pieces
-    FROM (
-        SELECT s.id FROM baskets_checkoutsession s
-        WHERE s.started_by_key = k.prefix AND s.started_by_key <> '' AND NOT s.test_mode
-              AND s.started_at <= statement_timestamp() - interval '1 hour'
-        ORDER BY s.started_at DESC LIMIT %(sample)s
-    ) s
-    CROSS JOIN LATERAL (
-        SELECT sum(r.pieces) AS pieces FROM baskets_stockreservation r
-        WHERE r.session_id = s.id AND r.status IN ('HELD', 'SOLD', 'RELEASED')
-    ) r
-) earlier
+CROSS JOIN LATERAL ({PIECES.format(latest=LATEST.format(when=f"NOT {IN_THE_HOUR}"))}) earlier
 WHERE k.revoked_at IS NULL AND recent.checkouts > 0
 ORDER BY k.id
-"""
+"""  # noqa: S608 (put together from the constants above)
 SAMPLE = 500
 # A key with fewer pieces, or fewer checkouts that are due, is never called unlike the others.
 MIN_PIECES = 100

@@ -226,11 +226,8 @@ def stolen_key(shop: Shop) -> ApiKey:
         buyer.place("lamp", count)
         transactions.run(lambda reclaim, b=buyer, a=actor: checkout.start_session(owner=b.owner, actor=a, reclaim=reclaim))
         if ordered:
-            transactions.run(
-                lambda reclaim, b=buyer, a=actor: checkout.finish_session(
-                    owner=b.owner, ordered=True, order_no=None, actor=a, reclaim=reclaim
-                )
-            )
+            finish = partial(checkout.finish_session, owner=buyer.owner, ordered=True, order_no=None, actor=actor)
+            transactions.run(lambda reclaim, finish=finish: finish(reclaim=reclaim))
     return key
 
 
