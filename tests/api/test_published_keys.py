@@ -405,6 +405,20 @@ def test_outdated_keys_are_used_after_that_wait(show: Any, issuer: Issuer, pair:
     assert issuer.calls == 2
 
 
+def test_outdated_keys_of_an_address_that_fails_are_used_without_a_wait(show: Any, issuer: Issuer, pair: KeyPair) -> None:
+    issuer.publish(pair)
+    assert show(pair.sign(GOOD)).status == 200
+    failing(issuer, "error", pair)
+    wait(published_keys.MAX_AGE)
+    assert show(pair.sign(GOOD)).status == 200
+    issuer.hold_back()
+    wait(published_keys.PAUSE)
+    begun = time.monotonic()
+    assert show(pair.sign(GOOD)).status == 200
+    assert time.monotonic() - begun < PATIENT / 2
+    assert TokenIssuer.objects.get().fetch_lease is not None
+
+
 def test_a_fetch_that_outlives_its_lease_stores_nothing(show: Any, issuer: Issuer, pair: KeyPair, monkeypatch: pytest.MonkeyPatch) -> None:
     issuer.publish(pair)
     issuer.hold_back()

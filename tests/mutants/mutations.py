@@ -9,6 +9,8 @@ HTTP = "tests/api"
 FAULTS = "tests/faults"
 REPORTS = "tests/domain/test_stock_reports.py"
 REPAIRS = "tests/admin/test_repairs.py"
+TOKENS = "tests/api/test_tokens.py"
+PUBLISHED_KEYS = "tests/api/test_published_keys.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -699,5 +701,69 @@ MUTATIONS = (
         new="return False\n    return blanks == before",
         why="a file is thought to be read with the separator it was written with",
         tests=("tests/domain/test_spreadsheets.py",),
+    ),
+    Mutation(
+        name="short RSA keys are accepted",
+        file="baskets/domain/keysets.py",
+        old="if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:",
+        new="if bits > MAX_RSA_BITS:",
+        why="one bound of two is written down",
+        tests=(TOKENS,),
+    ),
+    Mutation(
+        name="a kid that is unknown means any key",
+        file="baskets/domain/keysets.py",
+        old="return fitting if len(fitting) == 1 and fitting[0].kid is None else []",
+        new="return fitting",
+        why="the signature is verified anyway",
+        tests=(TOKENS,),
+    ),
+    Mutation(
+        name="an empty key set replaces good keys",
+        file="baskets/domain/keysets.py",
+        old="    if not keys:\n",
+        new="    if not keys and skipped:\n",
+        why="an empty set is a valid document",
+        tests=(PUBLISHED_KEYS,),
+    ),
+    Mutation(
+        name="two workers fetch the keys of one issuer at once",
+        file="baskets/domain/published_keys.py",
+        old="due = Q() if forced else Q(next_fetch_at__isnull=True) | Q(next_fetch_at__lte=Now())",
+        new="due = Q()",
+        why="the row that was read said that no fetch runs",
+        tests=(PUBLISHED_KEYS,),
+    ),
+    Mutation(
+        name="a fetch stores its result after its lease has ended",
+        file="baskets/domain/published_keys.py",
+        old="filter(pk=issuer.pk, fetch_lease=lease)",
+        new="filter(pk=issuer.pk)",
+        why="a lease is checked where it is taken, and not where it is used",
+        tests=(PUBLISHED_KEYS,),
+    ),
+    Mutation(
+        name="a call waits for an address that is known to fail",
+        file="baskets/domain/published_keys.py",
+        old="_is_older(issuer, MAX_AGE, at=at) and not issuer.fetch_problem and",
+        new="_is_older(issuer, MAX_AGE, at=at) and",
+        why="only addresses that work are tried",
+        tests=(PUBLISHED_KEYS,),
+    ),
+    Mutation(
+        name="a token whose keys cannot be fetched is invalid",
+        file="baskets/domain/tokens.py",
+        old="        raise KeysUnavailable(seconds=min(waits))\n",
+        new="        raise TokenInvalid\n",
+        why="a token that nothing verifies is refused",
+        tests=(PUBLISHED_KEYS,),
+    ),
+    Mutation(
+        name="a ciphertext is not bound to its row",
+        file="baskets/encryption.py",
+        old='f"context:{context}".encode()',
+        new='b"context"',
+        why="the purpose binds it already",
+        tests=("tests/test_encryption.py",),
     ),
 )
