@@ -1,7 +1,7 @@
 """What the page of one basket shows: everything about it, in a number of queries that does not grow with it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from baskets.admin import display, repair_list, repairs
+from baskets.admin import display, repair_list, repairs, snapshots
 from baskets.database import reading
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Product, StockReservation
 from baskets.models.contents import Contents, Line, read_contents
@@ -60,6 +60,9 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         .annotate(holder=Event.objects.holder())
         .order_by("settled_at", "pk")
     )
+    current = current_sessions(attention)
+    active_items = CheckoutItem.objects.filter(basket_id=basket.pk, session__status=CheckoutSession.Status.ACTIVE)
+    released = set(active_items.filter(released_at__isnull=False).values_list("product_id", flat=True))
     return {
         "title": "Basket",
         "name": display.visible(basket.user_id),
@@ -68,14 +71,20 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         "facts": _facts(basket, contents),
         "lists": [
             ("Cart", _lines(contents.cart, names), "The cart is empty."),
-            ("Checkout", _lines(contents.checkout, names), "No checkout is active."),
+            ("Checkout", _lines(contents.checkout, names, released=released), "No checkout is active."),
             ("Saved", _lines(contents.saved, names), "Nothing is saved."),
         ],
         "active": contents.session,
         "sessions": _sessions(request, sessions, items, names, attention=attention, at=contents.at),
         "sessions_before": sessions[-1].pk if more_sessions else None,
         "attention": [
-            (matter, display.moment(matter.created_at), display.visible(matter.note), repairs.links(repair_list.MATTERS, request, matter))
+            (
+                matter,
+                display.moment(matter.created_at),
+                display.visible(matter.note),
+                repairs.links(repair_list.MATTERS, request, matter),
+                display.candidates(matter.candidates, current),
+            )
             for matter in attention
         ],
         "events": [_event(event) for event in events[:EVENTS]],
@@ -103,20 +112,32 @@ def _facts(basket: Basket, contents: Contents) -> list[tuple[str, object]]:
     ]
 
 
-def _lines(lines: Iterable[Line], names: dict[str, str]) -> list[dict[str, Any]]:
+def current_sessions(flags: Iterable[Attention]) -> dict[str, CheckoutSession]:
+    """The candidates of flags as they are now, by order number."""
+    named = {candidate["orderNo"] for flag in flags for candidate in flag.candidates or ()}
+    return {session.order_no: session for session in CheckoutSession.objects.filter(order_no__in=named)}
+
+
+def _lines(lines: Iterable[Line], names: dict[str, str], *, released: Collection[str] = ()) -> list[dict[str, Any]]:
     return [
         {
             "product": display.product(line.product_id, names.get(line.product_id, "")),
             "count": display.count(line.count),
-            "stocked": _stocked(line.stocked),
+            "stocked": stocked(line.stocked, released=line.product_id in released),
         }
         for line in lines
     ]
 
 
-def _stocked(stocked: int | None) -> SafeString:
+def stocked(stocked: int | None, *, released: bool) -> SafeString:
+    """What an item of a checkout holds.
+
+    :param released: whether staff released its hold.
+    """
     if stocked is None:
         return display.badge("nothing to hold")
+    if released:
+        return display.badge(f"{-stocked} released by staff")
     if stocked < 0:
         return display.badge(f"failed, {-stocked} missing", "bad")
     return display.badge(f"{stocked} held", "busy")
@@ -135,11 +156,15 @@ def _sessions(
     for item in items:
         of_session[item.session_id].append(item)
     for session in sessions:
-        failed = any((item.stocked or 0) < 0 for item in of_session[session.pk])
+        failed = any((item.stocked or 0) < 0 and not item.released_at for item in of_session[session.pk])
         session.has_failed = failed  # type: ignore[attr-defined]  # For the repairs that fit.
     holds: dict[tuple[int, str], list[SafeString]] = defaultdict(list)
+    by_key = {session.pk: session for session in sessions}
     for hold in StockReservation.objects.filter(session__in=sessions).order_by("pk"):
-        holds[hold.session_id, hold.product_id].append(_hold_with_repairs(request, hold, at))
+        links = repairs.links(repair_list.RESERVATIONS, request, hold)
+        state = reservation(hold, by_key[hold.session_id], at)
+        shown = format_html("{} {}", state, format_html_join(" ", '<a href="{}">{}</a>', links))
+        holds[hold.session_id, hold.product_id].append(shown)
     return [
         SessionShown(
             session=session,
@@ -151,7 +176,7 @@ def _sessions(
                     "product": display.product(item.product_id, names.get(item.product_id, "")),
                     "count": display.count(item.count),
                     "price": display.money(item.price, item.currency),
-                    "holds": holds.get((session.pk, item.product_id), [_stocked(item.stocked)]),
+                    "holds": holds.get((session.pk, item.product_id), [stocked(item.stocked, released=False)]),
                 }
                 for item in of_session[session.pk]
             ],
@@ -168,6 +193,7 @@ def session_facts(session: CheckoutSession) -> list[str]:
         fact
         for fact, holds in (
             ("ordered late", session.late),
+            ("reversed", session.reversed_at),
             ("test: holds and sells nothing", session.test_mode),
             (f"language {session.language}", session.language),
             (f"country {session.country}", session.country),
@@ -176,7 +202,7 @@ def session_facts(session: CheckoutSession) -> list[str]:
     ]
 
 
-def reservation(hold: StockReservation, at: datetime) -> SafeString:
+def reservation(hold: StockReservation, session: CheckoutSession, at: datetime) -> SafeString:
     """What became of one hold, and when."""
     state = hold.status.lower()
     if hold.status == StockReservation.Status.HELD:
@@ -185,12 +211,10 @@ def reservation(hold: StockReservation, at: datetime) -> SafeString:
         said = f"{hold.pieces} {state} since {display.clock(hold.created_at)[11:]}, {until} {display.clock(hold.expires_at)}"
         return display.badge(said, "bad" if lapsed else "busy")
     ended = display.clock(hold.ended_at or at)
-    return display.badge(f"{hold.pieces} {state} {ended}", TONES.get(hold.status, "plain"))
-
-
-def _hold_with_repairs(request: HttpRequest, hold: StockReservation, at: datetime) -> SafeString:
-    links = repairs.links(repair_list.RESERVATIONS, request, hold)
-    return format_html("{} {}", reservation(hold, at), format_html_join(" ", '<a href="{}">{}</a>', links))
+    fate = snapshots.fate(hold, session)
+    if hold.status == StockReservation.Status.RELEASED:
+        return display.badge(f"{hold.pieces} {state}{fate} {ended}")
+    return display.badge(f"{hold.pieces} {state} {ended}{fate}", "plain" if fate else TONES.get(hold.status, "plain"))
 
 
 def _hold(session: CheckoutSession, at: datetime) -> SafeString | str:

@@ -4,14 +4,14 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from baskets.admin import display, filters, worklist
-from baskets.admin.basket_page import TONES, reservation, session_facts
+from baskets.admin import display, filters, snapshots, worklist
+from baskets.admin.basket_page import TONES, current_sessions, reservation, session_facts, stocked
 from baskets.admin.readonly import SAFE, ReadOnlyAdmin, Table
 from baskets.admin.repair_list import MATTERS, RESERVATIONS, SESSIONS
 from baskets.admin.repairs import RepairDesk
@@ -85,6 +85,7 @@ class CheckoutSessionAdmin(RepairDesk, OfBasket):
         "expires",
         "released_at",
         "finished",
+        "reversed",
         "started_by_key",
         "finished_by_key",
         "language",
@@ -98,8 +99,9 @@ class CheckoutSessionAdmin(RepairDesk, OfBasket):
         return Q(pk__in=CheckoutItem.objects.filter(product_id=term).values("session_id")[:MOST_BASKETS])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """With a word on whether it needs attention, and the clock of the reading."""
-        seen = {"needs_attention": Exists(filters.OPEN_OF_SESSION), "at": Now()}
+        """With whether it needs attention, whether something failed at its start, and the clock of the reading."""
+        failed = CheckoutItem.objects.filter(session_id=OuterRef("pk"), stocked__lt=0, released_at__isnull=True)
+        seen = {"needs_attention": Exists(filters.OPEN_OF_SESSION), "has_failed": Exists(failed), "at": Now()}
         rows: QuerySet[Any] = super().get_queryset(request).annotate(**seen)
         return rows
 
@@ -110,12 +112,13 @@ class CheckoutSessionAdmin(RepairDesk, OfBasket):
         return [
             Table(
                 title="Items",
-                heads=("Product", "Count", "Price of one, minor units"),
+                heads=("Product", "Count", "Price of one, minor units", "Stock"),
                 rows=[
                     (
                         display.product(item.product_id, item.product.name),
                         display.count(item.count),
                         display.money(item.price, item.currency),
+                        stocked(item.stocked, released=item.released_at is not None),
                     )
                     for item in items
                 ],
@@ -123,7 +126,7 @@ class CheckoutSessionAdmin(RepairDesk, OfBasket):
             Table(
                 title="Reservations",
                 heads=("Product", "State"),
-                rows=[(display.product(hold.product_id), reservation(hold, record.at)) for hold in holds],  # type: ignore[attr-defined]
+                rows=[(display.product(hold.product_id), reservation(hold, record, record.at)) for hold in holds],  # type: ignore[attr-defined]
                 nothing="None: nothing of this session had to be held.",
             ),
         ]
@@ -166,6 +169,11 @@ class CheckoutSessionAdmin(RepairDesk, OfBasket):
         """When it came to the status it has."""
         return display.moment(session.finished_at)
 
+    @admin.display(description="reversed")
+    def reversed(self, session: CheckoutSession) -> SafeString | str:
+        """When staff reversed the order."""
+        return display.moment(session.reversed_at)
+
 
 @admin.register(BasketItem)
 class BasketItemAdmin(OfBasket):
@@ -186,12 +194,17 @@ class BasketItemAdmin(OfBasket):
 class CheckoutItemAdmin(OfBasket):
     """Items of checkout sessions."""
 
-    list_display = ("product_shown", "count", "stocked", "order", "of_user", "partner_name")
+    list_display = ("product_shown", "count", "stock", "order", "of_user", "partner_name")
     list_select_related = ("basket__partner", "session")
     list_filter = (filters.of_partner("basket__partner"),)
     list_display_links = None
     ordering = ("-pk",)
-    shown = ("product_shown", "count", "stocked", "order", "of_user", "partner_name", "price", "currency")
+    shown = ("product_shown", "count", "stock", "order", "of_user", "partner_name", "price", "currency")
+
+    @admin.display(description="stock")
+    def stock(self, item: CheckoutItem) -> SafeString:
+        """What the item held when its checkout was active."""
+        return stocked(item.stocked, released=item.released_at is not None)
 
 
 @admin.register(StockReservation)
@@ -222,7 +235,8 @@ class StockReservationAdmin(RepairDesk, OfBasket):
     @admin.display(description="status")
     def state(self, hold: StockReservation) -> SafeString:
         """Where it stands."""
-        return display.badge(hold.get_status_display(), TONES.get(hold.status, "plain"))
+        fate = snapshots.fate(hold, hold.session)
+        return display.badge(f"{hold.get_status_display()}{fate}", "plain" if fate else TONES.get(hold.status, "plain"))
 
     @admin.display(description="since")
     def since(self, hold: StockReservation) -> SafeString | str:
@@ -252,7 +266,7 @@ class AttentionAdmin(RepairDesk, OfBasket):
         filters.choices("reason", "reason", {v: (label, Q(reason=v)) for v, label in Attention.Reason.choices}),
         filters.of_partner("basket__partner"),
     )
-    shown = ("why", "order", "of_user", "partner_name", "since", "in_hand", "settled", "settled_by", "note")
+    shown = ("why", "reported", "order", "of_user", "partner_name", "since", "in_hand", "settled", "settled_by", "note")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """With the name of whoever has it in hand."""
@@ -285,6 +299,11 @@ class AttentionAdmin(RepairDesk, OfBasket):
     def why(self, matter: Attention) -> str:
         """Why staff should look."""
         return matter.get_reason_display()
+
+    @admin.display(description="reported as")
+    def reported(self, matter: Attention) -> SafeString | str:
+        """Which checkouts a report without an order number may be about."""
+        return display.candidates(matter.candidates, current_sessions([matter])) or display.NOTHING
 
     @admin.display(description="since")
     def since(self, matter: Attention) -> SafeString | str:

@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -42,6 +42,8 @@ WORDS = {
     "orderNo": "order number",
     "testMode": "test",
     "acceptShort": "short pieces accepted",
+    "failed": "not ordered, back in the cart",
+    "orderNoReported": "order number reported",
     "session_id": "app session",
     "start_time": "app started",
 }
@@ -160,6 +162,26 @@ def order_no(text: str) -> SafeString:
     return format_html('<span class="order-no">{}</span>', text)
 
 
+def candidates(reported: list[dict[str, str]] | None, current: Mapping[str, Any]) -> SafeString | str:
+    """Say that a refused report named no order number, and which checkouts it may be about, as they are now.
+
+    :param reported: as the flag has them; None where the report named its order number.
+    :param current: the sessions that still exist, by order number.
+    """
+    if reported is None:
+        return ""
+    lines = ((_candidate(each, current.get(each["orderNo"])),) for each in reported)
+    return format_html("No order number was reported. It may be one of: {}", format_html_join(", ", "{}", lines))
+
+
+def _candidate(reported: dict[str, str], session: Any) -> SafeString:
+    if session is None:
+        return format_html("{} ({} then, purged since)", order_no(reported["orderNo"]), reported["status"].lower())
+    state = f"{session.get_status_display()}{', reversed' if session.reversed_at else ''}"
+    link = page("checkoutsession", session.pk, order_no(session.order_no))
+    return format_html("{} ({} {})", link, state, moment(session.finished_at))
+
+
 def record(values: Any) -> SafeString | str:
     """Show what an event stores: one line for each name, nested values as JSON."""
     if not values:
@@ -178,13 +200,15 @@ def _plain(value: Any) -> str:
         return ", ".join(f"{pieces} \N{MULTIPLICATION SIGN} {name}" for name, pieces in value.items())
     if value in ({}, []):
         return "nothing"
-    if isinstance(value, list) and value and all(isinstance(line, dict) and "productId" in line for line in value):
+    if isinstance(value, list) and all(isinstance(line, dict) and ("productId" in line or "orderNo" in line) for line in value):
         return ", ".join(_line(line) for line in value)
     return json.dumps(value, ensure_ascii=False)
 
 
 def _line(line: dict[str, Any]) -> str:
-    """One product of a list, as events store it."""
+    """One product or one checkout of a list, as events store it."""
+    if "productId" not in line:
+        return f"{line['orderNo']} ({', '.join(str(value) for name, value in line.items() if name != 'orderNo')})"
     rest = {name: value for name, value in line.items() if name not in ("productId", "count")}
     said = f"{line.get('count')} \N{MULTIPLICATION SIGN} {line['productId']}"
     if "stocked" in rest:

@@ -25,13 +25,14 @@ class Pieces:
     held: int
     lapsed: int
     sold: int
+    reversed: int
     short: int
     next_end: datetime | None
 
     @property
     def adds_up(self) -> bool:
         """Tell whether supply is what it must be."""
-        return self.supply == self.available + self.held + self.sold - self.shortfall
+        return self.supply == self.available + self.held + self.sold + self.reversed - self.shortfall
 
 
 def pieces_of(product: Product) -> Pieces:
@@ -44,8 +45,11 @@ def pieces_of(product: Product) -> Pieces:
         lapsed=Sum("pieces", filter=lapsed, default=0),
         next_end=Min("expires_at", filter=~lapsed),
     )
-    sold = rows.filter(status=StockReservation.Status.SOLD).aggregate(sold=Sum("pieces", default=0))
-    short = rows.filter(status=StockReservation.Status.SHORT).aggregate(short=Sum("pieces", default=0))
+    of_order = Q(session__reversed_at__isnull=True)
+    sold = rows.filter(status=StockReservation.Status.SOLD).aggregate(
+        sold=Sum("pieces", filter=of_order, default=0), reversed=Sum("pieces", filter=~of_order, default=0)
+    )
+    short = rows.filter(of_order, status=StockReservation.Status.SHORT).aggregate(short=Sum("pieces", default=0))
     supply = StockAdjustment.objects.filter(product_id=product.pk).aggregate(supply=Sum("delta", default=0))
     return Pieces(
         limited=bool(stock and stock.limited),
@@ -138,11 +142,12 @@ def product_page(product: Product) -> dict[str, Any]:
             ("available", pieces.available, "free for the next checkout"),
             ("held", pieces.held, f"by active checkouts, {display.count(pieces.lapsed)} of them lapsed"),
             ("sold", pieces.sold, "in orders"),
+            ("reversed", pieces.reversed, "in orders that were reversed: back as supply"),
             ("shortfall", pieces.shortfall, "held or sold beyond what the shop has"),
             ("short", pieces.short, "in late orders, without stock behind them"),
         ],
         "adds_up": pieces.adds_up,
-        "has_stock": pieces.supply or pieces.held or pieces.sold or pieces.limited,
+        "has_stock": pieces.supply or pieces.held or pieces.sold or pieces.reversed or pieces.limited,
         "holds": [
             (
                 display.basket(hold.basket_id, hold.basket.user_id),

@@ -104,7 +104,10 @@ SESSIONS = Kind(
         Repair(
             slug="hold-again",
             title="Hold again what failed",
-            sentence="What could not be held at the start is held now, if its stock is there, until the end of this checkout's hold.",
+            sentence=(
+                "What could not be held at the start is held now, if its stock is there, until the end of this checkout's hold."
+                " What staff released stays released."
+            ),
             fits=lambda session: session.status == STATUS.ACTIVE and getattr(session, "has_failed", True),
             reclaims=True,
             promises=("Checkout", "Reservations"),
@@ -127,10 +130,10 @@ SESSIONS = Kind(
             slug="reverse-order",
             title="Reverse the order",
             sentence=(
-                "The goods came back: the sold pieces return as a new supply, and the timeline says so."
-                " The order itself stays as it is, because ordered is final."
+                "The goods came back: the sold pieces return as a new supply, once and for good."
+                " The order stays an order, marked as reversed; an open matter about its missing pieces is settled."
             ),
-            fits=lambda session: session.status == STATUS.ORDERED,
+            fits=lambda session: session.status == STATUS.ORDERED and session.reversed_at is None,
             bulk=True,
             do=lambda session, _, *, seen, **more: repair.reverse_order(session=session, expected_events=seen, **more),
         ),
@@ -209,6 +212,14 @@ BASKETS = Kind(
             fits=lambda basket: basket.hidden_at is None,
             bulk=True,
             do=lambda basket, _, *, seen, **more: repair.end(basket=basket, expected_events=seen, **more),
+        ),
+        Repair(
+            slug="settle",
+            title="Settle all its matters",
+            sentence="All open matters of this basket are settled, and the reason says how. They stay on record.",
+            fits=lambda basket: basket.flagged if hasattr(basket, "flagged") else basket.attention.open().exists(),
+            look=snapshots.of_flags,
+            do=lambda basket, _, *, seen, **more: matters.settle_all(basket=basket, expected_events=seen, **more),
         ),
         Repair(
             slug="erase",

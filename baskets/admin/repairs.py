@@ -101,7 +101,7 @@ def links(kind: Kind, request: HttpRequest, record: Any, *, only: set[str] | Non
     return [
         (reverse(name, args=[quote(record.pk), each.slug]), each.title)
         for each in kind.repairs
-        if (only is None or each.slug in only) and each.fits(record) and request.user.has_perm(each.permission)
+        if (only is None or each.slug in only) and request.user.has_perm(each.permission) and each.fits(record)
     ]
 
 

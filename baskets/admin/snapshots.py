@@ -28,6 +28,7 @@ from baskets.models import (
     StockReservation,
     WebhookEndpoint,
 )
+from baskets.models.checkouts import AttentionQuerySet
 from baskets.models.contents import Line, read_contents
 
 Snapshot = dict[str, object]
@@ -56,17 +57,25 @@ def of_session(session: CheckoutSession) -> Snapshot:
     holds = StockReservation.objects.filter(session=session).order_by("product_id", "pk")
     products = CheckoutItem.objects.filter(session=session).values_list("product_id", flat=True)
     stock = Stock.objects.filter(pk__in=list(products)).order_by("pk")
-    open_matters = Attention.objects.filter(session=session, settled_at__isnull=True).order_by("pk")
     return {
         "Order number": display.order_no(now.order_no),
-        "Status": f"{now.get_status_display()}{', late' if now.late else ''}",
+        "Status": f"{now.get_status_display()}{', late' if now.late else ''}{', reversed' if now.reversed_at else ''}",
         **of_basket(session.basket_id),
         "Reservations": _listed(
-            format_html("{} of {}: {}", hold.pieces, display.visible(hold.product_id), hold.status.lower()) for hold in holds
+            format_html("{} of {}: {}{}", hold.pieces, display.visible(hold.product_id), hold.status.lower(), fate(hold, now))
+            for hold in holds
         ),
         "Stock": _listed(_counters(row) for row in stock),
-        "Open matters": ", ".join(matter.get_reason_display() for matter in open_matters) or "none",
+        "Open matters": _open(Attention.objects.filter(session=session)),
     }
+
+
+def fate(hold: StockReservation, session: CheckoutSession) -> str:
+    """What its status alone does not say of a reservation: staff released it, or its order was reversed."""
+    status = StockReservation.Status
+    if hold.status == status.RELEASED and hold.ended_at != session.released_at:
+        return " by staff"
+    return ", reversed" if session.reversed_at and hold.status in (status.SOLD, status.SHORT) else ""
 
 
 def of_webhook(endpoint: WebhookEndpoint) -> Snapshot:
@@ -109,12 +118,16 @@ def of_matter(matter: Attention) -> Snapshot:
     }
 
 
+def of_flags(basket: Basket) -> Snapshot:
+    """The open matters of a basket."""
+    return {"Open matters": _open(Attention.objects.filter(basket_id=basket.pk))}
+
+
 def of_taking(session: CheckoutSession) -> Snapshot:
     """Who has the open matters of a session in hand."""
-    open_matters = Attention.objects.filter(session=session, settled_at__isnull=True).order_by("pk")
     return {
         "Order number": display.order_no(session.order_no),
-        "Open matters": ", ".join(matter.get_reason_display() for matter in open_matters) or "none",
+        "Open matters": _open(Attention.objects.filter(session=session)),
         "In hand of": display.visible(holder_of(session) or "nobody"),
     }
 
@@ -162,6 +175,11 @@ def differences(before: Snapshot, after: Snapshot | None) -> list[tuple[str, obj
     if after is None:
         return [(name, value, "", False) for name, value in before.items()]
     return [(name, before.get(name, ""), value, before.get(name, "") != value) for name, value in after.items()]
+
+
+def _open(flags: AttentionQuerySet) -> SafeString | str:
+    lines = flags.open().select_related("session").order_by("pk")
+    return _listed(format_html("{} {}", display.order_no(flag.session.order_no), flag.get_reason_display()) for flag in lines)
 
 
 def _lines(lines: Iterable[Line]) -> SafeString | str:

@@ -1,22 +1,29 @@
 """The work list: everything that may wait for somebody, on one page, with who is at it and what can be done."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import F, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Count, F, Min, QuerySet, Window
+from django.db.models.functions import Now, RowNumber
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from baskets.admin import display, repair_list, repairs
+from baskets.admin.basket_page import current_sessions
 from baskets.domain import desk, key_misuse
 from baskets.models import Attention, BrokenRule, CheckoutSession, DeskEntry, Event, Product
 
 MOST = 50
+# Flags of one basket that a row names; it counts the others.
+NAMED = 3
 # Of a checkout that has lapsed, the repairs that end it; the others are on its basket's page.
 ENDING = {"finish-as-ordered", "abort", "take", "hand-back"}
+
+Row = tuple[object, object, object, SafeString, list[tuple[str, str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +37,7 @@ class Section:
     title: str
     meaning: str
     nothing: str
-    rows: list[tuple[object, object, object, SafeString, list[tuple[str, str]]]]
+    rows: list[Row]
     more: str = ""
 
 
@@ -56,38 +63,80 @@ def page(request: HttpRequest) -> dict[str, Any]:
 
 def _matters(request: HttpRequest) -> list[Section]:
     everything = reverse("admin:baskets_attention_changelist")
-    open_matters = (
-        Attention.objects.filter(settled_at__isnull=True)
-        .select_related("basket__partner", "session")
-        .annotate(holder=Event.objects.holder())
-        .order_by("created_at", "pk")
-    )
-    short = open_matters.filter(reason=Attention.Reason.SHORT)
-    refused = open_matters.exclude(reason=Attention.Reason.SHORT)
+    short = Attention.objects.open().filter(reason=Attention.Reason.SHORT)
+    refused = Attention.objects.open().exclude(reason=Attention.Reason.SHORT)
+    refused_rows, more_refused = _by_basket(request, refused)
+    short_rows, more_short = _by_basket(request, short)
     return [
         Section(
             title="Somebody may have paid",
             meaning="An order was reported and refused. Find out whether there is a payment; then order it late, or refund and settle it.",
             nothing="No order was refused that somebody may have paid.",
-            rows=[_matter(request, matter) for matter in refused[:MOST]],
-            more=everything if len(refused[MOST : MOST + 1]) else "",
+            rows=refused_rows,
+            more=everything if more_refused else "",
         ),
         Section(
             title="Ordered without stock",
             meaning="A late order was accepted although pieces were gone. Get them, or agree with the customer; then settle it.",
             nothing="No order is short of pieces.",
-            rows=[_matter(request, matter) for matter in short[:MOST]],
-            more=f"{everything}?reason=short" if len(short[MOST : MOST + 1]) else "",
+            rows=short_rows,
+            more=f"{everything}?reason=short" if more_short else "",
         ),
     ]
 
 
-def _matter(request: HttpRequest, matter: Any) -> tuple[object, object, object, SafeString, list[tuple[str, str]]]:
-    what = _two(display.page("basket", matter.basket_id, display.order_no(matter.session.order_no)), matter.get_reason_display())
-    can = repairs.links(repair_list.MATTERS, request, matter)
-    if matter.reason != Attention.Reason.SHORT:
-        can = [*repairs.links(repair_list.SESSIONS, request, matter.session, only={"order-late"}), *can]
-    return what, _whose(matter), display.moment(matter.created_at), display.holder(matter.holder), can
+def _by_basket(request: HttpRequest, flags: QuerySet[Attention]) -> tuple[list[Row], bool]:
+    """List open flags, one row for each basket, the one that has waited longest first.
+
+    :returns: the rows, and whether there are more baskets than the page takes.
+    """
+    baskets = list(
+        flags.values("basket_id").annotate(since=Min("created_at"), number=Count("pk")).order_by("since", "basket_id")[: MOST + 1]
+    )
+    keys = [basket["basket_id"] for basket in baskets[:MOST]]
+    latest: dict[Any, list[Any]] = defaultdict(list)
+    place = Window(RowNumber(), partition_by="basket_id", order_by=["-created_at", "-pk"])
+    for flag in (
+        flags.filter(basket_id__in=keys)
+        .select_related("basket__partner", "session")
+        .annotate(holder=Event.objects.holder(), place=place)
+        .filter(place__lte=NAMED)
+        .order_by("place")
+    ):
+        latest[flag.basket_id].append(flag)
+    merged = Attention.objects.filter(basket_id__in=keys, merged=True).values_list("basket_id").annotate(Count("pk"))
+    current = current_sessions(flags[0] for flags in latest.values())
+    merged_by_basket = dict(merged.order_by())
+    rows = [
+        _flagged(request, basket, latest[basket["basket_id"]], merged=merged_by_basket.get(basket["basket_id"], 0), current=current)
+        for basket in baskets[:MOST]
+        if basket["basket_id"] in latest
+    ]
+    return rows, len(baskets) > MOST
+
+
+def _flagged(request: HttpRequest, basket: Any, flags: list[Any], *, merged: int, current: Mapping[str, CheckoutSession]) -> Row:
+    """Show the open flags of one basket: the latest by name, and how many more there are."""
+    last, others = flags[0], basket["number"] - len(flags)
+    lines = [
+        _two(display.page("basket", flag.basket_id, display.order_no(flag.session.order_no)), flag.get_reason_display()) for flag in flags
+    ]
+    more = [f"and {count} {what}" for count, what in ((others, "more"), (merged, "earlier ones, merged")) if count]
+    quiet = [display.candidates(last.candidates, current), ", ".join(more)]
+    what = format_html_join("", "{}<br>", ((line,) for line in lines)) + format_html_join(
+        "", '<span class="quiet">{}</span><br>', ((text,) for text in quiet if text)
+    )
+    if basket["number"] == 1:
+        can = repairs.links(repair_list.MATTERS, request, last)
+        if last.reason != Attention.Reason.SHORT and len(last.candidates or ()) <= 1:
+            can = [*repairs.links(repair_list.SESSIONS, request, last.session, only={"order-late"}), *can]
+    else:
+        last.basket.flagged = True
+        can = [
+            *repairs.links(repair_list.BASKETS, request, last.basket, only={"settle"}),
+            *repairs.links(repair_list.MATTERS, request, last, only={"take", "hand-back"}),
+        ]
+    return what, _whose(last), display.moment(basket["since"]), display.holder(last.holder), can
 
 
 def _lapsed(request: HttpRequest) -> Section:

@@ -50,9 +50,10 @@ def page_of_sessions(rows: QuerySet[CheckoutSession], *, after: Sequence[Any] | 
     items: dict[int, list[Any]] = defaultdict(list)
     matters: dict[int, list[Any]] = defaultdict(list)
     of_page = CheckoutItem.objects.filter(session_id__in=keys).order_by("position", "product_id")
-    for item in of_page.values("session_id", "product_id", "count", "stocked", **LISTED, **WITH_SESSION):
+    for item in of_page.values("session_id", "product_id", "count", "stocked", "released_at", **LISTED, **WITH_SESSION):
         items[item["session_id"]].append(item)
-    for matter in Attention.objects.filter(session_id__in=keys).order_by("pk").values("session_id", "reason", "created_at", "settled_at"):
+    flags = Attention.objects.filter(session_id__in=keys).order_by("pk")
+    for matter in flags.values("session_id", "reason", "created_at", "settled_at", "candidates"):
         matters[matter["session_id"]].append(_render_matter(matter))
     shown = [
         _render_listed(items[pk][0]) | render_session(items[pk][0], items[pk]) | {"attention": matters[pk]} for pk in keys if items[pk]
@@ -83,4 +84,5 @@ def _render_matter(matter: Mapping[str, Any]) -> dict[str, Any]:
         "reason": matter["reason"],
         "createdAt": render_time(matter["created_at"]),
         "settledAt": None if settled_at is None else render_time(settled_at),
+        "candidates": matter["candidates"],
     }

@@ -42,12 +42,13 @@ EXAMPLES: dict[type, Any] = {
         "startedAt": "2025-06-04T12:34:56Z",
         "expires": "2025-06-04T13:04:56Z",
         "finishedAt": "2025-06-04T12:40:00Z",
+        "reversedAt": None,
         "late": False,
         "testMode": False,
         "items": [
             {
                 "productId": "prod-123", "count": 2, "stocked": 2, "held": 2,
-                "sold": 2, "released": 0, "short": 0, "ordered": 2,
+                "sold": 2, "released": 0, "short": 0, "ordered": 2, "reversed": 0,
             }
         ],
     },
@@ -87,7 +88,7 @@ EXAMPLES: dict[type, Any] = {
 EXAMPLES[shapes.ListedBasket] = {"userId": "user-1"} | EXAMPLE_BASKET
 EXAMPLES[shapes.ListedSession] = EXAMPLES[shapes.Session] | {
     "userId": "user-1", "currency": "EUR", "fullPrice": 3998, "fullTax": None, "shippingCost": None, "late": True,
-    "attention": [{"reason": "checkout_expired", "createdAt": "2025-06-05T13:10:00Z", "settledAt": None}],
+    "attention": [{"reason": "checkout_expired", "createdAt": "2025-06-05T13:10:00Z", "settledAt": None, "candidates": None}],
 }  # fmt: skip
 EXAMPLES[shapes.Event] = {
     "id": "evt-3f0c8a94d5b6417e9a2c71e05d8b6f42", "kind": "checkout_ordered", "at": "2025-06-04T12:40:00Z",

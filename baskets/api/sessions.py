@@ -20,7 +20,10 @@ def _pieces(status: str) -> Subquery:
 
 # What is asked of an item beside its own columns: its session too, so that both are of the same moment.
 WITH_SESSION = {
-    **{name: F(f"session__{name}") for name in ("order_no", "status", "started_at", "expires_at", "finished_at", "late", "test_mode")},
+    **{
+        name: F(f"session__{name}")
+        for name in ("order_no", "status", "started_at", "expires_at", "finished_at", "reversed_at", "late", "test_mode")
+    },
     "variant": F("product__variant"),
     "main_product_id": F("product__main_product_id"),
     "sold": _pieces(Status.SOLD),
@@ -41,6 +44,7 @@ def read_session(*, basket_id: UUID, order_no: str) -> dict[str, Any] | None:
             "product_id",
             "count",
             "stocked",
+            "released_at",
             **WITH_SESSION,
         )
     )
@@ -57,6 +61,7 @@ def render_session(session: Mapping[str, Any], items: Iterable[Mapping[str, Any]
         "startedAt": render_time(session["started_at"]),
         "expires": render_time(session["expires_at"]),
         "finishedAt": None if session["finished_at"] is None else render_time(session["finished_at"]),
+        "reversedAt": None if session["reversed_at"] is None else render_time(session["reversed_at"]),
         "late": session["late"],
         "testMode": session["test_mode"],
         "items": [_render_item(row) for row in items],
@@ -70,12 +75,13 @@ def _render_item(row: Mapping[str, Any]) -> dict[str, Any]:
     if row["main_product_id"]:
         shown["mainProductIdentifier"] = row["main_product_id"]
     stocked = row["stocked"]
-    part_of_order = row["status"] == CheckoutSession.Status.ORDERED and (stocked is None or stocked > 0)
+    ordered = row["count"] if row["status"] == CheckoutSession.Status.ORDERED and (stocked is None or stocked > 0) else 0
     return shown | {
         "stocked": stocked,
-        "held": None if stocked is None else max(0, stocked),
+        "held": None if stocked is None else row["count"] if row["released_at"] else max(0, stocked),
         "sold": row["sold"] or 0,
         "released": row["released"] or 0,
         "short": row["short"] or 0,
-        "ordered": row["count"] if part_of_order else 0,
+        "ordered": ordered,
+        "reversed": ordered if row["reversed_at"] else 0,
     }

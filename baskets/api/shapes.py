@@ -67,11 +67,12 @@ class SessionItem(Item):
     """One product of a checkout, and what became of its pieces."""
 
     stocked = serializers.IntegerField(allow_null=True, help_text="As in the checkout list at the start.")
-    held = serializers.IntegerField(allow_null=True, help_text="Pieces the start held; null: nothing had to be held.")
+    held = serializers.IntegerField(allow_null=True, help_text="Pieces that were held; null: nothing had to be held.")
     sold = serializers.IntegerField(help_text="Held pieces that became sold.")
-    released = serializers.IntegerField(help_text="Held pieces that were given back.")
+    released = serializers.IntegerField(help_text="Held pieces that were given back: by the end of the checkout, or by staff.")
     short = serializers.IntegerField(help_text="Pieces ordered late without stock behind them.")
     ordered = serializers.IntegerField(help_text="Pieces that are part of the order.")
+    reversed = serializers.IntegerField(help_text="Ordered pieces that were reversed: all of them, or none.")
 
 
 class Session(serializers.Serializer[Any]):
@@ -82,9 +83,20 @@ class Session(serializers.Serializer[Any]):
     startedAt = serializers.DateTimeField()  # noqa: N815 (a name of the API)
     expires = serializers.DateTimeField(help_text="The end of the hold.")
     finishedAt = serializers.DateTimeField(allow_null=True)  # noqa: N815 (a name of the API)
+    reversedAt = serializers.DateTimeField(  # noqa: N815 (a name of the API)
+        allow_null=True, help_text="When the order was reversed, for good; it stays ORDERED. Null: it was not."
+    )
     late = serializers.BooleanField(help_text="Ordered after it had been aborted or had expired.")
     testMode = serializers.BooleanField()  # noqa: N815 (the reference's name)
     items = SessionItem(many=True)
+
+
+class Candidate(serializers.Serializer[Any]):
+    """A checkout that a report without an order number may be about."""
+
+    orderNo = serializers.CharField()  # noqa: N815 (the reference's name)
+    status = serializers.ChoiceField(choices=["ORDERED", "ABORTED", "EXPIRED"], help_text="When the report was refused.")
+    finishedAt = serializers.DateTimeField(help_text=TIME)  # noqa: N815 (a name of the API)
 
 
 class Matter(serializers.Serializer[Any]):
@@ -93,6 +105,11 @@ class Matter(serializers.Serializer[Any]):
     reason = serializers.ChoiceField(choices=Attention.Reason.values, help_text="Why: somebody may have paid.")
     createdAt = serializers.DateTimeField(help_text=TIME)  # noqa: N815 (a name of the API)
     settledAt = serializers.DateTimeField(allow_null=True, help_text="Null: it is open.")  # noqa: N815 (a name of the API)
+    candidates = Candidate(
+        many=True,
+        allow_null=True,
+        help_text="Set if the refused report named no `orderNo`: the checkouts of the user that ended last before it, the latest first.",
+    )
 
 
 class ListedSession(Session):

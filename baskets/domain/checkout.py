@@ -11,12 +11,11 @@ from typing import Any
 from django.db import transaction
 
 from baskets import conf
-from baskets.domain import hoarding, lists, opening, stock
+from baskets.domain import attention, hoarding, lists, opening, stock
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import refuse_active_session
 from baskets.domain.changes import ask_for_contents, described, locked_contents, record, write_lists
 from baskets.domain.errors import (
-    AttentionNeeded,
     BasketNotFound,
     CartEmpty,
     CheckoutAborted,
@@ -188,8 +187,8 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, may_ord
     if not ordered:
         return contents
     if session.status == Session.ABORTED and order_no is None:
-        raise CheckoutAborted(attention=_attention(session, Attention.Reason.ABORTED, actor))
-    return order_late(contents=contents, session=session, actor=actor, reclaim=reclaim)
+        raise CheckoutAborted(attention=attention.needed(session, Attention.Reason.ABORTED, actor, named=False))
+    return order_late(contents=contents, session=session, actor=actor, reclaim=reclaim, named=order_no is not None)
 
 
 def give_up(contents: Contents, *, to: Session, actor: Actor) -> Contents:
@@ -251,16 +250,12 @@ def _ended_session_meant(contents: Contents, *, ordered: bool, order_no: str | N
         raise OrderUnknown if contents.present else BasketNotFound
     last = sessions.latest_ended_first().first()
     # The app may hold a payment for the last session, whatever has become of the basket since.
-    attention = _attention(last, Attention.Reason.BASKET_CHANGED, actor) if last and ordered else None
+    flag = attention.needed(last, Attention.Reason.BASKET_CHANGED, actor, named=False) if last and ordered else None
     if not contents.present:
-        raise BasketNotFound(attention=attention)
+        raise BasketNotFound(attention=flag)
     if last is None or last.ended_revision != contents.revision:
-        raise NoActiveCheckout(last=_summary(last) if last else None, attention=attention)
+        raise NoActiveCheckout(last=_summary(last) if last else None, attention=flag)
     return last
-
-
-def _attention(session: CheckoutSession, reason: Attention.Reason, actor: Actor) -> AttentionNeeded:
-    return AttentionNeeded(basket_id=session.basket_id, session_id=session.pk, order_no=session.order_no, reason=reason, actor=actor)
 
 
 def _summary(session: CheckoutSession) -> SessionSummary:

@@ -16,14 +16,18 @@ from baskets.domain.actors import Actor
 class AttentionNeeded:
     """Somebody may have paid for this session although its order was refused: staff must see it.
 
+    :param status: the session's when the order was refused.
     :param reason: one of `Attention.Reason`.
+    :param named: whether the report named the session by its order number.
     :param actor: who reported the order.
     """
 
     basket_id: UUID
     session_id: int
     order_no: str
+    status: str
     reason: str
+    named: bool
     actor: Actor
 
 

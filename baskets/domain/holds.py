@@ -21,7 +21,7 @@ from baskets.pipeline import execute
 
 RESTOCK = """
 WITH item AS (
-    UPDATE baskets_checkoutitem i SET stocked = fresh.stocked
+    UPDATE baskets_checkoutitem i SET stocked = fresh.stocked, released_at = %(released_at)s::timestamptz
     FROM unnest(%(product_ids)s::text[], %(stocked)s::bigint[]) AS fresh (product_id, stocked)
     WHERE i.session_id = %(session)s AND i.basket_id = %(basket)s AND i.product_id = fresh.product_id
 )
@@ -46,7 +46,7 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
         raise NotRepairable(f"The reservation is {hold.get_status_display()}: only a held one is released.")
     if all(other.failed for other in contents.checkout if other is not line):
         raise NotRepairable("It is all that the checkout is buying. Abort the checkout instead.")
-    after = _restock(contents, session, {line.product_id: -line.count})
+    after = _restock(contents, session, {line.product_id: -line.count}, released=True)
     pieces = dict(
         end_hold(
             basket_id=contents.basket_id,
@@ -63,25 +63,27 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
 
 @transaction.atomic(savepoint=False)
 def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor, reclaim: bool) -> None:
-    """Hold what had failed in a checkout that is still live, until the end of its hold: each item whole, or not at all.
+    """Hold what failed at the start of a checkout that is still live, until the end of its hold: each item whole, or not at all.
 
+    An item whose hold staff released did not fail: it stays released.
     Locks the basket, then stock rows by primary key. Other parameters and refusals as `repair.finish_as_ordered`.
 
     :param reclaim: whether lapsed sessions may be expired for their stock; off in the second try.
-    :raises NotRepairable: the hold is over, nothing had failed, or what had is not listed.
+    :raises NotRepairable: the hold is over, nothing failed at its start, or what did is not listed.
     :raises OutOfStock: there is still too little of each.
     :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
     """
     contents, session = session_as_expected(session, expected_events=expected_events, reason=reason)
     if contents.session is None or contents.session.id != session.pk or contents.lapsed:
         raise NotRepairable("The hold of this checkout is over: there is nothing that could be held until then.")
-    failed = tuple(line for line in contents.checkout if line.failed)
+    released = set(session.items.filter(released_at__isnull=False).values_list("product_id", flat=True))
+    failed = tuple(line for line in contents.checkout if line.failed and line.product_id not in released)
     if not failed:
-        raise NotRepairable("Nothing of this checkout has failed.")
+        raise NotRepairable("Nothing of this checkout failed at its start.")
     offers = read_offers(failed)
     listed = tuple(line for line in failed if offers[line.product_id].listed)
     if not listed:
-        raise NotRepairable("What has failed is not listed, so no checkout buys it.")
+        raise NotRepairable("What failed is not listed, so no checkout buys it.")
     unlimited = [line.product_id for line in listed if not offers[line.product_id].limited]
     wanted = {line.product_id: line.count for line in listed if offers[line.product_id].limited}
 
@@ -116,8 +118,11 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
     record(contents=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=data)
 
 
-def _restock(contents: Contents, session: CheckoutSession, stocked: Mapping[str, int | None]) -> Contents:
-    """Write what items of the checkout hold from now on, and what the session costs with that."""
+def _restock(contents: Contents, session: CheckoutSession, stocked: Mapping[str, int | None], *, released: bool = False) -> Contents:
+    """Write what items of the checkout hold from now on, and what the session costs with that.
+
+    :param released: whether they hold nothing because staff released them.
+    """
     lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in contents.checkout)
     full_price, currency = full_price_of(lines, _prices(session))
     after = write_lists(before=contents, after=replace(contents, checkout=lines))
@@ -126,6 +131,7 @@ def _restock(contents: Contents, session: CheckoutSession, stocked: Mapping[str,
         {
             "product_ids": list(stocked),
             "stocked": list(stocked.values()),
+            "released_at": contents.at if released else None,
             "session": session.pk,
             "basket": contents.basket_id,
             "full_price": full_price,

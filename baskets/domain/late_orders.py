@@ -1,6 +1,7 @@
 """Late orders: a session that was aborted or has expired, and whose customer has paid all the same."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from baskets import conf
 from baskets.domain import attention, lists, stock
@@ -21,16 +22,20 @@ ORDER BY i.position, i.product_id
 """
 
 
-def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, reclaim: bool, by_staff: bool = False) -> Contents:
+def order_late(
+    *, contents: Contents, session: CheckoutSession, actor: Actor, reclaim: bool, named: bool = True, by_staff: bool = False
+) -> Contents:
     """Order a session after it was aborted or has expired.
 
     Everything that was being bought is taken again, by today's stock setting of each product, all or none; the pieces
     that had come back leave the cart. If stock is gone, the partner's setting decides: refuse, or accept and record the
-    pieces without stock behind them as SHORT. An active newer session is not touched.
+    pieces without stock behind them as SHORT. An active newer session is not touched. Open flags of refused reports of
+    this session are settled: their cause is gone.
     Needs the basket's lock; locks stock rows by primary key.
     Source: `baskets/docs/lifecycle.md`.
 
     :param session: ABORTED or EXPIRED.
+    :param named: whether the report names the session by its order number.
     :param by_staff: whether a person has decided it, for whom there is no grace period.
     :raises CheckoutExpired: the grace period is over.
     :raises OutOfStock: stock is gone, and the partner refuses.
@@ -38,7 +43,7 @@ def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, re
     """
     end = session.released_at if session.status == Session.ABORTED else session.expires_at
     if not by_staff and (end is None or contents.at > end + conf.grace()):
-        raise CheckoutExpired(attention=_needed(session, Attention.Reason.EXPIRED, actor))
+        raise CheckoutExpired(attention=attention.needed(session, Attention.Reason.EXPIRED, actor, named=named))
 
     if not contents.present and contents.hidden_at is None:
         # Past its time and not yet swept: what its cart held is gone for the user, and no late order brings it back.
@@ -55,7 +60,8 @@ def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, re
         actor=actor,
     )
     wanted = {} if session.test_mode else {p: line.count for line in bought if (p := line.product_id) in limited}
-    sold = _take_again(wanted, contents=contents, session=session, actor=actor, reclaim=reclaim)
+    flag = attention.needed(session, Attention.Reason.OUT_OF_STOCK, actor, named=named)
+    sold = _take_again(wanted, flag, accept=contents.late_orders == Partner.LateOrders.ACCEPT, reclaim=reclaim)
     short = {p: n - sold[p] for p, n in wanted.items() if n > sold[p]}
     _insert_reservations(after, session, {Reservation.SOLD: sold, Reservation.SHORT: short})
     data = {
@@ -64,14 +70,18 @@ def order_late(*, contents: Contents, session: CheckoutSession, actor: Actor, re
         "short": short,
     }
     record(contents=after, kind=Event.Kind.CHECKOUT_ORDERED_LATE, actor=actor, session_id=session.pk, data=data)
+    attention.settle(contents=after, session_id=session.pk, cause=attention.Cause.ORDERED, actor=actor)
     if short:
-        attention.flag(contents=after, needed=_needed(session, Attention.Reason.SHORT, actor))
+        attention.flag(contents=after, needed=replace(flag, status=Session.ORDERED, reason=Attention.Reason.SHORT, named=True))
     return after
 
 
-def _take_again(wanted: Mapping[str, int], *, contents: Contents, session: CheckoutSession, actor: Actor, reclaim: bool) -> dict[str, int]:
-    """Take the stock of a late order, and return the pieces taken by product."""
-    accept = contents.late_orders == Partner.LateOrders.ACCEPT
+def _take_again(wanted: Mapping[str, int], flag: AttentionNeeded, *, accept: bool, reclaim: bool) -> dict[str, int]:
+    """Take the stock of a late order, and return the pieces taken by product.
+
+    :param flag: recorded where stock is gone.
+    :param accept: whether the order is accepted without all its pieces.
+    """
     if reclaim or not accept:
         missing = stock.take(wanted)
         if not missing:
@@ -83,7 +93,7 @@ def _take_again(wanted: Mapping[str, int], *, contents: Contents, session: Check
             raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in missing})
         raise OutOfStock(
             missing=[MissingStock(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in sorted(missing)],
-            attention=_needed(session, Attention.Reason.OUT_OF_STOCK, actor),
+            attention=flag,
         )
     return stock.take_what_is_there(wanted)
 
@@ -118,7 +128,3 @@ def _insert_reservations(contents: Contents, session: CheckoutSession, pieces_by
             if pieces
         ]
     )
-
-
-def _needed(session: CheckoutSession, reason: Attention.Reason, actor: Actor) -> AttentionNeeded:
-    return AttentionNeeded(basket_id=session.basket_id, session_id=session.pk, order_no=session.order_no, reason=reason, actor=actor)

@@ -1,10 +1,11 @@
-"""Open matters of a session: taken in hand, handed back, and settled with a word on how. Each step is in the timeline."""
+"""Repairs of open flags: taken in hand, handed back, and settled with a reason. Each step is in the timeline."""
 
 from django.db import transaction
 
+from baskets.domain import attention as flags
 from baskets.domain.actors import Actor
 from baskets.domain.repair import NotRepairable, as_expected, session_as_expected, tell
-from baskets.models import Attention, CheckoutSession, Event
+from baskets.models import Attention, Basket, CheckoutSession, Event
 
 
 @transaction.atomic(savepoint=False)
@@ -16,10 +17,32 @@ def settle(*, attention: Attention, expected_events: int, reason: str, actor: Ac
     :raises NotRepairable: it is settled already.
     """
     contents = as_expected(attention.basket_id, expected_events=expected_events, reason=reason)
-    open_matter = Attention.objects.filter(pk=attention.pk, basket_id=attention.basket_id, settled_at__isnull=True)
-    if not open_matter.update(settled_at=contents.at, settled_by=actor.name, note=reason):
+    settled = flags.settle(
+        contents=contents,
+        session_id=attention.session_id,
+        reasons=[attention.reason],
+        cause=flags.Cause.STAFF,
+        note=reason,
+        actor=actor,
+    )
+    if not settled.rowcount:
         raise NotRepairable("The matter is settled already.")
     tell(contents, "settle", reason, actor, session=attention.session, matter=attention.reason)
+
+
+@transaction.atomic(savepoint=False)
+def settle_all(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> None:
+    """Settle all open flags of a basket at once. They stay on record.
+
+    Locks the basket. Other parameters and refusals as `repair.finish_as_ordered`.
+
+    :raises NotRepairable: the basket has no open flag.
+    """
+    contents = as_expected(basket.pk, expected_events=expected_events, reason=reason)
+    settled = flags.settle(contents=contents, reasons=Attention.Reason.values, cause=flags.Cause.STAFF, note=reason, actor=actor)
+    if not settled.rowcount:
+        raise NotRepairable("This basket has no open matter.")
+    tell(contents, "settle_all", reason, actor)
 
 
 @transaction.atomic(savepoint=False)

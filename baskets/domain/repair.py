@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 
-from baskets.domain import baskets, checkout, items, late_orders, stock
+from baskets.domain import attention, baskets, checkout, items, late_orders, stock
 from baskets.domain.actors import Actor
 from baskets.domain.changes import lock
 from baskets.domain.errors import LapsedHolds, Refusal
 from baskets.domain.retries import in_transaction
-from baskets.models import Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
+from baskets.models import Attention, Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
 from baskets.models.contents import Contents, Owner, read_contents
 from baskets.pipeline import execute
 
@@ -125,29 +126,36 @@ def order_late(*, session: CheckoutSession, accept_short: bool, expected_events:
 
 @transaction.atomic(savepoint=False)
 def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
-    """Take note that an order was given back: its sold pieces return as a new supply, and the timeline says so.
+    """Reverse an order, once and for good: its sold pieces return as a new supply.
 
-    Ordered is final, so neither the session nor what it sold is edited. Pieces that were SHORT had no stock and bring none.
+    Ordered is final: the session stays ORDERED, and `reversed_at` says since when the order no longer counts. Pieces that
+    were SHORT had no stock and bring none; the open flag about them is settled, because nothing is owed any more.
     Locks the basket, then stock rows by primary key. Other parameters and refusals as `finish_as_ordered`.
+    Source: ADR 39.
 
     :raises NotRepairable: the session is not ordered, or its order was reversed before.
     """
     contents, session = session_as_expected(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ORDERED:
         raise NotRepairable(f"The checkout is {session.get_status_display()}: there is no order to reverse.")
-    if is_reversed(session):
+    if session.reversed_at is not None:
         raise NotRepairable("The order was reversed before.")
+    CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).update(reversed_at=contents.at)
+    bought = session.items.filter(Q(stocked__isnull=True) | Q(stocked__gt=0)).order_by("position", "product_id")
     sold = StockReservation.objects.filter(session=session, status=StockReservation.Status.SOLD)
-    pieces = dict(sold.values_list("product_id", "pieces"))
-    tell(contents, "reverse_order", reason, actor, session=session, returned=pieces)
-    if pieces:
-        stock.adjust_supply(deltas=pieces, reason=f"order {session.order_no} reversed: {reason}"[:REASON_LIMIT], actor=actor)
-
-
-def is_reversed(session: CheckoutSession) -> bool:
-    """Tell whether an order was reversed."""
-    told = Event.objects.filter(basket_id=session.basket_id, session=session, kind=Event.Kind.REPAIRED)
-    return told.filter(data__repair="reverse_order").exists()
+    returned = dict(sold.values_list("product_id", "pieces"))
+    data = {
+        "orderNo": session.order_no,
+        "items": [{"productId": item.product_id, "count": item.count} for item in bought],
+        "returned": returned,
+    }
+    _append(contents, Event.Kind.CHECKOUT_REVERSED, data, actor, session)
+    attention.settle(
+        contents=contents, session_id=session.pk, reasons=[Attention.Reason.SHORT], cause=attention.Cause.REVERSED, actor=actor
+    )
+    tell(contents, "reverse_order", reason, actor, session=session)
+    if returned:
+        stock.adjust_supply(deltas=returned, reason=f"order {session.order_no} reversed: {reason}"[:REASON_LIMIT], actor=actor)
 
 
 # --- Stock ----------------------------------------------------------------------
@@ -349,16 +357,21 @@ def require_reason(reason: str) -> None:
 def tell(contents: Contents, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any) -> None:
     """Add the line of a repair to the timeline, after those of what it did."""
     said: Mapping[str, Any] = {"repair": name, "reason": reason} | ({"orderNo": session.order_no} if session else {}) | data
+    _append(contents, Event.Kind.REPAIRED, said, actor, session)
+
+
+def _append(contents: Contents, kind: Event.Kind, data: Mapping[str, Any], actor: Actor, session: CheckoutSession | None) -> None:
+    """Append one event to the timeline, numbered after all others of the transaction."""
     execute(
         TELL,
         [
             contents.basket_id,
-            Event.Kind.REPAIRED,
+            kind,
             session.pk if session else None,
             contents.at,
             actor.kind,
             actor.name,
             actor.request_id,
-            json.dumps(said),
+            json.dumps(dict(data)),
         ],
     )

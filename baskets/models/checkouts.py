@@ -28,9 +28,10 @@ class CheckoutSessionQuerySet(models.QuerySet["CheckoutSession"]):
 class CheckoutSession(models.Model):
     """One attempt to buy what was in the cart: ACTIVE, then ORDERED, ABORTED or EXPIRED.
 
-    ABORTED and EXPIRED may still become ORDERED: a late order. `ended_revision` is the revision at which the basket
-    stood after the session ended, so a later call can tell whether the basket has changed since. `partner` is the
-    basket's, kept here so that a list of a partner's sessions is read from one index.
+    ABORTED and EXPIRED may still become ORDERED: a late order. An order that staff reversed stays ORDERED.
+    `ended_revision` is the revision at which the basket stood after the session ended, so a later call can tell whether
+    the basket has changed since. `partner` is the basket's, kept here so that a list of a partner's sessions is read from
+    one index.
     """
 
     class Status(models.TextChoices):
@@ -51,6 +52,7 @@ class CheckoutSession(models.Model):
     expires_at = models.DateTimeField(help_text="The end of the hold.")
     released_at = models.DateTimeField(null=True, help_text="When it was aborted or expired.")
     finished_at = models.DateTimeField(null=True, help_text="When it came to the status it has now.")
+    reversed_at = models.DateTimeField(null=True, help_text="When staff reversed the order, once and for good.")
     ended_revision = models.BigIntegerField(null=True)
     language = models.CharField(max_length=2, blank=True, help_text="ISO 639-1.")
     country = models.CharField(max_length=2, blank=True, help_text="ISO 3166-1.")
@@ -120,6 +122,7 @@ class CheckoutSession(models.Model):
                 name="session_finished_after_the_start",
                 condition=Q(finished_at__isnull=True) | Q(finished_at__gte=F("started_at")),
             ),
+            models.CheckConstraint(name="only_an_order_is_reversed", condition=Q(reversed_at__isnull=True) | Q(status="ORDERED")),
         ]
 
     def __str__(self) -> str:
@@ -130,7 +133,7 @@ class CheckoutItem(models.Model):
     """One product being bought in a session. Kept until a purge: of an ORDERED session, it is a line of the order.
 
     `stocked` as the API prints it: pieces held (the whole count), null where nothing had to be held, below zero when
-    the reservation failed and that many pieces were missing.
+    the reservation failed and that many pieces were missing, or when staff released it: then `released_at` is set.
     """
 
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="checkout_items", db_index=False)
@@ -138,6 +141,7 @@ class CheckoutItem(models.Model):
     product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="checkout_items", db_index=False)
     count = models.BigIntegerField()
     stocked = models.BigIntegerField(null=True)
+    released_at = models.DateTimeField(null=True, help_text="When staff released its hold. Null: staff did not.")
     position = models.BigIntegerField()
     price = models.BigIntegerField(null=True, help_text="Minor units for one piece, as it was at the start.")
     currency = models.CharField(max_length=3, blank=True)
@@ -154,16 +158,29 @@ class CheckoutItem(models.Model):
                 name="stocked_is_the_whole_count_or_none_of_it",
                 condition=Q(stocked__isnull=True) | Q(stocked=F("count")) | Q(stocked__lt=0, stocked__gte=-F("count")),
             ),
+            models.CheckConstraint(
+                name="released_item_holds_nothing",
+                condition=Q(released_at__isnull=True) | Q(stocked__isnull=False, stocked=-F("count")),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.count} of {self.product_id} (#{self.pk})"
 
 
+class AttentionQuerySet(models.QuerySet["Attention"]):
+    """Named questions about flags for staff."""
+
+    def open(self) -> "AttentionQuerySet":
+        """Flags that are not settled."""
+        return self.filter(settled_at__isnull=True)
+
+
 class Attention(models.Model):
     """A matter for staff: somebody may have paid for this session, and its order was refused or is short.
 
-    One row per session and reason, however often the call is repeated.
+    One row per session and reason, however often the call is repeated. `candidates` is set where the refused report named
+    no order number: the sessions of the basket that ended last before it, each with its order number, status and end.
     """
 
     class Reason(models.TextChoices):
@@ -182,6 +199,12 @@ class Attention(models.Model):
     settled_at = models.DateTimeField(null=True)
     settled_by = models.CharField(max_length=200, blank=True)
     note = models.TextField(blank=True)
+    candidates = models.JSONField(null=True, help_text="Null: the report named its order number, or that is not known.")
+    merged = models.BooleanField(
+        default=False, db_default=False, help_text="Settled by the service, because its basket has as many later open flags as it may have."
+    )
+
+    objects = AttentionQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "attention"
@@ -204,6 +227,7 @@ class Attention(models.Model):
                 name="settled_attention_names_who",
                 condition=Q(settled_at__isnull=True, settled_by="") | (Q(settled_at__isnull=False) & ~Q(settled_by="")),
             ),
+            models.CheckConstraint(name="merged_attention_is_settled", condition=Q(merged=False) | Q(settled_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

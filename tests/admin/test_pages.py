@@ -12,11 +12,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from baskets.admin import display
-from baskets.domain import items, partners, stock, transactions
+from baskets.domain import checker, holds, items, partners, repair, stock, transactions
 from baskets.domain.actors import Actor, ActorKind
-from baskets.models import CheckoutSession, Product
+from baskets.models import CheckoutItem, CheckoutSession, Product, StockReservation
 from tests.admin.conftest import Shop
 from tests.admin.test_access import MODELS, list_of
+from tests.factories import TESTER
 
 pytestmark = pytest.mark.django_db
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>{{7*7}}\u202ecod.exe\u200b'
@@ -217,7 +218,7 @@ def test_a_basket_page_costs_the_same_however_full(shop: Shop, viewer: Client) -
         with CaptureQueriesContext(connection) as queries:
             page(viewer, "basket", buyer.owner.basket_id)
         counts.append(len(queries))
-    assert counts[0] == counts[1] <= 14
+    assert counts[0] == counts[1] <= 15
 
 
 def test_long_histories_are_leafed_through(shop: Shop, viewer: Client) -> None:
@@ -278,6 +279,63 @@ def test_a_product_page_names_who_holds_it_until_when(shop: Shop, viewer: Client
     assert '<bdi class="given">holder</bdi>' in body
     assert "test supply" in body
     assert "It adds up" in body
+
+
+def test_what_staff_released_is_told_alike_everywhere(shop: Shop, root: Client) -> None:
+    shop.product("lamp", 5)
+    shop.product("rare", 0)
+    shop.product("song")
+    buyer = shop.buyer("ann")
+    for product, count in (("lamp", 2), ("rare", 1), ("song", 1)):
+        buyer.place(product, count)
+    session = buyer.start().session
+    hold = StockReservation.objects.get(status="HELD")
+    transactions.run(lambda _: holds.release(reservation=hold, expected_events=4, reason="needed elsewhere", actor=TESTER))
+    basket, detail = page(root, "basket", session.basket_id), page(root, "checkoutsession", session.pk)
+    for body in (basket, detail):
+        assert body.count("2 released by staff</span>") == 1
+        assert len(re.findall(r"2 released by staff \d{4}-", body)) == 1
+    items, reservations = (root.get(list_of(model)).content.decode() for model in (CheckoutItem, StockReservation))
+    assert items.count("2 released by staff</span>") == reservations.count(">released by staff</span>") == 1
+    for body in (basket, detail, items):
+        assert set(re.findall(r"failed, \d+ missing", body)) == {"failed, 1 missing"}
+    assert "hold-again" in basket
+    stock.set_unsold(reports={"rare": 1}, as_of=None, reason="found", actor=TESTER)
+    transactions.run(lambda reclaim: holds.hold_again(session=session, expected_events=5, reason="found", actor=TESTER, reclaim=reclaim))
+    assert buyer.lists()["checkout"] == [("lamp", 2, -2), ("rare", 1, 1), ("song", 1, None)]
+    for model, key in (("basket", session.basket_id), ("checkoutsession", session.pk)):
+        assert "hold-again" not in page(root, model, key)
+    with pytest.raises(repair.NotRepairable, match="failed at its start"):
+        transactions.run(
+            lambda reclaim: holds.hold_again(session=session, expected_events=6, reason="again", actor=TESTER, reclaim=reclaim)
+        )
+    buyer.finish(True)
+    assert re.search(r"2 released by staff \d{4}-", page(root, "checkoutsession", session.pk))
+    assert buyer.lists()["cart"] == [("lamp", 2)]
+    assert checker.findings() == []
+
+
+def test_a_reversed_order_is_told_wherever_it_is_shown(shop: Shop, root: Client) -> None:
+    shop.product("lamp", 5)
+    for user_id, count in (("ann", 2), ("ben", 1)):
+        buyer = shop.buyer(user_id)
+        buyer.place("lamp", count)
+        buyer.start()
+        buyer.finish(True)
+    session = CheckoutSession.objects.earliest("pk")
+    assert "reverse-order" in page(root, "checkoutsession", session.pk)
+    transactions.run(lambda _: repair.reverse_order(session=session, expected_events=3, reason="sent back", actor=TESTER))
+    basket, detail = page(root, "basket", session.basket_id), page(root, "checkoutsession", session.pk)
+    for body in (basket, detail):
+        assert re.search(r">2 sold [\d :-]+, reversed</span>", body)
+        assert "reverse-order" not in body
+    assert re.search(r", ordered [\d :-]+, reversed \d{4}-", basket)
+    assert '<span class="badge badge-plain">reversed</span>' in basket
+    assert len(re.findall(r'field-marks">\s*reversed<', root.get(list_of(CheckoutSession)).content.decode())) == 1
+    product = page(root, "product", "lamp")
+    counters = dict(reversed(pair) for pair in re.findall(r"<li><b>(\d+)</b> (\w+)", product))
+    assert counters == {"supply": "7", "available": "4", "held": "0", "sold": "1", "reversed": "2", "shortfall": "0", "short": "0"}
+    assert "It adds up: supply = available + held + sold + reversed" in product
 
 
 def test_distances_are_said_in_words() -> None:

@@ -15,9 +15,11 @@ from django.urls import reverse
 
 from baskets.domain import checker, checkout, desk, repair, transactions
 from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.errors import Refusal
 from baskets.models import ApiKey, Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event, Stock
 from tests.admin.conftest import Shop, token
 from tests.admin.repair_cases import OTHER, REASON, broken, short_of_supply, sold_out_since
+from tests.domain.worlds import User as Buyer
 
 pytestmark = pytest.mark.django_db
 WORK = "/admin/baskets/attention/work/"
@@ -68,6 +70,66 @@ def test_a_shortfall_is_on_it(shop: Shop, rita: Client) -> None:
     body = rita.get(WORK).content.decode()
     assert 'Products with a shortfall <span class="number">1</span>' in body
     assert "1 missing" in body
+
+
+def rows_of(client: Client, title: str) -> list[str]:
+    """The rows of one section of the work list."""
+    body = client.get(WORK).content.decode()
+    section = body.partition(f"<h2>{title}")[2].partition('<div class="module">')[0]
+    return [html.unescape(re.sub(r"\s+", " ", row)) for row in re.findall(r"<tr>(<td>.*?)</tr>", section, re.DOTALL)]
+
+
+def aborted_and_reported(buyer: Buyer) -> str:
+    order_no = buyer.start().session.order_no
+    buyer.finish(False)
+    with pytest.raises(Refusal):
+        buyer.finish(True)
+    return order_no
+
+
+def test_all_flags_of_a_basket_are_one_line(shop: Shop, rita: Client) -> None:
+    shop.product("song")
+    ann, ben = shop.buyer("ann"), shop.buyer("ben")
+    ann.place("song")
+    first = aborted_and_reported(ann)
+    ben.place("song")
+    other = aborted_and_reported(ben)
+    numbers = [first, *(aborted_and_reported(ann) for _ in range(21))]
+    # The one that has waited longest comes first; the oldest two of Ann are merged.
+    single, line = rows_of(rita, "Somebody may have paid")
+    assert [number for number in numbers if f'<span class="order-no">{number}</span></a><br>' in line] == numbers[-3:]
+    assert "and 17 more, and 2 earlier ones, merged" in line
+    assert set(re.findall(r"/(\w+)/[^/]+/repair/([a-z-]+)/", line)) == {("basket", "settle"), ("attention", "take")}
+    assert other in single
+    assert set(re.findall(r"/repair/([a-z-]+)/", single)) == {"order-late", "settle", "take"}
+    address = re.search(r'href="([^"]+/basket/[^"]+/repair/settle/)"', line)
+    assert address
+    form = {"csrfmiddlewaretoken": token(rita, address[1]), "reason": "a script, not a customer"}
+    form["seen"] = str(Basket.objects.get(pk=ann.owner.basket_id).events)
+    assert rita.post(address[1], form).status_code == 302
+    assert [other in row for row in rows_of(rita, "Somebody may have paid")] == [True]
+    assert not Attention.objects.open().filter(basket_id=ann.owner.basket_id).exists()
+    assert checker.findings() == []
+
+
+def test_a_report_without_a_number_names_its_candidates_and_offers_to_order_none(shop: Shop, rita: Client) -> None:
+    """Staff choose the one that was paid; each is named as it is now."""
+    shop.product("song")
+    ann = shop.buyer("ann")
+    ann.place("song")
+    paid = ann.start().session.order_no
+    ann.finish(False)
+    last = aborted_and_reported(ann)
+    (line,) = rows_of(rita, "Somebody may have paid")
+    told = re.sub(r"<[^>]+>", "", line)
+    assert re.search(rf"No order number was reported. It may be one of: {last} \(aborted [^)]+\), {paid} \(aborted [^)]+\)", told)
+    assert "order-late" not in line
+    ann.finish(True, paid)
+    (line,) = rows_of(rita, "Somebody may have paid")
+    assert re.search(rf"{paid} \(ordered [^)]+\)", re.sub(r"<[^>]+>", "", line))
+    for model, key in (("basket", ann.owner.basket_id), ("attention", Attention.objects.get().pk)):
+        body = rita.get(reverse(f"admin:baskets_{model}_change", args=[key])).content.decode()
+        assert "No order number was reported. It may be one of:" in body
 
 
 def test_who_only_looks_is_offered_nothing(busy_desk: Shop, viewer: Client, nobody: Client, stranger: Client) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from baskets.models import CheckoutSession, Partner
+from baskets.domain import holds, repair, transactions
+from baskets.models import CheckoutSession, Partner, StockReservation
 from tests.api.conftest import Api, PassTime, Sells, Unchanged
+from tests.factories import TESTER
 
 
 @pytest.fixture(autouse=True)
@@ -157,7 +159,7 @@ def test_a_product_of_a_test_checkout_without_prices_has_none(api: Api, sells: S
 def item(product: str, count: Any, **more: Any) -> Any:
     return {
         "productId": product, "count": count, "stocked": None, "held": None,
-        "sold": 0, "released": 0, "short": 0, "ordered": 0,
+        "sold": 0, "released": 0, "short": 0, "ordered": 0, "reversed": 0,
     } | more  # fmt: skip
 
 
@@ -173,6 +175,7 @@ def test_an_active_checkout_shows_what_is_held(api: Api, sells: Sells) -> None:
         "status": "ACTIVE",
         "expires": started["expires"],
         "finishedAt": None,
+        "reversedAt": None,
         "late": False,
         "testMode": False,
         "items": [
@@ -217,6 +220,40 @@ def test_an_order_that_was_accepted_short_shows_it(api: Api, partner: Partner) -
     session = api.session(order_no).data
     assert (session["status"], session["late"]) == ("ORDERED", True)
     assert session["items"] == [item("limited", 3, stocked=3, held=3, released=3, sold=2, short=1, ordered=3)]
+
+
+def test_a_reversed_order_says_so_wherever_it_is_shown(api: Api) -> None:
+    for product, count in (("limited", 2), ("unlimited", 1), ("scarce", 3)):
+        api.place(product, count)
+    order_no = api.start().data["orderNo"]
+    api.finish(True)
+    assert api.session(order_no).data["reversedAt"] is None
+    session = CheckoutSession.objects.get()
+    events = session.basket.events
+    transactions.run(lambda _: repair.reverse_order(session=session, expected_events=events, reason="sent back", actor=TESTER))
+    shown = api.session(order_no).data
+    (listed,) = api.get("/baskets/checkout/sessions").data
+    *_, told, _ = api.get("/baskets/events").data
+    assert (told["kind"], told["orderNo"]) == ("checkout_reversed", order_no)
+    assert (shown["status"], shown["reversedAt"]) == ("ORDERED", told["at"])
+    assert shown["items"] == [
+        item("limited", 2, stocked=2, held=2, sold=2, ordered=2, reversed=2),
+        item("unlimited", 1, ordered=1, reversed=1),
+        item("scarce", 3, stocked=-2, held=0),
+    ]
+    assert {name: listed[name] for name in shown} == shown
+    items = [{"productId": "limited", "count": 2}, {"productId": "unlimited", "count": 1}]
+    assert told["data"] == {"orderNo": order_no, "items": items, "returned": {"limited": 2}}
+
+
+def test_what_staff_released_was_held_and_released(api: Api) -> None:
+    for product, count in (("limited", 2), ("unlimited", 1)):
+        api.place(product, count)
+    order_no = api.start().data["orderNo"]
+    hold = StockReservation.objects.get()
+    transactions.run(lambda _: holds.release(reservation=hold, expected_events=3, reason="needed elsewhere", actor=TESTER))
+    assert api.basket()["checkout"][0] == {"productId": "limited", "count": 2, "stocked": -2}
+    assert api.session(order_no).data["items"][0] == item("limited", 2, stocked=-2, held=2, released=2)
 
 
 def test_an_order_number_may_be_written_in_small_letters(api: Api) -> None:

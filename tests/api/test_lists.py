@@ -105,12 +105,27 @@ def test_a_session_in_the_list_has_its_lines_its_outcome_and_its_shortages(api: 
     assert api.finish(True, order_no=order_no).status == 422
     (listed,) = api.get(SESSIONS).data
     flags = listed.pop("attention")
-    assert [(flag["reason"], flag["settledAt"]) for flag in flags] == [("checkout_expired", None)]
+    assert [(flag["reason"], flag["settledAt"], flag["candidates"]) for flag in flags] == [("checkout_expired", None, None)]
     more = {"userId": "ada", "currency": "EUR", "fullPrice": 2099, "fullTax": None, "shippingCost": None}
     assert listed == more | api.session(order_no).data
     assert listed["items"][0] == {
         "productId": "shirt", "count": 2, "stocked": 2, "held": 2, "sold": 0, "released": 2, "short": 0, "ordered": 0,
+        "reversed": 0,
     }  # fmt: skip
+
+
+def test_a_report_without_a_number_has_its_candidates_in_the_list_until_it_is_ordered(api: Api) -> None:
+    api.place("shirt", 2)
+    order_no = api.start().data["orderNo"]
+    finished_at = api.finish(False).data["lastChanged"]
+    assert api.finish(True).refusal == (422, 422, "checkout_aborted")
+    (listed,) = api.get(f"{SESSIONS}?needsAttention=true").data
+    candidate = {"orderNo": order_no, "status": "ABORTED", "finishedAt": finished_at}
+    assert [(flag["settledAt"], flag["candidates"]) for flag in listed["attention"]] == [(None, [candidate])]
+    ordered_at = api.finish(True, order_no=order_no).data["lastChanged"]
+    assert api.get(f"{SESSIONS}?needsAttention=true").data == []
+    (listed,) = api.get(SESSIONS).data
+    assert [(flag["settledAt"], flag["candidates"]) for flag in listed["attention"]] == [(ordered_at, [candidate])]
 
 
 def test_sessions_are_filtered(api: Api, pass_time: PassTime) -> None:

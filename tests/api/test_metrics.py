@@ -95,6 +95,19 @@ def test_key_that_holds_unlike_all_others_is_counted(settings: Any, api: Api, se
     assert numbers()["baskets_keys_unlike_others"] == 1
 
 
+def test_a_settled_matter_waits_no_longer(settings: Any, api: Api, sells: Sells) -> None:
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    sells("p1")
+    open_matters = []
+    api.place("p1")
+    order_no = api.start().data["orderNo"]
+    api.finish(False)
+    for number in (None, order_no):
+        api.finish(True, order_no=number)
+        open_matters.append(numbers()["baskets_attention_open"])
+    assert open_matters == [1, 0]
+
+
 def test_reading_changes_nothing(settings: Any, unchanged: Unchanged) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
     unchanged()

@@ -125,6 +125,18 @@ def test_a_start_without_a_basket_or_with_an_empty_cart_is_refused(anna: User, e
     assert everything_stored() == before
 
 
+def test_the_hold_is_as_long_as_the_partners_own(anna: User) -> None:
+    Partner.objects.update(hold_seconds=60)
+    session = anna.start().session
+    assert session.expires_at - session.started_at == timedelta(seconds=60)
+
+
+def test_a_test_session_buys_unlisted_products_too(anna: User) -> None:
+    Product.objects.update(listed=False)
+    anna.start(test_mode=True)
+    assert anna.lists()["checkout"] == [("shirt", 2, None), ("song", 1, None)]
+
+
 def test_a_test_session_touches_no_stock(anna: User) -> None:
     """Nothing is held, ordered late or not."""
     started = anna.start(test_mode=True)

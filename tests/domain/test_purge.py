@@ -86,7 +86,7 @@ def test_a_world_of_every_state_keeps_every_rule_and_what_is_open() -> None:
     assert done["sessions"] > 0
     assert checker.check() == []
     assert dict(Stock.objects.values_list("pk", "available")) == before
-    assert CheckoutSession.objects.filter(status="ACTIVE").count() == 2
+    assert CheckoutSession.objects.filter(status="ACTIVE").count() == 3
     assert Attention.objects.filter(settled_at__isnull=True).count() == 2
     again = purged()
     assert (again["sessions"], again["events"], again["baskets"]) == (0, 0, 0)

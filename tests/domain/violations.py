@@ -143,7 +143,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             "ALTER TABLE baskets_checkoutsession DROP CONSTRAINT baskets_checkoutsession_order_no_key",
             "UPDATE baskets_checkoutsession SET order_no = 'SAME'",
         ],
-        {"columns_guarded": 1},
+        {"columns_guarded": 1, "reversals_are_supply": 1},
     ),
     (
         "session_ended_within_its_basket",
@@ -241,7 +241,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             *drop("attention", "settled_attention_names_who"),
             "UPDATE baskets_attention SET settled_at = statement_timestamp() WHERE basket_id = :basket_of_emil",
         ],
-        {"constraints_in_place": 1},
+        {"constraints_in_place": 1, "settlements_are_told": 1},
     ),
     (
         "returned_items_are_in_the_cart",
@@ -472,17 +472,156 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     ),
     (
         "orders_reversed_once",
-        ["UPDATE baskets_event SET data = jsonb_set(data, '{returned}', '{}') WHERE kind = 'repaired'"],
+        ["UPDATE baskets_event SET data = jsonb_set(data, '{returned}', '{}') WHERE kind = 'checkout_reversed'"],
         {},
     ),
     (
         "orders_reversed_once",
-        ["UPDATE baskets_event SET data = data - 'returned' WHERE kind = 'repaired'"],
+        ["UPDATE baskets_event SET data = data - 'returned' WHERE kind = 'checkout_reversed'"],
         {},
     ),
     (
         "orders_reversed_once",
-        ["UPDATE baskets_event SET session_id = NULL WHERE kind = 'repaired'"],
+        ["UPDATE baskets_event SET session_id = NULL WHERE kind = 'checkout_reversed'"],
+        {"session_events_name_their_session": 2},
+    ),
+    (
+        "orders_reversed_once",
+        ["UPDATE baskets_event SET data = jsonb_set(data, '{items,0,count}', '9') WHERE kind = 'checkout_reversed'"],
+        {},
+    ),
+    (
+        "orders_reversed_once",
+        ["UPDATE baskets_checkoutsession SET reversed_at = reversed_at + interval '1 microsecond' WHERE id = :session_of_ida"],
+        {},
+    ),
+    (
+        "orders_reversed_once",
+        ["UPDATE baskets_checkoutsession SET reversed_at = finished_at WHERE id = :session_of_anna"],
+        {"reversals_are_supply": 1},
+    ),
+    ("reversals_are_supply", ["UPDATE baskets_stockadjustment SET reason = 'a box' WHERE reason LIKE 'order % reversed%'"], {}),
+    (
+        "reversals_are_supply",
+        [
+            "UPDATE baskets_stockadjustment SET delta = 2 WHERE reason LIKE 'order % reversed%'",
+            "UPDATE baskets_stock SET shortfall = shortfall - 1 WHERE product_id = 'shirt'",
+        ],
+        {"available_as_reported": 1},
+    ),
+    (
+        "flags_end_with_their_cause",
+        [
+            "UPDATE baskets_attention SET settled_at = NULL, settled_by = '' WHERE basket_id = :basket_of_jan",
+        ],
+        {"settlements_are_told": 1},
+    ),
+    (
+        "flags_end_with_their_cause",
+        [
+            "UPDATE baskets_attention SET settled_at = NULL, settled_by = '' WHERE basket_id = :basket_of_kim AND reason = 'short'",
+        ],
+        {"settlements_are_told": 1},
+    ),
+    (
+        "settlements_are_told",
+        ["UPDATE baskets_event SET data = jsonb_set(data, '{reasons}', '[]') WHERE kind = 'attention_settled'"],
+        {},
+    ),
+    (
+        "settlements_are_told",
+        ["UPDATE baskets_event SET data = data - 'reasons' WHERE kind = 'attention_settled' AND basket_id = :basket_of_jan"],
+        {},
+    ),
+    (
+        "settlements_are_told",
+        ["UPDATE baskets_attention SET settled_at = statement_timestamp(), settled_by = 'rita' WHERE basket_id = :basket_of_emil"],
+        {},
+    ),
+    (
+        "open_flags_are_bounded",
+        [
+            *drop("attention", "one_flag_per_session_and_reason"),
+            """
+            INSERT INTO baskets_attention (basket_id, session_id, reason, created_at, settled_by, note, candidates)
+            SELECT basket_id, session_id, reason, created_at, '', '', candidates
+            FROM baskets_attention CROSS JOIN generate_series(1, 20) WHERE basket_id = :basket_of_hal
+            """,
+        ],
+        {"constraints_in_place": 1, "flags_whole": 21},
+    ),
+    (
+        "flags_whole",
+        [
+            *drop("attention", "merged_attention_is_settled"),
+            "UPDATE baskets_attention SET merged = true WHERE basket_id = :basket_of_hal",
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "flags_told_by_their_events",
+        ["UPDATE baskets_attention SET candidates = '[]' WHERE basket_id = :basket_of_hal"],
+        {},
+    ),
+    ("released_items_are_told", ["UPDATE baskets_checkoutitem SET released_at = NULL WHERE basket_id = :basket_of_lea"], {}),
+    (
+        "released_items_are_told",
+        [
+            """
+            UPDATE baskets_checkoutitem SET stocked = -count, released_at = statement_timestamp()
+            WHERE basket_id = :basket_of_bob AND product_id = 'cap'
+            """
+        ],
+        {},
+    ),
+    (
+        "released_items_are_told",
+        ["UPDATE baskets_checkoutitem SET released_at = released_at + interval '1 microsecond' WHERE basket_id = :basket_of_lea"],
+        {},
+    ),
+    (
+        "sessions_whole",
+        [
+            *drop("checkoutsession", "only_an_order_is_reversed"),
+            "UPDATE baskets_checkoutsession SET reversed_at = finished_at WHERE id = :session_of_carla",
+        ],
+        {"constraints_in_place": 1, "orders_reversed_once": 1},
+    ),
+    (
+        "times_in_order",
+        ["UPDATE baskets_checkoutsession SET reversed_at = finished_at - interval '1 second' WHERE id = :session_of_ida"],
+        {"orders_reversed_once": 1},
+    ),
+    (
+        "nothing_from_the_future",
+        ["UPDATE baskets_checkoutsession SET reversed_at = reversed_at + interval '1 hour' WHERE id = :session_of_ida"],
+        {"orders_reversed_once": 1},
+    ),
+    # Each of a kind that a proof once let pass when it was weakened by one step.
+    (
+        "revisions_go_forward",
+        [
+            "UPDATE baskets_event SET revision = revision + 1 WHERE basket_id = :basket_of_anna AND number > 1",
+            "UPDATE baskets_basket SET revision = revision + 1 WHERE id = :basket_of_anna",
+        ],
+        {},
+    ),
+    (
+        "returned_items_are_in_the_cart",
+        ["UPDATE baskets_basketitem SET count = 1 WHERE basket_id = :basket_of_carla AND product_id = 'shirt'"],
+        {},
+    ),
+    (
+        "checkout_items_whole",
+        [
+            *drop("checkoutitem", "stocked_is_the_whole_count_or_none_of_it"),
+            "UPDATE baskets_checkoutitem SET stocked = -count - 1 WHERE basket_id = :basket_of_bob AND product_id = 'cap'",
+        ],
+        {"constraints_in_place": 1},
+    ),
+    (
+        "hold_ends_with_its_session",
+        ["UPDATE baskets_stockreservation SET expires_at = expires_at - interval '1 second' WHERE status = 'HELD'"],
         {},
     ),
     (

@@ -160,8 +160,7 @@ class Http:
         return Started(told["orderNo"], told["fullPrice"], self._basket(told["basket"]))
 
     def finish(self, key: Key, *, ordered: bool, order_no: str | None) -> Any:
-        # As people type it.
-        body = {"ordered": ordered, "orderNo": order_no and f"# {order_no.replace('-', ' ').replace('0', 'O').replace('1', 'l').lower()}."}
+        body = {"ordered": ordered, "orderNo": order_no}
         return self._basket(self._call("POST", key, "/checkout/sessions/finish-active", body))
 
     def create_guest(self, key: Key, counts: Mapping[str, int]) -> Any:

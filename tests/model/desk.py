@@ -80,7 +80,7 @@ class Desk(Machine):
     # --- Baskets and stock --------------------------------------------------------
 
     @precondition(lambda self: self.model.baskets)
-    @rule(data=st.data(), what=st.sampled_from(["extend", "end"]), days=st.sampled_from([10, 60]))
+    @rule(data=st.data(), what=st.sampled_from(["extend", "end", "settle"]), days=st.sampled_from([10, 60]))
     def repair_basket(self, data: st.DataObject, what: str, days: int) -> None:
         key = self._some_basket(data)
         modelled = self.model.baskets[key]
@@ -92,6 +92,7 @@ class Desk(Machine):
         by_model, by_service = {
             "extend": (lambda: self.model.staff_extend(key, days), lambda _: repair.extend(**said, days=days)),
             "end": (lambda: self.model.staff_end(key), lambda _: repair.end(**said)),
+            "settle": (lambda: self.model.staff_settle_all(key), lambda _: matters.settle_all(**said)),
         }[what]
         self._repair(key, by_model, by_service)
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from baskets.domain import catalogue, checker, errors, expiry, feed, purge
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.comfort import read_comfort
-from baskets.models import Basket, Comfort, Partner
+from baskets.models import Attention, Basket, Comfort, Partner
 from baskets.models.contents import read_several
 from tests.factories import PartnerFactory
 from tests.model.callers import Domain, Http, as_refused, shown
@@ -193,11 +193,17 @@ class Machine(RuleBasedStateMachine):
                     s.late,
                     self.model.price_of(s),
                     *(sum(numbers.values()) for numbers in (s.held, s.sold, s.short)),
+                    s.reversed,
                     sorted(s.flags),
-                    sorted(s.settled),
+                    sorted(set(s.flags) - set(s.open())),
+                    sorted(product for product, item in s.items.items() if item.released),
                 )
                 for key, s in self.model.sessions
             )
+        assert {
+            (order_no, reason): named and [(one["orderNo"], one["status"]) for one in named]
+            for order_no, reason, named in Attention.objects.values_list("session__order_no", "reason", "candidates")
+        } == {(s.order_no, reason): flag.candidates for _, s in self.model.sessions for reason, flag in s.flags.items()}
 
     def _compare_comfort(self) -> None:
         """What is stored for each user, and for nobody else."""
@@ -230,7 +236,9 @@ SELECT s.order_no, s.basket_id, s.status, s.late, s.full_price,
        coalesce((SELECT sum(pieces) FROM baskets_stockreservation WHERE session_id = s.id AND status = 'HELD'), 0)::int,
        coalesce((SELECT sum(pieces) FROM baskets_stockreservation WHERE session_id = s.id AND status = 'SOLD'), 0)::int,
        coalesce((SELECT sum(pieces) FROM baskets_stockreservation WHERE session_id = s.id AND status = 'SHORT'), 0)::int,
+       s.reversed_at IS NOT NULL,
        ARRAY(SELECT reason::text FROM baskets_attention WHERE session_id = s.id ORDER BY reason),
-       ARRAY(SELECT reason::text FROM baskets_attention WHERE session_id = s.id AND settled_at IS NOT NULL ORDER BY reason)
+       ARRAY(SELECT reason::text FROM baskets_attention WHERE session_id = s.id AND settled_at IS NOT NULL ORDER BY reason),
+       ARRAY(SELECT product_id::text FROM baskets_checkoutitem WHERE session_id = s.id AND released_at IS NOT NULL ORDER BY product_id)
 FROM baskets_checkoutsession s ORDER BY s.order_no
 """

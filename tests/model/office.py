@@ -45,13 +45,15 @@ class Office(Devices):
     def staff_order_late(self, session: Session, key: Key, *, accept: bool) -> None:
         if session.status not in {"ABORTED", "EXPIRED"}:
             raise Refused("not_repairable")
-        self._order_late(key, self.baskets[key], session, accept=accept, by_staff=True)
+        self._order_late(key, self.baskets[key], session, accept=accept, order_no=session.order_no, by_staff=True)
         self._told(self.baskets[key], session)
 
     def staff_reverse(self, session: Session, key: Key) -> None:
         if session.status != "ORDERED" or session.reversed:
             raise Refused("not_repairable")
         session.reversed = True
+        self._told(self.baskets[key], session)
+        self._settle(self.baskets[key], session, {"short"})
         self._told(self.baskets[key], session)
         for product, pieces in session.sold.items():
             self.products[product].happened.append((self.moment(), pieces))
@@ -62,12 +64,13 @@ class Office(Devices):
         if not session.held[product] or all(item.failed for item in others):
             raise Refused("not_repairable")
         del session.held[product]
-        session.items[product].stocked = -session.items[product].count
+        session.items[product].stocked, session.items[product].released = -session.items[product].count, True
         self._changed(self.baskets[key], session)
 
     def staff_hold_again(self, session: Session, key: Key) -> None:
-        """What had failed is held until the end of the hold, each item whole or not at all."""
-        listed = {p: item for p, item in session.items.items() if item.failed and self.products[p].listed}
+        """What failed at the start is held until the end of the hold, each item whole or not at all."""
+        failed = {p: item for p, item in session.items.items() if item.failed and not item.released}
+        listed = {p: item for p, item in failed.items() if self.products[p].listed}
         if session.status != "ACTIVE" or self.lapsed(session) or not listed:
             raise Refused("not_repairable")
         wanted = {p: item.count for p, item in listed.items() if self.products[p].limited}
@@ -83,10 +86,18 @@ class Office(Devices):
         self._changed(self.baskets[key], session)
 
     def staff_settle(self, session: Session, key: Key, reason: str) -> None:
-        if reason in session.settled:
+        if not self._settle(self.baskets[key], session, {reason}):
             raise Refused("not_repairable")
-        session.settled.add(reason)
         self._told(self.baskets[key], session)
+
+    def staff_settle_all(self, key: Key) -> None:
+        basket = self.baskets[key]
+        flagged = [session for session in basket.sessions if session.open()]
+        if not flagged:
+            raise Refused("not_repairable")
+        for session in flagged:
+            self._settle(basket, session, session.open())
+        self._told(basket)
 
     # --- Baskets ----------------------------------------------------------------
 
@@ -158,7 +169,7 @@ class Office(Devices):
     def _stays(self, session: Session) -> bool:
         """While it is young, while somebody has to see to it, and while it explains what the shop is owed."""
         owed = any(pieces and self.free(product) < 0 for product, pieces in session.sold.items())
-        return session.status == "ACTIVE" or not self._long_ago(session.finished) or session.flags > session.settled or owed
+        return session.status == "ACTIVE" or not self._long_ago(session.finished) or bool(session.open()) or owed
 
     def _forget(self, basket: Basket, number: int) -> None:
         gone = {id(session) for *_, session in basket.timeline[:number] if session is not None}

@@ -6,7 +6,7 @@ Transfers, guests and comfort settings are in `devices`, the shop's reports, its
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from tests.model.state import LIFETIME, Basket, Item, Key, Refused, Session, State
+from tests.model.state import LIFETIME, REFUSED, Basket, Item, Key, Refused, Session, State
 
 HOLD = 30 * 60
 GRACE = 24 * 3600
@@ -137,9 +137,9 @@ class Shop(State):
         if not ordered:
             return None
         if session.status == "ABORTED" and order_no is None:
-            self._flag(basket, session, "checkout_aborted")
+            self._flag_refused(basket, session, "checkout_aborted", order_no=None)
             raise Refused("checkout_aborted")
-        return self._order_late(key, basket, session, accept=key[0] in self.accepting, by_staff=False)
+        return self._order_late(key, basket, session, accept=key[0] in self.accepting, order_no=order_no)
 
     def sweep(self) -> None:
         """Everything that is due: lapsed checkouts first, then baskets past their time."""
@@ -170,7 +170,7 @@ class Shop(State):
         last = max(ended, key=lambda session: (session.ended_revision, session.ended), default=None)
         moved = last is None or last.ended_revision != basket.revision
         if last and ordered and (moved or not self.present(key)):
-            self._flag(basket, last, "basket_changed")
+            self._flag_refused(basket, last, "basket_changed", order_no=None)
         if not self.present(key):
             raise Refused("basket_not_found")
         if last is None or moved:
@@ -193,18 +193,20 @@ class Shop(State):
         self._changed(basket, session)
         session.ended_revision = basket.revision
 
-    def _order_late(self, key: Key, basket: Basket, session: Session, *, accept: bool, by_staff: bool) -> None:
+    def _order_late(
+        self, key: Key, basket: Basket, session: Session, *, accept: bool, order_no: str | None, by_staff: bool = False
+    ) -> None:
         end = session.released if session.status == "ABORTED" else session.expires
         assert end is not None
         if not by_staff and self.now > end + GRACE:
-            self._flag(basket, session, "checkout_expired")
+            self._flag_refused(basket, session, "checkout_expired", order_no=order_no)
             raise Refused("checkout_expired")
         bought = {product: item.count for product, item in session.items.items() if not item.failed}
         wanted = {} if session.test else {p: n for p, n in bought.items() if self.products[p].limited}
         self._reclaim(self._lacking(wanted))
         lacking = [(p, n, self.available(p)) for p, n in sorted(wanted.items()) if self.available(p) < n]
         if lacking and not accept:
-            self._flag(basket, session, "out_of_stock")
+            self._flag_refused(basket, session, "out_of_stock", order_no=order_no)
             raise Refused("out_of_stock", lacking)
         if not self.present(key) and not basket.hidden:
             self._hide(basket)
@@ -224,6 +226,7 @@ class Shop(State):
         else:
             self._told(basket, session)
         session.ended_revision = basket.revision
+        self._settle(basket, session, REFUSED)
         if any(session.short.values()):
             self._flag(basket, session, "short")
 

@@ -4,11 +4,15 @@ Time is a number of seconds that the machine moves; nothing here reads a clock.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 LIFETIME = 30 * 24 * 3600
+REFUSED = {"checkout_aborted", "checkout_expired", "out_of_stock", "basket_changed"}
+# The service keeps more open; the machine makes it keep as few, so that short examples get there.
+MOST_OPEN = 2
+MOST_CANDIDATES = 5
 
 
 class Refused(Exception):
@@ -56,10 +60,20 @@ class Item:
     count: int
     place: int
     stocked: int | None = None
+    released: bool = False
 
     @property
     def failed(self) -> bool:
         return self.stocked is not None and self.stocked < 0
+
+
+@dataclass
+class Flag:
+    """A warning to staff. `raised` counts all warnings; `candidates` is what a report without a number may be about."""
+
+    raised: int
+    candidates: list[tuple[str, str]] | None
+    settled: bool = False
 
 
 @dataclass
@@ -82,8 +96,11 @@ class Session:
     short: Counter[str] = field(default_factory=Counter)
     sold_at: Moment = (0, 0)
     reversed: bool = False
-    flags: set[str] = field(default_factory=set)
-    settled: set[str] = field(default_factory=set)
+    flags: dict[str, Flag] = field(default_factory=dict)
+
+    def open(self) -> list[str]:
+        """Why staff should look at it."""
+        return [reason for reason, flag in self.flags.items() if not flag.settled]
 
 
 @dataclass
@@ -137,6 +154,7 @@ class State:
     sessions: list[tuple[Key, Session]] = field(default_factory=list)
     starts: int = 0
     endings: int = 0
+    warnings: int = 0
     moments: int = 0
 
     def moment(self, ago: int = 0) -> Moment:
@@ -186,8 +204,29 @@ class State:
         self._changed(basket)
         basket.hidden, basket.hidden_since = True, self.now
 
-    def _flag(self, basket: Basket, session: Session, reason: str) -> None:
+    def _flag(self, basket: Basket, session: Session, reason: str, *, candidates: list[tuple[str, str]] | None = None) -> None:
         """Once for each session and reason."""
         if reason not in session.flags:
-            session.flags.add(reason)
+            self.warnings += 1
+            session.flags[reason] = Flag(self.warnings, candidates)
             self._told(basket, session)
+
+    def _flag_refused(self, basket: Basket, session: Session, reason: str, *, order_no: str | None) -> None:
+        """Somebody may have paid. Without a number, for any of the last that ended; and no more warnings are open than staff can read."""
+        ended = [(s.ended_revision, s.ended, s.order_no, s.status) for s in basket.sessions if s.status != "ACTIVE"]
+        last = [(number, status) for *_, number, status in sorted(ended, reverse=True)][:MOST_CANDIDATES]
+        self._flag(basket, session, reason, candidates=last if order_no is None else None)
+        warnings = sorted(
+            (s.flags[reason].raised, s.number, s, reason) for s in basket.sessions for reason in s.open() if reason != "short"
+        )
+        for *_, warned, about in warnings[:-MOST_OPEN]:
+            self._settle(basket, warned, {about})
+
+    def _settle(self, basket: Basket, session: Session, reasons: Collection[str]) -> bool:
+        """Settle what is open for these reasons; the timeline says so once."""
+        done = [reason for reason in session.open() if reason in reasons]
+        for reason in done:
+            session.flags[reason].settled = True
+        if done:
+            self._told(basket, session)
+        return bool(done)

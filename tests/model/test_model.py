@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, seed
 from hypothesis import settings as profile
 from hypothesis.stateful import run_state_machine_as_test
 
+from baskets.domain import attention
 from baskets.domain.issuers import trust_issuer
 from baskets.domain.partners import issue_api_key
 from baskets.models import Partner
@@ -24,6 +25,7 @@ from tests.model.callers import Domain, Http
 from tests.model.desk import Desk
 from tests.model.machine import Machine
 from tests.model.shop import CART_LIMIT, SAVED_LIMIT
+from tests.model.state import MOST_OPEN
 from tests.tokens import KeyPair
 
 QUICK = profile(
@@ -77,7 +79,8 @@ class OverHttp(Apps, Desk):
 
 
 @pytest.fixture(autouse=True)
-def _small_lists(settings: Any) -> None:
+def _small_lists(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "MAX_OPEN", MOST_OPEN)
     settings.BASKETS_CART_LIMIT, settings.BASKETS_SAVED_LIMIT = CART_LIMIT, SAVED_LIMIT
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, transaction
 from django.db.models import F, Model
+from django.db.models.functions import Now
 
 from baskets.database import constraint_of
 from baskets.domain import webhooks
@@ -96,6 +97,8 @@ UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
         CheckoutSession,
         {"status": "ORDERED", "finished_at": F("started_at") - timedelta(seconds=1), "ended_revision": 1},
     ),
+    "only_an_order_is_reversed": (CheckoutSession, {"reversed_at": F("started_at")}),
+    "released_item_holds_nothing": (CheckoutItem, {"released_at": Now()}),
     "checkout_count_is_positive": (CheckoutItem, {"count": 0, "stocked": None}),
     "stocked_is_the_whole_count_or_none_of_it": (CheckoutItem, {"stocked": 1}),
     "event_number_counts_from_one": (Event, {"number": 0}),
@@ -154,6 +157,8 @@ def test_flags_short_records_and_idempotency_keys_are_single() -> None:
         Attention.objects.create(reason="boredom", **flag)
     with refused_by("settled_attention_names_who"):
         Attention.objects.update(settled_at=session.started_at)
+    with refused_by("merged_attention_is_settled"):
+        Attention.objects.update(merged=True)
 
     short = StockReservation.objects.get()
     short.status, short.ended_at = "SHORT", short.created_at
@@ -226,6 +231,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         "one_flag_per_session_and_reason",
         "attention_reason_is_known",
         "settled_attention_names_who",
+        "merged_attention_is_settled",
         "one_short_record_per_checkout_item",
         "one_record_per_basket_and_idempotency_key",
         "one_key_signs",

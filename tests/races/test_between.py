@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import stock, transactions
+from baskets.domain import checker, repair, stock, transactions
 from baskets.domain.errors import CheckoutExpired
 from baskets.models import Attention, Basket, CheckoutSession, Event
-from tests.races.barrier import Frozen
+from tests.domain.worlds import available
+from tests.races.barrier import Frozen, together
 from tests.races.operations import OPERATIONS
-from tests.races.worlds import World, built, purged
+from tests.races.worlds import STAFF, World, built, purged
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,6 +65,15 @@ def test_a_session_whose_user_is_erased_meanwhile_is_flagged_without_what_was_er
     assert (told.kind, told.request_id, told.tracking) == ("attention_needed", "", {})
 
 
+def test_a_session_that_is_ordered_meanwhile_is_not_flagged(too_late: Late) -> None:
+    """The cause of the flag is gone before the flag is raised."""
+    world = built("active")
+    too_late(world, lambda: OPERATIONS["staff orders the old"](world))
+    assert CheckoutSession.objects.get(pk=world.old.pk).status == "ORDERED"
+    assert not Attention.objects.open().filter(session=world.old).exists()
+    assert checker.findings() == []
+
+
 def test_a_user_who_is_erased_and_comes_back_meanwhile_has_no_flag_of_the_old_life(too_late: Late) -> None:
     world = built("aborted")
 
@@ -74,6 +84,22 @@ def test_a_user_who_is_erased_and_comes_back_meanwhile_has_no_flag_of_the_old_li
     too_late(world, erased_and_back)
     assert not Attention.objects.filter(basket_id=world.anna.owner.basket_id).exists()
     assert world.anna.lists()["cart"] == [("cap", 1)]
+
+
+def test_two_reversals_of_one_order_bring_its_pieces_back_once() -> None:
+    world = built("active")
+    world.anna.finish(ordered=True)
+    before = available("shirt")
+    seen = Basket.objects.get(pk=world.anna.owner.basket_id).events
+
+    def reverse(_: bool) -> None:
+        repair.reverse_order(session=world.session, expected_events=seen, reason="sent back", actor=STAFF)
+
+    outcomes = together([lambda: transactions.run(reverse)] * 2)
+    assert sorted(type(outcome) for outcome in outcomes if outcome is not None) == [repair.StateMoved]
+    assert available("shirt") == (before[0] + 3, 0)
+    assert CheckoutSession.objects.filter(reversed_at__isnull=False).count() == 1
+    assert checker.findings() == []
 
 
 def test_pieces_that_come_free_while_they_are_asked_for_are_held_again(monkeypatch: pytest.MonkeyPatch) -> None:

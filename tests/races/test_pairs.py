@@ -25,6 +25,7 @@ USUAL = [
     ("active", "order", "staff aborts", "shirts"),
     ("expired", "order by number", "another buyer", "shirts"),
     ("aborted", "order by number", "start", "shirts"),
+    ("aborted", "order", "order by number", "basket"),
     ("two lapsed", "order", "another buyer", "basket"),
     ("failed", "staff holds again", "another buyer", "caps"),
     ("active", "staff releases", "order", "basket"),

@@ -80,6 +80,7 @@ PROOFS = (
             SELECT 'session', id::text, basket_id,
                    started_at < expires_at AND (finished_at IS NULL OR finished_at >= started_at)
                    AND (released_at IS NULL OR released_at BETWEEN started_at AND finished_at)
+                   AND (reversed_at IS NULL OR reversed_at >= finished_at)
             FROM baskets_checkoutsession
             UNION ALL
             SELECT 'reservation', id::text, basket_id, ended_at IS NULL OR ended_at >= created_at
@@ -98,7 +99,7 @@ PROOFS = (
         sql="""
         SELECT part.kind, part.id, part.at FROM (
             SELECT 'basket' AS kind, id::text, greatest(created_at, last_changed_at, hidden_at) AS at FROM baskets_basket
-            UNION ALL SELECT 'session', id::text, greatest(started_at, released_at, finished_at)
+            UNION ALL SELECT 'session', id::text, greatest(started_at, released_at, finished_at, reversed_at)
                 FROM baskets_checkoutsession
             UNION ALL SELECT 'reservation', id::text, greatest(created_at, ended_at) FROM baskets_stockreservation
             UNION ALL SELECT 'event', id::text, at FROM baskets_event

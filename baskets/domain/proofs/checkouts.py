@@ -1,5 +1,6 @@
 """Proofs about checkout sessions: one at a time, every item and every hold accounted for."""
 
+from baskets.domain import attention
 from baskets.domain.proofs.proof import Proof
 
 # What each checkout item's reservations add up to, by state.
@@ -43,11 +44,11 @@ PROOFS = (
     Proof(
         slug="sessions_whole",
         rule=5,
-        sentence="A session has a known state and exactly the times that belong to it; only an order can be late.",
+        sentence="A session has a known state and exactly the times that belong to it; only an order can be late or reversed.",
         sql="""
-        SELECT id AS session, basket_id AS basket, order_no, status, late, released_at, finished_at, ended_revision
+        SELECT id AS session, basket_id AS basket, order_no, status, late, released_at, finished_at, ended_revision, reversed_at
         FROM baskets_checkoutsession
-        WHERE (CASE
+        WHERE ((reversed_at IS NULL OR status = 'ORDERED') AND CASE
                    WHEN status = 'ACTIVE' THEN
                        NOT late AND released_at IS NULL AND finished_at IS NULL AND ended_revision IS NULL
                    WHEN status = 'ORDERED' THEN
@@ -94,6 +95,20 @@ PROOFS = (
         sql="""
         SELECT id AS item, basket_id AS basket, product_id, count, stocked FROM baskets_checkoutitem
         WHERE (count > 0 AND (stocked IS NULL OR stocked = count OR stocked BETWEEN -count AND -1)) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="released_items_are_told",
+        rule=2,
+        sentence="An item holds nothing because staff released it exactly where the timeline says so, and from that moment on.",
+        sql="""
+        SELECT i.id AS item, i.basket_id AS basket, i.product_id, i.count, i.stocked, i.released_at, told.at
+        FROM baskets_checkoutitem i
+        LEFT JOIN (
+            SELECT session_id, data ->> 'productId' AS product_id, max(at) AS at FROM baskets_event
+            WHERE kind = 'repaired' AND data ->> 'repair' = 'release' GROUP BY 1, 2
+        ) told USING (session_id, product_id)
+        WHERE i.released_at IS DISTINCT FROM CASE WHEN i.stocked < 0 THEN told.at END
         """,
     ),
     Proof(
@@ -266,8 +281,30 @@ PROOFS = (
             AND s.status <> 'ACTIVE'
             AND a.reason IN ('checkout_aborted', 'checkout_expired', 'out_of_stock', 'basket_changed', 'short')
             AND (a.settled_at IS NOT NULL) = (a.settled_by <> '')
+            AND (a.settled_at IS NOT NULL OR NOT a.merged)
         ) IS NOT TRUE
         """,
+    ),
+    Proof(
+        slug="flags_end_with_their_cause",
+        rule=5,
+        sentence="An order has no open flag of a report that was refused before it, and a reversed one none for missing pieces.",
+        sql="""
+        SELECT a.id AS attention, a.basket_id AS basket, a.session_id AS session, a.reason, a.created_at, s.finished_at, s.reversed_at
+        FROM baskets_attention a JOIN baskets_checkoutsession s ON s.id = a.session_id
+        WHERE a.settled_at IS NULL AND s.status = 'ORDERED'
+          AND CASE WHEN a.reason = 'short' THEN s.reversed_at IS NOT NULL ELSE a.created_at < s.finished_at END
+        """,
+    ),
+    Proof(
+        slug="open_flags_are_bounded",
+        rule=5,
+        sentence="A basket has no more open flags of refused reports than the service keeps apart.",
+        sql="""
+        SELECT basket_id AS basket, count(*) AS open FROM baskets_attention
+        WHERE settled_at IS NULL AND reason <> 'short' GROUP BY basket_id HAVING count(*) > %s
+        """,
+        parameters=lambda: [attention.MAX_OPEN],
     ),
     Proof(
         slug="returned_items_are_in_the_cart",

@@ -130,22 +130,46 @@ PROOFS = (
         sentence="An event about a checkout names its session.",
         sql="""
         SELECT basket_id AS basket, number, kind FROM baskets_event
-        WHERE session_id IS NULL AND (kind LIKE 'checkout\\_%%' OR kind = 'attention_needed')
+        WHERE session_id IS NULL AND (kind LIKE 'checkout\\_%%' OR kind LIKE 'attention\\_%%' OR data -> 'orderNo' IS NOT NULL)
         """,
     ),
     Proof(
         slug="flags_told_by_their_events",
         rule=5,
-        sentence="Each flag has one event that says why, and each such event its flag.",
+        sentence="Each flag has one event that says why and names the same candidates, and each such event its flag.",
         sql="""
         SELECT session_id AS session, reason, told.events
         FROM (
-            SELECT session_id, data ->> 'reason' AS reason, count(*) AS events
+            SELECT session_id, data ->> 'reason' AS reason, count(*) AS events, min((data -> 'candidates')::text)::jsonb AS candidates
             FROM baskets_event WHERE kind = 'attention_needed' GROUP BY session_id, data ->> 'reason'
         ) told
-        FULL JOIN (SELECT DISTINCT session_id, reason, true AS flagged FROM baskets_attention) a
+        FULL JOIN (SELECT session_id, reason, true AS flagged, candidates FROM baskets_attention) a
             USING (session_id, reason)
-        WHERE (told.events = 1 AND a.flagged) IS NOT TRUE
+        WHERE (told.events = 1 AND a.flagged AND coalesce(told.candidates = a.candidates, told.candidates IS NULL)) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="settlements_are_told",
+        rule=5,
+        sentence="Each settled flag has an event that says so, and each such event its settled flag.",
+        sql="""
+        SELECT session_id AS session, reason, told.times, a.settled
+        FROM (
+            SELECT session_id, reason, count(*) AS times
+            FROM (
+                SELECT DISTINCT e.session_id, line.reason FROM baskets_event e
+                CROSS JOIN LATERAL jsonb_array_elements_text(
+                    CASE WHEN jsonb_typeof(e.data -> 'reasons') = 'array' THEN e.data -> 'reasons' ELSE '[null]' END
+                ) line (reason)
+                WHERE e.kind = 'attention_settled'
+                UNION
+                SELECT session_id, data ->> 'matter' FROM baskets_event WHERE kind = 'repaired' AND data ->> 'repair' = 'settle'
+            ) line
+            GROUP BY session_id, reason
+        ) told
+        FULL JOIN (SELECT session_id, reason, true AS settled FROM baskets_attention WHERE settled_at IS NOT NULL) a
+            USING (session_id, reason)
+        WHERE (told.times = 1 AND a.settled) IS NOT TRUE
         """,
     ),
     Proof(
@@ -192,21 +216,53 @@ PROOFS = (
     Proof(
         slug="orders_reversed_once",
         rule=5,
-        sentence="What was reversed is an order, reversed once, and what returned is what it had sold.",
+        sentence=(
+            "What was reversed is an order, reversed once, at the moment it says; its event tells of every item that was bought, "
+            "and what returned is what it had sold."
+        ),
+        # The events of early reversals are repairs, and tell of no items.
         sql="""
-        SELECT s.id AS session, s.basket_id AS basket, s.order_no, s.status, told.times, told.returned
+        SELECT coalesce(s.id, told.session_id) AS session, s.basket_id AS basket, s.order_no, s.reversed_at,
+               told.times, told.at, told.returned
         FROM (
-            SELECT session_id, count(*) AS times, min((data -> 'returned')::text)::jsonb AS returned
-            FROM baskets_event WHERE kind = 'repaired' AND data ->> 'repair' = 'reverse_order' GROUP BY session_id
+            SELECT session_id, count(*) AS times, min(at) AS at, min((data -> 'returned')::text)::jsonb AS returned,
+                   bool_and(kind = 'repaired') AS early, min((
+                       SELECT jsonb_object_agg(line ->> 'productId', line -> 'count') FROM jsonb_array_elements(
+                           CASE WHEN jsonb_typeof(e.data -> 'items') = 'array' THEN e.data -> 'items' ELSE '[]' END
+                       ) line
+                   )::text)::jsonb AS items
+            FROM baskets_event e
+            WHERE kind = 'checkout_reversed'
+               OR (kind = 'repaired' AND data ->> 'repair' = 'reverse_order' AND data -> 'returned' IS NOT NULL)
+            GROUP BY session_id
         ) told
-        LEFT JOIN baskets_checkoutsession s ON s.id = told.session_id
+        FULL JOIN (SELECT * FROM baskets_checkoutsession WHERE reversed_at IS NOT NULL) s ON s.id = told.session_id
         WHERE (
-            told.times = 1 AND s.status = 'ORDERED'
+            told.times = 1 AND s.status = 'ORDERED' AND s.reversed_at = told.at
+            AND (told.early OR told.items = (
+                SELECT jsonb_object_agg(i.product_id, i.count) FROM baskets_checkoutitem i
+                WHERE i.session_id = s.id AND coalesce(i.stocked, 1) > 0
+            ))
             AND told.returned = coalesce((
                 SELECT jsonb_object_agg(r.product_id, r.pieces) FROM baskets_stockreservation r
                 WHERE r.session_id = s.id AND r.status = 'SOLD'
             ), '{}')
         ) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="reversals_are_supply",
+        rule=1,
+        sentence="Every piece that a reversed order had sold came back as a recorded supply.",
+        sql="""
+        SELECT s.id AS session, s.basket_id AS basket, s.order_no, r.product_id, r.pieces
+        FROM baskets_checkoutsession s
+        JOIN baskets_stockreservation r ON r.session_id = s.id AND r.status = 'SOLD'
+        LEFT JOIN (
+            SELECT DISTINCT product_id, substring(reason FROM '^order ([^ ]+) reversed') AS order_no, delta
+            FROM baskets_stockadjustment WHERE kind = 'supply'
+        ) a ON (a.product_id, a.order_no, a.delta) = (r.product_id, s.order_no, r.pieces)
+        WHERE s.reversed_at IS NOT NULL AND a.delta IS NULL
         """,
     ),
 )

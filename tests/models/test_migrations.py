@@ -1,0 +1,101 @@
+"""What a migration makes of rows that an earlier version has written."""
+
+import importlib
+from contextlib import suppress
+
+import pytest
+from django.db import connection
+
+from baskets.domain import attention, checker, holds, repair, stock, transactions
+from baskets.domain.errors import Refusal
+from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Partner, StockReservation
+from baskets.models.contents import Owner
+from tests.domain.worlds import User
+from tests.factories import TESTER, ProductFactory
+
+REVERSALS = importlib.import_module("baskets.migrations.0019_reversals")
+
+
+def events_of(user: User) -> int:
+    return Basket.objects.get(pk=user.owner.basket_id).events
+
+
+def aborted(user: User) -> str:
+    order_no = user.start().session.order_no
+    user.finish(False)
+    with suppress(Refusal):
+        user.finish(True)
+    return order_no
+
+
+def build(anna: User, ben: User, cleo: User) -> dict[str, str]:
+    """Anna ordered late after a refused report; Ben's short order was reversed; staff released a hold of Cleo; flags go on and on."""
+    ProductFactory(product_id="shirt", unsold=9)
+    ProductFactory(product_id="song")
+    Partner.objects.update(late_orders="accept")
+    anna.place("shirt", 2)
+    numbers = {"ordered": aborted(anna)}
+    anna.finish(True, numbers["ordered"])
+    cleo.place("shirt", 1)
+    cleo.place("song")
+    cleo.start()
+    hold = StockReservation.objects.get(basket_id=cleo.owner.basket_id)
+    transactions.run(lambda _: holds.release(reservation=hold, expected_events=events_of(cleo), reason="why not", actor=TESTER))
+    ben.place("shirt", 3)
+    numbers["reversed"] = ben.start().session.order_no
+    ben.finish(False)
+    stock.set_unsold(reports={"shirt": 1}, as_of=None, reason="counted", actor=TESTER)
+    ben.finish(True, numbers["reversed"])
+    session = CheckoutSession.objects.get(order_no=numbers["reversed"])
+    transactions.run(lambda _: repair.reverse_order(session=session, expected_events=events_of(ben), reason="sent back", actor=TESTER))
+    dora = anna.beside("dora")
+    dora.place("song")
+    flagged = [aborted(dora) for _ in range(21)]
+    return numbers | {"merged": flagged[0], "open": flagged[20], "before": flagged[19]}
+
+
+@pytest.mark.django_db
+def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna = User(owner)
+    with monkeypatch.context() as before:
+        before.setattr(attention, "settle", lambda **_: None)
+        numbers = build(anna, anna.beside("ben"), anna.beside("cleo"))
+    told = Event.objects.get(kind="checkout_reversed")
+    data = {"repair": "reverse_order", "reason": "sent back", "orderNo": numbers["reversed"], "returned": told.data["returned"]}
+    Event.objects.filter(pk=told.pk).update(kind="repaired", data=data)
+    CheckoutSession.objects.update(reversed_at=None)
+    CheckoutItem.objects.update(released_at=None)
+    Attention.objects.update(candidates=None)
+    assert {finding.proof.slug for finding in checker.findings()} == {
+        "released_items_are_told",
+        "orders_reversed_once",
+        "flags_end_with_their_cause",
+        "flags_told_by_their_events",
+        "open_flags_are_bounded",
+    }
+    # The events of before named no candidates.
+    for event in Event.objects.filter(kind="attention_needed"):
+        Event.objects.filter(pk=event.pk).update(data={name: event.data[name] for name in ("orderNo", "reason")})
+    operation = REVERSALS.Migration.operations[-1]
+    with connection.cursor() as cursor:
+        for statement in operation.sql:
+            cursor.execute(statement)
+    assert checker.findings() == []
+    assert CheckoutSession.objects.exclude(reversed_at=None).values_list("order_no", "reversed_at").get() == (numbers["reversed"], told.at)
+    assert CheckoutItem.objects.exclude(released_at=None).values_list("product_id", "stocked").get() == ("shirt", -1)
+    settled = Attention.objects.exclude(settled_at=None).order_by("pk")
+    assert list(settled.values_list("session__order_no", "reason", "settled_by", "merged")) == [
+        (numbers["ordered"], "checkout_aborted", "migrate", False),
+        (numbers["reversed"], "short", "migrate", False),
+        (numbers["merged"], "checkout_aborted", "migrate", True),
+    ]
+    causes = Event.objects.filter(kind="attention_settled").order_by("pk").values_list("data__cause", flat=True)
+    assert list(causes) == ["ordered", "reversed", "merged"]
+    candidates = Attention.objects.get(session__order_no=numbers["open"]).candidates
+    assert candidates is not None
+    assert [each["orderNo"] for each in candidates[:2]] == [numbers["open"], numbers["before"]]
+    assert len(candidates) == 5
+    for statement in operation.sql:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    assert settled.count() == 3, "a migration that is run again changes nothing"
