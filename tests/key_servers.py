@@ -1,4 +1,4 @@
-"""Servers of issuers on this machine: they publish keys, well or badly, and count who asks."""
+"""Servers of issuers on this machine: they publish keys, well or badly, and count the calls."""
 
 import http.server
 import json
@@ -16,7 +16,7 @@ PATIENT = 30.0
 
 @dataclass
 class Issuer:
-    """An issuer's server: it answers as it is told, and counts who asks."""
+    """An issuer's server: it answers as the test says, and counts the calls."""
 
     url: str = ""
     answer: Callable[[Any], None] = field(default=lambda _: None)

@@ -42,7 +42,7 @@ class IssuerForm(forms.Form):
         max_length=issuers.CLAIM_LIMIT, required=False, strip=False, label="iss", help_text="What its tokens say. Empty: anything."
     )
     audience = forms.CharField(
-        max_length=issuers.CLAIM_LIMIT, required=False, strip=False, label="aud", help_text="Whom they are for. Empty: anybody."
+        max_length=issuers.CLAIM_LIMIT, required=False, strip=False, label="aud", help_text="The service they are for. Empty: any."
     )
     algorithms = forms.MultipleChoiceField(
         choices=[(name, name) for name in ALGORITHMS], initial=list(issuers.DEFAULT_ALGORITHMS), help_text="How it signs."

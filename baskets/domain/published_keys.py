@@ -1,6 +1,6 @@
 """Fetches the key sets that issuers publish at an address, and stores them for all workers.
 
-Note [One fetch, nobody waits]
+Note [One fetch, no queue]
 The fetched keys are stored with the issuer, and come with the statement that reads the issuer: no process has keys of its own.
 A fetch runs in a thread of its own and holds a lease on the issuer's row, by the database's clock; so one worker fetches, and at
 most once in `PAUSE`. Only the call that started it waits for it, for `WAIT_SECONDS` at most, and only if the stored keys do not
@@ -88,7 +88,7 @@ def refresh_beside(issuer: TokenIssuer, *, at: datetime) -> None:
 
 
 def newer_keys(issuer: TokenIssuer, *, at: datetime) -> tuple[PublicKey, ...] | None:
-    """Fetch the keys of an issuer for a token that the stored ones do not settle. See Note [One fetch, nobody waits].
+    """Fetch the keys of an issuer for a token that the stored ones do not settle. See Note [One fetch, no queue].
 
     :param at: the database's time, read with the issuer.
     :returns: None if the stored keys are all there are: the address was asked just now, or fails.
@@ -122,7 +122,7 @@ def _may_fetch(issuer: TokenIssuer, *, at: datetime) -> bool:
 
 
 def start_fetch(issuer: TokenIssuer) -> "Future[KeySet] | None":
-    """Fetch the keys of an issuer in the background. See Note [One fetch, nobody waits].
+    """Fetch the keys of an issuer in the background. See Note [One fetch, no queue].
 
     :returns: the keys to come, or None if another worker was faster, or no thread can be started. An address that gives
         no keys ends it with `KeysNotFetched`.

@@ -69,7 +69,7 @@ def verify(*, token: str, partner_id: int) -> BearerUser:
     """Return whose token this is, if it is good for baskets of the partner.
 
     Costs one statement if the key is stored. Must not be called inside a transaction: a partner's keys may have to be
-    fetched; see Note [One fetch, nobody waits].
+    fetched; see Note [One fetch, no queue].
 
     :raises TokenInvalid: it is malformed, or not signed for this service by an issuer that the partner trusts.
     :raises TokenExpired: it would be good, but for its end.

@@ -317,7 +317,7 @@ def test_the_call_that_finds_the_address_failing_says_when_to_come_again(show: A
     assert show(pair.sign(GOOD)).headers["Retry-After"] == "7"
 
 
-def test_an_expired_token_is_told_as_expired_while_the_address_fails(show: Any, issuer: Issuer, pair: KeyPair) -> None:
+def test_an_expired_token_is_reported_as_expired_while_the_address_fails(show: Any, issuer: Issuer, pair: KeyPair) -> None:
     issuer.publish(pair)
     assert show(pair.sign(GOOD)).status == 200
     failing(issuer, "error", pair)
