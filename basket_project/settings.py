@@ -163,6 +163,7 @@ BASKETS_NEW_GUEST_PIECES = env.int("BASKETS_NEW_GUEST_PIECES", default=20)
 BASKETS_LOGIN_FAILURES = env.int("BASKETS_LOGIN_FAILURES", default=10)
 BASKETS_LOGIN_WINDOW_SECONDS = env.int("BASKETS_LOGIN_WINDOW_SECONDS", default=5 * 60)
 BASKETS_CLIENT_ADDRESS_HEADER = env.str("BASKETS_CLIENT_ADDRESS_HEADER", default="")
+BASKETS_TRUSTED_PROXIES = env.int("BASKETS_TRUSTED_PROXIES", default=1)
 
 # --- Stored secrets ----------------------------------------------------------
 

@@ -149,6 +149,11 @@ def client_address_header() -> str:
     return f"HTTP_{name.upper().replace('-', '_')}" if name else ""
 
 
+def trusted_proxies() -> int:
+    """How many proxies in front add an entry to the header that says who called."""
+    return int(settings.BASKETS_TRUSTED_PROXIES)
+
+
 def idempotency_window() -> timedelta:
     """How long the answer to an Idempotency-Key is remembered."""
     return timedelta(seconds=settings.BASKETS_IDEMPOTENCY_SECONDS)

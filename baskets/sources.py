@@ -1,27 +1,35 @@
-"""Where a request comes from, as far as that can be known: what failed attempts are counted by."""
+"""Names the source of a request, its address or network, as far as that can be known: what limits are counted by."""
 
+import re
 from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any
 
 from baskets import conf
 
-# Whoever has one address of IPv6 has all of its network, so the network is the source.
+# One customer has all addresses of such a network, so the network is the source.
 NETWORK_BITS = 64
+# A translator on our side puts all callers of IPv4 into one network.
+TRANSLATED = IPv6Network("64:ff9b::/96")
 UNKNOWN = "unknown"
+# Some proxies add the port: `192.0.2.1:50000`, `[2001:db8::1]:50000`.
+WITH_PORT = re.compile(r"\[([^\[\]]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}", re.ASCII)
 
 
 def source_of(request: Any) -> str:
     """Name the source of a request: its address, or its network.
 
-    It is the other end of the connection, unless a proxy's header is trusted; of that, the last entry, which the proxy
-    has added itself. Entries before it may be the caller's own invention.
+    It is the other end of the connection, unless a proxy's header is trusted. Of that list, each trusted proxy has added one entry
+    at the end, and the entry of the outermost one names the caller. Entries before it may be the caller's own invention.
     """
-    header = conf.client_address_header()
+    header, proxies = conf.client_address_header(), conf.trusted_proxies()
     given = request.META.get(header, "") if header else ""
-    return _network(given.rpartition(",")[2].strip()) or _network(request.META.get("REMOTE_ADDR", "")) or UNKNOWN
+    entries = given.rsplit(",", proxies)[-proxies:]
+    return _network(entries[0].strip()) or _network(request.META.get("REMOTE_ADDR", "")) or UNKNOWN
 
 
 def _network(text: str) -> str | None:
+    if found := WITH_PORT.fullmatch(text):
+        text = found[1] or found[2]
     try:
         address = ip_address(text)
     except ValueError:
@@ -30,4 +38,6 @@ def _network(text: str) -> str | None:
         return str(address)
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
+    if address in TRANSLATED:
+        return str(IPv4Address(int(address) & 0xFFFFFFFF))
     return str(IPv6Network((int(address), NETWORK_BITS), strict=False))
