@@ -94,24 +94,26 @@ def served(committed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     _, key = partners.issue_api_key(partner_name=partner.name, created_by="tests")
     _, app_key = partners.issue_api_key(partner_name=partner.name, kind="client", created_by="tests")
     log = tmp_path_factory.mktemp("hostile") / "log"
+    # Made-up keys come faster than strangers may guess; the limit on guesses has tests of its own.
+    with serving(log, BASKETS_FAILURES_PER_MINUTE="0") as port:
+        yield Served(port=port, key=key, app_key=app_key, order_no=order_no, log=log)
+
+
+@contextlib.contextmanager
+def serving(log: Path, **environment: str) -> Iterator[int]:
+    """Run the service on the test database, and yield its port; at the end no secret is in its log and every rule holds."""
     port = free_port()
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "basket_project.server", "--port", str(port), "--workers", "1", "--threads", "4"],
             cwd=PROJECT,
-            # Made-up keys come faster than strangers may guess; the limit on guesses has tests of its own.
-            env={
-                **os.environ,
-                "DATABASE_URL": database_url(),
-                "DJANGO_ALLOWED_HOSTS": "127.0.0.1,localhost",
-                "BASKETS_FAILURES_PER_MINUTE": "0",
-            },
+            env={**os.environ, "DATABASE_URL": database_url(), "DJANGO_ALLOWED_HOSTS": "127.0.0.1,localhost", **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
         wait_until_ready(server, port, log)
-        yield Served(port=port, key=key, app_key=app_key, order_no=order_no, log=log)
+        yield port
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(START_SECONDS)
