@@ -5,6 +5,7 @@ from dataclasses import dataclass
 CROWDS = "tests/races"
 LIFE = "tests/domain"
 MODEL = "tests/model"
+FLAGS = "tests/domain/test_attention.py"
 HTTP = "tests/api"
 FAULTS = "tests/faults"
 REPORTS = "tests/domain/test_stock_reports.py"
@@ -765,5 +766,61 @@ MUTATIONS = (
         new='b"context"',
         why="the purpose binds it already",
         tests=("tests/test_encryption.py",),
+    ),
+    Mutation(
+        name="an order leaves its refusals open",
+        file="baskets/domain/late_orders.py",
+        old="    attention.settle(contents=after, session_id=session.pk, cause=attention.Cause.ORDERED, actor=actor)\n",
+        new="",
+        why="staff settle what they have seen to",
+        tests=(FLAGS,),
+    ),
+    Mutation(
+        name="an order settles the flags of other sessions",
+        file="baskets/domain/attention.py",
+        old="AND (%(session)s::bigint IS NULL OR session_id = %(session)s)",
+        new="AND (%(session)s::bigint IS NULL OR basket_id = %(basket)s)",
+        why="a basket has one session that matters",
+        tests=(FLAGS,),
+    ),
+    Mutation(
+        name="a session that was ordered meanwhile is flagged",
+        file="baskets/domain/attention.py",
+        old="s.basket_id = %(basket)s AND s.status = %(status)s",
+        new="s.basket_id = %(basket)s AND s.status <> 'ACTIVE'",
+        why="nothing happens between two transactions of one call",
+        tests=("tests/races/test_between.py",),
+    ),
+    Mutation(
+        name="the newest flags are merged",
+        file="baskets/domain/attention.py",
+        old="ORDER BY created_at DESC, id DESC OFFSET %(keep)s",
+        new="ORDER BY created_at, id OFFSET %(keep)s",
+        why="an order by time is written as it is spoken",
+        tests=(FLAGS,),
+    ),
+    Mutation(
+        name="a reversal leaves the flag of short pieces open",
+        file="baskets/domain/repair.py",
+        old="reasons=[Attention.Reason.SHORT], cause",
+        new="reasons=[], cause",
+        why="nothing returns to stock",
+        tests=(FLAGS,),
+    ),
+    Mutation(
+        name="an order is reversed twice",
+        file="baskets/domain/repair.py",
+        old="    if session.reversed_at is not None:\n",
+        new="    if session.reversed_at is not None and session.late:\n",
+        why="the page offers it once",
+        tests=(FLAGS,),
+    ),
+    Mutation(
+        name="what staff released is held again",
+        file="baskets/domain/holds.py",
+        old="if line.failed and line.product_id not in released)",
+        new="if line.failed)",
+        why="both hold nothing",
+        tests=(MODEL,),
     ),
 )

@@ -51,13 +51,10 @@ def test_a_customer_has_paid_and_sees_nothing(anna: Any, desk: Page, tmp_path: P
     desk.click("input[value='Order late']")
     expect(desk.locator(".success")).to_contain_text("order late")
     assert CheckoutSession.objects.get().status == "ORDERED"
-    desk.click("a:has-text('Settle this matter')")
-    desk.fill("#id_reason", "ordered late, nothing else to do")
-    desk.click("input[value='Settle this matter']")
-    expect(desk.locator(".success")).to_contain_text("settle")
+    expect(desk.get_by_text("Settle this matter")).to_have_count(0)
     assert Attention.objects.get().settled_by == "rita"
     told = list(Event.objects.filter(kind="repaired").order_by("number").values_list("data__repair", flat=True))
-    assert told == ["take", "order_late", "settle"]
+    assert told == ["take", "order_late"]
     assert checker.findings() == []
 
 
@@ -119,3 +116,35 @@ def test_hostile_names_are_text_and_nothing_else(shop: Shop, desk: Page) -> None
     expect(desk.locator("#content")).to_contain_text("U+202E")
     desk.goto("/admin/baskets/product/lamp/change/")
     expect(desk.locator("#content")).to_contain_text("<img src=x")
+
+
+def test_a_parcel_comes_back_once(anna: Any, desk: Page) -> None:
+    anna.finish(True)
+    find(desk, "anna")
+    desk.click("text=Reverse the order")
+    desk.fill("textarea[name=reason]", "the parcel came back")
+    desk.get_by_role("button", name="Reverse the order").click()
+    expect(desk.get_by_text("Done: reverse the order.")).to_be_visible()
+    expect(desk.locator("section.session h3")).to_contain_text("reversed")
+    expect(desk.get_by_text("Reverse the order", exact=True)).to_have_count(0)
+    desk.goto("/admin/baskets/product/lamp/change/")
+    expect(desk.locator("ul.counters")).to_contain_text("2 reversed")
+    assert checker.findings() == []
+
+
+def test_a_script_has_filled_the_work_list(anna: Any, desk: Page) -> None:
+    for _ in range(4):
+        anna.finish(False)
+        with pytest.raises(Exception, match="aborted"):
+            anna.finish(True)
+        anna.start()
+    anna.finish(False)
+    desk.click("text=Open the work list")
+    expect(desk.get_by_text("Somebody may have paid 1")).to_be_visible()
+    expect(desk.get_by_text("and 1 more")).to_be_visible()
+    desk.click("text=Settle all its matters")
+    desk.fill("textarea[name=reason]", "a script, and no payment")
+    desk.get_by_role("button", name="Settle all its matters").click()
+    expect(desk.get_by_text("Done: settle all its matters.")).to_be_visible()
+    assert not Attention.objects.open().exists()
+    assert checker.findings() == []
