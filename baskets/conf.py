@@ -58,6 +58,11 @@ def public_url() -> str:
     return str(settings.BASKETS_PUBLIC_URL).rstrip("/")
 
 
+def transferred_guests_may_transfer() -> bool:
+    """Whether a device that took a basket over may offer it to a third one."""
+    return bool(settings.BASKETS_TRANSFERRED_GUESTS_MAY_TRANSFER)
+
+
 def encryption_keys() -> list[str]:
     """The keys of stored secrets, the one that encrypts first; none: they are derived from the secret of the service."""
     return list(settings.BASKETS_ENCRYPTION_KEYS)

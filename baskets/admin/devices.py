@@ -1,4 +1,4 @@
-"""What users have beside their baskets: transfers to other devices, and that comfort settings are there. Never what they hold."""
+"""What users have beside their baskets: devices, transfers to others, and that comfort settings are there. Never what they hold."""
 
 from typing import Any
 
@@ -6,11 +6,14 @@ from django.contrib import admin
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from baskets.admin import display
 from baskets.admin.readonly import ReadOnlyAdmin
-from baskets.models import Comfort, Transfer
+from baskets.admin.repair_list import DEVICES
+from baskets.admin.repairs import RepairDesk
+from baskets.models import Comfort, GuestToken, Transfer
 
 
 @admin.register(Transfer)
@@ -52,6 +55,45 @@ class TransferAdmin(ReadOnlyAdmin[Transfer]):
     def taken(self, transfer: Transfer) -> SafeString | str:
         """When another device took the basket."""
         return display.moment(transfer.redeemed_at) if transfer.redeemed_at else display.NOTHING
+
+
+@admin.register(GuestToken)
+class GuestTokenAdmin(RepairDesk):
+    """Devices that handle a basket as guests, the newest first. Their tokens are stored nowhere."""
+
+    kind = DEVICES
+    list_display = ("jti", "user", "state", "begun", "until")
+    list_select_related = ("basket",)
+    search_fields = ("jti__exact", "basket__user_id__exact")
+    ordering = ("-created_at", "jti")
+    shown = ("user", "state", "transferred", "begun", "until", "revoked")
+
+    @admin.display(description="user")
+    def user(self, token: GuestToken) -> SafeString:
+        """Whose basket it is."""
+        return display.basket(token.basket_id, token.basket.user_id)
+
+    @admin.display(description="state")
+    def state(self, token: GuestToken) -> SafeString:
+        """Whether it is let in."""
+        return display.badge("revoked", "bad") if token.revoked_at else display.badge("let in", "good")
+
+    @admin.display(description="since")
+    def begun(self, token: GuestToken) -> SafeString | str:
+        """When the token was signed."""
+        return display.moment(token.created_at)
+
+    @admin.display(description="until")
+    def until(self, token: GuestToken) -> SafeString | str:
+        """When the token expires."""
+        return display.moment(token.expires_at)
+
+    @admin.display(description="revoked")
+    def revoked(self, token: GuestToken) -> SafeString | str:
+        """When it was revoked, and by whom."""
+        if token.revoked_at is None:
+            return display.NOTHING
+        return format_html("{} by {}", display.moment(token.revoked_at), display.visible(token.revoked_by))
 
 
 @admin.register(Comfort)

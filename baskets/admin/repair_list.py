@@ -11,7 +11,7 @@ from baskets.admin import snapshots
 from baskets.admin.repair_forms import DaysForm, ItemForm, LateForm, SupplyForm, UnsoldForm
 from baskets.admin.repairs import Kind, Repair
 from baskets.admin.snapshots import Snapshot
-from baskets.domain import desk, erasure, holds, matters, repair
+from baskets.domain import desk, devices, erasure, holds, matters, repair
 from baskets.models import Basket, CheckoutSession, StockReservation
 
 
@@ -232,6 +232,20 @@ BASKETS = Kind(
             look=snapshots.of_user,
             do=lambda basket, _, *, seen, **more: erasure.erase_user(basket=basket, expected_events=seen, **more),
         ),
+    ],
+)
+DEVICES = Kind(
+    state=lambda device: _basket_state(device.basket_id),
+    look=snapshots.of_device,
+    back=lambda device: _basket_page(device.basket_id),
+    repairs=[
+        Repair(
+            slug="revoke-device",
+            title="Shut this device out",
+            sentence="The token of the device is refused from its next call on. Other devices keep the basket.",
+            fits=lambda device: device.revoked_at is None,
+            do=lambda device, _, *, seen, **more: devices.revoke_device_by_staff(device=device, expected_events=seen, **more),
+        )
     ],
 )
 PRODUCTS = Kind(

@@ -27,7 +27,7 @@ from baskets.admin.snapshots import Snapshot
 from baskets.admin.staff import staff_actor
 from baskets.domain import repair, transactions
 from baskets.domain.errors import LapsedHolds, LapsedSession, OutOfStock, Refusal
-from baskets.models import Attention, Basket, BrokenRule, DeskEntry, Event, Product, StockReservation, WebhookEndpoint
+from baskets.models import Attention, Basket, BrokenRule, DeskEntry, Event, GuestToken, Product, StockReservation, WebhookEndpoint
 
 METHODS = ("GET", "HEAD", "POST")
 LAPSED = "Lapsed checkouts stand in the way, or hold the stock it needs. They are expired first, and then it is tried."
@@ -308,7 +308,7 @@ def name_of(record: Any) -> str:
         return str(record)
     if isinstance(record, Basket):
         return record.user_id
-    if isinstance(record, Product | BrokenRule):
+    if isinstance(record, Product | BrokenRule | GuestToken):
         return str(record.pk)
     return str(record.session.order_no if isinstance(record, Attention | StockReservation) else record.order_no)
 

@@ -21,6 +21,7 @@ from baskets.models import (
     Comfort,
     Event,
     FeedPosition,
+    GuestToken,
     IdempotencyRecord,
     Product,
     Stock,
@@ -145,6 +146,16 @@ def of_rule(rule: BrokenRule) -> Snapshot:
         "Broken by": display.count(now.total),
         "Settled": "yes" if now.settled_at else "no",
         "By": display.visible(now.settled_by) if now.settled_by else display.NOTHING,
+    }
+
+
+def of_device(device: GuestToken) -> Snapshot:
+    """Whether the token of a device is let in."""
+    now = GuestToken.objects.get(pk=device.pk)
+    return {
+        "Device": str(now.pk),
+        "Revoked": display.moment(now.revoked_at),
+        "By": display.visible(now.revoked_by) if now.revoked_by else display.NOTHING,
     }
 
 

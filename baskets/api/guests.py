@@ -45,7 +45,7 @@ class GuestViewSet(ApiViewSet):
             def create(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
                 owner = guests.draw_guest(partner_id=self.caller.partner_id)
                 contents = guests.create_guest_basket(owner=owner, counts=counts, limits=limits, actor=actor)
-                token = guests.issue_guest_token(partner_id=owner.partner_id, user_id=owner.user_id, at=contents.at)
+                token = guests.issue_guest_token(owner=owner, at=contents.at)
                 return render_guest(user_id=owner.user_id, token=token, contents=contents)
 
             # The answer is a secret, so it is stored for no Idempotency-Key.
@@ -62,7 +62,7 @@ class GuestViewSet(ApiViewSet):
         def take(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
             taken = transfer.redeem_transfer(partner_id=self.caller.partner_id, token=brought[0], actor=actor)
             user_id = taken.owner.user_id
-            token = guests.issue_guest_token(partner_id=taken.owner.partner_id, user_id=user_id, at=taken.contents.at)
+            token = guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
             return render_guest(user_id=user_id, token=token, contents=taken.contents)
 
         try:

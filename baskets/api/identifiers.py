@@ -10,7 +10,7 @@ from baskets.domain.catalogue import LONGEST_ID, product_id_problem
 from baskets.models.products import NOT_IN_PRODUCT_ID, product_id_pattern
 
 # What the ids in a path are called here, and what the reference calls them.
-PUBLISHED = {"user_id": "userId", "product_id": "productId", "order_no": "orderNo"}
+PUBLISHED = {"user_id": "userId", "product_id": "productId", "order_no": "orderNo", "device_id": "deviceId"}
 LONGEST = LONGEST_ID
 # Unicode category Cc, the two separators that end a line in some readers, and halves of surrogate pairs.
 FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from baskets.domain.guests import GuestToken
+from baskets.domain.guests import IssuedToken
 from baskets.models.contents import Contents, Line
 
 
@@ -55,7 +55,7 @@ def render_start(*, session: Any, contents: Contents) -> dict[str, Any]:
     }
 
 
-def render_guest(*, user_id: str, token: GuestToken, contents: Contents) -> dict[str, Any]:
+def render_guest(*, user_id: str, token: IssuedToken, contents: Contents) -> dict[str, Any]:
     """Show a guest: who it is from now on, the token that says so, and the basket."""
     return {
         "userId": user_id,

@@ -117,7 +117,16 @@ transfer_basket = call(
     body=serializers.TransferBasket,
     body_examples=body_examples(empty={}, with_address={"url": "https://shop.example.com/?lang=de"}),
     query=[switch("qr", "Whether an image of the address is made, for the other device to look at.")],
-    refusals=["basket_not_found"],
+    refusals=["basket_not_found", "transfer_not_allowed"],
+)
+list_devices = call("listdevices", tag="back end", path=USER, shape=shapes.Devices, writes=False, for_back_ends=True)
+revoke_device = call(
+    "revokedevice",
+    tag="back end",
+    path=("user_id", "device_id"),
+    shape=shapes.Devices,
+    for_back_ends=True,
+    refusals=["basket_not_found", "device_unknown"],
 )
 get_transfer_image = call(
     "gettransferimage",

@@ -65,6 +65,14 @@ EXAMPLES: dict[type, Any] = {
         "jayToken": "Xk3vQ0b9mW5sT2yJ7cR8eL1uF6hN4pZaVdGgKoMiBtE",
         "url": "https://shop.example.com/?lang=de&jaySource=Example+TV&jayToken=Xk3vQ0b9mW5sT2yJ7cR8eL1uF6hN4pZaVdGgKoMiBtE",
     },
+    shapes.Devices: {
+        "devices": [
+            {
+                "deviceId": "0b1d1a52-2f0c-4c0e-9d55-6a3f6a1d2c77", "transferred": True,
+                "createdAt": "2025-06-04T12:34:56Z", "expires": "2025-07-04T12:34:56Z", "revokedAt": None,
+            }
+        ]
+    },
     shapes.Comfort: {"customerId": "cust-4711", "paymentToken": None, "consentedAt": "2025-06-04T12:34:56Z"},
     shapes.KeySet: {
         "keys": [

@@ -112,6 +112,7 @@ IN_PATH = {
         "order_no",
         "The order number that the start of the checkout returned; it may be typed in any letter case, with or without its dashes.",
     ),
+    "device_id": _path("device_id", "The `deviceId` of the list of devices."),
     "image": OpenApiParameter("image", OpenApiTypes.STR, OpenApiParameter.PATH, description="As `qrCodeImageUrl` has it."),
 }
 ANSWER_HEADERS = [

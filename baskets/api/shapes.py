@@ -201,6 +201,22 @@ class Transfer(serializers.Serializer[Any]):
     )
 
 
+class Device(serializers.Serializer[Any]):
+    """A device that handles a basket with a guest's token."""
+
+    deviceId = serializers.CharField(help_text="The `jti` of its token.")  # noqa: N815 (a name of the API)
+    transferred = serializers.BooleanField(help_text="Whether it took the basket over from another device.")
+    createdAt = serializers.DateTimeField(help_text=TIME)  # noqa: N815 (a name of the API)
+    expires = serializers.DateTimeField(help_text=f"The end of its token. {TIME}")
+    revokedAt = serializers.DateTimeField(allow_null=True, help_text="Since when its token is refused.")  # noqa: N815 (a name of the API)
+
+
+class Devices(serializers.Serializer[Any]):
+    """The devices of a basket whose tokens have not expired, the newest first; at most 200."""
+
+    devices = Device(many=True)
+
+
 class Comfort(serializers.Serializer[Any]):
     """What is stored for a user."""
 

@@ -23,6 +23,12 @@ class TransferViewSet(ApiViewSet):
     # The answer is a secret, so it is stored for no Idempotency-Key.
     takes_idempotency_key = False
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check who is calling; a device that took the basket over may be kept from passing it on."""
+        super().initial(request, *args, **kwargs)
+        if self.bearer and self.bearer.transferred and not conf.transferred_guests_may_transfer():
+            raise ApiError("transfer_not_allowed")
+
     @schema.transfer_basket
     def create(self, request: Request, **_: str) -> HttpResponse:
         """Offer the basket to another device, for a minute."""

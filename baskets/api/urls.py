@@ -5,6 +5,7 @@ from django.urls import include, path
 from baskets.api import guests, health, metrics, pages, transfers
 from baskets.api.backend import BackendViewSet
 from baskets.api.comfort import ComfortViewSet
+from baskets.api.devices import DeviceViewSet
 from baskets.api.viewsets import BasketViewSet, ProductViewSet
 
 api_patterns = [
@@ -20,6 +21,8 @@ api_patterns = [
     ),
     path("baskets/users/<user_id>/checkout/sessions/<order_no>", BasketViewSet.as_view({"get": "session"})),
     path("baskets/users/<user_id>/transfer", transfers.TransferViewSet.as_view({"post": "create"})),
+    path("baskets/users/<user_id>/devices", DeviceViewSet.as_view({"get": "show"})),
+    path("baskets/users/<user_id>/devices/<device_id>", DeviceViewSet.as_view({"delete": "revoke"})),
     path("baskets/users/<user_id>/comfort", ComfortViewSet.as_view({"get": "show", "patch": "change"})),
     path("baskets/transfers/<image>", transfers.TransferImageViewSet.as_view({"get": "show"})),
     path("baskets/guests", guests.GuestViewSet.as_view({"post": "create"})),

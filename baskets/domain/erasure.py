@@ -8,7 +8,7 @@ from django.db import transaction
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import delete_locked, refuse_active_session
 from baskets.domain.repair import NotRepairable, as_expected, tell
-from baskets.models import Basket, Comfort, Event, IdempotencyRecord, Transfer
+from baskets.models import Basket, Comfort, Event, GuestToken, IdempotencyRecord, Transfer
 from baskets.models.contents import Owner
 from baskets.pipeline import execute
 
@@ -45,6 +45,9 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     tell(after, "erase", reason, actor)
     Comfort.objects.filter(pk=basket.pk).delete()
     Transfer.objects.filter(basket_id=basket.pk).delete()
+    # A token names the user id, under which the user may begin anew; a device of before must not get in there.
+    tokens = GuestToken.objects.filter(basket_id=basket.pk, revoked_at__isnull=True)
+    tokens.update(revoked_at=contents.at, revoked_by=actor.name)
     execute(FORGET_EVENTS, [basket.pk])
     execute(FORGET_SESSIONS, [basket.pk])
 

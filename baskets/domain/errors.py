@@ -85,6 +85,13 @@ class ProductNotInBasket(Refusal):
     message = "The product is neither in the cart nor in the saved list."
 
 
+class DeviceUnknown(Refusal):
+    """The basket has no such device."""
+
+    reason = "device_unknown"
+    message = "The basket has no such device."
+
+
 class CartEmpty(Refusal):
     """There is nothing to check out."""
 

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import uuid4
 
 import jwt
 from django.db import transaction
@@ -17,12 +18,16 @@ from baskets.domain.hoarding import ClientLimits
 from baskets.domain.signing import ALGORITHM, current_signer
 from baskets.models import Event, Product
 from baskets.models.contents import Contents, Line, Owner
+from baskets.pipeline import execute
 
 ISSUER = "urn:baskets:guests"
+LIST_DEVICE = """
+INSERT INTO baskets_guesttoken (jti, basket_id, transferred, created_at, expires_at, revoked_by) VALUES (%s, %s, %s, %s, %s, '')
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuestToken:
+class IssuedToken:
     """A token that lets its holder handle one basket of one partner."""
 
     text: str
@@ -68,28 +73,34 @@ def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: Clie
     return after
 
 
-def issue_guest_token(*, partner_id: int, user_id: str, at: datetime) -> GuestToken:
-    """Sign a token with which its holder may handle one basket of a partner, as a guest.
+def issue_guest_token(*, owner: Owner, transferred: bool = False, at: datetime) -> IssuedToken:
+    """Sign a token with which its holder may handle one basket of a partner, as a guest, and list it as a device.
 
-    The basket may be any of the partner's: a guest's own, or one that was transferred. Good to be called inside the
+    The basket may be any of the partner's: a guest's own, or one that was transferred. Must be called inside the
     transaction that it belongs to, as its last step: it asks for nothing but the key.
 
+    :param owner: whose basket; its row is there.
+    :param transferred: whether the device takes the basket over from another one.
     :param at: the database's time, from which the token lives.
     :raises SigningKeyUnreadable: the key that signs cannot be read.
     """
     begins = at.replace(microsecond=0)
     expires_at = begins + conf.guest_token_lifetime()
     signer = current_signer()
+    jti = uuid4()
     claims = {
         "iss": ISSUER,
-        "aud": audience_of(partner_id),
-        "sub": user_id,
+        "aud": audience_of(owner.partner_id),
+        "sub": owner.user_id,
+        "jti": str(jti),
         "iat": int(begins.timestamp()),
         "exp": int(expires_at.timestamp()),
         "guest": True,
+        "transferred": transferred,
     }
+    execute(LIST_DEVICE, [jti, owner.basket_id, transferred, at, expires_at])
     text = jwt.encode(claims, signer.private_key, algorithm=ALGORITHM, headers={"kid": signer.kid})
-    return GuestToken(text=text, expires_at=expires_at)
+    return IssuedToken(text=text, expires_at=expires_at)
 
 
 def audience_of(partner_id: int) -> str:

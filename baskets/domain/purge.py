@@ -79,6 +79,7 @@ DELETE = (
     "DELETE FROM baskets_stockreservation WHERE session_id = ANY(%(sessions)s::bigint[])",
     "DELETE FROM baskets_checkoutitem WHERE session_id = ANY(%(sessions)s::bigint[])",
     "DELETE FROM baskets_checkoutsession WHERE id = ANY(%(sessions)s::bigint[])",
+    "DELETE FROM baskets_guesttoken WHERE basket_id = ANY(%(baskets)s::uuid[])",
     "DELETE FROM baskets_transfer WHERE basket_id = ANY(%(baskets)s::uuid[])",
     "DELETE FROM baskets_basket WHERE id = ANY(%(baskets)s::uuid[])",
 )

@@ -9,15 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import jwt
+from django.db.models import Exists
 from django.db.models.functions import Now
 
 from baskets.database import reading
 from baskets.domain import guests, published_keys
 from baskets.domain.keysets import EDWARDS, PublicKey, candidates, parse_jwk
 from baskets.domain.published_keys import KeysUnavailable
-from baskets.models import SigningKey, TokenIssuer
+from baskets.models import GuestToken, SigningKey, TokenIssuer
 
 # A token carries a name and some dates. What is longer is no token, and is not even looked into.
 LONGEST = 8192
@@ -44,11 +46,13 @@ class BearerUser:
     """The user whom a good token names.
 
     :param guest: whether the token is one of ours, for a guest; a partner's own users are known to it.
+    :param transferred: whether the guest's device took the basket over from another one.
     """
 
     user_id: str
     issuer: str
     guest: bool
+    transferred: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +81,7 @@ def verify(*, token: str, partner_id: int) -> BearerUser:
     """
     header, claims = _unverified(token)
     if claims.get("iss") == guests.ISSUER:
-        return _verify_guest(token, header, partner_id=partner_id)
+        return _verify_guest(token, header, jti=claims.get("jti"), partner_id=partner_id)
     issuers = [issuer for issuer in _trusted(partner_id) if _may_have_signed(issuer, header, claims)]
     unsettled: list[tuple[Any, BearerUser | None]] = []
     for issuer in issuers:
@@ -150,10 +154,14 @@ def _first_good(token: str, header: dict[str, Any], keys: Iterable[PublicKey], i
     return None
 
 
-def _verify_guest(token: str, header: dict[str, Any], *, partner_id: int) -> BearerUser:
-    """Verify a token that this service has signed for a guest of the partner."""
+def _verify_guest(token: str, header: dict[str, Any], *, jti: object, partner_id: int) -> BearerUser:
+    """Verify a token that this service has signed for a guest of the partner, and that was not revoked.
+
+    Tokens from before devices were listed have no `jti`, and none of them can be revoked alone.
+    """
     kid = header.get("kid", "")
-    signed = SigningKey.objects.good().filter(kid=kid).values_list("public_jwk", Now())
+    revoked = GuestToken.objects.filter(pk=_uuid(jti), revoked_at__isnull=False)
+    signed = SigningKey.objects.good().filter(~Exists(revoked), kid=kid).values_list("public_jwk", Now())
     for jwk, at in reading(lambda: list(signed)) if "\x00" not in kid else []:
         trust = Trust(issuer=guests.ISSUER, audience=guests.audience_of(partner_id), at=at)
         for key in _candidates(header, [parse_jwk(jwk)]):
@@ -190,7 +198,16 @@ def _checked(token: str, algorithm: str, key: PublicKey, trust: Trust) -> Bearer
     if expires <= now - LEEWAY_SECONDS:
         raise TokenExpired
     issuer = claims.get("iss", "")
-    return BearerUser(user_id=subject, issuer=issuer, guest=issuer == guests.ISSUER)
+    guest = issuer == guests.ISSUER
+    return BearerUser(user_id=subject, issuer=issuer, guest=guest, transferred=guest and claims.get("transferred") is True)
+
+
+def _uuid(value: object) -> UUID | None:
+    """Read a `jti` of ours; None for anything else, which names no device."""
+    try:
+        return UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def _moment(claims: dict[str, Any], name: str) -> float | None:

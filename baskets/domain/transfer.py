@@ -13,7 +13,7 @@ from django.db import transaction
 from baskets.domain.actors import Actor
 from baskets.domain.changes import lock, locked_contents, record, write_lists
 from baskets.domain.errors import BasketNotFound
-from baskets.models import Basket, Event, Transfer
+from baskets.models import Basket, Event, GuestToken, Transfer
 from baskets.models.contents import Contents, Owner, read_contents
 from baskets.pipeline import execute
 
@@ -57,6 +57,7 @@ def offer_transfer(*, owner: Owner, actor: Actor) -> Offer:
         raise BasketNotFound
     # What is long over tells nobody anything that the timeline does not.
     Transfer.objects.filter(basket_id=contents.basket_id, expires_at__lt=contents.at - KEPT).delete()
+    GuestToken.objects.filter(basket_id=contents.basket_id, expires_at__lt=contents.at - KEPT).delete()
     token = secrets.token_urlsafe(32)
     expires_at = contents.at + LIFETIME
     fresh = Transfer(digest=digest_of(token), basket_id=contents.basket_id, created_at=contents.at, expires_at=expires_at)

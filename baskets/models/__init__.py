@@ -6,6 +6,7 @@ from baskets.models.comfort import Comfort
 from baskets.models.desk import BrokenRule, DeskEntry
 from baskets.models.events import Event
 from baskets.models.feed import FeedPosition, FeedState
+from baskets.models.guest_tokens import GuestToken
 from baskets.models.idempotency import IdempotencyRecord
 from baskets.models.issuers import TokenIssuer
 from baskets.models.partners import ApiKey, Partner
@@ -29,6 +30,7 @@ __all__ = [
     "Event",
     "FeedPosition",
     "FeedState",
+    "GuestToken",
     "IdempotencyRecord",
     "Partner",
     "Product",

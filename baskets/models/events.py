@@ -39,6 +39,7 @@ class Event(models.Model):
         BASKET_EXPIRED = "basket_expired", "basket expired"
         TRANSFER_OFFERED = "transfer_offered", "offered to another device"
         TRANSFER_REDEEMED = "transfer_redeemed", "taken over by another device"
+        DEVICE_REVOKED = "device_revoked", "token of a device revoked"
         REPAIRED = "repaired", "repaired"
 
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="timeline", db_index=False)

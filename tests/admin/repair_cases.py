@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import desk, erasure, holds, idempotency, matters, stock, transactions, transfer
+from baskets.domain import desk, erasure, guests, holds, idempotency, matters, stock, transactions, transfer
 from baskets.domain.actors import Actor, ActorKind
 from baskets.models import (
     Attention,
@@ -15,12 +15,14 @@ from baskets.models import (
     BrokenRule,
     CheckoutSession,
     DeskEntry,
+    GuestToken,
     IdempotencyRecord,
     Product,
     Stock,
     StockAdjustment,
     StockReservation,
 )
+from baskets.models.contents import Owner
 from tests.admin.conftest import Shop
 from tests.conftest import APP
 from tests.domain.worlds import available, reservations
@@ -92,6 +94,25 @@ def released_before(shop: Shop) -> StockReservation:
 
 def only_one(shop: Shop) -> StockReservation:
     return only_session(shop).reservations.get()
+
+
+def device(shop: Shop) -> GuestToken:
+    """A guest on two devices; the second took the basket over."""
+    shop.product("lamp", 5)
+
+    def begin(_: object) -> Owner:
+        owner = guests.draw_guest(partner_id=shop.partner.pk)
+        contents = guests.create_guest_basket(owner=owner, counts={"lamp": 1}, actor=APP)
+        guests.issue_guest_token(owner=owner, at=contents.at)
+        guests.issue_guest_token(owner=owner, transferred=True, at=contents.at)
+        return owner
+
+    transactions.run(begin)
+    return GuestToken.objects.get(transferred=True)
+
+
+def is_shut_out(shop: Shop) -> None:
+    assert dict(GuestToken.objects.values_list("transferred", "revoked_by")) == {True: "rita", False: ""}
 
 
 def only_session(shop: Shop) -> CheckoutSession:
@@ -382,6 +403,7 @@ CASES = [
     Case("take", broken, subject_is_in_hand_of("brokenrule", "supply_equation", "rita"), {}),
     Case("hand-back", taken_rule, subject_is_in_hand_of("brokenrule", "supply_equation", ""), {}),
     Case("settle-rule", broken, rule_is_settled, {}),
+    Case("revoke-device", device, is_shut_out, {}),
     Case("set-unsold", product, lamp_is(free=5, shortfall=0), {"unsold": "7"}),
     Case("set-unsold", product, lamp_is(free=0, shortfall=1), {"unsold": "1"}),
     Case("set-unsold", product, is_unlimited, {"unlimited": "on"}),

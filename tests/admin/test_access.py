@@ -10,9 +10,10 @@ from django.contrib import admin
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils.timezone import now
 
 from baskets import models
-from baskets.domain import comfort, desk, idempotency, issuers, partners, signing, transactions, transfer, webhooks
+from baskets.domain import comfort, desk, guests, idempotency, issuers, partners, signing, transactions, transfer, webhooks
 from baskets.domain.actors import Actor
 from tests.admin.conftest import Shop, token
 from tests.factories import TESTER
@@ -36,6 +37,7 @@ def stocked_desk(full_shop: Shop) -> Shop:
     owner = full_shop.buyer("ann").owner
     comfort.change_comfort(owner=owner, said={"customer_id": "cust-4711"}, consent=True)
     transfer.offer_transfer(owner=owner, actor=TESTER)
+    transactions.run(lambda _: guests.issue_guest_token(owner=owner, at=now()))
     basket_id = full_shop.buyer("ann").owner.basket_id
 
     def remember(_: object) -> None:

@@ -185,7 +185,7 @@ def rows_of(shop: Shop) -> Callable[[int], None]:
 
 # What no shop of these tests fills with rows.
 FILLED_ELSEWHERE = {
-    *("BrokenRule", "Comfort", "DeskEntry", "IdempotencyRecord", "SigningKey", "TokenIssuer", "Transfer", "WebhookEndpoint"),
+    *("BrokenRule", "Comfort", "DeskEntry", "GuestToken", "IdempotencyRecord", "SigningKey", "TokenIssuer", "Transfer", "WebhookEndpoint"),
 }
 
 

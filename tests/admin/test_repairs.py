@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from baskets.admin.repair_forms import RepairForm
-from baskets.admin.repair_list import BASKETS, MATTERS, PRODUCTS, RESERVATIONS, RULES, SESSIONS
+from baskets.admin.repair_list import BASKETS, DEVICES, MATTERS, PRODUCTS, RESERVATIONS, RULES, SESSIONS
 from baskets.admin.webhooks import WEBHOOKS
 from baskets.domain import checker, desk, erasure, items, stock, transactions
 from baskets.domain.actors import Actor, ActorKind
@@ -54,7 +54,7 @@ from tests.admin.repair_cases import (
 )
 from tests.domain.worlds import available, reservations
 
-KINDS = (SESSIONS, RESERVATIONS, MATTERS, BASKETS, PRODUCTS, RULES)
+KINDS = (SESSIONS, RESERVATIONS, MATTERS, BASKETS, DEVICES, PRODUCTS, RULES)
 pytestmark = pytest.mark.django_db
 
 
@@ -229,7 +229,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
         return "night feed"
     shop.product("other")
     other = Actor(kind=ActorKind.KEY, name="theirkey")
-    owner = shop.buyer("ann").owner
+    owner = shop.buyer(record.basket.user_id if about == "guesttoken" else "ann").owner
     transactions.run(lambda _: items.place_item(owner=owner, product_id="other", count=1, actor=other))
     return "theirkey"
 

@@ -83,6 +83,13 @@ ENDPOINTS = [
     Endpoint(method="POST", route="baskets/products/details", path="/baskets/products/details", body=["p1"], door=Door.ANY_KEY),
     Endpoint(method="POST", route="baskets/guests", path="/baskets/guests", door=Door.ANY_KEY, secret=True),
     Endpoint(method="POST", route=f"{_USER}/transfer", path="/baskets/users/{user}/transfer", secret=True),
+    Endpoint(method="GET", route=f"{_USER}/devices", path="/baskets/users/{user}/devices", door=Door.SERVER),
+    Endpoint(
+        method="DELETE",
+        route=f"{_USER}/devices/<device_id>",
+        path="/baskets/users/{user}/devices/6d9f0a52-0000-4000-8000-000000000000",
+        door=Door.SERVER,
+    ),
     Endpoint(method="GET", route=f"{_USER}/comfort", path="/baskets/users/{user}/comfort", door=Door.KNOWN_USER),
     Endpoint(method="PATCH", route=f"{_USER}/comfort", path="/baskets/users/{user}/comfort", door=Door.KNOWN_USER),
     Endpoint(method="GET", route="baskets/transfers/<image>", path="/baskets/transfers/{image}", door=Door.OPEN, never_throttled=True),

@@ -33,9 +33,11 @@ def test_the_table_is_the_contracts() -> None:
         "token_user_mismatch": (401, 2002),
         "server_key_required": (403, 403),
         "guest_not_allowed": (403, 403),
+        "transfer_not_allowed": (403, 403),
         "forbidden": (403, 403),
         "not_found": (404, 404),
         "product_unknown": (404, 404),
+        "device_unknown": (404, 404),
         "basket_not_found": (404, 2005),
         "product_not_in_basket": (404, 2006),
         "method_not_allowed": (405, 405),
@@ -62,6 +64,8 @@ def test_the_table_is_the_contracts() -> None:
         "internal_error": (500, 3001),
         "busy": (503, 503),
         "database_unavailable": (503, 503),
+        "signing_key_unreadable": (503, 503),
+        "token_keys_unavailable": (503, 503),
         "migrations_missing": (503, 503),
     }
 

@@ -17,7 +17,8 @@ from django.test.utils import override_settings
 from baskets.domain import guests, signing
 from baskets.domain.actors import Actor
 from baskets.encryption import decrypt
-from baskets.models import Basket, Event, Partner, SigningKey
+from baskets.models import Basket, Event, GuestToken, Partner, SigningKey
+from baskets.models.contents import Owner
 from tests.api.conftest import Api, PassTime, Sells, Stored, Unchanged, validator
 from tests.tokens import KeyPair, opened
 
@@ -188,7 +189,9 @@ def test_another_implementation_finds_the_token_good(app: Api, partner: Partner)
         "sub": guest["userId"],
         "iat": claims["iat"],
         "exp": claims["iat"] + 30 * 24 * 60 * 60,
+        "jti": str(GuestToken.objects.get().pk),
         "guest": True,
+        "transferred": False,
     }
 
 
@@ -218,11 +221,12 @@ def test_the_token_opens_its_own_basket_and_no_other(app: Api, api: Api, other: 
 def test_a_token_can_be_issued_for_any_basket_of_the_partner(app: Api, api: Api, partner: Partner) -> None:
     api.place("p1", 2)
     at = Basket.objects.get().last_changed_at
-    token = guests.issue_guest_token(partner_id=partner.pk, user_id="ada", at=at)
+    token = guests.issue_guest_token(owner=Owner(partner_id=partner.pk, user_id="ada"), at=at)
     assert as_guest(app, {"jwt": token.text}).basket()["cart"] == [{"productId": "p1", "count": 2}]
 
 
-def test_a_token_ends_by_the_databases_clock(app: Api, partner: Partner) -> None:
+def test_a_token_ends_by_the_databases_clock(app: Api, api: Api, partner: Partner) -> None:
+    api.place("p1", 2)
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
         [now] = cursor.fetchone()
@@ -231,7 +235,7 @@ def test_a_token_ends_by_the_databases_clock(app: Api, partner: Partner) -> None
         (timedelta(days=30, seconds=10), None),
         (timedelta(days=30, seconds=60), True),
     ):
-        token = guests.issue_guest_token(partner_id=partner.pk, user_id="ada", at=now - ago)
+        token = guests.issue_guest_token(owner=Owner(partner_id=partner.pk, user_id="ada"), at=now - ago)
         answer = app.get("/baskets/users/ada", Authorization=f"Bearer {token.text}")
         if refusal is None:
             assert answer.status == 200

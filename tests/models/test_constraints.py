@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -22,6 +23,7 @@ from baskets.models import (
     Event,
     FeedPosition,
     FeedState,
+    GuestToken,
     IdempotencyRecord,
     Partner,
     Product,
@@ -54,6 +56,8 @@ def world(owner: Owner) -> None:
     user.place("shirt", 2)
     user.start()
     user.place("shirt", 1)
+    at = Basket.objects.get().last_changed_at
+    GuestToken.objects.create(jti=uuid4(), basket_id=owner.basket_id, transferred=False, created_at=at, expires_at=at + timedelta(days=30))
     ApiKey.objects.create(partner_id=owner.partner_id, prefix="p", digest=b"d" * 32, created_by="tests")
 
 
@@ -101,6 +105,8 @@ UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
     "released_item_holds_nothing": (CheckoutItem, {"released_at": Now()}),
     "checkout_count_is_positive": (CheckoutItem, {"count": 0, "stocked": None}),
     "stocked_is_the_whole_count_or_none_of_it": (CheckoutItem, {"stocked": 1}),
+    "guest_token_expires_after_its_creation": (GuestToken, {"expires_at": F("created_at")}),
+    "revoked_guest_token_names_who": (GuestToken, {"revoked_at": F("created_at")}),
     "event_number_counts_from_one": (Event, {"number": 0}),
     "actor_kind_is_known": (Event, {"actor_kind": "ghost"}),
 }
@@ -221,7 +227,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
     named = {
         constraint.name
         for model in (
-            *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, IdempotencyRecord),
+            *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, GuestToken, IdempotencyRecord),
             *(Partner, Product, SigningKey, Stock, StockAdjustment, StockReservation, TokenIssuer),
             *(FeedPosition, FeedState, WebhookChange, WebhookEndpoint),
         )

@@ -32,7 +32,7 @@ def _guest(world: World) -> Any:
     def create(_: bool) -> Contents:
         owner = guests.draw_guest(partner_id=partner_id)
         contents = guests.create_guest_basket(owner=owner, counts={"shirt": 1}, actor=APP)
-        guests.issue_guest_token(partner_id=partner_id, user_id=owner.user_id, at=contents.at)
+        guests.issue_guest_token(owner=owner, at=contents.at)
         return contents
 
     return transactions.run(create)
@@ -43,7 +43,7 @@ def _take_over(world: World) -> Any:
 
     def take(_: bool) -> Contents:
         taken = transfer.redeem_transfer(partner_id=partner_id, token=world.token, actor=APP)
-        guests.issue_guest_token(partner_id=partner_id, user_id=taken.owner.user_id, at=taken.contents.at)
+        guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
         return taken.contents
 
     return transactions.run(take)

@@ -1,0 +1,69 @@
+"""The devices that handle a basket as guests: listed, and shut out one by one by revoking their tokens."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from baskets.domain.actors import Actor
+from baskets.domain.changes import locked_contents, record, write_lists
+from baskets.domain.errors import BasketNotFound, DeviceUnknown
+from baskets.domain.repair import NotRepairable, as_expected, tell
+from baskets.models import Event, GuestToken
+from baskets.models.contents import Owner
+
+MAX_LISTED = 200
+
+
+def list_devices(*, owner: Owner) -> Sequence[GuestToken]:
+    """Read the devices whose tokens have not expired, revoked ones included, the newest first.
+
+    :returns: at most `MAX_LISTED`; none where the user has no basket.
+    """
+    rows = GuestToken.objects.filter(basket_id=owner.basket_id, expires_at__gt=Now())
+    return list(rows.order_by("-created_at", "pk")[:MAX_LISTED])
+
+
+@transaction.atomic(savepoint=False)
+def revoke_device(*, owner: Owner, device_id: UUID | None, actor: Actor) -> None:
+    """Revoke the token of one device, from its next call on. A revoked one stays so, and nothing changes.
+
+    Locks the basket. Source: ADR 40.
+
+    :param device_id: the `jti` of the token; None for what is no such id.
+    :raises BasketNotFound: the user has no basket.
+    :raises DeviceUnknown: the basket has no such device.
+    """
+    contents = locked_contents(owner)
+    if contents is None:
+        raise BasketNotFound
+    device = GuestToken.objects.filter(pk=device_id, basket_id=contents.basket_id).first()
+    if device is None:
+        raise DeviceUnknown
+    if device.revoked_at is None:
+        _revoke(device, at=contents.at, actor=actor)
+        after = write_lists(before=contents, after=contents)
+        record(contents=after, kind=Event.Kind.DEVICE_REVOKED, actor=actor, data={"deviceId": str(device.pk)})
+
+
+@transaction.atomic(savepoint=False)
+def revoke_device_by_staff(*, device: GuestToken, expected_events: int, reason: str, actor: Actor) -> None:
+    """Revoke the token of one device, as staff.
+
+    Locks the basket. Other parameters and refusals as `repair.finish_as_ordered`.
+
+    :raises NotRepairable: it was revoked before, or is gone.
+    """
+    contents = as_expected(device.basket_id, expected_events=expected_events, reason=reason)
+    now = GuestToken.objects.filter(pk=device.pk, basket_id=contents.basket_id, revoked_at__isnull=True).first()
+    if now is None:
+        raise NotRepairable("The device was revoked before.")
+    _revoke(now, at=contents.at, actor=actor)
+    tell(contents, "revoke_device", reason, actor, deviceId=str(now.pk))
+
+
+def _revoke(device: GuestToken, *, at: datetime, actor: Actor) -> None:
+    device.revoked_at, device.revoked_by = at, actor.name
+    device.save(update_fields=["revoked_at", "revoked_by"])

@@ -1,0 +1,31 @@
+"""The bearer tokens that let devices handle a basket as guests. The tokens themselves are stored nowhere."""
+
+from django.db import models
+from django.db.models import F, Q
+
+
+class GuestToken(models.Model):
+    """One token that the service has signed, and so one device: its `jti` claim, and whether it was revoked."""
+
+    jti = models.UUIDField(primary_key=True, editable=False)
+    basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="guest_tokens")
+    transferred = models.BooleanField(help_text="Whether the device took the basket over from another one.")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True)
+    revoked_by = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = "device of a guest"
+        verbose_name_plural = "devices of guests"
+        permissions = [("repair_revoke_device", "Can revoke the token of a device")]
+        constraints = [
+            models.CheckConstraint(name="guest_token_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))),
+            models.CheckConstraint(
+                name="revoked_guest_token_names_who",
+                condition=Q(revoked_at__isnull=True, revoked_by="") | (Q(revoked_at__isnull=False) & ~Q(revoked_by="")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"device {self.jti}"

@@ -1,0 +1,121 @@
+"""The devices of a guest's basket: listed for back ends, and shut out one by one."""
+
+from typing import Any
+
+import pytest
+
+from baskets.domain import erasure
+from baskets.models import Basket, Event, GuestToken
+from tests.api.conftest import Api, Sells, Unchanged
+from tests.factories import TESTER
+
+GUESTS = "/baskets/guests"
+TOKEN_INVALID = (401, 2002, "token_invalid")
+
+
+@pytest.fixture(autouse=True)
+def shop(sells: Sells) -> None:
+    sells("p1")
+
+
+def as_guest(app: Api, guest: Any) -> Api:
+    return Api(app.key, headers={"Authorization": f"Bearer {guest['jwt']}"})
+
+
+@pytest.fixture
+def guest(app: Api) -> Any:
+    """A guest on a first device."""
+    return app.post(GUESTS, {"products": [{"productId": "p1"}]}).data
+
+
+@pytest.fixture
+def second(app: Api, guest: Any) -> Any:
+    """The same basket on a second device."""
+    token = as_guest(app, guest).post(f"/baskets/users/{guest['userId']}/transfer", {}).data["jayToken"]
+    return app.post(f"{GUESTS}?jayToken={token}", {}).data
+
+
+def devices(api: Api, guest: Any) -> list[dict[str, Any]]:
+    return list(api.get(f"/baskets/users/{guest['userId']}/devices").data["devices"])
+
+
+def test_devices_are_listed_the_newest_first(api: Api, guest: Any, second: Any) -> None:
+    taken, own = devices(api, guest)
+    assert (taken["transferred"], own["transferred"]) == (True, False)
+    assert (taken["revokedAt"], own["revokedAt"]) == (None, None)
+    assert (taken["expires"], own["expires"]) == (second["expires"], guest["expires"])
+    assert {taken["deviceId"], own["deviceId"]} == {str(pk) for pk in GuestToken.objects.values_list("pk", flat=True)}
+
+
+def test_a_revoked_device_is_out_at_once_and_the_other_goes_on(api: Api, app: Api, guest: Any, second: Any) -> None:
+    basket = f"/baskets/users/{guest['userId']}"
+    before = api.get(basket).data
+    assert as_guest(app, second).get(basket).status == 200
+    taken = devices(api, guest)[0]["deviceId"]
+    answer = api.delete(f"{basket}/devices/{taken}")
+    assert answer.status == 200
+    assert [(device["deviceId"] == taken, device["revokedAt"] is not None) for device in answer.data["devices"]] == [
+        (True, True),
+        (False, False),
+    ]
+    refused = as_guest(app, second).get(basket)
+    assert (refused.refusal, refused.headers["WWW-Authenticate"]) == (TOKEN_INVALID, 'Bearer realm="baskets", error="invalid_token"')
+    assert as_guest(app, guest).get(basket).data == before
+    event = Event.objects.get(kind="device_revoked")
+    assert event.data == {"deviceId": taken}
+
+
+def test_a_device_that_is_revoked_stays_so(api: Api, guest: Any, unchanged: Unchanged) -> None:
+    (own,) = devices(api, guest)
+    address = f"/baskets/users/{guest['userId']}/devices/{own['deviceId']}"
+    first = api.delete(address).data
+    unchanged()
+    assert api.delete(address).data == first
+
+
+@pytest.mark.parametrize("device", ["6d9f0a52-0000-4000-8000-000000000000", "x", "{upper}", "{other}"])
+def test_no_other_device_is_revoked(device: str, api: Api, app: Api, guest: Any, unchanged: Unchanged) -> None:
+    elsewhere = app.post(GUESTS, {}).data
+    other = devices(api, elsewhere)[0]["deviceId"]
+    own = devices(api, guest)[0]["deviceId"]
+    unchanged()
+    answer = api.delete(f"/baskets/users/{guest['userId']}/devices/{device.format(upper=own.upper(), other=other)}")
+    assert answer.refusal == (404, 404, "device_unknown")
+
+
+def test_a_partner_sees_and_revokes_only_its_own(api: Api, other: Api, guest: Any, unchanged: Unchanged) -> None:
+    (own,) = devices(api, guest)
+    unchanged()
+    assert devices(other, guest) == []
+    assert other.delete(f"/baskets/users/{guest['userId']}/devices/{own['deviceId']}").refusal == (404, 2005, "basket_not_found")
+
+
+def test_a_user_without_a_guests_token_has_no_devices(api: Api) -> None:
+    api.place("p1", 1)
+    assert api.get("/baskets/users/ada/devices").data == {"devices": []}
+    assert api.get("/baskets/users/stranger/devices").data == {"devices": []}
+
+
+def test_a_token_of_before_devices_were_listed_is_good(app: Api, guest: Any) -> None:
+    GuestToken.objects.all().delete()
+    assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").status == 200
+
+
+def test_a_setting_keeps_a_device_that_took_the_basket_over_from_passing_it_on(
+    api: Api, app: Api, guest: Any, second: Any, settings: Any
+) -> None:
+    address = f"/baskets/users/{guest['userId']}/transfer"
+    assert as_guest(app, second).post(address, {}).status == 200
+    settings.BASKETS_TRANSFERRED_GUESTS_MAY_TRANSFER = False
+    assert as_guest(app, second).post(address, {}).refusal == (403, 403, "transfer_not_allowed")
+    assert as_guest(app, guest).post(address, {}).status == 200
+    assert api.post(address, {}).status == 200
+
+
+@pytest.mark.usefixtures("second")
+def test_an_erased_user_s_devices_are_out(app: Api, guest: Any) -> None:
+
+    basket = Basket.objects.get(user_id=guest["userId"])
+    erasure.erase_user(basket=basket, expected_events=basket.events, reason="asked for", actor=TESTER)
+    assert GuestToken.objects.filter(revoked_at__isnull=True).count() == 0
+    assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").refusal == TOKEN_INVALID
