@@ -169,10 +169,14 @@ def test_strange_filters_change_nothing_and_break_nothing(model: Any, stocked_de
         assert root.get(f"{base}?{lookup}").status_code in (302, 400), lookup
 
 
+# The pages of keys and the work list link to these; no choice of them is offered in the list.
+LINKED_FROM_ELSEWHERE = {"held_by", "ordered_by"}
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_every_filter_can_be_clicked(model: Any, stocked_desk: Shop, viewer: Client) -> None:
     links = set(re.findall(r'<a href="(\?[^"]+)"', viewer.get(list_of(model)).content.decode()))
-    assert {html.unescape(link).lstrip("?").partition("=")[0] for link in links} >= parameters_of(model)
+    assert {html.unescape(link).lstrip("?").partition("=")[0] for link in links} >= parameters_of(model) - LINKED_FROM_ELSEWHERE
     for link in links:
         response = viewer.get(list_of(model) + html.unescape(link))
         assert response.status_code == 200, link

@@ -235,6 +235,15 @@ def test_what_is_ordered_without_a_hold_is_recorded_once_however_often_the_produ
     assert checker.check() == []
 
 
+def test_an_order_without_a_hold_that_was_reversed_is_not_subtracted(shopper: User) -> None:
+    report(None)
+    moment = now()
+    reverse(order(shopper, 2))
+    report(10, moment)
+    assert available("x") == (10, 0)
+    assert checker.check() == []
+
+
 def test_a_test_checkout_sells_nothing_of_an_unlimited_product(shopper: User) -> None:
     report(None)
     moment = now()
