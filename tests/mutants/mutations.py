@@ -12,6 +12,8 @@ REPORTS = "tests/domain/test_stock_reports.py"
 REPAIRS = "tests/admin/test_repairs.py"
 TOKENS = "tests/api/test_tokens.py"
 PUBLISHED_KEYS = "tests/api/test_published_keys.py"
+CLIENT_LIMITS = "tests/api/test_client_limits.py"
+KEY_MISUSE = "tests/domain/test_key_misuse.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -822,5 +824,69 @@ MUTATIONS = (
         new="if line.failed)",
         why="both hold nothing",
         tests=(MODEL,),
+    ),
+    Mutation(
+        name="a client key reports orders in spite of its partner's setting",
+        file="baskets/domain/checkout.py",
+        old="    if ordered and not may_order:",
+        new="    if ordered and not may_order and order_no is None:",
+        why="a report that names its order looks trustworthy",
+        tests=("tests/api/test_server_key_orders.py",),
+    ),
+    Mutation(
+        name="a refused start counts against its source",
+        file="baskets/domain/hoarding.py",
+        old="            self.count(guests=0, starts=0, pieces=0)\n",
+        new="",
+        why="a count that is not returned is noticed by honest callers only",
+        tests=(CLIENT_LIMITS,),
+    ),
+    Mutation(
+        name="a call that is tried again counts twice",
+        file="baskets/domain/hoarding.py",
+        old="more = amount - self._counted.get(subject, 0)",
+        new="more = amount",
+        why="the runner is not seen from here",
+        tests=(CLIENT_LIMITS, "tests/races/test_throttles.py"),
+    ),
+    Mutation(
+        name="pieces of a new guest are counted for each product alone",
+        file="baskets/domain/hoarding.py",
+        old="            left -= line.count\n",
+        new="            pass\n",
+        why="the other limit is one for each product",
+        tests=(CLIENT_LIMITS,),
+    ),
+    Mutation(
+        name="a flood is let through when the wait for its count runs out",
+        file="baskets/domain/throttles.py",
+        old="if fault is Fault.BUSY else",
+        new="if fault is Fault.BUG else",
+        why="a throttle must not be what fails",
+        tests=("tests/races/test_throttles.py",),
+    ),
+    Mutation(
+        name="a full window is forgotten",
+        file="baskets/domain/throttles.py",
+        old="window.full = grant.amount < size",
+        new="window.full = False",
+        why="the database knows it anyway",
+        tests=(CLIENT_LIMITS,),
+    ),
+    Mutation(
+        name="a key is compared with the others and not with its own past",
+        file="baskets/domain/key_misuse.py",
+        old="            _ratio(key.earlier_pieces, key.earlier),\n",
+        new="",
+        why="one comparison looks like enough",
+        tests=(KEY_MISUSE,),
+    ),
+    Mutation(
+        name="orders before the theft are reversed",
+        file="baskets/domain/key_misuse.py",
+        old=", finished_by_key=prefix, finished_at__gte=since)",
+        new=", finished_by_key=prefix)",
+        why="the key is the same",
+        tests=(KEY_MISUSE,),
     ),
 )
