@@ -14,6 +14,7 @@ from baskets.api.rendering import render_time
 from baskets.api.serializers import Nothing
 from baskets.database import reading
 from baskets.domain import devices
+from baskets.domain.errors import DeviceUnknown
 from baskets.models import GuestToken
 
 
@@ -42,13 +43,18 @@ class DeviceViewSet(ApiViewSet):
         return self.perform(revoke)
 
 
-def parse_device_id(text: str) -> UUID | None:
-    """Read the id of a device in the one form in which it is shown; None for anything else."""
+def parse_device_id(text: str) -> UUID:
+    """Read the id of a device in the one form in which it is shown.
+
+    :raises DeviceUnknown: it is nothing of the kind.
+    """
     try:
         device_id = UUID(text)
     except ValueError:
-        return None
-    return device_id if str(device_id) == text else None
+        raise DeviceUnknown from None
+    if str(device_id) != text:
+        raise DeviceUnknown
+    return device_id
 
 
 def render_devices(found: Sequence[GuestToken]) -> dict[str, Any]:

@@ -27,12 +27,12 @@ def list_devices(*, owner: Owner) -> Sequence[GuestToken]:
 
 
 @transaction.atomic(savepoint=False)
-def revoke_device(*, owner: Owner, device_id: UUID | None, actor: Actor) -> None:
+def revoke_device(*, owner: Owner, device_id: UUID, actor: Actor) -> None:
     """Revoke the token of one device, from its next call on. A revoked one stays so, and nothing changes.
 
     Locks the basket. Source: ADR 40.
 
-    :param device_id: the `jti` of the token; None for what is no such id.
+    :param device_id: the `jti` of the token.
     :raises BasketNotFound: the user has no basket.
     :raises DeviceUnknown: the basket has no such device.
     """

@@ -23,6 +23,7 @@ from baskets.models import GuestToken, SigningKey, TokenIssuer
 
 # A token carries a name and some dates. What is longer is no token, and is not even looked into.
 LONGEST = 8192
+NIL = UUID(int=0)
 LEEWAY_SECONDS = 30
 LONGEST_SUBJECT = 255
 # Far beyond any date; what is no number at all is not below it either.
@@ -202,12 +203,12 @@ def _checked(token: str, algorithm: str, key: PublicKey, trust: Trust) -> Bearer
     return BearerUser(user_id=subject, issuer=issuer, guest=guest, transferred=guest and claims.get("transferred") is True)
 
 
-def _uuid(value: object) -> UUID | None:
-    """Read a `jti` of ours; None for anything else, which names no device."""
+def _uuid(value: object) -> UUID:
+    """Read a `jti` of ours; the nil UUID for anything else, which names no device."""
     try:
-        return UUID(value) if isinstance(value, str) else None
+        return UUID(value) if isinstance(value, str) else NIL
     except ValueError:
-        return None
+        return NIL
 
 
 def _moment(claims: dict[str, Any], name: str) -> float | None:
