@@ -1,141 +1,70 @@
-"""The process server with its settings, in production and in the demo alike: `.venv/bin/python -m basket_project.server`.
+"""The process server, in production and in the demo alike: `.venv/bin/python -m basket_project.server`.
 
-It runs inside the environment; `python3 -m basket_project serve` makes that first and then becomes this. One signal to this process
-(SIGTERM or SIGINT) ends the service: requests in flight are finished, then the workers and this process are gone.
+It runs inside the environment; `python3 -m basket_project serve` makes that first and then becomes this. SIGTERM or SIGINT to
+this process ends the service: requests in flight are finished, then the workers and this process are gone. SIGHUP replaces the
+workers one by one. How requests are read and queued is told in `basket_project.http_server`.
 """
 
 import argparse
 import contextlib
 import os
-import signal
 import socket
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import environ
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.mp import MPServer, WorkerProcess
 
-from basket_project.logs import logging_options
+from basket_project.http_server.limits import Limits
+from basket_project.http_server.supervisor import Supervisor
+from basket_project.logs import logging_config
 
-APPLICATION = "basket_project.wsgi:application"
-
-# A statement is cut after 10 s by the database, so whatever still runs after this is not going to answer.
-_STOP_SECONDS = 12
-# Each thread keeps its connection to the database, so it is kept as long as the server allows.
-_THREAD_IDLE_SECONDS = 600
-# Callers wait in line here instead of being refused: 100 at once are ordinary, 1024 are let in.
-_BACKLOG = 1024
-# Room for the line and all headers of a request: ids may be long, and a token of 100 KB is answered by the application, not cut off.
-_HEAD_BYTES = 416 * 1024
+# Every partner's key has the same length; a media type is a few words.
+API_KEY_BYTES = 256
+CONTENT_TYPE_BYTES = 256
+SCHEME_BYTES = len("Bearer ")
+# Descriptors of a worker that are no connections of callers: the database's, the log, the program's own.
+OTHER_DESCRIPTORS = 256
 
 
-# How a worker ends that somebody or the kernel has ended: told to, or killed. All else is its own failure.
-_ENDED_BY_OTHERS = (0, -signal.SIGTERM, -signal.SIGKILL)
-# A worker is killed that was seen to be stopped twice, this long apart: not while somebody stops and continues the whole service.
-_LOOK_SECONDS = 0.5
+def limits_of(descriptors: int) -> Limits:
+    """Read the bounds of a worker from the settings.
 
-
-class BalancedServer(MPServer):
-    """Granian, with new connections dealt out to all workers, that replaces a worker however often it is killed or stopped.
-
-    # Note [Who gets a new connection]
-    # Where all workers accept from one socket, whoever is awake first takes what has come: of 8 callers that arrive
-    # together, one of two workers mostly gets all, and a second core stays idle. So on Linux each worker has a socket of its
-    # own, and the kernel deals connections out among them, by lot. It does so blindly: those of a worker that is dead or stopped
-    # wait. So the sockets belong to the main process, and whoever takes the worker's place answers those who wait at it. No
-    # other worker keeps them open: when the service ends, new callers are refused and do not wait at a socket nobody accepts from.
+    :param descriptors: how many a process may have open.
     """
+    from django.conf import settings  # noqa: PLC0415 (Django is loaded by the workers alone)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._listeners: list[tuple[Any, Any]] = []
-        os.register_at_fork(after_in_child=self._keep_own_listener)
-
-    def _init_shared_socket(self) -> None:
-        super()._init_shared_socket()  # type: ignore[no-untyped-call]
-        if self._ssp is None:  # Not on Linux: one socket for all has been made.
-            self._listeners = [(self._shd, self._sso)] * self.workers
-            return
-        for _ in range(self.workers):
-            holder = self._ssp.build()
-            listener = socket.socket(fileno=holder.get_fd())
-            listener.set_inheritable(True)
-            self._listeners.append((holder, listener))
-        self._ssp = None
-
-    def _drop_shared_socket(self) -> None:
-        for _, listener in self._listeners:
-            listener.close()
-
-    def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> WorkerProcess:  # type: ignore[override] # As `MPServer` has it.
-        self._shd, self._sso = self._listeners[idx]
-        return super()._spawn_worker(idx, target, callback_loader)
-
-    def _keep_own_listener(self) -> None:
-        """Let go of the sockets of the other workers, in a worker just forked. Their numbers stay taken: Granian closes them as well."""
-        for _, listener in self._listeners:
-            if listener is not self._sso:
-                with open(os.devnull, "rb") as nothing:  # noqa: PTH123 (a number is needed, and no path)
-                    os.dup2(nothing.fileno(), listener.fileno())
-
-    def _respawn_workers(self, workers: list[int], spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
-        """Put others in the place of these workers, and of any that has died meanwhile.
-
-        Granian ends the whole service when a worker dies twice within seconds, which is right for one that fails by itself and
-        wrong for one that is killed; and it forgets a worker that dies in the instant in which it takes note of another one.
-        """
-        killed = [idx for idx in workers if self.wrks[idx].inner.exitcode in _ENDED_BY_OTHERS]
-        super()._respawn_workers(workers, spawn_target, target_loader, delay)
-        for idx in killed:
-            self.respawned_wrks.pop(idx, None)
-        for worker in self.wrks:
-            if worker.inner.exitcode is not None and worker.idx not in self.interrupt_children:
-                self.interrupt_children.append(worker.idx)
-                self.main_loop_interrupt.set()
-
-    def watch(self) -> None:
-        """Kill workers that are stopped, so that others take their place, until this process is told to end."""
-        before: set[int | None] = set()
-        while not self.interrupt_signal:
-            stopped = [worker.inner for worker in list(self.wrks) if _is_stopped(worker.inner.pid)]
-            for worker in stopped:
-                if worker.pid in before:
-                    worker.kill()
-            before = {worker.pid for worker in stopped}
-            if self.interrupt_children:  # Granian may forget one that dies while it clears its list.
-                self.main_loop_interrupt.set()
-            time.sleep(_LOOK_SECONDS)
+    return Limits(
+        target_bytes=settings.BASKETS_TARGET_LIMIT_BYTES,
+        head_bytes=settings.BASKETS_HEAD_LIMIT_BYTES,
+        header_bytes=settings.BASKETS_HEADER_LIMIT_BYTES,
+        own={
+            "HTTP_X_API_KEY": API_KEY_BYTES,
+            "CONTENT_TYPE": CONTENT_TYPE_BYTES,
+            "HTTP_AUTHORIZATION": SCHEME_BYTES + settings.BASKETS_TOKEN_LIMIT_BYTES,
+            "HTTP_X_JAY_TRACKING": settings.BASKETS_TRACKING_LIMIT_BYTES,
+        },
+        head_seconds=settings.BASKETS_HEAD_SECONDS,
+        body_seconds=settings.BASKETS_BODY_SECONDS,
+        bytes_per_second=settings.BASKETS_MIN_BYTES_PER_SECOND,
+        idle_seconds=settings.BASKETS_IDLE_SECONDS,
+        connections=max(1, min(settings.BASKETS_MAX_CONNECTIONS, descriptors - OTHER_DESCRIPTORS)),
+        held_bytes=settings.BASKETS_HELD_BYTES,
+        queue_length=settings.BASKETS_QUEUE_LENGTH,
+        queue_seconds=settings.BASKETS_QUEUE_SECONDS,
+        drain_seconds=settings.BASKETS_DRAIN_SECONDS,
+    )
 
 
-def _is_stopped(pid: int | None) -> bool:
-    """Tell whether a child of this process is stopped, as by SIGSTOP."""
-    try:
-        return pid is not None and os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:  # It is gone.
-        return False
+def _serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int, *, threads: int) -> None:
+    """Load the application and serve, in the process of a worker."""
+    from basket_project.wsgi import application  # noqa: I001, PLC0415 (loads Django, which the rest needs)
+    from baskets.api.admission import Admission  # noqa: PLC0415
+    from basket_project.http_server.worker import Worker, raise_descriptor_limit  # noqa: PLC0415
+    from django.conf import settings  # noqa: PLC0415
 
-
-def _stop_at_once() -> None:
-    """Let a worker that is still loading end when it is told to: the handlers it was forked with are the master's, and do nothing in it."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _end_with(descriptor: int) -> None:
-    """End this server when the process at the other end of a pipe is gone: its end of the pipe closes, however it ended."""
-
-    def wait() -> None:
-        while os.read(descriptor, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+    limits = limits_of(raise_descriptor_limit(settings.BASKETS_MAX_CONNECTIONS + OTHER_DESCRIPTORS))
+    Worker(listener, application, Admission(), threads=threads, limits=limits).run(on_ready=on_ready, supervisor=supervisor)
 
 
 @contextlib.contextmanager
@@ -149,8 +78,16 @@ def _counts_of_workers() -> Iterator[None]:
         yield
 
 
+def _forget_counts(pid: int) -> None:
+    """Take what a worker that has ended had at that moment out of the sums."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 (its folder must be known first)
+
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]  # It carries no types.
+
+
 def _problem_of(host: str, port: int) -> str | None:
-    """Say why nobody can listen there, if so: Granian would share a port with another service of the same account."""
+    """Return why nothing can listen there, or None: without this look, a port could be shared with another service of the same account."""
     if not 0 < port < 65536:
         return f"{port} is no port to listen on: give one from 1 to 65535."
     try:
@@ -173,31 +110,15 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if problem := _problem_of(options.host, options.port):
         sys.exit(problem)
-    server = BalancedServer(
-        APPLICATION,
-        address=options.host,
-        port=options.port,
-        interface=Interfaces.WSGI,
-        http=HTTPModes.http1,
-        websockets=False,
-        workers=options.workers,
-        blocking_threads=options.threads,
-        blocking_threads_idle_timeout=_THREAD_IDLE_SECONDS,
-        backlog=_BACKLOG,
-        backpressure=_BACKLOG,
-        http1_settings=HTTP1Settings(keep_alive=True, max_buffer_size=_HEAD_BYTES),
-        log_dictconfig=logging_options(debug=environ.Env().bool("DJANGO_DEBUG", default=False), named=("_granian",)),
-        log_access=False,
-        respawn_failed_workers=True,
-        workers_kill_timeout=_STOP_SECONDS,
-    )
-    if sys.platform == "linux":  # Elsewhere nobody waits for a worker that is stopped.
-        server.on_startup(lambda: threading.Thread(target=server.watch, name="watch", daemon=True).start())
-    if options.lifeline is not None:
-        server.on_startup(lambda: _end_with(options.lifeline))
-    os.register_at_fork(after_in_child=_stop_at_once)
+    logging_config(debug=environ.Env().bool("DJANGO_DEBUG", default=False))
+
+    def serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int) -> None:
+        _serve(listener, on_ready, supervisor, threads=options.threads)
+
     with _counts_of_workers():
-        server.serve()
+        service = Supervisor(host=options.host, port=options.port, workers=options.workers, serve=serve, on_end=_forget_counts)
+        status = service.run(lifeline=options.lifeline)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

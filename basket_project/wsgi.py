@@ -5,7 +5,6 @@ Each function wraps the application; none knows anything of baskets.
 
 import gc
 import os
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,10 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "basket_project.settings")
 Application = Callable[..., Iterable[bytes]]
 
 NOWHERE = "//"
-# What fits into the buffers on the way needs nobody to read it; what is longer than this is cut off on purpose.
-BUFFERED_BYTES = 64 * 1024
-DRAINED_BYTES = 16 * 1024 * 1024
-_draining = threading.Lock()
+ADMIN = "/admin/"
 
 
 def refusing_broken_paths(application: Application) -> Application:
@@ -57,32 +53,13 @@ def forgetting_broken_media_types(application: Application) -> Application:
     return serve
 
 
-def reading_to_the_end(application: Application) -> Application:
-    """Read what the application left of a long body that it refused, and throw it away.
-
-    A client that is still sending when it is refused would see a cut connection and not the answer. One that asked
-    whether to send has not begun: reading would tell it to.
-
-    # Note [Waiting for a body]
-    # A read waits until the client has sent what is read, and a client may send nothing more. So nothing is read for a
-    # caller who is not known, and only one request of a process is read to its end at a time: whoever has a key and
-    # wants to do harm holds one thread with it. It is not read by another thread that could be given up after a while:
-    # the process server answers nobody any more while such a read waits beside an answer that was sent.
-    """
+def forgetting_cookies(application: Application) -> Application:
+    """Take away cookies where nothing reads them: only the admin has any, and reading them can be expensive."""
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        answer = application(environ, start_response)
-        declared = "0" if environ.get("HTTP_EXPECT") else environ.get("CONTENT_LENGTH") or "0"
-        # These two come after the key was looked at; who has none is cut off.
-        refused_late = getattr(answer, "status_code", 0) in {413, 415} and "HTTP_X_API_KEY" in environ
-        long = declared.isdecimal() and BUFFERED_BYTES < int(declared[:20]) <= DRAINED_BYTES
-        if refused_late and long and _draining.acquire(blocking=False):
-            try:
-                while environ["wsgi.input"].read(BUFFERED_BYTES):
-                    pass
-            finally:
-                _draining.release()
-        return answer
+        if not environ.get("PATH_INFO", "").startswith(ADMIN):
+            environ.pop("HTTP_COOKIE", None)
+        return application(environ, start_response)
 
     return serve
 
@@ -100,5 +77,5 @@ def settle() -> None:
     gc.set_threshold(2_000, 10, 10)
 
 
-application = reading_to_the_end(refusing_broken_paths(forgetting_broken_media_types(get_wsgi_application())))
+application = forgetting_cookies(refusing_broken_paths(forgetting_broken_media_types(get_wsgi_application())))
 settle()

@@ -12,7 +12,7 @@ from basket_project.launcher.testing import throw_away_cluster
 def bench(arguments: Sequence[str]) -> int:
     """Run the benchmark with these arguments and return its code."""
     check_embedded_server_runs_here()
-    ensure_environment(["run", "embedded"])
+    ensure_environment(["run", "embedded", "test"])
     if {"-h", "--help"} & set(arguments):
         variables = service_variables(database_url="postgres://127.0.0.1/unused", secret_key=new_password())
         return run_attached([str(PYTHON), "-m", "tests.bench", "--help"], variables)

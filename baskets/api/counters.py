@@ -3,7 +3,7 @@
 The labels are few by design: routes and not paths, reasons and not messages. No number names a partner or a user.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
 
@@ -32,3 +32,18 @@ DATABASE_FAULTS = Counter(
     ("fault",),
     registry=REGISTRY,
 )
+REFUSED = Counter(
+    "baskets_refused",
+    "Requests refused by the process server, before the application saw them.",
+    ("reason",),
+    registry=REGISTRY,
+)
+QUEUE_SECONDS = Histogram(
+    "baskets_queue_seconds",
+    "How long requests waited for a thread.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
+    registry=REGISTRY,
+)
+QUEUE_LENGTH = Gauge("baskets_queue_length", "Requests that wait for a thread.", registry=REGISTRY, multiprocess_mode="livesum")
+THREADS_BUSY = Gauge("baskets_threads_busy", "Threads that have a request.", registry=REGISTRY, multiprocess_mode="livesum")
+CONNECTIONS_OPEN = Gauge("baskets_connections_open", "Open connections of callers.", registry=REGISTRY, multiprocess_mode="livesum")

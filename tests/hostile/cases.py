@@ -1,7 +1,6 @@
 """What a case of the corpus is made of: what is sent, and what must come back.
 
-The key stands in a case as `{key}`. A case whose answer is `server` is refused by the process server before the
-application sees it.
+The key stands in a case as `{key}`.
 """
 
 from collections.abc import Sequence
@@ -32,6 +31,8 @@ NOWHERE = (404, 404, "not_found")
 METHOD = (405, 405, "method_not_allowed")
 VERSION = (406, 406, "version_unsupported")
 ACCEPT = (406, 406, "not_acceptable")
+LONG_TARGET = (414, 3002, "uri_too_long")
+LONG_HEADER = (431, 3002, "header_too_large")
 LARGE = (413, 3002, "body_too_large")
 MEDIA = (415, 3002, "unsupported_media_type")
 INVALID = (422, 3002, "validation_failed")
@@ -41,15 +42,13 @@ INVALID = (422, 3002, "validation_failed")
 class Case:
     """One input.
 
-    :param server: the status with which the process server refuses it; 0 where it just hangs up.
     :param logged: whether a line of the log tells how long it took; the others are answered without any work.
     :param then_closed: whether the connection must be closed afterwards, because nobody knows where the next request begins.
     """
 
     name: str
     raw: bytes
-    answer: Answer | None = None
-    server: int | None = None
+    answer: Answer
     logged: bool = True
     then_closed: bool = False
     head_only: bool = False
@@ -73,11 +72,6 @@ def finish(body: bytes, *headers: str | bytes, **options: object) -> bytes:
 def cases(expected: Answer, *named: tuple[str, bytes]) -> list[Case]:
     """Make cases of one answer."""
     return [Case(name=name, raw=raw, answer=expected) for name, raw in named]
-
-
-def refused_by_the_server(status: int, *named: tuple[str, bytes]) -> list[Case]:
-    """Make cases that the application never sees."""
-    return [Case(name=name, raw=raw, server=status) for name, raw in named]
 
 
 def whole(*bodies: bytes) -> Sequence[tuple[str, bytes]]:

@@ -53,7 +53,7 @@ def fail() -> None:
         raise ValueError(message) from cause
 
 
-@pytest.mark.parametrize("logger", ["baskets.api", "django.security.csrf", "_granian", "any.library"])
+@pytest.mark.parametrize("logger", ["baskets.api", "django.security.csrf", "any.library"])
 def test_an_error_is_told_without_its_message(
     written: Callable[[], list[Any]], log: Log, handler: logging.Handler, logger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,87 @@
+"""Writes answers as bytes, and runs a WSGI application for one whole request."""
+
+import io
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from basket_project.http_server.call_queue import Call
+
+Application = Callable[..., Iterable[bytes]]
+Headers = Sequence[tuple[str, str]]
+
+_PHRASES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def render(status: str | int, headers: Headers, body: bytes, *, date: str, minor: int, keep: bool, head_only: bool) -> bytes:
+    """Write an answer.
+
+    :param date: the value of the header `Date`.
+    :param minor: the version the caller speaks, HTTP/1.0 or 1.1.
+    :param keep: whether the connection stays open.
+    :param head_only: the answer to HEAD, without its body.
+    """
+    line = _PHRASES[status] if isinstance(status, int) else status
+    bodiless = line[:3] in {"204", "304"}
+    written = [f"HTTP/1.1 {line}\r\nDate: {date}\r\n", *[f"{name}: {value}\r\n" for name, value in headers]]
+    if not bodiless and not any(name.lower() == "content-length" for name, _ in headers):
+        written.append(f"Content-Length: {len(body)}\r\n")
+    if not keep:
+        written.append("Connection: close\r\n")
+    elif not minor:
+        written.append("Connection: keep-alive\r\n")
+    written.append("\r\n")
+    head = "".join(written).encode("latin-1")
+    return head if head_only or bodiless else head + body
+
+
+def environ_of(call: Call, base: dict[str, Any]) -> dict[str, Any]:
+    """Make the WSGI environment of a call; the body is whole."""
+    head, address = call.head, call.connection.address
+    environ = base | head.headers
+    environ["REQUEST_METHOD"] = head.method
+    environ["PATH_INFO"] = head.path
+    environ["QUERY_STRING"] = head.query
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if head.minor else "HTTP/1.0"
+    environ["REMOTE_ADDR"] = address[0]
+    environ["REMOTE_PORT"] = str(address[1])
+    environ["wsgi.input"] = io.BytesIO(call.body)
+    if head.length is None:  # It came in chunks.
+        environ["CONTENT_LENGTH"] = str(len(call.body))
+    return environ
+
+
+def base_environ(host: str, port: int) -> dict[str, Any]:
+    """Make what the WSGI environments of all calls have in common."""
+    return {
+        "SCRIPT_NAME": "",
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+    }
+
+
+class Response:
+    """What an application answered: call it as `start_response`."""
+
+    def __init__(self) -> None:
+        self.status = ""
+        self.headers: Headers = ()
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        """Take status and headers. A body that is written and not returned is not supported: no framework here does that."""
+        del exc_info
+        self.status, self.headers = status, headers
+        return _unsupported
+
+
+def _unsupported(_: bytes) -> object:
+    raise NotImplementedError("Return the body.")
