@@ -523,10 +523,10 @@ MUTATIONS = (
     ),
     Mutation(
         name="a worker that is killed twice ends the service",
-        file="basket_project/server.py",
-        old="            self.respawned_wrks.pop(idx, None)\n",
-        new="            pass\n",
-        why="the process server is thought to know best",
+        file="basket_project/http_server/supervisor.py",
+        old="        if code > 0 and not child.ready:\n",
+        new="        if code:\n            self._were_ready = False\n",
+        why="a worker that is killed is taken for one that fails by itself",
         tests=("tests/project/test_server.py",),
     ),
     Mutation(
