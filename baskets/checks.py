@@ -1,10 +1,12 @@
 """System checks: a tunable that cannot be right is reported before the first request. The ids are stable."""
 
 import re
+import sys
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import Warning as Caution
 
 TUNABLES = {
     "BASKETS_HOLD_SECONDS": "baskets.E001",
@@ -23,9 +25,23 @@ TUNABLES = {
     "BASKETS_TRUSTED_PROXIES": "baskets.E049",
     "BASKETS_WEBHOOK_TIMEOUT_SECONDS": "baskets.E031",
     "BASKETS_WEBHOOK_PATIENCE_SECONDS": "baskets.E032",
+    "BASKETS_MAX_CONNECTIONS": "baskets.E060",
+    "BASKETS_IDLE_SECONDS": "baskets.E061",
+    "BASKETS_HEAD_SECONDS": "baskets.E062",
+    "BASKETS_BODY_SECONDS": "baskets.E063",
+    "BASKETS_MIN_BYTES_PER_SECOND": "baskets.E064",
+    "BASKETS_HELD_BYTES": "baskets.E065",
+    "BASKETS_TARGET_LIMIT_BYTES": "baskets.E066",
+    "BASKETS_HEAD_LIMIT_BYTES": "baskets.E067",
+    "BASKETS_HEADER_LIMIT_BYTES": "baskets.E068",
+    "BASKETS_TOKEN_LIMIT_BYTES": "baskets.E069",
+    "BASKETS_TRACKING_LIMIT_BYTES": "baskets.E070",
+    "BASKETS_QUEUE_LENGTH": "baskets.E071",
+    "BASKETS_QUEUE_SECONDS": "baskets.E072",
 }
 # Limits that may be off.
 LIMITS = {
+    "BASKETS_DRAIN_SECONDS": "baskets.E073",
     "BASKETS_CALLS_PER_MINUTE": "baskets.E020",
     "BASKETS_FAILURES_PER_MINUTE": "baskets.E021",
     "BASKETS_LOGIN_FAILURES": "baskets.E023",
@@ -91,4 +107,22 @@ def outgoing_ports_are_ports(**_: Any) -> list[CheckMessage]:
         Error(f"BASKETS_OUTGOING_PORTS must have numbers from 1 to 65535, not {port!r}.", id="baskets.E033")
         for port in settings.BASKETS_OUTGOING_PORTS
         if not 0 < port < 2**16
+    ]
+
+
+# The first releases that read cookies in linear time (CVE-2024-7592).
+SAFE_PYTHONS = {(3, 11): 10, (3, 12): 6}
+
+
+@register(Tags.security, deploy=True)
+def python_reads_cookies_in_linear_time(**_: Any) -> list[CheckMessage]:
+    """Warn of an interpreter with a known weakness that the service can only narrow: pages of the admin read cookies."""
+    major, minor, patch = sys.version_info[:3]
+    safe = SAFE_PYTHONS.get((major, minor), 0)
+    if patch >= safe:
+        return []
+    return [
+        Caution(
+            f"Python {major}.{minor}.{patch} reads cookies slowly (CVE-2024-7592): use {major}.{minor}.{safe} or later.", id="baskets.W001"
+        )
     ]

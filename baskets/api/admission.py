@@ -23,6 +23,8 @@ SESSIONS = re.compile(r"(?:/v2)?/baskets/users/[^/]+/checkout/sessions(/[^/]+)?"
 LIVENESS = "/livez"
 # They have a thread to themselves: a full queue is no reason to take a process out of service.
 PROBES = frozenset({"/readyz", "/metrics"})
+# Large, and needed by no call.
+FILES = ("/static/", "/schema", "/docs", "/redoc")
 # Callers that were refused together come back at different times.
 MAX_RETRY_AFTER_SECONDS = 5
 
@@ -41,9 +43,9 @@ class Head(Protocol):
 
 
 class Admission:
-    """Ranks calls by what is behind them: a payment, then a purchase, then everything else."""
+    """Ranks calls by what is behind them: a payment, then a purchase, then other calls, then files."""
 
-    priorities = 3
+    priorities = 4
 
     def immediate(self, head: Head) -> Answer | None:
         """Answer `/livez`: it waits for nothing, because a restart of a busy process helps no one."""
@@ -57,7 +59,7 @@ class Admission:
         if head.path in PROBES:
             return None
         if not (session := SESSIONS.fullmatch(head.path)):
-            return 2
+            return 3 if head.path.startswith(FILES) else 2
         return 0 if session[1] else 1
 
     def body_limit(self, head: Head) -> int:

@@ -1,0 +1,107 @@
+"""The queue in front of the threads, and the reader of chunks: what the server decides without a socket."""
+
+import time
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from basket_project.http_server.call_queue import Call, CallQueue
+from basket_project.http_server.requests import BadRequest, ChunkedBody
+from baskets.api.admission import Admission
+from baskets.checks import python_reads_cookies_in_linear_time
+
+
+def call(priority: int) -> Call:
+    return Call(Mock(), Mock(), b"", priority)
+
+
+def test_calls_are_taken_by_priority_and_then_by_age() -> None:
+    queue = CallQueue(priorities=3, length=10)
+    calls = [call(priority) for priority in (2, 1, 0, 2, 0)]
+    assert [queue.put(each) for each in calls] == [None] * 5
+    assert [queue.take() for _ in calls] == [calls[2], calls[4], calls[1], calls[0], calls[3]]
+    assert len(queue) == 0
+
+
+def test_a_full_queue_refuses_the_oldest_call_of_the_lowest_priority() -> None:
+    queue = CallQueue(priorities=3, length=3)
+    start, older, newer = call(1), call(2), call(2)
+    assert [queue.put(each) for each in (start, older, newer)] == [None] * 3
+    browsing = call(2)
+    assert queue.put(browsing) is browsing
+    assert queue.put(call(0)) is older
+    assert queue.put(call(0)) is newer
+    assert queue.put(call(0)) is start
+    payment = call(0)
+    assert queue.put(payment) is payment
+    assert len(queue) == 3
+
+
+def test_calls_that_waited_too_long_leave_the_queue() -> None:
+    queue = CallQueue(priorities=2, length=9)
+    late = call(1)
+    queue.put(late)
+    moment = time.monotonic()
+    fresh = call(0)
+    fresh.queued_at = moment + 1
+    queue.put(fresh)
+    assert queue.take_older_than(moment + 0.5) == [late]
+    assert queue.take() is fresh
+
+
+def test_a_closed_queue_lets_its_threads_end() -> None:
+    queue = CallQueue(priorities=1, length=1)
+    queue.close(1)
+    assert queue.take() is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_chunks_are_read_however_they_arrive(size: int) -> None:
+    raw, body, buffer = b"3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\nX-A: b\r\n\r\nGET", ChunkedBody(100), bytearray()
+    done = False
+    for at in range(0, len(raw), size):
+        buffer += raw[at : at + size]
+        done = done or body.feed(buffer)
+    assert (done, bytes(body.data), body.too_large) == (True, b"abc0123456789", False)
+    assert bytes(buffer) == b"GET"
+
+
+@pytest.mark.parametrize("raw", [b"g\r\n", b"\r\n", b"3\r\nabcd", b"3\r\nabc\n0", b"3\nabc\r\n", b"1" * 16 + b"\r\n", b"a" * 1025])
+def test_broken_chunks_are_refused(raw: bytes) -> None:
+    with pytest.raises(BadRequest):
+        ChunkedBody(100).feed(bytearray(raw))
+
+
+def test_a_chunked_body_beyond_its_limit_is_read_no_further() -> None:
+    body = ChunkedBody(4)
+    assert body.feed(bytearray(b"5\r\nabcde\r\n"))
+    assert body.too_large
+
+
+@pytest.mark.parametrize(
+    ("path", "priority"),
+    [
+        ("/baskets/users/a/checkout/sessions/finish-active", 0),
+        ("/v2/baskets/users/a/checkout/sessions/ABCD", 0),
+        ("/baskets/users/a/checkout/sessions", 1),
+        ("/baskets/users/a", 2),
+        ("/baskets/users/a/checkout/sessions/b/c", 2),
+        ("/admin/", 2),
+        ("/static/a.js", 3),
+        ("/schema", 3),
+        ("/readyz", None),
+        ("/metrics", None),
+    ],
+)
+def test_calls_are_ranked_by_what_is_behind_them(path: str, priority: int | None) -> None:
+    assert Admission().priority(Mock(path=path)) == priority
+
+
+@pytest.mark.parametrize(
+    ("version", "warned"),
+    [((3, 11, 9), True), ((3, 11, 10), False), ((3, 12, 5), True), ((3, 12, 6), False), ((3, 13, 0), False), ((3, 14, 0), False)],
+)
+def test_a_python_that_reads_cookies_slowly_is_warned_of(version: Any, warned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.version_info", version)
+    assert [found.id for found in python_reads_cookies_in_linear_time()] == ["baskets.W001"] * warned
