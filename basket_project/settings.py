@@ -261,6 +261,7 @@ CSRF_TRUSTED_ORIGINS = env.list("DJANGO_TRUSTED_ORIGINS", default=[])
 SESSION_COOKIE_AGE = 12 * 60 * 60  # A shift.
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
+CSRF_COOKIE_HTTPONLY = True  # Each form carries its token; no script reads the cookie.
 SILENCED_SYSTEM_CHECKS = [
     "security.W004",  # TLS ends at the proxy in front, and HSTS is announced where TLS ends.
     "security.W008",  # So is the redirect; the API never redirects.

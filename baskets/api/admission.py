@@ -14,7 +14,7 @@ from baskets import conf
 from baskets.api.counters import CONNECTIONS_OPEN, QUEUE_LENGTH, QUEUE_SECONDS, REFUSED, THREADS_BUSY
 from baskets.api.envelope import respond, success
 from baskets.api.errors import answer
-from baskets.api.middleware import ADMIN, SANE_REQUEST_ID
+from baskets.api.middleware import ADMIN, INERT, SANE_REQUEST_ID
 from baskets.api.versioning import DEFAULT, requested_version
 
 log = structlog.get_logger("baskets.api")
@@ -96,11 +96,12 @@ class Admission:
 
 
 def _names(head: Head | None) -> list[tuple[str, str]]:
-    """Return the headers that every answer has: the name of the request, and the version."""
+    """Return the headers that every answer has: the name of the request, the version, and those for browsers."""
     headers = head.headers if head else {}
     given = headers.get("HTTP_X_REQUEST_ID", "")
     version = requested_version(SimpleNamespace(META=headers)) or DEFAULT  # type: ignore[arg-type] # Only `META` is read.
     return [
         ("X-Request-ID", given if SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(16)),
         ("X-API-Version", version),
+        *INERT.items(),
     ]

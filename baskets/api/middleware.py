@@ -30,6 +30,8 @@ QUIET = ("/livez", "/readyz", "/metrics", "/static/")
 # A UUID, or a name as short and plain: no key and no token looks like one, and no log needs to escape it.
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 REQUEST_ID = "baskets.request_id"
+# What every response has that brings no value for them: nothing in it is to be shown as a document, framed or guessed at.
+INERT = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "X-Content-Type-Options": "nosniff"}
 # What stands for an answer of Django's own that would be HTML.
 STRAY = {400: "bad_request", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
@@ -54,12 +56,12 @@ class EnvelopeMiddleware:
         meta[REQUEST_ID] = request_id
         if request.path_info.startswith(ADMIN):
             response = self.get_response(request)
-            response.headers["X-Request-ID"] = request_id
+            _guard(response, request_id)
             return response
         statements = Statements()
         with structlog.contextvars.bound_contextvars(request_id=request_id), connection.execute_wrapper(statements):
             response = self._answer(request)
-            response.headers["X-Request-ID"] = request_id
+            _guard(response, request_id)
             response.headers["X-API-Version"] = requested_version(request) or DEFAULT
             if response.status_code >= 500 or not request.path_info.startswith(QUIET):
                 seconds = time.perf_counter() - started
@@ -84,6 +86,13 @@ class EnvelopeMiddleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Answer what a view outside of the API raised. The admin has pages of its own for that."""
         return None if request.path_info.startswith(ADMIN) else answer_to(error)
+
+
+def _guard(response: HttpResponseBase, request_id: str) -> None:
+    """Set the headers of every response."""
+    response.headers["X-Request-ID"] = request_id
+    for name, value in INERT.items():
+        response.headers.setdefault(name, value)
 
 
 class Statements:

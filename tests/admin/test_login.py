@@ -213,7 +213,7 @@ def test_cookies_stay_with_the_admin_and_out_of_scripts(browser: Client) -> None
     session, csrf = browser.cookies["sessionid"], browser.cookies["csrftoken"]
     for cookie in (session, csrf):
         assert (cookie["path"], cookie["samesite"], cookie["secure"], cookie["domain"]) == ("/admin/", "Lax", True, "")
-    assert session["httponly"] is True
+        assert cookie["httponly"] is True
 
 
 def test_no_call_and_no_page_outside_of_the_admin_sets_a_cookie() -> None:

@@ -170,6 +170,16 @@ def test_a_throttled_caller_is_told_how_long_to_wait() -> None:
     assert answer_to(drf.Throttled(wait=0.1)).headers["Retry-After"] == "1"
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/livez", "/schema", "/nowhere", "/baskets/users/ada", "/static/baskets/desk.js"])
+@pytest.mark.parametrize("name", ["testserver", "evil.example"])
+def test_no_response_is_shown_as_a_document_or_framed_or_guessed_at(path: str, name: str) -> None:
+    response = Client().get(path, headers={"Host": name})
+    response.close()
+    assert response.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
 @pytest.mark.parametrize("debug", [True, False])
 @pytest.mark.parametrize("path", ["/baskets/users/ada", "/livez", "/nowhere", "/v2/baskets/users/ada"])
 @pytest.mark.parametrize("host", ["evil.example", "a b", "[", "x:y", "localhost\x00"])

@@ -98,6 +98,13 @@ def test_calls_are_ranked_by_what_is_behind_them(path: str, priority: int | None
     assert Admission().priority(Mock(path=path)) == priority
 
 
+@pytest.mark.parametrize("reason", ["header_too_large", "overloaded"])
+def test_a_refusal_before_any_work_has_the_headers_for_browsers(reason: str) -> None:
+    headers = dict(Admission().refusal(reason, None)[1])
+    assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
 @pytest.mark.parametrize(
     ("version", "warned"),
     [((3, 11, 9), True), ((3, 11, 10), False), ((3, 12, 5), True), ((3, 12, 6), False), ((3, 13, 0), False), ((3, 14, 0), False)],
