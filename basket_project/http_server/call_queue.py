@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 class Call:
     """One whole request that waits for a thread, or has one."""
 
-    __slots__ = ("body", "connection", "head", "priority", "queued_at")
+    __slots__ = ("body", "connection", "head", "priority", "queued_at", "turn")
 
     def __init__(self, connection: "Connection", head: Head, body: bytes, priority: int) -> None:
         self.connection = connection
+        self.turn = connection.turn
         self.head = head
         self.body = body
         self.priority = priority

@@ -28,6 +28,9 @@ class Connection:
     # the call sends the answer, and then sets IDLE. In that time the event loop only appends to `inbox`, or sets `gone` or
     # `paused`, and looks at the phase afterwards; the thread sets the phase and looks at these afterwards. So at least one
     # of them sees what the other did, and nothing stays unread.
+    #
+    # As soon as the thread has set IDLE, the event loop may read the next request and begin the next turn. What the thread
+    # hands back later belongs to a turn that is over: each hand-over names its turn, and only the current one counts.
     """
 
     __slots__ = (
@@ -47,6 +50,7 @@ class Connection:
         "scanned",
         "since",
         "sock",
+        "turn",
     )
 
     def __init__(self, sock: socket.socket, address: tuple[str, int], deadline: float) -> None:
@@ -66,9 +70,11 @@ class Connection:
         self.linger = False  # The caller may still be sending when it is answered.
         self.gone = False  # The caller has hung up.
         self.paused = False  # Nothing more is read before the call is answered.
+        self.turn = 0  # How many answers have begun.
 
     def busy(self) -> None:
         """Wait for a thread, however long."""
+        self.turn += 1
         self.deadline = math.inf
         self.phase = Phase.BUSY
 

@@ -8,13 +8,15 @@ from urllib.parse import unquote_to_bytes
 from basket_project.http_server.limits import CHUNK_OVERHEAD_BYTES, HEADER_FIELDS, Limits
 
 # A line ends with CRLF; a lone LF is read as one, as RFC 9112 (2.2) allows.
+EMPTY_LINES = re.compile(rb"(?:\r?\n)+")
 END_OF_HEAD = re.compile(rb"\n\r?\n")
 _REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/1\.([01])")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_TRAILER = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _LONGEST_CHUNK_LINE = 1024
 # The path of a target that names nothing here: `*`, or an authority to connect to.
 _NOWHERE = "//"
@@ -116,6 +118,8 @@ def _parse_fields(fields: str, limits: Limits) -> dict[str, str]:
         if name in headers:
             if name == "CONTENT_LENGTH" and value == headers[name]:
                 continue
+            if name == "HTTP_HOST":
+                raise BadRequest
             value = f"{headers[name]}{'; ' if name == 'HTTP_COOKIE' else ','}{value}"
         if len(value) > bounds.get(name, bound):
             raise BadRequest("header_too_large")
@@ -216,6 +220,8 @@ class ChunkedBody:
     def _skip_trailer(self, buffer: bytearray, at: int) -> int:
         """Skip a field of the trailer: nothing here reads one."""
         line = self._line(buffer, at)
+        if line and not _TRAILER.fullmatch(line):
+            raise BadRequest
         self._done = line == b"\r\n"
         return len(line)
 

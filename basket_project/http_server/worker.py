@@ -22,12 +22,13 @@ from basket_project.http_server.answers import CONTINUE, Application, Headers, R
 from basket_project.http_server.call_queue import Call, CallQueue
 from basket_project.http_server.connections import Connection, Phase
 from basket_project.http_server.limits import Limits
-from basket_project.http_server.requests import END_OF_HEAD, BadRequest, ChunkedBody, Head, parse_head
+from basket_project.http_server.requests import EMPTY_LINES, END_OF_HEAD, BadRequest, ChunkedBody, Head, parse_head
 
 log = structlog.get_logger("basket_project.http_server")
 
 _READ_BYTES = 64 * 1024
 _ACCEPTED_AT_ONCE = 64
+_ACCEPTS_AT_END = 64
 # While a call is busy, this much of the next one is read.
 _AHEAD_BYTES = 64 * 1024
 _TICK_SECONDS = 0.25
@@ -83,7 +84,7 @@ class Worker:
         self._probes = CallQueue(priorities=1, length=_PROBES_WAITING)
         self._lanes = [(self._queue, threads), (self._probes, 1)]
         self._running: set[int] = set()  # Threads that have a call.
-        self._posted: deque[Connection] = deque()  # Connections that threads hand back.
+        self._posted: deque[tuple[Connection, int]] = deque()  # Connections that are handed back, each with its turn.
         self._awake = False
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._held = 0
@@ -134,9 +135,9 @@ class Worker:
 
     def _loop(self) -> None:
         while not self._is_done():
-            for key, mask in self._selector.select(_TICK_SECONDS):
+            for key, _ in self._selector.select(_TICK_SECONDS):
                 if isinstance(key.data, Connection):
-                    self._handle(key.data, writable=bool(mask & selectors.EVENT_WRITE))
+                    self._guard(key.data, self._handle)
                 else:
                     key.data()
             if self._signalled and self._stopping_since is None:
@@ -145,12 +146,16 @@ class Worker:
             if now >= self._next_tick:
                 self._tick(now)
 
-    def _handle(self, connection: Connection, *, writable: bool) -> None:
+    def _handle(self, connection: Connection) -> None:
+        # The phase decides, and not the event: a connection that was reset is readable and writable at once.
+        if connection.phase is Phase.SENDING:
+            self._send_more(connection)
+        else:
+            self._read(connection)
+
+    def _guard(self, connection: Connection, step: Callable[[Connection], None]) -> None:
         try:
-            if writable:
-                self._send_more(connection)
-            else:
-                self._read(connection)
+            step(connection)
         except Exception:  # One caller's accident is not that of the others.
             log.exception("connection_failed")
             connection.keep = False
@@ -162,8 +167,9 @@ class Worker:
 
     def _stop(self) -> None:
         """Accept nothing more; answer what is there, each answer the last of its connection."""
-        while self._accept():
-            pass
+        for _ in range(_ACCEPTS_AT_END):  # New callers do not delay the end for ever.
+            if not self._accept():
+                break
         self._selector.unregister(self._listener)
         self._listener.close()
         self._stopping_since = time.monotonic()
@@ -319,9 +325,9 @@ class Worker:
 
     def _begin(self, connection: Connection) -> None:
         inbox = connection.inbox
-        if inbox.startswith((b"\r", b"\n")):  # Empty lines in front of a request are skipped.
-            del inbox[: len(inbox) - len(inbox.lstrip(b"\r\n"))]
-        if inbox:
+        if inbox.startswith((b"\r", b"\n")) and (empty := EMPTY_LINES.match(inbox)):
+            del inbox[: empty.end()]
+        if inbox and inbox != b"\r":
             connection.head, connection.scanned = None, 0
             connection.deadline = time.monotonic() + self._limits.head_seconds
             connection.phase = Phase.HEAD
@@ -397,12 +403,11 @@ class Worker:
 
     def _dispatch(self, connection: Connection, head: Head, body: bytes) -> None:
         self._release(connection)
-        if (answer := self._front.immediate(head)) is not None:
-            connection.busy()
+        answer, priority = self._front.immediate(head), self._front.priority(head)
+        connection.busy()
+        if answer is not None:
             self._answer(connection, head, *answer)
             return
-        connection.busy()
-        priority = self._front.priority(head)
         queue = self._probes if priority is None else self._queue
         refused = queue.put(Call(connection, head, body, priority or 0))
         if refused is not None:
@@ -418,20 +423,20 @@ class Worker:
 
     def _refuse(self, connection: Connection, reason: str) -> None:
         """Answer what cannot become a call, and end the connection."""
+        answer = self._front.refusal(reason, connection.head)
         connection.busy()
         connection.keep, connection.linger = False, True
         self._release(connection)
         connection.inbox.clear()
-        self._answer(connection, connection.head, *self._front.refusal(reason, connection.head))
+        self._answer(connection, connection.head, *answer)
 
     def _answer(self, connection: Connection, head: Head | None, status: int, headers: Headers, body: bytes) -> None:
         """Answer in the event loop."""
-        keep = connection.keep and self._stopping_since is None
-        head_only, minor = (head.method.upper() == "HEAD", head.minor) if head else (False, 1)
-        answer = render(status, headers, body, date=self._date, minor=minor, keep=keep, head_only=head_only)
+        answer, keep = self._write(connection, head, status, headers, body)
+        turn = connection.turn
         self._send(connection, answer, keep=keep)
         if connection.unfinished():
-            self._post(connection)
+            self._post(connection, turn)
 
     def _serve_calls(self, queue: CallQueue) -> None:
         """Run the application for call after call, in a thread."""
@@ -449,23 +454,30 @@ class Worker:
         if connection.gone or (waited > _PEEK_SECONDS and _hung_up(connection.sock)):
             self._refused["hung_up"] += 1
             connection.keep = False
-            self._post(connection)
+            self._post(connection, call.turn)
             return
         body: Any = ()
         try:
             response = Response()
             body = self._application(environ_of(call, self._base), response)
-            answer: tuple[str | int, Headers, bytes] = response.status, response.headers, b"".join(body)
+            answer, keep = self._write(connection, head, response.status, response.headers, b"".join(body))
         except Exception:  # A thread is never lost.
             log.exception("application_failed")
-            answer = self._front.refusal("internal_error", head)
-        keep = connection.keep and self._stopping_since is None
-        head_only = head.method.upper() == "HEAD"
-        self._send(connection, render(*answer, date=self._date, minor=head.minor, keep=keep, head_only=head_only), keep=keep)
+            answer, keep = self._write(connection, head, *self._front.refusal("internal_error", head))
+        self._send(connection, answer, keep=keep)
         if connection.unfinished():
-            self._post(connection)
-        if hasattr(body, "close"):
-            body.close()
+            self._post(connection, call.turn)
+        try:
+            if hasattr(body, "close"):
+                body.close()
+        except Exception:
+            log.exception("application_failed")
+
+    def _write(self, connection: Connection, head: Head | None, status: str | int, headers: Headers, body: bytes) -> tuple[bytes, bool]:
+        """Write an answer; returns also whether the connection stays open after it."""
+        keep = connection.keep and self._stopping_since is None
+        head_only, minor = (head.method == "HEAD", head.minor) if head else (False, 1)
+        return render(status, headers, body, date=self._date, minor=minor, keep=keep, head_only=head_only), keep
 
     # --- Answers --------------------------------------------------------------------
 
@@ -484,9 +496,9 @@ class Worker:
             connection.deadline = time.monotonic() + self._limits.idle_seconds
             connection.phase = Phase.IDLE
 
-    def _post(self, connection: Connection) -> None:
+    def _post(self, connection: Connection, turn: int) -> None:
         """Hand a connection back to the event loop."""
-        self._posted.append(connection)
+        self._posted.append((connection, turn))
         self._wake()
 
     def _wake(self) -> None:
@@ -500,16 +512,19 @@ class Worker:
             while self._wake_reader.recv(4096):
                 pass
         self._awake = False
-        while self._posted:
-            connection = self._posted.popleft()
-            if connection not in self._connections:
-                continue
-            if connection.phase is Phase.BUSY:
-                self._finish_answer(connection)
-            elif connection.gone:
-                self._close(connection)
-            else:
-                self._resume(connection)
+        for _ in range(len(self._posted)):  # What is handed back from now on waits until others were read.
+            connection, turn = self._posted.popleft()
+            if connection in self._connections and connection.turn == turn:
+                self._guard(connection, self._take_back)
+
+    def _take_back(self, connection: Connection) -> None:
+        """Go on after an answer, in the event loop."""
+        if connection.phase is Phase.BUSY:
+            self._finish_answer(connection)
+        elif connection.gone:
+            self._close(connection)
+        else:
+            self._resume(connection)
 
     def _finish_answer(self, connection: Connection) -> None:
         """Go on where a thread has answered, and the rest is left to the event loop."""
