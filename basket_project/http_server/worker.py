@@ -29,7 +29,7 @@ log = structlog.get_logger("basket_project.http_server")
 _READ_BYTES = 64 * 1024
 _ACCEPTED_AT_ONCE = 64
 _ACCEPTS_AT_END = 64
-# While a call is busy, this much of the next one is read.
+# Before a call is answered, this much of the next ones is read.
 _AHEAD_BYTES = 64 * 1024
 _TICK_SECONDS = 0.25
 # A caller that is refused while it sends gets this long, and this many bytes, to see the answer.
@@ -273,6 +273,8 @@ class Worker:
     # --- Reading --------------------------------------------------------------------
 
     def _read(self, connection: Connection) -> None:
+        if connection.phase is Phase.IDLE and len(connection.inbox) > _AHEAD_BYTES:
+            return  # It was handed back: the requests that have come are answered first.
         try:
             data = connection.sock.recv(_READ_BYTES)
         except (BlockingIOError, InterruptedError):

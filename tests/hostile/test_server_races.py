@@ -117,3 +117,16 @@ def test_a_caller_whose_connection_was_reset_leaves_the_others_theirs(port: int)
             caller.sendall(request("GET", f"/slow?reset-{number}"))
             caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         assert exchange(port, request("GET", f"/a?{number}")).body[2] == str(number)
+
+
+def test_a_caller_who_asks_faster_than_the_server_answers_is_read_no_faster(port: int) -> None:
+    """What the server has not answered stays at the caller, but for the buffers of both."""
+    flood = memoryview(request("GET", "/now") * 2_000_000)
+    with socket.create_connection(("127.0.0.1", port)) as caller:
+        caller.settimeout(0.5)
+        sent = 0
+        until = time.monotonic() + 2
+        with contextlib.suppress(TimeoutError):
+            while sent < len(flood) and time.monotonic() < until:
+                sent += caller.send(flood[sent : sent + 1_000_000])
+        assert sent < 40_000_000
