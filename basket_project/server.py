@@ -110,6 +110,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if problem := _problem_of(options.host, options.port):
         sys.exit(problem)
+    if options.workers < 1 or options.threads < 1:
+        sys.exit("At least one worker and one thread are needed.")
     logging_config(debug=environ.Env().bool("DJANGO_DEBUG", default=False))
 
     def serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int) -> None:

@@ -196,11 +196,11 @@ class Supervisor:
         if self._stopping:
             return
         log.log(20 if code == 0 else 40, "worker_ended", worker=slot.number, code=code)
-        # A negative code is a signal: it was killed, and its place is filled at once. One that fails by itself before it is ready
-        # would fail again: at the start of the service that ends it, later it is tried again slowly.
-        if code > 0 and not child.ready:
+        # One that was ready is replaced at once. One that ends before may do so again, and is tried again slowly; where it failed
+        # by itself (a negative code is a signal) at the start of the service, that ends the service.
+        if not child.ready:
             slot.not_before = time.monotonic() + _RETRY_SECONDS
-            if not self._were_ready:
+            if code > 0 and not self._were_ready:
                 self._failed = True
                 self._stop()
 

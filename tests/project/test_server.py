@@ -123,6 +123,39 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(port: int) -> None:
             assert given in ended.stderr
 
 
+@pytest.mark.parametrize("option", ["--workers", "--threads"])
+def test_a_server_without_workers_or_threads_does_not_start(option: str, port: int) -> None:
+    command = [sys.executable, "-m", "basket_project.server", "--port", str(port), option, "0"]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "At least one worker and one thread are needed.\n")
+
+
+DYING = """
+import os, signal, sys
+from basket_project.http_server.supervisor import Supervisor
+
+def serve(*_):
+    os.write(1, b"started\\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Supervisor(host="127.0.0.1", port=int(sys.argv[1]), workers=1, serve=serve, on_end=lambda _: None).run(lifeline=0)
+"""
+
+
+def test_a_worker_that_is_killed_before_it_is_ready_is_tried_again_slowly(port: int) -> None:
+    command = [sys.executable, "-c", DYING, str(port)]
+    with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        began = time.monotonic()
+        starts = 0
+        while starts < 3:
+            starts += process.stdout.readline() == "started\n"
+        assert time.monotonic() - began > 1.9
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the workers accept from one socket")
 def test_callers_are_dealt_out_to_all_workers(server: "subprocess.Popen[bytes]", port: int) -> None:
     """Of 64 callers that stay, each of two workers has more than a few."""
