@@ -7,16 +7,19 @@ from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from baskets.admin import display, repair_list, repairs, snapshots
 from baskets.database import reading
-from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Product, StockReservation
+from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, GuestToken, Product, StockReservation
 from baskets.models.contents import Contents, Line, read_contents
 
 SESSIONS = 25
 EVENTS = 50
+DEVICES = 10
 TONES = {
     "ACTIVE": "busy",
     "HELD": "busy",
@@ -87,6 +90,8 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
             )
             for matter in attention
         ],
+        "devices": _devices(request, basket),
+        "all_devices": f"{reverse('admin:baskets_guesttoken_changelist')}?{urlencode({'q': basket.user_id})}",
         "events": [_event(event) for event in events[:EVENTS]],
         "events_before": events[EVENTS - 1].number if len(events) > EVENTS else None,
         "at": display.moment(contents.at),
@@ -109,6 +114,24 @@ def _facts(basket: Basket, contents: Contents) -> list[tuple[str, object]]:
         ("Hidden since", display.moment(basket.hidden_at)),
         ("Revision", display.count(basket.revision)),
         ("Key of the row", str(basket.pk)),
+    ]
+
+
+def _devices(request: HttpRequest, basket: Basket) -> list[tuple[object, ...]]:
+    """The newest devices that handle the basket of a guest, each with what can be done about it."""
+    if not request.user.has_perm("baskets.view_guesttoken"):
+        return []
+    tokens = GuestToken.objects.filter(basket_id=basket.pk).order_by("-created_at", "pk")[:DEVICES]
+    return [
+        (
+            display.page("guesttoken", token.pk, token.pk),
+            display.came_by(transferred=token.transferred),
+            display.moment(token.created_at),
+            display.moment(token.expires_at),
+            display.device_state(token),
+            repairs.links(repair_list.DEVICES, request, token),
+        )
+        for token in tokens
     ]
 
 

@@ -62,11 +62,22 @@ class GuestTokenAdmin(RepairDesk):
     """Devices that handle a basket as guests, the newest first. Their tokens are stored nowhere."""
 
     kind = DEVICES
-    list_display = ("jti", "user", "state", "begun", "until")
+    list_display = ("device", "user", "came_by", "state", "begun", "until")
     list_select_related = ("basket",)
     search_fields = ("jti__exact", "basket__user_id__exact")
     ordering = ("-created_at", "jti")
-    shown = ("user", "state", "transferred", "begun", "until", "revoked")
+    search_help_text = "A whole user id, or the whole id of a device."
+    shown = ("user", "came_by", "state", "begun", "until", "revoked")
+
+    @admin.display(description="device")
+    def device(self, token: GuestToken) -> str:
+        """Name it as the API does."""
+        return str(token.pk)
+
+    @admin.display(description="came by")
+    def came_by(self, token: GuestToken) -> str:
+        """How it got the basket."""
+        return display.came_by(transferred=token.transferred)
 
     @admin.display(description="user")
     def user(self, token: GuestToken) -> SafeString:
@@ -76,7 +87,7 @@ class GuestTokenAdmin(RepairDesk):
     @admin.display(description="state")
     def state(self, token: GuestToken) -> SafeString:
         """Whether it is let in."""
-        return display.badge("revoked", "bad") if token.revoked_at else display.badge("let in", "good")
+        return display.device_state(token)
 
     @admin.display(description="since")
     def begun(self, token: GuestToken) -> SafeString | str:

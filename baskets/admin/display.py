@@ -44,6 +44,8 @@ WORDS = {
     "acceptShort": "short pieces accepted",
     "failed": "not ordered, back in the cart",
     "orderNoReported": "order number reported",
+    "deviceId": "device",
+    "returned": "back in stock",
     "session_id": "app session",
     "start_time": "app started",
 }
@@ -124,6 +126,16 @@ def holder(name: str | None) -> SafeString:
     return badge(visible(name, limit=40), "busy") if name else badge("nobody yet")
 
 
+def came_by(*, transferred: bool) -> str:
+    """Say how a device got its basket."""
+    return "a transfer" if transferred else "creating the guest"
+
+
+def device_state(token: Any) -> SafeString:
+    """Show whether a device is let in."""
+    return badge("revoked", "bad") if token.revoked_at else badge("let in", "good")
+
+
 def yes_no(value: bool | None) -> str:  # noqa: FBT001 (one value, and it is what is shown)
     """Show a truth value as a word."""
     return NOTHING if value is None else "yes" if value else "no"
@@ -171,7 +183,8 @@ def candidates(reported: list[dict[str, str]] | None, current: Mapping[str, Any]
     if reported is None:
         return ""
     lines = ((_candidate(each, current.get(each["orderNo"])),) for each in reported)
-    return format_html("No order number was reported. It may be one of: {}", format_html_join(", ", "{}", lines))
+    which = "It may be one of" if len(reported) > 1 else "The only one it may be"
+    return format_html("No order number was reported. {}: {}", which, format_html_join(", ", "{}", lines))
 
 
 def _candidate(reported: dict[str, str], session: Any) -> SafeString:
@@ -194,12 +207,14 @@ def record(values: Any) -> SafeString | str:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | bool):
+        return value if isinstance(value, str) else yes_no(value)
     if isinstance(value, dict) and value and all(isinstance(pieces, int) for pieces in value.values()):
         return ", ".join(f"{pieces} \N{MULTIPLICATION SIGN} {name}" for name, pieces in value.items())
     if value in ({}, []):
         return "nothing"
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return ", ".join(value)
     if isinstance(value, list) and all(isinstance(line, dict) and ("productId" in line or "orderNo" in line) for line in value):
         return ", ".join(_line(line) for line in value)
     return json.dumps(value, ensure_ascii=False)
@@ -208,7 +223,9 @@ def _plain(value: Any) -> str:
 def _line(line: dict[str, Any]) -> str:
     """One product or one checkout of a list, as events store it."""
     if "productId" not in line:
-        return f"{line['orderNo']} ({', '.join(str(value) for name, value in line.items() if name != 'orderNo')})"
+        finished_at = datetime.fromisoformat(line["finishedAt"])
+        ended = finished_at.isoformat(timespec="seconds") if _for_files.get() else clock(finished_at)
+        return f"{line['orderNo']} ({line['status'].lower()} {ended})"
     rest = {name: value for name, value in line.items() if name not in ("productId", "count")}
     said = f"{line.get('count')} \N{MULTIPLICATION SIGN} {line['productId']}"
     if "stocked" in rest:

@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models.functions import Now
+from django.utils.timezone import get_current_timezone_name
 
 from baskets import conf
 from baskets.admin import display
@@ -96,11 +97,17 @@ class UnsoldForm(RepairForm):
             at = Product.objects.annotate(at=Now()).values_list("at", flat=True).get(pk=self.record.pk)
             # With its offset, which a field would leave out: an hour comes twice when summer time ends.
             self.fields["opened_at"].initial = at.isoformat()
-        opened_at = str(self["opened_at"].value())[: len("2026-11-29T00:00:00")].replace("T", " ")
         self.fields["counted_at"].help_text = (
-            f"Empty: when this page was opened, {opened_at} UTC. What is sold after the count is subtracted, what is supplied after it"
-            " is added."
+            f"Empty: when this page was opened{self._opened()}. Otherwise as 2026-11-24 06:00, in the time zone of this page"
+            f" ({get_current_timezone_name()}). What is sold after the count is subtracted, what is supplied after it is added."
         )
+
+    def _opened(self) -> str:
+        """Say when the page was opened, in the zone in which the other field is read; nothing of a forged moment."""
+        try:
+            return f", {display.clock(self.fields['opened_at'].clean(self['opened_at'].value()))}"
+        except (ValidationError, OverflowError):
+            return ""
 
     def clean(self) -> dict[str, Any]:
         """Take a number or no limit, one of them, as of when it was counted."""

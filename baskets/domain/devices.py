@@ -1,7 +1,6 @@
 """The devices that handle a basket as guests: listed, and shut out one by one by revoking their tokens."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
@@ -12,7 +11,7 @@ from baskets.domain.changes import locked_contents, record, write_lists
 from baskets.domain.errors import BasketNotFound, DeviceUnknown
 from baskets.domain.repair import NotRepairable, as_expected, tell
 from baskets.models import Event, GuestToken
-from baskets.models.contents import Owner
+from baskets.models.contents import Contents, Owner
 
 MAX_LISTED = 200
 
@@ -43,9 +42,7 @@ def revoke_device(*, owner: Owner, device_id: UUID, actor: Actor) -> None:
     if device is None:
         raise DeviceUnknown
     if device.revoked_at is None:
-        _revoke(device, at=contents.at, actor=actor)
-        after = write_lists(before=contents, after=contents)
-        record(contents=after, kind=Event.Kind.DEVICE_REVOKED, actor=actor, data={"deviceId": str(device.pk)})
+        _revoke(device, contents=contents, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -60,10 +57,12 @@ def revoke_device_by_staff(*, device: GuestToken, expected_events: int, reason: 
     now = GuestToken.objects.filter(pk=device.pk, basket_id=contents.basket_id, revoked_at__isnull=True).first()
     if now is None:
         raise NotRepairable("The device was revoked before.")
-    _revoke(now, at=contents.at, actor=actor)
+    _revoke(now, contents=contents, actor=actor)
     tell(contents, "revoke_device", reason, actor, deviceId=str(now.pk))
 
 
-def _revoke(device: GuestToken, *, at: datetime, actor: Actor) -> None:
-    device.revoked_at, device.revoked_by = at, actor.name
+def _revoke(device: GuestToken, *, contents: Contents, actor: Actor) -> None:
+    device.revoked_at, device.revoked_by = contents.at, actor.name
     device.save(update_fields=["revoked_at", "revoked_by"])
+    after = write_lists(before=contents, after=contents)
+    record(contents=after, kind=Event.Kind.DEVICE_REVOKED, actor=actor, data={"deviceId": str(device.pk)})

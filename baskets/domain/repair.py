@@ -181,8 +181,7 @@ def set_unsold(*, product_id: str, unsold: int | None, as_of: datetime | None, e
     _refuse_other_adjustments(product_id, expected=expected_adjustment)
     applied = stock.set_unsold(reports={product_id: unsold}, as_of=as_of, reason=reason, actor=actor, record_unchanged=True)
     if applied.older:
-        known = Stock.objects.values_list("reported_as_of", flat=True).get(pk=product_id)
-        raise NotRepairable(f"A report of {known:%Y-%m-%d %H:%M:%S} UTC is known, which is later. Count again.")
+        raise NotRepairable("A report of a later moment is known. Count again.")
 
 
 @transaction.atomic(savepoint=False)

@@ -231,4 +231,4 @@ class Attention(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.reason} (#{self.pk})"
+        return f"{self.get_reason_display()} (#{self.pk})"

@@ -15,6 +15,7 @@ from baskets.models import (
     BrokenRule,
     CheckoutSession,
     DeskEntry,
+    Event,
     GuestToken,
     IdempotencyRecord,
     Product,
@@ -113,6 +114,9 @@ def device(shop: Shop) -> GuestToken:
 
 def is_shut_out(shop: Shop) -> None:
     assert dict(GuestToken.objects.values_list("transferred", "revoked_by")) == {True: "rita", False: ""}
+    out = str(GuestToken.objects.get(transferred=True).pk)
+    events = Event.objects.order_by("number").values_list("kind", "data__deviceId", "data__repair")
+    assert list(events)[1:] == [("device_revoked", out, None), ("repaired", out, "revoke_device")]
 
 
 def only_session(shop: Shop) -> CheckoutSession:

@@ -3,7 +3,7 @@
 import html
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -256,7 +256,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
         ("order-late", active, {}, "only an aborted or expired one is ordered late"),
         ("order-late", sold_out_since, {}, "There is too little stock. lamp: 2 wanted, 1 there"),
         ("reverse-order", aborted, {}, "there is no order to reverse"),
-        ("set-unsold", product, {"unsold": "5", "counted_at": "2020-01-01 00:00:00"}, "is known, which is later. Count again."),
+        ("set-unsold", product, {"unsold": "5", "counted_at": "2020-01-01 00:00:00"}, "A report of a later moment is known. Count again."),
         ("set-unsold", product, {"unsold": "5", "counted_at": "2999-01-01 00:00:00"}, "is in the future, by the database's clock"),
         ("set-unsold", product, {"unsold": "5", "unlimited": "on"}, "Either give a number"),
         ("set-unsold", product, {}, "Either give a number"),
@@ -362,6 +362,22 @@ def test_a_stock_take_may_name_the_moment_of_the_count(shop: Shop, rita: Client)
     case = Case("set-unsold", product, is_aborted, {"unsold": "4", "counted_at": f"{counted_at:%Y-%m-%d %H:%M:%S}"})
     assert rita.post(address, form_of(rita, address, case)).status_code == 302
     assert Stock.objects.values_list("available", "reported", "reported_as_of").get(pk="lamp") == (2, 4, counted_at)
+
+
+def test_the_moment_of_the_count_is_shown_and_read_in_the_zone_of_the_page(shop: Shop, rita: Client) -> None:
+    rita.cookies["desk_zone"] = "Asia/Tokyo"
+    record = product(shop)
+    Stock.objects.update(reported_as_of=F("reported_as_of") - timedelta(days=1))
+    StockAdjustment.objects.update(as_of=F("as_of") - timedelta(days=1))
+    address = address_of(record, "set-unsold")
+    help_text = re.search(r"Empty: when this page was opened, ([^<]+)", rita.get(address).content.decode())
+    assert help_text
+    opened_at = help_text[1][:19]
+    assert help_text[1][19:].startswith(". Otherwise as 2026-11-24 06:00, in the time zone of this page (Asia/Tokyo).")
+    case = Case("set-unsold", product, is_aborted, {"unsold": "4", "counted_at": opened_at})
+    assert rita.post(address, form_of(rita, address, case)).status_code == 302
+    tokyo = timezone(timedelta(hours=9))
+    assert Stock.objects.get(pk="lamp").reported_as_of == datetime.fromisoformat(opened_at).replace(tzinfo=tokyo)
 
 
 @pytest.mark.parametrize("opened_at", ["", "x", "2026-02-30T00:00:00+00:00", "2026-02-01 00:00:00", "0001-01-01T00:00:00+14:00"])

@@ -34,6 +34,7 @@ def test_a_webhook_is_made_told_of_events_paused_and_set_back(run: Run, anna: Us
         made = run("create_webhook", "TV", hook.url, "--kind", "item_placed", "--label", "back end")
         assert (made.code, made.out[:6]) == (0, "whsec_")
         number = str(WebhookEndpoint.objects.get().pk)
+        assert f"Webhook {number} of partner 'TV'; its secret, shown once:" in made.err
         anna.place("shirt", 2)
         assert run("deliver_webhooks", "--once", "--json").data == {"delivered": 1, "failed": 0, "stopped": False}
         ((headers, body),) = hook.calls

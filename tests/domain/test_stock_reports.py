@@ -180,7 +180,7 @@ def test_a_stock_take_that_confirms_the_number_is_recorded() -> None:
 def test_a_stock_take_from_before_the_latest_report_is_refused() -> None:
     counted_at = now()
     report(20)
-    with pytest.raises(repair.NotRepairable, match="UTC is known, which is later"), transaction.atomic():
+    with pytest.raises(repair.NotRepairable, match="A report of a later moment is known"), transaction.atomic():
         count(15, counted_at)
     assert available("x") == (20, 0)
 

@@ -343,6 +343,11 @@ def test_the_table_of_errors_is_the_service_s() -> None:
     assert ORDER_NOT_FOUND == (404, 404)
 
 
+def test_every_kind_of_event_is_described_to_partners() -> None:
+    described = [kind for row in rows(DOCS / "api.md", "`kind`") for kind in coded(row[0])]
+    assert sorted(described) == sorted(Event.Kind.values)
+
+
 def test_the_versions_are_named() -> None:
     for path in (DOCS / "api.md", DOCS / "changelog.md"):
         assert set(re.findall(r"`(20\d\d-\d\d-\d\d)`", path.read_text())) == KNOWN

@@ -60,6 +60,8 @@ class Command(ShellCommand):
         if dry_run and not as_json:
             self.stderr.write(f"Would make a webhook of partner {partner!r}.")
             return
+        if not as_json:
+            self.stderr.write(f"Webhook {endpoint.pk} of partner {partner!r}; its secret, shown once:")
         self.answer(
             as_json=as_json,
             text=secret,
