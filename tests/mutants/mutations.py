@@ -524,8 +524,8 @@ MUTATIONS = (
     Mutation(
         name="a worker that is killed twice ends the service",
         file="basket_project/http_server/supervisor.py",
-        old="        if code > 0 and not child.ready:\n",
-        new="        if code:\n            self._were_ready = False\n",
+        old="            if code > 0 and not self._were_ready:\n",
+        new="            if code:\n",
         why="a worker that is killed is taken for one that fails by itself",
         tests=("tests/project/test_server.py",),
     ),
