@@ -7,7 +7,7 @@ what has happened since; so a repair that is sent twice is done once. Reading an
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.changes import lock
 from baskets.domain.errors import LapsedHolds, Refusal
 from baskets.domain.retries import in_transaction
-from baskets.models import Attention, Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
+from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
 from baskets.models.contents import Contents, Owner, read_contents
 from baskets.pipeline import execute
 
@@ -126,7 +126,7 @@ def order_late(*, session: CheckoutSession, accept_short: bool, expected_events:
 
 @transaction.atomic(savepoint=False)
 def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
-    """Reverse an order, once and for good: its sold pieces return as a new supply.
+    """Reverse an order, once and for good: its sold pieces return as a new supply, those of unlimited products as well.
 
     Ordered is final: the session stays ORDERED, and `reversed_at` says since when the order no longer counts. Pieces that
     were SHORT had no stock and bring none; the open flag about them is settled, because nothing is owed any more.
@@ -143,7 +143,7 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
     CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).update(reversed_at=contents.at)
     bought = session.items.filter(Q(stocked__isnull=True) | Q(stocked__gt=0)).order_by("position", "product_id")
     sold = StockReservation.objects.filter(session=session, status=StockReservation.Status.SOLD)
-    returned = dict(sold.values_list("product_id", "pieces"))
+    returned = dict(sold.values_list("product_id", "pieces")) | _unheld_pieces_in_account(session, bought)
     data = {
         "orderNo": session.order_no,
         "items": [{"productId": item.product_id, "count": item.count} for item in bought],
@@ -156,6 +156,27 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
     tell(contents, "reverse_order", reason, actor, session=session)
     if returned:
         stock.adjust_supply(deltas=returned, reason=f"order {session.order_no} reversed: {reason}"[:REASON_LIMIT], actor=actor)
+
+
+def _unheld_pieces_in_account(session: CheckoutSession, bought: Iterable[CheckoutItem]) -> dict[str, int]:
+    """Read the ordered pieces that had no hold, and of which the account of their product knows or will know the sale.
+
+    A sale since the report that counts is known only where it was recorded: the product was limited, and the checkout had
+    begun before. Locks the stock rows by primary key.
+
+    :returns: pieces by product.
+    """
+    live = [StockReservation.Status.SOLD, StockReservation.Status.SHORT]
+    held = set(StockReservation.objects.filter(session=session, status__in=live).values_list("product_id", flat=True))
+    ordered = {item.product_id: item.count for item in bought if item.product_id not in held and not session.test_mode}
+    recorded = StockAdjustment.objects.filter(kind=StockAdjustment.Kind.UNHELD, as_of=session.finished_at)
+    rows = list(Stock.objects.filter(pk__in=ordered).locked())
+    known = set(recorded.filter(product_id__in=ordered).values_list("product_id", flat=True))
+    return {
+        row.pk: ordered[row.pk]
+        for row in rows
+        if not row.limited or row.pk in known or (session.finished_at is not None and session.finished_at <= row.reported_as_of)
+    }
 
 
 # --- Stock ----------------------------------------------------------------------

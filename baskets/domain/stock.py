@@ -162,7 +162,7 @@ WITH report AS (
     FROM counted JOIN baskets_checkoutitem i USING (product_id)
     JOIN baskets_checkoutsession session ON session.id = i.session_id AND session.basket_id = i.basket_id
     WHERE NOT counted.limited AND session.status = 'ORDERED' AND session.finished_at > counted.as_of
-      AND NOT session.test_mode AND session.reversed_at IS NULL AND (i.stocked IS NULL OR i.stocked > 0)
+      AND NOT session.test_mode AND (i.stocked IS NULL OR i.stocked > 0)
       AND NOT EXISTS (
           SELECT FROM baskets_stockreservation r
           WHERE r.session_id = i.session_id AND r.product_id = i.product_id AND r.status IN ('SOLD', 'SHORT')

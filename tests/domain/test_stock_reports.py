@@ -235,12 +235,57 @@ def test_what_is_ordered_without_a_hold_is_recorded_once_however_often_the_produ
     assert checker.check() == []
 
 
-def test_an_order_without_a_hold_that_was_reversed_is_not_subtracted(shopper: User) -> None:
+def test_an_order_without_a_hold_that_is_reversed_after_the_moment_changes_nothing(shopper: User) -> None:
     report(None)
     moment = now()
     reverse(order(shopper, 2))
     report(10, moment)
     assert available("x") == (10, 0)
+    assert checker.check() == []
+
+
+def test_an_order_without_a_hold_from_before_the_moment_comes_back(shopper: User) -> None:
+    report(None)
+    session = order(shopper, 2)
+    moment = now()
+    reverse(session)
+    report(10, moment)
+    assert available("x") == (12, 0)
+    assert checker.check() == []
+
+
+def test_an_order_without_a_hold_that_was_counted_comes_back_to_a_limited_product(shopper: User) -> None:
+    report(None)
+    moment = now()
+    session = order(shopper, 2)
+    report(10, moment)
+    assert available("x") == (8, 0)
+    reverse(session)
+    assert available("x") == (10, 0)
+    assert checker.check() == []
+
+
+def test_a_checkout_that_began_while_the_product_was_unlimited_neither_takes_nor_brings_pieces(shopper: User) -> None:
+    report(None)
+    shopper.place("x", 2)
+    order_no = shopper.start().session.order_no
+    report(10)
+    shopper.finish(ordered=True)
+    assert available("x") == (10, 0)
+    reverse(CheckoutSession.objects.get(order_no=order_no))
+    assert available("x") == (10, 0)
+    assert checker.check() == []
+
+
+def test_more_ordered_without_a_hold_than_was_there_is_shortfall(shopper: User) -> None:
+    report(None)
+    moment = now()
+    session = order(shopper, 5)
+    report(1, moment)
+    assert available("x") == (0, 4)
+    assert checker.check() == []
+    reverse(session)
+    assert available("x") == (1, 0)
     assert checker.check() == []
 
 
@@ -341,8 +386,7 @@ class History:
             user.delete()
         else:
             self.world.pieces.append((session.finished_at or now(), -pieces))
-            if self.world.free() is not None:  # What was ordered without a hold brings no pieces back.
-                self.orders.append(session)
+            self.orders.append(session)
 
     def hold(self, user: User) -> None:
         pieces = self.chance.randint(1, 3)

@@ -2,7 +2,7 @@
 
 from tests.model.devices import Devices
 from tests.model.shop import GRACE
-from tests.model.state import Basket, Key, Refused, Session
+from tests.model.state import Basket, Key, Moment, Product, Refused, Session
 
 DAY = 24 * 3600
 # A purge never keeps less than the time for late orders.
@@ -57,6 +57,16 @@ class Office(Devices):
         self._told(self.baskets[key], session)
         for product, pieces in session.sold.items():
             self.products[product].happened.append((self.moment(), pieces))
+        for product, item in session.items.items():
+            known, unheld = self.products[product], not session.sold[product] and not session.short[product]
+            if unheld and not item.failed and not session.test and known.latest and self._in_account(known, session.sold_at, item.count):
+                known.happened.append((self.moment(), item.count))
+
+    @staticmethod
+    def _in_account(known: Product, sold_at: Moment, count: int) -> bool:
+        """What was ordered without a hold counts, unless the product was limited then and no report has had a say on it since."""
+        recorded = (sold_at, -count) in known.happened
+        return not known.limited or recorded or (known.latest is not None and sold_at <= known.latest[0])
 
     def staff_release(self, session: Session, key: Key, product: str) -> None:
         """One hold is given back, and the checkout goes on without that item."""

@@ -51,11 +51,14 @@ PROOFS = (
     Proof(
         slug="shortfall_within_reservations",
         rule=1,
-        sentence="Shortfall is never more than what is held and sold: no supply is below zero.",
+        sentence="Shortfall is never more than what is held, was sold, and was ordered without a hold.",
         sql=f"""
-        SELECT s.product_id, s.shortfall, coalesce(r.held, 0) AS held, coalesce(r.sold, 0) AS sold
+        SELECT s.product_id, s.shortfall, coalesce(r.held, 0) AS held, coalesce(r.sold, 0) AS sold, coalesce(u.unheld, 0) AS unheld
         FROM baskets_stock s LEFT JOIN ({TAKEN}) r USING (product_id)
-        WHERE s.shortfall > coalesce(r.held, 0) + coalesce(r.sold, 0)
+        LEFT JOIN (
+            SELECT product_id, -sum(delta) AS unheld FROM baskets_stockadjustment WHERE kind = 'unheld' GROUP BY product_id
+        ) u USING (product_id)
+        WHERE s.shortfall > coalesce(r.held, 0) + coalesce(r.sold, 0) + coalesce(u.unheld, 0)
         """,  # noqa: S608 (a constant of this module)
     ),
     Proof(

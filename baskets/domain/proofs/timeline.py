@@ -218,7 +218,7 @@ PROOFS = (
         rule=5,
         sentence=(
             "What was reversed is an order, reversed once, at the moment it says; its event tells of every item that was bought, "
-            "and what returned is what it had sold."
+            "and what returned is what it had sold, with or without a hold."
         ),
         # The events of early reversals are repairs, and tell of no items.
         sql="""
@@ -243,9 +243,16 @@ PROOFS = (
                 SELECT jsonb_object_agg(i.product_id, i.count) FROM baskets_checkoutitem i
                 WHERE i.session_id = s.id AND coalesce(i.stocked, 1) > 0
             ))
-            AND told.returned = coalesce((
+            AND told.returned @> coalesce((
                 SELECT jsonb_object_agg(r.product_id, r.pieces) FROM baskets_stockreservation r
                 WHERE r.session_id = s.id AND r.status = 'SOLD'
+            ), '{}')
+            -- What else returned was ordered without a hold.
+            AND told.returned <@ coalesce((
+                SELECT jsonb_object_agg(i.product_id, coalesce(r.pieces, i.count))
+                FROM baskets_checkoutitem i LEFT JOIN baskets_stockreservation r
+                ON r.session_id = i.session_id AND r.product_id = i.product_id AND r.status IN ('SOLD', 'SHORT')
+                WHERE i.session_id = s.id AND coalesce(i.stocked, 1) > 0 AND r.status IS DISTINCT FROM 'SHORT'
             ), '{}')
         ) IS NOT TRUE
         """,
