@@ -116,10 +116,10 @@ def _signal_group(group: int, number: int) -> None:
 def end_group(group: int, *, grace_seconds: float) -> None:
     """End a process group: ask first, then kill what is still there. The caller has made sure that the group is its own."""
     _signal_group(group, signal.SIGTERM)
-    # A process that was frozen hears the request only when it is let go on.
-    _signal_group(group, signal.SIGCONT)
     deadline = time.monotonic() + grace_seconds
     while group_members(group) and time.monotonic() < deadline:
+        # A frozen process acts on the request only when it is let go on; a stop that was under way may come after the first time.
+        _signal_group(group, signal.SIGCONT)
         time.sleep(0.05)
     while group_members(group):
         _signal_group(group, signal.SIGKILL)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from django.db import transaction
@@ -169,14 +169,11 @@ def _unheld_pieces_in_account(session: CheckoutSession, bought: Iterable[Checkou
     live = [StockReservation.Status.SOLD, StockReservation.Status.SHORT]
     held = set(StockReservation.objects.filter(session=session, status__in=live).values_list("product_id", flat=True))
     ordered = {item.product_id: item.count for item in bought if item.product_id not in held and not session.test_mode}
-    recorded = StockAdjustment.objects.filter(kind=StockAdjustment.Kind.UNHELD, as_of=session.finished_at)
+    ordered_at = cast("datetime", session.finished_at)
+    recorded = StockAdjustment.objects.filter(kind=StockAdjustment.Kind.UNHELD, as_of=ordered_at)
     rows = list(Stock.objects.filter(pk__in=ordered).locked())
     known = set(recorded.filter(product_id__in=ordered).values_list("product_id", flat=True))
-    return {
-        row.pk: ordered[row.pk]
-        for row in rows
-        if not row.limited or row.pk in known or (session.finished_at is not None and session.finished_at <= row.reported_as_of)
-    }
+    return {row.pk: ordered[row.pk] for row in rows if not row.limited or row.pk in known or ordered_at <= row.reported_as_of}
 
 
 # --- Stock ----------------------------------------------------------------------

@@ -139,9 +139,10 @@ def test_setup_installs_what_serves_and_what_is_named(arguments: list[str], inst
     assert no_set_up == [installed]
 
 
-def test_setup_refuses_an_unknown_lock(no_set_up: list[list[str]]) -> None:
+def test_setup_refuses_an_unknown_lock(no_set_up: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["setup", "everything"])
+    assert "'everything' is none of run, embedded, test, dev" in capsys.readouterr().err
     assert no_set_up == []
 
 
