@@ -69,6 +69,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "basket_project.middleware.AdminAuthentication",
     "basket_project.middleware.AdminMessages",
+    "baskets.admin.gate.StaffGate",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -258,7 +259,14 @@ CORS_PREFLIGHT_MAX_AGE = 600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("DJANGO_SECURE_COOKIES", default=True)
 # A browser behind a proxy that ends TLS posts from https:// to what looks like http:// here.
 CSRF_TRUSTED_ORIGINS = env.list("DJANGO_TRUSTED_ORIGINS", default=[])
-SESSION_COOKIE_AGE = 12 * 60 * 60  # A shift.
+# The database holds digests of the session keys, and ends a session by the length of a shift or without requests.
+SESSION_ENGINE = "baskets.domain.staff_sessions"
+SESSION_COOKIE_AGE = BASKETS_STAFF_SESSION_SECONDS = env.int("BASKETS_STAFF_SESSION_SECONDS", default=12 * 60 * 60)
+BASKETS_STAFF_IDLE_SECONDS = env.int("BASKETS_STAFF_IDLE_SECONDS", default=30 * 60)
+# Who must have a second factor: names of groups, and the word `superusers`.
+BASKETS_SECOND_FACTOR_ROLES = env.list("BASKETS_SECOND_FACTOR_ROLES", default=[])
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
 CSRF_COOKIE_HTTPONLY = True  # Each form carries its token; no script reads the cookie.
@@ -284,6 +292,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "baskets.passwords.BreachedPasswordValidator"},
 ]
 
 LOGGING_CONFIG = None

@@ -6,6 +6,7 @@ from django.urls import include, path, re_path
 from baskets.api import handlers
 
 urlpatterns = [
+    path("admin/", include("baskets.admin.urls")),
     path("admin/", admin.site.urls),
     path("", include("baskets.api.urls")),
     # In debug mode Django would answer an unknown address with a page of its own; this one never reaches it.

@@ -139,13 +139,28 @@ def new_guest_pieces() -> int:
 
 
 def login_failures() -> int:
-    """How many attempts to sign in to the admin may fail within a window, for one name or from one source; 0 is no limit."""
+    """How many attempts to sign in to the admin may fail within a window, for one name from one source; 0 is no limit."""
     return int(settings.BASKETS_LOGIN_FAILURES)
 
 
 def login_window() -> timedelta:
     """How long failed attempts to sign in are counted together, and so how long somebody may have to wait."""
     return timedelta(seconds=settings.BASKETS_LOGIN_WINDOW_SECONDS)
+
+
+def staff_session() -> timedelta:
+    """How long a session of the admin lasts at most."""
+    return timedelta(seconds=settings.BASKETS_STAFF_SESSION_SECONDS)
+
+
+def staff_idle() -> timedelta:
+    """How long a session of the admin lasts without a request."""
+    return timedelta(seconds=settings.BASKETS_STAFF_IDLE_SECONDS)
+
+
+def second_factor_roles() -> list[str]:
+    """Whose accounts must have a second factor: names of groups, and `superusers`."""
+    return list(settings.BASKETS_SECOND_FACTOR_ROLES)
 
 
 def client_address_header() -> str:

@@ -3,7 +3,6 @@
 from django.contrib import admin
 
 from baskets.admin import accounts, baskets, checkouts, devices, display, issuers, partners, products, rules, signing, timelines, webhooks
-from baskets.admin.login import LoginForm
 
 __all__ = [
     "accounts",
@@ -20,7 +19,6 @@ __all__ = [
     "webhooks",
 ]
 
-admin.site.login_form = LoginForm
 admin.site.site_header = "Baskets"
 admin.site.site_title = "Baskets"
 admin.site.index_title = "The desk"

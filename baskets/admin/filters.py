@@ -166,6 +166,13 @@ def of_partner(field: str) -> type[admin.SimpleListFilter]:
     return PartnerFilter
 
 
+def offered_values(changelist: Any) -> set[tuple[str, str]]:
+    """List the filter values of an address that the page itself offers, with every span of time: what they say names no user."""
+    chosen = {(spec.parameter_name, str(value)) for spec in changelist.filter_specs for value, _ in getattr(spec, "lookup_choices", ())}
+    spans = (zip(spec.names, spec.shown, spec.limits, strict=True) for spec in changelist.filter_specs if isinstance(spec, Range))
+    return chosen | {(name, shown) for span in spans for name, shown, limit in span if limit is not None}
+
+
 ACTIVE_OF_BASKET = CheckoutSession.objects.filter(basket_id=OuterRef("pk"), status="ACTIVE")
 OPEN_OF_BASKET = Attention.objects.filter(basket_id=OuterRef("pk"), settled_at__isnull=True)
 OPEN_OF_SESSION = Attention.objects.filter(session_id=OuterRef("pk"), settled_at__isnull=True)

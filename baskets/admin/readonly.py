@@ -22,7 +22,7 @@ from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
 
-from baskets.admin import display, exports
+from baskets.admin import display, exports, filters
 from baskets.admin.staff import staff_actor
 from baskets.domain import desk, transactions
 
@@ -131,12 +131,14 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         try:
-            rows = list(self.get_changelist_instance(request).queryset[: exports.MOST_EXPORTED])
+            changelist = self.get_changelist_instance(request)
+            rows = list(changelist.queryset[: exports.MOST_EXPORTED])
         except IncorrectLookupParameters as error:
             raise Http404 from error
         columns = self.export_columns(request)
-        actor, list_name = staff_actor(request), str(self.opts.model_name)
-        transactions.run(lambda _: desk.record_export(list_name=list_name, rows=len(rows), asked=request.GET.dict(), actor=actor))
+        actor, list_name, offered = staff_actor(request), str(self.opts.model_name), filters.offered_values(changelist)
+        asked = {name: value if (name, value) in offered else desk.digest(value) for name, value in request.GET.dict().items()}
+        transactions.run(lambda _: desk.record_export(list_name=list_name, rows=len(rows), asked=asked, actor=actor))
         return exports.as_csv(columns, rows, name=list_name)
 
     def export_columns(self, request: HttpRequest) -> exports.Columns:

@@ -13,6 +13,7 @@ from baskets.admin.readonly import ReadOnlyAdmin, Table
 from baskets.admin.repair_list import RULES
 from baskets.admin.repairs import RepairDesk
 from baskets.admin.searches import any_term
+from baskets.domain import desk
 from baskets.models import BrokenRule, DeskEntry
 
 
@@ -70,21 +71,26 @@ class BrokenRuleAdmin(RepairDesk):
         return display.badge("settled") if rule.settled_at else display.badge("open", "bad")
 
 
+def _mentions(term: str) -> Q:
+    """The entries about a subject, and the exports that were searched for a text."""
+    return Q(about__in=["product", "brokenrule", "account", "role"], subject=term) | Q(kind="exported", data__asked__q=desk.digest(term))
+
+
 @admin.register(DeskEntry)
 class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
-    """The journal, the newest first: exports, checks, and what was done about products and rules."""
+    """The journal, the newest first: exports, checks, sign-ins, changes of rights, and what was done about products and rules."""
 
     list_display = ("time", "kind", "what", "who", "words")
     list_display_links = ("time",)
     list_filter = (filters.choices("kind", "kind", {value: (label, Q(kind=value)) for value, label in DeskEntry.Kind.choices}),)
     ordering = ("-pk",)
     search_fields = ("subject",)
-    search_help_text = "A whole product id or the name of a rule."
+    search_help_text = "A whole product id, the name of a rule, an account or a role; or a search text, to find who exported by it."
     shown = ("time", "kind", "what", "who", "request_id", "words", "data")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search for the whole term."""
-        return queryset.filter(any_term(search_term, lambda term: Q(about__in=["product", "brokenrule"], subject=term))), False
+        return queryset.filter(any_term(search_term, _mentions)), False
 
     @admin.display(description="time")
     def time(self, entry: DeskEntry) -> SafeString | str:

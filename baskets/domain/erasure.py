@@ -1,5 +1,6 @@
 """A user's data erased at their wish: what was bought stays accounted for, and by whom is nowhere told any more."""
 
+import re
 import secrets
 from typing import Any
 
@@ -17,6 +18,29 @@ RENAME = "UPDATE baskets_basket SET id = %s, user_id = %s WHERE id = %s"
 # Nothing of these columns is needed for an order, a stock count or the order of events.
 FORGET_EVENTS = "UPDATE baskets_event SET tracking = '{}'::jsonb, request_id = '' WHERE basket_id = %s"
 FORGET_SESSIONS = "UPDATE baskets_checkoutsession SET language = '', country = '' WHERE basket_id = %s"
+# What staff wrote may name the user. Of texts that belong to no basket, those about products that the user had in checkout.
+FORGET_TEXTS = (
+    """
+UPDATE baskets_event SET data = jsonb_set(data, '{reason}', to_jsonb(regexp_replace(data->>'reason', %(names)s, %(mark)s, 'g')))
+WHERE basket_id = %(basket)s AND data->>'reason' ~ %(names)s
+""",
+    """
+UPDATE baskets_attention SET note = regexp_replace(note, %(names)s, %(mark)s, 'g') WHERE basket_id = %(basket)s AND note ~ %(names)s
+""",
+    """
+UPDATE baskets_stockadjustment SET reason = regexp_replace(reason, %(names)s, %(mark)s, 'g')
+WHERE product_id IN (SELECT product_id FROM baskets_checkoutitem WHERE basket_id = %(basket)s) AND reason ~ %(names)s
+""",
+    "UPDATE baskets_deskentry SET note = regexp_replace(note, %(names)s, %(mark)s, 'g') WHERE note <> '' AND note ~ %(names)s",
+    # Rows that a check has found. The next check finds again what is still broken.
+    """
+UPDATE baskets_brokenrule SET examples = (
+    SELECT coalesce(jsonb_agg(example), '[]') FROM jsonb_array_elements(examples) AS example
+    WHERE NOT EXISTS (SELECT FROM jsonb_each_text(example) AS cell WHERE cell.value ~ %(names)s)
+)
+""",
+)
+MARK = "[erased]"
 
 
 @transaction.atomic(savepoint=False)
@@ -25,7 +49,8 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
 
     The key of a basket is computed from the user id, and could be computed again by whoever knows that: so the basket gets
     the key of its new name, and everything that hangs on it follows. Orders, reservations and the timeline stay, without
-    tracking; remembered answers, comfort settings and transfers go. The user, should they come back, begins anew.
+    tracking; remembered answers, comfort settings and transfers go, and what staff wrote loses the user id.
+    The user, should they come back, begins anew.
     Locks the remembered answers, then the basket. Other parameters and refusals as `repair.finish_as_ordered`.
     Source: ADR 24.
 
@@ -50,6 +75,10 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     tokens.update(revoked_at=contents.at, revoked_by=actor.name)
     execute(FORGET_EVENTS, [basket.pk])
     execute(FORGET_SESSIONS, [basket.pk])
+    # The user id or the key, not as a part of a longer word.
+    names = f"(?<![[:alnum:]])(?:{re.escape(basket.user_id)}|{basket.pk})(?![[:alnum:]])"
+    for statement in FORGET_TEXTS:
+        execute(statement, {"names": names, "mark": MARK, "basket": basket.pk})
 
     name = f"{ERASED}{secrets.token_hex(16)}"
     new = Owner(partner_id=basket.partner_id, user_id=name).basket_id

@@ -7,13 +7,14 @@ from django.db import models
 
 from baskets.domain.retries import in_transaction
 from baskets.encryption import UnreadableSecret, reencrypted
-from baskets.models import Comfort, SigningKey, WebhookEndpoint
+from baskets.models import Comfort, SecondFactor, SigningKey, WebhookEndpoint
 
 BATCH = 200
 
 # Every column that `baskets.encryption` writes, and the field whose value binds its ciphertexts to their row.
 ENCRYPTED: tuple[tuple[type[models.Model], tuple[str, ...], str], ...] = (
     (Comfort, ("customer_id", "payment_token"), "pk"),
+    (SecondFactor, ("secret",), "pk"),
     (SigningKey, ("private_key",), "kid"),
     (WebhookEndpoint, ("secret",), "pk"),
 )

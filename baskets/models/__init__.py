@@ -12,6 +12,7 @@ from baskets.models.issuers import TokenIssuer
 from baskets.models.partners import ApiKey, Partner
 from baskets.models.products import Product
 from baskets.models.signing import SigningKey
+from baskets.models.staff import SecondFactor, StaffSession
 from baskets.models.stock import Stock, StockAdjustment, StockReservation
 from baskets.models.throttles import Throttle
 from baskets.models.transfers import Transfer
@@ -34,7 +35,9 @@ __all__ = [
     "IdempotencyRecord",
     "Partner",
     "Product",
+    "SecondFactor",
     "SigningKey",
+    "StaffSession",
     "Stock",
     "StockAdjustment",
     "StockReservation",

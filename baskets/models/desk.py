@@ -3,6 +3,12 @@
 from django.db import models
 from django.db.models import Q
 
+# What is recorded about the access of staff, beside their work.
+ACCESS_KINDS = (
+    *("signed_in", "sign_in_failed", "refused", "rights_changed"),
+    *("password_changed", "second_factor", "sessions_ended"),
+)
+
 
 class BrokenRule(models.Model):
     """One rule that `check_baskets` has found broken: what it saw last, and whether somebody has seen to it.
@@ -51,9 +57,18 @@ class DeskEntry(models.Model):
         SETTLED = "settled", "settled"
         EXPORTED = "exported", "exported"
         CHECKED = "checked", "rules checked"
+        SIGNED_IN = "signed_in", "signed in"
+        SIGN_IN_FAILED = "sign_in_failed", "sign-in failed"
+        REFUSED = "refused", "page refused"
+        RIGHTS_CHANGED = "rights_changed", "rights changed"
+        PASSWORD_CHANGED = "password_changed", "password changed"
+        SECOND_FACTOR = "second_factor", "second factor"
+        SESSIONS_ENDED = "sessions_ended", "sessions ended"
 
     kind = models.CharField(max_length=20, choices=Kind)
-    about = models.CharField(max_length=50, help_text="The kind of record: product, brokenrule, or the list that was exported.")
+    about = models.CharField(
+        max_length=50, help_text="The kind of record: product, brokenrule, account, role, or the list that was exported."
+    )
     subject = models.CharField(max_length=255, blank=True, db_collation="C")
     number = models.PositiveIntegerField(null=True)
     at = models.DateTimeField()
@@ -72,7 +87,7 @@ class DeskEntry(models.Model):
             models.UniqueConstraint(name="one_entry_per_subject_and_number", fields=["about", "subject", "number"]),
             models.CheckConstraint(
                 name="entry_kind_is_known",
-                condition=Q(kind__in=["taken", "handed_back", "settled", "exported", "checked"]),
+                condition=Q(kind__in=["taken", "handed_back", "settled", "exported", "checked", *ACCESS_KINDS]),
             ),
             models.CheckConstraint(name="entry_names_who", condition=~Q(actor="") & Q(actor_kind__in=["staff", "system"])),
         ]

@@ -72,6 +72,8 @@ def test_every_model_is_at_the_desk() -> None:
         "basket_key",
         "FeedPosition",
         "FeedState",
+        "SecondFactor",
+        "StaffSession",
         "Throttle",
         "WebhookChange",
     }

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baskets.admin import display, exports
-from baskets.domain import catalogue
+from baskets.domain import catalogue, desk
 from baskets.domain.spreadsheets import with_guard
 from baskets.management import catalogue_file
 from baskets.models import DeskEntry, Product
@@ -45,12 +45,24 @@ def rows_of(response: Any) -> list[list[str]]:
 
 
 def test_a_file_holds_what_the_list_shows(full_shop: Shop, root: Client) -> None:
-    rows = rows_of(export(root, "basket", "q=be"))
+    rows = rows_of(export(root, "basket", "q=be&checkout=none&basket=be"))
     assert rows[0] == ["User", "Partner", "State", "Cart", "Saved", "Checkout", "Changed", "Expires"]
     assert [row[:5] for row in rows[1:]] == [["ben", full_shop.partner.name, "shown", "2", "0"]]
     assert rows[1][6].endswith("+00:00")
-    entry = DeskEntry.objects.get()
-    assert (entry.kind, entry.about, entry.actor, entry.data) == ("exported", "basket", "root", {"rows": 1, "asked": {"q": "be"}})
+    entry, digest = DeskEntry.objects.get(), desk.digest("be")
+    data = {"rows": 1, "asked": {"q": digest, "checkout": "none", "basket": digest}}
+    assert (entry.kind, entry.about, entry.actor, entry.data) == ("exported", "basket", "root", data)
+
+
+def test_who_exported_by_a_search_is_found_and_the_text_is_not_stored(full_shop: Shop, root: Client) -> None:
+    export(root, "basket", "q=ben&last_changed_at_from=2026-01-01T00:00&last_changed_at_until=ben")
+    assert desk.digest("ben") != desk.digest("ann")
+    stored = DeskEntry.objects.get().data
+    digest = desk.digest("ben")
+    assert stored == {"rows": 1, "asked": {"q": digest, "last_changed_at_from": "2026-01-01T00:00", "last_changed_at_until": digest}}
+    journal = reverse("admin:baskets_deskentry_changelist")
+    assert root.get(f"{journal}?q=ben").context["cl"].result_count == 1
+    assert root.get(f"{journal}?q=ann").context["cl"].result_count == 0
 
 
 def test_nothing_in_a_file_is_a_formula_whatever_the_separator(shop: Shop, root: Client) -> None:

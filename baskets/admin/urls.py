@@ -1,0 +1,18 @@
+"""The addresses of the sign-in and of the account pages; they stand before those of Django's admin site."""
+
+from django.contrib import admin
+from django.urls import path
+
+from baskets.admin import account, login
+
+app_name = "staff"
+urlpatterns = [
+    path("login/", login.SignIn.as_view(), name="sign_in"),
+    path("login/code/", account.ConfirmCode.as_view(), name="code"),
+    path("login/set-up/", account.Enrol.as_view(), name="enrol"),
+    path("password_change/", admin.site.admin_view(account.ChangePassword.as_view()), name="password"),
+    path("account/", admin.site.admin_view(account.account_page), name="account"),
+    path("account/remove/", account.RemoveFactor.as_view(), name="remove"),
+    path("account/codes/", account.RenewCodes.as_view(), name="codes"),
+    path("account/<int:pk>/", admin.site.admin_view(account.account_page), name="account_of"),
+]

@@ -1,0 +1,37 @@
+"""`reset_second_factor`: the shell of `second_factor.remove`."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import CommandError
+
+from baskets.domain import second_factor
+from baskets.domain.actors import Actor
+from baskets.management.arguments import printable
+from baskets.management.shell import ShellCommand, rehearsal
+
+
+class Command(ShellCommand):
+    """Reset the second factor of a member of staff who has lost it."""
+
+    help = "Remove the second factor of an account and end its sessions. Where a role needs one, the next sign-in sets up a new one."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the arguments."""
+        super().add_arguments(parser)
+        parser.add_argument("account", type=printable(limit=150), help="The name with which the member of staff signs in.")
+
+    def handle(self, *, account: str, as_json: bool, dry_run: bool, **_: Any) -> None:
+        """Reset it and say so."""
+        found = User.objects.filter(username=account).first()
+        if found is None:
+            raise CommandError(f"There is no account {account!r}.")
+        with rehearsal(dry_run=dry_run):
+            second_factor.remove(account=found, actor=Actor.system("reset_second_factor"))
+        self.answer(
+            as_json=as_json,
+            text=f"{'Would reset' if dry_run else 'Reset'} the second factor of {account!r}.",
+            account=account,
+            dry_run=dry_run,
+        )
