@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "baskets" / "docs"
 ADRS = sorted((DOCS / "adr").glob("[0-9]*.md"))
 README, LIFECYCLE, OPERATIONS = ROOT / "README.md", DOCS / "lifecycle.md", DOCS / "operations.md"
-DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
+SECURITY = ROOT / ".github" / "SECURITY.md"
+DOCUMENTS = [README, *sorted(DOCS.rglob("*.md")), SECURITY]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -391,3 +392,42 @@ def test_the_changelog_begins_with_what_is_unreleased_or_the_version_of_the_proj
 def test_the_words_of_the_glossary_are_in_order_and_told_once() -> None:
     words = [row[0].strip("*").lower() for row in rows(DOCS / "glossary.md", "Word")]
     assert words == sorted(set(words))
+
+
+# --- The self-assessment ------------------------------------------------------
+
+# Levels 1 and 2 of ASVS 5.0.0: sections, and the numbers of their requirements.
+REQUIREMENTS = """
+1.1 1-2, 1.2 1-9, 1.3 1-11, 1.4 1-3, 1.5 1-2, 2.1 1-3, 2.2 1-3, 2.3 1-4, 2.4 1-1, 3.2 1-2, 3.3 1-4, 3.4 1-6, 3.5 1-5, 3.7 1-2,
+4.1 1-3, 4.2 1-1, 4.3 1-2, 4.4 1-4, 5.1 1-1, 5.2 1-3, 5.3 1-2, 5.4 1-3, 6.1 1-3, 6.2 1-12, 6.3 1-4, 6.4 1-4, 6.5 1-5, 6.6 1-3,
+6.8 1-4, 7.1 1-3, 7.2 1-4, 7.3 1-2, 7.4 1-5, 7.5 1-2, 7.6 1-2, 8.1 1-2, 8.2 1-3, 8.3 1-1, 8.4 1-1, 9.1 1-3, 9.2 1-4, 10.1 1-2,
+10.2 1-2, 10.3 1-4, 10.4 1-11, 10.5 1-5, 10.6 1-2, 10.7 1-3, 11.1 1-2, 11.2 1-3, 11.3 1-3, 11.4 1-4, 11.5 1-1, 11.6 1-1, 12.1 1-3,
+12.2 1-2, 12.3 1-4, 13.1 1-1, 13.2 1-5, 13.3 1-2, 13.4 1-5, 14.1 1-2, 14.2 1-4, 14.3 1-3, 15.1 1-3, 15.2 1-3, 15.3 1-7, 16.1 1-1,
+16.2 1-5, 16.3 1-4, 16.4 1-3, 16.5 1-3, 17.1 1-1, 17.2 1-4, 17.3 1-2
+"""
+
+
+def requirements(cell: str) -> Iterator[str]:
+    """The numbers in the first cell of a row, such as `1.2.6-1.2.8, 1.3.1`."""
+    for part in cell.split(", "):
+        first, _, last = part.partition("-")
+        section, _, low = first.rpartition(".")
+        for number in range(int(low), int((last or first).rpartition(".")[2]) + 1):
+            yield f"{section}.{number}"
+
+
+def test_each_requirement_is_assessed_once_and_what_is_not_met_is_explained() -> None:
+    gaps, _, assessed = (DOCS / "asvs.md").read_text().partition("\n## The requirements\n")
+    row = re.compile(r"^\| (\d[\d., -]*) \| [^|]+ \| ([^|]+) \|(?: [^|]+ \|)?$", re.MULTILINE)
+    states = [(number, state) for cell, state in row.findall(assessed) for number in requirements(cell)]
+    asked = [
+        f"{section}.{number}"
+        for section, low, high in re.findall(r"([\d.]+) (\d+)-(\d+)", REQUIREMENTS)
+        for number in range(int(low), int(high) + 1)
+    ]
+    assert len(asked) == 253
+    assert sorted(number for number, _ in states) == sorted(asked)
+    assert {state for _, state in states} == {"met", "operator", "not met", "n/a"}
+    explained = {number for cell, _ in row.findall(gaps) for number in requirements(cell)}
+    assert {number for number, state in states if state == "not met"} <= explained
+    assert {dict(states)[number] for number in explained} == {"not met", "operator"}
