@@ -9,9 +9,11 @@ from string import Template
 from urllib.parse import urlsplit
 
 import pytest
+from django.utils.timezone import now
 
-from baskets.domain import feed, issuers
-from baskets.models import Partner
+from baskets.domain import feed, guests, issuers, transactions
+from baskets.models import GuestToken, Partner
+from baskets.models.contents import Owner
 from tests.api.conftest import UNSET, Api, Sells
 from tests.factories import TESTER
 from tests.tokens import KeyPair
@@ -54,7 +56,10 @@ def test_a_call_that_is_shown_is_one_that_works(api: Api, partner: Partner, sell
     login = KeyPair("ES256")
     issuers.trust_issuer(partner_name=partner.name, name="login", keys={"keys": [login.jwk]}, unrestricted=True, actor=TESTER)
     token = login.sign({"sub": "user-1", "exp": time.time() + 3600})
-    assert call(api, Template(curl).safe_substitute(USER_ID="user-1", JAY_TOKEN=offer, TOKEN=token)) == 200
+    owner = Owner(partner_id=partner.pk, user_id="user-1")
+    transactions.run(lambda _: guests.issue_guest_token(owner=owner, at=now()))
+    names = {"USER_ID": "user-1", "JAY_TOKEN": offer, "TOKEN": token, "DEVICE_ID": str(GuestToken.objects.get().pk)}
+    assert call(api, Template(curl).safe_substitute(names)) == 200
 
 
 @pytest.mark.parametrize("path", ["/baskets", "/baskets/checkout/sessions", "/baskets/events"])

@@ -123,6 +123,15 @@ def test_a_basket_that_is_gone_meanwhile_is_not_handed_on(anna: User) -> None:
         offer(anna)
 
 
+def test_a_basket_past_its_time_is_not_handed_on(anna: User, everything_stored: Stored) -> None:
+    token = offer(anna).token
+    anna.wait(days=31)
+    before = everything_stored()
+    with pytest.raises(TransferUnknown):
+        redeem(token, partner_id=anna.owner.partner_id)
+    assert everything_stored() == before
+
+
 def test_a_checkout_goes_along(anna: User) -> None:
     anna.start()
     redeem(offer(anna).token, partner_id=anna.owner.partner_id)

@@ -152,7 +152,11 @@ def test_a_group_is_ended_even_when_it_is_frozen_or_does_not_listen() -> None:
 
 
 def test_a_frozen_process_is_let_go_on_to_end_as_it_is_asked_to() -> None:
-    with start_sleeper() as frozen:
+    # It must not inherit that signals are ignored, as they are in a process that has tried the end of a command.
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_DFL); print('ready', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], process_group=0, stdout=subprocess.PIPE) as frozen:
+        assert frozen.stdout is not None
+        assert frozen.stdout.readline() == b"ready\n"
         os.kill(frozen.pid, signal.SIGSTOP)
         began = time.monotonic()
         end_group(frozen.pid, grace_seconds=30)
