@@ -69,8 +69,17 @@ WHERE s.basket_id = ANY(%(baskets)s::uuid[]) AND (
     )
 )
 """
+# Pieces that were ordered without a hold are no part of the supply: they count as none, and their moment is kept.
 SOLD = """
-SELECT product_id, pieces, ended_at FROM baskets_stockreservation WHERE session_id = ANY(%s::bigint[]) AND status = 'SOLD'
+SELECT product_id, pieces, ended_at FROM baskets_stockreservation WHERE session_id = ANY(%(sessions)s::bigint[]) AND status = 'SOLD'
+UNION ALL
+SELECT i.product_id, 0, s.finished_at
+FROM baskets_checkoutitem i JOIN baskets_checkoutsession s ON s.id = i.session_id
+WHERE s.id = ANY(%(sessions)s::bigint[]) AND s.status = 'ORDERED' AND NOT s.test_mode AND coalesce(i.stocked, 1) > 0
+  AND NOT EXISTS (
+      SELECT FROM baskets_stockreservation r
+      WHERE r.session_id = s.id AND r.product_id = i.product_id AND r.status IN ('SOLD', 'SHORT')
+  )
 """
 DELETE = (
     "DELETE FROM baskets_feedposition WHERE event_id = ANY(%(events)s::bigint[])",
@@ -228,7 +237,7 @@ def _cut(timeline: _Timeline, must_stay: set[int], *, whole: bool) -> int:
 
 
 def _remove(gone: _Gone) -> None:
-    sales: list[tuple[str, int, datetime]] = execute(SOLD, [gone.sessions]).fetchall()
+    sales: list[tuple[str, int, datetime]] = execute(SOLD, {"sessions": gone.sessions}).fetchall()
     parameters: dict[str, Any] = {"events": gone.events, "sessions": gone.sessions, "baskets": gone.baskets}
     for statement in DELETE:
         execute(statement, parameters)

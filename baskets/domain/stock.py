@@ -234,11 +234,19 @@ SELECT sold.product_id, 'purged', -sum(sold.pieces), max(sold.at), %s, %s, state
 FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[]) AS sold (product_id, pieces, at)
 JOIN baskets_stock s USING (product_id)
 GROUP BY sold.product_id, sold.at > s.reported_as_of
+HAVING sum(sold.pieces) > 0
 ORDER BY sold.product_id
 """
+KEEP_PURGED_UNTIL = """
+UPDATE baskets_stock s SET purged_until = greatest(s.purged_until, sold.at)
+FROM (
+    SELECT product_id, max(at) AS at FROM unnest(%s::text[], %s::timestamptz[]) AS sold (product_id, at) GROUP BY product_id
+) sold
+WHERE s.product_id = sold.product_id
+"""
 FORGOTTEN = """
-SELECT max(a.as_of) FROM baskets_stockadjustment a JOIN baskets_stock s USING (product_id)
-WHERE a.product_id = ANY(%s) AND a.kind = 'purged' AND a.as_of > %s::timestamptz AND s.reported_as_of <= %s::timestamptz
+SELECT max(purged_until) FROM baskets_stock
+WHERE product_id = ANY(%s) AND purged_until > %s::timestamptz AND reported_as_of <= %s::timestamptz
 """
 
 
@@ -379,7 +387,7 @@ def forget_sold(sales: Sequence[tuple[str, int, datetime]], *, reason: str, acto
     The counters stay as they are: supply and sold become less by the same number.
     Locks the stock rows named, by primary key. See Note [Stock rows are locked in order].
 
-    :param sales: product, pieces and moment of each sale.
+    :param sales: product, pieces and moment of each sale; 0 pieces where they were ordered without a hold.
     :returns: False, and nothing is done, where one of the products has a shortfall: what was sold explains it.
     """
     if not sales:
@@ -387,7 +395,9 @@ def forget_sold(sales: Sequence[tuple[str, int, datetime]], *, reason: str, acto
     product_ids, pieces, moments = (list(column) for column in zip(*sales, strict=True))
     with connection.cursor() as cursor:
         cursor.execute(LOCK_ALL, [product_ids])
-        if any(shortfall for *_, shortfall in cursor.fetchall()):
+        held = {product_id for product_id, number, _ in sales if number}
+        if any(shortfall for product_id, *_, shortfall in cursor.fetchall() if product_id in held):
             return False
         cursor.execute(FORGET, [reason, actor.name, product_ids, pieces, moments])
+        cursor.execute(KEEP_PURGED_UNTIL, [product_ids, moments])
     return True

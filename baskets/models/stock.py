@@ -31,6 +31,7 @@ class Stock(models.Model):
     shortfall = models.BigIntegerField(default=0, help_text="Pieces held although the shop no longer has them.")
     reported = models.BigIntegerField(null=True, help_text="Unsold pieces by the latest report, held ones included; null is unlimited.")
     reported_as_of = models.DateTimeField(db_default=Now(), help_text="The moment the latest report speaks of.")
+    purged_until = models.DateTimeField(null=True, help_text="The moment of the last sale whose record was purged.")
 
     objects = StockQuerySet.as_manager()
 

@@ -99,8 +99,8 @@ def test_only_a_text_is_an_id(value: object) -> None:
 
 
 def test_the_migration_takes_older_products_without_a_valid_id_off_the_list(db: None) -> None:
-    migration = importlib.import_module("baskets.migrations.0015_product_ids").Migration
-    before = MigrationLoader(connection).project_state(("baskets", "0022_stock_reports"))
+    migration = importlib.import_module("baskets.migrations.0016_product_ids").Migration
+    before = MigrationLoader(connection).project_state(("baskets", "0015_stock_reports"))
     ProductFactory(product_id="fine")
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE baskets_product DROP CONSTRAINT listed_product_id_is_valid")

@@ -316,6 +316,24 @@ def test_purged_sales_from_before_and_after_the_report_are_told_apart(shopper: U
     assert checker.check() == []
 
 
+def test_a_report_from_before_purged_sales_without_a_hold_is_refused(shopper: User) -> None:
+    """Reversed or not: the report could not allow for a sale that is not known any more."""
+    report(None)
+    sessions = [order(shopper, 2), order(shopper.beside("ben"), 3)]
+    reverse(sessions[0])
+    age(31)
+    expiry.sweep_baskets()
+    age(400)
+    moment = Stock.objects.get().reported_as_of
+    assert purged()["sessions"] == 2
+    with pytest.raises(stock.SalesPurged), transaction.atomic():
+        report(10, moment)
+    assert Stock.objects.get().limited is False
+    report(10)
+    assert available("x") == (10, 0)
+    assert checker.check() == []
+
+
 # --- Any order -------------------------------------------------------------------------
 
 

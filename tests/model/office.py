@@ -187,7 +187,10 @@ class Office(Devices):
             for product in session.items if id(session) in gone else ():
                 known = self.products[product]
                 known.unheld = [sale for sale in known.unheld if sale[0] != session.sold_at]
-                if session.sold[product]:
+                unheld = (
+                    session.status == "ORDERED" and not session.test and not session.items[product].failed and not session.short[product]
+                )
+                if session.sold[product] or (unheld and known.latest):
                     known.forgotten = max(known.forgotten or session.sold_at, session.sold_at)
         basket.sessions = [session for session in basket.sessions if id(session) not in gone]
         self.sessions = [(key, session) for key, session in self.sessions if id(session) not in gone]

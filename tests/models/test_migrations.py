@@ -13,7 +13,7 @@ from baskets.models.contents import Owner
 from tests.domain.worlds import User
 from tests.factories import TESTER, ProductFactory
 
-REVERSALS = importlib.import_module("baskets.migrations.0019_reversals")
+REVERSALS = importlib.import_module("baskets.migrations.0020_reversals")
 
 
 def events_of(user: User) -> int:

@@ -98,6 +98,14 @@ MUTATIONS = (
         tests=(REPORTS,),
     ),
     Mutation(
+        name="purged sales without a hold are forgotten",
+        file="baskets/domain/purge.py",
+        old="AND NOT s.test_mode AND coalesce(i.stocked, 1) > 0",
+        new="AND false",
+        why="they never were part of the supply",
+        tests=(REPORTS,),
+    ),
+    Mutation(
         name="supply that comes in pays off no shortfall",
         file="baskets/domain/stock.py",
         old="SELECT s.product_id, d.delta, s.available - s.shortfall + d.delta AS free",

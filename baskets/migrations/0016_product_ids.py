@@ -13,7 +13,7 @@ PATTERN = f"^[^{AT_THE_ENDS}]([^{INSIDE}]*[^{AT_THE_ENDS}])?$"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("baskets", "0022_stock_reports")]
+    dependencies = [("baskets", "0015_stock_reports")]
 
     operations = [
         # No call can name these, so none can be sold. Their history stays.

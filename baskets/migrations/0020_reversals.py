@@ -86,7 +86,7 @@ SETTLE_MERGED = SETTLE.format(
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('baskets', '0018_issuer_keys'),
+        ('baskets', '0019_issuer_keys'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('baskets', '0020_purchase_limits'),
+        ('baskets', '0017_purchase_limits'),
     ]
 
     operations = [

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("baskets", "0015_product_ids"),
+        ("baskets", "0016_product_ids"),
     ]
 
     operations = [

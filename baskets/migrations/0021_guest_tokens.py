@@ -23,7 +23,7 @@ def extend_roles(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('baskets', '0019_reversals'),
+        ('baskets', '0020_reversals'),
     ]
 
     operations = [

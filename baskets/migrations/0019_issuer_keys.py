@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('baskets', '0016_opaque_positions'),
+        ('baskets', '0018_opaque_positions'),
     ]
 
     operations = [
