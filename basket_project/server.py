@@ -2,7 +2,7 @@
 
 It runs inside the environment; `python3 -m basket_project serve` makes that first and then becomes this. SIGTERM or SIGINT to
 this process ends the service: requests in flight are finished, then the workers and this process are gone. SIGHUP replaces the
-workers one by one. How requests are read and queued is told in `basket_project.http_server`.
+workers one by one. `basket_project.http_server` reads and queues the requests.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""One connection: its bytes, its phase and its deadline. Who may change which is told at `Connection`."""
+"""One connection: its bytes, its phase and its deadline. `Connection` says which thread may change which of them."""
 
 import math
 import socket

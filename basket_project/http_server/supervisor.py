@@ -205,7 +205,7 @@ class Supervisor:
                 self._stop()
 
     def _kill_stopped(self) -> None:
-        """Kill workers that stay stopped, as by SIGSTOP: nobody else answers those who wait at their sockets."""
+        """Kill workers that stay stopped, as by SIGSTOP: no other worker answers the callers at their sockets."""
         for slot in self._slots:
             for child in slot.children:
                 stopped = _is_stopped(child.pid)
