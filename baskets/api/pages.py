@@ -1,13 +1,13 @@
 """The schema, and the two pages on which people read it. Everything they need is served from here."""
 
 import functools
+import threading
 
 from csp.decorators import csp_update
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer
-from drf_spectacular.validation import validate_schema
 
 from baskets.api.health import get_only
 
@@ -33,16 +33,22 @@ def redoc(request: HttpRequest) -> HttpResponse:
     return render(request, "api/redoc.html")
 
 
-@functools.cache
+_making = threading.Lock()
+
+
 def schema_as_json() -> bytes:
-    """Describe the API; the same for everybody, so it is made once."""
-    described = openapi()
-    return bytes(OpenApiJsonRenderer().render(described, renderer_context={}))
+    """Describe the API; the description is made once in a process, by one thread: the generator loads classes as it goes."""
+    with _making:
+        return _schema_as_json()
+
+
+@functools.cache
+def _schema_as_json() -> bytes:
+    return bytes(OpenApiJsonRenderer().render(openapi(), renderer_context={}))
 
 
 def openapi() -> dict[str, object]:
-    """Describe the API as OpenAPI 3.1, and refuse a description that is none."""
+    """Describe the API as OpenAPI 3.1. The tests judge it: that takes two seconds, which a caller without a key must not cost."""
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
     described: dict[str, object] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    validate_schema(described)  # type: ignore[no-untyped-call]
     return described

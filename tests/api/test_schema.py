@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 from drf_spectacular.validation import validate_schema
 
+from baskets.api import pages
 from baskets.api.errors import TABLE
 from tests.api.conftest import schema
 
@@ -50,6 +52,17 @@ def operations(document: dict[str, Any]) -> Any:
 def test_the_schema_is_openapi_3_1(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1.")
     validate_schema(document)
+
+
+def test_the_schema_is_made_once_however_many_ask_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages._schema_as_json.cache_clear()
+    made = []
+    openapi = pages.openapi
+    monkeypatch.setattr(pages, "openapi", lambda: made.append(1) or openapi())
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: pages.schema_as_json(), range(8)))
+    assert len(set(answers)) == 1
+    assert made == [1]
 
 
 def test_the_schema_needs_no_key_and_no_database(django_assert_num_queries: Any, db: None) -> None:
