@@ -34,6 +34,8 @@ MOST_ROWS = 1_000_000
 MOST_PROBLEMS = 100
 LONGEST_LINE_BYTES = 1024 * 1024
 DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+# Programs that keep numbers as decimals write a count like this as soon as one cell of its column is empty.
+PIECES = re.compile(r"[0-9]{1,18}(?:\.0)?", re.ASCII)
 FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": None}
 
 
@@ -256,7 +258,8 @@ def _values_of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[tup
     wrong = []
     for name in ("price", "stock"):
         cell = cells.get(name, "")
-        values[name] = int(cell) if DIGITS.fullmatch(cell.strip()) else None
+        number = (DIGITS if name == "price" else PIECES).fullmatch(cell.strip())
+        values[name] = int(cell.strip().removesuffix(".0")) if number else None
         if cell and values[name] is None:
             wrong.append((name, f"{cell[:40]!r} is not a whole number"))
     if "stock" not in cells:

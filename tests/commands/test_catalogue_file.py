@@ -354,6 +354,17 @@ def test_a_missing_stock_key_says_nothing_and_null_is_unlimited() -> None:
     ]
 
 
+@pytest.mark.parametrize("cell", ["5", " 5 ", "5.0"])
+def test_pieces_may_be_written_as_programs_that_keep_decimals_do(cell: str) -> None:
+    assert read(HEADER + f"a,A,,,,5,EUR,{cell}\n").rows == [ProductRow(product_id="a", name="A", price=5, currency="EUR", stock=5)]
+
+
+@pytest.mark.parametrize("cells", ["5,EUR,5.", "5,EUR,5.00", "5,EUR,1.000", "5,EUR,5.5", "5,EUR,.0", "5.0,EUR,5"])
+def test_no_other_number_with_a_dot_is_whole(cells: str) -> None:
+    (problem,) = read(HEADER + f"a,A,,,,{cells}\n").problems
+    assert problem[1].endswith("is not a whole number")
+
+
 @pytest.mark.parametrize(("number", "value"), [("5", 5), ("5.0", 5), ("5e0", 5), ("0.5e1", 5), ("50e-1", 5), ("-0.0", 0), ("1e9", 10**9)])
 def test_a_whole_number_may_be_written_as_json_allows(number: str, value: int) -> None:
     found = read(f'{{"product_id": "a", "name": "A", "stock": {number}, "price": {number}, "currency": "EUR"}}', "-")
