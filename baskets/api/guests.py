@@ -59,14 +59,15 @@ class GuestViewSet(ApiViewSet):
             raise invalid({"jayToken": "Must be given once."})
         actor = self.actor
 
-        def take(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
-            taken = transfer.redeem_transfer(partner_id=self.caller.partner_id, token=brought[0], actor=actor)
-            user_id = taken.owner.user_id
-            token = guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
-            return render_guest(user_id=user_id, token=token, contents=taken.contents)
-
         try:
-            return respond(success(transactions.run(take)))
+            with self.client_limits() as limits:
+
+                def take(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+                    taken = transfer.redeem_transfer(partner_id=self.caller.partner_id, token=brought[0], limits=limits, actor=actor)
+                    token = guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
+                    return render_guest(user_id=taken.owner.user_id, token=token, contents=taken.contents)
+
+                return respond(success(transactions.run(take)))
         except TransferUnknown:
             raise invalid({"jayToken": "Is unknown, used, or past its minute."}) from None
 

@@ -13,6 +13,7 @@ from django.db import transaction
 from baskets.domain.actors import Actor
 from baskets.domain.changes import lock, locked_contents, record, write_lists
 from baskets.domain.errors import BasketNotFound
+from baskets.domain.hoarding import ClientLimits
 from baskets.models import Basket, Event, GuestToken, Transfer
 from baskets.models.contents import Contents, Owner, read_contents
 from baskets.pipeline import execute
@@ -75,14 +76,19 @@ class Taken:
 
 
 @transaction.atomic(savepoint=False)
-def redeem_transfer(*, partner_id: int, token: str, actor: Actor) -> Taken:
+def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None = None, actor: Actor) -> Taken:
     """Take the basket that this token stands for, and return it.
 
     Locks the basket, then the transfer. Source: `createguestbasket` of the published API; ADR 22.
 
     :param partner_id: whose app brings the token; a basket never leaves its partner.
+    :param limits: what a client key counts against; None for a server key. A device counts as a guest does.
+    :raises Throttled: a limit of the client key or its source is reached.
+    :raises CountsNeeded: to the runner: this process must take counts of a limit first.
     :raises TransferUnknown: the token is not good.
     """
+    if limits:
+        limits.count(guests=1)
     digest = digest_of(token)
     basket = Basket.objects.filter(transfers__digest=digest, partner_id=partner_id).first()
     if basket is None or not lock(basket.pk):

@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from baskets.domain import throttles
-from baskets.models import ApiKey, Basket, CheckoutSession, Throttle
+from baskets.models import ApiKey, Basket, CheckoutSession, GuestToken, Throttle
 from tests.api.conftest import Api, Issue, Lines, PassTime, Sells, Unchanged
 
 THROTTLED = (429, 503, "throttled")
@@ -52,6 +52,21 @@ def limit(settings: Settings, **limits: int) -> None:
 
 
 # --- Guests -----------------------------------------------------------------------------------------
+
+
+def test_device_that_takes_a_basket_over_counts_as_a_guest(app: Api, settings: Settings) -> None:
+    limit(settings, guests_per_source=3)
+    come_from(app, "192.0.2.1")
+    guest = guest_of(app, shirt=1)
+
+    def take_over() -> Any:
+        token = guest.post(f"/baskets/users/{guest.user}/transfer", {}).data["jayToken"]
+        return app.post(f"{GUESTS}?jayToken={token}", {})
+
+    assert [take_over().status for _ in range(2)] == [200] * 2
+    assert take_over().refusal == THROTTLED
+    assert app.post(f"{GUESTS}?jayToken=unknown", {}).refusal == THROTTLED
+    assert GuestToken.objects.count() == 3
 
 
 def test_source_makes_no_more_guests_within_a_window_than_may_be(app: Api, settings: Settings, lines: Lines) -> None:

@@ -76,6 +76,17 @@ def test_the_command_is_safe_to_repeat_and_leaves_the_password_unless_one_is_giv
     psycopg.connect(**place, password="second").close()
 
 
+def test_the_owner_of_the_tables_keeps_its_rights(run: Run) -> None:
+    done = run("create_service_role", connection.settings_dict["USER"], stdin=b"other\n")
+    assert done.code == 1
+    assert done.err == "CommandError: The role is a superuser, or owns the tables: name another one for the service.\n"
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT has_table_privilege('django_migrations', 'INSERT')")
+        assert cursor.fetchall() == [(True,)]
+    connection.close()
+    connection.ensure_connection()  # With the password it had.
+
+
 def test_a_rehearsal_creates_no_role(run: Run) -> None:
     assert run("create_service_role", ROLE, "--dry-run").out == f"Would do it: role {ROLE} was created, and has what the service needs.\n"
     with connection.cursor() as cursor:
