@@ -20,7 +20,7 @@ from baskets.api.versioning import DEFAULT, KNOWN
 # What any call may be told, and what a call with a body may be told besides.
 ANY = (
     "bad_request", "not_found", "method_not_allowed", "version_unsupported", "not_acceptable",
-    "internal_error", "busy", "database_unavailable",
+    "internal_error", "busy", "database_unavailable", "overloaded", "request_timeout", "uri_too_long", "header_too_large",
 )  # fmt: skip
 KEYED = ("api_key_missing", "api_key_invalid", "token_invalid", "token_expired", "token_keys_unavailable", "validation_failed")
 OF_A_USER = ("token_missing", "token_user_mismatch")

@@ -1,4 +1,4 @@
-"""Every refusal of the domain: the published vocabulary of what a call may be told instead of being done.
+"""The refusals that a call of the API may get. Those of staff and commands stand beside what refuses them.
 
 They know nothing of HTTP; the API gives each its status and code. `reason` is a stable slug that partners may rely on.
 """
@@ -175,7 +175,7 @@ class ServerKeyRequired(Refusal):
     """
 
     reason = "server_key_required"
-    message = "This call needs a server key."
+    message = "A client key may not do this: use a server key."
 
 
 class OrderUnknown(Refusal):

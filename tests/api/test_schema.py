@@ -94,7 +94,7 @@ def test_the_key_is_sent_in_its_header(document: dict[str, Any]) -> None:
     assert document["components"]["securitySchemes"]["Bearer"]["scheme"] == "bearer"
 
 
-COMMON = {"200", "400", "401", "404", "405", "406", "422", "500", "503"}
+COMMON = {"200", "400", "401", "404", "405", "406", "408", "414", "422", "431", "500", "503"}
 BODY = {"413", "415"}
 NEVER_THROTTLED = {"finishactivecheckout", "getcheckout", "getguestkeys", "gettransferimage"}
 # Answers that are secrets are stored for no key.
