@@ -41,6 +41,14 @@ class CodeForm(forms.Form):
     )
 
 
+class OwnCodeForm(CodeForm):
+    """A code of who has a second factor, but perhaps the phone no more."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["code"].help_text = "The six digits that your authenticator app shows now, or one of your recovery codes."
+
+
 class StaffPage(FormView):  # type: ignore[type-arg]  # Django's class takes no parameter at run time.
     """A page of the account with a form that takes one code."""
 
@@ -162,6 +170,7 @@ class Enrol(RedirectURLMixin, StaffPage):
 class OwnFactor(StaffPage):
     """A page that changes the own second factor, for a valid code."""
 
+    form_class = OwnCodeForm
     template_name = "admin/baskets/factor.html"
     success_url = reverse_lazy("staff:account")
 

@@ -11,6 +11,9 @@ LOOK_ALIKES = str.maketrans("OIL", "011")
 # A word of its own in front of the number, as staff paste it from a mail: "Order no. M8DR-...", "order: M8DR-...".
 LABEL = re.compile(r"\A\W*order(?:[\W_]*(?:no|nr|number))?(?=[\W_])", re.IGNORECASE)
 
+# Words for what stands between the groups, as a number is dictated. A group that spells one of them is one in a million.
+SPOKEN = re.compile(r"(?<![^\W_])(?:dash|hyphen|minus|dot|space|blank)(?![^\W_])", re.IGNORECASE)
+
 
 def draw_order_no() -> str:
     """Draw an order number: 80 random bits, in four groups that can be spoken."""
@@ -32,11 +35,12 @@ def read_order_no(typed: str) -> str:
 
 
 def read_order_search(term: str) -> str:
-    """Read an order number, or its beginning, out of a search term, where the word "order" may stand before it.
+    """Read an order number, or its beginning, out of a search term: "order" may stand before it, and "dash" between its groups.
 
     :returns: empty where the term has neither letters nor digits.
     """
-    return read_order_no(LABEL.sub("", term))
+    typed = LABEL.sub("", term)
+    return read_order_no(SPOKEN.sub(" ", typed)) or read_order_no(typed)
 
 
 def _grouped(letters: str) -> str:

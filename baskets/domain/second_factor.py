@@ -230,8 +230,9 @@ def _timecode(secret: str, code: str, *, after: int) -> int:
     :raises WrongCode: the code is of none of the tolerated steps, or of one that is used.
     """
     ((now,),) = execute("SELECT extract(epoch FROM statement_timestamp())::float", []).fetchall()
+    digits = "".join(code.split())  # Apps show a code in two groups.
     try:
-        timecode = pyotp.TOTP(secret, digits=DIGITS).verify_and_get_timecode(code.strip(), for_time=now, valid_window=TOLERATED_STEPS)
+        timecode = pyotp.TOTP(secret, digits=DIGITS).verify_and_get_timecode(digits, for_time=now, valid_window=TOLERATED_STEPS)
     except OTPVerificationError:
         raise WrongCode from None
     if timecode <= after:

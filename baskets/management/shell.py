@@ -5,9 +5,10 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import structlog
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, transaction
 
@@ -78,8 +79,9 @@ def _give_up_stdout() -> None:
 
 @contextmanager
 def rehearsal(*, dry_run: bool) -> Iterator[None]:
-    """Do the work inside in one transaction; roll it back at the end if it is only a rehearsal."""
-    with transaction.atomic(durable=True):
+    """Do the work inside in one transaction; roll it back at the end if it is only a rehearsal, and mark its log lines."""
+    marked = structlog.contextvars.bound_contextvars(dry_run=True) if dry_run else nullcontext()
+    with marked, transaction.atomic(durable=True):
         yield
         if dry_run:
             transaction.set_rollback(True)

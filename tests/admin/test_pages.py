@@ -79,7 +79,7 @@ ORDER_NO = "M0R1-7HB9-10QY-QWYP"
     "term",
     [ORDER_NO, "mor1 7hb9 ioqy qwyp", "MOR17HB9LOQYQWYP", "M0R1\u20137HB9\u201310QY\u2013QWYP", f"#{ORDER_NO}.", f"order {ORDER_NO}",
      f"Order no. {ORDER_NO}", f"order-number: {ORDER_NO}", f"ORDER #{ORDER_NO}", f"orderNo={ORDER_NO}", f"\ufeff{ORDER_NO}\u00a0",
-     "M0R17", "mor1-7h", "order mor1"],
+     "M0R17", "mor1-7h", "order mor1", "order m 0 r 1 dash 7 h b 9 Minus 1 0 q y hyphen qwyp", "m0r1 dash 7h"],
     ids=ascii,
 )  # fmt: skip
 def test_every_search_finds_an_order_number_however_it_is_typed(full_shop: Shop, viewer: Client, term: str) -> None:

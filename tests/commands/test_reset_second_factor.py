@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from baskets.models import DeskEntry, SecondFactor
 from tests.commands.conftest import Run
+from tests.conftest import Log
 
 pytestmark = pytest.mark.django_db
 
@@ -27,6 +28,12 @@ def test_a_second_factor_is_reset_once(vera: User, run: Run) -> None:
     assert (entry.kind, entry.subject, entry.actor_kind, entry.actor) == ("second_factor", "vera", "system", "reset_second_factor")
     again = run("reset_second_factor", "vera")
     assert (again.code, again.err) == (1, "CommandError: This account has no second factor.\n")
+
+
+def test_a_rehearsal_is_marked_in_the_log(vera: User, run: Run, log: Log) -> None:
+    run("reset_second_factor", "vera", "--dry-run")
+    run("reset_second_factor", "vera")
+    assert [line.get("dry_run") for line in log.lines("second_factor")] == [True, None]
 
 
 def test_an_account_that_does_not_exist_is_named(run: Run) -> None:
