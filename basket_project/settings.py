@@ -108,7 +108,9 @@ if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     message = "DATABASE_URL must name a PostgreSQL database: the service runs on no other."
     raise ImproperlyConfigured(message)
 DATABASES["default"].setdefault("OPTIONS", {})
-if remote := [host for host in DATABASES["default"]["HOST"].split(",") if not LOCAL_HOST.fullmatch(host)]:
+# libpq takes a host from the query of the address as well.
+named = [DATABASES["default"]["HOST"], *(DATABASES["default"]["OPTIONS"].get(name, "") for name in ("host", "hostaddr"))]
+if remote := [host for hosts in named for host in hosts.split(",") if not LOCAL_HOST.fullmatch(host)]:
     # Without this, libpq sends the password and every basket in clear to a server that offers no TLS.
     sslmode = DATABASES["default"]["OPTIONS"].setdefault("sslmode", "require")
     if sslmode in ("disable", "allow", "prefer"):

@@ -162,7 +162,9 @@ class Supervisor:
             status = 0
         except BaseException as error:
             if not isinstance(error, SystemExit):
-                log.exception("worker_failed", worker=slot.number)
+                # The sentence of a setting that is refused; it never quotes a secret.
+                reason = str(error) if type(error).__name__ == "ImproperlyConfigured" else None
+                log.exception("worker_failed", worker=slot.number, reason=reason)
         finally:
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.flush()

@@ -89,7 +89,9 @@ class Page:
 
     def do(self, form: RepairForm, rows: list[Row]) -> HttpResponse:
         """Do it row by row, and tell what was done, and what was refused and why."""
-        outcomes = [(row, self.done(form, row)) for row in rows]
+        # A basket may have several rows. What the first of them moves is no news to the others.
+        moved: dict[tuple[Any, int], int] = {}
+        outcomes = [(row, self.done(form, row, moved)) for row in rows]
         context = {
             "title": self.chosen.title,
             "done": [row.name for row, refused in outcomes if not refused],
@@ -98,13 +100,23 @@ class Page:
         }
         return self.desk.render(self.request, "admin/baskets/repaired_many.html", context)
 
-    def done(self, form: RepairForm, row: Row) -> str:
-        """Do one, and tell why not, where it was not done."""
+    def done(self, form: RepairForm, row: Row, moved: dict[tuple[Any, int], int]) -> str:
+        """Do one, and tell why not, where it was not done.
+
+        :param moved: the state to which rows before this one have moved a subject, by the subject and the state that was shown.
+        """
         if row.record is None:
             return "It is not there any more."
-        call = repairs.operation(self.chosen, self.request, row.record, form.said, seen=row.seen, reason=form.cleaned_data["reason"])
+        subject = getattr(row.record, "basket_id", row.record.pk), row.seen
+        seen = moved.get(subject, row.seen)
+        call = repairs.operation(self.chosen, self.request, row.record, form.said, seen=seen, reason=form.cleaned_data["reason"])
+
+        def state_after(reclaim: bool) -> int:  # noqa: FBT001 (as the runner calls it)
+            call(reclaim)
+            return self.desk.kind.state_of(self.chosen, row.record)
+
         try:
-            transactions.run(call)
+            moved[subject] = transactions.run(state_after)
         except Refusal as refusal:
             return repairs.told(refusal)
         except (DatabaseError, InterfaceError) as error:

@@ -2,6 +2,7 @@
 
 import math
 import secrets
+import threading
 from typing import Any
 
 import structlog
@@ -32,6 +33,10 @@ DEVICE_SALT = "baskets.admin.device"
 DEVICE_SECONDS = 180 * 24 * 60 * 60
 # A source may be an office, and a name may be typed from many sources: their limits are so many times that of one name from one source.
 SHARED_FACTOR = 5
+# A password costs a tenth of a second of a core to check. One is checked at a time in a process, and one more waits: callers who
+# try passwords leave the other threads to the shop.
+PLACES = threading.BoundedSemaphore(2)
+HASHING = threading.Lock()
 
 
 class LoginForm(AdminAuthenticationForm):
@@ -56,11 +61,18 @@ class LoginForm(AdminAuthenticationForm):
         name = str(self.cleaned_data.get("username", ""))
         account = User.objects.filter(username=name).first() if "\x00" not in name else None
         counted = self._count(name, account) if conf.login_failures() else []
+        if not PLACES.acquire(blocking=False):
+            for subject in counted:
+                throttles.give_back(subject=subject)
+            raise ValidationError("Many people are signing in just now. Try again in a few seconds.", code="busy")
         try:
-            signed_in = super().clean()
+            with HASHING:
+                signed_in = super().clean()
         except ValidationError:
             record_failure(self.request, account, step="password")
             raise
+        finally:
+            PLACES.release()
         for subject in counted:
             throttles.give_back(subject=subject)
         return signed_in

@@ -10,7 +10,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.changes import locked_contents, record, write_lists
 from baskets.domain.errors import BasketNotFound, DeviceUnknown
 from baskets.domain.repair import NotRepairable, as_expected, tell
-from baskets.models import Event, GuestToken
+from baskets.models import Event, GuestToken, Transfer
 from baskets.models.contents import Contents, Owner
 
 MAX_LISTED = 200
@@ -62,6 +62,8 @@ def revoke_device_by_staff(*, device: GuestToken, expected_events: int, reason: 
 
 
 def _revoke(device: GuestToken, *, contents: Contents, actor: Actor) -> None:
+    """Revoke a token, and end the open offers of the basket: the device may have made one, to come back by."""
+    Transfer.objects.filter(basket_id=contents.basket_id, redeemed_at__isnull=True).delete()
     device.revoked_at, device.revoked_by = contents.at, actor.name
     device.save(update_fields=["revoked_at", "revoked_by"])
     after = write_lists(before=contents, after=contents)

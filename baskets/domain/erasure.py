@@ -17,6 +17,10 @@ ERASED = "erased-"
 RENAME = "UPDATE baskets_basket SET id = %s, user_id = %s WHERE id = %s"
 # Nothing of these columns is needed for an order, a stock count or the order of events.
 FORGET_EVENTS = "UPDATE baskets_event SET tracking = '{}'::jsonb, request_id = '' WHERE basket_id = %s"
+# The id of an event is a digest that the former key of the basket is part of, so it could be computed by a guess.
+RENAME_EVENTS = """
+UPDATE baskets_feedposition p SET public_id = gen_random_uuid() FROM baskets_event e WHERE e.basket_id = %s AND p.event_id = e.id
+"""
 FORGET_SESSIONS = "UPDATE baskets_checkoutsession SET language = '', country = '' WHERE basket_id = %s"
 # What staff wrote may name the user. Of texts that belong to no basket, those about products that the user had in checkout.
 FORGET_TEXTS = (
@@ -75,6 +79,7 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     tokens.update(revoked_at=contents.at, revoked_by=actor.name)
     execute(FORGET_EVENTS, [basket.pk])
     execute(FORGET_SESSIONS, [basket.pk])
+    execute(RENAME_EVENTS, [basket.pk])
     # The user id or the key, not as a part of a longer word.
     names = f"(?<![[:alnum:]])(?:{re.escape(basket.user_id)}|{basket.pk})(?![[:alnum:]])"
     for statement in FORGET_TEXTS:

@@ -17,7 +17,7 @@ from baskets.database import Fault, fault_of
 from baskets.domain import repair, transactions
 from baskets.domain.actors import Actor
 from baskets.domain.repair import NotRepairable, StateMoved
-from baskets.models import CheckoutSession
+from baskets.models import Basket, CheckoutSession
 from baskets.pipeline import execute
 
 # --- Found ------------------------------------------------------------------------
@@ -190,10 +190,12 @@ def reverse_orders(*, prefix: str, since: datetime, after: int, reason: str, act
 
 def _repair_some(sessions: QuerySet[CheckoutSession], do: SessionRepair, *, after: int, reason: str, actor: Actor, dry_run: bool) -> Batch:
     repair.require_reason(reason)
-    batch: list[Any] = list(sessions.filter(pk__gt=after).select_related("basket").order_by("pk")[:BATCH])
+    batch: list[Any] = list(sessions.filter(pk__gt=after).order_by("pk")[:BATCH])
     done = left = 0
     for session in batch:
-        call = partial(do, session=session, expected_events=session.basket.events, reason=reason, actor=actor)
+        # Read now: an earlier repair of this batch may have moved the same basket.
+        events = Basket.objects.filter(pk=session.basket_id).values_list("events", flat=True).first()
+        call = partial(do, session=session, expected_events=events or 0, reason=reason, actor=actor)
         try:
             if dry_run:
                 repair.rehearse(operation=lambda _, call=call: call(), look=lambda: None)  # type: ignore[misc]

@@ -22,7 +22,7 @@ from baskets.domain import desk, staff_sessions, throttles
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.retries import in_transaction
-from baskets.encryption import decrypt, encrypt
+from baskets.encryption import UnreadableSecret, decrypt, encrypt
 from baskets.models import DeskEntry, SecondFactor
 from baskets.pipeline import execute
 
@@ -46,6 +46,13 @@ class WrongCode(Refusal):
 
     reason = "code_wrong"
     message = "This code is not right, or it was used already. Wait for the next one and try again."
+
+
+class FactorUnreadable(Refusal):
+    """The secret cannot be decrypted: its key is gone, or it is another account's."""
+
+    reason = "second_factor_unreadable"
+    message = "The code cannot be checked. Use one of your recovery codes, or ask for a reset of the second factor."
 
 
 class TooManyCodes(Refusal):
@@ -144,6 +151,7 @@ def verify(*, account: User, code: str, actor: Actor) -> None:
 
     :raises WrongCode: it is none, or was used.
     :raises NotEnrolled: the account has no second factor.
+    :raises FactorUnreadable: its secret cannot be decrypted; recovery codes go on being accepted.
     :raises TooManyCodes: it is too early to try again.
     """
     typed = "".join(code.split()).replace("-", "").upper()
@@ -153,7 +161,11 @@ def verify(*, account: User, code: str, actor: Actor) -> None:
         if factor is None:
             raise NotEnrolled
         if typed.isdecimal():
-            factor.last_timecode = _timecode(decrypt(factor.secret, purpose=PURPOSE, context=account.pk), typed, after=factor.last_timecode)
+            try:
+                secret = decrypt(factor.secret, purpose=PURPOSE, context=account.pk)
+            except UnreadableSecret:
+                raise FactorUnreadable from None
+            factor.last_timecode = _timecode(secret, typed, after=factor.last_timecode)
             factor.save(update_fields=["last_timecode"])
             return
         (used,) = _digests([typed])

@@ -120,6 +120,13 @@ def test_a_code_is_good_once_and_no_earlier_one_after_it(vera: User, browser: Cl
         assert inside(client) is is_good
 
 
+def test_a_secret_that_cannot_be_decrypted_leaves_the_recovery_codes(vera: User, browser: Client) -> None:
+    secret = enrolled(vera)
+    SecondFactor.objects.update(secret=b"of another account")
+    assert "Use one of your recovery codes" in text_of(post(browser, CODE, {"code": code_of(secret)}))
+    assert not inside(browser)
+
+
 @pytest.mark.parametrize("steps", [-2, 2])
 def test_a_code_of_another_time_is_refused_and_recorded(vera: User, browser: Client, steps: int, log: Log) -> None:
     secret = enrolled(vera)

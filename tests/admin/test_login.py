@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
+from baskets.admin import login
 from baskets.domain import staff_sessions
 from baskets.domain.actors import Actor
 from baskets.domain.staff_sessions import SessionStore
@@ -60,6 +61,13 @@ def fail(times: int, name: str = "vera", *, address: str = "192.0.2.1") -> None:
 def counts() -> list[int]:
     """The counts that are not 0."""
     return sorted(count for count in Throttle.objects.values_list("count", flat=True) if count)
+
+
+def test_two_passwords_at_most_hold_threads_and_a_refused_one_counts_for_nothing(vera: User) -> None:
+    with login.PLACES, login.PLACES:
+        assert "Many people are signing in just now." in sign_in("vera", PASSWORD)
+        assert counts() == []
+    assert sign_in("vera", PASSWORD) == ""
 
 
 def test_wrong_passwords_from_one_address_keep_nobody_out_elsewhere(vera: User) -> None:

@@ -324,6 +324,29 @@ def test_lists_show_what_a_key_holds_and_what_it_ordered(shop: Shop, rita: Clien
     assert "?ordered_by=stolenstolen" in page
 
 
+def test_many_orders_of_one_basket_are_reversed_together(shop: Shop, rita: Client) -> None:
+    shop.product("lamp", 10)
+    buyer = shop.buyer("ann")
+    for _ in range(3):
+        buyer.place("lamp", 2)
+        buyer.start()
+        buyer.finish(True)
+    assert Stock.objects.get(pk="lamp").available == 4
+    address = reverse("admin:baskets_checkoutsession_changelist")
+    sessions = list(CheckoutSession.objects.values_list("pk", flat=True))
+    chosen = {"action": "reverse-order", "_selected_action": sessions, "csrfmiddlewaretoken": token(rita, address)}
+    rows = re.findall(r'name="row" value="(\d+ \d+)"', rita.post(address, chosen).content.decode())
+    assert len(rows) == 3
+    many = reverse("admin:baskets_checkoutsession_repair_many", args=["reverse-order"])
+    body = rita.post(many, {"row": rows, "reason": "all came back", "csrfmiddlewaretoken": token(rita, address)}).content.decode()
+    assert "It has changed" not in body
+    assert Stock.objects.get(pk="lamp").available == 10
+    # The same page once more does nothing.
+    rita.post(many, {"row": rows, "reason": "all came back", "csrfmiddlewaretoken": token(rita, address)})
+    assert Stock.objects.get(pk="lamp").available == 10
+    assert checker.findings() == []
+
+
 def test_orders_of_a_stolen_key_are_reversed_together_after_a_preview(
     shop: Shop, rita: Client, everything_stored: Callable[[], dict[str, list[Any]]]
 ) -> None:

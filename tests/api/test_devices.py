@@ -65,6 +65,14 @@ def test_a_revoked_device_is_out_at_once_and_the_other_goes_on(api: Api, app: Ap
     assert event.data == {"deviceId": taken}
 
 
+def test_a_revoked_device_does_not_come_back_by_an_offer_it_has_made(api: Api, app: Api, guest: Any, second: Any) -> None:
+    basket = f"/baskets/users/{guest['userId']}"
+    offer = as_guest(app, second).post(f"{basket}/transfer", {}).data["jayToken"]
+    api.delete(f"{basket}/devices/{devices(api, guest)[0]['deviceId']}")
+    assert app.post(f"{GUESTS}?jayToken={offer}", {}).fields == {"jayToken"}
+    assert len(devices(api, guest)) == 2
+
+
 def test_a_device_that_is_revoked_stays_so(api: Api, guest: Any, unchanged: Unchanged) -> None:
     (own,) = devices(api, guest)
     address = f"/baskets/users/{guest['userId']}/devices/{own['deviceId']}"

@@ -7,10 +7,10 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from baskets.domain import checker, erasure, idempotency, items, transactions
+from baskets.domain import checker, erasure, feed, idempotency, items, transactions
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.errors import OrderUnknown, Refusal
-from baskets.models import Basket, CheckoutSession, Event
+from baskets.models import Basket, CheckoutSession, Event, FeedPosition
 from baskets.models.contents import Owner
 from tests.domain.worlds import User, available
 from tests.factories import ProductFactory
@@ -68,6 +68,16 @@ def test_nothing_names_the_user_any_more(user: User) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     assert checker.findings() == []
+
+
+def test_no_event_of_the_feed_can_be_found_by_the_former_key(user: User) -> None:
+    feed.sequence()
+    before = set(FeedPosition.objects.values_list("public_id", flat=True))
+    assert None not in before
+    erase(user)
+    after = set(FeedPosition.objects.values_list("public_id", flat=True))
+    assert len(after) == len(before)
+    assert before & after == set()
 
 
 def test_orders_stock_and_timeline_stay(user: User) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import checkout, key_misuse, transactions
+from baskets.domain import checker, checkout, key_misuse, transactions
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.key_misuse import KeyActivity, compare
 from baskets.domain.repair import ReasonMissing
@@ -137,6 +137,18 @@ def _activity() -> list[KeyActivity]:
 
 def released(after: int = 0, **options: Any) -> key_misuse.Batch:
     return key_misuse.release_holds(prefix="stolen", after=after, reason="stolen key", actor=OPERATOR, **options)
+
+
+def test_many_orders_of_one_basket_are_reversed_in_one_run(thief: ApiKey, owner: Owner) -> None:
+    for _ in range(5):
+        start(User(owner), count=2)
+        order(User(owner))
+    assert available("shirt") == (490, 0)
+    assert (reversed_(dry_run=True).done, reversed_(dry_run=True).left) == (5, 0)
+    done = reversed_()
+    assert (done.done, done.left) == (5, 0)
+    assert available("shirt") == (500, 0)
+    assert checker.findings() == []
 
 
 def reversed_(since: datetime = LONG_AGO, **options: Any) -> key_misuse.Batch:

@@ -52,6 +52,11 @@ def test_a_remote_database_is_reached_with_tls(host: str) -> None:
     assert start(DATABASE_URL=f"postgres://{host}/baskets?sslmode=verify-full") == "verify-full"
 
 
+@pytest.mark.parametrize("query", ["?host=db.example.com", "?hostaddr=192.0.2.1", "?host=localhost,db.example.com"])
+def test_a_remote_host_in_the_query_is_reached_with_tls(query: str) -> None:
+    assert start(DATABASE_URL=f"postgres://localhost/baskets{query}") == "require"
+
+
 @pytest.mark.parametrize("sslmode", ["disable", "allow", "prefer"])
 def test_a_remote_database_is_not_reached_without_tls(sslmode: str) -> None:
     refused = start(DATABASE_URL=f"postgres://db.example.com/baskets?sslmode={sslmode}")
