@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import structlog
 
-from baskets.tracebacks import described
+from baskets.error_summary import described
 
 SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,

@@ -69,7 +69,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "basket_project.middleware.AdminAuthentication",
     "basket_project.middleware.AdminMessages",
-    "baskets.admin.gate.StaffGate",
+    "baskets.admin.auth.gate.StaffGate",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -124,7 +124,7 @@ DATABASES["default"] |= {
     | {
         "options": " ".join(f"-c {name}={value}" for name, value in DATABASE_SESSION.items()),
         "server_side_binding": True,
-        # The statements that matter are prepared by `baskets.pipeline`; psycopg's preparing would clear them with its own.
+        # The statements that matter are prepared by `baskets.db.pipeline`; psycopg's preparing would clear them with its own.
         "prepare_threshold": None,
         "connect_timeout": 2,
         "keepalives_idle": 30,
@@ -208,12 +208,12 @@ APPEND_SLASH = False
 # For the forms of the admin; a call's body has a limit of its own, answered in the envelope before this one is reached.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(BASKETS_BODY_LIMIT_BYTES, 1024 * 1024)
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["baskets.api.authentication.ApiKeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["baskets.api.auth.api_keys.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_PARSER_CLASSES": ["baskets.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "baskets.api.errors.exception_handler",
+    "EXCEPTION_HANDLER": "baskets.api.exceptions.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "URL_FORMAT_OVERRIDE": None,
 }
@@ -238,8 +238,8 @@ stable slug. A refusal because of the basket's state brings the unchanged basket
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "PREPROCESSING_HOOKS": ["baskets.api.schema.without_v2"],
-    "POSTPROCESSING_HOOKS": ["baskets.api.schema.as_published"],
+    "PREPROCESSING_HOOKS": ["baskets.api.schema.operations.without_v2"],
+    "POSTPROCESSING_HOOKS": ["baskets.api.schema.operations.as_published"],
     "SORT_OPERATIONS": False,
 }
 
@@ -262,7 +262,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("DJANGO_SECURE_COOKIES", d
 # A browser behind a proxy that ends TLS posts from https:// to what looks like http:// here.
 CSRF_TRUSTED_ORIGINS = env.list("DJANGO_TRUSTED_ORIGINS", default=[])
 # The database holds digests of the session keys, and ends a session by the length of a shift or without requests.
-SESSION_ENGINE = "baskets.domain.staff_sessions"
+SESSION_ENGINE = "baskets.domain.staff.sessions"
 SESSION_COOKIE_AGE = BASKETS_STAFF_SESSION_SECONDS = env.int("BASKETS_STAFF_SESSION_SECONDS", default=12 * 60 * 60)
 BASKETS_STAFF_IDLE_SECONDS = env.int("BASKETS_STAFF_IDLE_SECONDS", default=30 * 60)
 # Who must have a second factor: names of groups, and the word `superusers`.

@@ -15,10 +15,10 @@ import structlog
 from django.apps import apps
 from django.db import connection
 
-from baskets.domain import throttles
+from baskets.domain.access import rate_limits
 from baskets.domain.actors import Actor, ActorKind
 from baskets.models import DeskEntry, Partner, StaffSession, Throttle
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
 from tests.factories import PartnerFactory
 from tests.secrecy import remember_users, secrets_in
 
@@ -128,7 +128,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.fixture(autouse=True)
 def no_counts_from_other_tests() -> None:
     """What this process has taken of the limits of client keys belongs to one test."""
-    throttles.forget_windows()
+    rate_limits.forget_windows()
 
 
 # --- Who calls --------------------------------------------------------------------

@@ -4,8 +4,8 @@ import functools
 import re
 from typing import Any
 
-from baskets.api.errors import TABLE
-from baskets.models.contents import Owner
+from baskets.api.exceptions import TABLE
+from baskets.models.basket_snapshot import Owner
 
 SHAPES = (
     re.compile(r"bk_[a-z0-9]{12}_[0-9a-f]{16,}"),

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from basket_project.launcher.benching import bench
 from basket_project.launcher.data_folder import DEFAULT
 from basket_project.launcher.demo import DemoOptions, demo
 from basket_project.launcher.environment import LOCK_NAMES, PROJECT, PYTHON, ensure_environment, outer_variables, say
 from basket_project.launcher.failure import Failure, Stopped, UsageFailure, raise_on_stop_signals
 from basket_project.launcher.manage import manage
-from basket_project.launcher.proving import prove
-from basket_project.launcher.testing import test
+from basket_project.launcher.run_benchmark import bench
+from basket_project.launcher.run_tests import test
+from basket_project.launcher.run_verification import prove
 
 _PROGRAM = "python3 -m basket_project"
 _TEST_HELP = f"""usage: {_PROGRAM} test [pytest arguments]

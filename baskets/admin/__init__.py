@@ -2,20 +2,22 @@
 
 from django.contrib import admin
 
-from baskets.admin import accounts, baskets, checkouts, devices, display, issuers, partners, products, rules, signing, timelines, webhooks
+from baskets.admin import baskets, checkouts, invariants, partners, products, signing_keys, timelines, token_issuers, user_data, webhooks
+from baskets.admin.auth import accounts
+from baskets.admin.core import display
 
 __all__ = [
     "accounts",
     "baskets",
     "checkouts",
-    "devices",
     "display",
-    "issuers",
+    "invariants",
     "partners",
     "products",
-    "rules",
-    "signing",
+    "signing_keys",
     "timelines",
+    "token_issuers",
+    "user_data",
     "webhooks",
 ]
 

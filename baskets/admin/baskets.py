@@ -9,11 +9,11 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from baskets.admin import display, filters
-from baskets.admin.basket_page import basket_page
-from baskets.admin.repair_list import BASKETS
-from baskets.admin.repairs import RepairDesk
-from baskets.admin.searches import any_term, baskets_found
+from baskets.admin.basket_detail import basket_page
+from baskets.admin.core import display, filters
+from baskets.admin.core.search import any_term, baskets_found
+from baskets.admin.repairs.registry import BASKETS
+from baskets.admin.repairs.views import RepairDesk
 from baskets.models import Basket, BasketItem, CheckoutSession
 
 

@@ -10,12 +10,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from baskets.admin import display, filters, snapshots, worklist
-from baskets.admin.basket_page import TONES, current_sessions, reservation, session_facts, stocked
-from baskets.admin.readonly import SAFE, ReadOnlyAdmin, Table
-from baskets.admin.repair_list import MATTERS, RESERVATIONS, SESSIONS
-from baskets.admin.repairs import RepairDesk
-from baskets.admin.searches import MOST_BASKETS, any_term, of_order, of_owner, search_terms
+from baskets.admin import worklist
+from baskets.admin.basket_detail import TONES, current_sessions, reservation, session_facts, stocked
+from baskets.admin.core import display, filters
+from baskets.admin.core.readonly import SAFE, ReadOnlyAdmin, Table
+from baskets.admin.core.search import MOST_BASKETS, any_term, of_order, of_owner, search_terms
+from baskets.admin.repairs import snapshots
+from baskets.admin.repairs.registry import MATTERS, RESERVATIONS, SESSIONS
+from baskets.admin.repairs.views import RepairDesk
 from baskets.models import Attention, BasketItem, CheckoutItem, CheckoutSession, Event, StockReservation
 
 

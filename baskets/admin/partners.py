@@ -21,10 +21,11 @@ from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
-from baskets.admin import display, filters
-from baskets.admin.readonly import ReadOnlyAdmin, Table
-from baskets.admin.staff import staff_actor
-from baskets.domain import partners, transactions
+from baskets.admin.core import display, filters
+from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.readonly import ReadOnlyAdmin, Table
+from baskets.domain import runner
+from baskets.domain.access import partners
 from baskets.domain.errors import Refusal
 from baskets.models import ApiKey, Partner
 
@@ -297,7 +298,7 @@ def taken(request: HttpRequest) -> str:
 def attempt(form: forms.Form, operation: Callable[[bool], T]) -> T | None:
     """Run a domain call; a refusal is told on the form."""
     try:
-        return transactions.run(operation)
+        return runner.run(operation)
     except Refusal as refusal:
         form.add_error(None, str(refusal))
         return None
@@ -354,7 +355,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if request.method == "POST":
             actor = staff_actor(request)
             try:
-                transactions.run(lambda _: partners.revoke_api_key(prefix=key.prefix, actor=actor))
+                runner.run(lambda _: partners.revoke_api_key(prefix=key.prefix, actor=actor))
             except partners.ApiKeyUnknown as gone:
                 raise Http404 from gone
             messages.success(request, "The key is revoked: calls with it are refused from now on.")

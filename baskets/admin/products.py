@@ -8,12 +8,12 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from baskets.admin import display, exports, filters
-from baskets.admin.product_page import product_page
-from baskets.admin.readonly import ReadOnlyAdmin
-from baskets.admin.repair_list import PRODUCTS
-from baskets.admin.repairs import RepairDesk
-from baskets.admin.searches import any_term
+from baskets.admin.core import display, exports, filters
+from baskets.admin.core.readonly import ReadOnlyAdmin
+from baskets.admin.core.search import any_term
+from baskets.admin.product_detail import product_page
+from baskets.admin.repairs.registry import PRODUCTS
+from baskets.admin.repairs.views import RepairDesk
 from baskets.models import Product, Stock, StockAdjustment
 
 CATALOGUE_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "price", "currency")

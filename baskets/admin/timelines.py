@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from baskets.admin import display, filters
 from baskets.admin.checkouts import OfBasket
-from baskets.admin.readonly import ReadOnlyAdmin
-from baskets.admin.searches import any_term, of_owner
+from baskets.admin.core import display, filters
+from baskets.admin.core.readonly import ReadOnlyAdmin
+from baskets.admin.core.search import any_term, of_owner
 from baskets.domain.actors import ActorKind
 from baskets.models import Event, IdempotencyRecord
 

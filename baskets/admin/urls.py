@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import path
 
-from baskets.admin import account, login
+from baskets.admin.auth import account, login
 
 app_name = "staff"
 urlpatterns = [

@@ -13,15 +13,17 @@ from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
-from baskets.admin import display, filters, snapshots
+from baskets.admin.core import display, filters
+from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.readonly import ReadOnlyAdmin, Table
 from baskets.admin.partners import ONCE, attempt, require_superuser, taken
-from baskets.admin.readonly import ReadOnlyAdmin, Table
-from baskets.admin.repair_forms import RepairForm
-from baskets.admin.repairs import Kind, Repair, RepairDesk
-from baskets.admin.staff import staff_actor
-from baskets.domain import partners, webhooks
+from baskets.admin.repairs import snapshots
+from baskets.admin.repairs.forms import RepairForm
+from baskets.admin.repairs.views import Kind, Repair, RepairDesk
+from baskets.domain.access import partners
+from baskets.domain.events import webhook_endpoints
 from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
-from baskets.outside import LONGEST_URL
+from baskets.net.http_client import LONGEST_URL
 
 TONES = {"active": "good", "paused": "plain", "dead": "bad"}
 
@@ -34,7 +36,7 @@ class ReplayForm(RepairForm):
 
 STATE = WebhookEndpoint.State
 WEBHOOKS = Kind(
-    state=webhooks.changes_of,
+    state=webhook_endpoints.changes_of,
     look=snapshots.of_webhook,
     back=lambda endpoint: reverse("admin:baskets_webhookendpoint_change", args=[endpoint.pk]),
     repairs=[
@@ -43,14 +45,14 @@ WEBHOOKS = Kind(
             title="Pause the webhook",
             sentence="It is told of nothing until it is resumed. What happens meanwhile waits.",
             fits=lambda endpoint: endpoint.state == STATE.ACTIVE,
-            do=lambda endpoint, _, *, seen, **more: webhooks.pause(endpoint=endpoint, expected_changes=seen, **more),
+            do=lambda endpoint, _, *, seen, **more: webhook_endpoints.pause(endpoint=endpoint, expected_changes=seen, **more),
         ),
         Repair(
             slug="resume",
             title="Resume the webhook",
             sentence="Delivery goes on at once, from where it stands: after a pause, after it was given up, or before its next try is due.",
             fits=lambda endpoint: endpoint.is_resumable,
-            do=lambda endpoint, _, *, seen, **more: webhooks.resume(endpoint=endpoint, expected_changes=seen, **more),
+            do=lambda endpoint, _, *, seen, **more: webhook_endpoints.resume(endpoint=endpoint, expected_changes=seen, **more),
         ),
         Repair(
             slug="replay",
@@ -58,7 +60,7 @@ WEBHOOKS = Kind(
             sentence="It is told again of everything that happened since a moment, each event under the id it had.",
             fits=lambda _: True,
             form=ReplayForm,
-            do=lambda endpoint, said, *, seen, **more: webhooks.replay(endpoint=endpoint, expected_changes=seen, **said, **more),
+            do=lambda endpoint, said, *, seen, **more: webhook_endpoints.replay(endpoint=endpoint, expected_changes=seen, **said, **more),
         ),
     ],
 )
@@ -128,7 +130,7 @@ class WebhookEndpointAdmin(RepairDesk, ReadOnlyAdmin[Any]):
         said = form.cleaned_data
         return attempt(
             form,
-            lambda _: webhooks.create_webhook(
+            lambda _: webhook_endpoints.create_webhook(
                 partner_name=partner.name,
                 url=said["url"],
                 kinds=said["kinds"],

@@ -12,9 +12,10 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from baskets.admin import display, repair_list, repairs
-from baskets.admin.basket_page import current_sessions
-from baskets.domain import desk, key_misuse
+from baskets.admin.basket_detail import current_sessions
+from baskets.admin.core import display
+from baskets.admin.repairs import registry, views
+from baskets.domain.support import audit_log, key_misuse
 from baskets.models import Attention, BrokenRule, CheckoutSession, DeskEntry, Event, Product
 
 MOST = 50
@@ -127,14 +128,14 @@ def _flagged(request: HttpRequest, basket: Any, flags: list[Any], *, merged: int
         "", '<span class="quiet">{}</span><br>', ((text,) for text in quiet if text)
     )
     if basket["number"] == 1:
-        can = repairs.links(repair_list.MATTERS, request, last)
+        can = views.links(registry.MATTERS, request, last)
         if last.reason != Attention.Reason.SHORT and len(last.candidates or ()) <= 1:
-            can = [*repairs.links(repair_list.SESSIONS, request, last.session, only={"order-late"}), *can]
+            can = [*views.links(registry.SESSIONS, request, last.session, only={"order-late"}), *can]
     else:
         last.basket.flagged = True
         can = [
-            *repairs.links(repair_list.BASKETS, request, last.basket, only={"settle"}),
-            *repairs.links(repair_list.MATTERS, request, last, only={"take", "hand-back"}),
+            *views.links(registry.BASKETS, request, last.basket, only={"settle"}),
+            *views.links(registry.MATTERS, request, last, only={"take", "hand-back"}),
         ]
     return what, _whose(last), display.moment(basket["since"]), display.holder(last.holder), can
 
@@ -156,7 +157,7 @@ def _lapsed(request: HttpRequest) -> Section:
                 _whose(row),
                 display.moment(row.expires_at),
                 display.holder(row.holder),
-                repairs.links(repair_list.SESSIONS, request, row, only=ENDING),
+                views.links(registry.SESSIONS, request, row, only=ENDING),
             )
             for row in rows[:MOST]
         ],
@@ -167,7 +168,7 @@ def _lapsed(request: HttpRequest) -> Section:
 def _shortfalls(request: HttpRequest) -> Section:
     products: QuerySet[Any] = Product.objects.filter(stock__shortfall__gt=0).select_related("stock")
     rows = list(products.annotate(missing=F("stock__shortfall")).order_by("-missing", "pk")[: MOST + 1])
-    held = desk.holders("product", [row.pk for row in rows])
+    held = audit_log.holders("product", [row.pk for row in rows])
     for row in rows:
         row.holder = held.get(row.pk, "")
     return Section(
@@ -180,7 +181,7 @@ def _shortfalls(request: HttpRequest) -> Section:
                 f"{display.count(row.missing)} missing",
                 display.NOTHING,
                 display.holder(row.holder),
-                repairs.links(repair_list.PRODUCTS, request, row),
+                views.links(registry.PRODUCTS, request, row),
             )
             for row in rows[:MOST]
         ],
@@ -190,7 +191,7 @@ def _shortfalls(request: HttpRequest) -> Section:
 
 def _rules(request: HttpRequest) -> Section:
     rules: list[Any] = list(BrokenRule.objects.filter(settled_at__isnull=True, gone_at__isnull=True).order_by("rule", "slug")[:MOST])
-    held = desk.holders("brokenrule", [rule.pk for rule in rules])
+    held = audit_log.holders("brokenrule", [rule.pk for rule in rules])
     for rule in rules:
         rule.holder = held.get(rule.pk, "")
     return Section(
@@ -203,7 +204,7 @@ def _rules(request: HttpRequest) -> Section:
                 f"{display.count(rule.total)} rows",
                 display.moment(rule.found_at),
                 display.holder(rule.holder),
-                repairs.links(repair_list.RULES, request, rule),
+                views.links(registry.RULES, request, rule),
             )
             for rule in rules
         ],

@@ -14,8 +14,8 @@ from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from baskets.api.authentication import Caller
-from baskets.database import fault_of, reading
+from baskets.api.auth.api_keys import Caller
+from baskets.db.errors import fault_of, reading
 from baskets.models import Partner
 
 log = structlog.get_logger("baskets.api")

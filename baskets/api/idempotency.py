@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.http import HttpRequest
 
-from baskets.domain import idempotency, transactions
+from baskets.domain import idempotency, runner
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 RULE = "Must be 1 to 255 visible ASCII characters."
@@ -68,4 +68,4 @@ def perform(operation: Callable[[bool], str], *, basket_id: UUID, key: str | Non
         idempotency.remember(basket_id=basket_id, key=key, status=200, body=body)
         return Answer(status=200, body=body)
 
-    return transactions.run(once)
+    return runner.run(once)

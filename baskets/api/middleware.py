@@ -16,11 +16,11 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from baskets import conf
-from baskets.api.authentication import Caller
-from baskets.api.counters import REQUESTS, SECONDS
-from baskets.api.envelope import REASON
-from baskets.api.errors import answer, answer_to
-from baskets.api.versioning import DEFAULT, requested_version
+from baskets.api.auth.api_keys import Caller
+from baskets.api.exceptions import answer, answer_to
+from baskets.api.protocol.envelope import REASON
+from baskets.api.protocol.metrics import REQUESTS, SECONDS
+from baskets.api.protocol.versioning import DEFAULT, requested_version
 
 log = structlog.get_logger("baskets.api")
 

@@ -13,7 +13,7 @@ from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 
 from baskets import conf
-from baskets.api.errors import ApiError, invalid
+from baskets.api.exceptions import ApiError, invalid
 
 MEDIA_TYPE = "application/json"
 DEEPEST = 32

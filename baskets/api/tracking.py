@@ -7,10 +7,10 @@ from typing import Any
 import structlog
 from django.http import HttpRequest
 
-from baskets.api.counters import TRACKING_DROPPED
-from baskets.api.errors import ApiError
-from baskets.api.identifiers import is_identifier
+from baskets.api.exceptions import ApiError
 from baskets.api.parsers import parse_json
+from baskets.api.protocol.identifiers import is_identifier
+from baskets.api.protocol.metrics import TRACKING_DROPPED
 
 log = structlog.get_logger("baskets.api")
 

@@ -2,11 +2,11 @@
 
 from django.urls import include, path
 
-from baskets.api import guests, health, metrics, pages, transfers
-from baskets.api.backend import BackendViewSet
-from baskets.api.comfort import ComfortViewSet
-from baskets.api.devices import DeviceViewSet
-from baskets.api.viewsets import BasketViewSet, ProductViewSet
+from baskets.api.views import api_docs, guests, health, metrics, transfers
+from baskets.api.views.baskets import BasketViewSet, ProductViewSet
+from baskets.api.views.comfort import ComfortViewSet
+from baskets.api.views.devices import DeviceViewSet
+from baskets.api.views.reporting import BackendViewSet
 
 api_patterns = [
     path("baskets/users/<user_id>", BasketViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
@@ -39,7 +39,7 @@ urlpatterns = [
     path("livez", health.livez),
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),
-    path("schema", pages.schema),
-    path("docs", pages.docs),
-    path("redoc", pages.redoc),
+    path("schema", api_docs.schema),
+    path("docs", api_docs.docs),
+    path("redoc", api_docs.redoc),
 ]

@@ -12,7 +12,7 @@ from django.db.models.functions import Greatest, Now
 from baskets.domain.errors import ConsentMissing
 from baskets.encryption import decrypt, encrypt
 from baskets.models import Comfort
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
 
 Field = Literal["customer_id", "payment_token"]
 

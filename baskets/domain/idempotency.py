@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from baskets import conf
+from baskets.db.pipeline import execute
 from baskets.domain.errors import IdempotencyKeyReused
 from baskets.models import IdempotencyRecord
-from baskets.pipeline import execute
 
 # The first insert of a key makes later ones wait until its transaction ends, so the row is also the key's lock. A record
 # past its time is taken over as if it were new.

@@ -5,7 +5,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from baskets.domain import partners
+from baskets.domain.access import partners
 
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 

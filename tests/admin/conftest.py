@@ -13,8 +13,8 @@ from django.db import connection
 from django.test import Client
 
 from baskets.models import Partner
-from baskets.models.contents import Owner
-from tests.domain.worlds import User as Buyer
+from baskets.models.basket_snapshot import Owner
+from tests.domain.scenarios import User as Buyer
 from tests.factories import ProductFactory
 
 

@@ -13,7 +13,7 @@ from django.db.models import Field, ForeignKey, Model
 from django.test import Client
 from django.urls import URLPattern, URLResolver, reverse
 
-from baskets.domain import partners
+from baskets.domain.access import partners
 from tests.admin.conftest import Shop
 
 pytestmark = pytest.mark.django_db

@@ -16,16 +16,20 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from baskets.domain import checker, deliveries, desk, feed, issuers, transactions, webhooks
+from baskets.domain import runner
+from baskets.domain.access import token_issuers
 from baskets.domain.actors import Actor
+from baskets.domain.events import feed, webhook_delivery, webhook_endpoints
+from baskets.domain.maintenance import invariant_checker
+from baskets.domain.support import audit_log
 from baskets.models import Attention, Basket, CheckoutSession, Comfort, Event, IdempotencyRecord, Partner, StockReservation, Transfer
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
+from tests.admin.auth.test_login import PASSWORD
 from tests.admin.conftest import token
-from tests.admin.test_login import PASSWORD
-from tests.admin.test_repairs import hidden_fields
+from tests.admin.repairs.test_repairs import hidden_fields
 from tests.api.conftest import Api, Sells, api, app, described, issue, sells
 from tests.conftest import Log
-from tests.domain.receivers import Receiver, receiver
+from tests.domain.events.receivers import Receiver, receiver
 from tests.factories import TESTER
 from tests.tokens import KeyPair
 
@@ -125,7 +129,7 @@ class Deeds:
     def with_apps(self, pair: KeyPair) -> None:
         """Tokens of a partner's own, comfort settings, and a transfer to another device."""
         options: dict[str, Any] = {"keys": {"keys": [pair.jwk]}, "issuer": "https://login.example", "audience": "baskets"}
-        issuers.trust_issuer(partner_name=self.partner.name, name="login", actor=TESTER, **options)
+        token_issuers.trust_issuer(partner_name=self.partner.name, name="login", actor=TESTER, **options)
         claims = {"iss": "https://login.example", "aud": "baskets", "sub": USER, "exp": 4_000_000_000}
         own = Api(self.app.key, headers={"Authorization": f"Bearer {pair.sign(claims)}"})
         assert own.place("song", 2, user=PATH).status == 200
@@ -142,9 +146,9 @@ class Deeds:
 
     def with_webhooks(self) -> None:
         """Events delivered, and one that failed."""
-        webhooks.create_webhook(partner_name=self.partner.name, url=self.hook.url, from_the_beginning=True, actor=TESTER)
+        webhook_endpoints.create_webhook(partner_name=self.partner.name, url=self.hook.url, from_the_beginning=True, actor=TESTER)
         feed.sequence()
-        while deliveries.deliver_next():
+        while webhook_delivery.deliver_next():
             pass
         assert len(self.hook.calls) >= 2
 
@@ -187,7 +191,7 @@ class Deeds:
         for slug in ("take", "hand-back"):
             self.repair(product, slug)
         found = [{"slug": "x", "rule": 1, "sentence": "It holds.", "total": 2, "examples": self.examples()}]
-        transactions.run(lambda _: desk.record_check(checked=1, found=found, actor=Actor.system("check_baskets")))
+        runner.run(lambda _: audit_log.record_check(checked=1, found=found, actor=Actor.system("check_baskets")))
 
     def examples(self) -> list[dict[str, str]]:
         """Rows as a check names them."""
@@ -245,4 +249,4 @@ def test_nothing_names_an_erased_user_in_the_database_or_in_the_log(deeds: Deeds
     assert found_in(stored(), USER, key) == set()
     printed = capfd.readouterr()
     assert found_in(log.text + printed.out + printed.err, USER, key) == set()
-    assert checker.findings() == []
+    assert invariant_checker.findings() == []

@@ -11,13 +11,18 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from baskets.admin import display
-from baskets.domain import checker, holds, items, partners, repair, stock, transactions
+from baskets.admin.core import display
+from baskets.domain import runner
+from baskets.domain.access import partners
 from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.baskets import items
+from baskets.domain.maintenance import invariant_checker
+from baskets.domain.stock import counters as stock_counters
+from baskets.domain.support import repair, reservation_repairs
 from baskets.models import CheckoutItem, CheckoutSession, GuestToken, Product, StockReservation
+from tests.admin.auth.test_access import MODELS, list_of
 from tests.admin.conftest import Shop
-from tests.admin.repair_cases import device
-from tests.admin.test_access import MODELS, list_of
+from tests.admin.repairs.repair_cases import device
 from tests.factories import TESTER
 
 pytestmark = pytest.mark.django_db
@@ -128,7 +133,7 @@ def test_hostile_values_are_shown_and_do_nothing(shop: Shop, viewer: Client) -> 
     shop.product("lamp", 3, name=HOSTILE, brand=HOSTILE)
     buyer = shop.buyer(HOSTILE)
     actor = Actor(kind=ActorKind.KEY, name="k", request_id="r", tracking={"source": HOSTILE, "session_id": HOSTILE, HOSTILE: "x"})
-    transactions.run(lambda _: items.place_item(owner=buyer.owner, product_id="lamp", count=1, actor=actor))
+    runner.run(lambda _: items.place_item(owner=buyer.owner, product_id="lamp", count=1, actor=actor))
     buyer.start()
     buyer.finish(False)
     with pytest.raises(Exception, match="aborted"):
@@ -268,7 +273,7 @@ def test_a_product_page_says_why_it_is_or_is_not_available(
 
 
 def report(unsold: int) -> None:
-    stock.set_unsold(reports={"x": unsold}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    stock_counters.set_unsold(reports={"x": unsold}, as_of=None, reason="feed", actor=Actor.system("feed"))
 
 
 def test_a_product_page_names_who_holds_it_until_when(shop: Shop, viewer: Client) -> None:
@@ -291,7 +296,7 @@ def test_what_staff_released_is_told_alike_everywhere(shop: Shop, root: Client) 
         buyer.place(product, count)
     session = buyer.start().session
     hold = StockReservation.objects.get(status="HELD")
-    transactions.run(lambda _: holds.release(reservation=hold, expected_events=4, reason="needed elsewhere", actor=TESTER))
+    runner.run(lambda _: reservation_repairs.release(reservation=hold, expected_events=4, reason="needed elsewhere", actor=TESTER))
     basket, detail = page(root, "basket", session.basket_id), page(root, "checkoutsession", session.pk)
     for body in (basket, detail):
         assert body.count("2 released by staff</span>") == 1
@@ -301,19 +306,23 @@ def test_what_staff_released_is_told_alike_everywhere(shop: Shop, root: Client) 
     for body in (basket, detail, items):
         assert set(re.findall(r"failed, \d+ missing", body)) == {"failed, 1 missing"}
     assert "hold-again" in basket
-    stock.set_unsold(reports={"rare": 1}, as_of=None, reason="found", actor=TESTER)
-    transactions.run(lambda reclaim: holds.hold_again(session=session, expected_events=5, reason="found", actor=TESTER, reclaim=reclaim))
+    stock_counters.set_unsold(reports={"rare": 1}, as_of=None, reason="found", actor=TESTER)
+    runner.run(
+        lambda reclaim: reservation_repairs.hold_again(session=session, expected_events=5, reason="found", actor=TESTER, reclaim=reclaim)
+    )
     assert buyer.lists()["checkout"] == [("lamp", 2, -2), ("rare", 1, 1), ("song", 1, None)]
     for model, key in (("basket", session.basket_id), ("checkoutsession", session.pk)):
         assert "hold-again" not in page(root, model, key)
     with pytest.raises(repair.NotRepairable, match="failed at its start"):
-        transactions.run(
-            lambda reclaim: holds.hold_again(session=session, expected_events=6, reason="again", actor=TESTER, reclaim=reclaim)
+        runner.run(
+            lambda reclaim: reservation_repairs.hold_again(
+                session=session, expected_events=6, reason="again", actor=TESTER, reclaim=reclaim
+            )
         )
     buyer.finish(True)
     assert re.search(r"2 released by staff \d{4}-", page(root, "checkoutsession", session.pk))
     assert buyer.lists()["cart"] == [("lamp", 2)]
-    assert checker.findings() == []
+    assert invariant_checker.findings() == []
 
 
 def test_a_reversed_order_is_told_wherever_it_is_shown(shop: Shop, root: Client) -> None:
@@ -325,7 +334,7 @@ def test_a_reversed_order_is_told_wherever_it_is_shown(shop: Shop, root: Client)
         buyer.finish(True)
     session = CheckoutSession.objects.earliest("pk")
     assert "reverse-order" in page(root, "checkoutsession", session.pk)
-    transactions.run(lambda _: repair.reverse_order(session=session, expected_events=3, reason="sent back", actor=TESTER))
+    runner.run(lambda _: repair.reverse_order(session=session, expected_events=3, reason="sent back", actor=TESTER))
     basket, detail = page(root, "basket", session.basket_id), page(root, "checkoutsession", session.pk)
     for body in (basket, detail):
         assert re.search(r">2 sold [\d :-]+, reversed</span>", body)

@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
-from baskets.domain import partners
+from baskets.domain.access import partners
 from baskets.models import ApiKey, Partner
 from tests.admin.conftest import post, token
 from tests.conftest import Log

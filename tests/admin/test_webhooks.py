@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 
-from baskets.domain import feed, webhooks
+from baskets.domain.events import feed, webhook_endpoints
 from baskets.models import WebhookChange, WebhookEndpoint
 from tests.admin.conftest import Shop, post
 from tests.factories import TESTER
@@ -26,7 +26,7 @@ def filled(client: Client, address: str, **said: Any) -> dict[str, Any]:
 @pytest.fixture
 def made(full_shop: Shop) -> WebhookEndpoint:
     """A webhook that was told of everything so far."""
-    endpoint, _ = webhooks.create_webhook(partner_name=full_shop.partner.name, url=FORM["url"], actor=TESTER)  # type: ignore[arg-type]
+    endpoint, _ = webhook_endpoints.create_webhook(partner_name=full_shop.partner.name, url=FORM["url"], actor=TESTER)  # type: ignore[arg-type]
     return endpoint
 
 

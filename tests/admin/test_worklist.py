@@ -13,13 +13,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from baskets.domain import checker, checkout, desk, repair, transactions
+from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.checkout import sessions as checkout_sessions
 from baskets.domain.errors import Refusal
+from baskets.domain.maintenance import invariant_checker
+from baskets.domain.support import audit_log, repair
 from baskets.models import ApiKey, Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event, Stock
 from tests.admin.conftest import Shop, token
-from tests.admin.repair_cases import OTHER, REASON, broken, short_of_supply, sold_out_since
-from tests.domain.worlds import User as Buyer
+from tests.admin.repairs.repair_cases import OTHER, REASON, broken, short_of_supply, sold_out_since
+from tests.domain.scenarios import User as Buyer
 
 pytestmark = pytest.mark.django_db
 WORK = "/admin/baskets/attention/work/"
@@ -56,7 +59,7 @@ def test_everything_that_waits_is_on_one_page(busy_desk: Shop, rita: Client) -> 
 def test_shortages_are_on_it(shop: Shop, rita: Client) -> None:
     session = sold_out_since(shop)
     events = Basket.objects.get().events
-    transactions.run(
+    runner.run(
         lambda reclaim: repair.order_late(
             session=session, accept_short=True, expected_events=events, reason=REASON, actor=OTHER, reclaim=reclaim
         )
@@ -109,7 +112,7 @@ def test_all_flags_of_a_basket_are_one_line(shop: Shop, rita: Client) -> None:
     assert rita.post(address[1], form).status_code == 302
     assert [other in row for row in rows_of(rita, "Somebody may have paid")] == [True]
     assert not Attention.objects.open().filter(basket_id=ann.owner.basket_id).exists()
-    assert checker.findings() == []
+    assert invariant_checker.findings() == []
 
 
 def test_a_report_without_a_number_names_its_candidates_and_offers_to_order_none(shop: Shop, rita: Client) -> None:
@@ -170,7 +173,7 @@ def test_a_check_fills_and_empties_the_list(rita: Client, run_check: Callable[[l
     rule = BrokenRule.objects.get()
     page = rita.get(reverse("admin:baskets_brokenrule_change", args=[rule.pk])).content.decode()
     assert "&lt;lamp&gt;" in page
-    transactions.run(lambda _: desk.settle_rule(rule=rule, expected_step=0, reason="explained", actor=OTHER))
+    runner.run(lambda _: audit_log.settle_rule(rule=rule, expected_step=0, reason="explained", actor=OTHER))
     assert "Broken rules <span" not in rita.get(WORK).content.decode()
     run_check(found)
     rule.refresh_from_db()
@@ -185,7 +188,7 @@ def test_a_check_fills_and_empties_the_list(rita: Client, run_check: Callable[[l
 @pytest.fixture
 def run_check(db: None) -> Callable[[list[dict[str, Any]]], None]:
     actor = Actor.system("check_baskets")
-    return lambda found: transactions.run(lambda _: desk.record_check(checked=40, found=found, actor=actor))
+    return lambda found: runner.run(lambda _: audit_log.record_check(checked=40, found=found, actor=actor))
 
 
 # --- Many rows at once ---------------------------------------------------------------
@@ -224,7 +227,7 @@ def test_many_checkouts_are_aborted_with_one_summary(shop: Shop, rita: Client, e
     assert "It has changed meanwhile, so nothing was done." in body
     assert list(CheckoutSession.objects.order_by("pk").values_list("status", flat=True)) == ["ABORTED", "ACTIVE", "ABORTED"]
     assert Event.objects.filter(kind="repaired", actor="rita", data__reason=REASON).count() == 2
-    assert checker.findings() == []
+    assert invariant_checker.findings() == []
     done = everything_stored()
     assert "Done: 0. Refused: 3." in rita.post(address, form).content.decode()
     assert everything_stored() == done
@@ -253,7 +256,7 @@ def test_many_matters_are_taken_handed_back_and_settled(slug: str, then: str | N
     for step in filter(None, (slug, then)):
         address, form = chosen(rita, "attention", step, list(Attention.objects.all()))
         assert "Done: 2. Refused: 0." in rita.post(address, form).content.decode()
-    assert checker.findings() == []
+    assert invariant_checker.findings() == []
 
 
 def test_many_rows_without_right_reason_or_token_change_nothing(
@@ -286,10 +289,10 @@ def stolen_key(shop: Shop) -> ApiKey:
     ):
         buyer, actor = shop.buyer(user_id), Actor(kind=ActorKind.KEY, name=prefix)
         buyer.place("lamp", count)
-        transactions.run(lambda reclaim, b=buyer, a=actor: checkout.start_session(owner=b.owner, actor=a, reclaim=reclaim))
+        runner.run(lambda reclaim, b=buyer, a=actor: checkout_sessions.start_session(owner=b.owner, actor=a, reclaim=reclaim))
         if ordered:
-            finish = partial(checkout.finish_session, owner=buyer.owner, ordered=True, order_no=None, actor=actor)
-            transactions.run(lambda reclaim, finish=finish: finish(reclaim=reclaim))
+            finish = partial(checkout_sessions.finish_session, owner=buyer.owner, ordered=True, order_no=None, actor=actor)
+            runner.run(lambda reclaim, finish=finish: finish(reclaim=reclaim))
     return key
 
 
@@ -344,7 +347,7 @@ def test_many_orders_of_one_basket_are_reversed_together(shop: Shop, rita: Clien
     # The same page once more does nothing.
     rita.post(many, {"row": rows, "reason": "all came back", "csrfmiddlewaretoken": token(rita, address)})
     assert Stock.objects.get(pk="lamp").available == 10
-    assert checker.findings() == []
+    assert invariant_checker.findings() == []
 
 
 def test_orders_of_a_stolen_key_are_reversed_together_after_a_preview(

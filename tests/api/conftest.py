@@ -14,10 +14,10 @@ from django.db.models import F
 from django.test import Client
 from jsonschema import Draft202012Validator
 
-from baskets.api.pages import schema_as_json
-from baskets.domain import partners
+from baskets.api.views.api_docs import schema_as_json
+from baskets.domain.access import partners
 from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product, StockReservation
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
 from tests.conftest import Log
 from tests.factories import ProductFactory
 

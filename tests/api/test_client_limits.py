@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from baskets.domain import throttles
+from baskets.domain.access import rate_limits
 from baskets.models import ApiKey, Basket, CheckoutSession, GuestToken, Throttle
 from tests.api.conftest import Api, Issue, Lines, PassTime, Sells, Unchanged
 
@@ -121,10 +121,10 @@ def test_zero_is_no_limit(app: Api, settings: Settings) -> None:
 def test_window_that_is_over_counts_from_zero(app: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     limit(settings, guests_per_source=1)
     assert [app.post(GUESTS, {}).status for _ in range(2)] == [200, 429]
-    now = throttles.time.monotonic()
-    monkeypatch.setattr(throttles.time, "monotonic", lambda: now + 599)
+    now = rate_limits.time.monotonic()
+    monkeypatch.setattr(rate_limits.time, "monotonic", lambda: now + 599)
     assert app.post(GUESTS, {}).status == 429
-    monkeypatch.setattr(throttles.time, "monotonic", lambda: now + 601)
+    monkeypatch.setattr(rate_limits.time, "monotonic", lambda: now + 601)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
     assert [app.post(GUESTS, {}).status for _ in range(2)] == [200, 429]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from baskets.api import tokens
-from baskets.domain.tokens import BearerUser
+from baskets.api.auth import bearer as auth_bearer
+from baskets.domain.access.bearer_tokens import BearerUser
 from baskets.models import Comfort
 from tests.api.conftest import Api, Sells, Unchanged
 from tests.conftest import Log
@@ -26,7 +26,7 @@ def bearer(monkeypatch: pytest.MonkeyPatch) -> None:
         kind, _, user = token.partition("-")
         return BearerUser(user_id=user, issuer=kind, guest=kind == "guest")
 
-    monkeypatch.setattr(tokens.tokens, "verify", verify)
+    monkeypatch.setattr(auth_bearer.tokens, "verify", verify)
 
 
 def holding(token: str) -> dict[str, str]:

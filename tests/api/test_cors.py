@@ -10,9 +10,9 @@ from django.db import OperationalError
 from django.test import Client, override_settings
 
 from baskets.api import cors
-from baskets.domain import partners
+from baskets.domain.access import partners
+from baskets.domain.access.partners import UnusableValue
 from baskets.domain.actors import Actor
-from baskets.domain.partners import UnusableValue
 from baskets.models import Partner
 from tests.api.conftest import Answer, Api, Stored
 from tests.api.endpoints import ENDPOINTS, Endpoint

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import erasure
+from baskets.domain.support import erasure
 from baskets.models import Basket, Event, GuestToken
 from tests.api.conftest import Api, Sells, Unchanged
 from tests.factories import TESTER

@@ -11,10 +11,10 @@ from django.http import Http404, HttpResponse, UnreadablePostError
 from django.test import Client, RequestFactory
 from rest_framework import exceptions as drf
 
-from baskets.api import handlers, viewsets
-from baskets.api.envelope import respond
-from baskets.api.errors import MESSAGES, TABLE, answer, answer_to
+from baskets.api.exceptions import MESSAGES, TABLE, answer, answer_to
 from baskets.api.middleware import EnvelopeMiddleware
+from baskets.api.protocol.envelope import respond
+from baskets.api.views import baskets, error_pages
 from baskets.domain import errors as domain
 from tests.api.conftest import Api, Unchanged
 from tests.conftest import Log
@@ -119,7 +119,7 @@ def test_a_failure_is_answered_without_a_word_of_the_inside(
     def fail(_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(viewsets, "read_contents", fail)
+    monkeypatch.setattr(baskets, "read_contents", fail)
     got = api.get("/baskets/users/ada")
     assert got.refusal == expected
     assert SECRET not in got.raw.decode() + str(got.headers) + log.text
@@ -133,12 +133,12 @@ def test_a_database_that_fails_while_a_refusal_is_being_told_is_a_503(
     def fail(_: Any) -> None:
         raise FAULTS[0][0]
 
-    monkeypatch.setattr("baskets.api.errors.read_contents", fail)
+    monkeypatch.setattr("baskets.api.exceptions.read_contents", fail)
     assert api.start().refusal == BUSY
 
 
 def test_an_unforeseen_failure_is_logged_by_its_place_and_kind(api: Api, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
-    monkeypatch.setattr(viewsets, "read_contents", lambda _: {}[SECRET])
+    monkeypatch.setattr(baskets, "read_contents", lambda _: {}[SECRET])
     api.get("/baskets/users/ada")
     [record] = log.lines("unforeseen_error")
     assert record["error"] == ["builtins.KeyError"]
@@ -204,9 +204,9 @@ def test_a_view_outside_of_the_api_that_fails_is_answered_in_the_envelope(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr("baskets.api.health.respond", fail)
-    monkeypatch.setattr("baskets.api.pages.render", fail)
-    monkeypatch.setattr("baskets.api.pages.schema_as_json", fail)
+    monkeypatch.setattr("baskets.api.views.health.respond", fail)
+    monkeypatch.setattr("baskets.api.views.api_docs.render", fail)
+    monkeypatch.setattr("baskets.api.views.api_docs.schema_as_json", fail)
     response = Client(raise_request_exception=False).get(path)
     assert (response.status_code, response.headers["Content-Type"]) == (500, "application/json")
     assert json.loads(response.content)["error"]["code"] == 3001
@@ -231,7 +231,7 @@ def test_a_good_answer_is_passed_on() -> None:
 
 @pytest.mark.parametrize(
     ("handler", "status"),
-    [(handlers.handler400, 400), (handlers.handler403, 403), (handlers.handler404, 404), (handlers.handler500, 500)],
+    [(error_pages.handler400, 400), (error_pages.handler403, 403), (error_pages.handler404, 404), (error_pages.handler500, 500)],
 )
 def test_the_admin_keeps_its_own_pages_for_errors(handler: Any, status: int) -> None:
     arguments = () if status == 500 else (Exception(),)

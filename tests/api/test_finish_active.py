@@ -106,7 +106,7 @@ def test_an_aborted_checkout_is_aborted_again_without_any_change(api: Api, order
 @pytest.fixture
 def expired(api: Api, order_no: str, pass_time: PassTime) -> Any:
     """The checkout after the sweep has expired it: its items are back in the cart."""
-    from baskets.domain import expiry  # noqa: PLC0415 (used by this stage only)
+    from baskets.domain.checkout import expiry  # noqa: PLC0415 (used by this stage only)
 
     pass_time(timedelta(minutes=31))
     expiry.sweep_sessions()

@@ -14,11 +14,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import override_settings
 
-from baskets.domain import guests, signing
+from baskets.domain.access import signing_keys
 from baskets.domain.actors import Actor
+from baskets.domain.baskets import guests
 from baskets.encryption import decrypt
 from baskets.models import Basket, Event, GuestToken, Partner, SigningKey
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
 from tests.api.conftest import Api, PassTime, Sells, Stored, Unchanged, validator
 from tests.tokens import KeyPair, opened
 
@@ -202,7 +203,7 @@ def test_the_key_set_tells_nothing_private(app: Api) -> None:
     assert set(key) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
     stored = SigningKey.objects.get()
     assert b"PRIVATE" not in bytes(stored.private_key)
-    assert "PRIVATE" in decrypt(stored.private_key, purpose=signing.PURPOSE, context=stored.kid)
+    assert "PRIVATE" in decrypt(stored.private_key, purpose=signing_keys.PURPOSE, context=stored.kid)
 
 
 def test_the_token_opens_its_own_basket_and_no_other(app: Api, api: Api, other: Api, unchanged: Unchanged) -> None:
@@ -249,7 +250,7 @@ def ours(app: Api) -> KeyPair:
     """Our own key pair, as only the service has it."""
     app.post(GUESTS, {})
     stored = SigningKey.objects.get()
-    text = decrypt(stored.private_key, purpose=signing.PURPOSE, context=stored.kid)
+    text = decrypt(stored.private_key, purpose=signing_keys.PURPOSE, context=stored.kid)
     return KeyPair("ES256", kid=stored.kid, private=load_pem_private_key(text.encode(), None))
 
 
@@ -304,7 +305,7 @@ def test_a_key_that_a_token_brings_along_is_not_looked_at(app: Api, ours: KeyPai
 
 def test_a_token_of_absurd_length_is_not_even_looked_into(app: Api, ours: KeyPair, claims: dict[str, Any], monkeypatch: Any) -> None:
     token = ours.sign(claims | {"fill": "x" * 100_000})
-    monkeypatch.setattr("baskets.domain.tokens.jwt.decode_complete", None)
+    monkeypatch.setattr("baskets.domain.access.bearer_tokens.jwt.decode_complete", None)
     assert app.get("/baskets/users/ada", Authorization=f"Bearer {token}").refusal == TOKEN_INVALID
 
 
@@ -318,7 +319,7 @@ def kids() -> list[str]:
 def test_tokens_of_a_replaced_key_stay_good_and_both_keys_are_published(app: Api) -> None:
     before = app.post(GUESTS, {}).data
     [old] = kids()
-    rotation = signing.rotate(actor=OPERATOR)
+    rotation = signing_keys.rotate(actor=OPERATOR)
     assert (rotation.ended, kids()) == ((), [rotation.kid, old])
     after = app.post(GUESTS, {}).data
     for guest, kid in ((before, old), (after, rotation.kid)):
@@ -329,20 +330,20 @@ def test_tokens_of_a_replaced_key_stay_good_and_both_keys_are_published(app: Api
 def test_a_replaced_key_goes_when_its_last_token_is_over(app: Api) -> None:
     guest = app.post(GUESTS, {}).data
     old = SigningKey.objects.get()
-    signing.rotate(actor=OPERATOR)
+    signing_keys.rotate(actor=OPERATOR)
     old.refresh_from_db()
     assert old.ends_at is not None
     assert timedelta(days=30) < old.ends_at - SigningKey.objects.signing().get().created_at < timedelta(days=30, hours=2)
     SigningKey.objects.filter(pk=old.pk).update(ends_at=old.created_at)
     assert len(kids()) == 1
     assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").refusal == TOKEN_INVALID
-    assert signing.rotate(actor=OPERATOR).ended == (old.kid,)
+    assert signing_keys.rotate(actor=OPERATOR).ended == (old.kid,)
 
 
 def test_a_stolen_key_is_bad_at_once(app: Api) -> None:
     guest = app.post(GUESTS, {}).data
     [old] = kids()
-    rotation = signing.rotate(distrust=True, actor=OPERATOR)
+    rotation = signing_keys.rotate(distrust=True, actor=OPERATOR)
     assert (rotation.ended, kids()) == ((old,), [rotation.kid])
     assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").refusal == TOKEN_INVALID
 
@@ -360,7 +361,7 @@ def test_a_secret_that_was_replaced_can_be_kept_for_a_while_and_one_that_was_los
     assert refused.headers["Retry-After"] == "1"
     assert everything_stored() == before
     assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").status == 200
-    signing.rotate(actor=OPERATOR)
+    signing_keys.rotate(actor=OPERATOR)
     assert app.post(GUESTS, {}).status == 200
 
 
@@ -368,7 +369,7 @@ def test_a_secret_that_was_replaced_can_be_kept_for_a_while_and_one_that_was_los
 def test_a_signing_key_that_is_not_its_rows_signs_nothing(app: Api, everything_stored: Stored, settings: Any, foreign: str) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = [key := Fernet.generate_key().decode()]
     app.post(GUESTS, {})
-    signing.rotate(actor=OPERATOR)
+    signing_keys.rotate(actor=OPERATOR)
     ciphertext = {
         "the row of an older key": bytes(SigningKey.objects.get(ends_at__isnull=False).private_key),
         "a webhook's secret in the former format": Fernet(key).encrypt(b"whsec_AAAA"),
@@ -406,7 +407,7 @@ def test_keys_are_replaced_under_load_and_nobody_notices(app: Api) -> None:
 
     def replace() -> None:
         for _ in range(6):
-            signing.rotate(actor=OPERATOR)
+            signing_keys.rotate(actor=OPERATOR)
 
     threads = [in_a_thread(come_and_go) for _ in range(4)] + [in_a_thread(replace) for _ in range(2)]
     for thread in threads:

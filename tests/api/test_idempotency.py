@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db.models import F
 
-from baskets.api import viewsets
+from baskets.api.views import baskets
 from baskets.models import CheckoutSession, IdempotencyRecord, Partner
 from tests.api.conftest import Api, Sells, Unchanged
 
@@ -181,7 +181,7 @@ def test_a_refusal_is_not_remembered(api: Api, sells: Sells) -> None:
 
 def test_a_failure_is_not_remembered(api: Api, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged) -> None:
     unchanged()
-    monkeypatch.setattr(viewsets, "render_basket", lambda _: 1 / 0)
+    monkeypatch.setattr(baskets, "render_basket", lambda _: 1 / 0)
     answer = api.post("/baskets/users/ada/products/p1", Idempotency_Key="k")
     assert answer.refusal == (500, 3001, "internal_error")
 

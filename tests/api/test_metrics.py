@@ -13,7 +13,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from baskets.api.counters import DATABASE_FAULTS, TRACKING_DROPPED
+from baskets.api.protocol.metrics import DATABASE_FAULTS, TRACKING_DROPPED
 from tests.api.conftest import Api, PassTime, Sells, Unchanged
 
 TOKEN = "a-token-of-the-operator"
@@ -119,7 +119,7 @@ def test_a_database_that_is_away_is_a_number_too(settings: Any, monkeypatch: pyt
         raise OperationalError from psycopg.OperationalError()
 
     settings.BASKETS_METRICS_TOKEN = TOKEN
-    monkeypatch.setattr("baskets.api.metrics.execute", fail)
+    monkeypatch.setattr("baskets.api.views.metrics.execute", fail)
     found = numbers()
     assert found["baskets_database_up"] == 0
     assert "baskets_checkouts_active" not in found
@@ -130,14 +130,16 @@ def test_database_faults_are_counted(monkeypatch: pytest.MonkeyPatch, api: Api) 
         raise OperationalError from psycopg.OperationalError()
 
     before = DATABASE_FAULTS.labels("unavailable")._value.get()
-    monkeypatch.setattr("baskets.api.viewsets.read_contents", fail)
+    monkeypatch.setattr("baskets.api.views.baskets.read_contents", fail)
     assert api.get("/baskets/users/ada").status == 503
     assert DATABASE_FAULTS.labels("unavailable")._value.get() - before == 1
 
 
 def test_each_worker_tells_the_sums_of_all(tmp_path: Path) -> None:
-    count = "from baskets.api.counters import DATABASE_FAULTS as F; F.labels('busy').inc(2)"
-    show = "from baskets.api.metrics import _counted; from prometheus_client import generate_latest as g; print(g(_counted()).decode())"
+    count = "from baskets.api.protocol.metrics import DATABASE_FAULTS as F; F.labels('busy').inc(2)"
+    show = (
+        "from baskets.api.views.metrics import _counted; from prometheus_client import generate_latest as g; print(g(_counted()).decode())"
+    )
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     for _ in range(2):
         subprocess.run([sys.executable, "-c", count], env=environment, check=True)

@@ -54,7 +54,7 @@ def test_a_database_that_is_away_is_not_ready(monkeypatch: pytest.MonkeyPatch, d
     def fail() -> None:
         raise OperationalError from psycopg.OperationalError()
 
-    monkeypatch.setattr("baskets.api.health.missing_migrations", fail)
+    monkeypatch.setattr("baskets.api.views.health.missing_migrations", fail)
     assert not_ready("database_unavailable")
 
 

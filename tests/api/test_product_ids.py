@@ -6,18 +6,18 @@ from urllib.parse import quote
 
 import pytest
 
-from baskets.domain import catalogue
-from baskets.management import catalogue_file
+from baskets.domain.stock import catalog
+from baskets.management import catalog_file
 from tests.api.conftest import Api, Sells, Stored
-from tests.domain.test_product_ids import INVALID, VALID
+from tests.domain.stock.test_product_ids import INVALID, VALID
 from tests.factories import TESTER
 
 INVALID_ANSWER = (422, 3002, "validation_failed")
 
 
-def json_line(product_id: str) -> catalogue_file.CatalogueFile:
+def json_line(product_id: str) -> catalog_file.CatalogueFile:
     line = json.dumps({"product_id": product_id, "name": "Name", "main_product_id": product_id, "stock": 5})
-    return catalogue_file.read(io.BytesIO(line.encode()), name="file.jsonl")
+    return catalog_file.read(io.BytesIO(line.encode()), name="file.jsonl")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -25,7 +25,7 @@ def json_line(product_id: str) -> catalogue_file.CatalogueFile:
 def test_an_imported_product_can_be_named_in_every_call(api: Api, product_id: str) -> None:
     found = json_line(product_id)
     assert found.problems == []
-    catalogue.import_products(rows=found.rows, as_of=None, reason="import", actor=TESTER)
+    catalog.import_products(rows=found.rows, as_of=None, reason="import", actor=TESTER)
     item = {"productId": product_id, "count": 2, "mainProductIdentifier": product_id}
     path = quote(product_id, safe="")
     assert api.place(path, 2).data["cart"] == [item]

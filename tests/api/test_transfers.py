@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from baskets.api.transfer_links import image_as_base64
+from baskets.api.serializers.transfer_links import image_as_base64
 from baskets.models import Event, IdempotencyRecord, Partner
 from tests.api.conftest import Api, Sells, Unchanged
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from baskets.management.crowd import Call, Measured, send
+from baskets.management.load_client import Call, Measured, send
 from tests.bench import floor, seeding
 from tests.bench.servers import floor as served_floor
 from tests.bench.servers import processor_seconds, resident_megabytes, service, workers_of

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import checkout, partners, transactions
+from baskets.domain import runner
+from baskets.domain.access import partners
 from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.checkout import sessions
 from baskets.models import ApiKey, Event, Partner, Stock
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
-from tests.domain.worlds import User
+from tests.domain.scenarios import User
 from tests.factories import ProductFactory
 
 pytestmark = pytest.mark.django_db
@@ -167,10 +169,10 @@ def test_holds_of_a_revoked_key_are_released_and_its_orders_reversed(run: Run, o
     for number, ordered in enumerate([True, False]):
         user = User(replace(owner, user_id=f"guest-{number}"))
         user.place("shirt", 3)
-        transactions.run(lambda reclaim, user=user: checkout.start_session(owner=user.owner, actor=actor, reclaim=reclaim))
+        runner.run(lambda reclaim, user=user: sessions.start_session(owner=user.owner, actor=actor, reclaim=reclaim))
         if ordered:
-            transactions.run(
-                lambda reclaim, user=user: checkout.finish_session(
+            runner.run(
+                lambda reclaim, user=user: sessions.finish_session(
                     owner=user.owner, ordered=True, order_no=None, actor=actor, reclaim=reclaim
                 )
             )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import partners
+from baskets.domain.access import partners
 from baskets.models import Partner
 from tests.commands.conftest import Run
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import checker, expiry
+from baskets.domain.checkout import expiry
+from baskets.domain.maintenance import invariant_checker
 from baskets.models import Basket, CheckoutSession
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
-from tests.domain.worlds import User, available
+from tests.domain.scenarios import User, available
 from tests.factories import PartnerFactory, ProductFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,7 +49,7 @@ def test_what_is_past_its_time_is_expired_and_a_second_run_finds_nothing(run: Ru
         "stopped": False,
         "dry_run": False,
     }
-    assert checker.check() == []
+    assert invariant_checker.check() == []
 
 
 @pytest.mark.usefixtures("users")
@@ -77,7 +78,7 @@ def test_a_wish_to_stop_is_granted_after_the_batch(run: Run, monkeypatch: pytest
     assert statuses() == ["ACTIVE", "ACTIVE", "EXPIRED"]
     assert run("expire_baskets").code == 1
     assert statuses() == ["ACTIVE", "EXPIRED", "EXPIRED"]
-    assert checker.check() == []
+    assert invariant_checker.check() == []
 
 
 @pytest.mark.usefixtures("users")
@@ -93,4 +94,4 @@ def test_two_runs_at_once_expire_everything_once(process: Callable[..., Any], us
     assert [one.returncode for one in both] == [0, 0], printed
     assert (statuses(), available("shirt")) == (["EXPIRED"] * 3, (10, 0))
     assert [user.basket() is None for user in users] == [False, False, False, True]
-    assert checker.check() == []
+    assert invariant_checker.check() == []

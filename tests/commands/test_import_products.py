@@ -8,7 +8,7 @@ import pytest
 
 from baskets.models import Product, StockAdjustment
 from tests.commands.conftest import Run
-from tests.domain.worlds import available
+from tests.domain.scenarios import available
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

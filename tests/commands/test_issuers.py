@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import partners
+from baskets.domain.access import partners
 from baskets.models import TokenIssuer
 from tests.commands.conftest import Ended, Run
 from tests.key_servers import Issuer, serving_keys

@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 from django.contrib.auth import authenticate
 
-from baskets.domain import checker, demo, partners
+from baskets.domain.access import partners
+from baskets.domain.maintenance import demo_data, invariant_checker
 from baskets.models import ApiKey, Partner, Product, StockAdjustment
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
-from tests.domain.worlds import User
+from tests.domain.scenarios import User
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def user() -> User:
-    return User(Owner(partner_id=Partner.objects.get(name=demo.PARTNER).pk, user_id=demo.USER_ID))
+    return User(Owner(partner_id=Partner.objects.get(name=demo_data.PARTNER).pk, user_id=demo_data.USER_ID))
 
 
 def test_the_first_start_tells_its_secrets_and_they_work(run: Run) -> None:
@@ -34,7 +35,7 @@ def test_the_first_start_tells_its_secrets_and_they_work(run: Run) -> None:
         "saved": [("demo-record", 1), ("demo-scarf", 1)],
         "checkout": [("demo-mug", 2, 2), ("demo-soundtrack", 1, None)],
     }
-    assert checker.check() == []
+    assert invariant_checker.check() == []
 
 
 def test_a_second_start_adds_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
@@ -63,7 +64,7 @@ def test_a_finished_checkout_is_followed_by_a_fresh_one_and_no_stock_is_added(ru
     assert second["order_no"] not in (None, first["order_no"])
     assert StockAdjustment.objects.count() == supply
     assert ("demo-mug", 2, 2) in user().lists()["checkout"]
-    assert checker.check() == []
+    assert invariant_checker.check() == []
 
 
 def test_a_lapsed_checkout_is_followed_by_a_fresh_one(run: Run) -> None:
@@ -90,8 +91,8 @@ def test_prose(run: Run) -> None:
 
 
 def test_the_catalogue_has_every_kind_of_product() -> None:
-    demo.load()
-    rows = {row.product_id: row for row in demo.CATALOGUE}
+    demo_data.load()
+    rows = {row.product_id: row for row in demo_data.CATALOGUE}
     assert len(rows) == 12
     assert {row.stock for row in rows.values()} >= {None, 0}
     assert [row.product_id for row in rows.values() if row.listed is False] == ["demo-poster"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from baskets.domain import signing
+from baskets.domain.access import signing_keys
 from baskets.models import SigningKey
 from tests.commands.conftest import Run
 
@@ -13,27 +13,27 @@ pytestmark = pytest.mark.django_db
 
 
 def test_a_new_key_signs_and_the_old_one_is_kept(run: Run) -> None:
-    old = signing.current_signer().kid
+    old = signing_keys.current_signer().kid
     done = run("rotate_guest_keys")
-    fresh = signing.current_signer().kid
+    fresh = signing_keys.current_signer().kid
     assert (done.code, done.out, done.err) == (0, f"Key {fresh} signs from now on.\n", "")
     assert set(SigningKey.objects.good().values_list("kid", flat=True)) == {old, fresh}
 
 
 def test_it_works_before_there_is_any_key(run: Run) -> None:
-    assert run("rotate_guest_keys", "--json").data["kid"] == signing.current_signer().kid
+    assert run("rotate_guest_keys", "--json").data["kid"] == signing_keys.current_signer().kid
 
 
 def test_a_stolen_key_is_distrusted(run: Run) -> None:
-    old = signing.current_signer().kid
+    old = signing_keys.current_signer().kid
     done = run("rotate_guest_keys", "--distrust-old")
-    fresh = signing.current_signer().kid
+    fresh = signing_keys.current_signer().kid
     assert done.out == f"Key {fresh} signs from now on. Removed, because none of their tokens is good any more: {old}.\n"
     assert [key.kid for key in SigningKey.objects.all()] == [fresh]
 
 
 def test_a_rehearsal_changes_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
-    signing.current_signer()
+    signing_keys.current_signer()
     before = everything_stored()
     assert run("rotate_guest_keys", "--dry-run").out == "Would sign with a new key.\n"
     assert run("rotate_guest_keys", "--dry-run", "--json").data == {"kid": None, "removed": [], "dry_run": True}

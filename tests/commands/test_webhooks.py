@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from baskets.domain.messages import message_id
+from baskets.domain.events.payloads import message_id
 from baskets.models import FeedPosition, WebhookEndpoint
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
-from tests.domain.receivers import receiver
-from tests.domain.worlds import User
+from tests.domain.events.receivers import receiver
+from tests.domain.scenarios import User
 from tests.factories import PartnerFactory, ProductFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)

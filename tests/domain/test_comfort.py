@@ -8,12 +8,12 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
-from baskets.domain import transactions
+from baskets.domain import runner
 from baskets.domain.comfort import Settings, change_comfort, read_comfort
 from baskets.domain.errors import ConsentMissing
 from baskets.encryption import UnreadableSecret
 from baskets.models import Comfort
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
 
 Stored = Callable[[], dict[str, list[Any]]]
 
@@ -31,7 +31,7 @@ def test_nothing_is_stored_for_a_user_who_was_never_asked(owner: Owner) -> None:
 def test_nothing_is_stored_without_consent(owner: Owner, consent: bool | None, everything_stored: Stored) -> None:
     before = everything_stored()
     with pytest.raises(ConsentMissing):
-        transactions.run(lambda _: change_comfort(owner=owner, said={"customer_id": "c-1"}, consent=consent))
+        runner.run(lambda _: change_comfort(owner=owner, said={"customer_id": "c-1"}, consent=consent))
     assert everything_stored() == before
 
 

@@ -11,8 +11,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Model
 from django.db.models.functions import Now
 
-from baskets.database import constraint_of
-from baskets.domain import webhooks
+from baskets.db.errors import constraint_of
+from baskets.domain.events import webhook_endpoints
 from baskets.models import (
     ApiKey,
     Attention,
@@ -35,8 +35,8 @@ from baskets.models import (
     WebhookChange,
     WebhookEndpoint,
 )
-from baskets.models.contents import Owner
-from tests.domain.worlds import User
+from baskets.models.basket_snapshot import Owner
+from tests.domain.scenarios import User
 from tests.factories import TESTER, ProductFactory
 
 
@@ -216,7 +216,7 @@ OF_THE_FEED: dict[str, tuple[type[Model], dict[str, Any]]] = {
 @pytest.mark.usefixtures("world")
 def test_the_database_refuses_by_name_what_is_wrong_about_the_feed(name: str) -> None:
     """As above, in a world that is told of."""
-    webhooks.create_webhook(partner_name=Partner.objects.get().name, url="https://example.com/", actor=TESTER)
+    webhook_endpoints.create_webhook(partner_name=Partner.objects.get().name, url="https://example.com/", actor=TESTER)
     model, fields = OF_THE_FEED[name]
     with refused_by(name):
         model._default_manager.filter(pk=model._default_manager.values_list("pk")[:1]).update(**fields)

@@ -6,11 +6,15 @@ from contextlib import suppress
 import pytest
 from django.db import connection
 
-from baskets.domain import attention, checker, holds, repair, stock, transactions
+from baskets.domain import runner
+from baskets.domain.checkout import attention
 from baskets.domain.errors import Refusal
+from baskets.domain.maintenance import invariant_checker
+from baskets.domain.stock import counters
+from baskets.domain.support import repair, reservation_repairs
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Partner, StockReservation
-from baskets.models.contents import Owner
-from tests.domain.worlds import User
+from baskets.models.basket_snapshot import Owner
+from tests.domain.scenarios import User
 from tests.factories import TESTER, ProductFactory
 
 REVERSALS = importlib.import_module("baskets.migrations.0020_reversals")
@@ -40,14 +44,14 @@ def build(anna: User, ben: User, cleo: User) -> dict[str, str]:
     cleo.place("song")
     cleo.start()
     hold = StockReservation.objects.get(basket_id=cleo.owner.basket_id)
-    transactions.run(lambda _: holds.release(reservation=hold, expected_events=events_of(cleo), reason="why not", actor=TESTER))
+    runner.run(lambda _: reservation_repairs.release(reservation=hold, expected_events=events_of(cleo), reason="why not", actor=TESTER))
     ben.place("shirt", 3)
     numbers["reversed"] = ben.start().session.order_no
     ben.finish(False)
-    stock.set_unsold(reports={"shirt": 1}, as_of=None, reason="counted", actor=TESTER)
+    counters.set_unsold(reports={"shirt": 1}, as_of=None, reason="counted", actor=TESTER)
     ben.finish(True, numbers["reversed"])
     session = CheckoutSession.objects.get(order_no=numbers["reversed"])
-    transactions.run(lambda _: repair.reverse_order(session=session, expected_events=events_of(ben), reason="sent back", actor=TESTER))
+    runner.run(lambda _: repair.reverse_order(session=session, expected_events=events_of(ben), reason="sent back", actor=TESTER))
     dora = anna.beside("dora")
     dora.place("song")
     flagged = [aborted(dora) for _ in range(21)]
@@ -66,7 +70,7 @@ def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: O
     CheckoutSession.objects.update(reversed_at=None)
     CheckoutItem.objects.update(released_at=None)
     Attention.objects.update(candidates=None)
-    assert {finding.proof.slug for finding in checker.findings()} == {
+    assert {finding.proof.slug for finding in invariant_checker.findings()} == {
         "released_items_are_told",
         "orders_reversed_once",
         "flags_end_with_their_cause",
@@ -80,7 +84,7 @@ def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: O
     with connection.cursor() as cursor:
         for statement in operation.sql:
             cursor.execute(statement)
-    assert checker.findings() == []
+    assert invariant_checker.findings() == []
     assert CheckoutSession.objects.exclude(reversed_at=None).values_list("order_no", "reversed_at").get() == (numbers["reversed"], told.at)
     assert CheckoutItem.objects.exclude(released_at=None).values_list("product_id", "stocked").get() == ("shirt", -1)
     settled = Attention.objects.exclude(settled_at=None).order_by("pk")

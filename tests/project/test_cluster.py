@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from basket_project.launcher.cluster import THROW_AWAY, Cluster
-from basket_project.launcher.testing import throw_away_cluster
+from basket_project.launcher.run_tests import throw_away_cluster
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from unittest.mock import Mock, call
 
 import pytest
 
-from basket_project.launcher import command_line, demo, environment, platforms, proving, testing
+from basket_project.launcher import command_line, demo, environment, platforms, run_tests, run_verification
 from basket_project.launcher.command_line import main
 from basket_project.launcher.failure import Failure
 
@@ -25,7 +25,7 @@ def _signals_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_set_up(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Record what would be installed instead of installing it."""
     asked: list[list[str]] = []
-    for module in (command_line, demo, testing):
+    for module in (command_line, demo, run_tests):
         monkeypatch.setattr(module, "ensure_environment", lambda names: asked.append(list(names)))
     return asked
 
@@ -168,28 +168,28 @@ def test_arguments_after_a_management_command_belong_to_it(monkeypatch: pytest.M
         (["-q", "-x", "-k", "finish"], True),
         (["--cov"], True),
         (["tests/domain"], False),
-        (["tests/domain/test_lists.py::test_x"], False),
+        (["tests/domain/baskets/test_lists.py::test_x"], False),
         (["--pdb"], False),
         (["-n0"], False),
     ],
 )
 def test_the_whole_suite_is_spread_and_a_part_is_not(arguments: list[str], spread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testing.os, "cpu_count", lambda: 2)
-    assert bool(testing._spread(arguments)) == spread
-    monkeypatch.setattr(testing.os, "cpu_count", lambda: 1)
-    assert testing._spread(arguments) == []
+    monkeypatch.setattr(run_tests.os, "cpu_count", lambda: 2)
+    assert bool(run_tests._spread(arguments)) == spread
+    monkeypatch.setattr(run_tests.os, "cpu_count", lambda: 1)
+    assert run_tests._spread(arguments) == []
 
 
 def test_the_long_programme_tells_its_parts_in_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def held(plan: proving.Plan) -> int:
+    def held(plan: run_verification.Plan) -> int:
         assert plan.arguments(0.5)[:5] == ["-q", "--seed", "7", "--minutes", "5.00"]
         plan.figures.write_text('{"steps": 1200}\n{"steps": 34, "tests passed": 2}\n')
         return 0
 
-    def lacking(plan: proving.Plan) -> int:
-        raise proving.NotRun("nobody has one")
+    def lacking(plan: run_verification.Plan) -> int:
+        raise run_verification.NotRun("nobody has one")
 
-    monkeypatch.setattr(proving, "PARTS", {"model": held, "postgres": lacking, "kills": Mock(return_value=3)})
+    monkeypatch.setattr(run_verification, "PARTS", {"model": held, "postgres": lacking, "kills": Mock(return_value=3)})
     assert main(["prove", "--seed", "7", "--minutes", "10", "model", "postgres"]) == 0
     table = capsys.readouterr().out
     assert "| model | 1,234 steps, 2 tests passed | 0 s | held |" in table
@@ -200,12 +200,12 @@ def test_the_long_programme_tells_its_parts_in_figures(monkeypatch: pytest.Monke
 
 def test_the_server_of_a_part_is_said_by_the_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = Mock(return_value=0)
-    monkeypatch.setattr(proving, "run_attached", run)
-    plan = proving.Plan(seed=1, minutes=1, figures=tmp_path / "figures")
+    monkeypatch.setattr(run_verification, "run_attached", run)
+    plan = run_verification.Plan(seed=1, minutes=1, figures=tmp_path / "figures")
     monkeypatch.delenv("BASKETS_POSTGRES_BIN", raising=False)
-    with pytest.raises(proving.NotRun):
-        proving.PARTS["postgres"](plan)
+    with pytest.raises(run_verification.NotRun):
+        run_verification.PARTS["postgres"](plan)
     monkeypatch.setenv("BASKETS_POSTGRES_BIN", "/server/bin")
-    assert proving.PARTS["postgres"](plan) == proving.PARTS["suite"](plan) == 0
+    assert run_verification.PARTS["postgres"](plan) == run_verification.PARTS["suite"](plan) == 0
     named = [call.args[1].get("BASKETS_POSTGRES_BIN") for call in run.call_args_list]
     assert named == ["/server/bin", None]

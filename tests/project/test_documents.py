@@ -15,12 +15,12 @@ import pytest
 from django.core.management import get_commands, load_command_class
 from django.urls import resolve
 
-from basket_project.launcher import command_line, proving
-from baskets.api.errors import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, TABLE
-from baskets.api.serializers import FinishCheckout
-from baskets.api.versioning import KNOWN
-from baskets.domain.checker import BASKET_KEYS
-from baskets.domain.proofs import PROOFS
+from basket_project.launcher import command_line, run_verification
+from baskets.api.exceptions import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, TABLE
+from baskets.api.protocol.versioning import KNOWN
+from baskets.api.serializers.requests import FinishCheckout
+from baskets.domain.maintenance.invariant_checker import BASKET_KEYS
+from baskets.domain.maintenance.invariants import PROOFS
 from baskets.models import Event
 
 ROOT = Path(__file__).parents[2]
@@ -276,7 +276,7 @@ def options_of(words: list[str]) -> set[str]:
     assert commands is not None
     options = {option for action in commands[name]._actions for option in action.option_strings}
     if name == "prove":
-        options |= {option for action in proving._parser()._actions for option in action.option_strings}
+        options |= {option for action in run_verification._parser()._actions for option in action.option_strings}
     if name == "serve":  # Its options are the server's.
         options |= set(re.findall(r'add_argument\("(--[a-z-]+)"', (ROOT / "basket_project" / "server.py").read_text()))
     return options

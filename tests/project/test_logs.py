@@ -19,7 +19,7 @@ from django.test import Client
 
 from basket_project.logs import StandardError, encoded, logging_config, logging_options, standard_error, without_messages
 from baskets.models import Partner
-from baskets.models.contents import Owner
+from baskets.models.basket_snapshot import Owner
 from tests.conftest import Log
 from tests.secrecy import secrets_in
 

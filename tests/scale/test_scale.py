@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from baskets.domain import checker
-from baskets.domain.proofs import PROOFS
+from baskets.domain.maintenance import invariant_checker
+from baskets.domain.maintenance.invariants import PROOFS
 from tests.conftest import Long
 from tests.scale.filled import fill
 
@@ -18,7 +18,7 @@ HOUR_SECONDS = 3600
 def test_a_filled_database_is_sound() -> None:
     """What is measured below is what the domain would have written, as far as the proofs can tell."""
     fill(400)
-    assert checker.findings() == []
+    assert invariant_checker.findings() == []
 
 
 @pytest.mark.long
@@ -26,9 +26,9 @@ def test_a_filled_database_is_sound() -> None:
 def test_a_million_baskets_are_checked_well_within_an_hour(long_run: Long) -> None:
     fill(MILLION)
     moments = [time.monotonic()]
-    assert checker.check(advance=lambda _: moments.append(time.monotonic())) == []
+    assert invariant_checker.check(advance=lambda _: moments.append(time.monotonic())) == []
     took = moments[-1] - moments[0]
-    names = [*(proof.slug for proof in PROOFS), checker.BASKET_KEYS.slug]
+    names = [*(proof.slug for proof in PROOFS), invariant_checker.BASKET_KEYS.slug]
     slowest = sorted(((end - start, name) for (start, end), name in zip(pairwise(moments), names, strict=True)), reverse=True)
     print([f"{name} {seconds:.1f} s" for seconds, name in slowest[:12]])  # noqa: T201 (shown with -s)
     long_run.tell(baskets_checked=MILLION, seconds_to_check_them=round(took))

@@ -3,10 +3,10 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from baskets.domain import partners
+from baskets.domain.access import partners
 from baskets.domain.actors import Actor
 from baskets.management.arguments import printable
-from baskets.management.shell import ShellCommand, rehearsal
+from baskets.management.base import ShellCommand, rehearsal
 
 
 class Command(ShellCommand):

@@ -1,4 +1,4 @@
-"""`change_webhook`: the shell of `webhooks.pause`, `resume` and `replay`."""
+"""`change_webhook`: the shell of `webhook_endpoints.pause`, `resume` and `replay`."""
 
 from argparse import ArgumentParser
 from datetime import datetime
@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from baskets.domain import webhooks
 from baskets.domain.actors import Actor
-from baskets.domain.repair import REASON_LIMIT
+from baskets.domain.events import webhook_endpoints
+from baskets.domain.support.repair import REASON_LIMIT
 from baskets.management.arguments import moment, printable, whole_number
-from baskets.management.shell import ShellCommand, rehearsal
+from baskets.management.base import ShellCommand, rehearsal
 from baskets.models import WebhookEndpoint
 
 
@@ -40,14 +40,14 @@ class Command(ShellCommand):
         if endpoint is None:
             raise CommandError(f"There is no webhook {webhook}.")
         said: dict[str, Any] = {"endpoint": endpoint, "reason": reason, "actor": Actor.system("change_webhook")}
-        said["expected_changes"] = webhooks.changes_of(endpoint)
+        said["expected_changes"] = webhook_endpoints.changes_of(endpoint)
         with rehearsal(dry_run=dry_run):
             if replay_since is not None:
-                webhooks.replay(since=replay_since, **said)
+                webhook_endpoints.replay(since=replay_since, **said)
             elif pause:
-                webhooks.pause(**said)
+                webhook_endpoints.pause(**said)
             else:
-                webhooks.resume(**said)
+                webhook_endpoints.resume(**said)
             endpoint.refresh_from_db()
         self.answer(
             as_json=as_json,

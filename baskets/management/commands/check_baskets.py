@@ -1,4 +1,4 @@
-"""`check_baskets`: the shell of `checker.check`."""
+"""`check_baskets`: the shell of `invariant_checker.check`."""
 
 import json
 from typing import Any
@@ -6,11 +6,13 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError
 
-from baskets.database import Fault, fault_of
-from baskets.domain import checker, desk, transactions
+from baskets.db.errors import Fault, fault_of
+from baskets.domain import runner
 from baskets.domain.actors import Actor
+from baskets.domain.maintenance import invariant_checker
+from baskets.domain.support import audit_log
+from baskets.management.base import ShellCommand
 from baskets.management.progress import progress
-from baskets.management.shell import ShellCommand
 
 
 class Command(ShellCommand):
@@ -23,8 +25,8 @@ class Command(ShellCommand):
 
     def handle(self, *, as_json: bool, **_: Any) -> None:
         """Check, and list what was found."""
-        with progress(doing="Checking", total=checker.proof_count(), unit="rules") as advance:
-            found = checker.check(advance=advance)
+        with progress(doing="Checking", total=invariant_checker.proof_count(), unit="rules") as advance:
+            found = invariant_checker.check(advance=advance)
         findings = [
             {
                 "slug": finding.proof.slug,
@@ -37,26 +39,26 @@ class Command(ShellCommand):
         ]
         self.answer(
             as_json=as_json,
-            text=_told(found) if found else f"All {checker.proof_count()} rules hold.",
-            checked=checker.proof_count(),
+            text=_told(found) if found else f"All {invariant_checker.proof_count()} rules hold.",
+            checked=invariant_checker.proof_count(),
             findings=findings,
         )
         self._record(findings)
         if found:
-            raise CommandError(f"{len(found)} of {checker.proof_count()} rules are broken.")
+            raise CommandError(f"{len(found)} of {invariant_checker.proof_count()} rules are broken.")
 
     def _record(self, findings: list[dict[str, Any]]) -> None:
         """Put the result on the work list. A database that cannot be written to, such as a standby, is checked all the same."""
         actor = Actor.system("check_baskets")
         try:
-            transactions.run(lambda _: desk.record_check(checked=checker.proof_count(), found=findings, actor=actor))
+            runner.run(lambda _: audit_log.record_check(checked=invariant_checker.proof_count(), found=findings, actor=actor))
         except (DatabaseError, InterfaceError) as error:
             if fault_of(error) is Fault.BUG:
                 raise
             self.stderr.write("The result is not on the work list of staff: the database could not be written to.")
 
 
-def _told(found: list[checker.Finding]) -> str:
+def _told(found: list[invariant_checker.Finding]) -> str:
     lines = []
     for finding in found:
         lines.append(f"{finding.proof.slug} (rule {finding.proof.rule}), {finding.total} times not true:")

@@ -3,9 +3,9 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from baskets.domain import partners
+from baskets.domain.access import partners
 from baskets.management.arguments import printable, whole_number
-from baskets.management.shell import ShellCommand, rehearsal
+from baskets.management.base import ShellCommand, rehearsal
 from baskets.models import Partner
 
 

@@ -5,8 +5,8 @@ from argparse import ArgumentParser
 from getpass import getpass
 from typing import Any
 
-from baskets.domain import database_role
-from baskets.management.shell import ShellCommand, rehearsal
+from baskets.domain.maintenance import database_role
+from baskets.management.base import ShellCommand, rehearsal
 
 
 class Command(ShellCommand):

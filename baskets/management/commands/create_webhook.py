@@ -1,14 +1,15 @@
-"""`create_webhook`: the shell of `webhooks.create_webhook`. The secret is printed once; it is stored encrypted."""
+"""`create_webhook`: the shell of `webhook_endpoints.create_webhook`. The secret is printed once; it is stored encrypted."""
 
 from argparse import ArgumentParser
 from typing import Any
 
-from baskets.domain import partners, webhooks
+from baskets.domain.access import partners
 from baskets.domain.actors import Actor
+from baskets.domain.events import webhook_endpoints
 from baskets.management.arguments import printable
-from baskets.management.shell import ShellCommand, rehearsal
+from baskets.management.base import ShellCommand, rehearsal
 from baskets.models import Event
-from baskets.outside import LONGEST_URL
+from baskets.net.http_client import LONGEST_URL
 
 
 class Command(ShellCommand):
@@ -49,7 +50,7 @@ class Command(ShellCommand):
     ) -> None:
         """Make it and print its secret; of a rehearsal there is none to print."""
         with rehearsal(dry_run=dry_run):
-            endpoint, secret = webhooks.create_webhook(
+            endpoint, secret = webhook_endpoints.create_webhook(
                 partner_name=partner,
                 url=url,
                 kinds=kinds,

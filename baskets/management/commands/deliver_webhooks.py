@@ -1,4 +1,4 @@
-"""`deliver_webhooks`: the shell of `deliveries.deliver_next`. It runs beside the service until it is told to stop."""
+"""`deliver_webhooks`: the shell of `webhook_delivery.deliver_next`. It runs beside the service until it is told to stop."""
 
 import threading
 from argparse import ArgumentParser
@@ -11,12 +11,12 @@ import structlog
 from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError, connection
 
-from baskets.database import Fault, fault_of
-from baskets.domain import deliveries
+from baskets.db.errors import Fault, fault_of
+from baskets.domain.events import webhook_delivery
 from baskets.management.arguments import whole_number
+from baskets.management.base import ShellCommand
 from baskets.management.progress import progress
-from baskets.management.shell import ShellCommand
-from baskets.management.stopping import asked_to_stop
+from baskets.management.shutdown import asked_to_stop
 
 log = structlog.get_logger("baskets.webhooks")
 
@@ -32,7 +32,7 @@ class Tally:
     failed: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, turn: deliveries.Turn) -> None:
+    def add(self, turn: webhook_delivery.Turn) -> None:
         """Count a turn."""
         with self.lock:
             self.delivered += turn.delivered
@@ -95,10 +95,10 @@ def _work(*, once: bool, stop: Callable[[], bool], tally: Tally, advance: Callab
         connection.close()
 
 
-def _turn(*, once: bool, stop: Callable[[], bool]) -> deliveries.Turn | None:
+def _turn(*, once: bool, stop: Callable[[], bool]) -> webhook_delivery.Turn | None:
     """One turn; a database that is away for a while is waited for, unless somebody waits for the end."""
     try:
-        return deliveries.deliver_next(stop=stop)
+        return webhook_delivery.deliver_next(stop=stop)
     except (DatabaseError, InterfaceError) as error:
         if once or fault_of(error) is Fault.BUG:
             raise

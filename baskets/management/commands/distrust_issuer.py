@@ -1,13 +1,13 @@
-"""`distrust_issuer`: the shell of `issuers.distrust_issuer`."""
+"""`distrust_issuer`: the shell of `token_issuers.distrust_issuer`."""
 
 from argparse import ArgumentParser
 from typing import Any
 
-from baskets.domain import issuers
+from baskets.domain.access import token_issuers
+from baskets.domain.access.partners import NAME_LIMIT
 from baskets.domain.actors import Actor
-from baskets.domain.partners import NAME_LIMIT
 from baskets.management.arguments import printable
-from baskets.management.shell import ShellCommand, rehearsal
+from baskets.management.base import ShellCommand, rehearsal
 
 
 class Command(ShellCommand):
@@ -24,7 +24,7 @@ class Command(ShellCommand):
     def handle(self, *, partner: str, name: str, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Distrust it and say so."""
         with rehearsal(dry_run=dry_run):
-            issuers.distrust_issuer(partner_name=partner, name=name, actor=Actor.system("distrust_issuer"))
+            token_issuers.distrust_issuer(partner_name=partner, name=name, actor=Actor.system("distrust_issuer"))
         self.answer(
             as_json=as_json,
             text=f"{'Would distrust' if dry_run else 'Distrusted'} issuer {name!r} of partner {partner!r}.",

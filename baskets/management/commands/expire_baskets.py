@@ -7,10 +7,11 @@ from uuid import UUID
 
 from django.core.management.base import CommandError
 
-from baskets.domain import expiry, throttles
+from baskets.domain.access import rate_limits
+from baskets.domain.checkout import expiry
+from baskets.management.base import ShellCommand
 from baskets.management.progress import progress
-from baskets.management.shell import ShellCommand
-from baskets.management.stopping import asked_to_stop
+from baskets.management.shutdown import asked_to_stop
 
 
 class Sweep(Protocol):
@@ -42,7 +43,7 @@ class Command(ShellCommand):
             sessions = _swept("checkouts", expiry.sweep_sessions, dry_run=dry_run, stop=stop)
             baskets = _swept("baskets", expiry.sweep_baskets, dry_run=dry_run, stop=stop)
             if not dry_run:
-                throttles.sweep()
+                rate_limits.sweep()
             stopped = stop()
         verb = "Would expire" if dry_run else "Expired"
         in_use = sessions.left + baskets.left

@@ -1,4 +1,4 @@
-"""`import_products`: the shell of `catalogue.import_products`."""
+"""`import_products`: the shell of `catalog.import_products`."""
 
 import sys
 from argparse import ArgumentParser
@@ -10,12 +10,12 @@ from typing import Any, BinaryIO
 
 from django.core.management.base import CommandError
 
-from baskets.domain import catalogue
 from baskets.domain.actors import Actor
-from baskets.management import catalogue_file
+from baskets.domain.stock import catalog
+from baskets.management import catalog_file
 from baskets.management.arguments import moment
+from baskets.management.base import ShellCommand
 from baskets.management.progress import progress
-from baskets.management.shell import ShellCommand
 
 MAX_NAMED = 20
 
@@ -47,12 +47,12 @@ class Command(ShellCommand):
         """Read the whole file first, so that no transaction waits for a disk; then import it."""
         try:
             with _opened(file) as stream, progress(doing="Reading", total=_size(file), unit="bytes") as advance:
-                found = catalogue_file.read(stream, name=file, advance=advance)
+                found = catalog_file.read(stream, name=file, advance=advance)
         except OSError as error:
             raise CommandError(f"{file!r} cannot be read: {error.strerror}.") from error
         if found.problem_count:
             self._refuse(found, as_json=as_json)
-        done = catalogue.import_products(
+        done = catalog.import_products(
             rows=found.rows,
             as_of=as_of,
             reason="import",
@@ -78,7 +78,7 @@ class Command(ShellCommand):
             dry_run=dry_run,
         )
 
-    def _refuse(self, found: catalogue_file.CatalogueFile, *, as_json: bool) -> None:
+    def _refuse(self, found: catalog_file.CatalogueFile, *, as_json: bool) -> None:
         if as_json:
             problems = [{"line": line, "problem": problem} for line, problem in found.problems]
             self.answer(as_json=True, text="", problem_count=found.problem_count, problems=problems)

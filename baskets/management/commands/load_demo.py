@@ -1,11 +1,11 @@
-"""`load_demo`: the shell of `demo.load`."""
+"""`load_demo`: the shell of `demo_data.load`."""
 
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from baskets.domain import demo
-from baskets.management.shell import ShellCommand
+from baskets.domain.maintenance import demo_data
+from baskets.management.base import ShellCommand
 
 
 class Command(ShellCommand):
@@ -22,7 +22,7 @@ class Command(ShellCommand):
 
     def handle(self, *, new_api_key: bool, new_admin_password: bool, as_json: bool, **_: Any) -> None:
         """Load it and say how to get in."""
-        loaded = demo.load(new_api_key=new_api_key, new_admin_password=new_admin_password)
+        loaded = demo_data.load(new_api_key=new_api_key, new_admin_password=new_admin_password)
         self.answer(
             as_json=as_json,
             text="\n".join(

@@ -7,11 +7,12 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from baskets.domain import feed, purge
+from baskets.domain.events import feed
+from baskets.domain.maintenance import retention
 from baskets.management.arguments import whole_number
+from baskets.management.base import ShellCommand
 from baskets.management.progress import progress
-from baskets.management.shell import ShellCommand
-from baskets.management.stopping import asked_to_stop
+from baskets.management.shutdown import asked_to_stop
 
 DEFAULT_DAYS = 365
 MOST_DAYS = 36_500
@@ -47,13 +48,13 @@ class Command(ShellCommand):
                 feed.sequence()  # An event goes only after it has its place in the feed.
             after = None
             while not stop():
-                batch = purge.purge_baskets(older_than=timedelta(days=older_than_days), after=after, dry_run=dry_run)
+                batch = retention.purge_baskets(older_than=timedelta(days=older_than_days), after=after, dry_run=dry_run)
                 if (after := batch.last) is None:
                     break
                 for name, count in (("checkouts", batch.sessions), ("events", batch.events), ("baskets", batch.baskets)):
                     done[name] += count
                 left += batch.left
-                advance(purge.WINDOW)
+                advance(retention.WINDOW)
             stopped = stop()
         told = ", ".join(f"{count} {name}" for name, count in done.items())
         self.answer(
@@ -72,7 +73,7 @@ def _answers(*, dry_run: bool, stop: Callable[[], bool]) -> int:
     """Purge answers in batches; a rehearsal counts them at once."""
     purged = 0
     while not stop():
-        batch = purge.purge_answers(dry_run=dry_run)
+        batch = retention.purge_answers(dry_run=dry_run)
         purged += batch
         if dry_run or not batch:
             break

@@ -4,10 +4,10 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from baskets.domain.reencryption import ENCRYPTED, reencrypt
+from baskets.domain.maintenance.reencryption import ENCRYPTED, reencrypt
+from baskets.management.base import ShellCommand
 from baskets.management.progress import progress
-from baskets.management.shell import ShellCommand
-from baskets.management.stopping import asked_to_stop
+from baskets.management.shutdown import asked_to_stop
 
 
 class Command(ShellCommand):

@@ -1,15 +1,15 @@
-"""`refresh_issuer_keys`: the shell of `published_keys.fetch_now`."""
+"""`refresh_issuer_keys`: the shell of `jwks_cache.fetch_now`."""
 
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
 
-from baskets.domain import published_keys
+from baskets.domain.access import jwks_cache
+from baskets.domain.access.partners import NAME_LIMIT
 from baskets.domain.actors import Actor
-from baskets.domain.partners import NAME_LIMIT
 from baskets.management.arguments import printable
-from baskets.management.shell import ShellCommand
+from baskets.management.base import ShellCommand
 from baskets.models import TokenIssuer
 
 
@@ -45,8 +45,8 @@ class Command(ShellCommand):
         result = {"partner": issuer.partner.name, "name": issuer.name, "keys": [], "skipped": [], "problem": ""}
         try:
             actor = Actor.system("refresh_issuer_keys")
-            found = published_keys.fetch(issuer) if dry_run else published_keys.fetch_now(issuer=issuer, actor=actor)
-        except published_keys.KeysNotFetched as error:
+            found = jwks_cache.fetch(issuer) if dry_run else jwks_cache.fetch_now(issuer=issuer, actor=actor)
+        except jwks_cache.KeysNotFetched as error:
             return result | {"problem": str(error)}
         return result | {"keys": [key.kid for key in found.keys], "skipped": list(found.skipped)}
 

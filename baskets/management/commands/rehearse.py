@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 from django.core.management.base import CommandError
 
-from baskets.domain import rehearsals
+from baskets.domain.maintenance import load_test
 from baskets.management.arguments import whole_number
-from baskets.management.crowd import Call, Measured, Reply, send
+from baskets.management.base import ShellCommand
+from baskets.management.load_client import Call, Measured, Reply, send
 from baskets.management.progress import progress
-from baskets.management.shell import ShellCommand
-from baskets.management.stopping import asked_to_stop
+from baskets.management.shutdown import asked_to_stop
 
 TIMEOUT_SECONDS = 30
 MOST_BUYERS, MOST_CLIENTS, MOST_PIECES = 100_000, 500, 1_000_000
@@ -56,15 +56,15 @@ class Command(ShellCommand):
 
     def handle(self, *, url: str, buyers: int, pieces: int, clients: int, as_json: bool, **_: Any) -> None:
         """Set up, let the crowd in, count, put away."""
-        stage = rehearsals.set_up(pieces=pieces)
+        stage = load_test.set_up(pieces=pieces)
         try:
             with asked_to_stop() as stop:
                 rush = Rush(url=url, stage=stage, clients=clients, stop=stop)
                 rush.run([f"{stage.run}-{number}" for number in range(buyers)])
                 stopped = stop()
-            account = rehearsals.account()
+            account = load_test.account()
         finally:
-            rehearsals.put_away()
+            load_test.put_away()
         sold = account.sold - stage.sold_before
         answered = rush.outcomes["sold"]
         # An order whose answer was lost may have been sold all the same: that is what repeating the call is for.
@@ -98,7 +98,7 @@ class Command(ShellCommand):
 class Rush:
     """Three waves of calls: all fill their carts, all start a checkout, and who got a piece buys it."""
 
-    def __init__(self, *, url: str, stage: rehearsals.Stage, clients: int, stop: Callable[[], bool]) -> None:
+    def __init__(self, *, url: str, stage: load_test.Stage, clients: int, stop: Callable[[], bool]) -> None:
         self.measured: dict[str, Measured] = {}
         self.outcomes: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -107,7 +107,7 @@ class Rush:
 
     def run(self, users: list[str]) -> None:
         """Send the waves, one after the other."""
-        with_cart = self._wave("add", users, f"products/{rehearsals.PRODUCT}", b'{"count": 1}')
+        with_cart = self._wave("add", users, f"products/{load_test.PRODUCT}", b'{"count": 1}')
         holding = self._wave("start", with_cart, "checkout/sessions", b"{}")
         self.outcomes["sold"] = len(self._wave("finish", holding, "checkout/sessions/finish-active", b'{"ordered": true}'))
 
@@ -157,7 +157,7 @@ def _reason(reply: Reply) -> str:
         return str(reply.status)
 
 
-def _told(rush: Rush, account: rehearsals.Account, *, sold: int, proven: bool) -> str:
+def _told(rush: Rush, account: load_test.Account, *, sold: int, proven: bool) -> str:
     lines = [f"Sold {sold}, refused {rush.outcomes['refused']}, errors {rush.outcomes['failed']}."]
     lines += [f"  {count} times {reason}" for reason, count in rush.reasons.most_common()]
     for name, measured in rush.measured.items():

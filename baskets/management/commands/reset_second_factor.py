@@ -6,10 +6,10 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 
-from baskets.domain import second_factor
 from baskets.domain.actors import Actor
+from baskets.domain.staff import second_factor
 from baskets.management.arguments import printable
-from baskets.management.shell import ShellCommand, rehearsal
+from baskets.management.base import ShellCommand, rehearsal
 
 
 class Command(ShellCommand):

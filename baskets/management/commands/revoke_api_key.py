@@ -9,12 +9,13 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from baskets.domain import key_misuse, partners, repair
+from baskets.domain.access import partners
 from baskets.domain.actors import Actor
+from baskets.domain.support import key_misuse, repair
 from baskets.management.arguments import key_prefix, moment, printable
+from baskets.management.base import ShellCommand, rehearsal
 from baskets.management.progress import progress
-from baskets.management.shell import ShellCommand, rehearsal
-from baskets.management.stopping import asked_to_stop
+from baskets.management.shutdown import asked_to_stop
 
 ACTOR = Actor.system("revoke_api_key")
 # Calls that were under way when the key was revoked may still commit, and baskets in use become free.

@@ -1,11 +1,11 @@
-"""`rotate_guest_keys`: the shell of `signing.rotate`."""
+"""`rotate_guest_keys`: the shell of `signing_keys.rotate`."""
 
 from argparse import ArgumentParser
 from typing import Any
 
-from baskets.domain import signing
+from baskets.domain.access import signing_keys
 from baskets.domain.actors import Actor
-from baskets.management.shell import ShellCommand, rehearsal
+from baskets.management.base import ShellCommand, rehearsal
 
 
 class Command(ShellCommand):
@@ -25,7 +25,7 @@ class Command(ShellCommand):
     def handle(self, *, distrust_old: bool, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Rotate and say what signs now; the key of a rehearsal is gone with it."""
         with rehearsal(dry_run=dry_run):
-            rotation = signing.rotate(distrust=distrust_old, actor=Actor.system("rotate_guest_keys"))
+            rotation = signing_keys.rotate(distrust=distrust_old, actor=Actor.system("rotate_guest_keys"))
         removed = f" Removed, because none of their tokens is good any more: {', '.join(rotation.ended)}." if rotation.ended else ""
         self.answer(
             as_json=as_json,

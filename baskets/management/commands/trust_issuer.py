@@ -1,16 +1,16 @@
-"""`trust_issuer`: the shell of `issuers.trust_issuer`."""
+"""`trust_issuer`: the shell of `token_issuers.trust_issuer`."""
 
 import json
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
-from baskets.domain import issuers, published_keys
+from baskets.domain.access import jwks_cache, token_issuers
+from baskets.domain.access.partners import NAME_LIMIT
 from baskets.domain.actors import Actor
-from baskets.domain.partners import NAME_LIMIT
 from baskets.management.arguments import printable
-from baskets.management.shell import ShellCommand, rehearsal
-from baskets.models.issuers import ALGORITHMS
+from baskets.management.base import ShellCommand, rehearsal
+from baskets.models.token_issuers import ALGORITHMS
 
 LONGEST_FILE = 1 << 20
 
@@ -57,7 +57,7 @@ class Command(ShellCommand):
             "--algorithm",
             action="append",
             choices=ALGORITHMS,
-            help=f"How it signs; may be given several times; left out: {', '.join(issuers.DEFAULT_ALGORITHMS)}.",
+            help=f"How it signs; may be given several times; left out: {', '.join(token_issuers.DEFAULT_ALGORITHMS)}.",
         )
 
     def handle(
@@ -78,12 +78,12 @@ class Command(ShellCommand):
         """Trust it, fetch its keys, and say so."""
         actor = Actor.system("trust_issuer")
         with rehearsal(dry_run=dry_run):
-            trusted = issuers.trust_issuer(
+            trusted = token_issuers.trust_issuer(
                 partner_name=partner,
                 name=name,
                 issuer=issuer,
                 audience=audience,
-                algorithms=algorithm or issuers.DEFAULT_ALGORITHMS,
+                algorithms=algorithm or token_issuers.DEFAULT_ALGORITHMS,
                 keys=keys,
                 keys_url=keys_url,
                 unrestricted=unrestricted,
@@ -92,9 +92,9 @@ class Command(ShellCommand):
         skipped, problem = trusted.skipped, ""
         if keys_url:
             try:
-                found = published_keys.fetch(trusted.issuer) if dry_run else published_keys.fetch_now(issuer=trusted.issuer, actor=actor)
+                found = jwks_cache.fetch(trusted.issuer) if dry_run else jwks_cache.fetch_now(issuer=trusted.issuer, actor=actor)
                 skipped = found.skipped
-            except published_keys.KeysNotFetched as error:
+            except jwks_cache.KeysNotFetched as error:
                 problem = str(error)
                 self.stderr.write(f"Its keys could not be fetched now: {problem}")
         done = f"{'Would trust' if dry_run else 'Trusted'} issuer {name!r} of partner {partner!r}."

@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import BrowserContext, Page, expect
 
 from baskets.models import SecondFactor
-from tests.admin.test_account import code_of
+from tests.admin.auth.test_account import code_of
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.django_db(transaction=True)]
 PASSWORD = "a long password for tests"

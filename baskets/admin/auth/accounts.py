@@ -1,0 +1,97 @@
+"""Accounts of staff and their groups: Django's own pages, for superusers to change, with no look-ups but theirs. Changes are recorded."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from baskets.admin.core import display
+from baskets.admin.core.actors import staff_actor
+from baskets.domain.staff import rights
+from baskets.models import SecondFactor
+
+admin.site.unregister([User, Group])
+# Of a request: the rights before the change.
+BEFORE = "rights_before"
+
+
+class Guarded(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameter at run time.
+    """What Django leaves open: an account that may change accounts could make itself a superuser. Every change is recorded."""
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Take from the address what the filters on the page put there, and nothing else."""
+        return lookup in {f"{name}{ending}" for name in self.list_filter for ending in ("__exact", "__id__exact", "__isnull")}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Superusers make accounts."""
+        return bool(request.user.is_superuser) and super().has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Superusers say who may do what."""
+        return bool(request.user.is_superuser) and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Superusers remove accounts."""
+        return bool(request.user.is_superuser) and super().has_delete_permission(request, obj)
+
+    def save_form(self, request: HttpRequest, form: Any, change: Any) -> Any:
+        """Take what the form says; nothing is stored yet, so the rights before the change are remembered."""
+        request.META[BEFORE] = rights.rights_of(self.model.objects.get(pk=form.instance.pk)) if change else []
+        return super().save_form(request, form, change)
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Record what a new account or role may do."""
+        self._record(request, obj)
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Record a change of rights, or of a password: Django calls this for both, and has remembered no rights for the latter."""
+        if BEFORE in request.META:
+            self._record(request, obj)
+        else:
+            rights.record_password(account=obj, session_key=str(request.session.session_key), actor=staff_actor(request))
+        return super().log_change(request, obj, message)
+
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        """Record what is removed."""
+        for obj in queryset:
+            rights.record_removal(subject=obj, actor=staff_actor(request))
+        return super().log_deletions(request, queryset)
+
+    @staticmethod
+    def _record(request: HttpRequest, obj: Any) -> None:
+        key = str(request.session.session_key)
+        rights.record_change(subject=obj, before=request.META[BEFORE], session_key=key, actor=staff_actor(request))
+
+
+@admin.register(User)
+class AccountAdmin(Guarded, UserAdmin):  # type: ignore[type-arg]  # As above.
+    """Accounts of staff."""
+
+    list_display = ("username", "first_name", "last_name", "is_active", "is_staff", "is_superuser", "factor", "access")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        """With a word on whether each account has a second factor."""
+        accounts: QuerySet[User] = super().get_queryset(request)
+        return accounts.annotate(has_factor=Exists(SecondFactor.objects.filter(pk=OuterRef("pk"))))
+
+    @admin.display(description="second factor")
+    def factor(self, account: Any) -> str:
+        """Whether it has one."""
+        return display.yes_no(account.has_factor)
+
+    @admin.display(description="sessions")
+    def access(self, account: User) -> SafeString:
+        """Link to its sessions."""
+        return format_html('<a href="{}">Sessions</a>', reverse("staff:account_of", args=[account.pk]))
+
+
+@admin.register(Group)
+class RoleAdmin(Guarded, GroupAdmin):
+    """Groups: roles, and what belongs to them."""

@@ -1,0 +1,87 @@
+"""The gate in front of every page of the admin: second factors are asked for, ended sessions are explained, refusals are recorded."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+
+from baskets import conf
+from baskets.admin.auth.login import VERIFIED
+from baskets.admin.core.actors import staff_actor
+from baskets.domain import runner
+from baskets.domain.staff import second_factor, sessions
+from baskets.domain.support import audit_log
+from baskets.models import DeskEntry
+
+ADMIN = "/admin/"
+
+
+class StaffGate:
+    """Middleware, behind sessions, authentication and messages. It reads the rules at each request, so a changed role holds at once."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Answer one request."""
+        if not request.path_info.startswith(ADMIN):
+            return self.get_response(request)
+        if request.user.is_anonymous:
+            explain_end(request)
+            return self.get_response(request)
+        response = missing_factor(request) or self.get_response(request)
+        if response.status_code == HTTPStatus.FORBIDDEN:
+            record_refusal(request)
+        return response
+
+
+def missing_factor(request: HttpRequest) -> HttpResponse | None:
+    """Lead a member of staff whose second factor is still missing to the page that asks for it."""
+    account: Any = request.user
+    open_pages = [reverse(name) for name in ("admin:login", "admin:logout", "admin:jsi18n", "staff:code", "staff:enrol")]
+    if not account.is_staff or VERIFIED in request.session or request.path in open_pages:
+        return None
+    if second_factor.is_enrolled(account):
+        page = "staff:code"
+    elif second_factor.is_required(account):
+        page = "staff:enrol"
+    else:
+        return None
+    target = request.get_full_path() if request.method == "GET" else reverse("admin:index")
+    return HttpResponseRedirect(f"{reverse(page)}?{urlencode({'next': target})}")
+
+
+def explain_end(request: HttpRequest) -> None:
+    """Say on the next page why a session is over, where that is known."""
+    key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    if not key or request.method != "GET":
+        return
+    reason, name = sessions.why_ended(key)
+    sentences = {
+        sessions.ENDED_EARLY: f"You were signed out: {name} ended this session.",
+        sessions.ENDED_IDLE: f"You were signed out: there was no request for {_minutes(conf.staff_idle())}.",
+        sessions.ENDED_OLD: f"You were signed out: a session lasts {_minutes(conf.staff_session())} at most.",
+    }
+    if reason:
+        messages.warning(request, sentences[reason])
+
+
+def record_refusal(request: HttpRequest) -> None:
+    """Record that a member of staff was refused a page: by its name, because an address may hold what names a user."""
+    match = request.resolver_match
+    data = {"page": match.view_name if match else "", "method": request.method}
+    account: Any = request.user
+    actor = staff_actor(request)
+    runner.run(lambda _: audit_log.record_access(kind=DeskEntry.Kind.REFUSED, account=account, data=data, actor=actor))
+
+
+def _minutes(span: Any) -> str:
+    minutes = round(span.total_seconds() / 60)
+    if minutes % 60 == 0 and minutes:
+        return f"{minutes // 60} hour{'' if minutes == 60 else 's'}"
+    return f"{minutes} minute{'' if minutes == 1 else 's'}"

@@ -1,0 +1,178 @@
+"""The page of one product: its stock, who holds it, and why the next buyer would or would not get a piece."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Min, Q, QuerySet, Sum
+from django.db.models.functions import Now
+
+from baskets.admin.core import display
+from baskets.admin.repairs import snapshots
+from baskets.models import Product, Stock, StockAdjustment, StockReservation
+
+HOLDS = 50
+ADJUSTMENTS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """What the stock of a product is made of. `lapsed` ones are among the held ones."""
+
+    limited: bool
+    available: int
+    shortfall: int
+    supply: int
+    held: int
+    lapsed: int
+    sold: int
+    reversed: int
+    short: int
+    next_end: datetime | None
+
+    @property
+    def adds_up(self) -> bool:
+        """Tell whether supply is what it must be."""
+        return self.supply == self.available + self.held + self.sold + self.reversed - self.shortfall
+
+
+def pieces_of(product: Product) -> Pieces:
+    """Count the pieces of a product: each sum from the rows themselves, so that the page proves the counters."""
+    stock: Stock | None = getattr(product, "stock", None)
+    rows = StockReservation.objects.filter(product_id=product.pk)
+    lapsed = Q(expires_at__lte=Now())
+    held = rows.held().aggregate(
+        held=Sum("pieces", default=0),
+        lapsed=Sum("pieces", filter=lapsed, default=0),
+        next_end=Min("expires_at", filter=~lapsed),
+    )
+    of_order = Q(session__reversed_at__isnull=True)
+    sold = rows.filter(status=StockReservation.Status.SOLD).aggregate(
+        sold=Sum("pieces", filter=of_order, default=0), reversed=Sum("pieces", filter=~of_order, default=0)
+    )
+    short = rows.filter(of_order, status=StockReservation.Status.SHORT).aggregate(short=Sum("pieces", default=0))
+    supply = StockAdjustment.objects.filter(product_id=product.pk).aggregate(supply=Sum("delta", default=0))
+    return Pieces(
+        limited=bool(stock and stock.limited),
+        available=stock.available if stock else 0,
+        shortfall=stock.shortfall if stock else 0,
+        **{name: int(value) for name, value in (sold | short | supply).items()},
+        held=int(held["held"]),
+        lapsed=int(held["lapsed"]),
+        next_end=held["next_end"],
+    )
+
+
+def verdict(product: Product, pieces: Pieces, obtainable: int | None, at: datetime) -> tuple[str, str]:
+    """Say in one sentence whether the next buyer would get a piece and why, and in which tone.
+
+    :param obtainable: what a start could hold now, as the API tells it; None is unlimited.
+    """
+    if not product.listed:
+        return (
+            "bad",
+            "The next buyer would not get one: the product is unlisted, so no basket takes it and no start buys it.",
+        )
+    if not pieces.limited or obtainable is None:
+        return "good", "The next buyer would get one: the product is unlimited, and nothing has to be held for it."
+    if pieces.available:
+        return "good", f"The next buyer would get one: {_are(pieces.available)} free."
+    if obtainable:
+        return "good", (
+            f"The next buyer would get one: no piece is free, but {_are(pieces.lapsed)} held by checkouts whose time is"
+            " over, and a start takes them back."
+        )
+    return "bad", f"The next buyer would not get one: {_why_not(pieces, at)}."
+
+
+def _why_not(pieces: Pieces, at: datetime) -> str:
+    if pieces.shortfall:
+        return f"the shop has reported {_pieces(pieces.shortfall)} fewer than are held, and whatever is released pays that off first"
+    if pieces.held:
+        why = f"the last {_are(pieces.held)} held by active checkouts"
+        if pieces.next_end:
+            why += f", of which the first ends {display.distance(pieces.next_end - at)} unless it is ordered"
+        return why
+    if not pieces.sold:
+        return "the shop has supplied no piece"
+    return f"all of the supply was sold, {_pieces(pieces.sold)}"
+
+
+def _pieces(number: int) -> str:
+    return f"{display.count(number)} {'piece' if number == 1 else 'pieces'}"
+
+
+def _are(number: int) -> str:
+    return f"{_pieces(number)} {'is' if number == 1 else 'are'}"
+
+
+def product_page(product: Product) -> dict[str, Any]:
+    """Collect what the page of a product shows."""
+    pieces = pieces_of(product)
+    at = Product.objects.filter(pk=product.pk).annotate(at=Now()).values_list("at", flat=True).get()
+    offered: QuerySet[Any] = Product.objects.offered([product.pk])
+    tone, sentence = verdict(product, pieces, next(iter(offered.values_list("obtainable", flat=True)), 0), at)
+    holds = (
+        StockReservation.objects.held()
+        .filter(product_id=product.pk)
+        .select_related("basket__partner", "session")
+        .order_by("expires_at", "pk")[: HOLDS + 1]
+    )
+    shown = list(holds)
+    return {
+        "title": "Product",
+        "name": display.visible(product.product_id),
+        "product": product,
+        "tone": tone,
+        "verdict": sentence,
+        "facts": [
+            ("Name", display.visible(product.name)),
+            ("Brand", display.visible(product.brand) if product.brand else display.NOTHING),
+            ("Variant", display.visible(product.variant) if product.variant else display.NOTHING),
+            (
+                "Main product",
+                display.visible(product.main_product_id) if product.main_product_id else display.NOTHING,
+            ),
+            ("Price, minor units", display.money(product.price, product.currency)),
+            ("Listed", display.yes_no(product.listed)),
+            ("Stock is", "limited" if pieces.limited else "unlimited"),
+            ("Latest report of unsold pieces", snapshots.reported(getattr(product, "stock", None))),
+        ],
+        "counters": [
+            ("supply", pieces.supply, "all recorded adjustments together"),
+            ("available", pieces.available, "free for the next checkout"),
+            ("held", pieces.held, f"by active checkouts, {display.count(pieces.lapsed)} of them lapsed"),
+            ("sold", pieces.sold, "in orders"),
+            ("reversed", pieces.reversed, "in orders that were reversed: back as supply"),
+            ("shortfall", pieces.shortfall, "held or sold beyond what the shop has"),
+            ("short", pieces.short, "in late orders, without stock behind them"),
+        ],
+        "adds_up": pieces.adds_up,
+        "has_stock": pieces.supply or pieces.held or pieces.sold or pieces.reversed or pieces.limited,
+        "holds": [
+            (
+                display.basket(hold.basket_id, hold.basket.user_id),
+                display.visible(hold.basket.partner.name),
+                display.page("checkoutsession", hold.session_id, display.order_no(hold.session.order_no)),
+                display.count(hold.pieces),
+                display.moment(hold.created_at),
+                display.moment(hold.expires_at),
+                display.badge("lapsed", "bad") if hold.expires_at <= at else display.distance(hold.expires_at - at),
+            )
+            for hold in shown[:HOLDS]
+        ],
+        "more_holds": len(shown) > HOLDS,
+        "adjustments": [
+            (
+                display.moment(row.created_at),
+                f"{row.delta:+d}",
+                row.get_kind_display(),
+                display.count(row.reported),
+                display.moment(row.as_of),
+                display.visible(row.reason, limit=200),
+                display.visible(row.actor, limit=60),
+            )
+            for row in StockAdjustment.objects.filter(product_id=product.pk).order_by("-pk")[:ADJUSTMENTS]
+        ],
+        "at": display.moment(at),
+    }

@@ -1,0 +1,1 @@
+"""The repairs of the admin: their forms, pages and bulk runs."""

@@ -1,0 +1,43 @@
+"""The keys that sign the tokens of guests, to look at. They are replaced by the command `rotate_guest_keys`."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from baskets.admin.core import display
+from baskets.admin.core.readonly import ReadOnlyAdmin
+from baskets.models import SigningKey
+
+
+@admin.register(SigningKey)
+class SigningKeyAdmin(ReadOnlyAdmin[SigningKey]):
+    """Keys, the newest first. Their private halves are shown to nobody."""
+
+    list_display = ("kid", "state", "created", "until")
+    ordering = ("-pk",)
+    shown = ("kid", "state", "created", "until", "public_jwk")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Without the private half, and with a word on whether its last token is over."""
+        return super().get_queryset(request).defer("private_key").annotate(over=Q(ends_at__lte=Now()))
+
+    @admin.display(description="state")
+    def state(self, key: SigningKey) -> SafeString:
+        """What it is good for."""
+        if key.ends_at is None:
+            return display.badge("signs", "good")
+        return display.badge("over", "plain") if getattr(key, "over", False) else display.badge("replaced, still trusted", "plain")
+
+    @admin.display(description="created")
+    def created(self, key: SigningKey) -> SafeString | str:
+        """When it was made."""
+        return display.moment(key.created_at)
+
+    @admin.display(description="trusted until")
+    def until(self, key: SigningKey) -> SafeString | str:
+        """When the last token that it has signed is over."""
+        return display.moment(key.ends_at) if key.ends_at else "it is replaced"

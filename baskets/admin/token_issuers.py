@@ -1,0 +1,238 @@
+"""The issuers of tokens that partners trust. Superusers trust and distrust them, each on a page of its own."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.safestring import SafeString
+from django.views.decorators.csrf import csrf_protect
+
+from baskets.admin.core import display, filters
+from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.readonly import ReadOnlyAdmin
+from baskets.admin.partners import attempt, require_superuser
+from baskets.domain import runner
+from baskets.domain.access import jwks_cache, token_issuers
+from baskets.domain.access.partners import NAME_LIMIT
+from baskets.models import Partner, TokenIssuer
+from baskets.models.token_issuers import ALGORITHMS
+
+LONGEST_KEYS = 100_000
+OF_RESTRICTION = filters.choices(
+    "accepted tokens",
+    "accepts",
+    {"every": ("every token of its keys", Q(issuer="", audience="")), "some": ("those with iss or aud", ~Q(issuer="", audience=""))},
+)
+
+
+class IssuerForm(forms.Form):
+    """What is said about an issuer."""
+
+    partner = forms.ModelChoiceField(queryset=Partner.objects.order_by("name"))
+    name = forms.CharField(
+        max_length=NAME_LIMIT, strip=False, help_text="What it is called here. One that has this name already is replaced."
+    )
+    issuer = forms.CharField(
+        max_length=token_issuers.CLAIM_LIMIT, required=False, strip=False, label="iss", help_text="What its tokens say. Empty: anything."
+    )
+    audience = forms.CharField(
+        max_length=token_issuers.CLAIM_LIMIT, required=False, strip=False, label="aud", help_text="The service they are for. Empty: any."
+    )
+    algorithms = forms.MultipleChoiceField(
+        choices=[(name, name) for name in ALGORITHMS], initial=list(token_issuers.DEFAULT_ALGORITHMS), help_text="How it signs."
+    )
+    keys_url = forms.CharField(max_length=2000, required=False, label="Address of its key set", help_text="A JWKS, by https.")
+    keys = forms.CharField(
+        max_length=LONGEST_KEYS,
+        required=False,
+        widget=forms.Textarea,
+        label="Or the key set itself",
+        help_text='JSON: {"keys": [...]}, public keys only.',
+    )
+    unrestricted = forms.BooleanField(
+        required=False,
+        label="Trust every token",
+        help_text="Needed if both iss and aud are empty: every token that is signed with these keys is good then, "
+        "for whatever service it was made.",
+    )
+
+    def clean_keys(self) -> Any:
+        """Take JSON, or nothing."""
+        text: str = self.cleaned_data["keys"]
+        if not text.strip():
+            return None
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise forms.ValidationError("That is no JSON.") from None
+
+
+@admin.register(TokenIssuer)
+class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
+    """Issuers by partner."""
+
+    list_display = ("name_shown", "partner_name", "issuer", "audience", "accepts", "signs_with", "source", "fetched", "problem")
+    list_select_related = ("partner",)
+    list_filter = (filters.of_partner("partner"), OF_RESTRICTION)
+    ordering = ("partner__name", "name")
+    search_fields = ("name__startswith", "partner__name__startswith", "issuer__startswith")
+    search_help_text = "The name of an issuer or a partner, or what `iss` is; or the beginning of it."
+    shown = (
+        *("name_shown", "partner_name", "issuer", "audience", "accepts", "signs_with", "source", "usable_keys", "fetched", "problem"),
+        *("created", "who"),
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Superusers trust issuers, on a page of their own."""
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    def more_urls(self) -> list[URLPattern]:
+        """Trust an issuer; distrust one; fetch the keys of one."""
+        return [
+            path("add/", self.admin_site.admin_view(self.trust), name="baskets_tokenissuer_add"),
+            path("<path:object_id>/distrust/", self.admin_site.admin_view(self.distrust), name="baskets_tokenissuer_distrust"),
+            path("<path:object_id>/fetch/", self.admin_site.admin_view(self.fetch), name="baskets_tokenissuer_fetch"),
+        ]
+
+    @method_decorator(csrf_protect)
+    def trust(self, request: HttpRequest) -> HttpResponse:
+        """Trust an issuer."""
+        require_superuser(request)
+        form = IssuerForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            said, actor = form.cleaned_data, staff_actor(request)
+            trusted = attempt(
+                form,
+                lambda _: token_issuers.trust_issuer(
+                    partner_name=said["partner"].name,
+                    name=said["name"],
+                    issuer=said["issuer"],
+                    audience=said["audience"],
+                    algorithms=said["algorithms"],
+                    keys=said["keys"],
+                    keys_url=said["keys_url"],
+                    unrestricted=said["unrestricted"],
+                    actor=actor,
+                ),
+            )
+            if trusted:
+                messages.success(request, "The issuer is trusted: its tokens are good from the next call on.")
+                if trusted.issuer.keys_url:
+                    _fetch_keys(request, trusted.issuer)
+                _name_skipped(request, trusted.skipped)
+                return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_change", args=[trusted.issuer.pk]))
+        return self.render(request, "admin/baskets/form.html", {"title": "Trust an issuer", "form": form, "submit": "Trust issuer"})
+
+    @method_decorator(csrf_protect)
+    def distrust(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Distrust an issuer at once, after a page that says what that means."""
+        require_superuser(request)
+        found = self.found(request, object_id)
+        if request.method == "POST":
+            actor = staff_actor(request)
+            try:
+                runner.run(lambda _: token_issuers.distrust_issuer(partner_name=found.partner.name, name=found.name, actor=actor))
+            except token_issuers.IssuerUnknown as gone:
+                raise Http404 from gone
+            messages.success(request, "The issuer is distrusted: its tokens are refused from now on.")
+            return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_changelist"))
+        context = {"title": "Distrust an issuer", "name": display.visible(found.name), "record": found}
+        context["partner"] = display.visible(found.partner.name)
+        context["back"] = reverse("admin:baskets_tokenissuer_change", args=[quote(found.pk)])
+        return self.render(request, "admin/baskets/distrust_issuer.html", context)
+
+    @method_decorator(csrf_protect)
+    def fetch(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Fetch the keys that an issuer publishes."""
+        require_superuser(request)
+        found = self.found(request, object_id)
+        if not found.keys_url:
+            raise Http404
+        if request.method == "POST":
+            _fetch_keys(request, found)
+            return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_change", args=[quote(found.pk)]))
+        context = {"title": "Fetch the keys of an issuer", "form": forms.Form(), "submit": "Fetch keys now"}
+        return self.render(request, "admin/baskets/form.html", context)
+
+    def tools(self, request: HttpRequest, record: TokenIssuer) -> list[tuple[str, str]]:
+        """Distrust the issuer; fetch the keys that it publishes."""
+        if not request.user.is_superuser:
+            return []
+        named = [("distrust", "Distrust this issuer"), *([("fetch", "Fetch its keys")] if record.keys_url else [])]
+        return [(reverse(f"admin:baskets_tokenissuer_{name}", args=[quote(record.pk)]), label) for name, label in named]
+
+    @admin.display(description="name")
+    def name_shown(self, issuer: TokenIssuer) -> SafeString:
+        """What it is called here."""
+        return display.visible(issuer.name)
+
+    @admin.display(description="partner")
+    def partner_name(self, issuer: TokenIssuer) -> SafeString:
+        """Who trusts it."""
+        return display.page("partner", issuer.partner_id, display.visible(issuer.partner.name))
+
+    @admin.display(description="signs with")
+    def signs_with(self, issuer: TokenIssuer) -> str:
+        """Its algorithms."""
+        return ", ".join(issuer.algorithms)
+
+    @admin.display(description="keys from")
+    def source(self, issuer: TokenIssuer) -> SafeString | str:
+        """Where its keys are."""
+        return display.visible(issuer.keys_url, limit=200) if issuer.keys_url else "stored here"
+
+    @admin.display(description="accepts")
+    def accepts(self, issuer: TokenIssuer) -> str:
+        """Whether anything restricts its tokens to this service."""
+        return "tokens with this iss or aud" if issuer.issuer or issuer.audience else "EVERY token of its keys, for whatever service"
+
+    @admin.display(description="usable keys")
+    def usable_keys(self, issuer: TokenIssuer) -> SafeString | str:
+        """The stored keys by their `kid`, each with its algorithms."""
+        keys = jwks_cache.stored_keys(issuer)
+        lines = [f"{'(no kid)' if key.kid is None else key.kid}: {', '.join(sorted(key.algorithms))}" for key in keys]
+        return display.visible("; ".join(lines), limit=2000) if keys else "none"
+
+    @admin.display(description="keys fetched")
+    def fetched(self, issuer: TokenIssuer) -> SafeString | str:
+        """When its published keys were fetched."""
+        return display.moment(issuer.fetched_at)
+
+    @admin.display(description="problem of the last fetch")
+    def problem(self, issuer: TokenIssuer) -> SafeString:
+        """Why its keys could not be fetched last."""
+        return display.visible(issuer.fetch_problem, limit=500)
+
+    @admin.display(description="trusted since")
+    def created(self, issuer: TokenIssuer) -> SafeString | str:
+        """When it was first trusted."""
+        return display.moment(issuer.created_at)
+
+    @admin.display(description="by")
+    def who(self, issuer: TokenIssuer) -> SafeString:
+        """Who said so last."""
+        return display.visible(issuer.created_by)
+
+
+def _fetch_keys(request: HttpRequest, issuer: TokenIssuer) -> None:
+    """Fetch the keys of an issuer, and say what came of it."""
+    try:
+        found = jwks_cache.fetch_now(issuer=issuer, actor=staff_actor(request))
+    except jwks_cache.KeysNotFetched as error:
+        messages.error(request, f"Its keys could not be fetched now: {error}")
+        return
+    messages.success(request, f"{len(found.keys)} keys were fetched.")
+    _name_skipped(request, found.skipped)
+
+
+def _name_skipped(request: HttpRequest, skipped: Iterable[str]) -> None:
+    """Name the keys that cannot be used."""
+    for sentence in skipped:
+        messages.warning(request, f"Skipped {sentence}")

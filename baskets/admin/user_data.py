@@ -1,0 +1,141 @@
+"""What users have beside their baskets: devices, transfers to others, and that comfort settings are there. Never what they hold."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from baskets.admin.core import display
+from baskets.admin.core.readonly import ReadOnlyAdmin
+from baskets.admin.repairs.registry import DEVICES
+from baskets.admin.repairs.views import RepairDesk
+from baskets.models import Comfort, GuestToken, Transfer
+
+
+@admin.register(Transfer)
+class TransferAdmin(ReadOnlyAdmin[Transfer]):
+    """Transfers, the newest first. A token is stored as a digest, which is shown to nobody."""
+
+    list_display = ("offered", "user", "state", "taken")
+    list_select_related = ("basket",)
+    ordering = ("-pk",)
+    shown = ("user", "state", "offered", "until", "taken")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """With a word on whether the minute is over."""
+        return super().get_queryset(request).defer("digest").annotate(over=Q(expires_at__lte=Now()))
+
+    @admin.display(description="user")
+    def user(self, transfer: Transfer) -> SafeString:
+        """Whose basket it is."""
+        return display.visible(transfer.basket.user_id, limit=60)
+
+    @admin.display(description="state")
+    def state(self, transfer: Transfer) -> SafeString:
+        """What became of it."""
+        if transfer.redeemed_at:
+            return display.badge("taken", "good")
+        return display.badge("past its minute", "plain") if getattr(transfer, "over", False) else display.badge("open", "busy")
+
+    @admin.display(description="offered")
+    def offered(self, transfer: Transfer) -> SafeString | str:
+        """When it was offered."""
+        return display.moment(transfer.created_at)
+
+    @admin.display(description="until")
+    def until(self, transfer: Transfer) -> SafeString | str:
+        """When its minute is over."""
+        return display.moment(transfer.expires_at)
+
+    @admin.display(description="taken")
+    def taken(self, transfer: Transfer) -> SafeString | str:
+        """When another device took the basket."""
+        return display.moment(transfer.redeemed_at) if transfer.redeemed_at else display.NOTHING
+
+
+@admin.register(GuestToken)
+class GuestTokenAdmin(RepairDesk):
+    """Devices that handle a basket as guests, the newest first. Their tokens are stored nowhere."""
+
+    kind = DEVICES
+    list_display = ("device", "user", "came_by", "state", "begun", "until")
+    list_select_related = ("basket",)
+    search_fields = ("jti__exact", "basket__user_id__exact")
+    ordering = ("-created_at", "jti")
+    search_help_text = "A whole user id, or the whole id of a device."
+    shown = ("user", "came_by", "state", "begun", "until", "revoked")
+
+    @admin.display(description="device")
+    def device(self, token: GuestToken) -> str:
+        """Name it as the API does."""
+        return str(token.pk)
+
+    @admin.display(description="came by")
+    def came_by(self, token: GuestToken) -> str:
+        """How it got the basket."""
+        return display.came_by(transferred=token.transferred)
+
+    @admin.display(description="user")
+    def user(self, token: GuestToken) -> SafeString:
+        """Whose basket it is."""
+        return display.basket(token.basket_id, token.basket.user_id)
+
+    @admin.display(description="state")
+    def state(self, token: GuestToken) -> SafeString:
+        """Whether it is let in."""
+        return display.device_state(token)
+
+    @admin.display(description="since")
+    def begun(self, token: GuestToken) -> SafeString | str:
+        """When the token was signed."""
+        return display.moment(token.created_at)
+
+    @admin.display(description="until")
+    def until(self, token: GuestToken) -> SafeString | str:
+        """When the token expires."""
+        return display.moment(token.expires_at)
+
+    @admin.display(description="revoked")
+    def revoked(self, token: GuestToken) -> SafeString | str:
+        """When it was revoked, and by whom."""
+        if token.revoked_at is None:
+            return display.NOTHING
+        return format_html("{} by {}", display.moment(token.revoked_at), display.visible(token.revoked_by))
+
+
+@admin.register(Comfort)
+class ComfortAdmin(ReadOnlyAdmin[Comfort]):
+    """That something is stored for a user, and since when; by the key of the basket, which names nobody."""
+
+    list_display = ("basket_id", "customer_id_there", "payment_token_there", "consented", "changed")
+    ordering = ("basket_id",)
+    shown = ("basket_id", "customer_id_there", "payment_token_there", "consented", "changed")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Without the values: they do not even leave the database."""
+        there = {f"has_{name}": Q(**{f"{name}__isnull": False}) for name in ("customer_id", "payment_token")}
+        return super().get_queryset(request).defer("customer_id", "payment_token").annotate(**there)
+
+    @admin.display(description="customer id")
+    def customer_id_there(self, comfort: Comfort) -> str:
+        """Whether there is one."""
+        return "stored" if getattr(comfort, "has_customer_id", False) else display.NOTHING
+
+    @admin.display(description="payment token")
+    def payment_token_there(self, comfort: Comfort) -> str:
+        """Whether there is one."""
+        return "stored" if getattr(comfort, "has_payment_token", False) else display.NOTHING
+
+    @admin.display(description="consent since")
+    def consented(self, comfort: Comfort) -> SafeString | str:
+        """When the user agreed."""
+        return display.moment(comfort.consented_at)
+
+    @admin.display(description="changed")
+    def changed(self, comfort: Comfort) -> SafeString | str:
+        """When it changed last."""
+        return display.moment(comfort.changed_at)

@@ -1,0 +1,245 @@
+"""From a reason to its answer: the one table of statuses and codes, and the handler that turns exceptions into answers.
+
+Which rule refuses what is decided in `baskets.domain`, never here.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
+from django.http import Http404, HttpResponse, UnreadablePostError
+from rest_framework import exceptions as drf
+
+from baskets.api.protocol.envelope import failure
+from baskets.api.protocol.metrics import DATABASE_FAULTS
+from baskets.api.serializers.representations import no_basket, render_basket, render_time
+from baskets.db.errors import Fault, fault_of, reading, sqlstate_of
+from baskets.domain import errors as domain
+from baskets.error_summary import described
+from baskets.models.basket_snapshot import Owner, read_contents
+
+log = structlog.get_logger("baskets.api")
+
+# Every reason there is, with its HTTP status and its `error.code`.
+TABLE: dict[str, tuple[int, int]] = {
+    "bad_request": (400, 400),
+    "api_key_missing": (401, 401),
+    "api_key_invalid": (401, 401),
+    "token_missing": (401, 2002),
+    "token_invalid": (401, 2002),
+    "token_expired": (401, 2002),
+    "token_user_mismatch": (401, 2002),
+    "server_key_required": (403, 403),
+    "guest_not_allowed": (403, 403),
+    "transfer_not_allowed": (403, 403),
+    "forbidden": (403, 403),
+    "not_found": (404, 404),
+    "product_unknown": (404, 404),
+    "device_unknown": (404, 404),
+    "basket_not_found": (404, 2005),
+    "product_not_in_basket": (404, 2006),
+    "method_not_allowed": (405, 405),
+    "version_unsupported": (406, 406),
+    "not_acceptable": (406, 406),
+    "request_timeout": (408, 3002),
+    "body_too_large": (413, 3002),
+    "uri_too_long": (414, 3002),
+    "unsupported_media_type": (415, 3002),
+    "header_too_large": (431, 3002),
+    "validation_failed": (422, 3002),
+    "cart_empty": (422, 422),
+    "cart_full": (422, 422),
+    "saved_full": (422, 422),
+    "out_of_stock": (422, 422),
+    "no_active_checkout": (422, 422),
+    "checkout_already_ordered": (422, 422),
+    "checkout_aborted": (422, 422),
+    "checkout_expired": (422, 422),
+    "order_unknown": (422, 422),
+    "consent_missing": (422, 422),
+    "idempotency_key_reused": (422, 422),
+    "events_purged": (422, 422),
+    "events_rewound": (422, 422),
+    "checkout_active": (423, 423),
+    "throttled": (429, 503),
+    "internal_error": (500, 3001),
+    "busy": (503, 503),
+    "database_unavailable": (503, 503),
+    "overloaded": (503, 503),
+    "signing_key_unreadable": (503, 503),
+    "token_keys_unavailable": (503, 503),
+    "migrations_missing": (503, 503),
+}
+# The reference prints 200, 401 and 422 for finish-active, so it answers no 404.
+BASKET_NOT_FOUND_ON_FINISH = (422, 2005)
+# The call itself is open to client keys, so this is a refusal like those by the state: it carries the unchanged basket.
+SERVER_KEY_REQUIRED_ON_FINISH = (422, 422)
+# Where the session is the thing asked for, an unknown order number is a missing resource.
+ORDER_NOT_FOUND = (404, 404)
+
+MESSAGES: dict[str, str] = {
+    "bad_request": "The request is not well-formed HTTP, or names a host that is not served here.",
+    "api_key_missing": "Send your API key in the X-API-Key header.",
+    "api_key_invalid": "The API key is not valid.",
+    "token_missing": "This key is used with the user's own token: send Authorization: Bearer.",
+    "token_invalid": "The bearer token is not valid.",
+    "token_expired": "The bearer token has expired.",
+    "token_keys_unavailable": "The keys of the token's issuer cannot be had now. Nothing has changed; call again.",
+    "token_user_mismatch": "The bearer token belongs to another user.",
+    "server_key_required": "A client key may not do this: use a server key.",
+    "guest_not_allowed": "This call is for users whom the partner itself knows, and not for guests.",
+    "transfer_not_allowed": "This device took the basket over from another one, and may not pass it on.",
+    "forbidden": "This is not allowed.",
+    "not_found": "There is nothing at this address.",
+    "method_not_allowed": "This address does not take this method.",
+    "version_unsupported": "This version of the API is not known.",
+    "not_acceptable": "Answers are JSON: accept application/json.",
+    "request_timeout": "The request did not arrive in time.",
+    "body_too_large": "The body is too large.",
+    "uri_too_long": "The address is too long.",
+    "header_too_large": "A header is too large, or all of them together.",
+    "unsupported_media_type": "Send the body as application/json in UTF-8, not compressed.",
+    "validation_failed": "The request has fields that are not as they must be.",
+    "events_purged": "Events after this token have been purged. Read on without a token, from the oldest event there is.",
+    "events_rewound": "This token is of a later moment than the backup that was restored. Read again without a token.",
+    "internal_error": "Something went wrong on our side.",
+    "busy": "Others are at the same basket or product. Nothing has changed; call again.",
+    "database_unavailable": "The service is not available now. Call again: it is safe to repeat.",
+    "overloaded": "More calls arrive than can be answered in time. Nothing has changed; call again.",
+    "migrations_missing": "The service is being set up.",
+}
+MESSAGES |= {refusal.reason: refusal.message for refusal in domain.Refusal.__subclasses__() if refusal.reason in TABLE}
+
+STATE_REFUSALS = frozenset({422, 423})
+# These speak of a list, and not of the state of a basket.
+OF_NO_BASKET = frozenset({"events_purged", "events_rewound"})
+RETRY_AFTER_SECONDS = "1"
+
+
+class ApiError(Exception):
+    """A call that the REST layer itself does not let through.
+
+    :param kind: status and code, where they differ from those of the table.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        kind: tuple[int, int] | None = None,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kind = kind
+        self.details = details
+        self.headers = headers
+
+
+def invalid(fields: Mapping[str, str]) -> ApiError:
+    """Say which fields are wrong, and how each must be."""
+    return ApiError("validation_failed", details={"fields": dict(fields)})
+
+
+def answer(
+    reason: str,
+    *,
+    kind: tuple[int, int] | None = None,
+    details: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """Make the response of a reason."""
+    status, code = kind or TABLE[reason]
+    if status in {429, 503}:
+        headers = {"Retry-After": RETRY_AFTER_SECONDS, **(headers or {})}
+    return failure(
+        status=status,
+        code=code,
+        reason=reason,
+        message=MESSAGES[reason],
+        details=details,
+        extra=extra,
+        headers=headers,
+    )
+
+
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """Turn whatever a view raised into its answer. Nothing passes unanswered."""
+    try:
+        if isinstance(error, domain.Refusal):
+            return refused(error, owner=context["view"].owner)
+    except Exception as later:  # noqa: BLE001 (the database may fail while the basket is read for the refusal)
+        return answer_to(later)
+    return answer_to(error)
+
+
+def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
+    """Answer a refusal of the domain; one by the state of the basket carries the basket, read after the roll-back."""
+    status, code = SERVER_KEY_REQUIRED_ON_FINISH if isinstance(refusal, domain.ServerKeyRequired) else TABLE[refusal.reason]
+    extra = None
+    if status in STATE_REFUSALS:
+        basket_id = owner.basket_id
+        contents = reading(lambda: read_contents(basket_id))
+        extra = {"data": no_basket() if contents is None else render_basket(contents)}
+    headers = {"Retry-After": str(refusal.seconds)} if isinstance(refusal, domain.Throttled) else None
+    return answer(refusal.reason, kind=(status, code), details=details_of(refusal), extra=extra, headers=headers)
+
+
+def details_of(refusal: domain.Refusal) -> dict[str, Any]:
+    """Say what a program needs to go on from here."""
+    match refusal:
+        case domain.OutOfStock(missing=missing):
+            return {"items": [{"productId": item.product_id, "wanted": item.wanted, "available": item.available} for item in missing]}
+        case domain.CheckoutActive(active=active):
+            return {"activeCheckout": {"orderNo": active.order_no, "expires": render_time(active.expires_at)}}
+        case domain.NoActiveCheckout(last=domain.SessionSummary() as last):
+            return {
+                "lastCheckout": {
+                    "orderNo": last.order_no,
+                    "status": last.status,
+                    "finishedAt": None if last.finished_at is None else render_time(last.finished_at),
+                }
+            }
+    return {}
+
+
+# What Django and DRF raise by themselves; the first line that fits.
+FOREIGN: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((Http404, drf.NotFound), "not_found"),
+    ((RequestDataTooBig,), "body_too_large"),
+    ((SuspiciousOperation, BadRequest, UnreadablePostError, drf.ParseError), "bad_request"),
+    ((PermissionDenied, drf.PermissionDenied), "forbidden"),
+)
+
+
+def answer_to(error: BaseException) -> HttpResponse:
+    """Answer anything but a refusal of the domain."""
+    if isinstance(error, ApiError):
+        return answer(error.reason, kind=error.kind, details=error.details, headers=error.headers)
+    if isinstance(error, drf.Throttled):
+        wait: float | None = getattr(error, "wait", None)
+        return answer("throttled", headers=None if wait is None else {"Retry-After": str(max(1, round(wait)))})
+    for kinds, reason in FOREIGN:
+        if isinstance(error, kinds):
+            return answer(reason)
+    return answer_to_fault(error)
+
+
+def answer_to_fault(error: BaseException) -> HttpResponse:
+    """Answer a failing database with 503 and everything unforeseen with 500, saying nothing of the inside."""
+    fault = fault_of(error)
+    if fault is Fault.BUG:
+        log.error("unforeseen_error", sqlstate=sqlstate_of(error), **described(error, sys.exc_info()[2]))
+        return answer("internal_error")
+    DATABASE_FAULTS.labels(fault.name.lower()).inc()
+    log.warning("database_fault", fault=fault.name, sqlstate=sqlstate_of(error), error=type(error).__qualname__)
+    return answer("database_unavailable" if fault is Fault.UNAVAILABLE else "busy")

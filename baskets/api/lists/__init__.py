@@ -1,0 +1,1 @@
+"""List calls: queries, filters and pagination."""

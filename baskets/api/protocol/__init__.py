@@ -1,0 +1,1 @@
+"""Parts of the wire protocol that every call shares."""

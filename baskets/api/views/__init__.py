@@ -1,0 +1,1 @@
+"""The viewsets and views of the REST API."""

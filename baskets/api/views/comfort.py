@@ -1,0 +1,59 @@
+"""The calls for a user's comfort settings: for users whom their partner itself knows, and for nobody else."""
+
+from typing import Any, cast
+
+import structlog
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from baskets.api.protocol.envelope import respond, success
+from baskets.api.schema import operations
+from baskets.api.serializers.representations import no_basket, render_basket, render_time
+from baskets.api.serializers.requests import ChangeComfort
+from baskets.api.views.base import ApiViewSet
+from baskets.db.errors import reading
+from baskets.domain import comfort
+from baskets.encryption import UnreadableSecret
+from baskets.models.basket_snapshot import read_contents
+
+log = structlog.get_logger(__name__)
+
+FIELDS: dict[str, comfort.Field] = {"customerId": "customer_id", "paymentToken": "payment_token"}
+
+
+class ComfortViewSet(ApiViewSet):
+    """What is stored for one user, with that user's consent."""
+
+    known_users_only = True
+
+    @operations.get_comfort
+    def show(self, request: Request, **_: str) -> HttpResponse:
+        """Show the user what is stored."""
+        self.read()
+        try:
+            stored = reading(lambda: comfort.read_comfort(owner=self.owner))
+        except UnreadableSecret:
+            log.warning("comfort_unreadable")
+            stored = comfort.Settings()
+        return respond(
+            success(
+                {
+                    "customerId": stored.customer_id,
+                    "paymentToken": stored.payment_token,
+                    "consentedAt": None if stored.consented_at is None else render_time(stored.consented_at),
+                }
+            )
+        )
+
+    @operations.change_comfort
+    def change(self, request: Request, **_: str) -> HttpResponse:
+        """Store or delete comfort settings."""
+        given = self.read(ChangeComfort)
+        said = {field: cast("str | None", given[name]) for name, field in FIELDS.items() if name in given}
+
+        def change(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+            comfort.change_comfort(owner=self.owner, said=said, consent=given.get("consent"))
+            contents = read_contents(self.owner.basket_id)
+            return no_basket() if contents is None else render_basket(contents)
+
+        return self.perform(change)

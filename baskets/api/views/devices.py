@@ -1,0 +1,73 @@
+"""The calls with which a partner's back end lists the devices of a guest's basket, and shuts one of them out."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from baskets.api.protocol.envelope import respond, success
+from baskets.api.schema import operations
+from baskets.api.serializers.representations import render_time
+from baskets.api.serializers.requests import Nothing
+from baskets.api.views.base import ApiViewSet
+from baskets.db.errors import reading
+from baskets.domain.access import devices
+from baskets.domain.errors import DeviceUnknown
+from baskets.models import GuestToken
+
+
+class DeviceViewSet(ApiViewSet):
+    """The devices that hold a guest's token for one basket."""
+
+    token_required = False
+    server_only = True
+
+    @operations.list_devices
+    def show(self, request: Request, **_: str) -> HttpResponse:
+        """List the devices whose tokens have not expired."""
+        self.read()
+        return respond(success(render_devices(reading(lambda: devices.list_devices(owner=self.owner)))))
+
+    @operations.revoke_device
+    def revoke(self, request: Request, *, device_id: str, **_: str) -> HttpResponse:
+        """Revoke the token of one device."""
+        self.read(Nothing)
+        actor = self.actor
+
+        def revoke(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+            devices.revoke_device(owner=self.owner, device_id=parse_device_id(device_id), actor=actor)
+            return render_devices(devices.list_devices(owner=self.owner))
+
+        return self.perform(revoke)
+
+
+def parse_device_id(text: str) -> UUID:
+    """Read the id of a device in the one form in which it is shown.
+
+    :raises DeviceUnknown: it is nothing of the kind.
+    """
+    try:
+        device_id = UUID(text)
+    except ValueError:
+        raise DeviceUnknown from None
+    if str(device_id) != text:
+        raise DeviceUnknown
+    return device_id
+
+
+def render_devices(found: Sequence[GuestToken]) -> dict[str, Any]:
+    """Show devices as a JSON object."""
+    return {
+        "devices": [
+            {
+                "deviceId": str(device.pk),
+                "transferred": device.transferred,
+                "createdAt": render_time(device.created_at),
+                "expires": render_time(device.expires_at),
+                "revokedAt": None if device.revoked_at is None else render_time(device.revoked_at),
+            }
+            for device in found
+        ]
+    }

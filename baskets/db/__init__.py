@@ -1,0 +1,1 @@
+"""Talks to PostgreSQL: pipelined statements, transactions, and what its errors mean. Knows nothing of baskets."""

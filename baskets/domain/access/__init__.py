@@ -1,0 +1,1 @@
+"""Who may call: partners, API keys, bearer tokens and their issuers, rate limits."""

@@ -1,0 +1,102 @@
+"""The rules of the three lists, as pure functions from one basket's contents to another. Nothing here reads or writes."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from baskets import conf
+from baskets.domain.errors import CartFull, ProductNotInBasket, SavedFull
+from baskets.models.basket_snapshot import Contents, Line
+
+
+def placed(contents: Contents, line: Line) -> Contents:
+    """Assign a product: with a count above 0 into the cart, with 0 into the saved list.
+
+    :raises CartFull: as `into_cart`.
+    :raises SavedFull: as `into_saved`.
+    """
+    return into_cart(contents, line) if line.count > 0 else into_saved(contents, line)
+
+
+def into_cart(contents: Contents, line: Line) -> Contents:
+    """Put a product into the cart, and out of saved: overwrite its count in place, or append it.
+
+    :raises CartFull: the cart is at its limit and does not hold the product yet.
+    """
+    if find(contents.cart, line.product_id):
+        cart = tuple(replace(x, count=line.count) if x.product_id == line.product_id else x for x in contents.cart)
+        return replace(contents, cart=cart)
+    if len(contents.cart) >= conf.cart_limit():
+        raise CartFull
+    appended = replace(line, position=_next_position(contents))
+    return replace(contents, cart=(*contents.cart, appended), saved=_without(contents.saved, line.product_id))
+
+
+def into_saved(contents: Contents, line: Line) -> Contents:
+    """Put a product into the saved list, and out of the cart, with the count it had there; 1 if it never had one.
+
+    :raises SavedFull: the saved list is at its limit and does not hold the product yet.
+    """
+    if find(contents.saved, line.product_id):
+        return contents
+    if len(contents.saved) >= conf.saved_limit():
+        raise SavedFull
+    in_cart = find(contents.cart, line.product_id)
+    appended = replace(line, count=in_cart.count if in_cart else 1, position=_next_position(contents))
+    return replace(contents, cart=_without(contents.cart, line.product_id), saved=(*contents.saved, appended))
+
+
+def removed(contents: Contents, product_id: str) -> Contents:
+    """Take a product out of cart and saved, never out of checkout.
+
+    :raises ProductNotInBasket: it is in neither.
+    """
+    if not (find(contents.cart, product_id) or find(contents.saved, product_id)):
+        raise ProductNotInBasket
+    return replace(contents, cart=_without(contents.cart, product_id), saved=_without(contents.saved, product_id))
+
+
+def checked_out(cart: tuple[Line, ...], stocked: Mapping[str, int | None]) -> tuple[Line, ...]:
+    """The checkout list that a cart becomes. `stocked` says of each product what the API prints."""
+    return tuple(replace(line, stocked=stocked[line.product_id]) for line in cart)
+
+
+def returned(contents: Contents, lines: Iterable[Line]) -> Contents:
+    """Bring checkout lines back into the cart, and empty the checkout.
+
+    Counts add up with what is there, the product leaves saved, and takes its old place in the order. No limit applies:
+    limits block new additions, and nothing may be lost.
+    """
+    cart = {line.product_id: line for line in contents.cart}
+    saved = contents.saved
+    for line in lines:
+        there = cart.get(line.product_id)
+        cart[line.product_id] = replace(
+            line,
+            stocked=None,
+            count=line.count + (there.count if there else 0),
+            position=min(line.position, there.position) if there else line.position,
+        )
+        saved = _without(saved, line.product_id)
+    ordered = tuple(sorted(cart.values(), key=lambda line: (line.position, line.product_id)))
+    return replace(contents, session=None, cart=ordered, saved=saved, checkout=())
+
+
+def taken_from_cart(contents: Contents, lines: Iterable[Line]) -> Contents:
+    """Take the pieces of a late order out of the cart: no more than came back, and only from the cart."""
+    leaving = {line.product_id: line.count for line in lines}
+    left = (replace(line, count=line.count - leaving.get(line.product_id, 0)) for line in contents.cart)
+    return replace(contents, cart=tuple(line for line in left if line.count > 0))
+
+
+def find(lines: Iterable[Line], product_id: str) -> Line | None:
+    """Find a product's line in one list."""
+    return next((line for line in lines if line.product_id == product_id), None)
+
+
+def _without(lines: tuple[Line, ...], product_id: str) -> tuple[Line, ...]:
+    return tuple(line for line in lines if line.product_id != product_id)
+
+
+def _next_position(contents: Contents) -> int:
+    """The end of the order. Checkout lines count, because they may come back to their old places."""
+    return max((line.position for line in contents.lines()), default=0) + 1

@@ -1,0 +1,293 @@
+"""Writes what a call has decided about a basket: the difference of its lists, its row, and one event.
+
+Every function here needs the basket's lock; see `baskets/docs/concurrency.md`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from django.db.models.functions import Now
+
+from baskets import conf
+from baskets.db.pipeline import Answer, execute
+from baskets.domain.actors import Actor
+from baskets.models import Basket, Event
+from baskets.models.basket_snapshot import READ, READ_MANY, Contents, Line, Owner, contents_of, contents_of_many
+
+LOCK = """
+SELECT 1 FROM baskets_basket WHERE id = %s FOR NO KEY UPDATE
+"""
+WRITE_BASKET = """
+UPDATE baskets_basket
+SET revision = %(revision)s, events = %(events)s, last_changed_at = %(last_changed_at)s,
+    expires_at = %(expires_at)s, hidden_at = %(hidden_at)s
+WHERE id = %(basket)s
+"""
+# The rows of cart and saved that are gone, and those that are new or different.
+ITEMS = """
+WITH gone AS (
+    DELETE FROM baskets_basketitem WHERE basket_id = %(basket)s AND product_id = ANY(%(gone)s)
+), fresh AS (
+    INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
+    SELECT %(basket)s, * FROM unnest(%(products)s::text[], %(lists)s::text[], %(counts)s::bigint[], %(positions)s::bigint[])
+    ON CONFLICT (basket_id, product_id) DO UPDATE
+    SET list = excluded.list, count = excluded.count, position = excluded.position
+)
+"""
+WRITE = ITEMS + WRITE_BASKET
+WRITE_EVENT = """
+INSERT INTO baskets_event
+    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A basket that was asked for; whoever takes its contents waits for the answer."""
+
+    locked: Answer
+    read: Answer
+
+    def contents(self) -> Contents | None:
+        """Take the basket, locked and whole, or None where it has no row."""
+        # A row that was made between the two statements was read, but is not locked.
+        return contents_of(self.read) if self.locked.fetchone() else None
+
+
+def ask_for_contents(owner: Owner) -> Asked:
+    """Lock the owner's basket and read it whole: asked for, so that questions that need the lock too travel along.
+
+    The second statement is the first after the lock was won: its clock decides about expiry.
+    """
+    return Asked(locked=execute(LOCK, [owner.basket_id]), read=execute(READ, [owner.basket_id]))
+
+
+def locked_contents(owner: Owner) -> Contents | None:
+    """Lock the owner's basket and read it whole, or None where it has no row."""
+    return ask_for_contents(owner).contents()
+
+
+def created_contents(owner: Owner, *, guest: bool = False) -> Contents:
+    """Make the basket's row and lock it. Two callers may both come here; the unique key lets one row be made.
+
+    :param guest: whether it expires a lifetime after its creation and does not slide.
+    """
+    basket = Basket(
+        id=owner.basket_id,
+        partner_id=owner.partner_id,
+        user_id=owner.user_id,
+        guest=guest,
+        created_at=Now(),
+        last_changed_at=Now(),
+        expires_at=Now() + conf.lifetime(),
+    )
+    Basket.objects.bulk_create([basket], ignore_conflicts=True)
+    contents = locked_contents(owner)
+    if contents is None:
+        message = "the basket is gone although its row was just made"
+        raise RuntimeError(message)
+    return contents
+
+
+def lock(basket_id: UUID) -> bool:
+    """Lock one basket's row, and tell whether it exists. The row is the mutex of all that belongs to the basket."""
+    return execute(LOCK, [basket_id]).fetchone() is not None
+
+
+def store(*, before: Contents, after: Contents, kind: Event.Kind, actor: Actor, data: Mapping[str, Any]) -> Contents:
+    """Write the lists and the event of a change, and return the basket as it is then.
+
+    A call that changes nothing writes nothing: neither revision nor `last_changed_at` moves.
+    """
+    if _same_lists(before, after) and before.hidden_at == after.hidden_at:
+        return before
+    after = write_lists(before=before, after=after)
+    record(contents=after, kind=kind, actor=actor, data=data)
+    return after
+
+
+def write_lists(*, before: Contents, after: Contents) -> Contents:
+    """Write the difference between two states of a basket, count the change, and take the number of its event.
+
+    The session's items are written by `checkout`; here only cart, saved and the basket's own row.
+    """
+    gone, fresh = _difference(before, after)
+    after = _counted(before, after)
+    basket = {
+        "basket": after.basket_id,
+        "revision": after.revision,
+        "events": after.events,
+        "last_changed_at": after.last_changed_at,
+        "expires_at": after.expires_at,
+        "hidden_at": after.hidden_at,
+    }
+    if not gone and not fresh:
+        execute(WRITE_BASKET, basket)
+        return after
+    items = {
+        "gone": gone,
+        "products": list(fresh),
+        "lists": [name for name, _, _ in fresh.values()],
+        "counts": [count for _, count, _ in fresh.values()],
+        "positions": [position for _, _, position in fresh.values()],
+    }
+    execute(WRITE, basket | items)
+    return after
+
+
+def record(*, contents: Contents, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None) -> None:
+    """Add one line to the basket's timeline, under the number that `write_lists` took."""
+    execute(
+        WRITE_EVENT,
+        [
+            contents.basket_id,
+            contents.events,
+            contents.revision,
+            kind,
+            session_id,
+            contents.at,
+            actor.kind,
+            actor.name,
+            actor.request_id,
+            json.dumps(dict(actor.tracking)),
+            json.dumps(dict(data)),
+        ],
+    )
+
+
+# --- Many baskets at once, for the sweeps ---------------------------------------
+
+LOCK_FREE = """
+SELECT id FROM baskets_basket WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+"""
+WRITE_MANY = """
+WITH gone AS (
+    DELETE FROM baskets_basketitem item USING unnest(%(gone_from)s::uuid[], %(gone)s::text[]) AS gone (basket_id, product_id)
+    WHERE item.basket_id = gone.basket_id AND item.product_id = gone.product_id
+), fresh AS (
+    INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
+    SELECT * FROM unnest(%(fresh_in)s::uuid[], %(products)s::text[], %(lists)s::text[], %(counts)s::bigint[], %(positions)s::bigint[])
+    ON CONFLICT (basket_id, product_id) DO UPDATE
+    SET list = excluded.list, count = excluded.count, position = excluded.position
+)
+UPDATE baskets_basket basket
+SET revision = after.revision, events = after.events, last_changed_at = after.last_changed_at,
+    expires_at = after.expires_at, hidden_at = after.hidden_at
+FROM unnest(%(baskets)s::uuid[], %(revisions)s::bigint[], %(events)s::bigint[], %(last_changed_at)s::timestamptz[],
+            %(expires_at)s::timestamptz[], %(hidden_at)s::timestamptz[])
+     AS after (id, revision, events, last_changed_at, expires_at, hidden_at)
+WHERE basket.id = after.id
+"""
+RECORD_MANY = """
+INSERT INTO baskets_event
+    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+SELECT line.basket_id, line.number, line.revision, %(kind)s, line.session_id, line.at, %(actor_kind)s, %(actor)s, '', '{}', line.data::jsonb
+FROM unnest(%(baskets)s::uuid[], %(events)s::bigint[], %(revisions)s::bigint[], %(sessions)s::bigint[], %(at)s::timestamptz[],
+            %(data)s::text[])
+     AS line (basket_id, number, revision, session_id, at, data)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What becomes of one basket, and what its timeline says about that."""
+
+    before: Contents
+    after: Contents
+    data: Mapping[str, Any]
+    session_id: int | None = None
+
+
+def locked_and_free(basket_ids: Sequence[UUID]) -> list[Contents]:
+    """Lock those baskets that nobody else has locked, by primary key, and read them whole.
+
+    The others are in use, and the next sweep sees them again.
+    """
+    locked = execute(LOCK_FREE, [list(basket_ids)])
+    read = execute(READ_MANY, [list(basket_ids)])
+    ours = {basket_id for (basket_id,) in locked}
+    return [contents for contents in contents_of_many(read) if contents.basket_id in ours]
+
+
+def store_many(changes: Sequence[Change], *, kind: Event.Kind, actor: Actor) -> list[Contents]:
+    """Do what `write_lists` and `record` do, for many baskets in two statements."""
+    differences = [_difference(change.before, change.after) for change in changes]
+    after = [_counted(change.before, change.after) for change in changes]
+    gone = [(basket.basket_id, product_id) for basket, (gone, _) in zip(after, differences, strict=True) for product_id in gone]
+    fresh = [
+        (basket.basket_id, product_id, *row)
+        for basket, (_, fresh) in zip(after, differences, strict=True)
+        for product_id, row in fresh.items()
+    ]
+    rows = {
+        "baskets": [basket.basket_id for basket in after],
+        "revisions": [basket.revision for basket in after],
+        "events": [basket.events for basket in after],
+    }
+    execute(
+        WRITE_MANY,
+        rows
+        | {name: [row[column] for row in gone] for column, name in enumerate(["gone_from", "gone"])}
+        | {name: [row[column] for row in fresh] for column, name in enumerate(["fresh_in", "products", "lists", "counts", "positions"])}
+        | {
+            "last_changed_at": [basket.last_changed_at for basket in after],
+            "expires_at": [basket.expires_at for basket in after],
+            "hidden_at": [basket.hidden_at for basket in after],
+        },
+    )
+    execute(
+        RECORD_MANY,
+        rows
+        | {
+            "kind": kind,
+            "actor_kind": actor.kind,
+            "actor": actor.name,
+            "sessions": [change.session_id for change in changes],
+            "at": [basket.at for basket in after],
+            "data": [json.dumps(dict(change.data)) for change in changes],
+        },
+    )
+    return after
+
+
+# --- What is different ----------------------------------------------------------
+
+
+def _difference(before: Contents, after: Contents) -> tuple[list[str], dict[str, tuple[str, int, int]]]:
+    """The products of cart and saved that are gone, and the rows that are new or different."""
+    stored, wanted = _rows(before), _rows(after)
+    fresh = {product_id: row for product_id, row in sorted(wanted.items()) if stored.get(product_id) != row}
+    return sorted(stored.keys() - wanted.keys()), fresh
+
+
+def _counted(before: Contents, after: Contents) -> Contents:
+    """Count a change, if it is one, and its event."""
+    after = replace(after, events=before.events + 1)
+    if _same_lists(before, after) and before.hidden_at == after.hidden_at:
+        return after
+    slides = not before.guest or before.hidden_at is not None
+    return replace(
+        after,
+        revision=before.revision + 1,
+        last_changed_at=before.at,
+        expires_at=before.at + conf.lifetime() if slides else before.expires_at,
+    )
+
+
+def _rows(contents: Contents) -> dict[str, tuple[str, int, int]]:
+    """The rows of cart and saved, by product."""
+    rows = {line.product_id: ("saved", line.count, line.position) for line in contents.saved}
+    return rows | {line.product_id: ("cart", line.count, line.position) for line in contents.cart}
+
+
+def _same_lists(before: Contents, after: Contents) -> bool:
+    return (before.cart, before.saved, before.checkout) == (after.cart, after.saved, after.checkout)
+
+
+def described(lines: tuple[Line, ...]) -> list[dict[str, Any]]:
+    """What an event says about lines."""
+    return [{"productId": line.product_id, "count": line.count} for line in lines]

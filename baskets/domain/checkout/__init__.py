@@ -1,0 +1,1 @@
+"""Checkout sessions: started, finished, aborted, expired, and flagged for staff."""

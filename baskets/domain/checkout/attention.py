@@ -1,0 +1,198 @@
+"""Flags for staff: sessions that may be paid although their order was refused, or that are short of stock.
+
+Raises a flag, and settles it once its cause is gone. What staff do with open flags is in `matters`.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import replace
+from enum import StrEnum
+
+from django.db import transaction
+
+from baskets.db.pipeline import Answer, execute
+from baskets.domain.actors import Actor
+from baskets.domain.baskets.store import lock
+from baskets.domain.errors import AttentionNeeded
+from baskets.models import Attention, CheckoutSession
+from baskets.models.basket_snapshot import Contents, read_contents
+
+Reason = Attention.Reason
+
+# Reports of an order that were refused. SHORT is none of them: that order was accepted.
+REFUSALS = (Reason.ABORTED, Reason.EXPIRED, Reason.OUT_OF_STOCK, Reason.BASKET_CHANGED)
+# Open refusal flags of one basket. A customer never comes near it; a script that starts, aborts and reports does.
+MAX_OPEN = 20
+MAX_CANDIDATES = 5
+MERGER = Actor.system("attention")
+
+
+class Cause(StrEnum):
+    """Why a flag was settled, as its event says."""
+
+    ORDERED = "ordered"
+    REVERSED = "reversed"
+    MERGED = "merged"
+    STAFF = "staff"
+
+
+NOTES = {
+    Cause.ORDERED: "The checkout was ordered.",
+    Cause.REVERSED: "The order was reversed.",
+    Cause.MERGED: f"This basket has {MAX_OPEN} later open matters.",
+}
+
+# Once per session and reason: an existing flag is left alone, and no event is written. Nothing is written either if the
+# session is not the basket's, or if it was ordered after the refusal: then the flag's cause is gone.
+FLAG = """
+WITH recent AS (
+    SELECT jsonb_agg(jsonb_build_object(
+        'orderNo', order_no, 'status', status, 'finishedAt', to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    ) ORDER BY ended_revision DESC, finished_at DESC, id DESC) AS candidates
+    FROM (
+        SELECT * FROM baskets_checkoutsession WHERE basket_id = %(basket)s AND status <> 'ACTIVE' AND NOT %(named)s
+        ORDER BY ended_revision DESC, finished_at DESC, id DESC LIMIT %(most)s
+    ) session
+), flag AS (
+    INSERT INTO baskets_attention (basket_id, session_id, reason, created_at, settled_by, note, candidates)
+    SELECT s.basket_id, s.id, %(reason)s, %(at)s::timestamptz, '', '', recent.candidates
+    FROM baskets_checkoutsession s CROSS JOIN recent
+    WHERE s.id = %(session)s AND s.basket_id = %(basket)s AND s.status = %(status)s
+    ON CONFLICT (session_id, reason) DO NOTHING
+    RETURNING basket_id, candidates
+), numbered AS (
+    UPDATE baskets_basket b SET events = b.events + 1 FROM flag WHERE b.id = flag.basket_id
+    RETURNING b.id, b.events, b.revision, flag.candidates
+)
+INSERT INTO baskets_event
+    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+SELECT id, events, revision, 'attention_needed', %(session)s, %(at)s, %(actor_kind)s, %(actor)s, %(request_id)s,
+       %(tracking)s::jsonb, %(data)s::jsonb || jsonb_strip_nulls(jsonb_build_object('candidates', candidates))
+FROM numbered
+"""
+# One event for each session, numbered after all others of the transaction.
+SETTLE = """
+WITH chosen AS (
+    SELECT id FROM baskets_attention
+    WHERE basket_id = %(basket)s AND settled_at IS NULL AND reason = ANY(%(reasons)s)
+      AND (%(session)s::bigint IS NULL OR session_id = %(session)s)
+    ORDER BY created_at DESC, id DESC OFFSET %(keep)s
+), settled AS (
+    UPDATE baskets_attention a SET settled_at = %(at)s, settled_by = %(actor)s, note = %(note)s, merged = %(merged)s
+    FROM chosen WHERE a.id = chosen.id
+    RETURNING a.session_id, a.reason
+), line AS (
+    SELECT session_id, s.order_no, jsonb_agg(reason ORDER BY reason) AS reasons, row_number() OVER (ORDER BY session_id) AS place
+    FROM settled JOIN baskets_checkoutsession s ON s.id = settled.session_id
+    GROUP BY session_id, s.order_no
+), numbered AS (
+    UPDATE baskets_basket b SET events = b.events + lines.number FROM (SELECT count(*) AS number FROM line) lines
+    WHERE b.id = %(basket)s AND lines.number > 0
+    RETURNING b.id, b.events - lines.number AS events, b.revision
+)
+INSERT INTO baskets_event
+    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+SELECT id, events + place, revision, 'attention_settled', session_id, %(at)s, %(actor_kind)s, %(actor)s, %(request_id)s, '{}',
+       jsonb_build_object('orderNo', order_no, 'reasons', reasons, 'cause', %(cause)s::text)
+FROM numbered CROSS JOIN line
+"""
+
+
+def needed(session: CheckoutSession, reason: Attention.Reason, actor: Actor, *, named: bool = True) -> AttentionNeeded:
+    """Describe the flag of a session, as its status is now.
+
+    :param named: whether the report named the session by its order number.
+    """
+    return AttentionNeeded(
+        basket_id=session.basket_id,
+        session_id=session.pk,
+        order_no=session.order_no,
+        status=session.status,
+        reason=reason,
+        named=named,
+        actor=actor,
+    )
+
+
+@transaction.atomic(savepoint=False)
+def flag_after_refusal(needed: AttentionNeeded) -> None:
+    """Flag a session whose order was refused, after the refusal was rolled back. Basket and stock stay as they are.
+
+    Between the two transactions the session may have been purged or ordered; then there is nothing to flag. Or its user was
+    erased: then it is flagged under the basket's new name, without what an erasure takes away. A basket keeps at most
+    `MAX_OPEN` open flags of refusals: older ones are settled as merged.
+    Locks the basket. Source: ADR 9, ADR 39.
+    """
+    if not lock(needed.basket_id):
+        session = CheckoutSession.objects.filter(pk=needed.session_id).first()
+        if session is None or not lock(session.basket_id):
+            return
+        needed = replace(needed, basket_id=session.basket_id, actor=replace(needed.actor, request_id="", tracking={}))
+    if contents := read_contents(needed.basket_id):
+        flag(contents=contents, needed=needed)
+        settle(contents=contents, cause=Cause.MERGED, keep=MAX_OPEN, actor=MERGER)
+
+
+def flag(*, contents: Contents, needed: AttentionNeeded) -> None:
+    """Flag a session, once per session and reason, with an event that says why.
+
+    Needs the basket's lock, and comes after every other event of its transaction.
+    """
+    data: dict[str, object] = {"orderNo": needed.order_no, "reason": needed.reason}
+    if needed.reason != Reason.SHORT:
+        data["orderNoReported"] = needed.named
+    execute(
+        FLAG,
+        {
+            "basket": needed.basket_id,
+            "session": needed.session_id,
+            "status": needed.status,
+            "reason": needed.reason,
+            "named": needed.named,
+            "most": MAX_CANDIDATES,
+            "at": contents.at,
+            "actor_kind": needed.actor.kind,
+            "actor": needed.actor.name,
+            "request_id": needed.actor.request_id,
+            "tracking": json.dumps(dict(needed.actor.tracking)),
+            "data": json.dumps(data),
+        },
+    )
+
+
+def settle(
+    *,
+    contents: Contents,
+    cause: Cause,
+    actor: Actor,
+    session_id: int | None = None,
+    reasons: Collection[str] = REFUSALS,
+    note: str = "",
+    keep: int = 0,
+) -> Answer:
+    """Settle open flags of a basket, with one event for each session.
+
+    Needs the basket's lock, and comes after every event that was numbered before.
+
+    :param session_id: only the flags of this session.
+    :param reasons: only flags of these reasons; by default those of refused reports.
+    :param note: how they were settled; by default what the cause says.
+    :param keep: how many of the latest stay open.
+    :returns: an answer whose `rowcount` is the number of sessions that had such flags.
+    """
+    return execute(
+        SETTLE,
+        {
+            "basket": contents.basket_id,
+            "session": session_id,
+            "reasons": [str(reason) for reason in reasons],
+            "keep": keep,
+            "at": contents.at,
+            "note": note or NOTES[cause],
+            "merged": cause is Cause.MERGED,
+            "cause": cause.value,
+            "actor_kind": actor.kind,
+            "actor": actor.name,
+            "request_id": actor.request_id,
+        },
+    )

@@ -1,0 +1,151 @@
+"""The clock's word: lapsed sessions and baskets past their time, one by one, in a sweep, or for their stock.
+
+A sweep that is late or dead hides no stock and blocks nobody: starts reclaim what they need, and a basket past its time
+counts as absent before it is swept.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import DatabaseError
+
+from baskets.db.errors import Fault, fault_of
+from baskets.db.transactions import in_transaction
+from baskets.domain.actors import Actor
+from baskets.domain.baskets import lists
+from baskets.domain.baskets.lifecycle import hidden, told_of_content
+from baskets.domain.baskets.store import Change, lock, locked_and_free, store_many
+from baskets.domain.checkout.sessions import give_up, told_of_release
+from baskets.domain.checkout.states import Reservation, Session, expire_sessions, release_holds
+from baskets.domain.stock import counters
+from baskets.models import Basket, CheckoutSession, Event, StockReservation
+from baskets.models.basket_snapshot import Contents, read_contents
+
+# Some 50 ms of work: nobody who comes to one of these baskets waits longer for it.
+BATCH = 200
+SPARE = 10
+
+ON_DEMAND = Actor.system("expiry on demand")
+RECLAIM = Actor.system("reclaim of lapsed holds")
+SWEEP = Actor.system("expire_baskets")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one step of a sweep did.
+
+    :param found: candidates seen; 0 means that nothing is left.
+    :param expired: of these, how many were expired. Others were locked by somebody, or no longer due.
+    :param last: the greatest candidate, to go on from.
+    """
+
+    found: int
+    expired: int
+    last: UUID | None
+
+
+def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
+    """Expire a basket's session, if it is still active and lapsed, in a transaction of its own.
+
+    Locks the basket, then stock rows by primary key.
+    """
+
+    def step() -> None:
+        if lock(basket_id) and (contents := read_contents(basket_id)) and contents.lapsed:
+            give_up(contents, to=Session.EXPIRED, actor=actor)
+
+    in_transaction(step)
+
+
+def reclaim(*, needed: Mapping[str, int]) -> None:
+    """Expire lapsed sessions that hold these products: whole, oldest first, no more than needed, one by one.
+
+    Each in a transaction of its own, so that no lock of the start that needs the stock is held meanwhile.
+    Source: rule 9 of `baskets/docs/rules.md`.
+
+    :param needed: pieces that are missing, by product.
+    """
+    left = Counter(needed)
+    for product_id in sorted(needed):
+        oldest = StockReservation.objects.lapsed([product_id]).values_list("basket_id", "session_id")
+        # Each hold frees a piece at least, so as many holds as pieces are enough, and some more where a basket is busy.
+        for basket_id, session_id in list(oldest[: max(left[product_id], 0) + SPARE]):
+            if left[product_id] <= 0:
+                break
+            holds = StockReservation.objects.filter(basket_id=basket_id, session_id=session_id)
+            held = list(holds.held().values_list("pk", flat=True))
+            try:
+                expire_session(basket_id=basket_id, actor=RECLAIM)
+            except DatabaseError as error:
+                # Somebody sits on that basket longer than anybody waits. It is not this buyer's, so the next one is tried.
+                if fault_of(error) is not Fault.BUSY:
+                    raise
+            else:
+                # What its owner ordered at this very moment has not come free, though it was held a moment ago.
+                freed = holds.filter(pk__in=held, status=Reservation.RELEASED)
+                left.subtract(dict(freed.values_list("product_id", "pieces")))
+
+
+def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> Batch:
+    """Expire one batch of lapsed sessions, in one transaction, without waiting for baskets that somebody holds.
+
+    Locks at most 200 baskets by primary key, then stock rows by primary key.
+
+    :param after: candidates up to this basket have been seen in this sweep.
+    :param dry_run: count only.
+    """
+    candidates = CheckoutSession.objects.lapsed().order_by("basket_id").values_list("basket_id", flat=True)
+    if after:
+        candidates = candidates.filter(basket_id__gt=after)
+    due = list(candidates[:BATCH])
+    if not due or dry_run:
+        return Batch(found=len(due), expired=len(due), last=due[-1] if due else None)
+
+    def step() -> int:
+        lapsed = [contents for contents in locked_and_free(due) if contents.lapsed]
+        _give_up_all(lapsed)
+        return len(lapsed)
+
+    return Batch(found=len(due), expired=in_transaction(step), last=due[-1])
+
+
+def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> Batch:
+    """Empty and hide one batch of baskets past their time, in one transaction; never one with an active checkout.
+
+    Locks at most 200 baskets by primary key. Parameters as `sweep_sessions`.
+    """
+    candidates = Basket.objects.past_their_time().order_by("pk").values_list("pk", flat=True)
+    if after:
+        candidates = candidates.filter(pk__gt=after)
+    due = list(candidates[:BATCH])
+    if not due or dry_run:
+        return Batch(found=len(due), expired=len(due), last=due[-1] if due else None)
+
+    def step() -> int:
+        old = [contents for contents in locked_and_free(due) if contents.hidden_at is None and not contents.present]
+        changes = [Change(before=contents, after=hidden(contents), data=told_of_content(contents)) for contents in old]
+        store_many(changes, kind=Event.Kind.BASKET_EXPIRED, actor=SWEEP)
+        return len(old)
+
+    return Batch(found=len(due), expired=in_transaction(step), last=due[-1])
+
+
+def _give_up_all(lapsed: Sequence[Contents]) -> None:
+    """Do what `give_up` does, for many baskets under their locks, in as many statements as it takes for one."""
+    released = release_holds(lapsed)
+    changes = [
+        Change(
+            before=contents,
+            after=lists.returned(contents, contents.checkout),
+            data=told_of_release(contents, released[contents.basket_id]),
+            session_id=contents.session.id if contents.session else None,
+        )
+        for contents in lapsed
+    ]
+    expire_sessions(before=lapsed, after=store_many(changes, kind=Event.Kind.CHECKOUT_EXPIRED, actor=SWEEP))
+    pieces = Counter[str]()
+    for of_basket in released.values():
+        pieces.update(of_basket)
+    counters.give_back(pieces)

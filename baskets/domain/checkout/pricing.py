@@ -1,0 +1,65 @@
+"""What the catalogue offers to a checkout that starts: whether a product can be bought, and for how much."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from baskets.db.pipeline import Answer, execute
+from baskets.models.basket_snapshot import Line
+
+OFFERS = """
+SELECT p.product_id, p.listed, coalesce(s.limited, false), coalesce(s.available, 0), p.price, p.currency
+FROM baskets_product p LEFT JOIN baskets_stock s USING (product_id)
+WHERE p.product_id {which}
+"""
+READ = OFFERS.format(which="= ANY(%s)")
+READ_OF_CART = OFFERS.format(which="IN (SELECT product_id FROM baskets_basketitem WHERE basket_id = %s AND list = 'cart')")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """One product as the catalogue has it now.
+
+    :param available: pieces that could be taken when it was read, which was without a lock.
+    :param price: minor units of `currency` for one piece, or None where prices are not kept.
+    """
+
+    listed: bool
+    limited: bool
+    available: int = 0
+    price: int | None
+    currency: str
+
+
+def ask_for_offers_of_cart(basket_id: UUID) -> Answer:
+    """Ask what the catalogue says of a cart's products, before anybody knows which they are; `offers_in` takes the answer.
+
+    Needs the basket's lock, which may be asked for in the statement before.
+    """
+    return execute(READ_OF_CART, [basket_id])
+
+
+def read_offers(lines: tuple[Line, ...]) -> dict[str, Offer]:
+    """Read what the catalogue says of these lines, by product."""
+    return offers_in(execute(READ, [[line.product_id for line in lines]]))
+
+
+def offers_in(rows: Iterable[tuple[Any, ...]]) -> dict[str, Offer]:
+    """Put together what was read, by product."""
+    return {
+        product_id: Offer(listed=listed, limited=limited, available=available, price=price, currency=currency)
+        for product_id, listed, limited, available, price, currency in rows
+    }
+
+
+def full_price_of(lines: tuple[Line, ...], offers: Mapping[str, Offer]) -> tuple[int | None, str]:
+    """Add up the lines that can be ordered: minor units and their currency.
+
+    None and no currency where a price is not known, or where currencies differ.
+    """
+    bought = [(offers[line.product_id], line.count) for line in lines if not line.failed]
+    currencies = {offer.currency for offer, _ in bought}
+    if len(currencies) != 1 or any(offer.price is None for offer, _ in bought):
+        return None, ""
+    return sum((offer.price or 0) * count for offer, count in bought), currencies.pop()

@@ -1,0 +1,102 @@
+"""The rows of a session that starts: the session, its items and its reservations. What may be started is decided elsewhere."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from baskets.db.pipeline import Answer, execute
+from baskets.domain.checkout.pricing import Offer, full_price_of
+from baskets.domain.errors import MissingStock
+from baskets.models import CheckoutSession
+from baskets.models.basket_snapshot import Line
+
+# Drawn before it is used, so that nobody waits for the answer to the insert. A refused start leaves a gap.
+DRAW_ID = """
+SELECT nextval(pg_get_serial_sequence('baskets_checkoutsession', 'id'))
+"""
+# One reservation for each item that has something to hold, or that failed to.
+INSERT = """
+WITH session AS (
+    INSERT INTO baskets_checkoutsession
+        (id, basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at,
+         language, country, stripe_using_sdk, currency, full_price, started_by_key)
+    VALUES (%(id)s, %(basket)s, %(partner)s, %(order_no)s, 'ACTIVE', %(test_mode)s, false, %(started_at)s, %(expires_at)s,
+            %(language)s, %(country)s, %(stripe_using_sdk)s, %(currency)s, %(full_price)s, %(started_by_key)s)
+), line AS (
+    SELECT * FROM unnest(%(product_ids)s::text[], %(counts)s::bigint[], %(stocked)s::bigint[], %(positions)s::bigint[],
+                         %(prices)s::bigint[], %(currencies)s::text[])
+                  AS line (product_id, count, stocked, position, price, currency)
+), item AS (
+    INSERT INTO baskets_checkoutitem (basket_id, session_id, product_id, count, stocked, position, price, currency)
+    SELECT %(basket)s, %(id)s, product_id, count, stocked, position, price, currency FROM line
+)
+INSERT INTO baskets_stockreservation
+    (basket_id, session_id, product_id, pieces, status, created_at, expires_at, ended_at)
+SELECT %(basket)s, %(id)s, product_id, count, CASE WHEN stocked < 0 THEN 'FAILED' ELSE 'HELD' END,
+       %(started_at)s, %(expires_at)s, CASE WHEN stocked < 0 THEN %(started_at)s END
+FROM line WHERE stocked IS NOT NULL
+"""
+# Never seen as held by anybody: the rows were inserted by this very transaction.
+CORRECT = """
+WITH failed AS (
+    SELECT * FROM unnest(%(product_ids)s::text[], %(stocked)s::bigint[]) AS failed (product_id, stocked)
+), reservation AS (
+    UPDATE baskets_stockreservation r SET status = 'FAILED', ended_at = r.created_at
+    FROM failed WHERE r.session_id = %(session)s AND r.basket_id = %(basket)s AND r.product_id = failed.product_id
+), item AS (
+    UPDATE baskets_checkoutitem i SET stocked = failed.stocked
+    FROM failed WHERE i.session_id = %(session)s AND i.basket_id = %(basket)s AND i.product_id = failed.product_id
+)
+UPDATE baskets_checkoutsession SET full_price = %(full_price)s, currency = %(currency)s
+WHERE id = %(session)s AND basket_id = %(basket)s
+"""
+
+
+def draw_id() -> Answer:
+    """Draw the number of a session that may come to be: one row, one column."""
+    return execute(DRAW_ID, [])
+
+
+def insert(session: CheckoutSession, lines: tuple[Line, ...], offers: Mapping[str, Offer]) -> None:
+    """Insert a session with its items and reservations, as they will be if all the stock is there."""
+    bought = [offers[line.product_id] for line in lines]
+    parameters = {
+        "id": session.pk,
+        "basket": session.basket_id,
+        "partner": session.partner_id,
+        "order_no": session.order_no,
+        "test_mode": session.test_mode,
+        "started_at": session.started_at,
+        "expires_at": session.expires_at,
+        "language": session.language,
+        "country": session.country,
+        "stripe_using_sdk": session.stripe_using_sdk,
+        "currency": session.currency,
+        "full_price": session.full_price,
+        "started_by_key": session.started_by_key,
+        "product_ids": [line.product_id for line in lines],
+        "counts": [line.count for line in lines],
+        "stocked": [line.stocked for line in lines],
+        "positions": [line.position for line in lines],
+        "prices": [offer.price for offer in bought],
+        "currencies": [offer.currency for offer in bought],
+    }
+    execute(INSERT, parameters)
+
+
+def correct(
+    session: CheckoutSession, lines: tuple[Line, ...], offers: Mapping[str, Offer], missing: Mapping[str, MissingStock]
+) -> tuple[Line, ...]:
+    """Correct what was inserted in the hope of stock: reservations that failed, their items, and the price."""
+    stocked = {product_id: m.available - m.wanted for product_id, m in missing.items()}
+    lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in lines)
+    session.full_price, session.currency = full_price_of(lines, offers)
+    parameters = {
+        "session": session.pk,
+        "basket": session.basket_id,
+        "product_ids": list(stocked),
+        "stocked": list(stocked.values()),
+        "full_price": session.full_price,
+        "currency": session.currency,
+    }
+    execute(CORRECT, parameters)
+    return lines

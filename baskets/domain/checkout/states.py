@@ -1,0 +1,122 @@
+"""The states a session and a reservation may pass through, and the only lines of code that change one."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from baskets.db.pipeline import execute
+from baskets.domain.actors import Actor
+from baskets.models import CheckoutSession, StockReservation
+from baskets.models.basket_snapshot import Contents
+
+Session = CheckoutSession.Status
+Reservation = StockReservation.Status
+
+# From each state, the states it may turn into. A state that is missing here is final.
+TRANSITIONS: dict[str, Collection[str]] = {
+    Session.ACTIVE: {Session.ORDERED, Session.ABORTED, Session.EXPIRED},
+    Session.ABORTED: {Session.ORDERED},  # Only as a late order.
+    Session.EXPIRED: {Session.ORDERED},  # Only as a late order.
+    Reservation.HELD: {Reservation.SOLD, Reservation.RELEASED},
+}
+
+# Fails where no session has moved; nobody has to wait for that answer.
+MOVE_SESSION = """
+WITH moved AS (
+    UPDATE baskets_checkoutsession
+    SET status = %s, finished_at = %s, ended_revision = %s, late = %s, released_at = coalesce(released_at, %s), finished_by_key = %s
+    WHERE id = %s AND basket_id = %s AND status = %s
+    RETURNING id
+)
+SELECT 1 / count(*) FROM moved
+"""
+END_HOLDS = """
+UPDATE baskets_stockreservation SET status = %s, ended_at = %s
+WHERE session_id = %s AND basket_id = %s AND status = 'HELD'
+RETURNING product_id, pieces
+"""
+END_HOLD = """
+UPDATE baskets_stockreservation SET status = %s, ended_at = %s
+WHERE session_id = %s AND basket_id = %s AND product_id = %s AND status = 'HELD'
+RETURNING product_id, pieces
+"""
+# The same two for many baskets at once, which only the clock has to do with.
+EXPIRE_SESSIONS = """
+UPDATE baskets_checkoutsession s
+SET status = 'EXPIRED', finished_at = ended.at, ended_revision = ended.revision, released_at = ended.at
+FROM unnest(%s::bigint[], %s::uuid[], %s::timestamptz[], %s::bigint[]) AS ended (session_id, basket_id, at, revision)
+WHERE s.id = ended.session_id AND s.basket_id = ended.basket_id AND s.status = 'ACTIVE'
+"""
+RELEASE_HOLDS = """
+UPDATE baskets_stockreservation r SET status = 'RELEASED', ended_at = ended.at
+FROM unnest(%s::bigint[], %s::uuid[], %s::timestamptz[]) AS ended (session_id, basket_id, at)
+WHERE r.session_id = ended.session_id AND r.basket_id = ended.basket_id AND r.status = 'HELD'
+RETURNING r.basket_id, r.product_id, r.pieces
+"""
+
+
+class IllegalTransition(Exception):
+    """The program tried to change a state in a way the life cycle does not know, or from a state it is not in."""
+
+
+def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: datetime, revision: int, actor: Actor) -> None:
+    """End a session, or order one late.
+
+    Compares before it sets: a session that is not in `old` is a defect, because its basket is locked. Where statements
+    travel together, that shows at the end of the transaction at the latest.
+
+    :param at: when; also the time of the release, where its holds are given back.
+    :param revision: the basket's revision after this.
+    :param actor: who ends it; of an API key, the prefix is kept with the session.
+    :raises IllegalTransition: the life cycle has no such arrow, or the session is not in `old`.
+    """
+    _check(old, new)
+    late = old != Session.ACTIVE
+    released_at = None if new == Session.ORDERED else at
+    elsewhere = IllegalTransition(f"session {session_id} is not {old}")
+    execute(MOVE_SESSION, [new, at, revision, late, released_at, actor.key_prefix, session_id, basket_id, old], otherwise=elsewhere)
+
+
+def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> Iterable[tuple[str, int]]:
+    """Bring all held reservations of a session to SOLD or RELEASED; going through the result tells product and pieces.
+
+    :raises IllegalTransition: the life cycle has no such arrow.
+    """
+    _check(Reservation.HELD, new)
+    return execute(END_HOLDS, [new, at, session_id, basket_id])
+
+
+def end_hold(*, basket_id: UUID, session_id: int, product_id: str, new: str, at: datetime) -> Iterable[tuple[str, int]]:
+    """Bring one held reservation of a session to SOLD or RELEASED, as `end_holds` does all of them."""
+    _check(Reservation.HELD, new)
+    return execute(END_HOLD, [new, at, session_id, basket_id, product_id])
+
+
+def expire_sessions(*, before: Sequence[Contents], after: Sequence[Contents]) -> None:
+    """Do what `move_session` does, for the active sessions of many baskets that expire.
+
+    :raises IllegalTransition: one of them is not ACTIVE.
+    """
+    ended = [[*column] for column in zip(*((*_active_in(x), y.at, y.revision) for x, y in zip(before, after, strict=True)), strict=True)]
+    if ended and execute(EXPIRE_SESSIONS, ended).rowcount != len(before):
+        message = f"not all of {len(before)} sessions are ACTIVE"
+        raise IllegalTransition(message)
+
+
+def release_holds(baskets: Sequence[Contents]) -> dict[UUID, dict[str, int]]:
+    """Do what `end_holds` does, for the active sessions of many baskets; return the pieces by basket and product."""
+    released: dict[UUID, dict[str, int]] = {contents.basket_id: {} for contents in baskets}
+    ended = [[*column] for column in zip(*((*_active_in(x), x.at) for x in baskets), strict=True)]
+    for basket_id, product_id, pieces in execute(RELEASE_HOLDS, ended) if ended else ():
+        released[basket_id][product_id] = pieces
+    return released
+
+
+def _active_in(contents: Contents) -> tuple[int | None, UUID]:
+    return contents.session.id if contents.session else None, contents.basket_id
+
+
+def _check(old: str, new: str) -> None:
+    if new not in TRANSITIONS.get(old, ()):
+        message = f"there is no way from {old} to {new}"
+        raise IllegalTransition(message)

@@ -1,0 +1,256 @@
+"""Delivers events to the webhooks of partners: at least once, in the order of the feed, and never within a transaction.
+
+# Note [One stream for each endpoint]
+# An endpoint has one place in the feed and goes forward one event at a time. Where a delivery fails, the endpoint waits
+# there, longer with every failure and at least as long as the receiver requests, and is given up after days; nothing
+# overtakes. A worker delivers under a lease on the endpoint, renewed before every call and longer than a call can last,
+# so that two never send an event at once; state is written only while the lease is held. A crash after a call and before
+# its record sends that event once more.
+"""
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from standardwebhooks.webhooks import Webhook
+
+from baskets import conf
+from baskets.db.pipeline import execute
+from baskets.db.transactions import in_transaction
+from baskets.domain.actors import Actor
+from baskets.domain.events import feed, webhook_endpoints
+from baskets.domain.events.payloads import message_id, shown_time, told
+from baskets.encryption import UnreadableSecret, decrypt
+from baskets.models import FeedPosition, WebhookEndpoint
+from baskets.net import http_client
+
+log = structlog.get_logger("baskets.webhooks")
+
+BATCH = 50
+# How long one endpoint keeps its deliverer before others have their turn.
+TURN_SECONDS = 30.0
+# What a call may last beyond its own limit: resolving a name, connecting, a busy machine.
+SPARE = timedelta(seconds=60)
+FIRST_DELAY_SECONDS = 5.0
+LONGEST_DELAY_SECONDS = 3600.0
+SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+DELIVERER = Actor.system("deliver_webhooks")
+
+CLAIM = """
+UPDATE baskets_webhookendpoint SET lease = %(lease)s, leased_until = statement_timestamp() + %(span)s::interval
+WHERE id = (
+    SELECT id FROM baskets_webhookendpoint
+    WHERE state = 'active' AND (leased_until IS NULL OR leased_until <= statement_timestamp())
+      AND (next_try_at IS NULL OR next_try_at <= statement_timestamp())
+      AND position < (SELECT position FROM baskets_feedstate)
+    ORDER BY leased_until NULLS FIRST, id LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING id, (SELECT position FROM baskets_feedstate)
+"""
+RENEW = """
+UPDATE baskets_webhookendpoint SET leased_until = statement_timestamp() + %(span)s::interval
+WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
+RETURNING statement_timestamp()
+"""
+DELIVERED = """
+UPDATE baskets_webhookendpoint
+SET position = %(position)s, failures = 0, failing_since = NULL, next_try_at = NULL, problem = '',
+    delivered_at = statement_timestamp()
+WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
+RETURNING id
+"""
+FAILED = """
+UPDATE baskets_webhookendpoint
+SET failures = failures + 1, failing_since = coalesce(failing_since, statement_timestamp()), problem = %(problem)s,
+    next_try_at = statement_timestamp() + least(
+        greatest(%(delay)s::interval, %(pause)s::interval, %(not_before)s::timestamptz - statement_timestamp()), %(longest)s::interval
+    ),
+    state = CASE WHEN %(gone)s::boolean OR failing_since <= statement_timestamp() - %(give_up)s::interval THEN 'dead' ELSE state END
+WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
+RETURNING state, position
+"""
+RELEASE = """
+UPDATE baskets_webhookendpoint
+SET lease = NULL, leased_until = statement_timestamp(), position = greatest(position, %(position)s)
+WHERE id = %(id)s AND lease = %(lease)s
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What was done for one endpoint before others have their turn."""
+
+    delivered: int
+    failed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """An endpoint that is ours for a while.
+
+    :param up_to: the end of the feed when it was claimed.
+    """
+
+    endpoint: WebhookEndpoint
+    lease: UUID
+    up_to: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why an event was not delivered, and what the receiver requests.
+
+    :param gone: the receiver wants no more events.
+    :param pause: the shortest time until the next try.
+    :param not_before: the earliest moment of the next try.
+    """
+
+    problem: str
+    gone: bool = False
+    pause: timedelta | None = None
+    not_before: datetime | None = None
+
+
+def deliver_next(*, stop: Callable[[], bool] = lambda: False) -> Turn | None:
+    """Deliver what is due to one endpoint that nobody else delivers to, or return None where there is none.
+
+    See Note [One stream for each endpoint].
+
+    :param stop: asked between two events.
+    """
+    feed.sequence()
+    claim = _claimed()
+    if claim is None:
+        return None
+    turn, position = _deliver(claim, stop)
+    _record(claim, RELEASE, position=position)
+    return turn
+
+
+def _claimed() -> Claim | None:
+    lease = uuid4()
+    row = in_transaction(lambda: execute(CLAIM, {"lease": lease, "span": _span()}).fetchone())
+    if row is None:
+        return None
+    return Claim(endpoint=WebhookEndpoint.objects.get(pk=row[0]), lease=lease, up_to=row[1])
+
+
+def _deliver(claim: Claim, stop: Callable[[], bool]) -> tuple[Turn, int]:
+    """Deliver in order until something fails, nothing is left, or the turn is over; tell also how far that is done."""
+    endpoint, until = claim.endpoint, time.monotonic() + TURN_SECONDS
+    delivered, done = 0, endpoint.position
+    due = _due(endpoint, claim.up_to)
+    for place in due:
+        if stop() or time.monotonic() > until:
+            return Turn(delivered=delivered, failed=False), done
+        now = _record(claim, RENEW, span=_span())
+        if now is None:
+            return Turn(delivered=delivered, failed=False), done  # Staff have changed it, or the lease has run out.
+        if failure := _send(endpoint, place, now):
+            _keep_failure(claim, failure)
+            return Turn(delivered=delivered, failed=True), done
+        if _record(claim, DELIVERED, position=place.position) is None:
+            return Turn(delivered=delivered, failed=False), done
+        delivered, done, endpoint.failures = delivered + 1, place.position, 0
+    # Events that this endpoint is not told of are passed by.
+    return Turn(delivered=delivered, failed=False), claim.up_to if len(due) < BATCH else done
+
+
+def _due(endpoint: WebhookEndpoint, up_to: int) -> list[FeedPosition]:
+    rows = FeedPosition.objects.filter(partner_id=endpoint.partner_id, position__gt=endpoint.position, position__lte=up_to)
+    if endpoint.kinds:
+        rows = rows.filter(kind__in=endpoint.kinds)
+    return list(rows.select_related("event__basket", "event__session").order_by("position")[:BATCH])
+
+
+def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> Failure | None:
+    """Send one event, signed; return what went wrong, or None if it was acknowledged."""
+    try:
+        signer = Webhook(decrypt(endpoint.secret, purpose=webhook_endpoints.PURPOSE, context=endpoint.pk))
+    except (UnreadableSecret, ValueError):
+        return Failure(problem="The secret cannot be decrypted: its key is not known, or it was stored for another webhook.")
+    event = told(place)
+    body = json.dumps({"type": event["kind"], "timestamp": shown_time(place.event.at), "data": event}, ensure_ascii=False)
+    name, sent_at = message_id(place), now.astimezone(UTC)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "baskets-webhooks",
+        "webhook-id": name,
+        "webhook-timestamp": str(int(sent_at.timestamp())),
+        "webhook-signature": signer.sign(name, sent_at, body),
+    }
+    try:
+        reply = http_client.call(
+            endpoint.url, method="POST", headers=headers, body=body.encode(), seconds=conf.webhook_timeout().total_seconds()
+        )
+    except (http_client.ForbiddenAddress, http_client.Unreachable) as problem:
+        return Failure(problem=str(problem))
+    return None if 200 <= reply.status < 300 else _refusal(reply)
+
+
+def _refusal(reply: http_client.Reply) -> Failure:
+    """Read what a receiver answers that does not acknowledge.
+
+    `Retry-After` is read with every status: a number of seconds, or a date. What is neither is ignored.
+    """
+    problem, gone = f"It answered with status {reply.status}", reply.status == HTTPStatus.GONE
+    text = reply.headers.get("Retry-After", "").strip()
+    if SECONDS.fullmatch(text):
+        pause = timedelta(seconds=min(float(text), LONGEST_DELAY_SECONDS))
+        return Failure(problem=f"{problem} and requested a pause.", gone=gone, pause=pause)
+    try:
+        not_before = parsedate_to_datetime(text)
+        # The one form of a date that names no zone is in UTC as well.
+        not_before = (not_before if not_before.tzinfo else not_before.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return Failure(problem=f"{problem}.", gone=gone)
+    return Failure(problem=f"{problem} and requested a pause.", gone=gone, not_before=not_before)
+
+
+def _keep_failure(claim: Claim, failure: Failure) -> None:
+    """Wait longer before the next try, or give up where it has failed for too long or says that it is gone."""
+    failures, problem = claim.endpoint.failures + 1, failure.problem[:200]
+    longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(failures - 1, 20))
+    parameters = {
+        "problem": problem,
+        "delay": timedelta(seconds=longest * random.uniform(0.5, 1)),  # noqa: S311 (jitter, no secret)
+        "pause": failure.pause,
+        "not_before": failure.not_before,
+        "longest": timedelta(seconds=LONGEST_DELAY_SECONDS),
+        "gone": failure.gone,
+        "give_up": conf.webhook_patience(),
+    }
+
+    def step() -> str | None:
+        row = execute(FAILED, {"id": claim.endpoint.pk, "lease": claim.lease, **parameters}).fetchone()
+        if row and row[0] == WebhookEndpoint.State.DEAD:
+            webhook_endpoints.note(claim.endpoint, webhook_endpoints.Change.GIVEN_UP, position=row[1], actor=DELIVERER, reason=problem)
+        return row[0] if row else None
+
+    state = in_transaction(step)
+    log.warning("webhook_failed", webhook=claim.endpoint.pk, failures=failures, problem=problem, state=state)
+
+
+def _record(claim: Claim, sql: str, **parameters: object) -> Any:
+    """Keep something of a claim, in a transaction of its own; None where the lease is lost."""
+
+    def step() -> Any:
+        cursor = execute(sql, {"id": claim.endpoint.pk, "lease": claim.lease, **parameters})
+        row = cursor.fetchone() if "RETURNING" in sql else None
+        return row[0] if row else None
+
+    return in_transaction(step)
+
+
+def _span() -> timedelta:
+    return conf.webhook_timeout() + SPARE

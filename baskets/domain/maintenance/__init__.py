@@ -1,0 +1,1 @@
+"""What schedulers run: retention, re-encryption, checks and load tests."""

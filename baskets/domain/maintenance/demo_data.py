@@ -1,0 +1,214 @@
+"""The demo: data to try the service with, built by the same domain calls as everything else. Nothing real uses it."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+
+from baskets.domain import runner
+from baskets.domain.access import partners
+from baskets.domain.actors import Actor
+from baskets.domain.baskets import items
+from baskets.domain.checkout import expiry, sessions
+from baskets.domain.errors import CheckoutActive, Refusal
+from baskets.domain.stock import catalog
+from baskets.domain.stock.catalog import ProductRow
+from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product
+from baskets.models.basket_snapshot import Owner
+
+PARTNER = "demo"
+# Other users belong to another partner, so that whoever tries the first one has it for themselves.
+SECOND_PARTNER = "demo-second-screen"
+ADMINISTRATOR = "admin"
+USER_ID = "demo-anna"
+DEMO = Actor.system("load_demo")
+
+CATALOGUE = [
+    ProductRow(product_id="demo-raincoat", name="Yellow raincoat", brand="Nordwind", price=8900, currency="EUR", stock=250),
+    ProductRow(
+        product_id="demo-raincoat-m",
+        name="Yellow raincoat",
+        brand="Nordwind",
+        variant="M",
+        main_product_id="demo-raincoat",
+        price=8900,
+        currency="EUR",
+        stock=120,
+    ),
+    ProductRow(
+        product_id="demo-raincoat-l",
+        name="Yellow raincoat",
+        brand="Nordwind",
+        variant="L",
+        main_product_id="demo-raincoat",
+        price=8900,
+        currency="EUR",
+        stock=3,
+    ),
+    ProductRow(product_id="demo-mug", name="Detective's mug", brand="Kiln & Co", price=1490, currency="EUR", stock=1000),
+    ProductRow(product_id="demo-lamp", name="Desk lamp of episode 3", brand="Lumo", price=12900, currency="EUR", stock=40),
+    ProductRow(product_id="demo-record", name="Soundtrack on vinyl", brand="Grooves", price=2999, currency="EUR", stock=75),
+    ProductRow(
+        product_id="demo-soundtrack",
+        name="Soundtrack, download",
+        brand="Grooves",
+        price=999,
+        currency="EUR",
+        stock=None,
+    ),
+    ProductRow(product_id="demo-voucher", name="Cinema voucher", price=2500, currency="EUR", stock=None),
+    ProductRow(product_id="demo-cookbook", name="The chef's cookbook", brand="Paper Boat", price=3200, currency="EUR", stock=60),
+    ProductRow(product_id="demo-scarf", name="Knitted scarf", brand="Nordwind", price=4500, currency="EUR", stock=18),
+    ProductRow(
+        product_id="demo-jacket",
+        name="The jacket of the finale",
+        brand="Nordwind",
+        price=24900,
+        currency="EUR",
+        stock=0,
+    ),
+    ProductRow(
+        product_id="demo-poster",
+        name="Signed poster, sold last year",
+        price=5900,
+        currency="EUR",
+        stock=5,
+        listed=False,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """What one needs to try the demo. Secrets are here only in the moment they are made.
+
+    :param order_no: of the active checkout of `user_id`; None where it cannot have one.
+    """
+
+    api_key: str | None
+    admin_user: str
+    admin_password: str | None
+    user_id: str
+    order_no: str | None
+
+
+def load(*, new_api_key: bool = False, new_admin_password: bool = False) -> Demo:
+    """Make what is missing of the demo, leave what is there, and see that its user has an active checkout.
+
+    Safe to run twice and in parallel. A second run adds no stock: products that are known stay as they are.
+
+    :param new_api_key: issue another key although there is one, because its text is known to nobody any more.
+    :param new_admin_password: give the administrator another password, for the same reason.
+    """
+    api_key, admin_password = _access(new_api_key=new_api_key, new_admin_password=new_admin_password)
+    known = set(Product.objects.filter(pk__in=[row.product_id for row in CATALOGUE]).values_list("pk", flat=True))
+    if missing := [row for row in CATALOGUE if row.product_id not in known]:
+        catalog.import_products(rows=missing, as_of=None, reason="demo supply", actor=DEMO)
+    _others()
+    return Demo(
+        api_key=api_key,
+        admin_user=ADMINISTRATOR,
+        admin_password=admin_password,
+        user_id=USER_ID,
+        order_no=_order_no_to_finish(),
+    )
+
+
+# --- Who may come in --------------------------------------------------------------
+
+
+@transaction.atomic(savepoint=False)
+def _access(*, new_api_key: bool, new_admin_password: bool) -> tuple[str | None, str | None]:
+    partner = _partner(PARTNER)
+    api_key = None
+    if new_api_key or not ApiKey.objects.valid().filter(partner=partner, kind=ApiKey.Kind.SERVER).exists():
+        _, api_key = partners.issue_api_key(partner_name=PARTNER, label="demo", created_by=DEMO.name)
+    return api_key, _administrator_password(renew=new_admin_password)
+
+
+def _partner(name: str, late_orders: str = Partner.LateOrders.REFUSE) -> Partner:
+    try:
+        return partners.create_partner(name=name, late_orders=late_orders)
+    except partners.PartnerNameTaken:
+        return Partner.objects.get(name=name)
+
+
+def _administrator_password(*, renew: bool) -> str | None:
+    users = get_user_model().objects
+    administrator = users.filter(username=ADMINISTRATOR).first()
+    if administrator is not None and not renew:
+        return None
+    password = secrets.token_urlsafe(15)
+    if administrator is None:
+        users.create_superuser(ADMINISTRATOR, password=password)
+    else:
+        administrator.set_password(password)
+        administrator.save(update_fields=["password"])
+    return password
+
+
+# --- Baskets ----------------------------------------------------------------------
+
+
+def _order_no_to_finish() -> str | None:
+    """Give the demo's user an active checkout that has not lapsed, and tell its number.
+
+    A basket that was emptied meanwhile is filled again; nothing is put beside what somebody has put there.
+    """
+    owner = Owner(partner_id=Partner.objects.get(name=PARTNER).pk, user_id=USER_ID)
+    expiry.expire_session(basket_id=owner.basket_id, actor=DEMO)
+    active = CheckoutSession.objects.active().filter(basket_id=owner.basket_id).first()
+    if active is not None:
+        return active.order_no
+    new = not Basket.objects.filter(pk=owner.basket_id, hidden_at__isnull=True).exists()
+    try:
+        if new:
+            _place(owner, {"demo-record": 0, "demo-scarf": 0})
+        _place(owner, {"demo-mug": 2, "demo-soundtrack": 1})
+        order_no = _start(owner)
+        if new:
+            # The cart stays usable during a checkout, and the demo shows it.
+            _place(owner, {"demo-cookbook": 1})
+    except CheckoutActive as found:
+        return found.active.order_no
+    except Refusal:
+        return None  # Somebody has sold out, unlisted or filled what the demo needs; it starts all the same.
+    return order_no
+
+
+def _others() -> None:
+    """Make a few other baskets, once, so that the admin has something to show."""
+    partner = _partner(SECOND_PARTNER, late_orders=Partner.LateOrders.ACCEPT)
+    if Basket.objects.filter(partner=partner).exists():
+        return
+    bob, carla, dev, emil = (Owner(partner_id=partner.pk, user_id=f"demo-{name}") for name in ("bob", "carla", "dev", "emil"))
+    try:
+        _place(bob, {"demo-lamp": 1, "demo-jacket": 1, "demo-voucher": 0})
+        _place(carla, {"demo-raincoat-m": 1, "demo-cookbook": 2})
+        _start(carla)
+        _finish(carla, ordered=True)
+        _place(dev, {"demo-record": 1, "demo-scarf": 1})
+        _start(dev)
+        _finish(dev, ordered=False)
+        _place(emil, {"demo-lamp": 2, "demo-raincoat-l": 5, "demo-voucher": 1})
+        _start(emil)
+    except Refusal:
+        return  # As above: what is there is enough.
+
+
+def _place(owner: Owner, counts: Mapping[str, int]) -> None:
+    def place(_: bool) -> None:  # noqa: FBT001 (the shape that the runner calls)
+        for product_id, count in counts.items():
+            items.place_item(owner=owner, product_id=product_id, count=count, actor=DEMO)
+
+    runner.run(place)
+
+
+def _start(owner: Owner) -> str:
+    return runner.run(lambda reclaim: sessions.start_session(owner=owner, actor=DEMO, reclaim=reclaim)).session.order_no
+
+
+def _finish(owner: Owner, *, ordered: bool) -> None:
+    runner.run(lambda reclaim: sessions.finish_session(owner=owner, ordered=ordered, order_no=None, actor=DEMO, reclaim=reclaim))

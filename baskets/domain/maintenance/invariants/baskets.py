@@ -1,0 +1,113 @@
+"""Proofs about baskets and their lists, and about remembered answers."""
+
+from baskets.domain.maintenance.invariants.invariant import Proof
+from baskets.models.products import PRODUCT_ID_PATTERN
+
+PROOFS = (
+    Proof(
+        slug="one_basket_per_user",
+        rule=3,
+        sentence="A user of a partner has one basket.",
+        sql="""
+        SELECT partner_id AS partner, min(id::text) AS basket, count(*) AS baskets
+        FROM baskets_basket GROUP BY partner_id, user_id HAVING count(*) > 1
+        """,
+    ),
+    Proof(
+        slug="one_list_per_product",
+        rule=3,
+        sentence="A product is in a basket's cart or saved list once.",
+        sql="""
+        SELECT basket_id AS basket, product_id, count(*) AS times
+        FROM baskets_basketitem GROUP BY basket_id, product_id HAVING count(*) > 1
+        """,
+    ),
+    Proof(
+        slug="items_whole",
+        rule=2,
+        sentence="An item has pieces and is in a known list.",
+        sql="""
+        SELECT basket_id AS basket, product_id, list, count FROM baskets_basketitem
+        WHERE (count > 0 AND list IN ('cart', 'saved')) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="items_can_be_named",
+        rule=2,
+        sentence="An item in the cart or the saved list has a product id that every call can name.",
+        sql="""
+        SELECT basket_id AS basket, list, product_id FROM baskets_basketitem
+        WHERE product_id IN (SELECT product_id FROM baskets_product WHERE product_id !~ %s)
+        """,
+        parameters=lambda: [PRODUCT_ID_PATTERN],
+    ),
+    Proof(
+        slug="hidden_baskets_are_empty",
+        rule=2,
+        sentence="A deleted or expired basket is empty and has no active checkout.",
+        sql="""
+        SELECT b.id AS basket, b.hidden_at FROM baskets_basket b
+        WHERE b.hidden_at IS NOT NULL AND (
+            EXISTS (SELECT FROM baskets_basketitem i WHERE i.basket_id = b.id)
+            OR EXISTS (SELECT FROM baskets_checkoutsession s WHERE s.basket_id = b.id AND s.status = 'ACTIVE')
+        )
+        """,
+    ),
+    Proof(
+        slug="answers_are_complete",
+        rule=5,
+        sentence="A remembered answer is a whole one, of a call that succeeded, once for each basket and key.",
+        sql="""
+        SELECT basket_id AS basket, id AS record, status
+        FROM (SELECT *, count(*) OVER (PARTITION BY basket_id, key) AS alike FROM baskets_idempotencyrecord) r
+        WHERE (
+            alike = 1 AND status BETWEEN 200 AND 299 AND body IS NOT NULL AND octet_length(fingerprint) = 32
+        ) IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="times_in_order",
+        rule=8,
+        sentence="Nothing ends before it begins.",
+        sql="""
+        SELECT part.kind, part.id, part.basket FROM (
+            SELECT 'basket' AS kind, id::text, id AS basket,
+                   created_at <= last_changed_at AND created_at < expires_at
+                   AND (guest OR last_changed_at < expires_at)
+                   AND (hidden_at IS NULL OR hidden_at >= created_at) AS sane
+            FROM baskets_basket
+            UNION ALL
+            SELECT 'session', id::text, basket_id,
+                   started_at < expires_at AND (finished_at IS NULL OR finished_at >= started_at)
+                   AND (released_at IS NULL OR released_at BETWEEN started_at AND finished_at)
+                   AND (reversed_at IS NULL OR reversed_at >= finished_at)
+            FROM baskets_checkoutsession
+            UNION ALL
+            SELECT 'reservation', id::text, basket_id, ended_at IS NULL OR ended_at >= created_at
+            FROM baskets_stockreservation
+            UNION ALL
+            SELECT 'attention', id::text, basket_id, settled_at IS NULL OR settled_at >= created_at
+            FROM baskets_attention
+        ) part
+        WHERE part.sane IS NOT TRUE
+        """,
+    ),
+    Proof(
+        slug="nothing_from_the_future",
+        rule=8,
+        sentence="Nothing has happened later than now, by the database's clock.",
+        sql="""
+        SELECT part.kind, part.id, part.at FROM (
+            SELECT 'basket' AS kind, id::text, greatest(created_at, last_changed_at, hidden_at) AS at FROM baskets_basket
+            UNION ALL SELECT 'session', id::text, greatest(started_at, released_at, finished_at, reversed_at)
+                FROM baskets_checkoutsession
+            UNION ALL SELECT 'reservation', id::text, greatest(created_at, ended_at) FROM baskets_stockreservation
+            UNION ALL SELECT 'event', id::text, at FROM baskets_event
+            UNION ALL SELECT 'attention', id::text, greatest(created_at, settled_at) FROM baskets_attention
+            UNION ALL SELECT 'adjustment', id::text, greatest(created_at, as_of) FROM baskets_stockadjustment
+            UNION ALL SELECT 'answer', id::text, created_at FROM baskets_idempotencyrecord
+        ) part
+        WHERE (part.at <= statement_timestamp() + interval '1 second') IS NOT TRUE
+        """,
+    ),
+)

@@ -1,0 +1,131 @@
+"""The stage of a rehearsal: a partner and a product of its own, set up before, accounted for and put away after.
+
+Nothing here writes past the rules: what a rehearsal leaves is history like any other, and goes with it in time.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from django.db import connection
+from django.db.models import Sum
+from django.db.models.functions import Coalesce
+
+from baskets.domain import runner
+from baskets.domain.access import partners
+from baskets.domain.actors import Actor
+from baskets.domain.baskets import lifecycle
+from baskets.domain.checkout import sessions
+from baskets.domain.errors import Refusal
+from baskets.domain.stock import catalog
+from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Stock, StockAdjustment, StockReservation
+from baskets.models.basket_snapshot import Owner
+
+PARTNER = "rehearsal"
+PRODUCT = "rehearsal"
+ACTOR = Actor.system("rehearse")
+# One rehearsal at a time: two would put each other's stage away. The number names the lock and means nothing.
+TAKE_STAGE = "SELECT pg_try_advisory_lock(4410087213)"
+LEAVE_STAGE = "SELECT pg_advisory_unlock(4410087213)"
+
+
+class StageTaken(Refusal):
+    """Another rehearsal is under way on this database."""
+
+    reason = "stage_taken"
+    message = "A rehearsal is under way on this database already."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a rehearsal calls with, and where it began.
+
+    :param run: begins the ids of its users.
+    """
+
+    key: str
+    run: str
+    pieces: int
+    sold_before: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """The stock of the product after the rush: supply = available + held + sold - shortfall."""
+
+    supply: int
+    available: int
+    held: int
+    sold: int
+    shortfall: int
+
+    @property
+    def adds_up(self) -> bool:
+        """Tell whether not one piece is missing or was sold twice."""
+        return self.supply == self.available + self.held + self.sold - self.shortfall and self.available >= 0
+
+
+def set_up(*, pieces: int) -> Stage:
+    """Make the stage, with so many pieces to be had; first put away what a killed rehearsal has left.
+
+    :raises StageTaken: another rehearsal is under way. The stage is held until `put_away`, or the end of the connection.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(TAKE_STAGE)
+        if cursor.fetchone() != (True,):
+            raise StageTaken
+    if Partner.objects.filter(name=PARTNER).exists():
+        _clear()
+    else:
+        partners.create_partner(name=PARTNER)
+    _set_product(listed=True, pieces=pieces)
+    _, key = partners.issue_api_key(partner_name=PARTNER, label="rehearsal", calls_per_minute=0, created_by=ACTOR.name)
+    return Stage(key=key, run=secrets.token_hex(4), pieces=pieces, sold_before=account().sold)
+
+
+def account() -> Account:
+    """Count the pieces of the product, as they stand."""
+    stock = Stock.objects.get(pk=PRODUCT)
+    of_product = StockReservation.objects.filter(product_id=PRODUCT)
+    pieces = {
+        status: of_product.filter(status=status).aggregate(n=Coalesce(Sum("pieces"), 0))["n"]
+        for status in (StockReservation.Status.HELD, StockReservation.Status.SOLD)
+    }
+    return Account(
+        supply=StockAdjustment.objects.filter(product_id=PRODUCT).aggregate(n=Coalesce(Sum("delta"), 0))["n"],
+        available=stock.available,
+        held=pieces[StockReservation.Status.HELD],
+        sold=pieces[StockReservation.Status.SOLD],
+        shortfall=stock.shortfall,
+    )
+
+
+def put_away() -> None:
+    """Revoke the key, end what is open, empty the baskets, and take the product out of the catalogue."""
+    _clear()
+    with connection.cursor() as cursor:
+        cursor.execute(LEAVE_STAGE)
+
+
+def _clear() -> None:
+    partner = Partner.objects.get(name=PARTNER)
+    for prefix in list(ApiKey.objects.valid().filter(partner=partner).values_list("prefix", flat=True)):
+        partners.revoke_api_key(prefix=prefix, actor=ACTOR)
+    in_checkout = CheckoutSession.objects.active().filter(basket__partner=partner)
+    for user_id in list(in_checkout.values_list("basket__user_id", flat=True)):
+        _abort(Owner(partner_id=partner.pk, user_id=user_id))
+    for user_id in list(Basket.objects.filter(partner=partner, hidden_at__isnull=True).values_list("user_id", flat=True)):
+        _delete(Owner(partner_id=partner.pk, user_id=user_id))
+    _set_product(listed=False, pieces=0)
+
+
+def _abort(owner: Owner) -> None:
+    runner.run(lambda reclaim: sessions.finish_session(owner=owner, ordered=False, order_no=None, actor=ACTOR, reclaim=reclaim))
+
+
+def _delete(owner: Owner) -> None:
+    runner.run(lambda _: lifecycle.delete_basket(owner=owner, actor=ACTOR))
+
+
+def _set_product(*, listed: bool, pieces: int) -> None:
+    row = catalog.ProductRow(product_id=PRODUCT, name="Rehearsal, not for sale", listed=listed, stock=pieces)
+    catalog.import_products(rows=[row], as_of=None, reason="rehearsal", actor=ACTOR)

@@ -1,0 +1,1 @@
+"""Accounts of staff: second factors, rights and sessions."""

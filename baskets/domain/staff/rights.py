@@ -1,0 +1,64 @@
+"""Changes of what staff may do: recorded before and after, and the sessions that they end. The changes are made by Django's own pages."""
+
+from collections.abc import Mapping, Sequence
+
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+
+from baskets.domain.actors import Actor
+from baskets.domain.staff import sessions
+from baskets.domain.support import audit_log
+from baskets.models import DeskEntry
+
+FLAGS = ("is_active", "is_staff", "is_superuser")
+PERMISSION = ("content_type__app_label", "codename")
+
+
+def rights_of(subject: User | Group) -> list[str]:
+    """List what an account or a role may do, by the names of flags, roles and permissions.
+
+    :returns: for example `["is_active", "is_staff", "role Basket viewers"]`.
+    """
+    permissions = subject.user_permissions if isinstance(subject, User) else subject.permissions
+    own = [f"{app}.{name}" for app, name in permissions.order_by(*PERMISSION).values_list(*PERMISSION)]
+    if isinstance(subject, Group):
+        return own
+    flags = [flag for flag in FLAGS if getattr(subject, flag)]
+    return [*flags, *(f"role {name}" for name in subject.groups.order_by("name").values_list("name", flat=True)), *own]
+
+
+@transaction.atomic(savepoint=False)
+def record_change(*, subject: User | Group, before: Sequence[str], session_key: str, actor: Actor) -> None:
+    """Record that rights were changed, if they were. Other sessions of the account end, so that it starts again with its new rights.
+
+    :param before: the rights before the change.
+    :param session_key: of the session that goes on, where staff change their own account.
+    """
+    after = rights_of(subject)
+    if after == list(before):
+        return
+    data = {"given": [right for right in after if right not in before], "taken": [right for right in before if right not in after]}
+    _record(DeskEntry.Kind.RIGHTS_CHANGED, subject, data, actor)
+    if isinstance(subject, User):
+        sessions.end_sessions(user=subject, actor=actor, but=session_key)
+
+
+@transaction.atomic(savepoint=False)
+def record_removal(*, subject: User | Group, actor: Actor) -> None:
+    """Record that an account or a role is removed, and what it could do. Its sessions go with it."""
+    _record(DeskEntry.Kind.RIGHTS_CHANGED, subject, {"given": [], "taken": rights_of(subject), "removed": True}, actor)
+
+
+@transaction.atomic(savepoint=False)
+def record_password(*, account: User, session_key: str, actor: Actor) -> None:
+    """Record that a password was changed. Every session of the account ends.
+
+    :param session_key: of the session that goes on, where staff change their own password.
+    """
+    _record(DeskEntry.Kind.PASSWORD_CHANGED, account, {}, actor)
+    sessions.end_sessions(user=account, actor=actor, but=session_key)
+
+
+def _record(kind: DeskEntry.Kind, subject: User | Group, data: Mapping[str, object], actor: Actor) -> None:
+    account, role = (subject, None) if isinstance(subject, User) else (None, subject)
+    audit_log.record_access(kind=kind, account=account, role=role, data=data, actor=actor)

@@ -1,0 +1,268 @@
+"""The second factor of staff: codes of an authenticator app (TOTP, RFC 6238), and recovery codes for the day it is lost.
+
+The secret is stored encrypted and recovery codes as digests: a reader of the database gains neither. How often codes may be tried
+is counted here; which pages ask for one is decided in `baskets.admin`. Source: ADR 42.
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import pyotp
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models.functions import Now
+from pyotp.exceptions import OTPVerificationError
+
+from baskets import conf
+from baskets.db.pipeline import execute
+from baskets.db.transactions import in_transaction
+from baskets.domain.access import rate_limits
+from baskets.domain.actors import Actor
+from baskets.domain.errors import Refusal
+from baskets.domain.staff import sessions
+from baskets.domain.support import audit_log
+from baskets.encryption import UnreadableSecret, decrypt, encrypt
+from baskets.models import DeskEntry, SecondFactor
+
+ISSUER = "Baskets"
+PURPOSE = "secondfactor.secret"
+SUPERUSERS = "superusers"
+# Clocks of telephones are wrong by less than one step of 30 seconds, in either direction.
+TOLERATED_STEPS = 1
+RECOVERY_CODES = 10
+RECOVERY_CODE_BYTES = 10
+# Three of a million codes are good at any moment: at 50 tries a day, an even chance takes 12 years.
+MAX_TRIES = 10
+MAX_TRIES_PER_DAY = 50
+DIGITS = 6
+
+T = TypeVar("T")
+
+
+class WrongCode(Refusal):
+    """The code is wrong, was used before, or belongs to another time."""
+
+    reason = "code_wrong"
+    message = "This code is not right, or it was used already. Wait for the next one and try again."
+
+
+class FactorUnreadable(Refusal):
+    """The secret cannot be decrypted: its key is gone, or it is another account's."""
+
+    reason = "second_factor_unreadable"
+    message = "The code cannot be checked. Use one of your recovery codes, or ask for a reset of the second factor."
+
+
+class TooManyCodes(Refusal):
+    """Too many wrong codes were tried for this account.
+
+    :param seconds: how long to wait.
+    """
+
+    reason = "codes_throttled"
+    message = "There were too many wrong codes."
+
+    def __init__(self, *, seconds: int) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class AlreadyEnrolled(Refusal):
+    """The account has a second factor."""
+
+    reason = "already_enrolled"
+    message = "This account has a second factor already. Remove it first to set up another one."
+
+
+class NotEnrolled(Refusal):
+    """The account has no second factor."""
+
+    reason = "not_enrolled"
+    message = "This account has no second factor."
+
+
+def new_secret() -> str:
+    """Generate a secret of 160 bits, in base 32."""
+    return pyotp.random_base32()
+
+
+def enrolment_uri(*, secret: str, account: User) -> str:
+    """Build the address that authenticator apps read from a QR image."""
+    return pyotp.TOTP(secret).provisioning_uri(name=account.get_username(), issuer_name=ISSUER)
+
+
+def is_enrolled(account: User) -> bool:
+    """Tell whether an account has a second factor."""
+    return SecondFactor.objects.filter(pk=account.pk).exists()
+
+
+def is_required(account: User) -> bool:
+    """Tell whether an account must have a second factor, by `BASKETS_SECOND_FACTOR_ROLES`."""
+    roles = conf.second_factor_roles()
+    if account.is_superuser and SUPERUSERS in roles:
+        return True
+    return bool(roles) and account.groups.filter(name__in=roles).exists()
+
+
+def recovery_codes_left(account: User) -> int:
+    """Count the recovery codes of an account that are not used yet."""
+    codes = SecondFactor.objects.filter(pk=account.pk).values_list("recovery_codes", flat=True).first()
+    return len(codes or ())
+
+
+def enrol(*, account: User, secret: str, code: str, session_key: str, actor: Actor) -> list[str]:
+    """Set up the second factor of an account, once a code proves that its app has the secret. Other sessions of the account end.
+
+    Locks nothing: of two enrolments at once, the primary key lets one through.
+
+    :param secret: as `new_secret` made it.
+    :param session_key: of the session that goes on.
+    :returns: the recovery codes. Only their digests are stored.
+    :raises WrongCode: the code does not come from the secret.
+    :raises AlreadyEnrolled: there is a second factor.
+    :raises TooManyCodes: it is too early to try again.
+    """
+
+    def step() -> list[str]:
+        timecode = _timecode(secret, code, after=0)
+        codes = _new_recovery_codes()
+        fields = {
+            "secret": encrypt(secret, purpose=PURPOSE, context=account.pk),
+            "enrolled_at": Now(),
+            "last_timecode": timecode,
+            "recovery_codes": _digests(codes),
+        }
+        _, is_new = SecondFactor.objects.get_or_create(pk=account.pk, defaults=fields)
+        if not is_new:
+            raise AlreadyEnrolled
+        _record("enrolled", account, actor)
+        sessions.end_sessions(user=account, actor=actor, but=session_key)
+        return codes
+
+    return _counted(account, lambda: in_transaction(step))
+
+
+def verify(*, account: User, code: str, actor: Actor) -> None:
+    """Accept a code of the app, or a recovery code, each once.
+
+    Locks the row of the second factor and nothing else. Recovery codes are too long to be guessed and are not counted.
+
+    :raises WrongCode: it is none, or was used.
+    :raises NotEnrolled: the account has no second factor.
+    :raises FactorUnreadable: its secret cannot be decrypted; recovery codes go on being accepted.
+    :raises TooManyCodes: it is too early to try again.
+    """
+    typed = "".join(code.split()).replace("-", "").upper()
+
+    def step() -> None:
+        factor = SecondFactor.objects.select_for_update(of=("self",), no_key=True).filter(pk=account.pk).first()
+        if factor is None:
+            raise NotEnrolled
+        if typed.isdecimal():
+            try:
+                secret = decrypt(factor.secret, purpose=PURPOSE, context=account.pk)
+            except UnreadableSecret:
+                raise FactorUnreadable from None
+            factor.last_timecode = _timecode(secret, typed, after=factor.last_timecode)
+            factor.save(update_fields=["last_timecode"])
+            return
+        (used,) = _digests([typed])
+        if used not in factor.recovery_codes:
+            raise WrongCode
+        factor.recovery_codes.remove(used)
+        factor.save(update_fields=["recovery_codes"])
+        _record("recovery code used", account, actor)
+
+    if typed.isdecimal():
+        _counted(account, lambda: in_transaction(step))
+    else:
+        in_transaction(step)
+
+
+def renew_recovery_codes(*, account: User, actor: Actor) -> list[str]:
+    """Replace all recovery codes of an account.
+
+    :returns: the new ones. Only their digests are stored.
+    :raises NotEnrolled: the account has no second factor.
+    """
+
+    def step() -> list[str]:
+        codes = _new_recovery_codes()
+        if not SecondFactor.objects.filter(pk=account.pk).update(recovery_codes=_digests(codes)):
+            raise NotEnrolled
+        _record("recovery codes renewed", account, actor)
+        return codes
+
+    return in_transaction(step)
+
+
+@transaction.atomic(savepoint=False)
+def remove(*, account: User, session_key: str = "", actor: Actor) -> None:
+    """Remove the second factor of an account and end its sessions.
+
+    :param session_key: of the session that goes on, where the account's owner removes it.
+    :raises NotEnrolled: the account has no second factor.
+    """
+    if not SecondFactor.objects.filter(pk=account.pk).delete()[0]:
+        raise NotEnrolled
+    _record("removed", account, actor)
+    sessions.end_sessions(user=account, actor=actor, but=session_key)
+
+
+def _counted(account: User, step: Callable[[], T]) -> T:
+    """Count a try, and take the count back where the code was right.
+
+    :raises TooManyCodes: it is too early to try again.
+    """
+    windows = (("code", MAX_TRIES, conf.login_window()), ("code-of-day", MAX_TRIES_PER_DAY, timedelta(days=1)))
+    counted: list[str] = []
+    for what, limit, window in windows:
+        subject = rate_limits.of_stranger(what, str(account.pk))
+        seconds = rate_limits.take(subject=subject, limit=limit, window=window)
+        if seconds is not None:
+            _give_back(counted)
+            raise TooManyCodes(seconds=seconds)
+        counted.append(subject)
+    result = step()
+    _give_back(counted)
+    return result
+
+
+def _give_back(subjects: list[str]) -> None:
+    for subject in subjects:
+        rate_limits.give_back(subject=subject)
+
+
+def _timecode(secret: str, code: str, *, after: int) -> int:
+    """Find the time step of a code, by the database's clock.
+
+    :param after: the step of the last code that was accepted.
+    :raises WrongCode: the code is of none of the tolerated steps, or of one that is used.
+    """
+    ((now,),) = execute("SELECT extract(epoch FROM statement_timestamp())::float", []).fetchall()
+    digits = "".join(code.split())  # Apps show a code in two groups.
+    try:
+        timecode = pyotp.TOTP(secret, digits=DIGITS).verify_and_get_timecode(digits, for_time=now, valid_window=TOLERATED_STEPS)
+    except OTPVerificationError:
+        raise WrongCode from None
+    if timecode <= after:
+        raise WrongCode
+    return timecode
+
+
+def _new_recovery_codes() -> list[str]:
+    """Generate recovery codes of 80 bits, in groups of four."""
+    texts = (base64.b32encode(secrets.token_bytes(RECOVERY_CODE_BYTES)).decode() for _ in range(RECOVERY_CODES))
+    return ["-".join(text[at : at + 4] for at in range(0, len(text), 4)) for text in texts]
+
+
+def _digests(codes: list[str]) -> list[str]:
+    return [hashlib.sha256(code.replace("-", "").encode()).hexdigest() for code in codes]
+
+
+def _record(what: str, account: User, actor: Actor) -> None:
+    audit_log.record_access(kind=DeskEntry.Kind.SECOND_FACTOR, account=account, data={"step": what}, actor=actor)

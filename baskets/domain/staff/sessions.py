@@ -1,0 +1,154 @@
+"""Sessions of the admin: stored under a digest of their key, ended by time, by inactivity or by a member of staff.
+
+Django loads it as its session engine (`SESSION_ENGINE`). Who may end which session is decided in `baskets.admin`.
+"""
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
+from django.db import transaction
+from django.db.models import DateTimeField, ExpressionWrapper, F, QuerySet
+from django.db.models.functions import Least, Now
+
+from baskets import conf
+from baskets.domain.actors import Actor
+from baskets.domain.support import audit_log
+from baskets.models import DeskEntry, StaffSession
+
+# How old the stored time of the last request may be. Without it, every request would write.
+SEEN_PRECISION = timedelta(minutes=1)
+ENDED_EARLY = "ended_early"
+ENDED_IDLE = "ended_idle"
+ENDED_OLD = "ended_old"
+
+
+def digest_of(session_key: str) -> str:
+    """Compute what is stored of a session key. The key has 160 random bits, so a plain digest cannot be reversed."""
+    return hashlib.sha256(session_key.encode(errors="backslashreplace")).hexdigest()
+
+
+def _after(moment: Any, span: timedelta) -> Any:
+    return ExpressionWrapper(moment + span, output_field=DateTimeField())
+
+
+def _end() -> Least:
+    """Compute the end of a session whose last request is now."""
+    return Least(_after(F("started_at"), conf.staff_session()), _after(Now(), conf.staff_idle()))
+
+
+def _live() -> QuerySet[StaffSession]:
+    return StaffSession._default_manager.filter(expire_date__gt=Now())  # noqa: SLF001 (Django's documented name)
+
+
+class SessionStore(DatabaseStore):
+    """Django's database sessions, with digests for keys and the database's clock for every limit."""
+
+    # Django's own members, which its types leave out.
+    _session: Any
+    _get_session: Any
+    _get_new_session_key: Any
+
+    @classmethod
+    def get_model_class(cls) -> type[StaffSession]:
+        """Return the model."""
+        return StaffSession
+
+    def load(self) -> dict[str, Any]:
+        """Read the session if it is live, and record at most once a minute that it is in use."""
+        row = _live().filter(pk=digest_of(self.session_key or "")).annotate(age=Now() - F("seen_at")).first()
+        if row is None:
+            self._session_key = None
+            return {}
+        if row.age > SEEN_PRECISION:
+            _live().filter(pk=row.pk).update(seen_at=Now(), expire_date=_end())
+        decoded: dict[str, Any] = self.decode(row.session_data)
+        return decoded
+
+    def exists(self, session_key: str) -> bool:
+        """Tell whether a key is taken."""
+        return self.model.objects.filter(pk=digest_of(session_key)).exists()
+
+    def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 (as Django calls it)
+        """Store the data. The limits of a session are set at its start and by its requests, never here.
+
+        :raises UpdateError: it has ended since it was loaded.
+        """
+        if self.session_key is None:
+            self.create()
+            return
+        key = digest_of(self.session_key)
+        data = self._get_session(no_load=must_create)
+        stored = {"session_data": self.encode(data), "user_id": data.get(SESSION_KEY)}
+        if must_create:
+            end = _after(Now(), min(conf.staff_idle(), conf.staff_session()))
+            StaffSession(pk=key, started_at=Now(), seen_at=Now(), expire_date=end, **stored).save(force_insert=True)
+        elif not _live().filter(pk=key).update(**stored):
+            raise UpdateError
+
+    def cycle_key(self) -> None:
+        """Give the session another key and keep its limits: a change of the password prolongs nothing."""
+        data, key = self._session, self._get_new_session_key()
+        old = digest_of(self.session_key or "")
+        if _live().filter(pk=old).update(session_key=digest_of(key)):
+            self._session_key, self.modified = key, True
+        else:
+            self.create()
+        self._session_cache = data
+
+    def delete(self, session_key: str | None = None) -> None:
+        """Remove the session."""
+        if key := session_key or self.session_key:
+            self.model.objects.filter(pk=digest_of(key)).delete()
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Remove every session that has ended."""
+        cls.get_model_class().objects.filter(expire_date__lte=Now()).delete()
+
+
+def start(*, session: Any, source: str, browser: str) -> None:
+    """Store a session into which a member of staff has just signed in, and from where; its limits begin now.
+
+    :param session: the `SessionStore` of the request.
+    """
+    session.save()
+    end = _after(Now(), min(conf.staff_idle(), conf.staff_session()))
+    row = _live().filter(pk=digest_of(session.session_key))
+    row.update(source=source, browser=browser[:300], started_at=Now(), seen_at=Now(), expire_date=end)
+
+
+def live_sessions(user: User) -> QuerySet[StaffSession]:
+    """List the live sessions of a member of staff, the latest first."""
+    return _live().filter(user=user).order_by("-seen_at", "pk")
+
+
+@transaction.atomic(savepoint=False)
+def end_sessions(*, user: User, actor: Actor, only: str = "", but: str = "") -> int:
+    """End sessions of a member of staff at once; the next request of each is asked to sign in.
+
+    Locks the rows of the sessions and nothing else. Repeating it changes nothing.
+
+    :param only: the digest of the one session to end.
+    :param but: the key of a session that goes on, such as the caller's own.
+    :returns: how many were ended.
+    """
+    meant = _live().filter(user=user).exclude(pk=digest_of(but) if but else "")
+    ended = (meant.filter(pk=only) if only else meant).update(expire_date=Now(), ended_by=actor.name)
+    if ended:
+        audit_log.record_access(kind=DeskEntry.Kind.SESSIONS_ENDED, account=user, data={"sessions": ended}, actor=actor)
+    return ended
+
+
+def why_ended(session_key: str) -> tuple[str, str]:
+    """Say why a session is over: a reason and, if a member of staff ended it, the name. Both are empty where it is unknown."""
+    row = StaffSession._default_manager.filter(pk=digest_of(session_key), expire_date__lte=Now(), user__isnull=False).first()  # noqa: SLF001
+    if row is None:
+        return "", ""
+    if row.ended_by:
+        return ENDED_EARLY, row.ended_by
+    return (ENDED_OLD if row.expire_date >= row.started_at + conf.staff_session() else ENDED_IDLE), ""

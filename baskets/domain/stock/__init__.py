@@ -1,0 +1,1 @@
+"""The catalog of limited products and the counters of their stock."""

@@ -1,0 +1,1 @@
+"""What staff may do: repairs, the audit log and the erasure of a user."""

@@ -1,0 +1,214 @@
+"""API keys in the wrong hands: found by what their checkouts are like, undone by the repairs of checkouts.
+
+A key is compared with all others, and with what it was like before. Nothing is done by itself: an operator decides.
+Source: `baskets/docs/adr/0035-limits-against-a-stolen-key.md`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import partial
+from typing import Any, Protocol
+
+from django.db import DatabaseError
+from django.db.models import QuerySet
+
+from baskets.db.errors import Fault, fault_of
+from baskets.db.pipeline import execute
+from baskets.domain import runner
+from baskets.domain.actors import Actor
+from baskets.domain.support import repair
+from baskets.domain.support.repair import NotRepairable, StateMoved
+from baskets.models import Basket, CheckoutSession
+
+# --- Found ------------------------------------------------------------------------
+
+# Each is a sample of bounded size, read from one index (which needs its own condition), so the cost does not grow with a crowd.
+LATEST = """
+SELECT s.id, s.status FROM baskets_checkoutsession s
+WHERE s.started_by_key = k.prefix AND s.started_by_key <> '' AND NOT s.test_mode AND {when}
+ORDER BY s.started_at DESC LIMIT %(sample)s
+"""
+PIECES = """
+SELECT count(*) AS checkouts, coalesce(sum(held.pieces), 0)::bigint AS pieces
+FROM ({latest}) s
+CROSS JOIN LATERAL (
+    SELECT sum(r.pieces) AS pieces FROM baskets_stockreservation r
+    WHERE r.session_id = s.id AND r.status IN ('HELD', 'SOLD', 'RELEASED')
+) held
+"""
+IN_THE_HOUR = "s.started_at > statement_timestamp() - interval '1 hour'"
+# Of each key: the latest checkouts of the hour, those of the hour that had ten minutes to be paid, and those before the hour.
+ACTIVITY = f"""
+SELECT k.id, k.prefix, p.name, recent.checkouts, recent.pieces, due.checkouts, due.ordered, earlier.checkouts, earlier.pieces
+FROM baskets_apikey k
+JOIN baskets_partner p ON p.id = k.partner_id
+CROSS JOIN LATERAL ({PIECES.format(latest=LATEST.format(when=IN_THE_HOUR))}) recent
+CROSS JOIN LATERAL (
+    SELECT count(*) AS checkouts, count(*) FILTER (WHERE s.status = 'ORDERED') AS ordered
+    FROM ({LATEST.format(when=f"{IN_THE_HOUR} AND s.started_at < statement_timestamp() - interval '10 minutes'")}) s
+) due
+CROSS JOIN LATERAL ({PIECES.format(latest=LATEST.format(when=f"NOT {IN_THE_HOUR}"))}) earlier
+WHERE k.revoked_at IS NULL AND recent.checkouts > 0
+ORDER BY k.id
+"""  # noqa: S608 (put together from the constants above)
+SAMPLE = 500
+# A key with fewer pieces, or fewer checkouts that are due, is never called unlike the others.
+MIN_PIECES = 100
+MIN_DUE = 100
+# How many checkouts the others, or the key before, must have to be compared with.
+MIN_COMPARED = 20
+TIMES_THE_PIECES = 5
+# "Never orders": one in a hundred or fewer, where the others order one in ten or more.
+MAX_ORDERED_PERCENT = 1
+MIN_ORDERED_PERCENT_OF_OTHERS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyActivity:
+    """What the latest checkouts of one key were like.
+
+    :param checkouts: of the last hour, a sample at most.
+    :param pieces: what they held or sold.
+    :param due: of the last hour, those that had ten minutes to be paid.
+    :param ordered: how many of those were ordered.
+    :param earlier: checkouts before the hour.
+    :param earlier_pieces: what those held or sold.
+    """
+
+    key_id: int
+    prefix: str
+    partner: str
+    checkouts: int
+    pieces: int
+    due: int
+    ordered: int
+    earlier: int
+    earlier_pieces: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conspicuous:
+    """A key that is unlike all others, and in what."""
+
+    activity: KeyActivity
+    why: str
+
+
+def conspicuous_keys() -> list[Conspicuous]:
+    """Find the keys whose checkouts are unlike those of all other keys, and unlike their own before."""
+    names = [field.name for field in fields(KeyActivity)]
+    return compare([KeyActivity(**dict(zip(names, row, strict=True))) for row in execute(ACTIVITY, {"sample": SAMPLE})])
+
+
+def compare(keys: Sequence[KeyActivity]) -> list[Conspicuous]:
+    """Compare each key with all others together.
+
+    Two things betray a script, whatever the size of the audience: it holds many pieces with each checkout, or it never pays.
+    """
+    found = []
+    for key in keys:
+        others = [other for other in keys if other is not key]
+        usual = max(
+            _ratio(sum(other.pieces for other in others), sum(other.checkouts for other in others)),
+            _ratio(key.earlier_pieces, key.earlier),
+            1.0,
+        )
+        each = key.pieces / key.checkouts
+        due = sum(other.due for other in others)
+        others_order = 100 * _ratio(sum(other.ordered for other in others), due)
+        if key.pieces >= MIN_PIECES and each >= TIMES_THE_PIECES * usual:
+            found.append(Conspicuous(activity=key, why=f"{each:.1f} pieces a checkout, where {usual:.1f} are usual"))
+        elif key.due >= MIN_DUE and 100 * key.ordered <= MAX_ORDERED_PERCENT * key.due and others_order >= MIN_ORDERED_PERCENT_OF_OTHERS:
+            why = f"{key.ordered} of {key.due} checkouts ordered, where other keys order {others_order:.0f} in 100"
+            found.append(Conspicuous(activity=key, why=why))
+    return found
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole >= MIN_COMPARED else 0.0
+
+
+# --- Undone -----------------------------------------------------------------------
+
+BATCH = 100
+
+
+class SessionRepair(Protocol):
+    """A repair of one checkout session."""
+
+    def __call__(self, *, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
+        """Do it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What became of some checkouts.
+
+    :param last: the number of the last one; the next batch comes after it.
+    :param done: how many were repaired.
+    :param left: how many were in use: the next run sees them again.
+    """
+
+    found: int
+    last: int
+    done: int
+    left: int
+
+
+def started_by(prefix: str) -> QuerySet[CheckoutSession]:
+    """The active checkouts that a key has started."""
+    return CheckoutSession.objects.active().filter(started_by_key=prefix)
+
+
+def ordered_by(prefix: str, *, since: datetime) -> QuerySet[CheckoutSession]:
+    """The checkouts that a key has reported as ordered since a moment, reversed ones included."""
+    # The condition on the empty prefix is the one of the index.
+    ordered = CheckoutSession.objects.filter(status=CheckoutSession.Status.ORDERED, finished_by_key=prefix, finished_at__gte=since)
+    return ordered.exclude(finished_by_key="")
+
+
+def release_holds(*, prefix: str, after: int, reason: str, actor: Actor, dry_run: bool = False) -> Batch:
+    """Abort some active checkouts that a key has started, each in a transaction of its own: their pieces are free at once.
+
+    Safe to repeat and to run in parallel. Locks each basket, then stock rows by primary key.
+
+    :param after: the last checkout of the batch before.
+    :param dry_run: whether each is done and rolled back.
+    """
+    return _repair_some(started_by(prefix), repair.abort, after=after, reason=reason, actor=actor, dry_run=dry_run)
+
+
+def reverse_orders(*, prefix: str, since: datetime, after: int, reason: str, actor: Actor, dry_run: bool = False) -> Batch:
+    """Reverse some orders that a key has reported, each in a transaction of its own: their pieces return as supply.
+
+    An order that was reversed before stays as it is. Otherwise as `release_holds`.
+
+    :param since: the moment of the first order that may be a thief's.
+    """
+    return _repair_some(ordered_by(prefix, since=since), repair.reverse_order, after=after, reason=reason, actor=actor, dry_run=dry_run)
+
+
+def _repair_some(sessions: QuerySet[CheckoutSession], do: SessionRepair, *, after: int, reason: str, actor: Actor, dry_run: bool) -> Batch:
+    repair.require_reason(reason)
+    batch: list[Any] = list(sessions.filter(pk__gt=after).order_by("pk")[:BATCH])
+    done = left = 0
+    for session in batch:
+        # Read now: an earlier repair of this batch may have moved the same basket.
+        events = Basket.objects.filter(pk=session.basket_id).values_list("events", flat=True).first()
+        call = partial(do, session=session, expected_events=events or 0, reason=reason, actor=actor)
+        try:
+            if dry_run:
+                repair.rehearse(operation=lambda _, call=call: call(), look=lambda: None)  # type: ignore[misc]
+            else:
+                runner.run(lambda _, call=call: call())  # type: ignore[misc]
+            done += 1
+        except NotRepairable:
+            continue  # It has ended, or was reversed, in another way.
+        except StateMoved:
+            left += 1
+        except DatabaseError as error:
+            if fault_of(error) is not Fault.BUSY:
+                raise
+            left += 1
+    return Batch(found=len(batch), last=batch[-1].pk if batch else after, done=done, left=left)

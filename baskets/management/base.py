@@ -1,0 +1,97 @@
+"""What all commands share at the shell: their common options, and how they end. What they do is in the domain."""
+
+import json
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import structlog
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, InterfaceError, transaction
+
+from baskets.db.errors import Fault, fault_of, sqlstate_of
+from baskets.domain.errors import Refusal
+
+SENTENCES = {
+    Fault.AGAIN: "The database could not do this beside other work; nothing is half done; run the command again.",
+    Fault.BUSY: "The database is busy and a wait ran out; nothing is half done; run the command again later.",
+    Fault.UNAVAILABLE: "The database cannot be reached, or cannot write; nothing is half done.",
+}
+NOT_MIGRATED = {"42P01", "42703"}  # undefined_table, undefined_column
+DENIED = {"42501"}  # insufficient_privilege: an operator can mend that, and is told by the server what it is about.
+
+
+class ShellCommand(BaseCommand):
+    """A command that ends with 0 for done, 1 for failed or found something, 2 for wrong usage, and no traceback.
+
+    Results go to standard output, everything else to standard error.
+    """
+
+    can_be_rehearsed = True
+    # Addresses, admin and templates are no business of a command, and loading them would double its start.
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options that every command has."""
+        parser.add_argument("--json", action="store_true", dest="as_json", help="Print one JSON object, for machines.")
+        if self.can_be_rehearsed:
+            parser.add_argument("--dry-run", action="store_true", help="Do everything and roll it back: say what would change.")
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run from the shell: survive a reader that goes away, a terminal without Unicode, and Ctrl-C."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # The shell's streams are text files.
+        try:
+            super().run_from_argv(argv)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _give_up_stdout()
+            sys.exit(1)
+        except OSError as error:
+            _give_up_stdout()
+            sys.stderr.write(f"The result could not be printed: {error.strerror}.\n")
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.stderr.write("Interrupted; nothing is half done.\n")
+            sys.exit(1)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run, and turn what the database or the domain refuses into one sentence."""
+        try:
+            return super().execute(*args, **options)
+        except Refusal as refusal:
+            raise CommandError(str(refusal)) from refusal
+        except (DatabaseError, InterfaceError) as error:
+            raise CommandError(sentence(error)) from error
+
+    def answer(self, *, as_json: bool, text: str, **data: Any) -> None:
+        """Print the result, once: for people or for machines."""
+        self.stdout.write(json.dumps(data) if as_json else text)
+
+
+def _give_up_stdout() -> None:
+    """Let what is still to be printed go nowhere: Python would complain once more when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def rehearsal(*, dry_run: bool) -> Iterator[None]:
+    """Do the work inside in one transaction; roll it back at the end if it is only a rehearsal, and mark its log lines."""
+    marked = structlog.contextvars.bound_contextvars(dry_run=True) if dry_run else nullcontext()
+    with marked, transaction.atomic(durable=True):
+        yield
+        if dry_run:
+            transaction.set_rollback(True)
+
+
+def sentence(error: DatabaseError | InterfaceError) -> str:
+    """Say in one sentence what a database error means to an operator."""
+    state = sqlstate_of(error)
+    if state in NOT_MIGRATED:
+        return "The database does not have the tables of this version: run the command `migrate` first."
+    known = None if state in DENIED else SENTENCES.get(fault_of(error))
+    told = str(error).strip().partition("\n")[0]
+    return known or f"The database refused: {told} ({state or 'no SQLSTATE'}); nothing is half done."

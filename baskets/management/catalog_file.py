@@ -1,0 +1,323 @@
+"""Reads a catalogue from a CSV or JSON lines file: lines in, product rows and problems with their line numbers out."""
+
+import csv
+import io
+import json
+import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from pathlib import PurePath
+from typing import Any, BinaryIO, NoReturn
+
+from baskets.domain.spreadsheets import without_guard
+from baskets.domain.stock import catalog
+from baskets.domain.stock.catalog import LEFT_ALONE, ProductRow, problems_of
+
+TEXTS = ("product_id", "name", "brand", "variant", "main_product_id", "currency")
+REQUIRED = (*TEXTS, "price")
+COLUMNS = (*REQUIRED, "stock", "listed")
+# What an export has besides. It was true when the file was written, so it is not imported.
+NOT_IMPORTED = ("available",)
+COLUMN_BY_HEADING = {name.replace("_", ""): name for name in (*COLUMNS, *NOT_IMPORTED)}
+# In the order in which they are preferred where the header says nothing.
+SEPARATORS = (",", ";", "\t")
+# Some spreadsheets read the separator from such a line, and others write it out again as a row of cells.
+SEPARATOR_LINE = re.compile(r'"?sep=.?"?[,;\t]*+\s*+', re.IGNORECASE | re.DOTALL)
+EMPTY_ROW = re.compile(r'[\s,;"]*')
+NOT_LETTERS = re.compile(r"[\s_]+")
+MACINTOSH = re.compile(rb"\r(?![\r\n])(?!$)")
+SAVE_AS = 'save it as "CSV UTF-8"'
+JSON_SUFFIXES = {".jsonl", ".ndjson"}
+MOST_ROWS = 1_000_000
+MOST_PROBLEMS = 100
+LONGEST_LINE_BYTES = 1024 * 1024
+DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+# Programs that keep numbers as decimals write a count like this as soon as one cell of its column is empty.
+PIECES = re.compile(r"[0-9]{1,18}(?:\.0)?", re.ASCII)
+FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": None}
+
+
+class _Stop(Exception):
+    """What follows in the file cannot be made sense of."""
+
+
+@dataclass(kw_only=True)
+class CatalogueFile:
+    """What was found in a file. The rows are worth something only where there are no problems.
+
+    `problems` holds the first hundred, `problem_count` counts them all.
+    """
+
+    rows: list[ProductRow] = field(default_factory=list)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+    problem_count: int = 0
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def report(self, line: int, problem: str) -> None:
+        """Note a problem."""
+        self.problem_count += 1
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append((line, problem))
+
+    def take(self, line: int, values: Mapping[str, Any], wrong: Sequence[tuple[str, str]]) -> None:
+        """Take the values of one line as a row, or note all that is wrong with them.
+
+        :param wrong: fields that could not be read, and why; what stands in their place is not complained of as well.
+        """
+        unread = {name for name, _ in wrong}
+        problems = [*wrong, *(problem for problem in problems_of(values) if problem[0] not in unread)]
+        if product_id := values["product_id"]:
+            first = self.lines.setdefault(product_id, line)
+            if first != line:
+                problems.append(("product_id", f"{product_id[:60]!r} is on line {first} already"))
+        for name, problem in problems:
+            self.report(line, f"{name} {problem}")
+        if not problems:
+            self.rows.append(ProductRow(**values))
+            if len(self.rows) > MOST_ROWS:
+                raise _Stop(line, f"more than {MOST_ROWS} products; split the file")
+
+
+def read(stream: BinaryIO, *, name: str, advance: Callable[[int], object] = lambda _: None) -> CatalogueFile:
+    """Read a catalogue: JSON lines by the file's name or its first character, CSV otherwise.
+
+    :param advance: called with the bytes of each line as it is read.
+    """
+    found = CatalogueFile()
+    try:
+        _read(_lines(stream, advance), suffix=PurePath(name).suffix.lower(), found=found)
+    except _Stop as stop:
+        found.report(*stop.args)
+    return found
+
+
+def _read(lines: Iterator[tuple[int, str]], *, suffix: str, found: CatalogueFile) -> None:
+    first = _next_line(lines)
+    if suffix in JSON_SUFFIXES or (suffix != ".csv" and first[1].lstrip().startswith("{")):
+        _read_json_lines(chain([first], lines), found)
+    else:
+        _read_csv(first, lines, found)
+    if not found.lines and not found.problem_count:
+        raise _Stop(first[0], "there is no product in the file")
+
+
+def _next_line(lines: Iterator[tuple[int, str]]) -> tuple[int, str]:
+    """Skip the lines of empty rows, and return the first other one with its number."""
+    for number, text in lines:
+        if not EMPTY_ROW.fullmatch(text):
+            return number, text
+    raise _Stop(1, "the file is empty")
+
+
+def _lines(stream: BinaryIO, advance: Callable[[int], object]) -> Iterator[tuple[int, str]]:
+    """Decode the lines and number them. No part of a UTF-8 character looks like a line's end."""
+    number = 0
+    while line := stream.readline(LONGEST_LINE_BYTES + 1):
+        number += 1
+        advance(len(line))
+        if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            rest = stream.read()
+            advance(len(rest))
+            yield from _utf16_lines(line + rest)
+            return
+        if number == 1 and MACINTOSH.search(line):
+            raise _Stop(1, f"lines end in carriage returns alone; {SAVE_AS}")
+        if len(line) > LONGEST_LINE_BYTES:
+            raise _Stop(number, f"the line is longer than {LONGEST_LINE_BYTES} bytes")
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise _Stop(number, f"byte {error.start + 1} of the line is not UTF-8; {SAVE_AS}") from None
+        yield number, text
+
+
+def _utf16_lines(raw: bytes) -> Iterator[tuple[int, str]]:
+    """Decode what spreadsheets call Unicode text. It is short enough to be read whole, as all rows are kept anyway."""
+    try:
+        text = raw.decode("utf-16")
+    except UnicodeDecodeError:
+        raise _Stop(1, f"the file begins as UTF-16, and is not; {SAVE_AS}") from None
+    yield from enumerate(io.StringIO(text, newline="\n"), start=1)
+
+
+# --- CSV ------------------------------------------------------------------------
+
+
+@dataclass
+class _Position:
+    """The line that was read last: its number, and whether it had a line end."""
+
+    line: int
+    ended: bool = True
+
+
+def _read_csv(first: tuple[int, str], lines: Iterator[tuple[int, str]], found: CatalogueFile) -> None:
+    """Read records. A record begins on the line after the end of the last one, quoted line breaks counted."""
+    if SEPARATOR_LINE.fullmatch(first[1]):
+        # The header says the same, and says it in files that have lost or changed this line on their way.
+        first = _next_line(lines)
+    at = _Position(first[0])
+
+    def texts() -> Iterator[str]:
+        for number, text in lines:
+            at.line, at.ended = number, text.endswith("\n")
+            yield text
+
+    header, separator = _header(first[1], texts(), at)
+    reader = csv.reader(texts(), strict=True, delimiter=separator)
+    while True:
+        begin = at.line + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            _stop_at_csv_error(begin, error)
+        if cells is None:
+            return
+        if not any(cell.strip() for cell in cells):
+            continue
+        if problem := _misfit(header, cells, cut_off=not at.ended):
+            found.report(begin, problem)
+            continue
+        named = {name: without_guard(cell) for name, cell in zip_longest(header, cells[: len(header)], fillvalue="") if name in COLUMNS}
+        values, wrong = _values_of_cells(named)
+        found.take(begin, values, wrong)
+
+
+def _misfit(header: Sequence[str], cells: Sequence[str], *, cut_off: bool) -> str | None:
+    """Compare a row with the header. Spreadsheets add empty cells at the end of rows, and leave them out.
+
+    An empty stock means unlimited, so it is never supplied for a cell that is not there. Neither is any other cell where the
+    file may have been cut off in this row.
+
+    :returns: what is wrong, or None.
+    """
+    missing = header[len(cells) :]
+    if any(cell.strip() for cell in cells[len(header) :]) or (cut_off and any(missing)):
+        return f"{len(cells)} cells, where the header has {len(header)}"
+    if "stock" in missing:
+        return f"{len(cells)} cells, where the header has {len(header)}, and no stock; a cell for it, even an empty one, must be there"
+    if nameless := [cell for name, cell in zip(header, cells, strict=False) if not name and cell.strip()]:
+        return f"{nameless[0][:40]!r} is in a column without a name"
+    return None
+
+
+def _header(text: str, rest: Iterator[str], at: _Position) -> tuple[list[str], str]:
+    """Read the header, and find the separator by it: the one that makes most columns of it.
+
+    :returns: the columns by their own names, nameless ones as an empty text, and the separator.
+    """
+    begin = at.line
+    quotes = text.count('"')
+    while quotes % 2:  # A heading with a line break.
+        more = next(rest, "")
+        text += more
+        quotes += more.count('"')
+        if not more or len(text) > LONGEST_LINE_BYTES:
+            _stop_at_csv_error(begin, csv.Error("unexpected end of the header"))
+    headers: dict[str, list[str]] = {}
+    failure = csv.Error()
+    for separator in SEPARATORS:
+        try:
+            headers[separator] = [_column(cell) for cell in next(csv.reader([text], strict=True, delimiter=separator))]
+        except csv.Error as error:
+            failure = error
+    if not headers:
+        _stop_at_csv_error(begin, failure)
+    header, separator = max(
+        ((header, separator) for separator, header in headers.items()),
+        key=lambda found: (sum(name in COLUMNS for name in found[0]), len(found[0])),
+    )
+    if len(header) == 1:
+        raise _Stop(begin, f"the header {text.strip()[:60]!r} has one column; comma, semicolon and tab are understood as separators")
+    named = [name for name in header if name]
+    problems = {
+        "unknown column": [repr(name[:60]) for name in named if name not in (*COLUMNS, *NOT_IMPORTED)],
+        "missing column": [name for name in REQUIRED if name not in named],
+        "repeated column": sorted({name for name in named if named.count(name) > 1}),
+    }
+    if wrong := [f"{problem} {', '.join(names[:20])}" for problem, names in problems.items() if names]:
+        raise _Stop(begin, "; ".join(wrong) + f"; the columns are {','.join(REQUIRED)} and perhaps stock,listed")
+    return header, separator
+
+
+def _column(heading: str) -> str:
+    """Recognise a column by its heading in any case, with blanks, underscores or neither; any other stays as it is."""
+    heading = heading.strip()
+    squeezed = NOT_LETTERS.sub("", heading).lower()
+    return COLUMN_BY_HEADING.get(squeezed, heading)
+
+
+def _stop_at_csv_error(line: int, error: csv.Error) -> NoReturn:
+    raise _Stop(line, f"this is no CSV ({error}); is a quote left open or not doubled?") from None
+
+
+def _values_of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    values: dict[str, Any] = {name: cells[name] for name in TEXTS}
+    wrong = []
+    for name in ("price", "stock"):
+        cell = cells.get(name, "")
+        number = (DIGITS if name == "price" else PIECES).fullmatch(cell.strip())
+        values[name] = int(cell.strip().removesuffix(".0")) if number else None
+        if cell and values[name] is None:
+            wrong.append((name, f"{cell[:40]!r} is not a whole number"))
+    if "stock" not in cells:
+        values["stock"] = LEFT_ALONE
+    listed = cells.get("listed", "").strip().lower()
+    values["listed"] = FLAGS.get(listed)
+    if listed not in FLAGS:
+        wrong.append(("listed", f"{listed[:40]!r} is neither true nor false"))
+    return values, wrong
+
+
+# --- JSON lines -----------------------------------------------------------------
+
+
+def _read_json_lines(lines: Iterable[tuple[int, str]], found: CatalogueFile) -> None:
+    for number, text in lines:
+        if not text.strip():
+            continue
+        try:
+            fields = json.loads(text, object_pairs_hook=_without_repeats)
+        except (ValueError, RecursionError) as error:
+            detail = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            found.report(number, f"this is no JSON object ({detail[:120]})")
+            continue
+        if not isinstance(fields, dict):
+            found.report(number, "this is no JSON object")
+            continue
+        values, wrong = _values_of_fields(fields)
+        found.take(number, values, wrong)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key comes twice")
+    return fields
+
+
+def _values_of_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    wrong = [("unknown key", repr(key[:60])) for key in fields if key not in COLUMNS]
+    wrong += [(key, "is missing") for key in catalog.REQUIRED if key not in fields]
+    values: dict[str, Any] = {}
+    for name in TEXTS:
+        value = fields.get(name)
+        values[name] = value if isinstance(value, str) else ""
+        if not (value is None or isinstance(value, str)):
+            wrong.append((name, "is not a string"))
+    for name in ("price", "stock"):
+        value = fields.get(name)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        values[name] = value if whole else None
+        if not (value is None or whole):
+            wrong.append((name, "is not a whole number"))
+    if "stock" not in fields:
+        values["stock"] = LEFT_ALONE
+    values["listed"] = fields.get("listed")
+    if not (values["listed"] is None or isinstance(values["listed"], bool)):
+        wrong.append(("listed", "is neither true nor false"))
+    return values, wrong

@@ -1,0 +1,1 @@
+"""Talks to the network: outgoing HTTP requests, and the address of a caller."""

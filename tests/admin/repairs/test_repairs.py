@@ -1,0 +1,477 @@
+"""Every repair: who may do it, what it does, that it needs a reason and a fresh page, and that it is done once."""
+
+import html
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import call_command
+from django.db.models import F
+from django.test import Client
+from django.urls import reverse
+from django.utils.timezone import now
+
+from baskets.admin.repairs.forms import RepairForm
+from baskets.admin.repairs.registry import BASKETS, DEVICES, MATTERS, PRODUCTS, RESERVATIONS, RULES, SESSIONS
+from baskets.admin.webhooks import WEBHOOKS
+from baskets.domain import runner
+from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.baskets import items
+from baskets.domain.maintenance import invariant_checker
+from baskets.domain.stock import counters
+from baskets.domain.support import audit_log, erasure
+from baskets.models import Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment
+from tests.admin.conftest import Shop, token
+from tests.admin.repairs.repair_cases import (
+    CASES,
+    OTHER,
+    REASON,
+    Case,
+    aborted,
+    active,
+    basket,
+    basket_in_checkout,
+    broken,
+    erased_before,
+    gone,
+    is_aborted,
+    is_ordered_late,
+    is_ordered_short,
+    is_reversed,
+    lapsed,
+    matter,
+    only_one,
+    only_session,
+    ordered,
+    product,
+    released_before,
+    settled_before,
+    sold_out_since,
+    taken_by_rita,
+    unlimited,
+    unlisted_now,
+)
+from tests.domain.scenarios import available, reservations
+
+KINDS = (SESSIONS, RESERVATIONS, MATTERS, BASKETS, DEVICES, PRODUCTS, RULES)
+pytestmark = pytest.mark.django_db
+
+
+def address_of(record: Any, slug: str) -> str:
+    return reverse(f"admin:baskets_{record._meta.model_name}_repair", args=[record.pk, slug])
+
+
+def hidden_fields(body: str) -> dict[str, str]:
+    """What the form of a page sends without anybody seeing it."""
+    found = re.findall(r'<input type="hidden" name="(seen|opened_at|outcome|confirm)" value="([^"]*)"', body)
+    return {name: html.unescape(value) for name, value in found}
+
+
+def form_of(client: Client, address: str, case: Case, **more: Any) -> dict[str, Any]:
+    form = {"csrfmiddlewaretoken": token(client, address), "reason": REASON} | hidden_fields(client.get(address).content.decode())
+    assert "seen" in form, "the page offers no form"
+    return confirmed(client, address, form | case.said | more)
+
+
+def confirmed(client: Client, address: str, form: dict[str, Any]) -> dict[str, Any]:
+    """Look at what a form would do, as the page asks for it, and confirm that."""
+    if not asks(address):
+        return form
+    shown = hidden_fields(client.post(address, form).content.decode())
+    return form | {name: value for name, value in shown.items() if name in ("confirm", "outcome")}
+
+
+def asks(address: str) -> bool:
+    return next(each.form is not RepairForm for kind in KINDS for each in kind.repairs if f"/{each.slug}/" in address)
+
+
+@pytest.fixture
+def rita(db: None) -> Client:
+    """Somebody whose role is to repair."""
+    person = User.objects.create(username="rita", is_staff=True)
+    person.groups.set([Group.objects.get(name="Basket repairers")])
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(person)
+    return client
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_repair_shows_what_it_changes_does_it_once_and_says_so(
+    case: Case, shop: Shop, rita: Client, everything_stored: Callable[[], Any]
+) -> None:
+    record = case.build(shop)
+    address = address_of(record, case.slug)
+    before = everything_stored()
+    numbers = {basket.pk: basket.events for basket in Basket.objects.all()}
+    form = form_of(rita, address, case)
+    unconfirmed = {name: value for name, value in form.items() if name != "confirm"}
+    shown = rita.post(address, unconfirmed) if asks(address) else rita.get(address)
+    assert shown.status_code == 200
+    assert 'class="changed"' in shown.content.decode()
+    assert everything_stored() == before
+
+    assert rita.post(address, form).status_code == 302
+    case.check(shop)
+    assert invariant_checker.findings() == []
+    if hasattr(record, "basket_id") or isinstance(record, Basket):
+        last = Event.objects.order_by("pk").last()
+        assert last is not None
+        assert (last.kind, last.actor_kind, last.actor) == ("repaired", "staff", "rita")
+        assert last.data["reason"] == REASON
+        assert last.data["repair"] == case.slug.replace("-", "_")
+        assert last.number > max(numbers.values())
+
+    done = everything_stored()
+    again = rita.post(address, form)
+    assert everything_stored() == done
+    if case.slug == "erase":
+        assert again.status_code == 404, "nothing is found by that key any more"
+        return
+    assert again.status_code == 409
+    assert "It has changed meanwhile, so nothing was done." in again.content.decode()
+    assert 'by <bdi class="given">rita</bdi>' in again.content.decode()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_repair_without_right_reason_token_or_form_changes_nothing(
+    case: Case, shop: Shop, rita: Client, request: pytest.FixtureRequest, everything_stored: Callable[[], Any]
+) -> None:
+    record = case.build(shop)
+    address = address_of(record, case.slug)
+    form = form_of(rita, address, case)
+    before = everything_stored()
+    for who, code in (("viewer", 403), ("nobody", 403), ("stranger", 302)):
+        client: Client = request.getfixturevalue(who)
+        client.cookies["csrftoken"] = "a" * 32
+        assert client.get(address).status_code == code
+        assert client.post(address, form | {"csrfmiddlewaretoken": "a" * 32}).status_code == code
+    tokenless = {name: value for name, value in form.items() if name != "csrfmiddlewaretoken"}
+    assert rita.post(address, tokenless).status_code == 403
+    assert rita.get(address, form).status_code == 200
+    for reason in ("", "   \n", "x" * 501, "a\x00b", "a\u202eb"):
+        response = rita.post(address, form | {"reason": reason})
+        assert response.status_code == 200, reason
+        assert "errorlist" in response.content.decode()
+    assert rita.post(address, form | {"seen": "x"}).status_code == 200
+    assert rita.put(address, headers={"X-CSRFToken": form["csrfmiddlewaretoken"]}).status_code == 405
+    assert everything_stored() == before
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_repair_has_a_permission_of_its_own(case: Case, shop: Shop, sign_in: Callable[..., Client]) -> None:
+    address = address_of(case.build(shop), case.slug)
+    own = f"repair_{case.slug.replace('-', '_')}"
+    views = Permission.objects.filter(content_type__app_label="baskets", codename__startswith="view_")
+    others = Permission.objects.filter(content_type__app_label="baskets").exclude(codename=own)
+    for name, permissions, code in (
+        ("one", [*views, Permission.objects.get(codename=own)], 200),
+        ("rest", list(others), 403),
+        ("blind", [Permission.objects.get(codename=own)], 403),
+    ):
+        client = sign_in(name)
+        User.objects.get(username=name).user_permissions.set(permissions)
+        assert client.get(address).status_code == code, name
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.build is not unlimited], ids=str)
+def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(
+    case: Case, shop: Shop, rita: Client, everything_stored: Callable[[], Any]
+) -> None:
+    record = case.build(shop)
+    address = address_of(record, case.slug)
+    form = form_of(rita, address, case)
+    moved = moved_by_others(shop, record, case.slug)
+    before = everything_stored()
+    response = rita.post(address, form)
+    assert response.status_code == 409
+    body = response.content.decode()
+    assert "It has changed meanwhile" in body
+    assert moved in html.unescape(body)
+    assert everything_stored() == before
+    # The page that says so is good for deciding again.
+    assert f'name="seen" value="{form["seen"]}"' not in body
+    assert re.search(r'name="seen" value="\d+"', body)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.slug in {"erase", "extend", "order-late", "reverse-order", "settle"}], ids=str
+)
+def test_what_goes_while_it_is_repaired_is_told_so(case: Case, shop: Shop, rita: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else erases the user after the page's record was found, as with a click too many."""
+    record = case.build(shop)
+    address = address_of(record, case.slug)
+    form = form_of(rita, address, case)
+    run = runner.run
+
+    def erased_before(operation: Callable[[bool], Any]) -> Any:
+        monkeypatch.setattr(runner, "run", run)
+        basket = Basket.objects.get()
+        run(lambda _: erasure.erase_user(basket=basket, expected_events=basket.events, reason=REASON, actor=OTHER))
+        return run(operation)
+
+    monkeypatch.setattr(runner, "run", erased_before)
+    response = rita.post(address, form)
+    assert response.status_code == 409
+    assert "The basket is gone." in response.content.decode()
+    assert Event.objects.filter(kind="repaired", actor="rita").count() == 0
+
+
+def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
+    about = record._meta.model_name
+    if about == "brokenrule" or (about == "product" and slug in ("take", "hand-back")):
+        step = audit_log.last_step(about, record.pk)
+        other = Actor(kind=ActorKind.STAFF, name="ottilie")
+        runner.run(lambda _: audit_log.take(about=about, subject=record.pk, expected_step=step, reason="mine", actor=other))
+        return "ottilie"
+    if about == "product":
+        counters.set_unsold(reports={record.pk: 99}, as_of=None, reason="feed", actor=Actor.system("night feed"))
+        return "night feed"
+    shop.product("other")
+    other = Actor(kind=ActorKind.KEY, name="theirkey")
+    owner = shop.buyer(record.basket.user_id if about == "guesttoken" else "ann").owner
+    runner.run(lambda _: items.place_item(owner=owner, product_id="other", count=1, actor=other))
+    return "theirkey"
+
+
+@pytest.mark.parametrize(
+    ("slug", "build", "said", "told"),
+    [
+        ("finish-as-ordered", ordered, {}, "The checkout is ordered already."),
+        ("abort", ordered, {}, "The checkout is ordered already."),
+        ("abort", aborted, {}, "The checkout is aborted already."),
+        ("release", released_before, {}, "only a held one is released"),
+        ("release", only_one, {}, "It is all that the checkout is buying."),
+        ("hold-again", active, {}, "There is too little stock. rare: 1 wanted, 0 there"),
+        ("hold-again", lapsed, {}, "The hold of this checkout is over"),
+        ("hold-again", only_session, {}, "Nothing of this checkout failed at its start."),
+        ("hold-again", unlisted_now, {}, "What failed is not listed"),
+        ("take", taken_by_rita, {}, "You have it in hand already."),
+        ("hand-back", matter, {}, "Nobody has it in hand."),
+        ("hand-back", broken, {}, "Nobody has it in hand."),
+        ("settle-rule", gone, {}, "a check has found it whole again"),
+        ("settle", settled_before, {}, "The matter is settled already."),
+        ("erase", erased_before, {}, "were erased before"),
+        ("erase", basket_in_checkout, {}, "A checkout is active."),
+        ("order-late", active, {}, "only an aborted or expired one is ordered late"),
+        ("order-late", sold_out_since, {}, "There is too little stock. lamp: 2 wanted, 1 there"),
+        ("reverse-order", aborted, {}, "there is no order to reverse"),
+        ("set-unsold", product, {"unsold": "5", "counted_at": "2020-01-01 00:00:00"}, "A report of a later moment is known. Count again."),
+        ("set-unsold", product, {"unsold": "5", "counted_at": "2999-01-01 00:00:00"}, "is in the future, by the database's clock"),
+        ("set-unsold", product, {"unsold": "5", "unlimited": "on"}, "Either give a number"),
+        ("set-unsold", product, {}, "Either give a number"),
+        ("adjust-supply", product, {"pieces": "0"}, "there is nothing to record"),
+        ("adjust-supply", product, {"pieces": "-6"}, "more than was ever supplied"),
+        ("adjust-supply", unlimited, {"pieces": "6"}, "The product is unlimited"),
+        ("change-item", basket, {"product": "lamp", "to": "cart", "count": "2"}, "The item is like that already."),
+        ("change-item", basket, {"product": "lamp", "to": "cart", "count": "1000"}, "At most 999 pieces."),
+        ("change-item", basket, {"product": "lamp", "to": "cart"}, "How many pieces?"),
+        ("change-item", basket, {"product": "gone", "to": "out"}, "neither in the cart nor in the saved list"),
+        ("extend", basket, {"days": "3"}, "The basket lasts that long already."),
+    ],
+)
+def test_a_repair_that_does_not_fit_is_refused_with_a_sentence(
+    slug: str, build: Callable[[Shop], Any], said: dict[str, Any], told: str, *, shop: Shop, rita: Client, everything_stored: Any
+) -> None:
+    record = build(shop)
+    address = address_of(record, slug)
+    kind = admin.site.get_model_admin(type(record)).kind  # type: ignore[attr-defined]
+    chosen = next(each for each in kind.repairs if each.slug == slug)
+    before = everything_stored()
+    rita.cookies["csrftoken"] = "a" * 32
+    form = {"csrfmiddlewaretoken": "a" * 32, "seen": kind.state_of(chosen, record), "reason": REASON, "opened_at": str(now()), **said}
+    response = rita.post(address, confirmed(rita, address, form))
+    assert response.status_code in (200, 409)
+    assert told in html.unescape(response.content.decode())
+    assert everything_stored() == before
+    assert invariant_checker.findings() == []
+
+
+def test_an_order_is_reversed_once(shop: Shop, rita: Client) -> None:
+    session = ordered(shop)
+    address = address_of(session, "reverse-order")
+    case = Case("reverse-order", ordered, is_reversed, {})
+    assert rita.post(address, form_of(rita, address, case)).status_code == 302
+    body = rita.get(address).content.decode()
+    assert "The order was reversed before." in body
+    assert 'name="reason"' not in body
+    assert available("lamp") == (5, 0)
+
+
+def test_a_basket_with_an_active_checkout_is_not_ended(shop: Shop, rita: Client) -> None:
+    session = active(shop)
+    body = rita.get(address_of(session.basket, "end")).content.decode()
+    assert "A checkout is active." in body
+
+
+def test_a_late_order_takes_back_what_lapsed_checkouts_hold(shop: Shop, rita: Client) -> None:
+    session = aborted(shop)
+    other = shop.buyer("ben")
+    other.place("lamp", 5)
+    other.start()
+    other.wait(hours=1)
+    address = address_of(session, "order-late")
+    case = Case("order-late", aborted, is_ordered_late, {})
+    form = form_of(rita, address, case)
+    shown = rita.post(address, {name: value for name, value in form.items() if name != "confirm"}).content.decode()
+    assert "They are expired first, and then it is tried." in shown
+    assert rita.post(address, form).status_code == 302
+    session.refresh_from_db()
+    assert session.status == "ORDERED"
+    assert CheckoutSession.objects.get(basket_id=other.owner.basket_id).status == "EXPIRED"
+    assert invariant_checker.findings() == []
+
+
+def test_what_is_confirmed_is_what_was_shown(shop: Shop, rita: Client, everything_stored: Callable[[], Any]) -> None:
+    address = address_of(product(shop), "set-unsold")
+    form = form_of(rita, address, Case("set-unsold", product, is_aborted, {"unsold": "7"}))
+    before = everything_stored()
+    for changed in ({"unsold": "70"}, {"confirm": ""}, {"confirm": "on"}):
+        response = rita.post(address, form | changed)
+        assert response.status_code == 200
+        assert "What it changes" in response.content.decode()
+        assert everything_stored() == before
+
+
+def test_a_stock_take_changes_the_supply_as_shown_while_customers_buy(shop: Shop, rita: Client) -> None:
+    """22 lamps, 10 of them held; 17 are counted. Three of the held ones are ordered between the preview and the confirmation."""
+    record = product(shop)
+    counters.set_unsold(reports={"lamp": 22}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    holders = [shop.buyer("cid"), shop.buyer("dan")]
+    for holder, pieces in zip(holders, (3, 5), strict=True):
+        holder.place("lamp", pieces)
+        holder.start()
+    address = address_of(record, "set-unsold")
+    form = form_of(rita, address, Case("set-unsold", product, is_aborted, {"unsold": "17"}))
+    assert available("lamp") == (12, 0)
+    holders[0].finish(ordered=True)
+    assert rita.post(address, form).status_code == 302
+    assert available("lamp") == (7, 0)
+    last = StockAdjustment.objects.order_by("pk").last()
+    assert last is not None
+    assert (last.delta, last.reported, last.as_of.isoformat()) == (-5, 17, form["opened_at"])
+    assert invariant_checker.findings() == []
+
+
+def test_a_stock_take_may_name_the_moment_of_the_count(shop: Shop, rita: Client) -> None:
+    record = product(shop)
+    Stock.objects.update(reported_as_of=F("reported_as_of") - timedelta(days=1))
+    StockAdjustment.objects.update(as_of=F("as_of") - timedelta(days=1))
+    address = address_of(record, "set-unsold")
+    counted_at = (now() - timedelta(hours=1)).replace(microsecond=0)
+    case = Case("set-unsold", product, is_aborted, {"unsold": "4", "counted_at": f"{counted_at:%Y-%m-%d %H:%M:%S}"})
+    assert rita.post(address, form_of(rita, address, case)).status_code == 302
+    assert Stock.objects.values_list("available", "reported", "reported_as_of").get(pk="lamp") == (2, 4, counted_at)
+
+
+def test_the_moment_of_the_count_is_shown_and_read_in_the_zone_of_the_page(shop: Shop, rita: Client) -> None:
+    rita.cookies["desk_zone"] = "Asia/Tokyo"
+    record = product(shop)
+    Stock.objects.update(reported_as_of=F("reported_as_of") - timedelta(days=1))
+    StockAdjustment.objects.update(as_of=F("as_of") - timedelta(days=1))
+    address = address_of(record, "set-unsold")
+    help_text = re.search(r"Empty: when this page was opened, ([^<]+)", rita.get(address).content.decode())
+    assert help_text
+    opened_at = help_text[1][:19]
+    assert help_text[1][19:].startswith(". Otherwise as 2026-11-24 06:00, in the time zone of this page (Asia/Tokyo).")
+    case = Case("set-unsold", product, is_aborted, {"unsold": "4", "counted_at": opened_at})
+    assert rita.post(address, form_of(rita, address, case)).status_code == 302
+    tokyo = timezone(timedelta(hours=9))
+    assert Stock.objects.get(pk="lamp").reported_as_of == datetime.fromisoformat(opened_at).replace(tzinfo=tokyo)
+
+
+@pytest.mark.parametrize("opened_at", ["", "x", "2026-02-30T00:00:00+00:00", "2026-02-01 00:00:00", "0001-01-01T00:00:00+14:00"])
+def test_a_stock_take_with_a_forged_moment_changes_nothing(opened_at: str, shop: Shop, rita: Client, everything_stored: Any) -> None:
+    address = address_of(product(shop), "set-unsold")
+    form = form_of(rita, address, Case("set-unsold", product, is_aborted, {"unsold": "17"}))
+    before = everything_stored()
+    assert rita.post(address, form | {"opened_at": opened_at}).status_code in (200, 409)
+    assert everything_stored() == before
+
+
+def test_a_late_order_that_would_be_shorter_than_shown_is_not_made(shop: Shop, rita: Client, everything_stored: Callable[[], Any]) -> None:
+    session = aborted(shop)
+    address = address_of(session, "order-late")
+    form = form_of(rita, address, Case("order-late", aborted, is_ordered_short, {"accept_short": "on"}))
+    other = shop.buyer("ben")
+    other.place("lamp", 4)
+    other.start()
+    before = everything_stored()
+    response = rita.post(address, form)
+    assert response.status_code == 409
+    assert "It has changed meanwhile, so nothing was done." in response.content.decode()
+    assert everything_stored() == before
+    again = form | hidden_fields(response.content.decode())
+    assert rita.post(address, again).status_code == 302
+    assert reservations(session.order_no) == [
+        *[("lamp", "RELEASED", 2), ("lamp", "SOLD", 1), ("lamp", "SHORT", 1)],
+        ("rare", "FAILED", 1),
+    ]
+
+
+def test_a_repair_of_many_rows_needs_the_right_to_see_them(shop: Shop) -> None:
+    session = active(shop)
+    client = Client()
+    client.force_login(User.objects.create(username="blind", is_staff=True))
+    abort = Permission.objects.get(codename="repair_abort")
+    view = Permission.objects.get(codename="view_checkoutsession")
+    address = reverse("admin:baskets_checkoutsession_repair_many", args=["abort"])
+    for permissions, code in (([abort], 403), ([view], 403), ([abort, view], 200)):
+        User.objects.get(username="blind").user_permissions.set(permissions)
+        assert client.post(address, {"_selected_action": [session.pk]}).status_code == code
+    session.refresh_from_db()
+    assert session.status == "ACTIVE"
+
+
+def test_an_unknown_repair_is_not_found(shop: Shop, rita: Client) -> None:
+    session = active(shop)
+    assert rita.get(address_of(session, "no-such")).status_code == 404
+    assert rita.get(address_of(session, "abort").replace(str(session.pk), "999999")).status_code == 404
+
+
+def test_pages_offer_the_repairs_that_fit_to_those_who_may(shop: Shop, rita: Client, viewer: Client) -> None:
+    session = active(shop)
+    page = reverse("admin:baskets_basket_change", args=[session.basket_id])
+    offered = set(re.findall(r"/repair/([a-z-]+)/", rita.get(page).content.decode()))
+    assert offered == {"finish-as-ordered", "abort", "hold-again", "release", "change-item", "extend", "end", "erase"}
+    assert "/repair/" not in viewer.get(page).content.decode()
+    shop.buyer("ann").finish(True)
+    offered = set(re.findall(r"/repair/([a-z-]+)/", rita.get(page).content.decode()))
+    assert offered == {"reverse-order", "change-item", "extend", "end", "erase"}
+
+
+def test_the_roles_hold_what_their_names_say() -> None:
+    roles = {
+        group.name: set(group.permissions.values_list("codename", flat=True)) for group in Group.objects.filter(name__startswith="Basket")
+    }
+    views = {name for name in roles["Basket viewers"] if name.startswith("view_")}
+    assert views == roles["Basket viewers"]
+    models = {model._meta.model_name for model in apps.get_app_config("baskets").get_models() if model._meta.default_permissions}
+    assert views == {f"view_{name}" for name in models}
+    repairs = {f"repair_{each.slug.replace('-', '_')}" for kind in (*KINDS, WEBHOOKS) for each in kind.repairs}
+    assert roles["Basket repairers"] == views | repairs | {"export_list"}
+
+
+def test_the_timeline_keeps_who_repaired_when_the_account_is_deleted(shop: Shop, rita: Client, root: Client) -> None:
+    session = active(shop)
+    address = address_of(session, "abort")
+    rita.post(address, form_of(rita, address, Case("abort", active, is_aborted, {})))
+    User.objects.get(username="rita").delete()
+    page = root.get(reverse("admin:baskets_basket_change", args=[session.basket_id])).content.decode()
+    assert '<bdi class="given">rita</bdi>' in page
+    assert REASON in page
+
+
+def test_a_partner_setting_is_not_changed_by_a_short_order(shop: Shop, rita: Client) -> None:
+    session = sold_out_since(shop)
+    address = address_of(session, "order-late")
+    rita.post(address, form_of(rita, address, Case("order-late", sold_out_since, is_ordered_short, {"accept_short": "on"})))
+    assert Partner.objects.get().late_orders == "refuse"
+
+
+def test_migrations_make_what_the_models_say() -> None:
+    call_command("makemigrations", "--check", "--dry-run", verbosity=0)

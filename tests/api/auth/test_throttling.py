@@ -1,0 +1,234 @@
+"""Calls of a key and failures of a source are limited where an operator says so; what may hold a payment never is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
+
+from baskets.api.auth import bearer
+from baskets.domain.access import partners, rate_limits
+from baskets.domain.access.bearer_tokens import BearerUser
+from baskets.domain.actors import Actor
+from baskets.models import Throttle
+from tests.api.conftest import Api, Issue, Lines, Sells, Unchanged
+from tests.api.endpoints import CALLS, Door, Endpoint
+
+THROTTLED = (429, 503, "throttled")
+INVALID = (401, 401, "api_key_invalid")
+BAD_KEY = f"bk_{'a' * 12}_{'0' * 64}"
+
+
+@pytest.fixture(autouse=True)
+def shop(sells: Sells) -> None:
+    sells("p1")
+
+
+@pytest.fixture
+def limited(issue: Issue) -> Api:
+    """A back end whose key may call twice a minute."""
+    return Api(issue(calls_per_minute=2))
+
+
+def used_up(api: Api) -> None:
+    """Make the calls that a limited key may make."""
+    assert [api.get("/baskets/users/ada").status for _ in range(2)] == [200, 200]
+
+
+# --- Calls of a key -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("endpoint", CALLS, ids=str)
+def test_every_call_counts_but_those_that_say_what_became_of_a_payment(
+    endpoint: Endpoint, limited: Api, unchanged: Unchanged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used_up(limited)
+    unchanged()
+    if endpoint.door is Door.KNOWN_USER:
+        monkeypatch.setattr(bearer.tokens, "verify", lambda **_: BearerUser(user_id="ada", issuer="partner", guest=False))
+        limited.headers["Authorization"] = "Bearer of-ada"
+    answer = endpoint.call(limited)
+    if endpoint.never_throttled:
+        assert answer.refusal != THROTTLED
+    else:
+        assert answer.refusal == THROTTLED
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+
+
+def test_nobody_is_limited_who_was_not_told_so(api: Api) -> None:
+    with CaptureQueriesContext(connection) as captured:
+        assert {api.get("/baskets/users/ada").status for _ in range(50)} == {200}
+    assert len(captured) == 100
+    assert not Throttle.objects.exists()
+
+
+def test_the_limit_of_the_service_holds_where_a_key_has_none_of_its_own(api: Api, issue: Issue, settings: Settings) -> None:
+    settings.BASKETS_CALLS_PER_MINUTE = 1
+    free = Api(issue(calls_per_minute=0))
+    assert [api.get("/baskets/users/ada").status for _ in range(2)] == [200, 429]
+    assert [free.get("/baskets/users/ada").status for _ in range(5)] == [200] * 5
+
+
+def test_each_key_has_a_count_of_its_own(limited: Api, issue: Issue) -> None:
+    used_up(limited)
+    assert Api(issue(calls_per_minute=2)).get("/baskets/users/ada").status == 200
+
+
+def test_a_window_that_is_over_counts_anew(limited: Api) -> None:
+    used_up(limited)
+    Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
+    used_up(limited)
+    assert limited.get("/baskets/users/ada").refusal == THROTTLED
+
+
+def test_a_limit_is_changed_without_a_new_key(limited: Api) -> None:
+    used_up(limited)
+    prefix = str(limited.key).split("_")[1]
+    partners.limit_api_key(prefix=prefix, calls_per_minute=3, actor=Actor.system("tests"))
+    assert [limited.get("/baskets/users/ada").status for _ in range(2)] == [200, 429]
+    partners.limit_api_key(prefix=prefix, calls_per_minute=0, actor=Actor.system("tests"))
+    assert limited.get("/baskets/users/ada").status == 200
+
+
+def test_what_is_wrong_with_a_call_is_told_before_it_counts(limited: Api) -> None:
+    assert [limited.get("/baskets/users/%00").status for _ in range(5)] == [422] * 5
+    used_up(limited)
+    assert limited.get("/baskets/users/%00").status == 422
+
+
+def test_a_repeat_gets_its_answer_and_is_not_counted(limited: Api) -> None:
+    first = limited.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
+    for _ in range(5):
+        again = limited.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
+        assert (again.raw, again.headers["Idempotency-Replayed"]) == (first.raw, "true")
+    other = limited.post("/baskets/users/ada/products/p1", {"count": 3}, Idempotency_Key="once")
+    assert other.refusal == (422, 422, "idempotency_key_reused")
+    assert limited.get("/baskets/users/ada").status == 200
+    assert limited.get("/baskets/users/ada", Idempotency_Key="once").refusal == THROTTLED
+    fresh = limited.post("/baskets/users/ada/products/p1", {"count": 3}, Idempotency_Key="another")
+    assert fresh.refusal == THROTTLED
+
+
+def test_a_refusal_counts(limited: Api) -> None:
+    for _ in range(2):
+        assert limited.start().refusal == (422, 422, "cart_empty")
+    assert limited.start().refusal == THROTTLED
+
+
+# --- Failures of a source ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_failures(settings: Settings) -> None:
+    """A source gets three bad keys answered as such."""
+    settings.BASKETS_FAILURES_PER_MINUTE = 3
+
+
+def test_a_source_of_bad_keys_is_told_to_wait_and_a_good_key_still_gets_in(three_failures: None, api: Api, unchanged: Unchanged) -> None:
+    unchanged()
+    bad = Api(BAD_KEY)
+    assert [bad.get("/baskets/users/ada").refusal for _ in range(5)] == [INVALID] * 3 + [THROTTLED] * 2
+    assert api.get("/baskets/users/ada").status == 200
+    assert api.get("/baskets/users/ada", Authorization="Bearer a.b.c").refusal == THROTTLED
+    assert Api(None).get("/baskets/users/ada").status == 401
+
+
+def test_where_the_reference_prints_a_401_it_stays_one_and_counts(three_failures: None) -> None:
+    bad = Api(BAD_KEY)
+    assert [bad.finish(True).refusal for _ in range(5)] == [INVALID] * 5
+    assert bad.get("/baskets/users/ada").refusal == THROTTLED
+
+
+def test_bad_keys_of_all_kinds_count_alike(three_failures: None, issue: Issue) -> None:
+    good = issue()
+    keys = [BAD_KEY, good[:-1], "x", good.upper()]
+    assert [Api(key).get("/baskets/users/ada").status for key in keys] == [401, 401, 401, 429]
+
+
+def test_no_limit_of_failures_is_no_statement_more(settings: Settings, db: None) -> None:
+    settings.BASKETS_FAILURES_PER_MINUTE = 0
+    with CaptureQueriesContext(connection) as captured:
+        assert Api(BAD_KEY).get("/baskets/users/ada").refusal == INVALID
+    assert len(captured) == 1
+
+
+@pytest.fixture
+def fails_from() -> Callable[..., bool]:
+    """Send bad keys from an address until it is told to wait; True if it is at once."""
+
+    def fails_from(address: str, **headers: str) -> bool:
+        bad = Api(BAD_KEY)
+        bad.client.defaults["REMOTE_ADDR"] = address
+        return [bad.get("/baskets/users/ada", **headers).status for _ in range(4)] != [401, 401, 401, 429]
+
+    return fails_from
+
+
+def test_each_address_is_a_source_and_so_is_each_network_of_ipv6(three_failures: None, fails_from: Callable[..., bool]) -> None:
+    assert not fails_from("192.0.2.1")
+    assert fails_from("192.0.2.1")
+    assert not fails_from("192.0.2.2")
+    assert not fails_from("2001:db8::1")
+    assert fails_from("2001:db8::ffff")
+    assert fails_from("::ffff:192.0.2.1")
+    assert not fails_from("no address")
+    assert fails_from("")
+
+
+def test_a_header_is_not_believed_unless_an_operator_says_so(
+    three_failures: None, fails_from: Callable[..., bool], settings: Settings
+) -> None:
+    assert not fails_from("192.0.2.1", X_Forwarded_For="198.51.100.1")
+    assert fails_from("192.0.2.1", X_Forwarded_For="198.51.100.2")
+    settings.BASKETS_CLIENT_ADDRESS_HEADER = "X-Forwarded-For"
+    assert not fails_from("192.0.2.1", X_Forwarded_For="198.51.100.3")
+    # Only the last entry is the proxy's own word.
+    assert fails_from("192.0.2.1", X_Forwarded_For="203.0.113.9, 198.51.100.3")
+    assert not fails_from("192.0.2.1", X_Forwarded_For="198.51.100.3, 203.0.113.9")
+    assert fails_from("192.0.2.1", X_Forwarded_For="nonsense")
+
+
+def test_strangers_cannot_fill_the_table() -> None:
+    names = {rate_limits.of_stranger("source", f"192.0.2.{number}") for number in range(256)}
+    assert len(names) > 200
+    assert all(int(name.removeprefix("source:")) < rate_limits.BUCKETS for name in names)
+    assert rate_limits.of_stranger("source", "\udcff")
+
+
+# --- Starts of a user ---------------------------------------------------------------------------------
+
+
+def test_a_user_who_starts_too_often_is_told_when_to_come_back(api: Api, settings: Settings, unchanged: Unchanged) -> None:
+    settings.BASKETS_STARTS_PER_HOUR = 1
+    api.place("p1")
+    assert api.start().status == 200
+    api.finish(False)
+    unchanged()
+    answer = api.start()
+    assert answer.refusal == THROTTLED
+    assert 3500 < int(answer.headers["Retry-After"]) <= 3600
+
+
+# --- Where the database cannot count -----------------------------------------------------------------
+
+
+def test_a_count_that_fails_keeps_nobody_out_and_is_told(limited: Api, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    used_up(limited)
+
+    def fail(*_: Any) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(rate_limits, "execute", fail)
+    assert limited.get("/baskets/users/ada").status == 200
+    [line] = lines("throttle_failed")
+    assert line["error"] == "OperationalError"
+
+
+def test_counts_that_are_over_are_swept(limited: Api, issue: Issue) -> None:
+    used_up(limited)
+    Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
+    used_up(Api(issue(calls_per_minute=2)))
+    assert rate_limits.sweep() == 1
+    assert Throttle.objects.count() == 1

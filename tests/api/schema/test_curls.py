@@ -1,0 +1,70 @@
+"""The calls that the documents show are made, as they stand there, and every call has one."""
+
+import json
+import re
+import shlex
+import time
+from pathlib import Path
+from string import Template
+from urllib.parse import urlsplit
+
+import pytest
+from django.utils.timezone import now
+
+from baskets.domain import runner
+from baskets.domain.access import token_issuers
+from baskets.domain.baskets import guests
+from baskets.domain.events import feed
+from baskets.models import GuestToken, Partner
+from baskets.models.basket_snapshot import Owner
+from tests.api.conftest import UNSET, Api, Sells
+from tests.factories import TESTER
+from tests.tokens import KeyPair
+
+DOCS = Path(__file__).parents[3] / "baskets" / "docs"
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CURLS = [
+    line
+    for block in SHELL.findall((DOCS / "api.md").read_text())
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("curl ")
+]
+
+
+def call(api: Api, curl: str) -> int:
+    """Make the call of a curl, with the key of the test in place of the one that is shown."""
+    words = shlex.split(curl)
+    (url,) = (word for word in words if word.startswith("http"))
+    options = {words[n]: words[n + 1] for n in range(len(words)) if words[n] in {"-X", "-d"}}
+    headers = dict(words[n + 1].split(": ", 1) for n in range(len(words)) if words[n] == "-H")
+    body = json.loads(options["-d"]) if "-d" in options else UNSET
+    if body is not UNSET:
+        assert headers.pop("Content-Type") == "application/json"
+    parts = urlsplit(url)
+    assert parts.netloc == "127.0.0.1:8000"
+    method, target = options.get("-X", "GET"), f"{parts.path}?{parts.query}"
+    if "X-API-Key" not in headers:
+        return int(api.client.generic(method, target, headers=headers).status_code)
+    assert headers.pop("X-API-Key") == "$KEY"
+    return api.request(method, target, body, **headers).status
+
+
+@pytest.mark.parametrize("curl", CURLS)
+def test_a_call_that_is_shown_is_one_that_works(api: Api, partner: Partner, sells: Sells, curl: str) -> None:
+    for product in ("prod-123", "prod-456"):
+        sells(product)
+    api.place("prod-123", user="user-1")
+    feed.sequence()
+    offer = api.post("/baskets/users/user-1/transfer").data["jayToken"]
+    login = KeyPair("ES256")
+    token_issuers.trust_issuer(partner_name=partner.name, name="login", keys={"keys": [login.jwk]}, unrestricted=True, actor=TESTER)
+    token = login.sign({"sub": "user-1", "exp": time.time() + 3600})
+    owner = Owner(partner_id=partner.pk, user_id="user-1")
+    runner.run(lambda _: guests.issue_guest_token(owner=owner, at=now()))
+    names = {"USER_ID": "user-1", "JAY_TOKEN": offer, "TOKEN": token, "DEVICE_ID": str(GuestToken.objects.get().pk)}
+    assert call(api, Template(curl).safe_substitute(names)) == 200
+
+
+@pytest.mark.parametrize("path", ["/baskets", "/baskets/checkout/sessions", "/baskets/events"])
+def test_every_list_is_shown(path: str) -> None:
+    assert [curl for curl in CURLS if re.search(rf"8000{path}\?", curl)]

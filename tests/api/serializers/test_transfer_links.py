@@ -1,0 +1,69 @@
+"""Addresses that carry a transfer: their own query and fragment come through, and only browsers' addresses are taken."""
+
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baskets.api.serializers.transfer_links import extended, image_of, is_extendable, sealed, unsealed
+
+OURS = "jaySource=Example+TV&jayToken=t-1_x"
+
+
+@pytest.mark.parametrize(
+    ("url", "after"),
+    [
+        ("https://tv.example", f"https://tv.example?{OURS}"),
+        ("https://tv.example/", f"https://tv.example/?{OURS}"),
+        ("https://tv.example/a?", f"https://tv.example/a?{OURS}"),
+        ("https://tv.example/a?b=c", f"https://tv.example/a?b=c&{OURS}"),
+        ("https://tv.example/a?b=c%20d&e&f=%C3%A4+g#h?i=j", f"https://tv.example/a?b=c%20d&e&f=%C3%A4+g&{OURS}#h?i=j"),
+        ("https://tv.example/#/route", f"https://tv.example/?{OURS}#/route"),
+        ("https://tv.example/?b=c#", f"https://tv.example/?b=c&{OURS}#"),
+        ("https://tv.example/?jayToken=old&b=c&jay%54oken=older&jaySource=x", f"https://tv.example/?b=c&{OURS}"),
+        ("https://tv.example/?xjayToken=mine&jaytoken=mine", f"https://tv.example/?xjayToken=mine&jaytoken=mine&{OURS}"),
+        ("http://[::1]:8080/?a=b;c=d", f"http://[::1]:8080/?a=b;c=d&{OURS}"),
+    ],
+)
+def test_the_rest_of_an_address_comes_through_to_the_byte(url: str, after: str) -> None:
+    assert is_extendable(url)
+    assert extended(url, source="Example TV", token="t-1_x") == after
+
+
+@given(
+    query=st.lists(st.tuples(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.from_regex(r"[a-z%+ ]{0,5}", fullmatch=True))),
+    source=st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20),
+)
+def test_what_was_in_the_query_and_what_is_ours_can_be_read_again(query: list[tuple[str, str]], source: str) -> None:
+    url = "https://tv.example/p?" + "&".join(f"{name}={value.replace('%', '%25').replace(' ', '%20')}" for name, value in query) + "#f"
+    parts = urlsplit(extended(url, source=source, token="t"))
+    before = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    assert parse_qsl(parts.query, keep_blank_values=True) == [*before, ("jaySource", source), ("jayToken", "t")]
+    assert (parts.path, parts.fragment) == ("/p", "f")
+
+
+NO_ADDRESS = [
+    *("", "x", "//tv.example/", "tv.example", "javascript:alert(1)", "data:text/html,x", "ftp://tv.example/", "https://", "https:///a"),
+    *("HTTPS:tv.example", "https://tv.example/ a", "https://tv.example/\n", "https://tv.example\\@evil.example/", " https://tv.example/"),
+    *("https://tv.example:99999/", "https://tv.example:x/", "https://[::1/", 'https://tv.example/"><script>', "https://tv.example/\u202e"),
+    "https://tv.example/" + "x" * 2000,
+]
+
+
+@pytest.mark.parametrize("url", NO_ADDRESS)
+def test_what_is_no_address_of_a_browser_is_refused(url: str) -> None:
+    assert not is_extendable(url)
+
+
+def test_an_image_is_a_picture() -> None:
+    assert image_of("https://tv.example/?" + OURS).startswith(b"\x89PNG\r\n")
+
+
+def test_the_name_of_an_image_says_nothing_and_can_be_read_by_us_alone() -> None:
+    name = sealed(url="https://tv.example/?jayToken=secret-1", token="secret-1")
+    assert "/" not in name
+    assert "secret" not in name
+    assert unsealed(name) == ("https://tv.example/?jayToken=secret-1", "secret-1")
+    for rubbish in ("", "x", name[:-1], "x" + name, "\u00e4", "\ud800", name.swapcase()):
+        assert unsealed(rubbish) is None

@@ -1,0 +1,78 @@
+"""A user with a song in the cart, a partner's call, and a second client of the same database."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test import Client
+
+from baskets.domain.access.partners import issue_api_key
+from baskets.models import Partner
+from baskets.models.basket_snapshot import Owner
+from tests.domain.scenarios import User
+from tests.factories import PartnerFactory, ProductFactory
+
+
+@pytest.fixture
+def anna(transactional_db: None) -> User:
+    """A user with a song in the cart."""
+    ProductFactory(product_id="song")
+    user = User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
+    user.place("song")
+    return user
+
+
+@pytest.fixture(autouse=True)
+def a_connection_of_its_own() -> Iterator[None]:
+    """What a test sets for its session is gone with it."""
+    yield
+    connection.close()
+
+
+@pytest.fixture
+def another(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
+    """A second client of the same database, beside the service's connection."""
+    parameters = connection.get_connection_params()
+    for name in ("cursor_factory", "context", "prepare_threshold"):
+        parameters.pop(name, None)
+    with psycopg.connect(**parameters) as client:
+        yield client
+
+
+@pytest.fixture
+def kill(another: psycopg.Connection[Any]) -> Callable[[], None]:
+    """Kill the database's end of this thread's connection, which does not notice before it is used again."""
+
+    def kill() -> None:
+        pid = connection.connection.info.backend_pid
+        another.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        another.commit()
+
+    return kill
+
+
+@pytest.fixture
+def call(anna: User) -> Callable[..., Any]:
+    """Call the way a partner does: method, path and body."""
+    _, key = issue_api_key(partner_name=Partner.objects.get().name, kind="server", label="", created_by="tests")
+    client = Client(raise_request_exception=False, headers={"X-API-Key": key, "Host": "127.0.0.1"})
+    return lambda method, path, body=None: client.generic(method, path, json.dumps(body or {}), content_type="application/json")
+
+
+@pytest.fixture
+def finish(anna: User, call: Callable[..., Any]) -> Callable[[], Any]:
+    """Report an abort the way a partner does."""
+    return lambda: call("POST", f"/baskets/users/{anna.owner.user_id}/checkout/sessions/finish-active", {"ordered": False})
+
+
+@pytest.fixture
+def staff(db: None) -> Client:
+    """A superuser at the admin."""
+    user = get_user_model().objects.create_superuser("rita", password="x")
+    client = Client(raise_request_exception=False, headers={"Host": "127.0.0.1"})
+    client.force_login(user)
+    return client

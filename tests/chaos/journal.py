@@ -1,0 +1,156 @@
+"""Apps that call under fire, each for users of its own, and keep a journal: what was promised is there, the rest whole or not at all."""
+
+import contextlib
+import http.client
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.harness import PRODUCTS, Place
+
+PATIENCE_SECONDS = 60
+NOTHING: dict[str, Any] = {"cart": [], "saved": [], "checkout": []}
+
+
+class BrokenPromise(AssertionError):
+    """What the service said and what it holds are not the same."""
+
+
+@dataclass
+class App:
+    """Calls for one user after the other; knows of each what must be in the basket now."""
+
+    place: Place
+    number: int
+    chance: random.Random
+    calls: Counter[str] = field(default_factory=Counter)
+    known: dict[str, dict[str, Any]] = field(default_factory=dict)
+    orders: dict[str, tuple[str, str]] = field(default_factory=dict)
+    keys: int = 0
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            user = f"app-{self.number}-{len(self.known)}"
+            self.known[user] = NOTHING
+            self._shop(user, stop)
+
+    def _shop(self, user: str, stop: threading.Event) -> None:
+        """One visit: some products, a checkout, its end; and perhaps a second one."""
+        for _ in range(self.chance.randint(1, 2)):
+            for product in self.chance.sample(PRODUCTS, self.chance.randint(1, 3)):
+                count = self.chance.randint(1, 3)
+                self._do(user, "POST", f"/products/{product}", {"count": count}, _placed(product, count))
+            if stop.is_set():
+                return
+            order_no = self._do(user, "POST", "/checkout/sessions", None, _started)
+            if not self.known[user]["checkout"]:
+                return  # There was too little stock for any of it.
+            if self.chance.random() < 0.2:
+                return  # The user goes away, and the hold stays.
+            ordered = self.chance.random() < 0.6
+            self._do(user, "POST", "/checkout/sessions/finish-active", {"ordered": ordered}, _finished(ordered=ordered))
+            if self.known[user]["checkout"]:
+                return  # It is known now that it was not finished.
+            if order_no:
+                self.orders[order_no] = user, "ORDERED" if ordered else "ABORTED"
+
+    def _do(self, user: str, method: str, path: str, body: Any, is_done: Callable[[dict[str, Any], dict[str, Any]], bool]) -> str | None:
+        """Make a call until it is known what became of it; the basket is then as it was, or as the call makes it."""
+        self.keys += 1
+        key = f"{self.number}-{self.keys}"
+        before = self.known[user]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            status, answer = self.call(method, user, path, body, key=key)
+            if status == 200:
+                data = answer["data"]
+                after = _lists(data.get("basket", data))
+                self.calls["acknowledged"] += 1
+                if not is_done(before, after):
+                    raise BrokenPromise(f"{user} {path}: {before} became {after}")
+                self.known[user] = after
+                return data.get("orderNo")
+            if status in (404, 422, 423):
+                if _lists(answer.get("data", before)) != before or status != 422:
+                    raise BrokenPromise(f"{user} {path}: {before} was refused with {answer}")
+                self.calls["refused"] += 1
+                return None
+            if time.monotonic() > deadline:
+                raise BrokenPromise(f"{user} {path}: no answer for {PATIENCE_SECONDS} s")
+            if self.chance.random() < 0.5:
+                continue  # The same call with the same key: it is done once, whatever has become of the first.
+            seen = self.see(user)
+            self.calls["unacknowledged"] += 1
+            if seen != before and not is_done(before, seen):
+                raise BrokenPromise(f"{user} {path}: {before} became {seen}, which is neither before nor after")
+            self.calls["unacknowledged but done"] += seen != before
+            self.known[user] = seen
+            return None
+
+    def see(self, user: str) -> dict[str, Any]:
+        """Look until there is an answer. It must be the first answer that decides: nothing comes later."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            # A call that is still under way somewhere holds the basket's lock; one that writes nothing waits for it.
+            status, answer = self.call("PATCH", user, f"/products/{PRODUCTS[0]}", {"count": None})
+            if status in (200, 404):
+                status, answer = self.call("GET", user, "", None)
+                if status == 200:
+                    return _lists(answer["data"])
+        raise BrokenPromise(f"{user}: no answer for {PATIENCE_SECONDS} s")
+
+    def call(self, method: str, user: str, path: str, body: Any, *, key: str | None = None) -> tuple[int, Any]:
+        """One call: its status, 0 where no answer came, and its body. Waits a moment where the answer says so."""
+        headers = {"X-API-Key": self.place.key, "Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+        caller = http.client.HTTPConnection("127.0.0.1", self.place.port, timeout=20)
+        with contextlib.closing(caller):
+            try:
+                caller.request(method, f"/baskets/users/{user}{path}", json.dumps(body) if body is not None else None, headers)
+                response = caller.getresponse()
+                status, answer = response.status, json.loads(response.read())
+            except (OSError, http.client.HTTPException, ValueError):
+                status, answer = 0, None
+        self.calls["calls"] += 1
+        if status == 503:
+            self.calls["answered 503"] += 1
+            if response.headers["Retry-After"] is None:
+                raise BrokenPromise(f"503 without Retry-After: {answer}")
+        elif status == 0:
+            self.calls["unanswered"] += 1
+        elif status not in (200, 404, 422, 423):
+            raise BrokenPromise(f"{method} {path} was answered {status}: {answer}")
+        if status in (0, 503):
+            time.sleep(0.05)
+        return status, answer
+
+
+def _lists(basket: dict[str, Any]) -> dict[str, Any]:
+    return {name: basket[name] for name in ("cart", "saved", "checkout")}
+
+
+def _counts(items: list[dict[str, Any]]) -> dict[str, int]:
+    return {item["productId"]: item["count"] for item in items}
+
+
+def _placed(product: str, count: int) -> Callable[[dict[str, Any], dict[str, Any]], bool]:
+    def is_done(before: dict[str, Any], after: dict[str, Any]) -> bool:
+        return after["checkout"] == before["checkout"] and _counts(after["cart"]) == _counts(before["cart"]) | {product: count}
+
+    return is_done
+
+
+def _started(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    return after["cart"] == [] and _counts(after["checkout"]) == _counts(before["cart"]) and before["checkout"] == []
+
+
+def _finished(*, ordered: bool) -> Callable[[dict[str, Any], dict[str, Any]], bool]:
+    def is_done(before: dict[str, Any], after: dict[str, Any]) -> bool:
+        back = [item for item in before["checkout"] if not ordered or (item["stocked"] or 0) < 0]
+        return after["checkout"] == [] and Counter(_counts(after["cart"])) == Counter(_counts(before["cart"])) + Counter(_counts(back))
+
+    return is_done

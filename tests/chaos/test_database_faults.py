@@ -1,0 +1,124 @@
+"""Every kind of database error is provoked on a real server, and means what `baskets.db.errors` says it means."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
+
+from baskets.db.errors import Fault, constraint_of, fault_of, sqlstate_of
+from baskets.db.pipeline import execute
+from baskets.db.transactions import TRIES, in_transaction
+from baskets.domain.baskets import store
+from baskets.domain.checkout import expiry
+from baskets.models import Basket
+from tests.concurrency.barrier import Frozen, together
+from tests.domain.scenarios import User
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def fails(step: Callable[[], object]) -> DatabaseError:
+    """Run a step that must fail in the database."""
+    with pytest.raises(DatabaseError) as failure, transaction.atomic():
+        step()
+    return failure.value
+
+
+@pytest.mark.parametrize(
+    ("sql", "state", "fault"),
+    [
+        ("SET LOCAL statement_timeout = '10ms'; SELECT pg_sleep(5)", "57014", Fault.BUSY),
+        ("SET TRANSACTION READ ONLY; UPDATE baskets_basket SET revision = revision", "25006", Fault.UNAVAILABLE),
+        ("DO $$ BEGIN RAISE serialization_failure; END $$", "40001", Fault.AGAIN),
+        ("DO $$ BEGIN RAISE disk_full; END $$", "53100", Fault.UNAVAILABLE),
+        ("DO $$ BEGIN RAISE too_many_connections; END $$", "53300", Fault.UNAVAILABLE),
+        ("DO $$ BEGIN RAISE feature_not_supported; END $$", "0A000", Fault.AGAIN),
+        ("SELECT 1 / 0", "22012", Fault.BUG),
+        ("SELECT nonsense", "42703", Fault.BUG),
+    ],
+)
+def test_an_error_with_a_state_means_what_its_state_says(sql: str, state: str, fault: Fault) -> None:
+    error = fails(lambda: connection.cursor().execute(sql))
+    assert (sqlstate_of(error), fault_of(error)) == (state, fault)
+
+
+def test_a_refused_connection_has_no_state_and_means_unavailable() -> None:
+    refused = psycopg.OperationalError("connection refused")
+    error = OperationalError()
+    error.__cause__ = refused
+    assert (sqlstate_of(error), fault_of(error)) == (None, Fault.UNAVAILABLE)
+
+
+def test_a_constraint_is_known_by_its_name(anna: User) -> None:
+    with pytest.raises(IntegrityError) as failure, transaction.atomic():
+        Basket.objects.filter(pk=anna.owner.basket_id).update(revision=-1)
+    assert (constraint_of(failure.value), fault_of(failure.value)) == ("revision_is_not_negative", Fault.BUG)
+
+
+def test_a_wait_that_runs_out_is_answered_busy_and_changes_nothing(
+    anna: User, another: psycopg.Connection[Any], finish: Callable[[], Any]
+) -> None:
+    anna.start()
+    before = anna.lists()
+    another.execute("SELECT FROM baskets_basket FOR UPDATE")
+    answer = finish()
+    another.rollback()
+    assert (answer.status_code, answer.json()["error"]["details"]["reason"]) == (503, "busy")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert anna.lists() == before
+    assert finish().status_code == 200
+
+
+def test_a_database_that_turned_read_only_is_answered_unavailable(anna: User, finish: Callable[[], Any]) -> None:
+    anna.start()
+    execute("SET default_transaction_read_only = on", [])
+    answer = finish()
+    execute("SET default_transaction_read_only = off", [])
+    assert (answer.status_code, answer.json()["error"]["details"]["reason"]) == (503, "database_unavailable")
+    assert finish().status_code == 200
+
+
+def test_a_deadlock_is_run_again_and_reaches_nobody(anna: User) -> None:
+    ben = anna.beside("ben")
+    ben.place("song")
+    both_hold_one = threading.Barrier(2)
+
+    def locking(first: User, second: User) -> Callable[[], int]:
+        tries = []
+
+        def step() -> int:
+            tries.append(None)
+            store.lock(first.owner.basket_id)
+            if len(tries) == 1:
+                both_hold_one.wait(10)
+            store.lock(second.owner.basket_id)
+            return len(tries)
+
+        return lambda: in_transaction(step)
+
+    assert sorted(together([locking(anna, ben), locking(ben, anna)])) == [1, 2]
+
+
+def test_what_stays_impossible_is_tried_three_times_and_then_told() -> None:
+    tries = []
+
+    def step() -> None:
+        tries.append(None)
+        execute("DO $$ BEGIN RAISE serialization_failure; END $$", [])
+
+    with pytest.raises(OperationalError):
+        in_transaction(step)
+    assert len(tries) == TRIES
+
+
+def test_a_sweep_passes_by_a_basket_in_use(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna.start()
+    anna.wait(minutes=31)
+    frozen = Frozen()
+    monkeypatch.setattr("baskets.domain.checkout.sessions.record", frozen.at(store.record))
+    finished, batch = frozen.run(lambda: anna.finish(ordered=True), while_frozen=expiry.sweep_sessions)
+    assert finished.checkout == ()
+    assert (batch.found, batch.expired) == (1, 0)

@@ -1,0 +1,116 @@
+"""Statements that somebody cancels, and sessions that the server ends by a limit: what the caller sees, and what is left."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+
+from baskets.db.pipeline import execute
+from baskets.db.transactions import TRIES
+from baskets.domain.baskets import store
+from tests.chaos.db_inspection import BUSY, DONE, UNAVAILABLE, kinds, session, told, waits
+from tests.chaos.harness import eventually
+from tests.domain.scenarios import User
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Client = psycopg.Connection[Any]
+LOCK = "SELECT FROM baskets_basket FOR UPDATE"
+
+
+def limits_in_a_transaction() -> list[str]:
+    """What ends a session that stays in its transaction: one waiting for its program, and, from 17 on, any."""
+    version: int = connection.connection.info.server_version
+    return ["idle_in_transaction_session_timeout", *(["transaction_timeout"] if version >= 170_000 else [])]
+
+
+def test_a_statement_that_an_administrator_cancels_is_told_to_come_back(anna: User, another: Client, finish: Callable[[], Any]) -> None:
+    anna.start()
+    before = anna.lists(), kinds()
+    pid = session()
+    another.execute(LOCK)
+
+    def cancel() -> None:
+        assert eventually(waits(another, pid), 10)
+        another.execute("SELECT pg_cancel_backend(%s)", [pid])
+
+    with ThreadPoolExecutor(1) as pool:
+        cancelled = pool.submit(cancel)
+        assert told(finish()) == BUSY
+        cancelled.result(10)
+    another.rollback()
+    assert (anna.lists(), kinds()) == before
+    assert (told(finish()), session()) == (DONE, pid)
+
+
+def test_a_statement_that_takes_too_long_is_told_to_come_back(anna: User, another: Client, finish: Callable[[], Any]) -> None:
+    anna.start()
+    before = anna.lists(), kinds()
+    another.execute(LOCK)
+    execute("SET statement_timeout = '200ms'", [])
+    started = time.monotonic()
+    assert told(finish()) == BUSY
+    assert time.monotonic() - started < 2  # It was this limit, and not that of locks.
+    another.rollback()
+    assert (anna.lists(), kinds()) == before
+    assert told(finish()) == DONE
+
+
+def test_a_session_that_is_ended_for_its_silence_is_replaced(
+    anna: User, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program falls silent in the middle, as one does whose process is frozen. What it has not told to commit is done again."""
+    for limit in limits_in_a_transaction():
+        anna.start()
+        execute(f"SET {limit} = '100ms'", [])
+        silences: list[int] = []
+        with monkeypatch.context() as silent:
+            silent.setattr("baskets.domain.checkout.sessions.write_lists", falling_silent(silences, times=1))
+            assert told(finish()) == DONE
+        assert len(set(silences)) == 2, limit
+    assert kinds().count("checkout_aborted") == len(limits_in_a_transaction())
+
+
+def test_a_session_that_is_ended_for_its_silence_each_time_is_told(
+    anna: User, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna.start()
+    before = anna.lists(), kinds()
+    for limit in limits_in_a_transaction():
+        silences: list[int] = []
+        with monkeypatch.context() as silent:
+            silent.setattr("baskets.domain.checkout.sessions.write_lists", falling_silent(silences, times=TRIES, limit=limit))
+            assert told(finish()) == UNAVAILABLE
+        assert len(set(silences)) == TRIES, limit
+        assert (anna.lists(), kinds()) == before
+    assert told(finish()) == DONE
+
+
+def falling_silent(silences: list[int], *, times: int, limit: str = "") -> Callable[..., Any]:
+    """Write the lists after a silence that is longer than the session's limit, which is set here for the new session as well."""
+    write_lists = store.write_lists
+
+    def silent(**arguments: Any) -> Any:
+        silences.append(session())
+        if limit:
+            execute(f"SET {limit} = '100ms'", []).fetchall()
+        if len(silences) <= times:
+            time.sleep(0.4)
+        return write_lists(**arguments)
+
+    return silent
+
+
+def test_a_session_that_is_ended_between_two_calls_is_replaced(anna: User, finish: Callable[[], Any]) -> None:
+    anna.start()
+    for call in (finish, lambda: anna.finish(ordered=False)):
+        before = session()
+        execute("SET idle_session_timeout = '50ms'", [])
+        time.sleep(0.3)
+        call()
+        assert session() != before
+    assert kinds() == ["item_placed", "checkout_started", "checkout_aborted"]

@@ -1,0 +1,101 @@
+"""Whether a transaction may have been committed, told by whatever is heard of its end: a server that says what a test wants."""
+
+import contextlib
+import socket
+import struct
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+
+from baskets.db.pipeline import Commit, Line
+
+SYNC = b"S\0\0\0\4"
+
+
+def message(kind: bytes, content: bytes = b"") -> bytes:
+    return kind + struct.pack("!I", len(content) + 4) + content
+
+
+def done(tag: bytes) -> bytes:
+    """The answers to Parse, Bind, Describe and Execute of a statement without rows."""
+    return message(b"1") + message(b"2") + message(b"n") + message(b"C", tag + b"\0")
+
+
+def error(severity: bytes, sqlstate: bytes) -> bytes:
+    return message(b"E", b"S" + severity + b"\0V" + severity + b"\0C" + sqlstate + b"\0Mno\0\0")
+
+
+GREETING = (
+    message(b"R", struct.pack("!I", 0))
+    + message(b"S", b"server_version\x0018.0\0")
+    + message(b"S", b"client_encoding\0UTF8\0")
+    + message(b"S", b"standard_conforming_strings\0on\0")
+    + message(b"K", struct.pack("!II", 1, 2))
+    + message(b"Z", b"I")
+)
+BEGUN, UPDATED, COMMITTED, READY = done(b"BEGIN"), done(b"UPDATE 1"), done(b"COMMIT"), message(b"Z", b"I")
+FAILED_UPDATE = message(b"1") + message(b"2") + error(b"ERROR", b"23505") + message(b"Z", b"E")
+
+
+@contextlib.contextmanager
+def server_that_says(answers: bytes) -> Any:
+    """Yield the port of a server for one client: it takes one pipeline, says this, and hangs up."""
+
+    def serve() -> None:
+        client, _ = listening.accept()
+        with client:
+            client.recv(struct.unpack("!I", client.recv(4, socket.MSG_WAITALL))[0] - 4, socket.MSG_WAITALL)
+            client.sendall(GREETING)
+            heard = b""
+            while not heard.endswith(SYNC):
+                heard += client.recv(65536)
+            client.sendall(answers)
+            client.shutdown(socket.SHUT_WR)
+            client.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve)
+        server.start()
+        yield listening.getsockname()[1]
+        server.join(10)
+        assert not server.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("answers", "may_have_committed", "expected"),
+    [
+        pytest.param(BEGUN + UPDATED + COMMITTED + READY, True, None, id="all is well"),
+        pytest.param(b"", True, None, id="nothing is heard"),
+        pytest.param(BEGUN, True, None, id="lost on the way"),
+        pytest.param(BEGUN + UPDATED[:-3], True, None, id="lost in the middle of an answer"),
+        pytest.param(error(b"FATAL", b"57P01"), False, "57P01", id="ended by the server before it began"),
+        pytest.param(BEGUN + error(b"FATAL", b"25P03"), False, "25P03", id="ended by the server on the way"),
+        pytest.param(BEGUN + error(b"FATAL", b"08P01"), True, "08P01", id="a pooler has lost the server"),
+        pytest.param(BEGUN + b"C\0\0\0\1xxxxx", True, None, id="an answer nobody understands"),
+        pytest.param(BEGUN + UPDATED + error(b"FATAL", b"57P01"), True, "57P01", id="ended in the place of COMMIT"),
+        pytest.param(BEGUN + UPDATED + COMMITTED + error(b"FATAL", b"57P01"), True, None, id="ended after COMMIT"),
+        pytest.param(BEGUN + UPDATED + done(b"ROLLBACK") + READY, True, "25P02", id="COMMIT of what had failed"),
+        pytest.param(BEGUN + FAILED_UPDATE, True, "23505", id="refused, and nobody asks"),
+    ],
+)
+def test_what_is_known_of_a_commit(answers: bytes, may_have_committed: bool, expected: str | None) -> None:
+    """What may have been committed is never run again for a lost connection, and what was not is never told as done."""
+    end = Commit(sent=True)
+    whole = answers == BEGUN + UPDATED + COMMITTED + READY
+    with server_that_says(answers) as port:
+        options = {"host": "127.0.0.1", "port": port, "user": "x", "dbname": "x", "sslmode": "disable", "gssencmode": "disable"}
+        with contextlib.closing(psycopg.connect(**options)) as raw:  # type: ignore[arg-type] # It takes any option by its name.
+            django = SimpleNamespace(connection=raw, wrap_database_errors=contextlib.nullcontext(), queries_logged=False)
+            line = Line(django)  # type: ignore[arg-type] # As much of a wrapper as it needs.
+            line.note("UPDATE anything", [])
+            with contextlib.nullcontext() if whole else pytest.raises(psycopg.Error) as failure:
+                line.flush(commit=end)
+            alive = not raw.closed
+    assert end.sent == may_have_committed
+    if failure is not None:
+        assert failure.value.sqlstate == expected
+    # What is kept has been heard to its end.
+    assert alive == (whole or answers == BEGUN + FAILED_UPDATE)

@@ -1,0 +1,199 @@
+"""Connections that die: between calls, in the middle of one, at its commit. Nothing is half done and nothing is done twice."""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from django.contrib.admin import AdminSite
+from django.core.management import call_command
+from django.db import OperationalError, connection
+from django.test import Client
+
+from baskets.db.errors import Fault, fault_of
+from baskets.db.pipeline import Line, execute
+from baskets.domain.baskets import store
+from baskets.domain.checkout import expiry
+from baskets.models import Event
+from tests.domain.scenarios import User
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Kill = Callable[[], None]
+
+
+def reason_of(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["details"]["reason"]
+
+
+def test_a_write_whose_kept_connection_has_died_is_done_once(anna: User, kill: Kill) -> None:
+    """Not one call fails after the database was started again, whatever its first statement is."""
+    kill()
+    anna.start()
+    kill()
+    connection.connection.close()  # And one that is known to be dead.
+    anna.finish(ordered=True)
+    assert list(Event.objects.order_by("number").values_list("kind", flat=True)) == ["item_placed", "checkout_started", "checkout_ordered"]
+
+
+def test_a_write_whose_connection_dies_on_the_way_is_done_once(anna: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not told to commit is gone, so it may be done again."""
+    tries: list[None] = []
+    write_lists = store.write_lists
+
+    def killed_once(**arguments: Any) -> Any:
+        tries.append(None)
+        if len(tries) == 1:
+            kill()
+        return write_lists(**arguments)
+
+    monkeypatch.setattr("baskets.domain.checkout.sessions.write_lists", killed_once)
+    anna.start()
+    assert len(tries) == 2
+    assert Event.objects.filter(kind="checkout_started").count() == 1
+
+
+def test_a_second_loss_is_told_and_leaves_nothing(
+    anna: User, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna.start()
+    before = anna.lists()
+    record = store.record
+
+    def killed_before_its_event(**arguments: Any) -> None:
+        kill()
+        record(**arguments)
+
+    with monkeypatch.context() as killing:
+        killing.setattr("baskets.domain.checkout.sessions.record", killed_before_its_event)
+        answer = finish()
+    assert reason_of(answer) == (503, "database_unavailable")
+    assert anna.lists() == before
+    assert finish().status_code == 200
+
+
+def test_a_loss_during_the_commit_is_told_and_not_repeated(anna: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can tell whether it was committed. Here it was, and the repeat is answered from what is stored."""
+    anna.start()
+    commit = connection.connection.commit
+
+    def committed_but_lost() -> None:
+        commit()
+        kill()
+        execute("SELECT 1", [])
+
+    with monkeypatch.context() as losing:
+        losing.setattr(connection.connection, "commit", committed_but_lost)
+        with pytest.raises(OperationalError) as failure:
+            anna.finish(ordered=True)
+    assert fault_of(failure.value) is Fault.UNAVAILABLE
+    assert anna.finish(ordered=True).checkout == ()
+    assert Event.objects.filter(kind="checkout_ordered").count() == 1
+
+
+def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COMMIT travels with the last statements, and the server did it."""
+    anna.start()
+    exchange = Line._exchange
+    heard: list[None] = []
+
+    def lost(self: Line, *arguments: Any, commit: bool) -> Any:
+        yield from exchange(self, *arguments, commit=commit)
+        if commit:
+            heard.append(None)
+            raise psycopg.OperationalError
+
+    with monkeypatch.context() as losing:
+        losing.setattr(Line, "_exchange", lost)
+        with pytest.raises(OperationalError) as failure:
+            anna.finish(ordered=True)
+    assert fault_of(failure.value) is Fault.UNAVAILABLE
+    assert len(heard) == 1
+    assert anna.finish(ordered=True).checkout == ()
+    assert Event.objects.filter(kind="checkout_ordered").count() == 1
+
+
+# --- Staff ----------------------------------------------------------------------
+
+
+def test_a_page_whose_kept_connection_has_died_is_shown(staff: Client, kill: Kill) -> None:
+    kill()
+    assert staff.get("/admin/").status_code == 200
+    kill()
+    assert staff.get("/admin/baskets/basket/").status_code == 200
+
+
+def test_a_page_without_a_database_is_told_to_come_back(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.close()
+
+    def refused(parameters: Any) -> None:
+        raise psycopg.OperationalError
+
+    with monkeypatch.context() as away:
+        away.setattr(connection, "get_new_connection", refused)
+        answer = staff.get("/admin/")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+
+
+def test_a_page_with_a_defect_is_none_of_the_databases_business(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(AdminSite, "each_context", broken)
+    answer = staff.get("/admin/")
+    assert (answer.status_code, "Retry-After" in answer.headers) == (500, False)
+
+
+# --- What every connection is given ----------------------------------------------
+
+LIMITS = {
+    "lock_timeout": "3s",
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "10s",
+    "client_connection_check_interval": "2s",
+    "default_transaction_isolation": "read committed",
+    "transaction_isolation": "read committed",
+    "TimeZone": "UTC",
+    "random_page_cost": "1.1",
+}
+
+
+def limits() -> dict[str, str]:
+    return {name: execute(f"SHOW {name}", []).fetchone()[0] for name in LIMITS}
+
+
+@pytest.mark.parametrize(("way", "again"), [("api", False), ("api", True), ("admin", False), ("admin", True), ("command", False)])
+def test_every_way_to_the_database_has_its_limits_by_word_of_the_server(
+    way: str, again: bool, anna: User, staff: Client, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a first connection, and on the one that takes the place of a dead one."""
+    shown: list[dict[str, str]] = []
+
+    def looking(function: Callable[..., Any]) -> Callable[..., Any]:
+        def look(*arguments: Any, **named: Any) -> Any:
+            shown.append(limits())
+            return function(*arguments, **named)
+
+        return look
+
+    monkeypatch.setattr("baskets.domain.checkout.sessions.locked_contents", looking(store.locked_contents))
+    monkeypatch.setattr(AdminSite, "each_context", looking(AdminSite.each_context))
+    monkeypatch.setattr(expiry, "sweep_sessions", looking(expiry.sweep_sessions))
+    monkeypatch.setattr("django.core.management.base.connections.close_all", lambda: None)
+    if again:
+        kill()
+    else:
+        connection.close()
+    {"api": finish, "admin": lambda: staff.get("/admin/"), "command": lambda: call_command("expire_baskets")}[way]()
+    assert shown[0] == LIMITS
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system names these options otherwise")
+def test_every_connection_notices_a_network_that_has_gone_quiet(anna: User) -> None:
+    """By the operating system's word: what the client asked of its own end."""
+    with socket.socket(fileno=os.dup(connection.connection.pgconn.socket)) as end:
+        assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        assert [end.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [30, 5, 3]

@@ -1,0 +1,119 @@
+"""Prepared statements that no longer fit the schema, 0A000, or are gone, 26000: the connection is dropped, and nobody notices."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from django.test import Client as Browser
+
+from baskets.domain.baskets import store
+from tests.chaos.db_inspection import DONE, kinds, session, told
+from tests.domain.scenarios import User
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Client = psycopg.Connection[Any]
+Spoil = Callable[[Client], AbstractContextManager[None]]
+ROUND: tuple[tuple[str, str, Any], ...] = (
+    ("GET", "/baskets/users/anna", None),
+    ("POST", "/baskets/users/anna/products/song", {"count": 2}),
+    ("POST", "/baskets/users/anna/checkout/sessions", None),
+    ("POST", "/baskets/users/anna/checkout/sessions/finish-active", {"ordered": True}),
+)
+
+
+def altering(table: str, column: str, kept: str, wider: str) -> Spoil:
+    """Widen a column that is read, as a migration does."""
+
+    @contextmanager
+    def altered(client: Client) -> Iterator[None]:
+        for kind in (wider, kept):
+            client.execute(f"ALTER TABLE {table} ALTER {column} TYPE {kind}")
+            client.commit()
+            if kind == wider:
+                yield
+
+    return altered
+
+
+def clearing(sql: str) -> Spoil:
+    """Clear the service's session behind its back, as a pooler does."""
+
+    @contextmanager
+    def cleared(client: Client) -> Iterator[None]:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+        yield
+
+    return cleared
+
+
+SPOILED = {
+    # The first is read with every basket, the second with every key.
+    "sessions altered": altering("baskets_checkoutsession", "order_no", 'varchar(32) COLLATE "C"', 'varchar(33) COLLATE "C"'),
+    "partners altered": altering("baskets_partner", "name", "varchar(100)", "varchar(101)"),
+    "deallocated": clearing("DEALLOCATE ALL"),
+    "discarded": clearing("DISCARD ALL"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_no_caller_notices_between_two_calls(spoil: Spoil, anna: User, another: Client, call: Callable[..., Any]) -> None:
+    """Each call of the round meets it once, on a connection that has prepared all of them."""
+    for spoiled in ROUND:
+        for step in ROUND:
+            assert told(call(*step)) == DONE
+        for step in ROUND:
+            before = session()
+            with spoil(another) if step is spoiled else nullcontext():
+                assert told(call(*step)) == DONE
+            assert step is not spoiled or session() != before, "nothing was lost"
+    assert kinds() == ["item_placed", *(["item_placed", "checkout_started", "checkout_ordered"] * 2 * len(ROUND))]
+
+
+def test_a_transaction_whose_first_statement_is_gone_is_run_again(anna: User, another: Client) -> None:
+    for sql in ("DEALLOCATE ALL", "DISCARD ALL"):
+        for _ in range(2):
+            anna.start()
+            anna.finish(ordered=False)
+        before = session()
+        with clearing(sql)(another):
+            anna.start()
+        assert session() != before
+        anna.finish(ordered=True)
+        anna.place("song")
+    assert kinds().count("checkout_ordered") == 2
+
+
+def test_statements_that_are_lost_in_the_middle_are_lost_for_one_try(
+    anna: User, another: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna.start()
+    finish()
+    anna.start()
+    tries: list[int] = []
+    write_lists = store.write_lists
+
+    def cleared_once(**arguments: Any) -> Any:
+        tries.append(session())
+        with clearing("DEALLOCATE ALL")(another) if len(tries) == 1 else nullcontext():
+            return write_lists(**arguments)
+
+    monkeypatch.setattr("baskets.domain.checkout.sessions.write_lists", cleared_once)
+    assert told(finish()) == DONE
+    assert len(set(tries)) == 2
+    assert kinds() == ["item_placed", *(["checkout_started", "checkout_aborted"] * 2)]
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_no_member_of_staff_notices_between_two_pages(spoil: Spoil, anna: User, another: Client, staff: Browser) -> None:
+    """Django prepares nothing, but the page of a basket reads it as the calls do."""
+    anna.start()
+    pages = [f"/admin/baskets/basket/{anna.owner.basket_id}/change/", "/admin/baskets/basket/"]
+    for page in pages * 2:
+        assert staff.get(page).status_code == 200
+        with spoil(another):
+            assert staff.get(page).status_code == 200

@@ -1,0 +1,113 @@
+"""Calls under stricter isolation, overtaken by another client: 40001, the whole transaction again, at most three times in all."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event as Moment
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+
+from baskets.db import transactions
+from baskets.db.pipeline import execute
+from baskets.models import Basket
+from tests.chaos.db_inspection import BUSY, DONE, kinds, session, told, waits
+from tests.chaos.harness import eventually
+from tests.domain.scenarios import User
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Client = psycopg.Connection[Any]
+# A column that no call writes.
+OVERTAKE = "UPDATE baskets_basket SET created_at = created_at - interval '1 second'"
+
+
+@contextmanager
+def overtaken(client: Client, *, times: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """Let another client change the basket so often, each time while the service waits for it; count the pauses between tries.
+
+    The service pauses until the other one has the row again, so that chance has no say in who is first.
+    """
+    pid = session()
+    held, paused = Moment(), Moment()
+    pauses: list[float] = []
+
+    def overtake() -> None:
+        for left in reversed(range(times)):
+            client.execute(OVERTAKE)
+            held.set()
+            assert eventually(waits(client, pid), 10)
+            if left:
+                held.clear()
+            client.commit()
+            if left:
+                assert paused.wait(10)
+                paused.clear()
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        paused.set()
+        assert held.wait(10)
+
+    with ThreadPoolExecutor(1) as pool, monkeypatch.context() as pausing:
+        pausing.setattr(transactions, "time", SimpleNamespace(sleep=pause))
+        rival = pool.submit(overtake)
+        assert held.wait(10)
+        yield pauses
+        rival.result(30)
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_call_that_was_overtaken_is_run_again_whole(
+    level: str, times: int, anna: User, another: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna.start()
+    created = Basket.objects.get().created_at
+    execute(f"SET default_transaction_isolation = '{level}'", [])
+    with overtaken(another, times=times, monkeypatch=monkeypatch) as pauses:
+        assert told(finish()) == DONE
+    assert len(pauses) == times
+    assert kinds() == ["item_placed", "checkout_started", "checkout_aborted"]
+    assert (created - Basket.objects.get().created_at).total_seconds() == times
+
+
+def test_a_call_that_is_overtaken_three_times_is_told_to_come_back(
+    anna: User, another: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna.start()
+    before = anna.lists()
+    execute("SET default_transaction_isolation = 'repeatable read'", [])
+    with overtaken(another, times=transactions.TRIES, monkeypatch=monkeypatch):
+        assert told(finish()) == BUSY
+    assert (anna.lists(), kinds()) == (before, ["item_placed", "checkout_started"])
+    assert told(finish()) == DONE
+
+
+def test_a_transaction_that_fits_into_no_order_is_run_again_whole(
+    anna: User, another: Client, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row is written by both. But each has read what the other writes, so neither can have been the first."""
+    pauses: list[float] = []
+    monkeypatch.setattr(transactions, "time", SimpleNamespace(sleep=pauses.append))
+    execute("SET default_transaction_isolation = 'serializable'", [])
+    pid = session()
+    with psycopg.connect(another.info.dsn, password=another.info.password) as holder, ThreadPoolExecutor(1) as pool:
+        holder.execute("SELECT FROM baskets_basket FOR UPDATE")
+
+        def cross() -> None:
+            assert eventually(waits(holder, pid), 10)
+            another.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
+            another.execute("SELECT * FROM baskets_basket")
+            another.execute("UPDATE baskets_product SET name = 'another name'")
+            another.commit()
+            holder.rollback()
+
+        rival = pool.submit(cross)
+        answer = call("POST", "/baskets/users/anna/products/song", {"count": 7})
+        rival.result(30)
+    assert (told(answer), len(pauses)) == (DONE, 1)
+    assert anna.lists()["cart"] == [("song", 7)]
+    assert kinds() == ["item_placed", "item_placed"]

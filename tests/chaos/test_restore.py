@@ -1,0 +1,73 @@
+"""A dump, made and restored by PostgreSQL's own programs: the feed goes on where it was, and says so where it cannot."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from basket_project.launcher.binaries import _packaged
+from baskets.domain.events import feed
+from baskets.domain.maintenance import invariant_checker
+from baskets.models import Event, FeedPosition
+from baskets.models.basket_snapshot import Owner
+from tests.domain.scenarios import User
+from tests.factories import PartnerFactory, ProductFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def program(name: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's programs on the database of the test."""
+    settings = connection.settings_dict
+    where = ["-h", settings["HOST"], "-p", str(settings["PORT"]), "-U", settings["USER"]]
+    folder = Path(os.environ["BASKETS_POSTGRES_BIN"]) if "BASKETS_POSTGRES_BIN" in os.environ else _packaged()
+    connection.close()
+    done = subprocess.run(
+        [str(folder / name), *where, *arguments],
+        env=os.environ | {"PGPASSWORD": settings["PASSWORD"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def read_from(place: feed.Place | None) -> tuple[list[int], feed.Place]:
+    feed.sequence()
+    page, place = feed.read(FeedPosition.objects.all(), after=place, limit=100)
+    return [row.event_id for row in page], place
+
+
+def test_the_feed_survives_a_dump_and_a_restore(tmp_path: Path) -> None:
+    ProductFactory(product_id="shirt", unsold=10)
+    user = User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
+    user.place("shirt", 1)
+    user.place("shirt", 2)
+    first, place = read_from(None)
+    user.place("shirt", 3)
+    # At the moment of the dump one event has no position yet.
+    dump, name = str(tmp_path / "dump"), connection.settings_dict["NAME"]
+    program("pg_dump", "-Fc", "-f", dump, name)
+    user.place("shirt", 4)
+    later, lost = read_from(place)
+    assert len(later) == 2
+
+    program("pg_restore", "--clean", "--if-exists", "--single-transaction", "-d", name, dump)
+    with pytest.raises(feed.EventsRewound):
+        read_from(lost)
+    again, place = read_from(place)
+    assert again == later[:1]
+    user.place("shirt", 5)
+    user.place("shirt", 6)
+    # The same positions, and perhaps the same ids, stand for other events now, and the old place is told apart still.
+    assert Event.objects.count() == 5
+    with pytest.raises(feed.EventsRewound):
+        read_from(lost)
+    further, _ = read_from(place)
+    assert [*first, *again, *further] == list(Event.objects.order_by("number").values_list("pk", flat=True))
+    for _ in range(3):
+        feed.sequence()
+    assert invariant_checker.check() == []

@@ -1,0 +1,195 @@
+"""The calls that may meet at one basket: of apps, of partners, of staff, and of the clock. Each is run as its edge runs it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from baskets.db.transactions import in_transaction
+from baskets.domain import errors, runner
+from baskets.domain.baskets import guests, transfers
+from baskets.domain.checkout import expiry, sessions
+from baskets.domain.comfort import Field, change_comfort
+from baskets.domain.stock import counters
+from baskets.domain.support import attention_repairs, erasure, repair, reservation_repairs
+from baskets.models import Attention, Basket, StockReservation
+from baskets.models.basket_snapshot import Contents
+from tests.concurrency.scenarios import STAFF, World, lists_of, purged
+from tests.conftest import APP
+from tests.factories import TESTER
+
+Operation = Callable[[World], Any]
+
+
+# --- Apps and partners --------------------------------------------------------------
+
+
+def _another_buyer(world: World) -> Any:
+    """Somebody who needs the pieces, and reclaims them where they have lapsed."""
+    ben = world.anna.beside("ben")
+    ben.place("shirt", 4)
+    return ben.start()
+
+
+def _guest(world: World) -> Any:
+    partner_id = world.anna.owner.partner_id
+
+    def create(_: bool) -> Contents:
+        owner = guests.draw_guest(partner_id=partner_id)
+        contents = guests.create_guest_basket(owner=owner, counts={"shirt": 1}, actor=APP)
+        guests.issue_guest_token(owner=owner, at=contents.at)
+        return contents
+
+    return runner.run(create)
+
+
+def _take_over(world: World) -> Any:
+    partner_id = world.anna.owner.partner_id
+
+    def take(_: bool) -> Contents:
+        taken = transfers.redeem_transfer(partner_id=partner_id, token=world.token, actor=APP)
+        guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
+        return taken.contents
+
+    return runner.run(take)
+
+
+def _comfort(said: Mapping[Field, str | None], *, consent: bool | None) -> Operation:
+    return lambda world: runner.run(lambda _: change_comfort(owner=world.anna.owner, said=said, consent=consent))
+
+
+# --- The shop and the clock -----------------------------------------------------------
+
+
+def _report(world: World) -> Any:
+    return in_transaction(lambda: counters.set_unsold(reports={"shirt": 2, "cap": 9}, as_of=None, reason="feed", actor=TESTER))
+
+
+def _sweep(world: World) -> None:
+    """How many it found is no matter: it passes baskets in use."""
+    expiry.sweep_sessions()
+
+
+# --- Staff --------------------------------------------------------------------------
+
+
+def _said(world: World, more: Mapping[str, Any]) -> dict[str, Any]:
+    return {"expected_events": world.seen, "reason": "asked for", "actor": STAFF} | dict(more)
+
+
+def _of_session(operation: Callable[..., Any], **more: Any) -> Operation:
+    return lambda world: runner.run(lambda _: operation(session=world.session, **_said(world, more)))
+
+
+def _of_basket(operation: Callable[..., Any], **more: Any) -> Operation:
+    """On a page that was opened before anything met."""
+    return lambda world: runner.run(lambda _: operation(basket=_seen_basket(world), **_said(world, more)))
+
+
+def _seen_basket(world: World) -> Basket:
+    owner = world.anna.owner
+    return Basket(pk=owner.basket_id, partner_id=owner.partner_id, user_id=owner.user_id)
+
+
+def _order_late(name: str) -> Operation:
+    return lambda world: runner.run(
+        lambda reclaim: repair.order_late(session=getattr(world, name), accept_short=False, reclaim=reclaim, **_said(world, {}))
+    )
+
+
+def _release(world: World) -> Any:
+    hold = StockReservation.objects.filter(session_id=world.session.pk, product_id="shirt").first()
+    if hold is None:
+        return "was purged before the page was opened"
+    return runner.run(lambda _: reservation_repairs.release(reservation=hold, **_said(world, {})))
+
+
+def _hold_again(world: World) -> Any:
+    return runner.run(lambda reclaim: reservation_repairs.hold_again(session=world.session, reclaim=reclaim, **_said(world, {})))
+
+
+def _settle(world: World) -> Any:
+    matter = Attention.objects.filter(session_id=world.session.pk).first()
+    return "nothing to settle" if matter is None else runner.run(lambda _: attention_repairs.settle(attention=matter, **_said(world, {})))
+
+
+def _of_stock(operation: Callable[..., Any], **more: Any) -> Operation:
+    said = {"product_id": "shirt", "reason": "counted", "actor": STAFF} | more
+    return lambda world: runner.run(lambda _: operation(expected_adjustment=world.adjusted, **said))
+
+
+OPERATIONS: dict[str, Operation] = {
+    "order": lambda world: world.anna.finish(ordered=True),
+    "abort": lambda world: world.anna.finish(ordered=False),
+    "order by number": lambda world: world.anna.finish(ordered=True, order_no=world.session.order_no),
+    "order the old": lambda world: world.anna.finish(ordered=True, order_no=world.old.order_no),
+    "start": lambda world: world.anna.start(),
+    "place": lambda world: world.anna.place("shirt", 2),
+    "remove": lambda world: world.anna.remove("cap"),
+    "delete": lambda world: world.anna.delete(),
+    "another buyer": _another_buyer,
+    "guest": _guest,
+    "offer": lambda world: runner.run(lambda _: transfers.offer_transfer(owner=world.anna.owner, actor=APP)),
+    "take over": _take_over,
+    "consent": _comfort({"customer_id": "c-2"}, consent=True),
+    "comfort": _comfort({"customer_id": "c-3"}, consent=None),
+    "no consent": _comfort({}, consent=False),
+    "sweep": _sweep,
+    "expire": lambda world: expiry.expire_session(basket_id=world.anna.owner.basket_id),
+    "feed": _report,
+    "purge": lambda _: purged(),
+    "staff aborts": _of_session(repair.abort),
+    "staff orders": _of_session(repair.finish_as_ordered),
+    "staff orders late": _order_late("session"),
+    "staff orders the old": _order_late("old"),
+    "staff reverses": _of_session(repair.reverse_order),
+    "staff releases": _release,
+    "staff holds again": _hold_again,
+    "staff settles": _settle,
+    "staff takes": _of_session(attention_repairs.take),
+    "staff hands back": _of_session(attention_repairs.hand_back),
+    "staff changes": _of_basket(repair.change_item, product_id="cap", count=4),
+    "staff extends": _of_basket(repair.extend, days=60),
+    "staff ends": _of_basket(repair.end),
+    "staff erases": _of_basket(erasure.erase_user),
+    "staff counts": _of_stock(repair.set_unsold, unsold=7, as_of=None),
+    "staff adds": _of_stock(repair.adjust_supply, pieces=2),
+}
+
+# What these need to have expired is expired in a transaction of its own, and another call may come between: of Anna herself,
+# or of Cleo.
+EXPIRE_ANNA = {"start", "delete", "another buyer", "staff ends", "staff erases"}
+EXPIRE_CLEO = {"another buyer", "staff holds again", "order", "order by number", "staff orders late", "staff orders the old"}
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A call that failed in a way that nobody is told of on purpose, alone or not."""
+
+    said: str
+
+
+def told(outcome: Any) -> Any:
+    """What a call says, without what differs from run to run."""
+    match outcome:
+        case sessions.StartedSession(contents=contents):
+            return "started", *lists_of(contents)
+        case Contents():
+            return lists_of(outcome)
+        case transfers.Offer():
+            return "offered"
+        case Basket():
+            return "erased"
+        case Exception():
+            return _refused(outcome)
+    return outcome
+
+
+def _refused(error: Exception) -> Any:
+    match error:
+        case errors.OutOfStock(missing=missing):
+            return error.reason, sorted((item.product_id, item.wanted, item.available) for item in missing)
+        case errors.Refusal():
+            return error.reason, str(error)
+        case transfers.TransferUnknown():
+            return "transfer_unknown"
+    return Defect(f"{type(error).__name__}: {error}")

@@ -1,0 +1,103 @@
+"""Two calls that meet at one basket: what may come of them is what comes of them one after the other, in either order.
+
+Nobody writes down what is right: the calls themselves say it, run alone.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import psycopg
+from django.db import connection
+
+from baskets.db.transactions import in_transaction
+from baskets.domain.checkout import attention, expiry
+from tests.concurrency.barrier import WAIT_SECONDS, together
+from tests.concurrency.operations import OPERATIONS, told
+from tests.concurrency.scenarios import World, built, settled
+
+
+def outcome_of(call: Callable[[], Any]) -> Any:
+    """What a call says, or refuses, or how it fails."""
+    try:
+        return told(call())
+    except Exception as error:  # noqa: BLE001 (an outcome like any other: it is compared)
+        return told(error)
+    finally:
+        if threading.current_thread() is not threading.main_thread():
+            connection.close()
+
+
+def one_after_the_other(kind: str, first: str, second: str, *, expired: tuple[str, ...] = (), flag_last: bool = False) -> Any:
+    """Run two calls alone, in this order.
+
+    :param expired: whose lapsed checkouts are expired before, as by a call that has needed that and begins anew.
+    :param flag_last: whether the flag that follows a refusal comes after both, as it may in its own transaction.
+    """
+    world = built(kind)
+    for user in expired:
+        expiry.expire_session(basket_id=world.anna.beside(user).owner.basket_id)
+    flags: list[Any] = []
+    with mock.patch.object(attention, "flag_after_refusal", flags.append if flag_last else attention.flag_after_refusal):
+        outcomes = [outcome_of(lambda name=name: OPERATIONS[name](world)) for name in (first, second)]
+    for needed in flags:
+        in_transaction(lambda needed=needed: attention.flag_after_refusal(needed))
+    return _found(first, second, outcomes)
+
+
+def at_once(kind: str, first: str, second: str) -> Any:
+    """At a barrier: chance decides who comes first."""
+    world = built(kind)
+    outcomes = together([lambda: OPERATIONS[first](world), lambda: OPERATIONS[second](world)])
+    return _found(first, second, [told(outcome) for outcome in outcomes])
+
+
+def while_held(kind: str, first: str, second: str, lock: str) -> Any:
+    """One after the other into a lock that somebody else holds, so that the first is frozen there when the second comes."""
+    world = built(kind)
+    with ThreadPoolExecutor(2) as pool, _holding(lock, world):
+        running: list[Future[Any]] = []
+        for name in (first, second):
+            running.append(pool.submit(outcome_of, lambda name=name: OPERATIONS[name](world)))
+            _until_stuck_or_done(running)
+    return _found(first, second, [call.result(WAIT_SECONDS) for call in running])
+
+
+def _found(first: str, second: str, outcomes: list[Any]) -> Any:
+    names = (first, second + " second" * (first == second))
+    return dict(zip(names, outcomes, strict=True)), settled(purging="purge" in names)
+
+
+LOCKS = {
+    "basket": "SELECT FROM baskets_basket WHERE id = %(basket)s FOR UPDATE",
+    "shirts": "SELECT FROM baskets_stock WHERE product_id = 'shirt' FOR UPDATE",
+    "caps": "SELECT FROM baskets_stock WHERE product_id = 'cap' FOR UPDATE",
+    "transfers": "SELECT FROM baskets_transfer WHERE basket_id = %(basket)s FOR UPDATE",
+    "comfort": "SELECT FROM baskets_comfort WHERE basket_id = %(basket)s FOR UPDATE",
+}
+
+
+@contextmanager
+def _holding(lock: str, world: World) -> Iterator[None]:
+    parameters = connection.get_connection_params()
+    for name in ("cursor_factory", "context", "prepare_threshold"):
+        parameters.pop(name, None)
+    with psycopg.connect(**parameters) as holder:
+        holder.execute(LOCKS[lock], {"basket": world.anna.owner.basket_id})
+        yield
+        holder.rollback()
+
+
+def _until_stuck_or_done(running: "list[Future[Any]]") -> None:
+    deadline = time.monotonic() + 2
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute(waiting)
+            if cursor.fetchone()[0] >= sum(not call.done() for call in running):
+                return
+        time.sleep(0.005)

@@ -1,0 +1,198 @@
+"""Where calls meet: a user in the middle of something, what staff saw of it before, and all that is stored afterwards."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.apps import apps
+from django.db import connection, models
+from django.db.models import F
+
+from baskets.domain import runner
+from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.baskets.transfers import offer_transfer
+from baskets.domain.checkout import expiry
+from baskets.domain.comfort import change_comfort, read_comfort
+from baskets.domain.errors import Refusal
+from baskets.domain.events import feed
+from baskets.domain.maintenance import invariant_checker, retention
+from baskets.domain.support import repair
+from baskets.models import Attention, Basket, CheckoutSession, Event, StockAdjustment, StockReservation, Transfer
+from baskets.models.basket_snapshot import Contents, Owner, read_contents
+from tests.conftest import APP
+from tests.domain.scenarios import User, available
+from tests.factories import PartnerFactory, ProductFactory
+
+STAFF = Actor(kind=ActorKind.STAFF, name="rita")
+LONG_AGO = timedelta(days=2)
+RETENTION = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class World:
+    """One user in the middle of something, and what staff saw of it before anything met.
+
+    :param session: the last one, whatever has become of it.
+    :param old: one that was aborted long ago.
+    :param token: what another device may take the basket over with; empty where there is none.
+    """
+
+    anna: User
+    session: CheckoutSession
+    old: CheckoutSession
+    seen: int
+    adjusted: int
+    token: str
+
+    @property
+    def cleo(self) -> User:
+        """Somebody whose checkout has lapsed, in some worlds."""
+        return self.anna.beside("cleo")
+
+
+def _long_ago(anna: User) -> None:
+    """An order and an abort, of which a purge leaves nothing where it may."""
+    for ordered in (True, False):
+        anna.place("shirt", 1)
+        anna.start()
+        anna.finish(ordered=ordered)
+    anna.remove("shirt")
+
+
+def _in_the_middle(kind: str, anna: User) -> None:
+    cleo = anna.beside("cleo")
+    if kind == "failed":
+        cleo.place("cap", 5)
+        cleo.start()
+    anna.place("shirt", 3)
+    anna.place("cap", 1)
+    anna.start()
+    if kind == "failed":
+        cleo.wait(minutes=31)
+    if kind == "aborted":
+        anna.finish(ordered=False)
+        flagged(anna)
+    else:
+        anna.place("cap", 2)
+    if kind in ("lapsed", "expired", "two lapsed"):
+        anna.wait(minutes=32)
+    if kind == "two lapsed":
+        cleo.place("shirt", 3)
+        cleo.start()
+        cleo.wait(minutes=31)
+    if kind == "expired":
+        expiry.sweep_sessions()
+
+
+def flagged(user: User) -> None:
+    """An order that is refused, so that staff have something to settle."""
+    try:
+        user.finish(ordered=True)
+    except Refusal:
+        return
+    raise AssertionError
+
+
+def built(kind: str) -> World:
+    """Empty the tables, and bring a user to where the calls meet.
+
+    That is `active`, `lapsed`, `aborted` or `expired`; `failed`, in a checkout of which an item failed for somebody whose own
+    has lapsed since; `two lapsed`, beside somebody whose checkout lapsed after hers; or `gone`, with nothing but history.
+    """
+    tables = ", ".join(model._meta.db_table for model in apps.get_app_config("baskets").get_models())
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {tables}")
+    ProductFactory(product_id="shirt", unsold=8 if kind == "two lapsed" else 6)
+    ProductFactory(product_id="cap", unsold=5)
+    anna = User(Owner(partner_id=PartnerFactory(late_orders="accept").pk, user_id="anna"))
+    change_comfort(owner=anna.owner, said={"customer_id": "c-1"}, consent=True)
+    _long_ago(anna)
+    old = CheckoutSession.objects.get(status="ABORTED")
+    if kind == "gone":
+        anna.delete()
+    feed.sequence()
+    _everything_is_older(LONG_AGO)
+    token = ""
+    if kind != "gone":
+        _in_the_middle(kind, anna)
+        token = runner.run(lambda _: offer_transfer(owner=anna.owner, actor=APP)).token
+    mine = CheckoutSession.objects.filter(basket_id=anna.owner.basket_id)
+    return World(
+        anna=anna,
+        session=mine.latest("pk"),
+        old=old,
+        seen=Basket.objects.get(user_id="anna").events,
+        adjusted=repair.last_adjustment("shirt"),
+        token=token,
+    )
+
+
+def _everything_is_older(by: timedelta) -> None:
+    for model in apps.get_app_config("baskets").get_models():
+        times = [each.name for each in model._meta.local_concrete_fields if isinstance(each, models.DateTimeField)]
+        if times:
+            model._base_manager.update(**{name: F(name) - by for name in times})
+
+
+def purged() -> None:
+    """Purge to the end, as the command does. How many it found is no matter: it passes baskets in use."""
+    feed.sequence()
+    after = None
+    while (batch := retention.purge_baskets(older_than=RETENTION, after=after)).last is not None:
+        after = batch.last
+
+
+def settled(*, purging: bool) -> Any:
+    """All that is stored once a sweep has been by, which passes baskets in use; without what differs from run to run.
+
+    :param purging: whether a purge is to be by as well, which passes them too.
+    """
+    expiry.sweep_sessions()
+    if purging:
+        purged()
+    assert invariant_checker.findings() == []
+    baskets = list(Basket.objects.all())
+    names = {basket.pk: _name(basket.user_id) for basket in baskets}
+
+    def counted(rows: Any, *fields: str) -> Counter[Any]:
+        return Counter((names[basket_id], *rest) for basket_id, *rest in map(tuple, rows.values_list("basket_id", *fields)))
+
+    return {
+        "baskets": Counter(_kept(basket) for basket in baskets),
+        "stock": {product: available(product) for product in ("shirt", "cap")},
+        "supply": Counter(StockAdjustment.objects.values_list("product_id", "kind", "delta")),
+        "sessions": _told(counted(CheckoutSession.objects, "status", "late", "full_price")),
+        "reservations": _told(counted(StockReservation.objects, "product_id", "status", "pieces")),
+        "flags": _told(counted(Attention.objects, "reason", "settled_by")),
+        "events": _told(counted(Event.objects, "kind", "data__repair")),
+        "transfers": _told(counted(Transfer.objects.annotate(open=models.Q(redeemed_at=None)), "open")),
+        "comfort": read_comfort(owner=Owner(partner_id=baskets[0].partner_id, user_id="anna")).customer_id if baskets else None,
+    }
+
+
+def _told(counted: Counter[Any]) -> dict[Any, int]:
+    return {tuple(map(str, row)): number for row, number in counted.items()}
+
+
+def _name(user_id: str) -> str:
+    """Names that are drawn differ from run to run."""
+    kind, dash, _ = user_id.partition("-")
+    return kind + dash
+
+
+def _kept(basket: Basket) -> Any:
+    contents = read_contents(basket.pk)
+    assert contents is not None
+    extended = basket.expires_at > basket.last_changed_at + timedelta(days=31)
+    return _name(basket.user_id), basket.revision, basket.events, basket.events_purged, extended, lists_of(contents)
+
+
+def lists_of(contents: Contents) -> tuple[Any, ...]:
+    """The lists of a basket, in a form that is compared."""
+    return (
+        contents.present,
+        tuple((line.product_id, line.count) for line in contents.cart),
+        tuple((line.product_id, line.count) for line in contents.saved),
+        tuple((line.product_id, line.count, line.stocked) for line in contents.checkout),
+    )

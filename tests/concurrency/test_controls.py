@@ -1,0 +1,200 @@
+"""The controls: with a lock taken away the race must go wrong, or the races beside this file prove nothing."""
+
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Sum
+from django.test.utils import CaptureQueriesContext
+
+from baskets.domain.baskets import store
+from baskets.domain.checkout import sessions
+from baskets.domain.checkout.pricing import Offer
+from baskets.domain.stock import counters
+from baskets.models import Event, Stock, StockReservation
+from tests.concurrency.barrier import WAIT_SECONDS, Frozen, together
+from tests.domain.scenarios import User, available
+
+
+@pytest.fixture
+def careful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts that ask what there is while they take it, as they do where they have seen that there is too little."""
+    monkeypatch.setattr(sessions, "_seem_to_be_there", lambda *_: False)
+
+
+@pytest.mark.usefixtures("careful")
+def test_without_the_stock_lock_the_last_pieces_are_sold_twice(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read, decide, write: 4 buyers of 10 get 16 pieces."""
+    everybody_has_read = threading.Barrier(4)
+
+    def naive_take(wanted: Mapping[str, int]) -> set[str]:
+        ((product_id, pieces),) = wanted.items()
+        available = Stock.objects.get(pk=product_id).available
+        everybody_has_read.wait(WAIT_SECONDS)
+        if available < pieces:
+            return {product_id}
+        Stock.objects.filter(pk=product_id).update(available=available - pieces)
+        return set()
+
+    buyers = [anna.beside(f"buyer-{n}") for n in range(4)]
+    for buyer in buyers:
+        buyer.place("shirt", 4)
+    with monkeypatch.context() as without_lock:
+        without_lock.setattr(counters, "take", naive_take)
+        together([buyer.start for buyer in buyers])
+    held = StockReservation.objects.filter(product_id="shirt", status="HELD")
+    assert held.aggregate(n=Sum("pieces"))["n"] == 16
+    Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
+
+
+def test_without_a_second_look_the_last_pieces_are_sold_twice(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4 buyers have seen 10 pieces, and take 16, unless whoever takes looks again; the constraint would refuse the third."""
+    everybody_has_read = threading.Barrier(4)
+
+    def seem_to_be_there(*seen: Any) -> bool:
+        everybody_has_read.wait(WAIT_SECONDS)
+        return really(*seen)
+
+    really = sessions._seem_to_be_there
+    buyers = [anna.beside(f"buyer-{n}") for n in range(4)]
+    for buyer in buyers:
+        buyer.place("shirt", 4)
+    with monkeypatch.context() as without_look:
+        without_look.setattr(sessions, "_seem_to_be_there", seem_to_be_there)
+        blind = "UPDATE baskets_stock SET available = greatest(available - %s, 0) WHERE product_id = %s OR %s::bigint IS NULL"
+        without_look.setattr(counters, "TAKE_ALL_OF_ONE", blind)
+        together([buyer.start for buyer in buyers])
+    held = StockReservation.objects.filter(product_id="shirt", status="HELD")
+    assert held.aggregate(n=Sum("pieces"))["n"] == 16
+    Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
+
+
+def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second line of defence: at most one active session, by the database."""
+    anna.place("shirt", 1)
+    both_have_read = threading.Barrier(2)
+
+    real_offers = sessions.offers_in
+
+    def meeting_offers(rows: Iterable[tuple[Any, ...]]) -> dict[str, Offer]:
+        both_have_read.wait(WAIT_SECONDS)
+        return real_offers(rows)
+
+    with monkeypatch.context() as without_lock:
+        without_lock.setattr(store, "LOCK", "SELECT 1 FROM baskets_basket WHERE id = %s")
+        without_lock.setattr(sessions, "offers_in", meeting_offers)
+        outcomes = together([anna.start, anna.start])
+    refused = [outcome for outcome in outcomes if isinstance(outcome, IntegrityError)]
+    assert len(refused) == 1
+    assert "one_active_checkout_per_basket" in str(refused[0])
+
+
+@pytest.mark.usefixtures("careful")
+def test_a_frozen_buyer_makes_the_next_one_wait_and_look_again(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second buyer decides by the stock as it is after the wait, not as it was when it asked."""
+    frozen = Frozen()
+    monkeypatch.setattr(counters, "take", frozen.at(counters.take))
+    ben = anna.beside("ben")
+    for user in (anna, ben):
+        user.place("shirt", 7)
+        user.place("cap", 1)
+    first, second = frozen.run(anna.start, while_frozen=ben.start)
+    assert first.contents.checkout[0].stocked == 7
+    assert [line.stocked for line in second.contents.checkout] == [-4, 1]
+
+
+@pytest.mark.parametrize("others", ["shirt", "cap"])
+def test_a_buyer_who_has_seen_what_others_take_is_told_what_is_left(anna: User, others: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole start is done again, and this time by what is there."""
+    frozen = Frozen()
+    ben = anna.beside("ben")
+    for name, count in (("shirt", 7), ("cap", 7)):
+        anna.place(name, count)
+    ben.place(others, 7)
+    monkeypatch.setattr(sessions, "_seem_to_be_there", frozen.at(sessions._seem_to_be_there))
+    first, _ = frozen.run(anna.start, while_frozen=ben.start)
+    assert [(line.product_id, line.stocked) for line in first.contents.checkout] == [
+        (name, -4 if name == others else 7) for name in ("shirt", "cap")
+    ]
+    assert available(others) == (3, 0)
+    assert Event.objects.filter(basket_id=anna.owner.basket_id, kind="checkout_started").count() == 1
+
+
+ALWAYS = ["BEGIN", "SELECT", "SELECT", "SELECT", "SELECT", "WITH gone", "WITH session"]
+
+
+def shape_of_a_start(user: User) -> tuple[list[str], list[str]]:
+    """The statements of a start of two products: their first words, and their texts."""
+    user.place("shirt", 1)
+    user.place("cap", 1)
+    with CaptureQueriesContext(connection) as captured:
+        user.start()
+    statements = [query["sql"].strip() for query in captured.captured_queries]
+    firsts = [re.match(r"BEGIN|COMMIT|WITH \w+|[A-Z]+( [A-Z]+)*( baskets_\w+)?", sql)[0] for sql in statements]
+    lock, clock = statements[1], statements[2]
+    assert "FROM baskets_basket" in lock
+    assert lock.endswith("FOR NO KEY UPDATE")
+    assert "statement_timestamp()" in clock
+    return firsts, statements
+
+
+def test_locks_come_before_writes_and_in_order(anna: User) -> None:
+    """The shape of a start: basket lock, clock, everything else, and nothing after the stock rows, which are locked by primary key."""
+    firsts, statements = shape_of_a_start(anna)
+    assert firsts == [*ALWAYS, "INSERT INTO baskets_event", "SELECT", "WITH taken", "COMMIT"]
+    assert statements[8].endswith("ORDER BY product_id FOR NO KEY UPDATE")
+
+
+@pytest.mark.usefixtures("careful")
+def test_a_careful_start_tells_what_it_got_after_it_has_got_it(anna: User) -> None:
+    """Where there may be too little, the event alone comes after the stock rows."""
+    firsts, statements = shape_of_a_start(anna)
+    assert firsts == [*ALWAYS, "SELECT", "UPDATE baskets_stock", "INSERT INTO baskets_event", "COMMIT"]
+    assert statements[7].endswith("ORDER BY s.product_id\nFOR NO KEY UPDATE OF s")
+
+
+def test_a_frozen_holder_does_not_keep_a_start_from_other_lapsed_stock(anna: User) -> None:
+    """A reclaim goes on to the next basket when one is locked for longer than anybody waits."""
+    for name, minutes in (("ben", 33), ("cleo", 32)):
+        user = anna.beside(name)
+        user.place("shirt", 5)
+        user.start()
+        user.wait(minutes=minutes)
+    ben, dora = anna.beside("ben"), anna.beside("dora")
+    dora.place("shirt", 5)
+    with ThreadPoolExecutor(1) as pool:
+
+        def hold_the_lock(locked: threading.Event, go: threading.Event) -> None:
+            try:
+                with transaction.atomic():
+                    store.lock(ben.owner.basket_id)
+                    locked.set()
+                    assert go.wait(WAIT_SECONDS)
+            finally:
+                connection.close()
+
+        locked, go = threading.Event(), threading.Event()
+        frozen = pool.submit(hold_the_lock, locked, go)
+        assert locked.wait(WAIT_SECONDS)
+        dora.start()
+        go.set()
+        frozen.result(WAIT_SECONDS)
+    assert dora.lists()["checkout"] == [("shirt", 5, 5)]
+    assert ben.lists()["checkout"] == [("shirt", 5, 5)]
+
+
+def test_pieces_that_come_free_while_they_are_asked_for_are_found(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told "sold out" for pieces that had lapsed and were given back in that instant."""
+    anna.place("shirt", 8)
+    anna.start()
+    anna.wait(minutes=31)
+    ben = anna.beside("ben")
+    ben.place("shirt", 5)
+    frozen = Frozen()
+    monkeypatch.setattr(counters, "take", frozen.at(counters.take))
+    started, _ = frozen.run(ben.start, while_frozen=lambda: anna.finish(False))
+    assert started.contents.checkout[0].stocked == 5

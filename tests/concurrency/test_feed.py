@@ -1,0 +1,206 @@
+"""The feed against its writers: whoever reads on from a token sees every event once, and each basket's in order."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pytest
+from django.db import connection, transaction
+
+from baskets.domain.baskets import items
+from baskets.domain.errors import Refusal
+from baskets.domain.events import feed
+from baskets.models import Event, FeedPosition, FeedState
+from tests.concurrency.barrier import WAIT_SECONDS, together
+from tests.conftest import APP
+from tests.domain.scenarios import User
+
+T = TypeVar("T")
+
+
+@dataclass
+class Consumer:
+    """Somebody who reads the feed of all partners, in small pages, and keeps nothing but the place."""
+
+    place: feed.Place | None = None
+    seen: list[int] = field(default_factory=list)
+
+    def read_on(self, *, limit: int = 7) -> int:
+        feed.sequence()
+        page, self.place = feed.read(FeedPosition.objects.all(), after=self.place, limit=limit)
+        self.seen += [row.event_id for row in page]
+        return len(page)
+
+    def read_to_the_end(self) -> list[int]:
+        while self.read_on():
+            pass
+        return self.seen
+
+
+def assert_all_in_order(seen: list[int]) -> None:
+    """Every event there is, each once, and those of a basket by number."""
+    events = {event.pk: event for event in Event.objects.all()}
+    assert sorted(seen) == sorted(events)
+    numbers: dict[object, list[int]] = defaultdict(list)
+    for pk in seen:
+        numbers[events[pk].basket_id].append(events[pk].number)
+    assert all(found == list(range(1, len(found) + 1)) for found in numbers.values())
+
+
+def settled() -> FeedState:
+    """Give positions until the mark has reached the last event; transactions of other tests beside may keep it for a while."""
+    for _ in range(10 * WAIT_SECONDS):
+        feed.sequence()
+        state = FeedState.objects.get()
+        if state.settled_id == Event.objects.latest("pk").pk:
+            return state
+        threading.Event().wait(0.1)
+    raise AssertionError
+
+
+def closing(call: Callable[[], T]) -> T:
+    """Call in a thread, whose connection is closed at its end."""
+    try:
+        return call()
+    finally:
+        connection.close()
+
+
+@contextmanager
+def written_but_not_committed(user: User, *, events: int = 1) -> Iterator[Callable[[], None]]:
+    """Events of a user whose transaction stays open until the returned function is called."""
+    written, end = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with transaction.atomic():
+            for count in range(1, events + 1):
+                items.place_item(owner=user.owner, product_id="cap", count=count, actor=APP)
+            written.set()
+            assert end.wait(WAIT_SECONDS)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(closing, write)
+
+        def commit() -> None:
+            end.set()
+            done.result(WAIT_SECONDS)
+
+        assert written.wait(WAIT_SECONDS)
+        try:
+            yield commit
+        finally:
+            end.set()
+
+
+def test_readers_beside_many_writers_miss_nothing(anna: User) -> None:
+    """Eight writers, half of them on one basket, and two readers, one of whom is killed and goes on from the place it kept."""
+    written = threading.Event()
+
+    def write(n: int) -> None:
+        user = anna.beside(f"user-{n}") if n % 2 else anna
+        for count in range(1, 16):
+            user.place("cap" if count % 3 else "shirt", count)
+            if n % 2 and count % 5 == 0:
+                user.place("cap", 1)
+                user.start()
+                user.finish(ordered=count % 2 == 0)
+
+    def read() -> list[int]:
+        kept, seen = None, []
+        while not written.is_set():
+            consumer = Consumer(place=kept)  # Started anew with every page, knowing its place only.
+            consumer.read_on()
+            kept, seen = consumer.place, seen + consumer.seen
+        return seen + Consumer(place=kept).read_to_the_end()
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(closing, read) for _ in range(2)]
+        outcomes = together([lambda n=n: write(n) for n in range(8)])
+        written.set()
+        seen = [reader.result(WAIT_SECONDS) for reader in readers]
+    assert [outcome for outcome in outcomes if isinstance(outcome, Exception) and not isinstance(outcome, Refusal)] == []
+    assert seen[0] == seen[1]
+    assert len(seen[0]) > 100
+    assert_all_in_order(seen[0])
+
+
+def test_an_event_that_is_committed_late_comes_late_and_is_not_skipped(anna: User) -> None:
+    """Its id is lower than one that was read before: by ids it would never have been seen."""
+    consumer = Consumer()
+    with written_but_not_committed(anna.beside("late")) as commit:
+        anna.place("shirt", 1)
+        (early,) = consumer.read_to_the_end()
+        for _ in range(4):
+            feed.sequence()
+        assert FeedState.objects.get().settled_id < early
+        commit()
+    _, late = consumer.read_to_the_end()
+    assert late < early
+    assert Event.objects.filter(pk__gt=early).count() == 0  # The control: what a reader by ids would still find.
+
+
+def test_the_mark_moves_on_once_nothing_older_is_under_way(anna: User) -> None:
+    with written_but_not_committed(anna.beside("late")) as commit:
+        anna.place("shirt", 1)
+        for _ in range(4):
+            feed.sequence()
+        commit()
+    state = settled()
+    assert state.seen_id == Event.objects.order_by("-pk").values_list("pk", flat=True)[0]
+    assert state.position == 2
+
+
+def test_the_mark_moves_on_also_where_the_last_events_came_while_it_waited(anna: User) -> None:
+    """And then a reader costs one look, however many there were."""
+    anna.place("shirt", 1)
+    feed.sequence()
+    anna.place("shirt", 2)
+    feed.sequence()
+    assert settled().settled_id == Event.objects.latest("pk").pk
+    before = FeedState.objects.get().horizon
+    assert feed.sequence() == 0
+    assert FeedState.objects.get().horizon == before
+
+
+def test_small_batches_reach_every_event(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "BATCH", 2)
+    for count in range(1, 8):
+        anna.place("shirt", count)
+    assert feed.sequence() == 7
+    assert_all_in_order(Consumer().read_to_the_end())
+
+
+def test_late_events_beyond_one_batch_are_not_passed_by_the_mark(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More events than a batch are committed below ids that were seen: the mark waits until the last of them has its position."""
+    monkeypatch.setattr(feed, "BATCH", 2)
+    with written_but_not_committed(anna.beside("late"), events=7) as commit:
+        anna.place("shirt", 1)
+        for _ in range(3):  # One round sees the event, one sets the horizon, one finds that the mark has to wait.
+            feed.sequence()
+        seen = Event.objects.latest("pk").pk
+        assert FeedState.objects.get().seen_id == seen
+        commit()
+    assert settled().settled_id == seen
+    assert Event.objects.filter(place__isnull=True).count() == 0
+    assert FeedState.objects.get().position == 8
+    assert_all_in_order(Consumer().read_to_the_end())
+
+
+def test_a_horizon_of_another_cluster_stops_nobody(anna: User) -> None:
+    """A database that was restored elsewhere counts transactions anew."""
+    anna.place("shirt", 1)
+    feed.sequence()
+    FeedState.objects.update(settled_id=0, horizon=2**60)
+    anna.place("shirt", 2)
+    assert settled().position == 2
+
+
+def test_two_who_give_positions_at_once_give_each_event_one(anna: User) -> None:
+    for count in range(1, 30):
+        anna.place("shirt", count)
+    assert sum(together([feed.sequence] * 6)) == 29
+    assert_all_in_order(Consumer().read_to_the_end())

@@ -1,0 +1,64 @@
+"""Holds of a stolen key are released by two operators at once, while its checkouts are being finished."""
+
+from dataclasses import replace
+
+from baskets.domain import runner
+from baskets.domain.actors import Actor
+from baskets.domain.checkout import sessions
+from baskets.domain.support import key_misuse
+from baskets.domain.support.key_misuse import Batch
+from baskets.models import CheckoutSession, Event
+from tests.concurrency.barrier import together
+from tests.conftest import APP
+from tests.domain.scenarios import User, available
+
+OPERATOR = Actor.system("tests")
+
+
+def release() -> Batch:
+    return key_misuse.release_holds(prefix=APP.name, after=0, reason="stolen", actor=OPERATOR)
+
+
+def reverse() -> Batch:
+    since = CheckoutSession.objects.order_by("started_at")[0].started_at
+    return key_misuse.reverse_orders(prefix=APP.name, since=since, after=0, reason="stolen", actor=OPERATOR)
+
+
+def bought(anna: User, number: int) -> list[User]:
+    buyers = [User(replace(anna.owner, user_id=f"buyer-{i}")) for i in range(number)]
+    for buyer in buyers:
+        buyer.place("shirt", 1)
+        buyer.start()
+    return buyers
+
+
+def test_two_operators_abort_each_checkout_once(anna: User) -> None:
+    bought(anna, 8)
+    outcomes = together([release] * 4)
+    assert all(isinstance(outcome, Batch) for outcome in outcomes), outcomes
+    assert release().found == 0
+    assert Event.objects.filter(kind=Event.Kind.CHECKOUT_ABORTED).count() == 8
+    assert available("shirt") == (10, 0)
+
+
+def test_checkout_that_is_ordered_during_the_release_stays_ordered(anna: User) -> None:
+    buyers = bought(anna, 6)
+    finish = [lambda buyer=buyer: buyer.finish(True) for buyer in buyers]
+    together([release, release, *finish])
+    states = CheckoutSession.objects.values_list("status", flat=True)
+    assert set(states) <= {"ORDERED", "ABORTED", "ACTIVE"}
+    release()
+    ordered = CheckoutSession.objects.filter(status="ORDERED").count()
+    assert not CheckoutSession.objects.active().exists()
+    assert available("shirt") == (10 - ordered, 0)
+
+
+def test_two_operators_reverse_each_order_once(anna: User) -> None:
+    for buyer in bought(anna, 6):
+        runner.run(
+            lambda reclaim, buyer=buyer: sessions.finish_session(owner=buyer.owner, ordered=True, order_no=None, actor=APP, reclaim=reclaim)
+        )
+    outcomes = together([reverse] * 3)
+    assert all(isinstance(outcome, Batch) for outcome in outcomes), outcomes
+    reverse()
+    assert available("shirt") == (10, 0)

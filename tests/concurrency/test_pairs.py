@@ -1,0 +1,95 @@
+"""Every pair of calls that can meet at a basket ends as the two do one after the other, wherever the first is frozen."""
+
+import time
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from typing import Any
+
+import pytest
+
+from tests.concurrency.operations import EXPIRE_ANNA, EXPIRE_CLEO, OPERATIONS, Defect
+from tests.concurrency.pairs import LOCKS, at_once, one_after_the_other, while_held
+from tests.conftest import Long
+
+WORLDS = ("active", "lapsed", "aborted", "expired", "failed", "two lapsed", "gone")
+# For every run: those that are likeliest to meet, or that met badly in some other service or in this one.
+USUAL = [
+    ("lapsed", "order", "sweep", "shirts"),
+    ("lapsed", "order", "another buyer", "shirts"),
+    ("lapsed", "abort", "another buyer", "shirts"),
+    ("lapsed", "start", "sweep", "shirts"),
+    ("active", "order", "abort", "shirts"),
+    ("active", "order", "delete", "shirts"),
+    ("active", "abort", "feed", "shirts"),
+    ("active", "order", "staff aborts", "shirts"),
+    ("expired", "order by number", "another buyer", "shirts"),
+    ("aborted", "order by number", "start", "shirts"),
+    ("aborted", "order", "order by number", "basket"),
+    ("two lapsed", "order", "another buyer", "basket"),
+    ("failed", "staff holds again", "another buyer", "caps"),
+    ("active", "staff releases", "order", "basket"),
+    ("active", "take over", "take over", "transfers"),
+    ("aborted", "staff extends", "delete", "basket"),
+    ("aborted", "staff erases", "place", "basket"),
+    ("aborted", "staff erases", "consent", "comfort"),
+    ("active", "no consent", "consent", "comfort"),
+    ("gone", "purge", "staff orders the old", "shirts"),
+    ("active", "feed", "purge", "shirts"),
+]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+# What comes of two calls one after the other does not change within a run.
+alone = cache(one_after_the_other)
+
+
+def expected(kind: str, first: str, second: str) -> Iterator[Any]:
+    """What may come of two calls: of the two in order, and the other way round.
+
+    What a call does in a transaction of its own, before it begins or after it was refused, may come apart from it.
+    """
+    orders = {(first, second), (second, first)}
+    yield from (alone(kind, *pair) for pair in orders)
+    names = {first, second}
+    lapsed = {"lapsed": ["anna"], "failed": ["cleo"], "two lapsed": ["anna", "cleo"]}.get(kind, [])
+    choices = [((), (user,)) if names & {"anna": EXPIRE_ANNA, "cleo": EXPIRE_CLEO}[user] else ((),) for user in lapsed]
+    for chosen, flag_last, pair in product(product(*choices), (False, True), sorted(orders)):
+        yield alone(kind, *pair, expired=tuple(user for users in chosen for user in users), flag_last=flag_last)
+
+
+def is_serial(kind: str, first: str, second: str, found: Any) -> bool:
+    """Tell whether two calls ended as one after the other, and neither failed."""
+    if any(isinstance(said, Defect) for said in found[0].values()):
+        return False
+    if first != second:
+        return found in expected(kind, first, second)
+    # Which of two like calls was first cannot be told by their names.
+    outcomes, state = found
+    return any(
+        (said, state) in expected(kind, first, second) for said in (outcomes, dict(zip(outcomes, [*outcomes.values()][::-1], strict=True)))
+    )
+
+
+@pytest.mark.parametrize(("kind", "first", "second", "lock"), USUAL)
+def test_two_calls_that_meet_end_as_one_after_the_other(kind: str, first: str, second: str, lock: str) -> None:
+    for found in (at_once(kind, first, second), while_held(kind, first, second, lock)):
+        assert is_serial(kind, first, second, found), (found, [alone(kind, first, second), alone(kind, second, first)])
+
+
+@pytest.mark.long
+def test_any_two_calls_that_meet_end_as_one_after_the_other(long_run: Long) -> None:
+    """In an order that chance decides, until the time is over."""
+    cases = [(kind, first, second, way) for kind in WORLDS for first in OPERATIONS for second in OPERATIONS for way in (None, None, *LOCKS)]
+    long_run.chance.shuffle(cases)
+    end = time.monotonic() + long_run.seconds
+    wrong = []
+    for number, (kind, first, second, way) in enumerate(cases):
+        if time.monotonic() > end:
+            break
+        found = while_held(kind, first, second, way) if way else at_once(kind, first, second)
+        long_run.tell(meetings=1)
+        if not is_serial(kind, first, second, found):
+            wrong.append((number, kind, first, second, way, found))
+    assert wrong == []

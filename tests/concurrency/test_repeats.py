@@ -1,0 +1,70 @@
+"""One call sent a hundred times at one moment, over HTTP: with one Idempotency-Key it is done once, without it the state decides."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from baskets.domain.access.partners import issue_api_key
+from baskets.models import Event, IdempotencyRecord, Partner
+from tests.concurrency.barrier import together
+from tests.domain.scenarios import User, available
+
+CROWD = 100
+
+
+@pytest.fixture
+def key(anna: User) -> str:
+    return issue_api_key(partner_name=Partner.objects.get().name, created_by="tests")[1]
+
+
+def crowd(key: str, method: str, path: str, body: Any, **headers: str) -> list[Any]:
+    """The same call from everybody at once."""
+    sent = {"X-API-Key": key, **headers}
+
+    def call() -> Any:
+        # Whoever has waited too long on a slow machine is told so, and calls again, as the answer says it may.
+        for _ in range(20):
+            answer = Client(raise_request_exception=False).generic(
+                method, f"/baskets/users/anna{path}", body, content_type="application/json" if body else "", headers=sent
+            )
+            if answer.status_code != 503:
+                break
+        return answer
+
+    answers = together([call] * CROWD)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind"),
+    [
+        ("/checkout/sessions", b"", "checkout_started"),
+        ("/checkout/sessions/finish-active", b'{"ordered": true}', "checkout_ordered"),
+    ],
+)
+def test_a_hundred_calls_with_one_key_are_one_execution_and_99_replays(anna: User, key: str, path: str, body: bytes, kind: str) -> None:
+    anna.place("shirt", 3)
+    if "finish" in path:
+        anna.start()
+    before = Event.objects.filter(kind=kind).count()
+    answers = crowd(key, "POST", path, body, **{"Idempotency-Key": "once"})
+    assert Counter(answer.status_code for answer in answers) == {200: CROWD}
+    assert Counter(answer.headers.get("Idempotency-Replayed") for answer in answers) == {None: 1, "true": CROWD - 1}
+    assert len({answer.content for answer in answers}) == 1
+    assert Event.objects.filter(kind=kind).count() == before + 1
+    assert IdempotencyRecord.objects.count() == 1
+
+
+def test_a_hundred_orders_without_a_key_are_one_order(anna: User, key: str) -> None:
+    anna.place("shirt", 3)
+    anna.start()
+    answers = crowd(key, "POST", "/checkout/sessions/finish-active", b'{"ordered": true}')
+    assert Counter(answer.status_code for answer in answers) == {200: CROWD}
+    assert len({answer.content for answer in answers}) == 1
+    assert Event.objects.filter(kind="checkout_ordered").count() == 1
+    assert available("shirt") == (7, 0)

@@ -1,0 +1,184 @@
+"""However many call at once, exactly as many are let through as the limit says; and the control that shows why."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+from baskets.db.pipeline import execute
+from baskets.domain import runner
+from baskets.domain.access import rate_limits
+from baskets.domain.checkout.purchase_limits import ClientLimits
+from baskets.domain.errors import Throttled
+from baskets.models import Throttle
+from baskets.models.basket_snapshot import Owner
+from tests.concurrency.barrier import together
+from tests.domain.scenarios import User, available
+from tests.factories import PartnerFactory
+
+HOUR = timedelta(hours=1)
+CALLERS, LIMIT = 20, 7
+
+
+def patient_take() -> int | None:
+    """Count one call, and wait for the row however slow a loaded machine is: a wait that runs out is a refusal."""
+    execute("SET lock_timeout = '30s'", [])
+    return rate_limits.take(subject="key:one", limit=LIMIT, window=HOUR)
+
+
+def test_exactly_the_limit_is_let_through(transactional_db: None) -> None:
+    outcomes = together([patient_take] * CALLERS)
+    assert Counter(outcome is None for outcome in outcomes) == {True: LIMIT, False: CALLERS - LIMIT}
+    assert all(3500 < outcome <= 3600 for outcome in outcomes if outcome is not None)
+
+
+def test_a_window_that_is_over_lets_exactly_the_limit_through_again(transactional_db: None) -> None:
+    together([patient_take] * CALLERS)
+    Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
+    outcomes = together([patient_take] * CALLERS)
+    assert outcomes.count(None) == LIMIT
+
+
+def test_wait_for_the_row_that_runs_out_is_a_refusal(transactional_db: None) -> None:
+    rate_limits.take(subject="key:one", limit=LIMIT, window=HOUR)
+
+    def impatient_take() -> int | None:
+        execute("SET lock_timeout = '50ms'", [])
+        return rate_limits.take(subject="key:one", limit=LIMIT, window=HOUR)
+
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
+        outcomes = together([impatient_take] * 5)
+        cursor.execute("ROLLBACK")
+    assert outcomes == [1] * 5
+    assert Throttle.objects.get().count == 1
+
+
+def test_several_counts_at_once_are_granted_as_far_as_the_limit_allows(transactional_db: None) -> None:
+    def take_three() -> int:
+        execute("SET lock_timeout = '30s'", [])
+        return rate_limits.take_many(subject="key:one", amount=3, limit=LIMIT, window=HOUR).amount
+
+    outcomes = together([take_three] * CALLERS)
+    assert Counter(outcomes) == {3: 2, 1: 1, 0: CALLERS - 3}
+
+
+def test_reading_first_and_writing_then_lets_more_through(transactional_db: None) -> None:
+    """What a throttle does that is not one statement: all read before anybody has written."""
+    all_have_read = threading.Barrier(CALLERS)
+
+    def take() -> bool:
+        count = Throttle.objects.filter(subject="key:one").values_list("count", flat=True).first() or 0
+        all_have_read.wait(30)
+        if count >= LIMIT:
+            return False
+        Throttle.objects.update_or_create(subject="key:one", defaults={"count": count + 1, "ends_at": "2100-01-01T00:00:00Z"})
+        return True
+
+    assert together([take] * CALLERS).count(True) > LIMIT
+
+
+def test_a_flood_beyond_the_limit_neither_writes_nor_waits(transactional_db: None) -> None:
+    rate_limits.take(subject="key:one", limit=1, window=HOUR)
+    version = execute("SELECT xmin FROM baskets_throttle", []).fetchone()
+
+    def held() -> list[int | None]:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
+            found = together([lambda: rate_limits.take(subject="key:one", limit=1, window=HOUR)] * 5)
+            cursor.execute("ROLLBACK")
+        return found
+
+    assert None not in held()
+    assert execute("SELECT xmin FROM baskets_throttle", []).fetchone() == version
+
+
+def test_a_sweep_passes_by_a_row_that_is_being_counted_in(transactional_db: None) -> None:
+    rate_limits.take(subject="key:one", limit=1, window=HOUR)
+    Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
+        assert together([rate_limits.sweep]) == [0]
+        cursor.execute("ROLLBACK")
+    assert together([rate_limits.sweep]) == [1]
+
+
+@pytest.mark.parametrize("table", ["baskets_throttle"])
+def test_counting_costs_no_write_ahead_log(transactional_db: None, table: str) -> None:
+    assert execute("SELECT relpersistence FROM pg_class WHERE relname = %s", [table]).fetchone() == ("u",)
+
+
+def test_a_partner_that_starts_many_checkouts_at_once_holds_exactly_its_share(anna: User, settings: Settings) -> None:
+    settings.BASKETS_PARTNER_SHARE_PERCENT = 50
+    other = User(Owner(partner_id=PartnerFactory().pk, user_id="other-user"))
+    buyers = [anna.beside(f"buyer-{number}") for number in range(10)]
+    for user in (*buyers, other):
+        user.place("shirt", 1)
+        user.place("cap", 1)
+    outcomes = together([*(buyer.start for buyer in buyers), other.start])
+    held = [user.lists()["checkout"] for user in (*buyers, other) if user.lists()["checkout"]]
+    assert Counter(type(outcome).__name__ for outcome in outcomes[:-1]) == {"StartedSession": 5, "OutOfStock": 5}
+    assert held == [[("shirt", 1, 1), ("cap", 1, 1)]] * 6
+    assert (available("shirt"), available("cap")) == ((4, 0), (4, 0))
+
+
+def test_two_devices_that_start_at_once_are_two_starts_of_one_user(anna: User, settings: Settings) -> None:
+    settings.BASKETS_STARTS_PER_HOUR = 1
+    anna.place("shirt", 1)
+    outcomes = together([anna.start] * 5)
+    assert Counter(type(outcome).__name__ for outcome in outcomes) == {"StartedSession": 1, "CheckoutActive": 4}
+
+
+# --- Limits of client keys, in blocks -----------------------------------------------------------------------
+
+
+def starts(source: str, amount: int = 1) -> Callable[[], None]:
+    """One call that counts a start, run as the runner does it."""
+
+    def start() -> None:
+        limits = ClientLimits(key="stolen", source=source)
+        runner.run(lambda _: limits.count(starts=amount))
+
+    return start
+
+
+@pytest.mark.parametrize("most", [7, 150])
+def test_parallel_callers_of_one_source_start_exactly_the_limit(transactional_db: None, settings: Settings, most: int) -> None:
+    settings.BASKETS_STARTS_PER_SOURCE = most
+    outcomes = together([lambda: [_outcome(starts("192.0.2.1")) for _ in range(10)]] * CALLERS)
+    flat = Counter(outcome for several in outcomes for outcome in several)
+    assert flat == {"done": most, "Throttled": CALLERS * 10 - most}
+
+
+def test_process_that_ends_loses_less_than_a_block_and_adds_a_thousandth(transactional_db: None, settings: Settings) -> None:
+    """Ten processes, one after the other, each as if it knew nothing of the others."""
+    settings.BASKETS_STARTS_PER_SOURCE = 2000
+    done = 0
+    for _ in range(10):
+        rate_limits.forget_windows()
+        done += sum(_outcome(starts("192.0.2.1")) == "done" for _ in range(250))
+    assert 2000 - 10 * 20 <= done <= 2000 + 10 * 2
+
+
+def test_honest_sources_beside_a_flood_are_let_through(transactional_db: None, settings: Settings) -> None:
+    settings.BASKETS_STARTS_PER_SOURCE = 5
+    honest = [starts(f"198.51.100.{number}") for number in range(10)]
+    flood = [starts("192.0.2.1")] * 10
+    outcomes = together([*(lambda call=call: _outcome(call) for call in (*honest, *flood))])
+    assert outcomes[:10] == ["done"] * 10
+    assert Counter(outcomes[10:]) == {"done": 5, "Throttled": 5}
+
+
+def _outcome(call: Callable[[], None]) -> str:
+    try:
+        call()
+    except Throttled:
+        return "Throttled"
+    return "done"

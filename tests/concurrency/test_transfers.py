@@ -1,0 +1,23 @@
+"""Many devices with one token, at one moment."""
+
+from collections import Counter
+
+from baskets.domain import runner
+from baskets.domain.baskets.transfers import offer_transfer, redeem_transfer
+from baskets.models import Event
+from tests.concurrency.barrier import together
+from tests.conftest import APP
+from tests.domain.scenarios import User
+
+DEVICES = 50
+
+
+def test_one_of_fifty_devices_gets_the_basket(anna: User) -> None:
+    """The others are told that the token is not good, and the timeline has one line."""
+    anna.place("shirt", 1)
+    made = runner.run(lambda _: offer_transfer(owner=anna.owner, actor=APP))
+    partner_id = anna.owner.partner_id
+    bring = [lambda: runner.run(lambda _: redeem_transfer(partner_id=partner_id, token=made.token, actor=APP))] * DEVICES
+    outcomes = Counter(type(outcome).__name__ for outcome in together(bring))
+    assert outcomes == {"Taken": 1, "TransferUnknown": DEVICES - 1}
+    assert Event.objects.filter(kind="transfer_redeemed").count() == 1

@@ -1,0 +1,165 @@
+"""Statements that travel together: in their order, in few round trips, and none of them alone."""
+
+import sys
+import tempfile
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from django.test import Client
+
+from baskets.db.pipeline import execute, together
+from baskets.db.transactions import in_transaction
+from baskets.domain.access.partners import issue_api_key
+from baskets.models import Partner
+from baskets.models.basket_snapshot import Owner
+from tests.domain.scenarios import User
+from tests.factories import PartnerFactory, ProductFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+RENAME = "UPDATE baskets_partner SET name = %s WHERE id = %s"
+FAIL = "SELECT 1 / %s::int"
+
+
+@pytest.fixture
+def row() -> Partner:
+    """A row to change."""
+    return PartnerFactory(name="before")
+
+
+def name_of(row: Partner) -> str:
+    return str(Partner.objects.get(pk=row.pk).name)
+
+
+def test_what_is_noted_down_goes_with_the_commit(row: Partner) -> None:
+    in_transaction(lambda: execute(RENAME, ["after", row.pk]))
+    assert name_of(row) == "after"
+
+
+def test_a_statement_of_django_finds_what_was_noted_down_before_it(row: Partner) -> None:
+    def step() -> str:
+        execute(RENAME, ["after", row.pk])
+        return name_of(row)
+
+    assert in_transaction(step) == "after"
+
+
+def test_after_an_error_nothing_is_left(row: Partner) -> None:
+    def step() -> None:
+        execute(RENAME, ["after", row.pk])
+        execute(FAIL, [0])
+        execute(RENAME, ["later", row.pk])
+
+    with pytest.raises(DatabaseError, match="division by zero"):
+        in_transaction(step)
+    assert name_of(row) == "before"
+
+
+def test_what_the_program_gives_up_is_never_sent(row: Partner) -> None:
+    def step() -> None:
+        execute(RENAME, ["after", row.pk])
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        in_transaction(step)
+    assert name_of(row) == "before"
+
+
+def test_a_transaction_around_it_decides_about_the_commit(row: Partner) -> None:
+    with transaction.atomic():
+        with together():
+            execute(RENAME, ["after", row.pk])
+        transaction.set_rollback(True)
+    assert name_of(row) == "before"
+
+
+def test_a_savepoint_is_no_transaction_to_commit(row: Partner) -> None:
+    with transaction.atomic():
+        with transaction.atomic(), together(commit=True):
+            execute(RENAME, ["after", row.pk])
+        transaction.set_rollback(True)
+    assert name_of(row) == "before"
+
+
+def test_a_statement_that_could_not_be_prepared_is_prepared_the_next_time() -> None:
+    for _ in range(2):
+        with pytest.raises(DatabaseError, match="no_such_column"):
+            execute("SELECT no_such_column", [])
+    assert execute(FAIL, [1]).fetchone() == (1,)
+
+
+def test_a_session_that_was_cleared_is_left_for_a_new_one(row: Partner) -> None:
+    in_transaction(lambda: execute(RENAME, ["once", row.pk]))
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    in_transaction(lambda: execute(RENAME, ["again", row.pk]))
+    assert name_of(row) == "again"
+
+
+def test_a_row_that_must_be_there_is_demanded_without_waiting_for_it(row: Partner) -> None:
+    """The transaction fails with the error of whoever demanded it, and not with that of any other division."""
+    demanded = LookupError("no such row")
+
+    def step(found: int) -> None:
+        execute(RENAME, ["after", row.pk])
+        execute("SELECT 1 / count(*) FROM generate_series(1, %s::int)", [found], otherwise=demanded)
+
+    with pytest.raises(LookupError) as failure:
+        in_transaction(lambda: step(0))
+    assert failure.value is demanded
+    assert name_of(row) == "before"
+    in_transaction(lambda: step(1))
+    assert name_of(row) == "after"
+    with pytest.raises(DatabaseError, match="division by zero"):
+        in_transaction(lambda: execute(FAIL, [0]))
+
+
+def test_rows_are_handed_out_once(row: Partner) -> None:
+    answer = execute("SELECT generate_series(1, %s::int)", [3])
+    assert (answer.rowcount, answer.fetchone()) == (3, (1,))
+    assert answer.fetchall() == [(2,), (3,)]
+    assert answer.fetchone() is None
+
+
+@pytest.mark.parametrize("text", ["", "NULL", "null", 'say "so"', "a,b", "{c}", "back\\slash", "two\nlines", " blanks ", "ä€😀", "%s"])
+def test_a_text_in_a_list_arrives_as_it_is(text: str) -> None:
+    assert execute("SELECT %s::text[]", [[text, None, "x"]]).fetchone() == ([text, None, "x"],)
+
+
+def test_moments_keys_and_numbers_in_a_list_arrive_as_they_are() -> None:
+    now, key = datetime.now(UTC), uuid4()
+    answer = execute("SELECT %s::timestamptz[], %s::uuid[], %s::bigint[], %s::text[]", [[now], [key], [-1, None], []])
+    assert answer.fetchone() == ([now], [key], [-1, None], [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libpq's trace is offered on Linux only")
+def test_round_trips_of_the_calls_a_crowd_makes() -> None:
+    """Counted on the wire, BEGIN and COMMIT included: each ends with the server saying that it is ready."""
+    partner = PartnerFactory()
+    _, key = issue_api_key(partner_name=partner.name, kind="server", label="", created_by="tests")
+    for name in ("shirt", "cap", "song"):
+        ProductFactory(product_id=name, unsold=50)
+    user = User(Owner(partner_id=partner.pk, user_id="anna"))
+
+    def trips(method: str, path: str, body: object = None) -> int:
+        with tempfile.TemporaryFile() as trace:
+            connection.connection.pgconn.trace(trace.fileno())
+            url = f"/baskets/users/anna{path}"
+            answer = Client().generic(method, url, body or "{}", content_type="application/json", headers={"X-API-Key": key})
+            connection.connection.pgconn.untrace()
+            assert answer.status_code == 200
+            trace.seek(0)
+            return trace.read().count(b"ReadyForQuery")
+
+    counted: dict[str, int] = {}
+    for _ in range(2):
+        for name in ("shirt", "cap", "song"):
+            counted["add"] = trips("POST", f"/products/{name}", '{"count": 2}')
+        counted["start"] = trips("POST", "/checkout/sessions")
+        counted["abort"] = trips("POST", "/checkout/sessions/finish-active", '{"ordered": false}')
+        counted["get"] = trips("GET", "")
+        user.start()
+        counted["order"] = trips("POST", "/checkout/sessions/finish-active", '{"ordered": true}')
+    assert counted == {"add": 2, "start": 2, "abort": 3, "get": 1, "order": 2}

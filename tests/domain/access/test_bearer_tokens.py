@@ -1,0 +1,87 @@
+"""Tokens of any content: whatever stands in them, they are good, expired or invalid, and nothing else happens."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from baskets.domain.access import bearer_tokens, token_issuers
+from baskets.domain.access.jwks import KeySet, UnusableKey, parse_jwks
+from baskets.domain.actors import Actor
+from baskets.domain.baskets import guests
+from baskets.models import Partner
+from baskets.models.token_issuers import ALGORITHMS
+from tests.tokens import KeyPair, assembled
+
+PAIR = KeyPair("ES256")
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+CLAIMS = st.dictionaries(
+    st.sampled_from(["sub", "exp", "nbf", "iat", "iss", "aud", "jti", "guest"]), ANYTHING | st.sampled_from([4e9, "ada", guests.ISSUER])
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["alg", "kid", "crit", "b64", "typ", "cty", "jwk", "jku", "x5u", "zip", "enc", "epk"]),
+    ANYTHING | st.sampled_from([*ALGORITHMS, "HS256", "none", "key-1"]),
+)
+THOROUGH = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def trusting(partner: Partner) -> Partner:
+    keys = {"keys": [PAIR.jwk]}
+    said = {"keys": keys, "algorithms": ALGORITHMS, "unrestricted": True}
+    token_issuers.trust_issuer(partner_name=partner.name, name="login", actor=Actor.system("tests"), **said)
+    return partner
+
+
+def outcome(token: str, partner: Partner) -> Any:
+    try:
+        return bearer_tokens.verify(token=token, partner_id=partner.pk)
+    except (bearer_tokens.TokenInvalid, bearer_tokens.TokenExpired) as refusal:
+        return refusal
+
+
+@THOROUGH
+@given(header=HEADERS, claims=CLAIMS | ANYTHING)
+def test_whatever_a_trusted_issuer_signs(trusting: Partner, header: dict[str, Any], claims: Any) -> None:
+    found = outcome(PAIR.sign(claims, **header), trusting)
+    if isinstance(found, bearer_tokens.BearerUser):
+        assert (found.user_id, found.guest) == (claims["sub"], False)
+        assert header.get("alg", "ES256") == "ES256"
+        assert isinstance(claims["exp"], int | float)
+
+
+@THOROUGH
+@given(header=HEADERS | ANYTHING, claims=CLAIMS | ANYTHING, signature=st.binary(max_size=80))
+def test_nothing_is_good_that_nobody_has_signed(trusting: Partner, header: Any, claims: Any, signature: bytes) -> None:
+    assert isinstance(outcome(assembled(header, claims, signature), trusting), bearer_tokens.TokenInvalid)
+
+
+@THOROUGH
+@given(text=st.text(max_size=200) | st.from_regex(r"[A-Za-z0-9_.=-]{0,200}", fullmatch=True))
+def test_nothing_is_good_that_is_no_token(trusting: Partner, text: str) -> None:
+    assert isinstance(outcome(text, trusting), bearer_tokens.TokenInvalid)
+
+
+KEYS = st.dictionaries(
+    st.sampled_from(["kty", "crv", "x", "y", "n", "e", "kid", "alg", "use", "key_ops", "d", "k"]),
+    ANYTHING
+    | st.sampled_from(["RSA", "EC", "OKP", "oct", "P-256", "Ed25519", "AQAB", "AA", "sig", PAIR.jwk["x"], PAIR.jwk["y"], "ES256", "RS256"]),
+)
+
+
+@THOROUGH
+@given(document=st.fixed_dictionaries({"keys": st.lists(KEYS | ANYTHING, max_size=4)}) | ANYTHING)
+def test_whatever_is_published_as_a_key_set(document: Any) -> None:
+    try:
+        found = parse_jwks(document)
+    except UnusableKey:
+        return
+    assert len(found.keys) + len(found.skipped) == len(document["keys"])
+    assert all(key.algorithms <= {*ALGORITHMS, "Ed25519", "Ed448"} for key in found.keys)
+    assert parse_jwks(json.loads(json.dumps(found.to_document()))) == KeySet(keys=found.keys, skipped=())

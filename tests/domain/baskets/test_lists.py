@@ -1,0 +1,119 @@
+"""The rules of the lists, searched for a case that loses, doubles or misplaces something. No database is needed."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baskets.domain import errors
+from baskets.domain.baskets import lists
+from baskets.models.basket_snapshot import Contents, Line
+
+NOW = datetime(2026, 2, 28, 23, 59, 59, tzinfo=UTC)
+EMPTY = Contents(
+    basket_id=UUID(int=1),
+    at=NOW,
+    revision=0,
+    events=0,
+    created_at=NOW,
+    last_changed_at=NOW,
+    expires_at=NOW,
+    hidden_at=None,
+    guest=False,
+    own_hold=None,
+    late_orders="refuse",
+)
+PRODUCTS = st.sampled_from("abcdef")
+# What users and shops do to the lists: place with a count (0 saves), remove, check out (each product held or failed), return, order.
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("place"), PRODUCTS, st.integers(0, 999)),
+        st.tuples(st.just("remove"), PRODUCTS),
+        st.tuples(st.just("start"), st.sets(PRODUCTS)),
+        st.tuples(st.just("abort")),
+        st.tuples(st.just("order")),
+    ),
+    max_size=30,
+)
+
+
+def pieces(lines: tuple[Line, ...]) -> Counter[str]:
+    return Counter({line.product_id: line.count for line in lines})
+
+
+def applied(contents: Contents, step: tuple[object, ...]) -> Contents:
+    """Do one step the way the domain does, or nothing where it would refuse."""
+    match step:
+        case "place", str(product_id), int(count):
+            line = Line(product_id=product_id, count=count, position=0)
+            return lists.into_cart(contents, line) if count else lists.into_saved(contents, line)
+        case "remove", str(product_id):
+            try:
+                return lists.removed(contents, product_id)
+            except errors.ProductNotInBasket:
+                return contents
+        case "start", set(failing) if contents.cart and not contents.checkout:
+            stocked = {line.product_id: -1 if line.product_id in failing else line.count for line in contents.cart}
+            return replace(contents, cart=(), checkout=lists.checked_out(contents.cart, stocked))
+        case ("abort" | "order" as end,):
+            return lists.returned(contents, tuple(line for line in contents.checkout if end == "abort" or line.failed))
+    return contents
+
+
+@given(STEPS)
+def test_no_list_ever_holds_a_product_twice_or_out_of_order(steps: list[tuple[object, ...]]) -> None:
+    contents = EMPTY
+    for step in steps:
+        contents = applied(contents, step)
+        at_hand = [line.product_id for line in (*contents.cart, *contents.saved)]
+        assert len(set(at_hand)) == len(at_hand)
+        assert len({line.product_id for line in contents.checkout}) == len(contents.checkout)
+        for lines in (contents.cart, contents.saved, contents.checkout):
+            assert sorted(lines, key=lambda line: line.position) == list(lines)
+        assert all(line.count > 0 for line in contents.lines())
+
+
+@given(STEPS, st.sets(PRODUCTS))
+def test_an_abort_gives_back_every_piece_and_an_order_all_that_failed(steps: list[tuple[object, ...]], failing: set[str]) -> None:
+    contents = EMPTY
+    for step in steps:
+        contents = applied(contents, step)
+    contents = applied(applied(contents, ("abort",)), ("start", failing))
+    for end, back in (
+        ("abort", pieces(contents.checkout)),
+        ("order", pieces(tuple(line for line in contents.checkout if line.failed))),
+    ):
+        after = applied(contents, (end,))
+        assert pieces(after.cart) == pieces(contents.cart) + back
+        assert after.checkout == ()
+        assert not {line.product_id for line in after.saved} & back.keys()
+
+
+@given(STEPS)
+def test_an_abort_right_after_a_start_restores_the_cart(steps: list[tuple[object, ...]]) -> None:
+    contents = EMPTY
+    for step in steps:
+        contents = applied(contents, step)
+    before = applied(contents, ("abort",))
+    after = applied(applied(before, ("start", set())), ("abort",))
+    assert (after.cart, after.saved) == (before.cart, before.saved)
+
+
+@given(st.integers(1, 10), st.integers(1, 10))
+def test_a_late_order_takes_no_more_than_came_back(in_cart: int, came_back: int) -> None:
+    line = Line(product_id="a", count=in_cart, position=1)
+    after = lists.taken_from_cart(replace(EMPTY, cart=(line,)), [replace(line, count=came_back)])
+    assert pieces(after.cart) == +Counter({"a": in_cart - came_back})
+
+
+def test_the_end_of_the_order_counts_what_may_come_back() -> None:
+    line = Line(product_id="a", count=1, position=7, stocked=1)
+    contents = replace(EMPTY, checkout=(line,))
+    placed = lists.into_cart(contents, Line(product_id="b", count=1, position=0))
+    assert [item.position for item in placed.cart] == [8]
+    with pytest.raises(errors.ProductNotInBasket):
+        lists.removed(contents, "a")

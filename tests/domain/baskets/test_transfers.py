@@ -1,0 +1,146 @@
+"""Transfers: one minute, one use, the very same basket, and a line in its timeline for each step."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from baskets.domain import runner
+from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.baskets.transfers import LIFETIME, Offer, TransferUnknown, is_open, offer_transfer, redeem_transfer
+from baskets.domain.errors import BasketNotFound
+from baskets.domain.maintenance import invariant_checker
+from baskets.models import Event, Transfer
+from baskets.models.basket_snapshot import Owner
+from tests.conftest import APP
+from tests.domain.scenarios import User
+from tests.factories import PartnerFactory, ProductFactory
+
+Stored = Callable[[], dict[str, list[Any]]]
+TELEVISION = Actor(kind=ActorKind.KEY, name="television", request_id="request-2")
+
+
+@pytest.fixture
+def anna(owner: Owner) -> User:
+    """A user with something in the cart."""
+    ProductFactory(product_id="a", unsold=5)
+    user = User(owner)
+    user.place("a", 2)
+    return user
+
+
+def offer(user: User) -> Offer:
+    return runner.run(lambda _: offer_transfer(owner=user.owner, actor=APP))
+
+
+def redeem(token: str, *, partner_id: int) -> Owner:
+    return runner.run(lambda _: redeem_transfer(partner_id=partner_id, token=token, actor=TELEVISION)).owner
+
+
+def pass_time(by: timedelta) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE baskets_transfer SET created_at = created_at - %s, expires_at = expires_at - %s", [by, by])
+
+
+def test_the_other_device_gets_the_very_same_basket(anna: User) -> None:
+    before = anna.lists()
+    made = offer(anna)
+    assert redeem(made.token, partner_id=anna.owner.partner_id) == anna.owner
+    assert anna.lists() == before
+
+
+def test_each_step_is_in_the_timeline_and_moves_no_list(anna: User) -> None:
+    before = anna.basket()
+    assert before is not None
+    redeem(offer(anna).token, partner_id=anna.owner.partner_id)
+    after = anna.basket()
+    assert after is not None
+    assert (after.revision, after.last_changed_at, after.expires_at) == (before.revision, before.last_changed_at, before.expires_at)
+    told = list(Event.objects.order_by("-number").values_list("kind", "actor", "data")[:2])
+    assert told == [("transfer_redeemed", "television", {}), ("transfer_offered", APP.name, {})]
+    assert invariant_checker.findings() == []
+
+
+def test_a_token_is_good_once(anna: User, everything_stored: Stored) -> None:
+    token = offer(anna).token
+    redeem(token, partner_id=anna.owner.partner_id)
+    before = everything_stored()
+    with pytest.raises(TransferUnknown):
+        redeem(token, partner_id=anna.owner.partner_id)
+    assert everything_stored() == before
+
+
+def test_a_token_is_good_for_a_minute(anna: User, everything_stored: Stored) -> None:
+    made = offer(anna)
+    assert is_open(made.token)
+    pass_time(LIFETIME)
+    before = everything_stored()
+    assert not is_open(made.token)
+    with pytest.raises(TransferUnknown):
+        redeem(made.token, partner_id=anna.owner.partner_id)
+    assert everything_stored() == before
+
+
+@pytest.mark.parametrize("token", ["", "x", "x" * 10_000, "\u00e4", "\ud800"])
+def test_a_token_of_nobodys_is_unknown(anna: User, token: str) -> None:
+    offer(anna)
+    with pytest.raises(TransferUnknown):
+        redeem(token, partner_id=anna.owner.partner_id)
+    assert not is_open(token)
+
+
+def test_another_partner_gets_nothing_and_spoils_nothing(anna: User) -> None:
+    token = offer(anna).token
+    with pytest.raises(TransferUnknown):
+        redeem(token, partner_id=PartnerFactory().pk)
+    assert redeem(token, partner_id=anna.owner.partner_id) == anna.owner
+
+
+def test_the_token_is_stored_as_its_digest_only(anna: User) -> None:
+    made = offer(anna)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT row::text FROM baskets_transfer row UNION ALL SELECT row::text FROM baskets_event row")
+        stored = "".join(row for (row,) in cursor.fetchall())
+    assert made.token not in stored
+    assert made.token.encode().hex() not in stored
+
+
+def test_there_is_nothing_to_offer_without_a_basket(anna: User, everything_stored: Stored) -> None:
+    before = everything_stored()
+    with pytest.raises(BasketNotFound):
+        offer(User(replace(anna.owner, user_id="nobody")))
+    assert everything_stored() == before
+
+
+def test_a_basket_that_is_gone_meanwhile_is_not_handed_on(anna: User) -> None:
+    token = offer(anna).token
+    anna.delete()
+    with pytest.raises(TransferUnknown):
+        redeem(token, partner_id=anna.owner.partner_id)
+    with pytest.raises(BasketNotFound):
+        offer(anna)
+
+
+def test_a_basket_past_its_time_is_not_handed_on(anna: User, everything_stored: Stored) -> None:
+    token = offer(anna).token
+    anna.wait(days=31)
+    before = everything_stored()
+    with pytest.raises(TransferUnknown):
+        redeem(token, partner_id=anna.owner.partner_id)
+    assert everything_stored() == before
+
+
+def test_a_checkout_goes_along(anna: User) -> None:
+    anna.start()
+    redeem(offer(anna).token, partner_id=anna.owner.partner_id)
+    assert anna.lists()["checkout"] == [("a", 2, 2)]
+
+
+def test_offers_of_long_ago_are_cleared_away_by_the_next(anna: User) -> None:
+    offer(anna)
+    pass_time(timedelta(days=2))
+    offer(anna)
+    assert Transfer.objects.count() == 1

@@ -1,0 +1,602 @@
+"""Webhooks: signed, in order, at least once; a receiver that fails, hangs or redirects stops its own stream only."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.db import connection
+from django.db.models import F
+from standardwebhooks.webhooks import Webhook
+
+from baskets.domain.access.partners import PartnerUnknown, UnusableValue
+from baskets.domain.events import feed, webhook_delivery, webhook_endpoints
+from baskets.domain.events.payloads import message_id
+from baskets.domain.maintenance import invariant_checker
+from baskets.domain.support.repair import NotRepairable, ReasonMissing, StateMoved
+from baskets.models import Event, FeedPosition, Partner, WebhookEndpoint
+from baskets.models.basket_snapshot import Owner
+from baskets.net import http_client
+from tests.concurrency.barrier import together
+from tests.domain.events.receivers import Receiver, receiver
+from tests.domain.scenarios import User
+from tests.factories import TESTER, PartnerFactory, ProductFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def internal(settings: Any) -> None:
+    """The receivers of the tests are on this machine."""
+    settings.BASKETS_INTERNAL_ADDRESSES = True
+
+
+@pytest.fixture
+def hook() -> Iterator[Receiver]:
+    """A receiver."""
+    with receiver() as running:
+        yield running
+
+
+@pytest.fixture
+def anna() -> User:
+    """A user, whose partner has no webhook yet."""
+    ProductFactory(product_id="shirt", unsold=100)
+    return User(Owner(partner_id=PartnerFactory(name="TV").pk, user_id="anna"))
+
+
+def make(hook: Receiver, **options: Any) -> tuple[WebhookEndpoint, str]:
+    return webhook_endpoints.create_webhook(partner_name="TV", url=hook.url, actor=TESTER, **options)
+
+
+def deliver() -> int:
+    """Deliver all that is due, and tell how many events arrived."""
+    delivered = 0
+    while turn := webhook_delivery.deliver_next():
+        delivered += turn.delivered
+    return delivered
+
+
+def ids_of_all() -> list[str]:
+    return [message_id(place) for place in FeedPosition.objects.order_by("position")]
+
+
+def failed_once(hook: Receiver, status: int, **headers: str) -> WebhookEndpoint:
+    """Fail to deliver the first event, and return the endpoint afterwards."""
+    endpoint, _ = make(hook, from_the_beginning=True)
+    hook.answer, hook.headers = lambda _: status, {name.replace("_", "-"): value for name, value in headers.items()}
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert len(hook.calls) == 1
+    return endpoint
+
+
+def pause_of(endpoint: WebhookEndpoint) -> timedelta:
+    """The time between a first failure and the next try: both are recorded by one reading of the database's clock."""
+    assert endpoint.next_try_at is not None
+    assert endpoint.failing_since is not None
+    return endpoint.next_try_at - endpoint.failing_since
+
+
+def database_now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
+def wait(endpoint: WebhookEndpoint, **delta: float) -> None:
+    """Let time pass for an endpoint."""
+    past = timedelta(**delta)
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(
+        next_try_at=F("next_try_at") - past, failing_since=F("failing_since") - past, leased_until=F("leased_until") - past
+    )
+
+
+@pytest.mark.parametrize("foreign", ["another webhook's secret", "a customer id in the former format", "no ciphertext"])
+def test_a_secret_that_is_not_its_rows_signs_nothing_and_is_a_visible_failure(
+    anna: User, hook: Receiver, settings: Any, foreign: str
+) -> None:
+    settings.BASKETS_ENCRYPTION_KEYS = [key := Fernet.generate_key().decode()]
+    endpoint, other = make(hook)[0], make(hook)[0]
+    ciphertext = {
+        "another webhook's secret": bytes(other.secret),
+        "a customer id in the former format": Fernet(key).encrypt(b"c"),
+        "no ciphertext": b"",
+    }[foreign]
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(secret=ciphertext)
+    anna.place("shirt", 1)
+    assert deliver() == 1  # The other webhook goes on.
+    assert len(hook.calls) == 1
+    endpoint.refresh_from_db()
+    assert (endpoint.failures, endpoint.problem) == (
+        1,
+        "The secret cannot be decrypted: its key is not known, or it was stored for another webhook.",
+    )
+
+
+def test_an_event_arrives_signed_and_as_the_feed_tells_it(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint, secret = make(hook)
+    anna.place("shirt", 2)
+    assert deliver() == 1
+    ((headers, body),) = hook.calls
+    assert Webhook(secret).verify(body, headers) == json.loads(body)
+    message = json.loads(body)
+    assert (message["type"], message["data"]["id"], headers["webhook-id"]) == ("item_placed", ids_of_all()[1], ids_of_all()[1])
+    assert (message["data"]["userId"], message["data"]["number"], message["timestamp"]) == ("anna", 2, message["data"]["at"])
+    endpoint.refresh_from_db()
+    assert (endpoint.failures, endpoint.problem, endpoint.lease) == (0, "", None)
+    assert endpoint.delivered_at is not None
+    assert secret.encode() not in bytes(endpoint.secret)
+    assert deliver() == 0
+    assert invariant_checker.check() == []
+
+
+def test_an_endpoint_may_be_told_of_everything_or_of_some_kinds(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    make(hook, kinds=["checkout_ordered"], from_the_beginning=True)
+    with receiver() as second:
+        make(second, from_the_beginning=True)
+        anna.start()
+        anna.finish(ordered=True)
+        other = User(Owner(partner_id=PartnerFactory(name="Other").pk, user_id="anna"))
+        other.place("shirt")
+        assert deliver() == 4
+        assert second.ids == ids_of_all()[:3]
+    assert hook.ids == ids_of_all()[2:3]
+    assert set(WebhookEndpoint.objects.values_list("position", flat=True)) == {4}
+
+
+def test_a_failure_stops_the_stream_and_is_tried_again_later_and_later(anna: User, hook: Receiver) -> None:
+    endpoint, _ = make(hook)
+    for count in range(1, 4):
+        anna.place("shirt", count)
+    hook.answer = lambda number: 200 if number in {1, 5, 6} else 500
+    assert deliver() == 1
+    delays = []
+    for failures in range(1, 4):
+        endpoint.refresh_from_db()
+        assert (endpoint.failures, endpoint.problem) == (failures, "It answered with status 500.")
+        assert endpoint.next_try_at is not None
+        assert endpoint.failing_since is not None
+        assert endpoint.leased_until is not None
+        delays.append(endpoint.next_try_at - endpoint.leased_until)
+        assert deliver() == 0
+        wait(endpoint, hours=2)
+        delivered = deliver()
+    assert delivered == 2
+    assert [delay > timedelta(seconds=2 * 2**n) for n, delay in enumerate(delays)] == [True] * 3
+    events = ids_of_all()
+    assert hook.ids == [events[0], events[1], events[1], events[1], events[1], events[2]][: len(hook.ids)]
+    endpoint.refresh_from_db()
+    assert (endpoint.failures, endpoint.failing_since, endpoint.next_try_at) == (0, None, None)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 404, 429, 503])
+def test_anything_but_success_is_a_failure_and_no_redirect_is_followed(anna: User, hook: Receiver, status: int) -> None:
+    endpoint, _ = make(hook)
+    anna.place("shirt", 1)
+    hook.answer = lambda _: status
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.problem) == ("active", f"It answered with status {status}.")
+    assert len(hook.calls) == 1
+
+
+def test_a_receiver_that_hangs_is_left_after_its_time_and_keeps_nobody_else(anna: User, hook: Receiver, settings: Any) -> None:
+    settings.BASKETS_WEBHOOK_TIMEOUT_SECONDS = 1
+    endpoint, _ = make(hook)
+    hook.hang = threading.Event()
+    with receiver() as second:
+        make(second)
+        anna.place("shirt", 1)
+        assert deliver() == 1
+        assert len(second.calls) == 1
+    endpoint.refresh_from_db()
+    assert endpoint.problem == "No whole answer within 1 s."
+
+
+def test_an_endpoint_that_fails_for_days_is_given_up_and_resumed_where_it_stood(anna: User, hook: Receiver) -> None:
+    endpoint, _ = make(hook)
+    anna.place("shirt", 1)
+    hook.answer = lambda _: 500
+    deliver()
+    wait(endpoint, days=4)
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert endpoint.state == "dead"
+    wait(endpoint, days=4)
+    assert deliver() == 0
+    assert len(hook.calls) == 2
+    given_up = endpoint.changes.latest("pk")
+    assert (given_up.kind, given_up.actor, given_up.reason) == ("given_up", "deliver_webhooks", "It answered with status 500.")
+    hook.answer = lambda _: 204
+    webhook_endpoints.resume(endpoint=endpoint, expected_changes=2, reason="mended", actor=TESTER)
+    assert deliver() == 1
+
+
+def test_an_endpoint_that_says_it_is_gone_is_given_up_at_once(anna: User, hook: Receiver) -> None:
+    endpoint, _ = make(hook)
+    anna.place("shirt", 1)
+    hook.answer = lambda _: 410
+    deliver()
+    endpoint.refresh_from_db()
+    assert endpoint.state == "dead"
+
+
+def test_a_crash_after_the_call_sends_the_event_once_more_under_its_id(anna: User, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint, _ = make(hook)
+    anna.place("shirt", 1)
+    with monkeypatch.context() as crashing:
+        crashing.setattr(
+            webhook_delivery, "DELIVERED", "SELECT 1/0 AS crash, %(position)s::bigint, %(id)s::bigint, %(lease)s::uuid -- RETURNING"
+        )
+        with pytest.raises(Exception, match="division by zero"):
+            deliver()
+    assert deliver() == 0  # The lease of who crashed has not run out.
+    wait(endpoint, minutes=5)
+    assert deliver() == 1
+    assert hook.ids == ids_of_all() * 2
+
+
+def test_deliverers_side_by_side_send_nothing_at_once_and_all_in_order(anna: User, hook: Receiver) -> None:
+    make(hook)
+    for count in range(1, 31):
+        anna.place("shirt", count)
+    outcomes = together([deliver] * 6)
+    assert sum(outcomes) == 30
+    assert hook.most_at_once == 1
+    assert hook.ids == ids_of_all()
+
+
+def test_no_call_is_made_inside_a_transaction(anna: User, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(hook)
+    anna.place("shirt", 1)
+    seen = []
+    call = http_client.call
+
+    def watched(*args: Any, **options: Any) -> http_client.Reply:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('transactionid', 'advisory')")
+            seen.append((connection.in_atomic_block, cursor.fetchone()[0]))
+        return call(*args, **options)
+
+    monkeypatch.setattr(http_client, "call", watched)
+    assert deliver() == 1
+    assert seen == [(False, 0)]
+
+
+def test_what_is_paused_is_told_of_nothing_and_of_everything_afterwards(anna: User, hook: Receiver) -> None:
+    endpoint, _ = make(hook)
+    webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason="moving", actor=TESTER)
+    anna.place("shirt", 1)
+    assert deliver() == 0
+    webhook_endpoints.resume(endpoint=endpoint, expected_changes=2, reason="moved", actor=TESTER)
+    assert deliver() == 1
+
+
+def test_a_replay_sends_again_what_happened_since_a_moment(anna: User, hook: Receiver) -> None:
+    endpoint, _ = make(hook)
+    for count in range(1, 4):
+        anna.place("shirt", count)
+    assert deliver() == 3
+    since = Event.objects.get(number=2).at
+    webhook_endpoints.replay(endpoint=endpoint, since=since, expected_changes=1, reason="lost them", actor=TESTER)
+    wait(endpoint, minutes=5)
+    assert deliver() == 2
+    events = ids_of_all()
+    assert hook.ids == [*events, *events[1:]]
+    with pytest.raises(NotRepairable):
+        webhook_endpoints.replay(
+            endpoint=endpoint, since=datetime.now(UTC) + timedelta(days=1), expected_changes=2, reason="x", actor=TESTER
+        )
+
+
+def test_a_change_upon_an_old_page_without_a_reason_or_to_the_same_state_is_refused(anna: User, hook: Receiver) -> None:
+    endpoint, _ = make(hook)
+    with pytest.raises(StateMoved):
+        webhook_endpoints.pause(endpoint=endpoint, expected_changes=0, reason="x", actor=TESTER)
+    with pytest.raises(ReasonMissing):
+        webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason=" ", actor=TESTER)
+    with pytest.raises(NotRepairable):
+        webhook_endpoints.resume(endpoint=endpoint, expected_changes=1, reason="x", actor=TESTER)
+    assert webhook_endpoints.changes_of(endpoint) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.com/", "https://127.0.0.1/x", "https://[::1]/", "https://10.0.0.1/", "https://169.254.169.254/", "ftp://example.com/",
+     "https://user:word@example.com/", "https://", "nonsense", "https://example.com/" + 2000 * "x"],
+)  # fmt: skip
+def test_an_address_that_may_not_be_called_is_refused(anna: User, settings: Any, url: str) -> None:
+    settings.BASKETS_INTERNAL_ADDRESSES = False
+    with pytest.raises(UnusableValue):
+        webhook_endpoints.create_webhook(partner_name="TV", url=url, actor=TESTER)
+    assert WebhookEndpoint.objects.count() == 0
+
+
+def test_an_address_that_has_become_internal_is_not_called(anna: User, hook: Receiver, settings: Any) -> None:
+    """Checked when it is made, and again with every call, after its name was resolved."""
+    endpoint, _ = make(hook)
+    anna.place("shirt", 1)
+    settings.BASKETS_INTERNAL_ADDRESSES = False
+    WebhookEndpoint.objects.update(url="https://localhost/hook")
+    assert deliver() == 0
+    assert hook.calls == []
+    endpoint.refresh_from_db()
+    assert endpoint.problem == "The host is not on the public internet."
+
+
+def test_who_and_what_must_be_known(anna: User, hook: Receiver) -> None:
+    with pytest.raises(PartnerUnknown):
+        webhook_endpoints.create_webhook(partner_name="Nobody", url=hook.url, actor=TESTER)
+    for wrong in ({"kinds": ["everything"]}, {"label": "\x00"}):
+        with pytest.raises(UnusableValue):
+            make(hook, **wrong)
+    assert Partner.objects.count() == 1
+
+
+def test_a_new_webhook_begins_now_also_where_nobody_has_read_the_feed(anna: User, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "BATCH", 2)
+    for count in range(1, 6):
+        anna.place("shirt", count)
+    endpoint, _ = make(hook)
+    assert endpoint.position == 5
+    assert deliver() == 0
+    anna.place("shirt", 9)
+    assert deliver() == 1
+
+
+# --- What a receiver answers -------------------------------------------------------------------
+
+
+LONG_BODY = b"Content-Length: 70000\r\n\r\n" + b"x" * 70_000
+ACKNOWLEDGED = {
+    "long body": b"HTTP/1.1 200 OK\r\n" + LONG_BODY,
+    "103 first": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    "cut body": b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nshort",
+    "broken chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz",
+    "body of 204": b"HTTP/1.1 204 No Content\r\nContent-Encoding: gzip\r\n\r\nbomb",
+    "with Retry-After": b"HTTP/1.0 299\nRetry-After: 1800\n\n",
+}
+
+
+@pytest.mark.parametrize("raw", ACKNOWLEDGED.values(), ids=ACKNOWLEDGED)
+def test_success_in_the_status_line_acknowledges_whatever_follows(anna: User, hook: Receiver, raw: bytes) -> None:
+    endpoint, _ = make(hook)
+    anna.place("shirt", 1)
+    hook.raw = raw
+    assert deliver() == 1
+    endpoint.refresh_from_db()
+    assert (endpoint.failures, endpoint.next_try_at, endpoint.problem) == (0, None, "")
+    assert deliver() == 0
+    assert len(hook.calls) == 1
+
+
+def test_slow_body_after_success_delays_nothing(anna: User, hook: Receiver) -> None:
+    make(hook)
+    for count in range(1, 4):
+        anna.place("shirt", count)
+    hook.raw, hook.hang_after = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx", threading.Event()
+    started = datetime.now(UTC)
+    assert deliver() == 3
+    assert datetime.now(UTC) - started < timedelta(seconds=10)  # The time-out of one call.
+    assert hook.ids == ids_of_all()
+
+
+def test_410_with_a_long_body_stops_the_endpoint(anna: User, hook: Receiver) -> None:
+    endpoint, _ = make(hook)
+    anna.place("shirt", 1)
+    hook.raw = b"HTTP/1.1 410 Gone\r\n" + LONG_BODY
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.problem) == ("dead", "It answered with status 410.")
+
+
+# --- Retry-After -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 503, 500, 404, 302])
+def test_retry_after_in_seconds_is_heeded_exactly(anna: User, hook: Receiver, status: int) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, status, Retry_After="1800")
+    assert pause_of(endpoint) == timedelta(seconds=1800)
+    assert (endpoint.state, endpoint.problem) == ("active", f"It answered with status {status} and requested a pause.")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("3600", 3600), ("3601", 3600), ("9" * 5000, 3600), ("1800.5", 1800.5)])
+def test_retry_after_is_heeded_up_to_an_hour(anna: User, hook: Receiver, text: str, seconds: float) -> None:
+    anna.place("shirt", 1)
+    assert pause_of(failed_once(hook, 503, Retry_After=text)) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "requested"),
+    [("0", True), ("1", True), ("Sun, 06 Nov 1994 08:49:37 GMT", True), ("Mon, 01 Jan 0001 00:00:00 +2359", True)]
+    + [(text, False) for text in ("", "-1800", "soon", "1e3", "1.", "inf")]
+    + [(text, False) for text in ("Sun, 06 Nov 99999 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 -2359", "1 Jan 1 1:1:1 +" + "9" * 20)],
+)
+def test_retry_after_that_asks_for_less_or_for_nothing_leaves_the_usual_delay(
+    anna: User, hook: Receiver, text: str, requested: bool
+) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 429, Retry_After=text)
+    assert timedelta(seconds=2.5) <= pause_of(endpoint) <= timedelta(seconds=5)
+    assert endpoint.problem == f"It answered with status 429{' and requested a pause' if requested else ''}."
+
+
+@pytest.mark.parametrize("form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"])
+def test_retry_after_as_a_date_is_a_moment_of_the_databases_clock(anna: User, hook: Receiver, form: str) -> None:
+    anna.place("shirt", 1)
+    requested = (database_now() + timedelta(minutes=30)).replace(microsecond=0)
+    assert failed_once(hook, 503, Retry_After=requested.strftime(form)).next_try_at == requested
+
+
+@pytest.mark.parametrize("text", ["in two hours", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_date_later_than_an_hour_is_an_hour(anna: User, hook: Receiver, text: str) -> None:
+    anna.place("shirt", 1)
+    date = format_datetime(database_now() + timedelta(hours=2)) if text == "in two hours" else text
+    assert pause_of(failed_once(hook, 503, Retry_After=date)) == timedelta(hours=1)
+
+
+def test_requested_pause_does_not_shorten_the_delay_of_an_endpoint_that_keeps_failing(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 500)
+    WebhookEndpoint.objects.update(failures=11)
+    wait(endpoint, hours=2)
+    hook.headers = {"Retry-After": "1"}
+    before = database_now()
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert endpoint.failures == 12
+    assert endpoint.next_try_at is not None
+    assert timedelta(minutes=30) <= endpoint.next_try_at - before <= timedelta(minutes=61)
+
+
+def test_nothing_is_sent_during_a_requested_pause_and_everything_in_order_after_it(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 429, Retry_After="1800")
+    hook.answer = lambda _: 200
+    for count in range(2, 5):
+        anna.place("shirt", count)
+    assert deliver() == 0
+    wait(endpoint, seconds=1790)
+    assert deliver() == 0
+    wait(endpoint, seconds=10)
+    assert deliver() == 4
+    events = ids_of_all()
+    assert hook.ids == [events[0], *events]
+    endpoint.refresh_from_db()
+    assert (endpoint.failures, endpoint.failing_since, endpoint.next_try_at, endpoint.problem) == (0, None, None, "")
+
+
+def test_resume_by_staff_ends_a_requested_pause(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 503, Retry_After="3600")
+    hook.answer = lambda _: 200
+    webhook_endpoints.resume(endpoint=endpoint, expected_changes=1, reason="they are back", actor=TESTER)
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.failures, endpoint.failing_since, endpoint.next_try_at) == ("active", 0, None, None)
+    assert endpoint.changes.latest("pk").kind == "resumed"
+    assert deliver() == 1
+    with pytest.raises(NotRepairable, match="The webhook is active"):
+        webhook_endpoints.resume(endpoint=endpoint, expected_changes=2, reason="again", actor=TESTER)
+
+
+def test_pause_by_staff_outlasts_a_requested_pause(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 503, Retry_After="60")
+    webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason="moving", actor=TESTER)
+    wait(endpoint, hours=1)
+    assert deliver() == 0
+    assert len(hook.calls) == 1
+
+
+# --- Failures, leases and batches ---------------------------------------------------------------
+
+
+def test_failure_after_a_success_in_the_same_turn_waits_as_a_first_one(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    anna.place("shirt", 2)
+    endpoint = failed_once(hook, 500)
+    WebhookEndpoint.objects.update(failures=11)
+    wait(endpoint, hours=2)
+    hook.answer = lambda number: 200 if number == 2 else 500
+    assert deliver() == 1
+    endpoint.refresh_from_db()
+    assert endpoint.failures == 1
+    assert timedelta(seconds=2.5) <= pause_of(endpoint) <= timedelta(seconds=5)
+
+
+def test_patience_counts_from_the_first_of_several_failures(anna: User, hook: Receiver) -> None:
+    anna.place("shirt", 1)
+    endpoint = failed_once(hook, 500)
+    since = endpoint.failing_since
+    for failures in range(2, 5):
+        wait(endpoint, days=1, seconds=-1)
+        assert deliver() == 0
+        endpoint.refresh_from_db()
+        passed = (timedelta(days=1) - timedelta(seconds=1)) * (failures - 1)
+        assert since is not None
+        assert (endpoint.state, endpoint.failures, endpoint.failing_since) == ("active", failures, since - passed)
+    wait(endpoint, days=1)
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.failures) == ("dead", 5)
+
+
+@pytest.mark.parametrize("change", ["resume", "replay"])
+def test_failures_before_a_change_by_staff_do_not_count_towards_the_end(anna: User, hook: Receiver, change: str) -> None:
+    anna.place("shirt", 1)
+    endpoint, _ = make(hook, from_the_beginning=True)
+    assert deliver() == 1
+    anna.place("shirt", 2)
+    hook.answer = lambda _: 500
+    deliver()
+    wait(endpoint, days=4)
+    deliver()
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.failures) == ("dead", 2)
+    since = {"since": Event.objects.get(number=1).at} if change == "replay" else {}
+    getattr(webhook_endpoints, change)(endpoint=endpoint, expected_changes=2, reason="mended", actor=TESTER, **since)
+    wait(endpoint, minutes=5)
+    assert deliver() == 0
+    endpoint.refresh_from_db()
+    assert (endpoint.state, endpoint.failures) == ("active", 1)
+    assert timedelta(seconds=2.5) <= pause_of(endpoint) <= timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_backlog_longer_than_a_batch_is_delivered_whole(anna: User, hook: Receiver, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_delivery, "BATCH", 2)
+    endpoint, _ = make(hook)
+    for number in range(1, count + 1):
+        anna.place("shirt", number)
+    assert deliver() == count
+    assert hook.ids == ids_of_all()
+    endpoint.refresh_from_db()
+    assert endpoint.position == count
+
+
+def test_lease_is_longer_than_a_call_can_last(anna: User, hook: Receiver, settings: Any) -> None:
+    settings.BASKETS_WEBHOOK_TIMEOUT_SECONDS = 100
+    make(hook)
+    leases: list[timedelta] = []
+
+    def answer(_: int) -> int:
+        try:
+            leased_until = WebhookEndpoint.objects.get().leased_until
+            assert leased_until is not None
+            leases.append(leased_until - database_now())
+        finally:
+            connection.close()
+        return 200
+
+    hook.answer = answer
+    anna.place("shirt", 1)
+    anna.place("shirt", 2)
+    assert deliver() == 2
+    assert [timedelta(seconds=130) < lease <= timedelta(seconds=160) for lease in leases] == [True, True]
+
+
+def test_message_is_signed_with_the_time_of_its_try(anna: User, hook: Receiver) -> None:
+    """And not with that of the event: receivers refuse a message whose time is minutes away from theirs."""
+    anna.place("shirt", 1)
+    Event.objects.update(at=F("at") - timedelta(hours=3))
+    endpoint, secret = make(hook, from_the_beginning=True)
+    hook.answer = lambda number: 500 if number == 1 else 200
+    assert deliver() == 0
+    wait(endpoint, hours=2)
+    threading.Event().wait(1.1)
+    before = int(database_now().timestamp())
+    assert deliver() == 1
+    after = int(database_now().timestamp())
+    (first, _), (second, body) = hook.calls
+    assert int(first["webhook-timestamp"]) < before <= int(second["webhook-timestamp"]) <= after
+    assert before - int(first["webhook-timestamp"]) < 60
+    Webhook(secret).verify(body, second)

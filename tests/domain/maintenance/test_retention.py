@@ -1,0 +1,268 @@
+"""Old history goes, open history stays, and every rule holds at each step of it."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection, models, transaction
+from django.db.models import F, Sum
+
+from baskets.domain import idempotency
+from baskets.domain.baskets import store
+from baskets.domain.checkout import expiry
+from baskets.domain.errors import OrderUnknown
+from baskets.domain.events import feed
+from baskets.domain.maintenance import invariant_checker, retention
+from baskets.domain.stock import counters
+from baskets.models import Attention, Basket, CheckoutSession, Event, FeedPosition, IdempotencyRecord, Stock, StockAdjustment
+from baskets.models.basket_snapshot import Owner
+from tests.commands.conftest import Run, run  # noqa: F401 (a fixture)
+from tests.concurrency.barrier import WAIT_SECONDS, together
+from tests.domain.maintenance.test_invariant_checker import build
+from tests.domain.scenarios import User, available
+from tests.factories import TESTER, PartnerFactory, ProductFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+YEAR = timedelta(days=365)
+
+
+def age(days: int) -> None:
+    """Move everything that has happened into the past."""
+    for model in apps.get_app_config("baskets").get_models():
+        times = [each.name for each in model._meta.local_concrete_fields if isinstance(each, models.DateTimeField)]
+        if times:
+            model._default_manager.update(**{name: F(name) - timedelta(days=days) for name in times})
+
+
+def purged(**options: Any) -> dict[str, int]:
+    """Purge to the end, as the command does."""
+    feed.sequence()
+    done, after = {"sessions": 0, "events": 0, "baskets": 0, "left": 0}, None
+    while (batch := retention.purge_baskets(older_than=YEAR, after=after, **options)).last is not None:
+        after = batch.last
+        done = {name: count + getattr(batch, name) for name, count in done.items()}
+    return done
+
+
+@pytest.fixture
+def anna() -> User:
+    """A user; 10 shirts are there."""
+    ProductFactory(product_id="shirt", unsold=10)
+    return User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
+
+
+def order(user: User, pieces: int) -> str:
+    user.place("shirt", pieces)
+    order_no = user.start().session.order_no
+    user.finish(ordered=True)
+    return order_no
+
+
+def expire(user: User) -> None:
+    user.wait(days=31)
+    expiry.sweep_baskets()
+
+
+def test_a_basket_that_ended_long_ago_goes_with_its_orders_and_the_account_adds_up(anna: User) -> None:
+    order(anna, 3)
+    expire(anna)
+    age(364)
+    assert purged() == {"sessions": 0, "events": 0, "baskets": 0, "left": 0}
+    age(2)
+    assert purged() == {"sessions": 1, "events": 4, "baskets": 1, "left": 0}
+    assert [model.objects.count() for model in (Basket, CheckoutSession, Event, FeedPosition)] == [0, 0, 0, 0]
+    assert available("shirt") == (7, 0)
+    assert StockAdjustment.objects.aggregate(supply=Sum("delta")) == {"supply": 7}
+    assert invariant_checker.check() == []
+    # The user comes back, and begins anew.
+    order(anna, 1)
+    assert feed.sequence() == 3
+    assert invariant_checker.check() == []
+
+
+def test_a_world_of_every_state_keeps_every_rule_and_what_is_open() -> None:
+    build()
+    age(800)
+    before = dict(Stock.objects.values_list("pk", "available"))
+    done = purged()
+    assert done["sessions"] > 0
+    assert invariant_checker.check() == []
+    assert dict(Stock.objects.values_list("pk", "available")) == before
+    assert CheckoutSession.objects.filter(status="ACTIVE").count() == 3
+    assert Attention.objects.filter(settled_at__isnull=True).count() == 2
+    again = purged()
+    assert (again["sessions"], again["events"], again["baskets"]) == (0, 0, 0)
+
+
+def test_the_beginning_of_a_living_basket_goes_and_no_checkout_is_torn_apart(anna: User) -> None:
+    first = order(anna, 1)
+    anna.place("shirt", 1)
+    second = anna.start().session.order_no
+    anna.finish(ordered=False)
+    age(400)
+    anna.finish(ordered=True, order_no=first)  # A repeat: it still gets its answer.
+    anna.place("shirt", 2)
+    assert purged() == {"sessions": 2, "events": 6, "baskets": 0, "left": 0}
+    basket = Basket.objects.get()
+    assert (basket.events, basket.events_purged) == (8, 6)
+    assert sorted(Event.objects.values_list("number", flat=True)) == [7, 8]  # Its old contents had expired.
+    assert anna.lists()["cart"] == [("shirt", 2)]
+    for order_no in (first, second):
+        with pytest.raises(OrderUnknown):
+            anna.finish(ordered=True, order_no=order_no)
+    assert invariant_checker.check() == []
+
+
+def test_a_checkout_that_went_on_lately_keeps_its_whole_history(anna: User) -> None:
+    order(anna, 1)
+    anna.place("shirt", 1)
+    order_no = anna.start().session.order_no
+    anna.finish(ordered=False)
+    age(400)
+    anna.place("shirt", 5)
+    Basket.objects.update(expires_at=F("expires_at") + timedelta(days=400))
+    with pytest.raises(Exception, match="ended too long ago"):
+        anna.finish(ordered=True, order_no=order_no)
+    assert purged()["sessions"] == 1
+    assert CheckoutSession.objects.get().order_no == order_no
+    assert invariant_checker.check() == []
+
+
+def test_sold_pieces_that_explain_a_shortfall_stay_until_it_is_paid_off(anna: User) -> None:
+    order(anna, 4)
+    expire(anna)
+    age(400)
+    holder = anna.beside("ben")
+    holder.place("shirt", 6)
+    holder.start()
+    counters.set_unsold(reports={"shirt": 2}, as_of=None, reason="fewer", actor=TESTER)
+    assert available("shirt") == (0, 4)
+    assert purged()["sessions"] == 0
+    counters.set_unsold(reports={"shirt": 8}, as_of=None, reason="found", actor=TESTER)
+    assert purged()["sessions"] == 1
+    assert available("shirt") == (2, 0)
+    assert invariant_checker.check() == []
+
+
+def test_a_report_of_a_time_whose_sales_are_gone_is_refused_and_others_stay_right(anna: User) -> None:
+    order(anna, 4)
+    expire(anna)
+    age(400)
+    purged()
+    order(anna, 1)
+    last_purged = StockAdjustment.objects.get(kind="purged").as_of
+    with pytest.raises(counters.SalesPurged, match="were purged"):
+        counters.set_unsold(reports={"shirt": 10}, as_of=last_purged - timedelta(microseconds=1), reason="old", actor=TESTER)
+    older = counters.set_unsold(reports={"shirt": 10}, as_of=last_purged - timedelta(days=1), reason="older", actor=TESTER)
+    assert list(older.older) == ["shirt"]
+    assert available("shirt") == (5, 0)
+    counters.set_unsold(reports={"shirt": 9}, as_of=datetime.now(UTC) - timedelta(days=1), reason="yesterday", actor=TESTER)
+    assert available("shirt") == (8, 0)
+    assert invariant_checker.check() == []
+
+
+def test_no_purge_keeps_less_than_the_time_for_late_orders(anna: User, settings: Any) -> None:
+    settings.BASKETS_GRACE_SECONDS = 400 * 24 * 3600
+    order(anna, 4)
+    expire(anna)
+    age(366)
+    assert purged()["sessions"] == 0
+    age(400 - 366)
+    assert purged()["sessions"] == 1
+
+
+def test_an_event_that_the_feed_has_not_passed_on_stays(anna: User) -> None:
+    order(anna, 4)
+    expire(anna)
+    age(400)
+    assert retention.purge_baskets(older_than=YEAR).events == 0
+    feed.sequence()
+    assert retention.purge_baskets(older_than=YEAR).events == 4
+
+
+def test_a_place_in_the_feed_before_the_purge_is_told_so(anna: User) -> None:
+    ben = anna.beside("ben")
+    ben.place("shirt", 1)
+    feed.sequence()
+    _, old = feed.read(FeedPosition.objects.all(), after=None, limit=1)
+    order(anna, 1)
+    expire(anna)
+    feed.sequence()
+    page, new = feed.read(FeedPosition.objects.all(), after=old, limit=100)
+    assert len(page) == 4
+    age(400)
+    purged()
+    with pytest.raises(feed.EventsPurged):
+        feed.read(FeedPosition.objects.all(), after=old, limit=100)
+    ben.place("shirt", 2)
+    feed.sequence()
+    assert [row.event.number for row in feed.read(FeedPosition.objects.all(), after=new, limit=100)[0]] == [2, 3]
+    assert invariant_checker.check() == []
+
+
+def test_purges_side_by_side_remove_everything_once_and_leave_what_is_in_use(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BATCH", 2)
+    users = [anna.beside(f"user-{n}") for n in range(9)]
+    for user in users:
+        order(user, 1)
+        expire(user)
+    age(400)
+    locked, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        try:
+            with transaction.atomic():
+                store.lock(users[0].owner.basket_id)
+                locked.set()
+                assert go.wait(WAIT_SECONDS)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(hold)
+        assert locked.wait(WAIT_SECONDS)
+        done = together([purged] * 4)
+        go.set()
+        held.result(WAIT_SECONDS)
+    assert [outcome for outcome in done if isinstance(outcome, Exception)] == []
+    assert sum(outcome["baskets"] for outcome in done) + purged()["baskets"] == 9
+    assert Basket.objects.count() == 0
+    assert invariant_checker.check() == []
+
+
+def test_a_purge_beside_buyers_keeps_the_account(anna: User) -> None:
+    olds = [anna.beside(f"old-{n}") for n in range(4)]
+    for user in olds:
+        order(user, 1)
+        expire(user)
+    age(400)
+    buyers = [anna.beside(f"buyer-{n}") for n in range(4)]
+    outcomes = together([*(lambda b=buyer: order(b, 1) for buyer in buyers), purged, *(lambda o=user: order(o, 1) for user in olds[:2])])
+    assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
+    assert available("shirt") == (0, 0)
+    purged()
+    assert invariant_checker.check() == []
+
+
+def test_the_command_rehearses_purges_and_finds_nothing_the_second_time(run: Run, anna: User, everything_stored: Any) -> None:  # noqa: F811
+    order(anna, 2)
+    idempotency.claim(basket_id=anna.owner.basket_id, key="key", fingerprint=bytes(32))
+    idempotency.remember(basket_id=anna.owner.basket_id, key="key", status=200, body="{}")
+    expire(anna)
+    age(400)
+    feed.sequence()
+    before = everything_stored()
+    rehearsed = run("purge_history", "--dry-run")
+    assert (rehearsed.code, rehearsed.out) == (0, "Would purge 1 answers, 1 checkouts, 4 events, 1 baskets.\n")
+    assert everything_stored() == before
+    assert run("purge_history", "--older-than-days", "500", "--json").data == {
+        "answers": 1, "checkouts": 0, "events": 0, "baskets": 0, "left_in_use": 0, "stopped": False, "dry_run": False,
+    }  # fmt: skip
+    assert IdempotencyRecord.objects.count() == 0
+    assert run("purge_history").out == "Purged 0 answers, 1 checkouts, 4 events, 1 baskets.\n"
+    assert run("purge_history").out == "Purged 0 answers, 0 checkouts, 0 events, 0 baskets.\n"
+    assert run("purge_history", "--older-than-days", "0").code == 2
+    assert invariant_checker.check() == []

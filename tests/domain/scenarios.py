@@ -1,0 +1,98 @@
+"""Short words for the tests of the domain: a user who calls, and time that passes without a clock being touched."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import F
+
+from baskets.domain import runner
+from baskets.domain.baskets import items, lifecycle
+from baskets.domain.checkout import sessions as checkout_sessions
+from baskets.models import Basket, CheckoutSession, Stock, StockAdjustment, StockReservation
+from baskets.models.basket_snapshot import Contents, Owner, read_contents
+from tests.conftest import APP
+
+
+@dataclass(frozen=True)
+class User:
+    """One user's app, calling the domain as the API does."""
+
+    owner: Owner
+
+    def place(self, product_id: str, count: int = 1) -> Contents:
+        """POST a product."""
+        return runner.run(lambda _: items.place_item(owner=self.owner, product_id=product_id, count=count, actor=APP))
+
+    def change(self, product_id: str, count: int | None) -> Contents:
+        """PATCH a product."""
+        return runner.run(lambda _: items.change_item(owner=self.owner, product_id=product_id, count=count, actor=APP))
+
+    def remove(self, product_id: str) -> Contents:
+        """DELETE a product."""
+        return runner.run(lambda _: items.remove_item(owner=self.owner, product_id=product_id, actor=APP))
+
+    def start(self, **options: Any) -> checkout_sessions.StartedSession:
+        """Start a checkout."""
+        return runner.run(lambda reclaim: checkout_sessions.start_session(owner=self.owner, actor=APP, reclaim=reclaim, **options))
+
+    def finish(self, ordered: bool, order_no: str | None = None) -> Contents:
+        """Finish the checkout."""
+        return runner.run(
+            lambda reclaim: checkout_sessions.finish_session(
+                owner=self.owner, ordered=ordered, order_no=order_no, actor=APP, reclaim=reclaim
+            )
+        )
+
+    def delete(self) -> Contents:
+        """DELETE the basket."""
+        return runner.run(lambda _: lifecycle.delete_basket(owner=self.owner, actor=APP))
+
+    def basket(self) -> Contents | None:
+        """GET the basket, or None where the user sees none."""
+        contents = read_contents(self.owner.basket_id)
+        return contents if contents and contents.present else None
+
+    def lists(self) -> dict[str, Any]:
+        """The lists as pairs, checkout with what is stocked."""
+        contents = read_contents(self.owner.basket_id)
+        assert contents is not None
+        return {
+            "cart": [(line.product_id, line.count) for line in contents.cart],
+            "saved": [(line.product_id, line.count) for line in contents.saved],
+            "checkout": [(line.product_id, line.count, line.stocked) for line in contents.checkout],
+        }
+
+    def wait(self, **delta: float) -> None:
+        """Let time pass for this basket alone, by moving all that is stored of it into the past, and the reports of what it bought."""
+        past = timedelta(**delta)
+        bought = Stock.objects.filter(product__reservations__basket_id=self.owner.basket_id, product__reservations__status="SOLD")
+        Stock.objects.filter(pk__in=bought).update(reported_as_of=F("reported_as_of") - past)
+        StockAdjustment.objects.filter(product__in=bought).update(as_of=F("as_of") - past)
+        baskets_, sessions, holds = (
+            Basket.objects.filter(pk=self.owner.basket_id),
+            CheckoutSession.objects.filter(basket_id=self.owner.basket_id),
+            StockReservation.objects.filter(basket_id=self.owner.basket_id),
+        )
+        for rows, times in (
+            (baskets_, ("created_at", "last_changed_at", "expires_at")),
+            (sessions, ("started_at", "expires_at", "released_at", "finished_at")),
+            (holds, ("created_at", "expires_at", "ended_at")),
+        ):
+            rows.update(**{name: F(name) - past for name in times})
+
+    def beside(self, user_id: str) -> "User":
+        """Another user of the same partner."""
+        return User(replace(self.owner, user_id=user_id))
+
+
+def available(product_id: str) -> tuple[int, int]:
+    """The counters of a product: available and shortfall."""
+    row = Stock.objects.get(pk=product_id)
+    return row.available, row.shortfall
+
+
+def reservations(order_no: str) -> list[tuple[str, str, int]]:
+    """The reservations of a session: product, status, pieces."""
+    rows = StockReservation.objects.filter(session__order_no=order_no).order_by("product_id", "pk")
+    return list(rows.values_list("product_id", "status", "pieces"))

@@ -1,0 +1,461 @@
+"""What shops and staff report of stock means the same in whatever order it arrives: compared with what happened in the world."""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connection, transaction
+
+from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.checkout import expiry
+from baskets.domain.errors import Refusal
+from baskets.domain.maintenance import invariant_checker
+from baskets.domain.stock import counters
+from baskets.domain.support import repair
+from baskets.models import CheckoutSession, Stock, StockAdjustment
+from baskets.models.basket_snapshot import Owner
+from tests.domain.maintenance.test_retention import age, purged
+from tests.domain.scenarios import User, available
+from tests.factories import TESTER, PartnerFactory, ProductFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+STAFF = Actor(kind=ActorKind.STAFF, name="rita")
+
+
+def now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cursor.fetchone()[0]
+
+
+def report(unsold: int | None, as_of: datetime | None = None, product_id: str = "x") -> counters.ReportsApplied:
+    return counters.set_unsold(reports={product_id: unsold}, as_of=as_of, reason="feed", actor=TESTER)
+
+
+def count(unsold: int | None, as_of: datetime | None) -> None:
+    seen = repair.last_adjustment("x")
+    repair.set_unsold(product_id="x", unsold=unsold, as_of=as_of, expected_adjustment=seen, reason="counted", actor=STAFF)
+
+
+def supply(pieces: int) -> None:
+    seen = repair.last_adjustment("x")
+    repair.adjust_supply(product_id="x", pieces=pieces, expected_adjustment=seen, reason="a box", actor=STAFF)
+
+
+def order(user: User, pieces: int, product_id: str = "x") -> CheckoutSession:
+    user.place(product_id, pieces)
+    order_no = user.start().session.order_no
+    user.finish(ordered=True)
+    return CheckoutSession.objects.get(order_no=order_no)
+
+
+def reverse(session: CheckoutSession) -> None:
+    session.basket.refresh_from_db()
+    repair.reverse_order(session=session, expected_events=session.basket.events, reason="came back", actor=STAFF)
+
+
+@pytest.fixture
+def shopper() -> User:
+    """A user; product x is limited, with 20 pieces."""
+    ProductFactory(product_id="x", unsold=20)
+    return User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
+
+
+# --- One report after the other -----------------------------------------------------
+
+
+@pytest.mark.usefixtures("shopper")
+def test_a_report_of_an_earlier_moment_changes_nothing_and_is_named() -> None:
+    earlier = now()
+    later = now()
+    assert report(2, later) == counters.ReportsApplied(changed=1, became_unlimited=[], older=[])
+    assert report(20, earlier) == counters.ReportsApplied(changed=0, became_unlimited=[], older=["x"])
+    assert available("x") == (2, 0)
+    assert report(3, later).changed == 1
+    assert available("x") == (3, 0)
+    assert invariant_checker.check() == []
+
+
+@pytest.mark.usefixtures("shopper")
+def test_a_report_that_changes_no_number_is_remembered() -> None:
+    earlier = now()
+    assert report(20, now()) == counters.ReportsApplied(changed=0, became_unlimited=[], older=[])
+    assert report(5, earlier).older == ["x"]
+    assert available("x") == (20, 0)
+    assert StockAdjustment.objects.count() == 1
+
+
+def test_an_unlimited_product_that_was_never_limited_remembers_that_it_was_reported() -> None:
+    ProductFactory(product_id="x")
+    earlier = now()
+    assert report(None) == counters.ReportsApplied(changed=0, became_unlimited=[], older=[])
+    assert report(5, earlier).older == ["x"]
+    assert Stock.objects.values_list("limited", "reported").get() == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("act", "limited", "free"),
+    [
+        (lambda: report(None), False, None),
+        (lambda: count(None, None), False, None),
+        (lambda: count(1, None), True, 1),
+        (lambda: supply(10), True, 15),
+        (lambda: supply(-3), True, 2),
+        (lambda: None, True, 5),
+    ],
+    ids=["unlimited", "unlimited by staff", "counted by staff", "added", "taken out", "none"],
+)
+@pytest.mark.usefixtures("shopper")
+def test_what_staff_and_feeds_did_after_the_moment_counts(act: Callable[[], object], limited: bool, free: int | None) -> None:
+    moment = now()
+    act()
+    report(5, moment)
+    row = Stock.objects.get()
+    assert row.limited is limited
+    assert free is None or (row.available, row.shortfall) == (free, 0)
+    assert invariant_checker.check() == []
+
+
+def test_an_order_from_before_the_moment_that_is_reversed_after_it_comes_back(shopper: User) -> None:
+    session = order(shopper, 2)
+    moment = now()
+    reverse(session)
+    report(3, moment)
+    assert available("x") == (5, 0)
+    assert invariant_checker.check() == []
+
+
+def test_an_order_that_is_made_and_reversed_after_the_moment_changes_nothing(shopper: User) -> None:
+    moment = now()
+    reverse(order(shopper, 2))
+    report(5, moment)
+    assert available("x") == (5, 0)
+    assert invariant_checker.check() == []
+
+
+def test_what_was_supplied_before_the_moment_is_in_the_number(shopper: User) -> None:
+    supply(10)
+    report(7, now())
+    assert available("x") == (7, 0)
+
+
+def test_supply_that_comes_in_pays_off_the_shortfall_first(shopper: User) -> None:
+    shopper.place("x", 8)
+    shopper.start()
+    report(5)
+    assert available("x") == (0, 3)
+    supply(2)
+    assert available("x") == (0, 1)
+    supply(4)
+    assert available("x") == (3, 0)
+    supply(-4)
+    assert available("x") == (0, 1)
+    assert invariant_checker.check() == []
+
+
+def test_a_stock_take_subtracts_what_is_sold_between_counting_and_confirming(shopper: User) -> None:
+    """20 are there, 8 are held; 15 are counted, held ones included. Three of the held ones are ordered before it is confirmed."""
+    holders = [shopper.beside(f"holder-{number}") for number in range(2)]
+    for holder, pieces in zip(holders, (3, 5), strict=True):
+        holder.place("x", pieces)
+        holder.start()
+    counted_at = now()
+    holders[0].finish(ordered=True)
+    count(15, counted_at)
+    assert available("x") == (7, 0)
+    assert invariant_checker.check() == []
+
+
+@pytest.mark.usefixtures("shopper")
+def test_a_stock_take_that_confirms_the_number_is_recorded() -> None:
+    counted_at = now()
+    count(20, counted_at)
+    last = StockAdjustment.objects.order_by("pk").last()
+    assert last is not None
+    assert (last.delta, last.reported, last.as_of, last.actor) == (0, 20, counted_at, "rita")
+    assert report(5, counted_at - timedelta(microseconds=1)).older == ["x"]
+
+
+@pytest.mark.usefixtures("shopper")
+def test_a_stock_take_from_before_the_latest_report_is_refused() -> None:
+    counted_at = now()
+    report(20)
+    with pytest.raises(repair.NotRepairable, match="A report of a later moment is known"), transaction.atomic():
+        count(15, counted_at)
+    assert available("x") == (20, 0)
+
+
+@pytest.mark.usefixtures("shopper")
+def test_no_report_speaks_of_a_moment_to_come() -> None:
+    with pytest.raises(counters.FutureMoment), transaction.atomic():
+        count(15, now() + timedelta(minutes=1))
+    assert available("x") == (20, 0)
+
+
+@pytest.mark.usefixtures("shopper")
+def test_a_report_of_now_counts_even_where_the_clock_has_gone_back() -> None:
+    ahead = now() + timedelta(hours=1)
+    Stock.objects.update(reported_as_of=ahead)
+    assert report(4).changed == 1
+    assert available("x") == (4, 0)
+    assert Stock.objects.get().reported_as_of == ahead
+
+
+# --- While a product is unlimited -----------------------------------------------------
+
+
+def test_what_was_ordered_without_a_hold_after_the_moment_is_subtracted_once(shopper: User) -> None:
+    report(None)
+    order(shopper, 1)
+    first = now()
+    order(shopper, 2)
+    second = now()
+    order(shopper, 4)
+    report(10, first)
+    assert available("x") == (4, 0)
+    report(9, second)
+    assert available("x") == (5, 0)
+    report(5)
+    assert available("x") == (5, 0)
+    unheld = StockAdjustment.objects.filter(kind="unheld").order_by("as_of")
+    assert list(unheld.values_list("delta", flat=True)) == [-2, -4]
+    assert invariant_checker.check() == []
+
+
+def test_what_is_ordered_without_a_hold_is_recorded_once_however_often_the_product_turns(shopper: User) -> None:
+    first = now()
+    second = now()
+    report(None, first)
+    order(shopper, 2)
+    report(10, first)
+    report(None, second)
+    report(10, second)
+    assert available("x") == (8, 0)
+    assert StockAdjustment.objects.filter(kind="unheld").count() == 1
+    assert invariant_checker.check() == []
+
+
+def test_an_order_without_a_hold_that_is_reversed_after_the_moment_changes_nothing(shopper: User) -> None:
+    report(None)
+    moment = now()
+    reverse(order(shopper, 2))
+    report(10, moment)
+    assert available("x") == (10, 0)
+    assert invariant_checker.check() == []
+
+
+def test_an_order_without_a_hold_from_before_the_moment_comes_back(shopper: User) -> None:
+    report(None)
+    session = order(shopper, 2)
+    moment = now()
+    reverse(session)
+    report(10, moment)
+    assert available("x") == (12, 0)
+    assert invariant_checker.check() == []
+
+
+def test_an_order_without_a_hold_that_was_counted_comes_back_to_a_limited_product(shopper: User) -> None:
+    report(None)
+    moment = now()
+    session = order(shopper, 2)
+    report(10, moment)
+    assert available("x") == (8, 0)
+    reverse(session)
+    assert available("x") == (10, 0)
+    assert invariant_checker.check() == []
+
+
+def test_a_checkout_that_began_while_the_product_was_unlimited_neither_takes_nor_brings_pieces(shopper: User) -> None:
+    report(None)
+    shopper.place("x", 2)
+    order_no = shopper.start().session.order_no
+    report(10)
+    shopper.finish(ordered=True)
+    assert available("x") == (10, 0)
+    reverse(CheckoutSession.objects.get(order_no=order_no))
+    assert available("x") == (10, 0)
+    assert invariant_checker.check() == []
+
+
+def test_more_ordered_without_a_hold_than_was_there_is_shortfall(shopper: User) -> None:
+    report(None)
+    moment = now()
+    session = order(shopper, 5)
+    report(1, moment)
+    assert available("x") == (0, 4)
+    assert invariant_checker.check() == []
+    reverse(session)
+    assert available("x") == (1, 0)
+    assert invariant_checker.check() == []
+
+
+def test_a_test_checkout_sells_nothing_of_an_unlimited_product(shopper: User) -> None:
+    report(None)
+    moment = now()
+    shopper.place("x", 2)
+    shopper.start(test_mode=True)
+    shopper.finish(ordered=True)
+    report(10, moment)
+    assert available("x") == (10, 0)
+
+
+# --- What a purge leaves ---------------------------------------------------------------
+
+
+def test_purged_sales_from_before_and_after_the_report_are_told_apart(shopper: User) -> None:
+    order(shopper, 2)
+    report(18)
+    order(shopper.beside("ben"), 3)
+    age(31)
+    expiry.sweep_baskets()
+    age(400)
+    assert purged()["sessions"] == 2
+    rows = StockAdjustment.objects.filter(kind="purged").order_by("as_of")
+    assert list(rows.values_list("delta", flat=True)) == [-2, -3]
+    assert available("x") == (15, 0)
+    assert invariant_checker.check() == []
+
+
+def test_a_report_from_before_purged_sales_without_a_hold_is_refused(shopper: User) -> None:
+    """Reversed or not: the report could not allow for a sale that is not known any more."""
+    report(None)
+    sessions = [order(shopper, 2), order(shopper.beside("ben"), 3)]
+    reverse(sessions[0])
+    age(31)
+    expiry.sweep_baskets()
+    age(400)
+    moment = Stock.objects.get().reported_as_of
+    assert purged()["sessions"] == 2
+    with pytest.raises(counters.SalesPurged), transaction.atomic():
+        report(10, moment)
+    assert Stock.objects.get().limited is False
+    report(10)
+    assert available("x") == (10, 0)
+    assert invariant_checker.check() == []
+
+
+# --- Any order -------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """What happened to product x, each with its moment; summed up afresh at each look."""
+
+    reports: list[tuple[datetime, int, int | None]] = field(default_factory=list)
+    pieces: list[tuple[datetime, int]] = field(default_factory=list)
+    held: dict[str, int] = field(default_factory=dict)
+
+    def latest(self) -> tuple[datetime, int | None]:
+        moment, _, unsold = max(self.reports, key=lambda known: known[:2])
+        return moment, unsold
+
+    def free(self) -> int | None:
+        """Unsold at the moment of the latest report, less what is held and was sold since, plus what came in; None is unlimited."""
+        moment, unsold = self.latest()
+        return None if unsold is None else unsold - sum(self.held.values()) + sum(number for at, number in self.pieces if at > moment)
+
+    def passes(self, days: int) -> None:
+        past = timedelta(days=days)
+        self.reports = [(moment - past, number, unsold) for moment, number, unsold in self.reports]
+        self.pieces = [(at - past, number) for at, number in self.pieces]
+
+
+class History:
+    """Chance lets things happen to product x, in the service and in the world alike."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance, self.world = random.Random(seed), World()
+        ProductFactory(product_id="x")
+        partner = PartnerFactory()
+        self.users = [User(Owner(partner_id=partner.pk, user_id=f"user-{number}")) for number in range(4)]
+        self.orders: list[CheckoutSession] = []
+        self.moments = [now()]
+        self.report(self.chance.randint(5, 20), None)
+
+    def step(self) -> None:
+        user = self.chance.choice(self.users)
+        holds = user.owner.user_id in self.world.held
+        steps: list[Callable[[], None]] = [
+            *[lambda: self.report(self.chance.choice([None, 0, 3, 8, 15, 15]), self.chance.choice([None, *self.moments[-6:]]))] * 3,
+            *[lambda: self.end(user, ordered=self.chance.random() < 0.6) if holds else self.buy(user)] * 3,
+            *[lambda: None if holds or self.world.free() is None else self.hold(user)] * 2,
+            self.adjust,
+            *[self.reverse if self.orders else self.adjust],
+            *[lambda: None if self.world.held or self.chance.random() < 0.5 else self.purge()],
+        ]
+        self.chance.choice(steps)()
+        self.moments.append(now())
+
+    def report(self, unsold: int | None, as_of: datetime | None) -> None:
+        try:
+            report(unsold, as_of)
+        except counters.SalesPurged:
+            assert as_of is not None
+            assert any(as_of < at < now() - timedelta(days=365) for at, _ in self.world.pieces)
+        else:
+            self.world.reports.append((as_of or now(), len(self.world.reports), unsold))
+
+    def buy(self, user: User) -> None:
+        pieces = self.chance.randint(1, 3)
+        try:
+            session = order(user, pieces)
+        except Refusal:
+            assert (self.world.free() or 0) < pieces
+            user.delete()
+        else:
+            self.world.pieces.append((session.finished_at or now(), -pieces))
+            self.orders.append(session)
+
+    def hold(self, user: User) -> None:
+        pieces = self.chance.randint(1, 3)
+        user.place("x", pieces)
+        try:
+            user.start()
+        except Refusal:
+            assert (self.world.free() or 0) < pieces
+            user.delete()
+        else:
+            self.world.held[user.owner.user_id] = pieces
+
+    def end(self, user: User, *, ordered: bool) -> None:
+        pieces = self.world.held.pop(user.owner.user_id)
+        user.finish(ordered=ordered)
+        if ordered:
+            self.world.pieces.append((now(), -pieces))
+        else:
+            user.delete()
+
+    def adjust(self) -> None:
+        pieces = self.chance.choice([-2, 1, 5])
+        with suppress(repair.NotRepairable, counters.SupplyBelowZero), transaction.atomic():
+            supply(pieces)
+            self.world.pieces.append((now(), pieces))
+
+    def reverse(self) -> None:
+        session = self.orders.pop(self.chance.randrange(len(self.orders)))
+        reverse(session)
+        self.world.pieces.append((now(), sum(session.items.values_list("count", flat=True))))
+
+    def purge(self) -> None:
+        age(31)
+        expiry.sweep_baskets()
+        age(400)
+        self.world.passes(days=431)
+        self.moments = [moment - timedelta(days=431) for moment in self.moments]
+        purged()
+        self.orders = [session for session in self.orders if CheckoutSession.objects.filter(pk=session.pk).exists()]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_in_whatever_order_stock_is_what_the_reports_mean(seed: int) -> None:
+    history = History(seed)
+    for _ in range(40):
+        history.step()
+        free = history.world.free()
+        row = Stock.objects.get(pk="x")
+        assert row.limited is (free is not None)
+        assert free is None or (row.available, row.shortfall) == (max(free, 0), max(-free, 0))
+    assert invariant_checker.check() == []

@@ -1,0 +1,124 @@
+"""What is left of a user who was erased: nothing that names them, and every piece that was sold."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection
+
+from baskets.domain import idempotency, runner
+from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.baskets import items
+from baskets.domain.errors import OrderUnknown, Refusal
+from baskets.domain.events import feed
+from baskets.domain.maintenance import invariant_checker
+from baskets.domain.support import erasure
+from baskets.models import Basket, CheckoutSession, Event, FeedPosition
+from baskets.models.basket_snapshot import Owner
+from tests.domain.scenarios import User, available
+from tests.factories import ProductFactory
+
+STAFF = Actor(kind=ActorKind.STAFF, name="rita")
+TELLTALE = "tell-tale"
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def user(owner: Owner) -> User:
+    """A user with an order, something in cart and saved, and a word of theirs in every place that takes one."""
+    ProductFactory(product_id="shirt", unsold=9)
+    ProductFactory(product_id="song")
+    user = User(Owner(partner_id=owner.partner_id, user_id=f"{TELLTALE}-user"))
+    actor = Actor(kind=ActorKind.KEY, name="testkey", request_id=f"{TELLTALE}-request", tracking={"session_id": f"{TELLTALE}-app"})
+    runner.run(lambda _: items.place_item(owner=user.owner, product_id="shirt", count=2, actor=actor))
+    user.start(language="de", country="AT")
+    user.finish(True)
+    user.place("shirt")
+    user.place("song", 0)
+
+    def remember(_: object) -> None:
+        idempotency.claim(basket_id=user.owner.basket_id, key=f"{TELLTALE}-key", fingerprint=b"0" * 32)
+        idempotency.remember(basket_id=user.owner.basket_id, key=f"{TELLTALE}-key", status=200, body=f"{TELLTALE}-body")
+
+    runner.run(remember)
+    return user
+
+
+def erase(user: User) -> Basket:
+    basket = Basket.objects.get(pk=user.owner.basket_id)
+    return runner.run(lambda _: erasure.erase_user(basket=basket, expected_events=basket.events, reason="asked for", actor=STAFF))
+
+
+def stored_texts() -> str:
+    """Every row of every table, as text."""
+    texts = []
+    with connection.cursor() as cursor:
+        for model in apps.get_app_config("baskets").get_models():
+            cursor.execute(f"SELECT row::text FROM {model._meta.db_table} AS row")  # noqa: S608 (the name is the model's)
+            texts += [text for (text,) in cursor.fetchall()]
+    return "\n".join(texts)
+
+
+def test_nothing_names_the_user_any_more(user: User) -> None:
+    key = str(user.owner.basket_id)
+    assert TELLTALE in stored_texts()
+    erased = erase(user)
+    assert TELLTALE not in stored_texts()
+    assert key not in stored_texts()
+    assert erased.pk == Owner(partner_id=erased.partner_id, user_id=erased.user_id).basket_id
+    session = CheckoutSession.objects.get()
+    assert (session.language, session.country) == ("", "")
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    assert invariant_checker.findings() == []
+
+
+def test_no_event_of_the_feed_can_be_found_by_the_former_key(user: User) -> None:
+    feed.sequence()
+    before = set(FeedPosition.objects.values_list("public_id", flat=True))
+    assert None not in before
+    erase(user)
+    after = set(FeedPosition.objects.values_list("public_id", flat=True))
+    assert len(after) == len(before)
+    assert before & after == set()
+
+
+def test_orders_stock_and_timeline_stay(user: User) -> None:
+    before = list(Event.objects.order_by("number").values_list("number", "kind", "actor"))
+    erased = erase(user)
+    assert available("shirt") == (7, 0)
+    assert CheckoutSession.objects.get(basket=erased).status == "ORDERED"
+    told = list(Event.objects.filter(basket=erased).order_by("number").values_list("number", "kind", "actor"))
+    assert told == [*before, (len(before) + 1, "basket_deleted", "rita"), (len(before) + 2, "repaired", "rita")]
+    last = Event.objects.get(basket=erased, number=len(told))
+    assert last.data == {"repair": "erase", "reason": "asked for"}
+
+
+def test_a_user_who_comes_back_begins_anew(user: User) -> None:
+    order_no = CheckoutSession.objects.get().order_no
+    erase(user)
+    assert user.basket() is None
+    with pytest.raises(Refusal):
+        user.finish(True)
+    user.place("song")
+    assert user.lists()["cart"] == [("song", 1)]
+    with pytest.raises(OrderUnknown):
+        user.finish(True, order_no)
+    assert invariant_checker.findings() == []
+
+
+def test_a_basket_that_was_deleted_is_erased_all_the_same(user: User) -> None:
+    user.delete()
+    hidden_at = Basket.objects.get().hidden_at
+    assert erase(user).hidden_at == hidden_at
+    assert TELLTALE not in stored_texts()
+    assert invariant_checker.findings() == []
+
+
+def test_a_user_in_checkout_is_not_erased(user: User, everything_stored: Callable[[], Any]) -> None:
+    user.start()
+    before = everything_stored()
+    with pytest.raises(Refusal, match="A checkout is active"):
+        erase(user)
+    assert everything_stored() == before

@@ -1,0 +1,96 @@
+"""The process server with an application that answers what it was asked: `python -m tests.fuzz.echo PORT SECONDS`."""
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from basket_project.http_server.limits import Limits
+from basket_project.http_server.requests import Head
+from basket_project.http_server.supervisor import Supervisor
+from basket_project.http_server.worker import Worker
+
+BODY_LIMIT = 100_000
+LARGE_BYTES = 3_000_000
+
+
+class EchoFront:
+    """The least of a front: `/now` is answered by the event loop, `/probe` has a thread to itself."""
+
+    priorities = 2
+
+    def immediate(self, head: Head) -> tuple[int, Sequence[tuple[str, str]], bytes] | None:
+        """Answer `/now`."""
+        return (200, [], read(head.method, head.path, head.query, head.headers, b"")) if head.path == "/now" else None
+
+    def priority(self, head: Head) -> int | None:
+        """Rank a call."""
+        return None if head.path == "/probe" else 1
+
+    def body_limit(self, _: Head) -> int:
+        """Tell how many bytes of a body are taken."""
+        return BODY_LIMIT
+
+    def refusal(self, reason: str, _: Head | None) -> tuple[int, Sequence[tuple[str, str]], bytes]:
+        """Refuse."""
+        return 503 if reason == "overloaded" else 400, [], reason.encode()
+
+    def waited(self, seconds: float) -> None:
+        """Record nothing."""
+
+    def observe(self, *, queued: int, busy: int, connections: int) -> None:
+        """Record nothing."""
+
+    def end_thread(self) -> None:
+        """Nothing was kept."""
+
+
+def read(method: str, path: str, query: str, headers: dict[str, str], body: bytes) -> bytes:
+    """Write what was read of a request."""
+    seen = {name: value for name, value in headers.items() if name.startswith("HTTP_") or name == "CONTENT_TYPE"}
+    return json.dumps([method, path, query, seen, body.decode("latin-1")]).encode()
+
+
+def echo(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """Answer what was read; `/slow` later, `/large` with much behind it, `/broken` never."""
+    path, body = environ["PATH_INFO"], environ["wsgi.input"].read()
+    if path == "/slow":
+        time.sleep(0.02)
+    if int(environ.get("CONTENT_LENGTH") or 0) > BODY_LIMIT:
+        start_response("413 Content Too Large", [])
+        return [b""]
+    if path == "/broken":
+        return Broken()
+    start_response("200 OK", [])
+    answer = read(environ["REQUEST_METHOD"], path, environ["QUERY_STRING"], environ, body)
+    return [answer, b" " * LARGE_BYTES] if path == "/large" else [answer]
+
+
+class Broken:
+    """An answer that fails when it is read, and again when it is closed."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Fail."""
+        raise RuntimeError
+
+    def close(self) -> None:
+        """Fail."""
+        raise RuntimeError
+
+
+def main() -> None:
+    """Serve until a signal ends it; everything has so many seconds to come."""
+    port, seconds = int(sys.argv[1]), float(sys.argv[2])
+    limits = Limits(own={}, head_seconds=seconds, body_seconds=seconds, idle_seconds=seconds)
+
+    def serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int) -> None:
+        sys.setswitchinterval(1e-5)  # Threads and event loop take turns as often as they can.
+        Worker(listener, echo, EchoFront(), threads=4, limits=limits).run(on_ready=on_ready, supervisor=supervisor)
+
+    sys.exit(Supervisor(host="127.0.0.1", port=port, workers=1, serve=serve, on_end=lambda _: None).run(lifeline=None))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The corpus, bent by chance: whatever comes of it, the service answers. That it keeps its rules is asked at the end of all tests here."""
+
+import random
+
+import pytest
+
+from tests.conftest import Long
+from tests.fuzz.conftest import Served
+from tests.fuzz.corpus import CORPUS
+from tests.fuzz.test_corpus import filled
+from tests.fuzz.wire import Line, Reply
+
+LONGEST = 20_000
+STRANGE = (
+    *(b"\x00", b"\xff", b"\r\n", b"\t", b" ", b"/", b";", b",", b'"', b"{", b"["),
+    *(b"%00", b"%2e", b"\\u0000", b"\\ud800", b"1e400", b"true"),
+)
+
+
+def bent(raw: bytes, chance: random.Random) -> bytes:
+    """Change a request in a few places: bytes replaced, left out, put in, doubled."""
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(raw))
+        to = min(at + chance.randint(0, 12), len(raw))
+        new = chance.choice([b"", chance.choice(STRANGE), chance.randbytes(2), raw[at:to] * 2, raw[at:to].swapcase()])
+        raw = raw[:at] + new + raw[to:] or b"\r\n"
+    return raw
+
+
+def answer_to(raw: bytes, served: Served) -> Reply:
+    """Send something and hear what comes back, if anything does."""
+    with Line(served.port) as line:
+        line.send(raw)
+        line.no_more()
+        return line.reply(head_only=raw[:4].upper() == b"HEAD")
+
+
+def bend(served: Served, chance: random.Random, times: int) -> None:
+    short = [case.raw for case in CORPUS if len(case.raw) < LONGEST]
+    for _ in range(times):
+        raw = bent(filled(chance.choice(short), served), chance)
+        reply = answer_to(raw, served)
+        assert reply.status < 500, raw
+        if reply.raw and reply.headers.get("content-type") == "application/json":
+            assert set(reply.body) <= {"data", "error"} or b"/schema" in raw, raw
+
+
+def test_a_bent_corpus_meets_no_accident(db: None, served: Served) -> None:
+    bend(served, random.Random(1), 300)
+
+
+@pytest.mark.long
+def test_a_corpus_bent_in_many_ways_meets_no_accident(db: None, served: Served, long_run: Long) -> None:
+    bend(served, long_run.chance, 20_000)
+    long_run.tell(bent_requests=20_000)

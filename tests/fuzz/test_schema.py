@@ -1,0 +1,44 @@
+"""Calls made up from the published schema, against the running service: no answer that the schema does not announce."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Long
+from tests.fuzz.conftest import Served
+
+PROGRAM = Path(sys.executable).with_name("schemathesis")
+# What a schema cannot say is not asked: that a valid call may be refused for the state of a basket, and that a removal whose
+# Idempotency-Key was used before removes nothing.
+UNASKED = "positive_data_acceptance,use_after_free"
+
+
+def made_up_calls(served: Served, folder: Path, *options: str) -> str:
+    """Let calls be made up in all four phases, check every answer in every way, and tell what was found."""
+    address = f"http://127.0.0.1:{served.port}"
+    done = subprocess.run(
+        [
+            *(str(PROGRAM), "run", f"{address}/schema", "--url", address, "--header", f"X-API-Key: {served.key}"),
+            *("--phases", "examples,coverage,fuzzing,stateful", "--checks", "all", "--exclude-checks", UNASKED),
+            *("--continue-on-failure", "--generation-database", "none", "--warnings", "off", "--no-color", *options),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "" if done.returncode == 0 else done.stdout[-10_000:] + done.stderr[-1000:]
+
+
+def test_every_answer_to_made_up_calls_is_announced(db: None, served: Served, tmp_path: Path) -> None:
+    found = made_up_calls(served, tmp_path, "--seed", "1", "--max-examples", "4")
+    assert found == "", found
+
+
+@pytest.mark.long
+def test_every_answer_to_many_made_up_calls_is_announced(db: None, served: Served, tmp_path: Path, long_run: Long) -> None:
+    seconds = str(max(30, round(long_run.seconds)))
+    found = made_up_calls(served, tmp_path, "--seed", str(long_run.seed), "--max-time", seconds)
+    assert found == "", found

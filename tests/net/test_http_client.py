@@ -1,0 +1,707 @@
+"""Calls to addresses that partners name: what is refused before a byte is sent, what decides, and what a call is bounded by."""
+
+import contextlib
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.core import checks
+from django.db import transaction
+
+from baskets.net import http_client
+from baskets.net.http_client import ForbiddenAddress, Unreachable
+
+Script = bytes | Callable[[socket.socket, bytes], None]
+Serve = Callable[[Script], str]
+PATIENT = 30.0
+
+
+@pytest.fixture
+def inside(settings: Any) -> None:
+    settings.BASKETS_INTERNAL_ADDRESSES = True
+
+
+class Server:
+    """A server on this machine that answers each connection by a script, and hangs up after it."""
+
+    def __init__(self, script: Script, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self.script, self.tls = script, tls
+        self.listening = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.port = self.listening.getsockname()[1]
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self) -> None:
+        """Serve until the socket that listens is shut down."""
+        while True:
+            try:
+                line, _ = self.listening.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), line:  # The caller may hang up, as it should.
+                line.settimeout(PATIENT)
+                self.answer(line)
+
+    def answer(self, line: socket.socket) -> None:
+        """Read a request, and run the script."""
+        if self.tls:
+            line = self.tls.wrap_socket(line, server_side=True)
+        with line:
+            request = b""
+            while b"\r\n\r\n" not in request:
+                if not (more := line.recv(65536)):
+                    return
+                request += more
+            if isinstance(self.script, bytes):
+                # What is left unread when the connection ends resets it, and the answer may be lost.
+                head, _, body = request.partition(b"\r\n\r\n")
+                length = re.search(rb"Content-Length: ([0-9]+)", head)
+                while length and len(body) < int(length[1]):
+                    body += line.recv(65536)
+                line.sendall(self.script)
+            else:
+                self.script(line, request)
+
+    def close(self) -> None:
+        """Stop."""
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
+        self.thread.join(PATIENT)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts a server on this machine, and returns its address."""
+    servers: list[Server] = []
+
+    def serve(script: Script) -> str:
+        servers.append(Server(script))
+        return f"http://127.0.0.1:{servers[-1].port}"
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+def slowly(start: bytes, drop: bytes) -> Callable[[socket.socket, bytes], None]:
+    """Send the start at once, and then a drop every 50 ms, for 6 s: a caller without a deadline waits that long and no longer."""
+
+    def script(line: socket.socket, _: bytes) -> None:
+        line.sendall(start)
+        line.settimeout(0.05)
+        for _ in range(120):
+            with contextlib.suppress(TimeoutError):
+                if not line.recv(1):
+                    return
+            line.sendall(drop)
+
+    return script
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str, port: int = 443) -> list[str]:
+    """Have every name resolve to these addresses; return the list of names that are looked up."""
+    names: list[str] = []
+
+    def getaddrinfo(host: str, *_: Any, **__: Any) -> list[Any]:
+        names.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in addresses]
+
+    monkeypatch.setattr(http_client.socket, "getaddrinfo", getaddrinfo)
+    return names
+
+
+def status_of(url: str, *, seconds: float = PATIENT, **options: Any) -> int:
+    """Call as webhooks are called, without an interest in the body."""
+    return http_client.call(url, method="POST", body=b"{}", seconds=seconds, **options).status
+
+
+# --- What is refused ---------------------------------------------------------------------
+
+
+NOT_CALLED = [
+    "x",
+    "",
+    "http://example.com/",
+    "ftp://example.com/",
+    "file:///etc/passwd",
+    "https://",
+    "https://./",
+    "https:///path",
+    "https://user@example.com/",
+    "https://user:secret@example.com/",
+    "https://example.com/#part",
+    "https://example.com:99999/",
+    "https://example.com:0/",
+    "https://exämple.com/",
+    "https://exa mple.com/",
+    "https://example.com/\r\nX: y",
+    "https://example.com/" + "x" * 2000,
+    "https://[::1",
+    "https://127.0.0.1/",
+    "https://127.0.0.1./",
+    "https://[fe80::1%25eth0]/",
+    # What resolvers read as 127.0.0.1, and old ones as 8.0.0.1.
+    "https://2130706433/",
+    "https://0x7f000001/",
+    "https://0x7F.1/",
+    "https://127.1/",
+    "https://127.0.0.01/",
+    "https://0x/",
+    "https://010.0.0.1/",
+]
+
+
+@pytest.mark.parametrize("url", NOT_CALLED)
+def test_forbidden_address_is_refused_before_its_name_is_resolved(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = resolve_to(monkeypatch, "8.8.8.8")
+    with pytest.raises(ForbiddenAddress):
+        http_client.checked_url(url)
+    with pytest.raises(ForbiddenAddress):
+        http_client.call(url, method="GET", seconds=1)
+    assert names == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com",
+        "https://example.com./",
+        "https://example.com:8443/hook?a=b",
+        "https://EXAMPLE.com/",
+        "https://xn--bcher-kva.example/",
+        "https://hooks.example.123abc/",
+        "https://8.8.8.8/",
+        "https://[2606:4700::1]/x",
+    ],
+)
+def test_public_address_is_accepted(url: str) -> None:
+    assert http_client.checked_url(url).geturl() == url
+
+
+# The special-purpose registries of IANA for IPv4 and IPv6, multicast, and what is not assigned.
+RANGES = [
+    ("0.0.0.0", "0.255.255.255", "this network"),  # noqa: S104 (not bound to)
+    ("10.0.0.0", "10.255.255.255", "private use"),
+    ("100.64.0.0", "100.127.255.255", "shared address space"),
+    ("127.0.0.0", "127.255.255.255", "loopback"),
+    ("169.254.0.0", "169.254.255.255", "link-local"),
+    ("172.16.0.0", "172.31.255.255", "private use"),
+    ("192.0.0.0", "192.0.0.255", "IETF protocol assignments"),
+    ("192.0.2.0", "192.0.2.255", "documentation"),
+    ("192.31.196.0", "192.31.196.255", "AS112"),
+    ("192.52.193.0", "192.52.193.255", "AMT"),
+    ("192.88.99.0", "192.88.99.255", "6to4 relays"),
+    ("192.168.0.0", "192.168.255.255", "private use"),
+    ("192.175.48.0", "192.175.48.255", "AS112"),
+    ("198.18.0.0", "198.19.255.255", "benchmarking"),
+    ("198.51.100.0", "198.51.100.255", "documentation"),
+    ("203.0.113.0", "203.0.113.255", "documentation"),
+    ("224.0.0.0", "239.255.255.255", "multicast"),
+    ("240.0.0.0", "255.255.255.255", "reserved, and broadcast"),
+    ("::", "::", "unspecified"),
+    ("::1", "::1", "loopback"),
+    ("::2", "::ffff:ffff", "IPv4-compatible"),
+    ("::ffff:0:0", "::ffff:255.255.255.255", "IPv4-mapped"),
+    ("::ffff:127.0.0.1", "::ffff:8.8.8.8", "IPv4-mapped loopback and public"),
+    ("64:ff9b::", "64:ff9b::ffff:ffff", "NAT64"),
+    ("64:ff9b::7f00:1", "64:ff9b::808:808", "NAT64 of loopback and public"),
+    ("64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff", "NAT64, local use"),
+    ("100::", "100::ffff:ffff:ffff:ffff", "discard-only"),
+    ("100:0:0:1::", "100:0:0:1:ffff:ffff:ffff:ffff", "dummy prefix"),
+    ("200::", "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "not assigned"),
+    ("2001::", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff", "Teredo"),
+    ("2001:0:808:808::80ff:fffe", "2001:0:808:808::f7f7:f7f7", "Teredo of loopback and public"),
+    ("2001:1::1", "2001:1::3", "anycast of protocols"),
+    ("2001:2::", "2001:2:0:ffff:ffff:ffff:ffff:ffff", "benchmarking"),
+    ("2001:3::", "2001:3:ffff:ffff:ffff:ffff:ffff:ffff", "AMT"),
+    ("2001:4:112::", "2001:4:112:ffff:ffff:ffff:ffff:ffff", "AS112"),
+    ("2001:10::", "2001:1f:ffff:ffff:ffff:ffff:ffff:ffff", "ORCHID"),
+    ("2001:20::", "2001:2f:ffff:ffff:ffff:ffff:ffff:ffff", "ORCHID, version 2"),
+    ("2001:30::", "2001:3f:ffff:ffff:ffff:ffff:ffff:ffff", "DETs"),
+    ("2001:40::", "2001:1ff:ffff:ffff:ffff:ffff:ffff:ffff", "IETF protocol assignments"),
+    ("2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "documentation"),
+    ("2002::", "2002:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "6to4"),
+    ("2002:7f00:1::", "2002:808:808::", "6to4 of loopback and public"),
+    ("2620:4f:8000::", "2620:4f:8000:ffff:ffff:ffff:ffff:ffff", "AS112"),
+    ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff", "documentation"),
+    ("4000::", "5eff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "not assigned"),
+    ("5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "SRv6 segments"),
+    ("6000::", "fbff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "not assigned"),
+    ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "unique local"),
+    ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "link-local"),
+    ("fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "site-local"),
+    ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "multicast"),
+]
+# The public addresses just outside of those ranges.
+NEIGHBOURS = [
+    *("1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0"),
+    *("169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "191.255.255.255", "192.0.1.0", "192.0.1.255", "192.0.3.0"),
+    *("192.31.195.255", "192.31.197.0", "192.52.192.255", "192.52.194.0", "192.88.98.255", "192.88.100.0", "192.167.255.255"),
+    *("192.169.0.0", "192.175.47.255", "192.175.49.0", "198.17.255.255", "198.20.0.0", "198.51.99.255", "198.51.101.0"),
+    *("203.0.112.255", "203.0.114.0", "223.255.255.255"),
+    *("2000::", "2000:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2001:200::", "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db9::"),
+    *("2001:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "2003::", "2620:4f:7fff:ffff:ffff:ffff:ffff:ffff", "2620:4f:8001::"),
+    *("3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "3fff:1000::", "3fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+]
+
+
+def literal(address: str) -> str:
+    return f"https://[{address}]/" if ":" in address else f"https://{address}/"
+
+
+@pytest.fixture
+def old_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the interpreter knows of ranges depends on its version, so nothing may depend on it."""
+    for family in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        for name in ("is_global", "is_private", "is_reserved", "is_multicast"):
+            monkeypatch.setattr(family, name, property(lambda _: pytest.fail("The interpreter was consulted.")))
+
+
+@pytest.mark.parametrize(("first", "last", "_purpose"), RANGES)
+def test_special_purpose_range_is_refused_as_literal_and_as_resolved_address(
+    first: str, last: str, _purpose: str, old_python: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for address in (first, last):
+        with pytest.raises(ForbiddenAddress, match="not on the public internet"):
+            http_client.checked_url(literal(address))
+        resolve_to(monkeypatch, address)
+        with pytest.raises(ForbiddenAddress, match="not on the public internet"):
+            http_client.call("https://example.com/", method="GET", seconds=1)
+
+
+@pytest.mark.parametrize("address", NEIGHBOURS)
+def test_neighbour_of_special_purpose_range_is_accepted(address: str, old_python: None) -> None:
+    assert http_client.checked_url(literal(address)).hostname == address
+
+
+@pytest.mark.parametrize("answers", [["8.8.8.8", "10.0.0.1"], ["8.8.8.8", "fe80::1%eth0"], ["2130706433"]])
+def test_name_is_refused_if_any_of_its_addresses_is_not_public(answers: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, *answers)
+    monkeypatch.setattr(http_client.HTTPSConnection, "connect", lambda _: pytest.fail("connected"))
+    with pytest.raises(ForbiddenAddress):
+        http_client.call("https://example.com/", method="GET", seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("port", "admitted"),
+    [(1, False), (22, False), (25, False), (79, False), (80, True), (81, False), (442, False), (443, True), (444, False),
+     (6379, False), (7999, False), (8000, True), (8443, True), (65535, True)],
+)  # fmt: skip
+def test_port_is_admitted_by_number_by_setting_and_in_closed_networks(port: int, admitted: bool, settings: Any) -> None:
+    url = f"https://example.com:{port}/"
+    with contextlib.nullcontext() if admitted else pytest.raises(ForbiddenAddress, match="port 80, 443, or one from 8000 up"):
+        http_client.checked_url(url)
+    settings.BASKETS_OUTGOING_PORTS = [port]
+    assert http_client.checked_url(url).port == port
+    settings.BASKETS_OUTGOING_PORTS = []
+    settings.BASKETS_INTERNAL_ADDRESSES = True
+    assert http_client.checked_url(url).port == port
+
+
+@pytest.mark.parametrize(("ports", "problems"), [([], 0), ([1, 65535], 0), ([0], 1), ([-1, 65536], 2)])
+def test_port_that_does_not_exist_is_reported_by_check(ports: list[int], problems: int, settings: Any) -> None:
+    settings.BASKETS_OUTGOING_PORTS = ports
+    assert [problem.id for problem in checks.run_checks()] == ["baskets.E033"] * problems
+
+
+# --- The connection ----------------------------------------------------------------------
+
+
+def test_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    connected = []
+
+    def connect(self: Any) -> None:
+        connected.append((self.host, self.port, self.server_hostname, self.ssl_context.check_hostname, self.ssl_context.verify_mode))
+        raise OSError
+
+    names = resolve_to(monkeypatch, "8.8.8.8", "9.9.9.9")
+    monkeypatch.setattr(http_client.HTTPSConnection, "connect", connect)
+    with pytest.raises(Unreachable, match="No connection: OSError"):
+        http_client.call("https://example.com./", method="GET", seconds=1)
+    assert names == ["example.com"]
+    assert connected == [(address, 443, "example.com", True, ssl.CERT_REQUIRED) for address in ("8.8.8.8", "9.9.9.9")]
+
+
+def test_next_address_of_a_name_is_tried_if_one_refuses(inside: None, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = int(serve(b"HTTP/1.1 200 OK\r\n\r\n").rpartition(":")[2])
+    resolve_to(monkeypatch, "127.0.0.2", "127.0.0.1", port=port)
+    assert status_of(f"http://example.com:{port}/") == 200
+
+
+def test_attempts_to_connect_share_one_deadline(inside: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with a hundred silent addresses costs no more than one."""
+    attempts = []
+
+    def connect(self: Any) -> None:
+        attempts.append(self.timeout)
+        time.sleep(self.timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(http_client.HTTPConnection, "connect", connect)
+    resolve_to(monkeypatch, *["127.0.0.1"] * 100)
+    with pytest.raises(Unreachable, match="No connection: TimeoutError"):
+        http_client.call("http://example.com/", method="GET", seconds=1)
+    assert len(attempts) == 1
+    assert 0 < attempts[0] <= 0.2
+
+
+def test_resolver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(http_client.socket, "getaddrinfo", lambda *_, **__: answered.wait(10) and [])
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match="cannot be resolved"):
+        http_client.call("https://example.com/", method="GET", seconds=1)
+    assert time.monotonic() - started < 4
+    answered.set()
+
+
+@pytest.mark.parametrize("error", [socket.gaierror("unknown"), UnicodeError("label too long")])
+def test_name_that_cannot_be_resolved_is_unreachable(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(http_client.socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(Unreachable, match="cannot be resolved"):
+        http_client.call("https://example.com/", method="GET", seconds=1)
+
+
+def test_no_call_is_made_inside_a_transaction(inside: None, db: None) -> None:
+    with transaction.atomic(), pytest.raises(RuntimeError):
+        http_client.call("http://127.0.0.1:9/", method="GET", seconds=1)
+
+
+def test_closed_port_is_unreachable(inside: None) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    with pytest.raises(Unreachable, match="No connection"):
+        http_client.call(f"http://127.0.0.1:{port}/", method="GET", seconds=1)
+
+
+def test_plain_text_on_a_tls_address_is_unreachable(inside: None, serve: Serve) -> None:
+    base = serve(b"HTTP/1.1 200 OK\r\n\r\n")
+    with pytest.raises(Unreachable):
+        http_client.call(base.replace("http:", "https:"), method="GET", seconds=5)
+
+
+def test_ipv6_literal_is_called_with_its_brackets_in_host(inside: None) -> None:
+    requests: list[bytes] = []
+
+    def script(line: socket.socket, request: bytes) -> None:
+        requests.append(request)
+        if not request.endswith(b"{}"):
+            line.recv(100)
+        line.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    server = Server(script, host="::1")
+    try:
+        assert status_of(f"http://[::1]:{server.port}/") == 204
+    finally:
+        server.close()
+    assert f"\r\nHost: [::1]:{server.port}\r\n".encode() in requests[0]
+
+
+# --- TLS -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLContext]:
+    """A server's side of TLS for hooks.example.com and 127.0.0.1, by an authority that this process trusts."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "other.example.com")])
+    names = [x509.DNSName("hooks.example.com"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private.write_bytes(key.private_bytes(*form))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    monkeypatch.setenv("SSL_CERT_FILE", str(public))
+    http_client._tls.cache_clear()
+    yield context
+    http_client._tls.cache_clear()
+
+
+@pytest.mark.parametrize("host", ["hooks.example.com", "HOOKS.example.com.", "127.0.0.1"])
+def test_certificate_for_the_host_is_accepted(inside: None, tls: ssl.SSLContext, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(b"HTTP/1.1 204 No Content\r\n\r\n", tls=tls)
+    resolve_to(monkeypatch, "127.0.0.1", port=server.port)
+    try:
+        assert status_of(f"https://{host}:{server.port}/") == 204
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(("host", "trusted"), [("other.example.com", True), ("127.0.0.2", True), ("hooks.example.com", False)])
+def test_other_certificate_is_refused(
+    inside: None,
+    tls: ssl.SSLContext,
+    host: str,
+    trusted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For another name (the common name does not count), for another address, and by an unknown authority."""
+    if not trusted:
+        monkeypatch.delenv("SSL_CERT_FILE")
+    requests = []
+    server = Server(lambda _, request: requests.append(request), tls=tls)
+    resolve_to(monkeypatch, "127.0.0.1", port=server.port)
+    try:
+        with pytest.raises(Unreachable, match="No connection: SSLCertVerificationError"):
+            status_of(f"https://{host}:{server.port}/")
+    finally:
+        server.close()
+    assert requests == []
+
+
+def test_deadline_holds_over_tls(inside: None, tls: ssl.SSLContext) -> None:
+    server = Server(slowly(b"HTTP/1.1 ", b"1"), tls=tls)
+    started = time.monotonic()
+    try:
+        with pytest.raises(Unreachable, match=r"within 0\.5 s"):
+            status_of(f"https://127.0.0.1:{server.port}/", seconds=0.5)
+        assert time.monotonic() - started < 4
+    finally:
+        server.close()
+
+
+def test_connection_that_is_cut_stays_encrypted(inside: None, tls: ssl.SSLContext) -> None:
+    """Another thread may be sending while it is cut."""
+    server = Server(b"", tls=tls)
+    try:
+        connection = http_client._connected(http_client.checked_url(f"https://127.0.0.1:{server.port}/"))
+        with contextlib.closing(connection):
+            http_client._cut(connection.sock)
+            assert connection.sock.version() == "TLSv1.3"
+            with pytest.raises(ssl.SSLError):
+                connection.sock.send(b"in clear")
+    finally:
+        server.close()
+
+
+# --- The status decides --------------------------------------------------------------------
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+DECIDED = {
+    "length": (200, OK + b"Content-Length: 2\r\n\r\nok"),
+    "no body": (204, b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "body of 204": (204, b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nbody"),
+    "HTTP/1.0": (200, b"HTTP/1.0 200 OK\r\n\r\nok"),
+    "HTTP/2 in text": (200, b"HTTP/2 200\r\n\r\nok"),
+    "no reason": (202, b"HTTP/1.1 202\r\n\r\n"),
+    "no reason, blank": (202, b"HTTP/1.1 202 \r\n\r\n"),
+    "reason in Latin-1": (200, b"HTTP/1.1 200 \xe9t\xe9\r\n\r\n"),
+    "line feeds": (201, b"HTTP/1.1 201 Created\ncontent-length: 0\n\n"),
+    "lower case": (200, OK + b"content-length: 2\r\nconnection: close\r\n\r\nok"),
+    "connection: close": (200, OK + b"Connection: close\r\n\r\nno length"),
+    "no head": (200, OK),
+    "no line end": (200, b"HTTP/1.1 200"),
+    "100 first": (200, b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"\r\n"),
+    "102 and 103 first": (200, b"HTTP/1.1 102 Processing\r\n\r\n" + HINTS * 3 + OK + b"\r\n"),
+    "103 before 410": (410, HINTS + b"HTTP/1.1 410 Gone\r\n\r\n"),
+    "103 with a length": (200, b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n" + OK + b"\r\n"),
+    "long body": (200, OK + b"Content-Length: 70000\r\n\r\n" + b"x" * 70_000),
+    "long body of 410": (410, b"HTTP/1.1 410 Gone\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70_000),
+    "cut body": (200, OK + b"Content-Length: 50\r\n\r\nshort"),
+    "cut chunks": (200, OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\nshort"),
+    "wrong chunks": (200, OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n"),
+    "wrong length": (200, OK + b"Content-Length: many\r\n\r\nbody"),
+    "negative length": (200, OK + b"Content-Length: -5\r\n\r\nbody"),
+    "two lengths": (200, OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nbody"),
+    "endless length": (200, OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nbody"),
+    "unknown coding": (200, OK + b"Transfer-Encoding: x, chunked\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b\x08bomb"),
+    "no headers in the head": (200, OK + b"\x00\xff no header\r\n: none\r\n\r\n"),
+    "head is cut": (200, OK + b"X-Long: abc"),
+    "many headers": (200, OK + b"X: y\r\n" * 500 + b"\r\n"),
+    "long header": (200, OK + b"X: " + b"y" * 100_000 + b"\r\n\r\n"),
+    "redirect": (302, b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n"),
+    "teapot": (418, b"HTTP/1.1 418 I'm a teapot\r\n\r\n"),
+    "unknown status": (999, b"HTTP/1.1 999 What\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize(("status", "answer"), DECIDED.values(), ids=DECIDED)
+def test_status_line_decides_whatever_follows(inside: None, serve: Serve, status: int, answer: bytes) -> None:
+    reply = http_client.call(serve(answer), method="POST", body=b"{}", seconds=PATIENT)
+    assert (reply.status, reply.body) == (status, b"")
+
+
+UNDECIDED = {
+    "nothing": b"",
+    "rubbish": b"\x00\x01\x02\r\n\r\n",
+    "blank line": b"\r\n" + OK + b"\r\n",
+    "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "page without head": b"<html>200 OK</html>",
+    "status is a word": b"HTTP/1.1 abc\r\n\r\n",
+    "status is cut": b"HTTP/1.1 20",
+    "status of four digits": b"HTTP/1.1 2000 OK\r\n\r\n",
+    "status of zero": b"HTTP/1.1 000 OK\r\n\r\n",
+    "only 100": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "only 103": HINTS,
+    "only 101": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n\x00\x00\x12\x04",
+    "rubbish after 103": HINTS + b"\x00\x01\r\n\r\n",
+    "long status line": b"HTTP/1.1 200 " + b"x" * 100_000,
+}
+
+
+@pytest.mark.parametrize("answer", UNDECIDED.values(), ids=UNDECIDED)
+def test_answer_without_a_final_status_is_none(inside: None, serve: Serve, answer: bytes) -> None:
+    with pytest.raises(Unreachable, match="The call failed: "):
+        status_of(serve(answer))
+
+
+def test_body_that_is_not_wanted_is_not_waited_for(inside: None, serve: Serve) -> None:
+    started = time.monotonic()
+    assert status_of(serve(slowly(OK + b"Content-Length: 1000\r\n\r\n", b"x"))) == 200
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize("status", [b"200", b"410"])
+def test_slow_head_is_cut_and_the_status_stays(inside: None, serve: Serve, status: bytes) -> None:
+    started = time.monotonic()
+    assert status_of(serve(slowly(b"HTTP/1.1 " + status + b" X\r\nX-Long: ", b"x")), seconds=0.5) == int(status)
+    assert time.monotonic() - started < 4
+
+
+def test_headers_are_found_in_any_case_and_missing_ones_are_none(inside: None, serve: Serve) -> None:
+    reply = http_client.call(serve(b"HTTP/1.1 503 Busy\r\nretry-after: 17\r\n\r\n"), method="POST", seconds=PATIENT)
+    assert (reply.headers.get("Retry-After"), reply.headers.get("Date")) == ("17", None)
+    cut = http_client.call(serve(b"HTTP/1.1 503 Busy\r\n" + b"X: y\r\n" * 500 + b"Retry-After: 17\r\n\r\n"), method="POST", seconds=PATIENT)
+    assert (cut.status, cut.headers.get("Retry-After")) == (503, None)
+
+
+def test_headers_are_those_of_the_final_response(inside: None, serve: Serve) -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nRetry-After: 5\r\n\r\n"
+    reply = http_client.call(serve(hints + b"HTTP/1.1 503 Busy\r\nX-Own: 1\r\n\r\n"), method="POST", seconds=PATIENT)
+    assert reply.headers.items() == [("X-Own", "1")]
+
+
+def test_answer_that_comes_before_the_end_of_the_request_counts(inside: None, serve: Serve) -> None:
+    """A receiver that refuses a request by its head may hang up before it has read the rest."""
+
+    def script(line: socket.socket, _: bytes) -> None:
+        line.sendall(b"HTTP/1.1 410 Gone\r\n\r\n")
+
+    assert http_client.call(serve(script), method="POST", body=b"x" * 20_000_000, seconds=PATIENT).status == 410
+
+
+# --- What is sent, and the body that is wanted -------------------------------------------------
+
+
+def test_request_and_body_of_the_response_arrive(inside: None, serve: Serve) -> None:
+    requests = []
+
+    def script(line: socket.socket, request: bytes) -> None:
+        while not request.endswith(b"{}"):
+            request += line.recv(100)
+        requests.append(request)
+        line.sendall(HINTS + b"HTTP/1.1 418 Teapot\r\nContent-Length: 6\r\n\r\nteapot")
+
+    base = serve(script)
+    reply = http_client.call(f"{base}/a/b?c=d", method="POST", headers={"X-Own": "1"}, body=b"{}", seconds=PATIENT, longest=100)
+    assert (reply.status, reply.body) == (418, b"teapot")
+    head, _, body = requests[0].partition(b"\r\n\r\n")
+    first, *headers = head.decode().split("\r\n")
+    assert (first, body) == ("POST /a/b?c=d HTTP/1.1", b"{}")
+    assert {f"Host: {base.removeprefix('http://')}", "X-Own: 1", "Content-Length: 2", "Connection: close"} <= set(headers)
+    assert len(headers) == len({header.partition(":")[0] for header in headers})
+
+
+BODIES = {
+    "length": OK + b"Content-Length: 10\r\n\r\n0123456789",
+    "chunks": OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n",
+    "no length": OK + b"\r\n0123456789",
+    "line feeds": b"HTTP/1.0 200 OK\n\n0123456789",
+    "after 103": HINTS + OK + b"Content-Length: 10\r\n\r\n0123456789",
+    "compressed": OK + b"Content-Encoding: gzip\r\nContent-Length: 10\r\n\r\n0123456789",
+}
+
+
+@pytest.mark.parametrize("answer", BODIES.values(), ids=BODIES)
+def test_body_is_read_as_it_is_framed_up_to_a_limit(inside: None, serve: Serve, answer: bytes) -> None:
+    base = serve(answer)
+    assert http_client.call(base, method="GET", seconds=PATIENT, longest=10).body == b"0123456789"
+    with pytest.raises(Unreachable, match="longer than 9 bytes"):
+        http_client.call(base, method="GET", seconds=PATIENT, longest=9)
+
+
+BROKEN = {
+    "cut": OK + b"Content-Length: 50\r\n\r\nshort",
+    "cut chunks": OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\nshort",
+    "wrong chunks": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+    "many headers": OK + b"X: y\r\n" * 500 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
+def test_broken_response_is_an_error_if_its_body_is_wanted(inside: None, serve: Serve, answer: bytes) -> None:
+    with pytest.raises(Unreachable, match="The call failed: "):
+        http_client.call(serve(answer), method="GET", seconds=PATIENT, longest=100)
+
+
+# --- The deadline ------------------------------------------------------------------------------
+
+
+SLOW = {
+    "nothing": (b"", b""),
+    "status line": (b"HTTP/1.1 ", b"1"),
+    "head": (OK + b"X-Long: ", b"x"),
+    "body": (OK + b"Content-Length: 1000\r\n\r\n", b"x"),
+    "body without length": (OK + b"\r\n", b"x"),
+    "interim responses": (HINTS, HINTS),
+}
+
+
+@pytest.mark.parametrize(("start", "drop"), SLOW.values(), ids=SLOW)
+def test_response_that_comes_in_drops_is_cut(inside: None, serve: Serve, start: bytes, drop: bytes) -> None:
+    base = serve(slowly(start, drop))
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match=r"No whole answer within 0\.5 s"):
+        http_client.call(base, method="GET", seconds=0.5, longest=10_000)
+    assert time.monotonic() - started < 4
+
+
+def test_receiver_that_does_not_read_is_cut(inside: None, serve: Serve) -> None:
+    def script(line: socket.socket, _: bytes) -> None:
+        time.sleep(6)
+
+    base = serve(script)
+    started = time.monotonic()
+    with pytest.raises(Unreachable, match=r"No whole answer within 0\.5 s"):
+        http_client.call(base, method="POST", body=b"x" * 20_000_000, seconds=0.5)
+    assert time.monotonic() - started < 4
+
+
+def test_answer_may_take_as_long_as_the_call_and_not_only_as_long_as_the_connection(
+    inside: None, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 1.0)
+
+    def script(line: socket.socket, _: bytes) -> None:
+        time.sleep(2)
+        line.sendall(OK)
+
+    assert status_of(serve(script)) == 200
