@@ -26,7 +26,7 @@ def bearer(monkeypatch: pytest.MonkeyPatch) -> None:
         kind, _, user = token.partition("-")
         return BearerUser(user_id=user, issuer=kind, guest=kind == "guest")
 
-    monkeypatch.setattr(auth_bearer.tokens, "verify", verify)
+    monkeypatch.setattr(auth_bearer.bearer_tokens, "verify", verify)
 
 
 def holding(token: str) -> dict[str, str]:

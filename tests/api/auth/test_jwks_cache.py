@@ -546,7 +546,7 @@ def test_a_crowd_with_new_tokens_asks_once_and_gets_in_with_the_next_call(app: A
 
 WORKER = """
 import sys
-from baskets.domain import published_keys, tokens
+from baskets.domain.access import bearer_tokens, jwks_cache
 
 print("ready", flush=True)
 for line in sys.stdin:

@@ -47,7 +47,7 @@ def test_every_call_counts_but_those_that_say_what_became_of_a_payment(
     used_up(limited)
     unchanged()
     if endpoint.door is Door.KNOWN_USER:
-        monkeypatch.setattr(bearer.tokens, "verify", lambda **_: BearerUser(user_id="ada", issuer="partner", guest=False))
+        monkeypatch.setattr(bearer.bearer_tokens, "verify", lambda **_: BearerUser(user_id="ada", issuer="partner", guest=False))
         limited.headers["Authorization"] = "Bearer of-ada"
     answer = endpoint.call(limited)
     if endpoint.never_throttled:

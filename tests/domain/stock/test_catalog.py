@@ -160,7 +160,7 @@ def test_all_or_nothing(monkeypatch: pytest.MonkeyPatch, everything_stored: Call
     def fail(**_: Any) -> int:
         raise DatabaseError
 
-    monkeypatch.setattr(catalog.stock, "set_unsold", fail)
+    monkeypatch.setattr(catalog.counters, "set_unsold", fail)
     with pytest.raises(DatabaseError):
         take_over(row("a", stock=1))
     assert everything_stored() == before
