@@ -2,7 +2,7 @@
 
 Those of users and partners are off unless an operator sets them, and each is decided under a lock: of the basket, or of the
 stock rows. Those of client keys and sources are on, and are counted in blocks. A hold that was given is never taken away.
-Source: `baskets/docs/adr/0023-hoarding-is-told-as-sold-out.md`, `baskets/docs/adr/0035-limits-against-a-stolen-key.md`.
+Source: `baskets/docs/adr/0023-purchase-limits-look-like-sold-out.md`, `baskets/docs/adr/0035-limits-against-a-stolen-key.md`.
 """
 
 import math
