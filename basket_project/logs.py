@@ -16,17 +16,17 @@ import structlog
 
 from baskets.error_summary import described
 
-SHARED: list[structlog.typing.Processor] = [
+SHARED_PROCESSORS: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 # Django names the path in its own lines, and the path holds the user id: the API logs its requests itself.
-SILENT = ("django.request", "django.server")
+SILENCED_LOGGERS = ("django.request", "django.server")
 
 
-def without_messages(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def redact_exceptions(_: Any, __: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Tell an error that comes with a line by its types and places: its message may hold what no log may."""
     given = line.pop("exc_info", None)
     line.pop("exc_text", None)
@@ -36,7 +36,7 @@ def without_messages(_: Any, __: str, line: structlog.typing.EventDict) -> struc
     return {**line, **described(given)} if given else line
 
 
-def encoded(_: Any, __: str, line: Any) -> bytes:
+def encode_line(_: Any, __: str, line: Any) -> bytes:
     """Encode a line that is text already."""
     return str(line).encode(errors="backslashreplace")
 
@@ -58,24 +58,24 @@ class LineHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._file = StandardError(standard_error())
+        self._file = StandardError(open_stderr())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
         try:
-            self._file.msg(encoded(self, "", self.format(record)))
+            self._file.msg(encode_line(self, "", self.format(record)))
         except Exception:  # noqa: BLE001 (what a library says may not stop it)
             self.handleError(record)
 
 
-def standard_error() -> BinaryIO:
+def open_stderr() -> BinaryIO:
     """Where lines go; nowhere, if the service was started without a standard error."""
     return getattr(sys.stderr, "buffer", None) or Path(os.devnull).open("wb")
 
 
 def _writers(debug: bool) -> list[structlog.typing.Processor]:  # noqa: FBT001 (a flag handed on)
     """What makes text of a line."""
-    return [structlog.dev.ConsoleRenderer()] if debug else [without_messages, structlog.processors.JSONRenderer()]
+    return [structlog.dev.ConsoleRenderer()] if debug else [redact_exceptions, structlog.processors.JSONRenderer()]
 
 
 def logging_options(*, debug: bool, named: Sequence[str] = ()) -> dict[str, Any]:
@@ -90,14 +90,14 @@ def logging_options(*, debug: bool, named: Sequence[str] = ()) -> dict[str, Any]
         "formatters": {
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": SHARED,
+                "foreign_pre_chain": SHARED_PROCESSORS,
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_writers(debug)],
             }
         },
         "handlers": {"stderr": {"()": LineHandler, "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": "INFO"},
         "loggers": {
-            **{name: {"level": "CRITICAL"} for name in SILENT},
+            **{name: {"level": "CRITICAL"} for name in SILENCED_LOGGERS},
             # Statements with their values, which Django prints at this level only.
             "django.db.backends": {"level": "INFO"},
             **{name: {"handlers": ["stderr"], "propagate": False} for name in named},
@@ -109,8 +109,8 @@ def logging_config(*, debug: bool) -> None:
     """Send all log lines to standard error, in one shape."""
     logging.config.dictConfig(logging_options(debug=debug))
     structlog.configure(
-        processors=[*SHARED, *_writers(debug), encoded],
-        logger_factory=lambda *names: StandardError(standard_error(), name=next(iter(names), "")),
+        processors=[*SHARED_PROCESSORS, *_writers(debug), encode_line],
+        logger_factory=lambda *names: StandardError(open_stderr(), name=next(iter(names), "")),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )

@@ -25,7 +25,7 @@ ADMIN = "/admin/"
 PAGES = (ADMIN, "/docs", "/redoc")
 
 
-class Only(MiddlewareMixin):
+class PathScopedMiddleware(MiddlewareMixin):
     """Lets a middleware work for some addresses, and passes all others on untouched."""
 
     addresses: str | tuple[str, ...] = ADMIN
@@ -35,7 +35,7 @@ class Only(MiddlewareMixin):
         return super().__call__(request) if request.path_info.startswith(self.addresses) else self.get_response(request)
 
 
-class AdminDatabase(Only):
+class AdminDatabase(PathScopedMiddleware):
     """A living connection for a page: it has no second try, so it asks first whether the kept one has died."""
 
     def process_request(self, request: HttpRequest) -> None:
@@ -44,7 +44,7 @@ class AdminDatabase(Only):
             connection.close()
 
 
-class AdminBodies(Only):
+class AdminBodies(PathScopedMiddleware):
     """Refuses a form of absurd size before it is read: no page has a file to take, and anybody may send one to the login."""
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
@@ -55,7 +55,7 @@ class AdminBodies(Only):
         return HttpResponse("This form is too large.", status=413, content_type="text/plain")
 
 
-class AdminCaching(Only):
+class AdminCaching(PathScopedMiddleware):
     """Lets nobody on the way keep a page, those included that Django would allow to be kept."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -65,18 +65,18 @@ class AdminCaching(Only):
         return response
 
 
-class AdminTimeZone(Only):
+class AdminTimeZone(PathScopedMiddleware):
     """Shows times in the zone that the browser of a member of staff names, and in UTC where it names none that there is."""
 
     def __call__(self, request: HttpRequest) -> Any:
         """Answer one request in its zone, and leave the thread as it was."""
         if not request.path_info.startswith(self.addresses):
             return self.get_response(request)
-        with timezone.override(zone_of(request)):
+        with timezone.override(request_time_zone(request)):
             return self.get_response(request)
 
 
-def zone_of(request: HttpRequest) -> tzinfo:
+def request_time_zone(request: HttpRequest) -> tzinfo:
     """The zone a browser names, if it is one that there is: the name is a stranger's word."""
     name = unquote(request.COOKIES.get("desk_zone", ""))
     return ZoneInfo(name) if name in _zones() else UTC
@@ -87,19 +87,19 @@ def _zones() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-class AdminSession(Only, SessionMiddleware):
+class AdminSession(PathScopedMiddleware, SessionMiddleware):
     """Sessions of staff."""
 
 
-class AdminAuthentication(Only, AuthenticationMiddleware):
+class AdminAuthentication(PathScopedMiddleware, AuthenticationMiddleware):
     """Staff, by their session."""
 
 
-class AdminMessages(Only, MessageMiddleware):
+class AdminMessages(PathScopedMiddleware, MessageMiddleware):
     """What a page tells staff after an action."""
 
 
-class PagesPolicy(Only, CSPMiddleware):
+class PagesPolicy(PathScopedMiddleware, CSPMiddleware):
     """The content security policy of everything a browser shows."""
 
     addresses = PAGES

@@ -27,7 +27,7 @@ SCHEME_BYTES = len("Bearer ")
 OTHER_DESCRIPTORS = 256
 
 
-def limits_of(descriptors: int) -> Limits:
+def read_limits(descriptors: int) -> Limits:
     """Read the bounds of a worker from the settings.
 
     :param descriptors: how many a process may have open.
@@ -63,7 +63,7 @@ def _serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: in
     from basket_project.http_server.worker import Worker, raise_descriptor_limit  # noqa: PLC0415
     from django.conf import settings  # noqa: PLC0415
 
-    limits = limits_of(raise_descriptor_limit(settings.BASKETS_MAX_CONNECTIONS + OTHER_DESCRIPTORS))
+    limits = read_limits(raise_descriptor_limit(settings.BASKETS_MAX_CONNECTIONS + OTHER_DESCRIPTORS))
     Worker(listener, application, Admission(), threads=threads, limits=limits).run(on_ready=on_ready, supervisor=supervisor)
 
 

@@ -16,11 +16,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "basket_project.settings")
 
 Application = Callable[..., Iterable[bytes]]
 
-NOWHERE = "//"
+UNROUTABLE_PATH = "//"
 ADMIN = "/admin/"
 
 
-def refusing_broken_paths(application: Application) -> Application:
+def reject_broken_paths(application: Application) -> Application:
     """Send a path that is not UTF-8 to an address that does not exist.
 
     Django would percent-encode the broken bytes again, and so give the same user id a second spelling; by the time a
@@ -33,13 +33,13 @@ def refusing_broken_paths(application: Application) -> Application:
             try:
                 path.encode("latin-1").decode("utf-8")
             except UnicodeError:
-                environ["PATH_INFO"] = NOWHERE
+                environ["PATH_INFO"] = UNROUTABLE_PATH
         return application(environ, start_response)
 
     return serve
 
 
-def forgetting_broken_media_types(application: Application) -> Application:
+def drop_broken_media_types(application: Application) -> Application:
     """Take away a media type that Django cannot parse: it would fail before any handler of ours is there to answer."""
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -53,7 +53,7 @@ def forgetting_broken_media_types(application: Application) -> Application:
     return serve
 
 
-def forgetting_cookies(application: Application) -> Application:
+def drop_cookies(application: Application) -> Application:
     """Take away cookies where nothing reads them: only the admin has any, and reading them can be expensive."""
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -64,7 +64,7 @@ def forgetting_cookies(application: Application) -> Application:
     return serve
 
 
-def settle() -> None:
+def preload() -> None:
     """Load the program before the first request comes, and spare the garbage collector from looking through it.
 
     With the interpreter's own thresholds the collector takes a twentieth of a request's time, and stops the process for a
@@ -77,5 +77,5 @@ def settle() -> None:
     gc.set_threshold(2_000, 10, 10)
 
 
-application = forgetting_cookies(refusing_broken_paths(forgetting_broken_media_types(get_wsgi_application())))
-settle()
+application = drop_cookies(reject_broken_paths(drop_broken_media_types(get_wsgi_application())))
+preload()

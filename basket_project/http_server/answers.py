@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from basket_project.http_server.call_queue import Call
+from basket_project.http_server.call_queue import QueuedRequest
 
 Application = Callable[..., Iterable[bytes]]
 Headers = Sequence[tuple[str, str]]
@@ -15,7 +15,7 @@ _PHRASES = {status.value: f"{status.value} {status.phrase}" for status in HTTPSt
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def render(status: str | int, headers: Headers, body: bytes, *, date: str, minor: int, keep: bool, head_only: bool) -> bytes:
+def render_response(status: str | int, headers: Headers, body: bytes, *, date: str, minor: int, keep: bool, head_only: bool) -> bytes:
     """Write an answer.
 
     :param date: the value of the header `Date`.
@@ -37,7 +37,7 @@ def render(status: str | int, headers: Headers, body: bytes, *, date: str, minor
     return head if head_only or bodiless else head + body
 
 
-def environ_of(call: Call, base: dict[str, Any]) -> dict[str, Any]:
+def build_environ(call: QueuedRequest, base: dict[str, Any]) -> dict[str, Any]:
     """Make the WSGI environment of a call; the body is whole."""
     head, address = call.head, call.connection.address
     environ = base | head.headers
@@ -69,7 +69,7 @@ def base_environ(host: str, port: int) -> dict[str, Any]:
     }
 
 
-class Response:
+class StartResponse:
     """What an application answered: call it as `start_response`."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from basket_project.http_server.connections import Connection
 
 
-class Call:
+class QueuedRequest:
     """One whole request that waits for a thread, or has one."""
 
     __slots__ = ("body", "connection", "head", "priority", "queued_at", "turn")
@@ -26,7 +26,7 @@ class Call:
         self.queued_at = time.monotonic()
 
 
-class CallQueue:
+class RequestQueue:
     """Calls by priority, 0 first. The event loop puts, the threads take.
 
     :param priorities: how many there are.
@@ -34,7 +34,7 @@ class CallQueue:
     """
 
     def __init__(self, *, priorities: int, length: int) -> None:
-        self._waiting: list[deque[Call]] = [deque() for _ in range(priorities)]
+        self._waiting: list[deque[QueuedRequest]] = [deque() for _ in range(priorities)]
         self._length = length
         self._size = 0
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class CallQueue:
     def __len__(self) -> int:
         return self._size
 
-    def put(self, call: Call) -> Call | None:
+    def put(self, call: QueuedRequest) -> QueuedRequest | None:
         """Add a call; returns the call that must be refused because the queue is full: the oldest of the last priority, or the new one."""
         refused = None
         with self._lock:
@@ -59,7 +59,7 @@ class CallQueue:
         self._tokens.put(True)
         return refused
 
-    def take(self) -> Call | None:
+    def take(self) -> QueuedRequest | None:
         """Wait for the next call; returns None when the queue is closed."""
         while self._tokens.get():
             with self._lock:
@@ -69,7 +69,7 @@ class CallQueue:
                         return waiting.popleft()
         return None
 
-    def take_older_than(self, moment: float) -> list[Call]:
+    def take_older_than(self, moment: float) -> list[QueuedRequest]:
         """Remove and return the calls that were queued before a moment."""
         late = []
         with self._lock:

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import structlog
 
-from basket_project.http_server.answers import CONTINUE, Application, Headers, Response, base_environ, environ_of, render
-from basket_project.http_server.call_queue import Call, CallQueue
+from basket_project.http_server.answers import CONTINUE, Application, Headers, StartResponse, base_environ, build_environ, render_response
+from basket_project.http_server.call_queue import QueuedRequest, RequestQueue
 from basket_project.http_server.connections import Connection, Phase
 from basket_project.http_server.limits import Limits
 from basket_project.http_server.requests import EMPTY_LINES, END_OF_HEAD, BadRequest, ChunkedBody, Head, parse_head
@@ -42,12 +42,12 @@ _PEEK_SECONDS = 0.01
 _PROBES_WAITING = 16
 
 
-class Front(Protocol):
+class AdmissionPolicy(Protocol):
     """What the server asks of the application beside WSGI."""
 
     priorities: int
 
-    def immediate(self, head: Head) -> tuple[int, Headers, bytes] | None:
+    def immediate_response(self, head: Head) -> tuple[int, Headers, bytes] | None:
         """Answer what never waits; None for everything else."""
 
     def priority(self, head: Head) -> int | None:
@@ -56,10 +56,10 @@ class Front(Protocol):
     def body_limit(self, head: Head) -> int:
         """Tell how many bytes of a body the application takes."""
 
-    def refusal(self, reason: str, head: Head | None) -> tuple[int, Headers, bytes]:
+    def error_response(self, reason: str, head: Head | None) -> tuple[int, Headers, bytes]:
         """Answer in place of the application, and record it."""
 
-    def waited(self, seconds: float) -> None:
+    def record_wait(self, seconds: float) -> None:
         """Record how long a call waited for its thread."""
 
     def observe(self, *, queued: int, busy: int, connections: int) -> None:
@@ -72,7 +72,7 @@ class Front(Protocol):
 class Worker:
     """Serves one listening socket until SIGTERM."""
 
-    def __init__(self, listener: socket.socket, application: Application, front: Front, *, threads: int, limits: Limits) -> None:
+    def __init__(self, listener: socket.socket, application: Application, front: AdmissionPolicy, *, threads: int, limits: Limits) -> None:
         self._listener = listener
         self._application = application
         self._front = front
@@ -80,8 +80,8 @@ class Worker:
         self._base = base_environ(*listener.getsockname()[:2])
         self._selector = selectors.DefaultSelector()
         self._connections: dict[Connection, None] = {}
-        self._queue = CallQueue(priorities=front.priorities, length=limits.queue_length)
-        self._probes = CallQueue(priorities=1, length=_PROBES_WAITING)
+        self._queue = RequestQueue(priorities=front.priorities, length=limits.queue_length)
+        self._probes = RequestQueue(priorities=1, length=_PROBES_WAITING)
         self._lanes = [(self._queue, threads), (self._probes, 1)]
         self._running: set[int] = set()  # Threads that have a call.
         self._posted: deque[tuple[Connection, int]] = deque()  # Connections that are handed back, each with its turn.
@@ -405,27 +405,27 @@ class Worker:
 
     def _dispatch(self, connection: Connection, head: Head, body: bytes) -> None:
         self._release(connection)
-        answer, priority = self._front.immediate(head), self._front.priority(head)
+        answer, priority = self._front.immediate_response(head), self._front.priority(head)
         connection.busy()
         if answer is not None:
             self._answer(connection, head, *answer)
             return
         queue = self._probes if priority is None else self._queue
-        refused = queue.put(Call(connection, head, body, priority or 0))
+        refused = queue.put(QueuedRequest(connection, head, body, priority or 0))
         if refused is not None:
             self._refuse_call(refused)
 
-    def _refuse_call(self, call: Call) -> None:
+    def _refuse_call(self, call: QueuedRequest) -> None:
         if call.connection.gone:
             self._refused["hung_up"] += 1
             self._after_answer(call.connection)
             return
         self._refused["overloaded"] += 1
-        self._answer(call.connection, call.head, *self._front.refusal("overloaded", call.head))
+        self._answer(call.connection, call.head, *self._front.error_response("overloaded", call.head))
 
     def _refuse(self, connection: Connection, reason: str) -> None:
         """Answer what cannot become a call, and end the connection."""
-        answer = self._front.refusal(reason, connection.head)
+        answer = self._front.error_response(reason, connection.head)
         connection.busy()
         connection.keep, connection.linger = False, True
         self._release(connection)
@@ -440,7 +440,7 @@ class Worker:
         if connection.unfinished():
             self._post(connection, turn)
 
-    def _serve_calls(self, queue: CallQueue) -> None:
+    def _serve_calls(self, queue: RequestQueue) -> None:
         """Run the application for call after call, in a thread."""
         name = threading.get_ident()
         while call := queue.take():
@@ -449,10 +449,10 @@ class Worker:
             self._running.discard(name)
         self._front.end_thread()
 
-    def _serve(self, call: Call) -> None:
+    def _serve(self, call: QueuedRequest) -> None:
         connection, head = call.connection, call.head
         waited = time.monotonic() - call.queued_at
-        self._front.waited(waited)
+        self._front.record_wait(waited)
         if connection.gone or (waited > _PEEK_SECONDS and _hung_up(connection.sock)):
             self._refused["hung_up"] += 1
             connection.keep = False
@@ -460,12 +460,12 @@ class Worker:
             return
         body: Any = ()
         try:
-            response = Response()
-            body = self._application(environ_of(call, self._base), response)
+            response = StartResponse()
+            body = self._application(build_environ(call, self._base), response)
             answer, keep = self._write(connection, head, response.status, response.headers, b"".join(body))
         except Exception:  # A thread is never lost.
             log.exception("application_failed")
-            answer, keep = self._write(connection, head, *self._front.refusal("internal_error", head))
+            answer, keep = self._write(connection, head, *self._front.error_response("internal_error", head))
         self._send(connection, answer, keep=keep)
         if connection.unfinished():
             self._post(connection, call.turn)
@@ -479,7 +479,7 @@ class Worker:
         """Write an answer; returns also whether the connection stays open after it."""
         keep = connection.keep and self._stopping_since is None
         head_only, minor = (head.method == "HEAD", head.minor) if head else (False, 1)
-        return render(status, headers, body, date=self._date, minor=minor, keep=keep, head_only=head_only), keep
+        return render_response(status, headers, body, date=self._date, minor=minor, keep=keep, head_only=head_only), keep
 
     # --- Answers --------------------------------------------------------------------
 

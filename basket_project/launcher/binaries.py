@@ -9,7 +9,7 @@ from pathlib import Path
 
 from basket_project.launcher.accounts import Account
 from basket_project.launcher.environment import ENVIRONMENT
-from basket_project.launcher.failure import Failure, reason
+from basket_project.launcher.failure import Failure, os_error_text
 
 VARIABLE = "BASKETS_POSTGRES_BIN"
 _SUPPORTED = range(15, 19)
@@ -94,7 +94,7 @@ def _major(folder: Path, account: Account) -> int:
             raise Failure(message) from None
         raise
     except OSError as error:
-        message = f"{folder / 'postgres'} does not run on this machine: {reason(error)}."
+        message = f"{folder / 'postgres'} does not run on this machine: {os_error_text(error)}."
         raise Failure(message) from error
     found = re.search(r"\(PostgreSQL\) (\d+)", answer)
     if not found:

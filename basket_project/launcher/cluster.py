@@ -13,8 +13,8 @@ from pathlib import Path
 
 from basket_project.launcher.accounts import Account
 from basket_project.launcher.binaries import Binaries
-from basket_project.launcher.failure import Failure, Stopped, last_lines
-from basket_project.launcher.processes import works_in
+from basket_project.launcher.failure import Failure, StopRequested, last_lines
+from basket_project.launcher.processes import has_working_directory
 
 HOST = "127.0.0.1"
 USER = "baskets"
@@ -43,7 +43,7 @@ _SETTINGS = {
 }
 DURABLE = {"max_connections": "50", "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 # A test run ends with its database: nothing needs to survive a loss of power, and races are run by a hundred threads at once.
-THROW_AWAY = {"max_connections": "250", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+NOT_DURABLE = {"max_connections": "250", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 def free_port() -> int:
@@ -135,7 +135,7 @@ class Cluster:
         """Tell whether a server works on this data folder."""
         pid = self._recorded_pid()
         # After a crash the number in the file may belong to a stranger by now; a server stands in its data folder.
-        return pid is not None and works_in(pid, self.data)
+        return pid is not None and has_working_directory(pid, self.data)
 
     def was_stopped_in_order(self) -> bool:
         """Tell whether a server that is gone was stopped by somebody, rather than killed: then it has taken its process file along."""
@@ -220,7 +220,7 @@ class Cluster:
     def _forget_stranger(self) -> None:
         """Remove the process file of a server that is gone when its number belongs to another program now; PostgreSQL would give up."""
         pid = self._recorded_pid()
-        if pid is None or works_in(pid, self.data):
+        if pid is None or has_working_directory(pid, self.data):
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, 0)
@@ -297,7 +297,7 @@ class Cluster:
             ) as running:
                 try:
                     code = running.wait()
-                except Stopped:
+                except StopRequested:
                     # A server that is half way up could be found by nobody; whole, it is found and stopped.
                     running.wait()
                     raise

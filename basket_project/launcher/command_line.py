@@ -8,12 +8,12 @@ from pathlib import Path
 
 from basket_project.launcher.data_folder import DEFAULT
 from basket_project.launcher.demo import DemoOptions, demo
-from basket_project.launcher.environment import LOCK_NAMES, PROJECT, PYTHON, ensure_environment, outer_variables, say
-from basket_project.launcher.failure import Failure, Stopped, UsageFailure, raise_on_stop_signals
+from basket_project.launcher.environment import LOCK_NAMES, PROJECT, PYTHON, ensure_environment, print_progress, shell_variables
+from basket_project.launcher.failure import Failure, StopRequested, UsageFailure, raise_on_stop_signals
 from basket_project.launcher.manage import manage
-from basket_project.launcher.run_benchmark import bench
-from basket_project.launcher.run_tests import test
-from basket_project.launcher.run_verification import prove
+from basket_project.launcher.run_benchmark import run_benchmark
+from basket_project.launcher.run_tests import run_tests
+from basket_project.launcher.run_verification import run_verification
 
 _PROGRAM = "python3 -m basket_project"
 _TEST_HELP = f"""usage: {_PROGRAM} test [pytest arguments]
@@ -28,18 +28,18 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(list(arguments))
     except UsageFailure as failure:
-        say(str(failure))
+        print_progress(str(failure))
         return 2
     except Failure as failure:
-        say(str(failure))
+        print_progress(str(failure))
         return 1
-    except Stopped as stopped:
+    except StopRequested as stopped:
         return 128 + stopped.number
 
 
 def _run(arguments: list[str]) -> int:
     # What follows these belongs to others, whose options this parser must not try to understand.
-    others = {"test": _test, "serve": _serve, "prove": prove, "bench": bench}
+    others = {"test": _test, "serve": _serve, "prove": run_verification, "bench": run_benchmark}
     if arguments and arguments[0] in others:
         return others[arguments[0]](arguments[1:])
     parser = _parser()
@@ -106,7 +106,7 @@ def _test(arguments: list[str]) -> int:
     if arguments in (["--help"], ["-h"]):
         sys.stdout.write(_TEST_HELP + "\n")
         return 0
-    return test(arguments[1:] if arguments[:1] == ["--"] else arguments)
+    return run_tests(arguments[1:] if arguments[:1] == ["--"] else arguments)
 
 
 def _serve(arguments: list[str]) -> int:
@@ -118,5 +118,5 @@ def _serve(arguments: list[str]) -> int:
             raise Failure(message)
     ensure_environment(["run"])
     os.chdir(PROJECT)
-    os.execve(PYTHON, [str(PYTHON), "-m", "basket_project.server", *arguments], outer_variables())  # noqa: S606 - that is the point
+    os.execve(PYTHON, [str(PYTHON), "-m", "basket_project.server", *arguments], shell_variables())  # noqa: S606 - that is the point
     return 0

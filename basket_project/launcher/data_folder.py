@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from basket_project.launcher.accounts import Account
 from basket_project.launcher.environment import PROJECT
-from basket_project.launcher.failure import Failure, reason
+from basket_project.launcher.failure import Failure, os_error_text
 from basket_project.launcher.locking import FileLock
 
 DEFAULT = PROJECT / ".data"
@@ -39,7 +39,7 @@ class DataFolder:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
-            message = f"The data folder {self.path} cannot be written to: {reason(error)}."
+            message = f"The data folder {self.path} cannot be written to: {os_error_text(error)}."
             raise Failure(message) from error
 
     @property
@@ -104,7 +104,7 @@ class DataFolder:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             account.give(home)
         except OSError as error:
-            message = f"The folder {home} for the database cannot be made: {reason(error)}."
+            message = f"The folder {home} for the database cannot be made: {os_error_text(error)}."
             raise Failure(message) from error
         return home
 

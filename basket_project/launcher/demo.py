@@ -14,11 +14,11 @@ from typing import Any
 from basket_project.launcher.cluster import Cluster, port_is_free
 from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.embedded import running_cluster
-from basket_project.launcher.environment import ensure_environment, say
-from basket_project.launcher.failure import Failure, Stopped, ignore_stop_signals, reason
+from basket_project.launcher.environment import ensure_environment, print_progress
+from basket_project.launcher.failure import Failure, StopRequested, ignore_stop_signals, os_error_text
 from basket_project.launcher.management import run_quietly, service_variables
 from basket_project.launcher.platforms import check_embedded_server_runs_here
-from basket_project.launcher.service import Service, end_left_over, left_over_url
+from basket_project.launcher.service import Service, left_over_url, stop_left_over
 
 _POLL_SECONDS = 0.5
 _SERVICE_ROLE = "baskets_service"
@@ -51,13 +51,13 @@ def demo(options: DemoOptions) -> int:
         message = f"A demo with the data folder {folder.path} is already running{f' at {where}' if where else ''}."
         raise Failure(message)
     try:
-        if end_left_over(folder):
-            say("Ended what an earlier demo had left running.")
+        if stop_left_over(folder):
+            print_progress("Ended what an earlier demo had left running.")
         _check_port(options.port)
         with _database(folder) as (database_url, cluster):
             _serve(options, folder, database_url, cluster)
-    except Stopped:
-        say("Stopped.")
+    except StopRequested:
+        print_progress("Stopped.")
     return 0
 
 
@@ -65,7 +65,7 @@ def _check_port(port: int) -> None:
     try:
         free = port_is_free(port)
     except OSError as error:
-        message = f"Port {port} cannot be used: {reason(error)}; choose another one with --port."
+        message = f"Port {port} cannot be used: {os_error_text(error)}; choose another one with --port."
         raise Failure(message) from error
     if not free:
         message = f"Port {port} is in use by another program; choose another one with --port."
@@ -89,9 +89,9 @@ def _database(folder: DataFolder) -> Iterator[tuple[str, Cluster | None]]:
 def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster: Cluster | None) -> None:
     secret_key = os.environ.get("DJANGO_SECRET_KEY") or folder.secret("django_secret_key")
     variables = service_variables(database_url=database_url, secret_key=secret_key)
-    say("Migrating the database ...")
+    print_progress("Migrating the database ...")
     run_quietly(["migrate", "--no-input"], variables)
-    say("Loading the demo data ...")
+    print_progress("Loading the demo data ...")
     access = _load_demo(folder, database_url, variables)
     if cluster is not None:
         # The owner of the tables migrates; the service has a role that cannot change them.
@@ -100,7 +100,7 @@ def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster:
         variables |= {"DATABASE_URL": cluster.url_of(_SERVICE_ROLE, password)}
     service = Service(folder, options.port, variables)
     try:
-        say("Starting the service ...")
+        print_progress("Starting the service ...")
         service.start()
         if service.status_of("/baskets/users/demo", {"X-API-Key": access["api_key"]}) == 401:
             # The key was revoked or has ended since it was stored; what is printed must work.
@@ -109,7 +109,7 @@ def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster:
         _watch(service, cluster)
     finally:
         ignore_stop_signals()
-        say("Stopping ...")
+        print_progress("Stopping ...")
         service.stop()
 
 
@@ -187,7 +187,7 @@ def _watch(service: Service, cluster: Cluster | None) -> None:
                 message = f"The service has ended {_RESTARTS + 1} times within a minute; its log is {service.folder.service_log}."
                 raise Failure(message)
             restarts.append(now)
-            say("The service has ended unexpectedly; starting it again.")
+            print_progress("The service has ended unexpectedly; starting it again.")
             service.restart()
         if cluster is None or cluster.is_running():
             gone_since = None
@@ -195,7 +195,7 @@ def _watch(service: Service, cluster: Cluster | None) -> None:
         gone_since = gone_since or now
         patience = _BACK_AFTER_STOP_SECONDS if cluster.was_stopped_in_order() else _BACK_AFTER_CRASH_SECONDS
         if now - gone_since >= patience:
-            say("The database server is gone; starting it again.")
+            print_progress("The database server is gone; starting it again.")
             _bring_back(cluster)
             gone_since = None
 
@@ -206,4 +206,4 @@ def _bring_back(cluster: Cluster) -> None:
         cluster.start(keep_port=True)
     except Failure as failure:
         # The service answers 503 meanwhile, and a full disk may be emptied: the next round tries again.
-        say(str(failure))
+        print_progress(str(failure))

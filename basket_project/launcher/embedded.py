@@ -7,7 +7,7 @@ from basket_project.launcher.accounts import server_account
 from basket_project.launcher.binaries import find_binaries
 from basket_project.launcher.cluster import DURABLE, Cluster
 from basket_project.launcher.data_folder import DataFolder
-from basket_project.launcher.environment import say
+from basket_project.launcher.environment import print_progress
 from basket_project.launcher.failure import ignore_stop_signals
 
 
@@ -38,7 +38,7 @@ def running_cluster(folder: DataFolder) -> Iterator[Cluster]:
     try:
         with folder.change_lock.held():
             if not cluster.is_running():
-                say("Starting PostgreSQL ..." if cluster.exists else "Making a PostgreSQL database and starting it ...")
+                print_progress("Starting PostgreSQL ..." if cluster.exists else "Making a PostgreSQL database and starting it ...")
             cluster.start()
         yield cluster
     finally:

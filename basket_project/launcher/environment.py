@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from basket_project.launcher.failure import Failure, reason
+from basket_project.launcher.failure import Failure, os_error_text
 from basket_project.launcher.locking import FileLock
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -39,13 +39,13 @@ _MISLEADING = (
 )
 
 
-def say(progress: str) -> None:
+def print_progress(progress: str) -> None:
     """Tell the person who waits what is going on; standard output belongs to results."""
     sys.stderr.write(progress + "\n")
     sys.stderr.flush()
 
 
-def outer_variables() -> dict[str, str]:
+def shell_variables() -> dict[str, str]:
     """Return the variables of the shell that started us, without those that would mislead Python or pip in the environment."""
     return {name: value for name, value in os.environ.items() if name not in _MISLEADING}
 
@@ -57,10 +57,10 @@ def ensure_environment(names: Sequence[str]) -> None:
     """
     lock = FileLock(LOCKS)
     try:
-        with lock.held(when_waiting=lambda: say("Waiting for another set-up of this project to end ...")):
+        with lock.held(when_waiting=lambda: print_progress("Waiting for another set-up of this project to end ...")):
             _ensure(names)
     except OSError as error:
-        message = f"The set-up cannot write to {error.filename or PROJECT}: {reason(error)}."
+        message = f"The set-up cannot write to {error.filename or PROJECT}: {os_error_text(error)}."
         raise Failure(message) from error
 
 
@@ -77,7 +77,7 @@ def _ensure(names: Sequence[str]) -> None:
     if not installed:
         _create()
     for name in missing:
-        say(f"Installing what {LOCKS.name}/{name}.lock lists ...")
+        print_progress(f"Installing what {LOCKS.name}/{name}.lock lists ...")
         _install(name)
     _write_record(installed | {name: wanted[name] for name in missing})
 
@@ -123,7 +123,7 @@ def _create() -> None:
                 "install it, on Debian and Ubuntu with `apt install python3-venv`."
             )
             raise Failure(message)
-    say(f"Making {ENVIRONMENT.name} with Python {platform.python_version()} ...")
+    print_progress(f"Making {ENVIRONMENT.name} with Python {platform.python_version()} ...")
     made = _run([_base_python(), "-m", "venv", "--clear", str(ENVIRONMENT)])
     if made.returncode != 0:
         message = f"Python could not make the virtual environment {ENVIRONMENT}: {_last_words(made)}"
@@ -153,7 +153,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         errors="replace",
         check=False,  # The caller says in a sentence what went wrong.
         cwd=tempfile.gettempdir(),  # A folder without modules that could be mistaken for Python's own.
-        env=outer_variables(),
+        env=shell_variables(),
     )
 
 

@@ -15,7 +15,7 @@ class UsageFailure(Failure):
     """The command line itself is wrong."""
 
 
-class Stopped(BaseException):
+class StopRequested(BaseException):
     """Ctrl-C, SIGTERM or SIGHUP arrived; not an `Exception`, so that no handler of failures takes it for one."""
 
     def __init__(self, number: int) -> None:
@@ -29,11 +29,11 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def _stop(number: int, _frame: types.FrameType | None) -> NoReturn:
     # Only the first signal interrupts; what it sets off is the clean-up, and that must not be cut short by an impatient second one.
     ignore_stop_signals()
-    raise Stopped(number)
+    raise StopRequested(number)
 
 
 def raise_on_stop_signals() -> None:
-    """From here on, the first stop signal raises `Stopped` in the main thread."""
+    """From here on, the first stop signal raises `StopRequested` in the main thread."""
     for number in STOP_SIGNALS:
         # Under nohup the end of the terminal is to be survived, as it was asked for.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
@@ -46,7 +46,7 @@ def ignore_stop_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def reason(error: OSError) -> str:
+def os_error_text(error: OSError) -> str:
     """Return what the system says about an error, without number and path."""
     return os.strerror(error.errno) if error.errno else str(error)
 
@@ -58,4 +58,4 @@ def last_lines(path: Path, count: int = 12) -> str:
             log.seek(max(0, path.stat().st_size - 20_000))
             return "\n".join(log.read().decode(errors="replace").splitlines()[-count:])
     except OSError as error:
-        return f"({path} cannot be read: {reason(error)})"
+        return f"({path} cannot be read: {os_error_text(error)})"

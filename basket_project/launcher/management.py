@@ -7,13 +7,13 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from basket_project.launcher.environment import PROJECT, PYTHON, outer_variables
-from basket_project.launcher.failure import Failure, Stopped
+from basket_project.launcher.environment import PROJECT, PYTHON, shell_variables
+from basket_project.launcher.failure import Failure, StopRequested
 
 
 def service_variables(*, database_url: str, secret_key: str) -> dict[str, str]:
     """Return the environment of the demo's service: production settings, reachable from this machine only."""
-    return outer_variables() | {
+    return shell_variables() | {
         "DATABASE_URL": database_url,
         "DJANGO_SECRET_KEY": secret_key,
         "DJANGO_DEBUG": "0",
@@ -57,7 +57,7 @@ def run_attached(command: Sequence[str], variables: dict[str, str], *, cwd: Path
     with subprocess.Popen(command, cwd=cwd, env=variables) as child:
         try:
             code = child.wait()
-        except Stopped as stopped:
+        except StopRequested as stopped:
             # Ctrl-C has reached the child too, by the terminal; SIGTERM was meant for us alone.
             if stopped.number != signal.SIGINT or not any(os.isatty(stream) for stream in (0, 1, 2)):
                 child.send_signal(stopped.number)

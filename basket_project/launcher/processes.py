@@ -70,7 +70,7 @@ def group_members(group: int) -> list[int]:
     return [row.pid for row in _rows() if row.group == group and not row.zombie]
 
 
-def carries(pid: int, marker: str) -> bool:
+def has_marker(pid: int, marker: str) -> bool:
     """Tell whether a process was started with this text in its environment; where the system does not show that, believe it."""
     if not _HAS_PROC:
         return True
@@ -80,7 +80,7 @@ def carries(pid: int, marker: str) -> bool:
         return False
 
 
-def works_in(pid: int, folder: Path) -> bool:
+def has_working_directory(pid: int, folder: Path) -> bool:
     """Tell whether a process has this folder as its current one, as a PostgreSQL server has its data folder."""
     if _HAS_PROC:
         try:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from basket_project.launcher.accounts import server_account
 from basket_project.launcher.binaries import find_binaries
-from basket_project.launcher.cluster import THROW_AWAY, Cluster, new_password
-from basket_project.launcher.environment import PROJECT, PYTHON, ensure_environment, outer_variables, say
+from basket_project.launcher.cluster import NOT_DURABLE, Cluster, new_password
+from basket_project.launcher.environment import PROJECT, PYTHON, ensure_environment, print_progress, shell_variables
 from basket_project.launcher.failure import ignore_stop_signals
 from basket_project.launcher.locking import FileLock
 from basket_project.launcher.management import run_attached
@@ -21,7 +21,7 @@ _PREFIX = "baskets-test-"
 _KEPT = ("DATABASE_URL", "BASKETS_POSTGRES_BIN")
 
 
-def test(arguments: Sequence[str]) -> int:
+def run_tests(arguments: Sequence[str]) -> int:
     """Run pytest with these arguments and return its code."""
     named = os.environ.get("DATABASE_URL")
     if named:
@@ -29,12 +29,12 @@ def test(arguments: Sequence[str]) -> int:
         return _run_pytest(arguments, named)
     check_embedded_server_runs_here()
     ensure_environment(["run", "embedded", "test"])
-    with throw_away_cluster(THROW_AWAY) as cluster:
+    with temporary_cluster(NOT_DURABLE) as cluster:
         return _run_pytest(arguments, cluster.url)
 
 
 def _run_pytest(arguments: Sequence[str], database_url: str) -> int:
-    shell = outer_variables()
+    shell = shell_variables()
     variables = {name: value for name, value in shell.items() if name in _KEPT or not name.startswith(("BASKETS_", "DJANGO_"))}
     variables |= {
         "DATABASE_URL": database_url,
@@ -59,7 +59,7 @@ def _spread(arguments: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def throw_away_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
+def temporary_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
     """Start a server for this run; stop and remove it at the end."""
     account = server_account()
     _clear_left_over()
@@ -70,7 +70,7 @@ def throw_away_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
     account.give(home)
     cluster: Cluster | None = None
     try:
-        say("Starting a PostgreSQL for this run ...")
+        print_progress("Starting a PostgreSQL for this run ...")
         binaries = find_binaries(account, home)
         cluster = Cluster(home=home, binaries=binaries, account=account, password=new_password(), settings=dict(settings))
         cluster.start()
@@ -93,8 +93,8 @@ def _clear_left_over() -> None:
                 continue
         except PermissionError:
             continue  # Another user's run is none of our business.
-        say("Removing what an earlier test run left behind ...")
+        print_progress("Removing what an earlier test run left behind ...")
         binaries = find_binaries(account, home)
-        Cluster(home=home, binaries=binaries, account=account, password="", settings=THROW_AWAY).stop(fast=False)
+        Cluster(home=home, binaries=binaries, account=account, password="", settings=NOT_DURABLE).stop(fast=False)
         lock.release()
         shutil.rmtree(home)

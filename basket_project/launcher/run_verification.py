@@ -1,4 +1,4 @@
-"""The command `prove`: the long programme. Its parts are runs of `test`, each in figures; together they take an hour at most."""
+"""The command `run_verification`: the long programme. Its parts are runs of `test`, each in figures; together they take an hour at most."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from basket_project.launcher.binaries import VARIABLE
-from basket_project.launcher.environment import PROJECT, outer_variables, say
+from basket_project.launcher.environment import PROJECT, print_progress, shell_variables
 from basket_project.launcher.management import run_attached
 
 _MODULE = [sys.executable, "-m", "basket_project"]
@@ -25,12 +25,12 @@ _PYTHON = re.compile(r"Python 3\.(\d+)\.")
 _FOLDERS = ("model", "races", "kills", "mutants")
 
 
-class NotRun(Exception):
+class PartNotRun(Exception):
     """A part that this machine lacks something for; the sentence says what."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunOptions:
     """What the command line says, and where the parts write their figures.
 
     :param minutes: for the whole programme; those parts that go on until told to stop share it by their weight.
@@ -45,20 +45,20 @@ class Plan:
         return ["-q", "--seed", str(self.seed), "--minutes", f"{self.minutes * weight:.2f}", "--figures", str(self.figures)]
 
 
-def prove(arguments: Sequence[str]) -> int:
+def run_verification(arguments: Sequence[str]) -> int:
     """Run the parts that are named, or all, and print what they did: 0 if all of it held, 1 if anything failed."""
     options = _parser().parse_args(arguments)
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4))
-    say(f"The seed is {seed}: `prove --seed {seed}` makes the same choices.")
+    print_progress(f"The seed is {seed}: `prove --seed {seed}` makes the same choices.")
     rows, failed = [], []
     with tempfile.TemporaryDirectory(prefix="baskets-prove-") as folder:
         for name in options.parts or PARTS:
             figures = Path(folder) / f"{name}.figures"
             started = time.monotonic()
-            say(f"\n== {name}")
+            print_progress(f"\n== {name}")
             try:
-                code = PARTS[name](Plan(seed=seed, minutes=options.minutes, figures=figures))
-            except NotRun as missing:
+                code = PARTS[name](RunOptions(seed=seed, minutes=options.minutes, figures=figures))
+            except PartNotRun as missing:
                 outcome = f"not run: {missing}"
             else:
                 outcome = "held" if code == 0 else f"failed (code {code})"
@@ -91,36 +91,36 @@ def _part(text: str) -> str:
 
 def _run(arguments: Sequence[str], *, program: Sequence[str] = tuple(_MODULE), cwd: Path = PROJECT, server: str = "") -> int:
     """Run `test` in a process of its own; which server it takes is said by the part and not by the shell."""
-    inherited = {name: value for name, value in outer_variables().items() if name != VARIABLE}
+    inherited = {name: value for name, value in shell_variables().items() if name != VARIABLE}
     return run_attached([*program, "test", *arguments], inherited | ({VARIABLE: server} if server else {}), cwd=cwd)
 
 
-def _suite(plan: Plan) -> int:
+def _suite(plan: RunOptions) -> int:
     return _run(plan.arguments())
 
 
-def _folder(name: str, weight: float) -> Callable[[Plan], int]:
+def _folder(name: str, weight: float) -> Callable[[RunOptions], int]:
     return lambda plan: _run(["-m", "long", f"tests/{name}", *plan.arguments(weight)])
 
 
-def _others(plan: Plan) -> int:
+def _others(plan: RunOptions) -> int:
     code = _run(["-m", "long", *(f"--ignore=tests/{name}" for name in _FOLDERS), *plan.arguments()])
     return 0 if code == 5 else code  # There is no such test.
 
 
-def _postgres(plan: Plan) -> int:
+def _postgres(plan: RunOptions) -> int:
     """Run the suite on the server that the shell names."""
     named = os.environ.get(VARIABLE)
     if not named:
         message = f"{VARIABLE} names no other PostgreSQL"
-        raise NotRun(message)
+        raise PartNotRun(message)
     return _run(plan.arguments(), server=named)
 
 
-def _python(plan: Plan) -> int:
+def _python(plan: RunOptions) -> int:
     """Run the suite under the newest other Python there is, in a copy of the tree, because an environment belongs to its tree."""
     program = _other_python()
-    say(f"With {program} ...")
+    print_progress(f"With {program} ...")
     with tempfile.TemporaryDirectory(prefix="baskets-prove-") as folder:
         copy = Path(folder) / "project"
         shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns(*_NOT_COPIED), symlinks=True)
@@ -138,12 +138,12 @@ def _other_python() -> str:
             found[minor] = program
     if not found:
         message = "there is no other Python from 3.11 on in the PATH"
-        raise NotRun(message)
+        raise PartNotRun(message)
     return found[max(found)]
 
 
 # In the order of what they cost, so that what breaks soon is told soon.
-PARTS: dict[str, Callable[[Plan], int]] = {
+PARTS: dict[str, Callable[[RunOptions], int]] = {
     "suite": _suite,
     "races": _folder("races", 0.08),
     "model": _folder("model", 0.18),

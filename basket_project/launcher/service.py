@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.environment import PROJECT, PYTHON
 from basket_project.launcher.failure import Failure, last_lines
-from basket_project.launcher.processes import carries, end_group, group_members, started_at
+from basket_project.launcher.processes import end_group, group_members, has_marker, started_at
 
 HOST = "127.0.0.1"
 _NOTE = "service"
@@ -20,7 +20,7 @@ _STOP_SECONDS = 15
 _START_SECONDS = 60
 
 
-def end_left_over(folder: DataFolder) -> bool:
+def stop_left_over(folder: DataFolder) -> bool:
     """End the service that a killed launcher left on this data folder; say whether there was one.
 
     It is known by the number noted down together with the moment of its start. When only its workers are left, they are known by
@@ -31,7 +31,7 @@ def end_left_over(folder: DataFolder) -> bool:
         return False
     group, marker = int(note["pid"]), str(note["marker"])
     now = started_at(group)
-    mine = now == note["started"] if now else any(carries(pid, marker) for pid in group_members(group))
+    mine = now == note["started"] if now else any(has_marker(pid, marker) for pid in group_members(group))
     if mine:
         end_group(group, grace_seconds=5)
     folder.remove(_NOTE)

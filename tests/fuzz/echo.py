@@ -21,7 +21,7 @@ class EchoFront:
 
     priorities = 2
 
-    def immediate(self, head: Head) -> tuple[int, Sequence[tuple[str, str]], bytes] | None:
+    def immediate_response(self, head: Head) -> tuple[int, Sequence[tuple[str, str]], bytes] | None:
         """Answer `/now`."""
         return (200, [], read(head.method, head.path, head.query, head.headers, b"")) if head.path == "/now" else None
 
@@ -33,11 +33,11 @@ class EchoFront:
         """Tell how many bytes of a body are taken."""
         return BODY_LIMIT
 
-    def refusal(self, reason: str, _: Head | None) -> tuple[int, Sequence[tuple[str, str]], bytes]:
+    def error_response(self, reason: str, _: Head | None) -> tuple[int, Sequence[tuple[str, str]], bytes]:
         """Refuse."""
         return 503 if reason == "overloaded" else 400, [], reason.encode()
 
-    def waited(self, seconds: float) -> None:
+    def record_wait(self, seconds: float) -> None:
         """Record nothing."""
 
     def observe(self, *, queued: int, busy: int, connections: int) -> None:

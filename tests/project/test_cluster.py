@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from basket_project.launcher.cluster import THROW_AWAY, Cluster
-from basket_project.launcher.run_tests import throw_away_cluster
+from basket_project.launcher.cluster import NOT_DURABLE, Cluster
+from basket_project.launcher.run_tests import temporary_cluster
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A server for this test alone."""
-    with throw_away_cluster(THROW_AWAY) as started:
+    with temporary_cluster(NOT_DURABLE) as started:
         yield started
 
 

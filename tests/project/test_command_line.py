@@ -148,7 +148,7 @@ def test_setup_refuses_an_unknown_lock(no_set_up: list[list[str]], capsys: pytes
 
 def test_arguments_after_test_go_to_pytest_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest_run = Mock(return_value=5)
-    monkeypatch.setattr(command_line, "test", pytest_run)
+    monkeypatch.setattr(command_line, "run_tests", pytest_run)
     assert main(["test", "-k", "finish", "--json", "-x"]) == 5
     assert main(["test", "--", "--help"]) == 5
     assert pytest_run.call_args_list == [call(["-k", "finish", "--json", "-x"]), call(["--help"])]
@@ -181,13 +181,13 @@ def test_the_whole_suite_is_spread_and_a_part_is_not(arguments: list[str], sprea
 
 
 def test_the_long_programme_tells_its_parts_in_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def held(plan: run_verification.Plan) -> int:
+    def held(plan: run_verification.RunOptions) -> int:
         assert plan.arguments(0.5)[:5] == ["-q", "--seed", "7", "--minutes", "5.00"]
         plan.figures.write_text('{"steps": 1200}\n{"steps": 34, "tests passed": 2}\n')
         return 0
 
-    def lacking(plan: run_verification.Plan) -> int:
-        raise run_verification.NotRun("nobody has one")
+    def lacking(plan: run_verification.RunOptions) -> int:
+        raise run_verification.PartNotRun("nobody has one")
 
     monkeypatch.setattr(run_verification, "PARTS", {"model": held, "postgres": lacking, "kills": Mock(return_value=3)})
     assert main(["prove", "--seed", "7", "--minutes", "10", "model", "postgres"]) == 0
@@ -201,9 +201,9 @@ def test_the_long_programme_tells_its_parts_in_figures(monkeypatch: pytest.Monke
 def test_the_server_of_a_part_is_said_by_the_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = Mock(return_value=0)
     monkeypatch.setattr(run_verification, "run_attached", run)
-    plan = run_verification.Plan(seed=1, minutes=1, figures=tmp_path / "figures")
+    plan = run_verification.RunOptions(seed=1, minutes=1, figures=tmp_path / "figures")
     monkeypatch.delenv("BASKETS_POSTGRES_BIN", raising=False)
-    with pytest.raises(run_verification.NotRun):
+    with pytest.raises(run_verification.PartNotRun):
         run_verification.PARTS["postgres"](plan)
     monkeypatch.setenv("BASKETS_POSTGRES_BIN", "/server/bin")
     assert run_verification.PARTS["postgres"](plan) == run_verification.PARTS["suite"](plan) == 0

@@ -6,18 +6,18 @@ from unittest.mock import Mock
 
 import pytest
 
-from basket_project.http_server.call_queue import Call, CallQueue
+from basket_project.http_server.call_queue import QueuedRequest, RequestQueue
 from basket_project.http_server.requests import BadRequest, ChunkedBody
 from baskets.api.protocol.admission import Admission
 from baskets.checks import python_reads_cookies_in_linear_time
 
 
-def call(priority: int) -> Call:
-    return Call(Mock(), Mock(), b"", priority)
+def call(priority: int) -> QueuedRequest:
+    return QueuedRequest(Mock(), Mock(), b"", priority)
 
 
 def test_calls_are_taken_by_priority_and_then_by_age() -> None:
-    queue = CallQueue(priorities=3, length=10)
+    queue = RequestQueue(priorities=3, length=10)
     calls = [call(priority) for priority in (2, 1, 0, 2, 0)]
     assert [queue.put(each) for each in calls] == [None] * 5
     assert [queue.take() for _ in calls] == [calls[2], calls[4], calls[1], calls[0], calls[3]]
@@ -25,7 +25,7 @@ def test_calls_are_taken_by_priority_and_then_by_age() -> None:
 
 
 def test_a_full_queue_refuses_the_oldest_call_of_the_lowest_priority() -> None:
-    queue = CallQueue(priorities=3, length=3)
+    queue = RequestQueue(priorities=3, length=3)
     start, older, newer = call(1), call(2), call(2)
     assert [queue.put(each) for each in (start, older, newer)] == [None] * 3
     browsing = call(2)
@@ -39,7 +39,7 @@ def test_a_full_queue_refuses_the_oldest_call_of_the_lowest_priority() -> None:
 
 
 def test_calls_that_waited_too_long_leave_the_queue() -> None:
-    queue = CallQueue(priorities=2, length=9)
+    queue = RequestQueue(priorities=2, length=9)
     late = call(1)
     queue.put(late)
     moment = time.monotonic()
@@ -51,7 +51,7 @@ def test_calls_that_waited_too_long_leave_the_queue() -> None:
 
 
 def test_a_closed_queue_lets_its_threads_end() -> None:
-    queue = CallQueue(priorities=1, length=1)
+    queue = RequestQueue(priorities=1, length=1)
     queue.close(1)
     assert queue.take() is None
 
@@ -100,7 +100,7 @@ def test_calls_are_ranked_by_what_is_behind_them(path: str, priority: int | None
 
 @pytest.mark.parametrize("reason", ["header_too_large", "overloaded"])
 def test_a_refusal_before_any_work_has_the_headers_for_browsers(reason: str) -> None:
-    headers = dict(Admission().refusal(reason, None)[1])
+    headers = dict(Admission().error_response(reason, None)[1])
     assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert headers["X-Content-Type-Options"] == "nosniff"
 

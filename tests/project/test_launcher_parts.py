@@ -124,7 +124,7 @@ def start_sleeper(**variables: str) -> "subprocess.Popen[bytes]":
 def test_the_service_that_a_killed_launcher_left_is_ended(folder: DataFolder) -> None:
     with start_sleeper() as left:
         folder.write("service", {"pid": left.pid, "started": started_at(left.pid), "marker": "m" * 24, "url": "http://127.0.0.1:1"})
-        assert service.end_left_over(folder)
+        assert service.stop_left_over(folder)
         assert left.wait(5) != 0
     assert folder.read("service") == {}
 
@@ -132,7 +132,7 @@ def test_the_service_that_a_killed_launcher_left_is_ended(folder: DataFolder) ->
 def test_a_stranger_with_the_number_of_an_ended_service_is_left_alone(folder: DataFolder) -> None:
     with start_sleeper() as stranger:
         folder.write("service", {"pid": stranger.pid, "started": "another moment", "marker": "m" * 24, "url": "http://127.0.0.1:1"})
-        assert not service.end_left_over(folder)
+        assert not service.stop_left_over(folder)
         assert stranger.poll() is None
         stranger.kill()
 

@@ -17,7 +17,7 @@ import structlog
 from django.db import IntegrityError, connection
 from django.test import Client
 
-from basket_project.logs import StandardError, encoded, logging_config, logging_options, standard_error, without_messages
+from basket_project.logs import StandardError, encode_line, logging_config, logging_options, open_stderr, redact_exceptions
 from baskets.models import Partner
 from baskets.models.basket_snapshot import Owner
 from tests.conftest import Log
@@ -77,7 +77,7 @@ def test_an_error_is_told_without_its_message(
 
 @pytest.mark.parametrize("given", [None, False, True, (None, None, None), ValueError("zoe")])
 def test_an_error_may_come_in_any_way(given: Any) -> None:
-    line = without_messages(None, "error", {"event": "x", "exc_info": given})
+    line = redact_exceptions(None, "error", {"event": "x", "exc_info": given})
     assert line["event"] == "x"
     assert line.get("error") == (["builtins.ValueError"] if isinstance(given, ValueError) else None)
 
@@ -101,7 +101,7 @@ def test_a_line_that_cannot_be_written_stops_nobody() -> None:
 @pytest.mark.parametrize("given", [None, io.StringIO()])
 def test_a_service_without_a_standard_error_logs_nowhere(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", given)
-    with standard_error() as file:
+    with open_stderr() as file:
         StandardError(file).info(b"line")
 
 
@@ -125,7 +125,7 @@ for thread in threads: thread.join()
 
 
 def test_what_cannot_be_encoded_is_written_all_the_same() -> None:
-    assert encoded(None, "", "half \udcff of a pair") == rb"half \udcff of a pair"
+    assert encode_line(None, "", "half \udcff of a pair") == rb"half \udcff of a pair"
 
 
 def test_readable_lines_are_for_developers(monkeypatch: pytest.MonkeyPatch) -> None:

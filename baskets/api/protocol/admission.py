@@ -47,7 +47,7 @@ class Admission:
 
     priorities = 4
 
-    def immediate(self, head: Head) -> Answer | None:
+    def immediate_response(self, head: Head) -> Answer | None:
         """Answer `/livez`: it waits for nothing, because a restart of a busy process helps no one."""
         if head.path != LIVENESS or head.method not in {"GET", "HEAD"}:
             return None
@@ -66,7 +66,7 @@ class Admission:
         """Tell how many bytes of a body are read."""
         return settings.DATA_UPLOAD_MAX_MEMORY_SIZE if head.path.startswith(ADMIN) else conf.body_limit_bytes()
 
-    def refusal(self, reason: str, head: Head | None) -> Answer:
+    def error_response(self, reason: str, head: Head | None) -> Answer:
         """Refuse in the envelope, before any work. The refusals of an overload are counted; the others have a line in the log as well."""
         overloaded = reason == "overloaded"
         retry = {"Retry-After": str(1 + secrets.randbelow(MAX_RETRY_AFTER_SECONDS))} if overloaded else None
@@ -78,7 +78,7 @@ class Admission:
             REFUSED.labels(reason).inc()
         return response.status_code, [*response.items(), *names], response.content
 
-    def waited(self, seconds: float) -> None:
+    def record_wait(self, seconds: float) -> None:
         """Record how long a call waited for its thread."""
         if conf.metrics_token():
             QUEUE_SECONDS.observe(seconds)
