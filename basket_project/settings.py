@@ -57,7 +57,7 @@ INSTALLED_APPS = [
 # The first sees to it that only the envelope leaves. What costs time and only pages need is kept away from the API.
 MIDDLEWARE = [
     "baskets.api.middleware.EnvelopeMiddleware",
-    "baskets.api.cors.PartnerCors",
+    "baskets.api.cors.PartnerCorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "basket_project.middleware.PagesPolicy",
@@ -238,8 +238,8 @@ stable slug. A refusal because of the basket's state brings the unchanged basket
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "PREPROCESSING_HOOKS": ["baskets.api.schema.operations.without_v2"],
-    "POSTPROCESSING_HOOKS": ["baskets.api.schema.operations.as_published"],
+    "PREPROCESSING_HOOKS": ["baskets.api.schema.operations.exclude_v2_paths"],
+    "POSTPROCESSING_HOOKS": ["baskets.api.schema.operations.finish_schema"],
     "SORT_OPERATIONS": False,
 }
 

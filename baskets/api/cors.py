@@ -20,26 +20,26 @@ from baskets.models import Partner
 
 log = structlog.get_logger("baskets.api")
 
-CALLS = re.compile(r"/(?:v2/)?baskets(?:/|$)")
+API_PATHS = re.compile(r"/(?:v2/)?baskets(?:/|$)")
 # How long a process goes by what it last read of the partners' origins.
-KEPT_SECONDS = 10.0
+CACHE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origins:
+class PartnerOrigins:
     """The origins of all partners that have any, and when they were read."""
 
     by_partner: dict[int, frozenset[str]]
     read_at: float
 
 
-class Kept:
+class OriginCache:
     """What this process knows of the partners' origins."""
 
-    origins: Origins | None = None
+    origins: PartnerOrigins | None = None
 
 
-class PartnerCors(CorsMiddleware):
+class PartnerCorsMiddleware(CorsMiddleware):
     """CORS for the calls of the API, and for nothing else the service has."""
 
     def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
@@ -52,7 +52,7 @@ class PartnerCors(CorsMiddleware):
 
     def is_enabled(self, request: HttpRequest) -> bool:
         """Tell whether an address is one of the API's calls."""
-        return CALLS.match(request.path_info) is not None
+        return API_PATHS.match(request.path_info) is not None
 
     def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Say who may read an answer. A call that no page has made needs only the word that one would be answered otherwise."""
@@ -65,7 +65,7 @@ class PartnerCors(CorsMiddleware):
     def check_signal(self, request: HttpRequest) -> bool:
         """Tell whether a partner has allowed the origin. The library asks this where the deployment has not."""
         origin = request.META["HTTP_ORIGIN"]
-        allowed = partners_origins()
+        allowed = origins_by_partner()
         caller = getattr(request, "user", None)
         if isinstance(caller, Caller):
             return origin in allowed.get(caller.partner_id, ())
@@ -73,18 +73,18 @@ class PartnerCors(CorsMiddleware):
         return any(origin in origins for origins in allowed.values())
 
 
-def partners_origins() -> dict[int, frozenset[str]]:
+def origins_by_partner() -> dict[int, frozenset[str]]:
     """Read which origins each partner allows, at most once in a while.
 
     Where the database cannot be asked, what was last read holds: a call that fails should be readable as what it is.
     """
-    known = Kept.origins
-    if known is not None and time.monotonic() - known.read_at < KEPT_SECONDS:
+    known = OriginCache.origins
+    if known is not None and time.monotonic() - known.read_at < CACHE_SECONDS:
         return known.by_partner
     try:
         rows = reading(lambda: list(Partner.objects.exclude(origins=[]).values_list("pk", "origins")))
     except DatabaseError as error:
         log.warning("origins_failed", fault=fault_of(error).name, error=type(error).__qualname__)
         return {} if known is None else known.by_partner
-    Kept.origins = Origins(by_partner={pk: frozenset(origins) for pk, origins in rows}, read_at=time.monotonic())
-    return Kept.origins.by_partner
+    OriginCache.origins = PartnerOrigins(by_partner={pk: frozenset(origins) for pk, origins in rows}, read_at=time.monotonic())
+    return OriginCache.origins.by_partner

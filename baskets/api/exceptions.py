@@ -17,9 +17,9 @@ from django.core.exceptions import (
 from django.http import Http404, HttpResponse, UnreadablePostError
 from rest_framework import exceptions as drf
 
-from baskets.api.protocol.envelope import failure
+from baskets.api.protocol.envelope import failure_response
 from baskets.api.protocol.metrics import DATABASE_FAULTS
-from baskets.api.serializers.representations import no_basket, render_basket, render_time
+from baskets.api.serializers.representations import empty_basket, render_basket, render_time
 from baskets.db.errors import Fault, fault_of, reading, sqlstate_of
 from baskets.domain import errors as domain
 from baskets.error_summary import described
@@ -161,7 +161,7 @@ def answer(
     status, code = kind or TABLE[reason]
     if status in {429, 503}:
         headers = {"Retry-After": RETRY_AFTER_SECONDS, **(headers or {})}
-    return failure(
+    return failure_response(
         status=status,
         code=code,
         reason=reason,
@@ -189,7 +189,7 @@ def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
     if status in STATE_REFUSALS:
         basket_id = owner.basket_id
         contents = reading(lambda: read_contents(basket_id))
-        extra = {"data": no_basket() if contents is None else render_basket(contents)}
+        extra = {"data": empty_basket() if contents is None else render_basket(contents)}
     headers = {"Retry-After": str(refusal.seconds)} if isinstance(refusal, domain.Throttled) else None
     return answer(refusal.reason, kind=(status, code), details=details_of(refusal), extra=extra, headers=headers)
 

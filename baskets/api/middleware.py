@@ -18,9 +18,9 @@ from django.http.response import HttpResponseBase
 from baskets import conf
 from baskets.api.auth.api_keys import Caller
 from baskets.api.exceptions import answer, answer_to
-from baskets.api.protocol.envelope import REASON
-from baskets.api.protocol.metrics import REQUESTS, SECONDS
-from baskets.api.protocol.versioning import DEFAULT, requested_version
+from baskets.api.protocol.envelope import REASON_ATTRIBUTE
+from baskets.api.protocol.metrics import REQUEST_SECONDS, REQUESTS_ANSWERED
+from baskets.api.protocol.versioning import DEFAULT_VERSION, requested_version
 
 log = structlog.get_logger("baskets.api")
 
@@ -62,7 +62,7 @@ class EnvelopeMiddleware:
         with structlog.contextvars.bound_contextvars(request_id=request_id), connection.execute_wrapper(statements):
             response = self._answer(request)
             _guard(response, request_id)
-            response.headers["X-API-Version"] = requested_version(request) or DEFAULT
+            response.headers["X-API-Version"] = requested_version(request) or DEFAULT_VERSION
             if response.status_code >= 500 or not request.path_info.startswith(QUIET):
                 seconds = time.perf_counter() - started
                 _log(request, response, seconds=seconds, statements=statements.number)
@@ -79,7 +79,7 @@ class EnvelopeMiddleware:
             # Django would read the query by the charset of the body, and some names are of no charset at all.
             request.encoding = "utf-8"
         response = self.get_response(request)
-        if response.status_code >= 400 and not hasattr(response, REASON):
+        if response.status_code >= 400 and not hasattr(response, REASON_ATTRIBUTE):
             return answer(STRAY.get(response.status_code, "internal_error"))
         return response
 
@@ -117,7 +117,7 @@ def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float, st
         "ms": round(seconds * 1000, 1),
         "statements": statements,
     }
-    if reason := getattr(response, REASON, None):
+    if reason := getattr(response, REASON_ATTRIBUTE, None):
         line["reason"] = reason
     caller = getattr(request, "user", None)
     if isinstance(caller, Caller):
@@ -129,8 +129,8 @@ def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float, st
 
 def _count(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:
     route = request.resolver_match.route if request.resolver_match else ""
-    REQUESTS.labels(_method(request), route, response.status_code, getattr(response, REASON, "")).inc()
-    SECONDS.labels(route).observe(seconds)
+    REQUESTS_ANSWERED.labels(_method(request), route, response.status_code, getattr(response, REASON_ATTRIBUTE, "")).inc()
+    REQUEST_SECONDS.labels(route).observe(seconds)
 
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -16,14 +16,14 @@ from baskets import conf
 from baskets.api.exceptions import ApiError, invalid
 
 MEDIA_TYPE = "application/json"
-DEEPEST = 32
+MAX_DEPTH = 32
 # A whole number with more digits is beyond every limit, and is never made an int: that takes long.
-LONGEST_NUMBER = 100
-UTF_8 = frozenset({"utf-8", "utf8"})
+MAX_DIGITS = 100
+UTF_8_NAMES = frozenset({"utf-8", "utf8"})
 # One pass over strings (closed or not) and brackets: possessive, so its time grows with the length and nothing else.
-TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 # Exact at any length: a number that it cannot hold raises, and is never rounded.
-EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation, Overflow, Inexact])
+EXACT_DECIMALS = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation, Overflow, Inexact])
 
 
 class StrictJSONParser(BaseParser):
@@ -34,7 +34,7 @@ class StrictJSONParser(BaseParser):
     def parse(self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         """Parse a body that DRF has opened."""
         del media_type, parser_context
-        return parse_json(_bounded(stream))
+        return parse_json(_read_limited(stream))
 
 
 def read_body(request: HttpRequest) -> bytes:
@@ -77,10 +77,10 @@ def _read_chunked(request: HttpRequest, coding: str) -> bytes:
     if not first:
         raise ApiError("bad_request")
     _check_media_type(request)
-    return _bounded(stream, first)
+    return _read_limited(stream, first)
 
 
-def _bounded(stream: IO[bytes], start: bytes = b"") -> bytes:
+def _read_limited(stream: IO[bytes], start: bytes = b"") -> bytes:
     """Read to the end, and refuse as soon as it is too much."""
     limit = conf.body_limit_bytes()
     buffer = io.BytesIO()
@@ -98,7 +98,7 @@ def _check_media_type(request: HttpRequest) -> None:
     if media_type != MEDIA_TYPE:
         raise ApiError("unsupported_media_type")
     charset = parameters.get("charset")
-    if charset is not None and charset.lower() not in UTF_8:
+    if charset is not None and charset.lower() not in UTF_8_NAMES:
         raise ApiError("unsupported_media_type")
 
 
@@ -110,19 +110,19 @@ def parse_json(raw: bytes) -> Any:
 
     :raises ApiError: validation_failed, naming `body`.
     """
-    if raw.count(b"[") + raw.count(b"{") > DEEPEST and _depth(raw) > DEEPEST:
-        _refuse(f"Must not be nested deeper than {DEEPEST} levels.")
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+        _reject(f"Must not be nested deeper than {MAX_DEPTH} levels.")
     try:
         return _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
-        _refuse("Must be UTF-8.")
+        _reject("Must be UTF-8.")
     except (ValueError, RecursionError):
-        _refuse("Must be JSON.")
+        _reject("Must be JSON.")
 
 
 def _depth(raw: bytes) -> int:
     depth = deepest = 0
-    for token in TOKENS.finditer(raw):
+    for token in STRING_OR_BRACKET.finditer(raw):
         match raw[token.start()]:
             case 0x5B | 0x7B:
                 depth += 1
@@ -132,38 +132,40 @@ def _depth(raw: bytes) -> int:
     return deepest
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        _refuse("Must not name a key twice.")
+        _reject("Must not name a key twice.")
     return members
 
 
-def _whole(digits: str) -> int | Decimal | float:
+def _parse_integer(digits: str) -> int | Decimal | float:
     """Read a number that is written without fraction and exponent."""
-    return int(digits) if len(digits) <= LONGEST_NUMBER else _number(digits)
+    return int(digits) if len(digits) <= MAX_DIGITS else _parse_number(digits)
 
 
-def _number(digits: str) -> int | Decimal | float:
+def _parse_number(digits: str) -> int | Decimal | float:
     """Read any number: an `int` where it is whole and of sane size, else its one shortest `Decimal`.
 
     An exponent beyond all measure gives NaN, which equals no number.
     """
     try:
-        number = EXACT.normalize(EXACT.create_decimal(digits))
+        number = EXACT_DECIMALS.normalize(EXACT_DECIMALS.create_decimal(digits))
     except ArithmeticError:
         return math.nan
-    if number.adjusted() < LONGEST_NUMBER and number == number.to_integral_value():
+    if number.adjusted() < MAX_DIGITS and number == number.to_integral_value():
         return int(number)
     return number
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    _refuse(f"Must not contain {name}.")
+def _reject_constant(name: str) -> NoReturn:
+    _reject(f"Must not contain {name}.")
 
 
-def _refuse(rule: str) -> NoReturn:
+def _reject(rule: str) -> NoReturn:
     raise invalid({"body": rule})
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole, parse_float=_number, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_build_object, parse_int=_parse_integer, parse_float=_parse_number, parse_constant=_reject_constant
+)

@@ -14,15 +14,15 @@ from baskets.api.protocol.metrics import TRACKING_DROPPED
 
 log = structlog.get_logger("baskets.api")
 
-LONGEST_HEADER = 4096
-FIELDS = ("session_id", "start_time", "source", "provider_id", "provider")
+MAX_HEADER_LENGTH = 4096
+TRACKING_FIELDS = ("session_id", "start_time", "source", "provider_id", "provider")
 
 
-class _Dropped(Exception):
+class _UnusableTracking(Exception):
     """The value says nothing that can be used."""
 
 
-def tracking_of(request: HttpRequest, *, provider_id: str | None) -> dict[str, str]:
+def read_tracking(request: HttpRequest, *, provider_id: str | None) -> dict[str, str]:
     """Read the attribution of a call; a value that is not as it should be is dropped whole and counted in the log.
 
     :param provider_id: the fallback from the query, where the header is missing or names no provider.
@@ -30,39 +30,39 @@ def tracking_of(request: HttpRequest, *, provider_id: str | None) -> dict[str, s
     tracking: dict[str, str] = {}
     if header := request.META.get("HTTP_X_JAY_TRACKING"):
         try:
-            tracking = _decoded(header)
-        except _Dropped as dropped:
-            _count_dropped(source="header", reason=str(dropped))
+            tracking = _decode_header(header)
+        except _UnusableTracking as dropped:
+            _record_dropped(source="header", reason=str(dropped))
     if provider := tracking.pop("provider", None):
         tracking.setdefault("provider_id", provider)
     if provider_id is not None and "provider_id" not in tracking:
         if is_identifier(provider_id):
             tracking["provider_id"] = provider_id
         else:
-            _count_dropped(source="query", reason="field")
+            _record_dropped(source="query", reason="field")
     return tracking
 
 
-def _count_dropped(*, source: str, reason: str) -> None:
+def _record_dropped(*, source: str, reason: str) -> None:
     TRACKING_DROPPED.labels(source, reason).inc()
     log.warning("tracking_dropped", source=source, reason=reason)
 
 
-def _decoded(header: str) -> dict[str, str]:
-    if len(header) > LONGEST_HEADER:
-        raise _Dropped("too_long")
+def _decode_header(header: str) -> dict[str, str]:
+    if len(header) > MAX_HEADER_LENGTH:
+        raise _UnusableTracking("too_long")
     plain = header.strip().rstrip("=").replace("-", "+").replace("_", "/")
     try:
         raw = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise _Dropped("not_base64") from None
+        raise _UnusableTracking("not_base64") from None
     try:
         value: Any = parse_json(raw)
     except ApiError:
-        raise _Dropped("not_json") from None
+        raise _UnusableTracking("not_json") from None
     if not isinstance(value, dict):
-        raise _Dropped("not_an_object")
-    given = {name: value[name] for name in FIELDS if value.get(name) is not None}
+        raise _UnusableTracking("not_an_object")
+    given = {name: value[name] for name in TRACKING_FIELDS if value.get(name) is not None}
     if not all(is_identifier(text) for text in given.values()):
-        raise _Dropped("field")
+        raise _UnusableTracking("field")
     return given

@@ -27,13 +27,13 @@ from baskets.models.basket_snapshot import Owner
 from tests.admin.auth.test_login import PASSWORD
 from tests.admin.conftest import token
 from tests.admin.repairs.test_repairs import hidden_fields
-from tests.api.conftest import Api, Sells, api, app, described, issue, sells
+from tests.api.conftest import Api, Sells, api, app, issue, schema_loaded, sells
 from tests.conftest import Log
 from tests.domain.events.receivers import Receiver, receiver
 from tests.factories import TESTER
 from tests.tokens import KeyPair
 
-__all__ = ["api", "app", "described", "issue", "sells"]
+__all__ = ["api", "app", "issue", "schema_loaded", "sells"]
 pytestmark = pytest.mark.django_db(transaction=True)
 # Hostile to every encoding: not ASCII, reserved in addresses, a wildcard of SQL, a quote, special in regular expressions.
 USER = "Jörg+tell_tale%'(x)@example.org"

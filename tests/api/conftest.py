@@ -49,7 +49,7 @@ def schema() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def described() -> None:
+def schema_loaded() -> None:
     """Make the schema before the first test opens its transaction, which the database would not leave idle for so long."""
     schema()
 
@@ -86,7 +86,7 @@ def assert_as_published(*, path: str, method: str, status: int, body: Any) -> No
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """What came back."""
 
     status: int
@@ -133,13 +133,13 @@ class Api:
         raw: bytes | None = None,
         content_type: str = "application/json",
         **headers: str,
-    ) -> Answer:
+    ) -> ApiResponse:
         """Make a call; a keyword is a header, with underscores for dashes."""
         sent = {**({} if self.key is None else {"X-API-Key": self.key}), **self.headers}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         data = raw if raw is not None else b"" if body is UNSET else json.dumps(body).encode()
         response = self.client.generic(method, path, data, content_type=content_type if data else "", headers=sent)
-        answer = Answer(response.status_code, response.headers, response.content)
+        answer = ApiResponse(response.status_code, response.headers, response.content)
         if method != "HEAD":
             assert response.headers["Content-Type"] == "application/json"
             # A key set is what JWT libraries read, so it stands without the envelope.
@@ -153,19 +153,19 @@ class Api:
         assert ("Allow" in response.headers) == (answer.status == 405)
         return answer
 
-    def get(self, path: str, **headers: str) -> Answer:
+    def get(self, path: str, **headers: str) -> ApiResponse:
         """Read."""
         return self.request("GET", path, **headers)
 
-    def post(self, path: str, body: Any = UNSET, **options: Any) -> Answer:
+    def post(self, path: str, body: Any = UNSET, **options: Any) -> ApiResponse:
         """Write."""
         return self.request("POST", path, body, **options)
 
-    def patch(self, path: str, body: Any = UNSET, **options: Any) -> Answer:
+    def patch(self, path: str, body: Any = UNSET, **options: Any) -> ApiResponse:
         """Change."""
         return self.request("PATCH", path, body, **options)
 
-    def delete(self, path: str, body: Any = UNSET, **options: Any) -> Answer:
+    def delete(self, path: str, body: Any = UNSET, **options: Any) -> ApiResponse:
         """Remove."""
         return self.request("DELETE", path, body, **options)
 
@@ -173,20 +173,20 @@ class Api:
         """Show a user's basket."""
         return self.get(f"/baskets/users/{user}").data
 
-    def place(self, product: str, count: int = 1, *, user: str = "ada") -> Answer:
+    def place(self, product: str, count: int = 1, *, user: str = "ada") -> ApiResponse:
         """Assign a product."""
         return self.post(f"/baskets/users/{user}/products/{product}", {"count": count})
 
-    def start(self, *, user: str = "ada", query: str = "") -> Answer:
+    def start(self, *, user: str = "ada", query: str = "") -> ApiResponse:
         """Start a checkout."""
         return self.post(f"/baskets/users/{user}/checkout/sessions{query}")
 
-    def finish(self, ordered: bool, *, order_no: Any = UNSET, user: str = "ada", **options: Any) -> Answer:
+    def finish(self, ordered: bool, *, order_no: Any = UNSET, user: str = "ada", **options: Any) -> ApiResponse:
         """Finish the active checkout."""
         body = {"ordered": ordered} | ({} if order_no is UNSET else {"orderNo": order_no})
         return self.post(f"/baskets/users/{user}/checkout/sessions/finish-active", body, **options)
 
-    def session(self, order_no: str, *, user: str = "ada") -> Answer:
+    def session(self, order_no: str, *, user: str = "ada") -> ApiResponse:
         """Ask what became of a checkout."""
         return self.get(f"/baskets/users/{user}/checkout/sessions/{order_no}")
 

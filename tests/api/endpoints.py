@@ -8,12 +8,12 @@ from typing import Any
 from django.urls import URLPattern, URLResolver
 
 from baskets.api.urls import urlpatterns
-from tests.api.conftest import UNSET, Answer, Api
+from tests.api.conftest import UNSET, Api, ApiResponse
 
 FINISH = "baskets/users/<user_id>/checkout/sessions/finish-active"
 
 
-class Door(Enum):
+class AccessLevel(Enum):
     """Who gets in."""
 
     OPEN = auto()  # Everybody, without a key; metrics have a token of their own.
@@ -38,7 +38,7 @@ class Endpoint:
     route: str
     path: str = ""
     body: Any = UNSET
-    door: Door = Door.USER
+    access: AccessLevel = AccessLevel.USER
     never_throttled: bool = False
     secret: bool = False
 
@@ -50,7 +50,7 @@ class Endpoint:
         """Whether the address names a user."""
         return "{user}" in self.path
 
-    def call(self, api: Api, *, user: str = "ada", order: str = "0000", product: str = "p1", **headers: str) -> Answer:
+    def call(self, api: Api, *, user: str = "ada", order: str = "0000", product: str = "p1", **headers: str) -> ApiResponse:
         """Make the call."""
         path = self.path.format(user=user, order=order, product=product)
         return api.request(self.method, path, self.body, **headers)
@@ -77,30 +77,32 @@ ENDPOINTS = [
     ),
     Endpoint(method="GET", route=f"{_SESSIONS}/<order_no>", path="/baskets/users/{user}/checkout/sessions/{order}", never_throttled=True),
     *(
-        Endpoint(method="GET", route=name, path=f"/{name}", door=Door.SERVER)
+        Endpoint(method="GET", route=name, path=f"/{name}", access=AccessLevel.SERVER)
         for name in ("baskets", "baskets/checkout/sessions", "baskets/events")
     ),
-    Endpoint(method="POST", route="baskets/products/details", path="/baskets/products/details", body=["p1"], door=Door.ANY_KEY),
-    Endpoint(method="POST", route="baskets/guests", path="/baskets/guests", door=Door.ANY_KEY, secret=True),
+    Endpoint(method="POST", route="baskets/products/details", path="/baskets/products/details", body=["p1"], access=AccessLevel.ANY_KEY),
+    Endpoint(method="POST", route="baskets/guests", path="/baskets/guests", access=AccessLevel.ANY_KEY, secret=True),
     Endpoint(method="POST", route=f"{_USER}/transfer", path="/baskets/users/{user}/transfer", secret=True),
-    Endpoint(method="GET", route=f"{_USER}/devices", path="/baskets/users/{user}/devices", door=Door.SERVER),
+    Endpoint(method="GET", route=f"{_USER}/devices", path="/baskets/users/{user}/devices", access=AccessLevel.SERVER),
     Endpoint(
         method="DELETE",
         route=f"{_USER}/devices/<device_id>",
         path="/baskets/users/{user}/devices/6d9f0a52-0000-4000-8000-000000000000",
-        door=Door.SERVER,
+        access=AccessLevel.SERVER,
     ),
-    Endpoint(method="GET", route=f"{_USER}/comfort", path="/baskets/users/{user}/comfort", door=Door.KNOWN_USER),
-    Endpoint(method="PATCH", route=f"{_USER}/comfort", path="/baskets/users/{user}/comfort", door=Door.KNOWN_USER),
-    Endpoint(method="GET", route="baskets/transfers/<image>", path="/baskets/transfers/{image}", door=Door.OPEN, never_throttled=True),
-    Endpoint(method="GET", route=_KEYS, path=f"/{_KEYS}", door=Door.OPEN, never_throttled=True),
+    Endpoint(method="GET", route=f"{_USER}/comfort", path="/baskets/users/{user}/comfort", access=AccessLevel.KNOWN_USER),
+    Endpoint(method="PATCH", route=f"{_USER}/comfort", path="/baskets/users/{user}/comfort", access=AccessLevel.KNOWN_USER),
+    Endpoint(
+        method="GET", route="baskets/transfers/<image>", path="/baskets/transfers/{image}", access=AccessLevel.OPEN, never_throttled=True
+    ),
+    Endpoint(method="GET", route=_KEYS, path=f"/{_KEYS}", access=AccessLevel.OPEN, never_throttled=True),
     *(
-        Endpoint(method="GET", route=name, path=f"/{name}", door=Door.OPEN, never_throttled=True)
+        Endpoint(method="GET", route=name, path=f"/{name}", access=AccessLevel.OPEN, never_throttled=True)
         for name in ("livez", "readyz", "metrics", "schema", "docs", "redoc")
     ),
 ]
 UNDER_V2 = [endpoint for endpoint in ENDPOINTS if endpoint.route.startswith("baskets")]
-CALLS = [endpoint for endpoint in ENDPOINTS if endpoint.door is not Door.OPEN]
+CALLS = [endpoint for endpoint in ENDPOINTS if endpoint.access is not AccessLevel.OPEN]
 OF_A_USER = [endpoint for endpoint in CALLS if endpoint.of_a_user]
 
 

@@ -14,7 +14,7 @@ from baskets.domain.access import partners
 from baskets.domain.access.partners import UnusableValue
 from baskets.domain.actors import Actor
 from baskets.models import Partner
-from tests.api.conftest import Answer, Api, Stored
+from tests.api.conftest import Api, ApiResponse, Stored
 from tests.api.endpoints import ENDPOINTS, Endpoint
 
 PLAYER, THEIRS, STRANGER = "https://player.example", "https://theirs.example", "https://stranger.example"
@@ -27,9 +27,9 @@ OTHERS = [endpoint for endpoint in ENDPOINTS if not endpoint.route.startswith("b
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     """Nothing is known of any partner's origins, before and after."""
-    cors.Kept.origins = None
+    cors.OriginCache.origins = None
     yield
-    cors.Kept.origins = None
+    cors.OriginCache.origins = None
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +86,7 @@ def test_what_is_no_preflight_is_an_unknown_method(api: Api) -> None:
 # --- The answer -------------------------------------------------------------------------------------
 
 
-def called(api: Api, origin: str, path: str = "/baskets/users/ada", **headers: str) -> Answer:
+def called(api: Api, origin: str, path: str = "/baskets/users/ada", **headers: str) -> ApiResponse:
     return api.get(path, Origin=origin, **headers)
 
 
@@ -138,7 +138,7 @@ def test_origins_are_read_at_most_once_in_a_while(api: Api, partner: Partner, mo
         called(api, PLAYER)
     partners.allow_origins(partner_name=partner.name, origins=[], actor=OPERATOR)
     assert allowed(preflight("/baskets/guests", PLAYER)) == PLAYER
-    monkeypatch.setattr(cors, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(cors, "CACHE_SECONDS", 0.0)
     assert allowed(preflight("/baskets/guests", PLAYER)) is None
     assert allowed(called(api, PLAYER)) is None
 
@@ -157,7 +157,7 @@ def test_what_was_last_known_holds_while_the_database_is_away(monkeypatch: Any, 
         assert allowed(preflight("/baskets/guests", PLAYER)) is None
         assert lines("origins_failed")[0]["fault"] == "UNAVAILABLE"
     assert allowed(preflight("/baskets/guests", PLAYER)) == PLAYER
-    monkeypatch.setattr(cors, "KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(cors, "CACHE_SECONDS", 0.0)
     monkeypatch.setattr(cors, "reading", fail)
     assert allowed(preflight("/baskets/guests", PLAYER)) == PLAYER
 

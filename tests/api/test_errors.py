@@ -13,7 +13,7 @@ from rest_framework import exceptions as drf
 
 from baskets.api.exceptions import MESSAGES, TABLE, answer, answer_to
 from baskets.api.middleware import EnvelopeMiddleware
-from baskets.api.protocol.envelope import respond
+from baskets.api.protocol.envelope import json_response
 from baskets.api.views import baskets, error_pages
 from baskets.domain import errors as domain
 from tests.api.conftest import Api, Unchanged
@@ -204,7 +204,7 @@ def test_a_view_outside_of_the_api_that_fails_is_answered_in_the_envelope(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr("baskets.api.views.health.respond", fail)
+    monkeypatch.setattr("baskets.api.views.health.json_response", fail)
     monkeypatch.setattr("baskets.api.views.api_docs.render", fail)
     monkeypatch.setattr("baskets.api.views.api_docs.schema_as_json", fail)
     response = Client(raise_request_exception=False).get(path)
@@ -225,7 +225,7 @@ def test_an_answer_of_somebody_elses_making_is_replaced(status: int, code: int) 
 
 
 def test_a_good_answer_is_passed_on() -> None:
-    wrapped = EnvelopeMiddleware(lambda _: respond("{}"))
+    wrapped = EnvelopeMiddleware(lambda _: json_response("{}"))
     assert wrapped(RequestFactory().get("/x")).content == b"{}"
 
 

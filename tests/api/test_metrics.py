@@ -47,7 +47,7 @@ def test_only_who_brings_the_token_reads_it(settings: Any, authorization: str, d
     assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
 
 
-def test_requests_are_counted_by_route_status_and_reason(settings: Any, api: Api, sells: Sells) -> None:
+def test_requests_are_counter_registry_by_route_status_and_reason(settings: Any, api: Api, sells: Sells) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
     placed = 'baskets_requests_total{method="POST",reason="",route="baskets/users/<user_id>/products/<product_id>",status="200"}'
     unknown = placed.replace('reason=""', 'reason="product_unknown"').replace('status="200"', 'status="404"')
@@ -62,7 +62,7 @@ def test_requests_are_counted_by_route_status_and_reason(settings: Any, api: Api
     assert not [name for name in after if "ada" in name or "p1" in name]
 
 
-def test_what_was_dropped_is_counted(api: Api, sells: Sells) -> None:
+def test_what_was_dropped_is_counter_registry(api: Api, sells: Sells) -> None:
     before = TRACKING_DROPPED.labels("header", "not_base64")._value.get()
     sells("p1")
     api.post("/baskets/users/ada/products/p1", {"count": 1}, X_JAY_Tracking="*")
@@ -87,7 +87,7 @@ def test_the_database_is_asked_twice_and_tells_what_waits(
     assert found["baskets_keys_unlike_others"] == 0
 
 
-def test_key_that_holds_unlike_all_others_is_counted(settings: Any, api: Api, sells: Sells) -> None:
+def test_key_that_holds_unlike_all_others_is_counter_registry(settings: Any, api: Api, sells: Sells) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
     sells("p1", unsold=500)
     api.place("p1", 100)
@@ -125,7 +125,7 @@ def test_a_database_that_is_away_is_a_number_too(settings: Any, monkeypatch: pyt
     assert "baskets_checkouts_active" not in found
 
 
-def test_database_faults_are_counted(monkeypatch: pytest.MonkeyPatch, api: Api) -> None:
+def test_database_faults_are_counter_registry(monkeypatch: pytest.MonkeyPatch, api: Api) -> None:
     def fail(*_: Any) -> None:
         raise OperationalError from psycopg.OperationalError()
 
@@ -137,9 +137,8 @@ def test_database_faults_are_counted(monkeypatch: pytest.MonkeyPatch, api: Api) 
 
 def test_each_worker_tells_the_sums_of_all(tmp_path: Path) -> None:
     count = "from baskets.api.protocol.metrics import DATABASE_FAULTS as F; F.labels('busy').inc(2)"
-    show = (
-        "from baskets.api.views.metrics import _counted; from prometheus_client import generate_latest as g; print(g(_counted()).decode())"
-    )
+    show = "from baskets.api.views.metrics import _counter_registry as r; from prometheus_client import generate_latest; "
+    show += "print(generate_latest(r()).decode())"
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     for _ in range(2):
         subprocess.run([sys.executable, "-c", count], env=environment, check=True)

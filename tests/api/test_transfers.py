@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from baskets.api.serializers.transfer_links import image_as_base64
+from baskets.api.serializers.transfer_links import qr_image_base64
 from baskets.models import Event, IdempotencyRecord, Partner
 from tests.api.conftest import Api, Sells, Unchanged
 
@@ -154,12 +154,12 @@ def test_an_image_is_drawn_once_and_of_no_more_than_cameras_can_read(api: Api, p
     added = len(f"?jaySource={partner.name}&jayToken={'x' * 43}")
     longest = "https://tv.example/".ljust(500 - added, "x")
     assert api.post(f"{TRANSFER}?qr=true", {"url": longest + "x"}).fields == {"url"}
-    image_as_base64.cache_clear()
+    qr_image_base64.cache_clear()
     offer = api.post(f"{TRANSFER}?qr=true", {"url": longest}).data
     assert len(offer["url"]) == 500
     for _ in range(3):
         assert Client().get(urlsplit(offer["qrCodeImageUrl"]).path).status_code == 200
-    assert image_as_base64.cache_info().misses == 1
+    assert qr_image_base64.cache_info().misses == 1
     assert len(api.post(TRANSFER, {"url": longest + "x"}).data["url"]) == 501
 
 

@@ -292,8 +292,8 @@ MUTATIONS = (
     Mutation(
         name="a fraction is cut off",
         file="baskets/api/parsers.py",
-        old="number.adjusted() < LONGEST_NUMBER and number == number.to_integral_value()",
-        new="number.adjusted() < LONGEST_NUMBER",
+        old="number.adjusted() < MAX_DIGITS and number == number.to_integral_value()",
+        new="number.adjusted() < MAX_DIGITS",
         why="int() takes it",
         tests=(HTTP,),
     ),

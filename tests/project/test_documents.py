@@ -17,8 +17,8 @@ from django.urls import resolve
 
 from basket_project.launcher import command_line, run_verification
 from baskets.api.exceptions import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, TABLE
-from baskets.api.protocol.versioning import KNOWN
-from baskets.api.serializers.requests import FinishCheckout
+from baskets.api.protocol.versioning import SUPPORTED_VERSIONS
+from baskets.api.serializers.requests import FinishCheckoutRequest
 from baskets.domain.maintenance.invariant_checker import BASKET_KEYS
 from baskets.domain.maintenance.invariants import PROOFS
 from baskets.models import Event
@@ -319,7 +319,7 @@ def test_the_call_of_the_readme_is_one_that_the_service_takes() -> None:
     words = shlex.split(curl)
     url = next(word for word in words if word.startswith("http"))
     assert resolve(re.sub(r"^http://[^/]+", "", url)).kwargs == {"user_id": "demo-anna"}
-    assert FinishCheckout(data=json.loads(words[words.index("-d") + 1])).is_valid()
+    assert FinishCheckoutRequest(data=json.loads(words[words.index("-d") + 1])).is_valid()
     assert "Content-Type: application/json" in words
 
 
@@ -351,7 +351,7 @@ def test_every_kind_of_event_is_described_to_partners() -> None:
 
 def test_the_versions_are_named() -> None:
     for path in (DOCS / "api.md", DOCS / "changelog.md"):
-        assert set(re.findall(r"`(20\d\d-\d\d-\d\d)`", path.read_text())) == KNOWN
+        assert set(re.findall(r"`(20\d\d-\d\d-\d\d)`", path.read_text())) == SUPPORTED_VERSIONS
 
 
 # --- Decisions and changes ----------------------------------------------------

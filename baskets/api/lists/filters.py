@@ -8,15 +8,15 @@ import django_filters as filters
 from django import forms
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from baskets.api.protocol.identifiers import PRODUCT_RULE, RULE, is_identifier, is_product_id
+from baskets.api.protocol.identifiers import IDENTIFIER_RULE, PRODUCT_RULE, is_identifier, is_product_id
 from baskets.domain.checkout.order_numbers import read_order_no
 from baskets.models import Basket, BasketItem, CheckoutItem, CheckoutSession, Event, FeedPosition
 from baskets.models.baskets import basket_key
 
-MOMENT_RULE = "Must be a time in ISO 8601 with its offset, such as 2026-01-31T12:00:00Z."
+TIMESTAMP_RULE = "Must be a time in ISO 8601 with its offset, such as 2026-01-31T12:00:00Z."
 
 
-class MomentField(forms.Field):
+class TimestampField(forms.Field):
     """A moment with its offset from UTC: without one, nobody knows which moment is meant."""
 
     def to_python(self, value: Any) -> datetime | None:
@@ -27,19 +27,19 @@ class MomentField(forms.Field):
             at = datetime.fromisoformat(value)
             in_utc = at.astimezone(UTC)
         except (ValueError, OverflowError):
-            raise forms.ValidationError(MOMENT_RULE) from None
+            raise forms.ValidationError(TIMESTAMP_RULE) from None
         if at.tzinfo is None:
-            raise forms.ValidationError(MOMENT_RULE)
+            raise forms.ValidationError(TIMESTAMP_RULE)
         return in_utc
 
 
-class IdField(forms.Field):
+class IdentifierField(forms.Field):
     """An id as it may stand in a path."""
 
     def validate(self, value: Any) -> None:
         """Refuse what cannot be an id."""
         if value is not None and not is_identifier(value):
-            raise forms.ValidationError(RULE)
+            raise forms.ValidationError(IDENTIFIER_RULE)
 
 
 class ProductIdField(forms.Field):
@@ -51,7 +51,7 @@ class ProductIdField(forms.Field):
             raise forms.ValidationError(PRODUCT_RULE)
 
 
-class ChosenField(forms.Field):
+class WordField(forms.Field):
     """One of a few words, spelled as they are."""
 
     def __init__(self, *, words: Sequence[str], **options: Any) -> None:
@@ -64,16 +64,16 @@ class ChosenField(forms.Field):
             raise forms.ValidationError(f"Must be one of: {', '.join(self.words)}.")
 
 
-class MomentFilter(filters.Filter):
+class TimestampFilter(filters.Filter):
     """From a moment on, or before one."""
 
-    field_class = MomentField
+    field_class = TimestampField
 
 
-class IdFilter(filters.Filter):
+class IdentifierFilter(filters.Filter):
     """An id, whole."""
 
-    field_class = IdField
+    field_class = IdentifierField
 
 
 class ProductIdFilter(filters.Filter):
@@ -82,23 +82,23 @@ class ProductIdFilter(filters.Filter):
     field_class = ProductIdField
 
 
-class ChosenFilter(filters.Filter):
+class WordFilter(filters.Filter):
     """One of a few words."""
 
-    field_class = ChosenField
+    field_class = WordField
 
     def __init__(self, words: Sequence[str], **options: Any) -> None:
         super().__init__(words=words, **options)
 
 
-class SwitchFilter(ChosenFilter):
+class FlagFilter(WordFilter):
     """`true` or `false`, and nothing that merely looks like one."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(("true", "false"), **options)
 
 
-class ListFilters(filters.FilterSet):
+class ListFilterSet(filters.FilterSet):
     """The filters of one list, for one partner. The class attributes are what the query may say."""
 
     def __init__(self, said: Mapping[str, str], rows: QuerySet[Any], *, partner_id: int) -> None:
@@ -111,16 +111,16 @@ class ListFilters(filters.FilterSet):
         return {name: " ".join(str(told) for told in rules) for name, rules in self.form.errors.items()}
 
 
-class BasketFilters(ListFilters):
+class BasketFilterSet(ListFilterSet):
     """Which baskets."""
 
-    userId = IdFilter(field_name="user_id", label="The basket of this user.")  # noqa: N815 (a name of the API)
+    userId = IdentifierFilter(field_name="user_id", label="The basket of this user.")  # noqa: N815 (a name of the API)
     productId = ProductIdFilter(method="with_product", label="With this product in one of the three lists.")  # noqa: N815
-    hasCheckout = SwitchFilter(method="in_checkout", label="Whether a checkout is active.")  # noqa: N815
-    changedFrom = MomentFilter(field_name="last_changed_at", lookup_expr="gte", label="Last changed at this time or later.")  # noqa: N815
-    changedBefore = MomentFilter(field_name="last_changed_at", lookup_expr="lt", label="Last changed before this time.")  # noqa: N815
-    expiresFrom = MomentFilter(field_name="expires_at", lookup_expr="gte", label="Expires at this time or later.")  # noqa: N815
-    expiresBefore = MomentFilter(field_name="expires_at", lookup_expr="lt", label="Expires before this time.")  # noqa: N815
+    hasCheckout = FlagFilter(method="in_checkout", label="Whether a checkout is active.")  # noqa: N815
+    changedFrom = TimestampFilter(field_name="last_changed_at", lookup_expr="gte", label="Last changed at this time or later.")  # noqa: N815
+    changedBefore = TimestampFilter(field_name="last_changed_at", lookup_expr="lt", label="Last changed before this time.")  # noqa: N815
+    expiresFrom = TimestampFilter(field_name="expires_at", lookup_expr="gte", label="Expires at this time or later.")  # noqa: N815
+    expiresBefore = TimestampFilter(field_name="expires_at", lookup_expr="lt", label="Expires before this time.")  # noqa: N815
 
     class Meta:
         model = Basket
@@ -139,10 +139,10 @@ class BasketFilters(ListFilters):
         return rows.filter(active if said == "true" else ~active)
 
 
-class OfUser(ListFilters):
+class UserFilterSet(ListFilterSet):
     """What belongs to the basket of one user, found by its computed key."""
 
-    userId = IdFilter(method="of_user", label="Of this user.")  # noqa: N815 (a name of the API)
+    userId = IdentifierFilter(method="of_user", label="Of this user.")  # noqa: N815 (a name of the API)
 
     basket_column = "basket_id"
 
@@ -151,16 +151,16 @@ class OfUser(ListFilters):
         return rows.filter(**{self.basket_column: basket_key(partner_id=self.partner_id, user_id=user_id)})
 
 
-class SessionFilters(OfUser):
+class SessionFilterSet(UserFilterSet):
     """Which checkout sessions."""
 
-    orderNo = IdFilter(method="named", label="With this order number.")  # noqa: N815 (a name of the API)
-    status = ChosenFilter(CheckoutSession.Status.values, label="In this state.")
-    needsAttention = SwitchFilter(method="needing_attention", label="Whether staff have an open matter with it.")  # noqa: N815
-    startedFrom = MomentFilter(field_name="started_at", lookup_expr="gte", label="Started at this time or later.")  # noqa: N815
-    startedBefore = MomentFilter(field_name="started_at", lookup_expr="lt", label="Started before this time.")  # noqa: N815
-    finishedFrom = MomentFilter(field_name="finished_at", lookup_expr="gte", label="Finished at this time or later.")  # noqa: N815
-    finishedBefore = MomentFilter(field_name="finished_at", lookup_expr="lt", label="Finished before this time.")  # noqa: N815
+    orderNo = IdentifierFilter(method="named", label="With this order number.")  # noqa: N815 (a name of the API)
+    status = WordFilter(CheckoutSession.Status.values, label="In this state.")
+    needsAttention = FlagFilter(method="needing_attention", label="Whether staff have an open matter with it.")  # noqa: N815
+    startedFrom = TimestampFilter(field_name="started_at", lookup_expr="gte", label="Started at this time or later.")  # noqa: N815
+    startedBefore = TimestampFilter(field_name="started_at", lookup_expr="lt", label="Started before this time.")  # noqa: N815
+    finishedFrom = TimestampFilter(field_name="finished_at", lookup_expr="gte", label="Finished at this time or later.")  # noqa: N815
+    finishedBefore = TimestampFilter(field_name="finished_at", lookup_expr="lt", label="Finished before this time.")  # noqa: N815
 
     class Meta:
         model = CheckoutSession
@@ -176,12 +176,12 @@ class SessionFilters(OfUser):
         return rows.filter(pk__in=flagged) if said == "true" else rows.exclude(pk__in=flagged)
 
 
-class EventFilters(OfUser):
+class EventFilterSet(UserFilterSet):
     """Which events of the feed."""
 
     basket_column = "event__basket_id"
 
-    kind = ChosenFilter(Event.Kind.values, label="Of this kind.")
+    kind = WordFilter(Event.Kind.values, label="Of this kind.")
 
     class Meta:
         model = FeedPosition

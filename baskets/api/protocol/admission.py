@@ -13,9 +13,9 @@ from django.db import connections
 from baskets import conf
 from baskets.api.exceptions import answer
 from baskets.api.middleware import ADMIN, INERT, SANE_REQUEST_ID
-from baskets.api.protocol.envelope import respond, success
-from baskets.api.protocol.metrics import CONNECTIONS_OPEN, QUEUE_LENGTH, QUEUE_SECONDS, REFUSED, THREADS_BUSY
-from baskets.api.protocol.versioning import DEFAULT, requested_version
+from baskets.api.protocol.envelope import json_response, success_body
+from baskets.api.protocol.metrics import CONNECTIONS_OPEN, QUEUE_LENGTH, QUEUE_SECONDS, REQUESTS_REFUSED, THREADS_BUSY
+from baskets.api.protocol.versioning import DEFAULT_VERSION, requested_version
 
 log = structlog.get_logger("baskets.api")
 
@@ -51,7 +51,7 @@ class Admission:
         """Answer `/livez`: it waits for nothing, because a restart of a busy process helps no one."""
         if head.path != LIVENESS or head.method not in {"GET", "HEAD"}:
             return None
-        response = respond(success({"status": "alive"}))
+        response = json_response(success_body({"status": "alive"}))
         return 200, [*response.items(), *_names(head)], response.content
 
     def priority(self, head: Head) -> int | None:
@@ -75,7 +75,7 @@ class Admission:
         if not overloaded:
             log.info("request", route="", status=response.status_code, reason=reason, ms=0.0, statements=0, request_id=names[0][1])
         if conf.metrics_token():
-            REFUSED.labels(reason).inc()
+            REQUESTS_REFUSED.labels(reason).inc()
         return response.status_code, [*response.items(), *names], response.content
 
     def record_wait(self, seconds: float) -> None:
@@ -99,7 +99,7 @@ def _names(head: Head | None) -> list[tuple[str, str]]:
     """Return the headers that every answer has: the name of the request, the version, and those for browsers."""
     headers = head.headers if head else {}
     given = headers.get("HTTP_X_REQUEST_ID", "")
-    version = requested_version(SimpleNamespace(META=headers)) or DEFAULT  # type: ignore[arg-type] # Only `META` is read.
+    version = requested_version(SimpleNamespace(META=headers)) or DEFAULT_VERSION  # type: ignore[arg-type] # Only `META` is read.
     return [
         ("X-Request-ID", given if SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(16)),
         ("X-API-Version", version),

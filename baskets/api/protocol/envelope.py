@@ -6,18 +6,18 @@ from typing import Any
 
 from django.http import HttpResponse
 
-encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 # The attribute of a response under which the log finds the reason of a refusal.
-REASON = "api_reason"
+REASON_ATTRIBUTE = "api_reason"
 
 
-def success(data: Any, *, next_token: str | None = None) -> str:
+def success_body(data: Any, *, next_token: str | None = None) -> str:
     """Put an answer into its envelope, with the token of the next page where there is one."""
-    return encoded({"data": data} | ({} if next_token is None else {"nextToken": next_token}))
+    return encode_json({"data": data} | ({} if next_token is None else {"nextToken": next_token}))
 
 
-def respond(body: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
+def json_response(body: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
     """Send a body that is in its envelope already.
 
     An answer speaks of one user at one moment, so nobody on the way may keep it.
@@ -30,7 +30,7 @@ def respond(body: str, *, status: int = 200, headers: Mapping[str, str] | None =
     return response
 
 
-def failure(
+def failure_response(
     *,
     status: int,
     code: int,
@@ -46,6 +46,6 @@ def failure(
     :param extra: what stands beside `error`: the unchanged basket, as `data`.
     """
     error = {"code": code, "message": message, "details": {"reason": reason, **(details or {})}}
-    response = respond(encoded({**(extra or {}), "error": error}), status=status, headers=headers)
-    setattr(response, REASON, reason)
+    response = json_response(encode_json({**(extra or {}), "error": error}), status=status, headers=headers)
+    setattr(response, REASON_ATTRIBUTE, reason)
     return response

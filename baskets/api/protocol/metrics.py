@@ -7,13 +7,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
 
-REQUESTS = Counter(
+REQUESTS_ANSWERED = Counter(
     "baskets_requests",
     "Requests answered, by route, status and the reason of a refusal.",
     ("method", "route", "status", "reason"),
     registry=REGISTRY,
 )
-SECONDS = Histogram(
+REQUEST_SECONDS = Histogram(
     "baskets_request_seconds",
     "How long requests took inside the service.",
     ("route",),
@@ -32,7 +32,7 @@ DATABASE_FAULTS = Counter(
     ("fault",),
     registry=REGISTRY,
 )
-REFUSED = Counter(
+REQUESTS_REFUSED = Counter(
     "baskets_refused",
     "Requests refused by the process server, before the application saw them.",
     ("reason",),

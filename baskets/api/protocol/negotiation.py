@@ -3,16 +3,16 @@
 import re
 
 # Far beyond what any program sends; it bounds the work for a hostile header.
-LONGEST_HEADER = 8192
+MAX_HEADER_LENGTH = 8192
 QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
 SPECIFICITY = {"*/*": 1, "application/*": 2, "application/json": 3}
 
 
-def takes_json(accept: str | None) -> bool:
+def accepts_json(accept: str | None) -> bool:
     """Tell whether `application/json` may be sent. No header, or an empty one, takes everything."""
     if not accept or accept in {"*/*", "application/json"}:
         return True
-    if len(accept) > LONGEST_HEADER:
+    if len(accept) > MAX_HEADER_LENGTH:
         return False
     best, acceptable = 0, False
     for item in accept.split(","):

@@ -2,8 +2,8 @@
 
 from django.http import HttpRequest
 
-DEFAULT = "2025-09-15"
-KNOWN = frozenset({DEFAULT, "2025-07-21"})
+DEFAULT_VERSION = "2025-09-15"
+SUPPORTED_VERSIONS = frozenset({DEFAULT_VERSION, "2025-07-21"})
 
 
 def requested_version(request: HttpRequest) -> str | None:
@@ -13,5 +13,5 @@ def requested_version(request: HttpRequest) -> str | None:
     """
     given = request.META.get("HTTP_X_JAY_API_VERSION", request.META.get("HTTP_X_API_VERSION"))
     if given is None:
-        return DEFAULT
-    return given if given in KNOWN else None
+        return DEFAULT_VERSION
+    return given if given in SUPPORTED_VERSIONS else None

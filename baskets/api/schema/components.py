@@ -12,21 +12,21 @@ from drf_spectacular.utils import (
     extend_schema,
 )
 
-from baskets.api.protocol.identifiers import LONGEST, PATTERN, PRODUCT_PATTERN
-from baskets.api.protocol.versioning import DEFAULT, KNOWN
-from baskets.api.schema.examples import EXAMPLES, NEXT_TOKEN, refusals_by_status
+from baskets.api.protocol.identifiers import IDENTIFIER_PATTERN, MAX_LENGTH, PRODUCT_PATTERN
+from baskets.api.protocol.versioning import DEFAULT_VERSION, SUPPORTED_VERSIONS
+from baskets.api.schema.examples import EXAMPLE_NEXT_TOKEN, RESPONSE_EXAMPLES, refusal_responses
 from baskets.api.serializers import responses as serializers_responses
 
 # What any call may be told, and what a call with a body may be told besides.
-ANY = (
+COMMON_REASONS = (
     "bad_request", "not_found", "method_not_allowed", "version_unsupported", "not_acceptable",
     "internal_error", "busy", "database_unavailable", "overloaded", "request_timeout", "uri_too_long", "header_too_large",
 )  # fmt: skip
-KEYED = ("api_key_missing", "api_key_invalid", "token_invalid", "token_expired", "token_keys_unavailable", "validation_failed")
-OF_A_USER = ("token_missing", "token_user_mismatch")
-WITH_BODY = ("body_too_large", "unsupported_media_type")
-WITH_KEY = ("idempotency_key_reused",)
-LIMITED = ("throttled",)
+API_KEY_REASONS = ("api_key_missing", "api_key_invalid", "token_invalid", "token_expired", "token_keys_unavailable", "validation_failed")
+USER_TOKEN_REASONS = ("token_missing", "token_user_mismatch")
+BODY_REASONS = ("body_too_large", "unsupported_media_type")
+IDEMPOTENCY_REASONS = ("idempotency_key_reused",)
+RATE_LIMIT_REASONS = ("throttled",)
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # drf-spectacular has no types here
@@ -59,17 +59,17 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         return [{"ApiKey": []}, {"ApiKey": [], "Bearer": []}]
 
 
-def _header(name: str, text: str, **more: Any) -> OpenApiParameter:
+def _header_parameter(name: str, text: str, **more: Any) -> OpenApiParameter:
     return OpenApiParameter(name, more.pop("type", OpenApiTypes.STR), OpenApiParameter.HEADER, description=text, **more)
 
 
-VERSION = _header(
+VERSION = _header_parameter(
     "x-jay-api-version",
-    f"The version of the API to use. Defaults to {DEFAULT}. `X-API-Version` is read as well; this one wins.",
-    enum=sorted(KNOWN),
-    default=DEFAULT,
+    f"The version of the API to use. Defaults to {DEFAULT_VERSION}. `X-API-Version` is read as well; this one wins.",
+    enum=sorted(SUPPORTED_VERSIONS),
+    default=DEFAULT_VERSION,
 )
-REQUEST_ID = _header(
+REQUEST_ID = _header_parameter(
     "X-Request-ID",
     "Names the call in logs; sent back. A UUID, or up to 64 letters of ASCII, digits and dashes; another one is replaced, as is none.",
 )
@@ -80,48 +80,51 @@ PROVIDER_ID = OpenApiParameter(
     description="The provider, where the tracking header is missing or names none.",
     examples=[OpenApiExample("provider", value="netflix")],
 )
-TRACKING = [_header("X-JAY-Tracking", "Base64 of JSON with `session_id`, `start_time` and `source`. Never fails a call."), PROVIDER_ID]
-IDEMPOTENCY_KEY = _header(
+TRACKING = [
+    _header_parameter("X-JAY-Tracking", "Base64 of JSON with `session_id`, `start_time` and `source`. Never fails a call."),
+    PROVIDER_ID,
+]
+IDEMPOTENCY_KEY = _header_parameter(
     "Idempotency-Key",
     "A repeat with the same key is answered with the first answer, for 24 hours, and is not done again.",
     type={"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
 )
 
 
-def switch(name: str, text: str) -> OpenApiParameter:
+def flag_parameter(name: str, text: str) -> OpenApiParameter:
     """Describe a field of the query that is on or off."""
     shape = {"type": "string", "enum": ["true", "false"], "default": "false"}
     return OpenApiParameter(name, shape, OpenApiParameter.QUERY, description=text)
 
 
-TEST_MODE = switch("testMode", "A checkout for trying things out: it holds and sells nothing.")
+TEST_MODE = flag_parameter("testMode", "A checkout for trying things out: it holds and sells nothing.")
 
 
-IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": PATTERN}
+IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": IDENTIFIER_PATTERN}
 PRODUCT_ID = IDENTIFIER | {"pattern": PRODUCT_PATTERN}
 
 
-def _path(name: str, text: str, shape: dict[str, Any] = IDENTIFIER) -> OpenApiParameter:
+def _path_parameter(name: str, text: str, shape: dict[str, Any] = IDENTIFIER) -> OpenApiParameter:
     return OpenApiParameter(name, shape, OpenApiParameter.PATH, description=text)
 
 
-IN_PATH = {
-    "user_id": _path("user_id", "The platform specific user identifier representing a user."),
-    "product_id": _path("product_id", "The product identifier.", PRODUCT_ID),
-    "order_no": _path(
+PATH_PARAMETERS = {
+    "user_id": _path_parameter("user_id", "The platform specific user identifier representing a user."),
+    "product_id": _path_parameter("product_id", "The product identifier.", PRODUCT_ID),
+    "order_no": _path_parameter(
         "order_no",
         "The order number that the start of the checkout returned; it may be typed in any letter case, with or without its dashes.",
     ),
-    "device_id": _path("device_id", "The `deviceId` of the list of devices."),
+    "device_id": _path_parameter("device_id", "The `deviceId` of the list of devices."),
     "image": OpenApiParameter("image", OpenApiTypes.STR, OpenApiParameter.PATH, description="As `qrCodeImageUrl` has it."),
 }
-ANSWER_HEADERS = [
+RESPONSE_HEADERS = [
     OpenApiParameter("X-API-Version", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="The version used."),
     OpenApiParameter("X-Request-ID", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="Names the call in logs."),
 ]
 
 
-def call(
+def describe_operation(
     name: str,
     *,
     shape: type | None,
@@ -152,9 +155,14 @@ def call(
     :param refusals: the reasons of the domain that this call can be refused for.
     :param kinds: their status and code where they differ from those of the table.
     """
-    parameters = [*(IN_PATH[name] for name in path), *query, VERSION, REQUEST_ID, *ANSWER_HEADERS]
+    parameters = [*(PATH_PARAMETERS[name] for name in path), *query, VERSION, REQUEST_ID, *RESPONSE_HEADERS]
     repeatable = writes if repeatable is None else repeatable
-    reasons = [*ANY, *(KEYED if keyed else ()), *(OF_A_USER if "user_id" in path else ()), *(LIMITED if throttled else ())]
+    reasons = [
+        *COMMON_REASONS,
+        *(API_KEY_REASONS if keyed else ()),
+        *(USER_TOKEN_REASONS if "user_id" in path else ()),
+        *(RATE_LIMIT_REASONS if throttled else ()),
+    ]
     if for_back_ends:
         # These calls take the parameters that are named here, and no others.
         parameters.append(PROVIDER_ID)
@@ -162,12 +170,12 @@ def call(
     if shape is None:
         reasons.remove("not_acceptable")
     if body is not None or writes:
-        reasons += WITH_BODY
+        reasons += BODY_REASONS
     if writes:
         parameters += TRACKING
     if repeatable:
         parameters.append(IDEMPOTENCY_KEY)
-        reasons += WITH_KEY
+        reasons += IDEMPOTENCY_REASONS
         parameters.append(
             OpenApiParameter(
                 "Idempotency-Replayed",
@@ -183,11 +191,11 @@ def call(
         OpenApiParameter("Allow", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[405], description="Methods to use."),
     ]
     reasons += [reason for reason in refusals if reason not in reasons]
-    responses: dict[Any, Any] = refusals_by_status(reasons, kinds or {})
+    responses: dict[Any, Any] = refusal_responses(reasons, kinds or {})
     if shape is None:
         responses[200, "image/png"] = OpenApiResponse(response=OpenApiTypes.BINARY, description="The image.")
     else:
-        responses[200] = _success(shape, pages=pages, enveloped=enveloped)
+        responses[200] = _success_response(shape, pages=pages, enveloped=enveloped)
     return extend_schema(
         operation_id=name,
         tags=[tag],
@@ -199,13 +207,13 @@ def call(
     )
 
 
-def _success(shape: type, *, pages: str, enveloped: bool) -> OpenApiResponse:
+def _success_response(shape: type, *, pages: str, enveloped: bool) -> OpenApiResponse:
     answer = serializers_responses.enveloped(shape) if enveloped else shape
-    example = {"data": EXAMPLES[shape]} if enveloped else EXAMPLES[shape]
+    example = {"data": RESPONSE_EXAMPLES[shape]} if enveloped else RESPONSE_EXAMPLES[shape]
     if pages:
         answer, example = (
             serializers_responses.paged(shape, for_ever=pages == "for ever"),
-            {"data": [EXAMPLES[shape]], "nextToken": NEXT_TOKEN},
+            {"data": [RESPONSE_EXAMPLES[shape]], "nextToken": EXAMPLE_NEXT_TOKEN},
         )
     return OpenApiResponse(
         response=answer,
@@ -219,5 +227,5 @@ def body_examples(**values: Any) -> list[OpenApiExample]:
     return [OpenApiExample(name, value=value, request_only=True) for name, value in values.items()]
 
 
-USER, USER_AND_PRODUCT = ("user_id",), ("user_id", "product_id")
+USER_PATH, USER_AND_PRODUCT_PATH = ("user_id",), ("user_id", "product_id")
 COUNT_EXAMPLES = body_examples(two={"count": 2}, save_for_later={"count": 0}, remove={"count": -1})

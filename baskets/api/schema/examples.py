@@ -23,11 +23,11 @@ EXAMPLE_CHECKOUT = EXAMPLE_BASKET | {
         {"productId": "prod-456", "count": 1, "stocked": None},
     ],
 }
-ORDER_NO = "7K3M-9QXT-2WBD-H4VA"
-EXAMPLES: dict[type, Any] = {
+EXAMPLE_ORDER_NO = "7K3M-9QXT-2WBD-H4VA"
+RESPONSE_EXAMPLES: dict[type, Any] = {
     responses.Basket: EXAMPLE_BASKET,
     responses.StartedCheckout: {
-        "orderNo": ORDER_NO,
+        "orderNo": EXAMPLE_ORDER_NO,
         "expires": "2025-06-04T13:04:56Z",
         "currency": "EUR",
         "fullPrice": 4997,
@@ -37,7 +37,7 @@ EXAMPLES: dict[type, Any] = {
         "basket": EXAMPLE_CHECKOUT,
     },
     responses.Session: {
-        "orderNo": ORDER_NO,
+        "orderNo": EXAMPLE_ORDER_NO,
         "status": "ORDERED",
         "startedAt": "2025-06-04T12:34:56Z",
         "expires": "2025-06-04T13:04:56Z",
@@ -93,19 +93,19 @@ EXAMPLES: dict[type, Any] = {
         "unknown": ["prod-000"],
     },
 }  # fmt: skip
-EXAMPLES[responses.ListedBasket] = {"userId": "user-1"} | EXAMPLE_BASKET
-EXAMPLES[responses.ListedSession] = EXAMPLES[responses.Session] | {
+RESPONSE_EXAMPLES[responses.ListedBasket] = {"userId": "user-1"} | EXAMPLE_BASKET
+RESPONSE_EXAMPLES[responses.ListedSession] = RESPONSE_EXAMPLES[responses.Session] | {
     "userId": "user-1", "currency": "EUR", "fullPrice": 3998, "fullTax": None, "shippingCost": None, "late": True,
     "attention": [{"reason": "checkout_expired", "createdAt": "2025-06-05T13:10:00Z", "settledAt": None, "candidates": None}],
 }  # fmt: skip
-EXAMPLES[responses.Event] = {
+RESPONSE_EXAMPLES[responses.Event] = {
     "id": "evt-3f0c8a94d5b6417e9a2c71e05d8b6f42", "kind": "checkout_ordered", "at": "2025-06-04T12:40:00Z",
-    "userId": "user-1", "orderNo": ORDER_NO, "number": 3, "revision": 3,
+    "userId": "user-1", "orderNo": EXAMPLE_ORDER_NO, "number": 3, "revision": 3,
     "actor": {"kind": "key", "key": "yhdv859n50jj"}, "requestId": "call-17", "tracking": {"provider_id": "netflix"},
-    "data": {"orderNo": ORDER_NO, "items": [{"productId": "prod-123", "count": 2}], "failed": []},
+    "data": {"orderNo": EXAMPLE_ORDER_NO, "items": [{"productId": "prod-123", "count": 2}], "failed": []},
 }  # fmt: skip
-NEXT_TOKEN = "nV1tq0xkZB7mYw3hE9sCfA2uLr8dPj5o"  # noqa: S105 (an example)
-DETAILS: dict[str, dict[str, Any]] = {
+EXAMPLE_NEXT_TOKEN = "nV1tq0xkZB7mYw3hE9sCfA2uLr8dPj5o"  # noqa: S105 (an example)
+DETAIL_SCHEMAS: dict[str, dict[str, Any]] = {
     "validation_failed": {"fields": {"type": "object", "additionalProperties": {"type": "string"}}},
     "out_of_stock": {
         "items": {
@@ -143,12 +143,12 @@ DETAILS: dict[str, dict[str, Any]] = {
 EXAMPLE_DETAILS: dict[str, Any] = {
     "validation_failed": {"fields": {"count": "Must be a whole number."}},
     "out_of_stock": {"items": [{"productId": "prod-123", "wanted": 2, "available": 0}]},
-    "checkout_active": {"activeCheckout": {"orderNo": ORDER_NO, "expires": "2025-06-04T13:04:56Z"}},
-    "no_active_checkout": {"lastCheckout": {"orderNo": ORDER_NO, "status": "ORDERED", "finishedAt": "2025-06-04T12:40:00Z"}},
+    "checkout_active": {"activeCheckout": {"orderNo": EXAMPLE_ORDER_NO, "expires": "2025-06-04T13:04:56Z"}},
+    "no_active_checkout": {"lastCheckout": {"orderNo": EXAMPLE_ORDER_NO, "status": "ORDERED", "finishedAt": "2025-06-04T12:40:00Z"}},
 }
 
 
-def refusals_by_status(reasons: Sequence[str], kinds: dict[str, tuple[int, int]]) -> dict[int, OpenApiResponse]:
+def refusal_responses(reasons: Sequence[str], kinds: dict[str, tuple[int, int]]) -> dict[int, OpenApiResponse]:
     """Describe the refusals a call can meet, one response for each status, from the one table of errors."""
     by_status: dict[int, dict[str, int]] = defaultdict(dict)
     for reason in dict.fromkeys(reasons):
@@ -156,9 +156,9 @@ def refusals_by_status(reasons: Sequence[str], kinds: dict[str, tuple[int, int]]
         by_status[status][reason] = code
     return {
         status: OpenApiResponse(
-            response=_refusal(status, codes),
+            response=_refusal_schema(status, codes),
             description=" ".join(f"`{reason}`: {MESSAGES[reason]}" for reason in codes),
-            examples=[_example(status, reason, code) for reason, code in codes.items()],
+            examples=[_refusal_example(status, reason, code) for reason, code in codes.items()],
         )
         for status, codes in by_status.items()
     }
@@ -168,10 +168,10 @@ def _carries_basket(reason: str, status: int, code: int) -> bool:
     return status in STATE_REFUSALS and code == status and reason not in OF_NO_BASKET
 
 
-def _refusal(status: int, codes: dict[str, int]) -> dict[str, Any]:
+def _refusal_schema(status: int, codes: dict[str, int]) -> dict[str, Any]:
     details = {"reason": {"type": "string", "enum": list(codes)}}
     for reason in codes:
-        details |= DETAILS.get(reason, {})
+        details |= DETAIL_SCHEMAS.get(reason, {})
     shape: dict[str, Any] = {
         "type": "object",
         "required": ["error"],
@@ -192,7 +192,7 @@ def _refusal(status: int, codes: dict[str, int]) -> dict[str, Any]:
     return shape
 
 
-def _example(status: int, reason: str, code: int) -> OpenApiExample:
+def _refusal_example(status: int, reason: str, code: int) -> OpenApiExample:
     details = {"reason": reason, **EXAMPLE_DETAILS.get(reason, {})}
     value: dict[str, Any] = {"error": {"code": code, "message": MESSAGES[reason], "details": details}}
     if _carries_basket(reason, status, code):

@@ -7,78 +7,82 @@ from drf_spectacular.utils import OpenApiParameter
 
 from baskets.api.exceptions import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, SERVER_KEY_REQUIRED_ON_FINISH
 from baskets.api.lists.filters import (
-    BasketFilters,
-    ChosenFilter,
-    EventFilters,
-    IdFilter,
-    ListFilters,
-    MomentFilter,
+    BasketFilterSet,
+    EventFilterSet,
+    IdentifierFilter,
+    ListFilterSet,
     ProductIdFilter,
-    SessionFilters,
+    SessionFilterSet,
+    TimestampFilter,
+    WordFilter,
 )
-from baskets.api.lists.queries import DEFAULT_LIMIT, LARGEST_LIMIT
-from baskets.api.protocol.identifiers import PUBLISHED
+from baskets.api.lists.queries import DEFAULT_LIMIT, MAX_LIMIT
+from baskets.api.protocol.identifiers import PUBLIC_NAMES
 from baskets.api.schema.components import (
     COUNT_EXAMPLES,
     IDENTIFIER,
     PRODUCT_ID,
     TEST_MODE,
-    USER,
-    USER_AND_PRODUCT,
+    USER_AND_PRODUCT_PATH,
+    USER_PATH,
     body_examples,
-    call,
-    switch,
+    describe_operation,
+    flag_parameter,
 )
-from baskets.api.schema.examples import ORDER_NO
+from baskets.api.schema.examples import EXAMPLE_ORDER_NO
 from baskets.api.serializers import requests, responses
 
 # Which refusals a call can meet is known from the domain function that it calls: the docstring there lists them.
 
-get_basket = call("getbasket", tag="basket", shape=responses.Basket, path=USER, writes=False)
-delete_basket = call("deletebasket", tag="basket", shape=responses.Basket, path=USER, refusals=["basket_not_found", "checkout_active"])
-place_item = call(
+get_basket = describe_operation("getbasket", tag="basket", shape=responses.Basket, path=USER_PATH, writes=False)
+delete_basket = describe_operation(
+    "deletebasket", tag="basket", shape=responses.Basket, path=USER_PATH, refusals=["basket_not_found", "checkout_active"]
+)
+place_item = describe_operation(
     "assignproducttobasket",
     tag="items",
     shape=responses.Basket,
-    path=USER_AND_PRODUCT,
-    body=requests.PlaceItem,
+    path=USER_AND_PRODUCT_PATH,
+    body=requests.PlaceItemRequest,
     body_examples=COUNT_EXAMPLES,
     refusals=["product_unknown", "product_not_in_basket", "cart_full", "saved_full"],
 )
-change_item = call(
+change_item = describe_operation(
     "updateproductinbasket",
     tag="items",
     shape=responses.Basket,
-    path=USER_AND_PRODUCT,
-    body=requests.ChangeItem,
+    path=USER_AND_PRODUCT_PATH,
+    body=requests.ChangeItemRequest,
     body_examples=COUNT_EXAMPLES,
     refusals=["product_not_in_basket", "cart_full", "saved_full"],
 )
-remove_item = call(
+remove_item = describe_operation(
     "deleteproductfrombasket",
     tag="items",
     shape=responses.Basket,
-    path=USER_AND_PRODUCT,
+    path=USER_AND_PRODUCT_PATH,
     refusals=["product_not_in_basket"],
 )
-start_checkout = call(
+start_checkout = describe_operation(
     "checkoutbasket",
     tag="checkout",
     shape=responses.StartedCheckout,
-    path=USER,
-    body=requests.StartCheckout,
+    path=USER_PATH,
+    body=requests.StartCheckoutRequest,
     body_examples=body_examples(german={"language": "de", "country": "DE", "stripeUsingSdk": False}),
     query=[TEST_MODE],
     refusals=["cart_empty", "out_of_stock", "checkout_active"],
 )
-finish_active = call(
+finish_active = describe_operation(
     "finishactivecheckout",
     tag="checkout",
     shape=responses.Basket,
-    path=USER,
+    path=USER_PATH,
     throttled=False,
-    body=requests.FinishCheckout,
-    body_examples=body_examples(ordered={"ordered": True}, aborted={"ordered": False}, named={"ordered": True, "orderNo": ORDER_NO}),
+    body=requests.FinishCheckoutRequest,
+    body_examples=body_examples(
+        ordered={"ordered": True}, aborted={"ordered": False}, named={"ordered": True, "orderNo": EXAMPLE_ORDER_NO}
+    ),
     refusals=[
         "basket_not_found",
         "no_active_checkout",
@@ -91,7 +95,7 @@ finish_active = call(
     ],
     kinds={"basket_not_found": BASKET_NOT_FOUND_ON_FINISH, "server_key_required": SERVER_KEY_REQUIRED_ON_FINISH},
 )
-get_session = call(
+get_session = describe_operation(
     "getcheckout",
     tag="checkout",
     shape=responses.Session,
@@ -101,12 +105,12 @@ get_session = call(
     refusals=["order_unknown"],
     kinds={"order_unknown": ORDER_NOT_FOUND},
 )
-create_guest = call(
+create_guest = describe_operation(
     "createguestbasket",
     tag="guests",
     shape=responses.Guest,
     repeatable=False,
-    body=requests.CreateGuest,
+    body=requests.CreateGuestRequest,
     body_examples=body_examples(empty={}, with_products={"products": [{"productId": "prod-123", "count": 2}, {"productId": "prod-456"}]}),
     query=[
         OpenApiParameter(
@@ -118,19 +122,19 @@ create_guest = call(
     ],
     refusals=["product_unknown", "cart_full", "saved_full", "signing_key_unreadable"],
 )
-transfer_basket = call(
+transfer_basket = describe_operation(
     "transferbasket",
     tag="guests",
-    path=USER,
+    path=USER_PATH,
     shape=responses.Transfer,
     repeatable=False,
-    body=requests.TransferBasket,
+    body=requests.TransferBasketRequest,
     body_examples=body_examples(empty={}, with_address={"url": "https://shop.example.com/?lang=de"}),
-    query=[switch("qr", "Whether an image of the address is made, for the other device to look at.")],
+    query=[flag_parameter("qr", "Whether an image of the address is made, for the other device to look at.")],
     refusals=["basket_not_found", "transfer_not_allowed"],
 )
-list_devices = call("listdevices", tag="back end", path=USER, shape=responses.Devices, writes=False, for_back_ends=True)
-revoke_device = call(
+list_devices = describe_operation("listdevices", tag="back end", path=USER_PATH, shape=responses.Devices, writes=False, for_back_ends=True)
+revoke_device = describe_operation(
     "revokedevice",
     tag="back end",
     path=("user_id", "device_id"),
@@ -138,7 +142,7 @@ revoke_device = call(
     for_back_ends=True,
     refusals=["basket_not_found", "device_unknown"],
 )
-get_transfer_image = call(
+get_transfer_image = describe_operation(
     "gettransferimage",
     tag="guests",
     shape=None,
@@ -147,26 +151,26 @@ get_transfer_image = call(
     writes=False,
     throttled=False,
 )
-get_comfort = call(
+get_comfort = describe_operation(
     "getcomfortbasketsettings",
     tag="comfort",
-    path=USER,
+    path=USER_PATH,
     shape=responses.Comfort,
     writes=False,
     refusals=["guest_not_allowed"],
 )
-change_comfort = call(
+change_comfort = describe_operation(
     "updatecomfortbasketsettings",
     tag="comfort",
-    path=USER,
+    path=USER_PATH,
     shape=responses.Basket,
-    body=requests.ChangeComfort,
+    body=requests.ChangeComfortRequest,
     body_examples=body_examples(
         store={"customerId": "cust-4711", "consent": True}, delete_one={"paymentToken": None}, delete_all={"consent": False}
     ),
     refusals=["guest_not_allowed", "consent_missing"],
 )
-get_keys = call(
+get_keys = describe_operation(
     "getguestkeys",
     tag="guests",
     shape=responses.KeySet,
@@ -175,7 +179,7 @@ get_keys = call(
     throttled=False,
     enveloped=False,
 )
-product_details = call(
+product_details = describe_operation(
     "getproductinformation",
     tag="products",
     shape=responses.Products,
@@ -191,22 +195,22 @@ product_details = call(
 )
 
 
-def _of_list(chosen: type[ListFilters]) -> list[OpenApiParameter]:
+def _list_parameters(chosen: type[ListFilterSet]) -> list[OpenApiParameter]:
     """Describe what the query of a list may say, from its filters."""
     described = []
     for name, each in chosen.base_filters.items():
         shape: dict[str, Any] = {"type": "string"}
         match each:
-            case ChosenFilter():
+            case WordFilter():
                 shape["enum"] = list(each.extra["words"])
-            case MomentFilter():
+            case TimestampFilter():
                 shape["format"] = "date-time"
-            case IdFilter():
+            case IdentifierFilter():
                 shape = IDENTIFIER
             case ProductIdFilter():
                 shape = PRODUCT_ID
         described.append(OpenApiParameter(name, shape, OpenApiParameter.QUERY, description=str(each.label)))
-    limit = {"type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": DEFAULT_LIMIT}
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     return [
         *described,
         OpenApiParameter("limit", limit, OpenApiParameter.QUERY, description="How many at most."),
@@ -216,53 +220,53 @@ def _of_list(chosen: type[ListFilters]) -> list[OpenApiParameter]:
     ]
 
 
-list_baskets = call(
+list_baskets = describe_operation(
     "listbaskets",
     tag="back end",
     shape=responses.ListedBasket,
     pages="some",
     writes=False,
     for_back_ends=True,
-    query=_of_list(BasketFilters),
+    query=_list_parameters(BasketFilterSet),
 )
-list_sessions = call(
+list_sessions = describe_operation(
     "listcheckouts",
     tag="back end",
     shape=responses.ListedSession,
     pages="some",
     writes=False,
     for_back_ends=True,
-    query=_of_list(SessionFilters),
+    query=_list_parameters(SessionFilterSet),
 )
-read_events = call(
+read_events = describe_operation(
     "readevents",
     tag="back end",
     shape=responses.Event,
     pages="for ever",
     writes=False,
     for_back_ends=True,
-    query=_of_list(EventFilters),
+    query=_list_parameters(EventFilterSet),
     refusals=["events_purged", "events_rewound"],
 )
 
 
-def without_v2(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
+def exclude_v2_paths(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
     """Describe each call once: the addresses under `/v2` are the same calls, and the schema names them as a server."""
     return [endpoint for endpoint in endpoints if not endpoint[0].startswith("/v2/")]
 
 
-def as_published(result: Any, **_: Any) -> Any:
+def finish_schema(result: Any, **_: Any) -> Any:
     """Finish the schema: a summary for each call, the reference's names in the path, and bare arrays that are never absent."""
     paths = {}
     for path, operations in result["paths"].items():
         for operation in operations.values():
             operation["summary"] = operation["description"].partition("\n")[0].rstrip(".")
             for parameter in operation["parameters"]:
-                parameter["name"] = PUBLISHED.get(parameter["name"], parameter["name"])
+                parameter["name"] = PUBLIC_NAMES.get(parameter["name"], parameter["name"])
             body = operation.get("requestBody")
             if body and body["content"]["application/json"]["schema"].get("type") == "array":
                 body["required"] = True
-        for name, shown in PUBLISHED.items():
+        for name, shown in PUBLIC_NAMES.items():
             path = path.replace(f"{{{name}}}", f"{{{shown}}}")  # noqa: PLW2901 (the path is being renamed)
         paths[path] = operations
     result["paths"] = paths

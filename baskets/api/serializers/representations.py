@@ -13,7 +13,7 @@ def render_time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC).isoformat()[:19]}Z"
 
 
-def no_basket() -> dict[str, Any]:
+def empty_basket() -> dict[str, Any]:
     """Show the basket of a user who has none."""
     return {"cart": [], "saved": [], "checkout": []}
 
@@ -21,7 +21,7 @@ def no_basket() -> dict[str, Any]:
 def render_basket(contents: Contents) -> dict[str, Any]:
     """Show a basket whole; one that is hidden or past its time, like one that never was."""
     if not contents.present:
-        return no_basket()
+        return empty_basket()
     return {
         "expires": render_time(contents.expires_at),
         "lastChanged": render_time(contents.last_changed_at),
@@ -41,7 +41,7 @@ def render_line(line: Line) -> dict[str, Any]:
     return shown
 
 
-def render_start(*, session: Any, contents: Contents) -> dict[str, Any]:
+def render_started_checkout(*, session: Any, contents: Contents) -> dict[str, Any]:
     """Show a checkout that has just begun."""
     return {
         "orderNo": session.order_no,

@@ -8,21 +8,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.core.validators import RegexValidator
+from drf_spectacular.drainage import set_override
 from rest_framework import serializers
 from rest_framework.fields import empty
 from rest_framework.settings import api_settings
 
 from baskets import conf
-from baskets.api.protocol.identifiers import LONGEST, PRODUCT_RULE, RULE, is_identifier, is_product_id
-from baskets.api.serializers.transfer_links import RULE as ADDRESS_RULE
-from baskets.api.serializers.transfer_links import is_extendable
+from baskets.api.protocol.identifiers import IDENTIFIER_RULE, MAX_LENGTH, PRODUCT_RULE, is_identifier, is_product_id
+from baskets.api.serializers.transfer_links import URL_RULE as ADDRESS_RULE
+from baskets.api.serializers.transfer_links import is_http_url
 from baskets.domain.checkout.order_numbers import read_order_no
 
-NON_FIELD = api_settings.NON_FIELD_ERRORS_KEY
-TWO_LETTERS = RegexValidator(r"^[A-Za-z]{2}\Z", message="Must be two letters.")
+NON_FIELD_KEY = api_settings.NON_FIELD_ERRORS_KEY
+TWO_LETTER_CODE = RegexValidator(r"^[A-Za-z]{2}\Z", message="Must be two letters.")
 
 
-class ExactBoolean(serializers.BooleanField):
+class StrictBooleanField(serializers.BooleanField):
     """`true` or `false`: DRF's own field takes "yes", 1 and "off" as well, and one of them would abort a checkout."""
 
     default_error_messages = {"invalid": "Must be true or false."}
@@ -34,7 +35,7 @@ class ExactBoolean(serializers.BooleanField):
         return data
 
 
-class ExactString(serializers.CharField):
+class StrictStringField(serializers.CharField):
     """A JSON string as it was sent: nothing is trimmed, and no number is turned into one."""
 
     default_error_messages = {"invalid": "Must be a string."}
@@ -49,7 +50,7 @@ class ExactString(serializers.CharField):
         return data
 
 
-class Count(serializers.IntegerField):
+class CountField(serializers.IntegerField):
     """How many pieces: a whole number, however JSON writes it, from -1 (remove) over 0 (save for later) to the limit."""
 
     default_error_messages = {"invalid": "Must be a whole number."}
@@ -65,14 +66,19 @@ class Count(serializers.IntegerField):
         return data
 
 
-class Pieces(Count):
+class GuestCountField(CountField):
     """How many pieces of a product that a guest begins with: 0 (save for later) to the limit."""
 
     least = 0
 
 
-class Body(serializers.Serializer[Any]):
+class RequestSerializer(serializers.Serializer[Any]):
     """An object that a call brings. A field that may be null and has a default counts as absent where it is null."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name the schema component without `Request`: drf-spectacular appends it to the name of every request component."""
+        super().__init_subclass__(**options)
+        set_override(cls, "component_name", cls.__name__.removesuffix("Request"))
 
     def to_internal_value(self, data: Any) -> Any:
         """Leave out what counts as absent, then check the rest."""
@@ -85,32 +91,32 @@ class Body(serializers.Serializer[Any]):
         return frozenset(name for name, field in self.fields.items() if field.allow_null and field.default is not empty)
 
 
-class Nothing(Body):
+class EmptyBody(RequestSerializer):
     """The body of a call that needs none; whatever is in it is ignored."""
 
 
-class PlaceItem(Body):
+class PlaceItemRequest(RequestSerializer):
     """The body of POST on a product. A count of null is refused."""
 
-    count = Count(
+    count = CountField(
         default=1,
         help_text="Above 0: into the cart. 0: into the saved list. -1: removed. Overwrites, never adds up.",
     )
 
 
-class ChangeItem(Body):
+class ChangeItemRequest(RequestSerializer):
     """The body of PATCH on a product."""
 
-    count = Count(default=None, allow_null=True, help_text="As with POST; null or absent changes nothing.")
+    count = CountField(default=None, allow_null=True, help_text="As with POST; null or absent changes nothing.")
 
 
-class GuestProduct(Body):
+class GuestProduct(RequestSerializer):
     """One product that a guest begins with."""
 
     default_error_messages = {"invalid": "Must be an object."}
 
-    productId = ExactString(max_length=LONGEST, help_text="The product identifier.")  # noqa: N815 (the reference's name)
-    count = Pieces(default=1, allow_null=True, help_text="How many pieces, into the cart; 0: into the saved list.")
+    productId = StrictStringField(max_length=MAX_LENGTH, help_text="The product identifier.")  # noqa: N815 (the reference's name)
+    count = GuestCountField(default=1, allow_null=True, help_text="How many pieces, into the cart; 0: into the saved list.")
 
     def validate_productId(self, value: str) -> str:  # noqa: N802 (DRF finds it by the field's name)
         """Take an identifier as the path would."""
@@ -119,7 +125,7 @@ class GuestProduct(Body):
         return value
 
 
-class CreateGuest(Body):
+class CreateGuestRequest(RequestSerializer):
     """The body of the call that makes a guest."""
 
     # Not `many=True`, which would let products be null as well as the array.
@@ -141,10 +147,10 @@ class CreateGuest(Body):
         return counts
 
 
-class TransferBasket(Body):
+class TransferBasketRequest(RequestSerializer):
     """The body of the call that offers a basket to another device."""
 
-    url = ExactString(
+    url = StrictStringField(
         default=None,
         allow_null=True,
         help_text="An http or https address, to whose query `jaySource` and `jayToken` are added. The rest of it stays as it is.",
@@ -152,33 +158,37 @@ class TransferBasket(Body):
 
     def validate_url(self, value: str | None) -> str | None:
         """Take what a browser can be sent to."""
-        if value is not None and not is_extendable(value):
+        if value is not None and not is_http_url(value):
             raise serializers.ValidationError(ADDRESS_RULE)
         return value
 
 
-class ChangeComfort(Body):
+class ChangeComfortRequest(RequestSerializer):
     """The body of PATCH on comfort settings. A field that is null is deleted, one that is absent stays."""
 
-    customerId = ExactString(  # noqa: N815 (the name follows the reference)
+    customerId = StrictStringField(  # noqa: N815 (the name follows the reference)
         required=False, allow_null=True, max_length=255, help_text="What names the user to the shop, so that nothing is typed again."
     )
-    paymentToken = ExactString(  # noqa: N815 (the name follows the reference)
+    paymentToken = StrictStringField(  # noqa: N815 (the name follows the reference)
         required=False, allow_null=True, max_length=4096, help_text="What the payment provider gave for paying with one click."
     )
-    consent = ExactBoolean(
+    consent = StrictBooleanField(
         required=False,
         allow_null=True,
         help_text="true: the user agrees to both being stored; needed once. false: everything stored is deleted.",
     )
 
 
-class StartCheckout(Body):
+class StartCheckoutRequest(RequestSerializer):
     """The body of the start of a checkout."""
 
-    language = ExactString(default="", allow_null=True, allow_blank=True, validators=[TWO_LETTERS], help_text="ISO 639-1, as `en`.")
-    country = ExactString(default="", allow_null=True, allow_blank=True, validators=[TWO_LETTERS], help_text="ISO 3166-1, as `DE`.")
-    stripeUsingSdk = ExactBoolean(default=False, allow_null=True)  # noqa: N815 (the name is the reference's)
+    language = StrictStringField(
+        default="", allow_null=True, allow_blank=True, validators=[TWO_LETTER_CODE], help_text="ISO 639-1, as `en`."
+    )
+    country = StrictStringField(
+        default="", allow_null=True, allow_blank=True, validators=[TWO_LETTER_CODE], help_text="ISO 3166-1, as `DE`."
+    )
+    stripeUsingSdk = StrictBooleanField(default=False, allow_null=True)  # noqa: N815 (the name is the reference's)
 
     def validate_language(self, value: str) -> str:
         """Store it in small letters."""
@@ -189,16 +199,16 @@ class StartCheckout(Body):
         return value.upper()
 
 
-class FinishCheckout(Body):
+class FinishCheckoutRequest(RequestSerializer):
     """The body of finish-active."""
 
-    ordered = ExactBoolean(
+    ordered = StrictBooleanField(
         help_text=(
             "true: the checkout was a success, and its products are ordered now. "
             "false: it was aborted, and its products go back to the cart."
         )
     )
-    orderNo = ExactString(  # noqa: N815 (the name follows the reference)
+    orderNo = StrictStringField(  # noqa: N815 (the name follows the reference)
         default=None,
         allow_null=True,
         max_length=255,
@@ -210,22 +220,22 @@ class FinishCheckout(Body):
         if value is None:
             return None
         if not is_identifier(value):
-            raise serializers.ValidationError(RULE)
+            raise serializers.ValidationError(IDENTIFIER_RULE)
         return read_order_no(value)
 
 
-def validated(body: type[serializers.BaseSerializer[Any]], value: Mapping[str, Any]) -> Mapping[str, Any]:
+def validate_body(body: type[serializers.BaseSerializer[Any]], value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Check a body, and return its fields.
 
     :raises ValidationError: something is wrong with it.
     """
     # The type checker takes a class whose instances have no hash for one that has none itself.
-    fields: Mapping[str, Any] = _reader(body, conf.piece_limit()).run_validation(value)  # type: ignore[arg-type]
+    fields: Mapping[str, Any] = _cached_serializer(body, conf.piece_limit()).run_validation(value)  # type: ignore[arg-type]
     return fields
 
 
 @functools.cache
-def _reader(body: type[serializers.BaseSerializer[Any]], piece_limit: int) -> serializers.BaseSerializer[Any]:
+def _cached_serializer(body: type[serializers.BaseSerializer[Any]], piece_limit: int) -> serializers.BaseSerializer[Any]:
     """Make the one serializer that reads all bodies of a kind, while the limit that its fields know is this one.
 
     Making a serializer costs many times what reading a body does, and `run_validation` keeps nothing of what it reads.
@@ -234,7 +244,7 @@ def _reader(body: type[serializers.BaseSerializer[Any]], piece_limit: int) -> se
     return body()
 
 
-def product_ids_in(value: Any) -> tuple[list[str], dict[str, str]]:
+def check_product_ids(value: Any) -> tuple[list[str], dict[str, str]]:
     """Check the bare array of ids that asks for product details, and say what is wrong with which of them."""
     if not isinstance(value, list):
         return [], {"body": "Must be an array of product ids."}
@@ -243,16 +253,16 @@ def product_ids_in(value: Any) -> tuple[list[str], dict[str, str]]:
     return value, {f"body[{place}]": PRODUCT_RULE for place, item in enumerate(value) if not is_product_id(item)}
 
 
-def named_errors(errors: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def errors_by_path(errors: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """Name each wrong field of a body by where it stands, as `products[2].count`, and say how it must be."""
     for name, wrong in errors.items():
-        if name == NON_FIELD:
+        if name == NON_FIELD_KEY:
             at = before
         elif isinstance(name, int):
             at = f"{before}[{name}]"
         else:
             at = f"{before}.{name}" if before else name
         if isinstance(wrong, Mapping):
-            yield from named_errors(wrong, at)
+            yield from errors_by_path(wrong, at)
         else:
             yield at, " ".join(map(str, wrong))

@@ -3,14 +3,14 @@
 import functools
 from typing import Any
 
-from drf_spectacular.utils import inline_serializer
+from drf_spectacular.utils import extend_schema_serializer, inline_serializer
 from rest_framework import serializers
 
 from baskets import models
 from baskets.domain.actors import ActorKind
 from baskets.models import Attention
 
-TIME = "UTC, to the second."
+TIME_HELP = "UTC, to the second."
 
 
 class Item(serializers.Serializer[Any]):
@@ -39,8 +39,8 @@ class CheckoutLine(Item):
 class Basket(serializers.Serializer[Any]):
     """A basket whole. Without `expires` and `lastChanged`, the user has none yet."""
 
-    expires = serializers.DateTimeField(required=False, help_text=f"When the basket goes away. {TIME}")
-    lastChanged = serializers.DateTimeField(required=False, help_text=TIME)  # noqa: N815 (the reference's name)
+    expires = serializers.DateTimeField(required=False, help_text=f"When the basket goes away. {TIME_HELP}")
+    lastChanged = serializers.DateTimeField(required=False, help_text=TIME_HELP)  # noqa: N815 (the reference's name)
     cart = Item(many=True)
     saved = Item(many=True)
     checkout = CheckoutLine(many=True)
@@ -50,7 +50,7 @@ class StartedCheckout(serializers.Serializer[Any]):
     """A checkout that has just begun."""
 
     orderNo = serializers.CharField(help_text="Names this checkout for good.")  # noqa: N815 (the reference's name)
-    expires = serializers.DateTimeField(help_text=f"The end of the hold. {TIME}")
+    expires = serializers.DateTimeField(help_text=f"The end of the hold. {TIME_HELP}")
     currency = serializers.CharField(allow_null=True, help_text="ISO 4217.")
     fullPrice = serializers.IntegerField(  # noqa: N815 (the reference's name)
         allow_null=True, help_text="Minor units, over the items that can be ordered; null where prices are not kept."
@@ -96,14 +96,15 @@ class Candidate(serializers.Serializer[Any]):
 
     orderNo = serializers.CharField()  # noqa: N815 (the reference's name)
     status = serializers.ChoiceField(choices=["ORDERED", "ABORTED", "EXPIRED"], help_text="When the report was refused.")
-    finishedAt = serializers.DateTimeField(help_text=TIME)  # noqa: N815 (a name of the API)
+    finishedAt = serializers.DateTimeField(help_text=TIME_HELP)  # noqa: N815 (a name of the API)
 
 
-class Matter(serializers.Serializer[Any]):
+@extend_schema_serializer(component_name="Matter")  # The published name.
+class AttentionFlag(serializers.Serializer[Any]):
     """Something about a checkout that staff must see to, or have seen to."""
 
     reason = serializers.ChoiceField(choices=Attention.Reason.values, help_text="Why: somebody may have paid.")
-    createdAt = serializers.DateTimeField(help_text=TIME)  # noqa: N815 (a name of the API)
+    createdAt = serializers.DateTimeField(help_text=TIME_HELP)  # noqa: N815 (a name of the API)
     settledAt = serializers.DateTimeField(allow_null=True, help_text="Null: it is open.")  # noqa: N815 (a name of the API)
     candidates = Candidate(
         many=True,
@@ -120,7 +121,7 @@ class ListedSession(Session):
     fullPrice = serializers.IntegerField(allow_null=True, help_text="As the start answered it.")  # noqa: N815 (the reference's name)
     fullTax = serializers.IntegerField(allow_null=True, help_text="Minor units.")  # noqa: N815 (the reference's name)
     shippingCost = serializers.IntegerField(allow_null=True, help_text="Minor units.")  # noqa: N815 (the reference's name)
-    attention = Matter(many=True)
+    attention = AttentionFlag(many=True)
 
 
 class ListedBasket(Basket):
@@ -141,7 +142,7 @@ class Event(serializers.Serializer[Any]):
 
     id = serializers.CharField(help_text="Names this event for good, here and as `webhook-id`.")
     kind = serializers.ChoiceField(choices=models.Event.Kind.values)
-    at = serializers.DateTimeField(help_text=TIME)
+    at = serializers.DateTimeField(help_text=TIME_HELP)
     userId = serializers.CharField()  # noqa: N815 (the reference's name)
     orderNo = serializers.CharField(allow_null=True, help_text="Of the checkout it is about.")  # noqa: N815 (the reference's name)
     number = serializers.IntegerField(help_text="Counts the events of this basket, from 1.")
@@ -182,14 +183,14 @@ class Guest(serializers.Serializer[Any]):
 
     userId = serializers.CharField(help_text="Who the guest is from now on.")  # noqa: N815 (the reference's name)
     jwt = serializers.CharField(help_text="The guest's bearer token, for every call on the basket. Keep it secret.")
-    expires = serializers.DateTimeField(help_text=f"The end of the token. {TIME}")
+    expires = serializers.DateTimeField(help_text=f"The end of the token. {TIME_HELP}")
     basket = Basket()
 
 
 class Transfer(serializers.Serializer[Any]):
     """A basket on offer to whoever brings `jayToken` to the call for guests first."""
 
-    expires = serializers.DateTimeField(help_text=f"The end of the offer. {TIME}")
+    expires = serializers.DateTimeField(help_text=f"The end of the offer. {TIME_HELP}")
     jaySource = serializers.CharField(help_text="Where the basket comes from: your name.")  # noqa: N815 (the reference's name)
     jayToken = serializers.CharField(help_text="Good once.")  # noqa: N815 (the reference's name)
     url = serializers.CharField(allow_null=True, help_text="The address that was sent, with both of them.")
@@ -206,8 +207,8 @@ class Device(serializers.Serializer[Any]):
 
     deviceId = serializers.CharField(help_text="The `jti` of its token.")  # noqa: N815 (a name of the API)
     transferred = serializers.BooleanField(help_text="Whether it took the basket over from another device.")
-    createdAt = serializers.DateTimeField(help_text=TIME)  # noqa: N815 (a name of the API)
-    expires = serializers.DateTimeField(help_text=f"The end of its token. {TIME}")
+    createdAt = serializers.DateTimeField(help_text=TIME_HELP)  # noqa: N815 (a name of the API)
+    expires = serializers.DateTimeField(help_text=f"The end of its token. {TIME_HELP}")
     revokedAt = serializers.DateTimeField(allow_null=True, help_text="Since when its token is refused.")  # noqa: N815 (a name of the API)
 
 
@@ -223,7 +224,7 @@ class Comfort(serializers.Serializer[Any]):
     customerId = serializers.CharField(allow_null=True)  # noqa: N815 (the reference's name)
     paymentToken = serializers.CharField(allow_null=True)  # noqa: N815 (the reference's name)
     consentedAt = serializers.DateTimeField(  # noqa: N815 (a name of the API)
-        allow_null=True, help_text=f"Since when the user agrees to it; null: nothing is stored. {TIME}"
+        allow_null=True, help_text=f"Since when the user agrees to it; null: nothing is stored. {TIME_HELP}"
     )
 
 

@@ -12,23 +12,23 @@ from baskets.models import CheckoutItem, CheckoutSession, StockReservation
 Status = StockReservation.Status
 
 
-def _pieces(status: str) -> Subquery:
+def _reserved_pieces(status: str) -> Subquery:
     """Count the pieces of an item's reservations that have this status."""
     of_item = StockReservation.objects.filter(session_id=OuterRef("session_id"), product_id=OuterRef("product_id"), status=status)
     return Subquery(of_item.order_by().values("product_id").annotate(sum=Sum("pieces")).values("sum"))
 
 
 # What is asked of an item beside its own columns: its session too, so that both are of the same moment.
-WITH_SESSION = {
+SESSION_ANNOTATIONS = {
     **{
         name: F(f"session__{name}")
         for name in ("order_no", "status", "started_at", "expires_at", "finished_at", "reversed_at", "late", "test_mode")
     },
     "variant": F("product__variant"),
     "main_product_id": F("product__main_product_id"),
-    "sold": _pieces(Status.SOLD),
-    "released": _pieces(Status.RELEASED),
-    "short": _pieces(Status.SHORT),
+    "sold": _reserved_pieces(Status.SOLD),
+    "released": _reserved_pieces(Status.RELEASED),
+    "short": _reserved_pieces(Status.SHORT),
 }
 
 
@@ -45,7 +45,7 @@ def read_session(*, basket_id: UUID, order_no: str) -> dict[str, Any] | None:
             "count",
             "stocked",
             "released_at",
-            **WITH_SESSION,
+            **SESSION_ANNOTATIONS,
         )
     )
     if not rows:

@@ -33,21 +33,21 @@ def redoc(request: HttpRequest) -> HttpResponse:
     return render(request, "api/redoc.html")
 
 
-_making = threading.Lock()
+_schema_lock = threading.Lock()
 
 
 def schema_as_json() -> bytes:
     """Describe the API; the description is made once in a process, by one thread: the generator loads classes as it goes."""
-    with _making:
+    with _schema_lock:
         return _schema_as_json()
 
 
 @functools.cache
 def _schema_as_json() -> bytes:
-    return bytes(OpenApiJsonRenderer().render(openapi(), renderer_context={}))
+    return bytes(OpenApiJsonRenderer().render(generate_schema(), renderer_context={}))
 
 
-def openapi() -> dict[str, object]:
+def generate_schema() -> dict[str, object]:
     """Describe the API as OpenAPI 3.1. The tests judge it: that takes two seconds, which a caller without a key must not cost."""
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
     described: dict[str, object] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]

@@ -28,12 +28,12 @@ from baskets.api.idempotency import (
 )
 from baskets.api.middleware import request_id_of
 from baskets.api.parsers import parse_json, read_body
-from baskets.api.protocol.envelope import respond, success
-from baskets.api.protocol.identifiers import invalid_in_path
-from baskets.api.protocol.negotiation import takes_json
+from baskets.api.protocol.envelope import json_response, success_body
+from baskets.api.protocol.identifiers import path_errors
+from baskets.api.protocol.negotiation import accepts_json
 from baskets.api.protocol.versioning import requested_version
-from baskets.api.serializers.requests import named_errors, validated
-from baskets.api.tracking import tracking_of
+from baskets.api.serializers.requests import errors_by_path, validate_body
+from baskets.api.tracking import read_tracking
 from baskets.db.errors import reading
 from baskets.db.pipeline import Answer, together
 from baskets.domain.access.bearer_tokens import BearerUser
@@ -126,7 +126,7 @@ class ApiViewSet(ViewSet):
                 raise ApiError("server_key_required")
             if self.known_users_only:
                 require_known_user(self.bearer)
-        if self.answers_json and not takes_json(request.META.get("HTTP_ACCEPT")):
+        if self.answers_json and not accepts_json(request.META.get("HTTP_ACCEPT")):
             raise ApiError("not_acceptable")
 
     def _authenticate(self, request: Request, *, user_id: str | None) -> None:
@@ -181,7 +181,7 @@ class ApiViewSet(ViewSet):
             kind=ActorKind.KEY,
             name=self.caller.prefix,
             request_id=request_id_of(self.request),
-            tracking=tracking_of(self.request, provider_id=next(iter(self.query("provider_id")), None)),
+            tracking=read_tracking(self.request, provider_id=next(iter(self.query("provider_id")), None)),
         )
 
     def query(self, name: str) -> list[str]:
@@ -205,7 +205,7 @@ class ApiViewSet(ViewSet):
         :raises ApiError: unsupported_media_type, body_too_large, validation_failed, throttled.
         """
         raw = b"" if body is None else read_body(self.request)
-        wrong = invalid_in_path(self.kwargs)
+        wrong = path_errors(self.kwargs)
         if switch is not None and self.query(switch) not in SWITCH_VALUES:
             wrong[switch] = "Must be true or false."
         fields: Mapping[str, Any] = {}
@@ -246,9 +246,9 @@ class ApiViewSet(ViewSet):
         if not isinstance(self.content, dict):
             return {}, {"body": "Must be an object."}
         try:
-            return validated(body, self.content), {}
+            return validate_body(body, self.content), {}
         except ValidationError as wrong:
-            return {}, dict(named_errors(cast("dict[str, Any]", wrong.detail)))
+            return {}, dict(errors_by_path(cast("dict[str, Any]", wrong.detail)))
 
     def ask(self, question: Callable[[], T]) -> T:
         """Ask the database for something, outside of any transaction."""
@@ -267,9 +267,9 @@ class ApiViewSet(ViewSet):
         """
         request = self.request
         done = perform(
-            lambda reclaim: success(self._confirming(lambda: operation(reclaim))),
+            lambda reclaim: success_body(self._confirming(lambda: operation(reclaim))),
             basket_id=self.owner.basket_id,
             key=key_of(request),
             fingerprint=lambda: fingerprint_of(request, content=self.content, test_mode=switched),
         )
-        return respond(done.body, status=done.status, headers={REPLAYED: "true"} if done.replayed else None)
+        return json_response(done.body, status=done.status, headers={REPLAYED: "true"} if done.replayed else None)

@@ -7,10 +7,17 @@ from rest_framework.request import Request
 
 from baskets.api.exceptions import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, ApiError, invalid
 from baskets.api.parsers import parse_json, read_body
-from baskets.api.protocol.envelope import respond, success
+from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
-from baskets.api.serializers.representations import no_basket, render_basket, render_products, render_start
-from baskets.api.serializers.requests import ChangeItem, FinishCheckout, Nothing, PlaceItem, StartCheckout, product_ids_in
+from baskets.api.serializers.representations import empty_basket, render_basket, render_products, render_started_checkout
+from baskets.api.serializers.requests import (
+    ChangeItemRequest,
+    EmptyBody,
+    FinishCheckoutRequest,
+    PlaceItemRequest,
+    StartCheckoutRequest,
+    check_product_ids,
+)
 from baskets.api.serializers.session_detail import read_session
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
@@ -36,19 +43,19 @@ class BasketViewSet(ApiViewSet):
         """Show the basket; an empty one if there is none. Creates nothing."""
         self.read()
         contents = self.ask(lambda: read_contents(self.owner.basket_id))
-        return respond(success(no_basket() if contents is None else render_basket(contents)))
+        return json_response(success_body(empty_basket() if contents is None else render_basket(contents)))
 
     @operations.delete_basket
     def destroy(self, request: Request, **_: str) -> HttpResponse:
         """Delete the basket."""
-        self.read(Nothing)
+        self.read(EmptyBody)
         actor = self.actor
         return self.perform(lambda _: render_basket(lifecycle.delete_basket(owner=self.owner, actor=actor)))
 
     @operations.place_item
     def place(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
         """Put a product into the cart or the saved list, or take it out."""
-        count: int = self.read(PlaceItem)["count"]
+        count: int = self.read(PlaceItemRequest)["count"]
         actor = self.actor
         if count == REMOVE:
             return self._remove(product_id, actor)
@@ -57,7 +64,7 @@ class BasketViewSet(ApiViewSet):
     @operations.change_item
     def change(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
         """Change the count of a product that is in the cart or the saved list."""
-        count: int | None = self.read(ChangeItem)["count"]
+        count: int | None = self.read(ChangeItemRequest)["count"]
         actor = self.actor
         if count == REMOVE:
             return self._remove(product_id, actor)
@@ -66,7 +73,7 @@ class BasketViewSet(ApiViewSet):
     @operations.remove_item
     def remove(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
         """Take a product out of the cart and the saved list."""
-        self.read(Nothing)
+        self.read(EmptyBody)
         return self._remove(product_id, self.actor)
 
     def _remove(self, product_id: str, actor: Actor) -> HttpResponse:
@@ -75,7 +82,7 @@ class BasketViewSet(ApiViewSet):
     @operations.start_checkout
     def start(self, request: Request, **_: str) -> HttpResponse:
         """Start a checkout of the whole cart."""
-        given = self.read(StartCheckout, switch="testMode")
+        given = self.read(StartCheckoutRequest, switch="testMode")
         actor, test_mode = self.actor, self.switch("testMode")
 
         with self.client_limits() as limits:
@@ -91,14 +98,14 @@ class BasketViewSet(ApiViewSet):
                     actor=actor,
                     reclaim=reclaim,
                 )
-                return render_start(session=started.session, contents=started.contents)
+                return render_started_checkout(session=started.session, contents=started.contents)
 
             return self.perform(start, switched=test_mode)
 
     @operations.finish_active
     def finish_active(self, request: Request, **_: str) -> HttpResponse:
         """Finish the active checkout: ordered, or aborted."""
-        given = self.read(FinishCheckout)
+        given = self.read(FinishCheckoutRequest)
         actor = self.actor
         try:
             return self.perform(
@@ -123,7 +130,7 @@ class BasketViewSet(ApiViewSet):
         session = self.ask(lambda: read_session(basket_id=self.owner.basket_id, order_no=read_order_no(order_no)))
         if session is None:
             raise ApiError("order_unknown", kind=ORDER_NOT_FOUND)
-        return respond(success(session))
+        return json_response(success_body(session))
 
 
 class ProductViewSet(ApiViewSet):
@@ -136,7 +143,7 @@ class ProductViewSet(ApiViewSet):
         """Show the products asked for, with the stock that can be had now."""
         product_ids = self.read_ids()
         found = reading(lambda: {product.pk: product for product in Product.objects.offered(product_ids)})
-        return respond(success(render_products(product_ids, found)))
+        return json_response(success_body(render_products(product_ids, found)))
 
     def read_ids(self) -> list[str]:
         """Check the content of the call, a bare array of ids, and return them.
@@ -144,7 +151,7 @@ class ProductViewSet(ApiViewSet):
         :raises ApiError: unsupported_media_type, body_too_large, validation_failed, throttled.
         """
         body = read_body(self.request)
-        product_ids, wrong = product_ids_in(parse_json(body) if body else None)
+        product_ids, wrong = check_product_ids(parse_json(body) if body else None)
         if wrong:
             raise invalid(wrong)
         self.take_turn()

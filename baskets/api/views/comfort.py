@@ -6,10 +6,10 @@ import structlog
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from baskets.api.protocol.envelope import respond, success
+from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
-from baskets.api.serializers.representations import no_basket, render_basket, render_time
-from baskets.api.serializers.requests import ChangeComfort
+from baskets.api.serializers.representations import empty_basket, render_basket, render_time
+from baskets.api.serializers.requests import ChangeComfortRequest
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
 from baskets.domain import comfort
@@ -35,8 +35,8 @@ class ComfortViewSet(ApiViewSet):
         except UnreadableSecret:
             log.warning("comfort_unreadable")
             stored = comfort.Settings()
-        return respond(
-            success(
+        return json_response(
+            success_body(
                 {
                     "customerId": stored.customer_id,
                     "paymentToken": stored.payment_token,
@@ -48,12 +48,12 @@ class ComfortViewSet(ApiViewSet):
     @operations.change_comfort
     def change(self, request: Request, **_: str) -> HttpResponse:
         """Store or delete comfort settings."""
-        given = self.read(ChangeComfort)
+        given = self.read(ChangeComfortRequest)
         said = {field: cast("str | None", given[name]) for name, field in FIELDS.items() if name in given}
 
         def change(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
             comfort.change_comfort(owner=self.owner, said=said, consent=given.get("consent"))
             contents = read_contents(self.owner.basket_id)
-            return no_basket() if contents is None else render_basket(contents)
+            return empty_basket() if contents is None else render_basket(contents)
 
         return self.perform(change)

@@ -7,10 +7,10 @@ from uuid import UUID
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from baskets.api.protocol.envelope import respond, success
+from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
 from baskets.api.serializers.representations import render_time
-from baskets.api.serializers.requests import Nothing
+from baskets.api.serializers.requests import EmptyBody
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
 from baskets.domain.access import devices
@@ -28,12 +28,12 @@ class DeviceViewSet(ApiViewSet):
     def show(self, request: Request, **_: str) -> HttpResponse:
         """List the devices whose tokens have not expired."""
         self.read()
-        return respond(success(render_devices(reading(lambda: devices.list_devices(owner=self.owner)))))
+        return json_response(success_body(render_devices(reading(lambda: devices.list_devices(owner=self.owner)))))
 
     @operations.revoke_device
     def revoke(self, request: Request, *, device_id: str, **_: str) -> HttpResponse:
         """Revoke the token of one device."""
-        self.read(Nothing)
+        self.read(EmptyBody)
         actor = self.actor
 
         def revoke(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)

@@ -7,10 +7,10 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from baskets.api.exceptions import invalid
-from baskets.api.protocol.envelope import encoded, respond, success
+from baskets.api.protocol.envelope import encode_json, json_response, success_body
 from baskets.api.schema import operations
 from baskets.api.serializers.representations import render_guest
-from baskets.api.serializers.requests import CreateGuest
+from baskets.api.serializers.requests import CreateGuestRequest
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
 from baskets.domain import runner
@@ -37,7 +37,7 @@ class GuestViewSet(ApiViewSet):
     @operations.create_guest
     def create(self, request: Request) -> HttpResponse:
         """Create a guest with a basket and a token."""
-        counts: dict[str, int] = cast("dict[str, int]", self.read(CreateGuest)["products"])
+        counts: dict[str, int] = cast("dict[str, int]", self.read(CreateGuestRequest)["products"])
         if brought := self.query("jayToken"):
             return self._take_over(brought, counts)
         actor = self.actor
@@ -51,7 +51,7 @@ class GuestViewSet(ApiViewSet):
                 return render_guest(user_id=owner.user_id, token=token, contents=contents)
 
             # The answer is a secret, so it is stored for no Idempotency-Key.
-            return respond(success(runner.run(create)))
+            return json_response(success_body(runner.run(create)))
 
     def _take_over(self, brought: list[str], counts: Mapping[str, int]) -> HttpResponse:
         """Give access to the basket that another device has offered."""
@@ -69,7 +69,7 @@ class GuestViewSet(ApiViewSet):
                     token = guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
                     return render_guest(user_id=taken.owner.user_id, token=token, contents=taken.contents)
 
-                return respond(success(runner.run(take)))
+                return json_response(success_body(runner.run(take)))
         except TransferUnknown:
             raise invalid({"jayToken": "Is unknown, used, or past its minute."}) from None
 
@@ -83,4 +83,4 @@ class KeyViewSet(ApiViewSet):
     def show(self, request: Request) -> HttpResponse:
         """Show the public keys with which the tokens of guests are checked."""
         self.read()
-        return respond(encoded({"keys": reading(signing_keys.public_keys)}), headers={"Cache-Control": KEYS_ARE_GOOD_FOR})
+        return json_response(encode_json({"keys": reading(signing_keys.public_keys)}), headers={"Cache-Control": KEYS_ARE_GOOD_FOR})

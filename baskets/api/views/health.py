@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from baskets.api.exceptions import answer, answer_to_fault
-from baskets.api.protocol.envelope import respond, success
+from baskets.api.protocol.envelope import json_response, success_body
 from baskets.db.errors import Fault, fault_of, reading, sqlstate_of
 
 log = structlog.get_logger("baskets.api")
@@ -34,7 +34,7 @@ def get_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpReque
 def livez(request: HttpRequest) -> HttpResponse:
     """Say that the process answers. The database is not asked: a restart would not bring it back."""
     del request
-    return respond(success({"status": "alive"}))
+    return json_response(success_body({"status": "alive"}))
 
 
 @get_only
@@ -48,7 +48,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     if missing:
         log.warning("migrations_missing", migrations=sorted(".".join(name) for name in missing))
         return answer("migrations_missing")
-    return respond(success({"status": "ready"}))
+    return json_response(success_body({"status": "ready"}))
 
 
 def missing_migrations() -> frozenset[tuple[str, str]]:

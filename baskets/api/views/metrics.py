@@ -24,10 +24,10 @@ from baskets.db.pipeline import execute
 from baskets.domain.support import key_misuse
 
 # Where the workers of one server leave their counts for each other; `basket_project.server` sets it.
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
+MULTIPROCESS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 # All of it stands in partial indexes, but for the shortfall, which is as large as the catalogue.
-HOLDINGS = """
+DATABASE_NUMBERS = """
 SELECT (SELECT count(*) FROM baskets_checkoutsession WHERE status = 'ACTIVE'),
        lapsed.sessions, coalesce(extract(epoch FROM statement_timestamp() - lapsed.oldest), 0)::float,
        (SELECT count(*) FROM baskets_attention WHERE settled_at IS NULL),
@@ -47,13 +47,13 @@ GAUGES = (
 )
 
 
-class Holdings(Collector):
+class DatabaseCollector(Collector):
     """What the database holds now, and whether it answers."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Ask once; a database that is away is a number, too."""
         try:
-            numbers = reading(lambda: (*execute(HOLDINGS, []).fetchall()[0], len(key_misuse.conspicuous_keys())))
+            numbers = reading(lambda: (*execute(DATABASE_NUMBERS, []).fetchall()[0], len(key_misuse.conspicuous_keys())))
         except DatabaseError:
             numbers = None
         yield GaugeMetricFamily("baskets_database_up", "Whether the database answered.", value=int(numbers is not None))
@@ -72,21 +72,21 @@ def metrics(request: HttpRequest) -> HttpResponse:
         return answer("token_missing", headers={"WWW-Authenticate": MISSING_CHALLENGE})
     if not hmac.compare_digest(given.strip().encode(errors="replace"), token.encode()):
         return answer("token_invalid", headers={"WWW-Authenticate": INVALID_CHALLENGE})
-    response = HttpResponse(generate_latest(_counted()) + generate_latest(_held()), content_type=CONTENT_TYPE_LATEST)
+    response = HttpResponse(generate_latest(_counter_registry()) + generate_latest(_database_registry()), content_type=CONTENT_TYPE_LATEST)
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _counted() -> CollectorRegistry:
+def _counter_registry() -> CollectorRegistry:
     """The counts of this process, or the sums of all workers of this server."""
-    if SHARED not in os.environ:
+    if MULTIPROCESS_DIR_VARIABLE not in os.environ:
         return REGISTRY
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # It carries no types.
     return registry
 
 
-def _held() -> CollectorRegistry:
+def _database_registry() -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(Holdings())
+    registry.register(DatabaseCollector())
     return registry

@@ -12,9 +12,9 @@ from rest_framework.request import Request
 
 from baskets.api.exceptions import ApiError, invalid
 from baskets.api.lists import queries
-from baskets.api.lists.filters import BasketFilters, EventFilters, ListFilters, SessionFilters
-from baskets.api.lists.pagination import Reading
-from baskets.api.protocol.envelope import respond, success
+from baskets.api.lists.filters import BasketFilterSet, EventFilterSet, ListFilterSet, SessionFilterSet
+from baskets.api.lists.pagination import ListCursor
+from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import Fault, fault_of, reading
@@ -37,17 +37,17 @@ class BackendViewSet(ApiViewSet):
     @operations.list_baskets
     def baskets(self, request: Request) -> HttpResponse:
         """List the baskets of all users, filtered and page by page."""
-        return self.page("baskets", BasketFilters, queries.baskets_of(self.caller.partner_id), queries.page_of_baskets)
+        return self.page("baskets", BasketFilterSet, queries.partner_baskets(self.caller.partner_id), queries.basket_page)
 
     @operations.list_sessions
     def sessions(self, request: Request) -> HttpResponse:
         """List checkouts with what became of them, filtered and page by page."""
-        return self.page("sessions", SessionFilters, queries.sessions_of(self.caller.partner_id), queries.page_of_sessions)
+        return self.page("sessions", SessionFilterSet, queries.partner_sessions(self.caller.partner_id), queries.session_page)
 
     @operations.read_events
     def events(self, request: Request) -> HttpResponse:
         """Read on in the feed of everything that happened."""
-        rows, limit, bound, after = self.asked("events", EventFilters, FeedPosition.objects.filter(partner_id=self.caller.partner_id))
+        rows, limit, bound, after = self.asked("events", EventFilterSet, FeedPosition.objects.filter(partner_id=self.caller.partner_id))
         give_positions()
         try:
             page, place = reading(lambda: feed.read(rows, after=None if after is None else _place(after), limit=limit))
@@ -56,15 +56,17 @@ class BackendViewSet(ApiViewSet):
         except feed.EventsRewound as gone:
             raise ApiError("events_rewound") from gone
         token = bound.token([place.position, place.event_id, place.at.isoformat() if place.at else None])
-        return respond(success([told(row) for row in page], next_token=token))
+        return json_response(success_body([told(row) for row in page], next_token=token))
 
-    def page(self, name: str, filters: type[ListFilters], rows: QuerySet[Any], read: Callable[..., tuple[list[Any], Any]]) -> HttpResponse:
+    def page(
+        self, name: str, filters: type[ListFilterSet], rows: QuerySet[Any], read: Callable[..., tuple[list[Any], Any]]
+    ) -> HttpResponse:
         """Answer with one page of a list, and with the token of the next if there are more."""
         rows, limit, bound, after = self.asked(name, filters, rows)
         shown, last = reading(lambda: read(rows, after=after, limit=limit))
-        return respond(success(shown, next_token=None if last is None else bound.token(last)))
+        return json_response(success_body(shown, next_token=None if last is None else bound.token(last)))
 
-    def asked(self, name: str, filters: type[ListFilters], rows: QuerySet[Any]) -> tuple[QuerySet[Any], int, Reading, Any]:
+    def asked(self, name: str, filters: type[ListFilterSet], rows: QuerySet[Any]) -> tuple[QuerySet[Any], int, ListCursor, Any]:
         """Check the query of a list: which rows, how many, what a token is bound to, and where to go on.
 
         :raises ApiError: validation_failed, throttled.
@@ -79,11 +81,11 @@ class BackendViewSet(ApiViewSet):
         limit, token = said.pop("limit", str(queries.DEFAULT_LIMIT)), said.pop("nextToken", None)
         chosen = filters(said, rows, partner_id=self.caller.partner_id)
         wrong = chosen.wrong | wrong
-        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= queries.LARGEST_LIMIT):
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= queries.MAX_LIMIT):
             wrong.setdefault("limit", queries.LIMIT_RULE)
         if wrong:
             raise invalid(wrong)
-        bound = Reading(partner_id=self.caller.partner_id, call=name, filters=said)
+        bound = ListCursor(partner_id=self.caller.partner_id, call=name, filters=said)
         after = None if token is None else bound.place(token)
         self.read()
         return chosen.qs, int(limit), bound, after

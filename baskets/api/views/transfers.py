@@ -7,11 +7,11 @@ from rest_framework.request import Request
 
 from baskets import conf
 from baskets.api.exceptions import ApiError, invalid
-from baskets.api.protocol.envelope import respond, success
+from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
 from baskets.api.serializers.representations import render_time
-from baskets.api.serializers.requests import TransferBasket
-from baskets.api.serializers.transfer_links import MAX_IMAGE_LINK, extended, image_as_base64, image_of, sealed, unsealed
+from baskets.api.serializers.requests import TransferBasketRequest
+from baskets.api.serializers.transfer_links import MAX_QR_URL_LENGTH, append_params, decrypt_link, encrypt_link, qr_image, qr_image_base64
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
 from baskets.domain import runner
@@ -33,19 +33,19 @@ class TransferViewSet(ApiViewSet):
     @operations.transfer_basket
     def create(self, request: Request, **_: str) -> HttpResponse:
         """Offer the basket to another device, for a minute."""
-        url: str | None = self.read(TransferBasket, switch="qr")["url"]
+        url: str | None = self.read(TransferBasketRequest, switch="qr")["url"]
         image = self.switch("qr")
         if image and url is None:
             raise invalid({"url": "Is what an image shows, so it must be there with qr=true."})
         if (
             image
             and url is not None
-            and len(extended(url, source=self.caller.partner, token=transfers.TOKEN_LENGTH * "x")) > MAX_IMAGE_LINK
+            and len(append_params(url, source=self.caller.partner, token=transfers.TOKEN_LENGTH * "x")) > MAX_QR_URL_LENGTH
         ):
-            raise invalid({"url": f"With qr=true, the address with what is added to it has at most {MAX_IMAGE_LINK} characters."})
+            raise invalid({"url": f"With qr=true, the address with what is added to it has at most {MAX_QR_URL_LENGTH} characters."})
         actor = self.actor
         offer = runner.run(lambda _: transfers.offer_transfer(owner=self.owner, actor=actor))
-        link = None if url is None else extended(url, source=self.caller.partner, token=offer.token)
+        link = None if url is None else append_params(url, source=self.caller.partner, token=offer.token)
         shown: dict[str, Any] = {
             "expires": render_time(offer.expires_at),
             "jaySource": self.caller.partner,
@@ -53,10 +53,10 @@ class TransferViewSet(ApiViewSet):
             "url": link,
         }
         if image and link is not None:
-            name = sealed(url=link, token=offer.token)
+            name = encrypt_link(url=link, token=offer.token)
             base = conf.public_url() or request.build_absolute_uri("/").rstrip("/")
-            shown |= {"qrCodeImageUrl": f"{base}/baskets/transfers/{name}", "qrCodeImageBase64": image_as_base64(link)}
-        return respond(success(shown))
+            shown |= {"qrCodeImageUrl": f"{base}/baskets/transfers/{name}", "qrCodeImageBase64": qr_image_base64(link)}
+        return json_response(success_body(shown))
 
 
 class TransferImageViewSet(ApiViewSet):
@@ -69,9 +69,9 @@ class TransferImageViewSet(ApiViewSet):
     def show(self, request: Request, *, image: str) -> HttpResponse:
         """Show the QR image of a transfer while it may still be taken."""
         self.read()
-        found = unsealed(image)
+        found = decrypt_link(image)
         if found is None or not reading(lambda: transfers.is_open(found[1])):
             raise ApiError("not_found")
-        response = HttpResponse(image_of(found[0]), content_type="image/png")
+        response = HttpResponse(qr_image(found[0]), content_type="image/png")
         response.headers["Cache-Control"] = "no-store"
         return response

@@ -15,7 +15,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.baskets import guests
 from baskets.models import Partner, TokenIssuer
 from baskets.models.token_issuers import ALGORITHMS
-from tests.api.conftest import Answer, Api, Stored, Unchanged
+from tests.api.conftest import Api, ApiResponse, Stored, Unchanged
 from tests.tokens import KeyPair, b64, hmac_token, number
 
 INVALID = (401, 2002, "token_invalid")
@@ -32,7 +32,7 @@ def trust(partner: Partner, *pairs: KeyPair, name: str = "login", **options: Any
     return token_issuers.trust_issuer(partner_name=partner.name, name=name, actor=OPERATOR, **said)
 
 
-def show(api: Api, token: str, user: str = "ada") -> Answer:
+def show(api: Api, token: str, user: str = "ada") -> ApiResponse:
     return api.get(f"/baskets/users/{user}", Authorization=f"Bearer {token}")
 
 

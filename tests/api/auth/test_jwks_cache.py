@@ -18,7 +18,7 @@ from baskets.domain.access import jwks_cache, token_issuers
 from baskets.domain.actors import Actor
 from baskets.models import Partner, TokenIssuer
 from baskets.net import http_client
-from tests.api.conftest import Answer, Api, Unchanged
+from tests.api.conftest import Api, ApiResponse, Unchanged
 from tests.key_servers import PATIENT, Issuer, serving_keys
 from tests.tokens import KeyPair
 
@@ -62,11 +62,11 @@ def trust(partner: Partner, url: str, *, name: str = "login", **options: Any) ->
 
 
 @pytest.fixture
-def show(app: Api, partner: Partner, issuer: Issuer) -> Callable[..., Answer]:
+def show(app: Api, partner: Partner, issuer: Issuer) -> Callable[..., ApiResponse]:
     """Shows a basket for a token of this issuer."""
     trust(partner, issuer.url)
 
-    def show(token: str, user: str = "ada") -> Answer:
+    def show(token: str, user: str = "ada") -> ApiResponse:
         return app.get(f"/baskets/users/{user}", Authorization=f"Bearer {token}")
 
     return show

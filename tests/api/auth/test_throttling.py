@@ -14,7 +14,7 @@ from baskets.domain.access.bearer_tokens import BearerUser
 from baskets.domain.actors import Actor
 from baskets.models import Throttle
 from tests.api.conftest import Api, Issue, Lines, Sells, Unchanged
-from tests.api.endpoints import CALLS, Door, Endpoint
+from tests.api.endpoints import CALLS, AccessLevel, Endpoint
 
 THROTTLED = (429, 503, "throttled")
 INVALID = (401, 401, "api_key_invalid")
@@ -46,7 +46,7 @@ def test_every_call_counts_but_those_that_say_what_became_of_a_payment(
 ) -> None:
     used_up(limited)
     unchanged()
-    if endpoint.door is Door.KNOWN_USER:
+    if endpoint.access is AccessLevel.KNOWN_USER:
         monkeypatch.setattr(bearer.bearer_tokens, "verify", lambda **_: BearerUser(user_id="ada", issuer="partner", guest=False))
         limited.headers["Authorization"] = "Bearer of-ada"
     answer = endpoint.call(limited)

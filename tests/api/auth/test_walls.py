@@ -17,7 +17,7 @@ from baskets.domain.access import partners
 from baskets.domain.actors import Actor
 from baskets.models import ApiKey, Basket
 from tests.api.conftest import Api, Issue, Sells, Unchanged
-from tests.api.endpoints import CALLS, ENDPOINTS, OF_A_USER, UNDER_V2, Door, Endpoint, url_table
+from tests.api.endpoints import CALLS, ENDPOINTS, OF_A_USER, UNDER_V2, AccessLevel, Endpoint, url_table
 
 MISSING = (401, 401, "api_key_missing")
 INVALID = (401, 401, "api_key_invalid")
@@ -91,10 +91,10 @@ def test_nobody_gets_in_without_a_good_key(endpoint: Endpoint, bad_keys: dict[st
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
 def test_a_client_key_alone_is_good_for_what_names_no_user(endpoint: Endpoint, app: Api) -> None:
     answer = endpoint.call(app)
-    if endpoint.door in (Door.USER, Door.KNOWN_USER):
+    if endpoint.access in (AccessLevel.USER, AccessLevel.KNOWN_USER):
         assert answer.refusal == TOKEN_MISSING
         assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
-    elif endpoint.door is Door.SERVER:
+    elif endpoint.access is AccessLevel.SERVER:
         assert answer.refusal == SERVER_KEY_REQUIRED
     else:
         assert answer.status == 200
@@ -106,13 +106,13 @@ def test_a_token_that_is_none_opens_nothing_whatever_the_key(endpoint: Endpoint,
     for caller in (api, app):
         for token in ("x", "", "a.b.c", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ."):
             answer = endpoint.call(caller, Authorization=f"Bearer {token}")
-            assert answer.refusal in ([SERVER_KEY_REQUIRED, TOKEN_INVALID] if endpoint.door is Door.SERVER else [TOKEN_INVALID])
+            assert answer.refusal in ([SERVER_KEY_REQUIRED, TOKEN_INVALID] if endpoint.access is AccessLevel.SERVER else [TOKEN_INVALID])
 
 
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
 def test_a_server_key_gets_in(endpoint: Endpoint, api: Api) -> None:
     answer = endpoint.call(api)
-    if endpoint.door is Door.KNOWN_USER:
+    if endpoint.access is AccessLevel.KNOWN_USER:
         assert answer.refusal == TOKEN_MISSING
     else:
         assert answer.status not in {401, 403, 405}

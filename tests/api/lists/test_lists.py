@@ -15,7 +15,7 @@ from django.db import InternalError, connection
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from baskets.api.lists.pagination import PURPOSE, Reading
+from baskets.api.lists.pagination import ENCRYPTION_PURPOSE, ListCursor
 from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import expiry
@@ -363,8 +363,8 @@ def test_a_token_is_good_for_its_partner_its_call_and_its_filters(api: Api, othe
     token = api.get(f"{path}?limit=1").body["nextToken"]
     assert api.get(f"{path}?nextToken={token}").status == 200
     elsewhere = [other_path for other_path in LISTS if other_path != path]
-    foreign = encrypt_token(decrypt_token(token, purpose=PURPOSE), purpose="another purpose")
-    forged = signing.dumps(json.loads(decrypt_token(token, purpose=PURPOSE)), key="another secret", salt=PURPOSE)
+    foreign = encrypt_token(decrypt_token(token, purpose=ENCRYPTION_PURPOSE), purpose="another purpose")
+    forged = signing.dumps(json.loads(decrypt_token(token, purpose=ENCRYPTION_PURPOSE)), key="another secret", salt=ENCRYPTION_PURPOSE)
     for answer in (
         other.get(f"{path}?nextToken={token}"),
         api.get(f"{path}?nextToken={token}&userId=user-2"),
@@ -390,7 +390,7 @@ def test_a_token_says_nothing_of_users_and_nothing_of_how_much_others_do(api: Ap
     raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     assert b"ada" not in raw
     assert b"2026" not in raw
-    reading = Reading(partner_id=1, call="events", filters={})
+    reading = ListCursor(partner_id=1, call="events", filters={})
     places = [[1, None, None], [10**18, 10**18, "2026-11-29T02:53:15.123456+00:00"]]
     assert [len(reading.token(place)) for place in places] == [len(token)] * 2
     assert [reading.place(reading.token(place)) for place in places] == places
@@ -405,7 +405,7 @@ def test_a_token_in_the_former_format_is_good_and_leads_to_one_that_is_opaque(ap
         api.place("song", user=user)
         api.start(user=user)
     first = api.get(f"{path}?limit=1")
-    former = signing.dumps(json.loads(decrypt_token(first.body["nextToken"], purpose=PURPOSE)), salt=PURPOSE)
+    former = signing.dumps(json.loads(decrypt_token(first.body["nextToken"], purpose=ENCRYPTION_PURPOSE)), salt=ENCRYPTION_PURPOSE)
     second = api.get(f"{path}?limit=1&nextToken={former}")
     assert second.body == api.get(f"{path}?limit=1&nextToken={first.body['nextToken']}").body
     assert ":" not in second.body["nextToken"]

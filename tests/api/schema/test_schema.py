@@ -57,8 +57,8 @@ def test_the_schema_is_openapi_3_1(document: dict[str, Any]) -> None:
 def test_the_schema_is_made_once_however_many_ask_first(monkeypatch: pytest.MonkeyPatch) -> None:
     api_docs._schema_as_json.cache_clear()
     made = []
-    openapi = api_docs.openapi
-    monkeypatch.setattr(api_docs, "openapi", lambda: made.append(1) or openapi())
+    generate_schema = api_docs.generate_schema
+    monkeypatch.setattr(api_docs, "generate_schema", lambda: made.append(1) or generate_schema())
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: api_docs.schema_as_json(), range(8)))
     assert len(set(answers)) == 1

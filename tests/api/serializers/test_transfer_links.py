@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baskets.api.serializers.transfer_links import extended, image_of, is_extendable, sealed, unsealed
+from baskets.api.serializers.transfer_links import append_params, decrypt_link, encrypt_link, is_http_url, qr_image
 
 OURS = "jaySource=Example+TV&jayToken=t-1_x"
 
@@ -27,8 +27,8 @@ OURS = "jaySource=Example+TV&jayToken=t-1_x"
     ],
 )
 def test_the_rest_of_an_address_comes_through_to_the_byte(url: str, after: str) -> None:
-    assert is_extendable(url)
-    assert extended(url, source="Example TV", token="t-1_x") == after
+    assert is_http_url(url)
+    assert append_params(url, source="Example TV", token="t-1_x") == after
 
 
 @given(
@@ -37,7 +37,7 @@ def test_the_rest_of_an_address_comes_through_to_the_byte(url: str, after: str) 
 )
 def test_what_was_in_the_query_and_what_is_ours_can_be_read_again(query: list[tuple[str, str]], source: str) -> None:
     url = "https://tv.example/p?" + "&".join(f"{name}={value.replace('%', '%25').replace(' ', '%20')}" for name, value in query) + "#f"
-    parts = urlsplit(extended(url, source=source, token="t"))
+    parts = urlsplit(append_params(url, source=source, token="t"))
     before = parse_qsl(urlsplit(url).query, keep_blank_values=True)
     assert parse_qsl(parts.query, keep_blank_values=True) == [*before, ("jaySource", source), ("jayToken", "t")]
     assert (parts.path, parts.fragment) == ("/p", "f")
@@ -53,17 +53,17 @@ NO_ADDRESS = [
 
 @pytest.mark.parametrize("url", NO_ADDRESS)
 def test_what_is_no_address_of_a_browser_is_refused(url: str) -> None:
-    assert not is_extendable(url)
+    assert not is_http_url(url)
 
 
 def test_an_image_is_a_picture() -> None:
-    assert image_of("https://tv.example/?" + OURS).startswith(b"\x89PNG\r\n")
+    assert qr_image("https://tv.example/?" + OURS).startswith(b"\x89PNG\r\n")
 
 
 def test_the_name_of_an_image_says_nothing_and_can_be_read_by_us_alone() -> None:
-    name = sealed(url="https://tv.example/?jayToken=secret-1", token="secret-1")
+    name = encrypt_link(url="https://tv.example/?jayToken=secret-1", token="secret-1")
     assert "/" not in name
     assert "secret" not in name
-    assert unsealed(name) == ("https://tv.example/?jayToken=secret-1", "secret-1")
+    assert decrypt_link(name) == ("https://tv.example/?jayToken=secret-1", "secret-1")
     for rubbish in ("", "x", name[:-1], "x" + name, "\u00e4", "\ud800", name.swapcase()):
-        assert unsealed(rubbish) is None
+        assert decrypt_link(rubbish) is None
