@@ -283,8 +283,8 @@ MUTATIONS = (
     ),
     Mutation(
         name="a misspelt filter is ignored",
-        file="baskets/api/views/reporting.py",
-        old="self.request.query_params.keys() - {*known, PROVIDER}",
+        file="baskets/api/lists/pagination.py",
+        old="query.keys() - {*known, PROVIDER_ID}",
         new="set()",
         why="unknown fields of a body are ignored, too",
         tests=(HTTP,),

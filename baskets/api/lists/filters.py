@@ -1,4 +1,4 @@
-"""The filters of the lists for back ends: what may be said in the query, and what it means as a question to the database."""
+"""The filters of the back-end lists: which query parameters exist, and how each narrows the rows."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,10 +17,10 @@ TIMESTAMP_RULE = "Must be a time in ISO 8601 with its offset, such as 2026-01-31
 
 
 class TimestampField(forms.Field):
-    """A moment with its offset from UTC: without one, nobody knows which moment is meant."""
+    """A time with its offset from UTC. A time without an offset is refused: it could mean several moments."""
 
     def to_python(self, value: Any) -> datetime | None:
-        """Read it."""
+        """Parse the time, and convert it to UTC."""
         if value in self.empty_values:
             return None
         try:
@@ -34,56 +34,56 @@ class TimestampField(forms.Field):
 
 
 class IdentifierField(forms.Field):
-    """An id as it may stand in a path."""
+    """The id of a user or an order, under the rule for ids in a path."""
 
     def validate(self, value: Any) -> None:
-        """Refuse what cannot be an id."""
+        """Refuse a text that cannot be an id."""
         if value is not None and not is_identifier(value):
             raise forms.ValidationError(IDENTIFIER_RULE)
 
 
 class ProductIdField(forms.Field):
-    """The id of a product."""
+    """The id of a product, under the rule of the catalog."""
 
     def validate(self, value: Any) -> None:
-        """Refuse what cannot be one."""
+        """Refuse a text that cannot be a product id."""
         if value is not None and not is_product_id(value):
             raise forms.ValidationError(PRODUCT_RULE)
 
 
 class WordField(forms.Field):
-    """One of a few words, spelled as they are."""
+    """One of a few words, compared to the letter."""
 
     def __init__(self, *, words: Sequence[str], **options: Any) -> None:
         super().__init__(**options)
         self.words = words
 
     def validate(self, value: Any) -> None:
-        """Name the words where it is none of them."""
+        """Refuse any other word, and name those that exist."""
         if value is not None and value not in self.words:
             raise forms.ValidationError(f"Must be one of: {', '.join(self.words)}.")
 
 
 class TimestampFilter(filters.Filter):
-    """From a moment on, or before one."""
+    """Compares with a time."""
 
     field_class = TimestampField
 
 
 class IdentifierFilter(filters.Filter):
-    """An id, whole."""
+    """Compares with an id."""
 
     field_class = IdentifierField
 
 
 class ProductIdFilter(filters.Filter):
-    """The id of a product, whole."""
+    """Compares with the id of a product."""
 
     field_class = ProductIdField
 
 
 class WordFilter(filters.Filter):
-    """One of a few words."""
+    """Compares with one of a few words."""
 
     field_class = WordField
 
@@ -92,31 +92,31 @@ class WordFilter(filters.Filter):
 
 
 class FlagFilter(WordFilter):
-    """`true` or `false`, and nothing that merely looks like one."""
+    """`true` or `false`. Other spellings are refused."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(("true", "false"), **options)
 
 
 class ListFilterSet(filters.FilterSet):
-    """The filters of one list, for one partner. The class attributes are what the query may say."""
+    """The filters of one list, for one partner. Each class attribute is a parameter of the query."""
 
-    def __init__(self, said: Mapping[str, str], rows: QuerySet[Any], *, partner_id: int) -> None:
-        super().__init__(said, rows)
+    def __init__(self, params: Mapping[str, str], rows: QuerySet[Any], *, partner_id: int) -> None:
+        super().__init__(params, rows)
         self.partner_id = partner_id
 
     @property
-    def wrong(self) -> dict[str, str]:
-        """What cannot be used, and how it must be."""
-        return {name: " ".join(str(told) for told in rules) for name, rules in self.form.errors.items()}
+    def field_errors(self) -> dict[str, str]:
+        """The rule that each unusable parameter breaks, by the name of the parameter."""
+        return {name: " ".join(map(str, errors)) for name, errors in self.form.errors.items()}
 
 
 class BasketFilterSet(ListFilterSet):
-    """Which baskets."""
+    """The filters of the list of baskets."""
 
     userId = IdentifierFilter(field_name="user_id", label="The basket of this user.")  # noqa: N815 (a name of the API)
-    productId = ProductIdFilter(method="with_product", label="With this product in one of the three lists.")  # noqa: N815
-    hasCheckout = FlagFilter(method="in_checkout", label="Whether a checkout is active.")  # noqa: N815
+    productId = ProductIdFilter(method="filter_product", label="With this product in one of the three lists.")  # noqa: N815
+    hasCheckout = FlagFilter(method="filter_has_checkout", label="Whether a checkout is active.")  # noqa: N815
     changedFrom = TimestampFilter(field_name="last_changed_at", lookup_expr="gte", label="Last changed at this time or later.")  # noqa: N815
     changedBefore = TimestampFilter(field_name="last_changed_at", lookup_expr="lt", label="Last changed before this time.")  # noqa: N815
     expiresFrom = TimestampFilter(field_name="expires_at", lookup_expr="gte", label="Expires at this time or later.")  # noqa: N815
@@ -126,37 +126,37 @@ class BasketFilterSet(ListFilterSet):
         model = Basket
         fields: tuple[str, ...] = ()
 
-    def with_product(self, rows: QuerySet[Basket], _name: str, product_id: str) -> QuerySet[Basket]:
-        """With a product in cart, saved or checkout."""
+    def filter_product(self, rows: QuerySet[Basket], _name: str, product_id: str) -> QuerySet[Basket]:
+        """Keep baskets with a product in cart, saved or checkout."""
         active = CheckoutSession.Status.ACTIVE
         in_lists = BasketItem.objects.filter(product_id=product_id).values("basket_id")
         in_checkout = CheckoutItem.objects.filter(product_id=product_id, session__status=active).values("basket_id")
         return rows.filter(Q(pk__in=in_lists) | Q(pk__in=in_checkout))
 
-    def in_checkout(self, rows: QuerySet[Basket], _name: str, said: str) -> QuerySet[Basket]:
-        """With an active checkout, or without."""
+    def filter_has_checkout(self, rows: QuerySet[Basket], _name: str, flag: str) -> QuerySet[Basket]:
+        """Keep baskets with an active checkout, or those without."""
         active = Exists(CheckoutSession.objects.active().filter(basket_id=OuterRef("pk")))
-        return rows.filter(active if said == "true" else ~active)
+        return rows.filter(active if flag == "true" else ~active)
 
 
 class UserFilterSet(ListFilterSet):
-    """What belongs to the basket of one user, found by its computed key."""
+    """Filters rows by the user of their basket, whose primary key is computed from the user id."""
 
-    userId = IdentifierFilter(method="of_user", label="Of this user.")  # noqa: N815 (a name of the API)
+    userId = IdentifierFilter(method="filter_user", label="Of this user.")  # noqa: N815 (a name of the API)
 
     basket_column = "basket_id"
 
-    def of_user(self, rows: QuerySet[Any], _name: str, user_id: str) -> QuerySet[Any]:
-        """Of one user's basket."""
+    def filter_user(self, rows: QuerySet[Any], _name: str, user_id: str) -> QuerySet[Any]:
+        """Keep the rows of one user's basket."""
         return rows.filter(**{self.basket_column: basket_key(partner_id=self.partner_id, user_id=user_id)})
 
 
 class SessionFilterSet(UserFilterSet):
-    """Which checkout sessions."""
+    """The filters of the list of checkout sessions."""
 
-    orderNo = IdentifierFilter(method="named", label="With this order number.")  # noqa: N815 (a name of the API)
+    orderNo = IdentifierFilter(method="filter_order_no", label="With this order number.")  # noqa: N815 (a name of the API)
     status = WordFilter(CheckoutSession.Status.values, label="In this state.")
-    needsAttention = FlagFilter(method="needing_attention", label="Whether staff have an open matter with it.")  # noqa: N815
+    needsAttention = FlagFilter(method="filter_needs_attention", label="Whether staff have an open matter with it.")  # noqa: N815
     startedFrom = TimestampFilter(field_name="started_at", lookup_expr="gte", label="Started at this time or later.")  # noqa: N815
     startedBefore = TimestampFilter(field_name="started_at", lookup_expr="lt", label="Started before this time.")  # noqa: N815
     finishedFrom = TimestampFilter(field_name="finished_at", lookup_expr="gte", label="Finished at this time or later.")  # noqa: N815
@@ -166,18 +166,18 @@ class SessionFilterSet(UserFilterSet):
         model = CheckoutSession
         fields: tuple[str, ...] = ()
 
-    def named(self, rows: QuerySet[CheckoutSession], _name: str, order_no: str) -> QuerySet[CheckoutSession]:
-        """By order number, however it is typed."""
+    def filter_order_no(self, rows: QuerySet[CheckoutSession], _name: str, order_no: str) -> QuerySet[CheckoutSession]:
+        """Keep the session with an order number, in any letter case, with or without dashes."""
         return rows.filter(order_no=read_order_no(order_no))
 
-    def needing_attention(self, rows: QuerySet[CheckoutSession], _name: str, said: str) -> QuerySet[CheckoutSession]:
-        """With an open matter for staff, or without."""
+    def filter_needs_attention(self, rows: QuerySet[CheckoutSession], _name: str, flag: str) -> QuerySet[CheckoutSession]:
+        """Keep sessions with an open attention flag, or those without."""
         flagged = CheckoutSession.objects.needing_attention().values("pk")
-        return rows.filter(pk__in=flagged) if said == "true" else rows.exclude(pk__in=flagged)
+        return rows.filter(pk__in=flagged) if flag == "true" else rows.exclude(pk__in=flagged)
 
 
 class EventFilterSet(UserFilterSet):
-    """Which events of the feed."""
+    """The filters of the event feed."""
 
     basket_column = "event__basket_id"
 

@@ -16,7 +16,7 @@ from baskets.api.lists.filters import (
     TimestampFilter,
     WordFilter,
 )
-from baskets.api.lists.queries import DEFAULT_LIMIT, MAX_LIMIT
+from baskets.api.lists.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from baskets.api.protocol.identifiers import PUBLIC_NAMES
 from baskets.api.schema.components import (
     COUNT_EXAMPLES,

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from django.core.exceptions import TooManyFieldsSent
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -184,12 +184,20 @@ class ApiViewSet(ViewSet):
             tracking=read_tracking(self.request, provider_id=next(iter(self.query("provider_id")), None)),
         )
 
-    def query(self, name: str) -> list[str]:
-        """Read a field of the query, as often as it is given."""
+    @property
+    def query_params(self) -> QueryDict:
+        """The parameters of the query.
+
+        :raises ApiError: `validation_failed`: they are more than Django reads.
+        """
         try:
-            return self.request.query_params.getlist(name)
+            return self.request.query_params
         except TooManyFieldsSent:
             raise invalid({"query": "Must not have so many fields."}) from None
+
+    def query(self, name: str) -> list[str]:
+        """Read a parameter of the query, as often as it is given."""
+        return self.query_params.getlist(name)
 
     def switch(self, name: str) -> bool:
         """Read a field of the query that is `true` or `false` and nothing else; absent, it is off."""

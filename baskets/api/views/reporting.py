@@ -10,10 +10,10 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from baskets.api.exceptions import ApiError, invalid
+from baskets.api.exceptions import ApiError
 from baskets.api.lists import queries
 from baskets.api.lists.filters import BasketFilterSet, EventFilterSet, ListFilterSet, SessionFilterSet
-from baskets.api.lists.pagination import ListCursor
+from baskets.api.lists.pagination import ListRequest, Page, parse_list_request
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
 from baskets.api.views.base import ApiViewSet
@@ -21,9 +21,6 @@ from baskets.db.errors import Fault, fault_of, reading
 from baskets.domain.events import feed
 from baskets.domain.events.payloads import told
 from baskets.models import FeedPosition
-
-# A parameter of every call; see `tracking`.
-PROVIDER = "provider_id"
 
 log = structlog.get_logger("baskets.api")
 
@@ -37,58 +34,44 @@ class BackendViewSet(ApiViewSet):
     @operations.list_baskets
     def baskets(self, request: Request) -> HttpResponse:
         """List the baskets of all users, filtered and page by page."""
-        return self.page("baskets", BasketFilterSet, queries.partner_baskets(self.caller.partner_id), queries.basket_page)
+        return self.paginate("baskets", BasketFilterSet, queries.partner_baskets(self.caller.partner_id), queries.basket_page)
 
     @operations.list_sessions
     def sessions(self, request: Request) -> HttpResponse:
         """List checkouts with what became of them, filtered and page by page."""
-        return self.page("sessions", SessionFilterSet, queries.partner_sessions(self.caller.partner_id), queries.session_page)
+        return self.paginate("sessions", SessionFilterSet, queries.partner_sessions(self.caller.partner_id), queries.session_page)
 
     @operations.read_events
     def events(self, request: Request) -> HttpResponse:
         """Read on in the feed of everything that happened."""
-        rows, limit, bound, after = self.asked("events", EventFilterSet, FeedPosition.objects.filter(partner_id=self.caller.partner_id))
+        listing = self.list_request("events", EventFilterSet, FeedPosition.objects.filter(partner_id=self.caller.partner_id))
+        after = None if listing.after is None else _place(listing.after)
         give_positions()
         try:
-            page, place = reading(lambda: feed.read(rows, after=None if after is None else _place(after), limit=limit))
+            page, place = reading(lambda: feed.read(listing.rows, after=after, limit=listing.limit))
         except feed.EventsPurged as gone:
             raise ApiError("events_purged") from gone
         except feed.EventsRewound as gone:
             raise ApiError("events_rewound") from gone
-        token = bound.token([place.position, place.event_id, place.at.isoformat() if place.at else None])
+        token = listing.cursor.encrypt([place.position, place.event_id, place.at.isoformat() if place.at else None])
         return json_response(success_body([told(row) for row in page], next_token=token))
 
-    def page(
-        self, name: str, filters: type[ListFilterSet], rows: QuerySet[Any], read: Callable[..., tuple[list[Any], Any]]
+    def paginate(
+        self, name: str, filter_set: type[ListFilterSet], rows: QuerySet[Any], read_page: Callable[[ListRequest], Page]
     ) -> HttpResponse:
-        """Answer with one page of a list, and with the token of the next if there are more."""
-        rows, limit, bound, after = self.asked(name, filters, rows)
-        shown, last = reading(lambda: read(rows, after=after, limit=limit))
-        return json_response(success_body(shown, next_token=None if last is None else bound.token(last)))
+        """Respond with one page of a list, and with the token of the next page if more rows exist."""
+        listing = self.list_request(name, filter_set, rows)
+        page = reading(lambda: read_page(listing))
+        return json_response(success_body(page.items, next_token=None if page.last is None else listing.cursor.encrypt(page.last)))
 
-    def asked(self, name: str, filters: type[ListFilterSet], rows: QuerySet[Any]) -> tuple[QuerySet[Any], int, ListCursor, Any]:
-        """Check the query of a list: which rows, how many, what a token is bound to, and where to go on.
+    def list_request(self, name: str, filter_set: type[ListFilterSet], rows: QuerySet[Any]) -> ListRequest:
+        """Check the query of a list call, and count the call against the limit of its key.
 
-        :raises ApiError: validation_failed, throttled.
+        :raises ApiError: `validation_failed`, then `throttled`.
         """
-        known = [*filters.base_filters, "limit", "nextToken"]
-        given = {name: values for name in known if (values := self.query(name))}
-        wrong = {name: "Must be given once, and not empty." for name, values in given.items() if len(values) > 1 or not values[0]}
-        # A misspelt filter that was ignored would widen the question.
-        unknown = self.request.query_params.keys() - {*known, PROVIDER}
-        wrong |= dict.fromkeys(sorted(unknown), "Is not a parameter of this call.")
-        said = {name: values[0] for name, values in given.items()}
-        limit, token = said.pop("limit", str(queries.DEFAULT_LIMIT)), said.pop("nextToken", None)
-        chosen = filters(said, rows, partner_id=self.caller.partner_id)
-        wrong = chosen.wrong | wrong
-        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= queries.MAX_LIMIT):
-            wrong.setdefault("limit", queries.LIMIT_RULE)
-        if wrong:
-            raise invalid(wrong)
-        bound = ListCursor(partner_id=self.caller.partner_id, call=name, filters=said)
-        after = None if token is None else bound.place(token)
+        listing = parse_list_request(self.query_params, call=name, filter_set=filter_set, rows=rows, partner_id=self.caller.partner_id)
         self.read()
-        return chosen.qs, int(limit), bound, after
+        return listing
 
 
 def give_positions() -> None:
