@@ -18,9 +18,9 @@ from baskets.db.errors import reading
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, GuestToken, Product, StockReservation
 from baskets.models.basket_snapshot import Contents, Line, read_contents
 
-SESSIONS = 25
-EVENTS = 50
-DEVICES = 10
+SESSIONS_PER_PAGE = 25
+EVENTS_PER_PAGE = 50
+MAX_DEVICES = 10
 TONES = {
     "ACTIVE": "busy",
     "HELD": "busy",
@@ -51,12 +51,12 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         message = "a basket's row went away while its page was put together"
         raise RuntimeError(message)
     older = _number(request.GET.get("sessions_before"))
-    sessions = list(_older(CheckoutSession.objects.filter(basket_id=basket.pk), "pk", older)[: SESSIONS + 1])
-    more_sessions = sessions[SESSIONS:]
-    sessions = sessions[:SESSIONS]
+    sessions = list(_older(CheckoutSession.objects.filter(basket_id=basket.pk), "pk", older)[: SESSIONS_PER_PAGE + 1])
+    more_sessions = sessions[SESSIONS_PER_PAGE:]
+    sessions = sessions[:SESSIONS_PER_PAGE]
     items = list(CheckoutItem.objects.filter(session__in=sessions).order_by("position", "product_id"))
     before = _number(request.GET.get("events_before"))
-    events = list(_older(Event.objects.filter(basket_id=basket.pk).select_related("session"), "number", before)[: EVENTS + 1])
+    events = list(_older(Event.objects.filter(basket_id=basket.pk).select_related("session"), "number", before)[: EVENTS_PER_PAGE + 1])
     names = _names({line.product_id for line in contents.lines()} | {item.product_id for item in items})
     attention = list(
         Attention.objects.filter(basket_id=basket.pk)
@@ -93,8 +93,8 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         ],
         "devices": _devices(request, basket),
         "all_devices": f"{reverse('admin:baskets_guesttoken_changelist')}?{urlencode({'q': basket.user_id})}",
-        "events": [_event(event) for event in events[:EVENTS]],
-        "events_before": events[EVENTS - 1].number if len(events) > EVENTS else None,
+        "events": [_event(event) for event in events[:EVENTS_PER_PAGE]],
+        "events_before": events[EVENTS_PER_PAGE - 1].number if len(events) > EVENTS_PER_PAGE else None,
         "at": display.moment(contents.at),
     }
 
@@ -122,7 +122,7 @@ def _devices(request: HttpRequest, basket: Basket) -> list[tuple[object, ...]]:
     """The newest devices that handle the basket of a guest, each with what can be done about it."""
     if not request.user.has_perm("baskets.view_guesttoken"):
         return []
-    tokens = GuestToken.objects.filter(basket_id=basket.pk).order_by("-created_at", "pk")[:DEVICES]
+    tokens = GuestToken.objects.filter(basket_id=basket.pk).order_by("-created_at", "pk")[:MAX_DEVICES]
     return [
         (
             display.page("guesttoken", token.pk, token.pk),
@@ -246,7 +246,7 @@ def _hold(session: CheckoutSession, at: datetime) -> SafeString | str:
         return ""
     if session.expires_at <= at:
         return display.badge(f"the hold ended {display.distance(session.expires_at - at)}; not swept yet", "bad")
-    return display.left((session.expires_at - at).total_seconds())
+    return display.time_left((session.expires_at - at).total_seconds())
 
 
 def _event(event: Event) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from baskets.admin.basket_detail import basket_page
 from baskets.admin.core import display, filters
 from baskets.admin.core.search import any_term, baskets_found
 from baskets.admin.repairs.registry import BASKETS
-from baskets.admin.repairs.views import RepairDesk
+from baskets.admin.repairs.views import RepairAdmin
 from baskets.models import Basket, BasketItem, CheckoutSession
 
 
 @admin.register(Basket)
-class BasketAdmin(RepairDesk):
+class BasketAdmin(RepairAdmin):
     """Baskets, those that last longest first, which are those changed last."""
 
     list_display = ("user", "partner_name", "state", "in_cart", "in_saved", "checkout", "changed", "expires")

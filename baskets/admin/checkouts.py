@@ -14,10 +14,10 @@ from baskets.admin import worklist
 from baskets.admin.basket_detail import TONES, current_sessions, reservation, session_facts, stocked
 from baskets.admin.core import display, filters
 from baskets.admin.core.readonly import SAFE, ReadOnlyAdmin, Table
-from baskets.admin.core.search import MOST_BASKETS, any_term, of_order, of_owner, search_terms
+from baskets.admin.core.search import MAX_BASKETS, any_term, of_order, of_owner, search_terms
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.registry import MATTERS, RESERVATIONS, SESSIONS
-from baskets.admin.repairs.views import RepairDesk
+from baskets.admin.repairs.views import RepairAdmin
 from baskets.models import Attention, BasketItem, CheckoutItem, CheckoutSession, Event, StockReservation
 
 
@@ -61,7 +61,7 @@ class OfBasket(ReadOnlyAdmin[Any]):
 
 
 @admin.register(CheckoutSession)
-class CheckoutSessionAdmin(RepairDesk, OfBasket):
+class CheckoutSessionAdmin(RepairAdmin, OfBasket):
     """Sessions, the newest first."""
 
     kind = SESSIONS
@@ -98,7 +98,7 @@ class CheckoutSessionAdmin(RepairDesk, OfBasket):
 
     def of_product(self, term: str) -> Q:
         """The sessions in which a product is or was bought."""
-        return Q(pk__in=CheckoutItem.objects.filter(product_id=term).values("session_id")[:MOST_BASKETS])
+        return Q(pk__in=CheckoutItem.objects.filter(product_id=term).values("session_id")[:MAX_BASKETS])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """With whether it needs attention, whether something failed at its start, and the clock of the reading."""
@@ -210,7 +210,7 @@ class CheckoutItemAdmin(OfBasket):
 
 
 @admin.register(StockReservation)
-class StockReservationAdmin(RepairDesk, OfBasket):
+class StockReservationAdmin(RepairAdmin, OfBasket):
     """Holds on stock, the newest first."""
 
     kind = RESERVATIONS
@@ -226,7 +226,7 @@ class StockReservationAdmin(RepairDesk, OfBasket):
 
     def of_product(self, term: str) -> Q:
         """The holds on a product, by way of the sessions: there is no index of all holds by product."""
-        sessions = CheckoutItem.objects.filter(product_id=term).values("session_id")[:MOST_BASKETS]
+        sessions = CheckoutItem.objects.filter(product_id=term).values("session_id")[:MAX_BASKETS]
         return Q(session__in=sessions, product_id=term)
 
     @admin.display(description="number")
@@ -257,7 +257,7 @@ class StockReservationAdmin(RepairDesk, OfBasket):
 
 
 @admin.register(Attention)
-class AttentionAdmin(RepairDesk, OfBasket):
+class AttentionAdmin(RepairAdmin, OfBasket):
     """Matters for staff: open ones, the oldest first."""
 
     kind = MATTERS
@@ -290,7 +290,7 @@ class AttentionAdmin(RepairDesk, OfBasket):
 
     def of_product(self, term: str) -> Q:
         """The matters of sessions in which a product is or was bought."""
-        return Q(session__in=CheckoutItem.objects.filter(product_id=term).values("session_id")[:MOST_BASKETS])
+        return Q(session__in=CheckoutItem.objects.filter(product_id=term).values("session_id")[:MAX_BASKETS])
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Follow the index there is: of open matters by their age."""
@@ -315,7 +315,7 @@ class AttentionAdmin(RepairDesk, OfBasket):
     @admin.display(description="in hand of")
     def in_hand(self, matter: Attention) -> SafeString:
         """Who is at it."""
-        return display.holder(matter.holder)  # type: ignore[attr-defined]
+        return display.assignee(matter.holder)  # type: ignore[attr-defined]
 
     @admin.display(description="settled")
     def settled(self, matter: Attention) -> SafeString | str:

@@ -12,13 +12,13 @@ from baskets.admin.core import display, filters
 from baskets.admin.core.readonly import ReadOnlyAdmin, Table
 from baskets.admin.core.search import any_term
 from baskets.admin.repairs.registry import RULES
-from baskets.admin.repairs.views import RepairDesk
+from baskets.admin.repairs.views import RepairAdmin
 from baskets.domain.support import audit_log
 from baskets.models import BrokenRule, DeskEntry
 
 
 @admin.register(BrokenRule)
-class BrokenRuleAdmin(RepairDesk):
+class BrokenRuleAdmin(RepairAdmin):
     """Broken rules, those found last first."""
 
     kind = RULES

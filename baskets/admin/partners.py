@@ -31,7 +31,7 @@ from baskets.models import ApiKey, Partner
 
 T = TypeVar("T")
 
-ONCE = "baskets_key_form"
+FORM_NONCE = "baskets_key_form"
 
 
 ORDERS_NEED_SERVER_KEY: dict[str, Any] = {
@@ -153,7 +153,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         if request.method == "POST" and form.is_valid():
             said = form.cleaned_data
             minutes = said["hold_minutes"]
-            partner = attempt(
+            partner = run_for_form(
                 form,
                 lambda _: partners.create_partner(
                     name=said["name"],
@@ -175,7 +175,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         context = {"title": "Issue an API key", "name": display.visible(partner.name), "record": partner}
         form = KeyForm(request.POST or None)
         if request.method == "POST":
-            fresh = secrets.compare_digest(request.POST.get("once", "").encode(), taken(request).encode())
+            fresh = secrets.compare_digest(request.POST.get("once", "").encode(), pop_form_nonce(request).encode())
             if not fresh:
                 form.add_error(None, "This page was sent before, or is an old one: no key was issued this time.")
             elif form.is_valid() and (issued := self._issue(request, form, partner)):
@@ -183,7 +183,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
                 rows = [("Prefix", key.prefix), ("Kind", key.get_kind_display()), ("Label", display.visible(key.label))]
                 return self.render(request, "admin/baskets/key_issued.html", context | {"key_text": text, "rows": rows})
         # What was typed is kept, what makes the page good for one POST is renewed.
-        request.session[ONCE] = once = secrets.token_urlsafe(24)
+        request.session[FORM_NONCE] = once = secrets.token_urlsafe(24)
         form.initial["once"] = once
         if form.is_bound:
             form.data = typed = request.POST.copy()
@@ -199,7 +199,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         if request.method == "POST" and form.is_valid():
             actor = staff_actor(request)
             origins: list[str] = form.cleaned_data["origins"].split()
-            if attempt(form, lambda _: partners.allow_origins(partner_name=partner.name, origins=origins, actor=actor)):
+            if run_for_form(form, lambda _: partners.allow_origins(partner_name=partner.name, origins=origins, actor=actor)):
                 messages.success(request, "The origins are set: they hold within seconds.")
                 return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(partner.pk)]))
         context = {"title": "Allow web origins", "name": display.visible(partner.name), "record": partner, "form": form}
@@ -215,7 +215,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
             actor = staff_actor(request)
             required: bool = form.cleaned_data["orders_need_server_key"]
             set_required = partners.set_orders_need_server_key
-            if attempt(form, lambda _: set_required(partner_name=partner.name, required=required, actor=actor)):
+            if run_for_form(form, lambda _: set_required(partner_name=partner.name, required=required, actor=actor)):
                 messages.success(request, "It is set: it holds from the next call on.")
                 return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(partner.pk)]))
         context = {"title": "Keys that report orders", "name": display.visible(partner.name), "record": partner, "form": form}
@@ -223,7 +223,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
 
     def _issue(self, request: HttpRequest, form: KeyForm, partner: Partner) -> tuple[ApiKey, str] | None:
         said = form.cleaned_data
-        return attempt(
+        return run_for_form(
             form,
             lambda _: partners.issue_api_key(
                 partner_name=partner.name,
@@ -290,12 +290,12 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         return display.moment(partner.created_at)
 
 
-def taken(request: HttpRequest) -> str:
+def pop_form_nonce(request: HttpRequest) -> str:
     """Take away what makes a page good for one POST; what is left fits no page."""
-    return str(request.session.pop(ONCE, None) or secrets.token_urlsafe(24))
+    return str(request.session.pop(FORM_NONCE, None) or secrets.token_urlsafe(24))
 
 
-def attempt(form: forms.Form, operation: Callable[[bool], T]) -> T | None:
+def run_for_form(form: forms.Form, operation: Callable[[bool], T]) -> T | None:
     """Run a domain call; a refusal is told on the form."""
     try:
         return runner.run(operation)
@@ -374,7 +374,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if request.method == "POST" and form.is_valid():
             actor = staff_actor(request)
             calls: int | None = form.cleaned_data["calls"]
-            if attempt(form, lambda _: partners.limit_api_key(prefix=key.prefix, calls_per_minute=calls, actor=actor)):
+            if run_for_form(form, lambda _: partners.limit_api_key(prefix=key.prefix, calls_per_minute=calls, actor=actor)):
                 messages.success(request, "The limit of the key is set: it holds from the next call on.")
                 return HttpResponseRedirect(reverse("admin:baskets_apikey_change", args=[quote(key.pk)]))
         context = {"title": "Limit an API key", "name": key.prefix, "record": key, "form": form, "submit": "Set limit"}

@@ -11,8 +11,8 @@ from baskets.admin.core import display
 from baskets.admin.repairs import snapshots
 from baskets.models import Product, Stock, StockAdjustment, StockReservation
 
-HOLDS = 50
-ADJUSTMENTS = 20
+MAX_HOLDS = 50
+MAX_ADJUSTMENTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def product_page(product: Product) -> dict[str, Any]:
         StockReservation.objects.held()
         .filter(product_id=product.pk)
         .select_related("basket__partner", "session")
-        .order_by("expires_at", "pk")[: HOLDS + 1]
+        .order_by("expires_at", "pk")[: MAX_HOLDS + 1]
     )
     shown = list(holds)
     return {
@@ -159,9 +159,9 @@ def product_page(product: Product) -> dict[str, Any]:
                 display.moment(hold.expires_at),
                 display.badge("lapsed", "bad") if hold.expires_at <= at else display.distance(hold.expires_at - at),
             )
-            for hold in shown[:HOLDS]
+            for hold in shown[:MAX_HOLDS]
         ],
-        "more_holds": len(shown) > HOLDS,
+        "more_holds": len(shown) > MAX_HOLDS,
         "adjustments": [
             (
                 display.moment(row.created_at),
@@ -172,7 +172,7 @@ def product_page(product: Product) -> dict[str, Any]:
                 display.visible(row.reason, limit=200),
                 display.visible(row.actor, limit=60),
             )
-            for row in StockAdjustment.objects.filter(product_id=product.pk).order_by("-pk")[:ADJUSTMENTS]
+            for row in StockAdjustment.objects.filter(product_id=product.pk).order_by("-pk")[:MAX_ADJUSTMENTS]
         ],
         "at": display.moment(at),
     }

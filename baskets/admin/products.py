@@ -13,7 +13,7 @@ from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.core.search import any_term
 from baskets.admin.product_detail import product_page
 from baskets.admin.repairs.registry import PRODUCTS
-from baskets.admin.repairs.views import RepairDesk
+from baskets.admin.repairs.views import RepairAdmin
 from baskets.models import Product, Stock, StockAdjustment
 
 CATALOGUE_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "price", "currency")
@@ -38,7 +38,7 @@ class OfProduct(ReadOnlyAdmin[Any]):
 
 
 @admin.register(Product)
-class ProductAdmin(RepairDesk, OfProduct):
+class ProductAdmin(RepairAdmin, OfProduct):
     """The catalogue."""
 
     list_display = ("id_shown", "name_shown", "brand_shown", "variant_shown", "cost", "listed", "left")

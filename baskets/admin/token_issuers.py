@@ -17,14 +17,14 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import ReadOnlyAdmin
-from baskets.admin.partners import attempt, require_superuser
+from baskets.admin.partners import require_superuser, run_for_form
 from baskets.domain import runner
 from baskets.domain.access import jwks_cache, token_issuers
 from baskets.domain.access.partners import NAME_LIMIT
 from baskets.models import Partner, TokenIssuer
 from baskets.models.token_issuers import ALGORITHMS
 
-LONGEST_KEYS = 100_000
+MAX_KEY_SET_LENGTH = 100_000
 OF_RESTRICTION = filters.choices(
     "accepted tokens",
     "accepts",
@@ -50,7 +50,7 @@ class IssuerForm(forms.Form):
     )
     keys_url = forms.CharField(max_length=2000, required=False, label="Address of its key set", help_text="A JWKS, by https.")
     keys = forms.CharField(
-        max_length=LONGEST_KEYS,
+        max_length=MAX_KEY_SET_LENGTH,
         required=False,
         widget=forms.Textarea,
         label="Or the key set itself",
@@ -108,7 +108,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         form = IssuerForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             said, actor = form.cleaned_data, staff_actor(request)
-            trusted = attempt(
+            trusted = run_for_form(
                 form,
                 lambda _: token_issuers.trust_issuer(
                     partner_name=said["partner"].name,

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from baskets.admin.core import display
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.repairs.registry import DEVICES
-from baskets.admin.repairs.views import RepairDesk
+from baskets.admin.repairs.views import RepairAdmin
 from baskets.models import Comfort, GuestToken, Transfer
 
 
@@ -58,7 +58,7 @@ class TransferAdmin(ReadOnlyAdmin[Transfer]):
 
 
 @admin.register(GuestToken)
-class GuestTokenAdmin(RepairDesk):
+class GuestTokenAdmin(RepairAdmin):
     """Devices that handle a basket as guests, the newest first. Their tokens are stored nowhere."""
 
     kind = DEVICES

@@ -16,10 +16,10 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import ReadOnlyAdmin, Table
-from baskets.admin.partners import ONCE, attempt, require_superuser, taken
+from baskets.admin.partners import FORM_NONCE, pop_form_nonce, require_superuser, run_for_form
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.forms import RepairForm
-from baskets.admin.repairs.views import Kind, Repair, RepairDesk
+from baskets.admin.repairs.views import Kind, Repair, RepairAdmin
 from baskets.domain.access import partners
 from baskets.domain.events import webhook_endpoints
 from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
@@ -77,7 +77,7 @@ class WebhookForm(forms.Form):
 
 
 @admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(RepairDesk, ReadOnlyAdmin[Any]):
+class WebhookEndpointAdmin(RepairAdmin, ReadOnlyAdmin[Any]):
     """Where partners are told of events. Their secrets are shown to nobody after they were made."""
 
     list_display = ("number", "partner_name", "address", "label_shown", "how", "delivered", "next_try", "problem_shown")
@@ -112,14 +112,14 @@ class WebhookEndpointAdmin(RepairDesk, ReadOnlyAdmin[Any]):
         context = {"title": "Make a webhook", "name": display.visible(partner.name), "record": partner}
         form = WebhookForm(request.POST or None)
         if request.method == "POST":
-            fresh = secrets.compare_digest(request.POST.get("once", "").encode(), taken(request).encode())
+            fresh = secrets.compare_digest(request.POST.get("once", "").encode(), pop_form_nonce(request).encode())
             if not fresh:
                 form.add_error(None, "This page was sent before, or is an old one: no webhook was made this time.")
             elif form.is_valid() and (made := self._made(request, form, partner)):
                 endpoint, text = made
                 rows = [("Number", endpoint.pk), ("Address", display.visible(endpoint.url))]
                 return self.render(request, "admin/baskets/webhook_made.html", context | {"secret": text, "rows": rows})
-        request.session[ONCE] = once = secrets.token_urlsafe(24)
+        request.session[FORM_NONCE] = once = secrets.token_urlsafe(24)
         form.initial["once"] = once
         if form.is_bound:
             form.data = typed = request.POST.copy()
@@ -128,7 +128,7 @@ class WebhookEndpointAdmin(RepairDesk, ReadOnlyAdmin[Any]):
 
     def _made(self, request: HttpRequest, form: WebhookForm, partner: Partner) -> tuple[WebhookEndpoint, str] | None:
         said = form.cleaned_data
-        return attempt(
+        return run_for_form(
             form,
             lambda _: webhook_endpoints.create_webhook(
                 partner_name=partner.name,

@@ -18,9 +18,9 @@ from baskets.admin.repairs import registry, views
 from baskets.domain.support import audit_log, key_misuse
 from baskets.models import Attention, BrokenRule, CheckoutSession, DeskEntry, Event, Product
 
-MOST = 50
+MAX_ROWS = 50
 # Flags of one basket that a row names; it counts the others.
-NAMED = 3
+MAX_NAMED_FLAGS = 3
 # Of a checkout that has lapsed, the repairs that end it; the others are on its basket's page.
 ENDING = {"finish-as-ordered", "abort", "take", "hand-back"}
 
@@ -92,16 +92,16 @@ def _by_basket(request: HttpRequest, flags: QuerySet[Attention]) -> tuple[list[R
     :returns: the rows, and whether there are more baskets than the page takes.
     """
     baskets = list(
-        flags.values("basket_id").annotate(since=Min("created_at"), number=Count("pk")).order_by("since", "basket_id")[: MOST + 1]
+        flags.values("basket_id").annotate(since=Min("created_at"), number=Count("pk")).order_by("since", "basket_id")[: MAX_ROWS + 1]
     )
-    keys = [basket["basket_id"] for basket in baskets[:MOST]]
+    keys = [basket["basket_id"] for basket in baskets[:MAX_ROWS]]
     latest: dict[Any, list[Any]] = defaultdict(list)
     place = Window(RowNumber(), partition_by="basket_id", order_by=["-created_at", "-pk"])
     for flag in (
         flags.filter(basket_id__in=keys)
         .select_related("basket__partner", "session")
         .annotate(holder=Event.objects.holder(), place=place)
-        .filter(place__lte=NAMED)
+        .filter(place__lte=MAX_NAMED_FLAGS)
         .order_by("place")
     ):
         latest[flag.basket_id].append(flag)
@@ -110,10 +110,10 @@ def _by_basket(request: HttpRequest, flags: QuerySet[Attention]) -> tuple[list[R
     merged_by_basket = dict(merged.order_by())
     rows = [
         _flagged(request, basket, latest[basket["basket_id"]], merged=merged_by_basket.get(basket["basket_id"], 0), current=current)
-        for basket in baskets[:MOST]
+        for basket in baskets[:MAX_ROWS]
         if basket["basket_id"] in latest
     ]
-    return rows, len(baskets) > MOST
+    return rows, len(baskets) > MAX_ROWS
 
 
 def _flagged(request: HttpRequest, basket: Any, flags: list[Any], *, merged: int, current: Mapping[str, CheckoutSession]) -> Row:
@@ -137,14 +137,14 @@ def _flagged(request: HttpRequest, basket: Any, flags: list[Any], *, merged: int
             *views.links(registry.BASKETS, request, last.basket, only={"settle"}),
             *views.links(registry.MATTERS, request, last, only={"take", "hand-back"}),
         ]
-    return what, _whose(last), display.moment(basket["since"]), display.holder(last.holder), can
+    return what, _whose(last), display.moment(basket["since"]), display.assignee(last.holder), can
 
 
 def _lapsed(request: HttpRequest) -> Section:
     sessions: QuerySet[Any] = (
         CheckoutSession.objects.lapsed().select_related("basket__partner").annotate(holder=Event.objects.holder(session="pk"), lapsed=Now())
     )
-    rows = list(sessions[: MOST + 1])
+    rows = list(sessions[: MAX_ROWS + 1])
     return Section(
         title="Lapsed checkouts",
         meaning="Past the end of their hold, and not swept. Whoever needs their stock gets it; many of them mean a dead sweep.",
@@ -156,19 +156,19 @@ def _lapsed(request: HttpRequest) -> Section:
                 ),
                 _whose(row),
                 display.moment(row.expires_at),
-                display.holder(row.holder),
+                display.assignee(row.holder),
                 views.links(registry.SESSIONS, request, row, only=ENDING),
             )
-            for row in rows[:MOST]
+            for row in rows[:MAX_ROWS]
         ],
-        more=reverse("admin:baskets_checkoutsession_changelist") + "?status=ACTIVE&hold=lapsed" if len(rows) > MOST else "",
+        more=reverse("admin:baskets_checkoutsession_changelist") + "?status=ACTIVE&hold=lapsed" if len(rows) > MAX_ROWS else "",
     )
 
 
 def _shortfalls(request: HttpRequest) -> Section:
     products: QuerySet[Any] = Product.objects.filter(stock__shortfall__gt=0).select_related("stock")
-    rows = list(products.annotate(missing=F("stock__shortfall")).order_by("-missing", "pk")[: MOST + 1])
-    held = audit_log.holders("product", [row.pk for row in rows])
+    rows = list(products.annotate(missing=F("stock__shortfall")).order_by("-missing", "pk")[: MAX_ROWS + 1])
+    held = audit_log.assignees("product", [row.pk for row in rows])
     for row in rows:
         row.holder = held.get(row.pk, "")
     return Section(
@@ -180,18 +180,18 @@ def _shortfalls(request: HttpRequest) -> Section:
                 display.product(row.pk, row.name),
                 f"{display.count(row.missing)} missing",
                 display.NOTHING,
-                display.holder(row.holder),
+                display.assignee(row.holder),
                 views.links(registry.PRODUCTS, request, row),
             )
-            for row in rows[:MOST]
+            for row in rows[:MAX_ROWS]
         ],
-        more=reverse("admin:baskets_product_changelist") + "?stock=shortfall" if len(rows) > MOST else "",
+        more=reverse("admin:baskets_product_changelist") + "?stock=shortfall" if len(rows) > MAX_ROWS else "",
     )
 
 
 def _rules(request: HttpRequest) -> Section:
-    rules: list[Any] = list(BrokenRule.objects.filter(settled_at__isnull=True, gone_at__isnull=True).order_by("rule", "slug")[:MOST])
-    held = audit_log.holders("brokenrule", [rule.pk for rule in rules])
+    rules: list[Any] = list(BrokenRule.objects.filter(settled_at__isnull=True, gone_at__isnull=True).order_by("rule", "slug")[:MAX_ROWS])
+    held = audit_log.assignees("brokenrule", [rule.pk for rule in rules])
     for rule in rules:
         rule.holder = held.get(rule.pk, "")
     return Section(
@@ -203,7 +203,7 @@ def _rules(request: HttpRequest) -> Section:
                 _two(display.page("brokenrule", rule.pk, rule.pk), rule.sentence),
                 f"{display.count(rule.total)} rows",
                 display.moment(rule.found_at),
-                display.holder(rule.holder),
+                display.assignee(rule.holder),
                 views.links(registry.RULES, request, rule),
             )
             for rule in rules
@@ -213,7 +213,7 @@ def _rules(request: HttpRequest) -> Section:
 
 def _keys(request: HttpRequest) -> Section:
     sessions = reverse("admin:baskets_checkoutsession_changelist")
-    found = key_misuse.conspicuous_keys()[:MOST]
+    found = key_misuse.find_unusual_keys()[:MAX_ROWS]
     revoke = [("baskets_apikey_revoke", "Revoke this key")] if request.user.is_superuser else []
     return Section(
         title="Keys unlike all others",
@@ -224,7 +224,7 @@ def _keys(request: HttpRequest) -> Section:
                 _two(display.page("apikey", key.activity.key_id, key.activity.prefix), key.why),
                 display.visible(key.activity.partner),
                 display.NOTHING,
-                display.holder(""),
+                display.assignee(""),
                 [
                     *((reverse(f"admin:{name}", args=[key.activity.key_id]), label) for name, label in revoke),
                     (f"{sessions}?held_by={key.activity.prefix}", "What it holds"),

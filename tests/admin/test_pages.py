@@ -18,7 +18,7 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import items
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import counters as stock_counters
-from baskets.domain.support import repair, reservation_repairs
+from baskets.domain.support import checkout_repairs, guards, reservation_repairs
 from baskets.models import CheckoutItem, CheckoutSession, GuestToken, Product, StockReservation
 from tests.admin.auth.test_access import MODELS, list_of
 from tests.admin.conftest import Shop
@@ -313,7 +313,7 @@ def test_what_staff_released_is_told_alike_everywhere(shop: Shop, root: Client) 
     assert buyer.lists()["checkout"] == [("lamp", 2, -2), ("rare", 1, 1), ("song", 1, None)]
     for model, key in (("basket", session.basket_id), ("checkoutsession", session.pk)):
         assert "hold-again" not in page(root, model, key)
-    with pytest.raises(repair.NotRepairable, match="failed at its start"):
+    with pytest.raises(guards.RepairNotApplicable, match="failed at its start"):
         runner.run(
             lambda reclaim: reservation_repairs.hold_again(
                 session=session, expected_events=6, reason="again", actor=TESTER, reclaim=reclaim
@@ -334,7 +334,7 @@ def test_a_reversed_order_is_told_wherever_it_is_shown(shop: Shop, root: Client)
         buyer.finish(True)
     session = CheckoutSession.objects.earliest("pk")
     assert "reverse-order" in page(root, "checkoutsession", session.pk)
-    runner.run(lambda _: repair.reverse_order(session=session, expected_events=3, reason="sent back", actor=TESTER))
+    runner.run(lambda _: checkout_repairs.reverse_order(session=session, expected_events=3, reason="sent back", actor=TESTER))
     basket, detail = page(root, "basket", session.basket_id), page(root, "checkoutsession", session.pk)
     for body in (basket, detail):
         assert re.search(r">2 sold [\d :-]+, reversed</span>", body)

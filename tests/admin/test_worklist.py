@@ -18,7 +18,7 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import sessions as checkout_sessions
 from baskets.domain.errors import Refusal
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.support import audit_log, repair
+from baskets.domain.support import audit_log, checkout_repairs
 from baskets.models import ApiKey, Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event, Stock
 from tests.admin.conftest import Shop, token
 from tests.admin.repairs.repair_cases import OTHER, REASON, broken, short_of_supply, sold_out_since
@@ -60,7 +60,7 @@ def test_shortages_are_on_it(shop: Shop, rita: Client) -> None:
     session = sold_out_since(shop)
     events = Basket.objects.get().events
     runner.run(
-        lambda reclaim: repair.order_late(
+        lambda reclaim: checkout_repairs.order_late(
             session=session, accept_short=True, expected_events=events, reason=REASON, actor=OTHER, reclaim=reclaim
         )
     )
@@ -173,7 +173,7 @@ def test_a_check_fills_and_empties_the_list(rita: Client, run_check: Callable[[l
     rule = BrokenRule.objects.get()
     page = rita.get(reverse("admin:baskets_brokenrule_change", args=[rule.pk])).content.decode()
     assert "&lt;lamp&gt;" in page
-    runner.run(lambda _: audit_log.settle_rule(rule=rule, expected_step=0, reason="explained", actor=OTHER))
+    runner.run(lambda _: audit_log.resolve_rule(rule=rule, expected_step=0, reason="explained", actor=OTHER))
     assert "Broken rules <span" not in rita.get(WORK).content.decode()
     run_check(found)
     rule.refresh_from_db()

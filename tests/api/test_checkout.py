@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from baskets.domain import runner
-from baskets.domain.support import repair, reservation_repairs
+from baskets.domain.support import checkout_repairs, reservation_repairs
 from baskets.models import CheckoutSession, Partner, StockReservation
 from tests.api.conftest import Api, PassTime, Sells, Unchanged
 from tests.factories import TESTER
@@ -231,7 +231,7 @@ def test_a_reversed_order_says_so_wherever_it_is_shown(api: Api) -> None:
     assert api.session(order_no).data["reversedAt"] is None
     session = CheckoutSession.objects.get()
     events = session.basket.events
-    runner.run(lambda _: repair.reverse_order(session=session, expected_events=events, reason="sent back", actor=TESTER))
+    runner.run(lambda _: checkout_repairs.reverse_order(session=session, expected_events=events, reason="sent back", actor=TESTER))
     shown = api.session(order_no).data
     (listed,) = api.get("/baskets/checkout/sessions").data
     *_, told, _ = api.get("/baskets/events").data

@@ -10,7 +10,7 @@ from baskets.domain.baskets import guests, transfers
 from baskets.domain.checkout import expiry, sessions
 from baskets.domain.comfort import Field, change_comfort
 from baskets.domain.stock import counters
-from baskets.domain.support import attention_repairs, erasure, repair, reservation_repairs
+from baskets.domain.support import attention_repairs, basket_repairs, checkout_repairs, erasure, reservation_repairs, stock_repairs
 from baskets.models import Attention, Basket, StockReservation
 from baskets.models.basket_snapshot import Contents
 from tests.concurrency.scenarios import STAFF, World, lists_of, purged
@@ -92,7 +92,7 @@ def _seen_basket(world: World) -> Basket:
 
 def _order_late(name: str) -> Operation:
     return lambda world: runner.run(
-        lambda reclaim: repair.order_late(session=getattr(world, name), accept_short=False, reclaim=reclaim, **_said(world, {}))
+        lambda reclaim: checkout_repairs.order_late(session=getattr(world, name), accept_short=False, reclaim=reclaim, **_said(world, {}))
     )
 
 
@@ -109,7 +109,7 @@ def _hold_again(world: World) -> Any:
 
 def _settle(world: World) -> Any:
     matter = Attention.objects.filter(session_id=world.session.pk).first()
-    return "nothing to settle" if matter is None else runner.run(lambda _: attention_repairs.settle(attention=matter, **_said(world, {})))
+    return "nothing to settle" if matter is None else runner.run(lambda _: attention_repairs.resolve(attention=matter, **_said(world, {})))
 
 
 def _of_stock(operation: Callable[..., Any], **more: Any) -> Operation:
@@ -137,22 +137,22 @@ OPERATIONS: dict[str, Operation] = {
     "expire": lambda world: expiry.expire_session(basket_id=world.anna.owner.basket_id),
     "feed": _report,
     "purge": lambda _: purged(),
-    "staff aborts": _of_session(repair.abort),
-    "staff orders": _of_session(repair.finish_as_ordered),
+    "staff aborts": _of_session(checkout_repairs.abort),
+    "staff orders": _of_session(checkout_repairs.finish_as_ordered),
     "staff orders late": _order_late("session"),
     "staff orders the old": _order_late("old"),
-    "staff reverses": _of_session(repair.reverse_order),
+    "staff reverses": _of_session(checkout_repairs.reverse_order),
     "staff releases": _release,
     "staff holds again": _hold_again,
     "staff settles": _settle,
-    "staff takes": _of_session(attention_repairs.take),
-    "staff hands back": _of_session(attention_repairs.hand_back),
-    "staff changes": _of_basket(repair.change_item, product_id="cap", count=4),
-    "staff extends": _of_basket(repair.extend, days=60),
-    "staff ends": _of_basket(repair.end),
+    "staff takes": _of_session(attention_repairs.assign),
+    "staff hands back": _of_session(attention_repairs.unassign),
+    "staff changes": _of_basket(basket_repairs.change_item, product_id="cap", count=4),
+    "staff extends": _of_basket(basket_repairs.extend, days=60),
+    "staff ends": _of_basket(basket_repairs.end),
     "staff erases": _of_basket(erasure.erase_user),
-    "staff counts": _of_stock(repair.set_unsold, unsold=7, as_of=None),
-    "staff adds": _of_stock(repair.adjust_supply, pieces=2),
+    "staff counts": _of_stock(stock_repairs.set_unsold, unsold=7, as_of=None),
+    "staff adds": _of_stock(stock_repairs.adjust_supply, pieces=2),
 }
 
 # What these need to have expired is expired in a transaction of its own, and another call may come between: of Anna herself,

@@ -17,7 +17,7 @@ from baskets.domain.comfort import change_comfort, read_comfort
 from baskets.domain.errors import Refusal
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker, retention
-from baskets.domain.support import repair
+from baskets.domain.support import stock_repairs
 from baskets.models import Attention, Basket, CheckoutSession, Event, StockAdjustment, StockReservation, Transfer
 from baskets.models.basket_snapshot import Contents, Owner, read_contents
 from tests.conftest import APP
@@ -123,7 +123,7 @@ def built(kind: str) -> World:
         session=mine.latest("pk"),
         old=old,
         seen=Basket.objects.get(user_id="anna").events,
-        adjusted=repair.last_adjustment("shirt"),
+        adjusted=stock_repairs.last_adjustment("shirt"),
         token=token,
     )
 

@@ -9,7 +9,7 @@ from baskets.domain import runner
 from baskets.domain.errors import CheckoutExpired
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import counters
-from baskets.domain.support import repair
+from baskets.domain.support import checkout_repairs, guards
 from baskets.models import Attention, Basket, CheckoutSession, Event
 from tests.concurrency.barrier import Frozen, together
 from tests.concurrency.operations import OPERATIONS
@@ -96,10 +96,10 @@ def test_two_reversals_of_one_order_bring_its_pieces_back_once() -> None:
     seen = Basket.objects.get(pk=world.anna.owner.basket_id).events
 
     def reverse(_: bool) -> None:
-        repair.reverse_order(session=world.session, expected_events=seen, reason="sent back", actor=STAFF)
+        checkout_repairs.reverse_order(session=world.session, expected_events=seen, reason="sent back", actor=STAFF)
 
     outcomes = together([lambda: runner.run(reverse)] * 2)
-    assert sorted(type(outcome) for outcome in outcomes if outcome is not None) == [repair.StateMoved]
+    assert sorted(type(outcome) for outcome in outcomes if outcome is not None) == [guards.StaleState]
     assert available("shirt") == (before[0] + 3, 0)
     assert CheckoutSession.objects.filter(reversed_at__isnull=False).count() == 1
     assert invariant_checker.findings() == []

@@ -6,7 +6,7 @@ from baskets.domain import runner
 from baskets.domain.actors import Actor
 from baskets.domain.checkout import sessions
 from baskets.domain.support import key_misuse
-from baskets.domain.support.key_misuse import Batch
+from baskets.domain.support.key_misuse import RepairBatch
 from baskets.models import CheckoutSession, Event
 from tests.concurrency.barrier import together
 from tests.conftest import APP
@@ -15,11 +15,11 @@ from tests.domain.scenarios import User, available
 OPERATOR = Actor.system("tests")
 
 
-def release() -> Batch:
+def release() -> RepairBatch:
     return key_misuse.release_holds(prefix=APP.name, after=0, reason="stolen", actor=OPERATOR)
 
 
-def reverse() -> Batch:
+def reverse() -> RepairBatch:
     since = CheckoutSession.objects.order_by("started_at")[0].started_at
     return key_misuse.reverse_orders(prefix=APP.name, since=since, after=0, reason="stolen", actor=OPERATOR)
 
@@ -35,7 +35,7 @@ def bought(anna: User, number: int) -> list[User]:
 def test_two_operators_abort_each_checkout_once(anna: User) -> None:
     bought(anna, 8)
     outcomes = together([release] * 4)
-    assert all(isinstance(outcome, Batch) for outcome in outcomes), outcomes
+    assert all(isinstance(outcome, RepairBatch) for outcome in outcomes), outcomes
     assert release().found == 0
     assert Event.objects.filter(kind=Event.Kind.CHECKOUT_ABORTED).count() == 8
     assert available("shirt") == (10, 0)
@@ -59,6 +59,6 @@ def test_two_operators_reverse_each_order_once(anna: User) -> None:
             lambda reclaim, buyer=buyer: sessions.finish_session(owner=buyer.owner, ordered=True, order_no=None, actor=APP, reclaim=reclaim)
         )
     outcomes = together([reverse] * 3)
-    assert all(isinstance(outcome, Batch) for outcome in outcomes), outcomes
+    assert all(isinstance(outcome, RepairBatch) for outcome in outcomes), outcomes
     reverse()
     assert available("shirt") == (10, 0)

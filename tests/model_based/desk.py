@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from baskets.domain import errors, runner
-from baskets.domain.support import attention_repairs, erasure, repair, reservation_repairs
+from baskets.domain.support import attention_repairs, basket_repairs, checkout_repairs, erasure, reservation_repairs, stock_repairs
 from baskets.models import Attention, Basket, CheckoutSession, StockReservation
 from tests.model_based.callers import as_refused
 from tests.model_based.machine import KEYS, STAFF, Machine, counts, items, products
@@ -27,14 +27,14 @@ class Desk(Machine):
         said = {"session": CheckoutSession.objects.get(order_no=modelled.order_no), **self._said(key)}
         accept = what == "late short"
         by_model, by_service = {
-            "order": (lambda: self.model.staff_finish(modelled, key, ordered=True), lambda _: repair.finish_as_ordered(**said)),
-            "abort": (lambda: self.model.staff_finish(modelled, key, ordered=False), lambda _: repair.abort(**said)),
-            "reverse": (lambda: self.model.staff_reverse(modelled, key), lambda _: repair.reverse_order(**said)),
+            "order": (lambda: self.model.staff_finish(modelled, key, ordered=True), lambda _: checkout_repairs.finish_as_ordered(**said)),
+            "abort": (lambda: self.model.staff_finish(modelled, key, ordered=False), lambda _: checkout_repairs.abort(**said)),
+            "reverse": (lambda: self.model.staff_reverse(modelled, key), lambda _: checkout_repairs.reverse_order(**said)),
         }.get(
             what,
             (
                 lambda: self.model.staff_order_late(modelled, key, accept=accept),
-                lambda reclaim: repair.order_late(**said, accept_short=accept, reclaim=reclaim),
+                lambda reclaim: checkout_repairs.order_late(**said, accept_short=accept, reclaim=reclaim),
             ),
         )
         self._repair(key, by_model, by_service)
@@ -79,7 +79,7 @@ class Desk(Machine):
         matter = Attention.objects.get(session__order_no=modelled.order_no, reason=reason)
         said = self._said(key)
         self._repair(
-            key, lambda: self.model.staff_settle(modelled, key, reason), lambda _: attention_repairs.settle(attention=matter, **said)
+            key, lambda: self.model.staff_settle(modelled, key, reason), lambda _: attention_repairs.resolve(attention=matter, **said)
         )
 
     # --- Baskets and stock --------------------------------------------------------
@@ -95,9 +95,9 @@ class Desk(Machine):
             return  # Time does go on between two calls, if only by a millisecond, and the model does not know it.
         said = {"basket": self._basket(key), **self._said(key)}
         by_model, by_service = {
-            "extend": (lambda: self.model.staff_extend(key, days), lambda _: repair.extend(**said, days=days)),
-            "end": (lambda: self.model.staff_end(key), lambda _: repair.end(**said)),
-            "settle": (lambda: self.model.staff_settle_all(key), lambda _: attention_repairs.settle_all(**said)),
+            "extend": (lambda: self.model.staff_extend(key, days), lambda _: basket_repairs.extend(**said, days=days)),
+            "end": (lambda: self.model.staff_end(key), lambda _: basket_repairs.end(**said)),
+            "settle": (lambda: self.model.staff_settle_all(key), lambda _: attention_repairs.resolve_all(**said)),
         }[what]
         self._repair(key, by_model, by_service)
 
@@ -127,15 +127,15 @@ class Desk(Machine):
         if key not in self.model.baskets:
             return  # There is no page to do it on.
         said = {"basket": self._basket(key), "product_id": product, "count": count, **self._said(key)}
-        self._repair(key, lambda: self.model.staff_change(key, product, count), lambda _: repair.change_item(**said))
+        self._repair(key, lambda: self.model.staff_change(key, product, count), lambda _: basket_repairs.change_item(**said))
 
     @rule(product=products, number=st.integers(-4, 4))
     def adjust(self, product: str, number: int) -> None:
-        said = {"product_id": product, "pieces": number, "expected_adjustment": repair.last_adjustment(product)}
+        said = {"product_id": product, "pieces": number, "expected_adjustment": stock_repairs.last_adjustment(product)}
         self._repair(
             KEYS[0],
             lambda: self.model.adjust(product, number),
-            lambda _: repair.adjust_supply(**said, reason="a box", actor=STAFF),
+            lambda _: stock_repairs.adjust_supply(**said, reason="a box", actor=STAFF),
         )
 
     # --- What they have in common --------------------------------------------------

@@ -11,7 +11,7 @@ from baskets.domain.checkout import attention
 from baskets.domain.errors import Refusal
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import counters
-from baskets.domain.support import repair, reservation_repairs
+from baskets.domain.support import checkout_repairs, reservation_repairs
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Partner, StockReservation
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
@@ -51,7 +51,7 @@ def build(anna: User, ben: User, cleo: User) -> dict[str, str]:
     counters.set_unsold(reports={"shirt": 1}, as_of=None, reason="counted", actor=TESTER)
     ben.finish(True, numbers["reversed"])
     session = CheckoutSession.objects.get(order_no=numbers["reversed"])
-    runner.run(lambda _: repair.reverse_order(session=session, expected_events=events_of(ben), reason="sent back", actor=TESTER))
+    runner.run(lambda _: checkout_repairs.reverse_order(session=session, expected_events=events_of(ben), reason="sent back", actor=TESTER))
     dora = anna.beside("dora")
     dora.place("song")
     flagged = [aborted(dora) for _ in range(21)]

@@ -811,7 +811,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a reversal leaves the flag of short pieces open",
-        file="baskets/domain/support/repair.py",
+        file="baskets/domain/support/checkout_repairs.py",
         old="reasons=[Attention.Reason.SHORT], cause",
         new="reasons=[], cause",
         why="nothing returns to stock",
@@ -819,7 +819,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="an order is reversed twice",
-        file="baskets/domain/support/repair.py",
+        file="baskets/domain/support/checkout_repairs.py",
         old="    if session.reversed_at is not None:\n",
         new="    if session.reversed_at is not None and session.late:\n",
         why="the page offers it once",

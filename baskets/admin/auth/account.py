@@ -28,7 +28,7 @@ from baskets.models import SecondFactor, StaffSession
 
 T = TypeVar("T")
 # In a session: the secret that its enrolment page shows, encrypted, because a reader of the database can read sessions.
-OFFERED = "offered_secret"
+OFFERED_SECRET = "offered_secret"  # noqa: S105 (the name of a session value)
 QR_SCALE = 5
 
 
@@ -43,7 +43,7 @@ class CodeForm(forms.Form):
     )
 
 
-class OwnCodeForm(CodeForm):
+class CodeOrRecoveryForm(CodeForm):
     """A code of who has a second factor, but perhaps the phone no more."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -51,7 +51,7 @@ class OwnCodeForm(CodeForm):
         self.fields["code"].help_text = "The six digits that your authenticator app shows now, or one of your recovery codes."
 
 
-class StaffPage(FormView):  # type: ignore[type-arg]  # Django's class takes no parameter at run time.
+class CodeView(FormView):  # type: ignore[type-arg]  # Django's class takes no parameter at run time.
     """A page of the account with a form that takes one code."""
 
     form_class: Any = CodeForm
@@ -93,7 +93,7 @@ class StaffPage(FormView):  # type: ignore[type-arg]  # Django's class takes no 
         return None
 
 
-class ConfirmCode(RedirectURLMixin, StaffPage):
+class ConfirmCode(RedirectURLMixin, CodeView):
     """The second step of the sign-in."""
 
     template_name = "admin/baskets/code.html"
@@ -118,7 +118,7 @@ class ConfirmCode(RedirectURLMixin, StaffPage):
         return response
 
 
-class Enrol(RedirectURLMixin, StaffPage):
+class Enrol(RedirectURLMixin, CodeView):
     """Sets up the second factor: shows a new secret, and takes it once a code proves that the app has it."""
 
     template_name = "admin/baskets/enrol.html"
@@ -151,7 +151,7 @@ class Enrol(RedirectURLMixin, StaffPage):
         if codes is None:
             return self.form_invalid(form)
         session.cycle_key()
-        del session[OFFERED]
+        del session[OFFERED_SECRET]
         session[VERIFIED] = True
         response = show_recovery_codes(self.request, codes, back=self.get_success_url())
         if self.is_sign_in:
@@ -162,17 +162,17 @@ class Enrol(RedirectURLMixin, StaffPage):
         """Read the secret that this session was offered, or make one."""
         session = self.request.session
         try:
-            return decrypt_token(session.get(OFFERED, ""), purpose=OFFERED, context=self.account.pk)
+            return decrypt_token(session.get(OFFERED_SECRET, ""), purpose=OFFERED_SECRET, context=self.account.pk)
         except UnreadableSecret:
             secret = second_factor.new_secret()
-            session[OFFERED] = encrypt_token(secret, purpose=OFFERED, context=self.account.pk)
+            session[OFFERED_SECRET] = encrypt_token(secret, purpose=OFFERED_SECRET, context=self.account.pk)
             return secret
 
 
-class OwnFactor(StaffPage):
+class FactorChangeView(CodeView):
     """A page that changes the own second factor, for a valid code."""
 
-    form_class = OwnCodeForm
+    form_class = CodeOrRecoveryForm
     template_name = "admin/baskets/factor.html"
     success_url = reverse_lazy("staff:account")
 
@@ -192,7 +192,7 @@ class OwnFactor(StaffPage):
         raise NotImplementedError
 
 
-class RemoveFactor(OwnFactor):
+class RemoveFactor(FactorChangeView):
     """Removes the own second factor, for example to set up another telephone."""
 
     title, submit = "Remove the second factor", "Remove"
@@ -206,7 +206,7 @@ class RemoveFactor(OwnFactor):
         return redirect("staff:account")
 
 
-class RenewCodes(OwnFactor):
+class RenewCodes(FactorChangeView):
     """Replaces the own recovery codes."""
 
     title, submit = "New recovery codes", "Make new codes"

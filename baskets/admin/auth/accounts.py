@@ -18,10 +18,10 @@ from baskets.models import SecondFactor
 
 admin.site.unregister([User, Group])
 # Of a request: the rights before the change.
-BEFORE = "rights_before"
+RIGHTS_BEFORE = "rights_before"
 
 
-class Guarded(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameter at run time.
+class SuperuserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameter at run time.
     """What Django leaves open: an account that may change accounts could make itself a superuser. Every change is recorded."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
@@ -42,7 +42,7 @@ class Guarded(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class tak
 
     def save_form(self, request: HttpRequest, form: Any, change: Any) -> Any:
         """Take what the form says; nothing is stored yet, so the rights before the change are remembered."""
-        request.META[BEFORE] = rights.rights_of(self.model.objects.get(pk=form.instance.pk)) if change else []
+        request.META[RIGHTS_BEFORE] = rights.rights_of(self.model.objects.get(pk=form.instance.pk)) if change else []
         return super().save_form(request, form, change)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
@@ -52,7 +52,7 @@ class Guarded(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class tak
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """Record a change of rights, or of a password: Django calls this for both, and has remembered no rights for the latter."""
-        if BEFORE in request.META:
+        if RIGHTS_BEFORE in request.META:
             self._record(request, obj)
         else:
             rights.record_password(account=obj, session_key=str(request.session.session_key), actor=staff_actor(request))
@@ -67,11 +67,11 @@ class Guarded(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class tak
     @staticmethod
     def _record(request: HttpRequest, obj: Any) -> None:
         key = str(request.session.session_key)
-        rights.record_change(subject=obj, before=request.META[BEFORE], session_key=key, actor=staff_actor(request))
+        rights.record_change(subject=obj, before=request.META[RIGHTS_BEFORE], session_key=key, actor=staff_actor(request))
 
 
 @admin.register(User)
-class AccountAdmin(Guarded, UserAdmin):  # type: ignore[type-arg]  # As above.
+class AccountAdmin(SuperuserAdmin, UserAdmin):  # type: ignore[type-arg]  # As above.
     """Accounts of staff."""
 
     list_display = ("username", "first_name", "last_name", "is_active", "is_staff", "is_superuser", "factor", "access")
@@ -93,5 +93,5 @@ class AccountAdmin(Guarded, UserAdmin):  # type: ignore[type-arg]  # As above.
 
 
 @admin.register(Group)
-class RoleAdmin(Guarded, GroupAdmin):
+class RoleAdmin(SuperuserAdmin, GroupAdmin):
     """Groups: roles, and what belongs to them."""

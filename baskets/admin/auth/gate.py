@@ -18,7 +18,7 @@ from baskets.domain.staff import second_factor, sessions
 from baskets.domain.support import audit_log
 from baskets.models import DeskEntry
 
-ADMIN = "/admin/"
+ADMIN_PREFIX = "/admin/"
 
 
 class StaffGate:
@@ -29,7 +29,7 @@ class StaffGate:
 
     def __call__(self, request: HttpRequest) -> Any:
         """Answer one request."""
-        if not request.path_info.startswith(ADMIN):
+        if not request.path_info.startswith(ADMIN_PREFIX):
             return self.get_response(request)
         if request.user.is_anonymous:
             explain_end(request)

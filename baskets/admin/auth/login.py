@@ -38,8 +38,8 @@ DEVICE_SECONDS = 180 * 24 * 60 * 60
 SHARED_FACTOR = 5
 # A password costs a tenth of a second of a core to check. One is checked at a time in a process, and one more waits: callers who
 # try passwords leave the other threads to the shop.
-PLACES = threading.BoundedSemaphore(2)
-HASHING = threading.Lock()
+CHECK_SLOTS = threading.BoundedSemaphore(2)
+HASH_LOCK = threading.Lock()
 
 
 class LoginForm(AdminAuthenticationForm):
@@ -64,18 +64,18 @@ class LoginForm(AdminAuthenticationForm):
         name = str(self.cleaned_data.get("username", ""))
         account = User.objects.filter(username=name).first() if "\x00" not in name else None
         counted = self._count(name, account) if conf.login_failures() else []
-        if not PLACES.acquire(blocking=False):
+        if not CHECK_SLOTS.acquire(blocking=False):
             for subject in counted:
                 rate_limits.give_back(subject=subject)
             raise ValidationError("Many people are signing in just now. Try again in a few seconds.", code="busy")
         try:
-            with HASHING:
+            with HASH_LOCK:
                 signed_in = super().clean()
         except ValidationError:
             record_failure(self.request, account, step="password")
             raise
         finally:
-            PLACES.release()
+            CHECK_SLOTS.release()
         for subject in counted:
             rate_limits.give_back(subject=subject)
         return signed_in

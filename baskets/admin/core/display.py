@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 NOTHING = "\N{EN DASH}"
 # Controls, formats (bidi overrides and zero-width characters among them), surrogates, private and unassigned ones, and
 # line breaks: in an id they show nothing, or show something else than is there.
-HIDING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 # Whether values are shown for a file: whole, in UTC, and without what only a page can have.
@@ -37,7 +37,7 @@ def for_files() -> Iterator[None]:
 
 
 # What an event calls its values, in the words of the desk.
-WORDS = {
+EVENT_LABELS = {
     "productId": "product",
     "orderNo": "order number",
     "testMode": "test",
@@ -68,14 +68,14 @@ def visible(text: object, *, limit: int | None = None) -> SafeString:
     return format_html('<bdi class="given">{}{}</bdi>', shown, "" if cut is whole else "…")
 
 
-def spelled(text: str) -> str:
+def as_plain_text(text: str) -> str:
     """Show a text where there is room for nothing but text, such as a choice in a form."""
-    return "".join(f"[U+{ord(char):04X}]" if unicodedata.category(char) in HIDING else char for char in text)
+    return "".join(f"[U+{ord(char):04X}]" if unicodedata.category(char) in INVISIBLE_CATEGORIES else char for char in text)
 
 
 def _piece(char: str, *, at_edge: bool) -> str | SafeString:
     kind = unicodedata.category(char)
-    if kind in HIDING or (kind == "Zs" and (char != " " or at_edge)):
+    if kind in INVISIBLE_CATEGORIES or (kind == "Zs" and (char != " " or at_edge)):
         name = unicodedata.name(char, "character without a name").lower()
         return format_html('<span class="hidden-char" title="{}">U+{}</span>', name, f"{ord(char):04X}")
     return char
@@ -95,7 +95,7 @@ def clock(value: datetime) -> str:
     return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S}"
 
 
-def left(seconds: float) -> SafeString:
+def time_left(seconds: float) -> SafeString:
     """Show how much is left of a hold; a browser counts it down from there."""
     whole = max(int(seconds), 0)
     return format_html('<span class="left" data-seconds-left="{}">{}:{} left</span>', whole, f"{whole // 60:02}", f"{whole % 60:02}")
@@ -121,7 +121,7 @@ def badge(text: object, tone: str = "plain") -> SafeString:
     return format_html('<span class="badge badge-{}">{}</span>', tone, text)
 
 
-def holder(name: str | None) -> SafeString:
+def assignee(name: str | None) -> SafeString:
     """Show who has something in hand."""
     return badge(visible(name, limit=40), "busy") if name else badge("nobody yet")
 
@@ -202,7 +202,7 @@ def record(values: Any) -> SafeString | str:
     if not isinstance(values, dict):
         return visible(_plain(values), limit=2000)
     told = ((name, value) for name, value in values.items() if not (name == "testMode" and value is False))
-    lines = ((visible(WORDS.get(name, name)), visible(_plain(value), limit=2000)) for name, value in told)
+    lines = ((visible(EVENT_LABELS.get(name, name)), visible(_plain(value), limit=2000)) for name, value in told)
     return format_html('<ul class="record">{}</ul>', format_html_join("", "<li><b>{}</b> {}</li>", lines))
 
 

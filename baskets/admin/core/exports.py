@@ -18,7 +18,7 @@ from baskets.admin.core import display
 from baskets.domain.spreadsheets import with_guard
 
 # Bounded, so that nobody takes the whole table away, or waits for it: more is what the API's lists are for.
-MOST_EXPORTED = 5000
+MAX_EXPORTED_ROWS = 5000
 # Of each column, by name: the heading, and what a row shows there.
 Columns = Mapping[str, tuple[str, Callable[[Any], object]]]
 

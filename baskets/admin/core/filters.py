@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from baskets.models import Attention, CheckoutSession, Partner
 
-MOST_PARTNERS = 100
+MAX_PARTNERS = 100
 PREFIX = re.compile(r"[a-z0-9]{1,16}", re.ASCII)
 
 
@@ -155,7 +155,7 @@ def of_partner(field: str) -> type[admin.SimpleListFilter]:
         parameter_name = "partner"
 
         def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
-            rows = Partner.objects.order_by("name").values_list("pk", "name")[:MOST_PARTNERS]
+            rows = Partner.objects.order_by("name").values_list("pk", "name")[:MAX_PARTNERS]
             return [(str(pk), name) for pk, name in rows]
 
         def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

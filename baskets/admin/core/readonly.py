@@ -31,17 +31,17 @@ M = TypeVar("M", bound=models.Model)
 SAFE = ("GET", "HEAD")
 EXPORT = "baskets.export_list"
 # How many rows a list counts and lets one page through: beyond it, a search finds more than leafing does.
-MOST_COUNTED = 1000
+MAX_COUNTED = 1000
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]  # Django's class takes no parameter at run time.
-    """Counts no further than `MOST_COUNTED`, so that a list of a million rows opens as fast as a short one."""
+    """Counts no further than `MAX_COUNTED`, so that a list of a million rows opens as fast as a short one."""
 
     @cached_property
     def count(self) -> int:
         """How many rows there are, or the cap."""
         rows: models.QuerySet[Any] = self.object_list  # type: ignore[assignment]  # Lists are made of nothing else.
-        return rows.order_by().values("pk")[:MOST_COUNTED].count()
+        return rows.order_by().values("pk")[:MAX_COUNTED].count()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     paginator = CappedPaginator
-    most_counted = MOST_COUNTED
+    max_counted = MAX_COUNTED
     # The fields and methods that make up the page of one record.
     shown: Sequence[str] = ()
     page_template = "admin/baskets/record.html"
@@ -120,7 +120,7 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
             "title": title[:1].upper() + title[1:],
             "may_export": request.user.has_perm(EXPORT),
             "export_address": f"export/?{request.GET.urlencode()}",
-            "most_exported": exports.MOST_EXPORTED,
+            "most_exported": exports.MAX_EXPORTED_ROWS,
         }
         return super().changelist_view(request, context | (extra_context or {}))
 
@@ -133,13 +133,13 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
             return HttpResponseNotAllowed(["POST"])
         try:
             changelist = self.get_changelist_instance(request)
-            rows = list(changelist.queryset[: exports.MOST_EXPORTED])
+            rows = list(changelist.queryset[: exports.MAX_EXPORTED_ROWS])
         except IncorrectLookupParameters as error:
             raise Http404 from error
         columns = self.export_columns(request)
         actor, list_name, offered = staff_actor(request), str(self.opts.model_name), filters.offered_values(changelist)
         asked = {name: value if (name, value) in offered else audit_log.digest(value) for name, value in request.GET.dict().items()}
-        runner.run(lambda _: audit_log.record_export(list_name=list_name, rows=len(rows), asked=asked, actor=actor))
+        runner.run(lambda _: audit_log.record_export(list_name=list_name, rows=len(rows), query=asked, actor=actor))
         return exports.as_csv(columns, rows, name=list_name)
 
     def export_columns(self, request: HttpRequest) -> exports.Columns:

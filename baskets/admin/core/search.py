@@ -15,7 +15,7 @@ from baskets.models import ApiKey, BasketItem, CheckoutItem, CheckoutSession, Pa
 from baskets.models.basket_snapshot import Owner
 
 # More than any page shows; a product that more baskets hold is looked at from its own page.
-MOST_BASKETS = 2000
+MAX_BASKETS = 2000
 
 
 def search_terms(typed: str) -> list[str]:
@@ -61,7 +61,7 @@ def of_order(term: str) -> list[UUID]:
     if not number:
         return []
     sessions = CheckoutSession.objects.filter(order_no__startswith=number)
-    return list(sessions.values_list("basket_id", flat=True)[:MOST_BASKETS])
+    return list(sessions.values_list("basket_id", flat=True)[:MAX_BASKETS])
 
 
 def of_product(term: str) -> list[UUID]:
@@ -69,5 +69,5 @@ def of_product(term: str) -> list[UUID]:
     return [
         basket_id
         for rows in (BasketItem, CheckoutItem)
-        for basket_id in rows.objects.filter(product_id=term).values_list("basket_id", flat=True)[:MOST_BASKETS]
+        for basket_id in rows.objects.filter(product_id=term).values_list("basket_id", flat=True)[:MAX_BASKETS]
     ]

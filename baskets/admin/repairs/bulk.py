@@ -16,7 +16,7 @@ from baskets.admin.repairs import snapshots, views
 from baskets.db import errors
 from baskets.domain import runner
 from baskets.domain.errors import LapsedHolds, LapsedSession, Refusal
-from baskets.domain.support import repair
+from baskets.domain.support import guards
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from django.utils.safestring import SafeString
 
     from baskets.admin.repairs.forms import RepairForm
-    from baskets.admin.repairs.views import Repair, RepairDesk
+    from baskets.admin.repairs.views import Repair, RepairAdmin
 
-MOST_ROWS = 100
+MAX_ROWS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Row:
 class Page:
     """One request for a repair of many rows."""
 
-    desk: RepairDesk
+    desk: RepairAdmin
     chosen: Repair
     request: HttpRequest
 
@@ -60,10 +60,10 @@ class Page:
         """Show the page for rows that were chosen in the list, as they are now."""
         rows = [
             Row(pk=str(record.pk), seen=self.desk.kind.state_of(self.chosen, record), record=record)
-            for record in list(records[: MOST_ROWS + 1])  # type: ignore[index]  # Django hands over a query set.
+            for record in list(records[: MAX_ROWS + 1])  # type: ignore[index]  # Django hands over a query set.
         ]
         form = self.chosen.form(record=None)
-        return self.show(form, rows[:MOST_ROWS], rehearsed=not form.asks, more=len(rows) > MOST_ROWS)
+        return self.show(form, rows[:MAX_ROWS], rehearsed=not form.asks, more=len(rows) > MAX_ROWS)
 
     def answer(self) -> HttpResponse:
         """Show what is asked for, or do it."""
@@ -77,7 +77,7 @@ class Page:
 
     def rows(self) -> list[Row]:
         """The rows of the form; what is no row of this table is told as one that is gone."""
-        said = dict(each.rpartition(" ")[::2] for each in self.request.POST.getlist("row")[:MOST_ROWS])
+        said = dict(each.rpartition(" ")[::2] for each in self.request.POST.getlist("row")[:MAX_ROWS])
         field = self.desk.opts.pk
         keys = {}
         for pk, seen in said.items():
@@ -138,7 +138,7 @@ class Page:
             "rows": [(row, *(self.rehearse(form, row, valid=valid) if rehearsed and rows else ([], ""))) for row in rows],
             "rehearsed": rehearsed,
             "more": more,
-            "most": MOST_ROWS,
+            "most": MAX_ROWS,
             "confirm": form.shown if confirmed else None,
             "submit": f"{self.chosen.title}: {len(rows)}" if confirmed or not form.asks else "Show what will change",
             "action": reverse(f"admin:baskets_{self.desk.opts.model_name}_repair_many", args=[self.chosen.slug]),
@@ -153,7 +153,7 @@ class Page:
         said, reason = (form.said, form.cleaned_data["reason"]) if valid else ({}, "rehearsal")
         call = views.operation(self.chosen, self.request, row.record, said, seen=row.seen, reason=reason)
         try:
-            before, after = repair.rehearse(operation=call, look=lambda: self.desk.kind.look_of(self.chosen, row.record))
+            before, after = guards.dry_run(operation=call, snapshot=lambda: self.desk.kind.look_of(self.chosen, row.record))
         except Refusal as refusal:
             return [], views.told(refusal)
         except (LapsedHolds, LapsedSession):

@@ -12,11 +12,11 @@ from baskets import conf
 from baskets.admin.core import display
 from baskets.db.errors import reading
 from baskets.domain.stock.catalog import MOST_PIECES
-from baskets.domain.support import repair
+from baskets.domain.support import guards
 from baskets.models import Product
 from baskets.models.basket_snapshot import read_contents
 
-MOST_DAYS = 3650
+MAX_DAYS = 3650
 
 
 class RepairForm(forms.Form):
@@ -27,7 +27,7 @@ class RepairForm(forms.Form):
 
     seen = forms.IntegerField(widget=forms.HiddenInput, min_value=0, max_value=2**62)
     reason = forms.CharField(
-        max_length=repair.REASON_LIMIT,
+        max_length=guards.REASON_LIMIT,
         widget=forms.Textarea(attrs={"rows": 2, "cols": 60}),
         help_text="Stays in the timeline, beside your name. No names of customers, no card numbers.",
     )
@@ -140,7 +140,7 @@ class ItemForm(RepairForm):
         """Offer what the basket holds."""
         contents = reading(lambda: read_contents(self.record.pk))
         lines = [(line, name) for name in ("cart", "saved") for line in (getattr(contents, name) if contents else ())]
-        offered = [(line.product_id, f"{display.spelled(line.product_id)} ({name}, {line.count})") for line, name in lines]
+        offered = [(line.product_id, f"{display.as_plain_text(line.product_id)} ({name}, {line.count})") for line, name in lines]
         self.fields["product"].widget.choices = offered
         self.fields["count"].max_value = conf.piece_limit()  # type: ignore[attr-defined]
 
@@ -158,4 +158,4 @@ class ItemForm(RepairForm):
 class DaysForm(RepairForm):
     """For how long."""
 
-    days = forms.IntegerField(min_value=1, max_value=MOST_DAYS, help_text="From now on.")
+    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, help_text="From now on.")

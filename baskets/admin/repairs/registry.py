@@ -12,7 +12,15 @@ from baskets.admin.repairs.forms import DaysForm, ItemForm, LateForm, SupplyForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.admin.repairs.views import Kind, Repair
 from baskets.domain.access import devices
-from baskets.domain.support import attention_repairs, audit_log, erasure, repair, reservation_repairs
+from baskets.domain.support import (
+    attention_repairs,
+    audit_log,
+    basket_repairs,
+    checkout_repairs,
+    erasure,
+    reservation_repairs,
+    stock_repairs,
+)
 from baskets.models import Basket, CheckoutSession, StockReservation
 
 
@@ -35,7 +43,7 @@ def _take(of: Callable[[Any], Any], *, fits: Callable[[Any], bool], look: Callab
             title="Take in hand",
             sentence="The others see that you are at it. Nothing else changes.",
             fits=lambda record: fits(record) and not getattr(record, "holder", ""),
-            do=lambda record, _, *, seen, **said: attention_repairs.take(session=of(record), expected_events=seen, **said),
+            do=lambda record, _, *, seen, **said: attention_repairs.assign(session=of(record), expected_events=seen, **said),
             bulk=True,
             look=look,
         ),
@@ -44,7 +52,7 @@ def _take(of: Callable[[Any], Any], *, fits: Callable[[Any], bool], look: Callab
             title="Hand back",
             sentence="Nobody is at it any more, so that somebody else takes it. Nothing else changes.",
             fits=lambda record: fits(record) and bool(getattr(record, "holder", "")),
-            do=lambda record, _, *, seen, **said: attention_repairs.hand_back(session=of(record), expected_events=seen, **said),
+            do=lambda record, _, *, seen, **said: attention_repairs.unassign(session=of(record), expected_events=seen, **said),
             bulk=True,
             look=look,
         ),
@@ -53,7 +61,7 @@ def _take(of: Callable[[Any], Any], *, fits: Callable[[Any], bool], look: Callab
 
 def _holder(about: str, record: Any) -> str:
     known: str | None = getattr(record, "holder", None)
-    return audit_log.holders(about, [record.pk]).get(record.pk, "") if known is None else known
+    return audit_log.assignees(about, [record.pk]).get(record.pk, "") if known is None else known
 
 
 def _take_subject(about: str, fits: Callable[[Any], bool]) -> list[Repair]:
@@ -68,7 +76,7 @@ def _take_subject(about: str, fits: Callable[[Any], bool]) -> list[Repair]:
             title="Take in hand",
             sentence="The others see that you are at it. Nothing else changes.",
             fits=lambda record: fits(record) and not _holder(about, record),
-            do=lambda record, _, *, seen, **said: audit_log.take(about=about, subject=record.pk, expected_step=seen, **said),
+            do=lambda record, _, *, seen, **said: audit_log.assign(about=about, subject=record.pk, expected_step=seen, **said),
             **common,
         ),
         Repair(
@@ -76,7 +84,7 @@ def _take_subject(about: str, fits: Callable[[Any], bool]) -> list[Repair]:
             title="Hand back",
             sentence="Nobody is at it any more, so that somebody else takes it. Nothing else changes.",
             fits=lambda record: fits(record) and bool(_holder(about, record)),
-            do=lambda record, _, *, seen, **said: audit_log.hand_back(about=about, subject=record.pk, expected_step=seen, **said),
+            do=lambda record, _, *, seen, **said: audit_log.unassign(about=about, subject=record.pk, expected_step=seen, **said),
             **common,
         ),
     ]
@@ -92,7 +100,7 @@ SESSIONS = Kind(
             title="Finish as ordered",
             sentence="The checkout becomes an order, as if the partner had reported it: what it holds is sold.",
             fits=lambda session: session.status == STATUS.ACTIVE,
-            do=lambda session, _, *, seen, **more: repair.finish_as_ordered(session=session, expected_events=seen, **more),
+            do=lambda session, _, *, seen, **more: checkout_repairs.finish_as_ordered(session=session, expected_events=seen, **more),
         ),
         Repair(
             slug="abort",
@@ -100,7 +108,7 @@ SESSIONS = Kind(
             sentence="The checkout ends without an order: what it holds is released, and every item returns to the cart.",
             fits=lambda session: session.status == STATUS.ACTIVE,
             bulk=True,
-            do=lambda session, _, *, seen, **more: repair.abort(session=session, expected_events=seen, **more),
+            do=lambda session, _, *, seen, **more: checkout_repairs.abort(session=session, expected_events=seen, **more),
         ),
         Repair(
             slug="hold-again",
@@ -125,7 +133,7 @@ SESSIONS = Kind(
             form=LateForm,
             reclaims=True,
             promises=("Cart", "Reservations"),
-            do=lambda session, said, *, seen, **more: repair.order_late(session=session, expected_events=seen, **said, **more),
+            do=lambda session, said, *, seen, **more: checkout_repairs.order_late(session=session, expected_events=seen, **said, **more),
         ),
         Repair(
             slug="reverse-order",
@@ -136,7 +144,7 @@ SESSIONS = Kind(
             ),
             fits=lambda session: session.status == STATUS.ORDERED and session.reversed_at is None,
             bulk=True,
-            do=lambda session, _, *, seen, **more: repair.reverse_order(session=session, expected_events=seen, **more),
+            do=lambda session, _, *, seen, **more: checkout_repairs.reverse_order(session=session, expected_events=seen, **more),
         ),
         *_take(lambda session: session, fits=lambda session: hasattr(session, "lapsed"), look=snapshots.of_taking),
     ],
@@ -168,7 +176,7 @@ MATTERS = Kind(
             title="Settle this matter",
             sentence="Somebody has seen to it, and the reason says how: refunded, delivered, or agreed with the customer.",
             fits=lambda matter: matter.settled_at is None,
-            do=lambda matter, _, *, seen, **more: attention_repairs.settle(attention=matter, expected_events=seen, **more),
+            do=lambda matter, _, *, seen, **more: attention_repairs.resolve(attention=matter, expected_events=seen, **more),
             bulk=True,
         ),
         *_take(
@@ -189,7 +197,7 @@ BASKETS = Kind(
             sentence="An item in the cart or the saved list gets another count, moves to the other list, or is removed.",
             fits=lambda basket: basket.hidden_at is None,
             form=ItemForm,
-            do=lambda basket, said, *, seen, **more: repair.change_item(
+            do=lambda basket, said, *, seen, **more: basket_repairs.change_item(
                 basket=basket,
                 product_id=said["product"],
                 count={"cart": said["count"], "saved": 0, "out": -1}[said["to"]],
@@ -204,7 +212,7 @@ BASKETS = Kind(
             fits=lambda basket: basket.hidden_at is None,
             form=DaysForm,
             bulk=True,
-            do=lambda basket, said, *, seen, **more: repair.extend(basket=basket, expected_events=seen, **said, **more),
+            do=lambda basket, said, *, seen, **more: basket_repairs.extend(basket=basket, expected_events=seen, **said, **more),
         ),
         Repair(
             slug="end",
@@ -212,7 +220,7 @@ BASKETS = Kind(
             sentence="The basket is emptied and hidden, as if its user had deleted it. Orders and the timeline stay.",
             fits=lambda basket: basket.hidden_at is None,
             bulk=True,
-            do=lambda basket, _, *, seen, **more: repair.end(basket=basket, expected_events=seen, **more),
+            do=lambda basket, _, *, seen, **more: basket_repairs.end(basket=basket, expected_events=seen, **more),
         ),
         Repair(
             slug="settle",
@@ -220,7 +228,7 @@ BASKETS = Kind(
             sentence="All open matters of this basket are settled, and the reason says how. They stay on record.",
             fits=lambda basket: basket.flagged if hasattr(basket, "flagged") else basket.attention.open().exists(),
             look=snapshots.of_flags,
-            do=lambda basket, _, *, seen, **more: attention_repairs.settle_all(basket=basket, expected_events=seen, **more),
+            do=lambda basket, _, *, seen, **more: attention_repairs.resolve_all(basket=basket, expected_events=seen, **more),
         ),
         Repair(
             slug="erase",
@@ -250,7 +258,7 @@ DEVICES = Kind(
     ],
 )
 PRODUCTS = Kind(
-    state=lambda product: repair.last_adjustment(product.pk),
+    state=lambda product: stock_repairs.last_adjustment(product.pk),
     look=snapshots.of_product,
     back=lambda product: reverse("admin:baskets_product_change", args=[quote(product.pk)]),
     repairs=[
@@ -263,7 +271,7 @@ PRODUCTS = Kind(
             ),
             fits=lambda _: True,
             form=UnsoldForm,
-            do=lambda product, said, *, seen, **more: repair.set_unsold(
+            do=lambda product, said, *, seen, **more: stock_repairs.set_unsold(
                 product_id=product.pk, expected_adjustment=seen, unsold=said["unsold"], as_of=said["as_of"], **more
             ),
         ),
@@ -273,7 +281,9 @@ PRODUCTS = Kind(
             sentence="Pieces came in or were taken out. What comes in pays off a shortfall first.",
             fits=lambda product: bool(getattr(product, "stock", None) and product.stock.limited),
             form=SupplyForm,
-            do=lambda product, said, *, seen, **more: repair.adjust_supply(product_id=product.pk, expected_adjustment=seen, **said, **more),
+            do=lambda product, said, *, seen, **more: stock_repairs.adjust_supply(
+                product_id=product.pk, expected_adjustment=seen, **said, **more
+            ),
         ),
         *_take_subject("product", lambda product: bool(getattr(product, "stock", None) and product.stock.shortfall)),
     ],
@@ -288,7 +298,7 @@ RULES = Kind(
             title="Settle this finding",
             sentence="Somebody has seen to it, and the reason says how. A check that finds the rule broken again opens it again.",
             fits=lambda rule: rule.settled_at is None and rule.gone_at is None,
-            do=lambda rule, _, *, seen, **more: audit_log.settle_rule(rule=rule, expected_step=seen, **more),
+            do=lambda rule, _, *, seen, **more: audit_log.resolve_rule(rule=rule, expected_step=seen, **more),
         ),
         *_take_subject("brokenrule", lambda rule: rule.settled_at is None and rule.gone_at is None),
     ],

@@ -9,8 +9,8 @@ from django.utils.safestring import SafeString
 
 from baskets.admin.core import display
 from baskets.db.errors import reading
-from baskets.domain.support.attention_repairs import holder_of
-from baskets.domain.support.audit_log import holders
+from baskets.domain.support.attention_repairs import assignee_of
+from baskets.domain.support.audit_log import assignees
 from baskets.models import (
     Attention,
     Basket,
@@ -34,7 +34,7 @@ from baskets.models.checkouts import AttentionQuerySet
 
 Snapshot = dict[str, object]
 # Counting further would take long, and say no more.
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 
 
 def of_basket(basket_id: UUID) -> Snapshot:
@@ -85,11 +85,11 @@ def of_webhook(endpoint: WebhookEndpoint) -> Snapshot:
     waiting = FeedPosition.objects.filter(partner_id=now.partner_id, position__gt=now.position)
     if now.kinds:
         waiting = waiting.filter(kind__in=now.kinds)
-    counted = waiting[:MOST_WAITING].count()
+    counted = waiting[:MAX_WAITING].count()
     return {
         "State": now.get_state_display(),
         "Failures": display.count(now.failures),
-        "Events that wait": f"{display.count(counted)}{' or more' if counted == MOST_WAITING else ''}",
+        "Events that wait": f"{display.count(counted)}{' or more' if counted == MAX_WAITING else ''}",
     }
 
 
@@ -129,13 +129,13 @@ def of_taking(session: CheckoutSession) -> Snapshot:
     return {
         "Order number": display.order_no(session.order_no),
         "Open matters": _open(Attention.objects.filter(session=session)),
-        "In hand of": display.visible(holder_of(session) or "nobody"),
+        "In hand of": display.visible(assignee_of(session) or "nobody"),
     }
 
 
 def of_subject(about: str, subject: str) -> Snapshot:
     """Who has something in hand that has no basket."""
-    return {"In hand of": display.visible(holders(about, [subject]).get(subject, "nobody"))}
+    return {"In hand of": display.visible(assignees(about, [subject]).get(subject, "nobody"))}
 
 
 def of_rule(rule: BrokenRule) -> Snapshot:

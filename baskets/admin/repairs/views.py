@@ -28,7 +28,7 @@ from baskets.admin.repairs.snapshots import Snapshot
 from baskets.db import errors
 from baskets.domain import runner
 from baskets.domain.errors import LapsedHolds, LapsedSession, OutOfStock, Refusal
-from baskets.domain.support import repair
+from baskets.domain.support import guards
 from baskets.models import Attention, Basket, BrokenRule, DeskEntry, Event, GuestToken, Product, StockReservation, WebhookEndpoint
 
 METHODS = ("GET", "HEAD", "POST")
@@ -120,7 +120,7 @@ def operation(
     return call
 
 
-class RepairDesk(ReadOnlyAdmin[Any]):
+class RepairAdmin(ReadOnlyAdmin[Any]):
     """Adds the repairs of a kind of record to its pages."""
 
     kind: Kind
@@ -179,7 +179,7 @@ class RepairDesk(ReadOnlyAdmin[Any]):
         return bulk.Page(desk=self, chosen=chosen, request=request).answer()
 
 
-def _opened(desk: RepairDesk, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
+def _opened(desk: RepairAdmin, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponse:
     chosen = next(each for each in desk.bulk_repairs(request) if each.slug == request.POST.get("action"))
     return bulk.Page(desk=desk, chosen=chosen, request=request).opened(rows)
 
@@ -188,7 +188,7 @@ def _opened(desk: RepairDesk, request: HttpRequest, rows: QuerySet[Any]) -> Http
 class Page:
     """One request for a repair."""
 
-    desk: RepairDesk
+    desk: RepairAdmin
     chosen: Repair
     request: HttpRequest
     record: Any
@@ -223,11 +223,11 @@ class Page:
     def kept(self, changed: object) -> object:
         """Return what a repair returned, if it has done what its preview showed.
 
-        :raises StateMoved: it has not; its transaction is rolled back.
+        :raises StaleState: it has not; its transaction is rolled back.
         """
         shown = self.request.POST.get("outcome")  # None was shown where lapsed checkouts are expired first.
         if self.chosen.promises and shown and self.outcome(self.look()) != shown:
-            raise repair.StateMoved(since=[])
+            raise guards.StaleState(since=[])
         return changed
 
     def outcome(self, after: Snapshot) -> str:
@@ -296,7 +296,7 @@ class Page:
             reason=form.cleaned_data["reason"] if valid else "rehearsal",
         )
         try:
-            before, after = repair.rehearse(operation=call, look=self.look)
+            before, after = guards.dry_run(operation=call, snapshot=self.look)
         except Refusal as refusal:
             return snapshots.differences(self.look(), None), refusal, ""
         except (LapsedHolds, LapsedSession):
@@ -325,7 +325,7 @@ def told(problem: Refusal | str | None) -> str:
 
 def _since(problem: object) -> list[object]:
     """What has happened since the page was made, in lines."""
-    if not isinstance(problem, repair.StateMoved):
+    if not isinstance(problem, guards.StaleState):
         return []
     return [
         format_html(

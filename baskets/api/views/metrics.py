@@ -53,7 +53,7 @@ class DatabaseCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Ask once; a database that is away is a number, too."""
         try:
-            numbers = reading(lambda: (*execute(DATABASE_NUMBERS, []).fetchall()[0], len(key_misuse.conspicuous_keys())))
+            numbers = reading(lambda: (*execute(DATABASE_NUMBERS, []).fetchall()[0], len(key_misuse.find_unusual_keys())))
         except DatabaseError:
             numbers = None
         yield GaugeMetricFamily("baskets_database_up", "Whether the database answered.", value=int(numbers is not None))

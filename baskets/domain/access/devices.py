@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import locked_contents, record, write_lists
 from baskets.domain.errors import BasketNotFound, DeviceUnknown
-from baskets.domain.support.repair import NotRepairable, as_expected, tell
+from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
 from baskets.models import Event, GuestToken, Transfer
 from baskets.models.basket_snapshot import Contents, Owner
 
@@ -49,16 +49,16 @@ def revoke_device(*, owner: Owner, device_id: UUID, actor: Actor) -> None:
 def revoke_device_by_staff(*, device: GuestToken, expected_events: int, reason: str, actor: Actor) -> None:
     """Revoke the token of one device, as staff.
 
-    Locks the basket. Other parameters and refusals as `repair.finish_as_ordered`.
+    Locks the basket. Other parameters and refusals as `checkout_repairs.finish_as_ordered`.
 
-    :raises NotRepairable: it was revoked before, or is gone.
+    :raises RepairNotApplicable: it was revoked before, or is gone.
     """
-    contents = as_expected(device.basket_id, expected_events=expected_events, reason=reason)
+    contents = lock_if_unchanged(device.basket_id, expected_events=expected_events, reason=reason)
     now = GuestToken.objects.filter(pk=device.pk, basket_id=contents.basket_id, revoked_at__isnull=True).first()
     if now is None:
-        raise NotRepairable("The device was revoked before.")
+        raise RepairNotApplicable("The device was revoked before.")
     _revoke(now, contents=contents, actor=actor)
-    tell(contents, "revoke_device", reason, actor, deviceId=str(now.pk))
+    record_repair(contents, "revoke_device", reason, actor, deviceId=str(now.pk))
 
 
 def _revoke(device: GuestToken, *, contents: Contents, actor: Actor) -> None:

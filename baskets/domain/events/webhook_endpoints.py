@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from baskets.domain.access.partners import LABEL_LIMIT, PartnerUnknown, UnusableValue, require_printable
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed
-from baskets.domain.support.repair import REASON_LIMIT, NotRepairable, StateMoved, require_reason
+from baskets.domain.support.guards import REASON_LIMIT, RepairNotApplicable, StaleState, require_reason
 from baskets.encryption import encrypt
 from baskets.models import Event, FeedPosition, FeedState, Partner, WebhookChange, WebhookEndpoint
 from baskets.net import http_client
@@ -71,9 +71,9 @@ def pause(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, acto
     Locks the endpoint.
 
     :param expected_changes: how many changes it had when staff decided.
-    :raises ReasonMissing: no reason is given.
-    :raises StateMoved: it was changed since.
-    :raises NotRepairable: it is not active.
+    :raises ReasonRequired: no reason is given.
+    :raises StaleState: it was changed since.
+    :raises RepairNotApplicable: it is not active.
     """
     _change(
         endpoint,
@@ -92,7 +92,7 @@ def resume(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, act
     It counts as one that has never failed, so a pause that the receiver requested ends too.
     Locks the endpoint. Parameters and refusals as `pause`.
 
-    :raises NotRepairable: it is active, and does not wait for its next try.
+    :raises RepairNotApplicable: it is active, and does not wait for its next try.
     """
     _change(
         endpoint, Change.RESUMED, State.ACTIVE, fits=lambda row: row.is_resumable, expected=expected_changes, reason=reason, actor=actor
@@ -105,7 +105,7 @@ def replay(*, endpoint: WebhookEndpoint, since: datetime, expected_changes: int,
     Locks the endpoint. Other parameters and refusals as `pause`.
 
     :param since: of the first event that comes again.
-    :raises NotRepairable: nothing that was delivered is as young as that.
+    :raises RepairNotApplicable: nothing that was delivered is as young as that.
     """
     _change(
         endpoint,
@@ -123,7 +123,7 @@ def _before(endpoint: WebhookEndpoint, since: datetime) -> int:
     """The place before the first event since a moment, which must have been passed."""
     first = FeedPosition.objects.filter(partner=endpoint.partner_id, event__at__gte=since).order_by("position").first()
     if first is None or first.position > endpoint.position:
-        raise NotRepairable("Nothing that was delivered happened since then.")
+        raise RepairNotApplicable("Nothing that was delivered happened since then.")
     return first.position - 1
 
 
@@ -143,9 +143,9 @@ def _change(
     row = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
     done = list(row.changes.order_by("pk"))
     if len(done) != expected:
-        raise StateMoved(since=done[expected:])
+        raise StaleState(since=done[expected:])
     if not fits(row):
-        raise NotRepairable(f"The webhook is {row.get_state_display()}.")
+        raise RepairNotApplicable(f"The webhook is {row.get_state_display()}.")
     position = row.position if place is None else place(row)
     if position < (purged := FeedState.objects.get().purged_position):
         reason = f"{reason} (events up to position {purged} may have been purged since)"[:REASON_LIMIT]

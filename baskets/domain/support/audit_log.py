@@ -19,20 +19,20 @@ from django.db.models.functions import Now
 
 from baskets.db.pipeline import execute
 from baskets.domain.actors import Actor
-from baskets.domain.support.repair import NotRepairable, StateMoved, require_reason
+from baskets.domain.support.guards import RepairNotApplicable, StaleState, require_reason
 from baskets.models import BrokenRule, DeskEntry
 
 log = structlog.get_logger("baskets.staff")
 
 # Of two who write the same number, one waits for the other and then finds it taken.
-WRITE = """
+INSERT_ENTRY = """
 INSERT INTO baskets_deskentry (kind, about, subject, number, at, actor_kind, actor, request_id, note, data)
 VALUES (%s, %s, %s, %s, statement_timestamp(), %s, %s, %s, %s, %s::jsonb)
 ON CONFLICT (about, subject, number) DO NOTHING
 RETURNING id
 """
 # What a caller can repeat at will fills neither the journal nor the disk: the log has the rest.
-WRITE_BOUNDED = """
+INSERT_BOUNDED_ENTRY = """
 INSERT INTO baskets_deskentry (kind, about, subject, at, actor_kind, actor, request_id, note, data)
 SELECT new.kind, new.about, new.subject, statement_timestamp(), %(actor_kind)s, %(actor)s, %(request_id)s, '', %(data)s::jsonb
 FROM (SELECT %(kind)s::varchar AS kind, %(about)s::varchar AS about, %(subject)s::varchar AS subject) AS new
@@ -41,11 +41,11 @@ WHERE (
     WHERE old.about = new.about AND old.subject = new.subject AND old.kind = new.kind AND old.at > statement_timestamp() - interval '1 hour'
 ) < %(most)s
 """
-REPEATABLE = frozenset({DeskEntry.Kind.SIGN_IN_FAILED, DeskEntry.Kind.REFUSED})
-MAX_REPEATED_PER_HOUR = 100
+BOUNDED_KINDS = frozenset({DeskEntry.Kind.SIGN_IN_FAILED, DeskEntry.Kind.REFUSED})
+MAX_BOUNDED_PER_HOUR = 100
 # How long a source from which a member of staff has signed in counts as known.
 KNOWN_SOURCE_SPAN = timedelta(days=30)
-FOUND = """
+UPSERT_BROKEN_RULE = """
 INSERT INTO baskets_brokenrule AS known
     (slug, rule, sentence, total, examples, found_at, seen_at, settled_by, note)
 VALUES (%s, %s, %s, %s, %s::jsonb, statement_timestamp(), statement_timestamp(), '', '')
@@ -62,7 +62,7 @@ def last_step(about: str, subject: str) -> int:
     return steps.order_by("-number").values_list("number", flat=True).first() or 0
 
 
-def holders(about: str, subjects: Sequence[str]) -> dict[str, str]:
+def assignees(about: str, subjects: Sequence[str]) -> dict[str, str]:
     """Name who has taken each of these subjects and not handed it back."""
     steps = DeskEntry.objects.filter(about=about, subject__in=list(subjects), number__isnull=False).order_by("number")
     held: dict[str, str] = {}
@@ -74,57 +74,57 @@ def holders(about: str, subjects: Sequence[str]) -> dict[str, str]:
 
 
 @transaction.atomic(savepoint=False)
-def take(*, about: str, subject: str, expected_step: int, reason: str, actor: Actor) -> None:
+def assign(*, about: str, subject: str, expected_step: int, reason: str, actor: Actor) -> None:
     """Take a subject in hand, from somebody else where they had it.
 
     Locks nothing; the number of the step decides between two.
 
     :param about: the kind of record.
     :param expected_step: the last step when staff decided.
-    :raises ReasonMissing: no reason is given.
-    :raises StateMoved: somebody was faster.
-    :raises NotRepairable: whoever takes it has it already.
+    :raises ReasonRequired: no reason is given.
+    :raises StaleState: somebody was faster.
+    :raises RepairNotApplicable: whoever takes it has it already.
     """
     require_reason(reason)
-    if last_step(about, subject) == expected_step and holders(about, [subject]).get(subject) == actor.name:
-        raise NotRepairable("You have it in hand already.")
+    if last_step(about, subject) == expected_step and assignees(about, [subject]).get(subject) == actor.name:
+        raise RepairNotApplicable("You have it in hand already.")
     _step(DeskEntry.Kind.TAKEN, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
-def hand_back(*, about: str, subject: str, expected_step: int, reason: str, actor: Actor) -> None:
+def unassign(*, about: str, subject: str, expected_step: int, reason: str, actor: Actor) -> None:
     """Hand a subject back, so that somebody else takes it. Parameters and refusals as `take`.
 
-    :raises NotRepairable: nobody has it.
+    :raises RepairNotApplicable: nobody has it.
     """
     require_reason(reason)
-    if last_step(about, subject) == expected_step and subject not in holders(about, [subject]):
-        raise NotRepairable("Nobody has it in hand.")
+    if last_step(about, subject) == expected_step and subject not in assignees(about, [subject]):
+        raise RepairNotApplicable("Nobody has it in hand.")
     _step(DeskEntry.Kind.HANDED_BACK, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
-def settle_rule(*, rule: BrokenRule, expected_step: int, reason: str, actor: Actor) -> None:
+def resolve_rule(*, rule: BrokenRule, expected_step: int, reason: str, actor: Actor) -> None:
     """Settle a broken rule: somebody has seen to it, and the reason says how. A check that finds it again opens it again.
 
     Other parameters and refusals as `take`.
 
-    :raises NotRepairable: it is settled already, or gone.
+    :raises RepairNotApplicable: it is settled already, or gone.
     """
     require_reason(reason)
     _step(DeskEntry.Kind.SETTLED, about="brokenrule", subject=rule.slug, expected_step=expected_step, note=reason, actor=actor)
     still_open = BrokenRule.objects.filter(pk=rule.pk, settled_at__isnull=True, gone_at__isnull=True)
     if not still_open.update(settled_at=Now(), settled_by=actor.name, note=reason):
-        raise NotRepairable("It is settled already, or a check has found it whole again.")
+        raise RepairNotApplicable("It is settled already, or a check has found it whole again.")
 
 
 @transaction.atomic(savepoint=False)
-def record_export(*, list_name: str, rows: int, asked: Mapping[str, str], actor: Actor) -> None:
+def record_export(*, list_name: str, rows: int, query: Mapping[str, str], actor: Actor) -> None:
     """Record an export: who took rows of a list away.
 
     :param asked: the search and the filters. A text that a member of staff typed comes as its `digest`, because it may be a user id.
     """
-    _write(DeskEntry.Kind.EXPORTED, about=list_name, data={"rows": rows, "asked": dict(asked)}, actor=actor)
+    _write(DeskEntry.Kind.EXPORTED, about=list_name, data={"rows": rows, "asked": dict(query)}, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -135,7 +135,7 @@ def record_check(*, checked: int, found: Sequence[Mapping[str, Any]], actor: Act
     :param found: slug, rule, sentence, total and examples of each that is broken.
     """
     for each in sorted(found, key=lambda each: str(each["slug"])):
-        execute(FOUND, [each["slug"], each["rule"], each["sentence"], each["total"], json.dumps(each["examples"])])
+        execute(UPSERT_BROKEN_RULE, [each["slug"], each["rule"], each["sentence"], each["total"], json.dumps(each["examples"])])
     broken = [each["slug"] for each in found]
     BrokenRule.objects.filter(gone_at__isnull=True).exclude(pk__in=broken).update(gone_at=Now())
     _write(DeskEntry.Kind.CHECKED, about="brokenrule", data={"rules": checked, "broken": broken}, actor=actor)
@@ -160,12 +160,12 @@ def record_access(
     """
     subject = account.get_username() if account else role.name if role else ""
     about = "role" if role else "account"
-    if kind in REPEATABLE:
-        row = {"kind": kind, "about": about, "subject": subject, "data": json.dumps(data), "most": MAX_REPEATED_PER_HOUR}
-        execute(WRITE_BOUNDED, row | {"actor_kind": actor.kind, "actor": actor.name, "request_id": actor.request_id})
+    if kind in BOUNDED_KINDS:
+        row = {"kind": kind, "about": about, "subject": subject, "data": json.dumps(data), "most": MAX_BOUNDED_PER_HOUR}
+        execute(INSERT_BOUNDED_ENTRY, row | {"actor_kind": actor.kind, "actor": actor.name, "request_id": actor.request_id})
     else:
         _write(kind, about=about, subject=subject, data=data, actor=actor)
-    write = log.warning if kind in REPEATABLE else log.info
+    write = log.warning if kind in BOUNDED_KINDS else log.info
     write(kind.value, account=account and account.pk, role=role and role.pk, request_id=actor.request_id, **data)
 
 
@@ -184,12 +184,12 @@ def digest(text: str) -> str:
 def _step(kind: DeskEntry.Kind, *, about: str, subject: str, expected_step: int, note: str, actor: Actor) -> None:
     """Write the next step about a subject, if it is the next.
 
-    :raises StateMoved: it is not.
+    :raises StaleState: it is not.
     """
     moved = last_step(about, subject) > expected_step
     if moved or not _write(kind, about=about, subject=subject, number=expected_step + 1, note=note, data={}, actor=actor):
         since = DeskEntry.objects.filter(about=about, subject=subject, number__gt=expected_step)
-        raise StateMoved(since=list(since.order_by("number")))
+        raise StaleState(since=list(since.order_by("number")))
 
 
 def _write(
@@ -203,4 +203,4 @@ def _write(
     actor: Actor,
 ) -> bool:
     row = [kind, about, subject, number, actor.kind, actor.name, actor.request_id, note, json.dumps(data)]
-    return execute(WRITE, row).fetchone() is not None
+    return execute(INSERT_ENTRY, row).fetchone() is not None

@@ -9,21 +9,21 @@ from django.db import transaction
 from baskets.db.pipeline import execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import delete_locked, refuse_active_session
-from baskets.domain.support.repair import NotRepairable, as_expected, tell
+from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
 from baskets.models import Basket, Comfort, Event, GuestToken, IdempotencyRecord, Transfer
 from baskets.models.basket_snapshot import Owner
 
-ERASED = "erased-"
+ERASED_PREFIX = "erased-"
 RENAME = "UPDATE baskets_basket SET id = %s, user_id = %s WHERE id = %s"
 # Nothing of these columns is needed for an order, a stock count or the order of events.
-FORGET_EVENTS = "UPDATE baskets_event SET tracking = '{}'::jsonb, request_id = '' WHERE basket_id = %s"
+CLEAR_EVENT_TRACKING = "UPDATE baskets_event SET tracking = '{}'::jsonb, request_id = '' WHERE basket_id = %s"
 # The id of an event is a digest that the former key of the basket is part of, so it could be computed by a guess.
 RENAME_EVENTS = """
 UPDATE baskets_feedposition p SET public_id = gen_random_uuid() FROM baskets_event e WHERE e.basket_id = %s AND p.event_id = e.id
 """
-FORGET_SESSIONS = "UPDATE baskets_checkoutsession SET language = '', country = '' WHERE basket_id = %s"
+CLEAR_SESSION_LOCALES = "UPDATE baskets_checkoutsession SET language = '', country = '' WHERE basket_id = %s"
 # What staff wrote may name the user. Of texts that belong to no basket, those about products that the user had in checkout.
-FORGET_TEXTS = (
+REDACT_TEXTS = (
     """
 UPDATE baskets_event SET data = jsonb_set(data, '{reason}', to_jsonb(regexp_replace(data->>'reason', %(names)s, %(mark)s, 'g')))
 WHERE basket_id = %(basket)s AND data->>'reason' ~ %(names)s
@@ -55,37 +55,37 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     the key of its new name, and everything that hangs on it follows. Orders, reservations and the timeline stay, without
     tracking; remembered answers, comfort settings and transfers go, and what staff wrote loses the user id.
     The user, should they come back, begins anew.
-    Locks the remembered answers, then the basket. Other parameters and refusals as `repair.finish_as_ordered`.
+    Locks the remembered answers, then the basket. Other parameters and refusals as `checkout_repairs.finish_as_ordered`.
     Source: ADR 24.
 
     :returns: the basket under its new name.
-    :raises NotRepairable: it was erased before.
+    :raises RepairNotApplicable: it was erased before.
     :raises CheckoutActive: a session is active; it is finished or aborted first.
     :raises LapsedSession: to the runner: its session has lapsed.
     """
     # Before the basket, because that is the order of locks; and after it, because a call may have ended between.
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
-    contents = as_expected(basket.pk, expected_events=expected_events, reason=reason)
+    contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
     refuse_active_session(contents)
     if is_erased(basket):
-        raise NotRepairable("The user's data were erased before.")
+        raise RepairNotApplicable("The user's data were erased before.")
     after = contents if contents.hidden_at else delete_locked(contents=contents, actor=actor)
-    tell(after, "erase", reason, actor)
+    record_repair(after, "erase", reason, actor)
     Comfort.objects.filter(pk=basket.pk).delete()
     Transfer.objects.filter(basket_id=basket.pk).delete()
     # A token names the user id, under which the user may begin anew; a device of before must not get in there.
     tokens = GuestToken.objects.filter(basket_id=basket.pk, revoked_at__isnull=True)
     tokens.update(revoked_at=contents.at, revoked_by=actor.name)
-    execute(FORGET_EVENTS, [basket.pk])
-    execute(FORGET_SESSIONS, [basket.pk])
+    execute(CLEAR_EVENT_TRACKING, [basket.pk])
+    execute(CLEAR_SESSION_LOCALES, [basket.pk])
     execute(RENAME_EVENTS, [basket.pk])
     # The user id or the key, not as a part of a longer word.
     names = f"(?<![[:alnum:]])(?:{re.escape(basket.user_id)}|{basket.pk})(?![[:alnum:]])"
-    for statement in FORGET_TEXTS:
+    for statement in REDACT_TEXTS:
         execute(statement, {"names": names, "mark": MARK, "basket": basket.pk})
 
-    name = f"{ERASED}{secrets.token_hex(16)}"
+    name = f"{ERASED_PREFIX}{secrets.token_hex(16)}"
     new = Owner(partner_id=basket.partner_id, user_id=name).basket_id
     # Foreign keys are checked at the commit, so the order of these does not matter.
     execute(RENAME, [new, name, basket.pk])

@@ -17,8 +17,8 @@ from baskets.db.errors import Fault, fault_of
 from baskets.db.pipeline import execute
 from baskets.domain import runner
 from baskets.domain.actors import Actor
-from baskets.domain.support import repair
-from baskets.domain.support.repair import NotRepairable, StateMoved
+from baskets.domain.support import checkout_repairs, guards
+from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.models import Basket, CheckoutSession
 
 # --- Found ------------------------------------------------------------------------
@@ -58,7 +58,7 @@ MIN_PIECES = 100
 MIN_DUE = 100
 # How many checkouts the others, or the key before, must have to be compared with.
 MIN_COMPARED = 20
-TIMES_THE_PIECES = 5
+MIN_PIECES_RATIO = 5
 # "Never orders": one in a hundred or fewer, where the others order one in ten or more.
 MAX_ORDERED_PERCENT = 1
 MIN_ORDERED_PERCENT_OF_OTHERS = 10
@@ -88,20 +88,20 @@ class KeyActivity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conspicuous:
+class UnusualKey:
     """A key that is unlike all others, and in what."""
 
     activity: KeyActivity
     why: str
 
 
-def conspicuous_keys() -> list[Conspicuous]:
+def find_unusual_keys() -> list[UnusualKey]:
     """Find the keys whose checkouts are unlike those of all other keys, and unlike their own before."""
     names = [field.name for field in fields(KeyActivity)]
-    return compare([KeyActivity(**dict(zip(names, row, strict=True))) for row in execute(ACTIVITY, {"sample": SAMPLE})])
+    return compare_keys([KeyActivity(**dict(zip(names, row, strict=True))) for row in execute(ACTIVITY, {"sample": SAMPLE})])
 
 
-def compare(keys: Sequence[KeyActivity]) -> list[Conspicuous]:
+def compare_keys(keys: Sequence[KeyActivity]) -> list[UnusualKey]:
     """Compare each key with all others together.
 
     Two things betray a script, whatever the size of the audience: it holds many pieces with each checkout, or it never pays.
@@ -117,11 +117,11 @@ def compare(keys: Sequence[KeyActivity]) -> list[Conspicuous]:
         each = key.pieces / key.checkouts
         due = sum(other.due for other in others)
         others_order = 100 * _ratio(sum(other.ordered for other in others), due)
-        if key.pieces >= MIN_PIECES and each >= TIMES_THE_PIECES * usual:
-            found.append(Conspicuous(activity=key, why=f"{each:.1f} pieces a checkout, where {usual:.1f} are usual"))
+        if key.pieces >= MIN_PIECES and each >= MIN_PIECES_RATIO * usual:
+            found.append(UnusualKey(activity=key, why=f"{each:.1f} pieces a checkout, where {usual:.1f} are usual"))
         elif key.due >= MIN_DUE and 100 * key.ordered <= MAX_ORDERED_PERCENT * key.due and others_order >= MIN_ORDERED_PERCENT_OF_OTHERS:
             why = f"{key.ordered} of {key.due} checkouts ordered, where other keys order {others_order:.0f} in 100"
-            found.append(Conspicuous(activity=key, why=why))
+            found.append(UnusualKey(activity=key, why=why))
     return found
 
 
@@ -142,7 +142,7 @@ class SessionRepair(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class RepairBatch:
     """What became of some checkouts.
 
     :param last: the number of the last one; the next batch comes after it.
@@ -168,7 +168,7 @@ def ordered_by(prefix: str, *, since: datetime) -> QuerySet[CheckoutSession]:
     return ordered.exclude(finished_by_key="")
 
 
-def release_holds(*, prefix: str, after: int, reason: str, actor: Actor, dry_run: bool = False) -> Batch:
+def release_holds(*, prefix: str, after: int, reason: str, actor: Actor, dry_run: bool = False) -> RepairBatch:
     """Abort some active checkouts that a key has started, each in a transaction of its own: their pieces are free at once.
 
     Safe to repeat and to run in parallel. Locks each basket, then stock rows by primary key.
@@ -176,21 +176,25 @@ def release_holds(*, prefix: str, after: int, reason: str, actor: Actor, dry_run
     :param after: the last checkout of the batch before.
     :param dry_run: whether each is done and rolled back.
     """
-    return _repair_some(started_by(prefix), repair.abort, after=after, reason=reason, actor=actor, dry_run=dry_run)
+    return _repair_some(started_by(prefix), checkout_repairs.abort, after=after, reason=reason, actor=actor, dry_run=dry_run)
 
 
-def reverse_orders(*, prefix: str, since: datetime, after: int, reason: str, actor: Actor, dry_run: bool = False) -> Batch:
+def reverse_orders(*, prefix: str, since: datetime, after: int, reason: str, actor: Actor, dry_run: bool = False) -> RepairBatch:
     """Reverse some orders that a key has reported, each in a transaction of its own: their pieces return as supply.
 
     An order that was reversed before stays as it is. Otherwise as `release_holds`.
 
     :param since: the moment of the first order that may be a thief's.
     """
-    return _repair_some(ordered_by(prefix, since=since), repair.reverse_order, after=after, reason=reason, actor=actor, dry_run=dry_run)
+    return _repair_some(
+        ordered_by(prefix, since=since), checkout_repairs.reverse_order, after=after, reason=reason, actor=actor, dry_run=dry_run
+    )
 
 
-def _repair_some(sessions: QuerySet[CheckoutSession], do: SessionRepair, *, after: int, reason: str, actor: Actor, dry_run: bool) -> Batch:
-    repair.require_reason(reason)
+def _repair_some(
+    sessions: QuerySet[CheckoutSession], do: SessionRepair, *, after: int, reason: str, actor: Actor, dry_run: bool
+) -> RepairBatch:
+    guards.require_reason(reason)
     batch: list[Any] = list(sessions.filter(pk__gt=after).order_by("pk")[:BATCH])
     done = left = 0
     for session in batch:
@@ -199,16 +203,16 @@ def _repair_some(sessions: QuerySet[CheckoutSession], do: SessionRepair, *, afte
         call = partial(do, session=session, expected_events=events or 0, reason=reason, actor=actor)
         try:
             if dry_run:
-                repair.rehearse(operation=lambda _, call=call: call(), look=lambda: None)  # type: ignore[misc]
+                guards.dry_run(operation=lambda _, call=call: call(), snapshot=lambda: None)  # type: ignore[misc]
             else:
                 runner.run(lambda _, call=call: call())  # type: ignore[misc]
             done += 1
-        except NotRepairable:
+        except RepairNotApplicable:
             continue  # It has ended, or was reversed, in another way.
-        except StateMoved:
+        except StaleState:
             left += 1
         except DatabaseError as error:
             if fault_of(error) is not Fault.BUSY:
                 raise
             left += 1
-    return Batch(found=len(batch), last=batch[-1].pk if batch else after, done=done, left=left)
+    return RepairBatch(found=len(batch), last=batch[-1].pk if batch else after, done=done, left=left)

@@ -16,7 +16,7 @@ from baskets.domain.checkout.pricing import Offer, full_price_of, read_offers
 from baskets.domain.checkout.states import Reservation, end_hold
 from baskets.domain.errors import LapsedHolds, MissingStock, OutOfStock
 from baskets.domain.stock import counters
-from baskets.domain.support.repair import NotRepairable, session_as_expected
+from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_unchanged
 from baskets.models import CheckoutItem, CheckoutSession, Event, StockReservation
 from baskets.models.basket_snapshot import Contents
 
@@ -35,18 +35,18 @@ WHERE id = %(session)s AND basket_id = %(basket)s
 def release(*, reservation: StockReservation, expected_events: int, reason: str, actor: Actor) -> None:
     """Give the pieces of one hold back: the checkout goes on without that item.
 
-    Locks the basket, then the stock row. Other parameters and refusals as `repair.finish_as_ordered`.
+    Locks the basket, then the stock row. Other parameters and refusals as `checkout_repairs.finish_as_ordered`.
 
-    :raises NotRepairable: it is not held, or is all that the checkout is buying.
+    :raises RepairNotApplicable: it is not held, or is all that the checkout is buying.
     """
     of = CheckoutSession(pk=reservation.session_id, basket_id=reservation.basket_id)
-    contents, session = session_as_expected(of, expected_events=expected_events, reason=reason)
+    contents, session = lock_session_if_unchanged(of, expected_events=expected_events, reason=reason)
     line = lists.find(contents.checkout, reservation.product_id)
     hold = StockReservation.objects.get(pk=reservation.pk, basket_id=contents.basket_id)
     if line is None or hold.status != Reservation.HELD:
-        raise NotRepairable(f"The reservation is {hold.get_status_display()}: only a held one is released.")
+        raise RepairNotApplicable(f"The reservation is {hold.get_status_display()}: only a held one is released.")
     if all(other.failed for other in contents.checkout if other is not line):
-        raise NotRepairable("It is all that the checkout is buying. Abort the checkout instead.")
+        raise RepairNotApplicable("It is all that the checkout is buying. Abort the checkout instead.")
     after = _restock(contents, session, {line.product_id: -line.count}, released=True)
     pieces = dict(
         end_hold(
@@ -67,24 +67,24 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
     """Hold what failed at the start of a checkout that is still live, until the end of its hold: each item whole, or not at all.
 
     An item whose hold staff released did not fail: it stays released.
-    Locks the basket, then stock rows by primary key. Other parameters and refusals as `repair.finish_as_ordered`.
+    Locks the basket, then stock rows by primary key. Other parameters and refusals as `checkout_repairs.finish_as_ordered`.
 
     :param reclaim: whether lapsed sessions may be expired for their stock; off in the second try.
-    :raises NotRepairable: the hold is over, nothing failed at its start, or what did is not listed.
+    :raises RepairNotApplicable: the hold is over, nothing failed at its start, or what did is not listed.
     :raises OutOfStock: there is still too little of each.
     :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
     """
-    contents, session = session_as_expected(session, expected_events=expected_events, reason=reason)
+    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if contents.session is None or contents.session.id != session.pk or contents.lapsed:
-        raise NotRepairable("The hold of this checkout is over: there is nothing that could be held until then.")
+        raise RepairNotApplicable("The hold of this checkout is over: there is nothing that could be held until then.")
     released = set(session.items.filter(released_at__isnull=False).values_list("product_id", flat=True))
     failed = tuple(line for line in contents.checkout if line.failed and line.product_id not in released)
     if not failed:
-        raise NotRepairable("Nothing of this checkout failed at its start.")
+        raise RepairNotApplicable("Nothing of this checkout failed at its start.")
     offers = read_offers(failed)
     listed = tuple(line for line in failed if offers[line.product_id].listed)
     if not listed:
-        raise NotRepairable("What failed is not listed, so no checkout buys it.")
+        raise RepairNotApplicable("What failed is not listed, so no checkout buys it.")
     unlimited = [line.product_id for line in listed if not offers[line.product_id].limited]
     wanted = {line.product_id: line.count for line in listed if offers[line.product_id].limited}
 

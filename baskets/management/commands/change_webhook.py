@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 
 from baskets.domain.actors import Actor
 from baskets.domain.events import webhook_endpoints
-from baskets.domain.support.repair import REASON_LIMIT
+from baskets.domain.support.guards import REASON_LIMIT
 from baskets.management.arguments import moment, printable, whole_number
 from baskets.management.base import ShellCommand, rehearsal
 from baskets.models import WebhookEndpoint

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 
 from baskets.domain.access import partners
 from baskets.domain.actors import Actor
-from baskets.domain.support import key_misuse, repair
+from baskets.domain.support import guards, key_misuse
 from baskets.management.arguments import key_prefix, moment, printable
 from baskets.management.base import ShellCommand, rehearsal
 from baskets.management.progress import progress
@@ -47,7 +47,7 @@ class Command(ShellCommand):
         )
         parser.add_argument(
             "--reason",
-            type=printable(limit=repair.REASON_LIMIT),
+            type=printable(limit=guards.REASON_LIMIT),
             default="API key revoked",
             metavar="TEXT",
             help="Why, as the timelines say it; left out: API key revoked.",
@@ -105,7 +105,7 @@ def _left(undone: Undone) -> str:
     return f", and left {undone.left} in use for the next run" if undone.left else ""
 
 
-def _undone(what: str, repair_batch: Callable[..., key_misuse.Batch], *, again: bool, stop: Callable[[], bool]) -> Undone:
+def _undone(what: str, repair_batch: Callable[..., key_misuse.RepairBatch], *, again: bool, stop: Callable[[], bool]) -> Undone:
     """Go through the checkouts batch by batch, and again while there is something left or new."""
     undone = Undone()
     with progress(doing=f"Undoing {what}", total=None, unit=what) as advance:

@@ -203,8 +203,8 @@ def test_every_page_keeps_to_the_policy_without_inline_script(stocked_desk: Shop
 def test_a_list_counts_no_further_than_it_shows(monkeypatch: pytest.MonkeyPatch, shop: Shop, root: Client) -> None:
     for number in range(8):
         shop.product(f"thing-{number}")
-    monkeypatch.setattr("baskets.admin.core.readonly.MOST_COUNTED", 5)
-    monkeypatch.setattr("baskets.admin.core.readonly.ReadOnlyAdmin.most_counted", 5)
+    monkeypatch.setattr("baskets.admin.core.readonly.MAX_COUNTED", 5)
+    monkeypatch.setattr("baskets.admin.core.readonly.ReadOnlyAdmin.max_counted", 5)
     monkeypatch.setattr("baskets.admin.core.readonly.ReadOnlyAdmin.list_per_page", 3)
     body = root.get(list_of(models.Product)).content.decode()
     assert "The first 5 products" in body

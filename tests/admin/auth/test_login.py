@@ -64,7 +64,7 @@ def counts() -> list[int]:
 
 
 def test_two_passwords_at_most_hold_threads_and_a_refused_one_counts_for_nothing(vera: User) -> None:
-    with login.PLACES, login.PLACES:
+    with login.CHECK_SLOTS, login.CHECK_SLOTS:
         assert "Many people are signing in just now." in sign_in("vera", PASSWORD)
         assert counts() == []
     assert sign_in("vera", PASSWORD) == ""

@@ -168,7 +168,7 @@ def matter(shop: Shop) -> Attention:
 def taken(shop: Shop) -> Attention:
     made = matter(shop)
     events = Basket.objects.get().events
-    runner.run(lambda _: attention_repairs.take(session=made.session, expected_events=events, reason=REASON, actor=OTHER))
+    runner.run(lambda _: attention_repairs.assign(session=made.session, expected_events=events, reason=REASON, actor=OTHER))
     return made
 
 
@@ -176,14 +176,14 @@ def taken_by_rita(shop: Shop) -> Attention:
     made = matter(shop)
     events = Basket.objects.get().events
     rita = Actor(kind=ActorKind.STAFF, name="rita")
-    runner.run(lambda _: attention_repairs.take(session=made.session, expected_events=events, reason=REASON, actor=rita))
+    runner.run(lambda _: attention_repairs.assign(session=made.session, expected_events=events, reason=REASON, actor=rita))
     return made
 
 
 def settled_before(shop: Shop) -> Attention:
     made = matter(shop)
     events = Basket.objects.get().events
-    runner.run(lambda _: attention_repairs.settle(attention=made, expected_events=events, reason=REASON, actor=OTHER))
+    runner.run(lambda _: attention_repairs.resolve(attention=made, expected_events=events, reason=REASON, actor=OTHER))
     return made
 
 
@@ -201,7 +201,7 @@ def short_of_supply(shop: Shop) -> Any:
 
 def taken_product(shop: Shop) -> Any:
     made = short_of_supply(shop)
-    runner.run(lambda _: audit_log.take(about="product", subject="lamp", expected_step=0, reason=REASON, actor=OTHER))
+    runner.run(lambda _: audit_log.assign(about="product", subject="lamp", expected_step=0, reason=REASON, actor=OTHER))
     return made
 
 
@@ -213,7 +213,7 @@ def broken(_: Shop) -> BrokenRule:
 
 def taken_rule(shop: Shop) -> BrokenRule:
     made = broken(shop)
-    runner.run(lambda _: audit_log.take(about="brokenrule", subject=made.pk, expected_step=0, reason=REASON, actor=OTHER))
+    runner.run(lambda _: audit_log.assign(about="brokenrule", subject=made.pk, expected_step=0, reason=REASON, actor=OTHER))
     return made
 
 
@@ -323,14 +323,14 @@ def is_settled(shop: Shop) -> None:
 
 def is_in_hand_of(name: str) -> Callable[[Shop], None]:
     def check(_: Shop) -> None:
-        assert attention_repairs.holder_of(CheckoutSession.objects.get()) == name
+        assert attention_repairs.assignee_of(CheckoutSession.objects.get()) == name
 
     return check
 
 
 def subject_is_in_hand_of(about: str, subject: str, name: str) -> Callable[[Shop], None]:
     def check(_: Shop) -> None:
-        assert audit_log.holders(about, [subject]).get(subject, "") == name
+        assert audit_log.assignees(about, [subject]).get(subject, "") == name
         assert DeskEntry.objects.get(about=about, number=audit_log.last_step(about, subject)).note == REASON
 
     return check

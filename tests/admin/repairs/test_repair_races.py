@@ -11,7 +11,7 @@ from baskets.domain.checkout import expiry
 from baskets.domain.errors import Refusal
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import counters
-from baskets.domain.support import erasure, repair, reservation_repairs
+from baskets.domain.support import checkout_repairs, erasure, reservation_repairs, stock_repairs
 from baskets.models import Basket, CheckoutSession, Event, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
 from tests.concurrency.barrier import together
@@ -45,17 +45,17 @@ def test_staff_against_the_partner_is_one_outcome(anna: User) -> None:
     seen = Basket.objects.get().events
 
     def abort() -> None:
-        runner.run(lambda _: repair.abort(session=session, expected_events=seen, reason="asked for", actor=STAFF))
+        runner.run(lambda _: checkout_repairs.abort(session=session, expected_events=seen, reason="asked for", actor=STAFF))
 
     outcomes = together([call for _ in range(CROWD) for call in (abort, lambda: anna.finish(True))])
     staff, partner = kinds(outcomes[::2]), kinds(outcomes[1::2])
     session.refresh_from_db()
     if session.status == "ORDERED":
-        assert staff == {"StateMoved": CROWD}
+        assert staff == {"StaleState": CROWD}
         assert partner == {"Contents": CROWD}
         assert reservations(session.order_no) == [("shirt", "SOLD", 3)]
     else:
-        assert staff == {"NoneType": 1, "StateMoved": CROWD - 1}
+        assert staff == {"NoneType": 1, "StaleState": CROWD - 1}
         assert partner == {"CheckoutAborted": CROWD}
         assert available("shirt") == (10, 0)
         assert Event.objects.filter(kind="repaired").count() == 1
@@ -116,14 +116,16 @@ def test_a_user_who_goes_on_shopping_while_they_are_erased_begins_anew(anna: Use
 
 
 def test_one_page_sent_many_times_adds_its_pieces_once(anna: User) -> None:
-    seen = repair.last_adjustment("shirt")
+    seen = stock_repairs.last_adjustment("shirt")
 
     def add() -> None:
         runner.run(
-            lambda _: repair.adjust_supply(product_id="shirt", pieces=5, expected_adjustment=seen, reason="a box was found", actor=STAFF)
+            lambda _: stock_repairs.adjust_supply(
+                product_id="shirt", pieces=5, expected_adjustment=seen, reason="a box was found", actor=STAFF
+            )
         )
 
-    assert kinds(together([add] * CROWD)) == {"NoneType": 1, "StateMoved": CROWD - 1}
+    assert kinds(together([add] * CROWD)) == {"NoneType": 1, "StaleState": CROWD - 1}
     assert available("shirt") == (12, 0)
     assert invariant_checker.findings() == []
 
@@ -131,11 +133,13 @@ def test_one_page_sent_many_times_adds_its_pieces_once(anna: User) -> None:
 def test_a_product_becomes_limited_once(anna: User) -> None:
     def limit(pieces: int) -> None:
         runner.run(
-            lambda _: repair.set_unsold(product_id="song", unsold=pieces, as_of=None, expected_adjustment=0, reason="counted", actor=STAFF)
+            lambda _: stock_repairs.set_unsold(
+                product_id="song", unsold=pieces, as_of=None, expected_adjustment=0, reason="counted", actor=STAFF
+            )
         )
 
     calls = [lambda number=number: limit(number) for number in range(1, CROWD + 1)]
-    assert kinds(together(calls)) == {"NoneType": 1, "StateMoved": CROWD - 1}
+    assert kinds(together(calls)) == {"NoneType": 1, "StaleState": CROWD - 1}
     only = StockAdjustment.objects.get(product_id="song")
     assert available("song") == (only.reported, 0)
     assert invariant_checker.findings() == []

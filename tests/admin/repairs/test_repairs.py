@@ -226,7 +226,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
     if about == "brokenrule" or (about == "product" and slug in ("take", "hand-back")):
         step = audit_log.last_step(about, record.pk)
         other = Actor(kind=ActorKind.STAFF, name="ottilie")
-        runner.run(lambda _: audit_log.take(about=about, subject=record.pk, expected_step=step, reason="mine", actor=other))
+        runner.run(lambda _: audit_log.assign(about=about, subject=record.pk, expected_step=step, reason="mine", actor=other))
         return "ottilie"
     if about == "product":
         counters.set_unsold(reports={record.pk: 99}, as_of=None, reason="feed", actor=Actor.system("night feed"))

@@ -20,7 +20,7 @@ from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import expiry
 from baskets.domain.events import feed
-from baskets.domain.support import repair
+from baskets.domain.support import basket_repairs
 from baskets.encryption import decrypt_token, encrypt_token
 from baskets.models import Basket, Event, FeedPosition, FeedState, Partner
 from tests.api.conftest import Api, Issue, PassTime, Sells, Stored, Unchanged, schema
@@ -505,7 +505,9 @@ def test_the_feed_tells_partners_nothing_of_what_staff_note(api: Api, partner: P
 
     api.place("song", 1)
     staff = Actor(kind=ActorKind.STAFF, name="martha")
-    runner.run(lambda _: repair.extend(basket=Basket.objects.get(), days=90, expected_events=1, reason="she rang twice", actor=staff))
+    runner.run(
+        lambda _: basket_repairs.extend(basket=Basket.objects.get(), days=90, expected_events=1, reason="she rang twice", actor=staff)
+    )
     told = api.get(EVENTS)
     assert [event["kind"] for event in told.data] == ["item_placed", "repaired"]
     assert told.data[1]["actor"] == {"kind": "staff", "key": None}

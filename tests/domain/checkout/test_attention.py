@@ -9,7 +9,7 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import attention
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import counters
-from baskets.domain.support import attention_repairs, repair
+from baskets.domain.support import attention_repairs, checkout_repairs, guards
 from baskets.models import Attention, Basket, CheckoutSession, Event, Partner
 from baskets.models.basket_snapshot import Owner
 from tests.conftest import APP
@@ -91,7 +91,7 @@ def test_a_late_order_by_staff_settles_in_their_name(anna: User) -> None:
     refused(anna)
     session, events = CheckoutSession.objects.get(), seen(anna)
     runner.run(
-        lambda reclaim: repair.order_late(
+        lambda reclaim: checkout_repairs.order_late(
             session=session, accept_short=False, expected_events=events, reason="was paid", actor=STAFF, reclaim=reclaim
         )
     )
@@ -229,7 +229,7 @@ def test_all_flags_of_a_basket_are_settled_at_once(anna: User) -> None:
     basket = Basket.objects.get(pk=anna.owner.basket_id)
 
     def settle_all(_: bool) -> None:
-        attention_repairs.settle_all(basket=basket, expected_events=seen(anna), reason="refunded", actor=STAFF)
+        attention_repairs.resolve_all(basket=basket, expected_events=seen(anna), reason="refunded", actor=STAFF)
 
     runner.run(settle_all)
     assert open_flags() == [(others, "checkout_aborted")]
@@ -238,7 +238,7 @@ def test_all_flags_of_a_basket_are_settled_at_once(anna: User) -> None:
     assert told[3] == ("repaired", "rita", {"repair": "settle_all", "reason": "refunded"})
     assert set(Attention.objects.filter(basket=basket).values_list("settled_by", "note", "merged")) == {("rita", "refunded", False)}
     assert invariant_checker.findings() == []
-    with pytest.raises(repair.NotRepairable, match="no open matter"):
+    with pytest.raises(guards.RepairNotApplicable, match="no open matter"):
         runner.run(settle_all)
 
 
@@ -247,7 +247,7 @@ def test_all_flags_of_a_basket_are_settled_at_once(anna: User) -> None:
 
 def reverse(user: User, order_no: str) -> None:
     session = CheckoutSession.objects.get(order_no=order_no)
-    runner.run(lambda _: repair.reverse_order(session=session, expected_events=seen(user), reason="sent back", actor=STAFF))
+    runner.run(lambda _: checkout_repairs.reverse_order(session=session, expected_events=seen(user), reason="sent back", actor=STAFF))
 
 
 def test_a_reversed_order_says_so_once_and_for_good(anna: User) -> None:
@@ -265,7 +265,7 @@ def test_a_reversed_order_says_so_once_and_for_good(anna: User) -> None:
         ("repaired", {"repair": "reverse_order", "reason": "sent back", "orderNo": order_no}),
     ]
     assert available("shirt") == (5, 0)
-    with pytest.raises(repair.NotRepairable, match="reversed before"):
+    with pytest.raises(guards.RepairNotApplicable, match="reversed before"):
         reverse(anna, order_no)
     assert anna.finish(True, order_no).revision == revision
     with pytest.raises(errors.CheckoutAlreadyOrdered):

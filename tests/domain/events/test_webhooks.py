@@ -17,7 +17,7 @@ from baskets.domain.access.partners import PartnerUnknown, UnusableValue
 from baskets.domain.events import feed, webhook_delivery, webhook_endpoints
 from baskets.domain.events.payloads import message_id
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.support.repair import NotRepairable, ReasonMissing, StateMoved
+from baskets.domain.support.guards import ReasonRequired, RepairNotApplicable, StaleState
 from baskets.models import Event, FeedPosition, Partner, WebhookEndpoint
 from baskets.models.basket_snapshot import Owner
 from baskets.net import http_client
@@ -291,7 +291,7 @@ def test_a_replay_sends_again_what_happened_since_a_moment(anna: User, hook: Rec
     assert deliver() == 2
     events = ids_of_all()
     assert hook.ids == [*events, *events[1:]]
-    with pytest.raises(NotRepairable):
+    with pytest.raises(RepairNotApplicable):
         webhook_endpoints.replay(
             endpoint=endpoint, since=datetime.now(UTC) + timedelta(days=1), expected_changes=2, reason="x", actor=TESTER
         )
@@ -299,11 +299,11 @@ def test_a_replay_sends_again_what_happened_since_a_moment(anna: User, hook: Rec
 
 def test_a_change_upon_an_old_page_without_a_reason_or_to_the_same_state_is_refused(anna: User, hook: Receiver) -> None:
     endpoint, _ = make(hook)
-    with pytest.raises(StateMoved):
+    with pytest.raises(StaleState):
         webhook_endpoints.pause(endpoint=endpoint, expected_changes=0, reason="x", actor=TESTER)
-    with pytest.raises(ReasonMissing):
+    with pytest.raises(ReasonRequired):
         webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason=" ", actor=TESTER)
-    with pytest.raises(NotRepairable):
+    with pytest.raises(RepairNotApplicable):
         webhook_endpoints.resume(endpoint=endpoint, expected_changes=1, reason="x", actor=TESTER)
     assert webhook_endpoints.changes_of(endpoint) == 1
 
@@ -484,7 +484,7 @@ def test_resume_by_staff_ends_a_requested_pause(anna: User, hook: Receiver) -> N
     assert (endpoint.state, endpoint.failures, endpoint.failing_since, endpoint.next_try_at) == ("active", 0, None, None)
     assert endpoint.changes.latest("pk").kind == "resumed"
     assert deliver() == 1
-    with pytest.raises(NotRepairable, match="The webhook is active"):
+    with pytest.raises(RepairNotApplicable, match="The webhook is active"):
         webhook_endpoints.resume(endpoint=endpoint, expected_changes=2, reason="again", actor=TESTER)
 
 

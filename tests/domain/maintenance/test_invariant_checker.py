@@ -16,7 +16,7 @@ from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.maintenance.invariants import PROOFS
 from baskets.domain.stock import counters
-from baskets.domain.support import repair, reservation_repairs
+from baskets.domain.support import checkout_repairs, reservation_repairs
 from baskets.models import Basket, CheckoutSession, Partner, StockReservation
 from baskets.models.basket_snapshot import Owner
 from tests.domain.maintenance.violations import VIOLATIONS, sql
@@ -126,7 +126,7 @@ def order_late(user: User, product_id: str, count: int, *, unsold: int) -> None:
 
 def send_back(user: User) -> None:
     session = CheckoutSession.objects.get(basket_id=user.owner.basket_id)
-    repair.reverse_order(session=session, expected_events=seen(user), reason="sent back", actor=TESTER)
+    checkout_repairs.reverse_order(session=session, expected_events=seen(user), reason="sent back", actor=TESTER)
 
 
 def release(user: User, product_id: str) -> None:

@@ -14,7 +14,7 @@ from baskets.domain.checkout import expiry
 from baskets.domain.errors import Refusal
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import counters
-from baskets.domain.support import repair
+from baskets.domain.support import checkout_repairs, guards, stock_repairs
 from baskets.models import CheckoutSession, Stock, StockAdjustment
 from baskets.models.basket_snapshot import Owner
 from tests.domain.maintenance.test_retention import age, purged
@@ -36,13 +36,13 @@ def report(unsold: int | None, as_of: datetime | None = None, product_id: str = 
 
 
 def count(unsold: int | None, as_of: datetime | None) -> None:
-    seen = repair.last_adjustment("x")
-    repair.set_unsold(product_id="x", unsold=unsold, as_of=as_of, expected_adjustment=seen, reason="counted", actor=STAFF)
+    seen = stock_repairs.last_adjustment("x")
+    stock_repairs.set_unsold(product_id="x", unsold=unsold, as_of=as_of, expected_adjustment=seen, reason="counted", actor=STAFF)
 
 
 def supply(pieces: int) -> None:
-    seen = repair.last_adjustment("x")
-    repair.adjust_supply(product_id="x", pieces=pieces, expected_adjustment=seen, reason="a box", actor=STAFF)
+    seen = stock_repairs.last_adjustment("x")
+    stock_repairs.adjust_supply(product_id="x", pieces=pieces, expected_adjustment=seen, reason="a box", actor=STAFF)
 
 
 def order(user: User, pieces: int, product_id: str = "x") -> CheckoutSession:
@@ -54,7 +54,7 @@ def order(user: User, pieces: int, product_id: str = "x") -> CheckoutSession:
 
 def reverse(session: CheckoutSession) -> None:
     session.basket.refresh_from_db()
-    repair.reverse_order(session=session, expected_events=session.basket.events, reason="came back", actor=STAFF)
+    checkout_repairs.reverse_order(session=session, expected_events=session.basket.events, reason="came back", actor=STAFF)
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_a_stock_take_that_confirms_the_number_is_recorded() -> None:
 def test_a_stock_take_from_before_the_latest_report_is_refused() -> None:
     counted_at = now()
     report(20)
-    with pytest.raises(repair.NotRepairable, match="A report of a later moment is known"), transaction.atomic():
+    with pytest.raises(guards.RepairNotApplicable, match="A report of a later moment is known"), transaction.atomic():
         count(15, counted_at)
     assert available("x") == (20, 0)
 
@@ -430,7 +430,7 @@ class History:
 
     def adjust(self) -> None:
         pieces = self.chance.choice([-2, 1, 5])
-        with suppress(repair.NotRepairable, counters.SupplyBelowZero), transaction.atomic():
+        with suppress(guards.RepairNotApplicable, counters.SupplyBelowZero), transaction.atomic():
             supply(pieces)
             self.world.pieces.append((now(), pieces))
 

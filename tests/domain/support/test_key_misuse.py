@@ -11,8 +11,8 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import sessions
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support import key_misuse
-from baskets.domain.support.key_misuse import KeyActivity, compare
-from baskets.domain.support.repair import ReasonMissing
+from baskets.domain.support.guards import ReasonRequired
+from baskets.domain.support.key_misuse import KeyActivity, compare_keys
 from baskets.models import ApiKey, CheckoutSession, Event
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User, available
@@ -24,7 +24,7 @@ HONEST = KeyActivity(key_id=1, prefix="honest", partner="p", checkouts=400, piec
 
 
 def found(*keys: KeyActivity) -> list[tuple[str, str]]:
-    return [(key.activity.prefix, key.why) for key in compare(keys)]
+    return [(key.activity.prefix, key.why) for key in compare_keys(keys)]
 
 
 # --- The rule ------------------------------------------------------------------------------------------
@@ -120,25 +120,25 @@ def test_activity_counts_what_the_checkouts_of_a_key_held_within_the_hour(owner:
         earlier=1,
         earlier_pieces=7,
     )
-    assert [(key.activity.prefix, key.why) for key in key_misuse.conspicuous_keys()] == [
+    assert [(key.activity.prefix, key.why) for key in key_misuse.find_unusual_keys()] == [
         ("stolen", "27.0 pieces a checkout, where 1.0 are usual")
     ]
     ApiKey.objects.update(revoked_at=thief.created_at)
-    assert key_misuse.conspicuous_keys() == []
+    assert key_misuse.find_unusual_keys() == []
 
 
 def _activity() -> list[KeyActivity]:
     seen: list[KeyActivity] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(key_misuse, "compare", lambda keys: seen.extend(keys) or [])
-        key_misuse.conspicuous_keys()
+        key_misuse.find_unusual_keys()
     return seen
 
 
 # --- What is undone -----------------------------------------------------------------------------------------
 
 
-def released(after: int = 0, **options: Any) -> key_misuse.Batch:
+def released(after: int = 0, **options: Any) -> key_misuse.RepairBatch:
     return key_misuse.release_holds(prefix="stolen", after=after, reason="stolen key", actor=OPERATOR, **options)
 
 
@@ -154,7 +154,7 @@ def test_many_orders_of_one_basket_are_reversed_in_one_run(thief: ApiKey, owner:
     assert invariant_checker.findings() == []
 
 
-def reversed_(since: datetime = LONG_AGO, **options: Any) -> key_misuse.Batch:
+def reversed_(since: datetime = LONG_AGO, **options: Any) -> key_misuse.RepairBatch:
     return key_misuse.reverse_orders(prefix="stolen", since=since, after=0, reason="stolen key", actor=OPERATOR, **options)
 
 
@@ -218,6 +218,6 @@ def test_batch_goes_on_after_the_one_before(owner: Owner, thief: ApiKey, monkeyp
 
 def test_undoing_needs_a_reason(owner: Owner, thief: ApiKey) -> None:
     start(users(owner, 1)[0])
-    with pytest.raises(ReasonMissing):
+    with pytest.raises(ReasonRequired):
         key_misuse.release_holds(prefix="stolen", after=0, reason=" ", actor=OPERATOR)
     assert available("shirt") == (498, 0)

@@ -4,7 +4,7 @@ import pytest
 
 from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
-from baskets.domain.support import repair
+from baskets.domain.support import basket_repairs, checkout_repairs, guards
 from baskets.models import Basket, CheckoutSession, Event
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
@@ -31,7 +31,7 @@ def anna(owner: Owner) -> User:
 def test_a_late_order_by_staff_does_not_bring_a_basket_back_that_is_past_its_time(anna: User) -> None:
     session, basket = CheckoutSession.objects.get(), Basket.objects.get()
     runner.run(
-        lambda reclaim: repair.order_late(
+        lambda reclaim: checkout_repairs.order_late(
             session=session, accept_short=False, expected_events=basket.events, reason="was paid", actor=STAFF, reclaim=reclaim
         )
     )
@@ -42,8 +42,8 @@ def test_a_late_order_by_staff_does_not_bring_a_basket_back_that_is_past_its_tim
 
 def test_a_basket_past_its_time_is_not_extended(anna: User) -> None:
     basket = Basket.objects.get()
-    with pytest.raises(repair.NotRepairable):
-        runner.run(lambda _: repair.extend(basket=basket, days=60, expected_events=basket.events, reason="asked for", actor=STAFF))
+    with pytest.raises(guards.RepairNotApplicable):
+        runner.run(lambda _: basket_repairs.extend(basket=basket, days=60, expected_events=basket.events, reason="asked for", actor=STAFF))
     assert anna.basket() is None
     basket.refresh_from_db()
     assert basket.events == Event.objects.count()

@@ -1,0 +1,124 @@
+"""Repairs of checkout sessions by staff: finish, abort, order late and reverse an order. Each locks the basket and records its reason."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from django.db import transaction
+from django.db.models import Q
+
+from baskets.domain.actors import Actor
+from baskets.domain.checkout import attention, late_orders, sessions
+from baskets.domain.stock import counters
+from baskets.domain.support.guards import REASON_LIMIT, RepairNotApplicable, append_event, lock_session_if_unchanged, record_repair
+from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
+from baskets.models.basket_snapshot import Owner
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@transaction.atomic(savepoint=False)
+def finish_as_ordered(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
+    """Order an active session, lapsed or not, as the partner would have: what it holds is sold.
+
+    Locks the basket. Source: `baskets/docs/lifecycle.md`.
+
+    :param expected_events: how many events the basket had when staff decided.
+    :raises ReasonRequired: no reason is given.
+    :raises StaleState: the basket's timeline has gone on since.
+    :raises RepairNotApplicable: the session is not active.
+    """
+    _finish(session, ordered=True, expected_events=expected_events, reason=reason, actor=actor)
+
+
+@transaction.atomic(savepoint=False)
+def abort(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
+    """Abort an active session: what it holds is released, every item returns to the cart.
+
+    Locks the basket, then stock rows by primary key. Parameters and refusals as `finish_as_ordered`.
+    """
+    _finish(session, ordered=False, expected_events=expected_events, reason=reason, actor=actor)
+
+
+@transaction.atomic(savepoint=False)
+def order_late(*, session: CheckoutSession, accept_short: bool, expected_events: int, reason: str, actor: Actor, reclaim: bool) -> None:
+    """Order a session that was aborted or has expired, whenever that was: somebody knows that it was paid.
+
+    Locks the basket, then stock rows by primary key. Other parameters and refusals as `finish_as_ordered`.
+
+    :param accept_short: whether pieces without stock behind them are recorded as SHORT, whatever the partner's setting.
+    :raises RepairNotApplicable: the session is active, or ordered already.
+    :raises OutOfStock: stock is gone, and short pieces are not accepted.
+    :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
+    """
+    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    if session.status not in (CheckoutSession.Status.ABORTED, CheckoutSession.Status.EXPIRED):
+        raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: only an aborted or expired one is ordered late.")
+    setting = Partner.LateOrders.ACCEPT if accept_short else Partner.LateOrders.REFUSE
+    after = late_orders.order_late(
+        contents=replace(contents, late_orders=setting), session=session, actor=actor, reclaim=reclaim, by_staff=True
+    )
+    record_repair(after, "order_late", reason, actor, session=session, acceptShort=accept_short)
+
+
+@transaction.atomic(savepoint=False)
+def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
+    """Reverse an order, once and for good: its sold pieces return as a new supply, those of unlimited products as well.
+
+    Ordered is final: the session stays ORDERED, and `reversed_at` says since when the order no longer counts. Pieces that
+    were SHORT had no stock and bring none; the open flag about them is settled, because nothing is owed any more.
+    Locks the basket, then stock rows by primary key. Other parameters and refusals as `finish_as_ordered`.
+    Source: ADR 39.
+
+    :raises RepairNotApplicable: the session is not ordered, or its order was reversed before.
+    """
+    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    if session.status != CheckoutSession.Status.ORDERED:
+        raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: there is no order to reverse.")
+    if session.reversed_at is not None:
+        raise RepairNotApplicable("The order was reversed before.")
+    CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).update(reversed_at=contents.at)
+    bought = session.items.filter(Q(stocked__isnull=True) | Q(stocked__gt=0)).order_by("position", "product_id")
+    sold = StockReservation.objects.filter(session=session, status=StockReservation.Status.SOLD)
+    returned = dict(sold.values_list("product_id", "pieces")) | _unheld_pieces_in_account(session, bought)
+    data = {
+        "orderNo": session.order_no,
+        "items": [{"productId": item.product_id, "count": item.count} for item in bought],
+        "returned": returned,
+    }
+    append_event(contents, Event.Kind.CHECKOUT_REVERSED, data, actor, session)
+    attention.settle(
+        contents=contents, session_id=session.pk, reasons=[Attention.Reason.SHORT], cause=attention.Cause.REVERSED, actor=actor
+    )
+    record_repair(contents, "reverse_order", reason, actor, session=session)
+    if returned:
+        counters.adjust_supply(deltas=returned, reason=f"order {session.order_no} reversed: {reason}"[:REASON_LIMIT], actor=actor)
+
+
+def _unheld_pieces_in_account(session: CheckoutSession, bought: Iterable[CheckoutItem]) -> dict[str, int]:
+    """Read the ordered pieces that had no hold, and of which the account of their product knows or will know the sale.
+
+    A sale since the report that counts is known only where it was recorded: the product was limited, and the checkout had
+    begun before. Locks the stock rows by primary key.
+
+    :returns: pieces by product.
+    """
+    live = [StockReservation.Status.SOLD, StockReservation.Status.SHORT]
+    held = set(StockReservation.objects.filter(session=session, status__in=live).values_list("product_id", flat=True))
+    ordered = {item.product_id: item.count for item in bought if item.product_id not in held and not session.test_mode}
+    ordered_at = cast("datetime", session.finished_at)
+    recorded = StockAdjustment.objects.filter(kind=StockAdjustment.Kind.UNHELD, as_of=ordered_at)
+    rows = list(Stock.objects.filter(pk__in=ordered).locked())
+    known = set(recorded.filter(product_id__in=ordered).values_list("product_id", flat=True))
+    return {row.pk: ordered[row.pk] for row in rows if not row.limited or row.pk in known or ordered_at <= row.reported_as_of}
+
+
+def _finish(session: CheckoutSession, *, ordered: bool, expected_events: int, reason: str, actor: Actor) -> None:
+    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    if session.status != CheckoutSession.Status.ACTIVE:
+        raise RepairNotApplicable(f"The checkout is {session.get_status_display()} already.")
+    basket = Basket.objects.get(pk=contents.basket_id)
+    owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
+    after = sessions.finish_session(owner=owner, ordered=ordered, order_no=session.order_no, actor=actor, reclaim=False)
+    record_repair(after, "finish_as_ordered" if ordered else "abort", reason, actor, session=session)

@@ -1,0 +1,148 @@
+"""What all repairs share: the guards (a reason, an unchanged state), the dry run, and the timeline entry. It changes no basket."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import transaction
+
+from baskets.db.pipeline import execute
+from baskets.db.transactions import in_transaction
+from baskets.domain.actors import Actor
+from baskets.domain.baskets.store import lock
+from baskets.domain.errors import LapsedHolds, Refusal
+from baskets.models import CheckoutSession, Event, StockReservation
+from baskets.models.basket_snapshot import Contents, read_contents
+
+T = TypeVar("T")
+
+REASON_LIMIT = 500
+# The number is taken from the row, and not from what was read before: a flag may have been counted meanwhile.
+INSERT_EVENT = """
+WITH numbered AS (
+    UPDATE baskets_basket SET events = events + 1 WHERE id = %s RETURNING id, events, revision
+)
+INSERT INTO baskets_event
+    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+SELECT id, events, revision, %s, %s, %s, %s, %s, %s, '{}'::jsonb, %s::jsonb FROM numbered
+"""
+
+
+class ReasonRequired(Refusal):
+    """Staff did not say why, or at too great length."""
+
+    reason = "reason_missing"
+    message = f"A repair needs a reason, of at most {REASON_LIMIT} characters."
+
+
+class StaleState(Refusal):
+    """What the repair was decided upon is no longer so.
+
+    :param since: what has happened, in the order it happened.
+    """
+
+    reason = "state_moved"
+    message = "It has changed meanwhile, so nothing was done."
+
+    def __init__(self, *, since: Sequence[Any]) -> None:
+        super().__init__()
+        self.since = since
+
+
+class RepairNotApplicable(Refusal):
+    """The repair does not fit the state.
+
+    :param why: one sentence for staff.
+    """
+
+    reason = "not_repairable"
+    message = "This repair does not fit."
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.why
+
+
+def dry_run(*, operation: Callable[[bool], object], snapshot: Callable[[], T]) -> tuple[T, T]:
+    """Do a repair, look, and undo it: what it would change is told by the very code that will change it.
+
+    Runs a transaction of its own, which is rolled back.
+
+    :param operation: as `runner.run` takes it.
+    :param look: reads what staff should see; called before and after.
+    :returns: what was seen before and after.
+    :raises Refusal: as the operation does.
+    :raises LapsedSession: confirming would expire a lapsed session first.
+    :raises LapsedHolds: likewise, sessions of others.
+    """
+
+    def step(reclaim: bool) -> tuple[T, T]:  # noqa: FBT001 (handed on to the operation)
+        before = snapshot()
+        operation(reclaim)
+        after = snapshot()
+        transaction.set_rollback(True)
+        return before, after
+
+    try:
+        return in_transaction(lambda: step(True))
+    except LapsedHolds as found:
+        if StockReservation.objects.lapsed(found.needed).exists():
+            raise
+        return in_transaction(lambda: step(False))
+
+
+def lock_session_if_unchanged(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[Contents, CheckoutSession]:
+    """Lock the session's basket, and read both as they are now."""
+    contents = lock_if_unchanged(session.basket_id, expected_events=expected_events, reason=reason)
+    # A purge counts no event, and a user who was erased may have begun anew under the old key.
+    now = CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).first()
+    if now is None:
+        raise RepairNotApplicable("The checkout is gone.")
+    return contents, now
+
+
+def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str) -> Contents:
+    """Lock a basket, and read it if it is as staff saw it."""
+    require_reason(reason)
+    contents = read_contents(basket_id) if lock(basket_id) else None
+    if contents is None:
+        raise RepairNotApplicable("The basket is gone.")
+    if contents.events != expected_events:
+        raise StaleState(since=list(Event.objects.filter(basket_id=basket_id, number__gt=expected_events).order_by("number")))
+    return contents
+
+
+def require_reason(reason: str) -> None:
+    """Take no repair without a reason that can be stored.
+
+    :raises ReasonRequired: it is empty, too long, or holds a NUL.
+    """
+    if not reason.strip() or len(reason) > REASON_LIMIT or "\x00" in reason:
+        raise ReasonRequired
+
+
+def record_repair(contents: Contents, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any) -> None:
+    """Add the line of a repair to the timeline, after those of what it did."""
+    said: Mapping[str, Any] = {"repair": name, "reason": reason} | ({"orderNo": session.order_no} if session else {}) | data
+    append_event(contents, Event.Kind.REPAIRED, said, actor, session)
+
+
+def append_event(contents: Contents, kind: Event.Kind, data: Mapping[str, Any], actor: Actor, session: CheckoutSession | None) -> None:
+    """Append one event to the timeline, numbered after all others of the transaction."""
+    execute(
+        INSERT_EVENT,
+        [
+            contents.basket_id,
+            kind,
+            session.pk if session else None,
+            contents.at,
+            actor.kind,
+            actor.name,
+            actor.request_id,
+            json.dumps(dict(data)),
+        ],
+    )
