@@ -130,7 +130,7 @@ def test_activity_counts_what_the_checkouts_of_a_key_held_within_the_hour(owner:
 def _activity() -> list[KeyActivity]:
     seen: list[KeyActivity] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(key_misuse, "compare", lambda keys: seen.extend(keys) or [])
+        patch.setattr(key_misuse, "compare_keys", lambda keys: seen.extend(keys) or [])
         key_misuse.find_unusual_keys()
     return seen
 
