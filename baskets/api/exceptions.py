@@ -19,9 +19,10 @@ from rest_framework import exceptions as drf
 
 from baskets.api.protocol.envelope import failure_response
 from baskets.api.protocol.metrics import DATABASE_FAULTS
-from baskets.api.serializers.representations import empty_basket, render_basket, render_time
+from baskets.api.serializers.representations import empty_basket, render_basket
 from baskets.db.errors import Fault, fault_of, reading, sqlstate_of
 from baskets.domain import errors as domain
+from baskets.domain.timestamps import format_timestamp
 from baskets.error_summary import described
 from baskets.models.basket_snapshot import Owner, read_contents
 
@@ -200,13 +201,13 @@ def details_of(refusal: domain.Refusal) -> dict[str, Any]:
         case domain.OutOfStock(missing=missing):
             return {"items": [{"productId": item.product_id, "wanted": item.wanted, "available": item.available} for item in missing]}
         case domain.CheckoutActive(active=active):
-            return {"activeCheckout": {"orderNo": active.order_no, "expires": render_time(active.expires_at)}}
+            return {"activeCheckout": {"orderNo": active.order_no, "expires": format_timestamp(active.expires_at)}}
         case domain.NoActiveCheckout(last=domain.SessionSummary() as last):
             return {
                 "lastCheckout": {
                     "orderNo": last.order_no,
                     "status": last.status,
-                    "finishedAt": None if last.finished_at is None else render_time(last.finished_at),
+                    "finishedAt": format_timestamp(last.finished_at),
                 }
             }
     return {}

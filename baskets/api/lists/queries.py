@@ -8,8 +8,9 @@ from typing import Any
 from django.db.models import F, Q, QuerySet
 
 from baskets.api.lists.pagination import ListRequest, Page
-from baskets.api.serializers.representations import empty_basket, render_basket, render_time
+from baskets.api.serializers.representations import empty_basket, render_basket
 from baskets.api.serializers.session_detail import SESSION_ANNOTATIONS, render_session
+from baskets.domain.timestamps import format_timestamp
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession
 from baskets.models.basket_snapshot import read_several
 
@@ -79,10 +80,9 @@ def _render_list_fields(session: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _render_attention_flag(flag: Mapping[str, Any]) -> dict[str, Any]:
-    settled_at = flag["settled_at"]
     return {
         "reason": flag["reason"],
-        "createdAt": render_time(flag["created_at"]),
-        "settledAt": None if settled_at is None else render_time(settled_at),
+        "createdAt": format_timestamp(flag["created_at"]),
+        "settledAt": format_timestamp(flag["settled_at"]),
         "candidates": flag["candidates"],
     }

@@ -1,16 +1,11 @@
 """How things look on the wire: plain, fast functions from what the domain returns to what JSON takes. No query."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from baskets.domain.baskets.guests import IssuedToken
+from baskets.domain.timestamps import format_timestamp
 from baskets.models.basket_snapshot import Contents, Line
-
-
-def render_time(moment: datetime) -> str:
-    """Print a moment in UTC, to the second."""
-    return f"{moment.astimezone(UTC).isoformat()[:19]}Z"
 
 
 def empty_basket() -> dict[str, Any]:
@@ -23,8 +18,8 @@ def render_basket(contents: Contents) -> dict[str, Any]:
     if not contents.present:
         return empty_basket()
     return {
-        "expires": render_time(contents.expires_at),
-        "lastChanged": render_time(contents.last_changed_at),
+        "expires": format_timestamp(contents.expires_at),
+        "lastChanged": format_timestamp(contents.last_changed_at),
         "cart": [render_line(line) for line in contents.cart],
         "saved": [render_line(line) for line in contents.saved],
         "checkout": [{**render_line(line), "stocked": line.stocked} for line in contents.checkout],
@@ -45,7 +40,7 @@ def render_started_checkout(*, session: Any, contents: Contents) -> dict[str, An
     """Show a checkout that has just begun."""
     return {
         "orderNo": session.order_no,
-        "expires": render_time(session.expires_at),
+        "expires": format_timestamp(session.expires_at),
         "currency": session.currency or None,
         "fullPrice": session.full_price,
         "fullTax": session.full_tax,
@@ -60,7 +55,7 @@ def render_guest(*, user_id: str, token: IssuedToken, contents: Contents) -> dic
     return {
         "userId": user_id,
         "jwt": token.text,
-        "expires": render_time(token.expires_at),
+        "expires": format_timestamp(token.expires_at),
         "basket": render_basket(contents),
     }
 

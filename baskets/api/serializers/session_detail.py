@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db.models import F, OuterRef, Subquery, Sum
 
-from baskets.api.serializers.representations import render_time
+from baskets.domain.timestamps import format_timestamp
 from baskets.models import CheckoutItem, CheckoutSession, StockReservation
 
 Status = StockReservation.Status
@@ -58,10 +58,10 @@ def render_session(session: Mapping[str, Any], items: Iterable[Mapping[str, Any]
     return {
         "orderNo": session["order_no"],
         "status": session["status"],
-        "startedAt": render_time(session["started_at"]),
-        "expires": render_time(session["expires_at"]),
-        "finishedAt": None if session["finished_at"] is None else render_time(session["finished_at"]),
-        "reversedAt": None if session["reversed_at"] is None else render_time(session["reversed_at"]),
+        "startedAt": format_timestamp(session["started_at"]),
+        "expires": format_timestamp(session["expires_at"]),
+        "finishedAt": format_timestamp(session["finished_at"]),
+        "reversedAt": format_timestamp(session["reversed_at"]),
         "late": session["late"],
         "testMode": session["test_mode"],
         "items": [_render_item(row) for row in items],

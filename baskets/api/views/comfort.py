@@ -8,11 +8,12 @@ from rest_framework.request import Request
 
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
-from baskets.api.serializers.representations import empty_basket, render_basket, render_time
+from baskets.api.serializers.representations import empty_basket, render_basket
 from baskets.api.serializers.requests import ChangeComfortRequest
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
 from baskets.domain import comfort
+from baskets.domain.timestamps import format_timestamp
 from baskets.encryption import UnreadableSecret
 from baskets.models.basket_snapshot import read_contents
 
@@ -40,7 +41,7 @@ class ComfortViewSet(ApiViewSet):
                 {
                     "customerId": stored.customer_id,
                     "paymentToken": stored.payment_token,
-                    "consentedAt": None if stored.consented_at is None else render_time(stored.consented_at),
+                    "consentedAt": format_timestamp(stored.consented_at),
                 }
             )
         )

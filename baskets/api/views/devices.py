@@ -9,12 +9,12 @@ from rest_framework.request import Request
 
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
-from baskets.api.serializers.representations import render_time
 from baskets.api.serializers.requests import EmptyBody
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
 from baskets.domain.access import devices
 from baskets.domain.errors import DeviceUnknown
+from baskets.domain.timestamps import format_timestamp
 from baskets.models import GuestToken
 
 
@@ -64,9 +64,9 @@ def render_devices(found: Sequence[GuestToken]) -> dict[str, Any]:
             {
                 "deviceId": str(device.pk),
                 "transferred": device.transferred,
-                "createdAt": render_time(device.created_at),
-                "expires": render_time(device.expires_at),
-                "revokedAt": None if device.revoked_at is None else render_time(device.revoked_at),
+                "createdAt": format_timestamp(device.created_at),
+                "expires": format_timestamp(device.expires_at),
+                "revokedAt": format_timestamp(device.revoked_at),
             }
             for device in found
         ]

@@ -9,13 +9,13 @@ from baskets import conf
 from baskets.api.exceptions import ApiError, invalid
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
-from baskets.api.serializers.representations import render_time
 from baskets.api.serializers.requests import TransferBasketRequest
 from baskets.api.serializers.transfer_links import MAX_QR_URL_LENGTH, append_params, decrypt_link, encrypt_link, qr_image, qr_image_base64
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
 from baskets.domain import runner
 from baskets.domain.baskets import transfers
+from baskets.domain.timestamps import format_timestamp
 
 
 class TransferViewSet(ApiViewSet):
@@ -47,7 +47,7 @@ class TransferViewSet(ApiViewSet):
         offer = runner.run(lambda _: transfers.offer_transfer(owner=self.owner, actor=actor))
         link = None if url is None else append_params(url, source=self.caller.partner, token=offer.token)
         shown: dict[str, Any] = {
-            "expires": render_time(offer.expires_at),
+            "expires": format_timestamp(offer.expires_at),
             "jaySource": self.caller.partner,
             "jayToken": offer.token,
             "url": link,

@@ -1,9 +1,9 @@
 """How an event is told to its partner: the same in the feed and in a webhook. What staff noted for each other stays with them."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from baskets.domain.actors import ActorKind
+from baskets.domain.timestamps import format_timestamp
 from baskets.models import Event, FeedPosition
 
 # Of a repair, the reason is a note among staff.
@@ -26,7 +26,7 @@ def told(place: FeedPosition) -> dict[str, Any]:
     return {
         "id": message_id(place),
         "kind": event.kind,
-        "at": shown_time(event.at),
+        "at": format_timestamp(event.at),
         "userId": event.basket.user_id,
         "orderNo": event.session.order_no if event.session else None,
         "number": event.number,
@@ -36,8 +36,3 @@ def told(place: FeedPosition) -> dict[str, Any]:
         "tracking": event.tracking,
         "data": {name: value for name, value in event.data.items() if name not in kept_back},
     }
-
-
-def shown_time(moment: datetime) -> str:
-    """Print a moment in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

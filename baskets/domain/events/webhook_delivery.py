@@ -28,7 +28,8 @@ from baskets.db.pipeline import execute
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed, webhook_endpoints
-from baskets.domain.events.payloads import message_id, shown_time, told
+from baskets.domain.events.payloads import message_id, told
+from baskets.domain.timestamps import format_timestamp
 from baskets.encryption import UnreadableSecret, decrypt
 from baskets.models import FeedPosition, WebhookEndpoint
 from baskets.net import http_client
@@ -180,7 +181,7 @@ def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> Fail
     except (UnreadableSecret, ValueError):
         return Failure(problem="The secret cannot be decrypted: its key is not known, or it was stored for another webhook.")
     event = told(place)
-    body = json.dumps({"type": event["kind"], "timestamp": shown_time(place.event.at), "data": event}, ensure_ascii=False)
+    body = json.dumps({"type": event["kind"], "timestamp": format_timestamp(place.event.at), "data": event}, ensure_ascii=False)
     name, sent_at = message_id(place), now.astimezone(UTC)
     headers = {
         "Content-Type": "application/json",
