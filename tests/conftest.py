@@ -128,7 +128,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.fixture(autouse=True)
 def no_counts_from_other_tests() -> None:
     """What this process has taken of the limits of client keys belongs to one test."""
-    rate_limits.forget_windows()
+    rate_limits.clear_local_windows()
 
 
 # --- Who calls --------------------------------------------------------------------

@@ -46,12 +46,12 @@ ORDERS_NEED_SERVER_KEY: dict[str, Any] = {
 class PartnerForm(forms.Form):
     """What is said about a new partner."""
 
-    name = forms.CharField(max_length=partners.NAME_LIMIT, strip=False, help_text="Given once, and never changed.")
+    name = forms.CharField(max_length=partners.MAX_NAME_LENGTH, strip=False, help_text="Given once, and never changed.")
     late_orders = forms.ChoiceField(choices=Partner.LateOrders.choices, label="A late order whose stock is gone")
     hold_minutes = forms.IntegerField(
         required=False,
         min_value=1,
-        max_value=partners.HOLD_LIMIT_SECONDS // 60,
+        max_value=partners.MAX_HOLD_SECONDS // 60,
         help_text="How long a checkout holds its stock. Empty: the default of the service.",
     )
     orders_need_server_key = forms.BooleanField(**ORDERS_NEED_SERVER_KEY)
@@ -67,7 +67,7 @@ class OriginsForm(forms.Form):
     """From which web pages a partner's keys may be used."""
 
     origins = forms.CharField(
-        max_length=partners.MOST_ORIGINS * (partners.ORIGIN_LIMIT + 1),
+        max_length=partners.MAX_ORIGINS * (partners.MAX_ORIGIN_LENGTH + 1),
         required=False,
         widget=forms.Textarea,
         help_text="One in a line, as https://player.example.com. Empty: none.",
@@ -78,18 +78,18 @@ class KeyForm(forms.Form):
     """What is said about a new key."""
 
     kind = forms.ChoiceField(choices=ApiKey.Kind.choices)
-    label = forms.CharField(max_length=partners.LABEL_LIMIT, required=False, help_text="What it is for.")
+    label = forms.CharField(max_length=partners.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
     days = forms.IntegerField(
         required=False,
         min_value=1,
-        max_value=partners.KEY_LIFE_LIMIT.days,
+        max_value=partners.MAX_KEY_LIFETIME.days,
         label="Days it is valid",
         help_text="Empty: until it is revoked.",
     )
     calls = forms.IntegerField(
         required=False,
         min_value=0,
-        max_value=partners.RATE_LIMIT,
+        max_value=partners.MAX_CALLS_PER_MINUTE,
         label="Calls a minute",
         help_text="Empty: the limit of the service. 0: no limit.",
     )
@@ -103,7 +103,7 @@ class LimitForm(forms.Form):
     calls = forms.IntegerField(
         required=False,
         min_value=0,
-        max_value=partners.RATE_LIMIT,
+        max_value=partners.MAX_CALLS_PER_MINUTE,
         label="Calls a minute",
         help_text="Empty: the limit of the service. 0: no limit.",
     )
@@ -356,7 +356,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
             actor = staff_actor(request)
             try:
                 runner.run(lambda _: partners.revoke_api_key(prefix=key.prefix, actor=actor))
-            except partners.ApiKeyUnknown as gone:
+            except partners.ApiKeyNotFound as gone:
                 raise Http404 from gone
             messages.success(request, "The key is revoked: calls with it are refused from now on.")
             return HttpResponseRedirect(back)
@@ -374,7 +374,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if request.method == "POST" and form.is_valid():
             actor = staff_actor(request)
             calls: int | None = form.cleaned_data["calls"]
-            if run_for_form(form, lambda _: partners.limit_api_key(prefix=key.prefix, calls_per_minute=calls, actor=actor)):
+            if run_for_form(form, lambda _: partners.set_api_key_rate_limit(prefix=key.prefix, calls_per_minute=calls, actor=actor)):
                 messages.success(request, "The limit of the key is set: it holds from the next call on.")
                 return HttpResponseRedirect(reverse("admin:baskets_apikey_change", args=[quote(key.pk)]))
         context = {"title": "Limit an API key", "name": key.prefix, "record": key, "form": form, "submit": "Set limit"}

@@ -20,7 +20,7 @@ from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.partners import require_superuser, run_for_form
 from baskets.domain import runner
 from baskets.domain.access import jwks_cache, token_issuers
-from baskets.domain.access.partners import NAME_LIMIT
+from baskets.domain.access.partners import MAX_NAME_LENGTH
 from baskets.models import Partner, TokenIssuer
 from baskets.models.token_issuers import ALGORITHMS
 
@@ -37,13 +37,21 @@ class IssuerForm(forms.Form):
 
     partner = forms.ModelChoiceField(queryset=Partner.objects.order_by("name"))
     name = forms.CharField(
-        max_length=NAME_LIMIT, strip=False, help_text="What it is called here. One that has this name already is replaced."
+        max_length=MAX_NAME_LENGTH, strip=False, help_text="What it is called here. One that has this name already is replaced."
     )
     issuer = forms.CharField(
-        max_length=token_issuers.CLAIM_LIMIT, required=False, strip=False, label="iss", help_text="What its tokens say. Empty: anything."
+        max_length=token_issuers.MAX_CLAIM_LENGTH,
+        required=False,
+        strip=False,
+        label="iss",
+        help_text="What its tokens say. Empty: anything.",
     )
     audience = forms.CharField(
-        max_length=token_issuers.CLAIM_LIMIT, required=False, strip=False, label="aud", help_text="The service they are for. Empty: any."
+        max_length=token_issuers.MAX_CLAIM_LENGTH,
+        required=False,
+        strip=False,
+        label="aud",
+        help_text="The service they are for. Empty: any.",
     )
     algorithms = forms.MultipleChoiceField(
         choices=[(name, name) for name in ALGORITHMS], initial=list(token_issuers.DEFAULT_ALGORITHMS), help_text="How it signs."
@@ -110,7 +118,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
             said, actor = form.cleaned_data, staff_actor(request)
             trusted = run_for_form(
                 form,
-                lambda _: token_issuers.trust_issuer(
+                lambda _: token_issuers.add_issuer(
                     partner_name=said["partner"].name,
                     name=said["name"],
                     issuer=said["issuer"],
@@ -138,8 +146,8 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         if request.method == "POST":
             actor = staff_actor(request)
             try:
-                runner.run(lambda _: token_issuers.distrust_issuer(partner_name=found.partner.name, name=found.name, actor=actor))
-            except token_issuers.IssuerUnknown as gone:
+                runner.run(lambda _: token_issuers.remove_issuer(partner_name=found.partner.name, name=found.name, actor=actor))
+            except token_issuers.IssuerNotFound as gone:
                 raise Http404 from gone
             messages.success(request, "The issuer is distrusted: its tokens are refused from now on.")
             return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_changelist"))

@@ -36,7 +36,7 @@ class ReplayForm(RepairForm):
 
 STATE = WebhookEndpoint.State
 WEBHOOKS = Kind(
-    state=webhook_endpoints.changes_of,
+    state=webhook_endpoints.count_changes,
     look=snapshots.of_webhook,
     back=lambda endpoint: reverse("admin:baskets_webhookendpoint_change", args=[endpoint.pk]),
     repairs=[
@@ -70,7 +70,7 @@ class WebhookForm(forms.Form):
     """What is said about a new webhook."""
 
     url = forms.CharField(max_length=LONGEST_URL, label="Address", help_text="Begins with https://; events are posted there.")
-    label = forms.CharField(max_length=partners.LABEL_LIMIT, required=False, help_text="What it is for.")
+    label = forms.CharField(max_length=partners.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
     kinds = forms.MultipleChoiceField(choices=Event.Kind.choices, required=False, help_text="None chosen: all of them.")
     from_the_beginning = forms.BooleanField(required=False, help_text="Begin with the oldest event there is, not with the next.")
     once = forms.CharField(widget=forms.HiddenInput, max_length=64)

@@ -3,7 +3,7 @@
 A spreadsheet may split a file at another separator than the one it was written with, and then a formula may begin in the
 middle of a cell. So the guard, an apostrophe, stands before every character that would begin a formula at the beginning of the
 cell, after a separator and after a line break. Where apostrophes stand there already, one more is added: every text has its
-own guarded form, and `without_guard` returns the text to the letter.
+own guarded form, and `unescape_formulas` returns the text to the letter.
 """
 
 import re
@@ -15,10 +15,10 @@ _SEPARATOR = re.compile(r"[,;\t\r\n]")
 _NUMBER = re.compile(r"[+-]?\d+")
 
 
-def with_guard(text: str) -> str:
+def escape_formulas(text: str) -> str:
     """Make a text harmless in every spreadsheet. A number stays a number.
 
-    >>> with_guard("x;=1+1")
+    >>> escape_formulas("x;=1+1")
     "x;'=1+1"
     """
     if _NUMBER.fullmatch(text):
@@ -26,8 +26,8 @@ def with_guard(text: str) -> str:
     return _BEFORE_FORMULA.sub(lambda found: found.group() + "'" * _begins_cell(found), text)
 
 
-def without_guard(text: str) -> str:
-    """Return the text that `with_guard` was given. A text without the guard is returned as it is."""
+def unescape_formulas(text: str) -> str:
+    """Return the text that `escape_formulas` was given. A text without the guard is returned as it is."""
     return _BEFORE_FORMULA.sub(_without_last_apostrophe, text) if "'" in text else text
 
 

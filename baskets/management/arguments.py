@@ -7,32 +7,32 @@ from datetime import UTC, datetime
 
 from baskets.domain.access import partners
 
-WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+INTEGER_PATTERN = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
-def whole_number(*, least: int, most: int) -> Callable[[str], int]:
+def bounded_int(*, minimum: int, maximum: int) -> Callable[[str], int]:
     """Accept a whole number within bounds, in plain digits."""
 
     def parse(text: str) -> int:
-        if not WHOLE_NUMBER.fullmatch(text) or not least <= int(text) <= most:
-            raise ArgumentTypeError(f"{text[:40]!r} is not a whole number from {least} to {most}")
+        if not INTEGER_PATTERN.fullmatch(text) or not minimum <= int(text) <= maximum:
+            raise ArgumentTypeError(f"{text[:40]!r} is not a whole number from {minimum} to {maximum}")
         return int(text)
 
     return parse
 
 
-def printable(*, limit: int) -> Callable[[str], str]:
+def printable_text(*, max_length: int) -> Callable[[str], str]:
     """Accept text of 1 to `limit` printable characters."""
 
     def parse(text: str) -> str:
-        if not text.strip() or len(text) > limit or not text.isprintable():
-            raise ArgumentTypeError(f"{text[:40]!r} is not 1 to {limit} printable characters")
+        if not text.strip() or len(text) > max_length or not text.isprintable():
+            raise ArgumentTypeError(f"{text[:40]!r} is not 1 to {max_length} printable characters")
         return text
 
     return parse
 
 
-def moment(text: str) -> datetime:
+def aware_datetime(text: str) -> datetime:
     """Accept a moment in ISO 8601 with its offset from UTC: without one, nobody knows which moment is meant."""
     try:
         at = datetime.fromisoformat(text)
@@ -46,9 +46,9 @@ def moment(text: str) -> datetime:
         raise ArgumentTypeError(f"{text[:40]!r} is at the end of all time") from None
 
 
-def key_prefix(text: str) -> str:
+def api_key_prefix(text: str) -> str:
     """Accept the prefix of a key, or the whole key where somebody pastes it; never repeat what may be a secret."""
-    prefix = partners.key_prefix(text) or text.removeprefix("bk_")
+    prefix = partners.parse_key_prefix(text) or text.removeprefix("bk_")
     if not re.fullmatch(r"[a-z0-9]{12}", prefix, re.ASCII):
         raise ArgumentTypeError("a key's prefix is 12 small letters and digits: the part between its two underscores")
     return prefix

@@ -15,29 +15,29 @@ from django.db import DatabaseError, InterfaceError, transaction
 from baskets.db.errors import Fault, fault_of, sqlstate_of
 from baskets.domain.errors import Refusal
 
-SENTENCES = {
+ERROR_MESSAGES = {
     Fault.AGAIN: "The database could not do this beside other work; nothing is half done; run the command again.",
     Fault.BUSY: "The database is busy and a wait ran out; nothing is half done; run the command again later.",
     Fault.UNAVAILABLE: "The database cannot be reached, or cannot write; nothing is half done.",
 }
-NOT_MIGRATED = {"42P01", "42703"}  # undefined_table, undefined_column
-DENIED = {"42501"}  # insufficient_privilege: an operator can mend that, and is told by the server what it is about.
+NOT_MIGRATED_SQLSTATES = {"42P01", "42703"}  # undefined_table, undefined_column
+DENIED_SQLSTATES = {"42501"}  # insufficient_privilege: an operator can mend that, and is told by the server what it is about.
 
 
-class ShellCommand(BaseCommand):
+class ServiceCommand(BaseCommand):
     """A command that ends with 0 for done, 1 for failed or found something, 2 for wrong usage, and no traceback.
 
     Results go to standard output, everything else to standard error.
     """
 
-    can_be_rehearsed = True
+    supports_dry_run = True
     # Addresses, admin and templates are no business of a command, and loading them would double its start.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options that every command has."""
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print one JSON object, for machines.")
-        if self.can_be_rehearsed:
+        if self.supports_dry_run:
             parser.add_argument("--dry-run", action="store_true", help="Do everything and roll it back: say what would change.")
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -48,10 +48,10 @@ class ShellCommand(BaseCommand):
             super().run_from_argv(argv)
             sys.stdout.flush()
         except BrokenPipeError:
-            _give_up_stdout()
+            _discard_stdout()
             sys.exit(1)
         except OSError as error:
-            _give_up_stdout()
+            _discard_stdout()
             sys.stderr.write(f"The result could not be printed: {error.strerror}.\n")
             sys.exit(1)
         except KeyboardInterrupt:
@@ -65,20 +65,20 @@ class ShellCommand(BaseCommand):
         except Refusal as refusal:
             raise CommandError(str(refusal)) from refusal
         except (DatabaseError, InterfaceError) as error:
-            raise CommandError(sentence(error)) from error
+            raise CommandError(describe_database_error(error)) from error
 
     def answer(self, *, as_json: bool, text: str, **data: Any) -> None:
         """Print the result, once: for people or for machines."""
         self.stdout.write(json.dumps(data) if as_json else text)
 
 
-def _give_up_stdout() -> None:
+def _discard_stdout() -> None:
     """Let what is still to be printed go nowhere: Python would complain once more when it flushes at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
-def rehearsal(*, dry_run: bool) -> Iterator[None]:
+def dry_run_transaction(*, dry_run: bool) -> Iterator[None]:
     """Do the work inside in one transaction; roll it back at the end if it is only a rehearsal, and mark its log lines."""
     marked = structlog.contextvars.bound_contextvars(dry_run=True) if dry_run else nullcontext()
     with marked, transaction.atomic(durable=True):
@@ -87,11 +87,11 @@ def rehearsal(*, dry_run: bool) -> Iterator[None]:
             transaction.set_rollback(True)
 
 
-def sentence(error: DatabaseError | InterfaceError) -> str:
+def describe_database_error(error: DatabaseError | InterfaceError) -> str:
     """Say in one sentence what a database error means to an operator."""
     state = sqlstate_of(error)
-    if state in NOT_MIGRATED:
+    if state in NOT_MIGRATED_SQLSTATES:
         return "The database does not have the tables of this version: run the command `migrate` first."
-    known = None if state in DENIED else SENTENCES.get(fault_of(error))
+    known = None if state in DENIED_SQLSTATES else ERROR_MESSAGES.get(fault_of(error))
     told = str(error).strip().partition("\n")[0]
     return known or f"The database refused: {told} ({state or 'no SQLSTATE'}); nothing is half done."

@@ -11,12 +11,12 @@ from itertools import chain, zip_longest
 from pathlib import PurePath
 from typing import Any, BinaryIO, NoReturn
 
-from baskets.domain.spreadsheets import without_guard
+from baskets.domain.spreadsheets import unescape_formulas
 from baskets.domain.stock import catalog
 from baskets.domain.stock.catalog import LEFT_ALONE, ProductRow, problems_of
 
-TEXTS = ("product_id", "name", "brand", "variant", "main_product_id", "currency")
-REQUIRED = (*TEXTS, "price")
+TEXT_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "currency")
+REQUIRED = (*TEXT_COLUMNS, "price")
 COLUMNS = (*REQUIRED, "stock", "listed")
 # What an export has besides. It was true when the file was written, so it is not imported.
 NOT_IMPORTED = ("available",)
@@ -25,26 +25,26 @@ COLUMN_BY_HEADING = {name.replace("_", ""): name for name in (*COLUMNS, *NOT_IMP
 SEPARATORS = (",", ";", "\t")
 # Some spreadsheets read the separator from such a line, and others write it out again as a row of cells.
 SEPARATOR_LINE = re.compile(r'"?sep=.?"?[,;\t]*+\s*+', re.IGNORECASE | re.DOTALL)
-EMPTY_ROW = re.compile(r'[\s,;"]*')
-NOT_LETTERS = re.compile(r"[\s_]+")
-MACINTOSH = re.compile(rb"\r(?![\r\n])(?!$)")
+EMPTY_ROW_PATTERN = re.compile(r'[\s,;"]*')
+BLANKS_PATTERN = re.compile(r"[\s_]+")
+BARE_CARRIAGE_RETURN = re.compile(rb"\r(?![\r\n])(?!$)")
 SAVE_AS = 'save it as "CSV UTF-8"'
 JSON_SUFFIXES = {".jsonl", ".ndjson"}
-MOST_ROWS = 1_000_000
-MOST_PROBLEMS = 100
-LONGEST_LINE_BYTES = 1024 * 1024
-DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+MAX_ROWS = 1_000_000
+MAX_PROBLEMS = 100
+MAX_LINE_BYTES = 1024 * 1024
+DIGITS_PATTERN = re.compile(r"[0-9]{1,18}", re.ASCII)
 # Programs that keep numbers as decimals write a count like this as soon as one cell of its column is empty.
-PIECES = re.compile(r"[0-9]{1,18}(?:\.0)?", re.ASCII)
-FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": None}
+PIECES_PATTERN = re.compile(r"[0-9]{1,18}(?:\.0)?", re.ASCII)
+BOOLEAN_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": None}
 
 
-class _Stop(Exception):
+class _UnreadableFile(Exception):
     """What follows in the file cannot be made sense of."""
 
 
 @dataclass(kw_only=True)
-class CatalogueFile:
+class CatalogFile:
     """What was found in a file. The rows are worth something only where there are no problems.
 
     `problems` holds the first hundred, `problem_count` counts them all.
@@ -58,7 +58,7 @@ class CatalogueFile:
     def report(self, line: int, problem: str) -> None:
         """Note a problem."""
         self.problem_count += 1
-        if len(self.problems) < MOST_PROBLEMS:
+        if len(self.problems) < MAX_PROBLEMS:
             self.problems.append((line, problem))
 
     def take(self, line: int, values: Mapping[str, Any], wrong: Sequence[tuple[str, str]]) -> None:
@@ -76,45 +76,45 @@ class CatalogueFile:
             self.report(line, f"{name} {problem}")
         if not problems:
             self.rows.append(ProductRow(**values))
-            if len(self.rows) > MOST_ROWS:
-                raise _Stop(line, f"more than {MOST_ROWS} products; split the file")
+            if len(self.rows) > MAX_ROWS:
+                raise _UnreadableFile(line, f"more than {MAX_ROWS} products; split the file")
 
 
-def read(stream: BinaryIO, *, name: str, advance: Callable[[int], object] = lambda _: None) -> CatalogueFile:
+def read_catalog(stream: BinaryIO, *, name: str, advance: Callable[[int], object] = lambda _: None) -> CatalogFile:
     """Read a catalogue: JSON lines by the file's name or its first character, CSV otherwise.
 
     :param advance: called with the bytes of each line as it is read.
     """
-    found = CatalogueFile()
+    found = CatalogFile()
     try:
-        _read(_lines(stream, advance), suffix=PurePath(name).suffix.lower(), found=found)
-    except _Stop as stop:
+        _read_lines(_lines(stream, advance), suffix=PurePath(name).suffix.lower(), found=found)
+    except _UnreadableFile as stop:
         found.report(*stop.args)
     return found
 
 
-def _read(lines: Iterator[tuple[int, str]], *, suffix: str, found: CatalogueFile) -> None:
+def _read_lines(lines: Iterator[tuple[int, str]], *, suffix: str, found: CatalogFile) -> None:
     first = _next_line(lines)
     if suffix in JSON_SUFFIXES or (suffix != ".csv" and first[1].lstrip().startswith("{")):
         _read_json_lines(chain([first], lines), found)
     else:
         _read_csv(first, lines, found)
     if not found.lines and not found.problem_count:
-        raise _Stop(first[0], "there is no product in the file")
+        raise _UnreadableFile(first[0], "there is no product in the file")
 
 
 def _next_line(lines: Iterator[tuple[int, str]]) -> tuple[int, str]:
     """Skip the lines of empty rows, and return the first other one with its number."""
     for number, text in lines:
-        if not EMPTY_ROW.fullmatch(text):
+        if not EMPTY_ROW_PATTERN.fullmatch(text):
             return number, text
-    raise _Stop(1, "the file is empty")
+    raise _UnreadableFile(1, "the file is empty")
 
 
 def _lines(stream: BinaryIO, advance: Callable[[int], object]) -> Iterator[tuple[int, str]]:
     """Decode the lines and number them. No part of a UTF-8 character looks like a line's end."""
     number = 0
-    while line := stream.readline(LONGEST_LINE_BYTES + 1):
+    while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
         advance(len(line))
         if number == 1 and line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
@@ -122,14 +122,14 @@ def _lines(stream: BinaryIO, advance: Callable[[int], object]) -> Iterator[tuple
             advance(len(rest))
             yield from _utf16_lines(line + rest)
             return
-        if number == 1 and MACINTOSH.search(line):
-            raise _Stop(1, f"lines end in carriage returns alone; {SAVE_AS}")
-        if len(line) > LONGEST_LINE_BYTES:
-            raise _Stop(number, f"the line is longer than {LONGEST_LINE_BYTES} bytes")
+        if number == 1 and BARE_CARRIAGE_RETURN.search(line):
+            raise _UnreadableFile(1, f"lines end in carriage returns alone; {SAVE_AS}")
+        if len(line) > MAX_LINE_BYTES:
+            raise _UnreadableFile(number, f"the line is longer than {MAX_LINE_BYTES} bytes")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise _Stop(number, f"byte {error.start + 1} of the line is not UTF-8; {SAVE_AS}") from None
+            raise _UnreadableFile(number, f"byte {error.start + 1} of the line is not UTF-8; {SAVE_AS}") from None
         yield number, text
 
 
@@ -138,7 +138,7 @@ def _utf16_lines(raw: bytes) -> Iterator[tuple[int, str]]:
     try:
         text = raw.decode("utf-16")
     except UnicodeDecodeError:
-        raise _Stop(1, f"the file begins as UTF-16, and is not; {SAVE_AS}") from None
+        raise _UnreadableFile(1, f"the file begins as UTF-16, and is not; {SAVE_AS}") from None
     yield from enumerate(io.StringIO(text, newline="\n"), start=1)
 
 
@@ -153,7 +153,7 @@ class _Position:
     ended: bool = True
 
 
-def _read_csv(first: tuple[int, str], lines: Iterator[tuple[int, str]], found: CatalogueFile) -> None:
+def _read_csv(first: tuple[int, str], lines: Iterator[tuple[int, str]], found: CatalogFile) -> None:
     """Read records. A record begins on the line after the end of the last one, quoted line breaks counted."""
     if SEPARATOR_LINE.fullmatch(first[1]):
         # The header says the same, and says it in files that have lost or changed this line on their way.
@@ -177,15 +177,15 @@ def _read_csv(first: tuple[int, str], lines: Iterator[tuple[int, str]], found: C
             return
         if not any(cell.strip() for cell in cells):
             continue
-        if problem := _misfit(header, cells, cut_off=not at.ended):
+        if problem := _row_problem(header, cells, cut_off=not at.ended):
             found.report(begin, problem)
             continue
-        named = {name: without_guard(cell) for name, cell in zip_longest(header, cells[: len(header)], fillvalue="") if name in COLUMNS}
+        named = {name: unescape_formulas(cell) for name, cell in zip_longest(header, cells[: len(header)], fillvalue="") if name in COLUMNS}
         values, wrong = _values_of_cells(named)
         found.take(begin, values, wrong)
 
 
-def _misfit(header: Sequence[str], cells: Sequence[str], *, cut_off: bool) -> str | None:
+def _row_problem(header: Sequence[str], cells: Sequence[str], *, cut_off: bool) -> str | None:
     """Compare a row with the header. Spreadsheets add empty cells at the end of rows, and leave them out.
 
     An empty stock means unlimited, so it is never supplied for a cell that is not there. Neither is any other cell where the
@@ -214,7 +214,7 @@ def _header(text: str, rest: Iterator[str], at: _Position) -> tuple[list[str], s
         more = next(rest, "")
         text += more
         quotes += more.count('"')
-        if not more or len(text) > LONGEST_LINE_BYTES:
+        if not more or len(text) > MAX_LINE_BYTES:
             _stop_at_csv_error(begin, csv.Error("unexpected end of the header"))
     headers: dict[str, list[str]] = {}
     failure = csv.Error()
@@ -230,7 +230,9 @@ def _header(text: str, rest: Iterator[str], at: _Position) -> tuple[list[str], s
         key=lambda found: (sum(name in COLUMNS for name in found[0]), len(found[0])),
     )
     if len(header) == 1:
-        raise _Stop(begin, f"the header {text.strip()[:60]!r} has one column; comma, semicolon and tab are understood as separators")
+        raise _UnreadableFile(
+            begin, f"the header {text.strip()[:60]!r} has one column; comma, semicolon and tab are understood as separators"
+        )
     named = [name for name in header if name]
     problems = {
         "unknown column": [repr(name[:60]) for name in named if name not in (*COLUMNS, *NOT_IMPORTED)],
@@ -238,35 +240,35 @@ def _header(text: str, rest: Iterator[str], at: _Position) -> tuple[list[str], s
         "repeated column": sorted({name for name in named if named.count(name) > 1}),
     }
     if wrong := [f"{problem} {', '.join(names[:20])}" for problem, names in problems.items() if names]:
-        raise _Stop(begin, "; ".join(wrong) + f"; the columns are {','.join(REQUIRED)} and perhaps stock,listed")
+        raise _UnreadableFile(begin, "; ".join(wrong) + f"; the columns are {','.join(REQUIRED)} and perhaps stock,listed")
     return header, separator
 
 
 def _column(heading: str) -> str:
     """Recognise a column by its heading in any case, with blanks, underscores or neither; any other stays as it is."""
     heading = heading.strip()
-    squeezed = NOT_LETTERS.sub("", heading).lower()
+    squeezed = BLANKS_PATTERN.sub("", heading).lower()
     return COLUMN_BY_HEADING.get(squeezed, heading)
 
 
 def _stop_at_csv_error(line: int, error: csv.Error) -> NoReturn:
-    raise _Stop(line, f"this is no CSV ({error}); is a quote left open or not doubled?") from None
+    raise _UnreadableFile(line, f"this is no CSV ({error}); is a quote left open or not doubled?") from None
 
 
 def _values_of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    values: dict[str, Any] = {name: cells[name] for name in TEXTS}
+    values: dict[str, Any] = {name: cells[name] for name in TEXT_COLUMNS}
     wrong = []
     for name in ("price", "stock"):
         cell = cells.get(name, "")
-        number = (DIGITS if name == "price" else PIECES).fullmatch(cell.strip())
+        number = (DIGITS_PATTERN if name == "price" else PIECES_PATTERN).fullmatch(cell.strip())
         values[name] = int(cell.strip().removesuffix(".0")) if number else None
         if cell and values[name] is None:
             wrong.append((name, f"{cell[:40]!r} is not a whole number"))
     if "stock" not in cells:
         values["stock"] = LEFT_ALONE
     listed = cells.get("listed", "").strip().lower()
-    values["listed"] = FLAGS.get(listed)
-    if listed not in FLAGS:
+    values["listed"] = BOOLEAN_WORDS.get(listed)
+    if listed not in BOOLEAN_WORDS:
         wrong.append(("listed", f"{listed[:40]!r} is neither true nor false"))
     return values, wrong
 
@@ -274,7 +276,7 @@ def _values_of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[tup
 # --- JSON lines -----------------------------------------------------------------
 
 
-def _read_json_lines(lines: Iterable[tuple[int, str]], found: CatalogueFile) -> None:
+def _read_json_lines(lines: Iterable[tuple[int, str]], found: CatalogFile) -> None:
     for number, text in lines:
         if not text.strip():
             continue
@@ -302,7 +304,7 @@ def _values_of_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[t
     wrong = [("unknown key", repr(key[:60])) for key in fields if key not in COLUMNS]
     wrong += [(key, "is missing") for key in catalog.REQUIRED if key not in fields]
     values: dict[str, Any] = {}
-    for name in TEXTS:
+    for name in TEXT_COLUMNS:
         value = fields.get(name)
         values[name] = value if isinstance(value, str) else ""
         if not (value is None or isinstance(value, str)):

@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
+def graceful_shutdown() -> Iterator[Callable[[], bool]]:
     """Take SIGTERM and Ctrl-C as a wish, and tell the block inside whether it was uttered."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -129,7 +129,7 @@ class Deeds:
     def with_apps(self, pair: KeyPair) -> None:
         """Tokens of a partner's own, comfort settings, and a transfer to another device."""
         options: dict[str, Any] = {"keys": {"keys": [pair.jwk]}, "issuer": "https://login.example", "audience": "baskets"}
-        token_issuers.trust_issuer(partner_name=self.partner.name, name="login", actor=TESTER, **options)
+        token_issuers.add_issuer(partner_name=self.partner.name, name="login", actor=TESTER, **options)
         claims = {"iss": "https://login.example", "aud": "baskets", "sub": USER, "exp": 4_000_000_000}
         own = Api(self.app.key, headers={"Authorization": f"Bearer {pair.sign(claims)}"})
         assert own.place("song", 2, user=PATH).status == 200
@@ -147,7 +147,7 @@ class Deeds:
     def with_webhooks(self) -> None:
         """Events delivered, and one that failed."""
         webhook_endpoints.create_webhook(partner_name=self.partner.name, url=self.hook.url, from_the_beginning=True, actor=TESTER)
-        feed.sequence()
+        feed.assign_positions()
         while webhook_delivery.deliver_next():
             pass
         assert len(self.hook.calls) >= 2
@@ -249,4 +249,4 @@ def test_nothing_names_an_erased_user_in_the_database_or_in_the_log(deeds: Deeds
     assert found_in(stored(), USER, key) == set()
     printed = capfd.readouterr()
     assert found_in(log.text + printed.out + printed.err, USER, key) == set()
-    assert invariant_checker.findings() == []
+    assert invariant_checker.check_invariants() == []

@@ -45,7 +45,7 @@ def test_a_key_is_shown_once_and_works(root: Client, issue: str, log: Log, capsy
     response = issued(root, issue, label="shop back end", days="30")
     (text,) = KEY.findall(response.content.decode())
     key = ApiKey.objects.get()
-    assert key.digest == partners.key_digest(text)
+    assert key.digest == partners.digest_key(text)
     assert (key.label, key.created_by, key.kind) == ("shop back end", "root", "server")
     assert key.expires_at is not None
     assert "no-store" in response.headers["Cache-Control"]

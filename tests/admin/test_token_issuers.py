@@ -23,7 +23,7 @@ USABLE = json.dumps({"keys": [KeyPair("ES256").jwk]})
 @pytest.fixture
 def login(partner: Partner) -> TokenIssuer:
     said = {"keys_url": "https://example.com/keys", "audience": "baskets"}
-    return token_issuers.trust_issuer(partner_name=partner.name, name="<b>login", actor=Actor.system("tests"), **said).issuer
+    return token_issuers.add_issuer(partner_name=partner.name, name="<b>login", actor=Actor.system("tests"), **said).issuer
 
 
 def distrust(issuer: TokenIssuer) -> str:
@@ -68,7 +68,7 @@ def test_every_token_is_trusted_only_if_that_is_ticked(root: Client, partner: Pa
     assert post(root, reverse(ADD), said).status_code == 302
     assert (TokenIssuer.objects.get().issuer, TokenIssuer.objects.get().audience) == ("", "")
     page, every = reverse("admin:baskets_tokenissuer_changelist"), "EVERY token of its keys, for whatever service"
-    token_issuers.trust_issuer(partner_name=partner.name, name="other", keys=json.loads(keys), issuer="us", actor=Actor.system("tests"))
+    token_issuers.add_issuer(partner_name=partner.name, name="other", keys=json.loads(keys), issuer="us", actor=Actor.system("tests"))
     assert root.get(page).content.decode().count(every) == 1
     found = {chosen: root.get(page, {"accepts": chosen}).context["cl"].queryset for chosen in ("every", "some")}
     assert {chosen: [row.name for row in rows] for chosen, rows in found.items()} == {"every": ["login"], "some": ["other"]}
@@ -114,7 +114,7 @@ def test_published_keys_are_fetched_when_an_issuer_is_trusted_and_when_asked(roo
 def test_keys_that_were_given_cannot_be_fetched(root: Client, partner: Partner) -> None:
     keys = {"keys": [KeyPair("ES256").jwk]}
     said = {"partner_name": partner.name, "name": "login", "audience": "us", "keys": keys}
-    stored = token_issuers.trust_issuer(actor=Actor.system("tests"), **said).issuer
+    stored = token_issuers.add_issuer(actor=Actor.system("tests"), **said).issuer
     address = reverse("admin:baskets_tokenissuer_fetch", args=[stored.pk])
     assert root.get(address).status_code == 404
     assert address not in root.get(reverse("admin:baskets_tokenissuer_change", args=[stored.pk])).content.decode()

@@ -107,7 +107,7 @@ def test_the_ready_made_roles_look_and_repair() -> None:
 
 def test_a_page_tells_how_many_events_wait(root: Client, made: WebhookEndpoint) -> None:
     WebhookEndpoint.objects.update(position=0)
-    feed.sequence()
+    feed.assign_positions()
     page = root.get(reverse("admin:baskets_webhookendpoint_repair", args=[made.pk, "pause"]))
     assert b"Events that wait" in page.content
 

@@ -11,7 +11,7 @@ from django.test import Client, override_settings
 
 from baskets.api import cors
 from baskets.domain.access import partners
-from baskets.domain.access.partners import UnusableValue
+from baskets.domain.access.partners import InvalidValue
 from baskets.domain.actors import Actor
 from baskets.models import Partner
 from tests.api.conftest import Api, ApiResponse, Stored
@@ -170,13 +170,13 @@ def test_what_was_last_known_holds_while_the_database_is_away(monkeypatch: Any, 
 )  # fmt: skip
 def test_what_is_no_origin_is_refused(partner: Partner, origin: str, everything_stored: Stored) -> None:
     before = everything_stored()
-    with pytest.raises(UnusableValue):
+    with pytest.raises(InvalidValue):
         partners.allow_origins(partner_name=partner.name, origins=[PLAYER, origin], actor=OPERATOR)
     assert everything_stored() == before
 
 
 def test_too_many_origins_are_refused(partner: Partner) -> None:
-    with pytest.raises(UnusableValue):
+    with pytest.raises(InvalidValue):
         partners.allow_origins(partner_name=partner.name, origins=[f"https://{number}.example" for number in range(101)], actor=OPERATOR)
 
 

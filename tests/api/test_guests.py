@@ -203,7 +203,7 @@ def test_the_key_set_tells_nothing_private(app: Api) -> None:
     assert set(key) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
     stored = SigningKey.objects.get()
     assert b"PRIVATE" not in bytes(stored.private_key)
-    assert "PRIVATE" in decrypt(stored.private_key, purpose=signing_keys.PURPOSE, context=stored.kid)
+    assert "PRIVATE" in decrypt(stored.private_key, purpose=signing_keys.ENCRYPTION_PURPOSE, context=stored.kid)
 
 
 def test_the_token_opens_its_own_basket_and_no_other(app: Api, api: Api, other: Api, unchanged: Unchanged) -> None:
@@ -250,7 +250,7 @@ def ours(app: Api) -> KeyPair:
     """Our own key pair, as only the service has it."""
     app.post(GUESTS, {})
     stored = SigningKey.objects.get()
-    text = decrypt(stored.private_key, purpose=signing_keys.PURPOSE, context=stored.kid)
+    text = decrypt(stored.private_key, purpose=signing_keys.ENCRYPTION_PURPOSE, context=stored.kid)
     return KeyPair("ES256", kid=stored.kid, private=load_pem_private_key(text.encode(), None))
 
 
@@ -343,7 +343,7 @@ def test_a_replaced_key_goes_when_its_last_token_is_over(app: Api) -> None:
 def test_a_stolen_key_is_bad_at_once(app: Api) -> None:
     guest = app.post(GUESTS, {}).data
     [old] = kids()
-    rotation = signing_keys.rotate(distrust=True, actor=OPERATOR)
+    rotation = signing_keys.rotate(revoke_old=True, actor=OPERATOR)
     assert (rotation.ended, kids()) == ((old,), [rotation.kid])
     assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").refusal == TOKEN_INVALID
 

@@ -15,9 +15,9 @@ from tests.factories import TESTER
 INVALID_ANSWER = (422, 3002, "validation_failed")
 
 
-def json_line(product_id: str) -> catalog_file.CatalogueFile:
+def json_line(product_id: str) -> catalog_file.CatalogFile:
     line = json.dumps({"product_id": product_id, "name": "Name", "main_product_id": product_id, "stock": 5})
-    return catalog_file.read(io.BytesIO(line.encode()), name="file.jsonl")
+    return catalog_file.read_catalog(io.BytesIO(line.encode()), name="file.jsonl")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -35,8 +35,8 @@ def program(name: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def read_from(place: feed.Place | None) -> tuple[list[int], feed.Place]:
-    feed.sequence()
+def read_from(place: feed.FeedCursor | None) -> tuple[list[int], feed.FeedCursor]:
+    feed.assign_positions()
     page, place = feed.read(FeedPosition.objects.all(), after=place, limit=100)
     return [row.event_id for row in page], place
 
@@ -69,5 +69,5 @@ def test_the_feed_survives_a_dump_and_a_restore(tmp_path: Path) -> None:
     further, _ = read_from(place)
     assert [*first, *again, *further] == list(Event.objects.order_by("number").values_list("pk", flat=True))
     for _ in range(3):
-        feed.sequence()
+        feed.assign_positions()
     assert invariant_checker.check() == []

@@ -87,7 +87,7 @@ def test_the_key_stands_alone_on_standard_output(run: Run) -> None:
     assert (done.code, done.err) == (0, "")
     assert re.fullmatch(r"bk_[a-z0-9]{12}_[0-9a-f]{64}\n", done.out)
     key = ApiKey.objects.get()
-    assert bytes(key.digest) == partners.key_digest(done.out.strip())
+    assert bytes(key.digest) == partners.digest_key(done.out.strip())
     assert (key.kind, key.label, key.expires_at, key.created_by) == ("server", "", None, "create_api_key")
 
 
@@ -107,7 +107,7 @@ def test_a_client_key_as_json(run: Run) -> None:
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
         "dry_run": False,
     }
-    assert partners.key_prefix(data["api_key"]) == key.prefix
+    assert partners.parse_key_prefix(data["api_key"]) == key.prefix
     assert key.expires_at is not None
     assert (key.expires_at - key.created_at).days == 30
 

@@ -130,7 +130,7 @@ def test_a_killed_import_leaves_nothing(process: Start) -> None:
     ],
 )
 def test_what_is_said_of_a_database_error(error: DatabaseError, said: str) -> None:
-    assert base.sentence(error) == said
+    assert base.describe_database_error(error) == said
 
 
 def test_plain_lines_come_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +155,8 @@ def test_a_terminal_gets_a_bar_on_standard_error(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("text", ["", "+", "1 ", " 1", "1.0", "0x1", "1e3", "\uff11", "1_0", "--1", "0", "11", "9" * 19])
 def test_what_is_no_whole_number_within_bounds(text: str) -> None:
     with pytest.raises(arguments.ArgumentTypeError):
-        arguments.whole_number(least=1, most=10)(text)
+        arguments.bounded_int(minimum=1, maximum=10)(text)
 
 
 def test_a_whole_number() -> None:
-    assert [arguments.whole_number(least=-1, most=10)(text) for text in ("-1", "0", "+7", "007", "10")] == [-1, 0, 7, 7, 10]
+    assert [arguments.bounded_int(minimum=-1, maximum=10)(text) for text in ("-1", "0", "+7", "007", "10")] == [-1, 0, 7, 7, 10]

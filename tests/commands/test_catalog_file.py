@@ -15,8 +15,8 @@ WHOLE = ProductRow(
 )
 
 
-def read(text: str | bytes, name: str = "file.csv") -> catalog_file.CatalogueFile:
-    return catalog_file.read(io.BytesIO(text if isinstance(text, bytes) else text.encode()), name=name)
+def read(text: str | bytes, name: str = "file.csv") -> catalog_file.CatalogFile:
+    return catalog_file.read_catalog(io.BytesIO(text if isinstance(text, bytes) else text.encode()), name=name)
 
 
 def problems(text: str | bytes, name: str = "file.csv") -> list[tuple[int, str]]:

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_sound_data(run: Run) -> None:
     ProductFactory(product_id="shirt", unsold=3)
     done = run("check_baskets")
-    assert (done.code, done.out, done.err) == (0, f"All {invariant_checker.proof_count()} rules hold.\n", "")
-    assert run("check_baskets", "--json").data == {"checked": invariant_checker.proof_count(), "findings": []}
+    assert (done.code, done.out, done.err) == (0, f"All {invariant_checker.invariant_count()} rules hold.\n", "")
+    assert run("check_baskets", "--json").data == {"checked": invariant_checker.invariant_count(), "findings": []}
 
 
 def test_broken_data_is_listed_and_left_as_it_is(run: Run) -> None:
@@ -30,18 +30,18 @@ def test_broken_data_is_listed_and_left_as_it_is(run: Run) -> None:
         "  The supply of each product is what is available, held and sold, less the shortfall.\n"
         '  - {"product_id": "shirt", "supply": 3, "available": 4, "held": 0, "sold": 0, "shortfall": 0}\n'
     )
-    assert done.err == f"CommandError: 1 of {invariant_checker.proof_count()} rules are broken.\n"
+    assert done.err == f"CommandError: 1 of {invariant_checker.invariant_count()} rules are broken.\n"
     (finding,) = run("check_baskets", "--json").data["findings"]
     assert (finding["slug"], finding["rule"], finding["total"]) == ("supply_equation", 1, 1)
     assert Stock.objects.get().available == 4
 
 
 def test_more_than_can_be_shown(run: Run) -> None:
-    for n in range(invariant_checker.EXAMPLES + 5):
+    for n in range(invariant_checker.MAX_EXAMPLES + 5):
         ProductFactory(product_id=f"shirt-{n}", unsold=3)
     Stock.objects.update(available=4, reported=4)
     out = run("check_baskets").out
-    assert out.count("  - {") == invariant_checker.EXAMPLES
+    assert out.count("  - {") == invariant_checker.MAX_EXAMPLES
     assert out.endswith("  - and 5 more\n")
 
 
@@ -55,7 +55,7 @@ def test_the_check_reads_one_snapshot_and_cannot_write() -> None:
 
     assert invariant_checker.check(advance=look) == []
     assert set(seen) == {("repeatable read", "on")}
-    assert len(seen) == invariant_checker.proof_count()
+    assert len(seen) == invariant_checker.invariant_count()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`trust_issuer` and `distrust_issuer` at the shell."""
+"""`add_issuer` and `remove_issuer` at the shell."""
 
 import json
 from collections.abc import Callable, Iterator

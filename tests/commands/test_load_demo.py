@@ -26,7 +26,7 @@ def test_the_first_start_tells_its_secrets_and_they_work(run: Run) -> None:
     data = done.data
     assert sorted(data) == ["admin_password", "admin_user", "api_key", "order_no", "user_id"]
     key = ApiKey.objects.valid().get()
-    assert (key.kind, bytes(key.digest)) == ("server", partners.key_digest(data["api_key"]))
+    assert (key.kind, bytes(key.digest)) == ("server", partners.digest_key(data["api_key"]))
     staff = authenticate(username=data["admin_user"], password=data["admin_password"])
     assert staff is not None
     assert staff.is_superuser  # type: ignore[attr-defined] # The default user model is in use.
@@ -91,8 +91,8 @@ def test_prose(run: Run) -> None:
 
 
 def test_the_catalogue_has_every_kind_of_product() -> None:
-    demo_data.load()
-    rows = {row.product_id: row for row in demo_data.CATALOGUE}
+    demo_data.load_demo()
+    rows = {row.product_id: row for row in demo_data.PRODUCTS}
     assert len(rows) == 12
     assert {row.stock for row in rows.values()} >= {None, 0}
     assert [row.product_id for row in rows.values() if row.listed is False] == ["demo-poster"]

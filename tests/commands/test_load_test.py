@@ -79,7 +79,7 @@ def test_what_a_killed_rehearsal_left_is_put_away_by_the_next(run: Run, live_ser
 def test_one_rehearsal_at_a_time(run: Run) -> None:
     taken = connection.copy()
     with taken.cursor() as cursor:
-        cursor.execute(load_test.TAKE_STAGE)
+        cursor.execute(load_test.ACQUIRE_LOCK)
     ended = run("rehearse", "--buyers", "1", "--pieces", "1")
     taken.close()
     assert (ended.code, ended.out) == (1, "")
@@ -95,7 +95,7 @@ def test_a_service_that_is_not_there_is_an_error_and_all_is_put_away(run: Run) -
 
 
 def test_a_service_on_another_database_is_told(run: Run, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    unknown = load_test.Stage(key=f"bk_{'a' * 12}_{'0' * 64}", run="r", pieces=1, sold_before=0)
+    unknown = load_test.LoadTestSetup(key=f"bk_{'a' * 12}_{'0' * 64}", run="r", pieces=1, sold_before=0)
     set_up = load_test.set_up
     monkeypatch.setattr(load_test, "set_up", lambda **given: (set_up(**given), unknown)[1])
     ended = run("rehearse", "--url", live_server.url, "--buyers", "2", "--pieces", "1")

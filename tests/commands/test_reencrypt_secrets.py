@@ -10,7 +10,7 @@ from django.db import models
 from baskets.domain.access.signing_keys import current_signer, rotate
 from baskets.domain.comfort import change_comfort, read_comfort
 from baskets.domain.events.webhook_endpoints import create_webhook
-from baskets.domain.maintenance.reencryption import ENCRYPTED
+from baskets.domain.maintenance.reencryption import ENCRYPTED_FIELDS
 from baskets.encryption import decrypt
 from baskets.models import Comfort, Partner, SigningKey, WebhookEndpoint
 from baskets.models.basket_snapshot import Owner
@@ -75,14 +75,14 @@ def test_secrets_of_the_former_format_are_bound_to_their_rows(owner: Owner, run:
     Comfort.objects.filter(pk=owner.basket_id).update(customer_id=Comfort.objects.get(pk=others[0].basket_id).customer_id)
     SigningKey.objects.filter(pk=key.pk).update(private_key=SigningKey.objects.exclude(pk=key.pk).get().private_key)
     WebhookEndpoint.objects.update(secret=endpoints[0][0].secret)
-    before = {model: list(model._default_manager.order_by("pk").values()) for model, _, _ in ENCRYPTED}
+    before = {model: list(model._default_manager.order_by("pk").values()) for model, _, _ in ENCRYPTED_FIELDS}
     tried = run("reencrypt_secrets", "--dry-run", "--json")
     assert (tried.code, tried.data["encrypted"], tried.data["unreadable"]) == (1, 2 + 1 + 1, 3)
-    assert {model: list(model._default_manager.order_by("pk").values()) for model, _, _ in ENCRYPTED} == before
+    assert {model: list(model._default_manager.order_by("pk").values()) for model, _, _ in ENCRYPTED_FIELDS} == before
 
 
 def test_every_column_that_may_hold_a_secret_is_looked_at() -> None:
-    listed = {(model, field) for model, fields, _ in ENCRYPTED for field in fields}
+    listed = {(model, field) for model, fields, _ in ENCRYPTED_FIELDS for field in fields}
     # What is compared and never read again.
     digests = {"digest", "fingerprint"}
     columns = {

@@ -26,11 +26,11 @@ T = TypeVar("T")
 class Consumer:
     """Somebody who reads the feed of all partners, in small pages, and keeps nothing but the place."""
 
-    place: feed.Place | None = None
+    place: feed.FeedCursor | None = None
     seen: list[int] = field(default_factory=list)
 
     def read_on(self, *, limit: int = 7) -> int:
-        feed.sequence()
+        feed.assign_positions()
         page, self.place = feed.read(FeedPosition.objects.all(), after=self.place, limit=limit)
         self.seen += [row.event_id for row in page]
         return len(page)
@@ -54,7 +54,7 @@ def assert_all_in_order(seen: list[int]) -> None:
 def settled() -> FeedState:
     """Give positions until the mark has reached the last event; transactions of other tests beside may keep it for a while."""
     for _ in range(10 * WAIT_SECONDS):
-        feed.sequence()
+        feed.assign_positions()
         state = FeedState.objects.get()
         if state.settled_id == Event.objects.latest("pk").pk:
             return state
@@ -135,7 +135,7 @@ def test_an_event_that_is_committed_late_comes_late_and_is_not_skipped(anna: Use
         anna.place("shirt", 1)
         (early,) = consumer.read_to_the_end()
         for _ in range(4):
-            feed.sequence()
+            feed.assign_positions()
         assert FeedState.objects.get().settled_id < early
         commit()
     _, late = consumer.read_to_the_end()
@@ -147,7 +147,7 @@ def test_the_mark_moves_on_once_nothing_older_is_under_way(anna: User) -> None:
     with written_but_not_committed(anna.beside("late")) as commit:
         anna.place("shirt", 1)
         for _ in range(4):
-            feed.sequence()
+            feed.assign_positions()
         commit()
     state = settled()
     assert state.seen_id == Event.objects.order_by("-pk").values_list("pk", flat=True)[0]
@@ -157,12 +157,12 @@ def test_the_mark_moves_on_once_nothing_older_is_under_way(anna: User) -> None:
 def test_the_mark_moves_on_also_where_the_last_events_came_while_it_waited(anna: User) -> None:
     """And then a reader costs one look, however many there were."""
     anna.place("shirt", 1)
-    feed.sequence()
+    feed.assign_positions()
     anna.place("shirt", 2)
-    feed.sequence()
+    feed.assign_positions()
     assert settled().settled_id == Event.objects.latest("pk").pk
     before = FeedState.objects.get().horizon
-    assert feed.sequence() == 0
+    assert feed.assign_positions() == 0
     assert FeedState.objects.get().horizon == before
 
 
@@ -170,7 +170,7 @@ def test_small_batches_reach_every_event(anna: User, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(feed, "BATCH", 2)
     for count in range(1, 8):
         anna.place("shirt", count)
-    assert feed.sequence() == 7
+    assert feed.assign_positions() == 7
     assert_all_in_order(Consumer().read_to_the_end())
 
 
@@ -180,7 +180,7 @@ def test_late_events_beyond_one_batch_are_not_passed_by_the_mark(anna: User, mon
     with written_but_not_committed(anna.beside("late"), events=7) as commit:
         anna.place("shirt", 1)
         for _ in range(3):  # One round sees the event, one sets the horizon, one finds that the mark has to wait.
-            feed.sequence()
+            feed.assign_positions()
         seen = Event.objects.latest("pk").pk
         assert FeedState.objects.get().seen_id == seen
         commit()
@@ -193,7 +193,7 @@ def test_late_events_beyond_one_batch_are_not_passed_by_the_mark(anna: User, mon
 def test_a_horizon_of_another_cluster_stops_nobody(anna: User) -> None:
     """A database that was restored elsewhere counts transactions anew."""
     anna.place("shirt", 1)
-    feed.sequence()
+    feed.assign_positions()
     FeedState.objects.update(settled_id=0, horizon=2**60)
     anna.place("shirt", 2)
     assert settled().position == 2
@@ -202,5 +202,5 @@ def test_a_horizon_of_another_cluster_stops_nobody(anna: User) -> None:
 def test_two_who_give_positions_at_once_give_each_event_one(anna: User) -> None:
     for count in range(1, 30):
         anna.place("shirt", count)
-    assert sum(together([feed.sequence] * 6)) == 29
+    assert sum(together([feed.assign_positions] * 6)) == 29
     assert_all_in_order(Consumer().read_to_the_end())

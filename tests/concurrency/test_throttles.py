@@ -27,7 +27,7 @@ CALLERS, LIMIT = 20, 7
 def patient_take() -> int | None:
     """Count one call, and wait for the row however slow a loaded machine is: a wait that runs out is a refusal."""
     execute("SET lock_timeout = '30s'", [])
-    return rate_limits.take(subject="key:one", limit=LIMIT, window=HOUR)
+    return rate_limits.hit(subject="key:one", limit=LIMIT, window=HOUR)
 
 
 def test_exactly_the_limit_is_let_through(transactional_db: None) -> None:
@@ -44,11 +44,11 @@ def test_a_window_that_is_over_lets_exactly_the_limit_through_again(transactiona
 
 
 def test_wait_for_the_row_that_runs_out_is_a_refusal(transactional_db: None) -> None:
-    rate_limits.take(subject="key:one", limit=LIMIT, window=HOUR)
+    rate_limits.hit(subject="key:one", limit=LIMIT, window=HOUR)
 
     def impatient_take() -> int | None:
         execute("SET lock_timeout = '50ms'", [])
-        return rate_limits.take(subject="key:one", limit=LIMIT, window=HOUR)
+        return rate_limits.hit(subject="key:one", limit=LIMIT, window=HOUR)
 
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
@@ -62,7 +62,7 @@ def test_wait_for_the_row_that_runs_out_is_a_refusal(transactional_db: None) -> 
 def test_several_counts_at_once_are_granted_as_far_as_the_limit_allows(transactional_db: None) -> None:
     def take_three() -> int:
         execute("SET lock_timeout = '30s'", [])
-        return rate_limits.take_many(subject="key:one", amount=3, limit=LIMIT, window=HOUR).amount
+        return rate_limits.hit_many(subject="key:one", amount=3, limit=LIMIT, window=HOUR).amount
 
     outcomes = together([take_three] * CALLERS)
     assert Counter(outcomes) == {3: 2, 1: 1, 0: CALLERS - 3}
@@ -84,14 +84,14 @@ def test_reading_first_and_writing_then_lets_more_through(transactional_db: None
 
 
 def test_a_flood_beyond_the_limit_neither_writes_nor_waits(transactional_db: None) -> None:
-    rate_limits.take(subject="key:one", limit=1, window=HOUR)
+    rate_limits.hit(subject="key:one", limit=1, window=HOUR)
     version = execute("SELECT xmin FROM baskets_throttle", []).fetchone()
 
     def held() -> list[int | None]:
         with connection.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
-            found = together([lambda: rate_limits.take(subject="key:one", limit=1, window=HOUR)] * 5)
+            found = together([lambda: rate_limits.hit(subject="key:one", limit=1, window=HOUR)] * 5)
             cursor.execute("ROLLBACK")
         return found
 
@@ -100,14 +100,14 @@ def test_a_flood_beyond_the_limit_neither_writes_nor_waits(transactional_db: Non
 
 
 def test_a_sweep_passes_by_a_row_that_is_being_counted_in(transactional_db: None) -> None:
-    rate_limits.take(subject="key:one", limit=1, window=HOUR)
+    rate_limits.hit(subject="key:one", limit=1, window=HOUR)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
-        assert together([rate_limits.sweep]) == [0]
+        assert together([rate_limits.delete_ended_windows]) == [0]
         cursor.execute("ROLLBACK")
-    assert together([rate_limits.sweep]) == [1]
+    assert together([rate_limits.delete_ended_windows]) == [1]
 
 
 @pytest.mark.parametrize("table", ["baskets_throttle"])
@@ -162,7 +162,7 @@ def test_process_that_ends_loses_less_than_a_block_and_adds_a_thousandth(transac
     settings.BASKETS_STARTS_PER_SOURCE = 2000
     done = 0
     for _ in range(10):
-        rate_limits.forget_windows()
+        rate_limits.clear_local_windows()
         done += sum(_outcome(starts("192.0.2.1")) == "done" for _ in range(250))
     assert 2000 - 10 * 20 <= done <= 2000 + 10 * 2
 

@@ -80,7 +80,7 @@ class Machine(RuleBasedStateMachine):
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            assert invariant_checker.findings() == []
+            assert invariant_checker.check_invariants() == []
             self._compare_comfort()
         finally:
             self._around.__exit__(None, None, None)
@@ -146,7 +146,7 @@ class Machine(RuleBasedStateMachine):
     def purge(self) -> None:
         """What nobody reads on from any more; everything is told to the feed first."""
         self.model.purge()
-        feed.sequence()
+        feed.assign_positions()
         after = None
         while (batch := retention.purge_baskets(older_than=timedelta(seconds=RETENTION), after=after)).last is not None:
             after = batch.last

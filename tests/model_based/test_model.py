@@ -15,7 +15,7 @@ from hypothesis import settings as profile
 from hypothesis.stateful import run_state_machine_as_test
 
 from baskets.domain.access.partners import issue_api_key
-from baskets.domain.access.token_issuers import trust_issuer
+from baskets.domain.access.token_issuers import add_issuer
 from baskets.domain.checkout import attention
 from baskets.models import Partner
 from tests.conftest import Long
@@ -57,7 +57,7 @@ def login_of(partners: list[Partner]) -> KeyPair:
     """The login that both partners trust."""
     pair = KeyPair("ES256")
     for partner in partners:
-        trust_issuer(partner_name=partner.name, name="login", keys={"keys": [pair.jwk]}, unrestricted=True, actor=TESTER)
+        add_issuer(partner_name=partner.name, name="login", keys={"keys": [pair.jwk]}, unrestricted=True, actor=TESTER)
     return pair
 
 

@@ -70,7 +70,7 @@ def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: O
     CheckoutSession.objects.update(reversed_at=None)
     CheckoutItem.objects.update(released_at=None)
     Attention.objects.update(candidates=None)
-    assert {finding.proof.slug for finding in invariant_checker.findings()} == {
+    assert {finding.proof.slug for finding in invariant_checker.check_invariants()} == {
         "released_items_are_told",
         "orders_reversed_once",
         "flags_end_with_their_cause",
@@ -84,7 +84,7 @@ def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: O
     with connection.cursor() as cursor:
         for statement in operation.sql:
             cursor.execute(statement)
-    assert invariant_checker.findings() == []
+    assert invariant_checker.check_invariants() == []
     assert CheckoutSession.objects.exclude(reversed_at=None).values_list("order_no", "reversed_at").get() == (numbers["reversed"], told.at)
     assert CheckoutItem.objects.exclude(released_at=None).values_list("product_id", "stocked").get() == ("shirt", -1)
     settled = Attention.objects.exclude(settled_at=None).order_by("pk")

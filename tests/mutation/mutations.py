@@ -572,7 +572,7 @@ MUTATIONS = (
     Mutation(
         name="the lease of a webhook is as long as one call",
         file="baskets/domain/events/webhook_delivery.py",
-        old="return conf.webhook_timeout() + SPARE",
+        old="return conf.webhook_timeout() + LEASE_MARGIN",
         new="return conf.webhook_timeout()",
         why="a call ends with its time-out, it seems",
         tests=("tests/domain/events/test_webhooks.py",),
@@ -700,7 +700,7 @@ MUTATIONS = (
     Mutation(
         name="the guard of an export stays in what is imported",
         file="baskets/management/catalog_file.py",
-        old="name: without_guard(cell)",
+        old="name: unescape_formulas(cell)",
         new="name: cell",
         why="what one side adds, the other is not known to take off",
         tests=("tests/admin/core/test_exports.py",),

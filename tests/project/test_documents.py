@@ -20,7 +20,7 @@ from baskets.api.exceptions import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, 
 from baskets.api.protocol.versioning import SUPPORTED_VERSIONS
 from baskets.api.serializers.requests import FinishCheckoutRequest
 from baskets.domain.maintenance.invariant_checker import BASKET_KEYS
-from baskets.domain.maintenance.invariants import PROOFS
+from baskets.domain.maintenance.invariants import INVARIANTS
 from baskets.models import Event
 
 ROOT = Path(__file__).parents[2]
@@ -246,7 +246,7 @@ def test_each_proof_stands_beside_its_rule() -> None:
     told = {
         slug: int(found[1]) for row in rows(DOCS / "rules.md", "Rule") if (found := re.match(r"\*\*(\d)", row[0])) for slug in coded(row[2])
     }
-    assert told == {proof.slug: proof.rule for proof in (*PROOFS, BASKET_KEYS)}
+    assert told == {proof.slug: proof.rule for proof in (*INVARIANTS, BASKET_KEYS)}
 
 
 # --- Commands -----------------------------------------------------------------

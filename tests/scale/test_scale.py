@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.maintenance.invariants import PROOFS
+from baskets.domain.maintenance.invariants import INVARIANTS
 from tests.conftest import Long
 from tests.scale.filled import fill
 
@@ -18,7 +18,7 @@ HOUR_SECONDS = 3600
 def test_a_filled_database_is_sound() -> None:
     """What is measured below is what the domain would have written, as far as the proofs can tell."""
     fill(400)
-    assert invariant_checker.findings() == []
+    assert invariant_checker.check_invariants() == []
 
 
 @pytest.mark.long
@@ -28,7 +28,7 @@ def test_a_million_baskets_are_checked_well_within_an_hour(long_run: Long) -> No
     moments = [time.monotonic()]
     assert invariant_checker.check(advance=lambda _: moments.append(time.monotonic())) == []
     took = moments[-1] - moments[0]
-    names = [*(proof.slug for proof in PROOFS), invariant_checker.BASKET_KEYS.slug]
+    names = [*(proof.slug for proof in INVARIANTS), invariant_checker.BASKET_KEYS.slug]
     slowest = sorted(((end - start, name) for (start, end), name in zip(pairwise(moments), names, strict=True)), reverse=True)
     print([f"{name} {seconds:.1f} s" for seconds, name in slowest[:12]])  # noqa: T201 (shown with -s)
     long_run.tell(baskets_checked=MILLION, seconds_to_check_them=round(took))

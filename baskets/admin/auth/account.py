@@ -136,7 +136,7 @@ class Enrol(RedirectURLMixin, CodeView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add the secret, as text and as a picture."""
         secret = self._secret()
-        uri = second_factor.enrolment_uri(secret=secret, account=self.account)
+        uri = second_factor.provisioning_uri(secret=secret, account=self.account)
         groups = " ".join(secret[at : at + 4] for at in range(0, len(secret), 4))
         picture = segno.make(uri, error="m", micro=False).png_data_uri(scale=QR_SCALE)
         return super().get_context_data(**kwargs) | {"secret": groups, "qr": picture, "is_required": self.is_sign_in}
@@ -146,7 +146,7 @@ class Enrol(RedirectURLMixin, CodeView):
         session, key = self.request.session, str(self.request.session.session_key)
         secret, code, actor = self._secret(), form.cleaned_data["code"], staff_actor(self.request)
         codes = self.attempt(
-            form, lambda: second_factor.enrol(account=self.account, secret=secret, code=code, session_key=key, actor=actor)
+            form, lambda: second_factor.enroll(account=self.account, secret=secret, code=code, session_key=key, actor=actor)
         )
         if codes is None:
             return self.form_invalid(form)
@@ -247,11 +247,11 @@ def account_page(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     current = str(request.session.session_key)
     if request.method == "POST":
         only, actor = request.POST.get("session", ""), staff_actor(request)
-        ended = runner.run(lambda _: staff_sessions.end_sessions(user=account, actor=actor, only=only, but=current))
+        ended = runner.run(lambda _: staff_sessions.end_sessions(user=account, actor=actor, only=only, keep=current))
         messages.success(request, f"Sessions ended: {ended}.")
         return redirect(request.path)
     factor = SecondFactor.objects.filter(pk=account.pk).first()
-    sessions = list(staff_sessions.live_sessions(account))
+    sessions = list(staff_sessions.active_sessions(account))
     context = {
         "title": "Your account" if is_own else "Account",
         "account": account,
@@ -268,7 +268,7 @@ def account_page(request: HttpRequest, pk: int | None = None) -> HttpResponse:
 def _session_row(session: StaffSession, *, current: str) -> dict[str, Any]:
     return {
         "pk": session.pk,
-        "is_current": session.pk == staff_sessions.digest_of(current),
+        "is_current": session.pk == staff_sessions.digest_session_key(current),
         "started": display.moment(session.started_at),
         "seen": display.moment(session.seen_at),
         "source": display.visible(session.source) if session.source else display.NOTHING,

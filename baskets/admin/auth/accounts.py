@@ -42,7 +42,7 @@ class SuperuserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's cl
 
     def save_form(self, request: HttpRequest, form: Any, change: Any) -> Any:
         """Take what the form says; nothing is stored yet, so the rights before the change are remembered."""
-        request.META[RIGHTS_BEFORE] = rights.rights_of(self.model.objects.get(pk=form.instance.pk)) if change else []
+        request.META[RIGHTS_BEFORE] = rights.list_rights(self.model.objects.get(pk=form.instance.pk)) if change else []
         return super().save_form(request, form, change)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:

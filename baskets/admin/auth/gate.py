@@ -61,7 +61,7 @@ def explain_end(request: HttpRequest) -> None:
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     if not key or request.method != "GET":
         return
-    reason, name = sessions.why_ended(key)
+    reason, name = sessions.end_reason(key)
     sentences = {
         sessions.ENDED_EARLY: f"You were signed out: {name} ended this session.",
         sessions.ENDED_IDLE: f"You were signed out: there was no request for {_minutes(conf.staff_idle())}.",

@@ -66,7 +66,7 @@ class LoginForm(AdminAuthenticationForm):
         counted = self._count(name, account) if conf.login_failures() else []
         if not CHECK_SLOTS.acquire(blocking=False):
             for subject in counted:
-                rate_limits.give_back(subject=subject)
+                rate_limits.undo_hit(subject=subject)
             raise ValidationError("Many people are signing in just now. Try again in a few seconds.", code="busy")
         try:
             with HASH_LOCK:
@@ -77,7 +77,7 @@ class LoginForm(AdminAuthenticationForm):
         finally:
             CHECK_SLOTS.release()
         for subject in counted:
-            rate_limits.give_back(subject=subject)
+            rate_limits.undo_hit(subject=subject)
         return signed_in
 
     def _count(self, name: str, account: User | None) -> list[str]:
@@ -87,21 +87,21 @@ class LoginForm(AdminAuthenticationForm):
         """
         limit, window, source = conf.login_failures(), conf.login_window(), source_of(self.request)
         if device := known_device(self.request, account):
-            subject = rate_limits.of_stranger("login-device", device)
-            if rate_limits.take(subject=subject, limit=limit, window=window) is None:
+            subject = rate_limits.anonymous_subject("login-device", device)
+            if rate_limits.hit(subject=subject, limit=limit, window=window) is None:
                 return [subject]
         folded = name.casefold()
-        by_source = rate_limits.of_stranger("login-source", source)
-        by_pair = rate_limits.of_stranger("login-pair", f"{source} {folded}")
-        by_name = rate_limits.of_stranger("login-name", folded)
+        by_source = rate_limits.anonymous_subject("login-source", source)
+        by_pair = rate_limits.anonymous_subject("login-pair", f"{source} {folded}")
+        by_name = rate_limits.anonymous_subject("login-name", folded)
         counted: list[str] = []
         for subject, most in ((by_source, limit * SHARED_FACTOR), (by_pair, limit), (by_name, limit * SHARED_FACTOR)):
-            seconds = rate_limits.take(subject=subject, limit=most, window=window)
+            seconds = rate_limits.hit(subject=subject, limit=most, window=window)
             if seconds is None:
                 counted.append(subject)
             elif subject != by_name or account is None or not audit_log.has_signed_in_from(account=account, source=source):
                 for earlier in counted:
-                    rate_limits.give_back(subject=earlier)
+                    rate_limits.undo_hit(subject=earlier)
                 log.warning("login_slowed", seconds=seconds, source=source, account=account and account.pk)
                 raise ValidationError(f"There were too many attempts to sign in. {try_again(seconds)}", code="slowed")
         return counted
@@ -128,7 +128,7 @@ class SignIn(LoginView):
         account = form.get_user()
         auth_login(self.request, account)
         browser = self.request.headers.get("User-Agent", "")
-        sessions.start(session=self.request.session, source=source_of(self.request), browser=browser)
+        sessions.record_sign_in(session=self.request.session, source=source_of(self.request), browser=browser)
         response = HttpResponseRedirect(self.get_success_url())
         if not (second_factor.is_enrolled(account) or second_factor.is_required(account)):
             complete_sign_in(self.request, response)

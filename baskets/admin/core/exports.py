@@ -15,7 +15,7 @@ from import_export.fields import Field
 from import_export.resources import Resource
 
 from baskets.admin.core import display
-from baskets.domain.spreadsheets import with_guard
+from baskets.domain.spreadsheets import escape_formulas
 
 # Bounded, so that nobody takes the whole table away, or waits for it: more is what the API's lists are for.
 MAX_EXPORTED_ROWS = 5000
@@ -46,7 +46,7 @@ def as_text(value: object) -> str:
     if value is None or value is display.NOTHING:
         return ""
     text = html.unescape(strip_tags(value.replace("<br>", " "))) if isinstance(value, SafeString) else str(value)
-    return with_guard(text)
+    return escape_formulas(text)
 
 
 def as_csv(columns: Columns, rows: Sequence[Any], *, name: str) -> HttpResponse:

@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from baskets.api.exceptions import ApiError
 from baskets.db.errors import reading
 from baskets.db.pipeline import Answer, execute
-from baskets.domain.access.partners import key_digest, key_prefix
+from baskets.domain.access.partners import digest_key, parse_key_prefix
 from baskets.models import ApiKey
 
 KEY_CHALLENGE = 'ApiKey realm="baskets", header="X-API-Key"'
@@ -90,7 +90,7 @@ def caller_of(request: HttpRequest, *, may_presume: bool) -> Caller:
     key = request.META.get("HTTP_X_API_KEY")
     if not key:
         raise ApiError("api_key_missing", headers={"WWW-Authenticate": KEY_CHALLENGE})
-    prefix, digest = key_prefix(key) or NOBODY, key_digest(key)
+    prefix, digest = parse_key_prefix(key) or NOBODY, digest_key(key)
     if may_presume and (known := _remembered.get(prefix)) is not None and hmac.compare_digest(digest, known.digest):
         return known
     row = reading(lambda: look_up(prefix).fetchone())

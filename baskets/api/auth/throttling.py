@@ -38,7 +38,7 @@ def take_turn(request: HttpRequest, *, caller: Caller, basket_id: UUID | None) -
     key = key_of(request)
     if basket_id is not None and key is not None and idempotency.is_remembered(basket_id=basket_id, key=key):
         return
-    seconds = rate_limits.take(subject=rate_limits.of_key(caller.prefix), limit=limit, window=MINUTE)
+    seconds = rate_limits.hit(subject=rate_limits.key_subject(caller.prefix), limit=limit, window=MINUTE)
     if seconds is not None:
         raise throttled(seconds)
 
@@ -53,7 +53,7 @@ def slowed_down(request: HttpRequest, refusal: ApiError, *, never: bool) -> ApiE
     limit = conf.failures_per_minute()
     if not limit or refusal.reason not in GUESSES:
         return refusal
-    seconds = rate_limits.take(subject=rate_limits.of_stranger("source", source_of(request)), limit=limit, window=MINUTE)
+    seconds = rate_limits.hit(subject=rate_limits.anonymous_subject("source", source_of(request)), limit=limit, window=MINUTE)
     return refusal if never or seconds is None else throttled(seconds)
 
 

@@ -19,7 +19,7 @@ from baskets.api.schema import operations
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import Fault, fault_of, reading
 from baskets.domain.events import feed
-from baskets.domain.events.payloads import told
+from baskets.domain.events.payloads import event_payload
 from baskets.models import FeedPosition
 
 log = structlog.get_logger("baskets.api")
@@ -54,7 +54,7 @@ class BackendViewSet(ApiViewSet):
         except feed.EventsRewound as gone:
             raise ApiError("events_rewound") from gone
         token = listing.cursor.encrypt([place.position, place.event_id, place.at.isoformat() if place.at else None])
-        return json_response(success_body([told(row) for row in page], next_token=token))
+        return json_response(success_body([event_payload(row) for row in page], next_token=token))
 
     def paginate(
         self, name: str, filter_set: type[ListFilterSet], rows: QuerySet[Any], read_page: Callable[[ListRequest], Page]
@@ -77,13 +77,13 @@ class BackendViewSet(ApiViewSet):
 def give_positions() -> None:
     """Give positions to what was committed since. Where the database cannot do that now, what has them is read."""
     try:
-        feed.sequence()
+        feed.assign_positions()
     except DatabaseError as error:
         if fault_of(error) is Fault.BUG:
             raise
         log.warning("feed_not_sequenced", fault=fault_of(error).name)
 
 
-def _place(said: list[Any]) -> feed.Place:
+def _place(said: list[Any]) -> feed.FeedCursor:
     position, event_id, at = said
-    return feed.Place(position=position, event_id=event_id, at=None if at is None else datetime.fromisoformat(at))
+    return feed.FeedCursor(position=position, event_id=event_id, at=None if at is None else datetime.fromisoformat(at))

@@ -17,20 +17,20 @@ from django.db.models.functions import Now
 
 from baskets.db.errors import reading
 from baskets.domain.access import jwks_cache
-from baskets.domain.access.jwks import EDWARDS, PublicKey, candidates, parse_jwk
+from baskets.domain.access.jwks import EDWARDS_CURVES, PublicKey, matching_keys, parse_jwk
 from baskets.domain.access.jwks_cache import KeysUnavailable
 from baskets.domain.baskets import guests
 from baskets.models import GuestToken, SigningKey, TokenIssuer
 
 # A token carries a name and some dates. What is longer is no token, and is not even looked into.
-LONGEST = 8192
-NIL = UUID(int=0)
+MAX_TOKEN_LENGTH = 8192
+NIL_UUID = UUID(int=0)
 LEEWAY_SECONDS = 30
-LONGEST_SUBJECT = 255
+MAX_SUBJECT_LENGTH = 255
 # Far beyond any date; what is no number at all is not below it either.
-LAST_SECOND = 1 << 40
+MAX_TIMESTAMP = 1 << 40
 
-for curve in EDWARDS:
+for curve in EDWARDS_CURVES:
     with suppress(ValueError):  # PyJWT knows it by itself.
         jwt.register_algorithm(curve, jwt.algorithms.OKPAlgorithm())
 
@@ -58,7 +58,7 @@ class BearerUser:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trust:
+class VerificationRule:
     """One way in which a token can be good.
 
     :param issuer: what `iss` must be; None for anything.
@@ -81,16 +81,16 @@ def verify(*, token: str, partner_id: int) -> BearerUser:
     :raises TokenExpired: it would be good, but for its end.
     :raises KeysUnavailable: it may be good, but its issuer's keys are not stored and cannot be fetched now.
     """
-    header, claims = _unverified(token)
+    header, claims = _decode_unverified(token)
     if claims.get("iss") == guests.ISSUER:
         return _verify_guest(token, header, jti=claims.get("jti"), partner_id=partner_id)
-    issuers = [issuer for issuer in _trusted(partner_id) if _may_have_signed(issuer, header, claims)]
+    issuers = [issuer for issuer in _read_issuers(partner_id) if _may_be_issuer(issuer, header, claims)]
     unsettled: list[tuple[Any, BearerUser | None]] = []
     for issuer in issuers:
-        keys = _candidates(header, jwks_cache.stored_keys(issuer))
-        user = _first_good(token, header, keys, issuer)
-        if user is not None and not jwks_cache.are_outdated(issuer, at=issuer.at):
-            jwks_cache.refresh_beside(issuer, at=issuer.at)
+        keys = _matching_keys(header, jwks_cache.stored_keys(issuer))
+        user = _verify_with_keys(token, header, keys, issuer)
+        if user is not None and not jwks_cache.is_stale(issuer, at=issuer.at):
+            jwks_cache.refresh_in_background(issuer, at=issuer.at)
             return user
         if user is not None or (issuer.keys_url and not any(key.kid == header.get("kid", "") for key in keys)):
             unsettled.append((issuer, user))
@@ -98,11 +98,11 @@ def verify(*, token: str, partner_id: int) -> BearerUser:
     waits: list[int] = []
     for issuer, known in unsettled:
         try:
-            newer = jwks_cache.newer_keys(issuer, at=issuer.at)
+            newer = jwks_cache.fetch_newer_keys(issuer, at=issuer.at)
         except KeysUnavailable as unavailable:
             newer = None
             waits.append(unavailable.seconds)
-        user = known if newer is None else _first_good(token, header, _candidates(header, newer), issuer)
+        user = known if newer is None else _verify_with_keys(token, header, _matching_keys(header, newer), issuer)
         if user is not None:
             return user
     if waits:
@@ -110,9 +110,9 @@ def verify(*, token: str, partner_id: int) -> BearerUser:
     raise TokenInvalid
 
 
-def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Take a token apart, to learn who is said to have signed it. Nothing of it is believed yet."""
-    if len(token) > LONGEST or not token.isascii():
+    if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
         raise TokenInvalid
     try:
         parts = jwt.decode_complete(token, options={"verify_signature": False})
@@ -127,32 +127,32 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, claims
 
 
-def _trusted(partner_id: int) -> list[Any]:
+def _read_issuers(partner_id: int) -> list[Any]:
     """Read the issuers that a partner trusts, each with the database's time as `at`."""
     trusted = TokenIssuer.objects.filter(partner_id=partner_id).annotate(at=Now()).order_by("pk")
     return reading(lambda: list(trusted))
 
 
-def _may_have_signed(issuer: TokenIssuer, header: dict[str, Any], claims: dict[str, Any]) -> bool:
+def _may_be_issuer(issuer: TokenIssuer, header: dict[str, Any], claims: dict[str, Any]) -> bool:
     """Tell whether a token can be of this issuer, by what it says itself: if not, no key is fetched for it."""
-    algorithm = "EdDSA" if header["alg"] in EDWARDS else header["alg"]
+    algorithm = "EdDSA" if header["alg"] in EDWARDS_CURVES else header["alg"]
     return algorithm in issuer.algorithms and issuer.issuer in {"", claims.get("iss")}
 
 
-def _candidates(header: dict[str, Any], keys: Sequence[PublicKey]) -> list[PublicKey]:
-    return candidates(keys, kid=header.get("kid"), algorithm=header["alg"])
+def _matching_keys(header: dict[str, Any], keys: Sequence[PublicKey]) -> list[PublicKey]:
+    return matching_keys(keys, kid=header.get("kid"), algorithm=header["alg"])
 
 
-def _first_good(token: str, header: dict[str, Any], keys: Iterable[PublicKey], issuer: Any) -> BearerUser | None:
+def _verify_with_keys(token: str, header: dict[str, Any], keys: Iterable[PublicKey], issuer: Any) -> BearerUser | None:
     """Verify a token with each of some keys of an issuer.
 
     :returns: the user that it names; None if none of the keys verifies it, or its claims are wrong.
     :raises TokenExpired: one of the keys verifies it, and it has ended.
     """
-    trust = Trust(issuer=issuer.issuer or None, audience=issuer.audience or None, at=issuer.at)
+    trust = VerificationRule(issuer=issuer.issuer or None, audience=issuer.audience or None, at=issuer.at)
     for key in keys:
         with suppress(TokenInvalid):
-            return _checked(token, header["alg"], key, trust)
+            return _verify_with_key(token, header["alg"], key, trust)
     return None
 
 
@@ -162,16 +162,16 @@ def _verify_guest(token: str, header: dict[str, Any], *, jti: object, partner_id
     Tokens from before devices were listed have no `jti`, and none of them can be revoked alone.
     """
     kid = header.get("kid", "")
-    revoked = GuestToken.objects.filter(pk=_uuid(jti), revoked_at__isnull=False)
+    revoked = GuestToken.objects.filter(pk=_parse_jti(jti), revoked_at__isnull=False)
     signed = SigningKey.objects.good().filter(~Exists(revoked), kid=kid).values_list("public_jwk", Now())
     for jwk, at in reading(lambda: list(signed)) if "\x00" not in kid else []:
-        trust = Trust(issuer=guests.ISSUER, audience=guests.audience_of(partner_id), at=at)
-        for key in _candidates(header, [parse_jwk(jwk)]):
-            return _checked(token, header["alg"], key, trust)
+        trust = VerificationRule(issuer=guests.ISSUER, audience=guests.audience_of(partner_id), at=at)
+        for key in _matching_keys(header, [parse_jwk(jwk)]):
+            return _verify_with_key(token, header["alg"], key, trust)
     raise TokenInvalid
 
 
-def _checked(token: str, algorithm: str, key: PublicKey, trust: Trust) -> BearerUser:
+def _verify_with_key(token: str, algorithm: str, key: PublicKey, trust: VerificationRule) -> BearerUser:
     """Verify the signature of a token, and then everything that it says."""
     options = {
         "require": ["exp", "sub"],
@@ -190,11 +190,11 @@ def _checked(token: str, algorithm: str, key: PublicKey, trust: Trust) -> Bearer
     except (jwt.PyJWTError, ValueError, TypeError) as error:
         raise TokenInvalid from error
     subject = claims["sub"]
-    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT:
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
         raise TokenInvalid
     now = trust.at.timestamp()
-    expires, begins = _moment(claims, "exp"), _moment(claims, "nbf")
-    _moment(claims, "iat")
+    expires, begins = _numeric_date(claims, "exp"), _numeric_date(claims, "nbf")
+    _numeric_date(claims, "iat")
     if expires is None or (begins is not None and begins > now + LEEWAY_SECONDS):
         raise TokenInvalid
     if expires <= now - LEEWAY_SECONDS:
@@ -204,19 +204,19 @@ def _checked(token: str, algorithm: str, key: PublicKey, trust: Trust) -> Bearer
     return BearerUser(user_id=subject, issuer=issuer, guest=guest, transferred=guest and claims.get("transferred") is True)
 
 
-def _uuid(value: object) -> UUID:
+def _parse_jti(value: object) -> UUID:
     """Read a `jti` of ours; the nil UUID for anything else, which names no device."""
     try:
-        return UUID(value) if isinstance(value, str) else NIL
+        return UUID(value) if isinstance(value, str) else NIL_UUID
     except ValueError:
-        return NIL
+        return NIL_UUID
 
 
-def _moment(claims: dict[str, Any], name: str) -> float | None:
+def _numeric_date(claims: dict[str, Any], name: str) -> float | None:
     """Read a time of a token: a number of seconds, and nothing that merely looks like one."""
     value = claims.get(name)
     if value is None and name not in claims:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LAST_SECOND:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_TIMESTAMP:
         raise TokenInvalid
     return float(value)

@@ -21,18 +21,20 @@ log = structlog.get_logger(__name__)
 PREFIX_ALPHABET = string.ascii_lowercase + string.digits
 PREFIX_LENGTH = 12
 SECRET_BYTES = 32
-KEY = re.compile(r"bk_([a-z0-9]{12})_[0-9a-f]{64}", re.ASCII)
-NAME_LIMIT = 100
-LABEL_LIMIT = 100
+KEY_PATTERN = re.compile(r"bk_([a-z0-9]{12})_[0-9a-f]{64}", re.ASCII)
+MAX_NAME_LENGTH = 100
+MAX_LABEL_LENGTH = 100
 # A hold keeps pieces from other buyers; a longer one than a week is a slip of the finger.
-HOLD_LIMIT_SECONDS = 7 * 24 * 60 * 60
+MAX_HOLD_SECONDS = 7 * 24 * 60 * 60
 # Scheme, host and perhaps a port, as browsers spell them; never a wildcard, and never `null`, which is everybody's.
-ORIGIN = re.compile(r"https?://(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::[1-9][0-9]{0,4})?|https?://\[[0-9a-f:]+\](?::[1-9][0-9]{0,4})?", re.ASCII)
-ORIGIN_LIMIT = 255
-MOST_ORIGINS = 100
-KEY_LIFE_LIMIT = timedelta(days=100 * 365)
+ORIGIN_PATTERN = re.compile(
+    r"https?://(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::[1-9][0-9]{0,4})?|https?://\[[0-9a-f:]+\](?::[1-9][0-9]{0,4})?", re.ASCII
+)
+MAX_ORIGIN_LENGTH = 255
+MAX_ORIGINS = 100
+MAX_KEY_LIFETIME = timedelta(days=100 * 365)
 # More calls than this a minute are no limit.
-RATE_LIMIT = 1_000_000
+MAX_CALLS_PER_MINUTE = 1_000_000
 
 
 class PartnerNameTaken(Refusal):
@@ -42,21 +44,21 @@ class PartnerNameTaken(Refusal):
     message = "There is already a partner of this name."
 
 
-class PartnerUnknown(Refusal):
+class PartnerNotFound(Refusal):
     """No partner has this name."""
 
     reason = "partner_unknown"
     message = "There is no partner of this name."
 
 
-class ApiKeyUnknown(Refusal):
+class ApiKeyNotFound(Refusal):
     """No key has this prefix."""
 
     reason = "api_key_unknown"
     message = "There is no API key with this prefix."
 
 
-class UnusableValue(Refusal):
+class InvalidValue(Refusal):
     """A name, label or duration cannot be stored as it was given."""
 
     reason = "unusable_value"
@@ -84,13 +86,13 @@ def create_partner(
     :param hold_seconds: how long a checkout of this partner holds its stock; None is the default of the service.
     :param orders_need_server_key: whether only its server keys may report `ordered: true`.
     :raises PartnerNameTaken: there is a partner of this name.
-    :raises UnusableValue: the name is empty, too long or not printable, or the hold is out of range.
+    :raises InvalidValue: the name is empty, too long or not printable, or the hold is out of range.
     """
-    require_printable(name, limit=NAME_LIMIT, what="A partner's name")
+    validate_printable(name, limit=MAX_NAME_LENGTH, what="A partner's name")
     if late_orders not in Partner.LateOrders.values:
-        raise UnusableValue("Late orders are either refused or accepted: `refuse` or `accept`.")
-    if hold_seconds is not None and not 0 < hold_seconds <= HOLD_LIMIT_SECONDS:
-        raise UnusableValue(f"A hold lasts from 1 to {HOLD_LIMIT_SECONDS} seconds.")
+        raise InvalidValue("Late orders are either refused or accepted: `refuse` or `accept`.")
+    if hold_seconds is not None and not 0 < hold_seconds <= MAX_HOLD_SECONDS:
+        raise InvalidValue(f"A hold lasts from 1 to {MAX_HOLD_SECONDS} seconds.")
     try:
         with transaction.atomic():
             return Partner.objects.create(
@@ -122,29 +124,29 @@ def issue_api_key(
 
     :param expires_at: when the key ends, or :param expires_in: how long after now, by the database's clock.
     :param calls_per_minute: the key's own limit; 0 is none, None is that of the service.
-    :raises PartnerUnknown: there is no partner of this name.
-    :raises UnusableValue: the label cannot be stored, the key would end before it begins, or its limit is out of range.
+    :raises PartnerNotFound: there is no partner of this name.
+    :raises InvalidValue: the label cannot be stored, the key would end before it begins, or its limit is out of range.
     """
     if label:
-        require_printable(label, limit=LABEL_LIMIT, what="A key's label")
+        validate_printable(label, limit=MAX_LABEL_LENGTH, what="A key's label")
     if kind not in ApiKey.Kind.values:
-        raise UnusableValue("A key is either a `server` or a `client` key.")
+        raise InvalidValue("A key is either a `server` or a `client` key.")
     if expires_at is not None and expires_in is not None:
-        raise UnusableValue("Either the end of a key is given or its duration, not both.")
-    if expires_in is not None and not timedelta() < expires_in <= KEY_LIFE_LIMIT:
-        raise UnusableValue(f"A key lasts from a moment to {KEY_LIFE_LIMIT.days} days.")
-    _require_rate(calls_per_minute)
+        raise InvalidValue("Either the end of a key is given or its duration, not both.")
+    if expires_in is not None and not timedelta() < expires_in <= MAX_KEY_LIFETIME:
+        raise InvalidValue(f"A key lasts from a moment to {MAX_KEY_LIFETIME.days} days.")
+    _validate_rate_limit(calls_per_minute)
     prefix = "".join(secrets.choice(PREFIX_ALPHABET) for _ in range(PREFIX_LENGTH))
     text = f"bk_{prefix}_{secrets.token_hex(SECRET_BYTES)}"
     try:
         with transaction.atomic():
             partner = Partner.objects.filter(name=partner_name).first()
             if partner is None:
-                raise PartnerUnknown
+                raise PartnerNotFound
             key = ApiKey.objects.create(
                 partner=partner,
                 prefix=prefix,
-                digest=key_digest(text),
+                digest=digest_key(text),
                 kind=kind,
                 label=label,
                 created_by=created_by,
@@ -154,7 +156,7 @@ def issue_api_key(
             key.refresh_from_db()  # Its times are the database's.
     except IntegrityError as error:
         if constraint_of(error) == "key_ends_after_it_was_made":
-            raise UnusableValue("The key would end before it begins.") from None
+            raise InvalidValue("The key would end before it begins.") from None
         raise
     return key, text
 
@@ -164,30 +166,30 @@ def revoke_api_key(*, prefix: str, actor: Actor) -> ApiKey:
 
     Who revoked it stands in the log.
 
-    :raises ApiKeyUnknown: there is no key with this prefix.
+    :raises ApiKeyNotFound: there is no key with this prefix.
     """
     revoked_now = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).update(revoked_at=Now())
     key = ApiKey.objects.select_related("partner").filter(prefix=prefix).first()
     if key is None:
-        raise ApiKeyUnknown
+        raise ApiKeyNotFound
     if revoked_now:
         partner_name = key.partner.name
         transaction.on_commit(lambda: log.info("api_key_revoked", prefix=prefix, partner=partner_name, by=actor.name))
     return key
 
 
-def limit_api_key(*, prefix: str, calls_per_minute: int | None, actor: Actor) -> ApiKey:
+def set_api_key_rate_limit(*, prefix: str, calls_per_minute: int | None, actor: Actor) -> ApiKey:
     """Give a key a limit of its own, from the next call on.
 
     Who did it stands in the log.
 
     :param calls_per_minute: 0 is no limit, None the one of the service.
-    :raises ApiKeyUnknown: there is no key with this prefix.
-    :raises UnusableValue: the limit is out of range.
+    :raises ApiKeyNotFound: there is no key with this prefix.
+    :raises InvalidValue: the limit is out of range.
     """
-    _require_rate(calls_per_minute)
+    _validate_rate_limit(calls_per_minute)
     if not ApiKey.objects.filter(prefix=prefix).update(calls_per_minute=calls_per_minute):
-        raise ApiKeyUnknown
+        raise ApiKeyNotFound
     key = ApiKey.objects.select_related("partner").get(prefix=prefix)
     told = {"prefix": prefix, "partner": key.partner.name, "calls_per_minute": calls_per_minute, "by": actor.name}
     transaction.on_commit(lambda: log.info("api_key_limited", **told))
@@ -200,10 +202,10 @@ def set_orders_need_server_key(*, partner_name: str, required: bool, actor: Acto
 
     The log records who decided it.
 
-    :raises PartnerUnknown: there is no partner of this name.
+    :raises PartnerNotFound: there is no partner of this name.
     """
     if not Partner.objects.filter(name=partner_name).update(orders_need_server_key=required):
-        raise PartnerUnknown
+        raise PartnerNotFound
     transaction.on_commit(lambda: log.info("orders_need_server_key", partner=partner_name, required=required, by=actor.name))
     return Partner.objects.get(name=partner_name)
 
@@ -215,40 +217,40 @@ def allow_origins(*, partner_name: str, origins: Iterable[str], actor: Actor) ->
     A browser hears of it within seconds, and may remember what it heard for ten minutes. Who did it stands in the log.
 
     :param origins: as a browser sends them, `https://player.example.com`.
-    :raises PartnerUnknown: there is no partner of this name.
-    :raises UnusableValue: one of them is no origin, or they are too many.
+    :raises PartnerNotFound: there is no partner of this name.
+    :raises InvalidValue: one of them is no origin, or they are too many.
     """
     allowed = sorted(set(origins))
-    if len(allowed) > MOST_ORIGINS:
-        raise UnusableValue(f"A partner has at most {MOST_ORIGINS} origins.")
+    if len(allowed) > MAX_ORIGINS:
+        raise InvalidValue(f"A partner has at most {MAX_ORIGINS} origins.")
     for origin in allowed:
-        if not ORIGIN.fullmatch(origin) or len(origin) > ORIGIN_LIMIT:
-            raise UnusableValue(f"{origin[:80]!r} is no origin: give scheme and host in small letters, as https://player.example.com.")
+        if not ORIGIN_PATTERN.fullmatch(origin) or len(origin) > MAX_ORIGIN_LENGTH:
+            raise InvalidValue(f"{origin[:80]!r} is no origin: give scheme and host in small letters, as https://player.example.com.")
     if not Partner.objects.filter(name=partner_name).update(origins=allowed):
-        raise PartnerUnknown
+        raise PartnerNotFound
     transaction.on_commit(lambda: log.info("origins_allowed", partner=partner_name, origins=allowed, by=actor.name))
     return Partner.objects.get(name=partner_name)
 
 
-def key_digest(text: str) -> bytes:
+def digest_key(text: str) -> bytes:
     """Compute what is stored of a key: the SHA-256 digest of its whole text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def key_prefix(text: str) -> str | None:
+def parse_key_prefix(text: str) -> str | None:
     """Tell the prefix of a key from its text, or None where the text is no key at all."""
-    return found[1] if (found := KEY.fullmatch(text)) else None
+    return found[1] if (found := KEY_PATTERN.fullmatch(text)) else None
 
 
-def _require_rate(calls_per_minute: int | None) -> None:
-    if calls_per_minute is not None and not 0 <= calls_per_minute <= RATE_LIMIT:
-        raise UnusableValue(f"A key is limited to 0 (no limit) to {RATE_LIMIT} calls a minute.")
+def _validate_rate_limit(calls_per_minute: int | None) -> None:
+    if calls_per_minute is not None and not 0 <= calls_per_minute <= MAX_CALLS_PER_MINUTE:
+        raise InvalidValue(f"A key is limited to 0 (no limit) to {MAX_CALLS_PER_MINUTE} calls a minute.")
 
 
-def require_printable(text: str, *, limit: int, what: str) -> None:
+def validate_printable(text: str, *, limit: int, what: str) -> None:
     """Let a text be stored only if people can read it.
 
-    :raises UnusableValue: it is empty, too long or not printable.
+    :raises InvalidValue: it is empty, too long or not printable.
     """
     if not text.strip() or len(text) > limit or not text.isprintable():
-        raise UnusableValue(f"{what} has 1 to {limit} printable characters.")
+        raise InvalidValue(f"{what} has 1 to {limit} printable characters.")

@@ -29,14 +29,14 @@ log = structlog.get_logger("baskets.throttles")
 # gives out a few without asking, so the ordinary caller, who is one of a few from its source, costs no statement at all.
 # All processes together let no more through than the limit and those few each; what a process has taken and not given out
 # is less than one block. Both are small parts of the limit. A window that is full is remembered: a flood costs no statement.
-FREE_PARTS = 1000
-BLOCK_PARTS = 100
+FREE_DIVISOR = 1000
+BLOCK_DIVISOR = 100
 # Windows that are over are forgotten once so many are remembered.
-MOST_WINDOWS = 10_000
+MAX_WINDOWS = 10_000
 
 # A subject beyond its limit is found by a plain read: a flood neither writes nor waits for a lock. Each caller that passes
 # the read gets numbers that no other caller has, and only numbers up to the limit are granted.
-TAKE = """
+HIT = """
 WITH full_window AS (
     SELECT ends_at FROM baskets_throttle
     WHERE subject = %(subject)s AND count >= %(limit)s AND ends_at > statement_timestamp()
@@ -53,10 +53,10 @@ FROM counted
 UNION ALL
 SELECT 0, extract(epoch FROM ends_at - statement_timestamp())::float FROM full_window
 """
-GIVE_BACK = """
+UNDO_HIT = """
 UPDATE baskets_throttle SET count = count - 1 WHERE subject = %s AND count > 0 AND ends_at > statement_timestamp()
 """
-SWEEP = """
+DELETE_ENDED_WINDOWS = """
 DELETE FROM baskets_throttle WHERE subject IN (
     SELECT subject FROM baskets_throttle WHERE ends_at <= statement_timestamp() FOR UPDATE SKIP LOCKED
 )
@@ -77,7 +77,7 @@ class Grant:
     seconds: float
 
 
-def take(*, subject: str, limit: int, window: timedelta) -> int | None:
+def hit(*, subject: str, limit: int, window: timedelta) -> int | None:
     """Count one more for a subject.
 
     The window begins with the first count and does not slide. Where the database cannot count, the call goes on:
@@ -87,11 +87,11 @@ def take(*, subject: str, limit: int, window: timedelta) -> int | None:
     :param limit: how many are let through in a window.
     :returns: None within the limit, else the seconds to wait.
     """
-    granted = take_many(subject=subject, amount=1, limit=limit, window=window)
+    granted = hit_many(subject=subject, amount=1, limit=limit, window=window)
     return None if granted.amount else max(1, math.ceil(granted.seconds))
 
 
-def take_many(*, subject: str, amount: int, limit: int, window: timedelta) -> Grant:
+def hit_many(*, subject: str, amount: int, limit: int, window: timedelta) -> Grant:
     """Count several more for a subject, as far as its limit allows. The window and failures are as in `take`.
 
     A wait for the subject's row that runs out is a refusal: only a flood of the same subject makes a caller wait that long,
@@ -99,7 +99,7 @@ def take_many(*, subject: str, amount: int, limit: int, window: timedelta) -> Gr
     """
     parameters = {"subject": subject, "amount": amount, "limit": limit, "window": window}
     try:
-        ((granted, seconds),) = reading(lambda: execute(TAKE, parameters).fetchall())
+        ((granted, seconds),) = reading(lambda: execute(HIT, parameters).fetchall())
     except DatabaseError as error:
         fault = fault_of(error)
         log.warning("throttle_failed", fault=fault.name, error=type(error).__qualname__)
@@ -111,7 +111,7 @@ def take_many(*, subject: str, amount: int, limit: int, window: timedelta) -> Gr
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limit:
+class RateLimit:
     """How many counts of one subject are let through in a window."""
 
     subject: str
@@ -120,7 +120,7 @@ class Limit:
 
 
 @dataclass(kw_only=True)
-class _Window:
+class _LocalWindow:
     """What this process knows of the present window of one subject.
 
     :param left: counts that it may still give out.
@@ -133,76 +133,76 @@ class _Window:
     full: bool = False
 
 
-_windows: dict[str, _Window] = {}
+_windows: dict[str, _LocalWindow] = {}
 _windows_lock = threading.Lock()
 
 
-def reserve(limit: Limit, amount: int) -> None:
+def consume(limit: RateLimit, amount: int) -> None:
     """Give out counts of a subject, without a statement. An amount below zero returns counts that were not used.
 
     :raises CountsNeeded: to the runner: this process has too few, and must take a block outside of the transaction.
     :raises Throttled: the limit is reached.
     """
     with _windows_lock:
-        window = _window(limit)
+        window = _current_window(limit)
         if window.left >= amount:
             window.left -= amount
         elif window.full:
             raise Throttled(seconds=max(1, math.ceil(window.ends_at - time.monotonic())))
         else:
-            raise CountsNeeded(lambda: _take_block(limit, amount - window.left))
+            raise CountsNeeded(lambda: _fetch_block(limit, amount - window.left))
 
 
-def forget_windows() -> None:
+def clear_local_windows() -> None:
     """Forget what this process has taken and not given out."""
     with _windows_lock:
         _windows.clear()
 
 
-def _take_block(limit: Limit, amount: int) -> None:
+def _fetch_block(limit: RateLimit, amount: int) -> None:
     """Take a block of counts from the database, of at least this amount if there are as many."""
-    size = max(amount, limit.most // BLOCK_PARTS)
-    grant = take_many(subject=limit.subject, amount=size, limit=limit.most, window=limit.window)
+    size = max(amount, limit.most // BLOCK_DIVISOR)
+    grant = hit_many(subject=limit.subject, amount=size, limit=limit.most, window=limit.window)
     with _windows_lock:
-        window = _window(limit)
+        window = _current_window(limit)
         window.left += grant.amount
         window.full = grant.amount < size
         window.ends_at = time.monotonic() + max(grant.seconds, 0)
 
 
-def _window(limit: Limit) -> _Window:
+def _current_window(limit: RateLimit) -> _LocalWindow:
     now = time.monotonic()
     if (window := _windows.get(limit.subject)) and window.ends_at > now:
         return window
-    if len(_windows) >= MOST_WINDOWS:
+    if len(_windows) >= MAX_WINDOWS:
         for subject in [subject for subject, old in _windows.items() if old.ends_at <= now]:
             del _windows[subject]
-    window = _windows[limit.subject] = _Window(left=limit.most // FREE_PARTS, ends_at=now + limit.window.total_seconds())
+    window = _windows[limit.subject] = _LocalWindow(left=limit.most // FREE_DIVISOR, ends_at=now + limit.window.total_seconds())
     return window
 
 
 # --- What they have in common -----------------------------------------------------
 
 
-def give_back(*, subject: str) -> None:
+def undo_hit(*, subject: str) -> None:
     """Take back one count of a subject: it turned out not to be what is counted."""
     try:
-        reading(lambda: execute(GIVE_BACK, [subject]))
+        reading(lambda: execute(UNDO_HIT, [subject]))
     except DatabaseError as error:
         log.warning("throttle_failed", fault=fault_of(error).name, error=type(error).__qualname__)
 
 
-def sweep() -> int:
+def delete_ended_windows() -> int:
     """Remove the counts of windows that are over, those somebody is counting in aside, and return how many that were."""
-    return execute(SWEEP, []).rowcount
+    return execute(DELETE_ENDED_WINDOWS, []).rowcount
 
 
-def of_key(prefix: str) -> str:
+def key_subject(prefix: str) -> str:
     """Name a key as a subject."""
     return f"key:{prefix}"
 
 
-def of_stranger(what: str, name: str) -> str:
+def anonymous_subject(what: str, name: str) -> str:
     """Name what a stranger chose as a subject: its bucket, keyed, so that nobody can choose whose bucket to share."""
     digest = hmac.digest(settings.SECRET_KEY.encode(), f"{what}:{name}".encode(errors="backslashreplace"), hashlib.sha256)
     return f"{what}:{int.from_bytes(digest[:8]) % BUCKETS}"

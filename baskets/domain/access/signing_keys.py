@@ -33,7 +33,7 @@ from baskets.models import SigningKey
 log = structlog.get_logger(__name__)
 
 ALGORITHM = "ES256"
-PURPOSE = "signingkey.private_key"
+ENCRYPTION_PURPOSE = "signingkey.private_key"
 # What a token of the old key may still need after its own end: the leeway with which ends are read, and to spare.
 OVERLAP = timedelta(hours=1)
 
@@ -66,9 +66,9 @@ def current_signer() -> Signer:
     :raises SigningKeyUnreadable: the service's secret was replaced without keeping the old one, or the row is not as
         this service wrote it; `rotate` makes a new key.
     """
-    key = SigningKey.objects.signing().first() or _first()
+    key = SigningKey.objects.signing().first() or _create_first_key()
     try:
-        private_key = _loaded(decrypt(key.private_key, purpose=PURPOSE, context=key.kid))
+        private_key = _load_private_key(decrypt(key.private_key, purpose=ENCRYPTION_PURPOSE, context=key.kid))
     except (UnreadableSecret, ValueError) as error:
         log.warning("signing_key_unreadable", kid=key.kid)
         raise SigningKeyUnreadable from error
@@ -76,7 +76,7 @@ def current_signer() -> Signer:
 
 
 @transaction.atomic
-def rotate(*, distrust: bool = False, actor: Actor) -> Rotation:
+def rotate(*, revoke_old: bool = False, actor: Actor) -> Rotation:
     """Put a new key in the place of the one that signs.
 
     Tokens of the old key stay good for as long as they live, and keys whose last token is over are removed. Who did it
@@ -86,13 +86,13 @@ def rotate(*, distrust: bool = False, actor: Actor) -> Rotation:
     :param distrust: end all older keys at once, and with them all tokens they have signed: somebody has stolen one.
     """
     if not SigningKey.objects.signing().exists():
-        _first()
+        _create_first_key()
     held = list(SigningKey.objects.locked())
     replaced = SigningKey.objects.signing()
     replaced.update(ends_at=Now() + conf.guest_token_lifetime() + OVERLAP)
-    if distrust:
+    if revoke_old:
         SigningKey.objects.filter(pk__in=[key.pk for key in held]).update(ends_at=Now())
-    fresh = _drawn()
+    fresh = _generate_key()
     fresh.save(force_insert=True)
     over = SigningKey.objects.filter(ends_at__lte=Now())
     ended = tuple(sorted(over.values_list("kid", flat=True)))
@@ -107,13 +107,13 @@ def public_keys() -> list[dict[str, Any]]:
     return list(keys.values_list("public_jwk", flat=True))
 
 
-def _first() -> SigningKey:
+def _create_first_key() -> SigningKey:
     with transaction.atomic():
-        SigningKey.objects.bulk_create([_drawn()], ignore_conflicts=True)
+        SigningKey.objects.bulk_create([_generate_key()], ignore_conflicts=True)
     return SigningKey.objects.signing().get()
 
 
-def _drawn() -> SigningKey:
+def _generate_key() -> SigningKey:
     kid = secrets.token_urlsafe(12)
     private_key = ec.generate_private_key(ec.SECP256R1())
     text = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -121,12 +121,12 @@ def _drawn() -> SigningKey:
     return SigningKey(
         kid=kid,
         public_jwk={**public, "kid": kid, "use": "sig", "alg": ALGORITHM},
-        private_key=encrypt(text, purpose=PURPOSE, context=kid),
+        private_key=encrypt(text, purpose=ENCRYPTION_PURPOSE, context=kid),
     )
 
 
 @lru_cache(maxsize=4)
-def _loaded(text: str) -> ec.EllipticCurvePrivateKey:
+def _load_private_key(text: str) -> ec.EllipticCurvePrivateKey:
     key = load_pem_private_key(text.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         message = "the signing key is not an elliptic curve key"

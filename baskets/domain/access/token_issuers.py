@@ -7,8 +7,8 @@ from typing import Any
 import structlog
 from django.db import transaction
 
-from baskets.domain.access.jwks import UnusableKey, parse_jwks
-from baskets.domain.access.partners import NAME_LIMIT, PartnerUnknown, UnusableValue, require_printable
+from baskets.domain.access.jwks import InvalidKey, parse_jwks
+from baskets.domain.access.partners import MAX_NAME_LENGTH, InvalidValue, PartnerNotFound, validate_printable
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import guests
 from baskets.domain.errors import Refusal
@@ -18,11 +18,11 @@ from baskets.net import http_client
 
 log = structlog.get_logger(__name__)
 
-CLAIM_LIMIT = 255
+MAX_CLAIM_LENGTH = 255
 DEFAULT_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
 
-class IssuerUnknown(Refusal):
+class IssuerNotFound(Refusal):
     """The partner trusts no issuer of this name."""
 
     reason = "issuer_unknown"
@@ -30,7 +30,7 @@ class IssuerUnknown(Refusal):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trusted:
+class AddedIssuer:
     """An issuer that is trusted from now on.
 
     :param skipped: one sentence for each key of the given set that cannot be used.
@@ -41,7 +41,7 @@ class Trusted:
 
 
 @transaction.atomic
-def trust_issuer(
+def add_issuer(
     *,
     partner_name: str,
     name: str,
@@ -52,7 +52,7 @@ def trust_issuer(
     keys_url: str = "",
     unrestricted: bool = False,
     actor: Actor,
-) -> Trusted:
+) -> AddedIssuer:
     """Trust the tokens of an issuer for baskets of one partner, from the next call on.
 
     An issuer that is trusted under this name already is replaced; keys that were fetched from the same address stay. Keys
@@ -65,73 +65,73 @@ def trust_issuer(
     :param keys: a JSON Web Key Set, or :param keys_url: the address where the issuer publishes it.
     :param unrestricted: must be true if neither `issuer` nor `audience` is given, because every token that is signed with
         these keys is good then, for whatever service it was made.
-    :raises PartnerUnknown: there is no partner of this name.
-    :raises UnusableValue: something about it cannot be trusted.
+    :raises PartnerNotFound: there is no partner of this name.
+    :raises InvalidValue: something about it cannot be trusted.
     """
-    require_printable(name, limit=NAME_LIMIT, what="An issuer's name")
+    validate_printable(name, limit=MAX_NAME_LENGTH, what="An issuer's name")
     for value, what in ((issuer, "What `iss` must be"), (audience, "What `aud` must be")):
         if value:
-            require_printable(value, limit=CLAIM_LIMIT, what=what)
+            validate_printable(value, limit=MAX_CLAIM_LENGTH, what=what)
     if issuer == guests.ISSUER:
-        raise UnusableValue("That is how the tokens of our own guests are called.")
+        raise InvalidValue("That is how the tokens of our own guests are called.")
     if not (issuer or audience or unrestricted):
-        raise UnusableValue(
+        raise InvalidValue(
             "Without `iss` and `aud`, every token that is signed with these keys is good, for whatever service it was made: "
             "give at least one of them, or say explicitly that all tokens are trusted."
         )
     chosen = sorted(set(algorithms))
     if not chosen or not set(chosen) <= set(ALGORITHMS):
-        raise UnusableValue(f"The algorithms are some of {', '.join(ALGORITHMS)}: signatures with a public key.")
-    usable, skipped = _checked_source(keys=keys, keys_url=keys_url, algorithms=chosen)
+        raise InvalidValue(f"The algorithms are some of {', '.join(ALGORITHMS)}: signatures with a public key.")
+    usable, skipped = _validate_key_source(keys=keys, keys_url=keys_url, algorithms=chosen)
     partner = Partner.objects.select_for_update(no_key=True).filter(name=partner_name).first()
     if partner is None:
-        raise PartnerUnknown
+        raise PartnerNotFound
     values = {"issuer": issuer, "audience": audience, "algorithms": chosen, "keys": usable, "keys_url": keys_url}
     if not TokenIssuer.objects.filter(partner=partner, name=name, keys_url=keys_url).exists():
         values |= {"fetched_keys": None, "fetched_at": None, "fetch_problem": "", "fetch_lease": None, "next_fetch_at": None}
     trusted, _ = TokenIssuer.objects.update_or_create(partner=partner, name=name, defaults={**values, "created_by": actor.name})
     transaction.on_commit(lambda: log.info("issuer_trusted", partner=partner_name, issuer=name, by=actor.name))
-    return Trusted(issuer=trusted, skipped=skipped)
+    return AddedIssuer(issuer=trusted, skipped=skipped)
 
 
 @transaction.atomic
-def distrust_issuer(*, partner_name: str, name: str, actor: Actor) -> None:
+def remove_issuer(*, partner_name: str, name: str, actor: Actor) -> None:
     """Distrust an issuer: its tokens are refused from the next call on. Who did it stands in the log.
 
-    :raises IssuerUnknown: the partner trusts none of this name.
+    :raises IssuerNotFound: the partner trusts none of this name.
     """
     gone, _ = TokenIssuer.objects.filter(partner__name=partner_name, name=name).delete()
     if not gone:
-        raise IssuerUnknown
+        raise IssuerNotFound
     transaction.on_commit(lambda: log.info("issuer_distrusted", partner=partner_name, issuer=name, by=actor.name))
 
 
-def find_issuer(*, partner_name: str, name: str) -> TokenIssuer:
+def get_issuer(*, partner_name: str, name: str) -> TokenIssuer:
     """Return an issuer that a partner trusts.
 
-    :raises IssuerUnknown: the partner trusts none of this name.
+    :raises IssuerNotFound: the partner trusts none of this name.
     """
     found = TokenIssuer.objects.filter(partner__name=partner_name, name=name).first()
     if found is None:
-        raise IssuerUnknown
+        raise IssuerNotFound
     return found
 
 
-def _checked_source(*, keys: Any, keys_url: str, algorithms: list[str]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+def _validate_key_source(*, keys: Any, keys_url: str, algorithms: list[str]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """Check where an issuer's keys come from.
 
     :returns: the usable keys that are given, as a key set, and one sentence for each other key.
     """
     if (keys is None) == (not keys_url):
-        raise UnusableValue("Either the keys are given, or the address at which they are published.")
+        raise InvalidValue("Either the keys are given, or the address at which they are published.")
     if keys_url:
         try:
             http_client.checked_url(keys_url)
         except http_client.ForbiddenAddress as error:
-            raise UnusableValue(str(error)) from error
+            raise InvalidValue(str(error)) from error
         return None, ()
     try:
         found = parse_jwks(keys, algorithms=algorithms)
-    except UnusableKey as error:
-        raise UnusableValue(str(error)) from error
+    except InvalidKey as error:
+        raise InvalidValue(str(error)) from error
     return found.to_document(), found.skipped

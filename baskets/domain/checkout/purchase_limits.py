@@ -61,7 +61,7 @@ class ClientLimits:
     """
 
     def __init__(self, *, key: str, source: str) -> None:
-        self._subjects = {"key": key, "source": rate_limits.of_stranger("source", source)}
+        self._subjects = {"key": key, "source": rate_limits.anonymous_subject("source", source)}
         self._counted: dict[str, int] = {}
 
     def count(self, **amounts: int) -> None:
@@ -78,7 +78,7 @@ class ClientLimits:
                 if not most or not more:
                     continue
                 try:
-                    rate_limits.reserve(rate_limits.Limit(subject=subject, most=most, window=conf.client_limit_window()), more)
+                    rate_limits.consume(rate_limits.RateLimit(subject=subject, most=most, window=conf.client_limit_window()), more)
                 except Throttled as refusal:
                     log.warning("client_limited", what=what, per=per, key=self._subjects["key"], seconds=refusal.seconds)
                     raise

@@ -42,7 +42,7 @@ RETURNING position, settled_id, seen_id, horizon, pg_current_xact_id()::text::bi
 # The events of one basket have their ids in the order of their numbers, because they are drawn under the basket's lock.
 # The public id is a digest of what makes an event this one: so a restored backup gives it the same id again, and another
 # event in its place another one. It depends on no key, and on nothing of another basket.
-GIVE = """
+ASSIGN = """
 WITH fresh AS (
     SELECT e.id, e.kind, b.partner_id,
            concat_ws(' ', e.basket_id, e.number, extract(epoch FROM e.at)) AS identity
@@ -60,8 +60,8 @@ SELECT count(*), max(event_id), pg_snapshot_xmin(pg_current_snapshot())::text::b
        coalesce((SELECT max(id) FROM baskets_event), 0)
 FROM given
 """
-KEEP = "UPDATE baskets_feedstate SET position = %s, settled_id = %s, seen_id = %s, horizon = %s WHERE id = 1"
-EDGES = """
+SAVE_STATE = "UPDATE baskets_feedstate SET position = %s, settled_id = %s, seen_id = %s, horizon = %s WHERE id = 1"
+BOUNDS = """
 SELECT state.position, state.purged_position, e.id, e.at
 FROM (SELECT coalesce(max(position), 0) AS position, coalesce(max(purged_position), 0) AS purged_position
       FROM baskets_feedstate) state
@@ -79,7 +79,7 @@ class EventsRewound(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class FeedCursor:
     """A place in the feed: after the event of a position, which is named so that another history is told from this one.
 
     :param event_id: None at a place that is no event's: the beginning, or where a purge ended.
@@ -90,15 +90,15 @@ class Place:
     at: datetime | None = None
 
 
-def sequence() -> int:
+def assign_positions() -> int:
     """Give a position to every committed event that has none, and tell to how many.
 
     Runs transactions of its own, and costs one look at two indexes where there is nothing to do.
     Locks the feed. See Note [Positions after the commit].
     """
     given = 0
-    while _pending():
-        count = in_transaction(_give)
+    while _has_pending():
+        count = in_transaction(_assign_batch)
         given += count
         if count < BATCH:
             break
@@ -114,22 +114,22 @@ def catch_up() -> int:
     """
     execute(LOCK, [LOCK_KEY])
     while True:
-        position, settled, seen, horizon, _ = _row(STATE, [])
-        count, *_ = _row(GIVE, {"settled": settled, "batch": BATCH, "position": position})
-        execute(KEEP, [position + count, settled, seen, horizon])
+        position, settled, seen, horizon, _ = _fetch_row(STATE, [])
+        count, *_ = _fetch_row(ASSIGN, {"settled": settled, "batch": BATCH, "position": position})
+        execute(SAVE_STATE, [position + count, settled, seen, horizon])
         if count < BATCH:
             return int(position + count)
 
 
-def _pending() -> bool:
-    return bool(_row(PENDING, [])[0])
+def _has_pending() -> bool:
+    return bool(_fetch_row(PENDING, [])[0])
 
 
-def _give() -> int:
+def _assign_batch() -> int:
     """Give positions to one batch, and move the marks. The order of these statements is what makes the marks right."""
     execute(LOCK, [LOCK_KEY])
-    position, settled, seen, horizon, own = before = _row(STATE, [])
-    count, last, oldest, newest = _row(GIVE, {"settled": settled, "batch": BATCH, "position": position})
+    position, settled, seen, horizon, own = before = _fetch_row(STATE, [])
+    count, last, oldest, newest = _fetch_row(ASSIGN, {"settled": settled, "batch": BATCH, "position": position})
     if horizon is not None and horizon >= own:
         horizon = None  # Of another cluster, whose transactions are not ours.
     if seen > settled and horizon is None:
@@ -140,11 +140,11 @@ def _give() -> int:
         seen, horizon = max(seen, newest if count < BATCH else last), None
     after = (position + count, settled, seen, horizon)
     if after != before[:4]:
-        execute(KEEP, after)
+        execute(SAVE_STATE, after)
     return int(count)
 
 
-def read(rows: QuerySet[FeedPosition], *, after: Place | None, limit: int) -> tuple[list[FeedPosition], Place]:
+def read(rows: QuerySet[FeedPosition], *, after: FeedCursor | None, limit: int) -> tuple[list[FeedPosition], FeedCursor]:
     """Read events after a place, in order, and the place to go on from.
 
     :param rows: which events of which partner.
@@ -153,11 +153,11 @@ def read(rows: QuerySet[FeedPosition], *, after: Place | None, limit: int) -> tu
     :raises EventsPurged: events after this place have been purged.
     :raises EventsRewound: the place is of another history.
     """
-    place = after or Place(position=_edges(0)[1])
+    place = after or FeedCursor(position=_read_bounds(0)[1])
     further = rows.filter(position__gt=place.position).order_by("position")
     page = list(further.select_related("event__basket", "event__session")[:limit])
     # Asked after the page was read: what a purge takes away from now on was still in it.
-    given, purged, event_id, at = _edges(place.position)
+    given, purged, event_id, at = _read_bounds(place.position)
     if place.position < purged:
         if after is None:
             return read(rows, after=None, limit=limit)
@@ -165,17 +165,17 @@ def read(rows: QuerySet[FeedPosition], *, after: Place | None, limit: int) -> tu
     if place.position > given or (event_id is not None and place.event_id is not None and (event_id, at) != (place.event_id, place.at)):
         raise EventsRewound
     if page:
-        place = Place(position=page[-1].position, event_id=page[-1].event_id, at=page[-1].event.at)
+        place = FeedCursor(position=page[-1].position, event_id=page[-1].event_id, at=page[-1].event.at)
     return page, place
 
 
-def _edges(position: int) -> tuple[int, int, int | None, datetime | None]:
+def _read_bounds(position: int) -> tuple[int, int, int | None, datetime | None]:
     """The last position, the purged one, and the event at a position."""
-    given, purged, event_id, at = _row(EDGES, [position])
+    given, purged, event_id, at = _fetch_row(BOUNDS, [position])
     return given, purged, event_id, at
 
 
-def _row(sql: str, parameters: Parameters) -> tuple[Any, ...]:
+def _fetch_row(sql: str, parameters: Parameters) -> tuple[Any, ...]:
     """The one row of a statement that always has one."""
     (row,) = execute(sql, parameters)
     return row

@@ -7,7 +7,7 @@ from baskets.domain.timestamps import format_timestamp
 from baskets.models import Event, FeedPosition
 
 # Of a repair, the reason is a note among staff.
-KEPT_BACK: dict[str, frozenset[str]] = {Event.Kind.REPAIRED: frozenset({"reason"})}
+HIDDEN_DATA_KEYS: dict[str, frozenset[str]] = {Event.Kind.REPAIRED: frozenset({"reason"})}
 
 
 def message_id(place: FeedPosition) -> str:
@@ -18,11 +18,11 @@ def message_id(place: FeedPosition) -> str:
     return f"evt-{place.event_id if place.public_id is None else place.public_id.hex}"
 
 
-def told(place: FeedPosition) -> dict[str, Any]:
+def event_payload(place: FeedPosition) -> dict[str, Any]:
     """Tell an event, given its place in the feed."""
     event = place.event
     by_key = event.actor_kind == ActorKind.KEY
-    kept_back = KEPT_BACK.get(event.kind, frozenset[str]())
+    kept_back = HIDDEN_DATA_KEYS.get(event.kind, frozenset[str]())
     return {
         "id": message_id(place),
         "kind": event.kind,

@@ -28,7 +28,7 @@ from baskets.db.pipeline import execute
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed, webhook_endpoints
-from baskets.domain.events.payloads import message_id, told
+from baskets.domain.events.payloads import event_payload, message_id
 from baskets.domain.timestamps import format_timestamp
 from baskets.encryption import UnreadableSecret, decrypt
 from baskets.models import FeedPosition, WebhookEndpoint
@@ -38,15 +38,15 @@ log = structlog.get_logger("baskets.webhooks")
 
 BATCH = 50
 # How long one endpoint keeps its deliverer before others have their turn.
-TURN_SECONDS = 30.0
+MAX_RUN_SECONDS = 30.0
 # What a call may last beyond its own limit: resolving a name, connecting, a busy machine.
-SPARE = timedelta(seconds=60)
+LEASE_MARGIN = timedelta(seconds=60)
 FIRST_DELAY_SECONDS = 5.0
-LONGEST_DELAY_SECONDS = 3600.0
-SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
-DELIVERER = Actor.system("deliver_webhooks")
+MAX_DELAY_SECONDS = 3600.0
+SECONDS_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)?")
+ACTOR = Actor.system("deliver_webhooks")
 
-CLAIM = """
+ACQUIRE_LEASE = """
 UPDATE baskets_webhookendpoint SET lease = %(lease)s, leased_until = statement_timestamp() + %(span)s::interval
 WHERE id = (
     SELECT id FROM baskets_webhookendpoint
@@ -58,19 +58,19 @@ WHERE id = (
 )
 RETURNING id, (SELECT position FROM baskets_feedstate)
 """
-RENEW = """
+RENEW_LEASE = """
 UPDATE baskets_webhookendpoint SET leased_until = statement_timestamp() + %(span)s::interval
 WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
 RETURNING statement_timestamp()
 """
-DELIVERED = """
+RECORD_DELIVERY = """
 UPDATE baskets_webhookendpoint
 SET position = %(position)s, failures = 0, failing_since = NULL, next_try_at = NULL, problem = '',
     delivered_at = statement_timestamp()
 WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
 RETURNING id
 """
-FAILED = """
+RECORD_FAILURE = """
 UPDATE baskets_webhookendpoint
 SET failures = failures + 1, failing_since = coalesce(failing_since, statement_timestamp()), problem = %(problem)s,
     next_try_at = statement_timestamp() + least(
@@ -80,7 +80,7 @@ SET failures = failures + 1, failing_since = coalesce(failing_since, statement_t
 WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
 RETURNING state, position
 """
-RELEASE = """
+RELEASE_LEASE = """
 UPDATE baskets_webhookendpoint
 SET lease = NULL, leased_until = statement_timestamp(), position = greatest(position, %(position)s)
 WHERE id = %(id)s AND lease = %(lease)s
@@ -88,7 +88,7 @@ WHERE id = %(id)s AND lease = %(lease)s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class DeliveryRun:
     """What was done for one endpoint before others have their turn."""
 
     delivered: int
@@ -96,7 +96,7 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class EndpointLease:
     """An endpoint that is ours for a while.
 
     :param up_to: the end of the feed when it was claimed.
@@ -122,52 +122,52 @@ class Failure:
     not_before: datetime | None = None
 
 
-def deliver_next(*, stop: Callable[[], bool] = lambda: False) -> Turn | None:
+def deliver_next(*, stop: Callable[[], bool] = lambda: False) -> DeliveryRun | None:
     """Deliver what is due to one endpoint that nobody else delivers to, or return None where there is none.
 
     See Note [One stream for each endpoint].
 
     :param stop: asked between two events.
     """
-    feed.sequence()
-    claim = _claimed()
+    feed.assign_positions()
+    claim = _acquire_lease()
     if claim is None:
         return None
     turn, position = _deliver(claim, stop)
-    _record(claim, RELEASE, position=position)
+    _update_under_lease(claim, RELEASE_LEASE, position=position)
     return turn
 
 
-def _claimed() -> Claim | None:
+def _acquire_lease() -> EndpointLease | None:
     lease = uuid4()
-    row = in_transaction(lambda: execute(CLAIM, {"lease": lease, "span": _span()}).fetchone())
+    row = in_transaction(lambda: execute(ACQUIRE_LEASE, {"lease": lease, "span": _lease_duration()}).fetchone())
     if row is None:
         return None
-    return Claim(endpoint=WebhookEndpoint.objects.get(pk=row[0]), lease=lease, up_to=row[1])
+    return EndpointLease(endpoint=WebhookEndpoint.objects.get(pk=row[0]), lease=lease, up_to=row[1])
 
 
-def _deliver(claim: Claim, stop: Callable[[], bool]) -> tuple[Turn, int]:
+def _deliver(claim: EndpointLease, stop: Callable[[], bool]) -> tuple[DeliveryRun, int]:
     """Deliver in order until something fails, nothing is left, or the turn is over; tell also how far that is done."""
-    endpoint, until = claim.endpoint, time.monotonic() + TURN_SECONDS
+    endpoint, until = claim.endpoint, time.monotonic() + MAX_RUN_SECONDS
     delivered, done = 0, endpoint.position
-    due = _due(endpoint, claim.up_to)
+    due = _due_events(endpoint, claim.up_to)
     for place in due:
         if stop() or time.monotonic() > until:
-            return Turn(delivered=delivered, failed=False), done
-        now = _record(claim, RENEW, span=_span())
+            return DeliveryRun(delivered=delivered, failed=False), done
+        now = _update_under_lease(claim, RENEW_LEASE, span=_lease_duration())
         if now is None:
-            return Turn(delivered=delivered, failed=False), done  # Staff have changed it, or the lease has run out.
+            return DeliveryRun(delivered=delivered, failed=False), done  # Staff have changed it, or the lease has run out.
         if failure := _send(endpoint, place, now):
-            _keep_failure(claim, failure)
-            return Turn(delivered=delivered, failed=True), done
-        if _record(claim, DELIVERED, position=place.position) is None:
-            return Turn(delivered=delivered, failed=False), done
+            _record_failure(claim, failure)
+            return DeliveryRun(delivered=delivered, failed=True), done
+        if _update_under_lease(claim, RECORD_DELIVERY, position=place.position) is None:
+            return DeliveryRun(delivered=delivered, failed=False), done
         delivered, done, endpoint.failures = delivered + 1, place.position, 0
     # Events that this endpoint is not told of are passed by.
-    return Turn(delivered=delivered, failed=False), claim.up_to if len(due) < BATCH else done
+    return DeliveryRun(delivered=delivered, failed=False), claim.up_to if len(due) < BATCH else done
 
 
-def _due(endpoint: WebhookEndpoint, up_to: int) -> list[FeedPosition]:
+def _due_events(endpoint: WebhookEndpoint, up_to: int) -> list[FeedPosition]:
     rows = FeedPosition.objects.filter(partner_id=endpoint.partner_id, position__gt=endpoint.position, position__lte=up_to)
     if endpoint.kinds:
         rows = rows.filter(kind__in=endpoint.kinds)
@@ -177,10 +177,10 @@ def _due(endpoint: WebhookEndpoint, up_to: int) -> list[FeedPosition]:
 def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> Failure | None:
     """Send one event, signed; return what went wrong, or None if it was acknowledged."""
     try:
-        signer = Webhook(decrypt(endpoint.secret, purpose=webhook_endpoints.PURPOSE, context=endpoint.pk))
+        signer = Webhook(decrypt(endpoint.secret, purpose=webhook_endpoints.ENCRYPTION_PURPOSE, context=endpoint.pk))
     except (UnreadableSecret, ValueError):
         return Failure(problem="The secret cannot be decrypted: its key is not known, or it was stored for another webhook.")
-    event = told(place)
+    event = event_payload(place)
     body = json.dumps({"type": event["kind"], "timestamp": format_timestamp(place.event.at), "data": event}, ensure_ascii=False)
     name, sent_at = message_id(place), now.astimezone(UTC)
     headers = {
@@ -196,18 +196,18 @@ def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> Fail
         )
     except (http_client.ForbiddenAddress, http_client.Unreachable) as problem:
         return Failure(problem=str(problem))
-    return None if 200 <= reply.status < 300 else _refusal(reply)
+    return None if 200 <= reply.status < 300 else _read_failure(reply)
 
 
-def _refusal(reply: http_client.Reply) -> Failure:
+def _read_failure(reply: http_client.Reply) -> Failure:
     """Read what a receiver answers that does not acknowledge.
 
     `Retry-After` is read with every status: a number of seconds, or a date. What is neither is ignored.
     """
     problem, gone = f"It answered with status {reply.status}", reply.status == HTTPStatus.GONE
     text = reply.headers.get("Retry-After", "").strip()
-    if SECONDS.fullmatch(text):
-        pause = timedelta(seconds=min(float(text), LONGEST_DELAY_SECONDS))
+    if SECONDS_PATTERN.fullmatch(text):
+        pause = timedelta(seconds=min(float(text), MAX_DELAY_SECONDS))
         return Failure(problem=f"{problem} and requested a pause.", gone=gone, pause=pause)
     try:
         not_before = parsedate_to_datetime(text)
@@ -218,31 +218,31 @@ def _refusal(reply: http_client.Reply) -> Failure:
     return Failure(problem=f"{problem} and requested a pause.", gone=gone, not_before=not_before)
 
 
-def _keep_failure(claim: Claim, failure: Failure) -> None:
+def _record_failure(claim: EndpointLease, failure: Failure) -> None:
     """Wait longer before the next try, or give up where it has failed for too long or says that it is gone."""
     failures, problem = claim.endpoint.failures + 1, failure.problem[:200]
-    longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(failures - 1, 20))
+    longest = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(failures - 1, 20))
     parameters = {
         "problem": problem,
         "delay": timedelta(seconds=longest * random.uniform(0.5, 1)),  # noqa: S311 (jitter, no secret)
         "pause": failure.pause,
         "not_before": failure.not_before,
-        "longest": timedelta(seconds=LONGEST_DELAY_SECONDS),
+        "longest": timedelta(seconds=MAX_DELAY_SECONDS),
         "gone": failure.gone,
         "give_up": conf.webhook_patience(),
     }
 
     def step() -> str | None:
-        row = execute(FAILED, {"id": claim.endpoint.pk, "lease": claim.lease, **parameters}).fetchone()
+        row = execute(RECORD_FAILURE, {"id": claim.endpoint.pk, "lease": claim.lease, **parameters}).fetchone()
         if row and row[0] == WebhookEndpoint.State.DEAD:
-            webhook_endpoints.note(claim.endpoint, webhook_endpoints.Change.GIVEN_UP, position=row[1], actor=DELIVERER, reason=problem)
+            webhook_endpoints.record_change(claim.endpoint, webhook_endpoints.Change.GIVEN_UP, position=row[1], actor=ACTOR, reason=problem)
         return row[0] if row else None
 
     state = in_transaction(step)
     log.warning("webhook_failed", webhook=claim.endpoint.pk, failures=failures, problem=problem, state=state)
 
 
-def _record(claim: Claim, sql: str, **parameters: object) -> Any:
+def _update_under_lease(claim: EndpointLease, sql: str, **parameters: object) -> Any:
     """Keep something of a claim, in a transaction of its own; None where the lease is lost."""
 
     def step() -> Any:
@@ -253,5 +253,5 @@ def _record(claim: Claim, sql: str, **parameters: object) -> Any:
     return in_transaction(step)
 
 
-def _span() -> timedelta:
-    return conf.webhook_timeout() + SPARE
+def _lease_duration() -> timedelta:
+    return conf.webhook_timeout() + LEASE_MARGIN

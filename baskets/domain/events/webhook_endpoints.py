@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models.functions import Now
 
-from baskets.domain.access.partners import LABEL_LIMIT, PartnerUnknown, UnusableValue, require_printable
+from baskets.domain.access.partners import MAX_LABEL_LENGTH, InvalidValue, PartnerNotFound, validate_printable
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed
 from baskets.domain.support.guards import REASON_LIMIT, RepairNotApplicable, StaleState, require_reason
@@ -17,7 +17,7 @@ from baskets.models import Event, FeedPosition, FeedState, Partner, WebhookChang
 from baskets.net import http_client
 
 SECRET_BYTES = 32
-PURPOSE = "webhookendpoint.secret"
+ENCRYPTION_PURPOSE = "webhookendpoint.secret"
 State, Change = WebhookEndpoint.State, WebhookChange.Kind
 
 
@@ -31,20 +31,20 @@ def create_webhook(
 
     :param kinds: of events; none is all of them.
     :param from_the_beginning: begin with the oldest event of the feed instead.
-    :raises PartnerUnknown: there is no partner of this name.
-    :raises UnusableValue: the address may not be called, or a kind or the label cannot be used.
+    :raises PartnerNotFound: there is no partner of this name.
+    :raises InvalidValue: the address may not be called, or a kind or the label cannot be used.
     """
     try:
         http_client.checked_url(url)
     except http_client.ForbiddenAddress as forbidden:
-        raise UnusableValue(str(forbidden)) from forbidden
+        raise InvalidValue(str(forbidden)) from forbidden
     if label:
-        require_printable(label, limit=LABEL_LIMIT, what="A webhook's label")
+        validate_printable(label, limit=MAX_LABEL_LENGTH, what="A webhook's label")
     if unknown := sorted(set(kinds) - set(Event.Kind.values)):
-        raise UnusableValue(f"There is no kind of event called {unknown[0][:40]!r}.")
+        raise InvalidValue(f"There is no kind of event called {unknown[0][:40]!r}.")
     partner = Partner.objects.filter(name=partner_name).first()
     if partner is None:
-        raise PartnerUnknown
+        raise PartnerNotFound
     text = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
     # What has happened so far is past, also where nobody has read the feed for long.
     position = feed.catch_up()
@@ -59,9 +59,9 @@ def create_webhook(
         position=position,
     )
     # The secret is bound to its row, whose key is known only now.
-    endpoint.secret = encrypt(text, purpose=PURPOSE, context=endpoint.pk)
+    endpoint.secret = encrypt(text, purpose=ENCRYPTION_PURPOSE, context=endpoint.pk)
     endpoint.save(update_fields=["secret"])
-    note(endpoint, Change.CREATED, position=endpoint.position, actor=actor)
+    record_change(endpoint, Change.CREATED, position=endpoint.position, actor=actor)
     return endpoint, text
 
 
@@ -115,11 +115,11 @@ def replay(*, endpoint: WebhookEndpoint, since: datetime, expected_changes: int,
         expected=expected_changes,
         reason=reason,
         actor=actor,
-        place=lambda row: _before(row, since),
+        place=lambda row: _position_before(row, since),
     )
 
 
-def _before(endpoint: WebhookEndpoint, since: datetime) -> int:
+def _position_before(endpoint: WebhookEndpoint, since: datetime) -> int:
     """The place before the first event since a moment, which must have been passed."""
     first = FeedPosition.objects.filter(partner=endpoint.partner_id, event__at__gte=since).order_by("position").first()
     if first is None or first.position > endpoint.position:
@@ -158,14 +158,14 @@ def _change(
         next_try_at=None,
         lease=None,
     )
-    note(row, kind, position=position, actor=actor, reason=reason)
+    record_change(row, kind, position=position, actor=actor, reason=reason)
 
 
-def note(endpoint: WebhookEndpoint, kind: WebhookChange.Kind, *, position: int, actor: Actor, reason: str = "") -> None:
+def record_change(endpoint: WebhookEndpoint, kind: WebhookChange.Kind, *, position: int, actor: Actor, reason: str = "") -> None:
     """Keep a line on what was done."""
     WebhookChange.objects.create(endpoint=endpoint, kind=kind, reason=reason, actor=actor.name, position=position, created_at=Now())
 
 
-def changes_of(endpoint: WebhookEndpoint) -> int:
+def count_changes(endpoint: WebhookEndpoint) -> int:
     """Count the changes of an endpoint: the state that the next one is decided upon."""
     return WebhookChange.objects.filter(endpoint=endpoint).count()

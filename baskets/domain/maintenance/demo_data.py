@@ -23,9 +23,9 @@ PARTNER = "demo"
 SECOND_PARTNER = "demo-second-screen"
 ADMINISTRATOR = "admin"
 USER_ID = "demo-anna"
-DEMO = Actor.system("load_demo")
+ACTOR = Actor.system("load_demo")
 
-CATALOGUE = [
+PRODUCTS = [
     ProductRow(product_id="demo-raincoat", name="Yellow raincoat", brand="Nordwind", price=8900, currency="EUR", stock=250),
     ProductRow(
         product_id="demo-raincoat-m",
@@ -81,7 +81,7 @@ CATALOGUE = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demo:
+class DemoAccess:
     """What one needs to try the demo. Secrets are here only in the moment they are made.
 
     :param order_no: of the active checkout of `user_id`; None where it cannot have one.
@@ -94,7 +94,7 @@ class Demo:
     order_no: str | None
 
 
-def load(*, new_api_key: bool = False, new_admin_password: bool = False) -> Demo:
+def load_demo(*, new_api_key: bool = False, new_admin_password: bool = False) -> DemoAccess:
     """Make what is missing of the demo, leave what is there, and see that its user has an active checkout.
 
     Safe to run twice and in parallel. A second run adds no stock: products that are known stay as they are.
@@ -102,17 +102,17 @@ def load(*, new_api_key: bool = False, new_admin_password: bool = False) -> Demo
     :param new_api_key: issue another key although there is one, because its text is known to nobody any more.
     :param new_admin_password: give the administrator another password, for the same reason.
     """
-    api_key, admin_password = _access(new_api_key=new_api_key, new_admin_password=new_admin_password)
-    known = set(Product.objects.filter(pk__in=[row.product_id for row in CATALOGUE]).values_list("pk", flat=True))
-    if missing := [row for row in CATALOGUE if row.product_id not in known]:
-        catalog.import_products(rows=missing, as_of=None, reason="demo supply", actor=DEMO)
-    _others()
-    return Demo(
+    api_key, admin_password = _ensure_access(new_api_key=new_api_key, new_admin_password=new_admin_password)
+    known = set(Product.objects.filter(pk__in=[row.product_id for row in PRODUCTS]).values_list("pk", flat=True))
+    if missing := [row for row in PRODUCTS if row.product_id not in known]:
+        catalog.import_products(rows=missing, as_of=None, reason="demo supply", actor=ACTOR)
+    _ensure_other_baskets()
+    return DemoAccess(
         api_key=api_key,
         admin_user=ADMINISTRATOR,
         admin_password=admin_password,
         user_id=USER_ID,
-        order_no=_order_no_to_finish(),
+        order_no=_ensure_active_checkout(),
     )
 
 
@@ -120,11 +120,11 @@ def load(*, new_api_key: bool = False, new_admin_password: bool = False) -> Demo
 
 
 @transaction.atomic(savepoint=False)
-def _access(*, new_api_key: bool, new_admin_password: bool) -> tuple[str | None, str | None]:
+def _ensure_access(*, new_api_key: bool, new_admin_password: bool) -> tuple[str | None, str | None]:
     partner = _partner(PARTNER)
     api_key = None
     if new_api_key or not ApiKey.objects.valid().filter(partner=partner, kind=ApiKey.Kind.SERVER).exists():
-        _, api_key = partners.issue_api_key(partner_name=PARTNER, label="demo", created_by=DEMO.name)
+        _, api_key = partners.issue_api_key(partner_name=PARTNER, label="demo", created_by=ACTOR.name)
     return api_key, _administrator_password(renew=new_admin_password)
 
 
@@ -152,13 +152,13 @@ def _administrator_password(*, renew: bool) -> str | None:
 # --- Baskets ----------------------------------------------------------------------
 
 
-def _order_no_to_finish() -> str | None:
+def _ensure_active_checkout() -> str | None:
     """Give the demo's user an active checkout that has not lapsed, and tell its number.
 
     A basket that was emptied meanwhile is filled again; nothing is put beside what somebody has put there.
     """
     owner = Owner(partner_id=Partner.objects.get(name=PARTNER).pk, user_id=USER_ID)
-    expiry.expire_session(basket_id=owner.basket_id, actor=DEMO)
+    expiry.expire_session(basket_id=owner.basket_id, actor=ACTOR)
     active = CheckoutSession.objects.active().filter(basket_id=owner.basket_id).first()
     if active is not None:
         return active.order_no
@@ -178,7 +178,7 @@ def _order_no_to_finish() -> str | None:
     return order_no
 
 
-def _others() -> None:
+def _ensure_other_baskets() -> None:
     """Make a few other baskets, once, so that the admin has something to show."""
     partner = _partner(SECOND_PARTNER, late_orders=Partner.LateOrders.ACCEPT)
     if Basket.objects.filter(partner=partner).exists():
@@ -201,14 +201,14 @@ def _others() -> None:
 def _place(owner: Owner, counts: Mapping[str, int]) -> None:
     def place(_: bool) -> None:  # noqa: FBT001 (the shape that the runner calls)
         for product_id, count in counts.items():
-            items.place_item(owner=owner, product_id=product_id, count=count, actor=DEMO)
+            items.place_item(owner=owner, product_id=product_id, count=count, actor=ACTOR)
 
     runner.run(place)
 
 
 def _start(owner: Owner) -> str:
-    return runner.run(lambda reclaim: sessions.start_session(owner=owner, actor=DEMO, reclaim=reclaim)).session.order_no
+    return runner.run(lambda reclaim: sessions.start_session(owner=owner, actor=ACTOR, reclaim=reclaim)).session.order_no
 
 
 def _finish(owner: Owner, *, ordered: bool) -> None:
-    runner.run(lambda reclaim: sessions.finish_session(owner=owner, ordered=ordered, order_no=None, actor=DEMO, reclaim=reclaim))
+    runner.run(lambda reclaim: sessions.finish_session(owner=owner, ordered=ordered, order_no=None, actor=ACTOR, reclaim=reclaim))

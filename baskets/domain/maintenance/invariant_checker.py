@@ -10,18 +10,18 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from baskets.domain.maintenance.invariants import PROOFS, Proof
+from baskets.domain.maintenance.invariants import INVARIANTS, Invariant
 from baskets.models import Basket, basket_key
 
-EXAMPLES = 20
+MAX_EXAMPLES = 20
 BATCH = 5_000
 # Everything is read at one moment, however long it takes and whatever is written meanwhile.
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 # A scan of millions of rows takes longer than any call may, and holds no lock that anybody waits for.
-LIMITS = "SET LOCAL statement_timeout = '15min'; SET LOCAL work_mem = '64MB'"
-COUNTED = "SELECT row_to_json(found)::text, count(*) OVER () FROM ({sql}) AS found LIMIT {examples}"
+QUERY_LIMITS = "SET LOCAL statement_timeout = '15min'; SET LOCAL work_mem = '64MB'"
+COUNT_AND_SAMPLE = "SELECT row_to_json(found)::text, count(*) OVER () FROM ({sql}) AS found LIMIT {examples}"
 
-BASKET_KEYS = Proof(
+BASKET_KEYS = Invariant(
     slug="basket_key_computed",
     rule=3,
     sentence="The primary key of a basket is the one computed from its partner and user id.",
@@ -33,7 +33,7 @@ BASKET_KEYS = Proof(
 class Finding:
     """One proof that failed: how many rows break it, and some of them."""
 
-    proof: Proof
+    proof: Invariant
     total: int
     examples: list[dict[str, Any]] = field(default_factory=list)
 
@@ -48,38 +48,38 @@ def check(*, advance: Callable[[int], object] = lambda _: None) -> list[Finding]
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute(SNAPSHOT)
-            cursor.execute(LIMITS)
-        return findings(advance=advance)
+            cursor.execute(QUERY_LIMITS)
+        return check_invariants(advance=advance)
 
 
-def findings(*, advance: Callable[[int], object] = lambda _: None) -> list[Finding]:
+def check_invariants(*, advance: Callable[[int], object] = lambda _: None) -> list[Finding]:
     """Run every proof in whatever transaction there is."""
     found = []
-    for proof in PROOFS:
-        if finding := _broken(proof):
+    for proof in INVARIANTS:
+        if finding := _check_invariant(proof):
             found.append(finding)
         advance(1)
-    if finding := _wrong_keys():
+    if finding := _check_basket_keys():
         found.append(finding)
     advance(1)
     return found
 
 
-def proof_count() -> int:
+def invariant_count() -> int:
     """Tell how many proofs there are."""
-    return len(PROOFS) + 1
+    return len(INVARIANTS) + 1
 
 
-def _broken(proof: Proof) -> Finding | None:
+def _check_invariant(proof: Invariant) -> Finding | None:
     with connection.cursor() as cursor:
-        cursor.execute(COUNTED.format(sql=proof.sql, examples=EXAMPLES), proof.parameters())
+        cursor.execute(COUNT_AND_SAMPLE.format(sql=proof.sql, examples=MAX_EXAMPLES), proof.parameters())
         rows = cursor.fetchall()
     if not rows:
         return None
     return Finding(proof=proof, total=rows[0][1], examples=[json.loads(row) for row, _ in rows])
 
 
-def _wrong_keys() -> Finding | None:
+def _check_basket_keys() -> Finding | None:
     wrong = [
         str(basket_id)
         for basket_id, partner_id, user_id in Basket.objects.values_list("pk", "partner_id", "user_id").iterator(BATCH)
@@ -87,4 +87,4 @@ def _wrong_keys() -> Finding | None:
     ]
     if not wrong:
         return None
-    return Finding(proof=BASKET_KEYS, total=len(wrong), examples=[{"basket": key} for key in wrong[:EXAMPLES]])
+    return Finding(proof=BASKET_KEYS, total=len(wrong), examples=[{"basket": key} for key in wrong[:MAX_EXAMPLES]])

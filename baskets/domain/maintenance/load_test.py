@@ -24,11 +24,11 @@ PARTNER = "rehearsal"
 PRODUCT = "rehearsal"
 ACTOR = Actor.system("rehearse")
 # One rehearsal at a time: two would put each other's stage away. The number names the lock and means nothing.
-TAKE_STAGE = "SELECT pg_try_advisory_lock(4410087213)"
-LEAVE_STAGE = "SELECT pg_advisory_unlock(4410087213)"
+ACQUIRE_LOCK = "SELECT pg_try_advisory_lock(4410087213)"
+RELEASE_LOCK = "SELECT pg_advisory_unlock(4410087213)"
 
 
-class StageTaken(Refusal):
+class LoadTestRunning(Refusal):
     """Another rehearsal is under way on this database."""
 
     reason = "stage_taken"
@@ -36,7 +36,7 @@ class StageTaken(Refusal):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class LoadTestSetup:
     """What a rehearsal calls with, and where it began.
 
     :param run: begins the ids of its users.
@@ -49,7 +49,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class StockBalance:
     """The stock of the product after the rush: supply = available + held + sold - shortfall."""
 
     supply: int
@@ -64,25 +64,25 @@ class Account:
         return self.supply == self.available + self.held + self.sold - self.shortfall and self.available >= 0
 
 
-def set_up(*, pieces: int) -> Stage:
+def set_up(*, pieces: int) -> LoadTestSetup:
     """Make the stage, with so many pieces to be had; first put away what a killed rehearsal has left.
 
-    :raises StageTaken: another rehearsal is under way. The stage is held until `put_away`, or the end of the connection.
+    :raises LoadTestRunning: another rehearsal is under way. The stage is held until `tear_down`, or the end of the connection.
     """
     with connection.cursor() as cursor:
-        cursor.execute(TAKE_STAGE)
+        cursor.execute(ACQUIRE_LOCK)
         if cursor.fetchone() != (True,):
-            raise StageTaken
+            raise LoadTestRunning
     if Partner.objects.filter(name=PARTNER).exists():
         _clear()
     else:
         partners.create_partner(name=PARTNER)
     _set_product(listed=True, pieces=pieces)
     _, key = partners.issue_api_key(partner_name=PARTNER, label="rehearsal", calls_per_minute=0, created_by=ACTOR.name)
-    return Stage(key=key, run=secrets.token_hex(4), pieces=pieces, sold_before=account().sold)
+    return LoadTestSetup(key=key, run=secrets.token_hex(4), pieces=pieces, sold_before=stock_balance().sold)
 
 
-def account() -> Account:
+def stock_balance() -> StockBalance:
     """Count the pieces of the product, as they stand."""
     stock = Stock.objects.get(pk=PRODUCT)
     of_product = StockReservation.objects.filter(product_id=PRODUCT)
@@ -90,7 +90,7 @@ def account() -> Account:
         status: of_product.filter(status=status).aggregate(n=Coalesce(Sum("pieces"), 0))["n"]
         for status in (StockReservation.Status.HELD, StockReservation.Status.SOLD)
     }
-    return Account(
+    return StockBalance(
         supply=StockAdjustment.objects.filter(product_id=PRODUCT).aggregate(n=Coalesce(Sum("delta"), 0))["n"],
         available=stock.available,
         held=pieces[StockReservation.Status.HELD],
@@ -99,11 +99,11 @@ def account() -> Account:
     )
 
 
-def put_away() -> None:
+def tear_down() -> None:
     """Revoke the key, end what is open, empty the baskets, and take the product out of the catalogue."""
     _clear()
     with connection.cursor() as cursor:
-        cursor.execute(LEAVE_STAGE)
+        cursor.execute(RELEASE_LOCK)
 
 
 def _clear() -> None:

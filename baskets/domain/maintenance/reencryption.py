@@ -12,7 +12,7 @@ from baskets.models import Comfort, SecondFactor, SigningKey, WebhookEndpoint
 BATCH = 200
 
 # Every column that `baskets.encryption` writes, and the field whose value binds its ciphertexts to their row.
-ENCRYPTED: tuple[tuple[type[models.Model], tuple[str, ...], str], ...] = (
+ENCRYPTED_FIELDS: tuple[tuple[type[models.Model], tuple[str, ...], str], ...] = (
     (Comfort, ("customer_id", "payment_token"), "pk"),
     (SecondFactor, ("secret",), "pk"),
     (SigningKey, ("private_key",), "kid"),
@@ -21,7 +21,7 @@ ENCRYPTED: tuple[tuple[type[models.Model], tuple[str, ...], str], ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class ReencryptionResult:
     """What one step did.
 
     :param done: rows encrypted anew.
@@ -34,7 +34,9 @@ class Batch:
     last: Any
 
 
-def reencrypt(model: type[models.Model], fields: tuple[str, ...], identity: str, *, after: Any = None, dry_run: bool = False) -> Batch:
+def reencrypt_batch(
+    model: type[models.Model], fields: tuple[str, ...], identity: str, *, after: Any = None, dry_run: bool = False
+) -> ReencryptionResult:
     """Encrypt one batch of rows anew, in one transaction.
 
     Locks at most 200 rows of the model by primary key, and nothing else. Source: `baskets/docs/operations.md`.
@@ -44,7 +46,7 @@ def reencrypt(model: type[models.Model], fields: tuple[str, ...], identity: str,
     :param dry_run: only try whether the rows can be read.
     """
 
-    def step() -> Batch:
+    def step() -> ReencryptionResult:
         rows = model._default_manager.order_by("pk").select_for_update(of=("self",), no_key=True)  # noqa: SLF001 (Django's documented name)
         if after is not None:
             rows = rows.filter(pk__gt=after)
@@ -62,6 +64,6 @@ def reencrypt(model: type[models.Model], fields: tuple[str, ...], identity: str,
             done += 1
             if not dry_run:
                 row.save(update_fields=fields)
-        return Batch(done=done, unreadable=unreadable, last=last)
+        return ReencryptionResult(done=done, unreadable=unreadable, last=last)
 
     return in_transaction(step)

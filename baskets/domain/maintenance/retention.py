@@ -29,12 +29,12 @@ from baskets.models import Basket, IdempotencyRecord
 
 WINDOW = 500
 BATCH = 50
-ANSWERS = 1000
-PURGE = Actor.system("purge_history")
+RESPONSE_BATCH = 1000
+ACTOR = Actor.system("purge_history")
 REASON = "sold pieces of purged orders"
 
 # The rows of remembered answers are locked in no order that anybody waits in: who is at one keeps it.
-PURGE_ANSWERS = """
+PURGE_RESPONSES = """
 WITH gone AS (
     SELECT id FROM baskets_idempotencyrecord WHERE created_at <= statement_timestamp() - %s::interval
     ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
@@ -42,9 +42,9 @@ WITH gone AS (
 DELETE FROM baskets_idempotencyrecord r USING gone WHERE r.id = gone.id
 RETURNING r.id
 """
-NEXT = "SELECT id FROM baskets_basket WHERE id > %s::uuid ORDER BY id LIMIT %s"
+NEXT_BASKETS = "SELECT id FROM baskets_basket WHERE id > %s::uuid ORDER BY id LIMIT %s"
 # The oldest event that is kept is old, or there is none: only such a basket has anything to purge.
-DUE = """
+DUE_BASKETS = """
 SELECT b.id FROM baskets_basket b
 LEFT JOIN baskets_event e ON e.basket_id = b.id AND e.number = b.events_purged + 1
 WHERE b.id = ANY(%s::uuid[]) AND coalesce(e.at, b.hidden_at) < statement_timestamp() - %s::interval
@@ -71,7 +71,7 @@ WHERE s.basket_id = ANY(%(baskets)s::uuid[]) AND (
 )
 """
 # Pieces that were ordered without a hold are no part of the supply: they count as none, and their moment is kept.
-SOLD = """
+SOLD_PIECES = """
 SELECT product_id, pieces, ended_at FROM baskets_stockreservation WHERE session_id = ANY(%(sessions)s::bigint[]) AND status = 'SOLD'
 UNION ALL
 SELECT i.product_id, 0, s.finished_at
@@ -82,7 +82,7 @@ WHERE s.id = ANY(%(sessions)s::bigint[]) AND s.status = 'ORDERED' AND NOT s.test
       WHERE r.session_id = s.id AND r.product_id = i.product_id AND r.status IN ('SOLD', 'SHORT')
   )
 """
-DELETE = (
+DELETES = (
     "DELETE FROM baskets_feedposition WHERE event_id = ANY(%(events)s::bigint[])",
     "DELETE FROM baskets_event WHERE id = ANY(%(events)s::bigint[])",
     "DELETE FROM baskets_attention WHERE session_id = ANY(%(sessions)s::bigint[])",
@@ -93,18 +93,18 @@ DELETE = (
     "DELETE FROM baskets_transfer WHERE basket_id = ANY(%(baskets)s::uuid[])",
     "DELETE FROM baskets_basket WHERE id = ANY(%(baskets)s::uuid[])",
 )
-COUNT = """
+SAVE_PURGED_COUNT = """
 UPDATE baskets_basket b SET events_purged = cut.number
 FROM unnest(%s::uuid[], %s::bigint[]) AS cut (id, number) WHERE b.id = cut.id
 """
 
 
-class _ShortfallMeanwhile(Exception):
+class _ShortfallAppeared(Exception):
     """A product has got a shortfall between the look and the lock."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class PurgeResult:
     """What one step removed.
 
     :param last: the greatest basket seen, to go on from; None where there is none left.
@@ -127,7 +127,7 @@ class _Timeline:
 
 
 @dataclass(kw_only=True)
-class _Gone:
+class _Deletion:
     """What is to be removed."""
 
     events: list[int] = field(default_factory=list)
@@ -137,17 +137,17 @@ class _Gone:
     position: int = 0
 
 
-def purge_answers(*, dry_run: bool = False) -> int:
+def purge_stored_responses(*, dry_run: bool = False) -> int:
     """Remove one batch of remembered answers past their window, in one transaction, and tell how many.
 
     :param dry_run: count all of them.
     """
     if dry_run:
         return IdempotencyRecord.objects.filter(created_at__lte=Now() - conf.idempotency_window()).count()
-    return in_transaction(lambda: len(execute(PURGE_ANSWERS, [conf.idempotency_window(), ANSWERS]).fetchall()))
+    return in_transaction(lambda: len(execute(PURGE_RESPONSES, [conf.idempotency_window(), RESPONSE_BATCH]).fetchall()))
 
 
-def purge_baskets(*, older_than: timedelta, after: UUID | None = None, dry_run: bool = False) -> Batch:
+def purge_baskets(*, older_than: timedelta, after: UUID | None = None, dry_run: bool = False) -> PurgeResult:
     """Remove the old history of the next baskets, each batch in one transaction. See Note [What is purged of a basket].
 
     Baskets that somebody holds are left for the next run. Locks at most 50 baskets by primary key, then stock rows by
@@ -158,35 +158,35 @@ def purge_baskets(*, older_than: timedelta, after: UUID | None = None, dry_run: 
     :param dry_run: do it and roll it back.
     """
     age = max(older_than, conf.grace(), conf.idempotency_window())
-    window = [pk for (pk,) in execute(NEXT, [after or UUID(int=0), WINDOW])]
+    window = [pk for (pk,) in execute(NEXT_BASKETS, [after or UUID(int=0), WINDOW])]
     if not window:
-        return Batch(last=None)
-    due = [pk for (pk,) in execute(DUE, [window, age])]
+        return PurgeResult(last=None)
+    due = [pk for (pk,) in execute(DUE_BASKETS, [window, age])]
     sessions = events = baskets = left = 0
     for start in range(0, len(due), BATCH):
         chosen = due[start : start + BATCH]
-        gone, locked = _purge(chosen, age=age, dry_run=dry_run)
+        gone, locked = _purge_batch(chosen, age=age, dry_run=dry_run)
         sessions, events, baskets = sessions + len(gone.sessions), events + len(gone.events), baskets + len(gone.baskets)
         left += len(chosen) - locked
-    return Batch(last=window[-1], sessions=sessions, events=events, baskets=baskets, left=left)
+    return PurgeResult(last=window[-1], sessions=sessions, events=events, baskets=baskets, left=left)
 
 
-def _purge(due: Sequence[UUID], *, age: timedelta, dry_run: bool) -> tuple[_Gone, int]:
-    def step() -> tuple[_Gone, int]:
+def _purge_batch(due: Sequence[UUID], *, age: timedelta, dry_run: bool) -> tuple[_Deletion, int]:
+    def step() -> tuple[_Deletion, int]:
         locked = list(Basket.objects.filter(pk__in=due).locked(skip_locked=True).values_list("pk", flat=True))
-        gone = _to_go(_timelines(locked, age), {pk for (pk,) in execute(MUST_STAY, {"baskets": locked, "age": age})})
-        _remove(gone)
+        gone = _plan_deletion(_read_timelines(locked, age), {pk for (pk,) in execute(MUST_STAY, {"baskets": locked, "age": age})})
+        _delete(gone)
         transaction.set_rollback(dry_run)
         return gone, len(locked)
 
     while True:
         try:
             return in_transaction(step)
-        except _ShortfallMeanwhile:
+        except _ShortfallAppeared:
             continue  # It is seen now, and the sessions stay.
 
 
-def _timelines(baskets: Sequence[UUID], age: timedelta) -> Mapping[UUID, _Timeline]:
+def _read_timelines(baskets: Sequence[UUID], age: timedelta) -> Mapping[UUID, _Timeline]:
     found: dict[UUID, _Timeline] = {}
     for basket_id, revision, long_hidden, *event in execute(TIMELINES, {"baskets": baskets, "age": age}):
         timeline = found.setdefault(basket_id, _Timeline(revision=revision, long_hidden=bool(long_hidden)))
@@ -196,8 +196,8 @@ def _timelines(baskets: Sequence[UUID], age: timedelta) -> Mapping[UUID, _Timeli
     return found
 
 
-def _to_go(timelines: Mapping[UUID, _Timeline], must_stay: set[int]) -> _Gone:
-    gone = _Gone()
+def _plan_deletion(timelines: Mapping[UUID, _Timeline], must_stay: set[int]) -> _Deletion:
+    gone = _Deletion()
     for basket_id, timeline in timelines.items():
         cut = _cut(timeline, must_stay, whole=timeline.long_hidden)
         if timeline.long_hidden and cut == len(timeline.events):
@@ -237,13 +237,13 @@ def _cut(timeline: _Timeline, must_stay: set[int], *, whole: bool) -> int:
     return cut
 
 
-def _remove(gone: _Gone) -> None:
-    sales: list[tuple[str, int, datetime]] = execute(SOLD, {"sessions": gone.sessions}).fetchall()
+def _delete(gone: _Deletion) -> None:
+    sales: list[tuple[str, int, datetime]] = execute(SOLD_PIECES, {"sessions": gone.sessions}).fetchall()
     parameters: dict[str, Any] = {"events": gone.events, "sessions": gone.sessions, "baskets": gone.baskets}
-    for statement in DELETE:
+    for statement in DELETES:
         execute(statement, parameters)
-    execute(COUNT, [list(gone.cuts), list(gone.cuts.values())])
-    if not counters.forget_sold(sales, reason=REASON, actor=PURGE):
-        raise _ShortfallMeanwhile
+    execute(SAVE_PURGED_COUNT, [list(gone.cuts), list(gone.cuts.values())])
+    if not counters.forget_sold(sales, reason=REASON, actor=ACTOR):
+        raise _ShortfallAppeared
     if gone.position:
         feed.mark_purged(up_to=gone.position)

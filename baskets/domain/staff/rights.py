@@ -14,7 +14,7 @@ FLAGS = ("is_active", "is_staff", "is_superuser")
 PERMISSION = ("content_type__app_label", "codename")
 
 
-def rights_of(subject: User | Group) -> list[str]:
+def list_rights(subject: User | Group) -> list[str]:
     """List what an account or a role may do, by the names of flags, roles and permissions.
 
     :returns: for example `["is_active", "is_staff", "role Basket viewers"]`.
@@ -34,19 +34,19 @@ def record_change(*, subject: User | Group, before: Sequence[str], session_key: 
     :param before: the rights before the change.
     :param session_key: of the session that goes on, where staff change their own account.
     """
-    after = rights_of(subject)
+    after = list_rights(subject)
     if after == list(before):
         return
     data = {"given": [right for right in after if right not in before], "taken": [right for right in before if right not in after]}
     _record(DeskEntry.Kind.RIGHTS_CHANGED, subject, data, actor)
     if isinstance(subject, User):
-        sessions.end_sessions(user=subject, actor=actor, but=session_key)
+        sessions.end_sessions(user=subject, actor=actor, keep=session_key)
 
 
 @transaction.atomic(savepoint=False)
 def record_removal(*, subject: User | Group, actor: Actor) -> None:
     """Record that an account or a role is removed, and what it could do. Its sessions go with it."""
-    _record(DeskEntry.Kind.RIGHTS_CHANGED, subject, {"given": [], "taken": rights_of(subject), "removed": True}, actor)
+    _record(DeskEntry.Kind.RIGHTS_CHANGED, subject, {"given": [], "taken": list_rights(subject), "removed": True}, actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -56,7 +56,7 @@ def record_password(*, account: User, session_key: str, actor: Actor) -> None:
     :param session_key: of the session that goes on, where staff change their own password.
     """
     _record(DeskEntry.Kind.PASSWORD_CHANGED, account, {}, actor)
-    sessions.end_sessions(user=account, actor=actor, but=session_key)
+    sessions.end_sessions(user=account, actor=actor, keep=session_key)
 
 
 def _record(kind: DeskEntry.Kind, subject: User | Group, data: Mapping[str, object], actor: Actor) -> None:

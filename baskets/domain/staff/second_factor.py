@@ -29,21 +29,21 @@ from baskets.encryption import UnreadableSecret, decrypt, encrypt
 from baskets.models import DeskEntry, SecondFactor
 
 ISSUER = "Baskets"
-PURPOSE = "secondfactor.secret"
+ENCRYPTION_PURPOSE = "secondfactor.secret"
 SUPERUSERS = "superusers"
 # Clocks of telephones are wrong by less than one step of 30 seconds, in either direction.
 TOLERATED_STEPS = 1
 RECOVERY_CODES = 10
 RECOVERY_CODE_BYTES = 10
 # Three of a million codes are good at any moment: at 50 tries a day, an even chance takes 12 years.
-MAX_TRIES = 10
-MAX_TRIES_PER_DAY = 50
+MAX_ATTEMPTS = 10
+MAX_ATTEMPTS_PER_DAY = 50
 DIGITS = 6
 
 T = TypeVar("T")
 
 
-class WrongCode(Refusal):
+class InvalidCode(Refusal):
     """The code is wrong, was used before, or belongs to another time."""
 
     reason = "code_wrong"
@@ -90,7 +90,7 @@ def new_secret() -> str:
     return pyotp.random_base32()
 
 
-def enrolment_uri(*, secret: str, account: User) -> str:
+def provisioning_uri(*, secret: str, account: User) -> str:
     """Build the address that authenticator apps read from a QR image."""
     return pyotp.TOTP(secret).provisioning_uri(name=account.get_username(), issuer_name=ISSUER)
 
@@ -114,7 +114,7 @@ def recovery_codes_left(account: User) -> int:
     return len(codes or ())
 
 
-def enrol(*, account: User, secret: str, code: str, session_key: str, actor: Actor) -> list[str]:
+def enroll(*, account: User, secret: str, code: str, session_key: str, actor: Actor) -> list[str]:
     """Set up the second factor of an account, once a code proves that its app has the secret. Other sessions of the account end.
 
     Locks nothing: of two enrolments at once, the primary key lets one through.
@@ -122,16 +122,16 @@ def enrol(*, account: User, secret: str, code: str, session_key: str, actor: Act
     :param secret: as `new_secret` made it.
     :param session_key: of the session that goes on.
     :returns: the recovery codes. Only their digests are stored.
-    :raises WrongCode: the code does not come from the secret.
+    :raises InvalidCode: the code does not come from the secret.
     :raises AlreadyEnrolled: there is a second factor.
     :raises TooManyCodes: it is too early to try again.
     """
 
     def step() -> list[str]:
-        timecode = _timecode(secret, code, after=0)
+        timecode = _match_timecode(secret, code, after=0)
         codes = _new_recovery_codes()
         fields = {
-            "secret": encrypt(secret, purpose=PURPOSE, context=account.pk),
+            "secret": encrypt(secret, purpose=ENCRYPTION_PURPOSE, context=account.pk),
             "enrolled_at": Now(),
             "last_timecode": timecode,
             "recovery_codes": _digests(codes),
@@ -140,10 +140,10 @@ def enrol(*, account: User, secret: str, code: str, session_key: str, actor: Act
         if not is_new:
             raise AlreadyEnrolled
         _record("enrolled", account, actor)
-        sessions.end_sessions(user=account, actor=actor, but=session_key)
+        sessions.end_sessions(user=account, actor=actor, keep=session_key)
         return codes
 
-    return _counted(account, lambda: in_transaction(step))
+    return _with_attempt_limit(account, lambda: in_transaction(step))
 
 
 def verify(*, account: User, code: str, actor: Actor) -> None:
@@ -151,7 +151,7 @@ def verify(*, account: User, code: str, actor: Actor) -> None:
 
     Locks the row of the second factor and nothing else. Recovery codes are too long to be guessed and are not counted.
 
-    :raises WrongCode: it is none, or was used.
+    :raises InvalidCode: it is none, or was used.
     :raises NotEnrolled: the account has no second factor.
     :raises FactorUnreadable: its secret cannot be decrypted; recovery codes go on being accepted.
     :raises TooManyCodes: it is too early to try again.
@@ -164,21 +164,21 @@ def verify(*, account: User, code: str, actor: Actor) -> None:
             raise NotEnrolled
         if typed.isdecimal():
             try:
-                secret = decrypt(factor.secret, purpose=PURPOSE, context=account.pk)
+                secret = decrypt(factor.secret, purpose=ENCRYPTION_PURPOSE, context=account.pk)
             except UnreadableSecret:
                 raise FactorUnreadable from None
-            factor.last_timecode = _timecode(secret, typed, after=factor.last_timecode)
+            factor.last_timecode = _match_timecode(secret, typed, after=factor.last_timecode)
             factor.save(update_fields=["last_timecode"])
             return
         (used,) = _digests([typed])
         if used not in factor.recovery_codes:
-            raise WrongCode
+            raise InvalidCode
         factor.recovery_codes.remove(used)
         factor.save(update_fields=["recovery_codes"])
         _record("recovery code used", account, actor)
 
     if typed.isdecimal():
-        _counted(account, lambda: in_transaction(step))
+        _with_attempt_limit(account, lambda: in_transaction(step))
     else:
         in_transaction(step)
 
@@ -210,47 +210,47 @@ def remove(*, account: User, session_key: str = "", actor: Actor) -> None:
     if not SecondFactor.objects.filter(pk=account.pk).delete()[0]:
         raise NotEnrolled
     _record("removed", account, actor)
-    sessions.end_sessions(user=account, actor=actor, but=session_key)
+    sessions.end_sessions(user=account, actor=actor, keep=session_key)
 
 
-def _counted(account: User, step: Callable[[], T]) -> T:
+def _with_attempt_limit(account: User, step: Callable[[], T]) -> T:
     """Count a try, and take the count back where the code was right.
 
     :raises TooManyCodes: it is too early to try again.
     """
-    windows = (("code", MAX_TRIES, conf.login_window()), ("code-of-day", MAX_TRIES_PER_DAY, timedelta(days=1)))
+    windows = (("code", MAX_ATTEMPTS, conf.login_window()), ("code-of-day", MAX_ATTEMPTS_PER_DAY, timedelta(days=1)))
     counted: list[str] = []
     for what, limit, window in windows:
-        subject = rate_limits.of_stranger(what, str(account.pk))
-        seconds = rate_limits.take(subject=subject, limit=limit, window=window)
+        subject = rate_limits.anonymous_subject(what, str(account.pk))
+        seconds = rate_limits.hit(subject=subject, limit=limit, window=window)
         if seconds is not None:
-            _give_back(counted)
+            _undo_hits(counted)
             raise TooManyCodes(seconds=seconds)
         counted.append(subject)
     result = step()
-    _give_back(counted)
+    _undo_hits(counted)
     return result
 
 
-def _give_back(subjects: list[str]) -> None:
+def _undo_hits(subjects: list[str]) -> None:
     for subject in subjects:
-        rate_limits.give_back(subject=subject)
+        rate_limits.undo_hit(subject=subject)
 
 
-def _timecode(secret: str, code: str, *, after: int) -> int:
+def _match_timecode(secret: str, code: str, *, after: int) -> int:
     """Find the time step of a code, by the database's clock.
 
     :param after: the step of the last code that was accepted.
-    :raises WrongCode: the code is of none of the tolerated steps, or of one that is used.
+    :raises InvalidCode: the code is of none of the tolerated steps, or of one that is used.
     """
     ((now,),) = execute("SELECT extract(epoch FROM statement_timestamp())::float", []).fetchall()
     digits = "".join(code.split())  # Apps show a code in two groups.
     try:
         timecode = pyotp.TOTP(secret, digits=DIGITS).verify_and_get_timecode(digits, for_time=now, valid_window=TOLERATED_STEPS)
     except OTPVerificationError:
-        raise WrongCode from None
+        raise InvalidCode from None
     if timecode <= after:
-        raise WrongCode
+        raise InvalidCode
     return timecode
 
 

@@ -27,21 +27,21 @@ ENDED_IDLE = "ended_idle"
 ENDED_OLD = "ended_old"
 
 
-def digest_of(session_key: str) -> str:
+def digest_session_key(session_key: str) -> str:
     """Compute what is stored of a session key. The key has 160 random bits, so a plain digest cannot be reversed."""
     return hashlib.sha256(session_key.encode(errors="backslashreplace")).hexdigest()
 
 
-def _after(moment: Any, span: timedelta) -> Any:
+def _add(moment: Any, span: timedelta) -> Any:
     return ExpressionWrapper(moment + span, output_field=DateTimeField())
 
 
-def _end() -> Least:
+def _expiry() -> Least:
     """Compute the end of a session whose last request is now."""
-    return Least(_after(F("started_at"), conf.staff_session()), _after(Now(), conf.staff_idle()))
+    return Least(_add(F("started_at"), conf.staff_session()), _add(Now(), conf.staff_idle()))
 
 
-def _live() -> QuerySet[StaffSession]:
+def _active_rows() -> QuerySet[StaffSession]:
     return StaffSession._default_manager.filter(expire_date__gt=Now())  # noqa: SLF001 (Django's documented name)
 
 
@@ -60,18 +60,18 @@ class SessionStore(DatabaseStore):
 
     def load(self) -> dict[str, Any]:
         """Read the session if it is live, and record at most once a minute that it is in use."""
-        row = _live().filter(pk=digest_of(self.session_key or "")).annotate(age=Now() - F("seen_at")).first()
+        row = _active_rows().filter(pk=digest_session_key(self.session_key or "")).annotate(age=Now() - F("seen_at")).first()
         if row is None:
             self._session_key = None
             return {}
         if row.age > SEEN_PRECISION:
-            _live().filter(pk=row.pk).update(seen_at=Now(), expire_date=_end())
+            _active_rows().filter(pk=row.pk).update(seen_at=Now(), expire_date=_expiry())
         decoded: dict[str, Any] = self.decode(row.session_data)
         return decoded
 
     def exists(self, session_key: str) -> bool:
         """Tell whether a key is taken."""
-        return self.model.objects.filter(pk=digest_of(session_key)).exists()
+        return self.model.objects.filter(pk=digest_session_key(session_key)).exists()
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 (as Django calls it)
         """Store the data. The limits of a session are set at its start and by its requests, never here.
@@ -81,20 +81,20 @@ class SessionStore(DatabaseStore):
         if self.session_key is None:
             self.create()
             return
-        key = digest_of(self.session_key)
+        key = digest_session_key(self.session_key)
         data = self._get_session(no_load=must_create)
         stored = {"session_data": self.encode(data), "user_id": data.get(SESSION_KEY)}
         if must_create:
-            end = _after(Now(), min(conf.staff_idle(), conf.staff_session()))
+            end = _add(Now(), min(conf.staff_idle(), conf.staff_session()))
             StaffSession(pk=key, started_at=Now(), seen_at=Now(), expire_date=end, **stored).save(force_insert=True)
-        elif not _live().filter(pk=key).update(**stored):
+        elif not _active_rows().filter(pk=key).update(**stored):
             raise UpdateError
 
     def cycle_key(self) -> None:
         """Give the session another key and keep its limits: a change of the password prolongs nothing."""
         data, key = self._session, self._get_new_session_key()
-        old = digest_of(self.session_key or "")
-        if _live().filter(pk=old).update(session_key=digest_of(key)):
+        old = digest_session_key(self.session_key or "")
+        if _active_rows().filter(pk=old).update(session_key=digest_session_key(key)):
             self._session_key, self.modified = key, True
         else:
             self.create()
@@ -103,7 +103,7 @@ class SessionStore(DatabaseStore):
     def delete(self, session_key: str | None = None) -> None:
         """Remove the session."""
         if key := session_key or self.session_key:
-            self.model.objects.filter(pk=digest_of(key)).delete()
+            self.model.objects.filter(pk=digest_session_key(key)).delete()
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -111,24 +111,24 @@ class SessionStore(DatabaseStore):
         cls.get_model_class().objects.filter(expire_date__lte=Now()).delete()
 
 
-def start(*, session: Any, source: str, browser: str) -> None:
+def record_sign_in(*, session: Any, source: str, browser: str) -> None:
     """Store a session into which a member of staff has just signed in, and from where; its limits begin now.
 
     :param session: the `SessionStore` of the request.
     """
     session.save()
-    end = _after(Now(), min(conf.staff_idle(), conf.staff_session()))
-    row = _live().filter(pk=digest_of(session.session_key))
+    end = _add(Now(), min(conf.staff_idle(), conf.staff_session()))
+    row = _active_rows().filter(pk=digest_session_key(session.session_key))
     row.update(source=source, browser=browser[:300], started_at=Now(), seen_at=Now(), expire_date=end)
 
 
-def live_sessions(user: User) -> QuerySet[StaffSession]:
+def active_sessions(user: User) -> QuerySet[StaffSession]:
     """List the live sessions of a member of staff, the latest first."""
-    return _live().filter(user=user).order_by("-seen_at", "pk")
+    return _active_rows().filter(user=user).order_by("-seen_at", "pk")
 
 
 @transaction.atomic(savepoint=False)
-def end_sessions(*, user: User, actor: Actor, only: str = "", but: str = "") -> int:
+def end_sessions(*, user: User, actor: Actor, only: str = "", keep: str = "") -> int:
     """End sessions of a member of staff at once; the next request of each is asked to sign in.
 
     Locks the rows of the sessions and nothing else. Repeating it changes nothing.
@@ -137,16 +137,16 @@ def end_sessions(*, user: User, actor: Actor, only: str = "", but: str = "") -> 
     :param but: the key of a session that goes on, such as the caller's own.
     :returns: how many were ended.
     """
-    meant = _live().filter(user=user).exclude(pk=digest_of(but) if but else "")
+    meant = _active_rows().filter(user=user).exclude(pk=digest_session_key(keep) if keep else "")
     ended = (meant.filter(pk=only) if only else meant).update(expire_date=Now(), ended_by=actor.name)
     if ended:
         audit_log.record_access(kind=DeskEntry.Kind.SESSIONS_ENDED, account=user, data={"sessions": ended}, actor=actor)
     return ended
 
 
-def why_ended(session_key: str) -> tuple[str, str]:
+def end_reason(session_key: str) -> tuple[str, str]:
     """Say why a session is over: a reason and, if a member of staff ended it, the name. Both are empty where it is unknown."""
-    row = StaffSession._default_manager.filter(pk=digest_of(session_key), expire_date__lte=Now(), user__isnull=False).first()  # noqa: SLF001
+    row = StaffSession._default_manager.filter(pk=digest_session_key(session_key), expire_date__lte=Now(), user__isnull=False).first()  # noqa: SLF001
     if row is None:
         return "", ""
     if row.ended_by:

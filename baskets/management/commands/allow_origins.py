@@ -5,11 +5,11 @@ from typing import Any
 
 from baskets.domain.access import partners
 from baskets.domain.actors import Actor
-from baskets.management.arguments import printable
-from baskets.management.base import ShellCommand, rehearsal
+from baskets.management.arguments import printable_text
+from baskets.management.base import ServiceCommand, dry_run_transaction
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Allow the web pages of a partner to call."""
 
     help = "Allow web pages of these origins, and of no others, to call with the keys of a partner. Without any: none."
@@ -17,12 +17,12 @@ class Command(ShellCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
         super().add_arguments(parser)
-        parser.add_argument("partner", type=printable(limit=partners.NAME_LIMIT), help="The partner's name.")
+        parser.add_argument("partner", type=printable_text(max_length=partners.MAX_NAME_LENGTH), help="The partner's name.")
         parser.add_argument("origin", nargs="*", help="As a browser sends it: https://player.example.com")
 
     def handle(self, *, partner: str, origin: list[str], as_json: bool, dry_run: bool, **_: Any) -> None:
         """Allow them and say so."""
-        with rehearsal(dry_run=dry_run):
+        with dry_run_transaction(dry_run=dry_run):
             allowed = partners.allow_origins(partner_name=partner, origins=origin, actor=Actor.system("allow_origins")).origins
         told = ", ".join(allowed) or "no origin"
         self.answer(

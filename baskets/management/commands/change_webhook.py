@@ -9,12 +9,12 @@ from django.core.management.base import CommandError
 from baskets.domain.actors import Actor
 from baskets.domain.events import webhook_endpoints
 from baskets.domain.support.guards import REASON_LIMIT
-from baskets.management.arguments import moment, printable, whole_number
-from baskets.management.base import ShellCommand, rehearsal
+from baskets.management.arguments import aware_datetime, bounded_int, printable_text
+from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import WebhookEndpoint
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Pause a webhook, resume it, or have events delivered again."""
 
     help = (
@@ -25,12 +25,12 @@ class Command(ShellCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
         super().add_arguments(parser)
-        parser.add_argument("webhook", type=whole_number(least=1, most=2**62), help="Its number, as the admin shows it.")
+        parser.add_argument("webhook", type=bounded_int(minimum=1, maximum=2**62), help="Its number, as the admin shows it.")
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--pause", action="store_true", help="Tell it of nothing for now.")
         what.add_argument("--resume", action="store_true", help="Go on where it stands.")
-        what.add_argument("--replay-since", type=moment, metavar="TIME", help="Tell it again of everything since then.")
-        parser.add_argument("--reason", type=printable(limit=REASON_LIMIT), required=True, help="Why; it is kept.")
+        what.add_argument("--replay-since", type=aware_datetime, metavar="TIME", help="Tell it again of everything since then.")
+        parser.add_argument("--reason", type=printable_text(max_length=REASON_LIMIT), required=True, help="Why; it is kept.")
 
     def handle(
         self, *, webhook: int, pause: bool, replay_since: datetime | None, reason: str, as_json: bool, dry_run: bool, **_: Any
@@ -40,8 +40,8 @@ class Command(ShellCommand):
         if endpoint is None:
             raise CommandError(f"There is no webhook {webhook}.")
         said: dict[str, Any] = {"endpoint": endpoint, "reason": reason, "actor": Actor.system("change_webhook")}
-        said["expected_changes"] = webhook_endpoints.changes_of(endpoint)
-        with rehearsal(dry_run=dry_run):
+        said["expected_changes"] = webhook_endpoints.count_changes(endpoint)
+        with dry_run_transaction(dry_run=dry_run):
             if replay_since is not None:
                 webhook_endpoints.replay(since=replay_since, **said)
             elif pause:

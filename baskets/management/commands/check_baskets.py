@@ -11,21 +11,21 @@ from baskets.domain import runner
 from baskets.domain.actors import Actor
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support import audit_log
-from baskets.management.base import ShellCommand
+from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Prove the rules that are never broken."""
 
     help = (
         "Prove the rules that are never broken, in one snapshot. Reports what breaks them, on the work list of staff too. Repairs nothing."
     )
-    can_be_rehearsed = False
+    supports_dry_run = False
 
     def handle(self, *, as_json: bool, **_: Any) -> None:
         """Check, and list what was found."""
-        with progress(doing="Checking", total=invariant_checker.proof_count(), unit="rules") as advance:
+        with progress(doing="Checking", total=invariant_checker.invariant_count(), unit="rules") as advance:
             found = invariant_checker.check(advance=advance)
         findings = [
             {
@@ -39,26 +39,26 @@ class Command(ShellCommand):
         ]
         self.answer(
             as_json=as_json,
-            text=_told(found) if found else f"All {invariant_checker.proof_count()} rules hold.",
-            checked=invariant_checker.proof_count(),
+            text=_report(found) if found else f"All {invariant_checker.invariant_count()} rules hold.",
+            checked=invariant_checker.invariant_count(),
             findings=findings,
         )
         self._record(findings)
         if found:
-            raise CommandError(f"{len(found)} of {invariant_checker.proof_count()} rules are broken.")
+            raise CommandError(f"{len(found)} of {invariant_checker.invariant_count()} rules are broken.")
 
     def _record(self, findings: list[dict[str, Any]]) -> None:
         """Put the result on the work list. A database that cannot be written to, such as a standby, is checked all the same."""
         actor = Actor.system("check_baskets")
         try:
-            runner.run(lambda _: audit_log.record_check(checked=invariant_checker.proof_count(), found=findings, actor=actor))
+            runner.run(lambda _: audit_log.record_check(checked=invariant_checker.invariant_count(), found=findings, actor=actor))
         except (DatabaseError, InterfaceError) as error:
             if fault_of(error) is Fault.BUG:
                 raise
             self.stderr.write("The result is not on the work list of staff: the database could not be written to.")
 
 
-def _told(found: list[invariant_checker.Finding]) -> str:
+def _report(found: list[invariant_checker.Finding]) -> str:
     lines = []
     for finding in found:
         lines.append(f"{finding.proof.slug} (rule {finding.proof.rule}), {finding.total} times not true:")

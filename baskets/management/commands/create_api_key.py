@@ -5,12 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 from baskets.domain.access import partners
-from baskets.management.arguments import printable, whole_number
-from baskets.management.base import ShellCommand, rehearsal
+from baskets.management.arguments import bounded_int, printable_text
+from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import ApiKey
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Issue an API key."""
 
     help = "Issue an API key of a partner. The key alone goes to standard output, once; only its digest is stored."
@@ -18,22 +18,22 @@ class Command(ShellCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
         super().add_arguments(parser)
-        parser.add_argument("partner", type=printable(limit=partners.NAME_LIMIT), help="The partner's name.")
+        parser.add_argument("partner", type=printable_text(max_length=partners.MAX_NAME_LENGTH), help="The partner's name.")
         parser.add_argument(
             "--client",
             action="store_true",
             help="A client key, which ships inside apps and works only with a user's own token; default: a server key.",
         )
-        parser.add_argument("--label", type=printable(limit=partners.LABEL_LIMIT), metavar="L", help="What the key is for.")
+        parser.add_argument("--label", type=printable_text(max_length=partners.MAX_LABEL_LENGTH), metavar="L", help="What the key is for.")
         parser.add_argument(
             "--expires-in-days",
-            type=whole_number(least=1, most=partners.KEY_LIFE_LIMIT.days),
+            type=bounded_int(minimum=1, maximum=partners.MAX_KEY_LIFETIME.days),
             metavar="N",
             help="When the key ends by itself; left out: never.",
         )
         parser.add_argument(
             "--calls-per-minute",
-            type=whole_number(least=0, most=partners.RATE_LIMIT),
+            type=bounded_int(minimum=0, maximum=partners.MAX_CALLS_PER_MINUTE),
             metavar="N",
             help="A limit of its own; 0: none; left out: the limit of the service.",
         )
@@ -51,7 +51,7 @@ class Command(ShellCommand):
         **_: Any,
     ) -> None:
         """Issue it and print it; of a rehearsal there is no key to print."""
-        with rehearsal(dry_run=dry_run):
+        with dry_run_transaction(dry_run=dry_run):
             key, text = partners.issue_api_key(
                 partner_name=partner,
                 kind=ApiKey.Kind.CLIENT if client else ApiKey.Kind.SERVER,

@@ -4,12 +4,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from baskets.domain.access import partners
-from baskets.management.arguments import printable, whole_number
-from baskets.management.base import ShellCommand, rehearsal
+from baskets.management.arguments import bounded_int, printable_text
+from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import Partner
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Create a partner."""
 
     help = "Create a partner: a platform whose users have baskets here."
@@ -17,7 +17,7 @@ class Command(ShellCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
         super().add_arguments(parser)
-        parser.add_argument("name", type=printable(limit=partners.NAME_LIMIT), help="Its name; given once.")
+        parser.add_argument("name", type=printable_text(max_length=partners.MAX_NAME_LENGTH), help="Its name; given once.")
         parser.add_argument(
             "--late-orders",
             choices=Partner.LateOrders.values,
@@ -26,7 +26,7 @@ class Command(ShellCommand):
         )
         parser.add_argument(
             "--hold-minutes",
-            type=whole_number(least=1, most=partners.HOLD_LIMIT_SECONDS // 60),
+            type=bounded_int(minimum=1, maximum=partners.MAX_HOLD_SECONDS // 60),
             metavar="N",
             help="How long a checkout holds its stock; left out: the default of the service.",
         )
@@ -52,7 +52,7 @@ class Command(ShellCommand):
         **_: Any,
     ) -> None:
         """Create it and say so."""
-        with rehearsal(dry_run=dry_run):
+        with dry_run_transaction(dry_run=dry_run):
             partner = partners.create_partner(
                 name=name,
                 late_orders=late_orders,

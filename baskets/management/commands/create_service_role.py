@@ -6,10 +6,10 @@ from getpass import getpass
 from typing import Any
 
 from baskets.domain.maintenance import database_role
-from baskets.management.base import ShellCommand, rehearsal
+from baskets.management.base import ServiceCommand, dry_run_transaction
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Create the database role that the service connects as."""
 
     help = (
@@ -26,7 +26,7 @@ class Command(ShellCommand):
     def handle(self, *, role: str, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Create it, or grant anew."""
         password = getpass(f"Password of {role}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-        with rehearsal(dry_run=dry_run):
+        with dry_run_transaction(dry_run=dry_run):
             created = database_role.grant_service_role(role=role, password=password)
         done = "was created" if created else "was there already"
         self.answer(

@@ -6,13 +6,13 @@ from typing import Any
 from baskets.domain.access import partners
 from baskets.domain.actors import Actor
 from baskets.domain.events import webhook_endpoints
-from baskets.management.arguments import printable
-from baskets.management.base import ShellCommand, rehearsal
+from baskets.management.arguments import printable_text
+from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import Event
 from baskets.net.http_client import LONGEST_URL
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Make a webhook."""
 
     help = "Tell an address of a partner of its events. The secret that signs them goes to standard output, once."
@@ -20,8 +20,8 @@ class Command(ShellCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
         super().add_arguments(parser)
-        parser.add_argument("partner", type=printable(limit=partners.NAME_LIMIT), help="The partner's name.")
-        parser.add_argument("url", type=printable(limit=LONGEST_URL), help="Where events are posted to; https only.")
+        parser.add_argument("partner", type=printable_text(max_length=partners.MAX_NAME_LENGTH), help="The partner's name.")
+        parser.add_argument("url", type=printable_text(max_length=LONGEST_URL), help="Where events are posted to; https only.")
         parser.add_argument(
             "--kind",
             action="append",
@@ -31,7 +31,7 @@ class Command(ShellCommand):
             dest="kinds",
             help="A kind of event to tell of; may be given several times. Left out: all.",
         )
-        parser.add_argument("--label", type=printable(limit=partners.LABEL_LIMIT), metavar="L", help="What it is for.")
+        parser.add_argument("--label", type=printable_text(max_length=partners.MAX_LABEL_LENGTH), metavar="L", help="What it is for.")
         parser.add_argument(
             "--from-the-beginning", action="store_true", help="Begin with the oldest event there is; default: with the next that happens."
         )
@@ -49,7 +49,7 @@ class Command(ShellCommand):
         **_: Any,
     ) -> None:
         """Make it and print its secret; of a rehearsal there is none to print."""
-        with rehearsal(dry_run=dry_run):
+        with dry_run_transaction(dry_run=dry_run):
             endpoint, secret = webhook_endpoints.create_webhook(
                 partner_name=partner,
                 url=url,

@@ -13,40 +13,40 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from baskets.db.errors import Fault, fault_of
 from baskets.domain.events import webhook_delivery
-from baskets.management.arguments import whole_number
-from baskets.management.base import ShellCommand
+from baskets.management.arguments import bounded_int
+from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
-from baskets.management.shutdown import asked_to_stop
+from baskets.management.shutdown import graceful_shutdown
 
 log = structlog.get_logger("baskets.webhooks")
 
 PAUSE_SECONDS = 1.0
-MOST_WORKERS = 32
+MAX_WORKERS = 32
 
 
 @dataclass(kw_only=True)
-class Tally:
+class DeliveryTotals:
     """What all workers have done."""
 
     delivered: int = 0
     failed: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, turn: webhook_delivery.Turn) -> None:
+    def add(self, turn: webhook_delivery.DeliveryRun) -> None:
         """Count a turn."""
         with self.lock:
             self.delivered += turn.delivered
             self.failed += turn.failed
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Deliver events to the webhooks of partners."""
 
     help = (
         "Deliver events to the webhooks of partners, in order and at least once, until told to stop. "
         "Safe to run several times at once, and to kill."
     )
-    can_be_rehearsed = False
+    supports_dry_run = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
@@ -54,7 +54,7 @@ class Command(ShellCommand):
         parser.add_argument("--once", action="store_true", help="Deliver what is due now and end, for a scheduler.")
         parser.add_argument(
             "--workers",
-            type=whole_number(least=1, most=MOST_WORKERS),
+            type=bounded_int(minimum=1, maximum=MAX_WORKERS),
             default=4,
             metavar="N",
             help="How many webhooks are delivered to at once (default 4); each takes a connection to the database.",
@@ -62,8 +62,8 @@ class Command(ShellCommand):
 
     def handle(self, *, once: bool, workers: int, as_json: bool, **_: Any) -> None:
         """Deliver until told to stop, or what is due now."""
-        tally = Tally()
-        with asked_to_stop() as stop, progress(doing="Delivering", total=None, unit="events") as advance:
+        tally = DeliveryTotals()
+        with graceful_shutdown() as stop, progress(doing="Delivering", total=None, unit="events") as advance:
             with ThreadPoolExecutor(workers) as pool:
                 running = [pool.submit(_work, once=once, stop=stop, tally=tally, advance=advance) for _ in range(workers)]
             for each in running:
@@ -80,10 +80,10 @@ class Command(ShellCommand):
             raise CommandError("Some webhooks failed; they are tried again when their time has come.")
 
 
-def _work(*, once: bool, stop: Callable[[], bool], tally: Tally, advance: Callable[[int], None]) -> None:
+def _work(*, once: bool, stop: Callable[[], bool], tally: DeliveryTotals, advance: Callable[[int], None]) -> None:
     try:
         while not stop():
-            turn = _turn(once=once, stop=stop)
+            turn = _deliver_next(once=once, stop=stop)
             if turn is None:
                 if once:
                     return
@@ -95,7 +95,7 @@ def _work(*, once: bool, stop: Callable[[], bool], tally: Tally, advance: Callab
         connection.close()
 
 
-def _turn(*, once: bool, stop: Callable[[], bool]) -> webhook_delivery.Turn | None:
+def _deliver_next(*, once: bool, stop: Callable[[], bool]) -> webhook_delivery.DeliveryRun | None:
     """One turn; a database that is away for a while is waited for, unless somebody waits for the end."""
     try:
         return webhook_delivery.deliver_next(stop=stop)

@@ -9,9 +9,9 @@ from django.core.management.base import CommandError
 
 from baskets.domain.access import rate_limits
 from baskets.domain.checkout import expiry
-from baskets.management.base import ShellCommand
+from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
-from baskets.management.shutdown import asked_to_stop
+from baskets.management.shutdown import graceful_shutdown
 
 
 class Sweep(Protocol):
@@ -22,14 +22,14 @@ class Sweep(Protocol):
 
 
 @dataclass(kw_only=True)
-class Swept:
+class SweepTotals:
     """What became of the candidates. Those left were in use, or no longer due when their turn came."""
 
     expired: int = 0
     left: int = 0
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Expire what is past its time."""
 
     help = (
@@ -39,11 +39,11 @@ class Command(ShellCommand):
 
     def handle(self, *, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Sweep sessions first, because a basket with an active checkout is not expired."""
-        with asked_to_stop() as stop:
-            sessions = _swept("checkouts", expiry.sweep_sessions, dry_run=dry_run, stop=stop)
-            baskets = _swept("baskets", expiry.sweep_baskets, dry_run=dry_run, stop=stop)
+        with graceful_shutdown() as stop:
+            sessions = _run_sweep("checkouts", expiry.sweep_sessions, dry_run=dry_run, stop=stop)
+            baskets = _run_sweep("baskets", expiry.sweep_baskets, dry_run=dry_run, stop=stop)
             if not dry_run:
-                rate_limits.sweep()
+                rate_limits.delete_ended_windows()
             stopped = stop()
         verb = "Would expire" if dry_run else "Expired"
         in_use = sessions.left + baskets.left
@@ -61,9 +61,9 @@ class Command(ShellCommand):
             raise CommandError("Stopped when told to, after a whole batch; the next run does the rest.")
 
 
-def _swept(what: str, sweep: Sweep, *, dry_run: bool, stop: Callable[[], bool]) -> Swept:
+def _run_sweep(what: str, sweep: Sweep, *, dry_run: bool, stop: Callable[[], bool]) -> SweepTotals:
     """Go through all candidates once, in the order of their baskets."""
-    swept, after = Swept(), None
+    swept, after = SweepTotals(), None
     with progress(doing=f"Expiring {what}", total=None, unit=what) as advance:
         while not stop():
             batch = sweep(after=after, dry_run=dry_run)

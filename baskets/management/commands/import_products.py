@@ -13,14 +13,14 @@ from django.core.management.base import CommandError
 from baskets.domain.actors import Actor
 from baskets.domain.stock import catalog
 from baskets.management import catalog_file
-from baskets.management.arguments import moment
-from baskets.management.base import ShellCommand
+from baskets.management.arguments import aware_datetime
+from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
 
-MAX_NAMED = 20
+MAX_LISTED = 20
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Import products and their stock."""
 
     help = (
@@ -35,7 +35,7 @@ class Command(ShellCommand):
         parser.add_argument("file", metavar="FILE", help="The file, or - for standard input.")
         parser.add_argument(
             "--as-of",
-            type=moment,
+            type=aware_datetime,
             metavar="TIME",
             help=(
                 "The moment the stock numbers speak of, in ISO 8601 with offset (default: now). What was sold since is "
@@ -46,8 +46,8 @@ class Command(ShellCommand):
     def handle(self, *, file: str, as_of: datetime | None, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Read the whole file first, so that no transaction waits for a disk; then import it."""
         try:
-            with _opened(file) as stream, progress(doing="Reading", total=_size(file), unit="bytes") as advance:
-                found = catalog_file.read(stream, name=file, advance=advance)
+            with _open_file(file) as stream, progress(doing="Reading", total=_size(file), unit="bytes") as advance:
+                found = catalog_file.read_catalog(stream, name=file, advance=advance)
         except OSError as error:
             raise CommandError(f"{file!r} cannot be read: {error.strerror}.") from error
         if found.problem_count:
@@ -65,8 +65,8 @@ class Command(ShellCommand):
             text=(
                 f"{would} {len(found.rows)} products: {done.created} new, {done.changed} changed, "
                 f"{done.unchanged} as they were; stock changed of {done.stock.changed}."
-                + _named("became unlimited", done.stock.became_unlimited)
-                + _named("older than what is known, so unchanged", done.stock.older)
+                + _list_products("became unlimited", done.stock.became_unlimited)
+                + _list_products("older than what is known, so unchanged", done.stock.older)
             ),
             products=len(found.rows),
             created=done.created,
@@ -78,7 +78,7 @@ class Command(ShellCommand):
             dry_run=dry_run,
         )
 
-    def _refuse(self, found: catalog_file.CatalogueFile, *, as_json: bool) -> None:
+    def _refuse(self, found: catalog_file.CatalogFile, *, as_json: bool) -> None:
         if as_json:
             problems = [{"line": line, "problem": problem} for line, problem in found.problems]
             self.answer(as_json=True, text="", problem_count=found.problem_count, problems=problems)
@@ -91,15 +91,15 @@ class Command(ShellCommand):
         )
 
 
-def _named(what: str, product_ids: Sequence[str]) -> str:
+def _list_products(what: str, product_ids: Sequence[str]) -> str:
     """Return a line that counts products and names the first of them; empty for none."""
     if not product_ids:
         return ""
-    more = f" and {len(product_ids) - MAX_NAMED} more" if len(product_ids) > MAX_NAMED else ""
-    return f"\nStock of {len(product_ids)} {what}: {', '.join(product_ids[:MAX_NAMED])}{more}."
+    more = f" and {len(product_ids) - MAX_LISTED} more" if len(product_ids) > MAX_LISTED else ""
+    return f"\nStock of {len(product_ids)} {what}: {', '.join(product_ids[:MAX_LISTED])}{more}."
 
 
-def _opened(file: str) -> AbstractContextManager[BinaryIO]:
+def _open_file(file: str) -> AbstractContextManager[BinaryIO]:
     """Open the file. A pipe by name is opened as well; a directory is refused by the system."""
     return nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
 

@@ -1,18 +1,18 @@
-"""`load_demo`: the shell of `demo_data.load`."""
+"""`load_demo`: the shell of `demo_data.load_demo`."""
 
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
 from baskets.domain.maintenance import demo_data
-from baskets.management.base import ShellCommand
+from baskets.management.base import ServiceCommand
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Load the demo data."""
 
     help = "Make what is missing of the demo: a partner with a key, an administrator, a catalogue, some baskets."
-    can_be_rehearsed = False
+    supports_dry_run = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
@@ -22,7 +22,7 @@ class Command(ShellCommand):
 
     def handle(self, *, new_api_key: bool, new_admin_password: bool, as_json: bool, **_: Any) -> None:
         """Load it and say how to get in."""
-        loaded = demo_data.load(new_api_key=new_api_key, new_admin_password=new_admin_password)
+        loaded = demo_data.load_demo(new_api_key=new_api_key, new_admin_password=new_admin_password)
         self.answer(
             as_json=as_json,
             text="\n".join(

@@ -9,16 +9,16 @@ from django.core.management.base import CommandError
 
 from baskets.domain.events import feed
 from baskets.domain.maintenance import retention
-from baskets.management.arguments import whole_number
-from baskets.management.base import ShellCommand
+from baskets.management.arguments import bounded_int
+from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
-from baskets.management.shutdown import asked_to_stop
+from baskets.management.shutdown import graceful_shutdown
 
 DEFAULT_DAYS = 365
-MOST_DAYS = 36_500
+MAX_DAYS = 36_500
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Remove old history."""
 
     help = (
@@ -32,7 +32,7 @@ class Command(ShellCommand):
         super().add_arguments(parser)
         parser.add_argument(
             "--older-than-days",
-            type=whole_number(least=1, most=MOST_DAYS),
+            type=bounded_int(minimum=1, maximum=MAX_DAYS),
             default=DEFAULT_DAYS,
             metavar="N",
             help=f"The retention of orders, timelines and hidden baskets (default {DEFAULT_DAYS}).",
@@ -42,10 +42,10 @@ class Command(ShellCommand):
         """Purge answers first, then history."""
         done = {"answers": 0, "checkouts": 0, "events": 0, "baskets": 0}
         left = 0
-        with asked_to_stop() as stop, progress(doing="Purging", total=None, unit="baskets seen") as advance:
-            done["answers"] = _answers(dry_run=dry_run, stop=stop)
+        with graceful_shutdown() as stop, progress(doing="Purging", total=None, unit="baskets seen") as advance:
+            done["answers"] = _purge_responses(dry_run=dry_run, stop=stop)
             if not dry_run:
-                feed.sequence()  # An event goes only after it has its place in the feed.
+                feed.assign_positions()  # An event goes only after it has its place in the feed.
             after = None
             while not stop():
                 batch = retention.purge_baskets(older_than=timedelta(days=older_than_days), after=after, dry_run=dry_run)
@@ -69,11 +69,11 @@ class Command(ShellCommand):
             raise CommandError("Stopped when told to, after a whole batch; the next run does the rest.")
 
 
-def _answers(*, dry_run: bool, stop: Callable[[], bool]) -> int:
+def _purge_responses(*, dry_run: bool, stop: Callable[[], bool]) -> int:
     """Purge answers in batches; a rehearsal counts them at once."""
     purged = 0
     while not stop():
-        batch = retention.purge_answers(dry_run=dry_run)
+        batch = retention.purge_stored_responses(dry_run=dry_run)
         purged += batch
         if dry_run or not batch:
             break

@@ -1,16 +1,16 @@
-"""`reencrypt_secrets`: the shell of `reencryption.reencrypt`."""
+"""`reencrypt_secrets`: the shell of `reencryption.reencrypt_batch`."""
 
 from typing import Any
 
 from django.core.management.base import CommandError
 
-from baskets.domain.maintenance.reencryption import ENCRYPTED, reencrypt
-from baskets.management.base import ShellCommand
+from baskets.domain.maintenance.reencryption import ENCRYPTED_FIELDS, reencrypt_batch
+from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
-from baskets.management.shutdown import asked_to_stop
+from baskets.management.shutdown import graceful_shutdown
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Encrypt stored secrets anew."""
 
     help = (
@@ -21,11 +21,11 @@ class Command(ShellCommand):
     def handle(self, *, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Go through all tables that hold secrets."""
         done = unreadable = 0
-        with asked_to_stop() as stop, progress(doing="Encrypting", total=None, unit="secrets") as advance:
-            for model, fields, identity in ENCRYPTED:
+        with graceful_shutdown() as stop, progress(doing="Encrypting", total=None, unit="secrets") as advance:
+            for model, fields, identity in ENCRYPTED_FIELDS:
                 after = None
                 while not stop():
-                    batch = reencrypt(model, fields, identity, after=after, dry_run=dry_run)
+                    batch = reencrypt_batch(model, fields, identity, after=after, dry_run=dry_run)
                     if batch.last is None:
                         break
                     done, unreadable, after = done + batch.done, unreadable + batch.unreadable, batch.last

@@ -6,14 +6,14 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from baskets.domain.access import jwks_cache
-from baskets.domain.access.partners import NAME_LIMIT
+from baskets.domain.access.partners import MAX_NAME_LENGTH
 from baskets.domain.actors import Actor
-from baskets.management.arguments import printable
-from baskets.management.base import ShellCommand
+from baskets.management.arguments import printable_text
+from baskets.management.base import ServiceCommand
 from baskets.models import TokenIssuer
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Fetch the published keys of issuers."""
 
     help = (
@@ -24,8 +24,12 @@ class Command(ShellCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
         super().add_arguments(parser)
-        parser.add_argument("partner", nargs="?", type=printable(limit=NAME_LIMIT), help="The partner's name; left out: all partners.")
-        parser.add_argument("name", nargs="?", type=printable(limit=NAME_LIMIT), help="What the issuer is called here; left out: all.")
+        parser.add_argument(
+            "partner", nargs="?", type=printable_text(max_length=MAX_NAME_LENGTH), help="The partner's name; left out: all partners."
+        )
+        parser.add_argument(
+            "name", nargs="?", type=printable_text(max_length=MAX_NAME_LENGTH), help="What the issuer is called here; left out: all."
+        )
 
     def handle(self, *, partner: str | None, name: str | None, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Fetch one key set after the other."""

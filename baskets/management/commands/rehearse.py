@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from django.core.management.base import CommandError
 
 from baskets.domain.maintenance import load_test
-from baskets.management.arguments import whole_number
-from baskets.management.base import ShellCommand
+from baskets.management.arguments import bounded_int
+from baskets.management.base import ServiceCommand
 from baskets.management.load_client import Call, Measured, Reply, send
 from baskets.management.progress import progress
-from baskets.management.shutdown import asked_to_stop
+from baskets.management.shutdown import graceful_shutdown
 
 TIMEOUT_SECONDS = 30
 MOST_BUYERS, MOST_CLIENTS, MOST_PIECES = 100_000, 500, 1_000_000
@@ -35,14 +35,14 @@ def address(text: str) -> str:
     return text
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Rehearse a show."""
 
     help = (
         "Send a crowd of buyers for one product through the service, and prove that its stock adds up. The buyers belong to a "
         "partner of their own, and the product is their own; both are put away at the end, however it comes, or by the next run."
     )
-    can_be_rehearsed = False
+    supports_dry_run = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
@@ -50,21 +50,21 @@ class Command(ShellCommand):
         parser.add_argument(
             "--url", type=address, default="http://127.0.0.1:8000", help="Where the service answers (default: %(default)s)."
         )
-        parser.add_argument("--buyers", type=whole_number(least=1, most=MOST_BUYERS), default=500, help="Who want one piece each.")
-        parser.add_argument("--pieces", type=whole_number(least=0, most=MOST_PIECES), default=300, help="Of the product.")
-        parser.add_argument("--clients", type=whole_number(least=1, most=MOST_CLIENTS), default=32, help="Calls at once.")
+        parser.add_argument("--buyers", type=bounded_int(minimum=1, maximum=MOST_BUYERS), default=500, help="Who want one piece each.")
+        parser.add_argument("--pieces", type=bounded_int(minimum=0, maximum=MOST_PIECES), default=300, help="Of the product.")
+        parser.add_argument("--clients", type=bounded_int(minimum=1, maximum=MOST_CLIENTS), default=32, help="Calls at once.")
 
     def handle(self, *, url: str, buyers: int, pieces: int, clients: int, as_json: bool, **_: Any) -> None:
         """Set up, let the crowd in, count, put away."""
         stage = load_test.set_up(pieces=pieces)
         try:
-            with asked_to_stop() as stop:
+            with graceful_shutdown() as stop:
                 rush = Rush(url=url, stage=stage, clients=clients, stop=stop)
                 rush.run([f"{stage.run}-{number}" for number in range(buyers)])
                 stopped = stop()
-            account = load_test.account()
+            account = load_test.stock_balance()
         finally:
-            load_test.put_away()
+            load_test.tear_down()
         sold = account.sold - stage.sold_before
         answered = rush.outcomes["sold"]
         # An order whose answer was lost may have been sold all the same: that is what repeating the call is for.
@@ -98,7 +98,7 @@ class Command(ShellCommand):
 class Rush:
     """Three waves of calls: all fill their carts, all start a checkout, and who got a piece buys it."""
 
-    def __init__(self, *, url: str, stage: load_test.Stage, clients: int, stop: Callable[[], bool]) -> None:
+    def __init__(self, *, url: str, stage: load_test.LoadTestSetup, clients: int, stop: Callable[[], bool]) -> None:
         self.measured: dict[str, Measured] = {}
         self.outcomes: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -157,7 +157,7 @@ def _reason(reply: Reply) -> str:
         return str(reply.status)
 
 
-def _told(rush: Rush, account: load_test.Account, *, sold: int, proven: bool) -> str:
+def _told(rush: Rush, account: load_test.StockBalance, *, sold: int, proven: bool) -> str:
     lines = [f"Sold {sold}, refused {rush.outcomes['refused']}, errors {rush.outcomes['failed']}."]
     lines += [f"  {count} times {reason}" for reason, count in rush.reasons.most_common()]
     for name, measured in rush.measured.items():

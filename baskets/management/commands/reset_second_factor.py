@@ -8,11 +8,11 @@ from django.core.management.base import CommandError
 
 from baskets.domain.actors import Actor
 from baskets.domain.staff import second_factor
-from baskets.management.arguments import printable
-from baskets.management.base import ShellCommand, rehearsal
+from baskets.management.arguments import printable_text
+from baskets.management.base import ServiceCommand, dry_run_transaction
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Reset the second factor of a member of staff who has lost it."""
 
     help = "Remove the second factor of an account and end its sessions. Where a role needs one, the next sign-in sets up a new one."
@@ -20,14 +20,14 @@ class Command(ShellCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
         super().add_arguments(parser)
-        parser.add_argument("account", type=printable(limit=150), help="The name with which the member of staff signs in.")
+        parser.add_argument("account", type=printable_text(max_length=150), help="The name with which the member of staff signs in.")
 
     def handle(self, *, account: str, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Reset it and say so."""
         found = User.objects.filter(username=account).first()
         if found is None:
             raise CommandError(f"There is no account {account!r}.")
-        with rehearsal(dry_run=dry_run):
+        with dry_run_transaction(dry_run=dry_run):
             second_factor.remove(account=found, actor=Actor.system("reset_second_factor"))
         self.answer(
             as_json=as_json,

@@ -12,17 +12,17 @@ from django.core.management.base import CommandError
 from baskets.domain.access import partners
 from baskets.domain.actors import Actor
 from baskets.domain.support import guards, key_misuse
-from baskets.management.arguments import key_prefix, moment, printable
-from baskets.management.base import ShellCommand, rehearsal
+from baskets.management.arguments import api_key_prefix, aware_datetime, printable_text
+from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.management.progress import progress
-from baskets.management.shutdown import asked_to_stop
+from baskets.management.shutdown import graceful_shutdown
 
 ACTOR = Actor.system("revoke_api_key")
 # Calls that were under way when the key was revoked may still commit, and baskets in use become free.
 PASSES = 3
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Revoke an API key."""
 
     help = (
@@ -33,7 +33,7 @@ class Command(ShellCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
         super().add_arguments(parser)
-        parser.add_argument("prefix", type=key_prefix, help="The part of the key between its two underscores.")
+        parser.add_argument("prefix", type=api_key_prefix, help="The part of the key between its two underscores.")
         parser.add_argument(
             "--release-holds",
             action="store_true",
@@ -41,13 +41,13 @@ class Command(ShellCommand):
         )
         parser.add_argument(
             "--reverse-orders-since",
-            type=moment,
+            type=aware_datetime,
             metavar="TIME",
             help="Reverse the orders that the key has reported since then, of honest users too: their pieces return as supply.",
         )
         parser.add_argument(
             "--reason",
-            type=printable(limit=guards.REASON_LIMIT),
+            type=printable_text(max_length=guards.REASON_LIMIT),
             default="API key revoked",
             metavar="TEXT",
             help="Why, as the timelines say it; left out: API key revoked.",
@@ -65,7 +65,7 @@ class Command(ShellCommand):
         **_: Any,
     ) -> None:
         """Revoke it, undo what is asked for, and say so."""
-        with rehearsal(dry_run=dry_run):
+        with dry_run_transaction(dry_run=dry_run):
             key = partners.revoke_api_key(prefix=prefix, actor=ACTOR)
         assert key.revoked_at is not None  # noqa: S101 (the call above has just seen to it)
         data: dict[str, Any] = {"prefix": prefix, "partner": key.partner.name, "revoked_at": key.revoked_at.isoformat(), "dry_run": dry_run}
@@ -74,17 +74,17 @@ class Command(ShellCommand):
             if dry_run
             else f"Key {prefix} of partner {key.partner.name!r} is revoked since {key.revoked_at.isoformat()}."
         ]
-        with asked_to_stop() as stop:
+        with graceful_shutdown() as stop:
             if release_holds:
                 release = partial(key_misuse.release_holds, prefix=prefix, reason=reason, actor=ACTOR, dry_run=dry_run)
-                aborted = _undone("checkouts", release, again=not dry_run, stop=stop)
+                aborted = _repair_all("checkouts", release, again=not dry_run, stop=stop)
                 data |= {"checkouts_aborted": aborted.done, "checkouts_left_in_use": aborted.left}
                 text.append(f"{'Would abort' if dry_run else 'Aborted'} {aborted.done} checkouts{_left(aborted)}.")
             if reverse_orders_since:
                 reverse = partial(
                     key_misuse.reverse_orders, prefix=prefix, since=reverse_orders_since, reason=reason, actor=ACTOR, dry_run=dry_run
                 )
-                orders = _undone("orders", reverse, again=False, stop=stop)
+                orders = _repair_all("orders", reverse, again=False, stop=stop)
                 data |= {"orders_reversed": orders.done, "orders_left_in_use": orders.left}
                 text.append(f"{'Would reverse' if dry_run else 'Reversed'} {orders.done} orders{_left(orders)}.")
             stopped = stop()
@@ -94,20 +94,20 @@ class Command(ShellCommand):
 
 
 @dataclass(kw_only=True)
-class Undone:
+class RepairTotals:
     """How many checkouts were repaired, and how many were in use and are left for the next run."""
 
     done: int = 0
     left: int = 0
 
 
-def _left(undone: Undone) -> str:
+def _left(undone: RepairTotals) -> str:
     return f", and left {undone.left} in use for the next run" if undone.left else ""
 
 
-def _undone(what: str, repair_batch: Callable[..., key_misuse.RepairBatch], *, again: bool, stop: Callable[[], bool]) -> Undone:
+def _repair_all(what: str, repair_batch: Callable[..., key_misuse.RepairBatch], *, again: bool, stop: Callable[[], bool]) -> RepairTotals:
     """Go through the checkouts batch by batch, and again while there is something left or new."""
-    undone = Undone()
+    undone = RepairTotals()
     with progress(doing=f"Undoing {what}", total=None, unit=what) as advance:
         for _ in range(PASSES if again else 1):
             after, done, undone.left = 0, 0, 0

@@ -5,10 +5,10 @@ from typing import Any
 
 from baskets.domain.access import signing_keys
 from baskets.domain.actors import Actor
-from baskets.management.base import ShellCommand, rehearsal
+from baskets.management.base import ServiceCommand, dry_run_transaction
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Replace the key that signs the tokens of guests."""
 
     help = "Sign the tokens of guests with a new key from now on. Tokens of the old key stay good until they are over."
@@ -24,8 +24,8 @@ class Command(ShellCommand):
 
     def handle(self, *, distrust_old: bool, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Rotate and say what signs now; the key of a rehearsal is gone with it."""
-        with rehearsal(dry_run=dry_run):
-            rotation = signing_keys.rotate(distrust=distrust_old, actor=Actor.system("rotate_guest_keys"))
+        with dry_run_transaction(dry_run=dry_run):
+            rotation = signing_keys.rotate(revoke_old=distrust_old, actor=Actor.system("rotate_guest_keys"))
         removed = f" Removed, because none of their tokens is good any more: {', '.join(rotation.ended)}." if rotation.ended else ""
         self.answer(
             as_json=as_json,

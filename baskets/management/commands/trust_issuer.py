@@ -1,4 +1,4 @@
-"""`trust_issuer`: the shell of `token_issuers.trust_issuer`."""
+"""`add_issuer`: the shell of `token_issuers.add_issuer`."""
 
 import json
 from argparse import ArgumentParser, ArgumentTypeError
@@ -6,23 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from baskets.domain.access import jwks_cache, token_issuers
-from baskets.domain.access.partners import NAME_LIMIT
+from baskets.domain.access.partners import MAX_NAME_LENGTH
 from baskets.domain.actors import Actor
-from baskets.management.arguments import printable
-from baskets.management.base import ShellCommand, rehearsal
+from baskets.management.arguments import printable_text
+from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models.token_issuers import ALGORITHMS
 
-LONGEST_FILE = 1 << 20
+MAX_FILE_BYTES = 1 << 20
 
 
 def key_set(name: str) -> Any:
     """Read a JSON file."""
     try:
         with Path(name).open("rb") as file:
-            text = file.read(LONGEST_FILE + 1)
+            text = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ArgumentTypeError(f"{name!r} cannot be read: {error.strerror}") from error
-    if len(text) > LONGEST_FILE:
+    if len(text) > MAX_FILE_BYTES:
         raise ArgumentTypeError(f"{name!r} is too long to be a key set")
     try:
         return json.loads(text)
@@ -30,7 +30,7 @@ def key_set(name: str) -> Any:
         raise ArgumentTypeError(f"{name!r} is no JSON") from None
 
 
-class Command(ShellCommand):
+class Command(ServiceCommand):
     """Trust an issuer of tokens."""
 
     help = (
@@ -41,8 +41,8 @@ class Command(ShellCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
         super().add_arguments(parser)
-        parser.add_argument("partner", type=printable(limit=NAME_LIMIT), help="The partner's name.")
-        parser.add_argument("name", type=printable(limit=NAME_LIMIT), help="What the issuer is called here.")
+        parser.add_argument("partner", type=printable_text(max_length=MAX_NAME_LENGTH), help="The partner's name.")
+        parser.add_argument("name", type=printable_text(max_length=MAX_NAME_LENGTH), help="What the issuer is called here.")
         source = parser.add_mutually_exclusive_group(required=True)
         source.add_argument("--keys-url", metavar="URL", default="", help="Where the issuer publishes its key set (JWKS).")
         source.add_argument("--keys", type=key_set, metavar="FILE", help="The key set itself: JSON, public keys only.")
@@ -77,8 +77,8 @@ class Command(ShellCommand):
     ) -> None:
         """Trust it, fetch its keys, and say so."""
         actor = Actor.system("trust_issuer")
-        with rehearsal(dry_run=dry_run):
-            trusted = token_issuers.trust_issuer(
+        with dry_run_transaction(dry_run=dry_run):
+            trusted = token_issuers.add_issuer(
                 partner_name=partner,
                 name=name,
                 issuer=issuer,

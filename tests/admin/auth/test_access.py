@@ -35,7 +35,7 @@ def stocked_desk(full_shop: Shop) -> Shop:
     """A shop with a row in every table."""
     partners.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
     signing_keys.current_signer()
-    token_issuers.trust_issuer(
+    token_issuers.add_issuer(
         partner_name=full_shop.partner.name, name="login", keys_url="https://example.com/", audience="baskets", actor=Actor.system("tests")
     )
     owner = full_shop.buyer("ann").owner

@@ -55,7 +55,7 @@ def code_of(secret: str, *, steps: int = 0) -> str:
 def enrolled(account: User) -> str:
     """Give an account a second factor, long ago, and return its secret."""
     secret = second_factor.new_secret()
-    stored = encrypt(secret, purpose=second_factor.PURPOSE, context=account.pk)
+    stored = encrypt(secret, purpose=second_factor.ENCRYPTION_PURPOSE, context=account.pk)
     SecondFactor.objects.create(user=account, secret=stored, enrolled_at=timezone.now(), last_timecode=0, recovery_codes=[])
     DeskEntry.objects.all().delete()
     return secret
@@ -242,7 +242,7 @@ def test_of_two_who_set_it_up_at_once_one_is_refused(vera: User) -> None:
     secret = enrolled(vera)
     before = bytes(SecondFactor.objects.get().secret)
     with pytest.raises(second_factor.AlreadyEnrolled):
-        second_factor.enrol(account=vera, secret=secret, code=code_of(secret), session_key="", actor=Actor.system("tests"))
+        second_factor.enroll(account=vera, secret=secret, code=code_of(secret), session_key="", actor=Actor.system("tests"))
     assert bytes(SecondFactor.objects.get().secret) == before
 
 
@@ -303,7 +303,7 @@ def test_recovery_codes_are_good_once_each_and_can_be_renewed(vera: User, browse
 def test_new_recovery_codes_replace_the_old_ones(vera: User, secured: str) -> None:
     actor = Actor.system("tests")
     old, new = (second_factor.renew_recovery_codes(account=vera, actor=actor) for _ in range(2))
-    with pytest.raises(second_factor.WrongCode):
+    with pytest.raises(second_factor.InvalidCode):
         second_factor.verify(account=vera, code=old[0], actor=actor)
     second_factor.verify(account=vera, code=new[0], actor=actor)
 
@@ -344,8 +344,8 @@ def test_own_sessions_are_listed_and_ended_one_by_one(vera: User, browser: Clien
     assert body.count("this session") == 1
     assert "198.51.100.9" in body
     assert "Firefox &lt;b&gt;1&lt;/b&gt;" in body
-    own = sessions.digest_of(browser.cookies["sessionid"].value)
-    target = sessions.digest_of(other.cookies["sessionid"].value)
+    own = sessions.digest_session_key(browser.cookies["sessionid"].value)
+    target = sessions.digest_session_key(other.cookies["sessionid"].value)
     assert post(browser, ACCOUNT, {"session": target}).status_code == 302
     assert [inside(client) for client in (browser, third)] == [True, True]
     assert "You were signed out: vera ended this session." in explanation(other)
@@ -364,7 +364,7 @@ def test_sessions_of_others_are_ended_by_superusers_only(browser: Client, vera: 
     assert other.get(page).status_code == 403
     mine = reverse("staff:account_of", args=[User.objects.get(username="otto").pk])
     assert other.get(mine).status_code == 200
-    forged = {"session": sessions.digest_of(browser.cookies["sessionid"].value)}
+    forged = {"session": sessions.digest_session_key(browser.cookies["sessionid"].value)}
     post(other, mine, forged)
     assert inside(browser)
     assert post(root, page).status_code == 302

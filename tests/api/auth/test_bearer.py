@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from baskets.domain.access import token_issuers
-from baskets.domain.access.partners import UnusableValue
+from baskets.domain.access.partners import InvalidValue
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import guests
 from baskets.models import Partner, TokenIssuer
@@ -26,10 +26,10 @@ FAR = 4_000_000_000
 GOOD = {"iss": "https://login.example", "aud": "baskets", "sub": "ada", "exp": FAR}
 
 
-def trust(partner: Partner, *pairs: KeyPair, name: str = "login", **options: Any) -> token_issuers.Trusted:
+def trust(partner: Partner, *pairs: KeyPair, name: str = "login", **options: Any) -> token_issuers.AddedIssuer:
     said = {"issuer": "https://login.example", "audience": "baskets", "algorithms": ALGORITHMS} | options
     said.setdefault("keys", {"keys": [pair.jwk for pair in pairs]})
-    return token_issuers.trust_issuer(partner_name=partner.name, name=name, actor=OPERATOR, **said)
+    return token_issuers.add_issuer(partner_name=partner.name, name=name, actor=OPERATOR, **said)
 
 
 def show(api: Api, token: str, user: str = "ada") -> ApiResponse:
@@ -159,7 +159,7 @@ def test_the_curve_may_stand_for_eddsa_in_keys_and_tokens(app: Api, partner: Par
             assert show(app, signer.sign(GOOD, alg=said)).status == 200
         other = {"Ed25519": "Ed448", "Ed448": "Ed25519"}[curve]
         assert show(app, signer.sign(GOOD, alg=other)).refusal == INVALID
-    with pytest.raises(UnusableValue):
+    with pytest.raises(InvalidValue):
         trust(partner, keys={"keys": [signer.jwk | {"alg": other}]})
     trust(partner, signer, KeyPair("ES256", kid="else"), algorithms=["ES256"])
     assert show(app, signer.sign(GOOD, alg=curve)).refusal == INVALID
@@ -177,7 +177,7 @@ def test_a_token_of_another_partners_issuer_is_invalid(app: Api, other: Api, par
 def test_a_distrusted_issuer_is_out_at_once(app: Api, partner: Partner, pair: KeyPair) -> None:
     trust(partner, pair)
     assert show(app, pair.sign(GOOD)).status == 200
-    token_issuers.distrust_issuer(partner_name=partner.name, name="login", actor=OPERATOR)
+    token_issuers.remove_issuer(partner_name=partner.name, name="login", actor=OPERATOR)
     assert show(app, pair.sign(GOOD)).refusal == INVALID
 
 
@@ -328,8 +328,8 @@ OTHER_CURVE = KeyPair("ES256", private=ec.generate_private_key(ec.SECP256R1())).
 def test_what_cannot_be_trusted_is_refused_with_a_sentence(partner: Partner, change: Any, everything_stored: Stored) -> None:
     said = {"name": "login", "audience": "baskets", "algorithms": ["ES256"], "keys": {"keys": [GOOD_KEY]}} | change
     before = everything_stored()
-    with pytest.raises(UnusableValue) as refusal:
-        token_issuers.trust_issuer(partner_name=partner.name, actor=OPERATOR, **said)
+    with pytest.raises(InvalidValue) as refusal:
+        token_issuers.add_issuer(partner_name=partner.name, actor=OPERATOR, **said)
     assert str(refusal.value).endswith(".")
     assert everything_stored() == before
 
@@ -340,7 +340,7 @@ def test_rsa_keys_have_at_least_2048_bits(partner: Partner, bits: int, usable: b
     if usable:
         assert trust(partner, weak, algorithms=["RS256"]).skipped == ()
         return
-    with pytest.raises(UnusableValue) as refusal:
+    with pytest.raises(InvalidValue) as refusal:
         trust(partner, weak, algorithms=["RS256"])
     sentence = f"keys[0]: An RSA key has 2048 to 16384 bits; this one has {bits}."
     assert str(refusal.value) == f"The key set has no usable key. {sentence}"
@@ -373,14 +373,14 @@ def test_unusable_keys_of_a_set_are_skipped_and_named(app: Api, partner: Partner
 
 
 def test_a_set_without_a_usable_key_says_why(partner: Partner) -> None:
-    with pytest.raises(UnusableValue) as refusal:
+    with pytest.raises(InvalidValue) as refusal:
         trust(partner, keys={"keys": [{"kty": "oct"}] * 7})
     reasons = " ".join(f"keys[{place}]: The key type 'oct' is not supported." for place in range(5))
     assert str(refusal.value) == f"The key set has no usable key. {reasons} And so on."
 
 
 def test_an_issuer_without_iss_and_aud_is_trusted_only_if_that_is_said(partner: Partner, pair: KeyPair) -> None:
-    with pytest.raises(UnusableValue, match=r"for whatever service it was made: give at least one of them"):
+    with pytest.raises(InvalidValue, match=r"for whatever service it was made: give at least one of them"):
         trust(partner, pair, issuer="", audience="")
     for said in ({"issuer": ""}, {"audience": ""}, {"issuer": "", "audience": "", "unrestricted": True}):
         trust(partner, pair, **said)

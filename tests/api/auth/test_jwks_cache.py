@@ -34,7 +34,7 @@ OPERATOR = Actor.system("tests")
 def issuer(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Issuer]:
     """An issuer on this machine; that is allowed here."""
     settings.BASKETS_INTERNAL_ADDRESSES = True
-    for module, name in ((jwks_cache, "CALL_SECONDS"), (jwks_cache, "WAIT_SECONDS"), (http_client, "CONNECT_SECONDS")):
+    for module, name in ((jwks_cache, "FETCH_TIMEOUT_SECONDS"), (jwks_cache, "WAIT_SECONDS"), (http_client, "CONNECT_SECONDS")):
         monkeypatch.setattr(module, name, PATIENT)
     with serving_keys() as made:
         yield made
@@ -58,7 +58,7 @@ def wait(period: timedelta) -> None:
 
 def trust(partner: Partner, url: str, *, name: str = "login", **options: Any) -> TokenIssuer:
     said = {"unrestricted": True, **options}
-    return token_issuers.trust_issuer(partner_name=partner.name, name=name, keys_url=url, actor=OPERATOR, **said).issuer
+    return token_issuers.add_issuer(partner_name=partner.name, name=name, keys_url=url, actor=OPERATOR, **said).issuer
 
 
 @pytest.fixture
@@ -102,13 +102,13 @@ def test_keys_that_are_no_longer_fresh_are_used_and_fetched_beside(show: Any, is
     issuer.publish(pair)
     assert show(pair.sign(GOOD)).status == 200
     issuer.hold_back()
-    wait(jwks_cache.FRESH)
+    wait(jwks_cache.FRESH_AGE)
     for _ in range(5):
         assert show(pair.sign(GOOD)).status == 200
     issuer.gate.set()
     settle()
     assert issuer.calls == 2
-    assert TokenIssuer.objects.get(fetched_at__gt=Now() - jwks_cache.FRESH).fetch_lease is None
+    assert TokenIssuer.objects.get(fetched_at__gt=Now() - jwks_cache.FRESH_AGE).fetch_lease is None
 
 
 def test_a_new_key_is_found_with_the_first_token_that_names_it(show: Any, issuer: Issuer, pair: KeyPair) -> None:
@@ -116,7 +116,7 @@ def test_a_new_key_is_found_with_the_first_token_that_names_it(show: Any, issuer
     assert show(pair.sign(GOOD)).status == 200
     fresh = KeyPair("ES256", kid="key-2")
     issuer.publish(fresh, pair)
-    wait(jwks_cache.PAUSE)
+    wait(jwks_cache.FETCH_PAUSE)
     assert show(fresh.sign(GOOD)).status == 200
     assert show(pair.sign(GOOD)).status == 200
     assert issuer.calls == 2
@@ -128,7 +128,7 @@ def test_a_new_key_without_a_name_is_found_as_soon(show: Any, issuer: Issuer, in
     issuer.publish(old)
     assert show(old.sign(GOOD, kid=in_the_token)).status == 200
     issuer.publish(new)
-    wait(jwks_cache.PAUSE)
+    wait(jwks_cache.FETCH_PAUSE)
     assert show(new.sign(GOOD, kid=in_the_token)).status == 200
     assert show(old.sign(GOOD, kid=in_the_token)).refusal == INVALID
     assert issuer.calls == 2
@@ -138,7 +138,7 @@ def test_a_removed_key_is_good_until_the_next_fetch_of_a_busy_issuer(show: Any, 
     issuer.publish(pair)
     assert show(pair.sign(GOOD)).status == 200
     issuer.publish(KeyPair("ES256", kid="key-2"))
-    wait(jwks_cache.FRESH)
+    wait(jwks_cache.FRESH_AGE)
     assert show(pair.sign(GOOD)).status == 200
     settle()
     assert show(pair.sign(GOOD)).refusal == INVALID
@@ -168,7 +168,7 @@ def test_made_up_keys_do_not_make_us_hammer_the_issuer(show: Any, issuer: Issuer
         assert show(pair.sign(GOOD, kid=f"made-up-{number}")).refusal == INVALID
     assert show(pair.sign(GOOD)).status == 200
     assert issuer.calls == 1
-    wait(jwks_cache.PAUSE)
+    wait(jwks_cache.FETCH_PAUSE)
     for number in range(40):
         assert show(pair.sign(GOOD, kid=f"made-up-{number}")).refusal == INVALID
     assert issuer.calls == 2
@@ -177,7 +177,7 @@ def test_made_up_keys_do_not_make_us_hammer_the_issuer(show: Any, issuer: Issuer
 def test_a_wrong_signature_of_a_stored_key_makes_no_call(show: Any, issuer: Issuer, pair: KeyPair) -> None:
     issuer.publish(pair)
     assert show(pair.sign(GOOD)).status == 200
-    wait(jwks_cache.PAUSE)
+    wait(jwks_cache.FETCH_PAUSE)
     assert show(KeyPair("ES256", kid=pair.kid).sign(GOOD)).refusal == INVALID
     assert issuer.calls == 1
 
@@ -273,7 +273,7 @@ def test_keys_that_were_good_stay_good_while_the_issuer_fails(
     assert show(pair.sign(GOOD)).status == 200
     stored = TokenIssuer.objects.get().fetched_keys
     failing(issuer, how, pair)
-    monkeypatch.setattr(jwks_cache, "CALL_SECONDS", 0.5 if how == "hang" else PATIENT)
+    monkeypatch.setattr(jwks_cache, "FETCH_TIMEOUT_SECONDS", 0.5 if how == "hang" else PATIENT)
     wait(jwks_cache.MAX_AGE)
     for _ in range(3):
         assert show(pair.sign(GOOD)).status == 200
@@ -283,10 +283,10 @@ def test_keys_that_were_good_stay_good_while_the_issuer_fails(
     kept = TokenIssuer.objects.get()
     assert (kept.fetched_keys, kept.fetch_problem) == (stored, lines("issuer_keys_failed")[0]["problem"])
     # And once it works again, the next call finds out.
-    monkeypatch.setattr(jwks_cache, "CALL_SECONDS", PATIENT)
+    monkeypatch.setattr(jwks_cache, "FETCH_TIMEOUT_SECONDS", PATIENT)
     fresh = KeyPair("ES256", kid="key-2")
     issuer.publish(fresh)
-    wait(jwks_cache.PAUSE)
+    wait(jwks_cache.FETCH_PAUSE)
     assert (show(fresh.sign(GOOD)).status, lines("issuer_keys_failed")[1:], issuer.calls) == (200, [], 3)
     assert TokenIssuer.objects.get().fetch_problem == ""
 
@@ -295,7 +295,7 @@ def test_keys_that_were_good_stay_good_while_the_issuer_fails(
 def test_without_any_key_the_call_may_be_repeated_and_the_issuer_is_left_alone_for_a_while(
     show: Any, issuer: Issuer, pair: KeyPair, how: str, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged
 ) -> None:
-    monkeypatch.setattr(jwks_cache, "CALL_SECONDS", 0.5 if how == "hang" else PATIENT)
+    monkeypatch.setattr(jwks_cache, "FETCH_TIMEOUT_SECONDS", 0.5 if how == "hang" else PATIENT)
     failing(issuer, how, pair)
     unchanged(but=("baskets_tokenissuer",))
     for _ in range(4):
@@ -304,9 +304,9 @@ def test_without_any_key_the_call_may_be_repeated_and_the_issuer_is_left_alone_f
         assert 1 <= int(answer.headers["Retry-After"]) <= 10
         assert "WWW-Authenticate" not in answer.headers
     assert issuer.calls == 1
-    monkeypatch.setattr(jwks_cache, "CALL_SECONDS", PATIENT)
+    monkeypatch.setattr(jwks_cache, "FETCH_TIMEOUT_SECONDS", PATIENT)
     issuer.publish(pair)
-    wait(jwks_cache.PAUSE)
+    wait(jwks_cache.FETCH_PAUSE)
     assert show(pair.sign(GOOD)).status == 200
 
 
@@ -329,7 +329,7 @@ def test_another_issuer_of_the_partner_goes_on(show: Any, issuer: Issuer, pair: 
     failing(issuer, "error", pair)
     own = KeyPair("ES256", kid="own")
     keys = {"keys": [own.jwk]}
-    token_issuers.trust_issuer(partner_name=partner.name, name="other", keys=keys, unrestricted=True, actor=OPERATOR)
+    token_issuers.add_issuer(partner_name=partner.name, name="other", keys=keys, unrestricted=True, actor=OPERATOR)
     assert show(own.sign(GOOD)).status == 200
     assert issuer.calls == 0
     assert show(pair.sign(GOOD)).refusal == UNAVAILABLE
@@ -346,7 +346,7 @@ def test_without_a_thread_to_fetch_with_the_call_may_be_repeated(
     with monkeypatch.context() as none_left:
         none_left.setattr(threading.Thread, "start", start)
         assert show(pair.sign(GOOD)).refusal == UNAVAILABLE
-    wait(jwks_cache.LEASE)
+    wait(jwks_cache.LEASE_DURATION)
     assert show(pair.sign(GOOD)).status == 200
 
 
@@ -359,7 +359,7 @@ def test_a_hanging_address_delays_no_user_whose_key_is_stored(
     issuer.publish(pair)
     assert show(pair.sign(GOOD)).status == 200
     issuer.hold_back()
-    wait(jwks_cache.PAUSE)
+    wait(jwks_cache.FETCH_PAUSE)
     strangers: list[Any] = []
 
     def stranger() -> None:
@@ -412,7 +412,7 @@ def test_outdated_keys_of_an_address_that_fails_are_used_without_a_wait(show: An
     wait(jwks_cache.MAX_AGE)
     assert show(pair.sign(GOOD)).status == 200
     issuer.hold_back()
-    wait(jwks_cache.PAUSE)
+    wait(jwks_cache.FETCH_PAUSE)
     begun = time.monotonic()
     assert show(pair.sign(GOOD)).status == 200
     assert time.monotonic() - begun < PATIENT / 2
@@ -425,7 +425,7 @@ def test_a_fetch_that_outlives_its_lease_stores_nothing(show: Any, issuer: Issue
     monkeypatch.setattr(jwks_cache, "WAIT_SECONDS", 0.2)
     assert show(pair.sign(GOOD)).refusal == UNAVAILABLE
     slow = [thread for thread in threading.enumerate() if thread.name.startswith("issuer-keys-")]
-    past = jwks_cache.LEASE + timedelta(seconds=1)
+    past = jwks_cache.LEASE_DURATION + timedelta(seconds=1)
     TokenIssuer.objects.update(next_fetch_at=F("next_fetch_at") - past)
     monkeypatch.setattr(jwks_cache, "WAIT_SECONDS", PATIENT)
     fresh = KeyPair("ES256", kid="key-2")

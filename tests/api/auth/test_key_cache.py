@@ -159,10 +159,10 @@ def test_it_gets_in_again_when_it_is_good_again(known: Api) -> None:
 
 
 def test_a_limit_holds_from_the_next_call(known: Api) -> None:
-    partners.limit_api_key(prefix=prefix_of(known), calls_per_minute=2, actor=US)
+    partners.set_api_key_rate_limit(prefix=prefix_of(known), calls_per_minute=2, actor=US)
     assert [known.place("p1", 3).status for _ in range(3)] == [200, 200, 429]
     assert Throttle.objects.count() == 1
-    partners.limit_api_key(prefix=prefix_of(known), calls_per_minute=0, actor=US)
+    partners.set_api_key_rate_limit(prefix=prefix_of(known), calls_per_minute=0, actor=US)
     assert known.place("p1", 4).status == 200
 
 
@@ -192,7 +192,7 @@ def test_a_key_that_belongs_to_somebody_else_now_opens_their_baskets(known: Api,
 def test_a_call_whose_limit_was_changed_counts_once(issue: Issue) -> None:
     caller = Api(issue(calls_per_minute=5))
     assert caller.get("/baskets/users/ada").status == 200
-    partners.limit_api_key(prefix=prefix_of(caller), calls_per_minute=6, actor=US)
+    partners.set_api_key_rate_limit(prefix=prefix_of(caller), calls_per_minute=6, actor=US)
     assert [caller.get("/baskets/users/ada").status for _ in range(6)] == [200] * 5 + [429]
 
 

@@ -86,9 +86,9 @@ def test_a_window_that_is_over_counts_anew(limited: Api) -> None:
 def test_a_limit_is_changed_without_a_new_key(limited: Api) -> None:
     used_up(limited)
     prefix = str(limited.key).split("_")[1]
-    partners.limit_api_key(prefix=prefix, calls_per_minute=3, actor=Actor.system("tests"))
+    partners.set_api_key_rate_limit(prefix=prefix, calls_per_minute=3, actor=Actor.system("tests"))
     assert [limited.get("/baskets/users/ada").status for _ in range(2)] == [200, 429]
-    partners.limit_api_key(prefix=prefix, calls_per_minute=0, actor=Actor.system("tests"))
+    partners.set_api_key_rate_limit(prefix=prefix, calls_per_minute=0, actor=Actor.system("tests"))
     assert limited.get("/baskets/users/ada").status == 200
 
 
@@ -191,10 +191,10 @@ def test_a_header_is_not_believed_unless_an_operator_says_so(
 
 
 def test_strangers_cannot_fill_the_table() -> None:
-    names = {rate_limits.of_stranger("source", f"192.0.2.{number}") for number in range(256)}
+    names = {rate_limits.anonymous_subject("source", f"192.0.2.{number}") for number in range(256)}
     assert len(names) > 200
     assert all(int(name.removeprefix("source:")) < rate_limits.BUCKETS for name in names)
-    assert rate_limits.of_stranger("source", "\udcff")
+    assert rate_limits.anonymous_subject("source", "\udcff")
 
 
 # --- Starts of a user ---------------------------------------------------------------------------------
@@ -230,5 +230,5 @@ def test_counts_that_are_over_are_swept(limited: Api, issue: Issue) -> None:
     used_up(limited)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
     used_up(Api(issue(calls_per_minute=2)))
-    assert rate_limits.sweep() == 1
+    assert rate_limits.delete_ended_windows() == 1
     assert Throttle.objects.count() == 1

@@ -523,7 +523,7 @@ def test_a_feed_that_cannot_be_sequenced_is_read_as_far_as_it_is(api: Api, monke
     assert len(api.get(EVENTS).data) == 1
     api.place("song", 2)
     with monkeypatch.context() as read_only:
-        read_only.setattr(feed, "_give", read_only_error)
+        read_only.setattr(feed, "_assign_batch", read_only_error)
         assert len(api.get(EVENTS).data) == 1
     assert len(api.get(EVENTS).data) == 2
 

@@ -54,10 +54,10 @@ def test_a_call_that_is_shown_is_one_that_works(api: Api, partner: Partner, sell
     for product in ("prod-123", "prod-456"):
         sells(product)
     api.place("prod-123", user="user-1")
-    feed.sequence()
+    feed.assign_positions()
     offer = api.post("/baskets/users/user-1/transfer").data["jayToken"]
     login = KeyPair("ES256")
-    token_issuers.trust_issuer(partner_name=partner.name, name="login", keys={"keys": [login.jwk]}, unrestricted=True, actor=TESTER)
+    token_issuers.add_issuer(partner_name=partner.name, name="login", keys={"keys": [login.jwk]}, unrestricted=True, actor=TESTER)
     token = login.sign({"sub": "user-1", "exp": time.time() + 3600})
     owner = Owner(partner_id=partner.pk, user_id="user-1")
     runner.run(lambda _: guests.issue_guest_token(owner=owner, at=now()))

@@ -10,7 +10,7 @@ import pytest
 import time_machine
 
 from baskets.domain.access import partners
-from baskets.domain.access.partners import ApiKeyUnknown, PartnerNameTaken, PartnerUnknown, UnusableValue
+from baskets.domain.access.partners import ApiKeyNotFound, InvalidValue, PartnerNameTaken, PartnerNotFound
 from baskets.models import ApiKey, Partner
 from tests.factories import TESTER
 
@@ -48,7 +48,7 @@ def test_a_name_is_given_once(everything_stored: Callable[[], dict[str, list[Any
     ],
 )
 def test_what_cannot_be_stored_is_refused(values: dict[str, Any], problem: str) -> None:
-    with pytest.raises(UnusableValue) as refusal:
+    with pytest.raises(InvalidValue) as refusal:
         partners.create_partner(**values)
     assert str(refusal.value) == problem
     assert not Partner.objects.exists()
@@ -97,13 +97,13 @@ def test_the_end_of_a_key_counts_by_the_clock_of_the_database() -> None:
 )
 def test_a_key_that_cannot_be_is_refused(end: dict[str, Any]) -> None:
     partners.create_partner(name="acme")
-    with pytest.raises(UnusableValue):
+    with pytest.raises(InvalidValue):
         partners.issue_api_key(partner_name="acme", created_by="tests", **end)
     assert not ApiKey.objects.exists()
 
 
 def test_a_key_needs_its_partner() -> None:
-    with pytest.raises(PartnerUnknown):
+    with pytest.raises(PartnerNotFound):
         partners.issue_api_key(partner_name="nobody", created_by="tests")
 
 
@@ -118,7 +118,7 @@ def test_a_revoked_key_is_invalid_at_once_and_stays_revoked_since_the_first_time
 
 
 def test_an_unknown_prefix_is_told() -> None:
-    with pytest.raises(ApiKeyUnknown):
+    with pytest.raises(ApiKeyNotFound):
         partners.revoke_api_key(prefix="abcdefghijkl", actor=TESTER)
 
 
@@ -136,5 +136,5 @@ def test_an_unknown_prefix_is_told() -> None:
     ],
 )
 def test_a_key_is_recognised_by_its_form(text: str, prefix: str | None) -> None:
-    assert partners.key_prefix(text) == prefix
-    assert len(partners.key_digest(text)) == 32
+    assert partners.parse_key_prefix(text) == prefix
+    assert len(partners.digest_key(text)) == 32

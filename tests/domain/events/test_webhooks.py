@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import F
 from standardwebhooks.webhooks import Webhook
 
-from baskets.domain.access.partners import PartnerUnknown, UnusableValue
+from baskets.domain.access.partners import InvalidValue, PartnerNotFound
 from baskets.domain.events import feed, webhook_delivery, webhook_endpoints
 from baskets.domain.events.payloads import message_id
 from baskets.domain.maintenance import invariant_checker
@@ -234,7 +234,7 @@ def test_a_crash_after_the_call_sends_the_event_once_more_under_its_id(anna: Use
     anna.place("shirt", 1)
     with monkeypatch.context() as crashing:
         crashing.setattr(
-            webhook_delivery, "DELIVERED", "SELECT 1/0 AS crash, %(position)s::bigint, %(id)s::bigint, %(lease)s::uuid -- RETURNING"
+            webhook_delivery, "RECORD_DELIVERY", "SELECT 1/0 AS crash, %(position)s::bigint, %(id)s::bigint, %(lease)s::uuid -- RETURNING"
         )
         with pytest.raises(Exception, match="division by zero"):
             deliver()
@@ -305,7 +305,7 @@ def test_a_change_upon_an_old_page_without_a_reason_or_to_the_same_state_is_refu
         webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason=" ", actor=TESTER)
     with pytest.raises(RepairNotApplicable):
         webhook_endpoints.resume(endpoint=endpoint, expected_changes=1, reason="x", actor=TESTER)
-    assert webhook_endpoints.changes_of(endpoint) == 1
+    assert webhook_endpoints.count_changes(endpoint) == 1
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_a_change_upon_an_old_page_without_a_reason_or_to_the_same_state_is_refu
 )  # fmt: skip
 def test_an_address_that_may_not_be_called_is_refused(anna: User, settings: Any, url: str) -> None:
     settings.BASKETS_INTERNAL_ADDRESSES = False
-    with pytest.raises(UnusableValue):
+    with pytest.raises(InvalidValue):
         webhook_endpoints.create_webhook(partner_name="TV", url=url, actor=TESTER)
     assert WebhookEndpoint.objects.count() == 0
 
@@ -333,10 +333,10 @@ def test_an_address_that_has_become_internal_is_not_called(anna: User, hook: Rec
 
 
 def test_who_and_what_must_be_known(anna: User, hook: Receiver) -> None:
-    with pytest.raises(PartnerUnknown):
+    with pytest.raises(PartnerNotFound):
         webhook_endpoints.create_webhook(partner_name="Nobody", url=hook.url, actor=TESTER)
     for wrong in ({"kinds": ["everything"]}, {"label": "\x00"}):
-        with pytest.raises(UnusableValue):
+        with pytest.raises(InvalidValue):
             make(hook, **wrong)
     assert Partner.objects.count() == 1
 

@@ -14,7 +14,7 @@ from baskets.domain.checkout import expiry
 from baskets.domain.errors import Refusal
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.maintenance.invariants import PROOFS
+from baskets.domain.maintenance.invariants import INVARIANTS
 from baskets.domain.stock import counters
 from baskets.domain.support import checkout_repairs, reservation_repairs
 from baskets.models import Basket, CheckoutSession, Partner, StockReservation
@@ -89,7 +89,7 @@ def build() -> None:
     idempotency.claim(basket_id=bob.owner.basket_id, key="key", fingerprint=bytes(32))
     idempotency.remember(basket_id=bob.owner.basket_id, key="key", status=200, body="{}")
     for _ in range(3):  # The marks move in rounds.
-        feed.sequence()
+        feed.assign_positions()
 
 
 def build_repaired(ida: User, jan: User, kim: User, lea: User) -> None:
@@ -154,7 +154,7 @@ def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
 
 def broken() -> dict[str, int]:
     """What the checker finds: how many rows by proof."""
-    return {finding.proof.slug: finding.total for finding in invariant_checker.findings()}
+    return {finding.proof.slug: finding.total for finding in invariant_checker.check_invariants()}
 
 
 def execute(*statements: str) -> None:
@@ -180,19 +180,19 @@ def test_a_broken_rule_is_found(slug: str, statements: list[str], others: dict[s
 
 
 def test_every_proof_is_shown_to_speak() -> None:
-    assert {slug for slug, _, _ in VIOLATIONS} == {proof.slug for proof in PROOFS} | {invariant_checker.BASKET_KEYS.slug}
+    assert {slug for slug, _, _ in VIOLATIONS} == {proof.slug for proof in INVARIANTS} | {invariant_checker.BASKET_KEYS.slug}
 
 
 def test_the_names_of_proofs_are_unique_and_no_query_asks_for_a_user() -> None:
-    assert len({proof.slug for proof in PROOFS}) == len(PROOFS)
-    assert [proof.slug for proof in PROOFS if "user_id" in proof.sql and proof.slug != "one_basket_per_user"] == []
+    assert len({proof.slug for proof in INVARIANTS}) == len(INVARIANTS)
+    assert [proof.slug for proof in INVARIANTS if "user_id" in proof.sql and proof.slug != "one_basket_per_user"] == []
 
 
 @pytest.mark.usefixtures("world", "db")
 def test_a_finding_counts_all_and_shows_some_without_user_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invariant_checker, "EXAMPLES", 1)
+    monkeypatch.setattr(invariant_checker, "MAX_EXAMPLES", 1)
     execute("UPDATE baskets_stock SET available = available + 1 WHERE shortfall = 0")
-    finding, other = invariant_checker.findings()
+    finding, other = invariant_checker.check_invariants()
     assert (finding.proof.slug, finding.total, len(finding.examples)) == ("supply_equation", 4, 1)
     assert (other.proof.slug, other.total) == ("available_as_reported", 3)
     assert sorted(finding.examples[0]) == ["available", "held", "product_id", "shortfall", "sold", "supply"]

@@ -39,7 +39,7 @@ def age(days: int) -> None:
 
 def purged(**options: Any) -> dict[str, int]:
     """Purge to the end, as the command does."""
-    feed.sequence()
+    feed.assign_positions()
     done, after = {"sessions": 0, "events": 0, "baskets": 0, "left": 0}, None
     while (batch := retention.purge_baskets(older_than=YEAR, after=after, **options)).last is not None:
         after = batch.last
@@ -79,7 +79,7 @@ def test_a_basket_that_ended_long_ago_goes_with_its_orders_and_the_account_adds_
     assert invariant_checker.check() == []
     # The user comes back, and begins anew.
     order(anna, 1)
-    assert feed.sequence() == 3
+    assert feed.assign_positions() == 3
     assert invariant_checker.check() == []
 
 
@@ -179,18 +179,18 @@ def test_an_event_that_the_feed_has_not_passed_on_stays(anna: User) -> None:
     expire(anna)
     age(400)
     assert retention.purge_baskets(older_than=YEAR).events == 0
-    feed.sequence()
+    feed.assign_positions()
     assert retention.purge_baskets(older_than=YEAR).events == 4
 
 
 def test_a_place_in_the_feed_before_the_purge_is_told_so(anna: User) -> None:
     ben = anna.beside("ben")
     ben.place("shirt", 1)
-    feed.sequence()
+    feed.assign_positions()
     _, old = feed.read(FeedPosition.objects.all(), after=None, limit=1)
     order(anna, 1)
     expire(anna)
-    feed.sequence()
+    feed.assign_positions()
     page, new = feed.read(FeedPosition.objects.all(), after=old, limit=100)
     assert len(page) == 4
     age(400)
@@ -198,7 +198,7 @@ def test_a_place_in_the_feed_before_the_purge_is_told_so(anna: User) -> None:
     with pytest.raises(feed.EventsPurged):
         feed.read(FeedPosition.objects.all(), after=old, limit=100)
     ben.place("shirt", 2)
-    feed.sequence()
+    feed.assign_positions()
     assert [row.event.number for row in feed.read(FeedPosition.objects.all(), after=new, limit=100)[0]] == [2, 3]
     assert invariant_checker.check() == []
 
@@ -253,7 +253,7 @@ def test_the_command_rehearses_purges_and_finds_nothing_the_second_time(run: Run
     idempotency.remember(basket_id=anna.owner.basket_id, key="key", status=200, body="{}")
     expire(anna)
     age(400)
-    feed.sequence()
+    feed.assign_positions()
     before = everything_stored()
     rehearsed = run("purge_history", "--dry-run")
     assert (rehearsed.code, rehearsed.out) == (0, "Would purge 1 answers, 1 checkouts, 4 events, 1 baskets.\n")

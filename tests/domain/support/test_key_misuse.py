@@ -151,7 +151,7 @@ def test_many_orders_of_one_basket_are_reversed_in_one_run(thief: ApiKey, owner:
     done = reversed_()
     assert (done.done, done.left) == (5, 0)
     assert available("shirt") == (500, 0)
-    assert invariant_checker.findings() == []
+    assert invariant_checker.check_invariants() == []
 
 
 def reversed_(since: datetime = LONG_AGO, **options: Any) -> key_misuse.RepairBatch:

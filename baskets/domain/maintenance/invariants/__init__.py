@@ -5,15 +5,15 @@ within a transaction (rule 7), leave no trace in the data; the tests show them.
 """
 
 from baskets.domain.maintenance.invariants import baskets, checkouts, feed, schema, stock, timeline
-from baskets.domain.maintenance.invariants.invariant import Proof
+from baskets.domain.maintenance.invariants.invariant import Invariant
 
-PROOFS: tuple[Proof, ...] = (
-    *stock.PROOFS,
-    *checkouts.PROOFS,
-    *baskets.PROOFS,
-    *timeline.PROOFS,
-    *feed.PROOFS,
-    *schema.PROOFS,
+INVARIANTS: tuple[Invariant, ...] = (
+    *stock.INVARIANTS,
+    *checkouts.INVARIANTS,
+    *baskets.INVARIANTS,
+    *timeline.INVARIANTS,
+    *feed.INVARIANTS,
+    *schema.INVARIANTS,
 )
 
-__all__ = ["PROOFS", "Proof"]
+__all__ = ["INVARIANTS", "Invariant"]

@@ -1,10 +1,10 @@
 """Proofs about baskets and their lists, and about remembered answers."""
 
-from baskets.domain.maintenance.invariants.invariant import Proof
+from baskets.domain.maintenance.invariants.invariant import Invariant
 from baskets.models.products import PRODUCT_ID_PATTERN
 
-PROOFS = (
-    Proof(
+INVARIANTS = (
+    Invariant(
         slug="one_basket_per_user",
         rule=3,
         sentence="A user of a partner has one basket.",
@@ -13,7 +13,7 @@ PROOFS = (
         FROM baskets_basket GROUP BY partner_id, user_id HAVING count(*) > 1
         """,
     ),
-    Proof(
+    Invariant(
         slug="one_list_per_product",
         rule=3,
         sentence="A product is in a basket's cart or saved list once.",
@@ -22,7 +22,7 @@ PROOFS = (
         FROM baskets_basketitem GROUP BY basket_id, product_id HAVING count(*) > 1
         """,
     ),
-    Proof(
+    Invariant(
         slug="items_whole",
         rule=2,
         sentence="An item has pieces and is in a known list.",
@@ -31,7 +31,7 @@ PROOFS = (
         WHERE (count > 0 AND list IN ('cart', 'saved')) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="items_can_be_named",
         rule=2,
         sentence="An item in the cart or the saved list has a product id that every call can name.",
@@ -41,7 +41,7 @@ PROOFS = (
         """,
         parameters=lambda: [PRODUCT_ID_PATTERN],
     ),
-    Proof(
+    Invariant(
         slug="hidden_baskets_are_empty",
         rule=2,
         sentence="A deleted or expired basket is empty and has no active checkout.",
@@ -53,7 +53,7 @@ PROOFS = (
         )
         """,
     ),
-    Proof(
+    Invariant(
         slug="answers_are_complete",
         rule=5,
         sentence="A remembered answer is a whole one, of a call that succeeded, once for each basket and key.",
@@ -65,7 +65,7 @@ PROOFS = (
         ) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="times_in_order",
         rule=8,
         sentence="Nothing ends before it begins.",
@@ -92,7 +92,7 @@ PROOFS = (
         WHERE part.sane IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="nothing_from_the_future",
         rule=8,
         sentence="Nothing has happened later than now, by the database's clock.",

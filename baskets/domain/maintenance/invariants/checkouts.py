@@ -1,7 +1,7 @@
 """Proofs about checkout sessions: one at a time, every item and every hold accounted for."""
 
 from baskets.domain.checkout import attention
-from baskets.domain.maintenance.invariants.invariant import Proof
+from baskets.domain.maintenance.invariants.invariant import Invariant
 
 # What each checkout item's reservations add up to, by state.
 RESERVED = """
@@ -31,8 +31,8 @@ FROM (
 GROUP BY session_id, product_id
 """
 
-PROOFS = (
-    Proof(
+INVARIANTS = (
+    Invariant(
         slug="one_active_checkout",
         rule=3,
         sentence="A basket has one active checkout at most.",
@@ -41,7 +41,7 @@ PROOFS = (
         WHERE status = 'ACTIVE' GROUP BY basket_id HAVING count(*) > 1
         """,
     ),
-    Proof(
+    Invariant(
         slug="sessions_whole",
         rule=5,
         sentence="A session has a known state and exactly the times that belong to it; only an order can be late or reversed.",
@@ -59,13 +59,13 @@ PROOFS = (
                END) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="one_session_per_order_number",
         rule=5,
         sentence="An order number names one session.",
         sql="SELECT order_no, count(*) AS sessions FROM baskets_checkoutsession GROUP BY order_no HAVING count(*) > 1",
     ),
-    Proof(
+    Invariant(
         slug="session_ended_within_its_basket",
         rule=5,
         sentence="No session ended at a revision that its basket has not reached.",
@@ -75,7 +75,7 @@ PROOFS = (
         WHERE s.ended_revision IS NOT NULL AND (s.ended_revision BETWEEN 1 AND b.revision) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="session_buys_something",
         rule=2,
         sentence="Every session has an item that is being bought, and each product once.",
@@ -88,7 +88,7 @@ PROOFS = (
             OR count(i.product_id) <> count(DISTINCT i.product_id)
         """,
     ),
-    Proof(
+    Invariant(
         slug="checkout_items_whole",
         rule=2,
         sentence="A checkout item has pieces, and holds the whole count, nothing, or tells what is missing.",
@@ -97,7 +97,7 @@ PROOFS = (
         WHERE (count > 0 AND (stocked IS NULL OR stocked = count OR stocked BETWEEN -count AND -1)) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="released_items_are_told",
         rule=2,
         sentence="An item holds nothing because staff released it exactly where the timeline says so, and from that moment on.",
@@ -111,7 +111,7 @@ PROOFS = (
         WHERE i.released_at IS DISTINCT FROM CASE WHEN i.stocked < 0 THEN told.at END
         """,
     ),
-    Proof(
+    Invariant(
         slug="reservations_follow_their_session",
         rule=4,
         sentence=(
@@ -147,7 +147,7 @@ PROOFS = (
         ) IS NOT TRUE
         """,  # noqa: S608 (a constant of this module)
     ),
-    Proof(
+    Invariant(
         slug="reservation_has_its_item",
         rule=4,
         sentence="Every reservation is of an item of its session.",
@@ -158,7 +158,7 @@ PROOFS = (
         WHERE i.id IS NULL
         """,
     ),
-    Proof(
+    Invariant(
         slug="hold_ends_with_its_session",
         rule=4,
         sentence="A hold ends when its session's does.",
@@ -168,7 +168,7 @@ PROOFS = (
         WHERE r.status = 'HELD' AND r.expires_at IS DISTINCT FROM s.expires_at
         """,
     ),
-    Proof(
+    Invariant(
         slug="test_sessions_hold_nothing",
         rule=1,
         sentence="A test session has no reservation, and its items say that nothing is held.",
@@ -181,7 +181,7 @@ PROOFS = (
         )
         """,
     ),
-    Proof(
+    Invariant(
         slug="reservations_end_when_their_session_does",
         rule=4,
         sentence=(
@@ -205,7 +205,7 @@ PROOFS = (
                END) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="session_within_its_basket",
         rule=8,
         sentence="A session starts after its basket was made, and its start and end are changes of the basket.",
@@ -219,7 +219,7 @@ PROOFS = (
         ) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="price_adds_up",
         rule=5,
         sentence="The price of a checkout is that of the items that can be ordered, and none where one is not known.",
@@ -237,7 +237,7 @@ PROOFS = (
         )
         """,
     ),
-    Proof(
+    Invariant(
         slug="one_basket_for_all_of_a_session",
         rule=3,
         sentence="Items, reservations, flags and events carry the basket of their session.",
@@ -253,7 +253,7 @@ PROOFS = (
         WHERE part.basket_id IS DISTINCT FROM s.basket_id
         """,
     ),
-    Proof(
+    Invariant(
         slug="short_pieces_are_flagged",
         rule=1,
         sentence="Short pieces are of a late order, and flagged for staff; what is flagged as short is short.",
@@ -268,7 +268,7 @@ PROOFS = (
         WHERE r.late IS NOT TRUE OR a.session_id IS NULL
         """,
     ),
-    Proof(
+    Invariant(
         slug="flags_whole",
         rule=5,
         sentence="A flag is of a session that has ended, once for each reason, and names who settled it.",
@@ -285,7 +285,7 @@ PROOFS = (
         ) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="flags_end_with_their_cause",
         rule=5,
         sentence="An order has no open flag of a report that was refused before it, and a reversed one none for missing pieces.",
@@ -296,7 +296,7 @@ PROOFS = (
           AND CASE WHEN a.reason = 'short' THEN s.reversed_at IS NOT NULL ELSE a.created_at < s.finished_at END
         """,
     ),
-    Proof(
+    Invariant(
         slug="open_flags_are_bounded",
         rule=5,
         sentence="A basket has no more open flags of refused reports than the service keeps apart.",
@@ -306,7 +306,7 @@ PROOFS = (
         """,
         parameters=lambda: [attention.MAX_OPEN],
     ),
-    Proof(
+    Invariant(
         slug="returned_items_are_in_the_cart",
         rule=2,
         sentence=(

@@ -1,9 +1,9 @@
 """Proofs about the feed: every event has one place, none is passed over, and each basket's are in order."""
 
-from baskets.domain.maintenance.invariants.invariant import Proof
+from baskets.domain.maintenance.invariants.invariant import Invariant
 
-PROOFS = (
-    Proof(
+INVARIANTS = (
+    Invariant(
         slug="positions_without_gaps",
         rule=7,
         sentence="The positions of the feed count on without gaps from the last purge to the last one given.",
@@ -25,7 +25,7 @@ PROOFS = (
         ) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="no_event_passed_over",
         rule=7,
         sentence="Every event up to the mark below which none is looked for has its place in the feed.",
@@ -35,7 +35,7 @@ PROOFS = (
         WHERE NOT EXISTS (SELECT FROM baskets_feedposition p WHERE p.event_id = e.id)
         """,
     ),
-    Proof(
+    Invariant(
         slug="feed_in_order_for_each_basket",
         rule=7,
         sentence="The events of a basket stand in the feed in the order of their numbers.",
@@ -48,7 +48,7 @@ PROOFS = (
         WHERE before > position
         """,
     ),
-    Proof(
+    Invariant(
         slug="places_are_of_their_event",
         rule=7,
         sentence="A place in the feed has the partner and the kind of its event, and a session the partner of its basket.",

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 
-def nothing() -> Sequence[Any]:
+def no_parameters() -> Sequence[Any]:
     """No parameters."""
     return ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proof:
+class Invariant:
     """One sentence that must be true.
 
     :param slug: names it for machines.
@@ -26,4 +26,4 @@ class Proof:
     rule: int
     sentence: str
     sql: str
-    parameters: Callable[[], Sequence[Any]] = nothing
+    parameters: Callable[[], Sequence[Any]] = no_parameters

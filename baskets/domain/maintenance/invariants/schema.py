@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db.models import ForeignKey
 
-from baskets.domain.maintenance.invariants.invariant import Proof
+from baskets.domain.maintenance.invariants.invariant import Invariant
 
 if TYPE_CHECKING:
     from django.db.models.options import Options  # Generic for type checkers only.
@@ -32,7 +32,7 @@ def _constraints() -> Sequence[list[str]]:
     return [table for table, _ in named], [name for _, name in named]
 
 
-def _guards() -> Sequence[list[str]]:
+def _column_guards() -> Sequence[list[str]]:
     """Name what every column must have of its own: a unique key, a foreign key, NOT NULL."""
     guards = []
     for options in _options():
@@ -48,10 +48,10 @@ def _guards() -> Sequence[list[str]]:
 
 
 # `conenforced` came with PostgreSQL 18; before, every constraint was enforced.
-IN_FORCE = "c.convalidated AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true)"
+IS_ENFORCED = "c.convalidated AND coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true)"
 
-PROOFS = (
-    Proof(
+INVARIANTS = (
+    Invariant(
         slug="constraints_in_place",
         rule=3,
         sentence="Every constraint of the models is in the database, valid and enforced.",
@@ -60,7 +60,7 @@ PROOFS = (
         FROM unnest(%s::text[], %s::text[]) AS wanted (table_name, name)
         WHERE NOT EXISTS (
             SELECT FROM pg_constraint c
-            WHERE c.conrelid = to_regclass(wanted.table_name) AND c.conname = wanted.name AND {IN_FORCE}
+            WHERE c.conrelid = to_regclass(wanted.table_name) AND c.conname = wanted.name AND {IS_ENFORCED}
         ) AND NOT EXISTS (
             SELECT FROM pg_index i JOIN pg_class k ON k.oid = i.indexrelid
             WHERE i.indrelid = to_regclass(wanted.table_name) AND k.relname = wanted.name
@@ -69,7 +69,7 @@ PROOFS = (
         """,  # noqa: S608 (a constant of this module)
         parameters=_constraints,
     ),
-    Proof(
+    Invariant(
         slug="columns_guarded",
         rule=3,
         sentence="Every column has the unique key, foreign key and NOT NULL that the models give it.",
@@ -86,13 +86,13 @@ PROOFS = (
                    )
                    ELSE EXISTS (
                        SELECT FROM pg_constraint c
-                       WHERE c.conrelid = a.attrelid AND c.contype = 'f' AND c.conkey = ARRAY[a.attnum] AND {IN_FORCE}
+                       WHERE c.conrelid = a.attrelid AND c.contype = 'f' AND c.conkey = ARRAY[a.attnum] AND {IS_ENFORCED}
                    )
                END) IS NOT TRUE
         """,  # noqa: S608 (a constant of this module)
-        parameters=_guards,
+        parameters=_column_guards,
     ),
-    Proof(
+    Invariant(
         slug="triggers_switched_on",
         rule=3,
         sentence="No trigger that guards a foreign key is switched off.",

@@ -1,6 +1,6 @@
 """Proofs about stock: nothing is sold twice, and supply changes only through recorded adjustments."""
 
-from baskets.domain.maintenance.invariants.invariant import Proof
+from baskets.domain.maintenance.invariants.invariant import Invariant
 
 # Pieces that a product's reservations hold or have sold.
 TAKEN = """
@@ -12,8 +12,8 @@ WHERE status IN ('HELD', 'SOLD')
 GROUP BY product_id
 """
 
-PROOFS = (
-    Proof(
+INVARIANTS = (
+    Invariant(
         slug="supply_equation",
         rule=1,
         sentence="The supply of each product is what is available, held and sold, less the shortfall.",
@@ -29,7 +29,7 @@ PROOFS = (
               IS DISTINCT FROM s.available + coalesce(r.held, 0) + coalesce(r.sold, 0) - s.shortfall
         """,  # noqa: S608 (a constant of this module)
     ),
-    Proof(
+    Invariant(
         slug="stock_behind_reservations",
         rule=1,
         sentence="Every piece held or sold is of a product with a stock row.",
@@ -39,7 +39,7 @@ PROOFS = (
         WHERE s.product_id IS NULL
         """,  # noqa: S608 (a constant of this module)
     ),
-    Proof(
+    Invariant(
         slug="stock_counters",
         rule=1,
         sentence="Available and shortfall are never below zero, and one of them is zero.",
@@ -48,7 +48,7 @@ PROOFS = (
         WHERE (available >= 0 AND shortfall >= 0 AND (available = 0 OR shortfall = 0)) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="shortfall_within_reservations",
         rule=1,
         sentence="Shortfall is never more than what is held, was sold, and was ordered without a hold.",
@@ -61,7 +61,7 @@ PROOFS = (
         WHERE s.shortfall > coalesce(r.held, 0) + coalesce(r.sold, 0) + coalesce(u.unheld, 0)
         """,  # noqa: S608 (a constant of this module)
     ),
-    Proof(
+    Invariant(
         slug="adjustments_whole",
         rule=1,
         sentence="Each adjustment says why; a report has its number; becoming unlimited moves no supply.",
@@ -77,7 +77,7 @@ PROOFS = (
                END) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="limited_as_last_reported",
         rule=1,
         sentence="A product is limited where the report that counts has a number, and no recorded report speaks of a later moment.",
@@ -90,7 +90,7 @@ PROOFS = (
         WHERE s.limited IS DISTINCT FROM (s.reported IS NOT NULL) OR last.as_of > s.reported_as_of
         """,
     ),
-    Proof(
+    Invariant(
         slug="available_as_reported",
         rule=1,
         sentence="Free of a limited product is what was reported, less what is held and was sold since, plus what was supplied since.",
@@ -114,7 +114,7 @@ PROOFS = (
           AND (s.reported - sums.held - sums.sold + sums.supplied - (s.available - s.shortfall) BETWEEN 0 AND sums.under_way) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="reservations_whole",
         rule=1,
         sentence="A reservation has pieces and a known state, and has ended unless it is held.",
@@ -128,7 +128,7 @@ PROOFS = (
                END) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="one_live_reservation",
         rule=1,
         sentence="A product of a session is held or sold at most once.",

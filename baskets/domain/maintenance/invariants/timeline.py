@@ -1,9 +1,9 @@
 """Proofs about the timeline: it has no gaps, and tells of every session and every item what is stored of them."""
 
-from baskets.domain.maintenance.invariants.invariant import Proof
+from baskets.domain.maintenance.invariants.invariant import Invariant
 
 
-def _told(kinds: str, lines: str) -> str:
+def _compare_items(kinds: str, lines: str) -> str:
     """Compare the items that events of some kinds tell of with the items their session has."""
     return f"""
     SELECT coalesce(told.basket_id, i.basket_id) AS basket, coalesce(told.session_id, i.session_id) AS session,
@@ -24,8 +24,8 @@ def _told(kinds: str, lines: str) -> str:
     """  # noqa: S608 (made of constants of this module)
 
 
-PROOFS = (
-    Proof(
+INVARIANTS = (
+    Invariant(
         slug="events_without_gaps",
         rule=5,
         sentence="The events of a basket are numbered without gaps, from the first that was not purged to its own count.",
@@ -45,7 +45,7 @@ PROOFS = (
         ) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="revisions_go_forward",
         rule=8,
         sentence="Revisions go forward one by one along the timeline, and the last is the basket's own.",
@@ -64,7 +64,7 @@ PROOFS = (
         ) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="hidden_as_told",
         rule=5,
         sentence="A basket is hidden where its last change was its deletion, its expiry or its erasure, and nowhere else.",
@@ -81,7 +81,7 @@ PROOFS = (
           )
         """,
     ),
-    Proof(
+    Invariant(
         slug="changes_go_forward",
         rule=8,
         sentence="No change of a basket is earlier than the change before it.",
@@ -96,7 +96,7 @@ PROOFS = (
         WHERE at < before
         """,
     ),
-    Proof(
+    Invariant(
         slug="session_told_by_its_events",
         rule=5,
         sentence="Each session has one event for its start and exactly those that led to its state.",
@@ -124,7 +124,7 @@ PROOFS = (
         ) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="session_events_name_their_session",
         rule=5,
         sentence="An event about a checkout names its session.",
@@ -133,7 +133,7 @@ PROOFS = (
         WHERE session_id IS NULL AND (kind LIKE 'checkout\\_%%' OR kind LIKE 'attention\\_%%' OR data -> 'orderNo' IS NOT NULL)
         """,
     ),
-    Proof(
+    Invariant(
         slug="flags_told_by_their_events",
         rule=5,
         sentence="Each flag has one event that says why and names the same candidates, and each such event its flag.",
@@ -148,7 +148,7 @@ PROOFS = (
         WHERE (told.events = 1 AND a.flagged AND coalesce(told.candidates = a.candidates, told.candidates IS NULL)) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="settlements_are_told",
         rule=5,
         sentence="Each settled flag has an event that says so, and each such event its settled flag.",
@@ -172,22 +172,22 @@ PROOFS = (
         WHERE (told.times = 1 AND a.settled) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="checkout_list_is_kept",
         rule=2,
         sentence="Every item that went into a checkout is still there with its count, and no other.",
-        sql=_told("'checkout_started'", "e.data -> 'items'"),
+        sql=_compare_items("'checkout_started'", "e.data -> 'items'"),
     ),
-    Proof(
+    Invariant(
         slug="checkout_list_went_somewhere",
         rule=2,
         sentence="Every item left the checkout into the order or back into the cart, with its whole count.",
-        sql=_told(
+        sql=_compare_items(
             "'checkout_ordered', 'checkout_aborted', 'checkout_expired'",
             "((e.data -> 'items') || coalesce(e.data -> 'failed', '[]'))",
         ),
     ),
-    Proof(
+    Invariant(
         slug="late_orders_are_told",
         rule=5,
         sentence="The event of a late order tells of every item that was bought, with its count, and of every piece that is short.",
@@ -213,7 +213,7 @@ PROOFS = (
         WHERE s.late AND (told.items, told.short) IS DISTINCT FROM (kept.items, kept.short)
         """,
     ),
-    Proof(
+    Invariant(
         slug="orders_reversed_once",
         rule=5,
         sentence=(
@@ -257,7 +257,7 @@ PROOFS = (
         ) IS NOT TRUE
         """,
     ),
-    Proof(
+    Invariant(
         slug="reversals_are_supply",
         rule=1,
         sentence="Every piece that a reversed order had sold came back as a recorded supply.",
