@@ -16,7 +16,7 @@ from baskets.admin.core import display
 from baskets.admin.repairs import registry, snapshots, views
 from baskets.db.errors import reading
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, GuestToken, Product, StockReservation
-from baskets.models.basket_snapshot import Contents, Line, read_contents
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, read_basket
 
 SESSIONS_PER_PAGE = 25
 EVENTS_PER_PAGE = 50
@@ -46,7 +46,7 @@ class SessionShown:
 
 def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     """Collect what the page of a basket shows."""
-    contents = reading(lambda: read_contents(basket.pk))
+    contents = reading(lambda: read_basket(basket.pk))
     if contents is None:
         message = "a basket's row went away while its page was put together"
         raise RuntimeError(message)
@@ -99,10 +99,10 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     }
 
 
-def _facts(basket: Basket, contents: Contents) -> list[tuple[str, object]]:
+def _facts(basket: Basket, contents: BasketSnapshot) -> list[tuple[str, object]]:
     if contents.hidden_at:
         state: object = display.badge("deleted or expired")
-    elif not contents.present:
+    elif not contents.is_open:
         state = display.badge("past its time, not yet swept", "bad")
     else:
         state = display.badge("shown", "good")
@@ -142,7 +142,7 @@ def current_sessions(flags: Iterable[Attention]) -> dict[str, CheckoutSession]:
     return {session.order_no: session for session in CheckoutSession.objects.filter(order_no__in=named)}
 
 
-def _lines(lines: Iterable[Line], names: dict[str, str], *, released: Collection[str] = ()) -> list[dict[str, Any]]:
+def _lines(lines: Iterable[BasketLine], names: dict[str, str], *, released: Collection[str] = ()) -> list[dict[str, Any]]:
     return [
         {
             "product": display.product(line.product_id, names.get(line.product_id, "")),

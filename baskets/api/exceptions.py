@@ -24,7 +24,7 @@ from baskets.db.errors import Fault, fault_of, reading, sqlstate_of
 from baskets.domain import errors as domain
 from baskets.domain.timestamps import format_timestamp
 from baskets.error_summary import described
-from baskets.models.basket_snapshot import Owner, read_contents
+from baskets.models.basket_snapshot import Owner, read_basket
 
 log = structlog.get_logger("baskets.api")
 
@@ -189,7 +189,7 @@ def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
     extra = None
     if status in STATE_REFUSALS:
         basket_id = owner.basket_id
-        contents = reading(lambda: read_contents(basket_id))
+        contents = reading(lambda: read_basket(basket_id))
         extra = {"data": empty_basket() if contents is None else render_basket(contents)}
     headers = {"Retry-After": str(refusal.seconds)} if isinstance(refusal, domain.Throttled) else None
     return answer(refusal.reason, kind=(status, code), details=details_of(refusal), extra=extra, headers=headers)

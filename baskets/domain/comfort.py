@@ -1,4 +1,4 @@
-"""A user's comfort settings: kept while the user consents, read by nobody but the user. Baskets are none of their business."""
+"""A user's comfort settings: stored while the user consents, and shown to that user alone. Knows nothing of baskets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from baskets.encryption import decrypt, encrypt
 from baskets.models import Comfort
 from baskets.models.basket_snapshot import Owner
 
-Field = Literal["customer_id", "payment_token"]
+ComfortField = Literal["customer_id", "payment_token"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What is stored for a user; all None for a user who has not consented."""
+class ComfortSettings:
+    """The stored settings of a user; all None for a user who has not consented."""
 
     customer_id: str | None = None
     payment_token: str | None = None
@@ -27,47 +27,48 @@ class Settings:
 
 
 @transaction.atomic(savepoint=False)
-def change_comfort(*, owner: Owner, said: Mapping[Field, str | None], consent: bool | None) -> None:
-    """Store or delete what the user says, and keep the rest.
+def change_comfort(*, owner: Owner, values: Mapping[ComfortField, str | None], consent: bool | None) -> None:
+    """Store or delete the fields that a request names, and keep the others.
 
-    Consent is kept since it was first given. Taking it back deletes everything.
+    The time of the first consent is kept. Withdrawing the consent deletes all fields.
     Locks the user's row. Source: `updatecomfortbasketsettings` of the published API; ADR 21.
 
-    :param said: the new value of each field that is spoken of; None deletes it.
-    :param consent: given, taken back, or not spoken of.
-    :raises ConsentMissing: there is something to store, and no consent.
+    :param values: the new value of each field the request names; None deletes that field.
+    :param consent: True gives it, False withdraws it, None leaves it as it was.
+    :raises ConsentMissing: there is a value to store, and no consent.
     """
     stored = Comfort.objects.filter(pk=owner.basket_id)
-    something = any(value is not None for value in said.values())
+    has_value = any(value is not None for value in values.values())
     if consent is False:
-        if something:
+        if has_value:
             raise ConsentMissing
         stored.delete()
         return
-    values = {
-        name: None if value is None else encrypt(value, purpose=f"comfort.{name}", context=owner.basket_id) for name, value in said.items()
+    encrypted = {
+        name: None if value is None else encrypt(value, purpose=f"comfort.{name}", context=owner.basket_id)
+        for name, value in values.items()
     }
-    while not stored.update(**values, changed_at=Greatest(Now(), F("consented_at"))):
+    while not stored.update(**encrypted, changed_at=Greatest(Now(), F("consented_at"))):
         if not consent:
-            if something:
+            if has_value:
                 raise ConsentMissing
             return
-        # Who takes the consent back between these two statements came first: it is given anew.
+        # A consent that another call withdraws between these two statements is given again by this call.
         fresh = Comfort(basket_id=owner.basket_id, consented_at=Now(), changed_at=Now())
         Comfort.objects.bulk_create([fresh], ignore_conflicts=True)
 
 
-def read_comfort(*, owner: Owner) -> Settings:
-    """Read what is stored for a user.
+def read_comfort(*, owner: Owner) -> ComfortSettings:
+    """Read the stored settings of a user.
 
     :raises UnreadableSecret: it was encrypted with an unknown key, or for another user or field.
     """
     stored = Comfort.objects.filter(pk=owner.basket_id).first()
     if stored is None:
-        return Settings()
+        return ComfortSettings()
 
-    def read(field: Field) -> str | None:
+    def read(field: ComfortField) -> str | None:
         value = getattr(stored, field)
         return None if value is None else decrypt(value, purpose=f"comfort.{field}", context=stored.pk)
 
-    return Settings(customer_id=read("customer_id"), payment_token=read("payment_token"), consented_at=stored.consented_at)
+    return ComfortSettings(customer_id=read("customer_id"), payment_token=read("payment_token"), consented_at=stored.consented_at)

@@ -13,7 +13,7 @@ from baskets.domain.actors import Actor
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionNeeded:
+class AttentionFlag:
     """Somebody may have paid for this session although its order was refused: staff must see it.
 
     :param status: the session's when the order was refused.
@@ -42,7 +42,7 @@ class SessionSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MissingStock:
+class Shortage:
     """One product of which there is too little: pieces wanted, and pieces available."""
 
     product_id: str
@@ -59,7 +59,7 @@ class Refusal(Exception):
     reason: ClassVar[str]
     message: ClassVar[str]
 
-    def __init__(self, *, attention: AttentionNeeded | None = None) -> None:
+    def __init__(self, *, attention: AttentionFlag | None = None) -> None:
         super().__init__(self.message)
         self.attention = attention
 
@@ -71,7 +71,7 @@ class BasketNotFound(Refusal):
     message = "There is no basket for this user."
 
 
-class ProductUnknown(Refusal):
+class ProductNotFound(Refusal):
     """The product is not in the catalogue, or not listed."""
 
     reason = "product_unknown"
@@ -85,7 +85,7 @@ class ProductNotInBasket(Refusal):
     message = "The product is neither in the cart nor in the saved list."
 
 
-class DeviceUnknown(Refusal):
+class DeviceNotFound(Refusal):
     """The basket has no such device."""
 
     reason = "device_unknown"
@@ -119,7 +119,7 @@ class OutOfStock(Refusal):
     reason = "out_of_stock"
     message = "There is too little stock."
 
-    def __init__(self, *, missing: Sequence[MissingStock], attention: AttentionNeeded | None = None) -> None:
+    def __init__(self, *, missing: Sequence[Shortage], attention: AttentionFlag | None = None) -> None:
         super().__init__(attention=attention)
         self.missing = missing
 
@@ -141,7 +141,7 @@ class NoActiveCheckout(Refusal):
     reason = "no_active_checkout"
     message = "There is no active checkout."
 
-    def __init__(self, *, last: SessionSummary | None, attention: AttentionNeeded | None = None) -> None:
+    def __init__(self, *, last: SessionSummary | None, attention: AttentionFlag | None = None) -> None:
         super().__init__(attention=attention)
         self.last = last
 
@@ -178,7 +178,7 @@ class ServerKeyRequired(Refusal):
     message = "A client key may not do this: use a server key."
 
 
-class OrderUnknown(Refusal):
+class OrderNotFound(Refusal):
     """The user has no session with this order number."""
 
     reason = "order_unknown"

@@ -32,9 +32,9 @@ def run(operation: Callable[[bool], T]) -> T:
         except LapsedSession as found:
             expiry.expire_session(basket_id=found.basket_id)
         except LapsedHolds as found:
-            expiry.reclaim(needed=found.needed)
+            expiry.reclaim_stock(needed=found.needed)
             reclaim = False
         except Refusal as refusal:
             if needed := refusal.attention:
-                in_transaction(lambda: attention.flag_after_refusal(needed))
+                in_transaction(lambda: attention.record_flag_after_rollback(needed))
             raise

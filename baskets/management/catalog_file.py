@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from baskets.domain.spreadsheets import unescape_formulas
 from baskets.domain.stock import catalog
-from baskets.domain.stock.catalog import LEFT_ALONE, ProductRow, problems_of
+from baskets.domain.stock.catalog import UNSPECIFIED, ProductRow, row_problems
 
 TEXT_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "currency")
 REQUIRED = (*TEXT_COLUMNS, "price")
@@ -67,7 +67,7 @@ class CatalogFile:
         :param wrong: fields that could not be read, and why; what stands in their place is not complained of as well.
         """
         unread = {name for name, _ in wrong}
-        problems = [*wrong, *(problem for problem in problems_of(values) if problem[0] not in unread)]
+        problems = [*wrong, *(problem for problem in row_problems(values) if problem[0] not in unread)]
         if product_id := values["product_id"]:
             first = self.lines.setdefault(product_id, line)
             if first != line:
@@ -265,7 +265,7 @@ def _values_of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[tup
         if cell and values[name] is None:
             wrong.append((name, f"{cell[:40]!r} is not a whole number"))
     if "stock" not in cells:
-        values["stock"] = LEFT_ALONE
+        values["stock"] = UNSPECIFIED
     listed = cells.get("listed", "").strip().lower()
     values["listed"] = BOOLEAN_WORDS.get(listed)
     if listed not in BOOLEAN_WORDS:
@@ -302,7 +302,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _values_of_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     wrong = [("unknown key", repr(key[:60])) for key in fields if key not in COLUMNS]
-    wrong += [(key, "is missing") for key in catalog.REQUIRED if key not in fields]
+    wrong += [(key, "is missing") for key in catalog.REQUIRED_FIELDS if key not in fields]
     values: dict[str, Any] = {}
     for name in TEXT_COLUMNS:
         value = fields.get(name)
@@ -318,7 +318,7 @@ def _values_of_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[t
         if not (value is None or whole):
             wrong.append((name, "is not a whole number"))
     if "stock" not in fields:
-        values["stock"] = LEFT_ALONE
+        values["stock"] = UNSPECIFIED
     values["listed"] = fields.get("listed")
     if not (values["listed"] is None or isinstance(values["listed"], bool)):
         wrong.append(("listed", "is neither true nor false"))

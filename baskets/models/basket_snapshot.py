@@ -25,7 +25,7 @@ class Owner:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class BasketLine:
     """One product in one list. `position` orders the list; `stocked` speaks in checkout only."""
 
     product_id: str
@@ -53,7 +53,7 @@ class ActiveSession:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contents:
+class BasketSnapshot:
     """A basket's row, its three lists in order, and the clock of the statement that read them.
 
     `at` is the database's time of reading, never before `last_changed_at`.
@@ -68,15 +68,15 @@ class Contents:
     expires_at: datetime
     hidden_at: datetime | None
     guest: bool
-    own_hold: timedelta | None
+    hold_override: timedelta | None
     late_orders: str
     session: ActiveSession | None = None
-    cart: tuple[Line, ...] = ()
-    saved: tuple[Line, ...] = ()
-    checkout: tuple[Line, ...] = ()
+    cart: tuple[BasketLine, ...] = ()
+    saved: tuple[BasketLine, ...] = ()
+    checkout: tuple[BasketLine, ...] = ()
 
     @property
-    def present(self) -> bool:
+    def is_open(self) -> bool:
         """Tell whether the user has a basket: not hidden, and not past its time unless a checkout is active.
 
         An active checkout keeps its basket, because a held reservation is a right.
@@ -88,13 +88,13 @@ class Contents:
         """Tell whether the active session is past the end of its hold."""
         return self.session is not None and self.session.expires_at <= self.at
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[BasketLine]:
         """All lines of the three lists."""
         yield from self.cart
         yield from self.saved
         yield from self.checkout
 
-    def emptied(self) -> "Contents":
+    def cleared(self) -> "BasketSnapshot":
         """The same basket with nothing in it."""
         return replace(self, cart=(), saved=(), checkout=(), session=None)
 
@@ -123,40 +123,40 @@ LEFT JOIN baskets_product p ON p.product_id = line.product_id
 WHERE {which}
 ORDER BY line.position, line.product_id
 """
-READ = BASKETS.format(which="b.id = %s")
+READ_ONE = BASKETS.format(which="b.id = %s")
 READ_MANY = BASKETS.format(which="b.id = ANY(%s::uuid[])")
 
 
-def read_contents(basket_id: uuid.UUID) -> Contents | None:
+def read_basket(basket_id: uuid.UUID) -> BasketSnapshot | None:
     """Read a basket whole, or None if it has no row. See Note [One statement for a basket]."""
-    return contents_of(execute(READ, [basket_id]))
+    return snapshot_from_rows(execute(READ_ONE, [basket_id]))
 
 
-def read_several(basket_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Contents]:
+def read_baskets(basket_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, BasketSnapshot]:
     """Read baskets whole, all in one statement, by their keys."""
-    return {contents.basket_id: contents for contents in contents_of_many(execute(READ_MANY, [list(basket_ids)]))}
+    return {contents.basket_id: contents for contents in snapshots_from_rows(execute(READ_MANY, [list(basket_ids)]))}
 
 
-def contents_of(rows: Iterable[tuple[Any, ...]]) -> Contents | None:
+def snapshot_from_rows(rows: Iterable[tuple[Any, ...]]) -> BasketSnapshot | None:
     """Put together what `READ` found of a basket."""
-    return next(iter(contents_of_many(rows)), None)
+    return next(iter(snapshots_from_rows(rows)), None)
 
 
-def contents_of_many(rows: Iterable[tuple[Any, ...]]) -> list[Contents]:
+def snapshots_from_rows(rows: Iterable[tuple[Any, ...]]) -> list[BasketSnapshot]:
     """Put together what `READ_MANY` found, basket by basket, in the order of their keys."""
     by_basket: dict[uuid.UUID, list[tuple[Any, ...]]] = {}
     for row in rows:
         by_basket.setdefault(row[22], []).append(row)
-    return [_contents(by_basket[basket_id]) for basket_id in sorted(by_basket)]
+    return [_build_snapshot(by_basket[basket_id]) for basket_id in sorted(by_basket)]
 
 
-def _contents(rows: list[tuple[Any, ...]]) -> Contents:
+def _build_snapshot(rows: list[tuple[Any, ...]]) -> BasketSnapshot:
     first = rows[0]
-    lists: dict[str, list[Line]] = {"cart": [], "saved": [], "checkout": []}
+    lists: dict[str, list[BasketLine]] = {"cart": [], "saved": [], "checkout": []}
     for row in rows:
         if (name := row[15]) is not None:
             lists[name].append(
-                Line(
+                BasketLine(
                     product_id=row[16],
                     count=row[17],
                     position=row[18],
@@ -168,7 +168,7 @@ def _contents(rows: list[tuple[Any, ...]]) -> Contents:
     session = None
     if first[10] is not None:
         session = ActiveSession(id=first[10], order_no=first[11], test_mode=first[12], started_at=first[13], expires_at=first[14])
-    return Contents(
+    return BasketSnapshot(
         basket_id=first[22],
         revision=first[0],
         events=first[1],
@@ -178,7 +178,7 @@ def _contents(rows: list[tuple[Any, ...]]) -> Contents:
         hidden_at=first[5],
         guest=first[6],
         at=first[7],
-        own_hold=None if first[8] is None else timedelta(seconds=first[8]),
+        hold_override=None if first[8] is None else timedelta(seconds=first[8]),
         late_orders=first[9],
         session=session,
         cart=tuple(lists["cart"]),

@@ -33,11 +33,11 @@ class BasketQuerySet(models.QuerySet["Basket"]):
         """
         return self.order_by("pk").select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
 
-    def past_their_time(self) -> "BasketQuerySet":
+    def expired(self) -> "BasketQuerySet":
         """Shown baskets past `expires_at` by the database's clock, without an active checkout."""
         return self.filter(~_in_checkout(), hidden_at__isnull=True, expires_at__lte=Now())
 
-    def present(self) -> "BasketQuerySet":
+    def open(self) -> "BasketQuerySet":
         """Baskets that their users see: neither hidden nor past their time, or kept by an active checkout."""
         return self.filter(Q(expires_at__gt=Now()) | _in_checkout(), hidden_at__isnull=True)
 

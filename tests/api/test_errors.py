@@ -119,7 +119,7 @@ def test_a_failure_is_answered_without_a_word_of_the_inside(
     def fail(_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(baskets, "read_contents", fail)
+    monkeypatch.setattr(baskets, "read_basket", fail)
     got = api.get("/baskets/users/ada")
     assert got.refusal == expected
     assert SECRET not in got.raw.decode() + str(got.headers) + log.text
@@ -133,12 +133,12 @@ def test_a_database_that_fails_while_a_refusal_is_being_told_is_a_503(
     def fail(_: Any) -> None:
         raise FAULTS[0][0]
 
-    monkeypatch.setattr("baskets.api.exceptions.read_contents", fail)
+    monkeypatch.setattr("baskets.api.exceptions.read_basket", fail)
     assert api.start().refusal == BUSY
 
 
 def test_an_unforeseen_failure_is_logged_by_its_place_and_kind(api: Api, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
-    monkeypatch.setattr(baskets, "read_contents", lambda _: {}[SECRET])
+    monkeypatch.setattr(baskets, "read_basket", lambda _: {}[SECRET])
     api.get("/baskets/users/ada")
     [record] = log.lines("unforeseen_error")
     assert record["error"] == ["builtins.KeyError"]

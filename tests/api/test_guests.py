@@ -257,7 +257,7 @@ def ours(app: Api) -> KeyPair:
 @pytest.fixture
 def claims(partner: Partner) -> dict[str, Any]:
     """What a good token says."""
-    return {"iss": guests.ISSUER, "aud": guests.audience_of(partner.pk), "sub": "ada", "exp": 4_000_000_000}
+    return {"iss": guests.ISSUER, "aud": guests.token_audience(partner.pk), "sub": "ada", "exp": 4_000_000_000}
 
 
 def test_a_token_made_by_hand_is_good(app: Api, ours: KeyPair, claims: dict[str, Any]) -> None:

@@ -130,7 +130,7 @@ def test_database_faults_are_counter_registry(monkeypatch: pytest.MonkeyPatch, a
         raise OperationalError from psycopg.OperationalError()
 
     before = DATABASE_FAULTS.labels("unavailable")._value.get()
-    monkeypatch.setattr("baskets.api.views.baskets.read_contents", fail)
+    monkeypatch.setattr("baskets.api.views.baskets.read_basket", fail)
     assert api.get("/baskets/users/ada").status == 503
     assert DATABASE_FAULTS.labels("unavailable")._value.get() - before == 1
 

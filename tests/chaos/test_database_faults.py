@@ -91,10 +91,10 @@ def test_a_deadlock_is_run_again_and_reaches_nobody(anna: User) -> None:
 
         def step() -> int:
             tries.append(None)
-            store.lock(first.owner.basket_id)
+            store.lock_basket(first.owner.basket_id)
             if len(tries) == 1:
                 both_hold_one.wait(10)
-            store.lock(second.owner.basket_id)
+            store.lock_basket(second.owner.basket_id)
             return len(tries)
 
         return lambda: in_transaction(step)
@@ -118,7 +118,7 @@ def test_a_sweep_passes_by_a_basket_in_use(anna: User, monkeypatch: pytest.Monke
     anna.start()
     anna.wait(minutes=31)
     frozen = Frozen()
-    monkeypatch.setattr("baskets.domain.checkout.sessions.record", frozen.at(store.record))
+    monkeypatch.setattr("baskets.domain.checkout.sessions.record", frozen.at(store.record_event))
     finished, batch = frozen.run(lambda: anna.finish(ordered=True), while_frozen=expiry.sweep_sessions)
     assert finished.checkout == ()
     assert (batch.found, batch.expired) == (1, 0)

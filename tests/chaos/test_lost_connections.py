@@ -60,7 +60,7 @@ def test_a_second_loss_is_told_and_leaves_nothing(
 ) -> None:
     anna.start()
     before = anna.lists()
-    record = store.record
+    record = store.record_event
 
     def killed_before_its_event(**arguments: Any) -> None:
         kill()
@@ -178,7 +178,7 @@ def test_every_way_to_the_database_has_its_limits_by_word_of_the_server(
 
         return look
 
-    monkeypatch.setattr("baskets.domain.checkout.sessions.locked_contents", looking(store.locked_contents))
+    monkeypatch.setattr("baskets.domain.checkout.sessions.lock_and_read", looking(store.lock_and_read))
     monkeypatch.setattr(AdminSite, "each_context", looking(AdminSite.each_context))
     monkeypatch.setattr(expiry, "sweep_sessions", looking(expiry.sweep_sessions))
     monkeypatch.setattr("django.core.management.base.connections.close_all", lambda: None)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from baskets.domain.stock.catalog import LEFT_ALONE, ProductRow
+from baskets.domain.stock.catalog import UNSPECIFIED, ProductRow
 from baskets.management import catalog_file
 
 HEADER = "product_id,name,brand,variant,main_product_id,price,currency,stock\n"
@@ -54,7 +54,7 @@ def test_empty_cells_are_no_price_and_unlimited_stock() -> None:
 
 def test_no_stock_column_leaves_stock_alone() -> None:
     header = HEADER.replace(",stock", "")
-    assert read(header + "song,Song,,,,,\n").rows[0].stock is LEFT_ALONE
+    assert read(header + "song,Song,,,,,\n").rows[0].stock is UNSPECIFIED
 
 
 @pytest.mark.parametrize(("cell", "listed"), [("true", True), ("TRUE", True), ("1", True), ("false", False), ("0", False), ("", None)])
@@ -349,7 +349,7 @@ def test_json_lines_by_name_or_first_character(name: str) -> None:
 def test_a_missing_stock_key_says_nothing_and_null_is_unlimited() -> None:
     found = read('{"product_id": "a", "name": "A"}\n{"product_id": "b", "name": "B", "stock": null, "listed": false}', "-")
     assert found.rows == [
-        ProductRow(product_id="a", name="A", stock=LEFT_ALONE),
+        ProductRow(product_id="a", name="A", stock=UNSPECIFIED),
         ProductRow(product_id="b", name="B", stock=None, listed=False),
     ]
 

@@ -62,10 +62,10 @@ def test_a_rehearsal_counts_and_changes_nothing(run: Run, everything_stored: Cal
 @pytest.mark.usefixtures("users")
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_a_wish_to_stop_is_granted_after_the_batch(run: Run, monkeypatch: pytest.MonkeyPatch, signal_number: int) -> None:
-    monkeypatch.setattr(expiry, "BATCH", 1)
+    monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
     sweep = expiry.sweep_sessions
 
-    def stopped_in_the_first_batch(**arguments: Any) -> expiry.Batch:
+    def stopped_in_the_first_batch(**arguments: Any) -> expiry.SweepResult:
         os.kill(os.getpid(), signal_number)
         return sweep(**arguments)
 
@@ -83,7 +83,7 @@ def test_a_wish_to_stop_is_granted_after_the_batch(run: Run, monkeypatch: pytest
 
 @pytest.mark.usefixtures("users")
 def test_small_batches_reach_everything(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "BATCH", 1)
+    monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
     assert run("expire_baskets").out == "Expired 3 checkouts and 1 baskets.\n"
     assert Basket.objects.filter(hidden_at__isnull=False).count() == 1
 

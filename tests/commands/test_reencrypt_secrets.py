@@ -25,7 +25,7 @@ def test_a_key_can_be_taken_away_afterwards(owner: Owner, settings: Any, run: Ru
     settings.BASKETS_ENCRYPTION_KEYS = [OLD]
     users = [Owner(partner_id=owner.partner_id, user_id=f"user-{n}") for n in range(5)]
     for user in users:
-        change_comfort(owner=user, said={"customer_id": user.user_id}, consent=True)
+        change_comfort(owner=user, values={"customer_id": user.user_id}, consent=True)
     settings.BASKETS_ENCRYPTION_KEYS = [NEW, OLD]
     rows = list(Comfort.objects.order_by("pk").values())
     tried = run("reencrypt_secrets", "--dry-run", "--json")
@@ -39,7 +39,7 @@ def test_a_key_can_be_taken_away_afterwards(owner: Owner, settings: Any, run: Ru
 
 def test_what_cannot_be_read_is_left_and_told(owner: Owner, settings: Any, run: Run, transactional_db: None) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = [OLD]
-    change_comfort(owner=owner, said={"customer_id": "c"}, consent=True)
+    change_comfort(owner=owner, values={"customer_id": "c"}, consent=True)
     settings.BASKETS_ENCRYPTION_KEYS = [NEW]
     rows = list(Comfort.objects.values())
     ended = run("reencrypt_secrets")
@@ -52,7 +52,7 @@ def test_secrets_of_the_former_format_are_bound_to_their_rows(owner: Owner, run:
     former = Fernet(OLD)
     others = [replace(owner, user_id=name) for name in ("ben", "cleo")]
     for user in (owner, *others):
-        change_comfort(owner=user, said={}, consent=True)
+        change_comfort(owner=user, values={}, consent=True)
         Comfort.objects.filter(pk=user.basket_id).update(
             customer_id=former.encrypt(user.user_id.encode()), payment_token=former.encrypt(b"t")
         )

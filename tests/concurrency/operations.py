@@ -8,11 +8,11 @@ from baskets.db.transactions import in_transaction
 from baskets.domain import errors, runner
 from baskets.domain.baskets import guests, transfers
 from baskets.domain.checkout import expiry, sessions
-from baskets.domain.comfort import Field, change_comfort
+from baskets.domain.comfort import ComfortField, change_comfort
 from baskets.domain.stock import counters
 from baskets.domain.support import attention_repairs, basket_repairs, checkout_repairs, erasure, reservation_repairs, stock_repairs
 from baskets.models import Attention, Basket, StockReservation
-from baskets.models.basket_snapshot import Contents
+from baskets.models.basket_snapshot import BasketSnapshot
 from tests.concurrency.scenarios import STAFF, World, lists_of, purged
 from tests.conftest import APP
 from tests.factories import TESTER
@@ -33,8 +33,8 @@ def _another_buyer(world: World) -> Any:
 def _guest(world: World) -> Any:
     partner_id = world.anna.owner.partner_id
 
-    def create(_: bool) -> Contents:
-        owner = guests.draw_guest(partner_id=partner_id)
+    def create(_: bool) -> BasketSnapshot:
+        owner = guests.new_guest(partner_id=partner_id)
         contents = guests.create_guest_basket(owner=owner, counts={"shirt": 1}, actor=APP)
         guests.issue_guest_token(owner=owner, at=contents.at)
         return contents
@@ -45,7 +45,7 @@ def _guest(world: World) -> Any:
 def _take_over(world: World) -> Any:
     partner_id = world.anna.owner.partner_id
 
-    def take(_: bool) -> Contents:
+    def take(_: bool) -> BasketSnapshot:
         taken = transfers.redeem_transfer(partner_id=partner_id, token=world.token, actor=APP)
         guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
         return taken.contents
@@ -53,8 +53,8 @@ def _take_over(world: World) -> Any:
     return runner.run(take)
 
 
-def _comfort(said: Mapping[Field, str | None], *, consent: bool | None) -> Operation:
-    return lambda world: runner.run(lambda _: change_comfort(owner=world.anna.owner, said=said, consent=consent))
+def _comfort(said: Mapping[ComfortField, str | None], *, consent: bool | None) -> Operation:
+    return lambda world: runner.run(lambda _: change_comfort(owner=world.anna.owner, values=said, consent=consent))
 
 
 # --- The shop and the clock -----------------------------------------------------------
@@ -173,9 +173,9 @@ def told(outcome: Any) -> Any:
     match outcome:
         case sessions.StartedSession(contents=contents):
             return "started", *lists_of(contents)
-        case Contents():
+        case BasketSnapshot():
             return lists_of(outcome)
-        case transfers.Offer():
+        case transfers.TransferOffer():
             return "offered"
         case Basket():
             return "erased"
@@ -190,6 +190,6 @@ def _refused(error: Exception) -> Any:
             return error.reason, sorted((item.product_id, item.wanted, item.available) for item in missing)
         case errors.Refusal():
             return error.reason, str(error)
-        case transfers.TransferUnknown():
+        case transfers.TransferNotFound():
             return "transfer_unknown"
     return Defect(f"{type(error).__name__}: {error}")

@@ -42,10 +42,10 @@ def one_after_the_other(kind: str, first: str, second: str, *, expired: tuple[st
     for user in expired:
         expiry.expire_session(basket_id=world.anna.beside(user).owner.basket_id)
     flags: list[Any] = []
-    with mock.patch.object(attention, "flag_after_refusal", flags.append if flag_last else attention.flag_after_refusal):
+    with mock.patch.object(attention, "record_flag_after_rollback", flags.append if flag_last else attention.record_flag_after_rollback):
         outcomes = [outcome_of(lambda name=name: OPERATIONS[name](world)) for name in (first, second)]
     for needed in flags:
-        in_transaction(lambda needed=needed: attention.flag_after_refusal(needed))
+        in_transaction(lambda needed=needed: attention.record_flag_after_rollback(needed))
     return _found(first, second, outcomes)
 
 

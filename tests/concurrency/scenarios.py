@@ -19,7 +19,7 @@ from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker, retention
 from baskets.domain.support import stock_repairs
 from baskets.models import Attention, Basket, CheckoutSession, Event, StockAdjustment, StockReservation, Transfer
-from baskets.models.basket_snapshot import Contents, Owner, read_contents
+from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_basket
 from tests.conftest import APP
 from tests.domain.scenarios import User, available
 from tests.factories import PartnerFactory, ProductFactory
@@ -106,7 +106,7 @@ def built(kind: str) -> World:
     ProductFactory(product_id="shirt", unsold=8 if kind == "two lapsed" else 6)
     ProductFactory(product_id="cap", unsold=5)
     anna = User(Owner(partner_id=PartnerFactory(late_orders="accept").pk, user_id="anna"))
-    change_comfort(owner=anna.owner, said={"customer_id": "c-1"}, consent=True)
+    change_comfort(owner=anna.owner, values={"customer_id": "c-1"}, consent=True)
     _long_ago(anna)
     old = CheckoutSession.objects.get(status="ABORTED")
     if kind == "gone":
@@ -182,16 +182,16 @@ def _name(user_id: str) -> str:
 
 
 def _kept(basket: Basket) -> Any:
-    contents = read_contents(basket.pk)
+    contents = read_basket(basket.pk)
     assert contents is not None
     extended = basket.expires_at > basket.last_changed_at + timedelta(days=31)
     return _name(basket.user_id), basket.revision, basket.events, basket.events_purged, extended, lists_of(contents)
 
 
-def lists_of(contents: Contents) -> tuple[Any, ...]:
+def lists_of(contents: BasketSnapshot) -> tuple[Any, ...]:
     """The lists of a basket, in a form that is compared."""
     return (
-        contents.present,
+        contents.is_open,
         tuple((line.product_id, line.count) for line in contents.cart),
         tuple((line.product_id, line.count) for line in contents.saved),
         tuple((line.product_id, line.count, line.stocked) for line in contents.checkout),

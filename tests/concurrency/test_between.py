@@ -109,6 +109,6 @@ def test_pieces_that_come_free_while_they_are_asked_for_are_held_again(monkeypat
     """Staff are not told that there is too little where it had lapsed and was given back in that instant."""
     world = built("failed")
     frozen = Frozen()
-    monkeypatch.setattr(counters, "take", frozen.at(counters.take))
+    monkeypatch.setattr(counters, "reserve", frozen.at(counters.reserve))
     frozen.run(lambda: OPERATIONS["staff holds again"](world), while_frozen=lambda: world.cleo.finish(False))
     assert world.anna.lists()["checkout"] == [("shirt", 3, 3), ("cap", 1, 1)]

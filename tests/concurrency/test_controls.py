@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from baskets.domain.baskets import store
 from baskets.domain.checkout import sessions
-from baskets.domain.checkout.pricing import Offer
+from baskets.domain.checkout.pricing import CatalogEntry
 from baskets.domain.stock import counters
 from baskets.models import Event, Stock, StockReservation
 from tests.concurrency.barrier import WAIT_SECONDS, Frozen, together
@@ -23,7 +23,7 @@ from tests.domain.scenarios import User, available
 @pytest.fixture
 def careful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Starts that ask what there is while they take it, as they do where they have seen that there is too little."""
-    monkeypatch.setattr(sessions, "_seem_to_be_there", lambda *_: False)
+    monkeypatch.setattr(sessions, "_appear_in_stock", lambda *_: False)
 
 
 @pytest.mark.usefixtures("careful")
@@ -44,7 +44,7 @@ def test_without_the_stock_lock_the_last_pieces_are_sold_twice(anna: User, monke
     for buyer in buyers:
         buyer.place("shirt", 4)
     with monkeypatch.context() as without_lock:
-        without_lock.setattr(counters, "take", naive_take)
+        without_lock.setattr(counters, "reserve", naive_take)
         together([buyer.start for buyer in buyers])
     held = StockReservation.objects.filter(product_id="shirt", status="HELD")
     assert held.aggregate(n=Sum("pieces"))["n"] == 16
@@ -59,14 +59,14 @@ def test_without_a_second_look_the_last_pieces_are_sold_twice(anna: User, monkey
         everybody_has_read.wait(WAIT_SECONDS)
         return really(*seen)
 
-    really = sessions._seem_to_be_there
+    really = sessions._appear_in_stock
     buyers = [anna.beside(f"buyer-{n}") for n in range(4)]
     for buyer in buyers:
         buyer.place("shirt", 4)
     with monkeypatch.context() as without_look:
-        without_look.setattr(sessions, "_seem_to_be_there", seem_to_be_there)
+        without_look.setattr(sessions, "_appear_in_stock", seem_to_be_there)
         blind = "UPDATE baskets_stock SET available = greatest(available - %s, 0) WHERE product_id = %s OR %s::bigint IS NULL"
-        without_look.setattr(counters, "TAKE_ALL_OF_ONE", blind)
+        without_look.setattr(counters, "RESERVE_ONE_OR_FAIL", blind)
         together([buyer.start for buyer in buyers])
     held = StockReservation.objects.filter(product_id="shirt", status="HELD")
     assert held.aggregate(n=Sum("pieces"))["n"] == 16
@@ -78,15 +78,15 @@ def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(anna
     anna.place("shirt", 1)
     both_have_read = threading.Barrier(2)
 
-    real_offers = sessions.offers_in
+    real_offers = sessions.entries_from_rows
 
-    def meeting_offers(rows: Iterable[tuple[Any, ...]]) -> dict[str, Offer]:
+    def meeting_offers(rows: Iterable[tuple[Any, ...]]) -> dict[str, CatalogEntry]:
         both_have_read.wait(WAIT_SECONDS)
         return real_offers(rows)
 
     with monkeypatch.context() as without_lock:
-        without_lock.setattr(store, "LOCK", "SELECT 1 FROM baskets_basket WHERE id = %s")
-        without_lock.setattr(sessions, "offers_in", meeting_offers)
+        without_lock.setattr(store, "LOCK_BASKET", "SELECT 1 FROM baskets_basket WHERE id = %s")
+        without_lock.setattr(sessions, "entries_from_rows", meeting_offers)
         outcomes = together([anna.start, anna.start])
     refused = [outcome for outcome in outcomes if isinstance(outcome, IntegrityError)]
     assert len(refused) == 1
@@ -97,7 +97,7 @@ def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(anna
 def test_a_frozen_buyer_makes_the_next_one_wait_and_look_again(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second buyer decides by the stock as it is after the wait, not as it was when it asked."""
     frozen = Frozen()
-    monkeypatch.setattr(counters, "take", frozen.at(counters.take))
+    monkeypatch.setattr(counters, "reserve", frozen.at(counters.reserve))
     ben = anna.beside("ben")
     for user in (anna, ben):
         user.place("shirt", 7)
@@ -115,7 +115,7 @@ def test_a_buyer_who_has_seen_what_others_take_is_told_what_is_left(anna: User, 
     for name, count in (("shirt", 7), ("cap", 7)):
         anna.place(name, count)
     ben.place(others, 7)
-    monkeypatch.setattr(sessions, "_seem_to_be_there", frozen.at(sessions._seem_to_be_there))
+    monkeypatch.setattr(sessions, "_appear_in_stock", frozen.at(sessions._appear_in_stock))
     first, _ = frozen.run(anna.start, while_frozen=ben.start)
     assert [(line.product_id, line.stocked) for line in first.contents.checkout] == [
         (name, -4 if name == others else 7) for name in ("shirt", "cap")
@@ -171,7 +171,7 @@ def test_a_frozen_holder_does_not_keep_a_start_from_other_lapsed_stock(anna: Use
         def hold_the_lock(locked: threading.Event, go: threading.Event) -> None:
             try:
                 with transaction.atomic():
-                    store.lock(ben.owner.basket_id)
+                    store.lock_basket(ben.owner.basket_id)
                     locked.set()
                     assert go.wait(WAIT_SECONDS)
             finally:
@@ -195,6 +195,6 @@ def test_pieces_that_come_free_while_they_are_asked_for_are_found(anna: User, mo
     ben = anna.beside("ben")
     ben.place("shirt", 5)
     frozen = Frozen()
-    monkeypatch.setattr(counters, "take", frozen.at(counters.take))
+    monkeypatch.setattr(counters, "reserve", frozen.at(counters.reserve))
     started, _ = frozen.run(ben.start, while_frozen=lambda: anna.finish(False))
     assert started.contents.checkout[0].stocked == 5

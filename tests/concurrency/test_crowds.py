@@ -9,7 +9,7 @@ from baskets.domain import errors
 from baskets.domain.checkout import expiry
 from baskets.domain.stock import counters
 from baskets.models import CheckoutSession, Event
-from baskets.models.basket_snapshot import Contents
+from baskets.models.basket_snapshot import BasketSnapshot
 from tests.concurrency.barrier import together
 from tests.domain.scenarios import User, available, reservations
 from tests.factories import TESTER
@@ -28,7 +28,7 @@ def test_identical_finishes_are_one_transition(anna: User, ordered: bool) -> Non
     anna.place("shirt", 3)
     order_no = anna.start().session.order_no
     outcomes = together([lambda: anna.finish(ordered)] * CROWD)
-    assert kinds(outcomes) == {"Contents": CROWD}
+    assert kinds(outcomes) == {"BasketSnapshot": CROWD}
     assert len({(o.cart, o.checkout, o.revision, o.last_changed_at) for o in outcomes}) == 1
     assert reservations(order_no) == [("shirt", "SOLD" if ordered else "RELEASED", 3)]
     assert Event.objects.filter(kind__startswith="checkout_").count() == 2
@@ -42,10 +42,10 @@ def test_yes_against_no_is_one_outcome(anna: User) -> None:
     yes, no = [lambda: anna.finish(True)] * 10, [lambda: anna.finish(False)] * 10
     outcomes = together([call for pair in zip(yes, no, strict=True) for call in pair])
     if CheckoutSession.objects.get().status == "ORDERED":
-        assert kinds(outcomes[::2]) == {"Contents": 10}
+        assert kinds(outcomes[::2]) == {"BasketSnapshot": 10}
         assert kinds(outcomes[1::2]) == {"CheckoutAlreadyOrdered": 10}
     else:
-        assert kinds(outcomes[1::2]) == {"Contents": 10}
+        assert kinds(outcomes[1::2]) == {"BasketSnapshot": 10}
         assert kinds(outcomes[::2]) == {"CheckoutAborted": 10}
 
 
@@ -60,7 +60,7 @@ def test_starts_of_one_basket_make_one_session(anna: User) -> None:
 def test_first_additions_of_one_user_make_one_basket(anna: User) -> None:
     """The unique key decides who inserts the row; nobody fails."""
     outcomes = together([lambda: anna.place("shirt", 1)] * 10 + [lambda: anna.place("cap", 2)] * 10)
-    assert kinds(outcomes) == {"Contents": CROWD}
+    assert kinds(outcomes) == {"BasketSnapshot": CROWD}
     assert sorted(anna.lists()["cart"]) == [("cap", 2), ("shirt", 1)]
 
 
@@ -81,7 +81,7 @@ def test_opposite_orders_of_products_do_not_deadlock(anna: User) -> None:
         for product_id in ("shirt", "cap") if n % 2 else ("cap", "shirt"):
             buyer.place(product_id, 1)
     assert kinds(together([buyer.start for buyer in buyers])) == {"StartedSession": 10}
-    assert kinds(together([lambda b=buyer: b.finish(False) for buyer in buyers])) == {"Contents": 10}
+    assert kinds(together([lambda b=buyer: b.finish(False) for buyer in buyers])) == {"BasketSnapshot": 10}
     assert (available("shirt"), available("cap")) == ((10, 0), (10, 0))
 
 
@@ -93,7 +93,7 @@ def test_a_finish_against_the_sweep_is_one_or_the_other(anna: User) -> None:
         order_no = user.start().session.order_no
         user.wait(minutes=31)
         finished, _ = together([lambda u=user: u.finish(True), expiry.sweep_sessions])
-        assert isinstance(finished, Contents)
+        assert isinstance(finished, BasketSnapshot)
         assert ("shirt", "SOLD", 1) in reservations(order_no)
         assert user.lists() == {"cart": [], "saved": [], "checkout": []}
     assert available("shirt") == (5, 0)
@@ -126,7 +126,7 @@ def test_reclaims_against_aborts_and_each_other_end_without_deadlock(anna: User)
         buyer.place("shirt", 1)
     calls = [buyer.start for buyer in buyers] + [lambda h=holder: h.finish(False) for holder in holders]
     outcomes = together(calls)
-    assert kinds(outcomes[5:]) == {"Contents": 5}
+    assert kinds(outcomes[5:]) == {"BasketSnapshot": 5}
     assert set(kinds(outcomes[:5])) <= {"StartedSession"}
     held = sum(1 for buyer in buyers if ("cap", 2, 2) in buyer.lists()["checkout"])
     assert available("cap") == (10 - 2 * held, 0)

@@ -19,5 +19,5 @@ def test_one_of_fifty_devices_gets_the_basket(anna: User) -> None:
     partner_id = anna.owner.partner_id
     bring = [lambda: runner.run(lambda _: redeem_transfer(partner_id=partner_id, token=made.token, actor=APP))] * DEVICES
     outcomes = Counter(type(outcome).__name__ for outcome in together(bring))
-    assert outcomes == {"Taken": 1, "TransferUnknown": DEVICES - 1}
+    assert outcomes == {"RedeemedTransfer": 1, "TransferNotFound": DEVICES - 1}
     assert Event.objects.filter(kind="transfer_redeemed").count() == 1

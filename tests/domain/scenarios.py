@@ -10,7 +10,7 @@ from baskets.domain import runner
 from baskets.domain.baskets import items, lifecycle
 from baskets.domain.checkout import sessions as checkout_sessions
 from baskets.models import Basket, CheckoutSession, Stock, StockAdjustment, StockReservation
-from baskets.models.basket_snapshot import Contents, Owner, read_contents
+from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_basket
 from tests.conftest import APP
 
 
@@ -20,15 +20,15 @@ class User:
 
     owner: Owner
 
-    def place(self, product_id: str, count: int = 1) -> Contents:
+    def place(self, product_id: str, count: int = 1) -> BasketSnapshot:
         """POST a product."""
         return runner.run(lambda _: items.place_item(owner=self.owner, product_id=product_id, count=count, actor=APP))
 
-    def change(self, product_id: str, count: int | None) -> Contents:
+    def change(self, product_id: str, count: int | None) -> BasketSnapshot:
         """PATCH a product."""
         return runner.run(lambda _: items.change_item(owner=self.owner, product_id=product_id, count=count, actor=APP))
 
-    def remove(self, product_id: str) -> Contents:
+    def remove(self, product_id: str) -> BasketSnapshot:
         """DELETE a product."""
         return runner.run(lambda _: items.remove_item(owner=self.owner, product_id=product_id, actor=APP))
 
@@ -36,7 +36,7 @@ class User:
         """Start a checkout."""
         return runner.run(lambda reclaim: checkout_sessions.start_session(owner=self.owner, actor=APP, reclaim=reclaim, **options))
 
-    def finish(self, ordered: bool, order_no: str | None = None) -> Contents:
+    def finish(self, ordered: bool, order_no: str | None = None) -> BasketSnapshot:
         """Finish the checkout."""
         return runner.run(
             lambda reclaim: checkout_sessions.finish_session(
@@ -44,18 +44,18 @@ class User:
             )
         )
 
-    def delete(self) -> Contents:
+    def delete(self) -> BasketSnapshot:
         """DELETE the basket."""
         return runner.run(lambda _: lifecycle.delete_basket(owner=self.owner, actor=APP))
 
-    def basket(self) -> Contents | None:
+    def basket(self) -> BasketSnapshot | None:
         """GET the basket, or None where the user sees none."""
-        contents = read_contents(self.owner.basket_id)
-        return contents if contents and contents.present else None
+        contents = read_basket(self.owner.basket_id)
+        return contents if contents and contents.is_open else None
 
     def lists(self) -> dict[str, Any]:
         """The lists as pairs, checkout with what is stocked."""
-        contents = read_contents(self.owner.basket_id)
+        contents = read_basket(self.owner.basket_id)
         assert contents is not None
         return {
             "cart": [(line.product_id, line.count) for line in contents.cart],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from baskets.domain import comfort, errors, runner
 from baskets.domain.baskets import guests, transfers
-from baskets.models.basket_snapshot import Contents, Line, Owner, read_contents
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner, read_basket
 from tests.conftest import APP
 from tests.domain.scenarios import User
 from tests.model_based.state import Key, Refused
@@ -29,12 +29,12 @@ class Started:
     shown: Any
 
 
-def shown(contents: Contents | None) -> Any:
+def shown(contents: BasketSnapshot | None) -> Any:
     """The lists as the model shows them; None where the user has no basket."""
-    if contents is None or not contents.present:
+    if contents is None or not contents.is_open:
         return None
 
-    def pairs(lines: tuple[Line, ...]) -> list[tuple[str, int]]:
+    def pairs(lines: tuple[BasketLine, ...]) -> list[tuple[str, int]]:
         return [(line.product_id, line.count) for line in lines]
 
     return {
@@ -71,7 +71,7 @@ class Domain:
         return User(Owner(partner_id=self.partners[key[0]], user_id=self.names.get(key, key[1])))
 
     def basket(self, key: Key) -> Any:
-        return shown(read_contents(self.user(key).owner.basket_id))
+        return shown(read_basket(self.user(key).owner.basket_id))
 
     def place(self, key: Key, product: str, count: int) -> Any:
         if count == -1:
@@ -100,7 +100,7 @@ class Domain:
         return self._done(lambda: self.user(key).finish(ordered, order_no))
 
     def create_guest(self, key: Key, counts: Mapping[str, int]) -> Any:
-        owner = guests.draw_guest(partner_id=self.partners[key[0]])
+        owner = guests.new_guest(partner_id=self.partners[key[0]])
         self.names[key] = owner.user_id
         return self._done(lambda: runner.run(lambda _: guests.create_guest_basket(owner=owner, counts=counts, actor=APP)))
 
@@ -111,13 +111,13 @@ class Domain:
     def take_over(self, partner: int, token: str) -> tuple[str, Any]:
         try:
             taken = runner.run(lambda _: transfers.redeem_transfer(partner_id=self.partners[partner], token=token, actor=APP))
-        except transfers.TransferUnknown as unknown:
+        except transfers.TransferNotFound as unknown:
             raise Refused("transfer_unknown") from unknown
         return taken.owner.user_id, shown(taken.contents)
 
-    def change_comfort(self, key: Key, said: Mapping[comfort.Field, str | None], *, consent: bool | None) -> Any:
+    def change_comfort(self, key: Key, said: Mapping[comfort.ComfortField, str | None], *, consent: bool | None) -> Any:
         owner = self.user(key).owner
-        self._answered(lambda: runner.run(lambda _: comfort.change_comfort(owner=owner, said=said, consent=consent)))
+        self._answered(lambda: runner.run(lambda _: comfort.change_comfort(owner=owner, values=said, consent=consent)))
         return self.basket(key)
 
     @staticmethod
@@ -127,7 +127,7 @@ class Domain:
         except errors.Refusal as refusal:
             raise as_refused(refusal) from refusal
 
-    def _done(self, call: Callable[[], Contents]) -> Any:
+    def _done(self, call: Callable[[], BasketSnapshot]) -> Any:
         return self._answered(lambda: shown(call()))
 
 
@@ -180,7 +180,7 @@ class Http:
         taken = self._sent("POST", f"/v2/baskets/guests?jayToken={token}", None, partner=partner)
         return taken["userId"], self._basket(taken["basket"])
 
-    def change_comfort(self, key: Key, said: Mapping[comfort.Field, str | None], *, consent: bool | None) -> Any:
+    def change_comfort(self, key: Key, said: Mapping[comfort.ComfortField, str | None], *, consent: bool | None) -> Any:
         words = {"customer_id": "customerId", "payment_token": "paymentToken"}
         body = {words[name]: value for name, value in said.items()} | {"consent": consent}
         return self._basket(self._call("PATCH", key, "/comfort", body))

@@ -21,7 +21,7 @@ from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker, retention
 from baskets.domain.stock import catalog
 from baskets.models import Attention, Basket, Comfort, Partner
-from baskets.models.basket_snapshot import read_several
+from baskets.models.basket_snapshot import read_baskets
 from tests.factories import PartnerFactory
 from tests.model_based.callers import Domain, Http, as_refused, shown
 from tests.model_based.staff_model import RETENTION, Office
@@ -99,7 +99,7 @@ class Machine(RuleBasedStateMachine):
     @rule(product=products, listed=st.sampled_from([True, True, False]))
     def list_or_unlist(self, product: str, listed: bool) -> None:
         self.model.products[product].listed = listed
-        self._import({product: catalog.LEFT_ALONE})
+        self._import({product: catalog.UNSPECIFIED})
         self._compare()
 
     def _import(self, stock: dict[str, Any], *, ago: int = 0) -> None:
@@ -175,7 +175,7 @@ class Machine(RuleBasedStateMachine):
         """All that both hold: baskets and their timelines, stock, sessions with what became of their pieces, flags."""
         type(self).steps += 1
         ids = {key: self.domain.user(key).owner.basket_id for key in self.model.baskets}
-        found = read_several(list(ids.values()))
+        found = read_baskets(list(ids.values()))
         for key in {*KEYS, *ids}:
             assert shown(found.get(ids.get(key))) == self.model.shown(key), key
         assert sorted(Basket.objects.values_list("pk", "revision", "events", "events_purged", "guest")) == sorted(

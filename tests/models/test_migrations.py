@@ -62,7 +62,7 @@ def build(anna: User, ben: User, cleo: User) -> dict[str, str]:
 def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     anna = User(owner)
     with monkeypatch.context() as before:
-        before.setattr(attention, "settle", lambda **_: None)
+        before.setattr(attention, "resolve", lambda **_: None)
         numbers = build(anna, anna.beside("ben"), anna.beside("cleo"))
     told = Event.objects.get(kind="checkout_reversed")
     data = {"repair": "reverse_order", "reason": "sent back", "orderNo": numbers["reversed"], "returned": told.data["returned"]}

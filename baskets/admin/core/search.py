@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from baskets.domain.checkout.order_numbers import read_order_search
+from baskets.domain.checkout.order_numbers import parse_order_search
 from baskets.models import ApiKey, BasketItem, CheckoutItem, CheckoutSession, Partner
 from baskets.models.basket_snapshot import Owner
 
@@ -57,7 +57,7 @@ def _owned(partner_ids: Iterable[int], user_id: str) -> list[UUID]:
 
 def of_order(term: str) -> list[UUID]:
     """The baskets of the order numbers that begin like this, however the number is typed."""
-    number = read_order_search(term)
+    number = parse_order_search(term)
     if not number:
         return []
     sessions = CheckoutSession.objects.filter(order_no__startswith=number)

@@ -11,10 +11,10 @@ from django.utils.timezone import get_current_timezone_name
 from baskets import conf
 from baskets.admin.core import display
 from baskets.db.errors import reading
-from baskets.domain.stock.catalog import MOST_PIECES
+from baskets.domain.stock.catalog import MAX_PIECES
 from baskets.domain.support import guards
 from baskets.models import Product
-from baskets.models.basket_snapshot import read_contents
+from baskets.models.basket_snapshot import read_basket
 
 MAX_DAYS = 3650
 
@@ -83,7 +83,7 @@ class UnsoldForm(RepairForm):
     unsold = forms.IntegerField(
         required=False,
         min_value=0,
-        max_value=MOST_PIECES,
+        max_value=MAX_PIECES,
         label="Unsold pieces",
         help_text="All that the shop has not sold yet, held ones included.",
     )
@@ -122,7 +122,7 @@ class UnsoldForm(RepairForm):
 class SupplyForm(RepairForm):
     """Pieces that came in or were taken out."""
 
-    pieces = forms.IntegerField(min_value=-MOST_PIECES, max_value=MOST_PIECES, help_text="5 for five that came in, -5 for five taken out.")
+    pieces = forms.IntegerField(min_value=-MAX_PIECES, max_value=MAX_PIECES, help_text="5 for five that came in, -5 for five taken out.")
 
 
 class ItemForm(RepairForm):
@@ -138,7 +138,7 @@ class ItemForm(RepairForm):
 
     def prepare(self) -> None:
         """Offer what the basket holds."""
-        contents = reading(lambda: read_contents(self.record.pk))
+        contents = reading(lambda: read_basket(self.record.pk))
         lines = [(line, name) for name in ("cart", "saved") for line in (getattr(contents, name) if contents else ())]
         offered = [(line.product_id, f"{display.as_plain_text(line.product_id)} ({name}, {line.count})") for line, name in lines]
         self.fields["product"].widget.choices = offered

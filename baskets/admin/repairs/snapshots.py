@@ -29,7 +29,7 @@ from baskets.models import (
     StockReservation,
     WebhookEndpoint,
 )
-from baskets.models.basket_snapshot import Line, read_contents
+from baskets.models.basket_snapshot import BasketLine, read_basket
 from baskets.models.checkouts import AttentionQuerySet
 
 Snapshot = dict[str, object]
@@ -39,7 +39,7 @@ MAX_WAITING = 1000
 
 def of_basket(basket_id: UUID) -> Snapshot:
     """The lists and the life of a basket."""
-    contents = reading(lambda: read_contents(basket_id))
+    contents = reading(lambda: read_basket(basket_id))
     if contents is None:
         return {}
     return {
@@ -193,7 +193,7 @@ def _open(flags: AttentionQuerySet) -> SafeString | str:
     return _listed(format_html("{} {}", display.order_no(flag.session.order_no), flag.get_reason_display()) for flag in lines)
 
 
-def _lines(lines: Iterable[Line]) -> SafeString | str:
+def _lines(lines: Iterable[BasketLine]) -> SafeString | str:
     return _listed(format_html("{} of {}", line.count, display.visible(line.product_id)) for line in lines)
 
 

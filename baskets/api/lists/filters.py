@@ -9,7 +9,7 @@ from django import forms
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from baskets.api.protocol.identifiers import IDENTIFIER_RULE, PRODUCT_RULE, is_identifier, is_product_id
-from baskets.domain.checkout.order_numbers import read_order_no
+from baskets.domain.checkout.order_numbers import parse_order_no
 from baskets.models import Basket, BasketItem, CheckoutItem, CheckoutSession, Event, FeedPosition
 from baskets.models.baskets import basket_key
 
@@ -168,7 +168,7 @@ class SessionFilterSet(UserFilterSet):
 
     def filter_order_no(self, rows: QuerySet[CheckoutSession], _name: str, order_no: str) -> QuerySet[CheckoutSession]:
         """Keep the session with an order number, in any letter case, with or without dashes."""
-        return rows.filter(order_no=read_order_no(order_no))
+        return rows.filter(order_no=parse_order_no(order_no))
 
     def filter_needs_attention(self, rows: QuerySet[CheckoutSession], _name: str, flag: str) -> QuerySet[CheckoutSession]:
         """Keep sessions with an open attention flag, or those without."""

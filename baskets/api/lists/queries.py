@@ -12,7 +12,7 @@ from baskets.api.serializers.representations import empty_basket, render_basket
 from baskets.api.serializers.session_detail import SESSION_ANNOTATIONS, render_session
 from baskets.domain.timestamps import format_timestamp
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession
-from baskets.models.basket_snapshot import read_several
+from baskets.models.basket_snapshot import read_baskets
 
 # What a list shows of a session beside its detail.
 LIST_ANNOTATIONS = {
@@ -25,7 +25,7 @@ LIST_ANNOTATIONS = {
 
 def partner_baskets(partner_id: int) -> QuerySet[Basket]:
     """Return the baskets that users of a partner can see."""
-    return Basket.objects.present().filter(partner_id=partner_id)
+    return Basket.objects.open().filter(partner_id=partner_id)
 
 
 def basket_page(listing: ListRequest) -> Page:
@@ -35,7 +35,7 @@ def basket_page(listing: ListRequest) -> Page:
         rows = rows.filter(user_id__gt=listing.after)
     found = list(rows.order_by("user_id").values_list("pk", "user_id")[: listing.limit + 1])
     shown, has_more = found[: listing.limit], len(found) > listing.limit
-    contents = read_several([pk for pk, _ in shown])
+    contents = read_baskets([pk for pk, _ in shown])
     items = [{"userId": user_id} | (render_basket(contents[pk]) if pk in contents else empty_basket()) for pk, user_id in shown]
     return Page(items=items, last=shown[-1][1] if has_more else None)
 

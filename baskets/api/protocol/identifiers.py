@@ -6,12 +6,12 @@ An id of a user has 1 to 255 characters, none of which controls a terminal, a lo
 import re
 from collections.abc import Mapping
 
-from baskets.domain.stock.catalog import LONGEST_ID, product_id_problem
+from baskets.domain.stock.catalog import MAX_ID_LENGTH, product_id_problem
 from baskets.models.products import NOT_IN_PRODUCT_ID, product_id_pattern
 
 # What the ids in a path are called here, and what the reference calls them.
 PUBLIC_NAMES = {"user_id": "userId", "product_id": "productId", "order_no": "orderNo", "device_id": "deviceId"}
-MAX_LENGTH = LONGEST_ID
+MAX_LENGTH = MAX_ID_LENGTH
 # Unicode category Cc, the two separators that end a line in some readers, and halves of surrogate pairs.
 FORBIDDEN_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # The same for the schema, in the syntax of ECMA-262.

@@ -5,7 +5,7 @@ from typing import Any
 
 from baskets.domain.baskets.guests import IssuedToken
 from baskets.domain.timestamps import format_timestamp
-from baskets.models.basket_snapshot import Contents, Line
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
 
 def empty_basket() -> dict[str, Any]:
@@ -13,9 +13,9 @@ def empty_basket() -> dict[str, Any]:
     return {"cart": [], "saved": [], "checkout": []}
 
 
-def render_basket(contents: Contents) -> dict[str, Any]:
+def render_basket(contents: BasketSnapshot) -> dict[str, Any]:
     """Show a basket whole; one that is hidden or past its time, like one that never was."""
-    if not contents.present:
+    if not contents.is_open:
         return empty_basket()
     return {
         "expires": format_timestamp(contents.expires_at),
@@ -26,7 +26,7 @@ def render_basket(contents: Contents) -> dict[str, Any]:
     }
 
 
-def render_line(line: Line) -> dict[str, Any]:
+def render_line(line: BasketLine) -> dict[str, Any]:
     """Show an item of a list; the variant and the main product only where the product has them."""
     shown: dict[str, Any] = {"productId": line.product_id, "count": line.count}
     if line.variant:
@@ -36,7 +36,7 @@ def render_line(line: Line) -> dict[str, Any]:
     return shown
 
 
-def render_started_checkout(*, session: Any, contents: Contents) -> dict[str, Any]:
+def render_started_checkout(*, session: Any, contents: BasketSnapshot) -> dict[str, Any]:
     """Show a checkout that has just begun."""
     return {
         "orderNo": session.order_no,
@@ -50,7 +50,7 @@ def render_started_checkout(*, session: Any, contents: Contents) -> dict[str, An
     }
 
 
-def render_guest(*, user_id: str, token: IssuedToken, contents: Contents) -> dict[str, Any]:
+def render_guest(*, user_id: str, token: IssuedToken, contents: BasketSnapshot) -> dict[str, Any]:
     """Show a guest: who it is from now on, the token that says so, and the basket."""
     return {
         "userId": user_id,

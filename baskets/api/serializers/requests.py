@@ -17,7 +17,7 @@ from baskets import conf
 from baskets.api.protocol.identifiers import IDENTIFIER_RULE, MAX_LENGTH, PRODUCT_RULE, is_identifier, is_product_id
 from baskets.api.serializers.transfer_links import URL_RULE as ADDRESS_RULE
 from baskets.api.serializers.transfer_links import is_http_url
-from baskets.domain.checkout.order_numbers import read_order_no
+from baskets.domain.checkout.order_numbers import parse_order_no
 
 NON_FIELD_KEY = api_settings.NON_FIELD_ERRORS_KEY
 TWO_LETTER_CODE = RegexValidator(r"^[A-Za-z]{2}\Z", message="Must be two letters.")
@@ -221,7 +221,7 @@ class FinishCheckoutRequest(RequestSerializer):
             return None
         if not is_identifier(value):
             raise serializers.ValidationError(IDENTIFIER_RULE)
-        return read_order_no(value)
+        return parse_order_no(value)
 
 
 def validate_body(body: type[serializers.BaseSerializer[Any]], value: Mapping[str, Any]) -> Mapping[str, Any]:

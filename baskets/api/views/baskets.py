@@ -24,10 +24,10 @@ from baskets.db.errors import reading
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import items, lifecycle
 from baskets.domain.checkout import sessions
-from baskets.domain.checkout.order_numbers import read_order_no
+from baskets.domain.checkout.order_numbers import parse_order_no
 from baskets.domain.errors import BasketNotFound
 from baskets.models import Product
-from baskets.models.basket_snapshot import read_contents
+from baskets.models.basket_snapshot import read_basket
 
 REMOVE = -1
 
@@ -42,7 +42,7 @@ class BasketViewSet(ApiViewSet):
     def retrieve(self, request: Request, **_: str) -> HttpResponse:
         """Show the basket; an empty one if there is none. Creates nothing."""
         self.read()
-        contents = self.ask(lambda: read_contents(self.owner.basket_id))
+        contents = self.ask(lambda: read_basket(self.owner.basket_id))
         return json_response(success_body(empty_basket() if contents is None else render_basket(contents)))
 
     @operations.delete_basket
@@ -127,7 +127,7 @@ class BasketViewSet(ApiViewSet):
     def session(self, request: Request, *, order_no: str, **_: str) -> HttpResponse:
         """Tell what became of a checkout."""
         self.read()
-        session = self.ask(lambda: read_session(basket_id=self.owner.basket_id, order_no=read_order_no(order_no)))
+        session = self.ask(lambda: read_session(basket_id=self.owner.basket_id, order_no=parse_order_no(order_no)))
         if session is None:
             raise ApiError("order_unknown", kind=ORDER_NOT_FOUND)
         return json_response(success_body(session))

@@ -15,11 +15,11 @@ from baskets.db.errors import reading
 from baskets.domain import comfort
 from baskets.domain.timestamps import format_timestamp
 from baskets.encryption import UnreadableSecret
-from baskets.models.basket_snapshot import read_contents
+from baskets.models.basket_snapshot import read_basket
 
 log = structlog.get_logger(__name__)
 
-FIELDS: dict[str, comfort.Field] = {"customerId": "customer_id", "paymentToken": "payment_token"}
+FIELDS: dict[str, comfort.ComfortField] = {"customerId": "customer_id", "paymentToken": "payment_token"}
 
 
 class ComfortViewSet(ApiViewSet):
@@ -35,7 +35,7 @@ class ComfortViewSet(ApiViewSet):
             stored = reading(lambda: comfort.read_comfort(owner=self.owner))
         except UnreadableSecret:
             log.warning("comfort_unreadable")
-            stored = comfort.Settings()
+            stored = comfort.ComfortSettings()
         return json_response(
             success_body(
                 {
@@ -53,8 +53,8 @@ class ComfortViewSet(ApiViewSet):
         said = {field: cast("str | None", given[name]) for name, field in FIELDS.items() if name in given}
 
         def change(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
-            comfort.change_comfort(owner=self.owner, said=said, consent=given.get("consent"))
-            contents = read_contents(self.owner.basket_id)
+            comfort.change_comfort(owner=self.owner, values=said, consent=given.get("consent"))
+            contents = read_basket(self.owner.basket_id)
             return empty_basket() if contents is None else render_basket(contents)
 
         return self.perform(change)

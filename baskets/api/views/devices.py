@@ -13,7 +13,7 @@ from baskets.api.serializers.requests import EmptyBody
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
 from baskets.domain.access import devices
-from baskets.domain.errors import DeviceUnknown
+from baskets.domain.errors import DeviceNotFound
 from baskets.domain.timestamps import format_timestamp
 from baskets.models import GuestToken
 
@@ -46,14 +46,14 @@ class DeviceViewSet(ApiViewSet):
 def parse_device_id(text: str) -> UUID:
     """Read the id of a device in the one form in which it is shown.
 
-    :raises DeviceUnknown: it is nothing of the kind.
+    :raises DeviceNotFound: it is nothing of the kind.
     """
     try:
         device_id = UUID(text)
     except ValueError:
-        raise DeviceUnknown from None
+        raise DeviceNotFound from None
     if str(device_id) != text:
-        raise DeviceUnknown
+        raise DeviceNotFound
     return device_id
 
 

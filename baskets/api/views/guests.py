@@ -16,7 +16,7 @@ from baskets.db.errors import reading
 from baskets.domain import runner
 from baskets.domain.access import signing_keys
 from baskets.domain.baskets import guests, transfers
-from baskets.domain.baskets.transfers import TransferUnknown
+from baskets.domain.baskets.transfers import TransferNotFound
 from baskets.models.basket_snapshot import Owner
 
 # A key that signs is new to whoever keeps this; they look again for a `kid` that they do not know.
@@ -32,7 +32,7 @@ class GuestViewSet(ApiViewSet):
     @property
     def owner(self) -> Owner:
         """Whose basket a refusal shows: that of a guest who has none."""
-        return guests.draw_guest(partner_id=self.caller.partner_id)
+        return guests.new_guest(partner_id=self.caller.partner_id)
 
     @operations.create_guest
     def create(self, request: Request) -> HttpResponse:
@@ -45,7 +45,7 @@ class GuestViewSet(ApiViewSet):
         with self.client_limits() as limits:
 
             def create(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
-                owner = guests.draw_guest(partner_id=self.caller.partner_id)
+                owner = guests.new_guest(partner_id=self.caller.partner_id)
                 contents = guests.create_guest_basket(owner=owner, counts=counts, limits=limits, actor=actor)
                 token = guests.issue_guest_token(owner=owner, at=contents.at)
                 return render_guest(user_id=owner.user_id, token=token, contents=contents)
@@ -70,7 +70,7 @@ class GuestViewSet(ApiViewSet):
                     return render_guest(user_id=taken.owner.user_id, token=token, contents=taken.contents)
 
                 return json_response(success_body(runner.run(take)))
-        except TransferUnknown:
+        except TransferNotFound:
             raise invalid({"jayToken": "Is unknown, used, or past its minute."}) from None
 
 

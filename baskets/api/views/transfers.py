@@ -70,7 +70,7 @@ class TransferImageViewSet(ApiViewSet):
         """Show the QR image of a transfer while it may still be taken."""
         self.read()
         found = decrypt_link(image)
-        if found is None or not reading(lambda: transfers.is_open(found[1])):
+        if found is None or not reading(lambda: transfers.is_redeemable(found[1])):
             raise ApiError("not_found")
         response = HttpResponse(qr_image(found[0]), content_type="image/png")
         response.headers["Cache-Control"] = "no-store"

@@ -7,11 +7,11 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import locked_contents, record, write_lists
-from baskets.domain.errors import BasketNotFound, DeviceUnknown
+from baskets.domain.baskets.store import lock_and_read, record_event, write_lists
+from baskets.domain.errors import BasketNotFound, DeviceNotFound
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
 from baskets.models import Event, GuestToken, Transfer
-from baskets.models.basket_snapshot import Contents, Owner
+from baskets.models.basket_snapshot import BasketSnapshot, Owner
 
 MAX_LISTED = 200
 
@@ -33,14 +33,14 @@ def revoke_device(*, owner: Owner, device_id: UUID, actor: Actor) -> None:
 
     :param device_id: the `jti` of the token.
     :raises BasketNotFound: the user has no basket.
-    :raises DeviceUnknown: the basket has no such device.
+    :raises DeviceNotFound: the basket has no such device.
     """
-    contents = locked_contents(owner)
+    contents = lock_and_read(owner)
     if contents is None:
         raise BasketNotFound
     device = GuestToken.objects.filter(pk=device_id, basket_id=contents.basket_id).first()
     if device is None:
-        raise DeviceUnknown
+        raise DeviceNotFound
     if device.revoked_at is None:
         _revoke(device, contents=contents, actor=actor)
 
@@ -61,10 +61,10 @@ def revoke_device_by_staff(*, device: GuestToken, expected_events: int, reason: 
     record_repair(contents, "revoke_device", reason, actor, deviceId=str(now.pk))
 
 
-def _revoke(device: GuestToken, *, contents: Contents, actor: Actor) -> None:
+def _revoke(device: GuestToken, *, contents: BasketSnapshot, actor: Actor) -> None:
     """Revoke a token, and end the open offers of the basket: the device may have made one, to come back by."""
     Transfer.objects.filter(basket_id=contents.basket_id, redeemed_at__isnull=True).delete()
     device.revoked_at, device.revoked_by = contents.at, actor.name
     device.save(update_fields=["revoked_at", "revoked_by"])
     after = write_lists(before=contents, after=contents)
-    record(contents=after, kind=Event.Kind.DEVICE_REVOKED, actor=actor, data={"deviceId": str(device.pk)})
+    record_event(contents=after, kind=Event.Kind.DEVICE_REVOKED, actor=actor, data={"deviceId": str(device.pk)})

@@ -14,14 +14,14 @@ from baskets.db.pipeline import execute
 from baskets.domain.access.signing_keys import ALGORITHM, current_signer
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
-from baskets.domain.baskets.store import created_contents, described, record, write_lists
+from baskets.domain.baskets.store import create_and_lock, lines_as_json, record_event, write_lists
 from baskets.domain.checkout.purchase_limits import ClientLimits
-from baskets.domain.errors import ProductUnknown
+from baskets.domain.errors import ProductNotFound
 from baskets.models import Event, Product
-from baskets.models.basket_snapshot import Contents, Line, Owner
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner
 
 ISSUER = "urn:baskets:guests"
-LIST_DEVICE = """
+INSERT_DEVICE = """
 INSERT INTO baskets_guesttoken (jti, basket_id, transferred, created_at, expires_at, revoked_by) VALUES (%s, %s, %s, %s, %s, '')
 """
 
@@ -34,13 +34,13 @@ class IssuedToken:
     expires_at: datetime
 
 
-def draw_guest(*, partner_id: int) -> Owner:
+def new_guest(*, partner_id: int) -> Owner:
     """Draw the id of a guest: 128 random bits, so it names nobody else and cannot be guessed."""
     return Owner(partner_id=partner_id, user_id=f"guest-{secrets.token_hex(16)}")
 
 
 @transaction.atomic(savepoint=False)
-def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: ClientLimits | None = None, actor: Actor) -> Contents:
+def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: ClientLimits | None = None, actor: Actor) -> BasketSnapshot:
     """Create the basket of a guest, with products in its lists as `place_item` puts them: all of them, or nothing is done.
 
     It expires a basket's lifetime after now, whatever happens to it. Locks the basket.
@@ -51,24 +51,27 @@ def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: Clie
     :param limits: what a client key counts against; None for a server key.
     :raises Throttled: a limit of the client key or its source is reached.
     :raises CountsNeeded: to the runner: this process must take counts of a limit first.
-    :raises ProductUnknown: one of them is not in the catalogue, or not listed.
+    :raises ProductNotFound: one of them is not in the catalogue, or not listed.
     :raises CartFull: there are more products than the cart takes.
     :raises SavedFull: there are more products than the saved list takes.
     """
     if limits:
         limits.count(guests=1)
-    before = created_contents(owner, guest=True)
+    before = create_and_lock(owner, guest=True)
     known = Product.objects.filter(listed=True).in_bulk(list(counts))
     after = before
     for product_id, count in counts.items():
         product = known.get(product_id)
         if product is None:
-            raise ProductUnknown
-        line = Line(product_id=product_id, count=count, position=0, variant=product.variant, main_product_id=product.main_product_id)
-        after = lists.placed(after, line)
+            raise ProductNotFound
+        line = BasketLine(product_id=product_id, count=count, position=0, variant=product.variant, main_product_id=product.main_product_id)
+        after = lists.with_placed(after, line)
     after = write_lists(before=before, after=after)
-    record(
-        contents=after, kind=Event.Kind.GUEST_CREATED, actor=actor, data={"cart": described(after.cart), "saved": described(after.saved)}
+    record_event(
+        contents=after,
+        kind=Event.Kind.GUEST_CREATED,
+        actor=actor,
+        data={"cart": lines_as_json(after.cart), "saved": lines_as_json(after.saved)},
     )
     return after
 
@@ -90,7 +93,7 @@ def issue_guest_token(*, owner: Owner, transferred: bool = False, at: datetime) 
     jti = uuid4()
     claims = {
         "iss": ISSUER,
-        "aud": audience_of(owner.partner_id),
+        "aud": token_audience(owner.partner_id),
         "sub": owner.user_id,
         "jti": str(jti),
         "iat": int(begins.timestamp()),
@@ -98,11 +101,11 @@ def issue_guest_token(*, owner: Owner, transferred: bool = False, at: datetime) 
         "guest": True,
         "transferred": transferred,
     }
-    execute(LIST_DEVICE, [jti, owner.basket_id, transferred, at, expires_at])
+    execute(INSERT_DEVICE, [jti, owner.basket_id, transferred, at, expires_at])
     text = jwt.encode(claims, signer.private_key, algorithm=ALGORITHM, headers={"kid": signer.kid})
     return IssuedToken(text=text, expires_at=expires_at)
 
 
-def audience_of(partner_id: int) -> str:
+def token_audience(partner_id: int) -> str:
     """Name a partner as the audience of our tokens: they are good for its baskets and no others."""
     return f"urn:baskets:partner:{partner_id}"

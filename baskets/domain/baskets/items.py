@@ -7,19 +7,19 @@ from django.db import transaction
 from baskets.db.pipeline import execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
-from baskets.domain.baskets.lifecycle import expire_locked
-from baskets.domain.baskets.store import ask_for_contents, created_contents, locked_contents, store
-from baskets.domain.errors import ProductNotInBasket, ProductUnknown
+from baskets.domain.baskets.lifecycle import expire_locked_basket
+from baskets.domain.baskets.store import create_and_lock, enqueue_locked_read, lock_and_read, write_and_record
+from baskets.domain.errors import ProductNotFound, ProductNotInBasket
 from baskets.models import Event
-from baskets.models.basket_snapshot import Contents, Line, Owner
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner
 
-LISTED = """
+LISTED_PRODUCT = """
 SELECT variant, main_product_id FROM baskets_product WHERE product_id = %s AND listed
 """
 
 
 @transaction.atomic(savepoint=False)
-def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Contents:
+def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> BasketSnapshot:
     """Assign a product to the user's basket: above 0 into the cart and out of saved, 0 the other way round.
 
     Overwrites the count, never adds up, and never checks stock. Brings a deleted or expired basket back, empty but for
@@ -27,26 +27,26 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Co
     Source: `assignproducttobasket` of the published API.
 
     :param count: pieces, 0 for the saved list.
-    :raises ProductUnknown: not in the catalogue, or not listed.
+    :raises ProductNotFound: not in the catalogue, or not listed.
     :raises CartFull: a new item beyond the limit of the cart.
     :raises SavedFull: a new item beyond the limit of the saved list.
     """
-    asked, listed = ask_for_contents(owner), execute(LISTED, [product_id])
+    asked, listed = enqueue_locked_read(owner), execute(LISTED_PRODUCT, [product_id])
     contents, product = asked.contents(), listed.fetchone()
     if product is None:
-        raise ProductUnknown
+        raise ProductNotFound
     if contents is None:
-        contents = created_contents(owner)
-    if not contents.present:
+        contents = create_and_lock(owner)
+    if not contents.is_open:
         # Past its time and not yet swept: what it held is gone for the user, so it must not come back with it.
-        contents = contents if contents.hidden_at else expire_locked(contents=contents, actor=actor)
+        contents = contents if contents.hidden_at else expire_locked_basket(contents=contents, actor=actor)
     variant, main_product_id = product
-    line = Line(product_id=product_id, count=count, position=0, variant=variant, main_product_id=main_product_id)
+    line = BasketLine(product_id=product_id, count=count, position=0, variant=variant, main_product_id=main_product_id)
     return _store_placed(before=contents, line=line, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
-def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Actor) -> Contents:
+def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Actor) -> BasketSnapshot:
     """Change a product that is in cart or saved: as `place_item`, whether or not it is still listed.
 
     Locks the basket. Source: `updateproductinbasket` of the published API.
@@ -56,10 +56,10 @@ def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Acto
     :raises CartFull: it would move to a cart that is full.
     :raises SavedFull: it would move to a saved list that is full.
     """
-    contents = locked_contents(owner)
-    if contents is None or not contents.present:
+    contents = lock_and_read(owner)
+    if contents is None or not contents.is_open:
         raise ProductNotInBasket
-    line = lists.find((*contents.cart, *contents.saved), product_id)
+    line = lists.find_line((*contents.cart, *contents.saved), product_id)
     if line is None:
         raise ProductNotInBasket
     if count is None:
@@ -68,24 +68,24 @@ def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Acto
 
 
 @transaction.atomic(savepoint=False)
-def remove_item(*, owner: Owner, product_id: str, actor: Actor) -> Contents:
+def remove_item(*, owner: Owner, product_id: str, actor: Actor) -> BasketSnapshot:
     """Take a product out of cart and saved, never out of checkout.
 
     Locks the basket. Source: `deleteproductfrombasket` of the published API.
 
     :raises ProductNotInBasket: it is in neither list.
     """
-    contents = locked_contents(owner)
-    if contents is None or not contents.present:
+    contents = lock_and_read(owner)
+    if contents is None or not contents.is_open:
         raise ProductNotInBasket
-    after = lists.removed(contents, product_id)
-    return store(before=contents, after=after, kind=Event.Kind.ITEM_REMOVED, actor=actor, data={"productId": product_id})
+    after = lists.without_product(contents, product_id)
+    return write_and_record(before=contents, after=after, kind=Event.Kind.ITEM_REMOVED, actor=actor, data={"productId": product_id})
 
 
-def _store_placed(*, before: Contents, line: Line, actor: Actor) -> Contents:
-    after = lists.placed(before, line)
+def _store_placed(*, before: BasketSnapshot, line: BasketLine, actor: Actor) -> BasketSnapshot:
+    after = lists.with_placed(before, line)
     name = "cart" if line.count > 0 else "saved"
-    return store(
+    return write_and_record(
         before=before,
         after=replace(after, hidden_at=None),
         kind=Event.Kind.ITEM_PLACED,

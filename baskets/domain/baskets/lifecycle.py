@@ -6,14 +6,14 @@ from typing import Any
 from django.db import transaction
 
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import described, locked_contents, store
+from baskets.domain.baskets.store import lines_as_json, lock_and_read, write_and_record
 from baskets.domain.errors import BasketNotFound, CheckoutActive, LapsedSession, SessionSummary
 from baskets.models import CheckoutSession, Event
-from baskets.models.basket_snapshot import Contents, Owner
+from baskets.models.basket_snapshot import BasketSnapshot, Owner
 
 
 @transaction.atomic(savepoint=False)
-def delete_basket(*, owner: Owner, actor: Actor) -> Contents:
+def delete_basket(*, owner: Owner, actor: Actor) -> BasketSnapshot:
     """Empty and hide the user's basket; orders and the timeline stay.
 
     Locks the basket. Source: `deletebasket` of the published API.
@@ -21,24 +21,24 @@ def delete_basket(*, owner: Owner, actor: Actor) -> Contents:
     :raises BasketNotFound: there is none, or it has expired.
     :raises CheckoutActive: a session is active.
     """
-    contents = locked_contents(owner)
-    if contents is None or not contents.present:
+    contents = lock_and_read(owner)
+    if contents is None or not contents.is_open:
         raise BasketNotFound
-    refuse_active_session(contents)
-    return delete_locked(contents=contents, actor=actor)
+    check_no_active_session(contents)
+    return delete_locked_basket(contents=contents, actor=actor)
 
 
-def expire_locked(*, contents: Contents, actor: Actor) -> Contents:
+def expire_locked_basket(*, contents: BasketSnapshot, actor: Actor) -> BasketSnapshot:
     """Empty and hide a basket that is past its time, under its lock."""
-    return _hide(contents=contents, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
+    return _close(contents=contents, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
 
 
-def delete_locked(*, contents: Contents, actor: Actor) -> Contents:
+def delete_locked_basket(*, contents: BasketSnapshot, actor: Actor) -> BasketSnapshot:
     """Empty and hide a basket as its user's own deletion does, under its lock."""
-    return _hide(contents=contents, kind=Event.Kind.BASKET_DELETED, actor=actor)
+    return _close(contents=contents, kind=Event.Kind.BASKET_DELETED, actor=actor)
 
 
-def refuse_active_session(contents: Contents) -> None:
+def check_no_active_session(contents: BasketSnapshot) -> None:
     """Let a call go on only where no session is active.
 
     :raises LapsedSession: the session's hold has ended; the runner expires it and comes back.
@@ -58,15 +58,15 @@ def refuse_active_session(contents: Contents) -> None:
     )
 
 
-def hidden(contents: Contents) -> Contents:
+def closed(contents: BasketSnapshot) -> BasketSnapshot:
     """The basket as it is when it is emptied and hidden."""
-    return replace(contents.emptied(), hidden_at=contents.at)
+    return replace(contents.cleared(), hidden_at=contents.at)
 
 
-def told_of_content(contents: Contents) -> dict[str, Any]:
+def emptied_event_data(contents: BasketSnapshot) -> dict[str, Any]:
     """What the timeline says about a basket that is emptied."""
-    return {"cart": described(contents.cart), "saved": described(contents.saved)}
+    return {"cart": lines_as_json(contents.cart), "saved": lines_as_json(contents.saved)}
 
 
-def _hide(*, contents: Contents, kind: Event.Kind, actor: Actor) -> Contents:
-    return store(before=contents, after=hidden(contents), kind=kind, actor=actor, data=told_of_content(contents))
+def _close(*, contents: BasketSnapshot, kind: Event.Kind, actor: Actor) -> BasketSnapshot:
+    return write_and_record(before=contents, after=closed(contents), kind=kind, actor=actor, data=emptied_event_data(contents))

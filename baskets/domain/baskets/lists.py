@@ -5,24 +5,24 @@ from dataclasses import replace
 
 from baskets import conf
 from baskets.domain.errors import CartFull, ProductNotInBasket, SavedFull
-from baskets.models.basket_snapshot import Contents, Line
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
 
-def placed(contents: Contents, line: Line) -> Contents:
+def with_placed(contents: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
     """Assign a product: with a count above 0 into the cart, with 0 into the saved list.
 
-    :raises CartFull: as `into_cart`.
-    :raises SavedFull: as `into_saved`.
+    :raises CartFull: as `with_product_in_cart`.
+    :raises SavedFull: as `with_product_in_saved`.
     """
-    return into_cart(contents, line) if line.count > 0 else into_saved(contents, line)
+    return with_product_in_cart(contents, line) if line.count > 0 else with_product_in_saved(contents, line)
 
 
-def into_cart(contents: Contents, line: Line) -> Contents:
+def with_product_in_cart(contents: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
     """Put a product into the cart, and out of saved: overwrite its count in place, or append it.
 
     :raises CartFull: the cart is at its limit and does not hold the product yet.
     """
-    if find(contents.cart, line.product_id):
+    if find_line(contents.cart, line.product_id):
         cart = tuple(replace(x, count=line.count) if x.product_id == line.product_id else x for x in contents.cart)
         return replace(contents, cart=cart)
     if len(contents.cart) >= conf.cart_limit():
@@ -31,36 +31,36 @@ def into_cart(contents: Contents, line: Line) -> Contents:
     return replace(contents, cart=(*contents.cart, appended), saved=_without(contents.saved, line.product_id))
 
 
-def into_saved(contents: Contents, line: Line) -> Contents:
+def with_product_in_saved(contents: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
     """Put a product into the saved list, and out of the cart, with the count it had there; 1 if it never had one.
 
     :raises SavedFull: the saved list is at its limit and does not hold the product yet.
     """
-    if find(contents.saved, line.product_id):
+    if find_line(contents.saved, line.product_id):
         return contents
     if len(contents.saved) >= conf.saved_limit():
         raise SavedFull
-    in_cart = find(contents.cart, line.product_id)
+    in_cart = find_line(contents.cart, line.product_id)
     appended = replace(line, count=in_cart.count if in_cart else 1, position=_next_position(contents))
     return replace(contents, cart=_without(contents.cart, line.product_id), saved=(*contents.saved, appended))
 
 
-def removed(contents: Contents, product_id: str) -> Contents:
+def without_product(contents: BasketSnapshot, product_id: str) -> BasketSnapshot:
     """Take a product out of cart and saved, never out of checkout.
 
     :raises ProductNotInBasket: it is in neither.
     """
-    if not (find(contents.cart, product_id) or find(contents.saved, product_id)):
+    if not (find_line(contents.cart, product_id) or find_line(contents.saved, product_id)):
         raise ProductNotInBasket
     return replace(contents, cart=_without(contents.cart, product_id), saved=_without(contents.saved, product_id))
 
 
-def checked_out(cart: tuple[Line, ...], stocked: Mapping[str, int | None]) -> tuple[Line, ...]:
+def checkout_lines(cart: tuple[BasketLine, ...], stocked: Mapping[str, int | None]) -> tuple[BasketLine, ...]:
     """The checkout list that a cart becomes. `stocked` says of each product what the API prints."""
     return tuple(replace(line, stocked=stocked[line.product_id]) for line in cart)
 
 
-def returned(contents: Contents, lines: Iterable[Line]) -> Contents:
+def with_lines_returned(contents: BasketSnapshot, lines: Iterable[BasketLine]) -> BasketSnapshot:
     """Bring checkout lines back into the cart, and empty the checkout.
 
     Counts add up with what is there, the product leaves saved, and takes its old place in the order. No limit applies:
@@ -81,22 +81,22 @@ def returned(contents: Contents, lines: Iterable[Line]) -> Contents:
     return replace(contents, session=None, cart=ordered, saved=saved, checkout=())
 
 
-def taken_from_cart(contents: Contents, lines: Iterable[Line]) -> Contents:
+def without_ordered_pieces(contents: BasketSnapshot, lines: Iterable[BasketLine]) -> BasketSnapshot:
     """Take the pieces of a late order out of the cart: no more than came back, and only from the cart."""
     leaving = {line.product_id: line.count for line in lines}
     left = (replace(line, count=line.count - leaving.get(line.product_id, 0)) for line in contents.cart)
     return replace(contents, cart=tuple(line for line in left if line.count > 0))
 
 
-def find(lines: Iterable[Line], product_id: str) -> Line | None:
+def find_line(lines: Iterable[BasketLine], product_id: str) -> BasketLine | None:
     """Find a product's line in one list."""
     return next((line for line in lines if line.product_id == product_id), None)
 
 
-def _without(lines: tuple[Line, ...], product_id: str) -> tuple[Line, ...]:
+def _without(lines: tuple[BasketLine, ...], product_id: str) -> tuple[BasketLine, ...]:
     return tuple(line for line in lines if line.product_id != product_id)
 
 
-def _next_position(contents: Contents) -> int:
+def _next_position(contents: BasketSnapshot) -> int:
     """The end of the order. Checkout lines count, because they may come back to their old places."""
     return max((line.position for line in contents.lines()), default=0) + 1

@@ -15,9 +15,9 @@ from baskets import conf
 from baskets.db.pipeline import Answer, execute
 from baskets.domain.actors import Actor
 from baskets.models import Basket, Event
-from baskets.models.basket_snapshot import READ, READ_MANY, Contents, Line, Owner, contents_of, contents_of_many
+from baskets.models.basket_snapshot import READ_MANY, READ_ONE, BasketLine, BasketSnapshot, Owner, snapshot_from_rows, snapshots_from_rows
 
-LOCK = """
+LOCK_BASKET = """
 SELECT 1 FROM baskets_basket WHERE id = %s FOR NO KEY UPDATE
 """
 WRITE_BASKET = """
@@ -27,7 +27,7 @@ SET revision = %(revision)s, events = %(events)s, last_changed_at = %(last_chang
 WHERE id = %(basket)s
 """
 # The rows of cart and saved that are gone, and those that are new or different.
-ITEMS = """
+WRITE_ITEMS = """
 WITH gone AS (
     DELETE FROM baskets_basketitem WHERE basket_id = %(basket)s AND product_id = ANY(%(gone)s)
 ), fresh AS (
@@ -37,8 +37,8 @@ WITH gone AS (
     SET list = excluded.list, count = excluded.count, position = excluded.position
 )
 """
-WRITE = ITEMS + WRITE_BASKET
-WRITE_EVENT = """
+WRITE_ITEMS_AND_BASKET = WRITE_ITEMS + WRITE_BASKET
+INSERT_EVENT = """
 INSERT INTO baskets_event
     (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)
@@ -46,32 +46,32 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingBasket:
     """A basket that was asked for; whoever takes its contents waits for the answer."""
 
     locked: Answer
     read: Answer
 
-    def contents(self) -> Contents | None:
+    def contents(self) -> BasketSnapshot | None:
         """Take the basket, locked and whole, or None where it has no row."""
         # A row that was made between the two statements was read, but is not locked.
-        return contents_of(self.read) if self.locked.fetchone() else None
+        return snapshot_from_rows(self.read) if self.locked.fetchone() else None
 
 
-def ask_for_contents(owner: Owner) -> Asked:
+def enqueue_locked_read(owner: Owner) -> PendingBasket:
     """Lock the owner's basket and read it whole: asked for, so that questions that need the lock too travel along.
 
     The second statement is the first after the lock was won: its clock decides about expiry.
     """
-    return Asked(locked=execute(LOCK, [owner.basket_id]), read=execute(READ, [owner.basket_id]))
+    return PendingBasket(locked=execute(LOCK_BASKET, [owner.basket_id]), read=execute(READ_ONE, [owner.basket_id]))
 
 
-def locked_contents(owner: Owner) -> Contents | None:
+def lock_and_read(owner: Owner) -> BasketSnapshot | None:
     """Lock the owner's basket and read it whole, or None where it has no row."""
-    return ask_for_contents(owner).contents()
+    return enqueue_locked_read(owner).contents()
 
 
-def created_contents(owner: Owner, *, guest: bool = False) -> Contents:
+def create_and_lock(owner: Owner, *, guest: bool = False) -> BasketSnapshot:
     """Make the basket's row and lock it. Two callers may both come here; the unique key lets one row be made.
 
     :param guest: whether it expires a lifetime after its creation and does not slide.
@@ -86,19 +86,21 @@ def created_contents(owner: Owner, *, guest: bool = False) -> Contents:
         expires_at=Now() + conf.lifetime(),
     )
     Basket.objects.bulk_create([basket], ignore_conflicts=True)
-    contents = locked_contents(owner)
+    contents = lock_and_read(owner)
     if contents is None:
         message = "the basket is gone although its row was just made"
         raise RuntimeError(message)
     return contents
 
 
-def lock(basket_id: UUID) -> bool:
+def lock_basket(basket_id: UUID) -> bool:
     """Lock one basket's row, and tell whether it exists. The row is the mutex of all that belongs to the basket."""
-    return execute(LOCK, [basket_id]).fetchone() is not None
+    return execute(LOCK_BASKET, [basket_id]).fetchone() is not None
 
 
-def store(*, before: Contents, after: Contents, kind: Event.Kind, actor: Actor, data: Mapping[str, Any]) -> Contents:
+def write_and_record(
+    *, before: BasketSnapshot, after: BasketSnapshot, kind: Event.Kind, actor: Actor, data: Mapping[str, Any]
+) -> BasketSnapshot:
     """Write the lists and the event of a change, and return the basket as it is then.
 
     A call that changes nothing writes nothing: neither revision nor `last_changed_at` moves.
@@ -106,17 +108,17 @@ def store(*, before: Contents, after: Contents, kind: Event.Kind, actor: Actor, 
     if _same_lists(before, after) and before.hidden_at == after.hidden_at:
         return before
     after = write_lists(before=before, after=after)
-    record(contents=after, kind=kind, actor=actor, data=data)
+    record_event(contents=after, kind=kind, actor=actor, data=data)
     return after
 
 
-def write_lists(*, before: Contents, after: Contents) -> Contents:
+def write_lists(*, before: BasketSnapshot, after: BasketSnapshot) -> BasketSnapshot:
     """Write the difference between two states of a basket, count the change, and take the number of its event.
 
     The session's items are written by `checkout`; here only cart, saved and the basket's own row.
     """
     gone, fresh = _difference(before, after)
-    after = _counted(before, after)
+    after = _with_next_revision(before, after)
     basket = {
         "basket": after.basket_id,
         "revision": after.revision,
@@ -135,14 +137,16 @@ def write_lists(*, before: Contents, after: Contents) -> Contents:
         "counts": [count for _, count, _ in fresh.values()],
         "positions": [position for _, _, position in fresh.values()],
     }
-    execute(WRITE, basket | items)
+    execute(WRITE_ITEMS_AND_BASKET, basket | items)
     return after
 
 
-def record(*, contents: Contents, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None) -> None:
+def record_event(
+    *, contents: BasketSnapshot, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None
+) -> None:
     """Add one line to the basket's timeline, under the number that `write_lists` took."""
     execute(
-        WRITE_EVENT,
+        INSERT_EVENT,
         [
             contents.basket_id,
             contents.events,
@@ -161,10 +165,10 @@ def record(*, contents: Contents, kind: Event.Kind, actor: Actor, data: Mapping[
 
 # --- Many baskets at once, for the sweeps ---------------------------------------
 
-LOCK_FREE = """
+LOCK_AVAILABLE = """
 SELECT id FROM baskets_basket WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """
-WRITE_MANY = """
+WRITE_BASKETS = """
 WITH gone AS (
     DELETE FROM baskets_basketitem item USING unnest(%(gone_from)s::uuid[], %(gone)s::text[]) AS gone (basket_id, product_id)
     WHERE item.basket_id = gone.basket_id AND item.product_id = gone.product_id
@@ -182,7 +186,7 @@ FROM unnest(%(baskets)s::uuid[], %(revisions)s::bigint[], %(events)s::bigint[], 
      AS after (id, revision, events, last_changed_at, expires_at, hidden_at)
 WHERE basket.id = after.id
 """
-RECORD_MANY = """
+INSERT_EVENTS = """
 INSERT INTO baskets_event
     (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
 SELECT line.basket_id, line.number, line.revision, %(kind)s, line.session_id, line.at, %(actor_kind)s, %(actor)s, '', '{}', line.data::jsonb
@@ -193,30 +197,30 @@ FROM unnest(%(baskets)s::uuid[], %(events)s::bigint[], %(revisions)s::bigint[], 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class BasketChange:
     """What becomes of one basket, and what its timeline says about that."""
 
-    before: Contents
-    after: Contents
+    before: BasketSnapshot
+    after: BasketSnapshot
     data: Mapping[str, Any]
     session_id: int | None = None
 
 
-def locked_and_free(basket_ids: Sequence[UUID]) -> list[Contents]:
+def lock_available(basket_ids: Sequence[UUID]) -> list[BasketSnapshot]:
     """Lock those baskets that nobody else has locked, by primary key, and read them whole.
 
     The others are in use, and the next sweep sees them again.
     """
-    locked = execute(LOCK_FREE, [list(basket_ids)])
+    locked = execute(LOCK_AVAILABLE, [list(basket_ids)])
     read = execute(READ_MANY, [list(basket_ids)])
     ours = {basket_id for (basket_id,) in locked}
-    return [contents for contents in contents_of_many(read) if contents.basket_id in ours]
+    return [contents for contents in snapshots_from_rows(read) if contents.basket_id in ours]
 
 
-def store_many(changes: Sequence[Change], *, kind: Event.Kind, actor: Actor) -> list[Contents]:
-    """Do what `write_lists` and `record` do, for many baskets in two statements."""
+def write_and_record_many(changes: Sequence[BasketChange], *, kind: Event.Kind, actor: Actor) -> list[BasketSnapshot]:
+    """Do what `write_lists` and `record_event` do, for many baskets in two statements."""
     differences = [_difference(change.before, change.after) for change in changes]
-    after = [_counted(change.before, change.after) for change in changes]
+    after = [_with_next_revision(change.before, change.after) for change in changes]
     gone = [(basket.basket_id, product_id) for basket, (gone, _) in zip(after, differences, strict=True) for product_id in gone]
     fresh = [
         (basket.basket_id, product_id, *row)
@@ -229,7 +233,7 @@ def store_many(changes: Sequence[Change], *, kind: Event.Kind, actor: Actor) -> 
         "events": [basket.events for basket in after],
     }
     execute(
-        WRITE_MANY,
+        WRITE_BASKETS,
         rows
         | {name: [row[column] for row in gone] for column, name in enumerate(["gone_from", "gone"])}
         | {name: [row[column] for row in fresh] for column, name in enumerate(["fresh_in", "products", "lists", "counts", "positions"])}
@@ -240,7 +244,7 @@ def store_many(changes: Sequence[Change], *, kind: Event.Kind, actor: Actor) -> 
         },
     )
     execute(
-        RECORD_MANY,
+        INSERT_EVENTS,
         rows
         | {
             "kind": kind,
@@ -257,14 +261,14 @@ def store_many(changes: Sequence[Change], *, kind: Event.Kind, actor: Actor) -> 
 # --- What is different ----------------------------------------------------------
 
 
-def _difference(before: Contents, after: Contents) -> tuple[list[str], dict[str, tuple[str, int, int]]]:
+def _difference(before: BasketSnapshot, after: BasketSnapshot) -> tuple[list[str], dict[str, tuple[str, int, int]]]:
     """The products of cart and saved that are gone, and the rows that are new or different."""
-    stored, wanted = _rows(before), _rows(after)
+    stored, wanted = _item_rows(before), _item_rows(after)
     fresh = {product_id: row for product_id, row in sorted(wanted.items()) if stored.get(product_id) != row}
     return sorted(stored.keys() - wanted.keys()), fresh
 
 
-def _counted(before: Contents, after: Contents) -> Contents:
+def _with_next_revision(before: BasketSnapshot, after: BasketSnapshot) -> BasketSnapshot:
     """Count a change, if it is one, and its event."""
     after = replace(after, events=before.events + 1)
     if _same_lists(before, after) and before.hidden_at == after.hidden_at:
@@ -278,16 +282,16 @@ def _counted(before: Contents, after: Contents) -> Contents:
     )
 
 
-def _rows(contents: Contents) -> dict[str, tuple[str, int, int]]:
+def _item_rows(contents: BasketSnapshot) -> dict[str, tuple[str, int, int]]:
     """The rows of cart and saved, by product."""
     rows = {line.product_id: ("saved", line.count, line.position) for line in contents.saved}
     return rows | {line.product_id: ("cart", line.count, line.position) for line in contents.cart}
 
 
-def _same_lists(before: Contents, after: Contents) -> bool:
+def _same_lists(before: BasketSnapshot, after: BasketSnapshot) -> bool:
     return (before.cart, before.saved, before.checkout) == (after.cart, after.saved, after.checkout)
 
 
-def described(lines: tuple[Line, ...]) -> list[dict[str, Any]]:
+def lines_as_json(lines: tuple[BasketLine, ...]) -> list[dict[str, Any]]:
     """What an event says about lines."""
     return [{"productId": line.product_id, "count": line.count} for line in lines]

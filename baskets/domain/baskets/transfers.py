@@ -12,14 +12,14 @@ from django.db import transaction
 
 from baskets.db.pipeline import execute
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import lock, locked_contents, record, write_lists
+from baskets.domain.baskets.store import lock_and_read, lock_basket, record_event, write_lists
 from baskets.domain.checkout.purchase_limits import ClientLimits
 from baskets.domain.errors import BasketNotFound
 from baskets.models import Basket, Event, GuestToken, Transfer
-from baskets.models.basket_snapshot import Contents, Owner, read_contents
+from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_basket
 
-LIFETIME = timedelta(minutes=1)
-KEPT = timedelta(days=1)
+TOKEN_LIFETIME = timedelta(minutes=1)
+KEEP_USED_FOR = timedelta(days=1)
 TOKEN_LENGTH = 43
 
 # The condition is asked once more under the row's own lock, so that a token is good for one of those who bring it at once.
@@ -33,12 +33,12 @@ SELECT FROM baskets_transfer WHERE digest = %s AND redeemed_at IS NULL AND expir
 """
 
 
-class TransferUnknown(Exception):
+class TransferNotFound(Exception):
     """The token is unknown, used or past its minute, or its basket is gone. Nobody is told which."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class TransferOffer:
     """A basket that may be taken. The token is nowhere but here."""
 
     token: str
@@ -46,37 +46,37 @@ class Offer:
 
 
 @transaction.atomic(savepoint=False)
-def offer_transfer(*, owner: Owner, actor: Actor) -> Offer:
+def offer_transfer(*, owner: Owner, actor: Actor) -> TransferOffer:
     """Offer the user's basket to whoever brings the token of this offer first.
 
     Locks the basket. Source: `transferbasket` of the published API; ADR 22.
 
     :raises BasketNotFound: there is none, or it has expired.
     """
-    contents = locked_contents(owner)
-    if contents is None or not contents.present:
+    contents = lock_and_read(owner)
+    if contents is None or not contents.is_open:
         raise BasketNotFound
     # What is long over tells nobody anything that the timeline does not.
-    Transfer.objects.filter(basket_id=contents.basket_id, expires_at__lt=contents.at - KEPT).delete()
-    GuestToken.objects.filter(basket_id=contents.basket_id, expires_at__lt=contents.at - KEPT).delete()
+    Transfer.objects.filter(basket_id=contents.basket_id, expires_at__lt=contents.at - KEEP_USED_FOR).delete()
+    GuestToken.objects.filter(basket_id=contents.basket_id, expires_at__lt=contents.at - KEEP_USED_FOR).delete()
     token = secrets.token_urlsafe(32)
-    expires_at = contents.at + LIFETIME
-    fresh = Transfer(digest=digest_of(token), basket_id=contents.basket_id, created_at=contents.at, expires_at=expires_at)
+    expires_at = contents.at + TOKEN_LIFETIME
+    fresh = Transfer(digest=token_digest(token), basket_id=contents.basket_id, created_at=contents.at, expires_at=expires_at)
     fresh.save(force_insert=True)
-    _tell(contents, Event.Kind.TRANSFER_OFFERED, actor)
-    return Offer(token=token, expires_at=expires_at)
+    _record(contents, Event.Kind.TRANSFER_OFFERED, actor)
+    return TransferOffer(token=token, expires_at=expires_at)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class RedeemedTransfer:
     """A basket that was taken over, and whose it is."""
 
     owner: Owner
-    contents: Contents
+    contents: BasketSnapshot
 
 
 @transaction.atomic(savepoint=False)
-def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None = None, actor: Actor) -> Taken:
+def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None = None, actor: Actor) -> RedeemedTransfer:
     """Take the basket that this token stands for, and return it.
 
     Locks the basket, then the transfer. Source: `createguestbasket` of the published API; ADR 22.
@@ -85,33 +85,33 @@ def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None 
     :param limits: what a client key counts against; None for a server key. A device counts as a guest does.
     :raises Throttled: a limit of the client key or its source is reached.
     :raises CountsNeeded: to the runner: this process must take counts of a limit first.
-    :raises TransferUnknown: the token is not good.
+    :raises TransferNotFound: the token is not good.
     """
     if limits:
         limits.count(guests=1)
-    digest = digest_of(token)
+    digest = token_digest(token)
     basket = Basket.objects.filter(transfers__digest=digest, partner_id=partner_id).first()
-    if basket is None or not lock(basket.pk):
-        raise TransferUnknown
-    contents = read_contents(basket.pk)
-    if contents is None or not contents.present:
-        raise TransferUnknown
+    if basket is None or not lock_basket(basket.pk):
+        raise TransferNotFound
+    contents = read_basket(basket.pk)
+    if contents is None or not contents.is_open:
+        raise TransferNotFound
     if execute(REDEEM, [contents.at, digest, contents.at, contents.at]).fetchone() is None:
-        raise TransferUnknown
-    _tell(contents, Event.Kind.TRANSFER_REDEEMED, actor)
-    return Taken(owner=Owner(partner_id=partner_id, user_id=basket.user_id), contents=contents)
+        raise TransferNotFound
+    _record(contents, Event.Kind.TRANSFER_REDEEMED, actor)
+    return RedeemedTransfer(owner=Owner(partner_id=partner_id, user_id=basket.user_id), contents=contents)
 
 
-def is_open(token: str) -> bool:
+def is_redeemable(token: str) -> bool:
     """Tell whether a token may still be brought."""
-    return execute(IS_OPEN, [digest_of(token)]).fetchone() is not None
+    return execute(IS_OPEN, [token_digest(token)]).fetchone() is not None
 
 
-def digest_of(token: str) -> bytes:
+def token_digest(token: str) -> bytes:
     """Compute what is stored of a token."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-def _tell(contents: Contents, kind: Event.Kind, actor: Actor) -> None:
+def _record(contents: BasketSnapshot, kind: Event.Kind, actor: Actor) -> None:
     """Add a line to the timeline; the lists stay as they are."""
-    record(contents=write_lists(before=contents, after=contents), kind=kind, actor=actor, data={})
+    record_event(contents=write_lists(before=contents, after=contents), kind=kind, actor=actor, data={})

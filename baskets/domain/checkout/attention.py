@@ -12,15 +12,15 @@ from django.db import transaction
 
 from baskets.db.pipeline import Answer, execute
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import lock
-from baskets.domain.errors import AttentionNeeded
+from baskets.domain.baskets.store import lock_basket
+from baskets.domain.errors import AttentionFlag
 from baskets.models import Attention, CheckoutSession
-from baskets.models.basket_snapshot import Contents, read_contents
+from baskets.models.basket_snapshot import BasketSnapshot, read_basket
 
 Reason = Attention.Reason
 
 # Reports of an order that were refused. SHORT is none of them: that order was accepted.
-REFUSALS = (Reason.ABORTED, Reason.EXPIRED, Reason.OUT_OF_STOCK, Reason.BASKET_CHANGED)
+REFUSAL_REASONS = (Reason.ABORTED, Reason.EXPIRED, Reason.OUT_OF_STOCK, Reason.BASKET_CHANGED)
 # Open refusal flags of one basket. A customer never comes near it; a script that starts, aborts and reports does.
 MAX_OPEN = 20
 MAX_CANDIDATES = 5
@@ -36,7 +36,7 @@ class Cause(StrEnum):
     STAFF = "staff"
 
 
-NOTES = {
+COMMENTS = {
     Cause.ORDERED: "The checkout was ordered.",
     Cause.REVERSED: "The order was reversed.",
     Cause.MERGED: f"This basket has {MAX_OPEN} later open matters.",
@@ -44,7 +44,7 @@ NOTES = {
 
 # Once per session and reason: an existing flag is left alone, and no event is written. Nothing is written either if the
 # session is not the basket's, or if it was ordered after the refusal: then the flag's cause is gone.
-FLAG = """
+INSERT_FLAG = """
 WITH recent AS (
     SELECT jsonb_agg(jsonb_build_object(
         'orderNo', order_no, 'status', status, 'finishedAt', to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
@@ -71,7 +71,7 @@ SELECT id, events, revision, 'attention_needed', %(session)s, %(at)s, %(actor_ki
 FROM numbered
 """
 # One event for each session, numbered after all others of the transaction.
-SETTLE = """
+RESOLVE_FLAGS = """
 WITH chosen AS (
     SELECT id FROM baskets_attention
     WHERE basket_id = %(basket)s AND settled_at IS NULL AND reason = ANY(%(reasons)s)
@@ -98,12 +98,12 @@ FROM numbered CROSS JOIN line
 """
 
 
-def needed(session: CheckoutSession, reason: Attention.Reason, actor: Actor, *, named: bool = True) -> AttentionNeeded:
+def flag_for(session: CheckoutSession, reason: Attention.Reason, actor: Actor, *, named: bool = True) -> AttentionFlag:
     """Describe the flag of a session, as its status is now.
 
     :param named: whether the report named the session by its order number.
     """
-    return AttentionNeeded(
+    return AttentionFlag(
         basket_id=session.basket_id,
         session_id=session.pk,
         order_no=session.order_no,
@@ -115,7 +115,7 @@ def needed(session: CheckoutSession, reason: Attention.Reason, actor: Actor, *, 
 
 
 @transaction.atomic(savepoint=False)
-def flag_after_refusal(needed: AttentionNeeded) -> None:
+def record_flag_after_rollback(flag: AttentionFlag) -> None:
     """Flag a session whose order was refused, after the refusal was rolled back. Basket and stock stay as they are.
 
     Between the two transactions the session may have been purged or ordered; then there is nothing to flag. Or its user was
@@ -123,51 +123,51 @@ def flag_after_refusal(needed: AttentionNeeded) -> None:
     `MAX_OPEN` open flags of refusals: older ones are settled as merged.
     Locks the basket. Source: ADR 9, ADR 39.
     """
-    if not lock(needed.basket_id):
-        session = CheckoutSession.objects.filter(pk=needed.session_id).first()
-        if session is None or not lock(session.basket_id):
+    if not lock_basket(flag.basket_id):
+        session = CheckoutSession.objects.filter(pk=flag.session_id).first()
+        if session is None or not lock_basket(session.basket_id):
             return
-        needed = replace(needed, basket_id=session.basket_id, actor=replace(needed.actor, request_id="", tracking={}))
-    if contents := read_contents(needed.basket_id):
-        flag(contents=contents, needed=needed)
-        settle(contents=contents, cause=Cause.MERGED, keep=MAX_OPEN, actor=MERGER)
+        flag = replace(flag, basket_id=session.basket_id, actor=replace(flag.actor, request_id="", tracking={}))
+    if contents := read_basket(flag.basket_id):
+        record_flag(contents=contents, flag=flag)
+        resolve(contents=contents, cause=Cause.MERGED, keep=MAX_OPEN, actor=MERGER)
 
 
-def flag(*, contents: Contents, needed: AttentionNeeded) -> None:
+def record_flag(*, contents: BasketSnapshot, flag: AttentionFlag) -> None:
     """Flag a session, once per session and reason, with an event that says why.
 
     Needs the basket's lock, and comes after every other event of its transaction.
     """
-    data: dict[str, object] = {"orderNo": needed.order_no, "reason": needed.reason}
-    if needed.reason != Reason.SHORT:
-        data["orderNoReported"] = needed.named
+    data: dict[str, object] = {"orderNo": flag.order_no, "reason": flag.reason}
+    if flag.reason != Reason.SHORT:
+        data["orderNoReported"] = flag.named
     execute(
-        FLAG,
+        INSERT_FLAG,
         {
-            "basket": needed.basket_id,
-            "session": needed.session_id,
-            "status": needed.status,
-            "reason": needed.reason,
-            "named": needed.named,
+            "basket": flag.basket_id,
+            "session": flag.session_id,
+            "status": flag.status,
+            "reason": flag.reason,
+            "named": flag.named,
             "most": MAX_CANDIDATES,
             "at": contents.at,
-            "actor_kind": needed.actor.kind,
-            "actor": needed.actor.name,
-            "request_id": needed.actor.request_id,
-            "tracking": json.dumps(dict(needed.actor.tracking)),
+            "actor_kind": flag.actor.kind,
+            "actor": flag.actor.name,
+            "request_id": flag.actor.request_id,
+            "tracking": json.dumps(dict(flag.actor.tracking)),
             "data": json.dumps(data),
         },
     )
 
 
-def settle(
+def resolve(
     *,
-    contents: Contents,
+    contents: BasketSnapshot,
     cause: Cause,
     actor: Actor,
     session_id: int | None = None,
-    reasons: Collection[str] = REFUSALS,
-    note: str = "",
+    reasons: Collection[str] = REFUSAL_REASONS,
+    comment: str = "",
     keep: int = 0,
 ) -> Answer:
     """Settle open flags of a basket, with one event for each session.
@@ -181,14 +181,14 @@ def settle(
     :returns: an answer whose `rowcount` is the number of sessions that had such flags.
     """
     return execute(
-        SETTLE,
+        RESOLVE_FLAGS,
         {
             "basket": contents.basket_id,
             "session": session_id,
             "reasons": [str(reason) for reason in reasons],
             "keep": keep,
             "at": contents.at,
-            "note": note or NOTES[cause],
+            "note": comment or COMMENTS[cause],
             "merged": cause is Cause.MERGED,
             "cause": cause.value,
             "actor_kind": actor.kind,

@@ -15,17 +15,17 @@ from baskets.db.errors import Fault, fault_of
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
-from baskets.domain.baskets.lifecycle import hidden, told_of_content
-from baskets.domain.baskets.store import Change, lock, locked_and_free, store_many
-from baskets.domain.checkout.sessions import give_up, told_of_release
+from baskets.domain.baskets.lifecycle import closed, emptied_event_data
+from baskets.domain.baskets.store import BasketChange, lock_available, lock_basket, write_and_record_many
+from baskets.domain.checkout.sessions import end_unsold, released_event_data
 from baskets.domain.checkout.states import Reservation, Session, expire_sessions, release_holds
 from baskets.domain.stock import counters
 from baskets.models import Basket, CheckoutSession, Event, StockReservation
-from baskets.models.basket_snapshot import Contents, read_contents
+from baskets.models.basket_snapshot import BasketSnapshot, read_basket
 
 # Some 50 ms of work: nobody who comes to one of these baskets waits longer for it.
-BATCH = 200
-SPARE = 10
+BATCH_SIZE = 200
+MARGIN = 10
 
 ON_DEMAND = Actor.system("expiry on demand")
 RECLAIM = Actor.system("reclaim of lapsed holds")
@@ -33,7 +33,7 @@ SWEEP = Actor.system("expire_baskets")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class SweepResult:
     """What one step of a sweep did.
 
     :param found: candidates seen; 0 means that nothing is left.
@@ -53,13 +53,13 @@ def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
     """
 
     def step() -> None:
-        if lock(basket_id) and (contents := read_contents(basket_id)) and contents.lapsed:
-            give_up(contents, to=Session.EXPIRED, actor=actor)
+        if lock_basket(basket_id) and (contents := read_basket(basket_id)) and contents.lapsed:
+            end_unsold(contents, to=Session.EXPIRED, actor=actor)
 
     in_transaction(step)
 
 
-def reclaim(*, needed: Mapping[str, int]) -> None:
+def reclaim_stock(*, needed: Mapping[str, int]) -> None:
     """Expire lapsed sessions that hold these products: whole, oldest first, no more than needed, one by one.
 
     Each in a transaction of its own, so that no lock of the start that needs the stock is held meanwhile.
@@ -71,7 +71,7 @@ def reclaim(*, needed: Mapping[str, int]) -> None:
     for product_id in sorted(needed):
         oldest = StockReservation.objects.lapsed([product_id]).values_list("basket_id", "session_id")
         # Each hold frees a piece at least, so as many holds as pieces are enough, and some more where a basket is busy.
-        for basket_id, session_id in list(oldest[: max(left[product_id], 0) + SPARE]):
+        for basket_id, session_id in list(oldest[: max(left[product_id], 0) + MARGIN]):
             if left[product_id] <= 0:
                 break
             holds = StockReservation.objects.filter(basket_id=basket_id, session_id=session_id)
@@ -88,7 +88,7 @@ def reclaim(*, needed: Mapping[str, int]) -> None:
                 left.subtract(dict(freed.values_list("product_id", "pieces")))
 
 
-def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> Batch:
+def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> SweepResult:
     """Expire one batch of lapsed sessions, in one transaction, without waiting for baskets that somebody holds.
 
     Locks at most 200 baskets by primary key, then stock rows by primary key.
@@ -99,53 +99,53 @@ def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> Batch
     candidates = CheckoutSession.objects.lapsed().order_by("basket_id").values_list("basket_id", flat=True)
     if after:
         candidates = candidates.filter(basket_id__gt=after)
-    due = list(candidates[:BATCH])
+    due = list(candidates[:BATCH_SIZE])
     if not due or dry_run:
-        return Batch(found=len(due), expired=len(due), last=due[-1] if due else None)
+        return SweepResult(found=len(due), expired=len(due), last=due[-1] if due else None)
 
     def step() -> int:
-        lapsed = [contents for contents in locked_and_free(due) if contents.lapsed]
-        _give_up_all(lapsed)
+        lapsed = [contents for contents in lock_available(due) if contents.lapsed]
+        _end_all_unsold(lapsed)
         return len(lapsed)
 
-    return Batch(found=len(due), expired=in_transaction(step), last=due[-1])
+    return SweepResult(found=len(due), expired=in_transaction(step), last=due[-1])
 
 
-def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> Batch:
+def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> SweepResult:
     """Empty and hide one batch of baskets past their time, in one transaction; never one with an active checkout.
 
     Locks at most 200 baskets by primary key. Parameters as `sweep_sessions`.
     """
-    candidates = Basket.objects.past_their_time().order_by("pk").values_list("pk", flat=True)
+    candidates = Basket.objects.expired().order_by("pk").values_list("pk", flat=True)
     if after:
         candidates = candidates.filter(pk__gt=after)
-    due = list(candidates[:BATCH])
+    due = list(candidates[:BATCH_SIZE])
     if not due or dry_run:
-        return Batch(found=len(due), expired=len(due), last=due[-1] if due else None)
+        return SweepResult(found=len(due), expired=len(due), last=due[-1] if due else None)
 
     def step() -> int:
-        old = [contents for contents in locked_and_free(due) if contents.hidden_at is None and not contents.present]
-        changes = [Change(before=contents, after=hidden(contents), data=told_of_content(contents)) for contents in old]
-        store_many(changes, kind=Event.Kind.BASKET_EXPIRED, actor=SWEEP)
+        old = [contents for contents in lock_available(due) if contents.hidden_at is None and not contents.is_open]
+        changes = [BasketChange(before=contents, after=closed(contents), data=emptied_event_data(contents)) for contents in old]
+        write_and_record_many(changes, kind=Event.Kind.BASKET_EXPIRED, actor=SWEEP)
         return len(old)
 
-    return Batch(found=len(due), expired=in_transaction(step), last=due[-1])
+    return SweepResult(found=len(due), expired=in_transaction(step), last=due[-1])
 
 
-def _give_up_all(lapsed: Sequence[Contents]) -> None:
-    """Do what `give_up` does, for many baskets under their locks, in as many statements as it takes for one."""
+def _end_all_unsold(lapsed: Sequence[BasketSnapshot]) -> None:
+    """Do what `end_unsold` does, for many baskets under their locks, in as many statements as it takes for one."""
     released = release_holds(lapsed)
     changes = [
-        Change(
+        BasketChange(
             before=contents,
-            after=lists.returned(contents, contents.checkout),
-            data=told_of_release(contents, released[contents.basket_id]),
+            after=lists.with_lines_returned(contents, contents.checkout),
+            data=released_event_data(contents, released[contents.basket_id]),
             session_id=contents.session.id if contents.session else None,
         )
         for contents in lapsed
     ]
-    expire_sessions(before=lapsed, after=store_many(changes, kind=Event.Kind.CHECKOUT_EXPIRED, actor=SWEEP))
+    expire_sessions(before=lapsed, after=write_and_record_many(changes, kind=Event.Kind.CHECKOUT_EXPIRED, actor=SWEEP))
     pieces = Counter[str]()
     for of_basket in released.values():
         pieces.update(of_basket)
-    counters.give_back(pieces)
+    counters.release(pieces)

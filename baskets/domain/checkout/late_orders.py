@@ -7,16 +7,16 @@ from baskets import conf
 from baskets.db.pipeline import execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
-from baskets.domain.baskets.lifecycle import expire_locked
-from baskets.domain.baskets.store import record, write_lists
+from baskets.domain.baskets.lifecycle import expire_locked_basket
+from baskets.domain.baskets.store import record_event, write_lists
 from baskets.domain.checkout import attention
 from baskets.domain.checkout.states import Reservation, Session, move_session
-from baskets.domain.errors import AttentionNeeded, CheckoutExpired, LapsedHolds, MissingStock, OutOfStock
+from baskets.domain.errors import AttentionFlag, CheckoutExpired, LapsedHolds, OutOfStock, Shortage
 from baskets.domain.stock import counters
 from baskets.models import Attention, CheckoutSession, Event, Partner, StockReservation
-from baskets.models.basket_snapshot import Contents, Line
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
-READ = """
+READ_BOUGHT_LINES = """
 SELECT i.product_id, i.count, i.position, i.stocked, coalesce(s.limited, false)
 FROM baskets_checkoutitem i LEFT JOIN baskets_stock s USING (product_id)
 WHERE i.session_id = %s AND i.basket_id = %s AND coalesce(i.stocked, 1) > 0
@@ -25,8 +25,8 @@ ORDER BY i.position, i.product_id
 
 
 def order_late(
-    *, contents: Contents, session: CheckoutSession, actor: Actor, reclaim: bool, named: bool = True, by_staff: bool = False
-) -> Contents:
+    *, contents: BasketSnapshot, session: CheckoutSession, actor: Actor, reclaim: bool, named: bool = True, by_staff: bool = False
+) -> BasketSnapshot:
     """Order a session after it was aborted or has expired.
 
     Everything that was being bought is taken again, by today's stock setting of each product, all or none; the pieces
@@ -45,13 +45,13 @@ def order_late(
     """
     end = session.released_at if session.status == Session.ABORTED else session.expires_at
     if not by_staff and (end is None or contents.at > end + conf.grace()):
-        raise CheckoutExpired(attention=attention.needed(session, Attention.Reason.EXPIRED, actor, named=named))
+        raise CheckoutExpired(attention=attention.flag_for(session, Attention.Reason.EXPIRED, actor, named=named))
 
-    if not contents.present and contents.hidden_at is None:
+    if not contents.is_open and contents.hidden_at is None:
         # Past its time and not yet swept: what its cart held is gone for the user, and no late order brings it back.
-        contents = expire_locked(contents=contents, actor=actor)
-    bought, limited = _bought(session)
-    after = write_lists(before=contents, after=lists.taken_from_cart(contents, bought))
+        contents = expire_locked_basket(contents=contents, actor=actor)
+    bought, limited = _bought_lines(session)
+    after = write_lists(before=contents, after=lists.without_ordered_pieces(contents, bought))
     move_session(
         basket_id=contents.basket_id,
         session_id=session.pk,
@@ -62,8 +62,8 @@ def order_late(
         actor=actor,
     )
     wanted = {} if session.test_mode else {p: line.count for line in bought if (p := line.product_id) in limited}
-    flag = attention.needed(session, Attention.Reason.OUT_OF_STOCK, actor, named=named)
-    sold = _take_again(wanted, flag, accept=contents.late_orders == Partner.LateOrders.ACCEPT, reclaim=reclaim)
+    flag = attention.flag_for(session, Attention.Reason.OUT_OF_STOCK, actor, named=named)
+    sold = _reserve_again(wanted, flag, accept=contents.late_orders == Partner.LateOrders.ACCEPT, reclaim=reclaim)
     short = {p: n - sold[p] for p, n in wanted.items() if n > sold[p]}
     _insert_reservations(after, session, {Reservation.SOLD: sold, Reservation.SHORT: short})
     data = {
@@ -71,21 +71,21 @@ def order_late(
         "items": [{"productId": line.product_id, "count": line.count} for line in bought],
         "short": short,
     }
-    record(contents=after, kind=Event.Kind.CHECKOUT_ORDERED_LATE, actor=actor, session_id=session.pk, data=data)
-    attention.settle(contents=after, session_id=session.pk, cause=attention.Cause.ORDERED, actor=actor)
+    record_event(contents=after, kind=Event.Kind.CHECKOUT_ORDERED_LATE, actor=actor, session_id=session.pk, data=data)
+    attention.resolve(contents=after, session_id=session.pk, cause=attention.Cause.ORDERED, actor=actor)
     if short:
-        attention.flag(contents=after, needed=replace(flag, status=Session.ORDERED, reason=Attention.Reason.SHORT, named=True))
+        attention.record_flag(contents=after, flag=replace(flag, status=Session.ORDERED, reason=Attention.Reason.SHORT, named=True))
     return after
 
 
-def _take_again(wanted: Mapping[str, int], flag: AttentionNeeded, *, accept: bool, reclaim: bool) -> dict[str, int]:
+def _reserve_again(wanted: Mapping[str, int], flag: AttentionFlag, *, accept: bool, reclaim: bool) -> dict[str, int]:
     """Take the stock of a late order, and return the pieces taken by product.
 
     :param flag: recorded where stock is gone.
     :param accept: whether the order is accepted without all its pieces.
     """
     if reclaim or not accept:
-        missing = counters.take(wanted)
+        missing = counters.reserve(wanted)
         if not missing:
             return dict(wanted)
         there = counters.available_now(missing)
@@ -94,25 +94,26 @@ def _take_again(wanted: Mapping[str, int], flag: AttentionNeeded, *, accept: boo
             # comes with a second try, because one transaction asks for stock once.
             raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in missing})
         raise OutOfStock(
-            missing=[MissingStock(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in sorted(missing)],
+            missing=[Shortage(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in sorted(missing)],
             attention=flag,
         )
-    return counters.take_what_is_there(wanted)
+    return counters.reserve_available(wanted)
 
 
-def _bought(session: CheckoutSession) -> tuple[tuple[Line, ...], set[str]]:
+def _bought_lines(session: CheckoutSession) -> tuple[tuple[BasketLine, ...], set[str]]:
     """What the session was buying, and which of it is limited by today's setting.
 
     Items whose reservation had failed were no part of it.
     """
-    rows = execute(READ, [session.pk, session.basket_id]).fetchall()
+    rows = execute(READ_BOUGHT_LINES, [session.pk, session.basket_id]).fetchall()
     lines = tuple(
-        Line(product_id=product_id, count=count, position=position, stocked=stocked) for product_id, count, position, stocked, _ in rows
+        BasketLine(product_id=product_id, count=count, position=position, stocked=stocked)
+        for product_id, count, position, stocked, _ in rows
     )
     return lines, {product_id for product_id, *_, limited in rows if limited}
 
 
-def _insert_reservations(contents: Contents, session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]]) -> None:
+def _insert_reservations(contents: BasketSnapshot, session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]]) -> None:
     StockReservation.objects.bulk_create(
         [
             StockReservation(

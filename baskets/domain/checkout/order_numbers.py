@@ -5,43 +5,43 @@ import secrets
 import unicodedata
 
 # No I, L, O and U: a number that is read out over the telephone is written down as it was meant.
-SPEAKABLE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-LENGTH, GROUP = 16, 4
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+NUMBER_LENGTH, GROUP_LENGTH = 16, 4
 LOOK_ALIKES = str.maketrans("OIL", "011")
 # A word of its own in front of the number, as staff paste it from a mail: "Order no. M8DR-...", "order: M8DR-...".
 LABEL = re.compile(r"\A\W*order(?:[\W_]*(?:no|nr|number))?(?=[\W_])", re.IGNORECASE)
 
 # Words for what stands between the groups, as a number is dictated. A group that spells one of them is one in a million.
-SPOKEN = re.compile(r"(?<![^\W_])(?:dash|hyphen|minus|dot|space|blank)(?![^\W_])", re.IGNORECASE)
+SPOKEN_SEPARATOR = re.compile(r"(?<![^\W_])(?:dash|hyphen|minus|dot|space|blank)(?![^\W_])", re.IGNORECASE)
 
 
-def draw_order_no() -> str:
+def generate_order_no() -> str:
     """Draw an order number: 80 random bits, in four groups that can be spoken."""
-    letters = "".join(SPEAKABLE[byte % len(SPEAKABLE)] for byte in secrets.token_bytes(LENGTH))  # There are 32: all are alike.
-    return _grouped(letters)
+    letters = "".join(ALPHABET[byte % len(ALPHABET)] for byte in secrets.token_bytes(NUMBER_LENGTH))  # There are 32: all are alike.
+    return _in_groups(letters)
 
 
-def read_order_no(typed: str) -> str:
+def parse_order_no(typed: str) -> str:
     """Read an order number that was spoken or typed, and return its one form.
 
     Letters and digits count and nothing else does: not their case or width, and no blank, dash, dot or `#`. O is 0,
     I and L are 1. The beginning of a number becomes the beginning of its form. Text that is no order number becomes
     text that equals none.
 
-    Example: `read_order_no("# m8dr 7hb9 tvqyqwyp.")` is `"M8DR-7HB9-TVQY-QWYP"`.
+    Example: `parse_order_no("# m8dr 7hb9 tvqyqwyp.")` is `"M8DR-7HB9-TVQY-QWYP"`.
     """
     letters = "".join(filter(str.isalnum, unicodedata.normalize("NFKC", typed)))
-    return _grouped(letters.upper().translate(LOOK_ALIKES))
+    return _in_groups(letters.upper().translate(LOOK_ALIKES))
 
 
-def read_order_search(term: str) -> str:
+def parse_order_search(term: str) -> str:
     """Read an order number, or its beginning, out of a search term: "order" may stand before it, and "dash" between its groups.
 
     :returns: empty where the term has neither letters nor digits.
     """
     typed = LABEL.sub("", term)
-    return read_order_no(SPOKEN.sub(" ", typed)) or read_order_no(typed)
+    return parse_order_no(SPOKEN_SEPARATOR.sub(" ", typed)) or parse_order_no(typed)
 
 
-def _grouped(letters: str) -> str:
-    return "-".join(letters[i : i + GROUP] for i in range(0, len(letters), GROUP))
+def _in_groups(letters: str) -> str:
+    return "-".join(letters[i : i + GROUP_LENGTH] for i in range(0, len(letters), GROUP_LENGTH))

@@ -6,19 +6,19 @@ from typing import Any
 from uuid import UUID
 
 from baskets.db.pipeline import Answer, execute
-from baskets.models.basket_snapshot import Line
+from baskets.models.basket_snapshot import BasketLine
 
-OFFERS = """
+CATALOG_ENTRIES = """
 SELECT p.product_id, p.listed, coalesce(s.limited, false), coalesce(s.available, 0), p.price, p.currency
 FROM baskets_product p LEFT JOIN baskets_stock s USING (product_id)
 WHERE p.product_id {which}
 """
-READ = OFFERS.format(which="= ANY(%s)")
-READ_OF_CART = OFFERS.format(which="IN (SELECT product_id FROM baskets_basketitem WHERE basket_id = %s AND list = 'cart')")
+READ_ENTRIES = CATALOG_ENTRIES.format(which="= ANY(%s)")
+READ_CART_ENTRIES = CATALOG_ENTRIES.format(which="IN (SELECT product_id FROM baskets_basketitem WHERE basket_id = %s AND list = 'cart')")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class CatalogEntry:
     """One product as the catalogue has it now.
 
     :param available: pieces that could be taken when it was read, which was without a lock.
@@ -32,28 +32,28 @@ class Offer:
     currency: str
 
 
-def ask_for_offers_of_cart(basket_id: UUID) -> Answer:
-    """Ask what the catalogue says of a cart's products, before anybody knows which they are; `offers_in` takes the answer.
+def enqueue_cart_entries(basket_id: UUID) -> Answer:
+    """Ask what the catalogue says of a cart's products, before anybody knows which they are; `entries_from_rows` takes the answer.
 
     Needs the basket's lock, which may be asked for in the statement before.
     """
-    return execute(READ_OF_CART, [basket_id])
+    return execute(READ_CART_ENTRIES, [basket_id])
 
 
-def read_offers(lines: tuple[Line, ...]) -> dict[str, Offer]:
+def read_entries(lines: tuple[BasketLine, ...]) -> dict[str, CatalogEntry]:
     """Read what the catalogue says of these lines, by product."""
-    return offers_in(execute(READ, [[line.product_id for line in lines]]))
+    return entries_from_rows(execute(READ_ENTRIES, [[line.product_id for line in lines]]))
 
 
-def offers_in(rows: Iterable[tuple[Any, ...]]) -> dict[str, Offer]:
+def entries_from_rows(rows: Iterable[tuple[Any, ...]]) -> dict[str, CatalogEntry]:
     """Put together what was read, by product."""
     return {
-        product_id: Offer(listed=listed, limited=limited, available=available, price=price, currency=currency)
+        product_id: CatalogEntry(listed=listed, limited=limited, available=available, price=price, currency=currency)
         for product_id, listed, limited, available, price, currency in rows
     }
 
 
-def full_price_of(lines: tuple[Line, ...], offers: Mapping[str, Offer]) -> tuple[int | None, str]:
+def total_price(lines: tuple[BasketLine, ...], offers: Mapping[str, CatalogEntry]) -> tuple[int | None, str]:
     """Add up the lines that can be ordered: minor units and their currency.
 
     None and no currency where a price is not known, or where currencies differ.

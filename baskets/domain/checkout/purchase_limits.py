@@ -15,15 +15,15 @@ import structlog
 from baskets import conf
 from baskets.db.pipeline import execute
 from baskets.domain.access import rate_limits
-from baskets.domain.errors import MissingStock, Throttled
-from baskets.models.basket_snapshot import Contents, Line
+from baskets.domain.errors import Shortage, Throttled
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
 log = structlog.get_logger("baskets.limits")
 
 HOUR = timedelta(hours=1)
 
 # The oldest of the latest starts that fill the limit: when it is an hour old, the next one may come.
-FILLING_START = """
+LIMITING_START = """
 SELECT started_at FROM baskets_checkoutsession
 WHERE basket_id = %s AND started_at > %s AND NOT test_mode
 ORDER BY started_at DESC OFFSET %s LIMIT 1
@@ -31,7 +31,7 @@ ORDER BY started_at DESC OFFSET %s LIMIT 1
 # By a statement of its own after the stock rows were locked: whoever took pieces of these products before has committed,
 # and nobody takes more until this transaction ends. What a partner's lapsed checkouts hold is anybody's to reclaim.
 # What the partner's client keys have reported as ordered within the hour counts as held: anyone can call with such a key.
-SHARES = """
+PARTNER_SHARES = """
 SELECT s.product_id, s.available + coalesce(sum(r.pieces), 0)::bigint,
        coalesce(sum(r.pieces) FILTER (WHERE b.partner_id = %(partner)s AND r.expires_at > %(at)s), 0)::bigint,
        (
@@ -94,7 +94,7 @@ class ClientLimits:
             raise
 
 
-def beyond_one_checkout(lines: Iterable[Line], contents: Contents, *, by_client_key: bool) -> dict[str, int]:
+def over_checkout_limit(lines: Iterable[BasketLine], contents: BasketSnapshot, *, by_client_key: bool) -> dict[str, int]:
     """Tell how many pieces are more than one checkout of this basket may hold, by product; the first lines come first.
 
     A guest whom a client key made a moment ago holds few pieces in all: a script makes guests faster than a viewer buys.
@@ -114,17 +114,17 @@ def beyond_one_checkout(lines: Iterable[Line], contents: Contents, *, by_client_
     return beyond
 
 
-def refuse_frequent_starts(contents: Contents) -> None:
+def check_start_rate(contents: BasketSnapshot) -> None:
     """Refuse a checkout to whoever has started as many within the hour as may be. Needs the basket's lock.
 
     :raises Throttled: there were too many.
     """
     limit = conf.starts_per_hour()
-    if limit and (row := execute(FILLING_START, [contents.basket_id, contents.at - HOUR, limit - 1]).fetchone()):
+    if limit and (row := execute(LIMITING_START, [contents.basket_id, contents.at - HOUR, limit - 1]).fetchone()):
         raise Throttled(seconds=max(1, math.ceil((row[0] + HOUR - contents.at).total_seconds())))
 
 
-def beyond_share(*, partner_id: int, taken: Mapping[str, int], at: datetime) -> dict[str, MissingStock]:
+def over_partner_share(*, partner_id: int, taken: Mapping[str, int], at: datetime) -> dict[str, Shortage]:
     """Tell which of the pieces just taken bring a partner beyond its share of a product. Needs the locks of the stock rows.
 
     The share is one of all unsold pieces, rounded up, so that the last piece can be had. Pieces that the partner's client
@@ -137,8 +137,8 @@ def beyond_share(*, partner_id: int, taken: Mapping[str, int], at: datetime) -> 
         return {}
     beyond = {}
     parameters = {"partner": partner_id, "at": at, "since": at - HOUR, "products": list(taken)}
-    for product_id, unsold, held, sold in execute(SHARES, parameters):
+    for product_id, unsold, held, sold in execute(PARTNER_SHARES, parameters):
         free = math.ceil((unsold + sold) * percent / 100) - (held + sold - taken[product_id])
         if free < taken[product_id]:
-            beyond[product_id] = MissingStock(product_id=product_id, wanted=taken[product_id], available=max(free, 0))
+            beyond[product_id] = Shortage(product_id=product_id, wanted=taken[product_id], available=max(free, 0))
     return beyond

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from baskets.db.pipeline import Answer, execute
-from baskets.domain.checkout.pricing import Offer, full_price_of
-from baskets.domain.errors import MissingStock
+from baskets.domain.checkout.pricing import CatalogEntry, total_price
+from baskets.domain.errors import Shortage
 from baskets.models import CheckoutSession
-from baskets.models.basket_snapshot import Line
+from baskets.models.basket_snapshot import BasketLine
 
 # Drawn before it is used, so that nobody waits for the answer to the insert. A refused start leaves a gap.
-DRAW_ID = """
+NEXT_SESSION_ID = """
 SELECT nextval(pg_get_serial_sequence('baskets_checkoutsession', 'id'))
 """
 # One reservation for each item that has something to hold, or that failed to.
-INSERT = """
+INSERT_SESSION = """
 WITH session AS (
     INSERT INTO baskets_checkoutsession
         (id, basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at,
@@ -36,7 +36,7 @@ SELECT %(basket)s, %(id)s, product_id, count, CASE WHEN stocked < 0 THEN 'FAILED
 FROM line WHERE stocked IS NOT NULL
 """
 # Never seen as held by anybody: the rows were inserted by this very transaction.
-CORRECT = """
+CORRECT_SESSION = """
 WITH failed AS (
     SELECT * FROM unnest(%(product_ids)s::text[], %(stocked)s::bigint[]) AS failed (product_id, stocked)
 ), reservation AS (
@@ -51,12 +51,12 @@ WHERE id = %(session)s AND basket_id = %(basket)s
 """
 
 
-def draw_id() -> Answer:
+def enqueue_next_id() -> Answer:
     """Draw the number of a session that may come to be: one row, one column."""
-    return execute(DRAW_ID, [])
+    return execute(NEXT_SESSION_ID, [])
 
 
-def insert(session: CheckoutSession, lines: tuple[Line, ...], offers: Mapping[str, Offer]) -> None:
+def insert_session(session: CheckoutSession, lines: tuple[BasketLine, ...], offers: Mapping[str, CatalogEntry]) -> None:
     """Insert a session with its items and reservations, as they will be if all the stock is there."""
     bought = [offers[line.product_id] for line in lines]
     parameters = {
@@ -80,16 +80,16 @@ def insert(session: CheckoutSession, lines: tuple[Line, ...], offers: Mapping[st
         "prices": [offer.price for offer in bought],
         "currencies": [offer.currency for offer in bought],
     }
-    execute(INSERT, parameters)
+    execute(INSERT_SESSION, parameters)
 
 
-def correct(
-    session: CheckoutSession, lines: tuple[Line, ...], offers: Mapping[str, Offer], missing: Mapping[str, MissingStock]
-) -> tuple[Line, ...]:
+def correct_session(
+    session: CheckoutSession, lines: tuple[BasketLine, ...], offers: Mapping[str, CatalogEntry], missing: Mapping[str, Shortage]
+) -> tuple[BasketLine, ...]:
     """Correct what was inserted in the hope of stock: reservations that failed, their items, and the price."""
     stocked = {product_id: m.available - m.wanted for product_id, m in missing.items()}
     lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in lines)
-    session.full_price, session.currency = full_price_of(lines, offers)
+    session.full_price, session.currency = total_price(lines, offers)
     parameters = {
         "session": session.pk,
         "basket": session.basket_id,
@@ -98,5 +98,5 @@ def correct(
         "full_price": session.full_price,
         "currency": session.currency,
     }
-    execute(CORRECT, parameters)
+    execute(CORRECT_SESSION, parameters)
     return lines

@@ -13,12 +13,12 @@ from django.db import transaction
 from baskets import conf
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
-from baskets.domain.baskets.lifecycle import refuse_active_session
-from baskets.domain.baskets.store import ask_for_contents, described, locked_contents, record, write_lists
+from baskets.domain.baskets.lifecycle import check_no_active_session
+from baskets.domain.baskets.store import enqueue_locked_read, lines_as_json, lock_and_read, record_event, write_lists
 from baskets.domain.checkout import attention, purchase_limits, session_rows
 from baskets.domain.checkout.late_orders import order_late
-from baskets.domain.checkout.order_numbers import draw_order_no
-from baskets.domain.checkout.pricing import Offer, ask_for_offers_of_cart, full_price_of, offers_in
+from baskets.domain.checkout.order_numbers import generate_order_no
+from baskets.domain.checkout.pricing import CatalogEntry, enqueue_cart_entries, entries_from_rows, total_price
 from baskets.domain.checkout.states import Reservation, Session, end_holds, move_session
 from baskets.domain.errors import (
     BasketNotFound,
@@ -26,16 +26,16 @@ from baskets.domain.errors import (
     CheckoutAborted,
     CheckoutAlreadyOrdered,
     LapsedHolds,
-    MissingStock,
     NoActiveCheckout,
-    OrderUnknown,
+    OrderNotFound,
     OutOfStock,
     ServerKeyRequired,
     SessionSummary,
+    Shortage,
 )
 from baskets.domain.stock import counters
 from baskets.models import Attention, CheckoutSession, Event, StockReservation
-from baskets.models.basket_snapshot import ActiveSession, Contents, Owner
+from baskets.models.basket_snapshot import ActiveSession, BasketSnapshot, Owner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class StartedSession:
     """A session just started, and the basket with it."""
 
     session: CheckoutSession
-    contents: Contents
+    contents: BasketSnapshot
 
 
 @transaction.atomic(savepoint=False)
@@ -77,20 +77,20 @@ def start_session(
     :raises CountsNeeded: to the runner: this process must take counts of a limit first.
     :raises TakenMeanwhile: to the runner: others have got what was seen to be there.
     """
-    asked, offered, drawn = ask_for_contents(owner), ask_for_offers_of_cart(owner.basket_id), session_rows.draw_id()
+    asked, offered, drawn = enqueue_locked_read(owner), enqueue_cart_entries(owner.basket_id), session_rows.enqueue_next_id()
     before = asked.contents()
-    if before is None or not before.present:
+    if before is None or not before.is_open:
         raise CartEmpty
-    refuse_active_session(before)
+    check_no_active_session(before)
     if not before.cart:
         raise CartEmpty
     if not test_mode:
-        purchase_limits.refuse_frequent_starts(before)
+        purchase_limits.check_start_rate(before)
 
-    offers, ((session_id,),) = offers_in(offered), drawn
+    offers, ((session_id,),) = entries_from_rows(offered), drawn
     buyable = {line.product_id: test_mode or offers[line.product_id].listed for line in before.cart}
     limited = [line for line in before.cart if offers[line.product_id].limited and buyable[line.product_id] and not test_mode]
-    beyond = purchase_limits.beyond_one_checkout(limited, before, by_client_key=limits is not None)
+    beyond = purchase_limits.over_checkout_limit(limited, before, by_client_key=limits is not None)
     wanted = {line.product_id: line.count for line in limited if line.product_id not in beyond}
     stocked: dict[str, int | None] = {
         line.product_id: line.count if line.product_id in wanted else None if buyable[line.product_id] else -line.count
@@ -98,17 +98,17 @@ def start_session(
     } | {product_id: -pieces for product_id, pieces in beyond.items()}
     if limits:
         limits.count(starts=1, pieces=sum(wanted.values()))
-    lines = lists.checked_out(before.cart, stocked)
-    full_price, currency = full_price_of(lines, offers)
+    lines = lists.checkout_lines(before.cart, stocked)
+    full_price, currency = total_price(lines, offers)
     session = CheckoutSession(
         id=session_id,
         basket_id=before.basket_id,
         partner_id=owner.partner_id,
-        order_no=draw_order_no(),
+        order_no=generate_order_no(),
         status=Session.ACTIVE,
         test_mode=test_mode,
         started_at=before.at,
-        expires_at=before.at + (before.own_hold or conf.hold()),
+        expires_at=before.at + (before.hold_override or conf.hold()),
         language=language,
         country=country,
         stripe_using_sdk=stripe_using_sdk,
@@ -117,23 +117,23 @@ def start_session(
         started_by_key=actor.key_prefix,
     )
     after = write_lists(before=before, after=replace(before, cart=(), checkout=lines))
-    session_rows.insert(session, lines, offers)
-    after = replace(after, session=_active(session))
+    session_rows.insert_session(session, lines, offers)
+    after = replace(after, session=_active_session(session))
 
-    missing: dict[str, MissingStock] = {}
-    seen = _seem_to_be_there(wanted, offers)
+    missing: dict[str, Shortage] = {}
+    seen = _appear_in_stock(wanted, offers)
     if not seen:
         missing = _take(wanted, partner_id=owner.partner_id, at=before.at, reclaim=reclaim)
         if missing:
-            after = replace(after, checkout=session_rows.correct(session, lines, offers, missing))
+            after = replace(after, checkout=session_rows.correct_session(session, lines, offers, missing))
     if all(line.failed for line in after.checkout):
         never_asked = [
-            MissingStock(product_id=line.product_id, wanted=line.count, available=line.count + (line.stocked or 0))
+            Shortage(product_id=line.product_id, wanted=line.count, available=line.count + (line.stocked or 0))
             for line in after.checkout
             if line.product_id not in wanted
         ]
         raise OutOfStock(missing=[*missing.values(), *never_asked])
-    record(
+    record_event(
         contents=after,
         kind=Event.Kind.CHECKOUT_STARTED,
         actor=actor,
@@ -141,18 +141,20 @@ def start_session(
         data={
             "orderNo": session.order_no,
             "testMode": test_mode,
-            "items": [described((line,))[0] | {"stocked": line.stocked} for line in after.checkout],
+            "items": [lines_as_json((line,))[0] | {"stocked": line.stocked} for line in after.checkout],
         },
     )
     if limits and missing:
         limits.count(pieces=sum(pieces for product_id, pieces in wanted.items() if product_id not in missing))
     if seen:
-        counters.take_all(wanted)
+        counters.reserve_or_retry(wanted)
     return StartedSession(session=session, contents=after)
 
 
 @transaction.atomic(savepoint=False)
-def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, may_order: bool = True, actor: Actor, reclaim: bool) -> Contents:
+def finish_session(
+    *, owner: Owner, ordered: bool, order_no: str | None, may_order: bool = True, actor: Actor, reclaim: bool
+) -> BasketSnapshot:
     """Finish a checkout session by the partner's word: its products are ordered, or go back into the cart.
 
     Which session is meant: the one `order_no` names; else the active one; else the latest that ended, while the basket
@@ -165,7 +167,7 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, may_ord
     :param reclaim: whether lapsed sessions may be expired for a late order's stock; off in the second try.
     :raises ServerKeyRequired: an order is reported, and the caller may not report one, whatever the state of the basket.
     :raises BasketNotFound: the user has no basket, and `order_no` names no session of a former one.
-    :raises OrderUnknown: `order_no` names no session of this user.
+    :raises OrderNotFound: `order_no` names no session of this user.
     :raises NoActiveCheckout: there is none, and the basket has changed since the last one.
     :raises CheckoutAlreadyOrdered: an order is not aborted.
     :raises CheckoutAborted: the partner aborted it, and the call does not name it.
@@ -175,13 +177,13 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, may_ord
     """
     if ordered and not may_order:
         raise ServerKeyRequired
-    contents = locked_contents(owner)
+    contents = lock_and_read(owner)
     if contents is None:
         raise BasketNotFound
     active = contents.session
     if active and order_no in (None, active.order_no):
-        return _order(contents, active, actor) if ordered else give_up(contents, to=Session.ABORTED, actor=actor)
-    session = _ended_session_meant(contents, ordered=ordered, order_no=order_no, actor=actor)
+        return _order(contents, active, actor) if ordered else end_unsold(contents, to=Session.ABORTED, actor=actor)
+    session = _find_ended_session(contents, ordered=ordered, order_no=order_no, actor=actor)
     if session.status == Session.ORDERED:
         if not ordered:
             raise CheckoutAlreadyOrdered
@@ -189,22 +191,22 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, may_ord
     if not ordered:
         return contents
     if session.status == Session.ABORTED and order_no is None:
-        raise CheckoutAborted(attention=attention.needed(session, Attention.Reason.ABORTED, actor, named=False))
+        raise CheckoutAborted(attention=attention.flag_for(session, Attention.Reason.ABORTED, actor, named=False))
     return order_late(contents=contents, session=session, actor=actor, reclaim=reclaim, named=order_no is not None)
 
 
-def give_up(contents: Contents, *, to: Session, actor: Actor) -> Contents:
+def end_unsold(contents: BasketSnapshot, *, to: Session, actor: Actor) -> BasketSnapshot:
     """Abort or expire the active session: release its holds, and return every item to the cart.
 
     Needs the basket's lock; locks stock rows by primary key, last.
 
     :param to: ABORTED or EXPIRED.
     """
-    session = _active_of(contents)
+    session = _require_active(contents)
     kind = Event.Kind.CHECKOUT_ABORTED if to == Session.ABORTED else Event.Kind.CHECKOUT_EXPIRED
-    after = write_lists(before=contents, after=lists.returned(contents, contents.checkout))
+    after = write_lists(before=contents, after=lists.with_lines_returned(contents, contents.checkout))
     pieces = dict(end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, at=contents.at))
-    record(contents=after, kind=kind, actor=actor, session_id=session.id, data=told_of_release(contents, pieces))
+    record_event(contents=after, kind=kind, actor=actor, session_id=session.id, data=released_event_data(contents, pieces))
     move_session(
         basket_id=contents.basket_id,
         session_id=session.id,
@@ -214,23 +216,23 @@ def give_up(contents: Contents, *, to: Session, actor: Actor) -> Contents:
         revision=after.revision,
         actor=actor,
     )
-    counters.give_back(pieces)
+    counters.release(pieces)
     return after
 
 
-def told_of_release(contents: Contents, pieces: Mapping[str, int]) -> dict[str, Any]:
+def released_event_data(contents: BasketSnapshot, pieces: Mapping[str, int]) -> dict[str, Any]:
     """What the timeline says about a session whose holds were released."""
-    return {"orderNo": _active_of(contents).order_no, "items": described(contents.checkout), "released": dict(pieces)}
+    return {"orderNo": _require_active(contents).order_no, "items": lines_as_json(contents.checkout), "released": dict(pieces)}
 
 
-def _order(contents: Contents, session: ActiveSession, actor: Actor) -> Contents:
+def _order(contents: BasketSnapshot, session: ActiveSession, actor: Actor) -> BasketSnapshot:
     """Order the active session: held becomes sold, failed items return to the cart. No stock row is written."""
     bought = tuple(line for line in contents.checkout if not line.failed)
     failed = tuple(line for line in contents.checkout if line.failed)
-    data = {"orderNo": session.order_no, "items": described(bought), "failed": described(failed)}
+    data = {"orderNo": session.order_no, "items": lines_as_json(bought), "failed": lines_as_json(failed)}
     end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.SOLD, at=contents.at)
-    after = write_lists(before=contents, after=lists.returned(contents, failed))
-    record(contents=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
+    after = write_lists(before=contents, after=lists.with_lines_returned(contents, failed))
+    record_event(contents=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
     move_session(
         basket_id=contents.basket_id,
         session_id=session.id,
@@ -243,17 +245,17 @@ def _order(contents: Contents, session: ActiveSession, actor: Actor) -> Contents
     return after
 
 
-def _ended_session_meant(contents: Contents, *, ordered: bool, order_no: str | None, actor: Actor) -> CheckoutSession:
+def _find_ended_session(contents: BasketSnapshot, *, ordered: bool, order_no: str | None, actor: Actor) -> CheckoutSession:
     """Find the session a call means when it does not mean the active one."""
     sessions = CheckoutSession.objects.filter(basket_id=contents.basket_id)
     if order_no is not None:
         if session := sessions.filter(order_no=order_no).first():
             return session
-        raise OrderUnknown if contents.present else BasketNotFound
+        raise OrderNotFound if contents.is_open else BasketNotFound
     last = sessions.latest_ended_first().first()
     # The app may hold a payment for the last session, whatever has become of the basket since.
-    flag = attention.needed(last, Attention.Reason.BASKET_CHANGED, actor, named=False) if last and ordered else None
-    if not contents.present:
+    flag = attention.flag_for(last, Attention.Reason.BASKET_CHANGED, actor, named=False) if last and ordered else None
+    if not contents.is_open:
         raise BasketNotFound(attention=flag)
     if last is None or last.ended_revision != contents.revision:
         raise NoActiveCheckout(last=_summary(last) if last else None, attention=flag)
@@ -269,14 +271,14 @@ def _summary(session: CheckoutSession) -> SessionSummary:
     )
 
 
-def _active_of(contents: Contents) -> ActiveSession:
+def _require_active(contents: BasketSnapshot) -> ActiveSession:
     if contents.session is None:
         message = "there is no active session to give up"
         raise ValueError(message)
     return contents.session
 
 
-def _active(session: CheckoutSession) -> ActiveSession:
+def _active_session(session: CheckoutSession) -> ActiveSession:
     return ActiveSession(
         id=session.pk,
         order_no=session.order_no,
@@ -286,24 +288,24 @@ def _active(session: CheckoutSession) -> ActiveSession:
     )
 
 
-def _seem_to_be_there(wanted: Mapping[str, int], offers: Mapping[str, Offer]) -> bool:
+def _appear_in_stock(wanted: Mapping[str, int], offers: Mapping[str, CatalogEntry]) -> bool:
     """Tell whether all pieces can be taken without asking which there are, and be found gone only if others are faster."""
     return not conf.partner_share_percent() and all(offers[product_id].available >= pieces for product_id, pieces in wanted.items())
 
 
-def _take(wanted: Mapping[str, int], *, partner_id: int, at: datetime, reclaim: bool) -> dict[str, MissingStock]:
+def _take(wanted: Mapping[str, int], *, partner_id: int, at: datetime, reclaim: bool) -> dict[str, Shortage]:
     """Take the pieces of each product, or say how many it has.
 
     :raises LapsedHolds: lapsed sessions hold what is missing, and may be reclaimed.
     """
-    missing = _missing(counters.take(wanted), wanted, reclaim=reclaim)
+    missing = _missing(counters.reserve(wanted), wanted, reclaim=reclaim)
     taken = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in missing}
-    if beyond := purchase_limits.beyond_share(partner_id=partner_id, taken=taken, at=at):
-        counters.give_back({product_id: taken[product_id] for product_id in beyond})
+    if beyond := purchase_limits.over_partner_share(partner_id=partner_id, taken=taken, at=at):
+        counters.release({product_id: taken[product_id] for product_id in beyond})
     return missing | beyond
 
 
-def _missing(short: set[str], wanted: Mapping[str, int], *, reclaim: bool) -> dict[str, MissingStock]:
+def _missing(short: set[str], wanted: Mapping[str, int], *, reclaim: bool) -> dict[str, Shortage]:
     """Say how much is missing of the products that had too little.
 
     :raises LapsedHolds: lapsed sessions hold some of them, or held them a moment ago, and they may be reclaimed.
@@ -316,4 +318,4 @@ def _missing(short: set[str], wanted: Mapping[str, int], *, reclaim: bool) -> di
     if lapsed or (reclaim and any(there[p][0] >= wanted[p] for p in short)):
         raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
     # A piece that came free after the stock was asked for is no longer offered to this start: at least one is missing.
-    return {p: MissingStock(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in short}
+    return {p: Shortage(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in short}

@@ -7,7 +7,7 @@ from uuid import UUID
 from baskets.db.pipeline import execute
 from baskets.domain.actors import Actor
 from baskets.models import CheckoutSession, StockReservation
-from baskets.models.basket_snapshot import Contents
+from baskets.models.basket_snapshot import BasketSnapshot
 
 Session = CheckoutSession.Status
 Reservation = StockReservation.Status
@@ -70,7 +70,7 @@ def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: da
     :param actor: who ends it; of an API key, the prefix is kept with the session.
     :raises IllegalTransition: the life cycle has no such arrow, or the session is not in `old`.
     """
-    _check(old, new)
+    _check_transition(old, new)
     late = old != Session.ACTIVE
     released_at = None if new == Session.ORDERED else at
     elsewhere = IllegalTransition(f"session {session_id} is not {old}")
@@ -82,41 +82,43 @@ def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> It
 
     :raises IllegalTransition: the life cycle has no such arrow.
     """
-    _check(Reservation.HELD, new)
+    _check_transition(Reservation.HELD, new)
     return execute(END_HOLDS, [new, at, session_id, basket_id])
 
 
 def end_hold(*, basket_id: UUID, session_id: int, product_id: str, new: str, at: datetime) -> Iterable[tuple[str, int]]:
     """Bring one held reservation of a session to SOLD or RELEASED, as `end_holds` does all of them."""
-    _check(Reservation.HELD, new)
+    _check_transition(Reservation.HELD, new)
     return execute(END_HOLD, [new, at, session_id, basket_id, product_id])
 
 
-def expire_sessions(*, before: Sequence[Contents], after: Sequence[Contents]) -> None:
+def expire_sessions(*, before: Sequence[BasketSnapshot], after: Sequence[BasketSnapshot]) -> None:
     """Do what `move_session` does, for the active sessions of many baskets that expire.
 
     :raises IllegalTransition: one of them is not ACTIVE.
     """
-    ended = [[*column] for column in zip(*((*_active_in(x), y.at, y.revision) for x, y in zip(before, after, strict=True)), strict=True)]
+    ended = [
+        [*column] for column in zip(*((*_session_and_basket(x), y.at, y.revision) for x, y in zip(before, after, strict=True)), strict=True)
+    ]
     if ended and execute(EXPIRE_SESSIONS, ended).rowcount != len(before):
         message = f"not all of {len(before)} sessions are ACTIVE"
         raise IllegalTransition(message)
 
 
-def release_holds(baskets: Sequence[Contents]) -> dict[UUID, dict[str, int]]:
+def release_holds(baskets: Sequence[BasketSnapshot]) -> dict[UUID, dict[str, int]]:
     """Do what `end_holds` does, for the active sessions of many baskets; return the pieces by basket and product."""
     released: dict[UUID, dict[str, int]] = {contents.basket_id: {} for contents in baskets}
-    ended = [[*column] for column in zip(*((*_active_in(x), x.at) for x in baskets), strict=True)]
+    ended = [[*column] for column in zip(*((*_session_and_basket(x), x.at) for x in baskets), strict=True)]
     for basket_id, product_id, pieces in execute(RELEASE_HOLDS, ended) if ended else ():
         released[basket_id][product_id] = pieces
     return released
 
 
-def _active_in(contents: Contents) -> tuple[int | None, UUID]:
+def _session_and_basket(contents: BasketSnapshot) -> tuple[int | None, UUID]:
     return contents.session.id if contents.session else None, contents.basket_id
 
 
-def _check(old: str, new: str) -> None:
+def _check_transition(old: str, new: str) -> None:
     if new not in TRANSITIONS.get(old, ()):
         message = f"there is no way from {old} to {new}"
         raise IllegalTransition(message)

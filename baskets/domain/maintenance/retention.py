@@ -243,7 +243,7 @@ def _delete(gone: _Deletion) -> None:
     for statement in DELETES:
         execute(statement, parameters)
     execute(SAVE_PURGED_COUNT, [list(gone.cuts), list(gone.cuts.values())])
-    if not counters.forget_sold(sales, reason=REASON, actor=ACTOR):
+    if not counters.write_off_purged_sales(sales, reason=REASON, actor=ACTOR):
         raise _ShortfallAppeared
     if gone.position:
         feed.mark_purged(up_to=gone.position)

@@ -20,35 +20,35 @@ from baskets.domain.stock import counters
 from baskets.domain.stock.counters import ReportsApplied
 from baskets.models.products import NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND, PRODUCT_ID_PATTERN
 
-MOST_PIECES = 1_000_000_000
+MAX_PIECES = 1_000_000_000
 CONFIRM_BATCH = 1000
 # Times the most pieces a session can hold it is still far from the end of a 64-bit integer.
-HIGHEST_PRICE = 1_000_000_000_000
-REQUIRED = ("product_id", "name")
-LONGEST_ID = 255
-LONGEST = {"name": 500, "brand": 255, "variant": 255}
+MAX_PRICE = 1_000_000_000_000
+REQUIRED_FIELDS = ("product_id", "name")
+MAX_ID_LENGTH = 255
+MAX_LENGTHS = {"name": 500, "brand": 255, "variant": 255}
 PRODUCT_ID = re.compile(PRODUCT_ID_PATTERN)
 # PostgreSQL stores neither NUL nor half of a surrogate pair, so its pattern does not name them.
-UNUSABLE_IN_ID = re.compile(rf"[\x00\ud800-\udfff{NOT_IN_PRODUCT_ID}{NOT_IN_PRODUCT_ID_BEYOND}]")
+FORBIDDEN_IN_ID = re.compile(rf"[\x00\ud800-\udfff{NOT_IN_PRODUCT_ID}{NOT_IN_PRODUCT_ID_BEYOND}]")
 # A quoted cell may have line breaks; no other control character means anything in a name.
-CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+FORBIDDEN_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
-class Left(Enum):
+class Unspecified(Enum):
     """Stands for a value that a shop says nothing about, where `None` already means something."""
 
-    ALONE = auto()
+    TOKEN = auto()
 
 
-LEFT_ALONE: Final = Left.ALONE
+UNSPECIFIED: Final = Unspecified.TOKEN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProductRow:
     """What a shop says of one product.
 
-    :param stock: unsold pieces; None is unlimited, `LEFT_ALONE` says nothing.
+    :param stock: unsold pieces; None is unlimited, `UNSPECIFIED` says nothing.
     :param listed: None leaves a known product as it is; a new one is listed.
     """
 
@@ -60,11 +60,11 @@ class ProductRow:
     price: int | None = None
     currency: str = ""
     listed: bool | None = None
-    stock: int | Left | None = LEFT_ALONE
+    stock: int | Unspecified | None = UNSPECIFIED
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imported:
+class ImportResult:
     """What an import did.
 
     :param created: products that are new.
@@ -79,7 +79,7 @@ class Imported:
     stock: ReportsApplied
 
 
-class ProductTwice(Refusal):
+class DuplicateProduct(Refusal):
     """Two rows speak of one product, and only one of them can be right."""
 
     reason = "product_twice"
@@ -88,24 +88,24 @@ class ProductTwice(Refusal):
 
 # One import at a time: two would wait for each other's products one by one, and hold them all the while. The number
 # names the lock and means nothing.
-TAKE_TURNS = "SELECT pg_advisory_xact_lock(7263105218)"
+LOCK_IMPORTS = "SELECT pg_advisory_xact_lock(7263105218)"
 # Far more than a hundred thousand products need. What buyers wait for is short and comes last, see `stock`.
-LIMITS = "SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '30s'"
-STAGE = """
+SET_TIMEOUTS = "SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '30s'"
+CREATE_STAGING_TABLE = """
 CREATE TEMPORARY TABLE staged_product (
     product_id varchar COLLATE "C" PRIMARY KEY,
     name varchar, brand varchar, variant varchar, main_product_id varchar COLLATE "C", price bigint, currency varchar,
     listed boolean
 ) ON COMMIT DROP
 """
-COPY = "COPY staged_product (product_id, name, brand, variant, main_product_id, price, currency, listed) FROM STDIN"
-CREATE = """
+COPY_ROWS = "COPY staged_product (product_id, name, brand, variant, main_product_id, price, currency, listed) FROM STDIN"
+INSERT_NEW_PRODUCTS = """
 INSERT INTO baskets_product (product_id, name, brand, variant, main_product_id, price, currency, listed)
 SELECT product_id, name, brand, variant, main_product_id, price, currency, coalesce(listed, true)
 FROM staged_product ORDER BY product_id
 ON CONFLICT (product_id) DO NOTHING
 """
-CHANGE = """
+UPDATE_CHANGED_PRODUCTS = """
 UPDATE baskets_product p
 SET name = s.name, brand = s.brand, variant = s.variant, main_product_id = s.main_product_id,
     price = s.price, currency = s.currency, listed = coalesce(s.listed, p.listed), updated_at = statement_timestamp()
@@ -117,7 +117,9 @@ WHERE p.product_id = s.product_id
 """
 
 
-def import_products(*, rows: Sequence[ProductRow], as_of: datetime | None, reason: str, actor: Actor, dry_run: bool = False) -> Imported:
+def import_products(
+    *, rows: Sequence[ProductRow], as_of: datetime | None, reason: str, actor: Actor, dry_run: bool = False
+) -> ImportResult:
     """Take over what a shop says of its products, in one transaction: all of it or nothing.
 
     Products that the rows do not name stay as they are. Stock changes through recorded adjustments, and only by reports
@@ -133,17 +135,17 @@ def import_products(*, rows: Sequence[ProductRow], as_of: datetime | None, reaso
     :raises ProductTwice: two rows speak of one product.
     """
     if len({row.product_id for row in rows}) != len(rows):
-        raise ProductTwice
+        raise DuplicateProduct
 
-    reports = {row.product_id: row.stock for row in rows if row.stock is not LEFT_ALONE}
+    reports = {row.product_id: row.stock for row in rows if row.stock is not UNSPECIFIED}
     # Buyers wait for the stock rows that a transaction has locked: the reports that change no number need not be among them.
     if not dry_run:
         for batch in _batches(reports):
             for product_id in in_transaction(lambda: counters.confirm_unsold(reports=batch, as_of=as_of)):  # noqa: B023 (called at once)
                 del reports[product_id]
 
-    def take_over() -> Imported:
-        done = _take_over(rows, reports=reports, as_of=as_of, reason=reason, actor=actor)
+    def take_over() -> ImportResult:
+        done = _import_rows(rows, reports=reports, as_of=as_of, reason=reason, actor=actor)
         if dry_run:
             transaction.set_rollback(True)
         return done
@@ -157,14 +159,14 @@ def _batches(reports: Mapping[str, int | None]) -> Iterator[dict[str, int | None
         yield dict(items[start : start + CONFIRM_BATCH])
 
 
-def _take_over(
+def _import_rows(
     rows: Sequence[ProductRow], *, reports: Mapping[str, int | None], as_of: datetime | None, reason: str, actor: Actor
-) -> Imported:
+) -> ImportResult:
     with connection.cursor() as cursor:
-        cursor.execute(LIMITS)
-        cursor.execute(TAKE_TURNS)
-        cursor.execute(STAGE)
-        with cursor.copy(COPY) as copy:
+        cursor.execute(SET_TIMEOUTS)
+        cursor.execute(LOCK_IMPORTS)
+        cursor.execute(CREATE_STAGING_TABLE)
+        with cursor.copy(COPY_ROWS) as copy:
             for row in rows:
                 copy.write_row(
                     (
@@ -179,12 +181,12 @@ def _take_over(
                     )
                 )
         cursor.execute("ANALYZE staged_product")
-        cursor.execute(CREATE)
+        cursor.execute(INSERT_NEW_PRODUCTS)
         created = cursor.rowcount
-        cursor.execute(CHANGE)
+        cursor.execute(UPDATE_CHANGED_PRODUCTS)
         changed = cursor.rowcount
     applied = counters.set_unsold(reports=reports, as_of=as_of, reason=reason, actor=actor)
-    return Imported(
+    return ImportResult(
         created=created,
         # A product that has just been made is as its row says, so the change finds nothing to do in it.
         changed=changed,
@@ -203,49 +205,49 @@ def product_id_problem(product_id: str) -> str | None:
     """
     if not product_id:
         return "is empty"
-    if len(product_id) > LONGEST_ID:
-        return f"has {len(product_id)} characters, {LONGEST_ID} at most"
-    if found := UNUSABLE_IN_ID.search(product_id):
-        return f"has {_kind(found.group())} (U+{ord(found.group()):04X})"
+    if len(product_id) > MAX_ID_LENGTH:
+        return f"has {len(product_id)} characters, {MAX_ID_LENGTH} at most"
+    if found := FORBIDDEN_IN_ID.search(product_id):
+        return f"has {_character_kind(found.group())} (U+{ord(found.group()):04X})"
     if not PRODUCT_ID.fullmatch(product_id):
         blank = product_id[0] if product_id[0].isspace() else product_id[-1]
         return f"begins or ends with a blank (U+{ord(blank):04X})"
     return None
 
 
-def _kind(character: str) -> str:
+def _character_kind(character: str) -> str:
     if character == "/":
         return "a slash"
     kinds = {"Cc": "a control character", "Cs": "half of a surrogate pair", "Zl": "a line separator", "Zp": "a paragraph separator"}
     return kinds.get(unicodedata.category(character), "an invisible character")
 
 
-def problems_of(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def row_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """List what is wrong with the values of a row, all of it: of which field, and what.
 
     :param values: the fields of `ProductRow` by name, of the right types.
     """
     for name in ("product_id", "main_product_id"):
-        if (values[name] or name in REQUIRED) and (problem := product_id_problem(values[name])):
+        if (values[name] or name in REQUIRED_FIELDS) and (problem := product_id_problem(values[name])):
             yield name, problem
-    for name, longest in LONGEST.items():
+    for name, longest in MAX_LENGTHS.items():
         text = values[name]
-        if name in REQUIRED and not text:
+        if name in REQUIRED_FIELDS and not text:
             yield name, "is empty"
         elif len(text) > longest:
             yield name, f"has {len(text)} characters, {longest} at most"
-        if CONTROL_IN_TEXT.search(text):
+        if FORBIDDEN_IN_TEXT.search(text):
             yield name, "has a control character or a broken one"
     yield from _number_problems(values)
 
 
 def _number_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     price, currency, pieces = values["price"], values["currency"], values["stock"]
-    if price is not None and not 0 <= price <= HIGHEST_PRICE:
-        yield "price", f"is not a whole number from 0 to {HIGHEST_PRICE}"
+    if price is not None and not 0 <= price <= MAX_PRICE:
+        yield "price", f"is not a whole number from 0 to {MAX_PRICE}"
     if currency and not CURRENCY.fullmatch(currency):
         yield "currency", "is not three capital letters"
     elif price is not None and not currency:
         yield "price", "has no currency"
-    if pieces is not None and pieces is not LEFT_ALONE and not 0 <= pieces <= MOST_PIECES:
-        yield "stock", f"is not a whole number from 0 to {MOST_PIECES}"
+    if pieces is not None and pieces is not UNSPECIFIED and not 0 <= pieces <= MAX_PIECES:
+        yield "stock", f"is not a whole number from 0 to {MAX_PIECES}"

@@ -19,7 +19,7 @@ from baskets.models import Stock
 
 # Only rows with enough pieces match: a sold-out product is told without waiting for anybody. A row that matched and
 # was changed while this statement waited is looked at again before it is locked.
-LOCK_WHERE_ENOUGH = """
+LOCK_SUFFICIENT = """
 SELECT s.product_id
 FROM baskets_stock s
 JOIN unnest(%s::text[], %s::bigint[]) AS wanted (product_id, pieces) USING (product_id)
@@ -27,18 +27,18 @@ WHERE s.available >= wanted.pieces
 ORDER BY s.product_id
 FOR NO KEY UPDATE OF s
 """
-TAKE = """
+RESERVE = """
 UPDATE baskets_stock s SET available = s.available - wanted.pieces
 FROM unnest(%s::text[], %s::bigint[]) AS wanted (product_id, pieces)
 WHERE s.product_id = wanted.product_id
 """
 # One product needs no order: the conditional update is lock, check and write in one statement.
-TAKE_ONE = """
+RESERVE_ONE = """
 UPDATE baskets_stock SET available = available - %s WHERE product_id = %s AND available >= %s
 RETURNING product_id
 """
 # The same two for pieces that were there a moment ago. Each fails where one product has too little now; nobody has to wait for that answer.
-TAKE_ALL = """
+RESERVE_ALL_OR_FAIL = """
 WITH taken AS (
     UPDATE baskets_stock s SET available = s.available - wanted.pieces
     FROM unnest(%s::text[], %s::bigint[]) AS wanted (product_id, pieces)
@@ -47,7 +47,7 @@ WITH taken AS (
 )
 SELECT 1 / (count(*) = %s)::int FROM taken
 """
-TAKE_ALL_OF_ONE = """
+RESERVE_ONE_OR_FAIL = """
 WITH taken AS (
     UPDATE baskets_stock SET available = available - %s WHERE product_id = %s AND available >= %s
     RETURNING product_id
@@ -58,7 +58,7 @@ LOCK_ROWS = """
 SELECT 1 FROM baskets_stock WHERE product_id = ANY(%s) ORDER BY product_id FOR NO KEY UPDATE
 """
 # What comes back pays off the shortfall first.
-GIVE_BACK = """
+RELEASE = """
 UPDATE baskets_stock s
 SET available = s.available + greatest(back.pieces - s.shortfall, 0),
     shortfall = greatest(s.shortfall - back.pieces, 0)
@@ -67,7 +67,7 @@ WHERE s.product_id = back.product_id
 """
 
 
-def take(wanted: Mapping[str, int]) -> set[str]:
+def reserve(wanted: Mapping[str, int]) -> set[str]:
     """Take all wanted pieces of each product, or none of it, and return the products that had too little.
 
     Locks the stock rows that have enough, by primary key. See Note [Stock rows are locked in order].
@@ -78,14 +78,14 @@ def take(wanted: Mapping[str, int]) -> set[str]:
         return set()
     if len(wanted) == 1:
         ((product_id, pieces),) = wanted.items()
-        return set() if execute(TAKE_ONE, [pieces, product_id, pieces]).fetchone() else {product_id}
-    enough = [product_id for (product_id,) in execute(LOCK_WHERE_ENOUGH, [list(wanted), list(wanted.values())])]
+        return set() if execute(RESERVE_ONE, [pieces, product_id, pieces]).fetchone() else {product_id}
+    enough = [product_id for (product_id,) in execute(LOCK_SUFFICIENT, [list(wanted), list(wanted.values())])]
     if enough:
-        execute(TAKE, [enough, [wanted[product_id] for product_id in enough]])
+        execute(RESERVE, [enough, [wanted[product_id] for product_id in enough]])
     return wanted.keys() - set(enough)
 
 
-def take_all(wanted: Mapping[str, int]) -> None:
+def reserve_or_retry(wanted: Mapping[str, int]) -> None:
     """Take all wanted pieces of all products, or none, and do not wait for the answer: for pieces that were seen to be there.
 
     Locks all stock rows named, by primary key. See Note [Stock rows are locked in order].
@@ -94,13 +94,13 @@ def take_all(wanted: Mapping[str, int]) -> None:
     """
     if len(wanted) == 1:
         ((product_id, pieces),) = wanted.items()
-        execute(TAKE_ALL_OF_ONE, [pieces, product_id, pieces], otherwise=TakenMeanwhile())
+        execute(RESERVE_ONE_OR_FAIL, [pieces, product_id, pieces], otherwise=TakenMeanwhile())
     elif wanted:
         execute(LOCK_ROWS, [list(wanted)])
-        execute(TAKE_ALL, [list(wanted), list(wanted.values()), len(wanted)], otherwise=TakenMeanwhile())
+        execute(RESERVE_ALL_OR_FAIL, [list(wanted), list(wanted.values()), len(wanted)], otherwise=TakenMeanwhile())
 
 
-def take_what_is_there(wanted: Mapping[str, int]) -> dict[str, int]:
+def reserve_available(wanted: Mapping[str, int]) -> dict[str, int]:
     """Take as many of the wanted pieces as there are, and return how many that was, by product.
 
     Locks all stock rows named, by primary key. See Note [Stock rows are locked in order].
@@ -108,11 +108,11 @@ def take_what_is_there(wanted: Mapping[str, int]) -> dict[str, int]:
     rows = Stock.objects.filter(pk__in=list(wanted)).locked()
     taken = {row.pk: min(wanted[row.pk], row.available) for row in rows}
     if some := {product_id: pieces for product_id, pieces in taken.items() if pieces}:
-        execute(TAKE, [list(some), list(some.values())])
+        execute(RESERVE, [list(some), list(some.values())])
     return taken
 
 
-def give_back(pieces: Mapping[str, int]) -> None:
+def release(pieces: Mapping[str, int]) -> None:
     """Give released pieces back; what the shop no longer has pays off the shortfall first.
 
     Locks the stock rows named, by primary key. See Note [Stock rows are locked in order].
@@ -121,7 +121,7 @@ def give_back(pieces: Mapping[str, int]) -> None:
         return
     if len(pieces) > 1:
         execute(LOCK_ROWS, [list(pieces)])
-    execute(GIVE_BACK, [list(pieces), list(pieces.values())])
+    execute(RELEASE, [list(pieces), list(pieces.values())])
 
 
 def available_now(product_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
@@ -133,12 +133,12 @@ def available_now(product_ids: Iterable[str]) -> dict[str, tuple[int, int]]:
 # --- Supply -------------------------------------------------------------------
 
 # A report comes after every moment it is compared with: the row is new, and no transaction leaves it like this.
-ADD_ROWS = """
+INSERT_MISSING_ROWS = """
 INSERT INTO baskets_stock (product_id, limited, available, shortfall, reported_as_of)
 SELECT product_id, false, 0, 0, '-infinity' FROM unnest(%s::text[]) AS fresh (product_id) ORDER BY product_id
 ON CONFLICT (product_id) DO NOTHING
 """
-LOCK_ALL = """
+LOCK_AND_READ = """
 SELECT product_id, limited, available, shortfall FROM baskets_stock WHERE product_id = ANY(%s) ORDER BY product_id
 FOR NO KEY UPDATE
 """
@@ -212,7 +212,7 @@ SUPPLY_BELOW_ZERO = """
 SELECT FROM unnest(%s::text[], %s::bigint[]) AS d (product_id, delta)
 WHERE d.delta + coalesce((SELECT sum(a.delta) FROM baskets_stockadjustment a WHERE a.product_id = d.product_id), 0) < 0
 """
-ADJUST = """
+ADJUST_SUPPLY = """
 WITH fresh AS (
     SELECT s.product_id, d.delta, s.available - s.shortfall + d.delta AS free
     FROM baskets_stock s JOIN unnest(%s::text[], %s::bigint[]) AS d (product_id, delta) USING (product_id)
@@ -228,7 +228,7 @@ SELECT product_id, 'supply', delta, statement_timestamp(), %s, %s, statement_tim
 
 # Sold pieces whose records go are taken off the supply: those that were sold after the moment of the product's report, and
 # those that were sold before it. `as_of` keeps the moment of the last sale of each.
-FORGET = """
+WRITE_OFF_PURGED_SALES = """
 INSERT INTO baskets_stockadjustment (product_id, kind, delta, as_of, reason, actor, created_at)
 SELECT sold.product_id, 'purged', -sum(sold.pieces), max(sold.at), %s, %s, statement_timestamp()
 FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[]) AS sold (product_id, pieces, at)
@@ -237,14 +237,14 @@ GROUP BY sold.product_id, sold.at > s.reported_as_of
 HAVING sum(sold.pieces) > 0
 ORDER BY sold.product_id
 """
-KEEP_PURGED_UNTIL = """
+SET_PURGED_UNTIL = """
 UPDATE baskets_stock s SET purged_until = greatest(s.purged_until, sold.at)
 FROM (
     SELECT product_id, max(at) AS at FROM unnest(%s::text[], %s::timestamptz[]) AS sold (product_id, at) GROUP BY product_id
 ) sold
 WHERE s.product_id = sold.product_id
 """
-FORGOTTEN = """
+LAST_PURGED_SALE = """
 SELECT max(purged_until) FROM baskets_stock
 WHERE product_id = ANY(%s) AND purged_until > %s::timestamptz AND reported_as_of <= %s::timestamptz
 """
@@ -315,7 +315,7 @@ def set_unsold(
     :raises SalesPurged: sales after that moment are not known any more.
     """
     lock_supply(reports)
-    changed, became_unlimited, older, _ = _apply(
+    changed, became_unlimited, older, _ = _apply_reports(
         reports, as_of=as_of, reason=reason, actor=actor.name, record_unchanged=record_unchanged, confirm=False
     )
     return ReportsApplied(changed=changed, became_unlimited=became_unlimited, older=older)
@@ -331,12 +331,14 @@ def confirm_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None)
     :returns: ids of the products whose reports were applied.
     """
     with connection.cursor() as cursor:
-        cursor.execute(LOCK_ALL, [list(reports)])
-    *_, confirmed = _apply(reports, as_of=as_of, reason="", actor="", record_unchanged=False, confirm=True)
+        cursor.execute(LOCK_AND_READ, [list(reports)])
+    *_, confirmed = _apply_reports(reports, as_of=as_of, reason="", actor="", record_unchanged=False, confirm=True)
     return set(confirmed)
 
 
-def _apply(reports: Mapping[str, int | None], *, as_of: datetime | None, **parameters: Any) -> tuple[int, list[str], list[str], list[str]]:
+def _apply_reports(
+    reports: Mapping[str, int | None], *, as_of: datetime | None, **parameters: Any
+) -> tuple[int, list[str], list[str], list[str]]:
     """Run `SET_UNSOLD` on locked rows, and return its row."""
     with connection.cursor() as cursor:
         if as_of is not None:
@@ -344,7 +346,7 @@ def _apply(reports: Mapping[str, int | None], *, as_of: datetime | None, **param
             if cursor.fetchall() == [(True,)]:
                 raise FutureMoment
             counted = [product_id for product_id, unsold in reports.items() if unsold is not None]
-            cursor.execute(FORGOTTEN, [counted, as_of, as_of])
+            cursor.execute(LAST_PURGED_SALE, [counted, as_of, as_of])
             ((until,),) = cursor.fetchall()
             if until is not None:
                 raise SalesPurged(until)
@@ -357,8 +359,8 @@ def lock_supply(product_ids: Iterable[str]) -> None:
     """Lock the stock rows of products by primary key, and make those that are missing: for what changes their supply."""
     chosen = list(product_ids)
     with connection.cursor() as cursor:
-        cursor.execute(ADD_ROWS, [chosen])
-        cursor.execute(LOCK_ALL, [chosen])
+        cursor.execute(INSERT_MISSING_ROWS, [chosen])
+        cursor.execute(LOCK_AND_READ, [chosen])
 
 
 @transaction.atomic(savepoint=False)
@@ -373,15 +375,15 @@ def adjust_supply(*, deltas: Mapping[str, int], reason: str, actor: Actor) -> No
     :raises SupplyBelowZero: more would be taken out than were ever supplied.
     """
     with connection.cursor() as cursor:
-        cursor.execute(LOCK_ALL, [list(deltas)])
+        cursor.execute(LOCK_AND_READ, [list(deltas)])
         # Supply is the sum of all adjustments; it is read after the lock, by a statement of its own.
         cursor.execute(SUPPLY_BELOW_ZERO, [list(deltas), list(deltas.values())])
         if cursor.rowcount:
             raise SupplyBelowZero
-        cursor.execute(ADJUST, [list(deltas), list(deltas.values()), reason, actor.name])
+        cursor.execute(ADJUST_SUPPLY, [list(deltas), list(deltas.values()), reason, actor.name])
 
 
-def forget_sold(sales: Sequence[tuple[str, int, datetime]], *, reason: str, actor: Actor) -> bool:
+def write_off_purged_sales(sales: Sequence[tuple[str, int, datetime]], *, reason: str, actor: Actor) -> bool:
     """Take sold pieces off the supply, because the records of their sales go in this transaction.
 
     The counters stay as they are: supply and sold become less by the same number.
@@ -394,10 +396,10 @@ def forget_sold(sales: Sequence[tuple[str, int, datetime]], *, reason: str, acto
         return True
     product_ids, pieces, moments = (list(column) for column in zip(*sales, strict=True))
     with connection.cursor() as cursor:
-        cursor.execute(LOCK_ALL, [product_ids])
+        cursor.execute(LOCK_AND_READ, [product_ids])
         held = {product_id for product_id, number, _ in sales if number}
         if any(shortfall for product_id, *_, shortfall in cursor.fetchall() if product_id in held):
             return False
-        cursor.execute(FORGET, [reason, actor.name, product_ids, pieces, moments])
-        cursor.execute(KEEP_PURGED_UNTIL, [product_ids, moments])
+        cursor.execute(WRITE_OFF_PURGED_SALES, [reason, actor.name, product_ids, pieces, moments])
+        cursor.execute(SET_PURGED_UNTIL, [product_ids, moments])
     return True

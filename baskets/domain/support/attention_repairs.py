@@ -17,12 +17,12 @@ def resolve(*, attention: Attention, expected_events: int, reason: str, actor: A
     :raises RepairNotApplicable: it is settled already.
     """
     contents = lock_if_unchanged(attention.basket_id, expected_events=expected_events, reason=reason)
-    settled = flags.settle(
+    settled = flags.resolve(
         contents=contents,
         session_id=attention.session_id,
         reasons=[attention.reason],
         cause=flags.Cause.STAFF,
-        note=reason,
+        comment=reason,
         actor=actor,
     )
     if not settled.rowcount:
@@ -39,7 +39,7 @@ def resolve_all(*, basket: Basket, expected_events: int, reason: str, actor: Act
     :raises RepairNotApplicable: the basket has no open flag.
     """
     contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
-    settled = flags.settle(contents=contents, reasons=Attention.Reason.values, cause=flags.Cause.STAFF, note=reason, actor=actor)
+    settled = flags.resolve(contents=contents, reasons=Attention.Reason.values, cause=flags.Cause.STAFF, comment=reason, actor=actor)
     if not settled.rowcount:
         raise RepairNotApplicable("This basket has no open matter.")
     record_repair(contents, "settle_all", reason, actor)

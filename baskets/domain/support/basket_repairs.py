@@ -44,7 +44,7 @@ def extend(*, basket: Basket, days: int, expected_events: int, reason: str, acto
     """
     contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     until = contents.at + timedelta(days=days)
-    if not contents.present:
+    if not contents.is_open:
         raise RepairNotApplicable("The basket was deleted or has expired: it is empty, and the next addition brings it back.")
     if until <= contents.expires_at:
         raise RepairNotApplicable("The basket lasts that long already.")

@@ -88,7 +88,7 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
         "returned": returned,
     }
     append_event(contents, Event.Kind.CHECKOUT_REVERSED, data, actor, session)
-    attention.settle(
+    attention.resolve(
         contents=contents, session_id=session.pk, reasons=[Attention.Reason.SHORT], cause=attention.Cause.REVERSED, actor=actor
     )
     record_repair(contents, "reverse_order", reason, actor, session=session)

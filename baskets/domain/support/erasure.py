@@ -8,7 +8,7 @@ from django.db import transaction
 
 from baskets.db.pipeline import execute
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.lifecycle import delete_locked, refuse_active_session
+from baskets.domain.baskets.lifecycle import check_no_active_session, delete_locked_basket
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
 from baskets.models import Basket, Comfort, Event, GuestToken, IdempotencyRecord, Transfer
 from baskets.models.basket_snapshot import Owner
@@ -67,10 +67,10 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
     contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
-    refuse_active_session(contents)
+    check_no_active_session(contents)
     if is_erased(basket):
         raise RepairNotApplicable("The user's data were erased before.")
-    after = contents if contents.hidden_at else delete_locked(contents=contents, actor=actor)
+    after = contents if contents.hidden_at else delete_locked_basket(contents=contents, actor=actor)
     record_repair(after, "erase", reason, actor)
     Comfort.objects.filter(pk=basket.pk).delete()
     Transfer.objects.filter(basket_id=basket.pk).delete()

@@ -10,10 +10,10 @@ from django.db import transaction
 from baskets.db.pipeline import execute
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import lock
+from baskets.domain.baskets.store import lock_basket
 from baskets.domain.errors import LapsedHolds, Refusal
 from baskets.models import CheckoutSession, Event, StockReservation
-from baskets.models.basket_snapshot import Contents, read_contents
+from baskets.models.basket_snapshot import BasketSnapshot, read_basket
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ def dry_run(*, operation: Callable[[bool], object], snapshot: Callable[[], T]) -
         return in_transaction(lambda: step(False))
 
 
-def lock_session_if_unchanged(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[Contents, CheckoutSession]:
+def lock_session_if_unchanged(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[BasketSnapshot, CheckoutSession]:
     """Lock the session's basket, and read both as they are now."""
     contents = lock_if_unchanged(session.basket_id, expected_events=expected_events, reason=reason)
     # A purge counts no event, and a user who was erased may have begun anew under the old key.
@@ -105,10 +105,10 @@ def lock_session_if_unchanged(session: CheckoutSession, *, expected_events: int,
     return contents, now
 
 
-def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str) -> Contents:
+def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str) -> BasketSnapshot:
     """Lock a basket, and read it if it is as staff saw it."""
     require_reason(reason)
-    contents = read_contents(basket_id) if lock(basket_id) else None
+    contents = read_basket(basket_id) if lock_basket(basket_id) else None
     if contents is None:
         raise RepairNotApplicable("The basket is gone.")
     if contents.events != expected_events:
@@ -125,13 +125,17 @@ def require_reason(reason: str) -> None:
         raise ReasonRequired
 
 
-def record_repair(contents: Contents, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any) -> None:
+def record_repair(
+    contents: BasketSnapshot, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any
+) -> None:
     """Add the line of a repair to the timeline, after those of what it did."""
     said: Mapping[str, Any] = {"repair": name, "reason": reason} | ({"orderNo": session.order_no} if session else {}) | data
     append_event(contents, Event.Kind.REPAIRED, said, actor, session)
 
 
-def append_event(contents: Contents, kind: Event.Kind, data: Mapping[str, Any], actor: Actor, session: CheckoutSession | None) -> None:
+def append_event(
+    contents: BasketSnapshot, kind: Event.Kind, data: Mapping[str, Any], actor: Actor, session: CheckoutSession | None
+) -> None:
     """Append one event to the timeline, numbered after all others of the transaction."""
     execute(
         INSERT_EVENT,

@@ -11,16 +11,16 @@ from django.db import transaction
 from baskets.db.pipeline import execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
-from baskets.domain.baskets.store import record, write_lists
-from baskets.domain.checkout.pricing import Offer, full_price_of, read_offers
+from baskets.domain.baskets.store import record_event, write_lists
+from baskets.domain.checkout.pricing import CatalogEntry, read_entries, total_price
 from baskets.domain.checkout.states import Reservation, end_hold
-from baskets.domain.errors import LapsedHolds, MissingStock, OutOfStock
+from baskets.domain.errors import LapsedHolds, OutOfStock, Shortage
 from baskets.domain.stock import counters
 from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_unchanged
 from baskets.models import CheckoutItem, CheckoutSession, Event, StockReservation
-from baskets.models.basket_snapshot import Contents
+from baskets.models.basket_snapshot import BasketSnapshot
 
-RESTOCK = """
+WRITE_STOCKED = """
 WITH item AS (
     UPDATE baskets_checkoutitem i SET stocked = fresh.stocked, released_at = %(released_at)s::timestamptz
     FROM unnest(%(product_ids)s::text[], %(stocked)s::bigint[]) AS fresh (product_id, stocked)
@@ -41,13 +41,13 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
     """
     of = CheckoutSession(pk=reservation.session_id, basket_id=reservation.basket_id)
     contents, session = lock_session_if_unchanged(of, expected_events=expected_events, reason=reason)
-    line = lists.find(contents.checkout, reservation.product_id)
+    line = lists.find_line(contents.checkout, reservation.product_id)
     hold = StockReservation.objects.get(pk=reservation.pk, basket_id=contents.basket_id)
     if line is None or hold.status != Reservation.HELD:
         raise RepairNotApplicable(f"The reservation is {hold.get_status_display()}: only a held one is released.")
     if all(other.failed for other in contents.checkout if other is not line):
         raise RepairNotApplicable("It is all that the checkout is buying. Abort the checkout instead.")
-    after = _restock(contents, session, {line.product_id: -line.count}, released=True)
+    after = _write_stocked(contents, session, {line.product_id: -line.count}, released=True)
     pieces = dict(
         end_hold(
             basket_id=contents.basket_id,
@@ -58,8 +58,8 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
         )
     )
     data = {"repair": "release", "reason": reason, "orderNo": session.order_no, "productId": line.product_id, "count": line.count}
-    record(contents=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=data)
-    counters.give_back(pieces)
+    record_event(contents=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=data)
+    counters.release(pieces)
 
 
 @transaction.atomic(savepoint=False)
@@ -81,14 +81,14 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
     failed = tuple(line for line in contents.checkout if line.failed and line.product_id not in released)
     if not failed:
         raise RepairNotApplicable("Nothing of this checkout failed at its start.")
-    offers = read_offers(failed)
+    offers = read_entries(failed)
     listed = tuple(line for line in failed if offers[line.product_id].listed)
     if not listed:
         raise RepairNotApplicable("What failed is not listed, so no checkout buys it.")
     unlimited = [line.product_id for line in listed if not offers[line.product_id].limited]
     wanted = {line.product_id: line.count for line in listed if offers[line.product_id].limited}
 
-    short = counters.take(wanted)
+    short = counters.reserve(wanted)
     if short:
         # In this order: a lapsed session that ends between the two questions is seen by the first, or its pieces by the second.
         lapsed = reclaim and StockReservation.objects.lapsed(short).exists()
@@ -97,10 +97,10 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
             raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
         if len(short) == len(listed):
             raise OutOfStock(
-                missing=[MissingStock(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in sorted(short)]
+                missing=[Shortage(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in sorted(short)]
             )
     held = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in short}
-    after = _restock(contents, session, held | dict.fromkeys(unlimited))
+    after = _write_stocked(contents, session, held | dict.fromkeys(unlimited))
     StockReservation.objects.bulk_create(
         [
             StockReservation(
@@ -116,19 +116,21 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
         ]
     )
     data = {"repair": "hold_again", "reason": reason, "orderNo": session.order_no, "held": held, "unlimited": unlimited}
-    record(contents=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=data)
+    record_event(contents=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=data)
 
 
-def _restock(contents: Contents, session: CheckoutSession, stocked: Mapping[str, int | None], *, released: bool = False) -> Contents:
+def _write_stocked(
+    contents: BasketSnapshot, session: CheckoutSession, stocked: Mapping[str, int | None], *, released: bool = False
+) -> BasketSnapshot:
     """Write what items of the checkout hold from now on, and what the session costs with that.
 
     :param released: whether they hold nothing because staff released them.
     """
     lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in contents.checkout)
-    full_price, currency = full_price_of(lines, _prices(session))
+    full_price, currency = total_price(lines, _original_entries(session))
     after = write_lists(before=contents, after=replace(contents, checkout=lines))
     execute(
-        RESTOCK,
+        WRITE_STOCKED,
         {
             "product_ids": list(stocked),
             "stocked": list(stocked.values()),
@@ -142,7 +144,7 @@ def _restock(contents: Contents, session: CheckoutSession, stocked: Mapping[str,
     return after
 
 
-def _prices(session: CheckoutSession) -> dict[str, Offer]:
+def _original_entries(session: CheckoutSession) -> dict[str, CatalogEntry]:
     """The prices as they were at the start, which is what the session was offered for."""
     items = CheckoutItem.objects.filter(session=session, basket_id=session.basket_id)
-    return {item.product_id: Offer(listed=True, limited=True, price=item.price, currency=item.currency) for item in items}
+    return {item.product_id: CatalogEntry(listed=True, limited=True, price=item.price, currency=item.currency) for item in items}

@@ -17,7 +17,7 @@ from baskets.management.shutdown import graceful_shutdown
 class Sweep(Protocol):
     """One step of a sweep."""
 
-    def __call__(self, *, after: UUID | None, dry_run: bool) -> expiry.Batch:
+    def __call__(self, *, after: UUID | None, dry_run: bool) -> expiry.SweepResult:
         """Do one batch of candidates after a basket."""
 
 

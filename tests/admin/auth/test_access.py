@@ -39,7 +39,7 @@ def stocked_desk(full_shop: Shop) -> Shop:
         partner_name=full_shop.partner.name, name="login", keys_url="https://example.com/", audience="baskets", actor=Actor.system("tests")
     )
     owner = full_shop.buyer("ann").owner
-    comfort.change_comfort(owner=owner, said={"customer_id": "cust-4711"}, consent=True)
+    comfort.change_comfort(owner=owner, values={"customer_id": "cust-4711"}, consent=True)
     transfers.offer_transfer(owner=owner, actor=TESTER)
     runner.run(lambda _: guests.issue_guest_token(owner=owner, at=now()))
     basket_id = full_shop.buyer("ann").owner.basket_id

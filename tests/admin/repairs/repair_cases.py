@@ -105,7 +105,7 @@ def device(shop: Shop) -> GuestToken:
     shop.product("lamp", 5)
 
     def begin(_: object) -> Owner:
-        owner = guests.draw_guest(partner_id=shop.partner.pk)
+        owner = guests.new_guest(partner_id=shop.partner.pk)
         contents = guests.create_guest_basket(owner=owner, counts={"lamp": 1}, actor=APP)
         guests.issue_guest_token(owner=owner, at=contents.at)
         guests.issue_guest_token(owner=owner, transferred=True, at=contents.at)

@@ -52,7 +52,7 @@ def test_staff_against_the_partner_is_one_outcome(anna: User) -> None:
     session.refresh_from_db()
     if session.status == "ORDERED":
         assert staff == {"StaleState": CROWD}
-        assert partner == {"Contents": CROWD}
+        assert partner == {"BasketSnapshot": CROWD}
         assert reservations(session.order_no) == [("shirt", "SOLD", 3)]
     else:
         assert staff == {"NoneType": 1, "StaleState": CROWD - 1}
@@ -106,7 +106,7 @@ def test_a_user_who_goes_on_shopping_while_they_are_erased_begins_anew(anna: Use
         )
 
     outcomes = together([call for _ in range(CROWD) for call in (erase, lambda: anna.place("shirt"))])
-    assert kinds(outcomes[1::2]) == {"Contents": CROWD}
+    assert kinds(outcomes[1::2]) == {"BasketSnapshot": CROWD}
     staff = kinds(outcomes[::2])
     assert staff["NoneType"] == Basket.objects.filter(user_id__startswith="erased-").count() <= 1
     assert anna.lists()["cart"] == [("shirt", 1)]

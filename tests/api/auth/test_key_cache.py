@@ -120,7 +120,7 @@ def test_it_is_told_so_although_somebody_holds_the_basket(known: Api, partner: P
     def hold() -> None:
         try:
             with transaction.atomic():
-                store.lock(basket_id)
+                store.lock_basket(basket_id)
                 locked.set()
                 assert go.wait(30)
         finally:

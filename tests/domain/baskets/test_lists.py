@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from baskets.domain import errors
 from baskets.domain.baskets import lists
-from baskets.models.basket_snapshot import Contents, Line
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
 NOW = datetime(2026, 2, 28, 23, 59, 59, tzinfo=UTC)
-EMPTY = Contents(
+EMPTY = BasketSnapshot(
     basket_id=UUID(int=1),
     at=NOW,
     revision=0,
@@ -24,7 +24,7 @@ EMPTY = Contents(
     expires_at=NOW,
     hidden_at=None,
     guest=False,
-    own_hold=None,
+    hold_override=None,
     late_orders="refuse",
 )
 PRODUCTS = st.sampled_from("abcdef")
@@ -41,26 +41,26 @@ STEPS = st.lists(
 )
 
 
-def pieces(lines: tuple[Line, ...]) -> Counter[str]:
+def pieces(lines: tuple[BasketLine, ...]) -> Counter[str]:
     return Counter({line.product_id: line.count for line in lines})
 
 
-def applied(contents: Contents, step: tuple[object, ...]) -> Contents:
+def applied(contents: BasketSnapshot, step: tuple[object, ...]) -> BasketSnapshot:
     """Do one step the way the domain does, or nothing where it would refuse."""
     match step:
         case "place", str(product_id), int(count):
-            line = Line(product_id=product_id, count=count, position=0)
-            return lists.into_cart(contents, line) if count else lists.into_saved(contents, line)
+            line = BasketLine(product_id=product_id, count=count, position=0)
+            return lists.with_product_in_cart(contents, line) if count else lists.with_product_in_saved(contents, line)
         case "remove", str(product_id):
             try:
-                return lists.removed(contents, product_id)
+                return lists.without_product(contents, product_id)
             except errors.ProductNotInBasket:
                 return contents
         case "start", set(failing) if contents.cart and not contents.checkout:
             stocked = {line.product_id: -1 if line.product_id in failing else line.count for line in contents.cart}
-            return replace(contents, cart=(), checkout=lists.checked_out(contents.cart, stocked))
+            return replace(contents, cart=(), checkout=lists.checkout_lines(contents.cart, stocked))
         case ("abort" | "order" as end,):
-            return lists.returned(contents, tuple(line for line in contents.checkout if end == "abort" or line.failed))
+            return lists.with_lines_returned(contents, tuple(line for line in contents.checkout if end == "abort" or line.failed))
     return contents
 
 
@@ -105,15 +105,15 @@ def test_an_abort_right_after_a_start_restores_the_cart(steps: list[tuple[object
 
 @given(st.integers(1, 10), st.integers(1, 10))
 def test_a_late_order_takes_no_more_than_came_back(in_cart: int, came_back: int) -> None:
-    line = Line(product_id="a", count=in_cart, position=1)
-    after = lists.taken_from_cart(replace(EMPTY, cart=(line,)), [replace(line, count=came_back)])
+    line = BasketLine(product_id="a", count=in_cart, position=1)
+    after = lists.without_ordered_pieces(replace(EMPTY, cart=(line,)), [replace(line, count=came_back)])
     assert pieces(after.cart) == +Counter({"a": in_cart - came_back})
 
 
 def test_the_end_of_the_order_counts_what_may_come_back() -> None:
-    line = Line(product_id="a", count=1, position=7, stocked=1)
+    line = BasketLine(product_id="a", count=1, position=7, stocked=1)
     contents = replace(EMPTY, checkout=(line,))
-    placed = lists.into_cart(contents, Line(product_id="b", count=1, position=0))
+    placed = lists.with_product_in_cart(contents, BasketLine(product_id="b", count=1, position=0))
     assert [item.position for item in placed.cart] == [8]
     with pytest.raises(errors.ProductNotInBasket):
-        lists.removed(contents, "a")
+        lists.without_product(contents, "a")

@@ -10,7 +10,7 @@ from django.db import connection
 
 from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
-from baskets.domain.baskets.transfers import LIFETIME, Offer, TransferUnknown, is_open, offer_transfer, redeem_transfer
+from baskets.domain.baskets.transfers import TOKEN_LIFETIME, TransferNotFound, TransferOffer, is_redeemable, offer_transfer, redeem_transfer
 from baskets.domain.errors import BasketNotFound
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import Event, Transfer
@@ -32,7 +32,7 @@ def anna(owner: Owner) -> User:
     return user
 
 
-def offer(user: User) -> Offer:
+def offer(user: User) -> TransferOffer:
     return runner.run(lambda _: offer_transfer(owner=user.owner, actor=APP))
 
 
@@ -68,18 +68,18 @@ def test_a_token_is_good_once(anna: User, everything_stored: Stored) -> None:
     token = offer(anna).token
     redeem(token, partner_id=anna.owner.partner_id)
     before = everything_stored()
-    with pytest.raises(TransferUnknown):
+    with pytest.raises(TransferNotFound):
         redeem(token, partner_id=anna.owner.partner_id)
     assert everything_stored() == before
 
 
 def test_a_token_is_good_for_a_minute(anna: User, everything_stored: Stored) -> None:
     made = offer(anna)
-    assert is_open(made.token)
-    pass_time(LIFETIME)
+    assert is_redeemable(made.token)
+    pass_time(TOKEN_LIFETIME)
     before = everything_stored()
-    assert not is_open(made.token)
-    with pytest.raises(TransferUnknown):
+    assert not is_redeemable(made.token)
+    with pytest.raises(TransferNotFound):
         redeem(made.token, partner_id=anna.owner.partner_id)
     assert everything_stored() == before
 
@@ -87,14 +87,14 @@ def test_a_token_is_good_for_a_minute(anna: User, everything_stored: Stored) -> 
 @pytest.mark.parametrize("token", ["", "x", "x" * 10_000, "\u00e4", "\ud800"])
 def test_a_token_of_nobodys_is_unknown(anna: User, token: str) -> None:
     offer(anna)
-    with pytest.raises(TransferUnknown):
+    with pytest.raises(TransferNotFound):
         redeem(token, partner_id=anna.owner.partner_id)
-    assert not is_open(token)
+    assert not is_redeemable(token)
 
 
 def test_another_partner_gets_nothing_and_spoils_nothing(anna: User) -> None:
     token = offer(anna).token
-    with pytest.raises(TransferUnknown):
+    with pytest.raises(TransferNotFound):
         redeem(token, partner_id=PartnerFactory().pk)
     assert redeem(token, partner_id=anna.owner.partner_id) == anna.owner
 
@@ -118,7 +118,7 @@ def test_there_is_nothing_to_offer_without_a_basket(anna: User, everything_store
 def test_a_basket_that_is_gone_meanwhile_is_not_handed_on(anna: User) -> None:
     token = offer(anna).token
     anna.delete()
-    with pytest.raises(TransferUnknown):
+    with pytest.raises(TransferNotFound):
         redeem(token, partner_id=anna.owner.partner_id)
     with pytest.raises(BasketNotFound):
         offer(anna)
@@ -128,7 +128,7 @@ def test_a_basket_past_its_time_is_not_handed_on(anna: User, everything_stored: 
     token = offer(anna).token
     anna.wait(days=31)
     before = everything_stored()
-    with pytest.raises(TransferUnknown):
+    with pytest.raises(TransferNotFound):
         redeem(token, partner_id=anna.owner.partner_id)
     assert everything_stored() == before
 

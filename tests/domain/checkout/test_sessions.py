@@ -217,7 +217,7 @@ def test_an_unknown_order_number_and_no_basket_are_told_apart(anna: User, everyt
     with pytest.raises(errors.NoActiveCheckout) as refusal:
         anna.finish(True)
     assert refusal.value.last is None
-    with pytest.raises(errors.OrderUnknown):
+    with pytest.raises(errors.OrderNotFound):
         anna.finish(True, "0000-0000-0000-0000")
     with pytest.raises(errors.BasketNotFound):
         anna.beside("nobody").finish(True)
@@ -229,7 +229,7 @@ def test_an_order_number_of_another_user_is_unknown(anna: User) -> None:
     order_no = anna.start().session.order_no
     ben = anna.beside("ben")
     ben.place("song")
-    with pytest.raises(errors.OrderUnknown):
+    with pytest.raises(errors.OrderNotFound):
         ben.finish(True, order_no)
 
 

@@ -13,7 +13,7 @@ from django.db.models import F, Sum
 from baskets.domain import idempotency
 from baskets.domain.baskets import store
 from baskets.domain.checkout import expiry
-from baskets.domain.errors import OrderUnknown
+from baskets.domain.errors import OrderNotFound
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker, retention
 from baskets.domain.stock import counters
@@ -111,7 +111,7 @@ def test_the_beginning_of_a_living_basket_goes_and_no_checkout_is_torn_apart(ann
     assert sorted(Event.objects.values_list("number", flat=True)) == [7, 8]  # Its old contents had expired.
     assert anna.lists()["cart"] == [("shirt", 2)]
     for order_no in (first, second):
-        with pytest.raises(OrderUnknown):
+        with pytest.raises(OrderNotFound):
             anna.finish(ordered=True, order_no=order_no)
     assert invariant_checker.check() == []
 
@@ -215,7 +215,7 @@ def test_purges_side_by_side_remove_everything_once_and_leave_what_is_in_use(ann
     def hold() -> None:
         try:
             with transaction.atomic():
-                store.lock(users[0].owner.basket_id)
+                store.lock_basket(users[0].owner.basket_id)
                 locked.set()
                 assert go.wait(WAIT_SECONDS)
         finally:

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from baskets.domain.errors import OutOfStock
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import catalog
-from baskets.domain.stock.catalog import LEFT_ALONE, Imported, ProductRow, ProductTwice
+from baskets.domain.stock.catalog import UNSPECIFIED, DuplicateProduct, ImportResult, ProductRow
 from baskets.domain.stock.counters import FutureMoment, ReportsApplied
 from baskets.models import Product, Stock, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
@@ -25,7 +25,7 @@ from tests.factories import TESTER, PartnerFactory, ProductFactory
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def take_over(*rows: ProductRow, as_of: datetime | None = None, dry_run: bool = False) -> Imported:
+def take_over(*rows: ProductRow, as_of: datetime | None = None, dry_run: bool = False) -> ImportResult:
     return catalog.import_products(rows=rows, as_of=as_of, reason="test import", actor=TESTER, dry_run=dry_run)
 
 
@@ -48,7 +48,7 @@ def anna() -> User:
 
 def test_new_products_are_stored_with_their_stock_and_one_adjustment_each() -> None:
     shirt = row("shirt", brand="B", variant="M", main_product_id="shirts", price=1999, currency="EUR", stock=5)
-    assert take_over(shirt, row("song", stock=None), row("cap")) == Imported(created=3, changed=0, unchanged=0, stock=applied(1))
+    assert take_over(shirt, row("song", stock=None), row("cap")) == ImportResult(created=3, changed=0, unchanged=0, stock=applied(1))
     stored = Product.objects.get(pk="shirt")
     assert (stored.name, stored.brand, stored.variant, stored.main_product_id, stored.price, stored.currency, stored.listed) == (
         "Name of shirt",
@@ -68,7 +68,7 @@ def test_the_same_again_changes_nothing_but_the_moment_of_the_reports(everything
     rows = [row("shirt", stock=5), row("song", stock=None), row("none", stock=0)]
     take_over(*rows)
     before, reported = everything_stored(), dict(Stock.objects.values_list("pk", "reported_as_of"))
-    assert take_over(*rows) == Imported(created=0, changed=0, unchanged=3, stock=applied(0))
+    assert take_over(*rows) == ImportResult(created=0, changed=0, unchanged=3, stock=applied(0))
     for stored in Stock.objects.all():
         assert stored.reported_as_of > reported[stored.pk]
         Stock.objects.filter(pk=stored.pk).update(reported_as_of=reported[stored.pk])
@@ -78,7 +78,7 @@ def test_the_same_again_changes_nothing_but_the_moment_of_the_reports(everything
 def test_only_what_differs_is_written_and_products_not_named_are_left_alone() -> None:
     take_over(row("a", stock=1), row("b", stock=2), row("c", stock=3))
     before = dict(Product.objects.values_list("pk", "updated_at"))
-    assert take_over(row("a", stock=9), row("b", name="B", stock=2)) == Imported(created=0, changed=1, unchanged=1, stock=applied(1))
+    assert take_over(row("a", stock=9), row("b", name="B", stock=2)) == ImportResult(created=0, changed=1, unchanged=1, stock=applied(1))
     after = dict(Product.objects.values_list("pk", "updated_at"))
     assert [pk for pk in after if after[pk] != before[pk]] == ["b"]
     assert adjustments()[3:] == [("a", "unsold", 8, 9, "test import", "tests")]
@@ -87,7 +87,7 @@ def test_only_what_differs_is_written_and_products_not_named_are_left_alone() ->
 
 def test_a_row_may_leave_stock_and_listing_alone() -> None:
     take_over(row("a", stock=1, listed=False))
-    take_over(row("a", name="other", stock=LEFT_ALONE, listed=None))
+    take_over(row("a", name="other", stock=UNSPECIFIED, listed=None))
     stored = Product.objects.get(pk="a")
     assert (stored.name, stored.listed, available("a")) == ("other", False, (1, 0))
     take_over(row("a", listed=True))
@@ -139,7 +139,7 @@ def test_a_moment_to_come_is_refused(everything_stored: Callable[[], dict[str, l
 
 def test_a_product_that_comes_twice_is_refused(everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
     before = everything_stored()
-    with pytest.raises(ProductTwice):
+    with pytest.raises(DuplicateProduct):
         take_over(row("a", stock=1), row("a", stock=2))
     assert everything_stored() == before
 
@@ -150,7 +150,7 @@ def test_a_rehearsal_tells_what_would_change_and_changes_nothing(
     take_over(row("a", stock=1))
     before = everything_stored()
     told = take_over(row("a", name="A", stock=2), row("b", stock=1), dry_run=True)
-    assert told == Imported(created=1, changed=1, unchanged=0, stock=applied(2))
+    assert told == ImportResult(created=1, changed=1, unchanged=0, stock=applied(2))
     assert everything_stored() == before
 
 
@@ -190,7 +190,7 @@ def test_reports_that_change_no_number_are_remembered_before_and_beside_no_other
     moment = Stock.objects.order_by("-reported_as_of")[0].reported_as_of + timedelta(microseconds=1)
     with CaptureQueriesContext(connection) as captured:
         done = take_over(*(row(f"p{n}", stock=max(n, 1)) for n in range(5)), row("song", stock=None), row("new", stock=3), as_of=moment)
-    assert done == Imported(created=1, changed=0, unchanged=6, stock=applied(2))
+    assert done == ImportResult(created=1, changed=0, unchanged=6, stock=applied(2))
     locked = [query["sql"] for query in captured.captured_queries if "FOR NO KEY UPDATE" in query["sql"]]
     assert [sorted(re.findall(r"[^,{}]+", sql.split("'")[1])) for sql in locked] == [
         *[["new", "p0"], ["p1", "p2"], ["p3", "p4"], ["song"]],
@@ -221,7 +221,7 @@ def test_two_imports_in_opposite_order_take_turns() -> None:
 
 def test_a_product_that_was_made_otherwise_is_changed_like_any_other() -> None:
     ProductFactory(product_id="a", unsold=2)
-    assert take_over(row("a", price=5, currency="USD", stock=3)) == Imported(created=0, changed=1, unchanged=0, stock=applied(1))
+    assert take_over(row("a", price=5, currency="USD", stock=3)) == ImportResult(created=0, changed=1, unchanged=0, stock=applied(1))
 
 
 def test_reports_about_held_and_free_products_in_one_file(anna: User) -> None:

@@ -10,7 +10,7 @@ from django.db import connection
 from baskets.domain import idempotency, runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import items
-from baskets.domain.errors import OrderUnknown, Refusal
+from baskets.domain.errors import OrderNotFound, Refusal
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support import erasure
@@ -103,7 +103,7 @@ def test_a_user_who_comes_back_begins_anew(user: User) -> None:
         user.finish(True)
     user.place("song")
     assert user.lists()["cart"] == [("song", 1)]
-    with pytest.raises(OrderUnknown):
+    with pytest.raises(OrderNotFound):
         user.finish(True, order_no)
     assert invariant_checker.check_invariants() == []
 
