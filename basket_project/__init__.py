@@ -1,1 +1,1 @@
-"""The wiring of the service: settings, addresses, start-up. No rule about baskets lives here."""
+"""Wires the service: settings, URLs, start-up. Contains no rule about baskets."""

@@ -1,13 +1,13 @@
-"""The command line of the project, `python3 -m basket_project`: checks that Python itself will do, then hands over to the launcher.
+"""Entry point of `python3 -m basket_project`: checks the Python version and the platform, then runs the launcher.
 
-This file alone keeps to a syntax that Python 2.7 and 3.4 can still read: an interpreter that is too old must be told so in a sentence,
-not with a syntax error. Everything else of the launcher may use Python 3.11, and none of it imports more than the standard library.
+Only this file uses a syntax that Python 2.7 and 3.4 can parse: an outdated interpreter must print a sentence, not a syntax error. The
+rest of the launcher may use Python 3.11, and imports the standard library only.
 """
 
 import os
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 - this is where a Python below the floor learns about the floor
+if sys.version_info < (3, 11):  # noqa: UP036 - older interpreters get here
     sys.stderr.write(
         "This project needs Python 3.11 or newer, and this is Python %d.%d.\n"  # noqa: UP031 - see above
         % (sys.version_info[0], sys.version_info[1]),

@@ -1,6 +1,6 @@
-"""Django's middleware for pages, kept away from the API: a call has no session, no staff and no message.
+"""Restricts Django's middleware for pages to the paths that need it: an API call has no session, no staff user and no messages.
 
-Subclasses and not wrappers, because Django's system checks look for the original classes.
+Subclasses instead of wrappers, because Django's system checks look for the original classes.
 """
 
 import functools
@@ -26,29 +26,29 @@ PAGES = (ADMIN, "/docs", "/redoc")
 
 
 class PathScopedMiddleware(MiddlewareMixin):
-    """Lets a middleware work for some addresses, and passes all others on untouched."""
+    """Applies a middleware to paths with certain prefixes only."""
 
-    addresses: str | tuple[str, ...] = ADMIN
+    path_prefixes: str | tuple[str, ...] = ADMIN
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Answer one request, with or without the middleware."""
-        return super().__call__(request) if request.path_info.startswith(self.addresses) else self.get_response(request)
+        """Handle one request, with or without the middleware."""
+        return super().__call__(request) if request.path_info.startswith(self.path_prefixes) else self.get_response(request)
 
 
 class AdminDatabase(PathScopedMiddleware):
-    """A living connection for a page: it has no second try, so it asks first whether the kept one has died."""
+    """Ensures a working database connection: pages are not retried, so the persistent connection is checked before each."""
 
     def process_request(self, request: HttpRequest) -> None:
-        """Drop a dead connection; the first statement opens a new one."""
+        """Close a broken connection; the first statement opens a new one."""
         if connection.connection is not None and not connection.is_usable():
             connection.close()
 
 
 class AdminBodies(PathScopedMiddleware):
-    """Refuses a form of absurd size before it is read: no page has a file to take, and anybody may send one to the login."""
+    """Refuses oversized forms before they are read: no page accepts files, and the sign-in form is public."""
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
-        """Refuse, or let pass."""
+        """Return 413 for a form above the limit."""
         length = request.META.get("CONTENT_LENGTH") or "0"
         if length.isdecimal() and int(length[:20]) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             return None
@@ -56,28 +56,28 @@ class AdminBodies(PathScopedMiddleware):
 
 
 class AdminCaching(PathScopedMiddleware):
-    """Lets nobody on the way keep a page, those included that Django would allow to be kept."""
+    """Forbids caches to store pages, even those that Django permits."""
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Say so, where nothing has been said yet."""
+        """Add the header unless the view has set one."""
         if not response.has_header("Cache-Control"):
             add_never_cache_headers(response)
         return response
 
 
 class AdminTimeZone(PathScopedMiddleware):
-    """Shows times in the zone that the browser of a member of staff names, and in UTC where it names none that there is."""
+    """Shows times in the time zone that the browser sends in a cookie, or in UTC."""
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Answer one request in its zone, and leave the thread as it was."""
-        if not request.path_info.startswith(self.addresses):
+        """Handle one request in its time zone; the thread's zone is restored afterwards."""
+        if not request.path_info.startswith(self.path_prefixes):
             return self.get_response(request)
         with timezone.override(request_time_zone(request)):
             return self.get_response(request)
 
 
 def request_time_zone(request: HttpRequest) -> tzinfo:
-    """The zone a browser names, if it is one that there is: the name is a stranger's word."""
+    """Return the time zone from the cookie if it exists, else UTC. The cookie is untrusted input."""
     name = unquote(request.COOKIES.get("desk_zone", ""))
     return ZoneInfo(name) if name in _zones() else UTC
 
@@ -88,18 +88,18 @@ def _zones() -> frozenset[str]:
 
 
 class AdminSession(PathScopedMiddleware, SessionMiddleware):
-    """Sessions of staff."""
+    """Staff sessions."""
 
 
 class AdminAuthentication(PathScopedMiddleware, AuthenticationMiddleware):
-    """Staff, by their session."""
+    """The signed-in member of staff."""
 
 
 class AdminMessages(PathScopedMiddleware, MessageMiddleware):
-    """What a page tells staff after an action."""
+    """Messages shown to staff after an action."""
 
 
 class PagesPolicy(PathScopedMiddleware, CSPMiddleware):
-    """The content security policy of everything a browser shows."""
+    """The content security policy of all pages."""
 
-    addresses = PAGES
+    path_prefixes = PAGES

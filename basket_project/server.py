@@ -1,8 +1,8 @@
-"""The process server, in production and in the demo alike: `.venv/bin/python -m basket_project.server`.
+"""Runs the process server, for production and the demo: `.venv/bin/python -m basket_project.server`.
 
-It runs inside the environment; `python3 -m basket_project serve` makes that first and then becomes this. SIGTERM or SIGINT to
-this process ends the service: requests in flight are finished, then the workers and this process are gone. SIGHUP replaces the
-workers one by one. `basket_project.http_server` reads and queues the requests.
+It needs the environment `.venv`; `python3 -m basket_project serve` creates that and then executes this module. On SIGTERM or SIGINT
+the service finishes the requests in flight and ends. SIGHUP replaces the workers one by one. `basket_project.http_server` reads and
+queues the requests.
 """
 
 import argparse
@@ -23,22 +23,22 @@ from basket_project.logs import logging_config
 API_KEY_BYTES = 256
 CONTENT_TYPE_BYTES = 256
 SCHEME_BYTES = len("Bearer ")
-# Descriptors of a worker that are no connections of callers: the database's, the log, the program's own.
+# File descriptors of a worker besides client connections: database connections, log, program files.
 OTHER_DESCRIPTORS = 256
 
 
 def read_limits(descriptors: int) -> Limits:
-    """Read the bounds of a worker from the settings.
+    """Read the limits of a worker from the settings.
 
-    :param descriptors: how many a process may have open.
+    :param descriptors: number of file descriptors that the process may open.
     """
-    from django.conf import settings  # noqa: PLC0415 (Django is loaded by the workers alone)
+    from django.conf import settings  # noqa: PLC0415 (only workers load Django)
 
     return Limits(
         target_bytes=settings.BASKETS_TARGET_LIMIT_BYTES,
         head_bytes=settings.BASKETS_HEAD_LIMIT_BYTES,
         header_bytes=settings.BASKETS_HEADER_LIMIT_BYTES,
-        own={
+        headers={
             "HTTP_X_API_KEY": API_KEY_BYTES,
             "CONTENT_TYPE": CONTENT_TYPE_BYTES,
             "HTTP_AUTHORIZATION": SCHEME_BYTES + settings.BASKETS_TOKEN_LIMIT_BYTES,
@@ -49,7 +49,7 @@ def read_limits(descriptors: int) -> Limits:
         bytes_per_second=settings.BASKETS_MIN_BYTES_PER_SECOND,
         idle_seconds=settings.BASKETS_IDLE_SECONDS,
         connections=max(1, min(settings.BASKETS_MAX_CONNECTIONS, descriptors - OTHER_DESCRIPTORS)),
-        held_bytes=settings.BASKETS_HELD_BYTES,
+        buffered_bytes=settings.BASKETS_HELD_BYTES,
         queue_length=settings.BASKETS_QUEUE_LENGTH,
         queue_seconds=settings.BASKETS_QUEUE_SECONDS,
         drain_seconds=settings.BASKETS_DRAIN_SECONDS,
@@ -57,7 +57,7 @@ def read_limits(descriptors: int) -> Limits:
 
 
 def _serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int, *, threads: int) -> None:
-    """Load the application and serve, in the process of a worker."""
+    """Load the application and serve; runs in a worker process."""
     from basket_project.wsgi import application  # noqa: I001, PLC0415 (loads Django, which the rest needs)
     from baskets.api.protocol.admission import Admission  # noqa: PLC0415
     from basket_project.http_server.worker import Worker, raise_descriptor_limit  # noqa: PLC0415
@@ -68,8 +68,8 @@ def _serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: in
 
 
 @contextlib.contextmanager
-def _counts_of_workers() -> Iterator[None]:
-    """Give the workers a folder in which each leaves what it counts, so that any of them can tell the sums at `/metrics`."""
+def _metrics_folder() -> Iterator[None]:
+    """Create the folder in which workers share their metrics, so that each can report the sums at `/metrics`."""
     if not os.environ.get("BASKETS_METRICS_TOKEN"):
         yield
         return
@@ -78,22 +78,22 @@ def _counts_of_workers() -> Iterator[None]:
         yield
 
 
-def _forget_counts(pid: int) -> None:
-    """Take what a worker that has ended had at that moment out of the sums."""
+def _mark_worker_dead(pid: int) -> None:
+    """Remove the gauges of a worker that has ended from the sums."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 (its folder must be known first)
+        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 (reads its folder from the environment on import)
 
         mark_process_dead(pid)  # type: ignore[no-untyped-call]  # It carries no types.
 
 
-def _problem_of(host: str, port: int) -> str | None:
-    """Return why nothing can listen there, or None: without this look, a port could be shared with another service of the same account."""
+def _listen_error(host: str, port: int) -> str | None:
+    """Return why the address cannot be used, or None. Without this check, SO_REUSEPORT could share the port with another service."""
     if not 0 < port < 65536:
-        return f"{port} is no port to listen on: give one from 1 to 65535."
+        return f"{port} is not a valid port: use one from 1 to 65535."
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
-        return f"Nobody can listen on {host}, port {port}: {error.strerror or error}."
+        return f"Cannot listen on {host}, port {port}: {error.strerror or error}."
     return None
 
 
@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--threads", type=int, default=4, help="requests at once in each process (default: %(default)s)")
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if problem := _problem_of(options.host, options.port):
+    if problem := _listen_error(options.host, options.port):
         sys.exit(problem)
     if options.workers < 1 or options.threads < 1:
         sys.exit("At least one worker and one thread are needed.")
@@ -117,8 +117,8 @@ def main(arguments: list[str]) -> None:
     def serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int) -> None:
         _serve(listener, on_ready, supervisor, threads=options.threads)
 
-    with _counts_of_workers():
-        service = Supervisor(host=options.host, port=options.port, workers=options.workers, serve=serve, on_end=_forget_counts)
+    with _metrics_folder():
+        service = Supervisor(host=options.host, port=options.port, workers=options.workers, serve=serve, on_end=_mark_worker_dead)
         status = service.run(lifeline=options.lifeline)
     sys.exit(status)
 

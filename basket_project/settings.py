@@ -1,7 +1,7 @@
-"""Settings of the service, in sections; every value that may differ between installations comes from the environment.
+"""Settings of the service. Every value that may differ between installations comes from the environment.
 
-No secret has a default outside of debug, and a value that cannot be right stops the start with one sentence.
-The table of all variables is in `baskets/docs/operations.md`.
+Outside of debug mode no secret has a default. An impossible value stops the start with one sentence. `baskets/docs/operations.md`
+documents all variables.
 """
 
 import re
@@ -54,7 +54,7 @@ INSTALLED_APPS = [
     "baskets",
 ]
 
-# The first sees to it that only the envelope leaves. What costs time and only pages need is kept away from the API.
+# The first one guarantees the envelope. Middleware that only pages need is restricted to their paths.
 MIDDLEWARE = [
     "baskets.api.middleware.EnvelopeMiddleware",
     "baskets.api.cors.PartnerCorsMiddleware",
@@ -90,28 +90,28 @@ TEMPLATES = [
 
 # --- Database ----------------------------------------------------------------
 
-# Set for the session by the server itself, so that every connection has them whoever opens it.
+# Passed as connection options, so that the server sets them for every connection.
 DATABASE_SESSION = {
     "lock_timeout": "3s",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "10s",
     "client_connection_check_interval": "2s",
     "default_transaction_isolation": r"read\ committed",
-    # What a call reads is in memory, or on a disk without a head. By the server's default of 4 a small or fresh table is read
-    # whole for each basket instead of by its key.
+    # Data is in memory or on an SSD. With the server's default of 4, the planner scans small or fresh tables for each basket
+    # instead of using an index.
     "random_page_cost": "1.1",
 }
-# No host at all, or the path of a socket, is local.
+# An empty host, or the path of a socket, is local.
 LOCAL_HOST = re.compile(r"|/.*|localhost|127(\.\d+){3}|\[?::1\]?", re.ASCII)
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgres:///baskets")}
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
     message = "DATABASE_URL must name a PostgreSQL database: the service runs on no other."
     raise ImproperlyConfigured(message)
 DATABASES["default"].setdefault("OPTIONS", {})
-# libpq takes a host from the query of the address as well.
+# libpq also reads hosts from the query of the URL.
 named = [DATABASES["default"]["HOST"], *(DATABASES["default"]["OPTIONS"].get(name, "") for name in ("host", "hostaddr"))]
 if remote := [host for hosts in named for host in hosts.split(",") if not LOCAL_HOST.fullmatch(host)]:
-    # Without this, libpq sends the password and every basket in clear to a server that offers no TLS.
+    # By default libpq falls back to plain text if the server offers no TLS.
     sslmode = DATABASES["default"]["OPTIONS"].setdefault("sslmode", "require")
     if sslmode in ("disable", "allow", "prefer"):
         message = (
@@ -124,7 +124,7 @@ DATABASES["default"] |= {
     | {
         "options": " ".join(f"-c {name}={value}" for name, value in DATABASE_SESSION.items()),
         "server_side_binding": True,
-        # The statements that matter are prepared by `baskets.db.pipeline`; psycopg's preparing would clear them with its own.
+        # `baskets.db.pipeline` prepares the hot statements itself; psycopg would deallocate them together with its own.
         "prepare_threshold": None,
         "connect_timeout": 2,
         "keepalives_idle": 30,
@@ -154,7 +154,7 @@ BASKETS_FAILURES_PER_MINUTE = env.int("BASKETS_FAILURES_PER_MINUTE", default=100
 BASKETS_STARTS_PER_HOUR = env.int("BASKETS_STARTS_PER_HOUR", default=0)
 BASKETS_PIECES_PER_CHECKOUT = env.int("BASKETS_PIECES_PER_CHECKOUT", default=0)
 BASKETS_PARTNER_SHARE_PERCENT = env.int("BASKETS_PARTNER_SHARE_PERCENT", default=0)
-# What client keys may do within a window; why these numbers, is in ADR 35.
+# Limits of client keys within a window; ADR 35 explains the numbers.
 BASKETS_CLIENT_LIMIT_SECONDS = env.int("BASKETS_CLIENT_LIMIT_SECONDS", default=10 * 60)
 BASKETS_GUESTS_PER_KEY = env.int("BASKETS_GUESTS_PER_KEY", default=300_000)
 BASKETS_STARTS_PER_KEY = env.int("BASKETS_STARTS_PER_KEY", default=300_000)
@@ -205,7 +205,7 @@ BASKETS_DRAIN_SECONDS = env.int("BASKETS_DRAIN_SECONDS", default=1)
 # --- REST --------------------------------------------------------------------
 
 APPEND_SLASH = False
-# For the forms of the admin; a call's body has a limit of its own, answered in the envelope before this one is reached.
+# For the forms of the admin. The body of an API call has its own, lower limit, with a response in the envelope.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(BASKETS_BODY_LIMIT_BYTES, 1024 * 1024)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["baskets.api.auth.api_keys.ApiKeyAuthentication"],
@@ -257,24 +257,24 @@ CORS_PREFLIGHT_MAX_AGE = 600
 
 # --- Admin and pages ---------------------------------------------------------
 
-# Staff's cookies travel over TLS only; the demo, which is on plain HTTP and this machine alone, says otherwise.
+# Staff cookies require TLS. The demo, on plain HTTP and loopback, switches this off.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("DJANGO_SECURE_COOKIES", default=True)
-# A browser behind a proxy that ends TLS posts from https:// to what looks like http:// here.
+# Behind a proxy that ends TLS, a browser posts from https:// to what Django sees as http://.
 CSRF_TRUSTED_ORIGINS = env.list("DJANGO_TRUSTED_ORIGINS", default=[])
-# The database holds digests of the session keys, and ends a session by the length of a shift or without requests.
+# The database holds digests of the session keys. A session ends after a shift, or when idle.
 SESSION_ENGINE = "baskets.domain.staff.sessions"
 SESSION_COOKIE_AGE = BASKETS_STAFF_SESSION_SECONDS = env.int("BASKETS_STAFF_SESSION_SECONDS", default=12 * 60 * 60)
 BASKETS_STAFF_IDLE_SECONDS = env.int("BASKETS_STAFF_IDLE_SECONDS", default=30 * 60)
-# Who must have a second factor: names of groups, and the word `superusers`.
+# The roles that must have a second factor: names of groups, and the word `superusers`.
 BASKETS_SECOND_FACTOR_ROLES = env.list("BASKETS_SECOND_FACTOR_ROLES", default=[])
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
-CSRF_COOKIE_HTTPONLY = True  # Each form carries its token; no script reads the cookie.
+CSRF_COOKIE_HTTPONLY = True  # Forms carry the token; no script reads the cookie.
 SILENCED_SYSTEM_CHECKS = [
     "security.W004",  # TLS ends at the proxy in front, and HSTS is announced where TLS ends.
-    "security.W008",  # So is the redirect; the API never redirects.
+    "security.W008",  # As does the redirect; the API never redirects.
 ]
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True

@@ -1,4 +1,4 @@
-"""Which part of the service answers an address, and what answers where none does."""
+"""Routes URLs to the admin and the API, and unknown URLs to the error pages."""
 
 from django.contrib import admin
 from django.urls import include, path, re_path
@@ -9,7 +9,7 @@ urlpatterns = [
     path("admin/", include("baskets.admin.urls")),
     path("admin/", admin.site.urls),
     path("", include("baskets.api.urls")),
-    # In debug mode Django would answer an unknown address with a page of its own; this one never reaches it.
+    # Django's debug page for unknown URLs must never appear, so the last route matches everything.
     re_path("", error_pages.not_found),
 ]
 

@@ -1,7 +1,4 @@
-"""The WSGI application that a process server loads, and what must happen to a request before Django sees it.
-
-Each function wraps the application; none knows anything of baskets.
-"""
+"""The WSGI application, with wrappers that clean a request before Django parses it. Contains no rule about baskets."""
 
 import gc
 import os
@@ -21,10 +18,10 @@ ADMIN = "/admin/"
 
 
 def reject_broken_paths(application: Application) -> Application:
-    """Send a path that is not UTF-8 to an address that does not exist.
+    """Route a path that is not UTF-8 to a URL that does not exist.
 
-    Django would percent-encode the broken bytes again, and so give the same user id a second spelling; by the time a
-    middleware sees the path, the bytes are gone.
+    Django would percent-encode the invalid bytes again, and so give one user id a second spelling. A middleware cannot repair
+    that, because it no longer sees the bytes.
     """
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -40,10 +37,10 @@ def reject_broken_paths(application: Application) -> Application:
 
 
 def drop_broken_media_types(application: Application) -> Application:
-    """Take away a media type that Django cannot parse: it would fail before any handler of ours is there to answer."""
+    """Remove a media type that Django cannot parse: it would raise before any error handler is active."""
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if "*" in environ.get("CONTENT_TYPE", ""):  # Only the encoded parameters of RFC 2231 can go wrong.
+        if "*" in environ.get("CONTENT_TYPE", ""):  # Only the encoded parameters of RFC 2231 can fail.
             try:
                 parse_header_parameters(environ["CONTENT_TYPE"])
             except ValueError:
@@ -54,7 +51,7 @@ def drop_broken_media_types(application: Application) -> Application:
 
 
 def drop_cookies(application: Application) -> Application:
-    """Take away cookies where nothing reads them: only the admin has any, and reading them can be expensive."""
+    """Remove cookies outside of the admin: only the admin reads them, and parsing them can be expensive."""
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if not environ.get("PATH_INFO", "").startswith(ADMIN):
@@ -65,13 +62,12 @@ def drop_cookies(application: Application) -> Application:
 
 
 def preload() -> None:
-    """Load the program before the first request comes, and spare the garbage collector from looking through it.
+    """Load the program before the first request, and exempt it from garbage collection.
 
-    With the interpreter's own thresholds the collector takes a twentieth of a request's time, and stops the process for a
-    tenth of a second when it looks through everything. A refused request leaves some fifty objects behind that refer to each
-    other, so they are not left for long either.
+    With the default thresholds the collector takes 5% of a request's time, and a full collection stops the process for 100 ms.
+    A refused request leaves some fifty objects in cycles, so the thresholds must not be much higher either.
     """
-    get_resolver().url_patterns  # noqa: B018 (asking for them loads them)
+    get_resolver().url_patterns  # noqa: B018 (reading the property loads them)
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 10, 10)

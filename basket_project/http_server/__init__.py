@@ -1,1 +1,1 @@
-"""The HTTP/1.1 server in front of the application: reads whole requests, bounds them, queues them. Knows WSGI, and nothing of baskets."""
+"""The HTTP/1.1 server in front of the WSGI application: reads whole requests, limits and queues them. Contains no rule about baskets."""

@@ -1,4 +1,4 @@
-"""One connection: its bytes, its phase and its deadline. `Connection` says which thread may change which of them."""
+"""The state of one connection: buffers, phase and deadline. Its note defines which thread may change which attribute."""
 
 import math
 import socket
@@ -10,47 +10,47 @@ if TYPE_CHECKING:
 
 
 class Phase(IntEnum):
-    """What a connection is doing. The order is that in which connections are given up when there are too many."""
+    """The phase of a connection. At the connection limit, connections in a lower phase are closed first."""
 
-    LINGERING = 0  # Answered for the last time; what still comes is thrown away.
+    LINGERING = 0  # The last response is sent; further input is discarded.
     IDLE = 1
     HEAD = 2
     BODY = 3
-    SENDING = 4  # The rest of an answer waits until the caller reads.
-    BUSY = 5  # Its call is queued, or has a thread.
+    SENDING = 4  # The rest of a response waits for the client to read.
+    BUSY = 5  # Its request is queued or being handled.
 
 
 class Connection:
-    """A connection belongs to the event loop, but for its answer.
+    """A connection. The event loop owns it, except while a thread responds.
 
     # Note [Who touches a connection]
-    # The event loop alone reads, closes and changes the phase, with one exception: while the phase is BUSY, the thread that has
-    # the call sends the answer, and then sets IDLE. In that time the event loop only appends to `inbox`, or sets `gone` or
-    # `paused`, and looks at the phase afterwards; the thread sets the phase and looks at these afterwards. So at least one
-    # of them sees what the other did, and nothing stays unread.
+    # Only the event loop reads, closes and changes the phase, with one exception: while the phase is BUSY, the handling thread sends
+    # the response and then sets IDLE. During that time the event loop only appends to `inbox` or sets `peer_closed` or `paused`, and
+    # checks the phase afterwards; the thread sets the phase first and checks these attributes afterwards. So at least one of them
+    # sees the other's change, and no input is missed.
     #
-    # As soon as the thread has set IDLE, the event loop may read the next request and begin the next turn. What the thread
-    # hands back later belongs to a turn that is over: each hand-over names its turn, and only the current one counts.
+    # As soon as the thread has set IDLE, the event loop may read the next request and start the next generation. A connection that
+    # the thread hands back later belongs to an old generation: each hand-over names its generation, and only the current one counts.
     """
 
     __slots__ = (
         "address",
         "body",
+        "buffered_bytes",
         "deadline",
-        "gone",
+        "generation",
         "head",
-        "held",
         "inbox",
-        "keep",
+        "keep_alive",
         "linger",
-        "moved",
         "outbox",
         "paused",
+        "peer_closed",
         "phase",
-        "scanned",
-        "since",
+        "scanned_bytes",
         "sock",
-        "turn",
+        "transfer_started_at",
+        "transferred_bytes",
     )
 
     def __init__(self, sock: socket.socket, address: tuple[str, int], deadline: float) -> None:
@@ -59,25 +59,25 @@ class Connection:
         self.phase = Phase.IDLE
         self.deadline = deadline
         self.inbox = bytearray()
-        self.scanned = 0  # How much of the inbox holds no end of a head.
+        self.scanned_bytes = 0  # Bytes of the inbox that contain no end of a head.
         self.head: Head | None = None
         self.body: ChunkedBody | None = None
         self.outbox = memoryview(b"")
-        self.since = 0.0  # When the body, or the rest of the answer, began.
-        self.moved = 0  # Bytes of it that have come, or gone.
-        self.held = 0  # Bytes of it that count for the worker's bound.
-        self.keep = True  # Another request may follow.
-        self.linger = False  # The caller may still be sending when it is answered.
-        self.gone = False  # The caller has hung up.
-        self.paused = False  # Nothing more is read before the call is answered.
-        self.turn = 0  # How many answers have begun.
+        self.transfer_started_at = 0.0  # When receiving the body, or sending the rest of the response, began.
+        self.transferred_bytes = 0  # Bytes of it received or sent so far.
+        self.buffered_bytes = 0  # Bytes of it counted towards the worker's limit.
+        self.keep_alive = True  # The connection stays open for another request.
+        self.linger = False  # The client may still be sending when the response goes out.
+        self.peer_closed = False  # The client has closed its side.
+        self.paused = False  # Reading stops until the response is sent.
+        self.generation = 0  # Number of requests begun on this connection.
 
-    def busy(self) -> None:
-        """Wait for a thread, however long."""
-        self.turn += 1
+    def mark_busy(self) -> None:
+        """Enter the phase BUSY, which has no deadline."""
+        self.generation += 1
         self.deadline = math.inf
         self.phase = Phase.BUSY
 
-    def unfinished(self) -> bool:
-        """Tell whether the event loop must look at the connection, after an answer was sent."""
-        return self.phase is Phase.BUSY or bool(self.inbox) or self.gone or self.paused
+    def needs_event_loop(self) -> bool:
+        """Return whether the event loop must continue with the connection after a response."""
+        return self.phase is Phase.BUSY or bool(self.inbox) or self.peer_closed or self.paused

@@ -1,4 +1,4 @@
-"""Parses HTTP/1.1 requests strictly: what two programs could read in two ways is refused. Does no input or output."""
+"""Parses HTTP/1.1 requests strictly: refuses requests that two parsers could read differently. Does no input or output."""
 
 import functools
 import re
@@ -17,16 +17,16 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _TRAILER = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*)?\r\n")
-_LONGEST_CHUNK_LINE = 1024
-# The path of a target that names nothing here: `*`, or an authority to connect to.
-_NOWHERE = "//"
+_MAX_CHUNK_LINE_BYTES = 1024
+# The path for targets without a resource: `*`, or an authority to connect to.
+_UNROUTABLE_PATH = "//"
 _UNPREFIXED = ("CONTENT_LENGTH", "CONTENT_TYPE")
 
 
 class BadRequest(Exception):
-    """The request is refused before any work.
+    """The request is refused before it reaches the application.
 
-    :param reason: the slug that names the answer.
+    :param reason: the slug that names the error response.
     """
 
     def __init__(self, reason: str = "bad_request") -> None:
@@ -41,7 +41,7 @@ class Head:
     :param headers: the fields under their WSGI names.
     :param length: the announced length of the body; None if it is chunked.
     :param keep_alive: whether another request may follow on the connection.
-    :param expects: whether the caller waits for "100 Continue" before it sends the body.
+    :param expects_continue: whether the client waits for "100 Continue" before it sends the body.
     """
 
     method: str
@@ -51,14 +51,14 @@ class Head:
     headers: dict[str, str]
     length: int | None
     keep_alive: bool
-    expects: bool
+    expects_continue: bool
 
 
 @functools.lru_cache(maxsize=1024)
 def _wsgi_name(name: str) -> str | None:
-    """Return the WSGI name of a header; None if it is dropped: with an underscore it could pose as another one.
+    """Return the WSGI name of a header; None for a name with an underscore, which could pose as another header and is dropped.
 
-    :raises BadRequest: the name is not one.
+    :raises BadRequest: the name contains an invalid character.
     """
     if not _NAME.fullmatch(name):
         raise BadRequest
@@ -69,9 +69,10 @@ def _wsgi_name(name: str) -> str | None:
 
 
 def parse_head(raw: bytes, limits: Limits) -> Head:
-    """Parse a head, given without the empty line that ends it.
+    """Parse the head of a request.
 
-    :raises BadRequest: it is broken, or larger than a bound.
+    :param raw: the head without the empty line that ends it.
+    :raises BadRequest: the head is invalid, or exceeds a limit.
     """
     text = raw.decode("latin-1").replace("\r\n", "\n")
     line, _, fields = text.partition("\n")
@@ -86,7 +87,7 @@ def parse_head(raw: bytes, limits: Limits) -> Head:
     if "HTTP_HOST" not in headers:
         raise BadRequest
     path, query = _split_target(method, target)
-    length, both = _framing(headers, minor)
+    length, ambiguous = _framing(headers, minor)
     options = headers["HTTP_CONNECTION"].lower() if "HTTP_CONNECTION" in headers else ""
     return Head(
         method=method,
@@ -95,9 +96,9 @@ def parse_head(raw: bytes, limits: Limits) -> Head:
         minor=minor,
         headers=headers,
         length=length,
-        # Where two lengths were given, the caller may see the end of its request elsewhere.
-        keep_alive=not both and ("close" not in options if minor else "keep-alive" in options),
-        expects=minor == 1 and headers.get("HTTP_EXPECT", "").lower() == "100-continue",
+        # With both a length and chunks, the client may see another end of its request, so the connection closes.
+        keep_alive=not ambiguous and ("close" not in options if minor else "keep-alive" in options),
+        expects_continue=minor == 1 and headers.get("HTTP_EXPECT", "").lower() == "100-continue",
     )
 
 
@@ -106,12 +107,12 @@ def _parse_fields(fields: str, limits: Limits) -> dict[str, str]:
     lines = fields.split("\n") if fields else []
     if len(lines) > HEADER_FIELDS:
         raise BadRequest("header_too_large")
-    bounds, bound = limits.own, limits.header_bytes
+    limit_by_name, default_limit = limits.headers, limits.header_bytes
     for line in lines:
-        given, colon, value = line.partition(":")
+        raw_name, colon, value = line.partition(":")
         if not colon:
             raise BadRequest
-        name = _wsgi_name(given)
+        name = _wsgi_name(raw_name)
         if name is None:
             continue
         value = value.strip(" \t")
@@ -121,14 +122,14 @@ def _parse_fields(fields: str, limits: Limits) -> dict[str, str]:
             if name == "HTTP_HOST":
                 raise BadRequest
             value = f"{headers[name]}{'; ' if name == 'HTTP_COOKIE' else ','}{value}"
-        if len(value) > bounds.get(name, bound):
+        if len(value) > limit_by_name.get(name, default_limit):
             raise BadRequest("header_too_large")
         headers[name] = value
     return headers
 
 
 def _split_target(method: str, target: str) -> tuple[str, str]:
-    """Return path and query as WSGI has them: bytes as Latin-1, the path decoded once."""
+    """Return path and query in WSGI form: bytes as Latin-1, the path percent-decoded once."""
     if not target.isascii():
         try:
             target.encode("latin-1").decode()
@@ -139,7 +140,7 @@ def _split_target(method: str, target: str) -> tuple[str, str]:
         target = target if target.startswith("/") else f"/{target}"
     elif not target.startswith("/"):
         if target == "*" or method == "CONNECT":
-            return _NOWHERE, ""
+            return _UNROUTABLE_PATH, ""
         raise BadRequest
     target = target.partition("#")[0]
     path, _, query = target.partition("?")
@@ -157,16 +158,16 @@ def _framing(headers: dict[str, str], minor: int) -> tuple[int | None, bool]:
         return int(length or 0), False
     if coding.lower() != "chunked" or not minor:
         raise BadRequest
-    # The application gets the whole body with its length.
+    # The application receives the whole body with a Content-Length.
     del headers["HTTP_TRANSFER_ENCODING"]
     headers.pop("CONTENT_LENGTH", None)
     return None, length is not None
 
 
 class ChunkedBody:
-    """Decodes a chunked body piece by piece, out of a buffer that it empties.
+    """Decodes a chunked body incrementally, consuming the given buffer.
 
-    :param limit: how much data is kept; what is beyond it ends the decoding.
+    :param limit: bytes of data; more data ends the decoding with `too_large`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -174,14 +175,14 @@ class ChunkedBody:
         self.too_large = False
         self._limit = limit
         self._step = self._read_size
-        self._left = 0  # Bytes of the current chunk that are still to come.
+        self._left = 0  # Bytes of the current chunk not received yet.
         self._overhead = 0
         self._done = False
 
     def feed(self, buffer: bytearray) -> bool:
-        """Take what has come; returns whether the body is whole, or too large.
+        """Consume received bytes; returns whether the body is complete or too large.
 
-        :raises BadRequest: the framing is broken.
+        :raises BadRequest: the framing is invalid.
         """
         at = 0
         while not self._done and (taken := self._step(buffer, at)):
@@ -189,7 +190,7 @@ class ChunkedBody:
         del buffer[:at]
         return self._done
 
-    # Each step returns how many bytes it took; 0 while more must come.
+    # Each step returns the number of bytes it consumed; 0 if it needs more.
 
     def _read_size(self, buffer: bytearray, at: int) -> int:
         if line := self._line(buffer, at):
@@ -218,7 +219,7 @@ class ChunkedBody:
         return 2
 
     def _skip_trailer(self, buffer: bytearray, at: int) -> int:
-        """Skip a field of the trailer: nothing here reads one."""
+        """Skip a trailer field: the service uses none."""
         line = self._line(buffer, at)
         if line and not _TRAILER.fullmatch(line):
             raise BadRequest
@@ -226,9 +227,9 @@ class ChunkedBody:
         return len(line)
 
     def _line(self, buffer: bytearray, at: int) -> bytes:
-        """Return the next line; empty while it is not whole."""
+        """Return the next line; empty while it is incomplete."""
         line = bytes(buffer[at : buffer.find(b"\n", at) + 1])
-        if len(line) > _LONGEST_CHUNK_LINE or (not line and len(buffer) - at > _LONGEST_CHUNK_LINE):
+        if len(line) > _MAX_CHUNK_LINE_BYTES or (not line and len(buffer) - at > _MAX_CHUNK_LINE_BYTES):
             raise BadRequest
         self._overhead += len(line)
         if self._overhead > CHUNK_OVERHEAD_BYTES:

@@ -1,4 +1,4 @@
-"""The processes of the server: starts the workers, replaces those that end or are stopped, ends all on one signal."""
+"""The main process of the server: starts the workers, replaces those that end or are stopped, and ends all on a signal."""
 
 import contextlib
 import os
@@ -15,11 +15,11 @@ import structlog
 
 log = structlog.get_logger("basket_project.http_server")
 
-# A statement is cut after 10 s by the database: what still runs after this is not going to answer.
+# The database cancels a statement after 10 s, so a request that runs longer than this will not get a response.
 STOP_SECONDS = 12
 BACKLOG = 1024
-# A worker that is found stopped twice, this long apart, is killed. A short stop of the whole service changes nothing.
-_LOOK_SECONDS = 0.5
+# A worker that is found stopped in two checks, this far apart, is killed. A short stop of the whole service has no effect.
+_CHECK_SECONDS = 0.5
 _RETRY_SECONDS = 1
 
 Serve = Callable[[socket.socket, Callable[[], None], int], None]
@@ -27,9 +27,9 @@ Serve = Callable[[socket.socket, Callable[[], None], int], None]
 
 @dataclass(eq=False)
 class _Child:
-    """One process.
+    """A worker process.
 
-    :param pipe: reads one byte when the worker is ready.
+    :param pipe: file descriptor from which one byte can be read when the worker is ready.
     """
 
     pid: int
@@ -40,7 +40,7 @@ class _Child:
 
 @dataclass(eq=False)
 class _Slot:
-    """A place for one worker, with its listening socket; while a worker is being replaced, it has two."""
+    """The place of one worker, with its listening socket. During a replacement it has two children."""
 
     number: int
     listener: socket.socket
@@ -52,15 +52,15 @@ class Supervisor:
     """The main process.
 
     # Note [Who gets a new connection]
-    # Where all workers accept from one socket, the one that is awake takes what has come: of 8 callers that arrive
-    # together, one of two workers mostly gets all, and a second core stays idle. So on Linux each worker has a socket of its
-    # own, and the kernel spreads connections over them. It does so blindly: those of a worker that is dead or stopped
-    # wait. So the sockets belong to the main process, and the next worker in that place answers those that wait. No
-    # other worker keeps them open: when the service ends, new callers are refused and do not wait.
+    # If all workers accept from one socket, the worker that is awake takes all waiting connections: of 8 simultaneous
+    # clients, one of two workers mostly gets all, and the second core stays idle. So on Linux each worker has its own
+    # socket, and the kernel distributes connections among them. The kernel does not know which worker is dead or
+    # stopped; its connections wait. So the main process owns the sockets, and the next worker of that slot serves the
+    # waiting clients. No other worker keeps a socket open, so when the service ends, new clients are refused at once.
 
-    :param serve: serves a listening socket in a new process: gets the socket, what to call when it is ready, and a descriptor that
-        can be read when the supervisor is gone.
-    :param on_end: called with the process number of each worker that has ended.
+    :param serve: serves a listening socket in a new process. Parameters: the socket, a callback for readiness, and a file
+        descriptor that becomes readable when the supervisor has ended.
+    :param on_end: called with the process id of each worker that has ended.
     """
 
     def __init__(self, *, host: str, port: int, workers: int, serve: Serve, on_end: Callable[[int], None]) -> None:
@@ -69,7 +69,7 @@ class Supervisor:
         self._slots = [_Slot(number, listener) for number, listener in enumerate(_listeners(host, port, workers), start=1)]
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
-        # The workers have the reading end, this process alone the writing end.
+        # Workers hold the reading end; only this process holds the writing end.
         self._alive_reader, self._alive_writer = os.pipe()
         self._to_replace: deque[_Slot] = deque()
         self._stopping = False
@@ -77,9 +77,10 @@ class Supervisor:
         self._were_ready = False
 
     def run(self, *, lifeline: int | None) -> int:
-        """Keep the workers running until a signal ends the service; returns the exit status.
+        """Keep the workers running until a signal ends the service.
 
-        :param lifeline: a descriptor whose other end closes when the service must end; None: there is none.
+        :param lifeline: file descriptor of a pipe; the service ends when its other end closes. None for no such pipe.
+        :returns: the exit status.
         """
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -88,23 +89,23 @@ class Supervisor:
             signal.signal(number, lambda *_: self._stop())
         signal.signal(signal.SIGHUP, lambda *_: self._to_replace.extend(self._slots))
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._woken)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wake_pipe)
         if lifeline is not None:
-            self._selector.register(lifeline, selectors.EVENT_READ, lambda: self._cut(lifeline))
-        next_look = 0.0
+            self._selector.register(lifeline, selectors.EVENT_READ, lambda: self._on_lifeline(lifeline))
+        next_check = 0.0
         while not self._stopping:
-            self._fill()
+            self._start_missing()
             self._replace_next()
-            for key, _ in self._selector.select(_LOOK_SECONDS / 2):
+            for key, _ in self._selector.select(_CHECK_SECONDS / 2):
                 key.data()
             self._reap()
-            if (now := time.monotonic()) >= next_look:
-                next_look = now + _LOOK_SECONDS
+            if (now := time.monotonic()) >= next_check:
+                next_check = now + _CHECK_SECONDS
                 self._kill_stopped()
         self._end_children()
         return 1 if self._failed else 0
 
-    def _woken(self) -> None:
+    def _drain_wake_pipe(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._wake_reader.recv(4096):
                 pass
@@ -112,19 +113,19 @@ class Supervisor:
     def _stop(self) -> None:
         self._stopping = True
 
-    def _cut(self, lifeline: int) -> None:
+    def _on_lifeline(self, lifeline: int) -> None:
         if not os.read(lifeline, 1):
             self._stop()
 
     # --- Workers --------------------------------------------------------------------
 
-    def _fill(self) -> None:
+    def _start_missing(self) -> None:
         for slot in self._slots:
             if not slot.children and time.monotonic() >= slot.not_before:
                 self._start(slot)
 
     def _replace_next(self) -> None:
-        """After SIGHUP: start the successor of one worker at a time."""
+        """After SIGHUP, start the successor of one worker at a time."""
         if self._to_replace and all(len(slot.children) == 1 and slot.children[0].ready for slot in self._slots):
             self._start(self._to_replace.popleft())
 
@@ -138,7 +139,7 @@ class Supervisor:
         os.close(writer)
         child = _Child(pid, reader)
         slot.children.append(child)
-        self._selector.register(reader, selectors.EVENT_READ, lambda: self._is_ready(slot, child))
+        self._selector.register(reader, selectors.EVENT_READ, lambda: self._on_ready(slot, child))
 
     def _become_worker(self, slot: _Slot, ready: int) -> None:
         status = 1
@@ -146,7 +147,7 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; only the supervisor reacts.
             self._selector.close()
             os.close(self._alive_writer)
             for other in self._slots:
@@ -162,7 +163,7 @@ class Supervisor:
             status = 0
         except BaseException as error:
             if not isinstance(error, SystemExit):
-                # The sentence of a setting that is refused; it never quotes a secret.
+                # The message about an invalid setting; it never quotes a secret.
                 reason = str(error) if type(error).__name__ == "ImproperlyConfigured" else None
                 log.exception("worker_failed", worker=slot.number, reason=reason)
         finally:
@@ -170,15 +171,15 @@ class Supervisor:
                 sys.stderr.flush()
             os._exit(status)
 
-    def _is_ready(self, slot: _Slot, child: _Child) -> None:
+    def _on_ready(self, slot: _Slot, child: _Child) -> None:
         child.ready = os.read(child.pipe, 1) == b"1"
-        self._forget_pipe(child)
+        self._close_pipe(child)
         if child.ready:
             self._were_ready = True
             for former in slot.children[: slot.children.index(child)]:
                 _signal(former.pid, signal.SIGTERM)
 
-    def _forget_pipe(self, child: _Child) -> None:
+    def _close_pipe(self, child: _Child) -> None:
         if child.pipe >= 0:
             self._selector.unregister(child.pipe)
             os.close(child.pipe)
@@ -189,17 +190,17 @@ class Supervisor:
             for child in list(slot.children):
                 pid, status = os.waitpid(child.pid, os.WNOHANG)
                 if pid:
-                    self._ended(slot, child, os.waitstatus_to_exitcode(status))
+                    self._on_exit(slot, child, os.waitstatus_to_exitcode(status))
 
-    def _ended(self, slot: _Slot, child: _Child, code: int) -> None:
-        self._forget_pipe(child)
+    def _on_exit(self, slot: _Slot, child: _Child, code: int) -> None:
+        self._close_pipe(child)
         slot.children.remove(child)
         self._on_end(child.pid)
         if self._stopping:
             return
         log.log(20 if code == 0 else 40, "worker_ended", worker=slot.number, code=code)
-        # One that was ready is replaced at once. One that ends before may do so again, and is tried again slowly; where it failed
-        # by itself (a negative code is a signal) at the start of the service, that ends the service.
+        # A worker that was ready is replaced at once, any other after a pause, because it may fail again. If it failed by itself
+        # (a negative code is a signal) before any worker was ready, the service ends.
         if not child.ready:
             slot.not_before = time.monotonic() + _RETRY_SECONDS
             if code > 0 and not self._were_ready:
@@ -207,7 +208,7 @@ class Supervisor:
                 self._stop()
 
     def _kill_stopped(self) -> None:
-        """Kill workers that stay stopped, as by SIGSTOP: no other worker answers the callers at their sockets."""
+        """Kill workers that stay stopped, as by SIGSTOP: no other worker serves the clients at their sockets."""
         for slot in self._slots:
             for child in slot.children:
                 stopped = _is_stopped(child.pid)
@@ -223,7 +224,7 @@ class Supervisor:
         deadline = time.monotonic() + STOP_SECONDS
         while any(slot.children for slot in self._slots):
             self._selector.select(0.05)
-            self._woken()
+            self._drain_wake_pipe()
             self._kill_stopped()
             if time.monotonic() > deadline:
                 for slot in self._slots:
@@ -247,8 +248,9 @@ def _is_stopped(pid: int) -> bool:
 
 
 def _listeners(host: str, port: int, workers: int) -> list[socket.socket]:
-    """Open one listening socket for each worker on Linux; elsewhere the same for all."""
+    """Open one listening socket for each worker on Linux, one shared socket elsewhere."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    each = sys.platform == "linux"
-    made = [socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=each) for _ in range(workers if each else 1)]
-    return made if each else made * workers
+    separate = sys.platform == "linux"
+    number = workers if separate else 1
+    sockets = [socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=separate) for _ in range(number)]
+    return sockets if separate else sockets * workers

@@ -16,7 +16,7 @@ BODY_LIMIT = 100_000
 LARGE_BYTES = 3_000_000
 
 
-class EchoFront:
+class EchoPolicy:
     """The least of a front: `/now` is answered by the event loop, `/probe` has a thread to itself."""
 
     priorities = 2
@@ -83,11 +83,11 @@ class Broken:
 def main() -> None:
     """Serve until a signal ends it; everything has so many seconds to come."""
     port, seconds = int(sys.argv[1]), float(sys.argv[2])
-    limits = Limits(own={}, head_seconds=seconds, body_seconds=seconds, idle_seconds=seconds)
+    limits = Limits(headers={}, head_seconds=seconds, body_seconds=seconds, idle_seconds=seconds)
 
     def serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int) -> None:
         sys.setswitchinterval(1e-5)  # Threads and event loop take turns as often as they can.
-        Worker(listener, echo, EchoFront(), threads=4, limits=limits).run(on_ready=on_ready, supervisor=supervisor)
+        Worker(listener, echo, EchoPolicy(), threads=4, limits=limits).run(on_ready=on_ready, supervisor=supervisor)
 
     sys.exit(Supervisor(host="127.0.0.1", port=port, workers=1, serve=serve, on_end=lambda _: None).run(lifeline=None))
 

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from basket_project.http_server.call_queue import QueuedRequest, RequestQueue
+from basket_project.http_server.request_queue import QueuedRequest, RequestQueue
 from basket_project.http_server.requests import BadRequest, ChunkedBody
 from baskets.api.protocol.admission import Admission
 from baskets.checks import python_reads_cookies_in_linear_time
@@ -20,7 +20,7 @@ def test_calls_are_taken_by_priority_and_then_by_age() -> None:
     queue = RequestQueue(priorities=3, length=10)
     calls = [call(priority) for priority in (2, 1, 0, 2, 0)]
     assert [queue.put(each) for each in calls] == [None] * 5
-    assert [queue.take() for _ in calls] == [calls[2], calls[4], calls[1], calls[0], calls[3]]
+    assert [queue.get() for _ in calls] == [calls[2], calls[4], calls[1], calls[0], calls[3]]
     assert len(queue) == 0
 
 
@@ -46,14 +46,14 @@ def test_calls_that_waited_too_long_leave_the_queue() -> None:
     fresh = call(0)
     fresh.queued_at = moment + 1
     queue.put(fresh)
-    assert queue.take_older_than(moment + 0.5) == [late]
-    assert queue.take() is fresh
+    assert queue.pop_older_than(moment + 0.5) == [late]
+    assert queue.get() is fresh
 
 
 def test_a_closed_queue_lets_its_threads_end() -> None:
     queue = RequestQueue(priorities=1, length=1)
     queue.close(1)
-    assert queue.take() is None
+    assert queue.get() is None
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

@@ -1,4 +1,4 @@
-"""The bounded queue between the event loop and the threads: by priority, then by age, and nothing waits beyond its deadline."""
+"""The bounded queue between the event loop and the threads: ordered by priority, then by age. Does no input or output."""
 
 import threading
 import time
@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
 
 class QueuedRequest:
-    """One whole request that waits for a thread, or has one."""
+    """One whole request that waits for a thread or is being handled.
 
-    __slots__ = ("body", "connection", "head", "priority", "queued_at", "turn")
+    :param priority: 0 is handled first.
+    """
+
+    __slots__ = ("body", "connection", "generation", "head", "priority", "queued_at")
 
     def __init__(self, connection: "Connection", head: Head, body: bytes, priority: int) -> None:
         self.connection = connection
-        self.turn = connection.turn
+        self.generation = connection.generation
         self.head = head
         self.body = body
         self.priority = priority
@@ -27,10 +30,10 @@ class QueuedRequest:
 
 
 class RequestQueue:
-    """Calls by priority, 0 first. The event loop puts, the threads take.
+    """A thread-safe queue. The event loop puts, the threads get.
 
-    :param priorities: how many there are.
-    :param length: how many calls wait at most.
+    :param priorities: number of priorities; 0 comes first.
+    :param length: number of requests that may wait.
     """
 
     def __init__(self, *, priorities: int, length: int) -> None:
@@ -38,29 +41,32 @@ class RequestQueue:
         self._length = length
         self._size = 0
         self._lock = threading.Lock()
-        # One token for each call: waiting for a token is cheaper than waiting for a condition.
+        # One token for each request: `SimpleQueue` blocks in C, which is cheaper than a condition variable.
         self._tokens: SimpleQueue[bool] = SimpleQueue()
 
     def __len__(self) -> int:
         return self._size
 
-    def put(self, call: QueuedRequest) -> QueuedRequest | None:
-        """Add a call; returns the call that must be refused because the queue is full: the oldest of the last priority, or the new one."""
+    def put(self, request: QueuedRequest) -> QueuedRequest | None:
+        """Add a request.
+
+        :returns: the request to refuse because the queue is full: the oldest of the lowest priority, or the new one; None if none.
+        """
         refused = None
         with self._lock:
             if self._size >= self._length:
-                lower = next((waiting for waiting in reversed(self._waiting[call.priority + 1 :]) if waiting), None)
+                lower = next((waiting for waiting in reversed(self._waiting[request.priority + 1 :]) if waiting), None)
                 if lower is None:
-                    return call
+                    return request
                 refused = lower.popleft()
                 self._size -= 1
-            self._waiting[call.priority].append(call)
+            self._waiting[request.priority].append(request)
             self._size += 1
         self._tokens.put(True)
         return refused
 
-    def take(self) -> QueuedRequest | None:
-        """Wait for the next call; returns None when the queue is closed."""
+    def get(self) -> QueuedRequest | None:
+        """Wait for the next request; returns None when the queue is closed."""
         while self._tokens.get():
             with self._lock:
                 for waiting in self._waiting:
@@ -69,8 +75,8 @@ class RequestQueue:
                         return waiting.popleft()
         return None
 
-    def take_older_than(self, moment: float) -> list[QueuedRequest]:
-        """Remove and return the calls that were queued before a moment."""
+    def pop_older_than(self, moment: float) -> list[QueuedRequest]:
+        """Remove and return the requests queued before a moment of `time.monotonic()`."""
         late = []
         with self._lock:
             for waiting in self._waiting:
@@ -80,6 +86,6 @@ class RequestQueue:
         return late
 
     def close(self, threads: int) -> None:
-        """Let this many threads end."""
+        """Make `get` return None in this many threads."""
         for _ in range(threads):
             self._tokens.put(False)

@@ -1,4 +1,4 @@
-"""Writes answers as bytes, and runs a WSGI application for one whole request."""
+"""Renders responses as bytes, and builds the WSGI environment of one whole request. Does no input or output."""
 
 import io
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from basket_project.http_server.call_queue import QueuedRequest
+from basket_project.http_server.request_queue import QueuedRequest
 
 Application = Callable[..., Iterable[bytes]]
 Headers = Sequence[tuple[str, str]]
@@ -16,12 +16,13 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def render_response(status: str | int, headers: Headers, body: bytes, *, date: str, minor: int, keep: bool, head_only: bool) -> bytes:
-    """Write an answer.
+    """Render a response with its framing headers.
 
+    :param status: a number, or a WSGI status such as `200 OK`.
     :param date: the value of the header `Date`.
-    :param minor: the version the caller speaks, HTTP/1.0 or 1.1.
+    :param minor: minor HTTP version of the request: 0 or 1.
     :param keep: whether the connection stays open.
-    :param head_only: the answer to HEAD, without its body.
+    :param head_only: whether the request was HEAD, so the body is omitted.
     """
     line = _PHRASES[status] if isinstance(status, int) else status
     bodiless = line[:3] in {"204", "304"}
@@ -37,9 +38,12 @@ def render_response(status: str | int, headers: Headers, body: bytes, *, date: s
     return head if head_only or bodiless else head + body
 
 
-def build_environ(call: QueuedRequest, base: dict[str, Any]) -> dict[str, Any]:
-    """Make the WSGI environment of a call; the body is whole."""
-    head, address = call.head, call.connection.address
+def build_environ(request: QueuedRequest, base: dict[str, Any]) -> dict[str, Any]:
+    """Build the WSGI environment of a whole request.
+
+    :param base: the part that all requests share, from `base_environ`.
+    """
+    head, address = request.head, request.connection.address
     environ = base | head.headers
     environ["REQUEST_METHOD"] = head.method
     environ["PATH_INFO"] = head.path
@@ -47,14 +51,14 @@ def build_environ(call: QueuedRequest, base: dict[str, Any]) -> dict[str, Any]:
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if head.minor else "HTTP/1.0"
     environ["REMOTE_ADDR"] = address[0]
     environ["REMOTE_PORT"] = str(address[1])
-    environ["wsgi.input"] = io.BytesIO(call.body)
-    if head.length is None:  # It came in chunks.
-        environ["CONTENT_LENGTH"] = str(len(call.body))
+    environ["wsgi.input"] = io.BytesIO(request.body)
+    if head.length is None:  # The body was chunked.
+        environ["CONTENT_LENGTH"] = str(len(request.body))
     return environ
 
 
 def base_environ(host: str, port: int) -> dict[str, Any]:
-    """Make what the WSGI environments of all calls have in common."""
+    """Return the part of the WSGI environment that all requests share."""
     return {
         "SCRIPT_NAME": "",
         "SERVER_NAME": host,
@@ -70,14 +74,14 @@ def base_environ(host: str, port: int) -> dict[str, Any]:
 
 
 class StartResponse:
-    """What an application answered: call it as `start_response`."""
+    """Receives status and headers of a response: the WSGI callable `start_response`."""
 
     def __init__(self) -> None:
         self.status = ""
         self.headers: Headers = ()
 
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-        """Take status and headers. A body that is written and not returned is not supported: no framework here does that."""
+        """Store status and headers. The legacy `write` callable of WSGI is not supported: Django returns its body."""
         del exc_info
         self.status, self.headers = status, headers
         return _unsupported
