@@ -1,31 +1,29 @@
-"""Whether a caller takes JSON: `Accept` with qualities, the more specific range first (RFC 9110, section 12.5.1)."""
+"""Decides whether a caller accepts JSON: the most specific range of `Accept` counts (RFC 9110, section 12.5.1).
 
-import re
+Django parses the ranges. Its `HttpRequest.accepts` is not used: it refuses `application/json; charset=utf-8`, which clients send.
+"""
+
+from operator import attrgetter
+
+from django.http.request import MediaType
 
 # Far beyond what any program sends; it bounds the work for a hostile header.
-MAX_HEADER_LENGTH = 8192
-QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
-SPECIFICITY = {"*/*": 1, "application/*": 2, "application/json": 3}
+MAX_HEADER_LENGTH = 2048
+JSON_RANGES = {"*/*", "application/*", "application/json"}
 
 
 def accepts_json(accept: str | None) -> bool:
-    """Tell whether `application/json` may be sent. No header, or an empty one, takes everything."""
+    """Return whether `application/json` may be sent to a caller.
+
+    :param accept: the header; a caller that sends none, or an empty one, accepts everything.
+    """
     if not accept or accept in {"*/*", "application/json"}:
         return True
     if len(accept) > MAX_HEADER_LENGTH:
         return False
-    best, acceptable = 0, False
-    for item in accept.split(","):
-        name, *parameters = [part.strip() for part in item.lower().split(";")]
-        specificity = SPECIFICITY.get(name, 0)
-        if specificity > best:
-            best, acceptable = specificity, _quality(parameters) > 0
-    return acceptable
-
-
-def _quality(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            return float(value) if QUALITY.fullmatch(value.strip()) else 0.0
-    return 1.0
+    try:
+        ranges = [MediaType(item) for item in accept.split(",")]
+        best = max((item for item in ranges if f"{item.main_type}/{item.sub_type}" in JSON_RANGES), key=attrgetter("specificity"))
+        return float(best.params.get("q", 1)) > 0
+    except ValueError:  # No range includes JSON, or the header is malformed.
+        return False
