@@ -114,13 +114,13 @@ class ListFilterSet(filters.FilterSet):
 class BasketFilterSet(ListFilterSet):
     """The filters of the list of baskets."""
 
-    userId = IdentifierFilter(field_name="user_id", label="The basket of this user.")  # noqa: N815 (a name of the API)
-    productId = ProductIdFilter(method="filter_product", label="With this product in one of the three lists.")  # noqa: N815
-    hasCheckout = FlagFilter(method="filter_has_checkout", label="Whether a checkout is active.")  # noqa: N815
-    changedFrom = TimestampFilter(field_name="last_changed_at", lookup_expr="gte", label="Last changed at this time or later.")  # noqa: N815
-    changedBefore = TimestampFilter(field_name="last_changed_at", lookup_expr="lt", label="Last changed before this time.")  # noqa: N815
-    expiresFrom = TimestampFilter(field_name="expires_at", lookup_expr="gte", label="Expires at this time or later.")  # noqa: N815
-    expiresBefore = TimestampFilter(field_name="expires_at", lookup_expr="lt", label="Expires before this time.")  # noqa: N815
+    userId = IdentifierFilter(field_name="user_id", label="The basket of this user.")
+    productId = ProductIdFilter(method="filter_product", label="With this product in one of the three lists.")
+    hasCheckout = FlagFilter(method="filter_has_checkout", label="Whether a checkout is active.")
+    changedFrom = TimestampFilter(field_name="last_changed_at", lookup_expr="gte", label="Last changed at this time or later.")
+    changedBefore = TimestampFilter(field_name="last_changed_at", lookup_expr="lt", label="Last changed before this time.")
+    expiresFrom = TimestampFilter(field_name="expires_at", lookup_expr="gte", label="Expires at this time or later.")
+    expiresBefore = TimestampFilter(field_name="expires_at", lookup_expr="lt", label="Expires before this time.")
 
     class Meta:
         model = Basket
@@ -142,7 +142,7 @@ class BasketFilterSet(ListFilterSet):
 class UserFilterSet(ListFilterSet):
     """Filters rows by the user of their basket, whose primary key is computed from the user id."""
 
-    userId = IdentifierFilter(method="filter_user", label="Of this user.")  # noqa: N815 (a name of the API)
+    userId = IdentifierFilter(method="filter_user", label="Of this user.")
 
     basket_column = "basket_id"
 
@@ -154,13 +154,13 @@ class UserFilterSet(ListFilterSet):
 class SessionFilterSet(UserFilterSet):
     """The filters of the list of checkout sessions."""
 
-    orderNo = IdentifierFilter(method="filter_order_no", label="With this order number.")  # noqa: N815 (a name of the API)
+    orderNo = IdentifierFilter(method="filter_order_no", label="With this order number.")
     status = WordFilter(CheckoutSession.Status.values, label="In this state.")
-    needsAttention = FlagFilter(method="filter_needs_attention", label="Whether staff have an open matter with it.")  # noqa: N815
-    startedFrom = TimestampFilter(field_name="started_at", lookup_expr="gte", label="Started at this time or later.")  # noqa: N815
-    startedBefore = TimestampFilter(field_name="started_at", lookup_expr="lt", label="Started before this time.")  # noqa: N815
-    finishedFrom = TimestampFilter(field_name="finished_at", lookup_expr="gte", label="Finished at this time or later.")  # noqa: N815
-    finishedBefore = TimestampFilter(field_name="finished_at", lookup_expr="lt", label="Finished before this time.")  # noqa: N815
+    needsAttention = FlagFilter(method="filter_needs_attention", label="Whether staff have an open matter with it.")
+    startedFrom = TimestampFilter(field_name="started_at", lookup_expr="gte", label="Started at this time or later.")
+    startedBefore = TimestampFilter(field_name="started_at", lookup_expr="lt", label="Started before this time.")
+    finishedFrom = TimestampFilter(field_name="finished_at", lookup_expr="gte", label="Finished at this time or later.")
+    finishedBefore = TimestampFilter(field_name="finished_at", lookup_expr="lt", label="Finished before this time.")
 
     class Meta:
         model = CheckoutSession

@@ -1,6 +1,7 @@
-"""What calls have in common in the schema: who calls, what may be sent along, and which refusals can come to any of them."""
+"""The parts of the schema that operations share: authentication, parameters, headers, and the reasons that any call may get."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -11,13 +12,14 @@ from drf_spectacular.utils import (
     OpenApiResponse,
     extend_schema,
 )
+from rest_framework.serializers import Serializer
 
 from baskets.api.protocol.identifiers import IDENTIFIER_PATTERN, MAX_LENGTH, PRODUCT_PATTERN
 from baskets.api.protocol.versioning import DEFAULT_VERSION, SUPPORTED_VERSIONS
 from baskets.api.schema.examples import EXAMPLE_NEXT_TOKEN, RESPONSE_EXAMPLES, refusal_responses
-from baskets.api.serializers import responses as serializers_responses
+from baskets.api.serializers.responses import enveloped, paged
 
-# What any call may be told, and what a call with a body may be told besides.
+# Reasons that follow from the kind of a call. Those of the domain are listed with each operation.
 COMMON_REASONS = (
     "bad_request", "not_found", "method_not_allowed", "version_unsupported", "not_acceptable",
     "internal_error", "busy", "database_unavailable", "overloaded", "request_timeout", "uri_too_long", "header_too_large",
@@ -29,8 +31,15 @@ IDEMPOTENCY_REASONS = ("idempotency_key_reused",)
 RATE_LIMIT_REASONS = ("throttled",)
 
 
+class Paging(Enum):
+    """Whether a list ends: every page of an endless list has a `nextToken`."""
+
+    FINITE = auto()
+    ENDLESS = auto()
+
+
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # drf-spectacular has no types here
-    """How the schema names the ways to say who is calling."""
+    """The security schemes of the schema: the key of the partner, and the token of the user."""
 
     target_class = "baskets.api.auth.api_keys.ApiKeyAuthentication"
     name = ["ApiKey", "Bearer"]
@@ -54,7 +63,7 @@ class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
         ]
 
     def get_security_requirement(self, auto_schema: Any) -> list[dict[str, list[Any]]]:
-        """Say what is needed: the key alone, or both."""
+        """Require the key alone, or both."""
         del auto_schema
         return [{"ApiKey": []}, {"ApiKey": [], "Bearer": []}]
 
@@ -92,9 +101,9 @@ IDEMPOTENCY_KEY = _header_parameter(
 
 
 def flag_parameter(name: str, text: str) -> OpenApiParameter:
-    """Describe a field of the query that is on or off."""
-    shape = {"type": "string", "enum": ["true", "false"], "default": "false"}
-    return OpenApiParameter(name, shape, OpenApiParameter.QUERY, description=text)
+    """Describe a parameter of the query that is `true` or `false`."""
+    schema = {"type": "string", "enum": ["true", "false"], "default": "false"}
+    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=text)
 
 
 TEST_MODE = flag_parameter("testMode", "A checkout for trying things out: it holds and sells nothing.")
@@ -104,8 +113,8 @@ IDENTIFIER = {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "patter
 PRODUCT_ID = IDENTIFIER | {"pattern": PRODUCT_PATTERN}
 
 
-def _path_parameter(name: str, text: str, shape: dict[str, Any] = IDENTIFIER) -> OpenApiParameter:
-    return OpenApiParameter(name, shape, OpenApiParameter.PATH, description=text)
+def _path_parameter(name: str, text: str, schema: dict[str, Any] = IDENTIFIER) -> OpenApiParameter:
+    return OpenApiParameter(name, schema, OpenApiParameter.PATH, description=text)
 
 
 PATH_PARAMETERS = {
@@ -122,80 +131,80 @@ RESPONSE_HEADERS = [
     OpenApiParameter("X-API-Version", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="The version used."),
     OpenApiParameter("X-Request-ID", OpenApiTypes.STR, OpenApiParameter.HEADER, response=True, description="Names the call in logs."),
 ]
+REPLAYED = OpenApiParameter(
+    "Idempotency-Replayed",
+    {"type": "string", "enum": ["true"]},
+    OpenApiParameter.HEADER,
+    response=[200],
+    description="This is the first answer to the Idempotency-Key, once more.",
+)
+ERROR_HEADERS = [
+    OpenApiParameter("WWW-Authenticate", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[401], description="What to send."),
+    OpenApiParameter("Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[429, 503], description="Seconds to wait."),
+    OpenApiParameter("Allow", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[405], description="Methods to use."),
+]
 
 
 def describe_operation(
     name: str,
     *,
-    shape: type | None,
+    tag: str,
+    response: type[Serializer[Any]] | None,
     path: Sequence[str] = (),
-    body: Any = None,
     query: Sequence[OpenApiParameter] = (),
+    body: Any = None,
+    body_examples: Sequence[OpenApiExample] = (),
+    refusals: Sequence[str] = (),
+    overrides: Mapping[str, tuple[int, int]] | None = None,
     writes: bool = True,
     throttled: bool = True,
-    pages: str = "",
-    for_back_ends: bool = False,
-    refusals: Sequence[str] = (),
-    kinds: dict[str, tuple[int, int]] | None = None,
-    tag: str,
-    body_examples: Sequence[OpenApiExample] = (),
-    keyed: bool = True,
-    repeatable: bool | None = None,
-    enveloped: bool = True,
+    needs_key: bool = True,
+    server_key_only: bool = False,
+    takes_idempotency_key: bool | None = None,
+    has_envelope: bool = True,
+    paging: Paging | None = None,
 ) -> Callable[[Any], Any]:
-    """Describe a call.
+    """Return the decorator that describes the view of one operation.
 
-    :param shape: what is answered; None for a picture.
-    :param keyed: whether it needs a key.
-    :param enveloped: whether its good answers stand in the envelope.
-    :param repeatable: whether it takes an Idempotency-Key; None: as it writes.
-    :param throttled: whether a key's limit of calls holds for this one.
-    :param pages: `some` where the answer is a page of a list, `for ever` where the list never ends.
-    :param for_back_ends: whether it needs a server key.
-    :param refusals: the reasons of the domain that this call can be refused for.
-    :param kinds: their status and code where they differ from those of the table.
+    :param name: the operation id of the reference.
+    :param response: the body of a success, or one item of it where `paging` is set; None: an image.
+    :param path: the names of the ids in the path.
+    :param body: the serializer of the request body, or its schema by media type.
+    :param refusals: the reasons of the domain that this operation may get.
+    :param overrides: status and code of the refusals that differ here from `exceptions.TABLE`.
+    :param throttled: whether the limit of calls per key applies.
+    :param server_key_only: whether a client key is refused.
+    :param takes_idempotency_key: None: every operation that writes does.
+    :param has_envelope: whether a success stands in the envelope.
+    :param paging: set where the success is one page of a list.
     """
-    parameters = [*(PATH_PARAMETERS[name] for name in path), *query, VERSION, REQUEST_ID, *RESPONSE_HEADERS]
-    repeatable = writes if repeatable is None else repeatable
+    parameters = [*(PATH_PARAMETERS[part] for part in path), *query, VERSION, REQUEST_ID, *RESPONSE_HEADERS]
     reasons = [
         *COMMON_REASONS,
-        *(API_KEY_REASONS if keyed else ()),
+        *(API_KEY_REASONS if needs_key else ()),
         *(USER_TOKEN_REASONS if "user_id" in path else ()),
         *(RATE_LIMIT_REASONS if throttled else ()),
     ]
-    if for_back_ends:
-        # These calls take the parameters that are named here, and no others.
+    if server_key_only:
+        # These calls accept the parameters that are named here, and no others.
         parameters.append(PROVIDER_ID)
         reasons.append("server_key_required")
-    if shape is None:
+    if response is None:
         reasons.remove("not_acceptable")
     if body is not None or writes:
         reasons += BODY_REASONS
     if writes:
         parameters += TRACKING
-    if repeatable:
-        parameters.append(IDEMPOTENCY_KEY)
+    if writes if takes_idempotency_key is None else takes_idempotency_key:
+        parameters += [IDEMPOTENCY_KEY, REPLAYED]
         reasons += IDEMPOTENCY_REASONS
-        parameters.append(
-            OpenApiParameter(
-                "Idempotency-Replayed",
-                {"type": "string", "enum": ["true"]},
-                OpenApiParameter.HEADER,
-                response=[200],
-                description="This is the first answer to the Idempotency-Key, once more.",
-            )
-        )
-    parameters += [
-        OpenApiParameter("WWW-Authenticate", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[401], description="What to send."),
-        OpenApiParameter("Retry-After", OpenApiTypes.INT, OpenApiParameter.HEADER, response=[429, 503], description="Seconds to wait."),
-        OpenApiParameter("Allow", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[405], description="Methods to use."),
-    ]
+    parameters += ERROR_HEADERS
     reasons += [reason for reason in refusals if reason not in reasons]
-    responses: dict[Any, Any] = refusal_responses(reasons, kinds or {})
-    if shape is None:
+    responses: dict[Any, Any] = refusal_responses(reasons, overrides or {})
+    if response is None:
         responses[200, "image/png"] = OpenApiResponse(response=OpenApiTypes.BINARY, description="The image.")
     else:
-        responses[200] = _success_response(shape, pages=pages, enveloped=enveloped)
+        responses[200] = _success_response(response, has_envelope=has_envelope, paging=paging)
     return extend_schema(
         operation_id=name,
         tags=[tag],
@@ -203,27 +212,28 @@ def describe_operation(
         parameters=parameters,
         responses=responses,
         examples=list(body_examples),
-        auth=None if keyed else [],
+        auth=None if needs_key else [],
     )
 
 
-def _success_response(shape: type, *, pages: str, enveloped: bool) -> OpenApiResponse:
-    answer = serializers_responses.enveloped(shape) if enveloped else shape
-    example = {"data": RESPONSE_EXAMPLES[shape]} if enveloped else RESPONSE_EXAMPLES[shape]
-    if pages:
-        answer, example = (
-            serializers_responses.paged(shape, for_ever=pages == "for ever"),
-            {"data": [RESPONSE_EXAMPLES[shape]], "nextToken": EXAMPLE_NEXT_TOKEN},
-        )
+def _success_response(body: type[Serializer[Any]], *, has_envelope: bool, paging: Paging | None) -> OpenApiResponse:
+    example = RESPONSE_EXAMPLES[body]
+    described: Any = body
+    if paging is not None:
+        described = paged(body, is_endless=paging is Paging.ENDLESS)
+        example = {"data": [example], "nextToken": EXAMPLE_NEXT_TOKEN}
+    elif has_envelope:
+        described = enveloped(body)
+        example = {"data": example}
     return OpenApiResponse(
-        response=answer,
+        response=described,
         description="Done.",
         examples=[OpenApiExample("done", value=example, response_only=True, status_codes=["200"])],
     )
 
 
 def body_examples(**values: Any) -> list[OpenApiExample]:
-    """Show bodies, each under a name that says what it does."""
+    """Return examples of request bodies. Each keyword is the name of an example, and says what its body does."""
     return [OpenApiExample(name, value=value, request_only=True) for name, value in values.items()]
 
 

@@ -1,7 +1,7 @@
-"""How the schema shows answers: good ones by example, refusals by status, made from the one table of errors."""
+"""Examples of responses for the schema, and the refusals of an operation by status, made from `exceptions.TABLE`."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
@@ -105,6 +105,7 @@ RESPONSE_EXAMPLES[responses.Event] = {
     "data": {"orderNo": EXAMPLE_ORDER_NO, "items": [{"productId": "prod-123", "count": 2}], "failed": []},
 }  # fmt: skip
 EXAMPLE_NEXT_TOKEN = "nV1tq0xkZB7mYw3hE9sCfA2uLr8dPj5o"  # noqa: S105 (an example)
+# The members of `error.details` beside `reason`, by reason.
 DETAIL_SCHEMAS: dict[str, dict[str, Any]] = {
     "validation_failed": {"fields": {"type": "object", "additionalProperties": {"type": "string"}}},
     "out_of_stock": {
@@ -148,11 +149,15 @@ EXAMPLE_DETAILS: dict[str, Any] = {
 }
 
 
-def refusal_responses(reasons: Sequence[str], kinds: dict[str, tuple[int, int]]) -> dict[int, OpenApiResponse]:
-    """Describe the refusals a call can meet, one response for each status, from the one table of errors."""
+def refusal_responses(reasons: Sequence[str], overrides: Mapping[str, tuple[int, int]]) -> dict[int, OpenApiResponse]:
+    """Describe the refusals of an operation, one response for each status.
+
+    :param overrides: status and code of the reasons that differ from `exceptions.TABLE`.
+    :returns: the responses by status.
+    """
     by_status: dict[int, dict[str, int]] = defaultdict(dict)
     for reason in dict.fromkeys(reasons):
-        status, code = kinds.get(reason, TABLE[reason])
+        status, code = overrides.get(reason, TABLE[reason])
         by_status[status][reason] = code
     return {
         status: OpenApiResponse(
@@ -172,7 +177,7 @@ def _refusal_schema(status: int, codes: dict[str, int]) -> dict[str, Any]:
     details = {"reason": {"type": "string", "enum": list(codes)}}
     for reason in codes:
         details |= DETAIL_SCHEMAS.get(reason, {})
-    shape: dict[str, Any] = {
+    schema: dict[str, Any] = {
         "type": "object",
         "required": ["error"],
         "properties": {
@@ -188,8 +193,8 @@ def _refusal_schema(status: int, codes: dict[str, int]) -> dict[str, Any]:
         },
     }
     if any(_carries_basket(reason, status, code) for reason, code in codes.items()):
-        shape["properties"]["data"] = {"$ref": "#/components/schemas/Basket"}
-    return shape
+        schema["properties"]["data"] = {"$ref": "#/components/schemas/Basket"}
+    return schema
 
 
 def _refusal_example(status: int, reason: str, code: int) -> OpenApiExample:

@@ -1,4 +1,7 @@
-"""What the schema says of each call. What calls have in common: `schema_parts`; how refusals look: `schema_answers`."""
+"""Describes each operation for the schema. The shared parts are in `components`, the examples in `examples`.
+
+The refusals of an operation are those of the domain function that it calls: the docstring there lists them.
+"""
 
 from typing import Any
 
@@ -25,6 +28,7 @@ from baskets.api.schema.components import (
     TEST_MODE,
     USER_AND_PRODUCT_PATH,
     USER_PATH,
+    Paging,
     body_examples,
     describe_operation,
     flag_parameter,
@@ -32,16 +36,14 @@ from baskets.api.schema.components import (
 from baskets.api.schema.examples import EXAMPLE_ORDER_NO
 from baskets.api.serializers import requests, responses
 
-# Which refusals a call can meet is known from the domain function that it calls: the docstring there lists them.
-
-get_basket = describe_operation("getbasket", tag="basket", shape=responses.Basket, path=USER_PATH, writes=False)
+get_basket = describe_operation("getbasket", tag="basket", response=responses.Basket, path=USER_PATH, writes=False)
 delete_basket = describe_operation(
-    "deletebasket", tag="basket", shape=responses.Basket, path=USER_PATH, refusals=["basket_not_found", "checkout_active"]
+    "deletebasket", tag="basket", response=responses.Basket, path=USER_PATH, refusals=["basket_not_found", "checkout_active"]
 )
 place_item = describe_operation(
     "assignproducttobasket",
     tag="items",
-    shape=responses.Basket,
+    response=responses.Basket,
     path=USER_AND_PRODUCT_PATH,
     body=requests.PlaceItemRequest,
     body_examples=COUNT_EXAMPLES,
@@ -50,7 +52,7 @@ place_item = describe_operation(
 change_item = describe_operation(
     "updateproductinbasket",
     tag="items",
-    shape=responses.Basket,
+    response=responses.Basket,
     path=USER_AND_PRODUCT_PATH,
     body=requests.ChangeItemRequest,
     body_examples=COUNT_EXAMPLES,
@@ -59,14 +61,14 @@ change_item = describe_operation(
 remove_item = describe_operation(
     "deleteproductfrombasket",
     tag="items",
-    shape=responses.Basket,
+    response=responses.Basket,
     path=USER_AND_PRODUCT_PATH,
     refusals=["product_not_in_basket"],
 )
 start_checkout = describe_operation(
     "checkoutbasket",
     tag="checkout",
-    shape=responses.StartedCheckout,
+    response=responses.StartedCheckout,
     path=USER_PATH,
     body=requests.StartCheckoutRequest,
     body_examples=body_examples(german={"language": "de", "country": "DE", "stripeUsingSdk": False}),
@@ -76,7 +78,7 @@ start_checkout = describe_operation(
 finish_active = describe_operation(
     "finishactivecheckout",
     tag="checkout",
-    shape=responses.Basket,
+    response=responses.Basket,
     path=USER_PATH,
     throttled=False,
     body=requests.FinishCheckoutRequest,
@@ -93,23 +95,23 @@ finish_active = describe_operation(
         "out_of_stock",
         "server_key_required",
     ],
-    kinds={"basket_not_found": BASKET_NOT_FOUND_ON_FINISH, "server_key_required": SERVER_KEY_REQUIRED_ON_FINISH},
+    overrides={"basket_not_found": BASKET_NOT_FOUND_ON_FINISH, "server_key_required": SERVER_KEY_REQUIRED_ON_FINISH},
 )
 get_session = describe_operation(
     "getcheckout",
     tag="checkout",
-    shape=responses.Session,
+    response=responses.Session,
     path=("user_id", "order_no"),
     throttled=False,
     writes=False,
     refusals=["order_unknown"],
-    kinds={"order_unknown": ORDER_NOT_FOUND},
+    overrides={"order_unknown": ORDER_NOT_FOUND},
 )
 create_guest = describe_operation(
     "createguestbasket",
     tag="guests",
-    shape=responses.Guest,
-    repeatable=False,
+    response=responses.Guest,
+    takes_idempotency_key=False,
     body=requests.CreateGuestRequest,
     body_examples=body_examples(empty={}, with_products={"products": [{"productId": "prod-123", "count": 2}, {"productId": "prod-456"}]}),
     query=[
@@ -126,28 +128,30 @@ transfer_basket = describe_operation(
     "transferbasket",
     tag="guests",
     path=USER_PATH,
-    shape=responses.Transfer,
-    repeatable=False,
+    response=responses.Transfer,
+    takes_idempotency_key=False,
     body=requests.TransferBasketRequest,
     body_examples=body_examples(empty={}, with_address={"url": "https://shop.example.com/?lang=de"}),
     query=[flag_parameter("qr", "Whether an image of the address is made, for the other device to look at.")],
     refusals=["basket_not_found", "transfer_not_allowed"],
 )
-list_devices = describe_operation("listdevices", tag="back end", path=USER_PATH, shape=responses.Devices, writes=False, for_back_ends=True)
+list_devices = describe_operation(
+    "listdevices", tag="back end", path=USER_PATH, response=responses.Devices, writes=False, server_key_only=True
+)
 revoke_device = describe_operation(
     "revokedevice",
     tag="back end",
     path=("user_id", "device_id"),
-    shape=responses.Devices,
-    for_back_ends=True,
+    response=responses.Devices,
+    server_key_only=True,
     refusals=["basket_not_found", "device_unknown"],
 )
 get_transfer_image = describe_operation(
     "gettransferimage",
     tag="guests",
-    shape=None,
+    response=None,
     path=("image",),
-    keyed=False,
+    needs_key=False,
     writes=False,
     throttled=False,
 )
@@ -155,7 +159,7 @@ get_comfort = describe_operation(
     "getcomfortbasketsettings",
     tag="comfort",
     path=USER_PATH,
-    shape=responses.Comfort,
+    response=responses.Comfort,
     writes=False,
     refusals=["guest_not_allowed"],
 )
@@ -163,7 +167,7 @@ change_comfort = describe_operation(
     "updatecomfortbasketsettings",
     tag="comfort",
     path=USER_PATH,
-    shape=responses.Basket,
+    response=responses.Basket,
     body=requests.ChangeComfortRequest,
     body_examples=body_examples(
         store={"customerId": "cust-4711", "consent": True}, delete_one={"paymentToken": None}, delete_all={"consent": False}
@@ -173,16 +177,16 @@ change_comfort = describe_operation(
 get_keys = describe_operation(
     "getguestkeys",
     tag="guests",
-    shape=responses.KeySet,
-    keyed=False,
+    response=responses.KeySet,
+    needs_key=False,
     writes=False,
     throttled=False,
-    enveloped=False,
+    has_envelope=False,
 )
 product_details = describe_operation(
     "getproductinformation",
     tag="products",
-    shape=responses.Products,
+    response=responses.Products,
     writes=False,
     body={
         "application/json": {
@@ -195,24 +199,24 @@ product_details = describe_operation(
 )
 
 
-def _list_parameters(chosen: type[ListFilterSet]) -> list[OpenApiParameter]:
-    """Describe what the query of a list may say, from its filters."""
-    described = []
-    for name, each in chosen.base_filters.items():
-        shape: dict[str, Any] = {"type": "string"}
-        match each:
+def _list_parameters(filter_set: type[ListFilterSet]) -> list[OpenApiParameter]:
+    """Describe the parameters of a list call, in the order of its filters."""
+    parameters = []
+    for name, list_filter in filter_set.base_filters.items():
+        schema: dict[str, Any] = {"type": "string"}
+        match list_filter:
             case WordFilter():
-                shape["enum"] = list(each.extra["words"])
+                schema["enum"] = list(list_filter.extra["words"])
             case TimestampFilter():
-                shape["format"] = "date-time"
+                schema["format"] = "date-time"
             case IdentifierFilter():
-                shape = IDENTIFIER
+                schema = IDENTIFIER
             case ProductIdFilter():
-                shape = PRODUCT_ID
-        described.append(OpenApiParameter(name, shape, OpenApiParameter.QUERY, description=str(each.label)))
+                schema = PRODUCT_ID
+        parameters.append(OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=str(list_filter.label)))
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     return [
-        *described,
+        *parameters,
         OpenApiParameter("limit", limit, OpenApiParameter.QUERY, description="How many at most."),
         OpenApiParameter(
             "nextToken", OpenApiTypes.STR, OpenApiParameter.QUERY, description="Of the last answer, with the same filters: reads on there."
@@ -223,40 +227,43 @@ def _list_parameters(chosen: type[ListFilterSet]) -> list[OpenApiParameter]:
 list_baskets = describe_operation(
     "listbaskets",
     tag="back end",
-    shape=responses.ListedBasket,
-    pages="some",
+    response=responses.ListedBasket,
+    paging=Paging.FINITE,
     writes=False,
-    for_back_ends=True,
+    server_key_only=True,
     query=_list_parameters(BasketFilterSet),
 )
 list_sessions = describe_operation(
     "listcheckouts",
     tag="back end",
-    shape=responses.ListedSession,
-    pages="some",
+    response=responses.ListedSession,
+    paging=Paging.FINITE,
     writes=False,
-    for_back_ends=True,
+    server_key_only=True,
     query=_list_parameters(SessionFilterSet),
 )
 read_events = describe_operation(
     "readevents",
     tag="back end",
-    shape=responses.Event,
-    pages="for ever",
+    response=responses.Event,
+    paging=Paging.ENDLESS,
     writes=False,
-    for_back_ends=True,
+    server_key_only=True,
     query=_list_parameters(EventFilterSet),
     refusals=["events_purged", "events_rewound"],
 )
 
 
 def exclude_v2_paths(endpoints: list[tuple[str, str, str, Any]]) -> list[tuple[str, str, str, Any]]:
-    """Describe each call once: the addresses under `/v2` are the same calls, and the schema names them as a server."""
+    """Keep one path of each call: those under `/v2` are the same calls, and the schema names `/v2` as a server.
+
+    :param endpoints: path, pattern, method and view, as drf-spectacular lists them.
+    """
     return [endpoint for endpoint in endpoints if not endpoint[0].startswith("/v2/")]
 
 
 def finish_schema(result: Any, **_: Any) -> Any:
-    """Finish the schema: a summary for each call, the reference's names in the path, and bare arrays that are never absent."""
+    """Add summaries, use the published names of ids in paths, and require bodies that are bare arrays."""
     paths = {}
     for path, operations in result["paths"].items():
         for operation in operations.values():
@@ -266,8 +273,9 @@ def finish_schema(result: Any, **_: Any) -> Any:
             body = operation.get("requestBody")
             if body and body["content"]["application/json"]["schema"].get("type") == "array":
                 body["required"] = True
-        for name, shown in PUBLIC_NAMES.items():
-            path = path.replace(f"{{{name}}}", f"{{{shown}}}")  # noqa: PLW2901 (the path is being renamed)
-        paths[path] = operations
+        public_path = path
+        for name, public_name in PUBLIC_NAMES.items():
+            public_path = public_path.replace(f"{{{name}}}", f"{{{public_name}}}")
+        paths[public_path] = operations
     result["paths"] = paths
     return result

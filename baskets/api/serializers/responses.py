@@ -1,4 +1,7 @@
-"""What calls are answered, described for the schema only. The answers are made by plain functions in `rendering`."""
+"""The bodies of responses, described for the schema only: `representations` renders them with plain functions, for speed.
+
+The docstrings and help texts are part of the published schema.
+"""
 
 import functools
 from typing import Any
@@ -16,10 +19,10 @@ TIME_HELP = "UTC, to the second."
 class Item(serializers.Serializer[Any]):
     """One product in one list."""
 
-    productId = serializers.CharField(help_text="The product identifier.")  # noqa: N815 (the reference's name)
+    productId = serializers.CharField(help_text="The product identifier.")
     count = serializers.IntegerField(help_text="How many pieces. A saved item shows the count it had, or 1.")
     variant = serializers.CharField(required=False, help_text="The variant, as the size; only where there is one.")
-    mainProductIdentifier = serializers.CharField(  # noqa: N815 (the reference's name)
+    mainProductIdentifier = serializers.CharField(
         required=False, help_text="The main product of which this is a variant; only where there is one."
     )
 
@@ -40,7 +43,7 @@ class Basket(serializers.Serializer[Any]):
     """A basket whole. Without `expires` and `lastChanged`, the user has none yet."""
 
     expires = serializers.DateTimeField(required=False, help_text=f"When the basket goes away. {TIME_HELP}")
-    lastChanged = serializers.DateTimeField(required=False, help_text=TIME_HELP)  # noqa: N815 (the reference's name)
+    lastChanged = serializers.DateTimeField(required=False, help_text=TIME_HELP)
     cart = Item(many=True)
     saved = Item(many=True)
     checkout = CheckoutLine(many=True)
@@ -49,17 +52,15 @@ class Basket(serializers.Serializer[Any]):
 class StartedCheckout(serializers.Serializer[Any]):
     """A checkout that has just begun."""
 
-    orderNo = serializers.CharField(help_text="Names this checkout for good.")  # noqa: N815 (the reference's name)
+    orderNo = serializers.CharField(help_text="Names this checkout for good.")
     expires = serializers.DateTimeField(help_text=f"The end of the hold. {TIME_HELP}")
     currency = serializers.CharField(allow_null=True, help_text="ISO 4217.")
-    fullPrice = serializers.IntegerField(  # noqa: N815 (the reference's name)
+    fullPrice = serializers.IntegerField(
         allow_null=True, help_text="Minor units, over the items that can be ordered; null where prices are not kept."
     )
-    fullTax = serializers.IntegerField(allow_null=True, help_text="Minor units.")  # noqa: N815 (the reference's name)
-    shippingCost = serializers.IntegerField(  # noqa: N815 (the reference's name)
-        allow_null=True, help_text="Minor units."
-    )
-    testMode = serializers.BooleanField(help_text="Holds and sells nothing.")  # noqa: N815 (the reference's name)
+    fullTax = serializers.IntegerField(allow_null=True, help_text="Minor units.")
+    shippingCost = serializers.IntegerField(allow_null=True, help_text="Minor units.")
+    testMode = serializers.BooleanField(help_text="Holds and sells nothing.")
     basket = Basket()
 
 
@@ -78,34 +79,34 @@ class SessionItem(Item):
 class Session(serializers.Serializer[Any]):
     """What became of a checkout."""
 
-    orderNo = serializers.CharField()  # noqa: N815 (the reference's name)
+    orderNo = serializers.CharField()
     status = serializers.ChoiceField(choices=["ACTIVE", "ORDERED", "ABORTED", "EXPIRED"])
-    startedAt = serializers.DateTimeField()  # noqa: N815 (a name of the API)
+    startedAt = serializers.DateTimeField()
     expires = serializers.DateTimeField(help_text="The end of the hold.")
-    finishedAt = serializers.DateTimeField(allow_null=True)  # noqa: N815 (a name of the API)
-    reversedAt = serializers.DateTimeField(  # noqa: N815 (a name of the API)
+    finishedAt = serializers.DateTimeField(allow_null=True)
+    reversedAt = serializers.DateTimeField(
         allow_null=True, help_text="When the order was reversed, for good; it stays ORDERED. Null: it was not."
     )
     late = serializers.BooleanField(help_text="Ordered after it had been aborted or had expired.")
-    testMode = serializers.BooleanField()  # noqa: N815 (the reference's name)
+    testMode = serializers.BooleanField()
     items = SessionItem(many=True)
 
 
 class Candidate(serializers.Serializer[Any]):
     """A checkout that a report without an order number may be about."""
 
-    orderNo = serializers.CharField()  # noqa: N815 (the reference's name)
+    orderNo = serializers.CharField()
     status = serializers.ChoiceField(choices=["ORDERED", "ABORTED", "EXPIRED"], help_text="When the report was refused.")
-    finishedAt = serializers.DateTimeField(help_text=TIME_HELP)  # noqa: N815 (a name of the API)
+    finishedAt = serializers.DateTimeField(help_text=TIME_HELP)
 
 
 @extend_schema_serializer(component_name="Matter")  # The published name.
 class AttentionFlag(serializers.Serializer[Any]):
     """Something about a checkout that staff must see to, or have seen to."""
 
-    reason = serializers.ChoiceField(choices=Attention.Reason.values, help_text="Why: somebody may have paid.")
-    createdAt = serializers.DateTimeField(help_text=TIME_HELP)  # noqa: N815 (a name of the API)
-    settledAt = serializers.DateTimeField(allow_null=True, help_text="Null: it is open.")  # noqa: N815 (a name of the API)
+    reason = serializers.ChoiceField(choices=Attention.Reason.values, help_text="Why the user may have paid.")
+    createdAt = serializers.DateTimeField(help_text=TIME_HELP)
+    settledAt = serializers.DateTimeField(allow_null=True, help_text="Null: it is open.")
     candidates = Candidate(
         many=True,
         allow_null=True,
@@ -116,18 +117,18 @@ class AttentionFlag(serializers.Serializer[Any]):
 class ListedSession(Session):
     """A checkout in the list for back ends."""
 
-    userId = serializers.CharField()  # noqa: N815 (the reference's name)
+    userId = serializers.CharField()
     currency = serializers.CharField(allow_null=True, help_text="ISO 4217.")
-    fullPrice = serializers.IntegerField(allow_null=True, help_text="As the start answered it.")  # noqa: N815 (the reference's name)
-    fullTax = serializers.IntegerField(allow_null=True, help_text="Minor units.")  # noqa: N815 (the reference's name)
-    shippingCost = serializers.IntegerField(allow_null=True, help_text="Minor units.")  # noqa: N815 (the reference's name)
+    fullPrice = serializers.IntegerField(allow_null=True, help_text="As the start answered it.")
+    fullTax = serializers.IntegerField(allow_null=True, help_text="Minor units.")
+    shippingCost = serializers.IntegerField(allow_null=True, help_text="Minor units.")
     attention = AttentionFlag(many=True)
 
 
 class ListedBasket(Basket):
     """A basket in the list for back ends."""
 
-    userId = serializers.CharField()  # noqa: N815 (the reference's name)
+    userId = serializers.CharField()
 
 
 class EventActor(serializers.Serializer[Any]):
@@ -143,12 +144,12 @@ class Event(serializers.Serializer[Any]):
     id = serializers.CharField(help_text="Names this event for good, here and as `webhook-id`.")
     kind = serializers.ChoiceField(choices=models.Event.Kind.values)
     at = serializers.DateTimeField(help_text=TIME_HELP)
-    userId = serializers.CharField()  # noqa: N815 (the reference's name)
-    orderNo = serializers.CharField(allow_null=True, help_text="Of the checkout it is about.")  # noqa: N815 (the reference's name)
+    userId = serializers.CharField()
+    orderNo = serializers.CharField(allow_null=True, help_text="Of the checkout it is about.")
     number = serializers.IntegerField(help_text="Counts the events of this basket, from 1.")
     revision = serializers.IntegerField(help_text="Counts the changes of the lists of this basket.")
     actor = EventActor()
-    requestId = serializers.CharField(allow_null=True, help_text="Of the call that did it.")  # noqa: N815 (a name of the API)
+    requestId = serializers.CharField(allow_null=True, help_text="Of the call that did it.")
     tracking = serializers.DictField(child=serializers.CharField(), help_text="As `X-JAY-Tracking` reported it.")
     data = serializers.DictField(  # type: ignore[assignment]  # The name is the API's; DRF takes it for a field all the same.
         help_text="What belongs to this kind of event. More may be added."
@@ -158,21 +159,19 @@ class Event(serializers.Serializer[Any]):
 class Product(serializers.Serializer[Any]):
     """What is known of a product."""
 
-    productId = serializers.CharField()  # noqa: N815 (the reference's name)
+    productId = serializers.CharField()
     name = serializers.CharField()
     brand = serializers.CharField(allow_null=True)
     variant = serializers.CharField(allow_null=True)
-    mainProductIdentifier = serializers.CharField(allow_null=True)  # noqa: N815 (the reference's name)
+    mainProductIdentifier = serializers.CharField(allow_null=True)
     price = serializers.IntegerField(allow_null=True, help_text="Minor units of the currency, for one piece.")
     currency = serializers.CharField(allow_null=True, help_text="ISO 4217.")
-    currentStockCount = serializers.IntegerField(  # noqa: N815 (the reference's name)
-        allow_null=True, help_text="Pieces that can be had now; null: unlimited."
-    )
-    outOfStock = serializers.BooleanField()  # noqa: N815 (the reference's name)
+    currentStockCount = serializers.IntegerField(allow_null=True, help_text="Pieces that can be had now; null: unlimited.")
+    outOfStock = serializers.BooleanField()
 
 
 class Products(serializers.Serializer[Any]):
-    """What is known of the products asked for."""
+    """What is known of the requested products."""
 
     products = Product(many=True, help_text="In the order of the question, each once.")
     unknown = serializers.ListField(child=serializers.CharField(), help_text="Ids that name no listed product.")
@@ -181,35 +180,33 @@ class Products(serializers.Serializer[Any]):
 class Guest(serializers.Serializer[Any]):
     """A guest, and everything that it needs to go on."""
 
-    userId = serializers.CharField(help_text="Who the guest is from now on.")  # noqa: N815 (the reference's name)
+    userId = serializers.CharField(help_text="Who the guest is from now on.")
     jwt = serializers.CharField(help_text="The guest's bearer token, for every call on the basket. Keep it secret.")
     expires = serializers.DateTimeField(help_text=f"The end of the token. {TIME_HELP}")
     basket = Basket()
 
 
 class Transfer(serializers.Serializer[Any]):
-    """A basket on offer to whoever brings `jayToken` to the call for guests first."""
+    """A basket on offer to the first caller that brings `jayToken` to the call for guests."""
 
     expires = serializers.DateTimeField(help_text=f"The end of the offer. {TIME_HELP}")
-    jaySource = serializers.CharField(help_text="Where the basket comes from: your name.")  # noqa: N815 (the reference's name)
-    jayToken = serializers.CharField(help_text="Good once.")  # noqa: N815 (the reference's name)
+    jaySource = serializers.CharField(help_text="Where the basket comes from: your name.")
+    jayToken = serializers.CharField(help_text="Good once.")
     url = serializers.CharField(allow_null=True, help_text="The address that was sent, with both of them.")
-    qrCodeImageUrl = serializers.CharField(  # noqa: N815 (the reference's name)
+    qrCodeImageUrl = serializers.CharField(
         required=False, help_text="With `qr=true`: where the image of the address is, for as long as the offer; it needs no key."
     )
-    qrCodeImageBase64 = serializers.CharField(  # noqa: N815 (the reference's name)
-        required=False, help_text="With `qr=true`: the same image, a PNG in base64."
-    )
+    qrCodeImageBase64 = serializers.CharField(required=False, help_text="With `qr=true`: the same image, a PNG in base64.")
 
 
 class Device(serializers.Serializer[Any]):
     """A device that handles a basket with a guest's token."""
 
-    deviceId = serializers.CharField(help_text="The `jti` of its token.")  # noqa: N815 (a name of the API)
+    deviceId = serializers.CharField(help_text="The `jti` of its token.")
     transferred = serializers.BooleanField(help_text="Whether it took the basket over from another device.")
-    createdAt = serializers.DateTimeField(help_text=TIME_HELP)  # noqa: N815 (a name of the API)
+    createdAt = serializers.DateTimeField(help_text=TIME_HELP)
     expires = serializers.DateTimeField(help_text=f"The end of its token. {TIME_HELP}")
-    revokedAt = serializers.DateTimeField(allow_null=True, help_text="Since when its token is refused.")  # noqa: N815 (a name of the API)
+    revokedAt = serializers.DateTimeField(allow_null=True, help_text="Since when its token is refused.")
 
 
 class Devices(serializers.Serializer[Any]):
@@ -221,9 +218,9 @@ class Devices(serializers.Serializer[Any]):
 class Comfort(serializers.Serializer[Any]):
     """What is stored for a user."""
 
-    customerId = serializers.CharField(allow_null=True)  # noqa: N815 (the reference's name)
-    paymentToken = serializers.CharField(allow_null=True)  # noqa: N815 (the reference's name)
-    consentedAt = serializers.DateTimeField(  # noqa: N815 (a name of the API)
+    customerId = serializers.CharField(allow_null=True)
+    paymentToken = serializers.CharField(allow_null=True)
+    consentedAt = serializers.DateTimeField(
         allow_null=True, help_text=f"Since when the user agrees to it; null: nothing is stored. {TIME_HELP}"
     )
 
@@ -247,16 +244,17 @@ class KeySet(serializers.Serializer[Any]):
 
 
 @functools.cache
-def enveloped(shape: type[serializers.Serializer[Any]]) -> serializers.Serializer[Any]:
-    """Put a shape into the envelope of a success."""
-    return inline_serializer(name=f"{shape.__name__}Answer", fields={"data": shape()})
+def enveloped(body: type[serializers.Serializer[Any]]) -> serializers.Serializer[Any]:
+    """Describe the envelope of a success around a body."""
+    return inline_serializer(name=f"{body.__name__}Answer", fields={"data": body()})
 
 
 @functools.cache
-def paged(shape: type[serializers.Serializer[Any]], *, for_ever: bool) -> serializers.Serializer[Any]:
-    """Put a list of a shape into the envelope of a success, with the token of the next page.
+def paged(item: type[serializers.Serializer[Any]], *, is_endless: bool) -> serializers.Serializer[Any]:
+    """Describe the envelope of a page: items, and the token of the next page.
 
-    :param for_ever: whether there is always a token, because the list goes on.
+    :param is_endless: whether every page has a token, because the list always continues.
     """
-    token = serializers.CharField(required=for_ever, help_text="Where to read on." if for_ever else "Only where there are more.")
-    return inline_serializer(name=f"{shape.__name__}Page", fields={"data": shape(many=True), "nextToken": token})
+    help_text = "Where to read on." if is_endless else "Only where there are more."
+    token = serializers.CharField(required=is_endless, help_text=help_text)
+    return inline_serializer(name=f"{item.__name__}Page", fields={"data": item(many=True), "nextToken": token})

@@ -32,7 +32,7 @@ from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.protocol.identifiers import path_errors
 from baskets.api.protocol.negotiation import accepts_json
 from baskets.api.protocol.versioning import requested_version
-from baskets.api.serializers.requests import errors_by_path, validate_body
+from baskets.api.serializers.validation import errors_by_path, validate_body
 from baskets.api.tracking import read_tracking
 from baskets.db.errors import reading
 from baskets.db.pipeline import Answer, together

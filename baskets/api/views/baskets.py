@@ -16,9 +16,9 @@ from baskets.api.serializers.requests import (
     FinishCheckoutRequest,
     PlaceItemRequest,
     StartCheckoutRequest,
-    check_product_ids,
 )
 from baskets.api.serializers.session_detail import read_session
+from baskets.api.serializers.validation import check_product_ids
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
 from baskets.domain.actors import Actor
