@@ -24,8 +24,8 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import ReadOnlyAdmin, Table
-from baskets.domain import runner
-from baskets.domain.access import partners
+from baskets.domain import runner, validation
+from baskets.domain.access import api_keys, partners
 from baskets.domain.errors import Refusal
 from baskets.models import ApiKey, Partner
 
@@ -78,18 +78,18 @@ class KeyForm(forms.Form):
     """What is said about a new key."""
 
     kind = forms.ChoiceField(choices=ApiKey.Kind.choices)
-    label = forms.CharField(max_length=partners.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
+    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
     days = forms.IntegerField(
         required=False,
         min_value=1,
-        max_value=partners.MAX_KEY_LIFETIME.days,
+        max_value=api_keys.MAX_KEY_LIFETIME.days,
         label="Days it is valid",
         help_text="Empty: until it is revoked.",
     )
     calls = forms.IntegerField(
         required=False,
         min_value=0,
-        max_value=partners.MAX_CALLS_PER_MINUTE,
+        max_value=api_keys.MAX_CALLS_PER_MINUTE,
         label="Calls a minute",
         help_text="Empty: the limit of the service. 0: no limit.",
     )
@@ -103,7 +103,7 @@ class LimitForm(forms.Form):
     calls = forms.IntegerField(
         required=False,
         min_value=0,
-        max_value=partners.MAX_CALLS_PER_MINUTE,
+        max_value=api_keys.MAX_CALLS_PER_MINUTE,
         label="Calls a minute",
         help_text="Empty: the limit of the service. 0: no limit.",
     )
@@ -225,7 +225,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         said = form.cleaned_data
         return run_for_form(
             form,
-            lambda _: partners.issue_api_key(
+            lambda _: api_keys.issue_api_key(
                 partner_name=partner.name,
                 kind=said["kind"],
                 label=said["label"],
@@ -355,8 +355,8 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if request.method == "POST":
             actor = staff_actor(request)
             try:
-                runner.run(lambda _: partners.revoke_api_key(prefix=key.prefix, actor=actor))
-            except partners.ApiKeyNotFound as gone:
+                runner.run(lambda _: api_keys.revoke_api_key(prefix=key.prefix, actor=actor))
+            except api_keys.ApiKeyNotFound as gone:
                 raise Http404 from gone
             messages.success(request, "The key is revoked: calls with it are refused from now on.")
             return HttpResponseRedirect(back)
@@ -374,7 +374,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if request.method == "POST" and form.is_valid():
             actor = staff_actor(request)
             calls: int | None = form.cleaned_data["calls"]
-            if run_for_form(form, lambda _: partners.set_api_key_rate_limit(prefix=key.prefix, calls_per_minute=calls, actor=actor)):
+            if run_for_form(form, lambda _: api_keys.set_api_key_rate_limit(prefix=key.prefix, calls_per_minute=calls, actor=actor)):
                 messages.success(request, "The limit of the key is set: it holds from the next call on.")
                 return HttpResponseRedirect(reverse("admin:baskets_apikey_change", args=[quote(key.pk)]))
         context = {"title": "Limit an API key", "name": key.prefix, "record": key, "form": form, "submit": "Set limit"}

@@ -20,7 +20,7 @@ from baskets.admin.partners import FORM_NONCE, pop_form_nonce, require_superuser
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.forms import RepairForm
 from baskets.admin.repairs.views import Kind, Repair, RepairAdmin
-from baskets.domain.access import partners
+from baskets.domain import validation
 from baskets.domain.events import webhook_endpoints
 from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
 from baskets.net.http_client import LONGEST_URL
@@ -70,7 +70,7 @@ class WebhookForm(forms.Form):
     """What is said about a new webhook."""
 
     url = forms.CharField(max_length=LONGEST_URL, label="Address", help_text="Begins with https://; events are posted there.")
-    label = forms.CharField(max_length=partners.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
+    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
     kinds = forms.MultipleChoiceField(choices=Event.Kind.choices, required=False, help_text="None chosen: all of them.")
     from_the_beginning = forms.BooleanField(required=False, help_text="Begin with the oldest event there is, not with the next.")
     once = forms.CharField(widget=forms.HiddenInput, max_length=64)

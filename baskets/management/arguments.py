@@ -5,7 +5,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys
 
 INTEGER_PATTERN = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
@@ -48,7 +48,7 @@ def aware_datetime(text: str) -> datetime:
 
 def api_key_prefix(text: str) -> str:
     """Accept the prefix of a key, or the whole key where somebody pastes it; never repeat what may be a secret."""
-    prefix = partners.parse_key_prefix(text) or text.removeprefix("bk_")
+    prefix = api_keys.parse_key_prefix(text) or text.removeprefix("bk_")
     if not re.fullmatch(r"[a-z0-9]{12}", prefix, re.ASCII):
         raise ArgumentTypeError("a key's prefix is 12 small letters and digits: the part between its two underscores")
     return prefix

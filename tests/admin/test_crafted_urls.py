@@ -13,7 +13,7 @@ from django.db.models import Field, ForeignKey, Model
 from django.test import Client
 from django.urls import URLPattern, URLResolver, reverse
 
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys
 from tests.admin.conftest import Shop
 
 pytestmark = pytest.mark.django_db
@@ -48,7 +48,7 @@ def paths(model: type[Model], depth: int = 2) -> Iterator[str]:
 @pytest.fixture
 def desk(full_shop: Shop, root: Client) -> Client:
     """The browser of a superuser, before a shop with something in it."""
-    partners.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
+    api_keys.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
     return root
 
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from baskets.admin.core import display
 from baskets.domain import runner
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys, partners
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import items
 from baskets.domain.maintenance import invariant_checker
@@ -46,7 +46,7 @@ def users_in(body: str) -> set[str]:
 
 
 def test_one_box_finds_a_basket_by_all_that_staff_are_told(full_shop: Shop, viewer: Client) -> None:
-    key, _ = partners.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
+    key, _ = api_keys.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
     number = CheckoutSession.objects.get(basket_id=full_shop.buyer("ben").owner.basket_id).order_no
     assert users_in(search(viewer, "basket", "ann")) == {"ann"}
     assert users_in(search(viewer, "basket", "be")) == {"ben"}
@@ -176,7 +176,7 @@ def rows_of(shop: Shop) -> Callable[[int], None]:
         for place in range(number):
             count = Product.objects.count()
             product = shop.product(f"p-{count}", 5)
-            partners.issue_api_key(partner_name=partners.create_partner(name=f"partner {count} {place}").name, created_by="tests")
+            api_keys.issue_api_key(partner_name=partners.create_partner(name=f"partner {count} {place}").name, created_by="tests")
             buyer = shop.buyer(f"user {count} {place}")
             buyer.place("lamp")
             buyer.start()

@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys
 from baskets.models import ApiKey, Partner
 from tests.admin.conftest import post, token
 from tests.conftest import Log
@@ -45,7 +45,7 @@ def test_a_key_is_shown_once_and_works(root: Client, issue: str, log: Log, capsy
     response = issued(root, issue, label="shop back end", days="30")
     (text,) = KEY.findall(response.content.decode())
     key = ApiKey.objects.get()
-    assert key.digest == partners.digest_key(text)
+    assert key.digest == api_keys.digest_key(text)
     assert (key.label, key.created_by, key.kind) == ("shop back end", "root", "server")
     assert key.expires_at is not None
     assert "no-store" in response.headers["Cache-Control"]
@@ -136,7 +136,7 @@ def test_only_superusers_get_here(
     request: pytest.FixtureRequest,
     everything_stored: Callable[[], Any],
 ) -> None:
-    key, _ = partners.issue_api_key(partner_name=partner.name, created_by="tests")
+    key, _ = api_keys.issue_api_key(partner_name=partner.name, created_by="tests")
     all_rights = sign_in("all")
     User.objects.get(username="all").user_permissions.set(Permission.objects.all())
     nobody, stranger = (request.getfixturevalue(who) for who in ("nobody", "stranger"))

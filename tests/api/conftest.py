@@ -15,7 +15,7 @@ from django.test import Client
 from jsonschema import Draft202012Validator
 
 from baskets.api.views.api_docs import schema_as_json
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys, partners
 from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product, StockReservation
 from baskets.models.basket_snapshot import Owner
 from tests.conftest import Log
@@ -208,7 +208,7 @@ def issue(partner: Partner) -> Issue:
     """Issues keys."""
 
     def issue(*, kind: str = ApiKey.Kind.SERVER, to: Partner = partner, **options: Any) -> str:
-        _, text = partners.issue_api_key(partner_name=to.name, kind=kind, created_by="test", **options)
+        _, text = api_keys.issue_api_key(partner_name=to.name, kind=kind, created_by="test", **options)
         return text
 
     return issue
@@ -230,7 +230,7 @@ def app(issue: Issue) -> Api:
 def other(db: None) -> Api:
     """The back end of another partner."""
     partners.create_partner(name="Other")
-    _, text = partners.issue_api_key(partner_name="Other", created_by="test")
+    _, text = api_keys.issue_api_key(partner_name="Other", created_by="test")
     return Api(text)
 
 

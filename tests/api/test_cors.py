@@ -11,8 +11,8 @@ from django.test import Client, override_settings
 
 from baskets.api import cors
 from baskets.domain.access import partners
-from baskets.domain.access.partners import InvalidValue
 from baskets.domain.actors import Actor
+from baskets.domain.validation import InvalidValue
 from baskets.models import Partner
 from tests.api.conftest import Api, ApiResponse, Stored
 from tests.api.endpoints import ENDPOINTS, Endpoint

@@ -55,7 +55,8 @@ def _require_durability() -> None:
 
 
 def _bench(options: argparse.Namespace, bench: type) -> object:
-    from baskets.domain.access.partners import create_partner, issue_api_key  # noqa: PLC0415 (needs Django)
+    from baskets.domain.access.api_keys import issue_api_key  # noqa: PLC0415 (needs Django)
+    from baskets.domain.access.partners import create_partner  # noqa: PLC0415 (needs Django)
     from tests.bench import seeding  # noqa: PLC0415 (needs Django)
 
     partner = create_partner(name="bench", late_orders="refuse", hold_seconds=None)

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import Client
 
-from baskets.domain.access.partners import issue_api_key
+from baskets.domain.access.api_keys import issue_api_key
 from baskets.models import Partner
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from baskets.domain import runner
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys, partners
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import sessions
 from baskets.models import ApiKey, Event, Partner, Stock
@@ -45,7 +45,7 @@ def test_partner_is_created_whose_server_keys_alone_report_orders(run: Run) -> N
 
 def test_rehearsals_change_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
     partners.create_partner(name="acme")
-    key, _ = partners.issue_api_key(partner_name="acme", created_by="tests")
+    key, _ = api_keys.issue_api_key(partner_name="acme", created_by="tests")
     before = everything_stored()
     done = run("create_partner", "other", "--dry-run")
     assert (done.code, done.out) == (0, "Would create partner 'other'.\n")
@@ -87,7 +87,7 @@ def test_the_key_stands_alone_on_standard_output(run: Run) -> None:
     assert (done.code, done.err) == (0, "")
     assert re.fullmatch(r"bk_[a-z0-9]{12}_[0-9a-f]{64}\n", done.out)
     key = ApiKey.objects.get()
-    assert bytes(key.digest) == partners.digest_key(done.out.strip())
+    assert bytes(key.digest) == api_keys.digest_key(done.out.strip())
     assert (key.kind, key.label, key.expires_at, key.created_by) == ("server", "", None, "create_api_key")
 
 
@@ -107,7 +107,7 @@ def test_a_client_key_as_json(run: Run) -> None:
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
         "dry_run": False,
     }
-    assert partners.parse_key_prefix(data["api_key"]) == key.prefix
+    assert api_keys.parse_key_prefix(data["api_key"]) == key.prefix
     assert key.expires_at is not None
     assert (key.expires_at - key.created_at).days == 30
 
@@ -134,7 +134,7 @@ def test_wrong_limits_of_create_api_key(run: Run, calls: str) -> None:
 @pytest.mark.parametrize("form", ["{prefix}", "bk_{prefix}", "{text}"])
 def test_a_key_is_revoked_by_its_prefix_or_by_itself_and_repeating_is_fine(run: Run, form: str) -> None:
     partners.create_partner(name="acme")
-    key, text = partners.issue_api_key(partner_name="acme", created_by="tests")
+    key, text = api_keys.issue_api_key(partner_name="acme", created_by="tests")
     argument = form.format(prefix=key.prefix, text=text)
     done = run("revoke_api_key", argument, "--json")
     assert done.code == 0

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import authenticate
 
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys
 from baskets.domain.maintenance import demo_data, invariant_checker
 from baskets.models import ApiKey, Partner, Product, StockAdjustment
 from baskets.models.basket_snapshot import Owner
@@ -26,7 +26,7 @@ def test_the_first_start_tells_its_secrets_and_they_work(run: Run) -> None:
     data = done.data
     assert sorted(data) == ["admin_password", "admin_user", "api_key", "order_no", "user_id"]
     key = ApiKey.objects.valid().get()
-    assert (key.kind, bytes(key.digest)) == ("server", partners.digest_key(data["api_key"]))
+    assert (key.kind, bytes(key.digest)) == ("server", api_keys.digest_key(data["api_key"]))
     staff = authenticate(username=data["admin_user"], password=data["admin_password"])
     assert staff is not None
     assert staff.is_superuser  # type: ignore[attr-defined] # The default user model is in use.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from baskets.domain.access.partners import issue_api_key
+from baskets.domain.access.api_keys import issue_api_key
 from baskets.models import Event, IdempotencyRecord, Partner
 from tests.concurrency.barrier import together
 from tests.domain.scenarios import User, available

@@ -11,7 +11,7 @@ from django.test import Client
 
 from baskets.db.pipeline import execute, together
 from baskets.db.transactions import in_transaction
-from baskets.domain.access.partners import issue_api_key
+from baskets.domain.access.api_keys import issue_api_key
 from baskets.models import Partner
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User

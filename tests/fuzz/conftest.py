@@ -18,7 +18,7 @@ from django.apps import apps
 from django.db import connection
 
 from basket_project.launcher.cluster import free_port
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import Throttle
 from baskets.models.basket_snapshot import Owner
@@ -92,8 +92,8 @@ def served(committed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     ada.place("p1", 2)
     order_no = ada.start().session.order_no
     ada.place("p2", 1)
-    _, key = partners.issue_api_key(partner_name=partner.name, created_by="tests")
-    _, app_key = partners.issue_api_key(partner_name=partner.name, kind="client", created_by="tests")
+    _, key = api_keys.issue_api_key(partner_name=partner.name, created_by="tests")
+    _, app_key = api_keys.issue_api_key(partner_name=partner.name, kind="client", created_by="tests")
     log = tmp_path_factory.mktemp("hostile") / "log"
     # Made-up keys come faster than strangers may guess; the limit on guesses has tests of its own.
     with serving(log, BASKETS_FAILURES_PER_MINUTE="0") as port:

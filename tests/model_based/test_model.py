@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, seed
 from hypothesis import settings as profile
 from hypothesis.stateful import run_state_machine_as_test
 
-from baskets.domain.access.partners import issue_api_key
+from baskets.domain.access.api_keys import issue_api_key
 from baskets.domain.access.token_issuers import add_issuer
 from baskets.domain.checkout import attention
 from baskets.models import Partner

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-CROWDS = "tests/races"
+CROWDS = "tests/concurrency"
 LIFE = "tests/domain"
-MODEL = "tests/model"
+MODEL = "tests/model_based"
 FLAGS = "tests/domain/checkout/test_attention.py"
 HTTP = "tests/api"
-FAULTS = "tests/faults"
+FAULTS = "tests/chaos"
 REPORTS = "tests/domain/stock/test_stock_reports.py"
 REPAIRS = "tests/admin/repairs/test_repairs.py"
 TOKENS = "tests/api/auth/test_bearer.py"

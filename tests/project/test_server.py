@@ -16,7 +16,7 @@ from django.db import connection
 
 from basket_project.launcher.cluster import free_port
 from basket_project.launcher.processes import end_group, group_members
-from baskets.domain.access.partners import issue_api_key
+from baskets.domain.access.api_keys import issue_api_key
 from tests.factories import PartnerFactory
 
 PROJECT = Path(__file__).parents[2]

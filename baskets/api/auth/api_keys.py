@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from baskets.api.exceptions import ApiError
 from baskets.db.errors import reading
 from baskets.db.pipeline import Answer, execute
-from baskets.domain.access.partners import digest_key, parse_key_prefix
+from baskets.domain.access.api_keys import digest_key, parse_key_prefix
 from baskets.models import ApiKey
 
 KEY_CHALLENGE = 'ApiKey realm="baskets", header="X-API-Key"'

@@ -8,10 +8,11 @@ import structlog
 from django.db import transaction
 
 from baskets.domain.access.jwks import InvalidKey, parse_jwks
-from baskets.domain.access.partners import MAX_NAME_LENGTH, InvalidValue, PartnerNotFound, validate_printable
+from baskets.domain.access.partners import MAX_NAME_LENGTH, PartnerNotFound
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import guests
 from baskets.domain.errors import Refusal
+from baskets.domain.validation import InvalidValue, validate_printable
 from baskets.models import Partner, TokenIssuer
 from baskets.models.token_issuers import ALGORITHMS
 from baskets.net import http_client

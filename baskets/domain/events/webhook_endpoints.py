@@ -8,10 +8,11 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models.functions import Now
 
-from baskets.domain.access.partners import MAX_LABEL_LENGTH, InvalidValue, PartnerNotFound, validate_printable
+from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed
 from baskets.domain.support.guards import REASON_LIMIT, RepairNotApplicable, StaleState, require_reason
+from baskets.domain.validation import MAX_LABEL_LENGTH, InvalidValue, validate_printable
 from baskets.encryption import encrypt
 from baskets.models import Event, FeedPosition, FeedState, Partner, WebhookChange, WebhookEndpoint
 from baskets.net import http_client

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from baskets.domain import runner
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys, partners
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import items
 from baskets.domain.checkout import expiry, sessions
@@ -124,7 +124,7 @@ def _ensure_access(*, new_api_key: bool, new_admin_password: bool) -> tuple[str 
     partner = _partner(PARTNER)
     api_key = None
     if new_api_key or not ApiKey.objects.valid().filter(partner=partner, kind=ApiKey.Kind.SERVER).exists():
-        _, api_key = partners.issue_api_key(partner_name=PARTNER, label="demo", created_by=ACTOR.name)
+        _, api_key = api_keys.issue_api_key(partner_name=PARTNER, label="demo", created_by=ACTOR.name)
     return api_key, _administrator_password(renew=new_admin_password)
 
 

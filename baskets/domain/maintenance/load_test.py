@@ -11,7 +11,7 @@ from django.db.models import Sum
 from django.db.models.functions import Coalesce
 
 from baskets.domain import runner
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys, partners
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lifecycle
 from baskets.domain.checkout import sessions
@@ -78,7 +78,7 @@ def set_up(*, pieces: int) -> LoadTestSetup:
     else:
         partners.create_partner(name=PARTNER)
     _set_product(listed=True, pieces=pieces)
-    _, key = partners.issue_api_key(partner_name=PARTNER, label="rehearsal", calls_per_minute=0, created_by=ACTOR.name)
+    _, key = api_keys.issue_api_key(partner_name=PARTNER, label="rehearsal", calls_per_minute=0, created_by=ACTOR.name)
     return LoadTestSetup(key=key, run=secrets.token_hex(4), pieces=pieces, sold_before=stock_balance().sold)
 
 
@@ -109,7 +109,7 @@ def tear_down() -> None:
 def _clear() -> None:
     partner = Partner.objects.get(name=PARTNER)
     for prefix in list(ApiKey.objects.valid().filter(partner=partner).values_list("prefix", flat=True)):
-        partners.revoke_api_key(prefix=prefix, actor=ACTOR)
+        api_keys.revoke_api_key(prefix=prefix, actor=ACTOR)
     in_checkout = CheckoutSession.objects.active().filter(basket__partner=partner)
     for user_id in list(in_checkout.values_list("basket__user_id", flat=True)):
         _abort(Owner(partner_id=partner.pk, user_id=user_id))

@@ -1,10 +1,11 @@
-"""`create_api_key`: the shell of `partners.issue_api_key`. The key is printed once and kept nowhere."""
+"""`create_api_key`: the shell of `api_keys.issue_api_key`. The key is printed once and kept nowhere."""
 
 from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from baskets.domain.access import partners
+from baskets.domain import validation
+from baskets.domain.access import api_keys, partners
 from baskets.management.arguments import bounded_int, printable_text
 from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import ApiKey
@@ -24,16 +25,16 @@ class Command(ServiceCommand):
             action="store_true",
             help="A client key, which ships inside apps and works only with a user's own token; default: a server key.",
         )
-        parser.add_argument("--label", type=printable_text(max_length=partners.MAX_LABEL_LENGTH), metavar="L", help="What the key is for.")
+        parser.add_argument("--label", type=printable_text(max_length=validation.MAX_LABEL_LENGTH), metavar="L", help="What it is for.")
         parser.add_argument(
             "--expires-in-days",
-            type=bounded_int(minimum=1, maximum=partners.MAX_KEY_LIFETIME.days),
+            type=bounded_int(minimum=1, maximum=api_keys.MAX_KEY_LIFETIME.days),
             metavar="N",
             help="When the key ends by itself; left out: never.",
         )
         parser.add_argument(
             "--calls-per-minute",
-            type=bounded_int(minimum=0, maximum=partners.MAX_CALLS_PER_MINUTE),
+            type=bounded_int(minimum=0, maximum=api_keys.MAX_CALLS_PER_MINUTE),
             metavar="N",
             help="A limit of its own; 0: none; left out: the limit of the service.",
         )
@@ -52,7 +53,7 @@ class Command(ServiceCommand):
     ) -> None:
         """Issue it and print it; of a rehearsal there is no key to print."""
         with dry_run_transaction(dry_run=dry_run):
-            key, text = partners.issue_api_key(
+            key, text = api_keys.issue_api_key(
                 partner_name=partner,
                 kind=ApiKey.Kind.CLIENT if client else ApiKey.Kind.SERVER,
                 label=label or "",

@@ -3,6 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from baskets.domain import validation
 from baskets.domain.access import partners
 from baskets.domain.actors import Actor
 from baskets.domain.events import webhook_endpoints
@@ -31,7 +32,7 @@ class Command(ServiceCommand):
             dest="kinds",
             help="A kind of event to tell of; may be given several times. Left out: all.",
         )
-        parser.add_argument("--label", type=printable_text(max_length=partners.MAX_LABEL_LENGTH), metavar="L", help="What it is for.")
+        parser.add_argument("--label", type=printable_text(max_length=validation.MAX_LABEL_LENGTH), metavar="L", help="What it is for.")
         parser.add_argument(
             "--from-the-beginning", action="store_true", help="Begin with the oldest event there is; default: with the next that happens."
         )

@@ -1,4 +1,4 @@
-"""`revoke_api_key`: the shell of `partners.revoke_api_key` and of `key_misuse`, which undoes what a stolen key did."""
+"""`revoke_api_key`: the shell of `api_keys.revoke_api_key` and of `key_misuse`, which undoes what a stolen key did."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys
 from baskets.domain.actors import Actor
 from baskets.domain.support import guards, key_misuse
 from baskets.management.arguments import api_key_prefix, aware_datetime, printable_text
@@ -66,7 +66,7 @@ class Command(ServiceCommand):
     ) -> None:
         """Revoke it, undo what is asked for, and say so."""
         with dry_run_transaction(dry_run=dry_run):
-            key = partners.revoke_api_key(prefix=prefix, actor=ACTOR)
+            key = api_keys.revoke_api_key(prefix=prefix, actor=ACTOR)
         assert key.revoked_at is not None  # noqa: S101 (the call above has just seen to it)
         data: dict[str, Any] = {"prefix": prefix, "partner": key.partner.name, "revoked_at": key.revoked_at.isoformat(), "dry_run": dry_run}
         text = [

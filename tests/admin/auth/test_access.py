@@ -14,7 +14,7 @@ from django.utils.timezone import now
 
 from baskets import models
 from baskets.domain import comfort, idempotency, runner
-from baskets.domain.access import partners, signing_keys, token_issuers
+from baskets.domain.access import api_keys, signing_keys, token_issuers
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import guests, transfers
 from baskets.domain.events import webhook_endpoints
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def stocked_desk(full_shop: Shop) -> Shop:
     """A shop with a row in every table."""
-    partners.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
+    api_keys.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
     signing_keys.current_signer()
     token_issuers.add_issuer(
         partner_name=full_shop.partner.name, name="login", keys_url="https://example.com/", audience="baskets", actor=Actor.system("tests")

@@ -10,9 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from baskets.domain.access import token_issuers
-from baskets.domain.access.partners import InvalidValue
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import guests
+from baskets.domain.validation import InvalidValue
 from baskets.models import Partner, TokenIssuer
 from baskets.models.token_issuers import ALGORITHMS
 from tests.api.conftest import Api, ApiResponse, Stored, Unchanged

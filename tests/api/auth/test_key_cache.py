@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from baskets.api.auth import api_keys
+from baskets.api.auth import api_keys as auth_api_keys
 from baskets.api.views import base
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import store
 from baskets.models import ApiKey, Basket, Event, Partner, Throttle
@@ -45,7 +45,7 @@ def row_of(api: Api) -> ApiKey:
 
 
 def revoke(api: Api) -> None:
-    partners.revoke_api_key(prefix=prefix_of(api), actor=US)
+    api_keys.revoke_api_key(prefix=prefix_of(api), actor=US)
 
 
 def end(api: Api) -> None:
@@ -159,10 +159,10 @@ def test_it_gets_in_again_when_it_is_good_again(known: Api) -> None:
 
 
 def test_a_limit_holds_from_the_next_call(known: Api) -> None:
-    partners.set_api_key_rate_limit(prefix=prefix_of(known), calls_per_minute=2, actor=US)
+    api_keys.set_api_key_rate_limit(prefix=prefix_of(known), calls_per_minute=2, actor=US)
     assert [known.place("p1", 3).status for _ in range(3)] == [200, 200, 429]
     assert Throttle.objects.count() == 1
-    partners.set_api_key_rate_limit(prefix=prefix_of(known), calls_per_minute=0, actor=US)
+    api_keys.set_api_key_rate_limit(prefix=prefix_of(known), calls_per_minute=0, actor=US)
     assert known.place("p1", 4).status == 200
 
 
@@ -192,7 +192,7 @@ def test_a_key_that_belongs_to_somebody_else_now_opens_their_baskets(known: Api,
 def test_a_call_whose_limit_was_changed_counts_once(issue: Issue) -> None:
     caller = Api(issue(calls_per_minute=5))
     assert caller.get("/baskets/users/ada").status == 200
-    partners.set_api_key_rate_limit(prefix=prefix_of(caller), calls_per_minute=6, actor=US)
+    api_keys.set_api_key_rate_limit(prefix=prefix_of(caller), calls_per_minute=6, actor=US)
     assert [caller.get("/baskets/users/ada").status for _ in range(6)] == [200] * 5 + [429]
 
 
@@ -207,11 +207,11 @@ def test_another_secret_with_a_prefix_that_is_known_opens_nothing(known: Api, un
 
 
 def test_a_process_does_not_remember_without_end(issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_keys, "MOST_REMEMBERED", 3)
-    monkeypatch.setattr(api_keys, "_remembered", {})
+    monkeypatch.setattr(auth_api_keys, "MOST_REMEMBERED", 3)
+    monkeypatch.setattr(auth_api_keys, "_remembered", {})
     for _ in range(7):
         assert Api(issue()).get("/baskets/users/ada").status == 200
-        assert len(api_keys._remembered) <= 3
+        assert len(auth_api_keys._remembered) <= 3
 
 
 def test_no_answer_leaves_while_the_key_cannot_be_looked_up(known: Api, monkeypatch: pytest.MonkeyPatch) -> None:

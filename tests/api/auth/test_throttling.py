@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from baskets.api.auth import bearer
-from baskets.domain.access import partners, rate_limits
+from baskets.domain.access import api_keys, rate_limits
 from baskets.domain.access.bearer_tokens import BearerUser
 from baskets.domain.actors import Actor
 from baskets.models import Throttle
@@ -86,9 +86,9 @@ def test_a_window_that_is_over_counts_anew(limited: Api) -> None:
 def test_a_limit_is_changed_without_a_new_key(limited: Api) -> None:
     used_up(limited)
     prefix = str(limited.key).split("_")[1]
-    partners.set_api_key_rate_limit(prefix=prefix, calls_per_minute=3, actor=Actor.system("tests"))
+    api_keys.set_api_key_rate_limit(prefix=prefix, calls_per_minute=3, actor=Actor.system("tests"))
     assert [limited.get("/baskets/users/ada").status for _ in range(2)] == [200, 429]
-    partners.set_api_key_rate_limit(prefix=prefix, calls_per_minute=0, actor=Actor.system("tests"))
+    api_keys.set_api_key_rate_limit(prefix=prefix, calls_per_minute=0, actor=Actor.system("tests"))
     assert limited.get("/baskets/users/ada").status == 200
 
 

@@ -12,8 +12,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from baskets.api.auth import api_keys
-from baskets.domain.access import partners
+from baskets.api.auth import api_keys as auth_api_keys
+from baskets.domain.access import api_keys
 from baskets.domain.actors import Actor
 from baskets.models import ApiKey, Basket
 from tests.api.conftest import Api, Issue, Sells, Unchanged
@@ -53,7 +53,7 @@ def test_calls_stand_under_v2_as_well_and_nothing_else_does() -> None:
 def bad_keys(issue: Issue) -> dict[str, str]:
     """One key of each kind that must not get in."""
     revoked = issue()
-    partners.revoke_api_key(prefix=revoked.split("_")[1], actor=Actor.system("test"))
+    api_keys.revoke_api_key(prefix=revoked.split("_")[1], actor=Actor.system("test"))
     expired = issue(expires_in=timedelta(days=1))
     row = ApiKey.objects.filter(prefix=expired.split("_")[1])
     row.update(created_at=row.get().created_at - timedelta(days=2), expires_at=row.get().expires_at - timedelta(days=2))
@@ -130,8 +130,8 @@ def test_bad_keys_of_all_kinds_get_one_answer_for_the_same_work(
     def counted(name: str, function: Any) -> Any:
         return lambda *given: (done.append(name), function(*given))[1]
 
-    monkeypatch.setattr(api_keys, "key_digest", counted("digest", api_keys.key_digest))
-    monkeypatch.setattr(api_keys.hmac, "compare_digest", counted("comparison", api_keys.hmac.compare_digest))
+    monkeypatch.setattr(auth_api_keys, "digest_key", counted("digest", auth_api_keys.digest_key))
+    monkeypatch.setattr(auth_api_keys.hmac, "compare_digest", counted("comparison", auth_api_keys.hmac.compare_digest))
     answers, work = set(), set()
     for key in bad_keys.values():
         done.clear()

@@ -1,0 +1,139 @@
+"""API keys: issues, limits and revokes them. How a call presents its key is checked in `api.auth.api_keys`."""
+
+import hashlib
+import re
+import secrets
+import string
+from datetime import datetime, timedelta
+
+import structlog
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from baskets.db.errors import constraint_of
+from baskets.domain.access.partners import PartnerNotFound
+from baskets.domain.actors import Actor
+from baskets.domain.errors import Refusal
+from baskets.domain.validation import MAX_LABEL_LENGTH, InvalidValue, validate_printable
+from baskets.models import ApiKey, Partner
+
+log = structlog.get_logger(__name__)
+
+PREFIX_ALPHABET = string.ascii_lowercase + string.digits
+PREFIX_LENGTH = 12
+SECRET_BYTES = 32
+KEY_PATTERN = re.compile(r"bk_([a-z0-9]{12})_[0-9a-f]{64}", re.ASCII)
+MAX_KEY_LIFETIME = timedelta(days=100 * 365)
+MAX_CALLS_PER_MINUTE = 1_000_000
+
+
+class ApiKeyNotFound(Refusal):
+    """No key has this prefix."""
+
+    reason = "api_key_unknown"
+    message = "There is no API key with this prefix."
+
+
+def issue_api_key(
+    *,
+    partner_name: str,
+    kind: str = ApiKey.Kind.SERVER,
+    label: str = "",
+    expires_at: datetime | None = None,
+    expires_in: timedelta | None = None,
+    calls_per_minute: int | None = None,
+    created_by: str,
+) -> tuple[ApiKey, str]:
+    """Issue a key.
+
+    The database stores the prefix, by which the key is found, and a SHA-256 digest. A plain digest is enough: the secret has
+    256 random bits.
+
+    :param expires_at: when the key expires; or :param expires_in: after how long, by the database's clock.
+    :param calls_per_minute: the key's rate limit; 0 for no limit, None for the limit of the service.
+    :returns: the row and the text of the key. The text cannot be read again later.
+    :raises PartnerNotFound: no partner has this name.
+    :raises InvalidValue: the label cannot be stored, the key would expire before its creation, or its limit is out of range.
+    """
+    if label:
+        validate_printable(label, limit=MAX_LABEL_LENGTH, what="A key's label")
+    if kind not in ApiKey.Kind.values:
+        raise InvalidValue("A key is either a `server` or a `client` key.")
+    if expires_at is not None and expires_in is not None:
+        raise InvalidValue("Either the end of a key is given or its duration, not both.")
+    if expires_in is not None and not timedelta() < expires_in <= MAX_KEY_LIFETIME:
+        raise InvalidValue(f"A key lasts from a moment to {MAX_KEY_LIFETIME.days} days.")
+    _validate_rate_limit(calls_per_minute)
+    prefix = "".join(secrets.choice(PREFIX_ALPHABET) for _ in range(PREFIX_LENGTH))
+    text = f"bk_{prefix}_{secrets.token_hex(SECRET_BYTES)}"
+    try:
+        with transaction.atomic():
+            partner = Partner.objects.filter(name=partner_name).first()
+            if partner is None:
+                raise PartnerNotFound
+            key = ApiKey.objects.create(
+                partner=partner,
+                prefix=prefix,
+                digest=digest_key(text),
+                kind=kind,
+                label=label,
+                created_by=created_by,
+                calls_per_minute=calls_per_minute,
+                expires_at=expires_at if expires_in is None else Now() + expires_in,
+            )
+            key.refresh_from_db()  # The database has computed the times.
+    except IntegrityError as error:
+        if constraint_of(error) == "key_ends_after_it_was_made":
+            raise InvalidValue("The key would end before it begins.") from None
+        raise
+    return key, text
+
+
+def revoke_api_key(*, prefix: str, actor: Actor) -> ApiKey:
+    """Revoke a key at once. A second call keeps the time of the first. The log names the actor.
+
+    :raises ApiKeyNotFound: no key has this prefix.
+    """
+    revoked_now = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).update(revoked_at=Now())
+    key = ApiKey.objects.select_related("partner").filter(prefix=prefix).first()
+    if key is None:
+        raise ApiKeyNotFound
+    if revoked_now:
+        partner_name = key.partner.name
+        transaction.on_commit(lambda: log.info("api_key_revoked", prefix=prefix, partner=partner_name, by=actor.name))
+    return key
+
+
+def set_api_key_rate_limit(*, prefix: str, calls_per_minute: int | None, actor: Actor) -> ApiKey:
+    """Set the rate limit of a key, from the next call on. The log names the actor.
+
+    :param calls_per_minute: 0 for no limit, None for the limit of the service.
+    :raises ApiKeyNotFound: no key has this prefix.
+    :raises InvalidValue: the limit is out of range.
+    """
+    _validate_rate_limit(calls_per_minute)
+    if not ApiKey.objects.filter(prefix=prefix).update(calls_per_minute=calls_per_minute):
+        raise ApiKeyNotFound
+    key = ApiKey.objects.select_related("partner").get(prefix=prefix)
+    fields = {"prefix": prefix, "partner": key.partner.name, "calls_per_minute": calls_per_minute, "by": actor.name}
+    transaction.on_commit(lambda: log.info("api_key_limited", **fields))
+    return key
+
+
+def digest_key(text: str) -> bytes:
+    """Compute the SHA-256 digest of the whole text of a key."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def parse_key_prefix(text: str) -> str | None:
+    """Return the prefix of a key, or None for text that does not have the form of a key.
+
+    >>> parse_key_prefix("bk_0123456789ab_" + 64 * "0")
+    '0123456789ab'
+    """
+    return found[1] if (found := KEY_PATTERN.fullmatch(text)) else None
+
+
+def _validate_rate_limit(calls_per_minute: int | None) -> None:
+    if calls_per_minute is not None and not 0 <= calls_per_minute <= MAX_CALLS_PER_MINUTE:
+        raise InvalidValue(f"A key is limited to 0 (no limit) to {MAX_CALLS_PER_MINUTE} calls a minute.")

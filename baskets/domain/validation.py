@@ -1,0 +1,29 @@
+"""Validates text that staff and commands enter. What a call of the API may contain is in `api.serializers.requests`."""
+
+from baskets.domain.errors import Refusal
+
+MAX_LABEL_LENGTH = 100
+
+
+class InvalidValue(Refusal):
+    """A value cannot be stored. The message names the value and the rule it breaks."""
+
+    reason = "unusable_value"
+    message = "A value cannot be used."
+
+    def __init__(self, problem: str) -> None:
+        super().__init__()
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+def validate_printable(text: str, *, limit: int, what: str) -> None:
+    """Check that a text has 1 to `limit` printable characters.
+
+    :param what: the subject of the message, such as "A partner's name".
+    :raises InvalidValue: the text is empty, too long or not printable.
+    """
+    if not text.strip() or len(text) > limit or not text.isprintable():
+        raise InvalidValue(f"{what} has 1 to {limit} printable characters.")
