@@ -126,7 +126,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 @pytest.fixture(autouse=True)
-def no_counts_from_other_tests() -> None:
+def fresh_rate_limits() -> None:
     """What this process has taken of the limits of client keys belongs to one test."""
     rate_limits.clear_local_windows()
 
@@ -170,7 +170,7 @@ def process(transactional_db: None) -> Callable[..., "subprocess.Popen[bytes]"]:
 
 
 @pytest.fixture
-def everything_stored(db: None) -> Callable[[], dict[str, list[Any]]]:
+def stored_rows(db: None) -> Callable[[], dict[str, list[Any]]]:
     """Read every row of the service, to show that a refused call changed none. That it was counted or recorded is no change."""
 
     def read() -> dict[str, list[Any]]:

@@ -54,13 +54,13 @@ def viewer(sign_in: Callable[..., Client]) -> Client:
 
 
 @pytest.fixture
-def nobody(sign_in: Callable[..., Client]) -> Client:
+def staff_without_rights(sign_in: Callable[..., Client]) -> Client:
     """Staff without any right."""
     return sign_in("nora")
 
 
 @pytest.fixture
-def stranger(db: None) -> Client:
+def anonymous(db: None) -> Client:
     """Somebody who has not signed in."""
     return Client(enforce_csrf_checks=True)
 

@@ -46,14 +46,14 @@ def paths(model: type[Model], depth: int = 2) -> Iterator[str]:
 
 
 @pytest.fixture
-def desk(full_shop: Shop, root: Client) -> Client:
+def superuser(full_shop: Shop, root: Client) -> Client:
     """The browser of a superuser, before a shop with something in it."""
     api_keys.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
     return root
 
 
 @pytest.mark.parametrize(("model", "model_admin"), ADMINS, ids=lambda part: getattr(part, "__name__", ""))
-def test_no_look_up_of_the_address_goes_beyond_the_list(model: type[Model], model_admin: Any, desk: Client) -> None:
+def test_no_look_up_of_the_address_goes_beyond_the_list(model: type[Model], model_admin: Any, superuser: Client) -> None:
     offered = {spec for spec in model_admin.list_filter if isinstance(spec, str)}
     tried = 0
     for path in dict.fromkeys(paths(model)):
@@ -63,7 +63,7 @@ def test_no_look_up_of_the_address_goes_beyond_the_list(model: type[Model], mode
             assert not model_admin.lookup_allowed(f"{path}{ending}", "x", None), f"{path}{ending}"  # type: ignore[arg-type]
             tried += 1
         if any(word in path for word in SECRET):
-            assert desk.get(f"{list_of(model)}?{path}__startswith=x").status_code in {302, 400}, path
+            assert superuser.get(f"{list_of(model)}?{path}__startswith=x").status_code in {302, 400}, path
     assert tried or not list(paths(model))
 
 
@@ -79,25 +79,30 @@ def test_no_look_up_of_the_address_goes_beyond_the_list(model: type[Model], mode
     ],
 )
 @pytest.mark.parametrize("model", [model for model, _ in ADMINS], ids=lambda model: model.__name__)
-def test_well_known_look_ups_are_refused_everywhere(model: type[Model], lookup: str, desk: Client) -> None:
-    assert desk.get(f"{list_of(model)}?{lookup}=x").status_code in {302, 400}
+def test_well_known_look_ups_are_refused_everywhere(model: type[Model], lookup: str, superuser: Client) -> None:
+    assert superuser.get(f"{list_of(model)}?{lookup}=x").status_code in {302, 400}
 
 
 @pytest.mark.parametrize("model", [model for model, _ in ADMINS], ids=lambda model: model.__name__)
-def test_no_field_can_be_asked_for_by_a_crafted_pop_up(model: type[Model], desk: Client) -> None:
+def test_no_field_can_be_asked_for_by_a_crafted_pop_up(model: type[Model], superuser: Client) -> None:
     for field in ("password", "digest", "user_id", "email", "nothing", "pk__in"):
-        assert desk.get(f"{list_of(model)}?_to_field={field}&_popup=1").status_code == 400
+        assert superuser.get(f"{list_of(model)}?_to_field={field}&_popup=1").status_code == 400
     for strange in ("_popup=2", "e=1", "_facets=True", "all=", "o=-1.99", "p=-1", "q=%FF"):
-        assert desk.get(f"{list_of(model)}?{strange}", follow=True).status_code in {200, 400}, strange
+        assert superuser.get(f"{list_of(model)}?{strange}", follow=True).status_code in {200, 400}, strange
 
 
-def test_nothing_is_completed_for_who_may_not_look(desk: Client, viewer: Client, nobody: Client, stranger: Client) -> None:
+def test_nothing_is_completed_for_who_may_not_look(
+    superuser: Client, viewer: Client, staff_without_rights: Client, anonymous: Client
+) -> None:
     for model, _ in ADMINS:
         for field in model._meta.fields:
             if isinstance(field, ForeignKey):
                 query = f"app_label={model._meta.app_label}&model_name={model._meta.model_name}&field_name={field.name}&term=a"
-                assert [client.get(f"/admin/autocomplete/?{query}").status_code for client in (nobody, stranger)] == [403, 302]
-    for client in (desk, viewer, nobody):
+                assert [client.get(f"/admin/autocomplete/?{query}").status_code for client in (staff_without_rights, anonymous)] == [
+                    403,
+                    302,
+                ]
+    for client in (superuser, viewer, staff_without_rights):
         assert client.get("/admin/autocomplete/?app_label=auth&model_name=user&field_name=password").status_code == 403
         assert client.get("/admin/r/1/1/").status_code == 404
 
@@ -116,7 +121,7 @@ def addresses() -> Iterator[tuple[str, str]]:
     return walk(admin.site.get_urls(), "")
 
 
-def test_staff_without_rights_get_nowhere(desk: Client, nobody: Client, full_shop: Shop) -> None:
+def test_staff_without_rights_get_nowhere(superuser: Client, staff_without_rights: Client, full_shop: Shop) -> None:
     Group.objects.get_or_create(name="some")
     open_to_all = set()
     for name, route in addresses():
@@ -124,22 +129,22 @@ def test_staff_without_rights_get_nowhere(desk: Client, nobody: Client, full_sho
         path = route.replace("<path:object_id>", str(row)).replace("<id>", str(row))
         if "<" in path or "(?P" in path or path.endswith("$"):
             continue
-        if nobody.get(path).status_code not in {301, 302, 403, 404, 405}:
+        if staff_without_rights.get(path).status_code not in {301, 302, 403, 404, 405}:
             open_to_all.add(name)
         if "/auth/" in path or "/baskets/" in path:
-            assert nobody.post(path, {}).status_code in {302, 403, 404, 405}, path
+            assert staff_without_rights.post(path, {}).status_code in {302, 403, 404, 405}, path
     assert open_to_all <= FOR_ALL_STAFF
 
 
-def test_who_may_look_at_staff_may_not_make_themselves_more(sign_in: Any, everything_stored: Any) -> None:
+def test_who_may_look_at_staff_may_not_make_themselves_more(sign_in: Any, stored_rows: Any) -> None:
     client = sign_in("vera", permissions="view_")
-    vera = User.objects.get(username="vera")
-    for path in (f"/admin/auth/user/{vera.pk}/change/", f"/admin/auth/user/{vera.pk}/password/", "/admin/auth/user/add/",
-                 f"/admin/auth/user/{vera.pk}/history/", "/admin/auth/group/add/"):  # fmt: skip
+    staff_user = User.objects.get(username="vera")
+    for path in (f"/admin/auth/user/{staff_user.pk}/change/", f"/admin/auth/user/{staff_user.pk}/password/", "/admin/auth/user/add/",
+                 f"/admin/auth/user/{staff_user.pk}/history/", "/admin/auth/group/add/"):  # fmt: skip
         assert client.get(path).status_code == 403
         assert client.post(path, {"is_superuser": "on", "username": "vera", "password": "x"}).status_code == 403
-    vera.refresh_from_db()
-    assert not vera.is_superuser
+    staff_user.refresh_from_db()
+    assert not staff_user.is_superuser
 
 
 def test_who_may_change_accounts_may_not_make_themselves_more(sign_in: Any) -> None:

@@ -74,7 +74,7 @@ def found_in(text: str, *named: str) -> set[str]:
 
 
 @pytest.fixture
-def hook(settings: Settings) -> Iterator[Receiver]:
+def webhook_receiver(settings: Settings) -> Iterator[Receiver]:
     """A receiver of webhooks that fails now and then."""
     settings.BASKETS_INTERNAL_ADDRESSES = True
     with receiver() as running:
@@ -82,11 +82,11 @@ def hook(settings: Settings) -> Iterator[Receiver]:
         yield running
 
 
-class Deeds:
+class UserHistory:
     """Everything that can be done with one user."""
 
-    def __init__(self, *, api: Api, app: Api, partner: Partner, root: Client, hook: Receiver) -> None:
-        self.api, self.app, self.partner, self.root, self.hook = api, app, partner, root, hook
+    def __init__(self, *, api: Api, app: Api, partner: Partner, root: Client, webhook_receiver: Receiver) -> None:
+        self.api, self.app, self.partner, self.root, self.hook = api, app, partner, root, webhook_receiver
         self.basket_id = Owner(partner_id=partner.pk, user_id=USER).basket_id
         self.number = 0
 
@@ -171,9 +171,9 @@ class Deeds:
         stranger = Client()
         stranger.post("/admin/login/", {"username": USER, "password": USER, "next": f"/admin/?q={PATH}"})
         User.objects.create_user("nora", password=PASSWORD, is_staff=True)
-        nora = Client()
-        assert nora.login(username="nora", password=PASSWORD)
-        self.search(nora, status=403)
+        staff_user = Client()
+        assert staff_user.login(username="nora", password=PASSWORD)
+        self.search(staff_user, status=403)
         self.search(self.root, status=200)
         basket = Basket.objects.get(pk=self.basket_id)
         session = CheckoutSession.objects.filter(basket=basket, status="ORDERED").earliest("pk")
@@ -218,26 +218,28 @@ class Deeds:
 
 
 @pytest.fixture
-def deeds(api: Api, app: Api, partner: Partner, root: Client, hook: Receiver, sells: Sells) -> Deeds:
+def user_history(api: Api, app: Api, partner: Partner, root: Client, webhook_receiver: Receiver, sells: Sells) -> UserHistory:
     """A shop in which one user will do everything."""
     sells("lamp", unsold=50, price=1000)
     sells("rare", unsold=0)
     sells("song", price=99)
     sells("gift", price=None, currency="")
-    return Deeds(api=api, app=app, partner=partner, root=root, hook=hook)
+    return UserHistory(api=api, app=app, partner=partner, root=root, webhook_receiver=webhook_receiver)
 
 
-def test_nothing_names_an_erased_user_in_the_database_or_in_the_log(deeds: Deeds, log: Log, capfd: pytest.CaptureFixture[str]) -> None:
-    deeds.with_the_back_end()
-    deeds.with_apps(KeyPair("ES256"))
-    deeds.with_webhooks()
-    deeds.with_staff()
-    key = str(deeds.basket_id)
+def test_nothing_names_an_erased_user_in_the_database_or_in_the_log(
+    user_history: UserHistory, log: Log, capfd: pytest.CaptureFixture[str]
+) -> None:
+    user_history.with_the_back_end()
+    user_history.with_apps(KeyPair("ES256"))
+    user_history.with_webhooks()
+    user_history.with_staff()
+    key = str(user_history.basket_id)
     assert {USER, key} <= found_in(stored(), USER, key)
-    before = Event.objects.filter(basket_id=deeds.basket_id).count()
+    before = Event.objects.filter(basket_id=user_history.basket_id).count()
     assert all(model.objects.exists() for model in (Comfort, IdempotencyRecord, Transfer))
 
-    deeds.repair(Basket.objects.get(pk=deeds.basket_id), "erase")
+    user_history.repair(Basket.objects.get(pk=user_history.basket_id), "erase")
     erased = Basket.objects.get(user_id__startswith="erased-")
     assert found_in(stored(), USER, key) == set()
     assert "tell-tale" not in stored()
@@ -245,7 +247,7 @@ def test_nothing_names_an_erased_user_in_the_database_or_in_the_log(deeds: Deeds
     assert [model.objects.count() for model in (Comfort, IdempotencyRecord, Transfer)] == [0, 0, 0]
     reasons = {event.data["reason"] for event in Event.objects.filter(basket=erased, kind="repaired")}
     assert reasons == {"ticket 4711: [erased] called"}
-    deeds.after_the_erasure()
+    user_history.after_the_erasure()
     assert found_in(stored(), USER, key) == set()
     printed = capfd.readouterr()
     assert found_in(log.text + printed.out + printed.err, USER, key) == set()

@@ -134,33 +134,33 @@ def test_only_superusers_get_here(
     issue: str,
     sign_in: Callable[..., Client],
     request: pytest.FixtureRequest,
-    everything_stored: Callable[[], Any],
+    stored_rows: Callable[[], Any],
 ) -> None:
     key, _ = api_keys.issue_api_key(partner_name=partner.name, created_by="tests")
     all_rights = sign_in("all")
     User.objects.get(username="all").user_permissions.set(Permission.objects.all())
-    nobody, stranger = (request.getfixturevalue(who) for who in ("nobody", "stranger"))
+    staff_without_rights, stranger = (request.getfixturevalue(who) for who in ("staff_without_rights", "anonymous"))
     orders = reverse("admin:baskets_partner_orders", args=[partner.pk])
-    people = ((all_rights, 403), (nobody, 403), (stranger, 302))
-    before = everything_stored()
+    people = ((all_rights, 403), (staff_without_rights, 403), (stranger, 302))
+    before = stored_rows()
     for address in (issue, reverse("admin:baskets_partner_add"), orders, *pages_of(key)):
         for client, code in people:
             assert client.get(address).status_code == code
             client.cookies["csrftoken"] = "a" * 32
             signed = {"csrfmiddlewaretoken": "a" * 32, "kind": "server", "name": "X", "late_orders": "refuse"}
             assert client.post(address, signed).status_code == code
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
-def test_nothing_is_done_without_the_form_token(root: Client, partner: Partner, issue: str, everything_stored: Callable[[], Any]) -> None:
+def test_nothing_is_done_without_the_form_token(root: Client, partner: Partner, issue: str, stored_rows: Callable[[], Any]) -> None:
     issued(root, issue)
     orders = reverse("admin:baskets_partner_orders", args=[partner.pk])
     key = ApiKey.objects.get()
-    before = everything_stored()
+    before = stored_rows()
     for address in (issue, reverse("admin:baskets_partner_add"), orders, *pages_of(key)):
         said = {"kind": "server", "once": once(root, issue), "name": "X", "late_orders": "refuse"}
         assert root.post(address, said).status_code == 403
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_web_origins_are_set_by_superusers_and_shown(root: Client, viewer: Client, partner: Partner) -> None:

@@ -52,14 +52,14 @@ def test_an_issuer_is_trusted_by_its_keys(root: Client, partner: Partner) -> Non
     ],
 )
 def test_what_cannot_be_trusted_is_told_on_the_form(
-    root: Client, partner: Partner, change: dict[str, Any], everything_stored: Callable[[], Any]
+    root: Client, partner: Partner, change: dict[str, Any], stored_rows: Callable[[], Any]
 ) -> None:
-    before = everything_stored()
+    before = stored_rows()
     said = {"partner": partner.pk, "name": "login", "issuer": "us", "algorithms": ["ES256"]}
     response = post(root, reverse(ADD), said | change)
     assert response.status_code == 200
     assert response.context["form"].errors
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_every_token_is_trusted_only_if_that_is_ticked(root: Client, partner: Partner) -> None:
@@ -127,14 +127,14 @@ def test_an_issuer_is_distrusted_after_a_page_that_says_what_that_means(root: Cl
     assert not TokenIssuer.objects.exists()
 
 
-def test_only_superusers_do_either(viewer: Client, root: Client, login: TokenIssuer, everything_stored: Callable[[], Any]) -> None:
-    before = everything_stored()
+def test_only_superusers_do_either(viewer: Client, root: Client, login: TokenIssuer, stored_rows: Callable[[], Any]) -> None:
+    before = stored_rows()
     form = {"csrfmiddlewaretoken": token(viewer, reverse("admin:index"))}
     for address in (reverse(ADD), distrust(login), reverse("admin:baskets_tokenissuer_fetch", args=[login.pk])):
         assert viewer.get(address).status_code == 403
         assert viewer.post(address, form).status_code == 403
         assert root.get(address).status_code == 200
-    assert everything_stored() == before
+    assert stored_rows() == before
     page = reverse("admin:baskets_tokenissuer_change", args=[login.pk])
     for tool in ("Distrust this issuer", "Fetch its keys"):
         assert tool in root.get(page).content.decode()

@@ -24,7 +24,7 @@ def filled(client: Client, address: str, **said: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def made(full_shop: Shop) -> WebhookEndpoint:
+def endpoint_of_shop(full_shop: Shop) -> WebhookEndpoint:
     """A webhook that was told of everything so far."""
     endpoint, _ = webhook_endpoints.create_webhook(partner_name=full_shop.partner.name, url=FORM["url"], actor=TESTER)  # type: ignore[arg-type]
     return endpoint
@@ -57,14 +57,14 @@ def test_an_address_that_may_not_be_called_is_told_on_the_form(root: Client, sho
     assert WebhookEndpoint.objects.count() == 0
 
 
-@pytest.mark.parametrize("who", ["viewer", "nobody", "stranger"])
-def test_nobody_else_makes_one(who: str, shop: Shop, request: pytest.FixtureRequest, everything_stored: Any) -> None:
+@pytest.mark.parametrize("who", ["viewer", "staff_without_rights", "anonymous"])
+def test_nobody_else_makes_one(who: str, shop: Shop, request: pytest.FixtureRequest, stored_rows: Any) -> None:
     client: Client = request.getfixturevalue(who)
-    before = everything_stored()
+    before = stored_rows()
     address = reverse("admin:baskets_webhookendpoint_make", args=[shop.partner.pk])
     assert client.get(address).status_code in {302, 403}
     assert client.post(address, FORM).status_code in {302, 403}
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ def test_nobody_else_makes_one(who: str, shop: Shop, request: pytest.FixtureRequ
     [("pause", {}, "active", "paused"), ("resume", {}, "paused", "resumed"), ("replay", {"since": "2020-01-01 00:00"}, "dead", "replayed")],
 )
 def test_a_change_is_shown_confirmed_and_kept(
-    root: Client, made: WebhookEndpoint, slug: str, said: dict[str, str], state: str, kind: str
+    root: Client, endpoint_of_shop: WebhookEndpoint, slug: str, said: dict[str, str], state: str, kind: str
 ) -> None:
     WebhookEndpoint.objects.update(state=state)
-    address = reverse("admin:baskets_webhookendpoint_repair", args=[made.pk, slug])
+    address = reverse("admin:baskets_webhookendpoint_repair", args=[endpoint_of_shop.pk, slug])
     assert root.get(address).status_code == 200
     form = said | {"reason": "ticket 12", "seen": "1"}
     page = post(root, address, form)
@@ -90,13 +90,13 @@ def test_a_change_is_shown_confirmed_and_kept(
     assert WebhookChange.objects.count() == 2
 
 
-def test_who_may_only_look_changes_nothing(viewer: Client, made: WebhookEndpoint, everything_stored: Any) -> None:
-    before = everything_stored()
+def test_who_may_only_look_changes_nothing(viewer: Client, endpoint_of_shop: WebhookEndpoint, stored_rows: Any) -> None:
+    before = stored_rows()
     for slug in ("pause", "resume", "replay"):
-        address = reverse("admin:baskets_webhookendpoint_repair", args=[made.pk, slug])
+        address = reverse("admin:baskets_webhookendpoint_repair", args=[endpoint_of_shop.pk, slug])
         assert viewer.get(address).status_code == 403
         assert viewer.post(address, {"reason": "x", "seen": "1"}).status_code == 403
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_the_ready_made_roles_look_and_repair() -> None:
@@ -105,24 +105,27 @@ def test_the_ready_made_roles_look_and_repair() -> None:
         assert sorted({codename.partition("_")[0] for codename in granted.values_list("codename", flat=True)}) == verbs
 
 
-def test_a_page_tells_how_many_events_wait(root: Client, made: WebhookEndpoint) -> None:
+def test_a_page_tells_how_many_events_wait(root: Client, endpoint_of_shop: WebhookEndpoint) -> None:
     WebhookEndpoint.objects.update(position=0)
     feed.assign_positions()
-    page = root.get(reverse("admin:baskets_webhookendpoint_repair", args=[made.pk, "pause"]))
+    page = root.get(reverse("admin:baskets_webhookendpoint_repair", args=[endpoint_of_shop.pk, "pause"]))
     assert b"Events that wait" in page.content
 
 
-def test_next_try_is_shown_while_an_active_webhook_waits_and_resume_ends_the_wait(root: Client, made: WebhookEndpoint) -> None:
+def test_next_try_is_shown_while_an_active_webhook_waits_and_resume_ends_the_wait(root: Client, endpoint_of_shop: WebhookEndpoint) -> None:
     moment = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-    pages = [reverse("admin:baskets_webhookendpoint_changelist"), reverse("admin:baskets_webhookendpoint_change", args=[made.pk])]
-    resume = reverse("admin:baskets_webhookendpoint_repair", args=[made.pk, "resume"])
+    pages = [
+        reverse("admin:baskets_webhookendpoint_changelist"),
+        reverse("admin:baskets_webhookendpoint_change", args=[endpoint_of_shop.pk]),
+    ]
+    resume = reverse("admin:baskets_webhookendpoint_repair", args=[endpoint_of_shop.pk, "resume"])
     assert [resume.encode() in root.get(page).content for page in pages] == [False, False]
     WebhookEndpoint.objects.update(failures=1, failing_since=moment, next_try_at=moment)
     shown = b'<time datetime="2030-01-02T03:04:05+00:00">'
     assert [shown in root.get(page).content for page in pages] == [True, True]
     assert resume.encode() in root.get(pages[1]).content
     assert post(root, resume, {"reason": "ticket 12", "seen": "1"}).status_code == 302
-    made.refresh_from_db()
-    assert (made.state, made.next_try_at, made.failures) == ("active", None, 0)
+    endpoint_of_shop.refresh_from_db()
+    assert (endpoint_of_shop.state, endpoint_of_shop.next_try_at, endpoint_of_shop.failures) == ("active", None, 0)
     WebhookEndpoint.objects.update(state="dead", next_try_at=moment)
     assert [shown in root.get(page).content for page in pages] == [False, False]

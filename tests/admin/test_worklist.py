@@ -29,7 +29,7 @@ WORK = "/admin/baskets/attention/work/"
 
 
 @pytest.fixture
-def rita(db: None) -> Client:
+def repairer(db: None) -> Client:
     """Somebody whose role is to repair."""
     person = User.objects.create(username="rita", is_staff=True)
     person.groups.set([Group.objects.get(name="Basket repairers")])
@@ -39,15 +39,15 @@ def rita(db: None) -> Client:
 
 
 @pytest.fixture
-def busy_desk(full_shop: Shop) -> Shop:
+def shop_with_open_work(full_shop: Shop) -> Shop:
     """A shop in which one of everything waits for somebody."""
     broken(full_shop)
     full_shop.buyer("cid").wait(hours=1)
     return full_shop
 
 
-def test_everything_that_waits_is_on_one_page(busy_desk: Shop, rita: Client) -> None:
-    body = html.unescape(rita.get(WORK).content.decode())
+def test_everything_that_waits_is_on_one_page(shop_with_open_work: Shop, repairer: Client) -> None:
+    body = html.unescape(repairer.get(WORK).content.decode())
     for title in ("Somebody may have paid", "Lapsed checkouts", "Broken rules"):
         assert re.search(rf'{title} <span class="number">1</span>', body), title
     assert "No order is short of pieces." in body
@@ -56,7 +56,7 @@ def test_everything_that_waits_is_on_one_page(busy_desk: Shop, rita: Client) -> 
     assert set(re.findall(r"/repair/([a-z-]+)/", body)) == {"order-late", "settle", "take", "finish-as-ordered", "abort", "settle-rule"}
 
 
-def test_shortages_are_on_it(shop: Shop, rita: Client) -> None:
+def test_shortages_are_on_it(shop: Shop, repairer: Client) -> None:
     session = sold_out_since(shop)
     events = Basket.objects.get().events
     runner.run(
@@ -64,13 +64,13 @@ def test_shortages_are_on_it(shop: Shop, rita: Client) -> None:
             session=session, accept_short=True, expected_events=events, reason=REASON, actor=OTHER, reclaim=reclaim
         )
     )
-    body = rita.get(WORK).content.decode()
+    body = repairer.get(WORK).content.decode()
     assert 'Ordered without stock <span class="number">1</span>' in body
 
 
-def test_a_shortfall_is_on_it(shop: Shop, rita: Client) -> None:
+def test_a_shortfall_is_on_it(shop: Shop, repairer: Client) -> None:
     short_of_supply(shop)
-    body = rita.get(WORK).content.decode()
+    body = repairer.get(WORK).content.decode()
     assert 'Products with a shortfall <span class="number">1</span>' in body
     assert "1 missing" in body
 
@@ -90,16 +90,16 @@ def aborted_and_reported(buyer: Buyer) -> str:
     return order_no
 
 
-def test_all_flags_of_a_basket_are_one_line(shop: Shop, rita: Client) -> None:
+def test_all_flags_of_a_basket_are_one_line(shop: Shop, repairer: Client) -> None:
     shop.product("song")
-    ann, ben = shop.buyer("ann"), shop.buyer("ben")
+    ann, other_shopper = shop.buyer("ann"), shop.buyer("ben")
     ann.place("song")
     first = aborted_and_reported(ann)
-    ben.place("song")
-    other = aborted_and_reported(ben)
+    other_shopper.place("song")
+    other = aborted_and_reported(other_shopper)
     numbers = [first, *(aborted_and_reported(ann) for _ in range(21))]
     # The one that has waited longest comes first; the oldest two of Ann are merged.
-    single, line = rows_of(rita, "Somebody may have paid")
+    single, line = rows_of(repairer, "Somebody may have paid")
     assert [number for number in numbers if f'<span class="order-no">{number}</span></a><br>' in line] == numbers[-3:]
     assert "and 17 more, and 2 earlier ones, merged" in line
     assert set(re.findall(r"/(\w+)/[^/]+/repair/([a-z-]+)/", line)) == {("basket", "settle"), ("attention", "take")}
@@ -107,15 +107,15 @@ def test_all_flags_of_a_basket_are_one_line(shop: Shop, rita: Client) -> None:
     assert set(re.findall(r"/repair/([a-z-]+)/", single)) == {"order-late", "settle", "take"}
     address = re.search(r'href="([^"]+/basket/[^"]+/repair/settle/)"', line)
     assert address
-    form = {"csrfmiddlewaretoken": token(rita, address[1]), "reason": "a script, not a customer"}
+    form = {"csrfmiddlewaretoken": token(repairer, address[1]), "reason": "a script, not a customer"}
     form["seen"] = str(Basket.objects.get(pk=ann.owner.basket_id).events)
-    assert rita.post(address[1], form).status_code == 302
-    assert [other in row for row in rows_of(rita, "Somebody may have paid")] == [True]
+    assert repairer.post(address[1], form).status_code == 302
+    assert [other in row for row in rows_of(repairer, "Somebody may have paid")] == [True]
     assert not Attention.objects.open().filter(basket_id=ann.owner.basket_id).exists()
     assert invariant_checker.check_invariants() == []
 
 
-def test_a_report_without_a_number_names_its_candidates_and_offers_to_order_none(shop: Shop, rita: Client) -> None:
+def test_a_report_without_a_number_names_its_candidates_and_offers_to_order_none(shop: Shop, repairer: Client) -> None:
     """Staff choose the one that was paid; each is named as it is now."""
     shop.product("song")
     ann = shop.buyer("ann")
@@ -123,28 +123,30 @@ def test_a_report_without_a_number_names_its_candidates_and_offers_to_order_none
     paid = ann.start().session.order_no
     ann.finish(False)
     last = aborted_and_reported(ann)
-    (line,) = rows_of(rita, "Somebody may have paid")
+    (line,) = rows_of(repairer, "Somebody may have paid")
     told = re.sub(r"<[^>]+>", "", line)
     assert re.search(rf"No order number was reported. It may be one of: {last} \(aborted [^)]+\), {paid} \(aborted [^)]+\)", told)
     assert "order-late" not in line
     ann.finish(True, paid)
-    (line,) = rows_of(rita, "Somebody may have paid")
+    (line,) = rows_of(repairer, "Somebody may have paid")
     assert re.search(rf"{paid} \(ordered [^)]+\)", re.sub(r"<[^>]+>", "", line))
     for model, key in (("basket", ann.owner.basket_id), ("attention", Attention.objects.get().pk)):
-        body = rita.get(reverse(f"admin:baskets_{model}_change", args=[key])).content.decode()
+        body = repairer.get(reverse(f"admin:baskets_{model}_change", args=[key])).content.decode()
         assert "No order number was reported. It may be one of:" in body
 
 
-def test_who_only_looks_is_offered_nothing(busy_desk: Shop, viewer: Client, nobody: Client, stranger: Client) -> None:
+def test_who_only_looks_is_offered_nothing(
+    shop_with_open_work: Shop, viewer: Client, staff_without_rights: Client, anonymous: Client
+) -> None:
     body = viewer.get(WORK).content.decode()
     assert "look only" in body
     assert "/repair/" not in body
-    assert nobody.get(WORK).status_code == 403
-    assert stranger.get(WORK).status_code == 302
+    assert staff_without_rights.get(WORK).status_code == 403
+    assert anonymous.get(WORK).status_code == 302
     assert viewer.post(WORK, {"csrfmiddlewaretoken": token(viewer, WORK)}).status_code == 405
 
 
-def test_the_work_list_costs_the_same_however_long(shop: Shop, rita: Client) -> None:
+def test_the_work_list_costs_the_same_however_long(shop: Shop, repairer: Client) -> None:
     shop.product("lamp", 500)
 
     def more(first: int, last: int) -> None:
@@ -162,26 +164,26 @@ def test_the_work_list_costs_the_same_however_long(shop: Shop, rita: Client) -> 
     for first, last in ((0, 2), (2, 14)):
         more(first, last)
         with CaptureQueriesContext(connection) as queries:
-            assert rita.get(WORK).status_code == 200
+            assert repairer.get(WORK).status_code == 200
         counts.append(len(queries))
     assert counts[0] == counts[1] <= 20
 
 
-def test_a_check_fills_and_empties_the_list(rita: Client, run_check: Callable[[list[dict[str, Any]]], None]) -> None:
+def test_a_check_fills_and_empties_the_list(repairer: Client, run_check: Callable[[list[dict[str, Any]]], None]) -> None:
     found = [{"slug": "supply_equation", "rule": 1, "sentence": "It adds up.", "total": 2, "examples": [{"product_id": "<lamp>"}]}]
     run_check(found)
     rule = BrokenRule.objects.get()
-    page = rita.get(reverse("admin:baskets_brokenrule_change", args=[rule.pk])).content.decode()
+    page = repairer.get(reverse("admin:baskets_brokenrule_change", args=[rule.pk])).content.decode()
     assert "&lt;lamp&gt;" in page
     runner.run(lambda _: audit_log.resolve_rule(rule=rule, expected_step=0, reason="explained", actor=OTHER))
-    assert "Broken rules <span" not in rita.get(WORK).content.decode()
+    assert "Broken rules <span" not in repairer.get(WORK).content.decode()
     run_check(found)
     rule.refresh_from_db()
     assert (rule.settled_at, rule.settled_by, rule.note) == (None, "", ""), "what is broken still is open again"
     run_check([])
     rule.refresh_from_db()
     assert rule.gone_at is not None
-    assert "No check has found a rule that is broken." in rita.get(WORK).content.decode()
+    assert "No check has found a rule that is broken." in repairer.get(WORK).content.decode()
     assert DeskEntry.objects.filter(kind="checked").count() == 3
 
 
@@ -216,63 +218,63 @@ def chosen(client: Client, model: str, slug: str, rows: list[Any]) -> tuple[str,
     return address[1], {"csrfmiddlewaretoken": form["csrfmiddlewaretoken"], "row": seen, "reason": REASON}
 
 
-def test_many_checkouts_are_aborted_with_one_summary(shop: Shop, rita: Client, everything_stored: Callable[[], Any]) -> None:
+def test_many_checkouts_are_aborted_with_one_summary(shop: Shop, repairer: Client, stored_rows: Callable[[], Any]) -> None:
     sessions = crowd(shop)
-    before = everything_stored()
-    address, form = chosen(rita, "checkoutsession", "abort", sessions)
-    assert everything_stored() == before
+    before = stored_rows()
+    address, form = chosen(repairer, "checkoutsession", "abort", sessions)
+    assert stored_rows() == before
     shop.buyer("ben").place("lamp")
-    body = rita.post(address, form).content.decode()
+    body = repairer.post(address, form).content.decode()
     assert "Done: 2. Refused: 1." in body
     assert "It has changed meanwhile, so nothing was done." in body
     assert list(CheckoutSession.objects.order_by("pk").values_list("status", flat=True)) == ["ABORTED", "ACTIVE", "ABORTED"]
     assert Event.objects.filter(kind="repaired", actor="rita", data__reason=REASON).count() == 2
     assert invariant_checker.check_invariants() == []
-    done = everything_stored()
-    assert "Done: 0. Refused: 3." in rita.post(address, form).content.decode()
-    assert everything_stored() == done
+    done = stored_rows()
+    assert "Done: 0. Refused: 3." in repairer.post(address, form).content.decode()
+    assert stored_rows() == done
 
 
-def test_many_baskets_last_longer_after_a_look(shop: Shop, rita: Client, everything_stored: Callable[[], Any]) -> None:
+def test_many_baskets_last_longer_after_a_look(shop: Shop, repairer: Client, stored_rows: Callable[[], Any]) -> None:
     crowd(shop)
-    before = everything_stored()
-    address, form = chosen(rita, "basket", "extend", list(Basket.objects.all()))
-    found = re.search(r'name="confirm" value="([^"]+)"', rita.post(address, form | {"days": "60"}).content.decode())
+    before = stored_rows()
+    address, form = chosen(repairer, "basket", "extend", list(Basket.objects.all()))
+    found = re.search(r'name="confirm" value="([^"]+)"', repairer.post(address, form | {"days": "60"}).content.decode())
     assert found
     confirm = html.unescape(found[1])
-    assert everything_stored() == before
-    other = rita.post(address, form | {"days": "90", "confirm": confirm})
+    assert stored_rows() == before
+    other = repairer.post(address, form | {"days": "90", "confirm": confirm})
     assert "Done:" not in other.content.decode(), "what is confirmed is what was shown"
-    assert everything_stored() == before
-    assert "Done: 3. Refused: 0." in rita.post(address, form | {"days": "60", "confirm": confirm}).content.decode()
+    assert stored_rows() == before
+    assert "Done: 3. Refused: 0." in repairer.post(address, form | {"days": "60", "confirm": confirm}).content.decode()
 
 
 @pytest.mark.parametrize(("slug", "then"), [("take", "hand-back"), ("settle", None)])
-def test_many_matters_are_taken_handed_back_and_settled(slug: str, then: str | None, full_shop: Shop, rita: Client) -> None:
+def test_many_matters_are_taken_handed_back_and_settled(slug: str, then: str | None, full_shop: Shop, repairer: Client) -> None:
     cid = full_shop.buyer("cid")
     cid.finish(False)
     with pytest.raises(Exception, match="aborted"):
         cid.finish(True)
     for step in filter(None, (slug, then)):
-        address, form = chosen(rita, "attention", step, list(Attention.objects.all()))
-        assert "Done: 2. Refused: 0." in rita.post(address, form).content.decode()
+        address, form = chosen(repairer, "attention", step, list(Attention.objects.all()))
+        assert "Done: 2. Refused: 0." in repairer.post(address, form).content.decode()
     assert invariant_checker.check_invariants() == []
 
 
 def test_many_rows_without_right_reason_or_token_change_nothing(
-    shop: Shop, rita: Client, viewer: Client, nobody: Client, stranger: Client, everything_stored: Callable[[], Any]
+    shop: Shop, repairer: Client, viewer: Client, staff_without_rights: Client, anonymous: Client, stored_rows: Callable[[], Any]
 ) -> None:
-    address, form = chosen(rita, "checkoutsession", "abort", crowd(shop))
-    before = everything_stored()
-    for client, code in ((viewer, 403), (nobody, 403), (stranger, 302)):
+    address, form = chosen(repairer, "checkoutsession", "abort", crowd(shop))
+    before = stored_rows()
+    for client, code in ((viewer, 403), (staff_without_rights, 403), (anonymous, 302)):
         client.cookies["csrftoken"] = "a" * 32
         assert client.post(address, form | {"csrfmiddlewaretoken": "a" * 32}).status_code == code
-    assert rita.get(address).status_code == 405
-    assert rita.post(address, form | {"csrfmiddlewaretoken": ""}).status_code == 403
+    assert repairer.get(address).status_code == 405
+    assert repairer.post(address, form | {"csrfmiddlewaretoken": ""}).status_code == 403
     for wrong in ({"reason": ""}, {"row": []}, {"row": ["x y", "999999999999999999999999 1", "\x00 1", " ", "1 -1"]}):
-        assert rita.post(address, form | wrong).status_code == 200
-    assert rita.post(address.replace("abort", "finish-as-ordered"), form).status_code == 404
-    assert everything_stored() == before
+        assert repairer.post(address, form | wrong).status_code == 200
+    assert repairer.post(address.replace("abort", "finish-as-ordered"), form).status_code == 404
+    assert stored_rows() == before
 
 
 # --- A stolen key ---------------------------------------------------------------------------------------
@@ -296,38 +298,38 @@ def stolen_key(shop: Shop) -> ApiKey:
     return key
 
 
-def test_key_unlike_all_others_is_on_the_work_list(shop: Shop, root: Client, rita: Client, nobody: Client) -> None:
+def test_key_unlike_all_others_is_on_the_work_list(shop: Shop, root: Client, repairer: Client, staff_without_rights: Client) -> None:
     key = stolen_key(shop)
     body = html.unescape(root.get(WORK).content.decode())
     assert 'Keys unlike all others <span class="number">1</span>' in body
     assert "62.5 pieces a checkout, where 1.0 are usual" in body
     assert reverse("admin:baskets_apikey_revoke", args=[key.pk]) in body
-    rita_sees = html.unescape(rita.get(WORK).content.decode())
-    assert reverse("admin:baskets_apikey_revoke", args=[key.pk]) not in rita_sees
-    assert "?held_by=stolenstolen" in rita_sees
+    repairer_sees = html.unescape(repairer.get(WORK).content.decode())
+    assert reverse("admin:baskets_apikey_revoke", args=[key.pk]) not in repairer_sees
+    assert "?held_by=stolenstolen" in repairer_sees
     ApiKey.objects.update(revoked_at=key.created_at)
     assert "No key is unlike the others." in root.get(WORK).content.decode()
 
 
-def test_lists_show_what_a_key_holds_and_what_it_ordered(shop: Shop, rita: Client) -> None:
+def test_lists_show_what_a_key_holds_and_what_it_ordered(shop: Shop, repairer: Client) -> None:
     key = stolen_key(shop)
     address = reverse("admin:baskets_checkoutsession_changelist")
     numbers = dict(CheckoutSession.objects.values_list("basket__user_id", "order_no"))
 
     def shown(query: str) -> set[str]:
-        body = rita.get(f"{address}?{query}").content.decode()
+        body = repairer.get(f"{address}?{query}").content.decode()
         return {user_id for user_id, order_no in numbers.items() if order_no in body}
 
     assert shown("held_by=stolenstolen") == {"other"}
     assert shown("ordered_by=stolenstolen") == {"thief"}
     assert shown("ordered_by=unknown") == set()
     assert shown("ordered_by=NO+KEY") == {"thief", "other", "ann"}
-    page = html.unescape(rita.get(reverse("admin:baskets_apikey_change", args=[key.pk])).content.decode())
+    page = html.unescape(repairer.get(reverse("admin:baskets_apikey_change", args=[key.pk])).content.decode())
     assert "?held_by=stolenstolen" in page
     assert "?ordered_by=stolenstolen" in page
 
 
-def test_many_orders_of_one_basket_are_reversed_together(shop: Shop, rita: Client) -> None:
+def test_many_orders_of_one_basket_are_reversed_together(shop: Shop, repairer: Client) -> None:
     shop.product("lamp", 10)
     buyer = shop.buyer("ann")
     for _ in range(3):
@@ -337,36 +339,36 @@ def test_many_orders_of_one_basket_are_reversed_together(shop: Shop, rita: Clien
     assert Stock.objects.get(pk="lamp").available == 4
     address = reverse("admin:baskets_checkoutsession_changelist")
     sessions = list(CheckoutSession.objects.values_list("pk", flat=True))
-    chosen = {"action": "reverse-order", "_selected_action": sessions, "csrfmiddlewaretoken": token(rita, address)}
-    rows = re.findall(r'name="row" value="(\d+ \d+)"', rita.post(address, chosen).content.decode())
+    chosen = {"action": "reverse-order", "_selected_action": sessions, "csrfmiddlewaretoken": token(repairer, address)}
+    rows = re.findall(r'name="row" value="(\d+ \d+)"', repairer.post(address, chosen).content.decode())
     assert len(rows) == 3
     many = reverse("admin:baskets_checkoutsession_repair_many", args=["reverse-order"])
-    body = rita.post(many, {"row": rows, "reason": "all came back", "csrfmiddlewaretoken": token(rita, address)}).content.decode()
+    body = repairer.post(many, {"row": rows, "reason": "all came back", "csrfmiddlewaretoken": token(repairer, address)}).content.decode()
     assert "It has changed" not in body
     assert Stock.objects.get(pk="lamp").available == 10
     # The same page once more does nothing.
-    rita.post(many, {"row": rows, "reason": "all came back", "csrfmiddlewaretoken": token(rita, address)})
+    repairer.post(many, {"row": rows, "reason": "all came back", "csrfmiddlewaretoken": token(repairer, address)})
     assert Stock.objects.get(pk="lamp").available == 10
     assert invariant_checker.check_invariants() == []
 
 
 def test_orders_of_a_stolen_key_are_reversed_together_after_a_preview(
-    shop: Shop, rita: Client, everything_stored: Callable[[], dict[str, list[Any]]]
+    shop: Shop, repairer: Client, stored_rows: Callable[[], dict[str, list[Any]]]
 ) -> None:
     stolen_key(shop)
     address = reverse("admin:baskets_checkoutsession_changelist")
     session = CheckoutSession.objects.get(finished_by_key="stolenstolen")
-    before = everything_stored()
-    chosen = {"action": "reverse-order", "_selected_action": [session.pk], "csrfmiddlewaretoken": token(rita, address)}
-    preview = html.unescape(rita.post(f"{address}?ordered_by=stolenstolen", chosen).content.decode())
-    assert everything_stored() == before
+    before = stored_rows()
+    chosen = {"action": "reverse-order", "_selected_action": [session.pk], "csrfmiddlewaretoken": token(repairer, address)}
+    preview = html.unescape(repairer.post(f"{address}?ordered_by=stolenstolen", chosen).content.decode())
+    assert stored_rows() == before
     assert session.order_no in preview
     row = re.search(rf'name="row" value="({session.pk} \d+)"', preview)
     assert row
     many = reverse("admin:baskets_checkoutsession_repair_many", args=["reverse-order"])
-    said = {"row": row[1], "reason": "stolen key", "csrfmiddlewaretoken": token(rita, address)}
+    said = {"row": row[1], "reason": "stolen key", "csrfmiddlewaretoken": token(repairer, address)}
     for _ in range(2):
-        assert session.order_no in rita.post(many, said).content.decode()
+        assert session.order_no in repairer.post(many, said).content.decode()
         assert Stock.objects.get(pk="lamp").available == 494
     line = Event.objects.get(kind=Event.Kind.REPAIRED)
     assert (line.actor, line.data["repair"], line.data["reason"]) == ("rita", "reverse_order", "stolen key")

@@ -227,7 +227,7 @@ def app(issue: Issue) -> Api:
 
 
 @pytest.fixture
-def other(db: None) -> Api:
+def other_partner(db: None) -> Api:
     """The back end of another partner."""
     partners.create_partner(name="Other")
     _, text = api_keys.issue_api_key(partner_name="Other", created_by="test")
@@ -264,17 +264,17 @@ def pass_time(partner: Partner) -> PassTime:
 
 
 @pytest.fixture
-def unchanged(everything_stored: Stored) -> Iterator[Unchanged]:
+def unchanged(stored_rows: Stored) -> Iterator[Unchanged]:
     """Call it once the stage is set: at the end of the test all tables must be as they were then."""
     before: list[tuple[dict[str, list[Any]], tuple[str, ...]]] = []
 
     def mark(*, but: tuple[str, ...] = ()) -> None:
-        before.append((everything_stored(), but))
+        before.append((stored_rows(), but))
 
     yield mark
     assert before, "the test has not said from when on nothing may change"
     rows, but = before[-1]
-    now = everything_stored()
+    now = stored_rows()
     assert {name: now[name] for name in now if name not in but} == {name: rows[name] for name in rows if name not in but}
 
 

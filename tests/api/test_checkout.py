@@ -263,10 +263,10 @@ def test_an_order_number_may_be_written_in_small_letters(api: Api) -> None:
     assert api.session(order_no.lower()).data["orderNo"] == order_no
 
 
-def test_an_order_number_of_somebody_else_is_unknown(api: Api, other: Api) -> None:
+def test_an_order_number_of_somebody_else_is_unknown(api: Api, other_partner: Api) -> None:
     api.place("limited")
     order_no = api.start().data["orderNo"]
-    for answer in (api.session(order_no, user="bob"), other.session(order_no), api.session("no-such")):
+    for answer in (api.session(order_no, user="bob"), other_partner.session(order_no), api.session("no-such")):
         assert answer.refusal == (404, 404, "order_unknown")
         assert "data" not in answer.body
 

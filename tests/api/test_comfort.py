@@ -34,47 +34,47 @@ def holding(token: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def ada(app: Api) -> Api:
+def user_app(app: Api) -> Api:
     """Ada's own app."""
     return Api(app.key, headers=holding("partner-ada"))
 
 
-def test_what_is_stored_is_shown_to_the_user_and_answered_with_the_basket(ada: Api, sells: Sells) -> None:
+def test_what_is_stored_is_shown_to_the_user_and_answered_with_the_basket(user_app: Api, sells: Sells) -> None:
     sells("p1")
-    ada.place("p1", 2)
-    answer = ada.patch(COMFORT, STORED)
-    assert (answer.status, answer.data) == (200, ada.basket())
-    shown = ada.get(COMFORT).data
+    user_app.place("p1", 2)
+    answer = user_app.patch(COMFORT, STORED)
+    assert (answer.status, answer.data) == (200, user_app.basket())
+    shown = user_app.get(COMFORT).data
     assert (shown["customerId"], shown["paymentToken"]) == SECRETS
     assert shown["consentedAt"].endswith("Z")
 
 
-def test_there_need_not_be_a_basket_and_none_is_made(ada: Api) -> None:
-    assert ada.patch(f"/v2{COMFORT}", STORED).data == {"cart": [], "saved": [], "checkout": []}
-    assert ada.basket() == {"cart": [], "saved": [], "checkout": []}
-    assert ada.get(COMFORT).data["customerId"] == "cust-4711"
+def test_there_need_not_be_a_basket_and_none_is_made(user_app: Api) -> None:
+    assert user_app.patch(f"/v2{COMFORT}", STORED).data == {"cart": [], "saved": [], "checkout": []}
+    assert user_app.basket() == {"cart": [], "saved": [], "checkout": []}
+    assert user_app.get(COMFORT).data["customerId"] == "cust-4711"
 
 
-def test_each_field_changes_alone(ada: Api) -> None:
-    ada.patch(COMFORT, STORED)
-    since = ada.get(COMFORT).data["consentedAt"]
-    ada.patch(COMFORT, {"customerId": "c-2", "consent": None})
-    ada.patch(COMFORT, {"paymentToken": None, "consent": True})
-    ada.patch(COMFORT, {})
-    assert ada.get(COMFORT).data == {"customerId": "c-2", "paymentToken": None, "consentedAt": since}
+def test_each_field_changes_alone(user_app: Api) -> None:
+    user_app.patch(COMFORT, STORED)
+    since = user_app.get(COMFORT).data["consentedAt"]
+    user_app.patch(COMFORT, {"customerId": "c-2", "consent": None})
+    user_app.patch(COMFORT, {"paymentToken": None, "consent": True})
+    user_app.patch(COMFORT, {})
+    assert user_app.get(COMFORT).data == {"customerId": "c-2", "paymentToken": None, "consentedAt": since}
 
 
-def test_taking_the_consent_back_deletes_everything(ada: Api) -> None:
-    ada.patch(COMFORT, STORED)
-    assert ada.patch(COMFORT, {"consent": False}).status == 200
-    assert ada.get(COMFORT).data == NOTHING
+def test_taking_the_consent_back_deletes_everything(user_app: Api) -> None:
+    user_app.patch(COMFORT, STORED)
+    assert user_app.patch(COMFORT, {"consent": False}).status == 200
+    assert user_app.get(COMFORT).data == NOTHING
     assert not Comfort.objects.exists()
 
 
 @pytest.mark.parametrize("body", [{"customerId": "c"}, {"paymentToken": "t", "consent": None}, {"customerId": "c", "consent": False}])
-def test_nothing_is_stored_without_consent(ada: Api, body: Any, unchanged: Unchanged) -> None:
+def test_nothing_is_stored_without_consent(user_app: Api, body: Any, unchanged: Unchanged) -> None:
     unchanged()
-    answer = ada.patch(COMFORT, body)
+    answer = user_app.patch(COMFORT, body)
     assert answer.refusal == (422, 422, "consent_missing")
     assert answer.body["data"] == {"cart": [], "saved": [], "checkout": []}
 
@@ -106,37 +106,37 @@ def test_a_server_key_is_as_good_with_the_users_token(api: Api) -> None:
         ([], {"body"}),
     ],
 )
-def test_what_is_wrong_is_named(ada: Api, body: Any, fields: set[str], unchanged: Unchanged) -> None:
+def test_what_is_wrong_is_named(user_app: Api, body: Any, fields: set[str], unchanged: Unchanged) -> None:
     unchanged()
-    answer = ada.patch(COMFORT, body)
+    answer = user_app.patch(COMFORT, body)
     assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), fields)
 
 
-def test_a_repeat_is_answered_and_not_done_again(ada: Api) -> None:
-    first = ada.patch(COMFORT, STORED, Idempotency_Key="k")
-    ada.patch(COMFORT, {"consent": False})
-    again = ada.patch(COMFORT, STORED, Idempotency_Key="k")
+def test_a_repeat_is_answered_and_not_done_again(user_app: Api) -> None:
+    first = user_app.patch(COMFORT, STORED, Idempotency_Key="k")
+    user_app.patch(COMFORT, {"consent": False})
+    again = user_app.patch(COMFORT, STORED, Idempotency_Key="k")
     assert (again.raw, again.headers["Idempotency-Replayed"]) == (first.raw, "true")
-    assert ada.get(COMFORT).data == NOTHING
+    assert user_app.get(COMFORT).data == NOTHING
 
 
 def test_nobody_finds_it_in_a_table_or_in_the_log(
-    ada: Api, everything_stored: Callable[[], Any], log: Log, caplog: pytest.LogCaptureFixture
+    user_app: Api, stored_rows: Callable[[], Any], log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    ada.patch(COMFORT, STORED, Idempotency_Key="k")
-    ada.get(COMFORT)
+    user_app.patch(COMFORT, STORED, Idempotency_Key="k")
+    user_app.get(COMFORT)
     stored = json.dumps(
-        everything_stored(), default=lambda value: bytes(value).decode("latin-1") if isinstance(value, memoryview) else str(value)
+        stored_rows(), default=lambda value: bytes(value).decode("latin-1") if isinstance(value, memoryview) else str(value)
     )
     for secret in SECRETS:
         assert secret not in stored
         assert secret not in log.text
 
 
-def test_what_no_key_can_read_is_as_if_it_were_not_there(ada: Api, settings: Any) -> None:
-    ada.patch(COMFORT, STORED)
+def test_what_no_key_can_read_is_as_if_it_were_not_there(user_app: Api, settings: Any) -> None:
+    user_app.patch(COMFORT, STORED)
     settings.SECRET_KEY = "another-" + "x" * 60
-    assert ada.get(COMFORT).data == NOTHING
-    ada.patch(COMFORT, {"customerId": "c-3", "paymentToken": None})
-    assert ada.get(COMFORT).data["customerId"] == "c-3"
+    assert user_app.get(COMFORT).data == NOTHING
+    user_app.patch(COMFORT, {"customerId": "c-3", "paymentToken": None})
+    assert user_app.get(COMFORT).data["customerId"] == "c-3"

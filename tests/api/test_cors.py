@@ -25,7 +25,7 @@ OTHERS = [endpoint for endpoint in ENDPOINTS if not endpoint.route.startswith("b
 
 
 @pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
+def empty_origin_cache() -> Iterator[None]:
     """Nothing is known of any partner's origins, before and after."""
     cors.OriginCache.origins = None
     yield
@@ -33,7 +33,7 @@ def fresh() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def origins(partner: Partner, other: Api) -> None:
+def origins(partner: Partner, other_partner: Api) -> None:
     partners.allow_origins(partner_name=partner.name, origins=[PLAYER, "http://localhost:3000"], actor=OPERATOR)
     partners.allow_origins(partner_name="Other", origins=[THEIRS], actor=OPERATOR)
 
@@ -90,8 +90,13 @@ def called(api: Api, origin: str, path: str = "/baskets/users/ada", **headers: s
     return api.get(path, Origin=origin, **headers)
 
 
-def test_an_answer_may_be_read_by_pages_of_the_partner_whose_key_was_sent(api: Api, other: Api) -> None:
-    for caller, origin, readable in ((api, PLAYER, True), (api, THEIRS, False), (other, THEIRS, True), (other, PLAYER, False)):
+def test_an_answer_may_be_read_by_pages_of_the_partner_whose_key_was_sent(api: Api, other_partner: Api) -> None:
+    for caller, origin, readable in (
+        (api, PLAYER, True),
+        (api, THEIRS, False),
+        (other_partner, THEIRS, True),
+        (other_partner, PLAYER, False),
+    ):
         answer = called(caller, origin)
         assert answer.status == 200
         assert allowed(answer) == (origin if readable else None)
@@ -122,9 +127,9 @@ def test_pages_health_and_metrics_have_nothing_of_it(endpoint: Endpoint) -> None
             assert allowed(preflight(path, PLAYER, "GET")) is None
 
 
-def test_an_origin_of_the_deployment_is_good_for_every_partner(api: Api, other: Api) -> None:
+def test_an_origin_of_the_deployment_is_good_for_every_partner(api: Api, other_partner: Api) -> None:
     with override_settings(CORS_ALLOWED_ORIGINS=[STRANGER]):
-        assert allowed(called(api, STRANGER)) == allowed(called(other, STRANGER)) == STRANGER
+        assert allowed(called(api, STRANGER)) == allowed(called(other_partner, STRANGER)) == STRANGER
         assert allowed(preflight("/baskets/guests", STRANGER)) == STRANGER
         assert allowed(called(api, THEIRS)) is None
 
@@ -168,11 +173,11 @@ def test_what_was_last_known_holds_while_the_database_is_away(monkeypatch: Any, 
      "https://Player.example", "https://me@player.example", "ftp://player.example", "https://player.example:", "https://player.example:0",
      "https://pläyer.example", "https://player.example\n", "https://" + "x" * 250, "https://a b"],
 )  # fmt: skip
-def test_what_is_no_origin_is_refused(partner: Partner, origin: str, everything_stored: Stored) -> None:
-    before = everything_stored()
+def test_what_is_no_origin_is_refused(partner: Partner, origin: str, stored_rows: Stored) -> None:
+    before = stored_rows()
     with pytest.raises(InvalidValue):
         partners.allow_origins(partner_name=partner.name, origins=[PLAYER, origin], actor=OPERATOR)
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_too_many_origins_are_refused(partner: Partner) -> None:

@@ -29,7 +29,7 @@ def guest(app: Api) -> Any:
 
 
 @pytest.fixture
-def second(app: Api, guest: Any) -> Any:
+def second_device(app: Api, guest: Any) -> Any:
     """The same basket on a second device."""
     token = as_guest(app, guest).post(f"/baskets/users/{guest['userId']}/transfer", {}).data["jayToken"]
     return app.post(f"{GUESTS}?jayToken={token}", {}).data
@@ -39,18 +39,18 @@ def devices(api: Api, guest: Any) -> list[dict[str, Any]]:
     return list(api.get(f"/baskets/users/{guest['userId']}/devices").data["devices"])
 
 
-def test_devices_are_listed_the_newest_first(api: Api, guest: Any, second: Any) -> None:
+def test_devices_are_listed_the_newest_first(api: Api, guest: Any, second_device: Any) -> None:
     taken, own = devices(api, guest)
     assert (taken["transferred"], own["transferred"]) == (True, False)
     assert (taken["revokedAt"], own["revokedAt"]) == (None, None)
-    assert (taken["expires"], own["expires"]) == (second["expires"], guest["expires"])
+    assert (taken["expires"], own["expires"]) == (second_device["expires"], guest["expires"])
     assert {taken["deviceId"], own["deviceId"]} == {str(pk) for pk in GuestToken.objects.values_list("pk", flat=True)}
 
 
-def test_a_revoked_device_is_out_at_once_and_the_other_goes_on(api: Api, app: Api, guest: Any, second: Any) -> None:
+def test_a_revoked_device_is_out_at_once_and_the_other_goes_on(api: Api, app: Api, guest: Any, second_device: Any) -> None:
     basket = f"/baskets/users/{guest['userId']}"
     before = api.get(basket).data
-    assert as_guest(app, second).get(basket).status == 200
+    assert as_guest(app, second_device).get(basket).status == 200
     taken = devices(api, guest)[0]["deviceId"]
     answer = api.delete(f"{basket}/devices/{taken}")
     assert answer.status == 200
@@ -58,16 +58,16 @@ def test_a_revoked_device_is_out_at_once_and_the_other_goes_on(api: Api, app: Ap
         (True, True),
         (False, False),
     ]
-    refused = as_guest(app, second).get(basket)
+    refused = as_guest(app, second_device).get(basket)
     assert (refused.refusal, refused.headers["WWW-Authenticate"]) == (TOKEN_INVALID, 'Bearer realm="baskets", error="invalid_token"')
     assert as_guest(app, guest).get(basket).data == before
     event = Event.objects.get(kind="device_revoked")
     assert event.data == {"deviceId": taken}
 
 
-def test_a_revoked_device_does_not_come_back_by_an_offer_it_has_made(api: Api, app: Api, guest: Any, second: Any) -> None:
+def test_a_revoked_device_does_not_come_back_by_an_offer_it_has_made(api: Api, app: Api, guest: Any, second_device: Any) -> None:
     basket = f"/baskets/users/{guest['userId']}"
-    offer = as_guest(app, second).post(f"{basket}/transfer", {}).data["jayToken"]
+    offer = as_guest(app, second_device).post(f"{basket}/transfer", {}).data["jayToken"]
     api.delete(f"{basket}/devices/{devices(api, guest)[0]['deviceId']}")
     assert app.post(f"{GUESTS}?jayToken={offer}", {}).fields == {"jayToken"}
     assert len(devices(api, guest)) == 2
@@ -91,11 +91,11 @@ def test_no_other_device_is_revoked(device: str, api: Api, app: Api, guest: Any,
     assert answer.refusal == (404, 404, "device_unknown")
 
 
-def test_a_partner_sees_and_revokes_only_its_own(api: Api, other: Api, guest: Any, unchanged: Unchanged) -> None:
+def test_a_partner_sees_and_revokes_only_its_own(api: Api, other_partner: Api, guest: Any, unchanged: Unchanged) -> None:
     (own,) = devices(api, guest)
     unchanged()
-    assert devices(other, guest) == []
-    assert other.delete(f"/baskets/users/{guest['userId']}/devices/{own['deviceId']}").refusal == (404, 2005, "basket_not_found")
+    assert devices(other_partner, guest) == []
+    assert other_partner.delete(f"/baskets/users/{guest['userId']}/devices/{own['deviceId']}").refusal == (404, 2005, "basket_not_found")
 
 
 def test_a_user_without_a_guests_token_has_no_devices(api: Api) -> None:
@@ -110,17 +110,17 @@ def test_a_token_of_before_devices_were_listed_is_good(app: Api, guest: Any) -> 
 
 
 def test_a_setting_keeps_a_device_that_took_the_basket_over_from_passing_it_on(
-    api: Api, app: Api, guest: Any, second: Any, settings: Any
+    api: Api, app: Api, guest: Any, second_device: Any, settings: Any
 ) -> None:
     address = f"/baskets/users/{guest['userId']}/transfer"
-    assert as_guest(app, second).post(address, {}).status == 200
+    assert as_guest(app, second_device).post(address, {}).status == 200
     settings.BASKETS_TRANSFERRED_GUESTS_MAY_TRANSFER = False
-    assert as_guest(app, second).post(address, {}).refusal == (403, 403, "transfer_not_allowed")
+    assert as_guest(app, second_device).post(address, {}).refusal == (403, 403, "transfer_not_allowed")
     assert as_guest(app, guest).post(address, {}).status == 200
     assert api.post(address, {}).status == 200
 
 
-@pytest.mark.usefixtures("second")
+@pytest.mark.usefixtures("second_device")
 def test_an_erased_user_s_devices_are_out(app: Api, guest: Any) -> None:
 
     basket = Basket.objects.get(user_id=guest["userId"])

@@ -83,13 +83,13 @@ def test_an_ordered_checkout_is_not_aborted(api: Api, order_no: str, named: bool
     assert answer.body["data"] == first
 
 
-def test_an_aborted_checkout_is_ordered_late_only_by_its_name(api: Api, order_no: str, everything_stored: Stored) -> None:
+def test_an_aborted_checkout_is_ordered_late_only_by_its_name(api: Api, order_no: str, stored_rows: Stored) -> None:
     aborted = api.finish(False).data
-    before = everything_stored()
+    before = stored_rows()
     refused = api.finish(True)
     assert refused.refusal == ABORTED
     assert refused.body["data"] == aborted
-    after = everything_stored()
+    after = stored_rows()
     assert {name for name in after if after[name] != before[name]} == {"baskets_attention", "baskets_basket", "baskets_event"}
     assert list(Attention.objects.values_list("reason", flat=True)) == ["checkout_aborted"]
     assert lists(api.finish(True, order_no=order_no)) == AFTER_ORDER

@@ -206,7 +206,7 @@ def test_the_key_set_tells_nothing_private(app: Api) -> None:
     assert "PRIVATE" in decrypt(stored.private_key, purpose=signing_keys.ENCRYPTION_PURPOSE, context=stored.kid)
 
 
-def test_the_token_opens_its_own_basket_and_no_other(app: Api, api: Api, other: Api, unchanged: Unchanged) -> None:
+def test_the_token_opens_its_own_basket_and_no_other(app: Api, api: Api, other_partner: Api, unchanged: Unchanged) -> None:
     guest = app.post(GUESTS, {}).data
     browser, user = as_guest(app, guest), guest["userId"]
     unchanged()
@@ -215,7 +215,7 @@ def test_the_token_opens_its_own_basket_and_no_other(app: Api, api: Api, other: 
     # A server key may act for any user, but not with a token that says it is somebody else.
     assert as_guest(api, guest).get("/baskets/users/ada").refusal == (401, 2002, "token_user_mismatch")
     assert as_guest(api, guest).get(f"/baskets/users/{user}").status == 200
-    assert as_guest(other, guest).get(f"/baskets/users/{user}").refusal == TOKEN_INVALID
+    assert as_guest(other_partner, guest).get(f"/baskets/users/{user}").refusal == TOKEN_INVALID
     assert as_guest(app, guest).post("/baskets/products/details", ["p1"]).status == 200
 
 
@@ -246,7 +246,7 @@ def test_a_token_ends_by_the_databases_clock(app: Api, api: Api, partner: Partne
 
 
 @pytest.fixture
-def ours(app: Api) -> KeyPair:
+def guest_key_pair(app: Api) -> KeyPair:
     """Our own key pair, as only the service has it."""
     app.post(GUESTS, {})
     stored = SigningKey.objects.get()
@@ -260,8 +260,8 @@ def claims(partner: Partner) -> dict[str, Any]:
     return {"iss": guests.ISSUER, "aud": guests.token_audience(partner.pk), "sub": "ada", "exp": 4_000_000_000}
 
 
-def test_a_token_made_by_hand_is_good(app: Api, ours: KeyPair, claims: dict[str, Any]) -> None:
-    assert app.get("/baskets/users/ada", Authorization=f"Bearer {ours.sign(claims)}").status == 200
+def test_a_token_made_by_hand_is_good(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any]) -> None:
+    assert app.get("/baskets/users/ada", Authorization=f"Bearer {guest_key_pair.sign(claims)}").status == 200
 
 
 @pytest.mark.parametrize(
@@ -274,15 +274,17 @@ def test_a_token_made_by_hand_is_good(app: Api, ours: KeyPair, claims: dict[str,
     ],
     ids=str,
 )  # fmt: skip
-def test_a_good_signature_alone_is_not_enough(app: Api, ours: KeyPair, claims: dict[str, Any], change: Any, unchanged: Unchanged) -> None:
+def test_a_good_signature_alone_is_not_enough(
+    app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], change: Any, unchanged: Unchanged
+) -> None:
     unchanged()
-    assert app.delete("/baskets/users/ada", Authorization=f"Bearer {ours.sign(claims | change)}").refusal == TOKEN_INVALID
+    assert app.delete("/baskets/users/ada", Authorization=f"Bearer {guest_key_pair.sign(claims | change)}").refusal == TOKEN_INVALID
 
 
 @pytest.mark.parametrize("missing", ["sub", "exp", "aud", "iss"])
-def test_a_claim_that_is_missing_makes_it_invalid(app: Api, ours: KeyPair, claims: dict[str, Any], missing: str) -> None:
+def test_a_claim_that_is_missing_makes_it_invalid(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], missing: str) -> None:
     claims.pop(missing)
-    assert app.get("/baskets/users/ada", Authorization=f"Bearer {ours.sign(claims)}").refusal == TOKEN_INVALID
+    assert app.get("/baskets/users/ada", Authorization=f"Bearer {guest_key_pair.sign(claims)}").refusal == TOKEN_INVALID
 
 
 @pytest.mark.parametrize(
@@ -292,19 +294,21 @@ def test_a_claim_that_is_missing_makes_it_invalid(app: Api, ours: KeyPair, claim
      {"alg": None}, {"alg": "es256"}],
     ids=str,
 )  # fmt: skip
-def test_a_header_that_is_not_ours_makes_it_invalid(app: Api, ours: KeyPair, claims: dict[str, Any], header: Any) -> None:
-    assert app.get("/baskets/users/ada", Authorization=f"Bearer {ours.sign(claims, **header)}").refusal == TOKEN_INVALID
+def test_a_header_that_is_not_ours_makes_it_invalid(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], header: Any) -> None:
+    assert app.get("/baskets/users/ada", Authorization=f"Bearer {guest_key_pair.sign(claims, **header)}").refusal == TOKEN_INVALID
 
 
-def test_a_key_that_a_token_brings_along_is_not_looked_at(app: Api, ours: KeyPair, claims: dict[str, Any]) -> None:
-    thief = KeyPair("ES256", kid=ours.kid)
+def test_a_key_that_a_token_brings_along_is_not_looked_at(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any]) -> None:
+    thief = KeyPair("ES256", kid=guest_key_pair.kid)
     for header in ({"jwk": thief.jwk}, {"jku": "https://127.0.0.1:1/keys"}, {"x5u": "https://127.0.0.1:1/"}, {"x5c": ["MII"]}):
         assert app.get("/baskets/users/ada", Authorization=f"Bearer {thief.sign(claims, **header)}").refusal == TOKEN_INVALID
-        assert app.get("/baskets/users/ada", Authorization=f"Bearer {ours.sign(claims, **header)}").status == 200
+        assert app.get("/baskets/users/ada", Authorization=f"Bearer {guest_key_pair.sign(claims, **header)}").status == 200
 
 
-def test_a_token_of_absurd_length_is_not_even_looked_into(app: Api, ours: KeyPair, claims: dict[str, Any], monkeypatch: Any) -> None:
-    token = ours.sign(claims | {"fill": "x" * 100_000})
+def test_a_token_of_absurd_length_is_not_even_looked_into(
+    app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], monkeypatch: Any
+) -> None:
+    token = guest_key_pair.sign(claims | {"fill": "x" * 100_000})
     monkeypatch.setattr("baskets.domain.access.bearer_tokens.jwt.decode_complete", None)
     assert app.get("/baskets/users/ada", Authorization=f"Bearer {token}").refusal == TOKEN_INVALID
 
@@ -349,24 +353,24 @@ def test_a_stolen_key_is_bad_at_once(app: Api) -> None:
 
 
 def test_a_secret_that_was_replaced_can_be_kept_for_a_while_and_one_that_was_lost_needs_a_rotation(
-    app: Api, everything_stored: Stored, settings: Any
+    app: Api, stored_rows: Stored, settings: Any
 ) -> None:
     guest = app.post(GUESTS, {}).data
     old, settings.SECRET_KEY = settings.SECRET_KEY, "n" * 50
     with override_settings(SECRET_KEY_FALLBACKS=[old]):
         assert app.post(GUESTS, {}).status == 200
-    before = everything_stored()
+    before = stored_rows()
     refused = app.post(GUESTS, {})
     assert refused.refusal == (503, 503, "signing_key_unreadable")
     assert refused.headers["Retry-After"] == "1"
-    assert everything_stored() == before
+    assert stored_rows() == before
     assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").status == 200
     signing_keys.rotate(actor=OPERATOR)
     assert app.post(GUESTS, {}).status == 200
 
 
 @pytest.mark.parametrize("foreign", ["the row of an older key", "a webhook's secret in the former format", "no ciphertext"])
-def test_a_signing_key_that_is_not_its_rows_signs_nothing(app: Api, everything_stored: Stored, settings: Any, foreign: str) -> None:
+def test_a_signing_key_that_is_not_its_rows_signs_nothing(app: Api, stored_rows: Stored, settings: Any, foreign: str) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = [key := Fernet.generate_key().decode()]
     app.post(GUESTS, {})
     signing_keys.rotate(actor=OPERATOR)
@@ -376,9 +380,9 @@ def test_a_signing_key_that_is_not_its_rows_signs_nothing(app: Api, everything_s
         "no ciphertext": b"",
     }[foreign]
     SigningKey.objects.signing().update(private_key=ciphertext)
-    before = everything_stored()
+    before = stored_rows()
     assert app.post(GUESTS, {}).refusal == (503, 503, "signing_key_unreadable")
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 @pytest.mark.django_db(transaction=True)

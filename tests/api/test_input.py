@@ -24,7 +24,7 @@ LIMIT = 256 * 1024
 
 
 @pytest.fixture(autouse=True)
-def stage(api: Api, sells: Sells, unchanged: Unchanged) -> Iterator[None]:
+def active_checkout(api: Api, sells: Sells, unchanged: Unchanged) -> Iterator[None]:
     """An active checkout that no input below may touch."""
     sells("p1", unsold=5)
     api.place("p1", 2)

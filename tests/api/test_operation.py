@@ -124,11 +124,11 @@ def test_a_call_has_one_line_without_anything_secret(api: Api, sells: Sells, par
         assert secret not in log.text
 
 
-def test_the_digest_of_a_user_is_stable_and_the_partners_own(api: Api, other: Api, lines: Lines) -> None:
+def test_the_digest_of_a_user_is_stable_and_the_partners_own(api: Api, other_partner: Api, lines: Lines) -> None:
     api.basket("ada")
     api.get("/v2/baskets/users/ada")
     api.basket("bob")
-    other.basket("ada")
+    other_partner.basket("ada")
     first, second, bob, theirs = [line["user"] for line in lines()]
     assert first == second
     assert len({first, bob, theirs}) == 3

@@ -39,11 +39,9 @@ def test_an_imported_product_can_be_named_in_every_call(api: Api, product_id: st
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("product_id", INVALID)
-def test_a_product_id_that_breaks_the_rule_is_refused_by_every_call(
-    api: Api, sells: Sells, product_id: str, everything_stored: Stored
-) -> None:
+def test_a_product_id_that_breaks_the_rule_is_refused_by_every_call(api: Api, sells: Sells, product_id: str, stored_rows: Stored) -> None:
     sells("p1")
-    before = everything_stored()
+    before = stored_rows()
     path = quote(product_id, safe="")
     in_path = [api.request(method, f"/baskets/users/ada/products/{path}") for method in ("POST", "PATCH", "DELETE")]
     if "/" in product_id or not product_id:
@@ -60,4 +58,4 @@ def test_a_product_id_that_breaks_the_rule_is_refused_by_every_call(
     problem = INVALID[product_id]
     main = [(1, f"main_product_id {problem}")] if product_id else []
     assert json_line(product_id).problems == [(1, f"product_id {problem}"), *main]
-    assert everything_stored() == before
+    assert stored_rows() == before

@@ -98,7 +98,9 @@ def test_no_other_image_is_there(api: Api, name: str) -> None:
     assert Client().get(f"/baskets/transfers/{name}").status_code == 404
 
 
-def test_a_token_is_good_once_and_for_a_minute_and_nobody_is_told_why_not(api: Api, app: Api, other: Api, unchanged: Unchanged) -> None:
+def test_a_token_is_good_once_and_for_a_minute_and_nobody_is_told_why_not(
+    api: Api, app: Api, other_partner: Api, unchanged: Unchanged
+) -> None:
     used, late, strange = (api.post(TRANSFER, {}).data["jayToken"] for _ in range(3))
     take(app, used)
     past_their_minute()
@@ -106,7 +108,7 @@ def test_a_token_is_good_once_and_for_a_minute_and_nobody_is_told_why_not(api: A
     answers = [
         take(app, used),
         take(app, late),
-        take(other, strange),
+        take(other_partner, strange),
         take(app, "unknown"),
         take(app, ""),
         take(app, "%00"),
@@ -117,9 +119,9 @@ def test_a_token_is_good_once_and_for_a_minute_and_nobody_is_told_why_not(api: A
     assert answers[0].fields == NOT_GOOD
 
 
-def test_a_token_of_another_partner_stays_good_for_its_own(api: Api, app: Api, other: Api) -> None:
+def test_a_token_of_another_partner_stays_good_for_its_own(api: Api, app: Api, other_partner: Api) -> None:
     token = api.post(TRANSFER, {}).data["jayToken"]
-    assert take(other, token).fields == NOT_GOOD
+    assert take(other_partner, token).fields == NOT_GOOD
     assert take(app, token).status == 200
 
 
@@ -175,8 +177,8 @@ def test_the_secret_is_remembered_for_no_key(api: Api) -> None:
     assert not IdempotencyRecord.objects.exists()
 
 
-def test_no_table_holds_the_token_or_the_image(api: Api, everything_stored: Any) -> None:
+def test_no_table_holds_the_token_or_the_image(api: Api, stored_rows: Any) -> None:
     offer = api.post(f"{TRANSFER}?qr=true", {"url": "https://tv.example/"}).data
-    stored = json.dumps(everything_stored(), default=str)
+    stored = json.dumps(stored_rows(), default=str)
     assert offer["jayToken"] not in stored
     assert offer["qrCodeImageUrl"].rsplit("/", 1)[1] not in stored

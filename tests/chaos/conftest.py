@@ -18,7 +18,7 @@ from tests.factories import PartnerFactory, ProductFactory
 
 
 @pytest.fixture
-def anna(transactional_db: None) -> User:
+def shopper(transactional_db: None) -> User:
     """A user with a song in the cart."""
     ProductFactory(product_id="song")
     user = User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
@@ -27,14 +27,14 @@ def anna(transactional_db: None) -> User:
 
 
 @pytest.fixture(autouse=True)
-def a_connection_of_its_own() -> Iterator[None]:
+def separate_connection() -> Iterator[None]:
     """What a test sets for its session is gone with it."""
     yield
     connection.close()
 
 
 @pytest.fixture
-def another(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
+def second_connection(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
     """A second client of the same database, beside the service's connection."""
     parameters = connection.get_connection_params()
     for name in ("cursor_factory", "context", "prepare_threshold"):
@@ -44,19 +44,19 @@ def another(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.fixture
-def kill(another: psycopg.Connection[Any]) -> Callable[[], None]:
+def kill(second_connection: psycopg.Connection[Any]) -> Callable[[], None]:
     """Kill the database's end of this thread's connection, which does not notice before it is used again."""
 
     def kill() -> None:
         pid = connection.connection.info.backend_pid
-        another.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-        another.commit()
+        second_connection.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        second_connection.commit()
 
     return kill
 
 
 @pytest.fixture
-def call(anna: User) -> Callable[..., Any]:
+def call(shopper: User) -> Callable[..., Any]:
     """Call the way a partner does: method, path and body."""
     _, key = issue_api_key(partner_name=Partner.objects.get().name, kind="server", label="", created_by="tests")
     client = Client(raise_request_exception=False, headers={"X-API-Key": key, "Host": "127.0.0.1"})
@@ -64,13 +64,13 @@ def call(anna: User) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def finish(anna: User, call: Callable[..., Any]) -> Callable[[], Any]:
+def finish(shopper: User, call: Callable[..., Any]) -> Callable[[], Any]:
     """Report an abort the way a partner does."""
-    return lambda: call("POST", f"/baskets/users/{anna.owner.user_id}/checkout/sessions/finish-active", {"ordered": False})
+    return lambda: call("POST", f"/baskets/users/{shopper.owner.user_id}/checkout/sessions/finish-active", {"ordered": False})
 
 
 @pytest.fixture
-def staff(db: None) -> Client:
+def superuser(db: None) -> Client:
     """A superuser at the admin."""
     user = get_user_model().objects.create_superuser("rita", password="x")
     client = Client(raise_request_exception=False, headers={"Host": "127.0.0.1"})

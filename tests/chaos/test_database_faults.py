@@ -52,28 +52,28 @@ def test_a_refused_connection_has_no_state_and_means_unavailable() -> None:
     assert (sqlstate_of(error), fault_of(error)) == (None, Fault.UNAVAILABLE)
 
 
-def test_a_constraint_is_known_by_its_name(anna: User) -> None:
+def test_a_constraint_is_known_by_its_name(shopper: User) -> None:
     with pytest.raises(IntegrityError) as failure, transaction.atomic():
-        Basket.objects.filter(pk=anna.owner.basket_id).update(revision=-1)
+        Basket.objects.filter(pk=shopper.owner.basket_id).update(revision=-1)
     assert (constraint_of(failure.value), fault_of(failure.value)) == ("revision_is_not_negative", Fault.BUG)
 
 
 def test_a_wait_that_runs_out_is_answered_busy_and_changes_nothing(
-    anna: User, another: psycopg.Connection[Any], finish: Callable[[], Any]
+    shopper: User, second_connection: psycopg.Connection[Any], finish: Callable[[], Any]
 ) -> None:
-    anna.start()
-    before = anna.lists()
-    another.execute("SELECT FROM baskets_basket FOR UPDATE")
+    shopper.start()
+    before = shopper.lists()
+    second_connection.execute("SELECT FROM baskets_basket FOR UPDATE")
     answer = finish()
-    another.rollback()
+    second_connection.rollback()
     assert (answer.status_code, answer.json()["error"]["details"]["reason"]) == (503, "busy")
     assert int(answer.headers["Retry-After"]) > 0
-    assert anna.lists() == before
+    assert shopper.lists() == before
     assert finish().status_code == 200
 
 
-def test_a_database_that_turned_read_only_is_answered_unavailable(anna: User, finish: Callable[[], Any]) -> None:
-    anna.start()
+def test_a_database_that_turned_read_only_is_answered_unavailable(shopper: User, finish: Callable[[], Any]) -> None:
+    shopper.start()
     execute("SET default_transaction_read_only = on", [])
     answer = finish()
     execute("SET default_transaction_read_only = off", [])
@@ -81,9 +81,9 @@ def test_a_database_that_turned_read_only_is_answered_unavailable(anna: User, fi
     assert finish().status_code == 200
 
 
-def test_a_deadlock_is_run_again_and_reaches_nobody(anna: User) -> None:
-    ben = anna.beside("ben")
-    ben.place("song")
+def test_a_deadlock_is_run_again_and_reaches_nobody(shopper: User) -> None:
+    other_shopper = shopper.beside("ben")
+    other_shopper.place("song")
     both_hold_one = threading.Barrier(2)
 
     def locking(first: User, second: User) -> Callable[[], int]:
@@ -99,7 +99,7 @@ def test_a_deadlock_is_run_again_and_reaches_nobody(anna: User) -> None:
 
         return lambda: in_transaction(step)
 
-    assert sorted(together([locking(anna, ben), locking(ben, anna)])) == [1, 2]
+    assert sorted(together([locking(shopper, other_shopper), locking(other_shopper, shopper)])) == [1, 2]
 
 
 def test_what_stays_impossible_is_tried_three_times_and_then_told() -> None:
@@ -114,11 +114,11 @@ def test_what_stays_impossible_is_tried_three_times_and_then_told() -> None:
     assert len(tries) == TRIES
 
 
-def test_a_sweep_passes_by_a_basket_in_use(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    anna.start()
-    anna.wait(minutes=31)
+def test_a_sweep_passes_by_a_basket_in_use(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    shopper.start()
+    shopper.wait(minutes=31)
     frozen = Frozen()
     monkeypatch.setattr("baskets.domain.checkout.sessions.record", frozen.at(store.record_event))
-    finished, batch = frozen.run(lambda: anna.finish(ordered=True), while_frozen=expiry.sweep_sessions)
+    finished, batch = frozen.run(lambda: shopper.finish(ordered=True), while_frozen=expiry.sweep_sessions)
     assert finished.checkout == ()
     assert (batch.found, batch.expired) == (1, 0)

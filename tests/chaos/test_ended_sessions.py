@@ -28,44 +28,46 @@ def limits_in_a_transaction() -> list[str]:
     return ["idle_in_transaction_session_timeout", *(["transaction_timeout"] if version >= 170_000 else [])]
 
 
-def test_a_statement_that_an_administrator_cancels_is_told_to_come_back(anna: User, another: Client, finish: Callable[[], Any]) -> None:
-    anna.start()
-    before = anna.lists(), kinds()
+def test_a_statement_that_an_administrator_cancels_is_told_to_come_back(
+    shopper: User, second_connection: Client, finish: Callable[[], Any]
+) -> None:
+    shopper.start()
+    before = shopper.lists(), kinds()
     pid = session()
-    another.execute(LOCK)
+    second_connection.execute(LOCK)
 
     def cancel() -> None:
-        assert eventually(waits(another, pid), 10)
-        another.execute("SELECT pg_cancel_backend(%s)", [pid])
+        assert eventually(waits(second_connection, pid), 10)
+        second_connection.execute("SELECT pg_cancel_backend(%s)", [pid])
 
     with ThreadPoolExecutor(1) as pool:
         cancelled = pool.submit(cancel)
         assert told(finish()) == BUSY
         cancelled.result(10)
-    another.rollback()
-    assert (anna.lists(), kinds()) == before
+    second_connection.rollback()
+    assert (shopper.lists(), kinds()) == before
     assert (told(finish()), session()) == (DONE, pid)
 
 
-def test_a_statement_that_takes_too_long_is_told_to_come_back(anna: User, another: Client, finish: Callable[[], Any]) -> None:
-    anna.start()
-    before = anna.lists(), kinds()
-    another.execute(LOCK)
+def test_a_statement_that_takes_too_long_is_told_to_come_back(shopper: User, second_connection: Client, finish: Callable[[], Any]) -> None:
+    shopper.start()
+    before = shopper.lists(), kinds()
+    second_connection.execute(LOCK)
     execute("SET statement_timeout = '200ms'", [])
     started = time.monotonic()
     assert told(finish()) == BUSY
     assert time.monotonic() - started < 2  # It was this limit, and not that of locks.
-    another.rollback()
-    assert (anna.lists(), kinds()) == before
+    second_connection.rollback()
+    assert (shopper.lists(), kinds()) == before
     assert told(finish()) == DONE
 
 
 def test_a_session_that_is_ended_for_its_silence_is_replaced(
-    anna: User, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    shopper: User, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The program falls silent in the middle, as one does whose process is frozen. What it has not told to commit is done again."""
     for limit in limits_in_a_transaction():
-        anna.start()
+        shopper.start()
         execute(f"SET {limit} = '100ms'", [])
         silences: list[int] = []
         with monkeypatch.context() as silent:
@@ -76,17 +78,17 @@ def test_a_session_that_is_ended_for_its_silence_is_replaced(
 
 
 def test_a_session_that_is_ended_for_its_silence_each_time_is_told(
-    anna: User, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    shopper: User, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anna.start()
-    before = anna.lists(), kinds()
+    shopper.start()
+    before = shopper.lists(), kinds()
     for limit in limits_in_a_transaction():
         silences: list[int] = []
         with monkeypatch.context() as silent:
             silent.setattr("baskets.domain.checkout.sessions.write_lists", falling_silent(silences, times=TRIES, limit=limit))
             assert told(finish()) == UNAVAILABLE
         assert len(set(silences)) == TRIES, limit
-        assert (anna.lists(), kinds()) == before
+        assert (shopper.lists(), kinds()) == before
     assert told(finish()) == DONE
 
 
@@ -105,9 +107,9 @@ def falling_silent(silences: list[int], *, times: int, limit: str = "") -> Calla
     return silent
 
 
-def test_a_session_that_is_ended_between_two_calls_is_replaced(anna: User, finish: Callable[[], Any]) -> None:
-    anna.start()
-    for call in (finish, lambda: anna.finish(ordered=False)):
+def test_a_session_that_is_ended_between_two_calls_is_replaced(shopper: User, finish: Callable[[], Any]) -> None:
+    shopper.start()
+    for call in (finish, lambda: shopper.finish(ordered=False)):
         before = session()
         execute("SET idle_session_timeout = '50ms'", [])
         time.sleep(0.3)

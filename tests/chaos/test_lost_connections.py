@@ -28,17 +28,17 @@ def reason_of(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["details"]["reason"]
 
 
-def test_a_write_whose_kept_connection_has_died_is_done_once(anna: User, kill: Kill) -> None:
+def test_a_write_whose_kept_connection_has_died_is_done_once(shopper: User, kill: Kill) -> None:
     """Not one call fails after the database was started again, whatever its first statement is."""
     kill()
-    anna.start()
+    shopper.start()
     kill()
     connection.connection.close()  # And one that is known to be dead.
-    anna.finish(ordered=True)
+    shopper.finish(ordered=True)
     assert list(Event.objects.order_by("number").values_list("kind", flat=True)) == ["item_placed", "checkout_started", "checkout_ordered"]
 
 
-def test_a_write_whose_connection_dies_on_the_way_is_done_once(anna: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_whose_connection_dies_on_the_way_is_done_once(shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not told to commit is gone, so it may be done again."""
     tries: list[None] = []
     write_lists = store.write_lists
@@ -50,16 +50,16 @@ def test_a_write_whose_connection_dies_on_the_way_is_done_once(anna: User, kill:
         return write_lists(**arguments)
 
     monkeypatch.setattr("baskets.domain.checkout.sessions.write_lists", killed_once)
-    anna.start()
+    shopper.start()
     assert len(tries) == 2
     assert Event.objects.filter(kind="checkout_started").count() == 1
 
 
 def test_a_second_loss_is_told_and_leaves_nothing(
-    anna: User, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    shopper: User, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anna.start()
-    before = anna.lists()
+    shopper.start()
+    before = shopper.lists()
     record = store.record_event
 
     def killed_before_its_event(**arguments: Any) -> None:
@@ -70,13 +70,13 @@ def test_a_second_loss_is_told_and_leaves_nothing(
         killing.setattr("baskets.domain.checkout.sessions.record", killed_before_its_event)
         answer = finish()
     assert reason_of(answer) == (503, "database_unavailable")
-    assert anna.lists() == before
+    assert shopper.lists() == before
     assert finish().status_code == 200
 
 
-def test_a_loss_during_the_commit_is_told_and_not_repeated(anna: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_during_the_commit_is_told_and_not_repeated(shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can tell whether it was committed. Here it was, and the repeat is answered from what is stored."""
-    anna.start()
+    shopper.start()
     commit = connection.connection.commit
 
     def committed_but_lost() -> None:
@@ -87,15 +87,15 @@ def test_a_loss_during_the_commit_is_told_and_not_repeated(anna: User, kill: Kil
     with monkeypatch.context() as losing:
         losing.setattr(connection.connection, "commit", committed_but_lost)
         with pytest.raises(OperationalError) as failure:
-            anna.finish(ordered=True)
+            shopper.finish(ordered=True)
     assert fault_of(failure.value) is Fault.UNAVAILABLE
-    assert anna.finish(ordered=True).checkout == ()
+    assert shopper.finish(ordered=True).checkout == ()
     assert Event.objects.filter(kind="checkout_ordered").count() == 1
 
 
-def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """COMMIT travels with the last statements, and the server did it."""
-    anna.start()
+    shopper.start()
     exchange = Line._exchange
     heard: list[None] = []
 
@@ -108,24 +108,24 @@ def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(anna: U
     with monkeypatch.context() as losing:
         losing.setattr(Line, "_exchange", lost)
         with pytest.raises(OperationalError) as failure:
-            anna.finish(ordered=True)
+            shopper.finish(ordered=True)
     assert fault_of(failure.value) is Fault.UNAVAILABLE
     assert len(heard) == 1
-    assert anna.finish(ordered=True).checkout == ()
+    assert shopper.finish(ordered=True).checkout == ()
     assert Event.objects.filter(kind="checkout_ordered").count() == 1
 
 
 # --- Staff ----------------------------------------------------------------------
 
 
-def test_a_page_whose_kept_connection_has_died_is_shown(staff: Client, kill: Kill) -> None:
+def test_a_page_whose_kept_connection_has_died_is_shown(superuser: Client, kill: Kill) -> None:
     kill()
-    assert staff.get("/admin/").status_code == 200
+    assert superuser.get("/admin/").status_code == 200
     kill()
-    assert staff.get("/admin/baskets/basket/").status_code == 200
+    assert superuser.get("/admin/baskets/basket/").status_code == 200
 
 
-def test_a_page_without_a_database_is_told_to_come_back(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_without_a_database_is_told_to_come_back(superuser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     connection.close()
 
     def refused(parameters: Any) -> None:
@@ -133,16 +133,16 @@ def test_a_page_without_a_database_is_told_to_come_back(staff: Client, monkeypat
 
     with monkeypatch.context() as away:
         away.setattr(connection, "get_new_connection", refused)
-        answer = staff.get("/admin/")
+        answer = superuser.get("/admin/")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
-def test_a_page_with_a_defect_is_none_of_the_databases_business(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_with_a_defect_is_none_of_the_databases_business(superuser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(AdminSite, "each_context", broken)
-    answer = staff.get("/admin/")
+    answer = superuser.get("/admin/")
     assert (answer.status_code, "Retry-After" in answer.headers) == (500, False)
 
 
@@ -166,7 +166,7 @@ def limits() -> dict[str, str]:
 
 @pytest.mark.parametrize(("way", "again"), [("api", False), ("api", True), ("admin", False), ("admin", True), ("command", False)])
 def test_every_way_to_the_database_has_its_limits_by_word_of_the_server(
-    way: str, again: bool, anna: User, staff: Client, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    way: str, again: bool, shopper: User, superuser: Client, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a first connection, and on the one that takes the place of a dead one."""
     shown: list[dict[str, str]] = []
@@ -186,12 +186,12 @@ def test_every_way_to_the_database_has_its_limits_by_word_of_the_server(
         kill()
     else:
         connection.close()
-    {"api": finish, "admin": lambda: staff.get("/admin/"), "command": lambda: call_command("expire_baskets")}[way]()
+    {"api": finish, "admin": lambda: superuser.get("/admin/"), "command": lambda: call_command("expire_baskets")}[way]()
     assert shown[0] == LIMITS
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system names these options otherwise")
-def test_every_connection_notices_a_network_that_has_gone_quiet(anna: User) -> None:
+def test_every_connection_notices_a_network_that_has_gone_quiet(shopper: User) -> None:
     """By the operating system's word: what the client asked of its own end."""
     with socket.socket(fileno=os.dup(connection.connection.pgconn.socket)) as end:
         assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1

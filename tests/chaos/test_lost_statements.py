@@ -61,45 +61,45 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-def test_no_caller_notices_between_two_calls(spoil: Spoil, anna: User, another: Client, call: Callable[..., Any]) -> None:
+def test_no_caller_notices_between_two_calls(spoil: Spoil, shopper: User, second_connection: Client, call: Callable[..., Any]) -> None:
     """Each call of the round meets it once, on a connection that has prepared all of them."""
     for spoiled in ROUND:
         for step in ROUND:
             assert told(call(*step)) == DONE
         for step in ROUND:
             before = session()
-            with spoil(another) if step is spoiled else nullcontext():
+            with spoil(second_connection) if step is spoiled else nullcontext():
                 assert told(call(*step)) == DONE
             assert step is not spoiled or session() != before, "nothing was lost"
     assert kinds() == ["item_placed", *(["item_placed", "checkout_started", "checkout_ordered"] * 2 * len(ROUND))]
 
 
-def test_a_transaction_whose_first_statement_is_gone_is_run_again(anna: User, another: Client) -> None:
+def test_a_transaction_whose_first_statement_is_gone_is_run_again(shopper: User, second_connection: Client) -> None:
     for sql in ("DEALLOCATE ALL", "DISCARD ALL"):
         for _ in range(2):
-            anna.start()
-            anna.finish(ordered=False)
+            shopper.start()
+            shopper.finish(ordered=False)
         before = session()
-        with clearing(sql)(another):
-            anna.start()
+        with clearing(sql)(second_connection):
+            shopper.start()
         assert session() != before
-        anna.finish(ordered=True)
-        anna.place("song")
+        shopper.finish(ordered=True)
+        shopper.place("song")
     assert kinds().count("checkout_ordered") == 2
 
 
 def test_statements_that_are_lost_in_the_middle_are_lost_for_one_try(
-    anna: User, another: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    shopper: User, second_connection: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anna.start()
+    shopper.start()
     finish()
-    anna.start()
+    shopper.start()
     tries: list[int] = []
     write_lists = store.write_lists
 
     def cleared_once(**arguments: Any) -> Any:
         tries.append(session())
-        with clearing("DEALLOCATE ALL")(another) if len(tries) == 1 else nullcontext():
+        with clearing("DEALLOCATE ALL")(second_connection) if len(tries) == 1 else nullcontext():
             return write_lists(**arguments)
 
     monkeypatch.setattr("baskets.domain.checkout.sessions.write_lists", cleared_once)
@@ -109,11 +109,11 @@ def test_statements_that_are_lost_in_the_middle_are_lost_for_one_try(
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-def test_no_member_of_staff_notices_between_two_pages(spoil: Spoil, anna: User, another: Client, staff: Browser) -> None:
+def test_no_member_of_staff_notices_between_two_pages(spoil: Spoil, shopper: User, second_connection: Client, superuser: Browser) -> None:
     """Django prepares nothing, but the page of a basket reads it as the calls do."""
-    anna.start()
-    pages = [f"/admin/baskets/basket/{anna.owner.basket_id}/change/", "/admin/baskets/basket/"]
+    shopper.start()
+    pages = [f"/admin/baskets/basket/{shopper.owner.basket_id}/change/", "/admin/baskets/basket/"]
     for page in pages * 2:
-        assert staff.get(page).status_code == 200
-        with spoil(another):
-            assert staff.get(page).status_code == 200
+        assert superuser.get(page).status_code == 200
+        with spoil(second_connection):
+            assert superuser.get(page).status_code == 200

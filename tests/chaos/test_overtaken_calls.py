@@ -62,12 +62,12 @@ def overtaken(client: Client, *, times: int, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_call_that_was_overtaken_is_run_again_whole(
-    level: str, times: int, anna: User, another: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    level: str, times: int, shopper: User, second_connection: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anna.start()
+    shopper.start()
     created = Basket.objects.get().created_at
     execute(f"SET default_transaction_isolation = '{level}'", [])
-    with overtaken(another, times=times, monkeypatch=monkeypatch) as pauses:
+    with overtaken(second_connection, times=times, monkeypatch=monkeypatch) as pauses:
         assert told(finish()) == DONE
     assert len(pauses) == times
     assert kinds() == ["item_placed", "checkout_started", "checkout_aborted"]
@@ -75,39 +75,39 @@ def test_a_call_that_was_overtaken_is_run_again_whole(
 
 
 def test_a_call_that_is_overtaken_three_times_is_told_to_come_back(
-    anna: User, another: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    shopper: User, second_connection: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anna.start()
-    before = anna.lists()
+    shopper.start()
+    before = shopper.lists()
     execute("SET default_transaction_isolation = 'repeatable read'", [])
-    with overtaken(another, times=transactions.TRIES, monkeypatch=monkeypatch):
+    with overtaken(second_connection, times=transactions.TRIES, monkeypatch=monkeypatch):
         assert told(finish()) == BUSY
-    assert (anna.lists(), kinds()) == (before, ["item_placed", "checkout_started"])
+    assert (shopper.lists(), kinds()) == (before, ["item_placed", "checkout_started"])
     assert told(finish()) == DONE
 
 
 def test_a_transaction_that_fits_into_no_order_is_run_again_whole(
-    anna: User, another: Client, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    shopper: User, second_connection: Client, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No row is written by both. But each has read what the other writes, so neither can have been the first."""
     pauses: list[float] = []
     monkeypatch.setattr(transactions, "time", SimpleNamespace(sleep=pauses.append))
     execute("SET default_transaction_isolation = 'serializable'", [])
     pid = session()
-    with psycopg.connect(another.info.dsn, password=another.info.password) as holder, ThreadPoolExecutor(1) as pool:
+    with psycopg.connect(second_connection.info.dsn, password=second_connection.info.password) as holder, ThreadPoolExecutor(1) as pool:
         holder.execute("SELECT FROM baskets_basket FOR UPDATE")
 
         def cross() -> None:
             assert eventually(waits(holder, pid), 10)
-            another.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
-            another.execute("SELECT * FROM baskets_basket")
-            another.execute("UPDATE baskets_product SET name = 'another name'")
-            another.commit()
+            second_connection.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
+            second_connection.execute("SELECT * FROM baskets_basket")
+            second_connection.execute("UPDATE baskets_product SET name = 'another name'")
+            second_connection.commit()
             holder.rollback()
 
         rival = pool.submit(cross)
         answer = call("POST", "/baskets/users/anna/products/song", {"count": 7})
         rival.result(30)
     assert (told(answer), len(pauses)) == (DONE, 1)
-    assert anna.lists()["cart"] == [("song", 7)]
+    assert shopper.lists()["cart"] == [("song", 7)]
     assert kinds() == ["item_placed", "item_placed"]

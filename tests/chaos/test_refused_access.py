@@ -23,18 +23,18 @@ Kill = Callable[[], None]
 
 
 @pytest.fixture
-def role(anna: User, another: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def role(shopper: User, second_connection: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A role of the service's own for this test, with the rights of the usual one."""
     name, password = f"service_of_{connection.settings_dict['NAME']}", new_password()
-    another.autocommit = True
-    another.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE {connection.settings_dict['USER']}")
+    second_connection.autocommit = True
+    second_connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE {connection.settings_dict['USER']}")
     connection.close()
     with monkeypatch.context() as renamed:
         renamed.setitem(connection.settings_dict, "USER", name)
         renamed.setitem(connection.settings_dict, "PASSWORD", password)
         yield name
         connection.close()
-    another.execute(f"DROP ROLE {name}")
+    second_connection.execute(f"DROP ROLE {name}")
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,20 @@ def role(anna: User, another: Client, monkeypatch: pytest.MonkeyPatch) -> Iterat
     ],
 )
 def test_a_service_that_is_kept_out_says_so_until_it_is_let_in(
-    changed: str, put_right: str, role: str, anna: User, another: Client, kill: Kill, finish: Callable[[], Any], call: Callable[..., Any]
+    changed: str,
+    put_right: str,
+    role: str,
+    shopper: User,
+    second_connection: Client,
+    kill: Kill,
+    finish: Callable[[], Any],
+    call: Callable[..., Any],
 ) -> None:
-    anna.start()
+    shopper.start()
     assert told(call("GET", "/baskets/users/anna")) == DONE
-    before = anna.lists(), kinds()
+    before = shopper.lists(), kinds()
     words = {"role": role, "password": connection.settings_dict["PASSWORD"]}
-    another.execute(changed.format(**words))
+    second_connection.execute(changed.format(**words))
     assert told(call("GET", "/baskets/users/anna")) == DONE  # Who is in stays in.
     kill()
     for _ in range(2):
@@ -63,22 +70,22 @@ def test_a_service_that_is_kept_out_says_so_until_it_is_let_in(
         assert told(call("GET", "/baskets/users/anna")) == UNAVAILABLE
         assert told(call("GET", "/readyz")) == UNAVAILABLE
         assert call("GET", "/livez").status_code == 200
-    another.execute(put_right.format(**words))
-    assert (anna.lists(), kinds()) == before
+    second_connection.execute(put_right.format(**words))
+    assert (shopper.lists(), kinds()) == before
     assert told(finish()) == DONE
 
 
 def test_a_service_whose_rights_are_taken_away_says_so_until_it_has_them_again(
-    role: str, anna: User, another: Client, finish: Callable[[], Any], call: Callable[..., Any]
+    role: str, shopper: User, second_connection: Client, finish: Callable[[], Any], call: Callable[..., Any]
 ) -> None:
     """As while one role takes the place of another, and its rights come a moment later."""
-    anna.start()
-    before = anna.lists(), kinds()
-    another.execute(f"REVOKE {another.info.user} FROM {role}")
+    shopper.start()
+    before = shopper.lists(), kinds()
+    second_connection.execute(f"REVOKE {second_connection.info.user} FROM {role}")
     assert told(finish()) == UNAVAILABLE
     assert told(call("GET", "/readyz")) == UNAVAILABLE
-    another.execute(f"GRANT {another.info.user} TO {role}")
-    assert (anna.lists(), kinds()) == before
+    second_connection.execute(f"GRANT {second_connection.info.user} TO {role}")
+    assert (shopper.lists(), kinds()) == before
     assert told(finish()) == DONE
     assert told(call("GET", "/readyz")) == DONE
 
@@ -108,13 +115,13 @@ def file_of(table: str, client: Client, *, spoiled: str, restored: str) -> Itera
 )
 @pytest.mark.parametrize("table", ["baskets_basket", "baskets_event", "baskets_apikey"])
 def test_a_table_whose_file_cannot_be_opened_is_told_as_unavailable(
-    table: str, spoiled: str, restored: str, anna: User, another: Client, finish: Callable[[], Any]
+    table: str, spoiled: str, restored: str, shopper: User, second_connection: Client, finish: Callable[[], Any]
 ) -> None:
-    anna.start()
-    before = anna.lists(), kinds()
-    with file_of(table, another, spoiled=spoiled, restored=restored):
+    shopper.start()
+    before = shopper.lists(), kinds()
+    with file_of(table, second_connection, spoiled=spoiled, restored=restored):
         for _ in range(2):
             assert told(finish()) == UNAVAILABLE
-    assert (anna.lists(), kinds()) == before
+    assert (shopper.lists(), kinds()) == before
     assert told(finish()) == DONE
     assert Basket.objects.count() == 1

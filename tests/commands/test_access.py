@@ -43,10 +43,10 @@ def test_partner_is_created_whose_server_keys_alone_report_orders(run: Run) -> N
     assert Partner.objects.get().orders_need_server_key is True
 
 
-def test_rehearsals_change_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
+def test_rehearsals_change_nothing(run: Run, stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
     partners.create_partner(name="acme")
     key, _ = api_keys.issue_api_key(partner_name="acme", created_by="tests")
-    before = everything_stored()
+    before = stored_rows()
     done = run("create_partner", "other", "--dry-run")
     assert (done.code, done.out) == (0, "Would create partner 'other'.\n")
     done = run("create_api_key", "acme", "--dry-run")
@@ -54,7 +54,7 @@ def test_rehearsals_change_nothing(run: Run, everything_stored: Callable[[], dic
     assert run("create_api_key", "acme", "--dry-run", "--json").data["api_key"] is None
     done = run("revoke_api_key", key.prefix, "--dry-run")
     assert (done.code, done.out) == (0, f"Would revoke key {key.prefix} of partner 'acme'.\n")
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_what_is_no_prefix_is_wrong_usage_and_not_repeated(run: Run, text: str) 
     assert "0000" not in done.err
 
 
-def test_holds_of_a_revoked_key_are_released_and_its_orders_reversed(run: Run, owner: Owner, everything_stored: Any) -> None:
+def test_holds_of_a_revoked_key_are_released_and_its_orders_reversed(run: Run, owner: Owner, stored_rows: Any) -> None:
     ProductFactory(product_id="shirt", unsold=9)
     key = ApiKey.objects.create(partner_id=owner.partner_id, prefix="abcdefghijkl", digest=bytes(32), kind="client", created_by="tests")
     actor = Actor(kind=ActorKind.KEY, name=key.prefix)
@@ -177,13 +177,13 @@ def test_holds_of_a_revoked_key_are_released_and_its_orders_reversed(run: Run, o
                 )
             )
     undo = ("revoke_api_key", key.prefix, "--release-holds", "--reverse-orders-since", "2020-01-01T00:00:00Z")
-    before = everything_stored()
+    before = stored_rows()
     done = run(*undo, "--dry-run")
     assert (done.code, done.out) == (
         0,
         f"Would revoke key {key.prefix} of partner {key.partner.name!r}. Would abort 1 checkouts. Would reverse 1 orders.\n",
     )
-    assert everything_stored() == before
+    assert stored_rows() == before
     data = run(*undo, "--reason", "stolen on Friday", "--json").data
     assert {name: data[name] for name in data if name.startswith(("checkouts", "orders"))} == {
         "checkouts_aborted": 1,

@@ -12,15 +12,15 @@ from tests.commands.conftest import Run
 pytestmark = pytest.mark.django_db
 
 
-def test_origins_are_replaced_by_those_that_are_named(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
+def test_origins_are_replaced_by_those_that_are_named(run: Run, stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
     partners.create_partner(name="acme")
     done = run("allow_origins", "acme", "https://b.example", "https://a.example:8443", "https://b.example")
     assert (done.code, done.out, done.err) == (0, "Allowed https://a.example:8443, https://b.example for partner 'acme'.\n", "")
     assert Partner.objects.get().origins == ["https://a.example:8443", "https://b.example"]
-    before = everything_stored()
+    before = stored_rows()
     assert run("allow_origins", "acme", "--dry-run").out == "Would allow no origin for partner 'acme'.\n"
     assert run("allow_origins", "acme", "*").code == 1
     assert run("allow_origins", "nobody").code == 1
     assert run("allow_origins").code == 2
-    assert everything_stored() == before
+    assert stored_rows() == before
     assert run("allow_origins", "acme", "--json").data == {"partner": "acme", "origins": [], "dry_run": False}

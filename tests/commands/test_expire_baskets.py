@@ -53,10 +53,10 @@ def test_what_is_past_its_time_is_expired_and_a_second_run_finds_nothing(run: Ru
 
 
 @pytest.mark.usefixtures("users")
-def test_a_rehearsal_counts_and_changes_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
-    before = everything_stored()
+def test_a_rehearsal_counts_and_changes_nothing(run: Run, stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
+    before = stored_rows()
     assert run("expire_baskets", "--dry-run").out == "Would expire 3 checkouts and 1 baskets.\n"
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 @pytest.mark.usefixtures("users")

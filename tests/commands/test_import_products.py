@@ -62,14 +62,14 @@ def test_products_that_become_unlimited_or_keep_a_later_report_are_named(run: Ru
         assert done.out == f"Would have imported 23 products: 0 new, 0 changed, 23 as they were; stock changed of 1.\n{told}\n"
 
 
-def test_a_rehearsal_changes_nothing(run: Run, file: Callable[..., str], everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
-    before = everything_stored()
+def test_a_rehearsal_changes_nothing(run: Run, file: Callable[..., str], stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
+    before = stored_rows()
     done = run("import_products", file(GOOD), "--dry-run")
     assert (done.code, done.out) == (
         0,
         "Would have imported 2 products: 2 new, 0 changed, 0 as they were; stock changed of 1.\n",
     )
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_one_bad_line_stops_all_of_it(run: Run, file: Callable[..., str]) -> None:

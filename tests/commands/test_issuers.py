@@ -27,7 +27,7 @@ def complaints(ended: Ended) -> str:
 
 
 @pytest.fixture(autouse=True)
-def acme() -> None:
+def acme_partner() -> None:
     partners.create_partner(name="acme")
 
 
@@ -91,24 +91,24 @@ def test_an_issuer_whose_address_fails_is_trusted_and_its_problem_told(run: Run,
     assert (TokenIssuer.objects.get().fetched_keys, TokenIssuer.objects.get().fetch_problem) == (None, "The answer has status 500.")
 
 
-def test_without_iss_and_aud_it_must_be_said_that_every_token_is_trusted(run: Run, key_file: str, everything_stored: Stored) -> None:
-    before = everything_stored()
+def test_without_iss_and_aud_it_must_be_said_that_every_token_is_trusted(run: Run, key_file: str, stored_rows: Stored) -> None:
+    before = stored_rows()
     done = run("trust_issuer", "acme", "login", "--keys", key_file)
     assert (done.code, complaints(done).partition(",")[0]) == (1, "CommandError: Without `iss` and `aud`")
-    assert everything_stored() == before
+    assert stored_rows() == before
     assert run("trust_issuer", "acme", "login", "--keys", key_file, "--unrestricted").code == 0
 
 
-def test_rehearsals_change_nothing(run: Run, server: Issuer, everything_stored: Stored) -> None:
+def test_rehearsals_change_nothing(run: Run, server: Issuer, stored_rows: Stored) -> None:
     source = ("--keys-url", server.url, "--audience", "baskets")
     run("trust_issuer", "acme", "login", *source)
-    before = everything_stored()
+    before = stored_rows()
     done = run("trust_issuer", "acme", "other", *source, "--dry-run")
     assert done.out == f"Would trust issuer 'other' of partner 'acme'.\nSkipped {SKIPPED}\n"
     assert run("distrust_issuer", "acme", "login", "--dry-run").out == "Would distrust issuer 'login' of partner 'acme'.\n"
     assert run("refresh_issuer_keys", "--dry-run").out == f"Issuer 'login' of partner 'acme': 1 keys.\nSkipped {SKIPPED}\n"
     assert server.calls == 3
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_keys_are_fetched_when_an_operator_asks(run: Run, server: Issuer, key_file: str) -> None:
@@ -160,9 +160,9 @@ def test_without_published_keys_there_is_nothing_to_fetch(run: Run) -> None:
         (["acme", "login", "--keys-url", URL, "--issuer", "urn:baskets:guests"], 1),
     ],
 )
-def test_wrong_usage_and_what_cannot_be_trusted(run: Run, arguments: list[str], code: int, everything_stored: Stored) -> None:
-    before = everything_stored()
+def test_wrong_usage_and_what_cannot_be_trusted(run: Run, arguments: list[str], code: int, stored_rows: Stored) -> None:
+    before = stored_rows()
     done = run("trust_issuer", *arguments)
     assert (done.code, done.out) == (code, "")
     assert "Traceback" not in done.err
-    assert everything_stored() == before
+    assert stored_rows() == before

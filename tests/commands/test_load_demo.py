@@ -38,12 +38,12 @@ def test_the_first_start_tells_its_secrets_and_they_work(run: Run) -> None:
     assert invariant_checker.check() == []
 
 
-def test_a_second_start_adds_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
+def test_a_second_start_adds_nothing(run: Run, stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
     first = run("load_demo", "--json").data
-    before = everything_stored()
+    before = stored_rows()
     second = run("load_demo", "--json").data
     assert second == first | {"api_key": None, "admin_password": None}
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_new_secrets_are_made_where_they_are_asked_for(run: Run) -> None:

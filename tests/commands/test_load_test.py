@@ -13,14 +13,14 @@ from tests.domain.scenarios import User
 
 
 @pytest.fixture
-def free_stage() -> None:
+def released_load_test_lock() -> None:
     """Nobody is on the stage, whatever the last test did on this connection."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_unlock_all()")
 
 
 @pytest.fixture(autouse=True)
-def closing(monkeypatch: pytest.MonkeyPatch) -> None:
+def closing_server_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the server's threads close their connections, which `run` keeps everybody from."""
 
     def close(_: ThreadedWSGIServer) -> None:
@@ -30,7 +30,7 @@ def closing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ThreadedWSGIServer, "_close_connections", close)
 
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("free_stage")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("released_load_test_lock")]
 
 
 def assert_put_away() -> None:

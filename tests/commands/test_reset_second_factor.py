@@ -12,14 +12,14 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def vera() -> User:
+def staff_user() -> User:
     """A member of staff with a second factor."""
     account = User.objects.create_user("vera", is_staff=True)
     SecondFactor.objects.create(user=account, secret=b"x", enrolled_at=timezone.now(), last_timecode=0, recovery_codes=[])
     return account
 
 
-def test_a_second_factor_is_reset_once(vera: User, run: Run) -> None:
+def test_a_second_factor_is_reset_once(staff_user: User, run: Run) -> None:
     assert run("reset_second_factor", "vera", "--dry-run").out == "Would reset the second factor of 'vera'.\n"
     assert SecondFactor.objects.count() == 1
     assert run("reset_second_factor", "vera").out == "Reset the second factor of 'vera'.\n"
@@ -30,7 +30,7 @@ def test_a_second_factor_is_reset_once(vera: User, run: Run) -> None:
     assert (again.code, again.err) == (1, "CommandError: This account has no second factor.\n")
 
 
-def test_a_rehearsal_is_marked_in_the_log(vera: User, run: Run, log: Log) -> None:
+def test_a_rehearsal_is_marked_in_the_log(staff_user: User, run: Run, log: Log) -> None:
     run("reset_second_factor", "vera", "--dry-run")
     run("reset_second_factor", "vera")
     assert [line.get("dry_run") for line in log.lines("second_factor")] == [True, None]

@@ -32,9 +32,9 @@ def test_a_stolen_key_is_distrusted(run: Run) -> None:
     assert [key.kid for key in SigningKey.objects.all()] == [fresh]
 
 
-def test_a_rehearsal_changes_nothing(run: Run, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
+def test_a_rehearsal_changes_nothing(run: Run, stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
     signing_keys.current_signer()
-    before = everything_stored()
+    before = stored_rows()
     assert run("rotate_guest_keys", "--dry-run").out == "Would sign with a new key.\n"
     assert run("rotate_guest_keys", "--dry-run", "--json").data == {"kid": None, "removed": [], "dry_run": True}
-    assert everything_stored() == before
+    assert stored_rows() == before

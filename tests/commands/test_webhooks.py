@@ -20,14 +20,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def anna(settings: Any) -> User:
+def shopper(settings: Any) -> User:
     """A user of TV."""
     settings.BASKETS_INTERNAL_ADDRESSES = True
     ProductFactory(product_id="shirt")
     return User(Owner(partner_id=PartnerFactory(name="TV").pk, user_id="anna"))
 
 
-def test_a_webhook_is_made_told_of_events_paused_and_set_back(run: Run, anna: User) -> None:
+def test_a_webhook_is_made_told_of_events_paused_and_set_back(run: Run, shopper: User) -> None:
     with receiver() as hook:
         assert run("create_webhook", "TV", hook.url, "--dry-run").out == ""
         assert WebhookEndpoint.objects.count() == 0
@@ -35,12 +35,12 @@ def test_a_webhook_is_made_told_of_events_paused_and_set_back(run: Run, anna: Us
         assert (made.code, made.out[:6]) == (0, "whsec_")
         number = str(WebhookEndpoint.objects.get().pk)
         assert f"Webhook {number} of partner 'TV'; its secret, shown once:" in made.err
-        anna.place("shirt", 2)
+        shopper.place("shirt", 2)
         assert run("deliver_webhooks", "--once", "--json").data == {"delivered": 1, "failed": 0, "stopped": False}
         ((headers, body),) = hook.calls
         Webhook(made.out.strip()).verify(body, headers)
         assert run("change_webhook", number, "--pause", "--reason", "moving").out == f"Webhook {number} is paused.\n"
-        anna.place("shirt", 3)
+        shopper.place("shirt", 3)
         assert run("deliver_webhooks", "--once").out == "Delivered 0 events; 0 tries failed.\n"
         replay = ("change_webhook", number, "--replay-since", "2020-01-01T00:00:00Z", "--reason", "lost")
         assert run(*replay, "--dry-run").out == f"Webhook {number} would be active.\n"
@@ -48,7 +48,7 @@ def test_a_webhook_is_made_told_of_events_paused_and_set_back(run: Run, anna: Us
         assert run(*replay).code == 0
         assert run("deliver_webhooks", "--once").out == "Delivered 2 events; 0 tries failed.\n"
         hook.answer = lambda _: 500
-        anna.place("shirt", 4)
+        shopper.place("shirt", 4)
         failed = run("deliver_webhooks", "--once")
         assert (failed.code, failed.out) == (1, "Delivered 0 events; 1 tries failed.\n")
 
@@ -65,23 +65,23 @@ def test_a_webhook_is_made_told_of_events_paused_and_set_back(run: Run, anna: Us
         (("deliver_webhooks", "--workers", "0"), 2),
     ],
 )
-def test_what_cannot_be_done_is_said(run: Run, anna: User, arguments: tuple[str, ...], code: int) -> None:
+def test_what_cannot_be_done_is_said(run: Run, shopper: User, arguments: tuple[str, ...], code: int) -> None:
     ended = run(*arguments)
     assert (ended.code, ended.out) == (code, "")
     assert "Traceback" not in ended.err
     assert WebhookEndpoint.objects.count() == 0
 
 
-def test_it_runs_until_told_to_stop_and_what_was_killed_is_taken_up(run: Run, process: Callable[..., Any], anna: User) -> None:
+def test_it_runs_until_told_to_stop_and_what_was_killed_is_taken_up(run: Run, process: Callable[..., Any], shopper: User) -> None:
     with receiver() as hook:
         run("create_webhook", "TV", hook.url)
         environment = {"BASKETS_INTERNAL_ADDRESSES": "1"}
         staying = process("deliver_webhooks", "--json", env=environment)
-        anna.place("shirt", 1)
+        shopper.place("shirt", 1)
         hook.wait_for(1)  # It is up, and knows what to do with a signal.
         killed = process("deliver_webhooks", "--json", env=environment)
         for count in range(2, 6):
-            anna.place("shirt", count)
+            shopper.place("shirt", count)
         hook.wait_for(5)
         killed.kill()
         staying.send_signal(signal.SIGTERM)

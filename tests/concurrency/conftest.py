@@ -11,7 +11,7 @@ from tests.factories import PartnerFactory, ProductFactory
 
 
 @pytest.fixture
-def anna(transactional_db: None) -> User:
+def shopper(transactional_db: None) -> User:
     """A user; 10 shirts and 10 caps are there."""
     ProductFactory(product_id="shirt", unsold=10)
     ProductFactory(product_id="cap", unsold=10)
@@ -19,7 +19,7 @@ def anna(transactional_db: None) -> User:
 
 
 @pytest.fixture(autouse=True)
-def every_rule_holds(transactional_db: None) -> Iterator[None]:
+def check_invariants(transactional_db: None) -> Iterator[None]:
     """After each race, all proofs of `check_baskets` are silent."""
     yield
     assert invariant_checker.check() == []

@@ -25,13 +25,13 @@ Operation = Callable[[World], Any]
 
 def _another_buyer(world: World) -> Any:
     """Somebody who needs the pieces, and reclaims them where they have lapsed."""
-    ben = world.anna.beside("ben")
-    ben.place("shirt", 4)
-    return ben.start()
+    other_shopper = world.shopper.beside("ben")
+    other_shopper.place("shirt", 4)
+    return other_shopper.start()
 
 
 def _guest(world: World) -> Any:
-    partner_id = world.anna.owner.partner_id
+    partner_id = world.shopper.owner.partner_id
 
     def create(_: bool) -> BasketSnapshot:
         owner = guests.new_guest(partner_id=partner_id)
@@ -43,7 +43,7 @@ def _guest(world: World) -> Any:
 
 
 def _take_over(world: World) -> Any:
-    partner_id = world.anna.owner.partner_id
+    partner_id = world.shopper.owner.partner_id
 
     def take(_: bool) -> BasketSnapshot:
         taken = transfers.redeem_transfer(partner_id=partner_id, token=world.token, actor=APP)
@@ -54,7 +54,7 @@ def _take_over(world: World) -> Any:
 
 
 def _comfort(said: Mapping[ComfortField, str | None], *, consent: bool | None) -> Operation:
-    return lambda world: runner.run(lambda _: change_comfort(owner=world.anna.owner, values=said, consent=consent))
+    return lambda world: runner.run(lambda _: change_comfort(owner=world.shopper.owner, values=said, consent=consent))
 
 
 # --- The shop and the clock -----------------------------------------------------------
@@ -86,7 +86,7 @@ def _of_basket(operation: Callable[..., Any], **more: Any) -> Operation:
 
 
 def _seen_basket(world: World) -> Basket:
-    owner = world.anna.owner
+    owner = world.shopper.owner
     return Basket(pk=owner.basket_id, partner_id=owner.partner_id, user_id=owner.user_id)
 
 
@@ -118,23 +118,23 @@ def _of_stock(operation: Callable[..., Any], **more: Any) -> Operation:
 
 
 OPERATIONS: dict[str, Operation] = {
-    "order": lambda world: world.anna.finish(ordered=True),
-    "abort": lambda world: world.anna.finish(ordered=False),
-    "order by number": lambda world: world.anna.finish(ordered=True, order_no=world.session.order_no),
-    "order the old": lambda world: world.anna.finish(ordered=True, order_no=world.old.order_no),
-    "start": lambda world: world.anna.start(),
-    "place": lambda world: world.anna.place("shirt", 2),
-    "remove": lambda world: world.anna.remove("cap"),
-    "delete": lambda world: world.anna.delete(),
+    "order": lambda world: world.shopper.finish(ordered=True),
+    "abort": lambda world: world.shopper.finish(ordered=False),
+    "order by number": lambda world: world.shopper.finish(ordered=True, order_no=world.session.order_no),
+    "order the old": lambda world: world.shopper.finish(ordered=True, order_no=world.old.order_no),
+    "start": lambda world: world.shopper.start(),
+    "place": lambda world: world.shopper.place("shirt", 2),
+    "remove": lambda world: world.shopper.remove("cap"),
+    "delete": lambda world: world.shopper.delete(),
     "another buyer": _another_buyer,
     "guest": _guest,
-    "offer": lambda world: runner.run(lambda _: transfers.offer_transfer(owner=world.anna.owner, actor=APP)),
+    "offer": lambda world: runner.run(lambda _: transfers.offer_transfer(owner=world.shopper.owner, actor=APP)),
     "take over": _take_over,
     "consent": _comfort({"customer_id": "c-2"}, consent=True),
     "comfort": _comfort({"customer_id": "c-3"}, consent=None),
     "no consent": _comfort({}, consent=False),
     "sweep": _sweep,
-    "expire": lambda world: expiry.expire_session(basket_id=world.anna.owner.basket_id),
+    "expire": lambda world: expiry.expire_session(basket_id=world.shopper.owner.basket_id),
     "feed": _report,
     "purge": lambda _: purged(),
     "staff aborts": _of_session(checkout_repairs.abort),

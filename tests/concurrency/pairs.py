@@ -40,7 +40,7 @@ def one_after_the_other(kind: str, first: str, second: str, *, expired: tuple[st
     """
     world = built(kind)
     for user in expired:
-        expiry.expire_session(basket_id=world.anna.beside(user).owner.basket_id)
+        expiry.expire_session(basket_id=world.shopper.beside(user).owner.basket_id)
     flags: list[Any] = []
     with mock.patch.object(attention, "record_flag_after_rollback", flags.append if flag_last else attention.record_flag_after_rollback):
         outcomes = [outcome_of(lambda name=name: OPERATIONS[name](world)) for name in (first, second)]
@@ -87,7 +87,7 @@ def _holding(lock: str, world: World) -> Iterator[None]:
     for name in ("cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
     with psycopg.connect(**parameters) as holder:
-        holder.execute(LOCKS[lock], {"basket": world.anna.owner.basket_id})
+        holder.execute(LOCKS[lock], {"basket": world.shopper.owner.basket_id})
         yield
         holder.rollback()
 

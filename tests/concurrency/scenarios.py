@@ -38,7 +38,7 @@ class World:
     :param token: what another device may take the basket over with; empty where there is none.
     """
 
-    anna: User
+    shopper: User
     session: CheckoutSession
     old: CheckoutSession
     seen: int
@@ -46,41 +46,41 @@ class World:
     token: str
 
     @property
-    def cleo(self) -> User:
+    def third_shopper(self) -> User:
         """Somebody whose checkout has lapsed, in some worlds."""
-        return self.anna.beside("cleo")
+        return self.shopper.beside("cleo")
 
 
-def _long_ago(anna: User) -> None:
+def _long_ago(shopper: User) -> None:
     """An order and an abort, of which a purge leaves nothing where it may."""
     for ordered in (True, False):
-        anna.place("shirt", 1)
-        anna.start()
-        anna.finish(ordered=ordered)
-    anna.remove("shirt")
+        shopper.place("shirt", 1)
+        shopper.start()
+        shopper.finish(ordered=ordered)
+    shopper.remove("shirt")
 
 
-def _in_the_middle(kind: str, anna: User) -> None:
-    cleo = anna.beside("cleo")
+def _in_the_middle(kind: str, shopper: User) -> None:
+    third_shopper = shopper.beside("cleo")
     if kind == "failed":
-        cleo.place("cap", 5)
-        cleo.start()
-    anna.place("shirt", 3)
-    anna.place("cap", 1)
-    anna.start()
+        third_shopper.place("cap", 5)
+        third_shopper.start()
+    shopper.place("shirt", 3)
+    shopper.place("cap", 1)
+    shopper.start()
     if kind == "failed":
-        cleo.wait(minutes=31)
+        third_shopper.wait(minutes=31)
     if kind == "aborted":
-        anna.finish(ordered=False)
-        flagged(anna)
+        shopper.finish(ordered=False)
+        flagged(shopper)
     else:
-        anna.place("cap", 2)
+        shopper.place("cap", 2)
     if kind in ("lapsed", "expired", "two lapsed"):
-        anna.wait(minutes=32)
+        shopper.wait(minutes=32)
     if kind == "two lapsed":
-        cleo.place("shirt", 3)
-        cleo.start()
-        cleo.wait(minutes=31)
+        third_shopper.place("shirt", 3)
+        third_shopper.start()
+        third_shopper.wait(minutes=31)
     if kind == "expired":
         expiry.sweep_sessions()
 
@@ -105,21 +105,21 @@ def built(kind: str) -> World:
         cursor.execute(f"TRUNCATE {tables}")
     ProductFactory(product_id="shirt", unsold=8 if kind == "two lapsed" else 6)
     ProductFactory(product_id="cap", unsold=5)
-    anna = User(Owner(partner_id=PartnerFactory(late_orders="accept").pk, user_id="anna"))
-    change_comfort(owner=anna.owner, values={"customer_id": "c-1"}, consent=True)
-    _long_ago(anna)
+    shopper = User(Owner(partner_id=PartnerFactory(late_orders="accept").pk, user_id="anna"))
+    change_comfort(owner=shopper.owner, values={"customer_id": "c-1"}, consent=True)
+    _long_ago(shopper)
     old = CheckoutSession.objects.get(status="ABORTED")
     if kind == "gone":
-        anna.delete()
+        shopper.delete()
     feed.assign_positions()
     _everything_is_older(LONG_AGO)
     token = ""
     if kind != "gone":
-        _in_the_middle(kind, anna)
-        token = runner.run(lambda _: offer_transfer(owner=anna.owner, actor=APP)).token
-    mine = CheckoutSession.objects.filter(basket_id=anna.owner.basket_id)
+        _in_the_middle(kind, shopper)
+        token = runner.run(lambda _: offer_transfer(owner=shopper.owner, actor=APP)).token
+    mine = CheckoutSession.objects.filter(basket_id=shopper.owner.basket_id)
     return World(
-        anna=anna,
+        shopper=shopper,
         session=mine.latest("pk"),
         old=old,
         seen=Basket.objects.get(user_id="anna").events,

@@ -82,18 +82,18 @@ def test_a_user_who_is_erased_and_comes_back_meanwhile_has_no_flag_of_the_old_li
 
     def erased_and_back() -> None:
         OPERATIONS["staff erases"](world)
-        world.anna.place("cap", 1)
+        world.shopper.place("cap", 1)
 
     too_late(world, erased_and_back)
-    assert not Attention.objects.filter(basket_id=world.anna.owner.basket_id).exists()
-    assert world.anna.lists()["cart"] == [("cap", 1)]
+    assert not Attention.objects.filter(basket_id=world.shopper.owner.basket_id).exists()
+    assert world.shopper.lists()["cart"] == [("cap", 1)]
 
 
 def test_two_reversals_of_one_order_bring_its_pieces_back_once() -> None:
     world = built("active")
-    world.anna.finish(ordered=True)
+    world.shopper.finish(ordered=True)
     before = available("shirt")
-    seen = Basket.objects.get(pk=world.anna.owner.basket_id).events
+    seen = Basket.objects.get(pk=world.shopper.owner.basket_id).events
 
     def reverse(_: bool) -> None:
         checkout_repairs.reverse_order(session=world.session, expected_events=seen, reason="sent back", actor=STAFF)
@@ -110,5 +110,5 @@ def test_pieces_that_come_free_while_they_are_asked_for_are_held_again(monkeypat
     world = built("failed")
     frozen = Frozen()
     monkeypatch.setattr(counters, "reserve", frozen.at(counters.reserve))
-    frozen.run(lambda: OPERATIONS["staff holds again"](world), while_frozen=lambda: world.cleo.finish(False))
-    assert world.anna.lists()["checkout"] == [("shirt", 3, 3), ("cap", 1, 1)]
+    frozen.run(lambda: OPERATIONS["staff holds again"](world), while_frozen=lambda: world.third_shopper.finish(False))
+    assert world.shopper.lists()["checkout"] == [("shirt", 3, 3), ("cap", 1, 1)]

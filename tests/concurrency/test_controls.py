@@ -21,13 +21,13 @@ from tests.domain.scenarios import User, available
 
 
 @pytest.fixture
-def careful(monkeypatch: pytest.MonkeyPatch) -> None:
+def pessimistic_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Starts that ask what there is while they take it, as they do where they have seen that there is too little."""
     monkeypatch.setattr(sessions, "_appear_in_stock", lambda *_: False)
 
 
-@pytest.mark.usefixtures("careful")
-def test_without_the_stock_lock_the_last_pieces_are_sold_twice(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("pessimistic_start")
+def test_without_the_stock_lock_the_last_pieces_are_sold_twice(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read, decide, write: 4 buyers of 10 get 16 pieces."""
     everybody_has_read = threading.Barrier(4)
 
@@ -40,7 +40,7 @@ def test_without_the_stock_lock_the_last_pieces_are_sold_twice(anna: User, monke
         Stock.objects.filter(pk=product_id).update(available=available - pieces)
         return set()
 
-    buyers = [anna.beside(f"buyer-{n}") for n in range(4)]
+    buyers = [shopper.beside(f"buyer-{n}") for n in range(4)]
     for buyer in buyers:
         buyer.place("shirt", 4)
     with monkeypatch.context() as without_lock:
@@ -51,7 +51,7 @@ def test_without_the_stock_lock_the_last_pieces_are_sold_twice(anna: User, monke
     Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
 
 
-def test_without_a_second_look_the_last_pieces_are_sold_twice(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_second_look_the_last_pieces_are_sold_twice(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """4 buyers have seen 10 pieces, and take 16, unless whoever takes looks again; the constraint would refuse the third."""
     everybody_has_read = threading.Barrier(4)
 
@@ -60,7 +60,7 @@ def test_without_a_second_look_the_last_pieces_are_sold_twice(anna: User, monkey
         return really(*seen)
 
     really = sessions._appear_in_stock
-    buyers = [anna.beside(f"buyer-{n}") for n in range(4)]
+    buyers = [shopper.beside(f"buyer-{n}") for n in range(4)]
     for buyer in buyers:
         buyer.place("shirt", 4)
     with monkeypatch.context() as without_look:
@@ -73,9 +73,9 @@ def test_without_a_second_look_the_last_pieces_are_sold_twice(anna: User, monkey
     Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
 
 
-def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second line of defence: at most one active session, by the database."""
-    anna.place("shirt", 1)
+    shopper.place("shirt", 1)
     both_have_read = threading.Barrier(2)
 
     real_offers = sessions.entries_from_rows
@@ -87,41 +87,41 @@ def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(anna
     with monkeypatch.context() as without_lock:
         without_lock.setattr(store, "LOCK_BASKET", "SELECT 1 FROM baskets_basket WHERE id = %s")
         without_lock.setattr(sessions, "entries_from_rows", meeting_offers)
-        outcomes = together([anna.start, anna.start])
+        outcomes = together([shopper.start, shopper.start])
     refused = [outcome for outcome in outcomes if isinstance(outcome, IntegrityError)]
     assert len(refused) == 1
     assert "one_active_checkout_per_basket" in str(refused[0])
 
 
-@pytest.mark.usefixtures("careful")
-def test_a_frozen_buyer_makes_the_next_one_wait_and_look_again(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("pessimistic_start")
+def test_a_frozen_buyer_makes_the_next_one_wait_and_look_again(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second buyer decides by the stock as it is after the wait, not as it was when it asked."""
     frozen = Frozen()
     monkeypatch.setattr(counters, "reserve", frozen.at(counters.reserve))
-    ben = anna.beside("ben")
-    for user in (anna, ben):
+    other_shopper = shopper.beside("ben")
+    for user in (shopper, other_shopper):
         user.place("shirt", 7)
         user.place("cap", 1)
-    first, second = frozen.run(anna.start, while_frozen=ben.start)
+    first, second = frozen.run(shopper.start, while_frozen=other_shopper.start)
     assert first.contents.checkout[0].stocked == 7
     assert [line.stocked for line in second.contents.checkout] == [-4, 1]
 
 
 @pytest.mark.parametrize("others", ["shirt", "cap"])
-def test_a_buyer_who_has_seen_what_others_take_is_told_what_is_left(anna: User, others: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_buyer_who_has_seen_what_others_take_is_told_what_is_left(shopper: User, others: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole start is done again, and this time by what is there."""
     frozen = Frozen()
-    ben = anna.beside("ben")
+    other_shopper = shopper.beside("ben")
     for name, count in (("shirt", 7), ("cap", 7)):
-        anna.place(name, count)
-    ben.place(others, 7)
+        shopper.place(name, count)
+    other_shopper.place(others, 7)
     monkeypatch.setattr(sessions, "_appear_in_stock", frozen.at(sessions._appear_in_stock))
-    first, _ = frozen.run(anna.start, while_frozen=ben.start)
+    first, _ = frozen.run(shopper.start, while_frozen=other_shopper.start)
     assert [(line.product_id, line.stocked) for line in first.contents.checkout] == [
         (name, -4 if name == others else 7) for name in ("shirt", "cap")
     ]
     assert available(others) == (3, 0)
-    assert Event.objects.filter(basket_id=anna.owner.basket_id, kind="checkout_started").count() == 1
+    assert Event.objects.filter(basket_id=shopper.owner.basket_id, kind="checkout_started").count() == 1
 
 
 ALWAYS = ["BEGIN", "SELECT", "SELECT", "SELECT", "SELECT", "WITH gone", "WITH session"]
@@ -142,36 +142,36 @@ def shape_of_a_start(user: User) -> tuple[list[str], list[str]]:
     return firsts, statements
 
 
-def test_locks_come_before_writes_and_in_order(anna: User) -> None:
+def test_locks_come_before_writes_and_in_order(shopper: User) -> None:
     """The shape of a start: basket lock, clock, everything else, and nothing after the stock rows, which are locked by primary key."""
-    firsts, statements = shape_of_a_start(anna)
+    firsts, statements = shape_of_a_start(shopper)
     assert firsts == [*ALWAYS, "INSERT INTO baskets_event", "SELECT", "WITH taken", "COMMIT"]
     assert statements[8].endswith("ORDER BY product_id FOR NO KEY UPDATE")
 
 
-@pytest.mark.usefixtures("careful")
-def test_a_careful_start_tells_what_it_got_after_it_has_got_it(anna: User) -> None:
+@pytest.mark.usefixtures("pessimistic_start")
+def test_a_careful_start_tells_what_it_got_after_it_has_got_it(shopper: User) -> None:
     """Where there may be too little, the event alone comes after the stock rows."""
-    firsts, statements = shape_of_a_start(anna)
+    firsts, statements = shape_of_a_start(shopper)
     assert firsts == [*ALWAYS, "SELECT", "UPDATE baskets_stock", "INSERT INTO baskets_event", "COMMIT"]
     assert statements[7].endswith("ORDER BY s.product_id\nFOR NO KEY UPDATE OF s")
 
 
-def test_a_frozen_holder_does_not_keep_a_start_from_other_lapsed_stock(anna: User) -> None:
+def test_a_frozen_holder_does_not_keep_a_start_from_other_lapsed_stock(shopper: User) -> None:
     """A reclaim goes on to the next basket when one is locked for longer than anybody waits."""
     for name, minutes in (("ben", 33), ("cleo", 32)):
-        user = anna.beside(name)
+        user = shopper.beside(name)
         user.place("shirt", 5)
         user.start()
         user.wait(minutes=minutes)
-    ben, dora = anna.beside("ben"), anna.beside("dora")
-    dora.place("shirt", 5)
+    other_shopper, fourth_shopper = shopper.beside("ben"), shopper.beside("dora")
+    fourth_shopper.place("shirt", 5)
     with ThreadPoolExecutor(1) as pool:
 
         def hold_the_lock(locked: threading.Event, go: threading.Event) -> None:
             try:
                 with transaction.atomic():
-                    store.lock_basket(ben.owner.basket_id)
+                    store.lock_basket(other_shopper.owner.basket_id)
                     locked.set()
                     assert go.wait(WAIT_SECONDS)
             finally:
@@ -180,21 +180,21 @@ def test_a_frozen_holder_does_not_keep_a_start_from_other_lapsed_stock(anna: Use
         locked, go = threading.Event(), threading.Event()
         frozen = pool.submit(hold_the_lock, locked, go)
         assert locked.wait(WAIT_SECONDS)
-        dora.start()
+        fourth_shopper.start()
         go.set()
         frozen.result(WAIT_SECONDS)
-    assert dora.lists()["checkout"] == [("shirt", 5, 5)]
-    assert ben.lists()["checkout"] == [("shirt", 5, 5)]
+    assert fourth_shopper.lists()["checkout"] == [("shirt", 5, 5)]
+    assert other_shopper.lists()["checkout"] == [("shirt", 5, 5)]
 
 
-def test_pieces_that_come_free_while_they_are_asked_for_are_found(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_that_come_free_while_they_are_asked_for_are_found(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is told "sold out" for pieces that had lapsed and were given back in that instant."""
-    anna.place("shirt", 8)
-    anna.start()
-    anna.wait(minutes=31)
-    ben = anna.beside("ben")
-    ben.place("shirt", 5)
+    shopper.place("shirt", 8)
+    shopper.start()
+    shopper.wait(minutes=31)
+    other_shopper = shopper.beside("ben")
+    other_shopper.place("shirt", 5)
     frozen = Frozen()
     monkeypatch.setattr(counters, "reserve", frozen.at(counters.reserve))
-    started, _ = frozen.run(ben.start, while_frozen=lambda: anna.finish(False))
+    started, _ = frozen.run(other_shopper.start, while_frozen=lambda: shopper.finish(False))
     assert started.contents.checkout[0].stocked == 5

@@ -23,11 +23,11 @@ def kinds(outcomes: list[object]) -> Counter[str]:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_identical_finishes_are_one_transition(anna: User, ordered: bool) -> None:
+def test_identical_finishes_are_one_transition(shopper: User, ordered: bool) -> None:
     """One event, every hold closed once, and all answers say the same."""
-    anna.place("shirt", 3)
-    order_no = anna.start().session.order_no
-    outcomes = together([lambda: anna.finish(ordered)] * CROWD)
+    shopper.place("shirt", 3)
+    order_no = shopper.start().session.order_no
+    outcomes = together([lambda: shopper.finish(ordered)] * CROWD)
     assert kinds(outcomes) == {"BasketSnapshot": CROWD}
     assert len({(o.cart, o.checkout, o.revision, o.last_changed_at) for o in outcomes}) == 1
     assert reservations(order_no) == [("shirt", "SOLD" if ordered else "RELEASED", 3)]
@@ -35,11 +35,11 @@ def test_identical_finishes_are_one_transition(anna: User, ordered: bool) -> Non
     assert available("shirt") == (7 if ordered else 10, 0)
 
 
-def test_yes_against_no_is_one_outcome(anna: User) -> None:
+def test_yes_against_no_is_one_outcome(shopper: User) -> None:
     """Whoever locks first wins; the others are told what the table says."""
-    anna.place("shirt", 3)
-    anna.start()
-    yes, no = [lambda: anna.finish(True)] * 10, [lambda: anna.finish(False)] * 10
+    shopper.place("shirt", 3)
+    shopper.start()
+    yes, no = [lambda: shopper.finish(True)] * 10, [lambda: shopper.finish(False)] * 10
     outcomes = together([call for pair in zip(yes, no, strict=True) for call in pair])
     if CheckoutSession.objects.get().status == "ORDERED":
         assert kinds(outcomes[::2]) == {"BasketSnapshot": 10}
@@ -49,24 +49,24 @@ def test_yes_against_no_is_one_outcome(anna: User) -> None:
         assert kinds(outcomes[::2]) == {"CheckoutAborted": 10}
 
 
-def test_starts_of_one_basket_make_one_session(anna: User) -> None:
+def test_starts_of_one_basket_make_one_session(shopper: User) -> None:
     """The others are told that it is active."""
-    anna.place("shirt", 1)
-    outcomes = together([anna.start] * CROWD)
+    shopper.place("shirt", 1)
+    outcomes = together([shopper.start] * CROWD)
     assert kinds(outcomes) == {"StartedSession": 1, "CheckoutActive": CROWD - 1}
     assert available("shirt") == (9, 0)
 
 
-def test_first_additions_of_one_user_make_one_basket(anna: User) -> None:
+def test_first_additions_of_one_user_make_one_basket(shopper: User) -> None:
     """The unique key decides who inserts the row; nobody fails."""
-    outcomes = together([lambda: anna.place("shirt", 1)] * 10 + [lambda: anna.place("cap", 2)] * 10)
+    outcomes = together([lambda: shopper.place("shirt", 1)] * 10 + [lambda: shopper.place("cap", 2)] * 10)
     assert kinds(outcomes) == {"BasketSnapshot": CROWD}
-    assert sorted(anna.lists()["cart"]) == [("cap", 2), ("shirt", 1)]
+    assert sorted(shopper.lists()["cart"]) == [("cap", 2), ("shirt", 1)]
 
 
-def test_a_crowd_of_buyers_gets_the_pieces_there_are(anna: User) -> None:
+def test_a_crowd_of_buyers_gets_the_pieces_there_are(shopper: User) -> None:
     """20 buyers for 10 pieces: 10 hold, 10 are told what is missing."""
-    buyers = [anna.beside(f"buyer-{n}") for n in range(CROWD)]
+    buyers = [shopper.beside(f"buyer-{n}") for n in range(CROWD)]
     for buyer in buyers:
         buyer.place("shirt", 1)
     outcomes = together([buyer.start for buyer in buyers])
@@ -74,9 +74,9 @@ def test_a_crowd_of_buyers_gets_the_pieces_there_are(anna: User) -> None:
     assert available("shirt") == (0, 0)
 
 
-def test_opposite_orders_of_products_do_not_deadlock(anna: User) -> None:
+def test_opposite_orders_of_products_do_not_deadlock(shopper: User) -> None:
     """Stock rows are locked by primary key, whatever the order of the cart."""
-    buyers = [anna.beside(f"buyer-{n}") for n in range(10)]
+    buyers = [shopper.beside(f"buyer-{n}") for n in range(10)]
     for n, buyer in enumerate(buyers):
         for product_id in ("shirt", "cap") if n % 2 else ("cap", "shirt"):
             buyer.place(product_id, 1)
@@ -85,10 +85,10 @@ def test_opposite_orders_of_products_do_not_deadlock(anna: User) -> None:
     assert (available("shirt"), available("cap")) == ((10, 0), (10, 0))
 
 
-def test_a_finish_against_the_sweep_is_one_or_the_other(anna: User) -> None:
+def test_a_finish_against_the_sweep_is_one_or_the_other(shopper: User) -> None:
     """And a finish that comes second is a late order: the pieces are sold once either way."""
     for n in range(5):
-        user = anna.beside(f"user-{n}")
+        user = shopper.beside(f"user-{n}")
         user.place("shirt", 1)
         order_no = user.start().session.order_no
         user.wait(minutes=31)
@@ -99,10 +99,10 @@ def test_a_finish_against_the_sweep_is_one_or_the_other(anna: User) -> None:
     assert available("shirt") == (5, 0)
 
 
-def test_two_sweeps_expire_each_session_once(anna: User) -> None:
+def test_two_sweeps_expire_each_session_once(shopper: User) -> None:
     """They pass by what the other has locked."""
     for n in range(10):
-        user = anna.beside(f"user-{n}")
+        user = shopper.beside(f"user-{n}")
         user.place("shirt", 1)
         user.start()
         user.wait(minutes=31)
@@ -112,15 +112,15 @@ def test_two_sweeps_expire_each_session_once(anna: User) -> None:
     assert available("shirt") == (10, 0)
 
 
-def test_reclaims_against_aborts_and_each_other_end_without_deadlock(anna: User) -> None:
+def test_reclaims_against_aborts_and_each_other_end_without_deadlock(shopper: User) -> None:
     """Reclaiming is outside of the start's transaction."""
-    holders = [anna.beside(f"holder-{n}") for n in range(5)]
+    holders = [shopper.beside(f"holder-{n}") for n in range(5)]
     for holder in holders:
         holder.place("shirt", 1)
         holder.place("cap", 2)
         holder.start()
         holder.wait(minutes=31)
-    buyers = [anna.beside(f"buyer-{n}") for n in range(5)]
+    buyers = [shopper.beside(f"buyer-{n}") for n in range(5)]
     for buyer in buyers:
         buyer.place("cap", 2)
         buyer.place("shirt", 1)
@@ -132,9 +132,9 @@ def test_reclaims_against_aborts_and_each_other_end_without_deadlock(anna: User)
     assert available("cap") == (10 - 2 * held, 0)
 
 
-def test_a_feed_against_buyers_keeps_the_account(anna: User) -> None:
+def test_a_feed_against_buyers_keeps_the_account(shopper: User) -> None:
     """What is held stays held, what is left is what the feed said less that."""
-    buyers = [anna.beside(f"buyer-{n}") for n in range(8)]
+    buyers = [shopper.beside(f"buyer-{n}") for n in range(8)]
     for buyer in buyers:
         buyer.place("shirt", 1)
 
@@ -146,9 +146,9 @@ def test_a_feed_against_buyers_keeps_the_account(anna: User) -> None:
     assert available("shirt") == (max(4 - held, 0), max(held - 4, 0))
 
 
-def test_deleting_against_adding_loses_nothing_that_was_added_after(anna: User) -> None:
+def test_deleting_against_adding_loses_nothing_that_was_added_after(shopper: User) -> None:
     """Either the addition went with the basket, or it is in the new one."""
-    anna.place("shirt", 1)
-    outcomes = together([anna.delete, lambda: anna.place("cap", 2)])
+    shopper.place("shirt", 1)
+    outcomes = together([shopper.delete, lambda: shopper.place("cap", 2)])
     assert not any(isinstance(outcome, errors.Refusal) for outcome in outcomes)
-    assert [name for name, _ in (anna.lists()["cart"] if anna.basket() else [])] in ([], ["cap"])
+    assert [name for name, _ in (shopper.lists()["cart"] if shopper.basket() else [])] in ([], ["cap"])

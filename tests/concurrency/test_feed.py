@@ -96,12 +96,12 @@ def written_but_not_committed(user: User, *, events: int = 1) -> Iterator[Callab
             end.set()
 
 
-def test_readers_beside_many_writers_miss_nothing(anna: User) -> None:
+def test_readers_beside_many_writers_miss_nothing(shopper: User) -> None:
     """Eight writers, half of them on one basket, and two readers, one of whom is killed and goes on from the place it kept."""
     written = threading.Event()
 
     def write(n: int) -> None:
-        user = anna.beside(f"user-{n}") if n % 2 else anna
+        user = shopper.beside(f"user-{n}") if n % 2 else shopper
         for count in range(1, 16):
             user.place("cap" if count % 3 else "shirt", count)
             if n % 2 and count % 5 == 0:
@@ -128,11 +128,11 @@ def test_readers_beside_many_writers_miss_nothing(anna: User) -> None:
     assert_all_in_order(seen[0])
 
 
-def test_an_event_that_is_committed_late_comes_late_and_is_not_skipped(anna: User) -> None:
+def test_an_event_that_is_committed_late_comes_late_and_is_not_skipped(shopper: User) -> None:
     """Its id is lower than one that was read before: by ids it would never have been seen."""
     consumer = Consumer()
-    with written_but_not_committed(anna.beside("late")) as commit:
-        anna.place("shirt", 1)
+    with written_but_not_committed(shopper.beside("late")) as commit:
+        shopper.place("shirt", 1)
         (early,) = consumer.read_to_the_end()
         for _ in range(4):
             feed.assign_positions()
@@ -143,9 +143,9 @@ def test_an_event_that_is_committed_late_comes_late_and_is_not_skipped(anna: Use
     assert Event.objects.filter(pk__gt=early).count() == 0  # The control: what a reader by ids would still find.
 
 
-def test_the_mark_moves_on_once_nothing_older_is_under_way(anna: User) -> None:
-    with written_but_not_committed(anna.beside("late")) as commit:
-        anna.place("shirt", 1)
+def test_the_mark_moves_on_once_nothing_older_is_under_way(shopper: User) -> None:
+    with written_but_not_committed(shopper.beside("late")) as commit:
+        shopper.place("shirt", 1)
         for _ in range(4):
             feed.assign_positions()
         commit()
@@ -154,11 +154,11 @@ def test_the_mark_moves_on_once_nothing_older_is_under_way(anna: User) -> None:
     assert state.position == 2
 
 
-def test_the_mark_moves_on_also_where_the_last_events_came_while_it_waited(anna: User) -> None:
+def test_the_mark_moves_on_also_where_the_last_events_came_while_it_waited(shopper: User) -> None:
     """And then a reader costs one look, however many there were."""
-    anna.place("shirt", 1)
+    shopper.place("shirt", 1)
     feed.assign_positions()
-    anna.place("shirt", 2)
+    shopper.place("shirt", 2)
     feed.assign_positions()
     assert settled().settled_id == Event.objects.latest("pk").pk
     before = FeedState.objects.get().horizon
@@ -166,19 +166,19 @@ def test_the_mark_moves_on_also_where_the_last_events_came_while_it_waited(anna:
     assert FeedState.objects.get().horizon == before
 
 
-def test_small_batches_reach_every_event(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_batches_reach_every_event(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "BATCH", 2)
     for count in range(1, 8):
-        anna.place("shirt", count)
+        shopper.place("shirt", count)
     assert feed.assign_positions() == 7
     assert_all_in_order(Consumer().read_to_the_end())
 
 
-def test_late_events_beyond_one_batch_are_not_passed_by_the_mark(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_events_beyond_one_batch_are_not_passed_by_the_mark(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """More events than a batch are committed below ids that were seen: the mark waits until the last of them has its position."""
     monkeypatch.setattr(feed, "BATCH", 2)
-    with written_but_not_committed(anna.beside("late"), events=7) as commit:
-        anna.place("shirt", 1)
+    with written_but_not_committed(shopper.beside("late"), events=7) as commit:
+        shopper.place("shirt", 1)
         for _ in range(3):  # One round sees the event, one sets the horizon, one finds that the mark has to wait.
             feed.assign_positions()
         seen = Event.objects.latest("pk").pk
@@ -190,17 +190,17 @@ def test_late_events_beyond_one_batch_are_not_passed_by_the_mark(anna: User, mon
     assert_all_in_order(Consumer().read_to_the_end())
 
 
-def test_a_horizon_of_another_cluster_stops_nobody(anna: User) -> None:
+def test_a_horizon_of_another_cluster_stops_nobody(shopper: User) -> None:
     """A database that was restored elsewhere counts transactions anew."""
-    anna.place("shirt", 1)
+    shopper.place("shirt", 1)
     feed.assign_positions()
     FeedState.objects.update(settled_id=0, horizon=2**60)
-    anna.place("shirt", 2)
+    shopper.place("shirt", 2)
     assert settled().position == 2
 
 
-def test_two_who_give_positions_at_once_give_each_event_one(anna: User) -> None:
+def test_two_who_give_positions_at_once_give_each_event_one(shopper: User) -> None:
     for count in range(1, 30):
-        anna.place("shirt", count)
+        shopper.place("shirt", count)
     assert sum(together([feed.assign_positions] * 6)) == 29
     assert_all_in_order(Consumer().read_to_the_end())

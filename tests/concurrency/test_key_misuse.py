@@ -24,16 +24,16 @@ def reverse() -> RepairBatch:
     return key_misuse.reverse_orders(prefix=APP.name, since=since, after=0, reason="stolen", actor=OPERATOR)
 
 
-def bought(anna: User, number: int) -> list[User]:
-    buyers = [User(replace(anna.owner, user_id=f"buyer-{i}")) for i in range(number)]
+def bought(shopper: User, number: int) -> list[User]:
+    buyers = [User(replace(shopper.owner, user_id=f"buyer-{i}")) for i in range(number)]
     for buyer in buyers:
         buyer.place("shirt", 1)
         buyer.start()
     return buyers
 
 
-def test_two_operators_abort_each_checkout_once(anna: User) -> None:
-    bought(anna, 8)
+def test_two_operators_abort_each_checkout_once(shopper: User) -> None:
+    bought(shopper, 8)
     outcomes = together([release] * 4)
     assert all(isinstance(outcome, RepairBatch) for outcome in outcomes), outcomes
     assert release().found == 0
@@ -41,8 +41,8 @@ def test_two_operators_abort_each_checkout_once(anna: User) -> None:
     assert available("shirt") == (10, 0)
 
 
-def test_checkout_that_is_ordered_during_the_release_stays_ordered(anna: User) -> None:
-    buyers = bought(anna, 6)
+def test_checkout_that_is_ordered_during_the_release_stays_ordered(shopper: User) -> None:
+    buyers = bought(shopper, 6)
     finish = [lambda buyer=buyer: buyer.finish(True) for buyer in buyers]
     together([release, release, *finish])
     states = CheckoutSession.objects.values_list("status", flat=True)
@@ -53,8 +53,8 @@ def test_checkout_that_is_ordered_during_the_release_stays_ordered(anna: User) -
     assert available("shirt") == (10 - ordered, 0)
 
 
-def test_two_operators_reverse_each_order_once(anna: User) -> None:
-    for buyer in bought(anna, 6):
+def test_two_operators_reverse_each_order_once(shopper: User) -> None:
+    for buyer in bought(shopper, 6):
         runner.run(
             lambda reclaim, buyer=buyer: sessions.finish_session(owner=buyer.owner, ordered=True, order_no=None, actor=APP, reclaim=reclaim)
         )

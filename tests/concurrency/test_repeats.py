@@ -15,7 +15,7 @@ CROWD = 100
 
 
 @pytest.fixture
-def key(anna: User) -> str:
+def key(shopper: User) -> str:
     return issue_api_key(partner_name=Partner.objects.get().name, created_by="tests")[1]
 
 
@@ -47,10 +47,10 @@ def crowd(key: str, method: str, path: str, body: Any, **headers: str) -> list[A
         ("/checkout/sessions/finish-active", b'{"ordered": true}', "checkout_ordered"),
     ],
 )
-def test_a_hundred_calls_with_one_key_are_one_execution_and_99_replays(anna: User, key: str, path: str, body: bytes, kind: str) -> None:
-    anna.place("shirt", 3)
+def test_a_hundred_calls_with_one_key_are_one_execution_and_99_replays(shopper: User, key: str, path: str, body: bytes, kind: str) -> None:
+    shopper.place("shirt", 3)
     if "finish" in path:
-        anna.start()
+        shopper.start()
     before = Event.objects.filter(kind=kind).count()
     answers = crowd(key, "POST", path, body, **{"Idempotency-Key": "once"})
     assert Counter(answer.status_code for answer in answers) == {200: CROWD}
@@ -60,9 +60,9 @@ def test_a_hundred_calls_with_one_key_are_one_execution_and_99_replays(anna: Use
     assert IdempotencyRecord.objects.count() == 1
 
 
-def test_a_hundred_orders_without_a_key_are_one_order(anna: User, key: str) -> None:
-    anna.place("shirt", 3)
-    anna.start()
+def test_a_hundred_orders_without_a_key_are_one_order(shopper: User, key: str) -> None:
+    shopper.place("shirt", 3)
+    shopper.start()
     answers = crowd(key, "POST", "/checkout/sessions/finish-active", b'{"ordered": true}')
     assert Counter(answer.status_code for answer in answers) == {200: CROWD}
     assert len({answer.content for answer in answers}) == 1

@@ -115,10 +115,10 @@ def test_counting_costs_no_write_ahead_log(transactional_db: None, table: str) -
     assert execute("SELECT relpersistence FROM pg_class WHERE relname = %s", [table]).fetchone() == ("u",)
 
 
-def test_a_partner_that_starts_many_checkouts_at_once_holds_exactly_its_share(anna: User, settings: Settings) -> None:
+def test_a_partner_that_starts_many_checkouts_at_once_holds_exactly_its_share(shopper: User, settings: Settings) -> None:
     settings.BASKETS_PARTNER_SHARE_PERCENT = 50
     other = User(Owner(partner_id=PartnerFactory().pk, user_id="other-user"))
-    buyers = [anna.beside(f"buyer-{number}") for number in range(10)]
+    buyers = [shopper.beside(f"buyer-{number}") for number in range(10)]
     for user in (*buyers, other):
         user.place("shirt", 1)
         user.place("cap", 1)
@@ -129,10 +129,10 @@ def test_a_partner_that_starts_many_checkouts_at_once_holds_exactly_its_share(an
     assert (available("shirt"), available("cap")) == ((4, 0), (4, 0))
 
 
-def test_two_devices_that_start_at_once_are_two_starts_of_one_user(anna: User, settings: Settings) -> None:
+def test_two_devices_that_start_at_once_are_two_starts_of_one_user(shopper: User, settings: Settings) -> None:
     settings.BASKETS_STARTS_PER_HOUR = 1
-    anna.place("shirt", 1)
-    outcomes = together([anna.start] * 5)
+    shopper.place("shirt", 1)
+    outcomes = together([shopper.start] * 5)
     assert Counter(type(outcome).__name__ for outcome in outcomes) == {"StartedSession": 1, "CheckoutActive": 4}
 
 

@@ -12,11 +12,11 @@ from tests.domain.scenarios import User
 DEVICES = 50
 
 
-def test_one_of_fifty_devices_gets_the_basket(anna: User) -> None:
+def test_one_of_fifty_devices_gets_the_basket(shopper: User) -> None:
     """The others are told that the token is not good, and the timeline has one line."""
-    anna.place("shirt", 1)
-    made = runner.run(lambda _: offer_transfer(owner=anna.owner, actor=APP))
-    partner_id = anna.owner.partner_id
+    shopper.place("shirt", 1)
+    made = runner.run(lambda _: offer_transfer(owner=shopper.owner, actor=APP))
+    partner_id = shopper.owner.partner_id
     bring = [lambda: runner.run(lambda _: redeem_transfer(partner_id=partner_id, token=made.token, actor=APP))] * DEVICES
     outcomes = Counter(type(outcome).__name__ for outcome in together(bring))
     assert outcomes == {"RedeemedTransfer": 1, "TransferNotFound": DEVICES - 1}

@@ -28,11 +28,11 @@ def test_nothing_is_stored_for_a_user_who_was_never_asked(owner: Owner) -> None:
 
 
 @pytest.mark.parametrize("consent", [None, False])
-def test_nothing_is_stored_without_consent(owner: Owner, consent: bool | None, everything_stored: Stored) -> None:
-    before = everything_stored()
+def test_nothing_is_stored_without_consent(owner: Owner, consent: bool | None, stored_rows: Stored) -> None:
+    before = stored_rows()
     with pytest.raises(ConsentMissing):
         runner.run(lambda _: change_comfort(owner=owner, values={"customer_id": "c-1"}, consent=consent))
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_consent_is_kept_since_it_was_first_given(owner: Owner) -> None:

@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
+class Service:
     """A running service: where it listens, how to call it, and what it has logged."""
 
     port: int
@@ -71,7 +71,7 @@ def database_url() -> str:
 
 
 @pytest.fixture(scope="package")
-def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+def committed_rows(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Let the tests of this folder see and make rows that the server sees as well; leave no row behind."""
     with django_db_blocker.unblock():
         try:
@@ -83,21 +83,21 @@ def committed(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
 
 
 @pytest.fixture(scope="package")
-def served(committed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def service(committed_rows: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service, with a user `ada` who has an active checkout."""
     partner = PartnerFactory(name="Hostile")
     ProductFactory(product_id="p1", unsold=5)
     ProductFactory(product_id="p2")
-    ada = User(Owner(partner_id=partner.pk, user_id="ada"))
-    ada.place("p1", 2)
-    order_no = ada.start().session.order_no
-    ada.place("p2", 1)
+    shopper = User(Owner(partner_id=partner.pk, user_id="ada"))
+    shopper.place("p1", 2)
+    order_no = shopper.start().session.order_no
+    shopper.place("p2", 1)
     _, key = api_keys.issue_api_key(partner_name=partner.name, created_by="tests")
     _, app_key = api_keys.issue_api_key(partner_name=partner.name, kind="client", created_by="tests")
     log = tmp_path_factory.mktemp("hostile") / "log"
     # Made-up keys come faster than strangers may guess; the limit on guesses has tests of its own.
     with serving(log, BASKETS_FAILURES_PER_MINUTE="0") as port:
-        yield Served(port=port, key=key, app_key=app_key, order_no=order_no, log=log)
+        yield Service(port=port, key=key, app_key=app_key, order_no=order_no, log=log)
 
 
 @contextlib.contextmanager
@@ -134,7 +134,7 @@ def wait_until_ready(server: "subprocess.Popen[bytes]", port: int, log: Path) ->
 
 
 @pytest.fixture
-def everything(served: Served, db: None) -> Callable[[], dict[str, list[Any]]]:
+def stored_rows(service: Service, db: None) -> Callable[[], dict[str, list[Any]]]:
     """Read every row that is stored, as the server's other clients see it. That a call was counted is no change."""
 
     def read() -> dict[str, list[Any]]:

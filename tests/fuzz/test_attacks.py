@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.fuzz.cases import BOB, JSON, KEY, get
-from tests.fuzz.conftest import Served
+from tests.fuzz.conftest import Service
 from tests.fuzz.test_corpus import filled
 from tests.fuzz.wire import Line, request
 
@@ -18,31 +18,31 @@ ATTACKS = {
 }
 
 
-def slowest_of_20(served: Served) -> float:
+def slowest_of_20(service: Service) -> float:
     """Call 20 times, and return how long the slowest answer took."""
-    with Line(served.port) as line:
+    with Line(service.port) as line:
         seconds = []
         for _ in range(20):
             started = time.perf_counter()
-            line.send(filled(get(BOB), served))
+            line.send(filled(get(BOB), service))
             assert line.reply().status == 200
             seconds.append(time.perf_counter() - started)
         return max(seconds)
 
 
-def attack(served: Served, raw: bytes, callers: int) -> None:
+def attack(service: Service, raw: bytes, callers: int) -> None:
     with contextlib.ExitStack() as attackers:
         for _ in range(callers):
-            attackers.enter_context(Line(served.port)).send(filled(raw, served))
-        assert slowest_of_20(served) < 1.5
+            attackers.enter_context(Line(service.port)).send(filled(raw, service))
+        assert slowest_of_20(service) < 1.5
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name != "unread answers"])
-def test_300_slow_callers_delay_no_honest_one(name: str, db: None, served: Served) -> None:
-    attack(served, ATTACKS[name], 300)
+def test_300_slow_callers_delay_no_honest_one(name: str, db: None, service: Service) -> None:
+    attack(service, ATTACKS[name], 300)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ATTACKS)
-def test_slow_callers_by_the_hundred_delay_no_honest_one(name: str, db: None, served: Served) -> None:
-    attack(served, ATTACKS[name], 800)
+def test_slow_callers_by_the_hundred_delay_no_honest_one(name: str, db: None, service: Service) -> None:
+    attack(service, ATTACKS[name], 800)

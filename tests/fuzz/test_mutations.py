@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.conftest import Long
-from tests.fuzz.conftest import Served
+from tests.fuzz.conftest import Service
 from tests.fuzz.corpus import CORPUS
 from tests.fuzz.test_corpus import filled
 from tests.fuzz.wire import Line, Reply
@@ -27,29 +27,29 @@ def bent(raw: bytes, chance: random.Random) -> bytes:
     return raw
 
 
-def answer_to(raw: bytes, served: Served) -> Reply:
+def answer_to(raw: bytes, service: Service) -> Reply:
     """Send something and hear what comes back, if anything does."""
-    with Line(served.port) as line:
+    with Line(service.port) as line:
         line.send(raw)
         line.no_more()
         return line.reply(head_only=raw[:4].upper() == b"HEAD")
 
 
-def bend(served: Served, chance: random.Random, times: int) -> None:
+def bend(service: Service, chance: random.Random, times: int) -> None:
     short = [case.raw for case in CORPUS if len(case.raw) < LONGEST]
     for _ in range(times):
-        raw = bent(filled(chance.choice(short), served), chance)
-        reply = answer_to(raw, served)
+        raw = bent(filled(chance.choice(short), service), chance)
+        reply = answer_to(raw, service)
         assert reply.status < 500, raw
         if reply.raw and reply.headers.get("content-type") == "application/json":
             assert set(reply.body) <= {"data", "error"} or b"/schema" in raw, raw
 
 
-def test_a_bent_corpus_meets_no_accident(db: None, served: Served) -> None:
-    bend(served, random.Random(1), 300)
+def test_a_bent_corpus_meets_no_accident(db: None, service: Service) -> None:
+    bend(service, random.Random(1), 300)
 
 
 @pytest.mark.long
-def test_a_corpus_bent_in_many_ways_meets_no_accident(db: None, served: Served, long_run: Long) -> None:
-    bend(served, long_run.chance, 20_000)
+def test_a_corpus_bent_in_many_ways_meets_no_accident(db: None, service: Service, long_run: Long) -> None:
+    bend(service, long_run.chance, 20_000)
     long_run.tell(bent_requests=20_000)

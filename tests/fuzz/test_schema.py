@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Long
-from tests.fuzz.conftest import Served
+from tests.fuzz.conftest import Service
 
 PROGRAM = Path(sys.executable).with_name("schemathesis")
 # What a schema cannot say is not asked: that a valid call may be refused for the state of a basket, and that a removal whose
@@ -15,12 +15,12 @@ PROGRAM = Path(sys.executable).with_name("schemathesis")
 UNASKED = "positive_data_acceptance,use_after_free"
 
 
-def made_up_calls(served: Served, folder: Path, *options: str) -> str:
+def made_up_calls(service: Service, folder: Path, *options: str) -> str:
     """Let calls be made up in all four phases, check every answer in every way, and tell what was found."""
-    address = f"http://127.0.0.1:{served.port}"
+    address = f"http://127.0.0.1:{service.port}"
     done = subprocess.run(
         [
-            *(str(PROGRAM), "run", f"{address}/schema", "--url", address, "--header", f"X-API-Key: {served.key}"),
+            *(str(PROGRAM), "run", f"{address}/schema", "--url", address, "--header", f"X-API-Key: {service.key}"),
             *("--phases", "examples,coverage,fuzzing,stateful", "--checks", "all", "--exclude-checks", UNASKED),
             *("--continue-on-failure", "--generation-database", "none", "--warnings", "off", "--no-color", *options),
         ],
@@ -32,13 +32,13 @@ def made_up_calls(served: Served, folder: Path, *options: str) -> str:
     return "" if done.returncode == 0 else done.stdout[-10_000:] + done.stderr[-1000:]
 
 
-def test_every_answer_to_made_up_calls_is_announced(db: None, served: Served, tmp_path: Path) -> None:
-    found = made_up_calls(served, tmp_path, "--seed", "1", "--max-examples", "4")
+def test_every_answer_to_made_up_calls_is_announced(db: None, service: Service, tmp_path: Path) -> None:
+    found = made_up_calls(service, tmp_path, "--seed", "1", "--max-examples", "4")
     assert found == "", found
 
 
 @pytest.mark.long
-def test_every_answer_to_many_made_up_calls_is_announced(db: None, served: Served, tmp_path: Path, long_run: Long) -> None:
+def test_every_answer_to_many_made_up_calls_is_announced(db: None, service: Service, tmp_path: Path, long_run: Long) -> None:
     seconds = str(max(30, round(long_run.seconds)))
-    found = made_up_calls(served, tmp_path, "--seed", str(long_run.seed), "--max-time", seconds)
+    found = made_up_calls(service, tmp_path, "--seed", str(long_run.seed), "--max-time", seconds)
     assert found == "", found

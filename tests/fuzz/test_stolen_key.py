@@ -77,7 +77,7 @@ class Thief:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Robbery:
+class StolenKeyAttack:
     """What was seen of one attack, and after it.
 
     :param available: pieces left after the attack, after an honest purchase, and after the holds were released.
@@ -93,7 +93,7 @@ class Robbery:
 
 
 @pytest.fixture(scope="module")
-def robbery(committed: None, tmp_path_factory: pytest.TempPathFactory) -> Robbery:
+def stolen_key_attack(committed_rows: None, tmp_path_factory: pytest.TempPathFactory) -> StolenKeyAttack:
     """Attack a service whose operator has set what one source may hold; then revoke the key and release what it holds."""
     partner = PartnerFactory(name="Robbed", orders_need_server_key=True)
     ProductFactory(product_id="drop", unsold=200)
@@ -118,34 +118,34 @@ def robbery(committed: None, tmp_path_factory: pytest.TempPathFactory) -> Robber
         available.append(Stock.objects.get(pk="drop").available)
         afterwards = thief.call(connection, "afterwards", "/baskets/guests", {})[0]
         connection.close()
-    return Robbery(thief=thief, prefix=prefix, available=available, honest=honest, afterwards=afterwards)
+    return StolenKeyAttack(thief=thief, prefix=prefix, available=available, honest=honest, afterwards=afterwards)
 
 
-def test_thief_holds_no_more_pieces_than_one_source_may(robbery: Robbery, db: None) -> None:
-    assert robbery.thief.held == PIECES, robbery.thief.answers
-    assert robbery.available[0] == 200 - PIECES
-    assert robbery.thief.total("start", 429) > 0
+def test_thief_holds_no_more_pieces_than_one_source_may(stolen_key_attack: StolenKeyAttack, db: None) -> None:
+    assert stolen_key_attack.thief.held == PIECES, stolen_key_attack.thief.answers
+    assert stolen_key_attack.available[0] == 200 - PIECES
+    assert stolen_key_attack.thief.total("start", 429) > 0
 
 
-def test_thief_makes_no_more_guests_than_one_source_may(robbery: Robbery, db: None) -> None:
-    answers = {answer for answer in robbery.thief.answers if answer[0] == "guest"}
+def test_thief_makes_no_more_guests_than_one_source_may(stolen_key_attack: StolenKeyAttack, db: None) -> None:
+    answers = {answer for answer in stolen_key_attack.thief.answers if answer[0] == "guest"}
     assert answers == {("guest", 200, ""), ("guest", 429, "throttled")}
-    assert robbery.thief.total("guest", 200) == GUESTS
+    assert stolen_key_attack.thief.total("guest", 200) == GUESTS
 
 
-def test_thief_sells_nothing_and_is_not_throttled_there(robbery: Robbery, db: None) -> None:
-    answers = {(status, reason) for what, status, reason in robbery.thief.answers if what == "sell"}
+def test_thief_sells_nothing_and_is_not_throttled_there(stolen_key_attack: StolenKeyAttack, db: None) -> None:
+    answers = {(status, reason) for what, status, reason in stolen_key_attack.thief.answers if what == "sell"}
     assert answers == {(422, "server_key_required")}
-    assert not CheckoutSession.objects.filter(started_by_key=robbery.prefix, status="ORDERED").exists()
-    assert not Attention.objects.filter(session__started_by_key=robbery.prefix).exists()
+    assert not CheckoutSession.objects.filter(started_by_key=stolen_key_attack.prefix, status="ORDERED").exists()
+    assert not Attention.objects.filter(session__started_by_key=stolen_key_attack.prefix).exists()
 
 
-def test_back_end_at_the_same_address_buys_as_ever(robbery: Robbery, db: None) -> None:
-    assert robbery.honest == [200, 200, 200]
-    assert robbery.available[1] == 100 - PIECES
+def test_back_end_at_the_same_address_buys_as_ever(stolen_key_attack: StolenKeyAttack, db: None) -> None:
+    assert stolen_key_attack.honest == [200, 200, 200]
+    assert stolen_key_attack.available[1] == 100 - PIECES
 
 
-def test_holds_are_released_when_the_key_is_revoked(robbery: Robbery, db: None) -> None:
-    assert robbery.available[2] == 100
-    assert robbery.afterwards == 401
-    assert not CheckoutSession.objects.active().filter(started_by_key=robbery.prefix).exists()
+def test_holds_are_released_when_the_key_is_revoked(stolen_key_attack: StolenKeyAttack, db: None) -> None:
+    assert stolen_key_attack.available[2] == 100
+    assert stolen_key_attack.afterwards == 401
+    assert not CheckoutSession.objects.active().filter(started_by_key=stolen_key_attack.prefix).exists()

@@ -49,7 +49,7 @@ def refused_by(name: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def world(owner: Owner) -> None:
+def valid_rows(owner: Owner) -> None:
     """One row of everything, made by domain calls."""
     ProductFactory(product_id="shirt", unsold=5)
     user = User(owner)
@@ -113,7 +113,7 @@ UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", UPDATES)
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("valid_rows")
 def test_the_database_refuses_by_name(name: str) -> None:
     """The row is taken from the world above, and one thing about it made wrong."""
     model, fields = UPDATES[name]
@@ -143,7 +143,7 @@ COPIES = {
 
 
 @pytest.mark.parametrize("name", COPIES)
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("valid_rows")
 def test_the_database_refuses_a_second_one(name: str) -> None:
     """At most one, whatever the program believes."""
     model, changes = COPIES[name]
@@ -151,7 +151,7 @@ def test_the_database_refuses_a_second_one(name: str) -> None:
         _copy(model, **changes)()
 
 
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("valid_rows")
 def test_flags_short_records_and_idempotency_keys_are_single() -> None:
     """The rows that the world above has none of."""
     session = CheckoutSession.objects.get()
@@ -213,7 +213,7 @@ OF_THE_FEED: dict[str, tuple[type[Model], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", OF_THE_FEED)
-@pytest.mark.usefixtures("world")
+@pytest.mark.usefixtures("valid_rows")
 def test_the_database_refuses_by_name_what_is_wrong_about_the_feed(name: str) -> None:
     """As above, in a world that is told of."""
     webhook_endpoints.create_webhook(partner_name=Partner.objects.get().name, url="https://example.com/", actor=TESTER)

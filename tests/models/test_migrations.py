@@ -32,38 +32,44 @@ def aborted(user: User) -> str:
     return order_no
 
 
-def build(anna: User, ben: User, cleo: User) -> dict[str, str]:
+def build(shopper: User, other_shopper: User, third_shopper: User) -> dict[str, str]:
     """Anna ordered late after a refused report; Ben's short order was reversed; staff released a hold of Cleo; flags go on and on."""
     ProductFactory(product_id="shirt", unsold=9)
     ProductFactory(product_id="song")
     Partner.objects.update(late_orders="accept")
-    anna.place("shirt", 2)
-    numbers = {"ordered": aborted(anna)}
-    anna.finish(True, numbers["ordered"])
-    cleo.place("shirt", 1)
-    cleo.place("song")
-    cleo.start()
-    hold = StockReservation.objects.get(basket_id=cleo.owner.basket_id)
-    runner.run(lambda _: reservation_repairs.release(reservation=hold, expected_events=events_of(cleo), reason="why not", actor=TESTER))
-    ben.place("shirt", 3)
-    numbers["reversed"] = ben.start().session.order_no
-    ben.finish(False)
+    shopper.place("shirt", 2)
+    numbers = {"ordered": aborted(shopper)}
+    shopper.finish(True, numbers["ordered"])
+    third_shopper.place("shirt", 1)
+    third_shopper.place("song")
+    third_shopper.start()
+    hold = StockReservation.objects.get(basket_id=third_shopper.owner.basket_id)
+    runner.run(
+        lambda _: reservation_repairs.release(reservation=hold, expected_events=events_of(third_shopper), reason="why not", actor=TESTER)
+    )
+    other_shopper.place("shirt", 3)
+    numbers["reversed"] = other_shopper.start().session.order_no
+    other_shopper.finish(False)
     counters.set_unsold(reports={"shirt": 1}, as_of=None, reason="counted", actor=TESTER)
-    ben.finish(True, numbers["reversed"])
+    other_shopper.finish(True, numbers["reversed"])
     session = CheckoutSession.objects.get(order_no=numbers["reversed"])
-    runner.run(lambda _: checkout_repairs.reverse_order(session=session, expected_events=events_of(ben), reason="sent back", actor=TESTER))
-    dora = anna.beside("dora")
-    dora.place("song")
-    flagged = [aborted(dora) for _ in range(21)]
+    runner.run(
+        lambda _: checkout_repairs.reverse_order(
+            session=session, expected_events=events_of(other_shopper), reason="sent back", actor=TESTER
+        )
+    )
+    fourth_shopper = shopper.beside("dora")
+    fourth_shopper.place("song")
+    flagged = [aborted(fourth_shopper) for _ in range(21)]
     return numbers | {"merged": flagged[0], "open": flagged[20], "before": flagged[19]}
 
 
 @pytest.mark.django_db
 def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    anna = User(owner)
+    shopper = User(owner)
     with monkeypatch.context() as before:
         before.setattr(attention, "resolve", lambda **_: None)
-        numbers = build(anna, anna.beside("ben"), anna.beside("cleo"))
+        numbers = build(shopper, shopper.beside("ben"), shopper.beside("cleo"))
     told = Event.objects.get(kind="checkout_reversed")
     data = {"repair": "reverse_order", "reason": "sent back", "orderNo": numbers["reversed"], "returned": told.data["returned"]}
     Event.objects.filter(pk=told.pk).update(kind="repaired", data=data)

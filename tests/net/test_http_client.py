@@ -28,7 +28,7 @@ PATIENT = 30.0
 
 
 @pytest.fixture
-def inside(settings: Any) -> None:
+def internal_addresses_allowed(settings: Any) -> None:
     settings.BASKETS_INTERNAL_ADDRESSES = True
 
 
@@ -333,13 +333,15 @@ def test_connection_goes_to_the_address_that_was_checked(monkeypatch: pytest.Mon
     assert connected == [(address, 443, "example.com", True, ssl.CERT_REQUIRED) for address in ("8.8.8.8", "9.9.9.9")]
 
 
-def test_next_address_of_a_name_is_tried_if_one_refuses(inside: None, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_next_address_of_a_name_is_tried_if_one_refuses(
+    internal_addresses_allowed: None, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = int(serve(b"HTTP/1.1 200 OK\r\n\r\n").rpartition(":")[2])
     resolve_to(monkeypatch, "127.0.0.2", "127.0.0.1", port=port)
     assert status_of(f"http://example.com:{port}/") == 200
 
 
-def test_attempts_to_connect_share_one_deadline(inside: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attempts_to_connect_share_one_deadline(internal_addresses_allowed: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name with a hundred silent addresses costs no more than one."""
     attempts = []
 
@@ -378,12 +380,12 @@ def test_name_that_cannot_be_resolved_is_unreachable(error: Exception, monkeypat
         http_client.call("https://example.com/", method="GET", seconds=1)
 
 
-def test_no_call_is_made_inside_a_transaction(inside: None, db: None) -> None:
+def test_no_call_is_made_inside_a_transaction(internal_addresses_allowed: None, db: None) -> None:
     with transaction.atomic(), pytest.raises(RuntimeError):
         http_client.call("http://127.0.0.1:9/", method="GET", seconds=1)
 
 
-def test_closed_port_is_unreachable(inside: None) -> None:
+def test_closed_port_is_unreachable(internal_addresses_allowed: None) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -391,13 +393,13 @@ def test_closed_port_is_unreachable(inside: None) -> None:
         http_client.call(f"http://127.0.0.1:{port}/", method="GET", seconds=1)
 
 
-def test_plain_text_on_a_tls_address_is_unreachable(inside: None, serve: Serve) -> None:
+def test_plain_text_on_a_tls_address_is_unreachable(internal_addresses_allowed: None, serve: Serve) -> None:
     base = serve(b"HTTP/1.1 200 OK\r\n\r\n")
     with pytest.raises(Unreachable):
         http_client.call(base.replace("http:", "https:"), method="GET", seconds=5)
 
 
-def test_ipv6_literal_is_called_with_its_brackets_in_host(inside: None) -> None:
+def test_ipv6_literal_is_called_with_its_brackets_in_host(internal_addresses_allowed: None) -> None:
     requests: list[bytes] = []
 
     def script(line: socket.socket, request: bytes) -> None:
@@ -444,7 +446,9 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLCont
 
 
 @pytest.mark.parametrize("host", ["hooks.example.com", "HOOKS.example.com.", "127.0.0.1"])
-def test_certificate_for_the_host_is_accepted(inside: None, tls: ssl.SSLContext, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_certificate_for_the_host_is_accepted(
+    internal_addresses_allowed: None, tls: ssl.SSLContext, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = Server(b"HTTP/1.1 204 No Content\r\n\r\n", tls=tls)
     resolve_to(monkeypatch, "127.0.0.1", port=server.port)
     try:
@@ -455,7 +459,7 @@ def test_certificate_for_the_host_is_accepted(inside: None, tls: ssl.SSLContext,
 
 @pytest.mark.parametrize(("host", "trusted"), [("other.example.com", True), ("127.0.0.2", True), ("hooks.example.com", False)])
 def test_other_certificate_is_refused(
-    inside: None,
+    internal_addresses_allowed: None,
     tls: ssl.SSLContext,
     host: str,
     trusted: bool,
@@ -475,7 +479,7 @@ def test_other_certificate_is_refused(
     assert requests == []
 
 
-def test_deadline_holds_over_tls(inside: None, tls: ssl.SSLContext) -> None:
+def test_deadline_holds_over_tls(internal_addresses_allowed: None, tls: ssl.SSLContext) -> None:
     server = Server(slowly(b"HTTP/1.1 ", b"1"), tls=tls)
     started = time.monotonic()
     try:
@@ -486,7 +490,7 @@ def test_deadline_holds_over_tls(inside: None, tls: ssl.SSLContext) -> None:
         server.close()
 
 
-def test_connection_that_is_cut_stays_encrypted(inside: None, tls: ssl.SSLContext) -> None:
+def test_connection_that_is_cut_stays_encrypted(internal_addresses_allowed: None, tls: ssl.SSLContext) -> None:
     """Another thread may be sending while it is cut."""
     server = Server(b"", tls=tls)
     try:
@@ -544,7 +548,7 @@ DECIDED = {
 
 
 @pytest.mark.parametrize(("status", "answer"), DECIDED.values(), ids=DECIDED)
-def test_status_line_decides_whatever_follows(inside: None, serve: Serve, status: int, answer: bytes) -> None:
+def test_status_line_decides_whatever_follows(internal_addresses_allowed: None, serve: Serve, status: int, answer: bytes) -> None:
     reply = http_client.call(serve(answer), method="POST", body=b"{}", seconds=PATIENT)
     assert (reply.status, reply.body) == (status, b"")
 
@@ -568,38 +572,38 @@ UNDECIDED = {
 
 
 @pytest.mark.parametrize("answer", UNDECIDED.values(), ids=UNDECIDED)
-def test_answer_without_a_final_status_is_none(inside: None, serve: Serve, answer: bytes) -> None:
+def test_answer_without_a_final_status_is_none(internal_addresses_allowed: None, serve: Serve, answer: bytes) -> None:
     with pytest.raises(Unreachable, match="The call failed: "):
         status_of(serve(answer))
 
 
-def test_body_that_is_not_wanted_is_not_waited_for(inside: None, serve: Serve) -> None:
+def test_body_that_is_not_wanted_is_not_waited_for(internal_addresses_allowed: None, serve: Serve) -> None:
     started = time.monotonic()
     assert status_of(serve(slowly(OK + b"Content-Length: 1000\r\n\r\n", b"x"))) == 200
     assert time.monotonic() - started < 4
 
 
 @pytest.mark.parametrize("status", [b"200", b"410"])
-def test_slow_head_is_cut_and_the_status_stays(inside: None, serve: Serve, status: bytes) -> None:
+def test_slow_head_is_cut_and_the_status_stays(internal_addresses_allowed: None, serve: Serve, status: bytes) -> None:
     started = time.monotonic()
     assert status_of(serve(slowly(b"HTTP/1.1 " + status + b" X\r\nX-Long: ", b"x")), seconds=0.5) == int(status)
     assert time.monotonic() - started < 4
 
 
-def test_headers_are_found_in_any_case_and_missing_ones_are_none(inside: None, serve: Serve) -> None:
+def test_headers_are_found_in_any_case_and_missing_ones_are_none(internal_addresses_allowed: None, serve: Serve) -> None:
     reply = http_client.call(serve(b"HTTP/1.1 503 Busy\r\nretry-after: 17\r\n\r\n"), method="POST", seconds=PATIENT)
     assert (reply.headers.get("Retry-After"), reply.headers.get("Date")) == ("17", None)
     cut = http_client.call(serve(b"HTTP/1.1 503 Busy\r\n" + b"X: y\r\n" * 500 + b"Retry-After: 17\r\n\r\n"), method="POST", seconds=PATIENT)
     assert (cut.status, cut.headers.get("Retry-After")) == (503, None)
 
 
-def test_headers_are_those_of_the_final_response(inside: None, serve: Serve) -> None:
+def test_headers_are_those_of_the_final_response(internal_addresses_allowed: None, serve: Serve) -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nRetry-After: 5\r\n\r\n"
     reply = http_client.call(serve(hints + b"HTTP/1.1 503 Busy\r\nX-Own: 1\r\n\r\n"), method="POST", seconds=PATIENT)
     assert reply.headers.items() == [("X-Own", "1")]
 
 
-def test_answer_that_comes_before_the_end_of_the_request_counts(inside: None, serve: Serve) -> None:
+def test_answer_that_comes_before_the_end_of_the_request_counts(internal_addresses_allowed: None, serve: Serve) -> None:
     """A receiver that refuses a request by its head may hang up before it has read the rest."""
 
     def script(line: socket.socket, _: bytes) -> None:
@@ -611,7 +615,7 @@ def test_answer_that_comes_before_the_end_of_the_request_counts(inside: None, se
 # --- What is sent, and the body that is wanted -------------------------------------------------
 
 
-def test_request_and_body_of_the_response_arrive(inside: None, serve: Serve) -> None:
+def test_request_and_body_of_the_response_arrive(internal_addresses_allowed: None, serve: Serve) -> None:
     requests = []
 
     def script(line: socket.socket, request: bytes) -> None:
@@ -641,7 +645,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("answer", BODIES.values(), ids=BODIES)
-def test_body_is_read_as_it_is_framed_up_to_a_limit(inside: None, serve: Serve, answer: bytes) -> None:
+def test_body_is_read_as_it_is_framed_up_to_a_limit(internal_addresses_allowed: None, serve: Serve, answer: bytes) -> None:
     base = serve(answer)
     assert http_client.call(base, method="GET", seconds=PATIENT, longest=10).body == b"0123456789"
     with pytest.raises(Unreachable, match="longer than 9 bytes"):
@@ -657,7 +661,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-def test_broken_response_is_an_error_if_its_body_is_wanted(inside: None, serve: Serve, answer: bytes) -> None:
+def test_broken_response_is_an_error_if_its_body_is_wanted(internal_addresses_allowed: None, serve: Serve, answer: bytes) -> None:
     with pytest.raises(Unreachable, match="The call failed: "):
         http_client.call(serve(answer), method="GET", seconds=PATIENT, longest=100)
 
@@ -676,7 +680,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize(("start", "drop"), SLOW.values(), ids=SLOW)
-def test_response_that_comes_in_drops_is_cut(inside: None, serve: Serve, start: bytes, drop: bytes) -> None:
+def test_response_that_comes_in_drops_is_cut(internal_addresses_allowed: None, serve: Serve, start: bytes, drop: bytes) -> None:
     base = serve(slowly(start, drop))
     started = time.monotonic()
     with pytest.raises(Unreachable, match=r"No whole answer within 0\.5 s"):
@@ -684,7 +688,7 @@ def test_response_that_comes_in_drops_is_cut(inside: None, serve: Serve, start: 
     assert time.monotonic() - started < 4
 
 
-def test_receiver_that_does_not_read_is_cut(inside: None, serve: Serve) -> None:
+def test_receiver_that_does_not_read_is_cut(internal_addresses_allowed: None, serve: Serve) -> None:
     def script(line: socket.socket, _: bytes) -> None:
         time.sleep(6)
 
@@ -696,7 +700,7 @@ def test_receiver_that_does_not_read_is_cut(inside: None, serve: Serve) -> None:
 
 
 def test_answer_may_take_as_long_as_the_call_and_not_only_as_long_as_the_connection(
-    inside: None, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    internal_addresses_allowed: None, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_client, "CONNECT_SECONDS", 1.0)
 

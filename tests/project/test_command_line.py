@@ -17,12 +17,12 @@ PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def _signals_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def _restored_signals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_line, "raise_on_stop_signals", lambda: None)
 
 
 @pytest.fixture
-def no_set_up(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def recorded_installs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Record what would be installed instead of installing it."""
     asked: list[list[str]] = []
     for module in (command_line, demo, run_tests):
@@ -89,12 +89,12 @@ def test_a_folder_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[
 def test_a_port_in_use_is_named(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
-    no_set_up: list[list[str]],
+    recorded_installs: list[list[str]],
     listening_port: int,
 ) -> None:
     assert main(["demo", "--port", str(listening_port), "--data-dir", str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"Port {listening_port} is in use by another program; choose another one with --port.\n"
-    assert no_set_up == []
+    assert recorded_installs == []
 
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
@@ -134,16 +134,18 @@ def test_a_python_that_is_too_old_can_still_read_the_sentence() -> None:
     ("arguments", "installed"),
     [([], ["run"]), (["run"], ["run"]), (["embedded", "test"], ["run", "embedded", "test"]), (["dev", "run"], ["run", "dev"])],
 )
-def test_setup_installs_what_serves_and_what_is_named(arguments: list[str], installed: list[str], no_set_up: list[list[str]]) -> None:
+def test_setup_installs_what_serves_and_what_is_named(
+    arguments: list[str], installed: list[str], recorded_installs: list[list[str]]
+) -> None:
     assert main(["setup", *arguments]) == 0
-    assert no_set_up == [installed]
+    assert recorded_installs == [installed]
 
 
-def test_setup_refuses_an_unknown_lock(no_set_up: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_setup_refuses_an_unknown_lock(recorded_installs: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["setup", "everything"])
     assert "'everything' is none of run, embedded, test, dev" in capsys.readouterr().err
-    assert no_set_up == []
+    assert recorded_installs == []
 
 
 def test_arguments_after_test_go_to_pytest_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def handler() -> Iterator["logging.StreamHandler[io.StringIO]"]:
 
 
 @pytest.fixture
-def written(handler: "logging.StreamHandler[io.StringIO]") -> Callable[[], list[Any]]:
+def logged_lines(handler: "logging.StreamHandler[io.StringIO]") -> Callable[[], list[Any]]:
     """All lines that the libraries have logged."""
     return lambda: [json.loads(line) for line in handler.stream.getvalue().splitlines()]
 
@@ -55,7 +55,7 @@ def fail() -> None:
 
 @pytest.mark.parametrize("logger", ["baskets.api", "django.security.csrf", "any.library"])
 def test_an_error_is_told_without_its_message(
-    written: Callable[[], list[Any]], log: Log, handler: logging.Handler, logger: str, monkeypatch: pytest.MonkeyPatch
+    logged_lines: Callable[[], list[Any]], log: Log, handler: logging.Handler, logger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # By the service's own handler and no other: that of the test runner prints errors whole.
     monkeypatch.setattr(logging.getLogger(logger), "propagate", False)
@@ -65,7 +65,7 @@ def test_an_error_is_told_without_its_message(
     except ValueError:
         logging.getLogger(logger).exception("it went wrong")
         structlog.get_logger(logger).exception("it went wrong")
-    lines = [*written(), *log.lines("it went wrong")]
+    lines = [*logged_lines(), *log.lines("it went wrong")]
     assert len(lines) == 2
     for line in lines:
         assert (line["event"], line["level"], line["logger"]) == ("it went wrong", "error", logger)
@@ -141,30 +141,30 @@ def test_readable_lines_are_for_developers(monkeypatch: pytest.MonkeyPatch) -> N
     assert "Zoë" in there.getvalue().decode()
 
 
-def test_what_a_database_quotes_is_not_repeated(written: Callable[[], list[Any]], partner: Partner) -> None:
+def test_what_a_database_quotes_is_not_repeated(logged_lines: Callable[[], list[Any]], partner: Partner) -> None:
     Partner.objects.create(name="zoe-tv")
     with pytest.raises(IntegrityError, match="zoe-tv") as failure:
         Partner.objects.create(name="zoe-tv")
     logging.getLogger("any").error("refused", exc_info=failure.value)
-    assert "zoe-tv" not in json.dumps(written())
+    assert "zoe-tv" not in json.dumps(logged_lines())
 
 
-def test_statements_are_not_logged_with_their_values(written: Callable[[], list[Any]], db: None) -> None:
+def test_statements_are_not_logged_with_their_values(logged_lines: Callable[[], list[Any]], db: None) -> None:
     with connection.cursor() as cursor:
         connection.force_debug_cursor = True
         try:
             cursor.execute("SELECT %s", ["zoe"])
         finally:
             connection.force_debug_cursor = False
-    assert written() == []
+    assert logged_lines() == []
 
 
-def test_lines_of_calls_quote_no_address(written: Callable[[], list[Any]], log: Log, db: None) -> None:
+def test_lines_of_calls_quote_no_address(logged_lines: Callable[[], list[Any]], log: Log, db: None) -> None:
     client = Client(raise_request_exception=False)
     for path, host in (("/baskets/users/zoe-zoe", "127.0.0.1"), ("/admin/zoe-zoe/", "127.0.0.1"), ("/livez", "evil.example")):
         client.get(path, headers={"Host": host, "X-API-Key": KEY})
         client.post(path, headers={"Host": host, "X-API-Key": KEY})
-    text = json.dumps(written()) + log.text
+    text = json.dumps(logged_lines()) + log.text
     assert "zoe-zoe" not in text
     assert secrets_in(text) == set()
 

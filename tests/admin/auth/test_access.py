@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def stocked_desk(full_shop: Shop) -> Shop:
+def shop_with_all_rows(full_shop: Shop) -> Shop:
     """A shop with a row in every table."""
     api_keys.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
     signing_keys.current_signer()
@@ -84,14 +84,14 @@ def test_every_model_is_at_the_desk() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_who_may_look_sees_lists_and_pages(model: Any, stocked_desk: Shop, request: pytest.FixtureRequest) -> None:
-    people = [request.getfixturevalue(who) for who in ("root", "viewer", "nobody", "stranger")]
+def test_who_may_look_sees_lists_and_pages(model: Any, shop_with_all_rows: Shop, request: pytest.FixtureRequest) -> None:
+    people = [request.getfixturevalue(who) for who in ("root", "viewer", "staff_without_rights", "anonymous")]
     for address in (list_of(model), page_of(model)):
         assert [client.get(address).status_code for client in people] == [200, 200, 403, 302]
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_permissions_to_change_give_no_view(model: Any, stocked_desk: Shop, sign_in: Callable[..., Client]) -> None:
+def test_permissions_to_change_give_no_view(model: Any, shop_with_all_rows: Shop, sign_in: Callable[..., Client]) -> None:
     for verb in ("add", "change", "delete"):
         client = sign_in(f"{verb}er", permissions=f"{verb}_")
         assert client.get(list_of(model)).status_code == 403
@@ -103,8 +103,8 @@ def test_permissions_to_change_give_no_view(model: Any, stocked_desk: Shop, sign
 def test_no_crafted_post_changes_anything(
     model: Any,
     who: str,
-    stocked_desk: Shop,
-    everything_stored: Callable[[], Any],
+    shop_with_all_rows: Shop,
+    stored_rows: Callable[[], Any],
     request: pytest.FixtureRequest,
 ) -> None:
     client: Client = request.getfixturevalue(who)
@@ -123,7 +123,7 @@ def test_no_crafted_post_changes_anything(
         "form-INITIAL_FORMS": "1",
         "form-0-id": row.pk,
     }
-    before = everything_stored()
+    before = stored_rows()
     addresses = [base, page, page.replace("/change/", "/delete/"), page.replace("/change/", "/history/")]
     addresses += [f"{base}add/", f"{base}?_popup=1", f"{page}?_to_field=id&_popup=1", page.removesuffix("change/")]
     for address in addresses:
@@ -132,11 +132,11 @@ def test_no_crafted_post_changes_anything(
         codes = (200, 302, 403, 404, 405) if address.startswith(base) and "change" not in address else (403, 404, 405)
         assert (address, response.status_code) in [(address, code) for code in codes]
         assert response.status_code != 200 or "change" not in address
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_pages_have_no_form_that_posts(model: Any, stocked_desk: Shop, root: Client) -> None:
+def test_pages_have_no_form_that_posts(model: Any, shop_with_all_rows: Shop, root: Client) -> None:
     page, listed = (root.get(address).content.decode() for address in (page_of(model), list_of(model)))
     # Signing out, and the frame that Django puts around every list: it holds no field and no button.
     assert re.findall(r'<form id="([^"]+)" method="post"', page) == ["logout-form"]
@@ -156,7 +156,7 @@ def test_an_address_that_names_nothing_is_not_found(model: Any, root: Client) ->
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_strange_filters_change_nothing_and_break_nothing(model: Any, stocked_desk: Shop, root: Client) -> None:
+def test_strange_filters_change_nothing_and_break_nothing(model: Any, shop_with_all_rows: Shop, root: Client) -> None:
     base = list_of(model)
     queries = [
         "q=x%00y",
@@ -180,7 +180,7 @@ LINKED_FROM_ELSEWHERE = {"held_by", "ordered_by"}
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_every_filter_can_be_clicked(model: Any, stocked_desk: Shop, viewer: Client) -> None:
+def test_every_filter_can_be_clicked(model: Any, shop_with_all_rows: Shop, viewer: Client) -> None:
     links = set(re.findall(r'<a href="(\?[^"]+)"', viewer.get(list_of(model)).content.decode()))
     assert {html.unescape(link).lstrip("?").partition("=")[0] for link in links} >= parameters_of(model) - LINKED_FROM_ELSEWHERE
     for link in links:
@@ -189,7 +189,7 @@ def test_every_filter_can_be_clicked(model: Any, stocked_desk: Shop, viewer: Cli
         assert response.context["cl"].result_count is not None
 
 
-def test_every_page_keeps_to_the_policy_without_inline_script(stocked_desk: Shop, root: Client) -> None:
+def test_every_page_keeps_to_the_policy_without_inline_script(shop_with_all_rows: Shop, root: Client) -> None:
     for address in [reverse("admin:index"), *map(list_of, MODELS), *map(page_of, MODELS)]:
         response = root.get(address)
         body = response.content.decode()

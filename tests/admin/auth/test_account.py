@@ -20,11 +20,11 @@ from baskets.domain.actors import Actor
 from baskets.domain.staff import second_factor, sessions
 from baskets.encryption import encrypt
 from baskets.models import DeskEntry, SecondFactor, StaffSession, Throttle
-from tests.admin.auth.test_login import INDEX, LOGIN, PASSWORD, cheap_passwords, explanation, inside, journal, sign_in, vera
+from tests.admin.auth.test_login import INDEX, LOGIN, PASSWORD, cheap_passwords, explanation, inside, journal, sign_in, staff_user
 from tests.admin.conftest import post
 from tests.conftest import Log
 
-__all__ = ["cheap_passwords", "vera"]
+__all__ = ["cheap_passwords", "staff_user"]
 pytestmark = pytest.mark.django_db
 CODE, ENROL = "/admin/login/code/", "/admin/login/set-up/"
 ACCOUNT, REMOVE, RENEW = "/admin/account/", "/admin/account/remove/", "/admin/account/codes/"
@@ -39,7 +39,7 @@ def now() -> float:
 
 
 @pytest.fixture(autouse=True)
-def whole_step() -> None:
+def full_totp_step() -> None:
     """Let no time step end within a test: the database's clock cannot be stopped."""
     left = 30 - now() % 30
     if left < 5:
@@ -62,7 +62,7 @@ def enrolled(account: User) -> str:
 
 
 @pytest.fixture
-def browser(vera: User) -> Client:
+def browser(staff_user: User) -> Client:
     """The browser of vera, who has given her password."""
     client = Client(enforce_csrf_checks=True, headers={"User-Agent": "Firefox <b>1</b>"})
     assert sign_in("vera", PASSWORD, client=client) == ""
@@ -77,8 +77,8 @@ def text_of(response: Any) -> str:
 # --- The second step ----------------------------------------------------------------------------------
 
 
-def test_a_code_is_asked_for_after_the_password(vera: User, log: Log) -> None:
-    secret = enrolled(vera)
+def test_a_code_is_asked_for_after_the_password(staff_user: User, log: Log) -> None:
+    secret = enrolled(staff_user)
     client = Client(enforce_csrf_checks=True)
     assert sign_in("vera", PASSWORD, client=client) == ""
     assert "desk_device" not in client.cookies
@@ -96,8 +96,8 @@ def test_a_code_is_asked_for_after_the_password(vera: User, log: Log) -> None:
 
 
 @pytest.mark.parametrize("page", [INDEX, "/admin/baskets/basket/", "/admin/password_change/", ACCOUNT, REMOVE, RENEW, "/admin/nowhere/"])
-def test_no_page_opens_without_the_code(vera: User, browser: Client, page: str) -> None:
-    enrolled(vera)
+def test_no_page_opens_without_the_code(staff_user: User, browser: Client, page: str) -> None:
+    enrolled(staff_user)
     sign_in("vera", PASSWORD, client=browser)
     for response in (browser.get(page), browser.post(page, {})):
         assert (response.status_code, response.headers["Location"].partition("?")[0]) == (302, CODE)
@@ -107,8 +107,8 @@ def test_no_page_opens_without_the_code(vera: User, browser: Client, page: str) 
     assert post(browser, reverse("admin:logout")).status_code == 200
 
 
-def test_a_code_is_good_once_and_no_earlier_one_after_it(vera: User, browser: Client) -> None:
-    secret = enrolled(vera)
+def test_a_code_is_good_once_and_no_earlier_one_after_it(staff_user: User, browser: Client) -> None:
+    secret = enrolled(staff_user)
     for client, code, is_good in (
         (browser, code_of(secret, steps=-1), True),
         (Client(), code_of(secret, steps=-1), False),
@@ -121,36 +121,36 @@ def test_a_code_is_good_once_and_no_earlier_one_after_it(vera: User, browser: Cl
         assert inside(client) is is_good
 
 
-def test_a_secret_that_cannot_be_decrypted_leaves_the_recovery_codes(vera: User, browser: Client) -> None:
-    secret = enrolled(vera)
+def test_a_secret_that_cannot_be_decrypted_leaves_the_recovery_codes(staff_user: User, browser: Client) -> None:
+    secret = enrolled(staff_user)
     SecondFactor.objects.update(secret=b"of another account")
     assert "Use one of your recovery codes" in text_of(post(browser, CODE, {"code": code_of(secret)}))
     assert not inside(browser)
 
 
 @pytest.mark.parametrize("steps", [-2, 2])
-def test_a_code_of_another_time_is_refused_and_recorded(vera: User, browser: Client, steps: int, log: Log) -> None:
-    secret = enrolled(vera)
+def test_a_code_of_another_time_is_refused_and_recorded(staff_user: User, browser: Client, steps: int, log: Log) -> None:
+    secret = enrolled(staff_user)
     assert WRONG_CODE in text_of(post(browser, CODE, {"code": code_of(secret, steps=steps)}))
     assert not inside(browser)
     assert journal() == [("sign_in_failed", "vera", "sign-in", {"source": "192.0.2.1", "step": "code"})]
-    assert log.lines("sign_in_failed")[-1]["account"] == vera.pk
+    assert log.lines("sign_in_failed")[-1]["account"] == staff_user.pk
 
 
 @pytest.mark.parametrize("code", ["", "000", "12345678", "abcdef", "١٢٣٤٥٦", "\x00", "x" * 41, "' OR 1=1", "-1"])
-def test_a_strange_code_is_a_wrong_code(vera: User, browser: Client, code: str) -> None:
-    enrolled(vera)
+def test_a_strange_code_is_a_wrong_code(staff_user: User, browser: Client, code: str) -> None:
+    enrolled(staff_user)
     assert post(browser, CODE, {"code": code}).status_code == 200
     assert not inside(browser)
 
 
-def test_a_code_may_be_typed_with_blanks(vera: User, browser: Client) -> None:
-    code = code_of(enrolled(vera))
+def test_a_code_may_be_typed_with_blanks(staff_user: User, browser: Client) -> None:
+    code = code_of(enrolled(staff_user))
     assert post(browser, CODE, {"code": f" {code[:3]} {code[3:]} "}).status_code == 302
 
 
-def test_codes_cannot_be_guessed(vera: User, browser: Client) -> None:
-    secret = enrolled(vera)
+def test_codes_cannot_be_guessed(staff_user: User, browser: Client) -> None:
+    secret = enrolled(staff_user)
     wrong = next(
         code for code in ("000000", "000001", "000002", "000003") if code not in {code_of(secret, steps=step) for step in (-1, 0, 1)}
     )
@@ -168,16 +168,16 @@ def test_codes_cannot_be_guessed(vera: User, browser: Client) -> None:
     assert "There were too many wrong codes. Try again in 1440 minutes." in text_of(post(browser, CODE, {"code": code_of(secret)}))
 
 
-def test_right_codes_are_not_counted(vera: User, browser: Client) -> None:
-    secret = enrolled(vera)
+def test_right_codes_are_not_counted(staff_user: User, browser: Client) -> None:
+    secret = enrolled(staff_user)
     for _ in range(12):
         SecondFactor.objects.update(last_timecode=0)
-        second_factor.verify(account=vera, code=code_of(secret), actor=Actor.system("tests"))
+        second_factor.verify(account=staff_user, code=code_of(secret), actor=Actor.system("tests"))
     assert set(Throttle.objects.values_list("count", flat=True)) == {0}
 
 
-def test_next_leads_nowhere_else(vera: User, browser: Client) -> None:
-    secret = enrolled(vera)
+def test_next_leads_nowhere_else(staff_user: User, browser: Client) -> None:
+    secret = enrolled(staff_user)
     assert post(browser, f"{CODE}?next=//evil.example", {"code": code_of(secret)}).headers["Location"] == INDEX
 
 
@@ -196,7 +196,7 @@ def shown_secret(body: str) -> str:
     return re.search(r"<code>([A-Z2-7 ]+)</code>", body)[1].replace(" ", "")  # type: ignore[index]
 
 
-def test_a_second_factor_is_set_up_and_shown_once(vera: User, browser: Client, log: Log) -> None:
+def test_a_second_factor_is_set_up_and_shown_once(staff_user: User, browser: Client, log: Log) -> None:
     others = Client()
     assert sign_in("vera", PASSWORD, client=others) == ""
     body = text_of(browser.get(ENROL))
@@ -232,27 +232,27 @@ def test_a_second_factor_is_set_up_and_shown_once(vera: User, browser: Client, l
     assert "Recovery codes left: 10." in text_of(browser.get(ACCOUNT))
 
 
-def test_each_session_is_offered_a_secret_of_its_own(vera: User, browser: Client) -> None:
+def test_each_session_is_offered_a_secret_of_its_own(staff_user: User, browser: Client) -> None:
     other = Client()
     sign_in("vera", PASSWORD, client=other)
     assert shown_secret(text_of(browser.get(ENROL))) != shown_secret(text_of(other.get(ENROL)))
 
 
-def test_of_two_who_set_it_up_at_once_one_is_refused(vera: User) -> None:
-    secret = enrolled(vera)
+def test_of_two_who_set_it_up_at_once_one_is_refused(staff_user: User) -> None:
+    secret = enrolled(staff_user)
     before = bytes(SecondFactor.objects.get().secret)
     with pytest.raises(second_factor.AlreadyEnrolled):
-        second_factor.enroll(account=vera, secret=secret, code=code_of(secret), session_key="", actor=Actor.system("tests"))
+        second_factor.enroll(account=staff_user, secret=secret, code=code_of(secret), session_key="", actor=Actor.system("tests"))
     assert bytes(SecondFactor.objects.get().secret) == before
 
 
 @pytest.mark.parametrize("role", ["superusers", "Basket repairers"])
-def test_a_role_that_needs_it_opens_nothing_before_it_is_set_up(vera: User, browser: Client, settings: Settings, role: str) -> None:
+def test_a_role_that_needs_it_opens_nothing_before_it_is_set_up(staff_user: User, browser: Client, settings: Settings, role: str) -> None:
     assert inside(browser)
     if role == "superusers":
         User.objects.update(is_superuser=True)
     else:
-        vera.groups.set([Group.objects.get(name=role)])
+        staff_user.groups.set([Group.objects.get(name=role)])
     assert inside(browser)
     settings.BASKETS_SECOND_FACTOR_ROLES = [role]
     sign_in("vera", PASSWORD, client=browser)
@@ -268,9 +268,9 @@ def test_a_role_that_needs_it_opens_nothing_before_it_is_set_up(vera: User, brow
     assert [kind for kind, *_ in journal() if kind != "sessions_ended"] == ["second_factor", "signed_in"]
 
 
-def test_other_roles_need_none(vera: User, browser: Client, settings: Settings) -> None:
+def test_other_roles_need_none(staff_user: User, browser: Client, settings: Settings) -> None:
     settings.BASKETS_SECOND_FACTOR_ROLES = ["superusers", "Basket repairers"]
-    vera.groups.set([Group.objects.get(name="Basket viewers")])
+    staff_user.groups.set([Group.objects.get(name="Basket viewers")])
     assert inside(browser)
 
 
@@ -278,42 +278,42 @@ def test_other_roles_need_none(vera: User, browser: Client, settings: Settings) 
 
 
 @pytest.fixture
-def secured(vera: User, browser: Client) -> str:
+def totp_secret(staff_user: User, browser: Client) -> str:
     """The secret of vera, whose browser has passed both steps, with a code that is not used yet."""
-    secret = enrolled(vera)
+    secret = enrolled(staff_user)
     assert post(browser, CODE, {"code": code_of(secret)}).status_code == 302
     SecondFactor.objects.update(last_timecode=0)
     DeskEntry.objects.all().delete()
     return secret
 
 
-def test_recovery_codes_are_good_once_each_and_can_be_renewed(vera: User, browser: Client, secured: str) -> None:
+def test_recovery_codes_are_good_once_each_and_can_be_renewed(staff_user: User, browser: Client, totp_secret: str) -> None:
     assert WRONG_CODE in text_of(post(browser, RENEW, {"code": "AAAA-AAAA-AAAA-AAAA"}))
-    codes = re.findall(r"<li><code>([A-Z2-7-]+)</code></li>", text_of(post(browser, RENEW, {"code": code_of(secured)})))
+    codes = re.findall(r"<li><code>([A-Z2-7-]+)</code></li>", text_of(post(browser, RENEW, {"code": code_of(totp_secret)})))
     assert len(set(codes)) == 10
     for number, (code, is_good) in enumerate([(codes[0], True), (codes[0], False), (codes[1].lower().replace("-", " "), True)]):
         client = Client()
         sign_in("vera", PASSWORD, client=client)
         assert (post(client, CODE, {"code": code}).status_code == 302) is is_good, number
-    assert second_factor.recovery_codes_left(vera) == 8
+    assert second_factor.recovery_codes_left(staff_user) == 8
     steps = [data["step"] for kind, _, _, data in journal() if kind == "second_factor"]
     assert steps == ["recovery codes renewed", "recovery code used", "recovery code used"]
 
 
-def test_new_recovery_codes_replace_the_old_ones(vera: User, secured: str) -> None:
+def test_new_recovery_codes_replace_the_old_ones(staff_user: User, totp_secret: str) -> None:
     actor = Actor.system("tests")
-    old, new = (second_factor.renew_recovery_codes(account=vera, actor=actor) for _ in range(2))
+    old, new = (second_factor.renew_recovery_codes(account=staff_user, actor=actor) for _ in range(2))
     with pytest.raises(second_factor.InvalidCode):
-        second_factor.verify(account=vera, code=old[0], actor=actor)
-    second_factor.verify(account=vera, code=new[0], actor=actor)
+        second_factor.verify(account=staff_user, code=old[0], actor=actor)
+    second_factor.verify(account=staff_user, code=new[0], actor=actor)
 
 
-def test_removing_it_needs_a_code_and_ends_other_sessions(vera: User, browser: Client, secured: str) -> None:
+def test_removing_it_needs_a_code_and_ends_other_sessions(staff_user: User, browser: Client, totp_secret: str) -> None:
     other = Client()
     sign_in("vera", PASSWORD, client=other)
     assert WRONG_CODE in text_of(post(browser, REMOVE, {"code": "AAAA"}))
     assert SecondFactor.objects.exists()
-    assert post(browser, REMOVE, {"code": code_of(secured)}).headers["Location"] == ACCOUNT
+    assert post(browser, REMOVE, {"code": code_of(totp_secret)}).headers["Location"] == ACCOUNT
     assert not SecondFactor.objects.exists()
     assert inside(browser)
     assert StaffSession.objects.filter(expire_date__gt=timezone.now()).count() == 1
@@ -322,21 +322,21 @@ def test_removing_it_needs_a_code_and_ends_other_sessions(vera: User, browser: C
         assert browser.get(page).headers["Location"] == ACCOUNT
 
 
-def test_without_a_second_factor_there_is_nothing_to_change(vera: User) -> None:
+def test_without_a_second_factor_there_is_nothing_to_change(staff_user: User) -> None:
     actor = Actor.system("tests")
     with pytest.raises(second_factor.NotEnrolled):
-        runner.run(lambda _: second_factor.remove(account=vera, actor=actor))
+        runner.run(lambda _: second_factor.remove(account=staff_user, actor=actor))
     with pytest.raises(second_factor.NotEnrolled):
-        second_factor.renew_recovery_codes(account=vera, actor=actor)
+        second_factor.renew_recovery_codes(account=staff_user, actor=actor)
     with pytest.raises(second_factor.NotEnrolled):
-        second_factor.verify(account=vera, code="123456", actor=actor)
+        second_factor.verify(account=staff_user, code="123456", actor=actor)
     assert not DeskEntry.objects.exists()
 
 
 # --- Sessions ---------------------------------------------------------------------------------------------
 
 
-def test_own_sessions_are_listed_and_ended_one_by_one(vera: User, browser: Client) -> None:
+def test_own_sessions_are_listed_and_ended_one_by_one(staff_user: User, browser: Client) -> None:
     other, third = Client(), Client()
     sign_in("vera", PASSWORD, address="198.51.100.9", client=other)
     sign_in("vera", PASSWORD, client=third)
@@ -358,8 +358,10 @@ def test_own_sessions_are_listed_and_ended_one_by_one(vera: User, browser: Clien
     assert [kind for kind, *_ in journal()].count("sessions_ended") == 2
 
 
-def test_sessions_of_others_are_ended_by_superusers_only(browser: Client, vera: User, root: Client, sign_in: Callable[..., Client]) -> None:
-    page = reverse("staff:account_of", args=[vera.pk])
+def test_sessions_of_others_are_ended_by_superusers_only(
+    browser: Client, staff_user: User, root: Client, sign_in: Callable[..., Client]
+) -> None:
+    page = reverse("staff:account_of", args=[staff_user.pk])
     other = sign_in("otto", permissions="")
     assert other.get(page).status_code == 403
     mine = reverse("staff:account_of", args=[User.objects.get(username="otto").pk])
@@ -381,11 +383,11 @@ def test_the_way_to_the_own_account_is_on_every_page(browser: Client) -> None:
 
 
 @pytest.mark.parametrize("page", [ACCOUNT, ENROL, CODE, REMOVE, RENEW])
-def test_pages_of_the_account_keep_to_the_policy(page: str, vera: User, browser: Client) -> None:
+def test_pages_of_the_account_keep_to_the_policy(page: str, staff_user: User, browser: Client) -> None:
     if page in (REMOVE, RENEW):
-        post(browser, CODE, {"code": code_of(enrolled(vera))})
+        post(browser, CODE, {"code": code_of(enrolled(staff_user))})
     if page == CODE:
-        enrolled(vera)
+        enrolled(staff_user)
     response = browser.get(page)
     body = text_of(response)
     assert "unsafe" not in response.headers["Content-Security-Policy"]

@@ -37,7 +37,7 @@ def cheap_passwords(settings: Settings) -> None:
 
 
 @pytest.fixture
-def vera(cheap_passwords: None) -> User:
+def staff_user(cheap_passwords: None) -> User:
     """A member of staff with a password."""
     return get_user_model().objects.create_user("vera", password=PASSWORD, is_staff=True)
 
@@ -63,21 +63,21 @@ def counts() -> list[int]:
     return sorted(count for count in Throttle.objects.values_list("count", flat=True) if count)
 
 
-def test_two_passwords_at_most_hold_threads_and_a_refused_one_counts_for_nothing(vera: User) -> None:
+def test_two_passwords_at_most_hold_threads_and_a_refused_one_counts_for_nothing(staff_user: User) -> None:
     with login.CHECK_SLOTS, login.CHECK_SLOTS:
         assert "Many people are signing in just now." in sign_in("vera", PASSWORD)
         assert counts() == []
     assert sign_in("vera", PASSWORD) == ""
 
 
-def test_wrong_passwords_from_one_address_keep_nobody_out_elsewhere(vera: User) -> None:
+def test_wrong_passwords_from_one_address_keep_nobody_out_elsewhere(staff_user: User) -> None:
     fail(10)
     assert TOO_MANY in sign_in("vera", PASSWORD)
     assert TOO_MANY in sign_in("VERA", "wrong")
     assert sign_in("vera", PASSWORD, address="192.0.2.2") == ""
 
 
-def test_a_name_is_slowed_at_new_devices_and_new_sources(vera: User) -> None:
+def test_a_name_is_slowed_at_new_devices_and_new_sources(staff_user: User) -> None:
     for number in range(50):
         fail(1, address=f"192.0.2.{number}")
     assert TOO_MANY in sign_in("vera", PASSWORD, address="192.0.2.99")
@@ -85,7 +85,7 @@ def test_a_name_is_slowed_at_new_devices_and_new_sources(vera: User) -> None:
     assert WRONG in sign_in("other", "wrong", address="192.0.2.99")
 
 
-def test_a_known_source_passes_the_limit_of_the_name(vera: User) -> None:
+def test_a_known_source_passes_the_limit_of_the_name(staff_user: User) -> None:
     assert sign_in("vera", PASSWORD, address="198.51.100.1") == ""
     for number in range(50):
         fail(1, address=f"192.0.2.{number}")
@@ -93,7 +93,7 @@ def test_a_known_source_passes_the_limit_of_the_name(vera: User) -> None:
     assert sign_in("vera", PASSWORD, address="198.51.100.1") == ""
 
 
-def test_a_known_source_of_another_account_or_of_long_ago_passes_nothing(vera: User) -> None:
+def test_a_known_source_of_another_account_or_of_long_ago_passes_nothing(staff_user: User) -> None:
     get_user_model().objects.create_user("otto", password=PASSWORD, is_staff=True)
     assert sign_in("otto", PASSWORD, address="198.51.100.1") == ""
     assert sign_in("vera", PASSWORD, address="198.51.100.2") == ""
@@ -104,14 +104,14 @@ def test_a_known_source_of_another_account_or_of_long_ago_passes_nothing(vera: U
     assert TOO_MANY in sign_in("vera", PASSWORD, address="198.51.100.2")
 
 
-def test_a_known_source_may_not_guess_without_end(vera: User) -> None:
+def test_a_known_source_may_not_guess_without_end(staff_user: User) -> None:
     assert sign_in("vera", PASSWORD) == ""
     fail(10)
     assert TOO_MANY in sign_in("vera", PASSWORD)
 
 
 @pytest.fixture
-def known(vera: User) -> Client:
+def known_browser(staff_user: User) -> Client:
     """A browser that vera has used before, without a session."""
     client = Client(enforce_csrf_checks=True)
     assert sign_in("vera", PASSWORD, address="198.51.100.1", client=client) == ""
@@ -119,59 +119,59 @@ def known(vera: User) -> Client:
     return client
 
 
-def test_a_known_device_passes_all_limits_of_others(known: Client) -> None:
+def test_a_known_device_passes_all_limits_of_others(known_browser: Client) -> None:
     fail(10, address="192.0.2.7")
     for number in range(10, 50):
         fail(1, address=f"192.0.2.{number}")
     for number in range(40):
         fail(1, f"name-{number}", address="192.0.2.7")
     assert TOO_MANY in sign_in("vera", PASSWORD, address="192.0.2.7")
-    assert sign_in("vera", PASSWORD, address="192.0.2.7", client=known) == ""
+    assert sign_in("vera", PASSWORD, address="192.0.2.7", client=known_browser) == ""
 
 
-def test_a_known_device_may_fail_ten_times_and_counts_as_unknown_then(known: Client) -> None:
+def test_a_known_device_may_fail_ten_times_and_counts_as_unknown_then(known_browser: Client) -> None:
     for _ in range(10):
-        assert WRONG in sign_in("vera", "wrong", client=known)
+        assert WRONG in sign_in("vera", "wrong", client=known_browser)
     assert counts() == [10]
     for _ in range(10):
-        assert WRONG in sign_in("vera", "wrong", client=known)
-    assert TOO_MANY in sign_in("vera", PASSWORD, client=known)
+        assert WRONG in sign_in("vera", "wrong", client=known_browser)
+    assert TOO_MANY in sign_in("vera", PASSWORD, client=known_browser)
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "WyI0NyIsICJ4Il0:1wxyz:abc", "\x00", "a" * 5000], ids=range(5))
-def test_a_device_cannot_be_made_up(known: Client, cookie: str) -> None:
-    known.cookies["desk_device"] = cookie
+def test_a_device_cannot_be_made_up(known_browser: Client, cookie: str) -> None:
+    known_browser.cookies["desk_device"] = cookie
     fail(10)
-    assert TOO_MANY in sign_in("vera", PASSWORD, client=known)
+    assert TOO_MANY in sign_in("vera", PASSWORD, client=known_browser)
 
 
-def test_a_device_is_known_for_one_account_and_for_half_a_year(known: Client, time_machine: Any) -> None:
+def test_a_device_is_known_for_one_account_and_for_half_a_year(known_browser: Client, time_machine: Any) -> None:
     get_user_model().objects.create_user("otto", password=PASSWORD, is_staff=True)
     fail(10, "otto")
-    assert TOO_MANY in sign_in("otto", PASSWORD, client=known)
+    assert TOO_MANY in sign_in("otto", PASSWORD, client=known_browser)
     fail(10)
     today = timezone.now()
     time_machine.move_to(today + timedelta(days=181))
-    assert TOO_MANY in sign_in("vera", PASSWORD, client=known)
+    assert TOO_MANY in sign_in("vera", PASSWORD, client=known_browser)
     time_machine.move_to(today + timedelta(days=179))
-    assert sign_in("vera", PASSWORD, client=known) == ""
+    assert sign_in("vera", PASSWORD, client=known_browser) == ""
 
 
-def test_the_cookie_of_a_device_stays_with_the_admin_and_out_of_scripts(known: Client) -> None:
-    cookie: Any = known.cookies["desk_device"]
+def test_the_cookie_of_a_device_stays_with_the_admin_and_out_of_scripts(known_browser: Client) -> None:
+    cookie: Any = known_browser.cookies["desk_device"]
     assert (cookie["path"], cookie["samesite"], cookie["secure"], cookie["httponly"]) == ("/admin/", "Lax", True, True)
     assert cookie["max-age"] == 180 * 24 * 60 * 60
     assert "vera" not in cookie.value
 
 
-def test_a_source_is_slowed_whatever_names_it_tries(vera: User) -> None:
+def test_a_source_is_slowed_whatever_names_it_tries(staff_user: User) -> None:
     for number in range(50):
         fail(1, f"name-{number}")
     assert TOO_MANY in sign_in("vera", PASSWORD)
     assert sign_in("vera", PASSWORD, address="192.0.2.2") == ""
 
 
-def test_a_refused_source_does_not_count_against_the_name(vera: User) -> None:
+def test_a_refused_source_does_not_count_against_the_name(staff_user: User) -> None:
     fail(10)
     before = counts()
     assert before == [10, 10, 10]
@@ -184,7 +184,7 @@ def test_a_refused_source_does_not_count_against_the_name(vera: User) -> None:
     assert counts() == full
 
 
-def test_waiting_lets_in(vera: User) -> None:
+def test_waiting_lets_in(staff_user: User) -> None:
     fail(10)
     assert TOO_MANY in sign_in("vera", PASSWORD)
     assert TOO_MANY in sign_in("vera", PASSWORD)
@@ -192,20 +192,20 @@ def test_waiting_lets_in(vera: User) -> None:
     assert sign_in("vera", PASSWORD) == ""
 
 
-def test_a_refused_attempt_prolongs_nothing(vera: User) -> None:
+def test_a_refused_attempt_prolongs_nothing(staff_user: User) -> None:
     fail(10)
     before = list(Throttle.objects.order_by("pk").values_list("pk", "ends_at"))
     assert TOO_MANY in sign_in("vera", PASSWORD)
     assert list(Throttle.objects.order_by("pk").values_list("pk", "ends_at")) == before
 
 
-def test_an_office_that_signs_in_together_is_not_slowed(vera: User) -> None:
+def test_an_office_that_signs_in_together_is_not_slowed(staff_user: User) -> None:
     for _ in range(60):
         assert sign_in("vera", PASSWORD) == ""
     assert counts() == []
 
 
-def test_a_slowed_attempt_does_not_check_the_password(vera: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slowed_attempt_does_not_check_the_password(staff_user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     fail(10)
     monkeypatch.setattr("django.contrib.auth.forms.authenticate", lambda *_, **__: pytest.fail("it was checked"))
     assert TOO_MANY in sign_in("vera", PASSWORD)
@@ -217,18 +217,18 @@ def test_an_empty_form_counts_for_no_account() -> None:
     assert counts() == []
 
 
-def test_slowing_can_be_switched_off(vera: User, settings: Settings) -> None:
+def test_slowing_can_be_switched_off(staff_user: User, settings: Settings) -> None:
     settings.BASKETS_LOGIN_FAILURES = 0
     fail(15)
     assert not Throttle.objects.exists()
     assert sign_in("vera", PASSWORD) == ""
 
 
-def test_a_slowed_attempt_is_logged_without_the_name(vera: User, log: Log) -> None:
+def test_a_slowed_attempt_is_logged_without_the_name(staff_user: User, log: Log) -> None:
     fail(10)
     sign_in("vera", PASSWORD)
     [line] = log.lines("login_slowed")
-    assert (line["logger"], line["account"], line["source"]) == ("baskets.admin", vera.pk, "192.0.2.1")
+    assert (line["logger"], line["account"], line["source"]) == ("baskets.admin", staff_user.pk, "192.0.2.1")
     assert "vera" not in log.text
 
 
@@ -239,7 +239,7 @@ def journal() -> list[tuple[str, str, str, Any]]:
     return list(DeskEntry.objects.order_by("pk").values_list("kind", "subject", "actor", "data"))
 
 
-def test_signing_in_and_failing_to_are_recorded_and_logged(vera: User, log: Log) -> None:
+def test_signing_in_and_failing_to_are_recorded_and_logged(staff_user: User, log: Log) -> None:
     fail(1)
     assert sign_in("vera", PASSWORD, address="192.0.2.2") == ""
     assert journal() == [
@@ -247,8 +247,8 @@ def test_signing_in_and_failing_to_are_recorded_and_logged(vera: User, log: Log)
         ("signed_in", "vera", "vera", {"source": "192.0.2.2", "second_factor": False}),
     ]
     [failed], [done] = log.lines("sign_in_failed"), log.lines("signed_in")
-    assert (failed["level"], failed["account"], failed["source"], failed["step"]) == ("warning", vera.pk, "192.0.2.1", "password")
-    assert (done["level"], done["account"], done["source"]) == ("info", vera.pk, "192.0.2.2")
+    assert (failed["level"], failed["account"], failed["source"], failed["step"]) == ("warning", staff_user.pk, "192.0.2.1", "password")
+    assert (done["level"], done["account"], done["source"]) == ("info", staff_user.pk, "192.0.2.2")
     assert [failed["request_id"], done["request_id"]] == list(DeskEntry.objects.order_by("pk").values_list("request_id", flat=True))
     assert failed["request_id"] != done["request_id"]
     for secret in (PASSWORD, "wrong 0", "vera"):
@@ -261,7 +261,7 @@ def test_a_name_without_an_account_is_neither_stored_nor_logged(log: Log) -> Non
     assert "secret" not in log.text
 
 
-def test_failures_do_not_fill_the_journal(vera: User, settings: Settings, log: Log) -> None:
+def test_failures_do_not_fill_the_journal(staff_user: User, settings: Settings, log: Log) -> None:
     settings.BASKETS_LOGIN_FAILURES = 0
     fail(103)
     fail(2, "unknown")
@@ -273,13 +273,13 @@ def test_failures_do_not_fill_the_journal(vera: User, settings: Settings, log: L
     assert DeskEntry.objects.filter(subject="vera").count() == 101
 
 
-def test_a_refused_page_is_recorded_and_logged_by_its_name(nobody: Client, log: Log) -> None:
-    assert nobody.get("/admin/baskets/basket/?q=some-user").status_code == 403
+def test_a_refused_page_is_recorded_and_logged_by_its_name(staff_without_rights: Client, log: Log) -> None:
+    assert staff_without_rights.get("/admin/baskets/basket/?q=some-user").status_code == 403
     assert journal() == [("refused", "nora", "nora", {"page": "admin:baskets_basket_changelist", "method": "GET"})]
     [line] = log.lines("refused")
     assert (line["level"], line["page"]) == ("warning", "admin:baskets_basket_changelist")
     assert "some-user" not in log.text
-    assert nobody.get("/admin/").status_code == 200
+    assert staff_without_rights.get("/admin/").status_code == 200
     assert len(journal()) == 1
 
 
@@ -306,14 +306,14 @@ def test_a_form_of_absurd_size_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("beyond", ["", "//evil.example", "https://evil.example", "javascript:alert(1)", "/\\evil.example", "\x00"])
-def test_an_address_that_leads_elsewhere_leads_to_the_first_page(vera: User, beyond: str) -> None:
+def test_an_address_that_leads_elsewhere_leads_to_the_first_page(staff_user: User, beyond: str) -> None:
     client = Client(enforce_csrf_checks=True)
     response = post(client, LOGIN, {"username": "vera", "password": PASSWORD, "next": beyond})
     assert (response.status_code, response.headers["Location"]) == (302, INDEX)
     assert inside(client)
 
 
-def test_signing_in_goes_on_where_it_began(vera: User) -> None:
+def test_signing_in_goes_on_where_it_began(staff_user: User) -> None:
     client = Client(enforce_csrf_checks=True)
     asked = client.get("/admin/password_change/").headers["Location"]
     assert asked == "/admin/login/?next=/admin/password_change/"
@@ -328,7 +328,7 @@ def test_signing_in_goes_on_where_it_began(vera: User) -> None:
 
 
 @pytest.fixture
-def browser(vera: User) -> Client:
+def browser(staff_user: User) -> Client:
     """The browser of somebody who has signed in."""
     client = Client(enforce_csrf_checks=True)
     assert sign_in("vera", PASSWORD, client=client) == ""
@@ -372,7 +372,7 @@ def test_a_session_ends_with_the_shift_whatever_is_requested(browser: Client) ->
     assert not inside(browser)
 
 
-def test_the_limits_of_a_session_are_settings(vera: User, settings: Settings) -> None:
+def test_the_limits_of_a_session_are_settings(staff_user: User, settings: Settings) -> None:
     settings.BASKETS_STAFF_IDLE_SECONDS, settings.BASKETS_STAFF_SESSION_SECONDS = 60, 90
     client = Client(enforce_csrf_checks=True)
     assert sign_in("vera", PASSWORD, client=client) == ""
@@ -409,10 +409,10 @@ def test_ended_sessions_are_cleared(browser: Client) -> None:
     assert not StaffSession.objects.exists()
 
 
-def test_a_session_that_ends_during_a_request_is_not_revived(browser: Client, vera: User) -> None:
+def test_a_session_that_ends_during_a_request_is_not_revived(browser: Client, staff_user: User) -> None:
     store = SessionStore(browser.cookies["sessionid"].value)
     store["word"] = "late"
-    assert sessions.end_sessions(user=vera, actor=Actor.system("tests")) == 1
+    assert sessions.end_sessions(user=staff_user, actor=Actor.system("tests")) == 1
     with pytest.raises(UpdateError):
         store.save()
     assert not inside(browser)
@@ -423,7 +423,7 @@ def test_a_session_ends_with_the_browser(browser: Client) -> None:
     assert (cookie["expires"], cookie["max-age"]) == ("", "")
 
 
-def test_a_session_ends_when_the_password_is_changed_and_goes_on_where_it_was(browser: Client, vera: User) -> None:
+def test_a_session_ends_when_the_password_is_changed_and_goes_on_where_it_was(browser: Client, staff_user: User) -> None:
     other = Client(enforce_csrf_checks=True)
     assert sign_in("vera", PASSWORD, client=other) == ""
     fresh = "another horse battery"
@@ -446,10 +446,10 @@ def test_a_session_ends_when_the_password_is_changed_and_goes_on_where_it_was(br
         ("administrator", ["password_too_common", "password_breached"]),
     ],
 )
-def test_a_weak_or_breached_password_is_refused(browser: Client, vera: User, password: str, codes: list[str]) -> None:
+def test_a_weak_or_breached_password_is_refused(browser: Client, staff_user: User, password: str, codes: list[str]) -> None:
     said = {"old_password": PASSWORD, "new_password1": password, "new_password2": password}
     if "veronica" in password:
-        User.objects.filter(pk=vera.pk).update(last_name="veronica")
+        User.objects.filter(pk=staff_user.pk).update(last_name="veronica")
     response = post(browser, reverse("admin:password_change"), said)
     assert response.status_code == 200
     assert [error.code for error in response.context["form"].errors["new_password2"].as_data()] == codes
@@ -457,8 +457,8 @@ def test_a_weak_or_breached_password_is_refused(browser: Client, vera: User, pas
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, {"is_staff": False}])
-def test_a_session_ends_with_the_account(browser: Client, vera: User, change: dict[str, bool]) -> None:
-    User.objects.filter(pk=vera.pk).update(**change)
+def test_a_session_ends_with_the_account(browser: Client, staff_user: User, change: dict[str, bool]) -> None:
+    User.objects.filter(pk=staff_user.pk).update(**change)
     assert not inside(browser)
 
 
@@ -470,7 +470,7 @@ def test_a_session_ends_at_once_when_somebody_signs_out(browser: Client) -> None
     assert not inside(thief)
 
 
-def test_a_session_is_another_one_after_signing_in(vera: User) -> None:
+def test_a_session_is_another_one_after_signing_in(staff_user: User) -> None:
     client = Client(enforce_csrf_checks=True)
     client.cookies["sessionid"] = "a" * 32
     assert sign_in("vera", PASSWORD, client=client) == ""

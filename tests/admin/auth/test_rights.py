@@ -28,16 +28,18 @@ def change(client: Client, account: User, **fields: Any) -> Any:
 
 
 @pytest.fixture
-def nora(nobody: Client) -> User:
+def staff_user(staff_without_rights: Client) -> User:
     """A member of staff with a session and without rights."""
     return User.objects.get(username="nora")
 
 
-def test_given_and_taken_rights_are_recorded_and_end_sessions(root: Client, nobody: Client, nora: User, log: Log) -> None:
+def test_given_and_taken_rights_are_recorded_and_end_sessions(
+    root: Client, staff_without_rights: Client, staff_user: User, log: Log
+) -> None:
     role = Group.objects.get(name="Basket viewers")
     permission = Permission.objects.get(codename="export_list")
-    assert inside(nobody)
-    response = change(root, nora, is_superuser="on", groups=[role.pk], user_permissions=[permission.pk])
+    assert inside(staff_without_rights)
+    response = change(root, staff_user, is_superuser="on", groups=[role.pk], user_permissions=[permission.pk])
     assert response.status_code == 302
     given = ["is_superuser", "role Basket viewers", "baskets.export_list"]
     assert journal() == [
@@ -45,19 +47,19 @@ def test_given_and_taken_rights_are_recorded_and_end_sessions(root: Client, nobo
         ("sessions_ended", "nora", "root", {"sessions": 1}),
     ]
     [line] = log.lines("rights_changed")
-    assert (line["account"], line["given"], line["taken"]) == (nora.pk, given, [])
+    assert (line["account"], line["given"], line["taken"]) == (staff_user.pk, given, [])
     assert "nora" not in json.dumps(line)
-    assert not inside(nobody)
+    assert not inside(staff_without_rights)
     DeskEntry.objects.all().delete()
-    change(root, nora, is_active=None, is_staff=None)
+    change(root, staff_user, is_active=None, is_staff=None)
     assert journal() == [("rights_changed", "nora", "root", {"given": [], "taken": ["is_active", "is_staff", *given]})]
 
 
-def test_a_change_of_a_name_is_no_change_of_rights(root: Client, nobody: Client, nora: User) -> None:
-    assert change(root, nora, first_name="Nora").status_code == 302
-    assert User.objects.get(pk=nora.pk).first_name == "Nora"
+def test_a_change_of_a_name_is_no_change_of_rights(root: Client, staff_without_rights: Client, staff_user: User) -> None:
+    assert change(root, staff_user, first_name="Nora").status_code == 302
+    assert User.objects.get(pk=staff_user.pk).first_name == "Nora"
     assert journal() == []
-    assert inside(nobody)
+    assert inside(staff_without_rights)
 
 
 def test_a_superuser_who_changes_the_own_rights_goes_on(root: Client) -> None:
@@ -68,15 +70,15 @@ def test_a_superuser_who_changes_the_own_rights_goes_on(root: Client) -> None:
     assert inside(root)
 
 
-def test_new_and_removed_accounts_are_recorded(root: Client, nobody: Client, nora: User) -> None:
+def test_new_and_removed_accounts_are_recorded(root: Client, staff_without_rights: Client, staff_user: User) -> None:
     password = "a long password for tests"
     form = {"username": "olga", "password1": password, "password2": password, "usable_password": "true"}
     assert post(root, reverse("admin:auth_user_add"), form).status_code == 302
     assert journal() == [("rights_changed", "olga", "root", {"given": ["is_active"], "taken": []})]
     DeskEntry.objects.all().delete()
-    assert post(root, reverse("admin:auth_user_delete", args=[nora.pk]), {"post": "yes"}).status_code == 302
+    assert post(root, reverse("admin:auth_user_delete", args=[staff_user.pk]), {"post": "yes"}).status_code == 302
     assert journal() == [("rights_changed", "nora", "root", {"given": [], "taken": ["is_active", "is_staff"], "removed": True})]
-    assert not inside(nobody)
+    assert not inside(staff_without_rights)
 
 
 def test_changed_and_removed_roles_are_recorded(root: Client) -> None:
@@ -89,18 +91,20 @@ def test_changed_and_removed_roles_are_recorded(root: Client) -> None:
     ]
 
 
-def test_a_password_that_a_superuser_sets_is_recorded_and_ends_sessions(root: Client, nobody: Client, nora: User, log: Log) -> None:
+def test_a_password_that_a_superuser_sets_is_recorded_and_ends_sessions(
+    root: Client, staff_without_rights: Client, staff_user: User, log: Log
+) -> None:
     password = "another long password"
     form = {"password1": password, "password2": password, "usable_password": "true", "set-password": "Change"}
-    assert post(root, reverse("admin:auth_user_password_change", args=[nora.pk]), form).status_code == 302
-    assert User.objects.get(pk=nora.pk).check_password(password)
+    assert post(root, reverse("admin:auth_user_password_change", args=[staff_user.pk]), form).status_code == 302
+    assert User.objects.get(pk=staff_user.pk).check_password(password)
     assert journal() == [("password_changed", "nora", "root", {}), ("sessions_ended", "nora", "root", {"sessions": 1})]
     assert password not in log.text
-    assert not inside(nobody)
+    assert not inside(staff_without_rights)
 
 
-def test_a_refused_change_records_no_change(nora: User, sign_in: Callable[..., Client]) -> None:
+def test_a_refused_change_records_no_change(staff_user: User, sign_in: Callable[..., Client]) -> None:
     client = sign_in("otto")
     client.get(reverse("admin:index"))
-    assert client.post(reverse("admin:auth_user_change", args=[nora.pk]), {}).status_code == 403
+    assert client.post(reverse("admin:auth_user_change", args=[staff_user.pk]), {}).status_code == 403
     assert [kind for kind, *_ in journal()] == ["refused"]

@@ -39,7 +39,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def rita(transactional_db: None) -> User:
+def repairer(transactional_db: None) -> User:
     """Somebody whose role is to repair."""
     person = User.objects.create_user("rita", password=PASSWORD, is_staff=True)
     person.groups.set([Group.objects.get(name="Basket repairers")])
@@ -57,7 +57,7 @@ def context(browser: Browser, live_server: Any, settings: Any) -> Iterator[Brows
 
 
 @pytest.fixture
-def desk(context: BrowserContext, rita: User) -> Iterator[Page]:
+def staff_page(context: BrowserContext, repairer: User) -> Iterator[Page]:
     """The desk, signed in. Nothing may be said in the console, and nothing may be fetched from elsewhere."""
     page = context.new_page()
     said: list[str] = []
@@ -66,7 +66,7 @@ def desk(context: BrowserContext, rita: User) -> Iterator[Page]:
     page.on("requestfailed", lambda request: request.failure != ABORTED and said.append(f"failed: {request.url}"))
     page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     page.goto("/admin/")
-    page.fill("#id_username", rita.username)
+    page.fill("#id_username", repairer.username)
     page.fill("#id_password", PASSWORD)
     page.click("input[type=submit]")
     page.wait_for_url("**/admin/")

@@ -27,42 +27,44 @@ def give_code(page: Page, code: str) -> None:
     page.click("input[type=submit]")
 
 
-def test_a_second_factor_is_set_up_used_and_replaced_by_a_recovery_code(desk: Page, rita: User, tmp_path: Path) -> None:
-    desk.click("text=Your account")
-    desk.screenshot(path=tmp_path / "account.png", full_page=True)
-    desk.click("text=Set up a second factor")
-    secret = desk.locator(".key code").inner_text().replace(" ", "")
-    assert desk.locator("img.qr").evaluate("picture => picture.naturalWidth") > 150
-    desk.screenshot(path=tmp_path / "set-up.png", full_page=True)
-    give_code(desk, "000000")
-    expect(desk.locator(".errorlist")).to_contain_text("This code is not right")
-    give_code(desk, code_of(secret))
-    expect(desk.get_by_role("heading", name="Your recovery codes")).to_be_visible()
-    codes = desk.locator("ul.recovery code").all_inner_texts()
-    desk.screenshot(path=tmp_path / "recovery.png", full_page=True)
-    desk.click("text=I have kept them")
-    expect(desk.locator("#content")).to_contain_text("Recovery codes left: 10.")
-    desk.screenshot(path=tmp_path / "account-with-factor.png", full_page=True)
+def test_a_second_factor_is_set_up_used_and_replaced_by_a_recovery_code(staff_page: Page, repairer: User, tmp_path: Path) -> None:
+    staff_page.click("text=Your account")
+    staff_page.screenshot(path=tmp_path / "account.png", full_page=True)
+    staff_page.click("text=Set up a second factor")
+    secret = staff_page.locator(".key code").inner_text().replace(" ", "")
+    assert staff_page.locator("img.qr").evaluate("picture => picture.naturalWidth") > 150
+    staff_page.screenshot(path=tmp_path / "set-up.png", full_page=True)
+    give_code(staff_page, "000000")
+    expect(staff_page.locator(".errorlist")).to_contain_text("This code is not right")
+    give_code(staff_page, code_of(secret))
+    expect(staff_page.get_by_role("heading", name="Your recovery codes")).to_be_visible()
+    codes = staff_page.locator("ul.recovery code").all_inner_texts()
+    staff_page.screenshot(path=tmp_path / "recovery.png", full_page=True)
+    staff_page.click("text=I have kept them")
+    expect(staff_page.locator("#content")).to_contain_text("Recovery codes left: 10.")
+    staff_page.screenshot(path=tmp_path / "account-with-factor.png", full_page=True)
 
-    desk.click("#logout-form button")
-    give_password(desk)
-    desk.wait_for_url("**/admin/login/code/**")
-    desk.screenshot(path=tmp_path / "code.png", full_page=True)
-    give_code(desk, "not a code")
-    expect(desk.locator(".errornote")).to_contain_text("This code is not right")
-    desk.screenshot(path=tmp_path / "wrong-code.png", full_page=True)
+    staff_page.click("#logout-form button")
+    give_password(staff_page)
+    staff_page.wait_for_url("**/admin/login/code/**")
+    staff_page.screenshot(path=tmp_path / "code.png", full_page=True)
+    give_code(staff_page, "not a code")
+    expect(staff_page.locator(".errornote")).to_contain_text("This code is not right")
+    staff_page.screenshot(path=tmp_path / "wrong-code.png", full_page=True)
     SecondFactor.objects.update(last_timecode=0)
-    give_code(desk, pyotp.TOTP(secret).now())
-    desk.wait_for_url("**/admin/")
+    give_code(staff_page, pyotp.TOTP(secret).now())
+    staff_page.wait_for_url("**/admin/")
 
-    desk.click("#logout-form button")
-    give_password(desk)
-    give_code(desk, codes[3])
-    desk.wait_for_url("**/admin/")
+    staff_page.click("#logout-form button")
+    give_password(staff_page)
+    give_code(staff_page, codes[3])
+    staff_page.wait_for_url("**/admin/")
     assert len(SecondFactor.objects.get().recovery_codes) == 9
 
 
-def test_a_role_that_needs_a_second_factor_leads_to_its_set_up(context: BrowserContext, rita: User, settings: Any, tmp_path: Path) -> None:
+def test_a_role_that_needs_a_second_factor_leads_to_its_set_up(
+    context: BrowserContext, repairer: User, settings: Any, tmp_path: Path
+) -> None:
     settings.BASKETS_SECOND_FACTOR_ROLES = ["Basket repairers"]
     page = context.new_page()
     give_password(page)
@@ -74,7 +76,7 @@ def test_a_role_that_needs_a_second_factor_leads_to_its_set_up(context: BrowserC
     page.wait_for_url("**/admin/baskets/basket/")
 
 
-def test_a_session_that_is_ended_elsewhere_says_so(desk: Page, browser: Any, live_server: Any, tmp_path: Path) -> None:
+def test_a_session_that_is_ended_elsewhere_says_so(staff_page: Page, browser: Any, live_server: Any, tmp_path: Path) -> None:
     other = browser.new_context(base_url=live_server.url)
     page = other.new_page()
     give_password(page, "a wrong password")
@@ -82,10 +84,10 @@ def test_a_session_that_is_ended_elsewhere_says_so(desk: Page, browser: Any, liv
     page.screenshot(path=tmp_path / "wrong-password.png")
     give_password(page)
     page.wait_for_url("**/admin/")
-    desk.click("text=Your account")
-    desk.screenshot(path=tmp_path / "sessions.png", full_page=True)
-    desk.click("table.sessions button:has-text('End')")
-    expect(desk.locator(".success")).to_have_text("Sessions ended: 1.")
+    staff_page.click("text=Your account")
+    staff_page.screenshot(path=tmp_path / "sessions.png", full_page=True)
+    staff_page.click("table.sessions button:has-text('End')")
+    expect(staff_page.locator(".success")).to_have_text("Sessions ended: 1.")
     page.reload()
     expect(page.locator(".warning")).to_have_text("You were signed out: rita ended this session.")
     page.screenshot(path=tmp_path / "ended.png")

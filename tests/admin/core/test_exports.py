@@ -144,18 +144,18 @@ def test_a_file_has_an_end(monkeypatch: pytest.MonkeyPatch, full_shop: Shop, roo
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_list_can_be_exported_by_who_may(
-    model: Any, full_shop: Shop, viewer: Client, sign_in: Callable[..., Client], stranger: Client, everything_stored: Callable[[], Any]
+    model: Any, full_shop: Shop, viewer: Client, sign_in: Callable[..., Client], anonymous: Client, stored_rows: Callable[[], Any]
 ) -> None:
     address = list_of(model) + "export/"
     may = sign_in("eva", permissions="export_")
-    before = everything_stored()
-    for client, code in ((viewer, 403), (may, 403), (stranger, 302)):
+    before = stored_rows()
+    for client, code in ((viewer, 403), (may, 403), (anonymous, 302)):
         client.cookies["csrftoken"] = "a" * 32
         assert client.post(address, {"csrfmiddlewaretoken": "a" * 32}).status_code == code
     User.objects.get(username="eva").user_permissions.add(*User.objects.get(username="vera").user_permissions.all())
     assert may.get(address).status_code == 405
     assert may.post(address).status_code == 403
     assert may.post(f"{address}?digest__regex=x", {"csrfmiddlewaretoken": "a" * 32}).status_code in (400, 404)
-    assert everything_stored() == before
+    assert stored_rows() == before
     assert rows_of(may.post(address, {"csrfmiddlewaretoken": "a" * 32}))[0]
     assert DeskEntry.objects.filter(kind="exported", actor="eva").count() == 1

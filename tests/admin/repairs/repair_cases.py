@@ -172,11 +172,11 @@ def taken(shop: Shop) -> Attention:
     return made
 
 
-def taken_by_rita(shop: Shop) -> Attention:
+def taken_by_repairer(shop: Shop) -> Attention:
     made = matter(shop)
     events = Basket.objects.get().events
-    rita = Actor(kind=ActorKind.STAFF, name="rita")
-    runner.run(lambda _: attention_repairs.assign(session=made.session, expected_events=events, reason=REASON, actor=rita))
+    repairer = Actor(kind=ActorKind.STAFF, name="rita")
+    runner.run(lambda _: attention_repairs.assign(session=made.session, expected_events=events, reason=REASON, actor=repairer))
     return made
 
 

@@ -7,10 +7,10 @@ import pytest
 from django.contrib import admin
 from django.urls import NoReverseMatch, URLPattern, URLResolver, reverse
 
-from tests.admin.auth.test_access import MODELS, name_of, stocked_desk
+from tests.admin.auth.test_access import MODELS, name_of, shop_with_all_rows
 from tests.admin.conftest import Shop
 
-__all__ = ["stocked_desk"]
+__all__ = ["shop_with_all_rows"]
 pytestmark = pytest.mark.django_db
 TOKEN = "a" * 32
 SHARED = {f"{name_of(model)}_{page}" for model in MODELS for page in ("changelist", "change", "export")}
@@ -58,13 +58,13 @@ def test_every_address_is_listed() -> None:
     assert set(NAMES) == SHARED | REPAIRS | OWN
 
 
-@pytest.mark.parametrize("who", ["nobody", "stranger", "viewer", "root"])
+@pytest.mark.parametrize("who", ["staff_without_rights", "anonymous", "viewer", "root"])
 def test_nothing_changes_without_the_right_or_the_token(
-    who: str, stocked_desk: Shop, request: pytest.FixtureRequest, everything_stored: Callable[[], Any]
+    who: str, shop_with_all_rows: Shop, request: pytest.FixtureRequest, stored_rows: Callable[[], Any]
 ) -> None:
     client: Any = request.getfixturevalue(who)
     client.cookies["csrftoken"] = TOKEN
-    before = everything_stored()
+    before = stored_rows()
     tried = list(addresses())
     assert {name for name, _ in tried} == set(NAMES)
     for _name, address in tried:
@@ -74,6 +74,6 @@ def test_nothing_changes_without_the_right_or_the_token(
             assert answer.status_code in (302, 403, 404, 405), (address, answer.status_code)
         assert client.post(address, form).status_code in (302, 403, 404, 405), address
         answer = client.get(address)
-        if who in ("nobody", "stranger"):
-            assert answer.status_code == {"nobody": 403, "stranger": 302}[who] or answer.status_code in (404, 405), address
-    assert everything_stored() == before
+        if who in ("staff_without_rights", "anonymous"):
+            assert answer.status_code == {"staff_without_rights": 403, "anonymous": 302}[who] or answer.status_code in (404, 405), address
+    assert stored_rows() == before

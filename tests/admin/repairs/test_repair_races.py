@@ -23,7 +23,7 @@ STAFF = Actor(kind=ActorKind.STAFF, name="rita")
 
 
 @pytest.fixture
-def anna(transactional_db: None) -> User:
+def shopper(transactional_db: None) -> User:
     """A user whose checkout holds 3 of 10 shirts."""
     ProductFactory(product_id="shirt", unsold=10)
     ProductFactory(product_id="song")
@@ -40,14 +40,14 @@ def kinds(outcomes: list[Any]) -> Counter[str]:
     return Counter(type(outcome).__name__ for outcome in outcomes)
 
 
-def test_staff_against_the_partner_is_one_outcome(anna: User) -> None:
+def test_staff_against_the_partner_is_one_outcome(shopper: User) -> None:
     session = CheckoutSession.objects.get()
     seen = Basket.objects.get().events
 
     def abort() -> None:
         runner.run(lambda _: checkout_repairs.abort(session=session, expected_events=seen, reason="asked for", actor=STAFF))
 
-    outcomes = together([call for _ in range(CROWD) for call in (abort, lambda: anna.finish(True))])
+    outcomes = together([call for _ in range(CROWD) for call in (abort, lambda: shopper.finish(True))])
     staff, partner = kinds(outcomes[::2]), kinds(outcomes[1::2])
     session.refresh_from_db()
     if session.status == "ORDERED":
@@ -64,15 +64,15 @@ def test_staff_against_the_partner_is_one_outcome(anna: User) -> None:
 
 @pytest.mark.parametrize("ordered", [True, False, None], ids=["ordered", "aborted", "swept"])
 @pytest.mark.parametrize("name", ["release", "hold_again"])
-def test_single_holds_against_the_end_of_the_checkout(anna: User, name: str, ordered: bool | None) -> None:
+def test_single_holds_against_the_end_of_the_checkout(shopper: User, name: str, ordered: bool | None) -> None:
     ProductFactory(product_id="rare", unsold=0)
-    anna.finish(False)
-    anna.place("rare", 2)
-    anna.place("song")
-    session = anna.start().session
+    shopper.finish(False)
+    shopper.place("rare", 2)
+    shopper.place("song")
+    session = shopper.start().session
     counters.set_unsold(reports={"rare": 5}, as_of=None, reason="found", actor=Actor.system("feed"))
     if ordered is None:
-        anna.wait(hours=1)
+        shopper.wait(hours=1)
     seen = Basket.objects.get().events
     hold = StockReservation.objects.get(session=session, product_id="shirt")
 
@@ -84,7 +84,7 @@ def test_single_holds_against_the_end_of_the_checkout(anna: User, name: str, ord
             runner.run(lambda reclaim: reservation_repairs.hold_again(session=session, reclaim=reclaim, **common))
 
     def ended() -> object:
-        return expiry.expire_session(basket_id=session.basket_id) if ordered is None else anna.finish(ordered)
+        return expiry.expire_session(basket_id=session.basket_id) if ordered is None else shopper.finish(ordered)
 
     outcomes = together([call for _ in range(CROWD) for call in (repaired, ended)])
     staff = kinds(outcomes[::2])
@@ -96,8 +96,8 @@ def test_single_holds_against_the_end_of_the_checkout(anna: User, name: str, ord
     assert invariant_checker.check_invariants() == []
 
 
-def test_a_user_who_goes_on_shopping_while_they_are_erased_begins_anew(anna: User) -> None:
-    anna.finish(True)
+def test_a_user_who_goes_on_shopping_while_they_are_erased_begins_anew(shopper: User) -> None:
+    shopper.finish(True)
     basket = Basket.objects.get()
 
     def erase() -> None:
@@ -105,17 +105,17 @@ def test_a_user_who_goes_on_shopping_while_they_are_erased_begins_anew(anna: Use
             lambda _: erasure.erase_user(basket=basket, expected_events=basket.events, reason="asked for", actor=STAFF),
         )
 
-    outcomes = together([call for _ in range(CROWD) for call in (erase, lambda: anna.place("shirt"))])
+    outcomes = together([call for _ in range(CROWD) for call in (erase, lambda: shopper.place("shirt"))])
     assert kinds(outcomes[1::2]) == {"BasketSnapshot": CROWD}
     staff = kinds(outcomes[::2])
     assert staff["NoneType"] == Basket.objects.filter(user_id__startswith="erased-").count() <= 1
-    assert anna.lists()["cart"] == [("shirt", 1)]
+    assert shopper.lists()["cart"] == [("shirt", 1)]
     assert CheckoutSession.objects.get().status == "ORDERED"
     assert available("shirt") == (7, 0)
     assert invariant_checker.check_invariants() == []
 
 
-def test_one_page_sent_many_times_adds_its_pieces_once(anna: User) -> None:
+def test_one_page_sent_many_times_adds_its_pieces_once(shopper: User) -> None:
     seen = stock_repairs.last_adjustment("shirt")
 
     def add() -> None:
@@ -130,7 +130,7 @@ def test_one_page_sent_many_times_adds_its_pieces_once(anna: User) -> None:
     assert invariant_checker.check_invariants() == []
 
 
-def test_a_product_becomes_limited_once(anna: User) -> None:
+def test_a_product_becomes_limited_once(shopper: User) -> None:
     def limit(pieces: int) -> None:
         runner.run(
             lambda _: stock_repairs.set_unsold(

@@ -52,7 +52,7 @@ from tests.admin.repairs.repair_cases import (
     released_before,
     settled_before,
     sold_out_since,
-    taken_by_rita,
+    taken_by_repairer,
     unlimited,
     unlisted_now,
 )
@@ -91,7 +91,7 @@ def asks(address: str) -> bool:
 
 
 @pytest.fixture
-def rita(db: None) -> Client:
+def repairer(db: None) -> Client:
     """Somebody whose role is to repair."""
     person = User.objects.create(username="rita", is_staff=True)
     person.groups.set([Group.objects.get(name="Basket repairers")])
@@ -102,20 +102,20 @@ def rita(db: None) -> Client:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_repair_shows_what_it_changes_does_it_once_and_says_so(
-    case: Case, shop: Shop, rita: Client, everything_stored: Callable[[], Any]
+    case: Case, shop: Shop, repairer: Client, stored_rows: Callable[[], Any]
 ) -> None:
     record = case.build(shop)
     address = address_of(record, case.slug)
-    before = everything_stored()
+    before = stored_rows()
     numbers = {basket.pk: basket.events for basket in Basket.objects.all()}
-    form = form_of(rita, address, case)
+    form = form_of(repairer, address, case)
     unconfirmed = {name: value for name, value in form.items() if name != "confirm"}
-    shown = rita.post(address, unconfirmed) if asks(address) else rita.get(address)
+    shown = repairer.post(address, unconfirmed) if asks(address) else repairer.get(address)
     assert shown.status_code == 200
     assert 'class="changed"' in shown.content.decode()
-    assert everything_stored() == before
+    assert stored_rows() == before
 
-    assert rita.post(address, form).status_code == 302
+    assert repairer.post(address, form).status_code == 302
     case.check(shop)
     assert invariant_checker.check_invariants() == []
     if hasattr(record, "basket_id") or isinstance(record, Basket):
@@ -126,9 +126,9 @@ def test_a_repair_shows_what_it_changes_does_it_once_and_says_so(
         assert last.data["repair"] == case.slug.replace("-", "_")
         assert last.number > max(numbers.values())
 
-    done = everything_stored()
-    again = rita.post(address, form)
-    assert everything_stored() == done
+    done = stored_rows()
+    again = repairer.post(address, form)
+    assert stored_rows() == done
     if case.slug == "erase":
         assert again.status_code == 404, "nothing is found by that key any more"
         return
@@ -139,27 +139,27 @@ def test_a_repair_shows_what_it_changes_does_it_once_and_says_so(
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_repair_without_right_reason_token_or_form_changes_nothing(
-    case: Case, shop: Shop, rita: Client, request: pytest.FixtureRequest, everything_stored: Callable[[], Any]
+    case: Case, shop: Shop, repairer: Client, request: pytest.FixtureRequest, stored_rows: Callable[[], Any]
 ) -> None:
     record = case.build(shop)
     address = address_of(record, case.slug)
-    form = form_of(rita, address, case)
-    before = everything_stored()
-    for who, code in (("viewer", 403), ("nobody", 403), ("stranger", 302)):
+    form = form_of(repairer, address, case)
+    before = stored_rows()
+    for who, code in (("viewer", 403), ("staff_without_rights", 403), ("anonymous", 302)):
         client: Client = request.getfixturevalue(who)
         client.cookies["csrftoken"] = "a" * 32
         assert client.get(address).status_code == code
         assert client.post(address, form | {"csrfmiddlewaretoken": "a" * 32}).status_code == code
     tokenless = {name: value for name, value in form.items() if name != "csrfmiddlewaretoken"}
-    assert rita.post(address, tokenless).status_code == 403
-    assert rita.get(address, form).status_code == 200
+    assert repairer.post(address, tokenless).status_code == 403
+    assert repairer.get(address, form).status_code == 200
     for reason in ("", "   \n", "x" * 501, "a\x00b", "a\u202eb"):
-        response = rita.post(address, form | {"reason": reason})
+        response = repairer.post(address, form | {"reason": reason})
         assert response.status_code == 200, reason
         assert "errorlist" in response.content.decode()
-    assert rita.post(address, form | {"seen": "x"}).status_code == 200
-    assert rita.put(address, headers={"X-CSRFToken": form["csrfmiddlewaretoken"]}).status_code == 405
-    assert everything_stored() == before
+    assert repairer.post(address, form | {"seen": "x"}).status_code == 200
+    assert repairer.put(address, headers={"X-CSRFToken": form["csrfmiddlewaretoken"]}).status_code == 405
+    assert stored_rows() == before
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -180,19 +180,19 @@ def test_each_repair_has_a_permission_of_its_own(case: Case, shop: Shop, sign_in
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.build is not unlimited], ids=str)
 def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(
-    case: Case, shop: Shop, rita: Client, everything_stored: Callable[[], Any]
+    case: Case, shop: Shop, repairer: Client, stored_rows: Callable[[], Any]
 ) -> None:
     record = case.build(shop)
     address = address_of(record, case.slug)
-    form = form_of(rita, address, case)
+    form = form_of(repairer, address, case)
     moved = moved_by_others(shop, record, case.slug)
-    before = everything_stored()
-    response = rita.post(address, form)
+    before = stored_rows()
+    response = repairer.post(address, form)
     assert response.status_code == 409
     body = response.content.decode()
     assert "It has changed meanwhile" in body
     assert moved in html.unescape(body)
-    assert everything_stored() == before
+    assert stored_rows() == before
     # The page that says so is good for deciding again.
     assert f'name="seen" value="{form["seen"]}"' not in body
     assert re.search(r'name="seen" value="\d+"', body)
@@ -201,11 +201,11 @@ def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.slug in {"erase", "extend", "order-late", "reverse-order", "settle"}], ids=str
 )
-def test_what_goes_while_it_is_repaired_is_told_so(case: Case, shop: Shop, rita: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_while_it_is_repaired_is_told_so(case: Case, shop: Shop, repairer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else erases the user after the page's record was found, as with a click too many."""
     record = case.build(shop)
     address = address_of(record, case.slug)
-    form = form_of(rita, address, case)
+    form = form_of(repairer, address, case)
     run = runner.run
 
     def erased_before(operation: Callable[[bool], Any]) -> Any:
@@ -215,7 +215,7 @@ def test_what_goes_while_it_is_repaired_is_told_so(case: Case, shop: Shop, rita:
         return run(operation)
 
     monkeypatch.setattr(runner, "run", erased_before)
-    response = rita.post(address, form)
+    response = repairer.post(address, form)
     assert response.status_code == 409
     assert "The basket is gone." in response.content.decode()
     assert Event.objects.filter(kind="repaired", actor="rita").count() == 0
@@ -250,7 +250,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
         ("hold-again", lapsed, {}, "The hold of this checkout is over"),
         ("hold-again", only_session, {}, "Nothing of this checkout failed at its start."),
         ("hold-again", unlisted_now, {}, "What failed is not listed"),
-        ("take", taken_by_rita, {}, "You have it in hand already."),
+        ("take", taken_by_repairer, {}, "You have it in hand already."),
         ("hand-back", matter, {}, "Nobody has it in hand."),
         ("hand-back", broken, {}, "Nobody has it in hand."),
         ("settle-rule", gone, {}, "a check has found it whole again"),
@@ -275,40 +275,40 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
     ],
 )
 def test_a_repair_that_does_not_fit_is_refused_with_a_sentence(
-    slug: str, build: Callable[[Shop], Any], said: dict[str, Any], told: str, *, shop: Shop, rita: Client, everything_stored: Any
+    slug: str, build: Callable[[Shop], Any], said: dict[str, Any], told: str, *, shop: Shop, repairer: Client, stored_rows: Any
 ) -> None:
     record = build(shop)
     address = address_of(record, slug)
     kind = admin.site.get_model_admin(type(record)).kind  # type: ignore[attr-defined]
     chosen = next(each for each in kind.repairs if each.slug == slug)
-    before = everything_stored()
-    rita.cookies["csrftoken"] = "a" * 32
+    before = stored_rows()
+    repairer.cookies["csrftoken"] = "a" * 32
     form = {"csrfmiddlewaretoken": "a" * 32, "seen": kind.state_of(chosen, record), "reason": REASON, "opened_at": str(now()), **said}
-    response = rita.post(address, confirmed(rita, address, form))
+    response = repairer.post(address, confirmed(repairer, address, form))
     assert response.status_code in (200, 409)
     assert told in html.unescape(response.content.decode())
-    assert everything_stored() == before
+    assert stored_rows() == before
     assert invariant_checker.check_invariants() == []
 
 
-def test_an_order_is_reversed_once(shop: Shop, rita: Client) -> None:
+def test_an_order_is_reversed_once(shop: Shop, repairer: Client) -> None:
     session = ordered(shop)
     address = address_of(session, "reverse-order")
     case = Case("reverse-order", ordered, is_reversed, {})
-    assert rita.post(address, form_of(rita, address, case)).status_code == 302
-    body = rita.get(address).content.decode()
+    assert repairer.post(address, form_of(repairer, address, case)).status_code == 302
+    body = repairer.get(address).content.decode()
     assert "The order was reversed before." in body
     assert 'name="reason"' not in body
     assert available("lamp") == (5, 0)
 
 
-def test_a_basket_with_an_active_checkout_is_not_ended(shop: Shop, rita: Client) -> None:
+def test_a_basket_with_an_active_checkout_is_not_ended(shop: Shop, repairer: Client) -> None:
     session = active(shop)
-    body = rita.get(address_of(session.basket, "end")).content.decode()
+    body = repairer.get(address_of(session.basket, "end")).content.decode()
     assert "A checkout is active." in body
 
 
-def test_a_late_order_takes_back_what_lapsed_checkouts_hold(shop: Shop, rita: Client) -> None:
+def test_a_late_order_takes_back_what_lapsed_checkouts_hold(shop: Shop, repairer: Client) -> None:
     session = aborted(shop)
     other = shop.buyer("ben")
     other.place("lamp", 5)
@@ -316,28 +316,28 @@ def test_a_late_order_takes_back_what_lapsed_checkouts_hold(shop: Shop, rita: Cl
     other.wait(hours=1)
     address = address_of(session, "order-late")
     case = Case("order-late", aborted, is_ordered_late, {})
-    form = form_of(rita, address, case)
-    shown = rita.post(address, {name: value for name, value in form.items() if name != "confirm"}).content.decode()
+    form = form_of(repairer, address, case)
+    shown = repairer.post(address, {name: value for name, value in form.items() if name != "confirm"}).content.decode()
     assert "They are expired first, and then it is tried." in shown
-    assert rita.post(address, form).status_code == 302
+    assert repairer.post(address, form).status_code == 302
     session.refresh_from_db()
     assert session.status == "ORDERED"
     assert CheckoutSession.objects.get(basket_id=other.owner.basket_id).status == "EXPIRED"
     assert invariant_checker.check_invariants() == []
 
 
-def test_what_is_confirmed_is_what_was_shown(shop: Shop, rita: Client, everything_stored: Callable[[], Any]) -> None:
+def test_what_is_confirmed_is_what_was_shown(shop: Shop, repairer: Client, stored_rows: Callable[[], Any]) -> None:
     address = address_of(product(shop), "set-unsold")
-    form = form_of(rita, address, Case("set-unsold", product, is_aborted, {"unsold": "7"}))
-    before = everything_stored()
+    form = form_of(repairer, address, Case("set-unsold", product, is_aborted, {"unsold": "7"}))
+    before = stored_rows()
     for changed in ({"unsold": "70"}, {"confirm": ""}, {"confirm": "on"}):
-        response = rita.post(address, form | changed)
+        response = repairer.post(address, form | changed)
         assert response.status_code == 200
         assert "What it changes" in response.content.decode()
-        assert everything_stored() == before
+        assert stored_rows() == before
 
 
-def test_a_stock_take_changes_the_supply_as_shown_while_customers_buy(shop: Shop, rita: Client) -> None:
+def test_a_stock_take_changes_the_supply_as_shown_while_customers_buy(shop: Shop, repairer: Client) -> None:
     """22 lamps, 10 of them held; 17 are counted. Three of the held ones are ordered between the preview and the confirmation."""
     record = product(shop)
     counters.set_unsold(reports={"lamp": 22}, as_of=None, reason="feed", actor=Actor.system("feed"))
@@ -346,10 +346,10 @@ def test_a_stock_take_changes_the_supply_as_shown_while_customers_buy(shop: Shop
         holder.place("lamp", pieces)
         holder.start()
     address = address_of(record, "set-unsold")
-    form = form_of(rita, address, Case("set-unsold", product, is_aborted, {"unsold": "17"}))
+    form = form_of(repairer, address, Case("set-unsold", product, is_aborted, {"unsold": "17"}))
     assert available("lamp") == (12, 0)
     holders[0].finish(ordered=True)
-    assert rita.post(address, form).status_code == 302
+    assert repairer.post(address, form).status_code == 302
     assert available("lamp") == (7, 0)
     last = StockAdjustment.objects.order_by("pk").last()
     assert last is not None
@@ -357,56 +357,56 @@ def test_a_stock_take_changes_the_supply_as_shown_while_customers_buy(shop: Shop
     assert invariant_checker.check_invariants() == []
 
 
-def test_a_stock_take_may_name_the_moment_of_the_count(shop: Shop, rita: Client) -> None:
+def test_a_stock_take_may_name_the_moment_of_the_count(shop: Shop, repairer: Client) -> None:
     record = product(shop)
     Stock.objects.update(reported_as_of=F("reported_as_of") - timedelta(days=1))
     StockAdjustment.objects.update(as_of=F("as_of") - timedelta(days=1))
     address = address_of(record, "set-unsold")
     counted_at = (now() - timedelta(hours=1)).replace(microsecond=0)
     case = Case("set-unsold", product, is_aborted, {"unsold": "4", "counted_at": f"{counted_at:%Y-%m-%d %H:%M:%S}"})
-    assert rita.post(address, form_of(rita, address, case)).status_code == 302
+    assert repairer.post(address, form_of(repairer, address, case)).status_code == 302
     assert Stock.objects.values_list("available", "reported", "reported_as_of").get(pk="lamp") == (2, 4, counted_at)
 
 
-def test_the_moment_of_the_count_is_shown_and_read_in_the_zone_of_the_page(shop: Shop, rita: Client) -> None:
-    rita.cookies["desk_zone"] = "Asia/Tokyo"
+def test_the_moment_of_the_count_is_shown_and_read_in_the_zone_of_the_page(shop: Shop, repairer: Client) -> None:
+    repairer.cookies["desk_zone"] = "Asia/Tokyo"
     record = product(shop)
     Stock.objects.update(reported_as_of=F("reported_as_of") - timedelta(days=1))
     StockAdjustment.objects.update(as_of=F("as_of") - timedelta(days=1))
     address = address_of(record, "set-unsold")
-    help_text = re.search(r"Empty: when this page was opened, ([^<]+)", rita.get(address).content.decode())
+    help_text = re.search(r"Empty: when this page was opened, ([^<]+)", repairer.get(address).content.decode())
     assert help_text
     opened_at = help_text[1][:19]
     assert help_text[1][19:].startswith(". Otherwise as 2026-11-24 06:00, in the time zone of this page (Asia/Tokyo).")
     case = Case("set-unsold", product, is_aborted, {"unsold": "4", "counted_at": opened_at})
-    assert rita.post(address, form_of(rita, address, case)).status_code == 302
+    assert repairer.post(address, form_of(repairer, address, case)).status_code == 302
     tokyo = timezone(timedelta(hours=9))
     assert Stock.objects.get(pk="lamp").reported_as_of == datetime.fromisoformat(opened_at).replace(tzinfo=tokyo)
 
 
 @pytest.mark.parametrize("opened_at", ["", "x", "2026-02-30T00:00:00+00:00", "2026-02-01 00:00:00", "0001-01-01T00:00:00+14:00"])
-def test_a_stock_take_with_a_forged_moment_changes_nothing(opened_at: str, shop: Shop, rita: Client, everything_stored: Any) -> None:
+def test_a_stock_take_with_a_forged_moment_changes_nothing(opened_at: str, shop: Shop, repairer: Client, stored_rows: Any) -> None:
     address = address_of(product(shop), "set-unsold")
-    form = form_of(rita, address, Case("set-unsold", product, is_aborted, {"unsold": "17"}))
-    before = everything_stored()
-    assert rita.post(address, form | {"opened_at": opened_at}).status_code in (200, 409)
-    assert everything_stored() == before
+    form = form_of(repairer, address, Case("set-unsold", product, is_aborted, {"unsold": "17"}))
+    before = stored_rows()
+    assert repairer.post(address, form | {"opened_at": opened_at}).status_code in (200, 409)
+    assert stored_rows() == before
 
 
-def test_a_late_order_that_would_be_shorter_than_shown_is_not_made(shop: Shop, rita: Client, everything_stored: Callable[[], Any]) -> None:
+def test_a_late_order_that_would_be_shorter_than_shown_is_not_made(shop: Shop, repairer: Client, stored_rows: Callable[[], Any]) -> None:
     session = aborted(shop)
     address = address_of(session, "order-late")
-    form = form_of(rita, address, Case("order-late", aborted, is_ordered_short, {"accept_short": "on"}))
+    form = form_of(repairer, address, Case("order-late", aborted, is_ordered_short, {"accept_short": "on"}))
     other = shop.buyer("ben")
     other.place("lamp", 4)
     other.start()
-    before = everything_stored()
-    response = rita.post(address, form)
+    before = stored_rows()
+    response = repairer.post(address, form)
     assert response.status_code == 409
     assert "It has changed meanwhile, so nothing was done." in response.content.decode()
-    assert everything_stored() == before
+    assert stored_rows() == before
     again = form | hidden_fields(response.content.decode())
-    assert rita.post(address, again).status_code == 302
+    assert repairer.post(address, again).status_code == 302
     assert reservations(session.order_no) == [
         *[("lamp", "RELEASED", 2), ("lamp", "SOLD", 1), ("lamp", "SHORT", 1)],
         ("rare", "FAILED", 1),
@@ -427,20 +427,20 @@ def test_a_repair_of_many_rows_needs_the_right_to_see_them(shop: Shop) -> None:
     assert session.status == "ACTIVE"
 
 
-def test_an_unknown_repair_is_not_found(shop: Shop, rita: Client) -> None:
+def test_an_unknown_repair_is_not_found(shop: Shop, repairer: Client) -> None:
     session = active(shop)
-    assert rita.get(address_of(session, "no-such")).status_code == 404
-    assert rita.get(address_of(session, "abort").replace(str(session.pk), "999999")).status_code == 404
+    assert repairer.get(address_of(session, "no-such")).status_code == 404
+    assert repairer.get(address_of(session, "abort").replace(str(session.pk), "999999")).status_code == 404
 
 
-def test_pages_offer_the_repairs_that_fit_to_those_who_may(shop: Shop, rita: Client, viewer: Client) -> None:
+def test_pages_offer_the_repairs_that_fit_to_those_who_may(shop: Shop, repairer: Client, viewer: Client) -> None:
     session = active(shop)
     page = reverse("admin:baskets_basket_change", args=[session.basket_id])
-    offered = set(re.findall(r"/repair/([a-z-]+)/", rita.get(page).content.decode()))
+    offered = set(re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()))
     assert offered == {"finish-as-ordered", "abort", "hold-again", "release", "change-item", "extend", "end", "erase"}
     assert "/repair/" not in viewer.get(page).content.decode()
     shop.buyer("ann").finish(True)
-    offered = set(re.findall(r"/repair/([a-z-]+)/", rita.get(page).content.decode()))
+    offered = set(re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()))
     assert offered == {"reverse-order", "change-item", "extend", "end", "erase"}
 
 
@@ -456,20 +456,20 @@ def test_the_roles_hold_what_their_names_say() -> None:
     assert roles["Basket repairers"] == views | repairs | {"export_list"}
 
 
-def test_the_timeline_keeps_who_repaired_when_the_account_is_deleted(shop: Shop, rita: Client, root: Client) -> None:
+def test_the_timeline_keeps_who_repaired_when_the_account_is_deleted(shop: Shop, repairer: Client, root: Client) -> None:
     session = active(shop)
     address = address_of(session, "abort")
-    rita.post(address, form_of(rita, address, Case("abort", active, is_aborted, {})))
+    repairer.post(address, form_of(repairer, address, Case("abort", active, is_aborted, {})))
     User.objects.get(username="rita").delete()
     page = root.get(reverse("admin:baskets_basket_change", args=[session.basket_id])).content.decode()
     assert '<bdi class="given">rita</bdi>' in page
     assert REASON in page
 
 
-def test_a_partner_setting_is_not_changed_by_a_short_order(shop: Shop, rita: Client) -> None:
+def test_a_partner_setting_is_not_changed_by_a_short_order(shop: Shop, repairer: Client) -> None:
     session = sold_out_since(shop)
     address = address_of(session, "order-late")
-    rita.post(address, form_of(rita, address, Case("order-late", sold_out_since, is_ordered_short, {"accept_short": "on"})))
+    repairer.post(address, form_of(repairer, address, Case("order-late", sold_out_since, is_ordered_short, {"accept_short": "on"})))
     assert Partner.objects.get().late_orders == "refuse"
 
 

@@ -63,13 +63,13 @@ def test_product_details_need_no_token(app: Api) -> None:
     assert app.post("/baskets/products/details", ["p1"]).data["unknown"] == []
 
 
-def test_the_same_user_id_of_another_partner_is_another_user(api: Api, other: Api) -> None:
+def test_the_same_user_id_of_another_partner_is_another_user(api: Api, other_partner: Api) -> None:
     api.place("p1", 2)
     api.start()
-    assert other.basket() == {"cart": [], "saved": [], "checkout": []}
-    assert other.finish(True).refusal == (422, 2005, "basket_not_found")
-    assert other.delete("/baskets/users/ada").refusal == (404, 2005, "basket_not_found")
-    other.place("p1", 1)
+    assert other_partner.basket() == {"cart": [], "saved": [], "checkout": []}
+    assert other_partner.finish(True).refusal == (422, 2005, "basket_not_found")
+    assert other_partner.delete("/baskets/users/ada").refusal == (404, 2005, "basket_not_found")
+    other_partner.place("p1", 1)
     assert api.basket()["checkout"] == [{"productId": "p1", "count": 2, "stocked": None}]
 
 

@@ -67,16 +67,16 @@ def test_the_user_can_do_everything_with_the_own_basket_and_nothing_with_others(
 ) -> None:
     sells("p1")
     trust(partner, pair)
-    ada = Api(app.key, headers={"Authorization": f"Bearer {pair.sign(GOOD)}"})
-    assert ada.place("p1", 2).status == 200
-    order_no = ada.start().data["orderNo"]
-    assert ada.finish(True).status == 200
-    assert ada.session(order_no).data["status"] == "ORDERED"
+    user_app = Api(app.key, headers={"Authorization": f"Bearer {pair.sign(GOOD)}"})
+    assert user_app.place("p1", 2).status == 200
+    order_no = user_app.start().data["orderNo"]
+    assert user_app.finish(True).status == 200
+    assert user_app.session(order_no).data["status"] == "ORDERED"
     unchanged()
-    assert ada.place("p1", 2, user="bob").refusal == MISMATCH
-    assert ada.get("/baskets/users/Ada").refusal == MISMATCH
-    assert ada.post("/baskets/products/details", ["p1"]).status == 200
-    assert ada.basket()["cart"] == []
+    assert user_app.place("p1", 2, user="bob").refusal == MISMATCH
+    assert user_app.get("/baskets/users/Ada").refusal == MISMATCH
+    assert user_app.post("/baskets/products/details", ["p1"]).status == 200
+    assert user_app.basket()["cart"] == []
 
 
 def test_a_server_key_may_bring_the_users_token_too(api: Api, partner: Partner, pair: KeyPair) -> None:
@@ -168,10 +168,10 @@ def test_the_curve_may_stand_for_eddsa_in_keys_and_tokens(app: Api, partner: Par
 # --- Bad tokens -----------------------------------------------------------------------------------------
 
 
-def test_a_token_of_another_partners_issuer_is_invalid(app: Api, other: Api, partner: Partner, pair: KeyPair) -> None:
+def test_a_token_of_another_partners_issuer_is_invalid(app: Api, other_partner: Api, partner: Partner, pair: KeyPair) -> None:
     trust(Partner.objects.get(name="Other"), pair)
     assert show(app, pair.sign(GOOD)).refusal == INVALID
-    assert show(other, pair.sign(GOOD)).status == 200
+    assert show(other_partner, pair.sign(GOOD)).status == 200
 
 
 def test_a_distrusted_issuer_is_out_at_once(app: Api, partner: Partner, pair: KeyPair) -> None:
@@ -325,13 +325,13 @@ OTHER_CURVE = KeyPair("ES256", private=ec.generate_private_key(ec.SECP256R1())).
     ],
     ids=lambda change: " ".join(sorted(change)),  # No values: keys are made anew in each process.
 )  # fmt: skip
-def test_what_cannot_be_trusted_is_refused_with_a_sentence(partner: Partner, change: Any, everything_stored: Stored) -> None:
+def test_what_cannot_be_trusted_is_refused_with_a_sentence(partner: Partner, change: Any, stored_rows: Stored) -> None:
     said = {"name": "login", "audience": "baskets", "algorithms": ["ES256"], "keys": {"keys": [GOOD_KEY]}} | change
-    before = everything_stored()
+    before = stored_rows()
     with pytest.raises(InvalidValue) as refusal:
         token_issuers.add_issuer(partner_name=partner.name, actor=OPERATOR, **said)
     assert str(refusal.value).endswith(".")
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 @pytest.mark.parametrize(("bits", "usable"), [(1024, False), (2040, False), (2048, True)])

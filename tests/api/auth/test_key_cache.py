@@ -30,7 +30,7 @@ def shop(sells: Sells) -> None:
 
 
 @pytest.fixture
-def known(api: Api) -> Api:
+def cached_api(api: Api) -> Api:
     """A back end whose key this process knows, with something in Ada's basket."""
     api.place("p1")
     return api
@@ -65,54 +65,54 @@ ENDS = pytest.mark.parametrize("end", [revoke, end, lose])
 
 @ENDS
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
-def test_it_opens_nothing(endpoint: Endpoint, known: Api, end: Callable[[Api], None], unchanged: Unchanged) -> None:
-    end(known)
+def test_it_opens_nothing(endpoint: Endpoint, cached_api: Api, end: Callable[[Api], None], unchanged: Unchanged) -> None:
+    end(cached_api)
     unchanged()
     for _ in range(2):
-        assert endpoint.call(known).refusal == INVALID
+        assert endpoint.call(cached_api).refusal == INVALID
 
 
 @pytest.mark.parametrize("endpoint", OF_A_USER, ids=str)
-def test_it_is_not_told_what_else_is_wrong_with_a_call(endpoint: Endpoint, known: Api, unchanged: Unchanged) -> None:
+def test_it_is_not_told_what_else_is_wrong_with_a_call(endpoint: Endpoint, cached_api: Api, unchanged: Unchanged) -> None:
     """Neither what a body must be like, nor what is in a basket, nor what became of a repeat."""
-    first = known.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
+    first = cached_api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
     assert first.status == 200
-    revoke(known)
+    revoke(cached_api)
     unchanged(but=("baskets_throttle",))
     bare = endpoint.path.format(user="ada", order="0000", product="p1")
-    assert known.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once").refusal == INVALID
+    assert cached_api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once").refusal == INVALID
     for user in ("ada", "eve", "%00"):
-        assert endpoint.call(known, user=user).refusal == INVALID
-    assert endpoint.call(known, Accept="text/html").refusal == INVALID
-    assert endpoint.call(known, Authorization="Bearer x").refusal == INVALID
+        assert endpoint.call(cached_api, user=user).refusal == INVALID
+    assert endpoint.call(cached_api, Accept="text/html").refusal == INVALID
+    assert endpoint.call(cached_api, Authorization="Bearer x").refusal == INVALID
     for raw, content_type in ((b"{", "application/json"), (b"x", "text/plain"), (b"{" * 500_000, "application/json")):
-        assert known.request(endpoint.method, bare, raw=raw, content_type=content_type).refusal == INVALID
+        assert cached_api.request(endpoint.method, bare, raw=raw, content_type=content_type).refusal == INVALID
 
 
-def test_it_holds_no_stock_and_leaves_no_trace(known: Api, unchanged: Unchanged) -> None:
-    revoke(known)
+def test_it_holds_no_stock_and_leaves_no_trace(cached_api: Api, unchanged: Unchanged) -> None:
+    revoke(cached_api)
     unchanged()
-    assert known.start().refusal == INVALID
-    assert known.place("p1", 5).refusal == INVALID
-    assert known.delete("/baskets/users/ada").refusal == INVALID
+    assert cached_api.start().refusal == INVALID
+    assert cached_api.place("p1", 5).refusal == INVALID
+    assert cached_api.delete("/baskets/users/ada").refusal == INVALID
 
 
-def test_it_flags_nothing_and_expires_nothing(known: Api, pass_time: PassTime, unchanged: Unchanged) -> None:
+def test_it_flags_nothing_and_expires_nothing(cached_api: Api, pass_time: PassTime, unchanged: Unchanged) -> None:
     """What a refusal, or a lapsed checkout, makes the service do in a transaction of its own."""
-    known.start()
-    known.finish(False)
-    known.place("p1", 4, user="eve")
-    known.start(user="eve")
+    cached_api.start()
+    cached_api.finish(False)
+    cached_api.place("p1", 4, user="eve")
+    cached_api.start(user="eve")
     pass_time(timedelta(hours=1), user="eve")
-    revoke(known)
+    revoke(cached_api)
     unchanged()
-    assert known.finish(True).refusal == INVALID
-    assert known.start(user="eve").refusal == INVALID
-    assert known.delete("/baskets/users/eve").refusal == INVALID
+    assert cached_api.finish(True).refusal == INVALID
+    assert cached_api.start(user="eve").refusal == INVALID
+    assert cached_api.delete("/baskets/users/eve").refusal == INVALID
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_is_told_so_although_somebody_holds_the_basket(known: Api, partner: Partner) -> None:
+def test_it_is_told_so_although_somebody_holds_the_basket(cached_api: Api, partner: Partner) -> None:
     """The key comes before the state; a good key is told to call again."""
     basket_id = Owner(partner_id=partner.pk, user_id="ada").basket_id
     locked, go = threading.Event(), threading.Event()
@@ -131,61 +131,61 @@ def test_it_is_told_so_although_somebody_holds_the_basket(known: Api, partner: P
         assert locked.wait(30)
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '200ms'")
-        assert known.start().refusal == (503, 503, "busy")
-        revoke(known)
-        assert known.start().refusal == INVALID
+        assert cached_api.start().refusal == (503, 503, "busy")
+        revoke(cached_api)
+        assert cached_api.start().refusal == INVALID
         connection.close()
         go.set()
         holder.result(30)
 
 
-def test_its_refusal_is_logged_as_a_strangers(known: Api, lines: Lines) -> None:
-    revoke(known)
-    known.start()
+def test_its_refusal_is_logged_as_a_strangers(cached_api: Api, lines: Lines) -> None:
+    revoke(cached_api)
+    cached_api.start()
     [line] = [line for line in lines() if line["status"] == 401]
     assert "partner" not in line
     assert "user" not in line
 
 
-def test_it_gets_in_again_when_it_is_good_again(known: Api) -> None:
-    revoke(known)
-    assert known.get("/baskets/users/ada").refusal == INVALID
+def test_it_gets_in_again_when_it_is_good_again(cached_api: Api) -> None:
+    revoke(cached_api)
+    assert cached_api.get("/baskets/users/ada").refusal == INVALID
     ApiKey.objects.update(revoked_at=None)
-    assert known.place("p1", 3).status == 200
-    assert known.finish(True).refusal[2] == "no_active_checkout"
+    assert cached_api.place("p1", 3).status == 200
+    assert cached_api.finish(True).refusal[2] == "no_active_checkout"
 
 
 # --- A key whose terms have changed --------------------------------------------------------------
 
 
-def test_a_limit_holds_from_the_next_call(known: Api) -> None:
-    api_keys.set_api_key_rate_limit(prefix=prefix_of(known), calls_per_minute=2, actor=US)
-    assert [known.place("p1", 3).status for _ in range(3)] == [200, 200, 429]
+def test_a_limit_holds_from_the_next_call(cached_api: Api) -> None:
+    api_keys.set_api_key_rate_limit(prefix=prefix_of(cached_api), calls_per_minute=2, actor=US)
+    assert [cached_api.place("p1", 3).status for _ in range(3)] == [200, 200, 429]
     assert Throttle.objects.count() == 1
-    api_keys.set_api_key_rate_limit(prefix=prefix_of(known), calls_per_minute=0, actor=US)
-    assert known.place("p1", 4).status == 200
+    api_keys.set_api_key_rate_limit(prefix=prefix_of(cached_api), calls_per_minute=0, actor=US)
+    assert cached_api.place("p1", 4).status == 200
 
 
-def test_a_key_that_moves_into_an_app_needs_a_token_from_the_next_call(known: Api, unchanged: Unchanged) -> None:
+def test_a_key_that_moves_into_an_app_needs_a_token_from_the_next_call(cached_api: Api, unchanged: Unchanged) -> None:
     ApiKey.objects.update(kind=ApiKey.Kind.CLIENT)
     unchanged()
-    assert known.start().refusal == (401, 2002, "token_missing")
-    assert known.get("/baskets").refusal == (403, 403, "server_key_required")
+    assert cached_api.start().refusal == (401, 2002, "token_missing")
+    assert cached_api.get("/baskets").refusal == (403, 403, "server_key_required")
 
 
-def test_a_call_goes_on_under_the_partners_new_name_and_is_done_once(known: Api, lines: Lines, partner: Partner) -> None:
+def test_a_call_goes_on_under_the_partners_new_name_and_is_done_once(cached_api: Api, lines: Lines, partner: Partner) -> None:
     Partner.objects.filter(pk=partner.pk).update(name="renamed")
     events = Event.objects.count()
-    assert known.place("p1", 7).data["cart"] == [{"productId": "p1", "count": 7}]
+    assert cached_api.place("p1", 7).data["cart"] == [{"productId": "p1", "count": 7}]
     assert Event.objects.count() == events + 1
     assert [line["partner"] for line in lines()] == ["renamed"]
 
 
-def test_a_key_that_belongs_to_somebody_else_now_opens_their_baskets(known: Api, other: Api) -> None:
-    other.place("p1", 6)
-    owner = row_of(other).partner
-    ApiKey.objects.filter(prefix=prefix_of(known)).update(partner=owner)
-    assert known.place("p1", 8).data["cart"] == [{"productId": "p1", "count": 8}]
+def test_a_key_that_belongs_to_somebody_else_now_opens_their_baskets(cached_api: Api, other_partner: Api) -> None:
+    other_partner.place("p1", 6)
+    owner = row_of(other_partner).partner
+    ApiKey.objects.filter(prefix=prefix_of(cached_api)).update(partner=owner)
+    assert cached_api.place("p1", 8).data["cart"] == [{"productId": "p1", "count": 8}]
     assert Basket.objects.get(partner=owner, user_id="ada").items.get().count == 8
 
 
@@ -199,11 +199,11 @@ def test_a_call_whose_limit_was_changed_counts_once(issue: Issue) -> None:
 # --- What is remembered ----------------------------------------------------------------------------
 
 
-def test_another_secret_with_a_prefix_that_is_known_opens_nothing(known: Api, unchanged: Unchanged) -> None:
+def test_another_secret_with_a_prefix_that_is_known_opens_nothing(cached_api: Api, unchanged: Unchanged) -> None:
     unchanged(but=("baskets_throttle",))
-    wrong = str(known.key)[:-4] + ("0000" if not str(known.key).endswith("0000") else "1111")
+    wrong = str(cached_api.key)[:-4] + ("0000" if not str(cached_api.key).endswith("0000") else "1111")
     assert Api(wrong).get("/baskets/users/ada").refusal == INVALID
-    assert known.get("/baskets/users/ada").status == 200
+    assert cached_api.get("/baskets/users/ada").status == 200
 
 
 def test_a_process_does_not_remember_without_end(issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,10 +214,14 @@ def test_a_process_does_not_remember_without_end(issue: Issue, monkeypatch: pyte
         assert len(auth_api_keys._remembered) <= 3
 
 
-def test_no_answer_leaves_while_the_key_cannot_be_looked_up(known: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer_leaves_while_the_key_cannot_be_looked_up(cached_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(prefix: str) -> None:
         raise OperationalError(prefix) from psycopg.OperationalError("gone")
 
     monkeypatch.setattr(base, "look_up", unreachable)
-    for answer in (known.place("p1", 2), known.get("/baskets/users/ada"), known.post("/baskets/users/%00/products/p1", {"count": 2})):
+    for answer in (
+        cached_api.place("p1", 2),
+        cached_api.get("/baskets/users/ada"),
+        cached_api.post("/baskets/users/%00/products/p1", {"count": 2}),
+    ):
         assert answer.refusal == (503, 503, "database_unavailable")

@@ -27,7 +27,7 @@ def shop(sells: Sells) -> None:
 
 
 @pytest.fixture
-def limited(issue: Issue) -> Api:
+def limited_api(issue: Issue) -> Api:
     """A back end whose key may call twice a minute."""
     return Api(issue(calls_per_minute=2))
 
@@ -42,14 +42,14 @@ def used_up(api: Api) -> None:
 
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
 def test_every_call_counts_but_those_that_say_what_became_of_a_payment(
-    endpoint: Endpoint, limited: Api, unchanged: Unchanged, monkeypatch: pytest.MonkeyPatch
+    endpoint: Endpoint, limited_api: Api, unchanged: Unchanged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used_up(limited)
+    used_up(limited_api)
     unchanged()
     if endpoint.access is AccessLevel.KNOWN_USER:
         monkeypatch.setattr(bearer.bearer_tokens, "verify", lambda **_: BearerUser(user_id="ada", issuer="partner", guest=False))
-        limited.headers["Authorization"] = "Bearer of-ada"
-    answer = endpoint.call(limited)
+        limited_api.headers["Authorization"] = "Bearer of-ada"
+    answer = endpoint.call(limited_api)
     if endpoint.never_throttled:
         assert answer.refusal != THROTTLED
     else:
@@ -71,62 +71,64 @@ def test_the_limit_of_the_service_holds_where_a_key_has_none_of_its_own(api: Api
     assert [free.get("/baskets/users/ada").status for _ in range(5)] == [200] * 5
 
 
-def test_each_key_has_a_count_of_its_own(limited: Api, issue: Issue) -> None:
-    used_up(limited)
+def test_each_key_has_a_count_of_its_own(limited_api: Api, issue: Issue) -> None:
+    used_up(limited_api)
     assert Api(issue(calls_per_minute=2)).get("/baskets/users/ada").status == 200
 
 
-def test_a_window_that_is_over_counts_anew(limited: Api) -> None:
-    used_up(limited)
+def test_a_window_that_is_over_counts_anew(limited_api: Api) -> None:
+    used_up(limited_api)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
-    used_up(limited)
-    assert limited.get("/baskets/users/ada").refusal == THROTTLED
+    used_up(limited_api)
+    assert limited_api.get("/baskets/users/ada").refusal == THROTTLED
 
 
-def test_a_limit_is_changed_without_a_new_key(limited: Api) -> None:
-    used_up(limited)
-    prefix = str(limited.key).split("_")[1]
+def test_a_limit_is_changed_without_a_new_key(limited_api: Api) -> None:
+    used_up(limited_api)
+    prefix = str(limited_api.key).split("_")[1]
     api_keys.set_api_key_rate_limit(prefix=prefix, calls_per_minute=3, actor=Actor.system("tests"))
-    assert [limited.get("/baskets/users/ada").status for _ in range(2)] == [200, 429]
+    assert [limited_api.get("/baskets/users/ada").status for _ in range(2)] == [200, 429]
     api_keys.set_api_key_rate_limit(prefix=prefix, calls_per_minute=0, actor=Actor.system("tests"))
-    assert limited.get("/baskets/users/ada").status == 200
+    assert limited_api.get("/baskets/users/ada").status == 200
 
 
-def test_what_is_wrong_with_a_call_is_told_before_it_counts(limited: Api) -> None:
-    assert [limited.get("/baskets/users/%00").status for _ in range(5)] == [422] * 5
-    used_up(limited)
-    assert limited.get("/baskets/users/%00").status == 422
+def test_what_is_wrong_with_a_call_is_told_before_it_counts(limited_api: Api) -> None:
+    assert [limited_api.get("/baskets/users/%00").status for _ in range(5)] == [422] * 5
+    used_up(limited_api)
+    assert limited_api.get("/baskets/users/%00").status == 422
 
 
-def test_a_repeat_gets_its_answer_and_is_not_counted(limited: Api) -> None:
-    first = limited.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
+def test_a_repeat_gets_its_answer_and_is_not_counted(limited_api: Api) -> None:
+    first = limited_api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
     for _ in range(5):
-        again = limited.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
+        again = limited_api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
         assert (again.raw, again.headers["Idempotency-Replayed"]) == (first.raw, "true")
-    other = limited.post("/baskets/users/ada/products/p1", {"count": 3}, Idempotency_Key="once")
+    other = limited_api.post("/baskets/users/ada/products/p1", {"count": 3}, Idempotency_Key="once")
     assert other.refusal == (422, 422, "idempotency_key_reused")
-    assert limited.get("/baskets/users/ada").status == 200
-    assert limited.get("/baskets/users/ada", Idempotency_Key="once").refusal == THROTTLED
-    fresh = limited.post("/baskets/users/ada/products/p1", {"count": 3}, Idempotency_Key="another")
+    assert limited_api.get("/baskets/users/ada").status == 200
+    assert limited_api.get("/baskets/users/ada", Idempotency_Key="once").refusal == THROTTLED
+    fresh = limited_api.post("/baskets/users/ada/products/p1", {"count": 3}, Idempotency_Key="another")
     assert fresh.refusal == THROTTLED
 
 
-def test_a_refusal_counts(limited: Api) -> None:
+def test_a_refusal_counts(limited_api: Api) -> None:
     for _ in range(2):
-        assert limited.start().refusal == (422, 422, "cart_empty")
-    assert limited.start().refusal == THROTTLED
+        assert limited_api.start().refusal == (422, 422, "cart_empty")
+    assert limited_api.start().refusal == THROTTLED
 
 
 # --- Failures of a source ---------------------------------------------------------------------------
 
 
 @pytest.fixture
-def three_failures(settings: Settings) -> None:
+def three_failures_allowed(settings: Settings) -> None:
     """A source gets three bad keys answered as such."""
     settings.BASKETS_FAILURES_PER_MINUTE = 3
 
 
-def test_a_source_of_bad_keys_is_told_to_wait_and_a_good_key_still_gets_in(three_failures: None, api: Api, unchanged: Unchanged) -> None:
+def test_a_source_of_bad_keys_is_told_to_wait_and_a_good_key_still_gets_in(
+    three_failures_allowed: None, api: Api, unchanged: Unchanged
+) -> None:
     unchanged()
     bad = Api(BAD_KEY)
     assert [bad.get("/baskets/users/ada").refusal for _ in range(5)] == [INVALID] * 3 + [THROTTLED] * 2
@@ -135,13 +137,13 @@ def test_a_source_of_bad_keys_is_told_to_wait_and_a_good_key_still_gets_in(three
     assert Api(None).get("/baskets/users/ada").status == 401
 
 
-def test_where_the_reference_prints_a_401_it_stays_one_and_counts(three_failures: None) -> None:
+def test_where_the_reference_prints_a_401_it_stays_one_and_counts(three_failures_allowed: None) -> None:
     bad = Api(BAD_KEY)
     assert [bad.finish(True).refusal for _ in range(5)] == [INVALID] * 5
     assert bad.get("/baskets/users/ada").refusal == THROTTLED
 
 
-def test_bad_keys_of_all_kinds_count_alike(three_failures: None, issue: Issue) -> None:
+def test_bad_keys_of_all_kinds_count_alike(three_failures_allowed: None, issue: Issue) -> None:
     good = issue()
     keys = [BAD_KEY, good[:-1], "x", good.upper()]
     assert [Api(key).get("/baskets/users/ada").status for key in keys] == [401, 401, 401, 429]
@@ -166,7 +168,7 @@ def fails_from() -> Callable[..., bool]:
     return fails_from
 
 
-def test_each_address_is_a_source_and_so_is_each_network_of_ipv6(three_failures: None, fails_from: Callable[..., bool]) -> None:
+def test_each_address_is_a_source_and_so_is_each_network_of_ipv6(three_failures_allowed: None, fails_from: Callable[..., bool]) -> None:
     assert not fails_from("192.0.2.1")
     assert fails_from("192.0.2.1")
     assert not fails_from("192.0.2.2")
@@ -178,7 +180,7 @@ def test_each_address_is_a_source_and_so_is_each_network_of_ipv6(three_failures:
 
 
 def test_a_header_is_not_believed_unless_an_operator_says_so(
-    three_failures: None, fails_from: Callable[..., bool], settings: Settings
+    three_failures_allowed: None, fails_from: Callable[..., bool], settings: Settings
 ) -> None:
     assert not fails_from("192.0.2.1", X_Forwarded_For="198.51.100.1")
     assert fails_from("192.0.2.1", X_Forwarded_For="198.51.100.2")
@@ -214,20 +216,20 @@ def test_a_user_who_starts_too_often_is_told_when_to_come_back(api: Api, setting
 # --- Where the database cannot count -----------------------------------------------------------------
 
 
-def test_a_count_that_fails_keeps_nobody_out_and_is_told(limited: Api, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    used_up(limited)
+def test_a_count_that_fails_keeps_nobody_out_and_is_told(limited_api: Api, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    used_up(limited_api)
 
     def fail(*_: Any) -> None:
         raise OperationalError
 
     monkeypatch.setattr(rate_limits, "execute", fail)
-    assert limited.get("/baskets/users/ada").status == 200
+    assert limited_api.get("/baskets/users/ada").status == 200
     [line] = lines("throttle_failed")
     assert line["error"] == "OperationalError"
 
 
-def test_counts_that_are_over_are_swept(limited: Api, issue: Issue) -> None:
-    used_up(limited)
+def test_counts_that_are_over_are_swept(limited_api: Api, issue: Issue) -> None:
+    used_up(limited_api)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
     used_up(Api(issue(calls_per_minute=2)))
     assert rate_limits.delete_ended_windows() == 1

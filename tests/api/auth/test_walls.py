@@ -182,16 +182,16 @@ def shape(value: Any) -> Any:
 @pytest.mark.parametrize("endpoint", OF_A_USER, ids=str)
 @pytest.mark.parametrize("key", [None, "known", "unknown"])
 def test_another_partners_basket_is_like_one_that_never_was(
-    endpoint: Endpoint, key: str | None, order_no: str, api: Api, other: Api
+    endpoint: Endpoint, key: str | None, order_no: str, api: Api, other_partner: Api
 ) -> None:
     """By answer, header and work: the other partner asks for our Ada, and for somebody nobody has ever heard of."""
     headers = {"Idempotency_Key": key} if key and endpoint.method != "GET" else {}
-    other.basket("nobody")  # From here on its key is remembered, and each call looks it up in the same way.
+    other_partner.basket("nobody")  # From here on its key is remembered, and each call looks it up in the same way.
     before = api.basket(), list(Basket.objects.filter(user_id="ada").exclude(partner__name="Other").values())
     found, work = [], []
     for user, order in (("ada", order_no), ("eve", "7K3M-9QXT-2WBD-H4VA")):
         with CaptureQueriesContext(connection) as captured:
-            answer = endpoint.call(other, user=user, order=order, **headers)
+            answer = endpoint.call(other_partner, user=user, order=order, **headers)
         told = seen(answer, user=user, order=order)
         found.append((*told[:2], shape(told[2])) if endpoint.secret and answer.status == 200 else told)
         work.append([re.sub(r'"s\d+_x\d+"', "", query["sql"].split("'")[0]) for query in captured])
@@ -200,23 +200,23 @@ def test_another_partners_basket_is_like_one_that_never_was(
     assert (api.basket(), list(Basket.objects.filter(user_id="ada").exclude(partner__name="Other").values())) == before
 
 
-def test_another_partners_order_number_is_one_that_never_was(order_no: str, api: Api, other: Api) -> None:
-    other.place("p1")
+def test_another_partners_order_number_is_one_that_never_was(order_no: str, api: Api, other_partner: Api) -> None:
+    other_partner.place("p1")
     for number in (order_no, "7K3M-9QXT-2WBD-H4VA"):
-        assert other.finish(True, order_no=number).refusal == (422, 422, "order_unknown")
-        assert other.session(number).refusal == (404, 404, "order_unknown")
+        assert other_partner.finish(True, order_no=number).refusal == (422, 422, "order_unknown")
+        assert other_partner.session(number).refusal == (404, 404, "order_unknown")
     assert api.session(order_no).data["status"] == "ACTIVE"
 
 
-def test_an_idempotency_key_is_each_partners_own(api: Api, other: Api) -> None:
+def test_an_idempotency_key_is_each_partners_own(api: Api, other_partner: Api) -> None:
     ours = api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="same")
-    theirs = other.post("/baskets/users/ada/products/p1", {"count": 5}, Idempotency_Key="same")
+    theirs = other_partner.post("/baskets/users/ada/products/p1", {"count": 5}, Idempotency_Key="same")
     assert [answer.data["cart"][0]["count"] for answer in (ours, theirs)] == [2, 5]
     assert "Idempotency-Replayed" not in theirs.headers
-    again = other.post("/baskets/users/ada/products/p1", {"count": 5}, Idempotency_Key="same")
+    again = other_partner.post("/baskets/users/ada/products/p1", {"count": 5}, Idempotency_Key="same")
     assert (again.raw, again.headers["Idempotency-Replayed"]) == (theirs.raw, "true")
 
 
-def test_stock_is_told_to_all_partners_alike(order_no: str, api: Api, other: Api) -> None:
+def test_stock_is_told_to_all_partners_alike(order_no: str, api: Api, other_partner: Api) -> None:
     """The catalogue is shared: what one partner's checkout holds is missing for the other, by number and not by name."""
-    assert api.post("/baskets/products/details", ["p2"]).raw == other.post("/baskets/products/details", ["p2"]).raw
+    assert api.post("/baskets/products/details", ["p2"]).raw == other_partner.post("/baskets/products/details", ["p2"]).raw

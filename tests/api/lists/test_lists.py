@@ -354,19 +354,19 @@ def test_the_parameters_that_the_schema_names_are_taken(api: Api, path: str) -> 
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_token_is_good_for_its_partner_its_call_and_its_filters(api: Api, other: Api, path: str) -> None:
+def test_a_token_is_good_for_its_partner_its_call_and_its_filters(api: Api, other_partner: Api, path: str) -> None:
     for n in range(3):
         api.place("song", user=f"user-{n}")
-        other.place("song", user=f"user-{n}")
+        other_partner.place("song", user=f"user-{n}")
         api.start(user=f"user-{n}")
-        other.start(user=f"user-{n}")
+        other_partner.start(user=f"user-{n}")
     token = api.get(f"{path}?limit=1").body["nextToken"]
     assert api.get(f"{path}?nextToken={token}").status == 200
     elsewhere = [other_path for other_path in LISTS if other_path != path]
     foreign = encrypt_token(decrypt_token(token, purpose=ENCRYPTION_PURPOSE), purpose="another purpose")
     forged = signing.dumps(json.loads(decrypt_token(token, purpose=ENCRYPTION_PURPOSE)), key="another secret", salt=ENCRYPTION_PURPOSE)
     for answer in (
-        other.get(f"{path}?nextToken={token}"),
+        other_partner.get(f"{path}?nextToken={token}"),
         api.get(f"{path}?nextToken={token}&userId=user-2"),
         *(api.get(f"{wrong}?nextToken={token}") for wrong in elsewhere),
         api.get(f"{path}?nextToken={token[:-1]}"),
@@ -413,9 +413,9 @@ def test_a_token_in_the_former_format_is_good_and_leads_to_one_that_is_opaque(ap
     assert api.get(f"{path}?limit=1&nextToken={former[:-1]}").fields == {"nextToken"}
 
 
-def test_an_event_has_one_id_that_depends_on_nothing_but_itself(api: Api, other: Api) -> None:
+def test_an_event_has_one_id_that_depends_on_nothing_but_itself(api: Api, other_partner: Api) -> None:
     """Not on its place among all events: so a restored backup gives it the same id, and ids cannot be counted."""
-    for user, caller in (("ada", api), ("eve", other), ("ada", api)):
+    for user, caller in (("ada", api), ("eve", other_partner), ("ada", api)):
         caller.place("song", 2 if user == "eve" else 1, user=user)
         caller.place("shirt", 1, user=user)
     told = api.get(EVENTS).data
@@ -448,22 +448,22 @@ def test_a_key_inside_an_app_gets_no_list_whatever_comes_with_it(api: Api, app: 
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_partner_sees_nothing_of_another(api: Api, other: Api, issue: Issue, path: str) -> None:
+def test_a_partner_sees_nothing_of_another(api: Api, other_partner: Api, issue: Issue, path: str) -> None:
     api.place("shirt", user="ada")
     order_no = api.start(user="ada").data["orderNo"]
-    assert other.get(path).data == []
-    assert other.get(f"{path}?userId=ada").data == []
-    assert other.get(f"{SESSIONS}?orderNo={order_no}").data == []
+    assert other_partner.get(path).data == []
+    assert other_partner.get(f"{path}?userId=ada").data == []
+    assert other_partner.get(f"{SESSIONS}?orderNo={order_no}").data == []
     assert api.get(path).data != []
 
 
 @pytest.mark.parametrize("path", [BASKETS, SESSIONS])
-def test_a_list_changes_nothing(api: Api, path: str, everything_stored: Stored) -> None:
+def test_a_list_changes_nothing(api: Api, path: str, stored_rows: Stored) -> None:
     api.place("shirt")
     api.start()
-    before = everything_stored()
+    before = stored_rows()
     api.get(path)
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 # --- The feed -----------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ THOROUGH = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 
 
 @pytest.fixture
-def trusting(partner: Partner) -> Partner:
+def partner_with_issuer(partner: Partner) -> Partner:
     keys = {"keys": [PAIR.jwk]}
     said = {"keys": keys, "algorithms": ALGORITHMS, "unrestricted": True}
     token_issuers.add_issuer(partner_name=partner.name, name="login", actor=Actor.system("tests"), **said)
@@ -48,8 +48,8 @@ def outcome(token: str, partner: Partner) -> Any:
 
 @THOROUGH
 @given(header=HEADERS, claims=CLAIMS | ANYTHING)
-def test_whatever_a_trusted_issuer_signs(trusting: Partner, header: dict[str, Any], claims: Any) -> None:
-    found = outcome(PAIR.sign(claims, **header), trusting)
+def test_whatever_a_trusted_issuer_signs(partner_with_issuer: Partner, header: dict[str, Any], claims: Any) -> None:
+    found = outcome(PAIR.sign(claims, **header), partner_with_issuer)
     if isinstance(found, bearer_tokens.BearerUser):
         assert (found.user_id, found.guest) == (claims["sub"], False)
         assert header.get("alg", "ES256") == "ES256"
@@ -58,14 +58,14 @@ def test_whatever_a_trusted_issuer_signs(trusting: Partner, header: dict[str, An
 
 @THOROUGH
 @given(header=HEADERS | ANYTHING, claims=CLAIMS | ANYTHING, signature=st.binary(max_size=80))
-def test_nothing_is_good_that_nobody_has_signed(trusting: Partner, header: Any, claims: Any, signature: bytes) -> None:
-    assert isinstance(outcome(assembled(header, claims, signature), trusting), bearer_tokens.TokenInvalid)
+def test_nothing_is_good_that_nobody_has_signed(partner_with_issuer: Partner, header: Any, claims: Any, signature: bytes) -> None:
+    assert isinstance(outcome(assembled(header, claims, signature), partner_with_issuer), bearer_tokens.TokenInvalid)
 
 
 @THOROUGH
 @given(text=st.text(max_size=200) | st.from_regex(r"[A-Za-z0-9_.=-]{0,200}", fullmatch=True))
-def test_nothing_is_good_that_is_no_token(trusting: Partner, text: str) -> None:
-    assert isinstance(outcome(text, trusting), bearer_tokens.TokenInvalid)
+def test_nothing_is_good_that_is_no_token(partner_with_issuer: Partner, text: str) -> None:
+    assert isinstance(outcome(text, partner_with_issuer), bearer_tokens.TokenInvalid)
 
 
 KEYS = st.dictionaries(

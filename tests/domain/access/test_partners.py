@@ -18,12 +18,12 @@ def test_partner_has_the_defaults_of_the_service() -> None:
     assert (partner.name, partner.late_orders, partner.hold_seconds) == ("Acme TV", "refuse", None)
 
 
-def test_name_is_unique(everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
+def test_name_is_unique(stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
     partners.create_partner(name="acme", late_orders="accept", hold_seconds=60)
-    before = everything_stored()
+    before = stored_rows()
     with pytest.raises(PartnerNameTaken):
         partners.create_partner(name="acme")
-    assert everything_stored() == before
+    assert stored_rows() == before
     assert partners.create_partner(name="ACME").name == "ACME"
 
 

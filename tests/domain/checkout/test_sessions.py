@@ -18,7 +18,7 @@ Stored = Callable[[], dict[str, list[Any]]]
 
 
 @pytest.fixture
-def anna(owner: Owner) -> User:
+def shopper(owner: Owner) -> User:
     """A user with 2 of a limited shirt (5 unsold) and 1 unlimited song in the cart."""
     ProductFactory(product_id="shirt", unsold=5)
     ProductFactory(product_id="song", price=99)
@@ -28,10 +28,10 @@ def anna(owner: Owner) -> User:
     return user
 
 
-def test_start_moves_the_whole_cart_and_holds_its_stock(anna: User) -> None:
+def test_start_moves_the_whole_cart_and_holds_its_stock(shopper: User) -> None:
     """Checkout lists what is held, the price is over what can be ordered, the end of the hold is half an hour away."""
-    started = anna.start()
-    assert anna.lists() == {"cart": [], "saved": [], "checkout": [("shirt", 2, 2), ("song", 1, None)]}
+    started = shopper.start()
+    assert shopper.lists() == {"cart": [], "saved": [], "checkout": [("shirt", 2, 2), ("song", 1, None)]}
     assert available("shirt") == (3, 0)
     assert (started.session.full_price, started.session.currency) == (2 * 1999 + 99, "EUR")
     assert started.session.expires_at - started.session.started_at == timedelta(minutes=30)
@@ -39,45 +39,45 @@ def test_start_moves_the_whole_cart_and_holds_its_stock(anna: User) -> None:
     assert reservations(started.session.order_no) == [("shirt", "HELD", 2)]
 
 
-def test_order_sells_what_is_held_and_writes_no_stock(anna: User) -> None:
+def test_order_sells_what_is_held_and_writes_no_stock(shopper: User) -> None:
     """Held becomes sold; the counters stay; checkout is empty."""
-    order_no = anna.start().session.order_no
-    anna.finish(True)
-    assert anna.lists() == {"cart": [], "saved": [], "checkout": []}
+    order_no = shopper.start().session.order_no
+    shopper.finish(True)
+    assert shopper.lists() == {"cart": [], "saved": [], "checkout": []}
     assert available("shirt") == (3, 0)
     assert reservations(order_no) == [("shirt", "SOLD", 2)]
 
 
-def test_abort_returns_every_item_to_its_old_place_and_releases_the_hold(anna: User) -> None:
+def test_abort_returns_every_item_to_its_old_place_and_releases_the_hold(shopper: User) -> None:
     """Counts add up with what was added meanwhile; a product that was saved meanwhile leaves saved."""
     ProductFactory(product_id="cap")
-    order_no = anna.start().session.order_no
-    anna.place("cap", 1)
-    anna.place("shirt", 3)
-    anna.place("song", 0)
-    answered = anna.finish(False)
-    assert anna.lists() == {"cart": [("shirt", 5), ("song", 1), ("cap", 1)], "saved": [], "checkout": []}
+    order_no = shopper.start().session.order_no
+    shopper.place("cap", 1)
+    shopper.place("shirt", 3)
+    shopper.place("song", 0)
+    answered = shopper.finish(False)
+    assert shopper.lists() == {"cart": [("shirt", 5), ("song", 1), ("cap", 1)], "saved": [], "checkout": []}
     # What is answered was not read again.
     assert ([line.product_id for line in answered.cart], answered.saved, answered.checkout) == (["shirt", "song", "cap"], (), ())
     assert available("shirt") == (5, 0)
     assert reservations(order_no) == [("shirt", "RELEASED", 2)]
 
 
-def test_an_item_that_cannot_be_held_whole_is_not_bought_and_returns_on_order(anna: User) -> None:
+def test_an_item_that_cannot_be_held_whole_is_not_bought_and_returns_on_order(shopper: User) -> None:
     """The missing number is told as a negative; the rest is ordered; the failed item is in the cart again."""
     ProductFactory(product_id="last-ones", unsold=3, price=100_000)
-    anna.place("last-ones", 5)
-    started = anna.start()
-    assert anna.lists()["checkout"] == [("shirt", 2, 2), ("song", 1, None), ("last-ones", 5, -2)]
+    shopper.place("last-ones", 5)
+    started = shopper.start()
+    assert shopper.lists()["checkout"] == [("shirt", 2, 2), ("song", 1, None), ("last-ones", 5, -2)]
     assert started.session.full_price == 2 * 1999 + 99
     assert CheckoutSession.objects.get().full_price == 2 * 1999 + 99
     assert reservations(started.session.order_no) == [("last-ones", "FAILED", 5), ("shirt", "HELD", 2)]
     assert available("last-ones") == (3, 0)
-    anna.finish(True)
-    assert anna.lists() == {"cart": [("last-ones", 5)], "saved": [], "checkout": []}
+    shopper.finish(True)
+    assert shopper.lists() == {"cart": [("last-ones", 5)], "saved": [], "checkout": []}
 
 
-def test_a_start_with_nothing_to_order_changes_nothing(owner: Owner, everything_stored: Stored) -> None:
+def test_a_start_with_nothing_to_order_changes_nothing(owner: Owner, stored_rows: Stored) -> None:
     """Out of stock names wanted and available."""
     ProductFactory(product_id="gone", unsold=1)
     ProductFactory(product_id="unlisted")
@@ -85,7 +85,7 @@ def test_a_start_with_nothing_to_order_changes_nothing(owner: Owner, everything_
     user.place("gone", 2)
     user.place("unlisted", 1)
     Product.objects.filter(pk="unlisted").update(listed=False)
-    before = everything_stored()
+    before = stored_rows()
     with pytest.raises(errors.OutOfStock) as refusal:
         user.start()
     assert [(m.product_id, m.wanted, m.available) for m in refusal.value.missing] == [
@@ -93,203 +93,203 @@ def test_a_start_with_nothing_to_order_changes_nothing(owner: Owner, everything_
         ("unlisted", 1, 0),
     ]
     assert refusal.value.attention is None
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
-def test_an_unlisted_product_fails_in_a_start_and_stays_in_the_cart_after_the_order(anna: User) -> None:
+def test_an_unlisted_product_fails_in_a_start_and_stays_in_the_cart_after_the_order(shopper: User) -> None:
     """Even an unlimited one."""
     Product.objects.filter(pk="song").update(listed=False)
-    anna.start()
-    assert anna.lists()["checkout"] == [("shirt", 2, 2), ("song", 1, -1)]
-    anna.finish(True)
-    assert anna.lists()["cart"] == [("song", 1)]
+    shopper.start()
+    assert shopper.lists()["checkout"] == [("shirt", 2, 2), ("song", 1, -1)]
+    shopper.finish(True)
+    assert shopper.lists()["cart"] == [("song", 1)]
 
 
-def test_a_second_start_is_told_which_session_to_finish(anna: User, everything_stored: Stored) -> None:
+def test_a_second_start_is_told_which_session_to_finish(shopper: User, stored_rows: Stored) -> None:
     """One active checkout per basket."""
-    started = anna.start()
-    before = everything_stored()
+    started = shopper.start()
+    before = stored_rows()
     with pytest.raises(errors.CheckoutActive) as refusal:
-        anna.start()
+        shopper.start()
     assert refusal.value.active.order_no == started.session.order_no
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
-def test_a_start_without_a_basket_or_with_an_empty_cart_is_refused(anna: User, everything_stored: Stored) -> None:
+def test_a_start_without_a_basket_or_with_an_empty_cart_is_refused(shopper: User, stored_rows: Stored) -> None:
     """And creates nothing."""
-    anna.remove("shirt")
-    anna.place("song", 0)
-    before = everything_stored()
-    for user in (anna, anna.beside("nobody")):
+    shopper.remove("shirt")
+    shopper.place("song", 0)
+    before = stored_rows()
+    for user in (shopper, shopper.beside("nobody")):
         with pytest.raises(errors.CartEmpty):
             user.start()
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
-def test_the_hold_is_as_long_as_the_partners_own(anna: User) -> None:
+def test_the_hold_is_as_long_as_the_partners_own(shopper: User) -> None:
     Partner.objects.update(hold_seconds=60)
-    session = anna.start().session
+    session = shopper.start().session
     assert session.expires_at - session.started_at == timedelta(seconds=60)
 
 
-def test_a_test_session_buys_unlisted_products_too(anna: User) -> None:
+def test_a_test_session_buys_unlisted_products_too(shopper: User) -> None:
     Product.objects.update(listed=False)
-    anna.start(test_mode=True)
-    assert anna.lists()["checkout"] == [("shirt", 2, None), ("song", 1, None)]
+    shopper.start(test_mode=True)
+    assert shopper.lists()["checkout"] == [("shirt", 2, None), ("song", 1, None)]
 
 
-def test_a_test_session_touches_no_stock(anna: User) -> None:
+def test_a_test_session_touches_no_stock(shopper: User) -> None:
     """Nothing is held, ordered late or not."""
-    started = anna.start(test_mode=True)
-    assert anna.lists()["checkout"] == [("shirt", 2, None), ("song", 1, None)]
-    anna.finish(False)
-    anna.finish(True, started.session.order_no)
+    started = shopper.start(test_mode=True)
+    assert shopper.lists()["checkout"] == [("shirt", 2, None), ("song", 1, None)]
+    shopper.finish(False)
+    shopper.finish(True, started.session.order_no)
     assert available("shirt") == (5, 0)
     assert reservations(started.session.order_no) == []
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_finishing_twice_says_the_same_and_changes_nothing(anna: User, everything_stored: Stored, *, named: bool) -> None:
+def test_finishing_twice_says_the_same_and_changes_nothing(shopper: User, stored_rows: Stored, *, named: bool) -> None:
     """Ordered is final: a repeat is no error, an abort is refused."""
-    order_no = anna.start().session.order_no
+    order_no = shopper.start().session.order_no
     name = order_no if named else None
-    first = anna.finish(True, name)
-    before = everything_stored()
-    second = anna.finish(True, name)
+    first = shopper.finish(True, name)
+    before = stored_rows()
+    second = shopper.finish(True, name)
     assert (second.revision, second.last_changed_at) == (first.revision, first.last_changed_at)
     with pytest.raises(errors.CheckoutAlreadyOrdered):
-        anna.finish(False, name)
-    assert everything_stored() == before
+        shopper.finish(False, name)
+    assert stored_rows() == before
 
 
-def test_an_aborted_session_is_ordered_only_by_its_name(anna: User) -> None:
+def test_an_aborted_session_is_ordered_only_by_its_name(shopper: User) -> None:
     """The partner's own word is not overruled by accident, but somebody may have paid."""
-    order_no = anna.start().session.order_no
-    anna.finish(False)
-    revision = anna.finish(False).revision
+    order_no = shopper.start().session.order_no
+    shopper.finish(False)
+    revision = shopper.finish(False).revision
     for _ in range(2):
         with pytest.raises(errors.CheckoutAborted):
-            anna.finish(True)
+            shopper.finish(True)
     assert list(Attention.objects.values_list("session__order_no", "reason")) == [(order_no, "checkout_aborted")]
     assert Event.objects.filter(kind="attention_needed").count() == 1
-    after = anna.finish(True, order_no)
+    after = shopper.finish(True, order_no)
     assert after.revision == revision + 1
-    assert anna.lists() == {"cart": [], "saved": [], "checkout": []}
+    assert shopper.lists() == {"cart": [], "saved": [], "checkout": []}
     assert reservations(order_no) == [("shirt", "RELEASED", 2), ("shirt", "SOLD", 2)]
     assert available("shirt") == (3, 0)
     assert CheckoutSession.objects.values_list("status", "late").get() == ("ORDERED", True)
 
 
-def test_a_lapsed_session_is_still_finished_as_held(anna: User) -> None:
+def test_a_lapsed_session_is_still_finished_as_held(shopper: User) -> None:
     """Lapsed or not: what is held is a right until it is swept."""
-    order_no = anna.start().session.order_no
-    anna.wait(minutes=31)
-    anna.finish(True)
+    order_no = shopper.start().session.order_no
+    shopper.wait(minutes=31)
+    shopper.finish(True)
     assert reservations(order_no) == [("shirt", "SOLD", 2)]
     assert CheckoutSession.objects.values_list("status", "late").get() == ("ORDERED", False)
 
 
-def test_no_active_checkout_names_the_last_one_and_flags_it(anna: User) -> None:
+def test_no_active_checkout_names_the_last_one_and_flags_it(shopper: User) -> None:
     """Once the basket has changed, an old order is not mistaken for a new one."""
-    order_no = anna.start().session.order_no
-    anna.finish(False)
-    anna.place("song", 7)
+    order_no = shopper.start().session.order_no
+    shopper.finish(False)
+    shopper.place("song", 7)
     for ordered in (True, False):
         with pytest.raises(errors.NoActiveCheckout) as refusal:
-            anna.finish(ordered)
+            shopper.finish(ordered)
         assert refusal.value.last is not None
         assert (refusal.value.last.order_no, refusal.value.last.status) == (order_no, "ABORTED")
     assert list(Attention.objects.values_list("session__order_no", "reason")) == [(order_no, "basket_changed")]
 
 
-def test_a_call_that_changes_nothing_does_not_hide_the_last_session(anna: User) -> None:
+def test_a_call_that_changes_nothing_does_not_hide_the_last_session(shopper: User) -> None:
     """The same count again is no change, so the repeat of the finish is still understood."""
-    anna.start()
-    contents = anna.finish(False)
-    assert anna.place("shirt", 2).revision == contents.revision
-    assert anna.change("shirt", None).revision == contents.revision
-    assert anna.finish(False).revision == contents.revision
+    shopper.start()
+    contents = shopper.finish(False)
+    assert shopper.place("shirt", 2).revision == contents.revision
+    assert shopper.change("shirt", None).revision == contents.revision
+    assert shopper.finish(False).revision == contents.revision
 
 
-def test_an_unknown_order_number_and_no_basket_are_told_apart(anna: User, everything_stored: Stored) -> None:
+def test_an_unknown_order_number_and_no_basket_are_told_apart(shopper: User, stored_rows: Stored) -> None:
     """Nothing is created."""
-    before = everything_stored()
+    before = stored_rows()
     with pytest.raises(errors.NoActiveCheckout) as refusal:
-        anna.finish(True)
+        shopper.finish(True)
     assert refusal.value.last is None
     with pytest.raises(errors.OrderNotFound):
-        anna.finish(True, "0000-0000-0000-0000")
+        shopper.finish(True, "0000-0000-0000-0000")
     with pytest.raises(errors.BasketNotFound):
-        anna.beside("nobody").finish(True)
-    assert everything_stored() == before
+        shopper.beside("nobody").finish(True)
+    assert stored_rows() == before
 
 
-def test_an_order_number_of_another_user_is_unknown(anna: User) -> None:
+def test_an_order_number_of_another_user_is_unknown(shopper: User) -> None:
     """Sessions belong to their basket."""
-    order_no = anna.start().session.order_no
-    ben = anna.beside("ben")
-    ben.place("song")
+    order_no = shopper.start().session.order_no
+    other_shopper = shopper.beside("ben")
+    other_shopper.place("song")
     with pytest.raises(errors.OrderNotFound):
-        ben.finish(True, order_no)
+        other_shopper.finish(True, order_no)
 
 
-def test_naming_an_old_session_leaves_the_active_one_alone(anna: User) -> None:
+def test_naming_an_old_session_leaves_the_active_one_alone(shopper: User) -> None:
     """A late repeat can never hit the next one; a late order takes its own pieces and touches no newer session."""
-    first = anna.start().session.order_no
-    anna.finish(False)
-    second = anna.start().session.order_no
-    anna.finish(True, first)
-    assert anna.lists()["checkout"] == [("shirt", 2, 2), ("song", 1, None)]
+    first = shopper.start().session.order_no
+    shopper.finish(False)
+    second = shopper.start().session.order_no
+    shopper.finish(True, first)
+    assert shopper.lists()["checkout"] == [("shirt", 2, 2), ("song", 1, None)]
     assert available("shirt") == (1, 0)
-    anna.finish(True)
+    shopper.finish(True)
     assert reservations(second) == [("shirt", "SOLD", 2)]
     assert available("shirt") == (1, 0)
 
 
-def test_a_late_order_after_the_grace_period_is_refused_and_flagged(anna: User) -> None:
+def test_a_late_order_after_the_grace_period_is_refused_and_flagged(shopper: User) -> None:
     """24 hours from the abort."""
-    order_no = anna.start().session.order_no
-    anna.finish(False)
-    anna.wait(hours=24, minutes=1)
+    order_no = shopper.start().session.order_no
+    shopper.finish(False)
+    shopper.wait(hours=24, minutes=1)
     with pytest.raises(errors.CheckoutExpired):
-        anna.finish(True, order_no)
+        shopper.finish(True, order_no)
     assert list(Attention.objects.values_list("reason", flat=True)) == ["checkout_expired"]
 
 
 @pytest.mark.parametrize("policy", Partner.LateOrders.values)
-def test_a_late_order_without_stock_follows_the_partners_setting(anna: User, policy: str) -> None:
+def test_a_late_order_without_stock_follows_the_partners_setting(shopper: User, policy: str) -> None:
     """Refuse: nothing changed but the flag. Accept: what is there is sold, the rest is short."""
     Partner.objects.update(late_orders=policy)
-    order_no = anna.start().session.order_no
-    anna.finish(False)
-    ben = anna.beside("ben")
-    ben.place("shirt", 4)
-    ben.start()
+    order_no = shopper.start().session.order_no
+    shopper.finish(False)
+    other_shopper = shopper.beside("ben")
+    other_shopper.place("shirt", 4)
+    other_shopper.start()
     if policy == "refuse":
         with pytest.raises(errors.OutOfStock) as refusal:
-            anna.finish(True, order_no)
+            shopper.finish(True, order_no)
         assert [(m.product_id, m.wanted, m.available) for m in refusal.value.missing] == [("shirt", 2, 1)]
-        assert anna.lists()["cart"] == [("shirt", 2), ("song", 1)]
+        assert shopper.lists()["cart"] == [("shirt", 2), ("song", 1)]
         assert available("shirt") == (1, 0)
         assert list(Attention.objects.values_list("reason", flat=True)) == ["out_of_stock"]
     else:
-        anna.finish(True, order_no)
+        shopper.finish(True, order_no)
         assert reservations(order_no) == [("shirt", "RELEASED", 2), ("shirt", "SOLD", 1), ("shirt", "SHORT", 1)]
-        assert anna.lists()["cart"] == []
+        assert shopper.lists()["cart"] == []
         assert available("shirt") == (0, 0)
         assert list(Attention.objects.values_list("reason", flat=True)) == ["short"]
 
 
-def test_a_late_order_takes_from_the_cart_no_more_than_came_back(anna: User) -> None:
+def test_a_late_order_takes_from_the_cart_no_more_than_came_back(shopper: User) -> None:
     """Pieces added since stay; what was saved since stays saved; failed items stay."""
     ProductFactory(product_id="gone", unsold=0)
-    anna.place("gone", 1)
-    order_no = anna.start().session.order_no
-    anna.finish(False)
-    anna.place("shirt", 5)
-    anna.place("song", 0)
-    anna.finish(True, order_no)
-    assert anna.lists() == {"cart": [("shirt", 3), ("gone", 1)], "saved": [("song", 1)], "checkout": []}
+    shopper.place("gone", 1)
+    order_no = shopper.start().session.order_no
+    shopper.finish(False)
+    shopper.place("shirt", 5)
+    shopper.place("song", 0)
+    shopper.finish(True, order_no)
+    assert shopper.lists() == {"cart": [("shirt", 3), ("gone", 1)], "saved": [("song", 1)], "checkout": []}
 
 
 @pytest.mark.parametrize(("then", "today", "sold"), [(5, None, []), (None, 5, [("shirt", "SOLD", 2)])])
@@ -307,39 +307,39 @@ def test_a_late_order_goes_by_todays_stock_setting(
     assert [row for row in reservations(order_no) if row[1] == "SOLD"] == sold
 
 
-def test_deleting_keeps_what_an_order_number_names(anna: User) -> None:
+def test_deleting_keeps_what_an_order_number_names(shopper: User) -> None:
     """The basket is gone for its user; a call by order number still gets its answer; an addition brings it back."""
-    order_no = anna.start().session.order_no
-    anna.finish(False)
-    anna.delete()
-    assert anna.basket() is None
+    order_no = shopper.start().session.order_no
+    shopper.finish(False)
+    shopper.delete()
+    assert shopper.basket() is None
     with pytest.raises(errors.BasketNotFound):
-        anna.delete()
+        shopper.delete()
     with pytest.raises(errors.BasketNotFound):
-        anna.finish(True)
-    anna.finish(True, order_no)
-    assert anna.basket() is None
+        shopper.finish(True)
+    shopper.finish(True, order_no)
+    assert shopper.basket() is None
     assert reservations(order_no) == [("shirt", "RELEASED", 2), ("shirt", "SOLD", 2)]
-    anna.place("song", 1)
-    assert anna.lists() == {"cart": [("song", 1)], "saved": [], "checkout": []}
+    shopper.place("song", 1)
+    assert shopper.lists() == {"cart": [("song", 1)], "saved": [], "checkout": []}
 
 
-def test_deleting_is_refused_while_a_checkout_is_active_and_expires_a_lapsed_one(anna: User) -> None:
+def test_deleting_is_refused_while_a_checkout_is_active_and_expires_a_lapsed_one(shopper: User) -> None:
     """A dead sweep blocks nobody."""
-    anna.start()
+    shopper.start()
     with pytest.raises(errors.CheckoutActive):
-        anna.delete()
-    anna.wait(minutes=31)
-    anna.delete()
+        shopper.delete()
+    shopper.wait(minutes=31)
+    shopper.delete()
     assert available("shirt") == (5, 0)
     assert CheckoutSession.objects.get().status == "EXPIRED"
 
 
-def test_timeline_counts_every_change_once(anna: User) -> None:
+def test_timeline_counts_every_change_once(shopper: User) -> None:
     """Numbers without gaps, the actor, the request and the attribution in each line."""
-    anna.start()
-    anna.finish(True)
-    anna.finish(True)
+    shopper.start()
+    shopper.finish(True)
+    shopper.finish(True)
     events = list(Event.objects.order_by("number").values_list("number", "revision", "kind", "actor", "request_id"))
     assert events == [
         (1, 1, "item_placed", "testkey", "request-1"),

@@ -37,21 +37,21 @@ def internal(settings: Any) -> None:
 
 
 @pytest.fixture
-def hook() -> Iterator[Receiver]:
+def webhook_receiver() -> Iterator[Receiver]:
     """A receiver."""
     with receiver() as running:
         yield running
 
 
 @pytest.fixture
-def anna() -> User:
+def shopper() -> User:
     """A user, whose partner has no webhook yet."""
     ProductFactory(product_id="shirt", unsold=100)
     return User(Owner(partner_id=PartnerFactory(name="TV").pk, user_id="anna"))
 
 
-def make(hook: Receiver, **options: Any) -> tuple[WebhookEndpoint, str]:
-    return webhook_endpoints.create_webhook(partner_name="TV", url=hook.url, actor=TESTER, **options)
+def make(webhook_receiver: Receiver, **options: Any) -> tuple[WebhookEndpoint, str]:
+    return webhook_endpoints.create_webhook(partner_name="TV", url=webhook_receiver.url, actor=TESTER, **options)
 
 
 def deliver() -> int:
@@ -66,13 +66,13 @@ def ids_of_all() -> list[str]:
     return [message_id(place) for place in FeedPosition.objects.order_by("position")]
 
 
-def failed_once(hook: Receiver, status: int, **headers: str) -> WebhookEndpoint:
+def failed_once(webhook_receiver: Receiver, status: int, **headers: str) -> WebhookEndpoint:
     """Fail to deliver the first event, and return the endpoint afterwards."""
-    endpoint, _ = make(hook, from_the_beginning=True)
-    hook.answer, hook.headers = lambda _: status, {name.replace("_", "-"): value for name, value in headers.items()}
+    endpoint, _ = make(webhook_receiver, from_the_beginning=True)
+    webhook_receiver.answer, webhook_receiver.headers = lambda _: status, {name.replace("_", "-"): value for name, value in headers.items()}
     assert deliver() == 0
     endpoint.refresh_from_db()
-    assert len(hook.calls) == 1
+    assert len(webhook_receiver.calls) == 1
     return endpoint
 
 
@@ -100,19 +100,19 @@ def wait(endpoint: WebhookEndpoint, **delta: float) -> None:
 
 @pytest.mark.parametrize("foreign", ["another webhook's secret", "a customer id in the former format", "no ciphertext"])
 def test_a_secret_that_is_not_its_rows_signs_nothing_and_is_a_visible_failure(
-    anna: User, hook: Receiver, settings: Any, foreign: str
+    shopper: User, webhook_receiver: Receiver, settings: Any, foreign: str
 ) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = [key := Fernet.generate_key().decode()]
-    endpoint, other = make(hook)[0], make(hook)[0]
+    endpoint, other = make(webhook_receiver)[0], make(webhook_receiver)[0]
     ciphertext = {
         "another webhook's secret": bytes(other.secret),
         "a customer id in the former format": Fernet(key).encrypt(b"c"),
         "no ciphertext": b"",
     }[foreign]
     WebhookEndpoint.objects.filter(pk=endpoint.pk).update(secret=ciphertext)
-    anna.place("shirt", 1)
+    shopper.place("shirt", 1)
     assert deliver() == 1  # The other webhook goes on.
-    assert len(hook.calls) == 1
+    assert len(webhook_receiver.calls) == 1
     endpoint.refresh_from_db()
     assert (endpoint.failures, endpoint.problem) == (
         1,
@@ -120,12 +120,12 @@ def test_a_secret_that_is_not_its_rows_signs_nothing_and_is_a_visible_failure(
     )
 
 
-def test_an_event_arrives_signed_and_as_the_feed_tells_it(anna: User, hook: Receiver) -> None:
-    anna.place("shirt", 1)
-    endpoint, secret = make(hook)
-    anna.place("shirt", 2)
+def test_an_event_arrives_signed_and_as_the_feed_tells_it(shopper: User, webhook_receiver: Receiver) -> None:
+    shopper.place("shirt", 1)
+    endpoint, secret = make(webhook_receiver)
+    shopper.place("shirt", 2)
     assert deliver() == 1
-    ((headers, body),) = hook.calls
+    ((headers, body),) = webhook_receiver.calls
     assert Webhook(secret).verify(body, headers) == json.loads(body)
     message = json.loads(body)
     assert (message["type"], message["data"]["id"], headers["webhook-id"]) == ("item_placed", ids_of_all()[1], ids_of_all()[1])
@@ -138,26 +138,26 @@ def test_an_event_arrives_signed_and_as_the_feed_tells_it(anna: User, hook: Rece
     assert invariant_checker.check() == []
 
 
-def test_an_endpoint_may_be_told_of_everything_or_of_some_kinds(anna: User, hook: Receiver) -> None:
-    anna.place("shirt", 1)
-    make(hook, kinds=["checkout_ordered"], from_the_beginning=True)
+def test_an_endpoint_may_be_told_of_everything_or_of_some_kinds(shopper: User, webhook_receiver: Receiver) -> None:
+    shopper.place("shirt", 1)
+    make(webhook_receiver, kinds=["checkout_ordered"], from_the_beginning=True)
     with receiver() as second:
         make(second, from_the_beginning=True)
-        anna.start()
-        anna.finish(ordered=True)
+        shopper.start()
+        shopper.finish(ordered=True)
         other = User(Owner(partner_id=PartnerFactory(name="Other").pk, user_id="anna"))
         other.place("shirt")
         assert deliver() == 4
         assert second.ids == ids_of_all()[:3]
-    assert hook.ids == ids_of_all()[2:3]
+    assert webhook_receiver.ids == ids_of_all()[2:3]
     assert set(WebhookEndpoint.objects.values_list("position", flat=True)) == {4}
 
 
-def test_a_failure_stops_the_stream_and_is_tried_again_later_and_later(anna: User, hook: Receiver) -> None:
-    endpoint, _ = make(hook)
+def test_a_failure_stops_the_stream_and_is_tried_again_later_and_later(shopper: User, webhook_receiver: Receiver) -> None:
+    endpoint, _ = make(webhook_receiver)
     for count in range(1, 4):
-        anna.place("shirt", count)
-    hook.answer = lambda number: 200 if number in {1, 5, 6} else 500
+        shopper.place("shirt", count)
+    webhook_receiver.answer = lambda number: 200 if number in {1, 5, 6} else 500
     assert deliver() == 1
     delays = []
     for failures in range(1, 4):
@@ -173,39 +173,41 @@ def test_a_failure_stops_the_stream_and_is_tried_again_later_and_later(anna: Use
     assert delivered == 2
     assert [delay > timedelta(seconds=2 * 2**n) for n, delay in enumerate(delays)] == [True] * 3
     events = ids_of_all()
-    assert hook.ids == [events[0], events[1], events[1], events[1], events[1], events[2]][: len(hook.ids)]
+    assert webhook_receiver.ids == [events[0], events[1], events[1], events[1], events[1], events[2]][: len(webhook_receiver.ids)]
     endpoint.refresh_from_db()
     assert (endpoint.failures, endpoint.failing_since, endpoint.next_try_at) == (0, None, None)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 404, 429, 503])
-def test_anything_but_success_is_a_failure_and_no_redirect_is_followed(anna: User, hook: Receiver, status: int) -> None:
-    endpoint, _ = make(hook)
-    anna.place("shirt", 1)
-    hook.answer = lambda _: status
+def test_anything_but_success_is_a_failure_and_no_redirect_is_followed(shopper: User, webhook_receiver: Receiver, status: int) -> None:
+    endpoint, _ = make(webhook_receiver)
+    shopper.place("shirt", 1)
+    webhook_receiver.answer = lambda _: status
     assert deliver() == 0
     endpoint.refresh_from_db()
     assert (endpoint.state, endpoint.problem) == ("active", f"It answered with status {status}.")
-    assert len(hook.calls) == 1
+    assert len(webhook_receiver.calls) == 1
 
 
-def test_a_receiver_that_hangs_is_left_after_its_time_and_keeps_nobody_else(anna: User, hook: Receiver, settings: Any) -> None:
+def test_a_receiver_that_hangs_is_left_after_its_time_and_keeps_nobody_else(
+    shopper: User, webhook_receiver: Receiver, settings: Any
+) -> None:
     settings.BASKETS_WEBHOOK_TIMEOUT_SECONDS = 1
-    endpoint, _ = make(hook)
-    hook.hang = threading.Event()
+    endpoint, _ = make(webhook_receiver)
+    webhook_receiver.hang = threading.Event()
     with receiver() as second:
         make(second)
-        anna.place("shirt", 1)
+        shopper.place("shirt", 1)
         assert deliver() == 1
         assert len(second.calls) == 1
     endpoint.refresh_from_db()
     assert endpoint.problem == "No whole answer within 1 s."
 
 
-def test_an_endpoint_that_fails_for_days_is_given_up_and_resumed_where_it_stood(anna: User, hook: Receiver) -> None:
-    endpoint, _ = make(hook)
-    anna.place("shirt", 1)
-    hook.answer = lambda _: 500
+def test_an_endpoint_that_fails_for_days_is_given_up_and_resumed_where_it_stood(shopper: User, webhook_receiver: Receiver) -> None:
+    endpoint, _ = make(webhook_receiver)
+    shopper.place("shirt", 1)
+    webhook_receiver.answer = lambda _: 500
     deliver()
     wait(endpoint, days=4)
     assert deliver() == 0
@@ -213,26 +215,28 @@ def test_an_endpoint_that_fails_for_days_is_given_up_and_resumed_where_it_stood(
     assert endpoint.state == "dead"
     wait(endpoint, days=4)
     assert deliver() == 0
-    assert len(hook.calls) == 2
+    assert len(webhook_receiver.calls) == 2
     given_up = endpoint.changes.latest("pk")
     assert (given_up.kind, given_up.actor, given_up.reason) == ("given_up", "deliver_webhooks", "It answered with status 500.")
-    hook.answer = lambda _: 204
+    webhook_receiver.answer = lambda _: 204
     webhook_endpoints.resume(endpoint=endpoint, expected_changes=2, reason="mended", actor=TESTER)
     assert deliver() == 1
 
 
-def test_an_endpoint_that_says_it_is_gone_is_given_up_at_once(anna: User, hook: Receiver) -> None:
-    endpoint, _ = make(hook)
-    anna.place("shirt", 1)
-    hook.answer = lambda _: 410
+def test_an_endpoint_that_says_it_is_gone_is_given_up_at_once(shopper: User, webhook_receiver: Receiver) -> None:
+    endpoint, _ = make(webhook_receiver)
+    shopper.place("shirt", 1)
+    webhook_receiver.answer = lambda _: 410
     deliver()
     endpoint.refresh_from_db()
     assert endpoint.state == "dead"
 
 
-def test_a_crash_after_the_call_sends_the_event_once_more_under_its_id(anna: User, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint, _ = make(hook)
-    anna.place("shirt", 1)
+def test_a_crash_after_the_call_sends_the_event_once_more_under_its_id(
+    shopper: User, webhook_receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint, _ = make(webhook_receiver)
+    shopper.place("shirt", 1)
     with monkeypatch.context() as crashing:
         crashing.setattr(
             webhook_delivery, "RECORD_DELIVERY", "SELECT 1/0 AS crash, %(position)s::bigint, %(id)s::bigint, %(lease)s::uuid -- RETURNING"
@@ -242,22 +246,22 @@ def test_a_crash_after_the_call_sends_the_event_once_more_under_its_id(anna: Use
     assert deliver() == 0  # The lease of who crashed has not run out.
     wait(endpoint, minutes=5)
     assert deliver() == 1
-    assert hook.ids == ids_of_all() * 2
+    assert webhook_receiver.ids == ids_of_all() * 2
 
 
-def test_deliverers_side_by_side_send_nothing_at_once_and_all_in_order(anna: User, hook: Receiver) -> None:
-    make(hook)
+def test_deliverers_side_by_side_send_nothing_at_once_and_all_in_order(shopper: User, webhook_receiver: Receiver) -> None:
+    make(webhook_receiver)
     for count in range(1, 31):
-        anna.place("shirt", count)
+        shopper.place("shirt", count)
     outcomes = together([deliver] * 6)
     assert sum(outcomes) == 30
-    assert hook.most_at_once == 1
-    assert hook.ids == ids_of_all()
+    assert webhook_receiver.most_at_once == 1
+    assert webhook_receiver.ids == ids_of_all()
 
 
-def test_no_call_is_made_inside_a_transaction(anna: User, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(hook)
-    anna.place("shirt", 1)
+def test_no_call_is_made_inside_a_transaction(shopper: User, webhook_receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(webhook_receiver)
+    shopper.place("shirt", 1)
     seen = []
     call = http_client.call
 
@@ -272,34 +276,34 @@ def test_no_call_is_made_inside_a_transaction(anna: User, hook: Receiver, monkey
     assert seen == [(False, 0)]
 
 
-def test_what_is_paused_is_told_of_nothing_and_of_everything_afterwards(anna: User, hook: Receiver) -> None:
-    endpoint, _ = make(hook)
+def test_what_is_paused_is_told_of_nothing_and_of_everything_afterwards(shopper: User, webhook_receiver: Receiver) -> None:
+    endpoint, _ = make(webhook_receiver)
     webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason="moving", actor=TESTER)
-    anna.place("shirt", 1)
+    shopper.place("shirt", 1)
     assert deliver() == 0
     webhook_endpoints.resume(endpoint=endpoint, expected_changes=2, reason="moved", actor=TESTER)
     assert deliver() == 1
 
 
-def test_a_replay_sends_again_what_happened_since_a_moment(anna: User, hook: Receiver) -> None:
-    endpoint, _ = make(hook)
+def test_a_replay_sends_again_what_happened_since_a_moment(shopper: User, webhook_receiver: Receiver) -> None:
+    endpoint, _ = make(webhook_receiver)
     for count in range(1, 4):
-        anna.place("shirt", count)
+        shopper.place("shirt", count)
     assert deliver() == 3
     since = Event.objects.get(number=2).at
     webhook_endpoints.replay(endpoint=endpoint, since=since, expected_changes=1, reason="lost them", actor=TESTER)
     wait(endpoint, minutes=5)
     assert deliver() == 2
     events = ids_of_all()
-    assert hook.ids == [*events, *events[1:]]
+    assert webhook_receiver.ids == [*events, *events[1:]]
     with pytest.raises(RepairNotApplicable):
         webhook_endpoints.replay(
             endpoint=endpoint, since=datetime.now(UTC) + timedelta(days=1), expected_changes=2, reason="x", actor=TESTER
         )
 
 
-def test_a_change_upon_an_old_page_without_a_reason_or_to_the_same_state_is_refused(anna: User, hook: Receiver) -> None:
-    endpoint, _ = make(hook)
+def test_a_change_upon_an_old_page_without_a_reason_or_to_the_same_state_is_refused(shopper: User, webhook_receiver: Receiver) -> None:
+    endpoint, _ = make(webhook_receiver)
     with pytest.raises(StaleState):
         webhook_endpoints.pause(endpoint=endpoint, expected_changes=0, reason="x", actor=TESTER)
     with pytest.raises(ReasonRequired):
@@ -314,42 +318,44 @@ def test_a_change_upon_an_old_page_without_a_reason_or_to_the_same_state_is_refu
     ["http://example.com/", "https://127.0.0.1/x", "https://[::1]/", "https://10.0.0.1/", "https://169.254.169.254/", "ftp://example.com/",
      "https://user:word@example.com/", "https://", "nonsense", "https://example.com/" + 2000 * "x"],
 )  # fmt: skip
-def test_an_address_that_may_not_be_called_is_refused(anna: User, settings: Any, url: str) -> None:
+def test_an_address_that_may_not_be_called_is_refused(shopper: User, settings: Any, url: str) -> None:
     settings.BASKETS_INTERNAL_ADDRESSES = False
     with pytest.raises(InvalidValue):
         webhook_endpoints.create_webhook(partner_name="TV", url=url, actor=TESTER)
     assert WebhookEndpoint.objects.count() == 0
 
 
-def test_an_address_that_has_become_internal_is_not_called(anna: User, hook: Receiver, settings: Any) -> None:
+def test_an_address_that_has_become_internal_is_not_called(shopper: User, webhook_receiver: Receiver, settings: Any) -> None:
     """Checked when it is made, and again with every call, after its name was resolved."""
-    endpoint, _ = make(hook)
-    anna.place("shirt", 1)
+    endpoint, _ = make(webhook_receiver)
+    shopper.place("shirt", 1)
     settings.BASKETS_INTERNAL_ADDRESSES = False
     WebhookEndpoint.objects.update(url="https://localhost/hook")
     assert deliver() == 0
-    assert hook.calls == []
+    assert webhook_receiver.calls == []
     endpoint.refresh_from_db()
     assert endpoint.problem == "The host is not on the public internet."
 
 
-def test_who_and_what_must_be_known(anna: User, hook: Receiver) -> None:
+def test_who_and_what_must_be_known(shopper: User, webhook_receiver: Receiver) -> None:
     with pytest.raises(PartnerNotFound):
-        webhook_endpoints.create_webhook(partner_name="Nobody", url=hook.url, actor=TESTER)
+        webhook_endpoints.create_webhook(partner_name="Nobody", url=webhook_receiver.url, actor=TESTER)
     for wrong in ({"kinds": ["everything"]}, {"label": "\x00"}):
         with pytest.raises(InvalidValue):
-            make(hook, **wrong)
+            make(webhook_receiver, **wrong)
     assert Partner.objects.count() == 1
 
 
-def test_a_new_webhook_begins_now_also_where_nobody_has_read_the_feed(anna: User, hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_webhook_begins_now_also_where_nobody_has_read_the_feed(
+    shopper: User, webhook_receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(feed, "BATCH", 2)
     for count in range(1, 6):
-        anna.place("shirt", count)
-    endpoint, _ = make(hook)
+        shopper.place("shirt", count)
+    endpoint, _ = make(webhook_receiver)
     assert endpoint.position == 5
     assert deliver() == 0
-    anna.place("shirt", 9)
+    shopper.place("shirt", 9)
     assert deliver() == 1
 
 
@@ -368,32 +374,32 @@ ACKNOWLEDGED = {
 
 
 @pytest.mark.parametrize("raw", ACKNOWLEDGED.values(), ids=ACKNOWLEDGED)
-def test_success_in_the_status_line_acknowledges_whatever_follows(anna: User, hook: Receiver, raw: bytes) -> None:
-    endpoint, _ = make(hook)
-    anna.place("shirt", 1)
-    hook.raw = raw
+def test_success_in_the_status_line_acknowledges_whatever_follows(shopper: User, webhook_receiver: Receiver, raw: bytes) -> None:
+    endpoint, _ = make(webhook_receiver)
+    shopper.place("shirt", 1)
+    webhook_receiver.raw = raw
     assert deliver() == 1
     endpoint.refresh_from_db()
     assert (endpoint.failures, endpoint.next_try_at, endpoint.problem) == (0, None, "")
     assert deliver() == 0
-    assert len(hook.calls) == 1
+    assert len(webhook_receiver.calls) == 1
 
 
-def test_slow_body_after_success_delays_nothing(anna: User, hook: Receiver) -> None:
-    make(hook)
+def test_slow_body_after_success_delays_nothing(shopper: User, webhook_receiver: Receiver) -> None:
+    make(webhook_receiver)
     for count in range(1, 4):
-        anna.place("shirt", count)
-    hook.raw, hook.hang_after = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx", threading.Event()
+        shopper.place("shirt", count)
+    webhook_receiver.raw, webhook_receiver.hang_after = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx", threading.Event()
     started = datetime.now(UTC)
     assert deliver() == 3
     assert datetime.now(UTC) - started < timedelta(seconds=10)  # The time-out of one call.
-    assert hook.ids == ids_of_all()
+    assert webhook_receiver.ids == ids_of_all()
 
 
-def test_410_with_a_long_body_stops_the_endpoint(anna: User, hook: Receiver) -> None:
-    endpoint, _ = make(hook)
-    anna.place("shirt", 1)
-    hook.raw = b"HTTP/1.1 410 Gone\r\n" + LONG_BODY
+def test_410_with_a_long_body_stops_the_endpoint(shopper: User, webhook_receiver: Receiver) -> None:
+    endpoint, _ = make(webhook_receiver)
+    shopper.place("shirt", 1)
+    webhook_receiver.raw = b"HTTP/1.1 410 Gone\r\n" + LONG_BODY
     assert deliver() == 0
     endpoint.refresh_from_db()
     assert (endpoint.state, endpoint.problem) == ("dead", "It answered with status 410.")
@@ -403,17 +409,17 @@ def test_410_with_a_long_body_stops_the_endpoint(anna: User, hook: Receiver) -> 
 
 
 @pytest.mark.parametrize("status", [429, 503, 500, 404, 302])
-def test_retry_after_in_seconds_is_heeded_exactly(anna: User, hook: Receiver, status: int) -> None:
-    anna.place("shirt", 1)
-    endpoint = failed_once(hook, status, Retry_After="1800")
+def test_retry_after_in_seconds_is_heeded_exactly(shopper: User, webhook_receiver: Receiver, status: int) -> None:
+    shopper.place("shirt", 1)
+    endpoint = failed_once(webhook_receiver, status, Retry_After="1800")
     assert pause_of(endpoint) == timedelta(seconds=1800)
     assert (endpoint.state, endpoint.problem) == ("active", f"It answered with status {status} and requested a pause.")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("3600", 3600), ("3601", 3600), ("9" * 5000, 3600), ("1800.5", 1800.5)])
-def test_retry_after_is_heeded_up_to_an_hour(anna: User, hook: Receiver, text: str, seconds: float) -> None:
-    anna.place("shirt", 1)
-    assert pause_of(failed_once(hook, 503, Retry_After=text)) == timedelta(seconds=seconds)
+def test_retry_after_is_heeded_up_to_an_hour(shopper: User, webhook_receiver: Receiver, text: str, seconds: float) -> None:
+    shopper.place("shirt", 1)
+    assert pause_of(failed_once(webhook_receiver, 503, Retry_After=text)) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -423,34 +429,34 @@ def test_retry_after_is_heeded_up_to_an_hour(anna: User, hook: Receiver, text: s
     + [(text, False) for text in ("Sun, 06 Nov 99999 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 -2359", "1 Jan 1 1:1:1 +" + "9" * 20)],
 )
 def test_retry_after_that_asks_for_less_or_for_nothing_leaves_the_usual_delay(
-    anna: User, hook: Receiver, text: str, requested: bool
+    shopper: User, webhook_receiver: Receiver, text: str, requested: bool
 ) -> None:
-    anna.place("shirt", 1)
-    endpoint = failed_once(hook, 429, Retry_After=text)
+    shopper.place("shirt", 1)
+    endpoint = failed_once(webhook_receiver, 429, Retry_After=text)
     assert timedelta(seconds=2.5) <= pause_of(endpoint) <= timedelta(seconds=5)
     assert endpoint.problem == f"It answered with status 429{' and requested a pause' if requested else ''}."
 
 
 @pytest.mark.parametrize("form", ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"])
-def test_retry_after_as_a_date_is_a_moment_of_the_databases_clock(anna: User, hook: Receiver, form: str) -> None:
-    anna.place("shirt", 1)
+def test_retry_after_as_a_date_is_a_moment_of_the_databases_clock(shopper: User, webhook_receiver: Receiver, form: str) -> None:
+    shopper.place("shirt", 1)
     requested = (database_now() + timedelta(minutes=30)).replace(microsecond=0)
-    assert failed_once(hook, 503, Retry_After=requested.strftime(form)).next_try_at == requested
+    assert failed_once(webhook_receiver, 503, Retry_After=requested.strftime(form)).next_try_at == requested
 
 
 @pytest.mark.parametrize("text", ["in two hours", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_date_later_than_an_hour_is_an_hour(anna: User, hook: Receiver, text: str) -> None:
-    anna.place("shirt", 1)
+def test_date_later_than_an_hour_is_an_hour(shopper: User, webhook_receiver: Receiver, text: str) -> None:
+    shopper.place("shirt", 1)
     date = format_datetime(database_now() + timedelta(hours=2)) if text == "in two hours" else text
-    assert pause_of(failed_once(hook, 503, Retry_After=date)) == timedelta(hours=1)
+    assert pause_of(failed_once(webhook_receiver, 503, Retry_After=date)) == timedelta(hours=1)
 
 
-def test_requested_pause_does_not_shorten_the_delay_of_an_endpoint_that_keeps_failing(anna: User, hook: Receiver) -> None:
-    anna.place("shirt", 1)
-    endpoint = failed_once(hook, 500)
+def test_requested_pause_does_not_shorten_the_delay_of_an_endpoint_that_keeps_failing(shopper: User, webhook_receiver: Receiver) -> None:
+    shopper.place("shirt", 1)
+    endpoint = failed_once(webhook_receiver, 500)
     WebhookEndpoint.objects.update(failures=11)
     wait(endpoint, hours=2)
-    hook.headers = {"Retry-After": "1"}
+    webhook_receiver.headers = {"Retry-After": "1"}
     before = database_now()
     assert deliver() == 0
     endpoint.refresh_from_db()
@@ -459,27 +465,27 @@ def test_requested_pause_does_not_shorten_the_delay_of_an_endpoint_that_keeps_fa
     assert timedelta(minutes=30) <= endpoint.next_try_at - before <= timedelta(minutes=61)
 
 
-def test_nothing_is_sent_during_a_requested_pause_and_everything_in_order_after_it(anna: User, hook: Receiver) -> None:
-    anna.place("shirt", 1)
-    endpoint = failed_once(hook, 429, Retry_After="1800")
-    hook.answer = lambda _: 200
+def test_nothing_is_sent_during_a_requested_pause_and_everything_in_order_after_it(shopper: User, webhook_receiver: Receiver) -> None:
+    shopper.place("shirt", 1)
+    endpoint = failed_once(webhook_receiver, 429, Retry_After="1800")
+    webhook_receiver.answer = lambda _: 200
     for count in range(2, 5):
-        anna.place("shirt", count)
+        shopper.place("shirt", count)
     assert deliver() == 0
     wait(endpoint, seconds=1790)
     assert deliver() == 0
     wait(endpoint, seconds=10)
     assert deliver() == 4
     events = ids_of_all()
-    assert hook.ids == [events[0], *events]
+    assert webhook_receiver.ids == [events[0], *events]
     endpoint.refresh_from_db()
     assert (endpoint.failures, endpoint.failing_since, endpoint.next_try_at, endpoint.problem) == (0, None, None, "")
 
 
-def test_resume_by_staff_ends_a_requested_pause(anna: User, hook: Receiver) -> None:
-    anna.place("shirt", 1)
-    endpoint = failed_once(hook, 503, Retry_After="3600")
-    hook.answer = lambda _: 200
+def test_resume_by_staff_ends_a_requested_pause(shopper: User, webhook_receiver: Receiver) -> None:
+    shopper.place("shirt", 1)
+    endpoint = failed_once(webhook_receiver, 503, Retry_After="3600")
+    webhook_receiver.answer = lambda _: 200
     webhook_endpoints.resume(endpoint=endpoint, expected_changes=1, reason="they are back", actor=TESTER)
     endpoint.refresh_from_db()
     assert (endpoint.state, endpoint.failures, endpoint.failing_since, endpoint.next_try_at) == ("active", 0, None, None)
@@ -489,34 +495,34 @@ def test_resume_by_staff_ends_a_requested_pause(anna: User, hook: Receiver) -> N
         webhook_endpoints.resume(endpoint=endpoint, expected_changes=2, reason="again", actor=TESTER)
 
 
-def test_pause_by_staff_outlasts_a_requested_pause(anna: User, hook: Receiver) -> None:
-    anna.place("shirt", 1)
-    endpoint = failed_once(hook, 503, Retry_After="60")
+def test_pause_by_staff_outlasts_a_requested_pause(shopper: User, webhook_receiver: Receiver) -> None:
+    shopper.place("shirt", 1)
+    endpoint = failed_once(webhook_receiver, 503, Retry_After="60")
     webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason="moving", actor=TESTER)
     wait(endpoint, hours=1)
     assert deliver() == 0
-    assert len(hook.calls) == 1
+    assert len(webhook_receiver.calls) == 1
 
 
 # --- Failures, leases and batches ---------------------------------------------------------------
 
 
-def test_failure_after_a_success_in_the_same_turn_waits_as_a_first_one(anna: User, hook: Receiver) -> None:
-    anna.place("shirt", 1)
-    anna.place("shirt", 2)
-    endpoint = failed_once(hook, 500)
+def test_failure_after_a_success_in_the_same_turn_waits_as_a_first_one(shopper: User, webhook_receiver: Receiver) -> None:
+    shopper.place("shirt", 1)
+    shopper.place("shirt", 2)
+    endpoint = failed_once(webhook_receiver, 500)
     WebhookEndpoint.objects.update(failures=11)
     wait(endpoint, hours=2)
-    hook.answer = lambda number: 200 if number == 2 else 500
+    webhook_receiver.answer = lambda number: 200 if number == 2 else 500
     assert deliver() == 1
     endpoint.refresh_from_db()
     assert endpoint.failures == 1
     assert timedelta(seconds=2.5) <= pause_of(endpoint) <= timedelta(seconds=5)
 
 
-def test_patience_counts_from_the_first_of_several_failures(anna: User, hook: Receiver) -> None:
-    anna.place("shirt", 1)
-    endpoint = failed_once(hook, 500)
+def test_patience_counts_from_the_first_of_several_failures(shopper: User, webhook_receiver: Receiver) -> None:
+    shopper.place("shirt", 1)
+    endpoint = failed_once(webhook_receiver, 500)
     since = endpoint.failing_since
     for failures in range(2, 5):
         wait(endpoint, days=1, seconds=-1)
@@ -532,12 +538,12 @@ def test_patience_counts_from_the_first_of_several_failures(anna: User, hook: Re
 
 
 @pytest.mark.parametrize("change", ["resume", "replay"])
-def test_failures_before_a_change_by_staff_do_not_count_towards_the_end(anna: User, hook: Receiver, change: str) -> None:
-    anna.place("shirt", 1)
-    endpoint, _ = make(hook, from_the_beginning=True)
+def test_failures_before_a_change_by_staff_do_not_count_towards_the_end(shopper: User, webhook_receiver: Receiver, change: str) -> None:
+    shopper.place("shirt", 1)
+    endpoint, _ = make(webhook_receiver, from_the_beginning=True)
     assert deliver() == 1
-    anna.place("shirt", 2)
-    hook.answer = lambda _: 500
+    shopper.place("shirt", 2)
+    webhook_receiver.answer = lambda _: 500
     deliver()
     wait(endpoint, days=4)
     deliver()
@@ -553,20 +559,22 @@ def test_failures_before_a_change_by_staff_do_not_count_towards_the_end(anna: Us
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
-def test_backlog_longer_than_a_batch_is_delivered_whole(anna: User, hook: Receiver, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backlog_longer_than_a_batch_is_delivered_whole(
+    shopper: User, webhook_receiver: Receiver, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(webhook_delivery, "BATCH", 2)
-    endpoint, _ = make(hook)
+    endpoint, _ = make(webhook_receiver)
     for number in range(1, count + 1):
-        anna.place("shirt", number)
+        shopper.place("shirt", number)
     assert deliver() == count
-    assert hook.ids == ids_of_all()
+    assert webhook_receiver.ids == ids_of_all()
     endpoint.refresh_from_db()
     assert endpoint.position == count
 
 
-def test_lease_is_longer_than_a_call_can_last(anna: User, hook: Receiver, settings: Any) -> None:
+def test_lease_is_longer_than_a_call_can_last(shopper: User, webhook_receiver: Receiver, settings: Any) -> None:
     settings.BASKETS_WEBHOOK_TIMEOUT_SECONDS = 100
-    make(hook)
+    make(webhook_receiver)
     leases: list[timedelta] = []
 
     def answer(_: int) -> int:
@@ -578,26 +586,26 @@ def test_lease_is_longer_than_a_call_can_last(anna: User, hook: Receiver, settin
             connection.close()
         return 200
 
-    hook.answer = answer
-    anna.place("shirt", 1)
-    anna.place("shirt", 2)
+    webhook_receiver.answer = answer
+    shopper.place("shirt", 1)
+    shopper.place("shirt", 2)
     assert deliver() == 2
     assert [timedelta(seconds=130) < lease <= timedelta(seconds=160) for lease in leases] == [True, True]
 
 
-def test_message_is_signed_with_the_time_of_its_try(anna: User, hook: Receiver) -> None:
+def test_message_is_signed_with_the_time_of_its_try(shopper: User, webhook_receiver: Receiver) -> None:
     """And not with that of the event: receivers refuse a message whose time is minutes away from theirs."""
-    anna.place("shirt", 1)
+    shopper.place("shirt", 1)
     Event.objects.update(at=F("at") - timedelta(hours=3))
-    endpoint, secret = make(hook, from_the_beginning=True)
-    hook.answer = lambda number: 500 if number == 1 else 200
+    endpoint, secret = make(webhook_receiver, from_the_beginning=True)
+    webhook_receiver.answer = lambda number: 500 if number == 1 else 200
     assert deliver() == 0
     wait(endpoint, hours=2)
     threading.Event().wait(1.1)
     before = int(database_now().timestamp())
     assert deliver() == 1
     after = int(database_now().timestamp())
-    (first, _), (second, body) = hook.calls
+    (first, _), (second, body) = webhook_receiver.calls
     assert int(first["webhook-timestamp"]) < before <= int(second["webhook-timestamp"]) <= after
     assert before - int(first["webhook-timestamp"]) < 60
     Webhook(secret).verify(body, second)

@@ -48,7 +48,7 @@ def purged(**options: Any) -> dict[str, int]:
 
 
 @pytest.fixture
-def anna() -> User:
+def shopper() -> User:
     """A user; 10 shirts are there."""
     ProductFactory(product_id="shirt", unsold=10)
     return User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
@@ -66,9 +66,9 @@ def expire(user: User) -> None:
     expiry.sweep_baskets()
 
 
-def test_a_basket_that_ended_long_ago_goes_with_its_orders_and_the_account_adds_up(anna: User) -> None:
-    order(anna, 3)
-    expire(anna)
+def test_a_basket_that_ended_long_ago_goes_with_its_orders_and_the_account_adds_up(shopper: User) -> None:
+    order(shopper, 3)
+    expire(shopper)
     age(364)
     assert purged() == {"sessions": 0, "events": 0, "baskets": 0, "left": 0}
     age(2)
@@ -78,7 +78,7 @@ def test_a_basket_that_ended_long_ago_goes_with_its_orders_and_the_account_adds_
     assert StockAdjustment.objects.aggregate(supply=Sum("delta")) == {"supply": 7}
     assert invariant_checker.check() == []
     # The user comes back, and begins anew.
-    order(anna, 1)
+    order(shopper, 1)
     assert feed.assign_positions() == 3
     assert invariant_checker.check() == []
 
@@ -97,45 +97,45 @@ def test_a_world_of_every_state_keeps_every_rule_and_what_is_open() -> None:
     assert (again["sessions"], again["events"], again["baskets"]) == (0, 0, 0)
 
 
-def test_the_beginning_of_a_living_basket_goes_and_no_checkout_is_torn_apart(anna: User) -> None:
-    first = order(anna, 1)
-    anna.place("shirt", 1)
-    second = anna.start().session.order_no
-    anna.finish(ordered=False)
+def test_the_beginning_of_a_living_basket_goes_and_no_checkout_is_torn_apart(shopper: User) -> None:
+    first = order(shopper, 1)
+    shopper.place("shirt", 1)
+    second = shopper.start().session.order_no
+    shopper.finish(ordered=False)
     age(400)
-    anna.finish(ordered=True, order_no=first)  # A repeat: it still gets its answer.
-    anna.place("shirt", 2)
+    shopper.finish(ordered=True, order_no=first)  # A repeat: it still gets its answer.
+    shopper.place("shirt", 2)
     assert purged() == {"sessions": 2, "events": 6, "baskets": 0, "left": 0}
     basket = Basket.objects.get()
     assert (basket.events, basket.events_purged) == (8, 6)
     assert sorted(Event.objects.values_list("number", flat=True)) == [7, 8]  # Its old contents had expired.
-    assert anna.lists()["cart"] == [("shirt", 2)]
+    assert shopper.lists()["cart"] == [("shirt", 2)]
     for order_no in (first, second):
         with pytest.raises(OrderNotFound):
-            anna.finish(ordered=True, order_no=order_no)
+            shopper.finish(ordered=True, order_no=order_no)
     assert invariant_checker.check() == []
 
 
-def test_a_checkout_that_went_on_lately_keeps_its_whole_history(anna: User) -> None:
-    order(anna, 1)
-    anna.place("shirt", 1)
-    order_no = anna.start().session.order_no
-    anna.finish(ordered=False)
+def test_a_checkout_that_went_on_lately_keeps_its_whole_history(shopper: User) -> None:
+    order(shopper, 1)
+    shopper.place("shirt", 1)
+    order_no = shopper.start().session.order_no
+    shopper.finish(ordered=False)
     age(400)
-    anna.place("shirt", 5)
+    shopper.place("shirt", 5)
     Basket.objects.update(expires_at=F("expires_at") + timedelta(days=400))
     with pytest.raises(Exception, match="ended too long ago"):
-        anna.finish(ordered=True, order_no=order_no)
+        shopper.finish(ordered=True, order_no=order_no)
     assert purged()["sessions"] == 1
     assert CheckoutSession.objects.get().order_no == order_no
     assert invariant_checker.check() == []
 
 
-def test_sold_pieces_that_explain_a_shortfall_stay_until_it_is_paid_off(anna: User) -> None:
-    order(anna, 4)
-    expire(anna)
+def test_sold_pieces_that_explain_a_shortfall_stay_until_it_is_paid_off(shopper: User) -> None:
+    order(shopper, 4)
+    expire(shopper)
     age(400)
-    holder = anna.beside("ben")
+    holder = shopper.beside("ben")
     holder.place("shirt", 6)
     holder.start()
     counters.set_unsold(reports={"shirt": 2}, as_of=None, reason="fewer", actor=TESTER)
@@ -147,12 +147,12 @@ def test_sold_pieces_that_explain_a_shortfall_stay_until_it_is_paid_off(anna: Us
     assert invariant_checker.check() == []
 
 
-def test_a_report_of_a_time_whose_sales_are_gone_is_refused_and_others_stay_right(anna: User) -> None:
-    order(anna, 4)
-    expire(anna)
+def test_a_report_of_a_time_whose_sales_are_gone_is_refused_and_others_stay_right(shopper: User) -> None:
+    order(shopper, 4)
+    expire(shopper)
     age(400)
     purged()
-    order(anna, 1)
+    order(shopper, 1)
     last_purged = StockAdjustment.objects.get(kind="purged").as_of
     with pytest.raises(counters.SalesPurged, match="were purged"):
         counters.set_unsold(reports={"shirt": 10}, as_of=last_purged - timedelta(microseconds=1), reason="old", actor=TESTER)
@@ -164,32 +164,32 @@ def test_a_report_of_a_time_whose_sales_are_gone_is_refused_and_others_stay_righ
     assert invariant_checker.check() == []
 
 
-def test_no_purge_keeps_less_than_the_time_for_late_orders(anna: User, settings: Any) -> None:
+def test_no_purge_keeps_less_than_the_time_for_late_orders(shopper: User, settings: Any) -> None:
     settings.BASKETS_GRACE_SECONDS = 400 * 24 * 3600
-    order(anna, 4)
-    expire(anna)
+    order(shopper, 4)
+    expire(shopper)
     age(366)
     assert purged()["sessions"] == 0
     age(400 - 366)
     assert purged()["sessions"] == 1
 
 
-def test_an_event_that_the_feed_has_not_passed_on_stays(anna: User) -> None:
-    order(anna, 4)
-    expire(anna)
+def test_an_event_that_the_feed_has_not_passed_on_stays(shopper: User) -> None:
+    order(shopper, 4)
+    expire(shopper)
     age(400)
     assert retention.purge_baskets(older_than=YEAR).events == 0
     feed.assign_positions()
     assert retention.purge_baskets(older_than=YEAR).events == 4
 
 
-def test_a_place_in_the_feed_before_the_purge_is_told_so(anna: User) -> None:
-    ben = anna.beside("ben")
-    ben.place("shirt", 1)
+def test_a_place_in_the_feed_before_the_purge_is_told_so(shopper: User) -> None:
+    other_shopper = shopper.beside("ben")
+    other_shopper.place("shirt", 1)
     feed.assign_positions()
     _, old = feed.read(FeedPosition.objects.all(), after=None, limit=1)
-    order(anna, 1)
-    expire(anna)
+    order(shopper, 1)
+    expire(shopper)
     feed.assign_positions()
     page, new = feed.read(FeedPosition.objects.all(), after=old, limit=100)
     assert len(page) == 4
@@ -197,15 +197,15 @@ def test_a_place_in_the_feed_before_the_purge_is_told_so(anna: User) -> None:
     purged()
     with pytest.raises(feed.EventsPurged):
         feed.read(FeedPosition.objects.all(), after=old, limit=100)
-    ben.place("shirt", 2)
+    other_shopper.place("shirt", 2)
     feed.assign_positions()
     assert [row.event.number for row in feed.read(FeedPosition.objects.all(), after=new, limit=100)[0]] == [2, 3]
     assert invariant_checker.check() == []
 
 
-def test_purges_side_by_side_remove_everything_once_and_leave_what_is_in_use(anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_purges_side_by_side_remove_everything_once_and_leave_what_is_in_use(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "BATCH", 2)
-    users = [anna.beside(f"user-{n}") for n in range(9)]
+    users = [shopper.beside(f"user-{n}") for n in range(9)]
     for user in users:
         order(user, 1)
         expire(user)
@@ -233,13 +233,13 @@ def test_purges_side_by_side_remove_everything_once_and_leave_what_is_in_use(ann
     assert invariant_checker.check() == []
 
 
-def test_a_purge_beside_buyers_keeps_the_account(anna: User) -> None:
-    olds = [anna.beside(f"old-{n}") for n in range(4)]
+def test_a_purge_beside_buyers_keeps_the_account(shopper: User) -> None:
+    olds = [shopper.beside(f"old-{n}") for n in range(4)]
     for user in olds:
         order(user, 1)
         expire(user)
     age(400)
-    buyers = [anna.beside(f"buyer-{n}") for n in range(4)]
+    buyers = [shopper.beside(f"buyer-{n}") for n in range(4)]
     outcomes = together([*(lambda b=buyer: order(b, 1) for buyer in buyers), purged, *(lambda o=user: order(o, 1) for user in olds[:2])])
     assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
     assert available("shirt") == (0, 0)
@@ -247,17 +247,17 @@ def test_a_purge_beside_buyers_keeps_the_account(anna: User) -> None:
     assert invariant_checker.check() == []
 
 
-def test_the_command_rehearses_purges_and_finds_nothing_the_second_time(run: Run, anna: User, everything_stored: Any) -> None:  # noqa: F811
-    order(anna, 2)
-    idempotency.claim(basket_id=anna.owner.basket_id, key="key", fingerprint=bytes(32))
-    idempotency.remember(basket_id=anna.owner.basket_id, key="key", status=200, body="{}")
-    expire(anna)
+def test_the_command_rehearses_purges_and_finds_nothing_the_second_time(run: Run, shopper: User, stored_rows: Any) -> None:  # noqa: F811
+    order(shopper, 2)
+    idempotency.claim(basket_id=shopper.owner.basket_id, key="key", fingerprint=bytes(32))
+    idempotency.remember(basket_id=shopper.owner.basket_id, key="key", status=200, body="{}")
+    expire(shopper)
     age(400)
     feed.assign_positions()
-    before = everything_stored()
+    before = stored_rows()
     rehearsed = run("purge_history", "--dry-run")
     assert (rehearsed.code, rehearsed.out) == (0, "Would purge 1 answers, 1 checkouts, 4 events, 1 baskets.\n")
-    assert everything_stored() == before
+    assert stored_rows() == before
     assert run("purge_history", "--older-than-days", "500", "--json").data == {
         "answers": 1, "checkouts": 0, "events": 0, "baskets": 0, "left_in_use": 0, "stopped": False, "dry_run": False,
     }  # fmt: skip

@@ -42,7 +42,7 @@ def row(product_id: str, **values: Any) -> ProductRow:
 
 
 @pytest.fixture
-def anna() -> User:
+def shopper() -> User:
     return User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
 
 
@@ -64,15 +64,15 @@ def test_new_products_are_stored_with_their_stock_and_one_adjustment_each() -> N
     assert invariant_checker.check() == []
 
 
-def test_the_same_again_changes_nothing_but_the_moment_of_the_reports(everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
+def test_the_same_again_changes_nothing_but_the_moment_of_the_reports(stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
     rows = [row("shirt", stock=5), row("song", stock=None), row("none", stock=0)]
     take_over(*rows)
-    before, reported = everything_stored(), dict(Stock.objects.values_list("pk", "reported_as_of"))
+    before, reported = stored_rows(), dict(Stock.objects.values_list("pk", "reported_as_of"))
     assert take_over(*rows) == ImportResult(created=0, changed=0, unchanged=3, stock=applied(0))
     for stored in Stock.objects.all():
         assert stored.reported_as_of > reported[stored.pk]
         Stock.objects.filter(pk=stored.pk).update(reported_as_of=reported[stored.pk])
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_only_what_differs_is_written_and_products_not_named_are_left_alone() -> None:
@@ -103,24 +103,24 @@ def test_limited_becomes_unlimited_and_back() -> None:
     assert invariant_checker.check() == []
 
 
-def test_what_is_held_stays_held_and_a_lower_report_becomes_shortfall(anna: User) -> None:
+def test_what_is_held_stays_held_and_a_lower_report_becomes_shortfall(shopper: User) -> None:
     take_over(row("shirt", stock=5))
-    anna.place("shirt", 4)
-    anna.start()
+    shopper.place("shirt", 4)
+    shopper.start()
     take_over(row("shirt", stock=5))
     assert (available("shirt"), len(adjustments())) == ((1, 0), 1)
     take_over(row("shirt", stock=3))
     assert available("shirt") == (0, 1)
-    anna.finish(ordered=False)
+    shopper.finish(ordered=False)
     assert available("shirt") == (3, 0)
     assert invariant_checker.check() == []
 
 
-def test_pieces_sold_after_the_moment_of_the_report_are_subtracted(anna: User) -> None:
+def test_pieces_sold_after_the_moment_of_the_report_are_subtracted(shopper: User) -> None:
     take_over(row("shirt", stock=10))
-    anna.place("shirt", 4)
-    anna.start()
-    anna.finish(ordered=True)
+    shopper.place("shirt", 4)
+    shopper.start()
+    shopper.finish(ordered=True)
     sold_at = StockReservation.objects.get().ended_at
     assert sold_at is not None
     take_over(row("shirt", stock=10), as_of=sold_at - timedelta(microseconds=1))
@@ -130,32 +130,32 @@ def test_pieces_sold_after_the_moment_of_the_report_are_subtracted(anna: User) -
     assert StockAdjustment.objects.order_by("-pk")[0].as_of == sold_at
 
 
-def test_a_moment_to_come_is_refused(everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
-    before = everything_stored()
+def test_a_moment_to_come_is_refused(stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
+    before = stored_rows()
     with pytest.raises(FutureMoment):
         take_over(row("a", stock=1), as_of=datetime(2999, 1, 1, tzinfo=UTC))
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
-def test_a_product_that_comes_twice_is_refused(everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
-    before = everything_stored()
+def test_a_product_that_comes_twice_is_refused(stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
+    before = stored_rows()
     with pytest.raises(DuplicateProduct):
         take_over(row("a", stock=1), row("a", stock=2))
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_a_rehearsal_tells_what_would_change_and_changes_nothing(
-    everything_stored: Callable[[], dict[str, list[Any]]],
+    stored_rows: Callable[[], dict[str, list[Any]]],
 ) -> None:
     take_over(row("a", stock=1))
-    before = everything_stored()
+    before = stored_rows()
     told = take_over(row("a", name="A", stock=2), row("b", stock=1), dry_run=True)
     assert told == ImportResult(created=1, changed=1, unchanged=0, stock=applied(2))
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
-def test_all_or_nothing(monkeypatch: pytest.MonkeyPatch, everything_stored: Callable[[], dict[str, list[Any]]]) -> None:
-    before = everything_stored()
+def test_all_or_nothing(monkeypatch: pytest.MonkeyPatch, stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
+    before = stored_rows()
 
     def fail(**_: Any) -> int:
         raise DatabaseError
@@ -163,7 +163,7 @@ def test_all_or_nothing(monkeypatch: pytest.MonkeyPatch, everything_stored: Call
     monkeypatch.setattr(catalog.counters, "set_unsold", fail)
     with pytest.raises(DatabaseError):
         take_over(row("a", stock=1))
-    assert everything_stored() == before
+    assert stored_rows() == before
 
 
 def test_stock_is_locked_in_order_after_everything_else_and_statements_do_not_grow_with_the_rows() -> None:
@@ -224,10 +224,10 @@ def test_a_product_that_was_made_otherwise_is_changed_like_any_other() -> None:
     assert take_over(row("a", price=5, currency="USD", stock=3)) == ImportResult(created=0, changed=1, unchanged=0, stock=applied(1))
 
 
-def test_reports_about_held_and_free_products_in_one_file(anna: User) -> None:
+def test_reports_about_held_and_free_products_in_one_file(shopper: User) -> None:
     take_over(row("cap", stock=5), row("shirt", stock=5))
-    anna.place("shirt", 4)
-    anna.start()
+    shopper.place("shirt", 4)
+    shopper.start()
     assert take_over(row("cap", stock=6), row("shirt", stock=7)).stock.changed == 2
     assert (available("cap"), available("shirt")) == ((6, 0), (3, 0))
     assert invariant_checker.check() == []

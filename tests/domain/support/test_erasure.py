@@ -116,9 +116,9 @@ def test_a_basket_that_was_deleted_is_erased_all_the_same(user: User) -> None:
     assert invariant_checker.check_invariants() == []
 
 
-def test_a_user_in_checkout_is_not_erased(user: User, everything_stored: Callable[[], Any]) -> None:
+def test_a_user_in_checkout_is_not_erased(user: User, stored_rows: Callable[[], Any]) -> None:
     user.start()
-    before = everything_stored()
+    before = stored_rows()
     with pytest.raises(Refusal, match="A checkout is active"):
         erase(user)
-    assert everything_stored() == before
+    assert stored_rows() == before

@@ -72,7 +72,7 @@ def test_key_that_never_orders_where_others_do_is_named() -> None:
 
 
 @pytest.fixture
-def thief(owner: Owner) -> ApiKey:
+def stolen_key(owner: Owner) -> ApiKey:
     """A client key of the partner; 500 shirts are there."""
     ProductFactory(product_id="shirt", unsold=500)
     return ApiKey.objects.create(partner_id=owner.partner_id, prefix="stolen", digest=bytes(32), kind="client", created_by="tests")
@@ -95,7 +95,7 @@ def users(owner: Owner, number: int, name: str = "user") -> list[User]:
     return [User(replace(owner, user_id=f"{name}-{i}")) for i in range(number)]
 
 
-def test_activity_counts_what_the_checkouts_of_a_key_held_within_the_hour(owner: Owner, thief: ApiKey) -> None:
+def test_activity_counts_what_the_checkouts_of_a_key_held_within_the_hour(owner: Owner, stolen_key: ApiKey) -> None:
     recent, ordered, aborted, due, old, test = users(owner, 6)
     start(recent, count=3)
     start(ordered, count=40)
@@ -110,9 +110,9 @@ def test_activity_counts_what_the_checkouts_of_a_key_held_within_the_hour(owner:
     start(test, count=9, test_mode=True)
     [activity] = _activity()
     assert activity == KeyActivity(
-        key_id=thief.pk,
+        key_id=stolen_key.pk,
         prefix="stolen",
-        partner=thief.partner.name,
+        partner=stolen_key.partner.name,
         checkouts=4,
         pieces=108,
         due=1,
@@ -123,7 +123,7 @@ def test_activity_counts_what_the_checkouts_of_a_key_held_within_the_hour(owner:
     assert [(key.activity.prefix, key.why) for key in key_misuse.find_unusual_keys()] == [
         ("stolen", "27.0 pieces a checkout, where 1.0 are usual")
     ]
-    ApiKey.objects.update(revoked_at=thief.created_at)
+    ApiKey.objects.update(revoked_at=stolen_key.created_at)
     assert key_misuse.find_unusual_keys() == []
 
 
@@ -142,7 +142,7 @@ def released(after: int = 0, **options: Any) -> key_misuse.RepairBatch:
     return key_misuse.release_holds(prefix="stolen", after=after, reason="stolen key", actor=OPERATOR, **options)
 
 
-def test_many_orders_of_one_basket_are_reversed_in_one_run(thief: ApiKey, owner: Owner) -> None:
+def test_many_orders_of_one_basket_are_reversed_in_one_run(stolen_key: ApiKey, owner: Owner) -> None:
     for _ in range(5):
         start(User(owner), count=2)
         order(User(owner))
@@ -158,7 +158,7 @@ def reversed_(since: datetime = LONG_AGO, **options: Any) -> key_misuse.RepairBa
     return key_misuse.reverse_orders(prefix="stolen", since=since, after=0, reason="stolen key", actor=OPERATOR, **options)
 
 
-def test_holds_of_the_key_are_released_and_no_others(owner: Owner, thief: ApiKey, everything_stored: Any) -> None:
+def test_holds_of_the_key_are_released_and_no_others(owner: Owner, stolen_key: ApiKey, stored_rows: Any) -> None:
     stolen, lapsed, ordered, honest = users(owner, 4)
     other = User(Owner(partner_id=PartnerFactory().pk, user_id="other"))
     start(stolen, count=100)
@@ -168,9 +168,9 @@ def test_holds_of_the_key_are_released_and_no_others(owner: Owner, thief: ApiKey
     order(ordered)
     for user in (honest, other):
         start(user, prefix="honest", count=10)
-    before = everything_stored()
+    before = stored_rows()
     assert released(dry_run=True).done == 2
-    assert everything_stored() == before
+    assert stored_rows() == before
     batch = released()
     assert (batch.found, batch.done, batch.left) == (2, 2, 0)
     assert available("shirt") == (475, 0)
@@ -178,12 +178,12 @@ def test_holds_of_the_key_are_released_and_no_others(owner: Owner, thief: ApiKey
     assert honest.lists()["checkout"] == other.lists()["checkout"] == [("shirt", 10, 10)]
     line = Event.objects.get(basket_id=stolen.owner.basket_id, kind=Event.Kind.REPAIRED)
     assert (line.actor_kind, line.actor, line.data["repair"], line.data["reason"]) == ("system", "tests", "abort", "stolen key")
-    again = everything_stored()
+    again = stored_rows()
     assert released().found == 0
-    assert everything_stored() == again
+    assert stored_rows() == again
 
 
-def test_orders_that_the_key_reported_are_reversed_once(owner: Owner, thief: ApiKey, everything_stored: Any) -> None:
+def test_orders_that_the_key_reported_are_reversed_once(owner: Owner, stolen_key: ApiKey, stored_rows: Any) -> None:
     stolen, early, by_server, held = users(owner, 4)
     start(stolen, count=100)
     order(stolen)
@@ -194,20 +194,20 @@ def test_orders_that_the_key_reported_are_reversed_once(owner: Owner, thief: Api
     order(by_server, prefix="server")
     start(held, count=3)
     since = datetime.now(tz=UTC) - timedelta(hours=1)
-    before = everything_stored()
+    before = stored_rows()
     assert reversed_(since, dry_run=True).done == 1
-    assert everything_stored() == before
+    assert stored_rows() == before
     assert reversed_(since).done == 1
     assert available("shirt") == (467, 0)
-    again = everything_stored()
+    again = stored_rows()
     assert reversed_(since).done == 0
-    assert everything_stored() == again
+    assert stored_rows() == again
     assert reversed_().done == 1
     assert available("shirt") == (487, 0)
     assert set(CheckoutSession.objects.filter(finished_by_key="stolen").values_list("status", flat=True)) == {"ORDERED"}
 
 
-def test_batch_goes_on_after_the_one_before(owner: Owner, thief: ApiKey, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_goes_on_after_the_one_before(owner: Owner, stolen_key: ApiKey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_misuse, "BATCH", 2)
     for user in users(owner, 3):
         start(user)
@@ -216,7 +216,7 @@ def test_batch_goes_on_after_the_one_before(owner: Owner, thief: ApiKey, monkeyp
     assert [(batch.found, batch.done) for batch in (first, second, released(second.last))] == [(2, 2), (1, 1), (0, 0)]
 
 
-def test_undoing_needs_a_reason(owner: Owner, thief: ApiKey) -> None:
+def test_undoing_needs_a_reason(owner: Owner, stolen_key: ApiKey) -> None:
     start(users(owner, 1)[0])
     with pytest.raises(ReasonRequired):
         key_misuse.release_holds(prefix="stolen", after=0, reason=" ", actor=OPERATOR)
