@@ -19,7 +19,7 @@ from rest_framework import exceptions as drf
 
 from baskets.api.protocol.envelope import failure_response
 from baskets.api.protocol.metrics import DATABASE_FAULTS
-from baskets.api.serializers.representations import empty_basket, render_basket
+from baskets.api.serializers.representations import render_basket
 from baskets.db.errors import Fault, fault_of, reading, sqlstate_of
 from baskets.domain import errors as domain
 from baskets.domain.timestamps import format_timestamp
@@ -190,7 +190,7 @@ def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
     if status in STATE_REFUSALS:
         basket_id = owner.basket_id
         contents = reading(lambda: read_basket(basket_id))
-        extra = {"data": empty_basket() if contents is None else render_basket(contents)}
+        extra = {"data": render_basket(contents)}
     headers = {"Retry-After": str(refusal.seconds)} if isinstance(refusal, domain.Throttled) else None
     return answer(refusal.reason, kind=(status, code), details=details_of(refusal), extra=extra, headers=headers)
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import F, Q, QuerySet
 
 from baskets.api.lists.pagination import ListRequest, Page
-from baskets.api.serializers.representations import empty_basket, render_basket
+from baskets.api.serializers.representations import render_basket
 from baskets.api.serializers.session_detail import SESSION_ANNOTATIONS, render_session
 from baskets.domain.timestamps import format_timestamp
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession
@@ -36,7 +36,7 @@ def basket_page(listing: ListRequest) -> Page:
     found = list(rows.order_by("user_id").values_list("pk", "user_id")[: listing.limit + 1])
     shown, has_more = found[: listing.limit], len(found) > listing.limit
     contents = read_baskets([pk for pk, _ in shown])
-    items = [{"userId": user_id} | (render_basket(contents[pk]) if pk in contents else empty_basket()) for pk, user_id in shown]
+    items = [{"userId": user_id} | render_basket(contents.get(pk)) for pk, user_id in shown]
     return Page(items=items, last=shown[-1][1] if has_more else None)
 
 

@@ -1,4 +1,4 @@
-"""The one shape of every answer, `data` or `error`, as compact JSON. What goes inside is decided elsewhere."""
+"""Builds responses: the envelope with `data` or `error`, as compact JSON. Does not decide what goes into it."""
 
 import json
 from collections.abc import Mapping
@@ -8,19 +8,22 @@ from django.http import HttpResponse
 
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
-# The attribute of a response under which the log finds the reason of a refusal.
+# The attribute of a response in which the log and the metrics find the reason of a refusal.
 REASON_ATTRIBUTE = "api_reason"
 
 
 def success_body(data: Any, *, next_token: str | None = None) -> str:
-    """Put an answer into its envelope, with the token of the next page where there is one."""
+    """Return the body of a success.
+
+    :param next_token: the token of the next page of a list.
+    """
     return encode_json({"data": data} | ({} if next_token is None else {"nextToken": next_token}))
 
 
 def json_response(body: str, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """Send a body that is in its envelope already.
+    """Return a response with a body that is already JSON.
 
-    An answer speaks of one user at one moment, so nobody on the way may keep it.
+    Caches must not store it: it describes one user at one moment.
     """
     response = HttpResponse(body.encode(), status=status, content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
@@ -40,10 +43,10 @@ def failure_response(
     extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """Say why a call was not done.
+    """Return the response to a call that was refused or failed.
 
-    :param details: what else a program needs to know, beside the reason.
-    :param extra: what stands beside `error`: the unchanged basket, as `data`.
+    :param details: the members of `error.details` beside `reason`, for programs.
+    :param extra: members beside `error`: the unchanged basket, as `data`.
     """
     error = {"code": code, "message": message, "details": {"reason": reason, **(details or {})}}
     response = json_response(encode_json({**(extra or {}), "error": error}), status=status, headers=headers)

@@ -1,6 +1,6 @@
-"""What the workers count for `/metrics`. Counting is all that happens here; `metrics` shows the sums.
+"""The counters that workers increment for `/metrics`. `views.metrics` shows their sums.
 
-The labels are few by design: routes and not paths, reasons and not messages. No number names a partner or a user.
+Labels have few values by design: routes instead of paths, reasons instead of messages, and no partner or user.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram

@@ -1,4 +1,4 @@
-"""Which version of the API a call speaks: read from two headers, named in every answer."""
+"""Reads the requested API version from two headers. Every response names the version that was used."""
 
 from django.http import HttpRequest
 
@@ -7,9 +7,9 @@ SUPPORTED_VERSIONS = frozenset({DEFAULT_VERSION, "2025-07-21"})
 
 
 def requested_version(request: HttpRequest) -> str | None:
-    """Tell the version a call asks for, or None if it is not known.
+    """Return the requested version, or None if it is not supported.
 
-    `x-jay-api-version` wins over `X-API-Version`, as the reference prints the former.
+    `x-jay-api-version` takes precedence over `X-API-Version`: the reference prints the former.
     """
     given = request.META.get("HTTP_X_JAY_API_VERSION", request.META.get("HTTP_X_API_VERSION"))
     if given is None:

@@ -1,6 +1,9 @@
-"""How things look on the wire: plain, fast functions from what the domain returns to what JSON takes. No query."""
+"""Renders what the domain returns as JSON values, with plain functions. Runs no query.
 
-from collections.abc import Iterable
+`responses` describes the same bodies for the schema.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from baskets.domain.baskets.guests import IssuedToken
@@ -8,36 +11,35 @@ from baskets.domain.timestamps import format_timestamp
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
 
-def empty_basket() -> dict[str, Any]:
-    """Show the basket of a user who has none."""
-    return {"cart": [], "saved": [], "checkout": []}
-
-
-def render_basket(contents: BasketSnapshot) -> dict[str, Any]:
-    """Show a basket whole; one that is hidden or past its time, like one that never was."""
-    if not contents.is_open:
-        return empty_basket()
+def render_basket(basket: BasketSnapshot | None) -> dict[str, Any]:
+    """Render a basket; None, a deleted one and an expired one all look like an empty basket."""
+    if basket is None or not basket.is_open:
+        return {"cart": [], "saved": [], "checkout": []}
     return {
-        "expires": format_timestamp(contents.expires_at),
-        "lastChanged": format_timestamp(contents.last_changed_at),
-        "cart": [render_line(line) for line in contents.cart],
-        "saved": [render_line(line) for line in contents.saved],
-        "checkout": [{**render_line(line), "stocked": line.stocked} for line in contents.checkout],
+        "expires": format_timestamp(basket.expires_at),
+        "lastChanged": format_timestamp(basket.last_changed_at),
+        "cart": [_render_line(line) for line in basket.cart],
+        "saved": [_render_line(line) for line in basket.saved],
+        "checkout": [{**_render_line(line), "stocked": line.stocked} for line in basket.checkout],
     }
 
 
-def render_line(line: BasketLine) -> dict[str, Any]:
-    """Show an item of a list; the variant and the main product only where the product has them."""
-    shown: dict[str, Any] = {"productId": line.product_id, "count": line.count}
-    if line.variant:
-        shown["variant"] = line.variant
-    if line.main_product_id:
-        shown["mainProductIdentifier"] = line.main_product_id
-    return shown
+def _render_line(line: BasketLine) -> dict[str, Any]:
+    return {"productId": line.product_id, "count": line.count, **render_variant(line.variant, line.main_product_id)}
+
+
+def render_variant(variant: str, main_product_id: str) -> dict[str, str]:
+    """Render the members of an item that exist only for products with a variant or a main product."""
+    members = {}
+    if variant:
+        members["variant"] = variant
+    if main_product_id:
+        members["mainProductIdentifier"] = main_product_id
+    return members
 
 
 def render_started_checkout(*, session: Any, contents: BasketSnapshot) -> dict[str, Any]:
-    """Show a checkout that has just begun."""
+    """Render a checkout that has just begun, with its basket."""
     return {
         "orderNo": session.order_no,
         "expires": format_timestamp(session.expires_at),
@@ -51,7 +53,7 @@ def render_started_checkout(*, session: Any, contents: BasketSnapshot) -> dict[s
 
 
 def render_guest(*, user_id: str, token: IssuedToken, contents: BasketSnapshot) -> dict[str, Any]:
-    """Show a guest: who it is from now on, the token that says so, and the basket."""
+    """Render a new guest: its user id, its bearer token and its basket."""
     return {
         "userId": user_id,
         "jwt": token.text,
@@ -60,10 +62,13 @@ def render_guest(*, user_id: str, token: IssuedToken, contents: BasketSnapshot) 
     }
 
 
-def render_products(asked: Iterable[str], found: dict[str, Any]) -> dict[str, Any]:
-    """Show what is known of the products asked for, each once, in the order of the question."""
+def render_products(product_ids: Iterable[str], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Render the requested products, each once, in the order of the request.
+
+    :param found: the listed products by id, as `Product.objects.offered` returns them.
+    """
     products, unknown = [], []
-    for product_id in dict.fromkeys(asked):
+    for product_id in dict.fromkeys(product_ids):
         product = found.get(product_id)
         if product is None:
             unknown.append(product_id)

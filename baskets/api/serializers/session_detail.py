@@ -1,4 +1,4 @@
-"""What became of one checkout: read in one statement, so that all its parts are of the same moment. Changes nothing."""
+"""Reads and renders one checkout session: each item, and what became of its pieces. Changes nothing."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db.models import F, OuterRef, Subquery, Sum
 
+from baskets.api.serializers.representations import render_variant
 from baskets.domain.timestamps import format_timestamp
 from baskets.models import CheckoutItem, CheckoutSession, StockReservation
 
@@ -18,7 +19,7 @@ def _reserved_pieces(status: str) -> Subquery:
     return Subquery(of_item.order_by().values("product_id").annotate(sum=Sum("pieces")).values("sum"))
 
 
-# What is asked of an item beside its own columns: its session too, so that both are of the same moment.
+# The columns of the session come with each item, so that one statement reads both at the same moment.
 SESSION_ANNOTATIONS = {
     **{
         name: F(f"session__{name}")
@@ -33,20 +34,14 @@ SESSION_ANNOTATIONS = {
 
 
 def read_session(*, basket_id: UUID, order_no: str) -> dict[str, Any] | None:
-    """Show a session of this basket with its items, or None if the basket has none of that number.
+    """Read and render a session of this basket; None if the basket has no session with this order number.
 
-    A session without items does not exist, so the items are asked, and bring their session along.
+    One statement reads the items, and the session with them: every session has items.
     """
     rows = list(
         CheckoutItem.objects.filter(basket_id=basket_id, session__basket_id=basket_id, session__order_no=order_no)
         .order_by("position", "product_id")
-        .values(
-            "product_id",
-            "count",
-            "stocked",
-            "released_at",
-            **SESSION_ANNOTATIONS,
-        )
+        .values("product_id", "count", "stocked", "released_at", **SESSION_ANNOTATIONS)
     )
     if not rows:
         return None
@@ -54,7 +49,11 @@ def read_session(*, basket_id: UUID, order_no: str) -> dict[str, Any] | None:
 
 
 def render_session(session: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Show a session with its items."""
+    """Render a session with its items.
+
+    :param session: any of its items.
+    :param items: rows with `SESSION_ANNOTATIONS`.
+    """
     return {
         "orderNo": session["order_no"],
         "status": session["status"],
@@ -64,24 +63,22 @@ def render_session(session: Mapping[str, Any], items: Iterable[Mapping[str, Any]
         "reversedAt": format_timestamp(session["reversed_at"]),
         "late": session["late"],
         "testMode": session["test_mode"],
-        "items": [_render_item(row) for row in items],
+        "items": [_render_item(item) for item in items],
     }
 
 
-def _render_item(row: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {"productId": row["product_id"], "count": row["count"]}
-    if row["variant"]:
-        shown["variant"] = row["variant"]
-    if row["main_product_id"]:
-        shown["mainProductIdentifier"] = row["main_product_id"]
-    stocked = row["stocked"]
-    ordered = row["count"] if row["status"] == CheckoutSession.Status.ORDERED and (stocked is None or stocked > 0) else 0
-    return shown | {
+def _render_item(item: Mapping[str, Any]) -> dict[str, Any]:
+    count, stocked = item["count"], item["stocked"]
+    ordered = count if item["status"] == CheckoutSession.Status.ORDERED and (stocked is None or stocked > 0) else 0
+    return {
+        "productId": item["product_id"],
+        "count": count,
+        **render_variant(item["variant"], item["main_product_id"]),
         "stocked": stocked,
-        "held": None if stocked is None else row["count"] if row["released_at"] else max(0, stocked),
-        "sold": row["sold"] or 0,
-        "released": row["released"] or 0,
-        "short": row["short"] or 0,
+        "held": None if stocked is None else count if item["released_at"] else max(0, stocked),
+        "sold": item["sold"] or 0,
+        "released": item["released"] or 0,
+        "short": item["short"] or 0,
         "ordered": ordered,
-        "reversed": ordered if row["reversed_at"] else 0,
+        "reversed": ordered if item["reversed_at"] else 0,
     }

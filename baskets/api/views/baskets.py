@@ -9,7 +9,7 @@ from baskets.api.exceptions import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, 
 from baskets.api.parsers import parse_json, read_body
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
-from baskets.api.serializers.representations import empty_basket, render_basket, render_products, render_started_checkout
+from baskets.api.serializers.representations import render_basket, render_products, render_started_checkout
 from baskets.api.serializers.requests import (
     ChangeItemRequest,
     EmptyBody,
@@ -43,7 +43,7 @@ class BasketViewSet(ApiViewSet):
         """Show the basket; an empty one if there is none. Creates nothing."""
         self.read()
         contents = self.ask(lambda: read_basket(self.owner.basket_id))
-        return json_response(success_body(empty_basket() if contents is None else render_basket(contents)))
+        return json_response(success_body(render_basket(contents)))
 
     @operations.delete_basket
     def destroy(self, request: Request, **_: str) -> HttpResponse:

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
-from baskets.api.serializers.representations import empty_basket, render_basket
+from baskets.api.serializers.representations import render_basket
 from baskets.api.serializers.requests import ChangeComfortRequest
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import reading
@@ -55,6 +55,6 @@ class ComfortViewSet(ApiViewSet):
         def change(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
             comfort.change_comfort(owner=self.owner, values=said, consent=given.get("consent"))
             contents = read_basket(self.owner.basket_id)
-            return empty_basket() if contents is None else render_basket(contents)
+            return render_basket(contents)
 
         return self.perform(change)

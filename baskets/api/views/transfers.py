@@ -69,9 +69,9 @@ class TransferImageViewSet(ApiViewSet):
     def show(self, request: Request, *, image: str) -> HttpResponse:
         """Show the QR image of a transfer while it may still be taken."""
         self.read()
-        found = decrypt_link(image)
-        if found is None or not reading(lambda: transfers.is_redeemable(found[1])):
+        link = decrypt_link(image)
+        if link is None or not reading(lambda: transfers.is_redeemable(link.token)):
             raise ApiError("not_found")
-        response = HttpResponse(qr_image(found[0]), content_type="image/png")
+        response = HttpResponse(qr_image(link.url), content_type="image/png")
         response.headers["Cache-Control"] = "no-store"
         return response
