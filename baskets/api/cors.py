@@ -1,7 +1,7 @@
-"""Calls from pages of other origins: which origins a browser is told may read our answers. The headers are the library's.
+"""CORS: decides which origins may read a response; `django-cors-headers` writes the headers. Grants no access: keys and tokens do.
 
-A preflight carries no key, so it is answered for the origins of all partners; the answer itself is for the origins of the
-partner whose key was sent. Neither lets anybody in: that is the business of keys and tokens.
+A preflight carries no key, so it allows the origins of all partners. The response to the call itself allows only the
+origins of the partner whose key was sent. See ADR 28.
 """
 
 import re
@@ -21,29 +21,32 @@ from baskets.models import Partner
 log = structlog.get_logger("baskets.api")
 
 API_PATHS = re.compile(r"/(?:v2/)?baskets(?:/|$)")
-# How long a process goes by what it last read of the partners' origins.
+# The time for which a process reuses the origins that it read last.
 CACHE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartnerOrigins:
-    """The origins of all partners that have any, and when they were read."""
+    """The origins of all partners that have any.
+
+    :param read_at: `time.monotonic()` of the read, in seconds.
+    """
 
     by_partner: dict[int, frozenset[str]]
     read_at: float
 
 
 class OriginCache:
-    """What this process knows of the partners' origins."""
+    """The origins that this process read last; None before the first read."""
 
     origins: PartnerOrigins | None = None
 
 
 class PartnerCorsMiddleware(CorsMiddleware):
-    """CORS for the calls of the API, and for nothing else the service has."""
+    """CORS for the calls of the API. Pages, health and metrics have none."""
 
     def check_preflight(self, request: HttpRequest) -> HttpResponseBase | None:
-        """Answer a preflight before anything else about it is looked at."""
+        """Answer a preflight before any other check, with 204 and no body."""
         if super().check_preflight(request) is None or "HTTP_ORIGIN" not in request.META:
             return None
         response = HttpResponse(status=204)
@@ -51,11 +54,11 @@ class PartnerCorsMiddleware(CorsMiddleware):
         return response
 
     def is_enabled(self, request: HttpRequest) -> bool:
-        """Tell whether an address is one of the API's calls."""
+        """Return whether an address belongs to the API."""
         return API_PATHS.match(request.path_info) is not None
 
     def add_response_headers(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Say who may read an answer. A call that no page has made needs only the word that one would be answered otherwise."""
+        """Add the CORS headers. A call without an `Origin` gets only `Vary`, for caches."""
         if "HTTP_ORIGIN" in request.META or response.has_header("Vary"):
             return super().add_response_headers(request, response)
         if self.is_enabled(request):
@@ -63,28 +66,30 @@ class PartnerCorsMiddleware(CorsMiddleware):
         return response
 
     def check_signal(self, request: HttpRequest) -> bool:
-        """Tell whether a partner has allowed the origin. The library asks this where the deployment has not."""
+        """Return whether a partner allows the origin. The library calls this for origins that the settings do not list."""
         origin = request.META["HTTP_ORIGIN"]
         allowed = origins_by_partner()
         caller = getattr(request, "user", None)
         if isinstance(caller, Caller):
             return origin in allowed.get(caller.partner_id, ())
-        # A preflight, or a call that failed before its key was known: the page should be able to read why.
+        # A preflight, or a call that failed before its key was known: the page must be able to read the reason.
         return any(origin in origins for origins in allowed.values())
 
 
 def origins_by_partner() -> dict[int, frozenset[str]]:
-    """Read which origins each partner allows, at most once in a while.
+    """Return the allowed origins of each partner, read at most once in `CACHE_SECONDS`.
 
-    Where the database cannot be asked, what was last read holds: a call that fails should be readable as what it is.
+    While the database is not available, the last read counts, so that a page can read the failure of its call.
+
+    :returns: origins by the primary key of the partner; only partners that have any.
     """
-    known = OriginCache.origins
-    if known is not None and time.monotonic() - known.read_at < CACHE_SECONDS:
-        return known.by_partner
+    cached = OriginCache.origins
+    if cached is not None and time.monotonic() - cached.read_at < CACHE_SECONDS:
+        return cached.by_partner
     try:
         rows = reading(lambda: list(Partner.objects.exclude(origins=[]).values_list("pk", "origins")))
     except DatabaseError as error:
         log.warning("origins_failed", fault=fault_of(error).name, error=type(error).__qualname__)
-        return {} if known is None else known.by_partner
+        return {} if cached is None else cached.by_partner
     OriginCache.origins = PartnerOrigins(by_partner={pk: frozenset(origins) for pk, origins in rows}, read_at=time.monotonic())
     return OriginCache.origins.by_partner

@@ -1,4 +1,4 @@
-"""The one reader of bodies: JSON in UTF-8, strict, bounded before it is parsed. What fields mean is not known here."""
+"""Reads and parses request bodies: strict JSON in UTF-8, bounded in size and depth. Knows no fields."""
 
 import io
 import json
@@ -17,30 +17,31 @@ from baskets.api.exceptions import ApiError, invalid
 
 MEDIA_TYPE = "application/json"
 MAX_DEPTH = 32
-# A whole number with more digits is beyond every limit, and is never made an int: that takes long.
+# A number with more digits is beyond every limit. To convert it to an int would take long.
 MAX_DIGITS = 100
 UTF_8_NAMES = frozenset({"utf-8", "utf8"})
-# One pass over strings (closed or not) and brackets: possessive, so its time grows with the length and nothing else.
+# Matches strings (closed or not) and brackets. The quantifier is possessive, so the time grows linearly with the length.
 STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
-# Exact at any length: a number that it cannot hold raises, and is never rounded.
+# Exact at any length: a number that does not fit raises an error, and is never rounded.
 EXACT_DECIMALS = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation, Overflow, Inexact])
 
 
 class StrictJSONParser(BaseParser):
-    """DRF's door to the reader, for the schema and for any view that asks for `request.data`."""
+    """The parser of DRF, for the schema and for views that use `request.data`. The viewsets call `read_body` themselves."""
 
     media_type = MEDIA_TYPE
 
     def parse(self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
-        """Parse a body that DRF has opened."""
+        """Parse the stream that DRF hands over."""
         del media_type, parser_context
         return parse_json(_read_limited(stream))
 
 
 def read_body(request: HttpRequest) -> bytes:
-    """Read the body of a request; an absent one is empty.
+    """Read the body of a request.
 
-    :raises ApiError: unsupported_media_type, then body_too_large; bad_request where the framing is broken.
+    :returns: the bytes; empty if the request has no body.
+    :raises ApiError: `unsupported_media_type`, `body_too_large`, or `bad_request` if the framing is broken.
     """
     meta = request.META
     if meta.get("HTTP_CONTENT_ENCODING"):
@@ -65,10 +66,10 @@ def read_body(request: HttpRequest) -> bytes:
 
 
 def _read_chunked(request: HttpRequest, coding: str) -> bytes:
-    """Read a body of unannounced length, which only a process server that marks its end can hand on.
+    """Read a body of unknown length. The process server must mark the end of the input.
 
-    Such a body is not empty: one that was cut off, or whose framing broke before its first piece, looks the same. Cut
-    off later it is no JSON any more, because no JSON object begins with another.
+    An empty body is refused: a body that was cut off before its first piece looks the same. A body that was cut off later
+    fails as JSON, because a proper prefix of a JSON object is never a JSON object.
     """
     if not request.META.get("wsgi.input_terminated") or coding.strip().lower() != "chunked":
         raise ApiError("bad_request")
@@ -81,7 +82,10 @@ def _read_chunked(request: HttpRequest, coding: str) -> bytes:
 
 
 def _read_limited(stream: IO[bytes], start: bytes = b"") -> bytes:
-    """Read to the end, and refuse as soon as it is too much."""
+    """Read to the end, and stop as soon as the limit is exceeded.
+
+    :raises ApiError: `body_too_large`.
+    """
     limit = conf.body_limit_bytes()
     buffer = io.BytesIO()
     size = buffer.write(start)
@@ -93,7 +97,7 @@ def _read_limited(stream: IO[bytes], start: bytes = b"") -> bytes:
 
 
 def _check_media_type(request: HttpRequest) -> None:
-    # The header itself: `content_type` means the bare type to Django, and the type with its parameters to DRF.
+    # From the header: `request.content_type` has no parameters in Django, and has them in DRF.
     media_type, parameters = parse_header_parameters(request.META.get("CONTENT_TYPE", ""))
     if media_type != MEDIA_TYPE:
         raise ApiError("unsupported_media_type")
@@ -103,12 +107,12 @@ def _check_media_type(request: HttpRequest) -> None:
 
 
 def parse_json(raw: bytes) -> Any:
-    """Parse JSON as strictly as it can be said: nothing that two readers could understand differently gets through.
+    """Parse JSON, and refuse everything that two parsers could read differently: duplicate keys, NaN, deep nesting.
 
-    A whole number is an `int` however it is written (`2`, `2.0`, `2e0`); every other number is of a type that no field
-    takes. Strings may hold NUL and halves of surrogate pairs: fields refuse them, and unknown fields are ignored.
+    A whole number becomes an `int` in any spelling (`2`, `2.0`, `2e0`). Any other number becomes a `Decimal` or a NaN,
+    which no field accepts. Strings may contain NUL and unpaired surrogates: fields refuse them, unknown fields are ignored.
 
-    :raises ApiError: validation_failed, naming `body`.
+    :raises ApiError: `validation_failed` for `body`.
     """
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
         _reject(f"Must not be nested deeper than {MAX_DEPTH} levels.")
@@ -140,14 +144,15 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parse_integer(digits: str) -> int | Decimal | float:
-    """Read a number that is written without fraction and exponent."""
+    """Parse a number without fraction and exponent."""
     return int(digits) if len(digits) <= MAX_DIGITS else _parse_number(digits)
 
 
 def _parse_number(digits: str) -> int | Decimal | float:
-    """Read any number: an `int` where it is whole and of sane size, else its one shortest `Decimal`.
+    """Parse any number.
 
-    An exponent beyond all measure gives NaN, which equals no number.
+    :returns: an `int` if the value is whole and has at most `MAX_DIGITS` digits; else the normalized `Decimal`; NaN if the
+        exponent exceeds what `Decimal` can hold.
     """
     try:
         number = EXACT_DECIMALS.normalize(EXACT_DECIMALS.create_decimal(digits))

@@ -1,4 +1,4 @@
-"""Where an app says that its user came from. It is never trusted, never needed, and never a reason to fail a call."""
+"""Reads where an app says that its user came from. Attribution is never trusted, never required, and never fails a call."""
 
 import base64
 import binascii
@@ -19,20 +19,21 @@ TRACKING_FIELDS = ("session_id", "start_time", "source", "provider_id", "provide
 
 
 class _UnusableTracking(Exception):
-    """The value says nothing that can be used."""
+    """The value cannot be used. The text is the reason for the log and the metrics."""
 
 
 def read_tracking(request: HttpRequest, *, provider_id: str | None) -> dict[str, str]:
-    """Read the attribution of a call; a value that is not as it should be is dropped whole and counted in the log.
+    """Read the attribution of a call. An unusable value is dropped whole, logged and counted.
 
-    :param provider_id: the fallback from the query, where the header is missing or names no provider.
+    :param provider_id: the parameter of the query, used if the header names no provider.
+    :returns: those of `session_id`, `start_time`, `source` and `provider_id` that were sent.
     """
     tracking: dict[str, str] = {}
     if header := request.META.get("HTTP_X_JAY_TRACKING"):
         try:
             tracking = _decode_header(header)
-        except _UnusableTracking as dropped:
-            _record_dropped(source="header", reason=str(dropped))
+        except _UnusableTracking as error:
+            _record_dropped(source="header", reason=str(error))
     if provider := tracking.pop("provider", None):
         tracking.setdefault("provider_id", provider)
     if provider_id is not None and "provider_id" not in tracking:
@@ -62,7 +63,7 @@ def _decode_header(header: str) -> dict[str, str]:
         raise _UnusableTracking("not_json") from None
     if not isinstance(value, dict):
         raise _UnusableTracking("not_an_object")
-    given = {name: value[name] for name in TRACKING_FIELDS if value.get(name) is not None}
-    if not all(is_identifier(text) for text in given.values()):
+    fields = {name: value[name] for name in TRACKING_FIELDS if value.get(name) is not None}
+    if not all(is_identifier(text) for text in fields.values()):
         raise _UnusableTracking("field")
-    return given
+    return fields

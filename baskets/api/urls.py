@@ -1,4 +1,4 @@
-"""Which call answers an address. The same calls stand under `/v2`, as the guides print them."""
+"""The addresses of the API, and the views that serve them. The guides print the same calls under `/v2`."""
 
 from django.urls import include, path
 

@@ -1,4 +1,4 @@
-"""The schema, and the two pages on which people read it. Everything they need is served from here."""
+"""The schema, and the two pages that show it. Both load every script and style from this service."""
 
 import functools
 import threading
@@ -21,15 +21,15 @@ def schema(request: HttpRequest) -> HttpResponse:
 
 @get_only
 def docs(request: HttpRequest) -> HttpResponse:
-    """Serve the page on which calls can be tried out."""
+    """Serve Swagger UI, on which a reader can make calls."""
     return render(request, "api/docs.html")
 
 
-# Redoc writes its styles into the page as it goes, and searches in a worker made of a blob.
+# Redoc adds inline styles to the page, and runs its search in a worker from a blob.
 @csp_update({"style-src": "'unsafe-inline'", "worker-src": "blob:"})  # type: ignore[arg-type,untyped-decorator,unused-ignore]
 @get_only
 def redoc(request: HttpRequest) -> HttpResponse:
-    """Serve the page on which the API can be read."""
+    """Serve Redoc, the reference for reading."""
     return render(request, "api/redoc.html")
 
 
@@ -37,7 +37,7 @@ _schema_lock = threading.Lock()
 
 
 def schema_as_json() -> bytes:
-    """Describe the API; the description is made once in a process, by one thread: the generator loads classes as it goes."""
+    """Return the OpenAPI document. A process generates it once, in one thread: the generator is not safe for several."""
     with _schema_lock:
         return _schema_as_json()
 
@@ -48,7 +48,7 @@ def _schema_as_json() -> bytes:
 
 
 def generate_schema() -> dict[str, object]:
-    """Describe the API as OpenAPI 3.1. The tests judge it: that takes two seconds, which a caller without a key must not cost."""
+    """Generate the OpenAPI 3.1 document. Tests validate it: that takes two seconds, too long for a call without a key."""
     generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    described: dict[str, object] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    return described
+    document: dict[str, object] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    return document

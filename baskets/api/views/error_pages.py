@@ -1,4 +1,4 @@
-"""Addresses that lead nowhere and Django's last resorts: the envelope for the API, Django's own pages for the admin."""
+"""The responses to unknown addresses and to errors outside of DRF: the envelope for the API, Django's pages for the admin."""
 
 import sys
 
@@ -18,28 +18,28 @@ log = structlog.get_logger("baskets.api")
 
 @csrf_exempt
 def not_found(request: HttpRequest) -> HttpResponse:
-    """Answer for every path that no other address has taken."""
+    """Respond to every path that matches no other pattern."""
     del request
     return answer("not_found")
 
 
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer a request that Django itself refuses."""
+    """Respond to a request that Django refuses."""
     return defaults.bad_request(request, exception) if _in_admin(request) else answer("bad_request")
 
 
 def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer what is not allowed."""
+    """Respond to a request without permission."""
     return defaults.permission_denied(request, exception) if _in_admin(request) else answer("forbidden")
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer for what is not there."""
+    """Respond to a request for a page or record that does not exist."""
     return defaults.page_not_found(request, exception) if _in_admin(request) else answer("not_found")
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    """Answer what nobody foresaw; to staff, a failing database as what it is: something that passes."""
+    """Respond to an unexpected error. Staff get a 503 if the database failed: the error is temporary."""
     if not _in_admin(request):
         return answer("internal_error")
     response = defaults.server_error(request)
@@ -50,7 +50,7 @@ def handler500(request: HttpRequest) -> HttpResponse:
         log.error("unforeseen_error", sqlstate=sqlstate_of(error), **described(error))
     else:
         if plans_outdated(error):
-            connection.close()  # It would fail for every page to come.
+            connection.close()  # Its statements would fail for every further page.
         response.status_code = 503
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS
     return response

@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can serve. Asked by machines every few seconds, so both are cheap."""
+"""The health checks: the process is alive, and it can serve calls. Monitors call them every few seconds, so both are cheap."""
 
 import functools
 from collections.abc import Callable
@@ -18,32 +18,32 @@ log = structlog.get_logger("baskets.api")
 
 
 def get_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Let a plain view be read and nothing else."""
+    """Restrict a plain view to GET and HEAD. Other methods get a 405 in the envelope."""
 
-    @csrf_exempt  # Another method is told that it is the method.
+    @csrf_exempt  # Otherwise a POST would be refused for its missing token, with a 403.
     @functools.wraps(view)
-    def checked(request: HttpRequest) -> HttpResponse:
+    def wrapper(request: HttpRequest) -> HttpResponse:
         if request.method not in {"GET", "HEAD"}:
             return answer("method_not_allowed", headers={"Allow": "GET, HEAD"})
         return view(request)
 
-    return checked
+    return wrapper
 
 
 @get_only
 def livez(request: HttpRequest) -> HttpResponse:
-    """Say that the process answers. The database is not asked: a restart would not bring it back."""
+    """Report that the process responds. Does not query the database: a restart would not bring it back."""
     del request
     return json_response(success_body({"status": "alive"}))
 
 
 @get_only
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Say whether calls can be served: the database is there, and has all migrations of this release."""
+    """Report whether calls can be served: the database responds, and has all migrations of this release."""
     del request
     try:
         missing = reading(missing_migrations)
-    except Exception as error:  # noqa: BLE001 (whatever it is, the answer is: not ready)
+    except Exception as error:  # noqa: BLE001 (any failure means: not ready)
         return answer("database_unavailable") if fault_of(error) is not Fault.BUG else answer_to_fault(error)
     if missing:
         log.warning("migrations_missing", migrations=sorted(".".join(name) for name in missing))
@@ -52,18 +52,18 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 
 def missing_migrations() -> frozenset[tuple[str, str]]:
-    """Tell which migrations of this release the database has not seen, in one statement."""
+    """Return the migrations of this release that the database does not have, as pairs of app and name. One statement."""
     try:
         applied = set(MigrationRecorder.Migration.objects.using(connection.alias).values_list("app", "name"))
     except ProgrammingError as error:
         if sqlstate_of(error) != "42P01":  # undefined_table
             raise
-        applied = set()  # There is not even the table in which Django notes them.
+        applied = set()  # The table in which Django records them does not exist either.
     return release_migrations() - applied
 
 
 @functools.cache
 def release_migrations() -> frozenset[tuple[str, str]]:
-    """All migrations that this release brings; read from disk once."""
+    """Return all migrations of this release, as pairs of app and name. Reads them from disk once."""
     loader = MigrationLoader(None, ignore_no_migrations=True)
     return frozenset(loader.graph.nodes)

@@ -1,6 +1,6 @@
-"""Numbers for a monitoring system: what all workers have counted, and what the database holds when it is asked.
+"""The metrics for Prometheus: the counters of all workers, and numbers that the database holds now.
 
-Off unless a token is set, and then open to whoever brings it.
+Without a configured token the page does not exist; with one, a request must send it as bearer token.
 """
 
 import hmac
@@ -23,10 +23,10 @@ from baskets.db.errors import reading
 from baskets.db.pipeline import execute
 from baskets.domain.support import key_misuse
 
-# Where the workers of one server leave their counts for each other; `basket_project.server` sets it.
+# Names the directory in which the workers of one server share their counters; `basket_project.server` sets it.
 MULTIPROCESS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
-# All of it stands in partial indexes, but for the shortfall, which is as large as the catalogue.
+# Partial indexes answer all of it except the shortfall, which reads the whole stock table.
 DATABASE_NUMBERS = """
 SELECT (SELECT count(*) FROM baskets_checkoutsession WHERE status = 'ACTIVE'),
        lapsed.sessions, coalesce(extract(epoch FROM statement_timestamp() - lapsed.oldest), 0)::float,
@@ -48,10 +48,10 @@ GAUGES = (
 
 
 class DatabaseCollector(Collector):
-    """What the database holds now, and whether it answers."""
+    """Collects whether the database responds, and the numbers of `GAUGES`."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Ask once; a database that is away is a number, too."""
+        """Query the database once. If it is not available, only `baskets_database_up` is reported, as 0."""
         try:
             numbers = reading(lambda: (*execute(DATABASE_NUMBERS, []).fetchall()[0], len(key_misuse.find_unusual_keys())))
         except DatabaseError:
@@ -63,7 +63,7 @@ class DatabaseCollector(Collector):
 
 @get_only
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Show the numbers, in the text format of Prometheus."""
+    """Return the metrics in the text format of Prometheus."""
     token = conf.metrics_token()
     if not token:
         return answer("not_found")
@@ -78,7 +78,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _counter_registry() -> CollectorRegistry:
-    """The counts of this process, or the sums of all workers of this server."""
+    """Return the counters of this process, or the sums of all workers of this server."""
     if MULTIPROCESS_DIR_VARIABLE not in os.environ:
         return REGISTRY
     registry = CollectorRegistry()
