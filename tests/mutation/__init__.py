@@ -1,1 +1,1 @@
-"""The code is broken on purpose, one way at a time, and the suite must notice each."""
+"""Breaks the code in one way at a time; the suite must notice each way."""
