@@ -1,20 +1,22 @@
-"""A crowd of HTTP clients: a closed loop over kept connections, and what it measures. Knows nothing of baskets."""
+"""Sends HTTP requests from many threads over persistent connections, and measures them. Knows nothing of baskets."""
 
-import asyncio
-import contextlib
-import ssl
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.client import HTTPException
-from urllib.parse import urlsplit
+from http import HTTPStatus
 
-LONGEST_HEAD = 64 * 1024
+import urllib3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
-    """One request to make."""
+class Request:
+    """One request to send.
+
+    :param path: appended to the URL of the service.
+    """
 
     method: str
     path: str
@@ -22,136 +24,109 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reply:
-    """How a request ended.
+class Response:
+    """The result of one request.
 
-    :param status: None where no answer came; `body` then says why.
+    :param status: None if no response arrived; `body` then holds the type of the error.
     """
 
-    call: Call
+    request: Request
     status: int | None
     body: bytes
     seconds: float
 
+    @property
+    def error(self) -> str:
+        """The reason for counting the request as failed: the type of the error or a status from 500 on. Empty for success."""
+        if self.status is None:
+            return self.body.decode(errors="replace")
+        return str(self.status) if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
+
 
 @dataclass(kw_only=True)
-class Measured:
-    """The times of a crowd's requests, those that failed apart."""
+class Measurements:
+    """The results of many requests.
+
+    :param seconds: from the first request to the last response.
+    :param times: of each successful request, in seconds.
+    :param failed: how many requests failed, by reason.
+    """
 
     seconds: float = 0
     times: list[float] = field(default_factory=list)
-    failed: dict[str, int] = field(default_factory=dict)
+    failed: Counter[str] = field(default_factory=Counter)
 
     @property
     def per_second(self) -> float:
-        """How many were answered in a second."""
+        """Successful requests per second."""
         return len(self.times) / self.seconds if self.seconds else 0
 
     def percentile(self, share: float) -> float:
-        """The time in milliseconds within which this share of the requests was answered."""
+        """Return the time in milliseconds within which this share of the requests succeeded.
+
+        >>> Measurements(times=[0.001, 0.002, 0.009]).percentile(0.5)
+        2.0
+        """
         ordered = sorted(self.times)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else 0
 
 
-async def send(
+def send_all(
     url: str,
-    calls: Iterable[Call],
+    requests: Iterable[Request],
     *,
     clients: int,
-    headers: dict[str, str],
+    headers: Mapping[str, str],
     timeout_seconds: float,
-    heard: Callable[[Reply], None] = lambda _: None,
-) -> Measured:
-    """Send all calls, as many at once as there are clients, each client its next one when its last was answered.
+    on_response: Callable[[Response], None] = lambda _: None,
+) -> Measurements:
+    """Send all requests. Each client sends its next request when its last one has ended.
 
-    :param heard: is told each reply as it comes; a reply with a status from 500 on, or with none, counts as failed.
+    :param url: of the service, with an optional path in front of the service's own.
+    :param clients: how many requests run at once.
+    :param timeout_seconds: for the connection and for each read.
+    :param on_response: called with each response, in one thread at a time.
     """
-    waiting, measured = iter(calls), Measured()
+    remaining, measured, lock = iter(requests), Measurements(), threading.Lock()
+    pool = urllib3.connection_from_url(url, maxsize=clients, timeout=timeout_seconds, retries=False, headers={"Accept": "application/json"})
+    prefix = (urllib3.util.parse_url(url).path or "").rstrip("/")
 
-    async def client() -> None:
-        line = _Line(url, headers)
-        try:
-            for call in waiting:
-                reply = await _ask(line, call, timeout_seconds)
-                if reply.status is None or reply.status >= 500:
-                    why = str(reply.status or reply.body.decode(errors="replace"))
-                    measured.failed[why] = measured.failed.get(why, 0) + 1
+    def run_client() -> None:
+        while True:
+            with lock:
+                request = next(remaining, None)
+            if request is None:
+                return
+            response = _send(pool, prefix, request, headers)
+            with lock:
+                if response.error:
+                    measured.failed[response.error] += 1
                 else:
-                    measured.times.append(reply.seconds)
-                heard(reply)
-        finally:
-            await line.leave()
+                    measured.times.append(response.seconds)
+                on_response(response)
 
     started = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(clients):
-            group.create_task(client())
+    with pool, ThreadPoolExecutor(clients) as executor:
+        running = [executor.submit(run_client) for _ in range(clients)]
+        for client in running:
+            client.result()
     measured.seconds = time.perf_counter() - started
     return measured
 
 
-async def _ask(line: "_Line", call: Call, timeout_seconds: float) -> Reply:
+def _send(pool: urllib3.HTTPConnectionPool, prefix: str, request: Request, headers: Mapping[str, str]) -> Response:
+    content_type = {"Content-Type": "application/json"} if request.body else {}
     started = time.perf_counter()
     try:
-        async with asyncio.timeout(timeout_seconds):
-            status, body = await line.ask(call)
-    except (OSError, EOFError, ValueError, HTTPException, asyncio.LimitOverrunError) as error:
-        line.close()
-        return Reply(call=call, status=None, body=type(error).__name__.encode(), seconds=time.perf_counter() - started)
-    return Reply(call=call, status=status, body=body, seconds=time.perf_counter() - started)
-
-
-class _Line:
-    """One kept connection, and as much of HTTP/1.1 as a client needs that speaks to one server."""
-
-    def __init__(self, url: str, headers: dict[str, str]) -> None:
-        parts = urlsplit(url)
-        self._host, self._tls = parts.hostname or "", parts.scheme == "https"
-        self._port = parts.port or (443 if self._tls else 80)
-        self._prefix = parts.path.rstrip("/")
-        named = {"Host": parts.netloc, "Accept": "application/json", **headers}
-        self._head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def ask(self, call: Call) -> tuple[int, bytes]:
-        """Send one request and read its answer."""
-        if self._streams is None:
-            tls = ssl.create_default_context() if self._tls else None
-            self._streams = await asyncio.open_connection(self._host, self._port, ssl=tls, limit=LONGEST_HEAD)
-        reader, writer = self._streams
-        typed = "Content-Type: application/json\r\n" if call.body else ""
-        head = f"{call.method} {self._prefix}{call.path} HTTP/1.1\r\n{self._head}{typed}Content-Length: {len(call.body)}\r\n\r\n"
-        writer.write(head.encode("latin-1") + call.body)
-        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        told = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
-        body = await self._body(reader, told)
-        if told.get("connection", "").lower() == "close":
-            self.close()
-        return int(first.split()[1]), body
-
-    async def _body(self, reader: asyncio.StreamReader, told: dict[str, str]) -> bytes:
-        if "content-length" in told:
-            return await reader.readexactly(int(told["content-length"]))
-        if told.get("transfer-encoding", "").lower() != "chunked":
-            message = "an answer without its length"
-            raise HTTPException(message)
-        body = b""
-        while size := int((await reader.readline()).split(b";")[0], 16):
-            body += await reader.readexactly(size)
-            await reader.readexactly(2)
-        await reader.readuntil(b"\r\n")
-        return body
-
-    async def leave(self) -> None:
-        """Close the connection in order."""
-        if self._streams:
-            writer = self._streams[1]
-            self.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-    def close(self) -> None:
-        """Let the connection go; the next request opens another."""
-        if self._streams:
-            self._streams[1].close()
-        self._streams = None
+        reply = pool.urlopen(
+            request.method,
+            prefix + request.path,
+            body=request.body or None,
+            headers={**pool.headers, **headers, **content_type},
+            redirect=False,
+        )
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        # urllib3 wraps the error of the connection, which says more.
+        name = type(error.__cause__ or error).__name__
+        return Response(request=request, status=None, body=name.encode(), seconds=time.perf_counter() - started)
+    return Response(request=request, status=reply.status, body=reply.data, seconds=time.perf_counter() - started)

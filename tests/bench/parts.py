@@ -1,6 +1,5 @@
 """What the benchmark measures, part by part. Each prints a table; each compares with the floor, or with itself, in the same run."""
 
-import asyncio
 import cProfile
 import io
 import itertools
@@ -15,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from baskets.management.load_client import Call, Measured, send
+from baskets.management.load_client import Measurements, Request, send_all
 from tests.bench import floor, seeding
 from tests.bench.servers import floor as served_floor
 from tests.bench.servers import processor_seconds, resident_megabytes, service, workers_of
@@ -44,32 +43,30 @@ class Bench:
         return [f"bench-{run}-{n}" for n in range(number)]
 
 
-def _calls(operation: str, users: Sequence[str]) -> list[Call]:
+def _calls(operation: str, users: Sequence[str]) -> list[Request]:
     at = [f"/baskets/users/{user}" for user in users]
     match operation:
         case "get":
-            return [Call(method="GET", path=path) for path in at]
+            return [Request(method="GET", path=path) for path in at]
         case "add":
-            return [Call(method="POST", path=f"{path}/products/bench-5", body=b'{"count": 2}') for path in at]
+            return [Request(method="POST", path=f"{path}/products/bench-5", body=b'{"count": 2}') for path in at]
         case "start":
-            return [Call(method="POST", path=f"{path}/checkout/sessions", body=b"{}") for path in at]
+            return [Request(method="POST", path=f"{path}/checkout/sessions", body=b"{}") for path in at]
         case "finish" | "abort":
             body = FINISH if operation == "finish" else ABORT
-            return [Call(method="POST", path=f"{path}/checkout/sessions/finish-active", body=body) for path in at]
+            return [Request(method="POST", path=f"{path}/checkout/sessions/finish-active", body=body) for path in at]
     raise ValueError(operation)
 
 
-def _measure(bench: Bench, url: str, calls: Sequence[Call], clients: int) -> Measured:
+def _measure(bench: Bench, url: str, calls: Sequence[Request], clients: int) -> Measurements:
     refused: list[int] = []
-    measured = asyncio.run(
-        send(
-            url,
-            calls,
-            clients=clients,
-            headers={"X-API-Key": bench.key},
-            timeout_seconds=TIMEOUT_SECONDS,
-            heard=lambda reply: None if reply.status == 200 else refused.append(reply.status or 0),
-        )
+    measured = send_all(
+        url,
+        calls,
+        clients=clients,
+        headers={"X-API-Key": bench.key},
+        timeout_seconds=TIMEOUT_SECONDS,
+        on_response=lambda response: None if response.status == 200 else refused.append(response.status or 0),
     )
     if refused:
         message = f"{len(refused)} of {len(calls)} calls were not answered with 200: {sorted(set(refused))}, {measured.failed}"
@@ -77,21 +74,21 @@ def _measure(bench: Bench, url: str, calls: Sequence[Call], clients: int) -> Mea
     return measured
 
 
-def _prepared(bench: Bench, operation: str, *, items: int = 3, hot: bool = False, number: int = 0) -> list[Call]:
+def _prepared(bench: Bench, operation: str, *, items: int = 3, hot: bool = False, number: int = 0) -> list[Request]:
     users = bench.users(number or bench.baskets)
     checkout = operation in ("finish", "abort", "get")
     seeding.fill(bench.database_url, partner=bench.partner, users=users, items=items, hot=hot, checkout=checkout)
     return _calls(operation, users)
 
 
-def _ours(bench: Bench, url: str, operation: str, *, clients: int, items: int = 3, hot: bool = False, number: int = 0) -> Measured:
+def _ours(bench: Bench, url: str, operation: str, *, clients: int, items: int = 3, hot: bool = False, number: int = 0) -> Measurements:
     return _measure(bench, url, _prepared(bench, operation, items=items, hot=hot, number=number), clients)
 
 
-def _floor(bench: Bench, url: str, *, clients: int) -> Measured:
+def _floor(bench: Bench, url: str, *, clients: int) -> Measurements:
     number = bench.baskets * 3
     floor.load(bench.database_url, baskets=number, items=3)
-    calls = [Call(method="POST", path=f"/finish/u{n}", body=FINISH) for n in range(1, number + 1)]
+    calls = [Request(method="POST", path=f"/finish/u{n}", body=FINISH) for n in range(1, number + 1)]
     return _measure(bench, url, calls, clients)
 
 
@@ -188,7 +185,7 @@ def expiry(bench: Bench) -> None:
         _lapse(bench, number)
         users = bench.users(bench.baskets * 4)
         seeding.fill(bench.database_url, partner=bench.partner, users=users, items=3, checkout=True)
-        load: list[Measured] = []
+        load: list[Measurements] = []
         beside = threading.Thread(target=lambda: load.append(_measure(bench, url, _calls("finish", users), 8)))
         beside.start()
         seconds = _sweep()
@@ -260,7 +257,7 @@ def _package(path: str) -> str:
     return "baskets" if "/baskets/" in path or "basket_project" in path else "Python"
 
 
-def _inside(application: Callable[..., Any], bench: Bench, call: Call) -> None:
+def _inside(application: Callable[..., Any], bench: Bench, call: Request) -> None:
     environ = {
         "REQUEST_METHOD": call.method,
         "PATH_INFO": call.path,

@@ -48,22 +48,22 @@ def key_file(tmp_path: Path) -> str:
 
 
 def test_an_issuer_is_trusted_by_address_and_distrusted(run: Run, server: Issuer) -> None:
-    done = run("trust_issuer", "acme", "login", "--keys-url", server.url, "--issuer", "https://login.example.com")
+    done = run("add_issuer", "acme", "login", "--keys-url", server.url, "--issuer", "https://login.example.com")
     assert (done.code, done.out, complaints(done)) == (0, f"Trusted issuer 'login' of partner 'acme'.\nSkipped {SKIPPED}\n", "")
     stored = TokenIssuer.objects.get()
     assert (stored.keys_url, stored.issuer, stored.audience, stored.keys) == (server.url, "https://login.example.com", "", None)
     assert [key["kid"] for key in stored.fetched_keys["keys"]] == ["key-1"]
-    assert (stored.algorithms, stored.created_by) == (["ES256", "EdDSA", "RS256"], "trust_issuer")
-    done = run("distrust_issuer", "acme", "login")
+    assert (stored.algorithms, stored.created_by) == (["ES256", "EdDSA", "RS256"], "add_issuer")
+    done = run("remove_issuer", "acme", "login")
     assert (done.code, done.out) == (0, "Distrusted issuer 'login' of partner 'acme'.\n")
     assert not TokenIssuer.objects.exists()
-    done = run("distrust_issuer", "acme", "login")
+    done = run("remove_issuer", "acme", "login")
     assert (done.code, complaints(done)) == (1, "CommandError: This partner trusts no issuer of this name.\n")
 
 
 def test_an_issuer_is_trusted_by_a_file_of_keys(run: Run, key_file: str) -> None:
     options = ("--keys", key_file, "--audience", "baskets", "--algorithm", "ES256", "--algorithm", "PS512", "--json")
-    assert run("trust_issuer", "acme", "login", *options).data == {
+    assert run("add_issuer", "acme", "login", *options).data == {
         "partner": "acme", "name": "login", "issuer": "", "audience": "baskets", "algorithms": ["ES256", "PS512"],
         "keys_url": "", "skipped": [], "problem": "", "dry_run": False,
     }  # fmt: skip
@@ -73,17 +73,17 @@ def test_an_issuer_is_trusted_by_a_file_of_keys(run: Run, key_file: str) -> None
 def test_unusable_keys_of_a_file_are_named(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "mixed.json"
     file.write_text(json.dumps({"keys": [ENC, KeyPair("ES256").jwk]}))
-    done = run("trust_issuer", "acme", "login", "--keys", str(file), "--audience", "baskets")
+    done = run("add_issuer", "acme", "login", "--keys", str(file), "--audience", "baskets")
     assert (done.code, done.out) == (0, f"Trusted issuer 'login' of partner 'acme'.\nSkipped {SKIPPED}\n")
     file.write_text(json.dumps({"keys": [ENC]}))
-    done = run("trust_issuer", "acme", "login", "--keys", str(file), "--audience", "baskets")
+    done = run("add_issuer", "acme", "login", "--keys", str(file), "--audience", "baskets")
     assert (done.code, complaints(done)) == (1, f"CommandError: The key set has no usable key. {SKIPPED}\n")
     assert [key["kid"] for key in TokenIssuer.objects.get().keys["keys"]] == ["key-1"]
 
 
 def test_an_issuer_whose_address_fails_is_trusted_and_its_problem_told(run: Run, server: Issuer) -> None:
     server.say(b"", status=500)
-    trust = ("trust_issuer", "acme", "login", "--keys-url", server.url, "--audience", "baskets")
+    trust = ("add_issuer", "acme", "login", "--keys-url", server.url, "--audience", "baskets")
     done = run(*trust)
     assert (done.code, done.out) == (0, "Trusted issuer 'login' of partner 'acme'.\n")
     assert complaints(done) == "Its keys could not be fetched now: The answer has status 500.\n"
@@ -93,19 +93,19 @@ def test_an_issuer_whose_address_fails_is_trusted_and_its_problem_told(run: Run,
 
 def test_without_iss_and_aud_it_must_be_said_that_every_token_is_trusted(run: Run, key_file: str, stored_rows: Stored) -> None:
     before = stored_rows()
-    done = run("trust_issuer", "acme", "login", "--keys", key_file)
+    done = run("add_issuer", "acme", "login", "--keys", key_file)
     assert (done.code, complaints(done).partition(",")[0]) == (1, "CommandError: Without `iss` and `aud`")
     assert stored_rows() == before
-    assert run("trust_issuer", "acme", "login", "--keys", key_file, "--unrestricted").code == 0
+    assert run("add_issuer", "acme", "login", "--keys", key_file, "--unrestricted").code == 0
 
 
 def test_rehearsals_change_nothing(run: Run, server: Issuer, stored_rows: Stored) -> None:
     source = ("--keys-url", server.url, "--audience", "baskets")
-    run("trust_issuer", "acme", "login", *source)
+    run("add_issuer", "acme", "login", *source)
     before = stored_rows()
-    done = run("trust_issuer", "acme", "other", *source, "--dry-run")
+    done = run("add_issuer", "acme", "other", *source, "--dry-run")
     assert done.out == f"Would trust issuer 'other' of partner 'acme'.\nSkipped {SKIPPED}\n"
-    assert run("distrust_issuer", "acme", "login", "--dry-run").out == "Would distrust issuer 'login' of partner 'acme'.\n"
+    assert run("remove_issuer", "acme", "login", "--dry-run").out == "Would distrust issuer 'login' of partner 'acme'.\n"
     assert run("refresh_issuer_keys", "--dry-run").out == f"Issuer 'login' of partner 'acme': 1 keys.\nSkipped {SKIPPED}\n"
     assert server.calls == 3
     assert stored_rows() == before
@@ -114,8 +114,8 @@ def test_rehearsals_change_nothing(run: Run, server: Issuer, stored_rows: Stored
 def test_keys_are_fetched_when_an_operator_asks(run: Run, server: Issuer, key_file: str) -> None:
     partners.create_partner(name="zeta")
     for partner, name in (("acme", "login"), ("zeta", "login"), ("zeta", "app")):
-        run("trust_issuer", partner, name, "--keys-url", server.url, "--audience", "baskets")
-    run("trust_issuer", "zeta", "given", "--keys", key_file, "--audience", "baskets")
+        run("add_issuer", partner, name, "--keys-url", server.url, "--audience", "baskets")
+    run("add_issuer", "zeta", "given", "--keys", key_file, "--audience", "baskets")
     fresh = KeyPair("ES256", kid="key-2")
     server.publish(fresh)
 
@@ -162,7 +162,7 @@ def test_without_published_keys_there_is_nothing_to_fetch(run: Run) -> None:
 )
 def test_wrong_usage_and_what_cannot_be_trusted(run: Run, arguments: list[str], code: int, stored_rows: Stored) -> None:
     before = stored_rows()
-    done = run("trust_issuer", *arguments)
+    done = run("add_issuer", *arguments)
     assert (done.code, done.out) == (code, "")
     assert "Traceback" not in done.err
     assert stored_rows() == before

@@ -22,7 +22,7 @@ from baskets.models.basket_snapshot import Owner
 
 PARTNER = "rehearsal"
 PRODUCT = "rehearsal"
-ACTOR = Actor.system("rehearse")
+ACTOR = Actor.system("load_test")
 # One rehearsal at a time: two would put each other's stage away. The number names the lock and means nothing.
 ACQUIRE_LOCK = "SELECT pg_try_advisory_lock(4410087213)"
 RELEASE_LOCK = "SELECT pg_advisory_unlock(4410087213)"
