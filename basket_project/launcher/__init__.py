@@ -1,1 +1,1 @@
-"""Starts the project on a bare machine: environment, database server, service. Standard library only, no Django, no rule about baskets."""
+"""Runs the project on a bare machine: environment, database, service. Standard library only; contains no rule about baskets."""

@@ -1,4 +1,4 @@
-"""The operating system account that runs the database server: PostgreSQL refuses to be run by root."""
+"""Chooses the operating system account that runs the database server: PostgreSQL refuses to run as root."""
 
 import os
 import pwd
@@ -10,7 +10,7 @@ from typing import TypedDict
 from basket_project.launcher.failure import Failure
 
 
-class _As(TypedDict, total=False):
+class _SubprocessUser(TypedDict, total=False):
     user: int
     group: int
     extra_groups: list[int]
@@ -18,33 +18,36 @@ class _As(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Account:
-    """The account to run the server with: our own, unless that is root."""
+    """The account that runs the server.
+
+    :param is_own: whether it is the account of this process.
+    """
 
     user: int
     group: int
     is_own: bool
 
-    def for_subprocess(self) -> _As:
-        """Return the arguments of `subprocess.run` that switch to this account."""
+    def for_subprocess(self) -> _SubprocessUser:
+        """Return the keyword arguments of `subprocess.run` that switch to this account."""
         return {} if self.is_own else {"user": self.user, "group": self.group, "extra_groups": []}
 
-    def give(self, path: Path) -> None:
-        """Make this account the owner of a file or folder that we made."""
+    def chown(self, path: Path) -> None:
+        """Make this account the owner of a file or folder."""
         if not self.is_own:
             os.chown(path, self.user, self.group)
 
-    def give_all(self, folder: Path) -> None:
-        """Make this account the owner of a folder and everything in it."""
-        self.give(folder)
+    def chown_tree(self, folder: Path) -> None:
+        """Make this account the owner of a folder and its content."""
+        self.chown(folder)
         for path in folder.rglob("*"):
             if not self.is_own:
                 os.chown(path, self.user, self.group, follow_symlinks=False)
 
     def can_enter(self, folder: Path) -> bool:
-        """Tell whether this account can pass through a folder, asked of the system itself so that every kind of right counts."""
+        """Return whether this account can enter a folder. A subprocess tests it, so that ACLs and mount options count."""
         test = subprocess.run(
             ["/bin/sh", "-c", 'test -x "$1"', "sh", str(folder)],
-            check=False,  # The code of its end is the answer.
+            check=False,  # The exit code is the result.
             cwd="/",
             **self.for_subprocess(),
         )
@@ -52,7 +55,10 @@ class Account:
 
 
 def server_account() -> Account:
-    """Return the account for the database server: root hands over to `postgres`, or to `nobody` where that does not exist."""
+    """Return the account for the database server: the current one; for root, `postgres` or else `nobody`.
+
+    :raises Failure: root has neither account.
+    """
     if os.geteuid() != 0:
         return Account(user=os.geteuid(), group=os.getegid(), is_own=True)
     for name in ("postgres", "nobody"):
@@ -61,5 +67,5 @@ def server_account() -> Account:
         except KeyError:
             continue
         return Account(user=entry.pw_uid, group=entry.pw_gid, is_own=False)
-    message = "PostgreSQL refuses to run as root, and there is neither an account postgres nor nobody to run it with instead."
+    message = "PostgreSQL refuses to run as root, and neither of the accounts `postgres` and `nobody` exists."
     raise Failure(message)

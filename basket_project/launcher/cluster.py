@@ -1,4 +1,4 @@
-"""One PostgreSQL server of our own on one data folder: made, started, adopted and stopped; knows nothing of what is stored in it."""
+"""Manages one PostgreSQL server with its data folder: creates, starts, adopts and stops it. Does not know the stored data."""
 
 import contextlib
 import os
@@ -21,11 +21,11 @@ USER = "baskets"
 DATABASE = "baskets"
 _RETRY_SECONDS = 30
 _LARGE_LOG_BYTES = 10_000_000
-# The first message of the protocol that is answered without a name: its length, and a number that stands for the question.
-_ASK_FOR_ENCRYPTION = bytes.fromhex("0000000804d2162f")
+# The protocol's SSLRequest: the server answers it without authentication.
+_SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
-# Durable, small, reachable over loopback with a password only, and silent about values: an error of a statement can quote the ids
-# of users, so the log holds what the server says about itself (LOG, FATAL, PANIC), without details.
+# Small, and reachable only over loopback with a password. Error messages of statements can quote user ids, so the log has only
+# messages about the server itself (LOG, FATAL, PANIC), without details.
 _SETTINGS = {
     "listen_addresses": f"'{HOST}'",
     "unix_socket_directories": "''",
@@ -42,12 +42,12 @@ _SETTINGS = {
     "log_error_verbosity": "terse",
 }
 DURABLE = {"max_connections": "50", "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
-# A test run ends with its database: nothing needs to survive a loss of power, and races are run by a hundred threads at once.
+# The database of a test run need not survive a crash; concurrency tests use a hundred connections at once.
 NOT_DURABLE = {"max_connections": "250", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on at the moment."""
+    """Return a port of the loopback interface that is free at the moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -55,13 +55,13 @@ def free_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
-    """Tell whether a server could listen on this port of the loopback interface.
+    """Return whether a server can listen on this port of the loopback interface.
 
-    :raises OSError: when the port may not be used at all, for want of a right.
+    :raises PermissionError: this account may not use the port.
     """
     with socket.socket() as probe:
         probe.settimeout(2)
-        # On some systems a port taken on all interfaces may still be bound on one; whoever answers there is in the way too.
+        # On some systems a port in use on all interfaces can still be bound on one, so check for a listener first.
         if probe.connect_ex((HOST, port)) == 0:
             return False
     with socket.socket() as probe:
@@ -79,8 +79,9 @@ def port_is_free(port: int) -> bool:
 class Cluster:
     """A server with its folder.
 
-    :param home: a folder that the account owns; it holds the data, the log, and the programs if they had to be copied.
-    :param password: of the one user and database that the cluster is made with.
+    :param home: a folder of the account, for the data, the log, and a copy of the programs if needed.
+    :param password: password of the database's owner.
+    :param settings: settings of `postgresql.conf` in addition to the common ones.
     """
 
     home: Path
@@ -101,48 +102,52 @@ class Cluster:
 
     @property
     def exists(self) -> bool:
-        """Tell whether the data folder has been made."""
+        """Return whether the data folder has been created."""
         return (self.data / "PG_VERSION").exists()
 
     @property
     def url(self) -> str:
-        """Return the address of the database, with the password, as `DATABASE_URL` takes it."""
+        """Return the URL of the database, with the owner's password, for `DATABASE_URL`."""
         return self.url_of(USER, self.password)
 
     def url_of(self, user: str, password: str) -> str:
-        """Return the address of the database for another role than the owner."""
+        """Return the URL of the database for another role than the owner."""
         return f"postgresql://{user}:{password}@{HOST}:{self._port()}/{DATABASE}"
 
     def start(self, *, keep_port: bool = False) -> None:
-        """Make the cluster if there is none, and start its server unless it runs; one that a killed command left behind is adopted.
+        """Create the cluster if it does not exist, and start its server unless it runs. A server left by a killed command is adopted.
 
-        :param keep_port: insist on the port it had, since somebody knows its address.
-        :raises Failure: when the data are of another version, or the server does not come up within the time for retries.
+        :param keep_port: reuse the last port, because clients know it.
+        :raises Failure: the data have another version, or the server does not start within the time for retries.
         """
         if not self.exists:
-            self._make()
+            self._create()
         version = (self.data / "PG_VERSION").read_text().strip()
         if version != str(self.binaries.major):
             message = (
-                f"The data in {self.home} were made by PostgreSQL {version}, and this server is PostgreSQL {self.binaries.major}; "
-                "use the server they were made with, or another data folder."
+                f"The data in {self.home} were created by PostgreSQL {version}, and this server is PostgreSQL {self.binaries.major}; "
+                "use that version, or another data folder."
             )
             raise Failure(message)
-        if not (self.is_running() and self._answers_soon()):
+        if not (self.is_running() and self._becomes_ready()):
             self._start(keep_port=keep_port)
 
     def is_running(self) -> bool:
-        """Tell whether a server works on this data folder."""
+        """Return whether a server runs on this data folder."""
         pid = self._recorded_pid()
-        # After a crash the number in the file may belong to a stranger by now; a server stands in its data folder.
+        # After a crash, the recorded process id may belong to another program; a server has its data folder as working directory.
         return pid is not None and has_working_directory(pid, self.data)
 
-    def was_stopped_in_order(self) -> bool:
-        """Tell whether a server that is gone was stopped by somebody, rather than killed: then it has taken its process file along."""
+    def was_shut_down(self) -> bool:
+        """Return whether a server that has ended was shut down rather than killed: a shutdown removes the process file."""
         return not self._process_file.exists()
 
     def stop(self, *, fast: bool = True) -> None:
-        """Stop the server: connections are cut, transactions rolled back; without `fast` it is dropped where it stands."""
+        """Stop the server.
+
+        :param fast: roll back open transactions and shut down cleanly; otherwise stop immediately, without a checkpoint.
+        :raises Failure: the server does not stop.
+        """
         if not self.is_running():
             return
         stopped = self._run("pg_ctl", "stop", "-w", "-t", "15", "-m", "fast" if fast else "immediate", "-D", str(self.data))
@@ -152,36 +157,36 @@ class Cluster:
             message = f"The database server in {self.home} does not stop: {stopped.stdout.strip()}"
             raise Failure(message)
 
-    # -- making ---------------------------------------------------------------------------------
+    # -- creating -------------------------------------------------------------------------------
 
-    def _make(self) -> None:
-        """Make the data folder beside its place and move it there when it is complete, so that an interruption leaves no half of one."""
+    def _create(self) -> None:
+        """Create the data folder under a temporary name and rename it when complete, so an interruption leaves no partial folder."""
         unfinished = self.home / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         password_file = self.home / "password.unfinished"
         password_file.unlink(missing_ok=True)
         self._write(password_file, self.password + "\n")
         command = ["-D", str(unfinished), "-U", USER, f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8"]
-        # The built-in provider orders by code point like C, on every system alike, and still knows the case of all letters.
+        # The built-in provider sorts by code point on every system, like C, and supports upper and lower case of all letters.
         builtin = self.binaries.major >= 17
         command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if builtin else ["--locale=C"]
         if self.settings["fsync"] == "off":
             command.append("--no-sync")
         try:
-            made = self._run("initdb", *command)
+            initialized = self._run("initdb", *command)
         finally:
             password_file.unlink(missing_ok=True)
-        if made.returncode != 0:
-            message = f"PostgreSQL could not make its data folder in {self.home}: {_last_line(made.stdout)}"
+        if initialized.returncode != 0:
+            message = f"PostgreSQL could not create its data folder in {self.home}: {_last_line(initialized.stdout)}"
             raise Failure(message)
         with (unfinished / "postgresql.conf").open("a") as settings:
-            settings.write("\n# What the launcher sets; it writes that file anew before each start.\ninclude = 'launcher.conf'\n")
+            settings.write("\n# The launcher writes this file before each start.\ninclude = 'launcher.conf'\n")
         self._write(unfinished / "launcher.conf", "")
         self._write(unfinished / "pg_hba.conf", "host all all 127.0.0.1/32 scram-sha-256\n")
-        # Without a listening server there is nobody to authenticate to, and the new database is there before the folder is.
+        # Single-user mode needs no authentication, and the database exists before the folder gets its final name.
         created = self._run("postgres", "--single", "-D", str(unfinished), "postgres", stdin=f"CREATE DATABASE {DATABASE};\n")
         if created.returncode != 0:
-            message = f"PostgreSQL could not make the database {DATABASE}: {_last_line(created.stdout)}"
+            message = f"PostgreSQL could not create the database {DATABASE}: {_last_line(created.stdout)}"
             raise Failure(message)
         unfinished.rename(self.data)
 
@@ -191,7 +196,7 @@ class Cluster:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(content)
-        self.account.give(path)
+        self.account.chown(path)
 
     # -- starting -------------------------------------------------------------------------------
 
@@ -205,20 +210,20 @@ class Cluster:
             self.log.unlink()
         deadline = time.monotonic() + _RETRY_SECONDS
         while True:
-            self._forget_stranger()
+            self._remove_stale_process_file()
             started = self._run("pg_ctl", "start", "-w", "-t", str(_RETRY_SECONDS * 2), "-D", str(self.data), "-l", str(self.log))
             if started.returncode == 0:
                 return
-            # The last processes of a killed server hold its memory for a moment, and somebody else may be starting it just now.
+            # Processes of a killed server hold its shared memory for a moment, or another command may be starting the server.
             if time.monotonic() > deadline:
                 message = f"The database server in {self.home} does not start; its log ends with:\n{last_lines(self.log)}"
                 raise Failure(message)
             time.sleep(0.5)
-            if self.is_running() and self._answers_soon():
+            if self.is_running() and self._becomes_ready():
                 return
 
-    def _forget_stranger(self) -> None:
-        """Remove the process file of a server that is gone when its number belongs to another program now; PostgreSQL would give up."""
+    def _remove_stale_process_file(self) -> None:
+        """Remove the process file of a dead server if another program now has its process id; PostgreSQL would refuse to start."""
         pid = self._recorded_pid()
         if pid is None or has_working_directory(pid, self.data):
             return
@@ -226,22 +231,25 @@ class Cluster:
             os.kill(pid, 0)
             self._process_file.unlink(missing_ok=True)
 
-    def _answers_soon(self) -> bool:
-        """Wait for a server that somebody else started until it accepts connections; it may still be recovering from a crash."""
+    def _becomes_ready(self) -> bool:
+        """Wait until a running server accepts connections; it may be recovering from a crash.
+
+        :returns: False if it ended or the time for retries is over.
+        """
         deadline = time.monotonic() + _RETRY_SECONDS
         while self.is_running() and time.monotonic() < deadline:
             lines = self._process_lines()
-            if len(lines) > 7 and lines[7].strip() == "ready" and self._answers():
+            if len(lines) > 7 and lines[7].strip() == "ready" and self._accepts_connections():
                 return True
             time.sleep(0.1)
         return False
 
-    def _answers(self) -> bool:
-        """Ask whether it speaks encrypted: a server that is dying has a process and a port for some milliseconds, and no answer."""
+    def _accepts_connections(self) -> bool:
+        """Return whether the server answers an SSLRequest: a dying server has a process and a port for some milliseconds."""
         try:
-            with socket.create_connection((HOST, self._port()), timeout=2) as asking:
-                asking.sendall(_ASK_FOR_ENCRYPTION)
-                return bool(asking.recv(1))
+            with socket.create_connection((HOST, self._port()), timeout=2) as connection:
+                connection.sendall(_SSL_REQUEST)
+                return bool(connection.recv(1))
         except OSError:
             return False
 
@@ -257,7 +265,7 @@ class Cluster:
 
     def _recorded_pid(self) -> int | None:
         lines = self._process_lines()
-        # The server negates the number while it stands alone for one session.
+        # In single-user mode the server writes a negative process id.
         return abs(int(lines[0])) if lines and lines[0].strip().lstrip("-").isdigit() else None
 
     def _configured_port(self) -> int | None:
@@ -276,40 +284,40 @@ class Cluster:
         return port
 
     def _run(self, program: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run one of the server's programs as its account, in an environment that nobody else's settings reach."""
+        """Run one of the server's programs as its account, without the `PG*` and locale variables of the shell."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG", "TZ"))}
         environment |= {"LC_ALL": "C", "TZ": "UTC", "HOME": str(self.home)}
-        # The answer goes through a file: a server that was started keeps its output open, and a pipe would never end.
-        with tempfile.TemporaryFile("w+") as source, tempfile.TemporaryFile("w+", errors="replace") as answer:
+        # Output goes to a file: a started server keeps its output open, and a pipe would never end.
+        with tempfile.TemporaryFile("w+") as source, tempfile.TemporaryFile("w+", errors="replace") as output:
             source.write(stdin)
             source.flush()
             source.seek(0)
             with subprocess.Popen(
                 [str(self.binaries.folder / program), *arguments],
                 stdin=source,
-                stdout=answer,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 env=environment,
-                # Keys pressed in the terminal are for the launcher, which stops the server when its turn has come.
+                # Ctrl-C in the terminal must reach only the launcher, which stops the server last.
                 start_new_session=True,
                 **self.account.for_subprocess(),
-            ) as running:
+            ) as process:
                 try:
-                    code = running.wait()
+                    code = process.wait()
                 except StopRequested:
-                    # A server that is half way up could be found by nobody; whole, it is found and stopped.
-                    running.wait()
+                    # A half-started server could not be found again, so wait; the caller then stops it.
+                    process.wait()
                     raise
-            answer.seek(0)
-            return subprocess.CompletedProcess(running.args, code, stdout=answer.read())
+            output.seek(0)
+            return subprocess.CompletedProcess(process.args, code, stdout=output.read())
 
 
 def new_password() -> str:
-    """Return a password that can stand in a URL as it is."""
+    """Return a random password that needs no quoting in a URL."""
     return secrets.token_urlsafe(24)
 
 
-def _last_line(answer: str) -> str:
-    lines = [line.strip() for line in answer.splitlines() if line.strip()]
-    return lines[-1] if lines else "it ended without a word."
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "no output."

@@ -1,4 +1,4 @@
-"""What can be typed after `python3 -m basket_project`, and how a command's end is told to the shell."""
+"""Parses the command line of `python3 -m basket_project`, runs the command, and returns its exit code."""
 
 import argparse
 import os
@@ -18,12 +18,15 @@ from basket_project.launcher.run_verification import run_verification
 _PROGRAM = "python3 -m basket_project"
 _TEST_HELP = f"""usage: {_PROGRAM} test [pytest arguments]
 
-Run the whole test suite against a PostgreSQL server of its own, or against DATABASE_URL if it is set.
-What follows goes to pytest as it is: -k finish, tests/domain, -x, --help after a --."""
+Run the test suite against a temporary PostgreSQL server, or against DATABASE_URL if it is set.
+All arguments go to pytest unchanged: -k finish, tests/domain, -x, --help after a --."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command and return the code for the shell: 0 done, 1 failed, 2 wrong usage."""
+    """Run one command.
+
+    :returns: the exit code: 0 done, 1 failed, 2 wrong usage, 128 and the signal's number after a signal.
+    """
     raise_on_stop_signals()
     try:
         return _run(list(arguments))
@@ -38,10 +41,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    # What follows these belongs to others, whose options this parser must not try to understand.
-    others = {"test": _test, "serve": _serve, "prove": run_verification, "bench": run_benchmark}
-    if arguments and arguments[0] in others:
-        return others[arguments[0]](arguments[1:])
+    # These commands parse their own arguments.
+    delegates = {"test": _test, "serve": _serve, "prove": run_verification, "bench": run_benchmark}
+    if arguments and arguments[0] in delegates:
+        return delegates[arguments[0]](arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command == "demo":
@@ -59,16 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_PROGRAM, description="Set up, try out, test and serve the basket service.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    try_out = commands.add_parser("demo", help="set up what is missing, start a database and the service, and say how to use it")
+    try_out = commands.add_parser("demo", help="set up the environment, start a database and the service, and print how to use it")
     try_out.add_argument("--port", type=_port, default=8000, help="port of 127.0.0.1 to serve on (default: %(default)s)")
-    try_out.add_argument("--json", action="store_true", help="print one line of JSON once the service answers, instead of prose")
+    try_out.add_argument("--json", action="store_true", help="print one line of JSON once the service is ready")
     _add_data_dir(try_out)
 
-    commands.add_parser("test", help="run the test suite against a PostgreSQL of its own; arguments go to pytest")
+    commands.add_parser("test", help="run the test suite against a temporary PostgreSQL; arguments go to pytest")
 
-    commands.add_parser("prove", help="run the long programme of proofs, an hour at most; `prove --help` names its parts")
+    commands.add_parser("prove", help="run the long verification, an hour at most; `prove --help` names its parts")
 
-    commands.add_parser("bench", help="measure the service beside its floor, half an hour in all; `bench --help` names its parts")
+    commands.add_parser("bench", help="measure the service, half an hour in all; `bench --help` names its parts")
 
     run = commands.add_parser("manage", help="run a management command against the database of the demo")
     _add_data_dir(run)
@@ -76,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("serve", help="serve in production: DATABASE_URL and DJANGO_SECRET_KEY from the environment")
 
-    prepare = commands.add_parser("setup", help="make the environment .venv without starting anything")
+    prepare = commands.add_parser("setup", help="create the environment .venv without starting anything")
     # No `choices`: argparse would compare them with the empty list of a bare `setup`.
     names = ", ".join(LOCK_NAMES)
     prepare.add_argument("locks", nargs="*", type=_lock_name, metavar="LOCK", help=f"what to install besides run: {names}")
@@ -110,13 +113,16 @@ def _test(arguments: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
-    """Become the production server: signals then go straight to it, and a supervisor sees its end as ours."""
-    asks_for_help = any(argument in ("-h", "--help") for argument in arguments)
+    """Replace this process by the production server, so that signals and exit codes need no forwarding.
+
+    :raises Failure: a required variable is not set.
+    """
+    help_requested = any(argument in ("-h", "--help") for argument in arguments)
     for name in ("DATABASE_URL", "DJANGO_SECRET_KEY"):
-        if not asks_for_help and not os.environ.get(name):
+        if not help_requested and not os.environ.get(name):
             message = f"{name} is not set; `serve` takes its settings from the environment."
             raise Failure(message)
     ensure_environment(["run"])
     os.chdir(PROJECT)
-    os.execve(PYTHON, [str(PYTHON), "-m", "basket_project.server", *arguments], shell_variables())  # noqa: S606 - that is the point
+    os.execve(PYTHON, [str(PYTHON), "-m", "basket_project.server", *arguments], shell_variables())  # noqa: S606 - intended
     return 0

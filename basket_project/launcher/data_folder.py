@@ -1,4 +1,4 @@
-"""The folder in which the demo keeps its database, its secrets and the note of what it started; the one place that knows its layout."""
+"""The folder with the demo's database, secrets and process records. No other module knows its layout."""
 
 import contextlib
 import json
@@ -15,12 +15,12 @@ from basket_project.launcher.locking import FileLock
 
 DEFAULT = PROJECT / ".data"
 _LARGE_LOG_BYTES = 10_000_000
-# Where root keeps a database whose owner cannot reach the data folder itself, as under a closed home folder.
-_SHARED_PLACES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108 - a private folder with a random name is made there
+# For root: the parent of the database folder if the database account cannot reach the data folder.
+_SHARED_PLACES = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108 - the folder created there is private and has a random name
 
 
 class DataFolder:
-    """Files by name, each readable by nobody else and written completely or not at all."""
+    """Named JSON files, readable by their owner only, and written atomically."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
@@ -29,12 +29,12 @@ class DataFolder:
         self.change_lock = FileLock(self.path / "change.lock")
 
     def make(self) -> None:
-        """Make the folder if it is missing, and check that files can be written there.
+        """Create the folder if it is missing, and check that it is writable.
 
-        :raises Failure: when they cannot.
+        :raises Failure: it is not.
         """
         try:
-            # Root's database belongs to another account, which must be able to pass through; the files in it are private one by one.
+            # Root's database belongs to another account, which must be able to enter; each file in the folder is private.
             self.path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
@@ -44,18 +44,21 @@ class DataFolder:
 
     @property
     def service_log(self) -> Path:
-        """Return the file that the service logs to."""
+        """Return the path of the service's log."""
         return self.path / "service.log"
 
     def open_service_log(self) -> BinaryIO:
-        """Open the service's log at its end, for our own account only; an overlong one makes room for a new one."""
+        """Open the service's log for appending, readable by its owner only; a log above the size limit is rotated."""
         log = self.service_log
         if log.exists() and log.stat().st_size > _LARGE_LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
         return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return what was written under this name; empty if nothing was."""
+        """Return the content written under this name; an empty dictionary if there is none.
+
+        :raises Failure: the file cannot be read.
+        """
         try:
             content = json.loads(self._file(name).read_text())
         except FileNotFoundError:
@@ -66,7 +69,7 @@ class DataFolder:
         return content if isinstance(content, dict) else {}
 
     def write(self, name: str, content: dict[str, Any]) -> None:
-        """Write this under this name, in place of what was there, readable by our own account only."""
+        """Replace the content under this name atomically; the file is readable by its owner only."""
         descriptor, unfinished = tempfile.mkstemp(dir=self.path, prefix=f"{name}.")
         with os.fdopen(descriptor, "w") as file:
             json.dump(content, file, indent=1)
@@ -76,14 +79,17 @@ class DataFolder:
         Path(unfinished).replace(self._file(name))
 
     def remove(self, name: str) -> None:
-        """Forget what was written under this name."""
+        """Delete the content under this name."""
         self._file(name).unlink(missing_ok=True)
 
     def _file(self, name: str) -> Path:
         return self.path / f"{name}.json"
 
     def secret(self, name: str, length: int = 48) -> str:
-        """Return the secret of this name; it is drawn when it is first asked for, and stays."""
+        """Return the secret of this name; the first call generates and stores it.
+
+        :param length: number of random bytes.
+        """
         known = self.read("secrets")
         if name not in known:
             known[name] = secrets.token_urlsafe(length)
@@ -93,7 +99,7 @@ class DataFolder:
     def database_home(self, account: Account) -> Path:
         """Return the folder of the embedded database, which the account owns and can reach.
 
-        :raises Failure: when there is no place for one.
+        :raises Failure: no such folder can be created.
         """
         place = self.read("database").get("home")
         home = Path(str(place)) if place else self.path / "postgres"
@@ -102,9 +108,9 @@ class DataFolder:
             self.write("database", {"home": str(home)})
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            account.give(home)
+            account.chown(home)
         except OSError as error:
-            message = f"The folder {home} for the database cannot be made: {os_error_text(error)}."
+            message = f"The folder {home} for the database cannot be created: {os_error_text(error)}."
             raise Failure(message) from error
         return home
 
@@ -113,5 +119,5 @@ def _shared_place() -> Path:
     for place in _SHARED_PLACES:
         with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=place):
             return place
-    message = "The data folder lies where the account of the database server cannot reach it; name another one with --data-dir."
+    message = "The account of the database server cannot reach the data folder; choose another one with --data-dir."
     raise Failure(message)

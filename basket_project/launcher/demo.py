@@ -1,4 +1,4 @@
-"""The command `demo`: brings up database and service on a data folder, tells how to use them, watches over them, and takes them down."""
+"""The command `demo`: starts database and service on a data folder, prints how to use them, restarts them if they die, and stops them."""
 
 import contextlib
 import hashlib
@@ -22,17 +22,17 @@ from basket_project.launcher.service import Service, left_over_url, stop_left_ov
 
 _POLL_SECONDS = 0.5
 _SERVICE_ROLE = "baskets_service"
-# A killed database server is brought back soon; one that was stopped in order was stopped by somebody, who gets time to start it again.
-_BACK_AFTER_CRASH_SECONDS = 2
-_BACK_AFTER_STOP_SECONDS = 60
-# A service that ends again and again is broken; bringing it back for ever would only hide that.
-_RESTARTS = 5
+# A crashed database server is restarted soon. A server that was shut down was stopped on purpose, so the restart comes later.
+_RESTART_AFTER_CRASH_SECONDS = 2
+_RESTART_AFTER_STOP_SECONDS = 60
+# A service that ends repeatedly is broken; endless restarts would hide that.
+_MAX_RESTARTS = 5
 _RESTARTS_WITHIN_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What the command line says."""
+    """The options of the command line."""
 
     port: int
     data: Path
@@ -42,17 +42,18 @@ class DemoOptions:
 def demo(options: DemoOptions) -> int:
     """Run the demo until a signal ends it.
 
-    :raises Failure: when something is missing or in the way.
+    :returns: the exit code.
+    :raises Failure: a demo runs on this folder already, the port is in use, or a part does not start.
     """
     folder = DataFolder(options.data)
     folder.make()
-    if not folder.demo_lock.try_take():
+    if not folder.demo_lock.try_acquire():
         where = left_over_url(folder)
         message = f"A demo with the data folder {folder.path} is already running{f' at {where}' if where else ''}."
         raise Failure(message)
     try:
         if stop_left_over(folder):
-            print_progress("Ended what an earlier demo had left running.")
+            print_progress("Stopped the service of an earlier demo.")
         _check_port(options.port)
         with _database(folder) as (database_url, cluster):
             _serve(options, folder, database_url, cluster)
@@ -74,7 +75,7 @@ def _check_port(port: int) -> None:
 
 @contextlib.contextmanager
 def _database(folder: DataFolder) -> Iterator[tuple[str, Cluster | None]]:
-    """Yield the address of the database, and our own server unless the user has named another one."""
+    """Yield the URL of the database, and the embedded server, or None if DATABASE_URL names another server."""
     named = os.environ.get("DATABASE_URL")
     if named:
         ensure_environment(["run"])
@@ -103,7 +104,7 @@ def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster:
         print_progress("Starting the service ...")
         service.start()
         if service.status_of("/baskets/users/demo", {"X-API-Key": access["api_key"]}) == 401:
-            # The key was revoked or has ended since it was stored; what is printed must work.
+            # The stored key was revoked or has expired; the demo must print a valid one.
             access = _load_demo(folder, database_url, variables, "--new-api-key")
         _announce(options, folder, service, database_url, access)
         _watch(service, cluster)
@@ -114,25 +115,29 @@ def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster:
 
 
 def _load_demo(folder: DataFolder, database_url: str, variables: dict[str, str], *more: str) -> dict[str, Any]:
-    """Load the demo data and return how to get in; secrets are told once by the database's side, and remembered in the data folder."""
+    """Load the demo data.
+
+    :param more: further options of `load_demo`.
+    :returns: API key, user id and admin account. `load_demo` prints secrets once; the data folder stores them.
+    """
     database = hashlib.sha256(database_url.rpartition("@")[2].encode()).hexdigest()
     if not os.environ.get("DATABASE_URL"):
         database = "embedded"
     stored = folder.read("access").get(database, {})
-    loaded = _said_by_load_demo(variables, *more)
-    wanting = {"api_key": "--new-api-key", "admin_password": "--new-admin-password"}
-    missing = [option for name, option in wanting.items() if not loaded.get(name) and not stored.get(name)]
+    loaded = _run_load_demo(variables, *more)
+    option_by_secret = {"api_key": "--new-api-key", "admin_password": "--new-admin-password"}
+    missing = [option for name, option in option_by_secret.items() if not loaded.get(name) and not stored.get(name)]
     if missing:
-        loaded |= {name: value for name, value in _said_by_load_demo(variables, *missing).items() if value}
+        loaded |= {name: value for name, value in _run_load_demo(variables, *missing).items() if value}
     access = stored | {name: value for name, value in loaded.items() if value}
     if access != stored:
         folder.write("access", folder.read("access") | {database: access})
     return dict(access)
 
 
-def _said_by_load_demo(variables: dict[str, str], *more: str) -> dict[str, Any]:
-    said = run_quietly(["load_demo", "--json", *more], variables)
-    lines = [line for line in said.splitlines() if line.startswith("{")]
+def _run_load_demo(variables: dict[str, str], *more: str) -> dict[str, Any]:
+    output = run_quietly(["load_demo", "--json", *more], variables)
+    lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:
         message = "`manage.py load_demo --json` printed no line of JSON."
         raise Failure(message)
@@ -146,7 +151,7 @@ def _announce(options: DemoOptions, folder: DataFolder, service: Service, databa
         f"-H 'X-API-Key: {access['api_key']}' -H 'Content-Type: application/json' -d '{{\"ordered\": true}}'"
     )
     if options.as_json:
-        told = {
+        summary = {
             "url": service.url,
             "api_key": access["api_key"],
             "admin_user": access["admin_user"],
@@ -155,7 +160,7 @@ def _announce(options: DemoOptions, folder: DataFolder, service: Service, databa
             "data_dir": str(folder.path),
             "finish_curl": finish,
         }
-        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.write(json.dumps(summary) + "\n")
     else:
         database = folder.read("database").get("home")
         sys.stdout.write(
@@ -172,38 +177,38 @@ def _announce(options: DemoOptions, folder: DataFolder, service: Service, databa
 
 
 def _watch(service: Service, cluster: Cluster | None) -> None:
-    """Bring back what dies, until a signal ends the demo.
+    """Restart service and database when they die, until a signal ends the demo.
 
-    :raises Failure: when the service keeps ending.
+    :raises Failure: the service ends too often.
     """
-    gone_since: float | None = None
+    down_since: float | None = None
     restarts: list[float] = []
     while True:
         time.sleep(_POLL_SECONDS)
         now = time.monotonic()
         if service.has_ended():
             restarts = [moment for moment in restarts if now - moment < _RESTARTS_WITHIN_SECONDS]
-            if len(restarts) >= _RESTARTS:
-                message = f"The service has ended {_RESTARTS + 1} times within a minute; its log is {service.folder.service_log}."
+            if len(restarts) >= _MAX_RESTARTS:
+                message = f"The service has ended {_MAX_RESTARTS + 1} times within a minute; its log is {service.folder.service_log}."
                 raise Failure(message)
             restarts.append(now)
             print_progress("The service has ended unexpectedly; starting it again.")
             service.restart()
         if cluster is None or cluster.is_running():
-            gone_since = None
+            down_since = None
             continue
-        gone_since = gone_since or now
-        patience = _BACK_AFTER_STOP_SECONDS if cluster.was_stopped_in_order() else _BACK_AFTER_CRASH_SECONDS
-        if now - gone_since >= patience:
-            print_progress("The database server is gone; starting it again.")
-            _bring_back(cluster)
-            gone_since = None
+        down_since = down_since or now
+        delay = _RESTART_AFTER_STOP_SECONDS if cluster.was_shut_down() else _RESTART_AFTER_CRASH_SECONDS
+        if now - down_since >= delay:
+            print_progress("The database server has ended; starting it again.")
+            _restart_database(cluster)
+            down_since = None
 
 
-def _bring_back(cluster: Cluster) -> None:
-    """Start the database server again; its port stays, since the service knows no other."""
+def _restart_database(cluster: Cluster) -> None:
+    """Start the database server again on its former port, which the service knows."""
     try:
         cluster.start(keep_port=True)
     except Failure as failure:
-        # The service answers 503 meanwhile, and a full disk may be emptied: the next round tries again.
+        # The service answers 503 until then. The next round tries again, because the cause may be temporary, such as a full disk.
         print_progress(str(failure))

@@ -1,4 +1,4 @@
-"""Lends the embedded database of a data folder to the commands that need it: the first one starts it, the last one stops it."""
+"""Shares the embedded database of a data folder between commands: the first one starts it, the last one stops it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from basket_project.launcher.failure import ignore_stop_signals
 
 
 def cluster_of(folder: DataFolder) -> Cluster:
-    """Return the cluster of a data folder, whether it exists or not."""
+    """Return the cluster of a data folder, which may not exist yet."""
     account = server_account()
     home = folder.database_home(account)
     return Cluster(
@@ -26,24 +26,24 @@ def cluster_of(folder: DataFolder) -> Cluster:
 
 @contextlib.contextmanager
 def running_cluster(folder: DataFolder) -> Iterator[Cluster]:
-    """Run the embedded server for the length of a block.
+    """Run the embedded server during a block.
 
-    Every user holds `server_lock` together with the others; who can have it alone at the end is the last, and stops the server.
-    Starting and stopping happen under `change_lock`, so that nobody starts what another is about to stop. Both locks end with
-    their process: a server left behind by a killed command is adopted by the next one, and then stopped by it.
+    Every command holds a shared `server_lock`; a command that can make it exclusive at its end is the last one, and stops the
+    server. Starting and stopping hold `change_lock`, so no command starts a server that another is about to stop. Both locks end
+    with their process: the next command adopts a server left by a killed command, and stops it.
     """
     with folder.change_lock.held():
-        folder.server_lock.take(shared=True)
+        folder.server_lock.acquire(shared=True)
     cluster = cluster_of(folder)
     try:
         with folder.change_lock.held():
             if not cluster.is_running():
-                print_progress("Starting PostgreSQL ..." if cluster.exists else "Making a PostgreSQL database and starting it ...")
+                print_progress("Starting PostgreSQL ..." if cluster.exists else "Creating a PostgreSQL database and starting it ...")
             cluster.start()
         yield cluster
     finally:
         ignore_stop_signals()
         with folder.change_lock.held():
-            if folder.server_lock.try_take():
+            if folder.server_lock.try_acquire():
                 cluster.stop()
             folder.server_lock.release()

@@ -1,4 +1,4 @@
-"""Makes and renews the project's virtual environment `.venv` from the hashed locks, with nothing but Python's own venv and pip."""
+"""Creates and updates the virtual environment `.venv` from the hashed locks, with Python's venv and pip only."""
 
 import hashlib
 import importlib.util
@@ -21,11 +21,11 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 LOCKS = PROJECT / ".requirements"
 LOCK_NAMES = ("run", "embedded", "test", "dev")
 
-# What an earlier set-up installed; missing while one is at work, so that an interrupted set-up starts over.
+# Records the installed locks. A running set-up deletes it first, so an interrupted set-up starts over.
 _RECORD = ENVIRONMENT / "installed.json"
 
-# Variables that would send packages elsewhere than into the environment, or bring others in from outside.
-_MISLEADING = (
+# Variables that would install packages elsewhere, or import packages from elsewhere.
+_UNSAFE_VARIABLES = (
     "PYTHONPATH",
     "PYTHONHOME",
     "PYTHONSTARTUP",
@@ -39,25 +39,26 @@ _MISLEADING = (
 )
 
 
-def print_progress(progress: str) -> None:
-    """Tell the person who waits what is going on; standard output belongs to results."""
-    sys.stderr.write(progress + "\n")
+def print_progress(text: str) -> None:
+    """Print progress to standard error; standard output is for results."""
+    sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def shell_variables() -> dict[str, str]:
-    """Return the variables of the shell that started us, without those that would mislead Python or pip in the environment."""
-    return {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    """Return the environment variables of the shell, without those that would redirect Python or pip."""
+    return {name: value for name, value in os.environ.items() if name not in _UNSAFE_VARIABLES}
 
 
 def ensure_environment(names: Sequence[str]) -> None:
-    """Make sure that `.venv` belongs to this Python and holds what these locks list, exactly.
+    """Ensure that `.venv` belongs to this Python and holds exactly the packages of these locks.
 
-    :raises Failure: when something that this needs is missing.
+    :param names: names of locks, such as `run`.
+    :raises Failure: Python lacks a module, or pip or the file system fails.
     """
     lock = FileLock(LOCKS)
     try:
-        with lock.held(when_waiting=lambda: print_progress("Waiting for another set-up of this project to end ...")):
+        with lock.held(when_waiting=lambda: print_progress("Waiting for another set-up of this project ...")):
             _ensure(names)
     except OSError as error:
         message = f"The set-up cannot write to {error.filename or PROJECT}: {os_error_text(error)}."
@@ -68,7 +69,7 @@ def _ensure(names: Sequence[str]) -> None:
     wanted = {name: _digest(name) for name in names}
     installed = _installed()
     if any(installed.get(name) not in (None, _digest(name)) for name in LOCK_NAMES):
-        # A lock has changed: what it no longer lists must go too, so the environment is made anew.
+        # A changed lock may list fewer packages, so create the environment again.
         installed = {}
     missing = [name for name in names if name not in installed]
     if not missing:
@@ -77,7 +78,7 @@ def _ensure(names: Sequence[str]) -> None:
     if not installed:
         _create()
     for name in missing:
-        print_progress(f"Installing what {LOCKS.name}/{name}.lock lists ...")
+        print_progress(f"Installing {LOCKS.name}/{name}.lock ...")
         _install(name)
     _write_record(installed | {name: wanted[name] for name in missing})
 
@@ -86,17 +87,17 @@ def _digest(name: str) -> str:
     return hashlib.sha256((LOCKS / f"{name}.lock").read_bytes()).hexdigest()
 
 
-def _python_mark() -> str:
+def _python_fingerprint() -> str:
     return f"{platform.python_implementation()} {platform.python_version()} {sysconfig.get_config_var('SOABI')} {PROJECT}"
 
 
 def _installed() -> dict[str, str]:
-    """Return what is installed by lock; nothing when another Python made the environment, or it is unfinished or broken."""
+    """Return the digest of each installed lock; empty if the environment belongs to another Python, or is unfinished or broken."""
     try:
         record = json.loads(_RECORD.read_text())
     except (OSError, ValueError):
         return {}
-    if not isinstance(record, dict) or record.get("python") != _python_mark() or not PYTHON.exists():
+    if not isinstance(record, dict) or record.get("python") != _python_fingerprint() or not PYTHON.exists():
         return {}
     locks = record.get("locks")
     return locks if isinstance(locks, dict) else {}
@@ -104,12 +105,12 @@ def _installed() -> dict[str, str]:
 
 def _write_record(installed: dict[str, str]) -> None:
     unfinished = _RECORD.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps({"python": _python_mark(), "locks": installed}, indent=1) + "\n")
+    unfinished.write_text(json.dumps({"python": _python_fingerprint(), "locks": installed}, indent=1) + "\n")
     unfinished.replace(_RECORD)
 
 
 def _base_python() -> str:
-    """Return the interpreter that ran the command, or the one behind it when that is the environment we are about to replace."""
+    """Return the interpreter of this command; inside of `.venv`, which may be replaced, the interpreter it was created from."""
     if Path(sys.prefix).resolve() == ENVIRONMENT.resolve():
         return str(getattr(sys, "_base_executable", sys.executable))
     return sys.executable
@@ -119,27 +120,27 @@ def _create() -> None:
     for module in ("venv", "ensurepip"):
         if importlib.util.find_spec(module) is None:
             message = (
-                f"This Python lacks its module {module}, which makes virtual environments; "
+                f"This Python lacks its module {module}, which creates virtual environments; "
                 "install it, on Debian and Ubuntu with `apt install python3-venv`."
             )
             raise Failure(message)
-    print_progress(f"Making {ENVIRONMENT.name} with Python {platform.python_version()} ...")
-    made = _run([_base_python(), "-m", "venv", "--clear", str(ENVIRONMENT)])
-    if made.returncode != 0:
-        message = f"Python could not make the virtual environment {ENVIRONMENT}: {_last_words(made)}"
+    print_progress(f"Creating {ENVIRONMENT.name} with Python {platform.python_version()} ...")
+    created = _run([_base_python(), "-m", "venv", "--clear", str(ENVIRONMENT)])
+    if created.returncode != 0:
+        message = f"Python could not create the virtual environment {ENVIRONMENT}: {_error_line(created)}"
         raise Failure(message)
     if _run([str(PYTHON), "-m", "pip", "--version"]).returncode != 0:
-        message = "The virtual environment came without pip; install Python's pip and ensurepip, then start again."
+        message = "The virtual environment has no pip; install Python's pip and ensurepip, then start again."
         raise Failure(message)
 
 
 def _install(name: str) -> None:
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-    # Every package is there ready to use for the systems we support; building one would need a compiler nobody promised.
+    # Wheels exist for all supported systems; building a package would need a compiler.
     command += ["--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(LOCKS / f"{name}.lock")]
     installed = _run(command)
     if installed.returncode != 0:
-        message = f"pip could not install what {LOCKS.name}/{name}.lock lists: {_last_words(installed)}"
+        message = f"pip could not install {LOCKS.name}/{name}.lock: {_error_line(installed)}"
         raise Failure(message)
 
 
@@ -151,13 +152,13 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        check=False,  # The caller says in a sentence what went wrong.
-        cwd=tempfile.gettempdir(),  # A folder without modules that could be mistaken for Python's own.
+        check=False,  # The caller reports the error in a sentence.
+        cwd=tempfile.gettempdir(),  # A folder without modules that could shadow those of Python.
         env=shell_variables(),
     )
 
 
-def _last_words(ended: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in ended.stdout.splitlines() if line.strip()]
+def _error_line(process: subprocess.CompletedProcess[str]) -> str:
+    lines = [line.strip() for line in process.stdout.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("ERROR:", "Error:"))]
-    return (errors or lines or [f"it ended with code {ended.returncode} and without a word"])[-1]
+    return (errors or lines or [f"exit code {process.returncode}, no output"])[-1]

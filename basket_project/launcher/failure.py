@@ -1,4 +1,4 @@
-"""The two ways in which a launcher command ends early: a failure told in one sentence, and a stop that was asked for."""
+"""The two ways in which a launcher command ends early: a failure with a one-sentence message, and a stop signal."""
 
 import os
 import signal
@@ -8,15 +8,18 @@ from typing import NoReturn
 
 
 class Failure(Exception):
-    """What is wrong, in one plain sentence that a person who has never seen this code can act on."""
+    """An error with a one-sentence message that a newcomer can act on."""
 
 
 class UsageFailure(Failure):
-    """The command line itself is wrong."""
+    """The command line is invalid."""
 
 
 class StopRequested(BaseException):
-    """Ctrl-C, SIGTERM or SIGHUP arrived; not an `Exception`, so that no handler of failures takes it for one."""
+    """Ctrl-C, SIGTERM or SIGHUP arrived. A `BaseException`, so that no `except Exception` catches it.
+
+    :param number: number of the signal.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
@@ -27,32 +30,32 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def _stop(number: int, _frame: types.FrameType | None) -> NoReturn:
-    # Only the first signal interrupts; what it sets off is the clean-up, and that must not be cut short by an impatient second one.
+    # A second signal must not interrupt the clean-up that the first one starts.
     ignore_stop_signals()
     raise StopRequested(number)
 
 
 def raise_on_stop_signals() -> None:
-    """From here on, the first stop signal raises `StopRequested` in the main thread."""
+    """Make the first stop signal raise `StopRequested` in the main thread."""
     for number in STOP_SIGNALS:
-        # Under nohup the end of the terminal is to be survived, as it was asked for.
+        # Under nohup, SIGHUP stays ignored.
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop)
 
 
 def ignore_stop_signals() -> None:
-    """From here on, stop signals are left unheard: the clean-up is running."""
+    """Ignore further stop signals during the clean-up."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def os_error_text(error: OSError) -> str:
-    """Return what the system says about an error, without number and path."""
+    """Return the system's message for an error, without number and path."""
     return os.strerror(error.errno) if error.errno else str(error)
 
 
 def last_lines(path: Path, count: int = 12) -> str:
-    """Return the end of a log for a message about what went wrong."""
+    """Return the last lines of a log for an error message."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 20_000))

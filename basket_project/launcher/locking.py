@@ -1,4 +1,4 @@
-"""Locks between processes, held through an open file, so that they end with their holder however it ends."""
+"""Locks between processes through `flock`: the system releases them when their process ends, even if it is killed."""
 
 import contextlib
 import fcntl
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class FileLock:
-    """One lock on one file or folder. Children do not inherit it: Python opens files as not inheritable."""
+    """A lock on a file or folder. Child processes do not inherit it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -16,17 +16,20 @@ class FileLock:
 
     def _open(self) -> int:
         if self._descriptor is None:
-            # A folder can be locked as it is, which leaves no lock file behind; a file is made when it is missing.
+            # A folder is locked itself, without a lock file; a missing file is created.
             flags = os.O_RDONLY if self.path.is_dir() else os.O_RDWR | os.O_CREAT
             self._descriptor = os.open(self.path, flags, 0o600)
         return self._descriptor
 
-    def take(self, *, shared: bool = False) -> None:
-        """Wait for the lock."""
+    def acquire(self, *, shared: bool = False) -> None:
+        """Wait for the lock.
+
+        :param shared: allow other shared holders.
+        """
         fcntl.flock(self._open(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
-    def try_take(self) -> bool:
-        """Take the lock alone, or turn a shared hold into a sole one, if nobody else is there; say whether it worked."""
+    def try_acquire(self) -> bool:
+        """Acquire the lock exclusively, or turn a shared hold into an exclusive one, without waiting; returns whether it succeeded."""
         try:
             fcntl.flock(self._open(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -34,18 +37,21 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let go of the lock; harmless when it is not held."""
+        """Release the lock; does nothing if it is not held."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     @contextlib.contextmanager
     def held(self, *, when_waiting: Callable[[], None] | None = None) -> Iterator[None]:
-        """Hold the lock alone for the length of a block, and say so first when another process makes us wait."""
-        if not self.try_take():
+        """Hold the lock exclusively during a block.
+
+        :param when_waiting: called once if another process holds the lock.
+        """
+        if not self.try_acquire():
             if when_waiting:
                 when_waiting()
-            self.take()
+            self.acquire()
         try:
             yield
         finally:

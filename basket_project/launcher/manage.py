@@ -1,4 +1,4 @@
-"""The command `manage`: any management command of Django, against the database of the demo."""
+"""The command `manage`: runs a Django management command against the database of the demo."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,11 @@ from basket_project.launcher.platforms import check_embedded_server_runs_here
 
 
 def manage(data: Path, arguments: Sequence[str]) -> int:
-    """Run a management command and return its code; an embedded server that does not run is started for it."""
+    """Run a management command, starting the embedded server if it does not run.
+
+    :param data: the data folder of the demo.
+    :returns: the exit code of the command.
+    """
     folder = DataFolder(data)
     folder.make()
     command = [str(PYTHON), "manage.py", *arguments]
@@ -27,6 +31,6 @@ def manage(data: Path, arguments: Sequence[str]) -> int:
     with running_cluster(folder) as cluster:
         variables = service_variables(database_url=cluster.url, secret_key=secret_key)
         if is_new:
-            # Before the first demo there are no tables yet, and every command of ours needs them.
+            # Before the first demo there are no tables, and every command needs them.
             run_quietly(["migrate", "--no-input"], variables)
         return run_attached(command, variables)

@@ -1,4 +1,4 @@
-"""Runs Django's management commands in the project's environment, with the variables that the settings read."""
+"""Runs programs in the project's environment, with the variables that the settings read."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from basket_project.launcher.failure import Failure, StopRequested
 
 
 def service_variables(*, database_url: str, secret_key: str) -> dict[str, str]:
-    """Return the environment of the demo's service: production settings, reachable from this machine only."""
+    """Return the environment variables of the demo's service: production settings, restricted to this machine."""
     return shell_variables() | {
         "DATABASE_URL": database_url,
         "DJANGO_SECRET_KEY": secret_key,
@@ -25,40 +25,45 @@ def service_variables(*, database_url: str, secret_key: str) -> dict[str, str]:
 
 
 def run_quietly(arguments: Sequence[str], variables: dict[str, str], *, stdin: str = "") -> str:
-    """Run a management command and return what it prints.
+    """Run a management command and return its standard output.
 
-    :param stdin: what it reads from standard input.
-    :raises Failure: when it fails, with the end of what it said.
+    :param stdin: text for its standard input.
+    :raises Failure: the command fails; the message has the last line of its output.
     """
-    ended = subprocess.run(
+    process = subprocess.run(
         [str(PYTHON), "manage.py", *arguments],
         cwd=PROJECT,
         env=variables,
         input=stdin,
         capture_output=True,
         text=True,
-        check=False,  # The sentence below says more than a traceback of ours would.
+        check=False,  # The sentence below is more useful than a traceback.
     )
-    if ended.returncode != 0:
-        message = f"`manage.py {arguments[0]}` failed: {_told(ended.stderr or ended.stdout) or f'it ended with code {ended.returncode}'}"
+    if process.returncode != 0:
+        error = _error_line(process.stderr or process.stdout) or f"exit code {process.returncode}"
+        message = f"`manage.py {arguments[0]}` failed: {error}"
         raise Failure(message)
-    return ended.stdout
+    return process.stdout
 
 
-def _told(output: str) -> str:
-    """Return the line that names the error; a traceback ends with it, unless the error itself has several lines."""
+def _error_line(output: str) -> str:
+    """Return the line of a traceback that names the error: the last one, unless the message has several lines."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     naming = [line for line in lines if re.match(r"[\w.]*(Error|ImproperlyConfigured|Exception): ", line)]
     return (naming or lines or [""])[-1]
 
 
 def run_attached(command: Sequence[str], variables: dict[str, str], *, cwd: Path = PROJECT) -> int:
-    """Run a command on our own terminal and return its code; a stop signal reaches it, and it is given time to end by itself."""
+    """Run a command on this terminal, and pass stop signals on to it.
+
+    :returns: the exit code; 128 and the signal's number if a signal ended it.
+    :raises StopRequested: a signal arrived; the command had 20 s to end.
+    """
     with subprocess.Popen(command, cwd=cwd, env=variables) as child:
         try:
             code = child.wait()
         except StopRequested as stopped:
-            # Ctrl-C has reached the child too, by the terminal; SIGTERM was meant for us alone.
+            # The terminal sends Ctrl-C to the child as well; SIGTERM reached only this process.
             if stopped.number != signal.SIGINT or not any(os.isatty(stream) for stream in (0, 1, 2)):
                 child.send_signal(stopped.number)
             try:

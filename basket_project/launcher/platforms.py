@@ -1,4 +1,4 @@
-"""What the embedded database server asks of the operating system; a database named by DATABASE_URL asks nothing of it."""
+"""Checks that the embedded database server runs on this operating system. A database named by DATABASE_URL needs no check."""
 
 import platform
 import sys
@@ -10,11 +10,11 @@ from basket_project.launcher.failure import Failure
 def check_embedded_server_runs_here() -> None:
     """Check that the packaged PostgreSQL programs can run on this system.
 
-    :raises Failure: when they cannot.
+    :raises Failure: they cannot.
     """
     if sys.platform not in ("linux", "darwin"):
         message = f"The embedded PostgreSQL server runs on Linux and macOS, not on {platform.system()}; name a database with DATABASE_URL."
         raise Failure(message)
     if "musl" in str(sysconfig.get_config_var("SOABI")) or "musl" in str(sysconfig.get_config_var("HOST_GNU_TYPE")):
-        message = "The embedded PostgreSQL server needs glibc, and this Linux is built on musl; name a database with DATABASE_URL."
+        message = "The embedded PostgreSQL server needs glibc, and this Linux uses musl; name a database with DATABASE_URL."
         raise Failure(message)

@@ -1,4 +1,4 @@
-"""Recognises and ends processes by number and moment of start, never by name; knows nothing of what they do."""
+"""Identifies processes by id and start time, never by name, and ends process groups. Does not know their purpose."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ class _Row:
 
 def _from_proc(pid: int) -> _Row | None:
     try:
-        # The name of the program stands in parentheses and may itself hold spaces and parentheses.
+        # The program's name is in parentheses and may contain spaces and parentheses.
         fields = (_PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -36,7 +36,7 @@ def _from_ps(*which: str) -> list[_Row]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        check=False,  # It fails when there is no such process, which is an answer.
+        check=False,  # It fails if there is no such process.
         env=os.environ | {"LC_ALL": "C", "TZ": "UTC"},
     ).stdout
     rows = []
@@ -60,18 +60,18 @@ def _rows() -> list[_Row]:
 
 
 def started_at(pid: int) -> str | None:
-    """Return the moment at which a living process started, in a form only good for comparison; None if there is none."""
+    """Return the start time of a running process as an opaque text for comparison; None if it does not run."""
     row = _row(pid)
     return row.started if row and not row.zombie else None
 
 
 def group_members(group: int) -> list[int]:
-    """Return the living processes of a process group."""
+    """Return the ids of the running processes of a process group."""
     return [row.pid for row in _rows() if row.group == group and not row.zombie]
 
 
 def has_marker(pid: int, marker: str) -> bool:
-    """Tell whether a process was started with this text in its environment; where the system does not show that, believe it."""
+    """Return whether a process has this text in its environment; True on systems that do not show environments."""
     if not _HAS_PROC:
         return True
     try:
@@ -81,12 +81,12 @@ def has_marker(pid: int, marker: str) -> bool:
 
 
 def has_working_directory(pid: int, folder: Path) -> bool:
-    """Tell whether a process has this folder as its current one, as a PostgreSQL server has its data folder."""
+    """Return whether a process has this working directory; a PostgreSQL server has its data folder."""
     if _HAS_PROC:
         try:
             return (_PROC / str(pid) / "cwd").samefile(folder)
         except PermissionError:
-            # A container may forbid even root to look into another account's process; then owner and program must do.
+            # A container may forbid even root to read this of another account's process; compare owner and program instead.
             return _same_owner_and_program(pid, folder, "postgres")
         except OSError:
             return False
@@ -95,7 +95,7 @@ def has_working_directory(pid: int, folder: Path) -> bool:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        check=False,  # It fails when there is no such process, which is an answer.
+        check=False,  # It fails if there is no such process.
     ).stdout
     return str(folder) in command
 
@@ -109,16 +109,19 @@ def _same_owner_and_program(pid: int, folder: Path, program: str) -> bool:
 
 
 def _signal_group(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # It has ended in the meantime, which is what is wanted.
+    with contextlib.suppress(ProcessLookupError):  # It has ended already.
         os.killpg(group, number)
 
 
-def end_group(group: int, *, grace_seconds: float) -> None:
-    """End a process group: ask first, then kill what is still there. The caller has made sure that the group is its own."""
+def terminate_group(group: int, *, grace_seconds: float) -> None:
+    """End a process group by SIGTERM, then by SIGKILL. The caller guarantees that it started the group.
+
+    :param grace_seconds: time between the two signals.
+    """
     _signal_group(group, signal.SIGTERM)
     deadline = time.monotonic() + grace_seconds
     while group_members(group) and time.monotonic() < deadline:
-        # A frozen process acts on the request only when it is let go on; a stop that was under way may come after the first time.
+        # A stopped process handles SIGTERM only after SIGCONT; repeat it, because a stop may take effect later.
         _signal_group(group, signal.SIGCONT)
         time.sleep(0.05)
     while group_members(group):

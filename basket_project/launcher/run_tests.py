@@ -1,4 +1,4 @@
-"""The command `test`: the whole test suite, against a PostgreSQL server that exists for the run only."""
+"""The command `test`: runs the test suite against a temporary PostgreSQL server."""
 
 import contextlib
 import os
@@ -17,8 +17,8 @@ from basket_project.launcher.management import run_attached
 from basket_project.launcher.platforms import check_embedded_server_runs_here
 
 _PREFIX = "baskets-test-"
-# Settings of the shell must not decide whether a test passes; which server runs the tests may be chosen.
-_KEPT = ("DATABASE_URL", "BASKETS_POSTGRES_BIN")
+# Settings of the shell must not influence the tests, except for the choice of the server.
+_KEPT_VARIABLES = ("DATABASE_URL", "BASKETS_POSTGRES_BIN")
 
 
 def run_tests(arguments: Sequence[str]) -> int:
@@ -35,23 +35,23 @@ def run_tests(arguments: Sequence[str]) -> int:
 
 def _run_pytest(arguments: Sequence[str], database_url: str) -> int:
     shell = shell_variables()
-    variables = {name: value for name, value in shell.items() if name in _KEPT or not name.startswith(("BASKETS_", "DJANGO_"))}
+    variables = {name: value for name, value in shell.items() if name in _KEPT_VARIABLES or not name.startswith(("BASKETS_", "DJANGO_"))}
     variables |= {
         "DATABASE_URL": database_url,
         "DJANGO_SECRET_KEY": f"tests-only-{new_password()}{new_password()}",
         "DJANGO_SETTINGS_MODULE": "basket_project.settings",
     }
-    return run_attached([str(PYTHON), "-m", "pytest", *_spread(arguments), *arguments], variables)
+    return run_attached([str(PYTHON), "-m", "pytest", *_parallel_options(arguments), *arguments], variables)
 
 
-def _spread(arguments: Sequence[str]) -> list[str]:
-    """Run the suite in two processes, each with a database of its own; what is named, or looked at by hand, runs in one.
+def _parallel_options(arguments: Sequence[str]) -> list[str]:
+    """Return options for two processes, each with its own database; for named files or interactive runs, no options.
 
-    Two, because that is what the server's connections are enough for: some races are run by a hundred threads.
+    Two, because some concurrency tests use a hundred connections, and the server has 250.
     """
-    by_hand = {"-n", "--numprocesses", "--pdb", "--trace", "-s", "--collect-only", "--co"}
+    single_process = {"-n", "--numprocesses", "--pdb", "--trace", "-s", "--collect-only", "--co"}
     for argument in arguments:
-        if argument.partition("=")[0] in by_hand or argument.startswith("-n"):
+        if argument.partition("=")[0] in single_process or argument.startswith("-n"):
             return []
         if not argument.startswith("-") and (PROJECT / argument.partition("::")[0]).exists():
             return []
@@ -60,14 +60,17 @@ def _spread(arguments: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def temporary_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
-    """Start a server for this run; stop and remove it at the end."""
+    """Run a temporary server during a block.
+
+    :param settings: settings of `postgresql.conf`.
+    """
     account = server_account()
-    _clear_left_over()
+    _remove_left_over()
     home = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    # The folder is ours as long as we hold this lock; it ends with us, and whoever finds the folder then may remove it.
+    # The lock marks the folder as in use. When this process ends, later runs may remove the folder.
     lock = FileLock(home / "in-use.lock")
-    lock.take()
-    account.give(home)
+    lock.acquire()
+    account.chown(home)
     cluster: Cluster | None = None
     try:
         print_progress("Starting a PostgreSQL for this run ...")
@@ -83,17 +86,17 @@ def temporary_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
         shutil.rmtree(home)
 
 
-def _clear_left_over() -> None:
-    """Stop and remove what an earlier run left when it was killed."""
+def _remove_left_over() -> None:
+    """Stop and remove the servers of earlier runs that were killed."""
     account = server_account()
     for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         lock = FileLock(home / "in-use.lock")
         try:
-            if home.stat().st_uid not in (account.user, os.geteuid()) or not lock.path.exists() or not lock.try_take():
+            if home.stat().st_uid not in (account.user, os.geteuid()) or not lock.path.exists() or not lock.try_acquire():
                 continue
         except PermissionError:
-            continue  # Another user's run is none of our business.
-        print_progress("Removing what an earlier test run left behind ...")
+            continue  # Another user's run.
+        print_progress("Removing the server of an earlier test run ...")
         binaries = find_binaries(account, home)
         Cluster(home=home, binaries=binaries, account=account, password="", settings=NOT_DURABLE).stop(fast=False)
         lock.release()

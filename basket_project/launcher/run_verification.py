@@ -1,4 +1,4 @@
-"""The command `run_verification`: the long programme. Its parts are runs of `test`, each in figures; together they take an hour at most."""
+"""The command `prove`: runs the long verification. Its parts are runs of `test`; together they take an hour at most."""
 
 import argparse
 import json
@@ -18,22 +18,26 @@ from basket_project.launcher.environment import PROJECT, print_progress, shell_v
 from basket_project.launcher.management import run_attached
 
 _MODULE = [sys.executable, "-m", "basket_project"]
-# What a tree holds beside the project itself.
+# Generated content of the project folder.
 _NOT_COPIED = (".git", ".venv", ".data", ".hypothesis", "__pycache__", ".*_cache", "*.egg-info")
 _PYTHON = re.compile(r"Python 3\.(\d+)\.")
-# Folders whose long tests are a part of their own; all other long tests are the part `others`.
-_FOLDERS = ("model", "races", "kills", "mutants")
+# Folders whose long tests are a separate part; all other long tests are the part `others`.
+_FOLDERS = ("model_based", "concurrency", "chaos", "mutation")
+# Former names of parts, accepted for one release.
+_FORMER_NAMES = {"races": "concurrency", "model": "model_based", "mutants": "mutation", "kills": "chaos"}
 
 
 class PartNotRun(Exception):
-    """A part that this machine lacks something for; the sentence says what."""
+    """A part cannot run on this machine; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What the command line says, and where the parts write their figures.
+    """The options of a run.
 
-    :param minutes: for the whole programme; those parts that go on until told to stop share it by their weight.
+    :param seed: seed of all random choices.
+    :param minutes: time for the whole programme; open-ended parts share it by their weight.
+    :param figures: file to which the tests append their figures.
     """
 
     seed: int
@@ -41,12 +45,18 @@ class RunOptions:
     figures: Path
 
     def arguments(self, weight: float = 0) -> list[str]:
-        """What a part hands to pytest beside its own."""
+        """Return the pytest arguments that all parts share.
+
+        :param weight: the part's share of the minutes.
+        """
         return ["-q", "--seed", str(self.seed), "--minutes", f"{self.minutes * weight:.2f}", "--figures", str(self.figures)]
 
 
 def run_verification(arguments: Sequence[str]) -> int:
-    """Run the parts that are named, or all, and print what they did: 0 if all of it held, 1 if anything failed."""
+    """Run the named parts, or all, and print a table of their figures.
+
+    :returns: 0 if all parts passed, else 1.
+    """
     options = _parser().parse_args(arguments)
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4))
     print_progress(f"The seed is {seed}: `prove --seed {seed}` makes the same choices.")
@@ -63,7 +73,7 @@ def run_verification(arguments: Sequence[str]) -> int:
             else:
                 outcome = "held" if code == 0 else f"failed (code {code})"
                 failed += [name] if code else []
-            rows.append(f"| {name} | {_told(figures)} | {time.monotonic() - started:.0f} s | {outcome} |")
+            rows.append(f"| {name} | {_summarize(figures)} | {time.monotonic() - started:.0f} s | {outcome} |")
     table = ["| Part | Figures | Time | Outcome |", "| --- | --- | --- | --- |", *rows]
     sys.stdout.write("\n".join([f"Commit {_commit()}, seed {seed}.", "", *table]) + "\n")
     return 1 if failed else 0
@@ -71,17 +81,20 @@ def run_verification(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python3 -m basket_project prove", description="Run the long programme of proofs, or the parts of it that are named."
+        prog="python3 -m basket_project prove", description="Run the long verification, or the named parts of it."
     )
-    parser.add_argument("--seed", type=int, help="make the choices that this number leads to (default: a new one, printed)")
-    parser.add_argument("--minutes", type=float, default=55, help="time for all parts together, roughly (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="seed of the random choices (default: a new one, printed)")
+    parser.add_argument("--minutes", type=float, default=55, help="approximate time for all parts together (default: %(default)s)")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS), type=_part)
     return parser
 
 
 def _part(text: str) -> str:
+    if text in _FORMER_NAMES:
+        print_progress(f"The part `{text}` is now called `{_FORMER_NAMES[text]}`; the next release drops the old name.")
+        return _FORMER_NAMES[text]
     if text not in PARTS:
-        message = f"{text!r} is none of {', '.join(PARTS)}"
+        message = f"{text!r} is not one of {', '.join(PARTS)}"
         raise argparse.ArgumentTypeError(message)
     return text
 
@@ -90,7 +103,7 @@ def _part(text: str) -> str:
 
 
 def _run(arguments: Sequence[str], *, program: Sequence[str] = tuple(_MODULE), cwd: Path = PROJECT, server: str = "") -> int:
-    """Run `test` in a process of its own; which server it takes is said by the part and not by the shell."""
+    """Run `test` in a separate process; the part, not the shell, chooses its PostgreSQL server."""
     inherited = {name: value for name, value in shell_variables().items() if name != VARIABLE}
     return run_attached([*program, "test", *arguments], inherited | ({VARIABLE: server} if server else {}), cwd=cwd)
 
@@ -105,11 +118,14 @@ def _folder(name: str, weight: float) -> Callable[[RunOptions], int]:
 
 def _others(plan: RunOptions) -> int:
     code = _run(["-m", "long", *(f"--ignore=tests/{name}" for name in _FOLDERS), *plan.arguments()])
-    return 0 if code == 5 else code  # There is no such test.
+    return 0 if code == 5 else code  # No test was collected.
 
 
 def _postgres(plan: RunOptions) -> int:
-    """Run the suite on the server that the shell names."""
+    """Run the suite on the server that the shell names.
+
+    :raises PartNotRun: the shell names none.
+    """
     named = os.environ.get(VARIABLE)
     if not named:
         message = f"{VARIABLE} names no other PostgreSQL"
@@ -118,7 +134,10 @@ def _postgres(plan: RunOptions) -> int:
 
 
 def _python(plan: RunOptions) -> int:
-    """Run the suite under the newest other Python there is, in a copy of the tree, because an environment belongs to its tree."""
+    """Run the suite under the newest other Python, in a copy of the project, because `.venv` belongs to one Python.
+
+    :raises PartNotRun: there is no other Python.
+    """
     program = _other_python()
     print_progress(f"With {program} ...")
     with tempfile.TemporaryDirectory(prefix="baskets-prove-") as folder:
@@ -133,8 +152,8 @@ def _other_python() -> str:
         program = shutil.which(f"python3.{minor}")
         if program is None or minor == sys.version_info.minor:
             continue
-        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-        if said.returncode == 0 and _PYTHON.match(said.stdout):
+        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+        if version.returncode == 0 and _PYTHON.match(version.stdout):
             found[minor] = program
     if not found:
         message = "there is no other Python from 3.11 on in the PATH"
@@ -142,38 +161,38 @@ def _other_python() -> str:
     return found[max(found)]
 
 
-# In the order of what they cost, so that what breaks soon is told soon.
+# Cheap parts come first, so that they fail first.
 PARTS: dict[str, Callable[[RunOptions], int]] = {
     "suite": _suite,
-    "races": _folder("races", 0.08),
-    "model": _folder("model", 0.18),
+    "concurrency": _folder("concurrency", 0.08),
+    "model_based": _folder("model_based", 0.18),
     "others": _others,
-    "mutants": _folder("mutants", 0),
+    "mutation": _folder("mutation", 0),
     "postgres": _postgres,
     "python": _python,
-    "kills": _folder("kills", 0.18),
+    "chaos": _folder("chaos", 0.18),
 }
 
 
-# --- What they did --------------------------------------------------------------
+# --- Figures -------------------------------------------------------------------
 
 
-def _told(path: Path) -> str:
-    """Add up what the tests of a part have written, by the word they gave it."""
+def _summarize(path: Path) -> str:
+    """Return the sums of the figures that the tests of a part have written, by name."""
     sums: dict[str, float] = {}
     if path.exists():
         for line in path.read_text().splitlines():
-            for word, number in json.loads(line).items():
-                sums[word] = sums.get(word, 0) + number
-    return ", ".join(f"{number:,.0f} {word}" for word, number in sums.items()) or "-"
+            for name, number in json.loads(line).items():
+                sums[name] = sums.get(name, 0) + number
+    return ", ".join(f"{number:,.0f} {name}" for name, number in sums.items()) or "-"
 
 
 def _commit() -> str:
-    """Name the commit that was measured, and say if the tree differs from it."""
+    """Return the current commit, and whether the tree has changes."""
 
     def git(*arguments: str) -> str:
-        asked = subprocess.run(["/usr/bin/env", "git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False)
-        return asked.stdout.strip() if asked.returncode == 0 else ""
+        process = subprocess.run(["/usr/bin/env", "git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False)
+        return process.stdout.strip() if process.returncode == 0 else ""
 
     head = git("rev-parse", "--short", "HEAD")
     return (head + (" with changes" if git("status", "--porcelain") else "")) if head else "unknown"

@@ -19,7 +19,7 @@ import psycopg
 from basket_project.launcher.accounts import server_account
 from basket_project.launcher.binaries import find_binaries
 from basket_project.launcher.cluster import DURABLE, Cluster, free_port, new_password
-from basket_project.launcher.processes import end_group, group_members
+from basket_project.launcher.processes import group_members, terminate_group
 
 PROJECT = Path(__file__).parents[2]
 PRODUCTS = [f"kill-{number}" for number in range(6)]
@@ -88,7 +88,7 @@ class Place:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait()
-        end_group(self._server.pid, grace_seconds=0)
+        terminate_group(self._server.pid, grace_seconds=0)
 
     def bring_back_database(self) -> None:
         self.cluster.start(keep_port=True)
@@ -152,7 +152,7 @@ def opened(home: Path | None = None, **settings: str) -> Iterator[Place]:
     made.chmod(0o755)
     database = made / "database"
     database.mkdir()
-    account.give(database)
+    account.chown(database)
     cluster = Cluster(
         home=database,
         binaries=find_binaries(account, database),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from basket_project.launcher.binaries import _packaged
+from basket_project.launcher.binaries import _wheel_folder
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import Event, FeedPosition
@@ -22,7 +22,7 @@ def program(name: str, *arguments: str) -> None:
     """Run one of PostgreSQL's programs on the database of the test."""
     settings = connection.settings_dict
     where = ["-h", settings["HOST"], "-p", str(settings["PORT"]), "-U", settings["USER"]]
-    folder = Path(os.environ["BASKETS_POSTGRES_BIN"]) if "BASKETS_POSTGRES_BIN" in os.environ else _packaged()
+    folder = Path(os.environ["BASKETS_POSTGRES_BIN"]) if "BASKETS_POSTGRES_BIN" in os.environ else _wheel_folder()
     connection.close()
     done = subprocess.run(
         [str(folder / name), *where, *arguments],

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def listening_port() -> Iterator[int]:
-    """Return a port of the loopback interface that somebody listens on."""
+    """Return a port of the loopback interface with a listener."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,4 +1,4 @@
-"""What the command line answers before it does anything: help, wrong usage, and what is missing, each in plain words."""
+"""The command line: help, wrong usage, missing requirements, and the arguments that commands pass on."""
 
 import os
 import subprocess
@@ -24,10 +24,10 @@ def _restored_signals(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def recorded_installs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Record what would be installed instead of installing it."""
-    asked: list[list[str]] = []
+    requested: list[list[str]] = []
     for module in (command_line, demo, run_tests):
-        monkeypatch.setattr(module, "ensure_environment", lambda names: asked.append(list(names)))
-    return asked
+        monkeypatch.setattr(module, "ensure_environment", lambda names: requested.append(list(names)))
+    return requested
 
 
 def shell(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -98,7 +98,7 @@ def test_a_port_in_use_is_named(
 
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
-def test_a_python_without_venv_is_told_so(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_venv_gets_a_sentence(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def find(name: str) -> Any:
         return None if name == module else object()
 
@@ -111,7 +111,7 @@ def test_a_python_without_venv_is_told_so(module: str, monkeypatch: pytest.Monke
     ("system", "library", "sentence"),
     [("linux", "cpython-311-x86_64-linux-musl", "needs glibc"), ("sunos5", "cpython-311-x86_64", "runs on Linux and macOS")],
 )
-def test_a_system_that_cannot_run_the_embedded_server_is_told_so(
+def test_a_system_without_the_embedded_server_gets_a_sentence(
     system: str,
     library: str,
     sentence: str,
@@ -175,32 +175,32 @@ def test_arguments_after_a_management_command_belong_to_it(monkeypatch: pytest.M
         (["-n0"], False),
     ],
 )
-def test_the_whole_suite_is_spread_and_a_part_is_not(arguments: list[str], spread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_whole_suite_is_parallel_options_and_a_part_is_not(arguments: list[str], spread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_tests.os, "cpu_count", lambda: 2)
-    assert bool(run_tests._spread(arguments)) == spread
+    assert bool(run_tests._parallel_options(arguments)) == spread
     monkeypatch.setattr(run_tests.os, "cpu_count", lambda: 1)
-    assert run_tests._spread(arguments) == []
+    assert run_tests._parallel_options(arguments) == []
 
 
-def test_the_long_programme_tells_its_parts_in_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verification_prints_the_figures_of_its_parts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def held(plan: run_verification.RunOptions) -> int:
         assert plan.arguments(0.5)[:5] == ["-q", "--seed", "7", "--minutes", "5.00"]
         plan.figures.write_text('{"steps": 1200}\n{"steps": 34, "tests passed": 2}\n')
         return 0
 
     def lacking(plan: run_verification.RunOptions) -> int:
-        raise run_verification.PartNotRun("nobody has one")
+        raise run_verification.PartNotRun("this machine has none")
 
-    monkeypatch.setattr(run_verification, "PARTS", {"model": held, "postgres": lacking, "kills": Mock(return_value=3)})
+    monkeypatch.setattr(run_verification, "PARTS", {"model_based": held, "postgres": lacking, "chaos": Mock(return_value=3)})
     assert main(["prove", "--seed", "7", "--minutes", "10", "model", "postgres"]) == 0
     table = capsys.readouterr().out
-    assert "| model | 1,234 steps, 2 tests passed | 0 s | held |" in table
-    assert "| postgres | - | 0 s | not run: nobody has one |" in table
+    assert "| model_based | 1,234 steps, 2 tests passed | 0 s | held |" in table
+    assert "| postgres | - | 0 s | not run: this machine has none |" in table
     assert main(["prove", "--seed", "7", "--minutes", "10"]) == 1
-    assert "| kills | - | 0 s | failed (code 3) |" in capsys.readouterr().out
+    assert "| chaos | - | 0 s | failed (code 3) |" in capsys.readouterr().out
 
 
-def test_the_server_of_a_part_is_said_by_the_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_part_chooses_its_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = Mock(return_value=0)
     monkeypatch.setattr(run_verification, "run_attached", run)
     plan = run_verification.RunOptions(seed=1, minutes=1, figures=tmp_path / "figures")

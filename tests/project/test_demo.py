@@ -1,4 +1,4 @@
-"""The demo as a user meets it: started, crashed in every way, started again, stopped; on a data folder and ports of its own."""
+"""The demo as a user meets it: started, crashed in every way, started again, stopped; with a separate data folder and ports."""
 
 import contextlib
 import http.client
@@ -26,7 +26,7 @@ PROJECT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(
     Path(sys.prefix).resolve() != ENVIRONMENT.resolve(),
-    reason="the demo would install an environment of its own; run the tests with `python3 -m basket_project test`",
+    reason="the demo would install a second environment; run the tests with `python3 -m basket_project test`",
 )
 
 
@@ -114,15 +114,15 @@ def demo() -> Iterator[Demo]:
 
 
 def test_a_demo_survives_crashes_and_ends_without_a_trace(demo: Demo) -> None:
-    process, told = demo.start()
-    assert set(told) >= {"url", "api_key", "admin_user", "admin_password", "database_url"}
+    process, summary = demo.start()
+    assert set(summary) >= {"url", "api_key", "admin_user", "admin_password", "database_url"}
     assert demo.status("/livez") == demo.status("/readyz") == 200
     first_service, database = demo.service(), demo.database()
 
     second = demo.command("demo", "--port", str(free_port()), "--data-dir", str(demo.data))
     assert second.wait(60) == 1
     assert second.stderr is not None
-    assert second.stderr.read() == f"A demo with the data folder {demo.data} is already running at {told['url']}.\n"
+    assert second.stderr.read() == f"A demo with the data folder {demo.data} is already running at {summary['url']}.\n"
 
     # The launcher is killed: its service ends by itself, its database is adopted by the next demo, with everything in it.
     process.kill()
@@ -130,7 +130,7 @@ def test_a_demo_survives_crashes_and_ends_without_a_trace(demo: Demo) -> None:
     assert eventually(lambda: not group_members(first_service))
     assert demo.database() == database
     process, again = demo.start()
-    assert again == told
+    assert again == summary
     assert demo.database() == database
 
     # The database server is killed: it is brought back where it was.

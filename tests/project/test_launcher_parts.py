@@ -1,4 +1,4 @@
-"""The launcher's parts on their own: locks, notes in the data folder, processes, the record of what is installed."""
+"""The launcher's parts: locks, records in the data folder, processes, installed packages."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.failure import Failure
 from basket_project.launcher.locking import FileLock
 from basket_project.launcher.management import run_quietly
-from basket_project.launcher.processes import end_group, group_members, started_at
+from basket_project.launcher.processes import group_members, started_at, terminate_group
 
 
 @pytest.fixture
@@ -66,10 +66,8 @@ def test_an_interrupted_set_up_starts_over(installed: list[str], monkeypatch: py
     assert installed == ["new", "run", "new", "run"]
 
 
-@pytest.mark.parametrize("what", ["_digest", "_python_mark"])
-def test_another_lock_or_another_python_makes_the_environment_anew(
-    what: str, installed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("what", ["_digest", "_python_fingerprint"])
+def test_another_lock_or_python_recreates_the_environment(what: str, installed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     environment.ensure_environment(["run"])
     monkeypatch.setattr(environment, what, lambda *_: "changed")
     environment.ensure_environment(["run"])
@@ -80,30 +78,30 @@ def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     program = (
         "import sys, time, pathlib; from basket_project.launcher.locking import FileLock;"
-        "lock = FileLock(pathlib.Path(sys.argv[1])); lock.take(); print('held', flush=True); time.sleep(60)"
+        "lock = FileLock(pathlib.Path(sys.argv[1])); lock.acquire(); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         lock = FileLock(path)
-        assert not lock.try_take()
+        assert not lock.try_acquire()
         holder.kill()
         holder.wait()
-        assert lock.try_take()
+        assert lock.try_acquire()
         lock.release()
 
 
 def test_a_shared_lock_becomes_a_sole_one_for_the_last_holder_only(tmp_path: Path) -> None:
     first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
-    first.take(shared=True)
-    second.take(shared=True)
-    assert not first.try_take()
+    first.acquire(shared=True)
+    second.acquire(shared=True)
+    assert not first.try_acquire()
     first.release()
-    assert second.try_take()
+    assert second.try_acquire()
     second.release()
 
 
-def test_a_secret_is_drawn_once_and_readable_by_its_owner_only(folder: DataFolder) -> None:
+def test_a_secret_is_generated_once_and_readable_by_its_owner_only(folder: DataFolder) -> None:
     secret = folder.secret("django_secret_key")
     assert len(secret) >= 50
     assert folder.secret("django_secret_key") == secret
@@ -111,7 +109,7 @@ def test_a_secret_is_drawn_once_and_readable_by_its_owner_only(folder: DataFolde
     assert (folder.path / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_spoiled_note_is_named(folder: DataFolder) -> None:
+def test_a_broken_record_is_named(folder: DataFolder) -> None:
     (folder.path / "secrets.json").write_text("{")
     with pytest.raises(Failure, match=r"secrets\.json cannot be read"):
         folder.secret("django_secret_key")
@@ -121,7 +119,7 @@ def start_sleeper(**variables: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(["/bin/sleep", "60"], process_group=0, env={**os.environ, **variables})
 
 
-def test_the_service_that_a_killed_launcher_left_is_ended(folder: DataFolder) -> None:
+def test_the_service_of_a_killed_launcher_is_stopped(folder: DataFolder) -> None:
     with start_sleeper() as left:
         folder.write("service", {"pid": left.pid, "started": started_at(left.pid), "marker": "m" * 24, "url": "http://127.0.0.1:1"})
         assert service.stop_left_over(folder)
@@ -129,7 +127,7 @@ def test_the_service_that_a_killed_launcher_left_is_ended(folder: DataFolder) ->
     assert folder.read("service") == {}
 
 
-def test_a_stranger_with_the_number_of_an_ended_service_is_left_alone(folder: DataFolder) -> None:
+def test_another_process_with_the_recorded_id_is_left_alone(folder: DataFolder) -> None:
     with start_sleeper() as stranger:
         folder.write("service", {"pid": stranger.pid, "started": "another moment", "marker": "m" * 24, "url": "http://127.0.0.1:1"})
         assert not service.stop_left_over(folder)
@@ -137,29 +135,29 @@ def test_a_stranger_with_the_number_of_an_ended_service_is_left_alone(folder: Da
         stranger.kill()
 
 
-def test_a_group_is_ended_even_when_it_is_frozen_or_does_not_listen() -> None:
+def test_a_group_that_ignores_sigterm_is_killed() -> None:
     deaf = "trap '' TERM; echo deaf; while :; do sleep 1; done"
     with subprocess.Popen(["/bin/sh", "-c", deaf], process_group=0, stdout=subprocess.PIPE) as group:
         assert group.stdout is not None
         assert group.stdout.readline() == b"deaf\n"
         assert group.pid in group_members(group.pid)
         began = time.monotonic()
-        end_group(group.pid, grace_seconds=0.3)
+        terminate_group(group.pid, grace_seconds=0.3)
         assert time.monotonic() - began < 5
         group.wait(5)
     assert group_members(group.pid) == []
     assert started_at(group.pid) is None
 
 
-def test_a_frozen_process_is_let_go_on_to_end_as_it_is_asked_to() -> None:
-    # It must not inherit that signals are ignored, as they are in a process that has tried the end of a command.
+def test_a_stopped_process_is_continued_and_ends() -> None:
+    # The child must not inherit ignored signals from a test that ended a command.
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_DFL); print('ready', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], process_group=0, stdout=subprocess.PIPE) as frozen:
         assert frozen.stdout is not None
         assert frozen.stdout.readline() == b"ready\n"
         os.kill(frozen.pid, signal.SIGSTOP)
         began = time.monotonic()
-        end_group(frozen.pid, grace_seconds=30)
+        terminate_group(frozen.pid, grace_seconds=30)
         assert time.monotonic() - began < 15
         assert frozen.wait(5) == -signal.SIGTERM
 
@@ -173,7 +171,7 @@ def test_the_log_of_the_service_is_readable_by_its_owner_only(folder: DataFolder
     assert folder.service_log.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_port_is_free_until_somebody_listens_on_it(listening_port: int) -> None:
+def test_a_port_with_a_listener_is_not_free(listening_port: int) -> None:
     assert not port_is_free(listening_port)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -181,14 +179,14 @@ def test_a_port_is_free_until_somebody_listens_on_it(listening_port: int) -> Non
     assert port_is_free(unused)
 
 
-def test_a_management_command_that_fails_is_told_in_one_sentence() -> None:
+def test_a_failed_management_command_gives_one_sentence() -> None:
     with pytest.raises(Failure) as failed:
         run_quietly(["no_such_command"], dict(os.environ))
     assert "no_such_command" in str(failed.value)
     assert "\n" not in str(failed.value)
 
 
-def test_the_address_left_in_a_note_is_found_again(folder: DataFolder) -> None:
+def test_the_recorded_url_is_found(folder: DataFolder) -> None:
     assert service.left_over_url(folder) is None
     (folder.path / "service.json").write_text(json.dumps({"url": "http://127.0.0.1:8000"}))
     assert service.left_over_url(folder) == "http://127.0.0.1:8000"

@@ -54,7 +54,7 @@ def fail() -> None:
 
 
 @pytest.mark.parametrize("logger", ["baskets.api", "django.security.csrf", "any.library"])
-def test_an_error_is_told_without_its_message(
+def test_an_error_is_logged_without_its_message(
     logged_lines: Callable[[], list[Any]], log: Log, handler: logging.Handler, logger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # By the service's own handler and no other: that of the test runner prints errors whole.
@@ -89,7 +89,7 @@ class Broken(io.BytesIO):
         raise OSError(errno.ENOSPC, line)
 
 
-def test_a_line_that_cannot_be_written_stops_nobody() -> None:
+def test_a_line_that_cannot_be_written_fails_no_call() -> None:
     closed, there = io.BytesIO(), io.BytesIO()
     closed.close()
     for file in (Broken(), closed, there):
@@ -169,7 +169,7 @@ def test_lines_of_calls_quote_no_address(logged_lines: Callable[[], list[Any]], 
     assert secrets_in(text) == set()
 
 
-def test_nobody_is_sent_mails_of_errors() -> None:
+def test_errors_are_not_mailed() -> None:
     handlers = [handler for name in ("", "django", "django.request") for handler in logging.getLogger(name).handlers]
     assert not any("mail" in type(handler).__name__.lower() for handler in handlers)
 

@@ -15,7 +15,7 @@ import pytest
 from django.db import connection
 
 from basket_project.launcher.cluster import free_port
-from basket_project.launcher.processes import end_group, group_members
+from basket_project.launcher.processes import group_members, terminate_group
 from baskets.domain.access.api_keys import issue_api_key
 from tests.factories import PartnerFactory
 
@@ -39,7 +39,7 @@ def server(port: int, transactional_db: None) -> "Iterator[subprocess.Popen[byte
         command, cwd=PROJECT, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
     ) as process:
         yield process
-        end_group(process.pid, grace_seconds=15)
+        terminate_group(process.pid, grace_seconds=15)
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
@@ -73,7 +73,7 @@ def test_workers_are_replaced_however_often_they_are_killed(server: "subprocess.
     assert server.poll() is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody waits for it")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has one socket for each worker")
 def test_a_stopped_worker_is_replaced(server: "subprocess.Popen[bytes]", port: int) -> None:
     """New callers wait for the replacement at most, and are all answered."""
     assert eventually(lambda: all_listen(port))
@@ -114,7 +114,7 @@ def test_new_callers_are_refused_while_the_service_ends(server: "subprocess.Pope
                 socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
-def test_a_port_that_is_taken_is_told_in_a_sentence(port: int) -> None:
+def test_an_unusable_port_gives_a_sentence(port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
         for given in (str(port), "0", "65536"):
             command = [sys.executable, "-m", "basket_project.server", "--port", given]

@@ -12,7 +12,7 @@ GOOD = {"DATABASE_URL": "postgres://127.0.0.1/unused", "DJANGO_SECRET_KEY": "x" 
 
 
 def start(**variables: str) -> str:
-    """Load the settings in a process of their own; return how it ended: the last line of the error, or the options of libpq."""
+    """Load the settings in a new process; return the last line of the error, or the options of libpq."""
     code = "from basket_project import settings; print(settings.DATABASES['default']['OPTIONS'].get('sslmode'))"
     ended = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,4 +1,4 @@
-"""The shape of the repository, and who may import what where no tool checks it."""
+"""The shape of the repository, and the import rules that no tool checks."""
 
 import ast
 import subprocess
@@ -21,10 +21,10 @@ def imported_by(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_the_top_level_holds_what_was_asked_for_and_nothing_else() -> None:
+def test_the_top_level_has_only_the_specified_names() -> None:
     listing = subprocess.run(["/usr/bin/env", "git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False)
     if listing.returncode != 0:
-        pytest.skip("this is not a git checkout, so what belongs to the project cannot be told from what lies in it")
+        pytest.skip("not a git checkout, so the project's files are unknown")
     top = {line.partition("/")[0] for line in listing.stdout.splitlines()}
     assert {name for name in top if not name.startswith(".")} <= TOP_LEVEL
 
@@ -45,6 +45,6 @@ def test_rules_and_shapes_know_nothing_of_http(layer: str) -> None:
 
 @pytest.mark.parametrize("path", sorted((PROJECT / "basket_project").rglob("*.py")), ids=lambda path: path.stem)
 def test_every_module_opens_with_a_sentence(path: Path) -> None:
-    said = ast.get_docstring(ast.parse(path.read_text()))
-    assert said, path
-    assert said.partition("\n\n")[0].rstrip().endswith((".", "`."))
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    assert docstring, path
+    assert docstring.partition("\n\n")[0].rstrip().endswith((".", "`."))
