@@ -7,7 +7,7 @@ and nowhere else: not in a message, not in the session, not in a log.
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -29,6 +29,7 @@ from baskets.domain.access import api_keys, partners
 from baskets.domain.errors import Refusal
 from baskets.models import ApiKey, Partner
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 FORM_NONCE = "baskets_key_form"
@@ -155,12 +156,11 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
             minutes = said["hold_minutes"]
             partner = run_for_form(
                 form,
-                lambda _: partners.create_partner(
-                    name=said["name"],
-                    late_orders=said["late_orders"],
-                    hold_seconds=minutes * 60 if minutes else None,
-                    orders_need_server_key=said["orders_need_server_key"],
-                ),
+                partners.create_partner,
+                name=said["name"],
+                late_orders=said["late_orders"],
+                hold_seconds=minutes * 60 if minutes else None,
+                orders_need_server_key=said["orders_need_server_key"],
             )
             if partner:
                 messages.success(request, "The partner was created. It can call once it has a key.")
@@ -199,7 +199,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         if request.method == "POST" and form.is_valid():
             actor = staff_actor(request)
             origins: list[str] = form.cleaned_data["origins"].split()
-            if run_for_form(form, lambda _: partners.allow_origins(partner_name=partner.name, origins=origins, actor=actor)):
+            if run_for_form(form, partners.allow_origins, partner_name=partner.name, origins=origins, actor=actor):
                 messages.success(request, "The origins are set: they hold within seconds.")
                 return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(partner.pk)]))
         context = {"title": "Allow web origins", "name": display.visible(partner.name), "record": partner, "form": form}
@@ -215,7 +215,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
             actor = staff_actor(request)
             required: bool = form.cleaned_data["orders_need_server_key"]
             set_required = partners.set_orders_need_server_key
-            if run_for_form(form, lambda _: set_required(partner_name=partner.name, required=required, actor=actor)):
+            if run_for_form(form, set_required, partner_name=partner.name, required=required, actor=actor):
                 messages.success(request, "It is set: it holds from the next call on.")
                 return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(partner.pk)]))
         context = {"title": "Keys that report orders", "name": display.visible(partner.name), "record": partner, "form": form}
@@ -225,7 +225,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         said = form.cleaned_data
         return run_for_form(
             form,
-            lambda _: api_keys.issue_api_key(
+            lambda: api_keys.issue_api_key(
                 partner_name=partner.name,
                 kind=said["kind"],
                 label=said["label"],
@@ -295,10 +295,10 @@ def pop_form_nonce(request: HttpRequest) -> str:
     return str(request.session.pop(FORM_NONCE, None) or secrets.token_urlsafe(24))
 
 
-def run_for_form(form: forms.Form, operation: Callable[[bool], T]) -> T | None:
+def run_for_form(form: forms.Form, operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
     """Run a domain call; a refusal is told on the form."""
     try:
-        return runner.run(operation)
+        return runner.run(operation, *args, **kwargs)
     except Refusal as refusal:
         form.add_error(None, str(refusal))
         return None
@@ -355,7 +355,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if request.method == "POST":
             actor = staff_actor(request)
             try:
-                runner.run(lambda _: api_keys.revoke_api_key(prefix=key.prefix, actor=actor))
+                runner.run(api_keys.revoke_api_key, prefix=key.prefix, actor=actor)
             except api_keys.ApiKeyNotFound as gone:
                 raise Http404 from gone
             messages.success(request, "The key is revoked: calls with it are refused from now on.")
@@ -374,7 +374,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if request.method == "POST" and form.is_valid():
             actor = staff_actor(request)
             calls: int | None = form.cleaned_data["calls"]
-            if run_for_form(form, lambda _: api_keys.set_api_key_rate_limit(prefix=key.prefix, calls_per_minute=calls, actor=actor)):
+            if run_for_form(form, api_keys.set_api_key_rate_limit, prefix=key.prefix, calls_per_minute=calls, actor=actor):
                 messages.success(request, "The limit of the key is set: it holds from the next call on.")
                 return HttpResponseRedirect(reverse("admin:baskets_apikey_change", args=[quote(key.pk)]))
         context = {"title": "Limit an API key", "name": key.prefix, "record": key, "form": form, "submit": "Set limit"}

@@ -118,17 +118,16 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
             said, actor = form.cleaned_data, staff_actor(request)
             trusted = run_for_form(
                 form,
-                lambda _: token_issuers.add_issuer(
-                    partner_name=said["partner"].name,
-                    name=said["name"],
-                    issuer=said["issuer"],
-                    audience=said["audience"],
-                    algorithms=said["algorithms"],
-                    keys=said["keys"],
-                    keys_url=said["keys_url"],
-                    unrestricted=said["unrestricted"],
-                    actor=actor,
-                ),
+                token_issuers.add_issuer,
+                partner_name=said["partner"].name,
+                name=said["name"],
+                issuer=said["issuer"],
+                audience=said["audience"],
+                algorithms=said["algorithms"],
+                keys=said["keys"],
+                keys_url=said["keys_url"],
+                unrestricted=said["unrestricted"],
+                actor=actor,
             )
             if trusted:
                 messages.success(request, "The issuer is trusted: its tokens are good from the next call on.")
@@ -146,7 +145,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         if request.method == "POST":
             actor = staff_actor(request)
             try:
-                runner.run(lambda _: token_issuers.remove_issuer(partner_name=found.partner.name, name=found.name, actor=actor))
+                runner.run(token_issuers.remove_issuer, partner_name=found.partner.name, name=found.name, actor=actor)
             except token_issuers.IssuerNotFound as gone:
                 raise Http404 from gone
             messages.success(request, "The issuer is distrusted: its tokens are refused from now on.")

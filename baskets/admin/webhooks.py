@@ -130,7 +130,7 @@ class WebhookEndpointAdmin(RepairAdmin, ReadOnlyAdmin[Any]):
         said = form.cleaned_data
         return run_for_form(
             form,
-            lambda _: webhook_endpoints.create_webhook(
+            lambda: webhook_endpoints.create_webhook(
                 partner_name=partner.name,
                 url=said["url"],
                 kinds=said["kinds"],

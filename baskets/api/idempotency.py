@@ -49,22 +49,22 @@ def fingerprint_of(request: HttpRequest, *, content: Any, test_mode: bool) -> by
     return hashlib.sha256(bound.encode()).digest()
 
 
-def perform(operation: Callable[[bool], str], *, basket_id: UUID, key: str | None, fingerprint: Callable[[], bytes]) -> Answer:
+def perform(operation: Callable[[], str], *, basket_id: UUID, key: str | None, fingerprint: Callable[[], bytes]) -> Answer:
     """Do a call in one transaction, together with the record of its answer; or give the answer it had.
 
     A refusal raises, and so takes the claim on the key back with everything else.
 
-    :param operation: does the work and returns the body; it is told whether lapsed holds may be reclaimed.
+    :param operation: does the work and returns the body.
     """
     digest = fingerprint() if key is not None else b""
 
-    def once(reclaim: bool) -> Answer:  # noqa: FBT001 (the signature is the transaction's)
+    def once() -> Answer:
         if key is None:
-            return Answer(status=200, body=operation(reclaim))
+            return Answer(status=200, body=operation())
         stored = idempotency.claim(basket_id=basket_id, key=key, fingerprint=digest)
         if stored is not None:
             return Answer(status=stored.status, body=stored.body, replayed=True)
-        body = operation(reclaim)
+        body = operation()
         idempotency.remember(basket_id=basket_id, key=key, status=200, body=body)
         return Answer(status=200, body=body)
 

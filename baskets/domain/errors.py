@@ -3,7 +3,7 @@
 They know nothing of HTTP; the API gives each its status and code. `reason` is a stable slug that partners may rely on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -218,37 +218,3 @@ class IdempotencyKeyReused(Refusal):
 
     reason = "idempotency_key_reused"
     message = "The Idempotency-Key was used for another request."
-
-
-class LapsedSession(Exception):
-    """The basket's own session has lapsed: it must be expired, in a transaction of its own, before the call."""
-
-    def __init__(self, *, basket_id: UUID) -> None:
-        super().__init__(f"the session of basket {basket_id} has lapsed")
-        self.basket_id = basket_id
-
-
-class CountsNeeded(Exception):
-    """The process has given out all counts of a limit that it had: it takes more, outside of the transaction.
-
-    :param take: takes them.
-    """
-
-    def __init__(self, take: Callable[[], None]) -> None:
-        super().__init__("this process has too few counts of a limit")
-        self.take = take
-
-
-class TakenMeanwhile(Exception):
-    """Stock that was there when it was read was gone when it was to be taken: the call is tried again, and reads it anew."""
-
-
-class LapsedHolds(Exception):
-    """Stock is missing that lapsed sessions still hold: they must be expired before the call is tried once more.
-
-    :param needed: pieces that are missing, by product.
-    """
-
-    def __init__(self, *, needed: Mapping[str, int]) -> None:
-        super().__init__(f"lapsed sessions hold stock of {len(needed)} products")
-        self.needed = needed

@@ -1,40 +1,37 @@
-"""Runs a domain call, and does what must happen between its transactions: the only place that may.
+"""Runs one unit of work: a domain operation in a transaction, with its retries and its flag for staff.
 
-Between two tries it expires what has lapsed; after a refusal it records that somebody may have paid.
+The only module that may roll one transaction back and open another one for the same call.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from baskets.db.transactions import in_transaction
-from baskets.domain.checkout import attention, expiry
-from baskets.domain.errors import CountsNeeded, LapsedHolds, LapsedSession, Refusal, TakenMeanwhile
+from baskets.domain.checkout import attention
+from baskets.domain.errors import Refusal
+from baskets.domain.retries import RetryTransaction, unit_of_work
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def run(operation: Callable[[bool], T]) -> T:
-    """Run `operation` in a transaction of its own and return what it returns, once that is committed.
+def run(operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run an operation as a unit of work and return its result, once that is committed.
 
-    :param operation: called with True while lapsed sessions may be reclaimed for their stock, with False in the try
-        after that. It may be called several times and must do nothing outside the database.
-    :raises Refusal: as the operation does, after the roll-back, and after its flag for staff was recorded.
-    :raises django.db.DatabaseError: what a repeat does not mend.
+    Example: `runner.run(lifecycle.delete_basket, owner=owner, actor=actor)`.
+
+    :param operation: may be called several times, and must have no effect outside the database.
+    :raises Refusal: the operation refused; everything was rolled back, and the flag for staff was recorded.
+    :raises django.db.DatabaseError: a failure that a retry does not cure.
     """
-    reclaim = True
-    while True:
-        try:
-            return in_transaction(lambda: operation(reclaim))  # noqa: B023 (called before `reclaim` is bound again)
-        except TakenMeanwhile:
-            continue  # Somebody else has got it, so this comes to an end.
-        except CountsNeeded as short:
-            short.take()
-        except LapsedSession as found:
-            expiry.expire_session(basket_id=found.basket_id)
-        except LapsedHolds as found:
-            expiry.reclaim_stock(needed=found.needed)
-            reclaim = False
-        except Refusal as refusal:
-            if needed := refusal.attention:
-                in_transaction(lambda: attention.record_flag_after_rollback(needed))
-            raise
+    with unit_of_work():
+        while True:
+            try:
+                return in_transaction(partial(operation, *args, **kwargs))
+            except RetryTransaction as retry:
+                retry.prepare()
+            except Refusal as refusal:
+                if flag := refusal.attention:
+                    in_transaction(partial(attention.record_flag_after_rollback, flag))
+                raise

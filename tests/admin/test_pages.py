@@ -133,7 +133,7 @@ def test_hostile_values_are_shown_and_do_nothing(shop: Shop, viewer: Client) -> 
     shop.product("lamp", 3, name=HOSTILE, brand=HOSTILE)
     buyer = shop.buyer(HOSTILE)
     actor = Actor(kind=ActorKind.KEY, name="k", request_id="r", tracking={"source": HOSTILE, "session_id": HOSTILE, HOSTILE: "x"})
-    runner.run(lambda _: items.place_item(owner=buyer.owner, product_id="lamp", count=1, actor=actor))
+    runner.run(items.place_item, owner=buyer.owner, product_id="lamp", count=1, actor=actor)
     buyer.start()
     buyer.finish(False)
     with pytest.raises(Exception, match="aborted"):
@@ -296,7 +296,7 @@ def test_what_staff_released_is_told_alike_everywhere(shop: Shop, root: Client) 
         buyer.place(product, count)
     session = buyer.start().session
     hold = StockReservation.objects.get(status="HELD")
-    runner.run(lambda _: reservation_repairs.release(reservation=hold, expected_events=4, reason="needed elsewhere", actor=TESTER))
+    runner.run(reservation_repairs.release, reservation=hold, expected_events=4, reason="needed elsewhere", actor=TESTER)
     basket, detail = page(root, "basket", session.basket_id), page(root, "checkoutsession", session.pk)
     for body in (basket, detail):
         assert body.count("2 released by staff</span>") == 1
@@ -307,18 +307,12 @@ def test_what_staff_released_is_told_alike_everywhere(shop: Shop, root: Client) 
         assert set(re.findall(r"failed, \d+ missing", body)) == {"failed, 1 missing"}
     assert "hold-again" in basket
     stock_counters.set_unsold(reports={"rare": 1}, as_of=None, reason="found", actor=TESTER)
-    runner.run(
-        lambda reclaim: reservation_repairs.hold_again(session=session, expected_events=5, reason="found", actor=TESTER, reclaim=reclaim)
-    )
+    runner.run(reservation_repairs.hold_again, session=session, expected_events=5, reason="found", actor=TESTER)
     assert buyer.lists()["checkout"] == [("lamp", 2, -2), ("rare", 1, 1), ("song", 1, None)]
     for model, key in (("basket", session.basket_id), ("checkoutsession", session.pk)):
         assert "hold-again" not in page(root, model, key)
     with pytest.raises(guards.RepairNotApplicable, match="failed at its start"):
-        runner.run(
-            lambda reclaim: reservation_repairs.hold_again(
-                session=session, expected_events=6, reason="again", actor=TESTER, reclaim=reclaim
-            )
-        )
+        runner.run(reservation_repairs.hold_again, session=session, expected_events=6, reason="again", actor=TESTER)
     buyer.finish(True)
     assert re.search(r"2 released by staff \d{4}-", page(root, "checkoutsession", session.pk))
     assert buyer.lists()["cart"] == [("lamp", 2)]
@@ -334,7 +328,7 @@ def test_a_reversed_order_is_told_wherever_it_is_shown(shop: Shop, root: Client)
         buyer.finish(True)
     session = CheckoutSession.objects.earliest("pk")
     assert "reverse-order" in page(root, "checkoutsession", session.pk)
-    runner.run(lambda _: checkout_repairs.reverse_order(session=session, expected_events=3, reason="sent back", actor=TESTER))
+    runner.run(checkout_repairs.reverse_order, session=session, expected_events=3, reason="sent back", actor=TESTER)
     basket, detail = page(root, "basket", session.basket_id), page(root, "checkoutsession", session.pk)
     for body in (basket, detail):
         assert re.search(r">2 sold [\d :-]+, reversed</span>", body)

@@ -59,11 +59,7 @@ def test_everything_that_waits_is_on_one_page(shop_with_open_work: Shop, repaire
 def test_shortages_are_on_it(shop: Shop, repairer: Client) -> None:
     session = sold_out_since(shop)
     events = Basket.objects.get().events
-    runner.run(
-        lambda reclaim: checkout_repairs.order_late(
-            session=session, accept_short=True, expected_events=events, reason=REASON, actor=OTHER, reclaim=reclaim
-        )
-    )
+    runner.run(checkout_repairs.order_late, session=session, accept_short=True, expected_events=events, reason=REASON, actor=OTHER)
     body = repairer.get(WORK).content.decode()
     assert 'Ordered without stock <span class="number">1</span>' in body
 
@@ -175,7 +171,7 @@ def test_a_check_fills_and_empties_the_list(repairer: Client, run_check: Callabl
     rule = BrokenRule.objects.get()
     page = repairer.get(reverse("admin:baskets_brokenrule_change", args=[rule.pk])).content.decode()
     assert "&lt;lamp&gt;" in page
-    runner.run(lambda _: audit_log.resolve_rule(rule=rule, expected_step=0, reason="explained", actor=OTHER))
+    runner.run(audit_log.resolve_rule, rule=rule, expected_step=0, reason="explained", actor=OTHER)
     assert "Broken rules <span" not in repairer.get(WORK).content.decode()
     run_check(found)
     rule.refresh_from_db()
@@ -190,7 +186,7 @@ def test_a_check_fills_and_empties_the_list(repairer: Client, run_check: Callabl
 @pytest.fixture
 def run_check(db: None) -> Callable[[list[dict[str, Any]]], None]:
     actor = Actor.system("check_baskets")
-    return lambda found: runner.run(lambda _: audit_log.record_check(checked=40, found=found, actor=actor))
+    return lambda found: runner.run(audit_log.record_check, checked=40, found=found, actor=actor)
 
 
 # --- Many rows at once ---------------------------------------------------------------
@@ -291,10 +287,10 @@ def stolen_key(shop: Shop) -> ApiKey:
     ):
         buyer, actor = shop.buyer(user_id), Actor(kind=ActorKind.KEY, name=prefix)
         buyer.place("lamp", count)
-        runner.run(lambda reclaim, b=buyer, a=actor: checkout_sessions.start_session(owner=b.owner, actor=a, reclaim=reclaim))
+        runner.run(checkout_sessions.start_session, owner=buyer.owner, actor=actor)
         if ordered:
             finish = partial(checkout_sessions.finish_session, owner=buyer.owner, ordered=True, order_no=None, actor=actor)
-            runner.run(lambda reclaim, finish=finish: finish(reclaim=reclaim))
+            runner.run(finish)
     return key
 
 

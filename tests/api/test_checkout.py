@@ -231,7 +231,7 @@ def test_a_reversed_order_says_so_wherever_it_is_shown(api: Api) -> None:
     assert api.session(order_no).data["reversedAt"] is None
     session = CheckoutSession.objects.get()
     events = session.basket.events
-    runner.run(lambda _: checkout_repairs.reverse_order(session=session, expected_events=events, reason="sent back", actor=TESTER))
+    runner.run(checkout_repairs.reverse_order, session=session, expected_events=events, reason="sent back", actor=TESTER)
     shown = api.session(order_no).data
     (listed,) = api.get("/baskets/checkout/sessions").data
     *_, told, _ = api.get("/baskets/events").data
@@ -252,7 +252,7 @@ def test_what_staff_released_was_held_and_released(api: Api) -> None:
         api.place(product, count)
     order_no = api.start().data["orderNo"]
     hold = StockReservation.objects.get()
-    runner.run(lambda _: reservation_repairs.release(reservation=hold, expected_events=3, reason="needed elsewhere", actor=TESTER))
+    runner.run(reservation_repairs.release, reservation=hold, expected_events=3, reason="needed elsewhere", actor=TESTER)
     assert api.basket()["checkout"][0] == {"productId": "limited", "count": 2, "stocked": -2}
     assert api.session(order_no).data["items"][0] == item("limited", 2, stocked=-2, held=2, released=2)
 

@@ -169,13 +169,9 @@ def test_holds_of_a_revoked_key_are_released_and_its_orders_reversed(run: Run, o
     for number, ordered in enumerate([True, False]):
         user = User(replace(owner, user_id=f"guest-{number}"))
         user.place("shirt", 3)
-        runner.run(lambda reclaim, user=user: sessions.start_session(owner=user.owner, actor=actor, reclaim=reclaim))
+        runner.run(sessions.start_session, owner=user.owner, actor=actor)
         if ordered:
-            runner.run(
-                lambda reclaim, user=user: sessions.finish_session(
-                    owner=user.owner, ordered=True, order_no=None, actor=actor, reclaim=reclaim
-                )
-            )
+            runner.run(sessions.finish_session, owner=user.owner, ordered=True, order_no=None, actor=actor)
     undo = ("revoke_api_key", key.prefix, "--release-holds", "--reverse-orders-since", "2020-01-01T00:00:00Z")
     before = stored_rows()
     done = run(*undo, "--dry-run")

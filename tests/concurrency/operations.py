@@ -33,7 +33,7 @@ def _another_buyer(world: World) -> Any:
 def _guest(world: World) -> Any:
     partner_id = world.shopper.owner.partner_id
 
-    def create(_: bool) -> BasketSnapshot:
+    def create() -> BasketSnapshot:
         owner = guests.new_guest(partner_id=partner_id)
         contents = guests.create_guest_basket(owner=owner, counts={"shirt": 1}, actor=APP)
         guests.issue_guest_token(owner=owner, at=contents.at)
@@ -45,7 +45,7 @@ def _guest(world: World) -> Any:
 def _take_over(world: World) -> Any:
     partner_id = world.shopper.owner.partner_id
 
-    def take(_: bool) -> BasketSnapshot:
+    def take() -> BasketSnapshot:
         taken = transfers.redeem_transfer(partner_id=partner_id, token=world.token, actor=APP)
         guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
         return taken.contents
@@ -54,7 +54,7 @@ def _take_over(world: World) -> Any:
 
 
 def _comfort(said: Mapping[ComfortField, str | None], *, consent: bool | None) -> Operation:
-    return lambda world: runner.run(lambda _: change_comfort(owner=world.shopper.owner, values=said, consent=consent))
+    return lambda world: runner.run(change_comfort, owner=world.shopper.owner, values=said, consent=consent)
 
 
 # --- The shop and the clock -----------------------------------------------------------
@@ -77,12 +77,12 @@ def _said(world: World, more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_session(operation: Callable[..., Any], **more: Any) -> Operation:
-    return lambda world: runner.run(lambda _: operation(session=world.session, **_said(world, more)))
+    return lambda world: runner.run(lambda: operation(session=world.session, **_said(world, more)))
 
 
 def _of_basket(operation: Callable[..., Any], **more: Any) -> Operation:
     """On a page that was opened before anything met."""
-    return lambda world: runner.run(lambda _: operation(basket=_seen_basket(world), **_said(world, more)))
+    return lambda world: runner.run(lambda: operation(basket=_seen_basket(world), **_said(world, more)))
 
 
 def _seen_basket(world: World) -> Basket:
@@ -92,7 +92,7 @@ def _seen_basket(world: World) -> Basket:
 
 def _order_late(name: str) -> Operation:
     return lambda world: runner.run(
-        lambda reclaim: checkout_repairs.order_late(session=getattr(world, name), accept_short=False, reclaim=reclaim, **_said(world, {}))
+        lambda: checkout_repairs.order_late(session=getattr(world, name), accept_short=False, **_said(world, {}))
     )
 
 
@@ -100,21 +100,21 @@ def _release(world: World) -> Any:
     hold = StockReservation.objects.filter(session_id=world.session.pk, product_id="shirt").first()
     if hold is None:
         return "was purged before the page was opened"
-    return runner.run(lambda _: reservation_repairs.release(reservation=hold, **_said(world, {})))
+    return runner.run(lambda: reservation_repairs.release(reservation=hold, **_said(world, {})))
 
 
 def _hold_again(world: World) -> Any:
-    return runner.run(lambda reclaim: reservation_repairs.hold_again(session=world.session, reclaim=reclaim, **_said(world, {})))
+    return runner.run(lambda: reservation_repairs.hold_again(session=world.session, **_said(world, {})))
 
 
 def _settle(world: World) -> Any:
     matter = Attention.objects.filter(session_id=world.session.pk).first()
-    return "nothing to settle" if matter is None else runner.run(lambda _: attention_repairs.resolve(attention=matter, **_said(world, {})))
+    return "nothing to settle" if matter is None else runner.run(lambda: attention_repairs.resolve(attention=matter, **_said(world, {})))
 
 
 def _of_stock(operation: Callable[..., Any], **more: Any) -> Operation:
     said = {"product_id": "shirt", "reason": "counted", "actor": STAFF} | more
-    return lambda world: runner.run(lambda _: operation(expected_adjustment=world.adjusted, **said))
+    return lambda world: runner.run(operation, expected_adjustment=world.adjusted, **said)
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -128,7 +128,7 @@ OPERATIONS: dict[str, Operation] = {
     "delete": lambda world: world.shopper.delete(),
     "another buyer": _another_buyer,
     "guest": _guest,
-    "offer": lambda world: runner.run(lambda _: transfers.offer_transfer(owner=world.shopper.owner, actor=APP)),
+    "offer": lambda world: runner.run(transfers.offer_transfer, owner=world.shopper.owner, actor=APP),
     "take over": _take_over,
     "consent": _comfort({"customer_id": "c-2"}, consent=True),
     "comfort": _comfort({"customer_id": "c-3"}, consent=None),

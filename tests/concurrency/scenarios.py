@@ -116,7 +116,7 @@ def built(kind: str) -> World:
     token = ""
     if kind != "gone":
         _in_the_middle(kind, shopper)
-        token = runner.run(lambda _: offer_transfer(owner=shopper.owner, actor=APP)).token
+        token = runner.run(offer_transfer, owner=shopper.owner, actor=APP).token
     mine = CheckoutSession.objects.filter(basket_id=shopper.owner.basket_id)
     return World(
         shopper=shopper,

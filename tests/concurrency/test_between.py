@@ -95,7 +95,7 @@ def test_two_reversals_of_one_order_bring_its_pieces_back_once() -> None:
     before = available("shirt")
     seen = Basket.objects.get(pk=world.shopper.owner.basket_id).events
 
-    def reverse(_: bool) -> None:
+    def reverse() -> None:
         checkout_repairs.reverse_order(session=world.session, expected_events=seen, reason="sent back", actor=STAFF)
 
     outcomes = together([lambda: runner.run(reverse)] * 2)

@@ -55,9 +55,7 @@ def test_checkout_that_is_ordered_during_the_release_stays_ordered(shopper: User
 
 def test_two_operators_reverse_each_order_once(shopper: User) -> None:
     for buyer in bought(shopper, 6):
-        runner.run(
-            lambda reclaim, buyer=buyer: sessions.finish_session(owner=buyer.owner, ordered=True, order_no=None, actor=APP, reclaim=reclaim)
-        )
+        runner.run(sessions.finish_session, owner=buyer.owner, ordered=True, order_no=None, actor=APP)
     outcomes = together([reverse] * 3)
     assert all(isinstance(outcome, RepairBatch) for outcome in outcomes), outcomes
     reverse()

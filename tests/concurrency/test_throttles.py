@@ -144,7 +144,7 @@ def starts(source: str, amount: int = 1) -> Callable[[], None]:
 
     def start() -> None:
         limits = ClientLimits(key="stolen", source=source)
-        runner.run(lambda _: limits.count(starts=amount))
+        runner.run(limits.count, starts=amount)
 
     return start
 

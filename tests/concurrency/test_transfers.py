@@ -15,9 +15,9 @@ DEVICES = 50
 def test_one_of_fifty_devices_gets_the_basket(shopper: User) -> None:
     """The others are told that the token is not good, and the timeline has one line."""
     shopper.place("shirt", 1)
-    made = runner.run(lambda _: offer_transfer(owner=shopper.owner, actor=APP))
+    made = runner.run(offer_transfer, owner=shopper.owner, actor=APP)
     partner_id = shopper.owner.partner_id
-    bring = [lambda: runner.run(lambda _: redeem_transfer(partner_id=partner_id, token=made.token, actor=APP))] * DEVICES
+    bring = [lambda: runner.run(redeem_transfer, partner_id=partner_id, token=made.token, actor=APP)] * DEVICES
     outcomes = Counter(type(outcome).__name__ for outcome in together(bring))
     assert outcomes == {"RedeemedTransfer": 1, "TransferNotFound": DEVICES - 1}
     assert Event.objects.filter(kind="transfer_redeemed").count() == 1

@@ -22,31 +22,27 @@ class User:
 
     def place(self, product_id: str, count: int = 1) -> BasketSnapshot:
         """POST a product."""
-        return runner.run(lambda _: items.place_item(owner=self.owner, product_id=product_id, count=count, actor=APP))
+        return runner.run(items.place_item, owner=self.owner, product_id=product_id, count=count, actor=APP)
 
     def change(self, product_id: str, count: int | None) -> BasketSnapshot:
         """PATCH a product."""
-        return runner.run(lambda _: items.change_item(owner=self.owner, product_id=product_id, count=count, actor=APP))
+        return runner.run(items.change_item, owner=self.owner, product_id=product_id, count=count, actor=APP)
 
     def remove(self, product_id: str) -> BasketSnapshot:
         """DELETE a product."""
-        return runner.run(lambda _: items.remove_item(owner=self.owner, product_id=product_id, actor=APP))
+        return runner.run(items.remove_item, owner=self.owner, product_id=product_id, actor=APP)
 
     def start(self, **options: Any) -> checkout_sessions.StartedSession:
         """Start a checkout."""
-        return runner.run(lambda reclaim: checkout_sessions.start_session(owner=self.owner, actor=APP, reclaim=reclaim, **options))
+        return runner.run(checkout_sessions.start_session, owner=self.owner, actor=APP, **options)
 
     def finish(self, ordered: bool, order_no: str | None = None) -> BasketSnapshot:
         """Finish the checkout."""
-        return runner.run(
-            lambda reclaim: checkout_sessions.finish_session(
-                owner=self.owner, ordered=ordered, order_no=order_no, actor=APP, reclaim=reclaim
-            )
-        )
+        return runner.run(checkout_sessions.finish_session, owner=self.owner, ordered=ordered, order_no=order_no, actor=APP)
 
     def delete(self) -> BasketSnapshot:
         """DELETE the basket."""
-        return runner.run(lambda _: lifecycle.delete_basket(owner=self.owner, actor=APP))
+        return runner.run(lifecycle.delete_basket, owner=self.owner, actor=APP)
 
     def basket(self) -> BasketSnapshot | None:
         """GET the basket, or None where the user sees none."""

@@ -31,7 +31,7 @@ def test_nothing_is_stored_for_a_user_who_was_never_asked(owner: Owner) -> None:
 def test_nothing_is_stored_without_consent(owner: Owner, consent: bool | None, stored_rows: Stored) -> None:
     before = stored_rows()
     with pytest.raises(ConsentMissing):
-        runner.run(lambda _: change_comfort(owner=owner, values={"customer_id": "c-1"}, consent=consent))
+        runner.run(change_comfort, owner=owner, values={"customer_id": "c-1"}, consent=consent)
     assert stored_rows() == before
 
 

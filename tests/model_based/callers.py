@@ -102,22 +102,22 @@ class Domain:
     def create_guest(self, key: Key, counts: Mapping[str, int]) -> Any:
         owner = guests.new_guest(partner_id=self.partners[key[0]])
         self.names[key] = owner.user_id
-        return self._done(lambda: runner.run(lambda _: guests.create_guest_basket(owner=owner, counts=counts, actor=APP)))
+        return self._done(lambda: runner.run(guests.create_guest_basket, owner=owner, counts=counts, actor=APP))
 
     def offer(self, key: Key) -> str:
         owner = self.user(key).owner
-        return self._answered(lambda: runner.run(lambda _: transfers.offer_transfer(owner=owner, actor=APP)).token)
+        return self._answered(lambda: runner.run(transfers.offer_transfer, owner=owner, actor=APP).token)
 
     def take_over(self, partner: int, token: str) -> tuple[str, Any]:
         try:
-            taken = runner.run(lambda _: transfers.redeem_transfer(partner_id=self.partners[partner], token=token, actor=APP))
+            taken = runner.run(transfers.redeem_transfer, partner_id=self.partners[partner], token=token, actor=APP)
         except transfers.TransferNotFound as unknown:
             raise Refused("transfer_unknown") from unknown
         return taken.owner.user_id, shown(taken.contents)
 
     def change_comfort(self, key: Key, said: Mapping[comfort.ComfortField, str | None], *, consent: bool | None) -> Any:
         owner = self.user(key).owner
-        self._answered(lambda: runner.run(lambda _: comfort.change_comfort(owner=owner, values=said, consent=consent)))
+        self._answered(lambda: runner.run(comfort.change_comfort, owner=owner, values=said, consent=consent))
         return self.basket(key)
 
     @staticmethod

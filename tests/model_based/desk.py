@@ -27,14 +27,14 @@ class Desk(Machine):
         said = {"session": CheckoutSession.objects.get(order_no=modelled.order_no), **self._said(key)}
         accept = what == "late short"
         by_model, by_service = {
-            "order": (lambda: self.model.staff_finish(modelled, key, ordered=True), lambda _: checkout_repairs.finish_as_ordered(**said)),
-            "abort": (lambda: self.model.staff_finish(modelled, key, ordered=False), lambda _: checkout_repairs.abort(**said)),
-            "reverse": (lambda: self.model.staff_reverse(modelled, key), lambda _: checkout_repairs.reverse_order(**said)),
+            "order": (lambda: self.model.staff_finish(modelled, key, ordered=True), lambda: checkout_repairs.finish_as_ordered(**said)),
+            "abort": (lambda: self.model.staff_finish(modelled, key, ordered=False), lambda: checkout_repairs.abort(**said)),
+            "reverse": (lambda: self.model.staff_reverse(modelled, key), lambda: checkout_repairs.reverse_order(**said)),
         }.get(
             what,
             (
                 lambda: self.model.staff_order_late(modelled, key, accept=accept),
-                lambda reclaim: checkout_repairs.order_late(**said, accept_short=accept, reclaim=reclaim),
+                lambda: checkout_repairs.order_late(**said, accept_short=accept),
             ),
         )
         self._repair(key, by_model, by_service)
@@ -49,7 +49,7 @@ class Desk(Machine):
             return  # Of what is unlimited, nothing is held.
         said = self._said(key)
         self._repair(
-            key, lambda: self.model.staff_release(modelled, key, product), lambda _: reservation_repairs.release(reservation=hold, **said)
+            key, lambda: self.model.staff_release(modelled, key, product), lambda: reservation_repairs.release(reservation=hold, **said)
         )
 
     @precondition(lambda self: self.model.sessions)
@@ -63,7 +63,7 @@ class Desk(Machine):
         self._repair(
             key,
             lambda: self.model.staff_hold_again(modelled, key),
-            lambda reclaim: reservation_repairs.hold_again(**said, reclaim=reclaim),
+            lambda: reservation_repairs.hold_again(**said),
         )
 
     def _some_active_session(self, data: st.DataObject) -> tuple[Key, Session]:
@@ -79,7 +79,7 @@ class Desk(Machine):
         matter = Attention.objects.get(session__order_no=modelled.order_no, reason=reason)
         said = self._said(key)
         self._repair(
-            key, lambda: self.model.staff_settle(modelled, key, reason), lambda _: attention_repairs.resolve(attention=matter, **said)
+            key, lambda: self.model.staff_settle(modelled, key, reason), lambda: attention_repairs.resolve(attention=matter, **said)
         )
 
     # --- Baskets and stock --------------------------------------------------------
@@ -95,9 +95,9 @@ class Desk(Machine):
             return  # Time does go on between two calls, if only by a millisecond, and the model does not know it.
         said = {"basket": self._basket(key), **self._said(key)}
         by_model, by_service = {
-            "extend": (lambda: self.model.staff_extend(key, days), lambda _: basket_repairs.extend(**said, days=days)),
-            "end": (lambda: self.model.staff_end(key), lambda _: basket_repairs.end(**said)),
-            "settle": (lambda: self.model.staff_settle_all(key), lambda _: attention_repairs.resolve_all(**said)),
+            "extend": (lambda: self.model.staff_extend(key, days), lambda: basket_repairs.extend(**said, days=days)),
+            "end": (lambda: self.model.staff_end(key), lambda: basket_repairs.end(**said)),
+            "settle": (lambda: self.model.staff_settle_all(key), lambda: attention_repairs.resolve_all(**said)),
         }[what]
         self._repair(key, by_model, by_service)
 
@@ -110,7 +110,7 @@ class Desk(Machine):
         said = {"basket": self._basket(key), **self._said(key)}
         name = key[0], f"erased {len(self.names)}"
 
-        def erase(_: bool) -> None:
+        def erase() -> None:
             self.names[name] = erasure.erase_user(**said).user_id
 
         self._repair(key, lambda: self.model.erase(key, name), erase)
@@ -127,7 +127,7 @@ class Desk(Machine):
         if key not in self.model.baskets:
             return  # There is no page to do it on.
         said = {"basket": self._basket(key), "product_id": product, "count": count, **self._said(key)}
-        self._repair(key, lambda: self.model.staff_change(key, product, count), lambda _: basket_repairs.change_item(**said))
+        self._repair(key, lambda: self.model.staff_change(key, product, count), lambda: basket_repairs.change_item(**said))
 
     @rule(product=products, number=st.integers(-4, 4))
     def adjust(self, product: str, number: int) -> None:
@@ -135,12 +135,12 @@ class Desk(Machine):
         self._repair(
             KEYS[0],
             lambda: self.model.adjust(product, number),
-            lambda _: stock_repairs.adjust_supply(**said, reason="a box", actor=STAFF),
+            lambda: stock_repairs.adjust_supply(**said, reason="a box", actor=STAFF),
         )
 
     # --- What they have in common --------------------------------------------------
 
-    def _repair(self, key: Key, by_model: Callable[[], Any], by_service: Callable[[bool], Any]) -> None:
+    def _repair(self, key: Key, by_model: Callable[[], Any], by_service: Callable[[], Any]) -> None:
         def repaired() -> None:
             try:
                 runner.run(by_service)

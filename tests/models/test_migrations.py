@@ -45,7 +45,7 @@ def build(shopper: User, other_shopper: User, third_shopper: User) -> dict[str, 
     third_shopper.start()
     hold = StockReservation.objects.get(basket_id=third_shopper.owner.basket_id)
     runner.run(
-        lambda _: reservation_repairs.release(reservation=hold, expected_events=events_of(third_shopper), reason="why not", actor=TESTER)
+        lambda: reservation_repairs.release(reservation=hold, expected_events=events_of(third_shopper), reason="why not", actor=TESTER)
     )
     other_shopper.place("shirt", 3)
     numbers["reversed"] = other_shopper.start().session.order_no
@@ -54,9 +54,7 @@ def build(shopper: User, other_shopper: User, third_shopper: User) -> dict[str, 
     other_shopper.finish(True, numbers["reversed"])
     session = CheckoutSession.objects.get(order_no=numbers["reversed"])
     runner.run(
-        lambda _: checkout_repairs.reverse_order(
-            session=session, expected_events=events_of(other_shopper), reason="sent back", actor=TESTER
-        )
+        lambda: checkout_repairs.reverse_order(session=session, expected_events=events_of(other_shopper), reason="sent back", actor=TESTER)
     )
     fourth_shopper = shopper.beside("dora")
     fourth_shopper.place("song")

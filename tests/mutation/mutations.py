@@ -192,8 +192,8 @@ MUTATIONS = (
     Mutation(
         name="a start that came too late is not tried again",
         place="baskets.domain.runner.run",
-        old="continue # Somebody",
-        new="raise  # Somebody",
+        old="retry.prepare()",
+        new="raise",
         why="a refusal looks like an answer",
         tests=(CROWDS,),
     ),
@@ -391,8 +391,8 @@ MUTATIONS = (
     ),
     Mutation(
         name="lapsed holds are not reclaimed",
-        place="baskets.domain.runner.run",
-        old="expiry.reclaim_stock(needed=found.needed)",
+        place="baskets.domain.retries.StockReclaimable.prepare",
+        old="expiry.reclaim_stock(needed=self.needed)",
         new="pass",
         why="the sweep will do it",
         tests=(LIFE, CROWDS),
@@ -488,7 +488,7 @@ MUTATIONS = (
     Mutation(
         name="a piece that comes free is sold out",
         place="baskets.domain.checkout.sessions._missing",
-        old="if lapsed or (reclaim and any(there[p][0] >= wanted[p] for p in short)):",
+        old="if lapsed or (may_reclaim() and any(there[p][0] >= wanted[p] for p in short)):",
         new="if lapsed:",
         why="the second question looks like the first",
         tests=("tests/concurrency/test_controls.py",),
@@ -504,7 +504,7 @@ MUTATIONS = (
     Mutation(
         name="a piece that comes free is not held again",
         place="baskets.domain.support.reservation_repairs.hold_again",
-        old="if lapsed or (reclaim and any(there[p][0] >= wanted[p] for p in short)):",
+        old="if lapsed or (may_reclaim() and any(there[p][0] >= wanted[p] for p in short)):",
         new="if lapsed:",
         why="the second question looks like the first",
         tests=("tests/concurrency/test_between.py",),

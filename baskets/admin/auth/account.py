@@ -200,7 +200,7 @@ class RemoveFactor(FactorChangeView):
     def change(self) -> HttpResponse:
         """Remove it."""
         key, actor = str(self.request.session.session_key), staff_actor(self.request)
-        runner.run(lambda _: second_factor.remove(account=self.account, session_key=key, actor=actor))
+        runner.run(second_factor.remove, account=self.account, session_key=key, actor=actor)
         self.request.session.pop(VERIFIED, None)
         messages.success(self.request, "The second factor is removed. Other sessions were ended.")
         return redirect("staff:account")
@@ -231,7 +231,7 @@ class ChangePassword(PasswordChangeView):
         """Change it and record that."""
         response = super().form_valid(form)
         account, actor, key = form.user, staff_actor(self.request), str(self.request.session.session_key)
-        runner.run(lambda _: rights.record_password(account=account, session_key=key, actor=actor))
+        runner.run(rights.record_password, account=account, session_key=key, actor=actor)
         return response
 
 
@@ -247,7 +247,7 @@ def account_page(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     current = str(request.session.session_key)
     if request.method == "POST":
         only, actor = request.POST.get("session", ""), staff_actor(request)
-        ended = runner.run(lambda _: staff_sessions.end_sessions(user=account, actor=actor, only=only, keep=current))
+        ended = runner.run(staff_sessions.end_sessions, user=account, actor=actor, only=only, keep=current)
         messages.success(request, f"Sessions ended: {ended}.")
         return redirect(request.path)
     factor = SecondFactor.objects.filter(pk=account.pk).first()

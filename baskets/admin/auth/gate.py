@@ -77,7 +77,7 @@ def record_refusal(request: HttpRequest) -> None:
     data = {"page": match.view_name if match else "", "method": request.method}
     account: Any = request.user
     actor = staff_actor(request)
-    runner.run(lambda _: audit_log.record_access(kind=DeskEntry.Kind.REFUSED, account=account, data=data, actor=actor))
+    runner.run(audit_log.record_access, kind=DeskEntry.Kind.REFUSED, account=account, data=data, actor=actor)
 
 
 def _minutes(span: Any) -> str:

@@ -177,4 +177,4 @@ def try_again(seconds: int) -> str:
 
 
 def _record(kind: DeskEntry.Kind, account: User | None, data: dict[str, Any], actor: Actor) -> None:
-    runner.run(lambda _: audit_log.record_access(kind=kind, account=account, data=data, actor=actor))
+    runner.run(audit_log.record_access, kind=kind, account=account, data=data, actor=actor)

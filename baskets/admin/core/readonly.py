@@ -139,7 +139,7 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         columns = self.export_columns(request)
         actor, list_name, offered = staff_actor(request), str(self.opts.model_name), filters.offered_values(changelist)
         asked = {name: value if (name, value) in offered else audit_log.digest(value) for name, value in request.GET.dict().items()}
-        runner.run(lambda _: audit_log.record_export(list_name=list_name, rows=len(rows), query=asked, actor=actor))
+        runner.run(lambda: audit_log.record_export(list_name=list_name, rows=len(rows), query=asked, actor=actor))
         return exports.as_csv(columns, rows, name=list_name)
 
     def export_columns(self, request: HttpRequest) -> exports.Columns:

@@ -15,7 +15,8 @@ from baskets.admin.core import display
 from baskets.admin.repairs import snapshots, views
 from baskets.db import errors
 from baskets.domain import runner
-from baskets.domain.errors import LapsedHolds, LapsedSession, Refusal
+from baskets.domain.errors import Refusal
+from baskets.domain.retries import OwnSessionLapsed, StockReclaimable
 from baskets.domain.support import guards
 
 if TYPE_CHECKING:
@@ -113,8 +114,8 @@ class Page:
         seen = moved.get(subject, row.seen)
         call = views.operation(self.chosen, self.request, row.record, form.said, seen=seen, reason=form.cleaned_data["reason"])
 
-        def state_after(reclaim: bool) -> int:  # noqa: FBT001 (as the runner calls it)
-            call(reclaim)
+        def state_after() -> int:
+            call()
             return self.desk.kind.state_of(self.chosen, row.record)
 
         try:
@@ -156,7 +157,7 @@ class Page:
             before, after = guards.dry_run(operation=call, snapshot=lambda: self.desk.kind.look_of(self.chosen, row.record))
         except Refusal as refusal:
             return [], views.told(refusal)
-        except (LapsedHolds, LapsedSession):
+        except (StockReclaimable, OwnSessionLapsed):
             return [], views.LAPSED
         changes = [(name, was, becomes) for name, was, becomes, changed in snapshots.differences(before, after) if changed]
         return changes, ""

@@ -118,7 +118,6 @@ SESSIONS = Kind(
                 " What staff released stays released."
             ),
             fits=lambda session: session.status == STATUS.ACTIVE and getattr(session, "has_failed", True),
-            reclaims=True,
             promises=("Checkout", "Reservations"),
             do=lambda session, _, *, seen, **more: reservation_repairs.hold_again(session=session, expected_events=seen, **more),
         ),
@@ -131,7 +130,6 @@ SESSIONS = Kind(
             ),
             fits=lambda session: session.status in (STATUS.ABORTED, STATUS.EXPIRED),
             form=LateForm,
-            reclaims=True,
             promises=("Cart", "Reservations"),
             do=lambda session, said, *, seen, **more: checkout_repairs.order_late(session=session, expected_events=seen, **said, **more),
         ),

@@ -6,6 +6,7 @@ What a repair does is the domain's business; what it would do is found out by re
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -27,7 +28,8 @@ from baskets.admin.repairs.forms import RepairForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.db import errors
 from baskets.domain import runner
-from baskets.domain.errors import LapsedHolds, LapsedSession, OutOfStock, Refusal
+from baskets.domain.errors import OutOfStock, Refusal
+from baskets.domain.retries import OwnSessionLapsed, StockReclaimable
 from baskets.domain.support import guards
 from baskets.models import Attention, Basket, BrokenRule, DeskEntry, Event, GuestToken, Product, StockReservation, WebhookEndpoint
 
@@ -45,7 +47,6 @@ class Repair:
     :param fits: whether it can be offered for a record in its state.
     :param do: called with the record, what was said, and what every repair takes. Where it returns something, that is the
         record from then on.
-    :param reclaims: whether it takes stock, and must be told whether lapsed sessions may be expired for it.
     :param look: what it may touch, where that is not what the others of its kind do.
     :param state: the state it is decided upon, likewise.
     :param bulk: whether it is offered for many rows of a list.
@@ -59,7 +60,6 @@ class Repair:
     fits: Callable[[Any], bool]
     do: Do
     form: type[RepairForm] = RepairForm
-    reclaims: bool = False
     look: Callable[[Any], Snapshot] | None = None
     state: Callable[[Any], int] | None = None
     bulk: bool = False
@@ -107,17 +107,9 @@ def links(kind: Kind, request: HttpRequest, record: Any, *, only: set[str] | Non
     ]
 
 
-def operation(
-    chosen: Repair, request: HttpRequest, record: Any, said: dict[str, Any], *, seen: int, reason: str
-) -> Callable[[bool], object]:
+def operation(chosen: Repair, request: HttpRequest, record: Any, said: dict[str, Any], *, seen: int, reason: str) -> Callable[[], object]:
     """The domain call of a repair, for the runner of transactions."""
-    actor = staff_actor(request)
-
-    def call(reclaim: bool) -> object:  # noqa: FBT001 (as the runner calls it)
-        more = {"reclaim": reclaim} if chosen.reclaims else {}
-        return chosen.do(record, said, seen=seen, reason=reason, actor=actor, **more)
-
-    return call
+    return partial(chosen.do, record, said, seen=seen, reason=reason, actor=staff_actor(request))
 
 
 class RepairAdmin(ReadOnlyAdmin[Any]):
@@ -210,7 +202,7 @@ class Page:
         reason, seen = form.cleaned_data["reason"], form.cleaned_data["seen"]
         call = operation(self.chosen, self.request, self.record, form.said, seen=seen, reason=reason)
         try:
-            changed = runner.run(lambda reclaim: self.kept(call(reclaim)))
+            changed = runner.run(lambda: self.kept(call()))
         except Refusal as refusal:
             return self.refused(form, refusal)
         except (DatabaseError, InterfaceError) as error:
@@ -299,7 +291,7 @@ class Page:
             before, after = guards.dry_run(operation=call, snapshot=self.look)
         except Refusal as refusal:
             return snapshots.differences(self.look(), None), refusal, ""
-        except (LapsedHolds, LapsedSession):
+        except (StockReclaimable, OwnSessionLapsed):
             return snapshots.differences(self.look(), None), LAPSED, ""
         return snapshots.differences(before, after), None, self.outcome(after)
 

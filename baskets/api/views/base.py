@@ -267,15 +267,15 @@ class ApiViewSet(ViewSet):
 
         return reading(asked)
 
-    def perform(self, operation: Callable[[bool], Any], *, switched: bool = False) -> HttpResponse:
+    def perform(self, operation: Callable[[], Any], *, switched: bool = False) -> HttpResponse:
         """Do one domain call in its transaction and answer with what it returns, once per Idempotency-Key.
 
-        :param operation: makes the domain call and shows its result; it is told whether holds may be reclaimed.
+        :param operation: makes the domain call and shows its result.
         :param switched: the value of the call's switch, to which an Idempotency-Key is bound as well.
         """
         request = self.request
         done = perform(
-            lambda reclaim: success_body(self._confirming(lambda: operation(reclaim))),
+            lambda: success_body(self._confirming(operation)),
             basket_id=self.owner.basket_id,
             key=key_of(request),
             fingerprint=lambda: fingerprint_of(request, content=self.content, test_mode=switched),

@@ -50,7 +50,7 @@ class BasketViewSet(ApiViewSet):
         """Delete the basket."""
         self.read(EmptyBody)
         actor = self.actor
-        return self.perform(lambda _: render_basket(lifecycle.delete_basket(owner=self.owner, actor=actor)))
+        return self.perform(lambda: render_basket(lifecycle.delete_basket(owner=self.owner, actor=actor)))
 
     @operations.place_item
     def place(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
@@ -59,7 +59,7 @@ class BasketViewSet(ApiViewSet):
         actor = self.actor
         if count == REMOVE:
             return self._remove(product_id, actor)
-        return self.perform(lambda _: render_basket(items.place_item(owner=self.owner, product_id=product_id, count=count, actor=actor)))
+        return self.perform(lambda: render_basket(items.place_item(owner=self.owner, product_id=product_id, count=count, actor=actor)))
 
     @operations.change_item
     def change(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
@@ -68,7 +68,7 @@ class BasketViewSet(ApiViewSet):
         actor = self.actor
         if count == REMOVE:
             return self._remove(product_id, actor)
-        return self.perform(lambda _: render_basket(items.change_item(owner=self.owner, product_id=product_id, count=count, actor=actor)))
+        return self.perform(lambda: render_basket(items.change_item(owner=self.owner, product_id=product_id, count=count, actor=actor)))
 
     @operations.remove_item
     def remove(self, request: Request, *, product_id: str, **_: str) -> HttpResponse:
@@ -77,7 +77,7 @@ class BasketViewSet(ApiViewSet):
         return self._remove(product_id, self.actor)
 
     def _remove(self, product_id: str, actor: Actor) -> HttpResponse:
-        return self.perform(lambda _: render_basket(items.remove_item(owner=self.owner, product_id=product_id, actor=actor)))
+        return self.perform(lambda: render_basket(items.remove_item(owner=self.owner, product_id=product_id, actor=actor)))
 
     @operations.start_checkout
     def start(self, request: Request, **_: str) -> HttpResponse:
@@ -87,7 +87,7 @@ class BasketViewSet(ApiViewSet):
 
         with self.client_limits() as limits:
 
-            def start(reclaim: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+            def start() -> dict[str, Any]:
                 started = sessions.start_session(
                     owner=self.owner,
                     language=given["language"],
@@ -96,7 +96,6 @@ class BasketViewSet(ApiViewSet):
                     test_mode=test_mode,
                     limits=limits,
                     actor=actor,
-                    reclaim=reclaim,
                 )
                 return render_started_checkout(session=started.session, contents=started.contents)
 
@@ -109,14 +108,13 @@ class BasketViewSet(ApiViewSet):
         actor = self.actor
         try:
             return self.perform(
-                lambda reclaim: render_basket(
+                lambda: render_basket(
                     sessions.finish_session(
                         owner=self.owner,
                         ordered=given["ordered"],
                         order_no=given["orderNo"],
                         may_order=self.caller.may_order,
                         actor=actor,
-                        reclaim=reclaim,
                     )
                 )
             )

@@ -52,7 +52,7 @@ class ComfortViewSet(ApiViewSet):
         given = self.read(ChangeComfortRequest)
         said = {field: cast("str | None", given[name]) for name, field in FIELDS.items() if name in given}
 
-        def change(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+        def change() -> dict[str, Any]:
             comfort.change_comfort(owner=self.owner, values=said, consent=given.get("consent"))
             contents = read_basket(self.owner.basket_id)
             return render_basket(contents)

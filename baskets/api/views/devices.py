@@ -36,7 +36,7 @@ class DeviceViewSet(ApiViewSet):
         self.read(EmptyBody)
         actor = self.actor
 
-        def revoke(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+        def revoke() -> dict[str, Any]:
             devices.revoke_device(owner=self.owner, device_id=parse_device_id(device_id), actor=actor)
             return render_devices(devices.list_devices(owner=self.owner))
 

@@ -44,7 +44,7 @@ class GuestViewSet(ApiViewSet):
 
         with self.client_limits() as limits:
 
-            def create(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+            def create() -> dict[str, Any]:
                 owner = guests.new_guest(partner_id=self.caller.partner_id)
                 contents = guests.create_guest_basket(owner=owner, counts=counts, limits=limits, actor=actor)
                 token = guests.issue_guest_token(owner=owner, at=contents.at)
@@ -64,7 +64,7 @@ class GuestViewSet(ApiViewSet):
         try:
             with self.client_limits() as limits:
 
-                def take(_: bool) -> dict[str, Any]:  # noqa: FBT001 (the signature is the transaction's)
+                def take() -> dict[str, Any]:
                     taken = transfers.redeem_transfer(partner_id=self.caller.partner_id, token=brought[0], limits=limits, actor=actor)
                     token = guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
                     return render_guest(user_id=taken.owner.user_id, token=token, contents=taken.contents)

@@ -44,7 +44,7 @@ class TransferViewSet(ApiViewSet):
         ):
             raise invalid({"url": f"With qr=true, the address with what is added to it has at most {MAX_QR_URL_LENGTH} characters."})
         actor = self.actor
-        offer = runner.run(lambda _: transfers.offer_transfer(owner=self.owner, actor=actor))
+        offer = runner.run(transfers.offer_transfer, owner=self.owner, actor=actor)
         link = None if url is None else append_params(url, source=self.caller.partner, token=offer.token)
         shown: dict[str, Any] = {
             "expires": format_timestamp(offer.expires_at),

@@ -19,7 +19,8 @@ from django.db import Error as DatabaseError
 
 from baskets.db.errors import Fault, fault_of, reading
 from baskets.db.pipeline import execute
-from baskets.domain.errors import CountsNeeded, Throttled
+from baskets.domain.errors import Throttled
+from baskets.domain.retries import LimitBlockUsedUp
 
 log = structlog.get_logger("baskets.throttles")
 
@@ -140,7 +141,7 @@ _windows_lock = threading.Lock()
 def consume(limit: RateLimit, amount: int) -> None:
     """Give out counts of a subject, without a statement. An amount below zero returns counts that were not used.
 
-    :raises CountsNeeded: to the runner: this process has too few, and must take a block outside of the transaction.
+    :raises LimitBlockUsedUp: this process has too few, and must take a block outside of the transaction.
     :raises Throttled: the limit is reached.
     """
     with _windows_lock:
@@ -150,7 +151,7 @@ def consume(limit: RateLimit, amount: int) -> None:
         elif window.full:
             raise Throttled(seconds=max(1, math.ceil(window.ends_at - time.monotonic())))
         else:
-            raise CountsNeeded(lambda: _fetch_block(limit, amount - window.left))
+            raise LimitBlockUsedUp(lambda: _fetch_block(limit, amount - window.left))
 
 
 def clear_local_windows() -> None:

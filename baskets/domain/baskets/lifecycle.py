@@ -7,7 +7,8 @@ from django.db import transaction
 
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lines_as_json, lock_and_read, write_and_record
-from baskets.domain.errors import BasketNotFound, CheckoutActive, LapsedSession, SessionSummary
+from baskets.domain.errors import BasketNotFound, CheckoutActive, SessionSummary
+from baskets.domain.retries import OwnSessionLapsed
 from baskets.models import CheckoutSession, Event
 from baskets.models.basket_snapshot import BasketSnapshot, Owner
 
@@ -41,13 +42,13 @@ def delete_locked_basket(*, contents: BasketSnapshot, actor: Actor) -> BasketSna
 def check_no_active_session(contents: BasketSnapshot) -> None:
     """Let a call go on only where no session is active.
 
-    :raises LapsedSession: the session's hold has ended; the runner expires it and comes back.
+    :raises OwnSessionLapsed: the session's hold has ended; the runner expires it and comes back.
     :raises CheckoutActive: it has not.
     """
     if contents.session is None:
         return
     if contents.lapsed:
-        raise LapsedSession(basket_id=contents.basket_id)
+        raise OwnSessionLapsed(basket_id=contents.basket_id)
     raise CheckoutActive(
         active=SessionSummary(
             order_no=contents.session.order_no,

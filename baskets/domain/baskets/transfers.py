@@ -84,7 +84,7 @@ def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None 
     :param partner_id: whose app brings the token; a basket never leaves its partner.
     :param limits: what a client key counts against; None for a server key. A device counts as a guest does.
     :raises Throttled: a limit of the client key or its source is reached.
-    :raises CountsNeeded: to the runner: this process must take counts of a limit first.
+    :raises LimitBlockUsedUp: this process must take counts of a limit first.
     :raises TransferNotFound: the token is not good.
     """
     if limits:

@@ -11,7 +11,8 @@ from baskets.domain.baskets.lifecycle import expire_locked_basket
 from baskets.domain.baskets.store import record_event, write_lists
 from baskets.domain.checkout import attention
 from baskets.domain.checkout.states import Reservation, Session, move_session
-from baskets.domain.errors import AttentionFlag, CheckoutExpired, LapsedHolds, OutOfStock, Shortage
+from baskets.domain.errors import AttentionFlag, CheckoutExpired, OutOfStock, Shortage
+from baskets.domain.retries import StockReclaimable, may_reclaim
 from baskets.domain.stock import counters
 from baskets.models import Attention, CheckoutSession, Event, Partner, StockReservation
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
@@ -25,7 +26,7 @@ ORDER BY i.position, i.product_id
 
 
 def order_late(
-    *, contents: BasketSnapshot, session: CheckoutSession, actor: Actor, reclaim: bool, named: bool = True, by_staff: bool = False
+    *, contents: BasketSnapshot, session: CheckoutSession, actor: Actor, named: bool = True, by_staff: bool = False
 ) -> BasketSnapshot:
     """Order a session after it was aborted or has expired.
 
@@ -41,7 +42,7 @@ def order_late(
     :param by_staff: whether a person has decided it, for whom there is no grace period.
     :raises CheckoutExpired: the grace period is over.
     :raises OutOfStock: stock is gone, and the partner refuses.
-    :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
+    :raises StockReclaimable: lapsed sessions hold what is missing.
     """
     end = session.released_at if session.status == Session.ABORTED else session.expires_at
     if not by_staff and (end is None or contents.at > end + conf.grace()):
@@ -63,7 +64,7 @@ def order_late(
     )
     wanted = {} if session.test_mode else {p: line.count for line in bought if (p := line.product_id) in limited}
     flag = attention.flag_for(session, Attention.Reason.OUT_OF_STOCK, actor, named=named)
-    sold = _reserve_again(wanted, flag, accept=contents.late_orders == Partner.LateOrders.ACCEPT, reclaim=reclaim)
+    sold = _reserve_again(wanted, flag, accept=contents.late_orders == Partner.LateOrders.ACCEPT)
     short = {p: n - sold[p] for p, n in wanted.items() if n > sold[p]}
     _insert_reservations(after, session, {Reservation.SOLD: sold, Reservation.SHORT: short})
     data = {
@@ -78,21 +79,21 @@ def order_late(
     return after
 
 
-def _reserve_again(wanted: Mapping[str, int], flag: AttentionFlag, *, accept: bool, reclaim: bool) -> dict[str, int]:
+def _reserve_again(wanted: Mapping[str, int], flag: AttentionFlag, *, accept: bool) -> dict[str, int]:
     """Take the stock of a late order, and return the pieces taken by product.
 
     :param flag: recorded where stock is gone.
     :param accept: whether the order is accepted without all its pieces.
     """
-    if reclaim or not accept:
+    if may_reclaim() or not accept:
         missing = counters.reserve(wanted)
         if not missing:
             return dict(wanted)
         there = counters.available_now(missing)
-        if reclaim:
+        if may_reclaim():
             # The reclaim comes before a refusal and before a SHORT piece, because a late sweep hides no stock; and it
             # comes with a second try, because one transaction asks for stock once.
-            raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in missing})
+            raise StockReclaimable(needed={p: wanted[p] - there[p][0] + there[p][1] for p in missing})
         raise OutOfStock(
             missing=[Shortage(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in sorted(missing)],
             attention=flag,

@@ -68,7 +68,7 @@ class ClientLimits:
         """Count guests, starts or pieces.
 
         :raises Throttled: a limit is reached.
-        :raises CountsNeeded: to the runner: this process must take counts first.
+        :raises LimitBlockUsedUp: this process must take counts first.
         """
         for what, amount in amounts.items():
             for per, name in self._subjects.items():

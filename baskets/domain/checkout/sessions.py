@@ -25,7 +25,6 @@ from baskets.domain.errors import (
     CartEmpty,
     CheckoutAborted,
     CheckoutAlreadyOrdered,
-    LapsedHolds,
     NoActiveCheckout,
     OrderNotFound,
     OutOfStock,
@@ -33,6 +32,7 @@ from baskets.domain.errors import (
     SessionSummary,
     Shortage,
 )
+from baskets.domain.retries import StockReclaimable, may_reclaim
 from baskets.domain.stock import counters
 from baskets.models import Attention, CheckoutSession, Event, StockReservation
 from baskets.models.basket_snapshot import ActiveSession, BasketSnapshot, Owner
@@ -56,7 +56,6 @@ def start_session(
     test_mode: bool = False,
     limits: purchase_limits.ClientLimits | None = None,
     actor: Actor,
-    reclaim: bool,
 ) -> StartedSession:
     """Move the whole cart into checkout and hold its stock until the end of the hold.
 
@@ -67,15 +66,14 @@ def start_session(
     Source: `checkoutbasket` of the published API; `baskets/docs/lifecycle.md`.
 
     :param limits: what a client key counts against; None for a server key.
-    :param reclaim: whether lapsed sessions may be expired for their stock; off in the second try.
     :raises CartEmpty: there is nothing in the cart, or no basket.
     :raises CheckoutActive: a session is active.
     :raises Throttled: the user has started as many within the hour as may be, or a limit of the client key or its source is reached.
     :raises OutOfStock: not one item can be ordered.
-    :raises LapsedSession: to the runner: the basket's own session has lapsed.
-    :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
-    :raises CountsNeeded: to the runner: this process must take counts of a limit first.
-    :raises TakenMeanwhile: to the runner: others have got what was seen to be there.
+    :raises OwnSessionLapsed: the basket's own session has lapsed.
+    :raises StockReclaimable: lapsed sessions hold what is missing.
+    :raises LimitBlockUsedUp: this process must take counts of a limit first.
+    :raises StockChanged: others have got what was seen to be there.
     """
     asked, offered, drawn = enqueue_locked_read(owner), enqueue_cart_entries(owner.basket_id), session_rows.enqueue_next_id()
     before = asked.contents()
@@ -123,7 +121,7 @@ def start_session(
     missing: dict[str, Shortage] = {}
     seen = _appear_in_stock(wanted, offers)
     if not seen:
-        missing = _take(wanted, partner_id=owner.partner_id, at=before.at, reclaim=reclaim)
+        missing = _take(wanted, partner_id=owner.partner_id, at=before.at)
         if missing:
             after = replace(after, checkout=session_rows.correct_session(session, lines, offers, missing))
     if all(line.failed for line in after.checkout):
@@ -152,9 +150,7 @@ def start_session(
 
 
 @transaction.atomic(savepoint=False)
-def finish_session(
-    *, owner: Owner, ordered: bool, order_no: str | None, may_order: bool = True, actor: Actor, reclaim: bool
-) -> BasketSnapshot:
+def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, may_order: bool = True, actor: Actor) -> BasketSnapshot:
     """Finish a checkout session by the partner's word: its products are ordered, or go back into the cart.
 
     Which session is meant: the one `order_no` names; else the active one; else the latest that ended, while the basket
@@ -164,7 +160,6 @@ def finish_session(
 
     :param order_no: the session meant, or None.
     :param may_order: whether the caller may report an order: a partner may reserve that to its server keys.
-    :param reclaim: whether lapsed sessions may be expired for a late order's stock; off in the second try.
     :raises ServerKeyRequired: an order is reported, and the caller may not report one, whatever the state of the basket.
     :raises BasketNotFound: the user has no basket, and `order_no` names no session of a former one.
     :raises OrderNotFound: `order_no` names no session of this user.
@@ -173,7 +168,7 @@ def finish_session(
     :raises CheckoutAborted: the partner aborted it, and the call does not name it.
     :raises CheckoutExpired: the grace period for a late order is over.
     :raises OutOfStock: the stock of a late order is gone, and the partner refuses such orders.
-    :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
+    :raises StockReclaimable: lapsed sessions hold what is missing.
     """
     if ordered and not may_order:
         raise ServerKeyRequired
@@ -192,7 +187,7 @@ def finish_session(
         return contents
     if session.status == Session.ABORTED and order_no is None:
         raise CheckoutAborted(attention=attention.flag_for(session, Attention.Reason.ABORTED, actor, named=False))
-    return order_late(contents=contents, session=session, actor=actor, reclaim=reclaim, named=order_no is not None)
+    return order_late(contents=contents, session=session, actor=actor, named=order_no is not None)
 
 
 def end_unsold(contents: BasketSnapshot, *, to: Session, actor: Actor) -> BasketSnapshot:
@@ -293,29 +288,29 @@ def _appear_in_stock(wanted: Mapping[str, int], offers: Mapping[str, CatalogEntr
     return not conf.partner_share_percent() and all(offers[product_id].available >= pieces for product_id, pieces in wanted.items())
 
 
-def _take(wanted: Mapping[str, int], *, partner_id: int, at: datetime, reclaim: bool) -> dict[str, Shortage]:
+def _take(wanted: Mapping[str, int], *, partner_id: int, at: datetime) -> dict[str, Shortage]:
     """Take the pieces of each product, or say how many it has.
 
-    :raises LapsedHolds: lapsed sessions hold what is missing, and may be reclaimed.
+    :raises StockReclaimable: lapsed sessions hold what is missing, and may be reclaimed.
     """
-    missing = _missing(counters.reserve(wanted), wanted, reclaim=reclaim)
+    missing = _missing(counters.reserve(wanted), wanted)
     taken = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in missing}
     if beyond := purchase_limits.over_partner_share(partner_id=partner_id, taken=taken, at=at):
         counters.release({product_id: taken[product_id] for product_id in beyond})
     return missing | beyond
 
 
-def _missing(short: set[str], wanted: Mapping[str, int], *, reclaim: bool) -> dict[str, Shortage]:
+def _missing(short: set[str], wanted: Mapping[str, int]) -> dict[str, Shortage]:
     """Say how much is missing of the products that had too little.
 
-    :raises LapsedHolds: lapsed sessions hold some of them, or held them a moment ago, and they may be reclaimed.
+    :raises StockReclaimable: lapsed sessions hold some of them, or held them a moment ago, and they may be reclaimed.
     """
     if not short:
         return {}
     # In this order: a lapsed session that ends between the two questions is seen by the first, or its pieces by the second.
-    lapsed = reclaim and StockReservation.objects.lapsed(short).exists()
+    lapsed = may_reclaim() and StockReservation.objects.lapsed(short).exists()
     there = counters.available_now(short)
-    if lapsed or (reclaim and any(there[p][0] >= wanted[p] for p in short)):
-        raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
+    if lapsed or (may_reclaim() and any(there[p][0] >= wanted[p] for p in short)):
+        raise StockReclaimable(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
     # A piece that came free after the stock was asked for is no longer offered to this start: at least one is missing.
     return {p: Shortage(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in short}

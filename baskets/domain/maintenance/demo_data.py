@@ -199,7 +199,7 @@ def _ensure_other_baskets() -> None:
 
 
 def _place(owner: Owner, counts: Mapping[str, int]) -> None:
-    def place(_: bool) -> None:  # noqa: FBT001 (the shape that the runner calls)
+    def place() -> None:
         for product_id, count in counts.items():
             items.place_item(owner=owner, product_id=product_id, count=count, actor=ACTOR)
 
@@ -207,8 +207,8 @@ def _place(owner: Owner, counts: Mapping[str, int]) -> None:
 
 
 def _start(owner: Owner) -> str:
-    return runner.run(lambda reclaim: sessions.start_session(owner=owner, actor=ACTOR, reclaim=reclaim)).session.order_no
+    return runner.run(sessions.start_session, owner=owner, actor=ACTOR).session.order_no
 
 
 def _finish(owner: Owner, *, ordered: bool) -> None:
-    runner.run(lambda reclaim: sessions.finish_session(owner=owner, ordered=ordered, order_no=None, actor=ACTOR, reclaim=reclaim))
+    runner.run(sessions.finish_session, owner=owner, ordered=ordered, order_no=None, actor=ACTOR)

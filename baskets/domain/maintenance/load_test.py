@@ -119,11 +119,11 @@ def _clear() -> None:
 
 
 def _abort(owner: Owner) -> None:
-    runner.run(lambda reclaim: sessions.finish_session(owner=owner, ordered=False, order_no=None, actor=ACTOR, reclaim=reclaim))
+    runner.run(sessions.finish_session, owner=owner, ordered=False, order_no=None, actor=ACTOR)
 
 
 def _delete(owner: Owner) -> None:
-    runner.run(lambda _: lifecycle.delete_basket(owner=owner, actor=ACTOR))
+    runner.run(lifecycle.delete_basket, owner=owner, actor=ACTOR)
 
 
 def _set_product(*, listed: bool, pieces: int) -> None:

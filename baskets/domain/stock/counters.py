@@ -14,7 +14,8 @@ from django.db import connection, transaction
 
 from baskets.db.pipeline import execute
 from baskets.domain.actors import Actor
-from baskets.domain.errors import Refusal, TakenMeanwhile
+from baskets.domain.errors import Refusal
+from baskets.domain.retries import StockChanged
 from baskets.models import Stock
 
 # Only rows with enough pieces match: a sold-out product is told without waiting for anybody. A row that matched and
@@ -90,14 +91,14 @@ def reserve_or_retry(wanted: Mapping[str, int]) -> None:
 
     Locks all stock rows named, by primary key. See Note [Stock rows are locked in order].
 
-    :raises TakenMeanwhile: to the runner: one had too little; by the end of the transaction at the latest.
+    :raises StockChanged: one had too little; by the end of the transaction at the latest.
     """
     if len(wanted) == 1:
         ((product_id, pieces),) = wanted.items()
-        execute(RESERVE_ONE_OR_FAIL, [pieces, product_id, pieces], otherwise=TakenMeanwhile())
+        execute(RESERVE_ONE_OR_FAIL, [pieces, product_id, pieces], otherwise=StockChanged())
     elif wanted:
         execute(LOCK_ROWS, [list(wanted)])
-        execute(RESERVE_ALL_OR_FAIL, [list(wanted), list(wanted.values()), len(wanted)], otherwise=TakenMeanwhile())
+        execute(RESERVE_ALL_OR_FAIL, [list(wanted), list(wanted.values()), len(wanted)], otherwise=StockChanged())
 
 
 def reserve_available(wanted: Mapping[str, int]) -> dict[str, int]:

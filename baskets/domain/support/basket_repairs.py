@@ -60,7 +60,7 @@ def end(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> N
 
     :raises BasketNotFound: it was deleted or has expired already.
     :raises CheckoutActive: a session is active; it is finished or aborted first.
-    :raises LapsedSession: to the runner: its session has lapsed.
+    :raises OwnSessionLapsed: its session has lapsed.
     """
     lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     after = lifecycle.delete_basket(owner=Owner(partner_id=basket.partner_id, user_id=basket.user_id), actor=actor)

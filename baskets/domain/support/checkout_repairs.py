@@ -42,7 +42,7 @@ def abort(*, session: CheckoutSession, expected_events: int, reason: str, actor:
 
 
 @transaction.atomic(savepoint=False)
-def order_late(*, session: CheckoutSession, accept_short: bool, expected_events: int, reason: str, actor: Actor, reclaim: bool) -> None:
+def order_late(*, session: CheckoutSession, accept_short: bool, expected_events: int, reason: str, actor: Actor) -> None:
     """Order a session that was aborted or has expired, whenever that was: somebody knows that it was paid.
 
     Locks the basket, then stock rows by primary key. Other parameters and refusals as `finish_as_ordered`.
@@ -50,15 +50,13 @@ def order_late(*, session: CheckoutSession, accept_short: bool, expected_events:
     :param accept_short: whether pieces without stock behind them are recorded as SHORT, whatever the partner's setting.
     :raises RepairNotApplicable: the session is active, or ordered already.
     :raises OutOfStock: stock is gone, and short pieces are not accepted.
-    :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
+    :raises StockReclaimable: lapsed sessions hold what is missing.
     """
     contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status not in (CheckoutSession.Status.ABORTED, CheckoutSession.Status.EXPIRED):
         raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: only an aborted or expired one is ordered late.")
     setting = Partner.LateOrders.ACCEPT if accept_short else Partner.LateOrders.REFUSE
-    after = late_orders.order_late(
-        contents=replace(contents, late_orders=setting), session=session, actor=actor, reclaim=reclaim, by_staff=True
-    )
+    after = late_orders.order_late(contents=replace(contents, late_orders=setting), session=session, actor=actor, by_staff=True)
     record_repair(after, "order_late", reason, actor, session=session, acceptShort=accept_short)
 
 
@@ -120,5 +118,5 @@ def _finish(session: CheckoutSession, *, ordered: bool, expected_events: int, re
         raise RepairNotApplicable(f"The checkout is {session.get_status_display()} already.")
     basket = Basket.objects.get(pk=contents.basket_id)
     owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
-    after = sessions.finish_session(owner=owner, ordered=ordered, order_no=session.order_no, actor=actor, reclaim=False)
+    after = sessions.finish_session(owner=owner, ordered=ordered, order_no=session.order_no, actor=actor)
     record_repair(after, "finish_as_ordered" if ordered else "abort", reason, actor, session=session)

@@ -61,7 +61,7 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     :returns: the basket under its new name.
     :raises RepairNotApplicable: it was erased before.
     :raises CheckoutActive: a session is active; it is finished or aborted first.
-    :raises LapsedSession: to the runner: its session has lapsed.
+    :raises OwnSessionLapsed: its session has lapsed.
     """
     # Before the basket, because that is the order of locks; and after it, because a call may have ended between.
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()

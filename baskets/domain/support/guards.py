@@ -11,7 +11,8 @@ from baskets.db.pipeline import execute
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_basket
-from baskets.domain.errors import LapsedHolds, Refusal
+from baskets.domain.errors import Refusal
+from baskets.domain.retries import StockReclaimable, unit_of_work
 from baskets.models import CheckoutSession, Event, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot, read_basket
 
@@ -67,32 +68,33 @@ class RepairNotApplicable(Refusal):
         return self.why
 
 
-def dry_run(*, operation: Callable[[bool], object], snapshot: Callable[[], T]) -> tuple[T, T]:
+def dry_run(*, operation: Callable[[], object], snapshot: Callable[[], T]) -> tuple[T, T]:
     """Do a repair, look, and undo it: what it would change is told by the very code that will change it.
 
     Runs a transaction of its own, which is rolled back.
 
-    :param operation: as `runner.run` takes it.
-    :param look: reads what staff should see; called before and after.
+    :param operation: the domain call of the repair.
+    :param snapshot: reads what staff should see; called before and after.
     :returns: what was seen before and after.
     :raises Refusal: as the operation does.
-    :raises LapsedSession: confirming would expire a lapsed session first.
-    :raises LapsedHolds: likewise, sessions of others.
+    :raises OwnSessionLapsed: confirming would expire a lapsed session first.
+    :raises StockReclaimable: likewise, sessions of others.
     """
 
-    def step(reclaim: bool) -> tuple[T, T]:  # noqa: FBT001 (handed on to the operation)
+    def step() -> tuple[T, T]:
         before = snapshot()
-        operation(reclaim)
+        operation()
         after = snapshot()
         transaction.set_rollback(True)
         return before, after
 
     try:
-        return in_transaction(lambda: step(True))
-    except LapsedHolds as found:
-        if StockReservation.objects.lapsed(found.needed).exists():
+        with unit_of_work():
+            return in_transaction(step)
+    except StockReclaimable as retry:
+        if StockReservation.objects.lapsed(retry.needed).exists():
             raise
-        return in_transaction(lambda: step(False))
+        return in_transaction(step)
 
 
 def lock_session_if_unchanged(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[BasketSnapshot, CheckoutSession]:

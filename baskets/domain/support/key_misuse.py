@@ -203,9 +203,9 @@ def _repair_some(
         call = partial(do, session=session, expected_events=events or 0, reason=reason, actor=actor)
         try:
             if dry_run:
-                guards.dry_run(operation=lambda _, call=call: call(), snapshot=lambda: None)  # type: ignore[misc]
+                guards.dry_run(operation=call, snapshot=lambda: None)
             else:
-                runner.run(lambda _, call=call: call())  # type: ignore[misc]
+                runner.run(call)
             done += 1
         except RepairNotApplicable:
             continue  # It has ended, or was reversed, in another way.

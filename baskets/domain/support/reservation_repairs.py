@@ -14,7 +14,8 @@ from baskets.domain.baskets import lists
 from baskets.domain.baskets.store import record_event, write_lists
 from baskets.domain.checkout.pricing import CatalogEntry, read_entries, total_price
 from baskets.domain.checkout.states import Reservation, end_hold
-from baskets.domain.errors import LapsedHolds, OutOfStock, Shortage
+from baskets.domain.errors import OutOfStock, Shortage
+from baskets.domain.retries import StockReclaimable, may_reclaim
 from baskets.domain.stock import counters
 from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_unchanged
 from baskets.models import CheckoutItem, CheckoutSession, Event, StockReservation
@@ -63,16 +64,15 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
 
 
 @transaction.atomic(savepoint=False)
-def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor, reclaim: bool) -> None:
+def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
     """Hold what failed at the start of a checkout that is still live, until the end of its hold: each item whole, or not at all.
 
     An item whose hold staff released did not fail: it stays released.
     Locks the basket, then stock rows by primary key. Other parameters and refusals as `checkout_repairs.finish_as_ordered`.
 
-    :param reclaim: whether lapsed sessions may be expired for their stock; off in the second try.
     :raises RepairNotApplicable: the hold is over, nothing failed at its start, or what did is not listed.
     :raises OutOfStock: there is still too little of each.
-    :raises LapsedHolds: to the runner: lapsed sessions hold what is missing.
+    :raises StockReclaimable: lapsed sessions hold what is missing.
     """
     contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if contents.session is None or contents.session.id != session.pk or contents.lapsed:
@@ -91,10 +91,10 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
     short = counters.reserve(wanted)
     if short:
         # In this order: a lapsed session that ends between the two questions is seen by the first, or its pieces by the second.
-        lapsed = reclaim and StockReservation.objects.lapsed(short).exists()
+        lapsed = may_reclaim() and StockReservation.objects.lapsed(short).exists()
         there = counters.available_now(short)
-        if lapsed or (reclaim and any(there[p][0] >= wanted[p] for p in short)):
-            raise LapsedHolds(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
+        if lapsed or (may_reclaim() and any(there[p][0] >= wanted[p] for p in short)):
+            raise StockReclaimable(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
         if len(short) == len(listed):
             raise OutOfStock(
                 missing=[Shortage(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in sorted(short)]

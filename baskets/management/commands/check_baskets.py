@@ -51,7 +51,7 @@ class Command(ServiceCommand):
         """Put the result on the work list. A database that cannot be written to, such as a standby, is checked all the same."""
         actor = Actor.system("check_baskets")
         try:
-            runner.run(lambda _: audit_log.record_check(checked=invariant_checker.invariant_count(), found=findings, actor=actor))
+            runner.run(lambda: audit_log.record_check(checked=invariant_checker.invariant_count(), found=findings, actor=actor))
         except (DatabaseError, InterfaceError) as error:
             if fault_of(error) is Fault.BUG:
                 raise

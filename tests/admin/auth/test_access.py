@@ -41,17 +41,17 @@ def shop_with_all_rows(full_shop: Shop) -> Shop:
     owner = full_shop.buyer("ann").owner
     comfort.change_comfort(owner=owner, values={"customer_id": "cust-4711"}, consent=True)
     transfers.offer_transfer(owner=owner, actor=TESTER)
-    runner.run(lambda _: guests.issue_guest_token(owner=owner, at=now()))
+    runner.run(lambda: guests.issue_guest_token(owner=owner, at=now()))
     basket_id = full_shop.buyer("ann").owner.basket_id
 
-    def remember(_: object) -> None:
+    def remember() -> None:
         idempotency.claim(basket_id=basket_id, key="key-1", fingerprint=b"0" * 32)
         idempotency.remember(basket_id=basket_id, key="key-1", status=200, body="{}")
 
     runner.run(remember)
     webhook_endpoints.create_webhook(partner_name=full_shop.partner.name, url="https://example.com/", actor=TESTER)
     found = [{"slug": "supply_equation", "rule": 1, "sentence": "It adds up.", "total": 2, "examples": []}]
-    runner.run(lambda _: audit_log.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
+    runner.run(lambda: audit_log.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
     return full_shop
 
 

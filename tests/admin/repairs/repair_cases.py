@@ -92,7 +92,7 @@ def failed_but_unlimited_now(shop: Shop) -> CheckoutSession:
 def released_before(shop: Shop) -> StockReservation:
     made = hold(shop)
     events = made.basket.events
-    runner.run(lambda _: reservation_repairs.release(reservation=made, expected_events=events, reason=REASON, actor=APP))
+    runner.run(reservation_repairs.release, reservation=made, expected_events=events, reason=REASON, actor=APP)
     return made
 
 
@@ -104,7 +104,7 @@ def device(shop: Shop) -> GuestToken:
     """A guest on two devices; the second took the basket over."""
     shop.product("lamp", 5)
 
-    def begin(_: object) -> Owner:
+    def begin() -> Owner:
         owner = guests.new_guest(partner_id=shop.partner.pk)
         contents = guests.create_guest_basket(owner=owner, counts={"lamp": 1}, actor=APP)
         guests.issue_guest_token(owner=owner, at=contents.at)
@@ -141,7 +141,7 @@ def basket_in_checkout(shop: Shop) -> Basket:
 def erased_before(shop: Shop) -> Basket:
     made = basket(shop)
     events = made.events
-    return runner.run(lambda _: erasure.erase_user(basket=made, expected_events=events, reason=REASON, actor=APP))
+    return runner.run(erasure.erase_user, basket=made, expected_events=events, reason=REASON, actor=APP)
 
 
 def remembered(shop: Shop) -> Basket:
@@ -149,12 +149,12 @@ def remembered(shop: Shop) -> Basket:
     ordered(shop)
     made = Basket.objects.get()
 
-    def remember(_: object) -> None:
+    def remember() -> None:
         idempotency.claim(basket_id=made.pk, key="key-1", fingerprint=b"0" * 32)
         idempotency.remember(basket_id=made.pk, key="key-1", status=200, body="{}")
 
     runner.run(remember)
-    runner.run(lambda _: transfers.offer_transfer(owner=shop.buyer("ann").owner, actor=APP))
+    runner.run(lambda: transfers.offer_transfer(owner=shop.buyer("ann").owner, actor=APP))
     return made
 
 
@@ -168,7 +168,7 @@ def matter(shop: Shop) -> Attention:
 def taken(shop: Shop) -> Attention:
     made = matter(shop)
     events = Basket.objects.get().events
-    runner.run(lambda _: attention_repairs.assign(session=made.session, expected_events=events, reason=REASON, actor=OTHER))
+    runner.run(attention_repairs.assign, session=made.session, expected_events=events, reason=REASON, actor=OTHER)
     return made
 
 
@@ -176,20 +176,20 @@ def taken_by_repairer(shop: Shop) -> Attention:
     made = matter(shop)
     events = Basket.objects.get().events
     repairer = Actor(kind=ActorKind.STAFF, name="rita")
-    runner.run(lambda _: attention_repairs.assign(session=made.session, expected_events=events, reason=REASON, actor=repairer))
+    runner.run(attention_repairs.assign, session=made.session, expected_events=events, reason=REASON, actor=repairer)
     return made
 
 
 def settled_before(shop: Shop) -> Attention:
     made = matter(shop)
     events = Basket.objects.get().events
-    runner.run(lambda _: attention_repairs.resolve(attention=made, expected_events=events, reason=REASON, actor=OTHER))
+    runner.run(attention_repairs.resolve, attention=made, expected_events=events, reason=REASON, actor=OTHER)
     return made
 
 
 def gone(shop: Shop) -> BrokenRule:
     made = broken(shop)
-    runner.run(lambda _: audit_log.record_check(checked=40, found=[], actor=Actor.system("check_baskets")))
+    runner.run(lambda: audit_log.record_check(checked=40, found=[], actor=Actor.system("check_baskets")))
     return made
 
 
@@ -201,19 +201,19 @@ def short_of_supply(shop: Shop) -> Any:
 
 def taken_product(shop: Shop) -> Any:
     made = short_of_supply(shop)
-    runner.run(lambda _: audit_log.assign(about="product", subject="lamp", expected_step=0, reason=REASON, actor=OTHER))
+    runner.run(audit_log.assign, about="product", subject="lamp", expected_step=0, reason=REASON, actor=OTHER)
     return made
 
 
 def broken(_: Shop) -> BrokenRule:
     found = [{"slug": "supply_equation", "rule": 1, "sentence": "It adds up.", "total": 2, "examples": [{"product_id": "lamp"}]}]
-    runner.run(lambda _: audit_log.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
+    runner.run(lambda: audit_log.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
     return BrokenRule.objects.get()
 
 
 def taken_rule(shop: Shop) -> BrokenRule:
     made = broken(shop)
-    runner.run(lambda _: audit_log.assign(about="brokenrule", subject=made.pk, expected_step=0, reason=REASON, actor=OTHER))
+    runner.run(audit_log.assign, about="brokenrule", subject=made.pk, expected_step=0, reason=REASON, actor=OTHER)
     return made
 
 

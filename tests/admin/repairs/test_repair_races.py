@@ -45,7 +45,7 @@ def test_staff_against_the_partner_is_one_outcome(shopper: User) -> None:
     seen = Basket.objects.get().events
 
     def abort() -> None:
-        runner.run(lambda _: checkout_repairs.abort(session=session, expected_events=seen, reason="asked for", actor=STAFF))
+        runner.run(checkout_repairs.abort, session=session, expected_events=seen, reason="asked for", actor=STAFF)
 
     outcomes = together([call for _ in range(CROWD) for call in (abort, lambda: shopper.finish(True))])
     staff, partner = kinds(outcomes[::2]), kinds(outcomes[1::2])
@@ -79,9 +79,9 @@ def test_single_holds_against_the_end_of_the_checkout(shopper: User, name: str, 
     def repaired() -> None:
         common = {"expected_events": seen, "reason": "asked for", "actor": STAFF}
         if name == "release":
-            runner.run(lambda _: reservation_repairs.release(reservation=hold, **common))
+            runner.run(reservation_repairs.release, reservation=hold, **common)
         else:
-            runner.run(lambda reclaim: reservation_repairs.hold_again(session=session, reclaim=reclaim, **common))
+            runner.run(reservation_repairs.hold_again, session=session, **common)
 
     def ended() -> object:
         return expiry.expire_session(basket_id=session.basket_id) if ordered is None else shopper.finish(ordered)
@@ -101,9 +101,7 @@ def test_a_user_who_goes_on_shopping_while_they_are_erased_begins_anew(shopper: 
     basket = Basket.objects.get()
 
     def erase() -> None:
-        runner.run(
-            lambda _: erasure.erase_user(basket=basket, expected_events=basket.events, reason="asked for", actor=STAFF),
-        )
+        runner.run(erasure.erase_user, basket=basket, expected_events=basket.events, reason="asked for", actor=STAFF)
 
     outcomes = together([call for _ in range(CROWD) for call in (erase, lambda: shopper.place("shirt"))])
     assert kinds(outcomes[1::2]) == {"BasketSnapshot": CROWD}
@@ -120,9 +118,7 @@ def test_one_page_sent_many_times_adds_its_pieces_once(shopper: User) -> None:
 
     def add() -> None:
         runner.run(
-            lambda _: stock_repairs.adjust_supply(
-                product_id="shirt", pieces=5, expected_adjustment=seen, reason="a box was found", actor=STAFF
-            )
+            stock_repairs.adjust_supply, product_id="shirt", pieces=5, expected_adjustment=seen, reason="a box was found", actor=STAFF
         )
 
     assert kinds(together([add] * CROWD)) == {"NoneType": 1, "StaleState": CROWD - 1}
@@ -133,9 +129,7 @@ def test_one_page_sent_many_times_adds_its_pieces_once(shopper: User) -> None:
 def test_a_product_becomes_limited_once(shopper: User) -> None:
     def limit(pieces: int) -> None:
         runner.run(
-            lambda _: stock_repairs.set_unsold(
-                product_id="song", unsold=pieces, as_of=None, expected_adjustment=0, reason="counted", actor=STAFF
-            )
+            stock_repairs.set_unsold, product_id="song", unsold=pieces, as_of=None, expected_adjustment=0, reason="counted", actor=STAFF
         )
 
     calls = [lambda number=number: limit(number) for number in range(1, CROWD + 1)]

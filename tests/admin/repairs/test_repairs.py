@@ -208,10 +208,10 @@ def test_what_goes_while_it_is_repaired_is_told_so(case: Case, shop: Shop, repai
     form = form_of(repairer, address, case)
     run = runner.run
 
-    def erased_before(operation: Callable[[bool], Any]) -> Any:
+    def erased_before(operation: Callable[[], Any]) -> Any:
         monkeypatch.setattr(runner, "run", run)
         basket = Basket.objects.get()
-        run(lambda _: erasure.erase_user(basket=basket, expected_events=basket.events, reason=REASON, actor=OTHER))
+        run(lambda: erasure.erase_user(basket=basket, expected_events=basket.events, reason=REASON, actor=OTHER))
         return run(operation)
 
     monkeypatch.setattr(runner, "run", erased_before)
@@ -226,7 +226,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
     if about == "brokenrule" or (about == "product" and slug in ("take", "hand-back")):
         step = audit_log.last_step(about, record.pk)
         other = Actor(kind=ActorKind.STAFF, name="ottilie")
-        runner.run(lambda _: audit_log.assign(about=about, subject=record.pk, expected_step=step, reason="mine", actor=other))
+        runner.run(audit_log.assign, about=about, subject=record.pk, expected_step=step, reason="mine", actor=other)
         return "ottilie"
     if about == "product":
         counters.set_unsold(reports={record.pk: 99}, as_of=None, reason="feed", actor=Actor.system("night feed"))
@@ -234,7 +234,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
     shop.product("other")
     other = Actor(kind=ActorKind.KEY, name="theirkey")
     owner = shop.buyer(record.basket.user_id if about == "guesttoken" else "ann").owner
-    runner.run(lambda _: items.place_item(owner=owner, product_id="other", count=1, actor=other))
+    runner.run(items.place_item, owner=owner, product_id="other", count=1, actor=other)
     return "theirkey"
 
 

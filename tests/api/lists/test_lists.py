@@ -505,9 +505,7 @@ def test_the_feed_tells_partners_nothing_of_what_staff_note(api: Api, partner: P
 
     api.place("song", 1)
     staff = Actor(kind=ActorKind.STAFF, name="martha")
-    runner.run(
-        lambda _: basket_repairs.extend(basket=Basket.objects.get(), days=90, expected_events=1, reason="she rang twice", actor=staff)
-    )
+    runner.run(lambda: basket_repairs.extend(basket=Basket.objects.get(), days=90, expected_events=1, reason="she rang twice", actor=staff))
     told = api.get(EVENTS)
     assert [event["kind"] for event in told.data] == ["item_placed", "repaired"]
     assert told.data[1]["actor"] == {"kind": "staff", "key": None}

@@ -60,7 +60,7 @@ def test_a_call_that_is_shown_is_one_that_works(api: Api, partner: Partner, sell
     token_issuers.add_issuer(partner_name=partner.name, name="login", keys={"keys": [login.jwk]}, unrestricted=True, actor=TESTER)
     token = login.sign({"sub": "user-1", "exp": time.time() + 3600})
     owner = Owner(partner_id=partner.pk, user_id="user-1")
-    runner.run(lambda _: guests.issue_guest_token(owner=owner, at=now()))
+    runner.run(lambda: guests.issue_guest_token(owner=owner, at=now()))
     names = {"USER_ID": "user-1", "JAY_TOKEN": offer, "TOKEN": token, "DEVICE_ID": str(GuestToken.objects.get().pk)}
     assert call(api, Template(curl).safe_substitute(names)) == 200
 

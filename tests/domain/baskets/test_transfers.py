@@ -33,11 +33,11 @@ def shopper(owner: Owner) -> User:
 
 
 def offer(user: User) -> TransferOffer:
-    return runner.run(lambda _: offer_transfer(owner=user.owner, actor=APP))
+    return runner.run(offer_transfer, owner=user.owner, actor=APP)
 
 
 def redeem(token: str, *, partner_id: int) -> Owner:
-    return runner.run(lambda _: redeem_transfer(partner_id=partner_id, token=token, actor=TELEVISION)).owner
+    return runner.run(redeem_transfer, partner_id=partner_id, token=token, actor=TELEVISION).owner
 
 
 def pass_time(by: timedelta) -> None:

@@ -90,11 +90,7 @@ def test_a_late_order_by_staff_settles_in_their_name(shopper: User) -> None:
     order_no = aborted(shopper)
     refused(shopper)
     session, events = CheckoutSession.objects.get(), seen(shopper)
-    runner.run(
-        lambda reclaim: checkout_repairs.order_late(
-            session=session, accept_short=False, expected_events=events, reason="was paid", actor=STAFF, reclaim=reclaim
-        )
-    )
+    runner.run(checkout_repairs.order_late, session=session, accept_short=False, expected_events=events, reason="was paid", actor=STAFF)
     assert open_flags() == []
     assert Attention.objects.get().settled_by == "rita"
     kinds = [(kind, actor) for kind, actor, _ in last_events(shopper, 3)]
@@ -228,7 +224,7 @@ def test_all_flags_of_a_basket_are_settled_at_once(shopper: User) -> None:
     refused(other_shopper)
     basket = Basket.objects.get(pk=shopper.owner.basket_id)
 
-    def settle_all(_: bool) -> None:
+    def settle_all() -> None:
         attention_repairs.resolve_all(basket=basket, expected_events=seen(shopper), reason="refunded", actor=STAFF)
 
     runner.run(settle_all)
@@ -247,7 +243,7 @@ def test_all_flags_of_a_basket_are_settled_at_once(shopper: User) -> None:
 
 def reverse(user: User, order_no: str) -> None:
     session = CheckoutSession.objects.get(order_no=order_no)
-    runner.run(lambda _: checkout_repairs.reverse_order(session=session, expected_events=seen(user), reason="sent back", actor=STAFF))
+    runner.run(lambda: checkout_repairs.reverse_order(session=session, expected_events=seen(user), reason="sent back", actor=STAFF))
 
 
 def test_a_reversed_order_says_so_once_and_for_good(shopper: User) -> None:

@@ -31,13 +31,13 @@ def user(owner: Owner) -> User:
     ProductFactory(product_id="song")
     user = User(Owner(partner_id=owner.partner_id, user_id=f"{TELLTALE}-user"))
     actor = Actor(kind=ActorKind.KEY, name="testkey", request_id=f"{TELLTALE}-request", tracking={"session_id": f"{TELLTALE}-app"})
-    runner.run(lambda _: items.place_item(owner=user.owner, product_id="shirt", count=2, actor=actor))
+    runner.run(items.place_item, owner=user.owner, product_id="shirt", count=2, actor=actor)
     user.start(language="de", country="AT")
     user.finish(True)
     user.place("shirt")
     user.place("song", 0)
 
-    def remember(_: object) -> None:
+    def remember() -> None:
         idempotency.claim(basket_id=user.owner.basket_id, key=f"{TELLTALE}-key", fingerprint=b"0" * 32)
         idempotency.remember(basket_id=user.owner.basket_id, key=f"{TELLTALE}-key", status=200, body=f"{TELLTALE}-body")
 
@@ -47,7 +47,7 @@ def user(owner: Owner) -> User:
 
 def erase(user: User) -> Basket:
     basket = Basket.objects.get(pk=user.owner.basket_id)
-    return runner.run(lambda _: erasure.erase_user(basket=basket, expected_events=basket.events, reason="asked for", actor=STAFF))
+    return runner.run(erasure.erase_user, basket=basket, expected_events=basket.events, reason="asked for", actor=STAFF)
 
 
 def stored_texts() -> str:

@@ -82,13 +82,13 @@ def start(user: User, *, prefix: str = "stolen", count: int = 2, **options: Any)
     """Start a checkout with a key, and return its order number."""
     user.place("shirt", count)
     actor = Actor(kind=ActorKind.KEY, name=prefix)
-    started = runner.run(lambda reclaim: sessions.start_session(owner=user.owner, actor=actor, reclaim=reclaim, **options))
+    started = runner.run(sessions.start_session, owner=user.owner, actor=actor, **options)
     return started.session.order_no
 
 
 def order(user: User, *, prefix: str = "stolen") -> None:
     actor = Actor(kind=ActorKind.KEY, name=prefix)
-    runner.run(lambda reclaim: sessions.finish_session(owner=user.owner, ordered=True, order_no=None, actor=actor, reclaim=reclaim))
+    runner.run(sessions.finish_session, owner=user.owner, ordered=True, order_no=None, actor=actor)
 
 
 def users(owner: Owner, number: int, name: str = "user") -> list[User]:
