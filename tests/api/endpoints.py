@@ -1,4 +1,4 @@
-"""Every address of the service and who may call it: held against the URL table, so that a new one fails until it is listed."""
+"""Lists every address of the service and who may call it. A test compares it with the URL patterns."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ FINISH = "baskets/users/<user_id>/checkout/sessions/finish-active"
 
 
 class AccessLevel(Enum):
-    """Who gets in."""
+    """Who may call an address."""
 
-    OPEN = auto()  # Everybody, without a key; metrics have a token of their own.
+    OPEN = auto()  # No key is needed; metrics have a separate token.
     ANY_KEY = auto()  # Any valid key.
     USER = auto()  # A server key; a client key only with the user's own token.
-    KNOWN_USER = auto()  # Only with the token of a user whom the partner itself knows, whatever the key.
+    KNOWN_USER = auto()  # Any key, with the token of a user whom the partner knows.
     SERVER = auto()  # Server keys only.
 
 
@@ -27,11 +27,11 @@ class AccessLevel(Enum):
 class Endpoint:
     """One method of one address.
 
-    :param route: as the URL table has it, without `/v2`.
-    :param path: a call of it: `{user}`, `{order}` and `{product}` are filled in.
-    :param body: what is sent; where it is UNSET, nothing.
-    :param never_throttled: whether it is answered however often it is called.
-    :param secret: whether good answers hold something drawn by lot, so that no two are the same.
+    :param route: the URL pattern, without `/v2`.
+    :param path: the template of a call, with `{user}`, `{order}` and `{product}`.
+    :param body: the JSON body; UNSET: none.
+    :param never_throttled: whether no rate limit applies.
+    :param secret: whether each success contains a new random value.
     """
 
     method: str
@@ -47,7 +47,7 @@ class Endpoint:
 
     @property
     def of_a_user(self) -> bool:
-        """Whether the address names a user."""
+        """Whether the address contains a user id."""
         return "{user}" in self.path
 
     def call(self, api: Api, *, user: str = "ada", order: str = "0000", product: str = "p1", **headers: str) -> ApiResponse:
@@ -107,7 +107,7 @@ OF_A_USER = [endpoint for endpoint in CALLS if endpoint.of_a_user]
 
 
 def url_table() -> Iterator[tuple[str, str]]:
-    """Every method and route that the service answers, read from the URL table."""
+    """Yield every method and route of the URL patterns."""
 
     def walk(patterns: list[Any], before: str) -> Iterator[tuple[str, str]]:
         for pattern in patterns:
@@ -115,7 +115,7 @@ def url_table() -> Iterator[tuple[str, str]]:
             if isinstance(pattern, URLResolver):
                 yield from walk(pattern.url_patterns, route)
             elif isinstance(pattern, URLPattern):
-                # A view set says which methods it takes, HEAD being added once it is called; a plain view can only be read.
+                # A viewset lists its methods, with HEAD after its first call; a plain view accepts GET.
                 for method in {*(getattr(pattern.callback, "actions", None) or {"get"})} - {"head"}:
                     yield method.upper(), route
 

@@ -1,4 +1,4 @@
-"""Calls from web pages: what a browser is told before a call, and about its answer."""
+"""Calls from web pages: the response to a preflight, and the headers of the response to a call."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +26,7 @@ OTHERS = [endpoint for endpoint in ENDPOINTS if not endpoint.route.startswith("b
 
 @pytest.fixture(autouse=True)
 def empty_origin_cache() -> Iterator[None]:
-    """Nothing is known of any partner's origins, before and after."""
+    """Empty the cache of origins before and after each test."""
     cors.OriginCache.origins = None
     yield
     cors.OriginCache.origins = None
@@ -52,7 +52,7 @@ def allowed(response: Any) -> str | None:
 
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
 @pytest.mark.parametrize("prefix", ["", "/v2"])
-def test_a_preflight_is_answered_for_the_origins_of_all_partners_without_any_key(endpoint: Endpoint, prefix: str) -> None:
+def test_preflight_allows_the_origins_of_all_partners_without_a_key(endpoint: Endpoint, prefix: str) -> None:
     path = prefix + endpoint.path.format(user="ada", order="0000", product="p1", image="x")
     for origin in (PLAYER, THEIRS, "http://localhost:3000"):
         response = preflight(path, origin, endpoint.method, x_jay_api_version="nonsense", Accept="text/html", Authorization="Bearer x")
@@ -74,11 +74,11 @@ def test_a_preflight_is_answered_for_the_origins_of_all_partners_without_any_key
     ["null", "*", "https://player.example.evil", "https://player.example:444", "http://player.example", "https://PLAYER.example",
      "https://", "x", "https://[::1", "https://player.example/", "ä", "\x00"],
 )  # fmt: skip
-def test_an_origin_is_allowed_to_the_letter(origin: str) -> None:
+def test_origin_must_match_to_the_letter(origin: str) -> None:
     assert allowed(preflight("/baskets/users/ada", origin)) is None
 
 
-def test_what_is_no_preflight_is_an_unknown_method(api: Api) -> None:
+def test_options_without_preflight_headers_is_refused(api: Api) -> None:
     for headers in ({}, {"Origin": PLAYER}, {"Access_Control_Request_Method": "POST"}):
         assert api.request("OPTIONS", "/baskets/users/ada", **headers).refusal == (405, 405, "method_not_allowed")
 
@@ -90,7 +90,7 @@ def called(api: Api, origin: str, path: str = "/baskets/users/ada", **headers: s
     return api.get(path, Origin=origin, **headers)
 
 
-def test_an_answer_may_be_read_by_pages_of_the_partner_whose_key_was_sent(api: Api, other_partner: Api) -> None:
+def test_response_allows_the_origins_of_the_partner_of_the_key(api: Api, other_partner: Api) -> None:
     for caller, origin, readable in (
         (api, PLAYER, True),
         (api, THEIRS, False),
@@ -106,7 +106,7 @@ def test_an_answer_may_be_read_by_pages_of_the_partner_whose_key_was_sent(api: A
     assert allowed(api.get("/baskets/users/ada")) is None
 
 
-def test_a_refusal_can_be_read_as_well(api: Api, app: Api) -> None:
+def test_refusal_has_cors_headers(api: Api, app: Api) -> None:
     assert allowed(called(app, PLAYER)) == PLAYER
     assert called(app, PLAYER).refusal == (401, 2002, "token_missing")
     assert allowed(called(api, PLAYER, "/baskets/users/" + "x" * 300)) == PLAYER
@@ -118,7 +118,7 @@ def test_a_refusal_can_be_read_as_well(api: Api, app: Api) -> None:
 
 
 @pytest.mark.parametrize("endpoint", OTHERS, ids=str)
-def test_pages_health_and_metrics_have_nothing_of_it(endpoint: Endpoint) -> None:
+def test_pages_health_and_metrics_have_no_cors_headers(endpoint: Endpoint) -> None:
     with override_settings(CORS_ALLOWED_ORIGINS=[PLAYER]):
         for path in (endpoint.path, "/admin/", "/static/baskets/docs.js"):
             response = Client().get(path, headers={"Origin": PLAYER})
@@ -127,7 +127,7 @@ def test_pages_health_and_metrics_have_nothing_of_it(endpoint: Endpoint) -> None
             assert allowed(preflight(path, PLAYER, "GET")) is None
 
 
-def test_an_origin_of_the_deployment_is_good_for_every_partner(api: Api, other_partner: Api) -> None:
+def test_origin_of_the_deployment_is_allowed_for_every_partner(api: Api, other_partner: Api) -> None:
     with override_settings(CORS_ALLOWED_ORIGINS=[STRANGER]):
         assert allowed(called(api, STRANGER)) == allowed(called(other_partner, STRANGER)) == STRANGER
         assert allowed(preflight("/baskets/guests", STRANGER)) == STRANGER
@@ -137,7 +137,7 @@ def test_an_origin_of_the_deployment_is_good_for_every_partner(api: Api, other_p
 # --- What is known of the partners ------------------------------------------------------------------------
 
 
-def test_origins_are_read_at_most_once_in_a_while(api: Api, partner: Partner, monkeypatch: Any, django_assert_num_queries: Any) -> None:
+def test_origins_are_cached(api: Api, partner: Partner, monkeypatch: Any, django_assert_num_queries: Any) -> None:
     assert allowed(called(api, PLAYER)) == PLAYER
     with django_assert_num_queries(2):
         called(api, PLAYER)
@@ -148,12 +148,12 @@ def test_origins_are_read_at_most_once_in_a_while(api: Api, partner: Partner, mo
     assert allowed(called(api, PLAYER)) is None
 
 
-def test_a_call_without_an_origin_asks_nothing_more(api: Api, django_assert_num_queries: Any) -> None:
+def test_call_without_an_origin_does_not_read_origins(api: Api, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(2):
         api.get("/baskets/users/ada")
 
 
-def test_what_was_last_known_holds_while_the_database_is_away(monkeypatch: Any, lines: Any) -> None:
+def test_cached_origins_count_while_the_database_is_unavailable(monkeypatch: Any, lines: Any) -> None:
     def fail(operation: Any) -> None:
         raise OperationalError from psycopg.OperationalError()
 
@@ -173,7 +173,7 @@ def test_what_was_last_known_holds_while_the_database_is_away(monkeypatch: Any, 
      "https://Player.example", "https://me@player.example", "ftp://player.example", "https://player.example:", "https://player.example:0",
      "https://pläyer.example", "https://player.example\n", "https://" + "x" * 250, "https://a b"],
 )  # fmt: skip
-def test_what_is_no_origin_is_refused(partner: Partner, origin: str, stored_rows: Stored) -> None:
+def test_invalid_origin_is_refused(partner: Partner, origin: str, stored_rows: Stored) -> None:
     before = stored_rows()
     with pytest.raises(InvalidValue):
         partners.allow_origins(partner_name=partner.name, origins=[PLAYER, origin], actor=OPERATOR)
@@ -185,6 +185,6 @@ def test_too_many_origins_are_refused(partner: Partner) -> None:
         partners.allow_origins(partner_name=partner.name, origins=[f"https://{number}.example" for number in range(101)], actor=OPERATOR)
 
 
-def test_a_wildcard_in_the_environment_does_not_start() -> None:
+def test_wildcard_in_the_environment_fails_the_checks() -> None:
     with override_settings(CORS_ALLOWED_ORIGINS=["*"]):
         assert [message.id for message in run_checks() if message.id.startswith("corsheaders")] == ["corsheaders.E013"]

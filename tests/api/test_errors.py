@@ -1,4 +1,4 @@
-"""Nothing but the envelope leaves: the table is total, and failures say nothing of the inside."""
+"""Every error response has the envelope, every reason is in the table, and failures reveal no internals."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ from tests.conftest import Log
 SECRET = "secret-of-the-inside"
 
 
-def test_the_table_is_the_contracts() -> None:
+def test_table_equals_the_contract() -> None:
     assert TABLE == {
         "bad_request": (400, 400),
         "api_key_missing": (401, 401),
@@ -74,7 +74,7 @@ def test_the_table_is_the_contracts() -> None:
     }
 
 
-def test_every_reason_has_a_message_and_every_refusal_of_the_domain_a_line() -> None:
+def test_every_reason_has_a_message_and_every_refusal_is_in_the_table() -> None:
     assert set(MESSAGES) == set(TABLE)
     refusals = {kind.reason for kind in domain.Refusal.__subclasses__() if kind.__module__ == domain.__name__}
     assert refusals <= set(TABLE)
@@ -113,9 +113,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("error", "expected"), FAULTS, ids=repr)
-def test_a_failure_is_answered_without_a_word_of_the_inside(
-    api: Api, monkeypatch: pytest.MonkeyPatch, log: Log, error: Any, expected: Any
-) -> None:
+def test_response_to_a_failure_reveals_no_internals(api: Api, monkeypatch: pytest.MonkeyPatch, log: Log, error: Any, expected: Any) -> None:
     def fail(_: Any) -> None:
         raise error
 
@@ -125,9 +123,7 @@ def test_a_failure_is_answered_without_a_word_of_the_inside(
     assert SECRET not in got.raw.decode() + str(got.headers) + log.text
 
 
-def test_a_database_that_fails_while_a_refusal_is_being_told_is_a_503(
-    api: Api, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged
-) -> None:
+def test_database_failure_while_a_refusal_is_rendered_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged) -> None:
     unchanged()
 
     def fail(_: Any) -> None:
@@ -137,7 +133,7 @@ def test_a_database_that_fails_while_a_refusal_is_being_told_is_a_503(
     assert api.start().refusal == BUSY
 
 
-def test_an_unforeseen_failure_is_logged_by_its_place_and_kind(api: Api, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+def test_unexpected_error_is_logged_by_place_and_type(api: Api, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
     monkeypatch.setattr(baskets, "read_basket", lambda _: {}[SECRET])
     api.get("/baskets/users/ada")
     [record] = log.lines("unforeseen_error")
@@ -160,12 +156,12 @@ def test_an_unforeseen_failure_is_logged_by_its_place_and_kind(api: Api, monkeyp
         (drf.Throttled(), (429, "throttled")),
     ],
 )
-def test_what_django_and_drf_raise_has_its_answer(error: Any, expected: Any) -> None:
+def test_exceptions_of_django_and_drf_have_their_responses(error: Any, expected: Any) -> None:
     response = answer_to(error)
     assert (response.status_code, json.loads(response.content)["error"]["details"]["reason"]) == expected
 
 
-def test_a_throttled_caller_is_told_how_long_to_wait() -> None:
+def test_throttled_response_says_how_long_to_wait() -> None:
     assert answer_to(drf.Throttled(wait=7.4)).headers["Retry-After"] == "8"
     assert answer_to(drf.Throttled(wait=0.1)).headers["Retry-After"] == "1"
 
@@ -173,7 +169,7 @@ def test_a_throttled_caller_is_told_how_long_to_wait() -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/livez", "/schema", "/nowhere", "/baskets/users/ada", "/static/baskets/desk.js"])
 @pytest.mark.parametrize("name", ["testserver", "evil.example"])
-def test_no_response_is_shown_as_a_document_or_framed_or_guessed_at(path: str, name: str) -> None:
+def test_every_response_has_the_security_headers(path: str, name: str) -> None:
     response = Client().get(path, headers={"Host": name})
     response.close()
     assert response.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
@@ -183,22 +179,20 @@ def test_no_response_is_shown_as_a_document_or_framed_or_guessed_at(path: str, n
 @pytest.mark.parametrize("debug", [True, False])
 @pytest.mark.parametrize("path", ["/baskets/users/ada", "/livez", "/nowhere", "/v2/baskets/users/ada"])
 @pytest.mark.parametrize("host", ["evil.example", "a b", "[", "x:y", "localhost\x00"])
-def test_a_wrong_host_is_a_bad_request(api: Api, settings: Any, debug: bool, path: str, host: str) -> None:
+def test_wrong_host_is_a_bad_request(api: Api, settings: Any, debug: bool, path: str, host: str) -> None:
     settings.DEBUG = debug
     assert api.get(path, Host=host).refusal == (400, 400, "bad_request")
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_an_unknown_address_is_answered_the_same_in_debug_mode(api: Api, settings: Any, debug: bool) -> None:
+def test_unknown_address_is_not_found_in_debug_mode(api: Api, settings: Any, debug: bool) -> None:
     settings.DEBUG = debug
     assert api.get("/nowhere").refusal == (404, 404, "not_found")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/docs", "/schema"])
 @pytest.mark.parametrize("debug", [True, False])
-def test_a_view_outside_of_the_api_that_fails_is_answered_in_the_envelope(
-    monkeypatch: pytest.MonkeyPatch, settings: Any, path: str, debug: bool
-) -> None:
+def test_failure_outside_of_the_api_is_in_the_envelope(monkeypatch: pytest.MonkeyPatch, settings: Any, path: str, debug: bool) -> None:
     settings.DEBUG = debug
 
     def fail(*_: Any, **__: Any) -> None:
@@ -216,7 +210,7 @@ def test_a_view_outside_of_the_api_that_fails_is_answered_in_the_envelope(
 @pytest.mark.parametrize(
     ("status", "code"), [(400, 400), (403, 403), (404, 404), (405, 405), (413, 3002), (500, 3001), (418, 3001), (502, 3001)]
 )
-def test_an_answer_of_somebody_elses_making_is_replaced(status: int, code: int) -> None:
+def test_error_response_without_envelope_is_replaced(status: int, code: int) -> None:
     wrapped = EnvelopeMiddleware(lambda _: HttpResponse("<h1>Oh no</h1>", status=status))
     response = wrapped(RequestFactory().get("/x"))
     body = json.loads(response.content)
@@ -224,7 +218,7 @@ def test_an_answer_of_somebody_elses_making_is_replaced(status: int, code: int) 
     assert response.headers["Content-Type"] == "application/json"
 
 
-def test_a_good_answer_is_passed_on() -> None:
+def test_success_response_is_passed_on() -> None:
     wrapped = EnvelopeMiddleware(lambda _: json_response("{}"))
     assert wrapped(RequestFactory().get("/x")).content == b"{}"
 
@@ -233,7 +227,7 @@ def test_a_good_answer_is_passed_on() -> None:
     ("handler", "status"),
     [(error_pages.handler400, 400), (error_pages.handler403, 403), (error_pages.handler404, 404), (error_pages.handler500, 500)],
 )
-def test_the_admin_keeps_its_own_pages_for_errors(handler: Any, status: int) -> None:
+def test_admin_keeps_django_error_pages(handler: Any, status: int) -> None:
     arguments = () if status == 500 else (Exception(),)
     page = handler(RequestFactory().get("/admin/x"), *arguments)
     assert (page.status_code, page.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
@@ -241,7 +235,7 @@ def test_the_admin_keeps_its_own_pages_for_errors(handler: Any, status: int) -> 
     assert (envelope.status_code, envelope.headers["Content-Type"]) == (status, "application/json")
 
 
-def test_the_reason_of_an_answer_is_in_its_details() -> None:
+def test_reason_of_an_error_is_in_its_details() -> None:
     response = answer("busy")
     assert json.loads(response.content) == {"error": {"code": 503, "message": MESSAGES["busy"], "details": {"reason": "busy"}}}
     assert response.headers["Retry-After"] == "1"

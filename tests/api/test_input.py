@@ -1,4 +1,4 @@
-"""Hostile and broken input: refused in the envelope, without a trace in the database, and fast."""
+"""Hostile and broken input: refused in the envelope, fast, and without a change in the database."""
 
 import io
 import json
@@ -25,7 +25,7 @@ LIMIT = 256 * 1024
 
 @pytest.fixture(autouse=True)
 def active_checkout(api: Api, sells: Sells, unchanged: Unchanged) -> Iterator[None]:
-    """An active checkout that no input below may touch."""
+    """An active checkout that none of the inputs below may change."""
     sells("p1", unsold=5)
     api.place("p1", 2)
     api.start()
@@ -45,13 +45,13 @@ def active_checkout(api: Api, sells: Sells, unchanged: Unchanged) -> Iterator[No
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", FINISH), ("POST", PLACE), ("PATCH", PLACE), ("DELETE", PLACE), ("DELETE", PLACE[:18])]
 )
-def test_json_in_utf8_only(api: Api, content_type: str, method: str, path: str) -> None:
+def test_body_must_be_json_in_utf8(api: Api, content_type: str, method: str, path: str) -> None:
     answer = api.request(method, path, raw=b'{"ordered": false}', content_type=content_type)
     assert answer.refusal == MEDIA
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity", "br", "deflate, gzip", "x"])
-def test_no_body_is_compressed(api: Api, encoding: str) -> None:
+def test_compressed_body_is_refused(api: Api, encoding: str) -> None:
     assert api.request("POST", FINISH, raw=b'{"ordered": false}', Content_Encoding=encoding).refusal == MEDIA
 
 
@@ -70,14 +70,14 @@ def test_no_body_is_compressed(api: Api, encoding: str) -> None:
      b'{"ordered": false, "x": "' + b'\\"[' * 40_000, b'"' * 200_001, b'"\\' * 100_000, b'["' + b"[" * 200_000],
 )  # fmt: skip
 @pytest.mark.parametrize("method_and_path", [("POST", FINISH), ("PATCH", PLACE)])
-def test_what_is_not_strictly_json_is_refused(api: Api, raw: bytes | None, method_and_path: Any) -> None:
+def test_invalid_json_is_refused(api: Api, raw: bytes | None, method_and_path: Any) -> None:
     answer = api.request(*method_and_path, raw=raw)
     assert answer.refusal == INVALID
     assert answer.fields == {"body"}
 
 
 @pytest.mark.parametrize("raw", [b"null", b"true", b"0", b'""', b'"ordered"', b"[]", b'[{"ordered": false}]', b"1.5"])
-def test_the_body_of_a_call_is_an_object(api: Api, raw: bytes | None) -> None:
+def test_body_must_be_an_object(api: Api, raw: bytes | None) -> None:
     answer = api.request("POST", FINISH, raw=raw)
     assert answer.refusal == INVALID
     assert answer.fields == {"body"}
@@ -89,23 +89,23 @@ def test_the_body_of_a_call_is_an_object(api: Api, raw: bytes | None) -> None:
               '"3"', '"3.0"', '""', "true", "false", "[]", "{}", "[1]", "9" * 99, "9" * 101, "9" * 5000, "0." + "9" * 5000, "9" * 200_000]
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-def test_a_count_is_a_whole_number_within_its_limits(api: Api, count: Any, method: str) -> None:
+def test_count_must_be_a_whole_number_within_its_limits(api: Api, count: Any, method: str) -> None:
     answer = api.request(method, PLACE, raw=b'{"count": %s}' % count.encode())
     assert answer.refusal == INVALID
     assert answer.fields == {"count"}
 
 
-def test_a_null_count_is_refused_by_post(api: Api) -> None:
+def test_null_count_is_refused_by_post(api: Api) -> None:
     answer = api.post(PLACE, {"count": None})
     assert answer.refusal == INVALID
     assert answer.fields == {"count"}
 
 
-def test_10_mb_are_too_large(api: Api) -> None:
+def test_body_of_10_mb_is_too_large(api: Api) -> None:
     assert api.request("POST", FINISH, raw=b" " * 10_000_000).refusal == LARGE
 
 
-def test_one_byte_too_many_is_too_many(api: Api) -> None:
+def test_body_one_byte_over_the_limit_is_refused(api: Api) -> None:
     padded = b'{"ordered": 1, "x": "%s"}'
     padding = b"x" * (LIMIT - len(padded) + 2)
     assert len(padded % padding) == LIMIT
@@ -116,7 +116,7 @@ def test_one_byte_too_many_is_too_many(api: Api) -> None:
 @pytest.mark.parametrize(
     "bad", ["%00", "a%00b", "%0A", "a%0d%0ab", "%7F", "%C2%85", "%E2%80%A8", "%E2%80%A9", "%1b[2J", "x" * 256, "x" * 5000]
 )
-def test_ids_without_control_characters_and_of_bounded_length(api: Api, bad: Any) -> None:
+def test_ids_have_a_bounded_length_and_no_control_characters(api: Api, bad: Any) -> None:
     for method, path, field in (
         ("GET", f"/baskets/users/{bad}", "userId"),
         ("DELETE", f"/baskets/users/{bad}", "userId"),
@@ -131,7 +131,7 @@ def test_ids_without_control_characters_and_of_bounded_length(api: Api, bad: Any
 
 
 @pytest.mark.parametrize("query", ["a=1&" * 2000, "testMode=true&" * 2000, "%ff=%ff", "testMode=%ff", "&&&=;=", "testMode=true;"])
-def test_a_broken_query_is_no_accident(api: Api, query: str) -> None:
+def test_broken_query_is_refused(api: Api, query: str) -> None:
     answer = api.post(f"/baskets/users/bob/checkout/sessions?{query}", content_type="application/json; charset=rot13")
     assert answer.status == 422
 
@@ -140,7 +140,7 @@ def test_a_broken_query_is_no_accident(api: Api, query: str) -> None:
 
 
 def serve(method: str, path: str, *, key: str, body: Any = b"", **environ: Any) -> Any:
-    """Call the application as a process server does, and return status, headers and JSON."""
+    """Call the WSGI application, and return status, headers and JSON."""
     started = {}
 
     def start_response(status: int, headers: dict[str, str], _: Any = None) -> None:
@@ -148,7 +148,7 @@ def serve(method: str, path: str, *, key: str, body: Any = b"", **environ: Any) 
 
     request = RequestFactory()._base_environ(REQUEST_METHOD=method, PATH_INFO=path, HTTP_X_API_KEY=key)
     request |= {"wsgi.input": io.BytesIO(body), "CONTENT_TYPE": "application/json"} | environ
-    # As Django's own client does: the connection of the test must outlive the request.
+    # As Django's test client does: the connection of the test must outlive the request.
     request_started.disconnect(close_old_connections)
     try:
         raw = b"".join(application(request, start_response))
@@ -159,29 +159,29 @@ def serve(method: str, path: str, *, key: str, body: Any = b"", **environ: Any) 
 
 @pytest.mark.parametrize("raw", [b"/baskets/users/a\xff", b"/baskets/users/\xc0\xaf", b"/baskets/users/\xed\xa0\x80", b"/\xe4",
                                  b"/baskets/users/ada/products/p\xfc"])  # fmt: skip
-def test_a_path_that_is_not_utf8_leads_nowhere(api: Api, raw: bytes | None) -> None:
+def test_path_that_is_not_utf8_is_not_found(api: Api, raw: bytes | None) -> None:
     status, headers, body = serve("GET", raw.decode("latin-1"), key=api.key)
     assert (status, body["error"]["details"]["reason"]) == (404, "not_found")
     assert headers["Content-Type"] == "application/json"
 
 
-def test_a_path_in_utf8_passes(api: Api) -> None:
+def test_path_in_utf8_is_accepted(api: Api) -> None:
     status, _, body = serve("GET", "/baskets/users/日本".encode().decode("latin-1"), key=api.key)
     assert (status, body) == (200, {"data": {"cart": [], "saved": [], "checkout": []}})
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1.5", "1e3", "0x1", "٣", " 5"])
-def test_a_length_that_is_no_number_is_a_bad_request(api: Api, length: str) -> None:
+def test_invalid_content_length_is_a_bad_request(api: Api, length: str) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, body=b'{"ordered": false}', CONTENT_LENGTH=length)
     assert (status, body["error"]["code"]) == (400, 400)
 
 
-def test_a_body_that_ends_early_is_a_bad_request(api: Api) -> None:
+def test_truncated_body_is_a_bad_request(api: Api) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, body=b'{"ordered": false}', CONTENT_LENGTH="50")
     assert (status, body["error"]["details"]["reason"]) == (400, "bad_request")
 
 
-def test_an_absurd_length_is_too_large(api: Api) -> None:
+def test_absurd_content_length_is_too_large(api: Api) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, CONTENT_LENGTH="9" * 5000)
     assert (status, body["error"]["code"]) == (413, 3002)
 
@@ -189,36 +189,36 @@ def test_an_absurd_length_is_too_large(api: Api) -> None:
 CHUNKED = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
 
 
-def test_a_body_of_unknown_length_is_bounded_while_it_is_read(api: Api) -> None:
+def test_chunked_body_is_bounded_while_it_is_read(api: Api) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, body=b" " * (LIMIT + 1), **CHUNKED)
     assert (status, body["error"]["details"]["reason"]) == (413, "body_too_large")
 
 
-def test_a_body_of_unknown_length_is_read(api: Api) -> None:
+def test_chunked_body_is_read(api: Api) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, body=b'{"ordered": 1}', **CHUNKED)
     assert (status, set(body["error"]["details"]["fields"])) == (422, {"ordered"})
 
 
-def test_a_body_of_unknown_length_must_be_json_too(api: Api) -> None:
+def test_chunked_body_must_be_json(api: Api) -> None:
     status, _, _ = serve("POST", FINISH, key=api.key, body=b"ordered=false", **CHUNKED | {"CONTENT_TYPE": "text/plain"})
     assert status == 415
 
 
-def test_an_empty_body_of_unknown_length_may_have_been_cut_off(api: Api) -> None:
+def test_empty_chunked_body_is_a_bad_request(api: Api) -> None:
     status, _, body = serve("POST", FINISH, key=api.key, **CHUNKED)
     assert (status, body["error"]["details"]["reason"]) == (400, "bad_request")
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "identity", "", "chunked, chunked", "xchunked"])
-def test_another_transfer_coding_is_a_bad_request(api: Api, coding: str) -> None:
+def test_other_transfer_coding_is_a_bad_request(api: Api, coding: str) -> None:
     status, _, _ = serve("POST", FINISH, key=api.key, body=b'{"ordered": false}', **CHUNKED | {"HTTP_TRANSFER_ENCODING": coding})
     assert status == 400
 
 
-def test_a_server_that_does_not_mark_the_end_of_a_body_cannot_hand_it_on(api: Api) -> None:
+def test_chunked_body_needs_a_server_that_marks_its_end(api: Api) -> None:
     status, _, _ = serve("POST", FINISH, key=api.key, body=b'{"ordered": false}', HTTP_TRANSFER_ENCODING="chunked")
     assert status == 400
 
 
-def test_drf_reads_bodies_through_the_same_reader(api: Api) -> None:
+def test_drf_parser_uses_the_same_parser(api: Api) -> None:
     assert StrictJSONParser().parse(io.BytesIO(b'{"a": [1]}')) == {"a": [1]}

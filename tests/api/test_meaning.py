@@ -1,4 +1,4 @@
-"""What callers write is read as it is meant: numbers, nulls, unknown fields and order numbers."""
+"""Every valid spelling has the same meaning: numbers, nulls, unknown fields and order numbers."""
 
 import re
 from typing import Any
@@ -28,7 +28,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("written", WHOLE, ids=lambda written: written[:20])
-def test_a_whole_number_may_be_written_as_json_allows(api: Api, written: str) -> None:
+def test_whole_number_is_accepted_in_every_json_spelling(api: Api, written: str) -> None:
     body = f'{{"count": {written}}}'.encode()
     answer = api.request("POST", PRODUCT, raw=body)
     assert answer.data["cart"] == [{"productId": "p1", "count": WHOLE[written]}]
@@ -38,19 +38,19 @@ def test_a_whole_number_may_be_written_as_json_allows(api: Api, written: str) ->
 
 
 @pytest.mark.parametrize("written", ["0", "-0", "0.0", "-0.0", "0e0", "-0e5", "0.00e-99999"])
-def test_there_is_one_zero_and_it_saves_for_later(api: Api, written: str) -> None:
+def test_every_spelling_of_zero_saves_for_later(api: Api, written: str) -> None:
     answer = api.request("POST", PRODUCT, raw=f'{{"count": {written}}}'.encode())
     assert (answer.data["cart"], answer.data["saved"]) == ([], [{"productId": "p1", "count": 1}])
 
 
 @pytest.mark.parametrize("written", ["-1", "-1.0", "-1e0", "-10e-1"])
-def test_there_is_one_minus_one_and_it_removes(api: Api, written: str) -> None:
+def test_every_spelling_of_minus_one_removes(api: Api, written: str) -> None:
     api.place("p1")
     assert api.request("POST", PRODUCT, raw=f'{{"count": {written}}}'.encode()).data["cart"] == []
 
 
 @pytest.mark.parametrize("written", ["1.0", "0.0", "1e0", "-0.0"])
-def test_a_boolean_is_no_number_however_it_is_written(api: Api, written: str) -> None:
+def test_number_is_refused_as_a_boolean(api: Api, written: str) -> None:
     api.place("p1")
     answer = api.request("POST", SESSIONS, raw=f'{{"stripeUsingSdk": {written}}}'.encode())
     assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), {"stripeUsingSdk"})
@@ -62,7 +62,7 @@ def test_a_boolean_is_no_number_however_it_is_written(api: Api, written: str) ->
 # --- Nulls --------------------------------------------------------------------------------------
 
 
-def test_null_is_as_good_as_absent_where_a_field_is_optional(api: Api, app: Api) -> None:
+def test_null_counts_as_absent_in_optional_fields(api: Api, app: Api) -> None:
     api.place("p1", 2)
     assert api.patch(PRODUCT, {"count": None}).data["cart"] == [{"productId": "p1", "count": 2}]
     assert api.post(SESSIONS, {"language": None, "country": None, "stripeUsingSdk": None}).status == 200
@@ -84,7 +84,7 @@ def test_null_is_as_good_as_absent_where_a_field_is_optional(api: Api, app: Api)
         ("POST", "/baskets/products/details", [None], "body[0]"),
     ],
 )
-def test_null_is_refused_where_something_must_be_said(api: Api, method: str, path: str, body: Any, field: str) -> None:
+def test_null_is_refused_in_required_fields(api: Api, method: str, path: str, body: Any, field: str) -> None:
     answer = api.request(method, path, body)
     assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), {field})
 
@@ -100,7 +100,7 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize("field", UNKNOWN, ids=lambda field: field[:24].decode())
-def test_an_unknown_field_is_ignored_whatever_is_in_it(api: Api, field: bytes, stored_rows: Stored) -> None:
+def test_unknown_field_is_ignored(api: Api, field: bytes, stored_rows: Stored) -> None:
     assert api.request("POST", PRODUCT, raw=b'{"count": 2, %s}' % field, Idempotency_Key="k").data["cart"] == [
         {"productId": "p1", "count": 2}
     ]
@@ -115,7 +115,7 @@ def test_an_unknown_field_is_ignored_whatever_is_in_it(api: Api, field: bytes, s
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "\udc00\ud800", "a\udfff"])
-def test_a_known_field_with_what_cannot_be_stored_is_named(api: Api, text: str) -> None:
+def test_unstorable_text_is_refused_by_field(api: Api, text: str) -> None:
     for path, body, field in (
         (FINISH, {"ordered": True, "orderNo": text}, "orderNo"),
         (SESSIONS, {"language": text}, "language"),
@@ -131,7 +131,7 @@ def test_a_known_field_with_what_cannot_be_stored_is_named(api: Api, text: str) 
 
 
 def typed(order_no: str) -> list[str]:
-    """The same number in the ways in which people type it."""
+    """Return the spellings in which people type an order number."""
     plain = order_no.replace("-", "")
     misheard = order_no.replace("0", "O").replace("1", "I")
     return [
@@ -148,7 +148,7 @@ ORDER_NO = "M0R1-7HB9-10QY-QWYP"
 
 @pytest.fixture
 def order_no(api: Api) -> str:
-    """A checkout whose number has all that is easily confused."""
+    """The order number of a checkout, with every character that is easily confused."""
     api.place("p1", 2)
     api.start()
     CheckoutSession.objects.update(order_no=ORDER_NO)
@@ -156,7 +156,7 @@ def order_no(api: Api) -> str:
 
 
 @pytest.mark.parametrize("written", [*typed(ORDER_NO), ORDER_NO], ids=ascii)
-def test_an_order_number_is_found_however_it_is_typed(api: Api, order_no: str, written: str) -> None:
+def test_order_number_is_found_in_every_spelling(api: Api, order_no: str, written: str) -> None:
     encoded = "".join(f"%{byte:02X}" for byte in written.encode())
     assert api.session(encoded).data["orderNo"] == order_no
     assert [session["orderNo"] for session in api.get(f"/baskets/checkout/sessions?orderNo={encoded}").data] == [order_no]
@@ -169,7 +169,7 @@ def test_an_order_number_is_found_however_it_is_typed(api: Api, order_no: str, w
 
 @pytest.mark.parametrize("written", ["M0R1-7HB9-10QY-QWY", "M0R1-7HB9-10QY-QWYPP", "M0R1", "VM0R1-7HB9-10QY-QWYP", "#", ".", "-",
                                      "M0R17HB910QYQWYV", "order M0R1-7HB9-10QY-QWYP", "%", "M0R%", "M0R1-7HB9-10QY-QWY_"])  # fmt: skip
-def test_another_number_is_unknown(api: Api, order_no: str, written: str) -> None:
+def test_other_order_number_is_unknown(api: Api, order_no: str, written: str) -> None:
     encoded = "".join(f"%{byte:02X}" for byte in written.encode())
     assert api.session(encoded).refusal == (404, 404, "order_unknown")
     assert api.get(f"/baskets/checkout/sessions?orderNo={encoded}").data == []

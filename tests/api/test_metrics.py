@@ -1,4 +1,4 @@
-"""The numbers for a monitoring system: closed unless switched on, and true when they are shown."""
+"""The metrics: they need a configured token, and their numbers are correct."""
 
 import os
 import re
@@ -31,14 +31,14 @@ def numbers() -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
 
 
-def test_there_is_no_such_page_unless_it_is_switched_on(db: None) -> None:
+def test_metrics_do_not_exist_without_a_configured_token(db: None) -> None:
     for authorization in (f"Bearer {TOKEN}", "Bearer ", ""):
         answer = scrape(authorization)
         assert (answer.status_code, answer.json()["error"]["details"]["reason"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("authorization", [*OWN_WORDS, "Bearer ä", "bearer x " + TOKEN])
-def test_only_who_brings_the_token_reads_it(settings: Any, authorization: str, db: None) -> None:
+def test_metrics_require_the_token(settings: Any, authorization: str, db: None) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
     answer = scrape(authorization)
     error = answer.json()["error"]
@@ -47,7 +47,7 @@ def test_only_who_brings_the_token_reads_it(settings: Any, authorization: str, d
     assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
 
 
-def test_requests_are_counter_registry_by_route_status_and_reason(settings: Any, api: Api, sells: Sells) -> None:
+def test_requests_are_counted_by_route_status_and_reason(settings: Any, api: Api, sells: Sells) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
     placed = 'baskets_requests_total{method="POST",reason="",route="baskets/users/<user_id>/products/<product_id>",status="200"}'
     unknown = placed.replace('reason=""', 'reason="product_unknown"').replace('status="200"', 'status="404"')
@@ -62,14 +62,14 @@ def test_requests_are_counter_registry_by_route_status_and_reason(settings: Any,
     assert not [name for name in after if "ada" in name or "p1" in name]
 
 
-def test_what_was_dropped_is_counter_registry(api: Api, sells: Sells) -> None:
+def test_dropped_tracking_is_counted(api: Api, sells: Sells) -> None:
     before = TRACKING_DROPPED.labels("header", "not_base64")._value.get()
     sells("p1")
     api.post("/baskets/users/ada/products/p1", {"count": 1}, X_JAY_Tracking="*")
     assert TRACKING_DROPPED.labels("header", "not_base64")._value.get() - before == 1
 
 
-def test_the_database_is_asked_twice_and_tells_what_waits(
+def test_database_numbers_take_two_statements(
     settings: Any, api: Api, sells: Sells, pass_time: PassTime, django_assert_num_queries: Any
 ) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
@@ -87,7 +87,7 @@ def test_the_database_is_asked_twice_and_tells_what_waits(
     assert found["baskets_keys_unlike_others"] == 0
 
 
-def test_key_that_holds_unlike_all_others_is_counter_registry(settings: Any, api: Api, sells: Sells) -> None:
+def test_unusual_key_is_counted(settings: Any, api: Api, sells: Sells) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
     sells("p1", unsold=500)
     api.place("p1", 100)
@@ -95,26 +95,26 @@ def test_key_that_holds_unlike_all_others_is_counter_registry(settings: Any, api
     assert numbers()["baskets_keys_unlike_others"] == 1
 
 
-def test_a_settled_matter_waits_no_longer(settings: Any, api: Api, sells: Sells) -> None:
+def test_resolved_flag_is_not_counted(settings: Any, api: Api, sells: Sells) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
     sells("p1")
-    open_matters = []
+    open_flags = []
     api.place("p1")
     order_no = api.start().data["orderNo"]
     api.finish(False)
     for number in (None, order_no):
         api.finish(True, order_no=number)
-        open_matters.append(numbers()["baskets_attention_open"])
-    assert open_matters == [1, 0]
+        open_flags.append(numbers()["baskets_attention_open"])
+    assert open_flags == [1, 0]
 
 
-def test_reading_changes_nothing(settings: Any, unchanged: Unchanged) -> None:
+def test_reading_metrics_changes_nothing(settings: Any, unchanged: Unchanged) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
     unchanged()
     numbers()
 
 
-def test_a_database_that_is_away_is_a_number_too(settings: Any, monkeypatch: pytest.MonkeyPatch, db: None) -> None:
+def test_unavailable_database_is_reported_as_a_number(settings: Any, monkeypatch: pytest.MonkeyPatch, db: None) -> None:
     def fail(*_: Any) -> None:
         raise OperationalError from psycopg.OperationalError()
 
@@ -125,7 +125,7 @@ def test_a_database_that_is_away_is_a_number_too(settings: Any, monkeypatch: pyt
     assert "baskets_checkouts_active" not in found
 
 
-def test_database_faults_are_counter_registry(monkeypatch: pytest.MonkeyPatch, api: Api) -> None:
+def test_database_faults_are_counted(monkeypatch: pytest.MonkeyPatch, api: Api) -> None:
     def fail(*_: Any) -> None:
         raise OperationalError from psycopg.OperationalError()
 
@@ -135,7 +135,7 @@ def test_database_faults_are_counter_registry(monkeypatch: pytest.MonkeyPatch, a
     assert DATABASE_FAULTS.labels("unavailable")._value.get() - before == 1
 
 
-def test_each_worker_tells_the_sums_of_all(tmp_path: Path) -> None:
+def test_each_worker_reports_the_sums_of_all(tmp_path: Path) -> None:
     count = "from baskets.api.protocol.metrics import DATABASE_FAULTS as F; F.labels('busy').inc(2)"
     show = "from baskets.api.views.metrics import _counter_registry as r; from prometheus_client import generate_latest; "
     show += "print(generate_latest(r()).decode())"

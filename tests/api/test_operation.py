@@ -1,4 +1,4 @@
-"""What an operator relies on: health, request ids, the log, tracking that never fails a call, and the cost of calls."""
+"""Operation: health, request ids, the log, tracking that never fails a call, and the statements that calls take."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def test_livez_touches_no_database(django_assert_num_queries: Any, db: None) -> 
     assert response.headers["X-API-Version"] == "2025-09-15"
 
 
-def test_readyz_asks_one_question(django_assert_num_queries: Any, db: None) -> None:
+def test_readyz_takes_one_statement(django_assert_num_queries: Any, db: None) -> None:
     with django_assert_num_queries(1):
         response = Client().get("/readyz")
     assert (response.status_code, response.json()) == (200, {"data": {"status": "ready"}})
@@ -39,18 +39,18 @@ def not_ready(reason: str) -> Any:
     return (response.status_code, error["code"], error["details"]["reason"]) == (503, 503, reason)
 
 
-def test_a_missing_migration_is_not_ready(db: None) -> None:
+def test_missing_migration_is_not_ready(db: None) -> None:
     MigrationRecorder(connection).record_unapplied("baskets", "0001_initial")
     assert not_ready("migrations_missing")
 
 
-def test_a_database_without_any_migration_is_not_ready(db: None) -> None:
+def test_database_without_migrations_is_not_ready(db: None) -> None:
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE django_migrations RENAME TO elsewhere")
     assert not_ready("migrations_missing")
 
 
-def test_a_database_that_is_away_is_not_ready(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
+def test_unavailable_database_is_not_ready(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
     def fail() -> None:
         raise OperationalError from psycopg.OperationalError()
 
@@ -65,28 +65,28 @@ def test_a_database_that_is_away_is_not_ready(monkeypatch: pytest.MonkeyPatch, d
     "given", ["a", "-", "test-1", "7f9c2ba4-e88f-827d-6160-455d6be2a0b4", "7F9C2BA4-E88F-827D-6160-455D6BE2A0B4", "x" * 64]
 )
 @pytest.mark.parametrize("path", ["/baskets/users/ada", "/livez", "/nowhere", "/admin/login/", "/docs"])
-def test_a_sane_request_id_is_sent_back(api: Api, given: str, path: str) -> None:
+def test_valid_request_id_is_sent_back(api: Api, given: str, path: str) -> None:
     assert Client().get(path, headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
 
 
 @pytest.mark.parametrize("given", ["", " ", "a b", "x" * 65, "a\r\nSet-Cookie: x", "a\n", "ä", "\x00", "a;b", "<script>", "a/b", "a.b",
                                    "a_b", "a:b=c+d@e", "{7f9c2ba4-e88f-827d-6160-455d6be2a0b4}", "٣", f"bk_{'a' * 12}_{'0' * 64}",
                                    "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ.x"])  # fmt: skip
-def test_another_one_is_replaced(api: Api, given: str) -> None:
+def test_invalid_request_id_is_replaced(api: Api, given: str) -> None:
     answer = api.get("/baskets/users/ada", X_Request_ID=given)
     assert len(answer.headers["X-Request-ID"]) == 32
     assert answer.headers["X-Request-ID"] != api.get("/baskets/users/ada").headers["X-Request-ID"]
 
 
-def test_the_timeline_names_the_request_and_the_key(api: Api, sells: Sells) -> None:
+def test_event_names_the_request_and_the_key(api: Api, sells: Sells) -> None:
     sells("p1")
     api.post("/baskets/users/ada/products/p1", X_Request_ID="trace-me")
     event = Event.objects.get()
     assert (event.request_id, event.actor_kind, event.actor) == ("trace-me", "key", api.key.split("_")[1])
 
 
-def test_a_user_is_named_in_the_log_by_a_digest_that_needs_the_secret(settings: Any) -> None:
-    """Who knows user ids and reads the log cannot tell whose line it is."""
+def test_user_digest_depends_on_the_secret_key(settings: Any) -> None:
+    """A reader of the log who knows user ids cannot match them with lines."""
     settings.SECRET_KEY = "first-" + "x" * 50
     first = user_digest(partner_id=1, user_id="ada")
     assert re.fullmatch("[0-9a-f]{16}", first)
@@ -99,7 +99,7 @@ def test_a_user_is_named_in_the_log_by_a_digest_that_needs_the_secret(settings: 
 # --- The log --------------------------------------------------------------------------------
 
 
-def test_a_call_has_one_line_without_anything_secret(api: Api, sells: Sells, partner: Partner, lines: Lines, log: Log) -> None:
+def test_call_has_one_log_line_without_secrets(api: Api, sells: Sells, partner: Partner, lines: Lines, log: Log) -> None:
     sells("p1")
     answer = api.post(
         "/baskets/users/zoe%40home/products/p1?provider_id=netflix", {"count": 2}, X_Request_ID="r-1", Idempotency_Key="idem-1"
@@ -108,7 +108,7 @@ def test_a_call_has_one_line_without_anything_secret(api: Api, sells: Sells, par
     [line] = lines()
     duration = line.pop("ms")
     assert 0 < duration < 1000
-    # The key, the claim of the Idempotency-Key, and what placing takes; savepoints of the test count as well.
+    # The key check, the claim of the Idempotency-Key, the operation, and the savepoints of the test.
     assert 5 < line.pop("statements") < 15
     assert len(line.pop("user")) == 16
     assert {name: line[name] for name in line if name not in {"timestamp", "level", "logger"}} == {
@@ -124,7 +124,7 @@ def test_a_call_has_one_line_without_anything_secret(api: Api, sells: Sells, par
         assert secret not in log.text
 
 
-def test_the_digest_of_a_user_is_stable_and_the_partners_own(api: Api, other_partner: Api, lines: Lines) -> None:
+def test_user_digest_is_stable_and_differs_between_partners(api: Api, other_partner: Api, lines: Lines) -> None:
     api.basket("ada")
     api.get("/v2/baskets/users/ada")
     api.basket("bob")
@@ -134,7 +134,7 @@ def test_the_digest_of_a_user_is_stable_and_the_partners_own(api: Api, other_par
     assert len({first, bob, theirs}) == 3
 
 
-def test_a_refused_call_is_logged_with_its_reason_and_nothing_it_sent(api: Api, lines: Lines, log: Log) -> None:
+def test_refused_call_is_logged_with_its_reason_but_without_its_input(api: Api, lines: Lines, log: Log) -> None:
     api.get("/baskets/users/zoe", Authorization="Bearer very-secret")
     api.get("/nowhere/zoe/%0aforged")
     api.request("PROPFIND", "/livez")
@@ -148,7 +148,7 @@ def test_a_refused_call_is_logged_with_its_reason_and_nothing_it_sent(api: Api, 
         assert secret not in log.text
 
 
-def test_a_method_of_the_callers_invention_is_not_quoted(api: Api, lines: Lines) -> None:
+def test_unknown_method_is_logged_as_other(api: Api, lines: Lines) -> None:
     api.request("<SCRIPT>", "/baskets/users/ada")
     assert lines()[0]["method"] == "other"
 
@@ -196,7 +196,7 @@ def sold(sells: Sells) -> None:
         (encoded({}), "", {}),
     ],
 )  # fmt: skip
-def test_attribution_is_stored_with_the_change(api: Api, sold: None, lines: Lines, header: str | None, query: str, expected: Any) -> None:
+def test_attribution_is_stored_with_the_event(api: Api, sold: None, lines: Lines, header: str | None, query: str, expected: Any) -> None:
     assert tracked(api, query, **({} if header is None else {"X_JAY_Tracking": header})) == expected
     assert lines("tracking_dropped") == []
 
@@ -225,7 +225,7 @@ def test_attribution_is_stored_with_the_change(api: Api, sold: None, lines: Line
         ("e30=" * 2000, "too_long"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_dropped_and_counted_and_the_call_goes_on(
+def test_unusable_tracking_is_dropped_and_counted_and_the_call_succeeds(
     api: Api, sold: None, lines: Lines, header: str | None, reason: str, log: Log
 ) -> None:
     assert tracked(api, "?provider_id=netflix", X_JAY_Tracking=header) == {"provider_id": "netflix"}
@@ -234,7 +234,7 @@ def test_a_value_that_makes_no_sense_is_dropped_and_counted_and_the_call_goes_on
 
 
 @pytest.mark.parametrize("provider", ["%00", "", "x" * 256, "%0a"])
-def test_a_provider_that_makes_no_sense_is_dropped_and_counted(api: Api, sold: None, lines: Lines, provider: str) -> None:
+def test_unusable_provider_is_dropped_and_counted(api: Api, sold: None, lines: Lines, provider: str) -> None:
     assert tracked(api, f"?provider_id={provider}") == {}
     [line] = lines("tracking_dropped")
     assert (line["source"], line["reason"]) == ("query", "field")
@@ -248,7 +248,7 @@ def statements(captured: Any) -> Any:
 
 
 def costs(api: Api, sells: Sells, items: int) -> Any:
-    """The number of SQL statements of each call, transaction control apart."""
+    """Return the number of SQL statements of each call, without transaction control."""
     from django.test.utils import CaptureQueriesContext  # noqa: PLC0415 (needed here only)
 
     for number in range(items):
@@ -289,7 +289,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("items", [1, 20])
-def test_no_call_costs_more_statements_than_its_limit_however_many_items(api: Api, sells: Sells, items: int) -> None:
+def test_statement_count_stays_within_its_limit(api: Api, sells: Sells, items: int) -> None:
     found = costs(api, sells, items)
     assert set(found) == set(LIMITS)
     assert {name: number for name, number in found.items() if number > LIMITS[name]} == {}

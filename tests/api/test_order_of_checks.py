@@ -1,4 +1,4 @@
-"""Which answer a call gets that is wrong in several ways: the one that the order of checks reaches first."""
+"""A call that is wrong in several ways gets the refusal of the first failing check."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from tests.api.conftest import Api, Sells, Unchanged
 
 FINISH = "/baskets/users/ada/checkout/sessions/finish-active"
-# Each call below is wrong in all the ways from its own line down, and right in those above.
+# Each call is wrong in the ways of its line and of all lines below, and right in those above.
 VERSION = {"x_jay_api_version": "1999-01-01"}
 TOKEN = {"Authorization": "Bearer x"}
 ACCEPT = {"Accept": "text/html"}
@@ -26,7 +26,7 @@ MALFORMED_KEY = {"Idempotency_Key": "ä"}
         ("POST", FINISH, TOKEN | ACCEPT | FORM, (401, 401, "api_key_missing")),
     ],
 )
-def test_before_the_key_is_known(db: None, method: str, path: str, options: dict[str, str], expected: Any) -> None:
+def test_checks_before_authentication(db: None, method: str, path: str, options: dict[str, str], expected: Any) -> None:
     assert Api(None).request(method, path, raw=LARGE, **options).refusal == expected
 
 
@@ -43,7 +43,7 @@ def test_before_the_key_is_known(db: None, method: str, path: str, options: dict
         ({}, b'{"ordered": true}', (422, 422, "no_active_checkout")),
     ],
 )
-def test_once_the_key_is_known(
+def test_checks_after_authentication(
     api: Api, sells: Sells, options: dict[str, str], raw: bytes | None, expected: Any, unchanged: Unchanged
 ) -> None:
     sells("p1")
@@ -52,7 +52,7 @@ def test_once_the_key_is_known(
     assert api.request("POST", FINISH, raw=raw, **options).refusal == expected
 
 
-def test_everything_that_is_wrong_with_the_content_is_named_at_once(api: Api, unchanged: Unchanged) -> None:
+def test_one_refusal_names_all_content_errors(api: Api, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.post(
         f"/baskets/users/{'x' * 256}/checkout/sessions?testMode=maybe",
@@ -81,7 +81,7 @@ def test_everything_that_is_wrong_with_the_content_is_named_at_once(api: Api, un
         ("/redoc", {"GET", "HEAD"}),
     ],
 )
-def test_an_address_says_which_methods_it_takes(api: Api, path: str, allowed: Any) -> None:
+def test_405_names_the_allowed_methods(api: Api, path: str, allowed: Any) -> None:
     for prefix in ("", "/v2") if path.startswith("/baskets") else ("",):
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"} - allowed - {"get"}:
             answer = api.request(method, prefix + path)
@@ -101,9 +101,7 @@ def test_an_address_says_which_methods_it_takes(api: Api, path: str, allowed: An
      "/baskets/users/ada%2F", "/baskets/products/details%0A", "/%00", "/x%0d%0aSet-Cookie:a=b"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_nothing_is_found_at_other_addresses_and_nothing_redirects(
-    api: Api, path: str, method: str, django_assert_num_queries: Any
-) -> None:
+def test_other_addresses_are_not_found_and_do_not_redirect(api: Api, path: str, method: str, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         answer = api.request(method, path)
     assert answer.refusal == (404, 404, "not_found")
@@ -114,7 +112,7 @@ def test_nothing_is_found_at_other_addresses_and_nothing_redirects(
     ["*/*", "application/json", "application/*", "text/html, */*;q=0.1", "application/json; charset=utf-8", "",
      "APPLICATION/JSON", "text/html;q=1,application/json;q=0.1", "application/json;indent=4", "*/*;q=0, application/json"],
 )  # fmt: skip
-def test_whoever_takes_json_gets_json(api: Api, accept: str) -> None:
+def test_caller_that_accepts_json_gets_json(api: Api, accept: str) -> None:
     answer = api.get("/baskets/users/ada", Accept=accept)
     assert answer.raw == b'{"data":{"cart":[],"saved":[],"checkout":[]}}'
 
@@ -124,5 +122,5 @@ def test_whoever_takes_json_gets_json(api: Api, accept: str) -> None:
     ["text/html", "application/xml", "application/json;q=0", "*/*;q=0", "application/json;q=0, */*", "json", "application",
      "application/jsonp", ";", ",", "application/json;q=x", "\x00", "ä", "x" * 10_000, "text/*;q=0.5, application/pdf"],
 )  # fmt: skip
-def test_whoever_takes_no_json_is_told_so(api: Api, accept: str) -> None:
+def test_caller_that_does_not_accept_json_is_refused(api: Api, accept: str) -> None:
     assert api.get("/baskets/users/ada", Accept=accept).refusal == (406, 406, "not_acceptable")

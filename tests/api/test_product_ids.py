@@ -1,4 +1,4 @@
-"""What one way in admits as a product id, every other can name; what one refuses, all refuse."""
+"""The import and every call of the API have the same rule for product ids."""
 
 import io
 import json
@@ -22,7 +22,7 @@ def json_line(product_id: str) -> catalog_file.CatalogFile:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("product_id", VALID)
-def test_an_imported_product_can_be_named_in_every_call(api: Api, product_id: str) -> None:
+def test_imported_product_works_in_every_call(api: Api, product_id: str) -> None:
     found = json_line(product_id)
     assert found.problems == []
     catalog.import_products(rows=found.rows, as_of=None, reason="import", actor=TESTER)
@@ -39,7 +39,7 @@ def test_an_imported_product_can_be_named_in_every_call(api: Api, product_id: st
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("product_id", INVALID)
-def test_a_product_id_that_breaks_the_rule_is_refused_by_every_call(api: Api, sells: Sells, product_id: str, stored_rows: Stored) -> None:
+def test_invalid_product_id_is_refused_by_every_call(api: Api, sells: Sells, product_id: str, stored_rows: Stored) -> None:
     sells("p1")
     before = stored_rows()
     path = quote(product_id, safe="")

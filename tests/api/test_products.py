@@ -1,4 +1,4 @@
-"""Product details: what can be had now, of many products, for one question."""
+"""Product details: the available pieces of many products in one statement."""
 
 from datetime import timedelta
 from typing import Any
@@ -22,7 +22,7 @@ def count(api: Api, product: str) -> Any:
     return found["currentStockCount"], found["outOfStock"]
 
 
-def test_a_product_is_shown_with_all_that_is_known(api: Api, sells: Sells) -> None:
+def test_product_is_shown_with_all_details(api: Api, sells: Sells) -> None:
     sells("p1", name="Shirt", brand="Jay", variant="M", main_product_id="p", price=1999, currency="EUR", unsold=7)
     sells("bare", name="Thing", price=None, currency="")
     assert ask(api, "bare", "nothing", "p1") == {
@@ -40,7 +40,7 @@ def test_a_product_is_shown_with_all_that_is_known(api: Api, sells: Sells) -> No
     }  # fmt: skip
 
 
-def test_each_product_is_answered_once_in_the_order_of_the_question(api: Api, sells: Sells) -> None:
+def test_each_product_is_shown_once_in_the_requested_order(api: Api, sells: Sells) -> None:
     for product in ("a", "b", "c"):
         sells(product)
     answer = ask(api, "c", "x", "a", "c", "y", "x", "b", "a")
@@ -48,16 +48,16 @@ def test_each_product_is_answered_once_in_the_order_of_the_question(api: Api, se
     assert answer["unknown"] == ["x", "y"]
 
 
-def test_an_unlisted_product_is_unknown(api: Api, sells: Sells) -> None:
+def test_unlisted_product_is_unknown(api: Api, sells: Sells) -> None:
     sells("p1", listed=False)
     assert ask(api, "p1") == {"products": [], "unknown": ["p1"]}
 
 
-def test_no_ids_no_products(api: Api, db: None) -> None:
+def test_no_ids_return_no_products(api: Api, db: None) -> None:
     assert ask(api) == {"products": [], "unknown": []}
 
 
-def test_what_is_held_cannot_be_had_until_the_hold_has_ended(api: Api, sells: Sells, pass_time: PassTime) -> None:
+def test_held_pieces_are_unavailable_until_the_hold_ends(api: Api, sells: Sells, pass_time: PassTime) -> None:
     sells("p1", unsold=3)
     assert count(api, "p1") == (3, False)
     api.place("p1", 3)
@@ -67,7 +67,7 @@ def test_what_is_held_cannot_be_had_until_the_hold_has_ended(api: Api, sells: Se
     assert count(api, "p1") == (3, False)
 
 
-def test_shortfall_eats_what_lapsed_holds_will_give_back(api: Api, sells: Sells, pass_time: PassTime) -> None:
+def test_shortfall_reduces_the_pieces_of_lapsed_holds(api: Api, sells: Sells, pass_time: PassTime) -> None:
     sells("p1", unsold=3)
     api.place("p1", 3)
     api.start()
@@ -77,7 +77,7 @@ def test_shortfall_eats_what_lapsed_holds_will_give_back(api: Api, sells: Sells,
     assert count(api, "p1") == (1, False)
 
 
-def test_a_product_that_became_unlimited_has_no_count(api: Api, sells: Sells) -> None:
+def test_product_that_became_unlimited_has_no_count(api: Api, sells: Sells) -> None:
     sells("p1", unsold=0)
     assert count(api, "p1") == (0, True)
     counters.set_unsold(reports={"p1": None}, as_of=None, reason="feed", actor=Actor.system("test"))
@@ -87,27 +87,27 @@ def test_a_product_that_became_unlimited_has_no_count(api: Api, sells: Sells) ->
 @pytest.mark.parametrize("amount", [1, 100])
 def test_any_number_of_products_costs_one_statement(api: Api, amount: int, django_assert_num_queries: Any) -> None:
     Product.objects.bulk_create(Product(product_id=f"p{number}", name="x") for number in range(amount))
-    with django_assert_num_queries(2):  # The other one finds the key.
+    with django_assert_num_queries(2):  # One of them reads the key.
         answer = api.post(PATH, [f"p{number}" for number in range(amount)])
     assert len(answer.data["products"]) == amount
 
 
 @pytest.mark.parametrize("body", [{}, {"ids": []}, "p1", None, 1, True])
-def test_the_question_is_an_array(api: Api, body: Any) -> None:
+def test_body_must_be_an_array(api: Api, body: Any) -> None:
     answer = api.post(PATH, body)
     assert answer.refusal == (422, 3002, "validation_failed")
     assert answer.fields == {"body"}
 
 
-def test_no_body_is_no_question(api: Api) -> None:
+def test_missing_body_is_refused(api: Api) -> None:
     assert api.post(PATH).fields == {"body"}
 
 
-def test_at_most_100_ids(api: Api) -> None:
+def test_more_than_100_ids_are_refused(api: Api) -> None:
     assert len(ask(api, *(f"p{number}" for number in range(100)))["unknown"]) == 100
     assert api.post(PATH, ["p"] * 101).fields == {"body"}
 
 
 @pytest.mark.parametrize("bad", [1, None, True, "", "x" * 256, "a\nb", [], {}, "\u2028"])
-def test_every_id_that_can_be_none_is_named(api: Api, bad: Any) -> None:
+def test_every_invalid_id_is_named(api: Api, bad: Any) -> None:
     assert api.post(PATH, ["ok", bad, "ok", bad]).fields == {"body[1]", "body[3]"}

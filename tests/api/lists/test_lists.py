@@ -1,4 +1,4 @@
-"""The lists for back ends: filters, pages that stay right while rows change, and a cost that does not depend on the page."""
+"""The back-end lists: filters, pages that stay correct while rows change, and a cost that does not depend on the page."""
 
 import base64
 import hashlib
@@ -54,7 +54,7 @@ def pages(api: Api, path: str, *, limit: int) -> list[Any]:
 # --- Baskets ------------------------------------------------------------------------------------
 
 
-def test_a_basket_in_the_list_is_the_basket_of_its_user(api: Api) -> None:
+def test_listed_basket_equals_the_basket_of_its_user(api: Api) -> None:
     api.place("shirt", 2, user="ada")
     api.place("song", 0, user="bob")
     assert api.get(BASKETS).body == {"data": [{"userId": user} | api.basket(user) for user in ("ada", "bob")]}
@@ -71,7 +71,7 @@ def test_baskets_are_filtered(api: Api, pass_time: PassTime) -> None:
     for query, found in {
         "": ["ada", "bob", "cleo"],
         "userId=bob": ["bob"],
-        "userId=nobody": [],
+        "userId=unknown": [],
         "productId=song": ["bob", "cleo"],
         "productId=shirt&userId=bob": [],
         "hasCheckout=true": ["bob"],
@@ -85,8 +85,8 @@ def test_baskets_are_filtered(api: Api, pass_time: PassTime) -> None:
         assert users(api.get(f"{BASKETS}?{query}")) == found, query
 
 
-def test_what_its_user_does_not_see_is_not_in_the_list(api: Api, pass_time: PassTime) -> None:
-    """Deleted, past its time though not swept; but an active checkout keeps its basket."""
+def test_basket_that_its_user_cannot_see_is_not_listed(api: Api, pass_time: PassTime) -> None:
+    """Deleted, or expired but not swept. An active checkout keeps its basket."""
     for user in ("ada", "bob", "cleo", "dev"):
         api.place("song", 1, user=user)
     api.delete("/baskets/users/bob")
@@ -99,7 +99,7 @@ def test_what_its_user_does_not_see_is_not_in_the_list(api: Api, pass_time: Pass
 # --- Sessions -----------------------------------------------------------------------------------
 
 
-def test_a_session_in_the_list_has_its_lines_its_outcome_and_its_shortages(api: Api, partner: Partner, pass_time: PassTime) -> None:
+def test_listed_session_has_its_items_outcome_and_flags(api: Api, partner: Partner, pass_time: PassTime) -> None:
     api.place("shirt", 2)
     api.place("song", 1)
     order_no = api.start().data["orderNo"]
@@ -117,7 +117,7 @@ def test_a_session_in_the_list_has_its_lines_its_outcome_and_its_shortages(api: 
     }  # fmt: skip
 
 
-def test_a_report_without_a_number_has_its_candidates_in_the_list_until_it_is_ordered(api: Api) -> None:
+def test_flag_of_a_report_without_order_number_lists_candidates(api: Api) -> None:
     api.place("shirt", 2)
     order_no = api.start().data["orderNo"]
     finished_at = api.finish(False).data["lastChanged"]
@@ -138,7 +138,7 @@ def test_sessions_are_filtered(api: Api, pass_time: PassTime) -> None:
         orders[user] = api.start(user=user).data["orderNo"]
     api.finish(True, user="ada")
     api.finish(False, user="bob")
-    assert api.finish(True, user="bob").status == 422  # Aborted by the partner's word, so it is flagged.
+    assert api.finish(True, user="bob").status == 422  # The partner aborted it, so a later order is flagged.
     pass_time(timedelta(days=2), user="ada")
     started = api.session(orders["ada"], user="ada").data["startedAt"]
     api.delete("/baskets/users/ada")
@@ -174,7 +174,7 @@ def test_sessions_are_filtered(api: Api, pass_time: PassTime) -> None:
         ({"free": 4}, 0, "EUR"),
     ],
 )
-def test_a_price_is_told_where_it_is_kept_and_in_one_currency(
+def test_prices_need_known_prices_in_one_currency(
     api: Api, sells: Sells, cart: dict[str, int], full_price: int | None, currency: str | None
 ) -> None:
     sells("dollars", price=500, currency="USD")
@@ -199,7 +199,7 @@ def test_pages_show_every_row_once_while_rows_change(api: Api, path: str) -> Non
         api.start(user=user)
     first = api.get(f"{path}?limit=4")
     assert users(first) == names[:4]
-    # What was shown and what was not yet shown both change, and one is gone.
+    # Rows that were shown and rows that were not change, and one is deleted.
     for user in (names[1], names[5]):
         api.finish(True, user=user)
         api.place("song", 5, user=user)
@@ -213,7 +213,7 @@ def test_pages_show_every_row_once_while_rows_change(api: Api, path: str) -> Non
     assert users(api.get(f"{path}?limit=1&nextToken={first.body['nextToken']}")) == names[4:5]
 
 
-def test_the_last_full_page_has_no_token(api: Api) -> None:
+def test_last_page_has_no_token_even_if_full(api: Api) -> None:
     for n in range(4):
         api.place("song", user=f"user-{n}")
     assert set(api.get(f"{BASKETS}?limit=4").body) == {"data"}
@@ -222,11 +222,11 @@ def test_the_last_full_page_has_no_token(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_page_costs_as_many_statements_as_any_other(api: Api, path: str) -> None:
+def test_statement_count_does_not_depend_on_the_page(api: Api, path: str) -> None:
     """One row or many, the first page or the last."""
 
     def cost(query: str) -> int:
-        # All is committed in one transaction here, which would keep the marks of the feed from moving.
+        # The test is one transaction, which would keep the feed from settling events.
         FeedState.objects.update(settled_id=F("seen_id"))
         with CaptureQueriesContext(connection) as captured:
             api.get(f"{path}?{query}")
@@ -245,11 +245,11 @@ def test_a_page_costs_as_many_statements_as_any_other(api: Api, path: str) -> No
     api.get(EVENTS)
     token = api.get(f"{path}?limit=15").body["nextToken"]
     assert cost("limit=15") == cost("") == small <= 6
-    # Without a token the feed is asked where it begins.
+    # Without a token, one more statement finds the beginning of the feed.
     assert cost(f"nextToken={token}") == small - (path == EVENTS)
 
 
-# --- What is refused ----------------------------------------------------------------------------
+# --- Refusals ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -274,7 +274,7 @@ def test_a_page_costs_as_many_statements_as_any_other(api: Api, path: str) -> No
         ("userId=a&userId=b&limit=0", {"userId", "limit"}),
     ],
 )
-def test_a_query_that_cannot_be_used_is_refused_by_its_fields(api: Api, path: str, query: str, fields: set[str]) -> None:
+def test_invalid_parameters_are_refused_by_name(api: Api, path: str, query: str, fields: set[str]) -> None:
     answer = api.get(f"{path}?{query}")
     assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), fields)
 
@@ -297,7 +297,7 @@ def test_a_query_that_cannot_be_used_is_refused_by_its_fields(api: Api, path: st
         (EVENTS, "kind=everything"),
     ],
 )
-def test_a_filter_that_cannot_be_used_is_refused(api: Api, path: str, query: str) -> None:
+def test_invalid_filter_is_refused(api: Api, path: str, query: str) -> None:
     answer = api.get(f"{path}?{query}")
     assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), {query.partition("=")[0]})
 
@@ -319,20 +319,20 @@ def test_a_filter_that_cannot_be_used_is_refused(api: Api, path: str, query: str
         (EVENTS, "orderNo"),
     ],
 )
-def test_an_unknown_parameter_is_refused_by_its_name(api: Api, path: str, name: str) -> None:
+def test_unknown_parameter_is_refused_by_name(api: Api, path: str, name: str) -> None:
     answer = api.get(f"{path}?{name}=x&limit=1&provider_id=netflix")
     assert answer.refusal == (422, 3002, "validation_failed")
     assert answer.body["error"]["details"]["fields"] == {unquote(name): "Is not a parameter of this call."}
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_unknown_parameters_are_named_beside_whatever_else_is_wrong(api: Api, path: str) -> None:
+def test_unknown_and_invalid_parameters_are_named_together(api: Api, path: str) -> None:
     answer = api.get(f"{path}?userid=a&userid=b&User=&limit=0&userId=ada")
     assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), {"userid", "User", "limit"})
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_the_parameters_that_the_schema_names_are_taken(api: Api, path: str) -> None:
+def test_parameters_of_the_schema_are_accepted(api: Api, path: str) -> None:
     named = [parameter["name"] for parameter in schema()["paths"][path]["get"]["parameters"] if parameter["in"] == "query"]
     assert {"limit", "nextToken", "userId", "provider_id"} <= set(named)
     given = {
@@ -349,12 +349,12 @@ def test_the_parameters_that_the_schema_names_are_taken(api: Api, path: str) -> 
         "userId": "ada",
     }
     query = "&".join(f"{name}={given[name]}" for name in named)
-    # All that is wrong is the token, which is read when everything else is right.
+    # Only the token is wrong, which is read after everything else was checked.
     assert api.get(f"{path}?{query}").fields == {"nextToken"}
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_token_is_good_for_its_partner_its_call_and_its_filters(api: Api, other_partner: Api, path: str) -> None:
+def test_token_works_only_for_its_partner_call_and_filters(api: Api, other_partner: Api, path: str) -> None:
     for n in range(3):
         api.place("song", user=f"user-{n}")
         other_partner.place("song", user=f"user-{n}")
@@ -376,12 +376,12 @@ def test_a_token_is_good_for_its_partner_its_call_and_its_filters(api: Api, othe
         assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), {"nextToken"})
 
 
-# --- What tokens and ids say ----------------------------------------------------------------------
+# --- Tokens and ids ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_token_says_nothing_of_users_and_nothing_of_how_much_others_do(api: Api, path: str) -> None:
-    """It cannot be read, and it is as long wherever the list has come to."""
+def test_token_reveals_neither_users_nor_the_number_of_events(api: Api, path: str) -> None:
+    """It is encrypted, and its length does not depend on the position."""
     for user in ("ada@example.com", "bob"):
         api.place("song", user=user)
         api.start(user=user)
@@ -399,8 +399,8 @@ def test_a_token_says_nothing_of_users_and_nothing_of_how_much_others_do(api: Ap
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_token_in_the_former_format_is_good_and_leads_to_one_that_is_opaque(api: Api, path: str) -> None:
-    """A consumer stores a token of the feed for as long as it likes; the former tokens were signed and not encrypted."""
+def test_token_in_the_former_format_is_accepted_and_replaced(api: Api, path: str) -> None:
+    """Consumers store tokens of the feed for any time. Former tokens were signed, but not encrypted."""
     for user in ("ada", "bob", "cleo", "dev"):
         api.place("song", user=user)
         api.start(user=user)
@@ -413,23 +413,23 @@ def test_a_token_in_the_former_format_is_good_and_leads_to_one_that_is_opaque(ap
     assert api.get(f"{path}?limit=1&nextToken={former[:-1]}").fields == {"nextToken"}
 
 
-def test_an_event_has_one_id_that_depends_on_nothing_but_itself(api: Api, other_partner: Api) -> None:
-    """Not on its place among all events: so a restored backup gives it the same id, and ids cannot be counted."""
+def test_event_id_does_not_depend_on_other_events(api: Api, other_partner: Api) -> None:
+    """So a restored backup gives it the same id, and ids reveal no number of events."""
     for user, caller in (("ada", api), ("eve", other_partner), ("ada", api)):
         caller.place("song", 2 if user == "eve" else 1, user=user)
         caller.place("shirt", 1, user=user)
-    told = api.get(EVENTS).data
-    assert [event["number"] for event in told] == [1, 2]
+    shown = api.get(EVENTS).data
+    assert [event["number"] for event in shown] == [1, 2]
     events = Event.objects.filter(basket__user_id="ada").order_by("number")
     identities = [f"{event.basket_id} {event.number} {event.at.timestamp():.6f}" for event in events]
-    assert [event["id"] for event in told] == [f"evt-{hashlib.sha256(identity.encode()).hexdigest()[:32]}" for identity in identities]
-    assert api.get(f"{EVENTS}?limit=1").data + api.get(f"{EVENTS}?kind=item_placed").data == [told[0], *told]
+    assert [event["id"] for event in shown] == [f"evt-{hashlib.sha256(identity.encode()).hexdigest()[:32]}" for identity in identities]
+    assert api.get(f"{EVENTS}?limit=1").data + api.get(f"{EVENTS}?kind=item_placed").data == [shown[0], *shown]
 
 
-def test_an_event_whose_id_is_known_already_keeps_it(api: Api) -> None:
+def test_event_with_a_former_id_keeps_it(api: Api) -> None:
     api.place("song")
     api.get(EVENTS)
-    FeedPosition.objects.update(public_id=None)  # As the migration leaves events that have their positions.
+    FeedPosition.objects.update(public_id=None)  # The migration leaves events with positions in this state.
     api.place("shirt")
     first, second = api.get(EVENTS).data
     assert first["id"] == f"evt-{Event.objects.get(number=1).pk}"
@@ -437,8 +437,8 @@ def test_an_event_whose_id_is_known_already_keeps_it(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_key_inside_an_app_gets_no_list_whatever_comes_with_it(api: Api, app: Api, path: str, unchanged: Unchanged) -> None:
-    """The kind of the key is asked after key and token, and before what is accepted and what is said."""
+def test_client_key_gets_no_list(api: Api, app: Api, path: str, unchanged: Unchanged) -> None:
+    """The kind of the key is checked after key and token, and before `Accept` and the query."""
     api.place("song")
     unchanged()
     assert app.get(path).refusal == (403, 403, "server_key_required")
@@ -448,7 +448,7 @@ def test_a_key_inside_an_app_gets_no_list_whatever_comes_with_it(api: Api, app: 
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_a_partner_sees_nothing_of_another(api: Api, other_partner: Api, issue: Issue, path: str) -> None:
+def test_list_shows_nothing_of_another_partner(api: Api, other_partner: Api, issue: Issue, path: str) -> None:
     api.place("shirt", user="ada")
     order_no = api.start(user="ada").data["orderNo"]
     assert other_partner.get(path).data == []
@@ -458,7 +458,7 @@ def test_a_partner_sees_nothing_of_another(api: Api, other_partner: Api, issue: 
 
 
 @pytest.mark.parametrize("path", [BASKETS, SESSIONS])
-def test_a_list_changes_nothing(api: Api, path: str, stored_rows: Stored) -> None:
+def test_list_changes_nothing(api: Api, path: str, stored_rows: Stored) -> None:
     api.place("shirt")
     api.start()
     before = stored_rows()
@@ -469,7 +469,7 @@ def test_a_list_changes_nothing(api: Api, path: str, stored_rows: Stored) -> Non
 # --- The feed -----------------------------------------------------------------------------------
 
 
-def test_the_feed_tells_everything_in_order_and_goes_on_from_its_token(api: Api) -> None:
+def test_feed_shows_events_in_order_and_continues_from_its_token(api: Api) -> None:
     empty = api.get(EVENTS)
     assert empty.data == []
     api.post("/baskets/users/ada/products/shirt", {"count": 2}, X_Request_ID="call-1")
@@ -486,14 +486,14 @@ def test_the_feed_tells_everything_in_order_and_goes_on_from_its_token(api: Api)
     assert api.key is not None
     assert first["actor"]["key"] == api.key.split("_")[1]
     assert re.fullmatch("evt-[0-9a-f]{32}", first["id"])
-    # At the end there is a token as well, for what is still to come.
+    # The last page has a token too, for future events.
     end = api.get(f"{EVENTS}?nextToken={answer.body['nextToken']}")
     assert end.data == []
     api.place("song")
     assert [event["number"] for event in api.get(f"{EVENTS}?nextToken={end.body['nextToken']}").data] == [4]
 
 
-def test_the_feed_is_filtered_by_kind_and_by_user(api: Api) -> None:
+def test_feed_is_filtered_by_kind_and_by_user(api: Api) -> None:
     for user in ("ada", "bob"):
         api.place("song", user=user)
         api.start(user=user)
@@ -501,22 +501,20 @@ def test_the_feed_is_filtered_by_kind_and_by_user(api: Api) -> None:
     assert [event["kind"] for event in pages(api, f"{EVENTS}?userId=bob", limit=1)] == ["item_placed", "checkout_started"]
 
 
-def test_the_feed_tells_partners_nothing_of_what_staff_note(api: Api, partner: Partner) -> None:
-
+def test_feed_hides_the_reasons_of_staff(api: Api, partner: Partner) -> None:
     api.place("song", 1)
     staff = Actor(kind=ActorKind.STAFF, name="martha")
     runner.run(lambda: basket_repairs.extend(basket=Basket.objects.get(), days=90, expected_events=1, reason="she rang twice", actor=staff))
-    told = api.get(EVENTS)
-    assert [event["kind"] for event in told.data] == ["item_placed", "repaired"]
-    assert told.data[1]["actor"] == {"kind": "staff", "key": None}
-    assert told.data[1]["data"]["repair"] == "extend"
-    assert b"martha" not in told.raw
-    assert b"rang" not in told.raw
+    feed_response = api.get(EVENTS)
+    assert [event["kind"] for event in feed_response.data] == ["item_placed", "repaired"]
+    assert feed_response.data[1]["actor"] == {"kind": "staff", "key": None}
+    assert feed_response.data[1]["data"]["repair"] == "extend"
+    assert b"martha" not in feed_response.raw
+    assert b"rang" not in feed_response.raw
 
 
-def test_a_feed_that_cannot_be_sequenced_is_read_as_far_as_it_is(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a database that can be read but not written for now."""
-
+def test_feed_without_new_positions_is_read_up_to_the_last_one(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is read-only."""
     api.place("song", 1)
     assert len(api.get(EVENTS).data) == 1
     api.place("song", 2)
@@ -527,12 +525,10 @@ def test_a_feed_that_cannot_be_sequenced_is_read_as_far_as_it_is(api: Api, monke
 
 
 def read_only_error() -> int:
-
     raise InternalError from psycopg.errors.ReadOnlySqlTransaction("read only")
 
 
-def test_a_token_before_the_purge_has_its_own_refusal(api: Api) -> None:
-
+def test_token_before_the_purge_is_refused(api: Api) -> None:
     api.place("song", 1)
     old = api.get(EVENTS).body["nextToken"]
     api.place("song", 2)

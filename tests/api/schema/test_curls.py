@@ -1,4 +1,4 @@
-"""The calls that the documents show are made, as they stand there, and every call has one."""
+"""Runs each curl of the documents. Every list has one."""
 
 import json
 import re
@@ -32,7 +32,7 @@ CURLS = [
 
 
 def call(api: Api, curl: str) -> int:
-    """Make the call of a curl, with the key of the test in place of the one that is shown."""
+    """Make the call of a curl line with the key of the test, and return its status."""
     words = shlex.split(curl)
     (url,) = (word for word in words if word.startswith("http"))
     options = {words[n]: words[n + 1] for n in range(len(words)) if words[n] in {"-X", "-d"}}
@@ -50,7 +50,7 @@ def call(api: Api, curl: str) -> int:
 
 
 @pytest.mark.parametrize("curl", CURLS)
-def test_a_call_that_is_shown_is_one_that_works(api: Api, partner: Partner, sells: Sells, curl: str) -> None:
+def test_documented_call_works(api: Api, partner: Partner, sells: Sells, curl: str) -> None:
     for product in ("prod-123", "prod-456"):
         sells(product)
     api.place("prod-123", user="user-1")
@@ -66,5 +66,5 @@ def test_a_call_that_is_shown_is_one_that_works(api: Api, partner: Partner, sell
 
 
 @pytest.mark.parametrize("path", ["/baskets", "/baskets/checkout/sessions", "/baskets/events"])
-def test_every_list_is_shown(path: str) -> None:
+def test_every_list_has_a_documented_call(path: str) -> None:
     assert [curl for curl in CURLS if re.search(rf"8000{path}\?", curl)]

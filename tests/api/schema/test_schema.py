@@ -1,4 +1,4 @@
-"""The schema and the pages made of it. That answers keep to it is checked by every test that calls the API."""
+"""The schema, and the pages that show it. Every test that calls the API validates its response against the schema."""
 
 import json
 import re
@@ -49,12 +49,12 @@ def operations(document: dict[str, Any]) -> Any:
     return {(method, path): operation for path, methods in document["paths"].items() for method, operation in methods.items()}
 
 
-def test_the_schema_is_openapi_3_1(document: dict[str, Any]) -> None:
+def test_schema_is_openapi_3_1(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1.")
     validate_schema(document)
 
 
-def test_the_schema_is_made_once_however_many_ask_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_schema_is_generated_once_for_concurrent_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     api_docs._schema_as_json.cache_clear()
     made = []
     generate_schema = api_docs.generate_schema
@@ -65,16 +65,16 @@ def test_the_schema_is_made_once_however_many_ask_first(monkeypatch: pytest.Monk
     assert made == [1]
 
 
-def test_the_schema_needs_no_key_and_no_database(django_assert_num_queries: Any, db: None) -> None:
+def test_schema_needs_no_key_and_no_database(django_assert_num_queries: Any, db: None) -> None:
     with django_assert_num_queries(0):
         assert Client().get("/schema").status_code == 200
 
 
-def test_every_operation_is_there_under_its_published_name(document: dict[str, Any]) -> None:
+def test_every_operation_has_its_published_name(document: dict[str, Any]) -> None:
     assert {at: operation["operationId"] for at, operation in operations(document).items()} == OPERATIONS
 
 
-def test_every_operation_names_what_may_be_sent_along(document: dict[str, Any]) -> None:
+def test_every_operation_names_its_headers_and_parameters(document: dict[str, Any]) -> None:
     for (method, path), operation in operations(document).items():
         named = {(parameter["in"], parameter["name"]) for parameter in operation["parameters"]}
         assert {("path", name) for name in re.findall(r"{(\w+)}", path)} <= named
@@ -89,7 +89,7 @@ def test_every_operation_names_what_may_be_sent_along(document: dict[str, Any]) 
     assert switch["schema"] == {"type": "string", "enum": ["true", "false"], "default": "false"}
 
 
-def test_the_key_is_sent_in_its_header(document: dict[str, Any]) -> None:
+def test_security_schemes_name_key_and_token(document: dict[str, Any]) -> None:
     assert document["components"]["securitySchemes"]["ApiKey"]["name"] == "X-API-Key"
     assert document["components"]["securitySchemes"]["Bearer"]["scheme"] == "bearer"
 
@@ -97,13 +97,13 @@ def test_the_key_is_sent_in_its_header(document: dict[str, Any]) -> None:
 COMMON = {"200", "400", "401", "404", "405", "406", "408", "414", "422", "431", "500", "503"}
 BODY = {"413", "415"}
 NEVER_THROTTLED = {"finishactivecheckout", "getcheckout", "getguestkeys", "gettransferimage"}
-# Answers that are secrets are stored for no key.
+# Responses with secrets are stored for no Idempotency-Key.
 SECRET = {"/baskets/guests", "/baskets/users/{userId}/transfer"}
 PICTURES = {"/baskets/transfers/{image}"}
 OPEN = {"/baskets/.well-known/jwks.json"} | PICTURES
 
 
-def test_every_operation_lists_every_status_that_can_come(document: dict[str, Any]) -> None:
+def test_every_operation_lists_its_statuses(document: dict[str, Any]) -> None:
     for (method, path), operation in operations(document).items():
         expected = set(COMMON)
         if method != "get":
@@ -119,7 +119,7 @@ def test_every_operation_lists_every_status_that_can_come(document: dict[str, An
         assert set(operation["responses"]) == expected, path
 
 
-def test_finish_active_says_what_the_reference_says(document: dict[str, Any]) -> None:
+def test_finish_active_matches_the_reference(document: dict[str, Any]) -> None:
     finish = document["paths"]["/baskets/users/{userId}/checkout/sessions/finish-active"]["post"]
     assert finish["requestBody"]["required"] is True
     assert document["paths"]["/baskets/products/details"]["post"]["requestBody"]["required"] is True
@@ -135,12 +135,12 @@ def test_finish_active_says_what_the_reference_says(document: dict[str, Any]) ->
     }  # fmt: skip
 
 
-def test_the_limits_in_the_schema_are_those_of_the_service(document: dict[str, Any]) -> None:
+def test_limits_in_the_schema_are_those_of_the_service(document: dict[str, Any]) -> None:
     count = document["components"]["schemas"]["PlaceItemRequest"]["properties"]["count"]
     assert (count["type"], count["minimum"], count["maximum"], count["default"]) == ("integer", -1, 999, 1)
 
 
-def test_every_answer_has_an_example_that_keeps_to_its_schema(document: dict[str, Any]) -> None:
+def test_every_response_has_a_valid_example(document: dict[str, Any]) -> None:
     from jsonschema import Draft202012Validator  # noqa: PLC0415 (needed here only)
 
     strict = schema()
@@ -159,7 +159,7 @@ def test_every_answer_has_an_example_that_keeps_to_its_schema(document: dict[str
     assert seen > 100
 
 
-def test_every_answer_names_its_headers(document: dict[str, Any]) -> None:
+def test_every_response_names_its_headers(document: dict[str, Any]) -> None:
     for operation in operations(document).values():
         for status, response in operation["responses"].items():
             assert {"X-API-Version", "X-Request-ID"} <= set(response["headers"])
@@ -180,7 +180,7 @@ def test_every_reason_of_the_schema_is_in_the_table(document: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_a_page_brings_everything_itself(path: str) -> None:
+def test_page_loads_everything_from_this_service(path: str) -> None:
     response = Client().get(path)
     page = response.content.decode()
     assert (response.status_code, response.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -196,7 +196,7 @@ def test_a_page_brings_everything_itself(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_a_page_has_a_policy_without_inline_script_or_outside_address(path: str) -> None:
+def test_page_has_a_policy_without_inline_scripts_and_other_origins(path: str) -> None:
     headers = Client().get(path).headers
     policy = {name: set(rest) for name, *rest in (part.split() for part in headers["Content-Security-Policy"].split(";"))}
     assert policy["default-src"] == {"'self'"}
@@ -208,7 +208,7 @@ def test_a_page_has_a_policy_without_inline_script_or_outside_address(path: str)
     assert ("'unsafe-inline'" in policy.get("style-src", set())) == (path == "/redoc")
 
 
-def test_the_start_of_swagger_ui_asks_nobody_outside() -> None:
+def test_swagger_ui_calls_no_other_service() -> None:
     script = finders.find("baskets/docs.js")
     with open(script, encoding="utf-8") as file:  # noqa: PTH123 (the finder gives a string)
         text = file.read()
@@ -217,7 +217,7 @@ def test_the_start_of_swagger_ui_asks_nobody_outside() -> None:
     assert "http" not in text
 
 
-def test_the_admin_has_a_policy_too(db: None) -> None:
+def test_admin_has_a_policy(db: None) -> None:
     response = Client().get("/admin/login/")
     assert response.status_code == 200
     assert "default-src 'self'" in response.headers["Content-Security-Policy"]

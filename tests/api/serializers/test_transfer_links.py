@@ -1,4 +1,4 @@
-"""Addresses that carry a transfer: their own query and fragment come through, and only browsers' addresses are taken."""
+"""Addresses of transfers: query and fragment stay unchanged, and only addresses that a browser can open are accepted."""
 
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,7 +26,7 @@ OURS = "jaySource=Example+TV&jayToken=t-1_x"
         ("http://[::1]:8080/?a=b;c=d", f"http://[::1]:8080/?a=b;c=d&{OURS}"),
     ],
 )
-def test_the_rest_of_an_address_comes_through_to_the_byte(url: str, after: str) -> None:
+def test_rest_of_the_address_stays_unchanged(url: str, after: str) -> None:
     assert is_http_url(url)
     assert append_params(url, source="Example TV", token="t-1_x") == after
 
@@ -35,7 +35,7 @@ def test_the_rest_of_an_address_comes_through_to_the_byte(url: str, after: str) 
     query=st.lists(st.tuples(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.from_regex(r"[a-z%+ ]{0,5}", fullmatch=True))),
     source=st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20),
 )
-def test_what_was_in_the_query_and_what_is_ours_can_be_read_again(query: list[tuple[str, str]], source: str) -> None:
+def test_appended_parameters_and_the_query_can_be_parsed(query: list[tuple[str, str]], source: str) -> None:
     url = "https://tv.example/p?" + "&".join(f"{name}={value.replace('%', '%25').replace(' ', '%20')}" for name, value in query) + "#f"
     parts = urlsplit(append_params(url, source=source, token="t"))
     before = parse_qsl(urlsplit(url).query, keep_blank_values=True)
@@ -52,15 +52,15 @@ NO_ADDRESS = [
 
 
 @pytest.mark.parametrize("url", NO_ADDRESS)
-def test_what_is_no_address_of_a_browser_is_refused(url: str) -> None:
+def test_address_that_a_browser_cannot_open_is_refused(url: str) -> None:
     assert not is_http_url(url)
 
 
-def test_an_image_is_a_picture() -> None:
+def test_qr_image_is_a_png() -> None:
     assert qr_image("https://tv.example/?" + OURS).startswith(b"\x89PNG\r\n")
 
 
-def test_the_name_of_an_image_says_nothing_and_can_be_read_by_us_alone() -> None:
+def test_name_of_an_image_is_encrypted() -> None:
     name = encrypt_link(url="https://tv.example/?jayToken=secret-1", token="secret-1")
     assert "/" not in name
     assert "secret" not in name
