@@ -306,7 +306,8 @@ def test_the_two_commands_and_the_production_server_are_in_the_readme() -> None:
 
 
 def test_every_command_is_documented() -> None:
-    ours = {name for name, owner in get_commands().items() if owner == "baskets"}
+    commands = {name: load_command_class(owner, name) for name, owner in get_commands().items() if owner == "baskets"}
+    ours = {name for name, command in commands.items() if not command.help.startswith("Deprecated")}
     documented = {code.split()[0] for code in re.findall(r"^- \*\*`([^`]+)`", prose(OPERATIONS), re.MULTILINE)}
     assert documented == ours
 
