@@ -59,7 +59,7 @@ def read_limits(descriptors: int) -> Limits:
 def _serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int, *, threads: int) -> None:
     """Load the application and serve; runs in a worker process."""
     from basket_project.wsgi import application  # noqa: I001, PLC0415 (loads Django, which the rest needs)
-    from baskets.api.protocol.admission import Admission  # noqa: PLC0415
+    from baskets.api.admission import Admission  # noqa: PLC0415
     from basket_project.http_server.worker import Worker, raise_descriptor_limit  # noqa: PLC0415
     from django.conf import settings  # noqa: PLC0415
 

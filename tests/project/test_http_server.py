@@ -8,7 +8,7 @@ import pytest
 
 from basket_project.http_server.request_queue import QueuedRequest, RequestQueue
 from basket_project.http_server.requests import BadRequest, ChunkedBody
-from baskets.api.protocol.admission import Admission
+from baskets.api.admission import Admission
 from baskets.checks import python_reads_cookies_in_linear_time
 
 
