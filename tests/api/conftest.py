@@ -10,16 +10,16 @@ from functools import cache
 from typing import Any
 
 import pytest
-from django.db.models import F
 from django.test import Client
 from jsonschema import Draft202012Validator
 
 from baskets.api.views.api_docs import schema_as_json
 from baskets.domain.access import api_keys, partners
-from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product, StockReservation
+from baskets.models import ApiKey, Partner, Product
 from baskets.models.basket_snapshot import Owner
 from tests.conftest import Log
 from tests.factories import ProductFactory
+from tests.time_travel import age_basket
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+@-]{1,128}")
 UNSET = object()
@@ -246,19 +246,10 @@ def sells(db: None) -> Sells:
 
 @pytest.fixture
 def pass_time(partner: Partner) -> PassTime:
-    """Lets time pass for a user's basket, by moving everything about it into the past."""
+    """Lets time pass for the basket of a user."""
 
     def pass_time(by: timedelta, *, user: str = "ada") -> None:
-        basket_id = Owner(partner_id=partner.pk, user_id=user).basket_id
-        Basket.objects.filter(pk=basket_id).update(
-            **{name: F(name) - by for name in ("created_at", "last_changed_at", "expires_at", "hidden_at")}
-        )
-        CheckoutSession.objects.filter(basket_id=basket_id).update(
-            **{name: F(name) - by for name in ("started_at", "expires_at", "released_at", "finished_at")}
-        )
-        StockReservation.objects.filter(basket_id=basket_id).update(
-            **{name: F(name) - by for name in ("created_at", "expires_at", "ended_at")}
-        )
+        age_basket(Owner(partner_id=partner.pk, user_id=user).basket_id, by)
 
     return pass_time
 

@@ -4,11 +4,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db.models import F
 
 from baskets.api.views import baskets
 from baskets.models import CheckoutSession, IdempotencyRecord, Partner
 from tests.api.conftest import Api, Sells, Unchanged
+from tests.time_travel import age_rows
 
 REUSED = (422, 422, "idempotency_key_reused")
 FINISH = "/baskets/users/ada/checkout/sessions/finish-active"
@@ -189,7 +189,7 @@ def test_a_failure_is_not_remembered(api: Api, monkeypatch: pytest.MonkeyPatch, 
 def test_a_key_is_forgotten_after_24_hours(api: Api, partner: Partner) -> None:
     path = "/baskets/users/ada/products/p1"
     api.post(path, {"count": 2}, Idempotency_Key="k")
-    IdempotencyRecord.objects.update(created_at=F("created_at") - timedelta(hours=24, seconds=1))
+    age_rows(timedelta(hours=24, seconds=1), IdempotencyRecord.objects.all())
     assert api.post(path, {"count": 3}, Idempotency_Key="k").data["cart"] == [{"productId": "p1", "count": 3}]
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.apps import apps
 from django.db import connection, models
-from django.db.models import F
 
 from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
@@ -23,6 +22,7 @@ from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_basket
 from tests.conftest import APP
 from tests.domain.scenarios import User, available
 from tests.factories import PartnerFactory, ProductFactory
+from tests.time_travel import age_all_rows
 
 STAFF = Actor(kind=ActorKind.STAFF, name="rita")
 LONG_AGO = timedelta(days=2)
@@ -112,7 +112,7 @@ def built(kind: str) -> World:
     if kind == "gone":
         shopper.delete()
     feed.assign_positions()
-    _everything_is_older(LONG_AGO)
+    age_all_rows(LONG_AGO)
     token = ""
     if kind != "gone":
         _in_the_middle(kind, shopper)
@@ -126,13 +126,6 @@ def built(kind: str) -> World:
         adjusted=stock_repairs.last_adjustment("shirt"),
         token=token,
     )
-
-
-def _everything_is_older(by: timedelta) -> None:
-    for model in apps.get_app_config("baskets").get_models():
-        times = [each.name for each in model._meta.local_concrete_fields if isinstance(each, models.DateTimeField)]
-        if times:
-            model._base_manager.update(**{name: F(name) - by for name in times})
 
 
 def purged() -> None:

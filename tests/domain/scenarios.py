@@ -4,14 +4,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import F
-
 from baskets.domain import runner
 from baskets.domain.baskets import items, lifecycle
 from baskets.domain.checkout import sessions as checkout_sessions
-from baskets.models import Basket, CheckoutSession, Stock, StockAdjustment, StockReservation
+from baskets.models import Stock, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_basket
 from tests.conftest import APP
+from tests.time_travel import age_basket
 
 
 @dataclass(frozen=True)
@@ -60,22 +59,8 @@ class User:
         }
 
     def wait(self, **delta: float) -> None:
-        """Let time pass for this basket alone, by moving all that is stored of it into the past, and the reports of what it bought."""
-        past = timedelta(**delta)
-        bought = Stock.objects.filter(product__reservations__basket_id=self.owner.basket_id, product__reservations__status="SOLD")
-        Stock.objects.filter(pk__in=bought).update(reported_as_of=F("reported_as_of") - past)
-        StockAdjustment.objects.filter(product__in=bought).update(as_of=F("as_of") - past)
-        baskets_, sessions, holds = (
-            Basket.objects.filter(pk=self.owner.basket_id),
-            CheckoutSession.objects.filter(basket_id=self.owner.basket_id),
-            StockReservation.objects.filter(basket_id=self.owner.basket_id),
-        )
-        for rows, times in (
-            (baskets_, ("created_at", "last_changed_at", "expires_at")),
-            (sessions, ("started_at", "expires_at", "released_at", "finished_at")),
-            (holds, ("created_at", "expires_at", "ended_at")),
-        ):
-            rows.update(**{name: F(name) - past for name in times})
+        """Let time pass for this basket alone."""
+        age_basket(self.owner.basket_id, timedelta(**delta))
 
     def beside(self, user_id: str) -> "User":
         """Another user of the same partner."""

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from django.apps import apps
-from django.db import connection, models
-from django.db.models import F
+from django.db import connection
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
@@ -26,6 +24,7 @@ from tests.factories import PartnerFactory
 from tests.model_based.callers import Domain, Http, as_refused, shown
 from tests.model_based.staff_model import RETENTION, Office
 from tests.model_based.state import Key, Product, Refused, Session
+from tests.time_travel import age_all_rows
 
 STAFF = Actor(kind=ActorKind.STAFF, name="rita")
 # Ids are alike in both partners, and "5"/"50" share digits with partners' keys: what separates users must be the pair.
@@ -127,10 +126,7 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         """Let time pass for everything, by moving all that is stored into the past."""
         self.model.now += seconds
-        for model in apps.get_app_config("baskets").get_models():
-            times = [field.name for field in model._meta.local_concrete_fields if isinstance(field, models.DateTimeField)]
-            if times:
-                model._base_manager.update(**{name: F(name) - timedelta(seconds=seconds) for name in times})
+        age_all_rows(timedelta(seconds=seconds))
         self._compare()
 
     @rule()

@@ -22,6 +22,7 @@ from baskets.domain.staff.sessions import SessionStore
 from baskets.models import DeskEntry, StaffSession, Throttle
 from tests.admin.conftest import post, token
 from tests.conftest import Log
+from tests.time_travel import age_rows
 
 pytestmark = pytest.mark.django_db
 LOGIN = "/admin/login/"
@@ -342,10 +343,7 @@ def inside(client: Client) -> bool:
 
 def age(**span: float) -> None:
     """Let time pass for all sessions: nothing has happened since."""
-    passed = timedelta(**span)
-    for session in StaffSession.objects.all():
-        times = {name: getattr(session, name) - passed for name in ("started_at", "seen_at", "expire_date")}
-        StaffSession.objects.filter(pk=session.pk).update(**times)
+    age_rows(timedelta(**span), StaffSession.objects.all())
 
 
 def explanation(client: Client) -> str:

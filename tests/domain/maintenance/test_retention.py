@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.apps import apps
-from django.db import connection, models, transaction
+from django.db import connection, transaction
 from django.db.models import F, Sum
 
 from baskets.domain import idempotency
@@ -24,17 +23,10 @@ from tests.concurrency.barrier import WAIT_SECONDS, together
 from tests.domain.maintenance.test_invariant_checker import build
 from tests.domain.scenarios import User, available
 from tests.factories import TESTER, PartnerFactory, ProductFactory
+from tests.time_travel import age_all_rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 YEAR = timedelta(days=365)
-
-
-def age(days: int) -> None:
-    """Move everything that has happened into the past."""
-    for model in apps.get_app_config("baskets").get_models():
-        times = [each.name for each in model._meta.local_concrete_fields if isinstance(each, models.DateTimeField)]
-        if times:
-            model._default_manager.update(**{name: F(name) - timedelta(days=days) for name in times})
 
 
 def purged(**options: Any) -> dict[str, int]:
@@ -69,9 +61,9 @@ def expire(user: User) -> None:
 def test_a_basket_that_ended_long_ago_goes_with_its_orders_and_the_account_adds_up(shopper: User) -> None:
     order(shopper, 3)
     expire(shopper)
-    age(364)
+    age_all_rows(timedelta(days=364))
     assert purged() == {"sessions": 0, "events": 0, "baskets": 0, "left": 0}
-    age(2)
+    age_all_rows(timedelta(days=2))
     assert purged() == {"sessions": 1, "events": 4, "baskets": 1, "left": 0}
     assert [model.objects.count() for model in (Basket, CheckoutSession, Event, FeedPosition)] == [0, 0, 0, 0]
     assert available("shirt") == (7, 0)
@@ -85,7 +77,7 @@ def test_a_basket_that_ended_long_ago_goes_with_its_orders_and_the_account_adds_
 
 def test_a_world_of_every_state_keeps_every_rule_and_what_is_open() -> None:
     build()
-    age(800)
+    age_all_rows(timedelta(days=800))
     before = dict(Stock.objects.values_list("pk", "available"))
     done = purged()
     assert done["sessions"] > 0
@@ -102,7 +94,7 @@ def test_the_beginning_of_a_living_basket_goes_and_no_checkout_is_torn_apart(sho
     shopper.place("shirt", 1)
     second = shopper.start().session.order_no
     shopper.finish(ordered=False)
-    age(400)
+    age_all_rows(timedelta(days=400))
     shopper.finish(ordered=True, order_no=first)  # A repeat: it still gets its answer.
     shopper.place("shirt", 2)
     assert purged() == {"sessions": 2, "events": 6, "baskets": 0, "left": 0}
@@ -121,7 +113,7 @@ def test_a_checkout_that_went_on_lately_keeps_its_whole_history(shopper: User) -
     shopper.place("shirt", 1)
     order_no = shopper.start().session.order_no
     shopper.finish(ordered=False)
-    age(400)
+    age_all_rows(timedelta(days=400))
     shopper.place("shirt", 5)
     Basket.objects.update(expires_at=F("expires_at") + timedelta(days=400))
     with pytest.raises(Exception, match="ended too long ago"):
@@ -134,7 +126,7 @@ def test_a_checkout_that_went_on_lately_keeps_its_whole_history(shopper: User) -
 def test_sold_pieces_that_explain_a_shortfall_stay_until_it_is_paid_off(shopper: User) -> None:
     order(shopper, 4)
     expire(shopper)
-    age(400)
+    age_all_rows(timedelta(days=400))
     holder = shopper.beside("ben")
     holder.place("shirt", 6)
     holder.start()
@@ -150,7 +142,7 @@ def test_sold_pieces_that_explain_a_shortfall_stay_until_it_is_paid_off(shopper:
 def test_a_report_of_a_time_whose_sales_are_gone_is_refused_and_others_stay_right(shopper: User) -> None:
     order(shopper, 4)
     expire(shopper)
-    age(400)
+    age_all_rows(timedelta(days=400))
     purged()
     order(shopper, 1)
     last_purged = StockAdjustment.objects.get(kind="purged").as_of
@@ -168,16 +160,16 @@ def test_no_purge_keeps_less_than_the_time_for_late_orders(shopper: User, settin
     settings.BASKETS_GRACE_SECONDS = 400 * 24 * 3600
     order(shopper, 4)
     expire(shopper)
-    age(366)
+    age_all_rows(timedelta(days=366))
     assert purged()["sessions"] == 0
-    age(400 - 366)
+    age_all_rows(timedelta(days=400 - 366))
     assert purged()["sessions"] == 1
 
 
 def test_an_event_that_the_feed_has_not_passed_on_stays(shopper: User) -> None:
     order(shopper, 4)
     expire(shopper)
-    age(400)
+    age_all_rows(timedelta(days=400))
     assert retention.purge_baskets(older_than=YEAR).events == 0
     feed.assign_positions()
     assert retention.purge_baskets(older_than=YEAR).events == 4
@@ -193,7 +185,7 @@ def test_a_place_in_the_feed_before_the_purge_is_told_so(shopper: User) -> None:
     feed.assign_positions()
     page, new = feed.read(FeedPosition.objects.all(), after=old, limit=100)
     assert len(page) == 4
-    age(400)
+    age_all_rows(timedelta(days=400))
     purged()
     with pytest.raises(feed.EventsPurged):
         feed.read(FeedPosition.objects.all(), after=old, limit=100)
@@ -209,7 +201,7 @@ def test_purges_side_by_side_remove_everything_once_and_leave_what_is_in_use(sho
     for user in users:
         order(user, 1)
         expire(user)
-    age(400)
+    age_all_rows(timedelta(days=400))
     locked, go = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -238,7 +230,7 @@ def test_a_purge_beside_buyers_keeps_the_account(shopper: User) -> None:
     for user in olds:
         order(user, 1)
         expire(user)
-    age(400)
+    age_all_rows(timedelta(days=400))
     buyers = [shopper.beside(f"buyer-{n}") for n in range(4)]
     outcomes = together([*(lambda b=buyer: order(b, 1) for buyer in buyers), purged, *(lambda o=user: order(o, 1) for user in olds[:2])])
     assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
@@ -252,7 +244,7 @@ def test_the_command_rehearses_purges_and_finds_nothing_the_second_time(run: Run
     idempotency.claim(basket_id=shopper.owner.basket_id, key="key", fingerprint=bytes(32))
     idempotency.remember(basket_id=shopper.owner.basket_id, key="key", status=200, body="{}")
     expire(shopper)
-    age(400)
+    age_all_rows(timedelta(days=400))
     feed.assign_positions()
     before = stored_rows()
     rehearsed = run("purge_history", "--dry-run")
