@@ -164,8 +164,8 @@ def test_another_request_with_the_same_key_is_refused(api: Api, method: str, pat
     assert answer.body["data"] == before
 
 
-def test_a_key_belongs_to_one_basket(api: Api, other: Api) -> None:
-    for caller, user in ((api, "ada"), (api, "bob"), (other, "ada")):
+def test_a_key_belongs_to_one_basket(api: Api, other_partner: Api) -> None:
+    for caller, user in ((api, "ada"), (api, "bob"), (other_partner, "ada")):
         answer = caller.post(f"/baskets/users/{user}/products/p1", {"count": 2}, Idempotency_Key="k")
         assert answer.data["cart"] == [{"productId": "p1", "count": 2}]
         assert "Idempotency-Replayed" not in answer.headers
