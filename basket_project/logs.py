@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import structlog
 
-from baskets.error_summary import described
+from baskets.error_summary import summarize_error
 
 SHARED_PROCESSORS: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -33,7 +33,7 @@ def redact_exceptions(_: Any, __: str, line: structlog.typing.EventDict) -> stru
     line.pop("stack_info", None)
     if error and not isinstance(error, BaseException):
         _, error, _ = error if isinstance(error, tuple) else sys.exc_info()
-    return {**line, **described(error)} if error else line
+    return {**line, **summarize_error(error)} if error else line
 
 
 def encode_line(_: Any, __: str, line: Any) -> bytes:

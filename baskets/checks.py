@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
 
-TUNABLES = {
+POSITIVE_SETTINGS = {
     "BASKETS_HOLD_SECONDS": "baskets.E001",
     "BASKETS_GRACE_SECONDS": "baskets.E002",
     "BASKETS_LIFETIME_SECONDS": "baskets.E003",
@@ -42,7 +42,7 @@ TUNABLES = {
     "BASKETS_QUEUE_SECONDS": "baskets.E072",
 }
 # Limits that may be off.
-LIMITS = {
+OPTIONAL_LIMITS = {
     "BASKETS_DRAIN_SECONDS": "baskets.E073",
     "BASKETS_CALLS_PER_MINUTE": "baskets.E020",
     "BASKETS_FAILURES_PER_MINUTE": "baskets.E021",
@@ -60,31 +60,31 @@ LIMITS = {
 }
 ENCRYPTION_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 HEADER = re.compile(r"[A-Za-z0-9-]*")
-CEILING = 10 * 365 * 24 * 60 * 60  # Ten years: beyond it a duration is a typing error, and dates overflow.
+MAX_VALUE = 10 * 365 * 24 * 60 * 60  # Ten years: beyond it a duration is a typing error, and dates overflow.
 
 
 @register()
-def tunables_are_positive(**_: Any) -> list[CheckMessage]:
+def check_positive_settings(**_: Any) -> list[CheckMessage]:
     """Refuse a limit or duration that is not a positive whole number of sane size."""
     return [
-        Error(f"{name} must be a whole number from 1 to {CEILING}, not {value!r}.", id=check_id)
-        for name, check_id in TUNABLES.items()
-        if not isinstance(value := getattr(settings, name), int) or not 0 < value <= CEILING
+        Error(f"{name} must be a whole number from 1 to {MAX_VALUE}, not {value!r}.", id=check_id)
+        for name, check_id in POSITIVE_SETTINGS.items()
+        if not isinstance(value := getattr(settings, name), int) or not 0 < value <= MAX_VALUE
     ]
 
 
 @register()
-def limits_are_not_negative(**_: Any) -> list[CheckMessage]:
+def check_optional_limits(**_: Any) -> list[CheckMessage]:
     """Refuse a limit that is not a whole number of sane size; 0 switches it off."""
     return [
-        Error(f"{name} must be a whole number from 0 to {CEILING}, not {value!r}.", id=check_id)
-        for name, check_id in LIMITS.items()
-        if not isinstance(value := getattr(settings, name), int) or not 0 <= value <= CEILING
+        Error(f"{name} must be a whole number from 0 to {MAX_VALUE}, not {value!r}.", id=check_id)
+        for name, check_id in OPTIONAL_LIMITS.items()
+        if not isinstance(value := getattr(settings, name), int) or not 0 <= value <= MAX_VALUE
     ]
 
 
 @register()
-def the_proxys_header_is_a_name(**_: Any) -> list[CheckMessage]:
+def check_client_address_header(**_: Any) -> list[CheckMessage]:
     """Refuse the name of a header that can be none: it would never be found, and every caller be one and the same."""
     name = settings.BASKETS_CLIENT_ADDRESS_HEADER
     if HEADER.fullmatch(name):
@@ -93,7 +93,7 @@ def the_proxys_header_is_a_name(**_: Any) -> list[CheckMessage]:
 
 
 @register()
-def encryption_keys_are_keys(**_: Any) -> list[CheckMessage]:
+def check_encryption_keys(**_: Any) -> list[CheckMessage]:
     """Refuse a key of stored secrets that is none; it is not quoted."""
     return [
         Error(f"Key {number} of BASKETS_ENCRYPTION_KEYS is not 32 bytes in URL-safe base64.", id="baskets.E030")
@@ -103,7 +103,7 @@ def encryption_keys_are_keys(**_: Any) -> list[CheckMessage]:
 
 
 @register()
-def outgoing_ports_are_ports(**_: Any) -> list[CheckMessage]:
+def check_outgoing_ports(**_: Any) -> list[CheckMessage]:
     """Refuse a port that does not exist."""
     return [
         Error(f"BASKETS_OUTGOING_PORTS must have numbers from 1 to 65535, not {port!r}.", id="baskets.E033")
@@ -113,14 +113,14 @@ def outgoing_ports_are_ports(**_: Any) -> list[CheckMessage]:
 
 
 # The first releases that read cookies in linear time (CVE-2024-7592).
-SAFE_PYTHONS = {(3, 11): 10, (3, 12): 6}
+FIXED_PYTHON_RELEASES = {(3, 11): 10, (3, 12): 6}
 
 
 @register(Tags.security, deploy=True)
-def python_reads_cookies_in_linear_time(**_: Any) -> list[CheckMessage]:
+def check_python_version(**_: Any) -> list[CheckMessage]:
     """Warn of an interpreter with a known weakness that the service can only narrow: pages of the admin read cookies."""
     major, minor, patch = sys.version_info[:3]
-    safe = SAFE_PYTHONS.get((major, minor), 0)
+    safe = FIXED_PYTHON_RELEASES.get((major, minor), 0)
     if patch >= safe:
         return []
     return [

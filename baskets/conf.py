@@ -8,17 +8,17 @@ from datetime import timedelta
 from django.conf import settings
 
 
-def hold() -> timedelta:
+def hold_duration() -> timedelta:
     """How long a checkout session holds its stock, where the partner has no setting of its own."""
     return timedelta(seconds=settings.BASKETS_HOLD_SECONDS)
 
 
-def grace() -> timedelta:
+def grace_period() -> timedelta:
     """How long after its abort, or the end of its hold, a session may still become a late order."""
     return timedelta(seconds=settings.BASKETS_GRACE_SECONDS)
 
 
-def lifetime() -> timedelta:
+def basket_lifetime() -> timedelta:
     """How long a basket lives after its last change; a guest basket after its creation."""
     return timedelta(seconds=settings.BASKETS_LIFETIME_SECONDS)
 
@@ -73,7 +73,7 @@ def webhook_timeout() -> timedelta:
     return timedelta(seconds=settings.BASKETS_WEBHOOK_TIMEOUT_SECONDS)
 
 
-def webhook_patience() -> timedelta:
+def webhook_give_up_after() -> timedelta:
     """How long a webhook may fail before it is given up."""
     return timedelta(seconds=settings.BASKETS_WEBHOOK_PATIENCE_SECONDS)
 
@@ -148,12 +148,12 @@ def login_window() -> timedelta:
     return timedelta(seconds=settings.BASKETS_LOGIN_WINDOW_SECONDS)
 
 
-def staff_session() -> timedelta:
+def staff_session_lifetime() -> timedelta:
     """How long a session of the admin lasts at most."""
     return timedelta(seconds=settings.BASKETS_STAFF_SESSION_SECONDS)
 
 
-def staff_idle() -> timedelta:
+def staff_idle_timeout() -> timedelta:
     """How long a session of the admin lasts without a request."""
     return timedelta(seconds=settings.BASKETS_STAFF_IDLE_SECONDS)
 

@@ -21,7 +21,7 @@ from django.conf import settings
 from baskets import conf
 
 # The first byte of a stored ciphertext. Ciphertexts without it are Fernet tokens, which bind nothing: the former format.
-FORMAT = b"\x01"
+FORMAT_BYTE = b"\x01"
 NONCE_BYTES = 16
 
 
@@ -37,7 +37,7 @@ def encrypt(text: str, *, purpose: str, context: object) -> bytes:
     :returns: a different ciphertext at each call.
     """
     nonce = secrets.token_bytes(NONCE_BYTES)
-    return FORMAT + nonce + _keys()[0].encrypt(text.encode(), [*_bound("stored", purpose, context), nonce])
+    return FORMAT_BYTE + nonce + _keys()[0].encrypt(text.encode(), [*_associated_data("stored", purpose, context), nonce])
 
 
 def decrypt(stored: bytes | memoryview, *, purpose: str, context: object) -> str:
@@ -48,13 +48,13 @@ def decrypt(stored: bytes | memoryview, *, purpose: str, context: object) -> str
     :raises UnreadableSecret: no key fits, or the secret was encrypted for another purpose or context.
     """
     data = bytes(stored)
-    if not data.startswith(FORMAT):
+    if not data.startswith(FORMAT_BYTE):
         return _decrypt_fernet(data)
     nonce, ciphertext = data[1 : 1 + NONCE_BYTES], data[1 + NONCE_BYTES :]
-    return _decrypt(ciphertext, [*_bound("stored", purpose, context), nonce])
+    return _decrypt(ciphertext, [*_associated_data("stored", purpose, context), nonce])
 
 
-def reencrypted(stored: bytes | memoryview, *, purpose: str, context: object) -> bytes:
+def reencrypt(stored: bytes | memoryview, *, purpose: str, context: object) -> bytes:
     """Return a stored secret encrypted with the first key, and bound to its purpose and context.
 
     :raises UnreadableSecret: no key fits, or the secret was encrypted for another purpose or context.
@@ -72,7 +72,7 @@ def encrypt_token(text: str, *, purpose: str, context: object = "") -> str:
     :param context: what the token is valid for beside its purpose, for example the primary key of the partner.
     :returns: URL-safe base64 without padding: 22 characters and 4 for each 3 bytes of the text.
     """
-    return _as_token(_keys()[0].encrypt(text.encode(), _bound("token", purpose, context)))
+    return _encode_token(_keys()[0].encrypt(text.encode(), _associated_data("token", purpose, context)))
 
 
 def decrypt_token(token: str, *, purpose: str, context: object = "") -> str:
@@ -85,16 +85,16 @@ def decrypt_token(token: str, *, purpose: str, context: object = "") -> str:
     except (UnicodeEncodeError, binascii.Error):
         raise UnreadableSecret from None
     # Base64 has several spellings of some bytes; one token has one.
-    if _as_token(ciphertext) != token:
+    if _encode_token(ciphertext) != token:
         raise UnreadableSecret
-    return _decrypt(ciphertext, _bound("token", purpose, context))
+    return _decrypt(ciphertext, _associated_data("token", purpose, context))
 
 
-def _as_token(ciphertext: bytes) -> str:
+def _encode_token(ciphertext: bytes) -> str:
     return base64.urlsafe_b64encode(ciphertext).decode().rstrip("=")
 
 
-def _bound(kind: str, purpose: str, context: object) -> list[bytes]:
+def _associated_data(kind: str, purpose: str, context: object) -> list[bytes]:
     """The associated data, as separate components. None is empty, because OpenSSL before 3.0.10 skips empty ones."""
     return [f"{kind}:{purpose}".encode(), f"context:{context}".encode()]
 
@@ -111,7 +111,7 @@ def _decrypt(ciphertext: bytes, bound: list[bytes]) -> str:
 def _decrypt_fernet(token: bytes) -> str:
     """Read the former format, whose keys were used as they are or derived for Fernet alone."""
     own = conf.encryption_keys() or [
-        base64.urlsafe_b64encode(_derived(secret.encode(), 32, b"baskets: stored secrets")).decode() for secret in _service_secrets()
+        base64.urlsafe_b64encode(_derive_key(secret.encode(), 32, b"baskets: stored secrets")).decode() for secret in _service_secrets()
     ]
     try:
         return MultiFernet([Fernet(key) for key in own]).decrypt(token).decode()
@@ -122,7 +122,7 @@ def _decrypt_fernet(token: bytes) -> str:
 def _keys() -> tuple[AESSIV, ...]:
     """One key for each that is configured; the first encrypts."""
     own = conf.encryption_keys()
-    return _loaded(tuple(base64.urlsafe_b64decode(key) for key in own) if own else tuple(s.encode() for s in _service_secrets()))
+    return _load_keys(tuple(base64.urlsafe_b64decode(key) for key in own) if own else tuple(s.encode() for s in _service_secrets()))
 
 
 def _service_secrets() -> tuple[str, ...]:
@@ -130,11 +130,11 @@ def _service_secrets() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4)
-def _loaded(roots: tuple[bytes, ...]) -> tuple[AESSIV, ...]:
-    return tuple(AESSIV(_derived(root, 64, b"baskets: AES-SIV")) for root in roots)
+def _load_keys(roots: tuple[bytes, ...]) -> tuple[AESSIV, ...]:
+    return tuple(AESSIV(_derive_key(root, 64, b"baskets: AES-SIV")) for root in roots)
 
 
-def _derived(root: bytes, length: int, info: bytes) -> bytes:
+def _derive_key(root: bytes, length: int, info: bytes) -> bytes:
     """Derive a key for one use alone.
 
     :param length: bytes.

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from baskets.checks import encryption_keys_are_keys
-from baskets.encryption import UnreadableSecret, decrypt, decrypt_token, encrypt, encrypt_token, reencrypted
+from baskets.checks import check_encryption_keys
+from baskets.encryption import UnreadableSecret, decrypt, decrypt_token, encrypt, encrypt_token, reencrypt
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 PLACE = {"purpose": "comfort.customer_id", "context": 7}
@@ -39,7 +39,7 @@ def test_a_ciphertext_does_not_decrypt_in_another_column_or_row(place: dict[str,
     with pytest.raises(UnreadableSecret):
         decrypt(stored, **place)
     with pytest.raises(UnreadableSecret):
-        reencrypted(stored, **place)
+        reencrypt(stored, **place)
     token = encrypt_token("secret", **PLACE)
     with pytest.raises(UnreadableSecret):
         decrypt_token(token, **place)
@@ -66,7 +66,7 @@ def test_the_former_format_is_read_and_then_bound(settings: Any, keys: list[str]
     key = keys[0] if keys else "DDkMauVn0jI9br3Ckuh_ExEaSjDt1sJs10sK7xxW7Sk="
     former = Fernet(key).encrypt(b"tok_1")
     assert decrypt(former, **PLACE) == "tok_1"
-    bound = reencrypted(former, **PLACE)
+    bound = reencrypt(former, **PLACE)
     assert decrypt(bound, **PLACE) == "tok_1"
     with pytest.raises(UnreadableSecret):
         decrypt(bound, purpose="comfort.customer_id", context=8)
@@ -78,13 +78,13 @@ def test_a_key_is_replaced_in_three_steps(settings: Any) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = [NEW, OLD]
     assert decrypt(stored, **PLACE) == "secret"
     assert decrypt_token(token, purpose="list") == "secret"
-    moved = reencrypted(stored, **PLACE)
+    moved = reencrypt(stored, **PLACE)
     settings.BASKETS_ENCRYPTION_KEYS = [NEW]
     assert decrypt(moved, **PLACE) == "secret"
     with pytest.raises(UnreadableSecret):
         decrypt(stored, **PLACE)
     with pytest.raises(UnreadableSecret):
-        reencrypted(stored, **PLACE)
+        reencrypt(stored, **PLACE)
     with pytest.raises(UnreadableSecret):
         decrypt_token(token, purpose="list")
 
@@ -147,5 +147,5 @@ def test_a_stored_secret_is_no_token_and_a_token_no_stored_secret() -> None:
 
 def test_what_is_no_key_is_reported_and_not_quoted(settings: Any) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = [OLD, "rubbish", NEW]
-    (problem,) = encryption_keys_are_keys()
+    (problem,) = check_encryption_keys()
     assert (problem.id, "rubbish" in problem.msg, "Key 2" in problem.msg) == ("baskets.E030", False, True)

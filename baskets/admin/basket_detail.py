@@ -61,7 +61,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     attention = list(
         Attention.objects.filter(basket_id=basket.pk)
         .select_related("session")
-        .annotate(holder=Event.objects.holder())
+        .annotate(holder=Event.objects.assignee())
         .order_by("settled_at", "pk")
     )
     current = current_sessions(attention)

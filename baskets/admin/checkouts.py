@@ -272,7 +272,7 @@ class AttentionAdmin(RepairAdmin, OfBasket):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """With the name of whoever has it in hand."""
-        rows: QuerySet[Any] = super().get_queryset(request).annotate(holder=Event.objects.holder())
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(holder=Event.objects.assignee())
         return rows
 
     def more_urls(self) -> list[URLPattern]:

@@ -23,7 +23,7 @@ from baskets.admin.repairs.views import Kind, Repair, RepairAdmin
 from baskets.domain import validation
 from baskets.domain.events import webhook_endpoints
 from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
-from baskets.net.http_client import LONGEST_URL
+from baskets.net.http_client import MAX_URL_LENGTH
 
 TONES = {"active": "good", "paused": "plain", "dead": "bad"}
 
@@ -69,7 +69,7 @@ WEBHOOKS = Kind(
 class WebhookForm(forms.Form):
     """What is said about a new webhook."""
 
-    url = forms.CharField(max_length=LONGEST_URL, label="Address", help_text="Begins with https://; events are posted there.")
+    url = forms.CharField(max_length=MAX_URL_LENGTH, label="Address", help_text="Begins with https://; events are posted there.")
     label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
     kinds = forms.MultipleChoiceField(choices=Event.Kind.choices, required=False, help_text="None chosen: all of them.")
     from_the_beginning = forms.BooleanField(required=False, help_text="Begin with the oldest event there is, not with the next.")

@@ -100,7 +100,7 @@ def _by_basket(request: HttpRequest, flags: QuerySet[Attention]) -> tuple[list[R
     for flag in (
         flags.filter(basket_id__in=keys)
         .select_related("basket__partner", "session")
-        .annotate(holder=Event.objects.holder(), place=place)
+        .annotate(holder=Event.objects.assignee(), place=place)
         .filter(place__lte=MAX_NAMED_FLAGS)
         .order_by("place")
     ):
@@ -142,7 +142,9 @@ def _flagged(request: HttpRequest, basket: Any, flags: list[Any], *, merged: int
 
 def _lapsed(request: HttpRequest) -> Section:
     sessions: QuerySet[Any] = (
-        CheckoutSession.objects.lapsed().select_related("basket__partner").annotate(holder=Event.objects.holder(session="pk"), lapsed=Now())
+        CheckoutSession.objects.lapsed()
+        .select_related("basket__partner")
+        .annotate(holder=Event.objects.assignee(session="pk"), lapsed=Now())
     )
     rows = list(sessions[: MAX_ROWS + 1])
     return Section(

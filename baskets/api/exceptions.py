@@ -23,7 +23,7 @@ from baskets.api.serializers.representations import render_basket
 from baskets.db.errors import Fault, fault_of, reading, sqlstate_of
 from baskets.domain import errors as domain
 from baskets.domain.timestamps import format_timestamp
-from baskets.error_summary import described
+from baskets.error_summary import summarize_error
 from baskets.models.basket_snapshot import Owner, read_basket
 
 log = structlog.get_logger("baskets.api")
@@ -239,7 +239,7 @@ def answer_to_fault(error: BaseException) -> HttpResponse:
     """Answer a failing database with 503 and everything unforeseen with 500, saying nothing of the inside."""
     fault = fault_of(error)
     if fault is Fault.BUG:
-        log.error("unforeseen_error", sqlstate=sqlstate_of(error), **described(error, sys.exc_info()[2]))
+        log.error("unforeseen_error", sqlstate=sqlstate_of(error), **summarize_error(error, sys.exc_info()[2]))
         return answer("internal_error")
     DATABASE_FAULTS.labels(fault.name.lower()).inc()
     log.warning("database_fault", fault=fault.name, sqlstate=sqlstate_of(error), error=type(error).__qualname__)

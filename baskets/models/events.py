@@ -7,13 +7,13 @@ from django.db.models import Case, OuterRef, Q, Value, When
 class EventQuerySet(models.QuerySet["Event"]):
     """Named questions about events."""
 
-    def steps(self) -> "EventQuerySet":
+    def assignments(self) -> "EventQuerySet":
         """Who took the matters of a session in hand or handed them back, the last first."""
         return self.filter(kind=Event.Kind.REPAIRED, data__repair__in=["take", "hand_back"]).order_by("-number")
 
-    def holder(self, *, session: str = "session_id") -> "EventQuerySet":
+    def assignee(self, *, session: str = "session_id") -> "EventQuerySet":
         """The name of whoever has the matters of the outer row's session in hand, empty for nobody. For a subquery."""
-        steps = self.steps().filter(basket_id=OuterRef("basket_id"), session_id=OuterRef(session))
+        steps = self.assignments().filter(basket_id=OuterRef("basket_id"), session_id=OuterRef(session))
         has = Case(When(data__repair="take", then="actor"), default=Value(""))
         return steps.annotate(has=has).values("has")[:1]  # type: ignore[return-value]  # A subquery needs no model.
 

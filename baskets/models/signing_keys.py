@@ -12,8 +12,8 @@ class SigningKeyQuerySet(models.QuerySet["SigningKey"]):
         """The key that signs: the one without an end."""
         return self.filter(ends_at__isnull=True)
 
-    def good(self) -> "SigningKeyQuerySet":
-        """Keys whose signatures are good, by the database's clock: the one that signs, and those it has replaced."""
+    def valid(self) -> "SigningKeyQuerySet":
+        """Keys whose signatures are valid, by the database's clock: the one that signs, and those it has replaced."""
         return self.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=Now()))
 
     def locked(self) -> "SigningKeyQuerySet":
@@ -24,7 +24,7 @@ class SigningKeyQuerySet(models.QuerySet["SigningKey"]):
 class SigningKey(models.Model):
     """One key pair, named by its `kid`. The private half is encrypted; the public one is published.
 
-    A key signs until another takes its place. Its signatures stay good until `ends_at`, when the last token that it has
+    A key signs until another takes its place. Its signatures stay valid until `ends_at`, when the last token that it has
     signed is over.
     """
 

@@ -7,15 +7,15 @@ from typing import Any
 from baskets import conf
 
 # One customer has all addresses of such a network, so the network is the source.
-NETWORK_BITS = 64
+IPV6_PREFIX_BITS = 64
 # A translator on our side puts all callers of IPv4 into one network.
-TRANSLATED = IPv6Network("64:ff9b::/96")
+NAT64_NETWORK = IPv6Network("64:ff9b::/96")
 UNKNOWN = "unknown"
 # Some proxies add the port: `192.0.2.1:50000`, `[2001:db8::1]:50000`.
-WITH_PORT = re.compile(r"\[([^\[\]]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}", re.ASCII)
+ADDRESS_WITH_PORT = re.compile(r"\[([^\[\]]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}", re.ASCII)
 
 
-def source_of(request: Any) -> str:
+def client_source(request: Any) -> str:
     """Name the source of a request: its address, or its network.
 
     It is the other end of the connection, unless a proxy's header is trusted. Of that list, each trusted proxy has added one entry
@@ -24,11 +24,11 @@ def source_of(request: Any) -> str:
     header, proxies = conf.client_address_header(), conf.trusted_proxies()
     given = request.META.get(header, "") if header else ""
     entries = given.rsplit(",", proxies)[-proxies:]
-    return _network(entries[0].strip()) or _network(request.META.get("REMOTE_ADDR", "")) or UNKNOWN
+    return _normalize_address(entries[0].strip()) or _normalize_address(request.META.get("REMOTE_ADDR", "")) or UNKNOWN
 
 
-def _network(text: str) -> str | None:
-    if found := WITH_PORT.fullmatch(text):
+def _normalize_address(text: str) -> str | None:
+    if found := ADDRESS_WITH_PORT.fullmatch(text):
         text = found[1] or found[2]
     try:
         address = ip_address(text)
@@ -38,6 +38,6 @@ def _network(text: str) -> str | None:
         return str(address)
     if address.ipv4_mapped:
         return str(address.ipv4_mapped)
-    if address in TRANSLATED:
+    if address in NAT64_NETWORK:
         return str(IPv4Address(int(address) & 0xFFFFFFFF))
-    return str(IPv6Network((int(address), NETWORK_BITS), strict=False))
+    return str(IPv6Network((int(address), IPV6_PREFIX_BITS), strict=False))

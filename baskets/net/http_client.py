@@ -29,7 +29,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from baskets import conf
 
-LONGEST_URL = 2000
+MAX_URL_LENGTH = 2000
 # For the look-up of the name, for all attempts to connect, and for the TLS handshake: each.
 CONNECT_SECONDS = 3.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -78,16 +78,16 @@ REFUSED_NETWORKS = tuple(
 NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
-class ForbiddenAddress(Exception):
+class ForbiddenUrl(Exception):
     """The address must not be called; the text says why."""
 
 
-class Unreachable(Exception):
+class RequestFailed(Exception):
     """The call failed; the text says why, and quotes nothing that was sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply:
+class Response:
     """The final response.
 
     :param headers: looked up in any case of letters; empty if they could not be read.
@@ -99,65 +99,65 @@ class Reply:
     body: bytes
 
 
-def checked_url(url: str) -> SplitResult:
+def validate_url(url: str) -> SplitResult:
     """Split an address and check it, without resolving its name.
 
-    :raises ForbiddenAddress: it is not a plain https address of a public host and an admitted port.
+    :raises ForbiddenUrl: it is not a plain https address of a public host and an admitted port.
     """
     internal = conf.internal_addresses_allowed()
     schemes = {"https", "http"} if internal else {"https"}
-    if len(url) > LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
-        raise ForbiddenAddress(f"An address has at most {LONGEST_URL} plain ASCII characters, and no spaces.")
+    if len(url) > MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
+        raise ForbiddenUrl(f"An address has at most {MAX_URL_LENGTH} plain ASCII characters, and no spaces.")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ForbiddenAddress("That is no address.") from None
+        raise ForbiddenUrl("That is no address.") from None
     if parts.scheme not in schemes:
-        raise ForbiddenAddress("An address begins with https://.")
+        raise ForbiddenUrl("An address begins with https://.")
     host = _host(parts)
     if not host or port == 0:
-        raise ForbiddenAddress("An address names a host.")
+        raise ForbiddenUrl("An address names a host.")
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ForbiddenAddress("An address has no user, password or fragment.")
+        raise ForbiddenUrl("An address has no user, password or fragment.")
     port = _port(parts)
     if not internal and port < MIN_UNPRIVILEGED_PORT and port not in {*DEFAULT_PORTS.values(), *conf.outgoing_ports()}:
-        raise ForbiddenAddress(f"An address has the port 80, 443, or one from {MIN_UNPRIVILEGED_PORT} up.")
-    if _as_ip(host) is not None:
+        raise ForbiddenUrl(f"An address has the port 80, 443, or one from {MIN_UNPRIVILEGED_PORT} up.")
+    if _parse_ip(host) is not None:
         _require_public(host)
     elif NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):
-        raise ForbiddenAddress("An IPv4 address has four decimal numbers.")
+        raise ForbiddenUrl("An IPv4 address has four decimal numbers.")
     return parts
 
 
-def call(
+def send_request(
     url: str,
     *,
     method: str,
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
-    seconds: float,
-    longest: int | None = None,
-) -> Reply:
+    timeout_seconds: float,
+    max_body_bytes: int | None = None,
+) -> Response:
     """Make one call and return the final response, whatever its status.
 
     See Note [The status line decides].
 
-    :param seconds: for everything after the connection is made; then the connection is cut.
-    :param longest: bytes of the response body that are read; a longer or incomplete body is an error. None: no body is
+    :param timeout_seconds: for everything after the connection is made; then the connection is cut.
+    :param max_body_bytes: bytes of the response body that are read; a longer or incomplete body is an error. None: no body is
         read, and `Reply.body` is empty.
-    :raises ForbiddenAddress: the address must not be called.
-    :raises Unreachable: there was no connection, no status in time, or not the whole body that was wanted.
+    :raises ForbiddenUrl: the address must not be called.
+    :raises RequestFailed: there was no connection, no status in time, or not the whole body that was wanted.
     """
     if database.in_atomic_block:
         message = "no call to the outside is made inside a transaction"
         raise RuntimeError(message)
-    parts = checked_url(url)
-    connection = _connected(parts)
-    connection.timeout = seconds
+    parts = validate_url(url)
+    connection = _connect(parts)
+    connection.timeout = timeout_seconds
     # The time-out of a socket starts again with every byte; this one does not.
-    until = time.monotonic() + seconds
-    watchdog = threading.Timer(seconds, _cut, [connection.sock])
+    until = time.monotonic() + timeout_seconds
+    watchdog = threading.Timer(timeout_seconds, _shut_down, [connection.sock])
     watchdog.start()
     try:
         # A receiver may answer, and hang up, before it has read the whole request.
@@ -166,12 +166,14 @@ def call(
             connection.request(method, target, body=body, headers={"Host": parts.netloc, "Connection": "close", **(headers or {})})
         response = http.client.HTTPResponse(connection.sock, method=method)
         with contextlib.closing(response):
-            _read_head(response, required=longest is not None)
-            taken = b"" if longest is None else _read_body(response, longest, until=until)
-        return Reply(status=response.status, headers=response.headers or http.client.HTTPMessage(), body=taken)
+            _read_head(response, required=max_body_bytes is not None)
+            taken = b"" if max_body_bytes is None else _read_body(response, max_body_bytes, until=until)
+        return Response(status=response.status, headers=response.headers or http.client.HTTPMessage(), body=taken)
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
         late = time.monotonic() >= until
-        raise Unreachable(f"No whole answer within {seconds:g} s." if late else f"The call failed: {type(error).__name__}.") from error
+        raise RequestFailed(
+            f"No whole answer within {timeout_seconds:g} s." if late else f"The call failed: {type(error).__name__}."
+        ) from error
     finally:
         watchdog.cancel()
         connection.close()
@@ -193,30 +195,32 @@ def _read_head(response: http.client.HTTPResponse, *, required: bool) -> None:
             raise
 
 
-def _read_body(response: http.client.HTTPResponse, longest: int, *, until: float) -> bytes:
+def _read_body(response: http.client.HTTPResponse, max_body_bytes: int, *, until: float) -> bytes:
     """Read to the end of the body: that is where one that is shorter than announced is found out."""
     taken = b""
-    while len(taken) <= longest and (more := response.read(longest + 1 - len(taken))):
+    while len(taken) <= max_body_bytes and (more := response.read(max_body_bytes + 1 - len(taken))):
         taken += more
-    if len(taken) > longest:
-        raise Unreachable(f"The answer is longer than {longest} bytes.")
+    if len(taken) > max_body_bytes:
+        raise RequestFailed(f"The answer is longer than {max_body_bytes} bytes.")
     # The end of a body without a length looks the same if the watchdog has cut it.
     if response.length or time.monotonic() >= until:
         raise http.client.IncompleteRead(taken, response.length)
     return taken
 
 
-def _connected(parts: SplitResult) -> HTTPConnection:
+def _connect(parts: SplitResult) -> HTTPConnection:
     """Connect to the first address of the host that accepts, after all of them were checked."""
     host, port = _host(parts), _port(parts)
     until, problem = time.monotonic() + CONNECT_SECONDS, "TimeoutError"
-    for address in _resolved(host, port):
+    for address in _resolve(host, port):
         left = until - time.monotonic()
         if left <= 0:
             break
         connection: HTTPConnection
         if parts.scheme == "https":
-            connection = HTTPSConnection(address, port, timeout=left, ssl_context=_tls(), cert_reqs="CERT_REQUIRED", server_hostname=host)
+            connection = HTTPSConnection(
+                address, port, timeout=left, ssl_context=_tls_context(), cert_reqs="CERT_REQUIRED", server_hostname=host
+            )
         else:
             connection = HTTPConnection(address, port, timeout=left)
         try:
@@ -226,18 +230,18 @@ def _connected(parts: SplitResult) -> HTTPConnection:
             problem = type(error).__name__
         else:
             return connection
-    raise Unreachable(f"No connection: {problem}.")
+    raise RequestFailed(f"No connection: {problem}.")
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def _tls_context() -> ssl.SSLContext:
     """Load the certificate authorities of the system, once for a process: that takes longer than a call."""
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
     context.load_default_certs()
     return context
 
 
-def _resolved(host: str, port: int) -> tuple[str, ...]:
+def _resolve(host: str, port: int) -> tuple[str, ...]:
     """Resolve a name; every address it has must be public, or none is used.
 
     The resolver of the system has no time-out, so it runs in a thread that is left behind if it takes too long.
@@ -253,16 +257,16 @@ def _resolved(host: str, port: int) -> tuple[str, ...]:
     resolver.join(CONNECT_SECONDS)
     found = tuple(addresses)
     if not found:
-        raise Unreachable("The name of the host cannot be resolved.")
+        raise RequestFailed("The name of the host cannot be resolved.")
     for address in found:
         _require_public(address)
     return found
 
 
 def _require_public(address: str) -> None:
-    ip = _as_ip(address)
+    ip = _parse_ip(address)
     if not conf.internal_addresses_allowed() and (ip is None or any(ip in network for network in REFUSED_NETWORKS)):
-        raise ForbiddenAddress("The host is not on the public internet.")
+        raise ForbiddenUrl("The host is not on the public internet.")
 
 
 def _host(parts: SplitResult) -> str:
@@ -274,14 +278,14 @@ def _port(parts: SplitResult) -> int:
     return parts.port or DEFAULT_PORTS[parts.scheme]
 
 
-def _as_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
 
 
-def _cut(line: socket.socket) -> None:
+def _shut_down(line: socket.socket) -> None:
     """End a call from another thread: the thread that waits gets an error.
 
     It is the socket that is shut down, because a connection lets go of it where the other side wants to close. The method

@@ -13,7 +13,7 @@ UNAVAILABLE = (503, "database_unavailable")
 DONE = (200, "")
 
 
-def told(answer: Any) -> tuple[int, str]:
+def outcome(answer: Any) -> tuple[int, str]:
     """The status and the reason of an answer; a 503 says when to come back."""
     if answer.status_code == 200:
         return DONE
@@ -21,18 +21,18 @@ def told(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["details"]["reason"]
 
 
-def kinds() -> list[str]:
+def event_kinds() -> list[str]:
     """What the timeline says has happened."""
     return list(Event.objects.order_by("number").values_list("kind", flat=True))
 
 
-def session() -> int:
+def backend_pid() -> int:
     """The number of the database's end of this thread's connection."""
     connection.ensure_connection()
     return int(connection.connection.info.backend_pid)
 
 
-def waits(client: Connection[Any], pid: int) -> Callable[[], bool]:
+def waits_for_lock(client: Connection[Any], pid: int) -> Callable[[], bool]:
     """Tell whether a session waits for a lock."""
     waiting = "SELECT count(*) > 0 FROM pg_locks WHERE pid = %s AND NOT granted"
     return lambda: client.execute(waiting, [pid]).fetchone() == (True,)

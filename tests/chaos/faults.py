@@ -1,4 +1,4 @@
-"""What is done to a place: each fault by its name, with what it takes to get over it. Only what the place itself started is killed."""
+"""Faults of the kill program, each by its name, with how the service recovers. Only processes that the harness started are killed."""
 
 import contextlib
 import os
@@ -9,90 +9,90 @@ from collections.abc import Callable
 
 import psycopg
 
-from tests.chaos.harness import Place
+from tests.chaos.harness import Harness
 
-Fault = Callable[[Place, random.Random], None]
-
-
-def worker_killed(place: Place, chance: random.Random) -> None:
-    """The process server puts another in its place."""
-    _signal(chance.choice(place.workers() or [0]), signal.SIGKILL)
+Fault = Callable[[Harness, random.Random], None]
 
 
-def worker_frozen(place: Place, chance: random.Random) -> None:
+def worker_killed(harness: Harness, rng: random.Random) -> None:
+    """The process server starts another in its place."""
+    _signal(rng.choice(harness.workers() or [0]), signal.SIGKILL)
+
+
+def worker_frozen(harness: Harness, rng: random.Random) -> None:
     """With whatever locks it holds at that moment; then it goes on, or is killed."""
-    worker = chance.choice(place.workers() or [0])
+    worker = rng.choice(harness.workers() or [0])
     _signal(worker, signal.SIGSTOP)
-    time.sleep(chance.choice([0.2, 1.0, 4.0]))
-    _signal(worker, chance.choice([signal.SIGCONT, signal.SIGKILL]))
+    time.sleep(rng.choice([0.2, 1.0, 4.0]))
+    _signal(worker, rng.choice([signal.SIGCONT, signal.SIGKILL]))
 
 
-def service_killed(place: Place, chance: random.Random) -> None:
+def service_killed(harness: Harness, rng: random.Random) -> None:
     """All of its processes at once; somebody starts it again."""
-    place.kill_server()
-    place.start_server()
+    harness.kill_server()
+    harness.start_server()
 
 
-def backend_terminated(place: Place, chance: random.Random) -> None:
+def backend_terminated(harness: Harness, rng: random.Random) -> None:
     """As an administrator ends a session."""
-    with place.database() as client:
-        client.execute("SELECT pg_terminate_backend(%s)", [chance.choice(place.backends() or [0])])
+    with harness.database() as client:
+        client.execute("SELECT pg_terminate_backend(%s)", [rng.choice(harness.backends() or [0])])
 
 
-def backend_killed(place: Place, chance: random.Random) -> None:
+def backend_killed(harness: Harness, rng: random.Random) -> None:
     """The database server throws all its sessions out and recovers."""
-    backends = place.backends()
+    backends = harness.backends()
     if backends:
-        _signal(chance.choice(backends), signal.SIGKILL)
-    place.database().close()
+        _signal(rng.choice(backends), signal.SIGKILL)
+    harness.database().close()
 
 
-def backend_frozen(place: Place, chance: random.Random) -> None:
+def backend_frozen(harness: Harness, rng: random.Random) -> None:
     """A statement that hangs, with its locks."""
-    backends = place.backends()
+    backends = harness.backends()
     if backends:
-        backend = chance.choice(backends)
+        backend = rng.choice(backends)
         _signal(backend, signal.SIGSTOP)
-        time.sleep(chance.choice([0.2, 1.0, 3.5]))
+        time.sleep(rng.choice([0.2, 1.0, 3.5]))
         _signal(backend, signal.SIGCONT)
 
 
-def database_killed(place: Place, chance: random.Random) -> None:
+def database_killed(harness: Harness, rng: random.Random) -> None:
     """The whole server, the way a power cut ends it but for the disk's own cache; it comes back after a while."""
-    _signal(place.postmaster(), signal.SIGKILL)
-    time.sleep(chance.choice([0, 0.5, 2.0]))
-    place.bring_back_database()
-    place.database().close()
+    _signal(harness.postmaster(), signal.SIGKILL)
+    time.sleep(rng.choice([0, 0.5, 2.0]))
+    harness.bring_back_database()
+    harness.database().close()
 
 
-def database_restarted(place: Place, chance: random.Random) -> None:
+def database_restarted(harness: Harness, rng: random.Random) -> None:
     """As for a new version."""
-    place.cluster.stop()
-    time.sleep(chance.choice([0, 1.0]))
-    place.bring_back_database()
+    harness.cluster.stop()
+    time.sleep(rng.choice([0, 1.0]))
+    harness.bring_back_database()
 
 
-def database_read_only(place: Place, chance: random.Random) -> None:
+def database_read_only(harness: Harness, rng: random.Random) -> None:
     """As a standby is, or a server whose disk is nearly full."""
-    _set(place, "default_transaction_read_only", "on")
+    _set(harness, "default_transaction_read_only", "on")
     time.sleep(1.0)
-    _set(place, "default_transaction_read_only", "off")
+    _set(harness, "default_transaction_read_only", "off")
 
 
-def connections_used_up(place: Place, chance: random.Random) -> None:
+def connections_used_up(harness: Harness, rng: random.Random) -> None:
     """Somebody else has them all, and the service loses its own."""
     with contextlib.ExitStack() as taken:
-        with place.database() as client:
+        with harness.database() as client:
             client.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'baskets'")
         with contextlib.suppress(psycopg.OperationalError):
             for _ in range(60):
-                taken.enter_context(place.database(patience_seconds=0))
+                taken.enter_context(harness.database(patience_seconds=0))
         time.sleep(1.0)
 
 
 # What befalls the service and what befalls its database, so that each can happen without regard to the other.
-TO_THE_SERVICE: tuple[Fault, ...] = (worker_killed, worker_frozen, service_killed)
-TO_THE_DATABASE: tuple[Fault, ...] = (
+SERVICE_FAULTS: tuple[Fault, ...] = (worker_killed, worker_frozen, service_killed)
+DATABASE_FAULTS: tuple[Fault, ...] = (
     backend_terminated,
     backend_killed,
     backend_frozen,
@@ -101,7 +101,7 @@ TO_THE_DATABASE: tuple[Fault, ...] = (
     database_read_only,
     connections_used_up,
 )
-FAULTS: dict[str, Fault] = {fault.__name__: fault for fault in (*TO_THE_SERVICE, *TO_THE_DATABASE)}
+FAULTS: dict[str, Fault] = {fault.__name__: fault for fault in (*SERVICE_FAULTS, *DATABASE_FAULTS)}
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
@@ -110,7 +110,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def _set(place: Place, name: str, value: str) -> None:
-    with place.database(options="-c default_transaction_read_only=off") as client:
+def _set(harness: Harness, name: str, value: str) -> None:
+    with harness.database(options="-c default_transaction_read_only=off") as client:
         client.execute(f"ALTER SYSTEM SET {name} = {value}")
         client.execute("SELECT pg_reload_conf()")

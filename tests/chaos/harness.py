@@ -24,7 +24,7 @@ from basket_project.launcher.processes import group_members, terminate_group
 PROJECT = Path(__file__).parents[2]
 PRODUCTS = [f"kill-{number}" for number in range(6)]
 # In one process, because each takes a second to start.
-FURNISH = f"""
+SETUP_SCRIPT = f"""
 from django.core.management import call_command
 from baskets.domain.access import api_keys, partners
 from baskets.domain.stock import catalog
@@ -48,7 +48,7 @@ def eventually(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 @dataclass
-class Place:
+class Harness:
     """Everything that can be killed, and how it comes back."""
 
     home: Path
@@ -67,7 +67,7 @@ class Place:
             "DJANGO_SECRET_KEY": f"kills-only-{new_password()}{new_password()}",
             "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
         }
-        self.key = self.manage("shell", "--command", FURNISH).split()[-1]
+        self.key = self.manage("shell", "--command", SETUP_SCRIPT).split()[-1]
         self.start_server()
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def opened(home: Path | None = None, **settings: str) -> Iterator[Place]:
+def running_harness(home: Path | None = None, **settings: str) -> Iterator[Harness]:
     """A place to kill things in, on a folder of its own."""
     account = server_account()
     made = Path(tempfile.mkdtemp(prefix="baskets-kills-", dir=home))
@@ -160,10 +160,10 @@ def opened(home: Path | None = None, **settings: str) -> Iterator[Place]:
         password=new_password(),
         settings=DURABLE | {"restart_after_crash": "on"} | settings,
     )
-    place = Place(home=made, cluster=cluster)
+    harness = Harness(home=made, cluster=cluster)
     try:
-        place.open()
-        yield place
+        harness.open()
+        yield harness
     finally:
-        place.close()
+        harness.close()
         shutil.rmtree(made)

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.harness import PRODUCTS, Place
+from tests.chaos.harness import PRODUCTS, Harness
 
-PATIENCE_SECONDS = 60
-NOTHING: dict[str, Any] = {"cart": [], "saved": [], "checkout": []}
+TIMEOUT_SECONDS = 60
+EMPTY_LISTS: dict[str, Any] = {"cart": [], "saved": [], "checkout": []}
 
 
 class BrokenPromise(AssertionError):
@@ -22,12 +22,12 @@ class BrokenPromise(AssertionError):
 
 
 @dataclass
-class App:
+class ChaosClient:
     """Calls for one user after the other; knows of each what must be in the basket now."""
 
-    place: Place
+    harness: Harness
     number: int
-    chance: random.Random
+    rng: random.Random
     calls: Counter[str] = field(default_factory=Counter)
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
     orders: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -36,23 +36,23 @@ class App:
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             user = f"app-{self.number}-{len(self.known)}"
-            self.known[user] = NOTHING
+            self.known[user] = EMPTY_LISTS
             self._shop(user, stop)
 
     def _shop(self, user: str, stop: threading.Event) -> None:
         """One visit: some products, a checkout, its end; and perhaps a second one."""
-        for _ in range(self.chance.randint(1, 2)):
-            for product in self.chance.sample(PRODUCTS, self.chance.randint(1, 3)):
-                count = self.chance.randint(1, 3)
+        for _ in range(self.rng.randint(1, 2)):
+            for product in self.rng.sample(PRODUCTS, self.rng.randint(1, 3)):
+                count = self.rng.randint(1, 3)
                 self._do(user, "POST", f"/products/{product}", {"count": count}, _placed(product, count))
             if stop.is_set():
                 return
             order_no = self._do(user, "POST", "/checkout/sessions", None, _started)
             if not self.known[user]["checkout"]:
                 return  # There was too little stock for any of it.
-            if self.chance.random() < 0.2:
+            if self.rng.random() < 0.2:
                 return  # The user goes away, and the hold stays.
-            ordered = self.chance.random() < 0.6
+            ordered = self.rng.random() < 0.6
             self._do(user, "POST", "/checkout/sessions/finish-active", {"ordered": ordered}, _finished(ordered=ordered))
             if self.known[user]["checkout"]:
                 return  # It is known now that it was not finished.
@@ -64,7 +64,7 @@ class App:
         self.keys += 1
         key = f"{self.number}-{self.keys}"
         before = self.known[user]
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             status, answer = self.call(method, user, path, body, key=key)
             if status == 200:
@@ -81,8 +81,8 @@ class App:
                 self.calls["refused"] += 1
                 return None
             if time.monotonic() > deadline:
-                raise BrokenPromise(f"{user} {path}: no answer for {PATIENCE_SECONDS} s")
-            if self.chance.random() < 0.5:
+                raise BrokenPromise(f"{user} {path}: no answer for {TIMEOUT_SECONDS} s")
+            if self.rng.random() < 0.5:
                 continue  # The same call with the same key: it is done once, whatever has become of the first.
             seen = self.see(user)
             self.calls["unacknowledged"] += 1
@@ -94,7 +94,7 @@ class App:
 
     def see(self, user: str) -> dict[str, Any]:
         """Look until there is an answer. It must be the first answer that decides: nothing comes later."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             # A call that is still under way somewhere holds the basket's lock; one that writes nothing waits for it.
             status, answer = self.call("PATCH", user, f"/products/{PRODUCTS[0]}", {"count": None})
@@ -102,12 +102,12 @@ class App:
                 status, answer = self.call("GET", user, "", None)
                 if status == 200:
                     return _lists(answer["data"])
-        raise BrokenPromise(f"{user}: no answer for {PATIENCE_SECONDS} s")
+        raise BrokenPromise(f"{user}: no answer for {TIMEOUT_SECONDS} s")
 
     def call(self, method: str, user: str, path: str, body: Any, *, key: str | None = None) -> tuple[int, Any]:
         """One call: its status, 0 where no answer came, and its body. Waits a moment where the answer says so."""
-        headers = {"X-API-Key": self.place.key, "Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
-        caller = http.client.HTTPConnection("127.0.0.1", self.place.port, timeout=20)
+        headers = {"X-API-Key": self.harness.key, "Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+        caller = http.client.HTTPConnection("127.0.0.1", self.harness.port, timeout=20)
         with contextlib.closing(caller):
             try:
                 caller.request(method, f"/baskets/users/{user}{path}", json.dumps(body) if body is not None else None, headers)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.harness import PRODUCTS, Place, eventually, opened
-from tests.chaos.journal import App
+from tests.chaos.harness import PRODUCTS, Harness, eventually, running_harness
+from tests.chaos.journal import ChaosClient
 from tests.conftest import Long
 
 pytestmark = pytest.mark.long
@@ -22,54 +22,54 @@ pytestmark = pytest.mark.long
 PRODUCT = PRODUCTS[1]
 
 
-def timed(app: App, method: str, user: str, path: str, body: Any = None) -> tuple[int, float]:
+def timed(app: ChaosClient, method: str, user: str, path: str, body: Any = None) -> tuple[int, float]:
     started = time.monotonic()
     status, _ = app.call(method, user, path, body)
     return status, time.monotonic() - started
 
 
-def caller(place: Place) -> App:
-    return App(place, 0, Random(1))
+def caller(harness: Harness) -> ChaosClient:
+    return ChaosClient(harness, 0, Random(1))
 
 
 def test_an_outage_of_half_a_minute_ends_with_its_end(long_run: Long) -> None:
-    with opened() as place:
-        app = caller(place)
+    with running_harness() as harness:
+        app = caller(harness)
         assert app.call("POST", "anna", f"/products/{PRODUCT}", {"count": 2})[0] == 200
-        place.cluster.stop()
+        harness.cluster.stop()
         end = time.monotonic() + 30
         calls = []
         while time.monotonic() < end:
             calls.append(timed(app, "POST", "anna", f"/products/{PRODUCT}", {"count": 3}))
-            assert place.status("/livez") == 200
-            assert place.status("/readyz") == 503
+            assert harness.status("/livez") == 200
+            assert harness.status("/readyz") == 503
             time.sleep(0.3)
         assert {status for status, _ in calls} == {503}
         assert max(seconds for _, seconds in calls) < 2
-        place.bring_back_database()
+        harness.bring_back_database()
         back = time.monotonic()
         assert eventually(lambda: app.call("POST", "anna", f"/products/{PRODUCT}", {"count": 4})[0] == 200, 5)
         # Not one of the kept connections is left that would fail.
         assert {app.call("POST", "anna", f"/products/{PRODUCT}", {"count": n})[0] for n in range(1, 40)} == {200}
         long_run.tell(outages=1, calls_in_outages=len(calls), milliseconds_to_be_back=round(1000 * (time.monotonic() - back)))
-        place.manage("check_baskets")
+        harness.manage("check_baskets")
 
 
 def test_a_server_without_free_connections_is_told_to_come_back(long_run: Long) -> None:
     """Ten connections for eight threads and somebody else's eight."""
-    with opened(max_connections="10", superuser_reserved_connections="0") as place:
-        app = caller(place)
+    with running_harness(max_connections="10", superuser_reserved_connections="0") as harness:
+        app = caller(harness)
         with contextlib.ExitStack() as taken:
             for _ in range(9):
                 with contextlib.suppress(Exception):
-                    taken.enter_context(place.database(patience_seconds=0))
+                    taken.enter_context(harness.database(patience_seconds=0))
             calls = [timed(app, "POST", f"user-{n}", f"/products/{PRODUCT}", {"count": 1}) for n in range(20)]
             assert {status for status, _ in calls} <= {200, 503}
             assert 503 in {status for status, _ in calls}
             assert max(seconds for _, seconds in calls) < 2
         assert eventually(lambda: {app.call("GET", "anna", "", None)[0] for _ in range(20)} == {200}, 10)
         long_run.tell(calls_without_connections=len(calls))
-        place.manage("check_baskets")
+        harness.manage("check_baskets")
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def small_disk() -> Iterator[Path]:
 
 
 def test_a_full_disk_stops_writing_and_not_reading(small_disk: Path, long_run: Long) -> None:
-    with opened(small_disk, max_wal_size="64MB", wal_recycle="off") as place:
-        app = caller(place)
+    with running_harness(small_disk, max_wal_size="64MB", wal_recycle="off") as harness:
+        app = caller(harness)
         known = {}
         assert app.call("POST", "anna", f"/products/{PRODUCT}", {"count": 2})[0] == 200
         filler = small_disk / "filler"
@@ -119,6 +119,6 @@ def test_a_full_disk_stops_writing_and_not_reading(small_disk: Path, long_run: L
         for user, status in known.items():
             basket = app.see(user)
             assert [item["count"] for item in basket["cart"]] == ([1] if status == 200 else []), user
-        place.manage("check_baskets")
+        harness.manage("check_baskets")
         assert readable == {200: 10}
         long_run.tell(writes_to_a_full_disk=statuses[503])

@@ -118,7 +118,7 @@ def test_a_sweep_passes_by_a_basket_in_use(shopper: User, monkeypatch: pytest.Mo
     shopper.start()
     shopper.wait(minutes=31)
     frozen = Frozen()
-    monkeypatch.setattr("baskets.domain.checkout.sessions.record", frozen.at(store.record_event))
+    monkeypatch.setattr("baskets.domain.checkout.sessions.record_event", frozen.at(store.record_event))
     finished, batch = frozen.run(lambda: shopper.finish(ordered=True), while_frozen=expiry.sweep_sessions)
     assert finished.checkout == ()
     assert (batch.found, batch.expired) == (1, 0)

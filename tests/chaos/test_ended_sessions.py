@@ -12,7 +12,7 @@ from django.db import connection
 from baskets.db.pipeline import execute
 from baskets.db.transactions import TRIES
 from baskets.domain.baskets import store
-from tests.chaos.db_inspection import BUSY, DONE, UNAVAILABLE, kinds, session, told, waits
+from tests.chaos.db_inspection import BUSY, DONE, UNAVAILABLE, backend_pid, event_kinds, outcome, waits_for_lock
 from tests.chaos.harness import eventually
 from tests.domain.scenarios import User
 
@@ -32,34 +32,34 @@ def test_a_statement_that_an_administrator_cancels_is_told_to_come_back(
     shopper: User, second_connection: Client, finish: Callable[[], Any]
 ) -> None:
     shopper.start()
-    before = shopper.lists(), kinds()
-    pid = session()
+    before = shopper.lists(), event_kinds()
+    pid = backend_pid()
     second_connection.execute(LOCK)
 
     def cancel() -> None:
-        assert eventually(waits(second_connection, pid), 10)
+        assert eventually(waits_for_lock(second_connection, pid), 10)
         second_connection.execute("SELECT pg_cancel_backend(%s)", [pid])
 
     with ThreadPoolExecutor(1) as pool:
         cancelled = pool.submit(cancel)
-        assert told(finish()) == BUSY
+        assert outcome(finish()) == BUSY
         cancelled.result(10)
     second_connection.rollback()
-    assert (shopper.lists(), kinds()) == before
-    assert (told(finish()), session()) == (DONE, pid)
+    assert (shopper.lists(), event_kinds()) == before
+    assert (outcome(finish()), backend_pid()) == (DONE, pid)
 
 
 def test_a_statement_that_takes_too_long_is_told_to_come_back(shopper: User, second_connection: Client, finish: Callable[[], Any]) -> None:
     shopper.start()
-    before = shopper.lists(), kinds()
+    before = shopper.lists(), event_kinds()
     second_connection.execute(LOCK)
     execute("SET statement_timeout = '200ms'", [])
     started = time.monotonic()
-    assert told(finish()) == BUSY
+    assert outcome(finish()) == BUSY
     assert time.monotonic() - started < 2  # It was this limit, and not that of locks.
     second_connection.rollback()
-    assert (shopper.lists(), kinds()) == before
-    assert told(finish()) == DONE
+    assert (shopper.lists(), event_kinds()) == before
+    assert outcome(finish()) == DONE
 
 
 def test_a_session_that_is_ended_for_its_silence_is_replaced(
@@ -72,24 +72,24 @@ def test_a_session_that_is_ended_for_its_silence_is_replaced(
         silences: list[int] = []
         with monkeypatch.context() as silent:
             silent.setattr("baskets.domain.checkout.sessions.write_lists", falling_silent(silences, times=1))
-            assert told(finish()) == DONE
+            assert outcome(finish()) == DONE
         assert len(set(silences)) == 2, limit
-    assert kinds().count("checkout_aborted") == len(limits_in_a_transaction())
+    assert event_kinds().count("checkout_aborted") == len(limits_in_a_transaction())
 
 
 def test_a_session_that_is_ended_for_its_silence_each_time_is_told(
     shopper: User, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shopper.start()
-    before = shopper.lists(), kinds()
+    before = shopper.lists(), event_kinds()
     for limit in limits_in_a_transaction():
         silences: list[int] = []
         with monkeypatch.context() as silent:
             silent.setattr("baskets.domain.checkout.sessions.write_lists", falling_silent(silences, times=TRIES, limit=limit))
-            assert told(finish()) == UNAVAILABLE
+            assert outcome(finish()) == UNAVAILABLE
         assert len(set(silences)) == TRIES, limit
-        assert (shopper.lists(), kinds()) == before
-    assert told(finish()) == DONE
+        assert (shopper.lists(), event_kinds()) == before
+    assert outcome(finish()) == DONE
 
 
 def falling_silent(silences: list[int], *, times: int, limit: str = "") -> Callable[..., Any]:
@@ -97,7 +97,7 @@ def falling_silent(silences: list[int], *, times: int, limit: str = "") -> Calla
     write_lists = store.write_lists
 
     def silent(**arguments: Any) -> Any:
-        silences.append(session())
+        silences.append(backend_pid())
         if limit:
             execute(f"SET {limit} = '100ms'", []).fetchall()
         if len(silences) <= times:
@@ -110,9 +110,9 @@ def falling_silent(silences: list[int], *, times: int, limit: str = "") -> Calla
 def test_a_session_that_is_ended_between_two_calls_is_replaced(shopper: User, finish: Callable[[], Any]) -> None:
     shopper.start()
     for call in (finish, lambda: shopper.finish(ordered=False)):
-        before = session()
+        before = backend_pid()
         execute("SET idle_session_timeout = '50ms'", [])
         time.sleep(0.3)
         call()
-        assert session() != before
-    assert kinds() == ["item_placed", "checkout_started", "checkout_aborted"]
+        assert backend_pid() != before
+    assert event_kinds() == ["item_placed", "checkout_started", "checkout_aborted"]

@@ -10,9 +10,9 @@ from random import Random
 
 import pytest
 
-from tests.chaos.faults import FAULTS, TO_THE_DATABASE, TO_THE_SERVICE, Fault
-from tests.chaos.harness import Place, eventually, opened
-from tests.chaos.journal import App
+from tests.chaos.faults import DATABASE_FAULTS, FAULTS, SERVICE_FAULTS, Fault
+from tests.chaos.harness import Harness, eventually, running_harness
+from tests.chaos.journal import ChaosClient
 from tests.conftest import Long
 
 pytestmark = pytest.mark.long
@@ -21,9 +21,9 @@ APPS = 6
 
 
 @contextmanager
-def under_load(place: Place, chance: Random) -> Iterator[list[App]]:
+def under_load(harness: Harness, rng: Random) -> Iterator[list[ChaosClient]]:
     """Let apps call meanwhile; whatever one of them finds broken ends the test."""
-    apps = [App(place, number, Random(chance.getrandbits(64))) for number in range(APPS)]
+    apps = [ChaosClient(harness, number, Random(rng.getrandbits(64))) for number in range(APPS)]
     stop = threading.Event()
     with ThreadPoolExecutor(APPS) as pool:
         running = [pool.submit(app.run, stop) for app in apps]
@@ -35,21 +35,21 @@ def under_load(place: Place, chance: Random) -> Iterator[list[App]]:
             app.result(180)
 
 
-def assert_every_promise_is_kept(place: Place, apps: Sequence[App]) -> None:
+def assert_every_promise_is_kept(harness: Harness, apps: Sequence[ChaosClient]) -> None:
     """Without a manual step: the service answers, knows everything it has promised, and holds no lock."""
-    assert eventually(lambda: place.status("/readyz") == 200, 30), place.log()
+    assert eventually(lambda: harness.status("/readyz") == 200, 30), harness.log()
     with ThreadPoolExecutor(APPS) as pool:
         for _ in pool.map(assert_journal_is_true, apps):
             pass
-    place.manage("check_baskets")
-    with place.database() as client:
+    harness.manage("check_baskets")
+    with harness.database() as client:
         held = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.application_name = 'baskets' AND l.granted"
         assert eventually(lambda: client.execute(held).fetchone() == (0,), 20), "locks are left"
         state = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'baskets' AND state LIKE 'idle in transaction%'"
         assert client.execute(state).fetchone() == (0,)
 
 
-def assert_journal_is_true(app: App) -> None:
+def assert_journal_is_true(app: ChaosClient) -> None:
     for user, basket in app.known.items():
         assert app.see(user) == basket, user
     for order_no, (user, status) in app.orders.items():
@@ -59,29 +59,29 @@ def assert_journal_is_true(app: App) -> None:
 
 def test_a_few_kills_break_no_promise(long_run: Long) -> None:
     """The short form of the programme."""
-    with opened() as place:
-        with under_load(place, long_run.chance) as apps:
+    with running_harness() as harness:
+        with under_load(harness, long_run.rng) as apps:
             for name in ("worker_killed", "backend_terminated", "backend_killed", "service_killed", "database_killed"):
                 time.sleep(0.4)
-                FAULTS[name](place, long_run.chance)
+                FAULTS[name](harness, long_run.rng)
             time.sleep(0.4)
-        assert_every_promise_is_kept(place, apps)
+        assert_every_promise_is_kept(harness, apps)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_kind_of_fault_is_survived_alone(name: str, long_run: Long) -> None:
-    with opened() as place:
-        with under_load(place, long_run.chance) as apps:
+    with running_harness() as harness:
+        with under_load(harness, long_run.rng) as apps:
             for _ in range(3):
                 time.sleep(0.5)
-                FAULTS[name](place, long_run.chance)
+                FAULTS[name](harness, long_run.rng)
             time.sleep(0.5)
-        assert_every_promise_is_kept(place, apps)
+        assert_every_promise_is_kept(harness, apps)
     long_run.tell(faults=3, **counted(apps))
 
 
 def test_hundreds_of_faults_break_no_promise(long_run: Long) -> None:
-    """Two hands, one at the service and one at its database, do what chance says, without regard to each other.
+    """Two hands, one at the service and one at its database, strike at random, without regard to each other.
 
     The seed makes the same choices again, if not the same moments.
     """
@@ -89,30 +89,30 @@ def test_hundreds_of_faults_break_no_promise(long_run: Long) -> None:
     end = time.monotonic() + long_run.seconds
     done: Counter[str] = Counter()
     while time.monotonic() < end:
-        with opened() as place:
-            with under_load(place, long_run.chance) as apps, ThreadPoolExecutor(2) as pool:
+        with running_harness() as harness:
+            with under_load(harness, long_run.rng) as apps, ThreadPoolExecutor(2) as pool:
                 hands = [
-                    pool.submit(strike, place, Random(long_run.chance.getrandbits(64)), faults, until=min(end, time.monotonic() + 90))
-                    for faults in (TO_THE_SERVICE, TO_THE_DATABASE)
+                    pool.submit(strike, harness, Random(long_run.rng.getrandbits(64)), faults, until=min(end, time.monotonic() + 90))
+                    for faults in (SERVICE_FAULTS, DATABASE_FAULTS)
                 ]
                 for hand in hands:
                     done += hand.result()
-            assert_every_promise_is_kept(place, apps)
+            assert_every_promise_is_kept(harness, apps)
         long_run.tell(**counted(apps))
     long_run.tell(faults=done.total(), **done)
 
 
-def strike(place: Place, chance: Random, faults: Sequence[Fault], *, until: float) -> Counter[str]:
+def strike(harness: Harness, rng: Random, faults: Sequence[Fault], *, until: float) -> Counter[str]:
     """Let one fault follow the other, each upon a service that works again, and count them."""
     done: Counter[str] = Counter()
     while time.monotonic() < until:
-        assert eventually(lambda: place.status("/readyz") == 200, 30), place.log()
-        time.sleep(chance.uniform(0, 1.0))
-        fault = chance.choice(faults)
-        fault(place, chance)
+        assert eventually(lambda: harness.status("/readyz") == 200, 30), harness.log()
+        time.sleep(rng.uniform(0, 1.0))
+        fault = rng.choice(faults)
+        fault(harness, rng)
         done[fault.__name__] += 1
     return done
 
 
-def counted(apps: Sequence[App]) -> Counter[str]:
+def counted(apps: Sequence[ChaosClient]) -> Counter[str]:
     return sum((Counter({word.replace(" ", "_"): n for word, n in app.calls.items()}) for app in apps), Counter())

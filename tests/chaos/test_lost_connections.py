@@ -67,7 +67,7 @@ def test_a_second_loss_is_told_and_leaves_nothing(
         record(**arguments)
 
     with monkeypatch.context() as killing:
-        killing.setattr("baskets.domain.checkout.sessions.record", killed_before_its_event)
+        killing.setattr("baskets.domain.checkout.sessions.record_event", killed_before_its_event)
         answer = finish()
     assert reason_of(answer) == (503, "database_unavailable")
     assert shopper.lists() == before

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client as Browser
 
 from baskets.domain.baskets import store
-from tests.chaos.db_inspection import DONE, kinds, session, told
+from tests.chaos.db_inspection import DONE, backend_pid, event_kinds, outcome
 from tests.domain.scenarios import User
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,13 +65,13 @@ def test_no_caller_notices_between_two_calls(spoil: Spoil, shopper: User, second
     """Each call of the round meets it once, on a connection that has prepared all of them."""
     for spoiled in ROUND:
         for step in ROUND:
-            assert told(call(*step)) == DONE
+            assert outcome(call(*step)) == DONE
         for step in ROUND:
-            before = session()
+            before = backend_pid()
             with spoil(second_connection) if step is spoiled else nullcontext():
-                assert told(call(*step)) == DONE
-            assert step is not spoiled or session() != before, "nothing was lost"
-    assert kinds() == ["item_placed", *(["item_placed", "checkout_started", "checkout_ordered"] * 2 * len(ROUND))]
+                assert outcome(call(*step)) == DONE
+            assert step is not spoiled or backend_pid() != before, "nothing was lost"
+    assert event_kinds() == ["item_placed", *(["item_placed", "checkout_started", "checkout_ordered"] * 2 * len(ROUND))]
 
 
 def test_a_transaction_whose_first_statement_is_gone_is_run_again(shopper: User, second_connection: Client) -> None:
@@ -79,13 +79,13 @@ def test_a_transaction_whose_first_statement_is_gone_is_run_again(shopper: User,
         for _ in range(2):
             shopper.start()
             shopper.finish(ordered=False)
-        before = session()
+        before = backend_pid()
         with clearing(sql)(second_connection):
             shopper.start()
-        assert session() != before
+        assert backend_pid() != before
         shopper.finish(ordered=True)
         shopper.place("song")
-    assert kinds().count("checkout_ordered") == 2
+    assert event_kinds().count("checkout_ordered") == 2
 
 
 def test_statements_that_are_lost_in_the_middle_are_lost_for_one_try(
@@ -98,14 +98,14 @@ def test_statements_that_are_lost_in_the_middle_are_lost_for_one_try(
     write_lists = store.write_lists
 
     def cleared_once(**arguments: Any) -> Any:
-        tries.append(session())
+        tries.append(backend_pid())
         with clearing("DEALLOCATE ALL")(second_connection) if len(tries) == 1 else nullcontext():
             return write_lists(**arguments)
 
     monkeypatch.setattr("baskets.domain.checkout.sessions.write_lists", cleared_once)
-    assert told(finish()) == DONE
+    assert outcome(finish()) == DONE
     assert len(set(tries)) == 2
-    assert kinds() == ["item_placed", *(["checkout_started", "checkout_aborted"] * 2)]
+    assert event_kinds() == ["item_placed", *(["checkout_started", "checkout_aborted"] * 2)]
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)

@@ -13,7 +13,7 @@ import pytest
 from baskets.db import transactions
 from baskets.db.pipeline import execute
 from baskets.models import Basket
-from tests.chaos.db_inspection import BUSY, DONE, kinds, session, told, waits
+from tests.chaos.db_inspection import BUSY, DONE, backend_pid, event_kinds, outcome, waits_for_lock
 from tests.chaos.harness import eventually
 from tests.domain.scenarios import User
 
@@ -28,9 +28,9 @@ OVERTAKE = "UPDATE baskets_basket SET created_at = created_at - interval '1 seco
 def overtaken(client: Client, *, times: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Let another client change the basket so often, each time while the service waits for it; count the pauses between tries.
 
-    The service pauses until the other one has the row again, so that chance has no say in who is first.
+    The service pauses until the other one has the row again, so that rng has no say in who is first.
     """
-    pid = session()
+    pid = backend_pid()
     held, paused = Moment(), Moment()
     pauses: list[float] = []
 
@@ -38,7 +38,7 @@ def overtaken(client: Client, *, times: int, monkeypatch: pytest.MonkeyPatch) ->
         for left in reversed(range(times)):
             client.execute(OVERTAKE)
             held.set()
-            assert eventually(waits(client, pid), 10)
+            assert eventually(waits_for_lock(client, pid), 10)
             if left:
                 held.clear()
             client.commit()
@@ -68,9 +68,9 @@ def test_a_call_that_was_overtaken_is_run_again_whole(
     created = Basket.objects.get().created_at
     execute(f"SET default_transaction_isolation = '{level}'", [])
     with overtaken(second_connection, times=times, monkeypatch=monkeypatch) as pauses:
-        assert told(finish()) == DONE
+        assert outcome(finish()) == DONE
     assert len(pauses) == times
-    assert kinds() == ["item_placed", "checkout_started", "checkout_aborted"]
+    assert event_kinds() == ["item_placed", "checkout_started", "checkout_aborted"]
     assert (created - Basket.objects.get().created_at).total_seconds() == times
 
 
@@ -81,9 +81,9 @@ def test_a_call_that_is_overtaken_three_times_is_told_to_come_back(
     before = shopper.lists()
     execute("SET default_transaction_isolation = 'repeatable read'", [])
     with overtaken(second_connection, times=transactions.TRIES, monkeypatch=monkeypatch):
-        assert told(finish()) == BUSY
-    assert (shopper.lists(), kinds()) == (before, ["item_placed", "checkout_started"])
-    assert told(finish()) == DONE
+        assert outcome(finish()) == BUSY
+    assert (shopper.lists(), event_kinds()) == (before, ["item_placed", "checkout_started"])
+    assert outcome(finish()) == DONE
 
 
 def test_a_transaction_that_fits_into_no_order_is_run_again_whole(
@@ -93,12 +93,12 @@ def test_a_transaction_that_fits_into_no_order_is_run_again_whole(
     pauses: list[float] = []
     monkeypatch.setattr(transactions, "time", SimpleNamespace(sleep=pauses.append))
     execute("SET default_transaction_isolation = 'serializable'", [])
-    pid = session()
+    pid = backend_pid()
     with psycopg.connect(second_connection.info.dsn, password=second_connection.info.password) as holder, ThreadPoolExecutor(1) as pool:
         holder.execute("SELECT FROM baskets_basket FOR UPDATE")
 
         def cross() -> None:
-            assert eventually(waits(holder, pid), 10)
+            assert eventually(waits_for_lock(holder, pid), 10)
             second_connection.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
             second_connection.execute("SELECT * FROM baskets_basket")
             second_connection.execute("UPDATE baskets_product SET name = 'another name'")
@@ -108,6 +108,6 @@ def test_a_transaction_that_fits_into_no_order_is_run_again_whole(
         rival = pool.submit(cross)
         answer = call("POST", "/baskets/users/anna/products/song", {"count": 7})
         rival.result(30)
-    assert (told(answer), len(pauses)) == (DONE, 1)
+    assert (outcome(answer), len(pauses)) == (DONE, 1)
     assert shopper.lists()["cart"] == [("song", 7)]
-    assert kinds() == ["item_placed", "item_placed"]
+    assert event_kinds() == ["item_placed", "item_placed"]

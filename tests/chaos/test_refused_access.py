@@ -10,7 +10,7 @@ from django.db import connection
 
 from basket_project.launcher.cluster import new_password
 from baskets.models import Basket
-from tests.chaos.db_inspection import DONE, UNAVAILABLE, kinds, told
+from tests.chaos.db_inspection import DONE, UNAVAILABLE, event_kinds, outcome
 from tests.domain.scenarios import User
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,20 +59,20 @@ def test_a_service_that_is_kept_out_says_so_until_it_is_let_in(
     call: Callable[..., Any],
 ) -> None:
     shopper.start()
-    assert told(call("GET", "/baskets/users/anna")) == DONE
-    before = shopper.lists(), kinds()
+    assert outcome(call("GET", "/baskets/users/anna")) == DONE
+    before = shopper.lists(), event_kinds()
     words = {"role": role, "password": connection.settings_dict["PASSWORD"]}
     second_connection.execute(changed.format(**words))
-    assert told(call("GET", "/baskets/users/anna")) == DONE  # Who is in stays in.
+    assert outcome(call("GET", "/baskets/users/anna")) == DONE  # Who is in stays in.
     kill()
     for _ in range(2):
-        assert told(finish()) == UNAVAILABLE
-        assert told(call("GET", "/baskets/users/anna")) == UNAVAILABLE
-        assert told(call("GET", "/readyz")) == UNAVAILABLE
+        assert outcome(finish()) == UNAVAILABLE
+        assert outcome(call("GET", "/baskets/users/anna")) == UNAVAILABLE
+        assert outcome(call("GET", "/readyz")) == UNAVAILABLE
         assert call("GET", "/livez").status_code == 200
     second_connection.execute(put_right.format(**words))
-    assert (shopper.lists(), kinds()) == before
-    assert told(finish()) == DONE
+    assert (shopper.lists(), event_kinds()) == before
+    assert outcome(finish()) == DONE
 
 
 def test_a_service_whose_rights_are_taken_away_says_so_until_it_has_them_again(
@@ -80,14 +80,14 @@ def test_a_service_whose_rights_are_taken_away_says_so_until_it_has_them_again(
 ) -> None:
     """As while one role takes the place of another, and its rights come a moment later."""
     shopper.start()
-    before = shopper.lists(), kinds()
+    before = shopper.lists(), event_kinds()
     second_connection.execute(f"REVOKE {second_connection.info.user} FROM {role}")
-    assert told(finish()) == UNAVAILABLE
-    assert told(call("GET", "/readyz")) == UNAVAILABLE
+    assert outcome(finish()) == UNAVAILABLE
+    assert outcome(call("GET", "/readyz")) == UNAVAILABLE
     second_connection.execute(f"GRANT {second_connection.info.user} TO {role}")
-    assert (shopper.lists(), kinds()) == before
-    assert told(finish()) == DONE
-    assert told(call("GET", "/readyz")) == DONE
+    assert (shopper.lists(), event_kinds()) == before
+    assert outcome(finish()) == DONE
+    assert outcome(call("GET", "/readyz")) == DONE
 
 
 # --- What the server cannot read: class 58, and rights -------------------------------
@@ -118,10 +118,10 @@ def test_a_table_whose_file_cannot_be_opened_is_told_as_unavailable(
     table: str, spoiled: str, restored: str, shopper: User, second_connection: Client, finish: Callable[[], Any]
 ) -> None:
     shopper.start()
-    before = shopper.lists(), kinds()
+    before = shopper.lists(), event_kinds()
     with file_of(table, second_connection, spoiled=spoiled, restored=restored):
         for _ in range(2):
-            assert told(finish()) == UNAVAILABLE
-    assert (shopper.lists(), kinds()) == before
-    assert told(finish()) == DONE
+            assert outcome(finish()) == UNAVAILABLE
+    assert (shopper.lists(), event_kinds()) == before
+    assert outcome(finish()) == DONE
     assert Basket.objects.count() == 1

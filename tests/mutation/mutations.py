@@ -376,7 +376,7 @@ MUTATIONS = (
     Mutation(
         name="there is no grace for late orders",
         place="baskets.domain.checkout.late_orders.order_late",
-        old="contents.at > end + conf.grace()",
+        old="contents.at > end + conf.grace_period()",
         new="contents.at > end",
         why="the end of the hold is taken for the end of everything",
         tests=(LIFE,),
@@ -623,7 +623,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a call has no deadline of its own",
-        place="baskets.net.http_client.call",
+        place="baskets.net.http_client.send_request",
         old="watchdog.start()",
         new="pass",
         why="the socket has a time-out already",
@@ -631,8 +631,8 @@ MUTATIONS = (
     ),
     Mutation(
         name="an answer has as long as a connection",
-        place="baskets.net.http_client.call",
-        old="connection.timeout = seconds",
+        place="baskets.net.http_client.send_request",
+        old="connection.timeout = timeout_seconds",
         new="pass",
         why="the time-out was given when connecting",
         tests=("tests/net/test_http_client.py",),
@@ -655,7 +655,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a name is resolved and not checked",
-        place="baskets.net.http_client._resolved",
+        place="baskets.net.http_client._resolve",
         old="for address in found: _require_public(address)",
         new="_require_public(found[0])",
         why="the first address is the one that is called",
@@ -671,7 +671,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="any port is admitted",
-        place="baskets.net.http_client.checked_url",
+        place="baskets.net.http_client.validate_url",
         old="if not internal and port < MIN_UNPRIVILEGED_PORT and port not in",
         new="if not internal and port < 1 and port not in",
         why="the host is thought to be what matters",
@@ -775,7 +775,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a ciphertext is not bound to its row",
-        place="baskets.encryption._bound",
+        place="baskets.encryption._associated_data",
         old='f"context:{context}".encode()',
         new='b"context"',
         why="the purpose binds it already",

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import pytest
 from pytest_django import Settings
 
-from baskets.net.client_address import source_of
+from baskets.net.client_address import client_source
 
 PEER = "203.0.113.7"
 
 
 def source(forwarded: str | None = None, *, peer: str = PEER) -> str:
     meta = {"REMOTE_ADDR": peer} | ({} if forwarded is None else {"HTTP_X_FORWARDED_FOR": forwarded})
-    return source_of(SimpleNamespace(META=meta))
+    return client_source(SimpleNamespace(META=meta))
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def explain_end(request: HttpRequest) -> None:
     reason, name = sessions.end_reason(key)
     sentences = {
         sessions.ENDED_EARLY: f"You were signed out: {name} ended this session.",
-        sessions.ENDED_IDLE: f"You were signed out: there was no request for {_minutes(conf.staff_idle())}.",
-        sessions.ENDED_OLD: f"You were signed out: a session lasts {_minutes(conf.staff_session())} at most.",
+        sessions.ENDED_IDLE: f"You were signed out: there was no request for {_minutes(conf.staff_idle_timeout())}.",
+        sessions.ENDED_OLD: f"You were signed out: a session lasts {_minutes(conf.staff_session_lifetime())} at most.",
     }
     if reason:
         messages.warning(request, sentences[reason])

@@ -25,7 +25,7 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.staff import second_factor, sessions
 from baskets.domain.support import audit_log
 from baskets.models import DeskEntry
-from baskets.net.client_address import source_of
+from baskets.net.client_address import client_source
 
 log = structlog.get_logger("baskets.admin")
 
@@ -85,7 +85,7 @@ class LoginForm(AdminAuthenticationForm):
 
         :raises ValidationError: there were too many.
         """
-        limit, window, source = conf.login_failures(), conf.login_window(), source_of(self.request)
+        limit, window, source = conf.login_failures(), conf.login_window(), client_source(self.request)
         if device := known_device(self.request, account):
             subject = rate_limits.anonymous_subject("login-device", device)
             if rate_limits.hit(subject=subject, limit=limit, window=window) is None:
@@ -128,7 +128,7 @@ class SignIn(LoginView):
         account = form.get_user()
         auth_login(self.request, account)
         browser = self.request.headers.get("User-Agent", "")
-        sessions.record_sign_in(session=self.request.session, source=source_of(self.request), browser=browser)
+        sessions.record_sign_in(session=self.request.session, source=client_source(self.request), browser=browser)
         response = HttpResponseRedirect(self.get_success_url())
         if not (second_factor.is_enrolled(account) or second_factor.is_required(account)):
             complete_sign_in(self.request, response)
@@ -138,7 +138,7 @@ class SignIn(LoginView):
 def complete_sign_in(request: HttpRequest, response: HttpResponse) -> None:
     """Record a sign-in that needs nothing more, and make the device known."""
     account: Any = request.user
-    data = {"source": source_of(request), "second_factor": VERIFIED in request.session}
+    data = {"source": client_source(request), "second_factor": VERIFIED in request.session}
     _record(DeskEntry.Kind.SIGNED_IN, account, data, staff_actor(request))
     response.set_cookie(
         DEVICE_COOKIE,
@@ -158,7 +158,7 @@ def record_failure(request: HttpRequest, account: User | None, *, step: str) -> 
     :param step: `password` or `code`.
     """
     actor = Actor(kind=ActorKind.SYSTEM, name="sign-in", request_id=str(request.META.get("baskets.request_id", "")))
-    _record(DeskEntry.Kind.SIGN_IN_FAILED, account, {"source": source_of(request), "step": step}, actor)
+    _record(DeskEntry.Kind.SIGN_IN_FAILED, account, {"source": client_source(request), "step": step}, actor)
 
 
 def known_device(request: HttpRequest, account: User | None) -> str:

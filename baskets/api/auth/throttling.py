@@ -11,7 +11,7 @@ from baskets.api.exceptions import ApiError
 from baskets.api.idempotency import key_of
 from baskets.domain import idempotency
 from baskets.domain.access import rate_limits
-from baskets.net.client_address import source_of
+from baskets.net.client_address import client_source
 
 MINUTE = timedelta(minutes=1)
 # What a guess is answered. An expired token is none, nor is one of another user: an app must learn of those at once.
@@ -53,7 +53,7 @@ def slowed_down(request: HttpRequest, refusal: ApiError, *, never: bool) -> ApiE
     limit = conf.failures_per_minute()
     if not limit or refusal.reason not in GUESSES:
         return refusal
-    seconds = rate_limits.hit(subject=rate_limits.anonymous_subject("source", source_of(request)), limit=limit, window=MINUTE)
+    seconds = rate_limits.hit(subject=rate_limits.anonymous_subject("source", client_source(request)), limit=limit, window=MINUTE)
     return refusal if never or seconds is None else throttled(seconds)
 
 

@@ -40,7 +40,7 @@ from baskets.domain.access.bearer_tokens import BearerUser
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout.purchase_limits import ClientLimits
 from baskets.models.basket_snapshot import Owner
-from baskets.net.client_address import source_of
+from baskets.net.client_address import client_source
 
 T = TypeVar("T")
 
@@ -243,7 +243,7 @@ class ApiViewSet(ViewSet):
         if not self.caller.in_an_app:
             yield None
             return
-        with ClientLimits(key=self.caller.prefix, source=source_of(self.request)).returned_on_failure() as limits:
+        with ClientLimits(key=self.caller.prefix, source=client_source(self.request)).returned_on_failure() as limits:
             yield limits
 
     def _fields(self, body: type[BaseSerializer[Any]], raw: bytes) -> tuple[Mapping[str, Any], dict[str, str]]:

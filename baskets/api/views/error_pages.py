@@ -11,7 +11,7 @@ from django.views.decorators.csrf import csrf_exempt
 from baskets.api.exceptions import RETRY_AFTER_SECONDS, answer
 from baskets.api.middleware import ADMIN
 from baskets.db.errors import Fault, fault_of, plans_outdated, sqlstate_of
-from baskets.error_summary import described
+from baskets.error_summary import summarize_error
 
 log = structlog.get_logger("baskets.api")
 
@@ -47,7 +47,7 @@ def handler500(request: HttpRequest) -> HttpResponse:
     if error is None:
         return response
     if fault_of(error) is Fault.BUG:
-        log.error("unforeseen_error", sqlstate=sqlstate_of(error), **described(error))
+        log.error("unforeseen_error", sqlstate=sqlstate_of(error), **summarize_error(error))
     else:
         if plans_outdated(error):
             connection.close()  # Its statements would fail for every further page.

@@ -163,7 +163,7 @@ def _verify_guest(token: str, header: dict[str, Any], *, jti: object, partner_id
     """
     kid = header.get("kid", "")
     revoked = GuestToken.objects.filter(pk=_parse_jti(jti), revoked_at__isnull=False)
-    signed = SigningKey.objects.good().filter(~Exists(revoked), kid=kid).values_list("public_jwk", Now())
+    signed = SigningKey.objects.valid().filter(~Exists(revoked), kid=kid).values_list("public_jwk", Now())
     for jwk, at in reading(lambda: list(signed)) if "\x00" not in kid else []:
         trust = VerificationRule(issuer=guests.ISSUER, audience=guests.token_audience(partner_id), at=at)
         for key in _matching_keys(header, [parse_jwk(jwk)]):

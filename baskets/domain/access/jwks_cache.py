@@ -26,7 +26,7 @@ from django.db.models.functions import Now
 from baskets.db.transactions import in_transaction
 from baskets.domain.access.jwks import InvalidKey, KeySet, PublicKey, parse_jwks
 from baskets.domain.actors import Actor
-from baskets.error_summary import described
+from baskets.error_summary import summarize_error
 from baskets.models import TokenIssuer
 from baskets.net import http_client
 
@@ -139,7 +139,7 @@ def start_fetch(issuer: TokenIssuer) -> "Future[KeySet] | None":
             # Without its traceback, which would keep the connection to the address alive.
             future.set_exception(KeysNotFetched(str(error)))
         except Exception as error:  # noqa: BLE001 (a database that failed, most likely; the lease ends by itself)
-            log.warning("issuer_keys_not_stored", issuer=issuer.name, **described(error, error.__traceback__))
+            log.warning("issuer_keys_not_stored", issuer=issuer.name, **summarize_error(error, error.__traceback__))
             future.set_exception(KeysNotFetched("The keys could not be stored."))
         else:
             future.set_result(found)
@@ -174,13 +174,17 @@ def fetch(issuer: TokenIssuer) -> KeySet:
     :raises KeysNotFetched: the address gave none.
     """
     try:
-        reply = http_client.call(
-            issuer.keys_url, method="GET", headers={"Accept": "application/json"}, seconds=FETCH_TIMEOUT_SECONDS, longest=MAX_BYTES
+        reply = http_client.send_request(
+            issuer.keys_url,
+            method="GET",
+            headers={"Accept": "application/json"},
+            timeout_seconds=FETCH_TIMEOUT_SECONDS,
+            max_body_bytes=MAX_BYTES,
         )
         if reply.status != 200:
             raise KeysNotFetched(f"The answer has status {reply.status}.")
         return parse_jwks(json.loads(reply.body), algorithms=issuer.algorithms)
-    except (http_client.ForbiddenAddress, http_client.Unreachable, InvalidKey) as error:
+    except (http_client.ForbiddenUrl, http_client.RequestFailed, InvalidKey) as error:
         raise KeysNotFetched(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise KeysNotFetched("The answer is no JSON.") from error

@@ -103,7 +103,7 @@ def rotate(*, revoke_old: bool = False, actor: Actor) -> Rotation:
 
 def public_keys() -> list[dict[str, Any]]:
     """List the public halves of all keys whose signatures are good, the one that signs first."""
-    keys = SigningKey.objects.good().order_by(F("ends_at").desc(nulls_first=True))
+    keys = SigningKey.objects.valid().order_by(F("ends_at").desc(nulls_first=True))
     return list(keys.values_list("public_jwk", flat=True))
 
 

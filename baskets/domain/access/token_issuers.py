@@ -127,8 +127,8 @@ def _validate_key_source(*, keys: Any, keys_url: str, algorithms: list[str]) -> 
         raise InvalidValue("Either the keys are given, or the address at which they are published.")
     if keys_url:
         try:
-            http_client.checked_url(keys_url)
-        except http_client.ForbiddenAddress as error:
+            http_client.validate_url(keys_url)
+        except http_client.ForbiddenUrl as error:
             raise InvalidValue(str(error)) from error
         return None, ()
     try:

@@ -83,7 +83,7 @@ def create_and_lock(owner: Owner, *, guest: bool = False) -> BasketSnapshot:
         guest=guest,
         created_at=Now(),
         last_changed_at=Now(),
-        expires_at=Now() + conf.lifetime(),
+        expires_at=Now() + conf.basket_lifetime(),
     )
     Basket.objects.bulk_create([basket], ignore_conflicts=True)
     contents = lock_and_read(owner)
@@ -278,7 +278,7 @@ def _with_next_revision(before: BasketSnapshot, after: BasketSnapshot) -> Basket
         after,
         revision=before.revision + 1,
         last_changed_at=before.at,
-        expires_at=before.at + conf.lifetime() if slides else before.expires_at,
+        expires_at=before.at + conf.basket_lifetime() if slides else before.expires_at,
     )
 
 

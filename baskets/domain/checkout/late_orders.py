@@ -45,7 +45,7 @@ def order_late(
     :raises StockReclaimable: lapsed sessions hold what is missing.
     """
     end = session.released_at if session.status == Session.ABORTED else session.expires_at
-    if not by_staff and (end is None or contents.at > end + conf.grace()):
+    if not by_staff and (end is None or contents.at > end + conf.grace_period()):
         raise CheckoutExpired(attention=attention.flag_for(session, Attention.Reason.EXPIRED, actor, named=named))
 
     if not contents.is_open and contents.hidden_at is None:

@@ -106,7 +106,7 @@ def start_session(
         status=Session.ACTIVE,
         test_mode=test_mode,
         started_at=before.at,
-        expires_at=before.at + (before.hold_override or conf.hold()),
+        expires_at=before.at + (before.hold_override or conf.hold_duration()),
         language=language,
         country=country,
         stripe_using_sdk=stripe_using_sdk,

@@ -191,15 +191,15 @@ def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> Fail
         "webhook-signature": signer.sign(name, sent_at, body),
     }
     try:
-        reply = http_client.call(
-            endpoint.url, method="POST", headers=headers, body=body.encode(), seconds=conf.webhook_timeout().total_seconds()
+        reply = http_client.send_request(
+            endpoint.url, method="POST", headers=headers, body=body.encode(), timeout_seconds=conf.webhook_timeout().total_seconds()
         )
-    except (http_client.ForbiddenAddress, http_client.Unreachable) as problem:
+    except (http_client.ForbiddenUrl, http_client.RequestFailed) as problem:
         return Failure(problem=str(problem))
     return None if 200 <= reply.status < 300 else _read_failure(reply)
 
 
-def _read_failure(reply: http_client.Reply) -> Failure:
+def _read_failure(reply: http_client.Response) -> Failure:
     """Read what a receiver answers that does not acknowledge.
 
     `Retry-After` is read with every status: a number of seconds, or a date. What is neither is ignored.
@@ -229,7 +229,7 @@ def _record_failure(claim: EndpointLease, failure: Failure) -> None:
         "not_before": failure.not_before,
         "longest": timedelta(seconds=MAX_DELAY_SECONDS),
         "gone": failure.gone,
-        "give_up": conf.webhook_patience(),
+        "give_up": conf.webhook_give_up_after(),
     }
 
     def step() -> str | None:

@@ -36,8 +36,8 @@ def create_webhook(
     :raises InvalidValue: the address may not be called, or a kind or the label cannot be used.
     """
     try:
-        http_client.checked_url(url)
-    except http_client.ForbiddenAddress as forbidden:
+        http_client.validate_url(url)
+    except http_client.ForbiddenUrl as forbidden:
         raise InvalidValue(str(forbidden)) from forbidden
     if label:
         validate_printable(label, limit=MAX_LABEL_LENGTH, what="A webhook's label")

@@ -6,7 +6,7 @@ from typing import Any
 from django.db import models
 
 from baskets.db.transactions import in_transaction
-from baskets.encryption import UnreadableSecret, reencrypted
+from baskets.encryption import UnreadableSecret, reencrypt
 from baskets.models import Comfort, SecondFactor, SigningKey, WebhookEndpoint
 
 BATCH = 200
@@ -57,7 +57,7 @@ def reencrypt_batch(
                 for field in fields:
                     if (stored := getattr(row, field)) is not None:
                         purpose = f"{model._meta.model_name}.{field}"  # noqa: SLF001 (Django's documented name)
-                        setattr(row, field, reencrypted(stored, purpose=purpose, context=getattr(row, identity)))
+                        setattr(row, field, reencrypt(stored, purpose=purpose, context=getattr(row, identity)))
             except UnreadableSecret:
                 unreadable += 1
                 continue

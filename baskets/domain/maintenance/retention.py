@@ -157,7 +157,7 @@ def purge_baskets(*, older_than: timedelta, after: UUID | None = None, dry_run: 
     :param after: baskets up to this one have been seen in this run.
     :param dry_run: do it and roll it back.
     """
-    age = max(older_than, conf.grace(), conf.idempotency_window())
+    age = max(older_than, conf.grace_period(), conf.idempotency_window())
     window = [pk for (pk,) in execute(NEXT_BASKETS, [after or UUID(int=0), WINDOW])]
     if not window:
         return PurgeResult(last=None)

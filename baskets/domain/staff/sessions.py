@@ -38,7 +38,7 @@ def _add(moment: Any, span: timedelta) -> Any:
 
 def _expiry() -> Least:
     """Compute the end of a session whose last request is now."""
-    return Least(_add(F("started_at"), conf.staff_session()), _add(Now(), conf.staff_idle()))
+    return Least(_add(F("started_at"), conf.staff_session_lifetime()), _add(Now(), conf.staff_idle_timeout()))
 
 
 def _active_rows() -> QuerySet[StaffSession]:
@@ -85,7 +85,7 @@ class SessionStore(DatabaseStore):
         data = self._get_session(no_load=must_create)
         stored = {"session_data": self.encode(data), "user_id": data.get(SESSION_KEY)}
         if must_create:
-            end = _add(Now(), min(conf.staff_idle(), conf.staff_session()))
+            end = _add(Now(), min(conf.staff_idle_timeout(), conf.staff_session_lifetime()))
             StaffSession(pk=key, started_at=Now(), seen_at=Now(), expire_date=end, **stored).save(force_insert=True)
         elif not _active_rows().filter(pk=key).update(**stored):
             raise UpdateError
@@ -117,7 +117,7 @@ def record_sign_in(*, session: Any, source: str, browser: str) -> None:
     :param session: the `SessionStore` of the request.
     """
     session.save()
-    end = _add(Now(), min(conf.staff_idle(), conf.staff_session()))
+    end = _add(Now(), min(conf.staff_idle_timeout(), conf.staff_session_lifetime()))
     row = _active_rows().filter(pk=digest_session_key(session.session_key))
     row.update(source=source, browser=browser[:300], started_at=Now(), seen_at=Now(), expire_date=end)
 
@@ -151,4 +151,4 @@ def end_reason(session_key: str) -> tuple[str, str]:
         return "", ""
     if row.ended_by:
         return ENDED_EARLY, row.ended_by
-    return (ENDED_OLD if row.expire_date >= row.started_at + conf.staff_session() else ENDED_IDLE), ""
+    return (ENDED_OLD if row.expire_date >= row.started_at + conf.staff_session_lifetime() else ENDED_IDLE), ""

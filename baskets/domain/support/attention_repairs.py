@@ -75,5 +75,5 @@ def unassign(*, session: CheckoutSession, expected_events: int, reason: str, act
 
 def assignee_of(session: CheckoutSession) -> str:
     """Name who has the matters of a session in hand; empty for nobody."""
-    last = Event.objects.steps().filter(basket_id=session.basket_id, session=session).first()
+    last = Event.objects.assignments().filter(basket_id=session.basket_id, session=session).first()
     return last.actor if last and last.data["repair"] == "take" else ""

@@ -10,7 +10,7 @@ from baskets.domain.events import webhook_endpoints
 from baskets.management.arguments import printable_text
 from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import Event
-from baskets.net.http_client import LONGEST_URL
+from baskets.net.http_client import MAX_URL_LENGTH
 
 
 class Command(ServiceCommand):
@@ -22,7 +22,7 @@ class Command(ServiceCommand):
         """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("partner", type=printable_text(max_length=partners.MAX_NAME_LENGTH), help="The partner's name.")
-        parser.add_argument("url", type=printable_text(max_length=LONGEST_URL), help="Where events are posted to; https only.")
+        parser.add_argument("url", type=printable_text(max_length=MAX_URL_LENGTH), help="Where events are posted to; https only.")
         parser.add_argument(
             "--kind",
             action="append",

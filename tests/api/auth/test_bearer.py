@@ -246,7 +246,7 @@ def test_a_public_key_is_no_shared_secret(app: Api, partner: Partner, rsa_pair: 
 
 def test_keys_and_addresses_inside_of_a_token_are_not_looked_at(app: Api, partner: Partner, pair: KeyPair, monkeypatch: Any) -> None:
     trust(partner, pair)
-    monkeypatch.setattr("baskets.net.http_client.call", None)
+    monkeypatch.setattr("baskets.net.http_client.send_request", None)
     thief = KeyPair("ES256")
     for header in ({"jwk": thief.jwk}, {"jku": "https://127.0.0.1:1/"}, {"x5u": "https://127.0.0.1:1/"}, {"x5c": ["MIIB"]}, {"x5t": "x"}):
         assert show(app, thief.sign(GOOD, **header)).refusal == INVALID

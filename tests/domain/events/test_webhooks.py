@@ -263,15 +263,15 @@ def test_no_call_is_made_inside_a_transaction(shopper: User, webhook_receiver: R
     make(webhook_receiver)
     shopper.place("shirt", 1)
     seen = []
-    call = http_client.call
+    call = http_client.send_request
 
-    def watched(*args: Any, **options: Any) -> http_client.Reply:
+    def watched(*args: Any, **options: Any) -> http_client.Response:
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('transactionid', 'advisory')")
             seen.append((connection.in_atomic_block, cursor.fetchone()[0]))
         return call(*args, **options)
 
-    monkeypatch.setattr(http_client, "call", watched)
+    monkeypatch.setattr(http_client, "send_request", watched)
     assert deliver() == 1
     assert seen == [(False, 0)]
 
