@@ -9,7 +9,7 @@ import pytest
 from basket_project.http_server.request_queue import QueuedRequest, RequestQueue
 from basket_project.http_server.requests import BadRequest, ChunkedBody
 from baskets.api.admission import Admission
-from baskets.checks import python_reads_cookies_in_linear_time
+from baskets.checks import check_python_version
 
 
 def call(priority: int) -> QueuedRequest:
@@ -111,4 +111,4 @@ def test_a_refusal_before_any_work_has_the_headers_for_browsers(reason: str) -> 
 )
 def test_a_python_that_reads_cookies_slowly_is_warned_of(version: Any, warned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.version_info", version)
-    assert [found.id for found in python_reads_cookies_in_linear_time()] == ["baskets.W001"] * warned
+    assert [found.id for found in check_python_version()] == ["baskets.W001"] * warned
