@@ -6,7 +6,7 @@ import factory
 from factory.django import DjangoModelFactory
 
 from baskets.domain.actors import Actor
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.models import Partner, Product
 
 TESTER = Actor.system("tests")
@@ -37,4 +37,4 @@ class ProductFactory(DjangoModelFactory[Product]):
     def unsold(self, create: bool, extracted: int | None, **_: Any) -> None:
         """Report the number of unsold pieces."""
         if create and extracted is not None:
-            counters.set_unsold(reports={self.pk: extracted}, as_of=None, reason="test supply", actor=TESTER)
+            supply.set_unsold(reports={self.pk: extracted}, as_of=None, reason="test supply", actor=TESTER)

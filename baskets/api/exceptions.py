@@ -198,8 +198,8 @@ def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
 def details_of(refusal: domain.Refusal) -> dict[str, Any]:
     """Say what a program needs to go on from here."""
     match refusal:
-        case domain.OutOfStock(missing=missing):
-            return {"items": [{"productId": item.product_id, "wanted": item.wanted, "available": item.available} for item in missing]}
+        case domain.OutOfStock(shortages=shortages):
+            return {"items": [{"productId": item.product_id, "wanted": item.wanted, "available": item.available} for item in shortages]}
         case domain.CheckoutActive(active=active):
             return {"activeCheckout": {"orderNo": active.order_no, "expires": format_timestamp(active.expires_at)}}
         case domain.NoActiveCheckout(last=domain.SessionSummary() as last):

@@ -119,9 +119,9 @@ class OutOfStock(Refusal):
     reason = "out_of_stock"
     message = "There is too little stock."
 
-    def __init__(self, *, missing: Sequence[Shortage], attention: AttentionFlag | None = None) -> None:
+    def __init__(self, *, shortages: Sequence[Shortage], attention: AttentionFlag | None = None) -> None:
         super().__init__(attention=attention)
-        self.missing = missing
+        self.shortages = shortages
 
 
 class CheckoutActive(Refusal):

@@ -17,7 +17,7 @@ from baskets.domain.access import api_keys, partners
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import items
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.stock import counters as stock_counters
+from baskets.domain.stock import supply
 from baskets.domain.support import checkout_repairs, guards, reservation_repairs
 from baskets.models import CheckoutItem, CheckoutSession, GuestToken, Product, StockReservation
 from tests.admin.auth.test_access import MODELS, list_of
@@ -273,7 +273,7 @@ def test_a_product_page_says_why_it_is_or_is_not_available(
 
 
 def report(unsold: int) -> None:
-    stock_counters.set_unsold(reports={"x": unsold}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    supply.set_unsold(reports={"x": unsold}, as_of=None, reason="feed", actor=Actor.system("feed"))
 
 
 def test_a_product_page_names_who_holds_it_until_when(shop: Shop, viewer: Client) -> None:
@@ -306,7 +306,7 @@ def test_what_staff_released_is_told_alike_everywhere(shop: Shop, root: Client) 
     for body in (basket, detail, items):
         assert set(re.findall(r"failed, \d+ missing", body)) == {"failed, 1 missing"}
     assert "hold-again" in basket
-    stock_counters.set_unsold(reports={"rare": 1}, as_of=None, reason="found", actor=TESTER)
+    supply.set_unsold(reports={"rare": 1}, as_of=None, reason="found", actor=TESTER)
     runner.run(reservation_repairs.hold_again, session=session, expected_events=5, reason="found", actor=TESTER)
     assert buyer.lists()["checkout"] == [("lamp", 2, -2), ("rare", 1, 1), ("song", 1, None)]
     for model, key in (("basket", session.basket_id), ("checkoutsession", session.pk)):

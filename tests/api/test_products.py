@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from baskets.domain.actors import Actor
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.models import Product
 from tests.api.conftest import Api, PassTime, Sells
 
@@ -71,7 +71,7 @@ def test_shortfall_reduces_the_pieces_of_lapsed_holds(api: Api, sells: Sells, pa
     sells("p1", unsold=3)
     api.place("p1", 3)
     api.start()
-    counters.set_unsold(reports={"p1": 1}, as_of=None, reason="feed", actor=Actor.system("test"))
+    supply.set_unsold(reports={"p1": 1}, as_of=None, reason="feed", actor=Actor.system("test"))
     assert count(api, "p1") == (0, True)
     pass_time(timedelta(minutes=31))
     assert count(api, "p1") == (1, False)
@@ -80,7 +80,7 @@ def test_shortfall_reduces_the_pieces_of_lapsed_holds(api: Api, sells: Sells, pa
 def test_product_that_became_unlimited_has_no_count(api: Api, sells: Sells) -> None:
     sells("p1", unsold=0)
     assert count(api, "p1") == (0, True)
-    counters.set_unsold(reports={"p1": None}, as_of=None, reason="feed", actor=Actor.system("test"))
+    supply.set_unsold(reports={"p1": None}, as_of=None, reason="feed", actor=Actor.system("test"))
     assert count(api, "p1") == (None, False)
 
 

@@ -9,7 +9,7 @@ from baskets.domain import errors, runner
 from baskets.domain.baskets import guests, transfers
 from baskets.domain.checkout import expiry, sessions
 from baskets.domain.comfort import ComfortField, change_comfort
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.domain.support import attention_repairs, basket_repairs, checkout_repairs, erasure, reservation_repairs, stock_repairs
 from baskets.models import Attention, Basket, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot
@@ -61,7 +61,7 @@ def _comfort(said: Mapping[ComfortField, str | None], *, consent: bool | None) -
 
 
 def _report(world: World) -> Any:
-    return in_transaction(lambda: counters.set_unsold(reports={"shirt": 2, "cap": 9}, as_of=None, reason="feed", actor=TESTER))
+    return in_transaction(lambda: supply.set_unsold(reports={"shirt": 2, "cap": 9}, as_of=None, reason="feed", actor=TESTER))
 
 
 def _sweep(world: World) -> None:
@@ -186,8 +186,8 @@ def told(outcome: Any) -> Any:
 
 def _refused(error: Exception) -> Any:
     match error:
-        case errors.OutOfStock(missing=missing):
-            return error.reason, sorted((item.product_id, item.wanted, item.available) for item in missing)
+        case errors.OutOfStock(shortages=shortages):
+            return error.reason, sorted((item.product_id, item.wanted, item.available) for item in shortages)
         case errors.Refusal():
             return error.reason, str(error)
         case transfers.TransferNotFound():

@@ -12,7 +12,7 @@ from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
 from baskets.domain.baskets import store
-from baskets.domain.checkout import sessions
+from baskets.domain.checkout import reserving, sessions
 from baskets.domain.checkout.pricing import CatalogEntry
 from baskets.domain.stock import counters
 from baskets.models import Event, Stock, StockReservation
@@ -23,7 +23,7 @@ from tests.domain.scenarios import User, available
 @pytest.fixture
 def pessimistic_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Starts that ask what there is while they take it, as they do where they have seen that there is too little."""
-    monkeypatch.setattr(sessions, "_appear_in_stock", lambda *_: False)
+    monkeypatch.setattr(reserving, "appear_in_stock", lambda *_: False)
 
 
 @pytest.mark.usefixtures("pessimistic_start")
@@ -59,12 +59,12 @@ def test_without_a_second_look_the_last_pieces_are_sold_twice(shopper: User, mon
         everybody_has_read.wait(WAIT_SECONDS)
         return really(*seen)
 
-    really = sessions._appear_in_stock
+    really = reserving.appear_in_stock
     buyers = [shopper.beside(f"buyer-{n}") for n in range(4)]
     for buyer in buyers:
         buyer.place("shirt", 4)
     with monkeypatch.context() as without_look:
-        without_look.setattr(sessions, "_appear_in_stock", seem_to_be_there)
+        without_look.setattr(reserving, "appear_in_stock", seem_to_be_there)
         blind = "UPDATE baskets_stock SET available = greatest(available - %s, 0) WHERE product_id = %s OR %s::bigint IS NULL"
         without_look.setattr(counters, "RESERVE_ONE_OR_FAIL", blind)
         together([buyer.start for buyer in buyers])
@@ -115,7 +115,7 @@ def test_a_buyer_who_has_seen_what_others_take_is_told_what_is_left(shopper: Use
     for name, count in (("shirt", 7), ("cap", 7)):
         shopper.place(name, count)
     other_shopper.place(others, 7)
-    monkeypatch.setattr(sessions, "_appear_in_stock", frozen.at(sessions._appear_in_stock))
+    monkeypatch.setattr(reserving, "appear_in_stock", frozen.at(reserving.appear_in_stock))
     first, _ = frozen.run(shopper.start, while_frozen=other_shopper.start)
     assert [(line.product_id, line.stocked) for line in first.contents.checkout] == [
         (name, -4 if name == others else 7) for name in ("shirt", "cap")

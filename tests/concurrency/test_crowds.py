@@ -7,7 +7,7 @@ import pytest
 from baskets.db.transactions import in_transaction
 from baskets.domain import errors
 from baskets.domain.checkout import expiry
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.models import CheckoutSession, Event
 from baskets.models.basket_snapshot import BasketSnapshot
 from tests.concurrency.barrier import together
@@ -139,7 +139,7 @@ def test_a_feed_against_buyers_keeps_the_account(shopper: User) -> None:
         buyer.place("shirt", 1)
 
     def feed() -> int:
-        return in_transaction(lambda: counters.set_unsold(reports={"shirt": 4, "cap": 1}, as_of=None, reason="feed", actor=TESTER))
+        return in_transaction(lambda: supply.set_unsold(reports={"shirt": 4, "cap": 1}, as_of=None, reason="feed", actor=TESTER))
 
     outcomes = together([*(buyer.start for buyer in buyers), feed])
     held = kinds(outcomes)["StartedSession"]

@@ -47,8 +47,8 @@ def shown(contents: BasketSnapshot | None) -> Any:
 def as_refused(refusal: errors.Refusal) -> Refused:
     """A refusal as the model words it."""
     match refusal:
-        case errors.OutOfStock(missing=missing):
-            return Refused(refusal.reason, sorted((item.product_id, item.wanted, item.available) for item in missing))
+        case errors.OutOfStock(shortages=shortages):
+            return Refused(refusal.reason, sorted((item.product_id, item.wanted, item.available) for item in shortages))
         case errors.CheckoutActive(active=active):
             return Refused(refusal.reason, active.order_no)
         case errors.NoActiveCheckout(last=last):

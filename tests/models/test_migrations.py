@@ -10,7 +10,7 @@ from baskets.domain import runner
 from baskets.domain.checkout import attention
 from baskets.domain.errors import Refusal
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.domain.support import checkout_repairs, reservation_repairs
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Partner, StockReservation
 from baskets.models.basket_snapshot import Owner
@@ -50,7 +50,7 @@ def build(shopper: User, other_shopper: User, third_shopper: User) -> dict[str, 
     other_shopper.place("shirt", 3)
     numbers["reversed"] = other_shopper.start().session.order_no
     other_shopper.finish(False)
-    counters.set_unsold(reports={"shirt": 1}, as_of=None, reason="counted", actor=TESTER)
+    supply.set_unsold(reports={"shirt": 1}, as_of=None, reason="counted", actor=TESTER)
     other_shopper.finish(True, numbers["reversed"])
     session = CheckoutSession.objects.get(order_no=numbers["reversed"])
     runner.run(

@@ -47,7 +47,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a report counts in the order of its arrival",
-        place="baskets.domain.stock.counters.SET_UNSOLD",
+        place="baskets.domain.stock.supply.SET_UNSOLD",
         old="SELECT * FROM report WHERE as_of >= reported_as_of",
         new="SELECT * FROM report",
         why="files arrive in order on the developer's machine",
@@ -55,7 +55,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a report that changes no number is forgotten",
-        place="baskets.domain.stock.counters.SET_UNSOLD",
+        place="baskets.domain.stock.supply.SET_UNSOLD",
         old="WHERE s.product_id = c.product_id AND NOT (c.changes AND %(confirm)s)",
         new="WHERE s.product_id = c.product_id AND c.changes AND NOT %(confirm)s",
         why="there is nothing to change",
@@ -63,7 +63,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="supply recorded after the moment is forgotten",
-        place="baskets.domain.stock.counters.SET_UNSOLD",
+        place="baskets.domain.stock.supply.SET_UNSOLD",
         old="WHERE a.kind IN ('supply', 'unheld') AND a.as_of > counted.as_of",
         new="WHERE a.kind IN ('unheld') AND a.as_of > counted.as_of",
         why="only sales are thought to move stock",
@@ -71,7 +71,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="sales before the moment are subtracted",
-        place="baskets.domain.stock.counters.SET_UNSOLD",
+        place="baskets.domain.stock.supply.SET_UNSOLD",
         old="WHERE r.status = 'SOLD' AND r.ended_at > counted.as_of",
         new="WHERE r.status = 'SOLD'",
         why="sold is sold",
@@ -79,7 +79,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="sales of an unlimited product are taken off twice",
-        place="baskets.domain.stock.counters.SET_UNSOLD",
+        place="baskets.domain.stock.supply.SET_UNSOLD",
         old="a.kind = 'unheld' AND a.as_of = session.finished_at",
         new="a.kind = 'unheld' AND false",
         why="a product is thought to become limited once",
@@ -87,7 +87,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a report of now is older where the clock has gone back",
-        place="baskets.domain.stock.counters.SET_UNSOLD",
+        place="baskets.domain.stock.supply.SET_UNSOLD",
         old="coalesce(%(as_of)s::timestamptz, greatest(statement_timestamp(), s.reported_as_of)) AS as_of",
         new="coalesce(%(as_of)s::timestamptz, statement_timestamp()) AS as_of",
         why="clocks are trusted",
@@ -95,7 +95,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="purged sales of both sides of a report are one sum",
-        place="baskets.domain.stock.counters.WRITE_OFF_PURGED_SALES",
+        place="baskets.domain.stock.supply.WRITE_OFF_PURGED_SALES",
         old="GROUP BY sold.product_id, sold.at > s.reported_as_of",
         new="GROUP BY sold.product_id",
         why="one line for each product looks tidier",
@@ -111,7 +111,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="supply that comes in pays off no shortfall",
-        place="baskets.domain.stock.counters.ADJUST_SUPPLY",
+        place="baskets.domain.stock.supply.ADJUST_SUPPLY",
         old="SELECT s.product_id, d.delta, s.available - s.shortfall + d.delta AS free",
         new="SELECT s.product_id, d.delta, s.available + d.delta AS free",
         why="a shortfall is rare",
@@ -223,7 +223,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="what was sold after a report is not subtracted",
-        place="baskets.domain.stock.counters.SET_UNSOLD",
+        place="baskets.domain.stock.supply.SET_UNSOLD",
         old="WHERE r.status = 'SOLD' AND r.ended_at > counted.as_of",
         new="WHERE false",
         why="unsold sounds as if it were unsold now",
@@ -487,11 +487,11 @@ MUTATIONS = (
     ),
     Mutation(
         name="a piece that comes free is sold out",
-        place="baskets.domain.checkout.sessions._missing",
-        old="if lapsed or (may_reclaim() and any(there[p][0] >= wanted[p] for p in short)):",
-        new="if lapsed:",
-        why="the second question looks like the first",
-        tests=("tests/concurrency/test_controls.py",),
+        place="baskets.domain.checkout.reserving.reserve",
+        old="if may_be_reclaimed or (reclaim and any(levels[product_id].available >= wanted[product_id] for product_id in short)):",
+        new="if may_be_reclaimed:",
+        why="the second read looks like the first",
+        tests=("tests/concurrency/test_controls.py", "tests/concurrency/test_between.py"),
     ),
     Mutation(
         name="what was held counts as free",
@@ -500,14 +500,6 @@ MUTATIONS = (
         new="freed = holds.filter(pk__in=held)",
         why="what had lapsed is thought to have expired",
         tests=("tests/concurrency/test_pairs.py",),
-    ),
-    Mutation(
-        name="a piece that comes free is not held again",
-        place="baskets.domain.support.reservation_repairs.hold_again",
-        old="if lapsed or (may_reclaim() and any(there[p][0] >= wanted[p] for p in short)):",
-        new="if lapsed:",
-        why="the second question looks like the first",
-        tests=("tests/concurrency/test_between.py",),
     ),
     Mutation(
         name="comfort settings outlive their user",

@@ -310,7 +310,7 @@ def name_of(record: Any) -> str:
 def told(problem: Refusal | str | None) -> str:
     """Why something was not done, in a sentence."""
     if isinstance(problem, OutOfStock):
-        missing = ", ".join(f"{each.product_id}: {each.wanted} wanted, {each.available} there" for each in problem.missing)
+        missing = ", ".join(f"{each.product_id}: {each.wanted} wanted, {each.available} there" for each in problem.shortages)
         return f"{problem} {missing}"
     return str(problem or "")
 

@@ -81,10 +81,9 @@ def with_lines_returned(contents: BasketSnapshot, lines: Iterable[BasketLine]) -
     return replace(contents, session=None, cart=ordered, saved=saved, checkout=())
 
 
-def without_ordered_pieces(contents: BasketSnapshot, lines: Iterable[BasketLine]) -> BasketSnapshot:
-    """Take the pieces of a late order out of the cart: no more than came back, and only from the cart."""
-    leaving = {line.product_id: line.count for line in lines}
-    left = (replace(line, count=line.count - leaving.get(line.product_id, 0)) for line in contents.cart)
+def without_ordered_pieces(contents: BasketSnapshot, pieces: Mapping[str, int]) -> BasketSnapshot:
+    """Remove the pieces of a late order, by product, from the cart; a line that has fewer goes."""
+    left = (replace(line, count=line.count - pieces.get(line.product_id, 0)) for line in contents.cart)
     return replace(contents, cart=tuple(line for line in left if line.count > 0))
 
 

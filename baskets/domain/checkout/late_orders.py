@@ -1,7 +1,7 @@
-"""Late orders: a session that was aborted or has expired, and whose customer has paid all the same."""
+"""Late orders: orders a session that was aborted or has expired, because its customer has paid."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from baskets import conf
 from baskets.db.pipeline import execute
@@ -9,20 +9,29 @@ from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import expire_locked_basket
 from baskets.domain.baskets.store import record_event, write_lists
-from baskets.domain.checkout import attention
+from baskets.domain.checkout import attention, reserving
 from baskets.domain.checkout.states import Reservation, Session, move_session
-from baskets.domain.errors import AttentionFlag, CheckoutExpired, OutOfStock, Shortage
-from baskets.domain.retries import StockReclaimable, may_reclaim
+from baskets.domain.errors import AttentionFlag, CheckoutExpired, OutOfStock
+from baskets.domain.retries import may_reclaim
 from baskets.domain.stock import counters
 from baskets.models import Attention, CheckoutSession, Event, Partner, StockReservation
-from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
+from baskets.models.basket_snapshot import BasketSnapshot
 
 READ_BOUGHT_LINES = """
-SELECT i.product_id, i.count, i.position, i.stocked, coalesce(s.limited, false)
+SELECT i.product_id, i.count, coalesce(s.limited, false)
 FROM baskets_checkoutitem i LEFT JOIN baskets_stock s USING (product_id)
 WHERE i.session_id = %s AND i.basket_id = %s AND coalesce(i.stocked, 1) > 0
 ORDER BY i.position, i.product_id
 """
+
+
+@dataclass(frozen=True)
+class _BoughtLine:
+    """One line that a session was buying; `limited` is the stock setting of today."""
+
+    product_id: str
+    count: int
+    limited: bool
 
 
 def order_late(
@@ -30,29 +39,28 @@ def order_late(
 ) -> BasketSnapshot:
     """Order a session after it was aborted or has expired.
 
-    Everything that was being bought is taken again, by today's stock setting of each product, all or none; the pieces
-    that had come back leave the cart. If stock is gone, the partner's setting decides: refuse, or accept and record the
-    pieces without stock behind them as SHORT. An active newer session is not touched. Open flags of refused reports of
-    this session are settled: their cause is gone.
+    All its pieces are reserved again, by today's stock setting of each product, all or none; pieces that had returned to the
+    cart leave it. If stock is short, the partner's setting decides: refuse, or accept and record the pieces without stock as
+    SHORT. A newer active session does not change. Open flags of refused reports of this session are resolved.
     Needs the basket's lock; locks stock rows by primary key.
     Source: `baskets/docs/lifecycle.md`.
 
     :param session: ABORTED or EXPIRED.
     :param named: whether the report names the session by its order number.
-    :param by_staff: whether a person has decided it, for whom there is no grace period.
+    :param by_staff: whether a staff member decided it; the grace period does not apply then.
     :raises CheckoutExpired: the grace period is over.
-    :raises OutOfStock: stock is gone, and the partner refuses.
-    :raises StockReclaimable: lapsed sessions hold what is missing.
+    :raises OutOfStock: stock is short, and the partner refuses such orders.
+    :raises StockReclaimable: lapsed sessions hold what is short.
     """
     end = session.released_at if session.status == Session.ABORTED else session.expires_at
     if not by_staff and (end is None or contents.at > end + conf.grace_period()):
         raise CheckoutExpired(attention=attention.flag_for(session, Attention.Reason.EXPIRED, actor, named=named))
 
     if not contents.is_open and contents.hidden_at is None:
-        # Past its time and not yet swept: what its cart held is gone for the user, and no late order brings it back.
+        # The basket has expired, and no sweep has emptied it yet. Its cart is gone for the user; a late order does not restore it.
         contents = expire_locked_basket(contents=contents, actor=actor)
-    bought, limited = _bought_lines(session)
-    after = write_lists(before=contents, after=lists.without_ordered_pieces(contents, bought))
+    bought = _bought_lines(session)
+    after = write_lists(before=contents, after=lists.without_ordered_pieces(contents, {line.product_id: line.count for line in bought}))
     move_session(
         basket_id=contents.basket_id,
         session_id=session.pk,
@@ -62,10 +70,10 @@ def order_late(
         revision=after.revision,
         actor=actor,
     )
-    wanted = {} if session.test_mode else {p: line.count for line in bought if (p := line.product_id) in limited}
+    wanted = {line.product_id: line.count for line in bought if line.limited and not session.test_mode}
     flag = attention.flag_for(session, Attention.Reason.OUT_OF_STOCK, actor, named=named)
     sold = _reserve_again(wanted, flag, accept=contents.late_orders == Partner.LateOrders.ACCEPT)
-    short = {p: n - sold[p] for p, n in wanted.items() if n > sold[p]}
+    short = {product_id: pieces - sold[product_id] for product_id, pieces in wanted.items() if pieces > sold[product_id]}
     _insert_reservations(after, session, {Reservation.SOLD: sold, Reservation.SHORT: short})
     data = {
         "orderNo": session.order_no,
@@ -80,38 +88,24 @@ def order_late(
 
 
 def _reserve_again(wanted: Mapping[str, int], flag: AttentionFlag, *, accept: bool) -> dict[str, int]:
-    """Take the stock of a late order, and return the pieces taken by product.
+    """Reserve the stock of a late order: all or none, or what is available where the order is accepted without all its pieces.
 
-    :param flag: recorded where stock is gone.
+    :param flag: recorded where the order is refused.
     :param accept: whether the order is accepted without all its pieces.
+    :returns: the pieces reserved by product.
     """
-    if may_reclaim() or not accept:
-        missing = counters.reserve(wanted)
-        if not missing:
-            return dict(wanted)
-        there = counters.available_now(missing)
-        if may_reclaim():
-            # The reclaim comes before a refusal and before a SHORT piece, because a late sweep hides no stock; and it
-            # comes with a second try, because one transaction asks for stock once.
-            raise StockReclaimable(needed={p: wanted[p] - there[p][0] + there[p][1] for p in missing})
-        raise OutOfStock(
-            missing=[Shortage(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in sorted(missing)],
-            attention=flag,
-        )
-    return counters.reserve_available(wanted)
+    if accept and not may_reclaim():
+        return counters.reserve_available(wanted)
+    # Lapsed holds are reclaimed before a refusal and before a SHORT piece, so that a late sweep hides no stock. A second try
+    # follows in any case: one transaction writes stock once, and an accepted order must then reserve what is available.
+    if shortages := reserving.reserve(wanted, retry_always=True):
+        raise OutOfStock(shortages=list(shortages.values()), attention=flag)
+    return dict(wanted)
 
 
-def _bought_lines(session: CheckoutSession) -> tuple[tuple[BasketLine, ...], set[str]]:
-    """What the session was buying, and which of it is limited by today's setting.
-
-    Items whose reservation had failed were no part of it.
-    """
-    rows = execute(READ_BOUGHT_LINES, [session.pk, session.basket_id]).fetchall()
-    lines = tuple(
-        BasketLine(product_id=product_id, count=count, position=position, stocked=stocked)
-        for product_id, count, position, stocked, _ in rows
-    )
-    return lines, {product_id for product_id, *_, limited in rows if limited}
+def _bought_lines(session: CheckoutSession) -> list[_BoughtLine]:
+    """Read the lines that the session was buying: those whose reservation had not failed."""
+    return [_BoughtLine(*row) for row in execute(READ_BOUGHT_LINES, [session.pk, session.basket_id])]
 
 
 def _insert_reservations(contents: BasketSnapshot, session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]]) -> None:

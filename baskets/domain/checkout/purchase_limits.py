@@ -124,21 +124,21 @@ def check_start_rate(contents: BasketSnapshot) -> None:
         raise Throttled(seconds=max(1, math.ceil((row[0] + HOUR - contents.at).total_seconds())))
 
 
-def over_partner_share(*, partner_id: int, taken: Mapping[str, int], at: datetime) -> dict[str, Shortage]:
-    """Tell which of the pieces just taken bring a partner beyond its share of a product. Needs the locks of the stock rows.
+def over_partner_share(*, partner_id: int, reserved: Mapping[str, int], at: datetime) -> dict[str, Shortage]:
+    """Tell which of the pieces just reserved bring a partner beyond its share of a product. Needs the locks of the stock rows.
 
     The share is one of all unsold pieces, rounded up, so that the last piece can be had. Pieces that the partner's client
     keys have sold within the hour count as unsold and as held.
 
-    :param taken: pieces by product; they are held by a reservation already.
+    :param reserved: pieces by product, each held by a reservation of this transaction.
     """
     percent = conf.partner_share_percent()
-    if not percent or not taken:
+    if not percent or not reserved:
         return {}
     beyond = {}
-    parameters = {"partner": partner_id, "at": at, "since": at - HOUR, "products": list(taken)}
+    parameters = {"partner": partner_id, "at": at, "since": at - HOUR, "products": list(reserved)}
     for product_id, unsold, held, sold in execute(PARTNER_SHARES, parameters):
-        free = math.ceil((unsold + sold) * percent / 100) - (held + sold - taken[product_id])
-        if free < taken[product_id]:
-            beyond[product_id] = Shortage(product_id=product_id, wanted=taken[product_id], available=max(free, 0))
+        free = math.ceil((unsold + sold) * percent / 100) - (held + sold - reserved[product_id])
+        if free < reserved[product_id]:
+            beyond[product_id] = Shortage(product_id=product_id, wanted=reserved[product_id], available=max(free, 0))
     return beyond

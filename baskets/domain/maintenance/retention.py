@@ -24,7 +24,7 @@ from baskets.db.pipeline import execute
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.models import Basket, IdempotencyRecord
 
 WINDOW = 500
@@ -243,7 +243,7 @@ def _delete(gone: _Deletion) -> None:
     for statement in DELETES:
         execute(statement, parameters)
     execute(SAVE_PURGED_COUNT, [list(gone.cuts), list(gone.cuts.values())])
-    if not counters.write_off_purged_sales(sales, reason=REASON, actor=ACTOR):
+    if not supply.write_off_purged_sales(sales, reason=REASON, actor=ACTOR):
         raise _ShortfallAppeared
     if gone.position:
         feed.mark_purged(up_to=gone.position)

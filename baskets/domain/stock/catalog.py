@@ -16,8 +16,8 @@ from django.db import connection, transaction
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
-from baskets.domain.stock import counters
-from baskets.domain.stock.counters import ReportsApplied
+from baskets.domain.stock import supply
+from baskets.domain.stock.supply import ReportsApplied
 from baskets.models.products import NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND, PRODUCT_ID_PATTERN
 
 MAX_PIECES = 1_000_000_000
@@ -141,7 +141,7 @@ def import_products(
     # Buyers wait for the stock rows that a transaction has locked: the reports that change no number need not be among them.
     if not dry_run:
         for batch in _batches(reports):
-            for product_id in in_transaction(lambda: counters.confirm_unsold(reports=batch, as_of=as_of)):  # noqa: B023 (called at once)
+            for product_id in in_transaction(lambda: supply.confirm_unsold(reports=batch, as_of=as_of)):  # noqa: B023 (called at once)
                 del reports[product_id]
 
     def take_over() -> ImportResult:
@@ -185,7 +185,7 @@ def _import_rows(
         created = cursor.rowcount
         cursor.execute(UPDATE_CHANGED_PRODUCTS)
         changed = cursor.rowcount
-    applied = counters.set_unsold(reports=reports, as_of=as_of, reason=reason, actor=actor)
+    applied = supply.set_unsold(reports=reports, as_of=as_of, reason=reason, actor=actor)
     return ImportResult(
         created=created,
         # A product that has just been made is as its row says, so the change finds nothing to do in it.

@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from baskets.domain.actors import Actor
 from baskets.domain.checkout import attention, late_orders, sessions
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.domain.support.guards import REASON_LIMIT, RepairNotApplicable, append_event, lock_session_if_unchanged, record_repair
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
@@ -91,7 +91,7 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
     )
     record_repair(contents, "reverse_order", reason, actor, session=session)
     if returned:
-        counters.adjust_supply(deltas=returned, reason=f"order {session.order_no} reversed: {reason}"[:REASON_LIMIT], actor=actor)
+        supply.adjust_supply(deltas=returned, reason=f"order {session.order_no} reversed: {reason}"[:REASON_LIMIT], actor=actor)
 
 
 def _unheld_pieces_in_account(session: CheckoutSession, bought: Iterable[CheckoutItem]) -> dict[str, int]:

@@ -12,10 +12,10 @@ from baskets.db.pipeline import execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.store import record_event, write_lists
+from baskets.domain.checkout import reserving
 from baskets.domain.checkout.pricing import CatalogEntry, read_entries, total_price
 from baskets.domain.checkout.states import Reservation, end_hold
-from baskets.domain.errors import OutOfStock, Shortage
-from baskets.domain.retries import StockReclaimable, may_reclaim
+from baskets.domain.errors import OutOfStock
 from baskets.domain.stock import counters
 from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_unchanged
 from baskets.models import CheckoutItem, CheckoutSession, Event, StockReservation
@@ -81,25 +81,17 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
     failed = tuple(line for line in contents.checkout if line.failed and line.product_id not in released)
     if not failed:
         raise RepairNotApplicable("Nothing of this checkout failed at its start.")
-    offers = read_entries(failed)
-    listed = tuple(line for line in failed if offers[line.product_id].listed)
+    entries = read_entries(failed)
+    listed = tuple(line for line in failed if entries[line.product_id].listed)
     if not listed:
         raise RepairNotApplicable("What failed is not listed, so no checkout buys it.")
-    unlimited = [line.product_id for line in listed if not offers[line.product_id].limited]
-    wanted = {line.product_id: line.count for line in listed if offers[line.product_id].limited}
+    unlimited = [line.product_id for line in listed if not entries[line.product_id].limited]
+    wanted = {line.product_id: line.count for line in listed if entries[line.product_id].limited}
 
-    short = counters.reserve(wanted)
-    if short:
-        # In this order: a lapsed session that ends between the two questions is seen by the first, or its pieces by the second.
-        lapsed = may_reclaim() and StockReservation.objects.lapsed(short).exists()
-        there = counters.available_now(short)
-        if lapsed or (may_reclaim() and any(there[p][0] >= wanted[p] for p in short)):
-            raise StockReclaimable(needed={p: wanted[p] - there[p][0] + there[p][1] for p in short})
-        if len(short) == len(listed):
-            raise OutOfStock(
-                missing=[Shortage(product_id=p, wanted=wanted[p], available=min(there[p][0], wanted[p] - 1)) for p in sorted(short)]
-            )
-    held = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in short}
+    shortages = reserving.reserve(wanted)
+    if len(shortages) == len(listed):
+        raise OutOfStock(shortages=list(shortages.values()))
+    held = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in shortages}
     after = _write_stocked(contents, session, held | dict.fromkeys(unlimited))
     StockReservation.objects.bulk_create(
         [

@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db import transaction
 
 from baskets.domain.actors import Actor
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.domain.support.guards import RepairNotApplicable, StaleState, require_reason
 from baskets.models import Stock, StockAdjustment
 
@@ -26,9 +26,9 @@ def set_unsold(*, product_id: str, unsold: int | None, as_of: datetime | None, e
     :raises SalesPurged: sales after that moment are not known any more.
     """
     require_reason(reason)
-    counters.lock_supply([product_id])
+    supply.lock_supply([product_id])
     _refuse_other_adjustments(product_id, expected=expected_adjustment)
-    applied = counters.set_unsold(reports={product_id: unsold}, as_of=as_of, reason=reason, actor=actor, record_unchanged=True)
+    applied = supply.set_unsold(reports={product_id: unsold}, as_of=as_of, reason=reason, actor=actor, record_unchanged=True)
     if applied.older:
         raise RepairNotApplicable("A report of a later moment is known. Count again.")
 
@@ -50,7 +50,7 @@ def adjust_supply(*, product_id: str, pieces: int, expected_adjustment: int, rea
     if row is None or not row.limited:
         raise RepairNotApplicable("The product is unlimited. Set its unsold pieces first.")
     _refuse_other_adjustments(product_id, expected=expected_adjustment)
-    counters.adjust_supply(deltas={product_id: pieces}, reason=reason, actor=actor)
+    supply.adjust_supply(deltas={product_id: pieces}, reason=reason, actor=actor)
 
 
 def last_adjustment(product_id: str) -> int:

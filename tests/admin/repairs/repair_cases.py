@@ -9,7 +9,7 @@ import pytest
 from baskets.domain import idempotency, runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import guests, transfers
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.domain.support import attention_repairs, audit_log, erasure, reservation_repairs
 from baskets.models import (
     Attention,
@@ -68,7 +68,7 @@ def ordered(shop: Shop) -> CheckoutSession:
 
 def sold_out_since(shop: Shop) -> CheckoutSession:
     session = aborted(shop)
-    counters.set_unsold(reports={"lamp": 1}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    supply.set_unsold(reports={"lamp": 1}, as_of=None, reason="feed", actor=Actor.system("feed"))
     return session
 
 
@@ -79,13 +79,13 @@ def hold(shop: Shop) -> StockReservation:
 
 def failed_but_there_now(shop: Shop) -> CheckoutSession:
     session = active(shop)
-    counters.set_unsold(reports={"rare": 3}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    supply.set_unsold(reports={"rare": 3}, as_of=None, reason="feed", actor=Actor.system("feed"))
     return session
 
 
 def failed_but_unlimited_now(shop: Shop) -> CheckoutSession:
     session = active(shop)
-    counters.set_unsold(reports={"rare": None}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    supply.set_unsold(reports={"rare": None}, as_of=None, reason="feed", actor=Actor.system("feed"))
     return session
 
 
@@ -195,7 +195,7 @@ def gone(shop: Shop) -> BrokenRule:
 
 def short_of_supply(shop: Shop) -> Any:
     made = product(shop)
-    counters.set_unsold(reports={"lamp": 1}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    supply.set_unsold(reports={"lamp": 1}, as_of=None, reason="feed", actor=Actor.system("feed"))
     return made
 
 

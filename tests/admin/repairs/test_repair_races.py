@@ -10,7 +10,7 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import expiry
 from baskets.domain.errors import Refusal
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.domain.support import checkout_repairs, erasure, reservation_repairs, stock_repairs
 from baskets.models import Basket, CheckoutSession, Event, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
@@ -70,7 +70,7 @@ def test_single_holds_against_the_end_of_the_checkout(shopper: User, name: str, 
     shopper.place("rare", 2)
     shopper.place("song")
     session = shopper.start().session
-    counters.set_unsold(reports={"rare": 5}, as_of=None, reason="found", actor=Actor.system("feed"))
+    supply.set_unsold(reports={"rare": 5}, as_of=None, reason="found", actor=Actor.system("feed"))
     if ordered is None:
         shopper.wait(hours=1)
     seen = Basket.objects.get().events

@@ -23,7 +23,7 @@ from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import items
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.domain.support import audit_log, erasure
 from baskets.models import Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment
 from tests.admin.conftest import Shop, token
@@ -229,7 +229,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
         runner.run(audit_log.assign, about=about, subject=record.pk, expected_step=step, reason="mine", actor=other)
         return "ottilie"
     if about == "product":
-        counters.set_unsold(reports={record.pk: 99}, as_of=None, reason="feed", actor=Actor.system("night feed"))
+        supply.set_unsold(reports={record.pk: 99}, as_of=None, reason="feed", actor=Actor.system("night feed"))
         return "night feed"
     shop.product("other")
     other = Actor(kind=ActorKind.KEY, name="theirkey")
@@ -340,7 +340,7 @@ def test_what_is_confirmed_is_what_was_shown(shop: Shop, repairer: Client, store
 def test_a_stock_take_changes_the_supply_as_shown_while_customers_buy(shop: Shop, repairer: Client) -> None:
     """22 lamps, 10 of them held; 17 are counted. Three of the held ones are ordered between the preview and the confirmation."""
     record = product(shop)
-    counters.set_unsold(reports={"lamp": 22}, as_of=None, reason="feed", actor=Actor.system("feed"))
+    supply.set_unsold(reports={"lamp": 22}, as_of=None, reason="feed", actor=Actor.system("feed"))
     holders = [shop.buyer("cid"), shop.buyer("dan")]
     for holder, pieces in zip(holders, (3, 5), strict=True):
         holder.place("lamp", pieces)

@@ -8,7 +8,7 @@ from baskets.domain import errors, runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import attention
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.domain.support import attention_repairs, checkout_repairs, guards
 from baskets.models import Attention, Basket, CheckoutSession, Event, Partner
 from baskets.models.basket_snapshot import Owner
@@ -102,7 +102,7 @@ def test_a_short_order_settles_its_refusals_and_stays_flagged_as_short(shopper: 
     Partner.objects.update(late_orders="accept")
     order_no = aborted(shopper)
     refused(shopper)
-    counters.set_unsold(reports={"shirt": 1}, as_of=None, reason="counted", actor=TESTER)
+    supply.set_unsold(reports={"shirt": 1}, as_of=None, reason="counted", actor=TESTER)
     shopper.finish(True, order_no)
     assert open_flags() == [(order_no, "short")]
     assert [kind for kind, _, _ in last_events(shopper, 3)] == ["checkout_ordered_late", "attention_settled", "attention_needed"]
@@ -202,9 +202,9 @@ def test_short_orders_are_neither_counted_nor_merged(shopper: User, monkeypatch:
     monkeypatch.setattr(attention, "MAX_OPEN", 1)
     Partner.objects.update(late_orders="accept")
     short = aborted(shopper)
-    counters.set_unsold(reports={"shirt": 0}, as_of=None, reason="counted", actor=TESTER)
+    supply.set_unsold(reports={"shirt": 0}, as_of=None, reason="counted", actor=TESTER)
     shopper.finish(True, short)
-    counters.set_unsold(reports={"shirt": 5}, as_of=None, reason="counted", actor=TESTER)
+    supply.set_unsold(reports={"shirt": 5}, as_of=None, reason="counted", actor=TESTER)
     shopper.place("shirt", 1)
     flagged = [aborted(shopper)]
     refused(shopper)
@@ -274,7 +274,7 @@ def test_a_reversed_order_says_so_once_and_for_good(shopper: User) -> None:
 def test_reversing_a_short_order_settles_its_flag(shopper: User, there: int, returned: dict[str, int]) -> None:
     Partner.objects.update(late_orders="accept")
     order_no = aborted(shopper)
-    counters.set_unsold(reports={"shirt": there}, as_of=None, reason="counted", actor=TESTER)
+    supply.set_unsold(reports={"shirt": there}, as_of=None, reason="counted", actor=TESTER)
     shopper.finish(True, order_no)
     assert open_flags() == [(order_no, "short")]
     reverse(shopper, order_no)

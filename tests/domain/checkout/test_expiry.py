@@ -9,7 +9,7 @@ import time_machine
 
 from baskets.domain import errors
 from baskets.domain.checkout import expiry
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.models import CheckoutSession, Event, Partner
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User, available, reservations
@@ -123,7 +123,7 @@ def test_old_baskets_are_hidden_but_never_during_a_checkout(shopper: User) -> No
 
 def test_a_feed_with_less_than_is_held_leaves_holds_and_records_shortfall(shopper: User) -> None:
     """Later releases pay it off first."""
-    counters.set_unsold(reports={"shirt": 1}, as_of=None, reason="feed", actor=TESTER)
+    supply.set_unsold(reports={"shirt": 1}, as_of=None, reason="feed", actor=TESTER)
     assert available("shirt") == (0, 1)
     shopper.finish(False)
     assert available("shirt") == (1, 0)
@@ -131,12 +131,12 @@ def test_a_feed_with_less_than_is_held_leaves_holds_and_records_shortfall(shoppe
 
 def test_a_hold_ends_by_what_it_held_whatever_the_setting_became(shopper: User) -> None:
     """Limited becomes unlimited and back during a checkout."""
-    counters.set_unsold(reports={"shirt": None}, as_of=None, reason="feed", actor=TESTER)
+    supply.set_unsold(reports={"shirt": None}, as_of=None, reason="feed", actor=TESTER)
     other_shopper = shopper.beside("ben")
     other_shopper.place("shirt", 100)
     other_shopper.start()
     assert other_shopper.lists()["checkout"] == [("shirt", 100, None)]
-    counters.set_unsold(reports={"shirt": 7}, as_of=None, reason="feed", actor=TESTER)
+    supply.set_unsold(reports={"shirt": 7}, as_of=None, reason="feed", actor=TESTER)
     assert available("shirt") == (5, 0)
     other_shopper.finish(True)
     shopper.finish(False)

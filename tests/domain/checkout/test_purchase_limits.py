@@ -89,7 +89,7 @@ def test_a_checkout_of_too_many_pieces_alone_is_refused_by_number(shopper: User,
     before = stored_rows()
     with pytest.raises(OutOfStock) as refused:
         shopper.start()
-    assert [(item.wanted, item.available) for item in refused.value.missing] == [(5, 3)]
+    assert [(item.wanted, item.available) for item in refused.value.shortages] == [(5, 3)]
     assert stored_rows() == before
 
 
@@ -122,7 +122,7 @@ def test_beyond_its_share_a_partner_is_told_what_is_left_of_it(shopper: User, se
     before = stored_rows()
     with pytest.raises(OutOfStock) as refused:
         third_shopper.start()
-    assert [(item.product_id, item.wanted, item.available) for item in refused.value.missing] == [("shirt", 2, 1)]
+    assert [(item.product_id, item.wanted, item.available) for item in refused.value.shortages] == [("shirt", 2, 1)]
     assert stored_rows() == before
     third_shopper.place("shirt", 1)
     third_shopper.start()
@@ -172,7 +172,7 @@ def test_what_client_keys_have_sold_within_the_hour_counts_in_the_share(shopper:
     third_shopper.place("shirt", 2)
     with pytest.raises(OutOfStock) as refused:
         third_shopper.start()
-    assert [(item.wanted, item.available) for item in refused.value.missing] == [(2, 1)]
+    assert [(item.wanted, item.available) for item in refused.value.shortages] == [(2, 1)]
     ApiKey.objects.update(kind="server")
     third_shopper.place("shirt", 3)
     third_shopper.start()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from baskets.domain import errors
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.models import Attention, CheckoutSession, Event, Partner, Product
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User, available, reservations
@@ -88,7 +88,7 @@ def test_a_start_with_nothing_to_order_changes_nothing(owner: Owner, stored_rows
     before = stored_rows()
     with pytest.raises(errors.OutOfStock) as refusal:
         user.start()
-    assert [(m.product_id, m.wanted, m.available) for m in refusal.value.missing] == [
+    assert [(m.product_id, m.wanted, m.available) for m in refusal.value.shortages] == [
         ("gone", 2, 1),
         ("unlisted", 1, 0),
     ]
@@ -268,7 +268,7 @@ def test_a_late_order_without_stock_follows_the_partners_setting(shopper: User, 
     if policy == "refuse":
         with pytest.raises(errors.OutOfStock) as refusal:
             shopper.finish(True, order_no)
-        assert [(m.product_id, m.wanted, m.available) for m in refusal.value.missing] == [("shirt", 2, 1)]
+        assert [(m.product_id, m.wanted, m.available) for m in refusal.value.shortages] == [("shirt", 2, 1)]
         assert shopper.lists()["cart"] == [("shirt", 2), ("song", 1)]
         assert available("shirt") == (1, 0)
         assert list(Attention.objects.values_list("reason", flat=True)) == ["out_of_stock"]
@@ -302,7 +302,7 @@ def test_a_late_order_goes_by_todays_stock_setting(
     user.place("shirt", 2)
     order_no = user.start().session.order_no
     user.finish(False)
-    counters.set_unsold(reports={"shirt": today}, as_of=None, reason="feed", actor=TESTER)
+    supply.set_unsold(reports={"shirt": today}, as_of=None, reason="feed", actor=TESTER)
     user.finish(True, order_no)
     assert [row for row in reservations(order_no) if row[1] == "SOLD"] == sold
 

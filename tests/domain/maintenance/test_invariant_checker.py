@@ -15,7 +15,7 @@ from baskets.domain.errors import Refusal
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.maintenance.invariants import INVARIANTS
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.domain.support import checkout_repairs, reservation_repairs
 from baskets.models import Basket, CheckoutSession, Partner, StockReservation
 from baskets.models.basket_snapshot import Owner
@@ -35,7 +35,7 @@ def build() -> None:
     for product_id, unsold in {"shirt": 20, "cap": 3, "mug": 4, "lamp": 9, "vase": 6}.items():
         ProductFactory(product_id=product_id, unsold=unsold)
     ProductFactory(product_id="song")
-    counters.set_unsold(reports={"lamp": None}, as_of=None, reason="no longer counted", actor=TESTER)
+    supply.set_unsold(reports={"lamp": None}, as_of=None, reason="no longer counted", actor=TESTER)
     partner = PartnerFactory(name="accepting", late_orders=Partner.LateOrders.ACCEPT)
     names = ("anna", "bob", "carla", "dev", "emil", "fay", "gus", "hal", "ida", "jan", "kim", "lea")
     anna, bob, carla, dev, emil, fay, gus, hal, ida, jan, kim, lea = (User(Owner(partner_id=partner.pk, user_id=name)) for name in names)
@@ -61,7 +61,7 @@ def build() -> None:
     order_no = emil.start().session.order_no
     emil.finish(ordered=False)
     emil.remove("mug")
-    counters.set_unsold(reports={"mug": 1}, as_of=None, reason="counted", actor=TESTER)
+    supply.set_unsold(reports={"mug": 1}, as_of=None, reason="counted", actor=TESTER)
     emil.finish(ordered=True, order_no=order_no)
 
     fay.place("cap", 2)
@@ -85,7 +85,7 @@ def build() -> None:
     bob.start()
     bob.place("lamp", 1)
     bob.place("mug", 0)
-    counters.set_unsold(reports={"shirt": 3}, as_of=None, reason="fewer than are held", actor=TESTER)
+    supply.set_unsold(reports={"shirt": 3}, as_of=None, reason="fewer than are held", actor=TESTER)
     idempotency.claim(basket_id=bob.owner.basket_id, key="key", fingerprint=bytes(32))
     idempotency.remember(basket_id=bob.owner.basket_id, key="key", status=200, body="{}")
     for _ in range(3):  # The marks move in rounds.
@@ -118,7 +118,7 @@ def order_late(user: User, product_id: str, count: int, *, unsold: int) -> None:
     order_no = user.start().session.order_no
     user.finish(ordered=False)
     user.remove(product_id)
-    counters.set_unsold(reports={product_id: unsold}, as_of=None, reason="counted", actor=TESTER)
+    supply.set_unsold(reports={product_id: unsold}, as_of=None, reason="counted", actor=TESTER)
     with pytest.raises(Refusal):
         user.finish(ordered=True)
     user.finish(ordered=True, order_no=order_no)

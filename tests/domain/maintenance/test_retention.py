@@ -15,7 +15,7 @@ from baskets.domain.checkout import expiry
 from baskets.domain.errors import OrderNotFound
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker, retention
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.models import Attention, Basket, CheckoutSession, Event, FeedPosition, IdempotencyRecord, Stock, StockAdjustment
 from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run, run  # noqa: F401 (a fixture)
@@ -130,10 +130,10 @@ def test_sold_pieces_that_explain_a_shortfall_stay_until_it_is_paid_off(shopper:
     holder = shopper.beside("ben")
     holder.place("shirt", 6)
     holder.start()
-    counters.set_unsold(reports={"shirt": 2}, as_of=None, reason="fewer", actor=TESTER)
+    supply.set_unsold(reports={"shirt": 2}, as_of=None, reason="fewer", actor=TESTER)
     assert available("shirt") == (0, 4)
     assert purged()["sessions"] == 0
-    counters.set_unsold(reports={"shirt": 8}, as_of=None, reason="found", actor=TESTER)
+    supply.set_unsold(reports={"shirt": 8}, as_of=None, reason="found", actor=TESTER)
     assert purged()["sessions"] == 1
     assert available("shirt") == (2, 0)
     assert invariant_checker.check() == []
@@ -146,12 +146,12 @@ def test_a_report_of_a_time_whose_sales_are_gone_is_refused_and_others_stay_righ
     purged()
     order(shopper, 1)
     last_purged = StockAdjustment.objects.get(kind="purged").as_of
-    with pytest.raises(counters.SalesPurged, match="were purged"):
-        counters.set_unsold(reports={"shirt": 10}, as_of=last_purged - timedelta(microseconds=1), reason="old", actor=TESTER)
-    older = counters.set_unsold(reports={"shirt": 10}, as_of=last_purged - timedelta(days=1), reason="older", actor=TESTER)
+    with pytest.raises(supply.SalesPurged, match="were purged"):
+        supply.set_unsold(reports={"shirt": 10}, as_of=last_purged - timedelta(microseconds=1), reason="old", actor=TESTER)
+    older = supply.set_unsold(reports={"shirt": 10}, as_of=last_purged - timedelta(days=1), reason="older", actor=TESTER)
     assert list(older.older) == ["shirt"]
     assert available("shirt") == (5, 0)
-    counters.set_unsold(reports={"shirt": 9}, as_of=datetime.now(UTC) - timedelta(days=1), reason="yesterday", actor=TESTER)
+    supply.set_unsold(reports={"shirt": 9}, as_of=datetime.now(UTC) - timedelta(days=1), reason="yesterday", actor=TESTER)
     assert available("shirt") == (8, 0)
     assert invariant_checker.check() == []
 

@@ -16,7 +16,7 @@ from baskets.domain.errors import OutOfStock
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import catalog
 from baskets.domain.stock.catalog import UNSPECIFIED, DuplicateProduct, ImportResult, ProductRow
-from baskets.domain.stock.counters import FutureMoment, ReportsApplied
+from baskets.domain.stock.supply import FutureMoment, ReportsApplied
 from baskets.models import Product, Stock, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User, available
@@ -160,7 +160,7 @@ def test_all_or_nothing(monkeypatch: pytest.MonkeyPatch, stored_rows: Callable[[
     def fail(**_: Any) -> int:
         raise DatabaseError
 
-    monkeypatch.setattr(catalog.counters, "set_unsold", fail)
+    monkeypatch.setattr(catalog.supply, "set_unsold", fail)
     with pytest.raises(DatabaseError):
         take_over(row("a", stock=1))
     assert stored_rows() == before

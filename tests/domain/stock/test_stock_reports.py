@@ -13,7 +13,7 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import expiry
 from baskets.domain.errors import Refusal
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.stock import counters
+from baskets.domain.stock import supply
 from baskets.domain.support import checkout_repairs, guards, stock_repairs
 from baskets.models import CheckoutSession, Stock, StockAdjustment
 from baskets.models.basket_snapshot import Owner
@@ -31,8 +31,8 @@ def now() -> datetime:
         return cursor.fetchone()[0]
 
 
-def report(unsold: int | None, as_of: datetime | None = None, product_id: str = "x") -> counters.ReportsApplied:
-    return counters.set_unsold(reports={product_id: unsold}, as_of=as_of, reason="feed", actor=TESTER)
+def report(unsold: int | None, as_of: datetime | None = None, product_id: str = "x") -> supply.ReportsApplied:
+    return supply.set_unsold(reports={product_id: unsold}, as_of=as_of, reason="feed", actor=TESTER)
 
 
 def count(unsold: int | None, as_of: datetime | None) -> None:
@@ -40,7 +40,7 @@ def count(unsold: int | None, as_of: datetime | None) -> None:
     stock_repairs.set_unsold(product_id="x", unsold=unsold, as_of=as_of, expected_adjustment=seen, reason="counted", actor=STAFF)
 
 
-def supply(pieces: int) -> None:
+def deliver(pieces: int) -> None:
     seen = stock_repairs.last_adjustment("x")
     stock_repairs.adjust_supply(product_id="x", pieces=pieces, expected_adjustment=seen, reason="a box", actor=STAFF)
 
@@ -71,8 +71,8 @@ def shopper() -> User:
 def test_a_report_of_an_earlier_moment_changes_nothing_and_is_named() -> None:
     earlier = now()
     later = now()
-    assert report(2, later) == counters.ReportsApplied(changed=1, became_unlimited=[], older=[])
-    assert report(20, earlier) == counters.ReportsApplied(changed=0, became_unlimited=[], older=["x"])
+    assert report(2, later) == supply.ReportsApplied(changed=1, became_unlimited=[], older=[])
+    assert report(20, earlier) == supply.ReportsApplied(changed=0, became_unlimited=[], older=["x"])
     assert available("x") == (2, 0)
     assert report(3, later).changed == 1
     assert available("x") == (3, 0)
@@ -82,7 +82,7 @@ def test_a_report_of_an_earlier_moment_changes_nothing_and_is_named() -> None:
 @pytest.mark.usefixtures("shopper")
 def test_a_report_that_changes_no_number_is_remembered() -> None:
     earlier = now()
-    assert report(20, now()) == counters.ReportsApplied(changed=0, became_unlimited=[], older=[])
+    assert report(20, now()) == supply.ReportsApplied(changed=0, became_unlimited=[], older=[])
     assert report(5, earlier).older == ["x"]
     assert available("x") == (20, 0)
     assert StockAdjustment.objects.count() == 1
@@ -91,7 +91,7 @@ def test_a_report_that_changes_no_number_is_remembered() -> None:
 def test_an_unlimited_product_that_was_never_limited_remembers_that_it_was_reported() -> None:
     ProductFactory(product_id="x")
     earlier = now()
-    assert report(None) == counters.ReportsApplied(changed=0, became_unlimited=[], older=[])
+    assert report(None) == supply.ReportsApplied(changed=0, became_unlimited=[], older=[])
     assert report(5, earlier).older == ["x"]
     assert Stock.objects.values_list("limited", "reported").get() == (False, None)
 
@@ -102,8 +102,8 @@ def test_an_unlimited_product_that_was_never_limited_remembers_that_it_was_repor
         (lambda: report(None), False, None),
         (lambda: count(None, None), False, None),
         (lambda: count(1, None), True, 1),
-        (lambda: supply(10), True, 15),
-        (lambda: supply(-3), True, 2),
+        (lambda: deliver(10), True, 15),
+        (lambda: deliver(-3), True, 2),
         (lambda: None, True, 5),
     ],
     ids=["unlimited", "unlimited by staff", "counted by staff", "added", "taken out", "none"],
@@ -137,7 +137,7 @@ def test_an_order_that_is_made_and_reversed_after_the_moment_changes_nothing(sho
 
 
 def test_what_was_supplied_before_the_moment_is_in_the_number(shopper: User) -> None:
-    supply(10)
+    deliver(10)
     report(7, now())
     assert available("x") == (7, 0)
 
@@ -147,11 +147,11 @@ def test_supply_that_comes_in_pays_off_the_shortfall_first(shopper: User) -> Non
     shopper.start()
     report(5)
     assert available("x") == (0, 3)
-    supply(2)
+    deliver(2)
     assert available("x") == (0, 1)
-    supply(4)
+    deliver(4)
     assert available("x") == (3, 0)
-    supply(-4)
+    deliver(-4)
     assert available("x") == (0, 1)
     assert invariant_checker.check() == []
 
@@ -190,7 +190,7 @@ def test_a_stock_take_from_before_the_latest_report_is_refused() -> None:
 
 @pytest.mark.usefixtures("shopper")
 def test_no_report_speaks_of_a_moment_to_come() -> None:
-    with pytest.raises(counters.FutureMoment), transaction.atomic():
+    with pytest.raises(supply.FutureMoment), transaction.atomic():
         count(15, now() + timedelta(minutes=1))
     assert available("x") == (20, 0)
 
@@ -329,7 +329,7 @@ def test_a_report_from_before_purged_sales_without_a_hold_is_refused(shopper: Us
     age(400)
     moment = Stock.objects.get().reported_as_of
     assert purged()["sessions"] == 2
-    with pytest.raises(counters.SalesPurged), transaction.atomic():
+    with pytest.raises(supply.SalesPurged), transaction.atomic():
         report(10, moment)
     assert Stock.objects.get().limited is False
     report(10)
@@ -392,7 +392,7 @@ class History:
     def report(self, unsold: int | None, as_of: datetime | None) -> None:
         try:
             report(unsold, as_of)
-        except counters.SalesPurged:
+        except supply.SalesPurged:
             assert as_of is not None
             assert any(as_of < at < now() - timedelta(days=365) for at, _ in self.world.pieces)
         else:
@@ -430,8 +430,8 @@ class History:
 
     def adjust(self) -> None:
         pieces = self.chance.choice([-2, 1, 5])
-        with suppress(guards.RepairNotApplicable, counters.SupplyBelowZero), transaction.atomic():
-            supply(pieces)
+        with suppress(guards.RepairNotApplicable, supply.SupplyBelowZero), transaction.atomic():
+            deliver(pieces)
             self.world.pieces.append((now(), pieces))
 
     def reverse(self) -> None:

@@ -1,0 +1,63 @@
+"""Reserves limited stock: the one place that decides what is short, and whether lapsed sessions must give stock back first."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from baskets import conf
+from baskets.domain.checkout import purchase_limits
+from baskets.domain.checkout.pricing import CatalogEntry
+from baskets.domain.errors import Shortage
+from baskets.domain.retries import StockReclaimable, may_reclaim
+from baskets.domain.stock import counters
+from baskets.models import StockReservation
+
+
+def appear_in_stock(wanted: Mapping[str, int], entries: Mapping[str, CatalogEntry]) -> bool:
+    """Tell whether the last read showed enough of every product, so that the reservation can be sent without waiting for it.
+
+    A partner's share must be checked after the reservation, so where shares are limited the answer is False.
+    """
+    return not conf.partner_share_percent() and all(entries[product_id].available >= pieces for product_id, pieces in wanted.items())
+
+
+def reserve_within_share(wanted: Mapping[str, int], *, partner_id: int, at: datetime) -> dict[str, Shortage]:
+    """Reserve all pieces of each product, or none of it, up to the partner's share.
+
+    Locks the stock rows by primary key.
+
+    :param wanted: pieces by product.
+    :returns: the shortages by product; every other product is reserved.
+    :raises StockReclaimable: lapsed sessions hold what is short, and this try may reclaim it.
+    """
+    shortages = reserve(wanted)
+    reserved = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in shortages}
+    if over_share := purchase_limits.over_partner_share(partner_id=partner_id, reserved=reserved, at=at):
+        counters.release({product_id: reserved[product_id] for product_id in over_share})
+    return shortages | over_share
+
+
+def reserve(wanted: Mapping[str, int], *, retry_always: bool = False) -> dict[str, Shortage]:
+    """Reserve all pieces of each product, or none of it.
+
+    Locks the stock rows by primary key.
+
+    :param wanted: pieces by product.
+    :param retry_always: whether a shortage that may be reclaimed needs a second try even where no session has lapsed.
+    :returns: the shortages by product, in order of product; every other product is reserved.
+    :raises StockReclaimable: lapsed sessions hold what is short, or held it a moment ago, and this try may reclaim it.
+    """
+    short = counters.reserve(wanted)
+    if not short:
+        return {}
+    # In this order: a lapsed session that ends between the two reads is seen by the first, or its pieces by the second.
+    reclaim = may_reclaim()
+    may_be_reclaimed = reclaim and (retry_always or _is_held_by_lapsed(short))
+    levels = counters.read_levels(short)
+    if may_be_reclaimed or (reclaim and any(levels[product_id].available >= wanted[product_id] for product_id in short)):
+        raise StockReclaimable(needed={p: wanted[p] - levels[p].available + levels[p].shortfall for p in short})
+    # Pieces that came free after the reservation failed are not offered to this call, so at least one piece is missing.
+    return {p: Shortage(product_id=p, wanted=wanted[p], available=min(levels[p].available, wanted[p] - 1)) for p in sorted(short)}
+
+
+def _is_held_by_lapsed(product_ids: Collection[str]) -> bool:
+    return StockReservation.objects.lapsed(product_ids).exists()
