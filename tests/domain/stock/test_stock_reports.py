@@ -17,9 +17,10 @@ from baskets.domain.stock import supply
 from baskets.domain.support import checkout_repairs, guards, stock_repairs
 from baskets.models import CheckoutSession, Stock, StockAdjustment
 from baskets.models.basket_snapshot import Owner
-from tests.domain.maintenance.test_retention import age, purged
+from tests.domain.maintenance.test_retention import purged
 from tests.domain.scenarios import User, available
 from tests.factories import TESTER, PartnerFactory, ProductFactory
+from tests.time_travel import age_all_rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 STAFF = Actor(kind=ActorKind.STAFF, name="rita")
@@ -309,9 +310,9 @@ def test_purged_sales_from_before_and_after_the_report_are_told_apart(shopper: U
     order(shopper, 2)
     report(18)
     order(shopper.beside("ben"), 3)
-    age(31)
+    age_all_rows(timedelta(days=31))
     expiry.sweep_baskets()
-    age(400)
+    age_all_rows(timedelta(days=400))
     assert purged()["sessions"] == 2
     rows = StockAdjustment.objects.filter(kind="purged").order_by("as_of")
     assert list(rows.values_list("delta", flat=True)) == [-2, -3]
@@ -324,9 +325,9 @@ def test_a_report_from_before_purged_sales_without_a_hold_is_refused(shopper: Us
     report(None)
     sessions = [order(shopper, 2), order(shopper.beside("ben"), 3)]
     reverse(sessions[0])
-    age(31)
+    age_all_rows(timedelta(days=31))
     expiry.sweep_baskets()
-    age(400)
+    age_all_rows(timedelta(days=400))
     moment = Stock.objects.get().reported_as_of
     assert purged()["sessions"] == 2
     with pytest.raises(supply.SalesPurged), transaction.atomic():
@@ -440,9 +441,9 @@ class History:
         self.world.pieces.append((now(), sum(session.items.values_list("count", flat=True))))
 
     def purge(self) -> None:
-        age(31)
+        age_all_rows(timedelta(days=31))
         expiry.sweep_baskets()
-        age(400)
+        age_all_rows(timedelta(days=400))
         self.world.passes(days=431)
         self.moments = [moment - timedelta(days=431) for moment in self.moments]
         purged()
