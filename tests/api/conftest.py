@@ -1,4 +1,4 @@
-"""What the API tests share: a partner's client whose every answer is held against the schema, and a shop to call it on."""
+"""What the API tests share: a client that validates every response against the schema, and fixtures for a shop."""
 
 import copy
 import json
@@ -87,7 +87,7 @@ def assert_as_published(*, path: str, method: str, status: int, body: Any) -> No
 
 @dataclass(frozen=True)
 class ApiResponse:
-    """What came back."""
+    """One response."""
 
     status: int
     headers: Mapping[str, str]
@@ -100,7 +100,7 @@ class ApiResponse:
 
     @property
     def data(self) -> Any:
-        """What was asked for; the call must have been a success."""
+        """The `data` of a success. Fails if the call was not one."""
         assert self.status == 200, self.raw
         return self.body["data"]
 
@@ -256,14 +256,14 @@ def pass_time(partner: Partner) -> PassTime:
 
 @pytest.fixture
 def unchanged(stored_rows: Stored) -> Iterator[Unchanged]:
-    """Call it once the stage is set: at the end of the test all tables must be as they were then."""
+    """Return a function that marks the state of all tables; the test fails if they differ at its end."""
     before: list[tuple[dict[str, list[Any]], tuple[str, ...]]] = []
 
     def mark(*, but: tuple[str, ...] = ()) -> None:
         before.append((stored_rows(), but))
 
     yield mark
-    assert before, "the test has not said from when on nothing may change"
+    assert before, "the test did not call `unchanged`"
     rows, but = before[-1]
     now = stored_rows()
     assert {name: now[name] for name in now if name not in but} == {name: rows[name] for name in rows if name not in but}

@@ -1,4 +1,4 @@
-"""The start of a checkout, and what an app is told of a checkout afterwards."""
+"""The start of a checkout, and the detail of a session in each state."""
 
 import re
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ def shop(sells: Sells) -> None:
     sells("scarce", unsold=1, price=999)
 
 
-def test_a_start_moves_the_whole_cart_and_says_what_is_bought(api: Api) -> None:
+def test_start_moves_the_whole_cart_and_shows_the_purchase(api: Api) -> None:
     api.place("limited", 2)
     api.place("unlimited", 3)
     api.place("scarce", 4)
@@ -46,14 +46,14 @@ def test_a_start_moves_the_whole_cart_and_says_what_is_bought(api: Api) -> None:
     assert api.basket() == basket
 
 
-def test_the_saved_list_stays_and_the_cart_is_free_again(api: Api) -> None:
+def test_saved_list_stays_and_the_cart_is_empty_after_a_start(api: Api) -> None:
     api.place("limited")
     api.place("unlimited", 0)
     assert api.start().data["basket"]["saved"] == [{"productId": "unlimited", "count": 1}]
     assert api.place("scarce").data["cart"] == [{"productId": "scarce", "count": 1}]
 
 
-def test_the_options_of_a_start_are_kept_with_the_session(api: Api) -> None:
+def test_options_of_a_start_are_stored(api: Api) -> None:
     api.place("limited")
     path = "/baskets/users/ada/checkout/sessions"
     api.post(path, {"language": "DE", "country": "at", "stripeUsingSdk": True})
@@ -62,7 +62,7 @@ def test_the_options_of_a_start_are_kept_with_the_session(api: Api) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"language": None, "country": None, "stripeUsingSdk": None}, {"language": ""}])
-def test_the_options_of_a_start_are_optional(api: Api, body: Any) -> None:
+def test_options_of_a_start_are_optional(api: Api, body: Any) -> None:
     api.place("limited")
     assert api.post("/baskets/users/ada/checkout/sessions", body).status == 200
     session = CheckoutSession.objects.get()
@@ -74,7 +74,7 @@ def test_the_options_of_a_start_are_optional(api: Api, body: Any) -> None:
               {"language": "öä"}, {"country": "DEU"}, {"country": True}, {"country": "D\n"},
               {"stripeUsingSdk": "false"}, {"stripeUsingSdk": 0}, {"stripeUsingSdk": 1}],
 )  # fmt: skip
-def test_an_option_that_merely_looks_right_is_refused(api: Api, field: Any, unchanged: Unchanged) -> None:
+def test_malformed_option_is_refused(api: Api, field: Any, unchanged: Unchanged) -> None:
     api.place("limited")
     unchanged()
     answer = api.post("/baskets/users/ada/checkout/sessions", field)
@@ -82,14 +82,14 @@ def test_an_option_that_merely_looks_right_is_refused(api: Api, field: Any, unch
     assert answer.fields == set(field)
 
 
-def test_an_empty_cart_cannot_be_checked_out(api: Api, unchanged: Unchanged) -> None:
+def test_empty_cart_cannot_be_checked_out(api: Api, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.start()
     assert answer.refusal == (422, 422, "cart_empty")
     assert answer.body["data"] == {"cart": [], "saved": [], "checkout": []}
 
 
-def test_a_second_start_is_told_which_checkout_to_resume_or_abort(api: Api, unchanged: Unchanged) -> None:
+def test_second_start_is_refused_with_the_active_checkout(api: Api, unchanged: Unchanged) -> None:
     api.place("limited")
     started = api.start().data
     before = api.place("unlimited").data
@@ -103,7 +103,7 @@ def test_a_second_start_is_told_which_checkout_to_resume_or_abort(api: Api, unch
     assert answer.body["data"] == before
 
 
-def test_a_start_after_the_hold_has_ended_expires_the_old_checkout_first(api: Api, pass_time: PassTime) -> None:
+def test_start_after_the_hold_expires_the_lapsed_checkout_first(api: Api, pass_time: PassTime) -> None:
     api.place("limited", 2)
     first = api.start().data["orderNo"]
     pass_time(timedelta(minutes=31))
@@ -113,7 +113,7 @@ def test_a_start_after_the_hold_has_ended_expires_the_old_checkout_first(api: Ap
     assert api.session(first).data["status"] == "EXPIRED"
 
 
-def test_if_nothing_can_be_ordered_nothing_changes(api: Api, unchanged: Unchanged) -> None:
+def test_start_without_any_stock_changes_nothing(api: Api, unchanged: Unchanged) -> None:
     before = api.place("scarce", 2).data
     unchanged()
     answer = api.start()
@@ -123,7 +123,7 @@ def test_if_nothing_can_be_ordered_nothing_changes(api: Api, unchanged: Unchange
 
 
 @pytest.mark.parametrize("query", ["?testMode=true", "?provider_id=netflix&testMode=true"])
-def test_a_test_checkout_holds_nothing_and_says_so(api: Api, query: str) -> None:
+def test_test_checkout_holds_nothing(api: Api, query: str) -> None:
     api.place("scarce", 4)
     started = api.start(query=query).data
     assert started["testMode"] is True
@@ -134,7 +134,7 @@ def test_a_test_checkout_holds_nothing_and_says_so(api: Api, query: str) -> None
 @pytest.mark.parametrize(
     "value", ["True", "1", "yes", "", "TRUE", "true ", "on", "%00", "null", "true&testMode=false", "true&testMode=true"]
 )
-def test_test_mode_is_true_or_false_and_nothing_else(api: Api, value: Any, unchanged: Unchanged) -> None:
+def test_test_mode_must_be_true_or_false(api: Api, value: Any, unchanged: Unchanged) -> None:
     api.place("limited")
     unchanged()
     answer = api.start(query=f"?testMode={value}")
@@ -147,7 +147,7 @@ def test_test_mode_may_be_false(api: Api) -> None:
     assert api.start(query="?testMode=false").data["testMode"] is False
 
 
-def test_a_product_of_a_test_checkout_without_prices_has_none(api: Api, sells: Sells) -> None:
+def test_test_checkout_of_a_product_without_price_has_no_price(api: Api, sells: Sells) -> None:
     sells("free", price=None, currency="")
     api.place("free")
     started = api.start().data
@@ -164,7 +164,7 @@ def item(product: str, count: Any, **more: Any) -> Any:
     } | more  # fmt: skip
 
 
-def test_an_active_checkout_shows_what_is_held(api: Api, sells: Sells) -> None:
+def test_active_checkout_shows_held_pieces(api: Api, sells: Sells) -> None:
     sells("v-m", variant="M", main_product_id="v")
     for product, count in (("limited", 2), ("v-m", 1), ("scarce", 3)):
         api.place(product, count)
@@ -187,7 +187,7 @@ def test_an_active_checkout_shows_what_is_held(api: Api, sells: Sells) -> None:
     }
 
 
-def test_an_ordered_checkout_shows_what_was_sold(api: Api) -> None:
+def test_ordered_checkout_shows_sold_pieces(api: Api) -> None:
     for product, count in (("limited", 2), ("unlimited", 1), ("scarce", 3)):
         api.place(product, count)
     order_no = api.start().data["orderNo"]
@@ -201,7 +201,7 @@ def test_an_ordered_checkout_shows_what_was_sold(api: Api) -> None:
     ]
 
 
-def test_an_aborted_checkout_shows_what_was_released(api: Api) -> None:
+def test_aborted_checkout_shows_released_pieces(api: Api) -> None:
     api.place("limited", 2)
     order_no = api.start().data["orderNo"]
     api.finish(False)
@@ -210,7 +210,7 @@ def test_an_aborted_checkout_shows_what_was_released(api: Api) -> None:
     assert session["items"] == [item("limited", 2, stocked=2, held=2, released=2)]
 
 
-def test_an_order_that_was_accepted_short_shows_it(api: Api, partner: Partner) -> None:
+def test_order_accepted_short_shows_the_shortage(api: Api, partner: Partner) -> None:
     Partner.objects.filter(pk=partner.pk).update(late_orders="accept")
     api.place("limited", 3)
     order_no = api.start().data["orderNo"]
@@ -223,7 +223,7 @@ def test_an_order_that_was_accepted_short_shows_it(api: Api, partner: Partner) -
     assert session["items"] == [item("limited", 3, stocked=3, held=3, released=3, sold=2, short=1, ordered=3)]
 
 
-def test_a_reversed_order_says_so_wherever_it_is_shown(api: Api) -> None:
+def test_reversed_order_shows_its_reversal_everywhere(api: Api) -> None:
     for product, count in (("limited", 2), ("unlimited", 1), ("scarce", 3)):
         api.place(product, count)
     order_no = api.start().data["orderNo"]
@@ -234,9 +234,9 @@ def test_a_reversed_order_says_so_wherever_it_is_shown(api: Api) -> None:
     runner.run(checkout_repairs.reverse_order, session=session, expected_events=events, reason="sent back", actor=TESTER)
     shown = api.session(order_no).data
     (listed,) = api.get("/baskets/checkout/sessions").data
-    *_, told, _ = api.get("/baskets/events").data
-    assert (told["kind"], told["orderNo"]) == ("checkout_reversed", order_no)
-    assert (shown["status"], shown["reversedAt"]) == ("ORDERED", told["at"])
+    *_, reversal, _ = api.get("/baskets/events").data
+    assert (reversal["kind"], reversal["orderNo"]) == ("checkout_reversed", order_no)
+    assert (shown["status"], shown["reversedAt"]) == ("ORDERED", reversal["at"])
     assert shown["items"] == [
         item("limited", 2, stocked=2, held=2, sold=2, ordered=2, reversed=2),
         item("unlimited", 1, ordered=1, reversed=1),
@@ -244,10 +244,10 @@ def test_a_reversed_order_says_so_wherever_it_is_shown(api: Api) -> None:
     ]
     assert {name: listed[name] for name in shown} == shown
     items = [{"productId": "limited", "count": 2}, {"productId": "unlimited", "count": 1}]
-    assert told["data"] == {"orderNo": order_no, "items": items, "returned": {"limited": 2}}
+    assert reversal["data"] == {"orderNo": order_no, "items": items, "returned": {"limited": 2}}
 
 
-def test_what_staff_released_was_held_and_released(api: Api) -> None:
+def test_pieces_released_by_staff_show_as_held_and_released(api: Api) -> None:
     for product, count in (("limited", 2), ("unlimited", 1)):
         api.place(product, count)
     order_no = api.start().data["orderNo"]
@@ -257,13 +257,13 @@ def test_what_staff_released_was_held_and_released(api: Api) -> None:
     assert api.session(order_no).data["items"][0] == item("limited", 2, stocked=-2, held=2, released=2)
 
 
-def test_an_order_number_may_be_written_in_small_letters(api: Api) -> None:
+def test_order_number_may_be_in_lower_case(api: Api) -> None:
     api.place("limited")
     order_no = api.start().data["orderNo"]
     assert api.session(order_no.lower()).data["orderNo"] == order_no
 
 
-def test_an_order_number_of_somebody_else_is_unknown(api: Api, other_partner: Api) -> None:
+def test_order_number_of_another_user_is_unknown(api: Api, other_partner: Api) -> None:
     api.place("limited")
     order_no = api.start().data["orderNo"]
     for answer in (api.session(order_no, user="bob"), other_partner.session(order_no), api.session("no-such")):
@@ -272,11 +272,11 @@ def test_an_order_number_of_somebody_else_is_unknown(api: Api, other_partner: Ap
 
 
 @pytest.mark.parametrize("order_no", ["%00", "A%0AB", "x" * 256])
-def test_an_order_number_that_can_be_none_is_invalid(api: Api, order_no: str) -> None:
+def test_malformed_order_number_is_invalid(api: Api, order_no: str) -> None:
     assert api.session(order_no).fields == {"orderNo"}
 
 
-def test_the_orders_of_a_deleted_basket_can_still_be_asked_for(api: Api) -> None:
+def test_orders_of_a_deleted_basket_can_still_be_read(api: Api) -> None:
     api.place("limited")
     order_no = api.start().data["orderNo"]
     api.finish(True)

@@ -1,4 +1,4 @@
-"""What calls with client keys may keep from others: guests, starts and pieces, per key, per source, and per guest's age."""
+"""The limits of client keys: guests, starts and pieces, per key, per source, and by the age of the guest."""
 
 from datetime import timedelta
 from typing import Any
@@ -24,14 +24,14 @@ def shop(sells: Sells) -> None:
 
 
 def guest_of(app: Api, **counts: int) -> Api:
-    """The app as a fresh guest with these products in the cart; `user` is its name."""
+    """Return the app with the token of a new guest that has these products in the cart."""
     products = [{"productId": product_id, "count": count} for product_id, count in counts.items()]
     guest = app.post(GUESTS, {"products": products}).data
     return Guest(app.key, headers={"Authorization": f"Bearer {guest['jwt']}"}, client=app.client, user=guest["userId"])
 
 
 class Guest(Api):
-    """The app in the hand of one guest."""
+    """The app of one guest."""
 
     def __init__(self, *args: Any, user: str, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -69,7 +69,7 @@ def test_device_that_takes_a_basket_over_counts_as_a_guest(app: Api, settings: S
     assert GuestToken.objects.count() == 3
 
 
-def test_source_makes_no_more_guests_within_a_window_than_may_be(app: Api, settings: Settings, lines: Lines) -> None:
+def test_guests_per_source_and_window_are_limited(app: Api, settings: Settings, lines: Lines) -> None:
     limit(settings, guests_per_source=3)
     come_from(app, "192.0.2.1")
     assert [app.post(GUESTS, {}).status for _ in range(3)] == [200] * 3
@@ -93,7 +93,7 @@ def test_network_of_ipv6_is_one_source(app: Api, settings: Settings) -> None:
     assert statuses == [200, 200, 429, 200]
 
 
-def test_key_makes_no_more_guests_wherever_it_calls_from(app: Api, issue: Issue, settings: Settings) -> None:
+def test_guests_per_key_are_limited_across_sources(app: Api, issue: Issue, settings: Settings) -> None:
     limit(settings, guests_per_key=2)
     statuses = []
     for number in range(3):
@@ -132,7 +132,7 @@ def test_window_that_is_over_counts_from_zero(app: Api, settings: Settings, monk
 # --- Starts and pieces ----------------------------------------------------------------------------------
 
 
-def test_source_starts_no_more_checkouts_than_may_be(app: Api, settings: Settings, unchanged: Unchanged) -> None:
+def test_starts_per_source_are_limited(app: Api, settings: Settings, unchanged: Unchanged) -> None:
     limit(settings, starts_per_source=2)
     guests = [guest_of(app, shirt=1) for _ in range(3)]
     assert [guest.buy().status for guest in guests[:2]] == [200, 200]
@@ -142,7 +142,7 @@ def test_source_starts_no_more_checkouts_than_may_be(app: Api, settings: Setting
     assert "data" not in refused.body
 
 
-def test_key_holds_no_more_pieces_than_may_be_and_a_smaller_wish_is_granted(app: Api, settings: Settings) -> None:
+def test_pieces_per_key_are_limited_and_a_smaller_start_succeeds(app: Api, settings: Settings) -> None:
     limit(settings, pieces_per_key=12)
     assert guest_of(app, shirt=7).buy().status == 200
     assert guest_of(app, shirt=6).buy().refusal == THROTTLED
@@ -225,7 +225,7 @@ def test_new_guest_holds_the_limit_itself(app: Api) -> None:
     assert stocked(guest_of(app, shirt=20).buy()) == [20]
 
 
-def test_guest_of_a_server_key_and_a_user_of_the_partner_hold_what_they_like(api: Api) -> None:
+def test_guest_of_a_server_key_and_user_of_the_partner_are_not_limited(api: Api) -> None:
     guest = api.post(GUESTS, {"products": [{"productId": "shirt", "count": 200}]}).data["userId"]
     api.place("shirt", 200)
     assert [stocked(api.start(user=user)) for user in (guest, "ada")] == [[200], [200]]
@@ -250,7 +250,7 @@ def statements_of_a_start(app: Api) -> int:
     return len(captured)
 
 
-def test_limits_cost_an_ordinary_caller_no_statement(app: Api, settings: Settings) -> None:
+def test_limits_take_no_statement_for_an_ordinary_caller(app: Api, settings: Settings) -> None:
     statements_of_a_start(app)
     limited = statements_of_a_start(app)
     limit(settings, guests_per_key=0, guests_per_source=0, starts_per_key=0, starts_per_source=0, pieces_per_key=0, pieces_per_source=0)
@@ -259,7 +259,7 @@ def test_limits_cost_an_ordinary_caller_no_statement(app: Api, settings: Setting
 
 
 def test_busy_source_takes_counts_in_blocks(app: Api) -> None:
-    """By default a process gives 10 guests of a source out without asking, and then takes 100 at once."""
+    """By default a process grants 10 guests of a source without a statement, and then reserves 100 at once."""
     for _ in range(10):
         app.post(GUESTS, {})
     assert not Throttle.objects.exists()
@@ -268,7 +268,7 @@ def test_busy_source_takes_counts_in_blocks(app: Api) -> None:
     assert [row.count for row in Throttle.objects.all()] == [100]
 
 
-def test_flood_beyond_the_limit_asks_the_database_for_nothing_about_it(app: Api, settings: Settings) -> None:
+def test_flood_beyond_the_limit_takes_no_statement(app: Api, settings: Settings) -> None:
     limit(settings, guests_per_source=1)
     app.post(GUESTS, {})
     assert app.post(GUESTS, {}).refusal == THROTTLED

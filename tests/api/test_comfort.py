@@ -1,4 +1,4 @@
-"""Comfort settings over HTTP: for users whom the partner knows, with their consent, and in clear for nobody else."""
+"""Comfort settings over HTTP: for users of the partner, with their consent, and encrypted at rest."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SECRETS = ("cust-4711", "tok-0815")
 
 @pytest.fixture(autouse=True)
 def bearer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens that name a user in clear; how real ones are verified is tested elsewhere."""
+    """Accept tokens that are plain user ids; `auth/test_bearer` tests the verification of real ones."""
 
     def verify(*, token: str, partner_id: int) -> BearerUser:
         kind, _, user = token.partition("-")
@@ -35,11 +35,11 @@ def holding(token: str) -> dict[str, str]:
 
 @pytest.fixture
 def user_app(app: Api) -> Api:
-    """Ada's own app."""
+    """The app with the token of the user `ada`."""
     return Api(app.key, headers=holding("partner-ada"))
 
 
-def test_what_is_stored_is_shown_to_the_user_and_answered_with_the_basket(user_app: Api, sells: Sells) -> None:
+def test_stored_settings_are_shown_and_a_change_returns_the_basket(user_app: Api, sells: Sells) -> None:
     sells("p1")
     user_app.place("p1", 2)
     answer = user_app.patch(COMFORT, STORED)
@@ -49,7 +49,7 @@ def test_what_is_stored_is_shown_to_the_user_and_answered_with_the_basket(user_a
     assert shown["consentedAt"].endswith("Z")
 
 
-def test_there_need_not_be_a_basket_and_none_is_made(user_app: Api) -> None:
+def test_settings_need_no_basket_and_create_none(user_app: Api) -> None:
     assert user_app.patch(f"/v2{COMFORT}", STORED).data == {"cart": [], "saved": [], "checkout": []}
     assert user_app.basket() == {"cart": [], "saved": [], "checkout": []}
     assert user_app.get(COMFORT).data["customerId"] == "cust-4711"
@@ -64,7 +64,7 @@ def test_each_field_changes_alone(user_app: Api) -> None:
     assert user_app.get(COMFORT).data == {"customerId": "c-2", "paymentToken": None, "consentedAt": since}
 
 
-def test_taking_the_consent_back_deletes_everything(user_app: Api) -> None:
+def test_withdrawn_consent_deletes_everything(user_app: Api) -> None:
     user_app.patch(COMFORT, STORED)
     assert user_app.patch(COMFORT, {"consent": False}).status == 200
     assert user_app.get(COMFORT).data == NOTHING
@@ -80,7 +80,7 @@ def test_nothing_is_stored_without_consent(user_app: Api, body: Any, unchanged: 
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
-def test_only_a_user_whom_the_partner_knows_gets_in(api: Api, app: Api, method: str, unchanged: Unchanged) -> None:
+def test_settings_require_a_user_of_the_partner(api: Api, app: Api, method: str, unchanged: Unchanged) -> None:
     unchanged()
     for caller in (api, app):
         for headers, refusal in (
@@ -92,7 +92,7 @@ def test_only_a_user_whom_the_partner_knows_gets_in(api: Api, app: Api, method: 
     assert app.request(method, COMFORT, STORED, **holding("guest-ada"), Accept="text/html").refusal[2] == "guest_not_allowed"
 
 
-def test_a_server_key_is_as_good_with_the_users_token(api: Api) -> None:
+def test_server_key_works_with_the_token_of_the_user(api: Api) -> None:
     assert api.patch(COMFORT, STORED, **holding("partner-ada")).status == 200
 
 
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_named(user_app: Api, body: Any, fields: set[str], unch
     assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), fields)
 
 
-def test_a_repeat_is_answered_and_not_done_again(user_app: Api) -> None:
+def test_repeat_is_replayed(user_app: Api) -> None:
     first = user_app.patch(COMFORT, STORED, Idempotency_Key="k")
     user_app.patch(COMFORT, {"consent": False})
     again = user_app.patch(COMFORT, STORED, Idempotency_Key="k")
@@ -120,7 +120,7 @@ def test_a_repeat_is_answered_and_not_done_again(user_app: Api) -> None:
     assert user_app.get(COMFORT).data == NOTHING
 
 
-def test_nobody_finds_it_in_a_table_or_in_the_log(
+def test_settings_are_not_readable_in_tables_or_the_log(
     user_app: Api, stored_rows: Callable[[], Any], log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -134,7 +134,7 @@ def test_nobody_finds_it_in_a_table_or_in_the_log(
         assert secret not in log.text
 
 
-def test_what_no_key_can_read_is_as_if_it_were_not_there(user_app: Api, settings: Any) -> None:
+def test_undecryptable_settings_count_as_absent(user_app: Api, settings: Any) -> None:
     user_app.patch(COMFORT, STORED)
     settings.SECRET_KEY = "another-" + "x" * 60
     assert user_app.get(COMFORT).data == NOTHING

@@ -1,4 +1,4 @@
-"""The devices of a guest's basket: listed for back ends, and shut out one by one."""
+"""The devices of a guest's basket: back ends list and revoke them."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def devices(api: Api, guest: Any) -> list[dict[str, Any]]:
     return list(api.get(f"/baskets/users/{guest['userId']}/devices").data["devices"])
 
 
-def test_devices_are_listed_the_newest_first(api: Api, guest: Any, second_device: Any) -> None:
+def test_devices_are_listed_newest_first(api: Api, guest: Any, second_device: Any) -> None:
     taken, own = devices(api, guest)
     assert (taken["transferred"], own["transferred"]) == (True, False)
     assert (taken["revokedAt"], own["revokedAt"]) == (None, None)
@@ -47,7 +47,7 @@ def test_devices_are_listed_the_newest_first(api: Api, guest: Any, second_device
     assert {taken["deviceId"], own["deviceId"]} == {str(pk) for pk in GuestToken.objects.values_list("pk", flat=True)}
 
 
-def test_a_revoked_device_is_out_at_once_and_the_other_goes_on(api: Api, app: Api, guest: Any, second_device: Any) -> None:
+def test_revoked_device_is_refused_at_once_and_the_other_still_works(api: Api, app: Api, guest: Any, second_device: Any) -> None:
     basket = f"/baskets/users/{guest['userId']}"
     before = api.get(basket).data
     assert as_guest(app, second_device).get(basket).status == 200
@@ -65,7 +65,7 @@ def test_a_revoked_device_is_out_at_once_and_the_other_goes_on(api: Api, app: Ap
     assert event.data == {"deviceId": taken}
 
 
-def test_a_revoked_device_does_not_come_back_by_an_offer_it_has_made(api: Api, app: Api, guest: Any, second_device: Any) -> None:
+def test_offer_of_a_revoked_device_cannot_be_redeemed(api: Api, app: Api, guest: Any, second_device: Any) -> None:
     basket = f"/baskets/users/{guest['userId']}"
     offer = as_guest(app, second_device).post(f"{basket}/transfer", {}).data["jayToken"]
     api.delete(f"{basket}/devices/{devices(api, guest)[0]['deviceId']}")
@@ -73,7 +73,7 @@ def test_a_revoked_device_does_not_come_back_by_an_offer_it_has_made(api: Api, a
     assert len(devices(api, guest)) == 2
 
 
-def test_a_device_that_is_revoked_stays_so(api: Api, guest: Any, unchanged: Unchanged) -> None:
+def test_revoking_again_changes_nothing(api: Api, guest: Any, unchanged: Unchanged) -> None:
     (own,) = devices(api, guest)
     address = f"/baskets/users/{guest['userId']}/devices/{own['deviceId']}"
     first = api.delete(address).data
@@ -91,27 +91,25 @@ def test_no_other_device_is_revoked(device: str, api: Api, app: Api, guest: Any,
     assert answer.refusal == (404, 404, "device_unknown")
 
 
-def test_a_partner_sees_and_revokes_only_its_own(api: Api, other_partner: Api, guest: Any, unchanged: Unchanged) -> None:
+def test_partner_sees_and_revokes_only_its_own_devices(api: Api, other_partner: Api, guest: Any, unchanged: Unchanged) -> None:
     (own,) = devices(api, guest)
     unchanged()
     assert devices(other_partner, guest) == []
     assert other_partner.delete(f"/baskets/users/{guest['userId']}/devices/{own['deviceId']}").refusal == (404, 2005, "basket_not_found")
 
 
-def test_a_user_without_a_guests_token_has_no_devices(api: Api) -> None:
+def test_user_without_a_guest_token_has_no_devices(api: Api) -> None:
     api.place("p1", 1)
     assert api.get("/baskets/users/ada/devices").data == {"devices": []}
     assert api.get("/baskets/users/stranger/devices").data == {"devices": []}
 
 
-def test_a_token_of_before_devices_were_listed_is_good(app: Api, guest: Any) -> None:
+def test_token_without_a_device_record_is_accepted(app: Api, guest: Any) -> None:
     GuestToken.objects.all().delete()
     assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").status == 200
 
 
-def test_a_setting_keeps_a_device_that_took_the_basket_over_from_passing_it_on(
-    api: Api, app: Api, guest: Any, second_device: Any, settings: Any
-) -> None:
+def test_setting_forbids_a_transfer_from_a_transferred_device(api: Api, app: Api, guest: Any, second_device: Any, settings: Any) -> None:
     address = f"/baskets/users/{guest['userId']}/transfer"
     assert as_guest(app, second_device).post(address, {}).status == 200
     settings.BASKETS_TRANSFERRED_GUESTS_MAY_TRANSFER = False
@@ -121,9 +119,8 @@ def test_a_setting_keeps_a_device_that_took_the_basket_over_from_passing_it_on(
 
 
 @pytest.mark.usefixtures("second_device")
-def test_an_erased_user_s_devices_are_out(app: Api, guest: Any) -> None:
-
+def test_devices_of_an_erased_user_are_refused(app: Api, guest: Any) -> None:
     basket = Basket.objects.get(user_id=guest["userId"])
-    erasure.erase_user(basket=basket, expected_events=basket.events, reason="asked for", actor=TESTER)
+    erasure.erase_user(basket=basket, expected_events=basket.events, reason="requested", actor=TESTER)
     assert GuestToken.objects.filter(revoked_at__isnull=True).count() == 0
     assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").refusal == TOKEN_INVALID

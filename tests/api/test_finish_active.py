@@ -1,4 +1,4 @@
-"""finish-active over HTTP: the whole table of outcomes, and the letter of the published reference."""
+"""finish-active over HTTP: every outcome, and the exact responses of the published reference."""
 
 from datetime import timedelta
 from typing import Any
@@ -29,7 +29,7 @@ def shop(sells: Sells) -> None:
 
 @pytest.fixture
 def order_no(api: Api) -> Any:
-    """An active checkout with an item that is held, one that needs no hold, and one that failed."""
+    """An active checkout with a held item, an unlimited item, and a failed item."""
     api.place("held", 2)
     api.place("free", 1)
     api.place("failed", 3)
@@ -48,7 +48,7 @@ AFTER_ABORT = {"cart": [HELD, FREE, FAILED], "saved": SAVED, "checkout": []}
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("lapsed", [False, True])
-def test_an_active_checkout_is_ordered_lapsed_or_not(api: Api, order_no: str, pass_time: PassTime, named: bool, lapsed: bool) -> None:
+def test_active_checkout_is_ordered_lapsed_or_not(api: Api, order_no: str, pass_time: PassTime, named: bool, lapsed: bool) -> None:
     if lapsed:
         pass_time(timedelta(minutes=31))
     answer = api.finish(True, **({"order_no": order_no} if named else {}))
@@ -59,7 +59,7 @@ def test_an_active_checkout_is_ordered_lapsed_or_not(api: Api, order_no: str, pa
 
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("lapsed", [False, True])
-def test_an_active_checkout_is_aborted_lapsed_or_not(api: Api, order_no: str, pass_time: PassTime, named: bool, lapsed: bool) -> None:
+def test_active_checkout_is_aborted_lapsed_or_not(api: Api, order_no: str, pass_time: PassTime, named: bool, lapsed: bool) -> None:
     if lapsed:
         pass_time(timedelta(minutes=31))
     answer = api.finish(False, **({"order_no": order_no} if named else {}))
@@ -68,14 +68,14 @@ def test_an_active_checkout_is_aborted_lapsed_or_not(api: Api, order_no: str, pa
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_ordered_checkout_is_ordered_again_without_any_change(api: Api, order_no: str, named: bool, unchanged: Unchanged) -> None:
+def test_ordering_an_ordered_checkout_changes_nothing(api: Api, order_no: str, named: bool, unchanged: Unchanged) -> None:
     first = api.finish(True).data
     unchanged()
     assert api.finish(True, **({"order_no": order_no} if named else {})).data == first
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_ordered_checkout_is_not_aborted(api: Api, order_no: str, named: bool, unchanged: Unchanged) -> None:
+def test_ordered_checkout_cannot_be_aborted(api: Api, order_no: str, named: bool, unchanged: Unchanged) -> None:
     first = api.finish(True).data
     unchanged()
     answer = api.finish(False, **({"order_no": order_no} if named else {}))
@@ -83,7 +83,7 @@ def test_an_ordered_checkout_is_not_aborted(api: Api, order_no: str, named: bool
     assert answer.body["data"] == first
 
 
-def test_an_aborted_checkout_is_ordered_late_only_by_its_name(api: Api, order_no: str, stored_rows: Stored) -> None:
+def test_aborted_checkout_is_ordered_late_only_by_order_number(api: Api, order_no: str, stored_rows: Stored) -> None:
     aborted = api.finish(False).data
     before = stored_rows()
     refused = api.finish(True)
@@ -97,7 +97,7 @@ def test_an_aborted_checkout_is_ordered_late_only_by_its_name(api: Api, order_no
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_aborted_checkout_is_aborted_again_without_any_change(api: Api, order_no: str, named: bool, unchanged: Unchanged) -> None:
+def test_aborting_an_aborted_checkout_changes_nothing(api: Api, order_no: str, named: bool, unchanged: Unchanged) -> None:
     first = api.finish(False).data
     unchanged()
     assert api.finish(False, **({"order_no": order_no} if named else {})).data == first
@@ -105,7 +105,7 @@ def test_an_aborted_checkout_is_aborted_again_without_any_change(api: Api, order
 
 @pytest.fixture
 def expired(api: Api, order_no: str, pass_time: PassTime) -> Any:
-    """The checkout after the sweep has expired it: its items are back in the cart."""
+    """The checkout after the sweep: its items are back in the cart."""
     from baskets.domain.checkout import expiry  # noqa: PLC0415 (used by this stage only)
 
     pass_time(timedelta(minutes=31))
@@ -115,21 +115,21 @@ def expired(api: Api, order_no: str, pass_time: PassTime) -> Any:
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_expired_checkout_is_ordered_late(api: Api, expired: str, named: bool) -> None:
+def test_expired_checkout_is_ordered_late(api: Api, expired: str, named: bool) -> None:
     assert lists(api.finish(True, **({"order_no": expired} if named else {}))) == AFTER_ORDER
     session = api.session(expired).data
     assert (session["status"], session["late"]) == ("ORDERED", True)
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_expired_checkout_is_aborted_without_any_change(api: Api, expired: str, named: bool, unchanged: Unchanged) -> None:
+def test_aborting_an_expired_checkout_changes_nothing(api: Api, expired: str, named: bool, unchanged: Unchanged) -> None:
     before = api.basket()
     unchanged()
     assert api.finish(False, **({"order_no": expired} if named else {})).data == before
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_after_the_grace_period_nothing_is_ordered_late(
+def test_late_order_after_the_grace_period_is_refused(
     api: Api, expired: str, pass_time: PassTime, named: bool, unchanged: Unchanged
 ) -> None:
     pass_time(timedelta(hours=25))
@@ -141,7 +141,7 @@ def test_after_the_grace_period_nothing_is_ordered_late(
     assert list(Attention.objects.values_list("reason", flat=True)) == ["checkout_expired"]
 
 
-def test_a_late_order_whose_stock_is_gone_is_refused_with_what_is_missing(api: Api, expired: str, unchanged: Unchanged) -> None:
+def test_late_order_without_stock_is_refused_with_the_shortages(api: Api, expired: str, unchanged: Unchanged) -> None:
     api.place("held", 1, user="bob")
     api.start(user="bob")
     before = api.basket()
@@ -153,7 +153,7 @@ def test_a_late_order_whose_stock_is_gone_is_refused_with_what_is_missing(api: A
     assert list(Attention.objects.values_list("reason", flat=True)) == ["out_of_stock"]
 
 
-def test_a_late_order_whose_stock_is_gone_is_accepted_where_the_partner_wants_it(api: Api, partner: Partner, expired: str) -> None:
+def test_late_order_without_stock_is_accepted_if_the_partner_allows_it(api: Api, partner: Partner, expired: str) -> None:
     Partner.objects.filter(pk=partner.pk).update(late_orders="accept")
     api.place("held", 1, user="bob")
     api.start(user="bob")
@@ -164,7 +164,7 @@ def test_a_late_order_whose_stock_is_gone_is_accepted_where_the_partner_wants_it
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("first", [True, False])
-def test_after_the_basket_has_changed_no_old_checkout_is_meant(
+def test_call_without_order_number_ignores_checkouts_before_the_last_change(
     api: Api, order_no: str, ordered: bool, first: bool, unchanged: Unchanged
 ) -> None:
     finished = api.finish(first).data
@@ -181,7 +181,7 @@ def test_after_the_basket_has_changed_no_old_checkout_is_meant(
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_user_who_never_checked_out_has_no_checkout_to_finish(api: Api, ordered: bool, unchanged: Unchanged) -> None:
+def test_finish_without_any_checkout_is_refused(api: Api, ordered: bool, unchanged: Unchanged) -> None:
     before = api.place("free").data
     unchanged()
     answer = api.finish(ordered)
@@ -192,7 +192,7 @@ def test_a_user_who_never_checked_out_has_no_checkout_to_finish(api: Api, ordere
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("active", [True, False])
-def test_an_order_number_that_is_not_this_users_is_unknown(api: Api, ordered: bool, active: bool, unchanged: Unchanged) -> None:
+def test_unknown_order_number_is_refused(api: Api, ordered: bool, active: bool, unchanged: Unchanged) -> None:
     api.place("held", user="bob")
     theirs = api.start(user="bob").data["orderNo"]
     api.place("free")
@@ -208,37 +208,35 @@ def test_an_order_number_that_is_not_this_users_is_unknown(api: Api, ordered: bo
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("body", [{}, {"orderNo": "0000-0000-0000-0000"}, {"orderNo": None}])
-def test_without_a_basket_the_answer_is_422_with_2005_and_nothing_is_created(
-    api: Api, ordered: bool, body: Any, unchanged: Unchanged
-) -> None:
+def test_finish_without_a_basket_is_a_422_with_2005_and_creates_nothing(api: Api, ordered: bool, body: Any, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.post("/baskets/users/ada/checkout/sessions/finish-active", {"ordered": ordered} | body)
     assert answer.refusal == NO_BASKET
 
 
-def test_a_deleted_basket_still_answers_a_call_that_names_its_order(api: Api, order_no: str) -> None:
+def test_order_of_a_deleted_basket_can_still_be_finished(api: Api, order_no: str) -> None:
     api.finish(True)
     api.delete("/baskets/users/ada")
     assert api.finish(True, order_no=order_no).data == {"cart": [], "saved": [], "checkout": []}
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_a_deleted_basket_with_an_unknown_order_number_is_no_basket(api: Api, order_no: str, ordered: bool, unchanged: Unchanged) -> None:
+def test_unknown_order_number_of_a_deleted_basket_is_basket_not_found(api: Api, order_no: str, ordered: bool, unchanged: Unchanged) -> None:
     api.finish(True)
     api.delete("/baskets/users/ada")
     unchanged()
     assert api.finish(ordered, order_no="0000-0000-0000-0000").refusal == NO_BASKET
 
 
-def test_a_null_order_number_is_as_good_as_none(api: Api, order_no: str) -> None:
+def test_null_order_number_counts_as_absent(api: Api, order_no: str) -> None:
     assert lists(api.finish(True, order_no=None)) == AFTER_ORDER
 
 
-def test_an_order_number_may_be_written_in_small_letters(api: Api, order_no: str) -> None:
+def test_order_number_may_be_in_lower_case(api: Api, order_no: str) -> None:
     assert lists(api.finish(True, order_no=order_no.lower())) == AFTER_ORDER
 
 
-def test_a_late_repeat_by_name_never_hits_the_next_checkout(api: Api, order_no: str) -> None:
+def test_late_repeat_by_order_number_never_hits_the_next_checkout(api: Api, order_no: str) -> None:
     api.finish(True, order_no=order_no)
     api.place("free", 4)
     second = api.start().data["orderNo"]
@@ -249,9 +247,7 @@ def test_a_late_repeat_by_name_never_hits_the_next_checkout(api: Api, order_no: 
 
 
 @pytest.mark.parametrize("value", ["false", "true", "off", "", 0, 1, 1.0, 0.0, None, [], {}, [True], "null", "no"])
-def test_ordered_is_a_json_boolean_and_nothing_that_merely_looks_like_one(
-    api: Api, order_no: str, value: Any, unchanged: Unchanged
-) -> None:
+def test_ordered_must_be_a_json_boolean(api: Api, order_no: str, value: Any, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.post("/baskets/users/ada/checkout/sessions/finish-active", {"ordered": value})
     assert answer.refusal == (422, 3002, "validation_failed")
@@ -259,7 +255,7 @@ def test_ordered_is_a_json_boolean_and_nothing_that_merely_looks_like_one(
 
 
 @pytest.mark.parametrize("value", [1, True, [], {}, "", "x" * 256])
-def test_an_order_number_is_a_string(api: Api, order_no: str, value: Any, unchanged: Unchanged) -> None:
+def test_order_number_must_be_a_string(api: Api, order_no: str, value: Any, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.finish(True, order_no=value)
     assert answer.refusal == (422, 3002, "validation_failed")
@@ -267,7 +263,7 @@ def test_an_order_number_is_a_string(api: Api, order_no: str, value: Any, unchan
 
 
 @pytest.mark.parametrize("raw", [None, b"{}", b'{"Ordered": true}'])
-def test_finish_requires_to_be_told_the_outcome(api: Api, order_no: str, raw: bytes | None, unchanged: Unchanged) -> None:
+def test_finish_requires_the_outcome(api: Api, order_no: str, raw: bytes | None, unchanged: Unchanged) -> None:
     unchanged()
     answer = api.request("POST", "/baskets/users/ada/checkout/sessions/finish-active", raw=raw)
     assert answer.refusal == (422, 3002, "validation_failed")

@@ -1,4 +1,4 @@
-"""Guests: made with an API key alone, known by a token of ours from then on. Tokens are checked and forged by hand here."""
+"""Guests: an API key creates them, and a token of the service identifies them. The tests forge tokens themselves."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def shop(sells: Sells) -> None:
 
 
 def as_guest(app: Api, guest: Any) -> Api:
-    """The app once it has a guest."""
+    """Return the app with the token of a guest."""
     return Api(app.key, headers={"Authorization": f"Bearer {guest['jwt']}"})
 
 
@@ -53,7 +53,7 @@ def published() -> Any:
 # --- A guest ------------------------------------------------------------------------------------
 
 
-def test_a_client_key_is_enough_and_the_guest_can_do_what_a_user_can(app: Api) -> None:
+def test_guest_of_a_client_key_can_use_every_basket_call(app: Api) -> None:
     guest = app.post(GUESTS, {"products": [{"productId": "p1", "count": 2}, {"productId": "p2"}]}).data
     assert set(guest) == {"userId", "jwt", "expires", "basket"}
     assert guest["basket"]["cart"] == [{"productId": "p1", "count": 2}, {"productId": "p2", "count": 1}]
@@ -68,7 +68,7 @@ def test_a_client_key_is_enough_and_the_guest_can_do_what_a_user_can(app: Api) -
 
 
 @pytest.mark.parametrize("body", [{}, {"products": []}, {"products": None}, {"else": 1}])
-def test_a_guest_may_begin_with_nothing(api: Api, body: Any) -> None:
+def test_guest_may_begin_without_products(api: Api, body: Any) -> None:
     guest = api.post(GUESTS, body).data
     assert guest["basket"] | {"expires": "", "lastChanged": ""} == {
         "expires": "",
@@ -81,19 +81,19 @@ def test_a_guest_may_begin_with_nothing(api: Api, body: Any) -> None:
     assert re.fullmatch(r"guest-[0-9a-f]{32}", guest["userId"])
 
 
-def test_no_body_is_as_good_as_an_empty_one(app: Api) -> None:
+def test_missing_body_counts_as_an_empty_one(app: Api) -> None:
     assert app.post(GUESTS).status == 200
     assert app.post(f"/v2{GUESTS}").status == 200
 
 
-def test_counts_of_the_same_product_add_up_in_its_first_place(app: Api) -> None:
+def test_counts_of_the_same_product_add_up_at_its_first_position(app: Api) -> None:
     products = [("p2", 1), ("p1", 2), ("p2", 3), ("p1", 997)]
     body = {"products": [{"productId": product, "count": count} for product, count in products]}
     assert app.post(GUESTS, body).data["basket"]["cart"] == [{"productId": "p2", "count": 4}, {"productId": "p1", "count": 999}]
 
 
-def test_a_count_means_what_it_means_for_a_user(app: Api) -> None:
-    """0 saves for later, null and absent are 1, and counts of the same product add up before that is decided."""
+def test_count_means_the_same_as_for_a_user(app: Api) -> None:
+    """0 saves for later, null and absent are 1. Counts of the same product add up first."""
     products = [("p1", 0), ("p2", None), ("p3", 2.0), ("p4", 0), ("p5", 0), ("p4", 3), ("p5", 0)]
     answer = app.post(GUESTS, {"products": [{"productId": product, "count": count} for product, count in products]})
     basket = answer.data["basket"]
@@ -103,7 +103,7 @@ def test_a_count_means_what_it_means_for_a_user(app: Api) -> None:
     assert Event.objects.get().data == {"cart": basket["cart"], "saved": basket["saved"]}
 
 
-def test_a_guest_saves_no_more_than_a_user(app: Api, settings: Any, unchanged: Unchanged) -> None:
+def test_guest_has_the_same_limit_of_saved_items(app: Api, settings: Any, unchanged: Unchanged) -> None:
     settings.BASKETS_SAVED_LIMIT = 2
     unchanged()
     answer = app.post(GUESTS, {"products": [{"productId": f"p{number}", "count": 0} for number in range(1, 4)]})
@@ -119,14 +119,14 @@ def test_the_timeline_begins_with_the_guest(app: Api) -> None:
     assert event.data == {"cart": [{"productId": "p1", "count": 1}], "saved": []}
 
 
-def test_every_guest_is_another_and_an_idempotency_key_has_no_say(app: Api) -> None:
+def test_every_call_creates_another_guest_despite_an_idempotency_key(app: Api) -> None:
     answers = [app.post(GUESTS, {}, Idempotency_Key="same") for _ in range(3)]
     assert len({answer.data["userId"] for answer in answers}) == 3
     assert not any("Idempotency-Replayed" in answer.headers for answer in answers)
     assert app.post(GUESTS, {}, Idempotency_Key="ä b").status == 200
 
 
-def test_the_basket_of_a_guest_does_not_slide(app: Api, pass_time: PassTime) -> None:
+def test_changes_do_not_prolong_the_basket_of_a_guest(app: Api, pass_time: PassTime) -> None:
     guest = app.post(GUESTS, {}).data
     user = guest["userId"]
     pass_time(timedelta(days=29), user=user)
@@ -160,7 +160,7 @@ NO_BASKET = {"cart": [], "saved": [], "checkout": []}
         ([{"productId": "p1", "count": 500}] * 2, (422, 3002, "validation_failed"), {"products"}),
     ],
 )
-def test_all_of_it_or_nothing(app: Api, products: Any, refusal: Any, fields: Any, unchanged: Unchanged) -> None:
+def test_guest_with_an_invalid_product_is_not_created(app: Api, products: Any, refusal: Any, fields: Any, unchanged: Unchanged) -> None:
     unchanged()
     answer = app.post(GUESTS, {"products": products})
     assert answer.refusal == refusal
@@ -170,7 +170,7 @@ def test_all_of_it_or_nothing(app: Api, products: Any, refusal: Any, fields: Any
         assert answer.body["data"] == NO_BASKET
 
 
-def test_a_token_that_is_sent_along_must_be_good(app: Api, unchanged: Unchanged) -> None:
+def test_bearer_token_of_a_guest_call_must_be_valid(app: Api, unchanged: Unchanged) -> None:
     guest = app.post(GUESTS, {}).data
     assert as_guest(app, guest).post(GUESTS, {}).status == 200
     unchanged()
@@ -180,7 +180,7 @@ def test_a_token_that_is_sent_along_must_be_good(app: Api, unchanged: Unchanged)
 # --- The token -----------------------------------------------------------------------------------
 
 
-def test_another_implementation_finds_the_token_good(app: Api, partner: Partner) -> None:
+def test_another_library_verifies_the_token(app: Api, partner: Partner) -> None:
     guest = app.post(GUESTS, {}).data
     header, claims = opened(guest["jwt"], published())
     assert set(header) == {"alg", "kid", "typ"}
@@ -196,7 +196,7 @@ def test_another_implementation_finds_the_token_good(app: Api, partner: Partner)
     }
 
 
-def test_the_key_set_tells_nothing_private(app: Api) -> None:
+def test_key_set_contains_no_private_part(app: Api) -> None:
     assert published() == {"keys": []}
     app.post(GUESTS, {})
     [key] = published()["keys"]
@@ -206,13 +206,13 @@ def test_the_key_set_tells_nothing_private(app: Api) -> None:
     assert "PRIVATE" in decrypt(stored.private_key, purpose=signing_keys.ENCRYPTION_PURPOSE, context=stored.kid)
 
 
-def test_the_token_opens_its_own_basket_and_no_other(app: Api, api: Api, other_partner: Api, unchanged: Unchanged) -> None:
+def test_token_grants_access_to_its_own_basket_only(app: Api, api: Api, other_partner: Api, unchanged: Unchanged) -> None:
     guest = app.post(GUESTS, {}).data
     browser, user = as_guest(app, guest), guest["userId"]
     unchanged()
     assert browser.get("/baskets/users/ada").refusal == (401, 2002, "token_user_mismatch")
     assert browser.delete(f"/baskets/users/{user.upper()}").refusal == (401, 2002, "token_user_mismatch")
-    # A server key may act for any user, but not with a token that says it is somebody else.
+    # A server key may act for any user, but not with the token of another user.
     assert as_guest(api, guest).get("/baskets/users/ada").refusal == (401, 2002, "token_user_mismatch")
     assert as_guest(api, guest).get(f"/baskets/users/{user}").status == 200
     assert as_guest(other_partner, guest).get(f"/baskets/users/{user}").refusal == TOKEN_INVALID
@@ -226,7 +226,7 @@ def test_a_token_can_be_issued_for_any_basket_of_the_partner(app: Api, api: Api,
     assert as_guest(app, {"jwt": token.text}).basket()["cart"] == [{"productId": "p1", "count": 2}]
 
 
-def test_a_token_ends_by_the_databases_clock(app: Api, api: Api, partner: Partner) -> None:
+def test_token_expires_by_the_clock_of_the_database(app: Api, api: Api, partner: Partner) -> None:
     api.place("p1", 2)
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement_timestamp()")
@@ -247,7 +247,7 @@ def test_a_token_ends_by_the_databases_clock(app: Api, api: Api, partner: Partne
 
 @pytest.fixture
 def guest_key_pair(app: Api) -> KeyPair:
-    """Our own key pair, as only the service has it."""
+    """The signing key of the service, as a key pair."""
     app.post(GUESTS, {})
     stored = SigningKey.objects.get()
     text = decrypt(stored.private_key, purpose=signing_keys.ENCRYPTION_PURPOSE, context=stored.kid)
@@ -256,11 +256,11 @@ def guest_key_pair(app: Api) -> KeyPair:
 
 @pytest.fixture
 def claims(partner: Partner) -> dict[str, Any]:
-    """What a good token says."""
+    """The claims of a valid token."""
     return {"iss": guests.ISSUER, "aud": guests.token_audience(partner.pk), "sub": "ada", "exp": 4_000_000_000}
 
 
-def test_a_token_made_by_hand_is_good(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any]) -> None:
+def test_token_signed_in_the_test_is_accepted(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any]) -> None:
     assert app.get("/baskets/users/ada", Authorization=f"Bearer {guest_key_pair.sign(claims)}").status == 200
 
 
@@ -274,7 +274,7 @@ def test_a_token_made_by_hand_is_good(app: Api, guest_key_pair: KeyPair, claims:
     ],
     ids=str,
 )  # fmt: skip
-def test_a_good_signature_alone_is_not_enough(
+def test_valid_signature_with_wrong_claims_is_refused(
     app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], change: Any, unchanged: Unchanged
 ) -> None:
     unchanged()
@@ -282,7 +282,7 @@ def test_a_good_signature_alone_is_not_enough(
 
 
 @pytest.mark.parametrize("missing", ["sub", "exp", "aud", "iss"])
-def test_a_claim_that_is_missing_makes_it_invalid(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], missing: str) -> None:
+def test_missing_claim_is_refused(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], missing: str) -> None:
     claims.pop(missing)
     assert app.get("/baskets/users/ada", Authorization=f"Bearer {guest_key_pair.sign(claims)}").refusal == TOKEN_INVALID
 
@@ -294,20 +294,18 @@ def test_a_claim_that_is_missing_makes_it_invalid(app: Api, guest_key_pair: KeyP
      {"alg": None}, {"alg": "es256"}],
     ids=str,
 )  # fmt: skip
-def test_a_header_that_is_not_ours_makes_it_invalid(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], header: Any) -> None:
+def test_unexpected_header_is_refused(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], header: Any) -> None:
     assert app.get("/baskets/users/ada", Authorization=f"Bearer {guest_key_pair.sign(claims, **header)}").refusal == TOKEN_INVALID
 
 
-def test_a_key_that_a_token_brings_along_is_not_looked_at(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any]) -> None:
+def test_key_inside_a_token_is_ignored(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any]) -> None:
     thief = KeyPair("ES256", kid=guest_key_pair.kid)
     for header in ({"jwk": thief.jwk}, {"jku": "https://127.0.0.1:1/keys"}, {"x5u": "https://127.0.0.1:1/"}, {"x5c": ["MII"]}):
         assert app.get("/baskets/users/ada", Authorization=f"Bearer {thief.sign(claims, **header)}").refusal == TOKEN_INVALID
         assert app.get("/baskets/users/ada", Authorization=f"Bearer {guest_key_pair.sign(claims, **header)}").status == 200
 
 
-def test_a_token_of_absurd_length_is_not_even_looked_into(
-    app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], monkeypatch: Any
-) -> None:
+def test_token_of_absurd_length_is_not_parsed(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], monkeypatch: Any) -> None:
     token = guest_key_pair.sign(claims | {"fill": "x" * 100_000})
     monkeypatch.setattr("baskets.domain.access.bearer_tokens.jwt.decode_complete", None)
     assert app.get("/baskets/users/ada", Authorization=f"Bearer {token}").refusal == TOKEN_INVALID
@@ -320,7 +318,7 @@ def kids() -> list[str]:
     return [key["kid"] for key in published()["keys"]]
 
 
-def test_tokens_of_a_replaced_key_stay_good_and_both_keys_are_published(app: Api) -> None:
+def test_tokens_of_a_replaced_key_stay_valid_and_both_keys_are_published(app: Api) -> None:
     before = app.post(GUESTS, {}).data
     [old] = kids()
     rotation = signing_keys.rotate(actor=OPERATOR)
@@ -331,7 +329,7 @@ def test_tokens_of_a_replaced_key_stay_good_and_both_keys_are_published(app: Api
         assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").status == 200
 
 
-def test_a_replaced_key_goes_when_its_last_token_is_over(app: Api) -> None:
+def test_replaced_key_is_removed_after_its_last_token_expires(app: Api) -> None:
     guest = app.post(GUESTS, {}).data
     old = SigningKey.objects.get()
     signing_keys.rotate(actor=OPERATOR)
@@ -344,7 +342,7 @@ def test_a_replaced_key_goes_when_its_last_token_is_over(app: Api) -> None:
     assert signing_keys.rotate(actor=OPERATOR).ended == (old.kid,)
 
 
-def test_a_stolen_key_is_bad_at_once(app: Api) -> None:
+def test_revoked_signing_key_is_refused_at_once(app: Api) -> None:
     guest = app.post(GUESTS, {}).data
     [old] = kids()
     rotation = signing_keys.rotate(revoke_old=True, actor=OPERATOR)
@@ -352,9 +350,7 @@ def test_a_stolen_key_is_bad_at_once(app: Api) -> None:
     assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").refusal == TOKEN_INVALID
 
 
-def test_a_secret_that_was_replaced_can_be_kept_for_a_while_and_one_that_was_lost_needs_a_rotation(
-    app: Api, stored_rows: Stored, settings: Any
-) -> None:
+def test_former_secret_key_works_as_fallback_and_a_lost_one_requires_a_rotation(app: Api, stored_rows: Stored, settings: Any) -> None:
     guest = app.post(GUESTS, {}).data
     old, settings.SECRET_KEY = settings.SECRET_KEY, "n" * 50
     with override_settings(SECRET_KEY_FALLBACKS=[old]):
@@ -370,7 +366,7 @@ def test_a_secret_that_was_replaced_can_be_kept_for_a_while_and_one_that_was_los
 
 
 @pytest.mark.parametrize("foreign", ["the row of an older key", "a webhook's secret in the former format", "no ciphertext"])
-def test_a_signing_key_that_is_not_its_rows_signs_nothing(app: Api, stored_rows: Stored, settings: Any, foreign: str) -> None:
+def test_signing_key_that_does_not_match_its_row_signs_nothing(app: Api, stored_rows: Stored, settings: Any, foreign: str) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = [key := Fernet.generate_key().decode()]
     app.post(GUESTS, {})
     signing_keys.rotate(actor=OPERATOR)
@@ -386,34 +382,34 @@ def test_a_signing_key_that_is_not_its_rows_signs_nothing(app: Api, stored_rows:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_keys_are_replaced_under_load_and_nobody_notices(app: Api) -> None:
-    """From the very first key on, which all of them want to make."""
+def test_key_rotation_under_load_fails_no_call(app: Api) -> None:
+    """Including the first key, which all threads try to create."""
     wrong: list[Any] = []
     seen: set[str] = set()
 
-    def in_a_thread(work: Callable[[], None]) -> threading.Thread:
+    def new_thread(work: Callable[[], None]) -> threading.Thread:
         def run() -> None:
             try:
                 work()
-            except BaseException as error:  # noqa: BLE001 (told by the test)
+            except BaseException as error:  # noqa: BLE001 (the test reports it)
                 wrong.append(error)
             finally:
                 connection.close()
 
         return threading.Thread(target=run)
 
-    def come_and_go() -> None:
+    def create_guests() -> None:
         caller = Api(app.key)
         for _ in range(12):
             guest = caller.post(GUESTS, {"products": [{"productId": "p1"}]}).data
             seen.add(json.dumps(opened(guest["jwt"], published())[0]["kid"]))
             assert as_guest(caller, guest).place("p2", user=guest["userId"]).status == 200
 
-    def replace() -> None:
+    def rotate_keys() -> None:
         for _ in range(6):
             signing_keys.rotate(actor=OPERATOR)
 
-    threads = [in_a_thread(come_and_go) for _ in range(4)] + [in_a_thread(replace) for _ in range(2)]
+    threads = [new_thread(create_guests) for _ in range(4)] + [new_thread(rotate_keys) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

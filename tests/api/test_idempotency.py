@@ -1,4 +1,4 @@
-"""Idempotency-Key: one effect, one answer, to the byte; and nothing remembered of what was refused."""
+"""Idempotency-Key: one effect and one stored response, equal to the byte. Refusals are not stored."""
 
 from datetime import timedelta
 from typing import Any
@@ -21,7 +21,7 @@ def shop(sells: Sells) -> None:
 
 
 def calls(api: Api) -> Any:
-    """One call of each kind, in an order in which all can be done."""
+    """One call of each kind, in an order in which all succeed."""
     place, start = "/baskets/users/ada/products/p1", "/baskets/users/ada/checkout/sessions"
     return [
         lambda key: api.post(place, {"count": 2}, Idempotency_Key=key),
@@ -37,7 +37,7 @@ def calls(api: Api) -> Any:
 
 
 @pytest.mark.parametrize("number", range(9))
-def test_a_repeat_is_answered_to_the_byte_and_not_done_again(api: Api, number: int, unchanged: Unchanged) -> None:
+def test_repeat_returns_the_stored_response_to_the_byte(api: Api, number: int, unchanged: Unchanged) -> None:
     for earlier in calls(api)[:number]:
         assert earlier(f"earlier-{id(earlier)}").status == 200
     call = calls(api)[number]
@@ -52,7 +52,7 @@ def test_a_repeat_is_answered_to_the_byte_and_not_done_again(api: Api, number: i
         assert again.headers["Content-Type"] == "application/json"
 
 
-def test_the_answer_stays_what_it_was_whatever_became_of_the_basket(api: Api) -> None:
+def test_stored_response_does_not_change_with_the_basket(api: Api) -> None:
     first = api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k")
     api.place("p2")
     api.delete("/baskets/users/ada")
@@ -99,7 +99,7 @@ SAME = [
 
 
 @pytest.mark.parametrize(("path", "bodies"), SAME)
-def test_a_body_that_means_the_same_is_the_same_request(api: Api, path: str, bodies: list[bytes], unchanged: Unchanged) -> None:
+def test_equivalent_body_is_the_same_request(api: Api, path: str, bodies: list[bytes], unchanged: Unchanged) -> None:
     api.place("p2")
     if path == FINISH:
         api.start()
@@ -129,14 +129,14 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("body", "other"), DIFFERENT)
-def test_a_body_that_means_something_else_is_another_request(api: Api, body: bytes, other: bytes, unchanged: Unchanged) -> None:
+def test_different_body_is_another_request(api: Api, body: bytes, other: bytes, unchanged: Unchanged) -> None:
     assert api.request("POST", PLACE, raw=body, Idempotency_Key="k").status == 200
     unchanged()
     assert api.request("POST", PLACE, raw=other, Idempotency_Key="k").refusal == REUSED
 
 
-def test_an_order_number_in_another_spelling_is_another_request(api: Api, unchanged: Unchanged) -> None:
-    """A repeat is sent by a program, as it was: what a person types is a new request, and needs a new key."""
+def test_other_spelling_of_the_order_number_is_another_request(api: Api, unchanged: Unchanged) -> None:
+    """A program repeats the same bytes. What a person types is a new request, and needs a new key."""
     api.place("p1")
     order_no = api.start().data["orderNo"]
     first = api.finish(True, order_no=order_no, Idempotency_Key="k")
@@ -156,7 +156,7 @@ def test_an_order_number_in_another_spelling_is_another_request(api: Api, unchan
         ("POST", "/baskets/users/ada/checkout/sessions", {"count": 2}),
     ],
 )
-def test_another_request_with_the_same_key_is_refused(api: Api, method: str, path: str, body: Any, unchanged: Unchanged) -> None:
+def test_other_request_with_the_same_key_is_refused(api: Api, method: str, path: str, body: Any, unchanged: Unchanged) -> None:
     before = api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="k").data
     unchanged()
     answer = api.request(method, path, body, Idempotency_Key="k")
@@ -164,14 +164,14 @@ def test_another_request_with_the_same_key_is_refused(api: Api, method: str, pat
     assert answer.body["data"] == before
 
 
-def test_a_key_belongs_to_one_basket(api: Api, other_partner: Api) -> None:
+def test_idempotency_key_belongs_to_one_basket(api: Api, other_partner: Api) -> None:
     for caller, user in ((api, "ada"), (api, "bob"), (other_partner, "ada")):
         answer = caller.post(f"/baskets/users/{user}/products/p1", {"count": 2}, Idempotency_Key="k")
         assert answer.data["cart"] == [{"productId": "p1", "count": 2}]
         assert "Idempotency-Replayed" not in answer.headers
 
 
-def test_a_refusal_is_not_remembered(api: Api, sells: Sells) -> None:
+def test_refusal_is_not_stored(api: Api, sells: Sells) -> None:
     path = "/baskets/users/ada/products/new"
     assert api.post(path, Idempotency_Key="k").refusal == (404, 404, "product_unknown")
     assert IdempotencyRecord.objects.count() == 0
@@ -179,14 +179,14 @@ def test_a_refusal_is_not_remembered(api: Api, sells: Sells) -> None:
     assert api.post(path, Idempotency_Key="k").status == 200
 
 
-def test_a_failure_is_not_remembered(api: Api, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged) -> None:
+def test_failure_is_not_stored(api: Api, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged) -> None:
     unchanged()
     monkeypatch.setattr(baskets, "render_basket", lambda _: 1 / 0)
     answer = api.post("/baskets/users/ada/products/p1", Idempotency_Key="k")
     assert answer.refusal == (500, 3001, "internal_error")
 
 
-def test_a_key_is_forgotten_after_24_hours(api: Api, partner: Partner) -> None:
+def test_idempotency_key_expires_after_24_hours(api: Api, partner: Partner) -> None:
     path = "/baskets/users/ada/products/p1"
     api.post(path, {"count": 2}, Idempotency_Key="k")
     age_rows(timedelta(hours=24, seconds=1), IdempotencyRecord.objects.all())
@@ -194,7 +194,7 @@ def test_a_key_is_forgotten_after_24_hours(api: Api, partner: Partner) -> None:
 
 
 @pytest.mark.parametrize("key", ["a", "~", "!", "x" * 255, 'a"b', "a,b"])
-def test_keys_are_visible_ascii(api: Api, key: str) -> None:
+def test_visible_ascii_key_is_accepted(api: Api, key: str) -> None:
     assert api.post("/baskets/users/ada/products/p1", Idempotency_Key=key).status == 200
 
 
@@ -206,12 +206,12 @@ def test_other_keys_are_refused(api: Api, key: str, unchanged: Unchanged) -> Non
     assert answer.fields == {"Idempotency-Key"}
 
 
-def test_reading_takes_no_notice_of_a_key(api: Api, unchanged: Unchanged) -> None:
+def test_get_ignores_the_key(api: Api, unchanged: Unchanged) -> None:
     unchanged()
     assert api.get("/baskets/users/ada", Idempotency_Key="a b").status == 200
 
 
-def test_a_repeat_whose_first_answer_was_lost_makes_no_second_checkout(api: Api) -> None:
+def test_repeat_after_a_lost_response_starts_no_second_checkout(api: Api) -> None:
     api.place("p1", 2)
     first = api.post("/baskets/users/ada/checkout/sessions", Idempotency_Key="start")
     assert api.post("/baskets/users/ada/checkout/sessions", Idempotency_Key="start").raw == first.raw

@@ -1,4 +1,4 @@
-"""Transfers over HTTP: offered with or without an image, taken once, and then both devices share one basket."""
+"""Transfers over HTTP: offered with or without an image, redeemed once; then both devices share one basket."""
 
 import base64
 import json
@@ -38,7 +38,7 @@ def take(app: Api, token: str, body: Any = None) -> Any:
     return app.post(f"{GUESTS}?jayToken={token}", {} if body is None else body)
 
 
-def test_both_devices_share_the_very_same_basket(api: Api, app: Api) -> None:
+def test_both_devices_share_one_basket(api: Api, app: Api) -> None:
     offer = api.post(TRANSFER, {}).data
     guest = take(app, offer["jayToken"]).data
     assert set(guest) == {"userId", "jwt", "expires", "basket"}
@@ -48,7 +48,7 @@ def test_both_devices_share_the_very_same_basket(api: Api, app: Api) -> None:
     assert telephone.start().status == 200
 
 
-def test_an_offer_names_its_minute_its_source_and_its_token(api: Api, partner: Partner) -> None:
+def test_offer_shows_expiry_source_and_token(api: Api, partner: Partner) -> None:
     answer = api.post(TRANSFER)
     assert set(answer.data) == {"expires", "jaySource", "jayToken", "url"}
     assert (answer.data["jaySource"], answer.data["url"]) == (partner.name, None)
@@ -58,7 +58,7 @@ def test_an_offer_names_its_minute_its_source_and_its_token(api: Api, partner: P
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_an_address_is_extended(api: Api, partner: Partner) -> None:
+def test_offer_appends_its_parameters_to_the_address(api: Api, partner: Partner) -> None:
     offer = api.post(TRANSFER, {"url": "https://tv.example/a?b=%20c#d"}).data
     parts = urlsplit(offer["url"])
     assert offer["url"].startswith("https://tv.example/a?b=%20c&")
@@ -66,7 +66,7 @@ def test_an_address_is_extended(api: Api, partner: Partner) -> None:
     assert parse_qs(parts.query) == {"b": [" c"], "jaySource": [partner.name], "jayToken": [offer["jayToken"]]}
 
 
-def test_an_image_is_there_without_a_key_for_as_long_as_the_offer(api: Api, app: Api) -> None:
+def test_image_needs_no_key_and_lives_as_long_as_the_offer(api: Api, app: Api) -> None:
     offer = api.post(f"{TRANSFER}?qr=true", {"url": "https://tv.example/"}).data
     address = urlsplit(offer["qrCodeImageUrl"])
     assert (address.scheme, address.netloc) == ("http", "testserver")
@@ -81,24 +81,24 @@ def test_an_image_is_there_without_a_key_for_as_long_as_the_offer(api: Api, app:
     assert (gone.status_code, gone.json()["error"]["details"]["reason"]) == (404, "not_found")
 
 
-def test_an_image_is_gone_after_the_minute(api: Api) -> None:
+def test_image_is_not_found_after_the_offer_expires(api: Api) -> None:
     offer = api.post(f"/v2{TRANSFER}?qr=true", {"url": "https://tv.example/"}).data
     past_their_minute()
     assert Client().get(urlsplit(offer["qrCodeImageUrl"]).path).status_code == 404
 
 
-def test_an_image_has_the_address_that_callers_know(api: Api, settings: Any) -> None:
+def test_image_address_begins_with_the_public_url(api: Api, settings: Any) -> None:
     settings.BASKETS_PUBLIC_URL = "https://baskets.example.com/"
     offer = api.post(f"{TRANSFER}?qr=true", {"url": "https://tv.example/"}).data
     assert offer["qrCodeImageUrl"].startswith("https://baskets.example.com/baskets/transfers/")
 
 
 @pytest.mark.parametrize("name", ["x", "gAAAAA==", "%00", "%ff", "..", "\u00e4", "x" * 5000])
-def test_no_other_image_is_there(api: Api, name: str) -> None:
+def test_other_image_is_not_found(api: Api, name: str) -> None:
     assert Client().get(f"/baskets/transfers/{name}").status_code == 404
 
 
-def test_a_token_is_good_once_and_for_a_minute_and_nobody_is_told_why_not(
+def test_token_works_once_within_a_minute_and_the_refusal_gives_no_reason(
     api: Api, app: Api, other_partner: Api, unchanged: Unchanged
 ) -> None:
     used, late, strange = (api.post(TRANSFER, {}).data["jayToken"] for _ in range(3))
@@ -119,13 +119,13 @@ def test_a_token_is_good_once_and_for_a_minute_and_nobody_is_told_why_not(
     assert answers[0].fields == NOT_GOOD
 
 
-def test_a_token_of_another_partner_stays_good_for_its_own(api: Api, app: Api, other_partner: Api) -> None:
+def test_other_partner_cannot_use_up_a_token(api: Api, app: Api, other_partner: Api) -> None:
     token = api.post(TRANSFER, {}).data["jayToken"]
     assert take(other_partner, token).fields == NOT_GOOD
     assert take(app, token).status == 200
 
 
-def test_what_cannot_be_meant_is_refused_and_spoils_nothing(api: Api, app: Api, unchanged: Unchanged) -> None:
+def test_contradictory_call_is_refused_and_does_not_use_up_the_token(api: Api, app: Api, unchanged: Unchanged) -> None:
     token = api.post(TRANSFER, {}).data["jayToken"]
     unchanged()
     assert take(app, token, {"products": [{"productId": "p1"}]}).fields == {"products"}
@@ -152,7 +152,7 @@ def test_what_is_wrong_is_named(api: Api, query: str, body: Any, fields: set[str
     assert (answer.refusal, answer.fields) == ((422, 3002, "validation_failed"), fields)
 
 
-def test_an_image_is_drawn_once_and_of_no_more_than_cameras_can_read(api: Api, partner: Partner) -> None:
+def test_image_is_drawn_once_and_has_a_limited_length(api: Api, partner: Partner) -> None:
     added = len(f"?jaySource={partner.name}&jayToken={'x' * 43}")
     longest = "https://tv.example/".ljust(500 - added, "x")
     assert api.post(f"{TRANSFER}?qr=true", {"url": longest + "x"}).fields == {"url"}
@@ -165,19 +165,19 @@ def test_an_image_is_drawn_once_and_of_no_more_than_cameras_can_read(api: Api, p
     assert len(api.post(TRANSFER, {"url": longest + "x"}).data["url"]) == 501
 
 
-def test_there_must_be_a_basket(api: Api, unchanged: Unchanged) -> None:
+def test_transfer_requires_a_basket(api: Api, unchanged: Unchanged) -> None:
     unchanged()
     assert api.post("/baskets/users/bob/transfer", {}).refusal == (404, 2005, "basket_not_found")
 
 
-def test_the_secret_is_remembered_for_no_key(api: Api) -> None:
+def test_response_with_a_secret_is_not_stored(api: Api) -> None:
     first, second = (api.post(TRANSFER, {}, Idempotency_Key="same") for _ in range(2))
     assert first.data["jayToken"] != second.data["jayToken"]
     assert "Idempotency-Replayed" not in second.headers
     assert not IdempotencyRecord.objects.exists()
 
 
-def test_no_table_holds_the_token_or_the_image(api: Api, stored_rows: Any) -> None:
+def test_no_table_contains_the_token_or_the_image(api: Api, stored_rows: Any) -> None:
     offer = api.post(f"{TRANSFER}?qr=true", {"url": "https://tv.example/"}).data
     stored = json.dumps(stored_rows(), default=str)
     assert offer["jayToken"] not in stored
