@@ -16,8 +16,8 @@ from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.embedded import running_cluster
 from basket_project.launcher.environment import ensure_environment, print_progress
 from basket_project.launcher.failure import Failure, StopRequested, ignore_stop_signals, os_error_text
-from basket_project.launcher.management import run_quietly, service_variables
 from basket_project.launcher.platforms import check_embedded_server_runs_here
+from basket_project.launcher.programs import run_quietly, service_variables
 from basket_project.launcher.service import Service, left_over_url, stop_left_over
 
 _POLL_SECONDS = 0.5

@@ -7,8 +7,8 @@ from pathlib import Path
 from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.embedded import cluster_of, running_cluster
 from basket_project.launcher.environment import PYTHON, ensure_environment
-from basket_project.launcher.management import run_attached, run_quietly, service_variables
 from basket_project.launcher.platforms import check_embedded_server_runs_here
+from basket_project.launcher.programs import run_attached, run_quietly, service_variables
 
 
 def manage(data: Path, arguments: Sequence[str]) -> int:

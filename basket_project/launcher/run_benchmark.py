@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from basket_project.launcher.cluster import DURABLE, new_password
 from basket_project.launcher.environment import PYTHON, ensure_environment
-from basket_project.launcher.management import run_attached, service_variables
 from basket_project.launcher.platforms import check_embedded_server_runs_here
+from basket_project.launcher.programs import run_attached, service_variables
 from basket_project.launcher.run_tests import temporary_cluster
 
 

@@ -13,8 +13,8 @@ from basket_project.launcher.cluster import NOT_DURABLE, Cluster, new_password
 from basket_project.launcher.environment import PROJECT, PYTHON, ensure_environment, print_progress, shell_variables
 from basket_project.launcher.failure import ignore_stop_signals
 from basket_project.launcher.locking import FileLock
-from basket_project.launcher.management import run_attached
 from basket_project.launcher.platforms import check_embedded_server_runs_here
+from basket_project.launcher.programs import run_attached
 
 _PREFIX = "baskets-test-"
 # Settings of the shell must not influence the tests, except for the choice of the server.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from basket_project.launcher.binaries import VARIABLE
 from basket_project.launcher.environment import PROJECT, print_progress, shell_variables
-from basket_project.launcher.management import run_attached
+from basket_project.launcher.programs import run_attached
 
 _MODULE = [sys.executable, "-m", "basket_project"]
 # Generated content of the project folder.

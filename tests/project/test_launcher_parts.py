@@ -16,8 +16,8 @@ from basket_project.launcher.cluster import port_is_free
 from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.failure import Failure
 from basket_project.launcher.locking import FileLock
-from basket_project.launcher.management import run_quietly
 from basket_project.launcher.processes import group_members, started_at, terminate_group
+from basket_project.launcher.programs import run_quietly
 
 
 @pytest.fixture
