@@ -1,7 +1,7 @@
-"""Bearer tokens: whose signature is trusted, and which claims a token must have. How a refusal looks is the API's business.
+"""Verifies bearer tokens: the signature, then the claims. How a refusal looks is decided in `api.auth.bearer`.
 
-PyJWT checks form, signature, issuer and audience. Times are compared here, because they are told by the database's
-clock, as every other time of the service. Nothing that a token says about its own key is followed but `kid` and `alg`.
+PyJWT checks form, signature, issuer and audience. This module compares the times, with the database's clock. Of the header,
+it uses `kid` and `alg` only: a token cannot name a place to fetch its key from.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,33 +22,33 @@ from baskets.domain.access.jwks_cache import KeysUnavailable
 from baskets.domain.baskets import guests
 from baskets.models import GuestToken, SigningKey, TokenIssuer
 
-# A token carries a name and some dates. What is longer is no token, and is not even looked into.
+# A token holds a name and some times. Longer text is refused before it is parsed.
 MAX_TOKEN_LENGTH = 8192
 NIL_UUID = UUID(int=0)
 LEEWAY_SECONDS = 30
 MAX_SUBJECT_LENGTH = 255
-# Far beyond any date; what is no number at all is not below it either.
+# Later than any date. NaN fails the comparison with it, too.
 MAX_TIMESTAMP = 1 << 40
 
 for curve in EDWARDS_CURVES:
-    with suppress(ValueError):  # PyJWT knows it by itself.
+    with suppress(ValueError):  # PyJWT has registered it already.
         jwt.register_algorithm(curve, jwt.algorithms.OKPAlgorithm())
 
 
 class TokenInvalid(Exception):
-    """The token is not one that is trusted here."""
+    """The token is malformed, or no trusted issuer has signed it for this service."""
 
 
 class TokenExpired(Exception):
-    """The token was good once, and is over."""
+    """The token is valid except that it has expired."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BearerUser:
-    """The user whom a good token names.
+    """The user of a valid token.
 
-    :param guest: whether the token is one of ours, for a guest; a partner's own users are known to it.
-    :param transferred: whether the guest's device took the basket over from another one.
+    :param guest: whether this service issued the token, for a guest, and not the partner.
+    :param transferred: whether the guest's device took the basket over from another device.
     """
 
     user_id: str
@@ -59,10 +59,10 @@ class BearerUser:
 
 @dataclass(frozen=True, kw_only=True)
 class VerificationRule:
-    """One way in which a token can be good.
+    """The claims that a token must have.
 
-    :param issuer: what `iss` must be; None for anything.
-    :param audience: what `aud` must be or contain; None for anything.
+    :param issuer: the required `iss`; None for any.
+    :param audience: `aud` must be or contain it; None for any.
     :param at: the database's time.
     """
 
@@ -72,20 +72,20 @@ class VerificationRule:
 
 
 def verify(*, token: str, partner_id: int) -> BearerUser:
-    """Return whose token this is, if it is good for baskets of the partner.
+    """Verify a token for baskets of a partner, and return its user.
 
-    Costs one statement if the key is stored. Must not be called inside a transaction: a partner's keys may have to be
-    fetched; see Note [One fetch, no queue].
+    Runs one statement if the key is stored. Must not be called inside a transaction, because it may fetch the issuer's keys:
+    see Note [One fetch, no queue].
 
-    :raises TokenInvalid: it is malformed, or not signed for this service by an issuer that the partner trusts.
-    :raises TokenExpired: it would be good, but for its end.
-    :raises KeysUnavailable: it may be good, but its issuer's keys are not stored and cannot be fetched now.
+    :raises TokenInvalid: the token is malformed, or no issuer that the partner trusts has signed it for this service.
+    :raises TokenExpired: the token is valid except that it has expired.
+    :raises KeysUnavailable: the token may be valid, but its issuer's keys are not stored and cannot be fetched now.
     """
     header, claims = _decode_unverified(token)
     if claims.get("iss") == guests.ISSUER:
         return _verify_guest(token, header, jti=claims.get("jti"), partner_id=partner_id)
     issuers = [issuer for issuer in _read_issuers(partner_id) if _may_be_issuer(issuer, header, claims)]
-    unsettled: list[tuple[Any, BearerUser | None]] = []
+    undecided: list[tuple[Any, BearerUser | None]] = []
     for issuer in issuers:
         keys = _matching_keys(header, jwks_cache.stored_keys(issuer))
         user = _verify_with_keys(token, header, keys, issuer)
@@ -93,10 +93,10 @@ def verify(*, token: str, partner_id: int) -> BearerUser:
             jwks_cache.refresh_in_background(issuer, at=issuer.at)
             return user
         if user is not None or (issuer.keys_url and not any(key.kid == header.get("kid", "") for key in keys)):
-            unsettled.append((issuer, user))
-    # Only now, because another issuer may have settled it without a fetch.
+            undecided.append((issuer, user))
+    # Fetch last: the stored keys of another issuer may have verified the token already.
     waits: list[int] = []
-    for issuer, known in unsettled:
+    for issuer, known in undecided:
         try:
             newer = jwks_cache.fetch_newer_keys(issuer, at=issuer.at)
         except KeysUnavailable as unavailable:
@@ -111,7 +111,10 @@ def verify(*, token: str, partner_id: int) -> BearerUser:
 
 
 def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Take a token apart, to learn who is said to have signed it. Nothing of it is believed yet."""
+    """Decode the header and the claims of a token, to find the keys to verify it with. Neither is trusted yet.
+
+    :raises TokenInvalid: the token is malformed.
+    """
     if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
         raise TokenInvalid
     try:
@@ -121,7 +124,7 @@ def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     header, claims = parts["header"], parts["payload"]
     if not isinstance(header.get("alg"), str) or not isinstance(header.get("kid", ""), str):
         raise TokenInvalid
-    # Whoever marks a header as critical wants those who do not know it to refuse, and we know none.
+    # RFC 7515: a verifier refuses critical header parameters that it does not implement. This one implements none.
     if "crit" in header or not isinstance(claims.get("iss", ""), str):
         raise TokenInvalid
     return header, claims
@@ -129,12 +132,12 @@ def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _read_issuers(partner_id: int) -> list[Any]:
     """Read the issuers that a partner trusts, each with the database's time as `at`."""
-    trusted = TokenIssuer.objects.filter(partner_id=partner_id).annotate(at=Now()).order_by("pk")
-    return reading(lambda: list(trusted))
+    issuers = TokenIssuer.objects.filter(partner_id=partner_id).annotate(at=Now()).order_by("pk")
+    return reading(lambda: list(issuers))
 
 
 def _may_be_issuer(issuer: TokenIssuer, header: dict[str, Any], claims: dict[str, Any]) -> bool:
-    """Tell whether a token can be of this issuer, by what it says itself: if not, no key is fetched for it."""
+    """Return whether the unverified header and claims fit an issuer. If not, its keys are not fetched for this token."""
     algorithm = "EdDSA" if header["alg"] in EDWARDS_CURVES else header["alg"]
     return algorithm in issuer.algorithms and issuer.issuer in {"", claims.get("iss")}
 
@@ -146,45 +149,52 @@ def _matching_keys(header: dict[str, Any], keys: Sequence[PublicKey]) -> list[Pu
 def _verify_with_keys(token: str, header: dict[str, Any], keys: Iterable[PublicKey], issuer: Any) -> BearerUser | None:
     """Verify a token with each of some keys of an issuer.
 
-    :returns: the user that it names; None if none of the keys verifies it, or its claims are wrong.
-    :raises TokenExpired: one of the keys verifies it, and it has ended.
+    :returns: the user of the token; None if none of the keys verifies it, or a claim is wrong.
+    :raises TokenExpired: one of the keys verifies the token, and it has expired.
     """
-    trust = VerificationRule(issuer=issuer.issuer or None, audience=issuer.audience or None, at=issuer.at)
+    rule = VerificationRule(issuer=issuer.issuer or None, audience=issuer.audience or None, at=issuer.at)
     for key in keys:
         with suppress(TokenInvalid):
-            return _verify_with_key(token, header["alg"], key, trust)
+            return _verify_with_key(token, header["alg"], key, rule)
     return None
 
 
 def _verify_guest(token: str, header: dict[str, Any], *, jti: object, partner_id: int) -> BearerUser:
-    """Verify a token that this service has signed for a guest of the partner, and that was not revoked.
+    """Verify a token that this service issued for a guest of the partner.
 
-    Tokens from before devices were listed have no `jti`, and none of them can be revoked alone.
+    Tokens from before devices were listed have no `jti`: none of them can be revoked alone.
+
+    :raises TokenInvalid: this service has not signed the token, or the token was revoked.
+    :raises TokenExpired: the token is valid except that it has expired.
     """
     kid = header.get("kid", "")
     revoked = GuestToken.objects.filter(pk=_parse_jti(jti), revoked_at__isnull=False)
     signed = SigningKey.objects.valid().filter(~Exists(revoked), kid=kid).values_list("public_jwk", Now())
     for jwk, at in reading(lambda: list(signed)) if "\x00" not in kid else []:
-        trust = VerificationRule(issuer=guests.ISSUER, audience=guests.token_audience(partner_id), at=at)
+        rule = VerificationRule(issuer=guests.ISSUER, audience=guests.token_audience(partner_id), at=at)
         for key in _matching_keys(header, [parse_jwk(jwk)]):
-            return _verify_with_key(token, header["alg"], key, trust)
+            return _verify_with_key(token, header["alg"], key, rule)
     raise TokenInvalid
 
 
-def _verify_with_key(token: str, algorithm: str, key: PublicKey, trust: VerificationRule) -> BearerUser:
-    """Verify the signature of a token, and then everything that it says."""
+def _verify_with_key(token: str, algorithm: str, key: PublicKey, rule: VerificationRule) -> BearerUser:
+    """Verify the signature of a token, then its claims.
+
+    :raises TokenInvalid: the signature or a claim is wrong.
+    :raises TokenExpired: the token is valid except that it has expired.
+    """
     options = {
         "require": ["exp", "sub"],
         "verify_exp": False, "verify_nbf": False, "verify_iat": False,
-        "verify_aud": trust.audience is not None,
+        "verify_aud": rule.audience is not None,
     }  # fmt: skip
     try:
         claims = jwt.decode(
             token,
             key.key,
             algorithms=[algorithm],
-            issuer=trust.issuer,
-            audience=trust.audience,
+            issuer=rule.issuer,
+            audience=rule.audience,
             options=options,  # type: ignore[arg-type]  # A TypedDict there, and a plain one here.
         )
     except (jwt.PyJWTError, ValueError, TypeError) as error:
@@ -192,7 +202,7 @@ def _verify_with_key(token: str, algorithm: str, key: PublicKey, trust: Verifica
     subject = claims["sub"]
     if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
         raise TokenInvalid
-    now = trust.at.timestamp()
+    now = rule.at.timestamp()
     expires, begins = _numeric_date(claims, "exp"), _numeric_date(claims, "nbf")
     _numeric_date(claims, "iat")
     if expires is None or (begins is not None and begins > now + LEEWAY_SECONDS):
@@ -205,7 +215,7 @@ def _verify_with_key(token: str, algorithm: str, key: PublicKey, trust: Verifica
 
 
 def _parse_jti(value: object) -> UUID:
-    """Read a `jti` of ours; the nil UUID for anything else, which names no device."""
+    """Parse the `jti` of a guest token. Returns the nil UUID, which no device has, for any other value."""
     try:
         return UUID(value) if isinstance(value, str) else NIL_UUID
     except ValueError:
@@ -213,7 +223,10 @@ def _parse_jti(value: object) -> UUID:
 
 
 def _numeric_date(claims: dict[str, Any], name: str) -> float | None:
-    """Read a time of a token: a number of seconds, and nothing that merely looks like one."""
+    """Return a time claim in seconds since 1970, or None if the token does not have it.
+
+    :raises TokenInvalid: the claim is not a number, or too large.
+    """
     value = claims.get(name)
     if value is None and name not in claims:
         return None

@@ -1,4 +1,4 @@
-"""The devices that handle a basket as guests: listed, and shut out one by one by revoking their tokens."""
+"""The devices of a guest's basket: lists them, and revokes the token of one."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -19,7 +19,7 @@ MAX_LISTED = 200
 def list_devices(*, owner: Owner) -> Sequence[GuestToken]:
     """Read the devices whose tokens have not expired, revoked ones included, the newest first.
 
-    :returns: at most `MAX_LISTED`; none where the user has no basket.
+    :returns: at most `MAX_LISTED` rows; none if the user has no basket.
     """
     rows = GuestToken.objects.filter(basket_id=owner.basket_id, expires_at__gt=Now())
     return list(rows.order_by("-created_at", "pk")[:MAX_LISTED])
@@ -27,13 +27,13 @@ def list_devices(*, owner: Owner) -> Sequence[GuestToken]:
 
 @transaction.atomic(savepoint=False)
 def revoke_device(*, owner: Owner, device_id: UUID, actor: Actor) -> None:
-    """Revoke the token of one device, from its next call on. A revoked one stays so, and nothing changes.
+    """Revoke the token of one device, from its next call on. Does nothing if the token was revoked before.
 
     Locks the basket. Source: ADR 40.
 
     :param device_id: the `jti` of the token.
     :raises BasketNotFound: the user has no basket.
-    :raises DeviceNotFound: the basket has no such device.
+    :raises DeviceNotFound: the basket has no device of this id.
     """
     contents = lock_and_read(owner)
     if contents is None:
@@ -47,22 +47,26 @@ def revoke_device(*, owner: Owner, device_id: UUID, actor: Actor) -> None:
 
 @transaction.atomic(savepoint=False)
 def revoke_device_by_staff(*, device: GuestToken, expected_events: int, reason: str, actor: Actor) -> None:
-    """Revoke the token of one device, as staff.
+    """Revoke the token of one device, as staff, and record the repair in the timeline.
 
-    Locks the basket. Other parameters and refusals as `checkout_repairs.finish_as_ordered`.
+    Locks the basket.
 
-    :raises RepairNotApplicable: it was revoked before, or is gone.
+    :param expected_events: how many events the basket had when staff decided.
+    :param reason: why, for the timeline.
+    :raises ReasonRequired: the reason is empty.
+    :raises StaleState: the basket has changed since staff decided.
+    :raises RepairNotApplicable: the token was revoked before, or is deleted.
     """
     contents = lock_if_unchanged(device.basket_id, expected_events=expected_events, reason=reason)
-    now = GuestToken.objects.filter(pk=device.pk, basket_id=contents.basket_id, revoked_at__isnull=True).first()
-    if now is None:
+    active = GuestToken.objects.filter(pk=device.pk, basket_id=contents.basket_id, revoked_at__isnull=True).first()
+    if active is None:
         raise RepairNotApplicable("The device was revoked before.")
-    _revoke(now, contents=contents, actor=actor)
-    record_repair(contents, "revoke_device", reason, actor, deviceId=str(now.pk))
+    _revoke(active, contents=contents, actor=actor)
+    record_repair(contents, "revoke_device", reason, actor, deviceId=str(active.pk))
 
 
 def _revoke(device: GuestToken, *, contents: BasketSnapshot, actor: Actor) -> None:
-    """Revoke a token, and end the open offers of the basket: the device may have made one, to come back by."""
+    """Revoke a token and delete the open transfers of the basket: the device may have created one to regain access."""
     Transfer.objects.filter(basket_id=contents.basket_id, redeemed_at__isnull=True).delete()
     device.revoked_at, device.revoked_by = contents.at, actor.name
     device.save(update_fields=["revoked_at", "revoked_by"])

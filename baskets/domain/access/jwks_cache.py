@@ -1,11 +1,11 @@
-"""Fetches the key sets that issuers publish at an address, and stores them for all workers.
+"""Fetches the key sets that token issuers publish (JWKS), and caches them in the database for all workers.
 
 Note [One fetch, no queue]
-The fetched keys are stored with the issuer, and come with the statement that reads the issuer: no process has keys of its own.
-A fetch runs in a thread of its own and holds a lease on the issuer's row, by the database's clock; so one worker fetches, and at
-most once in `FETCH_PAUSE`. Only the call that started it waits for it, for `WAIT_SECONDS` at most, and only if the stored keys do not
-settle its token, or are older than `MAX_AGE` while the address works. A fetch that fails, or finds no usable key, leaves the
-stored keys as they are.
+Fetched keys are stored with their issuer and read by the statement that reads the issuer: no process has a cache. A fetch runs
+in a background thread and holds a lease on the issuer's row, by the database's clock: one worker fetches, at most once per
+`FETCH_PAUSE`. Only the call that started the fetch waits for it, at most `WAIT_SECONDS`, and only if no stored key verifies its
+token, or if the stored keys are older than `MAX_AGE` while the URL works. After a failed fetch, or one without a usable key, the
+stored keys stay valid. Unknown key ids trigger at most one fetch per `FETCH_PAUSE`.
 Source: `baskets/docs/adr/0038-shared-issuer-keys-and-bound-ciphertexts.md`.
 """
 
@@ -32,27 +32,27 @@ from baskets.net import http_client
 
 log = structlog.get_logger(__name__)
 
-# Older keys are used, and a new fetch is started beside the call.
+# Keys older than this are used, and a background fetch starts.
 FRESH_AGE = timedelta(minutes=5)
-# Older keys are used only if a new fetch brings none: so long is a key trusted that its issuer has removed, while the address works.
+# Keys older than this are used only if a new fetch fails. So a key that its issuer has removed stays trusted this long at most.
 MAX_AGE = timedelta(minutes=15)
-# Between the end of a fetch and the next one, however it ended.
+# From the end of a fetch, successful or not, to the next.
 FETCH_PAUSE = timedelta(seconds=10)
-# How long a fetch may take, resolving the name included, before another worker may start one: it was killed, or hangs.
+# After this time another worker may fetch: the first was killed, or hangs.
 LEASE_DURATION = timedelta(seconds=30)
 WAIT_SECONDS = 1.0
 FETCH_TIMEOUT_SECONDS = 3.0
 MAX_BYTES = 256 * 1024
 MAX_PROBLEM_LENGTH = 500
 
-# One thread of a process stores at a time, so that many fetches do not open many connections to the database at once.
+# One thread of a process stores at a time, so that many fetches do not open many database connections at once.
 _store_lock = threading.Lock()
 
 
 class KeysUnavailable(Exception):
     """A token may be good, but its issuer's keys are not stored and cannot be fetched now.
 
-    :param seconds: until a repeated call may find them.
+    :param seconds: until a repeated call may find the keys.
     """
 
     def __init__(self, *, seconds: int) -> None:
@@ -61,11 +61,11 @@ class KeysUnavailable(Exception):
 
 
 class KeysNotFetched(Exception):
-    """An address gave no usable keys; the sentence says why."""
+    """A URL returned no usable keys. The message says why."""
 
 
 def stored_keys(issuer: TokenIssuer) -> tuple[PublicKey, ...]:
-    """Return the keys of an issuer that are stored: given with it, or fetched last."""
+    """Return the stored keys of an issuer: the last ones fetched, or those that were given with it."""
     document = issuer.fetched_keys if issuer.keys_url else issuer.keys
     try:
         return () if document is None else parse_jwks(document, algorithms=issuer.algorithms).keys
@@ -74,36 +74,38 @@ def stored_keys(issuer: TokenIssuer) -> tuple[PublicKey, ...]:
 
 
 def is_stale(issuer: TokenIssuer, *, at: datetime) -> bool:
-    """Tell whether the stored keys may have to give way to new ones before they are used.
+    """Return whether a call must fetch new keys before it uses the stored ones.
 
-    False where a fetch cannot help now: one is running, the last one failed, or ended just now.
+    False if a fetch cannot help now: one is running, the last one failed, or the pause after it lasts.
+
+    :param at: the database's time, read with the issuer.
     """
     return _is_older(issuer, MAX_AGE, at=at) and not issuer.fetch_problem and _is_fetch_due(issuer, at=at)
 
 
 def refresh_in_background(issuer: TokenIssuer, *, at: datetime) -> None:
-    """Start a fetch if the stored keys are no longer fresh, and do not wait for it."""
+    """Start a fetch if the stored keys are older than `FRESH_AGE`. Does not wait for it."""
     if _is_older(issuer, FRESH_AGE, at=at) and _is_fetch_due(issuer, at=at):
         start_fetch(issuer)
 
 
 def fetch_newer_keys(issuer: TokenIssuer, *, at: datetime) -> tuple[PublicKey, ...] | None:
-    """Fetch the keys of an issuer for a token that the stored ones do not settle. See Note [One fetch, no queue].
+    """Fetch the keys of an issuer for a token that no stored key verifies. See Note [One fetch, no queue].
 
     :param at: the database's time, read with the issuer.
-    :returns: None if the stored keys are all there are: the address was asked just now, or fails.
-    :raises KeysUnavailable: the keys may come with a running fetch, or none are stored.
+    :returns: the keys; None if the caller must use the stored ones, because the last fetch ended just now or failed.
+    :raises KeysUnavailable: a running fetch may bring the key, or no keys are stored.
     """
     is_running, wait = True, timedelta(seconds=1)
     if _is_fetch_due(issuer, at=at):
-        fetch_of_ours = start_fetch(issuer)
+        own_fetch = start_fetch(issuer)
         try:
-            if fetch_of_ours is not None:
-                return fetch_of_ours.result(WAIT_SECONDS).keys
+            if own_fetch is not None:
+                return own_fetch.result(WAIT_SECONDS).keys
         except KeysNotFetched:
             is_running, wait = False, FETCH_PAUSE
         except TimeoutError:
-            pass  # It goes on beside.
+            pass  # The fetch continues in the background.
     elif issuer.fetch_lease is None:
         is_running, wait = False, (issuer.next_fetch_at or at) - at
     if issuer.fetched_keys is not None and (issuer.fetch_problem or not is_running):
@@ -112,20 +114,20 @@ def fetch_newer_keys(issuer: TokenIssuer, *, at: datetime) -> tuple[PublicKey, .
 
 
 def _is_older(issuer: TokenIssuer, limit: timedelta, *, at: datetime) -> bool:
-    """Tell whether the stored keys are older than this; those that were given with the issuer do not age."""
+    """Return whether the stored keys are older than the limit. Keys that were given with the issuer do not age."""
     return bool(issuer.keys_url) and (issuer.fetched_at is None or at - issuer.fetched_at > limit)
 
 
 def _is_fetch_due(issuer: TokenIssuer, *, at: datetime) -> bool:
-    """Tell whether a fetch may be started: none is running, and the pause after the last one is over."""
+    """Return whether a fetch may start: none is running, and the pause after the last one is over."""
     return bool(issuer.keys_url) and (issuer.next_fetch_at is None or issuer.next_fetch_at <= at)
 
 
 def start_fetch(issuer: TokenIssuer) -> "Future[KeySet] | None":
-    """Fetch the keys of an issuer in the background. See Note [One fetch, no queue].
+    """Fetch the keys of an issuer in a background thread. See Note [One fetch, no queue].
 
-    :returns: the keys to come, or None if another worker was faster, or no thread can be started. An address that gives
-        no keys ends it with `KeysNotFetched`.
+    :returns: the future key set, or the future `KeysNotFetched`; None if another worker holds the lease, or if no thread can
+        be started.
     """
     lease = _acquire_lease(issuer)
     if lease is None:
@@ -136,9 +138,9 @@ def start_fetch(issuer: TokenIssuer) -> "Future[KeySet] | None":
         try:
             found = _fetch_and_store(issuer, lease)
         except KeysNotFetched as error:
-            # Without its traceback, which would keep the connection to the address alive.
+            # A new exception without the traceback, which would keep the connection to the host alive.
             future.set_exception(KeysNotFetched(str(error)))
-        except Exception as error:  # noqa: BLE001 (a database that failed, most likely; the lease ends by itself)
+        except Exception as error:  # noqa: BLE001 (most likely the database failed; the lease expires)
             log.warning("issuer_keys_not_stored", issuer=issuer.name, **summarize_error(error, error.__traceback__))
             future.set_exception(KeysNotFetched("The keys could not be stored."))
         else:
@@ -148,18 +150,16 @@ def start_fetch(issuer: TokenIssuer) -> "Future[KeySet] | None":
 
     try:
         threading.Thread(target=run, name=f"issuer-keys-{issuer.pk}", daemon=True).start()
-    except RuntimeError:  # The system has no thread to give.
+    except RuntimeError:  # The system is out of threads.
         log.warning("issuer_keys_failed", issuer=issuer.name, problem="No thread could be started.")
         return None
     return future
 
 
 def fetch_now(*, issuer: TokenIssuer, actor: Actor) -> KeySet:
-    """Fetch the keys of an issuer at once, whether or not another fetch is running, and store them.
+    """Fetch the keys of an issuer at once, even beside another fetch, and store them. The log names the actor.
 
-    Waits for the address. Who asked for it stands in the log.
-
-    :raises KeysNotFetched: the address gave none; the stored keys stay as they are.
+    :raises KeysNotFetched: the URL returned no usable keys; the stored keys stay. Or the issuer was changed or removed.
     """
     log.info("issuer_keys_requested", issuer=issuer.name, by=actor.name)
     lease = _acquire_lease(issuer, forced=True)
@@ -169,9 +169,9 @@ def fetch_now(*, issuer: TokenIssuer, actor: Actor) -> KeySet:
 
 
 def fetch(issuer: TokenIssuer) -> KeySet:
-    """Fetch the keys of an issuer, and store nothing.
+    """Fetch the keys of an issuer without storing them.
 
-    :raises KeysNotFetched: the address gave none.
+    :raises KeysNotFetched: the URL returned no usable keys.
     """
     try:
         reply = http_client.send_request(
@@ -191,7 +191,11 @@ def fetch(issuer: TokenIssuer) -> KeySet:
 
 
 def _acquire_lease(issuer: TokenIssuer, *, forced: bool = False) -> UUID | None:
-    """Take the lease of an issuer; None if another fetch has it, or the pause is not over."""
+    """Acquire the lease of an issuer.
+
+    :param forced: acquire it even from another fetch, and during the pause.
+    :returns: the lease; None if another fetch holds it, the pause lasts, or the issuer was changed.
+    """
     lease = uuid4()
     due = Q() if forced else Q(next_fetch_at__isnull=True) | Q(next_fetch_at__lte=Now())
     rows = TokenIssuer.objects.filter(due, pk=issuer.pk, keys_url=issuer.keys_url)
@@ -212,7 +216,7 @@ def _fetch_and_store(issuer: TokenIssuer, lease: UUID) -> KeySet:
 
 
 def _store(issuer: TokenIssuer, lease: UUID, **result: Any) -> None:
-    """Store the result of a fetch, if its lease is still held, and begin the pause."""
+    """Store the result of a fetch if its lease is still held, and start the pause."""
     rows = TokenIssuer.objects.filter(pk=issuer.pk, fetch_lease=lease)
     with _store_lock:
         in_transaction(lambda: rows.update(fetch_lease=None, next_fetch_at=Now() + FETCH_PAUSE, **result))

@@ -1,8 +1,7 @@
-"""Counts what may happen only so often: calls of a key, failed keys and passwords of a source.
+"""Rate limits in fixed windows: calls of a key, failed keys and passwords of a source.
 
-One statement in a transaction of its own decides, so the count is shared by all workers and exact however many ask at
-once. It never stands inside the transaction of what it counts: its row would be locked as long, and a refusal would
-take the count back. Source: `baskets/docs/adr/0020-counting-in-one-statement.md`.
+One autocommit statement counts and decides, so all workers share an exact count. It never runs inside the transaction that it
+limits: that would hold the row lock for the whole transaction, and a roll-back would undo the count. Source: `baskets/docs/adr/0020-counting-in-one-statement.md`.
 """
 
 import hashlib
@@ -25,18 +24,18 @@ from baskets.domain.retries import LimitBlockUsedUp
 log = structlog.get_logger("baskets.throttles")
 
 # Note [Blocks of counts]
-# A limit that a crowd meets with every call cannot cost every call a statement, and one locked row per key would make the
-# crowd queue. So a process takes counts from the database in blocks, and gives them out by itself. In each window it also
-# gives out a few without asking, so the ordinary caller, who is one of a few from its source, costs no statement at all.
-# All processes together let no more through than the limit and those few each; what a process has taken and not given out
-# is less than one block. Both are small parts of the limit. A window that is full is remembered: a flood costs no statement.
+# For a limit that every call counts against, one statement per call is too slow, and one locked row per key makes the calls
+# queue. So each process fetches counts from the database in blocks and consumes them locally. In each window a process also has
+# a few free counts, so a source with few calls costs no statement at all. All processes together admit at most the limit plus
+# the free counts of each; a process holds less than one unused block. Both are small fractions of the limit. A process remembers
+# a full window until it ends: a flood costs no statement.
 FREE_DIVISOR = 1000
 BLOCK_DIVISOR = 100
-# Windows that are over are forgotten once so many are remembered.
+# A process that remembers this many windows deletes those that have ended.
 MAX_WINDOWS = 10_000
 
-# A subject beyond its limit is found by a plain read: a flood neither writes nor waits for a lock. Each caller that passes
-# the read gets numbers that no other caller has, and only numbers up to the limit are granted.
+# A plain read finds a subject beyond its limit: a flood neither writes nor waits for a lock. Each caller that passes the read
+# gets a range of counts of its own, and the counts up to the limit are granted.
 HIT = """
 WITH full_window AS (
     SELECT ends_at FROM baskets_throttle
@@ -62,16 +61,16 @@ DELETE FROM baskets_throttle WHERE subject IN (
     SELECT subject FROM baskets_throttle WHERE ends_at <= statement_timestamp() FOR UPDATE SKIP LOCKED
 )
 """
-# What strangers choose, addresses and user names, is counted in this many buckets: they cannot fill the table.
+# Subjects that anonymous callers choose (addresses, user names) share this many rows: they cannot fill the table.
 BUCKETS = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What a subject got of what it asked for.
+    """The result of a hit.
 
-    :param amount: how many counts are granted, perhaps fewer than were asked for.
-    :param seconds: how long the window still lasts.
+    :param amount: how many counts are granted, at most the requested amount.
+    :param seconds: until the window ends.
     """
 
     amount: int
@@ -79,13 +78,13 @@ class Grant:
 
 
 def hit(*, subject: str, limit: int, window: timedelta) -> int | None:
-    """Count one more for a subject.
+    """Count one hit of a subject.
 
-    The window begins with the first count and does not slide. Where the database cannot count, the call goes on:
-    a throttle protects the service, and must not be what fails.
-    Locks the subject's row for the one statement, and no other.
+    The window begins with the first hit and does not slide. If the database fails, the hit is granted: a failing rate limit
+    must not stop the service.
+    Locks the row of the subject for one statement.
 
-    :param limit: how many are let through in a window.
+    :param limit: how many hits a window admits.
     :returns: None within the limit, else the seconds to wait.
     """
     granted = hit_many(subject=subject, amount=1, limit=limit, window=window)
@@ -93,10 +92,9 @@ def hit(*, subject: str, limit: int, window: timedelta) -> int | None:
 
 
 def hit_many(*, subject: str, amount: int, limit: int, window: timedelta) -> Grant:
-    """Count several more for a subject, as far as its limit allows. The window and failures are as in `take`.
+    """Count several hits of a subject, up to its limit. Window, failures and lock are those of `hit`.
 
-    A wait for the subject's row that runs out is a refusal: only a flood of the same subject makes a caller wait that long,
-    and letting the flood through would be no limit at all.
+    A lock timeout grants nothing: only a flood of the same subject causes it.
     """
     parameters = {"subject": subject, "amount": amount, "limit": limit, "window": window}
     try:
@@ -113,7 +111,7 @@ def hit_many(*, subject: str, amount: int, limit: int, window: timedelta) -> Gra
 
 @dataclass(frozen=True, kw_only=True)
 class RateLimit:
-    """How many counts of one subject are let through in a window."""
+    """The limit of one subject: `most` counts in each window."""
 
     subject: str
     most: int
@@ -122,11 +120,11 @@ class RateLimit:
 
 @dataclass(kw_only=True)
 class _LocalWindow:
-    """What this process knows of the present window of one subject.
+    """The current window of one subject in this process.
 
-    :param left: counts that it may still give out.
-    :param ends_at: by the monotonic clock.
-    :param full: whether the database has no more.
+    :param left: counts that the process may still consume.
+    :param ends_at: the end of the window, by the monotonic clock.
+    :param full: whether the database has no counts left.
     """
 
     left: int
@@ -139,9 +137,9 @@ _windows_lock = threading.Lock()
 
 
 def consume(limit: RateLimit, amount: int) -> None:
-    """Give out counts of a subject, without a statement. An amount below zero returns counts that were not used.
+    """Consume counts of a subject, without a statement. A negative amount returns unused counts.
 
-    :raises LimitBlockUsedUp: this process has too few, and must take a block outside of the transaction.
+    :raises LimitBlockUsedUp: this process has too few counts, and must fetch a block outside of the transaction.
     :raises Throttled: the limit is reached.
     """
     with _windows_lock:
@@ -155,13 +153,13 @@ def consume(limit: RateLimit, amount: int) -> None:
 
 
 def clear_local_windows() -> None:
-    """Forget what this process has taken and not given out."""
+    """Discard the counts that this process has fetched and not consumed. For tests."""
     with _windows_lock:
         _windows.clear()
 
 
 def _fetch_block(limit: RateLimit, amount: int) -> None:
-    """Take a block of counts from the database, of at least this amount if there are as many."""
+    """Fetch a block of counts from the database, of at least this amount if the limit allows it."""
     size = max(amount, limit.most // BLOCK_DIVISOR)
     grant = hit_many(subject=limit.subject, amount=size, limit=limit.most, window=limit.window)
     with _windows_lock:
@@ -182,11 +180,11 @@ def _current_window(limit: RateLimit) -> _LocalWindow:
     return window
 
 
-# --- What they have in common -----------------------------------------------------
+# --- Both ---------------------------------------------------------------------------
 
 
 def undo_hit(*, subject: str) -> None:
-    """Take back one count of a subject: it turned out not to be what is counted."""
+    """Undo one hit of a subject, for an event that does not count after all, such as a correct password."""
     try:
         reading(lambda: execute(UNDO_HIT, [subject]))
     except DatabaseError as error:
@@ -194,16 +192,24 @@ def undo_hit(*, subject: str) -> None:
 
 
 def delete_ended_windows() -> int:
-    """Remove the counts of windows that are over, those somebody is counting in aside, and return how many that were."""
+    """Delete the counts of ended windows, except locked ones.
+
+    :returns: how many rows were deleted.
+    """
     return execute(DELETE_ENDED_WINDOWS, []).rowcount
 
 
 def key_subject(prefix: str) -> str:
-    """Name a key as a subject."""
+    """Return the subject of an API key."""
     return f"key:{prefix}"
 
 
 def anonymous_subject(what: str, name: str) -> str:
-    """Name what a stranger chose as a subject: its bucket, keyed, so that nobody can choose whose bucket to share."""
+    """Return the subject of a value that an anonymous caller chose.
+
+    The subject is one of `BUCKETS`, by a keyed digest: a caller cannot choose to share the bucket of another.
+
+    :param what: the kind of the value, such as `source`.
+    """
     digest = hmac.digest(settings.SECRET_KEY.encode(), f"{what}:{name}".encode(errors="backslashreplace"), hashlib.sha256)
     return f"{what}:{int.from_bytes(digest[:8]) % BUCKETS}"

@@ -1,6 +1,6 @@
-"""Our own key pairs: made, replaced and forgotten. What is signed with them is decided elsewhere.
+"""The key pairs that sign guest tokens: creates, rotates and removes them. `guests` signs with them, `bearer_tokens` verifies.
 
-Nothing of them is kept in a process, so all workers agree at every moment, and a key is replaced without a restart.
+No process caches which key signs, so all workers use the same key, and a rotation needs no restart.
 Source: `baskets/docs/adr/0012-whose-tokens-are-trusted.md`.
 """
 
@@ -34,13 +34,13 @@ log = structlog.get_logger(__name__)
 
 ALGORITHM = "ES256"
 ENCRYPTION_PURPOSE = "signingkey.private_key"
-# What a token of the old key may still need after its own end: the leeway with which ends are read, and to spare.
+# A replaced key stays valid this much longer than its last token: the leeway of the verification and a margin.
 OVERLAP = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signer:
-    """The key that signs now."""
+    """The current signing key."""
 
     kid: str
     private_key: ec.EllipticCurvePrivateKey
@@ -48,10 +48,10 @@ class Signer:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation:
-    """What a rotation did.
+    """The result of a rotation.
 
-    :param kid: the key that signs from now on.
-    :param ended: keys whose signatures are no longer good, and that were removed.
+    :param kid: of the new signing key.
+    :param ended: the `kid` of each removed key.
     """
 
     kid: str
@@ -59,12 +59,12 @@ class Rotation:
 
 
 def current_signer() -> Signer:
-    """Return the key that signs, and make the first one where there is none.
+    """Return the current signing key, and create the first one if none exists.
 
-    Two callers may both make one; a unique key lets one row in, and both sign with it.
+    If two callers create a key at once, a unique constraint admits one row, and both sign with it.
 
-    :raises SigningKeyUnreadable: the service's secret was replaced without keeping the old one, or the row is not as
-        this service wrote it; `rotate` makes a new key.
+    :raises SigningKeyUnreadable: the secret of the service was replaced without keeping the old one, or the row was changed
+        by hand. `rotate` creates a new key.
     """
     key = SigningKey.objects.signing().first() or _create_first_key()
     try:
@@ -77,32 +77,31 @@ def current_signer() -> Signer:
 
 @transaction.atomic
 def rotate(*, revoke_old: bool = False, actor: Actor) -> Rotation:
-    """Put a new key in the place of the one that signs.
+    """Create a new signing key in place of the current one. The log names the actor.
 
-    Tokens of the old key stay good for as long as they live, and keys whose last token is over are removed. Who did it
-    stands in the log.
+    Tokens of the old key stay valid until they expire. Keys whose last token has expired are removed.
     Locks the keys.
 
-    :param distrust: end all older keys at once, and with them all tokens they have signed: somebody has stolen one.
+    :param revoke_old: expire all older keys at once, and with them every token they signed: a key was stolen.
     """
     if not SigningKey.objects.signing().exists():
         _create_first_key()
-    held = list(SigningKey.objects.locked())
+    locked = list(SigningKey.objects.locked())
     replaced = SigningKey.objects.signing()
     replaced.update(ends_at=Now() + conf.guest_token_lifetime() + OVERLAP)
     if revoke_old:
-        SigningKey.objects.filter(pk__in=[key.pk for key in held]).update(ends_at=Now())
-    fresh = _generate_key()
-    fresh.save(force_insert=True)
-    over = SigningKey.objects.filter(ends_at__lte=Now())
-    ended = tuple(sorted(over.values_list("kid", flat=True)))
-    over.delete()
-    transaction.on_commit(lambda: log.info("guest_keys_rotated", kid=fresh.kid, ended=ended, by=actor.name))
-    return Rotation(kid=fresh.kid, ended=ended)
+        SigningKey.objects.filter(pk__in=[key.pk for key in locked]).update(ends_at=Now())
+    new = _generate_key()
+    new.save(force_insert=True)
+    expired = SigningKey.objects.filter(ends_at__lte=Now())
+    ended = tuple(sorted(expired.values_list("kid", flat=True)))
+    expired.delete()
+    transaction.on_commit(lambda: log.info("guest_keys_rotated", kid=new.kid, ended=ended, by=actor.name))
+    return Rotation(kid=new.kid, ended=ended)
 
 
 def public_keys() -> list[dict[str, Any]]:
-    """List the public halves of all keys whose signatures are good, the one that signs first."""
+    """Return the public keys whose tokens are valid, as JWKs, the current signing key first."""
     keys = SigningKey.objects.valid().order_by(F("ends_at").desc(nulls_first=True))
     return list(keys.values_list("public_jwk", flat=True))
 
@@ -130,5 +129,5 @@ def _load_private_key(text: str) -> ec.EllipticCurvePrivateKey:
     key = load_pem_private_key(text.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         message = "the signing key is not an elliptic curve key"
-        raise ValueError(message)  # noqa: TRY004 (as every other text that is no such key)
+        raise ValueError(message)  # noqa: TRY004 (callers handle any unreadable key alike)
     return key

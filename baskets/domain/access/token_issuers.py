@@ -1,4 +1,4 @@
-"""The issuers whose tokens a partner trusts: trusted, changed and distrusted. How a token is checked: `tokens`."""
+"""The token issuers that a partner trusts: adds, replaces and removes them. Tokens are verified in `bearer_tokens`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ DEFAULT_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
 
 class IssuerNotFound(Refusal):
-    """The partner trusts no issuer of this name."""
+    """The partner has no issuer of this name."""
 
     reason = "issuer_unknown"
     message = "This partner trusts no issuer of this name."
@@ -32,9 +32,9 @@ class IssuerNotFound(Refusal):
 
 @dataclass(frozen=True, kw_only=True)
 class AddedIssuer:
-    """An issuer that is trusted from now on.
+    """The result of `add_issuer`.
 
-    :param skipped: one sentence for each key of the given set that cannot be used.
+    :param skipped: one sentence for each unusable key of the given set.
     """
 
     issuer: TokenIssuer
@@ -54,20 +54,21 @@ def add_issuer(
     unrestricted: bool = False,
     actor: Actor,
 ) -> AddedIssuer:
-    """Trust the tokens of an issuer for baskets of one partner, from the next call on.
+    """Trust the tokens of an issuer for baskets of one partner, from the next call on. The log names the actor.
 
-    An issuer that is trusted under this name already is replaced; keys that were fetched from the same address stay. Keys
-    of the set that cannot be used are skipped. Fetches nothing: `jwks_cache.fetch_now` does, after the transaction.
-    Who did it stands in the log.
-    Locks the partner, so that two callers of one name come one after the other.
+    Replaces an issuer of the same name; keys fetched from the same URL stay. Skips unusable keys of the set. Does not fetch
+    keys: call `jwks_cache.fetch_now` after the transaction.
+    Locks the partner, so that two callers with one name run one after the other.
 
-    :param name: what the issuer is called here.
-    :param issuer: what `iss` must be, and :param audience: what `aud` must contain; empty for anything.
-    :param keys: a JSON Web Key Set, or :param keys_url: the address where the issuer publishes it.
-    :param unrestricted: must be true if neither `issuer` nor `audience` is given, because every token that is signed with
-        these keys is good then, for whatever service it was made.
-    :raises PartnerNotFound: there is no partner of this name.
-    :raises InvalidValue: something about it cannot be trusted.
+    :param name: identifies the issuer within the partner.
+    :param issuer: the required `iss`; empty for any.
+    :param audience: `aud` must be or contain it; empty for any.
+    :param keys: a JSON Web Key Set. Exactly one of `keys` and `keys_url` is required.
+    :param keys_url: the URL at which the issuer publishes its key set.
+    :param unrestricted: must be true if both `issuer` and `audience` are empty: then every token that is signed with these
+        keys is valid, also a token for another service.
+    :raises PartnerNotFound: no partner has this name.
+    :raises InvalidValue: a value or a combination of values is not allowed, or the set has no usable key.
     """
     validate_printable(name, limit=MAX_NAME_LENGTH, what="An issuer's name")
     for value, what in ((issuer, "What `iss` must be"), (audience, "What `aud` must be")):
@@ -90,27 +91,27 @@ def add_issuer(
     values = {"issuer": issuer, "audience": audience, "algorithms": chosen, "keys": usable, "keys_url": keys_url}
     if not TokenIssuer.objects.filter(partner=partner, name=name, keys_url=keys_url).exists():
         values |= {"fetched_keys": None, "fetched_at": None, "fetch_problem": "", "fetch_lease": None, "next_fetch_at": None}
-    trusted, _ = TokenIssuer.objects.update_or_create(partner=partner, name=name, defaults={**values, "created_by": actor.name})
+    row, _ = TokenIssuer.objects.update_or_create(partner=partner, name=name, defaults={**values, "created_by": actor.name})
     transaction.on_commit(lambda: log.info("issuer_trusted", partner=partner_name, issuer=name, by=actor.name))
-    return AddedIssuer(issuer=trusted, skipped=skipped)
+    return AddedIssuer(issuer=row, skipped=skipped)
 
 
 @transaction.atomic
 def remove_issuer(*, partner_name: str, name: str, actor: Actor) -> None:
-    """Distrust an issuer: its tokens are refused from the next call on. Who did it stands in the log.
+    """Remove an issuer. Its tokens are refused from the next call on. The log names the actor.
 
-    :raises IssuerNotFound: the partner trusts none of this name.
+    :raises IssuerNotFound: the partner has no issuer of this name.
     """
-    gone, _ = TokenIssuer.objects.filter(partner__name=partner_name, name=name).delete()
-    if not gone:
+    deleted, _ = TokenIssuer.objects.filter(partner__name=partner_name, name=name).delete()
+    if not deleted:
         raise IssuerNotFound
     transaction.on_commit(lambda: log.info("issuer_distrusted", partner=partner_name, issuer=name, by=actor.name))
 
 
 def get_issuer(*, partner_name: str, name: str) -> TokenIssuer:
-    """Return an issuer that a partner trusts.
+    """Return an issuer of a partner.
 
-    :raises IssuerNotFound: the partner trusts none of this name.
+    :raises IssuerNotFound: the partner has no issuer of this name.
     """
     found = TokenIssuer.objects.filter(partner__name=partner_name, name=name).first()
     if found is None:
@@ -119,9 +120,10 @@ def get_issuer(*, partner_name: str, name: str) -> TokenIssuer:
 
 
 def _validate_key_source(*, keys: Any, keys_url: str, algorithms: list[str]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Check where an issuer's keys come from.
+    """Validate the source of an issuer's keys: a key set or a URL.
 
-    :returns: the usable keys that are given, as a key set, and one sentence for each other key.
+    :returns: the usable keys as a key set, None for a URL; and one sentence for each unusable key.
+    :raises InvalidValue: both or none are given, the URL is not allowed, or the set has no usable key.
     """
     if (keys is None) == (not keys_url):
         raise InvalidValue("Either the keys are given, or the address at which they are published.")
