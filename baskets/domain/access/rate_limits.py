@@ -1,7 +1,8 @@
 """Rate limits in fixed windows: calls of a key, failed keys and passwords of a source.
 
 One autocommit statement counts and decides, so all workers share an exact count. It never runs inside the transaction that it
-limits: that would hold the row lock for the whole transaction, and a roll-back would undo the count. Source: `baskets/docs/adr/0020-counting-in-one-statement.md`.
+limits: that would hold the row lock for the whole transaction, and a roll-back would undo the count.
+Source: `baskets/docs/adr/0020-counting-in-one-statement.md`.
 """
 
 import hashlib
@@ -35,7 +36,7 @@ BLOCK_DIVISOR = 100
 MAX_WINDOWS = 10_000
 
 # A plain read finds a subject beyond its limit: a flood neither writes nor waits for a lock. Each caller that passes the read
-# gets a range of counts of its own, and the counts up to the limit are granted.
+# gets its own range of counts, and the counts up to the limit are granted.
 HIT = """
 WITH full_window AS (
     SELECT ends_at FROM baskets_throttle

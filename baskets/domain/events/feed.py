@@ -1,16 +1,16 @@
-"""The feed: gives every event its position after its commit, and reads on from a position. It never changes an event.
+"""The feed: gives every committed event a position, and reads events from a position on. It never changes an event.
 
 # Note [Positions after the commit]
-# A reader who goes by times, ids or transaction ids skips events: none of them is in the order of the commits. So a
-# position is given to events that are committed, by one at a time, under an advisory lock that ends with the
-# transaction. Whoever sees a position sees all before it, and what is committed later comes later.
+# A reader that follows times, ids or transaction ids skips events: none of them is in commit order. So committed events get
+# their positions afterwards, by one transaction at a time, under an advisory lock. A reader that sees a position sees all
+# positions before it, and an event that commits later gets a later position.
 #
-# Writing an event costs nothing for it. Who gives positions looks for events without one among the ids above
-# `settled_id`. That mark may only move past ids that nobody can still commit: every writer of events has a transaction
-# id, from the lock on its basket, before it draws an event's id. So once every transaction has ended that began before a
-# later round than the one that saw an id, the ids below it are settled. `seen_id` is what one round saw, `horizon` the
-# transaction id of a later one. A data base that was restored elsewhere counts transactions anew; a horizon from the
-# future is taken as none, and one from the past is right, because nothing was under way in what was restored.
+# Writing an event costs nothing extra. `assign_positions` looks for events without a position among the ids above
+# `settled_id`. That mark may pass an id only when no running transaction can still commit it: each writer of events has a
+# transaction id, from the lock on its basket, before it draws the id of an event. So the ids that one round saw are settled
+# once every transaction has ended that began before a later round. `seen_id` is what one round saw, `horizon` the transaction
+# id of a later round. A database restored in another cluster counts transactions from another number: a horizon from the future
+# is discarded, and a horizon from the past is correct, because no transaction was running in the restored data.
 """
 
 import struct
@@ -31,7 +31,7 @@ BATCH = 1000
 PENDING = """
 SELECT coalesce((SELECT max(id) FROM baskets_event), 0) > coalesce((SELECT settled_id FROM baskets_feedstate), 0)
 """
-# Does not draw a transaction id: the one that the next statement draws is younger than all of the last round.
+# Draws no transaction id: the id that the next statement draws is younger than all ids of the last round.
 LOCK = "SELECT pg_advisory_xact_lock(%s)"
 STATE = """
 INSERT INTO baskets_feedstate AS state (id, position, settled_id, seen_id, horizon, purged_position)
@@ -39,9 +39,9 @@ VALUES (1, 0, 0, 0, NULL, 0)
 ON CONFLICT (id) DO UPDATE SET id = 1
 RETURNING position, settled_id, seen_id, horizon, pg_current_xact_id()::text::bigint
 """
-# The events of one basket have their ids in the order of their numbers, because they are drawn under the basket's lock.
-# The public id is a digest of what makes an event this one: so a restored backup gives it the same id again, and another
-# event in its place another one. It depends on no key, and on nothing of another basket.
+# The ids of one basket's events are in the order of their numbers, because they are drawn under the basket's lock.
+# The public id is a digest of the event's identity: a restored backup gives the same event the same id, and another event in its
+# place another id. It depends on no key and on no other basket.
 ASSIGN = """
 WITH fresh AS (
     SELECT e.id, e.kind, b.partner_id,
@@ -71,18 +71,19 @@ LEFT JOIN baskets_event e ON e.id = p.event_id
 
 
 class EventsPurged(Exception):
-    """Events after this place have been purged."""
+    """Events after the cursor have been purged."""
 
 
 class EventsRewound(Exception):
-    """The place is of a history that a restored backup does not have."""
+    """The cursor belongs to a history that a restored backup does not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeedCursor:
-    """A place in the feed: after the event of a position, which is named so that another history is told from this one.
+    """A place in the feed: directly after a position.
 
-    :param event_id: None at a place that is no event's: the beginning, or where a purge ended.
+    :param event_id: the event at the position, which identifies the history; None at the beginning or where a purge ended.
+    :param at: the time of that event.
     """
 
     position: int
@@ -91,26 +92,30 @@ class FeedCursor:
 
 
 def assign_positions() -> int:
-    """Give a position to every committed event that has none, and tell to how many.
+    """Give every committed event a position. See Note [Positions after the commit].
 
-    Runs transactions of its own, and costs one look at two indexes where there is nothing to do.
-    Locks the feed. See Note [Positions after the commit].
+    Runs its own transactions. Without new events it costs one read of two indexes.
+    Locks the feed.
+
+    :returns: how many positions were assigned.
     """
-    given = 0
+    assigned = 0
     while _has_pending():
         count = in_transaction(_assign_batch)
-        given += count
+        assigned += count
         if count < BATCH:
             break
-    return given
+    return assigned
 
 
 @transaction.atomic(savepoint=False)
 def catch_up() -> int:
-    """Give a position to every committed event that has none, within the transaction of the caller; return the last one.
+    """Give every committed event a position, within the transaction of the caller.
 
-    It moves no mark: that takes a transaction that is younger than the one that saw.
-    Locks the feed until the end of the transaction, and comes last but for what must know the end of the feed.
+    Leaves `settled_id` alone: only a younger transaction may move it.
+    Locks the feed until the end of the transaction. Only what needs the end of the feed comes after it.
+
+    :returns: the last position.
     """
     execute(LOCK, [LOCK_KEY])
     while True:
@@ -126,12 +131,15 @@ def _has_pending() -> bool:
 
 
 def _assign_batch() -> int:
-    """Give positions to one batch, and move the marks. The order of these statements is what makes the marks right."""
+    """Give positions to one batch, and move the marks. The marks are correct only with the statements in this order.
+
+    :returns: how many positions were assigned.
+    """
     execute(LOCK, [LOCK_KEY])
     position, settled, seen, horizon, own = before = _fetch_row(STATE, [])
     count, last, oldest, newest = _fetch_row(ASSIGN, {"settled": settled, "batch": BATCH, "position": position})
     if horizon is not None and horizon >= own:
-        horizon = None  # Of another cluster, whose transactions are not ours.
+        horizon = None  # From another cluster, which counts transactions from another number.
     if seen > settled and horizon is None:
         horizon = own
     elif seen > settled and oldest >= horizon and (count < BATCH or last >= seen):
@@ -145,43 +153,44 @@ def _assign_batch() -> int:
 
 
 def read(rows: QuerySet[FeedPosition], *, after: FeedCursor | None, limit: int) -> tuple[list[FeedPosition], FeedCursor]:
-    """Read events after a place, in order, and the place to go on from.
+    """Read events after a cursor, in order.
 
-    :param rows: which events of which partner.
+    :param rows: the events to choose from, by partner and filters.
     :param after: None begins with the oldest event that was not purged.
-    :param limit: how many at most.
-    :raises EventsPurged: events after this place have been purged.
-    :raises EventsRewound: the place is of another history.
+    :param limit: the maximum number of events.
+    :returns: the events, and the cursor after the last of them.
+    :raises EventsPurged: events after the cursor have been purged.
+    :raises EventsRewound: the cursor belongs to another history.
     """
-    place = after or FeedCursor(position=_read_bounds(0)[1])
-    further = rows.filter(position__gt=place.position).order_by("position")
-    page = list(further.select_related("event__basket", "event__session")[:limit])
-    # Asked after the page was read: what a purge takes away from now on was still in it.
-    given, purged, event_id, at = _read_bounds(place.position)
-    if place.position < purged:
+    cursor = after or FeedCursor(position=_read_bounds(0)[1])
+    later = rows.filter(position__gt=cursor.position).order_by("position")
+    page = list(later.select_related("event__basket", "event__session")[:limit])
+    # Read after the page: the page still has all events that a purge deletes from now on.
+    last, purged, event_id, at = _read_bounds(cursor.position)
+    if cursor.position < purged:
         if after is None:
             return read(rows, after=None, limit=limit)
         raise EventsPurged
-    if place.position > given or (event_id is not None and place.event_id is not None and (event_id, at) != (place.event_id, place.at)):
+    if cursor.position > last or (event_id is not None and cursor.event_id is not None and (event_id, at) != (cursor.event_id, cursor.at)):
         raise EventsRewound
     if page:
-        place = FeedCursor(position=page[-1].position, event_id=page[-1].event_id, at=page[-1].event.at)
-    return page, place
+        cursor = FeedCursor(position=page[-1].position, event_id=page[-1].event_id, at=page[-1].event.at)
+    return page, cursor
 
 
 def _read_bounds(position: int) -> tuple[int, int, int | None, datetime | None]:
-    """The last position, the purged one, and the event at a position."""
-    given, purged, event_id, at = _fetch_row(BOUNDS, [position])
-    return given, purged, event_id, at
+    """Return the last position, the last purged position, and the id and time of the event at a position."""
+    last, purged, event_id, at = _fetch_row(BOUNDS, [position])
+    return last, purged, event_id, at
 
 
 def _fetch_row(sql: str, parameters: Parameters) -> tuple[Any, ...]:
-    """The one row of a statement that always has one."""
+    """Return the only row of a statement."""
     (row,) = execute(sql, parameters)
     return row
 
 
 @transaction.atomic(savepoint=False)
 def mark_purged(*, up_to: int) -> None:
-    """Remember that events up to this position are gone, so that nobody reads on as if they were not."""
+    """Record that events up to this position are purged, so that an older cursor is refused."""
     FeedState.objects.filter(pk=1, purged_position__lt=up_to).update(purged_position=up_to)

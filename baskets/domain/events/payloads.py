@@ -1,4 +1,4 @@
-"""How an event is told to its partner: the same in the feed and in a webhook. What staff noted for each other stays with them."""
+"""The payload of an event, the same in the feed and in webhooks. Comments of staff are left out."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ from baskets.domain.actors import ActorKind
 from baskets.domain.timestamps import format_timestamp
 from baskets.models import Event, FeedPosition
 
-# Of a repair, the reason is a note among staff.
+# The reason of a repair is a comment of staff.
 HIDDEN_DATA_KEYS: dict[str, frozenset[str]] = {Event.Kind.REPAIRED: frozenset({"reason"})}
 
 
-def message_id(place: FeedPosition) -> str:
-    """Return the name of an event, the same for good in the feed and in webhooks: a receiver recognises a repeat by it.
+def message_id(entry: FeedPosition) -> str:
+    """Return the permanent id of an event in the feed and in webhooks, by which a receiver recognises a repeated message.
 
-    It says nothing of other events. Only those that got their positions before public ids existed keep their former names.
+    It reveals nothing about other events. Events that got their positions before public ids existed keep their former ids.
     """
-    return f"evt-{place.event_id if place.public_id is None else place.public_id.hex}"
+    return f"evt-{entry.event_id if entry.public_id is None else entry.public_id.hex}"
 
 
-def event_payload(place: FeedPosition) -> dict[str, Any]:
-    """Tell an event, given its place in the feed."""
-    event = place.event
+def event_payload(entry: FeedPosition) -> dict[str, Any]:
+    """Return the JSON object of an event, from its entry in the feed."""
+    event = entry.event
     by_key = event.actor_kind == ActorKind.KEY
-    kept_back = HIDDEN_DATA_KEYS.get(event.kind, frozenset[str]())
+    hidden = HIDDEN_DATA_KEYS.get(event.kind, frozenset[str]())
     return {
-        "id": message_id(place),
+        "id": message_id(entry),
         "kind": event.kind,
         "at": format_timestamp(event.at),
         "userId": event.basket.user_id,
@@ -34,5 +34,5 @@ def event_payload(place: FeedPosition) -> dict[str, Any]:
         "actor": {"kind": event.actor_kind, "key": event.actor if by_key else None},
         "requestId": (event.request_id if by_key else "") or None,
         "tracking": event.tracking,
-        "data": {name: value for name, value in event.data.items() if name not in kept_back},
+        "data": {name: value for name, value in event.data.items() if name not in hidden},
     }

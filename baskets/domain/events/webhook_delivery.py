@@ -1,11 +1,10 @@
 """Delivers events to the webhooks of partners: at least once, in the order of the feed, and never within a transaction.
 
 # Note [One stream for each endpoint]
-# An endpoint has one place in the feed and goes forward one event at a time. Where a delivery fails, the endpoint waits
-# there, longer with every failure and at least as long as the receiver requests, and is given up after days; nothing
-# overtakes. A worker delivers under a lease on the endpoint, renewed before every call and longer than a call can last,
-# so that two never send an event at once; state is written only while the lease is held. A crash after a call and before
-# its record sends that event once more.
+# Delivery to an endpoint is strictly in order, one event at a time. After a failure the endpoint waits at that event: longer with
+# every failure, at least as long as the receiver requests, and after days it is given up. A worker holds a lease on the endpoint,
+# renewed before each request and longer than the request timeout, so two workers never send an event at once; state is written
+# only while the lease is held. After a crash between a request and its record, the event is sent once more.
 """
 
 import json
@@ -37,9 +36,9 @@ from baskets.net import http_client
 log = structlog.get_logger("baskets.webhooks")
 
 BATCH = 50
-# How long one endpoint keeps its deliverer before others have their turn.
+# After this time a worker turns to another endpoint.
 MAX_RUN_SECONDS = 30.0
-# What a call may last beyond its own limit: resolving a name, connecting, a busy machine.
+# How much longer than its timeout a request may take: name resolution, connecting, a busy machine.
 LEASE_MARGIN = timedelta(seconds=60)
 FIRST_DELAY_SECONDS = 5.0
 MAX_DELAY_SECONDS = 3600.0
@@ -89,7 +88,10 @@ WHERE id = %(id)s AND lease = %(lease)s
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryRun:
-    """What was done for one endpoint before others have their turn."""
+    """The result of `deliver_next` for one endpoint.
+
+    :param delivered: how many events were acknowledged.
+    """
 
     delivered: int
     failed: bool
@@ -97,23 +99,23 @@ class DeliveryRun:
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointLease:
-    """An endpoint that is ours for a while.
+    """An endpoint that this worker alone delivers to.
 
-    :param up_to: the end of the feed when it was claimed.
+    :param up_to: the end of the feed when the lease was acquired.
     """
 
     endpoint: WebhookEndpoint
-    lease: UUID
+    token: UUID
     up_to: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why an event was not delivered, and what the receiver requests.
+    """A failed delivery, with the requests of the receiver.
 
     :param gone: the receiver wants no more events.
-    :param pause: the shortest time until the next try.
-    :param not_before: the earliest moment of the next try.
+    :param pause: the minimum time until the next attempt.
+    :param not_before: the earliest time of the next attempt.
     """
 
     problem: str
@@ -123,48 +125,50 @@ class Failure:
 
 
 def deliver_next(*, stop: Callable[[], bool] = lambda: False) -> DeliveryRun | None:
-    """Deliver what is due to one endpoint that nobody else delivers to, or return None where there is none.
+    """Deliver the due events to one endpoint that no other worker delivers to. See Note [One stream for each endpoint].
 
-    See Note [One stream for each endpoint].
-
-    :param stop: asked between two events.
+    :param stop: checked between two events.
+    :returns: None if no endpoint has due events.
     """
     feed.assign_positions()
-    claim = _acquire_lease()
-    if claim is None:
+    lease = _acquire_lease()
+    if lease is None:
         return None
-    turn, position = _deliver(claim, stop)
-    _update_under_lease(claim, RELEASE_LEASE, position=position)
-    return turn
+    run, position = _deliver(lease, stop)
+    _update_under_lease(lease, RELEASE_LEASE, position=position)
+    return run
 
 
 def _acquire_lease() -> EndpointLease | None:
-    lease = uuid4()
-    row = in_transaction(lambda: execute(ACQUIRE_LEASE, {"lease": lease, "span": _lease_duration()}).fetchone())
+    token = uuid4()
+    row = in_transaction(lambda: execute(ACQUIRE_LEASE, {"lease": token, "span": _lease_duration()}).fetchone())
     if row is None:
         return None
-    return EndpointLease(endpoint=WebhookEndpoint.objects.get(pk=row[0]), lease=lease, up_to=row[1])
+    return EndpointLease(endpoint=WebhookEndpoint.objects.get(pk=row[0]), token=token, up_to=row[1])
 
 
-def _deliver(claim: EndpointLease, stop: Callable[[], bool]) -> tuple[DeliveryRun, int]:
-    """Deliver in order until something fails, nothing is left, or the turn is over; tell also how far that is done."""
-    endpoint, until = claim.endpoint, time.monotonic() + MAX_RUN_SECONDS
+def _deliver(lease: EndpointLease, stop: Callable[[], bool]) -> tuple[DeliveryRun, int]:
+    """Deliver in order until a delivery fails, no event is left, or the time is up.
+
+    :returns: the result, and the last position that is done.
+    """
+    endpoint, until = lease.endpoint, time.monotonic() + MAX_RUN_SECONDS
     delivered, done = 0, endpoint.position
-    due = _due_events(endpoint, claim.up_to)
-    for place in due:
+    due = _due_events(endpoint, lease.up_to)
+    for entry in due:
         if stop() or time.monotonic() > until:
             return DeliveryRun(delivered=delivered, failed=False), done
-        now = _update_under_lease(claim, RENEW_LEASE, span=_lease_duration())
+        now = _update_under_lease(lease, RENEW_LEASE, span=_lease_duration())
         if now is None:
-            return DeliveryRun(delivered=delivered, failed=False), done  # Staff have changed it, or the lease has run out.
-        if failure := _send(endpoint, place, now):
-            _record_failure(claim, failure)
+            return DeliveryRun(delivered=delivered, failed=False), done  # Staff have changed the endpoint, or the lease has expired.
+        if failure := _send(endpoint, entry, now):
+            _record_failure(lease, failure)
             return DeliveryRun(delivered=delivered, failed=True), done
-        if _update_under_lease(claim, RECORD_DELIVERY, position=place.position) is None:
+        if _update_under_lease(lease, RECORD_DELIVERY, position=entry.position) is None:
             return DeliveryRun(delivered=delivered, failed=False), done
-        delivered, done, endpoint.failures = delivered + 1, place.position, 0
-    # Events that this endpoint is not told of are passed by.
-    return DeliveryRun(delivered=delivered, failed=False), claim.up_to if len(due) < BATCH else done
+        delivered, done, endpoint.failures = delivered + 1, entry.position, 0
+    # Skip the events of other partners and kinds.
+    return DeliveryRun(delivered=delivered, failed=False), lease.up_to if len(due) < BATCH else done
 
 
 def _due_events(endpoint: WebhookEndpoint, up_to: int) -> list[FeedPosition]:
@@ -174,15 +178,18 @@ def _due_events(endpoint: WebhookEndpoint, up_to: int) -> list[FeedPosition]:
     return list(rows.select_related("event__basket", "event__session").order_by("position")[:BATCH])
 
 
-def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> Failure | None:
-    """Send one event, signed; return what went wrong, or None if it was acknowledged."""
+def _send(endpoint: WebhookEndpoint, entry: FeedPosition, now: datetime) -> Failure | None:
+    """Send one event, signed.
+
+    :returns: None if the receiver acknowledged it.
+    """
     try:
         signer = Webhook(decrypt(endpoint.secret, purpose=webhook_endpoints.ENCRYPTION_PURPOSE, context=endpoint.pk))
     except (UnreadableSecret, ValueError):
         return Failure(problem="The secret cannot be decrypted: its key is not known, or it was stored for another webhook.")
-    event = event_payload(place)
-    body = json.dumps({"type": event["kind"], "timestamp": format_timestamp(place.event.at), "data": event}, ensure_ascii=False)
-    name, sent_at = message_id(place), now.astimezone(UTC)
+    event = event_payload(entry)
+    body = json.dumps({"type": event["kind"], "timestamp": format_timestamp(entry.event.at), "data": event}, ensure_ascii=False)
+    name, sent_at = message_id(entry), now.astimezone(UTC)
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "baskets-webhooks",
@@ -200,9 +207,9 @@ def _send(endpoint: WebhookEndpoint, place: FeedPosition, now: datetime) -> Fail
 
 
 def _read_failure(reply: http_client.Response) -> Failure:
-    """Read what a receiver answers that does not acknowledge.
+    """Read the response of a receiver that does not acknowledge.
 
-    `Retry-After` is read with every status: a number of seconds, or a date. What is neither is ignored.
+    Honors `Retry-After` with every status: a number of seconds, or a date. Ignores any other value.
     """
     problem, gone = f"It answered with status {reply.status}", reply.status == HTTPStatus.GONE
     text = reply.headers.get("Retry-After", "").strip()
@@ -211,16 +218,16 @@ def _read_failure(reply: http_client.Response) -> Failure:
         return Failure(problem=f"{problem} and requested a pause.", gone=gone, pause=pause)
     try:
         not_before = parsedate_to_datetime(text)
-        # The one form of a date that names no zone is in UTC as well.
+        # The date format without a zone (asctime) is in UTC.
         not_before = (not_before if not_before.tzinfo else not_before.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         return Failure(problem=f"{problem}.", gone=gone)
     return Failure(problem=f"{problem} and requested a pause.", gone=gone, not_before=not_before)
 
 
-def _record_failure(claim: EndpointLease, failure: Failure) -> None:
-    """Wait longer before the next try, or give up where it has failed for too long or says that it is gone."""
-    failures, problem = claim.endpoint.failures + 1, failure.problem[:200]
+def _record_failure(lease: EndpointLease, failure: Failure) -> None:
+    """Schedule the next attempt, or give the endpoint up: it has failed for too long, or the receiver wants no more events."""
+    failures, problem = lease.endpoint.failures + 1, failure.problem[:200]
     longest = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(failures - 1, 20))
     parameters = {
         "problem": problem,
@@ -233,20 +240,23 @@ def _record_failure(claim: EndpointLease, failure: Failure) -> None:
     }
 
     def step() -> str | None:
-        row = execute(RECORD_FAILURE, {"id": claim.endpoint.pk, "lease": claim.lease, **parameters}).fetchone()
+        row = execute(RECORD_FAILURE, {"id": lease.endpoint.pk, "lease": lease.token, **parameters}).fetchone()
         if row and row[0] == WebhookEndpoint.State.DEAD:
-            webhook_endpoints.record_change(claim.endpoint, webhook_endpoints.Change.GIVEN_UP, position=row[1], actor=ACTOR, reason=problem)
+            webhook_endpoints.record_change(lease.endpoint, webhook_endpoints.Change.GIVEN_UP, position=row[1], actor=ACTOR, reason=problem)
         return row[0] if row else None
 
     state = in_transaction(step)
-    log.warning("webhook_failed", webhook=claim.endpoint.pk, failures=failures, problem=problem, state=state)
+    log.warning("webhook_failed", webhook=lease.endpoint.pk, failures=failures, problem=problem, state=state)
 
 
-def _update_under_lease(claim: EndpointLease, sql: str, **parameters: object) -> Any:
-    """Keep something of a claim, in a transaction of its own; None where the lease is lost."""
+def _update_under_lease(lease: EndpointLease, sql: str, **parameters: object) -> Any:
+    """Run one statement for a leased endpoint, in its own transaction.
+
+    :returns: the first column; None if the lease is lost.
+    """
 
     def step() -> Any:
-        cursor = execute(sql, {"id": claim.endpoint.pk, "lease": claim.lease, **parameters})
+        cursor = execute(sql, {"id": lease.endpoint.pk, "lease": lease.token, **parameters})
         row = cursor.fetchone() if "RETURNING" in sql else None
         return row[0] if row else None
 

@@ -1,4 +1,4 @@
-"""Webhooks of partners: made, paused, resumed and set back, each with a line on who did it. The delivering is in `deliveries`."""
+"""Webhook endpoints of partners: creates, pauses, resumes and rewinds them, and records each change. `webhook_delivery` delivers."""
 
 import base64
 import secrets
@@ -26,14 +26,16 @@ State, Change = WebhookEndpoint.State, WebhookChange.Kind
 def create_webhook(
     *, partner_name: str, url: str, kinds: Sequence[str] = (), label: str = "", from_the_beginning: bool = False, actor: Actor
 ) -> tuple[WebhookEndpoint, str]:
-    """Make an endpoint, and return it with the text of its secret, which is told here and nowhere else.
+    """Create an endpoint. It receives the events from now on.
 
-    It is told of what happens from now on. The secret is stored encrypted, because every message is signed with it.
+    The secret is stored encrypted and not as a digest, because it signs every message.
+    Locks the feed.
 
-    :param kinds: of events; none is all of them.
-    :param from_the_beginning: begin with the oldest event of the feed instead.
-    :raises PartnerNotFound: there is no partner of this name.
-    :raises InvalidValue: the address may not be called, or a kind or the label cannot be used.
+    :param kinds: of events; empty for all.
+    :param from_the_beginning: start with the oldest event of the feed instead.
+    :returns: the endpoint and its secret. The secret cannot be read again later.
+    :raises PartnerNotFound: no partner has this name.
+    :raises InvalidValue: the URL is not allowed, or a kind or the label is invalid.
     """
     try:
         http_client.validate_url(url)
@@ -47,7 +49,7 @@ def create_webhook(
     if partner is None:
         raise PartnerNotFound
     text = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-    # What has happened so far is past, also where nobody has read the feed for long.
+    # Committed events may still lack a position; they are in the past of this endpoint.
     position = feed.catch_up()
     if from_the_beginning:
         position = FeedState.objects.get().purged_position
@@ -59,7 +61,7 @@ def create_webhook(
         kinds=sorted(set(kinds)),
         position=position,
     )
-    # The secret is bound to its row, whose key is known only now.
+    # The ciphertext is bound to the primary key of its row, which exists only now.
     endpoint.secret = encrypt(text, purpose=ENCRYPTION_PURPOSE, context=endpoint.pk)
     endpoint.save(update_fields=["secret"])
     record_change(endpoint, Change.CREATED, position=endpoint.position, actor=actor)
@@ -67,7 +69,7 @@ def create_webhook(
 
 
 def pause(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, actor: Actor) -> None:
-    """Tell an endpoint of nothing until it is resumed; a delivery that is under way ends, and is kept or comes again.
+    """Stop deliveries to an endpoint until it is resumed. A running delivery ends, and is recorded or repeated later.
 
     Locks the endpoint.
 
@@ -80,7 +82,7 @@ def pause(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, acto
         endpoint,
         Change.PAUSED,
         State.PAUSED,
-        fits=lambda row: row.state == State.ACTIVE,
+        is_allowed=lambda row: row.state == State.ACTIVE,
         expected=expected_changes,
         reason=reason,
         actor=actor,
@@ -88,40 +90,55 @@ def pause(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, acto
 
 
 def resume(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, actor: Actor) -> None:
-    """Deliver to an endpoint at once, from where it stands: after a pause, after it was given up, or before its next try is due.
+    """Deliver to an endpoint at once, from its position: after a pause, after it was given up, or before its next attempt is due.
 
-    It counts as one that has never failed, so a pause that the receiver requested ends too.
-    Locks the endpoint. Parameters and refusals as `pause`.
+    Resets its failures, so a pause that the receiver requested ends too.
+    Locks the endpoint.
 
-    :raises RepairNotApplicable: it is active, and does not wait for its next try.
+    :param expected_changes: how many changes it had when staff decided.
+    :raises ReasonRequired: the reason is empty.
+    :raises StaleState: the endpoint has changed since.
+    :raises RepairNotApplicable: it is active and does not wait for its next attempt.
     """
     _change(
-        endpoint, Change.RESUMED, State.ACTIVE, fits=lambda row: row.is_resumable, expected=expected_changes, reason=reason, actor=actor
+        endpoint,
+        Change.RESUMED,
+        State.ACTIVE,
+        is_allowed=lambda row: row.is_resumable,
+        expected=expected_changes,
+        reason=reason,
+        actor=actor,
     )
 
 
 def replay(*, endpoint: WebhookEndpoint, since: datetime, expected_changes: int, reason: str, actor: Actor) -> None:
-    """Tell an endpoint again of everything that happened since a moment; it is active afterwards.
+    """Deliver all events since a time again. The endpoint is active afterwards.
 
-    Locks the endpoint. Other parameters and refusals as `pause`.
+    Locks the endpoint.
 
-    :param since: of the first event that comes again.
-    :raises RepairNotApplicable: nothing that was delivered is as young as that.
+    :param since: the time of the first event to repeat.
+    :param expected_changes: how many changes it had when staff decided.
+    :raises ReasonRequired: the reason is empty.
+    :raises StaleState: the endpoint has changed since.
+    :raises RepairNotApplicable: no event since then was delivered.
     """
     _change(
         endpoint,
         Change.REPLAYED,
         State.ACTIVE,
-        fits=lambda _: True,
+        is_allowed=lambda _: True,
         expected=expected_changes,
         reason=reason,
         actor=actor,
-        place=lambda row: _position_before(row, since),
+        new_position=lambda row: _position_before(row, since),
     )
 
 
 def _position_before(endpoint: WebhookEndpoint, since: datetime) -> int:
-    """The place before the first event since a moment, which must have been passed."""
+    """Return the position before the first event since a time.
+
+    :raises RepairNotApplicable: no event since then was delivered.
+    """
     first = FeedPosition.objects.filter(partner=endpoint.partner_id, event__at__gte=since).order_by("position").first()
     if first is None or first.position > endpoint.position:
         raise RepairNotApplicable("Nothing that was delivered happened since then.")
@@ -134,23 +151,24 @@ def _change(
     kind: WebhookChange.Kind,
     to: WebhookEndpoint.State,
     *,
-    fits: Callable[[WebhookEndpoint], bool],
+    is_allowed: Callable[[WebhookEndpoint], bool],
     expected: int,
     reason: str,
     actor: Actor,
-    place: Callable[[WebhookEndpoint], int] | None = None,
+    new_position: Callable[[WebhookEndpoint], int] | None = None,
 ) -> None:
     require_reason(reason)
     row = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
-    done = list(row.changes.order_by("pk"))
-    if len(done) != expected:
-        raise StaleState(since=done[expected:])
-    if not fits(row):
+    changes = list(row.changes.order_by("pk"))
+    if len(changes) != expected:
+        raise StaleState(since=changes[expected:])
+    if not is_allowed(row):
         raise RepairNotApplicable(f"The webhook is {row.get_state_display()}.")
-    position = row.position if place is None else place(row)
+    position = row.position if new_position is None else new_position(row)
     if position < (purged := FeedState.objects.get().purged_position):
         reason = f"{reason} (events up to position {purged} may have been purged since)"[:REASON_LIMIT]
-    # Who delivers just now loses the lease, but nobody else gets one before it has run out: no event is sent twice at once.
+    # A worker that delivers now loses its lease, and no other worker gets one before that lease has expired: so an event is
+    # never sent twice at the same time.
     WebhookEndpoint.objects.filter(pk=row.pk).update(
         state=to,
         position=position,
@@ -163,10 +181,10 @@ def _change(
 
 
 def record_change(endpoint: WebhookEndpoint, kind: WebhookChange.Kind, *, position: int, actor: Actor, reason: str = "") -> None:
-    """Keep a line on what was done."""
+    """Record a change of an endpoint: who did what, and why."""
     WebhookChange.objects.create(endpoint=endpoint, kind=kind, reason=reason, actor=actor.name, position=position, created_at=Now())
 
 
 def count_changes(endpoint: WebhookEndpoint) -> int:
-    """Count the changes of an endpoint: the state that the next one is decided upon."""
+    """Count the changes of an endpoint: its version, for `expected_changes`."""
     return WebhookChange.objects.filter(endpoint=endpoint).count()

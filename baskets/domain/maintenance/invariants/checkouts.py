@@ -27,7 +27,7 @@ FROM (
     SELECT e.session_id, open.value, 0, 0, 1
     FROM baskets_event e CROSS JOIN LATERAL jsonb_array_elements_text(e.data -> 'unlimited') open
     WHERE e.kind = 'repaired' AND e.data ->> 'repair' = 'hold_again'
-) told
+) recorded
 GROUP BY session_id, product_id
 """
 
@@ -102,13 +102,13 @@ INVARIANTS = (
         rule=2,
         sentence="An item holds nothing because staff released it exactly where the timeline says so, and from that moment on.",
         sql="""
-        SELECT i.id AS item, i.basket_id AS basket, i.product_id, i.count, i.stocked, i.released_at, told.at
+        SELECT i.id AS item, i.basket_id AS basket, i.product_id, i.count, i.stocked, i.released_at, recorded.at
         FROM baskets_checkoutitem i
         LEFT JOIN (
             SELECT session_id, data ->> 'productId' AS product_id, max(at) AS at FROM baskets_event
             WHERE kind = 'repaired' AND data ->> 'repair' = 'release' GROUP BY 1, 2
-        ) told USING (session_id, product_id)
-        WHERE i.released_at IS DISTINCT FROM CASE WHEN i.stocked < 0 THEN told.at END
+        ) recorded USING (session_id, product_id)
+        WHERE i.released_at IS DISTINCT FROM CASE WHEN i.stocked < 0 THEN recorded.at END
         """,
     ),
     Invariant(
@@ -117,7 +117,7 @@ INVARIANTS = (
         sentence=(
             "What an item holds follows its session: HELD while it is active, SOLD when ordered, RELEASED when aborted "
             "or expired, both and all of it or none when ordered late, FAILED for ever; and each hold that staff released "
-            "or made again is told by the timeline."
+            "or made again is recorded by the timeline."
         ),
         sql=f"""
         SELECT i.session_id AS session, i.basket_id AS basket, s.order_no, s.status, s.late, i.product_id, i.count,
@@ -125,15 +125,15 @@ INVARIANTS = (
         FROM baskets_checkoutitem i
         JOIN baskets_checkoutsession s ON s.id = i.session_id
         LEFT JOIN ({RESERVED}) found ON found.session_id = i.session_id AND found.product_id = i.product_id
-        LEFT JOIN ({REPAIRED}) told ON told.session_id = i.session_id AND told.product_id = i.product_id
+        LEFT JOIN ({REPAIRED}) recorded ON recorded.session_id = i.session_id AND recorded.product_id = i.product_id
         CROSS JOIN LATERAL (
             SELECT coalesce(found.held, 0) AS held, coalesce(found.sold, 0) AS sold,
                    coalesce(found.released, 0) AS released, coalesce(found.failed, 0) AS failed,
                    coalesce(found.short, 0) AS short, greatest(coalesce(i.stocked, 0), 0) AS stocked
         ) r
         CROSS JOIN LATERAL (
-            SELECT coalesce(told.freed, 0) AS freed, coalesce(told.again, 0) AS again,
-                   coalesce(told.unlimited, 0) + coalesce(i.stocked < 0, false)::int AS without
+            SELECT coalesce(recorded.freed, 0) AS freed, coalesce(recorded.again, 0) AS again,
+                   coalesce(recorded.unlimited, 0) + coalesce(i.stocked < 0, false)::int AS without
         ) t
         WHERE NOT s.test_mode AND (
             r.failed = i.count * (t.again - t.freed + t.without)

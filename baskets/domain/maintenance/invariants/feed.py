@@ -8,20 +8,20 @@ INVARIANTS = (
         rule=7,
         sentence="The positions of the feed count on without gaps from the last purge to the last one given.",
         sql="""
-        SELECT state.position, state.purged_position, told.places, told.last
+        SELECT state.position, state.purged_position, recorded.places, recorded.last
         FROM (SELECT coalesce(max(position), 0) AS position, coalesce(max(purged_position), 0) AS purged_position
               FROM baskets_feedstate) state
         CROSS JOIN (
             SELECT coalesce(max(position), 0) AS last, count(*) AS places, count(DISTINCT event_id) AS events
             FROM baskets_feedposition
-        ) told
+        ) recorded
         CROSS JOIN LATERAL (
             SELECT count(*) AS kept FROM baskets_feedposition WHERE position > state.purged_position
         ) kept
         WHERE (
-            greatest(told.last, state.purged_position) = state.position
+            greatest(recorded.last, state.purged_position) = state.position
             AND kept.kept = state.position - state.purged_position
-            AND told.places = told.events
+            AND recorded.places = recorded.events
         ) IS NOT TRUE
         """,
     ),

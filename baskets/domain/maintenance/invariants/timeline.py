@@ -6,8 +6,8 @@ from baskets.domain.maintenance.invariants.invariant import Invariant
 def _compare_items(kinds: str, lines: str) -> str:
     """Compare the items that events of some kinds tell of with the items their session has."""
     return f"""
-    SELECT coalesce(told.basket_id, i.basket_id) AS basket, coalesce(told.session_id, i.session_id) AS session,
-           coalesce(told.product_id, i.product_id) AS product_id, told.count AS told, i.count AS stored
+    SELECT coalesce(recorded.basket_id, i.basket_id) AS basket, coalesce(recorded.session_id, i.session_id) AS session,
+           coalesce(recorded.product_id, i.product_id) AS product_id, recorded.count AS recorded, i.count AS stored
     FROM (
         SELECT e.basket_id, e.session_id, line ->> 'productId' AS product_id, line -> 'count' AS count
         FROM baskets_event e
@@ -15,12 +15,12 @@ def _compare_items(kinds: str, lines: str) -> str:
             CASE WHEN jsonb_typeof({lines}) = 'array' THEN {lines} ELSE '[]'::jsonb END
         ) line
         WHERE e.kind IN ({kinds})
-    ) told
+    ) recorded
     FULL JOIN (
         SELECT item.* FROM baskets_checkoutitem item
         JOIN (SELECT DISTINCT session_id FROM baskets_event e WHERE e.kind IN ({kinds})) e USING (session_id)
-    ) i ON i.session_id = told.session_id AND i.product_id = told.product_id
-    WHERE told.count IS DISTINCT FROM to_jsonb(i.count)
+    ) i ON i.session_id = recorded.session_id AND i.product_id = recorded.product_id
+    WHERE recorded.count IS DISTINCT FROM to_jsonb(i.count)
     """  # noqa: S608 (made of constants of this module)
 
 
@@ -102,7 +102,7 @@ INVARIANTS = (
         sentence="Each session has one event for its start and exactly those that led to its state.",
         sql="""
         SELECT s.id AS session, s.basket_id AS basket, s.order_no, s.status, s.late,
-               told.started, told.ordered, told.aborted, told.expired, told.ordered_late
+               recorded.started, recorded.ordered, recorded.aborted, recorded.expired, recorded.ordered_late
         FROM baskets_checkoutsession s
         LEFT JOIN (
             SELECT session_id,
@@ -112,14 +112,14 @@ INVARIANTS = (
                    count(*) FILTER (WHERE kind = 'checkout_expired') AS expired,
                    count(*) FILTER (WHERE kind = 'checkout_ordered_late') AS ordered_late
             FROM baskets_event WHERE session_id IS NOT NULL GROUP BY session_id
-        ) told ON told.session_id = s.id
+        ) recorded ON recorded.session_id = s.id
         WHERE (
-            told.started = 1
-            AND told.ordered = (s.status = 'ORDERED' AND NOT s.late)::int
-            AND told.ordered_late = s.late::int
+            recorded.started = 1
+            AND recorded.ordered = (s.status = 'ORDERED' AND NOT s.late)::int
+            AND recorded.ordered_late = s.late::int
             AND CASE
-                    WHEN s.late THEN told.aborted + told.expired = 1
-                    ELSE told.aborted = (s.status = 'ABORTED')::int AND told.expired = (s.status = 'EXPIRED')::int
+                    WHEN s.late THEN recorded.aborted + recorded.expired = 1
+                    ELSE recorded.aborted = (s.status = 'ABORTED')::int AND recorded.expired = (s.status = 'EXPIRED')::int
                 END
         ) IS NOT TRUE
         """,
@@ -138,14 +138,14 @@ INVARIANTS = (
         rule=5,
         sentence="Each flag has one event that says why and names the same candidates, and each such event its flag.",
         sql="""
-        SELECT session_id AS session, reason, told.events
+        SELECT session_id AS session, reason, recorded.events
         FROM (
             SELECT session_id, data ->> 'reason' AS reason, count(*) AS events, min((data -> 'candidates')::text)::jsonb AS candidates
             FROM baskets_event WHERE kind = 'attention_needed' GROUP BY session_id, data ->> 'reason'
-        ) told
+        ) recorded
         FULL JOIN (SELECT session_id, reason, true AS flagged, candidates FROM baskets_attention) a
             USING (session_id, reason)
-        WHERE (told.events = 1 AND a.flagged AND coalesce(told.candidates = a.candidates, told.candidates IS NULL)) IS NOT TRUE
+        WHERE (recorded.events = 1 AND a.flagged AND coalesce(recorded.candidates = a.candidates, recorded.candidates IS NULL)) IS NOT TRUE
         """,
     ),
     Invariant(
@@ -153,7 +153,7 @@ INVARIANTS = (
         rule=5,
         sentence="Each settled flag has an event that says so, and each such event its settled flag.",
         sql="""
-        SELECT session_id AS session, reason, told.times, a.settled
+        SELECT session_id AS session, reason, recorded.times, a.settled
         FROM (
             SELECT session_id, reason, count(*) AS times
             FROM (
@@ -166,10 +166,10 @@ INVARIANTS = (
                 SELECT session_id, data ->> 'matter' FROM baskets_event WHERE kind = 'repaired' AND data ->> 'repair' = 'settle'
             ) line
             GROUP BY session_id, reason
-        ) told
+        ) recorded
         FULL JOIN (SELECT session_id, reason, true AS settled FROM baskets_attention WHERE settled_at IS NOT NULL) a
             USING (session_id, reason)
-        WHERE (told.times = 1 AND a.settled) IS NOT TRUE
+        WHERE (recorded.times = 1 AND a.settled) IS NOT TRUE
         """,
     ),
     Invariant(
@@ -192,7 +192,8 @@ INVARIANTS = (
         rule=5,
         sentence="The event of a late order tells of every item that was bought, with its count, and of every piece that is short.",
         sql="""
-        SELECT s.id AS session, s.basket_id AS basket, s.order_no, told.items, told.short, kept.items AS stored, kept.short AS stored_short
+        SELECT s.id AS session, s.basket_id AS basket, s.order_no, recorded.items, recorded.short,
+               kept.items AS stored, kept.short AS stored_short
         FROM baskets_checkoutsession s
         LEFT JOIN (
             SELECT e.session_id, e.data -> 'short' AS short,
@@ -200,7 +201,7 @@ INVARIANTS = (
                        CASE WHEN jsonb_typeof(e.data -> 'items') = 'array' THEN e.data -> 'items' ELSE '[]' END
                    ) line) AS items
             FROM baskets_event e WHERE e.kind = 'checkout_ordered_late'
-        ) told ON told.session_id = s.id
+        ) recorded ON recorded.session_id = s.id
         CROSS JOIN LATERAL (
             SELECT (
                 SELECT jsonb_object_agg(i.product_id, i.count) FROM baskets_checkoutitem i
@@ -210,7 +211,7 @@ INVARIANTS = (
                 WHERE r.session_id = s.id AND r.status = 'SHORT'
             ), '{}') AS short
         ) kept
-        WHERE s.late AND (told.items, told.short) IS DISTINCT FROM (kept.items, kept.short)
+        WHERE s.late AND (recorded.items, recorded.short) IS DISTINCT FROM (kept.items, kept.short)
         """,
     ),
     Invariant(
@@ -222,8 +223,8 @@ INVARIANTS = (
         ),
         # The events of early reversals are repairs, and tell of no items.
         sql="""
-        SELECT coalesce(s.id, told.session_id) AS session, s.basket_id AS basket, s.order_no, s.reversed_at,
-               told.times, told.at, told.returned
+        SELECT coalesce(s.id, recorded.session_id) AS session, s.basket_id AS basket, s.order_no, s.reversed_at,
+               recorded.times, recorded.at, recorded.returned
         FROM (
             SELECT session_id, count(*) AS times, min(at) AS at, min((data -> 'returned')::text)::jsonb AS returned,
                    bool_and(kind = 'repaired') AS early, min((
@@ -235,20 +236,20 @@ INVARIANTS = (
             WHERE kind = 'checkout_reversed'
                OR (kind = 'repaired' AND data ->> 'repair' = 'reverse_order' AND data -> 'returned' IS NOT NULL)
             GROUP BY session_id
-        ) told
-        FULL JOIN (SELECT * FROM baskets_checkoutsession WHERE reversed_at IS NOT NULL) s ON s.id = told.session_id
+        ) recorded
+        FULL JOIN (SELECT * FROM baskets_checkoutsession WHERE reversed_at IS NOT NULL) s ON s.id = recorded.session_id
         WHERE (
-            told.times = 1 AND s.status = 'ORDERED' AND s.reversed_at = told.at
-            AND (told.early OR told.items = (
+            recorded.times = 1 AND s.status = 'ORDERED' AND s.reversed_at = recorded.at
+            AND (recorded.early OR recorded.items = (
                 SELECT jsonb_object_agg(i.product_id, i.count) FROM baskets_checkoutitem i
                 WHERE i.session_id = s.id AND coalesce(i.stocked, 1) > 0
             ))
-            AND told.returned @> coalesce((
+            AND recorded.returned @> coalesce((
                 SELECT jsonb_object_agg(r.product_id, r.pieces) FROM baskets_stockreservation r
                 WHERE r.session_id = s.id AND r.status = 'SOLD'
             ), '{}')
             -- What else returned was ordered without a hold.
-            AND told.returned <@ coalesce((
+            AND recorded.returned <@ coalesce((
                 SELECT jsonb_object_agg(i.product_id, coalesce(r.pieces, i.count))
                 FROM baskets_checkoutitem i LEFT JOIN baskets_stockreservation r
                 ON r.session_id = i.session_id AND r.product_id = i.product_id AND r.status IN ('SOLD', 'SHORT')
