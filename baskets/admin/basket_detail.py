@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from baskets.admin.core import display
 from baskets.admin.repairs import registry, snapshots, views
-from baskets.db.errors import reading
+from baskets.db.errors import read_with_reconnect
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, GuestToken, Product, StockReservation
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, read_basket
 
@@ -46,7 +46,7 @@ class SessionShown:
 
 def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     """Collect what the page of a basket shows."""
-    contents = reading(lambda: read_basket(basket.pk))
+    contents = read_with_reconnect(lambda: read_basket(basket.pk))
     if contents is None:
         message = "a basket's row went away while its page was put together"
         raise RuntimeError(message)

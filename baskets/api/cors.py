@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from baskets.api.auth.api_keys import Caller
-from baskets.db.errors import fault_of, reading
+from baskets.db.errors import fault_of, read_with_reconnect
 from baskets.models import Partner
 
 log = structlog.get_logger("baskets.api")
@@ -87,7 +87,7 @@ def origins_by_partner() -> dict[int, frozenset[str]]:
     if cached is not None and time.monotonic() - cached.read_at < CACHE_SECONDS:
         return cached.by_partner
     try:
-        rows = reading(lambda: list(Partner.objects.exclude(origins=[]).values_list("pk", "origins")))
+        rows = read_with_reconnect(lambda: list(Partner.objects.exclude(origins=[]).values_list("pk", "origins")))
     except DatabaseError as error:
         log.warning("origins_failed", fault=fault_of(error).name, error=type(error).__qualname__)
         return {} if cached is None else cached.by_partner

@@ -20,7 +20,7 @@ from rest_framework import exceptions as drf
 from baskets.api.protocol.envelope import failure_response
 from baskets.api.protocol.metrics import DATABASE_FAULTS
 from baskets.api.serializers.representations import render_basket
-from baskets.db.errors import Fault, fault_of, reading, sqlstate_of
+from baskets.db.errors import Fault, fault_of, read_with_reconnect, sqlstate_of
 from baskets.domain import errors as domain
 from baskets.domain.timestamps import format_timestamp
 from baskets.error_summary import summarize_error
@@ -189,7 +189,7 @@ def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
     extra = None
     if status in STATE_REFUSALS:
         basket_id = owner.basket_id
-        contents = reading(lambda: read_basket(basket_id))
+        contents = read_with_reconnect(lambda: read_basket(basket_id))
         extra = {"data": render_basket(contents)}
     headers = {"Retry-After": str(refusal.seconds)} if isinstance(refusal, domain.Throttled) else None
     return answer(refusal.reason, kind=(status, code), details=details_of(refusal), extra=extra, headers=headers)
@@ -238,7 +238,7 @@ def answer_to(error: BaseException) -> HttpResponse:
 def answer_to_fault(error: BaseException) -> HttpResponse:
     """Answer a failing database with 503 and everything unforeseen with 500, saying nothing of the inside."""
     fault = fault_of(error)
-    if fault is Fault.BUG:
+    if fault is Fault.INTERNAL:
         log.error("unforeseen_error", sqlstate=sqlstate_of(error), **summarize_error(error, sys.exc_info()[2]))
         return answer("internal_error")
     DATABASE_FAULTS.labels(fault.name.lower()).inc()

@@ -1,4 +1,4 @@
-"""What a database error means: the one place that maps an SQLSTATE, or its absence, to what can be done about it."""
+"""Maps the SQLSTATE of a database error, or its absence, to what the service does about it."""
 
 from collections.abc import Callable
 from enum import Enum, auto
@@ -12,19 +12,18 @@ T = TypeVar("T")
 
 
 class Fault(Enum):
-    """What can be done about a database error."""
+    """What the service does about a database error."""
 
-    AGAIN = auto()  # The whole transaction may be run again at once.
-    BUSY = auto()  # A wait ran out; the caller may try again later.
+    RETRY = auto()  # Run the whole transaction again at once.
+    BUSY = auto()  # A time-out for a lock or a statement expired: the caller may try again later.
     UNAVAILABLE = auto()  # The database cannot be reached, or cannot write.
-    BUG = auto()  # Nothing a repeat would mend.
+    INTERNAL = auto()  # A bug: a retry fails again.
 
 
-AGAIN = {
+RETRY = {
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
-    "0A000",  # a cached plan must not change its result type: the schema has changed under a prepared statement
-    "26000",  # a prepared statement is gone: somebody between us and the server has cleared the session
+    "26000",  # invalid_sql_statement_name: a prepared statement is gone, because a pooler has reset the session
 }
 BUSY = {
     "55P03",  # lock_not_available: lock_timeout
@@ -32,17 +31,17 @@ BUSY = {
 }
 UNAVAILABLE = {
     "25006",  # read_only_sql_transaction
-    "42501",  # insufficient_privilege: a right of ours was taken away, or the server may not open one of its own files
+    "42501",  # insufficient_privilege: a right was revoked, or the server may not open one of its files
 }
 # Connection exceptions, insufficient resources (disk full, too many connections), operator intervention (shutdown,
 # crash recovery), invalid authorization (the database's password is being changed), system errors.
 UNAVAILABLE_CLASSES = ("08", "53", "57P", "28", "58")
-# The server ends a session that waits too long inside a transaction; its locks are gone, its work rolled back.
+# The server ends a session that is idle in a transaction, or in one, for too long. Its work is rolled back.
 SESSION_ENDED = {"25P03", "25P04"}
 
 
 def sqlstate_of(error: BaseException) -> str | None:
-    """Find the SQLSTATE of an error of Django or psycopg, or None where the server never gave one."""
+    """Return the SQLSTATE of an error of Django or psycopg; None where the server did not send one."""
     source: BaseException | None = error
     while source is not None:
         if isinstance(source, psycopg.Error):
@@ -52,46 +51,58 @@ def sqlstate_of(error: BaseException) -> str | None:
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Tell what can be done about a database error."""
+    """Return what the service does about a database error."""
     state = sqlstate_of(error)
     if state is None:
         # No SQLSTATE: the server was not reached, or the connection was lost before it could answer.
         lost = isinstance(error.__cause__ or error, psycopg.OperationalError | psycopg.InterfaceError)
-        return Fault.UNAVAILABLE if lost or isinstance(error, InterfaceError) else Fault.BUG
-    if state in AGAIN:
-        return Fault.AGAIN
+        return Fault.UNAVAILABLE if lost or isinstance(error, InterfaceError) else Fault.INTERNAL
+    if state in RETRY or is_stale_plan(error):
+        return Fault.RETRY
     if state in BUSY:
         return Fault.BUSY
     if state in UNAVAILABLE | SESSION_ENDED or state.startswith(UNAVAILABLE_CLASSES):
         return Fault.UNAVAILABLE
-    return Fault.BUG
+    return Fault.INTERNAL
 
 
-def plans_outdated(error: BaseException) -> bool:
-    """Tell whether a prepared statement is gone or no longer fits the schema, so that its connection must go."""
-    return sqlstate_of(error) in ("0A000", "26000")
+def is_stale_plan(error: BaseException) -> bool:
+    """Return whether a prepared statement is gone or its plan is outdated, so that its connection must be closed.
+
+    `0A000` (feature_not_supported) has two meanings: "cached plan must not change result type", after a change of the schema, is
+    stale; a statement that the server does not support is a bug. The source function tells them apart in every language.
+    """
+    state = sqlstate_of(error)
+    if state != "0A000":
+        return state == "26000"
+    source: BaseException | None = error
+    while source is not None and not isinstance(source, psycopg.Error):
+        source = source.__cause__
+    return source is not None and source.diag.source_function == "RevalidateCachedQuery"
 
 
 def constraint_of(error: BaseException) -> str | None:
-    """Name the constraint that refused a write, or None."""
+    """Return the name of the constraint that a write violated, or None."""
     source = error.__cause__ or error
     return source.diag.constraint_name if isinstance(source, psycopg.Error) else None
 
 
-def reading(operation: Callable[[], T]) -> T:
-    """Run a read outside of any transaction, once more where the kept connection turns out to be dead.
+def read_with_reconnect(operation: Callable[[], T]) -> T:
+    """Run a read outside of a transaction, once more on a new connection where the persistent connection is broken or stale.
 
-    The first statement of a call finds out what a health check would have asked, without the round trip of one.
+    A health check before each call would find that out, too, but costs a round trip.
+
+    :raises django.db.Error: the second try has failed, or the error is another one.
     """
     try:
         return operation()
     except DjangoDatabaseError as error:
-        if connection.in_atomic_block or not (plans_outdated(error) or connection_lost()):
+        if connection.in_atomic_block or not (is_stale_plan(error) or connection_lost()):
             raise
         connection.close()
         return operation()
 
 
 def connection_lost() -> bool:
-    """Tell whether this thread's connection was open and has been lost."""
+    """Return whether this thread's connection was open and is broken."""
     return connection.connection is not None and connection.connection.closed

@@ -1,16 +1,18 @@
-"""Sends hand-written statements together, each planned once, and waits for them once. Knows the wire, and nothing of baskets.
+"""Runs raw SQL through libpq's pipeline mode: queued statements are prepared once per connection and sent in one round trip.
 
-Note [Together]
-Waiting costs more than what is waited for. So inside `together` a statement is only noted down; what is noted down is sent
-in one go, when somebody asks for one of the answers, before Django runs a statement of its own, and at the end of the
-block, where COMMIT may travel with it. The server still runs one statement after the other, each by its own snapshot, so locks
-and the clock work as everywhere; after an error it skips the rest. Outside of `together` a statement is sent at once.
+Note [Pipeline]
+A round trip costs more than the statements in it. Inside a `pipeline()` block a statement is only queued. The queue is sent in
+one round trip when a result is read, before Django runs a statement, and at the end of the block, where COMMIT can be sent
+with it. The server still runs the statements one after the other, each with a new snapshot, so locks and the clock work as
+they do everywhere; after an error it skips the rest. Outside of a block a statement is sent at once.
 
-Whoever asks only to be sure that a row was there need not wait for that: the statement ends in `1 / count(*)` over the rows
-that it must have found, so the server itself fails the transaction where there was none, and `otherwise` is raised.
+Note [Expected rows]
+A statement that only makes sure that rows were found does not need a round trip to find that out: `expect_rows(source)` ends
+it with `SELECT 1 / count(*)` over these rows. Where there are none, the division by zero fails the transaction on the server, and
+the exception given as `on_no_rows` is raised in its place.
 
-This is libpq's pipeline mode, entered for the moment of sending only. psycopg's own `pipeline` does the same with four times
-the processor time, because it parses, adapts and prepares in Python on every call.
+psycopg's own `Connection.pipeline()` does the same with four times the processor time: it parses, adapts and prepares in Python on
+every call. Here libpq's pipeline mode is entered only while the queue is sent.
 """
 
 import functools
@@ -37,295 +39,347 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 Row = tuple[Any, ...]
 
 PLACEHOLDER = re.compile(r"%(?:s|\((\w+)\)s)")
-DONE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+SUCCEEDED = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 DIVISION_BY_ZERO = b"22012"
 # admin_shutdown, idle_in_transaction_session_timeout, transaction_timeout.
 SESSION_ENDED = {b"57P01", b"25P03", b"25P04"}
-BEGIN, COMMIT = "BEGIN", "COMMIT"
 
 
-class Answer:
-    """What the server says to one statement. Who asks for it waits for it."""
+class Statement:
+    """One constant SQL text with `%s` or `%(name)s` placeholders, prepared once per connection.
 
-    def __init__(self, line: "Line", sql: str, values: Sequence[Any], otherwise: Exception | None = None) -> None:
+    :param name: lower-case words joined by `_`; it begins the name in `pg_prepared_statements` and in error reports.
+    :param sql: what varies is a parameter. Parameters are sent as text and the server infers their types; where that leaves a
+        choice, the text has a cast.
+
+    >>> RENAME = Statement("rename_product", "UPDATE baskets_product SET name = %s WHERE id = %s")
+    """
+
+    __slots__ = ("dollar_sql", "names", "prepared_name", "sql")
+
+    def __init__(self, name: str, sql: str) -> None:
         self.sql = sql
+        self.dollar_sql, self.names = _to_dollar_params(sql)
+        # The digest tells two releases apart that share a session behind a pooler.
+        self.prepared_name = f"baskets_{name}_{hashlib.sha256(sql.encode()).hexdigest()[:12]}".encode()
+
+    def __repr__(self) -> str:
+        return f"Statement({self.prepared_name.decode()})"
+
+    def in_order(self, parameters: Parameters) -> list[Any]:
+        """Return the parameters in the order of the placeholders."""
+        if self.names is None:
+            return list(parameters)
+        return [parameters[name] for name in self.names]  # type: ignore[call-overload] # A mapping: the placeholders have names.
+
+
+def expect_rows(source: str, *, number: str | None = None) -> str:
+    """Return the end of a statement that fails where the named CTE has no rows. See Note [Expected rows].
+
+    :param number: a placeholder; the statement fails where the CTE has another number of rows than its value.
+    """
+    divisor = "count(*)" if number is None else f"(count(*) = {number})::int"
+    return f"SELECT 1 / {divisor} FROM {source}"  # noqa: S608 (both are constants of ours)
+
+
+class PendingResult:
+    """The pending result of one queued statement. Reading it flushes the pipeline and blocks until the server replies."""
+
+    def __init__(
+        self, connection: "PipelineConnection", statement: Statement, values: Sequence[Any], on_no_rows: Exception | None = None
+    ) -> None:
+        self.statement = statement
         self.values = values
-        self.otherwise = otherwise
-        self._line = line
+        self.on_no_rows = on_no_rows
+        self._connection = connection
         self._rows: Iterator[Row] | None = None
-        self._changed = 0
+        self._rowcount = 0
 
     def __iter__(self) -> Iterator[Row]:
-        """Go through the rows that nobody has taken yet."""
+        """Iterate over the rows that were not read yet.
+
+        :raises psycopg.ProgrammingError: the statement was discarded or has failed.
+        """
         if self._rows is None:
-            self._line.flush()
+            self._connection.flush()
         if self._rows is None:
-            message = "this statement was dropped or has failed"
+            message = "this statement was discarded or has failed"
             raise psycopg.ProgrammingError(message)
         return self._rows
 
     @property
-    def heard(self) -> bool:
-        """Tell whether the server has answered, and without an error."""
+    def is_received(self) -> bool:
+        """Return whether the server has replied, without an error."""
         return self._rows is not None
 
     @property
     def rowcount(self) -> int:
-        """How many rows it found or changed."""
+        """The number of rows found or changed."""
         iter(self)
-        return self._changed
+        return self._rowcount
 
     def fetchone(self) -> Row | None:
-        """Take the next row, or None."""
+        """Return the next row, or None."""
         return next(iter(self), None)
 
     def fetchall(self) -> list[Row]:
-        """Take all rows that are left."""
+        """Return all remaining rows."""
         return list(self)
 
-    def arrived(self, rows: Sequence[Row], *, changed: int) -> None:
-        """Keep what the server said."""
+    def set_rows(self, rows: Sequence[Row], *, rowcount: int) -> None:
+        """Store the reply of the server."""
         self._rows = iter(rows)
-        self._changed = changed
+        self._rowcount = rowcount
 
 
-class Line:
-    """One connection as a line to talk on: what is noted down to be said, and which statements the server knows already."""
+class PipelineConnection:
+    """Wraps one psycopg connection: the queue of unsent statements, and the statements already prepared on it."""
 
     def __init__(self, django: BaseDatabaseWrapper) -> None:
         self.django = django
         self.raw: psycopg.Connection[Any] = django.connection
         self._adapter = Transformer(self.raw)
-        self._noted: list[Answer] = []
-        self._known: set[str] = set()
+        self._queue: list[PendingResult] = []
+        self._prepared: set[bytes] = set()
 
-    def note(self, sql: str, parameters: Parameters, otherwise: Exception | None = None) -> Answer:
-        """Note a statement down, to be sent with the next ones."""
-        names = _numbered(sql)[1]
-        values = list(parameters) if names is None else [parameters[name] for name in names]  # type: ignore[call-overload] # A mapping then.
-        values = [_array(value) if isinstance(value, list) else value for value in values]
-        answer = Answer(self, sql, self._adapter.dump_sequence(values, [PyFormat.TEXT] * len(values)), otherwise)
-        self._noted.append(answer)
-        return answer
+    def enqueue(self, statement: Statement, parameters: Parameters, on_no_rows: Exception | None = None) -> PendingResult:
+        """Queue a statement, to be sent with the next flush."""
+        values = [_to_array_literal(value) if isinstance(value, list) else value for value in statement.in_order(parameters)]
+        result = PendingResult(self, statement, self._adapter.dump_sequence(values, [PyFormat.TEXT] * len(values)), on_no_rows)
+        self._queue.append(result)
+        return result
 
-    def run(self, sql: str, parameters: Parameters, many: bool, context: Mapping[str, Any]) -> Answer:  # noqa: FBT001 (as Django calls it)
-        """Run a statement now, or with others where it may wait for them."""
-        del many
+    def run(self, sql: str, parameters: Parameters, many: bool, context: Mapping[str, Any]) -> PendingResult:  # noqa: FBT001 (as Django calls it)
+        """Queue a statement, and send it at once outside of a pipeline. Called through Django's `execute_wrappers`."""
+        del sql, many
         self.django.validate_no_broken_transaction()
-        answer = self.note(sql, parameters, context["otherwise"])
-        if not _here.together:
+        result = self.enqueue(context["statement"], parameters, context["on_no_rows"])
+        if not _state.in_pipeline:
             self.flush()
-        return answer
+        return result
 
-    def drop(self) -> None:
-        """Forget what was noted down and not sent."""
-        self._noted.clear()
+    def discard_queue(self) -> None:
+        """Discard the statements that were not sent."""
+        self._queue.clear()
 
-    def flush(self, *, commit: "Commit | None" = None) -> None:
-        """Send what was noted down, wait for all of it, and raise the first error.
+    def flush(self, *, commit: "CommitState | None" = None) -> None:
+        """Send the queue, wait for all results, and raise the first error.
 
-        :param commit: given where the transaction ends with it, and told whether that may have happened.
+        :param commit: given if COMMIT is sent with the queue; its `maybe_committed` is cleared where the error excludes a commit.
         """
-        if not self._noted:
+        if not self._queue:
             return
-        noted, self._noted = self._noted, []
-        failed: list[tuple[Answer, PGresult]] = []
+        queue, self._queue = self._queue, []
+        failed: list[tuple[PendingResult, PGresult]] = []
         started = time.monotonic()
         with self.django.wrap_database_errors:
             try:
-                self.raw.wait(self._exchange(noted, failed, commit=commit is not None))
+                self.raw.wait(self._communicate(queue, failed, commit=commit is not None))
             except BaseException as error:
-                self.raw.close()  # Nobody knows how much of the conversation is still on the line.
+                self.raw.close()  # Which replies are still to come is unknown.
                 if not failed or not isinstance(error, psycopg.Error):
                     raise
             if self.django.queries_logged:
                 took = f"{time.monotonic() - started:.3f}"
-                self.django.queries_log.extend({"sql": answer.sql, "time": took} for answer in noted)
+                self.django.queries_log.extend({"sql": result.statement.sql, "time": took} for result in queue)
             if failed:
                 if commit:
-                    commit.sent = not _never_came_to_commit(*failed[0])
+                    commit.maybe_committed = not _ended_before_commit(*failed[0])
                 raise _error_of(*failed[0])
 
-    def _exchange(self, noted: list[Answer], failed: list[tuple[Answer, PGresult]], *, commit: bool) -> PQGen[None]:
-        """Say everything, then hear the answers in their order.
+    def _communicate(self, queue: list[PendingResult], failed: list[tuple[PendingResult, PGresult]], *, commit: bool) -> PQGen[None]:
+        """Send all statements, then receive the results in their order.
 
-        :param failed: gets the answers that are errors, and to what.
+        :param failed: gets each result that is an error, with its statement.
         """
         pgconn = self.raw.pgconn
         if not self.raw.autocommit and pgconn.transaction_status == TransactionStatus.IDLE:
-            noted = [Answer(self, BEGIN, ()), *noted]
+            queue = [PendingResult(self, BEGIN, ()), *queue]
         if commit:
-            noted = [*noted, Answer(self, COMMIT, ())]
+            queue = [*queue, PendingResult(self, COMMIT, ())]
         pgconn.enter_pipeline_mode()
-        fresh = [self._say(answer) for answer in noted]
+        prepares = [self._send(result) for result in queue]
         pgconn.pipeline_sync()
         yield from generators.send(pgconn)
-        for answer, is_fresh in zip(noted, fresh, strict=True):
-            if is_fresh:
-                prepared = yield from _heard(pgconn)
-                if prepared.status not in DONE:
-                    self._known.discard(answer.sql)
-                    failed.append((answer, prepared))
-            result = yield from _heard(pgconn)
-            if result.status not in DONE:
-                failed.append((answer, result))
+        for pending, is_prepare in zip(queue, prepares, strict=True):
+            if is_prepare:
+                prepared = yield from _receive(pgconn)
+                if prepared.status not in SUCCEEDED:
+                    self._prepared.discard(pending.statement.prepared_name)
+                    failed.append((pending, prepared))
+            result = yield from _receive(pgconn)
+            if result.status not in SUCCEEDED:
+                failed.append((pending, result))
             if not failed:
-                self._take(answer, result)
-        yield from generators.fetch_many(pgconn)  # The end of the pipeline is an answer of its own.
+                self._store_result(pending, result)
+        yield from generators.fetch_many(pgconn)  # The sync point has a result, too.
         pgconn.exit_pipeline_mode()
 
-    def _say(self, answer: Answer) -> bool:
-        """Say one statement, and tell whether it had to be prepared first."""
-        text, _, name = _numbered(answer.sql)
-        is_fresh = answer.sql not in self._known
-        if is_fresh:
-            self._known.add(answer.sql)
-            self.raw.pgconn.send_prepare(name, text)
-        self.raw.pgconn.send_query_prepared(name, answer.values, result_format=Format.BINARY)
-        return is_fresh
+    def _send(self, pending: PendingResult) -> bool:
+        """Send one statement; return whether it had to be prepared first."""
+        statement = pending.statement
+        is_prepare = statement.prepared_name not in self._prepared
+        if is_prepare:
+            self._prepared.add(statement.prepared_name)
+            self.raw.pgconn.send_prepare(statement.prepared_name, statement.dollar_sql)
+        self.raw.pgconn.send_query_prepared(statement.prepared_name, pending.values, result_format=Format.BINARY)
+        return is_prepare
 
-    def _take(self, answer: Answer, result: PGresult) -> None:
-        """Keep what was heard. COMMIT of what had failed is no error to the server, which rolls back and says so."""
-        if answer.sql == COMMIT and result.command_status == b"ROLLBACK":
+    def _store_result(self, pending: PendingResult, result: PGresult) -> None:
+        """Store the rows of a result.
+
+        :raises psycopg.errors.InFailedSqlTransaction: COMMIT of a failed transaction. To the server that is not an error: it
+            rolls back and reports ROLLBACK.
+        """
+        if pending.statement is COMMIT and result.command_status == b"ROLLBACK":
             message = "the transaction had failed before its end, and was rolled back"
             raise errors.InFailedSqlTransaction(message)
         rows: Sequence[Row] = ()
         if result.ntuples:
             self._adapter.set_pgresult(result)
             rows = self._adapter.load_rows(0, result.ntuples, tuple)
-        answer.arrived(rows, changed=result.command_tuples or 0)
+        pending.set_rows(rows, rowcount=result.command_tuples or 0)
 
 
-def _heard(pgconn: PGconn) -> PQGen[PGresult]:
-    """Hear the answer to one message: one result, and that it was the last.
+def _receive(pgconn: PGconn) -> PQGen[PGresult]:
+    """Receive the reply to one message: exactly one result.
 
-    psycopg's own `fetch` reads the socket and gives other threads the processor twice for each answer. The server sends all
-    of them at once, so nearly always they are here when the first one is.
+    psycopg's own `fetch` reads the socket and releases the GIL twice for each result. The server sends all results at once, so
+    the others are nearly always in the buffer when the first one is.
+
+    :raises psycopg.InterfaceError: the server sent another number of results.
     """
     while pgconn.is_busy():
         yield Wait.R
         pgconn.consume_input()
     result = pgconn.get_result()
     if result is None or pgconn.get_result() is not None:
-        message = "the server gave another number of answers than was asked for"
+        message = "the server sent another number of results than expected"
         raise psycopg.InterfaceError(message)
     return result
 
 
-def _never_came_to_commit(answer: Answer, result: PGresult) -> bool:
-    """Tell whether an error says that the server ended the session before it came to COMMIT.
+def _ended_before_commit(pending: PendingResult, result: PGresult) -> bool:
+    """Return whether an error proves that the server ended the session before it reached COMMIT.
 
-    Only its own word counts. A pooler that lost the server, and libpq, put their errors into the place of whatever answer they
-    wait for, and COMMIT may be done by then.
+    Only an error of the server itself counts. A pooler that lost the server, and libpq, report their errors in place of the next
+    result, and COMMIT may have been executed by then.
     """
-    return answer.sql != COMMIT and result.error_field(DiagnosticField.SQLSTATE) in SESSION_ENDED
+    return pending.statement is not COMMIT and result.error_field(DiagnosticField.SQLSTATE) in SESSION_ENDED
 
 
-def _error_of(answer: Answer, result: PGresult) -> Exception:
+def _error_of(pending: PendingResult, result: PGresult) -> Exception:
     error = errors.error_from_result(result)
-    if answer.otherwise is None or result.error_field(DiagnosticField.SQLSTATE) != DIVISION_BY_ZERO:
+    if pending.on_no_rows is None or result.error_field(DiagnosticField.SQLSTATE) != DIVISION_BY_ZERO:
         return error
-    answer.otherwise.__cause__ = error
-    return answer.otherwise
+    pending.on_no_rows.__cause__ = error
+    return pending.on_no_rows
 
 
 @dataclass
-class Commit:
-    """Whether the end of a transaction was sent, so that it may have happened although nobody heard of it."""
+class CommitState:
+    """Whether COMMIT was sent, so that the transaction may be committed although no reply arrived."""
 
-    sent: bool = False
-
-
-class _Here(threading.local):
-    """What belongs to this thread, as its connection does."""
-
-    line: Line | None = None
-    together = False
+    maybe_committed: bool = False
 
 
-_here = _Here()
+class _ThreadState(threading.local):
+    """The state of this thread, as its connection is."""
+
+    connection: PipelineConnection | None = None
+    in_pipeline = False
 
 
-def execute(sql: str, parameters: Parameters, *, otherwise: Exception | None = None) -> Answer:
-    """Run one hand-written statement on this thread's connection. See Note [Together].
+_state = _ThreadState()
 
-    Every text is prepared once for each connection, so it is a constant, and what varies is a parameter. Parameters travel
-    as text, and the server takes their types from the statement: where that leaves a choice, the statement has a cast.
 
-    :param otherwise: what is raised where the statement divides by the number of rows it found, and that is zero.
+def execute(statement: Statement | str, parameters: Parameters, *, on_no_rows: Exception | None = None) -> PendingResult:
+    """Run one statement on this thread's connection. See Note [Pipeline].
+
+    :param statement: a `Statement`; a plain constant text is prepared, too, and named by its digest alone.
+    :param on_no_rows: raised where a statement that ends in `expect_rows` found no rows.
     """
-    line = _line()
-    run: Callable[..., Answer] = line.run
-    for wrapper in reversed(line.django.execute_wrappers):
-        if wrapper is not _flush_first:
+    if isinstance(statement, str):
+        statement = _anonymous(statement)
+    connection = _current_connection()
+    run: Callable[..., PendingResult] = connection.run
+    for wrapper in reversed(connection.django.execute_wrappers):
+        if wrapper is not _flush_before_django_query:
             run = functools.partial(wrapper, run)
-    return run(sql, parameters, False, {"connection": line.django, "cursor": None, "otherwise": otherwise})
+    context = {"connection": connection.django, "cursor": None, "statement": statement, "on_no_rows": on_no_rows}
+    return run(statement.sql, parameters, False, context)
 
 
 @contextmanager
-def together(*, commit: bool = False) -> Iterator[Commit]:
-    """Let the statements of this block travel together. See Note [Together].
+def pipeline(*, commit: bool = False) -> Iterator[CommitState]:
+    """Queue the statements of this block and send them in as few round trips as possible. See Note [Pipeline].
 
-    A block inside another one is part of it. An error shows when an answer is asked for, at the end of the outermost
-    block at the latest.
+    A nested block is part of the outer one. An error is raised when a result is read, or at the end of the outermost block.
 
-    :param commit: whether the block is the whole of its transaction, so that COMMIT may travel with its last statements.
-    :returns: what can be known of the end of the transaction, also after an error.
+    :param commit: whether the block is the whole of its transaction, so that COMMIT can be sent with its last statements.
+    :returns: what is known of the commit, also after an error.
     """
-    end = Commit()
-    if _here.together:
-        yield end
+    state = CommitState()
+    if _state.in_pipeline:
+        yield state
         return
-    django = _line().django
-    _here.together = True
+    django = _current_connection().django
+    _state.in_pipeline = True
     try:
-        with django.execute_wrapper(_flush_first):
-            yield end
-        # Inside another transaction, as in a test, ours is a savepoint.
-        whole = django.in_atomic_block and not django.savepoint_ids and not django.needs_rollback
-        end.sent = True  # With the last statements, or by Django when this block is left.
-        _line().flush(commit=end if commit and whole else None)
+        with django.execute_wrapper(_flush_before_django_query):
+            yield state
+        # Inside another transaction, for example in a test, ours is a savepoint.
+        is_outermost = django.in_atomic_block and not django.savepoint_ids and not django.needs_rollback
+        state.maybe_committed = True  # COMMIT is sent with the last statements, or by Django when this block is left.
+        _current_connection().flush(commit=state if commit and is_outermost else None)
     finally:
-        _here.together = False
-        if _here.line:
-            _here.line.drop()
+        _state.in_pipeline = False
+        if _state.connection:
+            _state.connection.discard_queue()
 
 
-def _flush_first(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Mapping[str, Any]) -> Any:  # noqa: FBT001 (as Django calls it)
-    """Keep the order: what was noted down before a statement of Django's own goes before it."""
-    _line().flush()
+def _flush_before_django_query(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Mapping[str, Any]) -> Any:  # noqa: FBT001 (as Django calls it)
+    """Keep the order: send what was queued before a statement of Django's."""
+    _current_connection().flush()
     return execute(sql, parameters, many, context)
 
 
-def _line() -> Line:
-    line = _here.line
-    if line is not None and line.raw is line.django.connection:
-        return line
+def _current_connection() -> PipelineConnection:
+    connection = _state.connection
+    if connection is not None and connection.raw is connection.django.connection:
+        return connection
     django = connections[DEFAULT_DB_ALIAS]
     if django.connection is None:
         django.ensure_connection()
-    if line is None or line.raw is not django.connection:
-        line = _here.line = Line(django)
-    return line
+    if connection is None or connection.raw is not django.connection:
+        connection = _state.connection = PipelineConnection(django)
+    return connection
 
 
-def _array(values: list[Any]) -> str:
-    """Write a list as the server reads one. psycopg looks at each element's type first, which nobody here needs."""
-    return "{" + ",".join(["NULL" if value is None else _quoted(str(value)) for value in values]) + "}"
+def _to_array_literal(values: list[Any]) -> str:
+    """Return a list as a PostgreSQL array literal. psycopg inspects the type of each element first, to no use here."""
+    return "{" + ",".join(["NULL" if value is None else _escape(str(value)) for value in values]) + "}"
 
 
-def _quoted(text: str) -> str:
+def _escape(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-@functools.cache
-def _numbered(sql: str) -> tuple[bytes, tuple[str, ...] | None, bytes]:
-    """Turn a statement's placeholders into the server's: the text, the parameters' names in order, a name for it.
+def _to_dollar_params(sql: str) -> tuple[bytes, tuple[str, ...] | None]:
+    """Replace the placeholders of a text with `$1`, `$2` ...
 
-    :returns: no names where the parameters come in order by themselves.
+    :returns: the text, and the names of the parameters in their order; None where they are positional.
     """
     found = PLACEHOLDER.findall(sql)
     names = tuple(dict.fromkeys(name for name in found if name))
-    places = iter(range(1, len(found) + 1))
-    numbered = PLACEHOLDER.sub(lambda match: f"${names.index(match[1]) + 1 if match[1] else next(places)}", sql)
-    return numbered.encode(), names or None, b"baskets_" + hashlib.sha256(sql.encode()).hexdigest()[:20].encode()
+    positions = iter(range(1, len(found) + 1))
+    text = PLACEHOLDER.sub(lambda match: f"${names.index(match[1]) + 1 if match[1] else next(positions)}", sql)
+    return text.encode(), names or None
+
+
+@functools.cache
+def _anonymous(sql: str) -> Statement:
+    return Statement("sql", sql)
+
+
+BEGIN, COMMIT = Statement("begin", "BEGIN"), Statement("commit", "COMMIT")

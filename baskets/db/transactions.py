@@ -8,7 +8,7 @@ from typing import TypeVar
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from baskets.db import errors
-from baskets.db.pipeline import Commit, together
+from baskets.db.pipeline import CommitState, pipeline
 
 T = TypeVar("T")
 
@@ -27,16 +27,16 @@ def in_transaction(step: Callable[[], T]) -> T:
     :raises django.db.Error: what a repeat does not mend.
     """
     for left in reversed(range(TRIES)):
-        found, commit = connection.connection, Commit()
+        found, commit = connection.connection, CommitState()
         try:
-            with transaction.atomic(durable=True), together(commit=True) as commit:
+            with transaction.atomic(durable=True), pipeline(commit=True) as commit:
                 result = step()
         except (DatabaseError, InterfaceError) as error:
             # At the end of the block Django has opened a new connection, or failed to.
-            lost = found is not None and found.closed and connection.connection is not None and not commit.sent
-            if not left or not (lost or errors.fault_of(error) is errors.Fault.AGAIN):
+            lost = found is not None and found.closed and connection.connection is not None and not commit.maybe_committed
+            if not left or not (lost or errors.fault_of(error) is errors.Fault.RETRY):
                 raise
-            if connection.connection is found and (lost or errors.plans_outdated(error)):
+            if connection.connection is found and (lost or errors.is_stale_plan(error)):
                 connection.close()  # Prepared statements live as long as their connection, those that no longer fit too.
             time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 (jitter, no secret)
         else:

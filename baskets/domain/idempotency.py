@@ -4,26 +4,35 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from baskets import conf
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.errors import IdempotencyKeyReused
 from baskets.models import IdempotencyRecord
 
 # The first insert of a key makes later ones wait until its transaction ends, so the row is also the key's lock. A record
 # past its time is taken over as if it were new.
-CLAIM = """
+CLAIM = Statement(
+    "claim",
+    """
 INSERT INTO baskets_idempotencyrecord AS record (basket_id, key, fingerprint, status, body, created_at)
 VALUES (%s, %s, %s, NULL, NULL, statement_timestamp())
 ON CONFLICT (basket_id, key) DO UPDATE
 SET fingerprint = excluded.fingerprint, status = NULL, body = NULL, created_at = excluded.created_at
 WHERE record.created_at <= excluded.created_at - %s::interval
 RETURNING id
-"""
-REMEMBER = """
+""",
+)
+REMEMBER = Statement(
+    "remember",
+    """
 UPDATE baskets_idempotencyrecord SET status = %s, body = %s WHERE basket_id = %s AND key = %s
-"""
-IS_REMEMBERED = """
+""",
+)
+IS_REMEMBERED = Statement(
+    "is_remembered",
+    """
 SELECT FROM baskets_idempotencyrecord WHERE basket_id = %s AND key = %s AND created_at > statement_timestamp() - %s::interval
-"""
+""",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

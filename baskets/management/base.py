@@ -16,7 +16,7 @@ from baskets.db.errors import Fault, fault_of, sqlstate_of
 from baskets.domain.errors import Refusal
 
 ERROR_MESSAGES = {
-    Fault.AGAIN: "The database could not do this beside other work; nothing is half done; run the command again.",
+    Fault.RETRY: "The database could not do this beside other work; nothing is half done; run the command again.",
     Fault.BUSY: "The database is busy and a wait ran out; nothing is half done; run the command again later.",
     Fault.UNAVAILABLE: "The database cannot be reached, or cannot write; nothing is half done.",
 }

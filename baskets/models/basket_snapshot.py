@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.models.baskets import basket_key
 
 
@@ -123,8 +123,8 @@ LEFT JOIN baskets_product p ON p.product_id = line.product_id
 WHERE {which}
 ORDER BY line.position, line.product_id
 """
-READ_ONE = BASKETS.format(which="b.id = %s")
-READ_MANY = BASKETS.format(which="b.id = ANY(%s::uuid[])")
+READ_ONE = Statement("read_one", BASKETS.format(which="b.id = %s"))
+READ_MANY = Statement("read_many", BASKETS.format(which="b.id = ANY(%s::uuid[])"))
 
 
 def read_basket(basket_id: uuid.UUID) -> BasketSnapshot | None:

@@ -32,12 +32,12 @@ def fails(step: Callable[[], object]) -> DatabaseError:
     [
         ("SET LOCAL statement_timeout = '10ms'; SELECT pg_sleep(5)", "57014", Fault.BUSY),
         ("SET TRANSACTION READ ONLY; UPDATE baskets_basket SET revision = revision", "25006", Fault.UNAVAILABLE),
-        ("DO $$ BEGIN RAISE serialization_failure; END $$", "40001", Fault.AGAIN),
+        ("DO $$ BEGIN RAISE serialization_failure; END $$", "40001", Fault.RETRY),
         ("DO $$ BEGIN RAISE disk_full; END $$", "53100", Fault.UNAVAILABLE),
         ("DO $$ BEGIN RAISE too_many_connections; END $$", "53300", Fault.UNAVAILABLE),
-        ("DO $$ BEGIN RAISE feature_not_supported; END $$", "0A000", Fault.AGAIN),
-        ("SELECT 1 / 0", "22012", Fault.BUG),
-        ("SELECT nonsense", "42703", Fault.BUG),
+        ("DO $$ BEGIN RAISE feature_not_supported; END $$", "0A000", Fault.INTERNAL),
+        ("SELECT 1 / 0", "22012", Fault.INTERNAL),
+        ("SELECT nonsense", "42703", Fault.INTERNAL),
     ],
 )
 def test_an_error_with_a_state_means_what_its_state_says(sql: str, state: str, fault: Fault) -> None:
@@ -55,7 +55,7 @@ def test_a_refused_connection_has_no_state_and_means_unavailable() -> None:
 def test_a_constraint_is_known_by_its_name(shopper: User) -> None:
     with pytest.raises(IntegrityError) as failure, transaction.atomic():
         Basket.objects.filter(pk=shopper.owner.basket_id).update(revision=-1)
-    assert (constraint_of(failure.value), fault_of(failure.value)) == ("revision_is_not_negative", Fault.BUG)
+    assert (constraint_of(failure.value), fault_of(failure.value)) == ("revision_is_not_negative", Fault.INTERNAL)
 
 
 def test_a_wait_that_runs_out_is_answered_busy_and_changes_nothing(

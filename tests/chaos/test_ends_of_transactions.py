@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from baskets.db.pipeline import Commit, Line
+from baskets.db.pipeline import CommitState, PipelineConnection, Statement
 
 SYNC = b"S\0\0\0\4"
 
@@ -68,34 +68,34 @@ def server_that_says(answers: bytes) -> Any:
     ("answers", "may_have_committed", "expected"),
     [
         pytest.param(BEGUN + UPDATED + COMMITTED + READY, True, None, id="all is well"),
-        pytest.param(b"", True, None, id="nothing is heard"),
+        pytest.param(b"", True, None, id="no reply"),
         pytest.param(BEGUN, True, None, id="lost on the way"),
         pytest.param(BEGUN + UPDATED[:-3], True, None, id="lost in the middle of an answer"),
         pytest.param(error(b"FATAL", b"57P01"), False, "57P01", id="ended by the server before it began"),
         pytest.param(BEGUN + error(b"FATAL", b"25P03"), False, "25P03", id="ended by the server on the way"),
         pytest.param(BEGUN + error(b"FATAL", b"08P01"), True, "08P01", id="a pooler has lost the server"),
-        pytest.param(BEGUN + b"C\0\0\0\1xxxxx", True, None, id="an answer nobody understands"),
+        pytest.param(BEGUN + b"C\0\0\0\1xxxxx", True, None, id="a malformed reply"),
         pytest.param(BEGUN + UPDATED + error(b"FATAL", b"57P01"), True, "57P01", id="ended in the place of COMMIT"),
         pytest.param(BEGUN + UPDATED + COMMITTED + error(b"FATAL", b"57P01"), True, None, id="ended after COMMIT"),
         pytest.param(BEGUN + UPDATED + done(b"ROLLBACK") + READY, True, "25P02", id="COMMIT of what had failed"),
-        pytest.param(BEGUN + FAILED_UPDATE, True, "23505", id="refused, and nobody asks"),
+        pytest.param(BEGUN + FAILED_UPDATE, True, "23505", id="refused, and no result is read"),
     ],
 )
 def test_what_is_known_of_a_commit(answers: bytes, may_have_committed: bool, expected: str | None) -> None:
     """What may have been committed is never run again for a lost connection, and what was not is never told as done."""
-    end = Commit(sent=True)
+    end = CommitState(maybe_committed=True)
     whole = answers == BEGUN + UPDATED + COMMITTED + READY
     with server_that_says(answers) as port:
         options = {"host": "127.0.0.1", "port": port, "user": "x", "dbname": "x", "sslmode": "disable", "gssencmode": "disable"}
         with contextlib.closing(psycopg.connect(**options)) as raw:  # type: ignore[arg-type] # It takes any option by its name.
             django = SimpleNamespace(connection=raw, wrap_database_errors=contextlib.nullcontext(), queries_logged=False)
-            line = Line(django)  # type: ignore[arg-type] # As much of a wrapper as it needs.
-            line.note("UPDATE anything", [])
+            pipelined = PipelineConnection(django)  # type: ignore[arg-type] # As much of a wrapper as it needs.
+            pipelined.enqueue(Statement("update", "UPDATE anything"), [])
             with contextlib.nullcontext() if whole else pytest.raises(psycopg.Error) as failure:
-                line.flush(commit=end)
+                pipelined.flush(commit=end)
             alive = not raw.closed
-    assert end.sent == may_have_committed
+    assert end.maybe_committed == may_have_committed
     if failure is not None:
         assert failure.value.sqlstate == expected
-    # What is kept has been heard to its end.
+    # A connection that stays open has no replies left.
     assert alive == (whole or answers == BEGUN + FAILED_UPDATE)

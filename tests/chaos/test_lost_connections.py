@@ -13,7 +13,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 
 from baskets.db.errors import Fault, fault_of
-from baskets.db.pipeline import Line, execute
+from baskets.db.pipeline import PipelineConnection, execute
 from baskets.domain.baskets import store
 from baskets.domain.checkout import expiry
 from baskets.models import Event
@@ -96,17 +96,17 @@ def test_a_loss_during_the_commit_is_told_and_not_repeated(shopper: User, kill: 
 def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """COMMIT travels with the last statements, and the server did it."""
     shopper.start()
-    exchange = Line._exchange
+    exchange = PipelineConnection._exchange
     heard: list[None] = []
 
-    def lost(self: Line, *arguments: Any, commit: bool) -> Any:
+    def lost(self: PipelineConnection, *arguments: Any, commit: bool) -> Any:
         yield from exchange(self, *arguments, commit=commit)
         if commit:
             heard.append(None)
             raise psycopg.OperationalError
 
     with monkeypatch.context() as losing:
-        losing.setattr(Line, "_exchange", lost)
+        losing.setattr(PipelineConnection, "_exchange", lost)
         with pytest.raises(OperationalError) as failure:
             shopper.finish(ordered=True)
     assert fault_of(failure.value) is Fault.UNAVAILABLE

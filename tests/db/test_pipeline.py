@@ -1,4 +1,4 @@
-"""Statements that travel together: in their order, in few round trips, and none of them alone."""
+"""Queued statements: they run in order, in few round trips, and no statement runs alone."""
 
 import sys
 import tempfile
@@ -9,7 +9,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 
-from baskets.db.pipeline import execute, together
+from baskets.db.pipeline import Statement, execute, expect_rows, pipeline
 from baskets.db.transactions import in_transaction
 from baskets.domain.access.api_keys import issue_api_key
 from baskets.models import Partner
@@ -33,12 +33,12 @@ def name_of(row: Partner) -> str:
     return str(Partner.objects.get(pk=row.pk).name)
 
 
-def test_what_is_noted_down_goes_with_the_commit(row: Partner) -> None:
+def test_queued_statements_are_sent_with_the_commit(row: Partner) -> None:
     in_transaction(lambda: execute(RENAME, ["after", row.pk]))
     assert name_of(row) == "after"
 
 
-def test_a_statement_of_django_finds_what_was_noted_down_before_it(row: Partner) -> None:
+def test_a_django_query_sees_what_was_queued_before_it(row: Partner) -> None:
     def step() -> str:
         execute(RENAME, ["after", row.pk])
         return name_of(row)
@@ -69,7 +69,7 @@ def test_what_the_program_gives_up_is_never_sent(row: Partner) -> None:
 
 def test_a_transaction_around_it_decides_about_the_commit(row: Partner) -> None:
     with transaction.atomic():
-        with together():
+        with pipeline():
             execute(RENAME, ["after", row.pk])
         transaction.set_rollback(True)
     assert name_of(row) == "before"
@@ -77,7 +77,7 @@ def test_a_transaction_around_it_decides_about_the_commit(row: Partner) -> None:
 
 def test_a_savepoint_is_no_transaction_to_commit(row: Partner) -> None:
     with transaction.atomic():
-        with transaction.atomic(), together(commit=True):
+        with transaction.atomic(), pipeline(commit=True):
             execute(RENAME, ["after", row.pk])
         transaction.set_rollback(True)
     assert name_of(row) == "before"
@@ -104,7 +104,7 @@ def test_a_row_that_must_be_there_is_demanded_without_waiting_for_it(row: Partne
 
     def step(found: int) -> None:
         execute(RENAME, ["after", row.pk])
-        execute("SELECT 1 / count(*) FROM generate_series(1, %s::int)", [found], otherwise=demanded)
+        execute(expect_rows("generate_series(1, %s::int)"), [found], on_no_rows=demanded)
 
     with pytest.raises(LookupError) as failure:
         in_transaction(lambda: step(0))
@@ -163,3 +163,13 @@ def test_round_trips_of_the_calls_a_crowd_makes() -> None:
         user.start()
         counted["order"] = trips("POST", "/checkout/sessions/finish-active", '{"ordered": true}')
     assert counted == {"add": 2, "start": 2, "abort": 3, "get": 1, "order": 2}
+
+
+def test_a_statement_names_itself_on_the_server() -> None:
+    """Two texts under one name are two prepared statements, so two releases can share a session."""
+    one, two = Statement("rename_partner", RENAME), Statement("rename_partner", RENAME + " ")
+    for statement in (one, two):
+        execute(statement, ["after", 0]).fetchall()
+    names = {name for (name,) in execute("SELECT name FROM pg_prepared_statements WHERE name LIKE 'baskets_rename_partner_%%'", [])}
+    assert names == {one.prepared_name.decode(), two.prepared_name.decode()}
+    assert len(names) == 2

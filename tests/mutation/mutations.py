@@ -463,7 +463,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a deadlock reaches the caller",
-        place="baskets.db.errors.AGAIN",
+        place="baskets.db.errors.RETRY",
         old='"40P01",',
         new="",
         why="there are no deadlocks, since locks have an order",
@@ -472,7 +472,7 @@ MUTATIONS = (
     Mutation(
         name="a lost commit is repeated",
         place="baskets.db.transactions.in_transaction",
-        old="and not commit.sent",
+        old="and not commit.maybe_committed",
         new="",
         why="a lost connection is a lost transaction, it seems",
         tests=(FAULTS,),
@@ -865,7 +865,7 @@ MUTATIONS = (
         name="a flood is let through when the wait for its count runs out",
         place="baskets.domain.access.rate_limits.hit_many",
         old="if fault is Fault.BUSY else",
-        new="if fault is Fault.BUG else",
+        new="if fault is Fault.INTERNAL else",
         why="a throttle must not be what fails",
         tests=("tests/concurrency/test_throttles.py",),
     ),

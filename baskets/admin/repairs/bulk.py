@@ -123,7 +123,7 @@ class Page:
         except Refusal as refusal:
             return views.told(refusal)
         except (DatabaseError, InterfaceError) as error:
-            if errors.fault_of(error) is errors.Fault.BUG:
+            if errors.fault_of(error) is errors.Fault.INTERNAL:
                 raise
             return views.BUSY
         return ""

@@ -10,7 +10,7 @@ from django.utils.timezone import get_current_timezone_name
 
 from baskets import conf
 from baskets.admin.core import display
-from baskets.db.errors import reading
+from baskets.db.errors import read_with_reconnect
 from baskets.domain.stock.catalog import MAX_PIECES
 from baskets.domain.support import guards
 from baskets.models import Product
@@ -138,7 +138,7 @@ class ItemForm(RepairForm):
 
     def prepare(self) -> None:
         """Offer what the basket holds."""
-        contents = reading(lambda: read_basket(self.record.pk))
+        contents = read_with_reconnect(lambda: read_basket(self.record.pk))
         lines = [(line, name) for name in ("cart", "saved") for line in (getattr(contents, name) if contents else ())]
         offered = [(line.product_id, f"{display.as_plain_text(line.product_id)} ({name}, {line.count})") for line, name in lines]
         self.fields["product"].widget.choices = offered

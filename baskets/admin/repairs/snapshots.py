@@ -8,7 +8,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from baskets.admin.core import display
-from baskets.db.errors import reading
+from baskets.db.errors import read_with_reconnect
 from baskets.domain.support.attention_repairs import assignee_of
 from baskets.domain.support.audit_log import assignees
 from baskets.models import (
@@ -39,7 +39,7 @@ MAX_WAITING = 1000
 
 def of_basket(basket_id: UUID) -> Snapshot:
     """The lists and the life of a basket."""
-    contents = reading(lambda: read_basket(basket_id))
+    contents = read_with_reconnect(lambda: read_basket(basket_id))
     if contents is None:
         return {}
     return {

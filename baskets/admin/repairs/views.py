@@ -206,7 +206,7 @@ class Page:
         except Refusal as refusal:
             return self.refused(form, refusal)
         except (DatabaseError, InterfaceError) as error:
-            if errors.fault_of(error) is errors.Fault.BUG:
+            if errors.fault_of(error) is errors.Fault.INTERNAL:
                 raise
             return self.show(form, rehearsed=False, problem=BUSY, status=503)
         messages.success(self.request, f"Done: {self.chosen.title.lower()}.")

@@ -17,8 +17,8 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from baskets.api.exceptions import ApiError
-from baskets.db.errors import reading
-from baskets.db.pipeline import Answer, execute
+from baskets.db.errors import read_with_reconnect
+from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.access.api_keys import digest_key, parse_key_prefix
 from baskets.models import ApiKey
 
@@ -93,7 +93,7 @@ def caller_of(request: HttpRequest, *, may_presume: bool) -> Caller:
     prefix, digest = parse_key_prefix(key) or NOBODY, digest_key(key)
     if may_presume and (known := _remembered.get(prefix)) is not None and hmac.compare_digest(digest, known.digest):
         return known
-    row = reading(lambda: look_up(prefix).fetchone())
+    row = read_with_reconnect(lambda: look_up(prefix).fetchone())
     stored, partner_id, partner, kind, calls, orders_need_server_key = row or (NO_DIGEST, 0, "", "", None, False)
     if row is None:
         _remembered.pop(prefix, None)
@@ -114,13 +114,13 @@ def caller_of(request: HttpRequest, *, may_presume: bool) -> Caller:
     return caller
 
 
-def look_up(prefix: str) -> Answer:
+def look_up(prefix: str) -> PendingResult:
     """Ask for a valid key. The question may travel with others."""
-    sql, parameters = _statement()
-    return execute(sql, [prefix if value == _PREFIX else value for value in parameters])
+    statement, parameters = _statement()
+    return execute(statement, [prefix if value == _PREFIX else value for value in parameters])
 
 
-def confirm(caller: Caller, found: Answer) -> None:
+def confirm(caller: Caller, found: PendingResult) -> None:
     """Compare what was presumed of a key with what was found now.
 
     :raises KeyChanged: it was revoked, has ended, or its terms are others.
@@ -141,9 +141,9 @@ _PREFIX = "the prefix goes here"
 
 
 @functools.cache
-def _statement() -> tuple[str, tuple[Any, ...]]:
+def _statement() -> tuple[Statement, tuple[Any, ...]]:
     """Compile the look-up once: every call asks it, and building it costs more than running it."""
     found = ApiKey.objects.valid().filter(prefix=_PREFIX)
     terms = ("digest", "partner_id", "partner__name", "kind", "calls_per_minute", "partner__orders_need_server_key")
     sql, parameters = found.values_list(*terms).query.sql_with_params()
-    return sql, parameters
+    return Statement("look_up_api_key", sql), parameters

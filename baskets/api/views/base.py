@@ -34,8 +34,8 @@ from baskets.api.protocol.negotiation import accepts_json
 from baskets.api.protocol.versioning import requested_version
 from baskets.api.serializers.validation import errors_by_path, validate_body
 from baskets.api.tracking import read_tracking
-from baskets.db.errors import reading
-from baskets.db.pipeline import Answer, together
+from baskets.db.errors import read_with_reconnect
+from baskets.db.pipeline import PendingResult, pipeline
 from baskets.domain.access.bearer_tokens import BearerUser
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout.purchase_limits import ClientLimits
@@ -79,7 +79,7 @@ class ApiViewSet(ViewSet):
     # Whether the key may still turn out to be another than it was.
     may_presume = True
     _presumed: Caller | None = None
-    _looked_up: Answer | None = None
+    _looked_up: PendingResult | None = None
     action_map: dict[str, str]
     # The JSON value of the body, once it was read.
     content: Any = None
@@ -99,7 +99,7 @@ class ApiViewSet(ViewSet):
         try:
             response = super().dispatch(request, *args, **kwargs)
             # A failure says nothing to anybody; but where the key was found to have changed, that comes first.
-            if response.status_code < 500 or (self._looked_up and self._looked_up.heard):
+            if response.status_code < 500 or (self._looked_up and self._looked_up.is_received):
                 self._make_certain()
         except KeyChanged:
             self.may_presume, self._presumed = False, None
@@ -152,7 +152,7 @@ class ApiViewSet(ViewSet):
             result = step()
         except Exception:
             # What is raised may be acted upon, as a refusal that flags a basket for staff is.
-            if self._looked_up and self._looked_up.heard:
+            if self._looked_up and self._looked_up.is_received:
                 self._make_certain()
             raise
         self._make_certain()
@@ -164,8 +164,8 @@ class ApiViewSet(ViewSet):
         :raises KeyChanged: it is not what was presumed of it.
         """
         if presumed := self._presumed:
-            if self._looked_up is None or not self._looked_up.heard:
-                self._looked_up = reading(lambda: look_up(presumed.prefix))
+            if self._looked_up is None or not self._looked_up.is_received:
+                self._looked_up = read_with_reconnect(lambda: look_up(presumed.prefix))
             confirm(presumed, self._looked_up)
             self._presumed = None
 
@@ -262,10 +262,10 @@ class ApiViewSet(ViewSet):
         """Ask the database for something, outside of any transaction."""
 
         def asked() -> T:
-            with together():
+            with pipeline():
                 return self._confirming(question)
 
-        return reading(asked)
+        return read_with_reconnect(asked)
 
     def perform(self, operation: Callable[[], Any], *, switched: bool = False) -> HttpResponse:
         """Do one domain call in its transaction and answer with what it returns, once per Idempotency-Key.

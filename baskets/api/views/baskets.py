@@ -20,7 +20,7 @@ from baskets.api.serializers.requests import (
 from baskets.api.serializers.session_detail import read_session
 from baskets.api.serializers.validation import check_product_ids
 from baskets.api.views.base import ApiViewSet
-from baskets.db.errors import reading
+from baskets.db.errors import read_with_reconnect
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import items, lifecycle
 from baskets.domain.checkout import sessions
@@ -140,7 +140,7 @@ class ProductViewSet(ApiViewSet):
     def details(self, request: Request) -> HttpResponse:
         """Show the products asked for, with the stock that can be had now."""
         product_ids = self.read_ids()
-        found = reading(lambda: {product.pk: product for product in Product.objects.offered(product_ids)})
+        found = read_with_reconnect(lambda: {product.pk: product for product in Product.objects.offered(product_ids)})
         return json_response(success_body(render_products(product_ids, found)))
 
     def read_ids(self) -> list[str]:

@@ -11,7 +11,7 @@ from baskets.api.schema import operations
 from baskets.api.serializers.representations import render_basket
 from baskets.api.serializers.requests import ChangeComfortRequest
 from baskets.api.views.base import ApiViewSet
-from baskets.db.errors import reading
+from baskets.db.errors import read_with_reconnect
 from baskets.domain import comfort
 from baskets.domain.timestamps import format_timestamp
 from baskets.encryption import UnreadableSecret
@@ -32,7 +32,7 @@ class ComfortViewSet(ApiViewSet):
         """Show the user what is stored."""
         self.read()
         try:
-            stored = reading(lambda: comfort.read_comfort(owner=self.owner))
+            stored = read_with_reconnect(lambda: comfort.read_comfort(owner=self.owner))
         except UnreadableSecret:
             log.warning("comfort_unreadable")
             stored = comfort.ComfortSettings()

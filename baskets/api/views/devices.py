@@ -11,7 +11,7 @@ from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
 from baskets.api.serializers.requests import EmptyBody
 from baskets.api.views.base import ApiViewSet
-from baskets.db.errors import reading
+from baskets.db.errors import read_with_reconnect
 from baskets.domain.access import devices
 from baskets.domain.errors import DeviceNotFound
 from baskets.domain.timestamps import format_timestamp
@@ -28,7 +28,7 @@ class DeviceViewSet(ApiViewSet):
     def show(self, request: Request, **_: str) -> HttpResponse:
         """List the devices whose tokens have not expired."""
         self.read()
-        return json_response(success_body(render_devices(reading(lambda: devices.list_devices(owner=self.owner)))))
+        return json_response(success_body(render_devices(read_with_reconnect(lambda: devices.list_devices(owner=self.owner)))))
 
     @operations.revoke_device
     def revoke(self, request: Request, *, device_id: str, **_: str) -> HttpResponse:

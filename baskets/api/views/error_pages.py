@@ -10,7 +10,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from baskets.api.exceptions import RETRY_AFTER_SECONDS, answer
 from baskets.api.middleware import ADMIN
-from baskets.db.errors import Fault, fault_of, plans_outdated, sqlstate_of
+from baskets.db.errors import Fault, fault_of, is_stale_plan, sqlstate_of
 from baskets.error_summary import summarize_error
 
 log = structlog.get_logger("baskets.api")
@@ -46,10 +46,10 @@ def handler500(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]  # Django calls this while it handles the error.
     if error is None:
         return response
-    if fault_of(error) is Fault.BUG:
+    if fault_of(error) is Fault.INTERNAL:
         log.error("unforeseen_error", sqlstate=sqlstate_of(error), **summarize_error(error))
     else:
-        if plans_outdated(error):
+        if is_stale_plan(error):
             connection.close()  # Its statements would fail for every further page.
         response.status_code = 503
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS

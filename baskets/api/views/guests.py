@@ -12,7 +12,7 @@ from baskets.api.schema import operations
 from baskets.api.serializers.representations import render_guest
 from baskets.api.serializers.requests import CreateGuestRequest
 from baskets.api.views.base import ApiViewSet
-from baskets.db.errors import reading
+from baskets.db.errors import read_with_reconnect
 from baskets.domain import runner
 from baskets.domain.access import signing_keys
 from baskets.domain.baskets import guests, transfers
@@ -83,4 +83,6 @@ class KeyViewSet(ApiViewSet):
     def show(self, request: Request) -> HttpResponse:
         """Show the public keys with which the tokens of guests are checked."""
         self.read()
-        return json_response(encode_json({"keys": reading(signing_keys.public_keys)}), headers={"Cache-Control": KEYS_ARE_GOOD_FOR})
+        return json_response(
+            encode_json({"keys": read_with_reconnect(signing_keys.public_keys)}), headers={"Cache-Control": KEYS_ARE_GOOD_FOR}
+        )

@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from baskets.api.exceptions import answer, answer_to_fault
 from baskets.api.protocol.envelope import json_response, success_body
-from baskets.db.errors import Fault, fault_of, reading, sqlstate_of
+from baskets.db.errors import Fault, fault_of, read_with_reconnect, sqlstate_of
 
 log = structlog.get_logger("baskets.api")
 
@@ -42,9 +42,9 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """Report whether calls can be served: the database responds, and has all migrations of this release."""
     del request
     try:
-        missing = reading(missing_migrations)
+        missing = read_with_reconnect(missing_migrations)
     except Exception as error:  # noqa: BLE001 (any failure means: not ready)
-        return answer("database_unavailable") if fault_of(error) is not Fault.BUG else answer_to_fault(error)
+        return answer("database_unavailable") if fault_of(error) is not Fault.INTERNAL else answer_to_fault(error)
     if missing:
         log.warning("migrations_missing", migrations=sorted(".".join(name) for name in missing))
         return answer("migrations_missing")

@@ -19,15 +19,17 @@ from baskets.api.auth.bearer import INVALID_CHALLENGE, MISSING_CHALLENGE
 from baskets.api.exceptions import answer
 from baskets.api.protocol.metrics import REGISTRY
 from baskets.api.views.health import get_only
-from baskets.db.errors import reading
-from baskets.db.pipeline import execute
+from baskets.db.errors import read_with_reconnect
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.support import key_misuse
 
 # Names the directory in which the workers of one server share their counters; `basket_project.server` sets it.
 MULTIPROCESS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 # Partial indexes answer all of it except the shortfall, which reads the whole stock table.
-DATABASE_NUMBERS = """
+DATABASE_NUMBERS = Statement(
+    "database_numbers",
+    """
 SELECT (SELECT count(*) FROM baskets_checkoutsession WHERE status = 'ACTIVE'),
        lapsed.sessions, coalesce(extract(epoch FROM statement_timestamp() - lapsed.oldest), 0)::float,
        (SELECT count(*) FROM baskets_attention WHERE settled_at IS NULL),
@@ -36,7 +38,8 @@ FROM (
     SELECT count(*) AS sessions, min(expires_at) AS oldest FROM baskets_checkoutsession
     WHERE status = 'ACTIVE' AND expires_at <= statement_timestamp()
 ) lapsed
-"""
+""",
+)
 GAUGES = (
     ("baskets_checkouts_active", "Checkouts that have not ended, lapsed ones among them."),
     ("baskets_checkouts_lapsed", "Checkouts past the end of their hold, not yet swept."),
@@ -53,7 +56,7 @@ class DatabaseCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Query the database once. If it is not available, only `baskets_database_up` is reported, as 0."""
         try:
-            numbers = reading(lambda: (*execute(DATABASE_NUMBERS, []).fetchall()[0], len(key_misuse.find_unusual_keys())))
+            numbers = read_with_reconnect(lambda: (*execute(DATABASE_NUMBERS, []).fetchall()[0], len(key_misuse.find_unusual_keys())))
         except DatabaseError:
             numbers = None
         yield GaugeMetricFamily("baskets_database_up", "Whether the database answered.", value=int(numbers is not None))

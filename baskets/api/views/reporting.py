@@ -17,7 +17,7 @@ from baskets.api.lists.pagination import ListRequest, Page, parse_list_request
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
 from baskets.api.views.base import ApiViewSet
-from baskets.db.errors import Fault, fault_of, reading
+from baskets.db.errors import Fault, fault_of, read_with_reconnect
 from baskets.domain.events import feed
 from baskets.domain.events.payloads import event_payload
 from baskets.models import FeedPosition
@@ -48,7 +48,7 @@ class BackendViewSet(ApiViewSet):
         after = None if listing.after is None else _place(listing.after)
         give_positions()
         try:
-            page, place = reading(lambda: feed.read(listing.rows, after=after, limit=listing.limit))
+            page, place = read_with_reconnect(lambda: feed.read(listing.rows, after=after, limit=listing.limit))
         except feed.EventsPurged as gone:
             raise ApiError("events_purged") from gone
         except feed.EventsRewound as gone:
@@ -61,7 +61,7 @@ class BackendViewSet(ApiViewSet):
     ) -> HttpResponse:
         """Respond with one page of a list, and with the token of the next page if more rows exist."""
         listing = self.list_request(name, filter_set, rows)
-        page = reading(lambda: read_page(listing))
+        page = read_with_reconnect(lambda: read_page(listing))
         return json_response(success_body(page.items, next_token=None if page.last is None else listing.cursor.encrypt(page.last)))
 
     def list_request(self, name: str, filter_set: type[ListFilterSet], rows: QuerySet[Any]) -> ListRequest:
@@ -79,7 +79,7 @@ def give_positions() -> None:
     try:
         feed.assign_positions()
     except DatabaseError as error:
-        if fault_of(error) is Fault.BUG:
+        if fault_of(error) is Fault.INTERNAL:
             raise
         log.warning("feed_not_sequenced", fault=fault_of(error).name)
 

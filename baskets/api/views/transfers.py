@@ -12,7 +12,7 @@ from baskets.api.schema import operations
 from baskets.api.serializers.requests import TransferBasketRequest
 from baskets.api.serializers.transfer_links import MAX_QR_URL_LENGTH, append_params, decrypt_link, encrypt_link, qr_image, qr_image_base64
 from baskets.api.views.base import ApiViewSet
-from baskets.db.errors import reading
+from baskets.db.errors import read_with_reconnect
 from baskets.domain import runner
 from baskets.domain.baskets import transfers
 from baskets.domain.timestamps import format_timestamp
@@ -70,7 +70,7 @@ class TransferImageViewSet(ApiViewSet):
         """Show the QR image of a transfer while it may still be taken."""
         self.read()
         link = decrypt_link(image)
-        if link is None or not reading(lambda: transfers.is_redeemable(link.token)):
+        if link is None or not read_with_reconnect(lambda: transfers.is_redeemable(link.token)):
             raise ApiError("not_found")
         response = HttpResponse(qr_image(link.url), content_type="image/png")
         response.headers["Cache-Control"] = "no-store"

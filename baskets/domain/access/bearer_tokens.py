@@ -15,7 +15,7 @@ import jwt
 from django.db.models import Exists
 from django.db.models.functions import Now
 
-from baskets.db.errors import reading
+from baskets.db.errors import read_with_reconnect
 from baskets.domain.access import jwks_cache
 from baskets.domain.access.jwks import EDWARDS_CURVES, PublicKey, matching_keys, parse_jwk
 from baskets.domain.access.jwks_cache import KeysUnavailable
@@ -133,7 +133,7 @@ def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 def _read_issuers(partner_id: int) -> list[Any]:
     """Read the issuers that a partner trusts, each with the database's time as `at`."""
     issuers = TokenIssuer.objects.filter(partner_id=partner_id).annotate(at=Now()).order_by("pk")
-    return reading(lambda: list(issuers))
+    return read_with_reconnect(lambda: list(issuers))
 
 
 def _may_be_issuer(issuer: TokenIssuer, header: dict[str, Any], claims: dict[str, Any]) -> bool:
@@ -170,7 +170,7 @@ def _verify_guest(token: str, header: dict[str, Any], *, jti: object, partner_id
     kid = header.get("kid", "")
     revoked = GuestToken.objects.filter(pk=_parse_jti(jti), revoked_at__isnull=False)
     signed = SigningKey.objects.valid().filter(~Exists(revoked), kid=kid).values_list("public_jwk", Now())
-    for jwk, at in reading(lambda: list(signed)) if "\x00" not in kid else []:
+    for jwk, at in read_with_reconnect(lambda: list(signed)) if "\x00" not in kid else []:
         rule = VerificationRule(issuer=guests.ISSUER, audience=guests.token_audience(partner_id), at=at)
         for key in _matching_keys(header, [parse_jwk(jwk)]):
             return _verify_with_key(token, header["alg"], key, rule)

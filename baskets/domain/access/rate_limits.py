@@ -17,8 +17,8 @@ import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from baskets.db.errors import Fault, fault_of, reading
-from baskets.db.pipeline import execute
+from baskets.db.errors import Fault, fault_of, read_with_reconnect
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.errors import Throttled
 from baskets.domain.retries import LimitBlockUsedUp
 
@@ -37,7 +37,9 @@ MAX_WINDOWS = 10_000
 
 # A plain read finds a subject beyond its limit: a flood neither writes nor waits for a lock. Each caller that passes the read
 # gets its own range of counts, and the counts up to the limit are granted.
-HIT = """
+HIT = Statement(
+    "hit",
+    """
 WITH full_window AS (
     SELECT ends_at FROM baskets_throttle
     WHERE subject = %(subject)s AND count >= %(limit)s AND ends_at > statement_timestamp()
@@ -53,15 +55,22 @@ SELECT greatest(%(amount)s::bigint - greatest(count - %(limit)s::bigint, 0), 0),
 FROM counted
 UNION ALL
 SELECT 0, extract(epoch FROM ends_at - statement_timestamp())::float FROM full_window
-"""
-UNDO_HIT = """
+""",
+)
+UNDO_HIT = Statement(
+    "undo_hit",
+    """
 UPDATE baskets_throttle SET count = count - 1 WHERE subject = %s AND count > 0 AND ends_at > statement_timestamp()
-"""
-DELETE_ENDED_WINDOWS = """
+""",
+)
+DELETE_ENDED_WINDOWS = Statement(
+    "delete_ended_windows",
+    """
 DELETE FROM baskets_throttle WHERE subject IN (
     SELECT subject FROM baskets_throttle WHERE ends_at <= statement_timestamp() FOR UPDATE SKIP LOCKED
 )
-"""
+""",
+)
 # Subjects that anonymous callers choose (addresses, user names) share this many rows: they cannot fill the table.
 BUCKETS = 1 << 16
 
@@ -99,7 +108,7 @@ def hit_many(*, subject: str, amount: int, limit: int, window: timedelta) -> Gra
     """
     parameters = {"subject": subject, "amount": amount, "limit": limit, "window": window}
     try:
-        ((granted, seconds),) = reading(lambda: execute(HIT, parameters).fetchall())
+        ((granted, seconds),) = read_with_reconnect(lambda: execute(HIT, parameters).fetchall())
     except DatabaseError as error:
         fault = fault_of(error)
         log.warning("throttle_failed", fault=fault.name, error=type(error).__qualname__)
@@ -187,7 +196,7 @@ def _current_window(limit: RateLimit) -> _LocalWindow:
 def undo_hit(*, subject: str) -> None:
     """Undo one hit of a subject, for an event that does not count after all, such as a correct password."""
     try:
-        reading(lambda: execute(UNDO_HIT, [subject]))
+        read_with_reconnect(lambda: execute(UNDO_HIT, [subject]))
     except DatabaseError as error:
         log.warning("throttle_failed", fault=fault_of(error).name, error=type(error).__qualname__)
 

@@ -10,7 +10,7 @@ import jwt
 from django.db import transaction
 
 from baskets import conf
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.access.signing_keys import ALGORITHM, current_signer
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
@@ -21,9 +21,12 @@ from baskets.models import Event, Product
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner
 
 ISSUER = "urn:baskets:guests"
-INSERT_DEVICE = """
+INSERT_DEVICE = Statement(
+    "insert_device",
+    """
 INSERT INTO baskets_guesttoken (jti, basket_id, transferred, created_at, expires_at, revoked_by) VALUES (%s, %s, %s, %s, %s, '')
-"""
+""",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from django.db import transaction
 
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import expire_locked_basket
@@ -13,9 +13,12 @@ from baskets.domain.errors import ProductNotFound, ProductNotInBasket
 from baskets.models import Event
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner
 
-LISTED_PRODUCT = """
+LISTED_PRODUCT = Statement(
+    "listed_product",
+    """
 SELECT variant, main_product_id FROM baskets_product WHERE product_id = %s AND listed
-"""
+""",
+)
 
 
 @transaction.atomic(savepoint=False)

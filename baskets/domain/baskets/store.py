@@ -12,20 +12,26 @@ from uuid import UUID
 from django.db.models.functions import Now
 
 from baskets import conf
-from baskets.db.pipeline import Answer, execute
+from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.actors import Actor
 from baskets.models import Basket, Event
 from baskets.models.basket_snapshot import READ_MANY, READ_ONE, BasketLine, BasketSnapshot, Owner, snapshot_from_rows, snapshots_from_rows
 
-LOCK_BASKET = """
+LOCK_BASKET = Statement(
+    "lock_basket",
+    """
 SELECT 1 FROM baskets_basket WHERE id = %s FOR NO KEY UPDATE
-"""
-WRITE_BASKET = """
+""",
+)
+WRITE_BASKET = Statement(
+    "write_basket",
+    """
 UPDATE baskets_basket
 SET revision = %(revision)s, events = %(events)s, last_changed_at = %(last_changed_at)s,
     expires_at = %(expires_at)s, hidden_at = %(hidden_at)s
 WHERE id = %(basket)s
-"""
+""",
+)
 # The rows of cart and saved that are gone, and those that are new or different.
 WRITE_ITEMS = """
 WITH gone AS (
@@ -37,20 +43,23 @@ WITH gone AS (
     SET list = excluded.list, count = excluded.count, position = excluded.position
 )
 """
-WRITE_ITEMS_AND_BASKET = WRITE_ITEMS + WRITE_BASKET
-INSERT_EVENT = """
+WRITE_ITEMS_AND_BASKET = Statement("write_items_and_basket", WRITE_ITEMS + WRITE_BASKET.sql)
+INSERT_EVENT = Statement(
+    "insert_event",
+    """
 INSERT INTO baskets_event
     (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)
-"""
+""",
+)
 
 
 @dataclass(frozen=True)
 class PendingBasket:
     """A basket that was asked for; whoever takes its contents waits for the answer."""
 
-    locked: Answer
-    read: Answer
+    locked: PendingResult
+    read: PendingResult
 
     def contents(self) -> BasketSnapshot | None:
         """Take the basket, locked and whole, or None where it has no row."""
@@ -165,10 +174,15 @@ def record_event(
 
 # --- Many baskets at once, for the sweeps ---------------------------------------
 
-LOCK_AVAILABLE = """
+LOCK_AVAILABLE = Statement(
+    "lock_available",
+    """
 SELECT id FROM baskets_basket WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-"""
-WRITE_BASKETS = """
+""",
+)
+WRITE_BASKETS = Statement(
+    "write_baskets",
+    """
 WITH gone AS (
     DELETE FROM baskets_basketitem item USING unnest(%(gone_from)s::uuid[], %(gone)s::text[]) AS gone (basket_id, product_id)
     WHERE item.basket_id = gone.basket_id AND item.product_id = gone.product_id
@@ -185,15 +199,19 @@ FROM unnest(%(baskets)s::uuid[], %(revisions)s::bigint[], %(events)s::bigint[], 
             %(expires_at)s::timestamptz[], %(hidden_at)s::timestamptz[])
      AS after (id, revision, events, last_changed_at, expires_at, hidden_at)
 WHERE basket.id = after.id
-"""
-INSERT_EVENTS = """
+""",
+)
+INSERT_EVENTS = Statement(
+    "insert_events",
+    """
 INSERT INTO baskets_event
     (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
 SELECT line.basket_id, line.number, line.revision, %(kind)s, line.session_id, line.at, %(actor_kind)s, %(actor)s, '', '{}', line.data::jsonb
 FROM unnest(%(baskets)s::uuid[], %(events)s::bigint[], %(revisions)s::bigint[], %(sessions)s::bigint[], %(at)s::timestamptz[],
             %(data)s::text[])
      AS line (basket_id, number, revision, session_id, at, data)
-"""
+""",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_and_read, lock_basket, record_event, write_lists
 from baskets.domain.checkout.purchase_limits import ClientLimits
@@ -23,14 +23,20 @@ KEEP_USED_FOR = timedelta(days=1)
 TOKEN_LENGTH = 43
 
 # The condition is asked once more under the row's own lock, so that a token is good for one of those who bring it at once.
-REDEEM = """
+REDEEM = Statement(
+    "redeem",
+    """
 UPDATE baskets_transfer SET redeemed_at = %s
 WHERE digest = %s AND redeemed_at IS NULL AND expires_at > %s AND created_at <= %s
 RETURNING basket_id
-"""
-IS_OPEN = """
+""",
+)
+IS_OPEN = Statement(
+    "is_open",
+    """
 SELECT FROM baskets_transfer WHERE digest = %s AND redeemed_at IS NULL AND expires_at > statement_timestamp()
-"""
+""",
+)
 
 
 class TransferNotFound(Exception):

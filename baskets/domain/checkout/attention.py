@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from django.db import transaction
 
-from baskets.db.pipeline import Answer, execute
+from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_basket
 from baskets.domain.errors import AttentionFlag
@@ -44,7 +44,9 @@ COMMENTS = {
 
 # Once per session and reason: an existing flag is left alone, and no event is written. Nothing is written either if the
 # session is not the basket's, or if it was ordered after the refusal: then the flag's cause is gone.
-INSERT_FLAG = """
+INSERT_FLAG = Statement(
+    "insert_flag",
+    """
 WITH recent AS (
     SELECT jsonb_agg(jsonb_build_object(
         'orderNo', order_no, 'status', status, 'finishedAt', to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
@@ -69,9 +71,12 @@ INSERT INTO baskets_event
 SELECT id, events, revision, 'attention_needed', %(session)s, %(at)s, %(actor_kind)s, %(actor)s, %(request_id)s,
        %(tracking)s::jsonb, %(data)s::jsonb || jsonb_strip_nulls(jsonb_build_object('candidates', candidates))
 FROM numbered
-"""
+""",
+)
 # One event for each session, numbered after all others of the transaction.
-RESOLVE_FLAGS = """
+RESOLVE_FLAGS = Statement(
+    "resolve_flags",
+    """
 WITH chosen AS (
     SELECT id FROM baskets_attention
     WHERE basket_id = %(basket)s AND settled_at IS NULL AND reason = ANY(%(reasons)s)
@@ -95,7 +100,8 @@ INSERT INTO baskets_event
 SELECT id, events + place, revision, 'attention_settled', session_id, %(at)s, %(actor_kind)s, %(actor)s, %(request_id)s, '{}',
        jsonb_build_object('orderNo', order_no, 'reasons', reasons, 'cause', %(cause)s::text)
 FROM numbered CROSS JOIN line
-"""
+""",
+)
 
 
 def flag_for(session: CheckoutSession, reason: Attention.Reason, actor: Actor, *, named: bool = True) -> AttentionFlag:
@@ -169,7 +175,7 @@ def resolve(
     reasons: Collection[str] = REFUSAL_REASONS,
     comment: str = "",
     keep: int = 0,
-) -> Answer:
+) -> PendingResult:
     """Settle open flags of a basket, with one event for each session.
 
     Needs the basket's lock, and comes after every event that was numbered before.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from baskets import conf
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import expire_locked_basket
@@ -17,12 +17,15 @@ from baskets.domain.stock import counters
 from baskets.models import Attention, CheckoutSession, Event, Partner, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot
 
-READ_BOUGHT_LINES = """
+READ_BOUGHT_LINES = Statement(
+    "read_bought_lines",
+    """
 SELECT i.product_id, i.count, coalesce(s.limited, false)
 FROM baskets_checkoutitem i LEFT JOIN baskets_stock s USING (product_id)
 WHERE i.session_id = %s AND i.basket_id = %s AND coalesce(i.stocked, 1) > 0
 ORDER BY i.position, i.product_id
-"""
+""",
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from baskets.db.pipeline import Answer, execute
+from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.models.basket_snapshot import BasketLine
 
 CATALOG_ENTRIES = """
@@ -13,8 +13,11 @@ SELECT p.product_id, p.listed, coalesce(s.limited, false), coalesce(s.available,
 FROM baskets_product p LEFT JOIN baskets_stock s USING (product_id)
 WHERE p.product_id {which}
 """
-READ_ENTRIES = CATALOG_ENTRIES.format(which="= ANY(%s)")
-READ_CART_ENTRIES = CATALOG_ENTRIES.format(which="IN (SELECT product_id FROM baskets_basketitem WHERE basket_id = %s AND list = 'cart')")
+READ_ENTRIES = Statement("read_entries", CATALOG_ENTRIES.format(which="= ANY(%s)"))
+READ_CART_ENTRIES = Statement(
+    "read_cart_entries",
+    CATALOG_ENTRIES.format(which="IN (SELECT product_id FROM baskets_basketitem WHERE basket_id = %s AND list = 'cart')"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,7 @@ class CatalogEntry:
     currency: str
 
 
-def enqueue_cart_entries(basket_id: UUID) -> Answer:
+def enqueue_cart_entries(basket_id: UUID) -> PendingResult:
     """Ask what the catalogue says of a cart's products, before anybody knows which they are; `entries_from_rows` takes the answer.
 
     Needs the basket's lock, which may be asked for in the statement before.

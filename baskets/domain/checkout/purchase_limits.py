@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from baskets import conf
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.access import rate_limits
 from baskets.domain.errors import Shortage, Throttled
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
@@ -23,15 +23,20 @@ log = structlog.get_logger("baskets.limits")
 HOUR = timedelta(hours=1)
 
 # The oldest of the latest starts that fill the limit: when it is an hour old, the next one may come.
-LIMITING_START = """
+LIMITING_START = Statement(
+    "limiting_start",
+    """
 SELECT started_at FROM baskets_checkoutsession
 WHERE basket_id = %s AND started_at > %s AND NOT test_mode
 ORDER BY started_at DESC OFFSET %s LIMIT 1
-"""
+""",
+)
 # By a statement of its own after the stock rows were locked: whoever took pieces of these products before has committed,
 # and nobody takes more until this transaction ends. What a partner's lapsed checkouts hold is anybody's to reclaim.
 # What the partner's client keys have reported as ordered within the hour counts as held: anyone can call with such a key.
-PARTNER_SHARES = """
+PARTNER_SHARES = Statement(
+    "partner_shares",
+    """
 SELECT s.product_id, s.available + coalesce(sum(r.pieces), 0)::bigint,
        coalesce(sum(r.pieces) FILTER (WHERE b.partner_id = %(partner)s AND r.expires_at > %(at)s), 0)::bigint,
        (
@@ -47,7 +52,8 @@ LEFT JOIN baskets_stockreservation r ON r.product_id = s.product_id AND r.status
 LEFT JOIN baskets_basket b ON b.id = r.basket_id
 WHERE s.product_id = ANY(%(products)s)
 GROUP BY s.product_id
-"""
+""",
+)
 
 
 class ClientLimits:

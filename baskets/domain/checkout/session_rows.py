@@ -3,18 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from baskets.db.pipeline import Answer, execute
+from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.checkout.pricing import CatalogEntry, total_price
 from baskets.domain.errors import Shortage
 from baskets.models import CheckoutSession
 from baskets.models.basket_snapshot import BasketLine
 
 # Drawn before it is used, so that nobody waits for the answer to the insert. A refused start leaves a gap.
-NEXT_SESSION_ID = """
+NEXT_SESSION_ID = Statement(
+    "next_session_id",
+    """
 SELECT nextval(pg_get_serial_sequence('baskets_checkoutsession', 'id'))
-"""
+""",
+)
 # One reservation for each item that has something to hold, or that failed to.
-INSERT_SESSION = """
+INSERT_SESSION = Statement(
+    "insert_session",
+    """
 WITH session AS (
     INSERT INTO baskets_checkoutsession
         (id, basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at,
@@ -34,9 +39,12 @@ INSERT INTO baskets_stockreservation
 SELECT %(basket)s, %(id)s, product_id, count, CASE WHEN stocked < 0 THEN 'FAILED' ELSE 'HELD' END,
        %(started_at)s, %(expires_at)s, CASE WHEN stocked < 0 THEN %(started_at)s END
 FROM line WHERE stocked IS NOT NULL
-"""
+""",
+)
 # Never seen as held by anybody: the rows were inserted by this very transaction.
-CORRECT_SESSION = """
+CORRECT_SESSION = Statement(
+    "correct_session",
+    """
 WITH failed AS (
     SELECT * FROM unnest(%(product_ids)s::text[], %(stocked)s::bigint[]) AS failed (product_id, stocked)
 ), reservation AS (
@@ -48,10 +56,11 @@ WITH failed AS (
 )
 UPDATE baskets_checkoutsession SET full_price = %(full_price)s, currency = %(currency)s
 WHERE id = %(session)s AND basket_id = %(basket)s
-"""
+""",
+)
 
 
-def enqueue_next_id() -> Answer:
+def enqueue_next_id() -> PendingResult:
     """Draw the number of a session that may come to be: one row, one column."""
     return execute(NEXT_SESSION_ID, [])
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute, expect_rows
 from baskets.domain.actors import Actor
 from baskets.models import CheckoutSession, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot
@@ -20,39 +20,54 @@ TRANSITIONS: dict[str, Collection[str]] = {
     Reservation.HELD: {Reservation.SOLD, Reservation.RELEASED},
 }
 
-# Fails where no session has moved; nobody has to wait for that answer.
-MOVE_SESSION = """
+# Fails where no session has moved, without a round trip to find that out.
+MOVE_SESSION = Statement(
+    "move_session",
+    f"""
 WITH moved AS (
     UPDATE baskets_checkoutsession
     SET status = %s, finished_at = %s, ended_revision = %s, late = %s, released_at = coalesce(released_at, %s), finished_by_key = %s
     WHERE id = %s AND basket_id = %s AND status = %s
     RETURNING id
 )
-SELECT 1 / count(*) FROM moved
-"""
-END_HOLDS = """
+{expect_rows("moved")}
+""",  # noqa: S608 (its parts are constants)
+)
+END_HOLDS = Statement(
+    "end_holds",
+    """
 UPDATE baskets_stockreservation SET status = %s, ended_at = %s
 WHERE session_id = %s AND basket_id = %s AND status = 'HELD'
 RETURNING product_id, pieces
-"""
-END_HOLD = """
+""",
+)
+END_HOLD = Statement(
+    "end_hold",
+    """
 UPDATE baskets_stockreservation SET status = %s, ended_at = %s
 WHERE session_id = %s AND basket_id = %s AND product_id = %s AND status = 'HELD'
 RETURNING product_id, pieces
-"""
-# The same two for many baskets at once, which only the clock has to do with.
-EXPIRE_SESSIONS = """
+""",
+)
+# The same for the lapsed sessions of many baskets.
+EXPIRE_SESSIONS = Statement(
+    "expire_sessions",
+    """
 UPDATE baskets_checkoutsession s
 SET status = 'EXPIRED', finished_at = ended.at, ended_revision = ended.revision, released_at = ended.at
 FROM unnest(%s::bigint[], %s::uuid[], %s::timestamptz[], %s::bigint[]) AS ended (session_id, basket_id, at, revision)
 WHERE s.id = ended.session_id AND s.basket_id = ended.basket_id AND s.status = 'ACTIVE'
-"""
-RELEASE_HOLDS = """
+""",
+)
+RELEASE_HOLDS = Statement(
+    "release_holds",
+    """
 UPDATE baskets_stockreservation r SET status = 'RELEASED', ended_at = ended.at
 FROM unnest(%s::bigint[], %s::uuid[], %s::timestamptz[]) AS ended (session_id, basket_id, at)
 WHERE r.session_id = ended.session_id AND r.basket_id = ended.basket_id AND r.status = 'HELD'
 RETURNING r.basket_id, r.product_id, r.pieces
-"""
+""",
+)
 
 
 class IllegalTransition(Exception):
@@ -74,7 +89,7 @@ def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: da
     late = old != Session.ACTIVE
     released_at = None if new == Session.ORDERED else at
     elsewhere = IllegalTransition(f"session {session_id} is not {old}")
-    execute(MOVE_SESSION, [new, at, revision, late, released_at, actor.key_prefix, session_id, basket_id, old], otherwise=elsewhere)
+    execute(MOVE_SESSION, [new, at, revision, late, released_at, actor.key_prefix, session_id, basket_id, old], on_no_rows=elsewhere)
 
 
 def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> Iterable[tuple[str, int]]:

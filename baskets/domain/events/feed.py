@@ -21,7 +21,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from baskets.db.pipeline import Parameters, execute
+from baskets.db.pipeline import Parameters, Statement, execute
 from baskets.db.transactions import in_transaction
 from baskets.models import FeedPosition, FeedState
 
@@ -32,7 +32,7 @@ PENDING = """
 SELECT coalesce((SELECT max(id) FROM baskets_event), 0) > coalesce((SELECT settled_id FROM baskets_feedstate), 0)
 """
 # Draws no transaction id: the id that the next statement draws is younger than all ids of the last round.
-LOCK = "SELECT pg_advisory_xact_lock(%s)"
+LOCK = Statement("lock", "SELECT pg_advisory_xact_lock(%s)")
 STATE = """
 INSERT INTO baskets_feedstate AS state (id, position, settled_id, seen_id, horizon, purged_position)
 VALUES (1, 0, 0, 0, NULL, 0)
@@ -60,7 +60,7 @@ SELECT count(*), max(event_id), pg_snapshot_xmin(pg_current_snapshot())::text::b
        coalesce((SELECT max(id) FROM baskets_event), 0)
 FROM given
 """
-SAVE_STATE = "UPDATE baskets_feedstate SET position = %s, settled_id = %s, seen_id = %s, horizon = %s WHERE id = 1"
+SAVE_STATE = Statement("save_state", "UPDATE baskets_feedstate SET position = %s, settled_id = %s, seen_id = %s, horizon = %s WHERE id = 1")
 BOUNDS = """
 SELECT state.position, state.purged_position, e.id, e.at
 FROM (SELECT coalesce(max(position), 0) AS position, coalesce(max(purged_position), 0) AS purged_position
@@ -184,9 +184,9 @@ def _read_bounds(position: int) -> tuple[int, int, int | None, datetime | None]:
     return last, purged, event_id, at
 
 
-def _fetch_row(sql: str, parameters: Parameters) -> tuple[Any, ...]:
+def _fetch_row(statement: Statement, parameters: Parameters) -> tuple[Any, ...]:
     """Return the only row of a statement."""
-    (row,) = execute(sql, parameters)
+    (row,) = execute(statement, parameters)
     return row
 
 

@@ -23,7 +23,7 @@ import structlog
 from standardwebhooks.webhooks import Webhook
 
 from baskets import conf
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed, webhook_endpoints
@@ -45,7 +45,9 @@ MAX_DELAY_SECONDS = 3600.0
 SECONDS_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)?")
 ACTOR = Actor.system("deliver_webhooks")
 
-ACQUIRE_LEASE = """
+ACQUIRE_LEASE = Statement(
+    "acquire_lease",
+    """
 UPDATE baskets_webhookendpoint SET lease = %(lease)s, leased_until = statement_timestamp() + %(span)s::interval
 WHERE id = (
     SELECT id FROM baskets_webhookendpoint
@@ -56,20 +58,29 @@ WHERE id = (
     FOR NO KEY UPDATE SKIP LOCKED
 )
 RETURNING id, (SELECT position FROM baskets_feedstate)
-"""
-RENEW_LEASE = """
+""",
+)
+RENEW_LEASE = Statement(
+    "renew_lease",
+    """
 UPDATE baskets_webhookendpoint SET leased_until = statement_timestamp() + %(span)s::interval
 WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
 RETURNING statement_timestamp()
-"""
-RECORD_DELIVERY = """
+""",
+)
+RECORD_DELIVERY = Statement(
+    "record_delivery",
+    """
 UPDATE baskets_webhookendpoint
 SET position = %(position)s, failures = 0, failing_since = NULL, next_try_at = NULL, problem = '',
     delivered_at = statement_timestamp()
 WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
 RETURNING id
-"""
-RECORD_FAILURE = """
+""",
+)
+RECORD_FAILURE = Statement(
+    "record_failure",
+    """
 UPDATE baskets_webhookendpoint
 SET failures = failures + 1, failing_since = coalesce(failing_since, statement_timestamp()), problem = %(problem)s,
     next_try_at = statement_timestamp() + least(
@@ -78,12 +89,16 @@ SET failures = failures + 1, failing_since = coalesce(failing_since, statement_t
     state = CASE WHEN %(gone)s::boolean OR failing_since <= statement_timestamp() - %(give_up)s::interval THEN 'dead' ELSE state END
 WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
 RETURNING state, position
-"""
-RELEASE_LEASE = """
+""",
+)
+RELEASE_LEASE = Statement(
+    "release_lease",
+    """
 UPDATE baskets_webhookendpoint
 SET lease = NULL, leased_until = statement_timestamp(), position = greatest(position, %(position)s)
 WHERE id = %(id)s AND lease = %(lease)s
-"""
+""",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,8 +271,8 @@ def _update_under_lease(lease: EndpointLease, sql: str, **parameters: object) ->
     """
 
     def step() -> Any:
-        cursor = execute(sql, {"id": lease.endpoint.pk, "lease": lease.token, **parameters})
-        row = cursor.fetchone() if "RETURNING" in sql else None
+        cursor = execute(statement, {"id": lease.endpoint.pk, "lease": lease.token, **parameters})
+        row = cursor.fetchone() if "RETURNING" in statement.sql else None
         return row[0] if row else None
 
     return in_transaction(step)

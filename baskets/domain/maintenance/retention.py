@@ -20,7 +20,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from baskets import conf
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed
@@ -34,23 +34,31 @@ ACTOR = Actor.system("purge_history")
 REASON = "sold pieces of purged orders"
 
 # The rows of remembered answers are locked in no order that anybody waits in: who is at one keeps it.
-PURGE_RESPONSES = """
+PURGE_RESPONSES = Statement(
+    "purge_responses",
+    """
 WITH gone AS (
     SELECT id FROM baskets_idempotencyrecord WHERE created_at <= statement_timestamp() - %s::interval
     ORDER BY created_at LIMIT %s FOR UPDATE SKIP LOCKED
 )
 DELETE FROM baskets_idempotencyrecord r USING gone WHERE r.id = gone.id
 RETURNING r.id
-"""
-NEXT_BASKETS = "SELECT id FROM baskets_basket WHERE id > %s::uuid ORDER BY id LIMIT %s"
+""",
+)
+NEXT_BASKETS = Statement("next_baskets", "SELECT id FROM baskets_basket WHERE id > %s::uuid ORDER BY id LIMIT %s")
 # The oldest event that is kept is old, or there is none: only such a basket has anything to purge.
-DUE_BASKETS = """
+DUE_BASKETS = Statement(
+    "due_baskets",
+    """
 SELECT b.id FROM baskets_basket b
 LEFT JOIN baskets_event e ON e.basket_id = b.id AND e.number = b.events_purged + 1
 WHERE b.id = ANY(%s::uuid[]) AND coalesce(e.at, b.hidden_at) < statement_timestamp() - %s::interval
 ORDER BY b.id
-"""
-TIMELINES = """
+""",
+)
+TIMELINES = Statement(
+    "timelines",
+    """
 SELECT b.id, b.revision, b.hidden_at < statement_timestamp() - %(age)s::interval,
        e.id, e.number, e.revision, e.session_id, p.position, e.at < statement_timestamp() - %(age)s::interval
 FROM baskets_basket b
@@ -58,8 +66,11 @@ LEFT JOIN baskets_event e ON e.basket_id = b.id
 LEFT JOIN baskets_feedposition p ON p.event_id = e.id
 WHERE b.id = ANY(%(baskets)s::uuid[])
 ORDER BY b.id, e.number
-"""
-MUST_STAY = """
+""",
+)
+MUST_STAY = Statement(
+    "must_stay",
+    """
 SELECT s.id FROM baskets_checkoutsession s
 WHERE s.basket_id = ANY(%(baskets)s::uuid[]) AND (
     s.status = 'ACTIVE' OR s.finished_at >= statement_timestamp() - %(age)s::interval
@@ -69,9 +80,12 @@ WHERE s.basket_id = ANY(%(baskets)s::uuid[]) AND (
         WHERE r.session_id = s.id AND r.status = 'SOLD' AND stock.shortfall > 0
     )
 )
-"""
+""",
+)
 # Pieces that were ordered without a hold are no part of the supply: they count as none, and their moment is kept.
-SOLD_PIECES = """
+SOLD_PIECES = Statement(
+    "sold_pieces",
+    """
 SELECT product_id, pieces, ended_at FROM baskets_stockreservation WHERE session_id = ANY(%(sessions)s::bigint[]) AND status = 'SOLD'
 UNION ALL
 SELECT i.product_id, 0, s.finished_at
@@ -81,7 +95,8 @@ WHERE s.id = ANY(%(sessions)s::bigint[]) AND s.status = 'ORDERED' AND NOT s.test
       SELECT FROM baskets_stockreservation r
       WHERE r.session_id = s.id AND r.product_id = i.product_id AND r.status IN ('SOLD', 'SHORT')
   )
-"""
+""",
+)
 DELETES = (
     "DELETE FROM baskets_feedposition WHERE event_id = ANY(%(events)s::bigint[])",
     "DELETE FROM baskets_event WHERE id = ANY(%(events)s::bigint[])",
@@ -93,10 +108,13 @@ DELETES = (
     "DELETE FROM baskets_transfer WHERE basket_id = ANY(%(baskets)s::uuid[])",
     "DELETE FROM baskets_basket WHERE id = ANY(%(baskets)s::uuid[])",
 )
-SAVE_PURGED_COUNT = """
+SAVE_PURGED_COUNT = Statement(
+    "save_purged_count",
+    """
 UPDATE baskets_basket b SET events_purged = cut.number
 FROM unnest(%s::uuid[], %s::bigint[]) AS cut (id, number) WHERE b.id = cut.id
-"""
+""",
+)
 
 
 class _ShortfallAppeared(Exception):

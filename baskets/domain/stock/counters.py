@@ -9,59 +9,80 @@ while it holds a later one.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute, expect_rows
 from baskets.domain.retries import StockChanged
 from baskets.models import Stock
 
 # Only rows with enough pieces match, so a sold-out product is refused without waiting for a lock. PostgreSQL checks a row
 # again that changed while this statement waited for it.
-LOCK_SUFFICIENT = """
+LOCK_SUFFICIENT = Statement(
+    "lock_sufficient",
+    """
 SELECT s.product_id
 FROM baskets_stock s
 JOIN unnest(%s::text[], %s::bigint[]) AS wanted (product_id, pieces) USING (product_id)
 WHERE s.available >= wanted.pieces
 ORDER BY s.product_id
 FOR NO KEY UPDATE OF s
-"""
-RESERVE = """
+""",
+)
+RESERVE = Statement(
+    "reserve",
+    """
 UPDATE baskets_stock s SET available = s.available - wanted.pieces
 FROM unnest(%s::text[], %s::bigint[]) AS wanted (product_id, pieces)
 WHERE s.product_id = wanted.product_id
-"""
+""",
+)
 # One product needs no order: the conditional update is lock, check and write in one statement.
-RESERVE_ONE = """
+RESERVE_ONE = Statement(
+    "reserve_one",
+    """
 UPDATE baskets_stock SET available = available - %s WHERE product_id = %s AND available >= %s
 RETURNING product_id
-"""
+""",
+)
 # The same two for pieces that were available a moment ago. The server fails the transaction if one product is short by now,
 # so the caller does not wait for the result.
-RESERVE_ALL_OR_FAIL = """
+RESERVE_ALL_OR_FAIL = Statement(
+    "reserve_all_or_fail",
+    f"""
 WITH taken AS (
     UPDATE baskets_stock s SET available = s.available - wanted.pieces
     FROM unnest(%s::text[], %s::bigint[]) AS wanted (product_id, pieces)
     WHERE s.product_id = wanted.product_id AND s.available >= wanted.pieces
     RETURNING s.product_id
 )
-SELECT 1 / (count(*) = %s)::int FROM taken
-"""
-RESERVE_ONE_OR_FAIL = """
+{expect_rows("taken", number="%s")}
+""",  # noqa: S608 (its parts are constants)
+)
+RESERVE_ONE_OR_FAIL = Statement(
+    "reserve_one_or_fail",
+    f"""
 WITH taken AS (
     UPDATE baskets_stock SET available = available - %s WHERE product_id = %s AND available >= %s
     RETURNING product_id
 )
-SELECT 1 / count(*) FROM taken
-"""
-LOCK_ROWS = """
+{expect_rows("taken")}
+""",  # noqa: S608 (its parts are constants)
+)
+LOCK_ROWS = Statement(
+    "lock_rows",
+    """
 SELECT 1 FROM baskets_stock WHERE product_id = ANY(%s) ORDER BY product_id FOR NO KEY UPDATE
-"""
+""",
+)
 # Released pieces pay off the shortfall first.
-RELEASE = """
+RELEASE = Statement(
+    "release",
+    """
 UPDATE baskets_stock s
 SET available = s.available + greatest(back.pieces - s.shortfall, 0),
     shortfall = greatest(s.shortfall - back.pieces, 0)
 FROM unnest(%s::text[], %s::bigint[]) AS back (product_id, pieces)
 WHERE s.product_id = back.product_id
-"""
+""",
+)
 
 
 class StockLevel(NamedTuple):
@@ -100,10 +121,10 @@ def reserve_or_retry(wanted: Mapping[str, int]) -> None:
     """
     if len(wanted) == 1:
         ((product_id, pieces),) = wanted.items()
-        execute(RESERVE_ONE_OR_FAIL, [pieces, product_id, pieces], otherwise=StockChanged())
+        execute(RESERVE_ONE_OR_FAIL, [pieces, product_id, pieces], on_no_rows=StockChanged())
     elif wanted:
         execute(LOCK_ROWS, [list(wanted)])
-        execute(RESERVE_ALL_OR_FAIL, [list(wanted), list(wanted.values()), len(wanted)], otherwise=StockChanged())
+        execute(RESERVE_ALL_OR_FAIL, [list(wanted), list(wanted.values()), len(wanted)], on_no_rows=StockChanged())
 
 
 def reserve_available(wanted: Mapping[str, int]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import DateTimeField, ExpressionWrapper
 from django.db.models.functions import Now
 
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.support.guards import RepairNotApplicable, StaleState, require_reason
 from baskets.models import BrokenRule, DeskEntry
@@ -25,14 +25,19 @@ from baskets.models import BrokenRule, DeskEntry
 log = structlog.get_logger("baskets.staff")
 
 # Of two who write the same number, one waits for the other and then finds it taken.
-INSERT_ENTRY = """
+INSERT_ENTRY = Statement(
+    "insert_entry",
+    """
 INSERT INTO baskets_deskentry (kind, about, subject, number, at, actor_kind, actor, request_id, note, data)
 VALUES (%s, %s, %s, %s, statement_timestamp(), %s, %s, %s, %s, %s::jsonb)
 ON CONFLICT (about, subject, number) DO NOTHING
 RETURNING id
-"""
+""",
+)
 # What a caller can repeat at will fills neither the journal nor the disk: the log has the rest.
-INSERT_BOUNDED_ENTRY = """
+INSERT_BOUNDED_ENTRY = Statement(
+    "insert_bounded_entry",
+    """
 INSERT INTO baskets_deskentry (kind, about, subject, at, actor_kind, actor, request_id, note, data)
 SELECT new.kind, new.about, new.subject, statement_timestamp(), %(actor_kind)s, %(actor)s, %(request_id)s, '', %(data)s::jsonb
 FROM (SELECT %(kind)s::varchar AS kind, %(about)s::varchar AS about, %(subject)s::varchar AS subject) AS new
@@ -40,12 +45,15 @@ WHERE (
     SELECT count(*) FROM baskets_deskentry AS old
     WHERE old.about = new.about AND old.subject = new.subject AND old.kind = new.kind AND old.at > statement_timestamp() - interval '1 hour'
 ) < %(most)s
-"""
+""",
+)
 BOUNDED_KINDS = frozenset({DeskEntry.Kind.SIGN_IN_FAILED, DeskEntry.Kind.REFUSED})
 MAX_BOUNDED_PER_HOUR = 100
 # How long a source from which a member of staff has signed in counts as known.
 KNOWN_SOURCE_SPAN = timedelta(days=30)
-UPSERT_BROKEN_RULE = """
+UPSERT_BROKEN_RULE = Statement(
+    "upsert_broken_rule",
+    """
 INSERT INTO baskets_brokenrule AS known
     (slug, rule, sentence, total, examples, found_at, seen_at, settled_by, note)
 VALUES (%s, %s, %s, %s, %s::jsonb, statement_timestamp(), statement_timestamp(), '', '')
@@ -53,7 +61,8 @@ ON CONFLICT (slug) DO UPDATE
 SET rule = excluded.rule, sentence = excluded.sentence, total = excluded.total, examples = excluded.examples,
     found_at = CASE WHEN known.gone_at IS NULL AND known.settled_at IS NULL THEN known.found_at ELSE excluded.found_at END,
     seen_at = excluded.seen_at, gone_at = NULL, settled_at = NULL, settled_by = '', note = ''
-"""
+""",
+)
 
 
 def last_step(about: str, subject: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import check_no_active_session, delete_locked_basket
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
@@ -14,14 +14,21 @@ from baskets.models import Basket, Comfort, Event, GuestToken, IdempotencyRecord
 from baskets.models.basket_snapshot import Owner
 
 ERASED_PREFIX = "erased-"
-RENAME = "UPDATE baskets_basket SET id = %s, user_id = %s WHERE id = %s"
+RENAME = Statement("rename", "UPDATE baskets_basket SET id = %s, user_id = %s WHERE id = %s")
 # Nothing of these columns is needed for an order, a stock count or the order of events.
-CLEAR_EVENT_TRACKING = "UPDATE baskets_event SET tracking = '{}'::jsonb, request_id = '' WHERE basket_id = %s"
+CLEAR_EVENT_TRACKING = Statement(
+    "clear_event_tracking", "UPDATE baskets_event SET tracking = '{}'::jsonb, request_id = '' WHERE basket_id = %s"
+)
 # The id of an event is a digest that the former key of the basket is part of, so it could be computed by a guess.
-RENAME_EVENTS = """
+RENAME_EVENTS = Statement(
+    "rename_events",
+    """
 UPDATE baskets_feedposition p SET public_id = gen_random_uuid() FROM baskets_event e WHERE e.basket_id = %s AND p.event_id = e.id
-"""
-CLEAR_SESSION_LOCALES = "UPDATE baskets_checkoutsession SET language = '', country = '' WHERE basket_id = %s"
+""",
+)
+CLEAR_SESSION_LOCALES = Statement(
+    "clear_session_locales", "UPDATE baskets_checkoutsession SET language = '', country = '' WHERE basket_id = %s"
+)
 # What staff wrote may name the user. Of texts that belong to no basket, those about products that the user had in checkout.
 REDACT_TEXTS = (
     """

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_basket
@@ -20,14 +20,17 @@ T = TypeVar("T")
 
 REASON_LIMIT = 500
 # The number is taken from the row, and not from what was read before: a flag may have been counted meanwhile.
-INSERT_EVENT = """
+INSERT_EVENT = Statement(
+    "insert_event",
+    """
 WITH numbered AS (
     UPDATE baskets_basket SET events = events + 1 WHERE id = %s RETURNING id, events, revision
 )
 INSERT INTO baskets_event
     (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
 SELECT id, events, revision, %s, %s, %s, %s, %s, %s, '{}'::jsonb, %s::jsonb FROM numbered
-"""
+""",
+)
 
 
 class ReasonRequired(Refusal):

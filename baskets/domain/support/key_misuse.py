@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from django.db.models import QuerySet
 
 from baskets.db.errors import Fault, fault_of
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.domain import runner
 from baskets.domain.actors import Actor
 from baskets.domain.support import checkout_repairs, guards
@@ -39,7 +39,9 @@ CROSS JOIN LATERAL (
 """
 IN_THE_HOUR = "s.started_at > statement_timestamp() - interval '1 hour'"
 # Of each key: the latest checkouts of the hour, those of the hour that had ten minutes to be paid, and those before the hour.
-ACTIVITY = f"""
+ACTIVITY = Statement(
+    "activity",
+    f"""
 SELECT k.id, k.prefix, p.name, recent.checkouts, recent.pieces, due.checkouts, due.ordered, earlier.checkouts, earlier.pieces
 FROM baskets_apikey k
 JOIN baskets_partner p ON p.id = k.partner_id
@@ -51,7 +53,8 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL ({PIECES.format(latest=LATEST.format(when=f"NOT {IN_THE_HOUR}"))}) earlier
 WHERE k.revoked_at IS NULL AND recent.checkouts > 0
 ORDER BY k.id
-"""  # noqa: S608 (put together from the constants above)
+""",  # noqa: S608 (its parts are constants)
+)
 SAMPLE = 500
 # A key with fewer pieces, or fewer checkouts that are due, is never called unlike the others.
 MIN_PIECES = 100

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from django.db import transaction
 
-from baskets.db.pipeline import execute
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.store import record_event, write_lists
@@ -21,7 +21,9 @@ from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_u
 from baskets.models import CheckoutItem, CheckoutSession, Event, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot
 
-WRITE_STOCKED = """
+WRITE_STOCKED = Statement(
+    "write_stocked",
+    """
 WITH item AS (
     UPDATE baskets_checkoutitem i SET stocked = fresh.stocked, released_at = %(released_at)s::timestamptz
     FROM unnest(%(product_ids)s::text[], %(stocked)s::bigint[]) AS fresh (product_id, stocked)
@@ -29,7 +31,8 @@ WITH item AS (
 )
 UPDATE baskets_checkoutsession SET full_price = %(full_price)s, currency = %(currency)s
 WHERE id = %(session)s AND basket_id = %(basket)s
-"""
+""",
+)
 
 
 @transaction.atomic(savepoint=False)

@@ -53,7 +53,7 @@ class Command(ServiceCommand):
         try:
             runner.run(lambda: audit_log.record_check(checked=invariant_checker.invariant_count(), found=findings, actor=actor))
         except (DatabaseError, InterfaceError) as error:
-            if fault_of(error) is Fault.BUG:
+            if fault_of(error) is Fault.INTERNAL:
                 raise
             self.stderr.write("The result is not on the work list of staff: the database could not be written to.")
 

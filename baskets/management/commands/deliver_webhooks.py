@@ -100,7 +100,7 @@ def _deliver_next(*, once: bool, stop: Callable[[], bool]) -> webhook_delivery.D
     try:
         return webhook_delivery.deliver_next(stop=stop)
     except (DatabaseError, InterfaceError) as error:
-        if once or fault_of(error) is Fault.BUG:
+        if once or fault_of(error) is Fault.INTERNAL:
             raise
         log.warning("webhooks_wait_for_the_database", fault=fault_of(error).name)
         connection.close()
