@@ -96,7 +96,7 @@ def test_a_loss_during_the_commit_is_told_and_not_repeated(shopper: User, kill: 
 def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """COMMIT travels with the last statements, and the server did it."""
     shopper.start()
-    exchange = PipelineConnection._exchange
+    exchange = PipelineConnection._communicate
     heard: list[None] = []
 
     def lost(self: PipelineConnection, *arguments: Any, commit: bool) -> Any:
@@ -106,7 +106,7 @@ def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(shopper
             raise psycopg.OperationalError
 
     with monkeypatch.context() as losing:
-        losing.setattr(PipelineConnection, "_exchange", lost)
+        losing.setattr(PipelineConnection, "_communicate", lost)
         with pytest.raises(OperationalError) as failure:
             shopper.finish(ordered=True)
     assert fault_of(failure.value) is Fault.UNAVAILABLE
