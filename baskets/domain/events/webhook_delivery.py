@@ -264,7 +264,7 @@ def _record_failure(lease: EndpointLease, failure: Failure) -> None:
     log.warning("webhook_failed", webhook=lease.endpoint.pk, failures=failures, problem=problem, state=state)
 
 
-def _update_under_lease(lease: EndpointLease, sql: str, **parameters: object) -> Any:
+def _update_under_lease(lease: EndpointLease, statement: Statement, **parameters: object) -> Any:
     """Run one statement for a leased endpoint, in its own transaction.
 
     :returns: the first column; None if the lease is lost.
