@@ -28,21 +28,29 @@ from baskets.models import FeedPosition, FeedState
 BATCH = 1000
 (LOCK_KEY,) = struct.unpack(">q", b"the feed")
 
-PENDING = """
+PENDING = Statement(
+    "pending",
+    """
 SELECT coalesce((SELECT max(id) FROM baskets_event), 0) > coalesce((SELECT settled_id FROM baskets_feedstate), 0)
-"""
+""",
+)
 # Draws no transaction id: the id that the next statement draws is younger than all ids of the last round.
 LOCK = Statement("lock", "SELECT pg_advisory_xact_lock(%s)")
-STATE = """
+STATE = Statement(
+    "state",
+    """
 INSERT INTO baskets_feedstate AS state (id, position, settled_id, seen_id, horizon, purged_position)
 VALUES (1, 0, 0, 0, NULL, 0)
 ON CONFLICT (id) DO UPDATE SET id = 1
 RETURNING position, settled_id, seen_id, horizon, pg_current_xact_id()::text::bigint
-"""
+""",
+)
 # The ids of one basket's events are in the order of their numbers, because they are drawn under the basket's lock.
 # The public id is a digest of the event's identity: a restored backup gives the same event the same id, and another event in its
 # place another id. It depends on no key and on no other basket.
-ASSIGN = """
+ASSIGN = Statement(
+    "assign",
+    """
 WITH fresh AS (
     SELECT e.id, e.kind, b.partner_id,
            concat_ws(' ', e.basket_id, e.number, extract(epoch FROM e.at)) AS identity
@@ -59,15 +67,19 @@ WITH fresh AS (
 SELECT count(*), max(event_id), pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
        coalesce((SELECT max(id) FROM baskets_event), 0)
 FROM given
-"""
+""",
+)
 SAVE_STATE = Statement("save_state", "UPDATE baskets_feedstate SET position = %s, settled_id = %s, seen_id = %s, horizon = %s WHERE id = 1")
-BOUNDS = """
+BOUNDS = Statement(
+    "bounds",
+    """
 SELECT state.position, state.purged_position, e.id, e.at
 FROM (SELECT coalesce(max(position), 0) AS position, coalesce(max(purged_position), 0) AS purged_position
       FROM baskets_feedstate) state
 LEFT JOIN baskets_feedposition p ON p.position = %s
 LEFT JOIN baskets_event e ON e.id = p.event_id
-"""
+""",
+)
 
 
 class EventsPurged(Exception):
