@@ -91,7 +91,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Long:
+class LongRun:
     """What a test of the long programme may know of its run.
 
     :param chance: the same numbers for the same seed.
@@ -99,10 +99,10 @@ class Long:
 
     seed: int
     seconds: float
-    chance: random.Random
+    rng: random.Random
     figures: Path | None
 
-    def tell(self, **numbers: int) -> None:
+    def record(self, **numbers: int) -> None:
         """Add numbers to the figures of the run, each under the word it is given."""
         if self.figures:
             with self.figures.open("a") as file:
@@ -110,11 +110,11 @@ class Long:
 
 
 @pytest.fixture
-def long_run(request: pytest.FixtureRequest) -> Long:
+def long_run(request: pytest.FixtureRequest) -> LongRun:
     """The seed, the time and the figures of the run."""
     options = request.config.option
-    chance = random.Random(f"{options.seed} {request.node.name}")
-    return Long(seed=options.seed, seconds=options.minutes * 60, chance=chance, figures=options.figures)
+    rng = random.Random(f"{options.seed} {request.node.name}")
+    return LongRun(seed=options.seed, seconds=options.minutes * 60, rng=rng, figures=options.figures)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

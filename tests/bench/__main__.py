@@ -13,12 +13,12 @@ from django.db import connection
 LEAST_BASKETS, MOST_BASKETS, MOST_REQUESTS = 200, 20_000, 1_000_000
 
 
-def bounded(least: int, most: int) -> object:
+def bounded(minimum: int, maximum: int) -> object:
     """Make a type of whole numbers within bounds."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            message = f"{text!r} is not a whole number from {least} to {most}"
+        if not text.isdecimal() or not minimum <= int(text) <= maximum:
+            message = f"{text!r} is not a whole number from {minimum} to {maximum}"
             raise argparse.ArgumentTypeError(message)
         return int(text)
 

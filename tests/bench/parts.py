@@ -74,15 +74,17 @@ def _measure(bench: Bench, url: str, calls: Sequence[Request], clients: int) -> 
     return measured
 
 
-def _prepared(bench: Bench, operation: str, *, items: int = 3, hot: bool = False, number: int = 0) -> list[Request]:
+def _prepare_calls(bench: Bench, operation: str, *, items: int = 3, hot: bool = False, number: int = 0) -> list[Request]:
     users = bench.users(number or bench.baskets)
     checkout = operation in ("finish", "abort", "get")
     seeding.fill(bench.database_url, partner=bench.partner, users=users, items=items, hot=hot, checkout=checkout)
     return _calls(operation, users)
 
 
-def _ours(bench: Bench, url: str, operation: str, *, clients: int, items: int = 3, hot: bool = False, number: int = 0) -> Measurements:
-    return _measure(bench, url, _prepared(bench, operation, items=items, hot=hot, number=number), clients)
+def _measure_service(
+    bench: Bench, url: str, operation: str, *, clients: int, items: int = 3, hot: bool = False, number: int = 0
+) -> Measurements:
+    return _measure(bench, url, _prepare_calls(bench, operation, items=items, hot=hot, number=number), clients)
 
 
 def _floor(bench: Bench, url: str, *, clients: int) -> Measurements:
@@ -93,11 +95,11 @@ def _floor(bench: Bench, url: str, *, clients: int) -> Measurements:
 
 
 def _print(*columns: object) -> None:
-    sys.stdout.write("| " + " | ".join(map(_told, columns)) + " |\n")
+    sys.stdout.write("| " + " | ".join(map(_format, columns)) + " |\n")
     sys.stdout.flush()
 
 
-def _told(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if value < 10 else f"{value:.0f}"
     return str(value)
@@ -115,27 +117,27 @@ def speed(bench: Bench) -> None:
     floor.load(bench.database_url, baskets=1, items=1)
     with service() as (url, _), served_floor() as (floor_url, _):
         for operation in ("finish", "finish", "start", "add", "get", "abort"):  # The first warms everything up.
-            _ours(bench, url, operation, clients=8, number=200)
+            _measure_service(bench, url, operation, clients=8, number=200)
         for clients in (1, 8, 32):
             for operation, hot in itertools.product(OPERATIONS, (False, True)):
                 if hot and operation in ("add", "get"):
                     continue
-                least = _floor(bench, floor_url, clients=clients)
-                ours = _ours(bench, url, operation, clients=clients, hot=hot)
-                ratio = ours.per_second / least.per_second
+                minimum = _floor(bench, floor_url, clients=clients)
+                ours = _measure_service(bench, url, operation, clients=clients, hot=hot)
+                ratio = ours.per_second / minimum.per_second
                 _print(
                     operation, "one hot" if hot else "uniform", clients, ours.per_second, ours.percentile(0.5), ours.percentile(0.99), ratio
                 )
-            _print("the floor", "uniform", clients, least.per_second, least.percentile(0.5), least.percentile(0.99), 1)
+            _print("the floor", "uniform", clients, minimum.per_second, minimum.percentile(0.5), minimum.percentile(0.99), 1)
 
 
 def cost(bench: Bench) -> None:
     """Measure the processor time of each call in the service and in PostgreSQL. Linux, with the database on this machine."""
     _head("Cost of a call, 3 items, 8 clients", "Call", "Service, ms", "PostgreSQL, ms")
     with service() as (url, main), psycopg.connect(bench.database_url, autocommit=True) as asking:
-        _ours(bench, url, "finish", clients=8, number=200)
+        _measure_service(bench, url, "finish", clients=8, number=200)
         for operation in OPERATIONS:
-            calls = _prepared(bench, operation)
+            calls = _prepare_calls(bench, operation)
             _measure(bench, url, calls[: len(calls) // 5], 8)
             timed = calls[len(calls) // 5 :]
             servers = [workers_of(main), [pid for (pid,) in asking.execute(SERVER_PROCESSES)]]
@@ -150,10 +152,10 @@ def items(bench: Bench) -> None:
     _head("Growth by items, 8 clients", "Call", "Items", "A second", "Time, as a multiple of that with 1 item")
     with service() as (url, _):
         for operation in ("finish", "start"):
-            _ours(bench, url, operation, clients=8, items=3, number=200)
+            _measure_service(bench, url, operation, clients=8, items=3, number=200)
             base = 0.0
             for number in (1, 5, 20):
-                measured = _ours(bench, url, operation, clients=8, items=number)
+                measured = _measure_service(bench, url, operation, clients=8, items=number)
                 base = base or measured.per_second
                 _print(operation, number, measured.per_second, base / measured.per_second)
 
@@ -170,8 +172,8 @@ def baskets(bench: Bench) -> None:
                 seeding.fill(bench.database_url, partner=bench.partner, users=bench.users(step), items=1, checkout=there % 500_000 == 0)
                 there += step
             for operation in ("finish", "start", "get"):
-                _ours(bench, url, operation, clients=8, number=200)
-                measured = _ours(bench, url, operation, clients=8)
+                _measure_service(bench, url, operation, clients=8, number=200)
+                measured = _measure_service(bench, url, operation, clients=8)
                 _print(operation, f"{total:,}", measured.per_second, base.setdefault(operation, measured.per_second) / measured.per_second)
 
 

@@ -21,7 +21,7 @@ def service() -> Iterator[tuple[str, int]]:
     """Serve the service by the production command; yield its address and the number of its main process."""
     port = free_port()
     command = ["-m", "basket_project.server", "--port", str(port), "--workers", str(WORKERS), "--threads", str(THREADS)]
-    with _served(command, f"http://127.0.0.1:{port}", probe="/readyz") as server:
+    with _run_server(command, f"http://127.0.0.1:{port}", probe="/readyz") as server:
         yield server
 
 
@@ -31,12 +31,12 @@ def floor() -> Iterator[tuple[str, int]]:
     port = free_port()
     command = ["-m", "granian", "--interface", "wsgi", "--workers", str(WORKERS), "--blocking-threads", str(THREADS)]
     named = [*command, "--port", str(port), "--no-access-log", "--log-level", "critical", "tests.bench.floor:app"]
-    with _served(named, f"http://127.0.0.1:{port}", probe="/finish/nobody") as server:
+    with _run_server(named, f"http://127.0.0.1:{port}", probe="/finish/nobody") as server:
         yield server
 
 
 @contextlib.contextmanager
-def _served(arguments: Sequence[str], url: str, *, probe: str) -> Iterator[tuple[str, int]]:
+def _run_server(arguments: Sequence[str], url: str, *, probe: str) -> Iterator[tuple[str, int]]:
     with subprocess.Popen(
         [sys.executable, *arguments], env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
     ) as process:

@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 60
 EMPTY_LISTS: dict[str, Any] = {"cart": [], "saved": [], "checkout": []}
 
 
-class BrokenPromise(AssertionError):
+class BrokenGuarantee(AssertionError):
     """What the service said and what it holds are not the same."""
 
 
@@ -72,22 +72,22 @@ class ChaosClient:
                 after = _lists(data.get("basket", data))
                 self.calls["acknowledged"] += 1
                 if not is_done(before, after):
-                    raise BrokenPromise(f"{user} {path}: {before} became {after}")
+                    raise BrokenGuarantee(f"{user} {path}: {before} became {after}")
                 self.known[user] = after
                 return data.get("orderNo")
             if status in (404, 422, 423):
                 if _lists(answer.get("data", before)) != before or status != 422:
-                    raise BrokenPromise(f"{user} {path}: {before} was refused with {answer}")
+                    raise BrokenGuarantee(f"{user} {path}: {before} was refused with {answer}")
                 self.calls["refused"] += 1
                 return None
             if time.monotonic() > deadline:
-                raise BrokenPromise(f"{user} {path}: no answer for {TIMEOUT_SECONDS} s")
+                raise BrokenGuarantee(f"{user} {path}: no answer for {TIMEOUT_SECONDS} s")
             if self.rng.random() < 0.5:
                 continue  # The same call with the same key: it is done once, whatever has become of the first.
             seen = self.see(user)
             self.calls["unacknowledged"] += 1
             if seen != before and not is_done(before, seen):
-                raise BrokenPromise(f"{user} {path}: {before} became {seen}, which is neither before nor after")
+                raise BrokenGuarantee(f"{user} {path}: {before} became {seen}, which is neither before nor after")
             self.calls["unacknowledged but done"] += seen != before
             self.known[user] = seen
             return None
@@ -102,7 +102,7 @@ class ChaosClient:
                 status, answer = self.call("GET", user, "", None)
                 if status == 200:
                     return _lists(answer["data"])
-        raise BrokenPromise(f"{user}: no answer for {TIMEOUT_SECONDS} s")
+        raise BrokenGuarantee(f"{user}: no answer for {TIMEOUT_SECONDS} s")
 
     def call(self, method: str, user: str, path: str, body: Any, *, key: str | None = None) -> tuple[int, Any]:
         """One call: its status, 0 where no answer came, and its body. Waits a moment where the answer says so."""
@@ -119,11 +119,11 @@ class ChaosClient:
         if status == 503:
             self.calls["answered 503"] += 1
             if response.headers["Retry-After"] is None:
-                raise BrokenPromise(f"503 without Retry-After: {answer}")
+                raise BrokenGuarantee(f"503 without Retry-After: {answer}")
         elif status == 0:
             self.calls["unanswered"] += 1
         elif status not in (200, 404, 422, 423):
-            raise BrokenPromise(f"{method} {path} was answered {status}: {answer}")
+            raise BrokenGuarantee(f"{method} {path} was answered {status}: {answer}")
         if status in (0, 503):
             time.sleep(0.05)
         return status, answer

@@ -15,7 +15,7 @@ import pytest
 
 from tests.chaos.harness import PRODUCTS, Harness, eventually, running_harness
 from tests.chaos.journal import ChaosClient
-from tests.conftest import Long
+from tests.conftest import LongRun
 
 pytestmark = pytest.mark.long
 
@@ -32,7 +32,7 @@ def caller(harness: Harness) -> ChaosClient:
     return ChaosClient(harness, 0, Random(1))
 
 
-def test_an_outage_of_half_a_minute_ends_with_its_end(long_run: Long) -> None:
+def test_an_outage_of_half_a_minute_ends_with_its_end(long_run: LongRun) -> None:
     with running_harness() as harness:
         app = caller(harness)
         assert app.call("POST", "anna", f"/products/{PRODUCT}", {"count": 2})[0] == 200
@@ -51,11 +51,11 @@ def test_an_outage_of_half_a_minute_ends_with_its_end(long_run: Long) -> None:
         assert eventually(lambda: app.call("POST", "anna", f"/products/{PRODUCT}", {"count": 4})[0] == 200, 5)
         # Not one of the kept connections is left that would fail.
         assert {app.call("POST", "anna", f"/products/{PRODUCT}", {"count": n})[0] for n in range(1, 40)} == {200}
-        long_run.tell(outages=1, calls_in_outages=len(calls), milliseconds_to_be_back=round(1000 * (time.monotonic() - back)))
+        long_run.record(outages=1, calls_in_outages=len(calls), milliseconds_to_be_back=round(1000 * (time.monotonic() - back)))
         harness.manage("check_baskets")
 
 
-def test_a_server_without_free_connections_is_told_to_come_back(long_run: Long) -> None:
+def test_a_server_without_free_connections_is_told_to_come_back(long_run: LongRun) -> None:
     """Ten connections for eight threads and somebody else's eight."""
     with running_harness(max_connections="10", superuser_reserved_connections="0") as harness:
         app = caller(harness)
@@ -68,7 +68,7 @@ def test_a_server_without_free_connections_is_told_to_come_back(long_run: Long) 
             assert 503 in {status for status, _ in calls}
             assert max(seconds for _, seconds in calls) < 2
         assert eventually(lambda: {app.call("GET", "anna", "", None)[0] for _ in range(20)} == {200}, 10)
-        long_run.tell(calls_without_connections=len(calls))
+        long_run.record(calls_without_connections=len(calls))
         harness.manage("check_baskets")
 
 
@@ -94,7 +94,7 @@ def small_disk() -> Iterator[Path]:
         disk.rmdir()
 
 
-def test_a_full_disk_stops_writing_and_not_reading(small_disk: Path, long_run: Long) -> None:
+def test_a_full_disk_stops_writing_and_not_reading(small_disk: Path, long_run: LongRun) -> None:
     with running_harness(small_disk, max_wal_size="64MB", wal_recycle="off") as harness:
         app = caller(harness)
         known = {}
@@ -121,4 +121,4 @@ def test_a_full_disk_stops_writing_and_not_reading(small_disk: Path, long_run: L
             assert [item["count"] for item in basket["cart"]] == ([1] if status == 200 else []), user
         harness.manage("check_baskets")
         assert readable == {200: 10}
-        long_run.tell(writes_to_a_full_disk=statuses[503])
+        long_run.record(writes_to_a_full_disk=statuses[503])

@@ -14,7 +14,7 @@ from baskets.db.transactions import TRIES, in_transaction
 from baskets.domain.baskets import store
 from baskets.domain.checkout import expiry
 from baskets.models import Basket
-from tests.concurrency.barrier import Frozen, together
+from tests.concurrency.barrier import PausedCall, run_concurrently
 from tests.domain.scenarios import User
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,7 +99,7 @@ def test_a_deadlock_is_run_again_and_reaches_nobody(shopper: User) -> None:
 
         return lambda: in_transaction(step)
 
-    assert sorted(together([locking(shopper, other_shopper), locking(other_shopper, shopper)])) == [1, 2]
+    assert sorted(run_concurrently([locking(shopper, other_shopper), locking(other_shopper, shopper)])) == [1, 2]
 
 
 def test_what_stays_impossible_is_tried_three_times_and_then_told() -> None:
@@ -117,8 +117,8 @@ def test_what_stays_impossible_is_tried_three_times_and_then_told() -> None:
 def test_a_sweep_passes_by_a_basket_in_use(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     shopper.start()
     shopper.wait(minutes=31)
-    frozen = Frozen()
-    monkeypatch.setattr("baskets.domain.checkout.sessions.record_event", frozen.at(store.record_event))
-    finished, batch = frozen.run(lambda: shopper.finish(ordered=True), while_frozen=expiry.sweep_sessions)
+    paused = PausedCall()
+    monkeypatch.setattr("baskets.domain.checkout.sessions.record_event", paused.at(store.record_event))
+    finished, batch = paused.run(lambda: shopper.finish(ordered=True), while_paused=expiry.sweep_sessions)
     assert finished.checkout == ()
     assert (batch.found, batch.expired) == (1, 0)

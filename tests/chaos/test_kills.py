@@ -13,7 +13,7 @@ import pytest
 from tests.chaos.faults import DATABASE_FAULTS, FAULTS, SERVICE_FAULTS, Fault
 from tests.chaos.harness import Harness, eventually, running_harness
 from tests.chaos.journal import ChaosClient
-from tests.conftest import Long
+from tests.conftest import LongRun
 
 pytestmark = pytest.mark.long
 
@@ -53,11 +53,11 @@ def assert_journal_is_true(app: ChaosClient) -> None:
     for user, basket in app.known.items():
         assert app.see(user) == basket, user
     for order_no, (user, status) in app.orders.items():
-        told = app.call("GET", user, f"/checkout/sessions/{order_no}", None)[1]
-        assert (told["data"]["status"], order_no) == (status, order_no)
+        reported = app.call("GET", user, f"/checkout/sessions/{order_no}", None)[1]
+        assert (reported["data"]["status"], order_no) == (status, order_no)
 
 
-def test_a_few_kills_break_no_promise(long_run: Long) -> None:
+def test_a_few_kills_break_no_promise(long_run: LongRun) -> None:
     """The short form of the programme."""
     with running_harness() as harness:
         with under_load(harness, long_run.rng) as apps:
@@ -69,7 +69,7 @@ def test_a_few_kills_break_no_promise(long_run: Long) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_each_kind_of_fault_is_survived_alone(name: str, long_run: Long) -> None:
+def test_each_kind_of_fault_is_survived_alone(name: str, long_run: LongRun) -> None:
     with running_harness() as harness:
         with under_load(harness, long_run.rng) as apps:
             for _ in range(3):
@@ -77,10 +77,10 @@ def test_each_kind_of_fault_is_survived_alone(name: str, long_run: Long) -> None
                 FAULTS[name](harness, long_run.rng)
             time.sleep(0.5)
         assert_every_promise_is_kept(harness, apps)
-    long_run.tell(faults=3, **counted(apps))
+    long_run.record(faults=3, **counted(apps))
 
 
-def test_hundreds_of_faults_break_no_promise(long_run: Long) -> None:
+def test_hundreds_of_faults_break_no_promise(long_run: LongRun) -> None:
     """Two hands, one at the service and one at its database, strike at random, without regard to each other.
 
     The seed makes the same choices again, if not the same moments.
@@ -98,8 +98,8 @@ def test_hundreds_of_faults_break_no_promise(long_run: Long) -> None:
                 for hand in hands:
                     done += hand.result()
             assert_every_promise_is_kept(harness, apps)
-        long_run.tell(**counted(apps))
-    long_run.tell(faults=done.total(), **done)
+        long_run.record(**counted(apps))
+    long_run.record(faults=done.total(), **done)
 
 
 def strike(harness: Harness, rng: Random, faults: Sequence[Fault], *, until: float) -> Counter[str]:

@@ -35,10 +35,10 @@ def program(name: str, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def read_from(place: feed.FeedCursor | None) -> tuple[list[int], feed.FeedCursor]:
+def read_from(installation: feed.FeedCursor | None) -> tuple[list[int], feed.FeedCursor]:
     feed.assign_positions()
-    page, place = feed.read(FeedPosition.objects.all(), after=place, limit=100)
-    return [row.event_id for row in page], place
+    page, installation = feed.read(FeedPosition.objects.all(), after=installation, limit=100)
+    return [row.event_id for row in page], installation
 
 
 def test_the_feed_survives_a_dump_and_a_restore(tmp_path: Path) -> None:
@@ -46,19 +46,19 @@ def test_the_feed_survives_a_dump_and_a_restore(tmp_path: Path) -> None:
     user = User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
     user.place("shirt", 1)
     user.place("shirt", 2)
-    first, place = read_from(None)
+    first, installation = read_from(None)
     user.place("shirt", 3)
     # At the moment of the dump one event has no position yet.
     dump, name = str(tmp_path / "dump"), connection.settings_dict["NAME"]
     program("pg_dump", "-Fc", "-f", dump, name)
     user.place("shirt", 4)
-    later, lost = read_from(place)
+    later, lost = read_from(installation)
     assert len(later) == 2
 
     program("pg_restore", "--clean", "--if-exists", "--single-transaction", "-d", name, dump)
     with pytest.raises(feed.EventsRewound):
         read_from(lost)
-    again, place = read_from(place)
+    again, installation = read_from(installation)
     assert again == later[:1]
     user.place("shirt", 5)
     user.place("shirt", 6)
@@ -66,7 +66,7 @@ def test_the_feed_survives_a_dump_and_a_restore(tmp_path: Path) -> None:
     assert Event.objects.count() == 5
     with pytest.raises(feed.EventsRewound):
         read_from(lost)
-    further, _ = read_from(place)
+    further, _ = read_from(installation)
     assert [*first, *again, *further] == list(Event.objects.order_by("number").values_list("pk", flat=True))
     for _ in range(3):
         feed.assign_positions()

@@ -10,7 +10,7 @@ from django.db import connection
 WAIT_SECONDS = 30
 
 
-def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+def run_concurrently(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Release all calls at once, and return what each returned or raised, in their order."""
     barrier = threading.Barrier(len(calls))
 
@@ -28,7 +28,7 @@ def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
         return list(pool.map(one, calls, timeout=WAIT_SECONDS))
 
 
-class Frozen:
+class PausedCall:
     """A call that stops at a point until it is let go: wrap the function at that point with `at`.
 
     Only the thread of the frozen call stops; others pass the point as if it were not there.
@@ -42,26 +42,26 @@ class Frozen:
     def at(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a function so that the frozen call waits after it."""
 
-        def stopping(*args: Any, **kwargs: Any) -> Any:
+        def pause_after(*args: Any, **kwargs: Any) -> Any:
             result = function(*args, **kwargs)
             if threading.get_ident() == self._thread:
                 self.reached.set()
                 assert self._go.wait(WAIT_SECONDS)
             return result
 
-        return stopping
+        return pause_after
 
-    def run(self, call: Callable[[], Any], while_frozen: Callable[[], Any]) -> tuple[Any, Any]:
+    def run(self, call: Callable[[], Any], while_paused: Callable[[], Any]) -> tuple[Any, Any]:
         """Run `call` up to its point, start `while_frozen` beside it, then let both end; return both outcomes."""
 
-        def frozen() -> Any:
+        def paused() -> Any:
             self._thread = threading.get_ident()
             return _outcome(call)
 
         with ThreadPoolExecutor(2) as pool:
-            first = pool.submit(frozen)
+            first = pool.submit(paused)
             assert self.reached.wait(WAIT_SECONDS)
-            second = pool.submit(_outcome, while_frozen)
+            second = pool.submit(_outcome, while_paused)
             # Long enough for the second to come to the first one's lock, short beside the lock timeout of 3 s.
             threading.Event().wait(0.3)
             self._go.set()

@@ -13,25 +13,25 @@ from baskets.domain.stock import supply
 from baskets.domain.support import attention_repairs, basket_repairs, checkout_repairs, erasure, reservation_repairs, stock_repairs
 from baskets.models import Attention, Basket, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot
-from tests.concurrency.scenarios import STAFF, World, lists_of, purged
+from tests.concurrency.scenarios import STAFF, Scenario, lists_of, purge_all
 from tests.conftest import APP
 from tests.factories import TESTER
 
-Operation = Callable[[World], Any]
+Operation = Callable[[Scenario], Any]
 
 
 # --- Apps and partners --------------------------------------------------------------
 
 
-def _another_buyer(world: World) -> Any:
+def _start_of_other_shopper(scenario: Scenario) -> Any:
     """Somebody who needs the pieces, and reclaims them where they have lapsed."""
-    other_shopper = world.shopper.beside("ben")
+    other_shopper = scenario.shopper.beside("ben")
     other_shopper.place("shirt", 4)
     return other_shopper.start()
 
 
-def _guest(world: World) -> Any:
-    partner_id = world.shopper.owner.partner_id
+def _guest(scenario: Scenario) -> Any:
+    partner_id = scenario.shopper.owner.partner_id
 
     def create() -> BasketSnapshot:
         owner = guests.new_guest(partner_id=partner_id)
@@ -42,29 +42,29 @@ def _guest(world: World) -> Any:
     return runner.run(create)
 
 
-def _take_over(world: World) -> Any:
-    partner_id = world.shopper.owner.partner_id
+def _take_over(scenario: Scenario) -> Any:
+    partner_id = scenario.shopper.owner.partner_id
 
     def take() -> BasketSnapshot:
-        taken = transfers.redeem_transfer(partner_id=partner_id, token=world.token, actor=APP)
+        taken = transfers.redeem_transfer(partner_id=partner_id, token=scenario.token, actor=APP)
         guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
         return taken.contents
 
     return runner.run(take)
 
 
-def _comfort(said: Mapping[ComfortField, str | None], *, consent: bool | None) -> Operation:
-    return lambda world: runner.run(change_comfort, owner=world.shopper.owner, values=said, consent=consent)
+def _comfort(values: Mapping[ComfortField, str | None], *, consent: bool | None) -> Operation:
+    return lambda scenario: runner.run(change_comfort, owner=scenario.shopper.owner, values=values, consent=consent)
 
 
 # --- The shop and the clock -----------------------------------------------------------
 
 
-def _report(world: World) -> Any:
+def _report(scenario: Scenario) -> Any:
     return in_transaction(lambda: supply.set_unsold(reports={"shirt": 2, "cap": 9}, as_of=None, reason="feed", actor=TESTER))
 
 
-def _sweep(world: World) -> None:
+def _sweep(scenario: Scenario) -> None:
     """How many it found is no matter: it passes baskets in use."""
     expiry.sweep_sessions()
 
@@ -72,71 +72,75 @@ def _sweep(world: World) -> None:
 # --- Staff --------------------------------------------------------------------------
 
 
-def _said(world: World, more: Mapping[str, Any]) -> dict[str, Any]:
-    return {"expected_events": world.seen, "reason": "asked for", "actor": STAFF} | dict(more)
+def _repair_arguments(scenario: Scenario, more: Mapping[str, Any]) -> dict[str, Any]:
+    return {"expected_events": scenario.seen, "reason": "asked for", "actor": STAFF} | dict(more)
 
 
 def _of_session(operation: Callable[..., Any], **more: Any) -> Operation:
-    return lambda world: runner.run(lambda: operation(session=world.session, **_said(world, more)))
+    return lambda scenario: runner.run(lambda: operation(session=scenario.session, **_repair_arguments(scenario, more)))
 
 
 def _of_basket(operation: Callable[..., Any], **more: Any) -> Operation:
     """On a page that was opened before anything met."""
-    return lambda world: runner.run(lambda: operation(basket=_seen_basket(world), **_said(world, more)))
+    return lambda scenario: runner.run(lambda: operation(basket=_seen_basket(scenario), **_repair_arguments(scenario, more)))
 
 
-def _seen_basket(world: World) -> Basket:
-    owner = world.shopper.owner
+def _seen_basket(scenario: Scenario) -> Basket:
+    owner = scenario.shopper.owner
     return Basket(pk=owner.basket_id, partner_id=owner.partner_id, user_id=owner.user_id)
 
 
 def _order_late(name: str) -> Operation:
-    return lambda world: runner.run(
-        lambda: checkout_repairs.order_late(session=getattr(world, name), accept_short=False, **_said(world, {}))
+    return lambda scenario: runner.run(
+        lambda: checkout_repairs.order_late(session=getattr(scenario, name), accept_short=False, **_repair_arguments(scenario, {}))
     )
 
 
-def _release(world: World) -> Any:
-    hold = StockReservation.objects.filter(session_id=world.session.pk, product_id="shirt").first()
+def _release(scenario: Scenario) -> Any:
+    hold = StockReservation.objects.filter(session_id=scenario.session.pk, product_id="shirt").first()
     if hold is None:
         return "was purged before the page was opened"
-    return runner.run(lambda: reservation_repairs.release(reservation=hold, **_said(world, {})))
+    return runner.run(lambda: reservation_repairs.release(reservation=hold, **_repair_arguments(scenario, {})))
 
 
-def _hold_again(world: World) -> Any:
-    return runner.run(lambda: reservation_repairs.hold_again(session=world.session, **_said(world, {})))
+def _hold_again(scenario: Scenario) -> Any:
+    return runner.run(lambda: reservation_repairs.hold_again(session=scenario.session, **_repair_arguments(scenario, {})))
 
 
-def _settle(world: World) -> Any:
-    matter = Attention.objects.filter(session_id=world.session.pk).first()
-    return "nothing to settle" if matter is None else runner.run(lambda: attention_repairs.resolve(attention=matter, **_said(world, {})))
+def _settle(scenario: Scenario) -> Any:
+    flag = Attention.objects.filter(session_id=scenario.session.pk).first()
+    return (
+        "nothing to settle"
+        if flag is None
+        else runner.run(lambda: attention_repairs.resolve(attention=flag, **_repair_arguments(scenario, {})))
+    )
 
 
 def _of_stock(operation: Callable[..., Any], **more: Any) -> Operation:
-    said = {"product_id": "shirt", "reason": "counted", "actor": STAFF} | more
-    return lambda world: runner.run(operation, expected_adjustment=world.adjusted, **said)
+    values = {"product_id": "shirt", "reason": "counted", "actor": STAFF} | more
+    return lambda scenario: runner.run(operation, expected_adjustment=scenario.adjusted, **values)
 
 
 OPERATIONS: dict[str, Operation] = {
-    "order": lambda world: world.shopper.finish(ordered=True),
-    "abort": lambda world: world.shopper.finish(ordered=False),
-    "order by number": lambda world: world.shopper.finish(ordered=True, order_no=world.session.order_no),
-    "order the old": lambda world: world.shopper.finish(ordered=True, order_no=world.old.order_no),
-    "start": lambda world: world.shopper.start(),
-    "place": lambda world: world.shopper.place("shirt", 2),
-    "remove": lambda world: world.shopper.remove("cap"),
-    "delete": lambda world: world.shopper.delete(),
-    "another buyer": _another_buyer,
+    "order": lambda scenario: scenario.shopper.finish(ordered=True),
+    "abort": lambda scenario: scenario.shopper.finish(ordered=False),
+    "order by number": lambda scenario: scenario.shopper.finish(ordered=True, order_no=scenario.session.order_no),
+    "order the old": lambda scenario: scenario.shopper.finish(ordered=True, order_no=scenario.old.order_no),
+    "start": lambda scenario: scenario.shopper.start(),
+    "place": lambda scenario: scenario.shopper.place("shirt", 2),
+    "remove": lambda scenario: scenario.shopper.remove("cap"),
+    "delete": lambda scenario: scenario.shopper.delete(),
+    "another buyer": _start_of_other_shopper,
     "guest": _guest,
-    "offer": lambda world: runner.run(transfers.offer_transfer, owner=world.shopper.owner, actor=APP),
+    "offer": lambda scenario: runner.run(transfers.offer_transfer, owner=scenario.shopper.owner, actor=APP),
     "take over": _take_over,
     "consent": _comfort({"customer_id": "c-2"}, consent=True),
     "comfort": _comfort({"customer_id": "c-3"}, consent=None),
     "no consent": _comfort({}, consent=False),
     "sweep": _sweep,
-    "expire": lambda world: expiry.expire_session(basket_id=world.shopper.owner.basket_id),
+    "expire": lambda scenario: expiry.expire_session(basket_id=scenario.shopper.owner.basket_id),
     "feed": _report,
-    "purge": lambda _: purged(),
+    "purge": lambda _: purge_all(),
     "staff aborts": _of_session(checkout_repairs.abort),
     "staff orders": _of_session(checkout_repairs.finish_as_ordered),
     "staff orders late": _order_late("session"),
@@ -155,20 +159,20 @@ OPERATIONS: dict[str, Operation] = {
     "staff adds": _of_stock(stock_repairs.adjust_supply, pieces=2),
 }
 
-# What these need to have expired is expired in a transaction of its own, and another call may come between: of Anna herself,
-# or of Cleo.
-EXPIRE_ANNA = {"start", "delete", "another buyer", "staff ends", "staff erases"}
-EXPIRE_CLEO = {"another buyer", "staff holds again", "order", "order by number", "staff orders late", "staff orders the old"}
+# These expire sessions in a separate transaction, and another call may run in between: sessions of the shopper,
+# or of the third shopper.
+EXPIRE_SHOPPER = {"start", "delete", "another buyer", "staff ends", "staff erases"}
+EXPIRE_THIRD_SHOPPER = {"another buyer", "staff holds again", "order", "order by number", "staff orders late", "staff orders the old"}
 
 
 @dataclass(frozen=True)
 class Defect:
-    """A call that failed in a way that nobody is told of on purpose, alone or not."""
+    """An error that is not a refusal: a bug, whether the call ran alone or beside another."""
 
-    said: str
+    summary: str
 
 
-def told(outcome: Any) -> Any:
+def summarize_outcome(outcome: Any) -> Any:
     """What a call says, without what differs from run to run."""
     match outcome:
         case sessions.StartedSession(contents=contents):
@@ -180,11 +184,11 @@ def told(outcome: Any) -> Any:
         case Basket():
             return "erased"
         case Exception():
-            return _refused(outcome)
+            return _summarize_error(outcome)
     return outcome
 
 
-def _refused(error: Exception) -> Any:
+def _summarize_error(error: Exception) -> Any:
     match error:
         case errors.OutOfStock(shortages=shortages):
             return error.reason, sorted((item.product_id, item.wanted, item.available) for item in shortages)

@@ -16,17 +16,17 @@ from django.db import connection
 
 from baskets.db.transactions import in_transaction
 from baskets.domain.checkout import attention, expiry
-from tests.concurrency.barrier import WAIT_SECONDS, together
-from tests.concurrency.operations import OPERATIONS, told
-from tests.concurrency.scenarios import World, built, settled
+from tests.concurrency.barrier import WAIT_SECONDS, run_concurrently
+from tests.concurrency.operations import OPERATIONS, summarize_outcome
+from tests.concurrency.scenarios import Scenario, build_scenario, final_state
 
 
 def outcome_of(call: Callable[[], Any]) -> Any:
     """What a call says, or refuses, or how it fails."""
     try:
-        return told(call())
+        return summarize_outcome(call())
     except Exception as error:  # noqa: BLE001 (an outcome like any other: it is compared)
-        return told(error)
+        return summarize_outcome(error)
     finally:
         if threading.current_thread() is not threading.main_thread():
             connection.close()
@@ -38,12 +38,12 @@ def one_after_the_other(kind: str, first: str, second: str, *, expired: tuple[st
     :param expired: whose lapsed checkouts are expired before, as by a call that has needed that and begins anew.
     :param flag_last: whether the flag that follows a refusal comes after both, as it may in its own transaction.
     """
-    world = built(kind)
+    scenario = build_scenario(kind)
     for user in expired:
-        expiry.expire_session(basket_id=world.shopper.beside(user).owner.basket_id)
+        expiry.expire_session(basket_id=scenario.shopper.beside(user).owner.basket_id)
     flags: list[Any] = []
     with mock.patch.object(attention, "record_flag_after_rollback", flags.append if flag_last else attention.record_flag_after_rollback):
-        outcomes = [outcome_of(lambda name=name: OPERATIONS[name](world)) for name in (first, second)]
+        outcomes = [outcome_of(lambda name=name: OPERATIONS[name](scenario)) for name in (first, second)]
     for needed in flags:
         in_transaction(lambda needed=needed: attention.record_flag_after_rollback(needed))
     return _found(first, second, outcomes)
@@ -51,25 +51,25 @@ def one_after_the_other(kind: str, first: str, second: str, *, expired: tuple[st
 
 def at_once(kind: str, first: str, second: str) -> Any:
     """At a barrier: chance decides who comes first."""
-    world = built(kind)
-    outcomes = together([lambda: OPERATIONS[first](world), lambda: OPERATIONS[second](world)])
-    return _found(first, second, [told(outcome) for outcome in outcomes])
+    scenario = build_scenario(kind)
+    outcomes = run_concurrently([lambda: OPERATIONS[first](scenario), lambda: OPERATIONS[second](scenario)])
+    return _found(first, second, [summarize_outcome(outcome) for outcome in outcomes])
 
 
 def while_held(kind: str, first: str, second: str, lock: str) -> Any:
     """One after the other into a lock that somebody else holds, so that the first is frozen there when the second comes."""
-    world = built(kind)
-    with ThreadPoolExecutor(2) as pool, _holding(lock, world):
+    scenario = build_scenario(kind)
+    with ThreadPoolExecutor(2) as pool, _holding(lock, scenario):
         running: list[Future[Any]] = []
         for name in (first, second):
-            running.append(pool.submit(outcome_of, lambda name=name: OPERATIONS[name](world)))
+            running.append(pool.submit(outcome_of, lambda name=name: OPERATIONS[name](scenario)))
             _until_stuck_or_done(running)
     return _found(first, second, [call.result(WAIT_SECONDS) for call in running])
 
 
 def _found(first: str, second: str, outcomes: list[Any]) -> Any:
     names = (first, second + " second" * (first == second))
-    return dict(zip(names, outcomes, strict=True)), settled(purging="purge" in names)
+    return dict(zip(names, outcomes, strict=True)), final_state(purging="purge" in names)
 
 
 LOCKS = {
@@ -82,12 +82,12 @@ LOCKS = {
 
 
 @contextmanager
-def _holding(lock: str, world: World) -> Iterator[None]:
+def _holding(lock: str, scenario: Scenario) -> Iterator[None]:
     parameters = connection.get_connection_params()
     for name in ("cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
     with psycopg.connect(**parameters) as holder:
-        holder.execute(LOCKS[lock], {"basket": world.shopper.owner.basket_id})
+        holder.execute(LOCKS[lock], {"basket": scenario.shopper.owner.basket_id})
         yield
         holder.rollback()
 

@@ -25,12 +25,12 @@ from tests.factories import PartnerFactory, ProductFactory
 from tests.time_travel import age_all_rows
 
 STAFF = Actor(kind=ActorKind.STAFF, name="rita")
-LONG_AGO = timedelta(days=2)
+HISTORY_AGE = timedelta(days=2)
 RETENTION = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class World:
+class Scenario:
     """One user in the middle of something, and what staff saw of it before anything met.
 
     :param session: the last one, whatever has become of it.
@@ -51,7 +51,7 @@ class World:
         return self.shopper.beside("cleo")
 
 
-def _long_ago(shopper: User) -> None:
+def _build_history(shopper: User) -> None:
     """An order and an abort, of which a purge leaves nothing where it may."""
     for ordered in (True, False):
         shopper.place("shirt", 1)
@@ -60,7 +60,7 @@ def _long_ago(shopper: User) -> None:
     shopper.remove("shirt")
 
 
-def _in_the_middle(kind: str, shopper: User) -> None:
+def _build_present(kind: str, shopper: User) -> None:
     third_shopper = shopper.beside("cleo")
     if kind == "failed":
         third_shopper.place("cap", 5)
@@ -72,7 +72,7 @@ def _in_the_middle(kind: str, shopper: User) -> None:
         third_shopper.wait(minutes=31)
     if kind == "aborted":
         shopper.finish(ordered=False)
-        flagged(shopper)
+        provoke_flag(shopper)
     else:
         shopper.place("cap", 2)
     if kind in ("lapsed", "expired", "two lapsed"):
@@ -85,7 +85,7 @@ def _in_the_middle(kind: str, shopper: User) -> None:
         expiry.sweep_sessions()
 
 
-def flagged(user: User) -> None:
+def provoke_flag(user: User) -> None:
     """An order that is refused, so that staff have something to settle."""
     try:
         user.finish(ordered=True)
@@ -94,7 +94,7 @@ def flagged(user: User) -> None:
     raise AssertionError
 
 
-def built(kind: str) -> World:
+def build_scenario(kind: str) -> Scenario:
     """Empty the tables, and bring a user to where the calls meet.
 
     That is `active`, `lapsed`, `aborted` or `expired`; `failed`, in a checkout of which an item failed for somebody whose own
@@ -107,18 +107,18 @@ def built(kind: str) -> World:
     ProductFactory(product_id="cap", unsold=5)
     shopper = User(Owner(partner_id=PartnerFactory(late_orders="accept").pk, user_id="anna"))
     change_comfort(owner=shopper.owner, values={"customer_id": "c-1"}, consent=True)
-    _long_ago(shopper)
+    _build_history(shopper)
     old = CheckoutSession.objects.get(status="ABORTED")
     if kind == "gone":
         shopper.delete()
     feed.assign_positions()
-    age_all_rows(LONG_AGO)
+    age_all_rows(HISTORY_AGE)
     token = ""
     if kind != "gone":
-        _in_the_middle(kind, shopper)
+        _build_present(kind, shopper)
         token = runner.run(offer_transfer, owner=shopper.owner, actor=APP).token
     mine = CheckoutSession.objects.filter(basket_id=shopper.owner.basket_id)
-    return World(
+    return Scenario(
         shopper=shopper,
         session=mine.latest("pk"),
         old=old,
@@ -128,7 +128,7 @@ def built(kind: str) -> World:
     )
 
 
-def purged() -> None:
+def purge_all() -> None:
     """Purge to the end, as the command does. How many it found is no matter: it passes baskets in use."""
     feed.assign_positions()
     after = None
@@ -136,49 +136,49 @@ def purged() -> None:
         after = batch.last
 
 
-def settled(*, purging: bool) -> Any:
+def final_state(*, purging: bool) -> Any:
     """All that is stored once a sweep has been by, which passes baskets in use; without what differs from run to run.
 
     :param purging: whether a purge is to be by as well, which passes them too.
     """
     expiry.sweep_sessions()
     if purging:
-        purged()
+        purge_all()
     assert invariant_checker.check_invariants() == []
     baskets = list(Basket.objects.all())
-    names = {basket.pk: _name(basket.user_id) for basket in baskets}
+    names = {basket.pk: _stable_name(basket.user_id) for basket in baskets}
 
-    def counted(rows: Any, *fields: str) -> Counter[Any]:
+    def count_rows(rows: Any, *fields: str) -> Counter[Any]:
         return Counter((names[basket_id], *rest) for basket_id, *rest in map(tuple, rows.values_list("basket_id", *fields)))
 
     return {
-        "baskets": Counter(_kept(basket) for basket in baskets),
+        "baskets": Counter(_basket_state(basket) for basket in baskets),
         "stock": {product: available(product) for product in ("shirt", "cap")},
         "supply": Counter(StockAdjustment.objects.values_list("product_id", "kind", "delta")),
-        "sessions": _told(counted(CheckoutSession.objects, "status", "late", "full_price")),
-        "reservations": _told(counted(StockReservation.objects, "product_id", "status", "pieces")),
-        "flags": _told(counted(Attention.objects, "reason", "settled_by")),
-        "events": _told(counted(Event.objects, "kind", "data__repair")),
-        "transfers": _told(counted(Transfer.objects.annotate(open=models.Q(redeemed_at=None)), "open")),
+        "sessions": _stringified(count_rows(CheckoutSession.objects, "status", "late", "full_price")),
+        "reservations": _stringified(count_rows(StockReservation.objects, "product_id", "status", "pieces")),
+        "flags": _stringified(count_rows(Attention.objects, "reason", "settled_by")),
+        "events": _stringified(count_rows(Event.objects, "kind", "data__repair")),
+        "transfers": _stringified(count_rows(Transfer.objects.annotate(open=models.Q(redeemed_at=None)), "open")),
         "comfort": read_comfort(owner=Owner(partner_id=baskets[0].partner_id, user_id="anna")).customer_id if baskets else None,
     }
 
 
-def _told(counted: Counter[Any]) -> dict[Any, int]:
-    return {tuple(map(str, row)): number for row, number in counted.items()}
+def _stringified(count_rows: Counter[Any]) -> dict[Any, int]:
+    return {tuple(map(str, row)): number for row, number in count_rows.items()}
 
 
-def _name(user_id: str) -> str:
+def _stable_name(user_id: str) -> str:
     """Names that are drawn differ from run to run."""
     kind, dash, _ = user_id.partition("-")
     return kind + dash
 
 
-def _kept(basket: Basket) -> Any:
+def _basket_state(basket: Basket) -> Any:
     contents = read_basket(basket.pk)
     assert contents is not None
     extended = basket.expires_at > basket.last_changed_at + timedelta(days=31)
-    return _name(basket.user_id), basket.revision, basket.events, basket.events_purged, extended, lists_of(contents)
+    return _stable_name(basket.user_id), basket.revision, basket.events, basket.events_purged, extended, lists_of(contents)
 
 
 def lists_of(contents: BasketSnapshot) -> tuple[Any, ...]:

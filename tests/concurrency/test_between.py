@@ -11,21 +11,21 @@ from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import counters
 from baskets.domain.support import checkout_repairs, guards
 from baskets.models import Attention, Basket, CheckoutSession, Event
-from tests.concurrency.barrier import Frozen, together
+from tests.concurrency.barrier import PausedCall, run_concurrently
 from tests.concurrency.operations import OPERATIONS
-from tests.concurrency.scenarios import STAFF, World, built, purged
+from tests.concurrency.scenarios import STAFF, Scenario, build_scenario, purge_all
 from tests.domain.scenarios import available
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Late = Callable[[World, Callable[[], Any]], None]
+InterruptedLateOrder = Callable[[Scenario, Callable[[], Any]], None]
 
 
 @pytest.fixture
-def too_late(monkeypatch: pytest.MonkeyPatch) -> Late:
+def late_order_interrupted(monkeypatch: pytest.MonkeyPatch) -> InterruptedLateOrder:
     """Order what was aborted long ago, and let something happen once that was refused, before it is flagged."""
 
-    def call(world: World, happens: Callable[[], Any]) -> None:
+    def call(scenario: Scenario, happens: Callable[[], Any]) -> None:
         real = runner.in_transaction
         steps: list[Any] = []
 
@@ -38,67 +38,67 @@ def too_late(monkeypatch: pytest.MonkeyPatch) -> Late:
         with monkeypatch.context() as between:
             between.setattr(runner, "in_transaction", one_by_one)
             with pytest.raises(CheckoutExpired):
-                OPERATIONS["order the old"](world)
+                OPERATIONS["order the old"](scenario)
 
     return call
 
 
-def test_a_session_that_is_purged_meanwhile_is_not_flagged(too_late: Late) -> None:
-    world = built("active")
-    too_late(world, purged)
-    assert not CheckoutSession.objects.filter(pk=world.old.pk).exists()
+def test_a_session_that_is_purged_meanwhile_is_not_flagged(late_order_interrupted: InterruptedLateOrder) -> None:
+    scenario = build_scenario("active")
+    late_order_interrupted(scenario, purge_all)
+    assert not CheckoutSession.objects.filter(pk=scenario.old.pk).exists()
     assert not Attention.objects.exists()
-    world = built("gone")
-    too_late(world, purged)
+    scenario = build_scenario("gone")
+    late_order_interrupted(scenario, purge_all)
     assert not Basket.objects.exists()
 
 
-def test_a_session_whose_user_is_erased_meanwhile_is_flagged_without_what_was_erased(too_late: Late) -> None:
-    world = built("aborted")
+def test_a_session_whose_user_is_erased_meanwhile_is_flagged_without_what_was_erased(late_order_interrupted: InterruptedLateOrder) -> None:
+    scenario = build_scenario("aborted")
     before = Attention.objects.count()
-    too_late(world, lambda: OPERATIONS["staff erases"](world))
+    late_order_interrupted(scenario, lambda: OPERATIONS["staff erases"](scenario))
     erased = Basket.objects.get()
     assert erased.user_id.startswith("erased-")
     assert (
-        Attention.objects.filter(basket=erased, session=world.old, reason="checkout_expired").count()
+        Attention.objects.filter(basket=erased, session=scenario.old, reason="checkout_expired").count()
         == 1
         == Attention.objects.count() - before
     )
-    told = Event.objects.get(basket=erased, number=erased.events)
-    assert (told.kind, told.request_id, told.tracking) == ("attention_needed", "", {})
+    summarize_outcome = Event.objects.get(basket=erased, number=erased.events)
+    assert (summarize_outcome.kind, summarize_outcome.request_id, summarize_outcome.tracking) == ("attention_needed", "", {})
 
 
-def test_a_session_that_is_ordered_meanwhile_is_not_flagged(too_late: Late) -> None:
+def test_a_session_that_is_ordered_meanwhile_is_not_flagged(late_order_interrupted: InterruptedLateOrder) -> None:
     """The cause of the flag is gone before the flag is raised."""
-    world = built("active")
-    too_late(world, lambda: OPERATIONS["staff orders the old"](world))
-    assert CheckoutSession.objects.get(pk=world.old.pk).status == "ORDERED"
-    assert not Attention.objects.open().filter(session=world.old).exists()
+    scenario = build_scenario("active")
+    late_order_interrupted(scenario, lambda: OPERATIONS["staff orders the old"](scenario))
+    assert CheckoutSession.objects.get(pk=scenario.old.pk).status == "ORDERED"
+    assert not Attention.objects.open().filter(session=scenario.old).exists()
     assert invariant_checker.check_invariants() == []
 
 
-def test_a_user_who_is_erased_and_comes_back_meanwhile_has_no_flag_of_the_old_life(too_late: Late) -> None:
-    world = built("aborted")
+def test_a_user_who_is_erased_and_comes_back_meanwhile_has_no_flag_of_the_old_life(late_order_interrupted: InterruptedLateOrder) -> None:
+    scenario = build_scenario("aborted")
 
     def erased_and_back() -> None:
-        OPERATIONS["staff erases"](world)
-        world.shopper.place("cap", 1)
+        OPERATIONS["staff erases"](scenario)
+        scenario.shopper.place("cap", 1)
 
-    too_late(world, erased_and_back)
-    assert not Attention.objects.filter(basket_id=world.shopper.owner.basket_id).exists()
-    assert world.shopper.lists()["cart"] == [("cap", 1)]
+    late_order_interrupted(scenario, erased_and_back)
+    assert not Attention.objects.filter(basket_id=scenario.shopper.owner.basket_id).exists()
+    assert scenario.shopper.lists()["cart"] == [("cap", 1)]
 
 
 def test_two_reversals_of_one_order_bring_its_pieces_back_once() -> None:
-    world = built("active")
-    world.shopper.finish(ordered=True)
+    scenario = build_scenario("active")
+    scenario.shopper.finish(ordered=True)
     before = available("shirt")
-    seen = Basket.objects.get(pk=world.shopper.owner.basket_id).events
+    seen = Basket.objects.get(pk=scenario.shopper.owner.basket_id).events
 
     def reverse() -> None:
-        checkout_repairs.reverse_order(session=world.session, expected_events=seen, reason="sent back", actor=STAFF)
+        checkout_repairs.reverse_order(session=scenario.session, expected_events=seen, reason="sent back", actor=STAFF)
 
-    outcomes = together([lambda: runner.run(reverse)] * 2)
+    outcomes = run_concurrently([lambda: runner.run(reverse)] * 2)
     assert sorted(type(outcome) for outcome in outcomes if outcome is not None) == [guards.StaleState]
     assert available("shirt") == (before[0] + 3, 0)
     assert CheckoutSession.objects.filter(reversed_at__isnull=False).count() == 1
@@ -107,8 +107,8 @@ def test_two_reversals_of_one_order_bring_its_pieces_back_once() -> None:
 
 def test_pieces_that_come_free_while_they_are_asked_for_are_held_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Staff are not told that there is too little where it had lapsed and was given back in that instant."""
-    world = built("failed")
-    frozen = Frozen()
-    monkeypatch.setattr(counters, "reserve", frozen.at(counters.reserve))
-    frozen.run(lambda: OPERATIONS["staff holds again"](world), while_frozen=lambda: world.third_shopper.finish(False))
-    assert world.shopper.lists()["checkout"] == [("shirt", 3, 3), ("cap", 1, 1)]
+    scenario = build_scenario("failed")
+    paused = PausedCall()
+    monkeypatch.setattr(counters, "reserve", paused.at(counters.reserve))
+    paused.run(lambda: OPERATIONS["staff holds again"](scenario), while_paused=lambda: scenario.third_shopper.finish(False))
+    assert scenario.shopper.lists()["checkout"] == [("shirt", 3, 3), ("cap", 1, 1)]

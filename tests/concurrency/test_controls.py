@@ -16,7 +16,7 @@ from baskets.domain.checkout import reserving, sessions
 from baskets.domain.checkout.pricing import CatalogEntry
 from baskets.domain.stock import counters
 from baskets.models import Event, Stock, StockReservation
-from tests.concurrency.barrier import WAIT_SECONDS, Frozen, together
+from tests.concurrency.barrier import WAIT_SECONDS, PausedCall, run_concurrently
 from tests.domain.scenarios import User, available
 
 
@@ -45,7 +45,7 @@ def test_without_the_stock_lock_the_last_pieces_are_sold_twice(shopper: User, mo
         buyer.place("shirt", 4)
     with monkeypatch.context() as without_lock:
         without_lock.setattr(counters, "reserve", naive_take)
-        together([buyer.start for buyer in buyers])
+        run_concurrently([buyer.start for buyer in buyers])
     held = StockReservation.objects.filter(product_id="shirt", status="HELD")
     assert held.aggregate(n=Sum("pieces"))["n"] == 16
     Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
@@ -67,7 +67,7 @@ def test_without_a_second_look_the_last_pieces_are_sold_twice(shopper: User, mon
         without_look.setattr(reserving, "appear_in_stock", seem_to_be_there)
         blind = "UPDATE baskets_stock SET available = greatest(available - %s, 0) WHERE product_id = %s OR %s::bigint IS NULL"
         without_look.setattr(counters, "RESERVE_ONE_OR_FAIL", blind)
-        together([buyer.start for buyer in buyers])
+        run_concurrently([buyer.start for buyer in buyers])
     held = StockReservation.objects.filter(product_id="shirt", status="HELD")
     assert held.aggregate(n=Sum("pieces"))["n"] == 16
     Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
@@ -87,7 +87,7 @@ def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(shop
     with monkeypatch.context() as without_lock:
         without_lock.setattr(store, "LOCK_BASKET", "SELECT 1 FROM baskets_basket WHERE id = %s")
         without_lock.setattr(sessions, "entries_from_rows", meeting_offers)
-        outcomes = together([shopper.start, shopper.start])
+        outcomes = run_concurrently([shopper.start, shopper.start])
     refused = [outcome for outcome in outcomes if isinstance(outcome, IntegrityError)]
     assert len(refused) == 1
     assert "one_active_checkout_per_basket" in str(refused[0])
@@ -96,13 +96,13 @@ def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(shop
 @pytest.mark.usefixtures("pessimistic_start")
 def test_a_frozen_buyer_makes_the_next_one_wait_and_look_again(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second buyer decides by the stock as it is after the wait, not as it was when it asked."""
-    frozen = Frozen()
-    monkeypatch.setattr(counters, "reserve", frozen.at(counters.reserve))
+    paused = PausedCall()
+    monkeypatch.setattr(counters, "reserve", paused.at(counters.reserve))
     other_shopper = shopper.beside("ben")
     for user in (shopper, other_shopper):
         user.place("shirt", 7)
         user.place("cap", 1)
-    first, second = frozen.run(shopper.start, while_frozen=other_shopper.start)
+    first, second = paused.run(shopper.start, while_paused=other_shopper.start)
     assert first.contents.checkout[0].stocked == 7
     assert [line.stocked for line in second.contents.checkout] == [-4, 1]
 
@@ -110,13 +110,13 @@ def test_a_frozen_buyer_makes_the_next_one_wait_and_look_again(shopper: User, mo
 @pytest.mark.parametrize("others", ["shirt", "cap"])
 def test_a_buyer_who_has_seen_what_others_take_is_told_what_is_left(shopper: User, others: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole start is done again, and this time by what is there."""
-    frozen = Frozen()
+    paused = PausedCall()
     other_shopper = shopper.beside("ben")
     for name, count in (("shirt", 7), ("cap", 7)):
         shopper.place(name, count)
     other_shopper.place(others, 7)
-    monkeypatch.setattr(reserving, "appear_in_stock", frozen.at(reserving.appear_in_stock))
-    first, _ = frozen.run(shopper.start, while_frozen=other_shopper.start)
+    monkeypatch.setattr(reserving, "appear_in_stock", paused.at(reserving.appear_in_stock))
+    first, _ = paused.run(shopper.start, while_paused=other_shopper.start)
     assert [(line.product_id, line.stocked) for line in first.contents.checkout] == [
         (name, -4 if name == others else 7) for name in ("shirt", "cap")
     ]
@@ -178,11 +178,11 @@ def test_a_frozen_holder_does_not_keep_a_start_from_other_lapsed_stock(shopper: 
                 connection.close()
 
         locked, go = threading.Event(), threading.Event()
-        frozen = pool.submit(hold_the_lock, locked, go)
+        paused = pool.submit(hold_the_lock, locked, go)
         assert locked.wait(WAIT_SECONDS)
         fourth_shopper.start()
         go.set()
-        frozen.result(WAIT_SECONDS)
+        paused.result(WAIT_SECONDS)
     assert fourth_shopper.lists()["checkout"] == [("shirt", 5, 5)]
     assert other_shopper.lists()["checkout"] == [("shirt", 5, 5)]
 
@@ -194,7 +194,7 @@ def test_pieces_that_come_free_while_they_are_asked_for_are_found(shopper: User,
     shopper.wait(minutes=31)
     other_shopper = shopper.beside("ben")
     other_shopper.place("shirt", 5)
-    frozen = Frozen()
-    monkeypatch.setattr(counters, "reserve", frozen.at(counters.reserve))
-    started, _ = frozen.run(other_shopper.start, while_frozen=lambda: shopper.finish(False))
+    paused = PausedCall()
+    monkeypatch.setattr(counters, "reserve", paused.at(counters.reserve))
+    started, _ = paused.run(other_shopper.start, while_paused=lambda: shopper.finish(False))
     assert started.contents.checkout[0].stocked == 5

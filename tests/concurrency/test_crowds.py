@@ -10,7 +10,7 @@ from baskets.domain.checkout import expiry
 from baskets.domain.stock import supply
 from baskets.models import CheckoutSession, Event
 from baskets.models.basket_snapshot import BasketSnapshot
-from tests.concurrency.barrier import together
+from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import User, available, reservations
 from tests.factories import TESTER
 
@@ -27,7 +27,7 @@ def test_identical_finishes_are_one_transition(shopper: User, ordered: bool) -> 
     """One event, every hold closed once, and all answers say the same."""
     shopper.place("shirt", 3)
     order_no = shopper.start().session.order_no
-    outcomes = together([lambda: shopper.finish(ordered)] * CROWD)
+    outcomes = run_concurrently([lambda: shopper.finish(ordered)] * CROWD)
     assert kinds(outcomes) == {"BasketSnapshot": CROWD}
     assert len({(o.cart, o.checkout, o.revision, o.last_changed_at) for o in outcomes}) == 1
     assert reservations(order_no) == [("shirt", "SOLD" if ordered else "RELEASED", 3)]
@@ -40,7 +40,7 @@ def test_yes_against_no_is_one_outcome(shopper: User) -> None:
     shopper.place("shirt", 3)
     shopper.start()
     yes, no = [lambda: shopper.finish(True)] * 10, [lambda: shopper.finish(False)] * 10
-    outcomes = together([call for pair in zip(yes, no, strict=True) for call in pair])
+    outcomes = run_concurrently([call for pair in zip(yes, no, strict=True) for call in pair])
     if CheckoutSession.objects.get().status == "ORDERED":
         assert kinds(outcomes[::2]) == {"BasketSnapshot": 10}
         assert kinds(outcomes[1::2]) == {"CheckoutAlreadyOrdered": 10}
@@ -52,14 +52,14 @@ def test_yes_against_no_is_one_outcome(shopper: User) -> None:
 def test_starts_of_one_basket_make_one_session(shopper: User) -> None:
     """The others are told that it is active."""
     shopper.place("shirt", 1)
-    outcomes = together([shopper.start] * CROWD)
+    outcomes = run_concurrently([shopper.start] * CROWD)
     assert kinds(outcomes) == {"StartedSession": 1, "CheckoutActive": CROWD - 1}
     assert available("shirt") == (9, 0)
 
 
 def test_first_additions_of_one_user_make_one_basket(shopper: User) -> None:
     """The unique key decides who inserts the row; nobody fails."""
-    outcomes = together([lambda: shopper.place("shirt", 1)] * 10 + [lambda: shopper.place("cap", 2)] * 10)
+    outcomes = run_concurrently([lambda: shopper.place("shirt", 1)] * 10 + [lambda: shopper.place("cap", 2)] * 10)
     assert kinds(outcomes) == {"BasketSnapshot": CROWD}
     assert sorted(shopper.lists()["cart"]) == [("cap", 2), ("shirt", 1)]
 
@@ -69,7 +69,7 @@ def test_a_crowd_of_buyers_gets_the_pieces_there_are(shopper: User) -> None:
     buyers = [shopper.beside(f"buyer-{n}") for n in range(CROWD)]
     for buyer in buyers:
         buyer.place("shirt", 1)
-    outcomes = together([buyer.start for buyer in buyers])
+    outcomes = run_concurrently([buyer.start for buyer in buyers])
     assert kinds(outcomes) == {"StartedSession": 10, "OutOfStock": 10}
     assert available("shirt") == (0, 0)
 
@@ -80,8 +80,8 @@ def test_opposite_orders_of_products_do_not_deadlock(shopper: User) -> None:
     for n, buyer in enumerate(buyers):
         for product_id in ("shirt", "cap") if n % 2 else ("cap", "shirt"):
             buyer.place(product_id, 1)
-    assert kinds(together([buyer.start for buyer in buyers])) == {"StartedSession": 10}
-    assert kinds(together([lambda b=buyer: b.finish(False) for buyer in buyers])) == {"BasketSnapshot": 10}
+    assert kinds(run_concurrently([buyer.start for buyer in buyers])) == {"StartedSession": 10}
+    assert kinds(run_concurrently([lambda b=buyer: b.finish(False) for buyer in buyers])) == {"BasketSnapshot": 10}
     assert (available("shirt"), available("cap")) == ((10, 0), (10, 0))
 
 
@@ -92,7 +92,7 @@ def test_a_finish_against_the_sweep_is_one_or_the_other(shopper: User) -> None:
         user.place("shirt", 1)
         order_no = user.start().session.order_no
         user.wait(minutes=31)
-        finished, _ = together([lambda u=user: u.finish(True), expiry.sweep_sessions])
+        finished, _ = run_concurrently([lambda u=user: u.finish(True), expiry.sweep_sessions])
         assert isinstance(finished, BasketSnapshot)
         assert ("shirt", "SOLD", 1) in reservations(order_no)
         assert user.lists() == {"cart": [], "saved": [], "checkout": []}
@@ -106,7 +106,7 @@ def test_two_sweeps_expire_each_session_once(shopper: User) -> None:
         user.place("shirt", 1)
         user.start()
         user.wait(minutes=31)
-    expired = sum(batch.expired for batch in together([expiry.sweep_sessions] * 4))
+    expired = sum(batch.expired for batch in run_concurrently([expiry.sweep_sessions] * 4))
     assert expired + expiry.sweep_sessions().expired == 10
     assert Event.objects.filter(kind="checkout_expired").count() == 10
     assert available("shirt") == (10, 0)
@@ -125,7 +125,7 @@ def test_reclaims_against_aborts_and_each_other_end_without_deadlock(shopper: Us
         buyer.place("cap", 2)
         buyer.place("shirt", 1)
     calls = [buyer.start for buyer in buyers] + [lambda h=holder: h.finish(False) for holder in holders]
-    outcomes = together(calls)
+    outcomes = run_concurrently(calls)
     assert kinds(outcomes[5:]) == {"BasketSnapshot": 5}
     assert set(kinds(outcomes[:5])) <= {"StartedSession"}
     held = sum(1 for buyer in buyers if ("cap", 2, 2) in buyer.lists()["checkout"])
@@ -141,7 +141,7 @@ def test_a_feed_against_buyers_keeps_the_account(shopper: User) -> None:
     def feed() -> int:
         return in_transaction(lambda: supply.set_unsold(reports={"shirt": 4, "cap": 1}, as_of=None, reason="feed", actor=TESTER))
 
-    outcomes = together([*(buyer.start for buyer in buyers), feed])
+    outcomes = run_concurrently([*(buyer.start for buyer in buyers), feed])
     held = kinds(outcomes)["StartedSession"]
     assert available("shirt") == (max(4 - held, 0), max(held - 4, 0))
 
@@ -149,6 +149,6 @@ def test_a_feed_against_buyers_keeps_the_account(shopper: User) -> None:
 def test_deleting_against_adding_loses_nothing_that_was_added_after(shopper: User) -> None:
     """Either the addition went with the basket, or it is in the new one."""
     shopper.place("shirt", 1)
-    outcomes = together([shopper.delete, lambda: shopper.place("cap", 2)])
+    outcomes = run_concurrently([shopper.delete, lambda: shopper.place("cap", 2)])
     assert not any(isinstance(outcome, errors.Refusal) for outcome in outcomes)
     assert [name for name, _ in (shopper.lists()["cart"] if shopper.basket() else [])] in ([], ["cap"])

@@ -15,7 +15,7 @@ from baskets.domain.baskets import items
 from baskets.domain.errors import Refusal
 from baskets.domain.events import feed
 from baskets.models import Event, FeedPosition, FeedState
-from tests.concurrency.barrier import WAIT_SECONDS, together
+from tests.concurrency.barrier import WAIT_SECONDS, run_concurrently
 from tests.conftest import APP
 from tests.domain.scenarios import User
 
@@ -51,7 +51,7 @@ def assert_all_in_order(seen: list[int]) -> None:
     assert all(found == list(range(1, len(found) + 1)) for found in numbers.values())
 
 
-def settled() -> FeedState:
+def feed_state() -> FeedState:
     """Give positions until the mark has reached the last event; transactions of other tests beside may keep it for a while."""
     for _ in range(10 * WAIT_SECONDS):
         feed.assign_positions()
@@ -62,7 +62,7 @@ def settled() -> FeedState:
     raise AssertionError
 
 
-def closing(call: Callable[[], T]) -> T:
+def and_close(call: Callable[[], T]) -> T:
     """Call in a thread, whose connection is closed at its end."""
     try:
         return call()
@@ -83,7 +83,7 @@ def written_but_not_committed(user: User, *, events: int = 1) -> Iterator[Callab
             assert end.wait(WAIT_SECONDS)
 
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(closing, write)
+        done = pool.submit(and_close, write)
 
         def commit() -> None:
             end.set()
@@ -118,8 +118,8 @@ def test_readers_beside_many_writers_miss_nothing(shopper: User) -> None:
         return seen + Consumer(place=kept).read_to_the_end()
 
     with ThreadPoolExecutor(2) as pool:
-        readers = [pool.submit(closing, read) for _ in range(2)]
-        outcomes = together([lambda n=n: write(n) for n in range(8)])
+        readers = [pool.submit(and_close, read) for _ in range(2)]
+        outcomes = run_concurrently([lambda n=n: write(n) for n in range(8)])
         written.set()
         seen = [reader.result(WAIT_SECONDS) for reader in readers]
     assert [outcome for outcome in outcomes if isinstance(outcome, Exception) and not isinstance(outcome, Refusal)] == []
@@ -149,7 +149,7 @@ def test_the_mark_moves_on_once_nothing_older_is_under_way(shopper: User) -> Non
         for _ in range(4):
             feed.assign_positions()
         commit()
-    state = settled()
+    state = feed_state()
     assert state.seen_id == Event.objects.order_by("-pk").values_list("pk", flat=True)[0]
     assert state.position == 2
 
@@ -160,7 +160,7 @@ def test_the_mark_moves_on_also_where_the_last_events_came_while_it_waited(shopp
     feed.assign_positions()
     shopper.place("shirt", 2)
     feed.assign_positions()
-    assert settled().settled_id == Event.objects.latest("pk").pk
+    assert feed_state().settled_id == Event.objects.latest("pk").pk
     before = FeedState.objects.get().horizon
     assert feed.assign_positions() == 0
     assert FeedState.objects.get().horizon == before
@@ -184,7 +184,7 @@ def test_late_events_beyond_one_batch_are_not_passed_by_the_mark(shopper: User, 
         seen = Event.objects.latest("pk").pk
         assert FeedState.objects.get().seen_id == seen
         commit()
-    assert settled().settled_id == seen
+    assert feed_state().settled_id == seen
     assert Event.objects.filter(place__isnull=True).count() == 0
     assert FeedState.objects.get().position == 8
     assert_all_in_order(Consumer().read_to_the_end())
@@ -196,11 +196,11 @@ def test_a_horizon_of_another_cluster_stops_nobody(shopper: User) -> None:
     feed.assign_positions()
     FeedState.objects.update(settled_id=0, horizon=2**60)
     shopper.place("shirt", 2)
-    assert settled().position == 2
+    assert feed_state().position == 2
 
 
 def test_two_who_give_positions_at_once_give_each_event_one(shopper: User) -> None:
     for count in range(1, 30):
         shopper.place("shirt", count)
-    assert sum(together([feed.assign_positions] * 6)) == 29
+    assert sum(run_concurrently([feed.assign_positions] * 6)) == 29
     assert_all_in_order(Consumer().read_to_the_end())

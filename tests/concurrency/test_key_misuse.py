@@ -8,7 +8,7 @@ from baskets.domain.checkout import sessions
 from baskets.domain.support import key_misuse
 from baskets.domain.support.key_misuse import RepairBatch
 from baskets.models import CheckoutSession, Event
-from tests.concurrency.barrier import together
+from tests.concurrency.barrier import run_concurrently
 from tests.conftest import APP
 from tests.domain.scenarios import User, available
 
@@ -34,7 +34,7 @@ def bought(shopper: User, number: int) -> list[User]:
 
 def test_two_operators_abort_each_checkout_once(shopper: User) -> None:
     bought(shopper, 8)
-    outcomes = together([release] * 4)
+    outcomes = run_concurrently([release] * 4)
     assert all(isinstance(outcome, RepairBatch) for outcome in outcomes), outcomes
     assert release().found == 0
     assert Event.objects.filter(kind=Event.Kind.CHECKOUT_ABORTED).count() == 8
@@ -44,7 +44,7 @@ def test_two_operators_abort_each_checkout_once(shopper: User) -> None:
 def test_checkout_that_is_ordered_during_the_release_stays_ordered(shopper: User) -> None:
     buyers = bought(shopper, 6)
     finish = [lambda buyer=buyer: buyer.finish(True) for buyer in buyers]
-    together([release, release, *finish])
+    run_concurrently([release, release, *finish])
     states = CheckoutSession.objects.values_list("status", flat=True)
     assert set(states) <= {"ORDERED", "ABORTED", "ACTIVE"}
     release()
@@ -56,7 +56,7 @@ def test_checkout_that_is_ordered_during_the_release_stays_ordered(shopper: User
 def test_two_operators_reverse_each_order_once(shopper: User) -> None:
     for buyer in bought(shopper, 6):
         runner.run(sessions.finish_session, owner=buyer.owner, ordered=True, order_no=None, actor=APP)
-    outcomes = together([reverse] * 3)
+    outcomes = run_concurrently([reverse] * 3)
     assert all(isinstance(outcome, RepairBatch) for outcome in outcomes), outcomes
     reverse()
     assert available("shirt") == (10, 0)

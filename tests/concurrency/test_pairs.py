@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.concurrency.operations import EXPIRE_ANNA, EXPIRE_CLEO, OPERATIONS, Defect
+from tests.concurrency.operations import EXPIRE_SHOPPER, EXPIRE_THIRD_SHOPPER, OPERATIONS, Defect
 from tests.concurrency.pairs import LOCKS, at_once, one_after_the_other, while_held
-from tests.conftest import Long
+from tests.conftest import LongRun
 
 WORLDS = ("active", "lapsed", "aborted", "expired", "failed", "two lapsed", "gone")
 # For every run: those that are likeliest to meet, or that met badly in some other service or in this one.
@@ -54,7 +54,7 @@ def expected(kind: str, first: str, second: str) -> Iterator[Any]:
     yield from (alone(kind, *pair) for pair in orders)
     names = {first, second}
     lapsed = {"lapsed": ["anna"], "failed": ["cleo"], "two lapsed": ["anna", "cleo"]}.get(kind, [])
-    choices = [((), (user,)) if names & {"anna": EXPIRE_ANNA, "cleo": EXPIRE_CLEO}[user] else ((),) for user in lapsed]
+    choices = [((), (user,)) if names & {"anna": EXPIRE_SHOPPER, "cleo": EXPIRE_THIRD_SHOPPER}[user] else ((),) for user in lapsed]
     for chosen, flag_last, pair in product(product(*choices), (False, True), sorted(orders)):
         yield alone(kind, *pair, expired=tuple(user for users in chosen for user in users), flag_last=flag_last)
 
@@ -79,17 +79,17 @@ def test_two_calls_that_meet_end_as_one_after_the_other(kind: str, first: str, s
 
 
 @pytest.mark.long
-def test_any_two_calls_that_meet_end_as_one_after_the_other(long_run: Long) -> None:
+def test_any_two_calls_that_meet_end_as_one_after_the_other(long_run: LongRun) -> None:
     """In an order that chance decides, until the time is over."""
     cases = [(kind, first, second, way) for kind in WORLDS for first in OPERATIONS for second in OPERATIONS for way in (None, None, *LOCKS)]
-    long_run.chance.shuffle(cases)
+    long_run.rng.shuffle(cases)
     end = time.monotonic() + long_run.seconds
     wrong = []
     for number, (kind, first, second, way) in enumerate(cases):
         if time.monotonic() > end:
             break
         found = while_held(kind, first, second, way) if way else at_once(kind, first, second)
-        long_run.tell(meetings=1)
+        long_run.record(meetings=1)
         if not is_serial(kind, first, second, found):
             wrong.append((number, kind, first, second, way, found))
     assert wrong == []

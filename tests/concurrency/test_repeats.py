@@ -8,7 +8,7 @@ from django.test import Client
 
 from baskets.domain.access.api_keys import issue_api_key
 from baskets.models import Event, IdempotencyRecord, Partner
-from tests.concurrency.barrier import together
+from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import User, available
 
 CROWD = 100
@@ -33,7 +33,7 @@ def crowd(key: str, method: str, path: str, body: Any, **headers: str) -> list[A
                 break
         return answer
 
-    answers = together([call] * CROWD)
+    answers = run_concurrently([call] * CROWD)
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer

@@ -16,7 +16,7 @@ from baskets.domain.checkout.purchase_limits import ClientLimits
 from baskets.domain.errors import Throttled
 from baskets.models import Throttle
 from baskets.models.basket_snapshot import Owner
-from tests.concurrency.barrier import together
+from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import User, available
 from tests.factories import PartnerFactory
 
@@ -31,15 +31,15 @@ def patient_take() -> int | None:
 
 
 def test_exactly_the_limit_is_let_through(transactional_db: None) -> None:
-    outcomes = together([patient_take] * CALLERS)
+    outcomes = run_concurrently([patient_take] * CALLERS)
     assert Counter(outcome is None for outcome in outcomes) == {True: LIMIT, False: CALLERS - LIMIT}
     assert all(3500 < outcome <= 3600 for outcome in outcomes if outcome is not None)
 
 
 def test_a_window_that_is_over_lets_exactly_the_limit_through_again(transactional_db: None) -> None:
-    together([patient_take] * CALLERS)
+    run_concurrently([patient_take] * CALLERS)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
-    outcomes = together([patient_take] * CALLERS)
+    outcomes = run_concurrently([patient_take] * CALLERS)
     assert outcomes.count(None) == LIMIT
 
 
@@ -53,7 +53,7 @@ def test_wait_for_the_row_that_runs_out_is_a_refusal(transactional_db: None) -> 
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
-        outcomes = together([impatient_take] * 5)
+        outcomes = run_concurrently([impatient_take] * 5)
         cursor.execute("ROLLBACK")
     assert outcomes == [1] * 5
     assert Throttle.objects.get().count == 1
@@ -64,7 +64,7 @@ def test_several_counts_at_once_are_granted_as_far_as_the_limit_allows(transacti
         execute("SET lock_timeout = '30s'", [])
         return rate_limits.hit_many(subject="key:one", amount=3, limit=LIMIT, window=HOUR).amount
 
-    outcomes = together([take_three] * CALLERS)
+    outcomes = run_concurrently([take_three] * CALLERS)
     assert Counter(outcomes) == {3: 2, 1: 1, 0: CALLERS - 3}
 
 
@@ -80,7 +80,7 @@ def test_reading_first_and_writing_then_lets_more_through(transactional_db: None
         Throttle.objects.update_or_create(subject="key:one", defaults={"count": count + 1, "ends_at": "2100-01-01T00:00:00Z"})
         return True
 
-    assert together([take] * CALLERS).count(True) > LIMIT
+    assert run_concurrently([take] * CALLERS).count(True) > LIMIT
 
 
 def test_a_flood_beyond_the_limit_neither_writes_nor_waits(transactional_db: None) -> None:
@@ -91,7 +91,7 @@ def test_a_flood_beyond_the_limit_neither_writes_nor_waits(transactional_db: Non
         with connection.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
-            found = together([lambda: rate_limits.hit(subject="key:one", limit=1, window=HOUR)] * 5)
+            found = run_concurrently([lambda: rate_limits.hit(subject="key:one", limit=1, window=HOUR)] * 5)
             cursor.execute("ROLLBACK")
         return found
 
@@ -105,9 +105,9 @@ def test_a_sweep_passes_by_a_row_that_is_being_counted_in(transactional_db: None
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("SELECT FROM baskets_throttle FOR UPDATE")
-        assert together([rate_limits.delete_ended_windows]) == [0]
+        assert run_concurrently([rate_limits.delete_ended_windows]) == [0]
         cursor.execute("ROLLBACK")
-    assert together([rate_limits.delete_ended_windows]) == [1]
+    assert run_concurrently([rate_limits.delete_ended_windows]) == [1]
 
 
 @pytest.mark.parametrize("table", ["baskets_throttle"])
@@ -122,7 +122,7 @@ def test_a_partner_that_starts_many_checkouts_at_once_holds_exactly_its_share(sh
     for user in (*buyers, other):
         user.place("shirt", 1)
         user.place("cap", 1)
-    outcomes = together([*(buyer.start for buyer in buyers), other.start])
+    outcomes = run_concurrently([*(buyer.start for buyer in buyers), other.start])
     held = [user.lists()["checkout"] for user in (*buyers, other) if user.lists()["checkout"]]
     assert Counter(type(outcome).__name__ for outcome in outcomes[:-1]) == {"StartedSession": 5, "OutOfStock": 5}
     assert held == [[("shirt", 1, 1), ("cap", 1, 1)]] * 6
@@ -132,7 +132,7 @@ def test_a_partner_that_starts_many_checkouts_at_once_holds_exactly_its_share(sh
 def test_two_devices_that_start_at_once_are_two_starts_of_one_user(shopper: User, settings: Settings) -> None:
     settings.BASKETS_STARTS_PER_HOUR = 1
     shopper.place("shirt", 1)
-    outcomes = together([shopper.start] * 5)
+    outcomes = run_concurrently([shopper.start] * 5)
     assert Counter(type(outcome).__name__ for outcome in outcomes) == {"StartedSession": 1, "CheckoutActive": 4}
 
 
@@ -152,7 +152,7 @@ def starts(source: str, amount: int = 1) -> Callable[[], None]:
 @pytest.mark.parametrize("most", [7, 150])
 def test_parallel_callers_of_one_source_start_exactly_the_limit(transactional_db: None, settings: Settings, most: int) -> None:
     settings.BASKETS_STARTS_PER_SOURCE = most
-    outcomes = together([lambda: [_outcome(starts("192.0.2.1")) for _ in range(10)]] * CALLERS)
+    outcomes = run_concurrently([lambda: [_outcome(starts("192.0.2.1")) for _ in range(10)]] * CALLERS)
     flat = Counter(outcome for several in outcomes for outcome in several)
     assert flat == {"done": most, "Throttled": CALLERS * 10 - most}
 
@@ -171,7 +171,7 @@ def test_honest_sources_beside_a_flood_are_let_through(transactional_db: None, s
     settings.BASKETS_STARTS_PER_SOURCE = 5
     honest = [starts(f"198.51.100.{number}") for number in range(10)]
     flood = [starts("192.0.2.1")] * 10
-    outcomes = together([*(lambda call=call: _outcome(call) for call in (*honest, *flood))])
+    outcomes = run_concurrently([*(lambda call=call: _outcome(call) for call in (*honest, *flood))])
     assert outcomes[:10] == ["done"] * 10
     assert Counter(outcomes[10:]) == {"done": 5, "Throttled": 5}
 

@@ -5,7 +5,7 @@ from collections import Counter
 from baskets.domain import runner
 from baskets.domain.baskets.transfers import offer_transfer, redeem_transfer
 from baskets.models import Event
-from tests.concurrency.barrier import together
+from tests.concurrency.barrier import run_concurrently
 from tests.conftest import APP
 from tests.domain.scenarios import User
 
@@ -18,6 +18,6 @@ def test_one_of_fifty_devices_gets_the_basket(shopper: User) -> None:
     made = runner.run(offer_transfer, owner=shopper.owner, actor=APP)
     partner_id = shopper.owner.partner_id
     bring = [lambda: runner.run(redeem_transfer, partner_id=partner_id, token=made.token, actor=APP)] * DEVICES
-    outcomes = Counter(type(outcome).__name__ for outcome in together(bring))
+    outcomes = Counter(type(outcome).__name__ for outcome in run_concurrently(bring))
     assert outcomes == {"RedeemedTransfer": 1, "TransferNotFound": DEVICES - 1}
     assert Event.objects.filter(kind="transfer_redeemed").count() == 1

@@ -62,13 +62,13 @@ def echo(environ: dict[str, Any], start_response: Callable[..., object]) -> Iter
         start_response("413 Content Too Large", [])
         return [b""]
     if path == "/broken":
-        return Broken()
+        return FailingBody()
     start_response("200 OK", [])
     answer = read(environ["REQUEST_METHOD"], path, environ["QUERY_STRING"], environ, body)
     return [answer, b" " * LARGE_BYTES] if path == "/large" else [answer]
 
 
-class Broken:
+class FailingBody:
     """An answer that fails when it is read, and again when it is closed."""
 
     def __iter__(self) -> Iterator[bytes]:

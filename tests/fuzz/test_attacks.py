@@ -8,7 +8,7 @@ import pytest
 from tests.fuzz.cases import BOB, JSON, KEY, get
 from tests.fuzz.conftest import Service
 from tests.fuzz.test_corpus import filled
-from tests.fuzz.wire import Line, request
+from tests.fuzz.wire import RawConnection, request
 
 ATTACKS = {
     "idle connections": b"",
@@ -20,7 +20,7 @@ ATTACKS = {
 
 def slowest_of_20(service: Service) -> float:
     """Call 20 times, and return how long the slowest answer took."""
-    with Line(service.port) as line:
+    with RawConnection(service.port) as line:
         seconds = []
         for _ in range(20):
             started = time.perf_counter()
@@ -33,7 +33,7 @@ def slowest_of_20(service: Service) -> float:
 def attack(service: Service, raw: bytes, callers: int) -> None:
     with contextlib.ExitStack() as attackers:
         for _ in range(callers):
-            attackers.enter_context(Line(service.port)).send(filled(raw, service))
+            attackers.enter_context(RawConnection(service.port)).send(filled(raw, service))
         assert slowest_of_20(service) < 1.5
 
 

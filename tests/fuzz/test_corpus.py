@@ -10,7 +10,7 @@ from baskets.api.exceptions import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, 
 from tests.fuzz.cases import BOB, FINISH, JSON, KEY, MAYBE, Case, finish, get
 from tests.fuzz.conftest import Service
 from tests.fuzz.corpus import CORPUS
-from tests.fuzz.wire import Line, Reply, exchange, request
+from tests.fuzz.wire import RawConnection, Reply, exchange, request
 
 Everything = Callable[[], dict[str, list[Any]]]
 SLOWEST_MS = 1000
@@ -43,7 +43,7 @@ def test_the_corpus_is_large_and_every_case_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: case.name)
 def test_hostile_input_is_answered_and_changes_nothing(case: Case, service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
-    with Line(service.port) as line:
+    with RawConnection(service.port) as line:
         line.send(filled(case.raw, service))
         reply = line.reply(head_only=case.head_only)
         if case.head_only:
@@ -63,7 +63,7 @@ def test_hostile_input_is_answered_and_changes_nothing(case: Case, service: Serv
 
 def test_a_caller_who_asks_first_is_told_to_go_on(service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
-    with Line(service.port) as line:
+    with RawConnection(service.port) as line:
         line.send(filled(finish(b"", "Expect: 100-continue", f"Content-Length: {len(MAYBE)}"), service))
         assert line.reply().status == 100
         line.send(MAYBE)
@@ -73,7 +73,7 @@ def test_a_caller_who_asks_first_is_told_to_go_on(service: Service, stored_rows:
 
 def test_a_caller_who_asks_first_whether_to_send_too_much_is_refused_without_the_body(service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
-    with Line(service.port) as line:
+    with RawConnection(service.port) as line:
         line.send(filled(request("POST", FINISH, KEY, JSON, "Expect: 100-continue", "Content-Length: 10000000"), service))
         assert line.reply().refusal == (413, 3002, "body_too_large")
         assert line.closed()
@@ -86,23 +86,23 @@ def test_a_caller_who_asks_first_whether_to_send_too_much_is_refused_without_the
 def test_a_body_that_is_cut_off_does_nothing(framing: str, sent: bytes, to: str, service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
     chunk = b"%x\r\n%b\r\n" % (len(sent), sent) if sent and "chunked" in framing else sent
-    with Line(service.port) as line:
+    with RawConnection(service.port) as line:
         line.send(filled(request("POST", to, KEY, JSON, framing), service) + chunk)
-        line.no_more()
+        line.close_writing()
         assert line.reply().status in {0, 400, 422}
     assert stored_rows() == before
 
 
 def test_requests_in_one_breath_are_answered_in_their_order(service: Service) -> None:
     names = [f"pipelined-{number}" for number in range(20)]
-    with Line(service.port) as line:
+    with RawConnection(service.port) as line:
         line.send(b"".join(filled(get(BOB, f"X-Request-ID: {name}"), service) for name in names))
         assert [line.reply().headers["x-request-id"] for _ in names] == names
 
 
 def test_a_refused_request_does_not_speak_for_the_next(service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
-    with Line(service.port) as line:
+    with RawConnection(service.port) as line:
         line.send(request("POST", FINISH, JSON, body=MAYBE) + filled(get(BOB), service) + request("GET", BOB))
         assert [line.reply().status for _ in range(3)] == [401, 200, 401]
     assert stored_rows() == before
@@ -111,7 +111,7 @@ def test_a_refused_request_does_not_speak_for_the_next(service: Service, stored_
 def test_the_body_of_a_refused_request_is_no_request(service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
     hidden = filled(request("DELETE", "/baskets/users/ada", KEY), service)
-    with Line(service.port) as line:
+    with RawConnection(service.port) as line:
         line.send(request("POST", FINISH, "Content-Type: text/plain", body=hidden) + filled(get(BOB), service))
         assert [line.reply().status for _ in range(2)] == [401, 200]
     assert stored_rows() == before
@@ -119,7 +119,7 @@ def test_the_body_of_a_refused_request_is_no_request(service: Service, stored_ro
 
 def test_those_who_send_slowly_keep_nobody_else_waiting(service: Service) -> None:
     """More callers than the server has threads, each with an unfinished head or body: others are answered all the same."""
-    slow = [Line(service.port) for _ in range(40)]
+    slow = [RawConnection(service.port) for _ in range(40)]
     try:
         for number, line in enumerate(slow):
             raw = filled(finish(MAYBE), service)
@@ -136,7 +136,7 @@ def test_those_who_send_slowly_keep_nobody_else_waiting(service: Service) -> Non
 @pytest.mark.parametrize("key", [KEY, "X-API-Key: bk_bad"])
 def test_a_body_that_does_not_come_holds_no_thread_and_is_given_up(key: str, to: str, service: Service) -> None:
     """More callers than the server has threads; others are answered at once."""
-    slow = [Line(service.port) for _ in range(12)]
+    slow = [RawConnection(service.port) for _ in range(12)]
     try:
         for line in slow:
             line.send(filled(request("POST", to, key, JSON, "Content-Length: 200000"), service) + b"{")
@@ -152,7 +152,7 @@ def test_a_body_that_does_not_come_holds_no_thread_and_is_given_up(key: str, to:
 
 
 def test_a_head_that_does_not_come_is_given_up(service: Service) -> None:
-    with Line(service.port) as line:
+    with RawConnection(service.port) as line:
         line.send(b"GET /livez HTTP/1.1\r\nX-A: ")
         for _ in range(40):  # One byte at a time does not prolong it.
             line.send(b"a")
@@ -163,7 +163,7 @@ def test_a_head_that_does_not_come_is_given_up(service: Service) -> None:
 
 
 def test_long_bodies_that_are_refused_and_do_not_come_hold_no_thread(service: Service) -> None:
-    slow = [Line(service.port) for _ in range(12)]
+    slow = [RawConnection(service.port) for _ in range(12)]
     try:
         for line in slow:
             line.send(filled(request("POST", FINISH, KEY, JSON, "Content-Length: 10000000"), service))

@@ -4,11 +4,11 @@ import random
 
 import pytest
 
-from tests.conftest import Long
+from tests.conftest import LongRun
 from tests.fuzz.conftest import Service
 from tests.fuzz.corpus import CORPUS
 from tests.fuzz.test_corpus import filled
-from tests.fuzz.wire import Line, Reply
+from tests.fuzz.wire import RawConnection, Reply
 
 LONGEST = 20_000
 STRANGE = (
@@ -17,28 +17,28 @@ STRANGE = (
 )
 
 
-def bent(raw: bytes, chance: random.Random) -> bytes:
+def bent(raw: bytes, rng: random.Random) -> bytes:
     """Change a request in a few places: bytes replaced, left out, put in, doubled."""
-    for _ in range(chance.randint(1, 4)):
-        at = chance.randrange(len(raw))
-        to = min(at + chance.randint(0, 12), len(raw))
-        new = chance.choice([b"", chance.choice(STRANGE), chance.randbytes(2), raw[at:to] * 2, raw[at:to].swapcase()])
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(raw))
+        to = min(at + rng.randint(0, 12), len(raw))
+        new = rng.choice([b"", rng.choice(STRANGE), rng.randbytes(2), raw[at:to] * 2, raw[at:to].swapcase()])
         raw = raw[:at] + new + raw[to:] or b"\r\n"
     return raw
 
 
 def answer_to(raw: bytes, service: Service) -> Reply:
     """Send something and hear what comes back, if anything does."""
-    with Line(service.port) as line:
+    with RawConnection(service.port) as line:
         line.send(raw)
-        line.no_more()
+        line.close_writing()
         return line.reply(head_only=raw[:4].upper() == b"HEAD")
 
 
-def bend(service: Service, chance: random.Random, times: int) -> None:
+def bend(service: Service, rng: random.Random, times: int) -> None:
     short = [case.raw for case in CORPUS if len(case.raw) < LONGEST]
     for _ in range(times):
-        raw = bent(filled(chance.choice(short), service), chance)
+        raw = bent(filled(rng.choice(short), service), rng)
         reply = answer_to(raw, service)
         assert reply.status < 500, raw
         if reply.raw and reply.headers.get("content-type") == "application/json":
@@ -50,6 +50,6 @@ def test_a_bent_corpus_meets_no_accident(db: None, service: Service) -> None:
 
 
 @pytest.mark.long
-def test_a_corpus_bent_in_many_ways_meets_no_accident(db: None, service: Service, long_run: Long) -> None:
-    bend(service, long_run.chance, 20_000)
-    long_run.tell(bent_requests=20_000)
+def test_a_corpus_bent_in_many_ways_meets_no_accident(db: None, service: Service, long_run: LongRun) -> None:
+    bend(service, long_run.rng, 20_000)
+    long_run.record(bent_requests=20_000)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Long
+from tests.conftest import LongRun
 from tests.fuzz.conftest import Service
 
 PROGRAM = Path(sys.executable).with_name("schemathesis")
@@ -38,7 +38,7 @@ def test_every_answer_to_made_up_calls_is_announced(db: None, service: Service, 
 
 
 @pytest.mark.long
-def test_every_answer_to_many_made_up_calls_is_announced(db: None, service: Service, tmp_path: Path, long_run: Long) -> None:
+def test_every_answer_to_many_made_up_calls_is_announced(db: None, service: Service, tmp_path: Path, long_run: LongRun) -> None:
     seconds = str(max(30, round(long_run.seconds)))
     found = made_up_calls(service, tmp_path, "--seed", str(long_run.seed), "--max-time", seconds)
     assert found == "", found

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fuzz.echo import LARGE_BYTES
 from tests.fuzz.echoing import echoing
-from tests.fuzz.wire import Line, exchange, request
+from tests.fuzz.wire import RawConnection, exchange, request
 
 SECONDS = 6
 
@@ -25,34 +25,34 @@ def port() -> Iterator[int]:
         yield port
 
 
-def named(name: str, chance: random.Random) -> bytes:
+def named(name: str, rng: random.Random) -> bytes:
     """Write a request with its name in the query, for one of the ways a call can take through the server."""
-    body = b"b" * chance.choice([0, 0, 5, 3000, 60_000])
+    body = b"b" * rng.choice([0, 0, 5, 3000, 60_000])
     return request(
         "POST",
-        f"{chance.choice(['/a', '/a', '/a', '/slow', '/probe', '/now'])}?{name}",
+        f"{rng.choice(['/a', '/a', '/a', '/slow', '/probe', '/now'])}?{name}",
         "Content-Length: 0" if not body else "X-A: a",
         body=body,
     )
 
 
-def ask(line: Line, requests: list[bytes], chance: random.Random) -> None:
+def ask(line: RawConnection, requests: list[bytes], rng: random.Random) -> None:
     """Send requests in pieces that end anywhere."""
     for raw in requests:
-        cut = chance.randrange(len(raw))
+        cut = rng.randrange(len(raw))
         line.send(raw[:cut])
-        if chance.random() < 0.2:
-            time.sleep(chance.random() * 0.003)
+        if rng.random() < 0.2:
+            time.sleep(rng.random() * 0.003)
         line.send(raw[cut:])
 
 
 def pipeline(port: int, seed: int, until: float) -> Counter[str]:
     """Ask for many things before reading the first answer, on a kept connection."""
-    chance, seen = random.Random(seed), Counter[str]()
-    with Line(port) as line:
+    rng, seen = random.Random(seed), Counter[str]()
+    with RawConnection(port) as line:
         while time.monotonic() < until:
-            names = [f"{seed}-{seen.total()}-{number}" for number in range(chance.randint(1, 12))]
-            sending = threading.Thread(target=ask, args=(line, [named(name, chance) for name in names], random.Random(seed)))
+            names = [f"{seed}-{seen.total()}-{number}" for number in range(rng.randint(1, 12))]
+            sending = threading.Thread(target=ask, args=(line, [named(name, rng) for name in names], random.Random(seed)))
             sending.start()
             for name in names:
                 reply = line.reply()
@@ -63,29 +63,29 @@ def pipeline(port: int, seed: int, until: float) -> Counter[str]:
 
 def hang_up(port: int, seed: int, until: float) -> Counter[str]:
     """Go away in any phase, by FIN or by RST, with answers unread or half read."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     while time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as caller:
-            requests = b"".join(named("gone", chance) for _ in range(chance.randint(1, 4)))
-            caller.sendall(chance.choice([requests, requests[: chance.randrange(len(requests))], request("GET", "/large") * 2]))
-            if chance.random() < 0.5:
-                caller.recv(chance.choice([1, 100, 100_000]))
-            if chance.random() < 0.3:
+            requests = b"".join(named("gone", rng) for _ in range(rng.randint(1, 4)))
+            caller.sendall(rng.choice([requests, requests[: rng.randrange(len(requests))], request("GET", "/large") * 2]))
+            if rng.random() < 0.5:
+                caller.recv(rng.choice([1, 100, 100_000]))
+            if rng.random() < 0.3:
                 caller.shutdown(socket.SHUT_WR)
-            if chance.random() < 0.5:
+            if rng.random() < 0.5:
                 caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            time.sleep(chance.choice([0, 0, 0.001, 0.01, 0.03]))
+            time.sleep(rng.choice([0, 0, 0.001, 0.01, 0.03]))
     return Counter()
 
 
 def read_slowly(port: int, seed: int, until: float) -> Counter[str]:
     """Read answers that are larger than every buffer, later than they are sent."""
-    chance, seen = random.Random(seed), Counter[str]()
-    with Line(port) as line:
+    rng, seen = random.Random(seed), Counter[str]()
+    with RawConnection(port) as line:
         while time.monotonic() < until:
             name = f"{seed}-{seen.total()}"
-            line.send(request("GET", f"/large?{name}") + named(f"{name}-next", chance))
-            time.sleep(chance.random() * 0.05)
+            line.send(request("GET", f"/large?{name}") + named(f"{name}-next", rng))
+            time.sleep(rng.random() * 0.05)
             large, following = line.reply(), line.reply()
             right = large.body[2] == name and len(large.raw) > LARGE_BYTES and following.body[2] == f"{name}-next"
             seen["right" if right else "wrong"] += 1
@@ -104,7 +104,7 @@ def test_each_answer_belongs_to_its_request(port: int) -> None:
 def test_an_application_that_fails_while_it_answers_costs_no_thread(port: int) -> None:
     """More failures than threads."""
     for _ in range(10):
-        with Line(port) as line:
+        with RawConnection(port) as line:
             line.send(request("GET", "/broken") + request("GET", "/a?next"))
             assert line.reply().raw == b"internal_error"
             assert line.reply().body[2] == "next"

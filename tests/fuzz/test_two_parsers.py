@@ -10,11 +10,11 @@ from urllib.parse import unquote_to_bytes
 import h11
 import pytest
 
-from tests.conftest import Long
+from tests.conftest import LongRun
 from tests.fuzz.corpus import CORPUS
 from tests.fuzz.echoing import echoing
 from tests.fuzz.test_mutations import LONGEST, bent
-from tests.fuzz.wire import Line
+from tests.fuzz.wire import RawConnection
 
 AT_ONCE = 48
 WAIT_SECONDS = 0.3
@@ -36,7 +36,7 @@ def port() -> Iterator[int]:
 def read_by_server(port: int, raw: bytes) -> list[Reading]:
     """Send a stream, and return the requests the server read in it before it refused one or waited in vain."""
     readings = []
-    with Line(port) as line:
+    with RawConnection(port) as line:
         line.send(raw + END)
         while (reply := line.reply()).status in {100, 200}:
             if reply.status == 200:
@@ -162,17 +162,17 @@ TRAILERS = [b"", b"A: b\r\n"] * 10 + [
 ]
 
 
-def made_body(chance: random.Random) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def made_body(rng: random.Random) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Make a body, with the headers that frame it."""
-    data = chance.choice([b"", b"x", b"hello", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", chance.randbytes(40), b"y" * 4000])
-    if chance.random() < 0.4:
+    data = rng.choice([b"", b"x", b"hello", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", rng.randbytes(40), b"y" * 4000])
+    if rng.random() < 0.4:
         written = b""
-        for piece in [data[:3], data[3:]] if chance.random() < 0.5 else [data]:
+        for piece in [data[:3], data[3:]] if rng.random() < 0.5 else [data]:
             if piece:
-                written += chance.choice(SIZES) % len(piece) + chance.choice(CHUNK_ENDS) + piece + chance.choice(CHUNK_ENDS[:63])
-        written += b"0" + chance.choice(CHUNK_ENDS) + chance.choice(TRAILERS) + chance.choice(ENDS)
-        fields = [(b"Transfer-Encoding", chance.choice(CODINGS))]
-        return (fields if chance.random() < 0.9 else [*fields, (b"Content-Length", b"%d" % len(data))]), written
+                written += rng.choice(SIZES) % len(piece) + rng.choice(CHUNK_ENDS) + piece + rng.choice(CHUNK_ENDS[:63])
+        written += b"0" + rng.choice(CHUNK_ENDS) + rng.choice(TRAILERS) + rng.choice(ENDS)
+        fields = [(b"Transfer-Encoding", rng.choice(CODINGS))]
+        return (fields if rng.random() < 0.9 else [*fields, (b"Content-Length", b"%d" % len(data))]), written
     length = b"%d" % len(data)
     lengths = [length] * 12 + [
         b"+" + length,
@@ -184,35 +184,35 @@ def made_body(chance: random.Random) -> tuple[list[tuple[bytes, bytes]], bytes]:
         length + b"_0",
         b"\xb2",
     ]
-    fields = [(b"Content-Length", chance.choice(lengths))] if data or chance.random() < 0.2 else []
-    return (fields * 2 if chance.random() < 0.1 else fields), data
+    fields = [(b"Content-Length", rng.choice(lengths))] if data or rng.random() < 0.2 else []
+    return (fields * 2 if rng.random() < 0.1 else fields), data
 
 
-def made_request(chance: random.Random) -> bytes:
+def made_request(rng: random.Random) -> bytes:
     """Make a request; most parts of it are right."""
-    fields, body = made_body(chance)
-    if chance.random() < 0.95:
+    fields, body = made_body(rng)
+    if rng.random() < 0.95:
         fields.append((b"Host", b"h"))
-    while chance.random() < 0.4:
-        fields.append((chance.choice(NAMES), chance.choice(VALUES)))
-    chance.shuffle(fields)
-    method, target, version = (chance.choice(few) if chance.random() < 0.1 else few[0] for few in (METHODS, TARGETS, VERSIONS))
-    end = chance.choice(ENDS) if chance.random() < 0.1 else b"\r\n"
-    head = chance.choice([b" "] * 20 + [b"\t", b"  "]).join([method, target, version]) + end
+    while rng.random() < 0.4:
+        fields.append((rng.choice(NAMES), rng.choice(VALUES)))
+    rng.shuffle(fields)
+    method, target, version = (rng.choice(few) if rng.random() < 0.1 else few[0] for few in (METHODS, TARGETS, VERSIONS))
+    end = rng.choice(ENDS) if rng.random() < 0.1 else b"\r\n"
+    head = rng.choice([b" "] * 20 + [b"\t", b"  "]).join([method, target, version]) + end
     for name, value in fields:
-        head += name + (chance.choice(COLONS) if chance.random() < 0.1 else b": ") + value + (end if chance.random() < 0.5 else b"\r\n")
+        head += name + (rng.choice(COLONS) if rng.random() < 0.1 else b": ") + value + (end if rng.random() < 0.5 else b"\r\n")
     return head + end + body
 
 
-def streams(chance: random.Random, number: int) -> list[bytes]:
+def streams(rng: random.Random, number: int) -> list[bytes]:
     """Make streams of one to four requests, and bend some; HEAD is left out, because its answer shows nothing."""
     short = [case.raw for case in CORPUS if len(case.raw) < LONGEST]
     made = []
     for _ in range(number):
-        pieces = [made_request(chance) if chance.random() < 0.8 else chance.choice(short) for _ in range(chance.randint(1, 4))]
-        front = chance.choice([b""] * 20 + [b"\r\n", b"\n", b"\r", b"\r\r\n", b"\n\r", b" \r\n"])
+        pieces = [made_request(rng) if rng.random() < 0.8 else rng.choice(short) for _ in range(rng.randint(1, 4))]
+        front = rng.choice([b""] * 20 + [b"\r\n", b"\n", b"\r", b"\r\r\n", b"\n\r", b" \r\n"])
         raw = front + b"".join(pieces)
-        made.append((bent(raw, chance) if chance.random() < 0.3 else raw).replace(b"HEAD ", b"HEAP "))
+        made.append((bent(raw, rng) if rng.random() < 0.3 else raw).replace(b"HEAD ", b"HEAP "))
     return made
 
 
@@ -222,6 +222,6 @@ def test_the_server_reads_nothing_that_another_reader_refuses_or_reads_otherwise
 
 
 @pytest.mark.long
-def test_the_server_reads_nothing_otherwise_in_a_great_many_streams(port: int, long_run: Long) -> None:
-    both = sum(assert_no_looser(port, streams(long_run.chance, 5000)) for _ in range(20))
-    long_run.tell(streams_read_by_two_parsers=100_000, requests_both_read=both)
+def test_the_server_reads_nothing_otherwise_in_a_great_many_streams(port: int, long_run: LongRun) -> None:
+    both = sum(assert_no_looser(port, streams(long_run.rng, 5000)) for _ in range(20))
+    long_run.record(streams_read_by_two_parsers=100_000, requests_both_read=both)

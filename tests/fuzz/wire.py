@@ -56,7 +56,7 @@ def chunked(*pieces: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
 
 
-class Line:
+class RawConnection:
     """One connection to the server."""
 
     def __init__(self, port: int) -> None:
@@ -75,7 +75,7 @@ class Line:
         with contextlib.suppress(ConnectionError):
             self._socket.sendall(raw)
 
-    def no_more(self) -> None:
+    def close_writing(self) -> None:
         """Say that nothing more will be sent."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
@@ -133,7 +133,7 @@ class Line:
 
 def exchange(port: int, raw: bytes | Sequence[bytes], *, head_only: bool = False) -> Reply:
     """Send a request on a connection of its own, and read the answer."""
-    with Line(port) as line:
+    with RawConnection(port) as line:
         for piece in [raw] if isinstance(raw, bytes) else raw:
             line.send(piece)
         return line.reply(head_only=head_only)

@@ -115,9 +115,9 @@ class Domain:
             raise Refused("transfer_unknown") from unknown
         return taken.owner.user_id, shown(taken.contents)
 
-    def change_comfort(self, key: Key, said: Mapping[comfort.ComfortField, str | None], *, consent: bool | None) -> Any:
+    def change_comfort(self, key: Key, values: Mapping[comfort.ComfortField, str | None], *, consent: bool | None) -> Any:
         owner = self.user(key).owner
-        self._answered(lambda: runner.run(comfort.change_comfort, owner=owner, values=said, consent=consent))
+        self._answered(lambda: runner.run(comfort.change_comfort, owner=owner, values=values, consent=consent))
         return self.basket(key)
 
     @staticmethod
@@ -160,8 +160,8 @@ class Http:
         return self._basket(self._call("DELETE", key, ""))
 
     def start(self, key: Key, *, test: bool) -> Started:
-        told = self._call("POST", key, f"/checkout/sessions?testMode={str(test).lower()}")
-        return Started(told["orderNo"], told["fullPrice"], self._basket(told["basket"]))
+        basket_shown = self._call("POST", key, f"/checkout/sessions?testMode={str(test).lower()}")
+        return Started(basket_shown["orderNo"], basket_shown["fullPrice"], self._basket(basket_shown["basket"]))
 
     def finish(self, key: Key, *, ordered: bool, order_no: str | None) -> Any:
         body = {"ordered": ordered, "orderNo": order_no}
@@ -180,9 +180,9 @@ class Http:
         taken = self._sent("POST", f"/v2/baskets/guests?jayToken={token}", None, partner=partner)
         return taken["userId"], self._basket(taken["basket"])
 
-    def change_comfort(self, key: Key, said: Mapping[comfort.ComfortField, str | None], *, consent: bool | None) -> Any:
+    def change_comfort(self, key: Key, values: Mapping[comfort.ComfortField, str | None], *, consent: bool | None) -> Any:
         words = {"customer_id": "customerId", "payment_token": "paymentToken"}
-        body = {words[name]: value for name, value in said.items()} | {"consent": consent}
+        body = {words[name]: value for name, value in values.items()} | {"consent": consent}
         return self._basket(self._call("PATCH", key, "/comfort", body))
 
     def _address(self, key: Key, path: str) -> str:
@@ -199,14 +199,14 @@ class Http:
         """Send a call; where it was done under an Idempotency-Key, send it again."""
         data = b"" if body is None else json.dumps(body).encode()
         headers = {"X-API-Key": self.keys[partner], "Content-Type": "application/json", **(more or {})}
-        status, told, raw = self.send(method, address, data, headers)
+        status, response_headers, raw = self.send(method, address, data, headers)
         answer = json.loads(raw)
         if status != 200:
             raise self._refused(status, answer)
         if method != "GET" and more:
             again = self.send(method, address, data, headers)
             assert (again[0], again[2], again[1].get("Idempotency-Replayed")) == (200, raw, "true")
-            assert "Idempotency-Replayed" not in told
+            assert "Idempotency-Replayed" not in response_headers
         return answer["data"]
 
     def _refused(self, status: int, answer: Any) -> Refused:
@@ -225,16 +225,16 @@ class Http:
             elif reason == "no_active_checkout":
                 known = (details["lastCheckout"]["orderNo"], details["lastCheckout"]["status"])
         refused = Refused(reason, known)
-        refused.told = self._basket(answer["data"]) if "data" in answer else ...
+        refused.basket_shown = self._basket(answer["data"]) if "data" in answer else ...
         return refused
 
     @staticmethod
-    def _basket(told: Any) -> Any:
-        if "expires" not in told:
-            assert told == {"cart": [], "saved": [], "checkout": []}
+    def _basket(basket_shown: Any) -> Any:
+        if "expires" not in basket_shown:
+            assert basket_shown == {"cart": [], "saved": [], "checkout": []}
             return None
         return {
-            "cart": [(item["productId"], item["count"]) for item in told["cart"]],
-            "saved": [(item["productId"], item["count"]) for item in told["saved"]],
-            "checkout": [(item["productId"], item["count"], item["stocked"]) for item in told["checkout"]],
+            "cart": [(item["productId"], item["count"]) for item in basket_shown["cart"]],
+            "saved": [(item["productId"], item["count"]) for item in basket_shown["saved"]],
+            "checkout": [(item["productId"], item["count"], item["stocked"]) for item in basket_shown["checkout"]],
         }

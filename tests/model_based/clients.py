@@ -5,14 +5,14 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from tests.model_based.machine import KEYS, Machine, counts, items, products, users
+from tests.model_based.machine import KEYS, ShopStateMachine, counts, items, products, users
 from tests.model_based.state import Key, Session
 
 # Guests do not end a long example in a crowd of users who never meet.
 MOST_GUESTS = 2
 
 
-class Apps(Machine):
+class ClientStateMachine(ShopStateMachine):
     """Lists, checkouts, guests, transfers and comfort settings."""
 
     @rule(key=users, product=products, count=counts)
@@ -79,7 +79,7 @@ class Apps(Machine):
 
     @precondition(lambda self: self.model.sessions)
     @rule(data=st.data(), key=users, ordered=st.booleans())
-    def finish_somebodys(self, data: st.DataObject, key: Key, ordered: bool) -> None:
+    def finish_session_of_another_user(self, data: st.DataObject, key: Key, ordered: bool) -> None:
         """With a number that may be another user's."""
         self._finish(key, ordered, self._some_session(data)[1].order_no)
 
@@ -119,13 +119,13 @@ class Apps(Machine):
 
     @rule(
         key=st.sampled_from(KEYS),
-        said=st.dictionaries(st.sampled_from(["customer_id", "payment_token"]), st.sampled_from([None, "c-1", "c-2"])),
+        values=st.dictionaries(st.sampled_from(["customer_id", "payment_token"]), st.sampled_from([None, "c-1", "c-2"])),
         consent=st.sampled_from([True, True, None, False]),
     )
-    def change_comfort(self, key: Key, said: dict[Any, str | None], consent: bool | None) -> None:
+    def change_comfort(self, key: Key, values: dict[Any, str | None], consent: bool | None) -> None:
         self._step(
             key,
-            lambda: self.model.change_comfort(key, said, consent=consent),
-            lambda: self.real.change_comfort(key, said, consent=consent),
+            lambda: self.model.change_comfort(key, values, consent=consent),
+            lambda: self.real.change_comfort(key, values, consent=consent),
         )
         self._compare_comfort()

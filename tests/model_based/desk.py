@@ -10,12 +10,12 @@ from baskets.domain import errors, runner
 from baskets.domain.support import attention_repairs, basket_repairs, checkout_repairs, erasure, reservation_repairs, stock_repairs
 from baskets.models import Attention, Basket, CheckoutSession, StockReservation
 from tests.model_based.callers import as_refused
-from tests.model_based.machine import KEYS, STAFF, Machine, counts, items, products
+from tests.model_based.machine import KEYS, STAFF, ShopStateMachine, counts, items, products
 from tests.model_based.staff_model import DAY
 from tests.model_based.state import Key, Session
 
 
-class Desk(Machine):
+class StaffStateMachine(ShopStateMachine):
     """Repairs of checkouts, holds, matters, baskets and stock, and the erasure of a user."""
 
     # --- Checkouts --------------------------------------------------------------
@@ -24,17 +24,17 @@ class Desk(Machine):
     @rule(data=st.data(), what=st.sampled_from(["order", "abort", "late", "late short", "reverse"]))
     def repair_session(self, data: st.DataObject, what: str) -> None:
         key, modelled = self._some_session(data)
-        said = {"session": CheckoutSession.objects.get(order_no=modelled.order_no), **self._said(key)}
+        values = {"session": CheckoutSession.objects.get(order_no=modelled.order_no), **self._repair_arguments(key)}
         accept = what == "late short"
         by_model, by_service = {
-            "order": (lambda: self.model.staff_finish(modelled, key, ordered=True), lambda: checkout_repairs.finish_as_ordered(**said)),
-            "abort": (lambda: self.model.staff_finish(modelled, key, ordered=False), lambda: checkout_repairs.abort(**said)),
-            "reverse": (lambda: self.model.staff_reverse(modelled, key), lambda: checkout_repairs.reverse_order(**said)),
+            "order": (lambda: self.model.staff_finish(modelled, key, ordered=True), lambda: checkout_repairs.finish_as_ordered(**values)),
+            "abort": (lambda: self.model.staff_finish(modelled, key, ordered=False), lambda: checkout_repairs.abort(**values)),
+            "reverse": (lambda: self.model.staff_reverse(modelled, key), lambda: checkout_repairs.reverse_order(**values)),
         }.get(
             what,
             (
                 lambda: self.model.staff_order_late(modelled, key, accept=accept),
-                lambda: checkout_repairs.order_late(**said, accept_short=accept),
+                lambda: checkout_repairs.order_late(**values, accept_short=accept),
             ),
         )
         self._repair(key, by_model, by_service)
@@ -47,9 +47,9 @@ class Desk(Machine):
         of_it = StockReservation.objects.filter(session__order_no=modelled.order_no, product_id=product)
         if (hold := of_it.order_by("-pk").first()) is None:
             return  # Of what is unlimited, nothing is held.
-        said = self._said(key)
+        values = self._repair_arguments(key)
         self._repair(
-            key, lambda: self.model.staff_release(modelled, key, product), lambda: reservation_repairs.release(reservation=hold, **said)
+            key, lambda: self.model.staff_release(modelled, key, product), lambda: reservation_repairs.release(reservation=hold, **values)
         )
 
     @precondition(lambda self: self.model.sessions)
@@ -59,11 +59,11 @@ class Desk(Machine):
         key, modelled = self._some_active_session(data)
         for product in [product for product, item in modelled.items.items() if item.failed and found]:
             self.adjust(product, modelled.items[product].count)
-        said = {"session": CheckoutSession.objects.get(order_no=modelled.order_no), **self._said(key)}
+        values = {"session": CheckoutSession.objects.get(order_no=modelled.order_no), **self._repair_arguments(key)}
         self._repair(
             key,
             lambda: self.model.staff_hold_again(modelled, key),
-            lambda: reservation_repairs.hold_again(**said),
+            lambda: reservation_repairs.hold_again(**values),
         )
 
     def _some_active_session(self, data: st.DataObject) -> tuple[Key, Session]:
@@ -77,9 +77,9 @@ class Desk(Machine):
         flagged = [(key, session, reason) for key, session in self.model.sessions for reason in sorted(session.flags)]
         key, modelled, reason = data.draw(st.sampled_from(flagged))
         matter = Attention.objects.get(session__order_no=modelled.order_no, reason=reason)
-        said = self._said(key)
+        values = self._repair_arguments(key)
         self._repair(
-            key, lambda: self.model.staff_settle(modelled, key, reason), lambda: attention_repairs.resolve(attention=matter, **said)
+            key, lambda: self.model.staff_settle(modelled, key, reason), lambda: attention_repairs.resolve(attention=matter, **values)
         )
 
     # --- Baskets and stock --------------------------------------------------------
@@ -93,11 +93,11 @@ class Desk(Machine):
             return
         if what == "extend" and self.model.now + days * DAY == modelled.expires:
             return  # Time does go on between two calls, if only by a millisecond, and the model does not know it.
-        said = {"basket": self._basket(key), **self._said(key)}
+        values = {"basket": self._basket(key), **self._repair_arguments(key)}
         by_model, by_service = {
-            "extend": (lambda: self.model.staff_extend(key, days), lambda: basket_repairs.extend(**said, days=days)),
-            "end": (lambda: self.model.staff_end(key), lambda: basket_repairs.end(**said)),
-            "settle": (lambda: self.model.staff_settle_all(key), lambda: attention_repairs.resolve_all(**said)),
+            "extend": (lambda: self.model.staff_extend(key, days), lambda: basket_repairs.extend(**values, days=days)),
+            "end": (lambda: self.model.staff_end(key), lambda: basket_repairs.end(**values)),
+            "settle": (lambda: self.model.staff_settle_all(key), lambda: attention_repairs.resolve_all(**values)),
         }[what]
         self._repair(key, by_model, by_service)
 
@@ -107,11 +107,11 @@ class Desk(Machine):
         key = self._some_basket(data)
         if self._is_news(key):
             return
-        said = {"basket": self._basket(key), **self._said(key)}
+        values = {"basket": self._basket(key), **self._repair_arguments(key)}
         name = key[0], f"erased {len(self.names)}"
 
         def erase() -> None:
-            self.names[name] = erasure.erase_user(**said).user_id
+            self.names[name] = erasure.erase_user(**values).user_id
 
         self._repair(key, lambda: self.model.erase(key, name), erase)
         self._compare_comfort()
@@ -126,16 +126,16 @@ class Desk(Machine):
         key, product = item
         if key not in self.model.baskets:
             return  # There is no page to do it on.
-        said = {"basket": self._basket(key), "product_id": product, "count": count, **self._said(key)}
-        self._repair(key, lambda: self.model.staff_change(key, product, count), lambda: basket_repairs.change_item(**said))
+        values = {"basket": self._basket(key), "product_id": product, "count": count, **self._repair_arguments(key)}
+        self._repair(key, lambda: self.model.staff_change(key, product, count), lambda: basket_repairs.change_item(**values))
 
     @rule(product=products, number=st.integers(-4, 4))
     def adjust(self, product: str, number: int) -> None:
-        said = {"product_id": product, "pieces": number, "expected_adjustment": stock_repairs.last_adjustment(product)}
+        values = {"product_id": product, "pieces": number, "expected_adjustment": stock_repairs.last_adjustment(product)}
         self._repair(
             KEYS[0],
             lambda: self.model.adjust(product, number),
-            lambda: stock_repairs.adjust_supply(**said, reason="a box", actor=STAFF),
+            lambda: stock_repairs.adjust_supply(**values, reason="a box", actor=STAFF),
         )
 
     # --- What they have in common --------------------------------------------------
@@ -149,7 +149,7 @@ class Desk(Machine):
 
         self._step(key, by_model, repaired, answers=False)
 
-    def _said(self, key: Key) -> dict[str, Any]:
+    def _repair_arguments(self, key: Key) -> dict[str, Any]:
         return {"expected_events": self._basket(key).events, "reason": "asked for", "actor": STAFF}
 
     def _basket(self, key: Key) -> Basket:

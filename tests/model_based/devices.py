@@ -40,27 +40,27 @@ class Devices(Shop):
         if counts:
             self._changed(basket)
         else:
-            self._told(basket)
+            self._record_event(basket)
 
     def offer(self, key: Key) -> None:
         if not self.present(key):
             raise Refused("basket_not_found")
         self.offers.append(Offer(key, self.now + TRANSFER))
-        self._told(self.baskets[key])
+        self._record_event(self.baskets[key])
 
     def take_over(self, partner: int, number: int) -> Key:
         offer = self.offers[number]
         if not offer.open or offer.until <= self.now or offer.key[0] != partner or not self.present(offer.key):
             raise Refused("transfer_unknown")
         offer.open = False
-        self._told(self.baskets[offer.key])
+        self._record_event(self.baskets[offer.key])
         return offer.key
 
-    def change_comfort(self, key: Key, said: Mapping[str, str | None], *, consent: bool | None) -> None:
+    def change_comfort(self, key: Key, values: Mapping[str, str | None], *, consent: bool | None) -> None:
         """Nothing is kept without consent, and taking it back deletes everything."""
         kept = self.comfort.get(key, {} if consent else None)
-        if any(said.values()) and (kept is None or consent is False):
+        if any(values.values()) and (kept is None or consent is False):
             raise Refused("consent_missing")
         self.comfort.pop(key, None)
         if consent is not False and kept is not None:
-            self.comfort[key] = {name: value for name, value in (kept | said).items() if value is not None}
+            self.comfort[key] = {name: value for name, value in (kept | values).items() if value is not None}

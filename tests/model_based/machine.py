@@ -41,7 +41,7 @@ counts = st.sampled_from([1, 2, 3, 4, 0, -1])
 pieces = st.integers(0, 8)
 
 
-class Machine(RuleBasedStateMachine):
+class ShopStateMachine(RuleBasedStateMachine):
     """Steps are counted on the class, over all examples."""
 
     steps: ClassVar[int] = 0
@@ -54,12 +54,12 @@ class Machine(RuleBasedStateMachine):
         self._around = type(self).around()
         self._around.__enter__()
         try:
-            self._open_the_shop()
+            self._set_up_shop()
         except BaseException:
             self._around.__exit__(None, None, None)
             raise
 
-    def _open_the_shop(self) -> None:
+    def _set_up_shop(self) -> None:
         type(self).examples += 1
         partners = [PartnerFactory(late_orders="refuse"), PartnerFactory(late_orders="accept")]
         self.domain = Domain([partner.pk for partner in partners])
@@ -163,8 +163,8 @@ class Machine(RuleBasedStateMachine):
         assert (actual and actual.args) == (expected and expected.args)
         if expected is None and answers:
             assert shown == self.model.shown(key)
-        elif actual is not None and actual.told is not ...:
-            assert actual.told == self.model.shown(key)
+        elif actual is not None and actual.basket_shown is not ...:
+            assert actual.basket_shown == self.model.shown(key)
         self._compare()
 
     def _compare(self) -> None:
@@ -211,8 +211,8 @@ class Machine(RuleBasedStateMachine):
         assert set(Comfort.objects.values_list("pk", flat=True)) == {owner.basket_id for owner in owners.values()}
         for key, owner in owners.items():
             stored = read_comfort(owner=owner)
-            said = {"customer_id": stored.customer_id, "payment_token": stored.payment_token}
-            assert {name: value for name, value in said.items() if value is not None} == self.model.comfort[key]
+            values = {"customer_id": stored.customer_id, "payment_token": stored.payment_token}
+            assert {name: value for name, value in values.items() if value is not None} == self.model.comfort[key]
 
     # --- Choosing ---------------------------------------------------------------
 

@@ -105,8 +105,8 @@ class Shop(State):
             self._reclaim(self._lacking({p: item.count for p, item in basket.cart.items() if self._is_limited(p)}))
         items = {product: self._checked_out(product, item, test=test) for product, item in basket.cart.items()}
         if all(item.failed for item in items.values()):
-            told = [(product, item.count, item.count + (item.stocked or 0)) for product, item in items.items()]
-            raise Refused("out_of_stock", sorted(told))
+            shortages = [(product, item.count, item.count + (item.stocked or 0)) for product, item in items.items()]
+            raise Refused("out_of_stock", sorted(shortages))
         self.starts += 1
         session = Session(number=self.starts, expires=self.now + HOLD, test=test, items=items)
         for product, item in items.items():
@@ -128,7 +128,7 @@ class Shop(State):
             raise Refused("basket_not_found")
         active = basket.active
         if active and order_no in (None, active.order_no):
-            return self._order(basket, active) if ordered else self._give_up(basket, active, "ABORTED")
+            return self._order(basket, active) if ordered else self._end_unsold(basket, active, "ABORTED")
         session = self._meant(key, basket, ordered=ordered, order_no=order_no)
         if session.status == "ORDERED":
             if not ordered:
@@ -145,7 +145,7 @@ class Shop(State):
         """Everything that is due: lapsed checkouts first, then baskets past their time."""
         for key, session in self.sessions:
             if self.lapsed(session):
-                self._give_up(self.baskets[key], session, "EXPIRED")
+                self._end_unsold(self.baskets[key], session, "EXPIRED")
         for key, basket in self.baskets.items():
             if not basket.hidden and not self.present(key):
                 self._hide(basket)
@@ -186,7 +186,7 @@ class Shop(State):
         self._changed(basket, session)
         session.ended_revision = basket.revision
 
-    def _give_up(self, basket: Basket, session: Session, status: str) -> None:
+    def _end_unsold(self, basket: Basket, session: Session, status: str) -> None:
         session.held, session.released = Counter(), self.now
         self._end(session, status)
         self._return(basket, session.items)
@@ -224,7 +224,7 @@ class Shop(State):
         if before != {product: item.count for product, item in basket.cart.items()}:
             self._changed(basket, session)
         else:
-            self._told(basket, session)
+            self._record_event(basket, session)
         session.ended_revision = basket.revision
         self._settle(basket, session, REFUSED)
         if any(session.short.values()):
@@ -256,7 +256,7 @@ class Shop(State):
             return
         if not self.lapsed(active):
             raise Refused("checkout_active", active.order_no)
-        self._give_up(basket, active, "EXPIRED")
+        self._end_unsold(basket, active, "EXPIRED")
 
     def _lacking(self, wanted: Mapping[str, int]) -> dict[str, int]:
         """Pieces that must come back before there is enough; what is owed to the shop is paid off first."""
@@ -271,4 +271,4 @@ class Shop(State):
                 if left[product] <= 0:
                     break
                 left.subtract(session.held)
-                self._give_up(self.baskets[key], session, "EXPIRED")
+                self._end_unsold(self.baskets[key], session, "EXPIRED")

@@ -40,21 +40,21 @@ class Office(Devices):
         if session.status != "ACTIVE":
             raise Refused("not_repairable")
         self.finish(key, ordered=ordered, order_no=session.order_no)
-        self._told(self.baskets[key], session)
+        self._record_event(self.baskets[key], session)
 
     def staff_order_late(self, session: Session, key: Key, *, accept: bool) -> None:
         if session.status not in {"ABORTED", "EXPIRED"}:
             raise Refused("not_repairable")
         self._order_late(key, self.baskets[key], session, accept=accept, order_no=session.order_no, by_staff=True)
-        self._told(self.baskets[key], session)
+        self._record_event(self.baskets[key], session)
 
     def staff_reverse(self, session: Session, key: Key) -> None:
         if session.status != "ORDERED" or session.reversed:
             raise Refused("not_repairable")
         session.reversed = True
-        self._told(self.baskets[key], session)
+        self._record_event(self.baskets[key], session)
         self._settle(self.baskets[key], session, {"short"})
-        self._told(self.baskets[key], session)
+        self._record_event(self.baskets[key], session)
         for product, pieces in session.sold.items():
             self.products[product].happened.append((self.moment(), pieces))
         for product, item in session.items.items():
@@ -98,7 +98,7 @@ class Office(Devices):
     def staff_settle(self, session: Session, key: Key, reason: str) -> None:
         if not self._settle(self.baskets[key], session, {reason}):
             raise Refused("not_repairable")
-        self._told(self.baskets[key], session)
+        self._record_event(self.baskets[key], session)
 
     def staff_settle_all(self, key: Key) -> None:
         basket = self.baskets[key]
@@ -107,7 +107,7 @@ class Office(Devices):
             raise Refused("not_repairable")
         for session in flagged:
             self._settle(basket, session, session.open())
-        self._told(basket)
+        self._record_event(basket)
 
     # --- Baskets ----------------------------------------------------------------
 
@@ -116,18 +116,18 @@ class Office(Devices):
         self.change(key, product, count)
         if self.baskets[key].revision == before:
             raise Refused("not_repairable")
-        self._told(self.baskets[key])
+        self._record_event(self.baskets[key])
 
     def staff_extend(self, key: Key, days: int) -> None:
         until = self.now + days * DAY
         if not self.present(key) or until <= self.baskets[key].expires:
             raise Refused("not_repairable")
         self.baskets[key].expires = until
-        self._told(self.baskets[key])
+        self._record_event(self.baskets[key])
 
     def staff_end(self, key: Key) -> None:
         self.delete(key)
-        self._told(self.baskets[key])
+        self._record_event(self.baskets[key])
 
     def erase(self, key: Key, name: Key) -> None:
         """The basket is emptied, hidden, and nobody's: the user, should they come back, begins anew."""
@@ -138,13 +138,13 @@ class Office(Devices):
         if not basket.hidden:
             self._hide(basket)
         basket.erased = True
-        self._told(basket)
+        self._record_event(basket)
         self.baskets[name] = self.baskets.pop(key)
         self.sessions = [(name if of == key else of, session) for of, session in self.sessions]
-        self._forget_offers(key)
+        self._delete_offers(key)
         self.comfort.pop(key, None)
 
-    def _forget_offers(self, key: Key) -> None:
+    def _delete_offers(self, key: Key) -> None:
         for offer in self.offers:
             offer.open = offer.open and offer.key != key
 
@@ -153,15 +153,15 @@ class Office(Devices):
     def purge(self) -> None:
         """The beginning of each timeline, with the checkouts it tells of; of a basket hidden long ago, all there is."""
         for key, basket in list(self.baskets.items()):
-            whole = basket.hidden and self._long_ago(basket.hidden_since)
+            whole = basket.hidden and self._is_older_than_retention(basket.hidden_since)
             if whole and self._cut(basket, whole=True) == len(basket.timeline):
-                self._forget(basket, len(basket.timeline))
-                self._forget_offers(key)
+                self._purge_events(basket, len(basket.timeline))
+                self._delete_offers(key)
                 del self.baskets[key]
             else:
-                self._forget(basket, self._cut(basket, whole=False))
+                self._purge_events(basket, self._cut(basket, whole=False))
 
-    def _long_ago(self, moment: int) -> bool:
+    def _is_older_than_retention(self, moment: int) -> bool:
         return moment < self.now - RETENTION
 
     def _cut(self, basket: Basket, *, whole: bool) -> int:
@@ -169,7 +169,7 @@ class Office(Devices):
         cut = 0
         for at, revision, session in basket.timeline:
             last = revision == basket.revision and not whole
-            if last or not self._long_ago(at) or (session is not None and self._stays(session)):
+            if last or not self._is_older_than_retention(at) or (session is not None and self._stays(session)):
                 break
             cut += 1
         while any(session is later for *_, session in basket.timeline[:cut] for *_, later in basket.timeline[cut:] if session):
@@ -179,9 +179,9 @@ class Office(Devices):
     def _stays(self, session: Session) -> bool:
         """While it is young, while somebody has to see to it, and while it explains what the shop is owed."""
         owed = any(pieces and self.free(product) < 0 for product, pieces in session.sold.items())
-        return session.status == "ACTIVE" or not self._long_ago(session.finished) or bool(session.open()) or owed
+        return session.status == "ACTIVE" or not self._is_older_than_retention(session.finished) or bool(session.open()) or owed
 
-    def _forget(self, basket: Basket, number: int) -> None:
+    def _purge_events(self, basket: Basket, number: int) -> None:
         gone = {id(session) for *_, session in basket.timeline[:number] if session is not None}
         for session in basket.sessions:
             for product in session.items if id(session) in gone else ():

@@ -18,7 +18,7 @@ MOST_CANDIDATES = 5
 class Refused(Exception):
     """The call is not done. `details` is what the caller is told beside the reason, `told` the basket that comes with it."""
 
-    told: Any = ...
+    basket_shown: Any = ...
 
     def __init__(self, reason: str, details: Any = None) -> None:
         super().__init__(reason, details)
@@ -193,9 +193,9 @@ class State:
         basket.revision += 1
         if not basket.guest or basket.hidden:
             basket.expires = self.now + LIFETIME
-        self._told(basket, session)
+        self._record_event(basket, session)
 
-    def _told(self, basket: Basket, session: Session | None = None) -> None:
+    def _record_event(self, basket: Basket, session: Session | None = None) -> None:
         """A line in the timeline; no list differs for it."""
         basket.timeline.append((self.now, basket.revision, session))
 
@@ -209,7 +209,7 @@ class State:
         if reason not in session.flags:
             self.warnings += 1
             session.flags[reason] = Flag(self.warnings, candidates)
-            self._told(basket, session)
+            self._record_event(basket, session)
 
     def _flag_refused(self, basket: Basket, session: Session, reason: str, *, order_no: str | None) -> None:
         """Somebody may have paid. Without a number, for any of the last that ended; and no more warnings are open than staff can read."""
@@ -228,5 +228,5 @@ class State:
         for reason in done:
             session.flags[reason].settled = True
         if done:
-            self._told(basket, session)
+            self._record_event(basket, session)
         return bool(done)

@@ -18,12 +18,12 @@ from baskets.domain.access.api_keys import issue_api_key
 from baskets.domain.access.token_issuers import add_issuer
 from baskets.domain.checkout import attention
 from baskets.models import Partner
-from tests.conftest import Long
+from tests.conftest import LongRun
 from tests.factories import TESTER
 from tests.model_based.callers import Domain, Http
-from tests.model_based.clients import Apps
-from tests.model_based.desk import Desk
-from tests.model_based.machine import Machine
+from tests.model_based.clients import ClientStateMachine
+from tests.model_based.desk import StaffStateMachine
+from tests.model_based.machine import ShopStateMachine
 from tests.model_based.shop import CART_LIMIT, SAVED_LIMIT
 from tests.model_based.state import MOST_OPEN
 from tests.tokens import KeyPair
@@ -68,12 +68,12 @@ def in_this_process(method: str, path: str, body: bytes, headers: Mapping[str, s
     return answer.status_code, answer.headers, answer.content
 
 
-class OverTheDomain(Apps, Desk):
+class OverTheDomain(ClientStateMachine, StaffStateMachine):
     around = staticmethod(rolled_back)
     caller = staticmethod(lambda partners: Domain([partner.pk for partner in partners]))
 
 
-class OverHttp(Apps, Desk):
+class OverHttp(ClientStateMachine, StaffStateMachine):
     around = staticmethod(rolled_back)
     caller = staticmethod(lambda partners: Http(send=in_this_process, keys=keys_of(partners), login=login_of(partners)))
 
@@ -86,7 +86,7 @@ def _small_lists(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("machine", "steps"), [(OverTheDomain, 40), (OverHttp, 20)])
-def test_the_service_does_what_the_contract_says(machine: type[Machine], steps: int) -> None:
+def test_the_service_does_what_the_contract_says(machine: type[ShopStateMachine], steps: int) -> None:
     run_state_machine_as_test(machine, settings=profile(QUICK, stateful_step_count=steps))
 
 
@@ -107,7 +107,7 @@ def over_the_network(address: tuple[str, int]) -> Any:
 
 
 @contextmanager
-def emptied() -> Iterator[None]:
+def empty_tables() -> Iterator[None]:
     """One example whose rows others can see: the next one starts with empty tables."""
     tables = ", ".join(model._meta.db_table for model in apps.get_app_config("baskets").get_models())
     with connection.cursor() as cursor:
@@ -115,29 +115,29 @@ def emptied() -> Iterator[None]:
     yield
 
 
-def explored(machine: type[Machine], long_run: Long, share: float) -> None:
+def explored(machine: type[ShopStateMachine], long_run: LongRun, share: float) -> None:
     """Run one example after the other, each with choices that follow from the seed, until the time is over."""
     end = time.monotonic() + long_run.seconds * share
     while time.monotonic() < end:
-        seeded = seed(long_run.chance.getrandbits(32))(type(machine.__name__, (machine,), {"steps": 0, "examples": 0}))
+        seeded = seed(long_run.rng.getrandbits(32))(type(machine.__name__, (machine,), {"steps": 0, "examples": 0}))
         run_state_machine_as_test(seeded, settings=profile(QUICK, derandomize=False, max_examples=10, stateful_step_count=60))
-        long_run.tell(examples=seeded.examples, steps=seeded.steps)
+        long_run.record(examples=seeded.examples, steps=seeded.steps)
 
 
 @pytest.mark.long
 @pytest.mark.django_db
 @pytest.mark.parametrize("machine", [OverTheDomain, OverHttp])
-def test_the_service_goes_on_doing_what_the_contract_says(machine: type[Machine], long_run: Long) -> None:
+def test_the_service_goes_on_doing_what_the_contract_says(machine: type[ShopStateMachine], long_run: LongRun) -> None:
     explored(machine, long_run, share=0.35)
 
 
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)
-def test_the_service_does_over_the_network_what_the_contract_says(live_server: Any, long_run: Long) -> None:
+def test_the_service_does_over_the_network_what_the_contract_says(live_server: Any, long_run: LongRun) -> None:
     address = live_server.thread.host, live_server.thread.port
 
-    class OverTheNetwork(Apps, Desk):
-        around = staticmethod(emptied)
+    class OverTheNetwork(ClientStateMachine, StaffStateMachine):
+        around = staticmethod(empty_tables)
         caller = staticmethod(lambda partners: Http(send=over_the_network(address), keys=keys_of(partners), login=login_of(partners)))
 
     explored(OverTheNetwork, long_run, share=0.3)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Long
+from tests.conftest import LongRun
 from tests.mutation.mutations import MUTATIONS, Mutation
 from tests.mutation.places import PROJECT, mutate, resolve
 
@@ -29,7 +29,7 @@ def test_mutation_applies_to_the_code_of_today(mutation: Mutation) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
-def test_mutation_is_noticed_by_its_tests(mutation: Mutation, tmp_path: Path, long_run: Long) -> None:
+def test_mutation_is_noticed_by_its_tests(mutation: Mutation, tmp_path: Path, long_run: LongRun) -> None:
     for part in PARTS:
         source = PROJECT / part
         copy = shutil.copytree if source.is_dir() else shutil.copy
@@ -42,7 +42,7 @@ def test_mutation_is_noticed_by_its_tests(mutation: Mutation, tmp_path: Path, lo
         codes.append(_run(tmp_path, tests))
         if codes[-1] != 0:
             break
-    long_run.tell(**{"mutants_noticed" if codes[-1] == FAILED else "mutants_that_survived": 1})
+    long_run.record(**{"mutants_noticed" if codes[-1] == FAILED else "mutants_that_survived": 1})
     assert codes[-1] == FAILED, f"{mutation.name}: {codes}"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.maintenance.invariants import INVARIANTS
-from tests.conftest import Long
+from tests.conftest import LongRun
 from tests.scale.filled import fill
 
 MILLION = 1_000_000
@@ -23,7 +23,7 @@ def test_a_filled_database_is_sound() -> None:
 
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)
-def test_a_million_baskets_are_checked_well_within_an_hour(long_run: Long) -> None:
+def test_a_million_baskets_are_checked_well_within_an_hour(long_run: LongRun) -> None:
     fill(MILLION)
     moments = [time.monotonic()]
     assert invariant_checker.check(advance=lambda _: moments.append(time.monotonic())) == []
@@ -31,5 +31,5 @@ def test_a_million_baskets_are_checked_well_within_an_hour(long_run: Long) -> No
     names = [*(proof.slug for proof in INVARIANTS), invariant_checker.BASKET_KEYS.slug]
     slowest = sorted(((end - start, name) for (start, end), name in zip(pairwise(moments), names, strict=True)), reverse=True)
     print([f"{name} {seconds:.1f} s" for seconds, name in slowest[:12]])  # noqa: T201 (shown with -s)
-    long_run.tell(baskets_checked=MILLION, seconds_to_check_them=round(took))
+    long_run.record(baskets_checked=MILLION, seconds_to_check_them=round(took))
     assert took < HOUR_SECONDS / 10

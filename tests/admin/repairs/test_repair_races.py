@@ -14,7 +14,7 @@ from baskets.domain.stock import supply
 from baskets.domain.support import checkout_repairs, erasure, reservation_repairs, stock_repairs
 from baskets.models import Basket, CheckoutSession, Event, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
-from tests.concurrency.barrier import together
+from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import User, available, reservations
 from tests.factories import PartnerFactory, ProductFactory
 
@@ -47,7 +47,7 @@ def test_staff_against_the_partner_is_one_outcome(shopper: User) -> None:
     def abort() -> None:
         runner.run(checkout_repairs.abort, session=session, expected_events=seen, reason="asked for", actor=STAFF)
 
-    outcomes = together([call for _ in range(CROWD) for call in (abort, lambda: shopper.finish(True))])
+    outcomes = run_concurrently([call for _ in range(CROWD) for call in (abort, lambda: shopper.finish(True))])
     staff, partner = kinds(outcomes[::2]), kinds(outcomes[1::2])
     session.refresh_from_db()
     if session.status == "ORDERED":
@@ -86,7 +86,7 @@ def test_single_holds_against_the_end_of_the_checkout(shopper: User, name: str, 
     def ended() -> object:
         return expiry.expire_session(basket_id=session.basket_id) if ordered is None else shopper.finish(ordered)
 
-    outcomes = together([call for _ in range(CROWD) for call in (repaired, ended)])
+    outcomes = run_concurrently([call for _ in range(CROWD) for call in (repaired, ended)])
     staff = kinds(outcomes[::2])
     session.refresh_from_db()
     assert session.status == {True: "ORDERED", False: "ABORTED", None: "EXPIRED"}[ordered]
@@ -103,7 +103,7 @@ def test_a_user_who_goes_on_shopping_while_they_are_erased_begins_anew(shopper: 
     def erase() -> None:
         runner.run(erasure.erase_user, basket=basket, expected_events=basket.events, reason="asked for", actor=STAFF)
 
-    outcomes = together([call for _ in range(CROWD) for call in (erase, lambda: shopper.place("shirt"))])
+    outcomes = run_concurrently([call for _ in range(CROWD) for call in (erase, lambda: shopper.place("shirt"))])
     assert kinds(outcomes[1::2]) == {"BasketSnapshot": CROWD}
     staff = kinds(outcomes[::2])
     assert staff["NoneType"] == Basket.objects.filter(user_id__startswith="erased-").count() <= 1
@@ -121,7 +121,7 @@ def test_one_page_sent_many_times_adds_its_pieces_once(shopper: User) -> None:
             stock_repairs.adjust_supply, product_id="shirt", pieces=5, expected_adjustment=seen, reason="a box was found", actor=STAFF
         )
 
-    assert kinds(together([add] * CROWD)) == {"NoneType": 1, "StaleState": CROWD - 1}
+    assert kinds(run_concurrently([add] * CROWD)) == {"NoneType": 1, "StaleState": CROWD - 1}
     assert available("shirt") == (12, 0)
     assert invariant_checker.check_invariants() == []
 
@@ -133,7 +133,7 @@ def test_a_product_becomes_limited_once(shopper: User) -> None:
         )
 
     calls = [lambda number=number: limit(number) for number in range(1, CROWD + 1)]
-    assert kinds(together(calls)) == {"NoneType": 1, "StaleState": CROWD - 1}
+    assert kinds(run_concurrently(calls)) == {"NoneType": 1, "StaleState": CROWD - 1}
     only = StockAdjustment.objects.get(product_id="song")
     assert available("song") == (only.reported, 0)
     assert invariant_checker.check_invariants() == []

@@ -22,7 +22,7 @@ from baskets.domain.validation import InvalidValue
 from baskets.models import Event, FeedPosition, Partner, WebhookEndpoint
 from baskets.models.basket_snapshot import Owner
 from baskets.net import http_client
-from tests.concurrency.barrier import together
+from tests.concurrency.barrier import run_concurrently
 from tests.domain.events.receivers import Receiver, receiver
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
@@ -253,7 +253,7 @@ def test_deliverers_side_by_side_send_nothing_at_once_and_all_in_order(shopper: 
     make(webhook_receiver)
     for count in range(1, 31):
         shopper.place("shirt", count)
-    outcomes = together([deliver] * 6)
+    outcomes = run_concurrently([deliver] * 6)
     assert sum(outcomes) == 30
     assert webhook_receiver.most_at_once == 1
     assert webhook_receiver.ids == ids_of_all()

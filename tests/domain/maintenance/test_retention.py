@@ -19,7 +19,7 @@ from baskets.domain.stock import supply
 from baskets.models import Attention, Basket, CheckoutSession, Event, FeedPosition, IdempotencyRecord, Stock, StockAdjustment
 from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run, run  # noqa: F401 (a fixture)
-from tests.concurrency.barrier import WAIT_SECONDS, together
+from tests.concurrency.barrier import WAIT_SECONDS, run_concurrently
 from tests.domain.maintenance.test_invariant_checker import build
 from tests.domain.scenarios import User, available
 from tests.factories import TESTER, PartnerFactory, ProductFactory
@@ -216,7 +216,7 @@ def test_purges_side_by_side_remove_everything_once_and_leave_what_is_in_use(sho
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(hold)
         assert locked.wait(WAIT_SECONDS)
-        done = together([purged] * 4)
+        done = run_concurrently([purged] * 4)
         go.set()
         held.result(WAIT_SECONDS)
     assert [outcome for outcome in done if isinstance(outcome, Exception)] == []
@@ -232,7 +232,9 @@ def test_a_purge_beside_buyers_keeps_the_account(shopper: User) -> None:
         expire(user)
     age_all_rows(timedelta(days=400))
     buyers = [shopper.beside(f"buyer-{n}") for n in range(4)]
-    outcomes = together([*(lambda b=buyer: order(b, 1) for buyer in buyers), purged, *(lambda o=user: order(o, 1) for user in olds[:2])])
+    outcomes = run_concurrently(
+        [*(lambda b=buyer: order(b, 1) for buyer in buyers), purged, *(lambda o=user: order(o, 1) for user in olds[:2])]
+    )
     assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
     assert available("shirt") == (0, 0)
     purged()

@@ -368,26 +368,26 @@ class History:
     """Chance lets things happen to product x, in the service and in the world alike."""
 
     def __init__(self, seed: int) -> None:
-        self.chance, self.world = random.Random(seed), World()
+        self.rng, self.world = random.Random(seed), World()
         ProductFactory(product_id="x")
         partner = PartnerFactory()
         self.users = [User(Owner(partner_id=partner.pk, user_id=f"user-{number}")) for number in range(4)]
         self.orders: list[CheckoutSession] = []
         self.moments = [now()]
-        self.report(self.chance.randint(5, 20), None)
+        self.report(self.rng.randint(5, 20), None)
 
     def step(self) -> None:
-        user = self.chance.choice(self.users)
+        user = self.rng.choice(self.users)
         holds = user.owner.user_id in self.world.held
         steps: list[Callable[[], None]] = [
-            *[lambda: self.report(self.chance.choice([None, 0, 3, 8, 15, 15]), self.chance.choice([None, *self.moments[-6:]]))] * 3,
-            *[lambda: self.end(user, ordered=self.chance.random() < 0.6) if holds else self.buy(user)] * 3,
+            *[lambda: self.report(self.rng.choice([None, 0, 3, 8, 15, 15]), self.rng.choice([None, *self.moments[-6:]]))] * 3,
+            *[lambda: self.end(user, ordered=self.rng.random() < 0.6) if holds else self.buy(user)] * 3,
             *[lambda: None if holds or self.world.free() is None else self.hold(user)] * 2,
             self.adjust,
             *[self.reverse if self.orders else self.adjust],
-            *[lambda: None if self.world.held or self.chance.random() < 0.5 else self.purge()],
+            *[lambda: None if self.world.held or self.rng.random() < 0.5 else self.purge()],
         ]
-        self.chance.choice(steps)()
+        self.rng.choice(steps)()
         self.moments.append(now())
 
     def report(self, unsold: int | None, as_of: datetime | None) -> None:
@@ -400,7 +400,7 @@ class History:
             self.world.reports.append((as_of or now(), len(self.world.reports), unsold))
 
     def buy(self, user: User) -> None:
-        pieces = self.chance.randint(1, 3)
+        pieces = self.rng.randint(1, 3)
         try:
             session = order(user, pieces)
         except Refusal:
@@ -411,7 +411,7 @@ class History:
             self.orders.append(session)
 
     def hold(self, user: User) -> None:
-        pieces = self.chance.randint(1, 3)
+        pieces = self.rng.randint(1, 3)
         user.place("x", pieces)
         try:
             user.start()
@@ -430,13 +430,13 @@ class History:
             user.delete()
 
     def adjust(self) -> None:
-        pieces = self.chance.choice([-2, 1, 5])
+        pieces = self.rng.choice([-2, 1, 5])
         with suppress(guards.RepairNotApplicable, supply.SupplyBelowZero), transaction.atomic():
             deliver(pieces)
             self.world.pieces.append((now(), pieces))
 
     def reverse(self) -> None:
-        session = self.orders.pop(self.chance.randrange(len(self.orders)))
+        session = self.orders.pop(self.rng.randrange(len(self.orders)))
         reverse(session)
         self.world.pieces.append((now(), sum(session.items.values_list("count", flat=True))))
 
