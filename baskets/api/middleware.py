@@ -1,4 +1,4 @@
-"""The outermost layer: whatever happens inside, what leaves is in the envelope, has its headers, and is logged once."""
+"""The outermost middleware of the API: every response has the envelope and its headers, and is logged once."""
 
 import hashlib
 import hmac
@@ -25,90 +25,90 @@ from baskets.api.protocol.versioning import DEFAULT_VERSION, requested_version
 log = structlog.get_logger("baskets.api")
 
 ADMIN = "/admin/"
-# Asked every few seconds, or not asked by a partner at all: worth a line only when something is wrong.
-QUIET = ("/livez", "/readyz", "/metrics", "/static/")
-# A UUID, or a name as short and plain: no key and no token looks like one, and no log needs to escape it.
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-REQUEST_ID = "baskets.request_id"
-# What every response has that brings no value for them: nothing in it is to be shown as a document, framed or guessed at.
-INERT = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "X-Content-Type-Options": "nosniff"}
-# What stands for an answer of Django's own that would be HTML.
-STRAY = {400: "bad_request", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+# Monitors and browsers request these often, and partners never do: they are logged only if they fail.
+UNLOGGED_PATHS = ("/livez", "/readyz", "/metrics", "/static/")
+# A UUID, or another short and plain name: it cannot be a key or a token, and needs no escaping in the log.
+REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9-]{1,64}")
+REQUEST_ID_KEY = "baskets.request_id"
+# Defaults for every response: browsers must not render it as a document, frame it, or guess its type.
+SECURITY_HEADERS = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "X-Content-Type-Options": "nosniff"}
+# The reasons that replace HTML error responses of Django, by their status.
+HTML_ERROR_REASONS = {400: "bad_request", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
 def request_id_of(request: Any) -> str:
-    """Name the request, as its answer and its log line do."""
-    return str(request.META.get(REQUEST_ID, ""))
+    """Return the request id, which the response and the log line also have."""
+    return str(request.META.get(REQUEST_ID_KEY, ""))
 
 
 class EnvelopeMiddleware:
-    """Sees to it that nothing but the envelope leaves the service, the pages for people apart."""
+    """Puts every response into the envelope, except the pages for people."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer one request."""
+        """Handle one request."""
         started = time.perf_counter()
         meta = request.META
         given = meta.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-        meta[REQUEST_ID] = request_id
+        request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else secrets.token_hex(16)
+        meta[REQUEST_ID_KEY] = request_id
         if request.path_info.startswith(ADMIN):
             response = self.get_response(request)
-            _guard(response, request_id)
+            _set_headers(response, request_id)
             return response
-        statements = Statements()
+        statements = StatementCounter()
         with structlog.contextvars.bound_contextvars(request_id=request_id), connection.execute_wrapper(statements):
-            response = self._answer(request)
-            _guard(response, request_id)
+            response = self._respond(request)
+            _set_headers(response, request_id)
             response.headers["X-API-Version"] = requested_version(request) or DEFAULT_VERSION
-            if response.status_code >= 500 or not request.path_info.startswith(QUIET):
+            if response.status_code >= 500 or not request.path_info.startswith(UNLOGGED_PATHS):
                 seconds = time.perf_counter() - started
                 _log(request, response, seconds=seconds, statements=statements.number)
                 if conf.metrics_token():
                     _count(request, response, seconds=seconds)
         return response
 
-    def _answer(self, request: HttpRequest) -> HttpResponseBase:
+    def _respond(self, request: HttpRequest) -> HttpResponseBase:
         try:
             request.get_host()
         except DisallowedHost:
             return answer("bad_request")
         if request.encoding is not None:
-            # Django would read the query by the charset of the body, and some names are of no charset at all.
+            # Otherwise Django decodes the query with the charset of the body, which may not exist.
             request.encoding = "utf-8"
         response = self.get_response(request)
         if response.status_code >= 400 and not hasattr(response, REASON_ATTRIBUTE):
-            return answer(STRAY.get(response.status_code, "internal_error"))
+            return answer(HTML_ERROR_REASONS.get(response.status_code, "internal_error"))
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Answer what a view outside of the API raised. The admin has pages of its own for that."""
+        """Respond to an exception of a view outside of the API. The admin has its own error pages."""
         return None if request.path_info.startswith(ADMIN) else answer_to(error)
 
 
-def _guard(response: HttpResponseBase, request_id: str) -> None:
-    """Set the headers of every response."""
+def _set_headers(response: HttpResponseBase, request_id: str) -> None:
+    """Set the request id, and the security headers that are not set yet."""
     response.headers["X-Request-ID"] = request_id
-    for name, value in INERT.items():
+    for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
 
 
-class Statements:
-    """Counts the statements of a request, those sent together one by one; Django calls it around each."""
+class StatementCounter:
+    """Counts the SQL statements of a request, those of a pipeline one by one. Django calls it around each."""
 
     def __init__(self) -> None:
         self.number = 0
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 (Django's signature)
-        """Count one, and run it."""
+        """Count a statement, and run it."""
         self.number += 1
         return execute(sql, params, many, context)
 
 
 def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float, statements: int) -> None:
-    """Write the line of a request: the route and not the path, and the user as a digest only the operator can make."""
+    """Log a request: the route instead of the path, and the user as a keyed digest."""
     match = request.resolver_match
     line: dict[str, Any] = {
         "method": _method(request),
@@ -137,11 +137,11 @@ KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPT
 
 
 def _method(request: HttpRequest) -> str:
-    """Name the method, but for one of the caller's invention."""
+    """Return the method, or `other` for an unknown one: a caller could write anything there."""
     return request.method if request.method in KNOWN_METHODS else "other"
 
 
 def user_digest(*, partner_id: int, user_id: str) -> str:
-    """Name a user in the log without naming them: keyed, so that nobody can try out ids against it."""
-    named = f"{partner_id}:{user_id}".encode(errors="backslashreplace")
-    return hmac.digest(settings.SECRET_KEY.encode(), named, hashlib.sha256).hex()[:16]
+    """Return a digest that identifies a user in the log. It is keyed, so that a reader cannot test user ids against it."""
+    identity = f"{partner_id}:{user_id}".encode(errors="backslashreplace")
+    return hmac.digest(settings.SECRET_KEY.encode(), identity, hashlib.sha256).hex()[:16]
