@@ -1,10 +1,10 @@
-"""Registers the application with Django."""
+"""Configures the Django application."""
 
 from django.apps import AppConfig
 
 
 class BasketsConfig(AppConfig):
-    """The one Django application of this project."""
+    """The only Django application of this project."""
 
     name = "baskets"
     verbose_name = "Baskets"

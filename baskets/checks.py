@@ -1,4 +1,4 @@
-"""System checks: a tunable that cannot be right is reported before the first request. The ids are stable."""
+"""System checks: report invalid settings before the first request. The ids are stable."""
 
 import re
 import sys
@@ -41,7 +41,7 @@ POSITIVE_SETTINGS = {
     "BASKETS_QUEUE_LENGTH": "baskets.E071",
     "BASKETS_QUEUE_SECONDS": "baskets.E072",
 }
-# Limits that may be off.
+# Limits that 0 switches off.
 OPTIONAL_LIMITS = {
     "BASKETS_DRAIN_SECONDS": "baskets.E073",
     "BASKETS_CALLS_PER_MINUTE": "baskets.E020",
@@ -60,12 +60,12 @@ OPTIONAL_LIMITS = {
 }
 ENCRYPTION_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 HEADER = re.compile(r"[A-Za-z0-9-]*")
-MAX_VALUE = 10 * 365 * 24 * 60 * 60  # Ten years: beyond it a duration is a typing error, and dates overflow.
+MAX_VALUE = 10 * 365 * 24 * 60 * 60  # Ten years in seconds: a longer duration is a typing error, and dates overflow.
 
 
 @register()
 def check_positive_settings(**_: Any) -> list[CheckMessage]:
-    """Refuse a limit or duration that is not a positive whole number of sane size."""
+    """Reject a limit or duration that is not a whole number from 1 to `MAX_VALUE`."""
     return [
         Error(f"{name} must be a whole number from 1 to {MAX_VALUE}, not {value!r}.", id=check_id)
         for name, check_id in POSITIVE_SETTINGS.items()
@@ -75,7 +75,7 @@ def check_positive_settings(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_optional_limits(**_: Any) -> list[CheckMessage]:
-    """Refuse a limit that is not a whole number of sane size; 0 switches it off."""
+    """Reject a limit that is not a whole number from 0 to `MAX_VALUE`."""
     return [
         Error(f"{name} must be a whole number from 0 to {MAX_VALUE}, not {value!r}.", id=check_id)
         for name, check_id in OPTIONAL_LIMITS.items()
@@ -85,7 +85,7 @@ def check_optional_limits(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_client_address_header(**_: Any) -> list[CheckMessage]:
-    """Refuse the name of a header that can be none: it would never be found, and every caller be one and the same."""
+    """Reject an invalid header name: the header would never be found, and all callers would share one source."""
     name = settings.BASKETS_CLIENT_ADDRESS_HEADER
     if HEADER.fullmatch(name):
         return []
@@ -94,7 +94,7 @@ def check_client_address_header(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_encryption_keys(**_: Any) -> list[CheckMessage]:
-    """Refuse a key of stored secrets that is none; it is not quoted."""
+    """Reject a malformed encryption key. The message does not quote it."""
     return [
         Error(f"Key {number} of BASKETS_ENCRYPTION_KEYS is not 32 bytes in URL-safe base64.", id="baskets.E030")
         for number, key in enumerate(settings.BASKETS_ENCRYPTION_KEYS, start=1)
@@ -104,7 +104,7 @@ def check_encryption_keys(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_outgoing_ports(**_: Any) -> list[CheckMessage]:
-    """Refuse a port that does not exist."""
+    """Reject a port outside 1 to 65535."""
     return [
         Error(f"BASKETS_OUTGOING_PORTS must have numbers from 1 to 65535, not {port!r}.", id="baskets.E033")
         for port in settings.BASKETS_OUTGOING_PORTS
@@ -112,19 +112,19 @@ def check_outgoing_ports(**_: Any) -> list[CheckMessage]:
     ]
 
 
-# The first releases that read cookies in linear time (CVE-2024-7592).
+# The first patch release of each series that parses cookies in linear time (CVE-2024-7592).
 FIXED_PYTHON_RELEASES = {(3, 11): 10, (3, 12): 6}
 
 
 @register(Tags.security, deploy=True)
 def check_python_version(**_: Any) -> list[CheckMessage]:
-    """Warn of an interpreter with a known weakness that the service can only narrow: pages of the admin read cookies."""
+    """Warn of a Python release that parses cookies in quadratic time. The service limits the effect; it cannot remove it."""
     major, minor, patch = sys.version_info[:3]
-    safe = FIXED_PYTHON_RELEASES.get((major, minor), 0)
-    if patch >= safe:
+    fixed = FIXED_PYTHON_RELEASES.get((major, minor), 0)
+    if patch >= fixed:
         return []
     return [
         Caution(
-            f"Python {major}.{minor}.{patch} reads cookies slowly (CVE-2024-7592): use {major}.{minor}.{safe} or later.", id="baskets.W001"
+            f"Python {major}.{minor}.{patch} reads cookies slowly (CVE-2024-7592): use {major}.{minor}.{fixed} or later.", id="baskets.W001"
         )
     ]

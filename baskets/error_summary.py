@@ -1,4 +1,4 @@
-"""Describes an error by its types and places, without its message: a database puts the values of a row into that."""
+"""Summarizes an exception for the log by types and code locations. Omits messages, because database messages quote row values."""
 
 import traceback
 from types import TracebackType
@@ -9,9 +9,11 @@ MAX_FRAMES = 15
 
 
 def summarize_error(error: BaseException, trace: TracebackType | None = None) -> dict[str, Any]:
-    """Describe an error for the log: the types of it and of its causes, and where it came from.
+    """Summarize an exception for the log.
 
-    :param trace: where the error has lost its own.
+    :param trace: the traceback to use if the exception has none.
+    :returns: `error`: the type of the exception, then those of its causes, at most `MAX_CAUSES`; `trace`: the last
+        `MAX_FRAMES` frames as `file:line function`.
     """
     chain: list[str] = []
     cause: BaseException | None = error

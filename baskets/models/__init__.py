@@ -1,4 +1,4 @@
-"""What is stored: fields, constraints and named questions. Rules and writes are in `baskets.domain`."""
+"""The stored data: fields, constraints and named queries. Rules and writes are in `baskets.domain`."""
 
 from baskets.models.audit_log import BrokenRule, DeskEntry
 from baskets.models.baskets import Basket, BasketItem, basket_key

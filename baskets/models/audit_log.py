@@ -1,9 +1,9 @@
-"""What the desk keeps beside the timelines: broken rules that a check has found, and the journal of what has no basket."""
+"""Records for staff that belong to no basket: broken rules that a check has found, and the audit log."""
 
 from django.db import models
 from django.db.models import Q
 
-# What is recorded about the access of staff, beside their work.
+# The kinds of entries about the access of staff; the other kinds are about their work.
 ACCESS_KINDS = (
     *("signed_in", "sign_in_failed", "refused", "rights_changed"),
     *("password_changed", "second_factor", "sessions_ended"),
@@ -11,9 +11,9 @@ ACCESS_KINDS = (
 
 
 class BrokenRule(models.Model):
-    """One rule that `check_baskets` has found broken: what it saw last, and whether somebody has seen to it.
+    """One rule that `check_baskets` has found broken, with its last findings and whether staff settled it.
 
-    A run that finds the rule broken again opens it again; one that does not says when it was gone.
+    A run that finds the rule broken opens it again; a run that does not sets `gone_at`.
     """
 
     slug = models.CharField(max_length=100, primary_key=True, db_collation="C")
@@ -43,10 +43,10 @@ class BrokenRule(models.Model):
 
 
 class DeskEntry(models.Model):
-    """One line of the desk's journal. Never edited, and bound to no account: it keeps the name that was used then.
+    """One entry of the audit log of staff. Never edited. Stores the name of the account and does not reference it.
 
-    `number` counts the steps about one subject, so that of two people who act upon the same page one is refused; what
-    needs no such order has none.
+    `number` counts the entries about one subject, so that only one of two concurrent actions on the same page succeeds; it
+    is null where no order is needed.
     """
 
     class Kind(models.TextChoices):

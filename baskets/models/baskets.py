@@ -12,41 +12,41 @@ NAMESPACE = uuid.UUID("6f0c7e52-52a7-5d0b-9d3e-0b5a3a1f8c41")
 
 
 def basket_key(*, partner_id: int, user_id: str) -> uuid.UUID:
-    """Compute the primary key of a user's basket, so that it is found, locked and sharded without a look-up."""
+    """Compute the primary key of a user's basket, so that the basket is found, locked and sharded without a look-up."""
     return uuid.uuid5(NAMESPACE, f"{partner_id}:{user_id}")
 
 
 def _in_checkout() -> models.Exists:
-    """Whether the basket that a query looks at has an active session."""
+    """Build the condition that the basket of the outer query has an active session."""
     return models.Exists(CheckoutSession.objects.active().filter(basket_id=models.OuterRef("pk")))
 
 
 class BasketQuerySet(models.QuerySet["Basket"]):
-    """Named questions about baskets."""
+    """Named queries for baskets."""
 
     def locked(self, *, skip_locked: bool = False) -> "BasketQuerySet":
-        """Lock the rows in the one order all writers use. Evaluate it before anything is decided.
+        """Lock the rows, in the order that all writers use. Evaluate the queryset before deciding anything.
 
         The basket's row is the mutex of its items, sessions and reservations.
 
-        :param skip_locked: leave out rows that somebody else has locked; for sweeps only.
+        :param skip_locked: omit rows that another transaction has locked; for sweeps only.
         """
         return self.order_by("pk").select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
 
     def expired(self) -> "BasketQuerySet":
-        """Shown baskets past `expires_at` by the database's clock, without an active checkout."""
+        """Baskets to expire: not hidden, past `expires_at` by the database's clock, without an active checkout."""
         return self.filter(~_in_checkout(), hidden_at__isnull=True, expires_at__lte=Now())
 
     def open(self) -> "BasketQuerySet":
-        """Baskets that their users see: neither hidden nor past their time, or kept by an active checkout."""
+        """Baskets that their users see: not hidden, and either before `expires_at` or in checkout."""
         return self.filter(Q(expires_at__gt=Now()) | _in_checkout(), hidden_at__isnull=True)
 
 
 class Basket(models.Model):
     """Everything held for one user of one partner.
 
-    `revision` counts the changes of its lists, `events` the lines of its timeline, purged ones among them. A deleted or expired basket is
-    emptied and hidden; the row stays, because orders and the timeline hang on it, and the next addition shows it again.
+    `revision` counts the changes of its lists, `events` the lines of its timeline including purged ones. A deleted or expired
+    basket is emptied and hidden. Its row stays, because orders and the timeline reference it; the next addition shows it again.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -90,8 +90,8 @@ class Basket(models.Model):
 class BasketItem(models.Model):
     """One product in the cart or the saved list of a basket, with its count.
 
-    A product is in one of the two lists at most, so one row per basket and product says more than one row per basket,
-    list and product. `position` orders a list; it is taken along into checkout and back.
+    A product is in at most one of the two lists, so the unique constraint covers basket and product without the list.
+    `position` orders a list; a checkout copies it and restores it.
     """
 
     class List(models.TextChoices):

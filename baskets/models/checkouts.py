@@ -1,4 +1,4 @@
-"""Checkout sessions and the items being bought in them; the items of the active session are the checkout list."""
+"""Checkout sessions, their items, and the attention flags for staff. The items of the active session are the checkout list."""
 
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
@@ -6,10 +6,10 @@ from django.db.models.functions import Now
 
 
 class CheckoutSessionQuerySet(models.QuerySet["CheckoutSession"]):
-    """Named questions about sessions."""
+    """Named queries for sessions."""
 
     def active(self) -> "CheckoutSessionQuerySet":
-        """Sessions that have not ended, lapsed ones among them."""
+        """Sessions that have not ended, including lapsed ones."""
         return self.filter(status=CheckoutSession.Status.ACTIVE)
 
     def lapsed(self) -> "CheckoutSessionQuerySet":
@@ -17,11 +17,11 @@ class CheckoutSessionQuerySet(models.QuerySet["CheckoutSession"]):
         return self.active().filter(expires_at__lte=Now()).order_by("expires_at", "pk")
 
     def latest_ended_first(self) -> "CheckoutSessionQuerySet":
-        """Ended sessions, the one that ended last before the others."""
+        """Ended sessions, the latest first."""
         return self.exclude(status=CheckoutSession.Status.ACTIVE).order_by("-ended_revision", "-finished_at", "-pk")
 
     def needing_attention(self) -> "CheckoutSessionQuerySet":
-        """Sessions with an open matter for staff."""
+        """Sessions with an open attention flag."""
         return self.filter(Exists(Attention.objects.filter(session_id=OuterRef("pk"), settled_at__isnull=True)))
 
 
@@ -29,13 +29,12 @@ class CheckoutSession(models.Model):
     """One attempt to buy what was in the cart: ACTIVE, then ORDERED, ABORTED or EXPIRED.
 
     ABORTED and EXPIRED may still become ORDERED: a late order. An order that staff reversed stays ORDERED.
-    `ended_revision` is the revision at which the basket stood after the session ended, so a later call can tell whether
-    the basket has changed since. `partner` is the basket's, kept here so that a list of a partner's sessions is read from
-    one index.
+    `ended_revision` is the revision of the basket right after the session ended, so that a later call can detect changes of
+    the basket since then. `partner` repeats the basket's partner, so that a list of a partner's sessions needs one index.
     """
 
     class Status(models.TextChoices):
-        """Where the session stands."""
+        """The state of the session."""
 
         ACTIVE = "ACTIVE", "active"
         ORDERED = "ORDERED", "ordered"
@@ -59,7 +58,7 @@ class CheckoutSession(models.Model):
     stripe_using_sdk = models.BooleanField(default=False)
     currency = models.CharField(max_length=3, blank=True, help_text="ISO 4217.")
     full_price = models.BigIntegerField(null=True, help_text="Minor units, over the items that can be ordered.")
-    # Prefixes and no foreign keys: the hot path knows the prefix, and a key is never deleted.
+    # Prefixes instead of foreign keys: the hot path has only the prefix, and a key is never deleted.
     started_by_key = models.CharField(
         max_length=16,
         blank=True,
@@ -91,10 +90,10 @@ class CheckoutSession(models.Model):
         ]
         indexes = [
             models.Index(fields=["expires_at"], name="active_sessions_by_expiry", condition=Q(status="ACTIVE")),
-            # For the lists of a partner's back end, page by page.
+            # For the paginated lists of a partner's back end.
             models.Index(fields=["partner", "started_at", "id"], name="sessions_of_partner"),
             models.Index(fields=["partner", "finished_at"], name="ended_sessions_of_partner", condition=Q(finished_at__isnull=False)),
-            # For the latest checkouts of one key, beside those of the others.
+            # For the comparison of one key's latest checkouts with those of other keys.
             models.Index(fields=["started_by_key", "started_at"], name="sessions_by_key", condition=~Q(started_by_key="")),
             models.Index(
                 fields=["finished_by_key", "id"],
@@ -109,7 +108,7 @@ class CheckoutSession(models.Model):
                 condition=Q(status="ACTIVE", finished_at__isnull=True, ended_revision__isnull=True)
                 | (~Q(status="ACTIVE") & Q(finished_at__isnull=False, ended_revision__isnull=False)),
             ),
-            # This one also says which states there are.
+            # This constraint also limits `status` to the known states.
             models.CheckConstraint(
                 name="session_released_if_aborted_expired_or_late",
                 condition=Q(status__in=["ABORTED", "EXPIRED"], late=False, released_at__isnull=False)
@@ -132,8 +131,9 @@ class CheckoutSession(models.Model):
 class CheckoutItem(models.Model):
     """One product being bought in a session. Kept until a purge: of an ORDERED session, it is a line of the order.
 
-    `stocked` as the API prints it: pieces held (the whole count), null where nothing had to be held, below zero when
-    the reservation failed and that many pieces were missing, or when staff released it: then `released_at` is set.
+    `stocked` has the meaning of the API, in pieces. The whole `count`: held. Null: the product is unlimited, or the session
+    is in test mode. Negative: the reservation failed, and that many pieces were missing; or staff released it, and
+    `released_at` is set.
     """
 
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="checkout_items", db_index=False)
@@ -169,22 +169,22 @@ class CheckoutItem(models.Model):
 
 
 class AttentionQuerySet(models.QuerySet["Attention"]):
-    """Named questions about flags for staff."""
+    """Named queries for flags for staff."""
 
     def open(self) -> "AttentionQuerySet":
-        """Flags that are not settled."""
+        """Flags that are not settled yet."""
         return self.filter(settled_at__isnull=True)
 
 
 class Attention(models.Model):
-    """A matter for staff: somebody may have paid for this session, and its order was refused or is short.
+    """A flag for staff: the session may have been paid, although its order was refused or is short of stock.
 
-    One row per session and reason, however often the call is repeated. `candidates` is set where the refused report named
-    no order number: the sessions of the basket that ended last before it, each with its order number, status and end.
+    One row per session and reason, even if the call is repeated. `candidates` is set if the refused report named no order
+    number: the last sessions of the basket that ended before the report, each with its order number, status and end.
     """
 
     class Reason(models.TextChoices):
-        """Why staff should look."""
+        """Why staff should review the session."""
 
         ABORTED = "checkout_aborted", "reported as ordered after it was aborted"
         EXPIRED = "checkout_expired", "reported as ordered after the grace period"

@@ -1,14 +1,14 @@
-"""What makes a user's next checkout comfortable, kept with their consent and encrypted."""
+"""Data that shortens a user's next checkout, stored encrypted and only with consent."""
 
 from django.db import models
 from django.db.models import F, Q
 
 
 class Comfort(models.Model):
-    """A user's stored customer id and payment token. A row is there only while the user consents.
+    """A user's customer id and payment token. The row exists only while the user consents.
 
-    It belongs to the user and not to what is in the basket at the moment, so `basket_id` is the computed key of a basket
-    that need not exist. The two values are encrypted by `baskets.encryption`.
+    `basket_id` is the computed key of a basket that need not exist, because the row belongs to the user and not to the
+    content of the basket. Both values are encrypted by `baskets.encryption`.
     """
 
     basket_id = models.UUIDField(primary_key=True, editable=False)

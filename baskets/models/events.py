@@ -1,28 +1,32 @@
-"""The timeline: one event for every change of a basket, written in the transaction of the change. Never edited."""
+"""The timeline: one event for each change of a basket, written in the same transaction. Never edited."""
 
 from django.db import models
 from django.db.models import Case, OuterRef, Q, Value, When
 
 
 class EventQuerySet(models.QuerySet["Event"]):
-    """Named questions about events."""
+    """Named queries for events."""
 
     def assignments(self) -> "EventQuerySet":
-        """Who took the matters of a session in hand or handed them back, the last first."""
+        """Events that assign the attention flags of a session or unassign them, the latest first."""
         return self.filter(kind=Event.Kind.REPAIRED, data__repair__in=["take", "hand_back"]).order_by("-number")
 
     def assignee(self, *, session: str = "session_id") -> "EventQuerySet":
-        """The name of whoever has the matters of the outer row's session in hand, empty for nobody. For a subquery."""
-        steps = self.assignments().filter(basket_id=OuterRef("basket_id"), session_id=OuterRef(session))
-        has = Case(When(data__repair="take", then="actor"), default=Value(""))
-        return steps.annotate(has=has).values("has")[:1]  # type: ignore[return-value]  # A subquery needs no model.
+        """Select the assignee of the attention flags of the outer row's session, for a subquery.
+
+        :param session: the field of the outer query that holds the session's primary key.
+        :returns: one row with the name of a member of staff, empty if unassigned; no row if never assigned.
+        """
+        events = self.assignments().filter(basket_id=OuterRef("basket_id"), session_id=OuterRef(session))
+        assignee = Case(When(data__repair="take", then="actor"), default=Value(""))
+        return events.annotate(assignee=assignee).values("assignee")[:1]  # type: ignore[return-value]  # A subquery needs no model.
 
 
 class Event(models.Model):
-    """One line of a basket's timeline: what happened, by whom, and where the app says the user came from."""
+    """One line of a basket's timeline: what happened, who did it, and the tracking data that the app sent."""
 
     class Kind(models.TextChoices):
-        """What happened. The arrow names the change of the session, where there is one."""
+        """What happened. An arrow shows the change of the session's status."""
 
         GUEST_CREATED = "guest_created", "basket of a guest created"
         ITEM_PLACED = "item_placed", "item placed, changed or moved"

@@ -1,14 +1,14 @@
-"""The feed's order: which event comes at which position, and how far the one who gives positions has come."""
+"""The order of the event feed: the position of each event, and the state of the assignment of positions."""
 
 from django.db import models
 from django.db.models import F, Q
 
 
 class FeedPosition(models.Model):
-    """The place of one event in the feed of its partner, given after the event was committed. Never changed.
+    """The position of one event in the feed, assigned after the event was committed. Never changed.
 
-    Positions count from 1 over all partners, without gaps until a purge. The partner and the kind stand here as well, so
-    that reading on from a position costs the same wherever it is.
+    Positions count from 1 over all partners, without gaps until a purge. `partner` and `kind` repeat those of the event, so
+    that a page of the feed costs the same at any position.
     """
 
     position = models.BigIntegerField(primary_key=True)
@@ -30,7 +30,7 @@ class FeedPosition(models.Model):
 
 
 class FeedState(models.Model):
-    """How far positions have been given: one row, kept by whoever gives them. See Note [Positions after the commit]."""
+    """The state of the assignment of positions, in one row. See Note [Positions after the commit]."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     position = models.BigIntegerField(default=0, help_text="The last position given.")

@@ -1,11 +1,11 @@
-"""The bearer tokens that let devices handle a basket as guests. The tokens themselves are stored nowhere."""
+"""Records of the bearer tokens that give guests access to a basket. The tokens themselves are not stored."""
 
 from django.db import models
 from django.db.models import F, Q
 
 
 class GuestToken(models.Model):
-    """One token that the service has signed, and so one device: its `jti` claim, and whether it was revoked."""
+    """One token that the service has signed, which stands for one device: its `jti` claim and its revocation."""
 
     jti = models.UUIDField(primary_key=True, editable=False)
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="guest_tokens")

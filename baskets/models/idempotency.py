@@ -1,13 +1,13 @@
-"""Answers remembered for an Idempotency-Key, so that a repeated call is answered and not done again."""
+"""Responses stored by Idempotency-Key, so that a repeated call gets the same response and has no second effect."""
 
 from django.db import models
 
 
 class IdempotencyRecord(models.Model):
-    """One remembered answer. It commits together with the effect it stands for.
+    """One stored response. It commits together with the effect of the call.
 
-    The key belongs to a basket, and the basket may not exist yet: `basket_id` is its computed primary key, without a
-    foreign key behind it. `status` and `body` are empty only inside the transaction that will fill them.
+    `basket_id` is the computed primary key of a basket that may not exist yet, so it is not a foreign key. `status` and
+    `body` are null only inside the transaction that claims the key.
     """
 
     basket_id = models.UUIDField()

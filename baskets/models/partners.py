@@ -1,4 +1,4 @@
-"""Partners and the keys their software calls with."""
+"""Partners and their API keys."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -7,10 +7,10 @@ from django.db.models.functions import Now
 
 
 class Partner(models.Model):
-    """A streaming platform: user ids are its own, so each basket belongs to one partner."""
+    """A streaming platform. User ids are unique within a partner only, so each basket belongs to one partner."""
 
     class LateOrders(models.TextChoices):
-        """What becomes of a late order whose stock is gone."""
+        """The effect of a late order whose stock is gone."""
 
         REFUSE = "refuse", "refuse when stock is gone"
         ACCEPT = "accept", "accept, and record what is short"
@@ -37,15 +37,15 @@ class Partner(models.Model):
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    """Named questions about keys."""
+    """Named queries for keys."""
 
     def valid(self) -> "ApiKeyQuerySet":
-        """Keys that are neither revoked nor past their end, by the database's clock."""
+        """Keys that are neither revoked nor expired by the database's clock."""
         return self.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()), revoked_at__isnull=True)
 
 
 class ApiKey(models.Model):
-    """One key of a partner, stored as a prefix to find it by and a digest to check it against."""
+    """One API key of a partner, stored as a prefix for the look-up and a digest for the check."""
 
     class Kind(models.TextChoices):
         """Who holds the key."""

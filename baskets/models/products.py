@@ -1,4 +1,4 @@
-"""The catalogue that all partners share. Stock is beside it, in `stock`."""
+"""The product catalog that all partners share. Stock is in `stock`."""
 
 from collections.abc import Iterable
 
@@ -9,23 +9,26 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from baskets.models.stock import StockReservation
 
 # Note [Product ids]
-# What no product id contains, as PostgreSQL, Python and ECMAScript write it alike. Two ids that look the same must be the
-# same, and every id must fit into a path and into one line of a file or a log. So an id has no control character, no line
-# or paragraph separator, no slash, and no character that is invisible: Unicode's default-ignorable ones (zero width,
-# joiners, fillers, direction marks, soft hyphen, byte order mark, variation selectors), annotation marks, and the blank of
-# Braille. No blank stands at either end. See ADR 34.
+# The characters that a product id must not contain, in a notation that PostgreSQL, Python and ECMAScript share. Ids that
+# look the same must be the same, and an id must fit into a path and into one line of a file or a log. So an id contains no
+# control character, no line or paragraph separator, no slash and no invisible character: Unicode's default-ignorable ones
+# (zero width, joiners, fillers, direction marks, soft hyphen, byte order mark, variation selectors), annotation marks and
+# the Braille blank. It neither begins nor ends with a blank. See ADR 34.
 NOT_IN_PRODUCT_ID = (
     r"\u0001-\u001f/\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
 )
-# The same beyond the basic plane: shorthand and musical controls, tags and further variation selectors. ECMAScript writes
-# these otherwise.
+# The same outside the basic plane: shorthand and musical controls, tags and further variation selectors. ECMAScript has
+# another notation for these.
 NOT_IN_PRODUCT_ID_BEYOND = r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 BLANK = r" \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 
 
 def product_id_pattern(*excluded: str) -> str:
-    """Write the regular expression of a product id that has none of these characters, and no blank at either end."""
+    """Build the regular expression of a product id without these characters and without a blank at either end.
+
+    :param excluded: contents of a character class, such as `NOT_IN_PRODUCT_ID`.
+    """
     inside = "".join(excluded)
     return f"^[^{inside}{BLANK}]([^{inside}]*[^{inside}{BLANK}])?$"
 
@@ -34,13 +37,13 @@ PRODUCT_ID_PATTERN = product_id_pattern(NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEY
 
 
 class ProductQuerySet(models.QuerySet["Product"]):
-    """Named questions about products."""
+    """Named queries for products."""
 
     def offered(self, product_ids: Iterable[str]) -> "ProductQuerySet":
-        """Find the listed products among these, with `obtainable`: the pieces that can be had now, None where unlimited.
+        """Find the listed products among these, annotated with `obtainable`: the pieces that a start can reserve now.
 
-        Pieces of lapsed holds count although no sweep has released them yet, less what shortfall will eat of them: a
-        start reclaims them, so a sweep that is late or dead hides no stock.
+        Pieces of lapsed holds count before a sweep has released them, minus the shortfall that they must cover, because a
+        start reclaims them. So a late sweep hides no stock. `obtainable` is None for unlimited products.
         """
         lapsed = (
             StockReservation.objects.held()

@@ -1,4 +1,4 @@
-"""The key pairs with which this service signs the tokens of its guests."""
+"""The key pairs with which the service signs the tokens of guests."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,26 +6,25 @@ from django.db.models.functions import Now
 
 
 class SigningKeyQuerySet(models.QuerySet["SigningKey"]):
-    """Named questions about signing keys."""
+    """Named queries for signing keys."""
 
     def signing(self) -> "SigningKeyQuerySet":
-        """The key that signs: the one without an end."""
+        """The key that signs now: the one without `ends_at`."""
         return self.filter(ends_at__isnull=True)
 
     def valid(self) -> "SigningKeyQuerySet":
-        """Keys whose signatures are valid, by the database's clock: the one that signs, and those it has replaced."""
+        """Keys whose signatures are valid by the database's clock: the one that signs now, and replaced ones before `ends_at`."""
         return self.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=Now()))
 
     def locked(self) -> "SigningKeyQuerySet":
-        """Lock the rows in the order of their keys."""
+        """Lock the rows in the order of their primary keys."""
         return self.order_by("pk").select_for_update(no_key=True)
 
 
 class SigningKey(models.Model):
     """One key pair, named by its `kid`. The private half is encrypted; the public one is published.
 
-    A key signs until another takes its place. Its signatures stay valid until `ends_at`, when the last token that it has
-    signed is over.
+    A key signs until another replaces it. Its signatures stay valid until `ends_at`, when its last token expires.
     """
 
     kid = models.CharField(max_length=32, unique=True, db_collation="C")

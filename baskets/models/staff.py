@@ -1,4 +1,4 @@
-"""What is stored of the access of staff: their sessions, by digest, and their second factors, encrypted."""
+"""The access of staff: admin sessions, stored by digest, and second factors, stored encrypted."""
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -8,9 +8,9 @@ from django.db.models import Q
 
 
 class StaffSession(AbstractBaseSession):
-    """One session of the admin. Its key is stored as a digest, so that a reader of the table cannot use it.
+    """One admin session. The table stores a digest of the session key, so that a reader of the table cannot use it.
 
-    `expire_date` is the end by whichever limit comes first: the length of a shift, or the time without a request.
+    `expire_date` is the earlier of two limits: the maximum duration, and the time without a request.
     """
 
     session_key = models.CharField(max_length=64, primary_key=True, db_collation="C", help_text="SHA-256 of the key in the cookie.")
@@ -27,9 +27,9 @@ class StaffSession(AbstractBaseSession):
 
 
 class SecondFactor(models.Model):
-    """The authenticator app of a member of staff, once it was confirmed with a code.
+    """The authenticator app of a member of staff, stored once a code has confirmed it.
 
-    `last_timecode` only grows: a code that was used, and every code before it, is refused.
+    `last_timecode` only grows, so a used code and all earlier ones are refused.
     """
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, primary_key=True, on_delete=models.CASCADE, related_name="+")

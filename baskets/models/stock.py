@@ -1,7 +1,6 @@
-"""Stock of limited products, the adjustments that supplied it, and the reservations that hold it."""
+"""Stock of limited products, its adjustments, and the reservations that hold it."""
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from django.db import models
 from django.db.models import F, Q
@@ -9,10 +8,10 @@ from django.db.models.functions import Now
 
 
 class StockQuerySet(models.QuerySet["Stock"]):
-    """Named questions about stock rows."""
+    """Named queries for stock rows."""
 
     def locked(self) -> "StockQuerySet":
-        """Lock the rows in the one order all writers use. Evaluate it before anything is written."""
+        """Lock the rows, in the order that all writers use. Evaluate the queryset before writing anything."""
         return self.order_by("pk").select_for_update(of=("self",), no_key=True)
 
 
@@ -21,8 +20,8 @@ class Stock(models.Model):
 
     At every commit: the sum of its adjustments = available + held + sold - shortfall. Of a limited product also:
     available - shortfall = reported - held - sold after that moment + supply recorded after that moment.
-    A product without a row, or with `limited` off, is unlimited; the counters go on being kept, because holds from
-    its limited time still end.
+    A product without a row, or with `limited` off, is unlimited. The counters stay in use after `limited` is switched off,
+    because earlier holds still end.
     """
 
     product = models.OneToOneField("Product", primary_key=True, on_delete=models.PROTECT, related_name="stock")
@@ -55,7 +54,7 @@ class StockAdjustment(models.Model):
     """One recorded change of supply: who, why, how many. Never edited."""
 
     class Kind(models.TextChoices):
-        """What was said about the supply."""
+        """What changed the supply."""
 
         UNSOLD = "unsold", "number of unsold pieces reported"
         UNLIMITED = "unlimited", "product became unlimited"
@@ -75,7 +74,7 @@ class StockAdjustment(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["product", "id"], name="adjustments_of_product"),
-            # What a report about an earlier moment has to add, or cannot know any more.
+            # For reports about an earlier moment: the supply to add, and purged sales that prevent the report.
             models.Index(fields=["product", "as_of"], name="supply_after_a_moment", condition=Q(kind__in=["supply", "unheld", "purged"])),
         ]
         constraints = [
@@ -85,7 +84,7 @@ class StockAdjustment(models.Model):
             models.CheckConstraint(name="adjustment_has_a_reason", condition=~Q(reason="")),
             models.CheckConstraint(
                 name="unsold_report_has_its_number",
-                # A comparison with NULL is neither true nor false, and a CHECK lets that pass: hence both conditions.
+                # A CHECK accepts a comparison with NULL, so `reported__isnull` is tested as well.
                 condition=Q(kind="unsold", reported__isnull=False, reported__gte=0) | (~Q(kind="unsold") & Q(reported__isnull=True)),
             ),
             models.CheckConstraint(name="purge_adds_no_supply", condition=~Q(kind="purged") | Q(delta__lt=0)),
@@ -98,30 +97,26 @@ class StockAdjustment(models.Model):
 
 
 class StockReservationQuerySet(models.QuerySet["StockReservation"]):
-    """Named questions about reservations."""
+    """Named queries for reservations."""
 
     def held(self) -> "StockReservationQuerySet":
         """Reservations that hold stock now."""
         return self.filter(status=StockReservation.Status.HELD)
 
     def lapsed(self, product_ids: Iterable[str]) -> "StockReservationQuerySet":
-        """Holds on these products that are past their end and not yet swept, oldest first."""
+        """Holds on these products past their end that no sweep has released yet, oldest first."""
         return self.held().filter(product_id__in=list(product_ids), expires_at__lte=Now()).order_by("expires_at", "session_id")
-
-    def pieces_sold_since(self, moment: datetime) -> "StockReservationQuerySet":
-        """Reservations that became sold after `moment`."""
-        return self.filter(status=StockReservation.Status.SOLD, ended_at__gt=moment)
 
 
 class StockReservation(models.Model):
     """The hold of one checkout item on stock.
 
-    HELD, then SOLD or RELEASED. FAILED when nothing could be held at the start. A late order takes its pieces by
-    records of its own: SOLD, and SHORT for pieces ordered without stock behind them.
+    HELD, then SOLD or RELEASED. FAILED if nothing could be held at the start. A late order adds separate records: SOLD, and
+    SHORT for pieces ordered without stock.
     """
 
     class Status(models.TextChoices):
-        """Where the hold stands."""
+        """The state of the hold."""
 
         HELD = "HELD", "held"
         SOLD = "SOLD", "sold"
@@ -143,7 +138,7 @@ class StockReservation(models.Model):
     class Meta:
         permissions = [("repair_release", "Can release one reservation")]
         indexes = [
-            # For the reclaim of lapsed holds, and for "who holds this product until when".
+            # For reclaiming lapsed holds, and for the admin's list of who holds a product until when.
             models.Index(fields=["product", "expires_at"], name="holds_of_product", condition=Q(status="HELD")),
             models.Index(fields=["product", "ended_at"], name="sales_of_product", condition=Q(status="SOLD")),
             models.Index(fields=["basket"], name="reservations_of_basket"),
@@ -162,7 +157,7 @@ class StockReservation(models.Model):
                 name="reservation_ends_after_it_began",
                 condition=Q(ended_at__isnull=True) | Q(ended_at__gte=F("created_at")),
             ),
-            # The second line of defence against selling twice: a product of a session is held or sold at most once.
+            # The second protection against selling twice: a session holds or has sold a product at most once.
             models.UniqueConstraint(
                 name="one_live_reservation_per_checkout_item",
                 fields=["session", "product"],

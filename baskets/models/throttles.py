@@ -1,13 +1,13 @@
-"""How often something was done within a window of time: what throttles count by. Nothing else depends on it."""
+"""Counters of the rate limits. Nothing else depends on them."""
 
 from django.db import models
 
 
 class Throttle(models.Model):
-    """The count of one subject in its present window.
+    """The count of one subject in its current window.
 
-    The table is UNLOGGED: counting costs no write-ahead log, and a crash of the database empties it. It holds no
-    history and nobody's name: a subject is the prefix of a key, or one of a fixed number of buckets.
+    The table is UNLOGGED: counting writes no write-ahead log, and a crash of the database empties the table. It contains
+    neither history nor names: a subject is the prefix of a key, or one of a fixed number of buckets.
     """
 
     subject = models.CharField(max_length=64, primary_key=True, db_collation="C")

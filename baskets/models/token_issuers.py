@@ -1,27 +1,27 @@
-"""Who else may say who a user is: the issuers of tokens that a partner trusts."""
+"""The issuers whose bearer tokens a partner trusts."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-# Asymmetric only: with a shared secret, whoever verifies could sign.
+# Asymmetric only: a shared secret that verifies tokens can also sign them.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
 class TokenIssuerQuerySet(models.QuerySet["TokenIssuer"]):
-    """Named questions about issuers."""
+    """Named queries for issuers."""
 
     def published(self) -> "TokenIssuerQuerySet":
-        """Issuers that publish their keys at an address."""
+        """Issuers that publish their keys at a URL."""
         return self.exclude(keys_url="")
 
 
 class TokenIssuer(models.Model):
-    """One issuer that a partner trusts: what its tokens say, and where its public keys are.
+    """One issuer that a partner trusts: the expected claims of its tokens, and its public keys.
 
-    Either the keys are stored, or the address at which the issuer publishes them. What was fetched from there last is kept,
-    so that all workers share it. While one of them fetches, the row carries a lease: only its holder stores the result.
+    The row stores either the keys or the URL of the issuer's key set. The last fetched key set is stored too, so that all
+    workers share it. During a fetch the row carries a lease: only its holder stores the result.
     """
 
     partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="issuers", db_index=False)

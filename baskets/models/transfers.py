@@ -1,11 +1,11 @@
-"""Transfers of a basket to another device: a token that is good once, for a minute."""
+"""Transfers of a basket to another device, by a single-use token that expires after a minute."""
 
 from django.db import models
 from django.db.models import F, Q
 
 
 class Transfer(models.Model):
-    """One token, stored as its digest. Whoever brings the token gets access to the very same basket."""
+    """One transfer token, stored as a digest. The device that redeems the token gets access to the same basket."""
 
     digest = models.BinaryField(max_length=32, unique=True, editable=False)
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="transfers")

@@ -1,4 +1,4 @@
-"""Where a partner wants to be told of its events, how far that has come, and who changed it."""
+"""Webhook endpoints of partners, their delivery state, and the history of their changes."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,14 +6,14 @@ from django.db.models.functions import Now
 
 
 class WebhookEndpoint(models.Model):
-    """One address of a partner that is told of its events, one after the other, in the order of the feed.
+    """One URL to which the events of a partner are delivered, one at a time, in the order of the feed.
 
-    `position` is the last event of the feed that was delivered, or that did not have to be. While somebody delivers, the
-    row carries a lease: whoever does not hold it delivers nothing and keeps nothing.
+    `position` is that of the last event that was delivered or skipped. During delivery the row carries a lease: only its
+    holder delivers and writes the state.
     """
 
     class State(models.TextChoices):
-        """Whether it is told of events."""
+        """Whether events are delivered."""
 
         ACTIVE = "active", "active"
         PAUSED = "paused", "paused by staff"
@@ -56,12 +56,12 @@ class WebhookEndpoint(models.Model):
 
     @property
     def is_resumable(self) -> bool:
-        """Whether delivery stands still: paused, given up, or waiting for the next try after a failure."""
+        """Whether delivery has stopped: paused, given up, or waiting for the next try after a failure."""
         return self.state != self.State.ACTIVE or self.next_try_at is not None
 
 
 class WebhookChange(models.Model):
-    """One line on what was done to an endpoint: by whom, and why. Never edited."""
+    """One change of an endpoint by staff or the service, with its reason. Never edited."""
 
     class Kind(models.TextChoices):
         """What was done."""

@@ -1,4 +1,4 @@
-"""Names the source of a request, its address or network, as far as that can be known: what limits are counted by."""
+"""Determines the source of a request, by which rate limits count: an IPv4 address or an IPv6 network."""
 
 import re
 from ipaddress import IPv4Address, IPv6Network, ip_address
@@ -6,9 +6,9 @@ from typing import Any
 
 from baskets import conf
 
-# One customer has all addresses of such a network, so the network is the source.
+# One customer usually controls a whole /64, so the network is the source and not the single address.
 IPV6_PREFIX_BITS = 64
-# A translator on our side puts all callers of IPv4 into one network.
+# A NAT64 gateway maps all IPv4 callers into this one network.
 NAT64_NETWORK = IPv6Network("64:ff9b::/96")
 UNKNOWN = "unknown"
 # Some proxies add the port: `192.0.2.1:50000`, `[2001:db8::1]:50000`.
@@ -16,10 +16,12 @@ ADDRESS_WITH_PORT = re.compile(r"\[([^\[\]]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{
 
 
 def client_source(request: Any) -> str:
-    """Name the source of a request: its address, or its network.
+    """Return the source of a request.
 
-    It is the other end of the connection, unless a proxy's header is trusted. Of that list, each trusted proxy has added one entry
-    at the end, and the entry of the outermost one names the caller. Entries before it may be the caller's own invention.
+    The source is the peer of the connection, unless the header of a proxy is trusted. Each trusted proxy appends one entry to
+    that header, and the entry of the outermost trusted proxy names the caller. The caller can forge all entries before it.
+
+    :returns: an IPv4 address such as `192.0.2.1`, an IPv6 network such as `2001:db8::/64`, or `unknown`.
     """
     header, proxies = conf.client_address_header(), conf.trusted_proxies()
     given = request.META.get(header, "") if header else ""
@@ -28,6 +30,7 @@ def client_source(request: Any) -> str:
 
 
 def _normalize_address(text: str) -> str | None:
+    """Return the source that an address belongs to, or None if the text is not an IP address."""
     if found := ADDRESS_WITH_PORT.fullmatch(text):
         text = found[1] or found[2]
     try:

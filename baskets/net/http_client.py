@@ -1,12 +1,11 @@
-"""HTTP client for addresses that partners name: https, to hosts of the public internet only, and bounded in time and size.
+"""HTTP client for URLs that partners configure: https, public hosts only, bounded in time and size. Follows no redirects.
 
-A name is resolved once, every address it has is checked, and the connection goes to one of those addresses: a second
-look-up could return something else. The certificate must be valid for the name. Redirects are never followed. No call
-is made inside a transaction.
+The host is resolved once, all its IP addresses are checked, and the connection goes to one of them: a second look-up
+could return another address. The certificate must be valid for the host.
 
 # Note [The status line decides]
-# A receiver that has answered with a status has answered. What follows cannot change the status, so a caller that needs
-# no body gets the status even if the rest is slow, broken, endless or missing. Interim responses (1xx) are skipped.
+# A status line is the answer of the receiver. What follows cannot change it, so a caller that needs no body gets the
+# status even if the rest is slow, malformed, endless or missing. Interim responses (1xx) are skipped.
 """
 
 import contextlib
@@ -30,13 +29,13 @@ from urllib3.util.ssl_ import create_urllib3_context
 from baskets import conf
 
 MAX_URL_LENGTH = 2000
-# For the look-up of the name, for all attempts to connect, and for the TLS handshake: each.
+# A separate limit for each: the look-up of the host, all attempts to connect together, and the TLS handshake.
 CONNECT_SECONDS = 3.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MIN_UNPRIVILEGED_PORT = 8000
-# The IANA special-purpose address registries, multicast, and what IANA has not assigned to the public internet. The list
-# is complete by itself: `ipaddress` knows fewer ranges in older versions of Python. Ranges that embed IPv4 addresses are
-# refused as a whole, because a gateway may lead from any of them to an internal host.
+# The IANA special-purpose address registries, multicast, and ranges that IANA has not assigned to the public internet. The
+# list does not rely on `ipaddress`, because older versions of Python know fewer ranges. Ranges that embed IPv4 addresses
+# are refused completely, because a gateway can map any of them to an internal host.
 REFUSED_NETWORKS = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -74,24 +73,24 @@ REFUSED_NETWORKS = tuple(
         "8000::/1",
     )
 )
-# A host whose last label is a number is an IPv4 address to a resolver, also in forms such as 127.1, 0x7f.1 and 2130706433.
+# Resolvers treat a host whose last label is a number as an IPv4 address, also in forms such as 127.1, 0x7f.1 and 2130706433.
 NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
 class ForbiddenUrl(Exception):
-    """The address must not be called; the text says why."""
+    """The URL must not be requested; the message states why."""
 
 
 class RequestFailed(Exception):
-    """The call failed; the text says why, and quotes nothing that was sent."""
+    """The request failed; the message states why and quotes nothing that was sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
     """The final response.
 
-    :param headers: looked up in any case of letters; empty if they could not be read.
-    :param body: empty if the caller wanted none.
+    :param headers: a case-insensitive mapping; empty if the headers could not be read.
+    :param body: empty unless the caller passed `max_body_bytes`.
     """
 
     status: int
@@ -100,9 +99,10 @@ class Response:
 
 
 def validate_url(url: str) -> SplitResult:
-    """Split an address and check it, without resolving its name.
+    """Check a URL, without resolving its host.
 
-    :raises ForbiddenUrl: it is not a plain https address of a public host and an admitted port.
+    :returns: the parts of the URL.
+    :raises ForbiddenUrl: it is not an https URL of a public host with an allowed port, or has a user, a password or a fragment.
     """
     internal = conf.internal_addresses_allowed()
     schemes = {"https", "http"} if internal else {"https"}
@@ -112,7 +112,7 @@ def validate_url(url: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ForbiddenUrl("That is no address.") from None
+        raise ForbiddenUrl("That is not an address.") from None
     if parts.scheme not in schemes:
         raise ForbiddenUrl("An address begins with https://.")
     host = _host(parts)
@@ -139,40 +139,42 @@ def send_request(
     timeout_seconds: float,
     max_body_bytes: int | None = None,
 ) -> Response:
-    """Make one call and return the final response, whatever its status.
+    """Send one request and return the final response, whatever its status. See Note [The status line decides].
 
-    See Note [The status line decides].
+    >>> send_request("https://example.com/hook", method="POST", body=b"{}", timeout_seconds=5).status
+    204
 
-    :param timeout_seconds: for everything after the connection is made; then the connection is cut.
-    :param max_body_bytes: bytes of the response body that are read; a longer or incomplete body is an error. None: no body is
-        read, and `Reply.body` is empty.
-    :raises ForbiddenUrl: the address must not be called.
-    :raises RequestFailed: there was no connection, no status in time, or not the whole body that was wanted.
+    :param timeout_seconds: for everything after the connection is made.
+    :param max_body_bytes: the maximum length of the response body; a longer or incomplete body is an error. None: the body is
+        not read, and `Response.body` is empty.
+    :raises ForbiddenUrl: the URL is invalid or forbidden, or its host has an address outside the public internet.
+    :raises RequestFailed: there was no connection, no status in time, or no complete body of at most `max_body_bytes`.
+    :raises RuntimeError: a transaction is open.
     """
     if database.in_atomic_block:
-        message = "no call to the outside is made inside a transaction"
+        message = "an outgoing request must not be sent inside a transaction"
         raise RuntimeError(message)
     parts = validate_url(url)
     connection = _connect(parts)
     connection.timeout = timeout_seconds
-    # The time-out of a socket starts again with every byte; this one does not.
-    until = time.monotonic() + timeout_seconds
+    # The timeout of a socket restarts with every byte received; the watchdog limits the whole exchange.
+    deadline = time.monotonic() + timeout_seconds
     watchdog = threading.Timer(timeout_seconds, _shut_down, [connection.sock])
     watchdog.start()
     try:
-        # A receiver may answer, and hang up, before it has read the whole request.
+        # A receiver may respond and close the connection before it has read the whole request.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request(method, target, body=body, headers={"Host": parts.netloc, "Connection": "close", **(headers or {})})
         response = http.client.HTTPResponse(connection.sock, method=method)
         with contextlib.closing(response):
             _read_head(response, required=max_body_bytes is not None)
-            taken = b"" if max_body_bytes is None else _read_body(response, max_body_bytes, until=until)
-        return Response(status=response.status, headers=response.headers or http.client.HTTPMessage(), body=taken)
+            body_read = b"" if max_body_bytes is None else _read_body(response, max_body_bytes, deadline=deadline)
+        return Response(status=response.status, headers=response.headers or http.client.HTTPMessage(), body=body_read)
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-        late = time.monotonic() >= until
+        timed_out = time.monotonic() >= deadline
         raise RequestFailed(
-            f"No whole answer within {timeout_seconds:g} s." if late else f"The call failed: {type(error).__name__}."
+            f"No whole answer within {timeout_seconds:g} s." if timed_out else f"The call failed: {type(error).__name__}."
         ) from error
     finally:
         watchdog.cancel()
@@ -182,7 +184,7 @@ def send_request(
 def _read_head(response: http.client.HTTPResponse, *, required: bool) -> None:
     """Read the status and the headers of the final response.
 
-    :param required: the headers are needed; otherwise the status is enough.
+    :param required: whether malformed headers are an error; otherwise the status is enough.
     """
     try:
         response.begin()
@@ -190,39 +192,42 @@ def _read_head(response: http.client.HTTPResponse, *, required: bool) -> None:
             response.headers = None  # type: ignore[assignment]  # `begin` reads the next response if it has no headers yet.
             response.begin()
     except (http.client.HTTPException, OSError, ValueError):
-        # The status is a text until it was read.
+        # Before the status line is read, `status` is a string.
         if required or not isinstance(response.status, int) or response.status < http.HTTPStatus.OK:  # type: ignore[redundant-expr]
             raise
 
 
-def _read_body(response: http.client.HTTPResponse, max_body_bytes: int, *, until: float) -> bytes:
-    """Read to the end of the body: that is where one that is shorter than announced is found out."""
-    taken = b""
-    while len(taken) <= max_body_bytes and (more := response.read(max_body_bytes + 1 - len(taken))):
-        taken += more
-    if len(taken) > max_body_bytes:
+def _read_body(response: http.client.HTTPResponse, max_body_bytes: int, *, deadline: float) -> bytes:
+    """Read the body to its end, where a body that is shorter than announced shows.
+
+    :param deadline: on the monotonic clock.
+    """
+    content = b""
+    while len(content) <= max_body_bytes and (chunk := response.read(max_body_bytes + 1 - len(content))):
+        content += chunk
+    if len(content) > max_body_bytes:
         raise RequestFailed(f"The answer is longer than {max_body_bytes} bytes.")
-    # The end of a body without a length looks the same if the watchdog has cut it.
-    if response.length or time.monotonic() >= until:
-        raise http.client.IncompleteRead(taken, response.length)
-    return taken
+    # A body without a length that the watchdog has cut off looks complete.
+    if response.length or time.monotonic() >= deadline:
+        raise http.client.IncompleteRead(content, response.length)
+    return content
 
 
 def _connect(parts: SplitResult) -> HTTPConnection:
-    """Connect to the first address of the host that accepts, after all of them were checked."""
+    """Check all IP addresses of the host, and connect to the first one that accepts."""
     host, port = _host(parts), _port(parts)
-    until, problem = time.monotonic() + CONNECT_SECONDS, "TimeoutError"
+    deadline, problem = time.monotonic() + CONNECT_SECONDS, "TimeoutError"
     for address in _resolve(host, port):
-        left = until - time.monotonic()
-        if left <= 0:
+        seconds_left = deadline - time.monotonic()
+        if seconds_left <= 0:
             break
         connection: HTTPConnection
         if parts.scheme == "https":
             connection = HTTPSConnection(
-                address, port, timeout=left, ssl_context=_tls_context(), cert_reqs="CERT_REQUIRED", server_hostname=host
+                address, port, timeout=seconds_left, ssl_context=_tls_context(), cert_reqs="CERT_REQUIRED", server_hostname=host
             )
         else:
-            connection = HTTPConnection(address, port, timeout=left)
+            connection = HTTPConnection(address, port, timeout=seconds_left)
         try:
             connection.connect()
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -235,16 +240,16 @@ def _connect(parts: SplitResult) -> HTTPConnection:
 
 @functools.cache
 def _tls_context() -> ssl.SSLContext:
-    """Load the certificate authorities of the system, once for a process: that takes longer than a call."""
+    """Load the system's certificate authorities once per process, because loading takes longer than a request."""
     context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
     context.load_default_certs()
     return context
 
 
 def _resolve(host: str, port: int) -> tuple[str, ...]:
-    """Resolve a name; every address it has must be public, or none is used.
+    """Resolve a host; unless all its IP addresses are public, none is used.
 
-    The resolver of the system has no time-out, so it runs in a thread that is left behind if it takes too long.
+    The system's resolver has no timeout, so it runs in a daemon thread that is abandoned after `CONNECT_SECONDS`.
     """
     addresses: list[str] = []
 
@@ -270,7 +275,7 @@ def _require_public(address: str) -> None:
 
 
 def _host(parts: SplitResult) -> str:
-    """Return the host as a certificate names it: without the dot that may end a full name."""
+    """Return the host as certificates name it: without a trailing dot."""
     return (parts.hostname or "").removesuffix(".")
 
 
@@ -285,11 +290,11 @@ def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
         return None
 
 
-def _shut_down(line: socket.socket) -> None:
-    """End a call from another thread: the thread that waits gets an error.
+def _shut_down(connected: socket.socket) -> None:
+    """Shut down the socket from the watchdog's thread, so that the waiting thread gets an error.
 
-    It is the socket that is shut down, because a connection lets go of it where the other side wants to close. The method
-    is that of the plain socket: the one of a TLS socket drops the encryption first, and another thread may be sending.
+    The argument is the socket, because a connection drops its socket when the peer announces to close. The plain socket's
+    method is called, because that of a TLS socket discards the TLS state first, while another thread may be sending.
     """
-    with contextlib.suppress(OSError):  # The other side may have ended the connection already.
-        socket.socket.shutdown(line, socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):  # The peer may have closed the connection already.
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)
