@@ -107,7 +107,8 @@ def test_a_token_is_the_same_each_time_and_says_nothing(text: str) -> None:
     assert decrypt_token(token, purpose="list", context=3) == text
     assert len(token) == -(-(16 + len(text.encode())) * 4 // 3)
     assert set(token) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-    assert text.encode() not in base64.urlsafe_b64decode(token + "==") or not text
+    # A ciphertext contains any given byte with a probability of 6%, so a text of one byte proves nothing here.
+    assert len(text) < 2 or text.encode() not in base64.urlsafe_b64decode(token + "==")
 
 
 def test_tokens_of_two_contexts_or_neighbours_share_no_beginning() -> None:
