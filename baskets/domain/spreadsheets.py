@@ -1,22 +1,20 @@
-"""Guards text in CSV files against spreadsheets that take it for a formula, and takes the guard off again.
+"""Escapes text for CSV files so that no spreadsheet reads it as a formula (CSV injection), and unescapes it.
 
-A spreadsheet may split a file at another separator than the one it was written with, and then a formula may begin in the
-middle of a cell. So the guard, an apostrophe, stands before every character that would begin a formula at the beginning of the
-cell, after a separator and after a line break. Where apostrophes stand there already, one more is added: every text has its
-own guarded form, and `unescape_formulas` returns the text to the letter.
+A spreadsheet may split a file at another separator than the writer's, so a formula may begin in the middle of a cell. The escape
+character, an apostrophe, precedes every character that would begin a formula: at the start of the cell, after a separator and
+after a line break. Existing apostrophes there get one more, so `unescape_formulas` restores every text exactly.
 """
 
 import re
 
-# What may stand between the beginning of a cell and its formula, with separators and apostrophes: as much of it as there is,
-# looked at once, so that the time grows with the length and nothing else.
+# The characters between the start of a cell and its formula. Possessive, so that the time is linear in the length.
 _BEFORE_FORMULA = re.compile(r"""(?<![,;\s"\x00'])[,;\s"\x00']*+(?=[=+\-@|%\uff1d\uff0b\uff0d\uff20])""")
 _SEPARATOR = re.compile(r"[,;\t\r\n]")
 _NUMBER = re.compile(r"[+-]?\d+")
 
 
 def escape_formulas(text: str) -> str:
-    """Make a text harmless in every spreadsheet. A number stays a number.
+    """Escape a text for every spreadsheet. Leaves numbers unchanged.
 
     >>> escape_formulas("x;=1+1")
     "x;'=1+1"
@@ -27,7 +25,7 @@ def escape_formulas(text: str) -> str:
 
 
 def unescape_formulas(text: str) -> str:
-    """Return the text that `escape_formulas` was given. A text without the guard is returned as it is."""
+    """Return the original of a text that `escape_formulas` escaped. Leaves any other text unchanged."""
     return _BEFORE_FORMULA.sub(_without_last_apostrophe, text) if "'" in text else text
 
 
@@ -37,7 +35,7 @@ def _without_last_apostrophe(found: re.Match[str]) -> str:
 
 
 def _begins_cell(found: re.Match[str]) -> bool:
-    """Check whether a cell may begin where nothing but blanks, quotes and the last apostrophes stand before the formula."""
+    """Return whether a spreadsheet may start a cell here: only blanks, quotes and apostrophes precede the formula."""
     before = found.group().rstrip("'")
     blanks = before.rpartition("'")[2]
     if _SEPARATOR.search(blanks):

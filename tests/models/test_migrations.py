@@ -74,7 +74,7 @@ def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: O
     CheckoutSession.objects.update(reversed_at=None)
     CheckoutItem.objects.update(released_at=None)
     Attention.objects.update(candidates=None)
-    assert {finding.proof.slug for finding in invariant_checker.check_invariants()} == {
+    assert {finding.invariant.slug for finding in invariant_checker.check_invariants()} == {
         "released_items_are_told",
         "orders_reversed_once",
         "flags_end_with_their_cause",

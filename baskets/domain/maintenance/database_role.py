@@ -1,11 +1,11 @@
-"""The PostgreSQL role that the service connects as: it reads and writes rows, and cannot change tables."""
+"""The PostgreSQL role of the service: it reads and writes rows, and cannot change tables."""
 
 from django.db import connection, transaction
 from psycopg import sql
 
 from baskets.domain.errors import Refusal
 
-# The import of products makes a temporary table. Tables and sequences that later migrations make are granted as they are made.
+# The import of products needs a temporary table. The default privileges cover tables and sequences of later migrations.
 GRANTS = """
 GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {role};
 GRANT USAGE ON SCHEMA public TO {role};
@@ -18,7 +18,7 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO {r
 
 
 class RoleTooPowerful(Refusal):
-    """The role could change tables whatever it is granted, and the grants would take rights from it that migrations need."""
+    """The role is a superuser or owns the tables: it can change tables, and the grants would take rights that migrations need."""
 
     reason = "role_too_powerful"
     message = "The role is a superuser, or owns the tables: name another one for the service."
@@ -26,14 +26,14 @@ class RoleTooPowerful(Refusal):
 
 @transaction.atomic
 def grant_service_role(*, role: str, password: str) -> bool:
-    """Create a role that may log in, or take it as it is, and grant it what the service needs. Safe to repeat.
+    """Create a login role if it does not exist, and grant it what the service needs. Safe to repeat.
 
     Must run as the owner of the tables; creating a role needs CREATEROLE.
 
-    :param role: its name, quoted here.
-    :param password: set where it is not empty.
+    :param role: the name, unquoted.
+    :param password: empty leaves the password unchanged.
     :returns: whether the role was created.
-    :raises RoleTooPowerful: it is a superuser, or the role that runs this, which owns the tables.
+    :raises RoleTooPowerful: the role is a superuser, or the current role, which owns the tables.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT rolsuper OR rolname = current_user FROM pg_roles WHERE rolname = %s", [role])

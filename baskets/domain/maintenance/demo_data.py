@@ -1,4 +1,4 @@
-"""The demo: data to try the service with, built by the same domain calls as everything else. Nothing real uses it."""
+"""Loads demo data: a partner with a key, an administrator, products and baskets, all through domain calls."""
 
 import secrets
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product
 from baskets.models.basket_snapshot import Owner
 
 PARTNER = "demo"
-# Other users belong to another partner, so that whoever tries the first one has it for themselves.
+# The other users belong to a second partner, so that the first one is empty but for the user of the demo.
 SECOND_PARTNER = "demo-second-screen"
 ADMINISTRATOR = "admin"
 USER_ID = "demo-anna"
@@ -82,9 +82,11 @@ PRODUCTS = [
 
 @dataclass(frozen=True, kw_only=True)
 class DemoAccess:
-    """What one needs to try the demo. Secrets are here only in the moment they are made.
+    """What a user of the demo needs.
 
-    :param order_no: of the active checkout of `user_id`; None where it cannot have one.
+    :param api_key: None if the key was issued before: its text is not stored.
+    :param admin_password: None if it was set before.
+    :param order_no: of the active checkout of `user_id`; None if no checkout could be started.
     """
 
     api_key: str | None
@@ -95,12 +97,12 @@ class DemoAccess:
 
 
 def load_demo(*, new_api_key: bool = False, new_admin_password: bool = False) -> DemoAccess:
-    """Make what is missing of the demo, leave what is there, and see that its user has an active checkout.
+    """Create the missing demo data, and an active checkout for the user of the demo.
 
-    Safe to run twice and in parallel. A second run adds no stock: products that are known stay as they are.
+    Safe to run twice and in parallel. Existing products stay unchanged, so a second run adds no stock.
 
-    :param new_api_key: issue another key although there is one, because its text is known to nobody any more.
-    :param new_admin_password: give the administrator another password, for the same reason.
+    :param new_api_key: issue another key although one exists.
+    :param new_admin_password: set another password of the administrator.
     """
     api_key, admin_password = _ensure_access(new_api_key=new_api_key, new_admin_password=new_admin_password)
     known = set(Product.objects.filter(pk__in=[row.product_id for row in PRODUCTS]).values_list("pk", flat=True))
@@ -116,7 +118,7 @@ def load_demo(*, new_api_key: bool = False, new_admin_password: bool = False) ->
     )
 
 
-# --- Who may come in --------------------------------------------------------------
+# --- Access -----------------------------------------------------------------------
 
 
 @transaction.atomic(savepoint=False)
@@ -153,33 +155,33 @@ def _administrator_password(*, renew: bool) -> str | None:
 
 
 def _ensure_active_checkout() -> str | None:
-    """Give the demo's user an active checkout that has not lapsed, and tell its number.
+    """Give the user of the demo an active checkout that has not lapsed. Fills the cart for it.
 
-    A basket that was emptied meanwhile is filled again; nothing is put beside what somebody has put there.
+    :returns: its order number; None if the checkout cannot be started.
     """
     owner = Owner(partner_id=Partner.objects.get(name=PARTNER).pk, user_id=USER_ID)
     expiry.expire_session(basket_id=owner.basket_id, actor=ACTOR)
     active = CheckoutSession.objects.active().filter(basket_id=owner.basket_id).first()
     if active is not None:
         return active.order_no
-    new = not Basket.objects.filter(pk=owner.basket_id, hidden_at__isnull=True).exists()
+    is_new = not Basket.objects.filter(pk=owner.basket_id, hidden_at__isnull=True).exists()
     try:
-        if new:
+        if is_new:
             _place(owner, {"demo-record": 0, "demo-scarf": 0})
         _place(owner, {"demo-mug": 2, "demo-soundtrack": 1})
         order_no = _start(owner)
-        if new:
-            # The cart stays usable during a checkout, and the demo shows it.
+        if is_new:
+            # Shows that the cart stays usable during a checkout.
             _place(owner, {"demo-cookbook": 1})
-    except CheckoutActive as found:
-        return found.active.order_no
+    except CheckoutActive as refusal:
+        return refusal.active.order_no
     except Refusal:
-        return None  # Somebody has sold out, unlisted or filled what the demo needs; it starts all the same.
+        return None  # The products are sold out or unlisted, or the cart is full. The demo starts without a checkout.
     return order_no
 
 
 def _ensure_other_baskets() -> None:
-    """Make a few other baskets, once, so that the admin has something to show."""
+    """Create a few baskets in different states for the admin, once."""
     partner = _partner(SECOND_PARTNER, late_orders=Partner.LateOrders.ACCEPT)
     if Basket.objects.filter(partner=partner).exists():
         return
@@ -195,7 +197,7 @@ def _ensure_other_baskets() -> None:
         _place(emil, {"demo-lamp": 2, "demo-raincoat-l": 5, "demo-voucher": 1})
         _start(emil)
     except Refusal:
-        return  # As above: what is there is enough.
+        return  # The demo works without these baskets.
 
 
 def _place(owner: Owner, counts: Mapping[str, int]) -> None:

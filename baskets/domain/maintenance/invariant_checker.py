@@ -1,7 +1,4 @@
-"""Runs the proofs and reports what is broken. It reads one snapshot, and never repairs.
-
-Repairs are for people who know what happened: see `repair`.
-"""
+"""Checks every invariant in one snapshot and reports violations. It never repairs: `domain.support` does, by staff."""
 
 import json
 from collections.abc import Callable
@@ -15,9 +12,9 @@ from baskets.models import Basket, basket_key
 
 MAX_EXAMPLES = 20
 BATCH = 5_000
-# Everything is read at one moment, however long it takes and whatever is written meanwhile.
+# All queries see the data of one moment, also while other transactions write.
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-# A scan of millions of rows takes longer than any call may, and holds no lock that anybody waits for.
+# A scan of millions of rows takes longer than a call may. It blocks no other transaction.
 QUERY_LIMITS = "SET LOCAL statement_timeout = '15min'; SET LOCAL work_mem = '64MB'"
 COUNT_AND_SAMPLE = "SELECT row_to_json(found)::text, count(*) OVER () FROM ({sql}) AS found LIMIT {examples}"
 
@@ -31,19 +28,24 @@ BASKET_KEYS = Invariant(
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One proof that failed: how many rows break it, and some of them."""
+    """A violated invariant.
 
-    proof: Invariant
+    :param total: how many rows violate it.
+    :param examples: the first `MAX_EXAMPLES` of them.
+    """
+
+    invariant: Invariant
     total: int
     examples: list[dict[str, Any]] = field(default_factory=list)
 
 
 def check(*, advance: Callable[[int], object] = lambda _: None) -> list[Finding]:
-    """Prove every rule in one snapshot, and return what is broken.
+    """Check every invariant in one snapshot. Blocks no other transaction.
 
-    Takes no lock that anybody waits for. Source: `baskets/docs/rules.md`.
+    Source: `baskets/docs/rules.md`.
 
-    :param advance: told 1 for each proof that has run.
+    :param advance: called with 1 after each invariant.
+    :returns: the violations; empty for sound data.
     """
     with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
@@ -53,10 +55,10 @@ def check(*, advance: Callable[[int], object] = lambda _: None) -> list[Finding]
 
 
 def check_invariants(*, advance: Callable[[int], object] = lambda _: None) -> list[Finding]:
-    """Run every proof in whatever transaction there is."""
+    """Check every invariant in the transaction of the caller, or without one."""
     found = []
-    for proof in INVARIANTS:
-        if finding := _check_invariant(proof):
+    for invariant in INVARIANTS:
+        if finding := _check_invariant(invariant):
             found.append(finding)
         advance(1)
     if finding := _check_basket_keys():
@@ -66,17 +68,17 @@ def check_invariants(*, advance: Callable[[int], object] = lambda _: None) -> li
 
 
 def invariant_count() -> int:
-    """Tell how many proofs there are."""
+    """Return the number of invariants."""
     return len(INVARIANTS) + 1
 
 
-def _check_invariant(proof: Invariant) -> Finding | None:
+def _check_invariant(invariant: Invariant) -> Finding | None:
     with connection.cursor() as cursor:
-        cursor.execute(COUNT_AND_SAMPLE.format(sql=proof.sql, examples=MAX_EXAMPLES), proof.parameters())
+        cursor.execute(COUNT_AND_SAMPLE.format(sql=invariant.sql, examples=MAX_EXAMPLES), invariant.parameters())
         rows = cursor.fetchall()
     if not rows:
         return None
-    return Finding(proof=proof, total=rows[0][1], examples=[json.loads(row) for row, _ in rows])
+    return Finding(invariant=invariant, total=rows[0][1], examples=[json.loads(row) for row, _ in rows])
 
 
 def _check_basket_keys() -> Finding | None:
@@ -87,4 +89,4 @@ def _check_basket_keys() -> Finding | None:
     ]
     if not wrong:
         return None
-    return Finding(proof=BASKET_KEYS, total=len(wrong), examples=[{"basket": key} for key in wrong[:MAX_EXAMPLES]])
+    return Finding(invariant=BASKET_KEYS, total=len(wrong), examples=[{"basket": key} for key in wrong[:MAX_EXAMPLES]])

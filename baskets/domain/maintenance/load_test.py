@@ -1,6 +1,6 @@
-"""The stage of a rehearsal: a partner and a product of its own, set up before, accounted for and put away after.
+"""The data of a load test: sets up a partner and a product, computes the stock balance, and tears them down.
 
-Nothing here writes past the rules: what a rehearsal leaves is history like any other, and goes with it in time.
+All writes are domain calls, so the history of a load test obeys every rule and is purged like any other.
 """
 
 import secrets
@@ -20,26 +20,30 @@ from baskets.domain.stock import catalog
 from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Stock, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
 
+# The names are stored in existing databases.
 PARTNER = "rehearsal"
 PRODUCT = "rehearsal"
 ACTOR = Actor.system("load_test")
-# One rehearsal at a time: two would put each other's stage away. The number names the lock and means nothing.
+# One load test at a time: two would remove each other's data. The number is arbitrary.
 ACQUIRE_LOCK = "SELECT pg_try_advisory_lock(4410087213)"
 RELEASE_LOCK = "SELECT pg_advisory_unlock(4410087213)"
 
 
 class LoadTestRunning(Refusal):
-    """Another rehearsal is under way on this database."""
+    """Another load test is running on this database."""
 
     reason = "stage_taken"
-    message = "A rehearsal is under way on this database already."
+    message = "Another load test is under way on this database."
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadTestSetup:
-    """What a rehearsal calls with, and where it began.
+    """The input of a load test.
 
-    :param run: begins the ids of its users.
+    :param key: the text of its API key.
+    :param run: the prefix of its user ids.
+    :param pieces: the stock of the product.
+    :param sold_before: how many pieces earlier load tests have sold.
     """
 
     key: str
@@ -50,7 +54,7 @@ class LoadTestSetup:
 
 @dataclass(frozen=True, kw_only=True)
 class StockBalance:
-    """The stock of the product after the rush: supply = available + held + sold - shortfall."""
+    """The stock of the product, in pieces: supply = available + held + sold - shortfall."""
 
     supply: int
     available: int
@@ -60,14 +64,17 @@ class StockBalance:
 
     @property
     def adds_up(self) -> bool:
-        """Tell whether not one piece is missing or was sold twice."""
+        """Return whether no piece is missing or sold twice."""
         return self.supply == self.available + self.held + self.sold - self.shortfall and self.available >= 0
 
 
 def set_up(*, pieces: int) -> LoadTestSetup:
-    """Make the stage, with so many pieces to be had; first put away what a killed rehearsal has left.
+    """Remove what a killed load test left, then create the partner, its key and the product.
 
-    :raises LoadTestRunning: another rehearsal is under way. The stage is held until `tear_down`, or the end of the connection.
+    Holds an advisory lock until `tear_down` or the end of the connection.
+
+    :param pieces: the stock of the product.
+    :raises LoadTestRunning: another load test holds the lock.
     """
     with connection.cursor() as cursor:
         cursor.execute(ACQUIRE_LOCK)
@@ -83,7 +90,7 @@ def set_up(*, pieces: int) -> LoadTestSetup:
 
 
 def stock_balance() -> StockBalance:
-    """Count the pieces of the product, as they stand."""
+    """Count the pieces of the product."""
     stock = Stock.objects.get(pk=PRODUCT)
     of_product = StockReservation.objects.filter(product_id=PRODUCT)
     pieces = {
@@ -100,7 +107,7 @@ def stock_balance() -> StockBalance:
 
 
 def tear_down() -> None:
-    """Revoke the key, end what is open, empty the baskets, and take the product out of the catalogue."""
+    """Revoke the key, abort the active checkouts, delete the baskets, unlist the product, and release the lock."""
     _clear()
     with connection.cursor() as cursor:
         cursor.execute(RELEASE_LOCK)

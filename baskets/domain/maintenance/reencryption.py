@@ -1,4 +1,4 @@
-"""Stored secrets, encrypted anew with the first key, so that an older one can be taken away."""
+"""Re-encrypts stored secrets with the first encryption key, so that an older key can be removed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +22,11 @@ ENCRYPTED_FIELDS: tuple[tuple[type[models.Model], tuple[str, ...], str], ...] = 
 
 @dataclass(frozen=True, kw_only=True)
 class ReencryptionResult:
-    """What one step did.
+    """The result of one batch.
 
-    :param done: rows encrypted anew.
-    :param unreadable: rows whose key is unknown, or whose secret belongs to another row; they are left as they are.
-    :param last: the greatest row, to go on from; None where nothing is left.
+    :param done: how many rows were encrypted again.
+    :param unreadable: how many rows have an unknown key or a secret of another row. They stay unchanged.
+    :param last: the last primary key, for `after` of the next batch; None if no row is left.
     """
 
     done: int
@@ -37,13 +37,13 @@ class ReencryptionResult:
 def reencrypt_batch(
     model: type[models.Model], fields: tuple[str, ...], identity: str, *, after: Any = None, dry_run: bool = False
 ) -> ReencryptionResult:
-    """Encrypt one batch of rows anew, in one transaction.
+    """Encrypt one batch of rows again, in one transaction.
 
     Locks at most 200 rows of the model by primary key, and nothing else. Source: `baskets/docs/operations.md`.
 
     :param identity: the field whose value the ciphertexts are bound to.
-    :param after: rows up to this primary key have been seen.
-    :param dry_run: only try whether the rows can be read.
+    :param after: start after this primary key; None for the first batch.
+    :param dry_run: only check whether the rows can be decrypted.
     """
 
     def step() -> ReencryptionResult:

@@ -1,19 +1,19 @@
-"""Removes old history: remembered answers past their window, and what baskets and orders left behind long ago.
+"""Purges old data: stored responses past their window, and the history of baskets and orders past the retention.
 
 # Note [What is purged of a basket]
-# The beginning of its timeline: events older than the retention, up to the first that is younger, or that belongs to a
-# checkout that must stay. A checkout goes with all its events, items, reservations and flags, or not at all. It stays
-# while it is active, while it is younger, and while a matter of it is open; and while one of its products has a
-# shortfall, because what was sold explains it. A hidden basket of which nothing is left goes itself; of any other the
-# events of its last change stay. Sold pieces that go are taken off the supply by a recorded adjustment, so that the
-# account of a product adds up at every commit, and a report about the time before them is refused.
+# The start of its timeline: events older than the retention, up to the first younger one, or the first of a checkout that must
+# stay. A checkout is purged with all its events, items, reservations and flags, or not at all. It stays while it is active, while
+# it is younger than the retention, while it has an open flag, and while one of its products has a shortfall, which its sold
+# pieces explain. A closed basket is deleted with its last event; any other basket keeps the events of its last change. A recorded
+# adjustment takes the purged sold pieces off the supply, so that the balance of a product adds up at every commit; a stock
+# report about an earlier time is refused.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
@@ -33,7 +33,7 @@ RESPONSE_BATCH = 1000
 ACTOR = Actor.system("purge_history")
 REASON = "sold pieces of purged orders"
 
-# The rows of remembered answers are locked in no order that anybody waits in: who is at one keeps it.
+# SKIP LOCKED: the statement waits for no row, so the order of its locks does not matter.
 PURGE_RESPONSES = Statement(
     "purge_responses",
     """
@@ -46,7 +46,7 @@ RETURNING r.id
 """,
 )
 NEXT_BASKETS = Statement("next_baskets", "SELECT id FROM baskets_basket WHERE id > %s::uuid ORDER BY id LIMIT %s")
-# The oldest event that is kept is old, or there is none: only such a basket has anything to purge.
+# A basket has something to purge only if its oldest event is old, or if it has no event.
 DUE_BASKETS = Statement(
     "due_baskets",
     """
@@ -82,7 +82,7 @@ WHERE s.basket_id = ANY(%(baskets)s::uuid[]) AND (
 )
 """,
 )
-# Pieces that were ordered without a hold are no part of the supply: they count as none, and their moment is kept.
+# Pieces ordered without a hold are not part of the supply: they count as 0, but the time of the order counts.
 SOLD_PIECES = Statement(
     "sold_pieces",
     """
@@ -118,14 +118,15 @@ FROM unnest(%s::uuid[], %s::bigint[]) AS cut (id, number) WHERE b.id = cut.id
 
 
 class _ShortfallAppeared(Exception):
-    """A product has got a shortfall between the look and the lock."""
+    """A product has got a shortfall since `MUST_STAY` was read: the batch must be tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PurgeResult:
-    """What one step removed.
+    """The result of one window of baskets.
 
-    :param last: the greatest basket seen, to go on from; None where there is none left.
+    :param last: the last basket, for `after` of the next window; None if no basket is left.
+    :param left: how many due baskets were locked.
     """
 
     last: UUID | None
@@ -135,18 +136,41 @@ class PurgeResult:
     left: int = 0
 
 
+class _Event(NamedTuple):
+    """One event of a timeline.
+
+    :param position: in the feed; None if it has none yet.
+    :param is_old: whether it is older than the retention.
+    """
+
+    id: int
+    number: int
+    revision: int
+    session_id: int | None
+    position: int | None
+    is_old: bool
+
+
 @dataclass(kw_only=True)
 class _Timeline:
-    """The events of one basket in their order: id, number, revision, session, position, whether it is old."""
+    """The events of one basket in the order of their numbers.
+
+    :param revision: of the basket.
+    :param long_closed: whether the basket is closed since before the retention.
+    """
 
     revision: int
-    long_hidden: bool
-    events: list[tuple[int, int, int, int | None, int | None, bool]] = field(default_factory=list)
+    long_closed: bool
+    events: list[_Event] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
 class _Deletion:
-    """What is to be removed."""
+    """The primary keys to delete.
+
+    :param cuts: for each basket that stays, the number of its last purged event.
+    :param position: the highest feed position of a deleted event.
+    """
 
     events: list[int] = field(default_factory=list)
     sessions: list[int] = field(default_factory=list)
@@ -156,9 +180,10 @@ class _Deletion:
 
 
 def purge_stored_responses(*, dry_run: bool = False) -> int:
-    """Remove one batch of remembered answers past their window, in one transaction, and tell how many.
+    """Delete one batch of stored responses past their window, in one transaction.
 
-    :param dry_run: count all of them.
+    :param dry_run: count all of them instead.
+    :returns: how many.
     """
     if dry_run:
         return IdempotencyRecord.objects.filter(created_at__lte=Now() - conf.idempotency_window()).count()
@@ -166,14 +191,14 @@ def purge_stored_responses(*, dry_run: bool = False) -> int:
 
 
 def purge_baskets(*, older_than: timedelta, after: UUID | None = None, dry_run: bool = False) -> PurgeResult:
-    """Remove the old history of the next baskets, each batch in one transaction. See Note [What is purged of a basket].
+    """Purge the old history of the next `WINDOW` baskets, each batch in one transaction. See Note [What is purged of a basket].
 
-    Baskets that somebody holds are left for the next run. Locks at most 50 baskets by primary key, then stock rows by
-    primary key, then the state of the feed. Source: `baskets/docs/operations.md`.
+    Skips locked baskets. Locks at most 50 baskets by primary key, then stock rows by primary key, then the state of the feed.
+    Source: `baskets/docs/operations.md`.
 
-    :param older_than: the retention; it is never shorter than the time for late orders.
-    :param after: baskets up to this one have been seen in this run.
-    :param dry_run: do it and roll it back.
+    :param older_than: the retention; the time for late orders and the idempotency window are its minimum.
+    :param after: start after this basket; None for the first window.
+    :param dry_run: purge and roll back.
     """
     age = max(older_than, conf.grace_period(), conf.idempotency_window())
     window = [pk for (pk,) in execute(NEXT_BASKETS, [after or UUID(int=0), WINDOW])]
@@ -182,86 +207,99 @@ def purge_baskets(*, older_than: timedelta, after: UUID | None = None, dry_run: 
     due = [pk for (pk,) in execute(DUE_BASKETS, [window, age])]
     sessions = events = baskets = left = 0
     for start in range(0, len(due), BATCH):
-        chosen = due[start : start + BATCH]
-        gone, locked = _purge_batch(chosen, age=age, dry_run=dry_run)
-        sessions, events, baskets = sessions + len(gone.sessions), events + len(gone.events), baskets + len(gone.baskets)
-        left += len(chosen) - locked
+        batch = due[start : start + BATCH]
+        deletion, locked = _purge_batch(batch, age=age, dry_run=dry_run)
+        sessions, events, baskets = sessions + len(deletion.sessions), events + len(deletion.events), baskets + len(deletion.baskets)
+        left += len(batch) - locked
     return PurgeResult(last=window[-1], sessions=sessions, events=events, baskets=baskets, left=left)
 
 
 def _purge_batch(due: Sequence[UUID], *, age: timedelta, dry_run: bool) -> tuple[_Deletion, int]:
+    """Purge one batch in one transaction.
+
+    :returns: what was deleted, and how many baskets were locked for it.
+    """
+
     def step() -> tuple[_Deletion, int]:
         locked = list(Basket.objects.filter(pk__in=due).locked(skip_locked=True).values_list("pk", flat=True))
-        gone = _plan_deletion(_read_timelines(locked, age), {pk for (pk,) in execute(MUST_STAY, {"baskets": locked, "age": age})})
-        _delete(gone)
+        must_stay = {pk for (pk,) in execute(MUST_STAY, {"baskets": locked, "age": age})}
+        deletion = _plan_deletion(_read_timelines(locked, age), must_stay)
+        _delete(deletion)
         transaction.set_rollback(dry_run)
-        return gone, len(locked)
+        return deletion, len(locked)
 
     while True:
         try:
             return in_transaction(step)
         except _ShortfallAppeared:
-            continue  # It is seen now, and the sessions stay.
+            continue  # The next try reads the shortfall, and its sessions stay.
 
 
 def _read_timelines(baskets: Sequence[UUID], age: timedelta) -> Mapping[UUID, _Timeline]:
-    found: dict[UUID, _Timeline] = {}
-    for basket_id, revision, long_hidden, *event in execute(TIMELINES, {"baskets": baskets, "age": age}):
-        timeline = found.setdefault(basket_id, _Timeline(revision=revision, long_hidden=bool(long_hidden)))
+    timelines: dict[UUID, _Timeline] = {}
+    for basket_id, revision, long_closed, *event in execute(TIMELINES, {"baskets": baskets, "age": age}):
+        timeline = timelines.setdefault(basket_id, _Timeline(revision=revision, long_closed=bool(long_closed)))
         if event[0] is not None:
-            pk, number, at_revision, session_id, position, old = event
-            timeline.events.append((pk, number, at_revision, session_id, position, old))
-    return found
+            timeline.events.append(_Event(*event))
+    return timelines
 
 
 def _plan_deletion(timelines: Mapping[UUID, _Timeline], must_stay: set[int]) -> _Deletion:
-    gone = _Deletion()
+    """Choose the rows to delete.
+
+    :param must_stay: the sessions that Note [What is purged of a basket] keeps.
+    """
+    deletion = _Deletion()
     for basket_id, timeline in timelines.items():
-        cut = _cut(timeline, must_stay, whole=timeline.long_hidden)
-        if timeline.long_hidden and cut == len(timeline.events):
-            gone.baskets.append(basket_id)
+        cut = _cut(timeline, must_stay, whole=timeline.long_closed)
+        if timeline.long_closed and cut == len(timeline.events):
+            deletion.baskets.append(basket_id)
         else:
             cut = _cut(timeline, must_stay, whole=False)
             if cut:
-                gone.cuts[basket_id] = timeline.events[cut - 1][1]
-        for pk, _, _, session_id, position, _ in timeline.events[:cut]:
-            gone.events.append(pk)
-            gone.position = max(gone.position, position or 0)
-            if session_id is not None and session_id not in gone.sessions:
-                gone.sessions.append(session_id)
-    return gone
+                deletion.cuts[basket_id] = timeline.events[cut - 1].number
+        for event in timeline.events[:cut]:
+            deletion.events.append(event.id)
+            deletion.position = max(deletion.position, event.position or 0)
+            if event.session_id is not None and event.session_id not in deletion.sessions:
+                deletion.sessions.append(event.session_id)
+    return deletion
 
 
 def _cut(timeline: _Timeline, must_stay: set[int], *, whole: bool) -> int:
-    """How many of the first events go, so that no checkout is torn apart.
+    """Return how many of the first events to delete, so that each checkout keeps or loses all of its events.
 
-    :param whole: whether the events of the last change may go as well.
+    :param whole: whether to delete the events of the last change too.
     """
-    events = timeline.events
     cut = 0
-    for _, _, revision, session_id, position, old in events:
-        # An event without a position was told to nobody yet.
-        if not old or position is None or session_id in must_stay or (revision == timeline.revision and not whole):
+    for event in timeline.events:
+        is_last_change = event.revision == timeline.revision
+        # An event without a position is not in the feed yet.
+        if not event.is_old or event.position is None or event.session_id in must_stay or (is_last_change and not whole):
             break
         cut += 1
     first: dict[int, int] = {}
     last: dict[int, int] = defaultdict(int)
-    for n, (_, _, _, session_id, _, _) in enumerate(events):
-        if session_id is not None:
-            first.setdefault(session_id, n)
-            last[session_id] = n
-    while torn := [first[session_id] for session_id in first if first[session_id] < cut <= last[session_id]]:
-        cut = min(torn)
+    for index, event in enumerate(timeline.events):
+        if event.session_id is not None:
+            first.setdefault(event.session_id, index)
+            last[event.session_id] = index
+    while divided := [first[session_id] for session_id in first if first[session_id] < cut <= last[session_id]]:
+        cut = min(divided)
     return cut
 
 
-def _delete(gone: _Deletion) -> None:
-    sales: list[tuple[str, int, datetime]] = execute(SOLD_PIECES, {"sessions": gone.sessions}).fetchall()
-    parameters: dict[str, Any] = {"events": gone.events, "sessions": gone.sessions, "baskets": gone.baskets}
+def _delete(deletion: _Deletion) -> None:
+    """Delete the rows, and write their sold pieces off the supply.
+
+    :raises _ShortfallAppeared: a product has a shortfall now.
+    """
+    sales: list[tuple[str, int, datetime]] = execute(SOLD_PIECES, {"sessions": deletion.sessions}).fetchall()
+    parameters: dict[str, Any] = {"events": deletion.events, "sessions": deletion.sessions, "baskets": deletion.baskets}
     for statement in DELETES:
         execute(statement, parameters)
-    execute(SAVE_PURGED_COUNT, [list(gone.cuts), list(gone.cuts.values())])
+    execute(SAVE_PURGED_COUNT, [list(deletion.cuts), list(deletion.cuts.values())])
     if not supply.write_off_purged_sales(sales, reason=REASON, actor=ACTOR):
         raise _ShortfallAppeared
-    if gone.position:
-        feed.mark_purged(up_to=gone.position)
+    if deletion.position:
+        feed.mark_purged(up_to=deletion.position)

@@ -1,4 +1,4 @@
-"""Changes of what staff may do: recorded before and after, and the sessions that they end. The changes are made by Django's own pages."""
+"""Records changes of staff rights and passwords, and ends the sessions of the account. Django's admin makes the changes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ PERMISSION = ("content_type__app_label", "codename")
 
 
 def list_rights(subject: User | Group) -> list[str]:
-    """List what an account or a role may do, by the names of flags, roles and permissions.
+    """Return the names of the flags, roles and permissions of an account or a role.
 
     :returns: for example `["is_active", "is_staff", "role Basket viewers"]`.
     """
@@ -29,10 +29,10 @@ def list_rights(subject: User | Group) -> list[str]:
 
 @transaction.atomic(savepoint=False)
 def record_change(*, subject: User | Group, before: Sequence[str], session_key: str, actor: Actor) -> None:
-    """Record that rights were changed, if they were. Other sessions of the account end, so that it starts again with its new rights.
+    """Record a change of rights, if any, and end the other sessions of the account.
 
-    :param before: the rights before the change.
-    :param session_key: of the session that goes on, where staff change their own account.
+    :param before: the rights before the change, from `list_rights`.
+    :param session_key: of the session to keep, if staff change their own account.
     """
     after = list_rights(subject)
     if after == list(before):
@@ -45,15 +45,15 @@ def record_change(*, subject: User | Group, before: Sequence[str], session_key: 
 
 @transaction.atomic(savepoint=False)
 def record_removal(*, subject: User | Group, actor: Actor) -> None:
-    """Record that an account or a role is removed, and what it could do. Its sessions go with it."""
+    """Record the removal of an account or a role, with its rights. The sessions of an account are deleted with it."""
     _record(DeskEntry.Kind.RIGHTS_CHANGED, subject, {"given": [], "taken": list_rights(subject), "removed": True}, actor)
 
 
 @transaction.atomic(savepoint=False)
 def record_password(*, account: User, session_key: str, actor: Actor) -> None:
-    """Record that a password was changed. Every session of the account ends.
+    """Record a change of a password, and end every other session of the account.
 
-    :param session_key: of the session that goes on, where staff change their own password.
+    :param session_key: of the session to keep, if staff change their own password.
     """
     _record(DeskEntry.Kind.PASSWORD_CHANGED, account, {}, actor)
     sessions.end_sessions(user=account, actor=actor, keep=session_key)

@@ -1,7 +1,7 @@
-"""The second factor of staff: codes of an authenticator app (TOTP, RFC 6238), and recovery codes for the day it is lost.
+"""The second factor of staff: codes of an authenticator app (TOTP, RFC 6238), and recovery codes.
 
-The secret is stored encrypted and recovery codes as digests: a reader of the database gains neither. How often codes may be tried
-is counted here; which pages ask for one is decided in `baskets.admin`. Source: ADR 42.
+The secret is stored encrypted, recovery codes as digests: read access to the database reveals neither. This module limits the
+attempts; `baskets.admin` decides which pages require a code. Source: ADR 42.
 """
 
 import base64
@@ -31,11 +31,11 @@ from baskets.models import DeskEntry, SecondFactor
 ISSUER = "Baskets"
 ENCRYPTION_PURPOSE = "secondfactor.secret"
 SUPERUSERS = "superusers"
-# Clocks of telephones are wrong by less than one step of 30 seconds, in either direction.
+# Phone clocks are off by less than one step of 30 seconds, in either direction.
 TOLERATED_STEPS = 1
 RECOVERY_CODES = 10
 RECOVERY_CODE_BYTES = 10
-# Three of a million codes are good at any moment: at 50 tries a day, an even chance takes 12 years.
+# Three of a million codes are valid at any time: at 50 attempts a day, guessing one takes 12 years at even odds.
 MAX_ATTEMPTS = 10
 MAX_ATTEMPTS_PER_DAY = 50
 DIGITS = 6
@@ -44,23 +44,23 @@ T = TypeVar("T")
 
 
 class InvalidCode(Refusal):
-    """The code is wrong, was used before, or belongs to another time."""
+    """The code is wrong, already used, or of another time."""
 
     reason = "code_wrong"
     message = "This code is not right, or it was used already. Wait for the next one and try again."
 
 
 class FactorUnreadable(Refusal):
-    """The secret cannot be decrypted: its key is gone, or it is another account's."""
+    """The secret cannot be decrypted: its key was removed, or it belongs to another account."""
 
     reason = "second_factor_unreadable"
     message = "The code cannot be checked. Use one of your recovery codes, or ask for a reset of the second factor."
 
 
 class TooManyCodes(Refusal):
-    """Too many wrong codes were tried for this account.
+    """Too many wrong codes were entered for this account.
 
-    :param seconds: how long to wait.
+    :param seconds: until the next attempt is allowed.
     """
 
     reason = "codes_throttled"
@@ -91,17 +91,17 @@ def new_secret() -> str:
 
 
 def provisioning_uri(*, secret: str, account: User) -> str:
-    """Build the address that authenticator apps read from a QR image."""
+    """Return the `otpauth:` URI that authenticator apps read from a QR image."""
     return pyotp.TOTP(secret).provisioning_uri(name=account.get_username(), issuer_name=ISSUER)
 
 
 def is_enrolled(account: User) -> bool:
-    """Tell whether an account has a second factor."""
+    """Return whether an account has a second factor."""
     return SecondFactor.objects.filter(pk=account.pk).exists()
 
 
 def is_required(account: User) -> bool:
-    """Tell whether an account must have a second factor, by `BASKETS_SECOND_FACTOR_ROLES`."""
+    """Return whether `BASKETS_SECOND_FACTOR_ROLES` requires a second factor of an account."""
     roles = conf.second_factor_roles()
     if account.is_superuser and SUPERUSERS in roles:
         return True
@@ -109,22 +109,22 @@ def is_required(account: User) -> bool:
 
 
 def recovery_codes_left(account: User) -> int:
-    """Count the recovery codes of an account that are not used yet."""
+    """Return the number of unused recovery codes of an account."""
     codes = SecondFactor.objects.filter(pk=account.pk).values_list("recovery_codes", flat=True).first()
     return len(codes or ())
 
 
 def enroll(*, account: User, secret: str, code: str, session_key: str, actor: Actor) -> list[str]:
-    """Set up the second factor of an account, once a code proves that its app has the secret. Other sessions of the account end.
+    """Set up the second factor of an account, after a code proves that the app has the secret. Ends its other sessions.
 
-    Locks nothing: of two enrolments at once, the primary key lets one through.
+    Locks nothing: if two enrollments run at once, the primary key admits one.
 
-    :param secret: as `new_secret` made it.
-    :param session_key: of the session that goes on.
+    :param secret: from `new_secret`.
+    :param session_key: of the session to keep.
     :returns: the recovery codes. Only their digests are stored.
-    :raises InvalidCode: the code does not come from the secret.
-    :raises AlreadyEnrolled: there is a second factor.
-    :raises TooManyCodes: it is too early to try again.
+    :raises InvalidCode: the code does not fit the secret.
+    :raises AlreadyEnrolled: the account has a second factor.
+    :raises TooManyCodes: too many wrong codes were entered.
     """
 
     def step() -> list[str]:
@@ -149,12 +149,12 @@ def enroll(*, account: User, secret: str, code: str, session_key: str, actor: Ac
 def verify(*, account: User, code: str, actor: Actor) -> None:
     """Accept a code of the app, or a recovery code, each once.
 
-    Locks the row of the second factor and nothing else. Recovery codes are too long to be guessed and are not counted.
+    Locks the row of the second factor. Recovery codes are too long to guess, so their attempts are not limited.
 
-    :raises InvalidCode: it is none, or was used.
+    :raises InvalidCode: the code is wrong or already used.
     :raises NotEnrolled: the account has no second factor.
-    :raises FactorUnreadable: its secret cannot be decrypted; recovery codes go on being accepted.
-    :raises TooManyCodes: it is too early to try again.
+    :raises FactorUnreadable: the secret cannot be decrypted; recovery codes still work.
+    :raises TooManyCodes: too many wrong codes were entered.
     """
     typed = "".join(code.split()).replace("-", "").upper()
 
@@ -186,7 +186,7 @@ def verify(*, account: User, code: str, actor: Actor) -> None:
 def renew_recovery_codes(*, account: User, actor: Actor) -> list[str]:
     """Replace all recovery codes of an account.
 
-    :returns: the new ones. Only their digests are stored.
+    :returns: the new codes. Only their digests are stored.
     :raises NotEnrolled: the account has no second factor.
     """
 
@@ -204,7 +204,7 @@ def renew_recovery_codes(*, account: User, actor: Actor) -> list[str]:
 def remove(*, account: User, session_key: str = "", actor: Actor) -> None:
     """Remove the second factor of an account and end its sessions.
 
-    :param session_key: of the session that goes on, where the account's owner removes it.
+    :param session_key: of the session to keep, if the owner of the account removes it.
     :raises NotEnrolled: the account has no second factor.
     """
     if not SecondFactor.objects.filter(pk=account.pk).delete()[0]:
@@ -214,9 +214,9 @@ def remove(*, account: User, session_key: str = "", actor: Actor) -> None:
 
 
 def _with_attempt_limit(account: User, step: Callable[[], T]) -> T:
-    """Count a try, and take the count back where the code was right.
+    """Run a step that checks a code. Counts the attempt, and undoes the count if the code is correct.
 
-    :raises TooManyCodes: it is too early to try again.
+    :raises TooManyCodes: too many wrong codes were entered.
     """
     windows = (("code", MAX_ATTEMPTS, conf.login_window()), ("code-of-day", MAX_ATTEMPTS_PER_DAY, timedelta(days=1)))
     counted: list[str] = []
@@ -238,10 +238,10 @@ def _undo_hits(subjects: list[str]) -> None:
 
 
 def _match_timecode(secret: str, code: str, *, after: int) -> int:
-    """Find the time step of a code, by the database's clock.
+    """Return the time step of a code, by the database's clock.
 
-    :param after: the step of the last code that was accepted.
-    :raises InvalidCode: the code is of none of the tolerated steps, or of one that is used.
+    :param after: the time step of the last accepted code.
+    :raises InvalidCode: the code fits none of the tolerated steps, or a used one.
     """
     ((now,),) = execute("SELECT extract(epoch FROM statement_timestamp())::float", []).fetchall()
     digits = "".join(code.split())  # Apps show a code in two groups.

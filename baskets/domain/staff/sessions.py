@@ -1,6 +1,6 @@
-"""Sessions of the admin: stored under a digest of their key, ended by time, by inactivity or by a member of staff.
+"""Sessions of the admin: stored under a digest of their key, and ended by age, by inactivity or by staff.
 
-Django loads it as its session engine (`SESSION_ENGINE`). Who may end which session is decided in `baskets.admin`.
+Django loads this module as its session engine (`SESSION_ENGINE`). `baskets.admin` decides who may end which session.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.support import audit_log
 from baskets.models import DeskEntry, StaffSession
 
-# How old the stored time of the last request may be. Without it, every request would write.
+# A younger time of the last request is not updated, so that not every request writes.
 SEEN_PRECISION = timedelta(minutes=1)
 ENDED_EARLY = "ended_early"
 ENDED_IDLE = "ended_idle"
@@ -28,7 +28,7 @@ ENDED_OLD = "ended_old"
 
 
 def digest_session_key(session_key: str) -> str:
-    """Compute what is stored of a session key. The key has 160 random bits, so a plain digest cannot be reversed."""
+    """Return the digest that is stored for a session key. The key has 160 random bits, so a plain digest cannot be reversed."""
     return hashlib.sha256(session_key.encode(errors="backslashreplace")).hexdigest()
 
 
@@ -37,7 +37,7 @@ def _add(moment: Any, span: timedelta) -> Any:
 
 
 def _expiry() -> Least:
-    """Compute the end of a session whose last request is now."""
+    """Return the expiry of a session whose last request is now."""
     return Least(_add(F("started_at"), conf.staff_session_lifetime()), _add(Now(), conf.staff_idle_timeout()))
 
 
@@ -59,7 +59,7 @@ class SessionStore(DatabaseStore):
         return StaffSession
 
     def load(self) -> dict[str, Any]:
-        """Read the session if it is live, and record at most once a minute that it is in use."""
+        """Read the session if it is active, and record its use at most once a minute."""
         row = _active_rows().filter(pk=digest_session_key(self.session_key or "")).annotate(age=Now() - F("seen_at")).first()
         if row is None:
             self._session_key = None
@@ -70,13 +70,13 @@ class SessionStore(DatabaseStore):
         return decoded
 
     def exists(self, session_key: str) -> bool:
-        """Tell whether a key is taken."""
+        """Return whether a key is taken."""
         return self.model.objects.filter(pk=digest_session_key(session_key)).exists()
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 (as Django calls it)
-        """Store the data. The limits of a session are set at its start and by its requests, never here.
+        """Store the data. Never extends the session.
 
-        :raises UpdateError: it has ended since it was loaded.
+        :raises UpdateError: the session has ended since it was loaded.
         """
         if self.session_key is None:
             self.create()
@@ -91,7 +91,7 @@ class SessionStore(DatabaseStore):
             raise UpdateError
 
     def cycle_key(self) -> None:
-        """Give the session another key and keep its limits: a change of the password prolongs nothing."""
+        """Give the session another key and keep its expiry: a change of the password does not extend the session."""
         data, key = self._session, self._get_new_session_key()
         old = digest_session_key(self.session_key or "")
         if _active_rows().filter(pk=old).update(session_key=digest_session_key(key)):
@@ -112,9 +112,11 @@ class SessionStore(DatabaseStore):
 
 
 def record_sign_in(*, session: Any, source: str, browser: str) -> None:
-    """Store a session into which a member of staff has just signed in, and from where; its limits begin now.
+    """Store the session of a sign-in. Its age and its inactivity count from now.
 
     :param session: the `SessionStore` of the request.
+    :param source: the client address.
+    :param browser: the `User-Agent`.
     """
     session.save()
     end = _add(Now(), min(conf.staff_idle_timeout(), conf.staff_session_lifetime()))
@@ -123,29 +125,32 @@ def record_sign_in(*, session: Any, source: str, browser: str) -> None:
 
 
 def active_sessions(user: User) -> QuerySet[StaffSession]:
-    """List the live sessions of a member of staff, the latest first."""
+    """Return the active sessions of a member of staff, the most recently used first."""
     return _active_rows().filter(user=user).order_by("-seen_at", "pk")
 
 
 @transaction.atomic(savepoint=False)
 def end_sessions(*, user: User, actor: Actor, only: str = "", keep: str = "") -> int:
-    """End sessions of a member of staff at once; the next request of each is asked to sign in.
+    """End sessions of a member of staff at once. The next request of each leads to the sign-in. Idempotent.
 
-    Locks the rows of the sessions and nothing else. Repeating it changes nothing.
+    Locks the rows of the sessions.
 
     :param only: the digest of the one session to end.
-    :param but: the key of a session that goes on, such as the caller's own.
-    :returns: how many were ended.
+    :param keep: the key of a session to keep, such as the caller's.
+    :returns: how many sessions were ended.
     """
-    meant = _active_rows().filter(user=user).exclude(pk=digest_session_key(keep) if keep else "")
-    ended = (meant.filter(pk=only) if only else meant).update(expire_date=Now(), ended_by=actor.name)
+    chosen = _active_rows().filter(user=user).exclude(pk=digest_session_key(keep) if keep else "")
+    ended = (chosen.filter(pk=only) if only else chosen).update(expire_date=Now(), ended_by=actor.name)
     if ended:
         audit_log.record_access(kind=DeskEntry.Kind.SESSIONS_ENDED, account=user, data={"sessions": ended}, actor=actor)
     return ended
 
 
 def end_reason(session_key: str) -> tuple[str, str]:
-    """Say why a session is over: a reason and, if a member of staff ended it, the name. Both are empty where it is unknown."""
+    """Return why a session has ended.
+
+    :returns: the reason, one of `ENDED_*`, and the name of the member of staff who ended it. Empty strings where unknown.
+    """
     row = StaffSession._default_manager.filter(pk=digest_session_key(session_key), expire_date__lte=Now(), user__isnull=False).first()  # noqa: SLF001
     if row is None:
         return "", ""

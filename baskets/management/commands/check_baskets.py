@@ -29,9 +29,9 @@ class Command(ServiceCommand):
             found = invariant_checker.check(advance=advance)
         findings = [
             {
-                "slug": finding.proof.slug,
-                "rule": finding.proof.rule,
-                "sentence": finding.proof.sentence,
+                "slug": finding.invariant.slug,
+                "rule": finding.invariant.rule,
+                "sentence": finding.invariant.sentence,
                 "total": finding.total,
                 "examples": finding.examples,
             }
@@ -61,8 +61,8 @@ class Command(ServiceCommand):
 def _report(found: list[invariant_checker.Finding]) -> str:
     lines = []
     for finding in found:
-        lines.append(f"{finding.proof.slug} (rule {finding.proof.rule}), {finding.total} times not true:")
-        lines.append(f"  {finding.proof.sentence}")
+        lines.append(f"{finding.invariant.slug} (rule {finding.invariant.rule}), {finding.total} times not true:")
+        lines.append(f"  {finding.invariant.sentence}")
         lines += [f"  - {json.dumps(example)}" for example in finding.examples]
         if finding.total > len(finding.examples):
             lines.append(f"  - and {finding.total - len(finding.examples)} more")

@@ -154,7 +154,7 @@ def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
 
 def broken() -> dict[str, int]:
     """What the checker finds: how many rows by proof."""
-    return {finding.proof.slug: finding.total for finding in invariant_checker.check_invariants()}
+    return {finding.invariant.slug: finding.total for finding in invariant_checker.check_invariants()}
 
 
 def execute(*statements: str) -> None:
@@ -193,8 +193,8 @@ def test_a_finding_counts_all_and_shows_some_without_user_ids(monkeypatch: pytes
     monkeypatch.setattr(invariant_checker, "MAX_EXAMPLES", 1)
     execute("UPDATE baskets_stock SET available = available + 1 WHERE shortfall = 0")
     finding, other = invariant_checker.check_invariants()
-    assert (finding.proof.slug, finding.total, len(finding.examples)) == ("supply_equation", 4, 1)
-    assert (other.proof.slug, other.total) == ("available_as_reported", 3)
+    assert (finding.invariant.slug, finding.total, len(finding.examples)) == ("supply_equation", 4, 1)
+    assert (other.invariant.slug, other.total) == ("available_as_reported", 3)
     assert sorted(finding.examples[0]) == ["available", "held", "product_id", "shortfall", "sold", "supply"]
 
 

@@ -1,7 +1,7 @@
-"""What must be true of the stored data at every commit, as SQL that finds what breaks it. Nothing here repairs.
+"""The invariants of the stored data at every commit, as SQL that finds violations. Nothing here repairs.
 
-Each proof belongs to a rule of `baskets/docs/rules.md`. Rule 6 (the order of locks), and that nothing is called
-within a transaction (rule 7), leave no trace in the data; the tests show them.
+Each invariant belongs to a rule of `baskets/docs/rules.md`. The order of locks (rule 6) and the absence of outside calls in
+transactions (rule 7) leave no trace in the data; tests check them.
 """
 
 from baskets.domain.maintenance.invariants import baskets, checkouts, feed, schema, stock, timeline

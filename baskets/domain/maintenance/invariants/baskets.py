@@ -1,4 +1,4 @@
-"""Proofs about baskets and their lists, and about remembered answers."""
+"""Invariants of baskets, their lists, and stored responses."""
 
 from baskets.domain.maintenance.invariants.invariant import Invariant
 from baskets.models.products import PRODUCT_ID_PATTERN

@@ -1,4 +1,4 @@
-"""Proofs about checkout sessions: one at a time, every item and every hold accounted for."""
+"""Invariants of checkout sessions: one active session per basket, and every item and hold accounted for."""
 
 from baskets.domain.checkout import attention
 from baskets.domain.maintenance.invariants.invariant import Invariant

@@ -1,4 +1,4 @@
-"""Proofs about the feed: every event has one place, none is passed over, and each basket's are in order."""
+"""Invariants of the feed: every event has one position, without gaps, in the order of its basket."""
 
 from baskets.domain.maintenance.invariants.invariant import Invariant
 

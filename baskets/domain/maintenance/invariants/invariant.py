@@ -1,4 +1,4 @@
-"""The form of a proof, and the words that the proofs share."""
+"""The type of an invariant."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ def no_parameters() -> Sequence[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Invariant:
-    """One sentence that must be true.
+    """One sentence that must be true of the stored data.
 
-    :param slug: names it for machines.
+    :param slug: the stable identifier, for machines.
     :param rule: of `baskets/docs/rules.md`.
-    :param sentence: what is true where the query finds nothing.
-    :param sql: finds the rows that break it. Never selects a user id. A comparison with a missing value must not
-        count as kept: `IS DISTINCT FROM` and `IS NOT TRUE` instead of `<>` and `NOT`.
-    :param parameters: of the query, made when it runs.
+    :param sentence: the rule in words.
+    :param sql: selects the rows that violate it. Never selects a user id. A comparison with NULL must count as a violation:
+        write `IS DISTINCT FROM` and `IS NOT TRUE` instead of `<>` and `NOT`.
+    :param parameters: returns the parameters of the query when it runs.
     """
 
     slug: str

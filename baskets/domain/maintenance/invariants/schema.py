@@ -1,7 +1,7 @@
-"""Proofs about the database itself: the constraints that judge last are there, valid and switched on.
+"""Invariants of the schema: the constraints are in the database, valid and enabled.
 
-What must be there is read from the models, so a new constraint needs no line here. That a constraint of the right name
-says the right thing is shown by the tests of the models.
+The expected constraints are read from the models, so a new constraint needs no change here. The tests of the models check what
+each constraint says.
 """
 
 from collections.abc import Sequence
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 def _options() -> "list[Options[Any]]":
-    """Read what Django knows of the table of each model."""
+    """Return the `_meta` of each model."""
     return [model._meta for model in apps.get_app_config("baskets").get_models()]  # noqa: SLF001 (documented, underscore and all)
 
 
 def _tables() -> Sequence[list[str]]:
-    """Name every table."""
+    """Return the name of every table."""
     return ([options.db_table for options in _options()],)
 
 
 def _constraints() -> Sequence[list[str]]:
-    """Name every constraint of every model, beside its table."""
+    """Return the table and the name of every constraint."""
     named = [(options.db_table, constraint.name) for options in _options() for constraint in options.constraints]
     return [table for table, _ in named], [name for _, name in named]
 
 
 def _column_guards() -> Sequence[list[str]]:
-    """Name what every column must have of its own: a unique key, a foreign key, NOT NULL."""
+    """Return the table, the column and the kind of every column constraint: unique, foreign key, NOT NULL."""
     guards = []
     for options in _options():
         for field in options.local_concrete_fields:

@@ -1,4 +1,4 @@
-"""Proofs about stock: nothing is sold twice, and supply changes only through recorded adjustments."""
+"""Invariants of stock: nothing is sold twice, and supply changes only through recorded adjustments."""
 
 from baskets.domain.maintenance.invariants.invariant import Invariant
 

@@ -1,10 +1,10 @@
-"""Proofs about the timeline: it has no gaps, and tells of every session and every item what is stored of them."""
+"""Invariants of the timeline: no gaps, and its events agree with the stored sessions and items."""
 
 from baskets.domain.maintenance.invariants.invariant import Invariant
 
 
 def _compare_items(kinds: str, lines: str) -> str:
-    """Compare the items that events of some kinds tell of with the items their session has."""
+    """Return SQL that compares the items in events of some kinds with the items of their session."""
     return f"""
     SELECT coalesce(recorded.basket_id, i.basket_id) AS basket, coalesce(recorded.session_id, i.session_id) AS session,
            coalesce(recorded.product_id, i.product_id) AS product_id, recorded.count AS recorded, i.count AS stored
