@@ -1,11 +1,11 @@
-"""One basket as a whole, read by one statement: what GET shows and what every write decides from."""
+"""One basket as a whole, read by one statement: GET shows this snapshot, and every write decides from it."""
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from baskets.db.pipeline import Statement, execute
 from baskets.models.baskets import basket_key
@@ -13,7 +13,7 @@ from baskets.models.baskets import basket_key
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Whose basket is meant: user ids belong to their partner."""
+    """The owner of a basket: a user of a partner. User ids are unique within their partner only."""
 
     partner_id: int
     user_id: str
@@ -26,7 +26,12 @@ class Owner:
 
 @dataclass(frozen=True, kw_only=True)
 class BasketLine:
-    """One product in one list. `position` orders the list; `stocked` speaks in checkout only."""
+    """One product in one list.
+
+    :param count: pieces.
+    :param position: orders the list.
+    :param stocked: in checkout only: pieces held; below zero the pieces that are short; None where the product is unlimited.
+    """
 
     product_id: str
     count: int
@@ -56,7 +61,10 @@ class ActiveSession:
 class BasketSnapshot:
     """A basket's row, its three lists in order, and the clock of the statement that read them.
 
-    `at` is the database's time of reading, never before `last_changed_at`.
+    :param at: the database's time of reading, never before `last_changed_at`.
+    :param events: number of the latest event.
+    :param hold_override: the partner's length of a hold; None is the setting of the service.
+    :param late_orders: the partner's setting, one of `Partner.LateOrders`.
     """
 
     basket_id: uuid.UUID
@@ -77,7 +85,7 @@ class BasketSnapshot:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether the user has a basket: not hidden, and not past its time unless a checkout is active.
+        """Tell whether the user has a basket: not hidden, and not expired, unless a checkout is active.
 
         An active checkout keeps its basket, because a held reservation is a right.
         """
@@ -100,9 +108,9 @@ class BasketSnapshot:
 
 
 # Note [One statement for a basket]
-# The row, the lists and the clock come from one statement, so they are of one snapshot: no reader sees an item in two
-# lists or in none. Under the basket's lock it is also the first statement after the lock was won, so its clock is the
-# clock by which expiry is decided. GREATEST keeps time from going back within one basket.
+# One statement reads the row, the lists and the clock, so they are of one snapshot: no reader sees an item in two lists or in
+# none. Under the basket's lock it is also the first statement after the lock was won, so its clock decides about expiry.
+# GREATEST keeps time from going back within one basket.
 BASKETS = """
 SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hidden_at, b.guest,
        greatest(statement_timestamp(), b.last_changed_at) AS at,
@@ -127,59 +135,95 @@ READ_ONE = Statement("read_one", BASKETS.format(which="b.id = %s"))
 READ_MANY = Statement("read_many", BASKETS.format(which="b.id = ANY(%s::uuid[])"))
 
 
+class _Row(NamedTuple):
+    """One row of `BASKETS`, column by column: the basket, its active session if any, and one line if any."""
+
+    revision: int
+    events: int
+    created_at: datetime
+    last_changed_at: datetime
+    expires_at: datetime
+    hidden_at: datetime | None
+    guest: bool
+    at: datetime
+    hold_seconds: int | None
+    late_orders: str
+    session_id: int | None
+    order_no: str
+    test_mode: bool
+    started_at: datetime
+    session_expires_at: datetime
+    list: Literal["cart", "saved", "checkout"] | None
+    product_id: str
+    pieces: int
+    position: int
+    stocked: int | None
+    variant: str
+    main_product_id: str
+    basket_id: uuid.UUID
+
+
 def read_basket(basket_id: uuid.UUID) -> BasketSnapshot | None:
     """Read a basket whole, or None if it has no row. See Note [One statement for a basket]."""
     return snapshot_from_rows(execute(READ_ONE, [basket_id]))
 
 
 def read_baskets(basket_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, BasketSnapshot]:
-    """Read baskets whole, all in one statement, by their keys."""
-    return {contents.basket_id: contents for contents in snapshots_from_rows(execute(READ_MANY, [list(basket_ids)]))}
+    """Read baskets whole, all in one statement.
+
+    :returns: the baskets that have a row, by their keys.
+    """
+    return {basket.basket_id: basket for basket in snapshots_from_rows(execute(READ_MANY, [list(basket_ids)]))}
 
 
 def snapshot_from_rows(rows: Iterable[tuple[Any, ...]]) -> BasketSnapshot | None:
-    """Put together what `READ` found of a basket."""
+    """Build the snapshot of one basket from the rows of `READ_ONE`, or None where there are no rows."""
     return next(iter(snapshots_from_rows(rows)), None)
 
 
 def snapshots_from_rows(rows: Iterable[tuple[Any, ...]]) -> list[BasketSnapshot]:
-    """Put together what `READ_MANY` found, basket by basket, in the order of their keys."""
-    by_basket: dict[uuid.UUID, list[tuple[Any, ...]]] = {}
-    for row in rows:
-        by_basket.setdefault(row[22], []).append(row)
+    """Build the snapshots of baskets from the rows of `READ_MANY`, in the order of their keys."""
+    by_basket: dict[uuid.UUID, list[_Row]] = {}
+    for row in map(_Row._make, rows):
+        by_basket.setdefault(row.basket_id, []).append(row)
     return [_build_snapshot(by_basket[basket_id]) for basket_id in sorted(by_basket)]
 
 
-def _build_snapshot(rows: list[tuple[Any, ...]]) -> BasketSnapshot:
+def _build_snapshot(rows: Sequence[_Row]) -> BasketSnapshot:
     first = rows[0]
     lists: dict[str, list[BasketLine]] = {"cart": [], "saved": [], "checkout": []}
     for row in rows:
-        if (name := row[15]) is not None:
-            lists[name].append(
-                BasketLine(
-                    product_id=row[16],
-                    count=row[17],
-                    position=row[18],
-                    stocked=row[19],
-                    variant=row[20],
-                    main_product_id=row[21],
-                )
+        if row.list is not None:
+            line = BasketLine(
+                product_id=row.product_id,
+                count=row.pieces,
+                position=row.position,
+                stocked=row.stocked,
+                variant=row.variant,
+                main_product_id=row.main_product_id,
             )
+            lists[row.list].append(line)
     session = None
-    if first[10] is not None:
-        session = ActiveSession(id=first[10], order_no=first[11], test_mode=first[12], started_at=first[13], expires_at=first[14])
+    if first.session_id is not None:
+        session = ActiveSession(
+            id=first.session_id,
+            order_no=first.order_no,
+            test_mode=first.test_mode,
+            started_at=first.started_at,
+            expires_at=first.session_expires_at,
+        )
     return BasketSnapshot(
-        basket_id=first[22],
-        revision=first[0],
-        events=first[1],
-        created_at=first[2],
-        last_changed_at=first[3],
-        expires_at=first[4],
-        hidden_at=first[5],
-        guest=first[6],
-        at=first[7],
-        hold_override=None if first[8] is None else timedelta(seconds=first[8]),
-        late_orders=first[9],
+        basket_id=first.basket_id,
+        revision=first.revision,
+        events=first.events,
+        created_at=first.created_at,
+        last_changed_at=first.last_changed_at,
+        expires_at=first.expires_at,
+        hidden_at=first.hidden_at,
+        guest=first.guest,
+        at=first.at,
+        hold_override=None if first.hold_seconds is None else timedelta(seconds=first.hold_seconds),
+        late_orders=first.late_orders,
         session=session,
         cart=tuple(lists["cart"]),
         saved=tuple(lists["saved"]),
