@@ -11,7 +11,7 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from baskets.db.errors import Fault, constraint_of, fault_of, sqlstate_of
 from baskets.db.pipeline import execute
 from baskets.db.transactions import TRIES, in_transaction
-from baskets.domain.baskets import store
+from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
 from baskets.models import Basket
 from tests.concurrency.barrier import PausedCall, run_concurrently
@@ -118,7 +118,7 @@ def test_a_sweep_passes_by_a_basket_in_use(shopper: User, monkeypatch: pytest.Mo
     shopper.start()
     shopper.wait(minutes=31)
     paused = PausedCall()
-    monkeypatch.setattr("baskets.domain.checkout.sessions.record_event", paused.at(store.record_event))
+    monkeypatch.setattr("baskets.domain.checkout.sessions.record_event", paused.at(timeline.record_event))
     finished, batch = paused.run(lambda: shopper.finish(ordered=True), while_paused=expiry.sweep_sessions)
     assert finished.checkout == ()
     assert (batch.found, batch.expired) == (1, 0)

@@ -14,7 +14,7 @@ from django.test import Client
 
 from baskets.db.errors import Fault, fault_of
 from baskets.db.pipeline import PipelineConnection, execute
-from baskets.domain.baskets import store
+from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
 from baskets.models import Event
 from tests.domain.scenarios import User
@@ -60,7 +60,7 @@ def test_a_second_loss_is_told_and_leaves_nothing(
 ) -> None:
     shopper.start()
     before = shopper.lists()
-    record = store.record_event
+    record = timeline.record_event
 
     def killed_before_its_event(**arguments: Any) -> None:
         kill()

@@ -7,7 +7,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import lock_and_read, record_event, write_lists
+from baskets.domain.baskets.store import lock_and_read, write_lists
+from baskets.domain.baskets.timeline import record_event
 from baskets.domain.errors import BasketNotFound, DeviceNotFound
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
 from baskets.models import Event, GuestToken, Transfer

@@ -14,7 +14,8 @@ from baskets.db.pipeline import Statement, execute
 from baskets.domain.access.signing_keys import ALGORITHM, current_signer
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
-from baskets.domain.baskets.store import create_and_lock, lines_as_json, record_event, write_lists
+from baskets.domain.baskets.store import create_and_lock, write_lists
+from baskets.domain.baskets.timeline import lines_as_json, record_event
 from baskets.domain.checkout.purchase_limits import ClientLimits
 from baskets.domain.errors import ProductNotFound
 from baskets.models import Event, Product

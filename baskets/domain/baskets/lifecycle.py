@@ -6,7 +6,8 @@ from typing import Any
 from django.db import transaction
 
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import lines_as_json, lock_and_read, write_and_record
+from baskets.domain.baskets.store import lock_and_read, write_and_record
+from baskets.domain.baskets.timeline import lines_as_json
 from baskets.domain.errors import BasketNotFound, CheckoutActive, SessionSummary
 from baskets.domain.retries import OwnSessionLapsed
 from baskets.models import CheckoutSession, Event

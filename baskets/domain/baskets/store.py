@@ -1,12 +1,11 @@
-"""Writes what a call has decided about a basket: the difference of its lists, its row, and one event.
+"""Locks and reads baskets, and writes a change: the difference of the lists, the basket's row, and one event.
 
 Every function here needs the basket's lock; see `baskets/docs/concurrency.md`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models.functions import Now
@@ -14,8 +13,9 @@ from django.db.models.functions import Now
 from baskets import conf
 from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.actors import Actor
+from baskets.domain.baskets import timeline
 from baskets.models import Basket, Event
-from baskets.models.basket_snapshot import READ_MANY, READ_ONE, BasketLine, BasketSnapshot, Owner, snapshot_from_rows, snapshots_from_rows
+from baskets.models.basket_snapshot import READ_MANY, READ_ONE, BasketSnapshot, Owner, snapshot_from_rows, snapshots_from_rows
 
 LOCK_BASKET = Statement(
     "lock_basket",
@@ -32,7 +32,7 @@ SET revision = %(revision)s, events = %(events)s, last_changed_at = %(last_chang
 WHERE id = %(basket)s
 """,
 )
-# The rows of cart and saved that are gone, and those that are new or different.
+# Deletes the rows of cart and saved that a change removes, and upserts those that are new or different.
 WRITE_ITEMS = """
 WITH gone AS (
     DELETE FROM baskets_basketitem WHERE basket_id = %(basket)s AND product_id = ANY(%(gone)s)
@@ -44,33 +44,25 @@ WITH gone AS (
 )
 """
 WRITE_ITEMS_AND_BASKET = Statement("write_items_and_basket", WRITE_ITEMS + WRITE_BASKET.sql)
-INSERT_EVENT = Statement(
-    "insert_event",
-    """
-INSERT INTO baskets_event
-    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)
-""",
-)
 
 
 @dataclass(frozen=True)
 class PendingBasket:
-    """A basket that was asked for; whoever takes its contents waits for the answer."""
+    """A basket whose lock and read are enqueued; `contents` waits for both."""
 
     locked: PendingResult
     read: PendingResult
 
     def contents(self) -> BasketSnapshot | None:
-        """Take the basket, locked and whole, or None where it has no row."""
-        # A row that was made between the two statements was read, but is not locked.
+        """Return the basket, locked and whole, or None where it has no row."""
+        # A row inserted between the two statements is read, but not locked: it counts as absent.
         return snapshot_from_rows(self.read) if self.locked.fetchone() else None
 
 
 def enqueue_locked_read(owner: Owner) -> PendingBasket:
-    """Lock the owner's basket and read it whole: asked for, so that questions that need the lock too travel along.
+    """Enqueue the lock of the owner's basket and its read, so that further statements under the lock share the round trip.
 
-    The second statement is the first after the lock was won: its clock decides about expiry.
+    The read is the first statement after the lock is won: its clock decides about expiry.
     """
     return PendingBasket(locked=execute(LOCK_BASKET, [owner.basket_id]), read=execute(READ_ONE, [owner.basket_id]))
 
@@ -81,7 +73,7 @@ def lock_and_read(owner: Owner) -> BasketSnapshot | None:
 
 
 def create_and_lock(owner: Owner, *, guest: bool = False) -> BasketSnapshot:
-    """Make the basket's row and lock it. Two callers may both come here; the unique key lets one row be made.
+    """Insert the basket's row and lock it. Of two concurrent callers one inserts it, by the unique key, and both go on.
 
     :param guest: whether it expires a lifetime after its creation and does not slide.
     """
@@ -97,27 +89,30 @@ def create_and_lock(owner: Owner, *, guest: bool = False) -> BasketSnapshot:
     Basket.objects.bulk_create([basket], ignore_conflicts=True)
     contents = lock_and_read(owner)
     if contents is None:
-        message = "the basket is gone although its row was just made"
+        message = "the basket has no row, although it was just inserted"
         raise RuntimeError(message)
     return contents
 
 
 def lock_basket(basket_id: UUID) -> bool:
-    """Lock one basket's row, and tell whether it exists. The row is the mutex of all that belongs to the basket."""
+    """Lock a basket's row, the mutex of its items and sessions.
+
+    :returns: whether the row exists.
+    """
     return execute(LOCK_BASKET, [basket_id]).fetchone() is not None
 
 
 def write_and_record(
     *, before: BasketSnapshot, after: BasketSnapshot, kind: Event.Kind, actor: Actor, data: Mapping[str, Any]
 ) -> BasketSnapshot:
-    """Write the lists and the event of a change, and return the basket as it is then.
+    """Write the lists and the event of a change, and return the basket after it.
 
     A call that changes nothing writes nothing: neither revision nor `last_changed_at` moves.
     """
     if _same_lists(before, after) and before.hidden_at == after.hidden_at:
         return before
     after = write_lists(before=before, after=after)
-    record_event(contents=after, kind=kind, actor=actor, data=data)
+    timeline.record_event(contents=after, kind=kind, actor=actor, data=data)
     return after
 
 
@@ -126,7 +121,7 @@ def write_lists(*, before: BasketSnapshot, after: BasketSnapshot) -> BasketSnaps
 
     The session's items are written by `checkout`; here only cart, saved and the basket's own row.
     """
-    gone, fresh = _difference(before, after)
+    diff = _difference(before, after)
     after = _with_next_revision(before, after)
     basket = {
         "basket": after.basket_id,
@@ -136,40 +131,18 @@ def write_lists(*, before: BasketSnapshot, after: BasketSnapshot) -> BasketSnaps
         "expires_at": after.expires_at,
         "hidden_at": after.hidden_at,
     }
-    if not gone and not fresh:
+    if not diff.deleted and not diff.upserted:
         execute(WRITE_BASKET, basket)
         return after
     items = {
-        "gone": gone,
-        "products": list(fresh),
-        "lists": [name for name, _, _ in fresh.values()],
-        "counts": [count for _, count, _ in fresh.values()],
-        "positions": [position for _, _, position in fresh.values()],
+        "gone": diff.deleted,
+        "products": list(diff.upserted),
+        "lists": [row.list for row in diff.upserted.values()],
+        "counts": [row.pieces for row in diff.upserted.values()],
+        "positions": [row.position for row in diff.upserted.values()],
     }
     execute(WRITE_ITEMS_AND_BASKET, basket | items)
     return after
-
-
-def record_event(
-    *, contents: BasketSnapshot, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None
-) -> None:
-    """Add one line to the basket's timeline, under the number that `write_lists` took."""
-    execute(
-        INSERT_EVENT,
-        [
-            contents.basket_id,
-            contents.events,
-            contents.revision,
-            kind,
-            session_id,
-            contents.at,
-            actor.kind,
-            actor.name,
-            actor.request_id,
-            json.dumps(dict(actor.tracking)),
-            json.dumps(dict(data)),
-        ],
-    )
 
 
 # --- Many baskets at once, for the sweeps ---------------------------------------
@@ -201,22 +174,11 @@ FROM unnest(%(baskets)s::uuid[], %(revisions)s::bigint[], %(events)s::bigint[], 
 WHERE basket.id = after.id
 """,
 )
-INSERT_EVENTS = Statement(
-    "insert_events",
-    """
-INSERT INTO baskets_event
-    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
-SELECT line.basket_id, line.number, line.revision, %(kind)s, line.session_id, line.at, %(actor_kind)s, %(actor)s, '', '{}', line.data::jsonb
-FROM unnest(%(baskets)s::uuid[], %(events)s::bigint[], %(revisions)s::bigint[], %(sessions)s::bigint[], %(at)s::timestamptz[],
-            %(data)s::text[])
-     AS line (basket_id, number, revision, session_id, at, data)
-""",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BasketChange:
-    """What becomes of one basket, and what its timeline says about that."""
+    """A change of one basket, with the data of its event."""
 
     before: BasketSnapshot
     after: BasketSnapshot
@@ -225,9 +187,9 @@ class BasketChange:
 
 
 def lock_available(basket_ids: Sequence[UUID]) -> list[BasketSnapshot]:
-    """Lock those baskets that nobody else has locked, by primary key, and read them whole.
+    """Lock the baskets that no other transaction has locked, by primary key, and read them whole.
 
-    The others are in use, and the next sweep sees them again.
+    The others are in use; the next sweep finds them again.
     """
     locked = execute(LOCK_AVAILABLE, [list(basket_ids)])
     read = execute(READ_MANY, [list(basket_ids)])
@@ -236,42 +198,37 @@ def lock_available(basket_ids: Sequence[UUID]) -> list[BasketSnapshot]:
 
 
 def write_and_record_many(changes: Sequence[BasketChange], *, kind: Event.Kind, actor: Actor) -> list[BasketSnapshot]:
-    """Do what `write_lists` and `record_event` do, for many baskets in two statements."""
+    """Write the lists and the event of a change for each of many baskets, in two statements.
+
+    :returns: the baskets after their changes, in the same order.
+    """
     differences = [_difference(change.before, change.after) for change in changes]
     after = [_with_next_revision(change.before, change.after) for change in changes]
-    gone = [(basket.basket_id, product_id) for basket, (gone, _) in zip(after, differences, strict=True) for product_id in gone]
-    fresh = [
+    deleted = [(basket.basket_id, product_id) for basket, diff in zip(after, differences, strict=True) for product_id in diff.deleted]
+    upserted = [
         (basket.basket_id, product_id, *row)
-        for basket, (_, fresh) in zip(after, differences, strict=True)
-        for product_id, row in fresh.items()
+        for basket, diff in zip(after, differences, strict=True)
+        for product_id, row in diff.upserted.items()
     ]
-    rows = {
-        "baskets": [basket.basket_id for basket in after],
-        "revisions": [basket.revision for basket in after],
-        "events": [basket.events for basket in after],
-    }
     execute(
         WRITE_BASKETS,
-        rows
-        | {name: [row[column] for row in gone] for column, name in enumerate(["gone_from", "gone"])}
-        | {name: [row[column] for row in fresh] for column, name in enumerate(["fresh_in", "products", "lists", "counts", "positions"])}
+        {name: [row[column] for row in deleted] for column, name in enumerate(["gone_from", "gone"])}
+        | {name: [row[column] for row in upserted] for column, name in enumerate(["fresh_in", "products", "lists", "counts", "positions"])}
         | {
+            "baskets": [basket.basket_id for basket in after],
+            "revisions": [basket.revision for basket in after],
+            "events": [basket.events for basket in after],
             "last_changed_at": [basket.last_changed_at for basket in after],
             "expires_at": [basket.expires_at for basket in after],
             "hidden_at": [basket.hidden_at for basket in after],
         },
     )
-    execute(
-        INSERT_EVENTS,
-        rows
-        | {
-            "kind": kind,
-            "actor_kind": actor.kind,
-            "actor": actor.name,
-            "sessions": [change.session_id for change in changes],
-            "at": [basket.at for basket in after],
-            "data": [json.dumps(dict(change.data)) for change in changes],
-        },
+    timeline.record_events(
+        after,
+        kind=kind,
+        actor=actor,
+        data=[change.data for change in changes],
+        session_ids=[change.session_id for change in changes],
     )
     return after
 
@@ -279,15 +236,33 @@ def write_and_record_many(changes: Sequence[BasketChange], *, kind: Event.Kind, 
 # --- What is different ----------------------------------------------------------
 
 
-def _difference(before: BasketSnapshot, after: BasketSnapshot) -> tuple[list[str], dict[str, tuple[str, int, int]]]:
-    """The products of cart and saved that are gone, and the rows that are new or different."""
+class _ItemRow(NamedTuple):
+    """What the row of a product in cart or saved stores."""
+
+    list: str
+    pieces: int
+    position: int
+
+
+class _Difference(NamedTuple):
+    """What a change does to the rows of cart and saved.
+
+    :param deleted: ids of the products whose rows go.
+    :param upserted: rows that are new or different, by product.
+    """
+
+    deleted: Sequence[str]
+    upserted: Mapping[str, _ItemRow]
+
+
+def _difference(before: BasketSnapshot, after: BasketSnapshot) -> _Difference:
     stored, wanted = _item_rows(before), _item_rows(after)
-    fresh = {product_id: row for product_id, row in sorted(wanted.items()) if stored.get(product_id) != row}
-    return sorted(stored.keys() - wanted.keys()), fresh
+    upserted = {product_id: row for product_id, row in sorted(wanted.items()) if stored.get(product_id) != row}
+    return _Difference(sorted(stored.keys() - wanted.keys()), upserted)
 
 
 def _with_next_revision(before: BasketSnapshot, after: BasketSnapshot) -> BasketSnapshot:
-    """Count a change, if it is one, and its event."""
+    """Increment the event number, and the revision if the change is one; a change also extends the life of a user's basket."""
     after = replace(after, events=before.events + 1)
     if _same_lists(before, after) and before.hidden_at == after.hidden_at:
         return after
@@ -300,16 +275,10 @@ def _with_next_revision(before: BasketSnapshot, after: BasketSnapshot) -> Basket
     )
 
 
-def _item_rows(contents: BasketSnapshot) -> dict[str, tuple[str, int, int]]:
-    """The rows of cart and saved, by product."""
-    rows = {line.product_id: ("saved", line.count, line.position) for line in contents.saved}
-    return rows | {line.product_id: ("cart", line.count, line.position) for line in contents.cart}
+def _item_rows(contents: BasketSnapshot) -> dict[str, _ItemRow]:
+    rows = {line.product_id: _ItemRow("saved", line.count, line.position) for line in contents.saved}
+    return rows | {line.product_id: _ItemRow("cart", line.count, line.position) for line in contents.cart}
 
 
 def _same_lists(before: BasketSnapshot, after: BasketSnapshot) -> bool:
     return (before.cart, before.saved, before.checkout) == (after.cart, after.saved, after.checkout)
-
-
-def lines_as_json(lines: tuple[BasketLine, ...]) -> list[dict[str, Any]]:
-    """What an event says about lines."""
-    return [{"productId": line.product_id, "count": line.count} for line in lines]

@@ -13,6 +13,7 @@ from django.db import transaction
 from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_basket
+from baskets.domain.baskets.timeline import INSERT_INTO_EVENT
 from baskets.domain.errors import AttentionFlag
 from baskets.models import Attention, CheckoutSession
 from baskets.models.basket_snapshot import BasketSnapshot, read_basket
@@ -46,7 +47,7 @@ COMMENTS = {
 # session is not the basket's, or if it was ordered after the refusal: then the flag's cause is gone.
 INSERT_FLAG = Statement(
     "insert_flag",
-    """
+    f"""
 WITH recent AS (
     SELECT jsonb_agg(jsonb_build_object(
         'orderNo', order_no, 'status', status, 'finishedAt', to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
@@ -66,17 +67,15 @@ WITH recent AS (
     UPDATE baskets_basket b SET events = b.events + 1 FROM flag WHERE b.id = flag.basket_id
     RETURNING b.id, b.events, b.revision, flag.candidates
 )
-INSERT INTO baskets_event
-    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
-SELECT id, events, revision, 'attention_needed', %(session)s, %(at)s, %(actor_kind)s, %(actor)s, %(request_id)s,
+{INSERT_INTO_EVENT}SELECT id, events, revision, 'attention_needed', %(session)s, %(at)s, %(actor_kind)s, %(actor)s, %(request_id)s,
        %(tracking)s::jsonb, %(data)s::jsonb || jsonb_strip_nulls(jsonb_build_object('candidates', candidates))
 FROM numbered
-""",
+""",  # noqa: S608 (a constant of ours)
 )
 # One event for each session, numbered after all others of the transaction.
 RESOLVE_FLAGS = Statement(
     "resolve_flags",
-    """
+    f"""
 WITH chosen AS (
     SELECT id FROM baskets_attention
     WHERE basket_id = %(basket)s AND settled_at IS NULL AND reason = ANY(%(reasons)s)
@@ -95,12 +94,11 @@ WITH chosen AS (
     WHERE b.id = %(basket)s AND lines.number > 0
     RETURNING b.id, b.events - lines.number AS events, b.revision
 )
-INSERT INTO baskets_event
-    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
-SELECT id, events + place, revision, 'attention_settled', session_id, %(at)s, %(actor_kind)s, %(actor)s, %(request_id)s, '{}',
+{INSERT_INTO_EVENT}SELECT id, events + place, revision, 'attention_settled', session_id, %(at)s,
+       %(actor_kind)s, %(actor)s, %(request_id)s, '{{}}',
        jsonb_build_object('orderNo', order_no, 'reasons', reasons, 'cause', %(cause)s::text)
 FROM numbered CROSS JOIN line
-""",
+""",  # noqa: S608 (a constant of ours)
 )
 
 

@@ -8,7 +8,8 @@ from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import expire_locked_basket
-from baskets.domain.baskets.store import record_event, write_lists
+from baskets.domain.baskets.store import write_lists
+from baskets.domain.baskets.timeline import record_event
 from baskets.domain.checkout import attention, reserving
 from baskets.domain.checkout.states import Reservation, Session, move_session
 from baskets.domain.errors import AttentionFlag, CheckoutExpired, OutOfStock

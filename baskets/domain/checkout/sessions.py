@@ -13,7 +13,8 @@ from baskets import conf
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import check_no_active_session
-from baskets.domain.baskets.store import enqueue_locked_read, lines_as_json, lock_and_read, record_event, write_lists
+from baskets.domain.baskets.store import enqueue_locked_read, lock_and_read, write_lists
+from baskets.domain.baskets.timeline import lines_as_json, record_event
 from baskets.domain.checkout import attention, purchase_limits, reserving, session_rows
 from baskets.domain.checkout.late_orders import order_late
 from baskets.domain.checkout.order_numbers import generate_order_no

@@ -8,9 +8,10 @@ from django.db import transaction
 from django.db.models import Q
 
 from baskets.domain.actors import Actor
+from baskets.domain.baskets.timeline import append_event
 from baskets.domain.checkout import attention, late_orders, sessions
 from baskets.domain.stock import supply
-from baskets.domain.support.guards import REASON_LIMIT, RepairNotApplicable, append_event, lock_session_if_unchanged, record_repair
+from baskets.domain.support.guards import REASON_LIMIT, RepairNotApplicable, lock_session_if_unchanged, record_repair
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
 
@@ -85,7 +86,7 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
         "items": [{"productId": item.product_id, "count": item.count} for item in bought],
         "returned": returned,
     }
-    append_event(contents, Event.Kind.CHECKOUT_REVERSED, data, actor, session)
+    append_event(contents=contents, kind=Event.Kind.CHECKOUT_REVERSED, actor=actor, data=data, session_id=session.pk)
     attention.resolve(
         contents=contents, session_id=session.pk, reasons=[Attention.Reason.SHORT], cause=attention.Cause.REVERSED, actor=actor
     )

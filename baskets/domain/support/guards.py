@@ -1,16 +1,15 @@
 """What all repairs share: the guards (a reason, an unchanged state), the dry run, and the timeline entry. It changes no basket."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import transaction
 
-from baskets.db.pipeline import Statement, execute
 from baskets.db.transactions import in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_basket
+from baskets.domain.baskets.timeline import append_event
 from baskets.domain.errors import Refusal
 from baskets.domain.retries import StockReclaimable, unit_of_work
 from baskets.models import CheckoutSession, Event, StockReservation
@@ -19,18 +18,6 @@ from baskets.models.basket_snapshot import BasketSnapshot, read_basket
 T = TypeVar("T")
 
 REASON_LIMIT = 500
-# The number is taken from the row, and not from what was read before: a flag may have been counted meanwhile.
-INSERT_EVENT = Statement(
-    "insert_event",
-    """
-WITH numbered AS (
-    UPDATE baskets_basket SET events = events + 1 WHERE id = %s RETURNING id, events, revision
-)
-INSERT INTO baskets_event
-    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
-SELECT id, events, revision, %s, %s, %s, %s, %s, %s, '{}'::jsonb, %s::jsonb FROM numbered
-""",
-)
 
 
 class ReasonRequired(Refusal):
@@ -135,23 +122,4 @@ def record_repair(
 ) -> None:
     """Add the line of a repair to the timeline, after those of what it did."""
     said: Mapping[str, Any] = {"repair": name, "reason": reason} | ({"orderNo": session.order_no} if session else {}) | data
-    append_event(contents, Event.Kind.REPAIRED, said, actor, session)
-
-
-def append_event(
-    contents: BasketSnapshot, kind: Event.Kind, data: Mapping[str, Any], actor: Actor, session: CheckoutSession | None
-) -> None:
-    """Append one event to the timeline, numbered after all others of the transaction."""
-    execute(
-        INSERT_EVENT,
-        [
-            contents.basket_id,
-            kind,
-            session.pk if session else None,
-            contents.at,
-            actor.kind,
-            actor.name,
-            actor.request_id,
-            json.dumps(dict(data)),
-        ],
-    )
+    append_event(contents=contents, kind=Event.Kind.REPAIRED, actor=actor, data=said, session_id=session.pk if session else None)

@@ -11,7 +11,8 @@ from django.db import transaction
 from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
-from baskets.domain.baskets.store import record_event, write_lists
+from baskets.domain.baskets.store import write_lists
+from baskets.domain.baskets.timeline import record_event
 from baskets.domain.checkout import reserving
 from baskets.domain.checkout.pricing import CatalogEntry, read_entries, total_price
 from baskets.domain.checkout.states import Reservation, end_hold

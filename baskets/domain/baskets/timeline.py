@@ -1,0 +1,109 @@
+"""Inserts the events of a basket's timeline: the one place that knows the columns of an event.
+
+Every function here needs the basket's lock. What an event means is in `models/events.py`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from baskets.db.pipeline import Statement, execute
+from baskets.domain.actors import Actor
+from baskets.models import Event
+from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
+
+INSERT_INTO_EVENT = """INSERT INTO baskets_event
+    (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
+"""
+INSERT_EVENT = Statement(
+    "insert_event",
+    f"""
+{INSERT_INTO_EVENT}VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb)
+""",
+)
+# The number comes from the row, because the transaction may have counted further events since it read the basket.
+APPEND_EVENT = Statement(
+    "append_event",
+    f"""
+WITH numbered AS (
+    UPDATE baskets_basket SET events = events + 1 WHERE id = %s RETURNING id, events, revision
+)
+{INSERT_INTO_EVENT}SELECT id, events, revision, %s, %s, %s, %s, %s, %s, '{{}}'::jsonb, %s::jsonb FROM numbered
+""",  # noqa: S608 (a constant of ours)
+)
+INSERT_EVENTS = Statement(
+    "insert_events",
+    f"""
+{INSERT_INTO_EVENT}SELECT line.basket_id, line.number, line.revision, %(kind)s, line.session_id, line.at,
+       %(actor_kind)s, %(actor)s, '', '{{}}', line.data::jsonb
+FROM unnest(%(baskets)s::uuid[], %(events)s::bigint[], %(revisions)s::bigint[], %(sessions)s::bigint[], %(at)s::timestamptz[],
+            %(data)s::text[])
+     AS line (basket_id, number, revision, session_id, at, data)
+""",  # noqa: S608 (a constant of ours)
+)
+
+
+def record_event(
+    *, contents: BasketSnapshot, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None
+) -> None:
+    """Insert the event of a change, under the number that `store.write_lists` took for it."""
+    execute(
+        INSERT_EVENT,
+        [
+            contents.basket_id,
+            contents.events,
+            contents.revision,
+            kind,
+            session_id,
+            contents.at,
+            actor.kind,
+            actor.name,
+            actor.request_id,
+            json.dumps(dict(actor.tracking)),
+            json.dumps(dict(data)),
+        ],
+    )
+
+
+def append_event(
+    *, contents: BasketSnapshot, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None
+) -> None:
+    """Insert a further event, numbered after all others of the transaction."""
+    execute(
+        APPEND_EVENT,
+        [contents.basket_id, kind, session_id, contents.at, actor.kind, actor.name, actor.request_id, json.dumps(dict(data))],
+    )
+
+
+def record_events(
+    baskets: Sequence[BasketSnapshot],
+    *,
+    kind: Event.Kind,
+    actor: Actor,
+    data: Sequence[Mapping[str, Any]],
+    session_ids: Sequence[int | None],
+) -> None:
+    """Insert one event for each of many baskets in one statement, as `record_event` does for one.
+
+    :param data: of each basket, in the same order.
+    :param session_ids: of each basket, in the same order.
+    """
+    execute(
+        INSERT_EVENTS,
+        {
+            "kind": kind,
+            "actor_kind": actor.kind,
+            "actor": actor.name,
+            "baskets": [basket.basket_id for basket in baskets],
+            "events": [basket.events for basket in baskets],
+            "revisions": [basket.revision for basket in baskets],
+            "sessions": list(session_ids),
+            "at": [basket.at for basket in baskets],
+            "data": [json.dumps(dict(of_basket)) for of_basket in data],
+        },
+    )
+
+
+def lines_as_json(lines: Sequence[BasketLine]) -> list[dict[str, Any]]:
+    """Build the part of an event's data that lists products: one `productId` and `count` for each line."""
+    return [{"productId": line.product_id, "count": line.count} for line in lines]
