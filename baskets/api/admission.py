@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connections
 
 from baskets import conf
-from baskets.api.exceptions import answer
+from baskets.api.exceptions import error_response
 from baskets.api.middleware import ADMIN, REQUEST_ID_PATTERN, SECURITY_HEADERS
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.protocol.metrics import CONNECTIONS_OPEN, QUEUE_LENGTH, QUEUE_SECONDS, REQUESTS_REFUSED, THREADS_BUSY
@@ -82,7 +82,7 @@ class Admission:
         """Return the response to a refused request. Every refusal is counted; all but those of an overload are logged."""
         overloaded = reason == "overloaded"
         retry = {"Retry-After": str(1 + secrets.randbelow(MAX_RETRY_AFTER_SECONDS))} if overloaded else None
-        response = answer(reason, headers=retry)
+        response = error_response(reason, headers=retry)
         headers = _standard_headers(head)
         if not overloaded:
             log.info("request", route="", status=response.status_code, reason=reason, ms=0.0, statements=0, request_id=headers[0][1])

@@ -1,6 +1,6 @@
-"""From a reason to its answer: the one table of statuses and codes, and the handler that turns exceptions into answers.
+"""Maps every exception to its error response. Holds the one table of statuses, codes and messages.
 
-Which rule refuses what is decided in `baskets.domain`, never here.
+The domain decides what is refused, and knows nothing of HTTP.
 """
 
 import sys
@@ -28,7 +28,7 @@ from baskets.models.basket_snapshot import Owner, read_basket
 
 log = structlog.get_logger("baskets.api")
 
-# Every reason there is, with its HTTP status and its `error.code`.
+# Every reason, with its HTTP status and its `error.code`.
 TABLE: dict[str, tuple[int, int]] = {
     "bad_request": (400, 400),
     "api_key_missing": (401, 401),
@@ -80,9 +80,9 @@ TABLE: dict[str, tuple[int, int]] = {
 }
 # The reference prints 200, 401 and 422 for finish-active, so it answers no 404.
 BASKET_NOT_FOUND_ON_FINISH = (422, 2005)
-# The call itself is open to client keys, so this is a refusal like those by the state: it carries the unchanged basket.
+# The call is open to client keys, so this refusal is like those by the state: it carries the unchanged basket.
 SERVER_KEY_REQUIRED_ON_FINISH = (422, 422)
-# Where the session is the thing asked for, an unknown order number is a missing resource.
+# In a call that reads a session, an unknown order number is a missing resource.
 ORDER_NOT_FOUND = (404, 404)
 
 MESSAGES: dict[str, str] = {
@@ -119,15 +119,15 @@ MESSAGES: dict[str, str] = {
 MESSAGES |= {refusal.reason: refusal.message for refusal in domain.Refusal.__subclasses__() if refusal.reason in TABLE}
 
 STATE_REFUSALS = frozenset({422, 423})
-# These speak of a list, and not of the state of a basket.
-OF_NO_BASKET = frozenset({"events_purged", "events_rewound"})
+# Refusals of lists, which carry no basket.
+LIST_ERRORS = frozenset({"events_purged", "events_rewound"})
 RETRY_AFTER_SECONDS = "1"
 
 
 class ApiError(Exception):
-    """A call that the REST layer itself does not let through.
+    """A call that the API itself refuses, before or without the domain.
 
-    :param kind: status and code, where they differ from those of the table.
+    :param kind: status and code, if they differ from `TABLE`.
     """
 
     def __init__(
@@ -146,11 +146,14 @@ class ApiError(Exception):
 
 
 def invalid(fields: Mapping[str, str]) -> ApiError:
-    """Say which fields are wrong, and how each must be."""
+    """Return the refusal of invalid fields.
+
+    :param fields: the rule that each wrong field breaks, by its path.
+    """
     return ApiError("validation_failed", details={"fields": dict(fields)})
 
 
-def answer(
+def error_response(
     reason: str,
     *,
     kind: tuple[int, int] | None = None,
@@ -158,7 +161,12 @@ def answer(
     extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """Make the response of a reason."""
+    """Return the response for a reason.
+
+    :param kind: status and code, if they differ from `TABLE`.
+    :param details: the members of `error.details` beside `reason`.
+    :param extra: members beside `error`.
+    """
     status, code = kind or TABLE[reason]
     if status in {429, 503}:
         headers = {"Retry-After": RETRY_AFTER_SECONDS, **(headers or {})}
@@ -174,17 +182,20 @@ def answer(
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """Turn whatever a view raised into its answer. Nothing passes unanswered."""
+    """Return the response for any exception of a view. DRF calls this."""
     try:
         if isinstance(error, domain.Refusal):
-            return refused(error, owner=context["view"].owner)
+            return response_for_refusal(error, owner=context["view"].owner)
     except Exception as later:  # noqa: BLE001 (the database may fail while the basket is read for the refusal)
-        return answer_to(later)
-    return answer_to(error)
+        return response_for_exception(later)
+    return response_for_exception(error)
 
 
-def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
-    """Answer a refusal of the domain; one by the state of the basket carries the basket, read after the roll-back."""
+def response_for_refusal(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
+    """Return the response for a refusal of the domain.
+
+    A refusal by the state of the basket carries the basket, which is read after the rollback.
+    """
     status, code = SERVER_KEY_REQUIRED_ON_FINISH if isinstance(refusal, domain.ServerKeyRequired) else TABLE[refusal.reason]
     extra = None
     if status in STATE_REFUSALS:
@@ -192,11 +203,11 @@ def refused(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
         contents = read_with_reconnect(lambda: read_basket(basket_id))
         extra = {"data": render_basket(contents)}
     headers = {"Retry-After": str(refusal.seconds)} if isinstance(refusal, domain.Throttled) else None
-    return answer(refusal.reason, kind=(status, code), details=details_of(refusal), extra=extra, headers=headers)
+    return error_response(refusal.reason, kind=(status, code), details=refusal_details(refusal), extra=extra, headers=headers)
 
 
-def details_of(refusal: domain.Refusal) -> dict[str, Any]:
-    """Say what a program needs to go on from here."""
+def refusal_details(refusal: domain.Refusal) -> dict[str, Any]:
+    """Return the members of `error.details` that a program needs to continue."""
     match refusal:
         case domain.OutOfStock(shortages=shortages):
             return {"items": [{"productId": item.product_id, "wanted": item.wanted, "available": item.available} for item in shortages]}
@@ -213,8 +224,8 @@ def details_of(refusal: domain.Refusal) -> dict[str, Any]:
     return {}
 
 
-# What Django and DRF raise by themselves; the first line that fits.
-FOREIGN: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+# The reasons for exceptions of Django and DRF. The first match counts.
+FRAMEWORK_ERRORS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((Http404, drf.NotFound), "not_found"),
     ((RequestDataTooBig,), "body_too_large"),
     ((SuspiciousOperation, BadRequest, UnreadablePostError, drf.ParseError), "bad_request"),
@@ -222,25 +233,25 @@ FOREIGN: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 )
 
 
-def answer_to(error: BaseException) -> HttpResponse:
-    """Answer anything but a refusal of the domain."""
+def response_for_exception(error: BaseException) -> HttpResponse:
+    """Return the response for any exception except a refusal of the domain."""
     if isinstance(error, ApiError):
-        return answer(error.reason, kind=error.kind, details=error.details, headers=error.headers)
+        return error_response(error.reason, kind=error.kind, details=error.details, headers=error.headers)
     if isinstance(error, drf.Throttled):
         wait: float | None = getattr(error, "wait", None)
-        return answer("throttled", headers=None if wait is None else {"Retry-After": str(max(1, round(wait)))})
-    for kinds, reason in FOREIGN:
+        return error_response("throttled", headers=None if wait is None else {"Retry-After": str(max(1, round(wait)))})
+    for kinds, reason in FRAMEWORK_ERRORS:
         if isinstance(error, kinds):
-            return answer(reason)
-    return answer_to_fault(error)
+            return error_response(reason)
+    return response_for_db_error(error)
 
 
-def answer_to_fault(error: BaseException) -> HttpResponse:
-    """Answer a failing database with 503 and everything unforeseen with 500, saying nothing of the inside."""
+def response_for_db_error(error: BaseException) -> HttpResponse:
+    """Return 503 for a failing database and 500 for any unexpected error. The response reveals no internals."""
     fault = fault_of(error)
     if fault is Fault.INTERNAL:
         log.error("unforeseen_error", sqlstate=sqlstate_of(error), **summarize_error(error, sys.exc_info()[2]))
-        return answer("internal_error")
+        return error_response("internal_error")
     DATABASE_FAULTS.labels(fault.name.lower()).inc()
     log.warning("database_fault", fault=fault.name, sqlstate=sqlstate_of(error), error=type(error).__qualname__)
-    return answer("database_unavailable" if fault is Fault.UNAVAILABLE else "busy")
+    return error_response("database_unavailable" if fault is Fault.UNAVAILABLE else "busy")

@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 
 from baskets import conf
 from baskets.api.auth.api_keys import Caller
-from baskets.api.exceptions import answer, answer_to
+from baskets.api.exceptions import error_response, response_for_exception
 from baskets.api.protocol.envelope import REASON_ATTRIBUTE
 from baskets.api.protocol.metrics import REQUEST_SECONDS, REQUESTS_ANSWERED
 from baskets.api.protocol.versioning import DEFAULT_VERSION, requested_version
@@ -74,18 +74,18 @@ class EnvelopeMiddleware:
         try:
             request.get_host()
         except DisallowedHost:
-            return answer("bad_request")
+            return error_response("bad_request")
         if request.encoding is not None:
             # Otherwise Django decodes the query with the charset of the body, which may not exist.
             request.encoding = "utf-8"
         response = self.get_response(request)
         if response.status_code >= 400 and not hasattr(response, REASON_ATTRIBUTE):
-            return answer(HTML_ERROR_REASONS.get(response.status_code, "internal_error"))
+            return error_response(HTML_ERROR_REASONS.get(response.status_code, "internal_error"))
         return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Respond to an exception of a view outside of the API. The admin has its own error pages."""
-        return None if request.path_info.startswith(ADMIN) else answer_to(error)
+        return None if request.path_info.startswith(ADMIN) else response_for_exception(error)
 
 
 def _set_headers(response: HttpResponseBase, request_id: str) -> None:

@@ -11,7 +11,7 @@ from django.http import Http404, HttpResponse, UnreadablePostError
 from django.test import Client, RequestFactory
 from rest_framework import exceptions as drf
 
-from baskets.api.exceptions import MESSAGES, TABLE, answer, answer_to
+from baskets.api.exceptions import MESSAGES, TABLE, error_response, response_for_exception
 from baskets.api.middleware import EnvelopeMiddleware
 from baskets.api.protocol.envelope import json_response
 from baskets.api.views import baskets, error_pages
@@ -157,13 +157,13 @@ def test_unexpected_error_is_logged_by_place_and_type(api: Api, monkeypatch: pyt
     ],
 )
 def test_exceptions_of_django_and_drf_have_their_responses(error: Any, expected: Any) -> None:
-    response = answer_to(error)
+    response = response_for_exception(error)
     assert (response.status_code, json.loads(response.content)["error"]["details"]["reason"]) == expected
 
 
 def test_throttled_response_says_how_long_to_wait() -> None:
-    assert answer_to(drf.Throttled(wait=7.4)).headers["Retry-After"] == "8"
-    assert answer_to(drf.Throttled(wait=0.1)).headers["Retry-After"] == "1"
+    assert response_for_exception(drf.Throttled(wait=7.4)).headers["Retry-After"] == "8"
+    assert response_for_exception(drf.Throttled(wait=0.1)).headers["Retry-After"] == "1"
 
 
 @pytest.mark.django_db
@@ -236,6 +236,6 @@ def test_admin_keeps_django_error_pages(handler: Any, status: int) -> None:
 
 
 def test_reason_of_an_error_is_in_its_details() -> None:
-    response = answer("busy")
+    response = error_response("busy")
     assert json.loads(response.content) == {"error": {"code": 503, "message": MESSAGES["busy"], "details": {"reason": "busy"}}}
     assert response.headers["Retry-After"] == "1"

@@ -6,7 +6,7 @@ from typing import Any
 
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
-from baskets.api.exceptions import MESSAGES, OF_NO_BASKET, STATE_REFUSALS, TABLE
+from baskets.api.exceptions import LIST_ERRORS, MESSAGES, STATE_REFUSALS, TABLE
 from baskets.api.serializers import responses
 
 EXAMPLE_BASKET = {
@@ -170,7 +170,7 @@ def refusal_responses(reasons: Sequence[str], overrides: Mapping[str, tuple[int,
 
 
 def _carries_basket(reason: str, status: int, code: int) -> bool:
-    return status in STATE_REFUSALS and code == status and reason not in OF_NO_BASKET
+    return status in STATE_REFUSALS and code == status and reason not in LIST_ERRORS
 
 
 def _refusal_schema(status: int, codes: dict[str, int]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 
-from baskets.api.exceptions import RETRY_AFTER_SECONDS, answer
+from baskets.api.exceptions import RETRY_AFTER_SECONDS, error_response
 from baskets.api.middleware import ADMIN
 from baskets.db.errors import Fault, fault_of, is_stale_plan, sqlstate_of
 from baskets.error_summary import summarize_error
@@ -20,28 +20,28 @@ log = structlog.get_logger("baskets.api")
 def not_found(request: HttpRequest) -> HttpResponse:
     """Respond to every path that matches no other pattern."""
     del request
-    return answer("not_found")
+    return error_response("not_found")
 
 
 def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Respond to a request that Django refuses."""
-    return defaults.bad_request(request, exception) if _in_admin(request) else answer("bad_request")
+    return defaults.bad_request(request, exception) if _in_admin(request) else error_response("bad_request")
 
 
 def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Respond to a request without permission."""
-    return defaults.permission_denied(request, exception) if _in_admin(request) else answer("forbidden")
+    return defaults.permission_denied(request, exception) if _in_admin(request) else error_response("forbidden")
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Respond to a request for a page or record that does not exist."""
-    return defaults.page_not_found(request, exception) if _in_admin(request) else answer("not_found")
+    return defaults.page_not_found(request, exception) if _in_admin(request) else error_response("not_found")
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
     """Respond to an unexpected error. Staff get a 503 if the database failed: the error is temporary."""
     if not _in_admin(request):
-        return answer("internal_error")
+        return error_response("internal_error")
     response = defaults.server_error(request)
     error = sys.exc_info()[1]  # Django calls this while it handles the error.
     if error is None:

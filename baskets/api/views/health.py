@@ -10,7 +10,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from baskets.api.exceptions import answer, answer_to_fault
+from baskets.api.exceptions import error_response, response_for_db_error
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.db.errors import Fault, fault_of, read_with_reconnect, sqlstate_of
 
@@ -24,7 +24,7 @@ def get_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpReque
     @functools.wraps(view)
     def wrapper(request: HttpRequest) -> HttpResponse:
         if request.method not in {"GET", "HEAD"}:
-            return answer("method_not_allowed", headers={"Allow": "GET, HEAD"})
+            return error_response("method_not_allowed", headers={"Allow": "GET, HEAD"})
         return view(request)
 
     return wrapper
@@ -44,10 +44,10 @@ def readyz(request: HttpRequest) -> HttpResponse:
     try:
         missing = read_with_reconnect(missing_migrations)
     except Exception as error:  # noqa: BLE001 (any failure means: not ready)
-        return answer("database_unavailable") if fault_of(error) is not Fault.INTERNAL else answer_to_fault(error)
+        return error_response("database_unavailable") if fault_of(error) is not Fault.INTERNAL else response_for_db_error(error)
     if missing:
         log.warning("migrations_missing", migrations=sorted(".".join(name) for name in missing))
-        return answer("migrations_missing")
+        return error_response("migrations_missing")
     return json_response(success_body({"status": "ready"}))
 
 

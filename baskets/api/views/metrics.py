@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from baskets import conf
 from baskets.api.auth.bearer import INVALID_CHALLENGE, MISSING_CHALLENGE
-from baskets.api.exceptions import answer
+from baskets.api.exceptions import error_response
 from baskets.api.protocol.metrics import REGISTRY
 from baskets.api.views.health import get_only
 from baskets.db.errors import read_with_reconnect
@@ -69,12 +69,12 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Return the metrics in the text format of Prometheus."""
     token = conf.metrics_token()
     if not token:
-        return answer("not_found")
+        return error_response("not_found")
     scheme, _, given = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "bearer":
-        return answer("token_missing", headers={"WWW-Authenticate": MISSING_CHALLENGE})
+        return error_response("token_missing", headers={"WWW-Authenticate": MISSING_CHALLENGE})
     if not hmac.compare_digest(given.strip().encode(errors="replace"), token.encode()):
-        return answer("token_invalid", headers={"WWW-Authenticate": INVALID_CHALLENGE})
+        return error_response("token_invalid", headers={"WWW-Authenticate": INVALID_CHALLENGE})
     response = HttpResponse(generate_latest(_counter_registry()) + generate_latest(_database_registry()), content_type=CONTENT_TYPE_LATEST)
     response.headers["Cache-Control"] = "no-store"
     return response
