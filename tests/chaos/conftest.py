@@ -1,4 +1,4 @@
-"""A user with a song in the cart, a partner's call, and a second client of the same database."""
+"""Fixtures: a shopper with a song in the cart, API calls, and a second client of the same database."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -28,14 +28,14 @@ def shopper(transactional_db: None) -> User:
 
 @pytest.fixture(autouse=True)
 def separate_connection() -> Iterator[None]:
-    """What a test sets for its session is gone with it."""
+    """Close the connection after each test, and with it the settings of its session."""
     yield
     connection.close()
 
 
 @pytest.fixture
 def second_connection(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
-    """A second client of the same database, beside the service's connection."""
+    """A second client of the same database."""
     parameters = connection.get_connection_params()
     for name in ("cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
@@ -45,7 +45,7 @@ def second_connection(transactional_db: None) -> Iterator[psycopg.Connection[Any
 
 @pytest.fixture
 def kill(second_connection: psycopg.Connection[Any]) -> Callable[[], None]:
-    """Kill the database's end of this thread's connection, which does not notice before it is used again."""
+    """Kill the database backend of this thread's connection. The client notices at its next statement."""
 
     def kill() -> None:
         pid = connection.connection.info.backend_pid
@@ -57,7 +57,7 @@ def kill(second_connection: psycopg.Connection[Any]) -> Callable[[], None]:
 
 @pytest.fixture
 def call(shopper: User) -> Callable[..., Any]:
-    """Call the way a partner does: method, path and body."""
+    """Call the API as a partner does: method, path and body."""
     _, key = issue_api_key(partner_name=Partner.objects.get().name, kind="server", label="", created_by="tests")
     client = Client(raise_request_exception=False, headers={"X-API-Key": key, "Host": "127.0.0.1"})
     return lambda method, path, body=None: client.generic(method, path, json.dumps(body or {}), content_type="application/json")
@@ -65,7 +65,7 @@ def call(shopper: User) -> Callable[..., Any]:
 
 @pytest.fixture
 def finish(shopper: User, call: Callable[..., Any]) -> Callable[[], Any]:
-    """Report an abort the way a partner does."""
+    """Report an abort as a partner does."""
     return lambda: call("POST", f"/baskets/users/{shopper.owner.user_id}/checkout/sessions/finish-active", {"ordered": False})
 
 

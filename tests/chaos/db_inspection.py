@@ -1,4 +1,4 @@
-"""What a fault leaves to be seen: the answer, the timeline, the sessions of the database."""
+"""Inspects the effects of a fault: the response, the timeline, and the sessions of the database."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ DONE = (200, "")
 
 
 def outcome(answer: Any) -> tuple[int, str]:
-    """The status and the reason of an answer; a 503 says when to come back."""
+    """Return status and reason of a response, and check that a 503 has `Retry-After`."""
     if answer.status_code == 200:
         return DONE
     assert answer.status_code != 503 or int(answer.headers["Retry-After"]) > 0
@@ -22,17 +22,17 @@ def outcome(answer: Any) -> tuple[int, str]:
 
 
 def event_kinds() -> list[str]:
-    """What the timeline says has happened."""
+    """Return the kinds of all events, in order."""
     return list(Event.objects.order_by("number").values_list("kind", flat=True))
 
 
 def backend_pid() -> int:
-    """The number of the database's end of this thread's connection."""
+    """Return the process id of the database backend of this thread's connection."""
     connection.ensure_connection()
     return int(connection.connection.info.backend_pid)
 
 
 def waits_for_lock(client: Connection[Any], pid: int) -> Callable[[], bool]:
-    """Tell whether a session waits for a lock."""
+    """Return a function that tells whether a backend waits for a lock."""
     waiting = "SELECT count(*) > 0 FROM pg_locks WHERE pid = %s AND NOT granted"
     return lambda: client.execute(waiting, [pid]).fetchone() == (True,)

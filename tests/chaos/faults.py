@@ -15,12 +15,12 @@ Fault = Callable[[Harness, random.Random], None]
 
 
 def worker_killed(harness: Harness, rng: random.Random) -> None:
-    """The process server starts another in its place."""
+    """The process server replaces the worker."""
     _signal(rng.choice(harness.workers() or [0]), signal.SIGKILL)
 
 
 def worker_frozen(harness: Harness, rng: random.Random) -> None:
-    """With whatever locks it holds at that moment; then it goes on, or is killed."""
+    """The worker keeps its locks; then it continues or is killed."""
     worker = rng.choice(harness.workers() or [0])
     _signal(worker, signal.SIGSTOP)
     time.sleep(rng.choice([0.2, 1.0, 4.0]))
@@ -28,19 +28,19 @@ def worker_frozen(harness: Harness, rng: random.Random) -> None:
 
 
 def service_killed(harness: Harness, rng: random.Random) -> None:
-    """All of its processes at once; somebody starts it again."""
+    """Kills all processes of the service at once, and starts it again."""
     harness.kill_server()
     harness.start_server()
 
 
 def backend_terminated(harness: Harness, rng: random.Random) -> None:
-    """As an administrator ends a session."""
+    """Ends a session as an administrator does."""
     with harness.database() as client:
         client.execute("SELECT pg_terminate_backend(%s)", [rng.choice(harness.backends() or [0])])
 
 
 def backend_killed(harness: Harness, rng: random.Random) -> None:
-    """The database server throws all its sessions out and recovers."""
+    """The database server ends all sessions and recovers."""
     backends = harness.backends()
     if backends:
         _signal(rng.choice(backends), signal.SIGKILL)
@@ -48,7 +48,7 @@ def backend_killed(harness: Harness, rng: random.Random) -> None:
 
 
 def backend_frozen(harness: Harness, rng: random.Random) -> None:
-    """A statement that hangs, with its locks."""
+    """A statement hangs and keeps its locks."""
     backends = harness.backends()
     if backends:
         backend = rng.choice(backends)
@@ -58,39 +58,39 @@ def backend_frozen(harness: Harness, rng: random.Random) -> None:
 
 
 def database_killed(harness: Harness, rng: random.Random) -> None:
-    """The whole server, the way a power cut ends it but for the disk's own cache; it comes back after a while."""
+    """Kills the whole database server, as a power cut does except for the disk's cache, and restarts it."""
     _signal(harness.postmaster(), signal.SIGKILL)
     time.sleep(rng.choice([0, 0.5, 2.0]))
-    harness.bring_back_database()
+    harness.restart_database()
     harness.database().close()
 
 
 def database_restarted(harness: Harness, rng: random.Random) -> None:
-    """As for a new version."""
+    """Restarts the database as an upgrade does."""
     harness.cluster.stop()
     time.sleep(rng.choice([0, 1.0]))
-    harness.bring_back_database()
+    harness.restart_database()
 
 
 def database_read_only(harness: Harness, rng: random.Random) -> None:
-    """As a standby is, or a server whose disk is nearly full."""
+    """Makes the database read-only for a second, like a standby."""
     _set(harness, "default_transaction_read_only", "on")
     time.sleep(1.0)
     _set(harness, "default_transaction_read_only", "off")
 
 
 def connections_used_up(harness: Harness, rng: random.Random) -> None:
-    """Somebody else has them all, and the service loses its own."""
+    """Another client takes all connections, and the service loses its own."""
     with contextlib.ExitStack() as taken:
         with harness.database() as client:
             client.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'baskets'")
         with contextlib.suppress(psycopg.OperationalError):
             for _ in range(60):
-                taken.enter_context(harness.database(patience_seconds=0))
+                taken.enter_context(harness.database(retry_seconds=0))
         time.sleep(1.0)
 
 
-# What befalls the service and what befalls its database, so that each can happen without regard to the other.
+# Separate groups, so that faults of both can be injected independently.
 SERVICE_FAULTS: tuple[Fault, ...] = (worker_killed, worker_frozen, service_killed)
 DATABASE_FAULTS: tuple[Fault, ...] = (
     backend_terminated,

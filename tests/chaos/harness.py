@@ -1,4 +1,4 @@
-"""A service of its own for the kill programme: database server, process server and their supervisors, as a machine room has them."""
+"""A separate service for the kill program: database server and process server with their supervisors."""
 
 import contextlib
 import http.client
@@ -23,7 +23,7 @@ from basket_project.launcher.processes import group_members, terminate_group
 
 PROJECT = Path(__file__).parents[2]
 PRODUCTS = [f"kill-{number}" for number in range(6)]
-# In one process, because each takes a second to start.
+# One process for all commands, because each process takes a second to start.
 SETUP_SCRIPT = f"""
 from django.core.management import call_command
 from baskets.domain.access import api_keys, partners
@@ -49,7 +49,7 @@ def eventually(condition: Callable[[], bool], seconds: float) -> bool:
 
 @dataclass
 class Harness:
-    """Everything that can be killed, and how it comes back."""
+    """The service under test: starts, kills, restarts and inspects its processes."""
 
     home: Path
     cluster: Cluster
@@ -83,17 +83,17 @@ class Harness:
         assert eventually(lambda: self.status("/livez") == 200, 30), self.log()
 
     def kill_server(self) -> None:
-        """Kill the process server with all its workers, as the kernel does when memory is gone."""
+        """Kill the process server with all its workers, as the kernel does when it is out of memory."""
         assert self._server is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait()
         terminate_group(self._server.pid, grace_seconds=0)
 
-    def bring_back_database(self) -> None:
+    def restart_database(self) -> None:
         self.cluster.start(keep_port=True)
 
-    # --- Looking --------------------------------------------------------------------
+    # --- Inspecting -----------------------------------------------------------------
 
     def workers(self) -> list[int]:
         assert self._server is not None
@@ -102,9 +102,9 @@ class Harness:
     def postmaster(self) -> int:
         return int((self.cluster.data / "postmaster.pid").read_text().splitlines()[0])
 
-    def database(self, *, patience_seconds: float = 30, **options: Any) -> "psycopg.Connection[Any]":
-        """A connection of the programme's own, as soon as the database gives one."""
-        deadline = time.monotonic() + patience_seconds
+    def database(self, *, retry_seconds: float = 30, **options: Any) -> "psycopg.Connection[Any]":
+        """Connect to the database, retrying for `retry_seconds`."""
+        deadline = time.monotonic() + retry_seconds
         while True:
             try:
                 return psycopg.connect(self.cluster.url, autocommit=True, connect_timeout=5, application_name="kills", **options)
@@ -114,7 +114,7 @@ class Harness:
                 time.sleep(0.1)
 
     def backends(self) -> list[int]:
-        """The database's ends of the service's connections."""
+        """Return the process ids of the database backends of the service."""
         with self.database() as client:
             return [pid for (pid,) in client.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'baskets' ORDER BY pid")]
 
@@ -146,7 +146,7 @@ class Harness:
 
 @contextlib.contextmanager
 def running_harness(home: Path | None = None, **settings: str) -> Iterator[Harness]:
-    """A place to kill things in, on a folder of its own."""
+    """Run a service with a separate database cluster in a temporary folder below `home`."""
     account = server_account()
     made = Path(tempfile.mkdtemp(prefix="baskets-kills-", dir=home))
     made.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Apps that call under fire, each for users of its own, and keep a journal: what was promised is there, the rest whole or not at all."""
+"""Clients that call the service during faults, each for separate users, and record the basket that each user must have."""
 
 import contextlib
 import http.client
@@ -18,12 +18,14 @@ EMPTY_LISTS: dict[str, Any] = {"cart": [], "saved": [], "checkout": []}
 
 
 class BrokenGuarantee(AssertionError):
-    """What the service said and what it holds are not the same."""
+    """The stored basket contradicts the responses of the service."""
 
 
 @dataclass
 class ChaosClient:
-    """Calls for one user after the other; knows of each what must be in the basket now."""
+    """Calls for one user after the other.
+
+    `known` maps each user to the expected lists of the basket, `orders` maps order numbers to user and status."""
 
     harness: Harness
     number: int
@@ -40,7 +42,7 @@ class ChaosClient:
             self._shop(user, stop)
 
     def _shop(self, user: str, stop: threading.Event) -> None:
-        """One visit: some products, a checkout, its end; and perhaps a second one."""
+        """Add products, start a checkout and finish it, once or twice."""
         for _ in range(self.rng.randint(1, 2)):
             for product in self.rng.sample(PRODUCTS, self.rng.randint(1, 3)):
                 count = self.rng.randint(1, 3)
@@ -49,18 +51,20 @@ class ChaosClient:
                 return
             order_no = self._do(user, "POST", "/checkout/sessions", None, _started)
             if not self.known[user]["checkout"]:
-                return  # There was too little stock for any of it.
+                return  # All products were out of stock.
             if self.rng.random() < 0.2:
-                return  # The user goes away, and the hold stays.
+                return  # The user leaves, and the hold stays.
             ordered = self.rng.random() < 0.6
             self._do(user, "POST", "/checkout/sessions/finish-active", {"ordered": ordered}, _finished(ordered=ordered))
             if self.known[user]["checkout"]:
-                return  # It is known now that it was not finished.
+                return  # The checkout is known to be unfinished.
             if order_no:
                 self.orders[order_no] = user, "ORDERED" if ordered else "ABORTED"
 
     def _do(self, user: str, method: str, path: str, body: Any, is_done: Callable[[dict[str, Any], dict[str, Any]], bool]) -> str | None:
-        """Make a call until it is known what became of it; the basket is then as it was, or as the call makes it."""
+        """Repeat a call until its effect is known, and check that it is complete or absent.
+
+        :returns: the order number in the response, if there is one."""
         self.keys += 1
         key = f"{self.number}-{self.keys}"
         before = self.known[user]
@@ -83,8 +87,8 @@ class ChaosClient:
             if time.monotonic() > deadline:
                 raise BrokenGuarantee(f"{user} {path}: no answer for {TIMEOUT_SECONDS} s")
             if self.rng.random() < 0.5:
-                continue  # The same call with the same key: it is done once, whatever has become of the first.
-            seen = self.see(user)
+                continue  # Repeat with the same key: the call has its effect once, whether or not the first one succeeded.
+            seen = self.read_lists(user)
             self.calls["unacknowledged"] += 1
             if seen != before and not is_done(before, seen):
                 raise BrokenGuarantee(f"{user} {path}: {before} became {seen}, which is neither before nor after")
@@ -92,11 +96,13 @@ class ChaosClient:
             self.known[user] = seen
             return None
 
-    def see(self, user: str) -> dict[str, Any]:
-        """Look until there is an answer. It must be the first answer that decides: nothing comes later."""
+    def read_lists(self, user: str) -> dict[str, Any]:
+        """Read the lists of the basket, retrying until there is a response.
+
+        The first response must be final: no earlier call may take effect later."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
-            # A call that is still under way somewhere holds the basket's lock; one that writes nothing waits for it.
+            # A call that is still running holds the basket's lock; this call writes nothing and waits for the lock.
             status, answer = self.call("PATCH", user, f"/products/{PRODUCTS[0]}", {"count": None})
             if status in (200, 404):
                 status, answer = self.call("GET", user, "", None)
@@ -105,7 +111,9 @@ class ChaosClient:
         raise BrokenGuarantee(f"{user}: no answer for {TIMEOUT_SECONDS} s")
 
     def call(self, method: str, user: str, path: str, body: Any, *, key: str | None = None) -> tuple[int, Any]:
-        """One call: its status, 0 where no answer came, and its body. Waits a moment where the answer says so."""
+        """Send one request and wait 50 ms after a 503 or a lost response.
+
+        :returns: the status and the body; status 0 without a response."""
         headers = {"X-API-Key": self.harness.key, "Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
         caller = http.client.HTTPConnection("127.0.0.1", self.harness.port, timeout=20)
         with contextlib.closing(caller):

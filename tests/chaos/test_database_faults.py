@@ -1,4 +1,4 @@
-"""Every kind of database error is provoked on a real server, and means what `baskets.db.errors` says it means."""
+"""Provokes each kind of database error on a real server and checks its meaning in `baskets.db.errors`."""
 
 import threading
 from collections.abc import Callable
@@ -40,25 +40,25 @@ def fails(step: Callable[[], object]) -> DatabaseError:
         ("SELECT nonsense", "42703", Fault.INTERNAL),
     ],
 )
-def test_an_error_with_a_state_means_what_its_state_says(sql: str, state: str, fault: Fault) -> None:
+def test_sqlstate_decides_the_fault(sql: str, state: str, fault: Fault) -> None:
     error = fails(lambda: connection.cursor().execute(sql))
     assert (sqlstate_of(error), fault_of(error)) == (state, fault)
 
 
-def test_a_refused_connection_has_no_state_and_means_unavailable() -> None:
+def test_refused_connection_has_no_sqlstate_and_means_unavailable() -> None:
     refused = psycopg.OperationalError("connection refused")
     error = OperationalError()
     error.__cause__ = refused
     assert (sqlstate_of(error), fault_of(error)) == (None, Fault.UNAVAILABLE)
 
 
-def test_a_constraint_is_known_by_its_name(shopper: User) -> None:
+def test_violated_constraint_is_named(shopper: User) -> None:
     with pytest.raises(IntegrityError) as failure, transaction.atomic():
         Basket.objects.filter(pk=shopper.owner.basket_id).update(revision=-1)
     assert (constraint_of(failure.value), fault_of(failure.value)) == ("revision_is_not_negative", Fault.INTERNAL)
 
 
-def test_a_wait_that_runs_out_is_answered_busy_and_changes_nothing(
+def test_lock_timeout_is_answered_busy_and_changes_nothing(
     shopper: User, second_connection: psycopg.Connection[Any], finish: Callable[[], Any]
 ) -> None:
     shopper.start()
@@ -72,7 +72,7 @@ def test_a_wait_that_runs_out_is_answered_busy_and_changes_nothing(
     assert finish().status_code == 200
 
 
-def test_a_database_that_turned_read_only_is_answered_unavailable(shopper: User, finish: Callable[[], Any]) -> None:
+def test_read_only_database_is_answered_unavailable(shopper: User, finish: Callable[[], Any]) -> None:
     shopper.start()
     execute("SET default_transaction_read_only = on", [])
     answer = finish()
@@ -81,7 +81,7 @@ def test_a_database_that_turned_read_only_is_answered_unavailable(shopper: User,
     assert finish().status_code == 200
 
 
-def test_a_deadlock_is_run_again_and_reaches_nobody(shopper: User) -> None:
+def test_deadlock_is_retried_and_stays_invisible(shopper: User) -> None:
     other_shopper = shopper.beside("ben")
     other_shopper.place("song")
     both_hold_one = threading.Barrier(2)
@@ -102,7 +102,7 @@ def test_a_deadlock_is_run_again_and_reaches_nobody(shopper: User) -> None:
     assert sorted(run_concurrently([locking(shopper, other_shopper), locking(other_shopper, shopper)])) == [1, 2]
 
 
-def test_what_stays_impossible_is_tried_three_times_and_then_told() -> None:
+def test_persistent_serialization_failure_is_raised_after_three_tries() -> None:
     tries = []
 
     def step() -> None:
@@ -114,7 +114,7 @@ def test_what_stays_impossible_is_tried_three_times_and_then_told() -> None:
     assert len(tries) == TRIES
 
 
-def test_a_sweep_passes_by_a_basket_in_use(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_skips_a_locked_basket(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     shopper.start()
     shopper.wait(minutes=31)
     paused = PausedCall()

@@ -1,4 +1,4 @@
-"""Statements that somebody cancels, and sessions that the server ends by a limit: what the caller sees, and what is left."""
+"""Statements that are cancelled, and sessions that the server ends by a limit: what the caller sees, and what is stored."""
 
 import time
 from collections.abc import Callable
@@ -23,14 +23,12 @@ LOCK = "SELECT FROM baskets_basket FOR UPDATE"
 
 
 def limits_in_a_transaction() -> list[str]:
-    """What ends a session that stays in its transaction: one waiting for its program, and, from 17 on, any."""
+    """Return the settings that end a session in a transaction: while idle, and, from PostgreSQL 17 on, at any time."""
     version: int = connection.connection.info.server_version
     return ["idle_in_transaction_session_timeout", *(["transaction_timeout"] if version >= 170_000 else [])]
 
 
-def test_a_statement_that_an_administrator_cancels_is_told_to_come_back(
-    shopper: User, second_connection: Client, finish: Callable[[], Any]
-) -> None:
+def test_cancelled_statement_is_answered_busy(shopper: User, second_connection: Client, finish: Callable[[], Any]) -> None:
     shopper.start()
     before = shopper.lists(), event_kinds()
     pid = backend_pid()
@@ -49,65 +47,65 @@ def test_a_statement_that_an_administrator_cancels_is_told_to_come_back(
     assert (outcome(finish()), backend_pid()) == (DONE, pid)
 
 
-def test_a_statement_that_takes_too_long_is_told_to_come_back(shopper: User, second_connection: Client, finish: Callable[[], Any]) -> None:
+def test_statement_timeout_is_answered_busy(shopper: User, second_connection: Client, finish: Callable[[], Any]) -> None:
     shopper.start()
     before = shopper.lists(), event_kinds()
     second_connection.execute(LOCK)
     execute("SET statement_timeout = '200ms'", [])
     started = time.monotonic()
     assert outcome(finish()) == BUSY
-    assert time.monotonic() - started < 2  # It was this limit, and not that of locks.
+    assert time.monotonic() - started < 2  # The statement timeout, not the lock timeout.
     second_connection.rollback()
     assert (shopper.lists(), event_kinds()) == before
     assert outcome(finish()) == DONE
 
 
-def test_a_session_that_is_ended_for_its_silence_is_replaced(
+def test_session_ended_while_idle_in_transaction_is_replaced(
     shopper: User, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The program falls silent in the middle, as one does whose process is frozen. What it has not told to commit is done again."""
+    """The program pauses inside the transaction, as a frozen process does. Without COMMIT, the operation is retried."""
     for limit in limits_in_a_transaction():
         shopper.start()
         execute(f"SET {limit} = '100ms'", [])
-        silences: list[int] = []
-        with monkeypatch.context() as silent:
-            silent.setattr("baskets.domain.checkout.sessions.write_lists", falling_silent(silences, times=1))
+        paused_pids: list[int] = []
+        with monkeypatch.context() as patched:
+            patched.setattr("baskets.domain.checkout.sessions.write_lists", paused_write_lists(paused_pids, times=1))
             assert outcome(finish()) == DONE
-        assert len(set(silences)) == 2, limit
+        assert len(set(paused_pids)) == 2, limit
     assert event_kinds().count("checkout_aborted") == len(limits_in_a_transaction())
 
 
-def test_a_session_that_is_ended_for_its_silence_each_time_is_told(
+def test_session_ended_at_each_try_is_answered_unavailable(
     shopper: User, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shopper.start()
     before = shopper.lists(), event_kinds()
     for limit in limits_in_a_transaction():
-        silences: list[int] = []
-        with monkeypatch.context() as silent:
-            silent.setattr("baskets.domain.checkout.sessions.write_lists", falling_silent(silences, times=TRIES, limit=limit))
+        paused_pids: list[int] = []
+        with monkeypatch.context() as patched:
+            patched.setattr("baskets.domain.checkout.sessions.write_lists", paused_write_lists(paused_pids, times=TRIES, limit=limit))
             assert outcome(finish()) == UNAVAILABLE
-        assert len(set(silences)) == TRIES, limit
+        assert len(set(paused_pids)) == TRIES, limit
         assert (shopper.lists(), event_kinds()) == before
     assert outcome(finish()) == DONE
 
 
-def falling_silent(silences: list[int], *, times: int, limit: str = "") -> Callable[..., Any]:
-    """Write the lists after a silence that is longer than the session's limit, which is set here for the new session as well."""
+def paused_write_lists(paused_pids: list[int], *, times: int, limit: str = "") -> Callable[..., Any]:
+    """Return a `write_lists` that pauses longer than the session's limit; `limit` is set for each new session as well."""
     write_lists = store.write_lists
 
-    def silent(**arguments: Any) -> Any:
-        silences.append(backend_pid())
+    def write_after_pause(**arguments: Any) -> Any:
+        paused_pids.append(backend_pid())
         if limit:
             execute(f"SET {limit} = '100ms'", []).fetchall()
-        if len(silences) <= times:
+        if len(paused_pids) <= times:
             time.sleep(0.4)
         return write_lists(**arguments)
 
-    return silent
+    return write_after_pause
 
 
-def test_a_session_that_is_ended_between_two_calls_is_replaced(shopper: User, finish: Callable[[], Any]) -> None:
+def test_session_ended_between_two_calls_is_replaced(shopper: User, finish: Callable[[], Any]) -> None:
     shopper.start()
     for call in (finish, lambda: shopper.finish(ordered=False)):
         before = backend_pid()

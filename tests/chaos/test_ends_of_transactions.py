@@ -1,4 +1,4 @@
-"""Whether a transaction may have been committed, told by whatever is heard of its end: a server that says what a test wants."""
+"""Whether a transaction may have been committed, judged by the server's replies. The server is a fake that sends given bytes."""
 
 import contextlib
 import socket
@@ -20,7 +20,7 @@ def message(kind: bytes, content: bytes = b"") -> bytes:
 
 
 def done(tag: bytes) -> bytes:
-    """The answers to Parse, Bind, Describe and Execute of a statement without rows."""
+    """Return the replies to Parse, Bind, Describe and Execute of a statement without rows."""
     return message(b"1") + message(b"2") + message(b"n") + message(b"C", tag + b"\0")
 
 
@@ -41,17 +41,17 @@ FAILED_UPDATE = message(b"1") + message(b"2") + error(b"ERROR", b"23505") + mess
 
 
 @contextlib.contextmanager
-def server_that_says(answers: bytes) -> Any:
-    """Yield the port of a server for one client: it takes one pipeline, says this, and hangs up."""
+def fake_server(answers: bytes) -> Any:
+    """Yield the port of a server for one client: it receives one pipeline, sends these replies, and closes the connection."""
 
     def serve() -> None:
         client, _ = listening.accept()
         with client:
             client.recv(struct.unpack("!I", client.recv(4, socket.MSG_WAITALL))[0] - 4, socket.MSG_WAITALL)
             client.sendall(GREETING)
-            heard = b""
-            while not heard.endswith(SYNC):
-                heard += client.recv(65536)
+            received = b""
+            while not received.endswith(SYNC):
+                received += client.recv(65536)
             client.sendall(answers)
             client.shutdown(socket.SHUT_WR)
             client.recv(1)
@@ -81,11 +81,11 @@ def server_that_says(answers: bytes) -> Any:
         pytest.param(BEGUN + FAILED_UPDATE, True, "23505", id="refused, and no result is read"),
     ],
 )
-def test_what_is_known_of_a_commit(answers: bytes, may_have_committed: bool, expected: str | None) -> None:
-    """What may have been committed is never run again for a lost connection, and what was not is never told as done."""
+def test_knowledge_of_whether_commit_happened(answers: bytes, may_have_committed: bool, expected: str | None) -> None:
+    """A transaction that may have been committed is never retried, and an uncommitted one is never reported as done."""
     end = CommitState(maybe_committed=True)
     whole = answers == BEGUN + UPDATED + COMMITTED + READY
-    with server_that_says(answers) as port:
+    with fake_server(answers) as port:
         options = {"host": "127.0.0.1", "port": port, "user": "x", "dbname": "x", "sslmode": "disable", "gssencmode": "disable"}
         with contextlib.closing(psycopg.connect(**options)) as raw:  # type: ignore[arg-type] # It takes any option by its name.
             django = SimpleNamespace(connection=raw, wrap_database_errors=contextlib.nullcontext(), queries_logged=False)

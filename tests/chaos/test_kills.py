@@ -1,4 +1,4 @@
-"""Processes are killed under load: what was acknowledged is there, the rest is whole or not at all, and nobody has to help."""
+"""Processes are killed under load: acknowledged calls are stored, others completely or not at all, and no manual step is needed."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ APPS = 6
 
 @contextmanager
 def under_load(harness: Harness, rng: Random) -> Iterator[list[ChaosClient]]:
-    """Let apps call meanwhile; whatever one of them finds broken ends the test."""
+    """Run clients that call the service in the background; a violation that one of them finds fails the test."""
     apps = [ChaosClient(harness, number, Random(rng.getrandbits(64))) for number in range(APPS)]
     stop = threading.Event()
     with ThreadPoolExecutor(APPS) as pool:
@@ -36,7 +36,7 @@ def under_load(harness: Harness, rng: Random) -> Iterator[list[ChaosClient]]:
 
 
 def assert_every_promise_is_kept(harness: Harness, apps: Sequence[ChaosClient]) -> None:
-    """Without a manual step: the service answers, knows everything it has promised, and holds no lock."""
+    """Check, without a manual step, that the service responds, has stored every acknowledged call, and holds no lock."""
     assert eventually(lambda: harness.status("/readyz") == 200, 30), harness.log()
     with ThreadPoolExecutor(APPS) as pool:
         for _ in pool.map(assert_journal_is_true, apps):
@@ -51,14 +51,14 @@ def assert_every_promise_is_kept(harness: Harness, apps: Sequence[ChaosClient]) 
 
 def assert_journal_is_true(app: ChaosClient) -> None:
     for user, basket in app.known.items():
-        assert app.see(user) == basket, user
+        assert app.read_lists(user) == basket, user
     for order_no, (user, status) in app.orders.items():
         reported = app.call("GET", user, f"/checkout/sessions/{order_no}", None)[1]
         assert (reported["data"]["status"], order_no) == (status, order_no)
 
 
 def test_a_few_kills_break_no_promise(long_run: LongRun) -> None:
-    """The short form of the programme."""
+    """The short form of the kill program."""
     with running_harness() as harness:
         with under_load(harness, long_run.rng) as apps:
             for name in ("worker_killed", "backend_terminated", "backend_killed", "service_killed", "database_killed"):
@@ -81,29 +81,29 @@ def test_each_kind_of_fault_is_survived_alone(name: str, long_run: LongRun) -> N
 
 
 def test_hundreds_of_faults_break_no_promise(long_run: LongRun) -> None:
-    """Two hands, one at the service and one at its database, strike at random, without regard to each other.
+    """Two threads inject faults at random and independently: one into the service, one into the database.
 
-    The seed makes the same choices again, if not the same moments.
+    The same seed makes the same choices, but not at the same moments.
     """
-    print(f"seed {long_run.seed}")  # noqa: T201 (shown where it fails)
+    print(f"seed {long_run.seed}")  # noqa: T201 (shown if the test fails)
     end = time.monotonic() + long_run.seconds
     done: Counter[str] = Counter()
     while time.monotonic() < end:
         with running_harness() as harness:
             with under_load(harness, long_run.rng) as apps, ThreadPoolExecutor(2) as pool:
-                hands = [
-                    pool.submit(strike, harness, Random(long_run.rng.getrandbits(64)), faults, until=min(end, time.monotonic() + 90))
+                injectors = [
+                    pool.submit(inject_faults, harness, Random(long_run.rng.getrandbits(64)), faults, until=min(end, time.monotonic() + 90))
                     for faults in (SERVICE_FAULTS, DATABASE_FAULTS)
                 ]
-                for hand in hands:
-                    done += hand.result()
+                for injector in injectors:
+                    done += injector.result()
             assert_every_promise_is_kept(harness, apps)
         long_run.record(**counted(apps))
     long_run.record(faults=done.total(), **done)
 
 
-def strike(harness: Harness, rng: Random, faults: Sequence[Fault], *, until: float) -> Counter[str]:
-    """Let one fault follow the other, each upon a service that works again, and count them."""
+def inject_faults(harness: Harness, rng: Random, faults: Sequence[Fault], *, until: float) -> Counter[str]:
+    """Inject one fault after the other, each into a service that has recovered, and count them."""
     done: Counter[str] = Counter()
     while time.monotonic() < until:
         assert eventually(lambda: harness.status("/readyz") == 200, 30), harness.log()

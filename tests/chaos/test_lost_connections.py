@@ -1,4 +1,4 @@
-"""Connections that die: between calls, in the middle of one, at its commit. Nothing is half done and nothing is done twice."""
+"""Connections die between calls, during a call and during COMMIT. Each write happens completely and at most once."""
 
 import os
 import socket
@@ -28,18 +28,18 @@ def reason_of(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["details"]["reason"]
 
 
-def test_a_write_whose_kept_connection_has_died_is_done_once(shopper: User, kill: Kill) -> None:
-    """Not one call fails after the database was started again, whatever its first statement is."""
+def test_write_on_a_dead_persistent_connection_happens_once(shopper: User, kill: Kill) -> None:
+    """No call fails after a restart of the database, whatever its first statement is."""
     kill()
     shopper.start()
     kill()
-    connection.connection.close()  # And one that is known to be dead.
+    connection.connection.close()  # A connection that psycopg already knows to be closed.
     shopper.finish(ordered=True)
     assert list(Event.objects.order_by("number").values_list("kind", flat=True)) == ["item_placed", "checkout_started", "checkout_ordered"]
 
 
-def test_a_write_whose_connection_dies_on_the_way_is_done_once(shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was not told to commit is gone, so it may be done again."""
+def test_write_whose_connection_dies_before_commit_happens_once(shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without COMMIT the transaction is rolled back, so it can be retried."""
     tries: list[None] = []
     write_lists = store.write_lists
 
@@ -55,7 +55,7 @@ def test_a_write_whose_connection_dies_on_the_way_is_done_once(shopper: User, ki
     assert Event.objects.filter(kind="checkout_started").count() == 1
 
 
-def test_a_second_loss_is_told_and_leaves_nothing(
+def test_second_lost_connection_is_answered_unavailable_and_changes_nothing(
     shopper: User, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shopper.start()
@@ -74,8 +74,8 @@ def test_a_second_loss_is_told_and_leaves_nothing(
     assert finish().status_code == 200
 
 
-def test_a_loss_during_the_commit_is_told_and_not_repeated(shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody can tell whether it was committed. Here it was, and the repeat is answered from what is stored."""
+def test_connection_lost_during_commit_is_reported_and_not_retried(shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service cannot know whether COMMIT happened. Here it did, and a repeated call gets the stored response."""
     shopper.start()
     commit = connection.connection.commit
 
@@ -93,16 +93,16 @@ def test_a_loss_during_the_commit_is_told_and_not_repeated(shopper: User, kill: 
     assert Event.objects.filter(kind="checkout_ordered").count() == 1
 
 
-def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """COMMIT travels with the last statements, and the server did it."""
+def test_lost_reply_to_commit_is_reported_and_not_retried(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COMMIT is sent with the last statements, and the server executes it, but the reply is lost."""
     shopper.start()
     exchange = PipelineConnection._communicate
-    heard: list[None] = []
+    received: list[None] = []
 
     def lost(self: PipelineConnection, *arguments: Any, commit: bool) -> Any:
         yield from exchange(self, *arguments, commit=commit)
         if commit:
-            heard.append(None)
+            received.append(None)
             raise psycopg.OperationalError
 
     with monkeypatch.context() as losing:
@@ -110,7 +110,7 @@ def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(shopper
         with pytest.raises(OperationalError) as failure:
             shopper.finish(ordered=True)
     assert fault_of(failure.value) is Fault.UNAVAILABLE
-    assert len(heard) == 1
+    assert len(received) == 1
     assert shopper.finish(ordered=True).checkout == ()
     assert Event.objects.filter(kind="checkout_ordered").count() == 1
 
@@ -118,14 +118,14 @@ def test_an_answer_that_is_lost_with_the_commit_is_told_and_not_repeated(shopper
 # --- Staff ----------------------------------------------------------------------
 
 
-def test_a_page_whose_kept_connection_has_died_is_shown(superuser: Client, kill: Kill) -> None:
+def test_admin_page_survives_a_dead_persistent_connection(superuser: Client, kill: Kill) -> None:
     kill()
     assert superuser.get("/admin/").status_code == 200
     kill()
     assert superuser.get("/admin/baskets/basket/").status_code == 200
 
 
-def test_a_page_without_a_database_is_told_to_come_back(superuser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_admin_page_without_a_database_is_answered_with_503(superuser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     connection.close()
 
     def refused(parameters: Any) -> None:
@@ -137,7 +137,7 @@ def test_a_page_without_a_database_is_told_to_come_back(superuser: Client, monke
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
-def test_a_page_with_a_defect_is_none_of_the_databases_business(superuser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defect_in_an_admin_page_is_answered_with_500(superuser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
@@ -146,7 +146,7 @@ def test_a_page_with_a_defect_is_none_of_the_databases_business(superuser: Clien
     assert (answer.status_code, "Retry-After" in answer.headers) == (500, False)
 
 
-# --- What every connection is given ----------------------------------------------
+# --- Limits and socket options of each connection ---------------------------------
 
 LIMITS = {
     "lock_timeout": "3s",
@@ -165,10 +165,10 @@ def limits() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("way", "again"), [("api", False), ("api", True), ("admin", False), ("admin", True), ("command", False)])
-def test_every_way_to_the_database_has_its_limits_by_word_of_the_server(
+def test_every_connection_has_the_limits_on_the_server(
     way: str, again: bool, shopper: User, superuser: Client, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a first connection, and on the one that takes the place of a dead one."""
+    """On a first connection, and on the replacement of a dead one."""
     shown: list[dict[str, str]] = []
 
     def looking(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -191,8 +191,8 @@ def test_every_way_to_the_database_has_its_limits_by_word_of_the_server(
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system names these options otherwise")
-def test_every_connection_notices_a_network_that_has_gone_quiet(shopper: User) -> None:
-    """By the operating system's word: what the client asked of its own end."""
+def test_every_connection_uses_tcp_keepalive(shopper: User) -> None:
+    """Reads the socket options of the client from the operating system."""
     with socket.socket(fileno=os.dup(connection.connection.pgconn.socket)) as end:
         assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)

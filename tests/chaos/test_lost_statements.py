@@ -1,4 +1,4 @@
-"""Prepared statements that no longer fit the schema, 0A000, or are gone, 26000: the connection is dropped, and nobody notices."""
+"""Prepared statements that are stale (0A000) or lost (26000): the connection is replaced, and callers do not notice."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,7 +26,7 @@ ROUND: tuple[tuple[str, str, Any], ...] = (
 
 
 def altering(table: str, column: str, kept: str, wider: str) -> Spoil:
-    """Widen a column that is read, as a migration does."""
+    """Return a fault that widens a column of a prepared query, as a migration does."""
 
     @contextmanager
     def altered(client: Client) -> Iterator[None]:
@@ -40,7 +40,7 @@ def altering(table: str, column: str, kept: str, wider: str) -> Spoil:
 
 
 def clearing(sql: str) -> Spoil:
-    """Clear the service's session behind its back, as a pooler does."""
+    """Return a fault that clears the service's session, as a pooler does."""
 
     @contextmanager
     def cleared(client: Client) -> Iterator[None]:
@@ -52,7 +52,7 @@ def clearing(sql: str) -> Spoil:
 
 
 SPOILED = {
-    # The first is read with every basket, the second with every key.
+    # Reading a basket uses the first table, reading a key uses the second.
     "sessions altered": altering("baskets_checkoutsession", "order_no", 'varchar(32) COLLATE "C"', 'varchar(33) COLLATE "C"'),
     "partners altered": altering("baskets_partner", "name", "varchar(100)", "varchar(101)"),
     "deallocated": clearing("DEALLOCATE ALL"),
@@ -61,8 +61,10 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-def test_no_caller_notices_between_two_calls(spoil: Spoil, shopper: User, second_connection: Client, call: Callable[..., Any]) -> None:
-    """Each call of the round meets it once, on a connection that has prepared all of them."""
+def test_lost_statements_between_two_calls_stay_invisible(
+    spoil: Spoil, shopper: User, second_connection: Client, call: Callable[..., Any]
+) -> None:
+    """Each call of the round meets the fault once, on a connection that has prepared all statements."""
     for spoiled in ROUND:
         for step in ROUND:
             assert outcome(call(*step)) == DONE
@@ -70,11 +72,11 @@ def test_no_caller_notices_between_two_calls(spoil: Spoil, shopper: User, second
             before = backend_pid()
             with spoil(second_connection) if step is spoiled else nullcontext():
                 assert outcome(call(*step)) == DONE
-            assert step is not spoiled or backend_pid() != before, "nothing was lost"
+            assert step is not spoiled or backend_pid() != before, "the connection was not replaced"
     assert event_kinds() == ["item_placed", *(["item_placed", "checkout_started", "checkout_ordered"] * 2 * len(ROUND))]
 
 
-def test_a_transaction_whose_first_statement_is_gone_is_run_again(shopper: User, second_connection: Client) -> None:
+def test_transaction_whose_first_statement_is_lost_is_retried(shopper: User, second_connection: Client) -> None:
     for sql in ("DEALLOCATE ALL", "DISCARD ALL"):
         for _ in range(2):
             shopper.start()
@@ -88,7 +90,7 @@ def test_a_transaction_whose_first_statement_is_gone_is_run_again(shopper: User,
     assert event_kinds().count("checkout_ordered") == 2
 
 
-def test_statements_that_are_lost_in_the_middle_are_lost_for_one_try(
+def test_statements_lost_in_the_middle_cost_one_try(
     shopper: User, second_connection: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shopper.start()
@@ -109,8 +111,10 @@ def test_statements_that_are_lost_in_the_middle_are_lost_for_one_try(
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-def test_no_member_of_staff_notices_between_two_pages(spoil: Spoil, shopper: User, second_connection: Client, superuser: Browser) -> None:
-    """Django prepares nothing, but the page of a basket reads it as the calls do."""
+def test_lost_statements_between_two_admin_pages_stay_invisible(
+    spoil: Spoil, shopper: User, second_connection: Client, superuser: Browser
+) -> None:
+    """Django prepares no statements, but the page of a basket reads it with the same statements as the API."""
     shopper.start()
     pages = [f"/admin/baskets/basket/{shopper.owner.basket_id}/change/", "/admin/baskets/basket/"]
     for page in pages * 2:

@@ -1,4 +1,4 @@
-"""Calls under stricter isolation, overtaken by another client: 40001, the whole transaction again, at most three times in all."""
+"""Serialization failures (40001) under stricter isolation: the whole transaction is retried, at most three tries in total."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +20,16 @@ from tests.domain.scenarios import User
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Client = psycopg.Connection[Any]
-# A column that no call writes.
+# No call writes this column.
 OVERTAKE = "UPDATE baskets_basket SET created_at = created_at - interval '1 second'"
 
 
 @contextmanager
 def overtaken(client: Client, *, times: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """Let another client change the basket so often, each time while the service waits for it; count the pauses between tries.
+    """Let another client change the basket `times` times, each time while the service waits for its lock.
 
-    The service pauses until the other one has the row again, so that rng has no say in who is first.
+    Yields the pauses between the tries, in seconds. Each pause lasts until the other client holds the row again, so that the
+    order does not depend on timing.
     """
     pid = backend_pid()
     held, paused = Moment(), Moment()
@@ -61,7 +62,7 @@ def overtaken(client: Client, *, times: int, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_call_that_was_overtaken_is_run_again_whole(
+def test_serialization_failure_retries_the_whole_call(
     level: str, times: int, shopper: User, second_connection: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shopper.start()
@@ -74,7 +75,7 @@ def test_a_call_that_was_overtaken_is_run_again_whole(
     assert (created - Basket.objects.get().created_at).total_seconds() == times
 
 
-def test_a_call_that_is_overtaken_three_times_is_told_to_come_back(
+def test_three_serialization_failures_are_answered_busy(
     shopper: User, second_connection: Client, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shopper.start()
@@ -86,10 +87,10 @@ def test_a_call_that_is_overtaken_three_times_is_told_to_come_back(
     assert outcome(finish()) == DONE
 
 
-def test_a_transaction_that_fits_into_no_order_is_run_again_whole(
+def test_write_skew_retries_the_whole_call(
     shopper: User, second_connection: Client, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No row is written by both. But each has read what the other writes, so neither can have been the first."""
+    """No row is written by both, but each has read a row that the other writes: a write skew."""
     pauses: list[float] = []
     monkeypatch.setattr(transactions, "time", SimpleNamespace(sleep=pauses.append))
     execute("SET default_transaction_isolation = 'serializable'", [])

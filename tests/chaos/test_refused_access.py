@@ -1,4 +1,4 @@
-"""A database that keeps the service out, or that cannot reach its own files: 503 while it lasts, and nobody has to help afterwards."""
+"""The database refuses the service, or cannot read its files: 503 in the meantime, and recovery without manual steps."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +19,12 @@ Client = psycopg.Connection[Any]
 Kill = Callable[[], None]
 
 
-# --- Who may come in: class 28 ----------------------------------------------------
+# --- Authentication: class 28 -------------------------------------------------------
 
 
 @pytest.fixture
 def role(shopper: User, second_connection: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A role of the service's own for this test, with the rights of the usual one."""
+    """A separate role for this test, with the rights of the usual one."""
     name, password = f"service_of_{connection.settings_dict['NAME']}", new_password()
     second_connection.autocommit = True
     second_connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE {connection.settings_dict['USER']}")
@@ -38,7 +38,7 @@ def role(shopper: User, second_connection: Client, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("changed", "put_right"),
+    ("changed", "restored_by"),
     [
         ("ALTER ROLE {role} PASSWORD 'another'", "ALTER ROLE {role} PASSWORD '{password}'"),
         ("ALTER ROLE {role} PASSWORD NULL", "ALTER ROLE {role} PASSWORD '{password}'"),
@@ -48,9 +48,9 @@ def role(shopper: User, second_connection: Client, monkeypatch: pytest.MonkeyPat
         ("ALTER ROLE {role} CONNECTION LIMIT 0", "ALTER ROLE {role} CONNECTION LIMIT -1"),
     ],
 )
-def test_a_service_that_is_kept_out_says_so_until_it_is_let_in(
+def test_refused_login_is_answered_unavailable_until_it_works(
     changed: str,
-    put_right: str,
+    restored_by: str,
     role: str,
     shopper: User,
     second_connection: Client,
@@ -63,22 +63,22 @@ def test_a_service_that_is_kept_out_says_so_until_it_is_let_in(
     before = shopper.lists(), event_kinds()
     words = {"role": role, "password": connection.settings_dict["PASSWORD"]}
     second_connection.execute(changed.format(**words))
-    assert outcome(call("GET", "/baskets/users/anna")) == DONE  # Who is in stays in.
+    assert outcome(call("GET", "/baskets/users/anna")) == DONE  # Open connections stay open.
     kill()
     for _ in range(2):
         assert outcome(finish()) == UNAVAILABLE
         assert outcome(call("GET", "/baskets/users/anna")) == UNAVAILABLE
         assert outcome(call("GET", "/readyz")) == UNAVAILABLE
         assert call("GET", "/livez").status_code == 200
-    second_connection.execute(put_right.format(**words))
+    second_connection.execute(restored_by.format(**words))
     assert (shopper.lists(), event_kinds()) == before
     assert outcome(finish()) == DONE
 
 
-def test_a_service_whose_rights_are_taken_away_says_so_until_it_has_them_again(
+def test_revoked_rights_are_answered_unavailable_until_granted(
     role: str, shopper: User, second_connection: Client, finish: Callable[[], Any], call: Callable[..., Any]
 ) -> None:
-    """As while one role takes the place of another, and its rights come a moment later."""
+    """This happens when a role is replaced and its rights are granted a moment later."""
     shopper.start()
     before = shopper.lists(), event_kinds()
     second_connection.execute(f"REVOKE {second_connection.info.user} FROM {role}")
@@ -90,17 +90,17 @@ def test_a_service_whose_rights_are_taken_away_says_so_until_it_has_them_again(
     assert outcome(call("GET", "/readyz")) == DONE
 
 
-# --- What the server cannot read: class 58, and rights -------------------------------
+# --- Unreadable files: class 58, and rights ------------------------------------------
 
 
 @contextmanager
 def file_of(table: str, client: Client, *, spoiled: str, restored: str) -> Iterator[None]:
-    """Do something to the file of a table, as the server's own account, in its own folder."""
+    """Run shell commands on the file of a table, as the server's account in its data folder: before and after the block."""
     client.autocommit = True
-    client.execute("CHECKPOINT")  # Nothing is left to be written to that file meanwhile.
+    client.execute("CHECKPOINT")  # No later write to that file is pending.
     row = client.execute("SELECT pg_relation_filepath(%s)", [table]).fetchone()
     assert row is not None
-    connection.close()  # A session that has the file open would not notice.
+    connection.close()  # A session that has the file open would not fail.
     client.execute(f"COPY (SELECT) TO PROGRAM 'cat >/dev/null; {spoiled.format(file=row[0])}'")
     try:
         yield
@@ -114,7 +114,7 @@ def file_of(table: str, client: Client, *, spoiled: str, restored: str) -> Itera
     ids=["away", "unreadable"],
 )
 @pytest.mark.parametrize("table", ["baskets_basket", "baskets_event", "baskets_apikey"])
-def test_a_table_whose_file_cannot_be_opened_is_told_as_unavailable(
+def test_unreadable_table_file_is_answered_unavailable(
     table: str, spoiled: str, restored: str, shopper: User, second_connection: Client, finish: Callable[[], Any]
 ) -> None:
     shopper.start()

@@ -1,4 +1,4 @@
-"""A dump, made and restored by PostgreSQL's own programs: the feed goes on where it was, and says so where it cannot."""
+"""A dump and restore by `pg_dump` and `pg_restore`: the feed continues where it was, and reports positions that were lost."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def program(name: str, *arguments: str) -> None:
-    """Run one of PostgreSQL's programs on the database of the test."""
+    """Run a PostgreSQL program on the database of the test."""
     settings = connection.settings_dict
     where = ["-h", settings["HOST"], "-p", str(settings["PORT"]), "-U", settings["USER"]]
     folder = Path(os.environ["BASKETS_POSTGRES_BIN"]) if "BASKETS_POSTGRES_BIN" in os.environ else _wheel_folder()
@@ -41,14 +41,14 @@ def read_from(installation: feed.FeedCursor | None) -> tuple[list[int], feed.Fee
     return [row.event_id for row in page], installation
 
 
-def test_the_feed_survives_a_dump_and_a_restore(tmp_path: Path) -> None:
+def test_feed_survives_dump_and_restore(tmp_path: Path) -> None:
     ProductFactory(product_id="shirt", unsold=10)
     user = User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
     user.place("shirt", 1)
     user.place("shirt", 2)
     first, installation = read_from(None)
     user.place("shirt", 3)
-    # At the moment of the dump one event has no position yet.
+    # At the time of the dump, one event has no position yet.
     dump, name = str(tmp_path / "dump"), connection.settings_dict["NAME"]
     program("pg_dump", "-Fc", "-f", dump, name)
     user.place("shirt", 4)
@@ -62,7 +62,7 @@ def test_the_feed_survives_a_dump_and_a_restore(tmp_path: Path) -> None:
     assert again == later[:1]
     user.place("shirt", 5)
     user.place("shirt", 6)
-    # The same positions, and perhaps the same ids, stand for other events now, and the old place is told apart still.
+    # The same positions, and perhaps the same ids, now stand for other events. The old cursor is still recognized as lost.
     assert Event.objects.count() == 5
     with pytest.raises(feed.EventsRewound):
         read_from(lost)

@@ -99,7 +99,7 @@ def test_a_session_that_was_cleared_is_left_for_a_new_one(row: Partner) -> None:
 
 
 def test_a_row_that_must_be_there_is_demanded_without_waiting_for_it(row: Partner) -> None:
-    """The transaction fails with the error of whoever demanded it, and not with that of any other division."""
+    """The transaction fails with the error that the caller passed, and only for its own division."""
     demanded = LookupError("no such row")
 
     def step(found: int) -> None:

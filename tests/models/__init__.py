@@ -1,1 +1,1 @@
-"""The rules that the database itself keeps."""
+"""Tests of the constraints in the database."""

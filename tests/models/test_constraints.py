@@ -1,4 +1,4 @@
-"""Each rule that is a constraint is violated once, and refused by its name."""
+"""Violates each constraint once, and checks that the database refuses by its name."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ def refused_by(name: str) -> Iterator[None]:
 
 @pytest.fixture
 def valid_rows(owner: Owner) -> None:
-    """One row of everything, made by domain calls."""
+    """One row of each model, made by domain calls."""
     ProductFactory(product_id="shirt", unsold=5)
     user = User(owner)
     user.place("shirt", 2)
@@ -114,8 +114,8 @@ UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", UPDATES)
 @pytest.mark.usefixtures("valid_rows")
-def test_the_database_refuses_by_name(name: str) -> None:
-    """The row is taken from the world above, and one thing about it made wrong."""
+def test_database_refuses_invalid_rows_by_name(name: str) -> None:
+    """Each case changes one thing about a valid row."""
     model, fields = UPDATES[name]
     with refused_by(name):
         model._default_manager.filter(pk=model._default_manager.values_list("pk")[:1]).update(**fields)
@@ -144,16 +144,16 @@ COPIES = {
 
 @pytest.mark.parametrize("name", COPIES)
 @pytest.mark.usefixtures("valid_rows")
-def test_the_database_refuses_a_second_one(name: str) -> None:
-    """At most one, whatever the program believes."""
+def test_database_refuses_duplicates_by_name(name: str) -> None:
+    """Each case copies a row that must be unique."""
     model, changes = COPIES[name]
     with refused_by(name):
         _copy(model, **changes)()
 
 
 @pytest.mark.usefixtures("valid_rows")
-def test_flags_short_records_and_idempotency_keys_are_single() -> None:
-    """The rows that the world above has none of."""
+def test_database_refuses_duplicate_flags_short_records_and_idempotency_keys() -> None:
+    """Covers models without a row in `valid_rows`."""
     session = CheckoutSession.objects.get()
     flag = {"basket_id": session.basket_id, "session": session, "created_at": session.started_at}
     Attention.objects.create(reason="short", **flag)
@@ -214,8 +214,8 @@ OF_THE_FEED: dict[str, tuple[type[Model], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", OF_THE_FEED)
 @pytest.mark.usefixtures("valid_rows")
-def test_the_database_refuses_by_name_what_is_wrong_about_the_feed(name: str) -> None:
-    """As above, in a world that is told of."""
+def test_database_refuses_invalid_feed_rows_by_name(name: str) -> None:
+    """Each case changes one thing about a valid row of the feed or its webhooks."""
     webhook_endpoints.create_webhook(partner_name=Partner.objects.get().name, url="https://example.com/", actor=TESTER)
     model, fields = OF_THE_FEED[name]
     with refused_by(name):

@@ -1,4 +1,4 @@
-"""What a migration makes of rows that an earlier version has written."""
+"""The effect of a migration on rows that an earlier version has written."""
 
 import importlib
 from contextlib import suppress
@@ -33,7 +33,7 @@ def aborted(user: User) -> str:
 
 
 def build(shopper: User, other_shopper: User, third_shopper: User) -> dict[str, str]:
-    """Anna ordered late after a refused report; Ben's short order was reversed; staff released a hold of Cleo; flags go on and on."""
+    """Build baskets with a late order, a reversed short order, a hold that staff released, and more flags than the limit."""
     ProductFactory(product_id="shirt", unsold=9)
     ProductFactory(product_id="song")
     Partner.objects.update(late_orders="accept")
@@ -63,14 +63,14 @@ def build(shopper: User, other_shopper: User, third_shopper: User) -> dict[str, 
 
 
 @pytest.mark.django_db
-def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migrated_reversals_releases_and_flags_satisfy_all_invariants(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     shopper = User(owner)
     with monkeypatch.context() as before:
         before.setattr(attention, "resolve", lambda **_: None)
         numbers = build(shopper, shopper.beside("ben"), shopper.beside("cleo"))
-    told = Event.objects.get(kind="checkout_reversed")
-    data = {"repair": "reverse_order", "reason": "sent back", "orderNo": numbers["reversed"], "returned": told.data["returned"]}
-    Event.objects.filter(pk=told.pk).update(kind="repaired", data=data)
+    reversal = Event.objects.get(kind="checkout_reversed")
+    data = {"repair": "reverse_order", "reason": "sent back", "orderNo": numbers["reversed"], "returned": reversal.data["returned"]}
+    Event.objects.filter(pk=reversal.pk).update(kind="repaired", data=data)
     CheckoutSession.objects.update(reversed_at=None)
     CheckoutItem.objects.update(released_at=None)
     Attention.objects.update(candidates=None)
@@ -81,7 +81,7 @@ def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: O
         "flags_told_by_their_events",
         "open_flags_are_bounded",
     }
-    # The events of before named no candidates.
+    # Earlier versions stored no candidates in events.
     for event in Event.objects.filter(kind="attention_needed"):
         Event.objects.filter(pk=event.pk).update(data={name: event.data[name] for name in ("orderNo", "reason")})
     operation = REVERSALS.Migration.operations[-1]
@@ -89,7 +89,10 @@ def test_reversals_releases_and_flags_of_before_obey_the_rules_of_today(owner: O
         for statement in operation.sql:
             cursor.execute(statement)
     assert invariant_checker.check_invariants() == []
-    assert CheckoutSession.objects.exclude(reversed_at=None).values_list("order_no", "reversed_at").get() == (numbers["reversed"], told.at)
+    assert CheckoutSession.objects.exclude(reversed_at=None).values_list("order_no", "reversed_at").get() == (
+        numbers["reversed"],
+        reversal.at,
+    )
     assert CheckoutItem.objects.exclude(released_at=None).values_list("product_id", "stocked").get() == ("shirt", -1)
     settled = Attention.objects.exclude(settled_at=None).order_by("pk")
     assert list(settled.values_list("session__order_no", "reason", "settled_by", "merged")) == [
