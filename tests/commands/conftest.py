@@ -1,4 +1,4 @@
-"""A shell for tests: commands run as from the command line, and what they print and how they end is told."""
+"""Runs commands as from the command line, and returns their output and exit code."""
 
 import io
 import json

@@ -113,7 +113,7 @@ def test_a_client_key_as_json(run: Run) -> None:
 
 
 def test_a_key_of_an_unknown_partner(run: Run) -> None:
-    done = run("create_api_key", "nobody")
+    done = run("create_api_key", "unknown")
     assert (done.code, done.out, done.err) == (1, "", "CommandError: There is no partner of this name.\n")
 
 
@@ -150,7 +150,7 @@ def test_a_key_is_revoked_by_its_prefix_or_by_itself_and_repeating_is_fine(run: 
     assert (again.code, again.out) == (0, f"Key {key.prefix} of partner 'acme' is revoked since {key.revoked_at.isoformat()}.\n")
 
 
-def test_a_prefix_nobody_has(run: Run) -> None:
+def test_an_unknown_prefix_is_refused(run: Run) -> None:
     done = run("revoke_api_key", "abcdefghijkl")
     assert (done.code, done.err) == (1, "CommandError: There is no API key with this prefix.\n")
 

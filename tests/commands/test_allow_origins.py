@@ -20,7 +20,7 @@ def test_origins_are_replaced_by_those_that_are_named(run: Run, stored_rows: Cal
     before = stored_rows()
     assert run("allow_origins", "acme", "--dry-run").out == "Would allow no origin for partner 'acme'.\n"
     assert run("allow_origins", "acme", "*").code == 1
-    assert run("allow_origins", "nobody").code == 1
+    assert run("allow_origins", "unknown").code == 1
     assert run("allow_origins").code == 2
     assert stored_rows() == before
     assert run("allow_origins", "acme", "--json").data == {"partner": "acme", "origins": [], "dry_run": False}

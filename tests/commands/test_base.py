@@ -64,7 +64,7 @@ def test_a_read_only_database_is_one_sentence(process: Start) -> None:
     assert err == "CommandError: The database cannot be reached, or cannot write; nothing is half done.\n"
 
 
-def test_a_right_that_is_missing_is_told_by_its_name(run: Run, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_right_is_reported_by_name(run: Run, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def create_partner(**_: Any) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL ROLE pg_monitor; SELECT * FROM baskets_partner")
@@ -122,15 +122,15 @@ def test_a_killed_import_leaves_nothing(process: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "sentence"),
     [
         (OperationalError("something"), "The database refused: something (no SQLSTATE); nothing is half done."),
         (InterfaceError("gone"), "The database cannot be reached, or cannot write; nothing is half done."),
         (DatabaseError("one\ntwo"), "The database refused: one (no SQLSTATE); nothing is half done."),
     ],
 )
-def test_what_is_said_of_a_database_error(error: DatabaseError, said: str) -> None:
-    assert base.describe_database_error(error) == said
+def test_a_database_error_is_described_in_a_sentence(error: DatabaseError, sentence: str) -> None:
+    assert base.describe_database_error(error) == sentence
 
 
 def test_plain_lines_come_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What a catalogue file may look like, and what is said about one that may not, with the line."""
+"""The formats of a catalog file, and the errors with their lines."""
 
 import io
 import json
@@ -253,7 +253,7 @@ def test_quoted_line_breaks_belong_to_the_value_and_keep_the_lines_right() -> No
         ("a,N,,,,,,1,2", "9 cells, where the header has 8"),
     ],
 )
-def test_what_is_wrong_with_a_row_is_told_with_its_line(line: str, problem: str) -> None:
+def test_an_invalid_row_is_reported_with_its_line(line: str, problem: str) -> None:
     assert problems(HEADER + "fine,Fine,,,,,,1\n" + line + "\n") == [(3, problem)]
 
 
@@ -262,7 +262,7 @@ def test_the_limits_themselves_are_fine() -> None:
     assert (len(found.rows), found.problems) == (1, [])
 
 
-def test_everything_wrong_is_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     assert problems(HEADER + ",,,,,x,,-1\nb,B,,,,5,,1\n") == [
         (2, "price 'x' is not a whole number"),
         (2, "stock '-1' is not a whole number"),
@@ -294,8 +294,8 @@ def test_problems_are_counted_all_and_shown_up_to_a_hundred() -> None:
     ],
 )
 def test_columns_are_named(header: str, problem: str) -> None:
-    told = f"{problem}; the columns are product_id,name,brand,variant,main_product_id,currency,price and perhaps stock,listed"
-    assert problems(header + "\na,b\n") == [(1, told)]
+    expected = f"{problem}; the columns are product_id,name,brand,variant,main_product_id,currency,price and perhaps stock,listed"
+    assert problems(header + "\na,b\n") == [(1, expected)]
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_what_cannot_be_read_at_all(text: bytes, line: int, problem: str) -> Non
 
 
 @pytest.mark.parametrize("rest", ['a,"open', 'a,"b"c,,,,,,1\n', "a,b\rc,,,,,,1\n", 'a,"' + "x\n" * 100_000])
-def test_broken_quoting_is_told_where_the_record_begins(rest: str) -> None:
+def test_broken_quoting_is_reported_at_the_start_of_its_record(rest: str) -> None:
     ((line, problem),) = problems(HEADER + "fine,Fine,,,,,,1\n" + rest)
     assert line == 3
     assert problem.startswith("this is no CSV (")

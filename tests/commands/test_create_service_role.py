@@ -12,7 +12,7 @@ from tests.commands.conftest import Run
 from tests.factories import PartnerFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-# Roles belong to the whole server, and each process of the suite has a database of its own.
+# Roles belong to the whole server, and each process of the suite has a separate database.
 ROLE = f'service "{os.getpid()}"'
 
 

@@ -58,8 +58,8 @@ def test_products_that_become_unlimited_or_keep_a_later_report_are_named(run: Ru
     if option == "--json":
         assert done.data["older_than_known"] == ["cap", *names]
     else:
-        told = f"Stock of 22 older than what is known, so unchanged: {', '.join(names[:20])} and 2 more."
-        assert done.out == f"Would have imported 23 products: 0 new, 0 changed, 23 as they were; stock changed of 1.\n{told}\n"
+        outdated = f"Stock of 22 older than what is known, so unchanged: {', '.join(names[:20])} and 2 more."
+        assert done.out == f"Would have imported 23 products: 0 new, 0 changed, 23 as they were; stock changed of 1.\n{outdated}\n"
 
 
 def test_a_rehearsal_changes_nothing(run: Run, file: Callable[..., str], stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
@@ -92,7 +92,7 @@ def test_problems_as_json(run: Run, file: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("time", "code", "said"),
+    ("time", "code", "message"),
     [
         ("2999-01-01T00:00:00Z", 1, "The moment of the stock numbers is in the future, by the database's clock."),
         ("2026-01-01T00:00:00", 2, "'2026-01-01T00:00:00' lacks its offset from UTC"),
@@ -101,9 +101,9 @@ def test_problems_as_json(run: Run, file: Callable[..., str]) -> None:
         ("", 2, "'' is not a time in ISO 8601"),
     ],
 )
-def test_the_moment_of_the_numbers_is_one_and_past(run: Run, file: Callable[..., str], time: str, code: int, said: str) -> None:
+def test_the_moment_of_the_numbers_is_one_and_past(run: Run, file: Callable[..., str], time: str, code: int, message: str) -> None:
     done = run("import_products", file(GOOD), "--as-of", time)
-    assert (done.code, said in done.err) == (code, True)
+    assert (done.code, message in done.err) == (code, True)
     assert not Product.objects.exists()
 
 
@@ -113,7 +113,7 @@ def test_an_offset_is_understood(run: Run, file: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("missing.csv", "cannot be read: No such file or directory."),
         (".", "cannot be read: Is a directory."),
@@ -121,10 +121,10 @@ def test_an_offset_is_understood(run: Run, file: Callable[..., str]) -> None:
     ],
     ids=["missing", "directory", "long"],
 )
-def test_a_file_that_cannot_be_opened(run: Run, name: str, said: str) -> None:
+def test_a_file_that_cannot_be_opened(run: Run, name: str, message: str) -> None:
     done = run("import_products", name)
     assert (done.code, done.out) == (1, "")
-    assert said in done.err
+    assert message in done.err
     assert done.err.count("\n") == 1
 
 

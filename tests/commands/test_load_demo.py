@@ -46,7 +46,7 @@ def test_a_second_start_adds_nothing(run: Run, stored_rows: Callable[[], dict[st
     assert stored_rows() == before
 
 
-def test_new_secrets_are_made_where_they_are_asked_for(run: Run) -> None:
+def test_new_secrets_are_made_on_request(run: Run) -> None:
     first = run("load_demo", "--json").data
     second = run("load_demo", "--json", "--new-api-key", "--new-admin-password").data
     assert second["api_key"] not in (None, first["api_key"])

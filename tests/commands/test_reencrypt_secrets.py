@@ -37,7 +37,7 @@ def test_a_key_can_be_taken_away_afterwards(owner: Owner, settings: Any, run: Ru
     assert [read_comfort(owner=user).customer_id for user in users] == [user.user_id for user in users]
 
 
-def test_what_cannot_be_read_is_left_and_told(owner: Owner, settings: Any, run: Run, transactional_db: None) -> None:
+def test_an_unreadable_secret_is_left_and_reported(owner: Owner, settings: Any, run: Run, transactional_db: None) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = [OLD]
     change_comfort(owner=owner, values={"customer_id": "c"}, consent=True)
     settings.BASKETS_ENCRYPTION_KEYS = [NEW]

@@ -1,4 +1,4 @@
-"""The commands for webhooks at the shell: made, changed, and delivered beside the service until told to stop."""
+"""The commands for webhooks: create, change, and deliver until a stop signal."""
 
 import json
 import signal
@@ -27,7 +27,7 @@ def shopper(settings: Any) -> User:
     return User(Owner(partner_id=PartnerFactory(name="TV").pk, user_id="anna"))
 
 
-def test_a_webhook_is_made_told_of_events_paused_and_set_back(run: Run, shopper: User) -> None:
+def test_a_webhook_is_created_delivered_paused_and_replayed(run: Run, shopper: User) -> None:
     with receiver() as hook:
         assert run("create_webhook", "TV", hook.url, "--dry-run").out == ""
         assert WebhookEndpoint.objects.count() == 0
@@ -56,7 +56,7 @@ def test_a_webhook_is_made_told_of_events_paused_and_set_back(run: Run, shopper:
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (("create_webhook", "Nobody", "https://example.com/"), 1),
+        (("create_webhook", "Unknown", "https://example.com/"), 1),
         (("create_webhook", "TV", "ftp://example.com/"), 1),
         (("create_webhook", "TV", "https://example.com/", "--kind", "all"), 2),
         (("change_webhook", "1", "--pause", "--reason", "x"), 1),
@@ -65,14 +65,14 @@ def test_a_webhook_is_made_told_of_events_paused_and_set_back(run: Run, shopper:
         (("deliver_webhooks", "--workers", "0"), 2),
     ],
 )
-def test_what_cannot_be_done_is_said(run: Run, shopper: User, arguments: tuple[str, ...], code: int) -> None:
+def test_an_impossible_change_is_refused(run: Run, shopper: User, arguments: tuple[str, ...], code: int) -> None:
     ended = run(*arguments)
     assert (ended.code, ended.out) == (code, "")
     assert "Traceback" not in ended.err
     assert WebhookEndpoint.objects.count() == 0
 
 
-def test_it_runs_until_told_to_stop_and_what_was_killed_is_taken_up(run: Run, process: Callable[..., Any], shopper: User) -> None:
+def test_it_runs_until_a_stop_signal_and_continues_after_a_kill(run: Run, process: Callable[..., Any], shopper: User) -> None:
     with receiver() as hook:
         run("create_webhook", "TV", hook.url)
         environment = {"BASKETS_INTERNAL_ADDRESSES": "1"}

@@ -1,1 +1,1 @@
-"""The rules, asked of the domain functions."""
+"""Tests of the domain functions."""

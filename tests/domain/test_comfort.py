@@ -23,7 +23,7 @@ def values(owner: Owner) -> tuple[str | None, str | None]:
     return stored.customer_id, stored.payment_token
 
 
-def test_nothing_is_stored_for_a_user_who_was_never_asked(owner: Owner) -> None:
+def test_comfort_settings_are_empty_by_default(owner: Owner) -> None:
     assert read_comfort(owner=owner) == ComfortSettings()
 
 

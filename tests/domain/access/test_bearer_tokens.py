@@ -34,8 +34,8 @@ THOROUGH = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 @pytest.fixture
 def partner_with_issuer(partner: Partner) -> Partner:
     keys = {"keys": [PAIR.jwk]}
-    said = {"keys": keys, "algorithms": ALGORITHMS, "unrestricted": True}
-    token_issuers.add_issuer(partner_name=partner.name, name="login", actor=Actor.system("tests"), **said)
+    settings_of_issuer = {"keys": keys, "algorithms": ALGORITHMS, "unrestricted": True}
+    token_issuers.add_issuer(partner_name=partner.name, name="login", actor=Actor.system("tests"), **settings_of_issuer)
     return partner
 
 
@@ -58,7 +58,7 @@ def test_whatever_a_trusted_issuer_signs(partner_with_issuer: Partner, header: d
 
 @THOROUGH
 @given(header=HEADERS | ANYTHING, claims=CLAIMS | ANYTHING, signature=st.binary(max_size=80))
-def test_nothing_is_good_that_nobody_has_signed(partner_with_issuer: Partner, header: Any, claims: Any, signature: bytes) -> None:
+def test_an_unsigned_token_is_refused(partner_with_issuer: Partner, header: Any, claims: Any, signature: bytes) -> None:
     assert isinstance(outcome(assembled(header, claims, signature), partner_with_issuer), bearer_tokens.TokenInvalid)
 
 

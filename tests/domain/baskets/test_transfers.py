@@ -59,8 +59,8 @@ def test_each_step_is_in_the_timeline_and_moves_no_list(shopper: User) -> None:
     after = shopper.basket()
     assert after is not None
     assert (after.revision, after.last_changed_at, after.expires_at) == (before.revision, before.last_changed_at, before.expires_at)
-    told = list(Event.objects.order_by("-number").values_list("kind", "actor", "data")[:2])
-    assert told == [("transfer_redeemed", "television", {}), ("transfer_offered", APP.name, {})]
+    recorded = list(Event.objects.order_by("-number").values_list("kind", "actor", "data")[:2])
+    assert recorded == [("transfer_redeemed", "television", {}), ("transfer_offered", APP.name, {})]
     assert invariant_checker.check_invariants() == []
 
 
@@ -111,11 +111,11 @@ def test_the_token_is_stored_as_its_digest_only(shopper: User) -> None:
 def test_there_is_nothing_to_offer_without_a_basket(shopper: User, stored_rows: Stored) -> None:
     before = stored_rows()
     with pytest.raises(BasketNotFound):
-        offer(User(replace(shopper.owner, user_id="nobody")))
+        offer(User(replace(shopper.owner, user_id="unknown")))
     assert stored_rows() == before
 
 
-def test_a_basket_that_is_gone_meanwhile_is_not_handed_on(shopper: User) -> None:
+def test_a_basket_closed_after_the_offer_is_not_transferred(shopper: User) -> None:
     token = offer(shopper).token
     shopper.delete()
     with pytest.raises(TransferNotFound):

@@ -73,10 +73,10 @@ def test_a_late_order_settles_the_open_flags_of_its_session_only(shopper: User) 
     assert (
         list(settled.values_list("settled_at", "settled_by", "note", "merged")) == [(at, APP.name, "The checkout was ordered.", False)] * 2
     )
-    (ordered, _, _), told = last_events(shopper, 2)
+    (ordered, _, _), recorded = last_events(shopper, 2)
     assert ordered == "checkout_ordered_late"
     data = {"orderNo": first, "reasons": ["basket_changed", "checkout_aborted"], "cause": "ordered"}
-    assert told == ("attention_settled", APP.name, data)
+    assert recorded == ("attention_settled", APP.name, data)
     assert list(CheckoutSession.objects.needing_attention().values_list("order_no", flat=True)) == [second]
     assert invariant_checker.check_invariants() == []
 
@@ -229,9 +229,9 @@ def test_all_flags_of_a_basket_are_settled_at_once(shopper: User) -> None:
 
     runner.run(settle_all)
     assert open_flags() == [(others, "checkout_aborted")]
-    told = last_events(shopper, 4)
-    assert [(kind, data["orderNo"]) for kind, _, data in told[:3]] == [("attention_settled", number) for number in numbers]
-    assert told[3] == ("repaired", "rita", {"repair": "settle_all", "reason": "refunded"})
+    recorded = last_events(shopper, 4)
+    assert [(kind, data["orderNo"]) for kind, _, data in recorded[:3]] == [("attention_settled", number) for number in numbers]
+    assert recorded[3] == ("repaired", "rita", {"repair": "settle_all", "reason": "refunded"})
     assert set(Attention.objects.filter(basket=basket).values_list("settled_by", "note", "merged")) == {("rita", "refunded", False)}
     assert invariant_checker.check_invariants() == []
     with pytest.raises(guards.RepairNotApplicable, match="no open matter"):
@@ -253,8 +253,8 @@ def test_a_reversed_order_says_so_once_and_for_good(shopper: User) -> None:
     revision = Basket.objects.get().revision
     reverse(shopper, order_no)
     session = CheckoutSession.objects.get()
-    told = Event.objects.get(kind="checkout_reversed")
-    assert (session.status, session.reversed_at) == ("ORDERED", told.at)
+    recorded = Event.objects.get(kind="checkout_reversed")
+    assert (session.status, session.reversed_at) == ("ORDERED", recorded.at)
     items = [{"productId": "shirt", "count": 2}, {"productId": "song", "count": 3}]
     assert [event[::2] for event in last_events(shopper, 2)] == [
         ("checkout_reversed", {"orderNo": order_no, "items": items, "returned": {"shirt": 2}}),

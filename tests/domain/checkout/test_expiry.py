@@ -68,7 +68,7 @@ def test_an_expired_session_is_ordered_late_without_its_name(shopper: User) -> N
 
 
 def test_a_start_expires_its_own_lapsed_session_first(shopper: User) -> None:
-    """Nobody is blocked by their own hold."""
+    """A user's own hold does not block them."""
     shopper.wait(minutes=31)
     shopper.start()
     assert sorted(CheckoutSession.objects.values_list("status", flat=True)) == ["ACTIVE", "EXPIRED"]
@@ -145,7 +145,7 @@ def test_a_hold_ends_by_what_it_held_whatever_the_setting_became(shopper: User) 
 
 @pytest.mark.parametrize("wrong", [datetime(2001, 1, 1, tzinfo=UTC), datetime(2038, 1, 20, tzinfo=UTC)])
 def test_a_wrong_clock_of_the_application_changes_nothing(shopper: User, wrong: datetime) -> None:
-    """Nothing expires early, nothing revives, and no time goes back: only the database's clock is asked."""
+    """Nothing expires early, nothing revives, and no time goes back: only the database's clock counts."""
     other_shopper = shopper.beside("ben")
     other_shopper.place("shirt", 1)
     other_shopper.start()
@@ -163,14 +163,14 @@ def test_a_wrong_clock_of_the_application_changes_nothing(shopper: User, wrong: 
 # --- Decided under the lock, not before ---------------------------------------------
 
 
-def test_a_live_session_is_not_expired_whoever_asks(shopper: User) -> None:
-    """What was seen to have lapsed may have ended meanwhile, and another session may have begun."""
+def test_a_live_session_is_not_expired(shopper: User) -> None:
+    """A session that had lapsed may have ended since, and another session may have begun."""
     expiry.expire_session(basket_id=shopper.owner.basket_id)
     assert shopper.lists()["checkout"] == [("shirt", 2, 2)]
     assert available("shirt") == (3, 0)
 
 
-def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+def interleave(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
     """Let something happen between the look for candidates and the transaction that takes them."""
     real = expiry.in_transaction
 
@@ -185,11 +185,11 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) ->
 def test_the_sweep_looks_again_at_a_session_it_has_found(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     shopper.wait(minutes=31)
 
-    def begun_anew() -> None:
+    def restarted() -> None:
         shopper.finish(ordered=False)
         shopper.start()
 
-    meanwhile(monkeypatch, begun_anew)
+    interleave(monkeypatch, restarted)
     assert (expiry.sweep_sessions().found, expiry.sweep_sessions().found) == (1, 0)
     assert shopper.lists()["checkout"] == [("shirt", 2, 2)]
     assert not Event.objects.filter(kind="checkout_expired").exists()
@@ -198,6 +198,6 @@ def test_the_sweep_looks_again_at_a_session_it_has_found(shopper: User, monkeypa
 def test_the_sweep_looks_again_at_a_basket_it_has_found(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     shopper.finish(ordered=True)
     shopper.wait(days=31)
-    meanwhile(monkeypatch, lambda: shopper.place("shirt", 1))
+    interleave(monkeypatch, lambda: shopper.place("shirt", 1))
     assert expiry.sweep_baskets().expired == 0
     assert shopper.lists()["cart"] == [("shirt", 1)]

@@ -18,7 +18,7 @@ Stored = Callable[[], dict[str, list[Any]]]
 
 @pytest.fixture
 def shopper(owner: Owner) -> User:
-    """A user; ten shirts and as many songs as anybody wants are there."""
+    """A user; ten shirts and unlimited songs are in stock."""
     ProductFactory(product_id="shirt", unsold=10)
     ProductFactory(product_id="song")
     return User(owner)
@@ -55,7 +55,7 @@ def test_a_user_starts_no_more_checkouts_within_an_hour_than_may_be(shopper: Use
         shopper.start()
     assert 39 * 60 < refused.value.seconds <= 40 * 60
     assert stored_rows() == before
-    # It is a limit of the user, not of the partner; and the test of an app is no hoarding.
+    # It limits the user, not the partner, and does not count test checkouts.
     other = shopper.beside("other-user")
     other.place("shirt")
     start_and_abort(other)
@@ -113,7 +113,7 @@ def test_a_partner_holds_no_more_of_a_product_than_its_share(shopper: User, othe
     assert available("shirt") == (0, 0)
 
 
-def test_beyond_its_share_a_partner_is_told_what_is_left_of_it(shopper: User, settings: Settings, stored_rows: Stored) -> None:
+def test_a_refusal_beyond_the_share_states_the_rest_of_it(shopper: User, settings: Settings, stored_rows: Stored) -> None:
     settings.BASKETS_PARTNER_SHARE_PERCENT = 40
     third_shopper = shopper.beside("carl-carl")
     shopper.place("shirt", 3)

@@ -49,7 +49,7 @@ def test_order_sells_what_is_held_and_writes_no_stock(shopper: User) -> None:
 
 
 def test_abort_returns_every_item_to_its_old_place_and_releases_the_hold(shopper: User) -> None:
-    """Counts add up with what was added meanwhile; a product that was saved meanwhile leaves saved."""
+    """Counts are added to items added since; a product that was saved since leaves saved."""
     ProductFactory(product_id="cap")
     order_no = shopper.start().session.order_no
     shopper.place("cap", 1)
@@ -64,7 +64,7 @@ def test_abort_returns_every_item_to_its_old_place_and_releases_the_hold(shopper
 
 
 def test_an_item_that_cannot_be_held_whole_is_not_bought_and_returns_on_order(shopper: User) -> None:
-    """The missing number is told as a negative; the rest is ordered; the failed item is in the cart again."""
+    """The missing number is shown as a negative; the rest is ordered; the failed item is in the cart again."""
     ProductFactory(product_id="last-ones", unsold=3, price=100_000)
     shopper.place("last-ones", 5)
     started = shopper.start()
@@ -105,7 +105,7 @@ def test_an_unlisted_product_fails_in_a_start_and_stays_in_the_cart_after_the_or
     assert shopper.lists()["cart"] == [("song", 1)]
 
 
-def test_a_second_start_is_told_which_session_to_finish(shopper: User, stored_rows: Stored) -> None:
+def test_the_refusal_of_a_second_start_names_the_session(shopper: User, stored_rows: Stored) -> None:
     """One active checkout per basket."""
     started = shopper.start()
     before = stored_rows()
@@ -120,7 +120,7 @@ def test_a_start_without_a_basket_or_with_an_empty_cart_is_refused(shopper: User
     shopper.remove("shirt")
     shopper.place("song", 0)
     before = stored_rows()
-    for user in (shopper, shopper.beside("nobody")):
+    for user in (shopper, shopper.beside("unknown")):
         with pytest.raises(errors.CartEmpty):
             user.start()
     assert stored_rows() == before
@@ -150,7 +150,7 @@ def test_a_test_session_touches_no_stock(shopper: User) -> None:
 
 @pytest.mark.parametrize("named", [False, True])
 def test_finishing_twice_says_the_same_and_changes_nothing(shopper: User, stored_rows: Stored, *, named: bool) -> None:
-    """Ordered is final: a repeat is no error, an abort is refused."""
+    """Ordered is final: a repeat succeeds, an abort is refused."""
     order_no = shopper.start().session.order_no
     name = order_no if named else None
     first = shopper.finish(True, name)
@@ -163,7 +163,7 @@ def test_finishing_twice_says_the_same_and_changes_nothing(shopper: User, stored
 
 
 def test_an_aborted_session_is_ordered_only_by_its_name(shopper: User) -> None:
-    """The partner's own word is not overruled by accident, but somebody may have paid."""
+    """The partner's abort is not overruled by accident, but the customer may have paid."""
     order_no = shopper.start().session.order_no
     shopper.finish(False)
     revision = shopper.finish(False).revision
@@ -203,7 +203,7 @@ def test_no_active_checkout_names_the_last_one_and_flags_it(shopper: User) -> No
 
 
 def test_a_call_that_changes_nothing_does_not_hide_the_last_session(shopper: User) -> None:
-    """The same count again is no change, so the repeat of the finish is still understood."""
+    """The same count again changes nothing, so the repeat of the finish is still understood."""
     shopper.start()
     contents = shopper.finish(False)
     assert shopper.place("shirt", 2).revision == contents.revision
@@ -211,7 +211,7 @@ def test_a_call_that_changes_nothing_does_not_hide_the_last_session(shopper: Use
     assert shopper.finish(False).revision == contents.revision
 
 
-def test_an_unknown_order_number_and_no_basket_are_told_apart(shopper: User, stored_rows: Stored) -> None:
+def test_an_unknown_order_number_differs_from_no_basket(shopper: User, stored_rows: Stored) -> None:
     """Nothing is created."""
     before = stored_rows()
     with pytest.raises(errors.NoActiveCheckout) as refusal:
@@ -220,7 +220,7 @@ def test_an_unknown_order_number_and_no_basket_are_told_apart(shopper: User, sto
     with pytest.raises(errors.OrderNotFound):
         shopper.finish(True, "0000-0000-0000-0000")
     with pytest.raises(errors.BasketNotFound):
-        shopper.beside("nobody").finish(True)
+        shopper.beside("unknown").finish(True)
     assert stored_rows() == before
 
 
@@ -325,7 +325,7 @@ def test_deleting_keeps_what_an_order_number_names(shopper: User) -> None:
 
 
 def test_deleting_is_refused_while_a_checkout_is_active_and_expires_a_lapsed_one(shopper: User) -> None:
-    """A dead sweep blocks nobody."""
+    """A dead sweep blocks no user."""
     shopper.start()
     with pytest.raises(errors.CheckoutActive):
         shopper.delete()

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on the loopback interface, which answers as it is told and keeps what it was sent."""
+"""A receiver of webhooks on the loopback interface, with scripted responses; records what it receives."""
 
 import threading
 from collections.abc import Callable, Iterator

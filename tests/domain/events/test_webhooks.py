@@ -138,7 +138,7 @@ def test_an_event_arrives_signed_and_as_the_feed_tells_it(shopper: User, webhook
     assert invariant_checker.check() == []
 
 
-def test_an_endpoint_may_be_told_of_everything_or_of_some_kinds(shopper: User, webhook_receiver: Receiver) -> None:
+def test_an_endpoint_receives_all_events_or_some_kinds(shopper: User, webhook_receiver: Receiver) -> None:
     shopper.place("shirt", 1)
     make(webhook_receiver, kinds=["checkout_ordered"], from_the_beginning=True)
     with receiver() as second:
@@ -189,9 +189,7 @@ def test_anything_but_success_is_a_failure_and_no_redirect_is_followed(shopper: 
     assert len(webhook_receiver.calls) == 1
 
 
-def test_a_receiver_that_hangs_is_left_after_its_time_and_keeps_nobody_else(
-    shopper: User, webhook_receiver: Receiver, settings: Any
-) -> None:
+def test_a_hanging_receiver_is_abandoned_and_delays_no_other(shopper: User, webhook_receiver: Receiver, settings: Any) -> None:
     settings.BASKETS_WEBHOOK_TIMEOUT_SECONDS = 1
     endpoint, _ = make(webhook_receiver)
     webhook_receiver.hang = threading.Event()
@@ -276,7 +274,7 @@ def test_no_call_is_made_inside_a_transaction(shopper: User, webhook_receiver: R
     assert seen == [(False, 0)]
 
 
-def test_what_is_paused_is_told_of_nothing_and_of_everything_afterwards(shopper: User, webhook_receiver: Receiver) -> None:
+def test_a_paused_endpoint_receives_everything_afterwards(shopper: User, webhook_receiver: Receiver) -> None:
     endpoint, _ = make(webhook_receiver)
     webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason="moving", actor=TESTER)
     shopper.place("shirt", 1)
@@ -339,16 +337,14 @@ def test_an_address_that_has_become_internal_is_not_called(shopper: User, webhoo
 
 def test_who_and_what_must_be_known(shopper: User, webhook_receiver: Receiver) -> None:
     with pytest.raises(PartnerNotFound):
-        webhook_endpoints.create_webhook(partner_name="Nobody", url=webhook_receiver.url, actor=TESTER)
+        webhook_endpoints.create_webhook(partner_name="Unknown", url=webhook_receiver.url, actor=TESTER)
     for wrong in ({"kinds": ["everything"]}, {"label": "\x00"}):
         with pytest.raises(InvalidValue):
             make(webhook_receiver, **wrong)
     assert Partner.objects.count() == 1
 
 
-def test_a_new_webhook_begins_now_also_where_nobody_has_read_the_feed(
-    shopper: User, webhook_receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_webhook_begins_now_on_an_unread_feed(shopper: User, webhook_receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "BATCH", 2)
     for count in range(1, 6):
         shopper.place("shirt", count)

@@ -69,7 +69,7 @@ def test_a_basket_that_ended_long_ago_goes_with_its_orders_and_the_account_adds_
     assert available("shirt") == (7, 0)
     assert StockAdjustment.objects.aggregate(supply=Sum("delta")) == {"supply": 7}
     assert invariant_checker.check() == []
-    # The user comes back, and begins anew.
+    # The user returns, with a new timeline.
     order(shopper, 1)
     assert feed.assign_positions() == 3
     assert invariant_checker.check() == []
@@ -175,7 +175,7 @@ def test_an_event_that_the_feed_has_not_passed_on_stays(shopper: User) -> None:
     assert retention.purge_baskets(older_than=YEAR).events == 4
 
 
-def test_a_place_in_the_feed_before_the_purge_is_told_so(shopper: User) -> None:
+def test_a_token_before_the_purge_is_refused(shopper: User) -> None:
     other_shopper = shopper.beside("ben")
     other_shopper.place("shirt", 1)
     feed.assign_positions()

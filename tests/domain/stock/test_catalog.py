@@ -149,8 +149,8 @@ def test_a_rehearsal_tells_what_would_change_and_changes_nothing(
 ) -> None:
     take_over(row("a", stock=1))
     before = stored_rows()
-    told = take_over(row("a", name="A", stock=2), row("b", stock=1), dry_run=True)
-    assert told == ImportResult(created=1, changed=1, unchanged=0, stock=applied(2))
+    result = take_over(row("a", name="A", stock=2), row("b", stock=1), dry_run=True)
+    assert result == ImportResult(created=1, changed=1, unchanged=0, stock=applied(2))
     assert stored_rows() == before
 
 

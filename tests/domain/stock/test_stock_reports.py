@@ -306,7 +306,7 @@ def test_a_test_checkout_sells_nothing_of_an_unlimited_product(shopper: User) ->
 # --- What a purge leaves ---------------------------------------------------------------
 
 
-def test_purged_sales_from_before_and_after_the_report_are_told_apart(shopper: User) -> None:
+def test_purged_sales_before_and_after_the_report_are_counted_apart(shopper: User) -> None:
     order(shopper, 2)
     report(18)
     order(shopper.beside("ben"), 3)

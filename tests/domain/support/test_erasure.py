@@ -47,7 +47,7 @@ def user(owner: Owner) -> User:
 
 def erase(user: User) -> Basket:
     basket = Basket.objects.get(pk=user.owner.basket_id)
-    return runner.run(erasure.erase_user, basket=basket, expected_events=basket.events, reason="asked for", actor=STAFF)
+    return runner.run(erasure.erase_user, basket=basket, expected_events=basket.events, reason="requested", actor=STAFF)
 
 
 def stored_texts() -> str:
@@ -89,13 +89,13 @@ def test_orders_stock_and_timeline_stay(user: User) -> None:
     erased = erase(user)
     assert available("shirt") == (7, 0)
     assert CheckoutSession.objects.get(basket=erased).status == "ORDERED"
-    told = list(Event.objects.filter(basket=erased).order_by("number").values_list("number", "kind", "actor"))
-    assert told == [*before, (len(before) + 1, "basket_deleted", "rita"), (len(before) + 2, "repaired", "rita")]
-    last = Event.objects.get(basket=erased, number=len(told))
-    assert last.data == {"repair": "erase", "reason": "asked for"}
+    recorded = list(Event.objects.filter(basket=erased).order_by("number").values_list("number", "kind", "actor"))
+    assert recorded == [*before, (len(before) + 1, "basket_deleted", "rita"), (len(before) + 2, "repaired", "rita")]
+    last = Event.objects.get(basket=erased, number=len(recorded))
+    assert last.data == {"repair": "erase", "reason": "requested"}
 
 
-def test_a_user_who_comes_back_begins_anew(user: User) -> None:
+def test_a_user_who_returns_begins_with_a_new_basket(user: User) -> None:
     order_no = CheckoutSession.objects.get().order_no
     erase(user)
     assert user.basket() is None

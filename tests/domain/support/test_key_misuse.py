@@ -68,7 +68,7 @@ def test_key_that_never_orders_where_others_do_is_named() -> None:
     assert found(key(due=100, ordered=0)) == []
 
 
-# --- What it is asked of -----------------------------------------------------------------------------------
+# --- Where it is shown -------------------------------------------------------------------------------------
 
 
 @pytest.fixture

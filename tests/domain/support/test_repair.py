@@ -41,7 +41,7 @@ def test_a_late_order_by_staff_does_not_bring_a_basket_back_that_is_past_its_tim
 def test_a_basket_past_its_time_is_not_extended(shopper: User) -> None:
     basket = Basket.objects.get()
     with pytest.raises(guards.RepairNotApplicable):
-        runner.run(basket_repairs.extend, basket=basket, days=60, expected_events=basket.events, reason="asked for", actor=STAFF)
+        runner.run(basket_repairs.extend, basket=basket, days=60, expected_events=basket.events, reason="requested", actor=STAFF)
     assert shopper.basket() is None
     basket.refresh_from_db()
     assert basket.events == Event.objects.count()
