@@ -14,9 +14,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import override_settings
 
-from baskets.domain.access import signing_keys
+from baskets.domain.access import guest_tokens, signing_keys
 from baskets.domain.actors import Actor
-from baskets.domain.baskets import guests
 from baskets.encryption import decrypt
 from baskets.models import Basket, Event, GuestToken, Partner, SigningKey
 from baskets.models.basket_snapshot import Owner
@@ -222,7 +221,7 @@ def test_token_grants_access_to_its_own_basket_only(app: Api, api: Api, other_pa
 def test_a_token_can_be_issued_for_any_basket_of_the_partner(app: Api, api: Api, partner: Partner) -> None:
     api.place("p1", 2)
     at = Basket.objects.get().last_changed_at
-    token = guests.issue_guest_token(owner=Owner(partner_id=partner.pk, user_id="ada"), at=at)
+    token = guest_tokens.issue_guest_token(owner=Owner(partner_id=partner.pk, user_id="ada"), at=at)
     assert as_guest(app, {"jwt": token.text}).basket()["cart"] == [{"productId": "p1", "count": 2}]
 
 
@@ -236,7 +235,7 @@ def test_token_expires_by_the_clock_of_the_database(app: Api, api: Api, partner:
         (timedelta(days=30, seconds=10), None),
         (timedelta(days=30, seconds=60), True),
     ):
-        token = guests.issue_guest_token(owner=Owner(partner_id=partner.pk, user_id="ada"), at=now - ago)
+        token = guest_tokens.issue_guest_token(owner=Owner(partner_id=partner.pk, user_id="ada"), at=now - ago)
         answer = app.get("/baskets/users/ada", Authorization=f"Bearer {token.text}")
         if refusal is None:
             assert answer.status == 200
@@ -257,7 +256,7 @@ def guest_key_pair(app: Api) -> KeyPair:
 @pytest.fixture
 def claims(partner: Partner) -> dict[str, Any]:
     """The claims of a valid token."""
-    return {"iss": guests.ISSUER, "aud": guests.token_audience(partner.pk), "sub": "ada", "exp": 4_000_000_000}
+    return {"iss": guest_tokens.ISSUER, "aud": guest_tokens.token_audience(partner.pk), "sub": "ada", "exp": 4_000_000_000}
 
 
 def test_token_signed_in_the_test_is_accepted(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from baskets.db.transactions import in_transaction
 from baskets.domain import errors, runner
+from baskets.domain.access import guest_tokens
 from baskets.domain.baskets import guests, transfers
 from baskets.domain.checkout import expiry, sessions
 from baskets.domain.comfort import ComfortField, change_comfort
@@ -36,7 +37,7 @@ def _guest(scenario: Scenario) -> Any:
     def create() -> BasketSnapshot:
         owner = guests.new_guest(partner_id=partner_id)
         contents = guests.create_guest_basket(owner=owner, counts={"shirt": 1}, actor=APP)
-        guests.issue_guest_token(owner=owner, at=contents.at)
+        guest_tokens.issue_guest_token(owner=owner, at=contents.at)
         return contents
 
     return runner.run(create)
@@ -47,7 +48,7 @@ def _take_over(scenario: Scenario) -> Any:
 
     def take() -> BasketSnapshot:
         taken = transfers.redeem_transfer(partner_id=partner_id, token=scenario.token, actor=APP)
-        guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
+        guest_tokens.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
         return taken.contents
 
     return runner.run(take)

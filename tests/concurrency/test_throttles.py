@@ -12,7 +12,7 @@ from pytest_django import Settings
 from baskets.db.pipeline import execute
 from baskets.domain import runner
 from baskets.domain.access import rate_limits
-from baskets.domain.checkout.purchase_limits import ClientLimits
+from baskets.domain.access.client_limits import ClientLimits
 from baskets.domain.errors import Throttled
 from baskets.models import Throttle
 from baskets.models.basket_snapshot import Owner

@@ -184,7 +184,7 @@ MUTATIONS = (
     Mutation(
         name="too little of one of several products goes unnoticed",
         place="baskets.domain.stock.counters.RESERVE_ALL_OR_FAIL",
-        old="SELECT 1 / (count(*) = %s)::int FROM taken",
+        old='{expect_rows("taken", number="%s")}',
         new="SELECT 1 / (count(*) <= %s)::int FROM taken",
         why="a demand is thought to be about errors only",
         tests=(CROWDS, LIFE),
@@ -839,7 +839,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a refused start counts against its source",
-        place="baskets.domain.checkout.purchase_limits.ClientLimits.returned_on_failure",
+        place="baskets.domain.access.client_limits.ClientLimits.returned_on_failure",
         old="self.count(guests=0, starts=0, pieces=0)",
         new="pass",
         why="a count that is not returned is noticed by honest callers only",
@@ -847,7 +847,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a call that is tried again counts twice",
-        place="baskets.domain.checkout.purchase_limits.ClientLimits.count",
+        place="baskets.domain.access.client_limits.ClientLimits.count",
         old="more = amount - self._counted.get(subject, 0)",
         new="more = amount",
         why="the runner is not seen from here",

@@ -11,12 +11,12 @@ from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.forms import DaysForm, ItemForm, LateForm, SupplyForm, UnsoldForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.admin.repairs.views import Kind, Repair
-from baskets.domain.access import devices
 from baskets.domain.support import (
     attention_repairs,
     audit_log,
     basket_repairs,
     checkout_repairs,
+    device_repairs,
     erasure,
     reservation_repairs,
     stock_repairs,
@@ -251,7 +251,7 @@ DEVICES = Kind(
             title="Shut this device out",
             sentence="The token of the device is refused from its next call on. Other devices keep the basket.",
             fits=lambda device: device.revoked_at is None,
-            do=lambda device, _, *, seen, **more: devices.revoke_device_by_staff(device=device, expected_events=seen, **more),
+            do=lambda device, _, *, seen, **more: device_repairs.revoke_device(device=device, expected_events=seen, **more),
         )
     ],
 )

@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from baskets.domain.baskets.guests import IssuedToken
+from baskets.domain.access.guest_tokens import IssuedToken
 from baskets.domain.timestamps import format_timestamp
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 

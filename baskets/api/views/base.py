@@ -37,8 +37,8 @@ from baskets.api.tracking import read_tracking
 from baskets.db.errors import read_with_reconnect
 from baskets.db.pipeline import PendingResult, pipeline
 from baskets.domain.access.bearer_tokens import BearerUser
+from baskets.domain.access.client_limits import ClientLimits
 from baskets.domain.actors import Actor, ActorKind
-from baskets.domain.checkout.purchase_limits import ClientLimits
 from baskets.models.basket_snapshot import Owner
 from baskets.net.client_address import client_source
 

@@ -12,7 +12,7 @@ from baskets.api.schema import operations
 from baskets.api.serializers.requests import EmptyBody
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import read_with_reconnect
-from baskets.domain.access import devices
+from baskets.domain.baskets import devices
 from baskets.domain.errors import DeviceNotFound
 from baskets.domain.timestamps import format_timestamp
 from baskets.models import GuestToken

@@ -14,7 +14,7 @@ from baskets.api.serializers.requests import CreateGuestRequest
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import read_with_reconnect
 from baskets.domain import runner
-from baskets.domain.access import signing_keys
+from baskets.domain.access import guest_tokens, signing_keys
 from baskets.domain.baskets import guests, transfers
 from baskets.domain.baskets.transfers import TransferNotFound
 from baskets.models.basket_snapshot import Owner
@@ -47,7 +47,7 @@ class GuestViewSet(ApiViewSet):
             def create() -> dict[str, Any]:
                 owner = guests.new_guest(partner_id=self.caller.partner_id)
                 contents = guests.create_guest_basket(owner=owner, counts=counts, limits=limits, actor=actor)
-                token = guests.issue_guest_token(owner=owner, at=contents.at)
+                token = guest_tokens.issue_guest_token(owner=owner, at=contents.at)
                 return render_guest(user_id=owner.user_id, token=token, contents=contents)
 
             # The answer is a secret, so it is stored for no Idempotency-Key.
@@ -66,7 +66,7 @@ class GuestViewSet(ApiViewSet):
 
                 def take() -> dict[str, Any]:
                     taken = transfers.redeem_transfer(partner_id=self.caller.partner_id, token=brought[0], limits=limits, actor=actor)
-                    token = guests.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
+                    token = guest_tokens.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
                     return render_guest(user_id=taken.owner.user_id, token=token, contents=taken.contents)
 
                 return json_response(success_body(runner.run(take)))

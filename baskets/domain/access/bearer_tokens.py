@@ -16,10 +16,9 @@ from django.db.models import Exists
 from django.db.models.functions import Now
 
 from baskets.db.errors import read_with_reconnect
-from baskets.domain.access import jwks_cache
+from baskets.domain.access import guest_tokens, jwks_cache
 from baskets.domain.access.jwks import EDWARDS_CURVES, PublicKey, matching_keys, parse_jwk
 from baskets.domain.access.jwks_cache import KeysUnavailable
-from baskets.domain.baskets import guests
 from baskets.models import GuestToken, SigningKey, TokenIssuer
 
 # A token holds a name and some times. Longer text is refused before it is parsed.
@@ -82,7 +81,7 @@ def verify(*, token: str, partner_id: int) -> BearerUser:
     :raises KeysUnavailable: the token may be valid, but its issuer's keys are not stored and cannot be fetched now.
     """
     header, claims = _decode_unverified(token)
-    if claims.get("iss") == guests.ISSUER:
+    if claims.get("iss") == guest_tokens.ISSUER:
         return _verify_guest(token, header, jti=claims.get("jti"), partner_id=partner_id)
     issuers = [issuer for issuer in _read_issuers(partner_id) if _may_be_issuer(issuer, header, claims)]
     undecided: list[tuple[Any, BearerUser | None]] = []
@@ -171,7 +170,7 @@ def _verify_guest(token: str, header: dict[str, Any], *, jti: object, partner_id
     revoked = GuestToken.objects.filter(pk=_parse_jti(jti), revoked_at__isnull=False)
     signed = SigningKey.objects.valid().filter(~Exists(revoked), kid=kid).values_list("public_jwk", Now())
     for jwk, at in read_with_reconnect(lambda: list(signed)) if "\x00" not in kid else []:
-        rule = VerificationRule(issuer=guests.ISSUER, audience=guests.token_audience(partner_id), at=at)
+        rule = VerificationRule(issuer=guest_tokens.ISSUER, audience=guest_tokens.token_audience(partner_id), at=at)
         for key in _matching_keys(header, [parse_jwk(jwk)]):
             return _verify_with_key(token, header["alg"], key, rule)
     raise TokenInvalid
@@ -210,7 +209,7 @@ def _verify_with_key(token: str, algorithm: str, key: PublicKey, rule: Verificat
     if expires <= now - LEEWAY_SECONDS:
         raise TokenExpired
     issuer = claims.get("iss", "")
-    guest = issuer == guests.ISSUER
+    guest = issuer == guest_tokens.ISSUER
     return BearerUser(user_id=subject, issuer=issuer, guest=guest, transferred=guest and claims.get("transferred") is True)
 
 

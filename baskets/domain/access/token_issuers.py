@@ -7,10 +7,10 @@ from typing import Any
 import structlog
 from django.db import transaction
 
+from baskets.domain.access import guest_tokens
 from baskets.domain.access.jwks import InvalidKey, parse_jwks
 from baskets.domain.access.partners import MAX_NAME_LENGTH, PartnerNotFound
 from baskets.domain.actors import Actor
-from baskets.domain.baskets import guests
 from baskets.domain.errors import Refusal
 from baskets.domain.validation import InvalidValue, validate_printable
 from baskets.models import Partner, TokenIssuer
@@ -74,7 +74,7 @@ def add_issuer(
     for value, what in ((issuer, "What `iss` must be"), (audience, "What `aud` must be")):
         if value:
             validate_printable(value, limit=MAX_CLAIM_LENGTH, what=what)
-    if issuer == guests.ISSUER:
+    if issuer == guest_tokens.ISSUER:
         raise InvalidValue("That is how the tokens of our own guests are called.")
     if not (issuer or audience or unrestricted):
         raise InvalidValue(

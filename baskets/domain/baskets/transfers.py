@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from baskets.db.pipeline import Statement, execute
+from baskets.domain.access.client_limits import ClientLimits
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_and_read, lock_basket, write_lists
 from baskets.domain.baskets.timeline import record_event
-from baskets.domain.checkout.purchase_limits import ClientLimits
 from baskets.domain.errors import BasketNotFound
 from baskets.models import Basket, Event, GuestToken, Transfer
 from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_basket

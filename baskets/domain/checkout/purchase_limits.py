@@ -1,28 +1,22 @@
-"""Limits on what one user, one partner, one client key or one source may keep from all others.
+"""Limits on the stock that one user or one partner may keep from all others.
 
-Those of users and partners are off unless an operator sets them, and each is decided under a lock: of the basket, or of the
-stock rows. Those of client keys and sources are on, and are counted in blocks. A hold that was given is never taken away.
+They are off unless an operator sets them. Each is decided under a lock: of the basket, or of the stock rows. A hold, once
+given, is never revoked. Limits of client keys are in `access.client_limits`.
 Source: `baskets/docs/adr/0023-purchase-limits-look-like-sold-out.md`, `baskets/docs/adr/0035-limits-against-a-stolen-key.md`.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-
-import structlog
 
 from baskets import conf
 from baskets.db.pipeline import Statement, execute
-from baskets.domain.access import rate_limits
 from baskets.domain.errors import Shortage, Throttled
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
-log = structlog.get_logger("baskets.limits")
-
 HOUR = timedelta(hours=1)
 
-# The oldest of the latest starts that fill the limit: when it is an hour old, the next one may come.
+# The oldest of the latest starts that fill the limit: one hour after it, the next start is allowed.
 LIMITING_START = Statement(
     "limiting_start",
     """
@@ -31,9 +25,9 @@ WHERE basket_id = %s AND started_at > %s AND NOT test_mode
 ORDER BY started_at DESC OFFSET %s LIMIT 1
 """,
 )
-# By a statement of its own after the stock rows were locked: whoever took pieces of these products before has committed,
-# and nobody takes more until this transaction ends. What a partner's lapsed checkouts hold is anybody's to reclaim.
-# What the partner's client keys have reported as ordered within the hour counts as held: anyone can call with such a key.
+# Runs after the statement that locks the stock rows, so it sees every reservation of these products, and no transaction adds
+# one before this transaction ends. Pieces of lapsed checkouts do not count, because every buyer may reclaim them. Orders that
+# the partner's client keys reported within the hour count as held, because such keys can be stolen.
 PARTNER_SHARES = Statement(
     "partner_shares",
     """
@@ -56,56 +50,13 @@ GROUP BY s.product_id
 )
 
 
-class ClientLimits:
-    """What one call with a client key counts against the limits of its key and of its source.
-
-    What is counted is what the call will have done: an amount that is counted again replaces the one before, so a call that
-    is tried again counts once.
-
-    :param key: the prefix of the key.
-    :param source: the address or network that calls.
-    """
-
-    def __init__(self, *, key: str, source: str) -> None:
-        self._subjects = {"key": key, "source": rate_limits.anonymous_subject("source", source)}
-        self._counted: dict[str, int] = {}
-
-    def count(self, **amounts: int) -> None:
-        """Count guests, starts or pieces.
-
-        :raises Throttled: a limit is reached.
-        :raises LimitBlockUsedUp: this process must take counts first.
-        """
-        for what, amount in amounts.items():
-            for per, name in self._subjects.items():
-                most = conf.client_limit(what, per=per)
-                subject = f"{what}:{name}"
-                more = amount - self._counted.get(subject, 0)
-                if not most or not more:
-                    continue
-                try:
-                    rate_limits.consume(rate_limits.RateLimit(subject=subject, most=most, window=conf.client_limit_window()), more)
-                except Throttled as refusal:
-                    log.warning("client_limited", what=what, per=per, key=self._subjects["key"], seconds=refusal.seconds)
-                    raise
-                self._counted[subject] = amount
-
-    @contextmanager
-    def returned_on_failure(self) -> Iterator["ClientLimits"]:
-        """Return what was counted if the call is not done after all: a refused call keeps nothing from others."""
-        try:
-            yield self
-        except BaseException:
-            self.count(guests=0, starts=0, pieces=0)
-            raise
-
-
 def over_checkout_limit(lines: Iterable[BasketLine], contents: BasketSnapshot, *, by_client_key: bool) -> dict[str, int]:
-    """Tell how many pieces are more than one checkout of this basket may hold, by product; the first lines come first.
+    """Find the lines that exceed the limit of one checkout; earlier lines use up the limit first.
 
-    A guest whom a client key made a moment ago holds few pieces in all: a script makes guests faster than a viewer buys.
+    A new guest of a client key holds few pieces in all, because a script creates guests faster than a viewer buys.
 
     :param lines: the lines of limited products.
+    :returns: the pieces over the limit, by product.
     """
     of_one = conf.pieces_per_checkout() or math.inf
     new = by_client_key and contents.guest and contents.at < contents.created_at + conf.new_guest_age()
@@ -121,9 +72,9 @@ def over_checkout_limit(lines: Iterable[BasketLine], contents: BasketSnapshot, *
 
 
 def check_start_rate(contents: BasketSnapshot) -> None:
-    """Refuse a checkout to whoever has started as many within the hour as may be. Needs the basket's lock.
+    """Check that the user has not reached the limit of starts within an hour. Needs the basket's lock.
 
-    :raises Throttled: there were too many.
+    :raises Throttled: the limit is reached.
     """
     limit = conf.starts_per_hour()
     if limit and (row := execute(LIMITING_START, [contents.basket_id, contents.at - HOUR, limit - 1]).fetchone()):
@@ -131,9 +82,9 @@ def check_start_rate(contents: BasketSnapshot) -> None:
 
 
 def over_partner_share(*, partner_id: int, reserved: Mapping[str, int], at: datetime) -> dict[str, Shortage]:
-    """Tell which of the pieces just reserved bring a partner beyond its share of a product. Needs the locks of the stock rows.
+    """Find the reserved pieces that exceed a partner's share of a product. Needs the locks of the stock rows.
 
-    The share is one of all unsold pieces, rounded up, so that the last piece can be had. Pieces that the partner's client
+    The share is a percentage of all unsold pieces, rounded up, so that the last piece can be sold. Pieces that the partner's client
     keys have sold within the hour count as unsold and as held.
 
     :param reserved: pieces by product, each held by a reservation of this transaction.

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from baskets import conf
+from baskets.domain.access.client_limits import ClientLimits
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import check_no_active_session
@@ -53,7 +54,7 @@ def start_session(
     country: str = "",
     stripe_using_sdk: bool = False,
     test_mode: bool = False,
-    limits: purchase_limits.ClientLimits | None = None,
+    limits: ClientLimits | None = None,
     actor: Actor,
 ) -> StartedSession:
     """Move the whole cart into checkout and hold its stock until the end of the hold.

@@ -14,9 +14,9 @@ from django.utils.timezone import now
 
 from baskets import models
 from baskets.domain import comfort, idempotency, runner
-from baskets.domain.access import api_keys, signing_keys, token_issuers
+from baskets.domain.access import api_keys, guest_tokens, signing_keys, token_issuers
 from baskets.domain.actors import Actor
-from baskets.domain.baskets import guests, transfers
+from baskets.domain.baskets import transfers
 from baskets.domain.events import webhook_endpoints
 from baskets.domain.support import audit_log
 from tests.admin.conftest import Shop, token
@@ -41,7 +41,7 @@ def shop_with_all_rows(full_shop: Shop) -> Shop:
     owner = full_shop.buyer("ann").owner
     comfort.change_comfort(owner=owner, values={"customer_id": "cust-4711"}, consent=True)
     transfers.offer_transfer(owner=owner, actor=TESTER)
-    runner.run(lambda: guests.issue_guest_token(owner=owner, at=now()))
+    runner.run(lambda: guest_tokens.issue_guest_token(owner=owner, at=now()))
     basket_id = full_shop.buyer("ann").owner.basket_id
 
     def remember() -> None:

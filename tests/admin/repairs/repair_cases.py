@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from baskets.domain import idempotency, runner
+from baskets.domain.access import guest_tokens
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import guests, transfers
 from baskets.domain.stock import supply
@@ -107,8 +108,8 @@ def device(shop: Shop) -> GuestToken:
     def begin() -> Owner:
         owner = guests.new_guest(partner_id=shop.partner.pk)
         contents = guests.create_guest_basket(owner=owner, counts={"lamp": 1}, actor=APP)
-        guests.issue_guest_token(owner=owner, at=contents.at)
-        guests.issue_guest_token(owner=owner, transferred=True, at=contents.at)
+        guest_tokens.issue_guest_token(owner=owner, at=contents.at)
+        guest_tokens.issue_guest_token(owner=owner, transferred=True, at=contents.at)
         return owner
 
     runner.run(begin)

@@ -9,9 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from baskets.domain.access import token_issuers
+from baskets.domain.access import guest_tokens, token_issuers
 from baskets.domain.actors import Actor
-from baskets.domain.baskets import guests
 from baskets.domain.validation import InvalidValue
 from baskets.models import Partner, TokenIssuer
 from baskets.models.token_issuers import ALGORITHMS
@@ -95,7 +94,7 @@ def test_issuer_and_audience_are_only_asked_for_where_they_are_set(app: Api, par
     trust(partner, pair, issuer="", audience="", unrestricted=True)
     for claims in ({"sub": "ada", "exp": FAR}, GOOD, GOOD | {"iss": "other", "aud": ["a", "b"]}):
         assert show(app, pair.sign(claims)).status == 200
-    assert show(app, pair.sign(GOOD | {"iss": guests.ISSUER})).refusal == INVALID
+    assert show(app, pair.sign(GOOD | {"iss": guest_tokens.ISSUER})).refusal == INVALID
 
 
 def test_a_list_of_audiences_must_name_ours(app: Api, partner: Partner, pair: KeyPair) -> None:
@@ -309,7 +308,7 @@ OTHER_CURVE = KeyPair("ES256", private=ec.generate_private_key(ec.SECP256R1())).
 @pytest.mark.parametrize(
     "change",
     [
-        {"name": ""}, {"name": "a\nb"}, {"name": "x" * 101}, {"issuer": guests.ISSUER}, {"issuer": "a\x00b"}, {"audience": "x" * 256},
+        {"name": ""}, {"name": "a\nb"}, {"name": "x" * 101}, {"issuer": guest_tokens.ISSUER}, {"issuer": "a\x00b"}, {"audience": "x" * 256},
         {"algorithms": []}, {"algorithms": ["HS256"]}, {"algorithms": ["ES256", "none"]}, {"algorithms": ["RS256"]},
         {"keys": None}, {"keys_url": "https://example.com/keys"}, {"keys": None, "keys_url": "http://example.com/keys"},
         {"keys": None, "keys_url": "https://127.0.0.1/keys"}, {"keys": None, "keys_url": "https://me:x@example.com/"},

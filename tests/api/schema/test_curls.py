@@ -12,8 +12,7 @@ import pytest
 from django.utils.timezone import now
 
 from baskets.domain import runner
-from baskets.domain.access import token_issuers
-from baskets.domain.baskets import guests
+from baskets.domain.access import guest_tokens, token_issuers
 from baskets.domain.events import feed
 from baskets.models import GuestToken, Partner
 from baskets.models.basket_snapshot import Owner
@@ -60,7 +59,7 @@ def test_documented_call_works(api: Api, partner: Partner, sells: Sells, curl: s
     token_issuers.add_issuer(partner_name=partner.name, name="login", keys={"keys": [login.jwk]}, unrestricted=True, actor=TESTER)
     token = login.sign({"sub": "user-1", "exp": time.time() + 3600})
     owner = Owner(partner_id=partner.pk, user_id="user-1")
-    runner.run(lambda: guests.issue_guest_token(owner=owner, at=now()))
+    runner.run(lambda: guest_tokens.issue_guest_token(owner=owner, at=now()))
     names = {"USER_ID": "user-1", "JAY_TOKEN": offer, "TOKEN": token, "DEVICE_ID": str(GuestToken.objects.get().pk)}
     assert call(api, Template(curl).safe_substitute(names)) == 200
 

@@ -10,7 +10,6 @@ from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_and_read, write_lists
 from baskets.domain.baskets.timeline import record_event
 from baskets.domain.errors import BasketNotFound, DeviceNotFound
-from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
 from baskets.models import Event, GuestToken, Transfer
 from baskets.models.basket_snapshot import BasketSnapshot, Owner
 
@@ -43,31 +42,11 @@ def revoke_device(*, owner: Owner, device_id: UUID, actor: Actor) -> None:
     if device is None:
         raise DeviceNotFound
     if device.revoked_at is None:
-        _revoke(device, contents=contents, actor=actor)
+        revoke_locked(device, contents=contents, actor=actor)
 
 
-@transaction.atomic(savepoint=False)
-def revoke_device_by_staff(*, device: GuestToken, expected_events: int, reason: str, actor: Actor) -> None:
-    """Revoke the token of one device, as staff, and record the repair in the timeline.
-
-    Locks the basket.
-
-    :param expected_events: how many events the basket had when staff decided.
-    :param reason: why, for the timeline.
-    :raises ReasonRequired: the reason is empty.
-    :raises StaleState: the basket has changed since staff decided.
-    :raises RepairNotApplicable: the token was revoked before, or is deleted.
-    """
-    contents = lock_if_unchanged(device.basket_id, expected_events=expected_events, reason=reason)
-    active = GuestToken.objects.filter(pk=device.pk, basket_id=contents.basket_id, revoked_at__isnull=True).first()
-    if active is None:
-        raise RepairNotApplicable("The device was revoked before.")
-    _revoke(active, contents=contents, actor=actor)
-    record_repair(contents, "revoke_device", reason, actor, deviceId=str(active.pk))
-
-
-def _revoke(device: GuestToken, *, contents: BasketSnapshot, actor: Actor) -> None:
-    """Revoke a token and delete the open transfers of the basket: the device may have created one to regain access."""
+def revoke_locked(device: GuestToken, *, contents: BasketSnapshot, actor: Actor) -> None:
+    """Revoke a token under the basket's lock, and delete the basket's open transfers, which the device could use to regain access."""
     Transfer.objects.filter(basket_id=contents.basket_id, redeemed_at__isnull=True).delete()
     device.revoked_at, device.revoked_by = contents.at, actor.name
     device.save(update_fields=["revoked_at", "revoked_by"])

@@ -1,0 +1,59 @@
+"""Limits on the guests, starts and pieces of one client key and of one source, counted in blocks.
+
+Source: `baskets/docs/adr/0035-limits-against-a-stolen-key.md`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from baskets import conf
+from baskets.domain.access import rate_limits
+from baskets.domain.errors import Throttled
+
+log = structlog.get_logger("baskets.limits")
+
+
+class ClientLimits:
+    """What one call with a client key counts against the limits of its key and of its source.
+
+    What is counted is what the call will have done: an amount that is counted again replaces the one before, so a call that
+    is tried again counts once.
+
+    :param key: the prefix of the key.
+    :param source: the address or network that calls.
+    """
+
+    def __init__(self, *, key: str, source: str) -> None:
+        self._subjects = {"key": key, "source": rate_limits.anonymous_subject("source", source)}
+        self._counted: dict[str, int] = {}
+
+    def count(self, **amounts: int) -> None:
+        """Count guests, starts or pieces.
+
+        :raises Throttled: a limit is reached.
+        :raises LimitBlockUsedUp: this process must take counts first.
+        """
+        for what, amount in amounts.items():
+            for per, name in self._subjects.items():
+                most = conf.client_limit(what, per=per)
+                subject = f"{what}:{name}"
+                more = amount - self._counted.get(subject, 0)
+                if not most or not more:
+                    continue
+                try:
+                    rate_limits.consume(rate_limits.RateLimit(subject=subject, most=most, window=conf.client_limit_window()), more)
+                except Throttled as refusal:
+                    log.warning("client_limited", what=what, per=per, key=self._subjects["key"], seconds=refusal.seconds)
+                    raise
+                self._counted[subject] = amount
+
+    @contextmanager
+    def returned_on_failure(self) -> Iterator["ClientLimits"]:
+        """Return what was counted if the call is not done after all: a refused call keeps nothing from others."""
+        try:
+            yield self
+        except BaseException:
+            self.count(guests=0, starts=0, pieces=0)
+            raise

@@ -1,0 +1,28 @@
+"""Repairs of the devices of a guest's basket by staff."""
+
+from django.db import transaction
+
+from baskets.domain.actors import Actor
+from baskets.domain.baskets.devices import revoke_locked
+from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
+from baskets.models import GuestToken
+
+
+@transaction.atomic(savepoint=False)
+def revoke_device(*, device: GuestToken, expected_events: int, reason: str, actor: Actor) -> None:
+    """Revoke the token of one device, as staff, and record the repair in the timeline.
+
+    Locks the basket.
+
+    :param expected_events: how many events the basket had when staff decided.
+    :param reason: why, for the timeline.
+    :raises ReasonRequired: the reason is empty.
+    :raises StaleState: the basket has changed since staff decided.
+    :raises RepairNotApplicable: the token was revoked before, or is deleted.
+    """
+    contents = lock_if_unchanged(device.basket_id, expected_events=expected_events, reason=reason)
+    active = GuestToken.objects.filter(pk=device.pk, basket_id=contents.basket_id, revoked_at__isnull=True).first()
+    if active is None:
+        raise RepairNotApplicable("The device was revoked before.")
+    revoke_locked(active, contents=contents, actor=actor)
+    record_repair(contents, "revoke_device", reason, actor, deviceId=str(active.pk))
