@@ -21,7 +21,7 @@ class Issuer:
     url: str = ""
     answer: Callable[[Any], None] = field(default=lambda _: None)
     calls: int = 0
-    asked: list[Any] = field(default_factory=list)
+    requests: list[Any] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
 
     def publish(self, *pairs: KeyPair) -> None:
@@ -61,7 +61,7 @@ def serving_keys() -> Iterator[Issuer]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             made.calls += 1
-            made.asked.append((self.path, self.headers["Authorization"]))
+            made.requests.append((self.path, self.headers["Authorization"]))
             try:
                 made.answer(self)
             except OSError:

@@ -39,7 +39,7 @@ def test_a_revoked_key_stops_at_once(issue: Issue) -> None:
 
 
 @pytest.mark.parametrize("authorization", ["Basic YTpi", "Token x", "", "Bearerx y", "\x00"])
-def test_other_schemes_are_no_token(app: Api, api: Api, authorization: str) -> None:
+def test_other_authorization_schemes_count_as_no_token(app: Api, api: Api, authorization: str) -> None:
     assert app.get("/baskets/users/ada", Authorization=authorization).refusal == TOKEN_MISSING
     assert api.get("/baskets/users/ada", Authorization=authorization).status == 200
 
@@ -50,7 +50,7 @@ def test_other_schemes_are_no_token(app: Api, api: Api, authorization: str) -> N
      "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ.", "Bearer " + "x" * 100_000],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/baskets/users/ada", "/baskets/products/details"])
-def test_a_token_that_is_sent_is_checked_whatever_the_key(app: Api, api: Api, authorization: str, path: str, unchanged: Unchanged) -> None:
+def test_token_is_checked_with_every_key(app: Api, api: Api, authorization: str, path: str, unchanged: Unchanged) -> None:
     unchanged()
     method = "GET" if "users" in path else "POST"
     for caller in (app, api):

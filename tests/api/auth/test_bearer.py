@@ -26,9 +26,9 @@ GOOD = {"iss": "https://login.example", "aud": "baskets", "sub": "ada", "exp": F
 
 
 def trust(partner: Partner, *pairs: KeyPair, name: str = "login", **options: Any) -> token_issuers.AddedIssuer:
-    said = {"issuer": "https://login.example", "audience": "baskets", "algorithms": ALGORITHMS} | options
-    said.setdefault("keys", {"keys": [pair.jwk for pair in pairs]})
-    return token_issuers.add_issuer(partner_name=partner.name, name=name, actor=OPERATOR, **said)
+    config = {"issuer": "https://login.example", "audience": "baskets", "algorithms": ALGORITHMS} | options
+    config.setdefault("keys", {"keys": [pair.jwk for pair in pairs]})
+    return token_issuers.add_issuer(partner_name=partner.name, name=name, actor=OPERATOR, **config)
 
 
 def show(api: Api, token: str, user: str = "ada") -> ApiResponse:
@@ -49,19 +49,19 @@ def rsa_pair() -> KeyPair:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_token_is_good_by_any_asymmetric_algorithm(app: Api, partner: Partner, rsa_pair: KeyPair, algorithm: str) -> None:
+def test_token_of_every_asymmetric_algorithm_is_accepted(app: Api, partner: Partner, rsa_pair: KeyPair, algorithm: str) -> None:
     signer = KeyPair(algorithm, private=rsa_pair.private if algorithm[:2] in {"RS", "PS"} else None)
     trust(partner, signer, algorithms=[algorithm])
     assert show(app, signer.sign(GOOD)).status == 200
 
 
-def test_the_other_curve_of_edwards_is_good_as_well(app: Api, partner: Partner) -> None:
+def test_token_with_the_other_edwards_curve_is_accepted(app: Api, partner: Partner) -> None:
     signer = KeyPair("EdDSA", private=ed448.Ed448PrivateKey.generate())
     trust(partner, signer)
     assert show(app, signer.sign(GOOD)).status == 200
 
 
-def test_the_user_can_do_everything_with_the_own_basket_and_nothing_with_others(
+def test_token_grants_access_to_the_basket_of_its_user_only(
     app: Api, partner: Partner, pair: KeyPair, sells: Any, unchanged: Unchanged
 ) -> None:
     sells("p1")
@@ -85,12 +85,12 @@ def test_a_server_key_may_bring_the_users_token_too(api: Api, partner: Partner, 
     assert show(api, "x").refusal == INVALID
 
 
-def test_a_user_id_of_any_characters_is_compared_as_it_is(app: Api, partner: Partner, pair: KeyPair) -> None:
+def test_user_id_is_compared_unchanged(app: Api, partner: Partner, pair: KeyPair) -> None:
     trust(partner, pair)
     assert show(app, pair.sign(GOOD | {"sub": "zoë@home +1"}), user="zo%C3%AB%40home%20+1").status == 200
 
 
-def test_issuer_and_audience_are_only_asked_for_where_they_are_set(app: Api, partner: Partner, pair: KeyPair) -> None:
+def test_issuer_and_audience_are_checked_only_if_configured(app: Api, partner: Partner, pair: KeyPair) -> None:
     trust(partner, pair, issuer="", audience="", unrestricted=True)
     for claims in ({"sub": "ada", "exp": FAR}, GOOD, GOOD | {"iss": "other", "aud": ["a", "b"]}):
         assert show(app, pair.sign(claims)).status == 200
@@ -112,7 +112,7 @@ def test_several_issuers_are_trusted_side_by_side(app: Api, partner: Partner, pa
     assert show(app, pair.sign(GOOD | {"iss": "app"})).refusal == INVALID
 
 
-def test_two_keys_of_one_issuer_are_good_at_once_and_a_missing_kid_is_found_out(app: Api, partner: Partner) -> None:
+def test_two_keys_of_one_issuer_work_and_a_kid_is_optional(app: Api, partner: Partner) -> None:
     old, new = KeyPair("ES256", kid="old"), KeyPair("ES256", kid="new")
     trust(partner, old, new)
     for signer in (old, new):
@@ -149,13 +149,13 @@ def test_a_kid_that_a_key_has_means_that_key(app: Api, partner: Partner) -> None
 
 @pytest.mark.parametrize("curve", ["Ed25519", "Ed448"])
 def test_the_curve_may_stand_for_eddsa_in_keys_and_tokens(app: Api, partner: Partner, curve: str) -> None:
-    """RFC 9864 names the curve where RFC 8037 said EdDSA."""
+    """RFC 9864 names the curve where RFC 8037 has EdDSA."""
     private = {"Ed25519": ed25519.Ed25519PrivateKey, "Ed448": ed448.Ed448PrivateKey}[curve].generate()
     signer = KeyPair("EdDSA", private=private)
     for named in ({}, {"alg": curve}, {"alg": "EdDSA"}):
         trust(partner, keys={"keys": [signer.jwk | named]}, algorithms=["EdDSA"])
-        for said in ("EdDSA", curve):
-            assert show(app, signer.sign(GOOD, alg=said)).status == 200
+        for algorithm in ("EdDSA", curve):
+            assert show(app, signer.sign(GOOD, alg=algorithm)).status == 200
         other = {"Ed25519": "Ed448", "Ed448": "Ed25519"}[curve]
         assert show(app, signer.sign(GOOD, alg=other)).refusal == INVALID
     with pytest.raises(InvalidValue):
@@ -173,14 +173,14 @@ def test_a_token_of_another_partners_issuer_is_invalid(app: Api, other_partner: 
     assert show(other_partner, pair.sign(GOOD)).status == 200
 
 
-def test_a_distrusted_issuer_is_out_at_once(app: Api, partner: Partner, pair: KeyPair) -> None:
+def test_tokens_of_a_removed_issuer_are_refused_at_once(app: Api, partner: Partner, pair: KeyPair) -> None:
     trust(partner, pair)
     assert show(app, pair.sign(GOOD)).status == 200
     token_issuers.remove_issuer(partner_name=partner.name, name="login", actor=OPERATOR)
     assert show(app, pair.sign(GOOD)).refusal == INVALID
 
 
-def test_a_token_without_end_or_past_it(app: Api, partner: Partner, pair: KeyPair) -> None:
+def test_token_without_expiry_or_past_it_is_refused(app: Api, partner: Partner, pair: KeyPair) -> None:
     trust(partner, pair)
     with connection.cursor() as cursor:
         cursor.execute("SELECT extract(epoch FROM now())::float")
@@ -200,7 +200,7 @@ def test_a_token_without_end_or_past_it(app: Api, partner: Partner, pair: KeyPai
         assert (answer.status if refusal is None else answer.refusal) == (refusal or 200), claims
 
 
-def test_an_expired_token_of_another_user_is_told_as_expired(app: Api, partner: Partner, pair: KeyPair) -> None:
+def test_expired_token_of_another_user_is_refused_as_expired(app: Api, partner: Partner, pair: KeyPair) -> None:
     trust(partner, pair)
     assert show(app, pair.sign(GOOD | {"exp": 1}), user="bob").refusal == EXPIRED
 
@@ -216,7 +216,7 @@ def test_an_expired_token_of_another_user_is_told_as_expired(app: Api, partner: 
     )] + [[], None, "ada", 5, {}, {"sub": "ada"}, {"exp": FAR}],
     ids=str,
 )  # fmt: skip
-def test_claims_of_the_wrong_kind(app: Api, partner: Partner, pair: KeyPair, claims: Any, unchanged: Unchanged) -> None:
+def test_claims_of_the_wrong_type_are_refused(app: Api, partner: Partner, pair: KeyPair, claims: Any, unchanged: Unchanged) -> None:
     trust(partner, pair)
     unchanged()
     assert show(app, pair.sign(claims)).refusal == INVALID
@@ -229,12 +229,12 @@ def test_claims_of_the_wrong_kind(app: Api, partner: Partner, pair: KeyPair, cla
      {"crit": ["exp"]}, {"crit": []}, {"crit": None, "b64": False}, {"crit": ["b64"], "b64": False}, {"b64": 0, "crit": ["b64"]}],
     ids=str,
 )  # fmt: skip
-def test_headers_of_the_wrong_kind(app: Api, partner: Partner, pair: KeyPair, header: Any) -> None:
+def test_headers_of_the_wrong_type_are_refused(app: Api, partner: Partner, pair: KeyPair, header: Any) -> None:
     trust(partner, pair)
     assert show(app, pair.sign(GOOD, **header)).refusal == INVALID
 
 
-def test_a_public_key_is_no_shared_secret(app: Api, partner: Partner, rsa_pair: KeyPair) -> None:
+def test_public_key_cannot_be_used_as_shared_secret(app: Api, partner: Partner, rsa_pair: KeyPair) -> None:
     trust(partner, rsa_pair)
     public = rsa_pair.private.public_key()
     for encoding, form in ((Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)):
@@ -243,7 +243,7 @@ def test_a_public_key_is_no_shared_secret(app: Api, partner: Partner, rsa_pair: 
     assert show(app, hmac_token(GOOD, json.dumps(rsa_pair.jwk).encode(), kid="rsa")).refusal == INVALID
 
 
-def test_keys_and_addresses_inside_of_a_token_are_not_looked_at(app: Api, partner: Partner, pair: KeyPair, monkeypatch: Any) -> None:
+def test_keys_and_addresses_inside_a_token_are_ignored(app: Api, partner: Partner, pair: KeyPair, monkeypatch: Any) -> None:
     trust(partner, pair)
     monkeypatch.setattr("baskets.net.http_client.send_request", None)
     thief = KeyPair("ES256")
@@ -252,13 +252,13 @@ def test_keys_and_addresses_inside_of_a_token_are_not_looked_at(app: Api, partne
         assert show(app, pair.sign(GOOD, **header)).status == 200
 
 
-def test_an_algorithm_that_was_not_allowed_is_refused_though_the_key_could(app: Api, partner: Partner, rsa_pair: KeyPair) -> None:
+def test_algorithm_that_is_not_configured_is_refused(app: Api, partner: Partner, rsa_pair: KeyPair) -> None:
     trust(partner, rsa_pair, algorithms=["PS256"])
     assert show(app, rsa_pair.sign(GOOD)).refusal == INVALID
     assert show(app, KeyPair("PS256", kid="rsa", private=rsa_pair.private).sign(GOOD)).status == 200
 
 
-def test_a_broken_signature(app: Api, partner: Partner, pair: KeyPair) -> None:
+def test_invalid_signature_is_refused(app: Api, partner: Partner, pair: KeyPair) -> None:
     trust(partner, pair)
     head, body, signature = pair.sign(GOOD).split(".")
     other_body = pair.sign(GOOD | {"sub": "bob"}).split(".")[1]
@@ -279,7 +279,7 @@ def test_a_broken_signature(app: Api, partner: Partner, pair: KeyPair) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"[" * 4000, b'{"a":' * 1500, b"\xff\xfe", b"{", b"1" * 5000, b'{"exp": ' + b"9" * 5000 + b"}", b""])
-def test_rubbish_in_place_of_json(app: Api, partner: Partner, pair: KeyPair, raw: bytes) -> None:
+def test_invalid_json_in_a_token_is_refused(app: Api, partner: Partner, pair: KeyPair, raw: bytes) -> None:
     trust(partner, pair)
     good = b64(b'{"alg":"ES256","kid":"key-1"}')
     for token in (f"{good}.{b64(raw)}.{b64(bytes(64))}", f"{b64(raw)}.{b64(raw)}.{b64(bytes(64))}", f"{b64(raw)}.e30.AA"):
@@ -322,13 +322,13 @@ OTHER_CURVE = KeyPair("ES256", private=ec.generate_private_key(ec.SECP256R1())).
         )),
         {"audience": ""},
     ],
-    ids=lambda change: " ".join(sorted(change)),  # No values: keys are made anew in each process.
+    ids=lambda change: " ".join(sorted(change)),  # No values: each process makes new keys.
 )  # fmt: skip
-def test_what_cannot_be_trusted_is_refused_with_a_sentence(partner: Partner, change: Any, stored_rows: Stored) -> None:
-    said = {"name": "login", "audience": "baskets", "algorithms": ["ES256"], "keys": {"keys": [GOOD_KEY]}} | change
+def test_invalid_issuer_is_refused_with_a_message(partner: Partner, change: Any, stored_rows: Stored) -> None:
+    config = {"name": "login", "audience": "baskets", "algorithms": ["ES256"], "keys": {"keys": [GOOD_KEY]}} | change
     before = stored_rows()
     with pytest.raises(InvalidValue) as refusal:
-        token_issuers.add_issuer(partner_name=partner.name, actor=OPERATOR, **said)
+        token_issuers.add_issuer(partner_name=partner.name, actor=OPERATOR, **config)
     assert str(refusal.value).endswith(".")
     assert stored_rows() == before
 
@@ -371,18 +371,18 @@ def test_unusable_keys_of_a_set_are_skipped_and_named(app: Api, partner: Partner
     assert show(app, SHORT.sign(GOOD)).refusal == INVALID
 
 
-def test_a_set_without_a_usable_key_says_why(partner: Partner) -> None:
+def test_set_without_a_usable_key_is_refused_with_the_reasons(partner: Partner) -> None:
     with pytest.raises(InvalidValue) as refusal:
         trust(partner, keys={"keys": [{"kty": "oct"}] * 7})
     reasons = " ".join(f"keys[{place}]: The key type 'oct' is not supported." for place in range(5))
     assert str(refusal.value) == f"The key set has no usable key. {reasons} And so on."
 
 
-def test_an_issuer_without_iss_and_aud_is_trusted_only_if_that_is_said(partner: Partner, pair: KeyPair) -> None:
+def test_issuer_without_iss_and_aud_must_be_declared_unrestricted(partner: Partner, pair: KeyPair) -> None:
     with pytest.raises(InvalidValue, match=r"for whatever service it was made: give at least one of them"):
         trust(partner, pair, issuer="", audience="")
-    for said in ({"issuer": ""}, {"audience": ""}, {"issuer": "", "audience": "", "unrestricted": True}):
-        trust(partner, pair, **said)
+    for config in ({"issuer": ""}, {"audience": ""}, {"issuer": "", "audience": "", "unrestricted": True}):
+        trust(partner, pair, **config)
 
 
 def test_an_issuer_that_is_trusted_again_is_replaced(app: Api, partner: Partner, pair: KeyPair) -> None:

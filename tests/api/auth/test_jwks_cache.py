@@ -57,8 +57,8 @@ def wait(period: timedelta) -> None:
 
 
 def trust(partner: Partner, url: str, *, name: str = "login", **options: Any) -> TokenIssuer:
-    said = {"unrestricted": True, **options}
-    return token_issuers.add_issuer(partner_name=partner.name, name=name, keys_url=url, actor=OPERATOR, **said).issuer
+    config = {"unrestricted": True, **options}
+    return token_issuers.add_issuer(partner_name=partner.name, name=name, keys_url=url, actor=OPERATOR, **config).issuer
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_keys_are_fetched_once_and_then_stored(show: Any, issuer: Issuer, pair: 
     issuer.publish(pair)
     for _ in range(5):
         assert show(pair.sign(GOOD)).status == 200
-    assert (issuer.calls, issuer.asked) == (1, [("/keys", None)])
+    assert (issuer.calls, issuer.requests) == (1, [("/keys", None)])
     stored = TokenIssuer.objects.get()
     assert (stored.fetched_keys, stored.fetch_lease, stored.fetch_problem) == ({"keys": [pair.jwk]}, None, "")
 
@@ -561,7 +561,7 @@ for line in sys.stdin:
 
 
 def test_workers_share_what_one_of_them_has_fetched(show: Any, issuer: Issuer, pair: KeyPair, partner: Partner, workers: Any) -> None:
-    """Processes of their own: one fetch for all, and none for a worker that starts while the address is away."""
+    """Separate processes: one fetch for all, and none for a worker that starts while the address is unreachable."""
     issuer.publish(pair)
     ask = workers(3)
     first = ask(pair.sign(GOOD), partner.pk)

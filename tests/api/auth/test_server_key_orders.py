@@ -42,7 +42,7 @@ def test_client_key_cannot_report_an_order_and_gets_the_unchanged_basket(
     assert refused.body["data"] == guest["basket"]
     named = app.finish(True, order_no=guest["orderNo"], user=guest["userId"], Idempotency_Key="once")
     assert named.refusal == SERVER_KEY_REQUIRED
-    # A report by an app's key is no evidence of a payment here, and a stolen key must not fill the work list.
+    # A report by a client key does not prove a payment here, and a stolen key must not fill the work list.
     assert not Attention.objects.exists()
 
 

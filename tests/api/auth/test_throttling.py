@@ -41,7 +41,7 @@ def used_up(api: Api) -> None:
 
 
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
-def test_every_call_counts_but_those_that_say_what_became_of_a_payment(
+def test_every_call_counts_except_those_about_payments(
     endpoint: Endpoint, limited_api: Api, unchanged: Unchanged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used_up(limited_api)
@@ -57,26 +57,26 @@ def test_every_call_counts_but_those_that_say_what_became_of_a_payment(
         assert 1 <= int(answer.headers["Retry-After"]) <= 60
 
 
-def test_nobody_is_limited_who_was_not_told_so(api: Api) -> None:
+def test_key_without_a_limit_is_not_limited(api: Api) -> None:
     with CaptureQueriesContext(connection) as captured:
         assert {api.get("/baskets/users/ada").status for _ in range(50)} == {200}
     assert len(captured) == 100
     assert not Throttle.objects.exists()
 
 
-def test_the_limit_of_the_service_holds_where_a_key_has_none_of_its_own(api: Api, issue: Issue, settings: Settings) -> None:
+def test_default_limit_applies_to_a_key_without_one(api: Api, issue: Issue, settings: Settings) -> None:
     settings.BASKETS_CALLS_PER_MINUTE = 1
     free = Api(issue(calls_per_minute=0))
     assert [api.get("/baskets/users/ada").status for _ in range(2)] == [200, 429]
     assert [free.get("/baskets/users/ada").status for _ in range(5)] == [200] * 5
 
 
-def test_each_key_has_a_count_of_its_own(limited_api: Api, issue: Issue) -> None:
+def test_each_key_has_a_separate_count(limited_api: Api, issue: Issue) -> None:
     used_up(limited_api)
     assert Api(issue(calls_per_minute=2)).get("/baskets/users/ada").status == 200
 
 
-def test_a_window_that_is_over_counts_anew(limited_api: Api) -> None:
+def test_count_restarts_after_the_window(limited_api: Api) -> None:
     used_up(limited_api)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
     used_up(limited_api)
@@ -92,13 +92,13 @@ def test_a_limit_is_changed_without_a_new_key(limited_api: Api) -> None:
     assert limited_api.get("/baskets/users/ada").status == 200
 
 
-def test_what_is_wrong_with_a_call_is_told_before_it_counts(limited_api: Api) -> None:
+def test_invalid_call_is_refused_before_it_counts(limited_api: Api) -> None:
     assert [limited_api.get("/baskets/users/%00").status for _ in range(5)] == [422] * 5
     used_up(limited_api)
     assert limited_api.get("/baskets/users/%00").status == 422
 
 
-def test_a_repeat_gets_its_answer_and_is_not_counted(limited_api: Api) -> None:
+def test_replay_is_not_counted(limited_api: Api) -> None:
     first = limited_api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
     for _ in range(5):
         again = limited_api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
@@ -126,7 +126,7 @@ def three_failures_allowed(settings: Settings) -> None:
     settings.BASKETS_FAILURES_PER_MINUTE = 3
 
 
-def test_a_source_of_bad_keys_is_told_to_wait_and_a_good_key_still_gets_in(
+def test_source_of_invalid_keys_is_throttled_and_a_valid_key_still_works(
     three_failures_allowed: None, api: Api, unchanged: Unchanged
 ) -> None:
     unchanged()
@@ -137,19 +137,19 @@ def test_a_source_of_bad_keys_is_told_to_wait_and_a_good_key_still_gets_in(
     assert Api(None).get("/baskets/users/ada").status == 401
 
 
-def test_where_the_reference_prints_a_401_it_stays_one_and_counts(three_failures_allowed: None) -> None:
+def test_finish_active_keeps_its_401_and_counts_the_failure(three_failures_allowed: None) -> None:
     bad = Api(BAD_KEY)
     assert [bad.finish(True).refusal for _ in range(5)] == [INVALID] * 5
     assert bad.get("/baskets/users/ada").refusal == THROTTLED
 
 
-def test_bad_keys_of_all_kinds_count_alike(three_failures_allowed: None, issue: Issue) -> None:
+def test_all_kinds_of_invalid_keys_count_alike(three_failures_allowed: None, issue: Issue) -> None:
     good = issue()
     keys = [BAD_KEY, good[:-1], "x", good.upper()]
     assert [Api(key).get("/baskets/users/ada").status for key in keys] == [401, 401, 401, 429]
 
 
-def test_no_limit_of_failures_is_no_statement_more(settings: Settings, db: None) -> None:
+def test_disabled_failure_limit_takes_no_statement(settings: Settings, db: None) -> None:
     settings.BASKETS_FAILURES_PER_MINUTE = 0
     with CaptureQueriesContext(connection) as captured:
         assert Api(BAD_KEY).get("/baskets/users/ada").refusal == INVALID
@@ -158,7 +158,7 @@ def test_no_limit_of_failures_is_no_statement_more(settings: Settings, db: None)
 
 @pytest.fixture
 def fails_from() -> Callable[..., bool]:
-    """Send bad keys from an address until it is told to wait; True if it is at once."""
+    """Send bad keys from an address until it is throttled; return whether the first one is."""
 
     def fails_from(address: str, **headers: str) -> bool:
         bad = Api(BAD_KEY)
@@ -168,7 +168,7 @@ def fails_from() -> Callable[..., bool]:
     return fails_from
 
 
-def test_each_address_is_a_source_and_so_is_each_network_of_ipv6(three_failures_allowed: None, fails_from: Callable[..., bool]) -> None:
+def test_source_is_an_address_or_a_network_of_ipv6(three_failures_allowed: None, fails_from: Callable[..., bool]) -> None:
     assert not fails_from("192.0.2.1")
     assert fails_from("192.0.2.1")
     assert not fails_from("192.0.2.2")
@@ -179,7 +179,7 @@ def test_each_address_is_a_source_and_so_is_each_network_of_ipv6(three_failures_
     assert fails_from("")
 
 
-def test_a_header_is_not_believed_unless_an_operator_says_so(
+def test_forwarded_header_counts_only_if_configured(
     three_failures_allowed: None, fails_from: Callable[..., bool], settings: Settings
 ) -> None:
     assert not fails_from("192.0.2.1", X_Forwarded_For="198.51.100.1")
@@ -192,7 +192,7 @@ def test_a_header_is_not_believed_unless_an_operator_says_so(
     assert fails_from("192.0.2.1", X_Forwarded_For="nonsense")
 
 
-def test_strangers_cannot_fill_the_table() -> None:
+def test_unknown_callers_cannot_fill_the_table() -> None:
     names = {rate_limits.anonymous_subject("source", f"192.0.2.{number}") for number in range(256)}
     assert len(names) > 200
     assert all(int(name.removeprefix("source:")) < rate_limits.BUCKETS for name in names)
@@ -202,7 +202,7 @@ def test_strangers_cannot_fill_the_table() -> None:
 # --- Starts of a user ---------------------------------------------------------------------------------
 
 
-def test_a_user_who_starts_too_often_is_told_when_to_come_back(api: Api, settings: Settings, unchanged: Unchanged) -> None:
+def test_frequent_starts_are_refused_with_the_time_to_wait(api: Api, settings: Settings, unchanged: Unchanged) -> None:
     settings.BASKETS_STARTS_PER_HOUR = 1
     api.place("p1")
     assert api.start().status == 200
@@ -216,7 +216,7 @@ def test_a_user_who_starts_too_often_is_told_when_to_come_back(api: Api, setting
 # --- Where the database cannot count -----------------------------------------------------------------
 
 
-def test_a_count_that_fails_keeps_nobody_out_and_is_told(limited_api: Api, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_count_refuses_no_call_and_is_logged(limited_api: Api, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     used_up(limited_api)
 
     def fail(*_: Any) -> None:
@@ -228,7 +228,7 @@ def test_a_count_that_fails_keeps_nobody_out_and_is_told(limited_api: Api, lines
     assert line["error"] == "OperationalError"
 
 
-def test_counts_that_are_over_are_swept(limited_api: Api, issue: Issue) -> None:
+def test_expired_counts_are_swept(limited_api: Api, issue: Issue) -> None:
     used_up(limited_api)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
     used_up(Api(issue(calls_per_minute=2)))

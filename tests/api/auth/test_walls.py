@@ -1,6 +1,6 @@
 """Every endpoint against everybody who may come: generated from the URL table, so that no new endpoint is forgotten.
 
-And the walls between partners: nobody can tell from any answer whether another partner's basket exists.
+And the walls between partners: no response reveals whether another partner's basket exists.
 """
 
 import json
@@ -35,13 +35,13 @@ def shop(sells: Sells) -> None:
 # --- The table ---------------------------------------------------------------------------------
 
 
-def test_every_address_of_the_url_table_is_listed_here() -> None:
+def test_every_url_pattern_is_listed() -> None:
     there = list(url_table())
     assert len(set(there)) == len(there)
     assert {(endpoint.method, endpoint.route) for endpoint in ENDPOINTS} == {at for at in there if not at[1].startswith("v2/")}
 
 
-def test_calls_stand_under_v2_as_well_and_nothing_else_does() -> None:
+def test_only_the_calls_of_the_api_exist_under_v2() -> None:
     behind_v2 = {(method, route.removeprefix("v2/")) for method, route in url_table() if route.startswith("v2/")}
     assert behind_v2 == {(endpoint.method, endpoint.route) for endpoint in UNDER_V2}
 
@@ -77,7 +77,7 @@ def bad_keys(issue: Issue) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
-def test_nobody_gets_in_without_a_good_key(endpoint: Endpoint, bad_keys: dict[str, str], unchanged: Unchanged) -> None:
+def test_call_without_a_valid_key_is_refused(endpoint: Endpoint, bad_keys: dict[str, str], unchanged: Unchanged) -> None:
     unchanged()
     for prefix in ("", "/v2"):
         at = Endpoint(method=endpoint.method, route=endpoint.route, path=prefix + endpoint.path, body=endpoint.body)
@@ -89,7 +89,7 @@ def test_nobody_gets_in_without_a_good_key(endpoint: Endpoint, bad_keys: dict[st
 
 
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
-def test_a_client_key_alone_is_good_for_what_names_no_user(endpoint: Endpoint, app: Api) -> None:
+def test_client_key_without_a_token_works_only_without_a_user_in_the_path(endpoint: Endpoint, app: Api) -> None:
     answer = endpoint.call(app)
     if endpoint.access in (AccessLevel.USER, AccessLevel.KNOWN_USER):
         assert answer.refusal == TOKEN_MISSING
@@ -101,7 +101,7 @@ def test_a_client_key_alone_is_good_for_what_names_no_user(endpoint: Endpoint, a
 
 
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
-def test_a_token_that_is_none_opens_nothing_whatever_the_key(endpoint: Endpoint, app: Api, api: Api, unchanged: Unchanged) -> None:
+def test_malformed_token_is_refused_with_every_key(endpoint: Endpoint, app: Api, api: Api, unchanged: Unchanged) -> None:
     unchanged()
     for caller in (api, app):
         for token in ("x", "", "a.b.c", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZGEifQ."):
@@ -110,7 +110,7 @@ def test_a_token_that_is_none_opens_nothing_whatever_the_key(endpoint: Endpoint,
 
 
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
-def test_a_server_key_gets_in(endpoint: Endpoint, api: Api) -> None:
+def test_server_key_is_accepted(endpoint: Endpoint, api: Api) -> None:
     answer = endpoint.call(api)
     if endpoint.access is AccessLevel.KNOWN_USER:
         assert answer.refusal == TOKEN_MISSING
@@ -121,7 +121,7 @@ def test_a_server_key_gets_in(endpoint: Endpoint, api: Api) -> None:
 # --- Equal work ---------------------------------------------------------------------------------
 
 
-def test_bad_keys_of_all_kinds_get_one_answer_for_the_same_work(
+def test_all_kinds_of_invalid_keys_get_the_same_response_for_the_same_work(
     bad_keys: dict[str, str], unchanged: Unchanged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unchanged()
@@ -164,7 +164,7 @@ def order_no(api: Api) -> str:
 
 
 def seen(answer: Any, *, user: str, order: str) -> Any:
-    """What a caller can tell from an answer, but for what it said itself, what time it is, and what is drawn by lot."""
+    """What a caller learns from a response, without its own input, times and random values."""
     text = answer.raw.decode().replace(order, "ORDER").replace(user, "USER")
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
     text = re.sub(r'"orderNo":"[^"]+"', '"orderNo":"ORDER"', text)
@@ -181,26 +181,26 @@ def shape(value: Any) -> Any:
 
 @pytest.mark.parametrize("endpoint", OF_A_USER, ids=str)
 @pytest.mark.parametrize("key", [None, "known", "unknown"])
-def test_another_partners_basket_is_like_one_that_never_was(
+def test_basket_of_another_partner_looks_like_a_missing_one(
     endpoint: Endpoint, key: str | None, order_no: str, api: Api, other_partner: Api
 ) -> None:
-    """By answer, header and work: the other partner asks for our Ada, and for somebody nobody has ever heard of."""
+    """Response, headers and statements are equal for a user of the first partner and for an unknown user."""
     headers = {"Idempotency_Key": key} if key and endpoint.method != "GET" else {}
-    other_partner.basket("nobody")  # From here on its key is remembered, and each call looks it up in the same way.
+    other_partner.basket("unknown")  # Now its key is cached, and each call verifies it in the same way.
     before = api.basket(), list(Basket.objects.filter(user_id="ada").exclude(partner__name="Other").values())
     found, work = [], []
     for user, order in (("ada", order_no), ("eve", "7K3M-9QXT-2WBD-H4VA")):
         with CaptureQueriesContext(connection) as captured:
             answer = endpoint.call(other_partner, user=user, order=order, **headers)
-        told = seen(answer, user=user, order=order)
-        found.append((*told[:2], shape(told[2])) if endpoint.secret and answer.status == 200 else told)
+        result = seen(answer, user=user, order=order)
+        found.append((*result[:2], shape(result[2])) if endpoint.secret and answer.status == 200 else result)
         work.append([re.sub(r'"s\d+_x\d+"', "", query["sql"].split("'")[0]) for query in captured])
     assert found[0] == found[1]
     assert work[0] == work[1]
     assert (api.basket(), list(Basket.objects.filter(user_id="ada").exclude(partner__name="Other").values())) == before
 
 
-def test_another_partners_order_number_is_one_that_never_was(order_no: str, api: Api, other_partner: Api) -> None:
+def test_order_number_of_another_partner_looks_like_an_unknown_one(order_no: str, api: Api, other_partner: Api) -> None:
     other_partner.place("p1")
     for number in (order_no, "7K3M-9QXT-2WBD-H4VA"):
         assert other_partner.finish(True, order_no=number).refusal == (422, 422, "order_unknown")
@@ -208,7 +208,7 @@ def test_another_partners_order_number_is_one_that_never_was(order_no: str, api:
     assert api.session(order_no).data["status"] == "ACTIVE"
 
 
-def test_an_idempotency_key_is_each_partners_own(api: Api, other_partner: Api) -> None:
+def test_idempotency_keys_of_partners_are_separate(api: Api, other_partner: Api) -> None:
     ours = api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="same")
     theirs = other_partner.post("/baskets/users/ada/products/p1", {"count": 5}, Idempotency_Key="same")
     assert [answer.data["cart"][0]["count"] for answer in (ours, theirs)] == [2, 5]
@@ -217,6 +217,6 @@ def test_an_idempotency_key_is_each_partners_own(api: Api, other_partner: Api) -
     assert (again.raw, again.headers["Idempotency-Replayed"]) == (theirs.raw, "true")
 
 
-def test_stock_is_told_to_all_partners_alike(order_no: str, api: Api, other_partner: Api) -> None:
+def test_stock_is_shown_alike_to_all_partners(order_no: str, api: Api, other_partner: Api) -> None:
     """The catalogue is shared: what one partner's checkout holds is missing for the other, by number and not by name."""
     assert api.post("/baskets/products/details", ["p2"]).raw == other_partner.post("/baskets/products/details", ["p2"]).raw
