@@ -43,7 +43,7 @@ def late_order_interrupted(monkeypatch: pytest.MonkeyPatch) -> InterruptedLateOr
     return call
 
 
-def test_a_session_that_is_purged_meanwhile_is_not_flagged(late_order_interrupted: InterruptedLateOrder) -> None:
+def test_session_purged_before_its_flag_is_not_flagged(late_order_interrupted: InterruptedLateOrder) -> None:
     scenario = build_scenario("active")
     late_order_interrupted(scenario, purge_all)
     assert not CheckoutSession.objects.filter(pk=scenario.old.pk).exists()
@@ -53,7 +53,7 @@ def test_a_session_that_is_purged_meanwhile_is_not_flagged(late_order_interrupte
     assert not Basket.objects.exists()
 
 
-def test_a_session_whose_user_is_erased_meanwhile_is_flagged_without_what_was_erased(late_order_interrupted: InterruptedLateOrder) -> None:
+def test_session_erased_before_its_flag_is_flagged_without_erased_data(late_order_interrupted: InterruptedLateOrder) -> None:
     scenario = build_scenario("aborted")
     before = Attention.objects.count()
     late_order_interrupted(scenario, lambda: OPERATIONS["staff erases"](scenario))
@@ -68,7 +68,7 @@ def test_a_session_whose_user_is_erased_meanwhile_is_flagged_without_what_was_er
     assert (summarize_outcome.kind, summarize_outcome.request_id, summarize_outcome.tracking) == ("attention_needed", "", {})
 
 
-def test_a_session_that_is_ordered_meanwhile_is_not_flagged(late_order_interrupted: InterruptedLateOrder) -> None:
+def test_session_ordered_before_its_flag_is_not_flagged(late_order_interrupted: InterruptedLateOrder) -> None:
     """The cause of the flag is gone before the flag is raised."""
     scenario = build_scenario("active")
     late_order_interrupted(scenario, lambda: OPERATIONS["staff orders the old"](scenario))
@@ -77,7 +77,7 @@ def test_a_session_that_is_ordered_meanwhile_is_not_flagged(late_order_interrupt
     assert invariant_checker.check_invariants() == []
 
 
-def test_a_user_who_is_erased_and_comes_back_meanwhile_has_no_flag_of_the_old_life(late_order_interrupted: InterruptedLateOrder) -> None:
+def test_returning_erased_user_has_no_flag_of_the_old_session(late_order_interrupted: InterruptedLateOrder) -> None:
     scenario = build_scenario("aborted")
 
     def erased_and_back() -> None:
@@ -89,7 +89,7 @@ def test_a_user_who_is_erased_and_comes_back_meanwhile_has_no_flag_of_the_old_li
     assert scenario.shopper.lists()["cart"] == [("cap", 1)]
 
 
-def test_two_reversals_of_one_order_bring_its_pieces_back_once() -> None:
+def test_concurrent_reversals_return_the_pieces_once() -> None:
     scenario = build_scenario("active")
     scenario.shopper.finish(ordered=True)
     before = available("shirt")
@@ -105,7 +105,7 @@ def test_two_reversals_of_one_order_bring_its_pieces_back_once() -> None:
     assert invariant_checker.check_invariants() == []
 
 
-def test_pieces_that_come_free_while_they_are_asked_for_are_held_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hold_again_reserves_pieces_released_during_its_reclaim(monkeypatch: pytest.MonkeyPatch) -> None:
     """Staff are not told that there is too little where it had lapsed and was given back in that instant."""
     scenario = build_scenario("failed")
     paused = PausedCall()

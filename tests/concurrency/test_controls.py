@@ -27,7 +27,7 @@ def pessimistic_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("pessimistic_start")
-def test_without_the_stock_lock_the_last_pieces_are_sold_twice(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_without_stock_lock_oversells(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read, decide, write: 4 buyers of 10 get 16 pieces."""
     everybody_has_read = threading.Barrier(4)
 
@@ -51,7 +51,7 @@ def test_without_the_stock_lock_the_last_pieces_are_sold_twice(shopper: User, mo
     Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
 
 
-def test_without_a_second_look_the_last_pieces_are_sold_twice(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_without_second_stock_check_oversells(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """4 buyers have seen 10 pieces, and take 16, unless whoever takes looks again; the constraint would refuse the third."""
     everybody_has_read = threading.Barrier(4)
 
@@ -73,7 +73,7 @@ def test_without_a_second_look_the_last_pieces_are_sold_twice(shopper: User, mon
     Stock.objects.filter(pk="shirt").update(available=0, shortfall=6)  # The account is put right for the fixture.
 
 
-def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_without_basket_lock_violates_one_active_checkout_constraint(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second line of defence: at most one active session, by the database."""
     shopper.place("shirt", 1)
     both_have_read = threading.Barrier(2)
@@ -94,7 +94,7 @@ def test_without_the_basket_lock_two_starts_meet_and_the_constraint_refuses(shop
 
 
 @pytest.mark.usefixtures("pessimistic_start")
-def test_a_frozen_buyer_makes_the_next_one_wait_and_look_again(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_start_rereads_stock_after_waiting(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second buyer decides by the stock as it is after the wait, not as it was when it asked."""
     paused = PausedCall()
     monkeypatch.setattr(counters, "reserve", paused.at(counters.reserve))
@@ -108,7 +108,7 @@ def test_a_frozen_buyer_makes_the_next_one_wait_and_look_again(shopper: User, mo
 
 
 @pytest.mark.parametrize("others", ["shirt", "cap"])
-def test_a_buyer_who_has_seen_what_others_take_is_told_what_is_left(shopper: User, others: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_reports_what_is_left_when_stock_is_taken_after_its_read(shopper: User, others: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole start is done again, and this time by what is there."""
     paused = PausedCall()
     other_shopper = shopper.beside("ben")
@@ -142,7 +142,7 @@ def shape_of_a_start(user: User) -> tuple[list[str], list[str]]:
     return firsts, statements
 
 
-def test_locks_come_before_writes_and_in_order(shopper: User) -> None:
+def test_start_takes_locks_before_writes_and_in_order(shopper: User) -> None:
     """The shape of a start: basket lock, clock, everything else, and nothing after the stock rows, which are locked by primary key."""
     firsts, statements = shape_of_a_start(shopper)
     assert firsts == [*ALWAYS, "INSERT INTO baskets_event", "SELECT", "WITH taken", "COMMIT"]
@@ -150,14 +150,14 @@ def test_locks_come_before_writes_and_in_order(shopper: User) -> None:
 
 
 @pytest.mark.usefixtures("pessimistic_start")
-def test_a_careful_start_tells_what_it_got_after_it_has_got_it(shopper: User) -> None:
+def test_pessimistic_start_records_its_event_after_the_stock_update(shopper: User) -> None:
     """Where there may be too little, the event alone comes after the stock rows."""
     firsts, statements = shape_of_a_start(shopper)
     assert firsts == [*ALWAYS, "SELECT", "UPDATE baskets_stock", "INSERT INTO baskets_event", "COMMIT"]
     assert statements[7].endswith("ORDER BY s.product_id\nFOR NO KEY UPDATE OF s")
 
 
-def test_a_frozen_holder_does_not_keep_a_start_from_other_lapsed_stock(shopper: User) -> None:
+def test_reclaim_skips_a_locked_basket(shopper: User) -> None:
     """A reclaim goes on to the next basket when one is locked for longer than anybody waits."""
     for name, minutes in (("ben", 33), ("cleo", 32)):
         user = shopper.beside(name)
@@ -187,7 +187,7 @@ def test_a_frozen_holder_does_not_keep_a_start_from_other_lapsed_stock(shopper: 
     assert other_shopper.lists()["checkout"] == [("shirt", 5, 5)]
 
 
-def test_pieces_that_come_free_while_they_are_asked_for_are_found(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_reserves_pieces_released_during_its_reclaim(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is told "sold out" for pieces that had lapsed and were given back in that instant."""
     shopper.place("shirt", 8)
     shopper.start()

@@ -23,7 +23,7 @@ def kinds(outcomes: list[object]) -> Counter[str]:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_identical_finishes_are_one_transition(shopper: User, ordered: bool) -> None:
+def test_identical_concurrent_finishes_make_one_transition(shopper: User, ordered: bool) -> None:
     """One event, every hold closed once, and all answers say the same."""
     shopper.place("shirt", 3)
     order_no = shopper.start().session.order_no
@@ -35,7 +35,7 @@ def test_identical_finishes_are_one_transition(shopper: User, ordered: bool) -> 
     assert available("shirt") == (7 if ordered else 10, 0)
 
 
-def test_yes_against_no_is_one_outcome(shopper: User) -> None:
+def test_concurrent_order_and_abort_have_one_outcome(shopper: User) -> None:
     """Whoever locks first wins; the others are told what the table says."""
     shopper.place("shirt", 3)
     shopper.start()
@@ -49,7 +49,7 @@ def test_yes_against_no_is_one_outcome(shopper: User) -> None:
         assert kinds(outcomes[::2]) == {"CheckoutAborted": 10}
 
 
-def test_starts_of_one_basket_make_one_session(shopper: User) -> None:
+def test_concurrent_starts_of_one_basket_make_one_session(shopper: User) -> None:
     """The others are told that it is active."""
     shopper.place("shirt", 1)
     outcomes = run_concurrently([shopper.start] * CROWD)
@@ -57,14 +57,14 @@ def test_starts_of_one_basket_make_one_session(shopper: User) -> None:
     assert available("shirt") == (9, 0)
 
 
-def test_first_additions_of_one_user_make_one_basket(shopper: User) -> None:
+def test_concurrent_first_additions_make_one_basket(shopper: User) -> None:
     """The unique key decides who inserts the row; nobody fails."""
     outcomes = run_concurrently([lambda: shopper.place("shirt", 1)] * 10 + [lambda: shopper.place("cap", 2)] * 10)
     assert kinds(outcomes) == {"BasketSnapshot": CROWD}
     assert sorted(shopper.lists()["cart"]) == [("cap", 2), ("shirt", 1)]
 
 
-def test_a_crowd_of_buyers_gets_the_pieces_there_are(shopper: User) -> None:
+def test_twenty_concurrent_starts_sell_exactly_ten_pieces(shopper: User) -> None:
     """20 buyers for 10 pieces: 10 hold, 10 are told what is missing."""
     buyers = [shopper.beside(f"buyer-{n}") for n in range(CROWD)]
     for buyer in buyers:
@@ -74,7 +74,7 @@ def test_a_crowd_of_buyers_gets_the_pieces_there_are(shopper: User) -> None:
     assert available("shirt") == (0, 0)
 
 
-def test_opposite_orders_of_products_do_not_deadlock(shopper: User) -> None:
+def test_carts_in_opposite_orders_do_not_deadlock(shopper: User) -> None:
     """Stock rows are locked by primary key, whatever the order of the cart."""
     buyers = [shopper.beside(f"buyer-{n}") for n in range(10)]
     for n, buyer in enumerate(buyers):
@@ -85,7 +85,7 @@ def test_opposite_orders_of_products_do_not_deadlock(shopper: User) -> None:
     assert (available("shirt"), available("cap")) == ((10, 0), (10, 0))
 
 
-def test_a_finish_against_the_sweep_is_one_or_the_other(shopper: User) -> None:
+def test_finish_beside_a_sweep_sells_each_piece_once(shopper: User) -> None:
     """And a finish that comes second is a late order: the pieces are sold once either way."""
     for n in range(5):
         user = shopper.beside(f"user-{n}")
@@ -99,7 +99,7 @@ def test_a_finish_against_the_sweep_is_one_or_the_other(shopper: User) -> None:
     assert available("shirt") == (5, 0)
 
 
-def test_two_sweeps_expire_each_session_once(shopper: User) -> None:
+def test_concurrent_sweeps_expire_each_session_once(shopper: User) -> None:
     """They pass by what the other has locked."""
     for n in range(10):
         user = shopper.beside(f"user-{n}")
@@ -112,7 +112,7 @@ def test_two_sweeps_expire_each_session_once(shopper: User) -> None:
     assert available("shirt") == (10, 0)
 
 
-def test_reclaims_against_aborts_and_each_other_end_without_deadlock(shopper: User) -> None:
+def test_concurrent_reclaims_and_aborts_do_not_deadlock(shopper: User) -> None:
     """Reclaiming is outside of the start's transaction."""
     holders = [shopper.beside(f"holder-{n}") for n in range(5)]
     for holder in holders:
@@ -132,7 +132,7 @@ def test_reclaims_against_aborts_and_each_other_end_without_deadlock(shopper: Us
     assert available("cap") == (10 - 2 * held, 0)
 
 
-def test_a_feed_against_buyers_keeps_the_account(shopper: User) -> None:
+def test_stock_report_beside_starts_keeps_the_balance(shopper: User) -> None:
     """What is held stays held, what is left is what the feed said less that."""
     buyers = [shopper.beside(f"buyer-{n}") for n in range(8)]
     for buyer in buyers:
@@ -146,7 +146,7 @@ def test_a_feed_against_buyers_keeps_the_account(shopper: User) -> None:
     assert available("shirt") == (max(4 - held, 0), max(held - 4, 0))
 
 
-def test_deleting_against_adding_loses_nothing_that_was_added_after(shopper: User) -> None:
+def test_delete_beside_an_addition_loses_nothing_added_afterwards(shopper: User) -> None:
     """Either the addition went with the basket, or it is in the new one."""
     shopper.place("shirt", 1)
     outcomes = run_concurrently([shopper.delete, lambda: shopper.place("cap", 2)])

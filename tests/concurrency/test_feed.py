@@ -96,7 +96,7 @@ def written_but_not_committed(user: User, *, events: int = 1) -> Iterator[Callab
             end.set()
 
 
-def test_readers_beside_many_writers_miss_nothing(shopper: User) -> None:
+def test_feed_readers_beside_writers_miss_no_event(shopper: User) -> None:
     """Eight writers, half of them on one basket, and two readers, one of whom is killed and goes on from the place it kept."""
     written = threading.Event()
 
@@ -128,7 +128,7 @@ def test_readers_beside_many_writers_miss_nothing(shopper: User) -> None:
     assert_all_in_order(seen[0])
 
 
-def test_an_event_that_is_committed_late_comes_late_and_is_not_skipped(shopper: User) -> None:
+def test_event_committed_late_is_not_skipped(shopper: User) -> None:
     """Its id is lower than one that was read before: by ids it would never have been seen."""
     consumer = Consumer()
     with written_but_not_committed(shopper.beside("late")) as commit:
@@ -143,7 +143,7 @@ def test_an_event_that_is_committed_late_comes_late_and_is_not_skipped(shopper: 
     assert Event.objects.filter(pk__gt=early).count() == 0  # The control: what a reader by ids would still find.
 
 
-def test_the_mark_moves_on_once_nothing_older_is_under_way(shopper: User) -> None:
+def test_mark_advances_once_no_older_transaction_runs(shopper: User) -> None:
     with written_but_not_committed(shopper.beside("late")) as commit:
         shopper.place("shirt", 1)
         for _ in range(4):
@@ -154,7 +154,7 @@ def test_the_mark_moves_on_once_nothing_older_is_under_way(shopper: User) -> Non
     assert state.position == 2
 
 
-def test_the_mark_moves_on_also_where_the_last_events_came_while_it_waited(shopper: User) -> None:
+def test_mark_advances_past_events_that_arrived_while_it_waited(shopper: User) -> None:
     """And then a reader costs one look, however many there were."""
     shopper.place("shirt", 1)
     feed.assign_positions()
@@ -166,7 +166,7 @@ def test_the_mark_moves_on_also_where_the_last_events_came_while_it_waited(shopp
     assert FeedState.objects.get().horizon == before
 
 
-def test_small_batches_reach_every_event(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_feed_in_small_batches_reaches_every_event(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "BATCH", 2)
     for count in range(1, 8):
         shopper.place("shirt", count)
@@ -174,7 +174,7 @@ def test_small_batches_reach_every_event(shopper: User, monkeypatch: pytest.Monk
     assert_all_in_order(Consumer().read_to_the_end())
 
 
-def test_late_events_beyond_one_batch_are_not_passed_by_the_mark(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mark_does_not_pass_late_events_beyond_one_batch(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """More events than a batch are committed below ids that were seen: the mark waits until the last of them has its position."""
     monkeypatch.setattr(feed, "BATCH", 2)
     with written_but_not_committed(shopper.beside("late"), events=7) as commit:
@@ -190,7 +190,7 @@ def test_late_events_beyond_one_batch_are_not_passed_by_the_mark(shopper: User, 
     assert_all_in_order(Consumer().read_to_the_end())
 
 
-def test_a_horizon_of_another_cluster_stops_nobody(shopper: User) -> None:
+def test_horizon_of_another_cluster_does_not_block_the_feed(shopper: User) -> None:
     """A database that was restored elsewhere counts transactions anew."""
     shopper.place("shirt", 1)
     feed.assign_positions()
@@ -199,7 +199,7 @@ def test_a_horizon_of_another_cluster_stops_nobody(shopper: User) -> None:
     assert feed_state().position == 2
 
 
-def test_two_who_give_positions_at_once_give_each_event_one(shopper: User) -> None:
+def test_concurrent_assignments_give_each_event_one_position(shopper: User) -> None:
     for count in range(1, 30):
         shopper.place("shirt", count)
     assert sum(run_concurrently([feed.assign_positions] * 6)) == 29

@@ -32,7 +32,7 @@ def bought(shopper: User, number: int) -> list[User]:
     return buyers
 
 
-def test_two_operators_abort_each_checkout_once(shopper: User) -> None:
+def test_concurrent_operators_abort_each_checkout_once(shopper: User) -> None:
     bought(shopper, 8)
     outcomes = run_concurrently([release] * 4)
     assert all(isinstance(outcome, RepairBatch) for outcome in outcomes), outcomes
@@ -41,7 +41,7 @@ def test_two_operators_abort_each_checkout_once(shopper: User) -> None:
     assert available("shirt") == (10, 0)
 
 
-def test_checkout_that_is_ordered_during_the_release_stays_ordered(shopper: User) -> None:
+def test_checkout_ordered_during_the_release_stays_ordered(shopper: User) -> None:
     buyers = bought(shopper, 6)
     finish = [lambda buyer=buyer: buyer.finish(True) for buyer in buyers]
     run_concurrently([release, release, *finish])
@@ -53,7 +53,7 @@ def test_checkout_that_is_ordered_during_the_release_stays_ordered(shopper: User
     assert available("shirt") == (10 - ordered, 0)
 
 
-def test_two_operators_reverse_each_order_once(shopper: User) -> None:
+def test_concurrent_operators_reverse_each_order_once(shopper: User) -> None:
     for buyer in bought(shopper, 6):
         runner.run(sessions.finish_session, owner=buyer.owner, ordered=True, order_no=None, actor=APP)
     outcomes = run_concurrently([reverse] * 3)

@@ -73,13 +73,13 @@ def is_serial(kind: str, first: str, second: str, found: Any) -> bool:
 
 
 @pytest.mark.parametrize(("kind", "first", "second", "lock"), USUAL)
-def test_two_calls_that_meet_end_as_one_after_the_other(kind: str, first: str, second: str, lock: str) -> None:
+def test_concurrent_pair_ends_as_one_of_its_sequential_orders(kind: str, first: str, second: str, lock: str) -> None:
     for found in (at_once(kind, first, second), while_held(kind, first, second, lock)):
         assert is_serial(kind, first, second, found), (found, [alone(kind, first, second), alone(kind, second, first)])
 
 
 @pytest.mark.long
-def test_any_two_calls_that_meet_end_as_one_after_the_other(long_run: LongRun) -> None:
+def test_every_concurrent_pair_ends_as_one_of_its_sequential_orders(long_run: LongRun) -> None:
     """In an order that chance decides, until the time is over."""
     cases = [(kind, first, second, way) for kind in WORLDS for first in OPERATIONS for second in OPERATIONS for way in (None, None, *LOCKS)]
     long_run.rng.shuffle(cases)

@@ -47,7 +47,7 @@ def crowd(key: str, method: str, path: str, body: Any, **headers: str) -> list[A
         ("/checkout/sessions/finish-active", b'{"ordered": true}', "checkout_ordered"),
     ],
 )
-def test_a_hundred_calls_with_one_key_are_one_execution_and_99_replays(shopper: User, key: str, path: str, body: bytes, kind: str) -> None:
+def test_hundred_calls_with_one_idempotency_key_execute_once(shopper: User, key: str, path: str, body: bytes, kind: str) -> None:
     shopper.place("shirt", 3)
     if "finish" in path:
         shopper.start()
@@ -60,7 +60,7 @@ def test_a_hundred_calls_with_one_key_are_one_execution_and_99_replays(shopper: 
     assert IdempotencyRecord.objects.count() == 1
 
 
-def test_a_hundred_orders_without_a_key_are_one_order(shopper: User, key: str) -> None:
+def test_hundred_orders_without_a_key_make_one_order(shopper: User, key: str) -> None:
     shopper.place("shirt", 3)
     shopper.start()
     answers = crowd(key, "POST", "/checkout/sessions/finish-active", b'{"ordered": true}')

@@ -30,13 +30,13 @@ def patient_take() -> int | None:
     return rate_limits.hit(subject="key:one", limit=LIMIT, window=HOUR)
 
 
-def test_exactly_the_limit_is_let_through(transactional_db: None) -> None:
+def test_throttle_admits_exactly_its_limit(transactional_db: None) -> None:
     outcomes = run_concurrently([patient_take] * CALLERS)
     assert Counter(outcome is None for outcome in outcomes) == {True: LIMIT, False: CALLERS - LIMIT}
     assert all(3500 < outcome <= 3600 for outcome in outcomes if outcome is not None)
 
 
-def test_a_window_that_is_over_lets_exactly_the_limit_through_again(transactional_db: None) -> None:
+def test_expired_window_admits_exactly_its_limit_again(transactional_db: None) -> None:
     run_concurrently([patient_take] * CALLERS)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
     outcomes = run_concurrently([patient_take] * CALLERS)
@@ -59,7 +59,7 @@ def test_wait_for_the_row_that_runs_out_is_a_refusal(transactional_db: None) -> 
     assert Throttle.objects.get().count == 1
 
 
-def test_several_counts_at_once_are_granted_as_far_as_the_limit_allows(transactional_db: None) -> None:
+def test_concurrent_counts_are_granted_up_to_the_limit(transactional_db: None) -> None:
     def take_three() -> int:
         execute("SET lock_timeout = '30s'", [])
         return rate_limits.hit_many(subject="key:one", amount=3, limit=LIMIT, window=HOUR).amount
@@ -68,7 +68,7 @@ def test_several_counts_at_once_are_granted_as_far_as_the_limit_allows(transacti
     assert Counter(outcomes) == {3: 2, 1: 1, 0: CALLERS - 3}
 
 
-def test_reading_first_and_writing_then_lets_more_through(transactional_db: None) -> None:
+def test_control_with_read_then_write_exceeds_the_limit(transactional_db: None) -> None:
     """What a throttle does that is not one statement: all read before anybody has written."""
     all_have_read = threading.Barrier(CALLERS)
 
@@ -83,7 +83,7 @@ def test_reading_first_and_writing_then_lets_more_through(transactional_db: None
     assert run_concurrently([take] * CALLERS).count(True) > LIMIT
 
 
-def test_a_flood_beyond_the_limit_neither_writes_nor_waits(transactional_db: None) -> None:
+def test_exhausted_window_neither_writes_nor_waits(transactional_db: None) -> None:
     rate_limits.hit(subject="key:one", limit=1, window=HOUR)
     version = execute("SELECT xmin FROM baskets_throttle", []).fetchone()
 
@@ -99,7 +99,7 @@ def test_a_flood_beyond_the_limit_neither_writes_nor_waits(transactional_db: Non
     assert execute("SELECT xmin FROM baskets_throttle", []).fetchone() == version
 
 
-def test_a_sweep_passes_by_a_row_that_is_being_counted_in(transactional_db: None) -> None:
+def test_sweep_skips_a_locked_throttle_row(transactional_db: None) -> None:
     rate_limits.hit(subject="key:one", limit=1, window=HOUR)
     Throttle.objects.update(ends_at="2020-01-01T00:00:00Z")
     with connection.cursor() as cursor:
@@ -115,7 +115,7 @@ def test_counting_costs_no_write_ahead_log(transactional_db: None, table: str) -
     assert execute("SELECT relpersistence FROM pg_class WHERE relname = %s", [table]).fetchone() == ("u",)
 
 
-def test_a_partner_that_starts_many_checkouts_at_once_holds_exactly_its_share(shopper: User, settings: Settings) -> None:
+def test_concurrent_starts_of_one_partner_hold_exactly_its_share(shopper: User, settings: Settings) -> None:
     settings.BASKETS_PARTNER_SHARE_PERCENT = 50
     other = User(Owner(partner_id=PartnerFactory().pk, user_id="other-user"))
     buyers = [shopper.beside(f"buyer-{number}") for number in range(10)]
@@ -129,7 +129,7 @@ def test_a_partner_that_starts_many_checkouts_at_once_holds_exactly_its_share(sh
     assert (available("shirt"), available("cap")) == ((4, 0), (4, 0))
 
 
-def test_two_devices_that_start_at_once_are_two_starts_of_one_user(shopper: User, settings: Settings) -> None:
+def test_concurrent_starts_of_two_devices_count_for_one_user(shopper: User, settings: Settings) -> None:
     settings.BASKETS_STARTS_PER_HOUR = 1
     shopper.place("shirt", 1)
     outcomes = run_concurrently([shopper.start] * 5)
@@ -150,14 +150,14 @@ def starts(source: str, amount: int = 1) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("most", [7, 150])
-def test_parallel_callers_of_one_source_start_exactly_the_limit(transactional_db: None, settings: Settings, most: int) -> None:
+def test_concurrent_starts_of_one_source_stop_at_the_limit(transactional_db: None, settings: Settings, most: int) -> None:
     settings.BASKETS_STARTS_PER_SOURCE = most
     outcomes = run_concurrently([lambda: [_outcome(starts("192.0.2.1")) for _ in range(10)]] * CALLERS)
     flat = Counter(outcome for several in outcomes for outcome in several)
     assert flat == {"done": most, "Throttled": CALLERS * 10 - most}
 
 
-def test_process_that_ends_loses_less_than_a_block_and_adds_a_thousandth(transactional_db: None, settings: Settings) -> None:
+def test_ended_process_loses_less_than_one_block_of_counts(transactional_db: None, settings: Settings) -> None:
     """Ten processes, one after the other, each as if it knew nothing of the others."""
     settings.BASKETS_STARTS_PER_SOURCE = 2000
     done = 0
@@ -167,7 +167,7 @@ def test_process_that_ends_loses_less_than_a_block_and_adds_a_thousandth(transac
     assert 2000 - 10 * 20 <= done <= 2000 + 10 * 2
 
 
-def test_honest_sources_beside_a_flood_are_let_through(transactional_db: None, settings: Settings) -> None:
+def test_flood_from_one_source_does_not_throttle_others(transactional_db: None, settings: Settings) -> None:
     settings.BASKETS_STARTS_PER_SOURCE = 5
     honest = [starts(f"198.51.100.{number}") for number in range(10)]
     flood = [starts("192.0.2.1")] * 10

@@ -12,7 +12,7 @@ from tests.domain.scenarios import User
 DEVICES = 50
 
 
-def test_one_of_fifty_devices_gets_the_basket(shopper: User) -> None:
+def test_transfer_is_redeemed_by_one_of_fifty_devices(shopper: User) -> None:
     """The others are told that the token is not good, and the timeline has one line."""
     shopper.place("shirt", 1)
     made = runner.run(offer_transfer, owner=shopper.owner, actor=APP)

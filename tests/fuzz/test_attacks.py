@@ -38,11 +38,11 @@ def attack(service: Service, raw: bytes, callers: int) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name != "unread answers"])
-def test_300_slow_callers_delay_no_honest_one(name: str, db: None, service: Service) -> None:
+def test_300_slow_callers_do_not_delay_others(name: str, db: None, service: Service) -> None:
     attack(service, ATTACKS[name], 300)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ATTACKS)
-def test_slow_callers_by_the_hundred_delay_no_honest_one(name: str, db: None, service: Service) -> None:
+def test_hundreds_of_slow_callers_do_not_delay_others(name: str, db: None, service: Service) -> None:
     attack(service, ATTACKS[name], 800)

@@ -35,13 +35,13 @@ def assert_enveloped(reply: Reply) -> None:
     assert ("allow" in reply.headers) == (status == 405)
 
 
-def test_the_corpus_is_large_and_every_case_has_a_name_of_its_own() -> None:
+def test_corpus_is_large_and_its_names_are_unique() -> None:
     assert len(CORPUS) >= 150
     assert len({case.name for case in CORPUS}) == len(CORPUS)
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: case.name)
-def test_hostile_input_is_answered_and_changes_nothing(case: Case, service: Service, stored_rows: Everything) -> None:
+def test_malformed_request_gets_a_published_error_and_changes_nothing(case: Case, service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
     with RawConnection(service.port) as line:
         line.send(filled(case.raw, service))
@@ -61,7 +61,7 @@ def test_hostile_input_is_answered_and_changes_nothing(case: Case, service: Serv
 # --- What takes more than one message --------------------------------------------------------
 
 
-def test_a_caller_who_asks_first_is_told_to_go_on(service: Service, stored_rows: Everything) -> None:
+def test_expect_100_continue_gets_100(service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
     with RawConnection(service.port) as line:
         line.send(filled(finish(b"", "Expect: 100-continue", f"Content-Length: {len(MAYBE)}"), service))
@@ -71,7 +71,7 @@ def test_a_caller_who_asks_first_is_told_to_go_on(service: Service, stored_rows:
     assert stored_rows() == before
 
 
-def test_a_caller_who_asks_first_whether_to_send_too_much_is_refused_without_the_body(service: Service, stored_rows: Everything) -> None:
+def test_expect_100_continue_with_too_large_body_is_refused_at_once(service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
     with RawConnection(service.port) as line:
         line.send(filled(request("POST", FINISH, KEY, JSON, "Expect: 100-continue", "Content-Length: 10000000"), service))
@@ -83,7 +83,7 @@ def test_a_caller_who_asks_first_whether_to_send_too_much_is_refused_without_the
 @pytest.mark.parametrize("framing", ["Content-Length: 18", "Transfer-Encoding: chunked"])
 @pytest.mark.parametrize("sent", [b"", b'{"ordered": f'])
 @pytest.mark.parametrize("to", [FINISH, "/baskets/users/ada/products/p1", "/baskets/users/bob/products/p1"])
-def test_a_body_that_is_cut_off_does_nothing(framing: str, sent: bytes, to: str, service: Service, stored_rows: Everything) -> None:
+def test_truncated_body_changes_nothing(framing: str, sent: bytes, to: str, service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
     chunk = b"%x\r\n%b\r\n" % (len(sent), sent) if sent and "chunked" in framing else sent
     with RawConnection(service.port) as line:
@@ -93,14 +93,14 @@ def test_a_body_that_is_cut_off_does_nothing(framing: str, sent: bytes, to: str,
     assert stored_rows() == before
 
 
-def test_requests_in_one_breath_are_answered_in_their_order(service: Service) -> None:
+def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
     names = [f"pipelined-{number}" for number in range(20)]
     with RawConnection(service.port) as line:
         line.send(b"".join(filled(get(BOB, f"X-Request-ID: {name}"), service) for name in names))
         assert [line.reply().headers["x-request-id"] for _ in names] == names
 
 
-def test_a_refused_request_does_not_speak_for_the_next(service: Service, stored_rows: Everything) -> None:
+def test_rejected_request_does_not_affect_the_next(service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
     with RawConnection(service.port) as line:
         line.send(request("POST", FINISH, JSON, body=MAYBE) + filled(get(BOB), service) + request("GET", BOB))
@@ -108,7 +108,7 @@ def test_a_refused_request_does_not_speak_for_the_next(service: Service, stored_
     assert stored_rows() == before
 
 
-def test_the_body_of_a_refused_request_is_no_request(service: Service, stored_rows: Everything) -> None:
+def test_body_of_a_rejected_request_is_not_parsed_as_a_request(service: Service, stored_rows: Everything) -> None:
     before = stored_rows()
     hidden = filled(request("DELETE", "/baskets/users/ada", KEY), service)
     with RawConnection(service.port) as line:
@@ -117,7 +117,7 @@ def test_the_body_of_a_refused_request_is_no_request(service: Service, stored_ro
     assert stored_rows() == before
 
 
-def test_those_who_send_slowly_keep_nobody_else_waiting(service: Service) -> None:
+def test_slow_senders_do_not_delay_others(service: Service) -> None:
     """More callers than the server has threads, each with an unfinished head or body: others are answered all the same."""
     slow = [RawConnection(service.port) for _ in range(40)]
     try:
@@ -134,7 +134,7 @@ def test_those_who_send_slowly_keep_nobody_else_waiting(service: Service) -> Non
 
 @pytest.mark.parametrize("to", [FINISH, "/nowhere", "/admin/login/", "/livez"])
 @pytest.mark.parametrize("key", [KEY, "X-API-Key: bk_bad"])
-def test_a_body_that_does_not_come_holds_no_thread_and_is_given_up(key: str, to: str, service: Service) -> None:
+def test_missing_body_holds_no_thread_and_times_out(key: str, to: str, service: Service) -> None:
     """More callers than the server has threads; others are answered at once."""
     slow = [RawConnection(service.port) for _ in range(12)]
     try:
@@ -151,7 +151,7 @@ def test_a_body_that_does_not_come_holds_no_thread_and_is_given_up(key: str, to:
             line.__exit__()
 
 
-def test_a_head_that_does_not_come_is_given_up(service: Service) -> None:
+def test_missing_head_times_out(service: Service) -> None:
     with RawConnection(service.port) as line:
         line.send(b"GET /livez HTTP/1.1\r\nX-A: ")
         for _ in range(40):  # One byte at a time does not prolong it.
@@ -162,7 +162,7 @@ def test_a_head_that_does_not_come_is_given_up(service: Service) -> None:
         assert reply.seconds < 8
 
 
-def test_long_bodies_that_are_refused_and_do_not_come_hold_no_thread(service: Service) -> None:
+def test_missing_rejected_bodies_hold_no_thread(service: Service) -> None:
     slow = [RawConnection(service.port) for _ in range(12)]
     try:
         for line in slow:
@@ -176,7 +176,7 @@ def test_long_bodies_that_are_refused_and_do_not_come_hold_no_thread(service: Se
             line.__exit__()
 
 
-def test_the_log_of_the_server_is_json_and_quotes_nobody(service: Service) -> None:
+def test_server_log_is_json_without_request_content(service: Service) -> None:
     lines = service.lines()
     assert {"request", "worker_started"} <= {line["event"] for line in lines}
     assert all(line["timestamp"] and line["level"] for line in lines)

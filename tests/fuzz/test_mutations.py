@@ -45,11 +45,11 @@ def bend(service: Service, rng: random.Random, times: int) -> None:
             assert set(reply.body) <= {"data", "error"} or b"/schema" in raw, raw
 
 
-def test_a_bent_corpus_meets_no_accident(db: None, service: Service) -> None:
+def test_mutated_corpus_causes_no_server_error(db: None, service: Service) -> None:
     bend(service, random.Random(1), 300)
 
 
 @pytest.mark.long
-def test_a_corpus_bent_in_many_ways_meets_no_accident(db: None, service: Service, long_run: LongRun) -> None:
+def test_corpus_mutated_at_length_causes_no_server_error(db: None, service: Service, long_run: LongRun) -> None:
     bend(service, long_run.rng, 20_000)
     long_run.record(bent_requests=20_000)

@@ -32,13 +32,13 @@ def made_up_calls(service: Service, folder: Path, *options: str) -> str:
     return "" if done.returncode == 0 else done.stdout[-10_000:] + done.stderr[-1000:]
 
 
-def test_every_answer_to_made_up_calls_is_announced(db: None, service: Service, tmp_path: Path) -> None:
+def test_generated_calls_get_only_published_responses(db: None, service: Service, tmp_path: Path) -> None:
     found = made_up_calls(service, tmp_path, "--seed", "1", "--max-examples", "4")
     assert found == "", found
 
 
 @pytest.mark.long
-def test_every_answer_to_many_made_up_calls_is_announced(db: None, service: Service, tmp_path: Path, long_run: LongRun) -> None:
+def test_many_generated_calls_get_only_published_responses(db: None, service: Service, tmp_path: Path, long_run: LongRun) -> None:
     seconds = str(max(30, round(long_run.seconds)))
     found = made_up_calls(service, tmp_path, "--seed", str(long_run.seed), "--max-time", seconds)
     assert found == "", found

@@ -92,7 +92,7 @@ def read_slowly(port: int, seed: int, until: float) -> Counter[str]:
     return seen
 
 
-def test_each_answer_belongs_to_its_request(port: int) -> None:
+def test_concurrent_responses_belong_to_their_requests(port: int) -> None:
     kinds: list[Callable[[int, int, float], Counter[str]]] = [*[pipeline] * 8, *[hang_up] * 6, *[read_slowly] * 2]
     until = time.monotonic() + SECONDS
     with ThreadPoolExecutor(len(kinds)) as callers:
@@ -101,7 +101,7 @@ def test_each_answer_belongs_to_its_request(port: int) -> None:
     assert seen["right"] > 500
 
 
-def test_an_application_that_fails_while_it_answers_costs_no_thread(port: int) -> None:
+def test_failing_response_body_leaks_no_thread(port: int) -> None:
     """More failures than threads."""
     for _ in range(10):
         with RawConnection(port) as line:
@@ -110,7 +110,7 @@ def test_an_application_that_fails_while_it_answers_costs_no_thread(port: int) -
             assert line.reply().body[2] == "next"
 
 
-def test_a_caller_whose_connection_was_reset_leaves_the_others_theirs(port: int) -> None:
+def test_reset_connection_does_not_affect_others(port: int) -> None:
     """The reset arrives while a thread has the call; the thread's answer reaches no other connection."""
     for number in range(100):
         with socket.create_connection(("127.0.0.1", port)) as caller:
@@ -119,7 +119,7 @@ def test_a_caller_whose_connection_was_reset_leaves_the_others_theirs(port: int)
         assert exchange(port, request("GET", f"/a?{number}")).body[2] == str(number)
 
 
-def test_a_caller_who_asks_faster_than_the_server_answers_is_read_no_faster(port: int) -> None:
+def test_pipelining_client_is_read_no_faster_than_it_is_answered(port: int) -> None:
     """What the server has not answered stays at the caller, but for the buffers of both."""
     flood = memoryview(request("GET", "/now") * 2_000_000)
     with socket.create_connection(("127.0.0.1", port)) as caller:

@@ -140,7 +140,7 @@ def test_thief_sells_nothing_and_is_not_throttled_there(stolen_key_attack: Stole
     assert not Attention.objects.filter(session__started_by_key=stolen_key_attack.prefix).exists()
 
 
-def test_back_end_at_the_same_address_buys_as_ever(stolen_key_attack: StolenKeyAttack, db: None) -> None:
+def test_back_end_at_the_same_address_is_not_limited(stolen_key_attack: StolenKeyAttack, db: None) -> None:
     assert stolen_key_attack.honest == [200, 200, 200]
     assert stolen_key_attack.available[1] == 100 - PIECES
 

@@ -216,12 +216,12 @@ def streams(rng: random.Random, number: int) -> list[bytes]:
     return made
 
 
-def test_the_server_reads_nothing_that_another_reader_refuses_or_reads_otherwise(port: int) -> None:
+def test_server_accepts_no_stream_that_another_parser_reads_differently(port: int) -> None:
     assert assert_no_looser(port, [case.raw for case in CORPUS if len(case.raw) < LONGEST and not case.head_only]) > 100
     assert assert_no_looser(port, streams(random.Random(1), 3000)) > 1000
 
 
 @pytest.mark.long
-def test_the_server_reads_nothing_otherwise_in_a_great_many_streams(port: int, long_run: LongRun) -> None:
+def test_server_agrees_with_another_parser_in_many_streams(port: int, long_run: LongRun) -> None:
     both = sum(assert_no_looser(port, streams(long_run.rng, 5000)) for _ in range(20))
     long_run.record(streams_read_by_two_parsers=100_000, requests_both_read=both)

@@ -86,7 +86,7 @@ def _small_lists(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("machine", "steps"), [(OverTheDomain, 40), (OverHttp, 20)])
-def test_the_service_does_what_the_contract_says(machine: type[ShopStateMachine], steps: int) -> None:
+def test_service_agrees_with_the_model(machine: type[ShopStateMachine], steps: int) -> None:
     run_state_machine_as_test(machine, settings=profile(QUICK, stateful_step_count=steps))
 
 
@@ -127,13 +127,13 @@ def explored(machine: type[ShopStateMachine], long_run: LongRun, share: float) -
 @pytest.mark.long
 @pytest.mark.django_db
 @pytest.mark.parametrize("machine", [OverTheDomain, OverHttp])
-def test_the_service_goes_on_doing_what_the_contract_says(machine: type[ShopStateMachine], long_run: LongRun) -> None:
+def test_service_agrees_with_the_model_for_a_long_time(machine: type[ShopStateMachine], long_run: LongRun) -> None:
     explored(machine, long_run, share=0.35)
 
 
 @pytest.mark.long
 @pytest.mark.django_db(transaction=True)
-def test_the_service_does_over_the_network_what_the_contract_says(live_server: Any, long_run: LongRun) -> None:
+def test_service_agrees_with_the_model_over_the_network(live_server: Any, long_run: LongRun) -> None:
     address = live_server.thread.host, live_server.thread.port
 
     class OverTheNetwork(ClientStateMachine, StaffStateMachine):
