@@ -71,7 +71,7 @@ class Log:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[Log]:
-    """The log of this test."""
+    """Yield what this test writes to the log."""
     caplog.set_level("INFO")
     log = Log(caplog)
     # Loggers keep the list itself, so what is put into it holds for those that are there already.
@@ -85,16 +85,17 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[Log]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seed", type=int, default=1, help="decides every choice that is left to chance in the long programme")
-    parser.addoption("--minutes", type=float, default=0.1, help="how long a test that has no end of its own goes on")
+    parser.addoption("--seed", type=int, default=1, help="seed of every random choice in the long programme")
+    parser.addoption("--minutes", type=float, default=0.1, help="how long an open-ended test runs")
     parser.addoption("--figures", type=Path, help="file to write to what was done, in numbers")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LongRun:
-    """What a test of the long programme may know of its run.
+    """The options of a run of the long programme.
 
-    :param chance: the same numbers for the same seed.
+    :param seconds: how long an open-ended test runs.
+    :param rng: gives the same numbers for the same seed and test.
     """
 
     seed: int
@@ -127,7 +128,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture(autouse=True)
 def fresh_rate_limits() -> None:
-    """What this process has taken of the limits of client keys belongs to one test."""
+    """Forget the counts that this process holds of earlier tests."""
     rate_limits.clear_local_windows()
 
 
@@ -148,7 +149,7 @@ def owner(partner: Partner) -> Owner:
 
 @pytest.fixture
 def process(transactional_db: None) -> Callable[..., "subprocess.Popen[bytes]"]:
-    """Start a command in a process of its own, on the database of the test."""
+    """Return a function that starts a command in a separate process, on the database of the test."""
     settings = connection.settings_dict
     address = f"{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
     variables = os.environ | {
@@ -171,7 +172,10 @@ def process(transactional_db: None) -> Callable[..., "subprocess.Popen[bytes]"]:
 
 @pytest.fixture
 def stored_rows(db: None) -> Callable[[], dict[str, list[Any]]]:
-    """Read every row of the service, to show that a refused call changed none. That it was counted or recorded is no change."""
+    """Return a function that reads every row of the service, to show that a refused call changed none.
+
+    Counts of calls, staff sessions and entries about refused actions are left out.
+    """
 
     def read() -> dict[str, list[Any]]:
         stored = {}

@@ -26,7 +26,7 @@ def bounded(minimum: int, maximum: int) -> object:
 
 
 def main() -> None:
-    """Prepare the database, and run what is asked for."""
+    """Prepare the database and run the requested parts."""
     from tests.bench.parts import PARTS, Bench  # noqa: PLC0415 (needs Django)
 
     parser = argparse.ArgumentParser(prog="python3 -m basket_project bench", description="Measure the service beside its floor.")

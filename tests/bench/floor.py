@@ -1,7 +1,7 @@
 """The floor: the least that a finish can cost on this machine, to measure ours against in the same run.
 
 One stored function for each request behind a bare WSGI callable, committed durably. It knows no rule beyond its one
-operation, keeps no timeline, checks no key, and nobody would want to maintain it.
+operation, keeps no timeline and checks no key. It is a lower bound, not a design.
 """
 
 import json
@@ -45,7 +45,7 @@ _here = threading.local()
 
 
 def load(database_url: str, *, baskets: int, items: int) -> None:
-    """Make the tables anew, with baskets `u1` and on in an active checkout; each can be finished once."""
+    """Recreate the tables, with baskets `u1` and up in an active checkout; each can be finished once."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(SCHEMA)
         connection.execute(BASKETS, [baskets])
@@ -58,7 +58,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
     json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
     if not hasattr(_here, "connection"):
         _here.connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=1)
-    (said,) = _here.connection.execute("SELECT floor.finish(%s)", [environ["PATH_INFO"].rpartition("/")[2]]).fetchone()
-    body = (said or "{}").encode()
-    start_response("200 OK" if said else "422 Unprocessable Entity", [("Content-Length", str(len(body)))])
+    (answer,) = _here.connection.execute("SELECT floor.finish(%s)", [environ["PATH_INFO"].rpartition("/")[2]]).fetchone()
+    body = (answer or "{}").encode()
+    start_response("200 OK" if answer else "422 Unprocessable Entity", [("Content-Length", str(len(body)))])
     return [body]

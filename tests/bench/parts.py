@@ -38,7 +38,7 @@ class Bench:
     ten_million: bool
 
     def users(self, number: int) -> list[str]:
-        """Names that nobody had yet."""
+        """Return user ids that have no basket yet."""
         run = next(_runs)
         return [f"bench-{run}-{n}" for n in range(number)]
 
@@ -179,7 +179,7 @@ def baskets(bench: Bench) -> None:
 
 def expiry(bench: Bench) -> None:
     """Measure `expire_baskets` on lapsed checkouts of 3 items, alone and beside 8 clients that finish others."""
-    _head("Expiry", "Beside", "Checkouts", "A second", "Finishes a second meanwhile")
+    _head("Expiry", "Beside", "Checkouts", "A second", "Finishes a second beside it")
     number = bench.baskets * 4
     _lapse(bench, number)
     _print("nothing", number, number / _sweep(), "-")

@@ -31,7 +31,7 @@ def floor() -> Iterator[tuple[str, int]]:
     port = free_port()
     command = ["-m", "granian", "--interface", "wsgi", "--workers", str(WORKERS), "--blocking-threads", str(THREADS)]
     named = [*command, "--port", str(port), "--no-access-log", "--log-level", "critical", "tests.bench.floor:app"]
-    with _run_server(named, f"http://127.0.0.1:{port}", probe="/finish/nobody") as server:
+    with _run_server(named, f"http://127.0.0.1:{port}", probe="/finish/absent") as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""Runs calls at the same moment, each in a thread and on a connection of its own."""
+"""Runs calls at the same moment, each in its own thread and on its own connection."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -11,7 +11,10 @@ WAIT_SECONDS = 30
 
 
 def run_concurrently(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """Release all calls at once, and return what each returned or raised, in their order."""
+    """Release all calls at once.
+
+    :returns: the result or the exception of each call, in the order of the calls.
+    """
     barrier = threading.Barrier(len(calls))
 
     def one(call: Callable[[], Any]) -> Any:
@@ -29,9 +32,9 @@ def run_concurrently(calls: Sequence[Callable[[], Any]]) -> list[Any]:
 
 
 class PausedCall:
-    """A call that stops at a point until it is let go: wrap the function at that point with `at`.
+    """A call that pauses at one point until it is released: wrap the function at that point with `at`.
 
-    Only the thread of the frozen call stops; others pass the point as if it were not there.
+    Only the thread of the paused call stops; other threads pass the point.
     """
 
     def __init__(self) -> None:
@@ -40,7 +43,7 @@ class PausedCall:
         self._thread: int | None = None
 
     def at(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a function so that the frozen call waits after it."""
+        """Wrap a function so that the paused call waits after it."""
 
         def pause_after(*args: Any, **kwargs: Any) -> Any:
             result = function(*args, **kwargs)

@@ -25,7 +25,7 @@ Operation = Callable[[Scenario], Any]
 
 
 def _start_of_other_shopper(scenario: Scenario) -> Any:
-    """Somebody who needs the pieces, and reclaims them where they have lapsed."""
+    """Start a checkout of another user, who needs the pieces and reclaims lapsed ones."""
     other_shopper = scenario.shopper.beside("ben")
     other_shopper.place("shirt", 4)
     return other_shopper.start()
@@ -66,7 +66,7 @@ def _report(scenario: Scenario) -> Any:
 
 
 def _sweep(scenario: Scenario) -> None:
-    """How many it found is no matter: it passes baskets in use."""
+    """Ignore how many it found: a sweep skips locked baskets."""
     expiry.sweep_sessions()
 
 
@@ -74,7 +74,7 @@ def _sweep(scenario: Scenario) -> None:
 
 
 def _repair_arguments(scenario: Scenario, more: Mapping[str, Any]) -> dict[str, Any]:
-    return {"expected_events": scenario.seen, "reason": "asked for", "actor": STAFF} | dict(more)
+    return {"expected_events": scenario.seen, "reason": "ticket", "actor": STAFF} | dict(more)
 
 
 def _of_session(operation: Callable[..., Any], **more: Any) -> Operation:

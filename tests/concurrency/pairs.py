@@ -1,6 +1,6 @@
 """Two calls that meet at one basket: what may come of them is what comes of them one after the other, in either order.
 
-Nobody writes down what is right: the calls themselves say it, run alone.
+The expected outcome is not written down: it comes from the calls themselves, run one after the other.
 """
 
 import threading
@@ -35,7 +35,7 @@ def outcome_of(call: Callable[[], Any]) -> Any:
 def one_after_the_other(kind: str, first: str, second: str, *, expired: tuple[str, ...] = (), flag_last: bool = False) -> Any:
     """Run two calls alone, in this order.
 
-    :param expired: whose lapsed checkouts are expired before, as by a call that has needed that and begins anew.
+    :param expired: whose lapsed checkouts are expired before, as by a call that needs it and is retried.
     :param flag_last: whether the flag that follows a refusal comes after both, as it may in its own transaction.
     """
     scenario = build_scenario(kind)
@@ -57,7 +57,7 @@ def at_once(kind: str, first: str, second: str) -> Any:
 
 
 def while_held(kind: str, first: str, second: str, lock: str) -> Any:
-    """One after the other into a lock that somebody else holds, so that the first is frozen there when the second comes."""
+    """Send both into a lock that a third connection holds, so that the first waits there when the second arrives."""
     scenario = build_scenario(kind)
     with ThreadPoolExecutor(2) as pool, _holding(lock, scenario):
         running: list[Future[Any]] = []

@@ -1,4 +1,4 @@
-"""Where calls meet: a user in the middle of something, what staff saw of it before, and all that is stored afterwards."""
+"""Builds the state in which calls meet, and reads everything that is stored afterwards."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ RETENTION = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Scenario:
-    """One user in the middle of something, and what staff saw of it before anything met.
+    """The shopper at whose basket the calls meet, and what staff saw of it before.
 
     :param session: the last one, whatever has become of it.
     :param old: one that was aborted long ago.
@@ -47,7 +47,7 @@ class Scenario:
 
     @property
     def third_shopper(self) -> User:
-        """Somebody whose checkout has lapsed, in some worlds."""
+        """Another user, whose checkout has lapsed in some scenarios."""
         return self.shopper.beside("cleo")
 
 
@@ -95,10 +95,11 @@ def provoke_flag(user: User) -> None:
 
 
 def build_scenario(kind: str) -> Scenario:
-    """Empty the tables, and bring a user to where the calls meet.
+    """Empty the tables and bring a shopper to the state in which the calls meet.
 
-    That is `active`, `lapsed`, `aborted` or `expired`; `failed`, in a checkout of which an item failed for somebody whose own
-    has lapsed since; `two lapsed`, beside somebody whose checkout lapsed after hers; or `gone`, with nothing but history.
+    That is `active`, `lapsed`, `aborted` or `expired`; `failed`, in a checkout with a failed item whose pieces
+    the third shopper held until their checkout lapsed; `two lapsed`, beside a later lapsed checkout of the third shopper; or `gone`,
+    with nothing but history.
     """
     tables = ", ".join(model._meta.db_table for model in apps.get_app_config("baskets").get_models())
     with connection.cursor() as cursor:
@@ -129,7 +130,7 @@ def build_scenario(kind: str) -> Scenario:
 
 
 def purge_all() -> None:
-    """Purge to the end, as the command does. How many it found is no matter: it passes baskets in use."""
+    """Purge to the end, as the command does. A purge skips locked baskets, so its counts are ignored."""
     feed.assign_positions()
     after = None
     while (batch := retention.purge_baskets(older_than=RETENTION, after=after)).last is not None:

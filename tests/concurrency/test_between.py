@@ -106,7 +106,7 @@ def test_concurrent_reversals_return_the_pieces_once() -> None:
 
 
 def test_hold_again_reserves_pieces_released_during_its_reclaim(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Staff are not told that there is too little where it had lapsed and was given back in that instant."""
+    """Staff get no shortage for pieces that had lapsed and were released at that moment."""
     scenario = build_scenario("failed")
     paused = PausedCall()
     monkeypatch.setattr(counters, "reserve", paused.at(counters.reserve))

@@ -52,7 +52,7 @@ def test_control_without_stock_lock_oversells(shopper: User, monkeypatch: pytest
 
 
 def test_control_without_second_stock_check_oversells(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """4 buyers have seen 10 pieces, and take 16, unless whoever takes looks again; the constraint would refuse the third."""
+    """4 buyers have read 10 pieces and reserve 16 if the reservation does not check again; the constraint would refuse the third."""
     everybody_has_read = threading.Barrier(4)
 
     def seem_to_be_there(*seen: Any) -> bool:
@@ -95,7 +95,7 @@ def test_control_without_basket_lock_violates_one_active_checkout_constraint(sho
 
 @pytest.mark.usefixtures("pessimistic_start")
 def test_second_start_rereads_stock_after_waiting(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second buyer decides by the stock as it is after the wait, not as it was when it asked."""
+    """The second buyer decides by the stock after its wait, not by the stock that it read before."""
     paused = PausedCall()
     monkeypatch.setattr(counters, "reserve", paused.at(counters.reserve))
     other_shopper = shopper.beside("ben")
@@ -158,7 +158,7 @@ def test_pessimistic_start_records_its_event_after_the_stock_update(shopper: Use
 
 
 def test_reclaim_skips_a_locked_basket(shopper: User) -> None:
-    """A reclaim goes on to the next basket when one is locked for longer than anybody waits."""
+    """A lock timeout on one basket: the reclaim continues with the next."""
     for name, minutes in (("ben", 33), ("cleo", 32)):
         user = shopper.beside(name)
         user.place("shirt", 5)
@@ -188,7 +188,7 @@ def test_reclaim_skips_a_locked_basket(shopper: User) -> None:
 
 
 def test_start_reserves_pieces_released_during_its_reclaim(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is told "sold out" for pieces that had lapsed and were given back in that instant."""
+    """A start does not report "sold out" for pieces that had lapsed and were released at that moment."""
     shopper.place("shirt", 8)
     shopper.start()
     shopper.wait(minutes=31)

@@ -36,7 +36,7 @@ def test_identical_concurrent_finishes_make_one_transition(shopper: User, ordere
 
 
 def test_concurrent_order_and_abort_have_one_outcome(shopper: User) -> None:
-    """Whoever locks first wins; the others are told what the table says."""
+    """The first to lock wins; the others get the refusal of the transition table."""
     shopper.place("shirt", 3)
     shopper.start()
     yes, no = [lambda: shopper.finish(True)] * 10, [lambda: shopper.finish(False)] * 10
@@ -50,7 +50,7 @@ def test_concurrent_order_and_abort_have_one_outcome(shopper: User) -> None:
 
 
 def test_concurrent_starts_of_one_basket_make_one_session(shopper: User) -> None:
-    """The others are told that it is active."""
+    """The other calls are refused with `checkout_active`."""
     shopper.place("shirt", 1)
     outcomes = run_concurrently([shopper.start] * CROWD)
     assert kinds(outcomes) == {"StartedSession": 1, "CheckoutActive": CROWD - 1}
@@ -58,14 +58,14 @@ def test_concurrent_starts_of_one_basket_make_one_session(shopper: User) -> None
 
 
 def test_concurrent_first_additions_make_one_basket(shopper: User) -> None:
-    """The unique key decides who inserts the row; nobody fails."""
+    """The unique key decides which call inserts the row; all calls succeed."""
     outcomes = run_concurrently([lambda: shopper.place("shirt", 1)] * 10 + [lambda: shopper.place("cap", 2)] * 10)
     assert kinds(outcomes) == {"BasketSnapshot": CROWD}
     assert sorted(shopper.lists()["cart"]) == [("cap", 2), ("shirt", 1)]
 
 
 def test_twenty_concurrent_starts_sell_exactly_ten_pieces(shopper: User) -> None:
-    """20 buyers for 10 pieces: 10 hold, 10 are told what is missing."""
+    """20 buyers for 10 pieces: 10 hold, 10 get the shortage."""
     buyers = [shopper.beside(f"buyer-{n}") for n in range(CROWD)]
     for buyer in buyers:
         buyer.place("shirt", 1)
@@ -133,7 +133,7 @@ def test_concurrent_reclaims_and_aborts_do_not_deadlock(shopper: User) -> None:
 
 
 def test_stock_report_beside_starts_keeps_the_balance(shopper: User) -> None:
-    """What is held stays held, what is left is what the feed said less that."""
+    """Holds stay; the rest is what the feed reported minus the holds."""
     buyers = [shopper.beside(f"buyer-{n}") for n in range(8)]
     for buyer in buyers:
         buyer.place("shirt", 1)

@@ -1,4 +1,4 @@
-"""The feed against its writers: whoever reads on from a token sees every event once, and each basket's in order."""
+"""The feed beside its writers: a reader that continues from a token sees every event once, and those of a basket in order."""
 
 import threading
 from collections import defaultdict
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass
 class Consumer:
-    """Somebody who reads the feed of all partners, in small pages, and keeps nothing but the place."""
+    """A reader of the feed of all partners, in small pages, that keeps its place only."""
 
     place: feed.FeedCursor | None = None
     seen: list[int] = field(default_factory=list)
@@ -112,7 +112,7 @@ def test_feed_readers_beside_writers_miss_no_event(shopper: User) -> None:
     def read() -> list[int]:
         kept, seen = None, []
         while not written.is_set():
-            consumer = Consumer(place=kept)  # Started anew with every page, knowing its place only.
+            consumer = Consumer(place=kept)  # Recreated for every page; it knows its place only.
             consumer.read_on()
             kept, seen = consumer.place, seen + consumer.seen
         return seen + Consumer(place=kept).read_to_the_end()
@@ -191,7 +191,7 @@ def test_mark_does_not_pass_late_events_beyond_one_batch(shopper: User, monkeypa
 
 
 def test_horizon_of_another_cluster_does_not_block_the_feed(shopper: User) -> None:
-    """A database that was restored elsewhere counts transactions anew."""
+    """A database restored on another cluster restarts its transaction counter."""
     shopper.place("shirt", 1)
     feed.assign_positions()
     FeedState.objects.update(settled_id=0, horizon=2**60)

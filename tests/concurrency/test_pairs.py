@@ -1,4 +1,4 @@
-"""Every pair of calls that can meet at a basket ends as the two do one after the other, wherever the first is frozen."""
+"""Every pair of concurrent calls on a basket ends like one of its sequential orders, wherever the first is paused."""
 
 import time
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ alone = cache(one_after_the_other)
 def expected(kind: str, first: str, second: str) -> Iterator[Any]:
     """What may come of two calls: of the two in order, and the other way round.
 
-    What a call does in a transaction of its own, before it begins or after it was refused, may come apart from it.
+    What a call does in a separate transaction, before it starts or after its refusal, may be separated from it.
     """
     orders = {(first, second), (second, first)}
     yield from (alone(kind, *pair) for pair in orders)
@@ -61,14 +61,15 @@ def expected(kind: str, first: str, second: str) -> Iterator[Any]:
 
 def is_serial(kind: str, first: str, second: str, found: Any) -> bool:
     """Tell whether two calls ended as one after the other, and neither failed."""
-    if any(isinstance(said, Defect) for said in found[0].values()):
+    if any(isinstance(outcome, Defect) for outcome in found[0].values()):
         return False
     if first != second:
         return found in expected(kind, first, second)
-    # Which of two like calls was first cannot be told by their names.
+    # The names of two equal calls do not show which was first.
     outcomes, state = found
     return any(
-        (said, state) in expected(kind, first, second) for said in (outcomes, dict(zip(outcomes, [*outcomes.values()][::-1], strict=True)))
+        (candidate, state) in expected(kind, first, second)
+        for candidate in (outcomes, dict(zip(outcomes, [*outcomes.values()][::-1], strict=True)))
     )
 
 

@@ -24,7 +24,7 @@ def crowd(key: str, method: str, path: str, body: Any, **headers: str) -> list[A
     sent = {"X-API-Key": key, **headers}
 
     def call() -> Any:
-        # Whoever has waited too long on a slow machine is told so, and calls again, as the answer says it may.
+        # On a slow machine a call may get a lock timeout; it calls again, as the answer allows.
         for _ in range(20):
             answer = Client(raise_request_exception=False).generic(
                 method, f"/baskets/users/anna{path}", body, content_type="application/json" if body else "", headers=sent

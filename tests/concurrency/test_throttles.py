@@ -69,7 +69,7 @@ def test_concurrent_counts_are_granted_up_to_the_limit(transactional_db: None) -
 
 
 def test_control_with_read_then_write_exceeds_the_limit(transactional_db: None) -> None:
-    """What a throttle does that is not one statement: all read before anybody has written."""
+    """A throttle in two statements: all callers read before the first one writes."""
     all_have_read = threading.Barrier(CALLERS)
 
     def take() -> bool:

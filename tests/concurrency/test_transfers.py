@@ -13,7 +13,7 @@ DEVICES = 50
 
 
 def test_transfer_is_redeemed_by_one_of_fifty_devices(shopper: User) -> None:
-    """The others are told that the token is not good, and the timeline has one line."""
+    """The other devices get `transfer_unknown`, and the timeline has one line."""
     shopper.place("shirt", 1)
     made = runner.run(offer_transfer, owner=shopper.owner, actor=APP)
     partner_id = shopper.owner.partner_id

@@ -43,7 +43,7 @@ class Case:
     """One input.
 
     :param logged: whether a line of the log tells how long it took; the others are answered without any work.
-    :param then_closed: whether the connection must be closed afterwards, because nobody knows where the next request begins.
+    :param then_closed: whether the connection must be closed afterwards, because the start of the next request is unknown.
     """
 
     name: str

@@ -95,7 +95,7 @@ def service(committed_rows: None, tmp_path_factory: pytest.TempPathFactory) -> I
     _, key = api_keys.issue_api_key(partner_name=partner.name, created_by="tests")
     _, app_key = api_keys.issue_api_key(partner_name=partner.name, kind="client", created_by="tests")
     log = tmp_path_factory.mktemp("hostile") / "log"
-    # Made-up keys come faster than strangers may guess; the limit on guesses has tests of its own.
+    # Made-up keys come faster than strangers may guess; other tests cover the limit on guesses.
     with serving(log, BASKETS_FAILURES_PER_MINUTE="0") as port:
         yield Service(port=port, key=key, app_key=app_key, order_no=order_no, log=log)
 
@@ -135,7 +135,7 @@ def wait_until_ready(server: "subprocess.Popen[bytes]", port: int, log: Path) ->
 
 @pytest.fixture
 def stored_rows(service: Service, db: None) -> Callable[[], dict[str, list[Any]]]:
-    """Read every row that is stored, as the server's other clients see it. That a call was counted is no change."""
+    """Read every row that is stored, as the server's other clients see it. Counts of calls are left out."""
 
     def read() -> dict[str, list[Any]]:
         stored = {}

@@ -1,4 +1,4 @@
-"""The process server with an application that answers what it was asked: `python -m tests.fuzz.echo PORT SECONDS`."""
+"""Runs the process server with an application that echoes each request: `python -m tests.fuzz.echo PORT SECONDS`."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""The corpus, bent by chance: whatever comes of it, the service answers. That it keeps its rules is asked at the end of all tests here."""
+"""Mutates the corpus at random: the service answers every result. The invariants are checked at the end of this folder."""
 
 import random
 

@@ -41,7 +41,7 @@ def request(
     host: bool = True,
     version: str = "1.1",
 ) -> bytes:
-    """Write a request. What is not asked for is not there: no header is added but Host and the length of a body."""
+    """Write a request. The only headers added are Host and the length of a body."""
     lines = [b" ".join([method.encode(), target if isinstance(target, bytes) else target.encode(), f"HTTP/{version}".encode()])]
     if host:
         lines.append(b"Host: 127.0.0.1")
@@ -71,7 +71,7 @@ class RawConnection:
         self._socket.close()
 
     def send(self, raw: bytes) -> None:
-        """Send bytes; a server that has stopped listening is no failure, its answer may have been sent before."""
+        """Send bytes; ignore a server that has stopped reading: its answer may have been sent before."""
         with contextlib.suppress(ConnectionError):
             self._socket.sendall(raw)
 
@@ -132,7 +132,7 @@ class RawConnection:
 
 
 def exchange(port: int, raw: bytes | Sequence[bytes], *, head_only: bool = False) -> Reply:
-    """Send a request on a connection of its own, and read the answer."""
+    """Send a request on a new connection, and read the answer."""
     with RawConnection(port) as line:
         for piece in [raw] if isinstance(raw, bytes) else raw:
             line.send(piece)

@@ -1,4 +1,4 @@
-"""What staff do, as rules of the machine: every repair by the domain's own call, upon the state as it is."""
+"""What staff do, as rules of the state machine: every repair, by its domain call, on the current state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -117,7 +117,7 @@ class StaffStateMachine(ShopStateMachine):
         self._compare_comfort()
 
     def _is_news(self, key: Key) -> bool:
-        """Staff are told to look again where a session has lapsed: its expiry, which comes first, is news to them."""
+        """A repair of a lapsed session is stale: its expiry comes first and changes what staff saw."""
         active = self.model.baskets[key].active
         return active is not None and self.model.lapsed(active)
 
@@ -150,7 +150,7 @@ class StaffStateMachine(ShopStateMachine):
         self._step(key, by_model, repaired, answers=False)
 
     def _repair_arguments(self, key: Key) -> dict[str, Any]:
-        return {"expected_events": self._basket(key).events, "reason": "asked for", "actor": STAFF}
+        return {"expected_events": self._basket(key).events, "reason": "ticket", "actor": STAFF}
 
     def _basket(self, key: Key) -> Basket:
         return Basket.objects.get(pk=self.domain.user(key).owner.basket_id)

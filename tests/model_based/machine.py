@@ -140,7 +140,7 @@ class ShopStateMachine(RuleBasedStateMachine):
 
     @rule()
     def purge(self) -> None:
-        """What nobody reads on from any more; everything is told to the feed first."""
+        """Purge old events and sessions; all events get their feed position first."""
         self.model.purge()
         feed.assign_positions()
         after = None
@@ -206,7 +206,7 @@ class ShopStateMachine(RuleBasedStateMachine):
         } == {(s.order_no, reason): flag.candidates for _, s in self.model.sessions for reason, flag in s.flags.items()}
 
     def _compare_comfort(self) -> None:
-        """What is stored for each user, and for nobody else."""
+        """What is stored for each user, and no row more."""
         owners = {key: self.domain.user(key).owner for key in self.model.comfort}
         assert set(Comfort.objects.values_list("pk", flat=True)) == {owner.basket_id for owner in owners.values()}
         for key, owner in owners.items():

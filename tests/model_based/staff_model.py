@@ -130,7 +130,7 @@ class Office(Devices):
         self._record_event(self.baskets[key])
 
     def erase(self, key: Key, name: Key) -> None:
-        """The basket is emptied, hidden, and nobody's: the user, should they come back, begins anew."""
+        """The basket is emptied, hidden and anonymous: a returning user starts with a new one."""
         basket = self.baskets[key]
         self._end_lapsed_or_refuse(basket)
         if basket.erased:
@@ -177,7 +177,7 @@ class Office(Devices):
         return cut
 
     def _stays(self, session: Session) -> bool:
-        """While it is young, while somebody has to see to it, and while it explains what the shop is owed."""
+        """While it is young, while staff have to look at it, and while it explains a shortfall."""
         owed = any(pieces and self.free(product) < 0 for product, pieces in session.sold.items())
         return session.status == "ACTIVE" or not self._is_older_than_retention(session.finished) or bool(session.open()) or owed
 

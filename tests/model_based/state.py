@@ -16,7 +16,7 @@ MOST_CANDIDATES = 5
 
 
 class Refused(Exception):
-    """The call is not done. `details` is what the caller is told beside the reason, `told` the basket that comes with it."""
+    """The call is refused. `details` comes beside the reason, `basket_shown` is the basket in the response."""
 
     basket_shown: Any = ...
 
@@ -158,7 +158,7 @@ class State:
     moments: int = 0
 
     def moment(self, ago: int = 0) -> Moment:
-        """A moment after all that were asked for before, or so many seconds ago."""
+        """Return a moment after all earlier ones, or so many seconds ago."""
         self.moments += 1
         return self.now - ago, self.moments
 
@@ -212,7 +212,7 @@ class State:
             self._record_event(basket, session)
 
     def _flag_refused(self, basket: Basket, session: Session, reason: str, *, order_no: str | None) -> None:
-        """Somebody may have paid. Without a number, for any of the last that ended; and no more warnings are open than staff can read."""
+        """A customer may have paid. Without a number, flag any of the last ended sessions, up to the limit of open flags."""
         ended = [(s.ended_revision, s.ended, s.order_no, s.status) for s in basket.sessions if s.status != "ACTIVE"]
         last = [(number, status) for *_, number, status in sorted(ended, reverse=True)][:MOST_CANDIDATES]
         self._flag(basket, session, reason, candidates=last if order_no is None else None)

@@ -185,7 +185,7 @@ MUTATIONS = (
         name="too little of one of several products goes unnoticed",
         place="baskets.domain.stock.counters.RESERVE_ALL_OR_FAIL",
         old='{expect_rows("taken", number="%s")}',
-        new="SELECT 1 / (count(*) <= %s)::int FROM taken",
+        new="SELECT 1 FROM taken WHERE %s > 0",
         why="a demand is thought to be about errors only",
         tests=(CROWDS, LIFE),
     ),
@@ -346,7 +346,7 @@ MUTATIONS = (
         place="baskets.domain.checkout.states.TRANSITIONS",
         old="Session.ABORTED: {Session.ORDERED},",
         new="Session.ORDERED: {Session.ABORTED},\n    Session.ABORTED: {Session.ORDERED},",
-        why="somebody wants to undo an order",
+        why="an order has to be undone",
         tests=(LIFE,),
     ),
     Mutation(
@@ -510,7 +510,7 @@ MUTATIONS = (
         tests=(MODEL,),
     ),
     Mutation(
-        name="a purge takes what somebody has to see to",
+        name="a purge removes a session that staff have to look at",
         place="baskets.domain.maintenance.retention.MUST_STAY",
         old="OR EXISTS (SELECT FROM baskets_attention a WHERE a.session_id = s.id AND a.settled_at IS NULL)",
         new="",
@@ -554,7 +554,7 @@ MUTATIONS = (
         place="baskets.domain.events.webhook_delivery.RECORD_FAILURE",
         old="failing_since = coalesce(failing_since, statement_timestamp())",
         new="failing_since = statement_timestamp()",
-        why="the time of a failure is what is at hand",
+        why="the time of the failure is what the code has",
         tests=("tests/domain/events/test_webhooks.py",),
     ),
     Mutation(
@@ -614,7 +614,7 @@ MUTATIONS = (
         tests=("tests/domain/events/test_webhooks.py",),
     ),
     Mutation(
-        name="a call has no deadline of its own",
+        name="a call has no total deadline",
         place="baskets.net.http_client.send_request",
         old="watchdog.start()",
         new="pass",
@@ -738,7 +738,7 @@ MUTATIONS = (
         place="baskets.domain.access.jwks_cache._acquire_lease.due",
         old="due = Q() if forced else Q(next_fetch_at__isnull=True) | Q(next_fetch_at__lte=Now())",
         new="due = Q()",
-        why="the row that was read said that no fetch runs",
+        why="the row that was read shows no running fetch",
         tests=(PUBLISHED_KEYS,),
     ),
     Mutation(
@@ -790,7 +790,7 @@ MUTATIONS = (
         tests=(FLAGS,),
     ),
     Mutation(
-        name="a session that was ordered meanwhile is flagged",
+        name="a session that was ordered before its flag is flagged",
         place="baskets.domain.checkout.attention.INSERT_FLAG",
         old="s.basket_id = %(basket)s AND s.status = %(status)s",
         new="s.basket_id = %(basket)s AND s.status <> 'ACTIVE'",
