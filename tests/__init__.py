@@ -1,1 +1,1 @@
-"""The tests: what the service promises, asked of a real PostgreSQL."""
+"""The tests of the service, on a real PostgreSQL."""

@@ -72,25 +72,25 @@ class KeyPair:
         """Make a token. A header of None is left out."""
         full = {"alg": self.algorithm, "typ": "JWT", "kid": self.kid} | header
         full = {name: value for name, value in full.items() if value is not None}
-        said = assembled(full, claims, b"").removesuffix(".").encode()
-        return f"{said.decode()}.{b64(self._signature(said))}"
+        signed_part = assembled(full, claims, b"").removesuffix(".").encode()
+        return f"{signed_part.decode()}.{b64(self._signature(signed_part))}"
 
-    def _signature(self, said: bytes) -> bytes:
+    def _signature(self, signed_part: bytes) -> bytes:
         if self.algorithm == "EdDSA":
-            return bytes(self.private.sign(said))
+            return bytes(self.private.sign(signed_part))
         digest = DIGESTS[self.algorithm[2:]]()
         if self.algorithm in CURVES:
-            r, s = decode_dss_signature(self.private.sign(said, ec.ECDSA(digest)))
+            r, s = decode_dss_signature(self.private.sign(signed_part, ec.ECDSA(digest)))
             length = CURVES[self.algorithm][2]
             return r.to_bytes(length) + s.to_bytes(length)
         pad: Any = padding.PKCS1v15() if self.algorithm.startswith("RS") else padding.PSS(padding.MGF1(digest), digest.digest_size)
-        return bytes(self.private.sign(said, pad, digest))
+        return bytes(self.private.sign(signed_part, pad, digest))
 
 
 def hmac_token(claims: Any, secret: bytes, **header: Any) -> str:
-    """A token signed with a shared secret, such as somebody's public key taken for one."""
-    said = assembled({"alg": "HS256", "typ": "JWT"} | header, claims, b"").removesuffix(".").encode()
-    return f"{said.decode()}.{b64(hmac.digest(secret, said, hashlib.sha256))}"
+    """A token signed with a shared secret, such as a public key misused as a secret."""
+    signed_part = assembled({"alg": "HS256", "typ": "JWT"} | header, claims, b"").removesuffix(".").encode()
+    return f"{signed_part.decode()}.{b64(hmac.digest(secret, signed_part, hashlib.sha256))}"
 
 
 def opened(token: str, jwks: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
