@@ -19,13 +19,13 @@ from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner
 
 
 def new_guest(*, partner_id: int) -> Owner:
-    """Draw the id of a guest: 128 random bits, so it names nobody else and cannot be guessed."""
+    """Generate the id of a guest: 128 random bits, so that it is unique and cannot be guessed."""
     return Owner(partner_id=partner_id, user_id=f"guest-{secrets.token_hex(16)}")
 
 
 @transaction.atomic(savepoint=False)
 def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: ClientLimits | None = None, actor: Actor) -> BasketSnapshot:
-    """Create the basket of a guest, with products in its lists as `place_item` puts them: all of them, or nothing is done.
+    """Create the basket of a guest, with products in its lists as `place_item` puts them: all of them or none.
 
     It expires a basket's lifetime after now, whatever happens to it. Locks the basket.
     Source: `createguestbasket` of the published API.

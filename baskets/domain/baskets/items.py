@@ -1,4 +1,4 @@
-"""Products in the cart and the saved list: placed, changed, removed. Stock is none of their business."""
+"""Adds, changes and removes items in the cart and saved lists. Never reads or writes stock."""
 
 from dataclasses import replace
 
@@ -34,14 +34,14 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Ba
     :raises CartFull: a new item beyond the limit of the cart.
     :raises SavedFull: a new item beyond the limit of the saved list.
     """
-    asked, listed = enqueue_locked_read(owner), execute(LISTED_PRODUCT, [product_id])
-    contents, product = asked.contents(), listed.fetchone()
+    pending, listed = enqueue_locked_read(owner), execute(LISTED_PRODUCT, [product_id])
+    contents, product = pending.contents(), listed.fetchone()
     if product is None:
         raise ProductNotFound
     if contents is None:
         contents = create_and_lock(owner)
     if not contents.is_open:
-        # Past its time and not yet swept: what it held is gone for the user, so it must not come back with it.
+        # The basket has expired, and no sweep has closed it yet: its former items must not return with the new one.
         contents = contents if contents.hidden_at else expire_locked_basket(contents=contents, actor=actor)
     variant, main_product_id = product
     line = BasketLine(product_id=product_id, count=count, position=0, variant=variant, main_product_id=main_product_id)
@@ -72,7 +72,7 @@ def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Acto
 
 @transaction.atomic(savepoint=False)
 def remove_item(*, owner: Owner, product_id: str, actor: Actor) -> BasketSnapshot:
-    """Take a product out of cart and saved, never out of checkout.
+    """Remove a product from cart and saved, never from checkout.
 
     Locks the basket. Source: `deleteproductfrombasket` of the published API.
 

@@ -1,4 +1,4 @@
-"""Whole baskets: deleted by their user, or expired by the clock. Either way emptied and hidden, and kept until a purge."""
+"""Closes whole baskets, by deletion or expiry: a closed basket is empty and hidden, and stays until a purge."""
 
 from dataclasses import replace
 from typing import Any
@@ -31,20 +31,20 @@ def delete_basket(*, owner: Owner, actor: Actor) -> BasketSnapshot:
 
 
 def expire_locked_basket(*, contents: BasketSnapshot, actor: Actor) -> BasketSnapshot:
-    """Empty and hide a basket that is past its time, under its lock."""
+    """Empty and hide an expired basket. Needs the basket's lock."""
     return _close(contents=contents, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
 
 
 def delete_locked_basket(*, contents: BasketSnapshot, actor: Actor) -> BasketSnapshot:
-    """Empty and hide a basket as its user's own deletion does, under its lock."""
+    """Empty and hide a basket as deleted by its user. Needs the basket's lock."""
     return _close(contents=contents, kind=Event.Kind.BASKET_DELETED, actor=actor)
 
 
 def check_no_active_session(contents: BasketSnapshot) -> None:
-    """Let a call go on only where no session is active.
+    """Check that no session is active.
 
-    :raises OwnSessionLapsed: the session's hold has ended; the runner expires it and comes back.
-    :raises CheckoutActive: it has not.
+    :raises OwnSessionLapsed: the hold of the session has ended; the next try expires it first.
+    :raises CheckoutActive: a session is active and its hold has not ended.
     """
     if contents.session is None:
         return
@@ -61,12 +61,12 @@ def check_no_active_session(contents: BasketSnapshot) -> None:
 
 
 def closed(contents: BasketSnapshot) -> BasketSnapshot:
-    """The basket as it is when it is emptied and hidden."""
+    """Build the state of a basket that is emptied and hidden."""
     return replace(contents.cleared(), hidden_at=contents.at)
 
 
 def emptied_event_data(contents: BasketSnapshot) -> dict[str, Any]:
-    """What the timeline says about a basket that is emptied."""
+    """Build the event data of a basket that is emptied: the items it held."""
     return {"cart": lines_as_json(contents.cart), "saved": lines_as_json(contents.saved)}
 
 

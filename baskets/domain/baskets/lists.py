@@ -1,4 +1,4 @@
-"""The rules of the three lists, as pure functions from one basket's contents to another. Nothing here reads or writes."""
+"""The rules of the three lists, as pure functions from one snapshot of a basket to the next. Reads and writes nothing."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,8 +11,8 @@ from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 def with_placed(contents: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
     """Assign a product: with a count above 0 into the cart, with 0 into the saved list.
 
-    :raises CartFull: as `with_product_in_cart`.
-    :raises SavedFull: as `with_product_in_saved`.
+    :raises CartFull: the cart is at its limit and does not hold the product yet.
+    :raises SavedFull: the saved list is at its limit and does not hold the product yet.
     """
     return with_product_in_cart(contents, line) if line.count > 0 else with_product_in_saved(contents, line)
 
@@ -23,7 +23,7 @@ def with_product_in_cart(contents: BasketSnapshot, line: BasketLine) -> BasketSn
     :raises CartFull: the cart is at its limit and does not hold the product yet.
     """
     if find_line(contents.cart, line.product_id):
-        cart = tuple(replace(x, count=line.count) if x.product_id == line.product_id else x for x in contents.cart)
+        cart = tuple(replace(other, count=line.count) if other.product_id == line.product_id else other for other in contents.cart)
         return replace(contents, cart=cart)
     if len(contents.cart) >= conf.cart_limit():
         raise CartFull
@@ -56,7 +56,7 @@ def without_product(contents: BasketSnapshot, product_id: str) -> BasketSnapshot
 
 
 def checkout_lines(cart: tuple[BasketLine, ...], stocked: Mapping[str, int | None]) -> tuple[BasketLine, ...]:
-    """The checkout list that a cart becomes. `stocked` says of each product what the API prints."""
+    """Build the checkout list from a cart, with the `stocked` of each product."""
     return tuple(replace(line, stocked=stocked[line.product_id]) for line in cart)
 
 
@@ -69,12 +69,12 @@ def with_lines_returned(contents: BasketSnapshot, lines: Iterable[BasketLine]) -
     cart = {line.product_id: line for line in contents.cart}
     saved = contents.saved
     for line in lines:
-        there = cart.get(line.product_id)
+        present = cart.get(line.product_id)
         cart[line.product_id] = replace(
             line,
             stocked=None,
-            count=line.count + (there.count if there else 0),
-            position=min(line.position, there.position) if there else line.position,
+            count=line.count + (present.count if present else 0),
+            position=min(line.position, present.position) if present else line.position,
         )
         saved = _without(saved, line.product_id)
     ordered = tuple(sorted(cart.values(), key=lambda line: (line.position, line.product_id)))
@@ -97,5 +97,5 @@ def _without(lines: tuple[BasketLine, ...], product_id: str) -> tuple[BasketLine
 
 
 def _next_position(contents: BasketSnapshot) -> int:
-    """The end of the order. Checkout lines count, because they may come back to their old places."""
+    """The position after the last line. Checkout lines count, because they may return to their old positions."""
     return max((line.position for line in contents.lines()), default=0) + 1

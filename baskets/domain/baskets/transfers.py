@@ -1,4 +1,4 @@
-"""A basket on its way to another device: offered for a minute, taken once. Nothing in it changes.
+"""Transfers a basket to another device: an offer is valid for one minute and redeemed once. The lists do not change.
 
 Who may offer it, and what the other device is given, is the business of the edges.
 """
@@ -23,7 +23,7 @@ TOKEN_LIFETIME = timedelta(minutes=1)
 KEEP_USED_FOR = timedelta(days=1)
 TOKEN_LENGTH = 43
 
-# The condition is asked once more under the row's own lock, so that a token is good for one of those who bring it at once.
+# PostgreSQL checks the condition again under the lock of the row, so of two concurrent calls one redeems the token.
 REDEEM = Statement(
     "redeem",
     """
@@ -41,12 +41,12 @@ SELECT FROM baskets_transfer WHERE digest = %s AND redeemed_at IS NULL AND expir
 
 
 class TransferNotFound(Exception):
-    """The token is unknown, used or past its minute, or its basket is gone. Nobody is told which."""
+    """The token is unknown, used or expired, or its basket is gone. The refusal does not reveal which."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferOffer:
-    """A basket that may be taken. The token is nowhere but here."""
+    """An offer to transfer a basket. The token exists only here; the database stores its digest."""
 
     token: str
     expires_at: datetime
@@ -54,7 +54,7 @@ class TransferOffer:
 
 @transaction.atomic(savepoint=False)
 def offer_transfer(*, owner: Owner, actor: Actor) -> TransferOffer:
-    """Offer the user's basket to whoever brings the token of this offer first.
+    """Offer the user's basket to the first device that presents the token of this offer.
 
     Locks the basket. Source: `transferbasket` of the published API; ADR 22.
 
@@ -63,7 +63,7 @@ def offer_transfer(*, owner: Owner, actor: Actor) -> TransferOffer:
     contents = lock_and_read(owner)
     if contents is None or not contents.is_open:
         raise BasketNotFound
-    # What is long over tells nobody anything that the timeline does not.
+    # Expired rows add nothing to what the timeline records.
     Transfer.objects.filter(basket_id=contents.basket_id, expires_at__lt=contents.at - KEEP_USED_FOR).delete()
     GuestToken.objects.filter(basket_id=contents.basket_id, expires_at__lt=contents.at - KEEP_USED_FOR).delete()
     token = secrets.token_urlsafe(32)
@@ -76,7 +76,7 @@ def offer_transfer(*, owner: Owner, actor: Actor) -> TransferOffer:
 
 @dataclass(frozen=True, kw_only=True)
 class RedeemedTransfer:
-    """A basket that was taken over, and whose it is."""
+    """A transferred basket and its owner."""
 
     owner: Owner
     contents: BasketSnapshot
@@ -84,7 +84,7 @@ class RedeemedTransfer:
 
 @transaction.atomic(savepoint=False)
 def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None = None, actor: Actor) -> RedeemedTransfer:
-    """Take the basket that this token stands for, and return it.
+    """Redeem a token, and return its basket.
 
     Locks the basket, then the transfer. Source: `createguestbasket` of the published API; ADR 22.
 
@@ -92,7 +92,7 @@ def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None 
     :param limits: what a client key counts against; None for a server key. A device counts as a guest does.
     :raises Throttled: a limit of the client key or its source is reached.
     :raises LimitBlockUsedUp: this process must take counts of a limit first.
-    :raises TransferNotFound: the token is not good.
+    :raises TransferNotFound: the token is unknown, used or expired, or its basket is gone.
     """
     if limits:
         limits.count(guests=1)
@@ -110,15 +110,15 @@ def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None 
 
 
 def is_redeemable(token: str) -> bool:
-    """Tell whether a token may still be brought."""
+    """Tell whether a token can still be redeemed."""
     return execute(IS_OPEN, [token_digest(token)]).fetchone() is not None
 
 
 def token_digest(token: str) -> bytes:
-    """Compute what is stored of a token."""
+    """Compute the digest that the database stores of a token."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _record(contents: BasketSnapshot, kind: Event.Kind, actor: Actor) -> None:
-    """Add a line to the timeline; the lists stay as they are."""
+    """Add an event to the timeline without changing the lists."""
     record_event(contents=write_lists(before=contents, after=contents), kind=kind, actor=actor, data={})

@@ -1,7 +1,7 @@
-"""The clock's word: lapsed sessions and baskets past their time, one by one, in a sweep, or for their stock.
+"""Expires lapsed sessions and old baskets: one by one, in a sweep, or to reclaim stock.
 
-A sweep that is late or dead hides no stock and blocks nobody: starts reclaim what they need, and a basket past its time
-counts as absent before it is swept.
+A late or dead sweep hides no stock and blocks no user: starts reclaim the stock they need, and an expired basket counts as
+absent before a sweep closes it.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from baskets.domain.stock import counters
 from baskets.models import Basket, CheckoutSession, Event, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot, read_basket
 
-# Some 50 ms of work: nobody who comes to one of these baskets waits longer for it.
+# About 50 ms of work, and so the longest wait for a user of one of these baskets.
 BATCH_SIZE = 200
 MARGIN = 10
 
@@ -37,7 +37,7 @@ class SweepResult:
     """What one step of a sweep did.
 
     :param found: candidates seen; 0 means that nothing is left.
-    :param expired: of these, how many were expired. Others were locked by somebody, or no longer due.
+    :param expired: of these, how many were expired. The others were locked, or no longer due.
     :param last: the greatest candidate, to go on from.
     """
 
@@ -47,7 +47,7 @@ class SweepResult:
 
 
 def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
-    """Expire a basket's session, if it is still active and lapsed, in a transaction of its own.
+    """Expire a basket's session, if it is still active and lapsed, in its own transaction.
 
     Locks the basket, then stock rows by primary key.
     """
@@ -62,7 +62,7 @@ def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
 def reclaim_stock(*, needed: Mapping[str, int]) -> None:
     """Expire lapsed sessions that hold these products: whole, oldest first, no more than needed, one by one.
 
-    Each in a transaction of its own, so that no lock of the start that needs the stock is held meanwhile.
+    Each session expires in its own transaction, after the start that needs the stock has released its locks.
     Source: rule 9 of `baskets/docs/rules.md`.
 
     :param needed: pieces that are missing, by product.
@@ -70,7 +70,7 @@ def reclaim_stock(*, needed: Mapping[str, int]) -> None:
     left = Counter(needed)
     for product_id in sorted(needed):
         oldest = StockReservation.objects.lapsed([product_id]).values_list("basket_id", "session_id")
-        # Each hold frees a piece at least, so as many holds as pieces are enough, and some more where a basket is busy.
+        # Each hold frees at least one piece, so as many holds as pieces are enough; the margin replaces busy baskets.
         for basket_id, session_id in list(oldest[: max(left[product_id], 0) + MARGIN]):
             if left[product_id] <= 0:
                 break
@@ -79,17 +79,17 @@ def reclaim_stock(*, needed: Mapping[str, int]) -> None:
             try:
                 expire_session(basket_id=basket_id, actor=RECLAIM)
             except DatabaseError as error:
-                # Somebody sits on that basket longer than anybody waits. It is not this buyer's, so the next one is tried.
+                # Lock timeout on another user's basket: skip it and try the next.
                 if fault_of(error) is not Fault.BUSY:
                     raise
             else:
-                # What its owner ordered at this very moment has not come free, though it was held a moment ago.
+                # Pieces that the owner ordered in the meantime were not released, although this loop saw them as held.
                 freed = holds.filter(pk__in=held, status=Reservation.RELEASED)
                 left.subtract(dict(freed.values_list("product_id", "pieces")))
 
 
 def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> SweepResult:
-    """Expire one batch of lapsed sessions, in one transaction, without waiting for baskets that somebody holds.
+    """Expire one batch of lapsed sessions, in one transaction, without waiting for baskets that other transactions have locked.
 
     Locks at most 200 baskets by primary key, then stock rows by primary key.
 

@@ -1,4 +1,4 @@
-"""Order numbers: drawn so that they can be spoken, and read as they were meant. Which checkout has one is not known here."""
+"""Generates order numbers that can be dictated, and parses typed ones. Does not look up checkouts."""
 
 import re
 import secrets
@@ -8,7 +8,7 @@ import unicodedata
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 NUMBER_LENGTH, GROUP_LENGTH = 16, 4
 LOOK_ALIKES = str.maketrans("OIL", "011")
-# A word of its own in front of the number, as staff paste it from a mail: "Order no. M8DR-...", "order: M8DR-...".
+# A separate word in front of the number, as staff paste it from a mail: "Order no. M8DR-...", "order: M8DR-...".
 LABEL = re.compile(r"\A\W*order(?:[\W_]*(?:no|nr|number))?(?=[\W_])", re.IGNORECASE)
 
 # Words for what stands between the groups, as a number is dictated. A group that spells one of them is one in a million.
@@ -16,7 +16,7 @@ SPOKEN_SEPARATOR = re.compile(r"(?<![^\W_])(?:dash|hyphen|minus|dot|space|blank)
 
 
 def generate_order_no() -> str:
-    """Draw an order number: 80 random bits, in four groups that can be spoken."""
+    """Generate an order number: 80 random bits, in four groups that can be spoken."""
     letters = "".join(ALPHABET[byte % len(ALPHABET)] for byte in secrets.token_bytes(NUMBER_LENGTH))  # There are 32: all are alike.
     return _in_groups(letters)
 

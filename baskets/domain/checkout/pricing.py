@@ -1,4 +1,4 @@
-"""What the catalogue offers to a checkout that starts: whether a product can be bought, and for how much."""
+"""Reads catalog entries for a checkout, and adds up prices: whether a product can be bought, and for how much."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ READ_CART_ENTRIES = Statement(
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogEntry:
-    """One product as the catalogue has it now.
+    """One product as the catalog has it now.
 
     :param available: pieces that could be taken when it was read, which was without a lock.
     :param price: minor units of `currency` for one piece, or None where prices are not kept.
@@ -36,20 +36,20 @@ class CatalogEntry:
 
 
 def enqueue_cart_entries(basket_id: UUID) -> PendingResult:
-    """Ask what the catalogue says of a cart's products, before anybody knows which they are; `entries_from_rows` takes the answer.
+    """Enqueue the read of the entries of a cart's products, before the cart itself is read; `entries_from_rows` takes the result.
 
-    Needs the basket's lock, which may be asked for in the statement before.
+    Needs the basket's lock, which the statement before may request.
     """
     return execute(READ_CART_ENTRIES, [basket_id])
 
 
 def read_entries(lines: tuple[BasketLine, ...]) -> dict[str, CatalogEntry]:
-    """Read what the catalogue says of these lines, by product."""
+    """Read the catalog entries of these lines, by product."""
     return entries_from_rows(execute(READ_ENTRIES, [[line.product_id for line in lines]]))
 
 
 def entries_from_rows(rows: Iterable[tuple[Any, ...]]) -> dict[str, CatalogEntry]:
-    """Put together what was read, by product."""
+    """Build catalog entries from rows, by product."""
     return {
         product_id: CatalogEntry(listed=listed, limited=limited, available=available, price=price, currency=currency)
         for product_id, listed, limited, available, price, currency in rows

@@ -1,4 +1,4 @@
-"""The rows of a session that starts: the session, its items and its reservations. What may be started is decided elsewhere."""
+"""Writes the rows of a session that starts: the session, its items and its reservations. `planning` decides what they hold."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +9,7 @@ from baskets.domain.errors import Shortage
 from baskets.models import CheckoutSession
 from baskets.models.basket_snapshot import BasketLine
 
-# Drawn before it is used, so that nobody waits for the answer to the insert. A refused start leaves a gap.
+# Enqueued before its use, so that the start does not wait for the insert. A refused start leaves a gap.
 NEXT_SESSION_ID = Statement(
     "next_session_id",
     """
@@ -41,7 +41,7 @@ SELECT %(basket)s, %(id)s, product_id, count, CASE WHEN stocked < 0 THEN 'FAILED
 FROM line WHERE stocked IS NOT NULL
 """,
 )
-# Never seen as held by anybody: the rows were inserted by this very transaction.
+# No other transaction saw these rows as held: this transaction inserted them.
 CORRECT_SESSION = Statement(
     "correct_session",
     """
@@ -61,12 +61,15 @@ WHERE id = %(session)s AND basket_id = %(basket)s
 
 
 def enqueue_next_id() -> PendingResult:
-    """Draw the number of a session that may come to be: one row, one column."""
+    """Enqueue the next session id.
+
+    :returns: one row with one column; a refused start leaves a gap.
+    """
     return execute(NEXT_SESSION_ID, [])
 
 
 def insert_session(session: CheckoutSession, lines: tuple[BasketLine, ...], offers: Mapping[str, CatalogEntry]) -> None:
-    """Insert a session with its items and reservations, as they will be if all the stock is there."""
+    """Insert a session with its items and reservations, as they are if all the stock is available."""
     bought = [offers[line.product_id] for line in lines]
     parameters = {
         "id": session.pk,
@@ -95,7 +98,10 @@ def insert_session(session: CheckoutSession, lines: tuple[BasketLine, ...], offe
 def correct_session(
     session: CheckoutSession, lines: tuple[BasketLine, ...], offers: Mapping[str, CatalogEntry], missing: Mapping[str, Shortage]
 ) -> tuple[BasketLine, ...]:
-    """Correct what was inserted in the hope of stock: reservations that failed, their items, and the price."""
+    """Correct the rows of products that were short: reservations, items, and the price.
+
+    :returns: the lines as corrected.
+    """
     stocked = {product_id: m.available - m.wanted for product_id, m in missing.items()}
     lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in lines)
     session.full_price, session.currency = total_price(lines, offers)

@@ -1,4 +1,4 @@
-"""The states a session and a reservation may pass through, and the only lines of code that change one."""
+"""The states of sessions and reservations: the transitions that exist, and the statements that make them."""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
@@ -93,8 +93,9 @@ def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: da
 
 
 def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> Iterable[tuple[str, int]]:
-    """Bring all held reservations of a session to SOLD or RELEASED; going through the result tells product and pieces.
+    """Bring all held reservations of a session to SOLD or RELEASED.
 
+    :returns: product and pieces of each; reading them waits for the statement.
     :raises IllegalTransition: the life cycle has no such arrow.
     """
     _check_transition(Reservation.HELD, new)
@@ -108,7 +109,7 @@ def end_hold(*, basket_id: UUID, session_id: int, product_id: str, new: str, at:
 
 
 def expire_sessions(*, before: Sequence[BasketSnapshot], after: Sequence[BasketSnapshot]) -> None:
-    """Do what `move_session` does, for the active sessions of many baskets that expire.
+    """Expire the active sessions of many baskets, as `move_session` does for one.
 
     :raises IllegalTransition: one of them is not ACTIVE.
     """
@@ -121,7 +122,10 @@ def expire_sessions(*, before: Sequence[BasketSnapshot], after: Sequence[BasketS
 
 
 def release_holds(baskets: Sequence[BasketSnapshot]) -> dict[UUID, dict[str, int]]:
-    """Do what `end_holds` does, for the active sessions of many baskets; return the pieces by basket and product."""
+    """Release the holds of the active sessions of many baskets, as `end_holds` does for one.
+
+    :returns: the pieces released, by basket and product.
+    """
     released: dict[UUID, dict[str, int]] = {contents.basket_id: {} for contents in baskets}
     ended = [[*column] for column in zip(*((*_session_and_basket(x), x.at) for x in baskets), strict=True)]
     for basket_id, product_id, pieces in execute(RELEASE_HOLDS, ended) if ended else ():

@@ -1,6 +1,6 @@
-"""The catalogue: many products and their stock, taken over from a shop in one transaction, all or nothing.
+"""Imports the catalog of a shop: many products and their stock in one transaction, all or nothing.
 
-Files are none of its business: `baskets.management.catalog_file` turns their lines into the rows this module takes.
+It reads no files: `baskets.management.catalog_file` turns their lines into the rows this module takes.
 """
 
 import re
@@ -123,7 +123,7 @@ def import_products(
     """Take over what a shop says of its products, in one transaction: all of it or nothing.
 
     Products that the rows do not name stay as they are. Stock changes through recorded adjustments, and only by reports
-    that speak of no earlier moment than the latest that is known of their product. Runs a transaction of its own; locks
+    that speak of no earlier moment than the latest that is known of their product. Runs its own transaction; locks
     stock rows by primary key, last.
     Source: `baskets/docs/operations.md`.
 
