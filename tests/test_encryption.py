@@ -16,7 +16,7 @@ PLACE = {"purpose": "comfort.customer_id", "context": 7}
 
 @pytest.mark.parametrize("keys", [[], [OLD]])
 @pytest.mark.parametrize("text", ["tok_\u00fc", ""])
-def test_a_secret_comes_back_and_is_not_to_be_read_in_between(settings: Any, keys: list[str], text: str) -> None:
+def test_secret_is_decrypted_and_not_readable_in_storage(settings: Any, keys: list[str], text: str) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = keys
     stored = encrypt(text, **PLACE)
     assert decrypt(stored, **PLACE) == text
@@ -59,7 +59,7 @@ def test_a_truncated_ciphertext_does_not_decrypt(length: int) -> None:
 
 
 @pytest.mark.parametrize("keys", [[], [OLD]])
-def test_the_former_format_is_read_and_then_bound(settings: Any, keys: list[str]) -> None:
+def test_former_format_is_decrypted_and_then_bound(settings: Any, keys: list[str]) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = keys
     settings.SECRET_KEY = "f" * 60
     # What the former code stored for this secret: a key that HKDF derives with "baskets: stored secrets", and no salt.
@@ -89,7 +89,7 @@ def test_a_key_is_replaced_in_three_steps(settings: Any) -> None:
         decrypt_token(token, purpose="list")
 
 
-def test_without_keys_the_former_secrets_of_the_service_read_too(settings: Any) -> None:
+def test_fallbacks_of_the_secret_key_decrypt_without_configured_keys(settings: Any) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = []
     former = settings.SECRET_KEY
     stored = encrypt("secret", **PLACE)
@@ -101,7 +101,7 @@ def test_without_keys_the_former_secrets_of_the_service_read_too(settings: Any) 
 
 
 @pytest.mark.parametrize("text", ["", "1", "evt-4711", "\u00fc" * 40])
-def test_a_token_is_the_same_each_time_and_says_nothing(text: str) -> None:
+def test_token_is_deterministic_and_not_readable(text: str) -> None:
     token = encrypt_token(text, purpose="list", context=3)
     assert token == encrypt_token(text, purpose="list", context=3)
     assert decrypt_token(token, purpose="list", context=3) == text
@@ -111,20 +111,20 @@ def test_a_token_is_the_same_each_time_and_says_nothing(text: str) -> None:
     assert len(text) < 2 or text.encode() not in base64.urlsafe_b64decode(token + "==")
 
 
-def test_tokens_of_two_contexts_or_neighbours_share_no_beginning() -> None:
+def test_tokens_of_other_contexts_or_similar_texts_share_no_prefix() -> None:
     texts = [encrypt_token(str(position), purpose="list", context=partner) for position, partner in product(range(100, 120), (1, 2))]
     assert len({text[:6] for text in texts}) == len(texts)
 
 
 @pytest.mark.parametrize("spelling", ["", "A", "{}=", "{}A", " {}", "{}\n", "\u00fc", "{}\u0661", "+/" * 11])
-def test_what_is_no_token_is_refused(spelling: str) -> None:
+def test_invalid_token_is_refused(spelling: str) -> None:
     token = encrypt_token("4711", purpose="list")
     assert len(token) == 27
     with pytest.raises(UnreadableSecret):
         decrypt_token(spelling.format(token), purpose="list")
 
 
-def test_a_token_has_one_spelling() -> None:
+def test_token_has_one_encoding() -> None:
     """The last character of 27 carries four bits, so that base64 reads four characters as the same bytes."""
     token = encrypt_token("4711", purpose="list")
     spellings = [token[:-1] + last for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"]
@@ -138,7 +138,7 @@ def test_a_token_has_one_spelling() -> None:
     assert read == [token]
 
 
-def test_a_stored_secret_is_no_token_and_a_token_no_stored_secret() -> None:
+def test_stored_secret_and_token_are_not_interchangeable() -> None:
     stored = base64.urlsafe_b64encode(encrypt("secret", **PLACE)[1:]).decode().rstrip("=")
     with pytest.raises(UnreadableSecret):
         decrypt_token(stored, **PLACE)
@@ -146,7 +146,7 @@ def test_a_stored_secret_is_no_token_and_a_token_no_stored_secret() -> None:
         decrypt(b"\x01" + base64.urlsafe_b64decode(encrypt_token("secret", **PLACE) + "=="), **PLACE)
 
 
-def test_what_is_no_key_is_reported_and_not_quoted(settings: Any) -> None:
+def test_invalid_key_is_reported_and_not_quoted(settings: Any) -> None:
     settings.BASKETS_ENCRYPTION_KEYS = [OLD, "rubbish", NEW]
     (problem,) = check_encryption_keys()
     assert (problem.id, "rubbish" in problem.msg, "Key 2" in problem.msg) == ("baskets.E030", False, True)

@@ -1,4 +1,4 @@
-"""Calls to addresses that partners name: what is refused before a byte is sent, what decides, and what a call is bounded by."""
+"""Requests to URLs that partners configure: refused URLs, the deciding status line, and the limits of time and size."""
 
 import contextlib
 import ipaddress
@@ -33,7 +33,7 @@ def internal_addresses_allowed(settings: Any) -> None:
 
 
 class Server:
-    """A server on this machine that answers each connection by a script, and hangs up after it."""
+    """A local server that handles each connection by a script and then closes it."""
 
     def __init__(self, script: Script, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.script, self.tls = script, tls
@@ -43,38 +43,38 @@ class Server:
         self.thread.start()
 
     def run(self) -> None:
-        """Serve until the socket that listens is shut down."""
+        """Serve until the listening socket is shut down."""
         while True:
             try:
-                line, _ = self.listening.accept()
+                client, _ = self.listening.accept()
             except OSError:
                 return
-            with contextlib.suppress(OSError), line:  # The caller may hang up, as it should.
-                line.settimeout(PATIENT)
-                self.answer(line)
+            with contextlib.suppress(OSError), client:  # The client may close the connection.
+                client.settimeout(PATIENT)
+                self.answer(client)
 
-    def answer(self, line: socket.socket) -> None:
-        """Read a request, and run the script."""
+    def answer(self, client: socket.socket) -> None:
+        """Read a request and run the script."""
         if self.tls:
-            line = self.tls.wrap_socket(line, server_side=True)
-        with line:
+            client = self.tls.wrap_socket(client, server_side=True)
+        with client:
             request = b""
             while b"\r\n\r\n" not in request:
-                if not (more := line.recv(65536)):
+                if not (more := client.recv(65536)):
                     return
                 request += more
             if isinstance(self.script, bytes):
-                # What is left unread when the connection ends resets it, and the answer may be lost.
+                # Closing a connection with unread data resets it, and the response may be lost.
                 head, _, body = request.partition(b"\r\n\r\n")
                 length = re.search(rb"Content-Length: ([0-9]+)", head)
                 while length and len(body) < int(length[1]):
-                    body += line.recv(65536)
-                line.sendall(self.script)
+                    body += client.recv(65536)
+                client.sendall(self.script)
             else:
-                self.script(line, request)
+                self.script(client, request)
 
     def close(self) -> None:
-        """Stop."""
+        """Shut the server down."""
         self.listening.shutdown(socket.SHUT_RDWR)
         self.listening.close()
         self.thread.join(PATIENT)
@@ -82,7 +82,7 @@ class Server:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts a server on this machine, and returns its address."""
+    """Start a local server and return its URL."""
     servers: list[Server] = []
 
     def serve(script: Script) -> str:
@@ -95,22 +95,22 @@ def serve() -> Iterator[Serve]:
 
 
 def slowly(start: bytes, drop: bytes) -> Callable[[socket.socket, bytes], None]:
-    """Send the start at once, and then a drop every 50 ms, for 6 s: a caller without a deadline waits that long and no longer."""
+    """Return a script that sends `start`, then `drop` every 50 ms for 6 s: the wait of a client without a deadline."""
 
-    def script(line: socket.socket, _: bytes) -> None:
-        line.sendall(start)
-        line.settimeout(0.05)
+    def script(client: socket.socket, _: bytes) -> None:
+        client.sendall(start)
+        client.settimeout(0.05)
         for _ in range(120):
             with contextlib.suppress(TimeoutError):
-                if not line.recv(1):
+                if not client.recv(1):
                     return
-            line.sendall(drop)
+            client.sendall(drop)
 
     return script
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str, port: int = 443) -> list[str]:
-    """Have every name resolve to these addresses; return the list of names that are looked up."""
+    """Let every name resolve to these IP addresses, and return the list of names that were looked up."""
     names: list[str] = []
 
     def getaddrinfo(host: str, *_: Any, **__: Any) -> list[Any]:
@@ -122,11 +122,11 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str, port: int = 443
 
 
 def status_of(url: str, *, seconds: float = PATIENT, **options: Any) -> int:
-    """Call as webhooks are called, without an interest in the body."""
+    """Send a request as webhooks do, without reading the body."""
     return http_client.send_request(url, method="POST", body=b"{}", timeout_seconds=seconds, **options).status
 
 
-# --- What is refused ---------------------------------------------------------------------
+# --- Forbidden URLs ----------------------------------------------------------------------
 
 
 NOT_CALLED = [
@@ -151,7 +151,7 @@ NOT_CALLED = [
     "https://127.0.0.1/",
     "https://127.0.0.1./",
     "https://[fe80::1%25eth0]/",
-    # What resolvers read as 127.0.0.1, and old ones as 8.0.0.1.
+    # Resolvers read this as 127.0.0.1, old ones as 8.0.0.1.
     "https://2130706433/",
     "https://0x7f000001/",
     "https://0x7F.1/",
@@ -163,7 +163,7 @@ NOT_CALLED = [
 
 
 @pytest.mark.parametrize("url", NOT_CALLED)
-def test_forbidden_address_is_refused_before_its_name_is_resolved(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forbidden_url_is_refused_before_its_host_is_resolved(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     names = resolve_to(monkeypatch, "8.8.8.8")
     with pytest.raises(ForbiddenUrl):
         http_client.validate_url(url)
@@ -189,7 +189,7 @@ def test_public_address_is_accepted(url: str) -> None:
     assert http_client.validate_url(url).geturl() == url
 
 
-# The special-purpose registries of IANA for IPv4 and IPv6, multicast, and what is not assigned.
+# The special-purpose registries of IANA for IPv4 and IPv6, multicast, and unassigned ranges.
 RANGES = [
     ("0.0.0.0", "0.255.255.255", "this network"),  # noqa: S104 (not bound to)
     ("10.0.0.0", "10.255.255.255", "private use"),
@@ -243,7 +243,7 @@ RANGES = [
     ("fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "site-local"),
     ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "multicast"),
 ]
-# The public addresses just outside of those ranges.
+# The public addresses next to those ranges.
 NEIGHBOURS = [
     *("1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0"),
     *("169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0", "191.255.255.255", "192.0.1.0", "192.0.1.255", "192.0.3.0"),
@@ -262,7 +262,7 @@ def literal(address: str) -> str:
 
 @pytest.fixture
 def old_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the interpreter knows of ranges depends on its version, so nothing may depend on it."""
+    """Simulate a version of Python that knows no special ranges, because the check must not depend on the version."""
     for family in (ipaddress.IPv4Address, ipaddress.IPv6Address):
         for name in ("is_global", "is_private", "is_reserved", "is_multicast"):
             monkeypatch.setattr(family, name, property(lambda _: pytest.fail("The interpreter was consulted.")))
@@ -359,7 +359,7 @@ def test_attempts_to_connect_share_one_deadline(internal_addresses_allowed: None
     assert 0 < attempts[0] <= 0.2
 
 
-def test_resolver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_resolver_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
     monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)
     monkeypatch.setattr(http_client.socket, "getaddrinfo", lambda *_, **__: answered.wait(10) and [])
@@ -371,7 +371,7 @@ def test_resolver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("error", [socket.gaierror("unknown"), UnicodeError("label too long")])
-def test_name_that_cannot_be_resolved_is_unreachable(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unresolvable_host_fails(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def getaddrinfo(*_: Any, **__: Any) -> None:
         raise error
 
@@ -380,12 +380,12 @@ def test_name_that_cannot_be_resolved_is_unreachable(error: Exception, monkeypat
         http_client.send_request("https://example.com/", method="GET", timeout_seconds=1)
 
 
-def test_no_call_is_made_inside_a_transaction(internal_addresses_allowed: None, db: None) -> None:
+def test_request_inside_a_transaction_raises(internal_addresses_allowed: None, db: None) -> None:
     with transaction.atomic(), pytest.raises(RuntimeError):
         http_client.send_request("http://127.0.0.1:9/", method="GET", timeout_seconds=1)
 
 
-def test_closed_port_is_unreachable(internal_addresses_allowed: None) -> None:
+def test_closed_port_fails(internal_addresses_allowed: None) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -393,7 +393,7 @@ def test_closed_port_is_unreachable(internal_addresses_allowed: None) -> None:
         http_client.send_request(f"http://127.0.0.1:{port}/", method="GET", timeout_seconds=1)
 
 
-def test_plain_text_on_a_tls_address_is_unreachable(internal_addresses_allowed: None, serve: Serve) -> None:
+def test_plain_text_from_a_tls_url_fails(internal_addresses_allowed: None, serve: Serve) -> None:
     base = serve(b"HTTP/1.1 200 OK\r\n\r\n")
     with pytest.raises(RequestFailed):
         http_client.send_request(base.replace("http:", "https:"), method="GET", timeout_seconds=5)
@@ -402,11 +402,11 @@ def test_plain_text_on_a_tls_address_is_unreachable(internal_addresses_allowed: 
 def test_ipv6_literal_is_called_with_its_brackets_in_host(internal_addresses_allowed: None) -> None:
     requests: list[bytes] = []
 
-    def script(line: socket.socket, request: bytes) -> None:
+    def script(client: socket.socket, request: bytes) -> None:
         requests.append(request)
         if not request.endswith(b"{}"):
-            line.recv(100)
-        line.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            client.recv(100)
+        client.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     server = Server(script, host="::1")
     try:
@@ -421,7 +421,7 @@ def test_ipv6_literal_is_called_with_its_brackets_in_host(internal_addresses_all
 
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ssl.SSLContext]:
-    """A server's side of TLS for hooks.example.com and 127.0.0.1, by an authority that this process trusts."""
+    """The TLS context of a server with a certificate for hooks.example.com and 127.0.0.1 that this process trusts."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "other.example.com")])
     names = [x509.DNSName("hooks.example.com"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
@@ -465,7 +465,7 @@ def test_other_certificate_is_refused(
     trusted: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """For another name (the common name does not count), for another address, and by an unknown authority."""
+    """For another name (the common name does not count), for another IP address, and from an unknown authority."""
     if not trusted:
         monkeypatch.delenv("SSL_CERT_FILE")
     requests = []
@@ -490,8 +490,8 @@ def test_deadline_holds_over_tls(internal_addresses_allowed: None, tls: ssl.SSLC
         server.close()
 
 
-def test_connection_that_is_cut_stays_encrypted(internal_addresses_allowed: None, tls: ssl.SSLContext) -> None:
-    """Another thread may be sending while it is cut."""
+def test_shut_down_connection_stays_encrypted(internal_addresses_allowed: None, tls: ssl.SSLContext) -> None:
+    """Another thread may be sending when the watchdog shuts the socket down."""
     server = Server(b"", tls=tls)
     try:
         connection = http_client._connect(http_client.validate_url(f"https://127.0.0.1:{server.port}/"))
@@ -572,19 +572,19 @@ UNDECIDED = {
 
 
 @pytest.mark.parametrize("answer", UNDECIDED.values(), ids=UNDECIDED)
-def test_answer_without_a_final_status_is_none(internal_addresses_allowed: None, serve: Serve, answer: bytes) -> None:
+def test_response_without_a_final_status_fails(internal_addresses_allowed: None, serve: Serve, answer: bytes) -> None:
     with pytest.raises(RequestFailed, match="The call failed: "):
         status_of(serve(answer))
 
 
-def test_body_that_is_not_wanted_is_not_waited_for(internal_addresses_allowed: None, serve: Serve) -> None:
+def test_unwanted_body_is_not_awaited(internal_addresses_allowed: None, serve: Serve) -> None:
     started = time.monotonic()
     assert status_of(serve(slowly(OK + b"Content-Length: 1000\r\n\r\n", b"x"))) == 200
     assert time.monotonic() - started < 4
 
 
 @pytest.mark.parametrize("status", [b"200", b"410"])
-def test_slow_head_is_cut_and_the_status_stays(internal_addresses_allowed: None, serve: Serve, status: bytes) -> None:
+def test_slow_head_is_cut_off_and_the_status_stays(internal_addresses_allowed: None, serve: Serve, status: bytes) -> None:
     started = time.monotonic()
     assert status_of(serve(slowly(b"HTTP/1.1 " + status + b" X\r\nX-Long: ", b"x")), seconds=0.5) == int(status)
     assert time.monotonic() - started < 4
@@ -605,26 +605,26 @@ def test_headers_are_those_of_the_final_response(internal_addresses_allowed: Non
     assert reply.headers.items() == [("X-Own", "1")]
 
 
-def test_answer_that_comes_before_the_end_of_the_request_counts(internal_addresses_allowed: None, serve: Serve) -> None:
-    """A receiver that refuses a request by its head may hang up before it has read the rest."""
+def test_response_before_the_end_of_the_request_counts(internal_addresses_allowed: None, serve: Serve) -> None:
+    """A receiver that refuses a request after its head may close the connection before reading the rest."""
 
-    def script(line: socket.socket, _: bytes) -> None:
-        line.sendall(b"HTTP/1.1 410 Gone\r\n\r\n")
+    def script(client: socket.socket, _: bytes) -> None:
+        client.sendall(b"HTTP/1.1 410 Gone\r\n\r\n")
 
     assert http_client.send_request(serve(script), method="POST", body=b"x" * 20_000_000, timeout_seconds=PATIENT).status == 410
 
 
-# --- What is sent, and the body that is wanted -------------------------------------------------
+# --- Request and response body -----------------------------------------------------------------
 
 
 def test_request_and_body_of_the_response_arrive(internal_addresses_allowed: None, serve: Serve) -> None:
     requests = []
 
-    def script(line: socket.socket, request: bytes) -> None:
+    def script(client: socket.socket, request: bytes) -> None:
         while not request.endswith(b"{}"):
-            request += line.recv(100)
+            request += client.recv(100)
         requests.append(request)
-        line.sendall(HINTS + b"HTTP/1.1 418 Teapot\r\nContent-Length: 6\r\n\r\nteapot")
+        client.sendall(HINTS + b"HTTP/1.1 418 Teapot\r\nContent-Length: 6\r\n\r\nteapot")
 
     base = serve(script)
     reply = http_client.send_request(
@@ -665,7 +665,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-def test_broken_response_is_an_error_if_its_body_is_wanted(internal_addresses_allowed: None, serve: Serve, answer: bytes) -> None:
+def test_malformed_response_is_an_error_if_its_body_is_wanted(internal_addresses_allowed: None, serve: Serve, answer: bytes) -> None:
     with pytest.raises(RequestFailed, match="The call failed: "):
         http_client.send_request(serve(answer), method="GET", timeout_seconds=PATIENT, max_body_bytes=100)
 
@@ -684,7 +684,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize(("start", "drop"), SLOW.values(), ids=SLOW)
-def test_response_that_comes_in_drops_is_cut(internal_addresses_allowed: None, serve: Serve, start: bytes, drop: bytes) -> None:
+def test_slow_response_is_cut_off(internal_addresses_allowed: None, serve: Serve, start: bytes, drop: bytes) -> None:
     base = serve(slowly(start, drop))
     started = time.monotonic()
     with pytest.raises(RequestFailed, match=r"No whole answer within 0\.5 s"):
@@ -692,8 +692,8 @@ def test_response_that_comes_in_drops_is_cut(internal_addresses_allowed: None, s
     assert time.monotonic() - started < 4
 
 
-def test_receiver_that_does_not_read_is_cut(internal_addresses_allowed: None, serve: Serve) -> None:
-    def script(line: socket.socket, _: bytes) -> None:
+def test_receiver_that_does_not_read_is_cut_off(internal_addresses_allowed: None, serve: Serve) -> None:
+    def script(client: socket.socket, _: bytes) -> None:
         time.sleep(6)
 
     base = serve(script)
@@ -708,8 +708,8 @@ def test_answer_may_take_as_long_as_the_call_and_not_only_as_long_as_the_connect
 ) -> None:
     monkeypatch.setattr(http_client, "CONNECT_SECONDS", 1.0)
 
-    def script(line: socket.socket, _: bytes) -> None:
+    def script(client: socket.socket, _: bytes) -> None:
         time.sleep(2)
-        line.sendall(OK)
+        client.sendall(OK)
 
     assert status_of(serve(script)) == 200
