@@ -13,7 +13,8 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from baskets.admin.core import display
-from baskets.admin.repairs import registry, snapshots, views
+from baskets.admin.repairs import registry, snapshots
+from baskets.admin.repairs.definitions import KnownFacts, repair_links
 from baskets.db.errors import read_with_reconnect
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, GuestToken, Product, StockReservation
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, read_basket
@@ -58,7 +59,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     before = _number(request.GET.get("events_before"))
     events = list(_older(Event.objects.filter(basket_id=basket.pk).select_related("session"), "number", before)[: EVENTS_PER_PAGE + 1])
     names = _names({line.product_id for line in contents.lines()} | {item.product_id for item in items})
-    attention = list(
+    attention: list[Any] = list(
         Attention.objects.filter(basket_id=basket.pk)
         .select_related("session")
         .annotate(holder=Event.objects.assignee())
@@ -86,7 +87,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
                 matter,
                 display.moment(matter.created_at),
                 display.visible(matter.note),
-                views.links(registry.MATTERS, request, matter),
+                repair_links(registry.ATTENTION_REPAIRS, request, matter, KnownFacts(assignee=matter.holder or "")),
                 display.candidates(matter.candidates, current),
             )
             for matter in attention
@@ -130,7 +131,7 @@ def _devices(request: HttpRequest, basket: Basket) -> list[tuple[object, ...]]:
             display.moment(token.created_at),
             display.moment(token.expires_at),
             display.device_state(token),
-            views.links(registry.DEVICES, request, token),
+            repair_links(registry.DEVICE_REPAIRS, request, token),
         )
         for token in tokens
     ]
@@ -179,13 +180,11 @@ def _sessions(
     of_session: dict[int, list[CheckoutItem]] = defaultdict(list)
     for item in items:
         of_session[item.session_id].append(item)
-    for session in sessions:
-        failed = any((item.stocked or 0) < 0 and not item.released_at for item in of_session[session.pk])
-        session.has_failed = failed  # type: ignore[attr-defined]  # For the repairs that fit.
+    with_failed_items = {item.session_id for item in items if (item.stocked or 0) < 0 and not item.released_at}
     holds: dict[tuple[int, str], list[SafeString]] = defaultdict(list)
     by_key = {session.pk: session for session in sessions}
     for hold in StockReservation.objects.filter(session__in=sessions).order_by("pk"):
-        links = views.links(registry.RESERVATIONS, request, hold)
+        links = repair_links(registry.RESERVATION_REPAIRS, request, hold)
         state = reservation(hold, by_key[hold.session_id], at)
         shown = format_html("{} {}", state, format_html_join(" ", '<a href="{}">{}</a>', links))
         holds[hold.session_id, hold.product_id].append(shown)
@@ -205,7 +204,7 @@ def _sessions(
                 for item in of_session[session.pk]
             ],
             attention=[matter for matter in attention if matter.session_id == session.pk],
-            repairs=views.links(registry.SESSIONS, request, session),
+            repairs=repair_links(registry.SESSION_REPAIRS, request, session, KnownFacts(has_failed_items=session.pk in with_failed_items)),
         )
         for session in sessions
     ]

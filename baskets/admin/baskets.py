@@ -12,8 +12,8 @@ from django.utils.safestring import SafeString
 from baskets.admin.basket_detail import basket_page
 from baskets.admin.core import display, filters
 from baskets.admin.core.search import any_term, baskets_found
-from baskets.admin.repairs.registry import BASKETS
-from baskets.admin.repairs.views import RepairAdmin
+from baskets.admin.repairs.admin import RepairAdmin
+from baskets.admin.repairs.registry import BASKET_REPAIRS
 from baskets.models import Basket, BasketItem, CheckoutSession
 
 
@@ -37,7 +37,7 @@ class BasketAdmin(RepairAdmin):
     search_fields = ("user_id",)
     search_help_text = "A user id, an order number or a partner's name, or the beginning of it; a whole product id or key prefix."
     page_template = "admin/baskets/basket.html"
-    kind = BASKETS
+    repairs = BASKET_REPAIRS
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Follow the index there is: of shown baskets by their end, of all of them by partner and user."""

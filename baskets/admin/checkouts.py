@@ -16,8 +16,9 @@ from baskets.admin.core import display, filters
 from baskets.admin.core.readonly import SAFE, ReadOnlyAdmin, Table
 from baskets.admin.core.search import MAX_BASKETS, any_term, of_order, of_owner, search_terms
 from baskets.admin.repairs import snapshots
-from baskets.admin.repairs.registry import MATTERS, RESERVATIONS, SESSIONS
-from baskets.admin.repairs.views import RepairAdmin
+from baskets.admin.repairs.admin import RepairAdmin
+from baskets.admin.repairs.definitions import KnownFacts
+from baskets.admin.repairs.registry import ATTENTION_REPAIRS, RESERVATION_REPAIRS, SESSION_REPAIRS
 from baskets.models import Attention, BasketItem, CheckoutItem, CheckoutSession, Event, StockReservation
 
 
@@ -64,7 +65,7 @@ class OfBasket(ReadOnlyAdmin[Any]):
 class CheckoutSessionAdmin(RepairAdmin, OfBasket):
     """Sessions, the newest first."""
 
-    kind = SESSIONS
+    repairs = SESSION_REPAIRS
     list_display = ("number", "of_user", "partner_name", "state", "marks", "started", "expires", "finished")
     list_select_related = ("basket__partner",)
     list_filter = (
@@ -106,6 +107,10 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         seen = {"needs_attention": Exists(filters.OPEN_OF_SESSION), "has_failed": Exists(failed), "at": Now()}
         rows: QuerySet[Any] = super().get_queryset(request).annotate(**seen)
         return rows
+
+    def known_facts(self, record: Any) -> KnownFacts:
+        """Whether items failed, which the query has annotated."""
+        return KnownFacts(has_failed_items=record.has_failed)
 
     def tables(self, request: HttpRequest, record: CheckoutSession) -> list[Table]:
         """The items, and what became of their stock."""
@@ -213,7 +218,7 @@ class CheckoutItemAdmin(OfBasket):
 class StockReservationAdmin(RepairAdmin, OfBasket):
     """Holds on stock, the newest first."""
 
-    kind = RESERVATIONS
+    repairs = RESERVATION_REPAIRS
     list_display = ("number", "product_shown", "pieces", "state", "order", "of_user", "since", "expires", "ended")
     list_select_related = ("basket__partner", "session")
     list_filter = (
@@ -260,7 +265,7 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
 class AttentionAdmin(RepairAdmin, OfBasket):
     """Matters for staff: open ones, the oldest first."""
 
-    kind = MATTERS
+    repairs = ATTENTION_REPAIRS
     list_display = ("why", "order", "of_user", "partner_name", "since", "in_hand", "settled", "settled_by")
     list_select_related = ("basket__partner", "session")
     list_filter = (
@@ -274,6 +279,10 @@ class AttentionAdmin(RepairAdmin, OfBasket):
         """With the name of whoever has it in hand."""
         rows: QuerySet[Any] = super().get_queryset(request).annotate(holder=Event.objects.assignee())
         return rows
+
+    def known_facts(self, record: Any) -> KnownFacts:
+        """The assignee, which the query has annotated."""
+        return KnownFacts(assignee=record.holder or "")
 
     def more_urls(self) -> list[URLPattern]:
         """The work list, where staff come for what is open here and elsewhere."""

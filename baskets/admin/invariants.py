@@ -11,8 +11,8 @@ from django.utils.safestring import SafeString
 from baskets.admin.core import display, filters
 from baskets.admin.core.readonly import ReadOnlyAdmin, Table
 from baskets.admin.core.search import any_term
-from baskets.admin.repairs.registry import RULES
-from baskets.admin.repairs.views import RepairAdmin
+from baskets.admin.repairs.admin import RepairAdmin
+from baskets.admin.repairs.registry import RULE_REPAIRS
 from baskets.domain.support import audit_log
 from baskets.models import BrokenRule, DeskEntry
 
@@ -21,7 +21,7 @@ from baskets.models import BrokenRule, DeskEntry
 class BrokenRuleAdmin(RepairAdmin):
     """Broken rules, those found last first."""
 
-    kind = RULES
+    repairs = RULE_REPAIRS
     list_display = ("slug", "sentence", "total", "since", "seen", "state")
     list_filter = (
         filters.choices(

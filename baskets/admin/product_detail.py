@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from baskets.admin.core import display
 from baskets.admin.repairs import snapshots
-from baskets.models import Product, Stock, StockAdjustment, StockReservation
+from baskets.models import Product, StockAdjustment, StockReservation
 
 MAX_HOLDS = 50
 MAX_ADJUSTMENTS = 20
@@ -38,7 +38,7 @@ class Pieces:
 
 def pieces_of(product: Product) -> Pieces:
     """Count the pieces of a product: each sum from the rows themselves, so that the page proves the counters."""
-    stock: Stock | None = getattr(product, "stock", None)
+    stock = snapshots.stock_of(product)
     rows = StockReservation.objects.filter(product_id=product.pk)
     lapsed = Q(expires_at__lte=Now())
     held = rows.held().aggregate(
@@ -136,7 +136,7 @@ def product_page(product: Product) -> dict[str, Any]:
             ("Price, minor units", display.money(product.price, product.currency)),
             ("Listed", display.yes_no(product.listed)),
             ("Stock is", "limited" if pieces.limited else "unlimited"),
-            ("Latest report of unsold pieces", snapshots.reported(getattr(product, "stock", None))),
+            ("Latest report of unsold pieces", snapshots.reported(snapshots.stock_of(product))),
         ],
         "counters": [
             ("supply", pieces.supply, "all recorded adjustments together"),

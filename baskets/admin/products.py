@@ -12,8 +12,9 @@ from baskets.admin.core import display, exports, filters
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.core.search import any_term
 from baskets.admin.product_detail import product_page
-from baskets.admin.repairs.registry import PRODUCTS
-from baskets.admin.repairs.views import RepairAdmin
+from baskets.admin.repairs.admin import RepairAdmin
+from baskets.admin.repairs.registry import PRODUCT_REPAIRS
+from baskets.admin.repairs.snapshots import stock_of
 from baskets.models import Product, Stock, StockAdjustment
 
 CATALOGUE_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "price", "currency")
@@ -59,7 +60,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
     id_field = "product_id"
     ordering = ("product_id",)
     page_template = "admin/baskets/product.html"
-    kind = PRODUCTS
+    repairs = PRODUCT_REPAIRS
 
     def export_columns(self, request: HttpRequest) -> exports.Columns:
         """Choose the columns that `import_products` reads, so that a file can be imported again to the letter.
@@ -106,7 +107,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
     @admin.display(description="available")
     def left(self, product: Product) -> SafeString | str:
         """The pieces that nobody holds."""
-        stock: Stock | None = getattr(product, "stock", None)
+        stock = stock_of(product)
         if stock is None or not stock.limited:
             return display.badge("unlimited", "good")
         if stock.shortfall:

@@ -11,8 +11,8 @@ from django.utils.safestring import SafeString
 
 from baskets.admin.core import display
 from baskets.admin.core.readonly import ReadOnlyAdmin
-from baskets.admin.repairs.registry import DEVICES
-from baskets.admin.repairs.views import RepairAdmin
+from baskets.admin.repairs.admin import RepairAdmin
+from baskets.admin.repairs.registry import DEVICE_REPAIRS
 from baskets.models import Comfort, GuestToken, Transfer
 
 
@@ -61,7 +61,7 @@ class TransferAdmin(ReadOnlyAdmin[Transfer]):
 class GuestTokenAdmin(RepairAdmin):
     """Devices that handle a basket as guests, the newest first. Their tokens are stored nowhere."""
 
-    kind = DEVICES
+    repairs = DEVICE_REPAIRS
     list_display = ("device", "user", "came_by", "state", "begun", "until")
     list_select_related = ("basket",)
     search_fields = ("jti__exact", "basket__user_id__exact")

@@ -8,62 +8,23 @@ from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
-from baskets.admin.core.readonly import ReadOnlyAdmin, Table
+from baskets.admin.core.readonly import Table
 from baskets.admin.partners import FORM_NONCE, pop_form_nonce, require_superuser, run_for_form
-from baskets.admin.repairs import snapshots
-from baskets.admin.repairs.forms import RepairForm
-from baskets.admin.repairs.views import Kind, Repair, RepairAdmin
+from baskets.admin.repairs.admin import RepairAdmin
+from baskets.admin.repairs.registry import WEBHOOK_REPAIRS
 from baskets.domain import validation
 from baskets.domain.events import webhook_endpoints
 from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
 from baskets.net.http_client import MAX_URL_LENGTH
 
 TONES = {"active": "good", "paused": "plain", "dead": "bad"}
-
-
-class ReplayForm(RepairForm):
-    """Since when."""
-
-    since = forms.DateTimeField(help_text="As 2026-11-24 06:00, in the time zone of this page. Events since then are delivered again.")
-
-
-STATE = WebhookEndpoint.State
-WEBHOOKS = Kind(
-    state=webhook_endpoints.count_changes,
-    look=snapshots.of_webhook,
-    back=lambda endpoint: reverse("admin:baskets_webhookendpoint_change", args=[endpoint.pk]),
-    repairs=[
-        Repair(
-            slug="pause",
-            title="Pause the webhook",
-            sentence="It is told of nothing until it is resumed. What happens meanwhile waits.",
-            fits=lambda endpoint: endpoint.state == STATE.ACTIVE,
-            do=lambda endpoint, _, *, seen, **more: webhook_endpoints.pause(endpoint=endpoint, expected_changes=seen, **more),
-        ),
-        Repair(
-            slug="resume",
-            title="Resume the webhook",
-            sentence="Delivery goes on at once, from where it stands: after a pause, after it was given up, or before its next try is due.",
-            fits=lambda endpoint: endpoint.is_resumable,
-            do=lambda endpoint, _, *, seen, **more: webhook_endpoints.resume(endpoint=endpoint, expected_changes=seen, **more),
-        ),
-        Repair(
-            slug="replay",
-            title="Deliver again",
-            sentence="It is told again of everything that happened since a moment, each event under the id it had.",
-            fits=lambda _: True,
-            form=ReplayForm,
-            do=lambda endpoint, said, *, seen, **more: webhook_endpoints.replay(endpoint=endpoint, expected_changes=seen, **said, **more),
-        ),
-    ],
-)
 
 
 class WebhookForm(forms.Form):
@@ -77,7 +38,7 @@ class WebhookForm(forms.Form):
 
 
 @admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(RepairAdmin, ReadOnlyAdmin[Any]):
+class WebhookEndpointAdmin(RepairAdmin):
     """Where partners are told of events. Their secrets are shown to nobody after they were made."""
 
     list_display = ("number", "partner_name", "address", "label_shown", "how", "delivered", "next_try", "problem_shown")
@@ -91,7 +52,7 @@ class WebhookEndpointAdmin(RepairAdmin, ReadOnlyAdmin[Any]):
         *("number", "partner_name", "address", "label_shown", "which", "how", "delivered", "failures", "failing_since"),
         *("next_try", "problem_shown", "created_at"),
     )
-    kind = WEBHOOKS
+    repairs = WEBHOOK_REPAIRS
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Without the secret."""
@@ -198,7 +159,7 @@ class WebhookEndpointAdmin(RepairAdmin, ReadOnlyAdmin[Any]):
     @admin.display(description="next try not before")
     def next_try(self, endpoint: WebhookEndpoint) -> SafeString | str:
         """When delivery goes on after a failure, and after the pause that the receiver requested."""
-        waits = endpoint.state == STATE.ACTIVE and endpoint.next_try_at
+        waits = endpoint.state == WebhookEndpoint.State.ACTIVE and endpoint.next_try_at
         return display.moment(endpoint.next_try_at) if waits else display.NOTHING
 
     @admin.display(description="how the last try failed")

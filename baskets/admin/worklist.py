@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, F, Min, QuerySet, Window
-from django.db.models.functions import Now, RowNumber
+from django.db.models.functions import RowNumber
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -14,7 +14,8 @@ from django.utils.safestring import SafeString
 
 from baskets.admin.basket_detail import current_sessions
 from baskets.admin.core import display
-from baskets.admin.repairs import registry, views
+from baskets.admin.repairs import registry
+from baskets.admin.repairs.definitions import KnownFacts, repair_links
 from baskets.domain.support import audit_log, key_misuse
 from baskets.models import Attention, BrokenRule, CheckoutSession, DeskEntry, Event, Product
 
@@ -127,24 +128,22 @@ def _flagged(request: HttpRequest, basket: Any, flags: list[Any], *, merged: int
     what = format_html_join("", "{}<br>", ((line,) for line in lines)) + format_html_join(
         "", '<span class="quiet">{}</span><br>', ((text,) for text in quiet if text)
     )
+    known = KnownFacts(assignee=last.holder or "", has_open_flags=True)
     if basket["number"] == 1:
-        can = views.links(registry.MATTERS, request, last)
+        can = repair_links(registry.ATTENTION_REPAIRS, request, last, known)
         if last.reason != Attention.Reason.SHORT and len(last.candidates or ()) <= 1:
-            can = [*views.links(registry.SESSIONS, request, last.session, only={"order-late"}), *can]
+            can = [*repair_links(registry.SESSION_REPAIRS, request, last.session, only={"order-late"}), *can]
     else:
-        last.basket.flagged = True
         can = [
-            *views.links(registry.BASKETS, request, last.basket, only={"settle"}),
-            *views.links(registry.MATTERS, request, last, only={"take", "hand-back"}),
+            *repair_links(registry.BASKET_REPAIRS, request, last.basket, known, only={"settle"}),
+            *repair_links(registry.ATTENTION_REPAIRS, request, last, known, only={"take", "hand-back"}),
         ]
     return what, _whose(last), display.moment(basket["since"]), display.assignee(last.holder), can
 
 
 def _lapsed(request: HttpRequest) -> Section:
     sessions: QuerySet[Any] = (
-        CheckoutSession.objects.lapsed()
-        .select_related("basket__partner")
-        .annotate(holder=Event.objects.assignee(session="pk"), lapsed=Now())
+        CheckoutSession.objects.lapsed().select_related("basket__partner").annotate(holder=Event.objects.assignee(session="pk"))
     )
     rows = list(sessions[: MAX_ROWS + 1])
     return Section(
@@ -159,7 +158,7 @@ def _lapsed(request: HttpRequest) -> Section:
                 _whose(row),
                 display.moment(row.expires_at),
                 display.assignee(row.holder),
-                views.links(registry.SESSIONS, request, row, only=ENDING),
+                repair_links(registry.SESSION_REPAIRS, request, row, KnownFacts(assignee=row.holder or "", is_lapsed=True), only=ENDING),
             )
             for row in rows[:MAX_ROWS]
         ],
@@ -170,9 +169,7 @@ def _lapsed(request: HttpRequest) -> Section:
 def _shortfalls(request: HttpRequest) -> Section:
     products: QuerySet[Any] = Product.objects.filter(stock__shortfall__gt=0).select_related("stock")
     rows = list(products.annotate(missing=F("stock__shortfall")).order_by("-missing", "pk")[: MAX_ROWS + 1])
-    held = audit_log.assignees("product", [row.pk for row in rows])
-    for row in rows:
-        row.holder = held.get(row.pk, "")
+    assignees = audit_log.assignees("product", [row.pk for row in rows])
     return Section(
         title="Products with a shortfall",
         meaning="The shop reports fewer pieces than are held or sold. Correct the number, or see to it that they come.",
@@ -182,8 +179,8 @@ def _shortfalls(request: HttpRequest) -> Section:
                 display.product(row.pk, row.name),
                 f"{display.count(row.missing)} missing",
                 display.NOTHING,
-                display.assignee(row.holder),
-                views.links(registry.PRODUCTS, request, row),
+                display.assignee(assignees.get(row.pk)),
+                repair_links(registry.PRODUCT_REPAIRS, request, row, KnownFacts(assignee=assignees.get(row.pk, ""))),
             )
             for row in rows[:MAX_ROWS]
         ],
@@ -193,9 +190,7 @@ def _shortfalls(request: HttpRequest) -> Section:
 
 def _rules(request: HttpRequest) -> Section:
     rules: list[Any] = list(BrokenRule.objects.filter(settled_at__isnull=True, gone_at__isnull=True).order_by("rule", "slug")[:MAX_ROWS])
-    held = audit_log.assignees("brokenrule", [rule.pk for rule in rules])
-    for rule in rules:
-        rule.holder = held.get(rule.pk, "")
+    assignees = audit_log.assignees("brokenrule", [rule.pk for rule in rules])
     return Section(
         title="Broken rules",
         meaning="What check_baskets found when it ran last. Tell an engineer; the page of the rule shows rows that break it.",
@@ -205,8 +200,8 @@ def _rules(request: HttpRequest) -> Section:
                 _two(display.page("brokenrule", rule.pk, rule.pk), rule.sentence),
                 f"{display.count(rule.total)} rows",
                 display.moment(rule.found_at),
-                display.assignee(rule.holder),
-                views.links(registry.RULES, request, rule),
+                display.assignee(assignees.get(rule.pk)),
+                repair_links(registry.RULE_REPAIRS, request, rule, KnownFacts(assignee=assignees.get(rule.pk, ""))),
             )
             for rule in rules
         ],

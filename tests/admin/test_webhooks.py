@@ -109,7 +109,7 @@ def test_a_page_tells_how_many_events_wait(root: Client, endpoint_of_shop: Webho
     WebhookEndpoint.objects.update(position=0)
     feed.assign_positions()
     page = root.get(reverse("admin:baskets_webhookendpoint_repair", args=[endpoint_of_shop.pk, "pause"]))
-    assert b"Events that wait" in page.content
+    assert b"Waiting events" in page.content
 
 
 def test_next_try_is_shown_while_an_active_webhook_waits_and_resume_ends_the_wait(root: Client, endpoint_of_shop: WebhookEndpoint) -> None:

@@ -222,7 +222,7 @@ def test_many_checkouts_are_aborted_with_one_summary(shop: Shop, repairer: Clien
     shop.buyer("ben").place("lamp")
     body = repairer.post(address, form).content.decode()
     assert "Done: 2. Refused: 1." in body
-    assert "It has changed meanwhile, so nothing was done." in body
+    assert "The record has changed since it was shown. Nothing was done." in body
     assert list(CheckoutSession.objects.order_by("pk").values_list("status", flat=True)) == ["ABORTED", "ACTIVE", "ABORTED"]
     assert Event.objects.filter(kind="repaired", actor="rita", data__reason=REASON).count() == 2
     assert invariant_checker.check_invariants() == []
@@ -340,7 +340,7 @@ def test_many_orders_of_one_basket_are_reversed_together(shop: Shop, repairer: C
     assert len(rows) == 3
     many = reverse("admin:baskets_checkoutsession_repair_many", args=["reverse-order"])
     body = repairer.post(many, {"row": rows, "reason": "all came back", "csrfmiddlewaretoken": token(repairer, address)}).content.decode()
-    assert "It has changed" not in body
+    assert "has changed since" not in body
     assert Stock.objects.get(pk="lamp").available == 10
     # The same page once more does nothing.
     repairer.post(many, {"row": rows, "reason": "all came back", "csrfmiddlewaretoken": token(repairer, address)})

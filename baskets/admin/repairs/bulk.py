@@ -1,168 +1,164 @@
-"""One repair of many rows: chosen in a list, shown on one page, confirmed once for one reason, and answered with a summary.
+"""The page of one repair of many rows: chosen in a list, previewed, confirmed once with one reason, and reported row by row.
 
-Each row is a repair of its own, in a transaction of its own: what is refused for one does not stop the others.
+Each row is repaired in its own transaction: a row that is refused does not stop the others.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic
 
-from django.db import DatabaseError, InterfaceError
+from django.db.models import QuerySet  # noqa: TC002 (a type at run time, too, as everywhere in this package)
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.safestring import SafeString
 
 from baskets.admin.core import display
-from baskets.admin.repairs import snapshots, views
-from baskets.db import errors
-from baskets.domain import runner
+from baskets.admin.core.readonly import ReadOnlyAdmin
+from baskets.admin.repairs import execution
+from baskets.admin.repairs.definitions import R, Repair, make_operation
+from baskets.admin.repairs.forms import PREVIEW_REASON, RepairForm
+from baskets.admin.repairs.snapshots import Difference
 from baskets.domain.errors import Refusal
-from baskets.domain.retries import OwnSessionLapsed, StockReclaimable
-from baskets.domain.support import guards
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from django.db.models import QuerySet
-    from django.http import HttpRequest, HttpResponse
-    from django.utils.safestring import SafeString
-
-    from baskets.admin.repairs.forms import RepairForm
-    from baskets.admin.repairs.views import Repair, RepairAdmin
 
 MAX_ROWS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One row that was chosen.
+class BulkRow(Generic[R]):
+    """One chosen row.
 
-    :param seen: the state that was on the page.
+    :param version: the version of the record that the page has shown.
+    :param record: None if the record no longer exists.
     """
 
     pk: str
-    seen: int
-    record: Any
-
-    @property
-    def name(self) -> SafeString:
-        """The word that staff know it by."""
-        return display.visible(views.name_of(self.record) if self.record else self.pk)
+    version: int
+    record: R | None
+    name: SafeString
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class RowPreview(Generic[R]):
+    """One chosen row with what would change, or the reason why nothing would."""
+
+    row: BulkRow[R]
+    changes: Sequence[Difference] = ()
+    refusal: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkRepairView(Generic[R]):
     """One request for a repair of many rows."""
 
-    desk: RepairAdmin
-    chosen: Repair
+    model_admin: ReadOnlyAdmin[Any]
+    repair: Repair[R]
     request: HttpRequest
 
-    def opened(self, records: Iterable[Any] | QuerySet[Any]) -> HttpResponse:
-        """Show the page for rows that were chosen in the list, as they are now."""
-        rows = [
-            Row(pk=str(record.pk), seen=self.desk.kind.state_of(self.chosen, record), record=record)
-            for record in list(records[: MAX_ROWS + 1])  # type: ignore[index]  # Django hands over a query set.
-        ]
-        form = self.chosen.form(record=None)
-        return self.show(form, rows[:MAX_ROWS], rehearsed=not form.asks, more=len(rows) > MAX_ROWS)
+    def open(self, records: "QuerySet[Any]") -> HttpResponse:
+        """Show the page for the rows that were chosen in the list, with their current versions."""
+        found: list[R] = list(records[: MAX_ROWS + 1])
+        rows = [self._row(str(record.pk), self.repair.version(record), record) for record in found]
+        form = self.repair.form_class(record=None)
+        return self._show(form, rows[:MAX_ROWS], with_preview=not form.has_details, has_more=len(rows) > MAX_ROWS)
 
-    def answer(self) -> HttpResponse:
-        """Show what is asked for, or do it."""
-        rows = self.rows()
-        form = self.chosen.form(self.request.POST, record=None)
+    def respond(self) -> HttpResponse:
+        """Show the form, show the preview, or execute the repair, by the same rules as `RepairView`."""
+        rows = self._submitted_rows()
+        form = self.repair.form_class(self.request.POST, record=None)
         if not form.is_valid():
-            return self.show(form, rows, rehearsed=not form.asks)
-        if form.asks and self.request.POST.get("confirm") != form.shown:
-            return self.show(form, rows, rehearsed=True)
-        return self.do(form, rows)
+            return self._show(form, rows, with_preview=not form.has_details)
+        if form.has_details and self.request.POST.get("confirm") != form.fingerprint:
+            return self._show(form, rows, with_preview=True)
+        return self._execute(form, rows)
 
-    def rows(self) -> list[Row]:
-        """The rows of the form; what is no row of this table is told as one that is gone."""
-        said = dict(each.rpartition(" ")[::2] for each in self.request.POST.getlist("row")[:MAX_ROWS])
-        field = self.desk.opts.pk
-        keys = {}
-        for pk, seen in said.items():
-            if seen.isascii() and seen.isdigit() and len(seen) < len(str(2**63)):
+    def _row(self, pk: str, version: int, record: R | None) -> BulkRow[R]:
+        name = display.visible(self.repair.label(record) if record else pk)
+        return BulkRow(pk=pk, version=version, record=record, name=name)
+
+    def _submitted_rows(self) -> list[BulkRow[R]]:
+        """Read the rows of the form. A key that this table cannot have counts as one whose record no longer exists."""
+        versions = dict(text.rpartition(" ")[::2] for text in self.request.POST.getlist("row")[:MAX_ROWS])
+        keys: dict[str, Any] = {}
+        for pk, version in versions.items():
+            if version.isascii() and version.isdigit() and len(version) < len(str(2**63)):
                 try:
-                    keys[pk] = field.to_python(pk)
+                    keys[pk] = self.model_admin.opts.pk.to_python(pk)
                 except Exception:  # noqa: BLE001 (each kind of key refuses in its own way, and all mean the same)
                     keys[pk] = None
-        known = {str(record.pk): record for record in self.desk.get_queryset(self.request).filter(pk__in=[k for k in keys.values() if k])}
-        return [Row(pk=pk, seen=int(said[pk]), record=known.get(pk)) for pk in keys]
+        found = self.model_admin.get_queryset(self.request).filter(pk__in=[key for key in keys.values() if key])
+        records = {str(record.pk): record for record in found}
+        return [self._row(pk, int(versions[pk]), records.get(pk)) for pk in keys]
 
-    def do(self, form: RepairForm, rows: list[Row]) -> HttpResponse:
-        """Do it row by row, and tell what was done, and what was refused and why."""
-        # A basket may have several rows. What the first of them moves is no news to the others.
-        moved: dict[tuple[Any, int], int] = {}
-        outcomes = [(row, self.done(form, row, moved)) for row in rows]
+    def _execute(self, form: RepairForm, rows: Iterable[BulkRow[R]]) -> HttpResponse:
+        """Repair row by row, and report which rows are done, and which are refused and why."""
+        # Rows may share one version: what an earlier row has changed must not make a later row stale.
+        versions: dict[tuple[object, int], int] = {}
+        outcomes = [(row.name, self._execute_row(form, row, versions)) for row in rows]
         context = {
-            "title": self.chosen.title,
-            "done": [row.name for row, refused in outcomes if not refused],
-            "refused": [(row.name, refused) for row, refused in outcomes if refused],
-            "back": self.back,
+            "title": self.repair.title,
+            "done": [name for name, refusal in outcomes if not refusal],
+            "refused": [(name, refusal) for name, refusal in outcomes if refusal],
+            "back": self._list_url,
         }
-        return self.desk.render(self.request, "admin/baskets/repaired_many.html", context)
+        return self.model_admin.render(self.request, "admin/baskets/repaired_many.html", context)
 
-    def done(self, form: RepairForm, row: Row, moved: dict[tuple[Any, int], int]) -> str:
-        """Do one, and tell why not, where it was not done.
+    def _execute_row(self, form: RepairForm, row: BulkRow[R], versions: dict[tuple[object, int], int]) -> str:
+        """Repair one row.
 
-        :param moved: the state to which rows before this one have moved a subject, by the subject and the state that was shown.
+        :param versions: by scope and shown version: the version that earlier rows have left behind.
+        :returns: why the row is refused, or an empty text.
         """
-        if row.record is None:
-            return "It is not there any more."
-        subject = getattr(row.record, "basket_id", row.record.pk), row.seen
-        seen = moved.get(subject, row.seen)
-        call = views.operation(self.chosen, self.request, row.record, form.said, seen=seen, reason=form.cleaned_data["reason"])
+        if (record := row.record) is None:
+            return execution.GONE
+        scope = self.repair.version_scope(record), row.version
+        operation = make_operation(
+            self.repair,
+            self.request,
+            record,
+            cleaned=form.details,
+            expected_version=versions.get(scope, row.version),
+            reason=form.cleaned_data["reason"],
+        )
 
-        def state_after() -> int:
-            call()
-            return self.desk.kind.state_of(self.chosen, row.record)
+        def version_after() -> int:
+            operation()
+            return self.repair.version(record)
 
         try:
-            moved[subject] = runner.run(state_after)
-        except Refusal as refusal:
-            return views.told(refusal)
-        except (DatabaseError, InterfaceError) as error:
-            if errors.fault_of(error) is errors.Fault.INTERNAL:
-                raise
-            return views.BUSY
+            versions[scope] = execution.run(version_after)
+        except (Refusal, execution.DatabaseBusy) as problem:
+            return execution.refusal_text(problem)
         return ""
 
-    def show(self, form: RepairForm, rows: list[Row], *, rehearsed: bool, more: bool = False) -> HttpResponse:
-        """Show the page: one form, and what would become of each row."""
-        valid = form.is_bound and form.is_valid()
-        confirmed = form.asks and rehearsed and valid
+    def _show(self, form: RepairForm, rows: Sequence[BulkRow[R]], *, with_preview: bool, has_more: bool = False) -> HttpResponse:
+        """Show the page: one form, and what would change in each row."""
+        is_valid = form.is_bound and form.is_valid()
+        is_confirmed = form.has_details and with_preview and is_valid
         context = {
-            "title": self.chosen.title,
-            "sentence": self.chosen.sentence,
+            "title": self.repair.title,
+            "description": self.repair.description,
             "form": form,
-            "rows": [(row, *(self.rehearse(form, row, valid=valid) if rehearsed and rows else ([], ""))) for row in rows],
-            "rehearsed": rehearsed,
-            "more": more,
-            "most": MAX_ROWS,
-            "confirm": form.shown if confirmed else None,
-            "submit": f"{self.chosen.title}: {len(rows)}" if confirmed or not form.asks else "Show what will change",
-            "action": reverse(f"admin:baskets_{self.desk.opts.model_name}_repair_many", args=[self.chosen.slug]),
-            "back": self.back,
+            "rows": [self._preview_row(form, row, is_valid=is_valid) if with_preview else RowPreview(row=row) for row in rows],
+            "is_previewed": with_preview,
+            "has_more": has_more,
+            "max_rows": MAX_ROWS,
+            "confirm": form.fingerprint if is_confirmed else None,
+            "submit": f"{self.repair.title}: {len(rows)}" if is_confirmed or not form.has_details else "Show what will change",
+            "action": reverse(f"admin:baskets_{self.model_admin.opts.model_name}_repair_many", args=[self.repair.slug]),
+            "back": self._list_url,
         }
-        return self.desk.render(self.request, "admin/baskets/repair_many.html", context)
+        return self.model_admin.render(self.request, "admin/baskets/repair_many.html", context)
 
-    def rehearse(self, form: RepairForm, row: Row, *, valid: bool) -> tuple[list[tuple[str, object, object]], str]:
-        """Find out what would become of one row: what changes, or why nothing does."""
+    def _preview_row(self, form: RepairForm, row: BulkRow[R], *, is_valid: bool) -> RowPreview[R]:
+        """Run the repair of one row as a dry run."""
         if row.record is None:
-            return [], "It is not there any more."
-        said, reason = (form.said, form.cleaned_data["reason"]) if valid else ({}, "rehearsal")
-        call = views.operation(self.chosen, self.request, row.record, said, seen=row.seen, reason=reason)
-        try:
-            before, after = guards.dry_run(operation=call, snapshot=lambda: self.desk.kind.look_of(self.chosen, row.record))
-        except Refusal as refusal:
-            return [], views.told(refusal)
-        except (StockReclaimable, OwnSessionLapsed):
-            return [], views.LAPSED
-        changes = [(name, was, becomes) for name, was, becomes, changed in snapshots.differences(before, after) if changed]
-        return changes, ""
+            return RowPreview(row=row, refusal=execution.GONE)
+        cleaned, reason = (form.details, form.cleaned_data["reason"]) if is_valid else ({}, PREVIEW_REASON)
+        operation = make_operation(self.repair, self.request, row.record, cleaned=cleaned, expected_version=row.version, reason=reason)
+        preview = execution.preview(self.repair, row.record, operation)
+        changes = [change for change in preview.changes if change.is_changed]
+        return RowPreview(row=row, changes=changes, refusal=execution.refusal_text(preview.obstacle))
 
     @property
-    def back(self) -> str:
-        """The list."""
-        return reverse(f"admin:baskets_{self.desk.opts.model_name}_changelist")
+    def _list_url(self) -> str:
+        return reverse(f"admin:baskets_{self.model_admin.opts.model_name}_changelist")

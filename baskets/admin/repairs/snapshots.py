@@ -1,6 +1,7 @@
-"""What a repair may touch, as a list of names and values: read before and after, so that the difference can be shown."""
+"""What a repair may touch, as names and values: read before and after, so that the page can show the difference. Changes nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Sum
@@ -33,12 +34,22 @@ from baskets.models.basket_snapshot import BasketLine, read_basket
 from baskets.models.checkouts import AttentionQuerySet
 
 Snapshot = dict[str, object]
-# Counting further would take long, and say no more.
+# A higher count takes long and adds no information.
 MAX_WAITING = 1000
+NOT_ASSIGNED = "not assigned"
+
+
+class Difference(NamedTuple):
+    """One value before and after a repair."""
+
+    name: str
+    before: object
+    after: object
+    is_changed: bool
 
 
 def of_basket(basket_id: UUID) -> Snapshot:
-    """The lists and the life of a basket."""
+    """The lists and the times of a basket; empty if it no longer exists."""
     contents = read_with_reconnect(lambda: read_basket(basket_id))
     if contents is None:
         return {}
@@ -53,7 +64,7 @@ def of_basket(basket_id: UUID) -> Snapshot:
 
 
 def of_session(session: CheckoutSession) -> Snapshot:
-    """A session with its basket, its holds, their stock, and what is open about it."""
+    """A checkout with its basket, its holds, their stock, and its open flags."""
     now = CheckoutSession.objects.get(pk=session.pk)
     holds = StockReservation.objects.filter(session=session).order_by("product_id", "pk")
     products = CheckoutItem.objects.filter(session=session).values_list("product_id", flat=True)
@@ -67,12 +78,12 @@ def of_session(session: CheckoutSession) -> Snapshot:
             for hold in holds
         ),
         "Stock": _listed(_counters(row) for row in stock),
-        "Open matters": _open(Attention.objects.filter(session=session)),
+        "Open flags": _open(Attention.objects.filter(session=session)),
     }
 
 
 def fate(hold: StockReservation, session: CheckoutSession) -> str:
-    """What its status alone does not say of a reservation: staff released it, or its order was reversed."""
+    """Describe what the status of a reservation does not show: staff released it, or its order was reversed."""
     status = StockReservation.Status
     if hold.status == status.RELEASED and hold.ended_at != session.released_at:
         return " by staff"
@@ -80,7 +91,7 @@ def fate(hold: StockReservation, session: CheckoutSession) -> str:
 
 
 def of_webhook(endpoint: WebhookEndpoint) -> Snapshot:
-    """Whether a webhook is told of events, and how far it is."""
+    """The state of a webhook, and how many events wait for it."""
     now = WebhookEndpoint.objects.get(pk=endpoint.pk)
     waiting = FeedPosition.objects.filter(partner_id=now.partner_id, position__gt=now.position)
     if now.kinds:
@@ -89,7 +100,7 @@ def of_webhook(endpoint: WebhookEndpoint) -> Snapshot:
     return {
         "State": now.get_state_display(),
         "Failures": display.count(now.failures),
-        "Events that wait": f"{display.count(counted)}{' or more' if counted == MAX_WAITING else ''}",
+        "Waiting events": f"{display.count(counted)}{' or more' if counted == MAX_WAITING else ''}",
     }
 
 
@@ -101,56 +112,57 @@ def of_user(basket: Basket) -> Snapshot:
     return {
         "User id": display.visible(now.user_id) if now else "a random name",
         "Cart and saved": display.count(BasketItem.objects.filter(basket_id=basket.pk).count()),
-        "Lines of the timeline with tracking": display.count(tracked),
-        "Remembered answers": display.count(IdempotencyRecord.objects.filter(basket_id=basket.pk).count()),
+        "Events with tracking": display.count(tracked),
+        "Stored responses": display.count(IdempotencyRecord.objects.filter(basket_id=basket.pk).count()),
         "Comfort settings": display.yes_no(Comfort.objects.filter(pk=basket.pk).exists()),
         "Found by the user id": display.yes_no(now is not None),
     }
 
 
-def of_matter(matter: Attention) -> Snapshot:
-    """One matter for staff."""
-    now = Attention.objects.select_related("session").get(pk=matter.pk)
+def of_flag(flag: Attention) -> Snapshot:
+    """One attention flag."""
+    now = Attention.objects.select_related("session").get(pk=flag.pk)
     return {
         "Order number": display.order_no(now.session.order_no),
         "Reason": now.get_reason_display(),
-        "Settled": "yes" if now.settled_at else "no",
+        "Resolved": "yes" if now.settled_at else "no",
         "By": display.visible(now.settled_by) if now.settled_by else display.NOTHING,
     }
 
 
 def of_flags(basket: Basket) -> Snapshot:
-    """The open matters of a basket."""
-    return {"Open matters": _open(Attention.objects.filter(basket_id=basket.pk))}
+    """The open flags of a basket."""
+    return {"Open flags": _open(Attention.objects.filter(basket_id=basket.pk))}
 
 
-def of_taking(session: CheckoutSession) -> Snapshot:
-    """Who has the open matters of a session in hand."""
+def of_assignment(session: CheckoutSession) -> Snapshot:
+    """The assignee of a checkout, and its open flags."""
     return {
         "Order number": display.order_no(session.order_no),
-        "Open matters": _open(Attention.objects.filter(session=session)),
-        "In hand of": display.visible(assignee_of(session) or "nobody"),
+        "Open flags": _open(Attention.objects.filter(session=session)),
+        "Assigned to": display.visible(assignee) if (assignee := assignee_of(session)) else NOT_ASSIGNED,
     }
 
 
 def of_subject(about: str, subject: str) -> Snapshot:
-    """Who has something in hand that has no basket."""
-    return {"In hand of": display.visible(assignees(about, [subject]).get(subject, "nobody"))}
+    """The assignee of a record that belongs to no basket."""
+    assignee = assignees(about, [subject]).get(subject)
+    return {"Assigned to": display.visible(assignee) if assignee else NOT_ASSIGNED}
 
 
 def of_rule(rule: BrokenRule) -> Snapshot:
-    """What is open about a broken rule."""
+    """A finding of the invariant checker."""
     now = BrokenRule.objects.get(pk=rule.pk)
     return {
         "Rule": now.sentence,
         "Broken by": display.count(now.total),
-        "Settled": "yes" if now.settled_at else "no",
+        "Resolved": "yes" if now.settled_at else "no",
         "By": display.visible(now.settled_by) if now.settled_by else display.NOTHING,
     }
 
 
 def of_device(device: GuestToken) -> Snapshot:
-    """Whether the token of a device is let in."""
+    """Whether the token of a device is valid."""
     now = GuestToken.objects.get(pk=device.pk)
     return {
         "Device": str(now.pk),
@@ -175,17 +187,28 @@ def of_product(product: Product) -> Snapshot:
 
 
 def reported(row: Stock | None) -> SafeString | str:
-    """The report that counts: its number and its moment."""
+    """The latest report of unsold pieces: its number and its time."""
     if row is None:
         return display.NOTHING
     return format_html("{} as of {}", "unlimited" if row.reported is None else row.reported, display.moment(row.reported_as_of))
 
 
-def differences(before: Snapshot, after: Snapshot | None) -> list[tuple[str, object, object, bool]]:
-    """Lay two snapshots side by side: name, before, after, and whether it changes."""
+def stock_of(product: Product) -> Stock | None:
+    """The stock of a product; None for one that was never limited."""
+    try:
+        return product.stock
+    except Stock.DoesNotExist:
+        return None
+
+
+def differences(before: Snapshot, after: Snapshot | None) -> Sequence[Difference]:
+    """Compare two snapshots.
+
+    :param after: None to list the values of `before` only.
+    """
     if after is None:
-        return [(name, value, "", False) for name, value in before.items()]
-    return [(name, before.get(name, ""), value, before.get(name, "") != value) for name, value in after.items()]
+        return [Difference(name, value, "", is_changed=False) for name, value in before.items()]
+    return [Difference(name, before.get(name, ""), value, is_changed=before.get(name, "") != value) for name, value in after.items()]
 
 
 def _open(flags: AttentionQuerySet) -> SafeString | str:

@@ -1,4 +1,4 @@
-"""Repairs of open flags: taken in hand, handed back, and settled with a reason. Each step is in the timeline."""
+"""Repairs of attention flags: assign, unassign and resolve them, with a reason. The timeline records each step."""
 
 from django.db import transaction
 
@@ -10,11 +10,14 @@ from baskets.models import Attention, Basket, CheckoutSession, Event
 
 @transaction.atomic(savepoint=False)
 def resolve(*, attention: Attention, expected_events: int, reason: str, actor: Actor) -> None:
-    """Settle a matter: somebody has seen to it, and the reason says how. It stays on record.
+    """Resolve a flag: the case is closed, and the reason says how. The flag stays on record.
 
-    Locks the basket. Parameters and refusals as `checkout_repairs.finish_as_ordered`.
+    Locks the basket.
 
-    :raises RepairNotApplicable: it is settled already.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the flag is already resolved, or the basket no longer exists.
     """
     contents = lock_if_unchanged(attention.basket_id, expected_events=expected_events, reason=reason)
     settled = flags.resolve(
@@ -26,54 +29,63 @@ def resolve(*, attention: Attention, expected_events: int, reason: str, actor: A
         actor=actor,
     )
     if not settled.rowcount:
-        raise RepairNotApplicable("The matter is settled already.")
+        raise RepairNotApplicable("The flag is already resolved.")
     record_repair(contents, "settle", reason, actor, session=attention.session, matter=attention.reason)
 
 
 @transaction.atomic(savepoint=False)
 def resolve_all(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> None:
-    """Settle all open flags of a basket at once. They stay on record.
+    """Resolve all open flags of a basket. They stay on record.
 
-    Locks the basket. Other parameters and refusals as `checkout_repairs.finish_as_ordered`.
+    Locks the basket.
 
-    :raises RepairNotApplicable: the basket has no open flag.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the basket has no open flag, or no longer exists.
     """
     contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     settled = flags.resolve(contents=contents, reasons=Attention.Reason.values, cause=flags.Cause.STAFF, comment=reason, actor=actor)
     if not settled.rowcount:
-        raise RepairNotApplicable("This basket has no open matter.")
+        raise RepairNotApplicable("This basket has no open flag.")
     record_repair(contents, "settle_all", reason, actor)
 
 
 @transaction.atomic(savepoint=False)
 def assign(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
-    """Take the open matters of a session in hand, from somebody else where they had them; the timeline says who has them.
+    """Assign a session with its flags to the actor, even if it is assigned to another account.
 
-    Locks the basket. Parameters and refusals as `checkout_repairs.finish_as_ordered`.
+    Locks the basket.
 
-    :raises RepairNotApplicable: whoever takes them has them already.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the session is already assigned to the actor, or no longer exists.
     """
     contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if assignee_of(session) == actor.name:
-        raise RepairNotApplicable("You have it in hand already.")
+        raise RepairNotApplicable("It is already assigned to you.")
     record_repair(contents, "take", reason, actor, session=session)
 
 
 @transaction.atomic(savepoint=False)
 def unassign(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
-    """Hand the open matters of a session back, so that somebody else takes them.
+    """End the assignment of a session.
 
-    Locks the basket. Parameters and refusals as `checkout_repairs.finish_as_ordered`.
+    Locks the basket.
 
-    :raises RepairNotApplicable: nobody has them.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the session is not assigned, or no longer exists.
     """
     contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if not assignee_of(session):
-        raise RepairNotApplicable("Nobody has it in hand.")
+        raise RepairNotApplicable("It is not assigned.")
     record_repair(contents, "hand_back", reason, actor, session=session)
 
 
 def assignee_of(session: CheckoutSession) -> str:
-    """Name who has the matters of a session in hand; empty for nobody."""
+    """Read the account to which a session is assigned; empty for none."""
     last = Event.objects.assignments().filter(basket_id=session.basket_id, session=session).first()
     return last.actor if last and last.data["repair"] == "take" else ""

@@ -1,6 +1,6 @@
-"""The desk's own journal: who took a product or a broken rule in hand, what was settled, exported and checked, and who signed in.
+"""The audit log of the admin: assignments of products and findings, exports, checks, sign-ins, and changes of rights.
 
-What is about a basket is told by the basket's timeline instead: see `repair`.
+What concerns a basket is in the timeline of the basket instead: see `guards.record_repair`.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from baskets.models import BrokenRule, DeskEntry
 
 log = structlog.get_logger("baskets.staff")
 
-# Of two who write the same number, one waits for the other and then finds it taken.
+# Two writers of the same number: the second waits for the first, then inserts nothing.
 INSERT_ENTRY = Statement(
     "insert_entry",
     """
@@ -34,7 +34,7 @@ ON CONFLICT (about, subject, number) DO NOTHING
 RETURNING id
 """,
 )
-# What a caller can repeat at will fills neither the journal nor the disk: the log has the rest.
+# A caller can cause these entries without limit, so the table takes a bounded number. The log file has all of them.
 INSERT_BOUNDED_ENTRY = Statement(
     "insert_bounded_entry",
     """
@@ -49,7 +49,7 @@ WHERE (
 )
 BOUNDED_KINDS = frozenset({DeskEntry.Kind.SIGN_IN_FAILED, DeskEntry.Kind.REFUSED})
 MAX_BOUNDED_PER_HOUR = 100
-# How long a source from which a member of staff has signed in counts as known.
+# How long an address counts as known after a sign-in from it.
 KNOWN_SOURCE_SPAN = timedelta(days=30)
 UPSERT_BROKEN_RULE = Statement(
     "upsert_broken_rule",
@@ -66,13 +66,17 @@ SET rule = excluded.rule, sentence = excluded.sentence, total = excluded.total, 
 
 
 def last_step(about: str, subject: str) -> int:
-    """Number the last step about a subject, 0 if there is none: the state that the next one is decided upon."""
+    """Read the number of the last step about a subject, which is the version of the subject; 0 for none."""
     steps = DeskEntry.objects.filter(about=about, subject=subject, number__isnull=False)
     return steps.order_by("-number").values_list("number", flat=True).first() or 0
 
 
 def assignees(about: str, subjects: Sequence[str]) -> dict[str, str]:
-    """Name who has taken each of these subjects and not handed it back."""
+    """Read to which accounts subjects are assigned.
+
+    :param about: the kind of record.
+    :returns: the account by subject; a subject that is not assigned is missing.
+    """
     steps = DeskEntry.objects.filter(about=about, subject__in=list(subjects), number__isnull=False).order_by("number")
     held: dict[str, str] = {}
     for subject, kind, actor in steps.values_list("subject", "kind", "actor"):
@@ -84,68 +88,76 @@ def assignees(about: str, subjects: Sequence[str]) -> dict[str, str]:
 
 @transaction.atomic(savepoint=False)
 def assign(*, about: str, subject: str, expected_step: int, reason: str, actor: Actor) -> None:
-    """Take a subject in hand, from somebody else where they had it.
+    """Assign a subject to the actor, even if it is assigned to another account.
 
-    Locks nothing; the number of the step decides between two.
+    Locks nothing: the unique number of the step decides between concurrent calls.
 
     :param about: the kind of record.
-    :param expected_step: the last step when staff decided.
-    :raises ReasonRequired: no reason is given.
-    :raises StaleState: somebody was faster.
-    :raises RepairNotApplicable: whoever takes it has it already.
+    :param expected_step: the last step that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: there is a later step.
+    :raises RepairNotApplicable: the subject is already assigned to the actor.
     """
     require_reason(reason)
     if last_step(about, subject) == expected_step and assignees(about, [subject]).get(subject) == actor.name:
-        raise RepairNotApplicable("You have it in hand already.")
+        raise RepairNotApplicable("It is already assigned to you.")
     _step(DeskEntry.Kind.TAKEN, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
 def unassign(*, about: str, subject: str, expected_step: int, reason: str, actor: Actor) -> None:
-    """Hand a subject back, so that somebody else takes it. Parameters and refusals as `take`.
+    """End the assignment of a subject.
 
-    :raises RepairNotApplicable: nobody has it.
+    Locks nothing: the unique number of the step decides between concurrent calls.
+
+    :param about: the kind of record.
+    :param expected_step: the last step that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: there is a later step.
+    :raises RepairNotApplicable: the subject is not assigned.
     """
     require_reason(reason)
     if last_step(about, subject) == expected_step and subject not in assignees(about, [subject]):
-        raise RepairNotApplicable("Nobody has it in hand.")
+        raise RepairNotApplicable("It is not assigned.")
     _step(DeskEntry.Kind.HANDED_BACK, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
 def resolve_rule(*, rule: BrokenRule, expected_step: int, reason: str, actor: Actor) -> None:
-    """Settle a broken rule: somebody has seen to it, and the reason says how. A check that finds it again opens it again.
+    """Resolve a finding: the case is closed, and the reason says how. A check that finds it again opens it again.
 
-    Other parameters and refusals as `take`.
-
-    :raises RepairNotApplicable: it is settled already, or gone.
+    :param expected_step: the last step that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: there is a later step.
+    :raises RepairNotApplicable: the finding is already resolved, or the last check has not found it.
     """
     require_reason(reason)
     _step(DeskEntry.Kind.SETTLED, about="brokenrule", subject=rule.slug, expected_step=expected_step, note=reason, actor=actor)
     still_open = BrokenRule.objects.filter(pk=rule.pk, settled_at__isnull=True, gone_at__isnull=True)
     if not still_open.update(settled_at=Now(), settled_by=actor.name, note=reason):
-        raise RepairNotApplicable("It is settled already, or a check has found it whole again.")
+        raise RepairNotApplicable("The finding is already resolved, or the last check has not found it again.")
 
 
 @transaction.atomic(savepoint=False)
 def record_export(*, list_name: str, rows: int, query: Mapping[str, str], actor: Actor) -> None:
-    """Record an export: who took rows of a list away.
+    """Record the export of a list.
 
-    :param asked: the search and the filters. A text that a member of staff typed comes as its `digest`, because it may be a user id.
+    :param rows: the number of exported rows.
+    :param query: the search and the filters. A text that staff have typed comes as its `digest`, because it may be a user id.
     """
     _write(DeskEntry.Kind.EXPORTED, about=list_name, data={"rows": rows, "asked": dict(query)}, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
 def record_check(*, checked: int, found: Sequence[Mapping[str, Any]], actor: Actor) -> None:
-    """Record what a check of the rules has found, for the work list. It repairs nothing.
+    """Record the findings of a check of the invariants, for the work list. Repairs nothing.
 
-    :param checked: how many rules were looked at.
-    :param found: slug, rule, sentence, total and examples of each that is broken.
+    :param checked: the number of invariants that were checked.
+    :param found: slug, rule, sentence, total and examples of each violated invariant.
     """
-    for each in sorted(found, key=lambda each: str(each["slug"])):
-        execute(UPSERT_BROKEN_RULE, [each["slug"], each["rule"], each["sentence"], each["total"], json.dumps(each["examples"])])
-    broken = [each["slug"] for each in found]
+    for rule in sorted(found, key=lambda rule: str(rule["slug"])):
+        execute(UPSERT_BROKEN_RULE, [rule["slug"], rule["rule"], rule["sentence"], rule["total"], json.dumps(rule["examples"])])
+    broken = [rule["slug"] for rule in found]
     BrokenRule.objects.filter(gone_at__isnull=True).exclude(pk__in=broken).update(gone_at=Now())
     _write(DeskEntry.Kind.CHECKED, about="brokenrule", data={"rules": checked, "broken": broken}, actor=actor)
 
@@ -159,13 +171,13 @@ def record_access(
     data: Mapping[str, Any],
     actor: Actor,
 ) -> None:
-    """Record a sign-in, a refusal or a change of rights, in the journal and in the log.
+    """Record a sign-in, a refusal or a change of rights, in the audit log and in the log file.
 
-    Failed sign-ins and refusals are written at most 100 times an hour for one account. A name that belongs to no account is not
-    stored: it may be a password in the wrong field. The log names accounts by their number.
+    Failed sign-ins and refusals of one account are stored at most 100 times an hour. A name without an account is not stored:
+    it may be a password in the wrong field. The log file names accounts by their primary key.
 
-    :param account: whose access it is about; None where a name is unknown, or for a role.
-    :param data: what is worth knowing, without secrets.
+    :param account: the account that is concerned; None for an unknown name or for a role.
+    :param data: the details, without secrets.
     """
     subject = account.get_username() if account else role.name if role else ""
     about = "role" if role else "account"
@@ -179,24 +191,24 @@ def record_access(
 
 
 def has_signed_in_from(*, account: User, source: str) -> bool:
-    """Tell whether a member of staff has signed in from a source within the last 30 days."""
+    """Tell whether an account has signed in from a network address within the last 30 days."""
     since = ExpressionWrapper(Now() - KNOWN_SOURCE_SPAN, output_field=DateTimeField())
     entries = DeskEntry.objects.filter(about="account", subject=account.get_username(), kind=DeskEntry.Kind.SIGNED_IN)
     return entries.filter(at__gt=since, data__source=source).exists()
 
 
 def digest(text: str) -> str:
-    """Compute what the journal stores of a text that may name a user: equal for equal texts, and useless without the secret."""
+    """Compute what the audit log stores of a text that may name a user: equal for equal texts, and useless without the secret key."""
     return "#" + hmac.digest(settings.SECRET_KEY.encode(), f"journal:{text}".encode(errors="backslashreplace"), hashlib.sha256).hex()[:16]
 
 
 def _step(kind: DeskEntry.Kind, *, about: str, subject: str, expected_step: int, note: str, actor: Actor) -> None:
-    """Write the next step about a subject, if it is the next.
+    """Write the step after `expected_step`.
 
-    :raises StaleState: it is not.
+    :raises StaleState: the subject has a later step.
     """
-    moved = last_step(about, subject) > expected_step
-    if moved or not _write(kind, about=about, subject=subject, number=expected_step + 1, note=note, data={}, actor=actor):
+    is_stale = last_step(about, subject) > expected_step
+    if is_stale or not _write(kind, about=about, subject=subject, number=expected_step + 1, note=note, data={}, actor=actor):
         since = DeskEntry.objects.filter(about=about, subject=subject, number__gt=expected_step)
         raise StaleState(since=list(since.order_by("number")))
 

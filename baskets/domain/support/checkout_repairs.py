@@ -1,4 +1,8 @@
-"""Repairs of checkout sessions by staff: finish, abort, order late and reverse an order. Each locks the basket and records its reason."""
+"""Repairs of checkout sessions by staff: finish, abort, order late, and reverse an order.
+
+Each does what the API's own code does, and records its reason in the timeline. All take the same arguments and refuse alike:
+see `finish_as_ordered`.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,41 +25,50 @@ if TYPE_CHECKING:
 
 @transaction.atomic(savepoint=False)
 def finish_as_ordered(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
-    """Order an active session, lapsed or not, as the partner would have: what it holds is sold.
+    """Order an active session, lapsed or not, as the partner could: its held pieces are sold.
 
     Locks the basket. Source: `baskets/docs/lifecycle.md`.
 
-    :param expected_events: how many events the basket had when staff decided.
-    :raises ReasonRequired: no reason is given.
-    :raises StaleState: the basket's timeline has gone on since.
-    :raises RepairNotApplicable: the session is not active.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :param reason: at most `REASON_LIMIT` characters.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the session is not active, or no longer exists.
     """
     _finish(session, ordered=True, expected_events=expected_events, reason=reason, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
 def abort(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
-    """Abort an active session: what it holds is released, every item returns to the cart.
+    """Abort an active session: its holds are released, and every item returns to the cart.
 
-    Locks the basket, then stock rows by primary key. Parameters and refusals as `finish_as_ordered`.
+    Locks the basket, then stock rows by primary key.
+
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the session is not active, or no longer exists.
     """
     _finish(session, ordered=False, expected_events=expected_events, reason=reason, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
 def order_late(*, session: CheckoutSession, accept_short: bool, expected_events: int, reason: str, actor: Actor) -> None:
-    """Order a session that was aborted or has expired, whenever that was: somebody knows that it was paid.
+    """Order a session that was aborted or has expired, however long ago, because staff know that it was paid.
 
-    Locks the basket, then stock rows by primary key. Other parameters and refusals as `finish_as_ordered`.
+    Locks the basket, then stock rows by primary key.
 
-    :param accept_short: whether pieces without stock behind them are recorded as SHORT, whatever the partner's setting.
-    :raises RepairNotApplicable: the session is active, or ordered already.
-    :raises OutOfStock: stock is gone, and short pieces are not accepted.
-    :raises StockReclaimable: lapsed sessions hold what is missing.
+    :param accept_short: whether pieces without stock are recorded as SHORT, whatever the setting of the partner.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the session is active or ordered, or no longer exists.
+    :raises OutOfStock: stock is missing, and short pieces are not accepted.
+    :raises StockReclaimable: to the runner: lapsed sessions hold the missing pieces.
     """
     contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status not in (CheckoutSession.Status.ABORTED, CheckoutSession.Status.EXPIRED):
-        raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: only an aborted or expired one is ordered late.")
+        raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: only an aborted or expired one can be ordered late.")
     setting = Partner.LateOrders.ACCEPT if accept_short else Partner.LateOrders.REFUSE
     after = late_orders.order_late(contents=replace(contents, late_orders=setting), session=session, actor=actor, by_staff=True)
     record_repair(after, "order_late", reason, actor, session=session, acceptShort=accept_short)
@@ -63,20 +76,22 @@ def order_late(*, session: CheckoutSession, accept_short: bool, expected_events:
 
 @transaction.atomic(savepoint=False)
 def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
-    """Reverse an order, once and for good: its sold pieces return as a new supply, those of unlimited products as well.
+    """Reverse an order, once and for good: its sold pieces return as new supply, including those of unlimited products.
 
-    Ordered is final: the session stays ORDERED, and `reversed_at` says since when the order no longer counts. Pieces that
-    were SHORT had no stock and bring none; the open flag about them is settled, because nothing is owed any more.
-    Locks the basket, then stock rows by primary key. Other parameters and refusals as `finish_as_ordered`.
-    Source: ADR 39.
+    Ordered is final: the session stays ORDERED, and `reversed_at` is the time since when the order no longer counts. Pieces that
+    were SHORT had no stock and return none; the open flag about them is resolved, because nothing is owed any more.
+    Locks the basket, then stock rows by primary key. Source: ADR 39.
 
-    :raises RepairNotApplicable: the session is not ordered, or its order was reversed before.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the session is not ordered, its order was reversed before, or it no longer exists.
     """
     contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ORDERED:
         raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: there is no order to reverse.")
     if session.reversed_at is not None:
-        raise RepairNotApplicable("The order was reversed before.")
+        raise RepairNotApplicable("The order was already reversed.")
     CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).update(reversed_at=contents.at)
     bought = session.items.filter(Q(stocked__isnull=True) | Q(stocked__gt=0)).order_by("position", "product_id")
     sold = StockReservation.objects.filter(session=session, status=StockReservation.Status.SOLD)
@@ -96,12 +111,12 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
 
 
 def _unheld_pieces_in_account(session: CheckoutSession, bought: Iterable[CheckoutItem]) -> dict[str, int]:
-    """Read the ordered pieces that had no hold, and of which the account of their product knows or will know the sale.
+    """Read the ordered pieces without a hold whose sale is part of the supply account of the product, now or later.
 
-    A sale since the report that counts is known only where it was recorded: the product was limited, and the checkout had
-    begun before. Locks the stock rows by primary key.
+    A sale after the latest report is part of the account only if it was recorded: the product was limited, and the checkout
+    had started before. Locks the stock rows by primary key.
 
-    :returns: pieces by product.
+    :returns: pieces by product id.
     """
     live = [StockReservation.Status.SOLD, StockReservation.Status.SHORT]
     held = set(StockReservation.objects.filter(session=session, status__in=live).values_list("product_id", flat=True))
@@ -116,7 +131,7 @@ def _unheld_pieces_in_account(session: CheckoutSession, bought: Iterable[Checkou
 def _finish(session: CheckoutSession, *, ordered: bool, expected_events: int, reason: str, actor: Actor) -> None:
     contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ACTIVE:
-        raise RepairNotApplicable(f"The checkout is {session.get_status_display()} already.")
+        raise RepairNotApplicable(f"The checkout is already {session.get_status_display()}.")
     basket = Basket.objects.get(pk=contents.basket_id)
     owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
     after = sessions.finish_session(owner=owner, ordered=ordered, order_no=session.order_no, actor=actor)

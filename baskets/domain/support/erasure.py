@@ -1,4 +1,4 @@
-"""A user's data erased at their wish: what was bought stays accounted for, and by whom is nowhere told any more."""
+"""Erases the data of a user on request. Orders and stock stay accounted for, but no longer name the user."""
 
 import re
 import secrets
@@ -15,11 +15,11 @@ from baskets.models.basket_snapshot import Owner
 
 ERASED_PREFIX = "erased-"
 RENAME = Statement("rename", "UPDATE baskets_basket SET id = %s, user_id = %s WHERE id = %s")
-# Nothing of these columns is needed for an order, a stock count or the order of events.
+# No order, stock count or event order depends on these columns.
 CLEAR_EVENT_TRACKING = Statement(
     "clear_event_tracking", "UPDATE baskets_event SET tracking = '{}'::jsonb, request_id = '' WHERE basket_id = %s"
 )
-# The id of an event is a digest that the former key of the basket is part of, so it could be computed by a guess.
+# The public id of an event is a digest that includes the former key of the basket, so a guessed user id could be verified with it.
 RENAME_EVENTS = Statement(
     "rename_events",
     """
@@ -29,7 +29,7 @@ UPDATE baskets_feedposition p SET public_id = gen_random_uuid() FROM baskets_eve
 CLEAR_SESSION_LOCALES = Statement(
     "clear_session_locales", "UPDATE baskets_checkoutsession SET language = '', country = '' WHERE basket_id = %s"
 )
-# What staff wrote may name the user. Of texts that belong to no basket, those about products that the user had in checkout.
+# Texts by staff may name the user. Of texts without a basket, only those about products of the user's checkouts can.
 REDACT_TEXTS = (
     """
 UPDATE baskets_event SET data = jsonb_set(data, '{reason}', to_jsonb(regexp_replace(data->>'reason', %(names)s, %(mark)s, 'g')))
@@ -43,7 +43,7 @@ UPDATE baskets_stockadjustment SET reason = regexp_replace(reason, %(names)s, %(
 WHERE product_id IN (SELECT product_id FROM baskets_checkoutitem WHERE basket_id = %(basket)s) AND reason ~ %(names)s
 """,
     "UPDATE baskets_deskentry SET note = regexp_replace(note, %(names)s, %(mark)s, 'g') WHERE note <> '' AND note ~ %(names)s",
-    # Rows that a check has found. The next check finds again what is still broken.
+    # Rows in the findings of a check. The next check finds those that are still broken.
     """
 UPDATE baskets_brokenrule SET examples = (
     SELECT coalesce(jsonb_agg(example), '[]') FROM jsonb_array_elements(examples) AS example
@@ -56,45 +56,48 @@ MARK = "[erased]"
 
 @transaction.atomic(savepoint=False)
 def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> Basket:
-    """Empty and hide a basket, and put a random name in the place of its user id, for good.
+    """Empty and hide a basket, and replace its user id by a random name, for good.
 
-    The key of a basket is computed from the user id, and could be computed again by whoever knows that: so the basket gets
-    the key of its new name, and everything that hangs on it follows. Orders, reservations and the timeline stay, without
-    tracking; remembered answers, comfort settings and transfers go, and what staff wrote loses the user id.
-    The user, should they come back, begins anew.
-    Locks the remembered answers, then the basket. Other parameters and refusals as `checkout_repairs.finish_as_ordered`.
+    The key of a basket is computed from the user id, so everyone who knows the id could compute it. The basket therefore gets
+    the key of its new name, and all rows that refer to it follow. Orders, reservations and the timeline stay, without tracking.
+    Stored responses, comfort settings and transfers are deleted, and the texts by staff lose the user id. A user who returns
+    gets a new basket.
+    Locks the stored responses, then the basket.
     Source: ADR 24.
 
-    :returns: the basket under its new name.
-    :raises RepairNotApplicable: it was erased before.
-    :raises CheckoutActive: a session is active; it is finished or aborted first.
-    :raises OwnSessionLapsed: its session has lapsed.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :returns: the basket under its new key.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the data were already erased, or the basket no longer exists.
+    :raises CheckoutActive: a session is active and must be finished or aborted first.
+    :raises OwnSessionLapsed: to the runner: the session of the basket has lapsed.
     """
-    # Before the basket, because that is the order of locks; and after it, because a call may have ended between.
+    # Before the basket lock, because of the lock order; after it again, because a call may have ended in between.
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
     contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
     check_no_active_session(contents)
     if is_erased(basket):
-        raise RepairNotApplicable("The user's data were erased before.")
+        raise RepairNotApplicable("The user's data were already erased.")
     after = contents if contents.hidden_at else delete_locked_basket(contents=contents, actor=actor)
     record_repair(after, "erase", reason, actor)
     Comfort.objects.filter(pk=basket.pk).delete()
     Transfer.objects.filter(basket_id=basket.pk).delete()
-    # A token names the user id, under which the user may begin anew; a device of before must not get in there.
+    # A token names the user id. An old device must not get into a new basket of the same user.
     tokens = GuestToken.objects.filter(basket_id=basket.pk, revoked_at__isnull=True)
     tokens.update(revoked_at=contents.at, revoked_by=actor.name)
     execute(CLEAR_EVENT_TRACKING, [basket.pk])
     execute(CLEAR_SESSION_LOCALES, [basket.pk])
     execute(RENAME_EVENTS, [basket.pk])
-    # The user id or the key, not as a part of a longer word.
+    # The user id or the key, but not as part of a longer word.
     names = f"(?<![[:alnum:]])(?:{re.escape(basket.user_id)}|{basket.pk})(?![[:alnum:]])"
     for statement in REDACT_TEXTS:
         execute(statement, {"names": names, "mark": MARK, "basket": basket.pk})
 
     name = f"{ERASED_PREFIX}{secrets.token_hex(16)}"
     new = Owner(partner_id=basket.partner_id, user_id=name).basket_id
-    # Foreign keys are checked at the commit, so the order of these does not matter.
+    # Foreign keys are deferred to COMMIT, so the order of the updates does not matter.
     execute(RENAME, [new, name, basket.pk])
     for table, column in _children():
         execute(f"UPDATE {table} SET {column} = %s WHERE {column} = %s", [new, basket.pk])  # noqa: S608 (the names are the models')
@@ -102,11 +105,11 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
 
 
 def is_erased(basket: Basket) -> bool:
-    """Tell whether the user of a basket was erased."""
+    """Tell whether the data of the user of a basket were erased."""
     return Event.objects.filter(basket_id=basket.pk, kind=Event.Kind.REPAIRED, data__repair="erase").exists()
 
 
 def _children() -> list[tuple[str, str]]:
-    """Every table that names a basket, and the column it does so by: read from the models, so that none is left out."""
+    """List table and column of every foreign key to a basket, read from the models, so that none is missing."""
     fields: list[Any] = [relation.field for relation in Basket._meta.related_objects]  # noqa: SLF001 (documented, underscore and all)
     return [(field.model._meta.db_table, field.column) for field in fields]  # noqa: SLF001

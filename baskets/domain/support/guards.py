@@ -1,4 +1,8 @@
-"""What all repairs share: the guards (a reason, an unchanged state), the dry run, and the timeline entry. It changes no basket."""
+"""What all repairs share: the required reason, the check for an unchanged record, the dry run, and the timeline entry.
+
+Every repair names the version of the record that staff have seen. If the record has changed since, the repair is refused and
+the refusal lists the changes. So a repair that is submitted twice is executed once.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -21,20 +25,20 @@ REASON_LIMIT = 500
 
 
 class ReasonRequired(Refusal):
-    """Staff did not say why, or at too great length."""
+    """The reason of a repair is missing, too long, or not storable."""
 
     reason = "reason_missing"
     message = f"A repair needs a reason, of at most {REASON_LIMIT} characters."
 
 
 class StaleState(Refusal):
-    """What the repair was decided upon is no longer so.
+    """The record has changed since staff have seen it.
 
-    :param since: what has happened, in the order it happened.
+    :param since: the changes, the oldest first.
     """
 
     reason = "state_moved"
-    message = "It has changed meanwhile, so nothing was done."
+    message = "The record has changed since it was shown. Nothing was done."
 
     def __init__(self, *, since: Sequence[Any]) -> None:
         super().__init__()
@@ -42,13 +46,13 @@ class StaleState(Refusal):
 
 
 class RepairNotApplicable(Refusal):
-    """The repair does not fit the state.
+    """The repair is not possible in the state of the record.
 
     :param why: one sentence for staff.
     """
 
     reason = "not_repairable"
-    message = "This repair does not fit."
+    message = "This repair is not possible now."
 
     def __init__(self, why: str) -> None:
         super().__init__()
@@ -59,16 +63,14 @@ class RepairNotApplicable(Refusal):
 
 
 def dry_run(*, operation: Callable[[], object], snapshot: Callable[[], T]) -> tuple[T, T]:
-    """Do a repair, look, and undo it: what it would change is told by the very code that will change it.
-
-    Runs a transaction of its own, which is rolled back.
+    """Run a repair and roll it back, so that the preview comes from the same code as the repair.
 
     :param operation: the domain call of the repair.
-    :param snapshot: reads what staff should see; called before and after.
-    :returns: what was seen before and after.
+    :param snapshot: reads what staff should see; called before and after the operation.
+    :returns: the snapshots before and after.
     :raises Refusal: as the operation does.
-    :raises OwnSessionLapsed: confirming would expire a lapsed session first.
-    :raises StockReclaimable: likewise, sessions of others.
+    :raises OwnSessionLapsed: a real run would first expire the lapsed session of the basket.
+    :raises StockReclaimable: a real run would first expire lapsed sessions that hold the stock.
     """
 
     def step() -> tuple[T, T]:
@@ -88,30 +90,43 @@ def dry_run(*, operation: Callable[[], object], snapshot: Callable[[], T]) -> tu
 
 
 def lock_session_if_unchanged(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[BasketSnapshot, CheckoutSession]:
-    """Lock the session's basket, and read both as they are now."""
+    """Lock the basket of a session, and read both.
+
+    :param expected_events: the number of events of the basket that staff have seen.
+    :returns: the basket and the session, as they are under the lock.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the basket or the session no longer exists.
+    """
     contents = lock_if_unchanged(session.basket_id, expected_events=expected_events, reason=reason)
-    # A purge counts no event, and a user who was erased may have begun anew under the old key.
+    # A purge deletes sessions without an event, and an erased user may have a new basket under the old key.
     now = CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).first()
     if now is None:
-        raise RepairNotApplicable("The checkout is gone.")
+        raise RepairNotApplicable("The checkout no longer exists.")
     return contents, now
 
 
 def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str) -> BasketSnapshot:
-    """Lock a basket, and read it if it is as staff saw it."""
+    """Lock a basket and read it, unless it has changed since staff have seen it.
+
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the basket no longer exists.
+    """
     require_reason(reason)
     contents = read_basket(basket_id) if lock_basket(basket_id) else None
     if contents is None:
-        raise RepairNotApplicable("The basket is gone.")
+        raise RepairNotApplicable("The basket no longer exists.")
     if contents.events != expected_events:
         raise StaleState(since=list(Event.objects.filter(basket_id=basket_id, number__gt=expected_events).order_by("number")))
     return contents
 
 
 def require_reason(reason: str) -> None:
-    """Take no repair without a reason that can be stored.
+    """Check the reason of a repair.
 
-    :raises ReasonRequired: it is empty, too long, or holds a NUL.
+    :raises ReasonRequired: it is empty, longer than `REASON_LIMIT` characters, or contains a NUL.
     """
     if not reason.strip() or len(reason) > REASON_LIMIT or "\x00" in reason:
         raise ReasonRequired
@@ -120,6 +135,6 @@ def require_reason(reason: str) -> None:
 def record_repair(
     contents: BasketSnapshot, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any
 ) -> None:
-    """Add the line of a repair to the timeline, after those of what it did."""
-    said: Mapping[str, Any] = {"repair": name, "reason": reason} | ({"orderNo": session.order_no} if session else {}) | data
-    append_event(contents=contents, kind=Event.Kind.REPAIRED, actor=actor, data=said, session_id=session.pk if session else None)
+    """Append the event of a repair to the timeline, after the events of its changes."""
+    values: Mapping[str, Any] = {"repair": name, "reason": reason} | ({"orderNo": session.order_no} if session else {}) | data
+    append_event(contents=contents, kind=Event.Kind.REPAIRED, actor=actor, data=values, session_id=session.pk if session else None)

@@ -1,6 +1,6 @@
-"""Single holds of an active checkout, as staff repair them: one is released, or what had failed is held again.
+"""Repairs of single holds of an active checkout by staff: release one, or hold again the items that failed.
 
-The checkout goes on. An item without a hold is no part of what is being bought, and returns to the cart when it ends.
+The checkout stays active. An item without a hold is not bought, and returns to the cart when the checkout ends.
 """
 
 from collections.abc import Mapping
@@ -38,20 +38,24 @@ WHERE id = %(session)s AND basket_id = %(basket)s
 
 @transaction.atomic(savepoint=False)
 def release(*, reservation: StockReservation, expected_events: int, reason: str, actor: Actor) -> None:
-    """Give the pieces of one hold back: the checkout goes on without that item.
+    """Release one hold. The checkout continues without the item.
 
-    Locks the basket, then the stock row. Other parameters and refusals as `checkout_repairs.finish_as_ordered`.
+    Locks the basket, then the stock row.
 
-    :raises RepairNotApplicable: it is not held, or is all that the checkout is buying.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the reservation is not held, it is the only item that the checkout buys, or the checkout no longer
+        exists.
     """
     of = CheckoutSession(pk=reservation.session_id, basket_id=reservation.basket_id)
     contents, session = lock_session_if_unchanged(of, expected_events=expected_events, reason=reason)
     line = lists.find_line(contents.checkout, reservation.product_id)
     hold = StockReservation.objects.get(pk=reservation.pk, basket_id=contents.basket_id)
     if line is None or hold.status != Reservation.HELD:
-        raise RepairNotApplicable(f"The reservation is {hold.get_status_display()}: only a held one is released.")
+        raise RepairNotApplicable(f"The reservation is {hold.get_status_display()}: only a held one can be released.")
     if all(other.failed for other in contents.checkout if other is not line):
-        raise RepairNotApplicable("It is all that the checkout is buying. Abort the checkout instead.")
+        raise RepairNotApplicable("It is the only item that the checkout buys. Abort the checkout instead.")
     after = _write_stocked(contents, session, {line.product_id: -line.count}, released=True)
     pieces = dict(
         end_hold(
@@ -69,26 +73,29 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
 
 @transaction.atomic(savepoint=False)
 def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
-    """Hold what failed at the start of a checkout that is still live, until the end of its hold: each item whole, or not at all.
+    """Hold the items that failed at the start of a checkout, until its hold ends: each item with all its pieces, or not at all.
 
-    An item whose hold staff released did not fail: it stays released.
-    Locks the basket, then stock rows by primary key. Other parameters and refusals as `checkout_repairs.finish_as_ordered`.
+    An item whose hold staff have released did not fail, and stays released.
+    Locks the basket, then stock rows by primary key.
 
-    :raises RepairNotApplicable: the hold is over, nothing failed at its start, or what did is not listed.
-    :raises OutOfStock: there is still too little of each.
-    :raises StockReclaimable: lapsed sessions hold what is missing.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the hold is over, no item failed, no failed item is listed, or the checkout no longer exists.
+    :raises OutOfStock: stock is still short of every failed item.
+    :raises StockReclaimable: to the runner: lapsed sessions hold the missing pieces.
     """
     contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if contents.session is None or contents.session.id != session.pk or contents.lapsed:
-        raise RepairNotApplicable("The hold of this checkout is over: there is nothing that could be held until then.")
+        raise RepairNotApplicable("The hold of this checkout is over, so no item can be held for it.")
     released = set(session.items.filter(released_at__isnull=False).values_list("product_id", flat=True))
     failed = tuple(line for line in contents.checkout if line.failed and line.product_id not in released)
     if not failed:
-        raise RepairNotApplicable("Nothing of this checkout failed at its start.")
+        raise RepairNotApplicable("No item of this checkout failed at its start.")
     entries = read_entries(failed)
     listed = tuple(line for line in failed if entries[line.product_id].listed)
     if not listed:
-        raise RepairNotApplicable("What failed is not listed, so no checkout buys it.")
+        raise RepairNotApplicable("The failed items are not listed, so no checkout can buy them.")
     unlimited = [line.product_id for line in listed if not entries[line.product_id].limited]
     wanted = {line.product_id: line.count for line in listed if entries[line.product_id].limited}
 
@@ -118,9 +125,10 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
 def _write_stocked(
     contents: BasketSnapshot, session: CheckoutSession, stocked: Mapping[str, int | None], *, released: bool = False
 ) -> BasketSnapshot:
-    """Write what items of the checkout hold from now on, and what the session costs with that.
+    """Write what items of the checkout hold, and the new price of the session.
 
-    :param released: whether they hold nothing because staff released them.
+    :param stocked: by product id: the held pieces, negative for missing ones, None for an unlimited product.
+    :param released: whether the items hold nothing because staff have released them.
     """
     lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in contents.checkout)
     full_price, currency = total_price(lines, _original_entries(session))
@@ -141,6 +149,6 @@ def _write_stocked(
 
 
 def _original_entries(session: CheckoutSession) -> dict[str, CatalogEntry]:
-    """The prices as they were at the start, which is what the session was offered for."""
+    """Read the prices at the start of the session, which stay valid for it."""
     items = CheckoutItem.objects.filter(session=session, basket_id=session.basket_id)
     return {item.product_id: CatalogEntry(listed=True, limited=True, price=item.price, currency=item.currency) for item in items}

@@ -39,10 +39,10 @@ def test_a_customer_has_paid_and_sees_nothing(shopper: Any, staff_page: Page, tm
     staff_page.click("text=Open the work list")
     expect(staff_page.get_by_text("Somebody may have paid 1")).to_be_visible()
     staff_page.screenshot(path=tmp_path / "work.png")
-    staff_page.click("a.act:has-text('Take in hand')")
+    staff_page.click("a.act:has-text('Assign to me')")
     staff_page.fill("#id_reason", "the customer is on the telephone")
-    staff_page.click("input[value='Take in hand']")
-    expect(staff_page.locator(".success")).to_contain_text("take in hand")
+    staff_page.click("input[value='Assign to me']")
+    expect(staff_page.locator(".success")).to_contain_text("assign to me")
     staff_page.click("a.button:has-text('Order late')")
     staff_page.fill("#id_reason", "the payment was found")
     staff_page.click("input[value='Show what will change']")
@@ -51,7 +51,7 @@ def test_a_customer_has_paid_and_sees_nothing(shopper: Any, staff_page: Page, tm
     staff_page.click("input[value='Order late']")
     expect(staff_page.locator(".success")).to_contain_text("order late")
     assert CheckoutSession.objects.get().status == "ORDERED"
-    expect(staff_page.get_by_text("Settle this matter")).to_have_count(0)
+    expect(staff_page.get_by_text("Resolve this flag")).to_have_count(0)
     assert Attention.objects.get().settled_by == "rita"
     told = list(Event.objects.filter(kind="repaired").order_by("number").values_list("data__repair", flat=True))
     assert told == ["take", "order_late"]
@@ -64,7 +64,7 @@ def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(shopper: Any, 
     staff_page.fill("#id_reason", "asked for")
     shopper.finish(True)
     staff_page.click("input[value='Abort the checkout']")
-    expect(staff_page.locator(".errornote")).to_contain_text("It has changed meanwhile")
+    expect(staff_page.locator(".errornote")).to_contain_text("The record has changed since it was shown")
     expect(staff_page.locator(".errornote")).to_contain_text("ordered")
     assert CheckoutSession.objects.get().status == "ORDERED"
 
@@ -142,9 +142,9 @@ def test_a_script_has_filled_the_work_list(shopper: Any, staff_page: Page) -> No
     staff_page.click("text=Open the work list")
     expect(staff_page.get_by_text("Somebody may have paid 1")).to_be_visible()
     expect(staff_page.get_by_text("and 1 more")).to_be_visible()
-    staff_page.click("text=Settle all its matters")
+    staff_page.click("text=Resolve all its flags")
     staff_page.fill("textarea[name=reason]", "a script, and no payment")
-    staff_page.get_by_role("button", name="Settle all its matters").click()
-    expect(staff_page.get_by_text("Done: settle all its matters.")).to_be_visible()
+    staff_page.get_by_role("button", name="Resolve all its flags").click()
+    expect(staff_page.get_by_text("Done: resolve all its flags.")).to_be_visible()
     assert not Attention.objects.open().exists()
     assert invariant_checker.check_invariants() == []

@@ -7,6 +7,7 @@ import pytest
 from django.contrib import admin
 from django.urls import NoReverseMatch, URLPattern, URLResolver, reverse
 
+from baskets.admin.repairs.admin import RepairAdmin
 from tests.admin.auth.test_access import MODELS, name_of, shop_with_all_rows
 from tests.admin.conftest import Shop
 
@@ -14,7 +15,7 @@ __all__ = ["shop_with_all_rows"]
 pytestmark = pytest.mark.django_db
 TOKEN = "a" * 32
 SHARED = {f"{name_of(model)}_{page}" for model in MODELS for page in ("changelist", "change", "export")}
-DESKS = {name_of(model) for model in MODELS if hasattr(admin.site.get_model_admin(model), "kind")}
+DESKS = {name_of(model) for model in MODELS if isinstance(admin.site.get_model_admin(model), RepairAdmin)}
 REPAIRS = {f"{desk}_{page}" for desk in DESKS for page in ("repair", "repair_many")}
 OWN = {
     "baskets_worklist",
@@ -40,8 +41,8 @@ def addresses() -> Iterator[tuple[str, str]]:
     for name in NAMES:
         model = next((each for each in MODELS if name.startswith(f"{name_of(each)}_")), None)
         row = model.objects.order_by("pk").first() if model else None
-        kind = getattr(admin.site.get_model_admin(model), "kind", None) if model else None
-        slugs = [each.slug for each in kind.repairs] if kind else []
+        model_admin = admin.site.get_model_admin(model) if model else None
+        slugs = [repair.slug for repair in model_admin.repairs] if isinstance(model_admin, RepairAdmin) else []
         tries = [[], [row.pk] if row else [], *[[row.pk, slug] if row else [] for slug in slugs], *[[slug] for slug in slugs]]
         done = set()
         for arguments in tries:

@@ -16,9 +16,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 
+from baskets.admin.repairs.admin import RepairAdmin
 from baskets.admin.repairs.forms import RepairForm
-from baskets.admin.repairs.registry import BASKETS, DEVICES, MATTERS, PRODUCTS, RESERVATIONS, RULES, SESSIONS
-from baskets.admin.webhooks import WEBHOOKS
+from baskets.admin.repairs.registry import ALL_REPAIRS
 from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import items
@@ -58,7 +58,6 @@ from tests.admin.repairs.repair_cases import (
 )
 from tests.domain.scenarios import available, reservations
 
-KINDS = (SESSIONS, RESERVATIONS, MATTERS, BASKETS, DEVICES, PRODUCTS, RULES)
 pytestmark = pytest.mark.django_db
 
 
@@ -87,7 +86,7 @@ def confirmed(client: Client, address: str, form: dict[str, Any]) -> dict[str, A
 
 
 def asks(address: str) -> bool:
-    return next(each.form is not RepairForm for kind in KINDS for each in kind.repairs if f"/{each.slug}/" in address)
+    return next(repair.form_class is not RepairForm for repair in ALL_REPAIRS if f"/{repair.slug}/" in address)
 
 
 @pytest.fixture
@@ -133,7 +132,7 @@ def test_a_repair_shows_what_it_changes_does_it_once_and_says_so(
         assert again.status_code == 404, "nothing is found by that key any more"
         return
     assert again.status_code == 409
-    assert "It has changed meanwhile, so nothing was done." in again.content.decode()
+    assert "The record has changed since it was shown. Nothing was done." in again.content.decode()
     assert 'by <bdi class="given">rita</bdi>' in again.content.decode()
 
 
@@ -190,7 +189,7 @@ def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(
     response = repairer.post(address, form)
     assert response.status_code == 409
     body = response.content.decode()
-    assert "It has changed meanwhile" in body
+    assert "The record has changed since it was shown" in body
     assert moved in html.unescape(body)
     assert stored_rows() == before
     # The page that says so is good for deciding again.
@@ -217,7 +216,7 @@ def test_what_goes_while_it_is_repaired_is_told_so(case: Case, shop: Shop, repai
     monkeypatch.setattr(runner, "run", erased_before)
     response = repairer.post(address, form)
     assert response.status_code == 409
-    assert "The basket is gone." in response.content.decode()
+    assert "The basket no longer exists." in response.content.decode()
     assert Event.objects.filter(kind="repaired", actor="rita").count() == 0
 
 
@@ -241,37 +240,37 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
 @pytest.mark.parametrize(
     ("slug", "build", "said", "told"),
     [
-        ("finish-as-ordered", ordered, {}, "The checkout is ordered already."),
-        ("abort", ordered, {}, "The checkout is ordered already."),
-        ("abort", aborted, {}, "The checkout is aborted already."),
-        ("release", released_before, {}, "only a held one is released"),
-        ("release", only_one, {}, "It is all that the checkout is buying."),
-        ("hold-again", active, {}, "There is too little stock. rare: 1 wanted, 0 there"),
+        ("finish-as-ordered", ordered, {}, "The checkout is already ordered."),
+        ("abort", ordered, {}, "The checkout is already ordered."),
+        ("abort", aborted, {}, "The checkout is already aborted."),
+        ("release", released_before, {}, "only a held one can be released"),
+        ("release", only_one, {}, "It is the only item that the checkout buys."),
+        ("hold-again", active, {}, "There is too little stock. rare: 1 wanted, 0 available"),
         ("hold-again", lapsed, {}, "The hold of this checkout is over"),
-        ("hold-again", only_session, {}, "Nothing of this checkout failed at its start."),
-        ("hold-again", unlisted_now, {}, "What failed is not listed"),
-        ("take", taken_by_repairer, {}, "You have it in hand already."),
-        ("hand-back", matter, {}, "Nobody has it in hand."),
-        ("hand-back", broken, {}, "Nobody has it in hand."),
-        ("settle-rule", gone, {}, "a check has found it whole again"),
-        ("settle", settled_before, {}, "The matter is settled already."),
-        ("erase", erased_before, {}, "were erased before"),
+        ("hold-again", only_session, {}, "No item of this checkout failed at its start."),
+        ("hold-again", unlisted_now, {}, "The failed items are not listed"),
+        ("take", taken_by_repairer, {}, "It is already assigned to you."),
+        ("hand-back", matter, {}, "It is not assigned."),
+        ("hand-back", broken, {}, "It is not assigned."),
+        ("settle-rule", gone, {}, "the last check has not found it again"),
+        ("settle", settled_before, {}, "The flag is already resolved."),
+        ("erase", erased_before, {}, "were already erased"),
         ("erase", basket_in_checkout, {}, "A checkout is active."),
-        ("order-late", active, {}, "only an aborted or expired one is ordered late"),
-        ("order-late", sold_out_since, {}, "There is too little stock. lamp: 2 wanted, 1 there"),
+        ("order-late", active, {}, "only an aborted or expired one can be ordered late"),
+        ("order-late", sold_out_since, {}, "There is too little stock. lamp: 2 wanted, 1 available"),
         ("reverse-order", aborted, {}, "there is no order to reverse"),
-        ("set-unsold", product, {"unsold": "5", "counted_at": "2020-01-01 00:00:00"}, "A report of a later moment is known. Count again."),
+        ("set-unsold", product, {"unsold": "5", "counted_at": "2020-01-01 00:00:00"}, "A report of a later time exists. Count again."),
         ("set-unsold", product, {"unsold": "5", "counted_at": "2999-01-01 00:00:00"}, "is in the future, by the database's clock"),
-        ("set-unsold", product, {"unsold": "5", "unlimited": "on"}, "Either give a number"),
-        ("set-unsold", product, {}, "Either give a number"),
+        ("set-unsold", product, {"unsold": "5", "unlimited": "on"}, "Enter a number, or choose unlimited"),
+        ("set-unsold", product, {}, "Enter a number, or choose unlimited"),
         ("adjust-supply", product, {"pieces": "0"}, "there is nothing to record"),
         ("adjust-supply", product, {"pieces": "-6"}, "more than was ever supplied"),
         ("adjust-supply", unlimited, {"pieces": "6"}, "The product is unlimited"),
-        ("change-item", basket, {"product": "lamp", "to": "cart", "count": "2"}, "The item is like that already."),
+        ("change-item", basket, {"product": "lamp", "to": "cart", "count": "2"}, "The item already has this count and list."),
         ("change-item", basket, {"product": "lamp", "to": "cart", "count": "1000"}, "At most 999 pieces."),
         ("change-item", basket, {"product": "lamp", "to": "cart"}, "How many pieces?"),
         ("change-item", basket, {"product": "gone", "to": "out"}, "neither in the cart nor in the saved list"),
-        ("extend", basket, {"days": "3"}, "The basket lasts that long already."),
+        ("extend", basket, {"days": "3"}, "The basket already lasts that long."),
     ],
 )
 def test_a_repair_that_does_not_fit_is_refused_with_a_sentence(
@@ -279,11 +278,12 @@ def test_a_repair_that_does_not_fit_is_refused_with_a_sentence(
 ) -> None:
     record = build(shop)
     address = address_of(record, slug)
-    kind = admin.site.get_model_admin(type(record)).kind  # type: ignore[attr-defined]
-    chosen = next(each for each in kind.repairs if each.slug == slug)
+    model_admin = admin.site.get_model_admin(type(record))
+    assert isinstance(model_admin, RepairAdmin)
+    repair = next(repair for repair in model_admin.repairs if repair.slug == slug)
     before = stored_rows()
     repairer.cookies["csrftoken"] = "a" * 32
-    form = {"csrfmiddlewaretoken": "a" * 32, "seen": kind.state_of(chosen, record), "reason": REASON, "opened_at": str(now()), **said}
+    form = {"csrfmiddlewaretoken": "a" * 32, "seen": repair.version(record), "reason": REASON, "opened_at": str(now()), **said}
     response = repairer.post(address, confirmed(repairer, address, form))
     assert response.status_code in (200, 409)
     assert told in html.unescape(response.content.decode())
@@ -297,7 +297,7 @@ def test_an_order_is_reversed_once(shop: Shop, repairer: Client) -> None:
     case = Case("reverse-order", ordered, is_reversed, {})
     assert repairer.post(address, form_of(repairer, address, case)).status_code == 302
     body = repairer.get(address).content.decode()
-    assert "The order was reversed before." in body
+    assert "The order was already reversed." in body
     assert 'name="reason"' not in body
     assert available("lamp") == (5, 0)
 
@@ -318,7 +318,7 @@ def test_a_late_order_takes_back_what_lapsed_checkouts_hold(shop: Shop, repairer
     case = Case("order-late", aborted, is_ordered_late, {})
     form = form_of(repairer, address, case)
     shown = repairer.post(address, {name: value for name, value in form.items() if name != "confirm"}).content.decode()
-    assert "They are expired first, and then it is tried." in shown
+    assert "They are expired first, then the repair is tried again." in shown
     assert repairer.post(address, form).status_code == 302
     session.refresh_from_db()
     assert session.status == "ORDERED"
@@ -403,7 +403,7 @@ def test_a_late_order_that_would_be_shorter_than_shown_is_not_made(shop: Shop, r
     before = stored_rows()
     response = repairer.post(address, form)
     assert response.status_code == 409
-    assert "It has changed meanwhile, so nothing was done." in response.content.decode()
+    assert "The record has changed since it was shown. Nothing was done." in response.content.decode()
     assert stored_rows() == before
     again = form | hidden_fields(response.content.decode())
     assert repairer.post(address, again).status_code == 302
@@ -452,7 +452,7 @@ def test_the_roles_hold_what_their_names_say() -> None:
     assert views == roles["Basket viewers"]
     models = {model._meta.model_name for model in apps.get_app_config("baskets").get_models() if model._meta.default_permissions}
     assert views == {f"view_{name}" for name in models}
-    repairs = {f"repair_{each.slug.replace('-', '_')}" for kind in (*KINDS, WEBHOOKS) for each in kind.repairs}
+    repairs = {f"repair_{repair.slug.replace('-', '_')}" for repair in ALL_REPAIRS}
     assert roles["Basket repairers"] == views | repairs | {"export_list"}
 
 

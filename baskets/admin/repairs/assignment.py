@@ -1,0 +1,115 @@
+"""The repairs that assign a record to a member of staff, and end the assignment. They change nothing else."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from baskets.admin.repairs import snapshots
+from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, R, Repair, RepairCall
+from baskets.admin.repairs.snapshots import Snapshot
+from baskets.domain.support import attention_repairs, audit_log
+from baskets.models import CheckoutSession
+
+
+class Assignment(Repair[R]):
+    """What both repairs of an assignment need to know of a kind of record."""
+
+    @abstractmethod
+    def is_assignable(self, record: R, known: KnownFacts) -> bool:
+        """Tell whether the record is work that staff share out."""
+
+    @abstractmethod
+    def assignee(self, record: R, known: KnownFacts) -> str:
+        """The account to which the record is assigned; empty for none."""
+
+    @abstractmethod
+    def assign(self, record: R, call: RepairCall) -> None:
+        """Assign the record to the actor."""
+
+    @abstractmethod
+    def unassign(self, record: R, call: RepairCall) -> None:
+        """End the assignment."""
+
+
+class Assign(Assignment[R]):
+    """Assigns a record to the user."""
+
+    slug = "take"
+    title = "Assign to me"
+    description = "Other staff see that you work on it. Nothing else changes."
+
+    def is_available(self, record: R, known: KnownFacts) -> bool:
+        return self.is_assignable(record, known) and not self.assignee(record, known)
+
+    def execute(self, record: R, call: RepairCall) -> None:
+        self.assign(record, call)
+
+
+class Unassign(Assignment[R]):
+    """Ends the assignment of a record."""
+
+    slug = "hand-back"
+    title = "Unassign"
+    description = "Other staff see that it is not assigned, so that another person can take it. Nothing else changes."
+
+    def is_available(self, record: R, known: KnownFacts) -> bool:
+        return self.is_assignable(record, known) and bool(self.assignee(record, known))
+
+    def execute(self, record: R, call: RepairCall) -> None:
+        self.unassign(record, call)
+
+
+class SessionAssignment(BasketScopedRepair[R], Assignment[R]):
+    """The assignment of a checkout, which its attention flags share. The timeline of the basket records it."""
+
+    is_bulk = True
+
+    @abstractmethod
+    def session(self, record: R) -> CheckoutSession:
+        """The checkout to which the record belongs."""
+
+    def label(self, record: R) -> str:
+        return self.session(record).order_no
+
+    def snapshot(self, record: R) -> Snapshot:
+        return snapshots.of_assignment(self.session(record))
+
+    def assignee(self, record: R, known: KnownFacts) -> str:
+        return attention_repairs.assignee_of(self.session(record)) if known.assignee is None else known.assignee
+
+    def assign(self, record: R, call: RepairCall) -> None:
+        session = self.session(record)
+        attention_repairs.assign(session=session, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+
+    def unassign(self, record: R, call: RepairCall) -> None:
+        session = self.session(record)
+        attention_repairs.unassign(session=session, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+
+
+class SubjectAssignment(Assignment[R]):
+    """The assignment of a record that belongs to no basket. The audit log records it, and its last step is the version."""
+
+    about: ClassVar[str]
+
+    def label(self, record: R) -> str:
+        return str(record.pk)
+
+    def snapshot(self, record: R) -> Snapshot:
+        return snapshots.of_subject(self.about, str(record.pk))
+
+    def version(self, record: R) -> int:
+        return audit_log.last_step(self.about, str(record.pk))
+
+    def version_scope(self, record: R) -> object:
+        return record.pk
+
+    def assignee(self, record: R, known: KnownFacts) -> str:
+        pk = str(record.pk)
+        return audit_log.assignees(self.about, [pk]).get(pk, "") if known.assignee is None else known.assignee
+
+    def assign(self, record: R, call: RepairCall) -> None:
+        step = call.expected_version
+        audit_log.assign(about=self.about, subject=str(record.pk), expected_step=step, reason=call.reason, actor=call.actor)
+
+    def unassign(self, record: R, call: RepairCall) -> None:
+        step = call.expected_version
+        audit_log.unassign(about=self.about, subject=str(record.pk), expected_step=step, reason=call.reason, actor=call.actor)

@@ -1,0 +1,147 @@
+"""The repairs of baskets, and of the devices of guests."""
+
+from uuid import UUID
+
+from baskets.admin.repairs import snapshots
+from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
+from baskets.admin.repairs.forms import DaysForm, ItemForm
+from baskets.admin.repairs.snapshots import Snapshot
+from baskets.domain.support import attention_repairs, basket_repairs, device_repairs, erasure
+from baskets.models import Basket, GuestToken
+
+
+class BasketRepair(BasketScopedRepair[Basket]):
+    """A repair of a basket."""
+
+    def basket_id(self, record: Basket) -> UUID:
+        return record.pk
+
+    def snapshot(self, record: Basket) -> Snapshot:
+        return snapshots.of_basket(record.pk)
+
+    def label(self, record: Basket) -> str:
+        return record.user_id
+
+
+class ChangeItem(BasketRepair):
+    """Changes, moves or removes one item."""
+
+    slug = "change-item"
+    title = "Change an item"
+    description = "An item in the cart or the saved list gets another count, moves to the other list, or is removed."
+    form_class = ItemForm
+
+    def is_available(self, record: Basket, known: KnownFacts) -> bool:
+        return record.hidden_at is None
+
+    def execute(self, record: Basket, call: RepairCall) -> None:
+        counts = {"cart": call.cleaned["count"], "saved": 0, "out": -1}
+        basket_repairs.change_item(
+            basket=record,
+            product_id=call.cleaned["product"],
+            count=counts[call.cleaned["to"]],
+            expected_events=call.expected_version,
+            reason=call.reason,
+            actor=call.actor,
+        )
+
+
+class ExtendBasket(BasketRepair):
+    """Lets a basket expire later."""
+
+    slug = "extend"
+    title = "Extend the basket"
+    description = "The basket expires later. Its lists do not change."
+    form_class = DaysForm
+    is_bulk = True
+
+    def is_available(self, record: Basket, known: KnownFacts) -> bool:
+        return record.hidden_at is None
+
+    def execute(self, record: Basket, call: RepairCall) -> None:
+        basket_repairs.extend(
+            basket=record, days=call.cleaned["days"], expected_events=call.expected_version, reason=call.reason, actor=call.actor
+        )
+
+
+class EndBasket(BasketRepair):
+    """Ends a basket as its user could."""
+
+    slug = "end"
+    title = "End the basket"
+    description = "The basket is emptied and hidden, as if its user had deleted it. Orders and the timeline stay."
+    is_bulk = True
+
+    def is_available(self, record: Basket, known: KnownFacts) -> bool:
+        return record.hidden_at is None
+
+    def execute(self, record: Basket, call: RepairCall) -> None:
+        basket_repairs.end(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+
+
+class ResolveAllFlags(BasketRepair):
+    """Resolves all open flags of a basket."""
+
+    slug = "settle"
+    title = "Resolve all its flags"
+    description = "All open flags of this basket are resolved, and the reason says how. They stay on record."
+
+    def snapshot(self, record: Basket) -> Snapshot:
+        return snapshots.of_flags(record)
+
+    def is_available(self, record: Basket, known: KnownFacts) -> bool:
+        return record.attention.open().exists() if known.has_open_flags is None else known.has_open_flags
+
+    def execute(self, record: Basket, call: RepairCall) -> None:
+        attention_repairs.resolve_all(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+
+
+class EraseUser(BasketRepair):
+    """Erases the data of a user."""
+
+    slug = "erase"
+    title = "Erase the user's data"
+    description = (
+        "For good: a random name replaces the user id, and tracking, stored responses, comfort settings"
+        " and the lists are deleted. Orders, stock and the timeline stay, but cannot be found by the user id any more."
+    )
+
+    def snapshot(self, record: Basket) -> Snapshot:
+        return snapshots.of_user(record)
+
+    def is_available(self, record: Basket, known: KnownFacts) -> bool:
+        return True
+
+    def execute(self, record: Basket, call: RepairCall) -> Basket:
+        return erasure.erase_user(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+
+
+class DeviceRepair(BasketScopedRepair[GuestToken]):
+    """A repair of the device of a guest."""
+
+    def basket_id(self, record: GuestToken) -> UUID:
+        return record.basket_id
+
+    def snapshot(self, record: GuestToken) -> Snapshot:
+        return snapshots.of_device(record)
+
+    def label(self, record: GuestToken) -> str:
+        return str(record.pk)
+
+
+class RevokeDevice(DeviceRepair):
+    """Revokes the token of one device."""
+
+    slug = "revoke-device"
+    title = "Revoke this device"
+    description = "The token of the device is refused from its next call on. Other devices keep the basket."
+
+    def is_available(self, record: GuestToken, known: KnownFacts) -> bool:
+        return record.revoked_at is None
+
+    def execute(self, record: GuestToken, call: RepairCall) -> None:
+        device_repairs.revoke_device(device=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+
+
+BASKET_REPAIRS: tuple[Repair[Basket], ...] = (ChangeItem(), ExtendBasket(), EndBasket(), ResolveAllFlags(), EraseUser())
+DEVICE_REPAIRS: tuple[Repair[GuestToken], ...] = (RevokeDevice(),)

@@ -1,0 +1,75 @@
+"""Runs a repair, for real or as a dry run, and turns what stops it into a sentence for staff. Knows no page."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from django.db import DatabaseError, InterfaceError
+
+from baskets.admin.repairs import snapshots
+from baskets.admin.repairs.definitions import Operation, R, Repair
+from baskets.admin.repairs.snapshots import Difference, Snapshot
+from baskets.db import errors
+from baskets.domain import runner
+from baskets.domain.errors import OutOfStock, Refusal
+from baskets.domain.retries import OwnSessionLapsed, StockReclaimable
+from baskets.domain.support import guards
+
+T = TypeVar("T")
+
+LAPSED = "Lapsed checkouts block this repair or hold the stock that it needs. They are expired first, then the repair is tried again."
+BUSY = "The database is busy, or another user is changing the same record. Nothing was done. Try again."
+GONE = "The record no longer exists."
+
+
+class DatabaseBusy(Exception):
+    """The database is busy, and nothing was done."""
+
+    def __str__(self) -> str:
+        return BUSY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a dry run has found: either the changes, or the obstacle.
+
+    :param after: what the repair would lead to; empty if there is an obstacle.
+    :param obstacle: a refusal of the domain, or the sentence `LAPSED`: the repair is possible, but its outcome is not known yet.
+    """
+
+    changes: Sequence[Difference] = ()
+    after: Snapshot = field(default_factory=dict)
+    obstacle: Refusal | str | None = None
+
+
+def run(operation: Callable[[], T]) -> T:
+    """Run a repair in its transaction.
+
+    :raises Refusal: the domain refuses it.
+    :raises DatabaseBusy: the database or a lock is not available in time.
+    """
+    try:
+        return runner.run(operation)
+    except (DatabaseError, InterfaceError) as error:
+        if errors.fault_of(error) is errors.Fault.INTERNAL:
+            raise
+        raise DatabaseBusy from error
+
+
+def preview(repair: Repair[R], record: R, operation: Operation[R]) -> Preview:
+    """Run a repair and roll it back."""
+    try:
+        before, after = guards.dry_run(operation=operation, snapshot=lambda: repair.snapshot(record))
+    except Refusal as refusal:
+        return Preview(obstacle=refusal)
+    except (StockReclaimable, OwnSessionLapsed):
+        return Preview(obstacle=LAPSED)
+    return Preview(changes=snapshots.differences(before, after), after=after)
+
+
+def refusal_text(problem: object) -> str:
+    """Write a refusal as a sentence; a shortage names its products."""
+    if isinstance(problem, OutOfStock):
+        lines = (f"{short.product_id}: {short.wanted} wanted, {short.available} available" for short in problem.shortages)
+        return f"{problem} {', '.join(lines)}"
+    return str(problem or "")

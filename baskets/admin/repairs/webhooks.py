@@ -1,0 +1,76 @@
+"""The repairs of webhooks."""
+
+from baskets.admin.repairs import snapshots
+from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
+from baskets.admin.repairs.forms import ReplayForm
+from baskets.admin.repairs.snapshots import Snapshot
+from baskets.domain.events import webhook_endpoints
+from baskets.models import WebhookEndpoint
+
+STATE = WebhookEndpoint.State
+
+
+class WebhookRepair(Repair[WebhookEndpoint]):
+    """A repair of a webhook."""
+
+    def snapshot(self, record: WebhookEndpoint) -> Snapshot:
+        return snapshots.of_webhook(record)
+
+    def version(self, record: WebhookEndpoint) -> int:
+        return webhook_endpoints.count_changes(record)
+
+    def version_scope(self, record: WebhookEndpoint) -> object:
+        return record.pk
+
+    def label(self, record: WebhookEndpoint) -> str:
+        return str(record)
+
+
+class PauseWebhook(WebhookRepair):
+    """Pauses the delivery."""
+
+    slug = "pause"
+    title = "Pause the webhook"
+    description = "No event is delivered until the webhook is resumed. Events wait until then."
+
+    def is_available(self, record: WebhookEndpoint, known: KnownFacts) -> bool:
+        return record.state == STATE.ACTIVE
+
+    def execute(self, record: WebhookEndpoint, call: RepairCall) -> None:
+        webhook_endpoints.pause(endpoint=record, expected_changes=call.expected_version, reason=call.reason, actor=call.actor)
+
+
+class ResumeWebhook(WebhookRepair):
+    """Resumes the delivery."""
+
+    slug = "resume"
+    title = "Resume the webhook"
+    description = (
+        "Delivery continues at once from its position: after a pause, after it was stopped for failures, or before its next try is due."
+    )
+
+    def is_available(self, record: WebhookEndpoint, known: KnownFacts) -> bool:
+        return record.is_resumable
+
+    def execute(self, record: WebhookEndpoint, call: RepairCall) -> None:
+        webhook_endpoints.resume(endpoint=record, expected_changes=call.expected_version, reason=call.reason, actor=call.actor)
+
+
+class ReplayWebhook(WebhookRepair):
+    """Delivers events again."""
+
+    slug = "replay"
+    title = "Deliver again"
+    description = "All events since a time are delivered again, each with the same event id."
+    form_class = ReplayForm
+
+    def is_available(self, record: WebhookEndpoint, known: KnownFacts) -> bool:
+        return True
+
+    def execute(self, record: WebhookEndpoint, call: RepairCall) -> None:
+        webhook_endpoints.replay(
+            endpoint=record, since=call.cleaned["since"], expected_changes=call.expected_version, reason=call.reason, actor=call.actor
+        )
+
+
+WEBHOOK_REPAIRS: tuple[Repair[WebhookEndpoint], ...] = (PauseWebhook(), ResumeWebhook(), ReplayWebhook())
