@@ -1,13 +1,26 @@
-"""The staff desk inside Django admin: everything can be looked at, and nothing is edited as raw fields."""
+"""The admin for staff, inside Django's: it shows every table, changes data by named repairs only, and has no raw edit forms."""
 
 from django.contrib import admin
 
-from baskets.admin import baskets, checkouts, invariants, partners, products, signing_keys, timelines, token_issuers, user_data, webhooks
+from baskets.admin import (
+    api_keys,
+    baskets,
+    checkouts,
+    invariants,
+    partners,
+    products,
+    signing_keys,
+    timelines,
+    token_issuers,
+    user_data,
+    webhooks,
+)
 from baskets.admin.auth import accounts
 from baskets.admin.core import display
 
 __all__ = [
     "accounts",
+    "api_keys",
     "baskets",
     "checkouts",
     "display",
@@ -23,5 +36,5 @@ __all__ = [
 
 admin.site.site_header = "Baskets"
 admin.site.site_title = "Baskets"
-admin.site.index_title = "The desk"
+admin.site.index_title = "Overview"
 admin.site.empty_value_display = display.NOTHING

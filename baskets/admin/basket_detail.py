@@ -1,4 +1,4 @@
-"""What the page of one basket shows: everything about it, in a number of queries that does not grow with it."""
+"""Collects what the page of one basket shows, in a constant number of queries."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -34,7 +34,7 @@ TONES = {
 
 @dataclass(frozen=True, kw_only=True)
 class SessionShown:
-    """One session with its items and what became of its stock."""
+    """One session with its items and their reservations."""
 
     session: CheckoutSession
     status: SafeString
@@ -49,7 +49,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     """Collect what the page of a basket shows."""
     contents = read_with_reconnect(lambda: read_basket(basket.pk))
     if contents is None:
-        message = "a basket's row went away while its page was put together"
+        message = "the row of a basket disappeared while its page was built"
         raise RuntimeError(message)
     older = _number(request.GET.get("sessions_before"))
     sessions = list(_older(CheckoutSession.objects.filter(basket_id=basket.pk), "pk", older)[: SESSIONS_PER_PAGE + 1])
@@ -104,7 +104,7 @@ def _facts(basket: Basket, contents: BasketSnapshot) -> list[tuple[str, object]]
     if contents.hidden_at:
         state: object = display.badge("deleted or expired")
     elif not contents.is_open:
-        state = display.badge("past its time, not yet swept", "bad")
+        state = display.badge("expired, not yet swept", "bad")
     else:
         state = display.badge("shown", "good")
     return [
@@ -120,7 +120,7 @@ def _facts(basket: Basket, contents: BasketSnapshot) -> list[tuple[str, object]]
 
 
 def _devices(request: HttpRequest, basket: Basket) -> list[tuple[object, ...]]:
-    """The newest devices that handle the basket of a guest, each with what can be done about it."""
+    """List the newest devices of the basket of a guest, each with its repairs."""
     if not request.user.has_perm("baskets.view_guesttoken"):
         return []
     tokens = GuestToken.objects.filter(basket_id=basket.pk).order_by("-created_at", "pk")[:MAX_DEVICES]
@@ -211,7 +211,7 @@ def _sessions(
 
 
 def session_facts(session: CheckoutSession) -> list[str]:
-    """What is out of the ordinary about a session."""
+    """List what is unusual about a session."""
     return [
         fact
         for fact, holds in (
@@ -226,13 +226,13 @@ def session_facts(session: CheckoutSession) -> list[str]:
 
 
 def reservation(hold: StockReservation, session: CheckoutSession, at: datetime) -> SafeString:
-    """What became of one hold, and when."""
+    """Show the state of one reservation, and since when."""
     state = hold.status.lower()
     if hold.status == StockReservation.Status.HELD:
         lapsed = hold.expires_at <= at
         until = "lapsed" if lapsed else "until"
-        said = f"{hold.pieces} {state} since {display.clock(hold.created_at)[11:]}, {until} {display.clock(hold.expires_at)}"
-        return display.badge(said, "bad" if lapsed else "busy")
+        text = f"{hold.pieces} {state} since {display.clock(hold.created_at)[11:]}, {until} {display.clock(hold.expires_at)}"
+        return display.badge(text, "bad" if lapsed else "busy")
     ended = display.clock(hold.ended_at or at)
     fate = snapshots.fate(hold, session)
     if hold.status == StockReservation.Status.RELEASED:
@@ -272,5 +272,5 @@ def _older(rows: Any, field: str, before: int | None) -> Any:
 
 
 def _number(text: str | None) -> int | None:
-    """Read a number from the address; anything else is none."""
+    """Read a number from the address; None for anything else."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < len(str(2**63)) else None

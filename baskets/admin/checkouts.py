@@ -1,4 +1,4 @@
-"""Checkout sessions, their items, their holds on stock, and the matters that staff must look at."""
+"""Checkout sessions, their items, their reservations, and the attention flags for staff."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         return Q(pk__in=CheckoutItem.objects.filter(product_id=term).values("session_id")[:MAX_BASKETS])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """With whether it needs attention, whether something failed at its start, and the clock of the reading."""
+        """Annotate whether the session needs attention, whether items failed at its start, and the time of the query."""
         failed = CheckoutItem.objects.filter(session_id=OuterRef("pk"), stocked__lt=0, released_at__isnull=True)
         seen = {"needs_attention": Exists(filters.OPEN_OF_SESSION), "has_failed": Exists(failed), "at": Now()}
         rows: QuerySet[Any] = super().get_queryset(request).annotate(**seen)
@@ -113,7 +113,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         return KnownFacts(has_failed_items=record.has_failed)
 
     def tables(self, request: HttpRequest, record: CheckoutSession) -> list[Table]:
-        """The items, and what became of their stock."""
+        """The items, and their reservations."""
         items = record.items.select_related("product").order_by("position", "product_id")
         holds = record.reservations.order_by("product_id", "pk")
         return [
@@ -134,13 +134,13 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
                 title="Reservations",
                 heads=("Product", "State"),
                 rows=[(display.product(hold.product_id), reservation(hold, record, record.at)) for hold in holds],  # type: ignore[attr-defined]
-                nothing="None: nothing of this session had to be held.",
+                nothing="None: no item of this session needed stock.",
             ),
         ]
 
     @admin.display(description="order number")
     def number(self, session: CheckoutSession) -> SafeString:
-        """The number the session is spoken of by."""
+        """The order number."""
         return display.order_no(session.order_no)
 
     @admin.display(description="status")
@@ -150,7 +150,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
 
     @admin.display(description="marks")
     def marks(self, session: CheckoutSession) -> SafeString | str:
-        """What is out of the ordinary about it."""
+        """What is unusual about it."""
         facts = session_facts(session)
         if session.needs_attention:  # type: ignore[attr-defined]
             return display.badge(", ".join(["needs attention", *facts]), "bad")
@@ -173,7 +173,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
 
     @admin.display(description="finished")
     def finished(self, session: CheckoutSession) -> SafeString | str:
-        """When it came to the status it has."""
+        """When it reached its status."""
         return display.moment(session.finished_at)
 
     @admin.display(description="reversed")
@@ -216,7 +216,7 @@ class CheckoutItemAdmin(OfBasket):
 
 @admin.register(StockReservation)
 class StockReservationAdmin(RepairAdmin, OfBasket):
-    """Holds on stock, the newest first."""
+    """Reservations of stock, the newest first."""
 
     repairs = RESERVATION_REPAIRS
     list_display = ("number", "product_shown", "pieces", "state", "order", "of_user", "since", "expires", "ended")
@@ -263,20 +263,20 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
 
 @admin.register(Attention)
 class AttentionAdmin(RepairAdmin, OfBasket):
-    """Matters for staff: open ones, the oldest first."""
+    """Attention flags: open ones, the oldest first."""
 
     repairs = ATTENTION_REPAIRS
-    list_display = ("why", "order", "of_user", "partner_name", "since", "in_hand", "settled", "settled_by")
+    list_display = ("why", "order", "of_user", "partner_name", "since", "assigned_to", "settled", "settled_by")
     list_select_related = ("basket__partner", "session")
     list_filter = (
         filters.Settled,
         filters.choices("reason", "reason", {v: (label, Q(reason=v)) for v, label in Attention.Reason.choices}),
         filters.of_partner("basket__partner"),
     )
-    shown = ("why", "reported", "order", "of_user", "partner_name", "since", "in_hand", "settled", "settled_by", "note")
+    shown = ("why", "reported", "order", "of_user", "partner_name", "since", "assigned_to", "settled", "settled_by", "note")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """With the name of whoever has it in hand."""
+        """Annotate the assignee."""
         rows: QuerySet[Any] = super().get_queryset(request).annotate(holder=Event.objects.assignee())
         return rows
 
@@ -285,12 +285,12 @@ class AttentionAdmin(RepairAdmin, OfBasket):
         return KnownFacts(assignee=record.holder or "")
 
     def more_urls(self) -> list[URLPattern]:
-        """The work list, where staff come for what is open here and elsewhere."""
+        """The work list, which shows open flags and other open work."""
         view = self.admin_site.admin_view(self.work_list)
         return [path("work/", view, name="baskets_worklist"), *super().more_urls()]
 
     def work_list(self, request: HttpRequest) -> HttpResponse:
-        """Show everything that may wait for somebody, on one page."""
+        """Show all open work on one page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method not in SAFE:
@@ -298,35 +298,35 @@ class AttentionAdmin(RepairAdmin, OfBasket):
         return self.render(request, "admin/baskets/worklist.html", worklist.page(request))
 
     def of_product(self, term: str) -> Q:
-        """The matters of sessions in which a product is or was bought."""
+        """The flags of sessions in which a product is or was bought."""
         return Q(session__in=CheckoutItem.objects.filter(product_id=term).values("session_id")[:MAX_BASKETS])
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """Follow the index there is: of open matters by their age."""
+        """Follow the index there is: of open flags by their age."""
         chosen = request.GET.get(filters.Settled.parameter_name, "open")
         return ("-pk",) if chosen in ("settled", "all") else ("created_at", "pk")
 
     @admin.display(description="reason")
-    def why(self, matter: Attention) -> str:
+    def why(self, flag: Attention) -> str:
         """Why staff should look."""
-        return matter.get_reason_display()
+        return flag.get_reason_display()
 
     @admin.display(description="reported as")
-    def reported(self, matter: Attention) -> SafeString | str:
+    def reported(self, flag: Attention) -> SafeString | str:
         """Which checkouts a report without an order number may be about."""
-        return display.candidates(matter.candidates, current_sessions([matter])) or display.NOTHING
+        return display.candidates(flag.candidates, current_sessions([flag])) or display.NOTHING
 
     @admin.display(description="since")
-    def since(self, matter: Attention) -> SafeString | str:
+    def since(self, flag: Attention) -> SafeString | str:
         """Since when."""
-        return display.moment(matter.created_at)
+        return display.moment(flag.created_at)
 
-    @admin.display(description="in hand of")
-    def in_hand(self, matter: Attention) -> SafeString:
-        """Who is at it."""
-        return display.assignee(matter.holder)  # type: ignore[attr-defined]
+    @admin.display(description="assigned to")
+    def assigned_to(self, flag: Attention) -> SafeString:
+        """Who works on it."""
+        return display.assignee(flag.holder)  # type: ignore[attr-defined]
 
-    @admin.display(description="settled")
-    def settled(self, matter: Attention) -> SafeString | str:
-        """When somebody settled it."""
-        return display.moment(matter.settled_at)
+    @admin.display(description="resolved")
+    def settled(self, flag: Attention) -> SafeString | str:
+        """When it was resolved."""
+        return display.moment(flag.settled_at)

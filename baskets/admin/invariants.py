@@ -1,4 +1,4 @@
-"""What `check_baskets` has found broken, and the desk's own journal."""
+"""The findings of `check_baskets`, and the audit log of the admin."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class BrokenRuleAdmin(RepairAdmin):
             "finding",
             {
                 "open": ("open", Q(settled_at__isnull=True, gone_at__isnull=True)),
-                "settled": ("settled", Q(settled_at__isnull=False)),
+                "settled": ("resolved", Q(settled_at__isnull=False)),
                 "gone": ("whole again", Q(gone_at__isnull=False)),
             },
         ),
@@ -38,7 +38,7 @@ class BrokenRuleAdmin(RepairAdmin):
     shown = ("rule", "sentence", "total", "since", "seen", "state", "settled_by", "note")
 
     def tables(self, request: HttpRequest, record: BrokenRule) -> list[Table]:
-        """Some of the rows that broke it, and who did what about it."""
+        """Some of the rows that violate it, and the steps of staff."""
         steps = DeskEntry.objects.filter(about="brokenrule", subject=record.pk).order_by("-number")[:20]
         return [
             Table(title="Some of the rows that broke it", heads=("Row",), rows=[(display.record(row),) for row in record.examples]),
@@ -65,10 +65,10 @@ class BrokenRuleAdmin(RepairAdmin):
 
     @admin.display(description="state")
     def state(self, rule: BrokenRule) -> SafeString:
-        """Whether somebody has to see to it."""
+        """Whether staff must act on it."""
         if rule.gone_at:
             return display.badge("whole again", "good")
-        return display.badge("settled") if rule.settled_at else display.badge("open", "bad")
+        return display.badge("resolved") if rule.settled_at else display.badge("open", "bad")
 
 
 def _mentions(term: str) -> Q:
@@ -80,7 +80,7 @@ def _mentions(term: str) -> Q:
 
 @admin.register(DeskEntry)
 class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
-    """The journal, the newest first: exports, checks, sign-ins, changes of rights, and what was done about products and rules."""
+    """The audit log, the newest first: exports, checks, sign-ins, changes of rights, and steps about products and findings."""
 
     list_display = ("time", "kind", "what", "who", "words")
     list_display_links = ("time",)

@@ -1,4 +1,4 @@
-"""Products at the desk: the catalogue, the stock behind it, and every recorded change of supply."""
+"""Products: the catalogue, its stock, and every recorded change of supply."""
 
 import operator
 from typing import Any
@@ -21,9 +21,9 @@ CATALOGUE_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id"
 
 
 class OfProduct(ReadOnlyAdmin[Any]):
-    """Rows found by a product's id, whole or its beginning: names would need an index of their own."""
+    """Rows found by a product's id, whole or its beginning: names would need a separate index."""
 
-    # The way to the id itself: a key to another table cannot be asked for its beginning.
+    # The way to the id itself: a foreign key has no prefix search.
     id_field = "product__product_id"
     search_fields = ("product_id",)
     search_help_text = "A product id, or the beginning of it."
@@ -106,7 +106,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
 
     @admin.display(description="available")
     def left(self, product: Product) -> SafeString | str:
-        """The pieces that nobody holds."""
+        """The pieces that are not held."""
         stock = stock_of(product)
         if stock is None or not stock.limited:
             return display.badge("unlimited", "good")

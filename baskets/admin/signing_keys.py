@@ -1,4 +1,4 @@
-"""The keys that sign the tokens of guests, to look at. They are replaced by the command `rotate_guest_keys`."""
+"""The keys that sign the tokens of guests, read-only. The command `rotate_guest_keys` replaces them."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from baskets.models import SigningKey
 
 @admin.register(SigningKey)
 class SigningKeyAdmin(ReadOnlyAdmin[SigningKey]):
-    """Keys, the newest first. Their private halves are shown to nobody."""
+    """Keys, the newest first. Their private halves are never shown."""
 
     list_display = ("kid", "state", "created", "until")
     ordering = ("-pk",)

@@ -1,4 +1,4 @@
-"""The timeline of all baskets and the remembered answers, for what the page of one basket is too narrow for."""
+"""The timeline of all baskets, and the stored responses of idempotent calls."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ class EventAdmin(OfBasket):
 
 @admin.register(IdempotencyRecord)
 class IdempotencyRecordAdmin(ReadOnlyAdmin[IdempotencyRecord]):
-    """Answers that are remembered for a repeated call, the newest first."""
+    """Responses that are stored for repeated calls, the newest first."""
 
     list_display = ("key_shown", "basket_of", "status", "created")
     ordering = ("-pk",)
@@ -68,7 +68,7 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin[IdempotencyRecord]):
     shown = ("key_shown", "basket_of", "status", "created", "body")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
-        """Search for a user's baskets, which need no row of their own."""
+        """Search by the keys of a user's baskets, with or without a basket row."""
         return queryset.filter(any_term(search_term, lambda term: Q(basket_id__in=of_owner(term)))), False
 
     @admin.display(description="Idempotency-Key")

@@ -1,4 +1,4 @@
-"""The issuers of tokens that partners trust. Superusers trust and distrust them, each on a page of its own."""
+"""The issuers of tokens that partners trust. Superusers add and remove them, each on a separate page."""
 
 import json
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import ReadOnlyAdmin
-from baskets.admin.partners import require_superuser, run_for_form
+from baskets.admin.core.superuser_forms import require_superuser, run_for_form
 from baskets.domain import runner
 from baskets.domain.access import jwks_cache, token_issuers
 from baskets.domain.access.partners import MAX_NAME_LENGTH
@@ -33,7 +33,7 @@ OF_RESTRICTION = filters.choices(
 
 
 class IssuerForm(forms.Form):
-    """What is said about an issuer."""
+    """The properties of an issuer."""
 
     partner = forms.ModelChoiceField(queryset=Partner.objects.order_by("name"))
     name = forms.CharField(
@@ -79,7 +79,7 @@ class IssuerForm(forms.Form):
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
-            raise forms.ValidationError("That is no JSON.") from None
+            raise forms.ValidationError("This is not JSON.") from None
 
 
 @admin.register(TokenIssuer)
@@ -98,7 +98,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Superusers trust issuers, on a page of their own."""
+        """Superusers trust issuers, on a separate page."""
         return bool(request.user.is_active and request.user.is_superuser)
 
     def more_urls(self) -> list[URLPattern]:
@@ -115,22 +115,22 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         require_superuser(request)
         form = IssuerForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
-            said, actor = form.cleaned_data, staff_actor(request)
+            values, actor = form.cleaned_data, staff_actor(request)
             trusted = run_for_form(
                 form,
                 token_issuers.add_issuer,
-                partner_name=said["partner"].name,
-                name=said["name"],
-                issuer=said["issuer"],
-                audience=said["audience"],
-                algorithms=said["algorithms"],
-                keys=said["keys"],
-                keys_url=said["keys_url"],
-                unrestricted=said["unrestricted"],
+                partner_name=values["partner"].name,
+                name=values["name"],
+                issuer=values["issuer"],
+                audience=values["audience"],
+                algorithms=values["algorithms"],
+                keys=values["keys"],
+                keys_url=values["keys_url"],
+                unrestricted=values["unrestricted"],
                 actor=actor,
             )
             if trusted:
-                messages.success(request, "The issuer is trusted: its tokens are good from the next call on.")
+                messages.success(request, "The issuer is trusted. Its tokens are valid from the next call on.")
                 if trusted.issuer.keys_url:
                     _fetch_keys(request, trusted.issuer)
                 _name_skipped(request, trusted.skipped)
@@ -148,7 +148,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
                 runner.run(token_issuers.remove_issuer, partner_name=found.partner.name, name=found.name, actor=actor)
             except token_issuers.IssuerNotFound as gone:
                 raise Http404 from gone
-            messages.success(request, "The issuer is distrusted: its tokens are refused from now on.")
+            messages.success(request, "The issuer is removed. Its tokens are refused from now on.")
             return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_changelist"))
         context = {"title": "Distrust an issuer", "name": display.visible(found.name), "record": found}
         context["partner"] = display.visible(found.partner.name)
@@ -224,7 +224,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
 
     @admin.display(description="by")
     def who(self, issuer: TokenIssuer) -> SafeString:
-        """Who said so last."""
+        """Who changed it last."""
         return display.visible(issuer.created_by)
 
 

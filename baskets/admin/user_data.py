@@ -1,4 +1,4 @@
-"""What users have beside their baskets: devices, transfers to others, and that comfort settings are there. Never what they hold."""
+"""What users have beside their baskets: devices, transfers, and whether comfort settings exist. Never the values of the settings."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from baskets.models import Comfort, GuestToken, Transfer
 
 @admin.register(Transfer)
 class TransferAdmin(ReadOnlyAdmin[Transfer]):
-    """Transfers, the newest first. A token is stored as a digest, which is shown to nobody."""
+    """Transfers, the newest first. A token is stored as a digest, which is never shown."""
 
     list_display = ("offered", "user", "state", "taken")
     list_select_related = ("basket",)
@@ -39,7 +39,7 @@ class TransferAdmin(ReadOnlyAdmin[Transfer]):
         """What became of it."""
         if transfer.redeemed_at:
             return display.badge("taken", "good")
-        return display.badge("past its minute", "plain") if getattr(transfer, "over", False) else display.badge("open", "busy")
+        return display.badge("expired", "plain") if getattr(transfer, "over", False) else display.badge("open", "busy")
 
     @admin.display(description="offered")
     def offered(self, transfer: Transfer) -> SafeString | str:
@@ -109,7 +109,7 @@ class GuestTokenAdmin(RepairAdmin):
 
 @admin.register(Comfort)
 class ComfortAdmin(ReadOnlyAdmin[Comfort]):
-    """That something is stored for a user, and since when; by the key of the basket, which names nobody."""
+    """Whether settings are stored for a user, and since when; by the key of the basket, which does not name the user."""
 
     list_display = ("basket_id", "customer_id_there", "payment_token_there", "consented", "changed")
     ordering = ("basket_id",)

@@ -1,6 +1,5 @@
-"""Webhooks at the desk: made by superusers, looked at by everybody, and paused, resumed and set back as named repairs."""
+"""Webhooks: superusers create them, and repairs pause, resume and replay them."""
 
-import secrets
 from typing import Any
 
 from django import forms
@@ -16,7 +15,7 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import Table
-from baskets.admin.partners import FORM_NONCE, pop_form_nonce, require_superuser, run_for_form
+from baskets.admin.core.superuser_forms import NonceForm, pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
 from baskets.admin.repairs.admin import RepairAdmin
 from baskets.admin.repairs.registry import WEBHOOK_REPAIRS
 from baskets.domain import validation
@@ -27,19 +26,18 @@ from baskets.net.http_client import MAX_URL_LENGTH
 TONES = {"active": "good", "paused": "plain", "dead": "bad"}
 
 
-class WebhookForm(forms.Form):
-    """What is said about a new webhook."""
+class WebhookForm(NonceForm):
+    """The properties of a new webhook."""
 
     url = forms.CharField(max_length=MAX_URL_LENGTH, label="Address", help_text="Begins with https://; events are posted there.")
     label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
     kinds = forms.MultipleChoiceField(choices=Event.Kind.choices, required=False, help_text="None chosen: all of them.")
     from_the_beginning = forms.BooleanField(required=False, help_text="Begin with the oldest event there is, not with the next.")
-    once = forms.CharField(widget=forms.HiddenInput, max_length=64)
 
 
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(RepairAdmin):
-    """Where partners are told of events. Their secrets are shown to nobody after they were made."""
+    """Webhook endpoints. A secret is shown once, when the webhook is created."""
 
     list_display = ("number", "partner_name", "address", "label_shown", "how", "delivered", "next_try", "problem_shown")
     list_select_related = ("partner",)
@@ -65,7 +63,7 @@ class WebhookEndpointAdmin(RepairAdmin):
 
     @method_decorator(csrf_protect)
     def make(self, request: HttpRequest, partner_id: int) -> HttpResponse:
-        """Make a webhook, and show its secret on this one answer."""
+        """Create a webhook, and show its secret in this response only."""
         require_superuser(request)
         partner = Partner.objects.filter(pk=partner_id).first()
         if partner is None:
@@ -73,36 +71,31 @@ class WebhookEndpointAdmin(RepairAdmin):
         context = {"title": "Make a webhook", "name": display.visible(partner.name), "record": partner}
         form = WebhookForm(request.POST or None)
         if request.method == "POST":
-            fresh = secrets.compare_digest(request.POST.get("once", "").encode(), pop_form_nonce(request).encode())
-            if not fresh:
-                form.add_error(None, "This page was sent before, or is an old one: no webhook was made this time.")
+            if not pop_form_nonce(request):
+                form.add_error(None, "This page was submitted before or is outdated. No webhook was created.")
             elif form.is_valid() and (made := self._made(request, form, partner)):
                 endpoint, text = made
                 rows = [("Number", endpoint.pk), ("Address", display.visible(endpoint.url))]
                 return self.render(request, "admin/baskets/webhook_made.html", context | {"secret": text, "rows": rows})
-        request.session[FORM_NONCE] = once = secrets.token_urlsafe(24)
-        form.initial["once"] = once
-        if form.is_bound:
-            form.data = typed = request.POST.copy()
-            typed["once"] = once
+        renew_form_nonce(request, form)
         return self.render(request, "admin/baskets/form.html", context | {"form": form, "submit": "Make webhook"})
 
     def _made(self, request: HttpRequest, form: WebhookForm, partner: Partner) -> tuple[WebhookEndpoint, str] | None:
-        said = form.cleaned_data
+        values = form.cleaned_data
         return run_for_form(
             form,
             lambda: webhook_endpoints.create_webhook(
                 partner_name=partner.name,
-                url=said["url"],
-                kinds=said["kinds"],
-                label=said["label"],
-                from_the_beginning=said["from_the_beginning"],
+                url=values["url"],
+                kinds=values["kinds"],
+                label=values["label"],
+                from_the_beginning=values["from_the_beginning"],
                 actor=staff_actor(request),
             ),
         )
 
     def tables(self, request: HttpRequest, record: WebhookEndpoint) -> list[Table]:
-        """What was done to it, the last first."""
+        """The changes, the latest first."""
         changes = WebhookChange.objects.filter(endpoint=record).order_by("-pk")[:100]
         return [
             Table(
@@ -143,17 +136,17 @@ class WebhookEndpointAdmin(RepairAdmin):
 
     @admin.display(description="kinds")
     def which(self, endpoint: WebhookEndpoint) -> str:
-        """Which kinds of events it is told of."""
+        """Which kinds of events it receives."""
         return ", ".join(endpoint.kinds) or "all"
 
     @admin.display(description="state")
     def how(self, endpoint: WebhookEndpoint) -> SafeString:
-        """Whether it is told of events."""
+        """Whether it receives events."""
         return display.badge(endpoint.get_state_display(), TONES[endpoint.state])
 
     @admin.display(description="last delivery")
     def delivered(self, endpoint: WebhookEndpoint) -> SafeString | str:
-        """When it was last told of one."""
+        """When an event was last delivered."""
         return display.moment(endpoint.delivered_at) if endpoint.delivered_at else display.NOTHING
 
     @admin.display(description="next try not before")
@@ -164,5 +157,5 @@ class WebhookEndpointAdmin(RepairAdmin):
 
     @admin.display(description="how the last try failed")
     def problem_shown(self, endpoint: WebhookEndpoint) -> SafeString | str:
-        """Why it is not told of more."""
+        """How the last delivery failed."""
         return display.visible(endpoint.problem) if endpoint.problem else display.NOTHING

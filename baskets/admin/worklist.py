@@ -1,4 +1,4 @@
-"""The work list: everything that may wait for somebody, on one page, with who is at it and what can be done."""
+"""The work list: all open work on one page, with its assignee and its repairs."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -71,15 +71,18 @@ def _matters(request: HttpRequest) -> list[Section]:
     short_rows, more_short = _by_basket(request, short)
     return [
         Section(
-            title="Somebody may have paid",
-            meaning="An order was reported and refused. Find out whether there is a payment; then order it late, or refund and settle it.",
-            nothing="No order was refused that somebody may have paid.",
+            title="The customer may have paid",
+            meaning=(
+                "An order was reported and refused. Find out whether the customer has paid."
+                " Then order it late, or refund it and resolve the flag."
+            ),
+            nothing="No refused order may have been paid.",
             rows=refused_rows,
             more=everything if more_refused else "",
         ),
         Section(
             title="Ordered without stock",
-            meaning="A late order was accepted although pieces were gone. Get them, or agree with the customer; then settle it.",
+            meaning="A late order was accepted without enough stock. Get the pieces or agree with the customer. Then resolve the flag.",
             nothing="No order is short of pieces.",
             rows=short_rows,
             more=f"{everything}?reason=short" if more_short else "",
@@ -148,7 +151,10 @@ def _lapsed(request: HttpRequest) -> Section:
     rows = list(sessions[: MAX_ROWS + 1])
     return Section(
         title="Lapsed checkouts",
-        meaning="Past the end of their hold, and not swept. Whoever needs their stock gets it; many of them mean a dead sweep.",
+        meaning=(
+            "Their hold has ended, and the sweep has not expired them yet. Other checkouts can take their stock."
+            " Many of them mean that the sweep does not run."
+        ),
         nothing="No checkout has lapsed.",
         rows=[
             (
@@ -172,7 +178,7 @@ def _shortfalls(request: HttpRequest) -> Section:
     assignees = audit_log.assignees("product", [row.pk for row in rows])
     return Section(
         title="Products with a shortfall",
-        meaning="The shop reports fewer pieces than are held or sold. Correct the number, or see to it that they come.",
+        meaning="The shop reports fewer pieces than are held or sold. Correct the number, or make sure that the pieces arrive.",
         nothing="No product has a shortfall.",
         rows=[
             (
@@ -193,7 +199,7 @@ def _rules(request: HttpRequest) -> Section:
     assignees = audit_log.assignees("brokenrule", [rule.pk for rule in rules])
     return Section(
         title="Broken rules",
-        meaning="What check_baskets found when it ran last. Tell an engineer; the page of the rule shows rows that break it.",
+        meaning="What check_baskets found in its last run. Inform an engineer: the page of the rule shows rows that violate it.",
         nothing="No check has found a rule that is broken.",
         rows=[
             (
@@ -214,7 +220,7 @@ def _keys(request: HttpRequest) -> Section:
     revoke = [("baskets_apikey_revoke", "Revoke this key")] if request.user.is_superuser else []
     return Section(
         title="Keys unlike all others",
-        meaning="Its checkouts are unlike those of all other keys, and unlike its own before. Ask the partner whether it was stolen.",
+        meaning="Its checkouts differ from those of all other keys, and from its own earlier ones. Ask the partner whether it was stolen.",
         nothing="No key is unlike the others.",
         rows=[
             (

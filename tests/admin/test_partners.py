@@ -28,8 +28,8 @@ def pages_of(key: ApiKey) -> list[str]:
     return [reverse(f"admin:baskets_apikey_{name}", args=[key.pk]) for name in ("revoke", "limit")]
 
 
-def once(client: Client, address: str) -> str:
-    found = re.search(r'name="once" value="([^"]+)"', client.get(address).content.decode())
+def nonce(client: Client, address: str) -> str:
+    found = re.search(r'name="nonce" value="([^"]+)"', client.get(address).content.decode())
     assert found
     return found[1]
 
@@ -37,7 +37,7 @@ def once(client: Client, address: str) -> str:
 def issued(client: Client, address: str, **said: str) -> Any:
     return client.post(
         address,
-        {"kind": "server", "csrfmiddlewaretoken": token(client, address), "once": once(client, address), **said},
+        {"kind": "server", "csrfmiddlewaretoken": token(client, address), "nonce": nonce(client, address), **said},
     )
 
 
@@ -61,7 +61,7 @@ def test_a_key_is_shown_once_and_works(root: Client, issue: str, log: Log, capsy
 
 
 def test_a_page_sent_twice_issues_one_key(root: Client, issue: str) -> None:
-    form = {"kind": "server", "csrfmiddlewaretoken": token(root, issue), "once": once(root, issue)}
+    form = {"kind": "server", "csrfmiddlewaretoken": token(root, issue), "nonce": nonce(root, issue)}
     assert KEY.search(root.post(issue, form).content.decode())
     again = root.post(issue, form).content.decode()
     assert not KEY.search(again)
@@ -158,7 +158,7 @@ def test_nothing_is_done_without_the_form_token(root: Client, partner: Partner, 
     key = ApiKey.objects.get()
     before = stored_rows()
     for address in (issue, reverse("admin:baskets_partner_add"), orders, *pages_of(key)):
-        said = {"kind": "server", "once": once(root, issue), "name": "X", "late_orders": "refuse"}
+        said = {"kind": "server", "nonce": nonce(root, issue), "name": "X", "late_orders": "refuse"}
         assert root.post(address, said).status_code == 403
     assert stored_rows() == before
 

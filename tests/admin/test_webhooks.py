@@ -19,8 +19,8 @@ FORM = {"url": "https://hooks.example.com/baskets", "label": "back end", "kinds"
 
 def filled(client: Client, address: str, **said: Any) -> dict[str, Any]:
     """The form of a fresh page, with what makes it good for one POST."""
-    once = client.get(address).context["form"].initial["once"]
-    return FORM | said | {"once": once, "csrfmiddlewaretoken": client.cookies["csrftoken"].value}
+    nonce = client.get(address).context["form"].initial["nonce"]
+    return FORM | said | {"nonce": nonce, "csrfmiddlewaretoken": client.cookies["csrftoken"].value}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_superuser_makes_a_webhook_and_sees_its_secret_once(root: Client, shop
     assert (endpoint.url, endpoint.kinds, endpoint.label) == (FORM["url"], FORM["kinds"], FORM["label"])
     assert WebhookChange.objects.get().actor == "root"
     again = root.post(address, form)
-    assert b"was sent before" in again.content
+    assert b"was submitted before" in again.content
     assert WebhookEndpoint.objects.count() == 1
     for name in ("changelist", "change"):
         shown = root.get(reverse(f"admin:baskets_webhookendpoint_{name}", args=[endpoint.pk] if name == "change" else []))

@@ -1,4 +1,4 @@
-"""The gate in front of every page of the admin: second factors are asked for, ended sessions are explained, refusals are recorded."""
+"""The gate in front of every page of the admin: it requires second factors, explains ended sessions, and records refusals."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -22,7 +22,7 @@ ADMIN_PREFIX = "/admin/"
 
 
 class StaffGate:
-    """Middleware, behind sessions, authentication and messages. It reads the rules at each request, so a changed role holds at once."""
+    """Middleware, behind sessions, authentication and messages. It reads the roles at each request: changes take effect at once."""
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
@@ -41,7 +41,10 @@ class StaffGate:
 
 
 def missing_factor(request: HttpRequest) -> HttpResponse | None:
-    """Lead a member of staff whose second factor is still missing to the page that asks for it."""
+    """Redirect a member of staff without a verified second factor to the page for it.
+
+    :returns: the redirect; None if no second factor is missing.
+    """
     account: Any = request.user
     open_pages = [reverse(name) for name in ("admin:login", "admin:logout", "admin:jsi18n", "staff:code", "staff:enrol")]
     if not account.is_staff or VERIFIED in request.session or request.path in open_pages:
@@ -57,7 +60,7 @@ def missing_factor(request: HttpRequest) -> HttpResponse | None:
 
 
 def explain_end(request: HttpRequest) -> None:
-    """Say on the next page why a session is over, where that is known."""
+    """Show on the next page why a session has ended, if that is known."""
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     if not key or request.method != "GET":
         return
@@ -72,7 +75,7 @@ def explain_end(request: HttpRequest) -> None:
 
 
 def record_refusal(request: HttpRequest) -> None:
-    """Record that a member of staff was refused a page: by its name, because an address may hold what names a user."""
+    """Record a refused page. The entry has the name of the page and not its address, which may contain a user id."""
     match = request.resolver_match
     data = {"page": match.view_name if match else "", "method": request.method}
     account: Any = request.user

@@ -124,7 +124,7 @@ class SignIn(LoginView):
         return {**admin.site.each_context(self.request), **super().get_context_data(**kwargs), **own}
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Start a session, and complete the sign-in where no second factor is asked for."""
+        """Start a session, and complete the sign-in if no second factor is required."""
         account = form.get_user()
         auth_login(self.request, account)
         browser = self.request.headers.get("User-Agent", "")

@@ -1,4 +1,4 @@
-"""Who of the staff does something, in the words of the domain."""
+"""Names the member of staff who sends a request, as an actor of the domain."""
 
 from django.http import HttpRequest
 

@@ -1,4 +1,4 @@
-"""How values are shown to staff. What partners and users have sent is escaped, and what hides in it is made visible."""
+"""Shows values to staff. Texts of partners and users are escaped, and their invisible characters are made visible."""
 
 import json
 import unicodedata
@@ -15,10 +15,10 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-# What a page shows where there is no value. Files recognise it by its identity, and write an empty cell.
+# What a page shows for a missing value. Files compare by identity, and write an empty cell.
 NOTHING = "\N{EN DASH}"
-# Controls, formats (bidi overrides and zero-width characters among them), surrogates, private and unassigned ones, and
-# line breaks: in an id they show nothing, or show something else than is there.
+# Controls, formats (such as bidi overrides and zero-width characters), surrogates, private and unassigned characters, and
+# line breaks: in an id they are invisible or misleading.
 INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -36,7 +36,7 @@ def for_files() -> Iterator[None]:
         _for_files.reset(token)
 
 
-# What an event calls its values, in the words of the desk.
+# The names of event values, as staff see them.
 EVENT_LABELS = {
     "productId": "product",
     "orderNo": "order number",
@@ -82,7 +82,7 @@ def _piece(char: str, *, at_edge: bool) -> str | SafeString:
 
 
 def moment(value: datetime | None) -> SafeString | str:
-    """Show a time to the second, in the zone of whoever looks; a file has it in UTC."""
+    """Show a time to the second, in the time zone of the user; a file has it in UTC."""
     if value is None:
         return NOTHING
     if _for_files.get():
@@ -91,7 +91,7 @@ def moment(value: datetime | None) -> SafeString | str:
 
 
 def clock(value: datetime) -> str:
-    """Say a time to the second, in the zone of whoever looks."""
+    """Write a time to the second, in the time zone of the user."""
     return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S}"
 
 
@@ -102,15 +102,15 @@ def time_left(seconds: float) -> SafeString:
 
 
 def distance(until: timedelta) -> str:
-    """Say how far away a time is, in words."""
+    """Write how far away a time is."""
     seconds = int(abs(until.total_seconds()))
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if (number := seconds // length) >= 1:
-            said = f"{number} {unit}{'' if number == 1 else 's'}"
+            text = f"{number} {unit}{'' if number == 1 else 's'}"
             break
     else:
-        said = "less than a minute"
-    return f"in {said}" if until > timedelta() else f"{said} ago"
+        text = "less than a minute"
+    return f"in {text}" if until > timedelta() else f"{text} ago"
 
 
 def badge(text: object, tone: str = "plain") -> SafeString:
@@ -122,18 +122,18 @@ def badge(text: object, tone: str = "plain") -> SafeString:
 
 
 def assignee(name: str | None) -> SafeString:
-    """Show who has something in hand."""
-    return badge(visible(name, limit=40), "busy") if name else badge("nobody yet")
+    """Show to whom a record is assigned."""
+    return badge(visible(name, limit=40), "busy") if name else badge("not assigned")
 
 
 def came_by(*, transferred: bool) -> str:
-    """Say how a device got its basket."""
+    """Name how a device got its basket."""
     return "a transfer" if transferred else "creating the guest"
 
 
 def device_state(token: Any) -> SafeString:
-    """Show whether a device is let in."""
-    return badge("revoked", "bad") if token.revoked_at else badge("let in", "good")
+    """Show whether the token of a device is valid."""
+    return badge("revoked", "bad") if token.revoked_at else badge("valid", "good")
 
 
 def yes_no(value: bool | None) -> str:  # noqa: FBT001 (one value, and it is what is shown)
@@ -201,8 +201,8 @@ def record(values: Any) -> SafeString | str:
         return ""
     if not isinstance(values, dict):
         return visible(_plain(values), limit=2000)
-    told = ((name, value) for name, value in values.items() if not (name == "testMode" and value is False))
-    lines = ((visible(EVENT_LABELS.get(name, name)), visible(_plain(value), limit=2000)) for name, value in told)
+    shown = ((name, value) for name, value in values.items() if not (name == "testMode" and value is False))
+    lines = ((visible(EVENT_LABELS.get(name, name)), visible(_plain(value), limit=2000)) for name, value in shown)
     return format_html('<ul class="record">{}</ul>', format_html_join("", "<li><b>{}</b> {}</li>", lines))
 
 
@@ -227,8 +227,8 @@ def _line(line: dict[str, Any]) -> str:
         ended = finished_at.isoformat(timespec="seconds") if _for_files.get() else clock(finished_at)
         return f"{line['orderNo']} ({line['status'].lower()} {ended})"
     rest = {name: value for name, value in line.items() if name not in ("productId", "count")}
-    said = f"{line.get('count')} \N{MULTIPLICATION SIGN} {line['productId']}"
+    text = f"{line.get('count')} \N{MULTIPLICATION SIGN} {line['productId']}"
     if "stocked" in rest:
         stocked = rest.pop("stocked")
-        said += " (nothing to hold)" if stocked is None else f" ({stocked} held)" if stocked > 0 else f" (failed, {-stocked} missing)"
-    return f"{said} ({', '.join(f'{name} {json.dumps(value)}' for name, value in rest.items())})" if rest else said
+        text += " (nothing to hold)" if stocked is None else f" ({stocked} held)" if stocked > 0 else f" (failed, {-stocked} missing)"
+    return f"{text} ({', '.join(f'{name} {json.dumps(value)}' for name, value in rest.items())})" if rest else text

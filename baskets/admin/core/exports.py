@@ -17,7 +17,7 @@ from import_export.resources import Resource
 from baskets.admin.core import display
 from baskets.domain.spreadsheets import escape_formulas
 
-# Bounded, so that nobody takes the whole table away, or waits for it: more is what the API's lists are for.
+# Bounded, so that one export is neither the whole table nor slow. The lists of the API serve larger amounts.
 MAX_EXPORTED_ROWS = 5000
 # Of each column, by name: the heading, and what a row shows there.
 Columns = Mapping[str, tuple[str, Callable[[Any], object]]]

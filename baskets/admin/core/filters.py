@@ -96,7 +96,7 @@ def of_key(heading: str, parameter: str, field: str, status: str) -> type[admin.
 
 
 class Range(admin.ListFilter):
-    """A filter by a span of time, from and until, in the zone of whoever looks. What is no time filters nothing."""
+    """A filter by a span of time, from and until, in the time zone of the user. A text that cannot be read as a time filters nothing."""
 
     template = "admin/baskets/range.html"
     field: ClassVar[str]
@@ -213,7 +213,7 @@ class Defaulted(admin.SimpleListFilter):
         return value if value in self.offered else next(iter(self.offered))
 
     def choices(self, changelist: Any) -> Any:
-        """The links; none of them is "all" but where that is a choice of its own."""
+        """The links; none of them is "all", unless that is one of the choices."""
         for value, label in self.lookup_choices:
             yield {
                 "selected": value == self.chosen(),
@@ -239,12 +239,12 @@ class Shown(Defaulted):
 
 
 class Settled(Defaulted):
-    """Open matters, first of all."""
+    """Open flags, first of all."""
 
-    title = "matter"
+    title = "flag"
     parameter_name = "matter"
     offered: ClassVar[Mapping[str, tuple[str, Q]]] = {
         "open": ("open", Q(settled_at__isnull=True)),
-        "settled": ("settled", Q(settled_at__isnull=False)),
+        "settled": ("resolved", Q(settled_at__isnull=False)),
         "all": ("all", Q()),
     }

@@ -55,10 +55,10 @@ class Table:
 
 
 class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # As above.
-    """Lists records and shows each on a page of its own; the view permission suffices.
+    """Lists records and shows each on a separate page. The view permission is enough.
 
-    There is no address for adding, changing, deleting or for Django's own history: the timeline is the history. A page
-    is put together from `shown`, without any form, so that there is nothing that could be posted to.
+    It has no addresses for adding, changing, deleting or Django's own history: the timeline is the history. A page
+    is put together from `shown`, and has no form, so that nothing can be posted to it.
     """
 
     actions = None
@@ -73,28 +73,28 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
     page_template = "admin/baskets/record.html"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds."""
+        """Refuse: rows are not added here."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        """Nobody changes."""
+        """Refuse: rows are not changed here."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        """Nobody deletes."""
+        """Refuse: rows are not deleted here."""
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: M | None = None) -> bool:
-        """Those look who have the permission to view; one to change gives nothing here."""
+        """Allow users with the view permission; the change permission does not count."""
         return bool(request.user.has_perm(f"baskets.view_{self.opts.model_name}"))
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Take no look-up from the address: the filters on the page are all there are."""
+        """Allow only the filters of the page in the address."""
         specs = self.list_filter
         return lookup in {name for spec in specs for name in getattr(spec, "parameter_names", (getattr(spec, "parameter_name", ""),))}
 
     def may_post_to_list(self, request: HttpRequest) -> bool:
-        """Tell whether the list has a form that posts; none has, but where rows are chosen for a repair."""
+        """Tell whether the list accepts a POST. Only a list with repairs of many rows does."""
         return False
 
     def get_urls(self) -> list[URLPattern]:
@@ -108,7 +108,7 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         ]
 
     def more_urls(self) -> list[URLPattern]:
-        """Addresses of this desk's named actions."""
+        """The addresses of further actions."""
         return []
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -126,7 +126,7 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
 
     @method_decorator(csrf_protect)
     def export_view(self, request: HttpRequest) -> HttpResponse:
-        """Answer with what the list shows, and record who took it away. The search and the filters are in the address."""
+        """Respond with the list as a file, and record the export. The search and the filters are in the address."""
         if not (self.has_view_permission(request) and request.user.has_perm(EXPORT)):
             raise PermissionDenied
         if request.method != "POST":
@@ -138,8 +138,8 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
             raise Http404 from error
         columns = self.export_columns(request)
         actor, list_name, offered = staff_actor(request), str(self.opts.model_name), filters.offered_values(changelist)
-        asked = {name: value if (name, value) in offered else audit_log.digest(value) for name, value in request.GET.dict().items()}
-        runner.run(lambda: audit_log.record_export(list_name=list_name, rows=len(rows), query=asked, actor=actor))
+        query = {name: value if (name, value) in offered else audit_log.digest(value) for name, value in request.GET.dict().items()}
+        runner.run(lambda: audit_log.record_export(list_name=list_name, rows=len(rows), query=query, actor=actor))
         return exports.as_csv(columns, rows, name=list_name)
 
     def export_columns(self, request: HttpRequest) -> exports.Columns:
@@ -161,10 +161,10 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         return self.render(request, self.page_template, self.page_context(request, record) | (extra_context or {}))
 
     def found(self, request: HttpRequest, object_id: str) -> M:
-        """Find a record for somebody who may look at it.
+        """Find a record for a user who may see it.
 
-        :raises PermissionDenied: they may not.
-        :raises Http404: there is none.
+        :raises PermissionDenied: the user may not see it.
+        :raises Http404: there is no such record.
         """
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -179,7 +179,7 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         raise Http404
 
     def page_context(self, request: HttpRequest, record: M) -> dict[str, Any]:
-        """Say what the page of a record shows."""
+        """Collect what the page of a record shows."""
         return {
             "title": str(self.opts.verbose_name)[:1].upper() + str(self.opts.verbose_name)[1:],
             "name": display.visible(record),
@@ -193,7 +193,7 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         return []
 
     def tools(self, request: HttpRequest, record: M) -> list[tuple[str, str]]:
-        """Named actions for whoever looks: address and label."""
+        """List the actions of the user for a record: address and label of each."""
         return []
 
     def render(self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:

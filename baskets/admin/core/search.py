@@ -34,7 +34,7 @@ def any_term(typed: str, condition: Callable[[str], Q]) -> Q:
 def baskets_found(term: str) -> Q:
     """The baskets that a search term may mean, as a condition on baskets.
 
-    A user id needs its partner to be found by the index, and partners are few: all of them are asked.
+    A user id needs its partner to be found by the index, and there are few partners: the query names all of them.
     """
     partners = dict(Partner.objects.values_list("pk", "name"))
     meant = [pk for pk, name in partners.items() if name.startswith(term)]

@@ -1,6 +1,6 @@
-"""API keys in the wrong hands: found by what their checkouts are like, undone by the repairs of checkouts.
+"""Finds API keys that may be stolen by the pattern of their checkouts, and undoes their checkouts by repairs.
 
-A key is compared with all others, and with what it was like before. Nothing is done by itself: an operator decides.
+Each key is compared with all other keys, and with its own past. Nothing happens automatically: an operator decides.
 Source: `baskets/docs/adr/0035-limits-against-a-stolen-key.md`.
 """
 
@@ -69,14 +69,14 @@ MIN_ORDERED_PERCENT_OF_OTHERS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class KeyActivity:
-    """What the latest checkouts of one key were like.
+    """The pattern of the latest checkouts of one key.
 
-    :param checkouts: of the last hour, a sample at most.
-    :param pieces: what they held or sold.
-    :param due: of the last hour, those that had ten minutes to be paid.
-    :param ordered: how many of those were ordered.
-    :param earlier: checkouts before the hour.
-    :param earlier_pieces: what those held or sold.
+    :param checkouts: the number of checkouts in the last hour, at most `SAMPLE`.
+    :param pieces: the pieces that they held or sold.
+    :param due: the checkouts of the last hour that are at least ten minutes old.
+    :param ordered: the number of `due` checkouts that were ordered.
+    :param earlier: the number of checkouts before the last hour, at most `SAMPLE`.
+    :param earlier_pieces: the pieces that the earlier checkouts held or sold.
     """
 
     key_id: int
@@ -92,14 +92,14 @@ class KeyActivity:
 
 @dataclass(frozen=True, kw_only=True)
 class UnusualKey:
-    """A key that is unlike all others, and in what."""
+    """A key that differs from all others, and how."""
 
     activity: KeyActivity
     why: str
 
 
 def find_unusual_keys() -> list[UnusualKey]:
-    """Find the keys whose checkouts are unlike those of all other keys, and unlike their own before."""
+    """Find the keys whose checkouts differ from those of all other keys, and from their own earlier ones."""
     names = [field.name for field in fields(KeyActivity)]
     return compare_keys([KeyActivity(**dict(zip(names, row, strict=True))) for row in execute(ACTIVITY, {"sample": SAMPLE})])
 
@@ -107,7 +107,7 @@ def find_unusual_keys() -> list[UnusualKey]:
 def compare_keys(keys: Sequence[KeyActivity]) -> list[UnusualKey]:
     """Compare each key with all others together.
 
-    Two things betray a script, whatever the size of the audience: it holds many pieces with each checkout, or it never pays.
+    A script shows in two ways, whatever the number of users: it holds many pieces with each checkout, or it never pays.
     """
     found = []
     for key in keys:
@@ -117,11 +117,11 @@ def compare_keys(keys: Sequence[KeyActivity]) -> list[UnusualKey]:
             _ratio(key.earlier_pieces, key.earlier),
             1.0,
         )
-        each = key.pieces / key.checkouts
+        pieces_per_checkout = key.pieces / key.checkouts
         due = sum(other.due for other in others)
         others_order = 100 * _ratio(sum(other.ordered for other in others), due)
-        if key.pieces >= MIN_PIECES and each >= MIN_PIECES_RATIO * usual:
-            found.append(UnusualKey(activity=key, why=f"{each:.1f} pieces a checkout, where {usual:.1f} are usual"))
+        if key.pieces >= MIN_PIECES and pieces_per_checkout >= MIN_PIECES_RATIO * usual:
+            found.append(UnusualKey(activity=key, why=f"{pieces_per_checkout:.1f} pieces a checkout, where {usual:.1f} are usual"))
         elif key.due >= MIN_DUE and 100 * key.ordered <= MAX_ORDERED_PERCENT * key.due and others_order >= MIN_ORDERED_PERCENT_OF_OTHERS:
             why = f"{key.ordered} of {key.due} checkouts ordered, where other keys order {others_order:.0f} in 100"
             found.append(UnusualKey(activity=key, why=why))
@@ -138,19 +138,20 @@ BATCH = 100
 
 
 class SessionRepair(Protocol):
-    """A repair of one checkout session."""
+    """A domain call that repairs one checkout session."""
 
     def __call__(self, *, session: CheckoutSession, expected_events: int, reason: str, actor: Actor) -> None:
-        """Do it."""
+        """Execute the repair."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RepairBatch:
-    """What became of some checkouts.
+    """The result of one batch.
 
-    :param last: the number of the last one; the next batch comes after it.
-    :param done: how many were repaired.
-    :param left: how many were in use: the next run sees them again.
+    :param found: the number of checkouts in the batch.
+    :param last: the primary key of the last one; the next batch starts after it.
+    :param done: the number of repaired checkouts.
+    :param left: the number of checkouts that were in use; the next run finds them again.
     """
 
     found: int
@@ -172,20 +173,20 @@ def ordered_by(prefix: str, *, since: datetime) -> QuerySet[CheckoutSession]:
 
 
 def release_holds(*, prefix: str, after: int, reason: str, actor: Actor, dry_run: bool = False) -> RepairBatch:
-    """Abort some active checkouts that a key has started, each in a transaction of its own: their pieces are free at once.
+    """Abort some active checkouts that a key has started, each in a separate transaction: their pieces are free at once.
 
     Safe to repeat and to run in parallel. Locks each basket, then stock rows by primary key.
 
-    :param after: the last checkout of the batch before.
-    :param dry_run: whether each is done and rolled back.
+    :param after: `last` of the previous batch; 0 for the first.
+    :param dry_run: whether to roll each repair back.
     """
     return _repair_some(started_by(prefix), checkout_repairs.abort, after=after, reason=reason, actor=actor, dry_run=dry_run)
 
 
 def reverse_orders(*, prefix: str, since: datetime, after: int, reason: str, actor: Actor, dry_run: bool = False) -> RepairBatch:
-    """Reverse some orders that a key has reported, each in a transaction of its own: their pieces return as supply.
+    """Reverse some orders that a key has reported, each in a separate transaction: their pieces return as supply.
 
-    An order that was reversed before stays as it is. Otherwise as `release_holds`.
+    An order that was already reversed stays unchanged. Safe to repeat and to run in parallel. Locks each basket, then stock rows.
 
     :param since: the moment of the first order that may be a thief's.
     """
@@ -201,7 +202,7 @@ def _repair_some(
     batch: list[Any] = list(sessions.filter(pk__gt=after).order_by("pk")[:BATCH])
     done = left = 0
     for session in batch:
-        # Read now: an earlier repair of this batch may have moved the same basket.
+        # Read per checkout: an earlier repair of this batch may have changed the same basket.
         events = Basket.objects.filter(pk=session.basket_id).values_list("events", flat=True).first()
         call = partial(do, session=session, expected_events=events or 0, reason=reason, actor=actor)
         try:
@@ -211,7 +212,7 @@ def _repair_some(
                 runner.run(call)
             done += 1
         except RepairNotApplicable:
-            continue  # It has ended, or was reversed, in another way.
+            continue  # It has ended or was reversed otherwise.
         except StaleState:
             left += 1
         except DatabaseError as error:

@@ -1,0 +1,183 @@
+"""API keys in the admin. Superusers limit and revoke them. Their texts and digests are never shown."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.safestring import SafeString
+from django.views.decorators.csrf import csrf_protect
+
+from baskets.admin.core import display, filters
+from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.readonly import ReadOnlyAdmin
+from baskets.admin.core.superuser_forms import NonceForm, require_superuser, run_for_form
+from baskets.domain import runner, validation
+from baskets.domain.access import api_keys
+from baskets.models import ApiKey
+
+
+class KeyForm(NonceForm):
+    """The properties of a new key."""
+
+    kind = forms.ChoiceField(choices=ApiKey.Kind.choices)
+    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
+    days = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=api_keys.MAX_KEY_LIFETIME.days,
+        label="Days it is valid",
+        help_text="Empty: until it is revoked.",
+    )
+    calls = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=api_keys.MAX_CALLS_PER_MINUTE,
+        label="Calls a minute",
+        help_text="Empty: the limit of the service. 0: no limit.",
+    )
+
+
+class LimitForm(forms.Form):
+    """The rate limit of a key."""
+
+    calls = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=api_keys.MAX_CALLS_PER_MINUTE,
+        label="Calls a minute",
+        help_text="Empty: the limit of the service. 0: no limit.",
+    )
+
+
+def key_state(key: Any) -> SafeString:
+    """Show whether a key is valid."""
+    if key.revoked_at:
+        return display.badge("revoked", "bad")
+    return display.badge("ended", "plain") if key.ended else display.badge("valid", "good")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
+    """Keys, the newest first. Their digests are never shown."""
+
+    list_display = ("prefix", "partner_name", "kind", "label_shown", "state", "created", "who", "until")
+    list_select_related = ("partner",)
+    list_filter = (
+        filters.of_partner("partner"),
+        filters.choices("kind", "kind", {value: (value, Q(kind=value)) for value in ApiKey.Kind.values}),
+        filters.choices(
+            "state",
+            "state",
+            {
+                "valid": ("valid", Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))),
+                "ended": ("ended", Q(revoked_at__isnull=True, expires_at__lte=Now())),
+                "revoked": ("revoked", Q(revoked_at__isnull=False)),
+            },
+        ),
+    )
+    ordering = ("-pk",)
+    search_fields = ("prefix__startswith", "partner__name__startswith")
+    search_help_text = "A key's prefix or a partner's name, or the beginning of it. Never a whole key."
+    shown = ("prefix", "partner_name", "kind", "label_shown", "state", "created", "who", "until", "limit", "revoked_at")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Leave out the digest, and annotate whether the key has ended."""
+        return super().get_queryset(request).defer("digest").annotate(ended=Q(expires_at__lte=Now()))
+
+    def more_urls(self) -> list[URLPattern]:
+        """Revoke a key, or limit it."""
+        return [
+            path("<path:object_id>/limit/", self.admin_site.admin_view(self.limit_calls), name="baskets_apikey_limit"),
+            path("<path:object_id>/revoke/", self.admin_site.admin_view(self.revoke), name="baskets_apikey_revoke"),
+        ]
+
+    @method_decorator(csrf_protect)
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Revoke a key at once, after a page that explains the effect."""
+        require_superuser(request)
+        key = self.found(request, object_id)
+        back = reverse("admin:baskets_apikey_change", args=[quote(key.pk)])
+        if request.method == "POST":
+            actor = staff_actor(request)
+            try:
+                runner.run(api_keys.revoke_api_key, prefix=key.prefix, actor=actor)
+            except api_keys.ApiKeyNotFound as gone:
+                raise Http404 from gone
+            messages.success(request, "The key is revoked. Calls with it are refused from now on.")
+            return HttpResponseRedirect(back)
+        context = {"title": "Revoke an API key", "name": key.prefix, "key": key, "back": back}
+        context["partner"] = display.visible(key.partner.name)
+        context["label"] = display.visible(key.label)
+        return self.render(request, "admin/baskets/revoke_key.html", context)
+
+    @method_decorator(csrf_protect)
+    def limit_calls(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Set the rate limit of a key."""
+        require_superuser(request)
+        key = self.found(request, object_id)
+        form = LimitForm(request.POST or None, initial={"calls": key.calls_per_minute})
+        if request.method == "POST" and form.is_valid():
+            actor = staff_actor(request)
+            calls: int | None = form.cleaned_data["calls"]
+            if run_for_form(form, api_keys.set_api_key_rate_limit, prefix=key.prefix, calls_per_minute=calls, actor=actor):
+                messages.success(request, "The limit is set. It applies from the next call on.")
+                return HttpResponseRedirect(reverse("admin:baskets_apikey_change", args=[quote(key.pk)]))
+        context = {"title": "Limit an API key", "name": key.prefix, "record": key, "form": form, "submit": "Set limit"}
+        return self.render(request, "admin/baskets/form.html", context)
+
+    def tools(self, request: HttpRequest, record: ApiKey) -> list[tuple[str, str]]:
+        """Link to the checkouts and orders of the key, to its limit, and to its revocation."""
+        found: list[tuple[str, str]] = []
+        if request.user.has_perm("baskets.view_checkoutsession"):
+            sessions = reverse("admin:baskets_checkoutsession_changelist")
+            found = [
+                (f"{sessions}?held_by={record.prefix}", "What it holds"),
+                (f"{sessions}?ordered_by={record.prefix}", "What it ordered"),
+            ]
+        if not request.user.is_superuser or record.revoked_at:
+            return found
+        limit = (reverse("admin:baskets_apikey_limit", args=[quote(record.pk)]), "Limit its calls")
+        return [*found, limit, (reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), "Revoke this key")]
+
+    @admin.display(description="partner")
+    def partner_name(self, key: ApiKey) -> SafeString:
+        """The partner."""
+        return display.page("partner", key.partner_id, display.visible(key.partner.name))
+
+    @admin.display(description="label")
+    def label_shown(self, key: ApiKey) -> SafeString | str:
+        """What it is for."""
+        return display.visible(key.label) if key.label else display.NOTHING
+
+    @admin.display(description="state")
+    def state(self, key: ApiKey) -> SafeString:
+        """Whether it is valid."""
+        return key_state(key)
+
+    @admin.display(description="created")
+    def created(self, key: ApiKey) -> SafeString | str:
+        """When it was issued."""
+        return display.moment(key.created_at)
+
+    @admin.display(description="by")
+    def who(self, key: ApiKey) -> SafeString:
+        """Who issued it."""
+        return display.visible(key.created_by)
+
+    @admin.display(description="valid until")
+    def until(self, key: ApiKey) -> SafeString | str:
+        """When it ends without a revocation."""
+        return display.moment(key.expires_at) if key.expires_at else "it is revoked"
+
+    @admin.display(description="calls a minute")
+    def limit(self, key: ApiKey) -> str:
+        """How often it may call."""
+        if key.calls_per_minute is None:
+            return "the limit of the service"
+        return display.count(key.calls_per_minute) if key.calls_per_minute else "no limit"
