@@ -1,4 +1,4 @@
-"""What the tests of the desk share: staff of every kind with a browser of their own, and a shop with something in it."""
+"""Fixtures of the admin tests: browsers of staff with different rights, and a shop with rows in every table."""
 
 import importlib
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def roles(db: None) -> None:
 
 @pytest.fixture
 def sign_in(db: None) -> Callable[..., Client]:
-    """Sign somebody in, with a browser that checks tokens as real ones make it necessary."""
+    """Sign a user in, in a browser that enforces CSRF tokens."""
 
     def sign_in(name: str, *, superuser: bool = False, staff: bool = True, permissions: str = "") -> Client:
         person = User.objects.create(username=name, is_staff=staff, is_superuser=superuser)
@@ -49,7 +49,7 @@ def root(sign_in: Callable[..., Client]) -> Client:
 
 @pytest.fixture
 def viewer(sign_in: Callable[..., Client]) -> Client:
-    """Somebody who may look at everything."""
+    """A user who may see everything."""
     return sign_in("vera", permissions="view_")
 
 
@@ -61,7 +61,7 @@ def staff_without_rights(sign_in: Callable[..., Client]) -> Client:
 
 @pytest.fixture
 def anonymous(db: None) -> Client:
-    """Somebody who has not signed in."""
+    """A visitor without a session."""
     return Client(enforce_csrf_checks=True)
 
 
@@ -87,7 +87,7 @@ class Shop:
         return Buyer(Owner(partner_id=self.partner.pk, user_id=user_id))
 
     def product(self, product_id: str, unsold: int | None = None, **fields: Any) -> str:
-        """A product, unlimited unless told."""
+        """A product, unlimited by default."""
         return str(ProductFactory(product_id=product_id, unsold=unsold, **fields).pk)
 
 

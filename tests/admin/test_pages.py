@@ -45,7 +45,7 @@ def users_in(body: str) -> set[str]:
     return {user for user in ("ann", "ben", "cid") if f'<bdi class="given">{user}</bdi></a>' in body}
 
 
-def test_one_box_finds_a_basket_by_all_that_staff_are_told(full_shop: Shop, viewer: Client) -> None:
+def test_search_finds_a_basket_by_all_that_customers_report(full_shop: Shop, viewer: Client) -> None:
     key, _ = api_keys.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
     number = CheckoutSession.objects.get(basket_id=full_shop.buyer("ben").owner.basket_id).order_no
     assert users_in(search(viewer, "basket", "ann")) == {"ann"}
@@ -287,7 +287,7 @@ def test_a_product_page_names_who_holds_it_until_when(shop: Shop, viewer: Client
     assert "It adds up" in body
 
 
-def test_what_staff_released_is_told_alike_everywhere(shop: Shop, root: Client) -> None:
+def test_release_by_staff_is_shown_alike_everywhere(shop: Shop, root: Client) -> None:
     shop.product("lamp", 5)
     shop.product("rare", 0)
     shop.product("song")
@@ -319,7 +319,7 @@ def test_what_staff_released_is_told_alike_everywhere(shop: Shop, root: Client) 
     assert invariant_checker.check_invariants() == []
 
 
-def test_a_reversed_order_is_told_wherever_it_is_shown(shop: Shop, root: Client) -> None:
+def test_reversed_order_is_marked_wherever_it_is_shown(shop: Shop, root: Client) -> None:
     shop.product("lamp", 5)
     for user_id, count in (("ann", 2), ("ben", 1)):
         buyer = shop.buyer(user_id)
@@ -342,7 +342,7 @@ def test_a_reversed_order_is_told_wherever_it_is_shown(shop: Shop, root: Client)
     assert "It adds up: supply = available + held + sold + reversed" in product
 
 
-def test_distances_are_said_in_words() -> None:
+def test_distances_are_written_in_words() -> None:
     assert display.distance(timedelta(minutes=29, seconds=5)) == "in 29 minutes"
     assert display.distance(timedelta(hours=-1)) == "1 hour ago"
     assert display.distance(timedelta(seconds=3)) == "in less than a minute"

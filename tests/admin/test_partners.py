@@ -34,10 +34,10 @@ def nonce(client: Client, address: str) -> str:
     return found[1]
 
 
-def issued(client: Client, address: str, **said: str) -> Any:
+def issued(client: Client, address: str, **values: str) -> Any:
     return client.post(
         address,
-        {"kind": "server", "csrfmiddlewaretoken": token(client, address), "nonce": nonce(client, address), **said},
+        {"kind": "server", "csrfmiddlewaretoken": token(client, address), "nonce": nonce(client, address), **values},
     )
 
 
@@ -105,8 +105,8 @@ def test_the_limit_of_a_key_is_set_and_taken_away(root: Client, issue: str) -> N
     assert key.calls_per_minute == 600
     page, address = reverse("admin:baskets_apikey_change", args=[key.pk]), reverse("admin:baskets_apikey_limit", args=[key.pk])
     assert "600" in root.get(page).content.decode()
-    for said, stored, shown in (("0", 0, "no limit"), ("50", 50, "50"), ("", None, "the limit of the service")):
-        assert post(root, address, {"calls": said}).status_code == 302
+    for values, stored, shown in (("0", 0, "no limit"), ("50", 50, "50"), ("", None, "the limit of the service")):
+        assert post(root, address, {"calls": values}).status_code == 302
         key.refresh_from_db()
         assert key.calls_per_minute == stored
         assert shown in root.get(page).content.decode()
@@ -118,11 +118,11 @@ def test_the_limit_of_a_key_is_set_and_taken_away(root: Client, issue: str) -> N
 
 def test_a_partner_is_created_by_the_domain(root: Client) -> None:
     address = reverse("admin:baskets_partner_add")
-    said = {"name": "Nova", "late_orders": "accept", "hold_minutes": "45"}
-    assert post(root, address, said).status_code == 302
+    values = {"name": "Nova", "late_orders": "accept", "hold_minutes": "45"}
+    assert post(root, address, values).status_code == 302
     made = Partner.objects.get(name="Nova")
     assert (made.late_orders, made.hold_seconds) == ("accept", 2700)
-    assert "already a partner" in post(root, address, said).content.decode()
+    assert "already a partner" in post(root, address, values).content.decode()
     wrong = post(root, address, {"name": "a\u202eb", "late_orders": "accept"}).content.decode()
     assert "printable" in wrong
     assert post(root, address, {"name": "X", "late_orders": "maybe"}).status_code == 200
@@ -158,19 +158,19 @@ def test_nothing_is_done_without_the_form_token(root: Client, partner: Partner, 
     key = ApiKey.objects.get()
     before = stored_rows()
     for address in (issue, reverse("admin:baskets_partner_add"), orders, *pages_of(key)):
-        said = {"kind": "server", "nonce": nonce(root, issue), "name": "X", "late_orders": "refuse"}
-        assert root.post(address, said).status_code == 403
+        values = {"kind": "server", "nonce": nonce(root, issue), "name": "X", "late_orders": "refuse"}
+        assert root.post(address, values).status_code == 403
     assert stored_rows() == before
 
 
 def test_web_origins_are_set_by_superusers_and_shown(root: Client, viewer: Client, partner: Partner) -> None:
     address = reverse("admin:baskets_partner_origins", args=[partner.pk])
-    said = {"origins": " https://b.example\nhttps://a.example\n"}
+    values = {"origins": " https://b.example\nhttps://a.example\n"}
     assert viewer.get(address).status_code == 403
     assert post(root, address, {"origins": "https://a.example\n*"}).status_code == 200
     partner.refresh_from_db()
     assert partner.origins == []
-    assert post(root, address, said).status_code == 302
+    assert post(root, address, values).status_code == 302
     partner.refresh_from_db()
     assert partner.origins == ["https://a.example", "https://b.example"]
     page = viewer.get(reverse("admin:baskets_partner_change", args=[partner.pk])).content.decode()
@@ -191,6 +191,6 @@ def test_superusers_decide_which_keys_report_orders(root: Client, viewer: Client
 
 
 def test_partner_is_created_whose_server_keys_alone_report_orders(root: Client) -> None:
-    said = {"name": "Nova", "late_orders": "refuse", "orders_need_server_key": "on"}
-    assert post(root, reverse("admin:baskets_partner_add"), said).status_code == 302
+    values = {"name": "Nova", "late_orders": "refuse", "orders_need_server_key": "on"}
+    assert post(root, reverse("admin:baskets_partner_add"), values).status_code == 302
     assert Partner.objects.get(name="Nova").orders_need_server_key is True

@@ -22,8 +22,8 @@ USABLE = json.dumps({"keys": [KeyPair("ES256").jwk]})
 
 @pytest.fixture
 def login(partner: Partner) -> TokenIssuer:
-    said = {"keys_url": "https://example.com/keys", "audience": "baskets"}
-    return token_issuers.add_issuer(partner_name=partner.name, name="<b>login", actor=Actor.system("tests"), **said).issuer
+    values = {"keys_url": "https://example.com/keys", "audience": "baskets"}
+    return token_issuers.add_issuer(partner_name=partner.name, name="<b>login", actor=Actor.system("tests"), **values).issuer
 
 
 def distrust(issuer: TokenIssuer) -> str:
@@ -32,8 +32,8 @@ def distrust(issuer: TokenIssuer) -> str:
 
 def test_an_issuer_is_trusted_by_its_keys(root: Client, partner: Partner) -> None:
     keys = {"keys": [KeyPair("ES256").jwk]}
-    said = {"partner": partner.pk, "name": "login", "issuer": "us", "algorithms": ["ES256"], "keys": json.dumps(keys)}
-    assert post(root, reverse(ADD), said).status_code == 302
+    values = {"partner": partner.pk, "name": "login", "issuer": "us", "algorithms": ["ES256"], "keys": json.dumps(keys)}
+    assert post(root, reverse(ADD), values).status_code == 302
     stored = TokenIssuer.objects.get()
     assert (stored.partner, stored.name, stored.issuer, stored.algorithms) == (partner, "login", "us", ["ES256"])
     assert (stored.keys, stored.keys_url, stored.created_by) == (keys, "", "root")
@@ -51,12 +51,12 @@ def test_an_issuer_is_trusted_by_its_keys(root: Client, partner: Partner) -> Non
         {"issuer": "", "keys": USABLE},
     ],
 )
-def test_what_cannot_be_trusted_is_told_on_the_form(
+def test_untrustworthy_issuer_is_refused_on_the_form(
     root: Client, partner: Partner, change: dict[str, Any], stored_rows: Callable[[], Any]
 ) -> None:
     before = stored_rows()
-    said = {"partner": partner.pk, "name": "login", "issuer": "us", "algorithms": ["ES256"]}
-    response = post(root, reverse(ADD), said | change)
+    values = {"partner": partner.pk, "name": "login", "issuer": "us", "algorithms": ["ES256"]}
+    response = post(root, reverse(ADD), values | change)
     assert response.status_code == 200
     assert response.context["form"].errors
     assert stored_rows() == before
@@ -64,8 +64,8 @@ def test_what_cannot_be_trusted_is_told_on_the_form(
 
 def test_every_token_is_trusted_only_if_that_is_ticked(root: Client, partner: Partner) -> None:
     keys = json.dumps({"keys": [KeyPair("ES256").jwk]})
-    said = {"partner": partner.pk, "name": "login", "algorithms": ["ES256"], "keys": keys, "unrestricted": "on"}
-    assert post(root, reverse(ADD), said).status_code == 302
+    values = {"partner": partner.pk, "name": "login", "algorithms": ["ES256"], "keys": keys, "unrestricted": "on"}
+    assert post(root, reverse(ADD), values).status_code == 302
     assert (TokenIssuer.objects.get().issuer, TokenIssuer.objects.get().audience) == ("", "")
     page, every = reverse("admin:baskets_tokenissuer_changelist"), "EVERY token of its keys, for whatever service"
     token_issuers.add_issuer(partner_name=partner.name, name="other", keys=json.loads(keys), issuer="us", actor=Actor.system("tests"))
@@ -80,8 +80,8 @@ def shown_messages(response: Any) -> list[str]:
 
 def test_skipped_keys_are_named_in_the_message(root: Client, partner: Partner) -> None:
     keys = json.dumps({"keys": [KeyPair("ES256", kid="<i>enc").jwk | {"use": "enc"}, KeyPair("ES256").jwk]})
-    said = {"partner": partner.pk, "name": "login", "audience": "us", "algorithms": ["ES256"], "keys": keys}
-    page = post(root, reverse(ADD), said, follow=True)
+    values = {"partner": partner.pk, "name": "login", "audience": "us", "algorithms": ["ES256"], "keys": keys}
+    page = post(root, reverse(ADD), values, follow=True)
     assert shown_messages(page) == [
         "The issuer is trusted: its tokens are good from the next call on.",
         "Skipped keys[0] (kid '<i>enc'): The key is not meant for signatures.",
@@ -91,12 +91,12 @@ def test_skipped_keys_are_named_in_the_message(root: Client, partner: Partner) -
 
 
 @pytest.mark.django_db(transaction=True)
-def test_published_keys_are_fetched_when_an_issuer_is_trusted_and_when_asked(root: Client, partner: Partner, settings: Any) -> None:
+def test_published_keys_are_fetched_when_an_issuer_is_added_and_on_request(root: Client, partner: Partner, settings: Any) -> None:
     settings.BASKETS_INTERNAL_ADDRESSES = True
     with serving_keys() as server:
         server.say(b"", status=500)
-        said = {"partner": partner.pk, "name": "login", "audience": "us", "algorithms": ["ES256"], "keys_url": server.url}
-        page = post(root, reverse(ADD), said, follow=True)
+        values = {"partner": partner.pk, "name": "login", "audience": "us", "algorithms": ["ES256"], "keys_url": server.url}
+        page = post(root, reverse(ADD), values, follow=True)
         assert shown_messages(page)[1:] == ["Its keys could not be fetched now: The answer has status 500."]
         assert "The answer has status 500." in page.content.decode().partition('<div id="content"')[2]
         server.say(json.dumps({"keys": [KeyPair("ES256").jwk, {"kty": "oct"}]}).encode())
@@ -113,8 +113,8 @@ def test_published_keys_are_fetched_when_an_issuer_is_trusted_and_when_asked(roo
 
 def test_keys_that_were_given_cannot_be_fetched(root: Client, partner: Partner) -> None:
     keys = {"keys": [KeyPair("ES256").jwk]}
-    said = {"partner_name": partner.name, "name": "login", "audience": "us", "keys": keys}
-    stored = token_issuers.add_issuer(actor=Actor.system("tests"), **said).issuer
+    values = {"partner_name": partner.name, "name": "login", "audience": "us", "keys": keys}
+    stored = token_issuers.add_issuer(actor=Actor.system("tests"), **values).issuer
     address = reverse("admin:baskets_tokenissuer_fetch", args=[stored.pk])
     assert root.get(address).status_code == 404
     assert address not in root.get(reverse("admin:baskets_tokenissuer_change", args=[stored.pk])).content.decode()

@@ -17,15 +17,15 @@ pytestmark = pytest.mark.django_db
 FORM = {"url": "https://hooks.example.com/baskets", "label": "back end", "kinds": ["checkout_ordered"]}
 
 
-def filled(client: Client, address: str, **said: Any) -> dict[str, Any]:
+def filled(client: Client, address: str, **values: Any) -> dict[str, Any]:
     """The form of a fresh page, with what makes it good for one POST."""
     nonce = client.get(address).context["form"].initial["nonce"]
-    return FORM | said | {"nonce": nonce, "csrfmiddlewaretoken": client.cookies["csrftoken"].value}
+    return FORM | values | {"nonce": nonce, "csrfmiddlewaretoken": client.cookies["csrftoken"].value}
 
 
 @pytest.fixture
 def endpoint_of_shop(full_shop: Shop) -> WebhookEndpoint:
-    """A webhook that was told of everything so far."""
+    """A webhook that has received all events so far."""
     endpoint, _ = webhook_endpoints.create_webhook(partner_name=full_shop.partner.name, url=FORM["url"], actor=TESTER)  # type: ignore[arg-type]
     return endpoint
 
@@ -50,7 +50,7 @@ def test_a_superuser_makes_a_webhook_and_sees_its_secret_once(root: Client, shop
         assert secret.encode() not in shown.content
 
 
-def test_an_address_that_may_not_be_called_is_told_on_the_form(root: Client, shop: Shop) -> None:
+def test_forbidden_address_is_refused_on_the_form(root: Client, shop: Shop) -> None:
     address = reverse("admin:baskets_webhookendpoint_make", args=[shop.partner.pk])
     page = root.post(address, filled(root, address, url="https://127.0.0.1/"))
     assert b"not on the public internet" in page.content
@@ -58,7 +58,7 @@ def test_an_address_that_may_not_be_called_is_told_on_the_form(root: Client, sho
 
 
 @pytest.mark.parametrize("who", ["viewer", "staff_without_rights", "anonymous"])
-def test_nobody_else_makes_one(who: str, shop: Shop, request: pytest.FixtureRequest, stored_rows: Any) -> None:
+def test_only_superusers_create_webhooks(who: str, shop: Shop, request: pytest.FixtureRequest, stored_rows: Any) -> None:
     client: Client = request.getfixturevalue(who)
     before = stored_rows()
     address = reverse("admin:baskets_webhookendpoint_make", args=[shop.partner.pk])
@@ -68,18 +68,18 @@ def test_nobody_else_makes_one(who: str, shop: Shop, request: pytest.FixtureRequ
 
 
 @pytest.mark.parametrize(
-    ("slug", "said", "state", "kind"),
+    ("slug", "values", "state", "kind"),
     [("pause", {}, "active", "paused"), ("resume", {}, "paused", "resumed"), ("replay", {"since": "2020-01-01 00:00"}, "dead", "replayed")],
 )
 def test_a_change_is_shown_confirmed_and_kept(
-    root: Client, endpoint_of_shop: WebhookEndpoint, slug: str, said: dict[str, str], state: str, kind: str
+    root: Client, endpoint_of_shop: WebhookEndpoint, slug: str, values: dict[str, str], state: str, kind: str
 ) -> None:
     WebhookEndpoint.objects.update(state=state)
     address = reverse("admin:baskets_webhookendpoint_repair", args=[endpoint_of_shop.pk, slug])
     assert root.get(address).status_code == 200
-    form = said | {"reason": "ticket 12", "seen": "1"}
+    form = values | {"reason": "ticket 12", "seen": "1"}
     page = post(root, address, form)
-    if said:  # What it would do is shown first.
+    if values:  # What it would do is shown first.
         assert WebhookChange.objects.count() == 1
         page = post(root, address, form | {"confirm": page.context["confirm"]})
     assert page.status_code == 302

@@ -1,4 +1,4 @@
-"""The work list: everything that may wait for somebody on one page, and repairs of many rows with one summary."""
+"""The work list: all open work on one page, and repairs of many rows with one summary."""
 
 import html
 import re
@@ -30,7 +30,7 @@ WORK = "/admin/baskets/attention/work/"
 
 @pytest.fixture
 def repairer(db: None) -> Client:
-    """Somebody whose role is to repair."""
+    """A browser of staff with the role for repairs."""
     person = User.objects.create(username="rita", is_staff=True)
     person.groups.set([Group.objects.get(name="Basket repairers")])
     client = Client(enforce_csrf_checks=True)
@@ -40,7 +40,7 @@ def repairer(db: None) -> Client:
 
 @pytest.fixture
 def shop_with_open_work(full_shop: Shop) -> Shop:
-    """A shop in which one of everything waits for somebody."""
+    """A shop with one piece of open work of each kind."""
     broken(full_shop)
     full_shop.buyer("cid").wait(hours=1)
     return full_shop
@@ -48,7 +48,7 @@ def shop_with_open_work(full_shop: Shop) -> Shop:
 
 def test_everything_that_waits_is_on_one_page(shop_with_open_work: Shop, repairer: Client) -> None:
     body = html.unescape(repairer.get(WORK).content.decode())
-    for title in ("Somebody may have paid", "Lapsed checkouts", "Broken rules"):
+    for title in ("The customer may have paid", "Lapsed checkouts", "Broken rules"):
         assert re.search(rf'{title} <span class="number">1</span>', body), title
     assert "No order is short of pieces." in body
     assert "No product has a shortfall." in body
@@ -95,7 +95,7 @@ def test_all_flags_of_a_basket_are_one_line(shop: Shop, repairer: Client) -> Non
     other = aborted_and_reported(other_shopper)
     numbers = [first, *(aborted_and_reported(ann) for _ in range(21))]
     # The one that has waited longest comes first; the oldest two of Ann are merged.
-    single, line = rows_of(repairer, "Somebody may have paid")
+    single, line = rows_of(repairer, "The customer may have paid")
     assert [number for number in numbers if f'<span class="order-no">{number}</span></a><br>' in line] == numbers[-3:]
     assert "and 17 more, and 2 earlier ones, merged" in line
     assert set(re.findall(r"/(\w+)/[^/]+/repair/([a-z-]+)/", line)) == {("basket", "settle"), ("attention", "take")}
@@ -106,7 +106,7 @@ def test_all_flags_of_a_basket_are_one_line(shop: Shop, repairer: Client) -> Non
     form = {"csrfmiddlewaretoken": token(repairer, address[1]), "reason": "a script, not a customer"}
     form["seen"] = str(Basket.objects.get(pk=ann.owner.basket_id).events)
     assert repairer.post(address[1], form).status_code == 302
-    assert [other in row for row in rows_of(repairer, "Somebody may have paid")] == [True]
+    assert [other in row for row in rows_of(repairer, "The customer may have paid")] == [True]
     assert not Attention.objects.open().filter(basket_id=ann.owner.basket_id).exists()
     assert invariant_checker.check_invariants() == []
 
@@ -119,12 +119,12 @@ def test_a_report_without_a_number_names_its_candidates_and_offers_to_order_none
     paid = ann.start().session.order_no
     ann.finish(False)
     last = aborted_and_reported(ann)
-    (line,) = rows_of(repairer, "Somebody may have paid")
-    told = re.sub(r"<[^>]+>", "", line)
-    assert re.search(rf"No order number was reported. It may be one of: {last} \(aborted [^)]+\), {paid} \(aborted [^)]+\)", told)
+    (line,) = rows_of(repairer, "The customer may have paid")
+    text = re.sub(r"<[^>]+>", "", line)
+    assert re.search(rf"No order number was reported. It may be one of: {last} \(aborted [^)]+\), {paid} \(aborted [^)]+\)", text)
     assert "order-late" not in line
     ann.finish(True, paid)
-    (line,) = rows_of(repairer, "Somebody may have paid")
+    (line,) = rows_of(repairer, "The customer may have paid")
     assert re.search(rf"{paid} \(ordered [^)]+\)", re.sub(r"<[^>]+>", "", line))
     for model, key in (("basket", ann.owner.basket_id), ("attention", Attention.objects.get().pk)):
         body = repairer.get(reverse(f"admin:baskets_{model}_change", args=[key])).content.decode()
@@ -362,9 +362,9 @@ def test_orders_of_a_stolen_key_are_reversed_together_after_a_preview(
     row = re.search(rf'name="row" value="({session.pk} \d+)"', preview)
     assert row
     many = reverse("admin:baskets_checkoutsession_repair_many", args=["reverse-order"])
-    said = {"row": row[1], "reason": "stolen key", "csrfmiddlewaretoken": token(repairer, address)}
+    values = {"row": row[1], "reason": "stolen key", "csrfmiddlewaretoken": token(repairer, address)}
     for _ in range(2):
-        assert session.order_no in repairer.post(many, said).content.decode()
+        assert session.order_no in repairer.post(many, values).content.decode()
         assert Stock.objects.get(pk="lamp").available == 494
     line = Event.objects.get(kind=Event.Kind.REPAIRED)
     assert (line.actor, line.data["repair"], line.data["reason"]) == ("rita", "reverse_order", "stolen key")

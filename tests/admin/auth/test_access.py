@@ -1,4 +1,4 @@
-"""Who may see what at the desk, and that nobody can change anything by any form or address of Django's."""
+"""Who may see what in the admin, and that no form or address of Django's changes data."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""The second factor of staff and their sessions: what is asked for, what is accepted once, and what ends at once."""
+"""The second factor and the sessions of staff: what is required, what is accepted once, and what ends at once."""
 
 import base64
 import re
@@ -77,15 +77,15 @@ def text_of(response: Any) -> str:
 # --- The second step ----------------------------------------------------------------------------------
 
 
-def test_a_code_is_asked_for_after_the_password(staff_user: User, log: Log) -> None:
+def test_code_is_required_after_the_password(staff_user: User, log: Log) -> None:
     secret = enrolled(staff_user)
     client = Client(enforce_csrf_checks=True)
     assert sign_in("vera", PASSWORD, client=client) == ""
     assert "desk_device" not in client.cookies
     key = client.cookies["sessionid"].value
-    asked = client.get("/admin/baskets/basket/?q=a")
-    assert (asked.status_code, asked.headers["Location"]) == (302, "/admin/login/code/?next=%2Fadmin%2Fbaskets%2Fbasket%2F%3Fq%3Da")
-    done = post(client, asked.headers["Location"], {"code": code_of(secret)})
+    redirect = client.get("/admin/baskets/basket/?q=a")
+    assert (redirect.status_code, redirect.headers["Location"]) == (302, "/admin/login/code/?next=%2Fadmin%2Fbaskets%2Fbasket%2F%3Fq%3Da")
+    done = post(client, redirect.headers["Location"], {"code": code_of(secret)})
     assert (done.status_code, done.headers["Location"]) == (302, "/admin/baskets/basket/?q=a")
     assert inside(client)
     assert client.cookies["sessionid"].value != key
@@ -218,10 +218,10 @@ def test_a_second_factor_is_set_up_and_shown_once(staff_user: User, browser: Cli
     with connection.cursor() as cursor:
         cursor.execute("SELECT row::text FROM baskets_secondfactor AS row UNION ALL SELECT row::text FROM baskets_staffsession AS row")
         stored = " ".join(text for (text,) in cursor.fetchall())
-    for told in (secret, *codes, *(code.replace("-", "") for code in codes)):
-        assert told not in stored
-        assert told not in log.text
-        assert told.encode() not in bytes(factor.secret)
+    for secret_text in (secret, *codes, *(code.replace("-", "") for code in codes)):
+        assert secret_text not in stored
+        assert secret_text not in log.text
+        assert secret_text.encode() not in bytes(factor.secret)
     steps = [(kind, data) for kind, _, _, data in journal()]
     assert steps[-3:] == [
         ("sign_in_failed", {"source": "192.0.2.1", "step": "code"}),
@@ -256,13 +256,13 @@ def test_a_role_that_needs_it_opens_nothing_before_it_is_set_up(staff_user: User
     assert inside(browser)
     settings.BASKETS_SECOND_FACTOR_ROLES = [role]
     sign_in("vera", PASSWORD, client=browser)
-    asked = browser.get("/admin/baskets/basket/")
-    assert asked.headers["Location"] == "/admin/login/set-up/?next=%2Fadmin%2Fbaskets%2Fbasket%2F"
-    body = text_of(browser.get(asked.headers["Location"]))
+    redirect = browser.get("/admin/baskets/basket/")
+    assert redirect.headers["Location"] == "/admin/login/set-up/?next=%2Fadmin%2Fbaskets%2Fbasket%2F"
+    body = text_of(browser.get(redirect.headers["Location"]))
     assert "Your role needs a second factor" in body
     assert 'id="user-tools"' not in body
     DeskEntry.objects.all().delete()
-    done = text_of(post(browser, asked.headers["Location"], {"code": code_of(shown_secret(body))}))
+    done = text_of(post(browser, redirect.headers["Location"], {"code": code_of(shown_secret(body))}))
     assert '<a class="button" href="/admin/baskets/basket/">' in done
     assert inside(browser)
     assert [kind for kind, *_ in journal() if kind != "sessions_ended"] == ["second_factor", "signed_in"]

@@ -44,7 +44,7 @@ def staff_user(cheap_passwords: None) -> User:
 
 
 def sign_in(name: str, password: str, *, address: str = "192.0.2.1", client: Client | None = None) -> str:
-    """Try to sign in, and tell what the page says; empty where it let somebody in."""
+    """Try to sign in. Returns the message of the page, or an empty text after a successful sign-in."""
     client = client or Client(enforce_csrf_checks=True)
     client.defaults["REMOTE_ADDR"] = address
     response = post(client, LOGIN, {"username": name, "password": password, "next": INDEX})
@@ -71,7 +71,7 @@ def test_two_passwords_at_most_hold_threads_and_a_refused_one_counts_for_nothing
     assert sign_in("vera", PASSWORD) == ""
 
 
-def test_wrong_passwords_from_one_address_keep_nobody_out_elsewhere(staff_user: User) -> None:
+def test_wrong_passwords_from_one_address_do_not_block_other_addresses(staff_user: User) -> None:
     fail(10)
     assert TOO_MANY in sign_in("vera", PASSWORD)
     assert TOO_MANY in sign_in("VERA", "wrong")
@@ -316,11 +316,11 @@ def test_an_address_that_leads_elsewhere_leads_to_the_first_page(staff_user: Use
 
 def test_signing_in_goes_on_where_it_began(staff_user: User) -> None:
     client = Client(enforce_csrf_checks=True)
-    asked = client.get("/admin/password_change/").headers["Location"]
-    assert asked == "/admin/login/?next=/admin/password_change/"
-    page = client.get(asked).content.decode()
+    login_url = client.get("/admin/password_change/").headers["Location"]
+    assert login_url == "/admin/login/?next=/admin/password_change/"
+    page = client.get(login_url).content.decode()
     assert '<input type="hidden" name="next" value="/admin/password_change/">' in page
-    response = post(client, asked, {"username": "vera", "password": PASSWORD, "next": "/admin/password_change/"})
+    response = post(client, login_url, {"username": "vera", "password": PASSWORD, "next": "/admin/password_change/"})
     assert response.headers["Location"] == "/admin/password_change/"
     assert client.get(LOGIN).headers["Location"] == INDEX
 
@@ -330,7 +330,7 @@ def test_signing_in_goes_on_where_it_began(staff_user: User) -> None:
 
 @pytest.fixture
 def browser(staff_user: User) -> Client:
-    """The browser of somebody who has signed in."""
+    """The browser of a signed-in user."""
     client = Client(enforce_csrf_checks=True)
     assert sign_in("vera", PASSWORD, client=client) == ""
     assert inside(client)
@@ -425,8 +425,8 @@ def test_a_session_ends_when_the_password_is_changed_and_goes_on_where_it_was(br
     other = Client(enforce_csrf_checks=True)
     assert sign_in("vera", PASSWORD, client=other) == ""
     fresh = "another horse battery"
-    said = {"old_password": PASSWORD, "new_password1": fresh, "new_password2": fresh}
-    assert post(browser, reverse("admin:password_change"), said).status_code == 302
+    values = {"old_password": PASSWORD, "new_password1": fresh, "new_password2": fresh}
+    assert post(browser, reverse("admin:password_change"), values).status_code == 302
     assert inside(browser)
     assert StaffSession.objects.filter(expire_date__gt=timezone.now()).count() == 1
     assert not inside(other)
@@ -445,10 +445,10 @@ def test_a_session_ends_when_the_password_is_changed_and_goes_on_where_it_was(br
     ],
 )
 def test_a_weak_or_breached_password_is_refused(browser: Client, staff_user: User, password: str, codes: list[str]) -> None:
-    said = {"old_password": PASSWORD, "new_password1": password, "new_password2": password}
+    values = {"old_password": PASSWORD, "new_password1": password, "new_password2": password}
     if "veronica" in password:
         User.objects.filter(pk=staff_user.pk).update(last_name="veronica")
-    response = post(browser, reverse("admin:password_change"), said)
+    response = post(browser, reverse("admin:password_change"), values)
     assert response.status_code == 200
     assert [error.code for error in response.context["form"].errors["new_password2"].as_data()] == codes
     assert User.objects.get().check_password(PASSWORD)
@@ -460,7 +460,7 @@ def test_a_session_ends_with_the_account(browser: Client, staff_user: User, chan
     assert not inside(browser)
 
 
-def test_a_session_ends_at_once_when_somebody_signs_out(browser: Client) -> None:
+def test_session_ends_at_once_at_sign_out(browser: Client) -> None:
     stolen = browser.cookies["sessionid"].value
     assert post(browser, reverse("admin:logout")).status_code == 200
     thief = Client()

@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def repairer(transactional_db: None) -> User:
-    """Somebody whose role is to repair."""
+    """Staff with the role for repairs."""
     person = User.objects.create_user("rita", password=PASSWORD, is_staff=True)
     person.groups.set([Group.objects.get(name="Basket repairers")])
     return person
@@ -48,7 +48,7 @@ def repairer(transactional_db: None) -> User:
 
 @pytest.fixture
 def context(browser: Browser, live_server: Any, settings: Any) -> Iterator[BrowserContext]:
-    """A browser window in Tokyo, whose zone nobody has by accident."""
+    """A browser window in Tokyo, a time zone that no default uses."""
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = False
     opened = browser.new_context(viewport=LAPTOP, timezone_id="Asia/Tokyo", base_url=live_server.url)
     opened.set_default_timeout(15_000)
@@ -58,19 +58,19 @@ def context(browser: Browser, live_server: Any, settings: Any) -> Iterator[Brows
 
 @pytest.fixture
 def staff_page(context: BrowserContext, repairer: User) -> Iterator[Page]:
-    """The desk, signed in. Nothing may be said in the console, and nothing may be fetched from elsewhere."""
+    """A page of the admin, signed in. It fails on console messages, and on requests to other origins."""
     page = context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(f"error: {error}"))
-    page.on("requestfailed", lambda request: request.failure != ABORTED and said.append(f"failed: {request.url}"))
-    page.on("dialog", lambda dialog: (said.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    values: list[str] = []
+    page.on("console", lambda message: values.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: values.append(f"error: {error}"))
+    page.on("requestfailed", lambda request: request.failure != ABORTED and values.append(f"failed: {request.url}"))
+    page.on("dialog", lambda dialog: (values.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     page.goto("/admin/")
     page.fill("#id_username", repairer.username)
     page.fill("#id_password", PASSWORD)
     page.click("input[type=submit]")
     page.wait_for_url("**/admin/")
     yield page
-    # Chromium itself notes every answer that is no success, such as the page that says "it has changed"; and what becomes a
+    # Chromium logs every response with an error status, such as the page about a stale record; and what becomes a
     # file, it takes for a page that failed.
-    assert [line for line in said if "409 (Conflict)" not in line and "/export/" not in line] == []
+    assert [line for line in values if "409 (Conflict)" not in line and "/export/" not in line] == []

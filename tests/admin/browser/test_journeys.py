@@ -37,7 +37,7 @@ def test_a_customer_has_paid_and_sees_nothing(shopper: Any, staff_page: Page, tm
     with pytest.raises(Exception, match="aborted"):
         shopper.finish(True)
     staff_page.click("text=Open the work list")
-    expect(staff_page.get_by_text("Somebody may have paid 1")).to_be_visible()
+    expect(staff_page.get_by_text("The customer may have paid 1")).to_be_visible()
     staff_page.screenshot(path=tmp_path / "work.png")
     staff_page.click("a.act:has-text('Assign to me')")
     staff_page.fill("#id_reason", "the customer is on the telephone")
@@ -53,15 +53,15 @@ def test_a_customer_has_paid_and_sees_nothing(shopper: Any, staff_page: Page, tm
     assert CheckoutSession.objects.get().status == "ORDERED"
     expect(staff_page.get_by_text("Resolve this flag")).to_have_count(0)
     assert Attention.objects.get().settled_by == "rita"
-    told = list(Event.objects.filter(kind="repaired").order_by("number").values_list("data__repair", flat=True))
-    assert told == ["take", "order_late"]
+    repairs = list(Event.objects.filter(kind="repaired").order_by("number").values_list("data__repair", flat=True))
+    assert repairs == ["take", "order_late"]
     assert invariant_checker.check_invariants() == []
 
 
 def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(shopper: Any, staff_page: Page) -> None:
     find(staff_page, "anna")
     staff_page.click("a.button:has-text('Abort the checkout')")
-    staff_page.fill("#id_reason", "asked for")
+    staff_page.fill("#id_reason", "requested")
     shopper.finish(True)
     staff_page.click("input[value='Abort the checkout']")
     expect(staff_page.locator(".errornote")).to_contain_text("The record has changed since it was shown")
@@ -140,7 +140,7 @@ def test_a_script_has_filled_the_work_list(shopper: Any, staff_page: Page) -> No
         shopper.start()
     shopper.finish(False)
     staff_page.click("text=Open the work list")
-    expect(staff_page.get_by_text("Somebody may have paid 1")).to_be_visible()
+    expect(staff_page.get_by_text("The customer may have paid 1")).to_be_visible()
     expect(staff_page.get_by_text("and 1 more")).to_be_visible()
     staff_page.click("text=Resolve all its flags")
     staff_page.fill("textarea[name=reason]", "a script, and no payment")

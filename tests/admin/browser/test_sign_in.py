@@ -1,4 +1,4 @@
-"""The sign-in in a real browser: the second factor is set up from its picture, asked for, lost, and replaced; sessions are ended."""
+"""The sign-in in a real browser: the second factor is set up from its picture, required, lost, and replaced; sessions are ended."""
 
 from pathlib import Path
 from typing import Any

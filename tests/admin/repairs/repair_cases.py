@@ -384,10 +384,10 @@ class Case:
     slug: str
     build: Callable[[Shop], Any]
     check: Callable[[Shop], None]
-    said: dict[str, Any]
+    values: dict[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.slug} {self.build.__name__} {self.said}"
+        return f"{self.slug} {self.build.__name__} {self.values}"
 
 
 CASES = [

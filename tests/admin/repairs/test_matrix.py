@@ -70,7 +70,7 @@ def test_nothing_changes_without_the_right_or_the_token(
     assert {name for name, _ in tried} == set(NAMES)
     for _name, address in tried:
         form = {"reason": "because", "seen": "1", "confirm": "{}", "action": "abort", "_selected_action": "1", "index": "0"}
-        if who != "root":  # Whoever has every right is refused for want of the token only.
+        if who != "root":  # A superuser is refused only because the token is missing.
             answer = client.post(address, form | {"csrfmiddlewaretoken": TOKEN})
             assert answer.status_code in (302, 403, 404, 405), (address, answer.status_code)
         assert client.post(address, form).status_code in (302, 403, 404, 405), address

@@ -1,4 +1,4 @@
-"""Staff against staff and against the partner, at one moment: one of them wins, and the others are told what moved."""
+"""Staff against staff and against the partner, at one moment: one of them wins, and the others are refused with what has changed."""
 
 from collections import Counter
 from typing import Any
@@ -45,7 +45,7 @@ def test_staff_against_the_partner_is_one_outcome(shopper: User) -> None:
     seen = Basket.objects.get().events
 
     def abort() -> None:
-        runner.run(checkout_repairs.abort, session=session, expected_events=seen, reason="asked for", actor=STAFF)
+        runner.run(checkout_repairs.abort, session=session, expected_events=seen, reason="requested", actor=STAFF)
 
     outcomes = run_concurrently([call for _ in range(CROWD) for call in (abort, lambda: shopper.finish(True))])
     staff, partner = kinds(outcomes[::2]), kinds(outcomes[1::2])
@@ -77,7 +77,7 @@ def test_single_holds_against_the_end_of_the_checkout(shopper: User, name: str, 
     hold = StockReservation.objects.get(session=session, product_id="shirt")
 
     def repaired() -> None:
-        common = {"expected_events": seen, "reason": "asked for", "actor": STAFF}
+        common = {"expected_events": seen, "reason": "requested", "actor": STAFF}
         if name == "release":
             runner.run(reservation_repairs.release, reservation=hold, **common)
         else:
@@ -96,12 +96,12 @@ def test_single_holds_against_the_end_of_the_checkout(shopper: User, name: str, 
     assert invariant_checker.check_invariants() == []
 
 
-def test_a_user_who_goes_on_shopping_while_they_are_erased_begins_anew(shopper: User) -> None:
+def test_user_who_shops_during_the_erasure_gets_a_new_basket(shopper: User) -> None:
     shopper.finish(True)
     basket = Basket.objects.get()
 
     def erase() -> None:
-        runner.run(erasure.erase_user, basket=basket, expected_events=basket.events, reason="asked for", actor=STAFF)
+        runner.run(erasure.erase_user, basket=basket, expected_events=basket.events, reason="requested", actor=STAFF)
 
     outcomes = run_concurrently([call for _ in range(CROWD) for call in (erase, lambda: shopper.place("shirt"))])
     assert kinds(outcomes[1::2]) == {"BasketSnapshot": CROWD}

@@ -66,7 +66,7 @@ def address_of(record: Any, slug: str) -> str:
 
 
 def hidden_fields(body: str) -> dict[str, str]:
-    """What the form of a page sends without anybody seeing it."""
+    """The hidden fields of the form of a page."""
     found = re.findall(r'<input type="hidden" name="(seen|opened_at|outcome|confirm)" value="([^"]*)"', body)
     return {name: html.unescape(value) for name, value in found}
 
@@ -74,7 +74,7 @@ def hidden_fields(body: str) -> dict[str, str]:
 def form_of(client: Client, address: str, case: Case, **more: Any) -> dict[str, Any]:
     form = {"csrfmiddlewaretoken": token(client, address), "reason": REASON} | hidden_fields(client.get(address).content.decode())
     assert "seen" in form, "the page offers no form"
-    return confirmed(client, address, form | case.said | more)
+    return confirmed(client, address, form | case.values | more)
 
 
 def confirmed(client: Client, address: str, form: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def asks(address: str) -> bool:
 
 @pytest.fixture
 def repairer(db: None) -> Client:
-    """Somebody whose role is to repair."""
+    """A browser of staff with the role for repairs."""
     person = User.objects.create(username="rita", is_staff=True)
     person.groups.set([Group.objects.get(name="Basket repairers")])
     client = Client(enforce_csrf_checks=True)
@@ -200,8 +200,10 @@ def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.slug in {"erase", "extend", "order-late", "reverse-order", "settle"}], ids=str
 )
-def test_what_goes_while_it_is_repaired_is_told_so(case: Case, shop: Shop, repairer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else erases the user after the page's record was found, as with a click too many."""
+def test_repair_of_a_record_that_disappears_is_refused_with_a_reason(
+    case: Case, shop: Shop, repairer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other staff erase the user after the page was loaded."""
     record = case.build(shop)
     address = address_of(record, case.slug)
     form = form_of(repairer, address, case)
@@ -238,7 +240,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("slug", "build", "said", "told"),
+    ("slug", "build", "values", "message"),
     [
         ("finish-as-ordered", ordered, {}, "The checkout is already ordered."),
         ("abort", ordered, {}, "The checkout is already ordered."),
@@ -274,7 +276,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
     ],
 )
 def test_a_repair_that_does_not_fit_is_refused_with_a_sentence(
-    slug: str, build: Callable[[Shop], Any], said: dict[str, Any], told: str, *, shop: Shop, repairer: Client, stored_rows: Any
+    slug: str, build: Callable[[Shop], Any], values: dict[str, Any], message: str, *, shop: Shop, repairer: Client, stored_rows: Any
 ) -> None:
     record = build(shop)
     address = address_of(record, slug)
@@ -283,10 +285,10 @@ def test_a_repair_that_does_not_fit_is_refused_with_a_sentence(
     repair = next(repair for repair in model_admin.repairs if repair.slug == slug)
     before = stored_rows()
     repairer.cookies["csrftoken"] = "a" * 32
-    form = {"csrfmiddlewaretoken": "a" * 32, "seen": repair.version(record), "reason": REASON, "opened_at": str(now()), **said}
+    form = {"csrfmiddlewaretoken": "a" * 32, "seen": repair.version(record), "reason": REASON, "opened_at": str(now()), **values}
     response = repairer.post(address, confirmed(repairer, address, form))
     assert response.status_code in (200, 409)
-    assert told in html.unescape(response.content.decode())
+    assert message in html.unescape(response.content.decode())
     assert stored_rows() == before
     assert invariant_checker.check_invariants() == []
 
