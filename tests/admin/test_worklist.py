@@ -135,7 +135,7 @@ def test_who_only_looks_is_offered_nothing(
     shop_with_open_work: Shop, viewer: Client, staff_without_rights: Client, anonymous: Client
 ) -> None:
     body = viewer.get(WORK).content.decode()
-    assert "look only" in body
+    assert "view only" in body
     assert "/repair/" not in body
     assert staff_without_rights.get(WORK).status_code == 403
     assert anonymous.get(WORK).status_code == 302
