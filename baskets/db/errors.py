@@ -36,8 +36,9 @@ UNAVAILABLE = {
 # Connection exceptions, insufficient resources (disk full, too many connections), operator intervention (shutdown,
 # crash recovery), invalid authorization (the database's password is being changed), system errors.
 UNAVAILABLE_CLASSES = ("08", "53", "57P", "28", "58")
-# The server ends a session that is idle in a transaction, or in one, for too long. Its work is rolled back.
-SESSION_ENDED = {"25P03", "25P04"}
+# The server has ended the session: admin_shutdown, idle_in_transaction_session_timeout, transaction_timeout. Its work is rolled
+# back.
+SESSION_ENDED = {"57P01", "25P03", "25P04"}
 
 
 def sqlstate_of(error: BaseException) -> str | None:

@@ -35,14 +35,14 @@ from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Wait
 
+from baskets.db.errors import SESSION_ENDED
+
 Parameters = Sequence[Any] | Mapping[str, Any]
 Row = tuple[Any, ...]
 
 PLACEHOLDER = re.compile(r"%(?:s|\((\w+)\)s)")
 SUCCEEDED = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 DIVISION_BY_ZERO = b"22012"
-# admin_shutdown, idle_in_transaction_session_timeout, transaction_timeout.
-SESSION_ENDED = {b"57P01", b"25P03", b"25P04"}
 
 
 class Statement:
@@ -265,7 +265,7 @@ def _ended_before_commit(pending: PendingResult, result: PGresult) -> bool:
     Only an error of the server itself counts. A pooler that lost the server, and libpq, report their errors in place of the next
     result, and COMMIT may have been executed by then.
     """
-    return pending.statement is not COMMIT and result.error_field(DiagnosticField.SQLSTATE) in SESSION_ENDED
+    return pending.statement is not COMMIT and (result.error_field(DiagnosticField.SQLSTATE) or b"").decode() in SESSION_ENDED
 
 
 def _error_of(pending: PendingResult, result: PGresult) -> Exception:

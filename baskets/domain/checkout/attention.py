@@ -1,6 +1,6 @@
-"""Flags for staff: sessions that may be paid although their order was refused, or that are short of stock.
+"""Flags for staff review: sessions that may have been paid although the order was refused or is short of stock.
 
-Raises a flag, and settles it once its cause is gone. What staff do with open flags is in `matters`.
+Records a flag, and resolves it once its cause is gone. What staff do with open flags is in `support.attention_repairs`.
 """
 
 import json
@@ -103,7 +103,7 @@ FROM numbered CROSS JOIN line
 
 
 def flag_for(session: CheckoutSession, reason: Attention.Reason, actor: Actor, *, named: bool = True) -> AttentionFlag:
-    """Describe the flag of a session, as its status is now.
+    """Build the flag of a session, with the status it has now.
 
     :param named: whether the report named the session by its order number.
     """
@@ -120,7 +120,7 @@ def flag_for(session: CheckoutSession, reason: Attention.Reason, actor: Actor, *
 
 @transaction.atomic(savepoint=False)
 def record_flag_after_rollback(flag: AttentionFlag) -> None:
-    """Flag a session whose order was refused, after the refusal was rolled back. Basket and stock stay as they are.
+    """Flag a session whose order was refused, after the refusal was rolled back. Basket and stock do not change.
 
     Between the two transactions the session may have been purged or ordered; then there is nothing to flag. Or its user was
     erased: then it is flagged under the basket's new name, without what an erasure takes away. A basket keeps at most
