@@ -1,4 +1,4 @@
-"""Types of command-line arguments: each turns the text of one argument into a value, or says plainly why it cannot."""
+"""Types of command-line arguments: each parses the text of one argument, or raises `ArgumentTypeError` with the reason."""
 
 import re
 from argparse import ArgumentTypeError
@@ -11,7 +11,7 @@ INTEGER_PATTERN = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 
 
 def bounded_int(*, minimum: int, maximum: int) -> Callable[[str], int]:
-    """Accept a whole number within bounds, in plain digits."""
+    """Accept an integer from `minimum` to `maximum`, in ASCII digits."""
 
     def parse(text: str) -> int:
         if not INTEGER_PATTERN.fullmatch(text) or not minimum <= int(text) <= maximum:
@@ -33,7 +33,7 @@ def printable_text(*, max_length: int) -> Callable[[str], str]:
 
 
 def aware_datetime(text: str) -> datetime:
-    """Accept a moment in ISO 8601 with its offset from UTC: without one, nobody knows which moment is meant."""
+    """Accept a time in ISO 8601 with its offset from UTC."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -47,7 +47,7 @@ def aware_datetime(text: str) -> datetime:
 
 
 def api_key_prefix(text: str) -> str:
-    """Accept the prefix of a key, or the whole key where somebody pastes it; never repeat what may be a secret."""
+    """Accept the prefix of a key, or a whole key. The error message never repeats the text, which may be a secret."""
     prefix = api_keys.parse_key_prefix(text) or text.removeprefix("bk_")
     if not re.fullmatch(r"[a-z0-9]{12}", prefix, re.ASCII):
         raise ArgumentTypeError("a key's prefix is 12 small letters and digits: the part between its two underscores")

@@ -1,4 +1,4 @@
-"""What all commands share at the shell: their common options, and how they end. What they do is in the domain."""
+"""The base class of all commands: common options, error messages and exit codes. The domain does the work."""
 
 import json
 import os
@@ -21,17 +21,17 @@ ERROR_MESSAGES = {
     Fault.UNAVAILABLE: "The database cannot be reached, or cannot write; nothing is half done.",
 }
 NOT_MIGRATED_SQLSTATES = {"42P01", "42703"}  # undefined_table, undefined_column
-DENIED_SQLSTATES = {"42501"}  # insufficient_privilege: an operator can mend that, and is told by the server what it is about.
+DENIED_SQLSTATES = {"42501"}  # insufficient_privilege: the message of the server says which privilege is missing.
 
 
 class ServiceCommand(BaseCommand):
-    """A command that ends with 0 for done, 1 for failed or found something, 2 for wrong usage, and no traceback.
+    """A command without tracebacks. Exit codes: 0 done, 1 failed or found something, 2 wrong usage.
 
     Results go to standard output, everything else to standard error.
     """
 
     supports_dry_run = True
-    # Addresses, admin and templates are no business of a command, and loading them would double its start.
+    # System checks load URLs, admin and templates, which doubles the start-up time.
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -41,7 +41,7 @@ class ServiceCommand(BaseCommand):
             parser.add_argument("--dry-run", action="store_true", help="Do everything and roll it back: say what would change.")
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Run from the shell: survive a reader that goes away, a terminal without Unicode, and Ctrl-C."""
+        """Run from the shell. Handles a closed pipe, a terminal without Unicode, and Ctrl-C."""
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # The shell's streams are text files.
         try:
@@ -59,7 +59,10 @@ class ServiceCommand(BaseCommand):
             sys.exit(1)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run, and turn what the database or the domain refuses into one sentence."""
+        """Run the command. Turns a refusal or a database error into one sentence.
+
+        :raises CommandError: the domain refused, or the database failed.
+        """
         try:
             return super().execute(*args, **options)
         except Refusal as refusal:
@@ -68,18 +71,18 @@ class ServiceCommand(BaseCommand):
             raise CommandError(describe_database_error(error)) from error
 
     def answer(self, *, as_json: bool, text: str, **data: Any) -> None:
-        """Print the result, once: for people or for machines."""
+        """Print the result: `data` as one JSON object, or `text`."""
         self.stdout.write(json.dumps(data) if as_json else text)
 
 
 def _discard_stdout() -> None:
-    """Let what is still to be printed go nowhere: Python would complain once more when it flushes at its end."""
+    """Redirect standard output to the null device, so that the flush at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def dry_run_transaction(*, dry_run: bool) -> Iterator[None]:
-    """Do the work inside in one transaction; roll it back at the end if it is only a rehearsal, and mark its log lines."""
+    """Run the block in one transaction. With `dry_run`, roll it back at the end and mark its log lines."""
     marked = structlog.contextvars.bound_contextvars(dry_run=True) if dry_run else nullcontext()
     with marked, transaction.atomic(durable=True):
         yield
@@ -88,10 +91,10 @@ def dry_run_transaction(*, dry_run: bool) -> Iterator[None]:
 
 
 def describe_database_error(error: DatabaseError | InterfaceError) -> str:
-    """Say in one sentence what a database error means to an operator."""
+    """Return one sentence on a database error, for an operator."""
     state = sqlstate_of(error)
     if state in NOT_MIGRATED_SQLSTATES:
         return "The database does not have the tables of this version: run the command `migrate` first."
     known = None if state in DENIED_SQLSTATES else ERROR_MESSAGES.get(fault_of(error))
-    told = str(error).strip().partition("\n")[0]
-    return known or f"The database refused: {told} ({state or 'no SQLSTATE'}); nothing is half done."
+    detail = str(error).strip().partition("\n")[0]
+    return known or f"The database refused: {detail} ({state or 'no SQLSTATE'}); nothing is half done."

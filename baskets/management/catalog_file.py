@@ -1,4 +1,4 @@
-"""Reads a catalogue from a CSV or JSON lines file: lines in, product rows and problems with their line numbers out."""
+"""Parses a product catalog from CSV or JSON lines into rows, and problems with their line numbers."""
 
 import csv
 import io
@@ -18,12 +18,12 @@ from baskets.domain.stock.catalog import UNSPECIFIED, ProductRow, row_problems
 TEXT_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "currency")
 REQUIRED = (*TEXT_COLUMNS, "price")
 COLUMNS = (*REQUIRED, "stock", "listed")
-# What an export has besides. It was true when the file was written, so it is not imported.
+# A further column of exports. Its value is outdated, so it is not imported.
 NOT_IMPORTED = ("available",)
 COLUMN_BY_HEADING = {name.replace("_", ""): name for name in (*COLUMNS, *NOT_IMPORTED)}
-# In the order in which they are preferred where the header says nothing.
+# In order of preference, for a header that fits several.
 SEPARATORS = (",", ";", "\t")
-# Some spreadsheets read the separator from such a line, and others write it out again as a row of cells.
+# Some spreadsheets read the separator from such a line; others write the line back as a row of cells.
 SEPARATOR_LINE = re.compile(r'"?sep=.?"?[,;\t]*+\s*+', re.IGNORECASE | re.DOTALL)
 EMPTY_ROW_PATTERN = re.compile(r'[\s,;"]*')
 BLANKS_PATTERN = re.compile(r"[\s_]+")
@@ -34,20 +34,22 @@ MAX_ROWS = 1_000_000
 MAX_PROBLEMS = 100
 MAX_LINE_BYTES = 1024 * 1024
 DIGITS_PATTERN = re.compile(r"[0-9]{1,18}", re.ASCII)
-# Programs that keep numbers as decimals write a count like this as soon as one cell of its column is empty.
+# Programs that store numbers as decimals write counts so if one cell of the column is empty.
 PIECES_PATTERN = re.compile(r"[0-9]{1,18}(?:\.0)?", re.ASCII)
 BOOLEAN_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": None}
 
 
 class _UnreadableFile(Exception):
-    """What follows in the file cannot be made sense of."""
+    """The rest of the file cannot be parsed. Its arguments are the line number and the problem."""
 
 
 @dataclass(kw_only=True)
 class CatalogFile:
-    """What was found in a file. The rows are worth something only where there are no problems.
+    """The content of a file. Use the rows only if there are no problems.
 
-    `problems` holds the first hundred, `problem_count` counts them all.
+    :param problems: the first `MAX_PROBLEMS` problems, each with its line number.
+    :param problem_count: the number of all problems.
+    :param lines: the first line of each product id.
     """
 
     rows: list[ProductRow] = field(default_factory=list)
@@ -56,15 +58,15 @@ class CatalogFile:
     lines: dict[str, int] = field(default_factory=dict)
 
     def report(self, line: int, problem: str) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problem_count += 1
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append((line, problem))
 
     def take(self, line: int, values: Mapping[str, Any], wrong: Sequence[tuple[str, str]]) -> None:
-        """Take the values of one line as a row, or note all that is wrong with them.
+        """Add the values of one line as a row, or all their problems.
 
-        :param wrong: fields that could not be read, and why; what stands in their place is not complained of as well.
+        :param wrong: the fields that could not be parsed, with the reason. Their values are not validated again.
         """
         unread = {name for name, _ in wrong}
         problems = [*wrong, *(problem for problem in row_problems(values) if problem[0] not in unread)]
@@ -81,7 +83,7 @@ class CatalogFile:
 
 
 def read_catalog(stream: BinaryIO, *, name: str, advance: Callable[[int], object] = lambda _: None) -> CatalogFile:
-    """Read a catalogue: JSON lines by the file's name or its first character, CSV otherwise.
+    """Read a catalog: JSON lines if the suffix or the first character says so, else CSV.
 
     :param advance: called with the bytes of each line as it is read.
     """
@@ -112,7 +114,7 @@ def _next_line(lines: Iterator[tuple[int, str]]) -> tuple[int, str]:
 
 
 def _lines(stream: BinaryIO, advance: Callable[[int], object]) -> Iterator[tuple[int, str]]:
-    """Decode the lines and number them. No part of a UTF-8 character looks like a line's end."""
+    """Decode and number the lines. No byte within a UTF-8 character equals a line break."""
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -134,7 +136,7 @@ def _lines(stream: BinaryIO, advance: Callable[[int], object]) -> Iterator[tuple
 
 
 def _utf16_lines(raw: bytes) -> Iterator[tuple[int, str]]:
-    """Decode what spreadsheets call Unicode text. It is short enough to be read whole, as all rows are kept anyway."""
+    """Decode UTF-16, which spreadsheets call Unicode text. Reads it whole: all rows stay in memory anyway."""
     try:
         text = raw.decode("utf-16")
     except UnicodeDecodeError:
@@ -147,16 +149,16 @@ def _utf16_lines(raw: bytes) -> Iterator[tuple[int, str]]:
 
 @dataclass
 class _Position:
-    """The line that was read last: its number, and whether it had a line end."""
+    """The last line read: its number, and whether it ended with a line break."""
 
     line: int
     ended: bool = True
 
 
 def _read_csv(first: tuple[int, str], lines: Iterator[tuple[int, str]], found: CatalogFile) -> None:
-    """Read records. A record begins on the line after the end of the last one, quoted line breaks counted."""
+    """Read records. A record may span several lines, by quoted line breaks; problems name its first line."""
     if SEPARATOR_LINE.fullmatch(first[1]):
-        # The header says the same, and says it in files that have lost or changed this line on their way.
+        # The header shows the separator too, also in files that have lost this line.
         first = _next_line(lines)
     at = _Position(first[0])
 
@@ -186,12 +188,13 @@ def _read_csv(first: tuple[int, str], lines: Iterator[tuple[int, str]], found: C
 
 
 def _row_problem(header: Sequence[str], cells: Sequence[str], *, cut_off: bool) -> str | None:
-    """Compare a row with the header. Spreadsheets add empty cells at the end of rows, and leave them out.
+    """Compare a row with the header. Spreadsheets add and omit empty cells at the end of rows.
 
-    An empty stock means unlimited, so it is never supplied for a cell that is not there. Neither is any other cell where the
-    file may have been cut off in this row.
+    An empty stock means unlimited, so a missing cell is never read as an empty stock. In a row that may be truncated, no cell may
+    be missing.
 
-    :returns: what is wrong, or None.
+    :param cut_off: whether the row is the last of the file and has no line break.
+    :returns: the problem, or None.
     """
     missing = header[len(cells) :]
     if any(cell.strip() for cell in cells[len(header) :]) or (cut_off and any(missing)):
@@ -204,9 +207,10 @@ def _row_problem(header: Sequence[str], cells: Sequence[str], *, cut_off: bool) 
 
 
 def _header(text: str, rest: Iterator[str], at: _Position) -> tuple[list[str], str]:
-    """Read the header, and find the separator by it: the one that makes most columns of it.
+    """Read the header, and detect the separator: the one that yields the most known columns.
 
-    :returns: the columns by their own names, nameless ones as an empty text, and the separator.
+    :returns: the column names, empty for nameless columns, and the separator.
+    :raises _UnreadableFile: the header is malformed, or columns are unknown, missing or repeated.
     """
     begin = at.line
     quotes = text.count('"')
@@ -245,7 +249,7 @@ def _header(text: str, rest: Iterator[str], at: _Position) -> tuple[list[str], s
 
 
 def _column(heading: str) -> str:
-    """Recognise a column by its heading in any case, with blanks, underscores or neither; any other stays as it is."""
+    """Return the column of a heading in any case, with blanks or underscores or neither. Returns an unknown heading unchanged."""
     heading = heading.strip()
     squeezed = BLANKS_PATTERN.sub("", heading).lower()
     return COLUMN_BY_HEADING.get(squeezed, heading)
@@ -284,10 +288,10 @@ def _read_json_lines(lines: Iterable[tuple[int, str]], found: CatalogFile) -> No
             fields = json.loads(text, object_pairs_hook=_without_repeats)
         except (ValueError, RecursionError) as error:
             detail = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            found.report(number, f"this is no JSON object ({detail[:120]})")
+            found.report(number, f"this is not a JSON object ({detail[:120]})")
             continue
         if not isinstance(fields, dict):
-            found.report(number, "this is no JSON object")
+            found.report(number, "this is not a JSON object")
             continue
         values, wrong = _values_of_fields(fields)
         found.take(number, values, wrong)

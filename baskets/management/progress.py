@@ -1,4 +1,4 @@
-"""Shows how far a command has come, on standard error: a bar on a terminal, a plain line now and then elsewhere."""
+"""Shows the progress of a command on standard error: a bar on a terminal, else a plain line every few seconds."""
 
 import sys
 import time
@@ -13,9 +13,11 @@ SECONDS_BETWEEN_LINES = 5.0
 
 @contextmanager
 def progress(*, doing: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show the progress of the block inside, which calls what it is given with each amount done.
+    """Show the progress of the block. Yields a function that the block calls with each amount done.
 
-    :param total: the amount that is all, or None where nobody knows.
+    :param doing: the activity, such as `Expiring baskets`.
+    :param total: the amount to do; None if unknown.
+    :param unit: of the amount, in the plural.
     """
     if sys.stderr.isatty():
         columns = (
@@ -32,13 +34,13 @@ def progress(*, doing: str, total: int | None, unit: str) -> Iterator[Callable[[
 
 
 def _plain_lines(*, doing: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-    done, told_at = 0, time.monotonic()
+    done, printed_at = 0, time.monotonic()
 
     def advance(amount: int) -> None:
-        nonlocal done, told_at
+        nonlocal done, printed_at
         done += amount
-        if time.monotonic() - told_at >= SECONDS_BETWEEN_LINES:
-            told_at = time.monotonic()
+        if time.monotonic() - printed_at >= SECONDS_BETWEEN_LINES:
+            printed_at = time.monotonic()
             of = f" of {total:,}" if total else ""
             sys.stderr.write(f"{doing}: {done:,}{of} {unit}\n")
 

@@ -1,4 +1,4 @@
-"""Lets a command that works in batches finish the batch it is in when it is told to stop."""
+"""Graceful shutdown: a command that works in batches finishes its current batch after SIGTERM or Ctrl-C."""
 
 import signal
 import threading
@@ -10,14 +10,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def graceful_shutdown() -> Iterator[Callable[[], bool]]:
-    """Take SIGTERM and Ctrl-C as a wish, and tell the block inside whether it was uttered."""
-    asked = threading.Event()
+    """Handle SIGTERM and SIGINT: yields a function that returns whether one was received."""
+    received = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set  # Signals are the main thread's business.
+        yield received.is_set  # Only the main thread may handle signals.
         return
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in SIGNALS}
+    before = {number: signal.signal(number, lambda *_: received.set()) for number in SIGNALS}
     try:
-        yield asked.is_set
+        yield received.is_set
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -391,10 +391,10 @@ def test_a_whole_number_may_be_written_as_json_allows(number: str, value: int) -
         ('{"product_id": "b\\u0000", "name": "B"}', "product_id has a control character (U+0000)"),
         ('{"product_id": "b\\ud800", "name": "B"}', "product_id has half of a surrogate pair (U+D800)"),
         ('{"product_id": "b", "name": "\\ud800"}', "name has a control character or a broken one"),
-        ('{"product_id": "b", "name": "B", "name": "C"}', "this is no JSON object (a key comes twice)"),
-        ("[1]", "this is no JSON object"),
-        ("nonsense", "this is no JSON object (Expecting value)"),
-        ("[" * 100_000, "this is no JSON object (maximum recursion depth exceeded while decoding a JSON array from a unicode string)"),
+        ('{"product_id": "b", "name": "B", "name": "C"}', "this is not a JSON object (a key comes twice)"),
+        ("[1]", "this is not a JSON object"),
+        ("nonsense", "this is not a JSON object (Expecting value)"),
+        ("[" * 100_000, "this is not a JSON object (maximum recursion depth exceeded while decoding a JSON array from a unicode string)"),
     ],
     ids=lambda value: value[:40],
 )
@@ -406,4 +406,4 @@ def test_what_is_wrong_with_a_json_line(line: str, problem: str) -> None:
 def test_a_number_of_five_thousand_digits_is_refused() -> None:
     ((line, problem),) = problems('{"product_id": "a", "name": "A", "stock": ' + "9" * 5000 + "}", "file.jsonl")
     assert line == 1
-    assert problem.startswith("this is no JSON object (Exceeds the limit")
+    assert problem.startswith("this is not a JSON object (Exceeds the limit")

@@ -73,7 +73,7 @@ def test_a_wish_to_stop_is_granted_after_the_batch(run: Run, monkeypatch: pytest
     handler = signal.getsignal(signal_number)
     done = run("expire_baskets")
     assert (done.code, done.out) == (1, "Expired 1 checkouts and 0 baskets.\n")
-    assert done.err == "CommandError: Stopped when told to, after a whole batch; the next run does the rest.\n"
+    assert done.err == "CommandError: Stopped on request after a whole batch; the next run does the rest.\n"
     assert signal.getsignal(signal_number) == handler
     assert statuses() == ["ACTIVE", "ACTIVE", "EXPIRED"]
     assert run("expire_baskets").code == 1

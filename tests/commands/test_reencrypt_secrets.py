@@ -43,7 +43,7 @@ def test_an_unreadable_secret_is_left_and_reported(owner: Owner, settings: Any, 
     settings.BASKETS_ENCRYPTION_KEYS = [NEW]
     rows = list(Comfort.objects.values())
     ended = run("reencrypt_secrets")
-    assert (ended.code, ended.out) == (1, "Encrypted 0 secrets anew; 1 cannot be read.\n")
+    assert (ended.code, ended.out) == (1, "Encrypted 0 secrets again; 1 cannot be read.\n")
     assert list(Comfort.objects.values()) == rows
 
 

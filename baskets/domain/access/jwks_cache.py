@@ -187,7 +187,7 @@ def fetch(issuer: TokenIssuer) -> KeySet:
     except (http_client.ForbiddenUrl, http_client.RequestFailed, InvalidKey) as error:
         raise KeysNotFetched(str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise KeysNotFetched("The answer is no JSON.") from error
+        raise KeysNotFetched("The answer is not JSON.") from error
 
 
 def _acquire_lease(issuer: TokenIssuer, *, forced: bool = False) -> UUID | None:

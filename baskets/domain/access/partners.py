@@ -99,7 +99,7 @@ def allow_origins(*, partner_name: str, origins: Iterable[str], actor: Actor) ->
         raise InvalidValue(f"A partner has at most {MAX_ORIGINS} origins.")
     for origin in allowed:
         if not ORIGIN_PATTERN.fullmatch(origin) or len(origin) > MAX_ORIGIN_LENGTH:
-            raise InvalidValue(f"{origin[:80]!r} is no origin: give scheme and host in small letters, as https://player.example.com.")
+            raise InvalidValue(f"{origin[:80]!r} is not an origin: give scheme and host in small letters, as https://player.example.com.")
     if not Partner.objects.filter(name=partner_name).update(origins=allowed):
         raise PartnerNotFound
     transaction.on_commit(lambda: log.info("origins_allowed", partner=partner_name, origins=allowed, by=actor.name))

@@ -1,4 +1,4 @@
-"""`add_issuer`: the shell of `token_issuers.add_issuer`."""
+"""`add_issuer`: the command for `token_issuers.add_issuer`."""
 
 import json
 from argparse import ArgumentParser, ArgumentTypeError
@@ -27,11 +27,11 @@ def key_set(name: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise ArgumentTypeError(f"{name!r} is no JSON") from None
+        raise ArgumentTypeError(f"{name!r} is not JSON") from None
 
 
 class Command(ServiceCommand):
-    """Trust an issuer of tokens."""
+    """Add a token issuer."""
 
     help = (
         "Trust the bearer tokens of an issuer for the baskets of one partner. One that is trusted under this name is replaced. "
@@ -75,7 +75,7 @@ class Command(ServiceCommand):
         dry_run: bool,
         **_: Any,
     ) -> None:
-        """Trust it, fetch its keys, and say so."""
+        """Add the issuer, fetch its keys, and print the skipped ones."""
         actor = Actor.system("add_issuer")
         with dry_run_transaction(dry_run=dry_run):
             trusted = token_issuers.add_issuer(

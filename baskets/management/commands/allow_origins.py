@@ -1,4 +1,4 @@
-"""`allow_origins`: the shell of `partners.allow_origins`."""
+"""`allow_origins`: the command for `partners.allow_origins`."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -21,13 +21,13 @@ class Command(ServiceCommand):
         parser.add_argument("origin", nargs="*", help="As a browser sends it: https://player.example.com")
 
     def handle(self, *, partner: str, origin: list[str], as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Allow them and say so."""
+        """Replace the origins and print them."""
         with dry_run_transaction(dry_run=dry_run):
             allowed = partners.allow_origins(partner_name=partner, origins=origin, actor=Actor.system("allow_origins")).origins
-        told = ", ".join(allowed) or "no origin"
+        summary = ", ".join(allowed) or "no origin"
         self.answer(
             as_json=as_json,
-            text=f"{'Would allow' if dry_run else 'Allowed'} {told} for partner {partner!r}.",
+            text=f"{'Would allow' if dry_run else 'Allowed'} {summary} for partner {partner!r}.",
             partner=partner,
             origins=list(allowed),
             dry_run=dry_run,

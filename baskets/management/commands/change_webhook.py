@@ -1,4 +1,4 @@
-"""`change_webhook`: the shell of `webhook_endpoints.pause`, `resume` and `replay`."""
+"""`change_webhook`: the command for `webhook_endpoints.pause`, `resume` and `replay`."""
 
 from argparse import ArgumentParser
 from datetime import datetime
@@ -35,19 +35,19 @@ class Command(ServiceCommand):
     def handle(
         self, *, webhook: int, pause: bool, replay_since: datetime | None, reason: str, as_json: bool, dry_run: bool, **_: Any
     ) -> None:
-        """Do it and say so."""
+        """Change the webhook and print its state."""
         endpoint = WebhookEndpoint.objects.filter(pk=webhook).first()
         if endpoint is None:
             raise CommandError(f"There is no webhook {webhook}.")
-        said: dict[str, Any] = {"endpoint": endpoint, "reason": reason, "actor": Actor.system("change_webhook")}
-        said["expected_changes"] = webhook_endpoints.count_changes(endpoint)
+        options: dict[str, Any] = {"endpoint": endpoint, "reason": reason, "actor": Actor.system("change_webhook")}
+        options["expected_changes"] = webhook_endpoints.count_changes(endpoint)
         with dry_run_transaction(dry_run=dry_run):
             if replay_since is not None:
-                webhook_endpoints.replay(since=replay_since, **said)
+                webhook_endpoints.replay(since=replay_since, **options)
             elif pause:
-                webhook_endpoints.pause(**said)
+                webhook_endpoints.pause(**options)
             else:
-                webhook_endpoints.resume(**said)
+                webhook_endpoints.resume(**options)
             endpoint.refresh_from_db()
         self.answer(
             as_json=as_json,

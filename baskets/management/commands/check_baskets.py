@@ -1,4 +1,4 @@
-"""`check_baskets`: the shell of `invariant_checker.check`."""
+"""`check_baskets`: the command for `invariant_checker.check`."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ from baskets.management.progress import progress
 
 
 class Command(ServiceCommand):
-    """Prove the rules that are never broken."""
+    """Check the invariants of the stored data."""
 
     help = (
         "Prove the rules that are never broken, in one snapshot. Reports what breaks them, on the work list of staff too. Repairs nothing."
@@ -24,7 +24,7 @@ class Command(ServiceCommand):
     supports_dry_run = False
 
     def handle(self, *, as_json: bool, **_: Any) -> None:
-        """Check, and list what was found."""
+        """Check every rule and print the violations."""
         with progress(doing="Checking", total=invariant_checker.invariant_count(), unit="rules") as advance:
             found = invariant_checker.check(advance=advance)
         findings = [
@@ -48,7 +48,7 @@ class Command(ServiceCommand):
             raise CommandError(f"{len(found)} of {invariant_checker.invariant_count()} rules are broken.")
 
     def _record(self, findings: list[dict[str, Any]]) -> None:
-        """Put the result on the work list. A database that cannot be written to, such as a standby, is checked all the same."""
+        """Record the result on the work list. On a read-only database, such as a standby, print a notice instead."""
         actor = Actor.system("check_baskets")
         try:
             runner.run(lambda: audit_log.record_check(checked=invariant_checker.invariant_count(), found=findings, actor=actor))

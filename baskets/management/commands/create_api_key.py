@@ -1,4 +1,4 @@
-"""`create_api_key`: the shell of `api_keys.issue_api_key`. The key is printed once and kept nowhere."""
+"""`create_api_key`: the command for `api_keys.issue_api_key`. The text of the key is printed once and not stored."""
 
 from argparse import ArgumentParser
 from datetime import timedelta
@@ -36,7 +36,7 @@ class Command(ServiceCommand):
             "--calls-per-minute",
             type=bounded_int(minimum=0, maximum=api_keys.MAX_CALLS_PER_MINUTE),
             metavar="N",
-            help="A limit of its own; 0: none; left out: the limit of the service.",
+            help="Its rate limit; 0: none; left out: the limit of the service.",
         )
 
     def handle(
@@ -51,7 +51,7 @@ class Command(ServiceCommand):
         dry_run: bool,
         **_: Any,
     ) -> None:
-        """Issue it and print it; of a rehearsal there is no key to print."""
+        """Issue the key and print it. A dry run prints no key."""
         with dry_run_transaction(dry_run=dry_run):
             key, text = api_keys.issue_api_key(
                 partner_name=partner,

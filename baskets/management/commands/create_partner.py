@@ -1,4 +1,4 @@
-"""`create_partner`: the shell of `partners.create_partner`."""
+"""`create_partner`: the command for `partners.create_partner`."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -51,7 +51,7 @@ class Command(ServiceCommand):
         dry_run: bool,
         **_: Any,
     ) -> None:
-        """Create it and say so."""
+        """Create the partner."""
         with dry_run_transaction(dry_run=dry_run):
             partner = partners.create_partner(
                 name=name,

@@ -1,4 +1,4 @@
-"""`create_service_role`: the shell of `database_role.grant_service_role`."""
+"""`create_service_role`: the command for `database_role.grant_service_role`."""
 
 import sys
 from argparse import ArgumentParser
@@ -13,9 +13,9 @@ class Command(ServiceCommand):
     """Create the database role that the service connects as."""
 
     help = (
-        "Create the PostgreSQL role that the service connects as, or grant it anew what the service needs. It reads and writes rows and "
+        "Create the PostgreSQL role that the service connects as, or repeat its grants. It reads and writes rows and "
         "cannot change tables: migrate as the owner, serve as this role. The password is read from standard input; an empty one "
-        "leaves the password of the role as it is."
+        "leaves the password of the role unchanged."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -24,7 +24,7 @@ class Command(ServiceCommand):
         parser.add_argument("role", metavar="ROLE", help="The name of the role, such as baskets_service.")
 
     def handle(self, *, role: str, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Create it, or grant anew."""
+        """Create the role or repeat the grants."""
         password = getpass(f"Password of {role}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
         with dry_run_transaction(dry_run=dry_run):
             created = database_role.grant_service_role(role=role, password=password)

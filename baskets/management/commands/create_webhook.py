@@ -1,4 +1,4 @@
-"""`create_webhook`: the shell of `webhook_endpoints.create_webhook`. The secret is printed once; it is stored encrypted."""
+"""`create_webhook`: the command for `webhook_endpoints.create_webhook`. The secret is printed once; it is stored encrypted."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -14,7 +14,7 @@ from baskets.net.http_client import MAX_URL_LENGTH
 
 
 class Command(ServiceCommand):
-    """Make a webhook."""
+    """Create a webhook."""
 
     help = "Tell an address of a partner of its events. The secret that signs them goes to standard output, once."
 
@@ -49,7 +49,7 @@ class Command(ServiceCommand):
         dry_run: bool,
         **_: Any,
     ) -> None:
-        """Make it and print its secret; of a rehearsal there is none to print."""
+        """Create the webhook and print its secret. A dry run prints no secret."""
         with dry_run_transaction(dry_run=dry_run):
             endpoint, secret = webhook_endpoints.create_webhook(
                 partner_name=partner,

@@ -1,4 +1,4 @@
-"""`deliver_webhooks`: the shell of `webhook_delivery.deliver_next`. It runs beside the service until it is told to stop."""
+"""`deliver_webhooks`: the command for `webhook_delivery.deliver_next`. It runs beside the service until SIGTERM."""
 
 import threading
 from argparse import ArgumentParser
@@ -26,14 +26,14 @@ MAX_WORKERS = 32
 
 @dataclass(kw_only=True)
 class DeliveryTotals:
-    """What all workers have done."""
+    """The totals of all workers."""
 
     delivered: int = 0
     failed: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, turn: webhook_delivery.DeliveryRun) -> None:
-        """Count a turn."""
+        """Add the result of one run."""
         with self.lock:
             self.delivered += turn.delivered
             self.failed += turn.failed
@@ -43,7 +43,7 @@ class Command(ServiceCommand):
     """Deliver events to the webhooks of partners."""
 
     help = (
-        "Deliver events to the webhooks of partners, in order and at least once, until told to stop. "
+        "Deliver events to the webhooks of partners, in order and at least once, until SIGTERM or Ctrl-C. "
         "Safe to run several times at once, and to kill."
     )
     supports_dry_run = False
@@ -61,26 +61,26 @@ class Command(ServiceCommand):
         )
 
     def handle(self, *, once: bool, workers: int, as_json: bool, **_: Any) -> None:
-        """Deliver until told to stop, or what is due now."""
-        tally = DeliveryTotals()
+        """Deliver until a stop signal; with `once`, deliver what is due now."""
+        totals = DeliveryTotals()
         with graceful_shutdown() as stop, progress(doing="Delivering", total=None, unit="events") as advance:
             with ThreadPoolExecutor(workers) as pool:
-                running = [pool.submit(_work, once=once, stop=stop, tally=tally, advance=advance) for _ in range(workers)]
-            for each in running:
-                each.result()
+                running = [pool.submit(_work, once=once, stop=stop, totals=totals, advance=advance) for _ in range(workers)]
+            for worker in running:
+                worker.result()
             stopped = stop()
         self.answer(
             as_json=as_json,
-            text=f"Delivered {tally.delivered} events; {tally.failed} tries failed.",
-            delivered=tally.delivered,
-            failed=tally.failed,
+            text=f"Delivered {totals.delivered} events; {totals.failed} tries failed.",
+            delivered=totals.delivered,
+            failed=totals.failed,
             stopped=stopped,
         )
-        if once and tally.failed:
+        if once and totals.failed:
             raise CommandError("Some webhooks failed; they are tried again when their time has come.")
 
 
-def _work(*, once: bool, stop: Callable[[], bool], tally: DeliveryTotals, advance: Callable[[int], None]) -> None:
+def _work(*, once: bool, stop: Callable[[], bool], totals: DeliveryTotals, advance: Callable[[int], None]) -> None:
     try:
         while not stop():
             turn = _deliver_next(once=once, stop=stop)
@@ -89,14 +89,17 @@ def _work(*, once: bool, stop: Callable[[], bool], tally: DeliveryTotals, advanc
                     return
                 threading.Event().wait(PAUSE_SECONDS)
                 continue
-            tally.add(turn)
+            totals.add(turn)
             advance(turn.delivered)
     finally:
         connection.close()
 
 
 def _deliver_next(*, once: bool, stop: Callable[[], bool]) -> webhook_delivery.DeliveryRun | None:
-    """One turn; a database that is away for a while is waited for, unless somebody waits for the end."""
+    """Deliver to one webhook. Without `once`, a database error is logged and retried by the caller.
+
+    :returns: None if no webhook has due events, or after a database error.
+    """
     try:
         return webhook_delivery.deliver_next(stop=stop)
     except (DatabaseError, InterfaceError) as error:

@@ -1,4 +1,4 @@
-"""`expire_baskets`: the shell of the sweeps in `expiry`."""
+"""`expire_baskets`: the command for the sweeps in `expiry`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,30 +15,33 @@ from baskets.management.shutdown import graceful_shutdown
 
 
 class Sweep(Protocol):
-    """One step of a sweep."""
+    """A sweep that works in batches."""
 
     def __call__(self, *, after: UUID | None, dry_run: bool) -> expiry.SweepResult:
-        """Do one batch of candidates after a basket."""
+        """Process the next batch, after a basket."""
 
 
 @dataclass(kw_only=True)
 class SweepTotals:
-    """What became of the candidates. Those left were in use, or no longer due when their turn came."""
+    """The totals of one sweep.
+
+    :param left: candidates that were locked, or no longer due when they were locked.
+    """
 
     expired: int = 0
     left: int = 0
 
 
 class Command(ServiceCommand):
-    """Expire what is past its time."""
+    """Expire lapsed checkouts and old baskets."""
 
     help = (
-        "Expire lapsed checkouts, then baskets past their time, in batches that are each a transaction of their own. "
+        "Expire lapsed checkouts, then baskets past their time, in batches, each in its own transaction. "
         "Safe to run twice, in parallel, and to stop: a finished batch stays finished."
     )
 
     def handle(self, *, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Sweep sessions first, because a basket with an active checkout is not expired."""
+        """Sweep sessions first: a basket with an active checkout does not expire."""
         with graceful_shutdown() as stop:
             sessions = _run_sweep("checkouts", expiry.sweep_sessions, dry_run=dry_run, stop=stop)
             baskets = _run_sweep("baskets", expiry.sweep_baskets, dry_run=dry_run, stop=stop)
@@ -58,11 +61,11 @@ class Command(ServiceCommand):
             dry_run=dry_run,
         )
         if stopped:
-            raise CommandError("Stopped when told to, after a whole batch; the next run does the rest.")
+            raise CommandError("Stopped on request after a whole batch; the next run does the rest.")
 
 
 def _run_sweep(what: str, sweep: Sweep, *, dry_run: bool, stop: Callable[[], bool]) -> SweepTotals:
-    """Go through all candidates once, in the order of their baskets."""
+    """Process every candidate once, in the order of their baskets."""
     swept, after = SweepTotals(), None
     with progress(doing=f"Expiring {what}", total=None, unit=what) as advance:
         while not stop():

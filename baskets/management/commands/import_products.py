@@ -1,4 +1,4 @@
-"""`import_products`: the shell of `catalog.import_products`."""
+"""`import_products`: the command for `catalog.import_products`."""
 
 import sys
 from argparse import ArgumentParser
@@ -26,7 +26,7 @@ class Command(ServiceCommand):
     help = (
         "Import products and their stock, all or nothing, from CSV with the columns product_id,name,brand,variant,"
         "main_product_id,price,currency,stock and perhaps listed, or from the same as JSON lines. Price in minor units; "
-        "stock empty (null) for unlimited; no stock column (key) leaves stock alone. Products not named stay as they are."
+        "stock empty (null) for unlimited; no stock column (key) leaves stock alone. Other products stay unchanged."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -44,7 +44,7 @@ class Command(ServiceCommand):
         )
 
     def handle(self, *, file: str, as_of: datetime | None, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Read the whole file first, so that no transaction waits for a disk; then import it."""
+        """Read the whole file, then import it: no transaction waits for a disk."""
         try:
             with _open_file(file) as stream, progress(doing="Reading", total=_size(file), unit="bytes") as advance:
                 found = catalog_file.read_catalog(stream, name=file, advance=advance)
@@ -92,7 +92,7 @@ class Command(ServiceCommand):
 
 
 def _list_products(what: str, product_ids: Sequence[str]) -> str:
-    """Return a line that counts products and names the first of them; empty for none."""
+    """Return a line with the number of products and the first of them; empty without products."""
     if not product_ids:
         return ""
     more = f" and {len(product_ids) - MAX_LISTED} more" if len(product_ids) > MAX_LISTED else ""
@@ -100,10 +100,10 @@ def _list_products(what: str, product_ids: Sequence[str]) -> str:
 
 
 def _open_file(file: str) -> AbstractContextManager[BinaryIO]:
-    """Open the file. A pipe by name is opened as well; a directory is refused by the system."""
+    """Open the file or named pipe, or standard input for `-`."""
     return nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
 
 
 def _size(file: str) -> int | None:
-    """Tell how much there is to read, where that is known."""
+    """Return the size in bytes, or None if it is unknown."""
     return None if file == "-" else Path(file).stat().st_size or None

@@ -1,4 +1,4 @@
-"""`load_demo`: the shell of `demo_data.load_demo`."""
+"""`load_demo`: the command for `demo_data.load_demo`."""
 
 from argparse import ArgumentParser
 from dataclasses import asdict
@@ -21,7 +21,7 @@ class Command(ServiceCommand):
         parser.add_argument("--new-admin-password", action="store_true", help="Give the administrator another generated password.")
 
     def handle(self, *, new_api_key: bool, new_admin_password: bool, as_json: bool, **_: Any) -> None:
-        """Load it and say how to get in."""
+        """Load the data and print the credentials."""
         loaded = demo_data.load_demo(new_api_key=new_api_key, new_admin_password=new_admin_password)
         self.answer(
             as_json=as_json,

@@ -1,4 +1,4 @@
-"""`purge_history`: the shell of `purge`. Open history stays, whatever its age."""
+"""`purge_history`: the command for `purge`. Open history stays at any age."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Command(ServiceCommand):
 
     help = (
         "Remove remembered answers past their window, and the history of baskets and ended checkouts that is older than a "
-        "retention. Nothing that is open is removed. In batches that are each a transaction of their own; safe to run "
+        "retention. Nothing that is open is removed. In batches, each in its own transaction; safe to run "
         "twice, in parallel, and to stop or kill."
     )
 
@@ -39,13 +39,13 @@ class Command(ServiceCommand):
         )
 
     def handle(self, *, older_than_days: int, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Purge answers first, then history."""
+        """Purge stored responses, then history."""
         done = {"answers": 0, "checkouts": 0, "events": 0, "baskets": 0}
         left = 0
         with graceful_shutdown() as stop, progress(doing="Purging", total=None, unit="baskets seen") as advance:
             done["answers"] = _purge_responses(dry_run=dry_run, stop=stop)
             if not dry_run:
-                feed.assign_positions()  # An event goes only after it has its place in the feed.
+                feed.assign_positions()  # An event without a position is never purged.
             after = None
             while not stop():
                 batch = retention.purge_baskets(older_than=timedelta(days=older_than_days), after=after, dry_run=dry_run)
@@ -56,21 +56,22 @@ class Command(ServiceCommand):
                 left += batch.left
                 advance(retention.WINDOW)
             stopped = stop()
-        told = ", ".join(f"{count} {name}" for name, count in done.items())
+        summary = ", ".join(f"{count} {name}" for name, count in done.items())
         self.answer(
             as_json=as_json,
-            text=f"{'Would purge' if dry_run else 'Purged'} {told}" + (f"; left {left} baskets in use for the next run." if left else "."),
+            text=f"{'Would purge' if dry_run else 'Purged'} {summary}"
+            + (f"; left {left} baskets in use for the next run." if left else "."),
             **done,
             left_in_use=left,
             stopped=stopped,
             dry_run=dry_run,
         )
         if stopped:
-            raise CommandError("Stopped when told to, after a whole batch; the next run does the rest.")
+            raise CommandError("Stopped on request after a whole batch; the next run does the rest.")
 
 
 def _purge_responses(*, dry_run: bool, stop: Callable[[], bool]) -> int:
-    """Purge answers in batches; a rehearsal counts them at once."""
+    """Purge stored responses in batches. A dry run counts them at once."""
     purged = 0
     while not stop():
         batch = retention.purge_stored_responses(dry_run=dry_run)

@@ -1,4 +1,4 @@
-"""`reencrypt_secrets`: the shell of `reencryption.reencrypt_batch`."""
+"""`reencrypt_secrets`: the command for `reencryption.reencrypt_batch`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from baskets.management.shutdown import graceful_shutdown
 
 
 class Command(ServiceCommand):
-    """Encrypt stored secrets anew."""
+    """Encrypt stored secrets again."""
 
     help = (
         "Encrypt every stored secret with the first of BASKETS_ENCRYPTION_KEYS, bound to its column and row, one "
@@ -19,7 +19,7 @@ class Command(ServiceCommand):
     )
 
     def handle(self, *, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Go through all tables that hold secrets."""
+        """Process every table with secrets."""
         done = unreadable = 0
         with graceful_shutdown() as stop, progress(doing="Encrypting", total=None, unit="secrets") as advance:
             for model, fields, identity in ENCRYPTED_FIELDS:
@@ -34,13 +34,13 @@ class Command(ServiceCommand):
         verb = "Could encrypt" if dry_run else "Encrypted"
         self.answer(
             as_json=as_json,
-            text=f"{verb} {done} secrets anew" + (f"; {unreadable} cannot be read." if unreadable else "."),
+            text=f"{verb} {done} secrets again" + (f"; {unreadable} cannot be read." if unreadable else "."),
             encrypted=done,
             unreadable=unreadable,
             stopped=stopped,
             dry_run=dry_run,
         )
         if stopped:
-            raise CommandError("Stopped when told to, after a whole batch; the next run does it all.")
+            raise CommandError("Stopped on request after a whole batch; the next run does it all.")
         if unreadable:
             raise CommandError("Some secrets were encrypted with an unknown key, or belong to another row.")

@@ -1,4 +1,4 @@
-"""`refresh_issuer_keys`: the shell of `jwks_cache.fetch_now`."""
+"""`refresh_issuer_keys`: the command for `jwks_cache.fetch_now`."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -32,7 +32,7 @@ class Command(ServiceCommand):
         )
 
     def handle(self, *, partner: str | None, name: str | None, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Fetch one key set after the other."""
+        """Fetch the key sets one after the other."""
         wanted = {"partner__name": partner, "name": name}
         issuers = TokenIssuer.objects.published().filter(**{field: value for field, value in wanted.items() if value is not None})
         rows = list(issuers.select_related("partner").order_by("partner__name", "name"))

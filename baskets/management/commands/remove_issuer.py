@@ -1,4 +1,4 @@
-"""`remove_issuer`: the shell of `token_issuers.remove_issuer`."""
+"""`remove_issuer`: the command for `token_issuers.remove_issuer`."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -11,7 +11,7 @@ from baskets.management.base import ServiceCommand, dry_run_transaction
 
 
 class Command(ServiceCommand):
-    """Distrust an issuer of tokens."""
+    """Remove a token issuer."""
 
     help = "Refuse the tokens of an issuer from the next call on."
 
@@ -22,7 +22,7 @@ class Command(ServiceCommand):
         parser.add_argument("name", type=printable_text(max_length=MAX_NAME_LENGTH), help="What the issuer is called here.")
 
     def handle(self, *, partner: str, name: str, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Distrust it and say so."""
+        """Remove the issuer."""
         with dry_run_transaction(dry_run=dry_run):
             token_issuers.remove_issuer(partner_name=partner, name=name, actor=Actor.system("remove_issuer"))
         self.answer(

@@ -1,4 +1,4 @@
-"""`reset_second_factor`: the shell of `second_factor.remove`."""
+"""`reset_second_factor`: the command for `second_factor.remove`."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -23,7 +23,7 @@ class Command(ServiceCommand):
         parser.add_argument("account", type=printable_text(max_length=150), help="The name with which the member of staff signs in.")
 
     def handle(self, *, account: str, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Reset it and say so."""
+        """Reset the second factor."""
         found = User.objects.filter(username=account).first()
         if found is None:
             raise CommandError(f"There is no account {account!r}.")

@@ -1,4 +1,4 @@
-"""`revoke_api_key`: the shell of `api_keys.revoke_api_key` and of `key_misuse`, which undoes what a stolen key did."""
+"""`revoke_api_key`: the command for `api_keys.revoke_api_key` and of `key_misuse`, which undoes what a stolen key did."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from baskets.management.progress import progress
 from baskets.management.shutdown import graceful_shutdown
 
 ACTOR = Actor.system("revoke_api_key")
-# Calls that were under way when the key was revoked may still commit, and baskets in use become free.
+# Running calls may still commit after the revocation, and locked baskets become free.
 PASSES = 3
 
 
@@ -64,10 +64,10 @@ class Command(ServiceCommand):
         dry_run: bool,
         **_: Any,
     ) -> None:
-        """Revoke it, undo what is asked for, and say so."""
+        """Revoke the key, undo what the options name, and print the totals."""
         with dry_run_transaction(dry_run=dry_run):
             key = api_keys.revoke_api_key(prefix=prefix, actor=ACTOR)
-        assert key.revoked_at is not None  # noqa: S101 (the call above has just seen to it)
+        assert key.revoked_at is not None  # noqa: S101 (the call above has set it)
         data: dict[str, Any] = {"prefix": prefix, "partner": key.partner.name, "revoked_at": key.revoked_at.isoformat(), "dry_run": dry_run}
         text = [
             f"Would revoke key {prefix} of partner {key.partner.name!r}."
@@ -95,7 +95,7 @@ class Command(ServiceCommand):
 
 @dataclass(kw_only=True)
 class RepairTotals:
-    """How many checkouts were repaired, and how many were in use and are left for the next run."""
+    """The totals of a repair. `left` counts checkouts that were locked and are left for the next run."""
 
     done: int = 0
     left: int = 0
@@ -106,7 +106,7 @@ def _left(undone: RepairTotals) -> str:
 
 
 def _repair_all(what: str, repair_batch: Callable[..., key_misuse.RepairBatch], *, again: bool, stop: Callable[[], bool]) -> RepairTotals:
-    """Go through the checkouts batch by batch, and again while there is something left or new."""
+    """Process the checkouts in batches, and again while some are left or new."""
     undone = RepairTotals()
     with progress(doing=f"Undoing {what}", total=None, unit=what) as advance:
         for _ in range(PASSES if again else 1):

@@ -1,4 +1,4 @@
-"""`rotate_guest_keys`: the shell of `signing_keys.rotate`."""
+"""`rotate_guest_keys`: the command for `signing_keys.rotate`."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -19,11 +19,11 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--distrust-old",
             action="store_true",
-            help="A key was stolen: all tokens that were signed until now are bad at once, and their guests begin anew.",
+            help="A key was stolen: all tokens that were signed until now are bad at once, and their guests start over.",
         )
 
     def handle(self, *, distrust_old: bool, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Rotate and say what signs now; the key of a rehearsal is gone with it."""
+        """Rotate the keys and print the `kid`. A dry run prints none."""
         with dry_run_transaction(dry_run=dry_run):
             rotation = signing_keys.rotate(revoke_old=distrust_old, actor=Actor.system("rotate_guest_keys"))
         removed = f" Removed, because none of their tokens is good any more: {', '.join(rotation.ended)}." if rotation.ended else ""
