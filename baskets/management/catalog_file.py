@@ -256,7 +256,7 @@ def _column(heading: str) -> str:
 
 
 def _stop_at_csv_error(line: int, error: csv.Error) -> NoReturn:
-    raise _UnreadableFile(line, f"this is no CSV ({error}); is a quote left open or not doubled?") from None
+    raise _UnreadableFile(line, f"this is not CSV ({error}); is a quote left open or not doubled?") from None
 
 
 def _values_of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[str, str]]]:

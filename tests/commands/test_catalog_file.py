@@ -189,7 +189,7 @@ def test_lines_are_counted_whatever_comes_before_the_header() -> None:
 
 def test_a_header_whose_quote_stays_open_is_no_csv() -> None:
     ((line, problem),) = problems('\n"product_id,name\na,b\n')
-    assert (line, problem.startswith("this is no CSV (")) == (2, True)
+    assert (line, problem.startswith("this is not CSV (")) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_what_cannot_be_read_at_all(text: bytes, line: int, problem: str) -> Non
 def test_broken_quoting_is_reported_at_the_start_of_its_record(rest: str) -> None:
     ((line, problem),) = problems(HEADER + "fine,Fine,,,,,,1\n" + rest)
     assert line == 3
-    assert problem.startswith("this is no CSV (")
+    assert problem.startswith("this is not CSV (")
 
 
 # --- JSON lines -----------------------------------------------------------------
