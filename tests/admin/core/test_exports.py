@@ -138,7 +138,7 @@ def test_an_export_is_remembered_when_the_account_is_gone(full_shop: Shop, root:
 
 
 def test_a_file_has_an_end(monkeypatch: pytest.MonkeyPatch, full_shop: Shop, root: Client) -> None:
-    monkeypatch.setattr(exports, "MOST_EXPORTED", 2)
+    monkeypatch.setattr(exports, "MAX_EXPORTED_ROWS", 2)
     assert len(rows_of(export(root, "basket"))) == 3
 
 
