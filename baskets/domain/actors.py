@@ -1,4 +1,4 @@
-"""Who does something, and in which context: handed to every domain call, stored in every event."""
+"""The author of a change and its context: a parameter of every domain operation, stored in every event."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ActorKind(StrEnum):
-    """Where a call comes from."""
+    """The kind of author."""
 
     KEY = "key"
     STAFF = "staff"
@@ -20,16 +20,18 @@ class Actor:
     :param name: key prefix, staff user name, or the command that runs.
     :param request_id: the request's id, or empty.
     :param tracking: attribution as the app reported it: `session_id`, `start_time`, `source`, `provider_id`.
+    :param may_order: whether the actor may report an order: a partner may reserve that to its server keys.
     """
 
     kind: ActorKind
     name: str
     request_id: str = ""
     tracking: Mapping[str, str] = field(default_factory=dict)
+    may_order: bool = True
 
     @property
     def key_prefix(self) -> str:
-        """The prefix of the API key that calls; empty for staff and commands."""
+        """The prefix of the calling API key; empty for staff and commands."""
         return self.name if self.kind == ActorKind.KEY else ""
 
     @classmethod

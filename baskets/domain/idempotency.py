@@ -1,4 +1,4 @@
-"""Answers remembered for an Idempotency-Key, in the transaction of the effect they stand for."""
+"""Stores the response to a call under its idempotency key, in the transaction of its effect."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -36,21 +36,37 @@ SELECT FROM baskets_idempotencyrecord WHERE basket_id = %s AND key = %s AND crea
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoredAnswer:
-    """What the first call with this key was answered."""
+class IdempotencyKey:
+    """A key that a caller chose for one request on one basket.
+
+    :param fingerprint: SHA-256 of everything that makes a repeat the same request.
+    """
+
+    basket_id: UUID
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredResponse:
+    """The response to a call, of this call or of an earlier one with the same key.
+
+    :param replayed: whether an earlier call stored it.
+    """
 
     status: int
     body: str
+    replayed: bool = False
 
 
-def claim(*, basket_id: UUID, key: str, fingerprint: bytes) -> StoredAnswer | None:
-    """Claim a key for this call, or return what an earlier call with it was answered.
+def claim(*, basket_id: UUID, key: str, fingerprint: bytes) -> StoredResponse | None:
+    """Claim a key for this call, or return the response to an earlier call with it.
 
-    Comes first in its transaction: the key is locked before the basket. Waits while another call with the same key is
-    under way; if that one is refused, its claim goes with its roll-back.
+    Must be the first statement of its transaction that locks: the key is locked before the basket. Waits while another call
+    with the same key is running; if that call is refused, its claim is rolled back.
 
-    :param fingerprint: SHA-256 of what makes it the same request.
-    :returns: None where this call is to be done, and `remember` to be called with its answer.
+    :param fingerprint: as in `IdempotencyKey`.
+    :returns: None where this call must run, and `remember` must store its response.
     :raises IdempotencyKeyReused: the key stands for another request.
     """
     if execute(CLAIM, [basket_id, key, fingerprint, conf.idempotency_window()]).fetchone():
@@ -58,14 +74,14 @@ def claim(*, basket_id: UUID, key: str, fingerprint: bytes) -> StoredAnswer | No
     record = IdempotencyRecord.objects.get(basket_id=basket_id, key=key)
     if bytes(record.fingerprint) != fingerprint or record.status is None or record.body is None:
         raise IdempotencyKeyReused
-    return StoredAnswer(status=record.status, body=record.body)
+    return StoredResponse(status=record.status, body=record.body, replayed=True)
 
 
 def is_remembered(*, basket_id: UUID, key: str) -> bool:
-    """Tell, without any lock, whether an answer to this key is remembered, to the same request or to another."""
+    """Check, without any lock, whether a response is stored for this key, to the same request or to another."""
     return execute(IS_REMEMBERED, [basket_id, key, conf.idempotency_window()]).fetchone() is not None
 
 
 def remember(*, basket_id: UUID, key: str, status: int, body: str) -> None:
-    """Store the answer of the call that claimed the key, to commit together with its effect."""
+    """Store the response of the call that claimed the key, in the transaction of its effect."""
     execute(REMEMBER, [status, body, basket_id, key])

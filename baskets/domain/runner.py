@@ -1,19 +1,45 @@
-"""Runs one unit of work: a domain operation in a transaction, with its retries and its flag for staff.
+"""Runs one unit of work: a domain operation in a transaction, with its retries, its guard, its stored response and its flag.
 
-The only module that may roll one transaction back and open another one for the same call.
+The only module that may open a transaction, roll it back and open another one for the same call. See Note [Unit of work].
+
+Note [Unit of work]
+BEGIN; enqueue the guard; claim the idempotency key; the operation; store the response; verify the guard; COMMIT.
+A `RetryTransaction` rolls back, prepares, and starts again from BEGIN. A refusal rolls back; if its order may have been
+paid, a second transaction then records the flag for staff. The guard is verified before a refusal or a retry has any effect.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
+from baskets.db.errors import read_with_reconnect
+from baskets.db.pipeline import pipeline
 from baskets.db.transactions import in_transaction
+from baskets.domain import idempotency
 from baskets.domain.checkout import attention
 from baskets.domain.errors import Refusal
+from baskets.domain.idempotency import IdempotencyKey, StoredResponse
 from baskets.domain.retries import RetryTransaction, unit_of_work
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Guard(Protocol):
+    """A condition of the whole unit of work, checked by a statement that shares the first round trip of the operation."""
+
+    @property
+    def is_received(self) -> bool:
+        """Whether the server has sent the result."""
+
+    def enqueue(self) -> None:
+        """Enqueue the statement, unless the guard was verified already."""
+
+    def verify(self) -> None:
+        """Read the result; flush the pipeline if the server has not sent it yet.
+
+        :raises RetryTransaction: the condition does not hold.
+        """
 
 
 def run(operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -25,13 +51,75 @@ def run(operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     :raises Refusal: the operation refused; everything was rolled back, and the flag for staff was recorded.
     :raises django.db.DatabaseError: a failure that a retry does not cure.
     """
+    return run_guarded(partial(operation, *args, **kwargs), guard=None)
+
+
+def run_guarded(operation: Callable[[], T], *, guard: Guard | None) -> T:
+    """Run an operation like `run`, together with a guard.
+
+    :raises Refusal: the operation refused, and the guard holds.
+    """
     with unit_of_work():
         while True:
             try:
-                return in_transaction(partial(operation, *args, **kwargs))
+                return in_transaction(partial(_checked, operation, guard))
             except RetryTransaction as retry:
                 retry.prepare()
             except Refusal as refusal:
                 if flag := refusal.attention:
                     in_transaction(partial(attention.record_flag_after_rollback, flag))
                 raise
+
+
+def run_once(operation: Callable[[], str], *, key: Callable[[], IdempotencyKey], guard: Guard | None) -> StoredResponse:
+    """Run an operation like `run_guarded`, but only once per idempotency key; its result is stored in the same transaction.
+
+    A refusal rolls the claim on the key back with everything else.
+
+    :param operation: returns the body of the response.
+    :param key: returns the key; called in each try, because a guard may change whose basket the call is for.
+    :returns: the response of this call, or of the earlier call with this key.
+    :raises IdempotencyKeyReused: the key stands for another request.
+    :raises Refusal: the operation refused.
+    """
+
+    def claim_and_run() -> StoredResponse:
+        claimed = key()
+        stored = idempotency.claim(basket_id=claimed.basket_id, key=claimed.key, fingerprint=claimed.fingerprint)
+        if stored is not None:
+            return stored
+        body = operation()
+        idempotency.remember(basket_id=claimed.basket_id, key=claimed.key, status=200, body=body)
+        return StoredResponse(status=200, body=body)
+
+    return run_guarded(claim_and_run, guard=guard)
+
+
+def read(query: Callable[[], T], *, guard: Guard | None = None) -> T:
+    """Run a query outside of any transaction, together with a guard; retry once on a new connection if the old one is dead."""
+
+    def query_in_pipeline() -> T:
+        with pipeline():
+            return _checked(query, guard)
+
+    while True:
+        try:
+            return read_with_reconnect(query_in_pipeline)
+        except RetryTransaction as retry:
+            retry.prepare()
+
+
+def _checked(operation: Callable[[], T], guard: Guard | None) -> T:
+    """Run an operation between the two halves of its guard."""
+    if guard is None:
+        return operation()
+    guard.enqueue()
+    try:
+        result = operation()
+    except Exception as error:
+        # A refusal may flag a basket, and a retry may expire sessions: neither may happen unless the guard holds.
+        if guard.is_received or isinstance(error, Refusal | RetryTransaction):
+            guard.verify()
+        raise
+    guard.verify()
+    return result

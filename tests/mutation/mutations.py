@@ -191,7 +191,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a start that came too late is not tried again",
-        place="baskets.domain.runner.run",
+        place="baskets.domain.runner.run_guarded",
         old="retry.prepare()",
         new="raise",
         why="a refusal looks like an answer",
@@ -199,8 +199,8 @@ MUTATIONS = (
     ),
     Mutation(
         name="a key is taken for what it was",
-        place="baskets.api.views.base.ApiViewSet._make_certain",
-        old="confirm(presumed, self._looked_up)",
+        place="baskets.api.auth.api_keys.CachedKeyGuard.verify",
+        old="raise CachedKeyStale(self._refresh)",
         new="pass",
         why="it was right a moment ago",
         tests=(HTTP,),
@@ -832,8 +832,8 @@ MUTATIONS = (
     Mutation(
         name="a client key reports orders in spite of its partner's setting",
         place="baskets.domain.checkout.sessions.finish_session",
-        old="if ordered and not may_order:",
-        new="if ordered and not may_order and order_no is None:",
+        old="if ordered and not actor.may_order:",
+        new="if ordered and not actor.may_order and order_no is None:",
         why="a report that names its order looks trustworthy",
         tests=("tests/api/auth/test_server_key_orders.py",),
     ),

@@ -1,14 +1,15 @@
-"""Who is calling: the API key of every call. What a caller may do beyond that is not decided here.
+"""Authenticates API keys, and verifies cached keys within the first round trip of a call. Permissions are in `permissions`.
 
-Note [Presumed, then confirmed]
-Looking a key up before anything else costs a round trip of its own. So a process remembers the keys it has let in, and takes
-whoever brings the same secret again for the same caller. That is a presumption: the key is looked up nevertheless, together with
-the first question that the call has for the database, and compared before anything is committed or answered, refusals
-included. A call whose key turns out to be revoked or changed begins again, as if nobody had ever seen its key.
+Note [Cached keys]
+A separate lookup of the key would cost one round trip more. Each process therefore caches the keys that it has
+authenticated. A cached key is used immediately, and `CachedKeyGuard` looks it up in the first pipeline of the call. It is
+verified before anything is committed or returned, refusals included. If the row has changed, the unit of work is rolled
+back, the caller is authenticated without the cache, and the operation runs again for the new caller.
 """
 
 import functools
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,24 +21,21 @@ from baskets.api.exceptions import ApiError
 from baskets.db.errors import read_with_reconnect
 from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.access.api_keys import digest_key, parse_key_prefix
+from baskets.domain.retries import RetryTransaction
 from baskets.models import ApiKey
 
 KEY_CHALLENGE = 'ApiKey realm="baskets", header="X-API-Key"'
-# No key is issued with this prefix, so the look-up for a malformed key costs the same and finds nothing.
-NOBODY = "-"
+# No key is issued with this prefix, so the lookup for a malformed key costs the same and finds no row.
+UNKNOWN_PREFIX = "-"
 NO_DIGEST = bytes(32)
-MOST_REMEMBERED = 10_000
-
-
-class KeyChanged(Exception):
-    """A key is no longer what this process remembers of it."""
+MAX_CACHED_KEYS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """The partner's software that makes a call, known by its key. See Note [Presumed, then confirmed].
+    """The partner's software that makes a call, as its API key describes it.
 
-    :param presumed: whether this is what was found when the key was last looked up, and is to be confirmed.
+    :param from_cache: whether the description comes from the cache and must be verified. See Note [Cached keys].
     """
 
     partner_id: int
@@ -47,56 +45,55 @@ class Caller:
     kind: str
     calls_per_minute: int | None
     orders_need_server_key: bool
-    presumed: bool = False
+    from_cache: bool = False
 
     @property
-    def in_an_app(self) -> bool:
-        """Tell whether the key ships inside apps, so that it proves nothing about the user."""
+    def is_client_key(self) -> bool:
+        """Whether the key ships inside apps, so that it does not prove who the user is."""
         return self.kind == ApiKey.Kind.CLIENT
 
     @property
     def may_order(self) -> bool:
-        """Tell whether the key may report an order."""
-        return not (self.in_an_app and self.orders_need_server_key)
+        """Whether the key may report an order."""
+        return not (self.is_client_key and self.orders_need_server_key)
 
 
-# The keys that this process has let in, by their prefixes, each as presumed.
-_remembered: dict[str, Caller] = {}
+# Authenticated keys of this process, by prefix, each with `from_cache` set.
+_key_cache: dict[str, Caller] = {}
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """DRF's door to the key of a call: `request.user` is the `Caller`."""
+    """DRF authentication by the `X-API-Key` header: `request.user` is the `Caller`."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
-        """Find the caller by the key."""
-        may_presume: bool = request.parser_context["view"].may_presume
-        return caller_of(request._request, may_presume=may_presume), None  # noqa: SLF001 (DRF offers the plain request under this name only)
+        """Return the caller; no second value, because the bearer token is checked later and becomes `request.auth`."""
+        return authenticate_key(request._request), None  # noqa: SLF001 (DRF offers the plain request under this name only)
 
     def authenticate_header(self, request: Request) -> str:
-        """Name the scheme that a 401 asks for."""
+        """Return the scheme that a 401 names."""
         del request
         return KEY_CHALLENGE
 
 
-def caller_of(request: HttpRequest, *, may_presume: bool) -> Caller:
-    """Find out whose key a call carries.
+def authenticate_key(request: HttpRequest, *, use_cache: bool = True) -> Caller:
+    """Return the caller of a request by its API key.
 
-    Malformed, unknown, revoked and expired keys and wrong secrets cost the same and get the same answer: always one
-    query, and comparisons in constant time. Only a key that was good when this process last saw it may cost more.
+    Malformed, unknown, revoked and expired keys and wrong secrets cost the same and get the same response: always one
+    query, and comparisons in constant time. Only a key that this process has authenticated before may cost more.
 
-    :param may_presume: whether a key that is remembered may be taken for what it was.
-    :raises ApiError: api_key_missing, api_key_invalid.
+    :param use_cache: whether a cached key is returned without a query; it must then be verified.
+    :raises ApiError: `api_key_missing`, `api_key_invalid`.
     """
     key = request.META.get("HTTP_X_API_KEY")
     if not key:
         raise ApiError("api_key_missing", headers={"WWW-Authenticate": KEY_CHALLENGE})
-    prefix, digest = parse_key_prefix(key) or NOBODY, digest_key(key)
-    if may_presume and (known := _remembered.get(prefix)) is not None and hmac.compare_digest(digest, known.digest):
-        return known
-    row = read_with_reconnect(lambda: look_up(prefix).fetchone())
+    prefix, digest = parse_key_prefix(key) or UNKNOWN_PREFIX, digest_key(key)
+    if use_cache and (cached := _key_cache.get(prefix)) is not None and hmac.compare_digest(digest, cached.digest):
+        return cached
+    row = read_with_reconnect(lambda: enqueue_key_lookup(prefix).fetchone())
     stored, partner_id, partner, kind, calls, orders_need_server_key = row or (NO_DIGEST, 0, "", "", None, False)
     if row is None:
-        _remembered.pop(prefix, None)
+        _key_cache.pop(prefix, None)
     if not hmac.compare_digest(digest, bytes(stored)) or row is None:
         raise ApiError("api_key_invalid", headers={"WWW-Authenticate": KEY_CHALLENGE})
     caller = Caller(
@@ -108,41 +105,93 @@ def caller_of(request: HttpRequest, *, may_presume: bool) -> Caller:
         calls_per_minute=calls,
         orders_need_server_key=orders_need_server_key,
     )
-    if len(_remembered) >= MOST_REMEMBERED:
-        _remembered.clear()
-    _remembered[prefix] = replace(caller, presumed=True)
+    if len(_key_cache) >= MAX_CACHED_KEYS:
+        _key_cache.clear()
+    _key_cache[prefix] = replace(caller, from_cache=True)
     return caller
 
 
-def look_up(prefix: str) -> PendingResult:
-    """Ask for a valid key. The question may travel with others."""
-    statement, parameters = _statement()
+def enqueue_key_lookup(prefix: str) -> PendingResult:
+    """Look a valid key up. Inside a pipeline the statement is only enqueued."""
+    statement, parameters = _compiled_lookup()
     return execute(statement, [prefix if value == _PREFIX else value for value in parameters])
 
 
-def confirm(caller: Caller, found: PendingResult) -> None:
-    """Compare what was presumed of a key with what was found now.
+class CachedKeyStale(RetryTransaction):
+    """The cached key was revoked, has expired, or has other terms now.
 
-    :raises KeyChanged: it was revoked, has ended, or its terms are others.
+    :param refresh: authenticates the caller without the cache.
     """
-    terms = (
-        caller.digest,
-        caller.partner_id,
-        caller.partner,
-        caller.kind,
-        caller.calls_per_minute,
-        caller.orders_need_server_key,
-    )
-    if found.fetchone() != terms:
-        raise KeyChanged
+
+    def __init__(self, refresh: Callable[[], None]) -> None:
+        super().__init__("the cached API key is stale")
+        self._refresh = refresh
+
+    def prepare(self) -> None:
+        """Authenticate the caller without the cache, and check again what the caller may do.
+
+        :raises ApiError: the key is not valid any more, or its new terms do not permit the call.
+        """
+        self._refresh()
+
+
+class CachedKeyGuard:
+    """Verifies the cached key of one call. Implements `runner.Guard`. See Note [Cached keys].
+
+    :param caller: the caller; one that is not from the cache needs no verification.
+    :param refresh: see `CachedKeyStale`.
+    """
+
+    def __init__(self, caller: Caller, *, refresh: Callable[[], None]) -> None:
+        self._caller = caller
+        self._refresh = refresh
+        self._lookup: PendingResult | None = None
+        self._is_settled = not caller.from_cache
+
+    @property
+    def is_received(self) -> bool:
+        """Whether the server has sent the row of the key."""
+        return self._lookup is not None and self._lookup.is_received
+
+    def enqueue(self) -> None:
+        """Enqueue the lookup of the key, unless it was verified already."""
+        if not self._is_settled:
+            self._lookup = enqueue_key_lookup(self._caller.prefix)
+
+    def verify(self) -> None:
+        """Compare the cached key with its row; look it up now if no pipeline has done so.
+
+        :raises CachedKeyStale: the row is gone, or differs.
+        """
+        if self._is_settled:
+            return
+        if not self.is_received:
+            self._lookup = read_with_reconnect(self._look_up_now)
+        self._is_settled = True  # Verified, or authenticated without the cache in `CachedKeyStale.prepare`.
+        caller = self._caller
+        terms = (
+            caller.digest,
+            caller.partner_id,
+            caller.partner,
+            caller.kind,
+            caller.calls_per_minute,
+            caller.orders_need_server_key,
+        )
+        if self._lookup is None or self._lookup.fetchone() != terms:
+            raise CachedKeyStale(self._refresh)
+
+    def _look_up_now(self) -> PendingResult:
+        lookup = enqueue_key_lookup(self._caller.prefix)
+        iter(lookup)  # Flushes the pipeline, if there is one.
+        return lookup
 
 
 _PREFIX = "the prefix goes here"
 
 
 @functools.cache
-def _statement() -> tuple[Statement, tuple[Any, ...]]:
-    """Compile the look-up once: every call asks it, and building it costs more than running it."""
+def _compiled_lookup() -> tuple[Statement, tuple[Any, ...]]:
+    """Compile the lookup once: every call runs it, and compiling costs more than running it."""
     found = ApiKey.objects.valid().filter(prefix=_PREFIX)
     terms = ("digest", "partner_id", "partner__name", "kind", "calls_per_minute", "partner__orders_need_server_key")
     sql, parameters = found.values_list(*terms).query.sql_with_params()

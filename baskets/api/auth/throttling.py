@@ -1,9 +1,11 @@
-"""Which calls are throttled, and how that is answered. The counting itself is in `baskets.domain.access.rate_limits`."""
+"""Decides which calls count against a rate limit. The counting itself is in `baskets.domain.access.rate_limits`."""
 
 from datetime import timedelta
-from uuid import UUID
+from typing import Protocol
 
 from django.http import HttpRequest
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
 
 from baskets import conf
 from baskets.api.auth.api_keys import Caller
@@ -11,52 +13,69 @@ from baskets.api.exceptions import ApiError
 from baskets.api.idempotency import key_of
 from baskets.domain import idempotency
 from baskets.domain.access import rate_limits
+from baskets.models.basket_snapshot import Owner
 from baskets.net.client_address import client_source
 
 MINUTE = timedelta(minutes=1)
-# What a guess is answered. An expired token is none, nor is one of another user: an app must learn of those at once.
-GUESSES = frozenset({"api_key_invalid", "token_invalid"})
+# The failures of a caller who guesses. An expired token is no guess, nor is one of another user: an app must learn of those at once.
+THROTTLED_FAILURES = frozenset({"api_key_invalid", "token_invalid"})
 
 
-def limit_of(caller: Caller) -> int:
-    """How many calls a key may make within a minute; 0 is no limit."""
+def rate_limit_of(caller: Caller) -> int:
+    """Return how many calls a key may make within a minute; 0 is no limit."""
     return conf.calls_per_minute() if caller.calls_per_minute is None else caller.calls_per_minute
 
 
-def take_turn(request: HttpRequest, *, caller: Caller, basket_id: UUID | None) -> None:
-    """Count a call against the limit of its key, where it has one.
+class ThrottledView(Protocol):
+    """What the throttle needs to know about a viewset.
 
-    A repeat whose answer is remembered is not counted: it does nothing, and its caller needs the answer. It is looked
-    for without a lock, so one that arrives while the first is still under way counts.
-
-    :param basket_id: the basket to which an Idempotency-Key of this call belongs; None where it has no say.
-    :raises ApiError: throttled.
+    :param never_throttled: the actions that do not count.
     """
-    limit = limit_of(caller)
-    if not limit:
-        return
-    key = key_of(request)
-    if basket_id is not None and key is not None and idempotency.is_remembered(basket_id=basket_id, key=key):
-        return
-    seconds = rate_limits.hit(subject=rate_limits.key_subject(caller.prefix), limit=limit, window=MINUTE)
-    if seconds is not None:
-        raise throttled(seconds)
+
+    action: str
+    kwargs: dict[str, str]
+    never_throttled: frozenset[str]
+
+    @property
+    def owner(self) -> Owner:
+        """The user whose basket the address names."""
 
 
-def slowed_down(request: HttpRequest, refusal: ApiError, *, never: bool) -> ApiError:
-    """Count a failed attempt to get in against its source, and return how it is answered: beyond the limit, to wait.
+class ApiKeyThrottle(BaseThrottle):
+    """Counts a call against the limit of its key.
 
-    Only failures come here, so a good key gets in however many bad ones are sent from the same address.
+    A repeat whose response is stored does not count: it has no effect, and its caller needs the response. The stored response
+    is looked up without a lock, so a repeat that arrives during the first call counts.
+    """
 
-    :param never: whether this call is answered with its refusal all the same; it counts nevertheless.
+    _seconds: int | None = None
+
+    def allow_request(self, request: Request, view: ThrottledView) -> bool:  # type: ignore[override]
+        """Count the call, and return whether it is within the limit."""
+        caller = request.user
+        if not isinstance(caller, Caller) or view.action in view.never_throttled or not (limit := rate_limit_of(caller)):
+            return True
+        if request.method != "GET" and "user_id" in view.kwargs and (key := key_of(request)) is not None:
+            basket_id = view.owner.basket_id
+            if idempotency.is_remembered(basket_id=basket_id, key=key):
+                return True
+        self._seconds = rate_limits.hit(subject=rate_limits.key_subject(caller.prefix), limit=limit, window=MINUTE)
+        return self._seconds is None
+
+    def wait(self) -> float | None:
+        """Return the seconds until the next call is within the limit."""
+        return self._seconds
+
+
+def throttle_failure(request: HttpRequest, refusal: ApiError, *, exempt: bool) -> ApiError:
+    """Count a failed authentication against its source, and return the refusal to answer with: `throttled` beyond the limit.
+
+    Only failures count, so a valid key is accepted however many invalid ones arrive from the same address.
+
+    :param exempt: whether the call is answered with its own refusal even beyond the limit.
     """
     limit = conf.failures_per_minute()
-    if not limit or refusal.reason not in GUESSES:
+    if not limit or refusal.reason not in THROTTLED_FAILURES:
         return refusal
     seconds = rate_limits.hit(subject=rate_limits.anonymous_subject("source", client_source(request)), limit=limit, window=MINUTE)
-    return refusal if never or seconds is None else throttled(seconds)
-
-
-def throttled(seconds: int) -> ApiError:
-    """Tell a caller to wait."""
-    return ApiError("throttled", headers={"Retry-After": str(seconds)})
+    return refusal if exempt or seconds is None else ApiError("throttled", headers={"Retry-After": str(seconds)})

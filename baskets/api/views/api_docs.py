@@ -29,7 +29,7 @@ def docs(request: HttpRequest) -> HttpResponse:
 @csp_update({"style-src": "'unsafe-inline'", "worker-src": "blob:"})  # type: ignore[arg-type,untyped-decorator,unused-ignore]
 @get_only
 def redoc(request: HttpRequest) -> HttpResponse:
-    """Serve Redoc, the reference for reading."""
+    """Serve Redoc, the reference for read_with_reconnect."""
     return render(request, "api/redoc.html")
 
 

@@ -1,4 +1,4 @@
-"""The calls with which a partner's back end lists the devices of a guest's basket, and shuts one of them out."""
+"""The calls with which a partner's back end lists the devices of a guest's basket, and revokes the token of one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,46 +7,48 @@ from uuid import UUID
 from django.http import HttpResponse
 from rest_framework.request import Request
 
-from baskets.api.protocol.envelope import json_response, success_body
+from baskets.api.auth.permissions import BearerTokenIfSent, ServerKeyRequired
 from baskets.api.schema import operations
 from baskets.api.serializers.requests import EmptyBody
 from baskets.api.views.base import ApiViewSet
-from baskets.db.errors import read_with_reconnect
+from baskets.domain.actors import Actor
 from baskets.domain.baskets import devices
 from baskets.domain.errors import DeviceNotFound
 from baskets.domain.timestamps import format_timestamp
 from baskets.models import GuestToken
+from baskets.models.basket_snapshot import Owner
 
 
 class DeviceViewSet(ApiViewSet):
     """The devices that hold a guest's token for one basket."""
 
-    token_required = False
-    server_only = True
+    permission_classes = (BearerTokenIfSent, ServerKeyRequired)
 
     @operations.list_devices
     def show(self, request: Request, **_: str) -> HttpResponse:
         """List the devices whose tokens have not expired."""
-        self.read()
-        return json_response(success_body(render_devices(read_with_reconnect(lambda: devices.list_devices(owner=self.owner)))))
+        self.validated()
+        found = self.read(devices.list_devices, owner=self.owner)
+        return self.respond(render_devices(found))
 
     @operations.revoke_device
     def revoke(self, request: Request, *, device_id: str, **_: str) -> HttpResponse:
         """Revoke the token of one device."""
-        self.read(EmptyBody)
-        actor = self.actor
+        self.validated(EmptyBody)
+        found = self.execute(_revoke_device, render=render_devices, device_id=device_id)
+        return self.respond(found)
 
-        def revoke() -> dict[str, Any]:
-            devices.revoke_device(owner=self.owner, device_id=parse_device_id(device_id), actor=actor)
-            return render_devices(devices.list_devices(owner=self.owner))
 
-        return self.perform(revoke)
+def _revoke_device(*, owner: Owner, actor: Actor, device_id: str) -> Sequence[GuestToken]:
+    """Revoke the token of a device, and list the devices that the response shows."""
+    devices.revoke_device(owner=owner, device_id=parse_device_id(device_id), actor=actor)
+    return devices.list_devices(owner=owner)
 
 
 def parse_device_id(text: str) -> UUID:
-    """Read the id of a device in the one form in which it is shown.
+    """Parse the id of a device, in the one form in which the API prints it.
 
-    :raises DeviceNotFound: it is nothing of the kind.
+    :raises DeviceNotFound: the text is not such an id.
     """
     try:
         device_id = UUID(text)
@@ -58,7 +60,7 @@ def parse_device_id(text: str) -> UUID:
 
 
 def render_devices(found: Sequence[GuestToken]) -> dict[str, Any]:
-    """Show devices as a JSON object."""
+    """Return the JSON object of a list of devices."""
     return {
         "devices": [
             {

@@ -1,88 +1,97 @@
-"""The calls that guests begin with: a basket and a token, and the public keys that tokens are checked with."""
+"""The calls that guests begin with: a basket and a token, and the public keys that verify tokens."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from baskets.api.auth.permissions import BearerTokenIfSent
 from baskets.api.exceptions import invalid
-from baskets.api.protocol.envelope import encode_json, json_response, success_body
+from baskets.api.protocol.envelope import encode_json, json_response
 from baskets.api.schema import operations
 from baskets.api.serializers.representations import render_guest
 from baskets.api.serializers.requests import CreateGuestRequest
 from baskets.api.views.base import ApiViewSet
-from baskets.db.errors import read_with_reconnect
-from baskets.domain import runner
 from baskets.domain.access import guest_tokens, signing_keys
+from baskets.domain.access.client_limits import ClientLimits
+from baskets.domain.actors import Actor
 from baskets.domain.baskets import guests, transfers
 from baskets.domain.baskets.transfers import TransferNotFound
-from baskets.models.basket_snapshot import Owner
+from baskets.models.basket_snapshot import BasketSnapshot, Owner
 
-# A key that signs is new to whoever keeps this; they look again for a `kid` that they do not know.
-KEYS_ARE_GOOD_FOR = "public, max-age=60"
+# A verifier that meets an unknown `kid` fetches the keys again.
+KEYS_CACHE_CONTROL = "public, max-age=60"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestAccess:
+    """A basket, and the token that gives a device access to it."""
+
+    owner: Owner
+    contents: BasketSnapshot
+    token: guest_tokens.IssuedToken
 
 
 class GuestViewSet(ApiViewSet):
-    """Users whom the partner does not know, for whoever has a key."""
+    """Users whom the partner does not know, for every key."""
 
-    token_required = False
+    permission_classes = (BearerTokenIfSent,)
+    # The response is a secret.
     takes_idempotency_key = False
 
     @property
     def owner(self) -> Owner:
-        """Whose basket a refusal shows: that of a guest who has none."""
+        """A new guest, who has no basket yet."""
         return guests.new_guest(partner_id=self.caller.partner_id)
 
     @operations.create_guest
     def create(self, request: Request) -> HttpResponse:
-        """Create a guest with a basket and a token."""
-        counts: dict[str, int] = cast("dict[str, int]", self.read(CreateGuestRequest)["products"])
-        if brought := self.query("jayToken"):
-            return self._take_over(brought, counts)
-        actor = self.actor
+        """Create a guest with a basket and a token, or redeem the transfer of another device's basket."""
+        counts: Mapping[str, int] = self.validated(CreateGuestRequest)["products"]
+        if tokens := self.query("jayToken"):
+            return self._redeem(tokens, counts)
+        guest = self.execute(_create_guest, render=_render_access, counts_for_client=True, counts=counts)
+        return self.respond(guest)
 
-        with self.client_limits() as limits:
-
-            def create() -> dict[str, Any]:
-                owner = guests.new_guest(partner_id=self.caller.partner_id)
-                contents = guests.create_guest_basket(owner=owner, counts=counts, limits=limits, actor=actor)
-                token = guest_tokens.issue_guest_token(owner=owner, at=contents.at)
-                return render_guest(user_id=owner.user_id, token=token, contents=contents)
-
-            # The answer is a secret, so it is stored for no Idempotency-Key.
-            return json_response(success_body(runner.run(create)))
-
-    def _take_over(self, brought: list[str], counts: Mapping[str, int]) -> HttpResponse:
+    def _redeem(self, tokens: list[str], counts: Mapping[str, int]) -> HttpResponse:
         """Give access to the basket that another device has offered."""
         if counts:
             raise invalid({"products": "Must not be there with a jayToken: the basket has its own."})
-        if len(brought) > 1:
+        if len(tokens) > 1:
             raise invalid({"jayToken": "Must be given once."})
-        actor = self.actor
-
         try:
-            with self.client_limits() as limits:
-
-                def take() -> dict[str, Any]:
-                    taken = transfers.redeem_transfer(partner_id=self.caller.partner_id, token=brought[0], limits=limits, actor=actor)
-                    token = guest_tokens.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
-                    return render_guest(user_id=taken.owner.user_id, token=token, contents=taken.contents)
-
-                return json_response(success_body(runner.run(take)))
+            guest = self.execute(_redeem_transfer, render=_render_access, counts_for_client=True, token=tokens[0])
         except TransferNotFound:
             raise invalid({"jayToken": "Is unknown, used, or past its minute."}) from None
+        return self.respond(guest)
+
+
+def _create_guest(*, owner: Owner, actor: Actor, counts: Mapping[str, int], limits: ClientLimits | None) -> GuestAccess:
+    contents = guests.create_guest_basket(owner=owner, counts=counts, limits=limits, actor=actor)
+    return GuestAccess(owner=owner, contents=contents, token=guest_tokens.issue_guest_token(owner=owner, at=contents.at))
+
+
+def _redeem_transfer(*, owner: Owner, actor: Actor, token: str, limits: ClientLimits | None) -> GuestAccess:
+    redeemed = transfers.redeem_transfer(partner_id=owner.partner_id, token=token, limits=limits, actor=actor)
+    issued = guest_tokens.issue_guest_token(owner=redeemed.owner, transferred=True, at=redeemed.contents.at)
+    return GuestAccess(owner=redeemed.owner, contents=redeemed.contents, token=issued)
+
+
+def _render_access(access: GuestAccess) -> dict[str, Any]:
+    return render_guest(user_id=access.owner.user_id, token=access.token, contents=access.contents)
 
 
 class KeyViewSet(ApiViewSet):
-    """Our public keys, for everybody."""
+    """The public keys of the service, without authentication."""
 
-    key_required = False
+    authentication_classes = ()
+    permission_classes = ()
 
     @operations.get_keys
     def show(self, request: Request) -> HttpResponse:
-        """Show the public keys with which the tokens of guests are checked."""
-        self.read()
-        return json_response(
-            encode_json({"keys": read_with_reconnect(signing_keys.public_keys)}), headers={"Cache-Control": KEYS_ARE_GOOD_FOR}
-        )
+        """Return the public keys that verify the tokens of guests."""
+        self.validated()
+        keys = self.read(signing_keys.public_keys)
+        return json_response(encode_json({"keys": keys}), headers={"Cache-Control": KEYS_CACHE_CONTROL})

@@ -10,14 +10,14 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from baskets.api.auth.permissions import BearerTokenIfSent, ServerKeyRequired
 from baskets.api.exceptions import ApiError
 from baskets.api.lists import queries
 from baskets.api.lists.filters import BasketFilterSet, EventFilterSet, ListFilterSet, SessionFilterSet
 from baskets.api.lists.pagination import ListRequest, Page, parse_list_request
-from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.schema import operations
 from baskets.api.views.base import ApiViewSet
-from baskets.db.errors import Fault, fault_of, read_with_reconnect
+from baskets.db.errors import Fault, fault_of
 from baskets.domain.events import feed
 from baskets.domain.events.payloads import event_payload
 from baskets.models import FeedPosition
@@ -28,8 +28,7 @@ log = structlog.get_logger("baskets.api")
 class BackendViewSet(ApiViewSet):
     """What only a server key may ask, because it speaks of all users of a partner."""
 
-    token_required = False
-    server_only = True
+    permission_classes = (BearerTokenIfSent, ServerKeyRequired)
 
     @operations.list_baskets
     def baskets(self, request: Request) -> HttpResponse:
@@ -46,23 +45,23 @@ class BackendViewSet(ApiViewSet):
         """Read on in the feed of everything that happened."""
         listing = self.list_request("events", EventFilterSet, FeedPosition.objects.filter(partner_id=self.caller.partner_id))
         after = None if listing.after is None else _place(listing.after)
-        give_positions()
+        assign_pending_positions()
         try:
-            page, place = read_with_reconnect(lambda: feed.read(listing.rows, after=after, limit=listing.limit))
+            page, place = self.read(feed.read, listing.rows, after=after, limit=listing.limit)
         except feed.EventsPurged as gone:
             raise ApiError("events_purged") from gone
         except feed.EventsRewound as gone:
             raise ApiError("events_rewound") from gone
         token = listing.cursor.encrypt([place.position, place.event_id, place.at.isoformat() if place.at else None])
-        return json_response(success_body([event_payload(row) for row in page], next_token=token))
+        return self.respond([event_payload(row) for row in page], next_token=token)
 
     def paginate(
         self, name: str, filter_set: type[ListFilterSet], rows: QuerySet[Any], read_page: Callable[[ListRequest], Page]
     ) -> HttpResponse:
         """Respond with one page of a list, and with the token of the next page if more rows exist."""
         listing = self.list_request(name, filter_set, rows)
-        page = read_with_reconnect(lambda: read_page(listing))
-        return json_response(success_body(page.items, next_token=None if page.last is None else listing.cursor.encrypt(page.last)))
+        page = self.read(read_page, listing)
+        return self.respond(page.items, next_token=None if page.last is None else listing.cursor.encrypt(page.last))
 
     def list_request(self, name: str, filter_set: type[ListFilterSet], rows: QuerySet[Any]) -> ListRequest:
         """Check the query of a list call, and count the call against the limit of its key.
@@ -70,11 +69,11 @@ class BackendViewSet(ApiViewSet):
         :raises ApiError: `validation_failed`, then `throttled`.
         """
         listing = parse_list_request(self.query_params, call=name, filter_set=filter_set, rows=rows, partner_id=self.caller.partner_id)
-        self.read()
+        self.validated()
         return listing
 
 
-def give_positions() -> None:
+def assign_pending_positions() -> None:
     """Give positions to what was committed since. Where the database cannot do that now, what has them is read."""
     try:
         feed.assign_positions()

@@ -138,7 +138,7 @@ def start_session(
 
 
 @transaction.atomic(savepoint=False)
-def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, may_order: bool = True, actor: Actor) -> BasketSnapshot:
+def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: Actor) -> BasketSnapshot:
     """Finish a checkout session by the partner's report: its products are ordered, or go back into the cart.
 
     The session is the one `order_no` names; else the active one; else the latest that ended, while the basket has not changed
@@ -148,7 +148,6 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, may_ord
 
     :param ordered: True orders the session, False aborts it.
     :param order_no: names the session, or None.
-    :param may_order: whether the caller may report an order; a partner may limit that to its server keys.
     :raises ServerKeyRequired: the caller may not report an order, whatever the state of the basket.
     :raises BasketNotFound: the user has no basket, and `order_no` names no session of a former one.
     :raises OrderNotFound: `order_no` names no session of this user.
@@ -159,7 +158,7 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, may_ord
     :raises OutOfStock: stock for a late order is short, and the partner refuses such orders.
     :raises StockReclaimable: lapsed sessions hold what is short.
     """
-    if ordered and not may_order:
+    if ordered and not actor.may_order:
         raise ServerKeyRequired
     contents = lock_and_read(owner)
     if contents is None:

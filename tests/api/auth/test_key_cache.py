@@ -10,7 +10,6 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from baskets.api.auth import api_keys as auth_api_keys
-from baskets.api.views import base
 from baskets.domain.access import api_keys
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import store
@@ -207,18 +206,18 @@ def test_another_secret_with_a_prefix_that_is_known_opens_nothing(cached_api: Ap
 
 
 def test_a_process_does_not_remember_without_end(issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth_api_keys, "MOST_REMEMBERED", 3)
-    monkeypatch.setattr(auth_api_keys, "_remembered", {})
+    monkeypatch.setattr(auth_api_keys, "MAX_CACHED_KEYS", 3)
+    monkeypatch.setattr(auth_api_keys, "_key_cache", {})
     for _ in range(7):
         assert Api(issue()).get("/baskets/users/ada").status == 200
-        assert len(auth_api_keys._remembered) <= 3
+        assert len(auth_api_keys._key_cache) <= 3
 
 
 def test_no_answer_leaves_while_the_key_cannot_be_looked_up(cached_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(prefix: str) -> None:
         raise OperationalError(prefix) from psycopg.OperationalError("gone")
 
-    monkeypatch.setattr(base, "look_up", unreachable)
+    monkeypatch.setattr(auth_api_keys, "enqueue_key_lookup", unreachable)
     for answer in (
         cached_api.place("p1", 2),
         cached_api.get("/baskets/users/ada"),

@@ -1,0 +1,167 @@
+"""Authenticates the caller of an API viewset and checks everything that does not depend on the content of the call."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, cast
+
+from django.core.exceptions import TooManyFieldsSent
+from django.http import QueryDict
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from baskets.api.auth.api_keys import CachedKeyGuard, CachedKeyStale, Caller, authenticate_key
+from baskets.api.auth.permissions import BearerTokenOfClientKeys
+from baskets.api.auth.throttling import ApiKeyThrottle, rate_limit_of, throttle_failure
+from baskets.api.exceptions import ApiError, invalid
+from baskets.api.middleware import request_id_of
+from baskets.api.protocol.negotiation import accepts_json
+from baskets.api.protocol.versioning import requested_version
+from baskets.api.tracking import read_tracking
+from baskets.domain.actors import Actor, ActorKind
+from baskets.models.basket_snapshot import Owner
+
+
+class AuthenticatedViewSet(ViewSet):
+    """Knows its caller, as the database knows the key of the call. See Note [Cached keys].
+
+    # Note [Order of checks]
+    # DRF checks Accept before it authenticates. Partners rely on this order: path (404, the resolver), method (405), version
+    # (406), key (401), token (401), other permissions (403), Accept (406), then media type (415), size (413) and content (422),
+    # then idempotency, throttle and state. `initial` goes as far as Accept; `ApiViewSet.validated`, the first line of every
+    # action, goes as far as the throttle; the domain operation refuses by the state.
+    """
+
+    permission_classes: Sequence[type[BasePermission]] = (BearerTokenOfClientKeys,)
+    throttle_classes = (ApiKeyThrottle,)
+    # Whether the key check may wait for the first round trip of the action. See Note [Cached keys].
+    defers_key_check = False
+    # Pictures are requested with another Accept.
+    answers_json = True
+    # Actions exempt from rate limiting, because the caller may be retrying after a payment or a lost response.
+    never_throttled: frozenset[str] = frozenset()
+    action_map: dict[str, str]
+    # None until the caller is authenticated, and for calls that need no key.
+    key_guard: CachedKeyGuard | None = None
+    # Whether this call was counted against the limit of its key, or need not be.
+    _is_throttle_checked = False
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        """The methods of this address. OPTIONS is not one of them."""
+        return sorted(method.upper() for method in self.action_map)
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """None of DRF's headers: every response is JSON, and `Allow` belongs to a 405."""
+        return {}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check everything that does not depend on the content. See Note [Order of checks]."""
+        if (request.method or "").lower() not in self.action_map:
+            raise ApiError("method_not_allowed", headers={"Allow": ", ".join(self.allowed_methods)})
+        if requested_version(request) is None:
+            raise ApiError("version_unsupported")
+        self.perform_authentication(request)
+        if isinstance(request.user, Caller):
+            self._check_caller()
+        if self.answers_json and not accepts_json(request.META.get("HTTP_ACCEPT")):
+            raise ApiError("not_acceptable")
+
+    def _check_caller(self) -> None:
+        self.key_guard = CachedKeyGuard(self.caller, refresh=self._authenticate_without_cache)
+        try:
+            # A call that counts must be counted for its true key.
+            if not self.defers_key_check or rate_limit_of(self.caller):
+                self.key_guard.verify()
+            try:
+                self.check_permissions(self.request)
+            except ApiError:
+                self.key_guard.verify()
+                raise
+        except CachedKeyStale as stale:
+            stale.prepare()
+
+    def _authenticate_without_cache(self) -> None:
+        """Replace the caller by the one that the database knows now, and check what the new caller may do.
+
+        :raises ApiError: the key is not valid any more, or the new caller may not make this call.
+        """
+        request = self.request
+        request.user = None  # type: ignore[assignment] # The log names no caller whose key is not valid.
+        request.user = authenticate_key(request._request, use_cache=False)  # type: ignore[assignment]  # noqa: SLF001 (as in `ApiKeyAuthentication`)
+        self.__dict__.pop("owner", None)
+        self.__dict__.pop("actor", None)
+        self.check_permissions(request)
+        if self._is_throttle_checked:
+            self.check_throttles(request)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Convert an exception into its response, but verify the cached key first: nothing is revealed to a revoked key.
+
+        A failure of the database (5xx) reveals nothing, so it needs no verification that might fail as well.
+        """
+        response = self._exception_response(exc)
+        if self.key_guard and (response.status_code < 500 or self.key_guard.is_received):
+            try:
+                self.key_guard.verify()
+            except CachedKeyStale as stale:
+                try:
+                    stale.prepare()
+                except Exception as refusal:  # noqa: BLE001 (each exception has its response)
+                    return self._exception_response(refusal)
+            except Exception as failure:  # noqa: BLE001 (the lookup failed)
+                return self._exception_response(failure)
+        return response
+
+    def _exception_response(self, exc: Exception) -> Response:
+        if isinstance(exc, ApiError):
+            exc = throttle_failure(self.request, exc, exempt=self.action in self.never_throttled)
+        return super().handle_exception(exc)
+
+    # --- The caller ---
+
+    @property
+    def caller(self) -> Caller:
+        """The caller, where the call needs a key."""
+        return cast("Caller", self.request.user)
+
+    @cached_property
+    def owner(self) -> Owner:
+        """The user whose basket the address names."""
+        return Owner(partner_id=self.caller.partner_id, user_id=self.kwargs["user_id"])
+
+    @cached_property
+    def actor(self) -> Actor:
+        """The caller as the author of events."""
+        return Actor(
+            kind=ActorKind.KEY,
+            name=self.caller.prefix,
+            request_id=request_id_of(self.request),
+            tracking=read_tracking(self.request, provider_id=next(iter(self.query("provider_id")), None)),
+            may_order=self.caller.may_order,
+        )
+
+    @property
+    def query_params(self) -> QueryDict:
+        """The query of the call.
+
+        :raises ApiError: `validation_failed`: it has too many fields.
+        """
+        try:
+            return cast("QueryDict", self.request.query_params)
+        except TooManyFieldsSent:
+            raise invalid({"query": "Must not have so many fields."}) from None
+
+    def query(self, name: str) -> list[str]:
+        """Return all values of a field of the query."""
+        return self.query_params.getlist(name)
+
+    def count_call(self) -> None:
+        """Count the call against the limit of its key: the last check before the state.
+
+        :raises Throttled: the limit of the key is reached.
+        """
+        self.check_throttles(self.request)
+        self._is_throttle_checked = True
