@@ -1,4 +1,4 @@
-"""Runs one step as a transaction, and again where the database asks for it."""
+"""Runs an operation in a transaction, and retries it where a database error allows that. Knows nothing of baskets."""
 
 import random
 import time
@@ -13,32 +13,33 @@ from baskets.db.pipeline import CommitState, pipeline
 T = TypeVar("T")
 
 TRIES = 3
-LONGEST_PAUSE_SECONDS = 0.05
+MAX_PAUSE_SECONDS = 0.05
 
 
-def in_transaction(step: Callable[[], T]) -> T:
-    """Run one step in a transaction of its own, at most three times, and return what it returns once committed.
+def run_in_transaction(operation: Callable[[], T]) -> T:
+    """Run an operation in its own transaction, at most three times.
 
-    A kept connection may have died while nobody used it, and nobody asks before. So a step that loses the connection it
-    found is run again on a new one, where there is one. That is safe as long as COMMIT was not sent, or the server has said that
-    it ended the session before: what was never told to commit is gone with its connection. Any other loss is told, not repeated.
+    A persistent connection may be stale. If it breaks before COMMIT was sent, or the server reports that it ended the session
+    before COMMIT, the operation is retried on a new connection: what was not committed is rolled back with its connection. After any
+    other loss the outcome is unknown, so the error is raised.
 
-    :param step: may be called several times and must do nothing outside the database.
-    :raises django.db.Error: what a repeat does not mend.
+    :param operation: may be called several times, and must have no effect outside the database.
+    :returns: the result of the operation, once it is committed.
+    :raises django.db.Error: a retry does not help, or the third try has failed.
     """
     for left in reversed(range(TRIES)):
         found, commit = connection.connection, CommitState()
         try:
             with transaction.atomic(durable=True), pipeline(commit=True) as commit:
-                result = step()
+                result = operation()
         except (DatabaseError, InterfaceError) as error:
-            # At the end of the block Django has opened a new connection, or failed to.
+            # When the block ended, Django has opened a new connection, or tried to.
             lost = found is not None and found.closed and connection.connection is not None and not commit.maybe_committed
             if not left or not (lost or errors.fault_of(error) is errors.Fault.RETRY):
                 raise
             if connection.connection is found and (lost or errors.is_stale_plan(error)):
-                connection.close()  # Prepared statements live as long as their connection, those that no longer fit too.
-            time.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 (jitter, no secret)
+                connection.close()  # Its stale prepared statements go with it.
+            time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 (jitter, no secret)
         else:
             return result
     raise AssertionError  # The loop either returns or raises.

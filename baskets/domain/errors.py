@@ -14,7 +14,7 @@ from baskets.domain.actors import Actor
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionFlag:
-    """Somebody may have paid for this session although its order was refused: staff must see it.
+    """A session that may have been paid although its order was refused: staff must review it.
 
     :param status: the session's when the order was refused.
     :param reason: one of `Attention.Reason`.
@@ -53,7 +53,7 @@ class Shortage:
 class Refusal(Exception):
     """A call that is not done; everything is as it was before.
 
-    :param attention: set where somebody may have paid; it is recorded after the roll-back.
+    :param attention: set where the session may have been paid; the runner records it after the roll-back.
     """
 
     reason: ClassVar[str]
@@ -170,7 +170,7 @@ class CheckoutExpired(Refusal):
 class ServerKeyRequired(Refusal):
     """The partner lets only its server keys report an order.
 
-    It says nothing about the state of a session, so nothing is flagged for staff: the session stays as it is, and the
+    It says nothing about the state of a session, so nothing is flagged for staff: the session does not change, and the
     partner's back end reports the order. Source: `baskets/docs/adr/0035-limits-against-a-stolen-key.md`.
     """
 

@@ -12,7 +12,7 @@ from uuid import UUID
 class RetryTransaction(Exception):
     """The transaction must be rolled back and run again, after `prepare`.
 
-    It is no refusal: it never leaves the runner.
+    It is not a refusal: it never leaves the runner.
     """
 
     def prepare(self) -> None:

@@ -14,7 +14,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from baskets.db.errors import read_with_reconnect
 from baskets.db.pipeline import pipeline
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain import idempotency
 from baskets.domain.checkout import attention
 from baskets.domain.errors import Refusal
@@ -62,12 +62,12 @@ def run_guarded(operation: Callable[[], T], *, guard: Guard | None) -> T:
     with unit_of_work():
         while True:
             try:
-                return in_transaction(partial(_checked, operation, guard))
+                return run_in_transaction(partial(_checked, operation, guard))
             except RetryTransaction as retry:
                 retry.prepare()
             except Refusal as refusal:
                 if flag := refusal.attention:
-                    in_transaction(partial(attention.record_flag_after_rollback, flag))
+                    run_in_transaction(partial(attention.record_flag_after_rollback, flag))
                 raise
 
 

@@ -158,12 +158,12 @@ def test_cached_origins_count_while_the_database_is_unavailable(monkeypatch: Any
         raise OperationalError from psycopg.OperationalError()
 
     with monkeypatch.context() as away:
-        away.setattr(cors, "reading", fail)
+        away.setattr(cors, "read_with_reconnect", fail)
         assert allowed(preflight("/baskets/guests", PLAYER)) is None
         assert lines("origins_failed")[0]["fault"] == "UNAVAILABLE"
     assert allowed(preflight("/baskets/guests", PLAYER)) == PLAYER
     monkeypatch.setattr(cors, "CACHE_SECONDS", 0.0)
-    monkeypatch.setattr(cors, "reading", fail)
+    monkeypatch.setattr(cors, "read_with_reconnect", fail)
     assert allowed(preflight("/baskets/guests", PLAYER)) == PLAYER
 
 

@@ -10,7 +10,7 @@ import structlog
 from django.core.management import call_command
 from django.db import connection
 
-LEAST_BASKETS, MOST_BASKETS, MOST_REQUESTS = 200, 20_000, 1_000_000
+MIN_BASKETS, MAX_BASKETS, MAX_REQUESTS = 200, 20_000, 1_000_000
 
 
 def bounded(minimum: int, maximum: int) -> object:
@@ -31,8 +31,8 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python3 -m basket_project bench", description="Measure the service beside its floor.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
-    parser.add_argument("--baskets", type=bounded(LEAST_BASKETS, MOST_BASKETS), default=1000, help="for one figure (default: %(default)s)")  # type: ignore[arg-type] # A callable, if one that typeshed cannot see.
-    parser.add_argument("--requests", type=bounded(1000, MOST_REQUESTS), default=100_000, help="of the part memory (default: %(default)s)")  # type: ignore[arg-type] # As above.
+    parser.add_argument("--baskets", type=bounded(MIN_BASKETS, MAX_BASKETS), default=1000, help="for one figure (default: %(default)s)")  # type: ignore[arg-type] # A callable, if one that typeshed cannot see.
+    parser.add_argument("--requests", type=bounded(1000, MAX_REQUESTS), default=100_000, help="of the part memory (default: %(default)s)")  # type: ignore[arg-type] # As above.
     parser.add_argument("--ten-million", action="store_true", help="let the part baskets go on to ten million; takes an hour and 20 GB")
     options = parser.parse_args()
     if unknown := set(options.parts) - PARTS.keys():

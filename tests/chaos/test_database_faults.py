@@ -10,7 +10,7 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 
 from baskets.db.errors import Fault, constraint_of, fault_of, sqlstate_of
 from baskets.db.pipeline import execute
-from baskets.db.transactions import TRIES, in_transaction
+from baskets.db.transactions import TRIES, run_in_transaction
 from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
 from baskets.models import Basket
@@ -97,7 +97,7 @@ def test_deadlock_is_retried_and_stays_invisible(shopper: User) -> None:
             store.lock_basket(second.owner.basket_id)
             return len(tries)
 
-        return lambda: in_transaction(step)
+        return lambda: run_in_transaction(step)
 
     assert sorted(run_concurrently([locking(shopper, other_shopper), locking(other_shopper, shopper)])) == [1, 2]
 
@@ -110,7 +110,7 @@ def test_persistent_serialization_failure_is_raised_after_three_tries() -> None:
         execute("DO $$ BEGIN RAISE serialization_failure; END $$", [])
 
     with pytest.raises(OperationalError):
-        in_transaction(step)
+        run_in_transaction(step)
     assert len(tries) == TRIES
 
 

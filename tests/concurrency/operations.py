@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain import errors, runner
 from baskets.domain.access import guest_tokens
 from baskets.domain.baskets import guests, transfers
@@ -62,7 +62,7 @@ def _comfort(values: Mapping[ComfortField, str | None], *, consent: bool | None)
 
 
 def _report(scenario: Scenario) -> Any:
-    return in_transaction(lambda: supply.set_unsold(reports={"shirt": 2, "cap": 9}, as_of=None, reason="feed", actor=TESTER))
+    return run_in_transaction(lambda: supply.set_unsold(reports={"shirt": 2, "cap": 9}, as_of=None, reason="feed", actor=TESTER))
 
 
 def _sweep(scenario: Scenario) -> None:

@@ -14,7 +14,7 @@ from unittest import mock
 import psycopg
 from django.db import connection
 
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.checkout import attention, expiry
 from tests.concurrency.barrier import WAIT_SECONDS, run_concurrently
 from tests.concurrency.operations import OPERATIONS, summarize_outcome
@@ -45,7 +45,7 @@ def one_after_the_other(kind: str, first: str, second: str, *, expired: tuple[st
     with mock.patch.object(attention, "record_flag_after_rollback", flags.append if flag_last else attention.record_flag_after_rollback):
         outcomes = [outcome_of(lambda name=name: OPERATIONS[name](scenario)) for name in (first, second)]
     for needed in flags:
-        in_transaction(lambda needed=needed: attention.record_flag_after_rollback(needed))
+        run_in_transaction(lambda needed=needed: attention.record_flag_after_rollback(needed))
     return _found(first, second, outcomes)
 
 

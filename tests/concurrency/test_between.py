@@ -26,7 +26,7 @@ def late_order_interrupted(monkeypatch: pytest.MonkeyPatch) -> InterruptedLateOr
     """Order what was aborted long ago, and let something happen once that was refused, before it is flagged."""
 
     def call(scenario: Scenario, happens: Callable[[], Any]) -> None:
-        real = runner.in_transaction
+        real = runner.run_in_transaction
         steps: list[Any] = []
 
         def one_by_one(step: Callable[[], Any]) -> Any:
@@ -36,7 +36,7 @@ def late_order_interrupted(monkeypatch: pytest.MonkeyPatch) -> InterruptedLateOr
             return real(step)
 
         with monkeypatch.context() as between:
-            between.setattr(runner, "in_transaction", one_by_one)
+            between.setattr(runner, "run_in_transaction", one_by_one)
             with pytest.raises(CheckoutExpired):
                 OPERATIONS["order the old"](scenario)
 

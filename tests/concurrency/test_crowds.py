@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain import errors
 from baskets.domain.checkout import expiry
 from baskets.domain.stock import supply
@@ -139,7 +139,7 @@ def test_stock_report_beside_starts_keeps_the_balance(shopper: User) -> None:
         buyer.place("shirt", 1)
 
     def feed() -> int:
-        return in_transaction(lambda: supply.set_unsold(reports={"shirt": 4, "cap": 1}, as_of=None, reason="feed", actor=TESTER))
+        return run_in_transaction(lambda: supply.set_unsold(reports={"shirt": 4, "cap": 1}, as_of=None, reason="feed", actor=TESTER))
 
     outcomes = run_concurrently([*(buyer.start for buyer in buyers), feed])
     held = kinds(outcomes)["StartedSession"]

@@ -10,7 +10,7 @@ from django.db import DatabaseError, connection, transaction
 from django.test import Client
 
 from baskets.db.pipeline import Statement, execute, expect_rows, pipeline
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.access.api_keys import issue_api_key
 from baskets.models import Partner
 from baskets.models.basket_snapshot import Owner
@@ -34,7 +34,7 @@ def name_of(row: Partner) -> str:
 
 
 def test_queued_statements_are_sent_with_the_commit(row: Partner) -> None:
-    in_transaction(lambda: execute(RENAME, ["after", row.pk]))
+    run_in_transaction(lambda: execute(RENAME, ["after", row.pk]))
     assert name_of(row) == "after"
 
 
@@ -43,7 +43,7 @@ def test_a_django_query_sees_what_was_queued_before_it(row: Partner) -> None:
         execute(RENAME, ["after", row.pk])
         return name_of(row)
 
-    assert in_transaction(step) == "after"
+    assert run_in_transaction(step) == "after"
 
 
 def test_after_an_error_nothing_is_left(row: Partner) -> None:
@@ -53,7 +53,7 @@ def test_after_an_error_nothing_is_left(row: Partner) -> None:
         execute(RENAME, ["later", row.pk])
 
     with pytest.raises(DatabaseError, match="division by zero"):
-        in_transaction(step)
+        run_in_transaction(step)
     assert name_of(row) == "before"
 
 
@@ -63,7 +63,7 @@ def test_what_the_program_gives_up_is_never_sent(row: Partner) -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        in_transaction(step)
+        run_in_transaction(step)
     assert name_of(row) == "before"
 
 
@@ -91,10 +91,10 @@ def test_a_statement_that_could_not_be_prepared_is_prepared_the_next_time() -> N
 
 
 def test_a_session_that_was_cleared_is_left_for_a_new_one(row: Partner) -> None:
-    in_transaction(lambda: execute(RENAME, ["once", row.pk]))
+    run_in_transaction(lambda: execute(RENAME, ["once", row.pk]))
     with connection.cursor() as cursor:
         cursor.execute("DEALLOCATE ALL")
-    in_transaction(lambda: execute(RENAME, ["again", row.pk]))
+    run_in_transaction(lambda: execute(RENAME, ["again", row.pk]))
     assert name_of(row) == "again"
 
 
@@ -107,13 +107,13 @@ def test_a_row_that_must_be_there_is_demanded_without_waiting_for_it(row: Partne
         execute(expect_rows("generate_series(1, %s::int)"), [found], on_no_rows=demanded)
 
     with pytest.raises(LookupError) as failure:
-        in_transaction(lambda: step(0))
+        run_in_transaction(lambda: step(0))
     assert failure.value is demanded
     assert name_of(row) == "before"
-    in_transaction(lambda: step(1))
+    run_in_transaction(lambda: step(1))
     assert name_of(row) == "after"
     with pytest.raises(DatabaseError, match="division by zero"):
-        in_transaction(lambda: execute(FAIL, [0]))
+        run_in_transaction(lambda: execute(FAIL, [0]))
 
 
 def test_rows_are_handed_out_once(row: Partner) -> None:

@@ -9,7 +9,7 @@ from tests.model_based.machine import KEYS, ShopStateMachine, counts, items, pro
 from tests.model_based.state import Key, Session
 
 # Guests do not end a long example in a crowd of users who never meet.
-MOST_GUESTS = 2
+MAX_GUESTS = 2
 
 
 class ClientStateMachine(ShopStateMachine):
@@ -92,7 +92,7 @@ class ClientStateMachine(ShopStateMachine):
 
     # --- Devices ----------------------------------------------------------------
 
-    @precondition(lambda self: len(self.keys) < len(KEYS) + MOST_GUESTS)
+    @precondition(lambda self: len(self.keys) < len(KEYS) + MAX_GUESTS)
     @rule(partner=st.integers(0, 1), wanted=st.dictionaries(products, st.integers(0, 3), max_size=4))
     def create_guest(self, partner: int, wanted: dict[str, int]) -> None:
         key = partner, f"guest {len(self.keys)}"

@@ -11,8 +11,8 @@ from typing import Any
 LIFETIME = 30 * 24 * 3600
 REFUSED = {"checkout_aborted", "checkout_expired", "out_of_stock", "basket_changed"}
 # The service keeps more open; the machine makes it keep as few, so that short examples get there.
-MOST_OPEN = 2
-MOST_CANDIDATES = 5
+MAX_OPEN = 2
+MAX_CANDIDATES = 5
 
 
 class Refused(Exception):
@@ -214,12 +214,12 @@ class State:
     def _flag_refused(self, basket: Basket, session: Session, reason: str, *, order_no: str | None) -> None:
         """A customer may have paid. Without a number, flag any of the last ended sessions, up to the limit of open flags."""
         ended = [(s.ended_revision, s.ended, s.order_no, s.status) for s in basket.sessions if s.status != "ACTIVE"]
-        last = [(number, status) for *_, number, status in sorted(ended, reverse=True)][:MOST_CANDIDATES]
+        last = [(number, status) for *_, number, status in sorted(ended, reverse=True)][:MAX_CANDIDATES]
         self._flag(basket, session, reason, candidates=last if order_no is None else None)
         warnings = sorted(
             (s.flags[reason].raised, s.number, s, reason) for s in basket.sessions for reason in s.open() if reason != "short"
         )
-        for *_, warned, about in warnings[:-MOST_OPEN]:
+        for *_, warned, about in warnings[:-MAX_OPEN]:
             self._settle(basket, warned, {about})
 
     def _settle(self, basket: Basket, session: Session, reasons: Collection[str]) -> bool:

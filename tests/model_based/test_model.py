@@ -25,7 +25,7 @@ from tests.model_based.clients import ClientStateMachine
 from tests.model_based.desk import StaffStateMachine
 from tests.model_based.machine import ShopStateMachine
 from tests.model_based.shop import CART_LIMIT, SAVED_LIMIT
-from tests.model_based.state import MOST_OPEN
+from tests.model_based.state import MAX_OPEN
 from tests.tokens import KeyPair
 
 QUICK = profile(
@@ -80,7 +80,7 @@ class OverHttp(ClientStateMachine, StaffStateMachine):
 
 @pytest.fixture(autouse=True)
 def _small_lists(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "MAX_OPEN", MOST_OPEN)
+    monkeypatch.setattr(attention, "MAX_OPEN", MAX_OPEN)
     settings.BASKETS_CART_LIMIT, settings.BASKETS_SAVED_LIMIT = CART_LIMIT, SAVED_LIMIT
 
 

@@ -471,7 +471,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a lost commit is repeated",
-        place="baskets.db.transactions.in_transaction",
+        place="baskets.db.transactions.run_in_transaction",
         old="and not commit.maybe_committed",
         new="",
         why="a lost connection is a lost transaction, it seems",
@@ -479,7 +479,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a dead connection reaches the caller",
-        place="baskets.db.transactions.in_transaction",
+        place="baskets.db.transactions.run_in_transaction",
         old="if not left or not (lost or",
         new="if not left or not (",
         why="the API's first statement finds it out, it seems",

@@ -17,12 +17,12 @@ from baskets.models.basket_snapshot import Owner
 from baskets.net.client_address import client_source
 
 MINUTE = timedelta(minutes=1)
-# The failures of a caller who guesses. An expired token is no guess, nor is one of another user: an app must learn of those at once.
+# The failures of a caller who guesses. An expired token and a token of another user do not count: an app must learn of those at once.
 THROTTLED_FAILURES = frozenset({"api_key_invalid", "token_invalid"})
 
 
 def rate_limit_of(caller: Caller) -> int:
-    """Return how many calls a key may make within a minute; 0 is no limit."""
+    """Return how many calls a key may make within a minute; 0 means no limit."""
     return conf.calls_per_minute() if caller.calls_per_minute is None else caller.calls_per_minute
 
 

@@ -44,7 +44,7 @@ class BackendViewSet(ApiViewSet):
     def events(self, request: Request) -> HttpResponse:
         """Read on in the feed of everything that happened."""
         listing = self.list_request("events", EventFilterSet, FeedPosition.objects.filter(partner_id=self.caller.partner_id))
-        after = None if listing.after is None else _place(listing.after)
+        after = None if listing.after is None else _cursor_from(listing.after)
         assign_pending_positions()
         try:
             page, place = self.read(feed.read, listing.rows, after=after, limit=listing.limit)
@@ -83,6 +83,6 @@ def assign_pending_positions() -> None:
         log.warning("feed_not_sequenced", fault=fault_of(error).name)
 
 
-def _place(said: list[Any]) -> feed.FeedCursor:
-    position, event_id, at = said
+def _cursor_from(values: list[Any]) -> feed.FeedCursor:
+    position, event_id, at = values
     return feed.FeedCursor(position=position, event_id=event_id, at=None if at is None else datetime.fromisoformat(at))

@@ -23,7 +23,7 @@ from django.db import connection
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.access.jwks import InvalidKey, KeySet, PublicKey, parse_jwks
 from baskets.domain.actors import Actor
 from baskets.error_summary import summarize_error
@@ -199,7 +199,7 @@ def _acquire_lease(issuer: TokenIssuer, *, forced: bool = False) -> UUID | None:
     lease = uuid4()
     due = Q() if forced else Q(next_fetch_at__isnull=True) | Q(next_fetch_at__lte=Now())
     rows = TokenIssuer.objects.filter(due, pk=issuer.pk, keys_url=issuer.keys_url)
-    return lease if in_transaction(lambda: rows.update(fetch_lease=lease, next_fetch_at=Now() + LEASE_DURATION)) else None
+    return lease if run_in_transaction(lambda: rows.update(fetch_lease=lease, next_fetch_at=Now() + LEASE_DURATION)) else None
 
 
 def _fetch_and_store(issuer: TokenIssuer, lease: UUID) -> KeySet:
@@ -219,4 +219,4 @@ def _store(issuer: TokenIssuer, lease: UUID, **result: Any) -> None:
     """Store the result of a fetch if its lease is still held, and start the pause."""
     rows = TokenIssuer.objects.filter(pk=issuer.pk, fetch_lease=lease)
     with _store_lock:
-        in_transaction(lambda: rows.update(fetch_lease=None, next_fetch_at=Now() + FETCH_PAUSE, **result))
+        run_in_transaction(lambda: rows.update(fetch_lease=None, next_fetch_at=Now() + FETCH_PAUSE, **result))

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import DatabaseError
 
 from baskets.db.errors import Fault, fault_of
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import closed, emptied_event_data
@@ -56,7 +56,7 @@ def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
         if lock_basket(basket_id) and (contents := read_basket(basket_id)) and contents.lapsed:
             end_unsold(contents, to=Session.EXPIRED, actor=actor)
 
-    in_transaction(step)
+    run_in_transaction(step)
 
 
 def reclaim_stock(*, needed: Mapping[str, int]) -> None:
@@ -108,7 +108,7 @@ def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> Sweep
         _end_all_unsold(lapsed)
         return len(lapsed)
 
-    return SweepResult(found=len(due), expired=in_transaction(step), last=due[-1])
+    return SweepResult(found=len(due), expired=run_in_transaction(step), last=due[-1])
 
 
 def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> SweepResult:
@@ -129,7 +129,7 @@ def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> SweepR
         write_and_record_many(changes, kind=Event.Kind.BASKET_EXPIRED, actor=SWEEP)
         return len(old)
 
-    return SweepResult(found=len(due), expired=in_transaction(step), last=due[-1])
+    return SweepResult(found=len(due), expired=run_in_transaction(step), last=due[-1])
 
 
 def _end_all_unsold(lapsed: Sequence[BasketSnapshot]) -> None:

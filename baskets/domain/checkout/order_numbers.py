@@ -25,8 +25,8 @@ def parse_order_no(typed: str) -> str:
     """Read an order number that was spoken or typed, and return its one form.
 
     Letters and digits count and nothing else does: not their case or width, and no blank, dash, dot or `#`. O is 0,
-    I and L are 1. The beginning of a number becomes the beginning of its form. Text that is no order number becomes
-    text that equals none.
+    I and L are 1. The beginning of a number becomes the beginning of its form. Other text becomes
+    text that equals no order number.
 
     Example: `parse_order_no("# m8dr 7hb9 tvqyqwyp.")` is `"M8DR-7HB9-TVQY-QWYP"`.
     """

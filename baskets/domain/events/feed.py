@@ -22,7 +22,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from baskets.db.pipeline import Parameters, Statement, execute
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.models import FeedPosition, FeedState
 
 BATCH = 1000
@@ -113,7 +113,7 @@ def assign_positions() -> int:
     """
     assigned = 0
     while _has_pending():
-        count = in_transaction(_assign_batch)
+        count = run_in_transaction(_assign_batch)
         assigned += count
         if count < BATCH:
             break

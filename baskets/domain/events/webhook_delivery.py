@@ -24,7 +24,7 @@ from standardwebhooks.webhooks import Webhook
 
 from baskets import conf
 from baskets.db.pipeline import Statement, execute
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed, webhook_endpoints
 from baskets.domain.events.payloads import event_payload, message_id
@@ -156,7 +156,7 @@ def deliver_next(*, stop: Callable[[], bool] = lambda: False) -> DeliveryRun | N
 
 def _acquire_lease() -> EndpointLease | None:
     token = uuid4()
-    row = in_transaction(lambda: execute(ACQUIRE_LEASE, {"lease": token, "span": _lease_duration()}).fetchone())
+    row = run_in_transaction(lambda: execute(ACQUIRE_LEASE, {"lease": token, "span": _lease_duration()}).fetchone())
     if row is None:
         return None
     return EndpointLease(endpoint=WebhookEndpoint.objects.get(pk=row[0]), token=token, up_to=row[1])
@@ -260,7 +260,7 @@ def _record_failure(lease: EndpointLease, failure: Failure) -> None:
             webhook_endpoints.record_change(lease.endpoint, webhook_endpoints.Change.GIVEN_UP, position=row[1], actor=ACTOR, reason=problem)
         return row[0] if row else None
 
-    state = in_transaction(step)
+    state = run_in_transaction(step)
     log.warning("webhook_failed", webhook=lease.endpoint.pk, failures=failures, problem=problem, state=state)
 
 
@@ -275,7 +275,7 @@ def _update_under_lease(lease: EndpointLease, statement: Statement, **parameters
         row = cursor.fetchone() if "RETURNING" in statement.sql else None
         return row[0] if row else None
 
-    return in_transaction(step)
+    return run_in_transaction(step)
 
 
 def _lease_duration() -> timedelta:

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import models
 
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.encryption import UnreadableSecret, reencrypt
 from baskets.models import Comfort, SecondFactor, SigningKey, WebhookEndpoint
 
@@ -66,4 +66,4 @@ def reencrypt_batch(
                 row.save(update_fields=fields)
         return ReencryptionResult(done=done, unreadable=unreadable, last=last)
 
-    return in_transaction(step)
+    return run_in_transaction(step)

@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 
 from baskets import conf
 from baskets.db.pipeline import Statement, execute
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed
 from baskets.domain.stock import supply
@@ -187,7 +187,7 @@ def purge_stored_responses(*, dry_run: bool = False) -> int:
     """
     if dry_run:
         return IdempotencyRecord.objects.filter(created_at__lte=Now() - conf.idempotency_window()).count()
-    return in_transaction(lambda: len(execute(PURGE_RESPONSES, [conf.idempotency_window(), RESPONSE_BATCH]).fetchall()))
+    return run_in_transaction(lambda: len(execute(PURGE_RESPONSES, [conf.idempotency_window(), RESPONSE_BATCH]).fetchall()))
 
 
 def purge_baskets(*, older_than: timedelta, after: UUID | None = None, dry_run: bool = False) -> PurgeResult:
@@ -230,7 +230,7 @@ def _purge_batch(due: Sequence[UUID], *, age: timedelta, dry_run: bool) -> tuple
 
     while True:
         try:
-            return in_transaction(step)
+            return run_in_transaction(step)
         except _ShortfallAppeared:
             continue  # The next try reads the shortfall, and its sessions stay.
 

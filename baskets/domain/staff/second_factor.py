@@ -19,7 +19,7 @@ from pyotp.exceptions import OTPVerificationError
 
 from baskets import conf
 from baskets.db.pipeline import execute
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.access import rate_limits
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
@@ -143,7 +143,7 @@ def enroll(*, account: User, secret: str, code: str, session_key: str, actor: Ac
         sessions.end_sessions(user=account, actor=actor, keep=session_key)
         return codes
 
-    return _with_attempt_limit(account, lambda: in_transaction(step))
+    return _with_attempt_limit(account, lambda: run_in_transaction(step))
 
 
 def verify(*, account: User, code: str, actor: Actor) -> None:
@@ -178,9 +178,9 @@ def verify(*, account: User, code: str, actor: Actor) -> None:
         _record("recovery code used", account, actor)
 
     if typed.isdecimal():
-        _with_attempt_limit(account, lambda: in_transaction(step))
+        _with_attempt_limit(account, lambda: run_in_transaction(step))
     else:
-        in_transaction(step)
+        run_in_transaction(step)
 
 
 def renew_recovery_codes(*, account: User, actor: Actor) -> list[str]:
@@ -197,7 +197,7 @@ def renew_recovery_codes(*, account: User, actor: Actor) -> list[str]:
         _record("recovery codes renewed", account, actor)
         return codes
 
-    return in_transaction(step)
+    return run_in_transaction(step)
 
 
 @transaction.atomic(savepoint=False)

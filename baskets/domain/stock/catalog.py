@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.stock import supply
@@ -49,7 +49,7 @@ class ProductRow:
     """What a shop says of one product.
 
     :param stock: unsold pieces; None is unlimited, `UNSPECIFIED` says nothing.
-    :param listed: None leaves a known product as it is; a new one is listed.
+    :param listed: None does not change a known product; a new one is listed.
     """
 
     product_id: str
@@ -122,7 +122,7 @@ def import_products(
 ) -> ImportResult:
     """Take over what a shop says of its products, in one transaction: all of it or nothing.
 
-    Products that the rows do not name stay as they are. Stock changes through recorded adjustments, and only by reports
+    Products that the rows do not name do not change. Stock changes through recorded adjustments, and only by reports
     that speak of no earlier moment than the latest that is known of their product. Runs its own transaction; locks
     stock rows by primary key, last.
     Source: `baskets/docs/operations.md`.
@@ -141,7 +141,7 @@ def import_products(
     # Buyers wait for the stock rows that a transaction has locked: the reports that change no number need not be among them.
     if not dry_run:
         for batch in _batches(reports):
-            for product_id in in_transaction(lambda: supply.confirm_unsold(reports=batch, as_of=as_of)):  # noqa: B023 (called at once)
+            for product_id in run_in_transaction(lambda: supply.confirm_unsold(reports=batch, as_of=as_of)):  # noqa: B023 (called at once)
                 del reports[product_id]
 
     def take_over() -> ImportResult:
@@ -150,7 +150,7 @@ def import_products(
             transaction.set_rollback(True)
         return done
 
-    return in_transaction(take_over)
+    return run_in_transaction(take_over)
 
 
 def _batches(reports: Mapping[str, int | None]) -> Iterator[dict[str, int | None]]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from baskets.db.transactions import in_transaction
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_basket
 from baskets.domain.baskets.timeline import append_event
@@ -82,11 +82,11 @@ def dry_run(*, operation: Callable[[], object], snapshot: Callable[[], T]) -> tu
 
     try:
         with unit_of_work():
-            return in_transaction(step)
+            return run_in_transaction(step)
     except StockReclaimable as retry:
         if StockReservation.objects.lapsed(retry.needed).exists():
             raise
-        return in_transaction(step)
+        return run_in_transaction(step)
 
 
 def lock_session_if_unchanged(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[BasketSnapshot, CheckoutSession]:

@@ -1,4 +1,4 @@
-"""A key that a process remembers is a presumption: whatever became of it since holds for the very next call, whatever that is."""
+"""A cached key: whatever changed of its row applies to the next call, whatever call that is."""
 
 import threading
 from collections.abc import Callable
@@ -64,7 +64,7 @@ ENDS = pytest.mark.parametrize("end", [revoke, end, lose])
 
 @ENDS
 @pytest.mark.parametrize("endpoint", CALLS, ids=str)
-def test_it_opens_nothing(endpoint: Endpoint, cached_api: Api, end: Callable[[Api], None], unchanged: Unchanged) -> None:
+def test_a_revoked_key_is_refused_everywhere(endpoint: Endpoint, cached_api: Api, end: Callable[[Api], None], unchanged: Unchanged) -> None:
     end(cached_api)
     unchanged()
     for _ in range(2):
@@ -72,7 +72,7 @@ def test_it_opens_nothing(endpoint: Endpoint, cached_api: Api, end: Callable[[Ap
 
 
 @pytest.mark.parametrize("endpoint", OF_A_USER, ids=str)
-def test_it_is_not_told_what_else_is_wrong_with_a_call(endpoint: Endpoint, cached_api: Api, unchanged: Unchanged) -> None:
+def test_a_revoked_key_learns_no_other_error_of_its_call(endpoint: Endpoint, cached_api: Api, unchanged: Unchanged) -> None:
     """Neither what a body must be like, nor what is in a basket, nor what became of a repeat."""
     first = cached_api.post("/baskets/users/ada/products/p1", {"count": 2}, Idempotency_Key="once")
     assert first.status == 200
@@ -88,7 +88,7 @@ def test_it_is_not_told_what_else_is_wrong_with_a_call(endpoint: Endpoint, cache
         assert cached_api.request(endpoint.method, bare, raw=raw, content_type=content_type).refusal == INVALID
 
 
-def test_it_holds_no_stock_and_leaves_no_trace(cached_api: Api, unchanged: Unchanged) -> None:
+def test_a_revoked_key_holds_no_stock_and_leaves_no_trace(cached_api: Api, unchanged: Unchanged) -> None:
     revoke(cached_api)
     unchanged()
     assert cached_api.start().refusal == INVALID
@@ -96,8 +96,8 @@ def test_it_holds_no_stock_and_leaves_no_trace(cached_api: Api, unchanged: Uncha
     assert cached_api.delete("/baskets/users/ada").refusal == INVALID
 
 
-def test_it_flags_nothing_and_expires_nothing(cached_api: Api, pass_time: PassTime, unchanged: Unchanged) -> None:
-    """What a refusal, or a lapsed checkout, makes the service do in a transaction of its own."""
+def test_a_revoked_key_flags_nothing_and_expires_nothing(cached_api: Api, pass_time: PassTime, unchanged: Unchanged) -> None:
+    """A refusal, or a lapsed checkout, makes the service run a further transaction."""
     cached_api.start()
     cached_api.finish(False)
     cached_api.place("p1", 4, user="eve")
@@ -111,8 +111,8 @@ def test_it_flags_nothing_and_expires_nothing(cached_api: Api, pass_time: PassTi
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_is_told_so_although_somebody_holds_the_basket(cached_api: Api, partner: Partner) -> None:
-    """The key comes before the state; a good key is told to call again."""
+def test_a_revoked_key_is_refused_while_the_basket_is_locked(cached_api: Api, partner: Partner) -> None:
+    """The key comes before the state; a valid key gets `busy`."""
     basket_id = Owner(partner_id=partner.pk, user_id="ada").basket_id
     locked, go = threading.Event(), threading.Event()
 
@@ -138,7 +138,7 @@ def test_it_is_told_so_although_somebody_holds_the_basket(cached_api: Api, partn
         holder.result(30)
 
 
-def test_its_refusal_is_logged_as_a_strangers(cached_api: Api, lines: Lines) -> None:
+def test_the_refusal_of_a_revoked_key_is_logged_without_a_caller(cached_api: Api, lines: Lines) -> None:
     revoke(cached_api)
     cached_api.start()
     [line] = [line for line in lines() if line["status"] == 401]
@@ -146,7 +146,7 @@ def test_its_refusal_is_logged_as_a_strangers(cached_api: Api, lines: Lines) -> 
     assert "user" not in line
 
 
-def test_it_gets_in_again_when_it_is_good_again(cached_api: Api) -> None:
+def test_a_key_that_is_valid_again_is_accepted_again(cached_api: Api) -> None:
     revoke(cached_api)
     assert cached_api.get("/baskets/users/ada").refusal == INVALID
     ApiKey.objects.update(revoked_at=None)
@@ -180,7 +180,7 @@ def test_a_call_goes_on_under_the_partners_new_name_and_is_done_once(cached_api:
     assert [line["partner"] for line in lines()] == ["renamed"]
 
 
-def test_a_key_that_belongs_to_somebody_else_now_opens_their_baskets(cached_api: Api, other_partner: Api) -> None:
+def test_a_key_that_belongs_to_another_partner_now_opens_that_partners_baskets(cached_api: Api, other_partner: Api) -> None:
     other_partner.place("p1", 6)
     owner = row_of(other_partner).partner
     ApiKey.objects.filter(prefix=prefix_of(cached_api)).update(partner=owner)
@@ -198,14 +198,14 @@ def test_a_call_whose_limit_was_changed_counts_once(issue: Issue) -> None:
 # --- What is remembered ----------------------------------------------------------------------------
 
 
-def test_another_secret_with_a_prefix_that_is_known_opens_nothing(cached_api: Api, unchanged: Unchanged) -> None:
+def test_another_secret_with_a_cached_prefix_is_refused(cached_api: Api, unchanged: Unchanged) -> None:
     unchanged(but=("baskets_throttle",))
     wrong = str(cached_api.key)[:-4] + ("0000" if not str(cached_api.key).endswith("0000") else "1111")
     assert Api(wrong).get("/baskets/users/ada").refusal == INVALID
     assert cached_api.get("/baskets/users/ada").status == 200
 
 
-def test_a_process_does_not_remember_without_end(issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_cache_is_bounded(issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth_api_keys, "MAX_CACHED_KEYS", 3)
     monkeypatch.setattr(auth_api_keys, "_key_cache", {})
     for _ in range(7):
@@ -213,7 +213,7 @@ def test_a_process_does_not_remember_without_end(issue: Issue, monkeypatch: pyte
         assert len(auth_api_keys._key_cache) <= 3
 
 
-def test_no_answer_leaves_while_the_key_cannot_be_looked_up(cached_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_response_is_sent_while_the_key_cannot_be_looked_up(cached_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(prefix: str) -> None:
         raise OperationalError(prefix) from psycopg.OperationalError("gone")
 

@@ -172,14 +172,14 @@ def test_a_live_session_is_not_expired(shopper: User) -> None:
 
 def interleave(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
     """Let something happen between the look for candidates and the transaction that takes them."""
-    real = expiry.in_transaction
+    real = expiry.run_in_transaction
 
     def late(step: Callable[[], Any]) -> Any:
-        monkeypatch.setattr(expiry, "in_transaction", real)
+        monkeypatch.setattr(expiry, "run_in_transaction", real)
         happens()
         return real(step)
 
-    monkeypatch.setattr(expiry, "in_transaction", late)
+    monkeypatch.setattr(expiry, "run_in_transaction", late)
 
 
 def test_the_sweep_looks_again_at_a_session_it_has_found(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
