@@ -98,20 +98,20 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Superusers trust issuers, on a separate page."""
+        """Superusers add issuers, on a separate page."""
         return bool(request.user.is_active and request.user.is_superuser)
 
     def more_urls(self) -> list[URLPattern]:
-        """Trust an issuer; distrust one; fetch the keys of one."""
+        """Add an issuer; remove one; fetch the keys of one."""
         return [
-            path("add/", self.admin_site.admin_view(self.trust), name="baskets_tokenissuer_add"),
-            path("<path:object_id>/distrust/", self.admin_site.admin_view(self.distrust), name="baskets_tokenissuer_distrust"),
+            path("add/", self.admin_site.admin_view(self.add_issuer), name="baskets_tokenissuer_add"),
+            path("<path:object_id>/remove/", self.admin_site.admin_view(self.remove), name="baskets_tokenissuer_remove"),
             path("<path:object_id>/fetch/", self.admin_site.admin_view(self.fetch), name="baskets_tokenissuer_fetch"),
         ]
 
     @method_decorator(csrf_protect)
-    def trust(self, request: HttpRequest) -> HttpResponse:
-        """Trust an issuer."""
+    def add_issuer(self, request: HttpRequest) -> HttpResponse:
+        """Add an issuer whose tokens are accepted."""
         require_superuser(request)
         form = IssuerForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
@@ -130,16 +130,16 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
                 actor=actor,
             )
             if trusted:
-                messages.success(request, "The issuer is trusted. Its tokens are valid from the next call on.")
+                messages.success(request, "The issuer is added. Its tokens are valid from the next call on.")
                 if trusted.issuer.keys_url:
                     _fetch_keys(request, trusted.issuer)
                 _name_skipped(request, trusted.skipped)
                 return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_change", args=[trusted.issuer.pk]))
-        return self.render(request, "admin/baskets/form.html", {"title": "Trust an issuer", "form": form, "submit": "Trust issuer"})
+        return self.render(request, "admin/baskets/form.html", {"title": "Add an issuer", "form": form, "submit": "Add issuer"})
 
     @method_decorator(csrf_protect)
-    def distrust(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Distrust an issuer at once, after a page that says what that means."""
+    def remove(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Remove an issuer at once, after a page that states the effect."""
         require_superuser(request)
         found = self.found(request, object_id)
         if request.method == "POST":
@@ -150,10 +150,10 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
                 raise Http404 from gone
             messages.success(request, "The issuer is removed. Its tokens are refused from now on.")
             return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_changelist"))
-        context = {"title": "Distrust an issuer", "name": display.visible(found.name), "record": found}
+        context = {"title": "Remove an issuer", "name": display.visible(found.name), "record": found}
         context["partner"] = display.visible(found.partner.name)
         context["back"] = reverse("admin:baskets_tokenissuer_change", args=[quote(found.pk)])
-        return self.render(request, "admin/baskets/distrust_issuer.html", context)
+        return self.render(request, "admin/baskets/remove_issuer.html", context)
 
     @method_decorator(csrf_protect)
     def fetch(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -169,10 +169,10 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         return self.render(request, "admin/baskets/form.html", context)
 
     def tools(self, request: HttpRequest, record: TokenIssuer) -> list[tuple[str, str]]:
-        """Distrust the issuer; fetch the keys that it publishes."""
+        """Return the links to remove the issuer and to fetch the keys that it publishes."""
         if not request.user.is_superuser:
             return []
-        named = [("distrust", "Distrust this issuer"), *([("fetch", "Fetch its keys")] if record.keys_url else [])]
+        named = [("remove", "Remove this issuer"), *([("fetch", "Fetch its keys")] if record.keys_url else [])]
         return [(reverse(f"admin:baskets_tokenissuer_{name}", args=[quote(record.pk)]), label) for name, label in named]
 
     @admin.display(description="name")

@@ -1,4 +1,4 @@
-"""Issuers are trusted and distrusted by superusers, each by one POST."""
+"""Issuers are added and removed by superusers, each by one POST."""
 
 import json
 from collections.abc import Callable
@@ -26,8 +26,8 @@ def login(partner: Partner) -> TokenIssuer:
     return token_issuers.add_issuer(partner_name=partner.name, name="<b>login", actor=Actor.system("tests"), **values).issuer
 
 
-def distrust(issuer: TokenIssuer) -> str:
-    return reverse("admin:baskets_tokenissuer_distrust", args=[issuer.pk])
+def remove(issuer: TokenIssuer) -> str:
+    return reverse("admin:baskets_tokenissuer_remove", args=[issuer.pk])
 
 
 def test_an_issuer_is_trusted_by_its_keys(root: Client, partner: Partner) -> None:
@@ -83,7 +83,7 @@ def test_skipped_keys_are_named_in_the_message(root: Client, partner: Partner) -
     values = {"partner": partner.pk, "name": "login", "audience": "us", "algorithms": ["ES256"], "keys": keys}
     page = post(root, reverse(ADD), values, follow=True)
     assert shown_messages(page) == [
-        "The issuer is trusted: its tokens are good from the next call on.",
+        "The issuer is added. Its tokens are valid from the next call on.",
         "Skipped keys[0] (kid '<i>enc'): The key is not meant for signatures.",
     ]
     assert "<i>enc" not in page.content.decode()
@@ -120,22 +120,22 @@ def test_keys_that_were_given_cannot_be_fetched(root: Client, partner: Partner) 
     assert address not in root.get(reverse("admin:baskets_tokenissuer_change", args=[stored.pk])).content.decode()
 
 
-def test_an_issuer_is_distrusted_after_a_page_that_says_what_that_means(root: Client, login: TokenIssuer) -> None:
-    page = root.get(distrust(login)).content.decode()
+def test_an_issuer_is_removed_after_a_page_that_states_the_effect(root: Client, login: TokenIssuer) -> None:
+    page = root.get(remove(login)).content.decode()
     assert "<b>login" not in page
-    assert post(root, distrust(login), {}).status_code == 302
+    assert post(root, remove(login), {}).status_code == 302
     assert not TokenIssuer.objects.exists()
 
 
 def test_only_superusers_do_either(viewer: Client, root: Client, login: TokenIssuer, stored_rows: Callable[[], Any]) -> None:
     before = stored_rows()
     form = {"csrfmiddlewaretoken": token(viewer, reverse("admin:index"))}
-    for address in (reverse(ADD), distrust(login), reverse("admin:baskets_tokenissuer_fetch", args=[login.pk])):
+    for address in (reverse(ADD), remove(login), reverse("admin:baskets_tokenissuer_fetch", args=[login.pk])):
         assert viewer.get(address).status_code == 403
         assert viewer.post(address, form).status_code == 403
         assert root.get(address).status_code == 200
     assert stored_rows() == before
     page = reverse("admin:baskets_tokenissuer_change", args=[login.pk])
-    for tool in ("Distrust this issuer", "Fetch its keys"):
+    for tool in ("Remove this issuer", "Fetch its keys"):
         assert tool in root.get(page).content.decode()
         assert tool not in viewer.get(page).content.decode()

@@ -47,7 +47,7 @@ def key_file(tmp_path: Path) -> str:
     return str(file)
 
 
-def test_an_issuer_is_trusted_by_address_and_distrusted(run: Run, server: Issuer) -> None:
+def test_an_issuer_is_added_by_address_and_removed(run: Run, server: Issuer) -> None:
     done = run("add_issuer", "acme", "login", "--keys-url", server.url, "--issuer", "https://login.example.com")
     assert (done.code, done.out, complaints(done)) == (0, f"Trusted issuer 'login' of partner 'acme'.\nSkipped {SKIPPED}\n", "")
     stored = TokenIssuer.objects.get()
@@ -55,7 +55,7 @@ def test_an_issuer_is_trusted_by_address_and_distrusted(run: Run, server: Issuer
     assert [key["kid"] for key in stored.fetched_keys["keys"]] == ["key-1"]
     assert (stored.algorithms, stored.created_by) == (["ES256", "EdDSA", "RS256"], "add_issuer")
     done = run("remove_issuer", "acme", "login")
-    assert (done.code, done.out) == (0, "Distrusted issuer 'login' of partner 'acme'.\n")
+    assert (done.code, done.out) == (0, "Removed issuer 'login' of partner 'acme'.\n")
     assert not TokenIssuer.objects.exists()
     done = run("remove_issuer", "acme", "login")
     assert (done.code, complaints(done)) == (1, "CommandError: This partner trusts no issuer of this name.\n")
@@ -105,7 +105,7 @@ def test_rehearsals_change_nothing(run: Run, server: Issuer, stored_rows: Stored
     before = stored_rows()
     done = run("add_issuer", "acme", "other", *source, "--dry-run")
     assert done.out == f"Would trust issuer 'other' of partner 'acme'.\nSkipped {SKIPPED}\n"
-    assert run("remove_issuer", "acme", "login", "--dry-run").out == "Would distrust issuer 'login' of partner 'acme'.\n"
+    assert run("remove_issuer", "acme", "login", "--dry-run").out == "Would remove issuer 'login' of partner 'acme'.\n"
     assert run("refresh_issuer_keys", "--dry-run").out == f"Issuer 'login' of partner 'acme': 1 keys.\nSkipped {SKIPPED}\n"
     assert server.calls == 3
     assert stored_rows() == before

@@ -92,7 +92,7 @@ def add_issuer(
     if not TokenIssuer.objects.filter(partner=partner, name=name, keys_url=keys_url).exists():
         values |= {"fetched_keys": None, "fetched_at": None, "fetch_problem": "", "fetch_lease": None, "next_fetch_at": None}
     row, _ = TokenIssuer.objects.update_or_create(partner=partner, name=name, defaults={**values, "created_by": actor.name})
-    transaction.on_commit(lambda: log.info("issuer_trusted", partner=partner_name, issuer=name, by=actor.name))
+    transaction.on_commit(lambda: log.info("issuer_added", partner=partner_name, issuer=name, by=actor.name))
     return AddedIssuer(issuer=row, skipped=skipped)
 
 
@@ -105,7 +105,7 @@ def remove_issuer(*, partner_name: str, name: str, actor: Actor) -> None:
     deleted, _ = TokenIssuer.objects.filter(partner__name=partner_name, name=name).delete()
     if not deleted:
         raise IssuerNotFound
-    transaction.on_commit(lambda: log.info("issuer_distrusted", partner=partner_name, issuer=name, by=actor.name))
+    transaction.on_commit(lambda: log.info("issuer_removed", partner=partner_name, issuer=name, by=actor.name))
 
 
 def get_issuer(*, partner_name: str, name: str) -> TokenIssuer:

@@ -27,7 +27,7 @@ class Command(ServiceCommand):
             token_issuers.remove_issuer(partner_name=partner, name=name, actor=Actor.system("remove_issuer"))
         self.answer(
             as_json=as_json,
-            text=f"{'Would distrust' if dry_run else 'Distrusted'} issuer {name!r} of partner {partner!r}.",
+            text=f"{'Would remove' if dry_run else 'Removed'} issuer {name!r} of partner {partner!r}.",
             partner=partner,
             name=name,
             dry_run=dry_run,

@@ -21,7 +21,7 @@ OWN = {
     "baskets_worklist",
     *("baskets_apikey_limit", "baskets_apikey_revoke"),
     *("baskets_partner_add", "baskets_partner_issue_key", "baskets_partner_origins", "baskets_partner_orders"),
-    *("baskets_tokenissuer_add", "baskets_tokenissuer_distrust", "baskets_tokenissuer_fetch", "baskets_webhookendpoint_make"),
+    *("baskets_tokenissuer_add", "baskets_tokenissuer_remove", "baskets_tokenissuer_fetch", "baskets_webhookendpoint_make"),
 }
 
 
