@@ -63,12 +63,14 @@ def run_guarded(operation: Callable[[], T], *, guard: Guard | None) -> T:
         while True:
             try:
                 return run_in_transaction(partial(_checked, operation, guard))
-            except RetryTransaction as retry:
-                retry.prepare()
-            except Refusal as refusal:
-                if flag := refusal.attention:
-                    run_in_transaction(partial(attention.record_flag_after_rollback, flag))
-                raise
+            except (RetryTransaction, Refusal) as raised:
+                outcome = _verified(raised, guard)
+            if isinstance(outcome, RetryTransaction):
+                outcome.prepare()
+                continue
+            if flag := outcome.attention:
+                run_in_transaction(partial(attention.record_flag_after_rollback, flag))
+            raise outcome
 
 
 def run_once(operation: Callable[[], str], *, key: Callable[[], IdempotencyKey], guard: Guard | None) -> StoredResponse:
@@ -105,8 +107,11 @@ def read(query: Callable[[], T], *, guard: Guard | None = None) -> T:
     while True:
         try:
             return read_with_reconnect(query_in_pipeline)
-        except RetryTransaction as retry:
-            retry.prepare()
+        except (RetryTransaction, Refusal) as raised:
+            outcome = _verified(raised, guard)
+        if not isinstance(outcome, RetryTransaction):
+            raise outcome
+        outcome.prepare()
 
 
 def _checked(operation: Callable[[], T], guard: Guard | None) -> T:
@@ -116,10 +121,24 @@ def _checked(operation: Callable[[], T], guard: Guard | None) -> T:
     guard.enqueue()
     try:
         result = operation()
-    except Exception as error:
-        # A refusal may flag a basket, and a retry may expire sessions: neither may happen unless the guard holds.
-        if guard.is_received or isinstance(error, Refusal | RetryTransaction):
+    except Exception:
+        if guard.is_received:
             guard.verify()
         raise
     guard.verify()
     return result
+
+
+def _verified(raised: RetryTransaction | Refusal, guard: Guard | None) -> RetryTransaction | Refusal:
+    """Verify the guard after the roll-back: a refusal may flag a basket, and a retry may expire sessions.
+
+    An operation that refuses before its first round trip leaves the guard unsent, and its transaction takes no more statements.
+
+    :returns: what was raised; the retry that the guard demands, if it does not hold.
+    """
+    try:
+        if guard:
+            guard.verify()
+    except RetryTransaction as retry:
+        return retry
+    return raised

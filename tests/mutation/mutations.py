@@ -192,8 +192,8 @@ MUTATIONS = (
     Mutation(
         name="a start that came too late is not tried again",
         place="baskets.domain.runner.run_guarded",
-        old="retry.prepare()",
-        new="raise",
+        old="outcome.prepare()",
+        new="raise outcome",
         why="a refusal looks like an answer",
         tests=(CROWDS,),
     ),

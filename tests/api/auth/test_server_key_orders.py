@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from baskets.domain.access import partners
+from baskets.domain.access import api_keys, partners
 from baskets.domain.actors import Actor
 from baskets.models import Attention, CheckoutSession, Event, Partner
 from tests.api.conftest import Api, Sells, Unchanged
@@ -53,6 +53,14 @@ def test_server_key_reports_the_order_that_was_refused_to_the_app(api: Api, app:
     assert api.session(guest["orderNo"], user=guest["userId"]).data["status"] == "ORDERED"
     # Also a repeat of what is ordered already is a report.
     assert app.finish(True, user=guest["userId"]).refusal == SERVER_KEY_REQUIRED
+
+
+def test_revoked_client_key_is_refused_as_such(app: Api, guest: Any, partner: Partner) -> None:
+    """The refusal precedes every statement of the call, the lookup of its cached key included."""
+    require_server_key(partner)
+    assert app.finish(True, user=guest["userId"]).refusal == SERVER_KEY_REQUIRED
+    api_keys.revoke_api_key(prefix=str(app.key).split("_")[1], actor=OPERATOR)
+    assert app.finish(True, user=guest["userId"]).refusal == (401, 401, "api_key_invalid")
 
 
 def test_client_key_still_aborts(app: Api, guest: Any, partner: Partner) -> None:

@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import F
 from standardwebhooks.webhooks import Webhook
 
+from baskets.db.pipeline import Statement
 from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.events import feed, webhook_delivery, webhook_endpoints
 from baskets.domain.events.payloads import message_id
@@ -236,9 +237,8 @@ def test_a_crash_after_the_call_sends_the_event_once_more_under_its_id(
     endpoint, _ = make(webhook_receiver)
     shopper.place("shirt", 1)
     with monkeypatch.context() as crashing:
-        crashing.setattr(
-            webhook_delivery, "RECORD_DELIVERY", "SELECT 1/0 AS crash, %(position)s::bigint, %(id)s::bigint, %(lease)s::uuid -- RETURNING"
-        )
+        failing = Statement("crash", "SELECT 1/0 AS crash, %(position)s::bigint, %(id)s::bigint, %(lease)s::uuid -- RETURNING")
+        crashing.setattr(webhook_delivery, "RECORD_DELIVERY", failing)
         with pytest.raises(Exception, match="division by zero"):
             deliver()
     assert deliver() == 0  # The lease of who crashed has not run out.

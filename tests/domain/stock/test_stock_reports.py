@@ -184,7 +184,7 @@ def test_a_stock_take_that_confirms_the_number_is_recorded() -> None:
 def test_a_stock_take_from_before_the_latest_report_is_refused() -> None:
     counted_at = now()
     report(20)
-    with pytest.raises(guards.RepairNotApplicable, match="A report of a later moment is known"), transaction.atomic():
+    with pytest.raises(guards.RepairNotApplicable, match="A report of a later time exists"), transaction.atomic():
         count(15, counted_at)
     assert available("x") == (20, 0)
 
