@@ -135,7 +135,7 @@ DATABASES["default"] |= {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# --- Baskets: read through baskets/conf.py, nowhere else ----------------------
+# --- Baskets: read through baskets/conf.py; baskets/checks.py checks them ----------------------
 
 BASKETS_HOLD_SECONDS = env.int("BASKETS_HOLD_SECONDS", default=30 * 60)
 BASKETS_GRACE_SECONDS = env.int("BASKETS_GRACE_SECONDS", default=24 * 60 * 60)

@@ -94,7 +94,6 @@ MESSAGES: dict[str, str] = {
     "token_expired": "The bearer token has expired.",
     "token_keys_unavailable": "The keys of the token's issuer cannot be had now. Nothing has changed; call again.",
     "token_user_mismatch": "The bearer token belongs to another user.",
-    "server_key_required": "A client key may not do this: use a server key.",
     "guest_not_allowed": "This call is for users whom the partner itself knows, and not for guests.",
     "transfer_not_allowed": "This device took the basket over from another one, and may not pass it on.",
     "forbidden": "This is not allowed.",

@@ -55,7 +55,7 @@ class PausedCall:
         return pause_after
 
     def run(self, call: Callable[[], Any], while_paused: Callable[[], Any]) -> tuple[Any, Any]:
-        """Run `call` up to its point, start `while_frozen` beside it, then let both end; return both outcomes."""
+        """Run `call` up to its point, start `while_paused` beside it, then let both end; return both outcomes."""
 
         def paused() -> Any:
             self._thread = threading.get_ident()

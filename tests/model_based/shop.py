@@ -1,6 +1,6 @@
 """The contract as a small pure program: what apps and the clock do to baskets and stock. It knows nothing of the service's code.
 
-Transfers, guests and comfort settings are in `devices`, the shop's reports, its staff and the purge in `office`.
+Transfers, guests and comfort settings are in `devices`, the shop's reports, its staff and the purge in `staff_model`.
 """
 
 from collections import Counter

@@ -55,7 +55,7 @@ class RepairCall:
 
 
 class Repair(ABC, Generic[R]):
-    """A named repair of one kind of record. To add one, subclass and list an instance in `registry`.
+    """A named repair of one kind of record. To add one, subclass and list an instance in the tuple of its noun's module.
 
     `slug` names its address and its permission, `description` tells staff what it does, and `is_bulk` offers it for many rows
     of a list. `confirmed_values` names values of the snapshot that must come out as the page has shown them: what the repair

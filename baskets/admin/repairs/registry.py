@@ -1,6 +1,7 @@
 """All repairs of the admin, by the kind of record.
 
-To add one, subclass `Repair` or the base class of its record in the module of its noun, and list an instance there.
+To add one, subclass `Repair` or the base class of its record in the module of its noun, and list an instance in the tuple of that module.
+A new slug also needs a permission: in `Meta.permissions` of the model, and granted to a group by a migration.
 """
 
 from baskets.admin.repairs.baskets import BASKET_REPAIRS, DEVICE_REPAIRS

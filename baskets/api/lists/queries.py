@@ -1,4 +1,4 @@
-"""Reads one page of each list in a constant number of statements. `filters` narrows the rows, `pagination` checks the query."""
+"""Reads one page of baskets or checkouts in a constant number of statements. `filters` narrows the rows, `pagination` checks the query."""
 
 from collections import defaultdict
 from collections.abc import Mapping

@@ -31,7 +31,7 @@ def is_http_url(url: str) -> bool:
 
 
 def append_params(url: str, *, source: str, token: str) -> str:
-    """Append source and token to the query of an address. All other bytes stay unchanged.
+    """Append source and token to the query of an address. Empty parameters are removed; all others stay unchanged.
 
     Parameters of an earlier transfer are removed: the receiver could not tell which of two tokens counts.
 

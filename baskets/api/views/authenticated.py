@@ -24,7 +24,7 @@ from baskets.models.basket_snapshot import Owner
 
 
 class AuthenticatedViewSet(ViewSet):
-    """Knows its caller, as the database knows the key of the call. See Note [Cached keys].
+    """Knows its caller, as the database knows the key of the call. See Note [Cached keys] in `baskets.api.auth.api_keys`.
 
     # Note [Order of checks]
     # DRF checks Accept before it authenticates. Partners rely on this order: path (404, the resolver), method (405), version
@@ -100,7 +100,7 @@ class AuthenticatedViewSet(ViewSet):
     def handle_exception(self, exc: Exception) -> Response:
         """Convert an exception into its response, but verify the cached key first: nothing is revealed to a revoked key.
 
-        A failure of the database (5xx) reveals nothing, so it needs no verification that might fail as well.
+        A failure of the database (5xx) reveals nothing, so the key is not looked up for it: that might fail as well.
         """
         response = self._exception_response(exc)
         if self.key_guard and (response.status_code < 500 or self.key_guard.is_received):

@@ -66,7 +66,8 @@ class BackendViewSet(ApiViewSet):
     def list_request(self, name: str, filter_set: type[ListFilterSet], rows: QuerySet[Any]) -> ListRequest:
         """Check the query of a list call, and count the call against the limit of its key.
 
-        :raises ApiError: `validation_failed`, then `throttled`.
+        :raises ApiError: `validation_failed`.
+        :raises Throttled: the limit of the key is reached.
         """
         listing = parse_list_request(self.query_params, call=name, filter_set=filter_set, rows=rows, partner_id=self.caller.partner_id)
         self.validated()

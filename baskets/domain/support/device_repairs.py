@@ -16,7 +16,7 @@ def revoke_device(*, device: GuestToken, expected_events: int, reason: str, acto
 
     :param expected_events: how many events the basket had when staff decided.
     :param reason: why, for the timeline.
-    :raises ReasonRequired: the reason is empty.
+    :raises ReasonRequired: the reason is empty, too long, or not storable.
     :raises StaleState: the basket has changed since staff decided.
     :raises RepairNotApplicable: the token was revoked before, or is deleted.
     """

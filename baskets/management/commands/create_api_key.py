@@ -14,7 +14,7 @@ from baskets.models import ApiKey
 class Command(ServiceCommand):
     """Issue an API key."""
 
-    help = "Issue an API key of a partner. The key alone goes to standard output, once; only its digest is stored."
+    help = "Issue an API key of a partner. Without --json the key alone goes to standard output, once; only its digest is stored."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""

@@ -1,6 +1,6 @@
 """Every way to break a rule of the stored data that the tests of the checker try, as statements behind the domain's back.
 
-`:basket_of_anna` and `:session_of_anna` stand for the keys of a user's basket and of its latest session in the world of `test_checker`.
+`:basket_of_anna` and `:session_of_anna` stand for the keys of a basket and its latest session in the scenario of `test_invariant_checker`.
 """
 
 import re
