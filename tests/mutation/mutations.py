@@ -840,7 +840,7 @@ MUTATIONS = (
     Mutation(
         name="a refused start counts against its source",
         place="baskets.domain.access.client_limits.ClientLimits.returned_on_failure",
-        old="self.count(guests=0, starts=0, pieces=0)",
+        old="self.return_counts()",
         new="pass",
         why="a count that is not returned is noticed by honest callers only",
         tests=(CLIENT_LIMITS,),

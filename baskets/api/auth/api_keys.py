@@ -3,7 +3,8 @@
 Note [Cached keys]
 A separate lookup of the key would cost one round trip more. Each process therefore caches the keys that it has
 authenticated. A cached key is used immediately, and `CachedKeyGuard` looks it up in the first pipeline of the call. It is
-verified before anything is committed or returned, refusals included. If the row has changed, the unit of work is rolled
+verified before the unit of work commits and before anything is returned, refusals included. Only the check of a bearer token
+may fetch the keys of its issuer before that. If the row has changed, the unit of work is rolled
 back, the caller is authenticated without the cache, and the operation runs again for the new caller.
 """
 

@@ -30,10 +30,12 @@ class ThrottledView(Protocol):
     """What the throttle needs to know about a viewset.
 
     :param never_throttled: the actions that do not count.
+    :param takes_idempotency_key: whether responses of its actions are stored.
     """
 
     action: str
     kwargs: dict[str, str]
+    takes_idempotency_key: bool
     never_throttled: frozenset[str]
 
     @property
@@ -55,7 +57,8 @@ class ApiKeyThrottle(BaseThrottle):
         caller = request.user
         if not isinstance(caller, Caller) or view.action in view.never_throttled or not (limit := rate_limit_of(caller)):
             return True
-        if request.method != "GET" and "user_id" in view.kwargs and (key := key_of(request)) is not None:
+        is_stored = view.takes_idempotency_key and request.method not in {"GET", "HEAD"} and "user_id" in view.kwargs
+        if is_stored and (key := key_of(request)) is not None:
             basket_id = view.owner.basket_id
             if idempotency.is_remembered(basket_id=basket_id, key=key):
                 return True

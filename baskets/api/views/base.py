@@ -101,27 +101,26 @@ class ApiViewSet(AuthenticatedViewSet):
         :returns: the response of this call, or the stored response of the call that this one repeats.
         :raises Refusal: the operation refused.
         """
-        limits = self._client_limits() if counts_for_client else None
-        if counts_for_client:
-            arguments["limits"] = limits
-        call = partial(self._call, operation, arguments)
+        limits = ClientLimits(key=self.caller.prefix, source=client_source(self.request)) if counts_for_client else None
+        call = partial(self._call, operation, arguments, limits)
         with limits.returned_on_failure() if limits else nullcontext():
             if not self.takes_idempotency_key or key_of(self.request) is None:
                 return StoredResponse(status=200, body=success_body(render(runner.run_guarded(call, guard=self.key_guard))))
             test_mode = bool(arguments.get("test_mode"))
             key = partial(self._idempotency_key, fingerprint_of(self.request, content=self.content, test_mode=test_mode))
-            return runner.run_once(partial(_rendered, call, render), key=key, guard=self.key_guard)
+            response = runner.run_once(partial(_rendered, call, render), key=key, guard=self.key_guard)
+            if limits and response.replayed:
+                limits.return_counts()  # An earlier try of this call counted, and another call with its key was faster.
+            return response
 
-    def _call(self, operation: Callable[..., T], arguments: Mapping[str, Any]) -> T:
+    def _call(self, operation: Callable[..., T], arguments: Mapping[str, Any], limits: ClientLimits | None) -> T:
+        if limits:
+            # In each try: the kind of the key may change with the caller.
+            arguments = {**arguments, "limits": limits if self.caller.is_client_key else None}
         return operation(owner=self.owner, actor=self.actor, **arguments)
 
     def _idempotency_key(self, fingerprint: bytes) -> IdempotencyKey:
         return IdempotencyKey(basket_id=self.owner.basket_id, key=key_of(self.request) or "", fingerprint=fingerprint)
-
-    def _client_limits(self) -> ClientLimits | None:
-        if not self.caller.is_client_key:
-            return None
-        return ClientLimits(key=self.caller.prefix, source=client_source(self.request))
 
     def respond(self, content: Any, *, next_token: str | None = None) -> HttpResponse:
         """Return the response of a call that was done.

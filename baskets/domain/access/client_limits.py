@@ -55,5 +55,9 @@ class ClientLimits:
         try:
             yield self
         except BaseException:
-            self.count(guests=0, starts=0, pieces=0)
+            self.return_counts()
             raise
+
+    def return_counts(self) -> None:
+        """Return everything that was counted."""
+        self.count(guests=0, starts=0, pieces=0)

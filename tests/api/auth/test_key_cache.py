@@ -8,9 +8,12 @@ from datetime import timedelta
 import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
+from pytest_django import Settings
 
 from baskets.api.auth import api_keys as auth_api_keys
+from baskets.api.auth import bearer
 from baskets.domain.access import api_keys
+from baskets.domain.access.bearer_tokens import BearerUser
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import store
 from baskets.models import ApiKey, Basket, Event, Partner, Throttle
@@ -170,6 +173,18 @@ def test_a_key_that_moves_into_an_app_needs_a_token_from_the_next_call(cached_ap
     unchanged()
     assert cached_api.start().refusal == (401, 2002, "token_missing")
     assert cached_api.get("/baskets").refusal == (403, 403, "server_key_required")
+
+
+def test_a_key_that_moves_into_an_app_is_limited_from_the_next_call(
+    cached_api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BASKETS_STARTS_PER_SOURCE = 1
+    monkeypatch.setattr(bearer.bearer_tokens, "verify", lambda **_: BearerUser(user_id="ada", issuer="partner", guest=False))
+    cached_api.headers["Authorization"] = "Bearer x"
+    ApiKey.objects.update(kind=ApiKey.Kind.CLIENT)
+    assert cached_api.start().status == 200
+    assert cached_api.finish(False).status == 200
+    assert cached_api.start().refusal == (429, 503, "throttled")
 
 
 def test_a_call_goes_on_under_the_partners_new_name_and_is_done_once(cached_api: Api, lines: Lines, partner: Partner) -> None:

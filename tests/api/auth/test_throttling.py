@@ -12,7 +12,7 @@ from baskets.api.auth import bearer
 from baskets.domain.access import api_keys, rate_limits
 from baskets.domain.access.bearer_tokens import BearerUser
 from baskets.domain.actors import Actor
-from baskets.models import Throttle
+from baskets.models import Throttle, Transfer
 from tests.api.conftest import Api, Issue, Lines, Sells, Unchanged
 from tests.api.endpoints import CALLS, AccessLevel, Endpoint
 
@@ -234,3 +234,14 @@ def test_expired_counts_are_swept(limited_api: Api, issue: Issue) -> None:
     used_up(Api(issue(calls_per_minute=2)))
     assert rate_limits.delete_ended_windows() == 1
     assert Throttle.objects.count() == 1
+
+
+@pytest.mark.parametrize(("method", "path"), [("HEAD", "/baskets/users/ada"), ("POST", "/baskets/users/ada/transfer")])
+def test_stored_response_exempts_only_calls_that_return_it(issue: Issue, method: str, path: str) -> None:
+    caller = Api(issue(calls_per_minute=1))
+    assert caller.post("/baskets/users/ada/products/p1", Idempotency_Key="once").status == 200
+    assert caller.post("/baskets/users/ada/products/p1", Idempotency_Key="once").status == 200
+    call = caller.client.head if method == "HEAD" else caller.client.post
+    headers = {"X-API-Key": caller.key, "Idempotency-Key": "once"}
+    assert call(path, content_type="application/json", headers=headers).status_code == 429
+    assert not Transfer.objects.exists()
