@@ -113,7 +113,8 @@ def hit_many(*, subject: str, amount: int, limit: int, window: timedelta) -> Gra
         fault = fault_of(error)
         log.warning("throttle_failed", fault=fault.name, error=type(error).__qualname__)
         return Grant(amount=0, seconds=1.0) if fault is Fault.BUSY else Grant(amount=amount, seconds=window.total_seconds())
-    return Grant(amount=granted, seconds=seconds)
+    # A statement that began before the one that opened the window, and waited for its row, would see more than a whole window.
+    return Grant(amount=granted, seconds=min(seconds, window.total_seconds()))
 
 
 # --- In blocks: see Note [Blocks of counts] ---------------------------------------
