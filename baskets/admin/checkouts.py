@@ -191,6 +191,7 @@ class BasketItemAdmin(OfBasket):
     list_filter = (
         filters.choices("list", "list", {v: (label, Q(list=v)) for v, label in BasketItem.List.choices}),
         filters.of_partner("basket__partner"),
+        filters.of_product(),
     )
     list_display_links = None
     ordering = ("-pk",)
@@ -201,17 +202,33 @@ class BasketItemAdmin(OfBasket):
 class CheckoutItemAdmin(OfBasket):
     """Items of checkout sessions."""
 
-    list_display = ("product_shown", "count", "stock", "order", "of_user", "partner_name")
+    list_display = ("product_shown", "count", "stock", "status", "ended", "order", "of_user", "partner_name")
     list_select_related = ("basket__partner", "session")
-    list_filter = (filters.of_partner("basket__partner"),)
+    list_filter = (
+        filters.choices("checkout", "status", {v: (label, Q(session__status=v)) for v, label in CheckoutSession.Status.choices}),
+        filters.between("ended", "session__finished_at"),
+        filters.of_partner("basket__partner"),
+        filters.of_product(),
+    )
     list_display_links = None
     ordering = ("-pk",)
-    shown = ("product_shown", "count", "stock", "order", "of_user", "partner_name", "price", "currency")
+    shown = ("product_shown", "count", "stock", "status", "ended", "order", "of_user", "partner_name", "price", "currency")
 
     @admin.display(description="stock")
     def stock(self, item: CheckoutItem) -> SafeString:
         """What the item held when its checkout was active."""
         return stocked(item.stocked, released=item.released_at is not None)
+
+    @admin.display(description="checkout")
+    def status(self, item: CheckoutItem) -> SafeString:
+        """The status of its checkout."""
+        reversed_too = ", reversed" if item.session.reversed_at else ""
+        return display.badge(f"{item.session.get_status_display()}{reversed_too}", TONES.get(item.session.status, "plain"))
+
+    @admin.display(description="ended")
+    def ended(self, item: CheckoutItem) -> SafeString | str:
+        """When its checkout was ordered, aborted or expired."""
+        return display.moment(item.session.finished_at)
 
 
 @admin.register(StockReservation)
@@ -225,6 +242,7 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
         filters.of_status(StockReservation.Status),
         filters.Lapsed,
         filters.of_partner("basket__partner"),
+        filters.of_product(),
     )
     ordering = ("-pk",)
     shown = ("product_shown", "pieces", "state", "order", "of_user", "partner_name", "since", "expires", "ended")

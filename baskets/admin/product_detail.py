@@ -6,11 +6,23 @@ from typing import Any
 
 from django.db.models import Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.http import urlencode
 
 from baskets.admin.core import display
 from baskets.admin.repairs import snapshots
+from baskets.admin.repairs.definitions import repair_links
+from baskets.admin.repairs.registry import RESERVATION_REPAIRS, SESSION_REPAIRS
 from baskets.models import Product, StockAdjustment, StockReservation
 
+# The lists of one product: the label, the model, and what its filters choose.
+LISTS = (
+    ("Who bought it", "checkoutitem", {"status": "ORDERED"}),
+    ("Who holds it", "stockreservation", {"status": "HELD"}),
+    ("Who has it in the cart", "basketitem", {"list": "cart"}),
+    ("Who saved it for later", "basketitem", {"list": "saved"}),
+)
 MAX_HOLDS = 50
 MAX_ADJUSTMENTS = 20
 
@@ -106,7 +118,16 @@ def _are(number: int) -> str:
     return f"{_pieces(number)} {'is' if number == 1 else 'are'}"
 
 
-def product_page(product: Product) -> dict[str, Any]:
+def lists_of(request: HttpRequest, product: Product) -> list[tuple[str, str]]:
+    """Link to the lists of the buyers of a product, as far as the user may see them."""
+    return [
+        (f"{reverse(f'admin:baskets_{model}_changelist')}?{urlencode(chosen | {'product': product.pk})}", label)
+        for label, model, chosen in LISTS
+        if request.user.has_perm(f"baskets.view_{model}")
+    ]
+
+
+def product_page(request: HttpRequest, product: Product) -> dict[str, Any]:
     """Collect what the page of a product shows."""
     pieces = pieces_of(product)
     at = Product.objects.filter(pk=product.pk).annotate(at=Now()).values_list("at", flat=True).get()
@@ -123,6 +144,7 @@ def product_page(product: Product) -> dict[str, Any]:
         "title": "Product",
         "name": display.visible(product.product_id),
         "product": product,
+        "lists": lists_of(request, product),
         "tone": tone,
         "verdict": sentence,
         "facts": [
@@ -151,13 +173,19 @@ def product_page(product: Product) -> dict[str, Any]:
         "has_stock": pieces.supply or pieces.held or pieces.sold or pieces.reversed or pieces.limited,
         "holds": [
             (
-                display.basket(hold.basket_id, hold.basket.user_id),
-                display.visible(hold.basket.partner.name),
-                display.page("checkoutsession", hold.session_id, display.order_no(hold.session.order_no)),
-                display.count(hold.pieces),
-                display.moment(hold.created_at),
-                display.moment(hold.expires_at),
-                display.badge("lapsed", "bad") if hold.expires_at <= at else display.distance(hold.expires_at - at),
+                (
+                    display.basket(hold.basket_id, hold.basket.user_id),
+                    display.visible(hold.basket.partner.name),
+                    display.page("checkoutsession", hold.session_id, display.order_no(hold.session.order_no)),
+                    display.count(hold.pieces),
+                    display.moment(hold.created_at),
+                    display.moment(hold.expires_at),
+                    display.badge("lapsed", "bad") if hold.expires_at <= at else display.distance(hold.expires_at - at),
+                ),
+                [
+                    *repair_links(RESERVATION_REPAIRS, request, hold),
+                    *repair_links(SESSION_REPAIRS, request, hold.session, only={"abort"}),
+                ],
             )
             for hold in shown[:MAX_HOLDS]
         ],

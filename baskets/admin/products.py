@@ -77,7 +77,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
 
     def page_context(self, request: HttpRequest, record: Product) -> dict[str, Any]:
         """Say what the page of a product shows."""
-        return {**product_page(record), "tools": self.tools(request, record)}
+        return {**product_page(request, record), "tools": self.tools(request, record)}
 
     @admin.display(description="product id")
     def id_shown(self, product: Product) -> SafeString:

@@ -1,5 +1,6 @@
 """What the desk shows: baskets found, whole on one page, hostile values harmless, lists that cost the same however long."""
 
+import html
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from baskets.domain.stock import supply
 from baskets.domain.support import checkout_repairs, guards, reservation_repairs
 from baskets.models import CheckoutItem, CheckoutSession, GuestToken, Product, StockReservation
 from tests.admin.auth.test_access import MODELS, list_of
-from tests.admin.conftest import Shop
+from tests.admin.conftest import Shop, token
 from tests.admin.repairs.repair_cases import device
 from tests.factories import TESTER
 
@@ -285,6 +286,61 @@ def test_a_product_page_names_who_holds_it_until_when(shop: Shop, viewer: Client
     assert '<bdi class="given">holder</bdi>' in body
     assert "test supply" in body
     assert "It adds up" in body
+
+
+def test_each_hold_of_a_product_leads_to_its_basket_and_to_its_repairs(shop: Shop, root: Client, viewer: Client) -> None:
+    buyer = held(shop)
+    hold = StockReservation.objects.get()
+    body, seen_only = page(root, "product", "x"), page(viewer, "product", "x")
+    for address in (
+        reverse("admin:baskets_stockreservation_repair", args=[hold.pk, "release"]),
+        reverse("admin:baskets_checkoutsession_repair", args=[hold.session_id, "abort"]),
+    ):
+        assert address in body
+        assert address not in seen_only
+        assert root.get(address).status_code == 200
+    basket = reverse("admin:baskets_basket_change", args=[buyer.owner.basket_id])
+    assert basket in body
+    assert basket in seen_only
+
+
+def test_a_product_page_costs_the_same_however_many_hold_it(shop: Shop, root: Client) -> None:
+    shop.product("x", 50)
+    counts = []
+    for number in range(12):
+        buyer = shop.buyer(f"user {number}")
+        buyer.place("x")
+        buyer.start()
+        if number in (0, 11):
+            with CaptureQueriesContext(connection) as queries:
+                page(root, "product", "x")
+            counts.append(len(queries))
+    assert counts[0] == counts[1] <= 14
+
+
+def test_a_product_page_leads_to_who_bought_and_who_waits(shop: Shop, root: Client, sign_in: Callable[..., Client]) -> None:
+    """A buyer who is called as the product is must not be in the way, nor a product with a name that an address must quote."""
+    shop.product("a&b c", 9)
+    shop.product("other", 9)
+    for user_id, place in (("ann", True), ("ben", False), ("a&b c", None)):
+        buyer = shop.buyer(user_id)
+        buyer.place("a&b c" if place is not None else "other")
+        if place is not None:
+            buyer.start()
+            if place:
+                buyer.finish(True)
+    shop.buyer("cid").place("a&b c")
+    links = dict(re.findall(r'<a class="button" href="([^"]+)">(Who [^<]+)</a>', html.unescape(page(root, "product", "a&b c"))))
+    assert list(links.values()) == ["Who bought it", "Who holds it", "Who has it in the cart", "Who saved it for later"]
+    found = [users_in(root.get(address).content.decode()) for address in links]
+    assert found == [{"ann"}, {"ben"}, {"cid"}, set()]
+    bought = next(iter(links))
+    post_to = bought.replace("?", "export/?")
+    rows = root.post(post_to, {"csrfmiddlewaretoken": token(root, bought)}).content.decode("utf-8-sig").splitlines()
+    assert rows[0] == '"Product","Count","Stock","Checkout","Ended","Order number","Basket of","Partner"'
+    assert [row.split(",")[3] for row in rows[1:]] == ['"ordered"']
+    clerk = sign_in("carl", permissions="view_product")
+    assert "Who bought" not in page(clerk, "product", "a&b c")
 
 
 def test_release_by_staff_is_shown_alike_everywhere(shop: Shop, root: Client) -> None:

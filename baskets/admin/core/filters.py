@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 
+from baskets.admin.core import display
 from baskets.models import Attention, CheckoutSession, Partner
 
 MAX_PARTNERS = 100
@@ -93,6 +94,25 @@ def of_key(heading: str, parameter: str, field: str, status: str) -> type[admin.
             return queryset.filter(Q(**{field: self.value()}), ~Q(**{field: ""}), status=status) if self.value() else queryset
 
     return OfKey
+
+
+def of_product() -> type[admin.SimpleListFilter]:
+    """Filter by a product, which the page of the product links to: the choice is never offered."""
+
+    class OfProduct(admin.SimpleListFilter):
+        title = "product"
+        parameter_name = "product"
+
+        def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+            product_id = self.value() or ""
+            return [(product_id, display.as_plain_text(product_id))] if product_id else []
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            product_id = self.value() or ""
+            # The database stores no NUL, so no product has one.
+            return queryset.filter(product_id=product_id) if product_id and "\x00" not in product_id else queryset
+
+    return OfProduct
 
 
 class Range(admin.ListFilter):

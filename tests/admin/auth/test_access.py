@@ -175,8 +175,8 @@ def test_strange_filters_change_nothing_and_break_nothing(model: Any, shop_with_
         assert root.get(f"{base}?{lookup}").status_code in (302, 400), lookup
 
 
-# The pages of keys and the work list link to these; no choice of them is offered in the list.
-LINKED_FROM_ELSEWHERE = {"held_by", "ordered_by"}
+# The pages of keys and products and the work list link to these; no choice of them is offered in the list.
+LINKED_FROM_ELSEWHERE = {"held_by", "ordered_by", "product"}
 
 
 @pytest.mark.parametrize("model", MODELS)
