@@ -16,6 +16,7 @@ from baskets.admin.core import display
 from baskets.admin.repairs import registry, snapshots
 from baskets.admin.repairs.definitions import KnownFacts, repair_links
 from baskets.db.errors import read_with_reconnect
+from baskets.domain.checkout.pricing import CatalogEntry, total_price
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, GuestToken, Product, StockReservation
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, read_basket
 
@@ -40,6 +41,7 @@ class SessionShown:
     status: SafeString
     hold: SafeString | str
     facts: list[str]
+    total: str
     items: list[dict[str, Any]]
     attention: list[Attention]
     repairs: list[tuple[str, str]]
@@ -58,7 +60,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     items = list(CheckoutItem.objects.filter(session__in=sessions).order_by("position", "product_id"))
     before = _number(request.GET.get("events_before"))
     events = list(_older(Event.objects.filter(basket_id=basket.pk).select_related("session"), "number", before)[: EVENTS_PER_PAGE + 1])
-    names = _names({line.product_id for line in contents.lines()} | {item.product_id for item in items})
+    products = _products({line.product_id for line in contents.lines()} | {item.product_id for item in items})
     attention: list[Any] = list(
         Attention.objects.filter(basket_id=basket.pk)
         .select_related("session")
@@ -75,12 +77,12 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         "partner": display.page("partner", basket.partner_id, display.visible(basket.partner.name)),
         "facts": _facts(basket, contents),
         "lists": [
-            ("Cart", _lines(contents.cart, names), "The cart is empty."),
-            ("Checkout", _lines(contents.checkout, names, released=released), "No checkout is active."),
-            ("Saved", _lines(contents.saved, names), "Nothing is saved."),
+            ("Cart", _lines(contents.cart, products), _total(contents.cart, products), "The cart is empty."),
+            ("Checkout", _lines(contents.checkout, products, released=released), "", "No checkout is active."),
+            ("Saved", _lines(contents.saved, products), "", "Nothing is saved."),
         ],
         "active": contents.session,
-        "sessions": _sessions(request, sessions, items, names, attention=attention, at=contents.at),
+        "sessions": _sessions(request, sessions, items, products, attention=attention, at=contents.at),
         "sessions_before": sessions[-1].pk if more_sessions else None,
         "attention": [
             (
@@ -143,15 +145,22 @@ def current_sessions(flags: Iterable[Attention]) -> dict[str, CheckoutSession]:
     return {session.order_no: session for session in CheckoutSession.objects.filter(order_no__in=named)}
 
 
-def _lines(lines: Iterable[BasketLine], names: dict[str, str], *, released: Collection[str] = ()) -> list[dict[str, Any]]:
+def _lines(lines: Iterable[BasketLine], products: dict[str, Product], *, released: Collection[str] = ()) -> list[dict[str, Any]]:
     return [
         {
-            "product": display.product(line.product_id, names.get(line.product_id, "")),
+            "product": display.product(line.product_id, products[line.product_id].name),
             "count": display.count(line.count),
+            "price": display.money(products[line.product_id].price, products[line.product_id].currency),
             "stocked": stocked(line.stocked, released=line.product_id in released),
         }
         for line in lines
     ]
+
+
+def _total(lines: tuple[BasketLine, ...], products: dict[str, Product]) -> str:
+    """Add up lines by the prices of today; a dash where they do not add up."""
+    entries = {pk: CatalogEntry(listed=of.listed, limited=False, price=of.price, currency=of.currency) for pk, of in products.items()}
+    return display.money(*total_price(lines, entries))
 
 
 def stocked(stocked: int | None, *, released: bool) -> SafeString:
@@ -172,7 +181,7 @@ def _sessions(
     request: HttpRequest,
     sessions: list[CheckoutSession],
     items: list[CheckoutItem],
-    names: dict[str, str],
+    products: dict[str, Product],
     *,
     attention: Sequence[Attention],
     at: datetime,
@@ -194,9 +203,10 @@ def _sessions(
             status=display.badge(session.get_status_display(), TONES.get(session.status, "plain")),
             hold=_hold(session, at),
             facts=session_facts(session),
+            total=display.money(session.full_price, session.currency),
             items=[
                 {
-                    "product": display.product(item.product_id, names.get(item.product_id, "")),
+                    "product": display.product(item.product_id, products[item.product_id].name),
                     "count": display.count(item.count),
                     "price": display.money(item.price, item.currency),
                     "holds": holds.get((session.pk, item.product_id), [stocked(item.stocked, released=False)]),
@@ -262,8 +272,8 @@ def _event(event: Event) -> dict[str, Any]:
     }
 
 
-def _names(product_ids: set[str]) -> dict[str, str]:
-    return dict(Product.objects.filter(pk__in=product_ids).values_list("pk", "name"))
+def _products(product_ids: set[str]) -> dict[str, Product]:
+    return Product.objects.in_bulk(product_ids)
 
 
 def _older(rows: Any, field: str, before: int | None) -> Any:

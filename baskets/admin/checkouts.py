@@ -119,7 +119,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         return [
             Table(
                 title="Items",
-                heads=("Product", "Count", "Price of one, minor units", "Stock"),
+                heads=("Product", "Count", "Price of one", "Stock"),
                 rows=[
                     (
                         display.product(item.product_id, item.product.name),
@@ -156,7 +156,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
             return display.badge(", ".join(["needs attention", *facts]), "bad")
         return ", ".join(facts)
 
-    @admin.display(description="full price, minor units")
+    @admin.display(description="full price")
     def price(self, session: CheckoutSession) -> str:
         """What the items that can be ordered cost together."""
         return display.money(session.full_price, session.currency)

@@ -155,7 +155,7 @@ def product_page(request: HttpRequest, product: Product) -> dict[str, Any]:
                 "Main product",
                 display.visible(product.main_product_id) if product.main_product_id else display.NOTHING,
             ),
-            ("Price, minor units", display.money(product.price, product.currency)),
+            ("Price", display.money(product.price, product.currency)),
             ("Listed", display.yes_no(product.listed)),
             ("Stock is", "limited" if pieces.limited else "unlimited"),
             ("Latest report of unsold pieces", snapshots.reported(snapshots.stock_of(product))),

@@ -99,7 +99,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
         """The variant."""
         return display.visible(product.variant, limit=40)
 
-    @admin.display(description="price, minor units")
+    @admin.display(description="price")
     def cost(self, product: Product) -> str:
         """The price."""
         return display.money(product.price, product.currency)

@@ -15,6 +15,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from baskets.admin.core.money import format_amount, format_plain_amount
+
 # What a page shows for a missing value. Files compare by identity, and write an empty cell.
 NOTHING = "\N{EN DASH}"
 # Controls, formats (such as bidi overrides and zero-width characters), surrogates, private and unassigned characters, and
@@ -142,8 +144,13 @@ def yes_no(value: bool | None) -> str:  # noqa: FBT001 (one value, and it is wha
 
 
 def money(minor_units: int | None, currency: str) -> str:
-    """Show an amount in minor units, as it is stored: how many make a unit differs by currency."""
-    return NOTHING if minor_units is None else f"{count(minor_units)} {currency}"
+    """Show an amount in major units of its currency; a file has a plain number and the code.
+
+    :param minor_units: the amount as it is stored; None where it is not known.
+    """
+    if minor_units is None:
+        return NOTHING
+    return format_plain_amount(minor_units, currency) if _for_files.get() else format_amount(minor_units, currency)
 
 
 def count(value: int | None) -> str:
