@@ -16,7 +16,7 @@ from baskets.models.stock import Stock, StockAdjustment, StockReservation
 from baskets.models.throttles import Throttle
 from baskets.models.token_issuers import TokenIssuer
 from baskets.models.transfers import Transfer
-from baskets.models.webhooks import WebhookChange, WebhookEndpoint
+from baskets.models.webhooks import WebhookAttempt, WebhookChange, WebhookEndpoint
 
 __all__ = [
     "ApiKey",
@@ -44,6 +44,7 @@ __all__ = [
     "Throttle",
     "TokenIssuer",
     "Transfer",
+    "WebhookAttempt",
     "WebhookChange",
     "WebhookEndpoint",
     "basket_key",

@@ -5,6 +5,14 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 
+class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
+    """Named queries for webhooks."""
+
+    def failing(self) -> "WebhookEndpointQuerySet":
+        """Active webhooks whose last attempt failed."""
+        return self.filter(state="active", failing_since__isnull=False)
+
+
 class WebhookEndpoint(models.Model):
     """One URL to which the events of a partner are delivered, one at a time, in the order of the feed.
 
@@ -35,13 +43,18 @@ class WebhookEndpoint(models.Model):
     leased_until = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
+    objects = WebhookEndpointQuerySet.as_manager()
+
     class Meta:
         permissions = [
             ("repair_pause", "Can pause a webhook"),
             ("repair_resume", "Can resume a webhook"),
             ("repair_replay", "Can have events delivered again"),
         ]
-        indexes = [models.Index(fields=["leased_until"], name="webhooks_to_deliver", condition=Q(state="active"))]
+        indexes = [
+            models.Index(fields=["leased_until"], name="webhooks_to_deliver", condition=Q(state="active")),
+            models.Index(fields=["failing_since"], name="webhooks_failing", condition=Q(failing_since__isnull=False, state="active")),
+        ]
         constraints = [
             models.CheckConstraint(name="webhook_state_is_known", condition=Q(state__in=["active", "paused", "dead"])),
             models.CheckConstraint(name="webhook_position_is_not_negative", condition=Q(position__gte=0)),
@@ -90,3 +103,32 @@ class WebhookChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} (#{self.pk})"
+
+
+class WebhookAttempt(models.Model):
+    """One request to an endpoint, and its outcome. Only the latest of each endpoint are kept, see `webhook_attempts`.
+
+    Names an event by its position and not by its public id, which would identify an erased user.
+    """
+
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.PROTECT, related_name="attempts", db_index=False)
+    position = models.BigIntegerField(null=True, help_text="Of the event in the feed; null for a test event.")
+    acknowledged = models.BooleanField(help_text="Whether the receiver answered with a status from 200 to 299.")
+    status = models.PositiveSmallIntegerField(null=True, help_text="The HTTP status of the response; null if there was none.")
+    duration = models.DurationField(help_text="From the request to its outcome.")
+    problem = models.CharField(max_length=200, blank=True, help_text="Why it failed.")
+    ended_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["endpoint", "acknowledged", "-id"], name="webhook_attempts_latest")]
+        constraints = [
+            models.CheckConstraint(
+                name="webhook_attempt_has_an_outcome",
+                condition=Q(acknowledged=True, status__isnull=False, status__gte=200, status__lt=300, problem="")
+                | (Q(acknowledged=False) & ~Q(problem="")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status or 'no response'} (#{self.pk})"

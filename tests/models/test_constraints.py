@@ -12,7 +12,7 @@ from django.db.models import F, Model
 from django.db.models.functions import Now
 
 from baskets.db.errors import constraint_of
-from baskets.domain.events import webhook_endpoints
+from baskets.domain.events import webhook_attempts, webhook_endpoints
 from baskets.models import (
     ApiKey,
     Attention,
@@ -32,6 +32,7 @@ from baskets.models import (
     StockAdjustment,
     StockReservation,
     TokenIssuer,
+    WebhookAttempt,
     WebhookChange,
     WebhookEndpoint,
 )
@@ -209,6 +210,7 @@ OF_THE_FEED: dict[str, tuple[type[Model], dict[str, Any]]] = {
     "webhook_position_is_not_negative": (WebhookEndpoint, {"position": -1}),
     "webhook_fails_since_its_first_failure": (WebhookEndpoint, {"failures": 1}),
     "webhook_change_is_known": (WebhookChange, {"kind": "moved"}),
+    "webhook_attempt_has_an_outcome": (WebhookAttempt, {"acknowledged": True}),
 }
 
 
@@ -217,6 +219,9 @@ OF_THE_FEED: dict[str, tuple[type[Model], dict[str, Any]]] = {
 def test_database_refuses_invalid_feed_rows_by_name(name: str) -> None:
     """Each case changes one thing about a valid row of the feed or its webhooks."""
     webhook_endpoints.create_webhook(partner_name=Partner.objects.get().name, url="https://example.com/", actor=TESTER)
+    webhook_attempts.record_attempt(
+        endpoint_id=WebhookEndpoint.objects.get().pk, position=1, status=None, duration=timedelta(seconds=1), problem="No response."
+    )
     model, fields = OF_THE_FEED[name]
     with refused_by(name):
         model._default_manager.filter(pk=model._default_manager.values_list("pk")[:1]).update(**fields)
@@ -229,7 +234,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         for model in (
             *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, GuestToken, IdempotencyRecord),
             *(Partner, Product, SigningKey, Stock, StockAdjustment, StockReservation, TokenIssuer),
-            *(FeedPosition, FeedState, WebhookChange, WebhookEndpoint),
+            *(FeedPosition, FeedState, WebhookAttempt, WebhookChange, WebhookEndpoint),
         )
         for constraint in model._meta.constraints
     }
