@@ -17,12 +17,15 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.deprecation import MiddlewareMixin
 
 ADMIN = "/admin/"
 PAGES = (ADMIN, "/docs", "/redoc")
+# Pages that show a secret more than once: the second factor at its set-up, and the sessions of an account.
+SECRET_PAGES = ("/admin/login/", "/admin/account/", "/admin/password_change/")
 
 
 class PathScopedMiddleware(MiddlewareMixin):
@@ -103,3 +106,20 @@ class PagesPolicy(PathScopedMiddleware, CSPMiddleware):
     """The content security policy of all pages."""
 
     path_prefixes = PAGES
+
+
+class PagesCompression(PathScopedMiddleware, GZipMiddleware):
+    """Compresses pages and the schema, never what has a secret beside input of the caller (BREACH).
+
+    A response to a form is left as it is: new keys, secrets and recovery codes are shown by no other. On the pages that are
+    compressed, Django masks the form's token anew each time, and adds random bytes to the length.
+    """
+
+    path_prefixes = (*PAGES, "/schema")
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Compress the response if nothing in it is secret."""
+        if request.method not in ("GET", "HEAD") or request.path_info.startswith(SECRET_PAGES):
+            return response
+        compressed: HttpResponseBase = super().process_response(request, response)
+        return compressed

@@ -60,6 +60,7 @@ MIDDLEWARE = [
     "baskets.api.cors.PartnerCorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "basket_project.middleware.PagesCompression",
     "basket_project.middleware.PagesPolicy",
     "basket_project.middleware.AdminDatabase",
     "basket_project.middleware.AdminCaching",
@@ -277,8 +278,22 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W008",  # As does the redirect; the API never redirects.
 ]
 STATIC_URL = "static/"
-WHITENOISE_USE_FINDERS = True
+# The launcher collects the static files and names their folder: hashed names that never change, compressed. Without it, as in
+# tests, they come from where they are, uncompressed and under their plain names.
+STATIC_ROOT = env.str("DJANGO_STATIC_ROOT", default="") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+# What is compressed already, and what no page uses.
+WHITENOISE_SKIP_COMPRESS_EXTENSIONS = ("br", "gz", "png", "woff", "woff2", "html", "map", "txt")
 WHITENOISE_ALLOW_ALL_ORIGINS = False
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if STATIC_ROOT
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
 # No inline script and nothing from elsewhere. `data:` is for the small pictures in the style sheets of Swagger UI.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

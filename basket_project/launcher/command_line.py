@@ -14,6 +14,7 @@ from basket_project.launcher.manage import manage
 from basket_project.launcher.run_benchmark import run_benchmark
 from basket_project.launcher.run_tests import run_tests
 from basket_project.launcher.run_verification import run_verification
+from basket_project.launcher.static_files import static_variables
 
 _PROGRAM = "python3 -m basket_project"
 _TEST_HELP = f"""usage: {_PROGRAM} test [pytest arguments]
@@ -55,6 +56,7 @@ def _run(arguments: list[str]) -> int:
             raise UsageFailure(message)
         return manage(options.data_dir, options.arguments)
     ensure_environment(list(dict.fromkeys(["run", *options.locks])))
+    static_variables()
     return 0
 
 
@@ -123,6 +125,7 @@ def _serve(arguments: list[str]) -> int:
             message = f"{name} is not set; `serve` takes its settings from the environment."
             raise Failure(message)
     ensure_environment(["run"])
+    variables = shell_variables() | static_variables()
     os.chdir(PROJECT)
-    os.execve(PYTHON, [str(PYTHON), "-m", "basket_project.server", *arguments], shell_variables())  # noqa: S606 - intended
+    os.execve(PYTHON, [str(PYTHON), "-m", "basket_project.server", *arguments], variables)  # noqa: S606 - intended
     return 0

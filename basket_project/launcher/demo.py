@@ -19,6 +19,7 @@ from basket_project.launcher.failure import Failure, StopRequested, ignore_stop_
 from basket_project.launcher.platforms import check_embedded_server_runs_here
 from basket_project.launcher.programs import run_quietly, service_variables
 from basket_project.launcher.service import Service, left_over_url, stop_left_over
+from basket_project.launcher.static_files import static_variables
 
 _POLL_SECONDS = 0.5
 _SERVICE_ROLE = "baskets_service"
@@ -89,7 +90,7 @@ def _database(folder: DataFolder) -> Iterator[tuple[str, Cluster | None]]:
 
 def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster: Cluster | None) -> None:
     secret_key = os.environ.get("DJANGO_SECRET_KEY") or folder.secret("django_secret_key")
-    variables = service_variables(database_url=database_url, secret_key=secret_key)
+    variables = service_variables(database_url=database_url, secret_key=secret_key) | static_variables()
     print_progress("Migrating the database ...")
     run_quietly(["migrate", "--no-input"], variables)
     print_progress("Loading the demo data ...")

@@ -1,5 +1,6 @@
 """What the desk shows: baskets found, whole on one page, hostile values harmless, lists that cost the same however long."""
 
+import gzip
 import html
 import re
 from collections.abc import Callable
@@ -466,3 +467,19 @@ def test_baskets_are_filtered_by_a_span_of_time(full_shop: Shop, viewer: Client)
         body = search(viewer, "basket", "", expires_at_until=wrong, basket="all")
         assert "<script>" not in body
         assert 'name="basket" value="all"' in body
+
+
+def test_a_list_is_compressed_and_has_only_the_scripts_it_needs(full_shop: Shop, root: Client) -> None:
+    response = root.get("/admin/baskets/checkoutsession/", headers={"accept-encoding": "gzip, br"})
+    assert response["Content-Encoding"] == "gzip"
+    assert "Accept-Encoding" in response["Vary"]
+    body = gzip.decompress(response.content).decode()
+    assert re.findall(r'src="/static/admin/js/([^"]+)"', body) == ["theme.js", "nav_sidebar.js", "actions.js", "filters.js"]
+
+
+def test_pages_with_secrets_are_not_compressed(root: Client) -> None:
+    packed = {"accept-encoding": "gzip"}
+    for address in ("/admin/login/", "/admin/login/set-up/", "/admin/account/"):
+        assert not root.get(address, headers=packed).has_header("Content-Encoding"), address
+    body = {"name": "kino", "csrfmiddlewaretoken": token(root, "/admin/baskets/partner/add/")}
+    assert not root.post("/admin/baskets/partner/add/", body, headers=packed).has_header("Content-Encoding")

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -78,6 +79,14 @@ class Demo:
             except (OSError, http.client.HTTPException):
                 return 0
 
+    def get(self, path: str) -> "tuple[http.client.HTTPResponse, bytes]":
+        """The response to a browser that takes every encoding."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers={"Accept-Encoding": "gzip, br"})
+            response = connection.getresponse()
+            return response, response.read()
+
     def service(self) -> int:
         return int(json.loads((self.data / "service.json").read_text())["pid"])
 
@@ -118,6 +127,18 @@ def test_a_demo_survives_crashes_and_ends_without_a_trace(demo: Demo) -> None:
     assert set(summary) >= {"url", "api_key", "admin_user", "admin_password", "database_url"}
     assert demo.status("/livez") == demo.status("/readyz") == 200
     first_service, database = demo.service(), demo.database()
+
+    # Static files never change under their names, and travel compressed; the sign-in page travels as it is.
+    page, body = demo.get("/admin/login/")
+    assert page.headers["Content-Encoding"] is None
+    scripts = re.findall(r'(?:href|src)="(/static/[^"]+)"', body.decode())
+    assert len(scripts) > 3
+    for address in scripts:
+        response, _ = demo.get(address)
+        assert re.search(r"\.[0-9a-f]{12}\.(css|js)$", address), address
+        assert response.headers["Content-Encoding"] == "br", address
+        assert response.headers["Cache-Control"] == "max-age=315360000, public, immutable", address
+    assert demo.get("/schema")[0].headers["Content-Encoding"] == "gzip"
 
     second = demo.command("demo", "--port", str(free_port()), "--data-dir", str(demo.data))
     assert second.wait(60) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from basket_project.launcher import environment, service
+from basket_project.launcher import environment, service, static_files
 from basket_project.launcher.cluster import port_is_free
 from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.failure import Failure
@@ -72,6 +72,57 @@ def test_another_lock_or_python_recreates_the_environment(what: str, installed: 
     monkeypatch.setattr(environment, what, lambda *_: "changed")
     environment.ensure_environment(["run"])
     assert installed == ["new", "run", "new", "run"]
+
+
+@pytest.fixture
+def static_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, list[str]]:
+    """Let the static files have a source and a folder of this test, and record each collection."""
+    source, root, done = tmp_path / "source", tmp_path / "static", []
+    source.mkdir()
+    root.mkdir()
+    (source / "a.css").write_text("a {}")
+    for name, value in (("PROJECT", tmp_path), ("_SOURCES", (source,)), ("STATIC_ROOT", root), ("_RECORD", root / "version.txt")):
+        monkeypatch.setattr(static_files, name, value)
+    monkeypatch.setattr(static_files, "_collect", lambda: done.append((source / "a.css").read_text()))
+    return source, done
+
+
+def test_static_files_are_collected_once_for_each_version(static_root: tuple[Path, list[str]]) -> None:
+    source, done = static_root
+    found = [static_files.static_variables() for _ in range(2)]
+    (source / "a.css").write_text("b {}")
+    found.append(static_files.static_variables())
+    assert done == ["a {}", "b {}"]
+    assert found == [{"DJANGO_STATIC_ROOT": str(static_files.STATIC_ROOT)}] * 3
+
+
+def test_an_interrupted_collection_is_done_again(static_root: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(static_files, "_collect", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            static_files.static_variables()
+    static_files.static_variables()
+    assert static_root[1] == ["a {}"]
+
+
+def test_static_files_of_the_operator_are_left_alone(static_root: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_STATIC_ROOT", "/srv/static")
+    assert static_files.static_variables() == {"DJANGO_STATIC_ROOT": "/srv/static"}
+    assert static_root[1] == []
+
+
+def test_a_folder_of_static_files_that_cannot_be_written_is_named(
+    static_root: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", str(static_files.STATIC_ROOT))
+
+    monkeypatch.setattr(static_files, "_collect", refused)
+    with pytest.raises(Failure, match=r"cannot be written to .*/static: "):
+        static_files.static_variables()
 
 
 def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import display_for_value, label_for_field, unquote
@@ -68,9 +69,15 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
     sortable_by = ()
     paginator = CappedPaginator
     max_counted = MAX_COUNTED
+    has_list_actions = False
     # The fields and methods that make up the page of one record.
     shown: Sequence[str] = ()
     page_template = "admin/baskets/record.html"
+
+    @property
+    def media(self) -> forms.Media:
+        """Only the script of the list's actions: the others serve edit forms, which no page here has."""
+        return forms.Media(js=["admin/js/actions.js"] if self.has_list_actions else [])
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse: rows are not added here."""

@@ -23,6 +23,7 @@ class RepairAdmin(ReadOnlyAdmin[Any]):
     """The read-only admin of a model whose records can be repaired."""
 
     repairs: ClassVar[Sequence[Repair[Any]]]
+    has_list_actions = True
 
     def more_urls(self) -> list[URLPattern]:
         """Add the address of a repair of one record, and that of a repair of many."""
