@@ -1,7 +1,7 @@
 """Collects what the page of one basket shows, in a constant number of queries."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,12 @@ from django.utils.safestring import SafeString
 
 from baskets.admin.core import display
 from baskets.admin.repairs import registry, snapshots
+from baskets.admin.repairs.assignment import show_assignment
 from baskets.admin.repairs.definitions import KnownFacts, repair_links
+from baskets.admin.verdict import BasketFacts, FlagFacts, LineFacts, SessionFacts, State, verdict
 from baskets.db.errors import read_with_reconnect
 from baskets.domain.checkout.pricing import CatalogEntry, total_price
+from baskets.domain.support.attention_repairs import assignee_of
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, GuestToken, Product, StockReservation
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, read_basket
 
@@ -31,6 +34,11 @@ TONES = {
     "FAILED": "bad",
     "SHORT": "bad",
 }
+
+
+# Of the others, the name says it.
+STATES = {State.PAST_ITS_TIME: "expired, not yet swept"}
+STATE_TONES = {State.OPEN: "good", State.PAST_ITS_TIME: "bad"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +65,20 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     sessions = list(_older(CheckoutSession.objects.filter(basket_id=basket.pk), "pk", older)[: SESSIONS_PER_PAGE + 1])
     more_sessions = sessions[SESSIONS_PER_PAGE:]
     sessions = sessions[:SESSIONS_PER_PAGE]
-    items = list(CheckoutItem.objects.filter(session__in=sessions).order_by("position", "product_id"))
-    before = _number(request.GET.get("events_before"))
-    events = list(_older(Event.objects.filter(basket_id=basket.pk).select_related("session"), "number", before)[: EVENTS_PER_PAGE + 1])
-    products = _products({line.product_id for line in contents.lines()} | {item.product_id for item in items})
     attention: list[Any] = list(
         Attention.objects.filter(basket_id=basket.pk)
         .select_related("session")
         .annotate(holder=Event.objects.assignee())
         .order_by("settled_at", "pk")
     )
+    shown_or_open = {session.pk for session in sessions} | {flag.session_id for flag in attention if flag.settled_at is None}
+    items = list(CheckoutItem.objects.filter(session__in=shown_or_open).order_by("position", "product_id"))
+    holds = list(StockReservation.objects.filter(session__in=shown_or_open).order_by("pk"))
+    before = _number(request.GET.get("events_before"))
+    events = list(_older(Event.objects.filter(basket_id=basket.pk).select_related("session"), "number", before)[: EVENTS_PER_PAGE + 1])
+    products = _products({line.product_id for line in contents.lines()} | {item.product_id for item in items})
+    rows = _Rows(contents=contents, attention=attention, items=items, holds=holds, products=products)
+    state = _state(contents, events)
     current = current_sessions(attention)
     active_items = CheckoutItem.objects.filter(basket_id=basket.pk, session__status=CheckoutSession.Status.ACTIVE)
     released = set(active_items.filter(released_at__isnull=False).values_list("product_id", flat=True))
@@ -75,14 +87,14 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         "name": display.visible(basket.user_id),
         "basket": basket,
         "partner": display.page("partner", basket.partner_id, display.visible(basket.partner.name)),
-        "facts": _facts(basket, contents),
+        "facts": _facts(basket, state),
         "lists": [
             ("Cart", _lines(contents.cart, products), _total(contents.cart, products), "The cart is empty."),
             ("Checkout", _lines(contents.checkout, products, released=released), "", "No checkout is active."),
             ("Saved", _lines(contents.saved, products), "", "Nothing is saved."),
         ],
-        "active": contents.session,
-        "sessions": _sessions(request, sessions, items, products, attention=attention, at=contents.at),
+        **(_judge(request, basket, state, sessions, rows) if older is None else {}),
+        "sessions": _sessions(request, sessions, items, holds, products, attention=attention, at=contents.at),
         "sessions_before": sessions[-1].pk if more_sessions else None,
         "attention": [
             (
@@ -102,22 +114,106 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     }
 
 
-def _facts(basket: Basket, contents: BasketSnapshot) -> list[tuple[str, object]]:
-    if contents.hidden_at:
-        state: object = display.badge("deleted or expired")
-    elif not contents.is_open:
-        state = display.badge("expired, not yet swept", "bad")
-    else:
-        state = display.badge("shown", "good")
+@dataclass(frozen=True, kw_only=True)
+class _Rows:
+    """What the page has read about the sessions on it and those with an open flag."""
+
+    contents: BasketSnapshot
+    attention: list[Any]
+    items: list[CheckoutItem]
+    holds: list[StockReservation]
+    products: Mapping[str, Any]
+
+    def facts_of(self, session: CheckoutSession) -> SessionFacts:
+        """Collect what the verdict needs to know of a session."""
+        short: Counter[str] = Counter()
+        for hold in self.holds:
+            if hold.session_id == session.pk and hold.status == StockReservation.Status.SHORT:
+                short[hold.product_id] += hold.pieces
+        return SessionFacts(
+            pk=session.pk,
+            status=session.status,
+            expires_at=session.expires_at,
+            finished_at=session.finished_at,
+            released_at=session.released_at,
+            reversed_at=session.reversed_at,
+            late=session.late,
+            test_mode=session.test_mode,
+            total="" if session.full_price is None else display.money(session.full_price, session.currency),
+            lines=[
+                LineFacts(
+                    count=item.count,
+                    stocked=item.stocked,
+                    is_released=item.released_at is not None,
+                    obtainable=self.products[item.product_id].obtainable,
+                    short=short[item.product_id],
+                )
+                for item in self.items
+                if item.session_id == session.pk
+            ],
+        )
+
+
+def _judge(request: HttpRequest, basket: Basket, state: State, sessions: list[CheckoutSession], rows: _Rows) -> dict[str, Any]:
+    """Give the verdict on the basket, with its next step and its assignee, as far as the user may see and do them."""
+    contents = rows.contents
+    flags = [flag for flag in reversed(rows.attention) if flag.settled_at is None]
+    latest = sessions[0] if sessions else None
+    found = verdict(
+        BasketFacts(
+            at=contents.at,
+            state=state,
+            closed_at=contents.hidden_at or contents.expires_at,
+            cart=len(contents.cart),
+            saved=len(contents.saved),
+            latest=rows.facts_of(latest) if latest else None,
+            flags=[
+                FlagFacts(
+                    pk=flag.pk,
+                    session=rows.facts_of(flag.session),
+                    reason=flag.reason,
+                    created_at=flag.created_at,
+                    candidates=len(flag.candidates or ()),
+                    is_assigned=bool(flag.holder),
+                )
+                for flag in flags
+            ],
+        )
+    )
+    case = flags[0].session if flags else latest if contents.lapsed else None
+    assignment = None
+    if case:
+        assignee = (flags[0].holder or "") if flags else assignee_of(case)
+        assignment = show_assignment(request, case, assignee=assignee, seen=contents.events)
+    records: dict[tuple[str, int], tuple[Any, Any]] = {("basket", 0): (basket, registry.BASKET_REPAIRS)}
+    records |= {("session", session.pk): (session, registry.SESSION_REPAIRS) for session in [*sessions, *(flag.session for flag in flags)]}
+    records |= {("flag", flag.pk): (flag, registry.ATTENTION_REPAIRS) for flag in flags}
+    step = found.step
+    record, repairs = records[step.of, step.pk] if step else (None, ())
+    links = repair_links(repairs, request, record, KnownFacts(assignee=""), only={step.slug}) if step and step.slug != "take" else []
+    return {"verdict": found, "next_steps": links, "assignment": assignment}
+
+
+def _state(contents: BasketSnapshot, events: Iterable[Event]) -> State:
+    """Name the state of a basket. Its latest events say how it was closed."""
+    if contents.hidden_at is None:
+        return State.OPEN if contents.is_open else State.PAST_ITS_TIME
+    if any(event.kind == Event.Kind.REPAIRED and event.data.get("repair") == "erase" for event in events):
+        return State.ERASED
+    closed = (event.kind for event in events if event.kind in (Event.Kind.BASKET_DELETED, Event.Kind.BASKET_EXPIRED))
+    return State.EXPIRED if next(closed, None) == Event.Kind.BASKET_EXPIRED else State.DELETED
+
+
+def _facts(basket: Basket, state: State) -> list[tuple[str, object]]:
     return [
-        ("State", state),
+        ("State", display.badge(STATES.get(state, state), STATE_TONES.get(state, "plain"))),
         ("Guest", display.yes_no(basket.guest)),
         ("Created", display.moment(basket.created_at)),
         ("Last changed", display.moment(basket.last_changed_at)),
         ("Expires", display.moment(basket.expires_at)),
-        ("Hidden since", display.moment(basket.hidden_at)),
+        ("Closed", display.moment(basket.hidden_at)),
         ("Revision", display.count(basket.revision)),
-        ("Key of the row", str(basket.pk)),
+        ("Basket id", str(basket.pk)),
     ]
 
 
@@ -181,6 +277,7 @@ def _sessions(
     request: HttpRequest,
     sessions: list[CheckoutSession],
     items: list[CheckoutItem],
+    reservations: list[StockReservation],
     products: dict[str, Product],
     *,
     attention: Sequence[Attention],
@@ -192,7 +289,9 @@ def _sessions(
     with_failed_items = {item.session_id for item in items if (item.stocked or 0) < 0 and not item.released_at}
     holds: dict[tuple[int, str], list[SafeString]] = defaultdict(list)
     by_key = {session.pk: session for session in sessions}
-    for hold in StockReservation.objects.filter(session__in=sessions).order_by("pk"):
+    for hold in reservations:
+        if hold.session_id not in by_key:
+            continue
         links = repair_links(registry.RESERVATION_REPAIRS, request, hold)
         state = reservation(hold, by_key[hold.session_id], at)
         shown = format_html("{} {}", state, format_html_join(" ", '<a href="{}">{}</a>', links))
@@ -273,7 +372,7 @@ def _event(event: Event) -> dict[str, Any]:
 
 
 def _products(product_ids: set[str]) -> dict[str, Product]:
-    return Product.objects.in_bulk(product_ids)
+    return Product.objects.with_obtainable().in_bulk(product_ids)
 
 
 def _older(rows: Any, field: str, before: int | None) -> Any:

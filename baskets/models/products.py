@@ -40,10 +40,14 @@ class ProductQuerySet(models.QuerySet["Product"]):
     """Named queries for products."""
 
     def offered(self, product_ids: Iterable[str]) -> "ProductQuerySet":
-        """Find the listed products among these, annotated with `obtainable`: the pieces that a start can reserve now.
+        """Find the listed products among these, annotated with `obtainable`: see `with_obtainable`."""
+        return self.filter(product_id__in=list(product_ids), listed=True).with_obtainable()
+
+    def with_obtainable(self) -> "ProductQuerySet":
+        """Annotate `obtainable`: the pieces that a start or a late order can reserve now; None for unlimited products.
 
         Pieces of lapsed holds count before a sweep has released them, minus the shortfall that they must cover, because a
-        start reclaims them. So a late sweep hides no stock. `obtainable` is None for unlimited products.
+        start reclaims them. So a late sweep hides no stock.
         """
         lapsed = (
             StockReservation.objects.held()
@@ -54,9 +58,7 @@ class ProductQuerySet(models.QuerySet["Product"]):
             .values("pieces_of_product")
         )
         obtainable = Greatest(F("stock__available") + Coalesce(Subquery(lapsed), 0) - F("stock__shortfall"), 0)
-        return self.filter(product_id__in=list(product_ids), listed=True).annotate(
-            obtainable=models.Case(models.When(stock__limited=True, then=obtainable), default=None)
-        )
+        return self.annotate(obtainable=models.Case(models.When(stock__limited=True, then=obtainable), default=None))
 
 
 class Product(models.Model):

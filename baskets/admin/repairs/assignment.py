@@ -1,10 +1,17 @@
 """The repairs that assign a record to a member of staff, and end the assignment. They change nothing else."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from baskets.admin.core import display
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, R, Repair, RepairCall
+from baskets.admin.repairs.forms import AssignmentForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import attention_repairs, audit_log
 from baskets.models import CheckoutSession
@@ -35,6 +42,7 @@ class Assign(Assignment[R]):
 
     slug = "take"
     title = "Assign to me"
+    form_class = AssignmentForm
     description = "Other staff see that you work on it. Nothing else changes."
 
     def is_available(self, record: R, known: KnownFacts) -> bool:
@@ -49,6 +57,7 @@ class Unassign(Assignment[R]):
 
     slug = "hand-back"
     title = "Unassign"
+    form_class = AssignmentForm
     description = "Other staff see that it is not assigned, so that another person can take it. Nothing else changes."
 
     def is_available(self, record: R, known: KnownFacts) -> bool:
@@ -83,6 +92,35 @@ class SessionAssignment(BasketScopedRepair[R], Assignment[R]):
     def unassign(self, record: R, call: RepairCall) -> None:
         session = self.session(record)
         attention_repairs.unassign(session=session, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignmentShown:
+    """To whom a checkout is assigned, and the button that changes it.
+
+    :param assignee: the account; empty for none.
+    :param url: where the button posts to; empty where the user may not press it.
+    :param seen: the version of the basket that the page shows.
+    """
+
+    assignee: str
+    label: str
+    url: str
+    seen: int
+
+    @property
+    def badge(self) -> SafeString:
+        """The assignee, as a label."""
+        return display.assignee(self.assignee)
+
+
+def show_assignment(request: HttpRequest, session: CheckoutSession, *, assignee: str, seen: int) -> AssignmentShown:
+    """Show the assignment of a checkout, which its flags share, with a button that needs no form."""
+    repair: type[Repair[Any]] = Unassign if assignee == request.user.get_username() else Assign
+    may = request.user.has_perm(f"baskets.repair_{repair.slug.replace('-', '_')}")
+    url = reverse("admin:baskets_checkoutsession_repair", args=[session.pk, repair.slug]) if may else ""
+    label = "Assign to me instead" if assignee and repair is Assign else repair.title
+    return AssignmentShown(assignee=assignee, label=label, url=url, seen=seen)
 
 
 class SubjectAssignment(Assignment[R]):

@@ -25,6 +25,9 @@ class SessionRepair(BasketScopedRepair[CheckoutSession]):
     def label(self, record: CheckoutSession) -> str:
         return record.order_no
 
+    def checkout(self, record: CheckoutSession) -> CheckoutSession:
+        return record
+
 
 class FinishAsOrdered(SessionRepair):
     """Orders an active checkout."""
@@ -155,6 +158,9 @@ class ReservationRepair(BasketScopedRepair[StockReservation]):
     def label(self, record: StockReservation) -> str:
         return record.session.order_no
 
+    def checkout(self, record: StockReservation) -> CheckoutSession:
+        return record.session
+
 
 class ReleaseHold(ReservationRepair):
     """Releases one hold of an active checkout."""
@@ -184,6 +190,9 @@ class AttentionFlagRepair(BasketScopedRepair[Attention]):
 
     def label(self, record: Attention) -> str:
         return record.session.order_no
+
+    def checkout(self, record: Attention) -> CheckoutSession:
+        return record.session
 
 
 class ResolveFlag(AttentionFlagRepair):

@@ -16,7 +16,7 @@ from baskets.admin.core.actors import staff_actor
 from baskets.admin.repairs.forms import RepairForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.actors import Actor
-from baskets.models import Basket
+from baskets.models import Basket, CheckoutSession
 
 R = TypeVar("R", bound=Model)
 
@@ -121,6 +121,10 @@ class BasketScopedRepair(Repair[R]):
     def version_scope(self, record: R) -> object:
         """All records of a basket share its version."""
         return self.basket_id(record)
+
+    def checkout(self, record: R) -> CheckoutSession | None:
+        """The checkout that the repair is about, whose assignee its page shows; None for a repair of the whole basket."""
+        return None
 
     def back_url(self, record: R) -> str:
         """The page of the basket."""

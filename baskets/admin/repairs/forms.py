@@ -5,16 +5,17 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db.models import Model
+from django.db.models import Model, Q
 from django.db.models.functions import Now
 from django.utils.timezone import get_current_timezone_name
 
 from baskets import conf
 from baskets.admin.core import display
+from baskets.admin.core.late_stock import LateStock, late_stock, pieces
 from baskets.db.errors import read_with_reconnect
 from baskets.domain.stock.catalog import MAX_PIECES
 from baskets.domain.support.guards import REASON_LIMIT
-from baskets.models import Basket, Product
+from baskets.models import Basket, CheckoutItem, CheckoutSession, Product
 from baskets.models.basket_snapshot import read_basket
 
 MAX_DAYS = 3650
@@ -60,6 +61,11 @@ class RepairForm(forms.Form):
         return bool(self.fields.keys() - RepairForm.base_fields.keys())
 
     @property
+    def default_details(self) -> dict[str, Any] | None:
+        """The details to preview before staff have entered any; None where the form has details without a default."""
+        return None if self.has_details else {}
+
+    @property
     def details(self) -> dict[str, Any]:
         """The cleaned values beside the reason."""
         return {name: value for name, value in self.cleaned_data.items() if name not in RepairForm.base_fields}
@@ -67,17 +73,67 @@ class RepairForm(forms.Form):
     @property
     def fingerprint(self) -> str:
         """The details as text: the values that are confirmed must be the values that were previewed."""
-        return json.dumps(self.details, sort_keys=True, default=str)
+        return fingerprint(self.details)
+
+    @property
+    def notice(self) -> str:
+        """A sentence above the form, for what staff must know before they decide; empty for none."""
+        return ""
+
+
+def fingerprint(details: dict[str, Any]) -> str:
+    """Write details as text, so that two sets of them can be compared."""
+    return json.dumps(details, sort_keys=True, default=str)
+
+
+class AssignmentForm(RepairForm):
+    """An optional comment: an assignment changes nothing but who works on a case."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].required = False
+        self.fields["reason"].label = "Comment"
 
 
 class LateOrderForm(RepairForm):
-    """Whether a late order may be short of pieces."""
+    """Whether a late order may be short of pieces. Of one checkout, it is a question only where pieces are missing."""
 
     accept_short = forms.BooleanField(
         required=False,
         label="Order even if stock is short",
-        help_text="Pieces without stock are recorded as short, and the checkout is flagged for them.",
+        help_text="Pieces without stock are recorded as SHORT, and the checkout is flagged for them.",
     )
+    stock: LateStock | None = None
+
+    def prepare(self, record: CheckoutSession) -> None:
+        """Compare the checkout with the stock of today."""
+        self.stock = read_late_stock(record)
+        field = self.fields["accept_short"]
+        if self.stock.missing:
+            # Only with this consent can the late order be made at all.
+            field.required = True
+            field.label = f"Order with {pieces(self.stock.missing)} short"
+            field.error_messages["required"] = f"{self.stock} Choose this to order without them, or leave the page to refund."
+        else:
+            field.widget = forms.HiddenInput()
+
+    @property
+    def notice(self) -> str:
+        """What is in stock for the late order."""
+        return str(self.stock or "")
+
+    @property
+    def default_details(self) -> dict[str, Any] | None:
+        """Preview a late order with what is available."""
+        return None if self.stock is None else {"accept_short": bool(self.stock.missing)}
+
+
+def read_late_stock(session: CheckoutSession) -> LateStock:
+    """Read what a late order of a checkout would find in stock."""
+    items = CheckoutItem.objects.filter(Q(stocked__isnull=True) | Q(stocked__gt=0), session_id=session.pk, basket_id=session.basket_id)
+    counts = {} if session.test_mode else dict(items.values_list("product_id", "count"))
+    products: Any = Product.objects.filter(pk__in=counts).with_obtainable()
+    return late_stock((counts[product.pk], product.obtainable) for product in products)
 
 
 class UnsoldForm(RepairForm):

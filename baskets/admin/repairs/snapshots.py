@@ -59,7 +59,7 @@ def of_basket(basket_id: UUID) -> Snapshot:
         "Checkout": _lines(contents.checkout),
         "Active checkout": display.order_no(contents.session.order_no) if contents.session else "none",
         "Expires": display.moment(contents.expires_at),
-        "Hidden since": display.moment(contents.hidden_at),
+        "Closed": display.moment(contents.hidden_at),
     }
 
 

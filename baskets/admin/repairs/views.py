@@ -9,16 +9,18 @@ from django.contrib import messages
 from django.core.exceptions import ObjectDoesNotExist
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 
 from baskets.admin.core import display
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.repairs import execution, snapshots
-from baskets.admin.repairs.definitions import R, Repair, make_operation
-from baskets.admin.repairs.forms import PREVIEW_REASON, RepairForm
+from baskets.admin.repairs.assignment import AssignmentShown, show_assignment
+from baskets.admin.repairs.definitions import BasketScopedRepair, R, Repair, make_operation
+from baskets.admin.repairs.forms import PREVIEW_REASON, AssignmentForm, RepairForm, fingerprint
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.errors import Refusal
-from baskets.domain.support import guards
+from baskets.domain.support import attention_repairs, guards
 from baskets.models import DeskEntry, Event, StockAdjustment, WebhookChange
 
 
@@ -34,15 +36,15 @@ class RepairView(Generic[R]):
     def respond(self) -> HttpResponse:
         """Show the form, show the preview, or execute the repair.
 
-        A form without details shows its preview at once. A form with details is executed only if the preview was shown for
-        the same values.
+        A form that has default details, or none, shows its preview at once. A form with details is executed only if the preview
+        was shown for the same values.
         """
         if self.request.method != "POST":
             form = self._fresh_form()
-            return self._show(form, with_preview=not form.has_details)
+            return self._show(form, with_preview=form.default_details is not None)
         form = self.repair.form_class(self.request.POST, record=self.record)
         if not form.is_valid():
-            return self._show(form, with_preview=not form.has_details)
+            return self._show(form, with_preview=form.default_details is not None)
         if form.has_details and self.request.POST.get("confirm") != form.fingerprint:
             return self._show(form, with_preview=True)
         return self._execute(form)
@@ -60,7 +62,14 @@ class RepairView(Generic[R]):
         except execution.DatabaseBusy as busy:
             return self._show(form, with_preview=False, problem=str(busy), status=503)
         messages.success(self.request, f"Done: {self.repair.title.lower()}.")
-        return HttpResponseRedirect(self.repair.back_url(changed or self.record))
+        return HttpResponseRedirect(self._return_url or self.repair.back_url(changed or self.record))
+
+    @property
+    def _return_url(self) -> str:
+        """The page on which a button without a form was pressed; empty for none, or for one outside."""
+        url = self.request.POST.get("next", "")
+        is_here = url_has_allowed_host_and_scheme(url, allowed_hosts={self.request.get_host()}, require_https=self.request.is_secure())
+        return url if is_here else ""
 
     def _require_confirmed_outcome(self, changed: R | None) -> R | None:
         """Return what the repair has returned, if its outcome is the one that the preview has shown.
@@ -104,7 +113,7 @@ class RepairView(Generic[R]):
         if preview.obstacle is not None:
             changes = snapshots.differences(self.repair.snapshot(self.record), None)
         is_possible = not isinstance(preview.obstacle, Refusal)
-        is_confirmed = is_possible and form.has_details and with_preview and form.is_bound and form.is_valid()
+        details = self._previewed_details(form) if is_possible and with_preview and form.has_details else None
         context = {
             "title": self.repair.title,
             "name": display.visible(self.repair.label(self.record)),
@@ -115,29 +124,47 @@ class RepairView(Generic[R]):
             "problem": execution.refusal_text(problem),
             "since": _changes_since(problem),
             "obstacle": execution.refusal_text(preview.obstacle),
-            "confirm": form.fingerprint if is_confirmed else None,
+            "confirm": None if details is None else fingerprint(details),
             "outcome": self._outcome(preview.after) if self.repair.confirmed_values and preview.after else "",
             "is_previewed": preview.obstacle is None,
             "is_possible": is_possible,
-            "submit": self.repair.title if is_confirmed or not form.has_details else "Show what will change",
+            "submit": self.repair.title if details is not None or not form.has_details else "Show what will change",
+            "notice": form.notice,
+            "next": self._return_url,
+            "assignment": self._assignment(form),
             "back": self.repair.back_url(self.record),
         }
         return self.model_admin.render(self.request, "admin/baskets/repair.html", context, status=status)
 
+    def _assignment(self, form: RepairForm) -> AssignmentShown | None:
+        """Whose case the checkout is, unless this page is the one to change it."""
+        if not isinstance(self.repair, BasketScopedRepair) or self.repair.form_class is AssignmentForm:
+            return None
+        checkout = self.repair.checkout(self.record)
+        if checkout is None:
+            return None
+        assignee = attention_repairs.assignee_of(checkout)
+        return show_assignment(self.request, checkout, assignee=assignee, seen=form["seen"].value())
+
     def _preview(self, form: RepairForm) -> execution.Preview:
         """Run the repair as a dry run, unless details are missing."""
-        is_valid = form.is_bound and form.is_valid()
-        if form.has_details and not is_valid:
+        details = self._previewed_details(form)
+        if details is None:
             return execution.Preview()
         operation = make_operation(
             self.repair,
             self.request,
             self.record,
-            cleaned=form.details if is_valid else {},
+            cleaned=details,
             expected_version=self.repair.version(self.record),
-            reason=form.cleaned_data["reason"] if is_valid else PREVIEW_REASON,
+            reason=PREVIEW_REASON,
         )
         return execution.preview(self.repair, self.record, operation)
+
+    @staticmethod
+    def _previewed_details(form: RepairForm) -> dict[str, Any] | None:
+        """The details that a preview shows: those of a valid form, else its defaults; None where details are missing."""
+        return form.details if form.is_bound and form.is_valid() else form.default_details
 
 
 def _changes_since(problem: object) -> Sequence[SafeString]:

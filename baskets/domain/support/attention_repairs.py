@@ -58,11 +58,12 @@ def assign(*, session: CheckoutSession, expected_events: int, reason: str, actor
     Locks the basket.
 
     :param expected_events: the number of events of the basket that staff have seen.
-    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :param reason: may be empty.
+    :raises ReasonRequired: the reason is too long, or not storable.
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the session is already assigned to the actor, or no longer exists.
     """
-    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason, is_reason_optional=True)
     if assignee_of(session) == actor.name:
         raise RepairNotApplicable("It is already assigned to you.")
     record_repair(contents, "take", reason, actor, session=session)
@@ -75,11 +76,12 @@ def unassign(*, session: CheckoutSession, expected_events: int, reason: str, act
     Locks the basket.
 
     :param expected_events: the number of events of the basket that staff have seen.
-    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :param reason: may be empty.
+    :raises ReasonRequired: the reason is too long, or not storable.
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the session is not assigned, or no longer exists.
     """
-    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason, is_reason_optional=True)
     if not assignee_of(session):
         raise RepairNotApplicable("It is not assigned.")
     record_repair(contents, "hand_back", reason, actor, session=session)

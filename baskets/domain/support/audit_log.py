@@ -94,11 +94,12 @@ def assign(*, about: str, subject: str, expected_step: int, reason: str, actor: 
 
     :param about: the kind of record.
     :param expected_step: the last step that staff have seen.
-    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :param reason: may be empty.
+    :raises ReasonRequired: the reason is too long, or not storable.
     :raises StaleState: there is a later step.
     :raises RepairNotApplicable: the subject is already assigned to the actor.
     """
-    require_reason(reason)
+    require_reason(reason, is_optional=True)
     if last_step(about, subject) == expected_step and assignees(about, [subject]).get(subject) == actor.name:
         raise RepairNotApplicable("It is already assigned to you.")
     _step(DeskEntry.Kind.TAKEN, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
@@ -112,11 +113,12 @@ def unassign(*, about: str, subject: str, expected_step: int, reason: str, actor
 
     :param about: the kind of record.
     :param expected_step: the last step that staff have seen.
-    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :param reason: may be empty.
+    :raises ReasonRequired: the reason is too long, or not storable.
     :raises StaleState: there is a later step.
     :raises RepairNotApplicable: the subject is not assigned.
     """
-    require_reason(reason)
+    require_reason(reason, is_optional=True)
     if last_step(about, subject) == expected_step and subject not in assignees(about, [subject]):
         raise RepairNotApplicable("It is not assigned.")
     _step(DeskEntry.Kind.HANDED_BACK, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)

@@ -89,16 +89,19 @@ def dry_run(*, operation: Callable[[], object], snapshot: Callable[[], T]) -> tu
         return run_in_transaction(step)
 
 
-def lock_session_if_unchanged(session: CheckoutSession, *, expected_events: int, reason: str) -> tuple[BasketSnapshot, CheckoutSession]:
+def lock_session_if_unchanged(
+    session: CheckoutSession, *, expected_events: int, reason: str, is_reason_optional: bool = False
+) -> tuple[BasketSnapshot, CheckoutSession]:
     """Lock the basket of a session, and read both.
 
     :param expected_events: the number of events of the basket that staff have seen.
+    :param is_reason_optional: whether the reason may be empty.
     :returns: the basket and the session, as they are under the lock.
     :raises ReasonRequired: the reason is missing, too long, or not storable.
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the basket or the session no longer exists.
     """
-    contents = lock_if_unchanged(session.basket_id, expected_events=expected_events, reason=reason)
+    contents = lock_if_unchanged(session.basket_id, expected_events=expected_events, reason=reason, is_reason_optional=is_reason_optional)
     # A purge deletes sessions without an event, and an erased user may have a new basket under the old key.
     now = CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).first()
     if now is None:
@@ -106,15 +109,16 @@ def lock_session_if_unchanged(session: CheckoutSession, *, expected_events: int,
     return contents, now
 
 
-def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str) -> BasketSnapshot:
+def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str, is_reason_optional: bool = False) -> BasketSnapshot:
     """Lock a basket and read it, unless it has changed since staff have seen it.
 
     :param expected_events: the number of events of the basket that staff have seen.
+    :param is_reason_optional: whether the reason may be empty.
     :raises ReasonRequired: the reason is missing, too long, or not storable.
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the basket no longer exists.
     """
-    require_reason(reason)
+    require_reason(reason, is_optional=is_reason_optional)
     contents = read_basket(basket_id) if lock_basket(basket_id) else None
     if contents is None:
         raise RepairNotApplicable("The basket no longer exists.")
@@ -123,12 +127,13 @@ def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str) -> 
     return contents
 
 
-def require_reason(reason: str) -> None:
+def require_reason(reason: str, *, is_optional: bool = False) -> None:
     """Check the reason of a repair.
 
+    :param is_optional: whether it may be empty, because the repair only assigns work.
     :raises ReasonRequired: it is empty, longer than `REASON_LIMIT` characters, or contains a NUL.
     """
-    if not reason.strip() or len(reason) > REASON_LIMIT or "\x00" in reason:
+    if not (reason.strip() or is_optional) or len(reason) > REASON_LIMIT or "\x00" in reason:
         raise ReasonRequired
 
 
@@ -136,5 +141,6 @@ def record_repair(
     contents: BasketSnapshot, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any
 ) -> None:
     """Append the event of a repair to the timeline, after the events of its changes."""
-    values: Mapping[str, Any] = {"repair": name, "reason": reason} | ({"orderNo": session.order_no} if session else {}) | data
+    named = {"repair": name, "reason": reason, "orderNo": session.order_no if session else ""}
+    values: Mapping[str, Any] = {key: value for key, value in named.items() if value} | data
     append_event(contents=contents, kind=Event.Kind.REPAIRED, actor=actor, data=values, session_id=session.pk if session else None)
