@@ -145,7 +145,9 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
 
     @admin.display(description="status")
     def state(self, session: CheckoutSession) -> SafeString:
-        """Where it stands."""
+        """Where it stands; a hold that has ended is not live, even before the sweep."""
+        if session.status == CheckoutSession.Status.ACTIVE and session.expires_at <= session.at:  # type: ignore[attr-defined]
+            return display.badge("lapsed", "bad")
         return display.badge(session.get_status_display(), TONES.get(session.status, "plain"))
 
     @admin.display(description="marks")

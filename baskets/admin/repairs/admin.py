@@ -10,7 +10,7 @@ from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
 
-from baskets.admin.core.readonly import ReadOnlyAdmin
+from baskets.admin.core.readonly import SAFE, ReadOnlyAdmin
 from baskets.admin.repairs.bulk import BulkRepairView
 from baskets.admin.repairs.definitions import NO_FACTS, KnownFacts, Repair, repair_links
 from baskets.admin.repairs.views import RepairView
@@ -83,9 +83,12 @@ class RepairAdmin(ReadOnlyAdmin[Any]):
         repair = self._find(slug, [repair for repair in self.repairs if repair.is_bulk])
         if not (self.has_view_permission(request) and request.user.has_perm(repair.permission)):
             raise PermissionDenied
+        view = BulkRepairView(model_admin=self, repair=repair, request=request)
+        if request.method in SAFE and "result" in request.GET:
+            return view.show_result()
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        return BulkRepairView(model_admin=self, repair=repair, request=request).respond()
+        return view.respond()
 
     @staticmethod
     def _find(slug: str, repairs: Sequence[Repair[Any]]) -> Repair[Any]:

@@ -35,6 +35,7 @@ class FinishAsOrdered(SessionRepair):
     slug = "finish-as-ordered"
     title = "Finish as ordered"
     description = "The checkout becomes an order, as if the partner had reported it: the held pieces are sold."
+    is_bulk = True
 
     def is_available(self, record: CheckoutSession, known: KnownFacts) -> bool:
         return record.status == STATUS.ACTIVE
@@ -92,6 +93,7 @@ class OrderLate(SessionRepair):
         " and items that returned to the cart leave it."
     )
     form_class = LateOrderForm
+    is_bulk = True
     confirmed_values = ("Cart", "Reservations")
 
     def is_available(self, record: CheckoutSession, known: KnownFacts) -> bool:

@@ -1,8 +1,10 @@
 """Runs a repair, for real or as a dry run, and turns what stops it into a sentence for staff. Knows no page."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError
 
@@ -14,12 +16,14 @@ from baskets.domain import runner
 from baskets.domain.errors import OutOfStock, Refusal
 from baskets.domain.retries import OwnSessionLapsed, StockReclaimable
 from baskets.domain.support import guards
+from baskets.models import DeskEntry, Event, StockAdjustment, WebhookChange
 
 T = TypeVar("T")
 
 LAPSED = "Lapsed checkouts block this repair or hold the stock that it needs. They are expired first, then the repair is tried again."
 BUSY = "The database is busy, or another user is changing the same record. Nothing was done. Try again."
 GONE = "The record no longer exists."
+OTHER_OUTCOME = "The stock or the basket is different now, so the outcome would differ from the preview."
 
 
 class DatabaseBusy(Exception):
@@ -67,8 +71,46 @@ def preview(repair: Repair[R], record: R, operation: Operation[R]) -> Preview:
     return Preview(changes=snapshots.differences(before, after), after=after)
 
 
+def outcome_digest(repair: Repair[R], after: Snapshot) -> str:
+    """Digest the values that must come out as the preview has shown them, short enough for a form field; empty where there are none."""
+    if not repair.confirmed_values or not after:
+        return ""
+    return hashlib.sha256("\n".join(str(after.get(name)) for name in repair.confirmed_values).encode()).hexdigest()
+
+
+def require_outcome(repair: Repair[R], record: R, confirmed: str) -> None:
+    """Require that a repair has led to what its preview has shown.
+
+    :param confirmed: the digest of the preview; empty if the preview had no outcome, because lapsed checkouts had to be expired first.
+    :raises StaleState: the outcome differs; the transaction must be rolled back.
+    """
+    if repair.confirmed_values and confirmed and outcome_digest(repair, repair.snapshot(record)) != confirmed:
+        raise guards.StaleState(since=[])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One change of a record since its page was shown."""
+
+    at: datetime
+    what: str
+    actor: str
+
+
+def changes_since(problem: object) -> list[Change]:
+    """List what has changed since the page was shown, the oldest first; nothing for a refusal that has another cause."""
+    since = problem.since if isinstance(problem, guards.StaleState) else ()
+    return [Change(at=_time_of(change), what=change.get_kind_display(), actor=change.actor) for change in since]
+
+
+def _time_of(change: Event | DeskEntry | StockAdjustment | WebhookChange) -> Any:
+    return change.at if isinstance(change, Event | DeskEntry) else change.created_at
+
+
 def refusal_text(problem: object) -> str:
     """Write a refusal as a sentence; a shortage names its products."""
+    if isinstance(problem, guards.StaleState) and not problem.since:
+        return f"{problem} {OTHER_OUTCOME}"
     if isinstance(problem, OutOfStock):
         lines = (f"{short.product_id}: {short.wanted} wanted, {short.available} available" for short in problem.shortages)
         return f"{problem} {', '.join(lines)}"

@@ -1,6 +1,5 @@
 """The page of one repair of one record: a GET shows what would change, a POST with the same values makes the change."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
@@ -18,10 +17,8 @@ from baskets.admin.repairs import execution, snapshots
 from baskets.admin.repairs.assignment import AssignmentShown, show_assignment
 from baskets.admin.repairs.definitions import BasketScopedRepair, R, Repair, make_operation
 from baskets.admin.repairs.forms import PREVIEW_REASON, AssignmentForm, RepairForm, fingerprint
-from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.errors import Refusal
-from baskets.domain.support import attention_repairs, guards
-from baskets.models import DeskEntry, Event, StockAdjustment, WebhookChange
+from baskets.domain.support import attention_repairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,15 +73,8 @@ class RepairView(Generic[R]):
 
         :raises StaleState: the outcome differs; the transaction is rolled back.
         """
-        # The page has no outcome if lapsed checkouts had to be expired first.
-        confirmed = self.request.POST.get("outcome")
-        if self.repair.confirmed_values and confirmed and self._outcome(self.repair.snapshot(self.record)) != confirmed:
-            raise guards.StaleState(since=[])
+        execution.require_outcome(self.repair, self.record, self.request.POST.get("outcome", ""))
         return changed
-
-    def _outcome(self, after: Snapshot) -> str:
-        """Digest the values that must come out as shown, short enough for a form field."""
-        return hashlib.sha256("\n".join(str(after.get(name)) for name in self.repair.confirmed_values).encode()).hexdigest()
 
     def _show_refused(self, form: RepairForm, refusal: Refusal) -> HttpResponse:
         """Show a refusal with the current state; without it, if the record no longer exists."""
@@ -125,7 +115,7 @@ class RepairView(Generic[R]):
             "since": _changes_since(problem),
             "obstacle": execution.refusal_text(preview.obstacle),
             "confirm": None if details is None else fingerprint(details),
-            "outcome": self._outcome(preview.after) if self.repair.confirmed_values and preview.after else "",
+            "outcome": execution.outcome_digest(self.repair, preview.after),
             "is_previewed": preview.obstacle is None,
             "is_possible": is_possible,
             "submit": self.repair.title if details is not None or not form.has_details else "Show what will change",
@@ -169,13 +159,7 @@ class RepairView(Generic[R]):
 
 def _changes_since(problem: object) -> Sequence[SafeString]:
     """List what has changed since the page was loaded, one line for each change."""
-    if not isinstance(problem, guards.StaleState):
-        return []
     return [
-        format_html("{} {} by {}", display.moment(_time_of(change)), change.get_kind_display(), display.visible(change.actor))
-        for change in problem.since
+        format_html("{} {} by {}", display.moment(change.at), change.what, display.visible(change.actor))
+        for change in execution.changes_since(problem)
     ]
-
-
-def _time_of(change: Event | DeskEntry | StockAdjustment | WebhookChange) -> Any:
-    return change.at if isinstance(change, Event | DeskEntry) else change.created_at
