@@ -111,8 +111,8 @@ class PagesPolicy(PathScopedMiddleware, CSPMiddleware):
 class PagesCompression(PathScopedMiddleware, GZipMiddleware):
     """Compresses pages and the schema, never what has a secret beside input of the caller (BREACH).
 
-    A response to a form is left as it is: new keys, secrets and recovery codes are shown by no other. On the pages that are
-    compressed, Django masks the form's token anew each time, and adds random bytes to the length.
+    A response to a form stays uncompressed: new keys, secrets and recovery codes are shown by no other. On the pages that are
+    compressed, Django masks the form's token differently each time, and adds random bytes to the length.
     """
 
     path_prefixes = (*PAGES, "/schema")

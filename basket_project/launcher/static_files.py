@@ -67,4 +67,3 @@ def _version() -> str:
             if path.is_file():
                 digest.update(f"{path.relative_to(PROJECT)}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from baskets.api.views import api_docs, guests, health, metrics, transfers
+from baskets.api.views import api_docs, guests, guides, health, metrics, transfers
 from baskets.api.views.baskets import BasketViewSet, ProductViewSet
 from baskets.api.views.comfort import ComfortViewSet
 from baskets.api.views.devices import DeviceViewSet
@@ -39,7 +39,9 @@ urlpatterns = [
     path("livez", health.livez),
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),
-    path("schema", api_docs.schema),
-    path("docs", api_docs.docs),
-    path("redoc", api_docs.redoc),
+    path("schema", api_docs.schema, name="schema"),
+    path("docs", guides.guide, name="guides"),
+    path("docs/try-it", api_docs.docs, name="try-it"),
+    path("docs/<path:name>", guides.guide),
+    path("redoc", api_docs.redoc, name="redoc"),
 ]

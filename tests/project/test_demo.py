@@ -128,7 +128,7 @@ def test_a_demo_survives_crashes_and_ends_without_a_trace(demo: Demo) -> None:
     assert demo.status("/livez") == demo.status("/readyz") == 200
     first_service, database = demo.service(), demo.database()
 
-    # Static files never change under their names, and travel compressed; the sign-in page travels as it is.
+    # Static files never change under their names, and travel compressed; the sign-in page travels uncompressed.
     page, body = demo.get("/admin/login/")
     assert page.headers["Content-Encoding"] is None
     scripts = re.findall(r'(?:href|src)="(/static/[^"]+)"', body.decode())

@@ -145,7 +145,7 @@ class BulkRepairView(Generic[R]):
         return self.model_admin.render(self.request, "admin/baskets/repaired_many.html", context)
 
     def _records(self, keys: Iterable[str]) -> "QuerySet[Any]":
-        """The records with these keys. A text that is no key of this table names none."""
+        """The records with these keys. A text that cannot be a key of this table names none."""
         known = []
         for key in keys:
             try:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Concatenate, ParamSpec
 
 import structlog
 from django.db import ProgrammingError, connection
@@ -15,17 +16,18 @@ from baskets.api.protocol.envelope import json_response, success_body
 from baskets.db.errors import Fault, fault_of, read_with_reconnect, sqlstate_of
 
 log = structlog.get_logger("baskets.api")
+P = ParamSpec("P")
 
 
-def get_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+def get_only(view: Callable[Concatenate[HttpRequest, P], HttpResponse]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
     """Restrict a plain view to GET and HEAD. Other methods get a 405 in the envelope."""
 
     @csrf_exempt  # Otherwise a POST would be refused for its missing token, with a 403.
     @functools.wraps(view)
-    def wrapper(request: HttpRequest) -> HttpResponse:
+    def wrapper(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if request.method not in {"GET", "HEAD"}:
             return error_response("method_not_allowed", headers={"Allow": "GET, HEAD"})
-        return view(request)
+        return view(request, *args, **kwargs)
 
     return wrapper
 

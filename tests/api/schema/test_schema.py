@@ -179,7 +179,7 @@ def test_every_reason_of_the_schema_is_in_the_table(document: dict[str, Any]) ->
 # --- Pages ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+@pytest.mark.parametrize("path", ["/docs/try-it", "/redoc"])
 def test_page_loads_everything_from_this_service(path: str) -> None:
     response = Client().get(path)
     page = response.content.decode()
@@ -195,7 +195,7 @@ def test_page_loads_everything_from_this_service(path: str) -> None:
         assert finders.find(address.removeprefix("/static/")), address
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+@pytest.mark.parametrize("path", ["/docs", "/docs/try-it", "/redoc"])
 def test_page_has_a_policy_without_inline_scripts_and_other_origins(path: str) -> None:
     headers = Client().get(path).headers
     policy = {name: set(rest) for name, *rest in (part.split() for part in headers["Content-Security-Policy"].split(";"))}
