@@ -1,5 +1,6 @@
 """The stored data: fields, constraints and named queries. Rules and writes are in `baskets.domain`."""
 
+from baskets.models.activity import ActivityState, PartnerActivity, ProductActivity
 from baskets.models.audit_log import BrokenRule, DeskEntry
 from baskets.models.baskets import Basket, BasketItem, basket_key
 from baskets.models.checkouts import Attention, CheckoutItem, CheckoutSession
@@ -19,6 +20,7 @@ from baskets.models.transfers import Transfer
 from baskets.models.webhooks import WebhookAttempt, WebhookChange, WebhookEndpoint
 
 __all__ = [
+    "ActivityState",
     "ApiKey",
     "Attention",
     "Basket",
@@ -34,7 +36,9 @@ __all__ = [
     "GuestToken",
     "IdempotencyRecord",
     "Partner",
+    "PartnerActivity",
     "Product",
+    "ProductActivity",
     "SecondFactor",
     "SigningKey",
     "StaffSession",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from baskets.db.errors import constraint_of
 from baskets.domain.events import webhook_attempts, webhook_endpoints
 from baskets.models import (
+    ActivityState,
     ApiKey,
     Attention,
     Basket,
@@ -26,7 +27,9 @@ from baskets.models import (
     GuestToken,
     IdempotencyRecord,
     Partner,
+    PartnerActivity,
     Product,
+    ProductActivity,
     SigningKey,
     Stock,
     StockAdjustment,
@@ -227,6 +230,32 @@ def test_database_refuses_invalid_feed_rows_by_name(name: str) -> None:
         model._default_manager.filter(pk=model._default_manager.values_list("pk")[:1]).update(**fields)
 
 
+OF_THE_COUNTS: dict[str, tuple[type[Model], dict[str, Any]]] = {
+    "one_state_of_the_counts": (ActivityState, {"id": 2}),
+    "counted_position_is_not_negative": (ActivityState, {"position": -1}),
+    "partner_activity_span_is_known": (PartnerActivity, {"seconds": 61}),
+    "late_orders_are_orders": (PartnerActivity, {"late": F("ordered") + 1}),
+    "product_activity_span_is_known": (ProductActivity, {"seconds": 61}),
+    "product_activity_counts_something": (ProductActivity, {"orders": 0}),
+    "one_count_per_span_and_partner": (PartnerActivity, {"seconds": 3600}),
+    "one_count_per_span_and_product": (ProductActivity, {"seconds": 3600}),
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_COUNTS)
+@pytest.mark.django_db
+def test_database_refuses_invalid_counts_by_name(name: str, partner: Partner) -> None:
+    starts_at, product = datetime(2026, 11, 29, 12, tzinfo=UTC), ProductFactory()
+    ActivityState.objects.create()
+    fields = dict.fromkeys(("started", "ordered", "late", "aborted", "expired", "flagged", "pieces"), 1)
+    for seconds in (60, 3600):
+        PartnerActivity.objects.create(partner=partner, seconds=seconds, starts_at=starts_at, **fields)
+        ProductActivity.objects.create(product=product, seconds=seconds, starts_at=starts_at, orders=1, pieces=1)
+    model, changed = OF_THE_COUNTS[name]
+    with refused_by(name):
+        model._default_manager.update(**changed)
+
+
 def test_every_constraint_of_the_models_is_violated_here() -> None:
     """A new constraint without its violation fails this test."""
     named = {
@@ -234,7 +263,8 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         for model in (
             *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, GuestToken, IdempotencyRecord),
             *(Partner, Product, SigningKey, Stock, StockAdjustment, StockReservation, TokenIssuer),
-            *(FeedPosition, FeedState, WebhookAttempt, WebhookChange, WebhookEndpoint),
+            *(ActivityState, FeedPosition, FeedState, PartnerActivity, ProductActivity),
+            *(WebhookAttempt, WebhookChange, WebhookEndpoint),
         )
         for constraint in model._meta.constraints
     }
@@ -251,4 +281,4 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         "issuer_signs_with_known_algorithms",
         "fetched_keys_have_their_time_and_their_address",
     }
-    assert named == UPDATES.keys() | COPIES.keys() | OF_THE_FEED.keys() | by_hand
+    assert named == UPDATES.keys() | COPIES.keys() | OF_THE_FEED.keys() | OF_THE_COUNTS.keys() | by_hand

@@ -14,6 +14,7 @@
 """
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -103,18 +104,20 @@ class FeedCursor:
     at: datetime | None = None
 
 
-def assign_positions() -> int:
+def assign_positions(*, batches: int | None = None, stop: Callable[[], bool] = lambda: False) -> int:
     """Give every committed event a position. See Note [Positions after the commit].
 
     Runs its own transactions. Without new events it costs one read of two indexes.
     Locks the feed.
 
+    :param batches: how many batches of `BATCH` events at most; None assigns all positions.
+    :param stop: checked before each batch.
     :returns: how many positions were assigned.
     """
-    assigned = 0
-    while _has_pending():
+    assigned = done = 0
+    while done != batches and not stop() and _has_pending():
         count = run_in_transaction(_assign_batch)
-        assigned += count
+        assigned, done = assigned + count, done + 1
         if count < BATCH:
             break
     return assigned

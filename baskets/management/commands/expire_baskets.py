@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 
 from baskets.domain.access import rate_limits
 from baskets.domain.checkout import expiry
+from baskets.domain.events import activity
 from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
 from baskets.management.shutdown import graceful_shutdown
@@ -47,6 +48,7 @@ class Command(ServiceCommand):
             baskets = _run_sweep("baskets", expiry.sweep_baskets, dry_run=dry_run, stop=stop)
             if not dry_run:
                 rate_limits.delete_ended_windows()
+                activity.count_events(stop=stop)
             stopped = stop()
         verb = "Would expire" if dry_run else "Expired"
         in_use = sessions.left + baskets.left

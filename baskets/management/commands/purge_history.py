@@ -7,7 +7,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from baskets.domain.events import feed
+from baskets.db.transactions import run_in_transaction
+from baskets.domain.events import activity
 from baskets.domain.maintenance import retention
 from baskets.management.arguments import bounded_int
 from baskets.management.base import ServiceCommand
@@ -45,7 +46,8 @@ class Command(ServiceCommand):
         with graceful_shutdown() as stop, progress(doing="Purging", total=None, unit="baskets seen") as advance:
             done["answers"] = _purge_responses(dry_run=dry_run, stop=stop)
             if not dry_run:
-                feed.assign_positions()  # An event without a position is never purged.
+                activity.count_events(stop=stop)  # An event without a position is never purged, and a purged one is never counted.
+                run_in_transaction(activity.delete_old_counts)
             after = None
             while not stop():
                 batch = retention.purge_baskets(older_than=timedelta(days=older_than_days), after=after, dry_run=dry_run)

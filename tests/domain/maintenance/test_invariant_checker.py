@@ -12,7 +12,7 @@ from pytest_django import DjangoDbBlocker
 from baskets.domain import idempotency
 from baskets.domain.checkout import expiry
 from baskets.domain.errors import Refusal
-from baskets.domain.events import feed
+from baskets.domain.events import activity
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.maintenance.invariants import INVARIANTS
 from baskets.domain.stock import supply
@@ -89,7 +89,7 @@ def build() -> None:
     idempotency.claim(basket_id=bob.owner.basket_id, key="key", fingerprint=bytes(32))
     idempotency.remember(basket_id=bob.owner.basket_id, key="key", status=200, body="{}")
     for _ in range(3):  # The marks move in rounds.
-        feed.assign_positions()
+        activity.count_events()
 
 
 def build_repaired(ida: User, jan: User, kim: User, lea: User) -> None:

@@ -1,6 +1,11 @@
-"""Invariants of the feed: every event has one position, without gaps, in the order of its basket."""
+"""Invariants of the feed: every event has one position, without gaps, in the order of its basket, and is counted once."""
 
+from baskets.domain.events import activity
 from baskets.domain.maintenance.invariants.invariant import Invariant
+
+# The counts of the last hours, which no purge of events reaches: it keeps what is younger than a day.
+RECENT = "(SELECT date_bin('1 hour', statement_timestamp() - interval '22 hours', 'epoch'))"
+COUNTED_POSITION = "(SELECT position FROM baskets_activitystate)"
 
 INVARIANTS = (
     Invariant(
@@ -63,5 +68,38 @@ INVARIANTS = (
         FROM baskets_checkoutsession s LEFT JOIN baskets_basket b ON b.id = s.basket_id
         WHERE s.partner_id IS DISTINCT FROM b.partner_id
         """,
+    ),
+    Invariant(
+        slug="events_are_counted_once",
+        rule=7,
+        sentence="The counts by minute and by hour are those of the events that are counted, and so is the number of active checkouts.",
+        sql=f"""
+        WITH {activity.COUNTED.format(condition=f"p.position <= {COUNTED_POSITION} AND e.at >= {RECENT}")},
+        by_partner AS ({activity.BY_PARTNER.format(spans=activity.KEPT)}),
+        by_product AS ({activity.BY_PRODUCT.format(spans=activity.KEPT)})
+        SELECT 'partner' AS counts, partner_id::text AS id, count(*) AS spans, min(starts_at) AS since
+        FROM by_partner FULL JOIN (SELECT * FROM baskets_partneractivity WHERE starts_at >= {RECENT}) known
+            USING (partner_id, seconds, starts_at)
+        WHERE (by_partner.started, by_partner.ordered, by_partner.late, by_partner.aborted, by_partner.expired,
+               by_partner.flagged, by_partner.pieces)
+            IS DISTINCT FROM (known.started, known.ordered, known.late, known.aborted, known.expired, known.flagged, known.pieces)
+        GROUP BY partner_id
+        UNION ALL
+        SELECT 'product', product_id, count(*), min(starts_at)
+        FROM by_product FULL JOIN (SELECT * FROM baskets_productactivity WHERE starts_at >= {RECENT}) known
+            USING (product_id, seconds, starts_at)
+        WHERE (by_product.orders, by_product.pieces) IS DISTINCT FROM (known.orders, known.pieces)
+        GROUP BY product_id
+        UNION ALL
+        SELECT 'active', NULL, NULL, NULL FROM baskets_activitystate state
+        WHERE state.active <> (
+            SELECT count(*) FILTER (WHERE p.kind = 'checkout_started') - count(*) FILTER (WHERE p.kind <> 'checkout_started')
+            FROM baskets_feedposition p
+            JOIN baskets_event e ON e.id = p.event_id
+            JOIN baskets_checkoutsession s ON s.id = e.session_id AND s.basket_id = e.basket_id
+            WHERE p.position <= state.position AND NOT s.test_mode
+              AND p.kind IN ('checkout_started', 'checkout_ordered', 'checkout_aborted', 'checkout_expired')
+        )
+        """,  # noqa: S608 (its parts are constants)
     ),
 )
