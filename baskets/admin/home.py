@@ -11,7 +11,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db import DatabaseError
-from django.db.models import Count, F, IntegerField, Min, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, F, IntegerField, Min, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
@@ -133,11 +133,14 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """A plot with its summary in words and its table."""
+    """A plot with its summary in words and its table.
+
+    :param svg: None where all values are 0.
+    """
 
     title: str
     summary: str
-    svg: SafeString
+    svg: SafeString | None
     table: Table
 
 
@@ -240,8 +243,8 @@ def _shortfalls(request: HttpRequest, _: Moment) -> Iterable[Work]:
 
 
 def _failing_webhooks(_: HttpRequest, __: Moment) -> Iterable[Work]:
-    failing = Q(state=WebhookEndpoint.State.DEAD) | Q(state=WebhookEndpoint.State.ACTIVE, failures__gt=0)
-    rows = WebhookEndpoint.objects.filter(failing).aggregate(number=Count("pk"), oldest=Min("failing_since"))
+    failing = WebhookEndpoint.objects.failing() | WebhookEndpoint.objects.filter(state=WebhookEndpoint.State.DEAD)
+    rows = failing.aggregate(number=Count("pk"), oldest=Min("failing_since"))
     yield Work(label="Webhooks that fail or were given up", address=reverse("admin:baskets_webhookendpoint_changelist"), **rows)
 
 
@@ -380,7 +383,7 @@ def _plot(
     return Plot(
         title=title,
         summary=f"{summary[:1].upper()}{summary[1:]}.",
-        svg=draw(values, labels, alternative=f"{title}: {summary}."),
+        svg=draw(values, labels, alternative=f"{title}: {summary}.") if highest else None,
         table=Table(title=title, heads=("From", unit.capitalize()), rows=rows),
     )
 

@@ -7,15 +7,15 @@ import leather
 from django.utils.safestring import SafeString
 from leather import theme
 
-WIDTH, HEIGHT = 640, 180
-MAX_TICKS = 7
+WIDTH, HEIGHT = 440, 150
+MAX_TICKS = 6
 # The policy of the pages permits no inline style, so the library writes neutral values, and `admin.css` sets the colours.
 theme.background_color = "none"
 theme.margin = 0.012
 theme.label_color = theme.tick_color = theme.zero_color = "currentColor"
 theme.tick_font_family = "inherit"
-theme.tick_font_size = 12
-theme.tick_font_char_height = 12
+theme.tick_font_size = 11
+theme.tick_font_char_height = 11
 theme.tick_font_char_width = 7
 SERIES_COLOR = "currentColor"
 
