@@ -52,8 +52,8 @@ SELECT partner_id, seconds, date_bin(seconds * interval '1 second', at, 'epoch')
        count(*) FILTER (WHERE kind = 'checkout_aborted') AS aborted,
        count(*) FILTER (WHERE kind = 'checkout_expired') AS expired,
        count(*) FILTER (WHERE kind = 'attention_needed') AS flagged,
-       coalesce(sum((SELECT sum(line.pieces) FROM line WHERE line.position = counted.position)), 0)::bigint AS pieces
-FROM counted CROSS JOIN {spans}
+       coalesce(sum(of_order.pieces), 0)::bigint AS pieces
+FROM counted LEFT JOIN (SELECT position, sum(pieces) AS pieces FROM line GROUP BY position) of_order USING (position) CROSS JOIN {spans}
 WHERE at > statement_timestamp() - span.kept
 GROUP BY partner_id, seconds, starts_at
 """
