@@ -48,7 +48,7 @@ class AdminDatabase(PathScopedMiddleware):
 
 
 class AdminBodies(PathScopedMiddleware):
-    """Refuses oversized forms before they are read: no page accepts files, and the sign-in form is public."""
+    """Refuses oversized forms before they are read: no page accepts large files, and the sign-in form is public."""
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
         """Return 413 for a form above the limit."""

@@ -4,17 +4,23 @@ import operator
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
+from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, exports, filters
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.core.search import any_term
 from baskets.admin.product_detail import product_page
-from baskets.admin.repairs.admin import RepairAdmin
+from baskets.admin.repairs.admin import METHODS, RepairAdmin
 from baskets.admin.repairs.registry import PRODUCT_REPAIRS
 from baskets.admin.repairs.snapshots import stock_of
+from baskets.admin.stock_take import PERMISSION as MAY_TAKE_STOCK
+from baskets.admin.stock_take import StockTakeView
 from baskets.models import Product, Stock, StockAdjustment
 
 CATALOGUE_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "price", "currency")
@@ -74,6 +80,20 @@ class ProductAdmin(RepairAdmin, OfProduct):
             "listed": ("listed", lambda product: "true" if product.listed else "false"),
             "available": ("available", self.left),
         }
+
+    def more_urls(self) -> list[URLPattern]:
+        """Add the stock take."""
+        view = self.admin_site.admin_view(self.stock_take)
+        return [path("stock-take/", view, name="baskets_product_stock_take"), *super().more_urls()]
+
+    @method_decorator(csrf_protect)
+    def stock_take(self, request: HttpRequest) -> HttpResponse:
+        """Preview or apply the counts of many products."""
+        if not (self.has_view_permission(request) and request.user.has_perm(MAY_TAKE_STOCK)):
+            raise PermissionDenied
+        if request.method not in METHODS:
+            return HttpResponseNotAllowed(METHODS)
+        return StockTakeView(model_admin=self, request=request).respond()
 
     def page_context(self, request: HttpRequest, record: Product) -> dict[str, Any]:
         """Say what the page of a product shows."""

@@ -6,8 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from baskets.domain.stock import catalog
-from baskets.management import catalog_file
+from baskets.domain.stock import catalog, catalog_file
 from tests.api.conftest import Api, Sells, Stored
 from tests.domain.stock.test_product_ids import INVALID, VALID
 from tests.factories import TESTER

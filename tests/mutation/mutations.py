@@ -687,15 +687,15 @@ MUTATIONS = (
     ),
     Mutation(
         name="a stock that is missing at the end of a row is unlimited",
-        place="baskets.management.catalog_file._row_problem",
+        place="baskets.domain.stock.catalog_file._row_problem",
         old='if "stock" in missing:',
         new='if "stock" in missing and False:',
         why="missing cells are taken for empty ones, without a look at what empty means",
-        tests=("tests/commands/test_catalog_file.py",),
+        tests=("tests/domain/stock/test_catalog_file.py",),
     ),
     Mutation(
         name="the guard of an export stays in what is imported",
-        place="baskets.management.catalog_file._read_csv",
+        place="baskets.domain.stock.catalog_file._rows",
         old="name: unescape_formulas(cell)",
         new="name: cell",
         why="what one side adds, the other is not known to take off",

@@ -1,24 +1,32 @@
 """The forms of repairs: the reason, which every repair needs, and the details that some need."""
 
+import io
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import Model, Q
-from django.db.models.functions import Now
 from django.utils.timezone import get_current_timezone_name
 
 from baskets import conf
 from baskets.admin.core import display
 from baskets.admin.core.late_stock import LateStock, late_stock, pieces
 from baskets.db.errors import read_with_reconnect
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.stock.catalog import MAX_PIECES
+from baskets.domain.stock.catalog_file import read_counts
 from baskets.domain.support.guards import REASON_LIMIT
+from baskets.domain.support.stock_repairs import MAX_COUNTED_PRODUCTS
 from baskets.models import Basket, CheckoutItem, CheckoutSession, Product
 from baskets.models.basket_snapshot import read_basket
 
 MAX_DAYS = 3650
+MAX_SHOWN_PROBLEMS = 20
+DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
+DATABASE_TIME = Statement("database_time", "SELECT statement_timestamp()")
 # The reason of a dry run, which is rolled back.
 PREVIEW_REASON = "preview"
 
@@ -136,24 +144,16 @@ def read_late_stock(session: CheckoutSession) -> LateStock:
     return late_stock((counts[product.pk], product.obtainable) for product in products)
 
 
-class UnsoldForm(RepairForm):
-    """The number of unsold pieces, and when they were counted."""
+class CountForm(RepairForm):
+    """When pieces were counted."""
 
-    unsold = forms.IntegerField(
-        required=False,
-        min_value=0,
-        max_value=MAX_PIECES,
-        label="Unsold pieces",
-        help_text="All pieces that the shop has not sold yet, including those that checkouts hold.",
-    )
-    unlimited = forms.BooleanField(required=False, help_text="The product has no limit: checkouts hold no stock of it.")
     counted_at = forms.DateTimeField(required=False, label="Counted at")
     opened_at = forms.DateTimeField(widget=forms.HiddenInput)
 
-    def prepare(self, record: Product) -> None:
-        """Read the database clock as the time of the count, and keep it until the report is confirmed."""
+    def prepare(self, record: Any) -> None:
+        """Read the database clock as the time of the count, and keep it until the count is confirmed."""
         if not self.is_bound:
-            at = Product.objects.annotate(at=Now()).values_list("at", flat=True).get(pk=record.pk)
+            ((at,),) = execute(DATABASE_TIME, [])
             # With its offset, which a form field would drop: one hour occurs twice when summer time ends.
             self.fields["opened_at"].initial = at.isoformat()
         self.fields["counted_at"].help_text = (
@@ -169,13 +169,77 @@ class UnsoldForm(RepairForm):
             return ""
 
     def clean(self) -> dict[str, Any]:
-        """Accept either a number or "unlimited", and compute `as_of`, the time of the count."""
+        """Compute `as_of`, the time of the count."""
         cleaned = super().clean() or self.cleaned_data
         opened_at, counted_at = cleaned.pop("opened_at", None), cleaned.pop("counted_at", None)
         cleaned["as_of"] = counted_at or opened_at
+        return cleaned
+
+
+class UnsoldForm(CountForm):
+    """The number of unsold pieces, and when they were counted."""
+
+    unsold = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MAX_PIECES,
+        label="Unsold pieces",
+        help_text="All pieces that the shop has not sold yet, including those that checkouts hold.",
+    )
+    unlimited = forms.BooleanField(required=False, help_text="The product has no limit: checkouts hold no stock of it.")
+    field_order = ("unsold", "unlimited", "counted_at", "opened_at")
+
+    def clean(self) -> dict[str, Any]:
+        """Accept either a number or "unlimited"."""
+        cleaned = super().clean()
         if not self.errors and (cleaned.get("unsold") is None) != bool(cleaned.get("unlimited")):
             raise ValidationError("Enter a number, or choose unlimited; one of the two.")
         return cleaned
+
+
+class StockTakeForm(CountForm):
+    """The counted pieces of many products, pasted or as a file, and when they were counted.
+
+    `details` has them as `counts`.
+    """
+
+    counts = forms.CharField(
+        required=False,
+        strip=False,
+        widget=forms.Textarea(attrs={"rows": 12, "cols": 60, "spellcheck": "false"}),
+        label="Counted pieces",
+        help_text=(
+            "A product id and a number on each line, with a comma, semicolon or tab between them; or with a header, as a spreadsheet"
+            " copies it: product_id and counted. Count all unsold pieces, those that checkouts hold as well."
+            f" Rows without a number are left out. At most {MAX_COUNTED_PRODUCTS} products."
+        ),
+    )
+    file = forms.FileField(required=False, label="Or a file", help_text="CSV, such as the export of the products with a column counted.")
+    versions = forms.CharField(required=False, widget=forms.HiddenInput)
+    field_order = ("counts", "file", "counted_at", "opened_at")
+    uncounted = 0
+    seen_adjustments: Mapping[str, int] = {}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, record=None, **kwargs)
+        self.prepare(None)
+
+    def clean(self) -> dict[str, Any]:
+        """Read the counts, and name each problem with its line. `seen_adjustments` has the versions that the page has shown, if any."""
+        cleaned = super().clean()
+        text, file, versions = cleaned.pop("counts", ""), cleaned.pop("file", None), cleaned.pop("versions", "")
+        if bool(text.strip()) == bool(file):
+            raise ValidationError("Paste the counts, or choose a file; one of the two.")
+        found = read_counts(file or io.BytesIO(text.encode(errors="surrogatepass")), limit=MAX_COUNTED_PRODUCTS)
+        if found.problem_count:
+            more = found.problem_count - MAX_SHOWN_PROBLEMS
+            lines = [f"Line {line}: {problem}." for line, problem in found.problems[:MAX_SHOWN_PROBLEMS]]
+            raise ValidationError([*lines, *([f"And {more} more."] if more > 0 else [])])
+        self.uncounted = found.uncounted
+        words = str(versions).split()
+        if len(words) == len(found.counts) and all(map(DIGITS.fullmatch, words)):
+            self.seen_adjustments = dict(zip(found.counts, map(int, words), strict=True))
+        return cleaned | {"counts": found.counts}
 
 
 class SupplyForm(RepairForm):

@@ -1,6 +1,6 @@
 """Imports the catalog of a shop: many products and their stock in one transaction, all or nothing.
 
-It reads no files: `baskets.management.catalog_file` turns their lines into the rows this module takes.
+It reads no files: `baskets.domain.stock.catalog_file` turns their lines into the rows this module takes.
 """
 
 import re

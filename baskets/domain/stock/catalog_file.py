@@ -1,4 +1,4 @@
-"""Parses a product catalog from CSV or JSON lines into rows, and problems with their line numbers."""
+"""Parses a product catalog from CSV or JSON lines, and a count of stock from CSV, into rows, and problems with their line numbers."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ import json
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import PurePath
@@ -30,6 +31,8 @@ BLANKS_PATTERN = re.compile(r"[\s_]+")
 BARE_CARRIAGE_RETURN = re.compile(rb"\r(?![\r\n])(?!$)")
 SAVE_AS = 'save it as "CSV UTF-8"'
 JSON_SUFFIXES = {".jsonl", ".ndjson"}
+# The headings that a sheet for counting stock may have for its numbers.
+COUNT_HEADINGS = dict.fromkeys(("counted", "count", "unsold", "pieces", "quantity"), "stock")
 MAX_ROWS = 1_000_000
 MAX_PROBLEMS = 100
 MAX_LINE_BYTES = 1024 * 1024
@@ -44,15 +47,14 @@ class _UnreadableFile(Exception):
 
 
 @dataclass(kw_only=True)
-class CatalogFile:
-    """The content of a file. Use the rows only if there are no problems.
+class _ParsedFile:
+    """What every file has. Use its content only if there are no problems.
 
     :param problems: the first `MAX_PROBLEMS` problems, each with its line number.
     :param problem_count: the number of all problems.
     :param lines: the first line of each product id.
     """
 
-    rows: list[ProductRow] = field(default_factory=list)
     problems: list[tuple[int, str]] = field(default_factory=list)
     problem_count: int = 0
     lines: dict[str, int] = field(default_factory=dict)
@@ -63,6 +65,21 @@ class CatalogFile:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append((line, problem))
 
+    def repeated(self, product_id: str, line: int) -> str | None:
+        """Keep the first line of a product.
+
+        :returns: what is wrong with a further one, as the end of a sentence.
+        """
+        first = self.lines.setdefault(product_id, line)
+        return None if first == line else f"{product_id[:60]!r} is on line {first} already"
+
+
+@dataclass(kw_only=True)
+class CatalogFile(_ParsedFile):
+    """The content of a catalog."""
+
+    rows: list[ProductRow] = field(default_factory=list)
+
     def take(self, line: int, values: Mapping[str, Any], wrong: Sequence[tuple[str, str]]) -> None:
         """Add the values of one line as a row, or all their problems.
 
@@ -70,16 +87,85 @@ class CatalogFile:
         """
         unread = {name for name, _ in wrong}
         problems = [*wrong, *(problem for problem in row_problems(values) if problem[0] not in unread)]
-        if product_id := values["product_id"]:
-            first = self.lines.setdefault(product_id, line)
-            if first != line:
-                problems.append(("product_id", f"{product_id[:60]!r} is on line {first} already"))
+        if values["product_id"] and (repeated := self.repeated(values["product_id"], line)):
+            problems.append(("product_id", repeated))
         for name, problem in problems:
             self.report(line, f"{name} {problem}")
         if not problems:
             self.rows.append(ProductRow(**values))
             if len(self.rows) > MAX_ROWS:
                 raise _UnreadableFile(line, f"more than {MAX_ROWS} products; split the file")
+
+
+@dataclass(kw_only=True)
+class CountFile(_ParsedFile):
+    """The content of a count of stock.
+
+    :param counts: the pieces by product id.
+    :param uncounted: how many rows have no number; they are left out.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    uncounted: int = 0
+
+    def take(self, line: int, product_id: str, cell: str, *, limit: int) -> None:
+        """Add the count of one line, or its problem."""
+        if not cell.strip():
+            self.uncounted += 1
+            return
+        problem = self._problem(line, product_id, cell)
+        if problem:
+            self.report(line, problem)
+        elif len(self.counts) == limit:
+            raise _UnreadableFile(line, f"more than {limit} products; split the count")
+        else:
+            self.counts[product_id] = _pieces(cell)
+
+    def _problem(self, line: int, product_id: str, cell: str) -> str | None:
+        if wrong := catalog.product_id_problem(product_id):
+            return f"product_id {wrong}"
+        if not PIECES_PATTERN.fullmatch(cell.strip()) or _pieces(cell) > catalog.MAX_PIECES:
+            return f"stock {cell[:40]!r} is not a whole number from 0 to {catalog.MAX_PIECES}"
+        repeated = self.repeated(product_id, line)
+        return f"product_id {repeated}" if repeated else None
+
+
+def _pieces(cell: str) -> int:
+    return int(cell.strip().removesuffix(".0"))
+
+
+def read_counts(stream: BinaryIO, *, limit: int) -> CountFile:
+    """Read a count of stock: CSV with the columns `product_id` and `stock`, or without a header in this order.
+
+    The number may have other headings, see `COUNT_HEADINGS`; the other columns of a catalog are not read.
+
+    :param limit: the maximum number of products.
+    """
+    found = CountFile()
+    try:
+        lines = _lines(stream, lambda _: None)
+        first = _next_line(lines)
+        if (separator := _separator_of_count(first[1])) is not None:
+            rows = _rows(["product_id", "stock"], separator, chain([first], lines), _Position(first[0] - 1), found)
+        else:
+            rows = _read_csv(first, lines, found, required=("product_id", "stock"), headings=COUNT_HEADINGS)
+        for line, cells in rows:
+            found.take(line, cells["product_id"].strip(), cells["stock"], limit=limit)
+        if not found.counts and not found.problem_count:
+            found.report(first[0], "there is no count in it")
+    except _UnreadableFile as stop:
+        found.report(*stop.args)
+    return found
+
+
+def _separator_of_count(text: str) -> str | None:
+    """Return the separator of a line that is a product and a number, and so not a header; None for any other line."""
+    for separator in SEPARATORS:
+        with suppress(csv.Error):
+            cells = next(csv.reader([text], strict=True, delimiter=separator))
+            if len(cells) == 2 and cells[0].strip() and PIECES_PATTERN.fullmatch(cells[1].strip()):
+                return separator
+    return None
 
 
 def read_catalog(stream: BinaryIO, *, name: str, advance: Callable[[int], object] = lambda _: None) -> CatalogFile:
@@ -100,7 +186,8 @@ def _read_lines(lines: Iterator[tuple[int, str]], *, suffix: str, found: Catalog
     if suffix in JSON_SUFFIXES or (suffix != ".csv" and first[1].lstrip().startswith("{")):
         _read_json_lines(chain([first], lines), found)
     else:
-        _read_csv(first, lines, found)
+        for line, cells in _read_csv(first, lines, found, required=REQUIRED, headings={}):
+            found.take(line, *_values_of_cells(cells))
     if not found.lines and not found.problem_count:
         raise _UnreadableFile(first[0], "there is no product in the file")
 
@@ -155,20 +242,31 @@ class _Position:
     ended: bool = True
 
 
-def _read_csv(first: tuple[int, str], lines: Iterator[tuple[int, str]], found: CatalogFile) -> None:
-    """Read records. A record may span several lines, by quoted line breaks; problems name its first line."""
+def _read_csv(
+    first: tuple[int, str], lines: Iterator[tuple[int, str]], found: _ParsedFile, *, required: Sequence[str], headings: Mapping[str, str]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Read the header, then the rows.
+
+    :param required: the columns that must be there.
+    :param headings: further headings, without blanks and in small letters, and the column of each.
+    :returns: as `_rows`.
+    """
     if SEPARATOR_LINE.fullmatch(first[1]):
         # The header shows the separator too, also in files that have lost this line.
         first = _next_line(lines)
     at = _Position(first[0])
+    header, separator = _header(first[1], (_moved(at, line) for line in lines), at, required, headings)
+    return _rows(header, separator, lines, at, found)
 
-    def texts() -> Iterator[str]:
-        for number, text in lines:
-            at.line, at.ended = number, text.endswith("\n")
-            yield text
 
-    header, separator = _header(first[1], texts(), at)
-    reader = csv.reader(texts(), strict=True, delimiter=separator)
+def _rows(
+    header: Sequence[str], separator: str, lines: Iterator[tuple[int, str]], at: _Position, found: _ParsedFile
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Read rows, and report those that do not fit the header. A row may span several lines, by quoted line breaks.
+
+    :returns: of each row the number of its first line, and its cells by column.
+    """
+    reader = csv.reader((_moved(at, line) for line in lines), strict=True, delimiter=separator)
     while True:
         begin = at.line + 1
         try:
@@ -182,9 +280,19 @@ def _read_csv(first: tuple[int, str], lines: Iterator[tuple[int, str]], found: C
         if problem := _row_problem(header, cells, cut_off=not at.ended):
             found.report(begin, problem)
             continue
-        named = {name: unescape_formulas(cell) for name, cell in zip_longest(header, cells[: len(header)], fillvalue="") if name in COLUMNS}
-        values, wrong = _values_of_cells(named)
-        found.take(begin, values, wrong)
+        yield (
+            begin,
+            {name: unescape_formulas(cell) for name, cell in zip_longest(header, cells[: len(header)], fillvalue="") if name in COLUMNS},
+        )
+
+
+def _moved(at: _Position, line: tuple[int, str]) -> str:
+    """Move the position to a line.
+
+    :returns: the text of the line.
+    """
+    at.line, at.ended = line[0], line[1].endswith("\n")
+    return line[1]
 
 
 def _row_problem(header: Sequence[str], cells: Sequence[str], *, cut_off: bool) -> str | None:
@@ -206,7 +314,7 @@ def _row_problem(header: Sequence[str], cells: Sequence[str], *, cut_off: bool) 
     return None
 
 
-def _header(text: str, rest: Iterator[str], at: _Position) -> tuple[list[str], str]:
+def _header(text: str, rest: Iterator[str], at: _Position, required: Sequence[str], headings: Mapping[str, str]) -> tuple[list[str], str]:
     """Read the header, and detect the separator: the one that yields the most known columns.
 
     :returns: the column names, empty for nameless columns, and the separator.
@@ -224,7 +332,7 @@ def _header(text: str, rest: Iterator[str], at: _Position) -> tuple[list[str], s
     failure = csv.Error()
     for separator in SEPARATORS:
         try:
-            headers[separator] = [_column(cell) for cell in next(csv.reader([text], strict=True, delimiter=separator))]
+            headers[separator] = [_column(cell, headings) for cell in next(csv.reader([text], strict=True, delimiter=separator))]
         except csv.Error as error:
             failure = error
     if not headers:
@@ -240,19 +348,20 @@ def _header(text: str, rest: Iterator[str], at: _Position) -> tuple[list[str], s
     named = [name for name in header if name]
     problems = {
         "unknown column": [repr(name[:60]) for name in named if name not in (*COLUMNS, *NOT_IMPORTED)],
-        "missing column": [name for name in REQUIRED if name not in named],
+        "missing column": [name for name in required if name not in named],
         "repeated column": sorted({name for name in named if named.count(name) > 1}),
     }
+    others = [name for name in COLUMNS if name not in required] if required == REQUIRED else ["more"]
     if wrong := [f"{problem} {', '.join(names[:20])}" for problem, names in problems.items() if names]:
-        raise _UnreadableFile(begin, "; ".join(wrong) + f"; the columns are {','.join(REQUIRED)} and perhaps stock,listed")
+        raise _UnreadableFile(begin, "; ".join(wrong) + f"; the columns are {','.join(required)} and perhaps {','.join(others)}")
     return header, separator
 
 
-def _column(heading: str) -> str:
+def _column(heading: str, headings: Mapping[str, str]) -> str:
     """Return the column of a heading in any case, with blanks or underscores or neither. Returns an unknown heading unchanged."""
     heading = heading.strip()
     squeezed = BLANKS_PATTERN.sub("", heading).lower()
-    return COLUMN_BY_HEADING.get(squeezed, heading)
+    return COLUMN_BY_HEADING.get(squeezed) or headings.get(squeezed, heading)
 
 
 def _stop_at_csv_error(line: int, error: csv.Error) -> NoReturn:

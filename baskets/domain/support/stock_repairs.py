@@ -1,13 +1,22 @@
-"""Repairs of the stock of a product by staff: report the unsold pieces, or record pieces added or removed. Holds are not changed."""
+"""Repairs of the stock of a product by staff: report the unsold pieces, or record pieces added or removed. Holds are not changed.
 
+A stock take reports the unsold pieces of many products at once.
+"""
+
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Max
 
 from baskets.domain.actors import Actor
 from baskets.domain.stock import supply
 from baskets.domain.support.guards import RepairNotApplicable, StaleState, require_reason
-from baskets.models import Stock, StockAdjustment
+from baskets.models import Product, Stock, StockAdjustment
+
+# Buyers wait for the stock rows of a stock take while it is applied.
+MAX_COUNTED_PRODUCTS = 1000
+MAX_NAMED = 10
 
 
 @transaction.atomic(savepoint=False)
@@ -31,6 +40,37 @@ def set_unsold(*, product_id: str, unsold: int | None, as_of: datetime | None, e
     applied = supply.set_unsold(reports={product_id: unsold}, as_of=as_of, reason=reason, actor=actor, record_unchanged=True)
     if applied.older:
         raise RepairNotApplicable("A report of a later time exists. Count again.")
+
+
+@transaction.atomic(savepoint=False)
+def take_stock(*, counts: Mapping[str, int], as_of: datetime, expected_adjustments: Mapping[str, int], reason: str, actor: Actor) -> None:
+    """Report how many pieces of many products were unsold at one time, including held pieces: of all of them or of none. Holds stay.
+
+    Records an adjustment of each product, even if no number changes: its timeline shows who counted. A product that was unlimited
+    becomes limited. Locks the stock rows by primary key. Source: `baskets/docs/adr/0033-what-a-stock-report-means.md`.
+
+    :param counts: the pieces by product id, of at most `MAX_COUNTED_PRODUCTS` products.
+    :param as_of: the time of the count; pieces that were sold since are subtracted.
+    :param expected_adjustments: by product id, the last adjustment that staff have seen; 0 for none.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the supply of a product was adjusted since. Holds and sales do not count: the report allows for them.
+    :raises RepairNotApplicable: there are none or too many counts, a product does not exist, or a report of a later time exists.
+    :raises FutureMoment: `as_of` is in the future.
+    :raises SalesPurged: sales after `as_of` were purged.
+    """
+    require_reason(reason)
+    if not 0 < len(counts) <= MAX_COUNTED_PRODUCTS:
+        raise RepairNotApplicable(f"A stock take has 1 to {MAX_COUNTED_PRODUCTS} products.")
+    known = set(Product.objects.filter(pk__in=counts).values_list("pk", flat=True))
+    if unknown := [product_id for product_id in counts if product_id not in known]:
+        raise RepairNotApplicable(f"These products do not exist: {_name_some(unknown)}.")
+    supply.lock_supply(counts)
+    last = last_adjustments(counts)
+    if moved := [product_id for product_id in counts if last.get(product_id, 0) > expected_adjustments.get(product_id, 0)]:
+        raise StaleState(since=list(StockAdjustment.objects.filter(pk__in=[last[product_id] for product_id in moved]).order_by("pk")))
+    applied = supply.set_unsold(reports=counts, as_of=as_of, reason=reason, actor=actor, record_unchanged=True)
+    if applied.older:
+        raise RepairNotApplicable(f"Reports of a later time exist of these products: {_name_some(applied.older)}. Count them again.")
 
 
 @transaction.atomic(savepoint=False)
@@ -63,6 +103,19 @@ def last_adjustment(product_id: str) -> int:
     """
     last = StockAdjustment.objects.filter(product_id=product_id).order_by("-pk").values_list("pk", flat=True).first()
     return last or 0
+
+
+def last_adjustments(product_ids: Iterable[str]) -> dict[str, int]:
+    """Read the last adjustment of each product, by product id; a product without one is missing."""
+    rows = StockAdjustment.objects.filter(product_id__in=list(product_ids)).order_by().values_list("product_id")
+    return dict(rows.annotate(Max("pk")))
+
+
+def _name_some(product_ids: Iterable[str]) -> str:
+    """List the first products, and how many more there are."""
+    named = list(product_ids)
+    more = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
+    return ", ".join(named[:MAX_NAMED]) + more
 
 
 def _refuse_other_adjustments(product_id: str, *, expected: int) -> None:

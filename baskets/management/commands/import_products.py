@@ -11,8 +11,7 @@ from typing import Any, BinaryIO
 from django.core.management.base import CommandError
 
 from baskets.domain.actors import Actor
-from baskets.domain.stock import catalog
-from baskets.management import catalog_file
+from baskets.domain.stock import catalog, catalog_file
 from baskets.management.arguments import aware_datetime
 from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress

@@ -1,5 +1,6 @@
 """What staff do on the telephone, from the search box to the done repair, in a real browser."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from playwright.sync_api import Page, expect
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import Attention, CheckoutSession, DeskEntry, Event
 from tests.admin.conftest import Shop
+from tests.concurrency.barrier import run_concurrently
+from tests.domain.scenarios import available
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>{{7*7}}\u202ecod.exe'
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.django_db(transaction=True)]
@@ -146,4 +149,44 @@ def test_a_script_has_filled_the_work_list(shopper: Any, staff_page: Page) -> No
     staff_page.get_by_role("button", name="Resolve all its flags").click()
     expect(staff_page.get_by_text("Done: resolve all its flags.")).to_be_visible()
     assert not Attention.objects.open().exists()
+    assert invariant_checker.check_invariants() == []
+
+
+def test_a_stock_take_in_a_crowd(shop: Shop, staff_page: Page, tmp_path: Path) -> None:
+    """Customers go on buying between the preview and the confirmation."""
+    shop.product("lamp", 60)
+    shop.product("mug", 60)
+    held = shop.buyer("early")
+    held.place("lamp", 5)
+    held.start()
+    staff_page.goto("/admin/")
+    staff_page.click("a.button:has-text('Take stock')")
+    staff_page.fill("#id_counts", "product_id\tcounted\nlamp\t50\nmug\t70\n")
+    staff_page.fill("#id_reason", "the count of the evening")
+    staff_page.click("input[value='Show what will change']")
+    row = staff_page.get_by_role("row", name="lamp Name of lamp")
+    expect(row.get_by_role("cell")).to_have_text(["lamp Name of lamp", "50", "0", "0", "5", "55", "45", ""])
+    staff_page.screenshot(path=tmp_path / "stock-take.png", full_page=True)
+
+    def buy(number: int) -> None:
+        buyer = shop.buyer(f"buyer-{number}")
+        buyer.place("lamp", 2)
+        buyer.place("mug")
+        buyer.start()
+        if number % 2:
+            buyer.finish(True)
+
+    assert run_concurrently([partial(buy, number) for number in range(8)]) == [None] * 8
+    staff_page.click("input[value='Apply 2 counts']")
+    expect(staff_page.locator(".success")).to_have_text("Done: counts of 2 products are applied.")
+    # Of 50 counted lamps, 5 are held by the early buyer, and 16 were held or sold since.
+    assert (available("lamp"), available("mug")) == ((29, 0), (62, 0))
+    staff_page.goto("/admin/baskets/product/lamp/change/")
+    expect(staff_page.locator("#content")).to_contain_text("the count of the evening")
+    expect(staff_page.locator("#content")).to_contain_text("It adds up")
+    staff_page.click("text=Who bought it")
+    expect(staff_page.locator("#result_list")).to_contain_text("buyer-1")
+    staff_page.goto("/admin/")
+    expect(staff_page.get_by_role("img", name="Pieces sold per minute: 12 in all")).to_be_visible()
+    staff_page.screenshot(path=tmp_path / "home.png", full_page=True)
     assert invariant_checker.check_invariants() == []

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from baskets.admin.core import display, exports
 from baskets.domain.spreadsheets import escape_formulas
-from baskets.domain.stock import catalog
+from baskets.domain.stock import catalog, catalog_file
 from baskets.domain.support import audit_log
-from baskets.management import catalog_file
 from baskets.models import DeskEntry, Product
 from tests.admin.auth.test_access import MODELS, list_of
 from tests.admin.conftest import Shop, token
