@@ -22,6 +22,8 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.deprecation import MiddlewareMixin
 
+from baskets.admin.core.error_pages import render_error
+
 ADMIN = "/admin/"
 PAGES = (ADMIN, "/docs", "/redoc")
 # Pages that show a secret more than once: the second factor at its set-up, and the sessions of an account.
@@ -55,7 +57,7 @@ class AdminBodies(PathScopedMiddleware):
         length = request.META.get("CONTENT_LENGTH") or "0"
         if length.isdecimal() and int(length[:20]) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             return None
-        return HttpResponse("This form is too large.", status=413, content_type="text/plain")
+        return HttpResponse(render_error(request, 413), status=413)
 
 
 class AdminCaching(PathScopedMiddleware):

@@ -70,6 +70,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "basket_project.middleware.AdminAuthentication",
     "basket_project.middleware.AdminMessages",
+    "baskets.admin.core.error_pages.ErrorPages",
     "baskets.admin.auth.gate.StaffGate",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -268,6 +269,7 @@ SESSION_COOKIE_AGE = BASKETS_STAFF_SESSION_SECONDS = env.int("BASKETS_STAFF_SESS
 BASKETS_STAFF_IDLE_SECONDS = env.int("BASKETS_STAFF_IDLE_SECONDS", default=30 * 60)
 # The roles that must have a second factor: names of groups, and the word `superusers`.
 BASKETS_SECOND_FACTOR_ROLES = env.list("BASKETS_SECOND_FACTOR_ROLES", default=[])
+CSRF_FAILURE_VIEW = "baskets.admin.core.error_pages.csrf_failure"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 admin.site.site_header = "Baskets"
-admin.site.site_title = "Baskets"
+admin.site.site_title = "Basket desk"
+admin.site.site_url = None  # There is no site beside the admin.
 admin.site.index_title = "Overview"
 admin.site.empty_value_display = display.NOTHING

@@ -35,14 +35,16 @@ class BasketAdmin(RepairAdmin):
         filters.between("expiry between", "expires_at"),
     )
     search_fields = ("user_id",)
-    search_help_text = "A user id, an order number or a partner's name, or the beginning of it; a whole product id or key prefix."
+    search_help_text = (
+        "A user id, an order number or a partner's name, or the beginning of it; a whole product id or key prefix."
+        " Deleted, expired and erased baskets are found as well, unless you choose otherwise."
+    )
     page_template = "admin/baskets/basket.html"
     repairs = BASKET_REPAIRS
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Follow the index there is: of shown baskets by their end, of all of them by partner and user."""
-        shown = request.GET.get(filters.Shown.parameter_name, "shown")
-        return ("partner_id", "user_id") if shown in ("hidden", "all") else ("-expires_at", "-pk")
+        return ("-expires_at", "-pk") if filters.Shown.chosen_in(request) == "shown" else ("partner_id", "user_id")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Basket]:
         """With the items and the active session of each page's baskets, in one query each."""
@@ -71,9 +73,7 @@ class BasketAdmin(RepairAdmin):
     @admin.display(description="state")
     def state(self, basket: Basket) -> SafeString:
         """What the user sees of it."""
-        if basket.hidden_at:
-            return display.badge("deleted or expired")
-        return display.badge("guest", "plain") if basket.guest else display.badge("shown", "good")
+        return display.basket_state(basket)
 
     @admin.display(description="cart")
     def in_cart(self, basket: Basket) -> int:

@@ -323,8 +323,7 @@ class AttentionAdmin(RepairAdmin, OfBasket):
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Follow the index there is: of open flags by their age."""
-        chosen = request.GET.get(filters.Settled.parameter_name, "open")
-        return ("-pk",) if chosen in ("settled", "all") else ("created_at", "pk")
+        return ("created_at", "pk") if filters.Settled.chosen_in(request) == "open" else ("-pk",)
 
     @admin.display(description="reason")
     def why(self, flag: Attention) -> str:

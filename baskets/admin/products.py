@@ -14,11 +14,10 @@ from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, exports, filters
 from baskets.admin.core.readonly import ReadOnlyAdmin
-from baskets.admin.core.search import any_term
+from baskets.admin.core.search import products_found
 from baskets.admin.product_detail import product_page
 from baskets.admin.repairs.admin import METHODS, RepairAdmin
 from baskets.admin.repairs.registry import PRODUCT_REPAIRS
-from baskets.admin.repairs.snapshots import stock_of
 from baskets.admin.stock_take import PERMISSION as MAY_TAKE_STOCK
 from baskets.admin.stock_take import StockTakeView
 from baskets.models import Product, Stock, StockAdjustment
@@ -27,16 +26,14 @@ CATALOGUE_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id"
 
 
 class OfProduct(ReadOnlyAdmin[Any]):
-    """Rows found by a product's id, whole or its beginning: names would need a separate index."""
+    """Rows found by a product's id, name, brand or variant."""
 
-    # The way to the id itself: a foreign key has no prefix search.
-    id_field = "product__product_id"
     search_fields = ("product_id",)
-    search_help_text = "A product id, or the beginning of it."
+    search_help_text = "A product id or its beginning, or words of name, brand and variant."
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search for the whole term."""
-        return queryset.filter(any_term(search_term, lambda term: Q(**{f"{self.id_field}__startswith": term}))), False
+        return queryset.filter(product_id__in=products_found(search_term)) if search_term else queryset, False
 
     @admin.display(description="product")
     def product_shown(self, row: Any) -> SafeString:
@@ -63,7 +60,6 @@ class ProductAdmin(RepairAdmin, OfProduct):
             },
         ),
     )
-    id_field = "product_id"
     ordering = ("product_id",)
     page_template = "admin/baskets/product.html"
     repairs = PRODUCT_REPAIRS
@@ -127,12 +123,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
     @admin.display(description="available")
     def left(self, product: Product) -> SafeString | str:
         """The pieces that are not held."""
-        stock = stock_of(product)
-        if stock is None or not stock.limited:
-            return display.badge("unlimited", "good")
-        if stock.shortfall:
-            return display.badge(f"shortfall of {stock.shortfall}", "bad")
-        return display.badge(display.count(stock.available), "good" if stock.available else "bad")
+        return display.available(product)
 
 
 @admin.register(Stock)
@@ -163,7 +154,6 @@ class StockAdjustmentAdmin(OfProduct):
 
     list_display = ("number", "product_shown", "kind", "change", "reported", "why", "who", "at")
     list_filter = (filters.choices("kind", "kind", {value: (label, Q(kind=value)) for value, label in StockAdjustment.Kind.choices}),)
-    id_field = "product__product__product_id"
     ordering = ("-pk",)
     shown = ("product_shown", "kind", "change", "reported", "as_of", "why", "who", "at")
 

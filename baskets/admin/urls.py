@@ -1,15 +1,16 @@
-"""The addresses of the first page, the sign-in and the account pages; they stand before those of Django's admin site."""
+"""The addresses of the first page, the search, the sign-in and the account pages; they stand before those of Django's admin site."""
 
 from django.contrib import admin
 from django.urls import path
 
-from baskets.admin import home
+from baskets.admin import home, search
 from baskets.admin.auth import account, login
 
 app_name = "staff"
 urlpatterns = [
     path("", admin.site.admin_view(home.home_page), name="home"),
     path("records/", admin.site.admin_view(home.records_page), name="records"),
+    path("search/", admin.site.admin_view(search.search_page), name="search"),
     path("login/", login.SignIn.as_view(), name="sign_in"),
     path("login/code/", account.ConfirmCode.as_view(), name="code"),
     path("login/set-up/", account.Enrol.as_view(), name="enrol"),

@@ -4,7 +4,7 @@ import uuid
 
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 
 from baskets.models.checkouts import CheckoutSession
 
@@ -73,6 +73,8 @@ class Basket(models.Model):
         indexes = [
             models.Index(fields=["expires_at"], name="shown_baskets_by_expiry", condition=Q(hidden_at__isnull=True)),
             models.Index(fields=["partner", "last_changed_at"], name="shown_baskets_by_change", condition=Q(hidden_at__isnull=True)),
+            # For staff who search an e-mail address in another case. Ids without a capital letter are not in it.
+            models.Index(Lower("user_id"), name="baskets_by_folded_user", condition=~Q(user_id=Lower("user_id"))),
         ]
         constraints = [
             models.UniqueConstraint(name="one_basket_per_partner_and_user", fields=["partner", "user_id"]),

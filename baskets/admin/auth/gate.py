@@ -11,8 +11,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from baskets import conf
-from baskets.admin.auth.login import VERIFIED
+from baskets.admin.auth.login import VERIFIED, device_account
+from baskets.admin.core import interrupted
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.error_pages import CSRF_FAILED
 from baskets.domain import runner
 from baskets.domain.staff import second_factor, sessions
 from baskets.domain.support import audit_log
@@ -33,10 +35,21 @@ class StaffGate:
             return self.get_response(request)
         if request.user.is_anonymous:
             explain_end(request)
-            return self.get_response(request)
-        response = missing_factor(request) or self.get_response(request)
+            response = self.get_response(request)
+            if request.method == "POST" and response.headers.get("Location", "").startswith(f"{reverse('admin:login')}?"):
+                explain_refused_form(request)
+            return response
+        if redirect := missing_factor(request):
+            return redirect
+        kept = interrupted.take(request) if request.method == "GET" else None
+        request.interrupted = kept  # type: ignore[attr-defined]  # For templates and for pages that open by a POST only.
+        response = self.get_response(request)
         if response.status_code == HTTPStatus.FORBIDDEN:
             record_refusal(request)
+            if hasattr(response, CSRF_FAILED) and request.headers.get("Sec-Fetch-Site") == "same-origin":
+                interrupted.keep(request, account=request.user.pk)
+        elif response.status_code == HTTPStatus.METHOD_NOT_ALLOWED and kept and (page := interrupted.move(request, kept)):
+            return HttpResponseRedirect(page)
         return response
 
 
@@ -62,7 +75,7 @@ def missing_factor(request: HttpRequest) -> HttpResponse | None:
 def explain_end(request: HttpRequest) -> None:
     """Show on the next page why a session has ended, if that is known."""
     key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if not key or request.method != "GET":
+    if not key or (request.method != "GET" and request.path == reverse("admin:login")):
         return
     reason, name = sessions.end_reason(key)
     sentences = {
@@ -72,6 +85,12 @@ def explain_end(request: HttpRequest) -> None:
     }
     if reason:
         messages.warning(request, sentences[reason])
+
+
+def explain_refused_form(request: HttpRequest) -> None:
+    """Keep a form that was sent without a session, and say on the sign-in page that nothing was done."""
+    again = "the form shows again with what you typed" if interrupted.keep(request, account=device_account(request)) else "do it again"
+    messages.warning(request, f"Nothing was done yet. Sign in, and {again}.")
 
 
 def record_refusal(request: HttpRequest) -> None:

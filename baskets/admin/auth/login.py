@@ -163,11 +163,22 @@ def record_failure(request: HttpRequest, account: User | None, *, step: str) -> 
 
 def known_device(request: HttpRequest, account: User | None) -> str:
     """Return the name of the device if the account has signed in on it, else an empty string."""
+    owner, device = _read_device(request)
+    return str(device) if account is not None and owner == account.pk else ""
+
+
+def device_account(request: HttpRequest) -> int | None:
+    """Return the primary key of the account that has signed in last on this device; None where no account has."""
+    owner, _ = _read_device(request)
+    return owner
+
+
+def _read_device(request: HttpRequest) -> tuple[int | None, str]:
     try:
         owner, device = signing.loads(request.COOKIES.get(DEVICE_COOKIE, ""), salt=DEVICE_SALT, max_age=DEVICE_SECONDS)
     except (signing.BadSignature, ValueError, TypeError):
-        return ""
-    return str(device) if account is not None and owner == account.pk else ""
+        return None, ""
+    return owner, str(device)
 
 
 def try_again(seconds: int) -> str:

@@ -16,6 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from baskets.admin.core.money import format_amount, format_plain_amount
+from baskets.domain.support.erasure import ERASED_PREFIX
 
 # What a page shows for a missing value. Files compare by identity, and write an empty cell.
 NOTHING = "\N{EN DASH}"
@@ -121,6 +122,23 @@ def badge(text: object, tone: str = "plain") -> SafeString:
     :param tone: `good`, `busy`, `bad` or `plain`.
     """
     return format_html('<span class="badge badge-{}">{}</span>', tone, text)
+
+
+def basket_state(basket: Any) -> SafeString:
+    """Show what the user sees of a basket, and why nothing."""
+    if basket.hidden_at:
+        return badge("erased" if basket.user_id.startswith(ERASED_PREFIX) else "deleted or expired")
+    return badge("guest") if basket.guest else badge("open", "good")
+
+
+def available(product_row: Any) -> SafeString:
+    """Show the pieces of a product that are not held."""
+    stock = getattr(product_row, "stock", None)  # Django raises an `AttributeError` where there is no row.
+    if stock is None or not stock.limited:
+        return badge("unlimited", "good")
+    if stock.shortfall:
+        return badge(f"shortfall of {stock.shortfall}", "bad")
+    return badge(count(stock.available), "good" if stock.available else "bad")
 
 
 def assignee(name: str | None) -> SafeString:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
@@ -193,6 +194,17 @@ def offered_values(changelist: Any) -> set[tuple[str, str]]:
     return chosen | {(name, shown) for span in spans for name, shown, limit in span if limit is not None}
 
 
+def unknown_values(changelist: Any) -> list[tuple[str, str]]:
+    """List the values in an address that their filter does not offer, and that filter nothing: the filter and the value of each."""
+    return [
+        (str(spec.title), str(spec.value()))
+        for spec in changelist.filter_specs
+        if isinstance(spec, admin.SimpleListFilter)
+        and spec.value()
+        and spec.value() not in {str(value) for value, _ in spec.lookup_choices}
+    ]
+
+
 ACTIVE_OF_BASKET = CheckoutSession.objects.filter(basket_id=OuterRef("pk"), status="ACTIVE")
 OPEN_OF_BASKET = Attention.objects.filter(basket_id=OuterRef("pk"), settled_at__isnull=True)
 OPEN_OF_SESSION = Attention.objects.filter(session_id=OuterRef("pk"), settled_at__isnull=True)
@@ -219,9 +231,21 @@ Lapsed = choices(
 
 
 class Defaulted(admin.SimpleListFilter):
-    """A filter that starts with its first choice, because that is the list staff come for."""
+    """A filter that starts with its first choice, because that is the list staff come for. A search starts with all rows."""
 
     offered: ClassVar[Mapping[str, tuple[str, Q]]]
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: "admin.ModelAdmin[Any]") -> None:
+        super().__init__(request, params, model, model_admin)
+        self._chosen = self.chosen_in(request)
+
+    @classmethod
+    def chosen_in(cls, request: HttpRequest) -> str:
+        """The choice in force for an address."""
+        value = request.GET.get(str(cls.parameter_name), "")
+        if value in cls.offered:
+            return value
+        return "all" if request.GET.get(SEARCH_VAR) else next(iter(cls.offered))
 
     def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
         """The choices, as the page shows them."""
@@ -229,8 +253,7 @@ class Defaulted(admin.SimpleListFilter):
 
     def chosen(self) -> str:
         """The choice in force."""
-        value = self.value() or ""
-        return value if value in self.offered else next(iter(self.offered))
+        return self._chosen
 
     def choices(self, changelist: Any) -> Any:
         """The links; none of them is "all", unless that is one of the choices."""
@@ -252,7 +275,7 @@ class Shown(Defaulted):
     title = "basket"
     parameter_name = "basket"
     offered: ClassVar[Mapping[str, tuple[str, Q]]] = {
-        "shown": ("shown", Q(hidden_at__isnull=True)),
+        "shown": ("open", Q(hidden_at__isnull=True)),
         "hidden": ("deleted or expired", Q(hidden_at__isnull=False)),
         "all": ("all", Q()),
     }

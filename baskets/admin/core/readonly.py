@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any, Generic, TypeVar
 
 from django import forms
-from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib import admin, messages
+from django.contrib.admin.options import IS_POPUP_VAR, TO_FIELD_VAR, IncorrectLookupParameters
 from django.contrib.admin.utils import display_for_value, label_for_field, unquote
+from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import models
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
@@ -25,10 +27,14 @@ from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, exports, filters
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.search import redirect_without_secret
 from baskets.domain import runner
 from baskets.domain.support import audit_log
 
 M = TypeVar("M", bound=models.Model)
+# What an address of a list may have beside its filters.
+LIST_PARAMETERS = frozenset({ALL_VAR, ORDER_VAR, PAGE_VAR, SEARCH_VAR, ERROR_FLAG, IS_POPUP_VAR, TO_FIELD_VAR, "_facets"})
+NO_FILTERS = SimpleNamespace(filter_specs=())
 SAFE = ("GET", "HEAD")
 EXPORT = "baskets.export_list"
 # How many rows a list counts and lets one page through: beyond it, a search finds more than leafing does.
@@ -122,6 +128,8 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         """Show the list."""
         if request.method not in SAFE and not (request.method == "POST" and self.may_post_to_list(request)):
             return HttpResponseNotAllowed(SAFE)
+        if safe := redirect_without_secret(request, request.GET.get(SEARCH_VAR, "")):
+            return safe
         title = str(self.opts.verbose_name_plural)
         context = {
             "title": title[:1].upper() + title[1:],
@@ -129,7 +137,23 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
             "export_address": f"export/?{request.GET.urlencode()}",
             "most_exported": exports.MAX_EXPORTED_ROWS,
         }
-        return super().changelist_view(request, context | (extra_context or {}))
+        if unknown := [name for name in request.GET if not (name in LIST_PARAMETERS or self.lookup_allowed(name, "", request))]:
+            return self._without_filters(request, unknown)
+        response = super().changelist_view(request, context | (extra_context or {}))
+        for title, value in filters.unknown_values(getattr(response, "context_data", {}).get("cl", NO_FILTERS)):
+            messages.warning(
+                request, f"The filter “{title}” does not know the value “{display.as_plain_text(value)}”, so it filters nothing."
+            )
+        return response
+
+    def _without_filters(self, request: HttpRequest, unknown: Sequence[str]) -> HttpResponse:
+        """Lead to the same list without the parameters that it does not know, and name them."""
+        names = ", ".join(f"“{display.as_plain_text(name)}”" for name in unknown)
+        messages.warning(request, f"This list does not know the filter {names}. It is shown without it.")
+        known = request.GET.copy()
+        for name in unknown:
+            del known[name]
+        return HttpResponseRedirect(f"{request.path}?{known.urlencode()}" if known else request.path)
 
     @method_decorator(csrf_protect)
     def export_view(self, request: HttpRequest) -> HttpResponse:

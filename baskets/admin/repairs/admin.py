@@ -1,15 +1,17 @@
 """Adds repairs to the admin of a model: their addresses, their links on the page of a record, and their actions in the list."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
 
+from baskets.admin.core import interrupted
 from baskets.admin.core.readonly import SAFE, ReadOnlyAdmin
 from baskets.admin.repairs.bulk import BulkRepairView
 from baskets.admin.repairs.definitions import NO_FACTS, KnownFacts, Repair, repair_links
@@ -86,9 +88,17 @@ class RepairAdmin(ReadOnlyAdmin[Any]):
         view = BulkRepairView(model_admin=self, repair=repair, request=request)
         if request.method in SAFE and "result" in request.GET:
             return view.show_result()
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        return view.respond()
+        if request.method == "GET" and (chosen := interrupted.chosen_rows(request)):
+            return view.open(self._rows(request, chosen))
+        return view.respond() if request.method == "POST" else HttpResponseNotAllowed(["POST"])
+
+    def _rows(self, request: HttpRequest, keys: Sequence[str]) -> QuerySet[Any]:
+        """The rows with these keys. A text of another form names no row."""
+        known = []
+        for key in keys:
+            with suppress(ValidationError):
+                known.append(self.opts.pk.to_python(key))
+        return self.get_queryset(request).filter(pk__in=known)
 
     @staticmethod
     def _find(slug: str, repairs: Sequence[Repair[Any]]) -> Repair[Any]:
