@@ -1,5 +1,7 @@
 """Every input of the corpus: the answer it must get, in its envelope, within a second, and not a row changed."""
 
+import contextlib
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -132,23 +134,21 @@ def test_slow_senders_do_not_delay_others(service: Service) -> None:
             line.__exit__()
 
 
-@pytest.mark.parametrize("to", [FINISH, "/nowhere", "/admin/login/", "/livez"])
-@pytest.mark.parametrize("key", [KEY, "X-API-Key: bk_bad"])
-def test_missing_body_holds_no_thread_and_times_out(key: str, to: str, service: Service) -> None:
-    """More callers than the server has threads; others are answered at once."""
-    slow = [RawConnection(service.port) for _ in range(12)]
-    try:
-        for line in slow:
-            line.send(filled(request("POST", to, key, JSON, "Content-Length: 200000"), service) + b"{")
+def test_missing_body_holds_no_thread_and_times_out(service: Service) -> None:
+    """More callers at each address than the server has threads; others are answered at once."""
+    with contextlib.ExitStack() as stack:
+        slow = []
+        for to, key in itertools.product((FINISH, "/nowhere", "/admin/login/", "/livez"), (KEY, "X-API-Key: bk_bad")):
+            lines = [stack.enter_context(RawConnection(service.port)) for _ in range(12)]
+            for line in lines:
+                line.send(filled(request("POST", to, key, JSON, "Content-Length: 200000"), service) + b"{")
+            slow += lines
         started = time.perf_counter()
         assert exchange(service.port, filled(get(BOB), service)).status == 200
         assert exchange(service.port, filled(finish(MAYBE), service)).status == 422
         assert time.perf_counter() - started < 2
         assert {line.reply().refusal for line in slow} == {(408, 3002, "request_timeout")}
         assert all(line.closed() for line in slow)
-    finally:
-        for line in slow:
-            line.__exit__()
 
 
 def test_missing_head_times_out(service: Service) -> None:

@@ -693,14 +693,17 @@ def test_slow_response_is_cut_off(internal_addresses_allowed: None, serve: Serve
 
 
 def test_receiver_that_does_not_read_is_cut_off(internal_addresses_allowed: None, serve: Serve) -> None:
+    over = threading.Event()
+
     def script(client: socket.socket, _: bytes) -> None:
-        time.sleep(6)
+        over.wait(6)
 
     base = serve(script)
     started = time.monotonic()
     with pytest.raises(RequestFailed, match=r"No whole answer within 0\.5 s"):
         http_client.send_request(base, method="POST", body=b"x" * 20_000_000, timeout_seconds=0.5)
     assert time.monotonic() - started < 4
+    over.set()
 
 
 def test_answer_may_take_as_long_as_the_call_and_not_only_as_long_as_the_connection(

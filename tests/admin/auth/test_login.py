@@ -28,6 +28,7 @@ pytestmark = pytest.mark.django_db
 LOGIN = "/admin/login/"
 INDEX = "/admin/"
 PASSWORD = "correct horse battery"
+FORM_TOKEN = "a" * 32  # As a page sets it, without a request for one.
 TOO_MANY = "There were too many attempts to sign in. Try again in 5 minutes."
 WRONG = "Please enter the correct username and password"
 
@@ -46,6 +47,7 @@ def staff_user(cheap_passwords: None) -> User:
 def sign_in(name: str, password: str, *, address: str = "192.0.2.1", client: Client | None = None) -> str:
     """Try to sign in. Returns the message of the page, or an empty text after a successful sign-in."""
     client = client or Client(enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = FORM_TOKEN
     client.defaults["REMOTE_ADDR"] = address
     response = post(client, LOGIN, {"username": name, "password": password, "next": INDEX})
     return "" if response.status_code == 302 else response.content.decode()
