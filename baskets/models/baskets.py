@@ -7,6 +7,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Lower, Now
 
 from baskets.models.checkouts import CheckoutSession
+from baskets.models.locking import LockableQuerySet
 
 NAMESPACE = uuid.UUID("6f0c7e52-52a7-5d0b-9d3e-0b5a3a1f8c41")
 
@@ -21,17 +22,8 @@ def _in_checkout() -> models.Exists:
     return models.Exists(CheckoutSession.objects.active().filter(basket_id=models.OuterRef("pk")))
 
 
-class BasketQuerySet(models.QuerySet["Basket"]):
-    """Named queries for baskets."""
-
-    def locked(self, *, skip_locked: bool = False) -> "BasketQuerySet":
-        """Lock the rows, in the order that all writers use. Evaluate the queryset before deciding anything.
-
-        The basket's row is the mutex of its items, sessions and reservations.
-
-        :param skip_locked: omit rows that another transaction has locked; for sweeps only.
-        """
-        return self.order_by("pk").select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
+class BasketQuerySet(LockableQuerySet["Basket"]):
+    """Named queries for baskets. The lock of a basket is the mutex of its items, sessions and reservations."""
 
     def expired(self) -> "BasketQuerySet":
         """Baskets to expire: not hidden, past `expires_at` by the database's clock, without an active checkout."""

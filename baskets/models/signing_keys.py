@@ -4,8 +4,10 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from baskets.models.locking import LockableQuerySet
 
-class SigningKeyQuerySet(models.QuerySet["SigningKey"]):
+
+class SigningKeyQuerySet(LockableQuerySet["SigningKey"]):
     """Named queries for signing keys."""
 
     def signing(self) -> "SigningKeyQuerySet":
@@ -15,10 +17,6 @@ class SigningKeyQuerySet(models.QuerySet["SigningKey"]):
     def valid(self) -> "SigningKeyQuerySet":
         """Keys whose signatures are valid by the database's clock: the one that signs now, and replaced ones before `ends_at`."""
         return self.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=Now()))
-
-    def locked(self) -> "SigningKeyQuerySet":
-        """Lock the rows in the order of their primary keys."""
-        return self.order_by("pk").select_for_update(no_key=True)
 
 
 class SigningKey(models.Model):

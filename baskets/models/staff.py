@@ -6,6 +6,8 @@ from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
 from django.db.models import Q
 
+from baskets.models.locking import LockableQuerySet
+
 
 class StaffSession(AbstractBaseSession):
     """One admin session. The table stores a digest of the session key, so that a reader of the table cannot use it.
@@ -37,6 +39,8 @@ class SecondFactor(models.Model):
     enrolled_at = models.DateTimeField()
     last_timecode = models.BigIntegerField(help_text="The time step of the last code that was accepted.")
     recovery_codes = ArrayField(models.CharField(max_length=64), help_text="SHA-256 of each code that is not used yet.")
+
+    objects = LockableQuerySet["SecondFactor"].as_manager()
 
     class Meta:
         default_permissions = ()

@@ -6,13 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-
-class StockQuerySet(models.QuerySet["Stock"]):
-    """Named queries for stock rows."""
-
-    def locked(self) -> "StockQuerySet":
-        """Lock the rows, in the order that all writers use. Evaluate the queryset before writing anything."""
-        return self.order_by("pk").select_for_update(of=("self",), no_key=True)
+from baskets.models.locking import LockableQuerySet
 
 
 class Stock(models.Model):
@@ -32,7 +26,7 @@ class Stock(models.Model):
     reported_as_of = models.DateTimeField(db_default=Now(), help_text="The moment the latest report speaks of.")
     purged_until = models.DateTimeField(null=True, help_text="The moment of the last sale whose record was purged.")
 
-    objects = StockQuerySet.as_manager()
+    objects = LockableQuerySet["Stock"].as_manager()
 
     class Meta:
         verbose_name_plural = "stock"

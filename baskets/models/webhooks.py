@@ -4,8 +4,10 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from baskets.models.locking import LockableQuerySet
 
-class WebhookEndpointQuerySet(models.QuerySet["WebhookEndpoint"]):
+
+class WebhookEndpointQuerySet(LockableQuerySet["WebhookEndpoint"]):
     """Named queries for webhooks."""
 
     def failing(self) -> "WebhookEndpointQuerySet":

@@ -85,7 +85,7 @@ def add_issuer(
     if not chosen or not set(chosen) <= set(ALGORITHMS):
         raise InvalidValue(f"The algorithms are some of {', '.join(ALGORITHMS)}: signatures with a public key.")
     usable, skipped = _validate_key_source(keys=keys, keys_url=keys_url, algorithms=chosen)
-    partner = Partner.objects.select_for_update(no_key=True).filter(name=partner_name).first()
+    partner = Partner.objects.filter(name=partner_name).locked().first()
     if partner is None:
         raise PartnerNotFound
     values = {"issuer": issuer, "audience": audience, "algorithms": chosen, "keys": usable, "keys_url": keys_url}

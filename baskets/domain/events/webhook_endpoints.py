@@ -158,7 +158,7 @@ def _change(
     new_position: Callable[[WebhookEndpoint], int] | None = None,
 ) -> None:
     require_reason(reason)
-    row = WebhookEndpoint.objects.select_for_update(no_key=True).get(pk=endpoint.pk)
+    row = WebhookEndpoint.objects.locked().get(pk=endpoint.pk)
     changes = list(row.changes.order_by("pk"))
     if len(changes) != expected:
         raise StaleState(since=changes[expected:])

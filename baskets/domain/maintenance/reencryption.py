@@ -8,6 +8,7 @@ from django.db import models
 from baskets.db.transactions import run_in_transaction
 from baskets.encryption import UnreadableSecret, reencrypt
 from baskets.models import Comfort, SecondFactor, SigningKey, WebhookEndpoint
+from baskets.models.locking import LockableQuerySet
 
 BATCH = 200
 
@@ -47,7 +48,7 @@ def reencrypt_batch(
     """
 
     def step() -> ReencryptionResult:
-        rows = model._default_manager.order_by("pk").select_for_update(of=("self",), no_key=True)  # noqa: SLF001 (Django's documented name)
+        rows: LockableQuerySet[models.Model] = LockableQuerySet(model).locked()
         if after is not None:
             rows = rows.filter(pk__gt=after)
         done, unreadable, last = 0, 0, None

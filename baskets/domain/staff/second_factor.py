@@ -159,7 +159,7 @@ def verify(*, account: User, code: str, actor: Actor) -> None:
     typed = "".join(code.split()).replace("-", "").upper()
 
     def step() -> None:
-        factor = SecondFactor.objects.select_for_update(of=("self",), no_key=True).filter(pk=account.pk).first()
+        factor = SecondFactor.objects.filter(pk=account.pk).locked().first()
         if factor is None:
             raise NotEnrolled
         if typed.isdecimal():
