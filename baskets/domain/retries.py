@@ -1,6 +1,6 @@
 """The exceptions that ask the runner for another try, and whether the current try may still reclaim stock.
 
-Deciding when to try again is `runner`'s job; an operation only raises.
+An operation only raises. `runner` decides when to try again, and prepares the next try.
 """
 
 import threading
@@ -10,7 +10,7 @@ from uuid import UUID
 
 
 class RetryTransaction(Exception):
-    """The transaction must be rolled back and run again, after `prepare`.
+    """The transaction must be rolled back and run again, after `runner` has prepared the next try.
 
     It is not a refusal: it never leaves the runner.
     """
@@ -39,21 +39,15 @@ class LimitBlockUsedUp(RetryTransaction):
 
 
 class OwnSessionLapsed(RetryTransaction):
-    """The hold of the basket's own session has ended, and the session must be expired before the operation."""
+    """The hold of the basket's own session has ended. The runner expires the session before the next try."""
 
     def __init__(self, *, basket_id: UUID) -> None:
         super().__init__(f"the session of basket {basket_id} has lapsed")
         self.basket_id = basket_id
 
-    def prepare(self) -> None:
-        """Expire the session."""
-        from baskets.domain.checkout import expiry  # noqa: PLC0415 (expiry runs operations that raise this exception)
-
-        expiry.expire_session(basket_id=self.basket_id)
-
 
 class StockReclaimable(RetryTransaction):
-    """Lapsed sessions hold the missing stock, and must be expired before the next try.
+    """Lapsed sessions hold the missing stock. The runner expires as many as the missing pieces need before the next try.
 
     Raised at most once in a unit of work: the next try takes the stock that is there. See `may_reclaim`.
 
@@ -63,13 +57,6 @@ class StockReclaimable(RetryTransaction):
     def __init__(self, *, needed: Mapping[str, int]) -> None:
         super().__init__(f"lapsed sessions hold stock of {len(needed)} products")
         self.needed = needed
-
-    def prepare(self) -> None:
-        """Expire as many lapsed sessions as the missing pieces need, oldest first."""
-        from baskets.domain.checkout import expiry  # noqa: PLC0415 (expiry runs operations that raise this exception)
-
-        expiry.reclaim_stock(needed=self.needed)
-        _state.may_reclaim = False
 
 
 class _State(threading.local):
@@ -84,6 +71,11 @@ _state = _State()
 def may_reclaim() -> bool:
     """Return whether an operation may raise `StockReclaimable`: only in a unit of work, and only once in it."""
     return _state.may_reclaim
+
+
+def end_reclaiming() -> None:
+    """Let the further tries of this unit of work take the stock that is there."""
+    _state.may_reclaim = False
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from baskets.db.errors import read_with_reconnect
 from baskets.db.pipeline import pipeline
 from baskets.db.transactions import run_in_transaction
 from baskets.domain import idempotency
-from baskets.domain.checkout import attention
+from baskets.domain.checkout import attention, expiry
 from baskets.domain.errors import Refusal
 from baskets.domain.idempotency import IdempotencyKey, StoredResponse
-from baskets.domain.retries import RetryTransaction, unit_of_work
+from baskets.domain.retries import OwnSessionLapsed, RetryTransaction, StockReclaimable, end_reclaiming, unit_of_work
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def run_guarded(operation: Callable[[], T], *, guard: Guard | None) -> T:
             except (RetryTransaction, Refusal) as raised:
                 outcome = _verified(raised, guard)
             if isinstance(outcome, RetryTransaction):
-                outcome.prepare()
+                _prepare(outcome)
                 continue
             if flag := outcome.attention:
                 run_in_transaction(partial(attention.record_flag_after_rollback, flag))
@@ -111,7 +111,22 @@ def read(query: Callable[[], T], *, guard: Guard | None = None) -> T:
             outcome = _verified(raised, guard)
         if not isinstance(outcome, RetryTransaction):
             raise outcome
-        outcome.prepare()
+        _prepare(outcome)
+
+
+def _prepare(retry: RetryTransaction) -> None:
+    """Do what the next try needs, between the two transactions.
+
+    Sessions are expired here, because the rooms that find them lapsed lie below `checkout`.
+    """
+    match retry:
+        case OwnSessionLapsed():
+            expiry.expire_session(basket_id=retry.basket_id)
+        case StockReclaimable():
+            expiry.reclaim_stock(needed=retry.needed)
+            end_reclaiming()
+        case _:
+            retry.prepare()
 
 
 def _checked(operation: Callable[[], T], guard: Guard | None) -> T:

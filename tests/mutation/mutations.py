@@ -391,8 +391,8 @@ MUTATIONS = (
     ),
     Mutation(
         name="lapsed holds are not reclaimed",
-        place="baskets.domain.retries.StockReclaimable.prepare",
-        old="expiry.reclaim_stock(needed=self.needed)",
+        place="baskets.domain.runner._prepare",
+        old="expiry.reclaim_stock(needed=retry.needed)",
         new="pass",
         why="the sweep will do it",
         tests=(LIFE, CROWDS),
