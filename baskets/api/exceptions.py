@@ -5,7 +5,7 @@ The domain decides what is refused, and knows nothing of HTTP.
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from django.core.exceptions import (
@@ -28,62 +28,70 @@ from baskets.models.basket_snapshot import Owner, read_basket
 
 log = structlog.get_logger("baskets.api")
 
-# Every reason, with its HTTP status and its `error.code`.
-TABLE: dict[str, tuple[int, int]] = {
-    "bad_request": (400, 400),
-    "api_key_missing": (401, 401),
-    "api_key_invalid": (401, 401),
-    "token_missing": (401, 2002),
-    "token_invalid": (401, 2002),
-    "token_expired": (401, 2002),
-    "token_user_mismatch": (401, 2002),
-    "server_key_required": (403, 403),
-    "guest_not_allowed": (403, 403),
-    "transfer_not_allowed": (403, 403),
-    "forbidden": (403, 403),
-    "not_found": (404, 404),
-    "product_unknown": (404, 404),
-    "device_unknown": (404, 404),
-    "basket_not_found": (404, 2005),
-    "product_not_in_basket": (404, 2006),
-    "method_not_allowed": (405, 405),
-    "version_unsupported": (406, 406),
-    "not_acceptable": (406, 406),
-    "request_timeout": (408, 3002),
-    "body_too_large": (413, 3002),
-    "uri_too_long": (414, 3002),
-    "unsupported_media_type": (415, 3002),
-    "header_too_large": (431, 3002),
-    "validation_failed": (422, 3002),
-    "cart_empty": (422, 422),
-    "cart_full": (422, 422),
-    "saved_full": (422, 422),
-    "out_of_stock": (422, 422),
-    "no_active_checkout": (422, 422),
-    "checkout_already_ordered": (422, 422),
-    "checkout_aborted": (422, 422),
-    "checkout_expired": (422, 422),
-    "order_unknown": (422, 422),
-    "consent_missing": (422, 422),
-    "idempotency_key_reused": (422, 422),
-    "events_purged": (422, 422),
-    "events_rewound": (422, 422),
-    "checkout_active": (423, 423),
-    "throttled": (429, 503),
-    "internal_error": (500, 3001),
-    "busy": (503, 503),
-    "database_unavailable": (503, 503),
-    "overloaded": (503, 503),
-    "signing_key_unreadable": (503, 503),
-    "token_keys_unavailable": (503, 503),
-    "migrations_missing": (503, 503),
+
+class ErrorCode(NamedTuple):
+    """The two numbers of an error response: the HTTP status and `error.code`."""
+
+    status: int
+    code: int
+
+
+# Every reason, with its numbers.
+TABLE: dict[str, ErrorCode] = {
+    "bad_request": ErrorCode(400, 400),
+    "api_key_missing": ErrorCode(401, 401),
+    "api_key_invalid": ErrorCode(401, 401),
+    "token_missing": ErrorCode(401, 2002),
+    "token_invalid": ErrorCode(401, 2002),
+    "token_expired": ErrorCode(401, 2002),
+    "token_user_mismatch": ErrorCode(401, 2002),
+    "server_key_required": ErrorCode(403, 403),
+    "guest_not_allowed": ErrorCode(403, 403),
+    "transfer_not_allowed": ErrorCode(403, 403),
+    "forbidden": ErrorCode(403, 403),
+    "not_found": ErrorCode(404, 404),
+    "product_unknown": ErrorCode(404, 404),
+    "device_unknown": ErrorCode(404, 404),
+    "basket_not_found": ErrorCode(404, 2005),
+    "product_not_in_basket": ErrorCode(404, 2006),
+    "method_not_allowed": ErrorCode(405, 405),
+    "version_unsupported": ErrorCode(406, 406),
+    "not_acceptable": ErrorCode(406, 406),
+    "request_timeout": ErrorCode(408, 3002),
+    "body_too_large": ErrorCode(413, 3002),
+    "uri_too_long": ErrorCode(414, 3002),
+    "unsupported_media_type": ErrorCode(415, 3002),
+    "header_too_large": ErrorCode(431, 3002),
+    "validation_failed": ErrorCode(422, 3002),
+    "cart_empty": ErrorCode(422, 422),
+    "cart_full": ErrorCode(422, 422),
+    "saved_full": ErrorCode(422, 422),
+    "out_of_stock": ErrorCode(422, 422),
+    "no_active_checkout": ErrorCode(422, 422),
+    "checkout_already_ordered": ErrorCode(422, 422),
+    "checkout_aborted": ErrorCode(422, 422),
+    "checkout_expired": ErrorCode(422, 422),
+    "order_unknown": ErrorCode(422, 422),
+    "consent_missing": ErrorCode(422, 422),
+    "idempotency_key_reused": ErrorCode(422, 422),
+    "events_purged": ErrorCode(422, 422),
+    "events_rewound": ErrorCode(422, 422),
+    "checkout_active": ErrorCode(423, 423),
+    "throttled": ErrorCode(429, 503),
+    "internal_error": ErrorCode(500, 3001),
+    "busy": ErrorCode(503, 503),
+    "database_unavailable": ErrorCode(503, 503),
+    "overloaded": ErrorCode(503, 503),
+    "signing_key_unreadable": ErrorCode(503, 503),
+    "token_keys_unavailable": ErrorCode(503, 503),
+    "migrations_missing": ErrorCode(503, 503),
 }
 # The reference prints 200, 401 and 422 for finish-active, so it answers no 404.
-BASKET_NOT_FOUND_ON_FINISH = (422, 2005)
+BASKET_NOT_FOUND_ON_FINISH = ErrorCode(422, 2005)
 # The call is open to client keys, so this refusal is like those by the state: it carries the unchanged basket.
-SERVER_KEY_REQUIRED_ON_FINISH = (422, 422)
+SERVER_KEY_REQUIRED_ON_FINISH = ErrorCode(422, 422)
 # In a call that reads a session, an unknown order number is a missing resource.
-ORDER_NOT_FOUND = (404, 404)
+ORDER_NOT_FOUND = ErrorCode(404, 404)
 
 MESSAGES: dict[str, str] = {
     "bad_request": "The request is not well-formed HTTP, or names a host that is not served here.",
@@ -126,20 +134,20 @@ RETRY_AFTER_SECONDS = "1"
 class ApiError(Exception):
     """A call that the API itself refuses, before or without the domain.
 
-    :param kind: status and code, if they differ from `TABLE`.
+    :param override: the numbers, if they differ from `TABLE`.
     """
 
     def __init__(
         self,
         reason: str,
         *,
-        kind: tuple[int, int] | None = None,
+        override: ErrorCode | None = None,
         details: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.kind = kind
+        self.override = override
         self.details = details
         self.headers = headers
 
@@ -155,18 +163,18 @@ def invalid(fields: Mapping[str, str]) -> ApiError:
 def error_response(
     reason: str,
     *,
-    kind: tuple[int, int] | None = None,
+    override: ErrorCode | None = None,
     details: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
     """Return the response for a reason.
 
-    :param kind: status and code, if they differ from `TABLE`.
+    :param override: the numbers, if they differ from `TABLE`.
     :param details: the members of `error.details` beside `reason`.
     :param extra: members beside `error`.
     """
-    status, code = kind or TABLE[reason]
+    status, code = override or TABLE[reason]
     if status in {429, 503}:
         headers = {"Retry-After": RETRY_AFTER_SECONDS, **(headers or {})}
     return failure_response(
@@ -184,25 +192,26 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpRespo
     """Return the response for any exception of a view. DRF calls this."""
     try:
         if isinstance(error, domain.Refusal):
-            return response_for_refusal(error, owner=context["view"].owner)
+            return response_for_refusal(error, owner=context["view"].owner_or_none)
     except Exception as later:  # noqa: BLE001 (the database may fail while the basket is read for the refusal)
         return response_for_exception(later)
     return response_for_exception(error)
 
 
-def response_for_refusal(refusal: domain.Refusal, *, owner: Owner) -> HttpResponse:
+def response_for_refusal(refusal: domain.Refusal, *, owner: Owner | None) -> HttpResponse:
     """Return the response for a refusal of the domain.
 
     A refusal by the state of the basket carries the basket, which is read after the rollback.
+
+    :param owner: the user whose basket the address names; None where it names none, and the basket is shown as empty.
     """
-    status, code = SERVER_KEY_REQUIRED_ON_FINISH if isinstance(refusal, domain.ServerKeyRequired) else TABLE[refusal.reason]
+    override = SERVER_KEY_REQUIRED_ON_FINISH if isinstance(refusal, domain.ServerKeyRequired) else TABLE[refusal.reason]
     extra = None
-    if status in STATE_REFUSALS:
-        basket_id = owner.basket_id
-        contents = read_with_reconnect(lambda: read_basket(basket_id))
+    if override.status in STATE_REFUSALS:
+        contents = read_with_reconnect(lambda: read_basket(owner.basket_id)) if owner else None
         extra = {"data": render_basket(contents)}
     headers = {"Retry-After": str(refusal.seconds)} if isinstance(refusal, domain.Throttled) else None
-    return error_response(refusal.reason, kind=(status, code), details=refusal_details(refusal), extra=extra, headers=headers)
+    return error_response(refusal.reason, override=override, details=refusal_details(refusal), extra=extra, headers=headers)
 
 
 def refusal_details(refusal: domain.Refusal) -> dict[str, Any]:
@@ -235,7 +244,7 @@ FRAMEWORK_ERRORS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 def response_for_exception(error: BaseException) -> HttpResponse:
     """Return the response for any exception except a refusal of the domain."""
     if isinstance(error, ApiError):
-        return error_response(error.reason, kind=error.kind, details=error.details, headers=error.headers)
+        return error_response(error.reason, override=error.override, details=error.details, headers=error.headers)
     if isinstance(error, drf.Throttled):
         wait: float | None = getattr(error, "wait", None)
         return error_response("throttled", headers=None if wait is None else {"Retry-After": str(max(1, round(wait)))})

@@ -9,6 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from baskets.domain.access import rate_limits
+from baskets.domain.retries import StockChanged
+from baskets.domain.stock import counters
 from baskets.models import ApiKey, Basket, CheckoutSession, GuestToken, Throttle
 from tests.api.conftest import Api, Issue, Lines, PassTime, Sells, Unchanged
 
@@ -49,6 +51,32 @@ def come_from(api: Api, address: str) -> None:
 def limit(settings: Settings, **limits: int) -> None:
     for name, value in limits.items():
         setattr(settings, f"BASKETS_{name.upper()}", value)
+
+
+def test_start_that_returns_the_stored_response_of_another_call_counts_nothing(
+    app: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(settings, starts_per_key=2)
+    guest, next_guest, last_guest = (guest_of(app, shirt=1) for _ in range(3))
+    outcomes = []
+
+    def start() -> None:
+        outcomes.append(guest.post(f"/baskets/users/{guest.user}/checkout/sessions", {}, **{"Idempotency-Key": "one"}))
+
+    class Overtaken(StockChanged):
+        """The first try has counted and is rolled back; before the second one the faster call commits."""
+
+        prepare = staticmethod(start)
+
+    def reserve_after_the_faster_call(_: Any) -> None:
+        monkeypatch.undo()
+        raise Overtaken
+
+    monkeypatch.setattr(counters, "reserve_or_retry", reserve_after_the_faster_call)
+    start()
+    assert [outcome.headers.get("Idempotency-Replayed") for outcome in outcomes] == [None, "true"]
+    assert outcomes[0].raw == outcomes[1].raw
+    assert (next_guest.buy().status, last_guest.buy().refusal) == (200, THROTTLED)
 
 
 # --- Guests -----------------------------------------------------------------------------------------

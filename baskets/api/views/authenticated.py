@@ -83,6 +83,17 @@ class AuthenticatedViewSet(ViewSet):
         except CachedKeyStale as stale:
             stale.prepare()
 
+    def verify_key(self) -> None:
+        """Verify the cached key, if no unit of work has done so. A call that has used no database depends on no term of the key.
+
+        :raises ApiError: the key is not valid any more, or the caller that it names now may not make this call.
+        """
+        try:
+            if self.key_guard:
+                self.key_guard.verify()
+        except CachedKeyStale as stale:
+            stale.prepare()
+
     def _authenticate_without_cache(self) -> None:
         """Replace the caller by the one that the database knows now, and check what the new caller may do.
 
@@ -105,14 +116,9 @@ class AuthenticatedViewSet(ViewSet):
         response = self._exception_response(exc)
         if self.key_guard and (response.status_code < 500 or self.key_guard.is_received):
             try:
-                self.key_guard.verify()
-            except CachedKeyStale as stale:
-                try:
-                    stale.prepare()
-                except Exception as refusal:  # noqa: BLE001 (each exception has its response)
-                    return self._exception_response(refusal)
-            except Exception as failure:  # noqa: BLE001 (the lookup failed)
-                return self._exception_response(failure)
+                self.verify_key()
+            except Exception as refusal:  # noqa: BLE001 (the key is refused, or its lookup failed)
+                return self._exception_response(refusal)
         return response
 
     def _exception_response(self, exc: Exception) -> Response:
@@ -131,6 +137,11 @@ class AuthenticatedViewSet(ViewSet):
     def owner(self) -> Owner:
         """The user whose basket the address names."""
         return Owner(partner_id=self.caller.partner_id, user_id=self.kwargs["user_id"])
+
+    @property
+    def owner_or_none(self) -> Owner | None:
+        """The user whose basket the address names, where it names one."""
+        return self.owner if "user_id" in self.kwargs else None
 
     @cached_property
     def actor(self) -> Actor:

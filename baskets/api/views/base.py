@@ -128,8 +128,7 @@ class ApiViewSet(AuthenticatedViewSet):
         :param content: the result of `execute`, or the `data` of a read.
         :param next_token: the token of the next page, if there is one.
         """
-        if self.key_guard:
-            self.key_guard.verify()
+        self.verify_key()
         if isinstance(content, StoredResponse):
             headers = {REPLAYED: "true"} if content.replayed else None
             return json_response(content.body, status=content.status, headers=headers)

@@ -100,7 +100,7 @@ class BasketViewSet(ApiViewSet):
         try:
             basket = self.execute(sessions.finish_session, render=render_basket, ordered=data["ordered"], order_no=data["orderNo"])
         except BasketNotFound as refusal:
-            raise ApiError(refusal.reason, kind=BASKET_NOT_FOUND_ON_FINISH) from refusal
+            raise ApiError(refusal.reason, override=BASKET_NOT_FOUND_ON_FINISH) from refusal
         return self.respond(basket)
 
     @operations.get_session
@@ -109,7 +109,7 @@ class BasketViewSet(ApiViewSet):
         self.validated()
         session = self.read(self._read_session, order_no)
         if session is None:
-            raise ApiError("order_unknown", kind=ORDER_NOT_FOUND)
+            raise ApiError("order_unknown", override=ORDER_NOT_FOUND)
         return self.respond(session)
 
     def _read_basket(self) -> BasketSnapshot | None:
