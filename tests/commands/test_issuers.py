@@ -134,7 +134,7 @@ def test_keys_are_fetched_when_an_operator_asks(run: Run, server: Issuer, key_fi
     server.say(b'{"keys": []}')
     failed = run("refresh_issuer_keys", "acme")
     assert (failed.code, failed.out) == (1, "Issuer 'login' of partner 'acme': The key set has no usable key.\n")
-    assert complaints(failed) == "CommandError: The keys of 1 issuers could not be fetched.\n"
+    assert complaints(failed) == "CommandError: The keys of 1 issuer could not be fetched.\n"
     assert [keys["keys"][0]["kid"] for keys in stored.all()] == ["key-2"] * 3
     for unknown in (("unknown",), ("acme", "else"), ("zeta", "given")):
         done = run("refresh_issuer_keys", *unknown)

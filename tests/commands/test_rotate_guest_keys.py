@@ -24,9 +24,10 @@ def test_it_works_before_there_is_any_key(run: Run) -> None:
     assert run("rotate_guest_keys", "--json").data["kid"] == signing_keys.current_signer().kid
 
 
-def test_a_stolen_key_is_distrusted(run: Run) -> None:
+@pytest.mark.parametrize("option", ["--revoke-old", "--distrust-old"])
+def test_stolen_key_is_revoked(run: Run, option: str) -> None:
     old = signing_keys.current_signer().kid
-    done = run("rotate_guest_keys", "--distrust-old")
+    done = run("rotate_guest_keys", option)
     fresh = signing_keys.current_signer().kid
     assert done.out == f"Key {fresh} signs from now on. Removed, because none of their tokens is good any more: {old}.\n"
     assert [key.kid for key in SigningKey.objects.all()] == [fresh]

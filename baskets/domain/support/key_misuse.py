@@ -190,9 +190,8 @@ def reverse_orders(*, prefix: str, since: datetime, after: int, reason: str, act
 
     :param since: the moment of the first order that may be a thief's.
     """
-    return _repair_some(
-        ordered_by(prefix, since=since), checkout_repairs.reverse_order, after=after, reason=reason, actor=actor, dry_run=dry_run
-    )
+    orders = ordered_by(prefix, since=since).filter(reversed_at__isnull=True)
+    return _repair_some(orders, checkout_repairs.reverse_order, after=after, reason=reason, actor=actor, dry_run=dry_run)
 
 
 def _repair_some(

@@ -43,7 +43,7 @@ class Command(ServiceCommand):
         lines = [line for result in results for line in self._lines(result)]
         self.answer(as_json=as_json, text="\n".join(lines or ["There is nothing to fetch."]), issuers=results, dry_run=dry_run)
         if failed:
-            raise CommandError(f"The keys of {failed} issuers could not be fetched.")
+            raise CommandError(f"The keys of {failed} {'issuer' if failed == 1 else 'issuers'} could not be fetched.")
 
     def _refresh(self, issuer: TokenIssuer, *, dry_run: bool) -> dict[str, Any]:
         result = {"partner": issuer.partner.name, "name": issuer.name, "keys": [], "skipped": [], "problem": ""}

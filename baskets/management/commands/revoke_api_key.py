@@ -74,17 +74,18 @@ class Command(ServiceCommand):
             if dry_run
             else f"Key {prefix} of partner {key.partner.name!r} is revoked since {key.revoked_at.isoformat()}."
         ]
+        passes = 1 if dry_run else PASSES
         with graceful_shutdown() as stop:
             if release_holds:
                 release = partial(key_misuse.release_holds, prefix=prefix, reason=reason, actor=ACTOR, dry_run=dry_run)
-                aborted = _repair_all("checkouts", release, again=not dry_run, stop=stop)
+                aborted = _repair_in_passes("checkouts", release, passes=passes, stop=stop)
                 data |= {"checkouts_aborted": aborted.done, "checkouts_left_in_use": aborted.left}
                 text.append(f"{'Would abort' if dry_run else 'Aborted'} {aborted.done} checkouts{_left(aborted)}.")
             if reverse_orders_since:
                 reverse = partial(
                     key_misuse.reverse_orders, prefix=prefix, since=reverse_orders_since, reason=reason, actor=ACTOR, dry_run=dry_run
                 )
-                orders = _repair_all("orders", reverse, again=False, stop=stop)
+                orders = _repair_in_passes("orders", reverse, passes=passes, stop=stop)
                 data |= {"orders_reversed": orders.done, "orders_left_in_use": orders.left}
                 text.append(f"{'Would reverse' if dry_run else 'Reversed'} {orders.done} orders{_left(orders)}.")
             stopped = stop()
@@ -101,25 +102,27 @@ class RepairTotals:
     left: int = 0
 
 
-def _left(undone: RepairTotals) -> str:
-    return f", and left {undone.left} in use for the next run" if undone.left else ""
+def _left(totals: RepairTotals) -> str:
+    return f", and left {totals.left} in use for the next run" if totals.left else ""
 
 
-def _repair_all(what: str, repair_batch: Callable[..., key_misuse.RepairBatch], *, again: bool, stop: Callable[[], bool]) -> RepairTotals:
-    """Process the checkouts in batches, and again while some are left or new."""
-    undone = RepairTotals()
+def _repair_in_passes(
+    what: str, repair_batch: Callable[..., key_misuse.RepairBatch], *, passes: int, stop: Callable[[], bool]
+) -> RepairTotals:
+    """Repair all checkouts in batches, in at most so many passes: a further pass follows while some are left or new."""
+    totals = RepairTotals()
     with progress(doing=f"Undoing {what}", total=None, unit=what) as advance:
-        for _ in range(PASSES if again else 1):
-            after, done, undone.left = 0, 0, 0
+        for _ in range(passes):
+            after, done, totals.left = 0, 0, 0
             while not stop():
                 batch = repair_batch(after=after)
                 if not batch.found:
                     break
                 after = batch.last
                 done += batch.done
-                undone.left += batch.left
+                totals.left += batch.left
                 advance(batch.found)
-            undone.done += done
-            if stop() or not (done or undone.left):
+            totals.done += done
+            if stop() or not (done or totals.left):
                 break
-    return undone
+    return totals

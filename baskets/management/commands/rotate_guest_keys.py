@@ -17,15 +17,18 @@ class Command(ServiceCommand):
         """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument(
-            "--distrust-old",
+            "--revoke-old",
             action="store_true",
             help="A key was stolen: all tokens that were signed until now are bad at once, and their guests start over.",
         )
+        parser.add_argument("--distrust-old", action="store_true", help="Deprecated: the former name of --revoke-old, for one release.")
 
-    def handle(self, *, distrust_old: bool, as_json: bool, dry_run: bool, **_: Any) -> None:
+    def handle(self, *, revoke_old: bool, distrust_old: bool, as_json: bool, dry_run: bool, **_: Any) -> None:
         """Rotate the keys and print the `kid`. A dry run prints none."""
+        if distrust_old:
+            self.stderr.write("`--distrust-old` is deprecated and will be removed in the next release: use `--revoke-old`.")
         with dry_run_transaction(dry_run=dry_run):
-            rotation = signing_keys.rotate(revoke_old=distrust_old, actor=Actor.system("rotate_guest_keys"))
+            rotation = signing_keys.rotate(revoke_old=revoke_old or distrust_old, actor=Actor.system("rotate_guest_keys"))
         removed = f" Removed, because none of their tokens is good any more: {', '.join(rotation.ended)}." if rotation.ended else ""
         self.answer(
             as_json=as_json,
