@@ -8,6 +8,10 @@ from django.db.models.functions import Now
 from baskets.models.locking import LockableQuerySet
 
 
+class PartnerQuerySet(LockableQuerySet["Partner"]):
+    """Queries for partners."""
+
+
 class Partner(models.Model):
     """A streaming platform. User ids are unique within a partner only, so each basket belongs to one partner."""
 
@@ -28,7 +32,7 @@ class Partner(models.Model):
     origins = ArrayField(models.CharField(max_length=255), default=list, blank=True, help_text="Of web pages that may call with its keys.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
-    objects = LockableQuerySet["Partner"].as_manager()
+    objects = PartnerQuerySet.as_manager()
 
     class Meta:
         constraints = [

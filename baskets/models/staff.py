@@ -28,6 +28,10 @@ class StaffSession(AbstractBaseSession):
         constraints = [models.CheckConstraint(name="session_key_is_a_digest", condition=Q(session_key__regex="^[0-9a-f]{64}$"))]
 
 
+class SecondFactorQuerySet(LockableQuerySet["SecondFactor"]):
+    """Queries for second factors."""
+
+
 class SecondFactor(models.Model):
     """The authenticator app of a member of staff, stored once a code has confirmed it.
 
@@ -40,7 +44,7 @@ class SecondFactor(models.Model):
     last_timecode = models.BigIntegerField(help_text="The time step of the last code that was accepted.")
     recovery_codes = ArrayField(models.CharField(max_length=64), help_text="SHA-256 of each code that is not used yet.")
 
-    objects = LockableQuerySet["SecondFactor"].as_manager()
+    objects = SecondFactorQuerySet.as_manager()
 
     class Meta:
         default_permissions = ()

@@ -9,6 +9,10 @@ from django.db.models.functions import Now
 from baskets.models.locking import LockableQuerySet
 
 
+class StockQuerySet(LockableQuerySet["Stock"]):
+    """Queries for stock rows."""
+
+
 class Stock(models.Model):
     """The counters of a product that is limited, or once was.
 
@@ -26,7 +30,7 @@ class Stock(models.Model):
     reported_as_of = models.DateTimeField(db_default=Now(), help_text="The moment the latest report speaks of.")
     purged_until = models.DateTimeField(null=True, help_text="The moment of the last sale whose record was purged.")
 
-    objects = LockableQuerySet["Stock"].as_manager()
+    objects = StockQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "stock"

@@ -192,7 +192,7 @@ MUTATIONS = (
     Mutation(
         name="a start that came too late is not tried again",
         place="baskets.domain.runner.run_guarded",
-        old="outcome.prepare()",
+        old="_prepare(outcome)",
         new="raise outcome",
         why="a refusal looks like an answer",
         tests=(CROWDS,),

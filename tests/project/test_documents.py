@@ -136,6 +136,15 @@ def test_code_points_at_documents_that_exist() -> None:
     assert {name for name in named if not (ROOT / name).is_file()} == set()
 
 
+def test_names_in_docstrings_and_comments_exist() -> None:
+    named = {code for folder in ("baskets", "basket_project") for file in (ROOT / folder).rglob("*.py") for code in coded(file.read_text())}
+    paths, dotted = ({code for code in named if pattern.fullmatch(code)} for pattern in (PATH, DOTTED))
+    assert len(paths) > 10
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+    assert len(dotted) > 10
+    assert {name for name in dotted if not exists(name)} == set()
+
+
 # --- The life cycle -----------------------------------------------------------
 
 
