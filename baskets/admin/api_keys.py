@@ -90,6 +90,11 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         """Leave out the digest, and annotate whether the key has ended."""
         return super().get_queryset(request).defer("digest").annotate(ended=Q(expires_at__lte=Now()))
 
+    def page_context(self, request: HttpRequest, record: ApiKey) -> dict[str, Any]:
+        """Offer the prefix to copy."""
+        copy = display.copy_button(record.prefix, "prefix of the key")
+        return super().page_context(request, record) | {"name": record.prefix, "copy": copy}
+
     def more_urls(self) -> list[URLPattern]:
         """Revoke a key, or limit it."""
         return [

@@ -75,7 +75,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     items = list(CheckoutItem.objects.filter(session__in=shown_or_open).order_by("position", "product_id"))
     holds = list(StockReservation.objects.filter(session__in=shown_or_open).order_by("pk"))
     before = _number(request.GET.get("events_before"))
-    events = list(_older(Event.objects.filter(basket_id=basket.pk).select_related("session"), "number", before)[: EVENTS_PER_PAGE + 1])
+    events = list(_older(Event.objects.filter(basket_id=basket.pk).with_keys(), "number", before)[: EVENTS_PER_PAGE + 1])
     products = _products({line.product_id for line in contents.lines()} | {item.product_id for item in items})
     rows = _Rows(contents=contents, attention=attention, items=items, holds=holds, products=products)
     state = _state(contents, events)
@@ -108,7 +108,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         ],
         "devices": _devices(request, basket),
         "all_devices": f"{reverse('admin:baskets_guesttoken_changelist')}?{urlencode({'q': basket.user_id})}",
-        "events": [_event(event) for event in events[:EVENTS_PER_PAGE]],
+        "events": [_event(event, partner=basket.partner.name) for event in events[:EVENTS_PER_PAGE]],
         "events_before": events[EVENTS_PER_PAGE - 1].number if len(events) > EVENTS_PER_PAGE else None,
         "at": display.moment(contents.at),
     }
@@ -357,13 +357,12 @@ def _hold(session: CheckoutSession, at: datetime) -> SafeString | str:
     return display.time_left((session.expires_at - at).total_seconds())
 
 
-def _event(event: Event) -> dict[str, Any]:
+def _event(event: Event, *, partner: str) -> dict[str, Any]:
     return {
         "number": event.number,
         "at": display.moment(event.at),
         "kind": event.get_kind_display(),
-        "actor_kind": event.actor_kind,
-        "actor": display.visible(event.actor),
+        "actor": display.actor(event, partner=partner),
         "request_id": display.visible(event.request_id) if event.request_id else "",
         "data": display.record(event.data),
         "tracking": display.record(event.tracking),

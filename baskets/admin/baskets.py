@@ -58,7 +58,11 @@ class BasketAdmin(RepairAdmin):
 
     def page_context(self, request: HttpRequest, record: Basket) -> dict[str, Any]:
         """Say what the page of a basket shows."""
-        return {**basket_page(request, record), "tools": self.tools(request, record)}
+        return {
+            **basket_page(request, record),
+            "tools": self.tools(request, record),
+            "copy": display.copy_button(record.user_id, "user id"),
+        }
 
     @admin.display(description="user")
     def user(self, basket: Basket) -> SafeString:

@@ -108,6 +108,14 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         rows: QuerySet[Any] = super().get_queryset(request).annotate(**seen)
         return rows
 
+    def label(self, record: CheckoutSession) -> object:
+        """The order number."""
+        return record.order_no
+
+    def page_context(self, request: HttpRequest, record: CheckoutSession) -> dict[str, Any]:
+        """Name the page by the order."""
+        return super().page_context(request, record) | {"title": "Order", "copy": display.copy_button(record.order_no, "order number")}
+
     def known_facts(self, record: Any) -> KnownFacts:
         """Whether items failed, which the query has annotated."""
         return KnownFacts(has_failed_items=record.has_failed)

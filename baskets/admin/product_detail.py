@@ -198,7 +198,7 @@ def product_page(request: HttpRequest, product: Product) -> dict[str, Any]:
                 display.count(row.reported),
                 display.moment(row.as_of),
                 display.visible(row.reason, limit=200),
-                display.visible(row.actor, limit=60),
+                display.actor_name(row.actor),
             )
             for row in StockAdjustment.objects.filter(product_id=product.pk).order_by("-pk")[:MAX_ADJUSTMENTS]
         ],

@@ -175,7 +175,7 @@ class StockAdjustmentAdmin(OfProduct):
     @admin.display(description="by")
     def who(self, row: StockAdjustment) -> SafeString:
         """Who."""
-        return display.visible(row.actor, limit=60)
+        return display.actor_name(row.actor)
 
     @admin.display(description="recorded")
     def at(self, row: StockAdjustment) -> SafeString | str:

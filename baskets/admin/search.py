@@ -123,7 +123,7 @@ def search_page(request: HttpRequest) -> HttpResponse:
         "groups": groups,
         "number": len(hits),
         "advice": _advice(typed) if typed and not hits else [],
-        "kinds": [kind.title.lower() for kind in kinds],
+        "kinds": [kind.title for kind in kinds],
     }
     return TemplateResponse(request, "admin/baskets/search.html", context)
 
@@ -155,9 +155,9 @@ def _advice(typed: str) -> list[str]:
     """Say why a search may have found nothing, and what to try."""
     advice = []
     letters = order_number_in(typed).replace("-", "")
-    if letters and any(map(str.isdigit, letters)) and len(letters) != NUMBER_LENGTH:
+    if any(map(str.isdigit, typed)) and letters and len(letters) != NUMBER_LENGTH:
         advice.append(f"An order number has {NUMBER_LENGTH} letters and digits; this has {len(letters)}.")
-    elif letters:
+    elif len(letters) == NUMBER_LENGTH:
         advice.append("No order has this number. Ask the customer to read it again: B and 8, S and 5, Z and 2 sound or look alike.")
     return [
         *advice,

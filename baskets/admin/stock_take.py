@@ -135,7 +135,7 @@ def _moved_since(problem: object) -> Sequence[SafeString]:
             display.moment(change.created_at),
             display.visible(change.product_id),
             change.get_kind_display(),
-            display.visible(change.actor),
+            display.actor_name(change.actor),
         )
         for change in problem.since
     ]

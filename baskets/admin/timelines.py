@@ -5,14 +5,13 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from baskets.admin.checkouts import OfBasket
 from baskets.admin.core import display, filters
+from baskets.admin.core.labels import ACTOR_KINDS
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.core.search import any_term, of_owner
-from baskets.domain.actors import ActorKind
 from baskets.models import Event, IdempotencyRecord
 
 
@@ -24,7 +23,7 @@ class EventAdmin(OfBasket):
     list_select_related = ("basket__partner", "session")
     list_filter = (
         filters.choices("kind", "kind", {value: (label, Q(kind=value)) for value, label in Event.Kind.choices}),
-        filters.choices("by", "by", {kind: (kind, Q(actor_kind=kind)) for kind in ActorKind}),
+        filters.choices("author", "by", {kind: (label, Q(actor_kind=kind)) for kind, label in ACTOR_KINDS.items()}),
         filters.of_partner("basket__partner"),
         filters.past("time", "at"),
     )
@@ -35,6 +34,11 @@ class EventAdmin(OfBasket):
     def of_product(self, term: str) -> Q:
         """None: an event is of a basket."""
         return Q(pk__in=[])
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With the key of each author."""
+        rows: QuerySet[Any] = Event.objects.with_keys()
+        return rows.order_by(*self.ordering)
 
     @admin.display(description="time")
     def time(self, event: Event) -> SafeString | str:
@@ -54,7 +58,7 @@ class EventAdmin(OfBasket):
     @admin.display(description="by")
     def who(self, event: Event) -> SafeString:
         """Who did it."""
-        return format_html("{} {}", event.actor_kind, display.visible(event.actor, limit=60))
+        return display.actor(event, partner=event.basket.partner.name)
 
 
 @admin.register(IdempotencyRecord)

@@ -105,7 +105,7 @@ class WebhookEndpointAdmin(RepairAdmin):
                     (
                         display.moment(change.created_at),
                         change.get_kind_display(),
-                        display.visible(change.actor),
+                        display.actor_name(change.actor),
                         display.visible(change.reason),
                         display.count(change.position),
                     )

@@ -1,11 +1,19 @@
 """The timeline: one event for each change of a basket, written in the same transaction. Never edited."""
 
 from django.db import models
-from django.db.models import Case, OuterRef, Q, Value, When
+from django.db.models import Case, OuterRef, Q, Subquery, Value, When
+
+from baskets.models.partners import ApiKey
 
 
 class EventQuerySet(models.QuerySet["Event"]):
     """Named queries for events."""
+
+    def with_keys(self) -> "EventQuerySet":
+        """Annotate primary key and kind of the API key that is the author, as `key_pk` and `key_kind`; None for other authors."""
+        key = ApiKey.objects.filter(prefix=OuterRef("actor"))
+        of_key = {f"key_{name}": Case(When(actor_kind="key", then=Subquery(key.values(name)))) for name in ("pk", "kind")}
+        return self.annotate(**of_key)
 
     def assignments(self) -> "EventQuerySet":
         """Events that assign the attention flags of a session or unassign them, the latest first."""
@@ -26,19 +34,19 @@ class Event(models.Model):
     """One line of a basket's timeline: what happened, who did it, and the tracking data that the app sent."""
 
     class Kind(models.TextChoices):
-        """What happened. An arrow shows the change of the session's status."""
+        """What happened."""
 
         GUEST_CREATED = "guest_created", "basket of a guest created"
         ITEM_PLACED = "item_placed", "item placed, changed or moved"
         ITEM_REMOVED = "item_removed", "item removed"
-        CHECKOUT_STARTED = "checkout_started", "checkout started (-> ACTIVE)"
-        CHECKOUT_ORDERED = "checkout_ordered", "ordered (ACTIVE -> ORDERED)"
-        CHECKOUT_ABORTED = "checkout_aborted", "aborted (ACTIVE -> ABORTED)"
-        CHECKOUT_EXPIRED = "checkout_expired", "checkout expired (ACTIVE -> EXPIRED)"
-        CHECKOUT_ORDERED_LATE = "checkout_ordered_late", "ordered late (ABORTED or EXPIRED -> ORDERED)"
-        CHECKOUT_REVERSED = "checkout_reversed", "order reversed (stays ORDERED)"
-        ATTENTION_NEEDED = "attention_needed", "an order was refused that somebody may have paid"
-        ATTENTION_SETTLED = "attention_settled", "open matters settled"
+        CHECKOUT_STARTED = "checkout_started", "checkout started"
+        CHECKOUT_ORDERED = "checkout_ordered", "ordered"
+        CHECKOUT_ABORTED = "checkout_aborted", "checkout aborted"
+        CHECKOUT_EXPIRED = "checkout_expired", "checkout expired"
+        CHECKOUT_ORDERED_LATE = "checkout_ordered_late", "ordered late"
+        CHECKOUT_REVERSED = "checkout_reversed", "order reversed"
+        ATTENTION_NEEDED = "attention_needed", "an order was refused that may have been paid"
+        ATTENTION_SETTLED = "attention_settled", "flags resolved"
         BASKET_DELETED = "basket_deleted", "basket deleted"
         BASKET_EXPIRED = "basket_expired", "basket expired"
         TRANSFER_OFFERED = "transfer_offered", "offered to another device"

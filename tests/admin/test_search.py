@@ -15,7 +15,7 @@ from baskets.admin.core import search
 from baskets.domain import runner
 from baskets.domain.access import api_keys, partners
 from baskets.domain.support import erasure
-from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product
+from baskets.models import ApiKey, Basket, CheckoutSession, Event, Partner, Product
 from baskets.models.products import split_words
 from tests.admin.conftest import Shop, post
 from tests.factories import TESTER
@@ -184,6 +184,7 @@ def test_typed_text_is_text_and_nothing_else(viewer: Client, shop: Shop) -> None
 
 def test_advice_counts_the_characters_of_an_order_number(viewer: Client, full_shop: Shop) -> None:
     assert "An order number has 16 letters and digits; this has 15." in found(viewer, "m0r1 7hb9 10qy qwy")
+    assert "An order number has" not in found(viewer, "missing")
     assert "No order has this number" in found(viewer, "m0r1 7hb9 10qy qwyq")
 
 
@@ -258,3 +259,27 @@ def test_every_question_of_the_search_is_answered_by_an_index(partner: Partner) 
             assert "Seq Scan" not in plan, plan
     assert isinstance(search.keys_found("abcd"), QuerySet)
     assert ApiKey.objects.count() == 2000
+
+
+def test_pages_name_the_thing_the_author_and_the_reason(ordered: Shop, viewer: Client) -> None:
+    key, _ = api_keys.issue_api_key(partner_name=ordered.partner.name, created_by="tests")
+    events = Event.objects.filter(basket_id=ordered.buyer("ben").owner.basket_id)
+    events.filter(kind="checkout_started").update(actor=key.prefix)
+    events.filter(kind="checkout_aborted").update(actor_kind="system", actor="expire_baskets")
+    session = CheckoutSession.objects.get(order_no=ORDER_NO)
+    body = viewer.get(reverse("admin:baskets_checkoutsession_change", args=[session.pk])).content.decode()
+    assert f"<title>Order {ORDER_NO} - Basket desk</title>" in body
+    assert f'data-copy="{ORDER_NO}" aria-label="Copy the order number" hidden' in body
+    pages = [basket_address(ordered, "ben"), reverse("admin:baskets_event_changelist")]
+    for address in pages:
+        body = viewer.get(address).content.decode()
+        back_end = f'<bdi class="given">{ordered.partner.name}</bdi>, back end</a>'
+        assert f'<a href="/admin/baskets/apikey/{key.pk}/change/">{back_end} <span class="quiet">key {key.prefix}</span>' in body
+        assert "the sweep" in body
+        assert "key <bdi" in body
+        assert "-&gt; ACTIVE" not in body
+        assert "By by" not in body
+    body = viewer.get(pages[0]).content.decode()
+    assert "<title>Basket ben - Basket desk</title>" in body
+    assert "reported as ordered after it was aborted" in body
+    assert "checkout_aborted" not in body

@@ -15,7 +15,9 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from baskets.admin.core.labels import KEY_KINDS, SYSTEM_ACTORS, value_name, value_text
 from baskets.admin.core.money import format_amount, format_plain_amount
+from baskets.domain.actors import ActorKind
 from baskets.domain.support.erasure import ERASED_PREFIX
 
 # What a page shows for a missing value. Files compare by identity, and write an empty cell.
@@ -37,21 +39,6 @@ def for_files() -> Iterator[None]:
         yield
     finally:
         _for_files.reset(token)
-
-
-# The names of event values, as staff see them.
-EVENT_LABELS = {
-    "productId": "product",
-    "orderNo": "order number",
-    "testMode": "test",
-    "acceptShort": "short pieces accepted",
-    "failed": "not ordered, back in the cart",
-    "orderNoReported": "order number reported",
-    "deviceId": "device",
-    "returned": "back in stock",
-    "session_id": "app session",
-    "start_time": "app started",
-}
 
 
 def visible(text: object, *, limit: int | None = None) -> SafeString:
@@ -146,6 +133,36 @@ def assignee(name: str | None) -> SafeString:
     return badge(visible(name, limit=40), "busy") if name else badge("not assigned")
 
 
+def actor(event: Any, *, partner: str) -> SafeString:
+    """Show the author of an event of a basket: the partner's back end or app with a link to its key, staff, or a part of the service.
+
+    :param event: a row of `Event.objects.with_keys()`.
+    :param partner: the name of the basket's partner.
+    """
+    if event.actor_kind == ActorKind.STAFF:
+        return format_html("{}, staff", visible(event.actor, limit=60))
+    if event.actor_kind == ActorKind.SYSTEM:
+        return actor_name(event.actor)
+    if event.key_pk is None:
+        return format_html("key {}", visible(event.actor, limit=60))
+    who = format_html("{}, {}", visible(partner), KEY_KINDS[event.key_kind])
+    return format_html('{} <span class="quiet">key {}</span>', page("apikey", event.key_pk, who), event.actor)
+
+
+def actor_name(name: str) -> SafeString:
+    """Show an author of whom only the name is stored: a member of staff, or a part of the service."""
+    return format_html("{}", SYSTEM_ACTORS[name]) if name in SYSTEM_ACTORS else visible(name, limit=60)
+
+
+def copy_button(text: str, what: str) -> SafeString:
+    """Show a button that copies a text. It is hidden where no script runs.
+
+    :param what: what the text is, for those who hear the page.
+    """
+    label = f"Copy the {what}"
+    return format_html('<button type="button" class="copy" data-copy="{}" aria-label="{}" hidden>Copy</button>', text, label)
+
+
 def came_by(*, transferred: bool) -> str:
     """Name how a device got its basket."""
     return "a transfer" if transferred else "creating the guest"
@@ -227,7 +244,7 @@ def record(values: Any) -> SafeString | str:
     if not isinstance(values, dict):
         return visible(_plain(values), limit=2000)
     shown = ((name, value) for name, value in values.items() if not (name == "testMode" and value is False))
-    lines = ((visible(EVENT_LABELS.get(name, name)), visible(_plain(value), limit=2000)) for name, value in shown)
+    lines = ((visible(value_name(name)), visible(_plain(value_text(name, value)), limit=2000)) for name, value in shown)
     return format_html('<ul class="record">{}</ul>', format_html_join("", "<li><b>{}</b> {}</li>", lines))
 
 

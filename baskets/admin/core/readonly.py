@@ -213,11 +213,15 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         """Collect what the page of a record shows."""
         return {
             "title": str(self.opts.verbose_name)[:1].upper() + str(self.opts.verbose_name)[1:],
-            "name": display.visible(record),
+            "name": display.visible(self.label(record)),
             "rows": [(self._label(name), self._value(name, record)) for name in self.shown],
             "tables": self.tables(request, record),
             "tools": self.tools(request, record),
         }
+
+    def label(self, record: M) -> object:
+        """The name by which staff know a record, for the head of its page and the title of its tab."""
+        return record
 
     def tables(self, request: HttpRequest, record: M) -> list[Table]:
         """Tables below the fields."""

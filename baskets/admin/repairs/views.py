@@ -160,6 +160,6 @@ class RepairView(Generic[R]):
 def _changes_since(problem: object) -> Sequence[SafeString]:
     """List what has changed since the page was loaded, one line for each change."""
     return [
-        format_html("{} {} by {}", display.moment(change.at), change.what, display.visible(change.actor))
+        format_html("{} {} by {}", display.moment(change.at), change.what, display.actor_name(change.actor))
         for change in execution.changes_since(problem)
     ]

@@ -25,9 +25,14 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const button of document.querySelectorAll("button[data-copy]")) {
         button.hidden = false;
         button.addEventListener("click", async () => {
-            await navigator.clipboard.writeText(button.dataset.copy);
-            button.textContent = "Copied";
-            setTimeout(() => { button.textContent = "Copy"; }, 2000);
+            const label = button.ariaLabel;
+            try {
+                await navigator.clipboard.writeText(button.dataset.copy);
+                button.textContent = button.ariaLabel = "Copied";
+            } catch {
+                button.textContent = button.ariaLabel = "Not copied";
+            }
+            setTimeout(() => { [button.textContent, button.ariaLabel] = ["Copy", label]; }, 2000);
         });
     }
     const kept = document.getElementById("interrupted");
