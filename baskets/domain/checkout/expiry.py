@@ -5,7 +5,7 @@ absent before a sweep closes it.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,14 +14,12 @@ from django.db import DatabaseError
 from baskets.db.errors import Fault, fault_of
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
-from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import closed, emptied_event_data
 from baskets.domain.baskets.store import BasketChange, lock_available, lock_basket, write_and_record_many
-from baskets.domain.checkout.sessions import end_unsold, released_event_data
-from baskets.domain.checkout.states import Reservation, Session, expire_sessions, release_holds
-from baskets.domain.stock import counters
+from baskets.domain.checkout.ending import end_unsold, expire_all
+from baskets.domain.checkout.states import Reservation, Session
 from baskets.models import Basket, CheckoutSession, Event, StockReservation
-from baskets.models.basket_snapshot import BasketSnapshot, read_basket
+from baskets.models.basket_snapshot import read_basket
 
 # About 50 ms of work, and so the longest wait for a user of one of these baskets.
 BATCH_SIZE = 200
@@ -105,7 +103,7 @@ def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> Sweep
 
     def step() -> int:
         lapsed = [contents for contents in lock_available(due) if contents.lapsed]
-        _end_all_unsold(lapsed)
+        expire_all(lapsed, actor=SWEEP)
         return len(lapsed)
 
     return SweepResult(found=len(due), expired=run_in_transaction(step), last=due[-1])
@@ -130,22 +128,3 @@ def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> SweepR
         return len(old)
 
     return SweepResult(found=len(due), expired=run_in_transaction(step), last=due[-1])
-
-
-def _end_all_unsold(lapsed: Sequence[BasketSnapshot]) -> None:
-    """Do what `end_unsold` does, for many baskets under their locks, in as many statements as it takes for one."""
-    released = release_holds(lapsed)
-    changes = [
-        BasketChange(
-            before=contents,
-            after=lists.with_lines_returned(contents, contents.checkout),
-            data=released_event_data(contents, released[contents.basket_id]),
-            session_id=contents.session.id if contents.session else None,
-        )
-        for contents in lapsed
-    ]
-    expire_sessions(before=lapsed, after=write_and_record_many(changes, kind=Event.Kind.CHECKOUT_EXPIRED, actor=SWEEP))
-    pieces = Counter[str]()
-    for of_basket in released.values():
-        pieces.update(of_basket)
-    counters.release(pieces)

@@ -1,11 +1,10 @@
 """Checkout sessions: started, then finished by the partner's report as ordered or aborted. The heart of the service.
 
-`planning` decides what a start buys, `late_orders` orders a session that has ended, `expiry` ends lapsed sessions.
+`planning` decides what a start buys, `ending` ends a session unsold, `late_orders` orders one that has ended, `expiry` finds
+lapsed sessions.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from django.db import transaction
 
@@ -17,6 +16,7 @@ from baskets.domain.baskets.lifecycle import check_no_active_session
 from baskets.domain.baskets.store import enqueue_locked_read, lock_and_read, write_lists
 from baskets.domain.baskets.timeline import lines_as_json, record_event
 from baskets.domain.checkout import attention, purchase_limits, reserving, session_rows
+from baskets.domain.checkout.ending import end_unsold
 from baskets.domain.checkout.late_orders import order_late
 from baskets.domain.checkout.order_numbers import generate_order_no
 from baskets.domain.checkout.planning import plan_checkout
@@ -178,36 +178,6 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: 
     return order_late(contents=contents, session=session, actor=actor, named=order_no is not None)
 
 
-def end_unsold(contents: BasketSnapshot, *, to: Session, actor: Actor) -> BasketSnapshot:
-    """Abort or expire the active session: release its holds, and return every item to the cart.
-
-    Needs the basket's lock; locks stock rows by primary key, last. `expiry` has the same for many baskets.
-
-    :param to: ABORTED or EXPIRED.
-    """
-    session = _require_active(contents)
-    kind = Event.Kind.CHECKOUT_ABORTED if to == Session.ABORTED else Event.Kind.CHECKOUT_EXPIRED
-    after = write_lists(before=contents, after=lists.with_lines_returned(contents, contents.checkout))
-    pieces = dict(end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, at=contents.at))
-    record_event(contents=after, kind=kind, actor=actor, session_id=session.id, data=released_event_data(contents, pieces))
-    move_session(
-        basket_id=contents.basket_id,
-        session_id=session.id,
-        old=Session.ACTIVE,
-        new=to,
-        at=after.at,
-        revision=after.revision,
-        actor=actor,
-    )
-    counters.release(pieces)
-    return after
-
-
-def released_event_data(contents: BasketSnapshot, pieces: Mapping[str, int]) -> dict[str, Any]:
-    """Build the event data of a session whose holds were released; `pieces` are the released ones by product."""
-    return {"orderNo": _require_active(contents).order_no, "items": lines_as_json(contents.checkout), "released": dict(pieces)}
-
-
 def _order(contents: BasketSnapshot, session: ActiveSession, actor: Actor) -> BasketSnapshot:
     """Order the active session: held pieces become sold, failed items return to the cart. Writes no stock row."""
     bought = tuple(line for line in contents.checkout if not line.failed)
@@ -252,13 +222,6 @@ def _summary(session: CheckoutSession) -> SessionSummary:
         expires_at=session.expires_at,
         finished_at=session.finished_at,
     )
-
-
-def _require_active(contents: BasketSnapshot) -> ActiveSession:
-    if contents.session is None:
-        message = "the basket has no active session to end"
-        raise ValueError(message)
-    return contents.session
 
 
 def _active_session(session: CheckoutSession) -> ActiveSession:
