@@ -140,6 +140,10 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Baskets: read through baskets/conf.py; baskets/checks.py checks them ----------------------
 
 BASKETS_HOLD_SECONDS = env.int("BASKETS_HOLD_SECONDS", default=30 * 60)
+BASKETS_HOLD_EXTENSION_SECONDS = env.int("BASKETS_HOLD_EXTENSION_SECONDS", default=15 * 60)
+BASKETS_HOLD_EXTENSIONS = env.int("BASKETS_HOLD_EXTENSIONS", default=2)
+REASONS = env.str("BASKETS_REPAIR_REASONS", default="The payment was found;The customer wants it;The partner reported it by mistake")
+BASKETS_REPAIR_REASONS = [reason.strip() for reason in REASONS.split(";") if reason.strip()]
 BASKETS_GRACE_SECONDS = env.int("BASKETS_GRACE_SECONDS", default=24 * 60 * 60)
 BASKETS_LIFETIME_SECONDS = env.int("BASKETS_LIFETIME_SECONDS", default=30 * 24 * 60 * 60)
 BASKETS_GUEST_TOKEN_SECONDS = env.int("BASKETS_GUEST_TOKEN_SECONDS", default=30 * 24 * 60 * 60)

@@ -13,6 +13,21 @@ def hold_duration() -> timedelta:
     return timedelta(seconds=settings.BASKETS_HOLD_SECONDS)
 
 
+def hold_extension() -> timedelta:
+    """How far into the future staff can extend the hold of an active checkout at once."""
+    return timedelta(seconds=settings.BASKETS_HOLD_EXTENSION_SECONDS)
+
+
+def hold_extensions() -> int:
+    """How often staff can extend the hold of one checkout. 0: never."""
+    return int(settings.BASKETS_HOLD_EXTENSIONS)
+
+
+def repair_reasons() -> list[str]:
+    """The reasons that forms of repairs offer. Empty: staff write each reason."""
+    return list(settings.BASKETS_REPAIR_REASONS)
+
+
 def grace_period() -> timedelta:
     """How long after an abort, or after the end of its hold, a session can still become a late order."""
     return timedelta(seconds=settings.BASKETS_GRACE_SECONDS)

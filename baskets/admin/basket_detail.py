@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.http import HttpRequest
@@ -12,6 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from baskets import conf
 from baskets.admin.core import display
 from baskets.admin.repairs import registry, snapshots
 from baskets.admin.repairs.assignment import show_assignment
@@ -166,6 +167,7 @@ def _judge(request: HttpRequest, basket: Basket, state: State, sessions: list[Ch
             closed_at=contents.hidden_at or contents.expires_at,
             cart=len(contents.cart),
             saved=len(contents.saved),
+            extension=conf.hold_extension() if conf.hold_extensions() else timedelta(),
             latest=rows.facts_of(latest) if latest else None,
             flags=[
                 FlagFacts(

@@ -178,7 +178,9 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
 
     @admin.display(description="end of the hold")
     def expires(self, session: CheckoutSession) -> SafeString | str:
-        """When its hold ends."""
+        """When its hold ends, counted down while it is active."""
+        if session.status == CheckoutSession.Status.ACTIVE:
+            return display.hold_end(session.expires_at, session.at)  # type: ignore[attr-defined]
         return display.moment(session.expires_at)
 
     @admin.display(description="finished")

@@ -100,6 +100,7 @@ class BasketFacts:
     :param closed_at: when it was deleted or expired.
     :param cart: products in the cart.
     :param saved: products in the saved list.
+    :param extension: by how much staff can extend a hold, from now.
     :param latest: the active session, else the one that was started last.
     :param flags: the open flags, the latest first.
     """
@@ -109,6 +110,7 @@ class BasketFacts:
     closed_at: datetime | None = None
     cart: int = 0
     saved: int = 0
+    extension: timedelta = timedelta()
     latest: SessionFacts | None = None
     flags: Sequence[FlagFacts] = ()
 
@@ -149,7 +151,7 @@ def verdict(facts: BasketFacts) -> Verdict:
     elif facts.state == State.ERASED:
         return Verdict(tone="plain", text="The user's data were erased. Orders and the timeline stay under a random name.")
     elif facts.latest and facts.latest.status == Status.ACTIVE:
-        return _in_checkout(facts.latest, facts.at)
+        return _in_checkout(facts.latest, facts)
     elif facts.state != State.OPEN:
         return _closed(facts)
     else:
@@ -218,7 +220,8 @@ def _short(flag: FlagFacts) -> Verdict:
     return Verdict(tone="bad", text=text, step=Step(slug="settle", of="flag", pk=flag.pk))
 
 
-def _in_checkout(session: SessionFacts, at: datetime) -> Verdict:
+def _in_checkout(session: SessionFacts, facts: BasketFacts) -> Verdict:
+    at = facts.at
     if session.test_mode:
         return Verdict(tone="busy", text="A test checkout is active. It holds and sells nothing.")
     held = sum(max(line.stocked or 0, 0) for line in session.lines)
@@ -235,7 +238,10 @@ def _in_checkout(session: SessionFacts, at: datetime) -> Verdict:
         if any(line.obtainable is None or line.obtainable >= line.count for line in failed):
             text += " There is stock now: hold again what failed."
             return Verdict(tone="busy", text=text, step=Step(slug="hold-again", of="session", pk=session.pk))
-    return Verdict(tone="busy", text=f"{text} Nothing needs to be done.")
+    if session.expires_at - at >= facts.extension:
+        return Verdict(tone="busy", text=f"{text} Nothing needs to be done.")
+    text += " Nothing needs to be done, unless the customer needs more time to pay: then extend the hold."
+    return Verdict(tone="busy", text=text, step=Step(slug="extend-hold", of="session", pk=session.pk))
 
 
 def _held(number: int) -> str:
@@ -246,7 +252,11 @@ def _closed(facts: BasketFacts) -> Verdict:
     how = "was deleted" if facts.state == State.DELETED else "expired"
     ago = f" {span(facts.at - facts.closed_at)} ago" if facts.closed_at else ""
     text = f"The basket {how}{ago}. The customer sees an empty one; orders and the timeline stay."
-    return Verdict(tone="plain", text=f"{text} {_ended(facts.latest, facts.at).text}" if facts.latest else text)
+    if facts.latest:
+        text += f" {_ended(facts.latest, facts.at).text}"
+    if facts.state == State.PAST_ITS_TIME:
+        return Verdict(tone="plain", text=text)
+    return Verdict(tone="plain", text=f"{text} If the customer misses it, restore the basket.", step=Step(slug="restore", of="basket"))
 
 
 def _ended(session: SessionFacts, at: datetime) -> Verdict:

@@ -58,6 +58,8 @@ class Basket(models.Model):
     class Meta:
         permissions = [
             ("repair_change_item", "Can change, move or remove an item of a basket"),
+            ("repair_add_item", "Can add an item to a cart"),
+            ("repair_restore", "Can restore a deleted or expired basket"),
             ("repair_extend", "Can make a basket last longer"),
             ("repair_end", "Can end a basket"),
             ("repair_erase", "Can erase what is stored of a user"),

@@ -87,6 +87,7 @@ class CheckoutSession(models.Model):
             ("repair_order_late", "Can order a checkout late"),
             ("repair_reverse_order", "Can reverse an order"),
             ("repair_hold_again", "Can hold again what had failed"),
+            ("repair_extend_hold", "Can extend the hold of an active checkout"),
         ]
         indexes = [
             models.Index(fields=["expires_at"], name="active_sessions_by_expiry", condition=Q(status="ACTIVE")),

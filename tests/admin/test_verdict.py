@@ -55,7 +55,9 @@ def flag(session: SessionFacts, reason: str = Reason.EXPIRED, **more: object) ->
 
 
 def facts(latest: SessionFacts | None = None, state: State = State.OPEN, *flags: FlagFacts, cart: int = 0, saved: int = 0) -> BasketFacts:
-    return BasketFacts(at=NOW, state=state, closed_at=ago(hours=5), latest=latest, flags=flags, cart=cart, saved=saved)
+    return BasketFacts(
+        at=NOW, state=state, closed_at=ago(hours=5), latest=latest, flags=flags, cart=cart, saved=saved, extension=timedelta(minutes=5)
+    )
 
 
 @pytest.mark.parametrize("stock", STOCK)
@@ -120,6 +122,7 @@ def test_missing_pieces_are_counted_and_further_flags_named() -> None:
     ("session", "sentence", "step", "tone"),
     [
         (SESSIONS[0], "is in checkout and has 3 pieces on hold for 9 min more. Nothing needs to be done.", None, "busy"),
+        (replace(ACTIVE, expires_at=NOW + timedelta(seconds=90)), "for 90 s more. Nothing needs to be done, unless", "extend-hold", "busy"),
         (SESSIONS[1], "The hold ended 30 s ago", "finish-as-ordered", "bad"),
         (SESSIONS[2], "2 pieces could not be held at the start. Nothing needs to be done.", None, "busy"),
         (SESSIONS[3], "There is stock now: hold again what failed.", "hold-again", "busy"),
@@ -144,7 +147,10 @@ def test_without_a_flag_the_checkout_decides(session: SessionFacts | None, sente
 
 def test_a_closed_basket_says_so_and_what_its_last_checkout_came_to() -> None:
     assert verdict(facts()).text == "The basket is empty, and no checkout was ever started."
-    assert verdict(facts(None, State.DELETED)).text.startswith("The basket was deleted 5 h ago. The customer sees an empty one;")
+    deleted = verdict(facts(None, State.DELETED))
+    assert deleted.text.startswith("The basket was deleted 5 h ago. The customer sees an empty one;")
+    assert deleted.step == Step(slug="restore", of="basket")
+    assert verdict(facts(None, State.PAST_ITS_TIME)).step is None
     for state in (State.EXPIRED, State.PAST_ITS_TIME):
         assert verdict(facts(ORDERED, state)).text.startswith("The basket expired 5 h ago.")
         assert "The customer bought 3 pieces" in verdict(facts(ORDERED, state)).text

@@ -91,6 +91,18 @@ def time_left(seconds: float) -> SafeString:
     return format_html('<span class="left" data-seconds-left="{}">{}:{} left</span>', whole, f"{whole // 60:02}", f"{whole % 60:02}")
 
 
+def hold_end(end: datetime, at: datetime) -> SafeString:
+    """Show when a hold ends; a browser counts down what is left of it. A file has the time alone.
+
+    :param at: now, by the database's clock.
+    """
+    if _for_files.get():
+        return format_html("{}", moment(end))
+    if end <= at:
+        return format_html("{} {}", moment(end), badge(f"lapsed {distance(end - at)}", "bad"))
+    return format_html("{} {}", moment(end), time_left((end - at).total_seconds()))
+
+
 def distance(until: timedelta) -> str:
     """Write how far away a time is."""
     seconds = int(abs(until.total_seconds()))

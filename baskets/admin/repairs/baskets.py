@@ -4,7 +4,7 @@ from uuid import UUID
 
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
-from baskets.admin.repairs.forms import DaysForm, ItemForm
+from baskets.admin.repairs.forms import DaysForm, ItemForm, NewItemForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import attention_repairs, basket_repairs, device_repairs, erasure
 from baskets.models import Basket, GuestToken
@@ -44,6 +44,42 @@ class ChangeItem(BasketRepair):
             reason=call.reason,
             actor=call.actor,
         )
+
+
+class AddItem(BasketRepair):
+    """Adds one product to the cart."""
+
+    slug = "add-item"
+    title = "Add an item"
+    description = "A listed product is added to the cart, as if its user had added it. No stock is held."
+    form_class = NewItemForm
+
+    def is_available(self, record: Basket, known: KnownFacts) -> bool:
+        return record.hidden_at is None
+
+    def execute(self, record: Basket, call: RepairCall) -> None:
+        basket_repairs.add_item(
+            basket=record,
+            product_id=call.cleaned["product"],
+            count=call.cleaned["count"],
+            expected_events=call.expected_version,
+            reason=call.reason,
+            actor=call.actor,
+        )
+
+
+class RestoreBasket(BasketRepair):
+    """Restores a basket that was deleted or has expired."""
+
+    slug = "restore"
+    title = "Restore the basket"
+    description = "The basket is open again, with the cart and the saved list that it was closed with. Holds and orders do not come back."
+
+    def is_available(self, record: Basket, known: KnownFacts) -> bool:
+        return record.hidden_at is not None and not erasure.is_erased(record)
+
+    def execute(self, record: Basket, call: RepairCall) -> None:
+        basket_repairs.restore(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
 
 
 class ExtendBasket(BasketRepair):
@@ -110,7 +146,7 @@ class EraseUser(BasketRepair):
         return snapshots.of_user(record)
 
     def is_available(self, record: Basket, known: KnownFacts) -> bool:
-        return True
+        return not erasure.is_erased(record)
 
     def execute(self, record: Basket, call: RepairCall) -> Basket:
         return erasure.erase_user(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
@@ -143,5 +179,13 @@ class RevokeDevice(DeviceRepair):
         device_repairs.revoke_device(device=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
 
 
-BASKET_REPAIRS: tuple[Repair[Basket], ...] = (ChangeItem(), ExtendBasket(), EndBasket(), ResolveAllFlags(), EraseUser())
+BASKET_REPAIRS: tuple[Repair[Basket], ...] = (
+    AddItem(),
+    ChangeItem(),
+    ExtendBasket(),
+    EndBasket(),
+    RestoreBasket(),
+    ResolveAllFlags(),
+    EraseUser(),
+)
 DEVICE_REPAIRS: tuple[Repair[GuestToken], ...] = (RevokeDevice(),)

@@ -2,10 +2,11 @@
 
 from uuid import UUID
 
+from baskets import conf
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.assignment import Assign, SessionAssignment, Unassign
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
-from baskets.admin.repairs.forms import LateOrderForm
+from baskets.admin.repairs.forms import LateOrderForm, MinutesForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import attention_repairs, checkout_repairs, reservation_repairs
 from baskets.models import Attention, CheckoutItem, CheckoutSession, StockReservation
@@ -81,6 +82,23 @@ class HoldAgain(SessionRepair):
         if known.has_failed_items is not None:
             return known.has_failed_items
         return CheckoutItem.objects.filter(session_id=record.pk, stocked__lt=0, released_at__isnull=True).exists()
+
+
+class ExtendHold(SessionRepair):
+    """Extends the hold of an active checkout."""
+
+    slug = "extend-hold"
+    title = "Extend the hold"
+    description = "The customer has more time to pay: the held pieces stay held. How long and how often is limited."
+    form_class = MinutesForm
+
+    def is_available(self, record: CheckoutSession, known: KnownFacts) -> bool:
+        return record.status == STATUS.ACTIVE and conf.hold_extensions() > 0
+
+    def execute(self, record: CheckoutSession, call: RepairCall) -> None:
+        reservation_repairs.extend_hold(
+            session=record, minutes=call.cleaned["minutes"], expected_events=call.expected_version, reason=call.reason, actor=call.actor
+        )
 
 
 class OrderLate(SessionRepair):
@@ -236,6 +254,7 @@ class UnassignFlag(FlagAssignment, Unassign[Attention]):
 SESSION_REPAIRS: tuple[Repair[CheckoutSession], ...] = (
     FinishAsOrdered(),
     AbortCheckout(),
+    ExtendHold(),
     HoldAgain(),
     OrderLate(),
     ReverseOrder(),

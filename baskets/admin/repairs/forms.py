@@ -4,10 +4,12 @@ import io
 import json
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.db.models import Model, Q
 from django.utils.timezone import get_current_timezone_name
 
@@ -27,6 +29,8 @@ MAX_DAYS = 3650
 MAX_SHOWN_PROBLEMS = 20
 DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 DATABASE_TIME = Statement("database_time", "SELECT statement_timestamp()")
+# Products that a form names where staff have entered a part of a name.
+MAX_ALIKE = 5
 # The reason of a dry run, which is rolled back.
 PREVIEW_REASON = "preview"
 
@@ -38,12 +42,14 @@ class RepairForm(forms.Form):
     """
 
     seen = forms.IntegerField(widget=forms.HiddenInput, min_value=0, max_value=2**62)
+    preset = forms.ChoiceField(required=False, label="Reason")
     reason = forms.CharField(
         max_length=REASON_LIMIT,
         widget=forms.Textarea(attrs={"rows": 2, "cols": 60}),
         help_text="Stays in the timeline, beside your name. No names of customers, no card numbers.",
     )
     field_order: Any = None
+    is_reason_optional = False
 
     def __init__(self, *args: Any, record: Model | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,16 +57,31 @@ class RepairForm(forms.Form):
             del self.fields["seen"]
         else:
             self.prepare(record)
-        self.order_fields([name for name in self.fields if name != "reason"])
+        self._offer_reasons()
+        self.order_fields([name for name in self.fields if name not in ("preset", "reason")])
 
     def prepare(self, record: Any) -> None:
         """Adapt the fields to the record."""
 
+    def _offer_reasons(self) -> None:
+        """Offer the reasons that the operator has set, beside a text."""
+        if not (reasons := conf.repair_reasons()):
+            del self.fields["preset"]
+            return
+        self.fields["preset"].choices = [("", "In these words:"), *((reason, reason) for reason in reasons)]  # type: ignore[attr-defined]
+        self.fields["reason"].required = False
+        self.fields["reason"].label = "Details"
+
     def clean_reason(self) -> str:
-        """Accept only characters that can be read."""
-        text = str(self.cleaned_data["reason"])
+        """Join the chosen reason and the text. Require one of them, and only characters that can be read."""
+        parts = (self.cleaned_data.get("preset", ""), str(self.cleaned_data["reason"]).strip())
+        text = ": ".join(part for part in parts if part)
         if any(not (char.isprintable() or char in "\r\n\t") for char in text):
             raise ValidationError("The reason contains characters that cannot be printed.")
+        if len(text) > REASON_LIMIT:
+            raise ValidationError(f"At most {REASON_LIMIT} characters, with the chosen reason.")
+        if not text and not self.is_reason_optional:
+            raise ValidationError("Choose a reason or write one.")
         return text
 
     @property
@@ -97,8 +118,11 @@ def fingerprint(details: dict[str, Any]) -> str:
 class AssignmentForm(RepairForm):
     """An optional comment: an assignment changes nothing but who works on a case."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    is_reason_optional = True
+
+    def _offer_reasons(self) -> None:
+        """Offer no reasons: an assignment needs none."""
+        del self.fields["preset"]
         self.fields["reason"].required = False
         self.fields["reason"].label = "Comment"
 
@@ -278,6 +302,42 @@ class ItemForm(RepairForm):
         elif count is not None and count > conf.piece_limit():
             self.add_error("count", f"At most {conf.piece_limit()} pieces.")
         return cleaned
+
+
+class NewItemForm(RepairForm):
+    """A product to add to the cart, and its count."""
+
+    product = forms.CharField(max_length=255, strip=False, label="Product id", help_text="Or a part of its name, to find the id.")
+    count = forms.IntegerField(min_value=1, initial=1)
+
+    def prepare(self, record: Basket) -> None:
+        """Limit the count."""
+        self.fields["count"].validators.append(MaxValueValidator(conf.piece_limit(), f"At most {conf.piece_limit()} pieces."))
+
+    def clean_product(self) -> str:
+        """Accept the id of a listed product; name those that may be meant by anything else."""
+        text = str(self.cleaned_data["product"])
+        if Product.objects.filter(pk=text, listed=True).exists():
+            return text
+        alike = Product.objects.filter(Q(name__icontains=text.strip()) | Q(pk__istartswith=text.strip()), listed=True)
+        found = alike.order_by("pk").values_list("pk", "name")[:MAX_ALIKE]
+        shown = [f"{display.as_plain_text(product_id)} ({display.as_plain_text(name)})" for product_id, name in found]
+        raise ValidationError(f"No listed product has this id.{' It may be: ' if shown else ''}{', '.join(shown)}")
+
+
+class MinutesForm(RepairForm):
+    """A number of minutes."""
+
+    minutes = forms.IntegerField(min_value=1, help_text="Counted from now.")
+
+    def prepare(self, record: CheckoutSession) -> None:
+        """Suggest the longest extension."""
+        self.fields["minutes"].initial = conf.hold_extension() // timedelta(minutes=1)
+
+    @property
+    def default_details(self) -> dict[str, Any] | None:
+        """Preview the suggestion."""
+        return {"minutes": self.fields["minutes"].initial} if self.fields["minutes"].initial else None
 
 
 class DaysForm(RepairForm):

@@ -72,6 +72,7 @@ def of_session(session: CheckoutSession) -> Snapshot:
     return {
         "Order number": display.order_no(now.order_no),
         "Status": f"{now.get_status_display()}{', late' if now.late else ''}{', reversed' if now.reversed_at else ''}",
+        "Hold ends": display.moment(now.expires_at),
         **of_basket(session.basket_id),
         "Reservations": _listed(
             format_html("{} of {}: {}{}", hold.pieces, display.visible(hold.product_id), hold.status.lower(), fate(hold, now))

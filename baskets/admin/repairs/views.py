@@ -13,12 +13,12 @@ from django.utils.safestring import SafeString
 
 from baskets.admin.core import display
 from baskets.admin.core.readonly import ReadOnlyAdmin
-from baskets.admin.repairs import execution, snapshots
+from baskets.admin.repairs import execution, registry, snapshots
 from baskets.admin.repairs.assignment import AssignmentShown, show_assignment
-from baskets.admin.repairs.definitions import BasketScopedRepair, R, Repair, make_operation
+from baskets.admin.repairs.definitions import BasketScopedRepair, R, Repair, make_operation, repair_links
 from baskets.admin.repairs.forms import PREVIEW_REASON, AssignmentForm, RepairForm, fingerprint
 from baskets.domain.errors import Refusal
-from baskets.domain.support import attention_repairs
+from baskets.domain.support import attention_repairs, guards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +120,19 @@ class RepairView(Generic[R]):
             "is_possible": is_possible,
             "submit": self.repair.title if details is not None or not form.has_details else "Show what will change",
             "notice": form.notice,
+            "instead": self._instead(problem, preview.obstacle),
             "next": self._return_url,
             "assignment": self._assignment(form),
             "back": self.repair.back_url(self.record),
         }
         return self.model_admin.render(self.request, "admin/baskets/repair.html", context, status=status)
+
+    def _instead(self, *problems: object) -> tuple[str, str] | None:
+        """Link to the repair of the checkout that a refusal names instead, where the user may make it."""
+        slugs = {problem.instead for problem in problems if isinstance(problem, guards.RepairNotApplicable) and problem.instead}
+        if not slugs or not isinstance(self.repair, BasketScopedRepair) or (checkout := self.repair.checkout(self.record)) is None:
+            return None
+        return next(iter(repair_links(registry.SESSION_REPAIRS, self.request, checkout, only=slugs)), None)
 
     def _assignment(self, form: RepairForm) -> AssignmentShown | None:
         """Whose case the checkout is, unless this page is the one to change it."""

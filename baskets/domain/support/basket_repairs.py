@@ -1,14 +1,23 @@
-"""Repairs of baskets by staff: change an item, extend the basket, or end it. Each records its reason in the timeline."""
+"""Repairs of baskets by staff: add or change an item, extend, end or restore the basket. Each records its reason in the timeline."""
 
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 
 from baskets.domain.actors import Actor
-from baskets.domain.baskets import items, lifecycle
+from baskets.domain.baskets import items, lifecycle, lists
+from baskets.domain.baskets.store import write_lists
+from baskets.domain.baskets.timeline import record_event
+from baskets.domain.support import erasure
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
-from baskets.models import Basket
-from baskets.models.basket_snapshot import Owner
+from baskets.models import Basket, Event
+from baskets.models.basket_snapshot import BasketLine, Owner
+
+CLOSING_KINDS = (Event.Kind.BASKET_DELETED, Event.Kind.BASKET_EXPIRED)
 
 
 @transaction.atomic(savepoint=False)
@@ -35,6 +44,73 @@ def change_item(*, basket: Basket, product_id: str, count: int, expected_events:
     if after.revision == contents.revision:
         raise RepairNotApplicable("The item already has this count and list.")
     record_repair(after, "change_item", reason, actor, productId=product_id, count=count)
+
+
+@transaction.atomic(savepoint=False)
+def add_item(*, basket: Basket, product_id: str, count: int, expected_events: int, reason: str, actor: Actor) -> None:
+    """Add a listed product to the cart, as its user can. It leaves the saved list.
+
+    Locks the basket.
+
+    :param count: pieces, above 0.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the basket was deleted or has expired, the product is already in the cart, or the basket no
+        longer exists.
+    :raises ProductNotFound: not in the catalog, or not listed.
+    :raises CartFull: the cart is full.
+    """
+    contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    if not contents.is_open:
+        raise RepairNotApplicable("The basket was deleted or has expired. Restore it first.")
+    if lists.find_line(contents.cart, product_id):
+        raise RepairNotApplicable("The product is already in the cart. Change its count instead.")
+    owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
+    after = items.place_item(owner=owner, product_id=product_id, count=count, actor=actor)
+    record_repair(after, "add_item", reason, actor, productId=product_id, count=count)
+
+
+@transaction.atomic(savepoint=False)
+def restore(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> None:
+    """Restore a deleted or expired basket: it is open again, with the cart and the saved list that it was closed with.
+
+    A basket that is open is not touched: its user has begun again, and what is there now is not mixed with what was there
+    before. Holds and orders do not come back.
+    Locks the basket. Source: ADR 47.
+
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the basket is open, the data of its user were erased, it was closed empty, what it held is no longer
+        stored, or it no longer exists.
+    """
+    contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    if contents.is_open:
+        raise RepairNotApplicable("The basket is open. Add single items instead.")
+    if erasure.is_erased(basket):
+        raise RepairNotApplicable("The user's data were erased.")
+    if contents.hidden_at is None:
+        contents = lifecycle.expire_locked_basket(contents=contents, actor=actor)
+    closed = Event.objects.filter(basket_id=basket.pk, kind__in=CLOSING_KINDS).order_by("-number").first()
+    if closed is None:
+        raise RepairNotApplicable("What the basket held is no longer stored.")
+    held = {name: closed.data.get(name) or [] for name in ("cart", "saved")}
+    if not any(held.values()):
+        raise RepairNotApplicable("The basket was empty when it was closed.")
+    lines = _lines(held)
+    after = write_lists(before=contents, after=replace(contents, hidden_at=None, cart=lines["cart"], saved=lines["saved"]))
+    data = {"repair": "restore", "reason": reason, **held}
+    record_event(contents=after, kind=Event.Kind.REPAIRED, actor=actor, data=data)
+
+
+def _lines(held: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[BasketLine, ...]]:
+    """Build the lines of lists as an event stores them, in its order."""
+    positions = itertools.count(1)
+    return {
+        name: tuple(BasketLine(product_id=line["productId"], count=line["count"], position=next(positions)) for line in lines)
+        for name, lines in held.items()
+    }
 
 
 @transaction.atomic(savepoint=False)

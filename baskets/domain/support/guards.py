@@ -49,14 +49,16 @@ class RepairNotApplicable(Refusal):
     """The repair is not possible in the state of the record.
 
     :param why: one sentence for staff.
+    :param instead: the name of the repair of the same checkout that does what is wanted; empty for none.
     """
 
     reason = "not_repairable"
     message = "This repair is not possible now."
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, *, instead: str = "") -> None:
         super().__init__()
         self.why = why
+        self.instead = instead
 
     def __str__(self) -> str:
         return self.why

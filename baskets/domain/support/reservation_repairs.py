@@ -1,13 +1,15 @@
-"""Repairs of single holds of an active checkout by staff: release one, or hold again the items that failed.
+"""Repairs of the holds of an active checkout by staff: release one, hold again the items that failed, or extend all of them.
 
 The checkout stays active. An item without a hold is not bought, and returns to the cart when the checkout ends.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 from django.db import transaction
 
+from baskets import conf
 from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
@@ -18,7 +20,7 @@ from baskets.domain.checkout.pricing import CatalogEntry, read_entries, total_pr
 from baskets.domain.checkout.states import Reservation, end_hold
 from baskets.domain.errors import OutOfStock
 from baskets.domain.stock import counters
-from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_unchanged
+from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_unchanged, record_repair
 from baskets.models import CheckoutItem, CheckoutSession, Event, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot
 
@@ -55,7 +57,7 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
     if line is None or hold.status != Reservation.HELD:
         raise RepairNotApplicable(f"The reservation is {hold.get_status_display()}: only a held one can be released.")
     if all(other.failed for other in contents.checkout if other is not line):
-        raise RepairNotApplicable("It is the only item that the checkout buys. Abort the checkout instead.")
+        raise RepairNotApplicable("It is the only item that the checkout buys. Abort the checkout instead.", instead="abort")
     after = _write_stocked(contents, session, {line.product_id: -line.count}, released=True)
     pieces = dict(
         end_hold(
@@ -120,6 +122,43 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
     )
     data = {"repair": "hold_again", "reason": reason, "orderNo": session.order_no, "held": held, "unlimited": unlimited}
     record_event(contents=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=data)
+
+
+@transaction.atomic(savepoint=False)
+def extend_hold(*, session: CheckoutSession, minutes: int, expected_events: int, reason: str, actor: Actor) -> None:
+    """Extend the hold of an active checkout, lapsed or not: its pieces stay held until so many minutes from now.
+
+    What is held stays held, so no stock row is read or written. The number of extensions of one checkout and the length of each
+    are limited, because held pieces are sold to no other customer. The lists do not change.
+    Locks the basket. Source: ADR 47.
+
+    :param minutes: from now; at most `conf.hold_extension`.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the checkout is not active, it was extended as often as is allowed, the extension is too long or
+        ends before the hold, or the checkout no longer exists.
+    """
+    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    if session.status != CheckoutSession.Status.ACTIVE:
+        raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: only the hold of an active one can be extended.")
+    length = timedelta(minutes=minutes)
+    if length > conf.hold_extension():
+        raise RepairNotApplicable(f"A hold is extended by at most {conf.hold_extension() // timedelta(minutes=1)} minutes.")
+    if extensions_of(session) >= conf.hold_extensions():
+        raise RepairNotApplicable(f"The hold was already extended {conf.hold_extensions()} times, which is the limit.")
+    until = contents.at + length
+    if until <= session.expires_at:
+        raise RepairNotApplicable("The hold lasts longer than that anyway.")
+    CheckoutSession.objects.filter(pk=session.pk, basket_id=contents.basket_id).update(expires_at=until)
+    StockReservation.objects.held().filter(session=session, basket_id=contents.basket_id).update(expires_at=until)
+    record_repair(contents, "extend_hold", reason, actor, session=session, until=until.isoformat(timespec="seconds"))
+
+
+def extensions_of(session: CheckoutSession) -> int:
+    """Count how often staff have extended the hold of a checkout."""
+    events = Event.objects.filter(basket_id=session.basket_id, session_id=session.pk, kind=Event.Kind.REPAIRED)
+    return events.filter(data__repair="extend_hold").count()
 
 
 def _write_stocked(

@@ -16,12 +16,27 @@
         const rest = `${two(Math.floor((seconds % 3600) / 60))}:${two(seconds % 60)}`;
         return hours ? `${hours}:${rest}` : rest;
     };
+    // Once, when the first hold on the page ends: what the page shows may be out of date. Nothing that was typed is lost.
+    const suggestReload = (shown) => {
+        if (document.querySelector(".reload")) {
+            return;
+        }
+        const link = document.createElement("a");
+        link.className = "reload";
+        link.href = location.href;
+        link.textContent = "Reload the page";
+        link.setAttribute("role", "status");
+        shown.after(" ", link);
+    };
     const tick = () => {
         const passed = (performance.now() - began) / 1000;
         for (const shown of document.querySelectorAll("[data-seconds-left]")) {
             const left = Math.ceil(Number(shown.dataset.secondsLeft) - passed);
             shown.textContent = left > 0 ? `${said(left)} left` : "over";
             shown.classList.toggle("over", left <= 0);
+            if (left <= 0) {
+                suggestReload(shown);
+            }
         }
     };
     document.addEventListener("DOMContentLoaded", () => {

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from baskets.domain.checkout import expiry
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import Attention, CheckoutSession, DeskEntry, Event
 from tests.admin.conftest import Shop
@@ -58,6 +59,53 @@ def test_a_customer_has_paid_and_sees_nothing(shopper: Any, staff_page: Page, tm
     repairs = list(Event.objects.filter(kind="repaired").order_by("number").values_list("data__repair", flat=True))
     assert repairs == ["take", "order_late"]
     assert invariant_checker.check_invariants() == []
+
+
+def test_paid_but_expired_takes_four_clicks_from_search_to_done(shopper: Any, staff_page: Page, tmp_path: Path) -> None:
+    """The hold ended, the order was reported too late, and the pieces are there: find, next step, reason, done."""
+    shopper.wait(minutes=31)
+    expiry.sweep_sessions()
+    session = CheckoutSession.objects.get()
+    shopper.wait(days=2)
+    with pytest.raises(Exception, match="too long ago"):
+        shopper.finish(True, session.order_no)
+    staff_page.goto("/admin/baskets/basket/")
+    staff_page.evaluate("sessionStorage.clicks = 0")
+    # A click of the mouse has a count of clicks; what the Enter key makes of it has none.
+    count = "(event) => { if (event.isTrusted && event.detail) sessionStorage.clicks = Number(sessionStorage.clicks) + 1; }"
+    staff_page.add_init_script(f"addEventListener('click', {count}, true)")
+    staff_page.reload()
+    staff_page.fill("#searchbar", "anna")
+    staff_page.press("#searchbar", "Enter")
+    staff_page.click("#result_list tbody th a")
+    expect(staff_page.locator(".verdict p")).to_contain_text("All 2 pieces are available. Order late.")
+    staff_page.screenshot(path=tmp_path / "verdict.png", full_page=True)
+    staff_page.click(".verdict a.button")
+    expect(staff_page.locator(".verdict")).to_have_text("All 2 pieces are available.")
+    expect(staff_page.locator("tr.changed").first).to_be_visible()
+    staff_page.select_option("#id_preset", "The payment was found")
+    staff_page.click("input[value='Order late']")
+    expect(staff_page.locator(".verdict p")).to_contain_text("The customer bought 2 pieces")
+    clicks = int(staff_page.evaluate("sessionStorage.clicks")) + 1  # The choice of a reason.
+    assert clicks <= 4
+    assert CheckoutSession.objects.get().status == "ORDERED"
+    assert not Attention.objects.open().exists()
+    assert invariant_checker.check_invariants() == []
+
+
+def test_a_hold_that_ends_on_the_page_suggests_a_reload_and_is_extended(shopper: Any, staff_page: Page, tmp_path: Path) -> None:
+    shopper.wait(minutes=29, seconds=50)
+    find(staff_page, "anna")
+    expect(staff_page.locator("a.reload")).to_be_visible()
+    staff_page.screenshot(path=tmp_path / "over.png", full_page=True)
+    staff_page.click("a.reload")
+    expect(staff_page.locator(".verdict p")).to_contain_text("is not swept yet")
+    staff_page.click("a.button:has-text('Extend the hold')")
+    staff_page.fill("#id_reason", "she is paying")
+    staff_page.screenshot(path=tmp_path / "extend.png", full_page=True)
+    staff_page.click("input[value='Extend the hold']")
+    expect(staff_page.locator(".verdict p")).to_contain_text("is in checkout and has 2 pieces on hold for 14 min more")
+    assert Event.objects.latest("number").data["repair"] == "extend_hold"
 
 
 def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(shopper: Any, staff_page: Page) -> None:

@@ -10,6 +10,7 @@ from baskets.domain import idempotency, runner
 from baskets.domain.access import guest_tokens
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import guests, transfers
+from baskets.domain.checkout import expiry
 from baskets.domain.stock import supply
 from baskets.domain.support import attention_repairs, audit_log, erasure, reservation_repairs
 from baskets.models import (
@@ -51,6 +52,23 @@ def active(shop: Shop) -> CheckoutSession:
 def lapsed(shop: Shop) -> CheckoutSession:
     session = active(shop)
     shop.buyer("ann").wait(hours=1)
+    return session
+
+
+def nearly_over(shop: Shop) -> CheckoutSession:
+    session = active(shop)
+    shop.buyer("ann").wait(minutes=28)
+    return session
+
+
+def extended_before(shop: Shop) -> CheckoutSession:
+    """A checkout whose hold was extended as often as is allowed, by six minutes each time."""
+    session = nearly_over(shop)
+    for _ in range(2):
+        events = Basket.objects.get().events
+        values: Any = {"expected_events": events, "reason": REASON, "actor": OTHER}
+        runner.run(reservation_repairs.extend_hold, session=session, minutes=6, **values)
+        shop.buyer("ann").wait(minutes=5)
     return session
 
 
@@ -227,6 +245,41 @@ def basket(shop: Shop) -> Basket:
     return Basket.objects.get(pk=buyer.owner.basket_id)
 
 
+def deleted(shop: Shop) -> Basket:
+    made = basket(shop)
+    shop.buyer("ann").delete()
+    return made
+
+
+def expired(shop: Shop) -> Basket:
+    """A basket that a sweep has expired, and a product of it that is not listed any more."""
+    made = basket(shop)
+    shop.buyer("ann").wait(days=31)
+    expiry.sweep_baskets()
+    Product.objects.filter(pk="lamp").update(listed=False)
+    return made
+
+
+def not_swept(shop: Shop) -> Basket:
+    made = basket(shop)
+    shop.buyer("ann").wait(days=31)
+    return made
+
+
+def deleted_empty(shop: Shop) -> Basket:
+    made = basket(shop)
+    for product_id in ("lamp", "song"):
+        shop.buyer("ann").remove(product_id)
+    shop.buyer("ann").delete()
+    return made
+
+
+def begun_again(shop: Shop) -> Basket:
+    made = deleted(shop)
+    shop.buyer("ann").place("song")
+    return made
+
+
 def basket_with_older_id(shop: Shop) -> Basket:
     """A basket with a product from before the rule for product ids."""
     record = basket(shop)
@@ -359,6 +412,21 @@ def lists_are(**wanted: Any) -> Callable[[Shop], None]:
     return check
 
 
+def is_held_longer(shop: Shop) -> None:
+    session, hold = CheckoutSession.objects.get(), StockReservation.objects.get(status="HELD")
+    assert session.status == "ACTIVE"
+    assert hold.expires_at == session.expires_at
+    left = session.expires_at - Event.objects.latest("number").at
+    assert (left.total_seconds(), available("lamp")) == (15 * 60, (3, 0))
+
+
+def is_open_again(shop: Shop) -> None:
+    lists_are(cart=[("lamp", 2)], saved=[("song", 1)])(shop)
+    restored = shop.buyer("ann").basket()
+    assert restored is not None
+    assert (restored.expires_at - restored.last_changed_at).days == 30
+
+
 def lasts_longer(shop: Shop) -> None:
     changed = Basket.objects.get()
     assert (changed.expires_at - changed.last_changed_at).days == 60
@@ -396,6 +464,12 @@ CASES = [
     Case("abort", active, is_aborted, {}),
     Case("abort", lapsed, is_aborted, {}),
     Case("release", hold, is_released, {}),
+    Case("extend-hold", nearly_over, is_held_longer, {"minutes": "15"}),
+    Case("extend-hold", lapsed, is_held_longer, {"minutes": "15"}),
+    Case("add-item", basket, lists_are(cart=[("lamp", 2), ("song", 3)]), {"product": "song", "count": "3"}),
+    Case("restore", deleted, is_open_again, {}),
+    Case("restore", expired, is_open_again, {}),
+    Case("restore", not_swept, is_open_again, {}),
     Case("hold-again", failed_but_there_now, is_held_again, {}),
     Case("hold-again", failed_but_unlimited_now, has_nothing_to_hold, {}),
     Case("order-late", aborted, is_ordered_late, {}),

@@ -36,8 +36,12 @@ from tests.admin.repairs.repair_cases import (
     active,
     basket,
     basket_in_checkout,
+    begun_again,
     broken,
+    deleted,
+    deleted_empty,
     erased_before,
+    extended_before,
     gone,
     is_aborted,
     is_ordered_late,
@@ -45,6 +49,7 @@ from tests.admin.repairs.repair_cases import (
     is_reversed,
     lapsed,
     matter,
+    nearly_over,
     only_one,
     only_session,
     ordered,
@@ -193,6 +198,9 @@ def test_a_page_that_is_stale_changes_nothing_and_says_what_moved(
     assert "The record has changed since it was shown" in body
     assert moved in html.unescape(body)
     assert stored_rows() == before
+    if case.slug == "restore":  # The user has begun again, so there is nothing to decide.
+        assert "The basket is open." in body
+        return
     # The page that says so is good for deciding again.
     assert f'name="seen" value="{form["seen"]}"' not in body
     assert re.search(r'name="seen" value="\d+"', body)
@@ -248,6 +256,18 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
         ("abort", aborted, {}, "The checkout is already aborted."),
         ("release", released_before, {}, "only a held one can be released"),
         ("release", only_one, {}, "It is the only item that the checkout buys."),
+        ("extend-hold", active, {"minutes": "15"}, "The hold lasts longer than that anyway."),
+        ("extend-hold", nearly_over, {"minutes": "16"}, "A hold is extended by at most 15 minutes."),
+        ("extend-hold", extended_before, {"minutes": "9"}, "already extended 2 times, which is the limit"),
+        ("extend-hold", ordered, {"minutes": "15"}, "only the hold of an active one can be extended"),
+        ("add-item", basket, {"product": "lamp", "count": "1"}, "The product is already in the cart. Change its count instead."),
+        ("add-item", basket, {"product": "amp", "count": "1"}, "No listed product has this id. It may be: lamp (Name of lamp)"),
+        ("add-item", basket, {"product": "song", "count": "1000"}, "At most 999 pieces."),
+        ("add-item", deleted, {"product": "song", "count": "1"}, "Restore it first."),
+        ("restore", basket, {}, "The basket is open. Add single items instead."),
+        ("restore", begun_again, {}, "The basket is open. Add single items instead."),
+        ("restore", erased_before, {}, "The user's data were erased."),
+        ("restore", deleted_empty, {}, "The basket was empty when it was closed."),
         ("hold-again", active, {}, "There is too little stock. rare: 1 wanted, 0 available"),
         ("hold-again", lapsed, {}, "The hold of this checkout is over"),
         ("hold-again", only_session, {}, "No item of this checkout failed at its start."),
@@ -441,15 +461,52 @@ def test_an_unknown_repair_is_not_found(shop: Shop, repairer: Client) -> None:
     assert repairer.get(address_of(session, "abort").replace(str(session.pk), "999999")).status_code == 404
 
 
+OF_OPEN_BASKET = {"add-item", "change-item", "extend", "end", "erase"}
+
+
 def test_pages_offer_the_repairs_that_fit_to_those_who_may(shop: Shop, repairer: Client, viewer: Client) -> None:
     session = active(shop)
     page = reverse("admin:baskets_basket_change", args=[session.basket_id])
     offered = set(re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()))
-    assert offered == {"finish-as-ordered", "abort", "hold-again", "release", "change-item", "extend", "end", "erase"}
+    assert offered == {"finish-as-ordered", "abort", "extend-hold", "hold-again", "release", *OF_OPEN_BASKET}
     assert "/repair/" not in viewer.get(page).content.decode()
     shop.buyer("ann").finish(True)
     offered = set(re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()))
-    assert offered == {"reverse-order", "change-item", "extend", "end", "erase"}
+    assert offered == {"reverse-order", *OF_OPEN_BASKET}
+
+
+def test_what_is_done_is_not_offered_again(shop: Shop, repairer: Client) -> None:
+    made = erased_before(shop)
+    body = repairer.get(reverse("admin:baskets_basket_change", args=[made.pk])).content.decode()
+    assert not re.findall(r"/repair/[a-z-]+/", body)
+    shop.product("tea", 5)
+    buyer = shop.buyer("ben")
+    buyer.place("tea")
+    buyer.delete()
+    page = reverse("admin:baskets_basket_change", args=[buyer.owner.basket_id])
+    assert re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()) == ["restore", "restore", "erase"]
+
+
+def test_the_only_hold_leads_to_the_abort(shop: Shop, repairer: Client) -> None:
+    reservation = only_one(shop)
+    body = repairer.get(address_of(reservation, "release")).content.decode()
+    assert f'href="{address_of(reservation.session, "abort")}">Abort the checkout</a>' in body
+
+
+def test_reasons_of_the_operator_are_offered(shop: Shop, repairer: Client, settings: Any) -> None:
+    settings.BASKETS_REPAIR_REASONS = ["Refunded", "Returned"]
+    session = active(shop)
+    address = address_of(session, "abort")
+    body = repairer.get(address).content.decode()
+    assert '<option value="Refunded">Refunded</option>' in body
+    form = {"csrfmiddlewaretoken": token(repairer, address)} | hidden_fields(body)
+    assert "Choose a reason or write one." in repairer.post(address, form).content.decode()
+    assert "Select a valid choice" in repairer.post(address, form | {"preset": "Other"}).content.decode()
+    assert "At most 500 characters" in repairer.post(address, form | {"preset": "Refunded", "reason": "x" * 495}).content.decode()
+    assert repairer.post(address, form | {"preset": "Refunded", "reason": "ticket 12"}).status_code == 302
+    assert Event.objects.latest("number").data["reason"] == "Refunded: ticket 12"
+    settings.BASKETS_REPAIR_REASONS = []
+    assert 'name="preset"' not in repairer.get(address_of(session, "order-late")).content.decode()
 
 
 def test_the_roles_hold_what_their_names_say() -> None:
