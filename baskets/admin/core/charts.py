@@ -7,6 +7,8 @@ import leather
 from django.utils.safestring import SafeString
 from leather import theme
 
+from baskets.admin.core import display
+
 WIDTH, HEIGHT = 440, 150
 MAX_TICKS = 6
 # The policy of the pages permits no inline style, so the library writes neutral values, and `admin.css` sets the colours.
@@ -51,7 +53,9 @@ def _tick_step(number: int) -> int:
 def _render(chart: leather.Chart, highest: int, alternative: str) -> SafeString:
     top = _round_up(highest)
     chart.add_y_scale(0, top)
-    chart.add_y_axis(ticks=sorted({0, top // 2, top} if top % 2 == 0 else {0, top}), tick_formatter=lambda value, *_: f"{value}")
+    chart.add_y_axis(
+        ticks=sorted({0, top // 2, top} if top % 2 == 0 else {0, top}), tick_formatter=lambda value, *_: display.count(int(value))
+    )
     attributes = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": alternative, "class": "plot"}
     root = Element("svg", attributes)
     root.append(chart.to_svg_group(WIDTH, HEIGHT))
