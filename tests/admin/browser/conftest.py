@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -31,9 +32,12 @@ def browser() -> Iterator[Browser]:
         pytest.skip("There is no Chromium on this machine.")
     # Playwright keeps an event loop in this thread, beside which Django would not ask the database.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    # Beside that loop, Django opens another connection for this thread. Close the one of earlier tests before, and this one after.
+    connection.close()
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
         yield running
+        connection.close()
         running.close()
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
