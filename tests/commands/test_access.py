@@ -11,6 +11,8 @@ from baskets.domain import runner
 from baskets.domain.access import api_keys, partners
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import sessions
+from baskets.domain.support.key_misuse import RepairBatch
+from baskets.management.commands import revoke_api_key
 from baskets.models import ApiKey, Event, Partner, Stock
 from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
@@ -193,6 +195,18 @@ def test_holds_of_a_revoked_key_are_released_and_its_orders_reversed(run: Run, o
     key.refresh_from_db()
     assert key.revoked_at is not None
     assert run(*undo).out.endswith("Aborted 0 checkouts. Reversed 0 orders.\n")
+
+
+def test_repairs_go_on_in_passes_while_there_is_something_left_or_new() -> None:
+    # Each row is a pass: the number of repaired checkouts, and of those in use. A call that ran at the revocation commits late.
+    rows = iter([(2, 1), (1, 0), (0, 0), (5, 0)])
+
+    def repair_batch(*, after: int) -> RepairBatch:
+        done, left = next(rows) if after == 0 else (0, 0)
+        return RepairBatch(found=done + left, last=9, done=done, left=left)
+
+    totals = revoke_api_key._repair_in_passes("orders", repair_batch, passes=revoke_api_key.PASSES, stop=lambda: False)
+    assert (totals.done, totals.left, next(rows)) == (3, 0, (5, 0))
 
 
 @pytest.mark.parametrize("options", [["--reverse-orders-since", "yesterday"], ["--reason", ""], ["--reason", "x" * 501]])

@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from baskets.api.auth import api_keys as auth_api_keys
 from baskets.api.auth import bearer
+from baskets.api.views.base import ApiViewSet
 from baskets.domain.access import api_keys
 from baskets.domain.access.bearer_tokens import BearerUser
 from baskets.domain.actors import Actor
@@ -72,6 +73,26 @@ def test_a_revoked_key_is_refused_everywhere(endpoint: Endpoint, cached_api: Api
     unchanged()
     for _ in range(2):
         assert endpoint.call(cached_api).refusal == INVALID
+
+
+def read_nothing(*_: object) -> None:
+    """Stands for a read that needs no database."""
+
+
+@ENDS
+def test_revoked_key_is_refused_by_a_call_that_uses_no_database(
+    cached_api: Api, end: Callable[[Api], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ApiViewSet, "read", read_nothing)
+    assert cached_api.get("/baskets/users/ada").status == 200
+    end(cached_api)
+    assert cached_api.get("/baskets/users/ada").refusal == INVALID
+
+
+def test_changed_key_is_served_by_a_call_that_uses_no_database(cached_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ApiViewSet, "read", read_nothing)
+    ApiKey.objects.filter(prefix=prefix_of(cached_api)).update(calls_per_minute=50)
+    assert cached_api.get("/baskets/users/ada").status == 200
 
 
 @pytest.mark.parametrize("endpoint", OF_A_USER, ids=str)
