@@ -111,13 +111,13 @@ class PagesPolicy(PathScopedMiddleware, CSPMiddleware):
 
 
 class PagesCompression(PathScopedMiddleware, GZipMiddleware):
-    """Compresses pages and the schema, never what has a secret beside input of the caller (BREACH).
+    """Compresses pages, never what has a secret beside input of the caller (BREACH).
 
     A response to a form stays uncompressed: new keys, secrets and recovery codes are shown by no other. On the pages that are
     compressed, Django masks the form's token differently each time, and adds random bytes to the length.
     """
 
-    path_prefixes = (*PAGES, "/schema")
+    path_prefixes = PAGES
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Compress the response if nothing in it is secret."""

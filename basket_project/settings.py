@@ -238,14 +238,32 @@ with `finish-active`. After a lost answer, send the call again: naming the check
 
 **Answers** are `{"data": ...}`, errors `{"error": {"code", "message", "details"}}`. Programs go by `details.reason`, a
 stable slug. A refusal because of the basket's state brings the unchanged basket along.
+
+**Numbers**: a whole number may be written as JSON allows, `2`, `2.0` and `2e0` alike. Prices are minor units of their currency.
+
+**Events** are a promise, like the calls: a version of the API only adds members to their `data`, and kinds. Ignore what you do not know.
 """,
     "VERSION": "2025-09-15",
-    "SERVERS": [{"url": "/"}, {"url": "/v2", "description": "The same, as the guides print it."}],
+    "CONTACT": {"name": "The operator of this service, who issued your API key"},
+    "LICENSE": {"name": "By agreement with the operator of this service", "identifier": "LicenseRef-Agreement-With-The-Operator"},
+    "SERVERS": [{"url": "/"}, {"url": "/v2", "description": "The same calls, as the guides print them."}],
+    "TAGS": [
+        {"name": "basket", "description": "The basket of one user."},
+        {"name": "items", "description": "The products in cart and saved list."},
+        {"name": "checkout", "description": "Start a checkout, finish it, and look up what became of it."},
+        {"name": "guests", "description": "Users whom the platform does not know, and the transfer of a basket to another device."},
+        {"name": "comfort", "description": "Settings for one-click purchases, stored with the consent of the user."},
+        {"name": "products", "description": "The catalog, with the stock that is available now."},
+        {"name": "back end", "description": "For server keys only: lists, the feed of events, and devices of guests."},
+        {"name": "events", "description": "What a webhook receives. The feed has the same events."},
+        {"name": "headers only", "description": "HEAD: every address that serves GET serves it too."},
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,
+    "COMPONENT_SPLIT_PATCH": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "PREPROCESSING_HOOKS": ["baskets.api.schema.operations.exclude_v2_paths"],
-    "POSTPROCESSING_HOOKS": ["baskets.api.schema.operations.finish_schema"],
+    "PREPROCESSING_HOOKS": ["baskets.api.schema.document.exclude_v2_paths"],
+    "POSTPROCESSING_HOOKS": ["baskets.api.schema.document.finish_schema"],
     "SORT_OPERATIONS": False,
 }
 

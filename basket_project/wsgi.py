@@ -68,6 +68,9 @@ def preload() -> None:
     A refused request leaves some fifty objects in cycles, so the thresholds must not be much higher either.
     """
     get_resolver().url_patterns  # noqa: B018 (reading the property loads them)
+    from baskets.api.schema.document import openapi_document  # noqa: PLC0415 (needs the settings and the views)
+
+    openapi_document()
     gc.collect()
     gc.freeze()
     gc.set_threshold(2_000, 10, 10)

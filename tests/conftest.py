@@ -19,6 +19,7 @@ from baskets.domain.access import rate_limits
 from baskets.domain.actors import Actor, ActorKind
 from baskets.models import DeskEntry, Partner, StaffSession, Throttle
 from baskets.models.basket_snapshot import Owner
+from tests.event_shapes import recorded_problems
 from tests.factories import PartnerFactory
 from tests.secrecy import remember_users, secrets_in
 
@@ -42,6 +43,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             report.outcome = "failed"
             report.longrepr = f"{title} of {item.nodeid} has in clear: {sorted(found)}"
     return report
+
+
+# --- Events -----------------------------------------------------------------------
+
+# They record no event by domain calls alone, or break events on purpose.
+BROKEN_ON_PURPOSE = ("tests/domain/maintenance/", "tests/models/", "tests/scale/", "tests/bench/")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """Fail a test whose events have another shape than partners are promised. Reads them before fixtures clear the database."""
+    is_checked = "db" in getattr(item, "fixturenames", ()) and not item.nodeid.startswith(BROKEN_ON_PURPOSE)
+    problems = recorded_problems() if is_checked else []
+    yield
+    if problems:
+        pytest.fail("\n".join(problems[:5]))
 
 
 # --- The log ----------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from django.test import Client
 from jsonschema import Draft202012Validator
 
-from baskets.api.views.api_docs import schema_as_json
+from baskets.api.schema.document import openapi_document
 from baskets.domain.access import api_keys, partners
 from baskets.models import ApiKey, Partner, Product
 from baskets.models.basket_snapshot import Owner
@@ -31,7 +31,7 @@ UNSET = object()
 @cache
 def schema() -> dict[str, Any]:
     """The published schema, made strict: a member it does not name is an error."""
-    document: dict[str, Any] = json.loads(schema_as_json())
+    document: dict[str, Any] = json.loads(openapi_document().raw)
 
     def close(node: Any) -> None:
         if isinstance(node, dict):
@@ -61,25 +61,52 @@ def routes() -> list[tuple[re.Pattern[str], str]]:
     return [(re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)), re.DOTALL), path) for path in paths]
 
 
+def resolved(node: dict[str, Any], document: dict[str, Any] | None = None) -> Any:
+    """What a node is, or what it refers to."""
+    if "$ref" not in node:
+        return node
+    found: Any = document or schema()
+    for part in node["$ref"].removeprefix("#/").split("/"):
+        found = found[part]
+    return found
+
+
+def schema_validator(found: dict[str, Any]) -> Draft202012Validator:
+    """The validator of a schema of the document."""
+    return Draft202012Validator({**copy.deepcopy(found), "components": {"schemas": schema()["components"]["schemas"]}})
+
+
+def announced_reasons(response: dict[str, Any]) -> set[str]:
+    """The reasons that a response of the document names: it has an example for each."""
+    examples = response["content"]["application/json"]["examples"].values()
+    return {resolved(example)["value"]["error"]["details"]["reason"] for example in examples}
+
+
 @cache
-def validator(path: str, method: str, status: int) -> Draft202012Validator | None:
-    """The validator of one answer, or None where the schema knows no such call."""
+def published(path: str, method: str, status: int) -> tuple[Draft202012Validator, frozenset[str]] | None:
+    """The validator of one answer and its reasons, or None where the schema knows no such call."""
     operation = schema()["paths"][path].get(method)
     if operation is None:
         return None
-    answer = operation["responses"][str(status)]["content"]["application/json"]["schema"]
-    return Draft202012Validator({**copy.deepcopy(answer), "components": schema()["components"]})
+    response = resolved(operation["responses"][str(status)])
+    validator = schema_validator(response["content"]["application/json"]["schema"])
+    return validator, frozenset(announced_reasons(response)) if status >= 400 else frozenset()
 
 
-def assert_as_published(*, path: str, method: str, status: int, body: Any) -> None:
+def assert_as_published(*, path: str, method: str, status: int, body: Any, headers: Mapping[str, str]) -> None:
     """Fail if a call was answered with anything that the schema does not announce."""
     path = path.removeprefix("/v2")
     template = next((template for pattern, template in routes() if pattern.fullmatch(path)), None)
-    if template is None:
+    if template is None or (found := published(template, method.lower(), status)) is None:
         return
-    found = validator(template, method.lower(), status)
-    if found is not None:
-        found.validate(body)
+    validator, reasons = found
+    validator.validate(body)
+    if status >= 400:
+        assert body["error"]["details"]["reason"] in reasons
+    announced = resolved(schema()["paths"][template][method.lower()]["responses"][str(status)])["headers"]
+    for name, header in announced.items():
+        if resolved(header).get("required"):
+            assert name in headers
 
 
 # --- The caller -----------------------------------------------------------------
@@ -145,7 +172,9 @@ class Api:
             # A key set is what JWT libraries read, so it stands without the envelope.
             assert set(answer.body) <= ({"keys"} if ".well-known" in path and answer.status == 200 else {"data", "error", "nextToken"})
             assert ("error" in answer.body) == (answer.status >= 400)
-            assert_as_published(path=response.wsgi_request.path_info, method=method, status=answer.status, body=answer.body)
+            assert_as_published(
+                path=response.wsgi_request.path_info, method=method, status=answer.status, body=answer.body, headers=answer.headers
+            )
         assert response.headers["X-API-Version"] in {"2025-09-15", "2025-07-21"}
         assert REQUEST_ID.fullmatch(response.headers["X-Request-ID"])
         assert ("WWW-Authenticate" in response.headers) == (answer.status == 401)

@@ -199,8 +199,8 @@ def test_failure_outside_of_the_api_is_in_the_envelope(monkeypatch: pytest.Monke
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr("baskets.api.views.health.json_response", fail)
-    monkeypatch.setattr("baskets.api.views.api_docs.render", fail)
-    monkeypatch.setattr("baskets.api.views.api_docs.schema_as_json", fail)
+    monkeypatch.setattr("baskets.api.views.guides.render", fail)
+    monkeypatch.setattr("baskets.api.views.api_docs.openapi_document", fail)
     response = Client(raise_request_exception=False).get(path)
     assert (response.status_code, response.headers["Content-Type"]) == (500, "application/json")
     assert json.loads(response.content)["error"]["code"] == 3001

@@ -19,7 +19,7 @@ from baskets.domain.actors import Actor
 from baskets.encryption import decrypt
 from baskets.models import Basket, Event, GuestToken, Partner, SigningKey
 from baskets.models.basket_snapshot import Owner
-from tests.api.conftest import Api, PassTime, Sells, Stored, Unchanged, validator
+from tests.api.conftest import Api, PassTime, Sells, Stored, Unchanged, assert_as_published
 from tests.tokens import KeyPair, opened
 
 GUESTS = "/baskets/guests"
@@ -43,9 +43,7 @@ def published() -> Any:
     response = Client().get(KEYS)
     assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
     assert response.headers["Cache-Control"] == "public, max-age=60"
-    found = validator(KEYS, "get", 200)
-    assert found is not None
-    found.validate(response.json())
+    assert_as_published(path=KEYS, method="GET", status=200, body=response.json(), headers=response.headers)
     return response.json()
 
 

@@ -1,4 +1,4 @@
-"""Decides whether a caller accepts JSON: the most specific range of `Accept` counts (RFC 9110, section 12.5.1).
+"""Decides whether a caller accepts JSON, and whether compressed: the most specific range of `Accept` counts (RFC 9110, section 12.5.1).
 
 Django parses the ranges. Its `HttpRequest.accepts` is not used: it refuses `application/json; charset=utf-8`, which clients send.
 """
@@ -27,3 +27,15 @@ def accepts_json(accept: str | None) -> bool:
         return float(best.params.get("q", 1)) > 0
     except ValueError:  # No range includes JSON, or the header is malformed.
         return False
+
+
+def accepts_gzip(accept_encoding: str | None) -> bool:
+    """Return whether a response may be compressed with gzip.
+
+    :param accept_encoding: the header; a caller that sends none gets plain responses.
+    """
+    for item in (accept_encoding or "")[:MAX_HEADER_LENGTH].split(","):
+        coding, _, weight = item.replace(" ", "").lower().partition(";q=")
+        if coding == "gzip":
+            return weight.strip("0.") != "" if weight else True
+    return False

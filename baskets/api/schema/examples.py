@@ -1,79 +1,128 @@
-"""Examples of responses for the schema, and the refusals of an operation by status, made from `exceptions.TABLE`."""
+"""Example values of the schema. Ids are those of the demo, so that every example works there as it stands."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from baskets.api.serializers import events, responses
+from baskets.domain.maintenance.demo_data import LEAVER_ID, ORDER_NO, SHOPPER_ID, USER_ID
+from baskets.models import Event
 
-from baskets.api.exceptions import LIST_ERRORS, MESSAGES, STATE_REFUSALS, TABLE
-from baskets.api.serializers import responses
+BUYER, SHOPPER, LEAVER = USER_ID, SHOPPER_ID, LEAVER_ID
+NEXT_TOKEN = "nV1tq0xkZB7mYw3hE9sCfA2uLr8dPj5o"  # noqa: S105 (an example)
+STARTED, ENDED, HOLD_END = "2026-11-24T14:30:00Z", "2026-11-24T14:36:09Z", "2026-11-24T15:00:00Z"
+JAY_TOKEN = "Xk3vQ0b9mW5sT2yJ7cR8eL1uF6hN4pZaVdGgKoMiBtE"  # noqa: S105 (an example)
+DEVICE_ID = "0b1d1a52-2f0c-4c0e-9d55-6a3f6a1d2c77"
 
-EXAMPLE_BASKET = {
-    "expires": "2025-07-04T12:34:56Z",
-    "lastChanged": "2025-06-04T12:34:56Z",
-    "cart": [{"productId": "prod-123", "count": 2}, {"productId": "prod-456", "count": 1}],
-    "saved": [{"productId": "prod-789", "count": 1}],
+MUGS = {"productId": "demo-mug", "count": 2}
+SOUNDTRACK = {"productId": "demo-soundtrack", "count": 1}
+FULL_BASKET = {
+    "expires": "2026-12-24T14:36:09Z",
+    "lastChanged": ENDED,
+    "cart": [MUGS, {"productId": "demo-raincoat-m", "count": 1, "variant": "M", "mainProductIdentifier": "demo-raincoat"}],
+    "saved": [{"productId": "demo-scarf", "count": 1}],
     "checkout": [],
 }
-EXAMPLE_CHECKOUT = EXAMPLE_BASKET | {
-    "cart": [],
-    "checkout": [
-        {"productId": "prod-123", "count": 2, "stocked": 2},
-        {"productId": "prod-456", "count": 1, "stocked": None},
+SESSION = {
+    "orderNo": ORDER_NO,
+    "status": "ORDERED",
+    "startedAt": STARTED,
+    "expires": HOLD_END,
+    "finishedAt": ENDED,
+    "reversedAt": None,
+    "late": False,
+    "testMode": False,
+    "items": [
+        {**MUGS, "stocked": 2, "held": 2, "sold": 2, "released": 0, "short": 0, "ordered": 2, "reversed": 0},
+        {**SOUNDTRACK, "stocked": None, "held": None, "sold": 0, "released": 0, "short": 0, "ordered": 1, "reversed": 0},
     ],
 }
-EXAMPLE_ORDER_NO = "7K3M-9QXT-2WBD-H4VA"
-RESPONSE_EXAMPLES: dict[type, Any] = {
-    responses.Basket: EXAMPLE_BASKET,
+PRICES = {"currency": "EUR", "fullPrice": 3979, "fullTax": None, "shippingCost": None}
+
+EVENT_DATA: dict[str, dict[str, Any]] = {
+    Event.Kind.GUEST_CREATED: {"cart": [MUGS], "saved": []},
+    Event.Kind.ITEM_PLACED: {**MUGS, "list": "cart"},
+    Event.Kind.ITEM_REMOVED: {"productId": "demo-mug"},
+    Event.Kind.CHECKOUT_STARTED: {
+        "orderNo": ORDER_NO, "testMode": False, "items": [{**MUGS, "stocked": 2}, {**SOUNDTRACK, "stocked": None}],
+    },
+    Event.Kind.CHECKOUT_ORDERED: {"orderNo": ORDER_NO, "items": [MUGS, SOUNDTRACK], "failed": []},
+    Event.Kind.CHECKOUT_ABORTED: {"orderNo": ORDER_NO, "items": [MUGS, SOUNDTRACK], "released": {"demo-mug": 2}},
+    Event.Kind.CHECKOUT_EXPIRED: {"orderNo": ORDER_NO, "items": [MUGS, SOUNDTRACK], "released": {"demo-mug": 2}},
+    Event.Kind.CHECKOUT_ORDERED_LATE: {"orderNo": ORDER_NO, "items": [MUGS, SOUNDTRACK], "short": {"demo-mug": 1}},
+    Event.Kind.CHECKOUT_REVERSED: {"orderNo": ORDER_NO, "items": [MUGS, SOUNDTRACK], "returned": {"demo-mug": 2}},
+    Event.Kind.ATTENTION_NEEDED: {
+        "orderNo": ORDER_NO, "reason": "checkout_aborted", "orderNoReported": False,
+        "candidates": [{"orderNo": ORDER_NO, "status": "ABORTED", "finishedAt": ENDED}],
+    },
+    Event.Kind.ATTENTION_SETTLED: {"orderNo": ORDER_NO, "reasons": ["checkout_aborted"], "cause": "ordered"},
+    Event.Kind.BASKET_DELETED: {"cart": [MUGS], "saved": []},
+    Event.Kind.BASKET_EXPIRED: {"cart": [MUGS], "saved": []},
+    Event.Kind.TRANSFER_OFFERED: {},
+    Event.Kind.TRANSFER_REDEEMED: {},
+    Event.Kind.DEVICE_REVOKED: {"deviceId": DEVICE_ID},
+    Event.Kind.REPAIRED: {"repair": "order_late", "orderNo": ORDER_NO, "acceptShort": True},
+}  # fmt: skip
+
+
+def event_example(kind: str) -> dict[str, Any]:
+    """Return an event of a kind, as the feed and a webhook show it."""
+    data = EVENT_DATA[kind]
+    return {
+        "id": "evt-3f0c8a94d5b6417e9a2c71e05d8b6f42",
+        "kind": kind,
+        "at": ENDED,
+        "userId": BUYER,
+        "orderNo": data.get("orderNo"),
+        "number": 3,
+        "revision": 3,
+        "actor": {"kind": "staff", "key": None} if kind == Event.Kind.REPAIRED else {"kind": "key", "key": "yhdv859n50jj"},
+        "requestId": None if kind == Event.Kind.REPAIRED else "call-17",
+        "tracking": {},
+        "data": data,
+    }
+
+
+# Bodies of successes by their serializer; of a list that is read page by page, all rows.
+RESPONSES: dict[type, Any] = {
+    responses.Basket: FULL_BASKET,
     responses.StartedCheckout: {
-        "orderNo": EXAMPLE_ORDER_NO,
-        "expires": "2025-06-04T13:04:56Z",
-        "currency": "EUR",
-        "fullPrice": 4997,
-        "fullTax": None,
-        "shippingCost": None,
+        "orderNo": ORDER_NO,
+        "expires": HOLD_END,
+        **PRICES,
         "testMode": False,
-        "basket": EXAMPLE_CHECKOUT,
+        "basket": {
+            "expires": "2026-12-24T14:30:00Z",
+            "lastChanged": STARTED,
+            "cart": [],
+            "saved": [],
+            "checkout": [{**MUGS, "stocked": 2}, {**SOUNDTRACK, "stocked": None}],
+        },
     },
-    responses.Session: {
-        "orderNo": EXAMPLE_ORDER_NO,
-        "status": "ORDERED",
-        "startedAt": "2025-06-04T12:34:56Z",
-        "expires": "2025-06-04T13:04:56Z",
-        "finishedAt": "2025-06-04T12:40:00Z",
-        "reversedAt": None,
-        "late": False,
-        "testMode": False,
-        "items": [
-            {
-                "productId": "prod-123", "count": 2, "stocked": 2, "held": 2,
-                "sold": 2, "released": 0, "short": 0, "ordered": 2, "reversed": 0,
-            }
-        ],
+    responses.Session: SESSION,
+    responses.ListedSession: SESSION | {
+        "userId": BUYER, **PRICES, "late": True,
+        "attention": [{"reason": "checkout_expired", "createdAt": STARTED, "settledAt": ENDED, "candidates": None}],
     },
+    responses.ListedBasket: {"userId": SHOPPER} | FULL_BASKET,
+    events.Event: [event_example(Event.Kind.ITEM_PLACED), event_example(Event.Kind.CHECKOUT_ORDERED)],
     responses.Guest: {
         "userId": "guest-5f0c2a9be1d34c7788a1f6d2c3b4a596",
         "jwt": "eyJhbGciOiJFUzI1NiIsImtpZCI6Ijh2Q2pRM2dLWmJfNTV0MnEiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJ1cm46YmFza2V0czpndWVzdHMiLCJhdWQi"
         "OiJ1cm46YmFza2V0czpwYXJ0bmVyOjEiLCJzdWIiOiJndWVzdC01ZjBjMmE5YmUxZDM0Yzc3ODhhMWY2ZDJjM2I0YTU5NiJ9.c2lnbmF0dXJl",
-        "expires": "2025-07-04T12:34:56Z",
-        "basket": EXAMPLE_BASKET | {"saved": []},
+        "expires": "2026-12-24T14:36:09Z",
+        "basket": FULL_BASKET | {"saved": []},
     },
     responses.Transfer: {
-        "expires": "2025-06-04T12:35:56Z",
-        "jaySource": "Example TV",
-        "jayToken": "Xk3vQ0b9mW5sT2yJ7cR8eL1uF6hN4pZaVdGgKoMiBtE",
-        "url": "https://shop.example.com/?lang=de&jaySource=Example+TV&jayToken=Xk3vQ0b9mW5sT2yJ7cR8eL1uF6hN4pZaVdGgKoMiBtE",
+        "expires": "2026-11-24T14:37:09Z",
+        "jaySource": "demo",
+        "jayToken": JAY_TOKEN,
+        "url": f"https://shop.example.com/?lang=de&jaySource=demo&jayToken={JAY_TOKEN}",
     },
-    responses.Devices: {
+    responses.DeviceList: {
         "devices": [
-            {
-                "deviceId": "0b1d1a52-2f0c-4c0e-9d55-6a3f6a1d2c77", "transferred": True,
-                "createdAt": "2025-06-04T12:34:56Z", "expires": "2025-07-04T12:34:56Z", "revokedAt": None,
-            }
+            {"deviceId": DEVICE_ID, "transferred": True, "createdAt": STARTED, "expires": "2026-12-24T14:30:00Z", "revokedAt": None}
         ]
     },
-    responses.Comfort: {"customerId": "cust-4711", "paymentToken": None, "consentedAt": "2025-06-04T12:34:56Z"},
+    responses.Comfort: {"customerId": "cust-4711", "paymentToken": None, "consentedAt": STARTED},
     responses.KeySet: {
         "keys": [
             {
@@ -82,124 +131,20 @@ RESPONSE_EXAMPLES: dict[type, Any] = {
             }
         ],
     },
-    responses.Products: {
+    responses.ProductDetails: {
         "products": [
             {
-                "productId": "prod-123", "name": "Shirt", "brand": "Jay", "variant": "M",
-                "mainProductIdentifier": "prod-12", "price": 1999, "currency": "EUR",
-                "currentStockCount": 7, "outOfStock": False,
+                "productId": "demo-raincoat-m", "name": "Yellow raincoat", "brand": "Nordwind", "variant": "M",
+                "mainProductIdentifier": "demo-raincoat", "price": 8900, "currency": "EUR", "currentStockCount": 120, "outOfStock": False,
             }
         ],
-        "unknown": ["prod-000"],
+        "unknown": ["demo-poster"],
     },
 }  # fmt: skip
-RESPONSE_EXAMPLES[responses.ListedBasket] = {"userId": "user-1"} | EXAMPLE_BASKET
-RESPONSE_EXAMPLES[responses.ListedSession] = RESPONSE_EXAMPLES[responses.Session] | {
-    "userId": "user-1", "currency": "EUR", "fullPrice": 3998, "fullTax": None, "shippingCost": None, "late": True,
-    "attention": [{"reason": "checkout_expired", "createdAt": "2025-06-05T13:10:00Z", "settledAt": None, "candidates": None}],
-}  # fmt: skip
-RESPONSE_EXAMPLES[responses.Event] = {
-    "id": "evt-3f0c8a94d5b6417e9a2c71e05d8b6f42", "kind": "checkout_ordered", "at": "2025-06-04T12:40:00Z",
-    "userId": "user-1", "orderNo": EXAMPLE_ORDER_NO, "number": 3, "revision": 3,
-    "actor": {"kind": "key", "key": "yhdv859n50jj"}, "requestId": "call-17", "tracking": {"provider_id": "netflix"},
-    "data": {"orderNo": EXAMPLE_ORDER_NO, "items": [{"productId": "prod-123", "count": 2}], "failed": []},
-}  # fmt: skip
-EXAMPLE_NEXT_TOKEN = "nV1tq0xkZB7mYw3hE9sCfA2uLr8dPj5o"  # noqa: S105 (an example)
 # The members of `error.details` beside `reason`, by reason.
-DETAIL_SCHEMAS: dict[str, dict[str, Any]] = {
-    "validation_failed": {"fields": {"type": "object", "additionalProperties": {"type": "string"}}},
-    "out_of_stock": {
-        "items": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["productId", "wanted", "available"],
-                "properties": {
-                    "productId": {"type": "string"},
-                    "wanted": {"type": "integer"},
-                    "available": {"type": "integer"},
-                },
-            },
-        }
-    },
-    "checkout_active": {
-        "activeCheckout": {
-            "type": "object",
-            "required": ["orderNo", "expires"],
-            "properties": {"orderNo": {"type": "string"}, "expires": {"type": "string", "format": "date-time"}},
-        }
-    },
-    "no_active_checkout": {
-        "lastCheckout": {
-            "type": "object",
-            "required": ["orderNo", "status", "finishedAt"],
-            "properties": {
-                "orderNo": {"type": "string"},
-                "status": {"type": "string"},
-                "finishedAt": {"type": ["string", "null"], "format": "date-time"},
-            },
-        }
-    },
-}
-EXAMPLE_DETAILS: dict[str, Any] = {
+ERROR_DETAILS: dict[str, Any] = {
     "validation_failed": {"fields": {"count": "Must be a whole number."}},
-    "out_of_stock": {"items": [{"productId": "prod-123", "wanted": 2, "available": 0}]},
-    "checkout_active": {"activeCheckout": {"orderNo": EXAMPLE_ORDER_NO, "expires": "2025-06-04T13:04:56Z"}},
-    "no_active_checkout": {"lastCheckout": {"orderNo": EXAMPLE_ORDER_NO, "status": "ORDERED", "finishedAt": "2025-06-04T12:40:00Z"}},
+    "out_of_stock": {"items": [{"productId": "demo-jacket", "wanted": 2, "available": 0}]},
+    "checkout_active": {"activeCheckout": {"orderNo": ORDER_NO, "expires": HOLD_END}},
+    "no_active_checkout": {"lastCheckout": {"orderNo": ORDER_NO, "status": "ORDERED", "finishedAt": ENDED}},
 }
-
-
-def refusal_responses(reasons: Sequence[str], overrides: Mapping[str, tuple[int, int]]) -> dict[int, OpenApiResponse]:
-    """Describe the refusals of an operation, one response for each status.
-
-    :param overrides: status and code of the reasons that differ from `exceptions.TABLE`.
-    :returns: the responses by status.
-    """
-    by_status: dict[int, dict[str, int]] = defaultdict(dict)
-    for reason in dict.fromkeys(reasons):
-        status, code = overrides.get(reason, TABLE[reason])
-        by_status[status][reason] = code
-    return {
-        status: OpenApiResponse(
-            response=_refusal_schema(status, codes),
-            description=" ".join(f"`{reason}`: {MESSAGES[reason]}" for reason in codes),
-            examples=[_refusal_example(status, reason, code) for reason, code in codes.items()],
-        )
-        for status, codes in by_status.items()
-    }
-
-
-def _carries_basket(reason: str, status: int, code: int) -> bool:
-    return status in STATE_REFUSALS and code == status and reason not in LIST_ERRORS
-
-
-def _refusal_schema(status: int, codes: dict[str, int]) -> dict[str, Any]:
-    details = {"reason": {"type": "string", "enum": list(codes)}}
-    for reason in codes:
-        details |= DETAIL_SCHEMAS.get(reason, {})
-    schema: dict[str, Any] = {
-        "type": "object",
-        "required": ["error"],
-        "properties": {
-            "error": {
-                "type": "object",
-                "required": ["code", "message", "details"],
-                "properties": {
-                    "code": {"type": "integer", "enum": sorted(set(codes.values()))},
-                    "message": {"type": "string"},
-                    "details": {"type": "object", "required": ["reason"], "properties": details},
-                },
-            }
-        },
-    }
-    if any(_carries_basket(reason, status, code) for reason, code in codes.items()):
-        schema["properties"]["data"] = {"$ref": "#/components/schemas/Basket"}
-    return schema
-
-
-def _refusal_example(status: int, reason: str, code: int) -> OpenApiExample:
-    details = {"reason": reason, **EXAMPLE_DETAILS.get(reason, {})}
-    value: dict[str, Any] = {"error": {"code": code, "message": MESSAGES[reason], "details": details}}
-    if _carries_basket(reason, status, code):
-        value["data"] = EXAMPLE_BASKET
-    return OpenApiExample(reason, value=value, response_only=True, status_codes=[str(status)])

@@ -4,11 +4,12 @@ The docstrings and help texts are part of the published schema.
 """
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.validators import RegexValidator
 from drf_spectacular.drainage import set_override
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -18,7 +19,25 @@ from baskets.api.serializers.fields import CountField, GuestCountField, StrictBo
 from baskets.api.serializers.transfer_links import URL_RULE, is_http_url
 from baskets.domain.checkout.order_numbers import parse_order_no
 
-TWO_LETTER_CODE = RegexValidator(r"^[A-Za-z]{2}\Z", message="Must be two letters.")
+TWO_LETTERS = re.compile("([A-Za-z]{2})?")
+
+
+@extend_schema_field({"type": "string", "pattern": "^([A-Za-z]{2})?$"})
+class TwoLetterCodeField(serializers.Field[str, str, str, Any]):
+    """A language or a country. Empty text and null count as absent."""
+
+    default_error_messages = {"invalid": "Must be a string.", "length": "Must be two letters."}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(default="", allow_null=True, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        """Accept two letters, or none."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        if not TWO_LETTERS.fullmatch(data):
+            self.fail("length")
+        return data
 
 
 class RequestSerializer(serializers.Serializer[Any]):
@@ -49,7 +68,7 @@ class PlaceItemRequest(RequestSerializer):
 
     count = CountField(
         default=1,
-        help_text="Above 0: into the cart. 0: into the saved list. -1: removed. Overwrites, never adds up.",
+        help_text="Above 0: into the cart. 0: into the saved list. -1: removed. Sets the count, never adds to it. Absent: 1.",
     )
 
 
@@ -65,7 +84,9 @@ class GuestProduct(RequestSerializer):
     default_error_messages = {"invalid": "Must be an object."}
 
     productId = StrictStringField(max_length=MAX_LENGTH, help_text="The product identifier.")
-    count = GuestCountField(default=1, allow_null=True, help_text="How many pieces, into the cart; 0: into the saved list.")
+    count = GuestCountField(
+        default=1, allow_null=True, help_text="The pieces to put into the cart; 0: into the saved list. Null or absent: 1."
+    )
 
     def validate_productId(self, value: str) -> str:
         """Apply the rule for product ids in a path."""
@@ -134,13 +155,11 @@ class ChangeComfortRequest(RequestSerializer):
 class StartCheckoutRequest(RequestSerializer):
     """The body of the start of a checkout."""
 
-    language = StrictStringField(
-        default="", allow_null=True, allow_blank=True, validators=[TWO_LETTER_CODE], help_text="ISO 639-1, as `en`."
+    language = TwoLetterCodeField(help_text="ISO 639-1, such as `en`, in any letter case.")
+    country = TwoLetterCodeField(help_text="ISO 3166-1 alpha-2, such as `DE`, in any letter case.")
+    stripeUsingSdk = StrictBooleanField(
+        default=False, allow_null=True, help_text="Whether the app pays with Stripe's SDK. It is stored, and changes nothing here."
     )
-    country = StrictStringField(
-        default="", allow_null=True, allow_blank=True, validators=[TWO_LETTER_CODE], help_text="ISO 3166-1, as `DE`."
-    )
-    stripeUsingSdk = StrictBooleanField(default=False, allow_null=True)
 
     def validate_language(self, value: str) -> str:
         """Convert it to lower case."""

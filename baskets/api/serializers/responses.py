@@ -6,12 +6,10 @@ The docstrings and help texts are part of the published schema.
 import functools
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_serializer, inline_serializer
+from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 
-from baskets import models
-from baskets.domain.actors import ActorKind
-from baskets.models import Attention
+from baskets.models import Attention, CheckoutSession
 
 TIME_HELP = "UTC, to the second."
 
@@ -40,9 +38,12 @@ class CheckoutLine(Item):
 
 
 class Basket(serializers.Serializer[Any]):
-    """A basket whole. Without `expires` and `lastChanged`, the user has none yet."""
+    """The whole basket of a user. One without `expires` and `lastChanged` does not exist yet."""
 
-    expires = serializers.DateTimeField(required=False, help_text=f"When the basket goes away. {TIME_HELP}")
+    expires = serializers.DateTimeField(
+        required=False,
+        help_text=f"The end of the basket: 30 days after its last change, unless the operator has set another time. {TIME_HELP}",
+    )
     lastChanged = serializers.DateTimeField(required=False, help_text=TIME_HELP)
     cart = Item(many=True)
     saved = Item(many=True)
@@ -79,28 +80,27 @@ class SessionItem(Item):
 class Session(serializers.Serializer[Any]):
     """What became of a checkout."""
 
-    orderNo = serializers.CharField()
-    status = serializers.ChoiceField(choices=["ACTIVE", "ORDERED", "ABORTED", "EXPIRED"])
-    startedAt = serializers.DateTimeField()
+    orderNo = serializers.CharField(help_text="The order number: it names the checkout for good.")
+    status = serializers.ChoiceField(choices=CheckoutSession.Status.values)
+    startedAt = serializers.DateTimeField(help_text=TIME_HELP)
     expires = serializers.DateTimeField(help_text="The end of the hold.")
-    finishedAt = serializers.DateTimeField(allow_null=True)
+    finishedAt = serializers.DateTimeField(allow_null=True, help_text=f"Null while it is ACTIVE. {TIME_HELP}")
     reversedAt = serializers.DateTimeField(
         allow_null=True, help_text="When the order was reversed, for good; it stays ORDERED. Null: it was not."
     )
     late = serializers.BooleanField(help_text="Ordered after it had been aborted or had expired.")
-    testMode = serializers.BooleanField()
+    testMode = serializers.BooleanField(help_text="Holds and sells nothing.")
     items = SessionItem(many=True)
 
 
 class Candidate(serializers.Serializer[Any]):
     """A checkout that a report without an order number may be about."""
 
-    orderNo = serializers.CharField()
-    status = serializers.ChoiceField(choices=["ORDERED", "ABORTED", "EXPIRED"], help_text="When the report was refused.")
+    orderNo = serializers.CharField(help_text="The order number: it names the checkout for good.")
+    status = serializers.ChoiceField(choices=CheckoutSession.Status.values, help_text="When the report was refused; never ACTIVE.")
     finishedAt = serializers.DateTimeField(help_text=TIME_HELP)
 
 
-@extend_schema_serializer(component_name="Matter")  # The published name.
 class AttentionFlag(serializers.Serializer[Any]):
     """Something about a checkout that staff must see to, or have seen to."""
 
@@ -117,7 +117,7 @@ class AttentionFlag(serializers.Serializer[Any]):
 class ListedSession(Session):
     """A checkout in the list for back ends."""
 
-    userId = serializers.CharField()
+    userId = serializers.CharField(help_text="The user of the basket.")
     currency = serializers.CharField(allow_null=True, help_text="ISO 4217.")
     fullPrice = serializers.IntegerField(allow_null=True, help_text="As the start answered it.")
     fullTax = serializers.IntegerField(allow_null=True, help_text="Minor units.")
@@ -128,49 +128,24 @@ class ListedSession(Session):
 class ListedBasket(Basket):
     """A basket in the list for back ends."""
 
-    userId = serializers.CharField()
-
-
-class EventActor(serializers.Serializer[Any]):
-    """Who did it."""
-
-    kind = serializers.ChoiceField(choices=[kind.value for kind in ActorKind])
-    key = serializers.CharField(allow_null=True, help_text="The prefix of the API key, where it was one.")
-
-
-class Event(serializers.Serializer[Any]):
-    """What happened to a basket."""
-
-    id = serializers.CharField(help_text="Names this event for good, here and as `webhook-id`.")
-    kind = serializers.ChoiceField(choices=models.Event.Kind.values)
-    at = serializers.DateTimeField(help_text=TIME_HELP)
-    userId = serializers.CharField()
-    orderNo = serializers.CharField(allow_null=True, help_text="Of the checkout it is about.")
-    number = serializers.IntegerField(help_text="Counts the events of this basket, from 1.")
-    revision = serializers.IntegerField(help_text="Counts the changes of the lists of this basket.")
-    actor = EventActor()
-    requestId = serializers.CharField(allow_null=True, help_text="Of the call that did it.")
-    tracking = serializers.DictField(child=serializers.CharField(), help_text="As `X-JAY-Tracking` reported it.")
-    data = serializers.DictField(  # type: ignore[assignment]  # The name is the API's; DRF takes it for a field all the same.
-        help_text="What belongs to this kind of event. More may be added."
-    )
+    userId = serializers.CharField(help_text="The user of the basket.")
 
 
 class Product(serializers.Serializer[Any]):
     """What is known of a product."""
 
-    productId = serializers.CharField()
-    name = serializers.CharField()
-    brand = serializers.CharField(allow_null=True)
-    variant = serializers.CharField(allow_null=True)
-    mainProductIdentifier = serializers.CharField(allow_null=True)
+    productId = serializers.CharField(help_text="The product identifier.")
+    name = serializers.CharField(help_text="The name for customers.")
+    brand = serializers.CharField(allow_null=True, help_text="Null if there is none.")
+    variant = serializers.CharField(allow_null=True, help_text="The variant, such as the size; null if there is none.")
+    mainProductIdentifier = serializers.CharField(allow_null=True, help_text="The product of which this is a variant.")
     price = serializers.IntegerField(allow_null=True, help_text="Minor units of the currency, for one piece.")
     currency = serializers.CharField(allow_null=True, help_text="ISO 4217.")
-    currentStockCount = serializers.IntegerField(allow_null=True, help_text="Pieces that can be had now; null: unlimited.")
-    outOfStock = serializers.BooleanField()
+    currentStockCount = serializers.IntegerField(allow_null=True, help_text="Pieces that are available now; null for unlimited products.")
+    outOfStock = serializers.BooleanField(help_text="Whether `currentStockCount` is 0.")
 
 
-class Products(serializers.Serializer[Any]):
+class ProductDetails(serializers.Serializer[Any]):
     """What is known of the requested products."""
 
     products = Product(many=True, help_text="In the order of the question, each once.")
@@ -209,7 +184,7 @@ class Device(serializers.Serializer[Any]):
     revokedAt = serializers.DateTimeField(allow_null=True, help_text="Since when its token is refused.")
 
 
-class Devices(serializers.Serializer[Any]):
+class DeviceList(serializers.Serializer[Any]):
     """The devices of a basket whose tokens have not expired, the newest first; at most 200."""
 
     devices = Device(many=True)
@@ -218,8 +193,8 @@ class Devices(serializers.Serializer[Any]):
 class Comfort(serializers.Serializer[Any]):
     """What is stored for a user."""
 
-    customerId = serializers.CharField(allow_null=True)
-    paymentToken = serializers.CharField(allow_null=True)
+    customerId = serializers.CharField(allow_null=True, help_text="As it was stored; null if it was not.")
+    paymentToken = serializers.CharField(allow_null=True, help_text="As it was stored; null if it was not.")
     consentedAt = serializers.DateTimeField(
         allow_null=True, help_text=f"Since when the user agrees to it; null: nothing is stored. {TIME_HELP}"
     )
@@ -246,7 +221,7 @@ class KeySet(serializers.Serializer[Any]):
 @functools.cache
 def enveloped(body: type[serializers.Serializer[Any]]) -> serializers.Serializer[Any]:
     """Describe the envelope of a success around a body."""
-    return inline_serializer(name=f"{body.__name__}Answer", fields={"data": body()})
+    return inline_serializer(name=f"{body.__name__}Response", fields={"data": body()})
 
 
 @functools.cache

@@ -1,22 +1,28 @@
 """The schema, and the two pages that show it. Both load every script and style from this service."""
 
-import functools
-import threading
-
 from csp.decorators import csp_update
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.renderers import OpenApiJsonRenderer
+from django.utils.cache import get_conditional_response, patch_vary_headers
 
+from baskets.api.protocol.negotiation import accepts_gzip
+from baskets.api.schema.document import openapi_document
 from baskets.api.views.health import get_only
 
 
 @get_only
-def schema(request: HttpRequest) -> HttpResponse:
-    """Serve the OpenAPI description of the API."""
-    del request
-    return HttpResponse(schema_as_json(), content_type="application/json")
+def schema(request: HttpRequest) -> HttpResponseBase:
+    """Serve the OpenAPI document: compressed where the client accepts it, and not at all where it has it."""
+    document = openapi_document()
+    compress = accepts_gzip(request.META.get("HTTP_ACCEPT_ENCODING"))
+    response = HttpResponse(document.compressed if compress else document.raw, content_type="application/json")
+    if compress:
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["ETag"] = document.etag
+    response.headers["Cache-Control"] = "no-cache"  # Caches may store it, and ask each time whether it has changed.
+    patch_vary_headers(response, ["Accept-Encoding"])
+    return get_conditional_response(request, etag=document.etag, response=response) or response
 
 
 @get_only
@@ -29,26 +35,5 @@ def docs(request: HttpRequest) -> HttpResponse:
 @csp_update({"style-src": "'unsafe-inline'", "worker-src": "blob:"})  # type: ignore[arg-type,untyped-decorator,unused-ignore]
 @get_only
 def redoc(request: HttpRequest) -> HttpResponse:
-    """Serve Redoc, the reference for read_with_reconnect."""
+    """Serve Redoc, the reference for reading."""
     return render(request, "api/redoc.html")
-
-
-_schema_lock = threading.Lock()
-
-
-def schema_as_json() -> bytes:
-    """Return the OpenAPI document. A process generates it once, in one thread: the generator is not safe for several."""
-    with _schema_lock:
-        return _schema_as_json()
-
-
-@functools.cache
-def _schema_as_json() -> bytes:
-    return bytes(OpenApiJsonRenderer().render(generate_schema(), renderer_context={}))
-
-
-def generate_schema() -> dict[str, object]:
-    """Generate the OpenAPI 3.1 document. Tests validate it: that takes two seconds, too long for a call without a key."""
-    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    document: dict[str, object] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
-    return document

@@ -9,6 +9,7 @@ from django.db import ProgrammingError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from baskets.api.exceptions import error_response, response_for_db_error
@@ -19,12 +20,12 @@ log = structlog.get_logger("baskets.api")
 P = ParamSpec("P")
 
 
-def get_only(view: Callable[Concatenate[HttpRequest, P], HttpResponse]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+def get_only(view: Callable[Concatenate[HttpRequest, P], HttpResponseBase]) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
     """Restrict a plain view to GET and HEAD. Other methods get a 405 in the envelope."""
 
     @csrf_exempt  # Otherwise a POST would be refused for its missing token, with a 403.
     @functools.wraps(view)
-    def wrapper(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def wrapper(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if request.method not in {"GET", "HEAD"}:
             return error_response("method_not_allowed", headers={"Allow": "GET, HEAD"})
         return view(request, *args, **kwargs)

@@ -55,6 +55,7 @@ def start_session(
     stripe_using_sdk: bool = False,
     test_mode: bool = False,
     limits: ClientLimits | None = None,
+    order_no: str | None = None,
     actor: Actor,
 ) -> StartedSession:
     """Move the whole cart into checkout and hold its stock until the end of the hold.
@@ -68,6 +69,7 @@ def start_session(
     :param language: two letters, or empty.
     :param country: two letters, or empty.
     :param limits: the limits of the calling client key; None for a server key.
+    :param order_no: an unused order number, for demo data that documents name; None generates one.
     :raises CartEmpty: the cart is empty, or there is no basket.
     :raises CheckoutActive: a session is active.
     :raises Throttled: the user, the client key or its source has reached a limit.
@@ -97,7 +99,7 @@ def start_session(
         id=session_id,
         basket_id=before.basket_id,
         partner_id=owner.partner_id,
-        order_no=generate_order_no(),
+        order_no=order_no or generate_order_no(),
         status=Session.ACTIVE,
         test_mode=test_mode,
         started_at=before.at,

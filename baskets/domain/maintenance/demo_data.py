@@ -1,5 +1,6 @@
 """Loads demo data: a partner with a key, an administrator, products and baskets, all through domain calls."""
 
+import contextlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +20,14 @@ from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product
 from baskets.models.basket_snapshot import Owner
 
 PARTNER = "demo"
-# The other users belong to a second partner, so that the first one is empty but for the user of the demo.
+# Further users belong to a second partner, so that the first one has only the users of the documented examples.
 SECOND_PARTNER = "demo-second-screen"
 ADMINISTRATOR = "admin"
+# The user with an active checkout, and the order number of the first one, so that examples can name it.
 USER_ID = "demo-anna"
+ORDER_NO = "DEM0-ANNA-2026-0001"
+# A user with a full cart, and one whose basket may be deleted.
+SHOPPER_ID, LEAVER_ID = "demo-finn", "demo-gina"
 ACTOR = Actor.system("load_demo")
 
 PRODUCTS = [
@@ -108,6 +113,7 @@ def load_demo(*, new_api_key: bool = False, new_admin_password: bool = False) ->
     known = set(Product.objects.filter(pk__in=[row.product_id for row in PRODUCTS]).values_list("pk", flat=True))
     if missing := [row for row in PRODUCTS if row.product_id not in known]:
         catalog.import_products(rows=missing, as_of=None, reason="demo supply", actor=ACTOR)
+    _ensure_carts()
     _ensure_other_baskets()
     return DemoAccess(
         api_key=api_key,
@@ -169,7 +175,8 @@ def _ensure_active_checkout() -> str | None:
         if is_new:
             _place(owner, {"demo-record": 0, "demo-scarf": 0})
         _place(owner, {"demo-mug": 2, "demo-soundtrack": 1})
-        order_no = _start(owner)
+        is_first = not CheckoutSession.objects.filter(order_no=ORDER_NO).exists()
+        order_no = _start(owner, order_no=ORDER_NO if is_first else None)
         if is_new:
             # Shows that the cart stays usable during a checkout.
             _place(owner, {"demo-cookbook": 1})
@@ -178,6 +185,21 @@ def _ensure_active_checkout() -> str | None:
     except Refusal:
         return None  # The products are sold out or unlisted, or the cart is full. The demo starts without a checkout.
     return order_no
+
+
+def _ensure_carts() -> None:
+    """Fill the baskets of the documented examples, once each."""
+    partner_id = Partner.objects.get(name=PARTNER).pk
+    carts = {
+        SHOPPER_ID: {"demo-mug": 1, "demo-cookbook": 1, "demo-scarf": 1, "demo-voucher": 1},
+        LEAVER_ID: {"demo-soundtrack": 1},
+    }
+    for user_id, counts in carts.items():
+        owner = Owner(partner_id=partner_id, user_id=user_id)
+        if Basket.objects.filter(pk=owner.basket_id).exists():
+            continue
+        with contextlib.suppress(Refusal):  # The demo works without these baskets.
+            _place(owner, counts)
 
 
 def _ensure_other_baskets() -> None:
@@ -208,8 +230,8 @@ def _place(owner: Owner, counts: Mapping[str, int]) -> None:
     runner.run(place)
 
 
-def _start(owner: Owner) -> str:
-    return runner.run(sessions.start_session, owner=owner, actor=ACTOR).session.order_no
+def _start(owner: Owner, *, order_no: str | None = None) -> str:
+    return runner.run(sessions.start_session, owner=owner, order_no=order_no, actor=ACTOR).session.order_no
 
 
 def _finish(owner: Owner, *, ordered: bool) -> None:
