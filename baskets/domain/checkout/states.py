@@ -113,10 +113,9 @@ def expire_sessions(*, before: Sequence[BasketSnapshot], after: Sequence[BasketS
 
     :raises IllegalTransition: one of them is not ACTIVE.
     """
-    ended = [
-        [*column] for column in zip(*((*_session_and_basket(x), y.at, y.revision) for x, y in zip(before, after, strict=True)), strict=True)
-    ]
-    if ended and execute(EXPIRE_SESSIONS, ended).rowcount != len(before):
+    rows = [(*_session_and_basket(basket), ended.at, ended.revision) for basket, ended in zip(before, after, strict=True)]
+    columns = [[*column] for column in zip(*rows, strict=True)]
+    if columns and execute(EXPIRE_SESSIONS, columns).rowcount != len(before):
         message = f"not all of {len(before)} sessions are ACTIVE"
         raise IllegalTransition(message)
 
@@ -127,8 +126,8 @@ def release_holds(baskets: Sequence[BasketSnapshot]) -> dict[UUID, dict[str, int
     :returns: the pieces released, by basket and product.
     """
     released: dict[UUID, dict[str, int]] = {contents.basket_id: {} for contents in baskets}
-    ended = [[*column] for column in zip(*((*_session_and_basket(x), x.at) for x in baskets), strict=True)]
-    for basket_id, product_id, pieces in execute(RELEASE_HOLDS, ended) if ended else ():
+    columns = [[*column] for column in zip(*((*_session_and_basket(basket), basket.at) for basket in baskets), strict=True)]
+    for basket_id, product_id, pieces in execute(RELEASE_HOLDS, columns) if columns else ():
         released[basket_id][product_id] = pieces
     return released
 
