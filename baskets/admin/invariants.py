@@ -109,7 +109,7 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
     @admin.display(description="by")
     def who(self, entry: DeskEntry) -> SafeString:
         """Who did it."""
-        return format_html("{} {}", entry.actor_kind, display.visible(entry.actor, limit=60))
+        return display.actor(entry, partner="")
 
     @admin.display(description="note")
     def words(self, entry: DeskEntry) -> SafeString | str:

@@ -41,8 +41,9 @@ PRODUCT_ID_PATTERN = product_id_pattern(NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEY
 
 
 # Note [Product words]
-# Staff search products by words. A word is what stands between blanks and punctuation, without accents and without case: the
-# same in the index, by PostgreSQL, and of a search, by Python. `simple` knows no language: no word is dropped or shortened.
+# Staff search products by words. A word is what stands between blanks and punctuation, without accents: the same in the
+# index, by PostgreSQL, and of a search, by Python. PostgreSQL removes the case of both, by the locale of the database.
+# `simple` knows no language: no word is dropped or shortened.
 # Extensions such as pg_trgm would find the middle of a word as well, but not every server has them. See ADR 46.
 ACCENTS = r"[\u0300-\u036f]"
 BETWEEN_WORDS = (
@@ -67,13 +68,13 @@ MIN_PREFIX_LENGTH = 2
 
 
 def split_words(text: str) -> list[str]:
-    """Split a text into the words that a search compares. See Note [Product words].
+    """Split a text into the words that a search compares, in the case they have. See Note [Product words].
 
     >>> split_words("Caf\u00e9-T\u00fcr, GROSS")
-    ['cafe', 'tur', 'gross']
+    ['Cafe', 'Tur', 'GROSS']
     """
     plain = re.sub(ACCENTS, "", unicodedata.normalize("NFKD", text)).translate(str.maketrans(LETTERS, PLAIN_LETTERS))
-    return re.sub(BETWEEN_WORDS, " ", plain.replace(SHARP_S, "ss").replace("\x00", " ")).lower().split()
+    return re.sub(BETWEEN_WORDS, " ", plain.replace(SHARP_S, "ss").replace("\x00", " ")).split()
 
 
 class ProductQuerySet(models.QuerySet["Product"]):

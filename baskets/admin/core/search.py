@@ -155,7 +155,7 @@ def products_found(typed: str, *, limit: int = MAX_PRODUCTS) -> list[str]:
 
 def begins_like(name: str, term: str) -> bool:
     """Tell whether each word of a term begins a word of a name, whatever case and accents."""
-    words, names = split_words(term), split_words(name)
+    words, names = split_words(term.lower()), split_words(name.lower())
     return name.startswith(term) or (bool(words) and all(any(known.startswith(word) for known in names) for word in words))
 
 

@@ -47,7 +47,7 @@ def rows_of(response: Any) -> list[list[str]]:
 def test_a_file_holds_what_the_list_shows(full_shop: Shop, root: Client) -> None:
     rows = rows_of(export(root, "basket", "q=be&checkout=none&basket=be"))
     assert rows[0] == ["User", "Partner", "State", "Cart", "Saved", "Checkout", "Changed", "Expires"]
-    assert [row[:5] for row in rows[1:]] == [["ben", full_shop.partner.name, "shown", "2", "0"]]
+    assert [row[:5] for row in rows[1:]] == [["ben", full_shop.partner.name, "open", "2", "0"]]
     assert rows[1][6].endswith("+00:00")
     entry, digest = DeskEntry.objects.get(), audit_log.digest("be")
     data = {"rows": 1, "asked": {"q": digest, "checkout": "none", "basket": digest}}
