@@ -1,5 +1,12 @@
 // Redoc shows the logo of its makers from their server. Images of other servers are dropped before the browser requests them.
+const source = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, "src");
+const isOurs = (address) => address.startsWith("data:") || new URL(address, location.href).origin === location.origin;
+Object.defineProperty(HTMLImageElement.prototype, "src", {
+  ...source,
+  set(address) {
+    if (isOurs(address)) source.set.call(this, address);
+  },
+});
 HTMLImageElement.prototype.setAttribute = function setAttribute(name, value) {
-  const isForeign = name === "src" && new URL(value, location.href).origin !== location.origin;
-  if (!isForeign || value.startsWith("data:")) Element.prototype.setAttribute.call(this, name, value);
+  if (name !== "src" || isOurs(value)) Element.prototype.setAttribute.call(this, name, value);
 };
