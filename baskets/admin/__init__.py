@@ -4,6 +4,7 @@ from django.contrib import admin
 
 from baskets.admin import (
     api_keys,
+    audit_log,
     baskets,
     checkouts,
     invariants,
@@ -21,6 +22,7 @@ from baskets.admin.core import display
 __all__ = [
     "accounts",
     "api_keys",
+    "audit_log",
     "baskets",
     "checkouts",
     "display",

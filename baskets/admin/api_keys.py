@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
@@ -16,36 +16,15 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import ReadOnlyAdmin
-from baskets.admin.core.superuser_forms import NonceForm, require_superuser, run_for_form
-from baskets.domain import runner, validation
+from baskets.admin.core.superuser_forms import ReasonForm, require_superuser, run_for_form
 from baskets.domain.access import api_keys
 from baskets.models import ApiKey
 
 
-class KeyForm(NonceForm):
-    """The properties of a new key."""
-
-    kind = forms.ChoiceField(choices=ApiKey.Kind.choices)
-    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
-    days = forms.IntegerField(
-        required=False,
-        min_value=1,
-        max_value=api_keys.MAX_KEY_LIFETIME.days,
-        label="Days it is valid",
-        help_text="Empty: until it is revoked.",
-    )
-    calls = forms.IntegerField(
-        required=False,
-        min_value=0,
-        max_value=api_keys.MAX_CALLS_PER_MINUTE,
-        label="Calls a minute",
-        help_text="Empty: the limit of the service. 0: no limit.",
-    )
-
-
-class LimitForm(forms.Form):
+class LimitForm(ReasonForm):
     """The rate limit of a key."""
 
+    field_order = ("calls", "reason")
     calls = forms.IntegerField(
         required=False,
         min_value=0,
@@ -108,15 +87,13 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         require_superuser(request)
         key = self.found(request, object_id)
         back = reverse("admin:baskets_apikey_change", args=[quote(key.pk)])
-        if request.method == "POST":
-            actor = staff_actor(request)
-            try:
-                runner.run(api_keys.revoke_api_key, prefix=key.prefix, actor=actor)
-            except api_keys.ApiKeyNotFound as gone:
-                raise Http404 from gone
-            messages.success(request, "The key is revoked. Calls with it are refused from now on.")
-            return HttpResponseRedirect(back)
-        context = {"title": "Revoke an API key", "name": key.prefix, "key": key, "back": back}
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            actor, reason = staff_actor(request), str(form.cleaned_data["reason"])
+            if run_for_form(form, api_keys.revoke_api_key, prefix=key.prefix, reason=reason, actor=actor):
+                messages.success(request, "The key is revoked. Calls with it are refused from now on.")
+                return HttpResponseRedirect(back)
+        context = {"title": "Revoke an API key", "name": key.prefix, "record": key, "key": key, "back": back, "form": form}
         context["partner"] = display.visible(key.partner.name)
         context["label"] = display.visible(key.label)
         return self.render(request, "admin/baskets/revoke_key.html", context)
@@ -129,8 +106,8 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         form = LimitForm(request.POST or None, initial={"calls": key.calls_per_minute})
         if request.method == "POST" and form.is_valid():
             actor = staff_actor(request)
-            calls: int | None = form.cleaned_data["calls"]
-            if run_for_form(form, api_keys.set_api_key_rate_limit, prefix=key.prefix, calls_per_minute=calls, actor=actor):
+            values = {"calls_per_minute": form.cleaned_data["calls"], "reason": form.cleaned_data["reason"]}
+            if run_for_form(form, api_keys.set_api_key_rate_limit, prefix=key.prefix, actor=actor, **values):
                 messages.success(request, "The limit is set. It applies from the next call on.")
                 return HttpResponseRedirect(reverse("admin:baskets_apikey_change", args=[quote(key.pk)]))
         context = {"title": "Limit an API key", "name": key.prefix, "record": key, "form": form, "submit": "Set limit"}
@@ -148,7 +125,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if not request.user.is_superuser or record.revoked_at:
             return found
         limit = (reverse("admin:baskets_apikey_limit", args=[quote(record.pk)]), "Limit its calls")
-        return [*found, limit, (reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), "Revoke this key")]
+        return [(reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), "Revoke this key"), limit, *found]
 
     @admin.display(description="partner")
     def partner_name(self, key: ApiKey) -> SafeString:
@@ -178,7 +155,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     @admin.display(description="valid until")
     def until(self, key: ApiKey) -> SafeString | str:
         """When it ends without a revocation."""
-        return display.moment(key.expires_at) if key.expires_at else "it is revoked"
+        return display.moment(key.expires_at) if key.expires_at else "no end"
 
     @admin.display(description="calls a minute")
     def limit(self, key: ApiKey) -> str:

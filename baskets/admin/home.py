@@ -24,7 +24,7 @@ from baskets.admin.core.readonly import SAFE, Table
 from baskets.db.errors import Fault, fault_of
 from baskets.db.pipeline import Statement, execute
 from baskets.domain.events import activity
-from baskets.domain.support import audit_log, key_misuse
+from baskets.domain.support import assignments, key_misuse
 from baskets.models import (
     Attention,
     BrokenRule,
@@ -268,7 +268,7 @@ def _assigned_work(
 
     :param subjects: the primary keys of the records, and `about` their kind.
     """
-    assignees = audit_log.assignees(about, subjects) if subjects else {}
+    assignees = assignments.assignees(about, subjects) if subjects else {}
     mine = sum(name == request.user.get_username() for name in assignees.values())
     return Work(label=label, address=address, number=len(subjects), oldest=oldest, mine=mine, unassigned=len(subjects) - len(assignees))
 

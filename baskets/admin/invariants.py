@@ -1,19 +1,14 @@
-"""The findings of `check_baskets`, and the audit log of the admin."""
-
-from typing import Any
+"""The findings of `check_baskets`."""
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.http import HttpRequest
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from baskets.admin.core import display, filters
-from baskets.admin.core.readonly import ReadOnlyAdmin, Table
-from baskets.admin.core.search import any_term
+from baskets.admin.core.readonly import Table
 from baskets.admin.repairs.admin import RepairAdmin
 from baskets.admin.repairs.registry import RULE_REPAIRS
-from baskets.domain.support import audit_log
 from baskets.models import BrokenRule, DeskEntry
 
 
@@ -69,49 +64,3 @@ class BrokenRuleAdmin(RepairAdmin):
         if rule.gone_at:
             return display.badge("whole again", "good")
         return display.badge("resolved") if rule.settled_at else display.badge("open", "bad")
-
-
-def _mentions(term: str) -> Q:
-    """The entries about a subject, and the exports that were searched for a text."""
-    return Q(about__in=["product", "brokenrule", "account", "role"], subject=term) | Q(
-        kind="exported", data__asked__q=audit_log.digest(term)
-    )
-
-
-@admin.register(DeskEntry)
-class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
-    """The audit log, the newest first: exports, checks, sign-ins, changes of rights, and steps about products and findings."""
-
-    list_display = ("time", "kind", "what", "who", "words")
-    list_display_links = ("time",)
-    list_filter = (filters.choices("kind", "kind", {value: (label, Q(kind=value)) for value, label in DeskEntry.Kind.choices}),)
-    ordering = ("-pk",)
-    search_fields = ("subject",)
-    search_help_text = "A whole product id, the name of a rule, an account or a role; or a search text, to find who exported by it."
-    shown = ("time", "kind", "what", "who", "request_id", "words", "data")
-
-    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
-        """Search for the whole term."""
-        return queryset.filter(any_term(search_term, _mentions)), False
-
-    @admin.display(description="time")
-    def time(self, entry: DeskEntry) -> SafeString | str:
-        """When."""
-        return display.moment(entry.at)
-
-    @admin.display(description="about")
-    def what(self, entry: DeskEntry) -> SafeString:
-        """What it is about."""
-        return (
-            format_html("{} {}", entry.about, display.visible(entry.subject, limit=60)) if entry.subject else format_html("{}", entry.about)
-        )
-
-    @admin.display(description="by")
-    def who(self, entry: DeskEntry) -> SafeString:
-        """Who did it."""
-        return display.actor(entry, partner="")
-
-    @admin.display(description="note")
-    def words(self, entry: DeskEntry) -> SafeString | str:
-        """Why."""
-        return display.visible(entry.note, limit=200) if entry.note else display.NOTHING

@@ -18,11 +18,12 @@ from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
-from baskets.admin.api_keys import KeyForm, key_state
+from baskets.admin.api_keys import key_state
 from baskets.admin.core import display
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import ReadOnlyAdmin, Table
-from baskets.admin.core.superuser_forms import pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
+from baskets.admin.core.superuser_forms import NonceForm, ReasonForm, pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
+from baskets.domain import validation
 from baskets.domain.access import api_keys, partners
 from baskets.models import ApiKey, Partner
 
@@ -49,15 +50,38 @@ class PartnerForm(forms.Form):
     orders_need_server_key = forms.BooleanField(**ORDERS_NEED_SERVER_KEY)
 
 
-class OrdersForm(forms.Form):
+class KeyForm(NonceForm):
+    """The properties of a new key."""
+
+    kind = forms.ChoiceField(choices=ApiKey.Kind.choices)
+    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
+    days = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=api_keys.MAX_KEY_LIFETIME.days,
+        label="Days it is valid",
+        help_text="Empty: until it is revoked.",
+    )
+    calls = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=api_keys.MAX_CALLS_PER_MINUTE,
+        label="Calls a minute",
+        help_text="Empty: the limit of the service. 0: no limit.",
+    )
+
+
+class OrdersForm(ReasonForm):
     """Which keys of a partner may report orders."""
 
+    field_order = ("orders_need_server_key", "reason")
     orders_need_server_key = forms.BooleanField(**ORDERS_NEED_SERVER_KEY)
 
 
-class OriginsForm(forms.Form):
+class OriginsForm(ReasonForm):
     """From which web pages a partner's keys may be used."""
 
+    field_order = ("origins", "reason")
     origins = forms.CharField(
         max_length=partners.MAX_ORIGINS * (partners.MAX_ORIGIN_LENGTH + 1),
         required=False,
@@ -108,6 +132,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
                 late_orders=values["late_orders"],
                 hold_seconds=minutes * 60 if minutes else None,
                 orders_need_server_key=values["orders_need_server_key"],
+                actor=staff_actor(request),
             )
             if partner:
                 messages.success(request, "The partner was created. It can call once it has a key.")
@@ -140,7 +165,8 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         if request.method == "POST" and form.is_valid():
             actor = staff_actor(request)
             origins: list[str] = form.cleaned_data["origins"].split()
-            if run_for_form(form, partners.allow_origins, partner_name=partner.name, origins=origins, actor=actor):
+            reason = str(form.cleaned_data["reason"])
+            if run_for_form(form, partners.allow_origins, partner_name=partner.name, origins=origins, reason=reason, actor=actor):
                 messages.success(request, "The origins are set. They apply within seconds.")
                 return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(partner.pk)]))
         context = {"title": "Allow web origins", "name": display.visible(partner.name), "record": partner, "form": form}
@@ -154,9 +180,8 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         form = OrdersForm(request.POST or None, initial={"orders_need_server_key": partner.orders_need_server_key})
         if request.method == "POST" and form.is_valid():
             actor = staff_actor(request)
-            required: bool = form.cleaned_data["orders_need_server_key"]
-            set_required = partners.set_orders_need_server_key
-            if run_for_form(form, set_required, partner_name=partner.name, required=required, actor=actor):
+            values = {"required": form.cleaned_data["orders_need_server_key"], "reason": form.cleaned_data["reason"]}
+            if run_for_form(form, partners.set_orders_need_server_key, partner_name=partner.name, actor=actor, **values):
                 messages.success(request, "The setting is saved. It applies from the next call on.")
                 return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(partner.pk)]))
         context = {"title": "Keys that report orders", "name": display.visible(partner.name), "record": partner, "form": form}
@@ -172,7 +197,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
             label=values["label"],
             expires_in=timedelta(days=values["days"]) if values["days"] else None,
             calls_per_minute=values["calls"],
-            created_by=staff_actor(request).name,
+            actor=staff_actor(request),
         )
 
     def tables(self, request: HttpRequest, record: Partner) -> list[Table]:

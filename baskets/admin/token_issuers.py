@@ -17,7 +17,7 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import ReadOnlyAdmin
-from baskets.admin.core.superuser_forms import require_superuser, run_for_form
+from baskets.admin.core.superuser_forms import ReasonForm, require_superuser, run_for_form
 from baskets.domain import runner
 from baskets.domain.access import jwks_cache, token_issuers
 from baskets.domain.access.partners import MAX_NAME_LENGTH
@@ -32,9 +32,10 @@ OF_RESTRICTION = filters.choices(
 )
 
 
-class IssuerForm(forms.Form):
+class IssuerForm(ReasonForm):
     """The properties of an issuer."""
 
+    field_order = ("partner", "name", "issuer", "audience", "algorithms", "keys_url", "keys", "unrestricted", "reason")
     partner = forms.ModelChoiceField(queryset=Partner.objects.order_by("name"))
     name = forms.CharField(
         max_length=MAX_NAME_LENGTH, strip=False, help_text="What it is called here. One that has this name already is replaced."
@@ -127,6 +128,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
                 keys=values["keys"],
                 keys_url=values["keys_url"],
                 unrestricted=values["unrestricted"],
+                reason=values["reason"],
                 actor=actor,
             )
             if trusted:
@@ -142,15 +144,16 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         """Remove an issuer at once, after a page that states the effect."""
         require_superuser(request)
         found = self.found(request, object_id)
-        if request.method == "POST":
-            actor = staff_actor(request)
+        form = ReasonForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            actor, reason = staff_actor(request), str(form.cleaned_data["reason"])
             try:
-                runner.run(token_issuers.remove_issuer, partner_name=found.partner.name, name=found.name, actor=actor)
+                runner.run(token_issuers.remove_issuer, partner_name=found.partner.name, name=found.name, reason=reason, actor=actor)
             except token_issuers.IssuerNotFound as gone:
                 raise Http404 from gone
             messages.success(request, "The issuer is removed. Its tokens are refused from now on.")
             return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_changelist"))
-        context = {"title": "Remove an issuer", "name": display.visible(found.name), "record": found}
+        context = {"title": "Remove an issuer", "name": display.visible(found.name), "record": found, "form": form}
         context["partner"] = display.visible(found.partner.name)
         context["back"] = reverse("admin:baskets_tokenissuer_change", args=[quote(found.pk)])
         return self.render(request, "admin/baskets/remove_issuer.html", context)
@@ -222,9 +225,9 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         """When it was first trusted."""
         return display.moment(issuer.created_at)
 
-    @admin.display(description="by")
+    @admin.display(description="last changed by")
     def who(self, issuer: TokenIssuer) -> SafeString:
-        """Who changed it last."""
+        """Who added it, or replaced it last."""
         return display.visible(issuer.created_by)
 
 

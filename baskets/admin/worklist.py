@@ -16,7 +16,7 @@ from baskets.admin.basket_detail import current_sessions
 from baskets.admin.core import display
 from baskets.admin.repairs import registry
 from baskets.admin.repairs.definitions import KnownFacts, repair_links
-from baskets.domain.support import audit_log, key_misuse
+from baskets.domain.support import assignments, key_misuse
 from baskets.models import Attention, BrokenRule, CheckoutSession, DeskEntry, Event, Product
 
 MAX_ROWS = 50
@@ -175,7 +175,7 @@ def _lapsed(request: HttpRequest) -> Section:
 def _shortfalls(request: HttpRequest) -> Section:
     products: QuerySet[Any] = Product.objects.filter(stock__shortfall__gt=0).select_related("stock")
     rows = list(products.annotate(missing=F("stock__shortfall")).order_by("-missing", "pk")[: MAX_ROWS + 1])
-    assignees = audit_log.assignees("product", [row.pk for row in rows])
+    assignees = assignments.assignees("product", [row.pk for row in rows])
     return Section(
         title="Products with a shortfall",
         meaning="The shop reports fewer pieces than are held or sold. Correct the number, or make sure that the pieces arrive.",
@@ -196,7 +196,7 @@ def _shortfalls(request: HttpRequest) -> Section:
 
 def _rules(request: HttpRequest) -> Section:
     rules: list[Any] = list(BrokenRule.objects.filter(settled_at__isnull=True, gone_at__isnull=True).order_by("rule", "slug")[:MAX_ROWS])
-    assignees = audit_log.assignees("brokenrule", [rule.pk for rule in rules])
+    assignees = assignments.assignees("brokenrule", [rule.pk for rule in rules])
     return Section(
         title="Broken rules",
         meaning="What check_baskets found in its last run. Inform an engineer: the page of the rule shows rows that violate it.",

@@ -3,6 +3,8 @@
 from baskets.domain.errors import Refusal
 
 MAX_LABEL_LENGTH = 100
+# Of the reason of a change by staff, in characters.
+REASON_LIMIT = 500
 
 
 class InvalidValue(Refusal):
@@ -27,3 +29,20 @@ def validate_printable(text: str, *, limit: int, what: str) -> None:
     """
     if not text.strip() or len(text) > limit or not text.isprintable():
         raise InvalidValue(f"{what} has 1 to {limit} printable characters.")
+
+
+class ReasonRequired(Refusal):
+    """The reason of a change by staff is missing, too long, or not storable."""
+
+    reason = "reason_missing"
+    message = f"A change needs a reason, of at most {REASON_LIMIT} characters."
+
+
+def require_reason(reason: str, *, is_optional: bool = False) -> None:
+    """Check the reason of a change by staff.
+
+    :param is_optional: whether it may be empty, because the change only assigns work.
+    :raises ReasonRequired: it is empty, longer than `REASON_LIMIT` characters, or contains a NUL.
+    """
+    if not (reason.strip() or is_optional) or len(reason) > REASON_LIMIT or "\x00" in reason:
+        raise ReasonRequired

@@ -8,6 +8,8 @@ ACCESS_KINDS = (
     *("signed_in", "sign_in_failed", "refused", "rights_changed"),
     *("password_changed", "second_factor", "sessions_ended"),
 )
+# The kinds of entries about changes of partners, their keys, issuers and webhooks, and about repairs and maintenance.
+CHANGE_KINDS = ("created", "changed", "removed", "revoked", "repaired", "tested", "imported", "purged", "maintained", "taken_out")
 
 
 class BrokenRule(models.Model):
@@ -43,7 +45,7 @@ class BrokenRule(models.Model):
 
 
 class DeskEntry(models.Model):
-    """One entry of the audit log of staff. Never edited. Stores the name of the account and does not reference it.
+    """One entry of the audit log. Never edited. Stores the name of the account and does not reference it.
 
     `number` counts the entries about one subject, so that only one of two concurrent actions on the same page succeeds; it
     is null where no order is needed.
@@ -64,16 +66,27 @@ class DeskEntry(models.Model):
         PASSWORD_CHANGED = "password_changed", "password changed"
         SECOND_FACTOR = "second_factor", "second factor"
         SESSIONS_ENDED = "sessions_ended", "sessions ended"
+        CREATED = "created", "created"
+        CHANGED = "changed", "changed"
+        REMOVED = "removed", "removed"
+        REVOKED = "revoked", "revoked"
+        REPAIRED = "repaired", "repaired"
+        TESTED = "tested", "test event sent"
+        IMPORTED = "imported", "imported"
+        PURGED = "purged", "purged"
+        MAINTAINED = "maintained", "maintenance run"
+        TAKEN_OUT = "taken_out", "user's data exported"
 
     kind = models.CharField(max_length=20, choices=Kind)
     about = models.CharField(
-        max_length=50, help_text="The kind of record: product, brokenrule, account, role, or the list that was exported."
+        max_length=50, help_text="The kind of record, by the name of its model; account or role; or the list that was exported."
     )
     subject = models.CharField(max_length=255, blank=True, db_collation="C")
     number = models.PositiveIntegerField(null=True)
+    partner = models.ForeignKey("Partner", on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
     at = models.DateTimeField()
-    actor_kind = models.CharField(max_length=10, help_text="staff or system")
-    actor = models.CharField(max_length=200, help_text="Staff name or command, as it was called then.")
+    actor_kind = models.CharField(max_length=10, help_text="staff, system or key")
+    actor = models.CharField(max_length=200, help_text="Staff name, command or key prefix, as it was called then.")
     request_id = models.CharField(max_length=200, blank=True)
     note = models.TextField(blank=True)
     data = models.JSONField(default=dict)
@@ -82,14 +95,19 @@ class DeskEntry(models.Model):
         verbose_name = "journal entry"
         verbose_name_plural = "journal"
         permissions = [("export_list", "Can export what a list shows")]
-        indexes = [models.Index(fields=["kind", "-id"], name="journal_by_kind")]
+        indexes = [
+            models.Index(fields=["kind", "-id"], name="journal_by_kind"),
+            models.Index(fields=["actor", "-id"], name="journal_by_actor"),
+            models.Index(fields=["partner", "-id"], name="journal_by_partner", condition=Q(partner__isnull=False)),
+            models.Index(fields=["at"], name="journal_by_time"),
+        ]
         constraints = [
             models.UniqueConstraint(name="one_entry_per_subject_and_number", fields=["about", "subject", "number"]),
             models.CheckConstraint(
                 name="entry_kind_is_known",
-                condition=Q(kind__in=["taken", "handed_back", "settled", "exported", "checked", *ACCESS_KINDS]),
+                condition=Q(kind__in=["taken", "handed_back", "settled", "exported", "checked", *ACCESS_KINDS, *CHANGE_KINDS]),
             ),
-            models.CheckConstraint(name="entry_names_who", condition=~Q(actor="") & Q(actor_kind__in=["staff", "system"])),
+            models.CheckConstraint(name="entry_names_who", condition=~Q(actor="") & Q(actor_kind__in=["staff", "system", "key"])),
         ]
 
     def __str__(self) -> str:

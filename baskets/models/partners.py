@@ -44,7 +44,7 @@ class Partner(models.Model):
         return self.name
 
 
-class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+class ApiKeyQuerySet(LockableQuerySet["ApiKey"]):
     """Named queries for keys."""
 
     def valid(self) -> "ApiKeyQuerySet":

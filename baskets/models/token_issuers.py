@@ -5,11 +5,13 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from baskets.models.locking import LockableQuerySet
+
 # Asymmetric only: a shared secret that verifies tokens can also sign them.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
 
-class TokenIssuerQuerySet(models.QuerySet["TokenIssuer"]):
+class TokenIssuerQuerySet(LockableQuerySet["TokenIssuer"]):
     """Named queries for issuers."""
 
     def published(self) -> "TokenIssuerQuerySet":

@@ -15,6 +15,7 @@ from django.urls import URLPattern, URLResolver, reverse
 
 from baskets.domain.access import api_keys
 from tests.admin.conftest import Shop
+from tests.factories import TESTER
 
 pytestmark = pytest.mark.django_db
 ADMINS = sorted(admin.site._registry.items(), key=lambda pair: pair[0].__name__)
@@ -48,7 +49,7 @@ def paths(model: type[Model], depth: int = 2) -> Iterator[str]:
 @pytest.fixture
 def superuser(full_shop: Shop, root: Client) -> Client:
     """The browser of a superuser, before a shop with something in it."""
-    api_keys.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
+    api_keys.issue_api_key(partner_name=full_shop.partner.name, actor=TESTER)
     return root
 
 

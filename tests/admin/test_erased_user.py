@@ -21,7 +21,7 @@ from baskets.domain.access import token_issuers
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed, webhook_delivery, webhook_endpoints
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.support import audit_log
+from baskets.domain.support import assignments
 from baskets.models import Attention, Basket, CheckoutSession, Comfort, Event, IdempotencyRecord, Partner, StockReservation, Transfer
 from baskets.models.basket_snapshot import Owner
 from tests.admin.auth.test_login import PASSWORD
@@ -191,7 +191,7 @@ class UserHistory:
         for slug in ("take", "hand-back"):
             self.repair(product, slug)
         found = [{"slug": "x", "rule": 1, "sentence": "It holds.", "total": 2, "examples": self.examples()}]
-        runner.run(lambda: audit_log.record_check(checked=1, found=found, actor=Actor.system("check_baskets")))
+        runner.run(lambda: assignments.record_check(checked=1, found=found, actor=Actor.system("check_baskets")))
 
     def examples(self) -> list[dict[str, str]]:
         """Rows as a check names them."""

@@ -48,7 +48,7 @@ def users_in(body: str) -> set[str]:
 
 
 def test_search_finds_a_basket_by_all_that_customers_report(full_shop: Shop, viewer: Client) -> None:
-    key, _ = api_keys.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
+    key, _ = api_keys.issue_api_key(partner_name=full_shop.partner.name, actor=TESTER)
     number = CheckoutSession.objects.get(basket_id=full_shop.buyer("ben").owner.basket_id).order_no
     assert users_in(search(viewer, "basket", "ann")) == {"ann"}
     assert users_in(search(viewer, "basket", "be")) == {"ben"}
@@ -180,7 +180,7 @@ def rows_of(shop: Shop) -> Callable[[int], None]:
         for place in range(number):
             count = Product.objects.count()
             product = shop.product(f"p-{count}", 5)
-            api_keys.issue_api_key(partner_name=partners.create_partner(name=f"partner {count} {place}").name, created_by="tests")
+            api_keys.issue_api_key(partner_name=partners.create_partner(name=f"partner {count} {place}", actor=TESTER).name, actor=TESTER)
             buyer = shop.buyer(f"user {count} {place}")
             buyer.place("lamp")
             buyer.start()

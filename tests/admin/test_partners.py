@@ -11,9 +11,10 @@ from django.test import Client
 from django.urls import reverse
 
 from baskets.domain.access import api_keys
-from baskets.models import ApiKey, Partner
+from baskets.models import ApiKey, DeskEntry, Partner
 from tests.admin.conftest import post, token
 from tests.conftest import Log
+from tests.factories import TESTER
 
 pytestmark = pytest.mark.django_db
 KEY = re.compile(r"bk_[a-z0-9]{12}_[0-9a-f]{64}")
@@ -90,13 +91,19 @@ def test_a_key_is_revoked_after_a_confirmation(root: Client, issue: str) -> None
     assert "Revoke key" in root.get(address).content.decode()
     key.refresh_from_db()
     assert key.revoked_at is None
-    assert post(root, address).status_code == 302
+    assert "This field is required" in post(root, address).content.decode()
+    key.refresh_from_db()
+    assert key.revoked_at is None
+    assert post(root, address, {"reason": "found in a public repository"}).status_code == 302
     key.refresh_from_db()
     first = key.revoked_at
     assert first is not None
-    assert post(root, address).status_code == 302
+    assert DeskEntry.objects.latest("pk").note == "found in a public repository"
+    assert "already revoked" in root.get(address).content.decode()
+    assert post(root, address, {"reason": "again"}).status_code == 302
     key.refresh_from_db()
     assert key.revoked_at == first
+    assert DeskEntry.objects.latest("pk").note == "found in a public repository"
 
 
 def test_the_limit_of_a_key_is_set_and_taken_away(root: Client, issue: str) -> None:
@@ -106,12 +113,12 @@ def test_the_limit_of_a_key_is_set_and_taken_away(root: Client, issue: str) -> N
     page, address = reverse("admin:baskets_apikey_change", args=[key.pk]), reverse("admin:baskets_apikey_limit", args=[key.pk])
     assert "600" in root.get(page).content.decode()
     for values, stored, shown in (("0", 0, "no limit"), ("50", 50, "50"), ("", None, "the limit of the service")):
-        assert post(root, address, {"calls": values}).status_code == 302
+        assert post(root, address, {"calls": values, "reason": "ticket 12"}).status_code == 302
         key.refresh_from_db()
         assert key.calls_per_minute == stored
         assert shown in root.get(page).content.decode()
     for wrong in ("-1", "1000001", "many"):
-        assert post(root, address, {"calls": wrong}).status_code == 200
+        assert post(root, address, {"calls": wrong, "reason": "ticket 12"}).status_code == 200
     key.refresh_from_db()
     assert key.calls_per_minute is None
 
@@ -136,7 +143,7 @@ def test_only_superusers_get_here(
     request: pytest.FixtureRequest,
     stored_rows: Callable[[], Any],
 ) -> None:
-    key, _ = api_keys.issue_api_key(partner_name=partner.name, created_by="tests")
+    key, _ = api_keys.issue_api_key(partner_name=partner.name, actor=TESTER)
     all_rights = sign_in("all")
     User.objects.get(username="all").user_permissions.set(Permission.objects.all())
     staff_without_rights, stranger = (request.getfixturevalue(who) for who in ("staff_without_rights", "anonymous"))
@@ -165,9 +172,9 @@ def test_nothing_is_done_without_the_form_token(root: Client, partner: Partner, 
 
 def test_web_origins_are_set_by_superusers_and_shown(root: Client, viewer: Client, partner: Partner) -> None:
     address = reverse("admin:baskets_partner_origins", args=[partner.pk])
-    values = {"origins": " https://b.example\nhttps://a.example\n"}
+    values = {"origins": " https://b.example\nhttps://a.example\n", "reason": "new player"}
     assert viewer.get(address).status_code == 403
-    assert post(root, address, {"origins": "https://a.example\n*"}).status_code == 200
+    assert post(root, address, {"origins": "https://a.example\n*", "reason": "new player"}).status_code == 200
     partner.refresh_from_db()
     assert partner.origins == []
     assert post(root, address, values).status_code == 302
@@ -183,10 +190,10 @@ def test_superusers_decide_which_keys_report_orders(root: Client, viewer: Client
     assert viewer.get(address).status_code == 403
     assert "client keys too" in viewer.get(page).content.decode()
     assert "Recommended" in root.get(address).content.decode()
-    assert post(root, address, {"orders_need_server_key": "on"}).status_code == 302
+    assert post(root, address, {"orders_need_server_key": "on", "reason": "ticket 12"}).status_code == 302
     assert Partner.objects.get().orders_need_server_key is True
     assert "server keys only" in viewer.get(page).content.decode()
-    assert post(root, address, {}).status_code == 302
+    assert post(root, address, {"reason": "ticket 12"}).status_code == 302
     assert Partner.objects.get().orders_need_server_key is False
 
 

@@ -77,7 +77,7 @@ def test_a_whole_user_id_opens_although_others_begin_like_it(full_shop: Shop, vi
 
 
 def test_a_user_of_two_partners_is_listed_with_both(full_shop: Shop, viewer: Client) -> None:
-    other = Shop(partners.create_partner(name="Another one"))
+    other = Shop(partners.create_partner(name="Another one", actor=TESTER))
     other.buyer("ann").place("song")
     body = found(viewer, "ann")
     assert titles(body) == ["Users"]
@@ -120,7 +120,7 @@ def test_what_begins_no_word_finds_no_product(shop: Shop, viewer: Client, typed:
 
 
 def test_hits_are_grouped_by_kind_with_what_tells_them_apart(shop: Shop, viewer: Client) -> None:
-    partner = partners.create_partner(name="Kino Süd")
+    partner = partners.create_partner(name="Kino Süd", actor=TESTER)
     shop.product("kino-1", 3, name="Kino ticket", brand="Kino", price=1250, currency="EUR")
     shop.product("kino-2", name="Kino seat")
     Shop(partner).buyer("kino-fan").place("kino-1")
@@ -137,7 +137,7 @@ def test_hits_are_grouped_by_kind_with_what_tells_them_apart(shop: Shop, viewer:
 
 
 def test_a_pasted_key_leads_to_its_page_and_stays_in_no_address(full_shop: Shop, viewer: Client) -> None:
-    key, text = api_keys.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
+    key, text = api_keys.issue_api_key(partner_name=full_shop.partner.name, actor=TESTER)
     page = reverse("admin:baskets_apikey_change", args=[key.pk])
     for typed in (text, f" {text}\n", f"X-API-Key: {text}", text[:40]):
         assert found(viewer, typed) == page
@@ -155,7 +155,7 @@ def test_a_pasted_key_leads_to_its_page_and_stays_in_no_address(full_shop: Shop,
 
 
 def test_staff_find_what_they_may_view(ordered: Shop, sign_in: Callable[..., Client], staff_without_rights: Client) -> None:
-    key, text = api_keys.issue_api_key(partner_name=ordered.partner.name, created_by="tests")
+    key, text = api_keys.issue_api_key(partner_name=ordered.partner.name, actor=TESTER)
     clerk = sign_in("carl", permissions="view_product")
     assert found(clerk, "lamp") == reverse("admin:baskets_product_change", args=["lamp"])
     for typed in ("ben", ORDER_NO, key.prefix, ordered.partner.name):
@@ -262,7 +262,7 @@ def test_every_question_of_the_search_is_answered_by_an_index(partner: Partner) 
 
 
 def test_pages_name_the_thing_the_author_and_the_reason(ordered: Shop, viewer: Client) -> None:
-    key, _ = api_keys.issue_api_key(partner_name=ordered.partner.name, created_by="tests")
+    key, _ = api_keys.issue_api_key(partner_name=ordered.partner.name, actor=TESTER)
     events = Event.objects.filter(basket_id=ordered.buyer("ben").owner.basket_id)
     events.filter(kind="checkout_started").update(actor=key.prefix)
     events.filter(kind="checkout_aborted").update(actor_kind="system", actor="expire_baskets")

@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
+from baskets.domain import validation
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import supply
 from baskets.domain.support import guards, stock_repairs
@@ -188,7 +189,7 @@ def test_the_domain_refuses_what_no_page_sends(shop: Shop) -> None:
     for counts in ({}, {f"p{n}": 1 for n in range(stock_repairs.MAX_COUNTED_PRODUCTS + 1)}):
         with pytest.raises(guards.RepairNotApplicable, match="1 to 1000 products"):
             take_stock(counts=counts, **call)
-    with pytest.raises(guards.ReasonRequired):
+    with pytest.raises(validation.ReasonRequired):
         take_stock(counts={"lamp": 1}, **call | {"reason": " "})
     with pytest.raises(guards.RepairNotApplicable, match=r"do not exist: p0, .*, p9 and 5 more\."):
         take_stock(counts={f"p{n}": 1 for n in range(15)}, **call)

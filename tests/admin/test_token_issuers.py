@@ -33,7 +33,7 @@ def remove(issuer: TokenIssuer) -> str:
 def test_an_issuer_is_trusted_by_its_keys(root: Client, partner: Partner) -> None:
     keys = {"keys": [KeyPair("ES256").jwk]}
     values = {"partner": partner.pk, "name": "login", "issuer": "us", "algorithms": ["ES256"], "keys": json.dumps(keys)}
-    assert post(root, reverse(ADD), values).status_code == 302
+    assert post(root, reverse(ADD), {**values, "reason": "ticket 12"}).status_code == 302
     stored = TokenIssuer.objects.get()
     assert (stored.partner, stored.name, stored.issuer, stored.algorithms) == (partner, "login", "us", ["ES256"])
     assert (stored.keys, stored.keys_url, stored.created_by) == (keys, "", "root")
@@ -56,7 +56,7 @@ def test_untrustworthy_issuer_is_refused_on_the_form(
 ) -> None:
     before = stored_rows()
     values = {"partner": partner.pk, "name": "login", "issuer": "us", "algorithms": ["ES256"]}
-    response = post(root, reverse(ADD), values | change)
+    response = post(root, reverse(ADD), {**values, **change, "reason": "ticket 12"})
     assert response.status_code == 200
     assert response.context["form"].errors
     assert stored_rows() == before
@@ -65,7 +65,7 @@ def test_untrustworthy_issuer_is_refused_on_the_form(
 def test_every_token_is_trusted_only_if_that_is_ticked(root: Client, partner: Partner) -> None:
     keys = json.dumps({"keys": [KeyPair("ES256").jwk]})
     values = {"partner": partner.pk, "name": "login", "algorithms": ["ES256"], "keys": keys, "unrestricted": "on"}
-    assert post(root, reverse(ADD), values).status_code == 302
+    assert post(root, reverse(ADD), {**values, "reason": "ticket 12"}).status_code == 302
     assert (TokenIssuer.objects.get().issuer, TokenIssuer.objects.get().audience) == ("", "")
     page, every = reverse("admin:baskets_tokenissuer_changelist"), "EVERY token of its keys, for whatever service"
     token_issuers.add_issuer(partner_name=partner.name, name="other", keys=json.loads(keys), issuer="us", actor=Actor.system("tests"))
@@ -81,7 +81,7 @@ def shown_messages(response: Any) -> list[str]:
 def test_skipped_keys_are_named_in_the_message(root: Client, partner: Partner) -> None:
     keys = json.dumps({"keys": [KeyPair("ES256", kid="<i>enc").jwk | {"use": "enc"}, KeyPair("ES256").jwk]})
     values = {"partner": partner.pk, "name": "login", "audience": "us", "algorithms": ["ES256"], "keys": keys}
-    page = post(root, reverse(ADD), values, follow=True)
+    page = post(root, reverse(ADD), {**values, "reason": "ticket 12"}, follow=True)
     assert shown_messages(page) == [
         "The issuer is added. Its tokens are valid from the next call on.",
         "Skipped keys[0] (kid '<i>enc'): The key is not meant for signatures.",
@@ -96,7 +96,7 @@ def test_published_keys_are_fetched_when_an_issuer_is_added_and_on_request(root:
     with serving_keys() as server:
         server.say(b"", status=500)
         values = {"partner": partner.pk, "name": "login", "audience": "us", "algorithms": ["ES256"], "keys_url": server.url}
-        page = post(root, reverse(ADD), values, follow=True)
+        page = post(root, reverse(ADD), {**values, "reason": "ticket 12"}, follow=True)
         assert shown_messages(page)[1:] == ["Its keys could not be fetched now: The answer has status 500."]
         assert "The answer has status 500." in page.content.decode().partition('<div id="content"')[2]
         server.say(json.dumps({"keys": [KeyPair("ES256").jwk, {"kty": "oct"}]}).encode())
@@ -123,7 +123,7 @@ def test_keys_that_were_given_cannot_be_fetched(root: Client, partner: Partner) 
 def test_an_issuer_is_removed_after_a_page_that_states_the_effect(root: Client, login: TokenIssuer) -> None:
     page = root.get(remove(login)).content.decode()
     assert "<b>login" not in page
-    assert post(root, remove(login), {}).status_code == 302
+    assert post(root, remove(login), {"reason": "retired"}).status_code == 302
     assert not TokenIssuer.objects.exists()
 
 

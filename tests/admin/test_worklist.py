@@ -18,7 +18,7 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import sessions as checkout_sessions
 from baskets.domain.errors import Refusal
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.support import audit_log, checkout_repairs
+from baskets.domain.support import assignments, checkout_repairs
 from baskets.models import ApiKey, Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event, Stock
 from tests.admin.conftest import Shop, token
 from tests.admin.repairs.repair_cases import OTHER, REASON, broken, short_of_supply, sold_out_since
@@ -171,7 +171,7 @@ def test_a_check_fills_and_empties_the_list(repairer: Client, run_check: Callabl
     rule = BrokenRule.objects.get()
     page = repairer.get(reverse("admin:baskets_brokenrule_change", args=[rule.pk])).content.decode()
     assert "&lt;lamp&gt;" in page
-    runner.run(audit_log.resolve_rule, rule=rule, expected_step=0, reason="explained", actor=OTHER)
+    runner.run(assignments.resolve_rule, rule=rule, expected_step=0, reason="explained", actor=OTHER)
     assert "Broken rules <span" not in repairer.get(WORK).content.decode()
     run_check(found)
     rule.refresh_from_db()
@@ -186,7 +186,7 @@ def test_a_check_fills_and_empties_the_list(repairer: Client, run_check: Callabl
 @pytest.fixture
 def run_check(db: None) -> Callable[[list[dict[str, Any]]], None]:
     actor = Actor.system("check_baskets")
-    return lambda found: runner.run(audit_log.record_check, checked=40, found=found, actor=actor)
+    return lambda found: runner.run(assignments.record_check, checked=40, found=found, actor=actor)
 
 
 # --- Many rows at once ---------------------------------------------------------------

@@ -18,7 +18,7 @@ from baskets.domain.access import api_keys, partners
 from baskets.models import ApiKey, Partner, Product
 from baskets.models.basket_snapshot import Owner
 from tests.conftest import Log
-from tests.factories import ProductFactory
+from tests.factories import TESTER, ProductFactory
 from tests.time_travel import age_basket
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=+@-]{1,128}")
@@ -237,7 +237,7 @@ def issue(partner: Partner) -> Issue:
     """Issues keys."""
 
     def issue(*, kind: str = ApiKey.Kind.SERVER, to: Partner = partner, **options: Any) -> str:
-        _, text = api_keys.issue_api_key(partner_name=to.name, kind=kind, created_by="test", **options)
+        _, text = api_keys.issue_api_key(partner_name=to.name, kind=kind, actor=TESTER, **options)
         return text
 
     return issue
@@ -258,8 +258,8 @@ def app(issue: Issue) -> Api:
 @pytest.fixture
 def other_partner(db: None) -> Api:
     """The back end of another partner."""
-    partners.create_partner(name="Other")
-    _, text = api_keys.issue_api_key(partner_name="Other", created_by="test")
+    partners.create_partner(name="Other", actor=TESTER)
+    _, text = api_keys.issue_api_key(partner_name="Other", actor=TESTER)
     return Api(text)
 
 

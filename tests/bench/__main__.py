@@ -57,10 +57,12 @@ def _require_durability() -> None:
 def _bench(options: argparse.Namespace, bench: type) -> object:
     from baskets.domain.access.api_keys import issue_api_key  # noqa: PLC0415 (needs Django)
     from baskets.domain.access.partners import create_partner  # noqa: PLC0415 (needs Django)
+    from baskets.domain.actors import Actor  # noqa: PLC0415 (needs Django)
     from tests.bench import seeding  # noqa: PLC0415 (needs Django)
 
-    partner = create_partner(name="bench", late_orders="refuse", hold_seconds=None)
-    _, key = issue_api_key(partner_name="bench", kind="server", label="", created_by="bench")
+    actor = Actor.system("bench")
+    partner = create_partner(name="bench", late_orders="refuse", actor=actor)
+    _, key = issue_api_key(partner_name="bench", kind="server", label="", actor=actor)
     seeding.catalogue(os.environ["DATABASE_URL"])
     return bench(
         database_url=os.environ["DATABASE_URL"],

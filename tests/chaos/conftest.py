@@ -14,7 +14,7 @@ from baskets.domain.access.api_keys import issue_api_key
 from baskets.models import Partner
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
-from tests.factories import PartnerFactory, ProductFactory
+from tests.factories import TESTER, PartnerFactory, ProductFactory
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def kill(second_connection: psycopg.Connection[Any]) -> Callable[[], None]:
 @pytest.fixture
 def call(shopper: User) -> Callable[..., Any]:
     """Call the API as a partner does: method, path and body."""
-    _, key = issue_api_key(partner_name=Partner.objects.get().name, kind="server", label="", created_by="tests")
+    _, key = issue_api_key(partner_name=Partner.objects.get().name, kind="server", label="", actor=TESTER)
     client = Client(raise_request_exception=False, headers={"X-API-Key": key, "Host": "127.0.0.1"})
     return lambda method, path, body=None: client.generic(method, path, json.dumps(body or {}), content_type="application/json")
 

@@ -30,11 +30,11 @@ from baskets.domain.access import api_keys, partners
 from baskets.domain.stock import catalog
 from baskets.domain.actors import Actor
 call_command("migrate", interactive=False, verbosity=0)
-partners.create_partner(name="Killed TV", late_orders="accept")
+partners.create_partner(name="Killed TV", late_orders="accept", actor=Actor.system("kills"))
 stock = {{name: 100_000 for name in {PRODUCTS}}} | {{"{PRODUCTS[0]}": 40}}
 rows = [catalog.ProductRow(product_id=name, name=name, price=100, currency="EUR", stock=n) for name, n in stock.items()]
 catalog.import_products(rows=rows, as_of=None, reason="to be killed for", actor=Actor.system("kills"))
-print(api_keys.issue_api_key(partner_name="Killed TV", created_by="kills")[1])
+print(api_keys.issue_api_key(partner_name="Killed TV", actor=Actor.system("kills"))[1])
 """
 
 

@@ -17,7 +17,7 @@ from baskets.models import ApiKey, Event, Partner, Stock
 from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
 from tests.domain.scenarios import User
-from tests.factories import ProductFactory
+from tests.factories import TESTER, ProductFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -46,8 +46,8 @@ def test_partner_is_created_whose_server_keys_alone_report_orders(run: Run) -> N
 
 
 def test_rehearsals_change_nothing(run: Run, stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
-    partners.create_partner(name="acme")
-    key, _ = api_keys.issue_api_key(partner_name="acme", created_by="tests")
+    partners.create_partner(name="acme", actor=TESTER)
+    key, _ = api_keys.issue_api_key(partner_name="acme", actor=TESTER)
     before = stored_rows()
     done = run("create_partner", "other", "--dry-run")
     assert (done.code, done.out) == (0, "Would create partner 'other'.\n")
@@ -84,7 +84,7 @@ def test_wrong_usage_of_create_partner(run: Run, arguments: list[str]) -> None:
 
 
 def test_the_key_stands_alone_on_standard_output(run: Run) -> None:
-    partners.create_partner(name="acme")
+    partners.create_partner(name="acme", actor=TESTER)
     done = run("create_api_key", "acme")
     assert (done.code, done.err) == (0, "")
     assert re.fullmatch(r"bk_[a-z0-9]{12}_[0-9a-f]{64}\n", done.out)
@@ -94,7 +94,7 @@ def test_the_key_stands_alone_on_standard_output(run: Run) -> None:
 
 
 def test_a_client_key_as_json(run: Run) -> None:
-    partners.create_partner(name="acme")
+    partners.create_partner(name="acme", actor=TESTER)
     data = run(
         "create_api_key", "acme", "--client", "--label", "iOS", "--expires-in-days", "30", "--calls-per-minute", "600", "--json"
     ).data
@@ -121,22 +121,22 @@ def test_a_key_of_an_unknown_partner(run: Run) -> None:
 
 @pytest.mark.parametrize("days", ["0", "-3", "36501", "x", ""])
 def test_wrong_usage_of_create_api_key(run: Run, days: str) -> None:
-    partners.create_partner(name="acme")
+    partners.create_partner(name="acme", actor=TESTER)
     assert run("create_api_key", "acme", "--expires-in-days", days).code == 2
     assert not ApiKey.objects.exists()
 
 
 @pytest.mark.parametrize("calls", ["-1", "1000001", "1.5", "many", ""])
 def test_wrong_limits_of_create_api_key(run: Run, calls: str) -> None:
-    partners.create_partner(name="acme")
+    partners.create_partner(name="acme", actor=TESTER)
     assert run("create_api_key", "acme", "--calls-per-minute", calls).code == 2
     assert not ApiKey.objects.exists()
 
 
 @pytest.mark.parametrize("form", ["{prefix}", "bk_{prefix}", "{text}"])
 def test_a_key_is_revoked_by_its_prefix_or_by_itself_and_repeating_is_fine(run: Run, form: str) -> None:
-    partners.create_partner(name="acme")
-    key, text = api_keys.issue_api_key(partner_name="acme", created_by="tests")
+    partners.create_partner(name="acme", actor=TESTER)
+    key, text = api_keys.issue_api_key(partner_name="acme", actor=TESTER)
     argument = form.format(prefix=key.prefix, text=text)
     done = run("revoke_api_key", argument, "--json")
     assert done.code == 0

@@ -8,12 +8,13 @@ import pytest
 from baskets.domain.access import partners
 from baskets.models import Partner
 from tests.commands.conftest import Run
+from tests.factories import TESTER
 
 pytestmark = pytest.mark.django_db
 
 
 def test_origins_are_replaced_by_those_that_are_named(run: Run, stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
-    partners.create_partner(name="acme")
+    partners.create_partner(name="acme", actor=TESTER)
     done = run("allow_origins", "acme", "https://b.example", "https://a.example:8443", "https://b.example")
     assert (done.code, done.out, done.err) == (0, "Allowed https://a.example:8443, https://b.example for partner 'acme'.\n", "")
     assert Partner.objects.get().origins == ["https://a.example:8443", "https://b.example"]

@@ -10,6 +10,7 @@ import pytest
 from baskets.domain.access import partners
 from baskets.models import TokenIssuer
 from tests.commands.conftest import Ended, Run
+from tests.factories import TESTER
 from tests.key_servers import Issuer, serving_keys
 from tests.tokens import KeyPair
 
@@ -28,7 +29,7 @@ def complaints(ended: Ended) -> str:
 
 @pytest.fixture(autouse=True)
 def acme_partner() -> None:
-    partners.create_partner(name="acme")
+    partners.create_partner(name="acme", actor=TESTER)
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_rehearsals_change_nothing(run: Run, server: Issuer, stored_rows: Stored
 
 
 def test_keys_are_fetched_when_an_operator_asks(run: Run, server: Issuer, key_file: str) -> None:
-    partners.create_partner(name="zeta")
+    partners.create_partner(name="zeta", actor=TESTER)
     for partner, name in (("acme", "login"), ("zeta", "login"), ("zeta", "app")):
         run("add_issuer", partner, name, "--keys-url", server.url, "--audience", "baskets")
     run("add_issuer", "zeta", "given", "--keys", key_file, "--audience", "baskets")

@@ -10,13 +10,14 @@ from baskets.domain.access.api_keys import issue_api_key
 from baskets.models import Event, IdempotencyRecord, Partner
 from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import User, available
+from tests.factories import TESTER
 
 CROWD = 100
 
 
 @pytest.fixture
 def key(shopper: User) -> str:
-    return issue_api_key(partner_name=Partner.objects.get().name, created_by="tests")[1]
+    return issue_api_key(partner_name=Partner.objects.get().name, actor=TESTER)[1]
 
 
 def crowd(key: str, method: str, path: str, body: Any, **headers: str) -> list[Any]:

@@ -15,7 +15,7 @@ from baskets.domain.access.api_keys import issue_api_key
 from baskets.models import Partner
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
-from tests.factories import PartnerFactory, ProductFactory
+from tests.factories import TESTER, PartnerFactory, ProductFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -138,7 +138,7 @@ def test_moments_keys_and_numbers_in_a_list_arrive_as_they_are() -> None:
 def test_round_trips_of_the_calls_a_crowd_makes() -> None:
     """Counted on the wire, BEGIN and COMMIT included: each ends with the server saying that it is ready."""
     partner = PartnerFactory()
-    _, key = issue_api_key(partner_name=partner.name, kind="server", label="", created_by="tests")
+    _, key = issue_api_key(partner_name=partner.name, kind="server", label="", actor=TESTER)
     for name in ("shirt", "cap", "song"):
         ProductFactory(product_id=name, unsold=50)
     user = User(Owner(partner_id=partner.pk, user_id="anna"))

@@ -23,7 +23,7 @@ from baskets.domain.maintenance import invariant_checker
 from baskets.models import Throttle
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
-from tests.factories import PartnerFactory, ProductFactory
+from tests.factories import TESTER, PartnerFactory, ProductFactory
 from tests.fuzz.wire import exchange, request
 from tests.secrecy import secrets_in
 
@@ -92,8 +92,8 @@ def service(committed_rows: None, tmp_path_factory: pytest.TempPathFactory) -> I
     shopper.place("p1", 2)
     order_no = shopper.start().session.order_no
     shopper.place("p2", 1)
-    _, key = api_keys.issue_api_key(partner_name=partner.name, created_by="tests")
-    _, app_key = api_keys.issue_api_key(partner_name=partner.name, kind="client", created_by="tests")
+    _, key = api_keys.issue_api_key(partner_name=partner.name, actor=TESTER)
+    _, app_key = api_keys.issue_api_key(partner_name=partner.name, kind="client", actor=TESTER)
     log = tmp_path_factory.mktemp("hostile") / "log"
     # Made-up keys come faster than strangers may guess; other tests cover the limit on guesses.
     with serving(log, BASKETS_FAILURES_PER_MINUTE="0") as port:

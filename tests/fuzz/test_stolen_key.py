@@ -13,7 +13,7 @@ from django.core.management import call_command
 
 from baskets.domain.access import api_keys
 from baskets.models import Attention, CheckoutSession, Stock
-from tests.factories import PartnerFactory, ProductFactory
+from tests.factories import TESTER, PartnerFactory, ProductFactory
 from tests.fuzz.conftest import serving
 
 PIECES, GUESTS = 60, 100
@@ -97,8 +97,8 @@ def stolen_key_attack(committed_rows: None, tmp_path_factory: pytest.TempPathFac
     """Attack a service whose operator has set what one source may hold; then revoke the key and release what it holds."""
     partner = PartnerFactory(name="Robbed", orders_need_server_key=True)
     ProductFactory(product_id="drop", unsold=200)
-    _, stolen = api_keys.issue_api_key(partner_name=partner.name, kind="client", created_by="tests")
-    _, server_key = api_keys.issue_api_key(partner_name=partner.name, created_by="tests")
+    _, stolen = api_keys.issue_api_key(partner_name=partner.name, kind="client", actor=TESTER)
+    _, server_key = api_keys.issue_api_key(partner_name=partner.name, actor=TESTER)
     prefix = stolen.split("_")[1]
     log = tmp_path_factory.mktemp("stolen") / "log"
     with serving(log, BASKETS_PIECES_PER_SOURCE=str(PIECES), BASKETS_GUESTS_PER_SOURCE=str(GUESTS)) as port:

@@ -50,7 +50,7 @@ def rolled_back() -> Iterator[None]:
 
 
 def keys_of(partners: list[Partner]) -> list[str]:
-    return [issue_api_key(partner_name=partner.name, created_by="tests")[1] for partner in partners]
+    return [issue_api_key(partner_name=partner.name, actor=TESTER)[1] for partner in partners]
 
 
 def login_of(partners: list[Partner]) -> KeyPair:

@@ -17,7 +17,7 @@ from django.db import connection
 from basket_project.launcher.cluster import free_port
 from basket_project.launcher.processes import group_members, terminate_group
 from baskets.domain.access.api_keys import issue_api_key
-from tests.factories import PartnerFactory
+from tests.factories import TESTER, PartnerFactory
 
 PROJECT = Path(__file__).parents[2]
 
@@ -99,7 +99,7 @@ def test_a_moment_s_stop_of_everything_changes_nothing(server: "subprocess.Popen
 
 def test_new_callers_are_refused_while_the_service_ends(server: "subprocess.Popen[bytes]", port: int) -> None:
     """They do not wait at the socket of a worker that has ended, because another one has not."""
-    _, key = issue_api_key(partner_name=PartnerFactory().name, kind="server", label="", created_by="tests")
+    _, key = issue_api_key(partner_name=PartnerFactory().name, kind="server", label="", actor=TESTER)
     assert eventually(lambda: all_listen(port))
     with socket.create_connection(("127.0.0.1", port)) as slow:
         # A call whose body does not come keeps its worker.

@@ -19,6 +19,7 @@ from baskets.models import SecondFactor
 admin.site.unregister([User, Group])
 # Of a request: the rights before the change.
 RIGHTS_BEFORE = "rights_before"
+NAMES_BEFORE = "names_before"
 
 
 class SuperuserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameter at run time.
@@ -42,7 +43,9 @@ class SuperuserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's cl
 
     def save_form(self, request: HttpRequest, form: Any, change: Any) -> Any:
         """Take what the form says; nothing is stored yet, so the rights before the change are remembered."""
-        request.META[RIGHTS_BEFORE] = rights.list_rights(self.model.objects.get(pk=form.instance.pk)) if change else []
+        stored = self.model.objects.get(pk=form.instance.pk) if change else None
+        request.META[RIGHTS_BEFORE] = rights.list_rights(stored) if stored else []
+        request.META[NAMES_BEFORE] = rights.list_names(stored) if stored else None
         return super().save_form(request, form, change)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
@@ -66,8 +69,9 @@ class SuperuserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's cl
 
     @staticmethod
     def _record(request: HttpRequest, obj: Any) -> None:
-        key = str(request.session.session_key)
-        rights.record_change(subject=obj, before=request.META[RIGHTS_BEFORE], session_key=key, actor=staff_actor(request))
+        key, names = str(request.session.session_key), request.META[NAMES_BEFORE]
+        before = request.META[RIGHTS_BEFORE]
+        rights.record_change(subject=obj, before=before, names_before=names, session_key=key, actor=staff_actor(request))
 
 
 @admin.register(User)

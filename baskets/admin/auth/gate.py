@@ -15,9 +15,8 @@ from baskets.admin.auth.login import VERIFIED, device_account
 from baskets.admin.core import interrupted
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.error_pages import CSRF_FAILED
-from baskets.domain import runner
+from baskets.domain import audit_log, runner
 from baskets.domain.staff import second_factor, sessions
-from baskets.domain.support import audit_log
 from baskets.models import DeskEntry
 
 ADMIN_PREFIX = "/admin/"

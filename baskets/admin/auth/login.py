@@ -19,11 +19,10 @@ from django.shortcuts import redirect
 
 from baskets import conf
 from baskets.admin.core.actors import staff_actor
-from baskets.domain import runner
+from baskets.domain import audit_log, runner
 from baskets.domain.access import rate_limits
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.staff import second_factor, sessions
-from baskets.domain.support import audit_log
 from baskets.models import DeskEntry
 from baskets.net.client_address import client_source
 

@@ -28,8 +28,7 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.core import display, exports, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.search import redirect_without_secret
-from baskets.domain import runner
-from baskets.domain.support import audit_log
+from baskets.domain import audit_log, runner
 
 M = TypeVar("M", bound=models.Model)
 # What an address of a list may have beside its filters.

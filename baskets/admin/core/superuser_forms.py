@@ -8,7 +8,7 @@ from django import forms
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
-from baskets.domain import runner
+from baskets.domain import runner, validation
 from baskets.domain.errors import Refusal
 
 P = ParamSpec("P")
@@ -22,6 +22,14 @@ class NonceForm(forms.Form):
     """A form that takes effect once: its nonce belongs to one session, and the first POST uses it up."""
 
     nonce = forms.CharField(widget=forms.HiddenInput, max_length=64)
+
+
+class ReasonForm(forms.Form):
+    """A form that asks why. The audit log keeps the reason."""
+
+    reason = forms.CharField(
+        max_length=validation.REASON_LIMIT, widget=forms.Textarea(attrs={"rows": 2}), help_text="Why. The journal keeps it."
+    )
 
 
 def require_superuser(request: HttpRequest) -> None:

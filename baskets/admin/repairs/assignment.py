@@ -13,7 +13,7 @@ from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, R, Repair, RepairCall
 from baskets.admin.repairs.forms import AssignmentForm
 from baskets.admin.repairs.snapshots import Snapshot
-from baskets.domain.support import attention_repairs, audit_log
+from baskets.domain.support import assignments, attention_repairs
 from baskets.models import CheckoutSession
 
 
@@ -135,19 +135,19 @@ class SubjectAssignment(Assignment[R]):
         return snapshots.of_subject(self.about, str(record.pk))
 
     def version(self, record: R) -> int:
-        return audit_log.last_step(self.about, str(record.pk))
+        return assignments.last_step(self.about, str(record.pk))
 
     def version_scope(self, record: R) -> object:
         return record.pk
 
     def assignee(self, record: R, known: KnownFacts) -> str:
         pk = str(record.pk)
-        return audit_log.assignees(self.about, [pk]).get(pk, "") if known.assignee is None else known.assignee
+        return assignments.assignees(self.about, [pk]).get(pk, "") if known.assignee is None else known.assignee
 
     def assign(self, record: R, call: RepairCall) -> None:
         step = call.expected_version
-        audit_log.assign(about=self.about, subject=str(record.pk), expected_step=step, reason=call.reason, actor=call.actor)
+        assignments.assign(about=self.about, subject=str(record.pk), expected_step=step, reason=call.reason, actor=call.actor)
 
     def unassign(self, record: R, call: RepairCall) -> None:
         step = call.expected_version
-        audit_log.unassign(about=self.about, subject=str(record.pk), expected_step=step, reason=call.reason, actor=call.actor)
+        assignments.unassign(about=self.about, subject=str(record.pk), expected_step=step, reason=call.reason, actor=call.actor)

@@ -20,8 +20,8 @@ from baskets.db.errors import read_with_reconnect
 from baskets.db.pipeline import Statement, execute
 from baskets.domain.stock.catalog import MAX_PIECES
 from baskets.domain.stock.catalog_file import read_counts
-from baskets.domain.support.guards import REASON_LIMIT
 from baskets.domain.support.stock_repairs import MAX_COUNTED_PRODUCTS
+from baskets.domain.validation import REASON_LIMIT
 from baskets.models import Basket, CheckoutItem, CheckoutSession, Product
 from baskets.models.basket_snapshot import read_basket
 

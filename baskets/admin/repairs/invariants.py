@@ -4,7 +4,7 @@ from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.assignment import Assign, SubjectAssignment, Unassign
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
 from baskets.admin.repairs.snapshots import Snapshot
-from baskets.domain.support import audit_log
+from baskets.domain.support import assignments
 from baskets.models import BrokenRule
 
 
@@ -15,7 +15,7 @@ class RuleRepair(Repair[BrokenRule]):
         return snapshots.of_rule(record)
 
     def version(self, record: BrokenRule) -> int:
-        return audit_log.last_step("brokenrule", record.pk)
+        return assignments.last_step("brokenrule", record.pk)
 
     def version_scope(self, record: BrokenRule) -> object:
         return record.pk
@@ -35,7 +35,7 @@ class ResolveRule(RuleRepair):
         return _is_open(record)
 
     def execute(self, record: BrokenRule, call: RepairCall) -> None:
-        audit_log.resolve_rule(rule=record, expected_step=call.expected_version, reason=call.reason, actor=call.actor)
+        assignments.resolve_rule(rule=record, expected_step=call.expected_version, reason=call.reason, actor=call.actor)
 
 
 def _is_open(rule: BrokenRule) -> bool:

@@ -10,8 +10,8 @@ from django.utils.safestring import SafeString
 
 from baskets.admin.core import display
 from baskets.db.errors import read_with_reconnect
+from baskets.domain.support.assignments import assignees
 from baskets.domain.support.attention_repairs import assignee_of
-from baskets.domain.support.audit_log import assignees
 from baskets.models import (
     Attention,
     Basket,

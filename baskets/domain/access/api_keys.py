@@ -5,17 +5,19 @@ import re
 import secrets
 import string
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from baskets.db.errors import constraint_of
+from baskets.domain import audit_log
 from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
-from baskets.domain.validation import MAX_LABEL_LENGTH, InvalidValue, validate_printable
-from baskets.models import ApiKey, Partner
+from baskets.domain.validation import MAX_LABEL_LENGTH, InvalidValue, require_reason, validate_printable
+from baskets.models import ApiKey, DeskEntry, Partner
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +44,8 @@ def issue_api_key(
     expires_at: datetime | None = None,
     expires_in: timedelta | None = None,
     calls_per_minute: int | None = None,
-    created_by: str,
+    reason: str = "",
+    actor: Actor,
 ) -> tuple[ApiKey, str]:
     """Issue a key.
 
@@ -77,11 +80,14 @@ def issue_api_key(
                 digest=digest_key(text),
                 kind=kind,
                 label=label,
-                created_by=created_by,
+                created_by=actor.name,
                 calls_per_minute=calls_per_minute,
                 expires_at=expires_at if expires_in is None else Now() + expires_in,
             )
             key.refresh_from_db()  # The database has computed the times.
+            ends = key.expires_at and key.expires_at.isoformat(timespec="seconds")
+            after = {"kind": kind, "label": label, "expires_at": ends, "calls_per_minute": calls_per_minute}
+            _record(DeskEntry.Kind.CREATED, key, {"after": after}, reason, actor)
     except IntegrityError as error:
         if constraint_of(error) == "key_ends_after_it_was_made":
             raise InvalidValue("The key would end before it begins.") from None
@@ -89,32 +95,45 @@ def issue_api_key(
     return key, text
 
 
-def revoke_api_key(*, prefix: str, actor: Actor) -> ApiKey:
-    """Revoke a key at once. A second call keeps the time of the first. The log names the actor.
+@transaction.atomic
+def revoke_api_key(*, prefix: str, reason: str, actor: Actor) -> ApiKey:
+    """Revoke a key at once. A second call keeps the time and the reason of the first. The logs name the actor.
 
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
     :raises ApiKeyNotFound: no key has this prefix.
     """
+    require_reason(reason)
     revoked_now = ApiKey.objects.filter(prefix=prefix, revoked_at__isnull=True).update(revoked_at=Now())
     key = ApiKey.objects.select_related("partner").filter(prefix=prefix).first()
     if key is None:
         raise ApiKeyNotFound
     if revoked_now:
+        _record(DeskEntry.Kind.REVOKED, key, {}, reason, actor)
         partner_name = key.partner.name
         transaction.on_commit(lambda: log.info("api_key_revoked", prefix=prefix, partner=partner_name, by=actor.name))
     return key
 
 
-def set_api_key_rate_limit(*, prefix: str, calls_per_minute: int | None, actor: Actor) -> ApiKey:
-    """Set the rate limit of a key, from the next call on. The log names the actor.
+@transaction.atomic
+def set_api_key_rate_limit(*, prefix: str, calls_per_minute: int | None, reason: str = "", actor: Actor) -> ApiKey:
+    """Set the rate limit of a key, from the next call on. The logs name the actor.
+
+    Locks the key.
 
     :param calls_per_minute: 0 for no limit, None for the limit of the service.
     :raises ApiKeyNotFound: no key has this prefix.
     :raises InvalidValue: the limit is out of range.
     """
     _validate_rate_limit(calls_per_minute)
-    if not ApiKey.objects.filter(prefix=prefix).update(calls_per_minute=calls_per_minute):
+    key = ApiKey.objects.select_related("partner").filter(prefix=prefix).locked().first()
+    if key is None:
         raise ApiKeyNotFound
-    key = ApiKey.objects.select_related("partner").get(prefix=prefix)
+    before, after = ({"calls_per_minute": calls} for calls in (key.calls_per_minute, calls_per_minute))
+    ApiKey.objects.filter(pk=key.pk).update(calls_per_minute=calls_per_minute)
+    key.calls_per_minute = calls_per_minute
+    audit_log.record_change(
+        about="apikey", subject=prefix, partner_id=key.partner_id, before=before, after=after, reason=reason, actor=actor
+    )
     fields = {"prefix": prefix, "partner": key.partner.name, "calls_per_minute": calls_per_minute, "by": actor.name}
     transaction.on_commit(lambda: log.info("api_key_limited", **fields))
     return key
@@ -132,6 +151,10 @@ def parse_key_prefix(text: str) -> str | None:
     '0123456789ab'
     """
     return found[1] if (found := KEY_PATTERN.fullmatch(text)) else None
+
+
+def _record(kind: DeskEntry.Kind, key: ApiKey, data: dict[str, Any], reason: str, actor: Actor) -> None:
+    audit_log.record(kind=kind, about="apikey", subject=key.prefix, partner_id=key.partner_id, reason=reason, data=data, actor=actor)
 
 
 def _validate_rate_limit(calls_per_minute: int | None) -> None:

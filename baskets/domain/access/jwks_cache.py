@@ -24,10 +24,11 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from baskets.db.transactions import run_in_transaction
+from baskets.domain import audit_log
 from baskets.domain.access.jwks import InvalidKey, KeySet, PublicKey, parse_jwks
 from baskets.domain.actors import Actor
 from baskets.error_summary import summarize_error
-from baskets.models import TokenIssuer
+from baskets.models import DeskEntry, TokenIssuer
 from baskets.net import http_client
 
 log = structlog.get_logger(__name__)
@@ -157,7 +158,7 @@ def start_fetch(issuer: TokenIssuer) -> "Future[KeySet] | None":
 
 
 def fetch_now(*, issuer: TokenIssuer, actor: Actor) -> KeySet:
-    """Fetch the keys of an issuer at once, even beside another fetch, and store them. The log names the actor.
+    """Fetch the keys of an issuer at once, even beside another fetch, and store them. The logs name the actor.
 
     :raises KeysNotFetched: the URL returned no usable keys; the stored keys stay. Or the issuer was changed or removed.
     """
@@ -165,6 +166,16 @@ def fetch_now(*, issuer: TokenIssuer, actor: Actor) -> KeySet:
     lease = _acquire_lease(issuer, forced=True)
     if lease is None:
         raise KeysNotFetched("The issuer was changed or removed.")
+    run_in_transaction(
+        lambda: audit_log.record(
+            kind=DeskEntry.Kind.MAINTAINED,
+            about="tokenissuer",
+            subject=issuer.name,
+            partner_id=issuer.partner_id,
+            data={"step": "keys fetched"},
+            actor=actor,
+        )
+    )
     return _fetch_and_store(issuer, lease)
 
 

@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
 
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.validation import InvalidValue, validate_printable
-from baskets.models import Partner
+from baskets.models import DeskEntry, Partner
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,7 @@ def create_partner(
     late_orders: str = Partner.LateOrders.REFUSE,
     hold_seconds: int | None = None,
     orders_need_server_key: bool = False,
+    actor: Actor,
 ) -> Partner:
     """Create a partner.
 
@@ -54,18 +57,17 @@ def create_partner(
     :raises InvalidValue: the name is empty, too long or not printable, or the hold is out of range.
     """
     validate_printable(name, limit=MAX_NAME_LENGTH, what="A partner's name")
-    if late_orders not in Partner.LateOrders.values:
-        raise InvalidValue("Late orders are either refused or accepted: `refuse` or `accept`.")
-    if hold_seconds is not None and not 0 < hold_seconds <= MAX_HOLD_SECONDS:
-        raise InvalidValue(f"A hold lasts from 1 to {MAX_HOLD_SECONDS} seconds.")
+    _validate_terms(late_orders=late_orders, hold_seconds=hold_seconds)
     try:
         with transaction.atomic():
-            return Partner.objects.create(
+            partner = Partner.objects.create(
                 name=name,
                 late_orders=late_orders,
                 hold_seconds=hold_seconds,
                 orders_need_server_key=orders_need_server_key,
             )
+            _record(DeskEntry.Kind.CREATED, partner, {"after": _settings(partner)}, actor)
+            return partner
     except IntegrityError:
         if Partner.objects.filter(name=name).exists():
             raise PartnerNameTaken from None
@@ -73,22 +75,23 @@ def create_partner(
 
 
 @transaction.atomic
-def set_orders_need_server_key(*, partner_name: str, required: bool, actor: Actor) -> Partner:
-    """Set whether only the partner's server keys may report `ordered: true`, from the next call on. The log names the actor.
+def set_orders_need_server_key(*, partner_name: str, required: bool, reason: str = "", actor: Actor) -> Partner:
+    """Set whether only the partner's server keys may report `ordered: true`, from the next call on. The logs name the actor.
+
+    Locks the partner.
 
     :raises PartnerNotFound: no partner has this name.
     """
-    if not Partner.objects.filter(name=partner_name).update(orders_need_server_key=required):
-        raise PartnerNotFound
+    changed = _change(partner_name, {"orders_need_server_key": required}, reason, actor)
     transaction.on_commit(lambda: log.info("orders_need_server_key", partner=partner_name, required=required, by=actor.name))
-    return Partner.objects.get(name=partner_name)
+    return changed
 
 
 @transaction.atomic
-def allow_origins(*, partner_name: str, origins: Iterable[str], actor: Actor) -> Partner:
-    """Replace the origins whose web pages may call with the partner's keys. The log names the actor.
+def allow_origins(*, partner_name: str, origins: Iterable[str], reason: str = "", actor: Actor) -> Partner:
+    """Replace the origins whose web pages may call with the partner's keys. The logs name the actor.
 
-    Workers apply the change within seconds; a browser may cache the old answer for ten minutes.
+    Workers apply the change within seconds; a browser may cache the old answer for ten minutes. Locks the partner.
 
     :param origins: as a browser sends them, such as `https://player.example.com`.
     :raises PartnerNotFound: no partner has this name.
@@ -100,7 +103,43 @@ def allow_origins(*, partner_name: str, origins: Iterable[str], actor: Actor) ->
     for origin in allowed:
         if not ORIGIN_PATTERN.fullmatch(origin) or len(origin) > MAX_ORIGIN_LENGTH:
             raise InvalidValue(f"{origin[:80]!r} is not an origin: give scheme and host in small letters, as https://player.example.com.")
-    if not Partner.objects.filter(name=partner_name).update(origins=allowed):
-        raise PartnerNotFound
+    changed = _change(partner_name, {"origins": allowed}, reason, actor)
     transaction.on_commit(lambda: log.info("origins_allowed", partner=partner_name, origins=allowed, by=actor.name))
-    return Partner.objects.get(name=partner_name)
+    return changed
+
+
+def _change(partner_name: str, values: dict[str, Any], reason: str, actor: Actor) -> Partner:
+    """Lock a partner, set its values, and record those that differ.
+
+    :raises PartnerNotFound: no partner has this name.
+    """
+    partner = Partner.objects.filter(name=partner_name).locked().first()
+    if partner is None:
+        raise PartnerNotFound
+    before = {name: getattr(partner, name) for name in values}
+    Partner.objects.filter(pk=partner.pk).update(**values)
+    audit_log.record_change(
+        about="partner", subject=partner.name, partner_id=partner.pk, before=before, after=values, reason=reason, actor=actor
+    )
+    for name, value in values.items():
+        setattr(partner, name, value)
+    return partner
+
+
+def _settings(partner: Partner) -> dict[str, Any]:
+    return {name: getattr(partner, name) for name in ("late_orders", "hold_seconds", "orders_need_server_key", "origins")}
+
+
+def _record(kind: DeskEntry.Kind, partner: Partner, data: dict[str, Any], actor: Actor) -> None:
+    audit_log.record(kind=kind, about="partner", subject=partner.name, partner_id=partner.pk, data=data, actor=actor)
+
+
+def _validate_terms(*, late_orders: str, hold_seconds: int | None) -> None:
+    """Check the rule for late orders and the length of a hold.
+
+    :raises InvalidValue: a value is out of range.
+    """
+    if late_orders not in Partner.LateOrders.values:
+        raise InvalidValue("Late orders are either refused or accepted: `refuse` or `accept`.")
+    if hold_seconds is not None and not 0 < hold_seconds <= MAX_HOLD_SECONDS:
+        raise InvalidValue(f"A hold lasts from 1 to {MAX_HOLD_SECONDS} seconds.")

@@ -25,10 +25,11 @@ from django.db.models.functions import Now
 from jwt.algorithms import ECAlgorithm
 
 from baskets import conf
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.errors import SigningKeyUnreadable
 from baskets.encryption import UnreadableSecret, decrypt, encrypt
-from baskets.models import SigningKey
+from baskets.models import DeskEntry, SigningKey
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +78,7 @@ def current_signer() -> Signer:
 
 @transaction.atomic
 def rotate(*, revoke_old: bool = False, actor: Actor) -> Rotation:
-    """Create a new signing key in place of the current one. The log names the actor.
+    """Create a new signing key in place of the current one. The logs name the actor.
 
     Tokens of the old key stay valid until they expire. Keys whose last token has expired are removed.
     Locks the keys.
@@ -96,6 +97,8 @@ def rotate(*, revoke_old: bool = False, actor: Actor) -> Rotation:
     expired = SigningKey.objects.filter(ends_at__lte=Now())
     ended = tuple(sorted(expired.values_list("kid", flat=True)))
     expired.delete()
+    data = {"ended": ended, "revoke_old": revoke_old}
+    audit_log.record(kind=DeskEntry.Kind.CREATED, about="signingkey", subject=new.kid, data=data, actor=actor)
     transaction.on_commit(lambda: log.info("guest_keys_rotated", kid=new.kid, ended=ended, by=actor.name))
     return Rotation(kid=new.kid, ended=ended)
 

@@ -7,13 +7,14 @@ from typing import Any
 import structlog
 from django.db import transaction
 
+from baskets.domain import audit_log
 from baskets.domain.access import guest_tokens
 from baskets.domain.access.jwks import InvalidKey, parse_jwks
 from baskets.domain.access.partners import MAX_NAME_LENGTH, PartnerNotFound
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.validation import InvalidValue, validate_printable
-from baskets.models import Partner, TokenIssuer
+from baskets.models import DeskEntry, Partner, TokenIssuer
 from baskets.models.token_issuers import ALGORITHMS
 from baskets.net import http_client
 
@@ -52,9 +53,10 @@ def add_issuer(
     keys: Any = None,
     keys_url: str = "",
     unrestricted: bool = False,
+    reason: str = "",
     actor: Actor,
 ) -> AddedIssuer:
-    """Trust the tokens of an issuer for baskets of one partner, from the next call on. The log names the actor.
+    """Trust the tokens of an issuer for baskets of one partner, from the next call on. The logs name the actor.
 
     Replaces an issuer of the same name; keys fetched from the same URL stay. Skips unusable keys of the set. Does not fetch
     keys: call `jwks_cache.fetch_now` after the transaction.
@@ -89,22 +91,35 @@ def add_issuer(
     if partner is None:
         raise PartnerNotFound
     values = {"issuer": issuer, "audience": audience, "algorithms": chosen, "keys": usable, "keys_url": keys_url}
-    if not TokenIssuer.objects.filter(partner=partner, name=name, keys_url=keys_url).exists():
+    former = TokenIssuer.objects.filter(partner=partner, name=name).first()
+    if former is None or former.keys_url != keys_url:
         values |= {"fetched_keys": None, "fetched_at": None, "fetch_problem": "", "fetch_lease": None, "next_fetch_at": None}
     row, _ = TokenIssuer.objects.update_or_create(partner=partner, name=name, defaults={**values, "created_by": actor.name})
+    entry: dict[str, Any] = {"about": "tokenissuer", "subject": name, "partner_id": partner.pk, "reason": reason, "actor": actor}
+    if former is None:
+        audit_log.record(kind=DeskEntry.Kind.CREATED, data={"after": _settings(row)}, **entry)
+    else:
+        audit_log.record_change(before=_settings(former), after=_settings(row), **entry)
     transaction.on_commit(lambda: log.info("issuer_added", partner=partner_name, issuer=name, by=actor.name))
     return AddedIssuer(issuer=row, skipped=skipped)
 
 
 @transaction.atomic
-def remove_issuer(*, partner_name: str, name: str, actor: Actor) -> None:
-    """Remove an issuer. Its tokens are refused from the next call on. The log names the actor.
+def remove_issuer(*, partner_name: str, name: str, reason: str = "", actor: Actor) -> None:
+    """Remove an issuer. Its tokens are refused from the next call on. The logs name the actor.
+
+    Locks the issuer.
 
     :raises IssuerNotFound: the partner has no issuer of this name.
     """
-    deleted, _ = TokenIssuer.objects.filter(partner__name=partner_name, name=name).delete()
-    if not deleted:
+    row = TokenIssuer.objects.filter(partner__name=partner_name, name=name).locked().first()
+    if row is None:
         raise IssuerNotFound
+    before = {"before": _settings(row)}
+    row.delete()
+    audit_log.record(
+        kind=DeskEntry.Kind.REMOVED, about="tokenissuer", subject=name, partner_id=row.partner_id, reason=reason, data=before, actor=actor
+    )
     transaction.on_commit(lambda: log.info("issuer_removed", partner=partner_name, issuer=name, by=actor.name))
 
 
@@ -117,6 +132,13 @@ def get_issuer(*, partner_name: str, name: str) -> TokenIssuer:
     if found is None:
         raise IssuerNotFound
     return found
+
+
+def _settings(issuer: TokenIssuer) -> dict[str, Any]:
+    """Return what the audit log records of an issuer: its keys by their `kid`."""
+    keys = (issuer.keys or {}).get("keys", ())
+    settings = {name: getattr(issuer, name) for name in ("issuer", "audience", "algorithms", "keys_url")}
+    return {**settings, "keys": [key.get("kid") for key in keys]}
 
 
 def _validate_key_source(*, keys: Any, keys_url: str, algorithms: list[str]) -> tuple[dict[str, Any] | None, tuple[str, ...]]:

@@ -8,13 +8,14 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models.functions import Now
 
+from baskets.domain import audit_log
 from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed
-from baskets.domain.support.guards import REASON_LIMIT, RepairNotApplicable, StaleState, require_reason
-from baskets.domain.validation import MAX_LABEL_LENGTH, InvalidValue, validate_printable
+from baskets.domain.support.guards import RepairNotApplicable, StaleState
+from baskets.domain.validation import MAX_LABEL_LENGTH, REASON_LIMIT, InvalidValue, require_reason, validate_printable
 from baskets.encryption import encrypt
-from baskets.models import Event, FeedPosition, FeedState, Partner, WebhookChange, WebhookEndpoint
+from baskets.models import DeskEntry, Event, FeedPosition, FeedState, Partner, WebhookChange, WebhookEndpoint
 from baskets.net import http_client
 
 SECRET_BYTES = 32
@@ -65,6 +66,15 @@ def create_webhook(
     endpoint.secret = encrypt(text, purpose=ENCRYPTION_PURPOSE, context=endpoint.pk)
     endpoint.save(update_fields=["secret"])
     record_change(endpoint, Change.CREATED, position=endpoint.position, actor=actor)
+    after = {"url": url, "kinds": endpoint.kinds, "label": label, "position": position}
+    audit_log.record(
+        kind=DeskEntry.Kind.CREATED,
+        about="webhookendpoint",
+        subject=str(endpoint.pk),
+        partner_id=partner.pk,
+        data={"after": after},
+        actor=actor,
+    )
     return endpoint, text
 
 
@@ -178,6 +188,16 @@ def _change(
         lease=None,
     )
     record_change(row, kind, position=position, actor=actor, reason=reason)
+    data = {"step": kind.value, "before": {"state": row.state, "position": row.position}, "after": {"state": to, "position": position}}
+    audit_log.record(
+        kind=DeskEntry.Kind.CHANGED,
+        about="webhookendpoint",
+        subject=str(row.pk),
+        partner_id=row.partner_id,
+        reason=reason,
+        data=data,
+        actor=actor,
+    )
 
 
 def record_change(endpoint: WebhookEndpoint, kind: WebhookChange.Kind, *, position: int, actor: Actor, reason: str = "") -> None:

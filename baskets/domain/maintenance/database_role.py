@@ -3,7 +3,10 @@
 from django.db import connection, transaction
 from psycopg import sql
 
+from baskets.domain import audit_log
+from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
+from baskets.models import DeskEntry
 
 # The import of products needs a temporary table. The default privileges cover tables and sequences of later migrations.
 GRANTS = """
@@ -25,7 +28,7 @@ class RoleTooPowerful(Refusal):
 
 
 @transaction.atomic
-def grant_service_role(*, role: str, password: str) -> bool:
+def grant_service_role(*, role: str, password: str, actor: Actor) -> bool:
     """Create a login role if it does not exist, and grant it what the service needs. Safe to repeat.
 
     Must run as the owner of the tables; creating a role needs CREATEROLE.
@@ -48,4 +51,6 @@ def grant_service_role(*, role: str, password: str) -> bool:
             cursor.execute(sql.SQL("ALTER ROLE {role} PASSWORD {password}").format(password=sql.Literal(password), **names))
         for statement in GRANTS.strip().split("\n"):
             cursor.execute(sql.SQL(statement).format(**names))
+    data = {"created": not exists, "password_set": bool(password)}
+    audit_log.record(kind=DeskEntry.Kind.MAINTAINED, about="database role", subject=role, data=data, actor=actor)
     return not exists

@@ -14,6 +14,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.baskets import items
 from baskets.domain.checkout import expiry, sessions
 from baskets.domain.errors import CheckoutActive, Refusal
+from baskets.domain.staff import rights
 from baskets.domain.stock import catalog
 from baskets.domain.stock.catalog import ProductRow
 from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product
@@ -132,13 +133,13 @@ def _ensure_access(*, new_api_key: bool, new_admin_password: bool) -> tuple[str 
     partner = _partner(PARTNER)
     api_key = None
     if new_api_key or not ApiKey.objects.valid().filter(partner=partner, kind=ApiKey.Kind.SERVER).exists():
-        _, api_key = api_keys.issue_api_key(partner_name=PARTNER, label="demo", created_by=ACTOR.name)
+        _, api_key = api_keys.issue_api_key(partner_name=PARTNER, label="demo", actor=ACTOR)
     return api_key, _administrator_password(renew=new_admin_password)
 
 
 def _partner(name: str, late_orders: str = Partner.LateOrders.REFUSE) -> Partner:
     try:
-        return partners.create_partner(name=name, late_orders=late_orders)
+        return partners.create_partner(name=name, late_orders=late_orders, actor=ACTOR)
     except partners.PartnerNameTaken:
         return Partner.objects.get(name=name)
 
@@ -150,10 +151,12 @@ def _administrator_password(*, renew: bool) -> str | None:
         return None
     password = secrets.token_urlsafe(15)
     if administrator is None:
-        users.create_superuser(ADMINISTRATOR, password=password)
+        created = users.create_superuser(ADMINISTRATOR, password=password)
+        rights.record_change(subject=created, before=[], session_key="", actor=ACTOR)
     else:
         administrator.set_password(password)
         administrator.save(update_fields=["password"])
+        rights.record_password(account=administrator, session_key="", actor=ACTOR)
     return password
 
 

@@ -83,9 +83,9 @@ def set_up(*, pieces: int) -> LoadTestSetup:
     if Partner.objects.filter(name=PARTNER).exists():
         _clear()
     else:
-        partners.create_partner(name=PARTNER)
+        partners.create_partner(name=PARTNER, actor=ACTOR)
     _set_product(listed=True, pieces=pieces)
-    _, key = api_keys.issue_api_key(partner_name=PARTNER, label="rehearsal", calls_per_minute=0, created_by=ACTOR.name)
+    _, key = api_keys.issue_api_key(partner_name=PARTNER, label="rehearsal", calls_per_minute=0, actor=ACTOR)
     return LoadTestSetup(key=key, run=secrets.token_hex(4), pieces=pieces, sold_before=stock_balance().sold)
 
 
@@ -116,7 +116,7 @@ def tear_down() -> None:
 def _clear() -> None:
     partner = Partner.objects.get(name=PARTNER)
     for prefix in list(ApiKey.objects.valid().filter(partner=partner).values_list("prefix", flat=True)):
-        api_keys.revoke_api_key(prefix=prefix, actor=ACTOR)
+        api_keys.revoke_api_key(prefix=prefix, reason="the load test has ended", actor=ACTOR)
     in_checkout = CheckoutSession.objects.active().filter(basket__partner=partner)
     for user_id in list(in_checkout.values_list("basket__user_id", flat=True)):
         _abort(Owner(partner_id=partner.pk, user_id=user_id))

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.staff import sessions
-from baskets.domain.support import audit_log
 from baskets.models import DeskEntry
 
 FLAGS = ("is_active", "is_staff", "is_superuser")
+NAMES = ("username", "first_name", "last_name", "email")
 PERMISSION = ("content_type__app_label", "codename")
 
 
@@ -27,15 +28,28 @@ def list_rights(subject: User | Group) -> list[str]:
     return [*flags, *(f"role {name}" for name in subject.groups.order_by("name").values_list("name", flat=True)), *own]
 
 
+def list_names(subject: User | Group) -> dict[str, str]:
+    """Return the name of a role, or the names and the address of an account."""
+    return {"name": subject.name} if isinstance(subject, Group) else {name: getattr(subject, name) for name in NAMES}
+
+
 @transaction.atomic(savepoint=False)
-def record_change(*, subject: User | Group, before: Sequence[str], session_key: str, actor: Actor) -> None:
-    """Record a change of rights, if any, and end the other sessions of the account.
+def record_change(
+    *, subject: User | Group, before: Sequence[str], names_before: Mapping[str, str] | None = None, session_key: str, actor: Actor
+) -> None:
+    """Record a change of rights and names, if any. A change of rights ends the other sessions of the account.
 
     :param before: the rights before the change, from `list_rights`.
+    :param names_before: the names before the change, from `list_names`; None for a new account or role.
     :param session_key: of the session to keep, if staff change their own account.
     """
+    names = list_names(subject)
+    about, name = ("account", subject.get_username()) if isinstance(subject, User) else ("role", subject.name)
+    audit_log.record_change(about=about, subject=name, before=names if names_before is None else names_before, after=names, actor=actor)
     after = list_rights(subject)
     if after == list(before):
+        if names_before is None:
+            _record(DeskEntry.Kind.CREATED, subject, {}, actor)
         return
     data = {"given": [right for right in after if right not in before], "taken": [right for right in before if right not in after]}
     _record(DeskEntry.Kind.RIGHTS_CHANGED, subject, data, actor)

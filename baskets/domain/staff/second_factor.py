@@ -20,11 +20,11 @@ from pyotp.exceptions import OTPVerificationError
 from baskets import conf
 from baskets.db.pipeline import execute
 from baskets.db.transactions import run_in_transaction
+from baskets.domain import audit_log
 from baskets.domain.access import rate_limits
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.staff import sessions
-from baskets.domain.support import audit_log
 from baskets.encryption import UnreadableSecret, decrypt, encrypt
 from baskets.models import DeskEntry, SecondFactor
 

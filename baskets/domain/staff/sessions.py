@@ -16,8 +16,8 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, QuerySet
 from django.db.models.functions import Least, Now
 
 from baskets import conf
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
-from baskets.domain.support import audit_log
 from baskets.models import DeskEntry, StaffSession
 
 # A younger time of the last request is not updated, so that not every request writes.

@@ -14,10 +14,12 @@ from typing import Any, Final
 from django.db import connection, transaction
 
 from baskets.db.transactions import run_in_transaction
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.stock import supply
 from baskets.domain.stock.supply import ReportsApplied
+from baskets.models import DeskEntry
 from baskets.models.products import NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND, PRODUCT_ID_PATTERN
 
 MAX_PIECES = 1_000_000_000
@@ -146,6 +148,8 @@ def import_products(
 
     def take_over() -> ImportResult:
         done = _import_rows(rows, reports=reports, as_of=as_of, reason=reason, actor=actor)
+        data = {"products": len(rows), "created": done.created, "changed": done.changed, "stock_changed": done.stock.changed}
+        audit_log.record(kind=DeskEntry.Kind.IMPORTED, about="product", reason=reason, data=data, actor=actor)
         if dry_run:
             transaction.set_rollback(True)
         return done

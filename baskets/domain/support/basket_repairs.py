@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import transaction
 
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import items, lifecycle, lists
 from baskets.domain.baskets.store import write_lists
@@ -102,6 +103,7 @@ def restore(*, basket: Basket, expected_events: int, reason: str, actor: Actor) 
     after = write_lists(before=contents, after=replace(contents, hidden_at=None, cart=lines["cart"], saved=lines["saved"]))
     data = {"repair": "restore", "reason": reason, **held}
     record_event(contents=after, kind=Event.Kind.REPAIRED, actor=actor, data=data)
+    audit_log.record_basket_repair(basket_id=basket.pk, repair="restore", reason=reason, data=held, actor=actor)
 
 
 def _lines(held: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[BasketLine, ...]]:

@@ -15,7 +15,8 @@ from baskets.domain.actors import Actor
 from baskets.domain.baskets.timeline import append_event
 from baskets.domain.checkout import attention, late_orders, sessions
 from baskets.domain.stock import supply
-from baskets.domain.support.guards import REASON_LIMIT, RepairNotApplicable, lock_session_if_unchanged, record_repair
+from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_unchanged, record_repair
+from baskets.domain.validation import REASON_LIMIT
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
 

@@ -29,6 +29,7 @@ UPDATE baskets_feedposition p SET public_id = gen_random_uuid() FROM baskets_eve
 CLEAR_SESSION_LOCALES = Statement(
     "clear_session_locales", "UPDATE baskets_checkoutsession SET language = '', country = '' WHERE basket_id = %s"
 )
+RENAME_ENTRIES = Statement("rename_entries", "UPDATE baskets_deskentry SET subject = %s WHERE about = 'basket' AND subject = %s")
 # Texts by staff may name the user. Of texts without a basket, only those about products of the user's checkouts can.
 REDACT_TEXTS = (
     """
@@ -99,6 +100,7 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     new = Owner(partner_id=basket.partner_id, user_id=name).basket_id
     # Foreign keys are deferred to COMMIT, so the order of the updates does not matter.
     execute(RENAME, [new, name, basket.pk])
+    execute(RENAME_ENTRIES, [str(new), str(basket.pk)])
     for table, column in _children():
         execute(f"UPDATE {table} SET {column} = %s WHERE {column} = %s", [new, basket.pk])  # noqa: S608 (the names are the models')
     return Basket.objects.get(pk=new)

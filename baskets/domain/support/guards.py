@@ -11,24 +11,17 @@ from uuid import UUID
 from django.db import transaction
 
 from baskets.db.transactions import run_in_transaction
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_basket
 from baskets.domain.baskets.timeline import append_event
 from baskets.domain.errors import Refusal
 from baskets.domain.retries import StockReclaimable, unit_of_work
+from baskets.domain.validation import require_reason
 from baskets.models import CheckoutSession, Event, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot, read_basket
 
 T = TypeVar("T")
-
-REASON_LIMIT = 500
-
-
-class ReasonRequired(Refusal):
-    """The reason of a repair is missing, too long, or not storable."""
-
-    reason = "reason_missing"
-    message = f"A repair needs a reason, of at most {REASON_LIMIT} characters."
 
 
 class StaleState(Refusal):
@@ -129,20 +122,11 @@ def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str, is_
     return contents
 
 
-def require_reason(reason: str, *, is_optional: bool = False) -> None:
-    """Check the reason of a repair.
-
-    :param is_optional: whether it may be empty, because the repair only assigns work.
-    :raises ReasonRequired: it is empty, longer than `REASON_LIMIT` characters, or contains a NUL.
-    """
-    if not (reason.strip() or is_optional) or len(reason) > REASON_LIMIT or "\x00" in reason:
-        raise ReasonRequired
-
-
 def record_repair(
     contents: BasketSnapshot, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any
 ) -> None:
-    """Append the event of a repair to the timeline, after the events of its changes."""
-    named = {"repair": name, "reason": reason, "orderNo": session.order_no if session else ""}
-    values: Mapping[str, Any] = {key: value for key, value in named.items() if value} | data
+    """Append the event of a repair to the timeline, after the events of its changes, and record it in the audit log."""
+    details = ({"orderNo": session.order_no} if session else {}) | data
+    values: Mapping[str, Any] = {"repair": name} | ({"reason": reason} if reason else {}) | details
     append_event(contents=contents, kind=Event.Kind.REPAIRED, actor=actor, data=values, session_id=session.pk if session else None)
+    audit_log.record_basket_repair(basket_id=contents.basket_id, repair=name, reason=reason, data=details, actor=actor)

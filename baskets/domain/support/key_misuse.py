@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 
 from baskets.db.errors import Fault, fault_of
 from baskets.db.pipeline import Statement, execute
-from baskets.domain import runner
+from baskets.domain import runner, validation
 from baskets.domain.actors import Actor
 from baskets.domain.support import checkout_repairs, guards
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
@@ -197,7 +197,7 @@ def reverse_orders(*, prefix: str, since: datetime, after: int, reason: str, act
 def _repair_some(
     sessions: QuerySet[CheckoutSession], do: SessionRepair, *, after: int, reason: str, actor: Actor, dry_run: bool
 ) -> RepairBatch:
-    guards.require_reason(reason)
+    validation.require_reason(reason)
     batch: list[Any] = list(sessions.filter(pk__gt=after).order_by("pk")[:BATCH])
     done = left = 0
     for session in batch:

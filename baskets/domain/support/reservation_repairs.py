@@ -6,11 +6,13 @@ The checkout stays active. An item without a hold is not bought, and returns to 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 
 from baskets import conf
 from baskets.db.pipeline import Statement, execute
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.store import write_lists
@@ -68,8 +70,7 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
             at=contents.at,
         )
     )
-    data = {"repair": "release", "reason": reason, "orderNo": session.order_no, "productId": line.product_id, "count": line.count}
-    record_event(contents=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=data)
+    _record_repair(after, session, "release", actor, {"reason": reason, "productId": line.product_id, "count": line.count})
     counters.release(pieces)
 
 
@@ -120,8 +121,18 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
             for product_id, pieces in held.items()
         ]
     )
-    data = {"repair": "hold_again", "reason": reason, "orderNo": session.order_no, "held": held, "unlimited": unlimited}
-    record_event(contents=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=data)
+    _record_repair(after, session, "hold_again", actor, {"reason": reason, "held": held, "unlimited": unlimited})
+
+
+def _record_repair(after: BasketSnapshot, session: CheckoutSession, repair: str, actor: Actor, data: dict[str, Any]) -> None:
+    """Record a repair that changed the checkout list, in the timeline as a change of the basket, and in the audit log.
+
+    :param data: the reason, and the details.
+    """
+    values = {"repair": repair, "reason": data.pop("reason"), "orderNo": session.order_no, **data}
+    record_event(contents=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=values)
+    details = {"orderNo": session.order_no, **data}
+    audit_log.record_basket_repair(basket_id=after.basket_id, repair=repair, reason=values["reason"], data=details, actor=actor)
 
 
 @transaction.atomic(savepoint=False)

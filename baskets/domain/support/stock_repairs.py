@@ -5,14 +5,17 @@ A stock take reports the unsold pieces of many products at once.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
 
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.stock import supply
-from baskets.domain.support.guards import RepairNotApplicable, StaleState, require_reason
-from baskets.models import Product, Stock, StockAdjustment
+from baskets.domain.support.guards import RepairNotApplicable, StaleState
+from baskets.domain.validation import require_reason
+from baskets.models import DeskEntry, Product, Stock, StockAdjustment
 
 # Buyers wait for the stock rows of a stock take while it is applied.
 MAX_COUNTED_PRODUCTS = 1000
@@ -40,6 +43,7 @@ def set_unsold(*, product_id: str, unsold: int | None, as_of: datetime | None, e
     applied = supply.set_unsold(reports={product_id: unsold}, as_of=as_of, reason=reason, actor=actor, record_unchanged=True)
     if applied.older:
         raise RepairNotApplicable("A report of a later time exists. Count again.")
+    _record("set_unsold", product_id, {"unsold": unsold, "as_of": as_of and as_of.isoformat(timespec="seconds")}, reason, actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -71,6 +75,7 @@ def take_stock(*, counts: Mapping[str, int], as_of: datetime, expected_adjustmen
     applied = supply.set_unsold(reports=counts, as_of=as_of, reason=reason, actor=actor, record_unchanged=True)
     if applied.older:
         raise RepairNotApplicable(f"Reports of a later time exist of these products: {_name_some(applied.older)}. Count them again.")
+    _record("take_stock", "", {"counts": dict(counts), "as_of": as_of.isoformat(timespec="seconds")}, reason, actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -94,6 +99,7 @@ def adjust_supply(*, product_id: str, pieces: int, expected_adjustment: int, rea
         raise RepairNotApplicable("The product is unlimited. Set its unsold pieces first.")
     _refuse_other_adjustments(product_id, expected=expected_adjustment)
     supply.adjust_supply(deltas={product_id: pieces}, reason=reason, actor=actor)
+    _record("adjust_supply", product_id, {"pieces": pieces}, reason, actor)
 
 
 def last_adjustment(product_id: str) -> int:
@@ -116,6 +122,11 @@ def _name_some(product_ids: Iterable[str]) -> str:
     named = list(product_ids)
     more = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
     return ", ".join(named[:MAX_NAMED]) + more
+
+
+def _record(repair: str, product_id: str, data: Mapping[str, Any], reason: str, actor: Actor) -> None:
+    details = {"repair": repair, **data}
+    audit_log.record(kind=DeskEntry.Kind.REPAIRED, about="product", subject=product_id, reason=reason, data=details, actor=actor)
 
 
 def _refuse_other_adjustments(product_id: str, *, expected: int) -> None:

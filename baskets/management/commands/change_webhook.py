@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 
 from baskets.domain.actors import Actor
 from baskets.domain.events import webhook_endpoints
-from baskets.domain.support.guards import REASON_LIMIT
+from baskets.domain.validation import REASON_LIMIT
 from baskets.management.arguments import aware_datetime, bounded_int, printable_text
 from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import WebhookEndpoint

@@ -10,7 +10,7 @@ from baskets.db.errors import Fault, fault_of
 from baskets.domain import runner
 from baskets.domain.actors import Actor
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.support import audit_log
+from baskets.domain.support import assignments
 from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
 
@@ -51,7 +51,7 @@ class Command(ServiceCommand):
         """Record the result on the work list. On a read-only database, such as a standby, print a notice instead."""
         actor = Actor.system("check_baskets")
         try:
-            runner.run(lambda: audit_log.record_check(checked=invariant_checker.invariant_count(), found=findings, actor=actor))
+            runner.run(lambda: assignments.record_check(checked=invariant_checker.invariant_count(), found=findings, actor=actor))
         except (DatabaseError, InterfaceError) as error:
             if fault_of(error) is Fault.INTERNAL:
                 raise

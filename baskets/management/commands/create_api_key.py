@@ -6,6 +6,7 @@ from typing import Any
 
 from baskets.domain import validation
 from baskets.domain.access import api_keys, partners
+from baskets.domain.actors import Actor
 from baskets.management.arguments import bounded_int, printable_text
 from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import ApiKey
@@ -59,7 +60,7 @@ class Command(ServiceCommand):
                 label=label or "",
                 expires_in=None if expires_in_days is None else timedelta(days=expires_in_days),
                 calls_per_minute=calls_per_minute,
-                created_by="create_api_key",
+                actor=Actor.system("create_api_key"),
             )
         if dry_run and not as_json:
             self.stderr.write(f"Would issue a {key.kind} key for partner {partner!r}.")

@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from baskets.domain.access import partners
+from baskets.domain.actors import Actor
 from baskets.management.arguments import bounded_int, printable_text
 from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import Partner
@@ -58,6 +59,7 @@ class Command(ServiceCommand):
                 late_orders=late_orders,
                 hold_seconds=None if hold_minutes is None else hold_minutes * 60,
                 orders_need_server_key=orders_need_server_key,
+                actor=Actor.system("create_partner"),
             )
         self.answer(
             as_json=as_json,

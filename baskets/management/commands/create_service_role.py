@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from getpass import getpass
 from typing import Any
 
+from baskets.domain.actors import Actor
 from baskets.domain.maintenance import database_role
 from baskets.management.base import ServiceCommand, dry_run_transaction
 
@@ -27,7 +28,7 @@ class Command(ServiceCommand):
         """Create the role or repeat the grants."""
         password = getpass(f"Password of {role}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
         with dry_run_transaction(dry_run=dry_run):
-            created = database_role.grant_service_role(role=role, password=password)
+            created = database_role.grant_service_role(role=role, password=password, actor=Actor.system("create_service_role"))
         done = "was created" if created else "was there already"
         self.answer(
             as_json=as_json,

@@ -8,12 +8,14 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from baskets.db.transactions import run_in_transaction
+from baskets.domain import audit_log, runner
 from baskets.domain.events import activity
 from baskets.domain.maintenance import retention
 from baskets.management.arguments import bounded_int
 from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
 from baskets.management.shutdown import graceful_shutdown
+from baskets.models import DeskEntry
 
 DEFAULT_DAYS = 365
 MAX_DAYS = 36_500
@@ -58,6 +60,9 @@ class Command(ServiceCommand):
                 left += batch.left
                 advance(retention.WINDOW)
             stopped = stop()
+            if not dry_run:
+                data = {**done, "older_than_days": older_than_days}
+                runner.run(audit_log.record, kind=DeskEntry.Kind.PURGED, about="basket", data=data, actor=retention.ACTOR)
         summary = ", ".join(f"{count} {name}" for name, count in done.items())
         self.answer(
             as_json=as_json,

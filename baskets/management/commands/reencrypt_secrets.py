@@ -4,10 +4,13 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from baskets.domain import audit_log, runner
+from baskets.domain.actors import Actor
 from baskets.domain.maintenance.reencryption import ENCRYPTED_FIELDS, reencrypt_batch
 from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
 from baskets.management.shutdown import graceful_shutdown
+from baskets.models import DeskEntry
 
 
 class Command(ServiceCommand):
@@ -31,6 +34,9 @@ class Command(ServiceCommand):
                     done, unreadable, after = done + batch.done, unreadable + batch.unreadable, batch.last
                     advance(batch.done)
             stopped = stop()
+            if not dry_run:
+                actor, data = Actor.system("reencrypt_secrets"), {"encrypted": done, "unreadable": unreadable}
+                runner.run(audit_log.record, kind=DeskEntry.Kind.MAINTAINED, about="secrets", data=data, actor=actor)
         verb = "Could encrypt" if dry_run else "Encrypted"
         self.answer(
             as_json=as_json,

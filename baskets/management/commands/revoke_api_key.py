@@ -9,9 +9,10 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from baskets.domain import validation
 from baskets.domain.access import api_keys
 from baskets.domain.actors import Actor
-from baskets.domain.support import guards, key_misuse
+from baskets.domain.support import key_misuse
 from baskets.management.arguments import api_key_prefix, aware_datetime, printable_text
 from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.management.progress import progress
@@ -47,10 +48,10 @@ class Command(ServiceCommand):
         )
         parser.add_argument(
             "--reason",
-            type=printable_text(max_length=guards.REASON_LIMIT),
+            type=printable_text(max_length=validation.REASON_LIMIT),
             default="API key revoked",
             metavar="TEXT",
-            help="Why, as the timelines say it; left out: API key revoked.",
+            help="Why, as timelines and the audit log say it; left out: API key revoked.",
         )
 
     def handle(
@@ -66,7 +67,7 @@ class Command(ServiceCommand):
     ) -> None:
         """Revoke the key, undo what the options name, and print the totals."""
         with dry_run_transaction(dry_run=dry_run):
-            key = api_keys.revoke_api_key(prefix=prefix, actor=ACTOR)
+            key = api_keys.revoke_api_key(prefix=prefix, reason=reason, actor=ACTOR)
         assert key.revoked_at is not None  # noqa: S101 (the call above has set it)
         data: dict[str, Any] = {"prefix": prefix, "partner": key.partner.name, "revoked_at": key.revoked_at.isoformat(), "dry_run": dry_run}
         text = [

@@ -18,7 +18,7 @@ from baskets.domain.access import api_keys, guest_tokens, signing_keys, token_is
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import transfers
 from baskets.domain.events import webhook_endpoints
-from baskets.domain.support import audit_log
+from baskets.domain.support import assignments
 from tests.admin.conftest import Shop, token
 from tests.factories import TESTER
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def shop_with_all_rows(full_shop: Shop) -> Shop:
     """A shop with a row in every table."""
-    api_keys.issue_api_key(partner_name=full_shop.partner.name, created_by="tests")
+    api_keys.issue_api_key(partner_name=full_shop.partner.name, actor=TESTER)
     signing_keys.current_signer()
     token_issuers.add_issuer(
         partner_name=full_shop.partner.name, name="login", keys_url="https://example.com/", audience="baskets", actor=Actor.system("tests")
@@ -51,7 +51,7 @@ def shop_with_all_rows(full_shop: Shop) -> Shop:
     runner.run(remember)
     webhook_endpoints.create_webhook(partner_name=full_shop.partner.name, url="https://example.com/", actor=TESTER)
     found = [{"slug": "supply_equation", "rule": 1, "sentence": "It adds up.", "total": 2, "examples": []}]
-    runner.run(lambda: audit_log.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
+    runner.run(lambda: assignments.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
     return full_shop
 
 

@@ -58,7 +58,7 @@ def test_given_and_taken_rights_are_recorded_and_end_sessions(
 def test_a_change_of_a_name_is_no_change_of_rights(root: Client, staff_without_rights: Client, staff_user: User) -> None:
     assert change(root, staff_user, first_name="Nora").status_code == 302
     assert User.objects.get(pk=staff_user.pk).first_name == "Nora"
-    assert journal() == []
+    assert journal() == [("changed", "nora", "root", {"before": {"first_name": ""}, "after": {"first_name": "Nora"}})]
     assert inside(staff_without_rights)
 
 

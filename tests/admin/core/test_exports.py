@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baskets.admin.core import display, exports
+from baskets.domain import audit_log
 from baskets.domain.spreadsheets import escape_formulas
 from baskets.domain.stock import catalog, catalog_file
-from baskets.domain.support import audit_log
 from baskets.models import DeskEntry, Product
 from tests.admin.auth.test_access import MODELS, list_of
 from tests.admin.conftest import Shop, token

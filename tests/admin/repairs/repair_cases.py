@@ -12,7 +12,7 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import guests, transfers
 from baskets.domain.checkout import expiry
 from baskets.domain.stock import supply
-from baskets.domain.support import attention_repairs, audit_log, erasure, reservation_repairs
+from baskets.domain.support import assignments, attention_repairs, erasure, reservation_repairs
 from baskets.models import (
     Attention,
     Basket,
@@ -208,7 +208,7 @@ def settled_before(shop: Shop) -> Attention:
 
 def gone(shop: Shop) -> BrokenRule:
     made = broken(shop)
-    runner.run(lambda: audit_log.record_check(checked=40, found=[], actor=Actor.system("check_baskets")))
+    runner.run(lambda: assignments.record_check(checked=40, found=[], actor=Actor.system("check_baskets")))
     return made
 
 
@@ -220,19 +220,19 @@ def short_of_supply(shop: Shop) -> Any:
 
 def taken_product(shop: Shop) -> Any:
     made = short_of_supply(shop)
-    runner.run(audit_log.assign, about="product", subject="lamp", expected_step=0, reason=REASON, actor=OTHER)
+    runner.run(assignments.assign, about="product", subject="lamp", expected_step=0, reason=REASON, actor=OTHER)
     return made
 
 
 def broken(_: Shop) -> BrokenRule:
     found = [{"slug": "supply_equation", "rule": 1, "sentence": "It adds up.", "total": 2, "examples": [{"product_id": "lamp"}]}]
-    runner.run(lambda: audit_log.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
+    runner.run(lambda: assignments.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
     return BrokenRule.objects.get()
 
 
 def taken_rule(shop: Shop) -> BrokenRule:
     made = broken(shop)
-    runner.run(audit_log.assign, about="brokenrule", subject=made.pk, expected_step=0, reason=REASON, actor=OTHER)
+    runner.run(assignments.assign, about="brokenrule", subject=made.pk, expected_step=0, reason=REASON, actor=OTHER)
     return made
 
 
@@ -384,8 +384,8 @@ def is_in_hand_of(name: str) -> Callable[[Shop], None]:
 
 def subject_is_in_hand_of(about: str, subject: str, name: str) -> Callable[[Shop], None]:
     def check(_: Shop) -> None:
-        assert audit_log.assignees(about, [subject]).get(subject, "") == name
-        assert DeskEntry.objects.get(about=about, number=audit_log.last_step(about, subject)).note == REASON
+        assert assignments.assignees(about, [subject]).get(subject, "") == name
+        assert DeskEntry.objects.get(about=about, number=assignments.last_step(about, subject)).note == REASON
 
     return check
 

@@ -24,8 +24,8 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import items
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import supply
-from baskets.domain.support import audit_log, erasure
-from baskets.models import Basket, CheckoutSession, Event, Partner, Stock, StockAdjustment
+from baskets.domain.support import assignments, erasure
+from baskets.models import Basket, CheckoutSession, DeskEntry, Event, Partner, Stock, StockAdjustment
 from tests.admin.conftest import Shop, token
 from tests.admin.repairs.repair_cases import (
     CASES,
@@ -121,6 +121,8 @@ def test_a_repair_shows_what_it_changes_does_it_once_and_says_so(
 
     assert repairer.post(address, form).status_code == 302
     case.check(shop)
+    entry = DeskEntry.objects.latest("pk")
+    assert (entry.actor, entry.actor_kind, entry.note) == ("rita", "staff", REASON)
     assert invariant_checker.check_invariants() == []
     if hasattr(record, "basket_id") or isinstance(record, Basket):
         last = Event.objects.order_by("pk").last()
@@ -234,9 +236,9 @@ def test_repair_of_a_record_that_disappears_is_refused_with_a_reason(
 def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
     about = record._meta.model_name
     if about == "brokenrule" or (about == "product" and slug in ("take", "hand-back")):
-        step = audit_log.last_step(about, record.pk)
+        step = assignments.last_step(about, record.pk)
         other = Actor(kind=ActorKind.STAFF, name="ottilie")
-        runner.run(audit_log.assign, about=about, subject=record.pk, expected_step=step, reason="mine", actor=other)
+        runner.run(assignments.assign, about=about, subject=record.pk, expected_step=step, reason="mine", actor=other)
         return "ottilie"
     if about == "product":
         supply.set_unsold(reports={record.pk: 99}, as_of=None, reason="feed", actor=Actor.system("night feed"))

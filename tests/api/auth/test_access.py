@@ -34,7 +34,7 @@ def test_a_key_with_an_end_date_works_until_then(issue: Issue) -> None:
 def test_a_revoked_key_stops_at_once(issue: Issue) -> None:
     key = issue()
     assert Api(key).get("/baskets/users/ada").status == 200
-    api_keys.revoke_api_key(prefix=key.split("_")[1], actor=Actor.system("test"))
+    api_keys.revoke_api_key(prefix=key.split("_")[1], reason="stolen", actor=Actor.system("test"))
     assert Api(key).get("/baskets/users/ada").refusal == INVALID
 
 

@@ -48,7 +48,7 @@ def row_of(api: Api) -> ApiKey:
 
 
 def revoke(api: Api) -> None:
-    api_keys.revoke_api_key(prefix=prefix_of(api), actor=US)
+    api_keys.revoke_api_key(prefix=prefix_of(api), reason="stolen", actor=US)
 
 
 def end(api: Api) -> None:

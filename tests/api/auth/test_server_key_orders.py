@@ -59,7 +59,7 @@ def test_revoked_client_key_is_refused_as_such(app: Api, guest: Any, partner: Pa
     """The refusal precedes every statement of the call, the lookup of its cached key included."""
     require_server_key(partner)
     assert app.finish(True, user=guest["userId"]).refusal == SERVER_KEY_REQUIRED
-    api_keys.revoke_api_key(prefix=str(app.key).split("_")[1], actor=OPERATOR)
+    api_keys.revoke_api_key(prefix=str(app.key).split("_")[1], reason="stolen", actor=OPERATOR)
     assert app.finish(True, user=guest["userId"]).refusal == (401, 401, "api_key_invalid")
 
 

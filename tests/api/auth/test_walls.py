@@ -53,7 +53,7 @@ def test_only_the_calls_of_the_api_exist_under_v2() -> None:
 def bad_keys(issue: Issue) -> dict[str, str]:
     """One key of each kind that must not get in."""
     revoked = issue()
-    api_keys.revoke_api_key(prefix=revoked.split("_")[1], actor=Actor.system("test"))
+    api_keys.revoke_api_key(prefix=revoked.split("_")[1], reason="stolen", actor=Actor.system("test"))
     expired = issue(expires_in=timedelta(days=1))
     row = ApiKey.objects.filter(prefix=expired.split("_")[1])
     row.update(created_at=row.get().created_at - timedelta(days=2), expires_at=row.get().expires_at - timedelta(days=2))

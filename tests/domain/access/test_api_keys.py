@@ -19,8 +19,8 @@ pytestmark = pytest.mark.django_db
 
 
 def test_key_is_stored_as_prefix_and_digest() -> None:
-    partners.create_partner(name="acme")
-    key, text = api_keys.issue_api_key(partner_name="acme", label="back end", created_by="tests")
+    partners.create_partner(name="acme", actor=TESTER)
+    key, text = api_keys.issue_api_key(partner_name="acme", label="back end", actor=TESTER)
     assert re.fullmatch(r"bk_[a-z0-9]{12}_[0-9a-f]{64}", text)
     stored = ApiKey.objects.get()
     assert (stored.prefix, bytes(stored.digest)) == (text.split("_")[1], hashlib.sha256(text.encode()).digest())
@@ -30,16 +30,16 @@ def test_key_is_stored_as_prefix_and_digest() -> None:
 
 
 def test_keys_are_unique() -> None:
-    partners.create_partner(name="acme")
-    issued = [api_keys.issue_api_key(partner_name="acme", created_by="tests") for _ in range(5)]
+    partners.create_partner(name="acme", actor=TESTER)
+    issued = [api_keys.issue_api_key(partner_name="acme", actor=TESTER) for _ in range(5)]
     assert len({key.prefix for key, _ in issued}) == 5
     assert len({text.split("_")[2] for _, text in issued}) == 5
 
 
 def test_expiry_follows_the_database_clock() -> None:
-    partners.create_partner(name="acme")
+    partners.create_partner(name="acme", actor=TESTER)
     with time_machine.travel(datetime(2001, 1, 1, tzinfo=UTC), tick=False):
-        key, _ = api_keys.issue_api_key(partner_name="acme", kind="client", expires_in=timedelta(days=3), created_by="tests")
+        key, _ = api_keys.issue_api_key(partner_name="acme", kind="client", expires_in=timedelta(days=3), actor=TESTER)
     assert key.expires_at is not None
     assert key.expires_at - key.created_at == timedelta(days=3)
     assert key.created_at.year > 2001
@@ -60,30 +60,30 @@ def test_expiry_follows_the_database_clock() -> None:
     ],
 )
 def test_invalid_value_is_refused(end: dict[str, Any]) -> None:
-    partners.create_partner(name="acme")
+    partners.create_partner(name="acme", actor=TESTER)
     with pytest.raises(InvalidValue):
-        api_keys.issue_api_key(partner_name="acme", created_by="tests", **end)
+        api_keys.issue_api_key(partner_name="acme", actor=TESTER, **end)
     assert not ApiKey.objects.exists()
 
 
 def test_key_of_unknown_partner_is_refused() -> None:
     with pytest.raises(PartnerNotFound):
-        api_keys.issue_api_key(partner_name="unknown", created_by="tests")
+        api_keys.issue_api_key(partner_name="unknown", actor=TESTER)
 
 
 def test_revoked_key_keeps_its_first_revocation_time() -> None:
-    partners.create_partner(name="acme")
-    key, _ = api_keys.issue_api_key(partner_name="acme", created_by="tests")
-    other, _ = api_keys.issue_api_key(partner_name="acme", created_by="tests")
-    first = api_keys.revoke_api_key(prefix=key.prefix, actor=TESTER)
+    partners.create_partner(name="acme", actor=TESTER)
+    key, _ = api_keys.issue_api_key(partner_name="acme", actor=TESTER)
+    other, _ = api_keys.issue_api_key(partner_name="acme", actor=TESTER)
+    first = api_keys.revoke_api_key(prefix=key.prefix, reason="stolen", actor=TESTER)
     assert first.revoked_at is not None
     assert list(ApiKey.objects.valid()) == [other]
-    assert api_keys.revoke_api_key(prefix=key.prefix, actor=TESTER).revoked_at == first.revoked_at
+    assert api_keys.revoke_api_key(prefix=key.prefix, reason="stolen", actor=TESTER).revoked_at == first.revoked_at
 
 
 def test_unknown_prefix_is_refused() -> None:
     with pytest.raises(ApiKeyNotFound):
-        api_keys.revoke_api_key(prefix="abcdefghijkl", actor=TESTER)
+        api_keys.revoke_api_key(prefix="abcdefghijkl", reason="stolen", actor=TESTER)
 
 
 @pytest.mark.parametrize(

@@ -9,22 +9,23 @@ from baskets.domain.access import partners
 from baskets.domain.access.partners import PartnerNameTaken
 from baskets.domain.validation import InvalidValue
 from baskets.models import Partner
+from tests.factories import TESTER
 
 pytestmark = pytest.mark.django_db
 
 
 def test_partner_has_the_defaults_of_the_service() -> None:
-    partner = partners.create_partner(name="Acme TV")
+    partner = partners.create_partner(name="Acme TV", actor=TESTER)
     assert (partner.name, partner.late_orders, partner.hold_seconds) == ("Acme TV", "refuse", None)
 
 
 def test_name_is_unique(stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
-    partners.create_partner(name="acme", late_orders="accept", hold_seconds=60)
+    partners.create_partner(name="acme", late_orders="accept", hold_seconds=60, actor=TESTER)
     before = stored_rows()
     with pytest.raises(PartnerNameTaken):
-        partners.create_partner(name="acme")
+        partners.create_partner(name="acme", actor=TESTER)
     assert stored_rows() == before
-    assert partners.create_partner(name="ACME").name == "ACME"
+    assert partners.create_partner(name="ACME", actor=TESTER).name == "ACME"
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,6 @@ def test_name_is_unique(stored_rows: Callable[[], dict[str, list[Any]]]) -> None
 )
 def test_invalid_value_is_refused(values: dict[str, Any], problem: str) -> None:
     with pytest.raises(InvalidValue) as refusal:
-        partners.create_partner(**values)
+        partners.create_partner(**values, actor=TESTER)
     assert str(refusal.value) == problem
     assert not Partner.objects.exists()

@@ -18,8 +18,8 @@ from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.events import feed, webhook_delivery, webhook_endpoints
 from baskets.domain.events.payloads import message_id
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.support.guards import ReasonRequired, RepairNotApplicable, StaleState
-from baskets.domain.validation import InvalidValue
+from baskets.domain.support.guards import RepairNotApplicable, StaleState
+from baskets.domain.validation import InvalidValue, ReasonRequired
 from baskets.models import Event, FeedPosition, Partner, WebhookEndpoint
 from baskets.models.basket_snapshot import Owner
 from baskets.net import http_client

@@ -11,8 +11,8 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import sessions
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support import key_misuse
-from baskets.domain.support.guards import ReasonRequired
 from baskets.domain.support.key_misuse import KeyActivity, compare_keys
+from baskets.domain.validation import ReasonRequired
 from baskets.models import ApiKey, CheckoutSession, Event
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User, available
