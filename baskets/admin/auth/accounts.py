@@ -79,6 +79,8 @@ class AccountAdmin(SuperuserAdmin, UserAdmin):  # type: ignore[type-arg]  # As a
     """Accounts of staff."""
 
     list_display = ("username", "first_name", "last_name", "is_active", "is_staff", "is_superuser", "factor", "access")
+    # What Django records is not typed.
+    readonly_fields = ("last_login", "date_joined")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         """With a word on whether each account has a second factor."""

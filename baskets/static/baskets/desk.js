@@ -1,4 +1,4 @@
-/* The desk in a browser: tells the server its time zone, and counts down what is left of a hold.
+/* The desk in a browser: tells the server its time zone, counts down what is left of a hold, and puts the keyboard where work begins.
    The time that is left comes from the server's clock; here only the seconds since the page came are counted. */
 "use strict";
 
@@ -39,7 +39,65 @@
             }
         }
     };
+
+    // Work begins at the first hit of a search, at a field with an error, at the first field of a form, or in the search of a list.
+    // Not on a touch screen, where a field with the focus covers half of it with a keyboard.
+    const begin = () => {
+        if (document.querySelector("[autofocus]") || !matchMedia("(pointer: fine)").matches) {
+            return;
+        }
+        const hit = new URLSearchParams(location.search).get("q") ? "#result_list tbody th a" : null;
+        const places = [
+            hit,
+            "#content .errors :is(textarea, select, input)",
+            "#content-main .aligned :is(textarea, select, input):not([type=hidden], [type=submit])",
+            "#login-form input:not([type=hidden])",
+            "#searchbar",
+        ];
+        for (const place of places) {
+            const found = place && document.querySelector(place);
+            if (found) {
+                found.focus({ preventScroll: true });
+                return;
+            }
+        }
+    };
+    // A table that is wider than its frame is scrolled by the keyboard, too.
+    const frames = () => {
+        for (const frame of document.querySelectorAll(".wide, .results")) {
+            if (frame.scrollWidth > frame.clientWidth) {
+                frame.tabIndex = 0;
+            } else {
+                frame.removeAttribute("tabindex");
+            }
+        }
+    };
+    // On a narrow screen the style sheet shows a row as a block, each value after the head of its column.
+    const heads = () => {
+        for (const table of document.querySelectorAll("#result_list, .wide table")) {
+            const names = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+            for (const row of table.querySelectorAll("tbody tr")) {
+                [...row.cells].forEach((cell, place) => {
+                    if (names[place] && cell.colSpan === 1 && !cell.querySelector(".action-select")) {
+                        cell.dataset.head = cell.dataset.head || names[place];
+                    }
+                });
+            }
+        }
+    };
+    // In a narrow column a time breaks between its day and its hour, and nowhere else.
+    const times = () => {
+        for (const time of document.querySelectorAll("#result_list time")) {
+            const parts = time.textContent.split(" ").map((part) => Object.assign(document.createElement("span"), { textContent: part }));
+            time.replaceChildren(...parts.flatMap((part) => [part, " "]).slice(0, -1));
+        }
+    };
+    addEventListener("resize", frames);
     document.addEventListener("DOMContentLoaded", () => {
+        heads();
+        times();
+        frames();
+        begin();
         if (document.querySelector("[data-seconds-left]")) {
             tick();
             setInterval(tick, 500);

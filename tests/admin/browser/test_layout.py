@@ -1,0 +1,49 @@
+"""The keyboard starts where work does, a confirmation folds what stays, and every column is on the screen."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.admin.browser.conftest import LAPTOP
+from tests.admin.conftest import Shop
+
+pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.django_db(transaction=True)]
+PHONE: Any = {"width": 390, "height": 844}
+
+
+def test_the_keyboard_starts_where_work_does(full_shop: Shop, staff_page: Page) -> None:
+    staff_page.goto("/admin/baskets/attention/work/")
+    staff_page.keyboard.press("Tab")
+    expect(staff_page.locator(".skip-to-content-link")).to_be_focused()
+    staff_page.goto("/admin/baskets/basket/")
+    expect(staff_page.locator("#searchbar")).to_be_focused()
+    staff_page.keyboard.type("ann")
+    staff_page.keyboard.press("Enter")
+    expect(staff_page.locator("#result_list tbody th a")).to_be_focused()
+    staff_page.keyboard.press("Enter")
+    expect(staff_page.get_by_role("heading", level=1)).to_contain_text("ann")
+    staff_page.click("a.button:has-text('Extend the basket')")
+    expect(staff_page.locator("#id_days")).to_be_focused()
+    # A confirmation shows what changes, and folds the rest; on paper there is nothing to press.
+    staff_page.fill("#id_days", "60")
+    staff_page.fill("#id_reason", "requested")
+    staff_page.click("input[value='Show what will change']")
+    expect(staff_page.locator("tr.changed").first).to_be_in_viewport()
+    expect(staff_page.locator("details.unchanged table")).to_be_hidden()
+    staff_page.emulate_media(media="print")
+    for pressed in ("#header", ".submit-row", "#nav-sidebar", ".breadcrumbs"):
+        expect(staff_page.locator(pressed)).to_be_hidden()
+
+
+def test_every_column_of_a_list_is_on_the_screen(full_shop: Shop, staff_page: Page) -> None:
+    beyond = """(() => {
+        const frame = document.querySelector(".results");
+        const cells = [...document.querySelectorAll("#result_list tbody tr:first-child > *")];
+        return cells.filter((cell) => cell.getBoundingClientRect().right > innerWidth).length + frame.scrollWidth - frame.clientWidth;
+    })()"""
+    for model in ("checkoutsession", "basket", "attention"):
+        staff_page.goto(f"/admin/baskets/{model}/")
+        for size in (LAPTOP, PHONE):
+            staff_page.set_viewport_size(size)
+            assert staff_page.evaluate(beyond) == 0, (model, size)
