@@ -207,7 +207,7 @@ def chosen(client: Client, model: str, slug: str, rows: list[Any]) -> tuple[str,
     response = client.post(listed, {**form, "_selected_action": [row.pk for row in rows]})
     assert response.status_code == 200
     body = html.unescape(response.content.decode())
-    address = re.search(r'<form method="post" action="([^"]+)"', body)
+    address = re.search(r'<form method="post" action="([^"]*/repair/[^"]+)"', body)
     assert address
     seen = re.findall(r'name="row" value="([^"]+)"', body)
     assert len(seen) == len(rows)
