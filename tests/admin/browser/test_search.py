@@ -50,7 +50,7 @@ def test_a_call_from_the_number_to_the_interrupted_repair(shop: Shop, staff_page
     assert staff_page.evaluate("navigator.clipboard.readText()") == "Anna@Example.com"
 
     search(staff_page, "SUD kino")
-    expect(staff_page.get_by_role("heading", name="Products 3")).to_be_visible()
+    expect(staff_page.get_by_role("heading", name="Products (3)")).to_be_visible()
     photograph(staff_page, tmp_path, "hits")
     search(staff_page, "missing")
     expect(staff_page.locator(".verdict")).to_have_text("Nothing was found.")

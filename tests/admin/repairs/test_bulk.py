@@ -68,7 +68,7 @@ def opened(client: Client, slug: str, rows: list[CheckoutSession], query: str = 
     response = client.post(f"{LIST}{query}", {**form, "_selected_action": [row.pk for row in rows]})
     assert response.status_code == 200
     body = response.content.decode()
-    address = re.search(r'<form method="post" action="([^"]+)"', body)
+    address = re.search(r'<form method="post" action="([^"]*/repair/[^"]+)"', body)
     assert address
     sent = {"csrfmiddlewaretoken": form["csrfmiddlewaretoken"], "reason": REASON, **fields(body)}
     return html.unescape(address[1]), html.unescape(body), sent
