@@ -23,7 +23,7 @@ from baskets.domain.events import webhook_endpoints
 from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
 from baskets.net.http_client import MAX_URL_LENGTH
 
-TONES = {"active": "good", "paused": "plain", "dead": "bad"}
+TONES = {"active": "good", "paused": "plain", "dead": "bad", "deleted": "plain"}
 
 
 class WebhookForm(NonceForm):

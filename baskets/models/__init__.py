@@ -17,7 +17,14 @@ from baskets.models.stock import Stock, StockAdjustment, StockReservation
 from baskets.models.throttles import Throttle
 from baskets.models.token_issuers import TokenIssuer
 from baskets.models.transfers import Transfer
-from baskets.models.webhooks import WebhookAttempt, WebhookChange, WebhookEndpoint
+from baskets.models.webhooks import (
+    WebhookAttempt,
+    WebhookBlockedBasket,
+    WebhookChange,
+    WebhookDeliverer,
+    WebhookEndpoint,
+    WebhookLane,
+)
 
 __all__ = [
     "ActivityState",
@@ -49,7 +56,10 @@ __all__ = [
     "TokenIssuer",
     "Transfer",
     "WebhookAttempt",
+    "WebhookBlockedBasket",
     "WebhookChange",
+    "WebhookDeliverer",
     "WebhookEndpoint",
+    "WebhookLane",
     "basket_key",
 ]

@@ -16,10 +16,9 @@ class WebhookEndpointQuerySet(LockableQuerySet["WebhookEndpoint"]):
 
 
 class WebhookEndpoint(models.Model):
-    """One URL to which the events of a partner are delivered, one at a time, in the order of the feed.
+    """One URL to which the events of a partner are delivered, in order for each basket. See Note [Lanes].
 
-    `position` is that of the last event that was delivered or skipped. During delivery the row carries a lease: only its
-    holder delivers and writes the state.
+    Every event up to `position` was delivered, was skipped, or belongs to a blocked basket.
     """
 
     class State(models.TextChoices):
@@ -28,11 +27,15 @@ class WebhookEndpoint(models.Model):
         ACTIVE = "active", "active"
         PAUSED = "paused", "paused by staff"
         DEAD = "dead", "given up: it failed for too long"
+        DELETED = "deleted", "deleted"
 
     partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="webhooks")
     url = models.CharField(max_length=2000)
     label = models.CharField(max_length=100, blank=True)
     secret = models.BinaryField(editable=False, help_text="Encrypted; shown once, when it is made.")
+    previous_secret = models.BinaryField(null=True, editable=False, help_text="Encrypted; signs beside the new one after a rotation.")
+    previous_secret_until = models.DateTimeField(null=True, help_text="The end of the overlap after a rotation.")
+    strict = models.BooleanField(default=False, help_text="One event at a time, in the order of the feed; a failed event stops all others.")
     kinds = models.JSONField(default=list, help_text="Which kinds of events; none named: all.")
     state = models.CharField(max_length=10, choices=State, default=State.ACTIVE)
     position = models.BigIntegerField(default=0)
@@ -41,8 +44,6 @@ class WebhookEndpoint(models.Model):
     next_try_at = models.DateTimeField(null=True)
     problem = models.CharField(max_length=200, blank=True, help_text="How the last try failed.")
     delivered_at = models.DateTimeField(null=True, help_text="The last delivery.")
-    lease = models.UUIDField(null=True)
-    leased_until = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = WebhookEndpointQuerySet.as_manager()
@@ -52,17 +53,22 @@ class WebhookEndpoint(models.Model):
             ("repair_pause", "Can pause a webhook"),
             ("repair_resume", "Can resume a webhook"),
             ("repair_replay", "Can have events delivered again"),
+            ("repair_skip", "Can skip an event that a webhook refuses"),
         ]
         indexes = [
-            models.Index(fields=["leased_until"], name="webhooks_to_deliver", condition=Q(state="active")),
             models.Index(fields=["failing_since"], name="webhooks_failing", condition=Q(failing_since__isnull=False, state="active")),
         ]
         constraints = [
-            models.CheckConstraint(name="webhook_state_is_known", condition=Q(state__in=["active", "paused", "dead"])),
+            models.CheckConstraint(name="webhook_state_is_known", condition=Q(state__in=["active", "paused", "dead", "deleted"])),
             models.CheckConstraint(name="webhook_position_is_not_negative", condition=Q(position__gte=0)),
             models.CheckConstraint(
                 name="webhook_fails_since_its_first_failure",
                 condition=Q(failures=0, failing_since__isnull=True) | Q(failures__gt=0, failing_since__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="webhook_previous_secret_has_an_end",
+                condition=Q(previous_secret__isnull=True, previous_secret_until__isnull=True)
+                | Q(previous_secret__isnull=False, previous_secret_until__isnull=False),
             ),
         ]
 
@@ -73,6 +79,69 @@ class WebhookEndpoint(models.Model):
     def is_resumable(self) -> bool:
         """Whether delivery has stopped: paused, given up, or waiting for the next try after a failure."""
         return self.state != self.State.ACTIVE or self.next_try_at is not None
+
+
+class WebhookDeliverer(models.Model):
+    """A running process that delivers, known by its heartbeat. Once `alive_until` has passed, others take over its lanes."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    alive_until = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"deliverer {self.pk}"
+
+
+class WebhookLane(models.Model):
+    """The part of an endpoint's events that one deliverer sends in order: those of every n-th basket. See Note [Lanes].
+
+    Every event of the lane up to `position` was delivered, was skipped, or belongs to a blocked basket.
+    """
+
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.PROTECT, related_name="lanes", db_index=False)
+    number = models.PositiveSmallIntegerField()
+    position = models.BigIntegerField()
+    deliverer = models.ForeignKey(WebhookDeliverer, null=True, on_delete=models.PROTECT, related_name="lanes")
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(name="one_lane_per_endpoint_and_number", fields=["endpoint", "number"]),
+            models.CheckConstraint(name="webhook_lane_position_is_not_negative", condition=Q(position__gte=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"lane {self.number} of webhook {self.endpoint_id}"
+
+
+class WebhookBlockedBasket(models.Model):
+    """A basket whose event the receiver refused. Its later events wait for that one; those of other baskets do not.
+
+    :param position: the first event of the basket that was neither delivered nor skipped.
+    """
+
+    endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.PROTECT, related_name="blocked_baskets", db_index=False)
+    basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="webhook_blocks")
+    position = models.BigIntegerField()
+    failures = models.PositiveIntegerField(help_text="Tries of this event that failed.")
+    failing_since = models.DateTimeField(null=True)
+    next_try_at = models.DateTimeField()
+    problem = models.CharField(max_length=200, blank=True, help_text="How the last try failed.")
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(name="one_block_per_endpoint_and_basket", fields=["endpoint", "basket"]),
+            models.CheckConstraint(
+                name="blocked_basket_fails_since_its_first_failure",
+                condition=Q(failures=0, failing_since__isnull=True) | Q(failures__gt=0, failing_since__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"blocked at {self.position} (#{self.pk})"
 
 
 class WebhookChange(models.Model):
@@ -86,6 +155,10 @@ class WebhookChange(models.Model):
         RESUMED = "resumed", "resumed"
         REPLAYED = "replayed", "set back, to deliver again"
         GIVEN_UP = "given_up", "given up"
+        SKIPPED = "skipped", "skipped an event"
+        CHANGED = "changed", "changed"
+        ROTATED = "rotated", "new secret"
+        DELETED = "deleted", "deleted"
 
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.PROTECT, related_name="changes")
     kind = models.CharField(max_length=10, choices=Kind)
@@ -99,7 +172,9 @@ class WebhookChange(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="webhook_change_is_known",
-                condition=Q(kind__in=["created", "paused", "resumed", "replayed", "given_up"]),
+                condition=Q(
+                    kind__in=["created", "paused", "resumed", "replayed", "given_up", "skipped", "changed", "rotated", "deleted"],
+                ),
             ),
         ]
 

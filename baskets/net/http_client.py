@@ -1,7 +1,7 @@
 """HTTP client for URLs that partners configure: https, public hosts only, bounded in time and size. Follows no redirects.
 
-The host is resolved once, all its IP addresses are checked, and the connection goes to one of them: a second look-up
-could return another address. The certificate must be valid for the host.
+The host is resolved once for each connection, all its IP addresses are checked, and the connection goes to one of them: a second
+look-up could return another address. The certificate must be valid for the host. `KeptConnections` lets requests share connections.
 
 # Note [The status line decides]
 # A status line is the answer of the receiver. What follows cannot change it, so a caller that needs no body gets the
@@ -18,19 +18,28 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, urlsplit
 
 import urllib3
 from django.db import connection as database
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.ssl_ import create_urllib3_context
+from urllib3.util.wait import wait_for_read
 
 from baskets import conf
 
 MAX_URL_LENGTH = 2000
 # A separate limit for each: the look-up of the host, all attempts to connect together, and the TLS handshake.
 CONNECT_SECONDS = 3.0
+# How many look-ups may run at once, those included that were abandoned because the resolver hangs.
+MAX_LOOKUPS = 64
+# A connection that was opened earlier is not used again, so that a host that moves is followed, and its addresses are checked again.
+MAX_CONNECTION_AGE_SECONDS = 60.0
+MAX_IDLE_SECONDS = 15.0
+# What is read of an unwanted body, so that its connection can be used again. A longer or slower body costs the connection.
+MAX_DRAINED_BYTES = 16 * 1024
+MAX_DRAIN_SECONDS = 0.05
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MIN_UNPRIVILEGED_PORT = 8000
 # The IANA special-purpose address registries, multicast, and ranges that IANA has not assigned to the public internet. The
@@ -82,7 +91,15 @@ class ForbiddenUrl(Exception):
 
 
 class RequestFailed(Exception):
-    """The request failed; the message states why and quotes nothing that was sent."""
+    """The request failed; the message states why and quotes nothing that was sent.
+
+    :param connected: whether a connection was made.
+    :param timed_out: whether the response did not come in time.
+    """
+
+    def __init__(self, message: str, *, connected: bool = True, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.connected, self.timed_out = connected, timed_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +147,71 @@ def validate_url(url: str) -> SplitResult:
     return parts
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Connection:
+    """An open connection to a checked address.
+
+    :param socket: a TLS socket for https.
+    :param opened_at: on the monotonic clock.
+    :param used_at: the end of its last request, on the monotonic clock; None for a new one.
+    """
+
+    socket: socket.socket
+    opened_at: float
+    used_at: float | None = None
+
+    def is_usable(self) -> bool:
+        """Return whether the connection is young, was used recently, and the receiver has neither closed it nor sent more."""
+        now = time.monotonic()
+        is_young = now - self.opened_at < MAX_CONNECTION_AGE_SECONDS and now - (self.used_at or now) < MAX_IDLE_SECONDS
+        return is_young and not wait_for_read(self.socket, timeout=0)
+
+
+class KeptConnections:
+    """Connections that stay open between requests to the same scheme, host and port. Safe for threads.
+
+    Each was opened to an address that was checked, at most `MAX_CONNECTION_AGE_SECONDS` ago.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[tuple[str, str, int], list[_Connection]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, parts: SplitResult) -> _Connection | None:
+        """Return an idle connection, which is the caller's until it is put back; None if there is none."""
+        while True:
+            with self._lock:
+                idle = self._idle.get(_origin(parts))
+                found = idle.pop() if idle else None
+            if found is None or found.is_usable():
+                return found
+            found.socket.close()
+
+    def put(self, parts: SplitResult, connection: _Connection) -> None:
+        """Keep a connection whose last response was read to its end."""
+        with self._lock:
+            self._idle.setdefault(_origin(parts), []).append(replace(connection, used_at=time.monotonic()))
+
+    def close_unusable(self) -> None:
+        """Close the connections that will not be used again."""
+        with self._lock:
+            idle = [(origin, found) for origin, connections in self._idle.items() for found in connections]
+            self._idle = {}
+            for origin, found in idle:
+                if found.is_usable():
+                    self._idle.setdefault(origin, []).append(found)
+                else:
+                    found.socket.close()
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for connections in idle.values():
+            for found in connections:
+                found.socket.close()
+
+
 def send_request(
     url: str,
     *,
@@ -138,15 +220,19 @@ def send_request(
     body: bytes | None = None,
     timeout_seconds: float,
     max_body_bytes: int | None = None,
+    kept: KeptConnections | None = None,
 ) -> Response:
     """Send one request and return the final response, whatever its status. See Note [The status line decides].
+
+    A kept connection that the receiver closed before it responded is replaced by a new one: the receiver may get the request twice.
 
     >>> send_request("https://example.com/hook", method="POST", body=b"{}", timeout_seconds=5).status
     204
 
     :param timeout_seconds: for everything after the connection is made.
     :param max_body_bytes: the maximum length of the response body; a longer or incomplete body is an error. None: the body is
-        not read, and `Response.body` is empty.
+        not returned, and `Response.body` is empty.
+    :param kept: connections to use and to leave open; None opens one and closes it.
     :raises ForbiddenUrl: the URL is invalid or forbidden, or its host has an address outside the public internet.
     :raises RequestFailed: there was no connection, no status in time, or no complete body of at most `max_body_bytes`.
     :raises RuntimeError: a transaction is open.
@@ -155,30 +241,86 @@ def send_request(
         message = "an outgoing request must not be sent inside a transaction"
         raise RuntimeError(message)
     parts = validate_url(url)
-    connection = _connect(parts)
-    connection.timeout = timeout_seconds
+    request = _Request(
+        parts=parts, method=method, headers=headers or {}, body=body, timeout_seconds=timeout_seconds, max_body_bytes=max_body_bytes
+    )
+    if kept and (connection := kept.take(parts)):
+        try:
+            return _communicate(connection, request, kept)
+        except RequestFailed as failed:
+            if not isinstance(failed.__cause__, ConnectionError) or failed.timed_out:
+                raise
+    return _communicate(_Connection(socket=_connect(parts), opened_at=time.monotonic()), request, kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """The arguments of `send_request`."""
+
+    parts: SplitResult
+    method: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    timeout_seconds: float
+    max_body_bytes: int | None
+
+
+def _communicate(used: _Connection, request: _Request, kept: KeptConnections | None) -> Response:
+    """Send a request over a connection, receive the response, and keep or close the connection."""
+    connected, parts = used.socket, request.parts
+    # It only writes: a new one for each request has no state of an earlier one.
+    writer = HTTPConnection(_host(parts), _port(parts), timeout=request.timeout_seconds)
+    writer.sock, writer.auto_open = connected, 0
     # The timeout of a socket restarts with every byte received; the watchdog limits the whole exchange.
-    deadline = time.monotonic() + timeout_seconds
-    watchdog = threading.Timer(timeout_seconds, _shut_down, [connection.sock])
+    deadline = time.monotonic() + request.timeout_seconds
+    watchdog = threading.Timer(request.timeout_seconds, _shut_down, [connected])
     watchdog.start()
+    is_reusable = False
     try:
         # A receiver may respond and close the connection before it has read the whole request.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request(method, target, body=body, headers={"Host": parts.netloc, "Connection": "close", **(headers or {})})
-        response = http.client.HTTPResponse(connection.sock, method=method)
+            own = {"Host": parts.netloc} | ({} if kept else {"Connection": "close"})
+            writer.request(request.method, target, body=request.body, headers={**own, **request.headers})
+        response = http.client.HTTPResponse(connected, method=request.method)
         with contextlib.closing(response):
-            _read_head(response, required=max_body_bytes is not None)
-            body_read = b"" if max_body_bytes is None else _read_body(response, max_body_bytes, deadline=deadline)
+            _read_head(response, required=request.max_body_bytes is not None)
+            body_read = b"" if request.max_body_bytes is None else _read_body(response, request.max_body_bytes, deadline=deadline)
+            is_reusable = kept is not None and _drain(response, connected)
         return Response(status=response.status, headers=response.headers or http.client.HTTPMessage(), body=body_read)
     except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
         timed_out = time.monotonic() >= deadline
         raise RequestFailed(
-            f"No whole answer within {timeout_seconds:g} s." if timed_out else f"The call failed: {type(error).__name__}."
+            f"No whole answer within {request.timeout_seconds:g} s." if timed_out else f"The call failed: {type(error).__name__}.",
+            timed_out=timed_out,
         ) from error
     finally:
         watchdog.cancel()
-        connection.close()
+        if kept and is_reusable:
+            kept.put(parts, used)
+        else:
+            connected.close()
+
+
+def _drain(response: http.client.HTTPResponse, connected: socket.socket) -> bool:
+    """Read the rest of a short body that has arrived.
+
+    :returns: whether the response is complete and the receiver keeps the connection open.
+    """
+    if response.will_close:
+        return False
+    deadline, left = time.monotonic() + MAX_DRAIN_SECONDS, MAX_DRAINED_BYTES
+    try:
+        connected.settimeout(MAX_DRAIN_SECONDS)
+        while left > 0 and not _is_complete(response) and time.monotonic() < deadline:
+            left -= len(response.read1(left))
+    except (http.client.HTTPException, OSError, ValueError):
+        return False
+    return _is_complete(response)
+
+
+def _is_complete(response: http.client.HTTPResponse) -> bool:
+    return response.isclosed() or response.length == 0
 
 
 def _read_head(response: http.client.HTTPResponse, *, required: bool) -> None:
@@ -213,12 +355,17 @@ def _read_body(response: http.client.HTTPResponse, max_body_bytes: int, *, deadl
     return content
 
 
-def _connect(parts: SplitResult) -> HTTPConnection:
-    """Check all IP addresses of the host, and connect to the first one that accepts."""
+def _connect(parts: SplitResult) -> socket.socket:
+    """Check all IP addresses of the host, and connect to the first one that accepts.
+
+    Each attempt may take its share of the time that is left.
+    """
     host, port = _host(parts), _port(parts)
     deadline, problem = time.monotonic() + CONNECT_SECONDS, "TimeoutError"
-    for address in _resolve(host, port):
-        seconds_left = deadline - time.monotonic()
+    addresses = _resolve(host, port)
+    for index, address in enumerate(addresses):
+        # One address that does not respond leaves time for the others.
+        seconds_left = (deadline - time.monotonic()) / (len(addresses) - index)
         if seconds_left <= 0:
             break
         connection: HTTPConnection
@@ -234,8 +381,8 @@ def _connect(parts: SplitResult) -> HTTPConnection:
             connection.close()
             problem = type(error).__name__
         else:
-            return connection
-    raise RequestFailed(f"No connection: {problem}.")
+            return connection.sock
+    raise RequestFailed(f"No connection: {problem}.", connected=False)
 
 
 @functools.cache
@@ -249,23 +396,37 @@ def _tls_context() -> ssl.SSLContext:
 def _resolve(host: str, port: int) -> tuple[str, ...]:
     """Resolve a host; unless all its IP addresses are public, none is used.
 
-    The system's resolver has no timeout, so it runs in a daemon thread that is abandoned after `CONNECT_SECONDS`.
+    The system's resolver has no timeout, so it runs in a daemon thread that is abandoned after `CONNECT_SECONDS`. At most
+    `MAX_LOOKUPS` such threads exist.
     """
     addresses: list[str] = []
 
     def resolve() -> None:
-        with contextlib.suppress(OSError, UnicodeError):
-            addresses.extend(str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        try:
+            with contextlib.suppress(OSError, UnicodeError):
+                addresses.extend(str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        finally:
+            lookups.release()
 
-    resolver = threading.Thread(target=resolve, daemon=True)
-    resolver.start()
-    resolver.join(CONNECT_SECONDS)
-    found = tuple(addresses)
+    deadline, lookups = time.monotonic() + CONNECT_SECONDS, _lookups
+    if lookups.acquire(timeout=CONNECT_SECONDS):
+        resolver = threading.Thread(target=resolve, daemon=True)
+        resolver.start()
+        resolver.join(max(0.0, deadline - time.monotonic()))
+    # A host may be listed once for each protocol.
+    found = tuple(dict.fromkeys(addresses))
     if not found:
-        raise RequestFailed("The name of the host cannot be resolved.")
+        raise RequestFailed("The name of the host cannot be resolved.", connected=False)
     for address in found:
         _require_public(address)
     return found
+
+
+_lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
+    return parts.scheme, _host(parts), _port(parts)
 
 
 def _require_public(address: str) -> None:

@@ -148,8 +148,7 @@ class UserHistory:
         """Events delivered, and one that failed."""
         webhook_endpoints.create_webhook(partner_name=self.partner.name, url=self.hook.url, from_the_beginning=True, actor=TESTER)
         feed.assign_positions()
-        while webhook_delivery.deliver_next():
-            pass
+        webhook_delivery.Deliverer(workers=4).run(once=True, stop=lambda: False)
         assert len(self.hook.calls) >= 2
 
     def repair(self, record: Any, slug: str, **fields: Any) -> None:

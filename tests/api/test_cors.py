@@ -169,8 +169,9 @@ def test_cached_origins_count_while_the_database_is_unavailable(monkeypatch: Any
 
 @pytest.mark.parametrize(
     "origin",
-    ["*", "null", "", "player.example", "https://*.example", "https://player.example/", "https://player.example/x", "HTTPS://player.example",
-     "https://Player.example", "https://me@player.example", "ftp://player.example", "https://player.example:", "https://player.example:0",
+    ["*", "NULL", "", "file://", "data://x", "capacitor://", "capacitor:localhost",
+     "player.example", "https://*.example", "https://player.example/", "https://player.example/x", "HTTPS://player.example",
+     "https://Player.example", "https://me@player.example", "https://player.example:", "https://player.example:0",
      "https://pläyer.example", "https://player.example\n", "https://" + "x" * 250, "https://a b"],
 )  # fmt: skip
 def test_invalid_origin_is_refused(partner: Partner, origin: str, stored_rows: Stored) -> None:
@@ -188,3 +189,11 @@ def test_too_many_origins_are_refused(partner: Partner) -> None:
 def test_wildcard_in_the_environment_fails_the_checks() -> None:
     with override_settings(CORS_ALLOWED_ORIGINS=["*"]):
         assert [message.id for message in run_checks() if message.id.startswith("corsheaders")] == ["corsheaders.E013"]
+
+
+@pytest.mark.parametrize("origin", ["capacitor://localhost", "ionic://localhost", "null"])
+def test_origins_of_packaged_apps_are_allowed_where_they_are_named(partner: Partner, origin: str) -> None:
+    assert allowed(preflight("/baskets/users/ada", origin)) is None
+    partners.allow_origins(partner_name=partner.name, origins=[origin], actor=OPERATOR)
+    cors.OriginCache.origins = None
+    assert allowed(preflight("/baskets/users/ada", origin)) == origin

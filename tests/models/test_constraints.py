@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from baskets.db.errors import constraint_of
 from baskets.domain.events import webhook_attempts, webhook_endpoints
+from baskets.domain.events.webhook_attempts import Attempt
 from baskets.models import (
     ActivityState,
     ApiKey,
@@ -36,8 +37,10 @@ from baskets.models import (
     StockReservation,
     TokenIssuer,
     WebhookAttempt,
+    WebhookBlockedBasket,
     WebhookChange,
     WebhookEndpoint,
+    WebhookLane,
 )
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
@@ -212,6 +215,9 @@ OF_THE_FEED: dict[str, tuple[type[Model], dict[str, Any]]] = {
     "webhook_state_is_known": (WebhookEndpoint, {"state": "gone"}),
     "webhook_position_is_not_negative": (WebhookEndpoint, {"position": -1}),
     "webhook_fails_since_its_first_failure": (WebhookEndpoint, {"failures": 1}),
+    "webhook_previous_secret_has_an_end": (WebhookEndpoint, {"previous_secret": b"x"}),
+    "webhook_lane_position_is_not_negative": (WebhookLane, {"position": -1}),
+    "blocked_basket_fails_since_its_first_failure": (WebhookBlockedBasket, {"failures": 0}),
     "webhook_change_is_known": (WebhookChange, {"kind": "moved"}),
     "webhook_attempt_has_an_outcome": (WebhookAttempt, {"acknowledged": True}),
 }
@@ -222,8 +228,12 @@ OF_THE_FEED: dict[str, tuple[type[Model], dict[str, Any]]] = {
 def test_database_refuses_invalid_feed_rows_by_name(name: str) -> None:
     """Each case changes one thing about a valid row of the feed or its webhooks."""
     webhook_endpoints.create_webhook(partner_name=Partner.objects.get().name, url="https://example.com/", actor=TESTER)
-    webhook_attempts.record_attempt(
-        endpoint_id=WebhookEndpoint.objects.get().pk, position=1, status=None, duration=timedelta(seconds=1), problem="No response."
+    endpoint = WebhookEndpoint.objects.get()
+    webhook_attempts.record_attempts(
+        [Attempt(endpoint_id=endpoint.pk, position=1, status=None, duration=timedelta(seconds=1), problem="No response.")]
+    )
+    WebhookBlockedBasket.objects.create(
+        endpoint=endpoint, basket=Basket.objects.all()[0], position=1, failures=1, failing_since=Now(), next_try_at=Now()
     )
     model, fields = OF_THE_FEED[name]
     with refused_by(name):
@@ -264,7 +274,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
             *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, GuestToken, IdempotencyRecord),
             *(Partner, Product, SigningKey, Stock, StockAdjustment, StockReservation, TokenIssuer),
             *(ActivityState, FeedPosition, FeedState, PartnerActivity, ProductActivity),
-            *(WebhookAttempt, WebhookChange, WebhookEndpoint),
+            *(WebhookAttempt, WebhookBlockedBasket, WebhookChange, WebhookEndpoint, WebhookLane),
         )
         for constraint in model._meta.constraints
     }
@@ -280,5 +290,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         "issuer_has_keys_or_their_address",
         "issuer_signs_with_known_algorithms",
         "fetched_keys_have_their_time_and_their_address",
+        "one_lane_per_endpoint_and_number",
+        "one_block_per_endpoint_and_basket",
     }
     assert named == UPDATES.keys() | COPIES.keys() | OF_THE_FEED.keys() | OF_THE_COUNTS.keys() | by_hand

@@ -496,10 +496,10 @@ def test_shut_down_connection_stays_encrypted(internal_addresses_allowed: None, 
     try:
         connection = http_client._connect(http_client.validate_url(f"https://127.0.0.1:{server.port}/"))
         with contextlib.closing(connection):
-            http_client._shut_down(connection.sock)
-            assert connection.sock.version() == "TLSv1.3"
+            http_client._shut_down(connection)
+            assert connection.version() == "TLSv1.3"
             with pytest.raises(ssl.SSLError):
-                connection.sock.send(b"in clear")
+                connection.send(b"in clear")
     finally:
         server.close()
 
@@ -716,3 +716,148 @@ def test_answer_may_take_as_long_as_the_call_and_not_only_as_long_as_the_connect
         client.sendall(OK)
 
     assert status_of(serve(script)) == 200
+
+
+# --- Kept connections ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept() -> Iterator[http_client.KeptConnections]:
+    connections = http_client.KeptConnections()
+    yield connections
+    connections.close()
+
+
+def post(url: str, kept: http_client.KeptConnections) -> int:
+    return http_client.send_request(url, method="POST", body=b"{}", timeout_seconds=2, kept=kept).status
+
+
+class KeepingServer(Server):
+    """A local server that answers up to `per_connection` requests on each connection."""
+
+    def __init__(self, script: bytes, *, per_connection: int = 100) -> None:
+        self.per_connection, self.requests = per_connection, list[int]()
+        self.connections = 0
+        super().__init__(script)
+
+    def answer(self, client: socket.socket) -> None:
+        self.connections += 1
+        for _ in range(self.per_connection):
+            request = b""
+            while not request.endswith(b"{}"):
+                if not (chunk := client.recv(65536)):
+                    return
+                request += chunk
+            self.requests.append(self.connections)
+            assert isinstance(self.script, bytes)
+            client.sendall(self.script)
+
+
+KEPT = {
+    "no body": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "empty body": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "short body": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "a failure": b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
+    "an interim response": b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+}
+NOT_KEPT = {
+    "announced end": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "body cut off": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok",
+    "no end": b"HTTP/1.1 200 OK\r\n\r\nok",
+    "long body": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(100000),
+    "broken chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "connections"), [(a, 1) for a in KEPT.values()] + [(a, 3) for a in NOT_KEPT.values()], ids=[*KEPT, *NOT_KEPT]
+)
+def test_connection_is_used_again_after_a_whole_response(
+    internal_addresses_allowed: None, kept: http_client.KeptConnections, answer: bytes, connections: int
+) -> None:
+    server = KeepingServer(answer)
+    statuses = {post(f"http://127.0.0.1:{server.port}/", kept) for _ in range(3)}
+    assert len(statuses) == 1
+    assert server.connections == connections
+    server.listening.close()
+
+
+def test_closed_kept_connection_is_replaced_and_no_request_fails(
+    internal_addresses_allowed: None, kept: http_client.KeptConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = KeepingServer(KEPT["short body"], per_connection=2)
+    assert [post(f"http://127.0.0.1:{server.port}/", kept) for _ in range(4)] == [200] * 4
+    # The receiver closes at the moment of the request, when the connection still looks open.
+    monkeypatch.setattr(http_client, "wait_for_read", lambda *_, **__: False)
+    assert [post(f"http://127.0.0.1:{server.port}/", kept) for _ in range(4)] == [200] * 4
+    assert server.requests == [1, 1, 2, 2, 3, 3, 4, 4]
+    server.listening.close()
+
+
+def test_kept_connection_that_is_old_idle_or_holds_unread_bytes_is_not_used(
+    internal_addresses_allowed: None, kept: http_client.KeptConnections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = KeepingServer(KEPT["short body"] + b"HTTP/1.1 200 OK\r\n")
+    url = f"http://127.0.0.1:{server.port}/"
+    parts = http_client.validate_url(url)
+    for limit in ("MAX_CONNECTION_AGE_SECONDS", "MAX_IDLE_SECONDS"):
+        post(url, kept)
+        with monkeypatch.context() as later:
+            later.setattr(http_client, limit, 0.0)
+            assert kept.take(parts) is None
+    post(url, kept)
+    with monkeypatch.context() as later:
+        later.setattr(http_client, "MAX_IDLE_SECONDS", 0.0)
+        kept.close_unusable()
+    assert kept.take(parts) is None
+    server.listening.close()
+
+
+def test_timeout_on_a_kept_connection_is_not_repeated(internal_addresses_allowed: None, kept: http_client.KeptConnections) -> None:
+    server = KeepingServer(KEPT["short body"])
+    url = f"http://127.0.0.1:{server.port}/"
+    post(url, kept)
+    server.script = b""
+    with pytest.raises(RequestFailed, match=r"No whole answer within 0\.3 s\.") as failed:
+        http_client.send_request(url, method="POST", body=b"{}", timeout_seconds=0.3, kept=kept)
+    assert failed.value.timed_out
+    assert server.requests == [1, 1]
+    server.listening.close()
+
+
+def test_address_that_does_not_respond_leaves_time_for_the_next(internal_addresses_allowed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = KeepingServer(KEPT["short body"])
+    full = socket.socket()
+    full.bind(("127.0.0.2", server.port))
+    full.listen(0)
+    filling = [socket.socket() for _ in range(3)]
+    for one in filling:
+        one.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            one.connect(("127.0.0.2", server.port))
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.6)
+    found = [(2, 1, 6, "", (address, server.port)) for address in ("127.0.0.2", "127.0.0.2", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert http_client.send_request(f"http://hooks.example.com:{server.port}/", method="POST", body=b"{}", timeout_seconds=2).status == 200
+    for one in (*filling, full, server.listening):
+        one.close()
+
+
+def test_hanging_lookups_are_bounded(internal_addresses_allowed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    end, running = threading.Event(), list[int]()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        running.append(1)
+        end.wait(PATIENT)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(http_client, "_lookups", threading.BoundedSemaphore(2))
+    for _ in range(4):
+        with pytest.raises(RequestFailed, match="cannot be resolved"):
+            http_client.send_request("http://hooks.example.com/", method="GET", timeout_seconds=1)
+    assert len(running) == 2
+    end.set()

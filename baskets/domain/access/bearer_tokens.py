@@ -4,6 +4,7 @@ PyJWT checks form, signature, issuer and audience. This module compares the time
 it uses `kid` and `alg` only: a token cannot name a place to fetch its key from.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from uuid import UUID
 import jwt
 from django.db.models import Exists
 from django.db.models.functions import Now
+from jwt.utils import base64url_decode
 
 from baskets.db.errors import read_with_reconnect
 from baskets.domain.access import guest_tokens, jwks_cache
@@ -117,6 +119,8 @@ def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
         raise TokenInvalid
     try:
+        for part in token.split(".")[:2]:
+            _require_unambiguous_json(base64url_decode(part))
         parts = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise TokenInvalid from error
@@ -127,6 +131,24 @@ def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if "crit" in header or not isinstance(claims.get("iss", ""), str):
         raise TokenInvalid
     return header, claims
+
+
+def _require_unambiguous_json(text: bytes) -> None:
+    """Check that every JSON parser reads the same: UTF-8, no member twice, no NaN and no infinity. RFC 8725, section 2.4.
+
+    :raises ValueError: it may be read in two ways.
+    """
+
+    def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(names := dict(members)) != len(members):
+            message = "a member appears twice"
+            raise ValueError(message)
+        return names
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
 
 
 def _read_issuers(partner_id: int) -> list[Any]:

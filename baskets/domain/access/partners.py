@@ -18,9 +18,12 @@ log = structlog.get_logger(__name__)
 MAX_NAME_LENGTH = 100
 # A hold keeps pieces from other buyers; more than a week is a typing error.
 MAX_HOLD_SECONDS = 7 * 24 * 60 * 60
-# Scheme, host and optional port, as browsers send them. No wildcard, and no `null`, the origin of every sandboxed page.
+# Scheme, host and optional port, as browsers send them; no wildcard. Packaged apps have schemes of their frameworks, such as
+# `capacitor://localhost`. `null` is the origin of hybrid television apps, and of every sandboxed page.
 ORIGIN_PATTERN = re.compile(
-    r"https?://(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::[1-9][0-9]{0,4})?|https?://\[[0-9a-f:]+\](?::[1-9][0-9]{0,4})?", re.ASCII
+    r"https?://(?:[a-z0-9-]+\.)*[a-z0-9-]+(?::[1-9][0-9]{0,4})?"
+    r"|(?!file:|data:|blob:|javascript:)[a-z][a-z0-9+.-]*://(?:[a-z0-9-]+\.)*[a-z0-9-]+|null|https?://\[[0-9a-f:]+\](?::[1-9][0-9]{0,4})?",
+    re.ASCII,
 )
 MAX_ORIGIN_LENGTH = 255
 MAX_ORIGINS = 100

@@ -1,5 +1,7 @@
 """Records the requests to webhook endpoints with their outcomes, a bounded number for each endpoint. `webhook_delivery` sends them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from baskets.db.pipeline import Statement, execute
@@ -8,11 +10,14 @@ from baskets.models import WebhookAttempt
 # Failures and deliveries are counted apart, so that an endpoint that refuses one event of many still shows why.
 MAX_KEPT_PER_OUTCOME = 50
 MAX_PROBLEM_LENGTH = 200
-INSERT_ATTEMPT = Statement(
-    "insert_attempt",
+INSERT_ATTEMPTS = Statement(
+    "insert_attempts",
     """
 INSERT INTO baskets_webhookattempt (endpoint_id, position, acknowledged, status, duration, problem, ended_at)
-VALUES (%s, %s, %s, %s, %s, %s, statement_timestamp())
+SELECT endpoint, position, problem = '', status, duration, problem, statement_timestamp()
+FROM unnest(
+    %(endpoints)s::bigint[], %(positions)s::bigint[], %(statuses)s::smallint[], %(durations)s::interval[], %(problems)s::text[]
+) attempt (endpoint, position, status, duration, problem)
 """,
 )
 # SKIP LOCKED: another worker that deletes the same rows is not waited for.
@@ -30,19 +35,46 @@ DELETE FROM baskets_webhookattempt WHERE id IN (
 )
 
 
-def record_attempt(*, endpoint_id: int, position: int | None, status: int | None, duration: timedelta, problem: str = "") -> None:
-    """Record one request to an endpoint, and delete the oldest beyond `MAX_KEPT_PER_OUTCOME`.
-
-    Locks nothing that another worker waits for. Call it in the transaction that records the outcome at the endpoint.
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One request to an endpoint.
 
     :param position: of the event in the feed; None for a test event.
     :param status: the HTTP status of the response; None if there was none.
     :param duration: from the request to its outcome.
     :param problem: one sentence that says why the receiver did not acknowledge; empty if it did.
     """
-    acknowledged = not problem
-    execute(INSERT_ATTEMPT, [endpoint_id, position, acknowledged, status, duration, problem[:MAX_PROBLEM_LENGTH]])
-    execute(DELETE_OLD_ATTEMPTS, {"endpoint": endpoint_id, "acknowledged": acknowledged, "kept": MAX_KEPT_PER_OUTCOME})
+
+    endpoint_id: int
+    position: int | None
+    status: int | None
+    duration: timedelta
+    problem: str = ""
+
+
+def record_attempts(attempts: Sequence[Attempt]) -> None:
+    """Record requests, and delete the oldest beyond `MAX_KEPT_PER_OUTCOME` of each endpoint and outcome.
+
+    Locks nothing that another worker waits for. Call it in the transaction that records the outcomes at the endpoints.
+
+    :param attempts: in their order; of many, only those that are kept are written.
+    """
+    groups: dict[tuple[int, bool], list[Attempt]] = {}
+    for attempt in attempts:
+        groups.setdefault((attempt.endpoint_id, not attempt.problem), []).append(attempt)
+    kept = [attempt for group in groups.values() for attempt in group[-MAX_KEPT_PER_OUTCOME:]]
+    if not kept:
+        return
+    values = {
+        "endpoints": [attempt.endpoint_id for attempt in kept],
+        "positions": [attempt.position for attempt in kept],
+        "statuses": [attempt.status for attempt in kept],
+        "durations": [attempt.duration for attempt in kept],
+        "problems": [attempt.problem[:MAX_PROBLEM_LENGTH] for attempt in kept],
+    }
+    execute(INSERT_ATTEMPTS, values)
+    for endpoint_id, acknowledged in groups:
+        execute(DELETE_OLD_ATTEMPTS, {"endpoint": endpoint_id, "acknowledged": acknowledged, "kept": MAX_KEPT_PER_OUTCOME})
 
 
 def latest_attempts(*, endpoint_id: int, limit: int) -> list[WebhookAttempt]:

@@ -1,282 +1,479 @@
-"""Delivers events to the webhooks of partners: at least once, in the order of the feed, and never within a transaction.
+"""Delivers events to the webhooks of partners: at least once, in order for each basket, and never within a transaction.
 
-# Note [One stream for each endpoint]
-# Delivery to an endpoint is strictly in order, one event at a time. After a failure the endpoint waits at that event: longer with
-# every failure, at least as long as the receiver requests, and after days it is given up. A worker holds a lease on the endpoint,
-# renewed before each request and longer than the request timeout, so two workers never send an event at once; state is written
-# only while the lease is held. After a crash between a request and its record, the event is sent once more.
+One thread does everything with the database; the others send. What is stored, and why nothing is lost: Note [Lanes].
 """
 
-import json
-import random
-import re
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
-from typing import Any
+from queue import Empty, SimpleQueue
 from uuid import UUID, uuid4
 
 import structlog
-from standardwebhooks.webhooks import Webhook
+from django.db import DatabaseError, InterfaceError, connection
+from django.db.models import F, Func, IntegerField, QuerySet
 
-from baskets import conf
-from baskets.db.pipeline import Statement, execute
+from baskets.db.errors import Fault, fault_of
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
-from baskets.domain.events import feed, webhook_endpoints
-from baskets.domain.events.payloads import event_payload, message_id
-from baskets.domain.timestamps import format_timestamp
-from baskets.encryption import UnreadableSecret, decrypt
+from baskets.domain.events import feed, webhook_attempts, webhook_endpoints, webhook_lanes, webhook_requests
+from baskets.domain.events.webhook_attempts import Attempt
+from baskets.domain.events.webhook_lanes import Failure
+from baskets.domain.events.webhook_requests import Outcome
 from baskets.models import FeedPosition, WebhookEndpoint
-from baskets.net import http_client
+from baskets.net.http_client import KeptConnections
 
 log = structlog.get_logger("baskets.webhooks")
 
-BATCH = 50
-# After this time a worker turns to another endpoint.
-MAX_RUN_SECONDS = 30.0
-# How much longer than its timeout a request may take: name resolution, connecting, a busy machine.
-LEASE_MARGIN = timedelta(seconds=60)
-FIRST_DELAY_SECONDS = 5.0
-MAX_DELAY_SECONDS = 3600.0
-SECONDS_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)?")
+BATCH = 250
+# How many requests to an endpoint may be in flight at first; each success allows one more, each failure fewer.
+FIRST_WINDOW = 8
+SYNC_SECONDS = 1.0
+RECORD_SECONDS = 0.2
+# How often an idle deliverer looks for new events.
+POLL_SECONDS = 0.2
+RETRY_SECONDS = 1.0
 ACTOR = Actor.system("deliver_webhooks")
 
-ACQUIRE_LEASE = Statement(
-    "acquire_lease",
-    """
-UPDATE baskets_webhookendpoint SET lease = %(lease)s, leased_until = statement_timestamp() + %(span)s::interval
-WHERE id = (
-    SELECT id FROM baskets_webhookendpoint
-    WHERE state = 'active' AND (leased_until IS NULL OR leased_until <= statement_timestamp())
-      AND (next_try_at IS NULL OR next_try_at <= statement_timestamp())
-      AND position < (SELECT position FROM baskets_feedstate)
-    ORDER BY leased_until NULLS FIRST, id LIMIT 1
-    FOR NO KEY UPDATE SKIP LOCKED
-)
-RETURNING id, (SELECT position FROM baskets_feedstate)
-""",
-)
-RENEW_LEASE = Statement(
-    "renew_lease",
-    """
-UPDATE baskets_webhookendpoint SET leased_until = statement_timestamp() + %(span)s::interval
-WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
-RETURNING statement_timestamp()
-""",
-)
-RECORD_DELIVERY = Statement(
-    "record_delivery",
-    """
-UPDATE baskets_webhookendpoint
-SET position = %(position)s, failures = 0, failing_since = NULL, next_try_at = NULL, problem = '',
-    delivered_at = statement_timestamp()
-WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
-RETURNING id
-""",
-)
-RECORD_FAILURE = Statement(
-    "record_failure",
-    """
-UPDATE baskets_webhookendpoint
-SET failures = failures + 1, failing_since = coalesce(failing_since, statement_timestamp()), problem = %(problem)s,
-    next_try_at = statement_timestamp() + least(
-        greatest(%(delay)s::interval, %(pause)s::interval, %(not_before)s::timestamptz - statement_timestamp()), %(longest)s::interval
-    ),
-    state = CASE WHEN %(gone)s::boolean OR failing_since <= statement_timestamp() - %(give_up)s::interval THEN 'dead' ELSE state END
-WHERE id = %(id)s AND lease = %(lease)s AND state = 'active'
-RETURNING state, position
-""",
-)
-RELEASE_LEASE = Statement(
-    "release_lease",
-    """
-UPDATE baskets_webhookendpoint
-SET lease = NULL, leased_until = statement_timestamp(), position = greatest(position, %(position)s)
-WHERE id = %(id)s AND lease = %(lease)s
-""",
-)
+
+@dataclass(kw_only=True)
+class DeliveryTotals:
+    """What a deliverer has done: events that were acknowledged, and requests that failed."""
+
+    delivered: int = 0
+    failed: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeliveryRun:
-    """The result of `deliver_next` for one endpoint.
+@dataclass(kw_only=True, eq=False)
+class Lane:
+    """A held lane.
 
-    :param delivered: how many events were acknowledged.
+    :param read: the position up to which its events are in `waiting`.
+    :param done: the position to store: every event up to it was acknowledged or belongs to a blocked basket.
     """
 
-    delivered: int
-    failed: bool
+    lane_id: int
+    number: int
+    read: int
+    done: int
+    stored: int
+    waiting: deque[FeedPosition] = field(default_factory=deque)
+    in_flight: bool = False
+    is_held: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class EndpointLease:
-    """An endpoint that this worker alone delivers to.
+@dataclass(kw_only=True, eq=False)
+class Stream:
+    """The held lanes of one endpoint.
 
-    :param up_to: the end of the feed when the lease was acquired.
+    :param read: the position up to which the feed was read.
+    :param window: how many requests may be in flight.
+    :param is_dirty: whether its partner had events since its positions were stored.
+    :param is_due: whether the endpoint does not wait after a failure.
     """
 
     endpoint: WebhookEndpoint
-    token: UUID
-    up_to: int
+    lanes: dict[int, Lane]
+    read: int
+    blocked: set[UUID]
+    window: int = FIRST_WINDOW
+    in_flight: int = 0
+    is_dirty: bool = False
+    is_due: bool = True
+    retrying: set[int] = field(default_factory=set)
+
+    @property
+    def lane_count(self) -> int:
+        """How many lanes the endpoint has."""
+        return 1 if self.endpoint.strict else webhook_lanes.LANES
+
+    def lane_of(self, basket_id: UUID) -> Lane | None:
+        """Return the lane of a basket; None if it is not held."""
+        return self.lanes.get(webhook_lanes.lane_number(basket_id, lanes=self.lane_count))
+
+    def has_work(self) -> bool:
+        """Return whether an event waits, or its outcome is still to be recorded."""
+        return any(lane.waiting or lane.in_flight for lane in self.lanes.values())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A failed delivery, with the requests of the receiver.
+class Job:
+    """One event on its way.
 
-    :param gone: the receiver wants no more events.
-    :param pause: the minimum time until the next attempt.
-    :param not_before: the earliest time of the next attempt.
+    :param block_id: of the blocked basket whose event it is; None for the next event of the lane.
+    :param block_position: the stored position of the blocked basket.
     """
 
-    problem: str
-    gone: bool = False
-    pause: timedelta | None = None
-    not_before: datetime | None = None
+    stream: Stream
+    lane: Lane
+    entry: FeedPosition
+    block_id: int | None = None
+    block_position: int = 0
 
 
-def deliver_next(*, stop: Callable[[], bool] = lambda: False) -> DeliveryRun | None:
-    """Deliver the due events to one endpoint that no other worker delivers to. See Note [One stream for each endpoint].
+class Deliverer:
+    """Delivers the events of all lanes that it holds. See Note [Lanes].
 
-    :param stop: checked between two events.
-    :returns: None if no endpoint has due events.
+    :param workers: how many requests may be in flight at once.
     """
-    feed.assign_positions()
-    lease = _acquire_lease()
-    if lease is None:
-        return None
-    run, position = _deliver(lease, stop)
-    _update_under_lease(lease, RELEASE_LEASE, position=position)
-    return run
 
+    def __init__(self, *, workers: int) -> None:
+        self.id = uuid4()
+        self.totals = DeliveryTotals()
+        self._workers = workers
+        self._streams: dict[int, Stream] = {}
+        self._blocks: list[tuple[int, int, UUID, int]] = []
+        self._ended: SimpleQueue[tuple[Job, Outcome | None]] = SimpleQueue()
+        self._to_record: deque[tuple[Job, Outcome | None]] = deque()
+        self._attempts: list[Attempt] = []
+        self._succeeded: set[int] = set()
+        self._in_flight = 0
+        self._kept = KeptConnections()
+        # The lease on this machine's clock, counted from before the statement that prolonged it.
+        self._alive_until = self._synced_at = self._recorded_at = float("-inf")
+        # The database's clock at the last heartbeat, and this machine's.
+        self._now, self._now_at = datetime.max.replace(tzinfo=UTC), float("-inf")
 
-def _acquire_lease() -> EndpointLease | None:
-    token = uuid4()
-    row = run_in_transaction(lambda: execute(ACQUIRE_LEASE, {"lease": token, "span": _lease_duration()}).fetchone())
-    if row is None:
-        return None
-    return EndpointLease(endpoint=WebhookEndpoint.objects.get(pk=row[0]), token=token, up_to=row[1])
+    def run(self, *, once: bool, stop: Callable[[], bool], advance: Callable[[int], None] = lambda _: None) -> DeliveryTotals:
+        """Deliver until a stop signal, and finish the requests in flight.
 
+        :param once: end when no event is due that this deliverer may send, and raise database errors.
+        :param advance: is called with the number of delivered events.
+        """
+        with ThreadPoolExecutor(self._workers) as pool:
+            try:
+                while not stop():
+                    before = self.totals.delivered
+                    try:
+                        is_idle = self._step(pool)
+                    except (DatabaseError, InterfaceError) as error:
+                        if once or fault_of(error) is Fault.INTERNAL:
+                            raise
+                        log.warning("webhooks_wait_for_the_database", fault=fault_of(error).name)
+                        connection.close()
+                        self._await_outcomes(RETRY_SECONDS)
+                        continue
+                    advance(self.totals.delivered - before)
+                    if is_idle and once:
+                        break
+                    self._await_outcomes(POLL_SECONDS if is_idle or not self._to_record else 0)
+                while self._in_flight:
+                    self._await_outcomes(SYNC_SECONDS)
+                    self._heartbeat_if_due(accepts=False)
+                before = self.totals.delivered
+                self._record_outcomes()
+                self._record_progress()
+                webhook_lanes.end(deliverer=self.id)
+                advance(self.totals.delivered - before)
+            finally:
+                self._kept.close()
+        return self.totals
 
-def _deliver(lease: EndpointLease, stop: Callable[[], bool]) -> tuple[DeliveryRun, int]:
-    """Deliver in order until a delivery fails, no event is left, or the time is up.
+    # --- One step ------------------------------------------------------------------------------
 
-    :returns: the result, and the last position that is done.
-    """
-    endpoint, until = lease.endpoint, time.monotonic() + MAX_RUN_SECONDS
-    delivered, done = 0, endpoint.position
-    due = _due_events(endpoint, lease.up_to)
-    for entry in due:
-        if stop() or time.monotonic() > until:
-            return DeliveryRun(delivered=delivered, failed=False), done
-        now = _update_under_lease(lease, RENEW_LEASE, span=_lease_duration())
-        if now is None:
-            return DeliveryRun(delivered=delivered, failed=False), done  # Staff have changed the endpoint, or the lease has expired.
-        if failure := _send(endpoint, entry, now):
-            _record_failure(lease, failure)
-            return DeliveryRun(delivered=delivered, failed=True), done
-        if _update_under_lease(lease, RECORD_DELIVERY, position=entry.position) is None:
-            return DeliveryRun(delivered=delivered, failed=False), done
-        delivered, done, endpoint.failures = delivered + 1, entry.position, 0
-    # Skip the events of other partners and kinds.
-    return DeliveryRun(delivered=delivered, failed=False), lease.up_to if len(due) < BATCH else done
+    def _step(self, pool: ThreadPoolExecutor) -> bool:
+        """Record what has ended, renew the lease, read, and send.
 
+        :returns: whether nothing is in flight or to be sent now.
+        """
+        self._record_outcomes()
+        if time.monotonic() - self._recorded_at >= RECORD_SECONDS:
+            self._record_progress()
+            feed.assign_positions()
+        self._heartbeat_if_due(accepts=True)
+        self._read()
+        self._send(pool)
+        if self._in_flight:
+            return False
+        self._record_progress()
+        return True
 
-def _due_events(endpoint: WebhookEndpoint, up_to: int) -> list[FeedPosition]:
-    rows = FeedPosition.objects.filter(partner_id=endpoint.partner_id, position__gt=endpoint.position, position__lte=up_to)
-    if endpoint.kinds:
-        rows = rows.filter(kind__in=endpoint.kinds)
-    return list(rows.select_related("event__basket", "event__session").order_by("position")[:BATCH])
+    def _await_outcomes(self, seconds: float) -> None:
+        """Wait for the first outcome, and collect all that are there."""
+        try:
+            self._collect(self._ended.get(timeout=seconds) if seconds else self._ended.get_nowait())
+            while True:
+                self._collect(self._ended.get_nowait())
+        except Empty:
+            pass
 
+    def _collect(self, ended: tuple[Job, Outcome | None]) -> None:
+        job, _ = ended
+        self._in_flight -= 1
+        job.stream.in_flight -= 1
+        self._to_record.append(ended)
 
-def _send(endpoint: WebhookEndpoint, entry: FeedPosition, now: datetime) -> Failure | None:
-    """Send one event, signed.
+    # --- The lease -----------------------------------------------------------------------------
 
-    :returns: None if the receiver acknowledged it.
-    """
-    try:
-        signer = Webhook(decrypt(endpoint.secret, purpose=webhook_endpoints.ENCRYPTION_PURPOSE, context=endpoint.pk))
-    except (UnreadableSecret, ValueError):
-        return Failure(problem="The secret cannot be decrypted: its key is not known, or it was stored for another webhook.")
-    event = event_payload(entry)
-    body = json.dumps({"type": event["kind"], "timestamp": format_timestamp(entry.event.at), "data": event}, ensure_ascii=False)
-    name, sent_at = message_id(entry), now.astimezone(UTC)
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": "baskets-webhooks",
-        "webhook-id": name,
-        "webhook-timestamp": str(int(sent_at.timestamp())),
-        "webhook-signature": signer.sign(name, sent_at, body),
-    }
-    try:
-        reply = http_client.send_request(
-            endpoint.url, method="POST", headers=headers, body=body.encode(), timeout_seconds=conf.webhook_timeout().total_seconds()
+    def _heartbeat_if_due(self, *, accepts: bool) -> None:
+        started = time.monotonic()
+        if started - self._synced_at < SYNC_SECONDS:
+            return
+        found = webhook_lanes.sync(deliverer=self.id, accepts=accepts)
+        self._synced_at, self._alive_until = started, started + webhook_lanes.LEASE.total_seconds()
+        self._now, self._now_at = found.now, time.monotonic()
+        self._drop_lost(found.held, {lane.lane_id for lane in found.claimed})
+        for claimed in found.claimed:
+            self._add(claimed)
+        # Another deliverer may have unblocked a basket of a lane that comes back.
+        for endpoint_id in {claimed.endpoint_id for claimed in found.claimed}:
+            self._streams[endpoint_id].blocked = webhook_lanes.blocked_baskets(endpoint_id=endpoint_id)
+        for endpoint_id, stream in self._streams.items():
+            stream.is_due = endpoint_id in found.due
+        self._blocks = found.blocks
+        self._release_surplus(found.share)
+        self._kept.close_unusable()
+
+    def _drop_lost(self, held: dict[int, set[int]], claimed: set[int]) -> None:
+        """Drop the lanes that were taken away: by another deliverer, or because the endpoint was changed."""
+        for endpoint_id, stream in list(self._streams.items()):
+            kept = held.get(endpoint_id, set()) - claimed
+            for number, lane in list(stream.lanes.items()):
+                if lane.lane_id not in kept:
+                    lane.is_held = False
+                    del stream.lanes[number]
+            if not stream.lanes:
+                del self._streams[endpoint_id]
+
+    def _add(self, claimed: webhook_lanes.ClaimedLane) -> None:
+        stream = self._streams.get(claimed.endpoint_id)
+        if stream is None:
+            endpoint = WebhookEndpoint.objects.get(pk=claimed.endpoint_id)
+            stream = self._streams[endpoint.pk] = Stream(endpoint=endpoint, lanes={}, read=claimed.position, blocked=set())
+        at = claimed.position
+        stream.lanes[claimed.number] = Lane(lane_id=claimed.lane_id, number=claimed.number, read=at, done=at, stored=at)
+        stream.read = min(stream.read, at)
+
+    def _release_surplus(self, share: int) -> None:
+        """Release idle lanes beyond the share, for a deliverer that has started."""
+        surplus = [
+            (stream, lane)
+            for stream in self._streams.values()
+            for lane in [lane for lane in stream.lanes.values() if not lane.in_flight][: max(0, len(stream.lanes) - share)]
+        ]
+        if not surplus:
+            return
+        self._record_progress()
+        webhook_lanes.release(deliverer=self.id, lanes=[lane.lane_id for _, lane in surplus])
+        for stream, lane in surplus:
+            lane.is_held = False
+            del stream.lanes[lane.number]
+        self._streams = {endpoint_id: stream for endpoint_id, stream in self._streams.items() if stream.lanes}
+
+    # --- Reading -------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Read the next events of the streams that have few."""
+        positions = {
+            endpoint_id: (stream.endpoint.partner_id, stream.read)
+            for endpoint_id, stream in self._streams.items()
+            if stream.is_due and sum(len(lane.waiting) for lane in stream.lanes.values()) < BATCH
+        }
+        if not positions:
+            return
+        for endpoint_id, last, has_unread in webhook_lanes.find_unread(positions):
+            stream = self._streams[endpoint_id]
+            if has_unread:
+                self._read_stream(stream, last)
+            else:
+                stream.read = max(stream.read, last)
+
+    def _read_stream(self, stream: Stream, last: int) -> None:
+        rows = self._rows(stream).filter(position__gt=stream.read, position__lte=last)
+        if len(stream.lanes) < stream.lane_count:
+            number = Func(
+                F("event__basket_id"),
+                template=f"(get_byte(uuid_send(%(expressions)s), 15) & {stream.lane_count - 1})",
+                output_field=IntegerField(),
+            )
+            rows = rows.annotate(lane=number).filter(lane__in=list(stream.lanes))
+        page = list(rows.order_by("position")[:BATCH])
+        stream.is_dirty = True
+        stream.read = last if len(page) < BATCH else page[-1].position
+        for entry in page:
+            lane = stream.lane_of(entry.event.basket_id)
+            if lane and entry.position > lane.read:
+                lane.waiting.append(entry)
+                lane.read = entry.position
+
+    def _rows(self, stream: Stream) -> QuerySet[FeedPosition]:
+        rows = FeedPosition.objects.filter(partner_id=stream.endpoint.partner_id).select_related("event__basket", "event__session")
+        return rows.filter(kind__in=stream.endpoint.kinds) if stream.endpoint.kinds else rows
+
+    # --- Sending -------------------------------------------------------------------------------
+
+    def _send(self, pool: ThreadPoolExecutor) -> None:
+        """Send the next event of each lane that has none in flight, and of each blocked basket that is due."""
+        blocks, self._blocks = self._blocks, []
+        for block in blocks:
+            self._retry(pool, *block)
+        for stream in self._streams.values():
+            if not stream.is_due:
+                continue
+            for lane in stream.lanes.values():
+                while lane.waiting and not lane.in_flight and lane.waiting[0].event.basket_id in stream.blocked:
+                    lane.done = lane.waiting.popleft().position
+                if lane.waiting and not lane.in_flight and stream.in_flight < stream.window:
+                    lane.in_flight = True
+                    self._start(pool, Job(stream=stream, lane=lane, entry=lane.waiting.popleft()))
+
+    def _retry(self, pool: ThreadPoolExecutor, block_id: int, endpoint_id: int, basket_id: UUID, position: int) -> None:
+        """Send the next event of a blocked basket; unblock the basket if there is none up to the position of its lane."""
+        stream = self._streams.get(endpoint_id)
+        lane = stream.lane_of(basket_id) if stream else None
+        if stream is None or lane is None or not stream.is_due or block_id in stream.retrying or stream.in_flight >= stream.window:
+            return
+        stream.blocked.add(basket_id)
+        rows = self._rows(stream).filter(event__basket_id=basket_id, position__gte=position, position__lte=lane.done)
+        entry = rows.order_by("event__number").first()
+        if entry is not None:
+            stream.retrying.add(block_id)
+            self._start(pool, Job(stream=stream, lane=lane, entry=entry, block_id=block_id, block_position=position))
+        elif webhook_lanes.unblock(deliverer=self.id, lane_id=lane.lane_id, block_id=block_id, position=position):
+            stream.blocked.discard(basket_id)
+
+    def _start(self, pool: ThreadPoolExecutor, job: Job) -> None:
+        job.stream.in_flight += 1
+        self._in_flight += 1
+        pool.submit(self._run, job)
+
+    def _run(self, job: Job) -> None:
+        """Send one event, in a thread without a database connection. Sends nothing after the lease has ended."""
+        outcome = None
+        try:
+            if job.lane.is_held and time.monotonic() < self._alive_until:
+                now = self._now + timedelta(seconds=time.monotonic() - self._now_at)
+                outcome = webhook_requests.send_event(job.stream.endpoint, job.entry, now=now, kept=self._kept)
+        except Exception:
+            # A defect of ours: the event waits like one that the receiver refuses, and the others go on.
+            log.exception("webhook_message_failed", webhook=job.stream.endpoint.pk)
+            outcome = Outcome(failure=Failure(problem="The message could not be sent."), status=None, duration=timedelta(0))
+        self._ended.put((job, outcome))
+
+    # --- Recording -----------------------------------------------------------------------------
+
+    def _record_outcomes(self) -> None:
+        """Record what has ended. An outcome that cannot be recorded stays for the next step."""
+        while self._to_record:
+            job, outcome = self._to_record[0]
+            if outcome is None or not job.lane.is_held:
+                self._put_back(job)
+            elif outcome.failure:
+                self._record_failure(job, outcome, outcome.failure)
+            else:
+                self._record_success(job, outcome)
+            self._to_record.popleft()
+
+    def _put_back(self, job: Job) -> None:
+        """Forget a request whose outcome must not be recorded. If the lane is held, its event is sent again."""
+        if job.block_id is None:
+            job.lane.in_flight = False
+            job.lane.waiting.appendleft(job.entry)
+        else:
+            job.stream.retrying.discard(job.block_id)
+
+    def _record_success(self, job: Job, outcome: Outcome) -> None:
+        stream, endpoint_id = job.stream, job.stream.endpoint.pk
+        if job.block_id is None:
+            job.lane.in_flight, job.lane.done = False, job.entry.position
+        else:
+            block_id, expected, position = job.block_id, job.block_position, job.entry.position
+            run_in_transaction(lambda: webhook_lanes.pass_blocked_event(block_id=block_id, expected=expected, position=position))
+            stream.retrying.discard(block_id)
+            self._blocks.append((block_id, endpoint_id, job.entry.event.basket_id, position + 1))
+        self._succeeded.add(endpoint_id)
+        stream.window = min(stream.window + 1, webhook_lanes.LANES)
+        self._attempts.append(_attempt(job, outcome))
+        self.totals.delivered += 1
+
+    def _record_failure(self, job: Job, outcome: Outcome, failure: Failure) -> None:
+        """Record a failure after the successes before it, so that none of them ends its wait."""
+        stream, entry = job.stream, job.entry
+        self._record_progress()
+        self._attempts.append(_attempt(job, outcome))
+
+        def step() -> tuple[str, int, bool] | None:
+            if job.block_id is not None:
+                webhook_lanes.record_blocked_failure(
+                    deliverer=self.id,
+                    lane_id=job.lane.lane_id,
+                    block_id=job.block_id,
+                    expected=job.block_position,
+                    position=entry.position,
+                    failure=failure,
+                )
+                return None
+            recorded = webhook_lanes.record_failure(
+                deliverer=self.id,
+                endpoint=stream.endpoint,
+                lane_id=job.lane.lane_id,
+                basket_id=entry.event.basket_id,
+                position=entry.position,
+                failure=failure,
+            )
+            if recorded and recorded[0] == WebhookEndpoint.State.DEAD:
+                webhook_endpoints.record_change(
+                    stream.endpoint, webhook_endpoints.Change.GIVEN_UP, position=recorded[1], actor=ACTOR, reason=failure.problem[:200]
+                )
+            return recorded
+
+        recorded = run_in_transaction(step)
+        is_blocked = recorded is not None and recorded[2]
+        stream.window = max(1, stream.window // 2) if is_blocked else 1
+        if job.block_id is not None:
+            stream.retrying.discard(job.block_id)
+        elif is_blocked:
+            stream.blocked.add(entry.event.basket_id)
+            job.lane.in_flight, job.lane.done = False, entry.position
+        else:
+            stream.is_due = False
+            self._put_back(job)
+        # The next sync learns whether the endpoint waits.
+        self._synced_at = float("-inf")
+        self.totals.failed += 1
+        log.warning(
+            "webhook_failed", webhook=stream.endpoint.pk, problem=failure.problem, blocked=is_blocked, state=recorded and recorded[0]
         )
-    except (http_client.ForbiddenUrl, http_client.RequestFailed) as problem:
-        return Failure(problem=str(problem))
-    return None if 200 <= reply.status < 300 else _read_failure(reply)
+
+    def _record_progress(self) -> None:
+        """Store the positions of the lanes, and the latest attempts, in one transaction."""
+        self._recorded_at = time.monotonic()
+        positions, endpoints = {}, set(self._succeeded)
+        for stream in self._streams.values():
+            if not stream.is_dirty:
+                continue
+            for lane in stream.lanes.values():
+                if not lane.waiting and not lane.in_flight:
+                    # The feed was read so far, and the lane has no event there.
+                    lane.done = lane.read = max(lane.read, stream.read)
+                if lane.done > lane.stored:
+                    positions[lane.lane_id] = lane.done
+                    endpoints.add(stream.endpoint.pk)
+        if not positions and not self._attempts and not self._succeeded:
+            return
+
+        def step() -> None:
+            webhook_lanes.record_progress(
+                deliverer=self.id, endpoints=sorted(endpoints), positions=positions, succeeded=sorted(self._succeeded)
+            )
+            webhook_attempts.record_attempts(self._attempts)
+
+        run_in_transaction(step)
+        self._succeeded, self._attempts = set(), []
+        for stream in self._streams.values():
+            for lane in stream.lanes.values():
+                lane.stored = max(lane.stored, positions.get(lane.lane_id, 0))
+            stream.is_dirty = stream.has_work()
 
 
-def _read_failure(reply: http_client.Response) -> Failure:
-    """Read the response of a receiver that does not acknowledge.
-
-    Honors `Retry-After` with every status: a number of seconds, or a date. Ignores any other value.
-    """
-    problem, gone = f"It answered with status {reply.status}", reply.status == HTTPStatus.GONE
-    text = reply.headers.get("Retry-After", "").strip()
-    if SECONDS_PATTERN.fullmatch(text):
-        pause = timedelta(seconds=min(float(text), MAX_DELAY_SECONDS))
-        return Failure(problem=f"{problem} and requested a pause.", gone=gone, pause=pause)
-    try:
-        not_before = parsedate_to_datetime(text)
-        # The date format without a zone (asctime) is in UTC.
-        not_before = (not_before if not_before.tzinfo else not_before.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return Failure(problem=f"{problem}.", gone=gone)
-    return Failure(problem=f"{problem} and requested a pause.", gone=gone, not_before=not_before)
-
-
-def _record_failure(lease: EndpointLease, failure: Failure) -> None:
-    """Schedule the next attempt, or give the endpoint up: it has failed for too long, or the receiver wants no more events."""
-    failures, problem = lease.endpoint.failures + 1, failure.problem[:200]
-    longest = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** min(failures - 1, 20))
-    parameters = {
-        "problem": problem,
-        "delay": timedelta(seconds=longest * random.uniform(0.5, 1)),  # noqa: S311 (jitter, no secret)
-        "pause": failure.pause,
-        "not_before": failure.not_before,
-        "longest": timedelta(seconds=MAX_DELAY_SECONDS),
-        "gone": failure.gone,
-        "give_up": conf.webhook_give_up_after(),
-    }
-
-    def step() -> str | None:
-        row = execute(RECORD_FAILURE, {"id": lease.endpoint.pk, "lease": lease.token, **parameters}).fetchone()
-        if row and row[0] == WebhookEndpoint.State.DEAD:
-            webhook_endpoints.record_change(lease.endpoint, webhook_endpoints.Change.GIVEN_UP, position=row[1], actor=ACTOR, reason=problem)
-        return row[0] if row else None
-
-    state = run_in_transaction(step)
-    log.warning("webhook_failed", webhook=lease.endpoint.pk, failures=failures, problem=problem, state=state)
-
-
-def _update_under_lease(lease: EndpointLease, statement: Statement, **parameters: object) -> Any:
-    """Run one statement for a leased endpoint, in its own transaction.
-
-    :returns: the first column; None if the lease is lost.
-    """
-
-    def step() -> Any:
-        cursor = execute(statement, {"id": lease.endpoint.pk, "lease": lease.token, **parameters})
-        row = cursor.fetchone() if "RETURNING" in statement.sql else None
-        return row[0] if row else None
-
-    return run_in_transaction(step)
-
-
-def _lease_duration() -> timedelta:
-    return conf.webhook_timeout() + LEASE_MARGIN
+def _attempt(job: Job, outcome: Outcome) -> Attempt:
+    return Attempt(
+        endpoint_id=job.stream.endpoint.pk,
+        position=job.entry.position,
+        status=outcome.status,
+        duration=outcome.duration,
+        problem=outcome.failure.problem if outcome.failure else "",
+    )

@@ -17,7 +17,7 @@ ENCRYPTED_FIELDS: tuple[tuple[type[models.Model], tuple[str, ...], str], ...] = 
     (Comfort, ("customer_id", "payment_token"), "pk"),
     (SecondFactor, ("secret",), "pk"),
     (SigningKey, ("private_key",), "kid"),
-    (WebhookEndpoint, ("secret",), "pk"),
+    (WebhookEndpoint, ("secret", "previous_secret"), "pk"),
 )
 
 

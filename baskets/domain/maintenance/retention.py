@@ -106,6 +106,7 @@ DELETES = (
     "DELETE FROM baskets_checkoutsession WHERE id = ANY(%(sessions)s::bigint[])",
     "DELETE FROM baskets_guesttoken WHERE basket_id = ANY(%(baskets)s::uuid[])",
     "DELETE FROM baskets_transfer WHERE basket_id = ANY(%(baskets)s::uuid[])",
+    "DELETE FROM baskets_webhookblockedbasket WHERE basket_id = ANY(%(baskets)s::uuid[])",
     "DELETE FROM baskets_basket WHERE id = ANY(%(baskets)s::uuid[])",
 )
 SAVE_PURGED_COUNT = Statement(

@@ -14,6 +14,15 @@ from baskets.models import Basket, Comfort, Event, GuestToken, IdempotencyRecord
 from baskets.models.basket_snapshot import Owner
 
 ERASED_PREFIX = "erased-"
+# The new key may belong to another lane, which may have passed events of the basket that the old one had not.
+REWIND_LANES = Statement(
+    "rewind_webhook_lanes",
+    """
+UPDATE baskets_webhooklane l SET deliverer_id = NULL,
+    position = (SELECT min(position) FROM baskets_webhooklane other WHERE other.endpoint_id = l.endpoint_id)
+FROM baskets_webhookendpoint e WHERE e.id = l.endpoint_id AND e.partner_id = %s AND NOT e.strict
+""",
+)
 RENAME = Statement("rename", "UPDATE baskets_basket SET id = %s, user_id = %s WHERE id = %s")
 # No order, stock count or event order depends on these columns.
 CLEAR_EVENT_TRACKING = Statement(
@@ -103,6 +112,7 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     execute(RENAME_ENTRIES, [str(new), str(basket.pk)])
     for table, column in _children():
         execute(f"UPDATE {table} SET {column} = %s WHERE {column} = %s", [new, basket.pk])  # noqa: S608 (the names are the models')
+    execute(REWIND_LANES, [basket.partner_id])
     return Basket.objects.get(pk=new)
 
 

@@ -34,6 +34,9 @@ class Command(ServiceCommand):
         )
         parser.add_argument("--label", type=printable_text(max_length=validation.MAX_LABEL_LENGTH), metavar="L", help="What it is for.")
         parser.add_argument(
+            "--strict", action="store_true", help="One event at a time, in the order of the feed; default: in order for each basket."
+        )
+        parser.add_argument(
             "--from-the-beginning", action="store_true", help="Begin with the oldest event there is; default: with the next that happens."
         )
 
@@ -44,6 +47,7 @@ class Command(ServiceCommand):
         url: str,
         kinds: list[str],
         label: str | None,
+        strict: bool,
         from_the_beginning: bool,
         as_json: bool,
         dry_run: bool,
@@ -56,6 +60,7 @@ class Command(ServiceCommand):
                 url=url,
                 kinds=kinds,
                 label=label or "",
+                strict=strict,
                 from_the_beginning=from_the_beginning,
                 actor=Actor.system("create_webhook"),
             )
@@ -72,5 +77,6 @@ class Command(ServiceCommand):
             partner=partner,
             kinds=endpoint.kinds,
             label=endpoint.label,
+            strict=endpoint.strict,
             dry_run=dry_run,
         )

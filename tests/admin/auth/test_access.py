@@ -83,7 +83,10 @@ def test_every_model_is_at_the_desk() -> None:
         "StaffSession",
         "Throttle",
         "WebhookAttempt",
+        "WebhookBlockedBasket",
         "WebhookChange",
+        "WebhookDeliverer",
+        "WebhookLane",
     }
 
 

@@ -85,3 +85,26 @@ def test_whatever_is_published_as_a_key_set(document: Any) -> None:
     assert len(found.keys) + len(found.skipped) == len(document["keys"])
     assert all(key.algorithms <= {*ALGORITHMS, "Ed25519", "Ed448"} for key in found.keys)
     assert parse_jwks(json.loads(json.dumps(found.to_document()))) == KeySet(keys=found.keys, skipped=())
+
+
+GOOD = b'{"sub":"ada","exp":4000000000}'
+
+
+@pytest.mark.parametrize(
+    ("claims", "accepted"),
+    [
+        (GOOD, True),
+        (b'{"sub":"ben","sub":"ada","exp":4000000000}', False),
+        (b'{"sub":"ada","exp":4000000000,"x":{"y":1,"y":2}}', False),
+        (b'{"sub":"ada","exp":4000000000,"x":NaN}', False),
+        (b'{"sub":"ada","exp":4000000000,"x":[-Infinity]}', False),
+        (GOOD.decode().encode("utf-16"), False),
+        (GOOD.decode().encode("utf-16-le"), False),
+        (GOOD.decode().encode("utf-32"), False),
+        (b"\xef\xbb\xbf" + GOOD, False),
+        (b'{"sub":"ad\xff","exp":4000000000}', False),
+    ],
+)
+def test_claims_that_two_parsers_read_differently_are_refused(partner_with_issuer: Partner, claims: bytes, accepted: bool) -> None:
+    found = outcome(PAIR.sign_raw(claims), partner_with_issuer)
+    assert isinstance(found, bearer_tokens.BearerUser) == accepted

@@ -64,6 +64,8 @@ def receiver() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            if len(body.encode()) < int(self.headers["Content-Length"]):
+                return  # The sender was killed.
             with kept.lock:
                 kept.at_once += 1
                 kept.most_at_once = max(kept.most_at_once, kept.at_once)

@@ -6,7 +6,7 @@ import pytest
 from django.db.models import Max, Min
 
 from baskets.domain.events import webhook_attempts, webhook_endpoints
-from baskets.domain.events.webhook_attempts import MAX_KEPT_PER_OUTCOME
+from baskets.domain.events.webhook_attempts import MAX_KEPT_PER_OUTCOME, Attempt
 from baskets.models import WebhookAttempt, WebhookEndpoint
 from tests.factories import TESTER, PartnerFactory
 
@@ -19,8 +19,9 @@ def make() -> WebhookEndpoint:
 
 
 def record(endpoint: WebhookEndpoint, position: int | None, status: int | None, problem: str = "") -> None:
-    webhook_attempts.record_attempt(
-        endpoint_id=endpoint.pk, position=position, status=status, duration=timedelta(milliseconds=120), problem=problem
+    duration = timedelta(milliseconds=120)
+    webhook_attempts.record_attempts(
+        [Attempt(endpoint_id=endpoint.pk, position=position, status=status, duration=duration, problem=problem)]
     )
 
 

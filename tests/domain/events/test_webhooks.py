@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -15,15 +16,16 @@ from standardwebhooks.webhooks import Webhook
 
 from baskets.db.pipeline import Statement
 from baskets.domain.access.partners import PartnerNotFound
-from baskets.domain.events import feed, webhook_delivery, webhook_endpoints
+from baskets.domain.events import feed, webhook_delivery, webhook_endpoints, webhook_lanes
 from baskets.domain.events.payloads import message_id
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.domain.validation import InvalidValue, ReasonRequired
-from baskets.models import Event, FeedPosition, Partner, WebhookEndpoint
+from baskets.models import Event, FeedPosition, Partner, WebhookBlockedBasket, WebhookDeliverer, WebhookEndpoint, WebhookLane
 from baskets.models.basket_snapshot import Owner
 from baskets.net import http_client
 from tests.concurrency.barrier import run_concurrently
+from tests.concurrency.test_feed import and_close
 from tests.domain.events.receivers import Receiver, receiver
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
@@ -52,15 +54,13 @@ def shopper() -> User:
 
 
 def make(webhook_receiver: Receiver, **options: Any) -> tuple[WebhookEndpoint, str]:
+    options = {"strict": True} | options
     return webhook_endpoints.create_webhook(partner_name="TV", url=webhook_receiver.url, actor=TESTER, **options)
 
 
 def deliver() -> int:
     """Deliver all that is due, and tell how many events arrived."""
-    delivered = 0
-    while turn := webhook_delivery.deliver_next():
-        delivered += turn.delivered
-    return delivered
+    return webhook_delivery.Deliverer(workers=16).run(once=True, stop=lambda: False).delivered
 
 
 def ids_of_all() -> list[str]:
@@ -94,9 +94,11 @@ def database_now() -> datetime:
 def wait(endpoint: WebhookEndpoint, **delta: float) -> None:
     """Let time pass for an endpoint."""
     past = timedelta(**delta)
-    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(
-        next_try_at=F("next_try_at") - past, failing_since=F("failing_since") - past, leased_until=F("leased_until") - past
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(next_try_at=F("next_try_at") - past, failing_since=F("failing_since") - past)
+    WebhookBlockedBasket.objects.filter(endpoint=endpoint).update(
+        next_try_at=F("next_try_at") - past, failing_since=F("failing_since") - past
     )
+    WebhookDeliverer.objects.update(alive_until=F("alive_until") - past)
 
 
 @pytest.mark.parametrize("foreign", ["another webhook's secret", "a customer id in the former format", "no ciphertext"])
@@ -132,7 +134,8 @@ def test_an_event_arrives_signed_and_as_the_feed_tells_it(shopper: User, webhook
     assert (message["type"], message["data"]["id"], headers["webhook-id"]) == ("item_placed", ids_of_all()[1], ids_of_all()[1])
     assert (message["data"]["userId"], message["data"]["number"], message["timestamp"]) == ("anna", 2, message["data"]["at"])
     endpoint.refresh_from_db()
-    assert (endpoint.failures, endpoint.problem, endpoint.lease) == (0, "", None)
+    assert (endpoint.failures, endpoint.problem) == (0, "")
+    assert not WebhookLane.objects.exclude(deliverer=None).exists()
     assert endpoint.delivered_at is not None
     assert secret.encode() not in bytes(endpoint.secret)
     assert deliver() == 0
@@ -166,8 +169,7 @@ def test_a_failure_stops_the_stream_and_is_tried_again_later_and_later(shopper: 
         assert (endpoint.failures, endpoint.problem) == (failures, "It answered with status 500.")
         assert endpoint.next_try_at is not None
         assert endpoint.failing_since is not None
-        assert endpoint.leased_until is not None
-        delays.append(endpoint.next_try_at - endpoint.leased_until)
+        delays.append(endpoint.next_try_at - database_now())
         assert deliver() == 0
         wait(endpoint, hours=2)
         delivered = deliver()
@@ -237,8 +239,7 @@ def test_a_crash_after_the_call_sends_the_event_once_more_under_its_id(
     endpoint, _ = make(webhook_receiver)
     shopper.place("shirt", 1)
     with monkeypatch.context() as crashing:
-        failing = Statement("crash", "SELECT 1/0 AS crash, %(position)s::bigint, %(id)s::bigint, %(lease)s::uuid -- RETURNING")
-        crashing.setattr(webhook_delivery, "RECORD_DELIVERY", failing)
+        crashing.setattr(webhook_lanes, "RECORD_SUCCESS", Statement("crash", "SELECT 1/0 AS crash, %(endpoints)s::bigint[]"))
         with pytest.raises(Exception, match="division by zero"):
             deliver()
     assert deliver() == 0  # The lease of who crashed has not run out.
@@ -267,6 +268,7 @@ def test_no_call_is_made_inside_a_transaction(shopper: User, webhook_receiver: R
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype IN ('transactionid', 'advisory')")
             seen.append((connection.in_atomic_block, cursor.fetchone()[0]))
+        connection.close()  # That of this thread, which has none otherwise.
         return call(*args, **options)
 
     monkeypatch.setattr(http_client, "send_request", watched)
@@ -568,25 +570,23 @@ def test_backlog_longer_than_a_batch_is_delivered_whole(
     assert endpoint.position == count
 
 
-def test_lease_is_longer_than_a_call_can_last(shopper: User, webhook_receiver: Receiver, settings: Any) -> None:
+def test_lease_is_short_whatever_a_call_may_last_and_is_prolonged_during_the_call(
+    shopper: User, webhook_receiver: Receiver, settings: Any
+) -> None:
     settings.BASKETS_WEBHOOK_TIMEOUT_SECONDS = 100
     make(webhook_receiver)
-    leases: list[timedelta] = []
-
-    def answer(_: int) -> int:
-        try:
-            leased_until = WebhookEndpoint.objects.get().leased_until
-            assert leased_until is not None
-            leases.append(leased_until - database_now())
-        finally:
-            connection.close()
-        return 200
-
-    webhook_receiver.answer = answer
+    webhook_receiver.hang = threading.Event()
     shopper.place("shirt", 1)
-    shopper.place("shirt", 2)
-    assert deliver() == 2
-    assert [timedelta(seconds=130) < lease <= timedelta(seconds=160) for lease in leases] == [True, True]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(and_close, deliver)
+        webhook_receiver.wait_for(1)
+        first = WebhookDeliverer.objects.get().alive_until
+        assert first - database_now() <= webhook_lanes.LEASE
+        threading.Event().wait(2.5)
+        assert WebhookDeliverer.objects.get().alive_until - first >= timedelta(seconds=1)
+        webhook_receiver.hang.set()
+        assert running.result(30) == 1
+    assert not WebhookDeliverer.objects.exists()
 
 
 def test_message_is_signed_with_the_time_of_its_try(shopper: User, webhook_receiver: Receiver) -> None:

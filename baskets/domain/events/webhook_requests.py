@@ -1,0 +1,110 @@
+"""Sends one message to a webhook, signed by the Standard Webhooks scheme, and reads the outcome. Stores nothing."""
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+from standardwebhooks.webhooks import Webhook
+
+from baskets import conf
+from baskets.domain.events.payloads import event_payload, message_id
+from baskets.domain.events.webhook_endpoints import read_secrets
+from baskets.domain.events.webhook_lanes import MAX_DELAY, Failure
+from baskets.domain.timestamps import format_timestamp
+from baskets.encryption import UnreadableSecret
+from baskets.models import FeedPosition, WebhookEndpoint
+from baskets.net import http_client
+
+SECONDS_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The outcome of one request.
+
+    :param failure: None if the receiver acknowledged the message.
+    :param status: the HTTP status; None without a response.
+    """
+
+    failure: Failure | None
+    status: int | None
+    duration: timedelta
+
+
+def send_event(
+    endpoint: WebhookEndpoint, entry: FeedPosition, *, now: datetime, kept: http_client.KeptConnections | None = None
+) -> Outcome:
+    """Send one event.
+
+    :param entry: with its event, basket and session; nothing is read from the database.
+    :param now: the database's clock.
+    """
+    event = event_payload(entry)
+    message = {"type": event["kind"], "timestamp": format_timestamp(entry.event.at), "data": event}
+    return send_message(endpoint, name=message_id(entry), message=message, now=now, kept=kept)
+
+
+def send_message(
+    endpoint: WebhookEndpoint, *, name: str, message: dict[str, Any], now: datetime, kept: http_client.KeptConnections | None = None
+) -> Outcome:
+    """Send one message, signed with the secret, and with the previous secret during its overlap.
+
+    :param name: the id of the message.
+    :param now: the database's clock.
+    """
+    try:
+        signers = [Webhook(secret) for secret in read_secrets(endpoint, now=now)]
+    except (UnreadableSecret, ValueError):
+        problem = "The secret cannot be decrypted: its key is not known, or it was stored for another webhook."
+        return Outcome(failure=Failure(problem=problem, by_event=False), status=None, duration=timedelta(0))
+    body, sent_at = json.dumps(message, ensure_ascii=False), now.astimezone(UTC)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "baskets-webhooks",
+        "webhook-id": name,
+        "webhook-timestamp": str(int(sent_at.timestamp())),
+        "webhook-signature": " ".join(signer.sign(name, sent_at, body) for signer in signers),
+    }
+    started = time.monotonic()
+    status: int | None = None
+    try:
+        reply = http_client.send_request(
+            endpoint.url,
+            method="POST",
+            headers=headers,
+            body=body.encode(),
+            timeout_seconds=conf.webhook_timeout().total_seconds(),
+            kept=kept,
+        )
+    except http_client.ForbiddenUrl as problem:
+        failure: Failure | None = Failure(problem=str(problem), by_event=False)
+    except http_client.RequestFailed as problem:
+        failure = Failure(problem=str(problem), by_event=problem.connected)
+    else:
+        status = reply.status
+        failure = None if 200 <= status < 300 else _read_failure(reply)
+    return Outcome(failure=failure, status=status, duration=timedelta(seconds=time.monotonic() - started))
+
+
+def _read_failure(reply: http_client.Response) -> Failure:
+    """Read the response of a receiver that does not acknowledge.
+
+    Honors `Retry-After` with every status: a number of seconds, or a date. Ignores any other value.
+    """
+    problem, gone = f"It answered with status {reply.status}", reply.status == HTTPStatus.GONE
+    text = reply.headers.get("Retry-After", "").strip()
+    if SECONDS_PATTERN.fullmatch(text):
+        pause = timedelta(seconds=min(float(text), MAX_DELAY.total_seconds()))
+        return Failure(problem=f"{problem} and requested a pause.", gone=gone, pause=pause)
+    try:
+        not_before = parsedate_to_datetime(text)
+        # The date format without a zone (asctime) is in UTC.
+        not_before = (not_before if not_before.tzinfo else not_before.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return Failure(problem=f"{problem}.", gone=gone)
+    return Failure(problem=f"{problem} and requested a pause.", gone=gone, not_before=not_before)
