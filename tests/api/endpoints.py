@@ -98,8 +98,9 @@ ENDPOINTS = [
     Endpoint(method="GET", route=_KEYS, path=f"/{_KEYS}", access=AccessLevel.OPEN, never_throttled=True),
     *(
         Endpoint(method="GET", route=name, path=f"/{name}", access=AccessLevel.OPEN, never_throttled=True)
-        for name in ("livez", "readyz", "metrics", "schema", "docs", "redoc")
+        for name in ("livez", "readyz", "metrics", "schema", "docs", "docs/try-it", "redoc")
     ),
+    Endpoint(method="GET", route="docs/<path:name>", path="/docs/retries", access=AccessLevel.OPEN, never_throttled=True),
 ]
 UNDER_V2 = [endpoint for endpoint in ENDPOINTS if endpoint.route.startswith("baskets")]
 CALLS = [endpoint for endpoint in ENDPOINTS if endpoint.access is not AccessLevel.OPEN]

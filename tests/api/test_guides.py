@@ -1,22 +1,36 @@
 """The guides at `/docs`: every page is served, its links lead somewhere, its numbers are the service's, and its examples run."""
 
+import base64
+import contextlib
+import json
+import os
 import re
+import socket
+import sqlite3
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+import urllib3
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.test import Client
+from standardwebhooks import Webhook
 
 from baskets import conf
 from baskets.api.exceptions import TABLE
 from baskets.api.views import guides
+from baskets.domain.access import api_keys, token_issuers
 from baskets.domain.baskets import transfers
+from baskets.domain.events import feed
 from baskets.domain.maintenance.demo_data import load_demo
-from baskets.models import CheckoutSession
+from baskets.models import ApiKey, CheckoutSession, Event
+from tests.factories import TESTER
 from tests.project.test_documents import DOCS, fenced, rows
 
 PARTNERS = DOCS / "partners"
@@ -49,6 +63,8 @@ def test_every_page_is_served_and_its_links_lead_somewhere(client: Client, path:
     assert all(address.startswith("/static/") for address in page.loaded)
     assert len(page.ids) == len(set(page.ids))
     for link in page.links:
+        if link.startswith("https://"):
+            continue
         target, _, anchor = link.partition("#")
         there = client.get(target or path)
         assert there.status_code == 200, link
@@ -176,5 +192,66 @@ def test_repeating_client_gives_up_only_where_a_repeat_changes_nothing(monkeypat
         example["call"]("POST", "/")
 
 
-def test_files_are_part_of_the_package() -> None:
-    assert Path(guides.__file__).parents[2] in guides.FOLDER.parents
+def test_receiver_stores_each_message_once_and_refuses_forgeries(tmp_path: Path) -> None:
+    (code,) = fenced(PARTNERS / "webhooks.md", "python")
+    secret, forged = (Webhook(base64.b64encode(os.urandom(24)).decode()) for _ in range(2))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    variables = {
+        "WEBHOOK_SECRET": "whsec_" + base64.b64encode(secret._whsecret).decode(),
+        "DATABASE_FILE": str(tmp_path / "messages"),
+        "PORT": str(port),
+    }
+    receiver = subprocess.Popen([sys.executable, "-c", code], env=variables, stderr=subprocess.DEVNULL)
+    body, sent_at = '{"type":"checkout_ordered"}', datetime.now(UTC)
+
+    def post(signer: Webhook) -> int:
+        headers = {
+            "webhook-id": "evt-1",
+            "webhook-timestamp": str(int(sent_at.timestamp())),
+            "webhook-signature": signer.sign("evt-1", sent_at, body),
+        }
+        retry = urllib3.Retry(connect=20, backoff_factor=0.1)
+        return int(urllib3.request("POST", f"http://127.0.0.1:{port}/", body=body, headers=headers, retries=retry).status)
+
+    try:
+        assert [post(forged), post(secret), post(secret)] == [401, 204, 204]
+    finally:
+        receiver.terminate()
+        receiver.wait(10)
+    with contextlib.closing(sqlite3.connect(tmp_path / "messages")) as stored:
+        assert stored.execute("SELECT id, body, done FROM message").fetchall() == [("evt-1", body, 0)]
+
+
+def test_consumer_reads_each_event_once(demo_key: str, live_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = fenced(PARTNERS / "feed.md", "python")
+    example: dict[str, Any] = {}
+    exec(compile(code.replace(guides.EXAMPLE_URL, live_server.url), "feed.md", "exec"), example)  # noqa: S102 (our own document)
+    monkeypatch.setenv("KEY", demo_key)
+    feed.assign_positions()
+    with contextlib.closing(sqlite3.connect(tmp_path / "events")) as copy:
+        for _ in range(2):
+            example["read_feed"](copy, until_empty=True)
+        kinds = [kind for (kind,) in copy.execute("SELECT kind FROM event ORDER BY rowid")]
+    assert kinds == [*Event.objects.filter(basket__partner__name="demo").order_by("basket_id", "number").values_list("kind", flat=True)]
+    assert "checkout_started" in kinds
+
+
+def test_token_of_the_example_opens_the_basket_of_its_user(demo_key: str, client: Client) -> None:
+    (code,) = fenced(PARTNERS / "keys.md", "python")
+    example: dict[str, Any] = {}
+    exec(compile(code, "keys.md", "exec"), example)  # noqa: S102 (our own document)
+    private = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private.public_key())) | {"kid": "2026-11"}
+    token_issuers.add_issuer(
+        partner_name="demo", name="login", keys={"keys": [public]}, issuer="https://accounts.example.com", audience="baskets", actor=TESTER
+    )
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    _, app_key = api_keys.issue_api_key(partner_name="demo", label="app", kind=ApiKey.Kind.CLIENT, actor=TESTER)
+
+    def status(user_id: str) -> int:
+        bearer = example["token_for"]("viewer-1", private_key=pem)
+        headers = {"X-API-Key": app_key, "Authorization": f"Bearer {bearer}"}
+        return int(client.get(f"/baskets/users/{user_id}", headers=headers).status_code)
+
+    assert (status("viewer-1"), status("viewer-2")) == (200, 401)

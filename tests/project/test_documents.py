@@ -16,7 +16,6 @@ from django.core.management import get_commands, load_command_class
 from django.urls import resolve
 
 from basket_project.launcher import command_line, run_verification
-from baskets.api.exceptions import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, TABLE
 from baskets.api.protocol.versioning import SUPPORTED_VERSIONS
 from baskets.api.serializers.requests import FinishCheckoutRequest
 from baskets.domain.maintenance.invariant_checker import BASKET_KEYS
@@ -347,20 +346,13 @@ def test_answers_that_are_quoted_are_json(path: Path) -> None:
         json.loads(block)
 
 
-def test_the_table_of_errors_is_the_service_s() -> None:
-    documented = {reason: (int(row[0]), int(row[1])) for row in rows(DOCS / "api.md", "HTTP") for reason in coded(row[2])}
-    assert documented == TABLE
-    assert BASKET_NOT_FOUND_ON_FINISH == (422, 2005)
-    assert ORDER_NOT_FOUND == (404, 404)
-
-
 def test_every_kind_of_event_is_described_to_partners() -> None:
-    described = [kind for row in rows(DOCS / "api.md", "`kind`") for kind in coded(row[0])]
+    described = [kind for row in rows(DOCS / "partners" / "events.md", "`kind`") for kind in coded(row[0])]
     assert sorted(described) == sorted(Event.Kind.values)
 
 
 def test_the_versions_are_named() -> None:
-    for path in (DOCS / "api.md", DOCS / "changelog.md"):
+    for path in (DOCS / "partners" / "conventions.md", DOCS / "changelog.md"):
         assert set(re.findall(r"`(20\d\d-\d\d-\d\d)`", path.read_text())) == SUPPORTED_VERSIONS
 
 

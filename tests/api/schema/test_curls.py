@@ -24,7 +24,9 @@ DOCS = Path(__file__).parents[3] / "baskets" / "docs"
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CURLS = [
     line
-    for block in SHELL.findall((DOCS / "api.md").read_text())
+    for page in sorted((DOCS / "partners").glob("*.md"))
+    if page.stem != "start"  # Its calls depend on each other: `tests/api/test_guides.py` executes them in order.
+    for block in SHELL.findall(page.read_text())
     for line in block.replace("\\\n", " ").splitlines()
     if line.startswith("curl ")
 ]
