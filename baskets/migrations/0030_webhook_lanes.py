@@ -58,7 +58,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterModelOptions(
             name='webhookendpoint',
-            options={'permissions': [('repair_pause', 'Can pause a webhook'), ('repair_resume', 'Can resume a webhook'), ('repair_replay', 'Can have events delivered again'), ('repair_skip', 'Can skip an event that a webhook refuses')]},
+            options={'permissions': [('repair_pause', 'Can pause a webhook'), ('repair_resume', 'Can resume a webhook'), ('repair_replay', 'Can have events delivered again')]},
         ),
         migrations.RemoveConstraint(
             model_name='webhookchange',
@@ -154,6 +154,6 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('position__gte', 0)), name='webhook_lane_position_is_not_negative'),
         ),
         migrations.RunSQL(KEEP_ORDER, migrations.RunSQL.noop),
-        # One permission is new, so the roles are given theirs once more.
+        # Two models are new, so the roles are given their permissions once more.
         migrations.RunPython(roles.make_roles, migrations.RunPython.noop),
     ]

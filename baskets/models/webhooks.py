@@ -53,7 +53,6 @@ class WebhookEndpoint(models.Model):
             ("repair_pause", "Can pause a webhook"),
             ("repair_resume", "Can resume a webhook"),
             ("repair_replay", "Can have events delivered again"),
-            ("repair_skip", "Can skip an event that a webhook refuses"),
         ]
         indexes = [
             models.Index(fields=["failing_since"], name="webhooks_failing", condition=Q(failing_since__isnull=False, state="active")),

@@ -96,7 +96,7 @@ def test_paid_but_expired_takes_four_clicks_from_search_to_done(shopper: Any, st
 def test_a_hold_that_ends_on_the_page_suggests_a_reload_and_is_extended(shopper: Any, staff_page: Page, tmp_path: Path) -> None:
     shopper.wait(minutes=29, seconds=50)
     find(staff_page, "anna")
-    expect(staff_page.locator("a.reload")).to_be_visible()
+    expect(staff_page.locator("a.reload")).to_be_visible(timeout=15_000)  # The hold has ten seconds left.
     staff_page.screenshot(path=tmp_path / "over.png", full_page=True)
     staff_page.click("a.reload")
     expect(staff_page.locator(".verdict p")).to_contain_text("is not swept yet")
