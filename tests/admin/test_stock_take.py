@@ -137,7 +137,7 @@ def test_changed_values_are_previewed_again(shop: Shop, root: Client) -> None:
         ("lamp,8\ngone,1", {}, "These products do not exist: gone."),
         ("lamp,8", {"counted_at": "2999-01-01 00:00"}, "is in the future"),
         ("lamp,8", {"counted_at": "2020-01-01 00:00"}, "Reports of a later time exist of these products: lamp. Count them again."),
-        ("lamp,8", {"reason": ""}, "This field is required."),
+        ("lamp,8", {"reason": ""}, "Choose a reason or write one."),
         ("lamp,8\x00", {}, "Null characters are not allowed."),
         ("lamp,8\n" + "\n".join(f"p{n},1" for n in range(1001)), {}, "Line 1001: more than 1000 products; split the count."),
     ],

@@ -69,7 +69,7 @@ def test_session_ended_while_idle_in_transaction_is_replaced(
         execute(f"SET {limit} = '100ms'", [])
         paused_pids: list[int] = []
         with monkeypatch.context() as patched:
-            patched.setattr("baskets.domain.checkout.sessions.write_lists", paused_write_lists(paused_pids, times=1))
+            patched.setattr("baskets.domain.checkout.ending.write_lists", paused_write_lists(paused_pids, times=1))
             assert outcome(finish()) == DONE
         assert len(set(paused_pids)) == 2, limit
     assert event_kinds().count("checkout_aborted") == len(limits_in_a_transaction())
@@ -83,7 +83,7 @@ def test_session_ended_at_each_try_is_answered_unavailable(
     for limit in limits_in_a_transaction():
         paused_pids: list[int] = []
         with monkeypatch.context() as patched:
-            patched.setattr("baskets.domain.checkout.sessions.write_lists", paused_write_lists(paused_pids, times=TRIES, limit=limit))
+            patched.setattr("baskets.domain.checkout.ending.write_lists", paused_write_lists(paused_pids, times=TRIES, limit=limit))
             assert outcome(finish()) == UNAVAILABLE
         assert len(set(paused_pids)) == TRIES, limit
         assert (shopper.lists(), event_kinds()) == before

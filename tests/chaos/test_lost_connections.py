@@ -67,7 +67,7 @@ def test_second_lost_connection_is_answered_unavailable_and_changes_nothing(
         record(**arguments)
 
     with monkeypatch.context() as killing:
-        killing.setattr("baskets.domain.checkout.sessions.record_event", killed_before_its_event)
+        killing.setattr("baskets.domain.checkout.ending.record_event", killed_before_its_event)
         answer = finish()
     assert reason_of(answer) == (503, "database_unavailable")
     assert shopper.lists() == before

@@ -104,7 +104,7 @@ def test_statements_lost_in_the_middle_cost_one_try(
         with clearing("DEALLOCATE ALL")(second_connection) if len(tries) == 1 else nullcontext():
             return write_lists(**arguments)
 
-    monkeypatch.setattr("baskets.domain.checkout.sessions.write_lists", cleared_once)
+    monkeypatch.setattr("baskets.domain.checkout.ending.write_lists", cleared_once)
     assert outcome(finish()) == DONE
     assert len(set(tries)) == 2
     assert event_kinds() == ["item_placed", *(["checkout_started", "checkout_aborted"] * 2)]

@@ -12,8 +12,8 @@ from uuid import UUID
 from django.contrib.admin.utils import quote
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.html import escape, format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from baskets.admin.core.labels import KEY_KINDS, SYSTEM_ACTORS, value_name, value_text
 from baskets.admin.core.money import format_amount, format_plain_amount
@@ -172,7 +172,9 @@ def copy_button(text: str, what: str) -> SafeString:
     :param what: what the text is, for those who hear the page.
     """
     label = f"Copy the {what}"
-    return format_html('<button type="button" class="copy" data-copy="{}" aria-label="{}" hidden>Copy</button>', text, label)
+    # Invisible and directional characters are written as references: they are copied, and never stand in the page itself.
+    exact = "".join(char if char.isprintable() else f"&#{ord(char)};" for char in escape(text))
+    return format_html('<button type="button" class="copy" data-copy="{}" aria-label="{}" hidden>Copy</button>', mark_safe(exact), label)  # noqa: S308
 
 
 def came_by(*, transferred: bool) -> str:
