@@ -115,6 +115,10 @@ class WebhookLane(models.Model):
         return f"lane {self.number} of webhook {self.endpoint_id}"
 
 
+class WebhookBlockedBasketQuerySet(LockableQuerySet["WebhookBlockedBasket"]):
+    """The blocked baskets of webhooks. Their rows can be locked."""
+
+
 class WebhookBlockedBasket(models.Model):
     """A basket whose event the receiver refused. Its later events wait for that one; those of other baskets do not.
 
@@ -128,6 +132,8 @@ class WebhookBlockedBasket(models.Model):
     failing_since = models.DateTimeField(null=True)
     next_try_at = models.DateTimeField()
     problem = models.CharField(max_length=200, blank=True, help_text="How the last try failed.")
+
+    objects = WebhookBlockedBasketQuerySet.as_manager()
 
     class Meta:
         default_permissions = ()

@@ -24,7 +24,7 @@ from tests.conftest import Log
 from tests.secrecy import secrets_in
 
 PROJECT = Path(__file__).parents[2]
-KEY = f"bk_{'a' * 12}_{'0' * 64}"
+KEY = f"bk_{'kq7' * 4}_{'0' * 64}"
 
 
 @pytest.fixture

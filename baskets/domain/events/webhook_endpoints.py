@@ -197,7 +197,7 @@ def skip_event(*, endpoint: WebhookEndpoint, position: int, expected_changes: in
     :raises RepairNotApplicable: this event blocks nothing.
     """
     row = _lock_unchanged(endpoint, expected=expected_changes, reason=reason)
-    block = WebhookBlockedBasket.objects.select_for_update(no_key=True).filter(endpoint=row, position=position).first()
+    block = WebhookBlockedBasket.objects.filter(endpoint=row, position=position).locked().first()
     if block is not None:
         webhook_lanes.pass_blocked_event(block_id=block.pk, expected=position, position=position)
     elif position in [entry.position for entry in blocked_events(row)]:
