@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -86,8 +87,11 @@ def clock(value: datetime) -> str:
 
 
 def time_left(seconds: float) -> SafeString:
-    """Show how much is left of a hold; a browser counts it down from there."""
-    whole = max(int(seconds), 0)
+    """Show how much is left of a hold; a browser counts it down from there.
+
+    Seconds are rounded up: a page never says "over" of a hold that still counts.
+    """
+    whole = max(ceil(seconds), 0)
     return format_html('<span class="left" data-seconds-left="{}">{}:{} left</span>', whole, f"{whole // 60:02}", f"{whole % 60:02}")
 
 
