@@ -42,13 +42,9 @@ class Command(ServiceCommand):
     )
 
     def handle(self, *, as_json: bool, dry_run: bool, **_: Any) -> None:
-        """Sweep sessions first: a basket with an active checkout does not expire."""
+        """Sweep once, and print the totals."""
         with graceful_shutdown() as stop:
-            sessions = _run_sweep("checkouts", expiry.sweep_sessions, dry_run=dry_run, stop=stop)
-            baskets = _run_sweep("baskets", expiry.sweep_baskets, dry_run=dry_run, stop=stop)
-            if not dry_run:
-                rate_limits.delete_ended_windows()
-                activity.count_events(stop=stop)
+            sessions, baskets = run_sweeps(dry_run=dry_run, stop=stop)
             stopped = stop()
         verb = "Would expire" if dry_run else "Expired"
         in_use = sessions.left + baskets.left
@@ -64,6 +60,20 @@ class Command(ServiceCommand):
         )
         if stopped:
             raise CommandError("Stopped on request after a whole batch; the next run does the rest.")
+
+
+def run_sweeps(*, dry_run: bool, stop: Callable[[], bool]) -> tuple[SweepTotals, SweepTotals]:
+    """Sweep sessions first, because a basket with an active checkout does not expire; then delete and count what the sweep keeps in order.
+
+    :param stop: whether to stop after the current batch.
+    :returns: the totals of the checkouts, and of the baskets.
+    """
+    sessions = _run_sweep("checkouts", expiry.sweep_sessions, dry_run=dry_run, stop=stop)
+    baskets = _run_sweep("baskets", expiry.sweep_baskets, dry_run=dry_run, stop=stop)
+    if not dry_run:
+        rate_limits.delete_ended_windows()
+        activity.count_events(stop=stop)
+    return sessions, baskets
 
 
 def _run_sweep(what: str, sweep: Sweep, *, dry_run: bool, stop: Callable[[], bool]) -> SweepTotals:
