@@ -3,13 +3,14 @@
 from django.contrib import admin
 from django.urls import path
 
-from baskets.admin import home, search
+from baskets.admin import search
 from baskets.admin.auth import account, login
+from baskets.admin.home import views
 
 app_name = "staff"
 urlpatterns = [
-    path("", admin.site.admin_view(home.home_page), name="home"),
-    path("records/", admin.site.admin_view(home.records_page), name="records"),
+    path("", admin.site.admin_view(views.home_page), name="home"),
+    path("records/", admin.site.admin_view(views.records_page), name="records"),
     path("search/", admin.site.admin_view(search.search_page), name="search"),
     path("login/", login.SignIn.as_view(), name="sign_in"),
     path("login/code/", account.ConfirmCode.as_view(), name="code"),

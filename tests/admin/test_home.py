@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from psycopg.errors import ReadOnlySqlTransaction
 
-from baskets.admin import home
 from baskets.admin.core import charts, display
+from baskets.admin.home import views
 from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.errors import Refusal
@@ -271,7 +271,7 @@ def test_a_database_that_takes_no_writes_shows_the_figures_there_are(
         message = "cannot execute INSERT in a read-only transaction"
         raise OperationalError(message) from ReadOnlySqlTransaction(message)
 
-    monkeypatch.setattr(home.activity, "count_events", read_only)
+    monkeypatch.setattr(views.activity, "count_events", read_only)
     assert totals_in(body_of(viewer))["orders"] == "1"
 
 

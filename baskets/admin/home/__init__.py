@@ -1,0 +1,1 @@
+"""The first page of the admin: open work, the state of the service, and figures."""

@@ -1,0 +1,50 @@
+"""Whether the service is well: the sweep, the feed, the webhooks, and the check of the rules."""
+
+from datetime import datetime, timedelta
+
+from django.db.models import Count
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from baskets.admin.core import display
+from baskets.admin.home.moment import Moment
+from baskets.models import DeskEntry, WebhookEndpoint
+
+# A sweep should run every few minutes; a feed or a count that lags behind for longer has no reader.
+PATIENCE = timedelta(minutes=10)
+
+
+def list_health(request: HttpRequest, moment: Moment) -> list[tuple[str, SafeString, object]]:
+    """List the parts of the service that the user may see.
+
+    :returns: the name of each, its state, and what explains the state.
+    """
+    may = request.user.has_perm
+    health: list[tuple[str, SafeString, object]] = []
+    if may("baskets.view_checkoutsession"):
+        health.append(("Sweep", *_state(moment.at, moment.oldest_lapsed, late="late", why="The oldest lapsed checkout ended {}.")))
+    if may("baskets.view_event"):
+        health.append(("Feed", *_state(moment.at, moment.unplaced, late="behind", why="The oldest event without a position is of {}.")))
+    if may("baskets.view_webhookendpoint"):
+        states = dict(WebhookEndpoint.objects.order_by().values_list("state").annotate(Count("pk")))
+        labels = dict(WebhookEndpoint.State.choices)
+        text = ", ".join(f"{display.count(states[state])} {label}" for state, label in labels.items() if state in states)
+        tone = "bad" if WebhookEndpoint.State.DEAD in states else "good" if states else "plain"
+        health.append(
+            ("Webhooks", display.badge("some given up" if tone == "bad" else "no one given up" if states else "none", tone), text)
+        )
+    if may("baskets.view_brokenrule"):
+        check = DeskEntry.objects.filter(kind=DeskEntry.Kind.CHECKED).order_by("-pk").first()
+        broken = len(check.data["broken"]) if check else 0
+        tone = "bad" if broken else "good" if check else "plain"
+        state = display.badge(f"{broken} broken" if broken else "all rules hold" if check else "never run", tone)
+        health.append(("Check of the rules", state, display.moment(check.at) if check else "check_baskets has not run yet."))
+    return health
+
+
+def _state(at: datetime, oldest: datetime | None, *, late: str, why: str) -> tuple[SafeString, str]:
+    """Judge something that others keep up to date, by the oldest row that waits for it."""
+    if oldest is None:
+        return display.badge("up to date", "good"), "Nothing waits."
+    is_late = at - oldest > PATIENCE
+    return display.badge(late if is_late else "up to date", "bad" if is_late else "good"), why.format(display.distance(oldest - at))
