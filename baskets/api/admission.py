@@ -2,6 +2,8 @@
 
 import re
 import secrets
+import threading
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import NamedTuple, Protocol
@@ -16,6 +18,7 @@ from baskets.api.middleware import ADMIN, REQUEST_ID_PATTERN, SECURITY_HEADERS
 from baskets.api.protocol.envelope import json_response, success_body
 from baskets.api.protocol.metrics import CONNECTIONS_OPEN, QUEUE_LENGTH, QUEUE_SECONDS, REQUESTS_REFUSED, THREADS_BUSY
 from baskets.api.protocol.versioning import DEFAULT_VERSION, requested_version
+from baskets.domain.events import refused_calls
 
 log = structlog.get_logger("baskets.api")
 
@@ -27,6 +30,8 @@ PROBES = frozenset({"/readyz", "/metrics"})
 FILES = ("/static/", "/schema", "/docs", "/redoc")
 # The wait is random up to this, so that callers that were refused together do not return together.
 MAX_RETRY_AFTER_SECONDS = 5
+# Between two writes of the counts of refused calls by one process.
+COUNTS_SECONDS = 10
 
 
 class RawResponse(NamedTuple):
@@ -52,6 +57,9 @@ class Admission:
     """Orders calls by their importance: payments first, then purchases, other calls, and files."""
 
     priorities = 4
+
+    def __init__(self) -> None:
+        self._counts_due_at = time.monotonic() + COUNTS_SECONDS
 
     def immediate_response(self, head: Head) -> RawResponse | None:
         """Return the response to `/livez` without a queue: to restart a busy process would not help.
@@ -86,6 +94,7 @@ class Admission:
         headers = _standard_headers(head)
         if not overloaded:
             log.info("request", route="", status=response.status_code, reason=reason, ms=0.0, statements=0, request_id=headers[0][1])
+        refused_calls.count(reason)
         if conf.metrics_token():
             REQUESTS_REFUSED.labels(reason).inc()
         return RawResponse(response.status_code, [*response.items(), *headers], response.content)
@@ -99,14 +108,19 @@ class Admission:
             QUEUE_SECONDS.observe(seconds)
 
     def observe(self, *, queued: int, busy: int, connections: int) -> None:
-        """Record the current numbers of queued calls, busy threads and open connections."""
+        """Record the current numbers of queued calls, busy threads and open connections. Write the counts of refused calls when due."""
+        if refused_calls.is_waiting() and time.monotonic() >= self._counts_due_at:
+            self._counts_due_at = time.monotonic() + COUNTS_SECONDS
+            # The event loop must not wait for the database.
+            threading.Thread(target=self.end_thread, name="refused-calls", daemon=True).start()
         if conf.metrics_token():
             QUEUE_LENGTH.set(queued)
             THREADS_BUSY.set(busy)
             CONNECTIONS_OPEN.set(connections)
 
     def end_thread(self) -> None:
-        """Close the thread's connection to the database."""
+        """Write the counts of refused calls, and close the thread's connection to the database."""
+        refused_calls.write_counts()
         connections.close_all()
 
 

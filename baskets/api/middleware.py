@@ -21,6 +21,7 @@ from baskets.api.exceptions import error_response, response_for_exception
 from baskets.api.protocol.envelope import REASON_ATTRIBUTE
 from baskets.api.protocol.metrics import REQUEST_SECONDS, REQUESTS_ANSWERED
 from baskets.api.protocol.versioning import DEFAULT_VERSION, requested_version
+from baskets.domain.events import refused_calls
 
 log = structlog.get_logger("baskets.api")
 
@@ -66,6 +67,8 @@ class EnvelopeMiddleware:
             if response.status_code >= 500 or not request.path_info.startswith(UNLOGGED_PATHS):
                 seconds = time.perf_counter() - started
                 _log(request, response, seconds=seconds, statements=statements.number)
+                if reason := getattr(response, REASON_ATTRIBUTE, None):
+                    refused_calls.count(reason)
                 if conf.metrics_token():
                     _count(request, response, seconds=seconds)
         return response

@@ -1,6 +1,6 @@
 """The stored data: fields, constraints and named queries. Rules and writes are in `baskets.domain`."""
 
-from baskets.models.activity import ActivityState, PartnerActivity, ProductActivity
+from baskets.models.activity import ActivityState, PartnerActivity, ProductActivity, RefusalActivity
 from baskets.models.audit_log import BrokenRule, DeskEntry
 from baskets.models.baskets import Basket, BasketItem, basket_key
 from baskets.models.checkouts import Attention, CheckoutItem, CheckoutSession
@@ -46,6 +46,7 @@ __all__ = [
     "PartnerActivity",
     "Product",
     "ProductActivity",
+    "RefusalActivity",
     "SecondFactor",
     "SigningKey",
     "StaffSession",

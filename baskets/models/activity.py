@@ -1,6 +1,7 @@
 """Counts of what happened, by minute and by hour: for the first page of the admin, which must be cheap however many baskets there are.
 
-`domain.events.activity` derives them from the feed. They contain nothing that the events do not contain.
+`domain.events.activity` derives them from the feed, except `RefusalActivity`: no event records a refused call, so
+`domain.events.refused_calls` counts those where they are answered.
 """
 
 from django.db import models
@@ -77,3 +78,23 @@ class ProductActivity(models.Model):
 
     def __str__(self) -> str:
         return f"{self.product_id}, {self.seconds} s from {self.starts_at}"
+
+
+class RefusalActivity(models.Model):
+    """How many calls were refused for one reason within one span."""
+
+    reason = models.CharField(max_length=64, help_text="The reason of the response, such as `out_of_stock`.")
+    seconds = models.PositiveSmallIntegerField(choices=Span)
+    starts_at = models.DateTimeField(help_text="The start of the span.")
+    calls = models.BigIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(name="one_count_per_span_and_reason", fields=["seconds", "starts_at", "reason"]),
+            models.CheckConstraint(name="refusal_activity_span_is_known", condition=Q(seconds__in=Span.values)),
+            models.CheckConstraint(name="refusal_activity_counts_something", condition=Q(calls__gte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reason}, {self.seconds} s from {self.starts_at}"

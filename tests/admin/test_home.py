@@ -20,7 +20,7 @@ from baskets.admin.home import views
 from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.errors import Refusal
-from baskets.domain.events import activity, webhook_endpoints
+from baskets.domain.events import activity, refused_calls, webhook_endpoints
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import supply
 from baskets.domain.support import attention_repairs
@@ -151,17 +151,31 @@ def test_figures_are_those_of_the_window(full_shop: Shop, viewer: Client) -> Non
 
 
 def test_each_plot_has_its_words_and_its_table_and_no_script(full_shop: Shop, viewer: Client) -> None:
+    refused_calls._counts.clear()
+    for reason, number in (("out_of_stock", 3), ("throttled", 2), ("<b>", 2), ("not_found", 1)):
+        for _ in range(number):
+            refused_calls.count(reason)
+    refused_calls.write_counts()
     body = viewer.get(HOME).content.decode()
     plots = [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", body)]  # noqa: S314 (our own page)
-    assert len(plots) == body.count("<figure>") == body.count("<summary>As a table</summary>") == 4
-    assert [plot.get("role") for plot in plots] == ["img"] * 4
+    assert len(plots) == body.count("<figure>") == body.count("<summary>As a table</summary>") == 8
+    assert [plot.get("role") for plot in plots] == ["img"] * 8
     assert "Pieces sold per minute: 3 in all; the most, 3, at" in str(plots[0].get("aria-label"))
     for plot in plots:
         assert {node.tag for node in plot.iter()} <= {"svg", "g", "rect", "line", "path", "text"}
         names = {name for node in plot.iter() for name in node.keys()}  # noqa: SIM118 (an element is not a dictionary)
         assert not {name for name in names if name.startswith("on") or name in ("style", "href", "xlink:href")}
     tables = [re.findall(r"<tr><td>", table) for table in re.findall(r"<details>.*?</details>", body, re.DOTALL)]
-    assert [len(rows) for rows in tables] == [60] * 4
+    assert [len(rows) for rows in tables] == [60] * 8
+    assert "Refused calls per minute: 8 in all" in str(plots[4].get("aria-label"))
+    assert "Out of stock per minute: 3 in all" in str(plots[5].get("aria-label"))
+    refused = body.partition("Refused calls in the last hour")[2].partition("</table>")[0]
+    assert re.findall(r'class="quiet">([^ ]+)</span></td><td>(\d+)</td><td>(\d+)', refused) == [
+        ("out_of_stock", "3", "38"),
+        ("&lt;b&gt;", "2", "25"),
+        ("throttled", "2", "25"),
+        ("not_found", "1", "12"),
+    ]
     assert "http" not in "".join(re.findall(r"<svg.*?</svg>", body))
 
 
@@ -190,7 +204,7 @@ def test_times_of_the_plots_are_in_the_zone_of_the_browser(full_shop: Shop, view
 
 PARTS = {
     "view_attention": ("The customer may have paid", "Open flags by reason", "Open the work list"),
-    "view_checkoutsession": ("Sweep", "Pieces sold per minute"),
+    "view_checkoutsession": ("Sweep", "Pieces sold per minute", "<h2>Refused calls in"),
     "view_event": ("Feed",),
     "view_webhookendpoint": ("Webhooks",),
     "view_brokenrule": ("Check of the rules",),
@@ -249,7 +263,7 @@ def test_the_page_takes_few_statements_however_much_there_is(full_shop: Shop, vi
         with CaptureQueriesContext(connection) as queries:
             body_of(viewer, "?window=week")
         counts.append(len([query for query in queries if "feedstate" not in query["sql"] and "fresh AS" not in query["sql"]]))
-    assert counts[0] == counts[1] <= 22
+    assert counts[0] == counts[1] <= 24
 
 
 def test_a_backlog_is_counted_bit_by_bit_and_the_page_says_how_far(

@@ -31,6 +31,7 @@ from baskets.models import (
     PartnerActivity,
     Product,
     ProductActivity,
+    RefusalActivity,
     SigningKey,
     Stock,
     StockAdjustment,
@@ -249,6 +250,9 @@ OF_THE_COUNTS: dict[str, tuple[type[Model], dict[str, Any]]] = {
     "product_activity_counts_something": (ProductActivity, {"orders": 0}),
     "one_count_per_span_and_partner": (PartnerActivity, {"seconds": 3600}),
     "one_count_per_span_and_product": (ProductActivity, {"seconds": 3600}),
+    "refusal_activity_span_is_known": (RefusalActivity, {"seconds": 61}),
+    "refusal_activity_counts_something": (RefusalActivity, {"calls": 0}),
+    "one_count_per_span_and_reason": (RefusalActivity, {"seconds": 3600}),
 }
 
 
@@ -261,6 +265,7 @@ def test_database_refuses_invalid_counts_by_name(name: str, partner: Partner) ->
     for seconds in (60, 3600):
         PartnerActivity.objects.create(partner=partner, seconds=seconds, starts_at=starts_at, **fields)
         ProductActivity.objects.create(product=product, seconds=seconds, starts_at=starts_at, orders=1, pieces=1)
+        RefusalActivity.objects.create(reason="out_of_stock", seconds=seconds, starts_at=starts_at, calls=1)
     model, changed = OF_THE_COUNTS[name]
     with refused_by(name):
         model._default_manager.update(**changed)
@@ -273,7 +278,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         for model in (
             *(ApiKey, Attention, Basket, BasketItem, CheckoutItem, CheckoutSession, Event, GuestToken, IdempotencyRecord),
             *(Partner, Product, SigningKey, Stock, StockAdjustment, StockReservation, TokenIssuer),
-            *(ActivityState, FeedPosition, FeedState, PartnerActivity, ProductActivity),
+            *(ActivityState, FeedPosition, FeedState, PartnerActivity, ProductActivity, RefusalActivity),
             *(WebhookAttempt, WebhookBlockedBasket, WebhookChange, WebhookEndpoint, WebhookLane),
         )
         for constraint in model._meta.constraints

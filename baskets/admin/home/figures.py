@@ -5,20 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, F, IntegerField, Min, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, F, IntegerField, Max, Min, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from baskets.admin.core import charts, display
 from baskets.admin.core.readonly import Table
 from baskets.admin.home.moment import Moment
-from baskets.models import Attention, PartnerActivity, Product, ProductActivity, StockAdjustment, StockReservation
+from baskets.models import Attention, PartnerActivity, Product, ProductActivity, RefusalActivity, StockAdjustment, StockReservation
 from baskets.models.activity import Span
 
 MAX_PRODUCTS = 10
 MAX_PARTNERS = 20
+MAX_REASONS = 3
 COUNTS = ("started", "ordered", "late", "aborted", "expired", "flagged", "pieces")
 
 
@@ -30,6 +32,11 @@ class Window:
     span: Span
     spans: int
     clock: str
+
+    @property
+    def unit(self) -> str:
+        """The word for a span."""
+        return "minute" if self.span is Span.MINUTE else "hour"
 
 
 WINDOWS = {
@@ -55,6 +62,7 @@ class Plot:
 def figures(request: HttpRequest, moment: Moment, window: Window) -> dict[str, Any]:
     """Collect the totals and the plots of a window of time, and the tables that the user may see."""
     may, starts = request.user.has_perm, _span_starts(moment.at, window)
+    refusal_plots, refusals = _refused_calls(window, starts)
     rows = PartnerActivity.objects.filter(seconds=window.span, starts_at__gte=starts[0])
     spans: Any = rows.order_by().values("starts_at").annotate(**{f"all_{name}": Sum(name) for name in COUNTS})
     by_start = {row["starts_at"]: row for row in spans}
@@ -70,10 +78,11 @@ def figures(request: HttpRequest, moment: Moment, window: Window) -> dict[str, A
             ("active now", display.count(moment.active), "checkouts that hold stock"),
             ("refused orders", display.count(totals["flagged"]), "reported as ordered, and flagged"),
         ],
-        "plots": _plots(starts, window, values, moment.active),
+        "plots": [*_plots(starts, window, values, moment.active), *refusal_plots],
         "tables": [
             *([_hottest(window, starts[0])] if may("baskets.view_product") else []),
             *([_by_partner(rows)] if may("baskets.view_partner") else []),
+            refusals,
             *([_open_reasons()] if may("baskets.view_attention") else []),
         ],
     }
@@ -85,6 +94,10 @@ def _span_starts(at: datetime, window: Window) -> list[datetime]:
     return [last - timedelta(seconds=window.span * back) for back in range(window.spans - 1, -1, -1)]
 
 
+def _span_labels(starts: Sequence[datetime], window: Window) -> list[str]:
+    return [f"{timezone.localtime(start):{window.clock}}" for start in starts]
+
+
 def _ends(totals: dict[str, int]) -> str:
     return f"{display.count(totals['aborted'])} aborted, {display.count(totals['expired'])} expired"
 
@@ -94,20 +107,54 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _plots(starts: Sequence[datetime], window: Window, values: dict[str, list[int]], active: int) -> list[Plot]:
-    labels = [f"{timezone.localtime(start):{window.clock}}" for start in starts]
+    labels = _span_labels(starts, window)
     held = [active]
     for start, *ends in zip(*(reversed(values[name]) for name in ("started", "ordered", "late", "aborted", "expired")), strict=True):
         ordered, late, aborted, expired = ends
         # A late order ends no active checkout.
         held.append(held[-1] - start + (ordered - late) + aborted + expired)
     active_at_end = held[-2::-1]
-    unit = "minute" if window.span is Span.MINUTE else "hour"
+    unit = window.unit
     return [
         _plot(f"Pieces sold per {unit}", charts.columns, labels, values["pieces"], unit="pieces", total=sum(values["pieces"])),
         _plot(f"Orders per {unit}", charts.columns, labels, values["ordered"], unit="orders", total=sum(values["ordered"])),
         _plot("Active checkouts", charts.line, labels, active_at_end, unit="checkouts at the end"),
         _plot(f"Refused orders per {unit}", charts.columns, labels, values["flagged"], unit="refused", total=sum(values["flagged"])),
     ]
+
+
+def _refused_calls(window: Window, starts: Sequence[datetime]) -> tuple[list[Plot], Table]:
+    """Plot all refused calls over time, and those of the most frequent reasons, and list the reasons."""
+    rows = RefusalActivity.objects.filter(seconds=window.span, starts_at__gte=starts[0]).order_by()
+    reasons = list(rows.values("reason").annotate(total=Sum("calls"), last=Max("starts_at")).order_by("-total", "reason"))
+    plotted = [row["reason"] for row in reasons[:MAX_REASONS]]
+    sums = {f"of_{place}": Coalesce(Sum("calls", filter=Q(reason=reason)), 0) for place, reason in enumerate(plotted)}
+    spans: Any = rows.values("starts_at").annotate(of_all=Sum("calls"), **sums)
+    by_start = {row["starts_at"]: row for row in spans}
+    labels = _span_labels(starts, window)
+    names = [("of_all", "Refused calls"), *((f"of_{place}", _in_words(reason)) for place, reason in enumerate(plotted))]
+    plots = []
+    for key, name in names if len(reasons) != 1 else names[1:]:
+        values = [by_start.get(start, {}).get(key, 0) for start in starts]
+        plots.append(_plot(f"{name} per {window.unit}", charts.columns, labels, values, unit="calls", total=sum(values)))
+    return plots, Table(
+        title=f"Refused calls in {window.label}, by reason",
+        heads=("Reason", "Calls", "Part of all", f"Last {window.unit}"),
+        rows=[
+            (
+                format_html('{} <br><span class="quiet">{}</span>', _in_words(row["reason"]), row["reason"]),
+                display.count(row["total"]),
+                _percent(row["total"], sum(each["total"] for each in reasons)),
+                _span_labels([row["last"]], window)[0],
+            )
+            for row in reasons
+        ],
+        nothing="No call was refused.",
+    )
+
+
+def _in_words(reason: str) -> str:
+    return reason.replace("_", " ").capitalize().replace("Api", "API")
 
 
 def _plot(

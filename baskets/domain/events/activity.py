@@ -99,7 +99,7 @@ SELECT coalesce((SELECT position FROM baskets_activitystate), 0) < coalesce((SEL
 )
 DELETE_OLD = tuple(
     f"DELETE FROM {table} old USING {KEPT} WHERE old.seconds = span.seconds AND old.starts_at < statement_timestamp() - span.kept"  # noqa: S608
-    for table in ("baskets_partneractivity", "baskets_productactivity")
+    for table in ("baskets_partneractivity", "baskets_productactivity", "baskets_refusalactivity")
 )
 
 

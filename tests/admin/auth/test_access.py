@@ -79,6 +79,7 @@ def test_every_model_is_at_the_desk() -> None:
         "FeedState",
         "PartnerActivity",
         "ProductActivity",
+        "RefusalActivity",
         "SecondFactor",
         "StaffSession",
         "Throttle",
