@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import Prefetch, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
@@ -43,7 +44,12 @@ class BasketAdmin(RepairAdmin):
     repairs = BASKET_REPAIRS
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
-        """Follow the index there is: of shown baskets by their end, of all of them by partner and user."""
+        """Follow the index there is: of shown baskets by their end, of all of them by partner and user.
+
+        What a search has found is sorted by its users: an index in that order would be read to its end for a few baskets.
+        """
+        if request.GET.get(SEARCH_VAR):
+            return ("user_id", "partner_id")
         return ("-expires_at", "-pk") if filters.Shown.chosen_in(request) == "shown" else ("partner_id", "user_id")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Basket]:

@@ -120,11 +120,11 @@ def distance(until: timedelta) -> str:
 
 
 def badge(text: object, tone: str = "plain") -> SafeString:
-    """Show a state as a small label.
+    """Show a state as a small label; a file has the text alone.
 
     :param tone: `good`, `busy`, `bad` or `plain`.
     """
-    return format_html('<span class="badge badge-{}">{}</span>', tone, text)
+    return format_html("{}", text) if _for_files.get() else format_html('<span class="badge badge-{}">{}</span>', tone, text)
 
 
 def basket_state(basket: Any) -> SafeString:
@@ -214,7 +214,9 @@ def count(value: int | None) -> str:
 
 
 def page(model_name: str, pk: int | str | UUID, text: object) -> SafeString:
-    """Link to the page of one record."""
+    """Link to the page of one record; a file has the text alone."""
+    if _for_files.get():
+        return format_html("{}", text)
     return format_html('<a href="{}">{}</a>', reverse(f"admin:baskets_{model_name}_change", args=[quote(pk)]), text)
 
 
@@ -230,8 +232,8 @@ def basket(pk: UUID, user_id: str) -> SafeString:
 
 
 def order_no(text: str) -> SafeString:
-    """Show an order number, all of it in one line."""
-    return format_html('<span class="order-no">{}</span>', text)
+    """Show an order number, all of it in one line; a file has the text alone."""
+    return format_html("{}", text) if _for_files.get() else format_html('<span class="order-no">{}</span>', text)
 
 
 def candidates(reported: list[dict[str, str]] | None, current: Mapping[str, Any]) -> SafeString | str:

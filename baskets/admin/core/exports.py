@@ -45,7 +45,10 @@ def as_text(value: object) -> str:
     """Write a cell as text, without markup, and harmless in a spreadsheet. What is not there is empty."""
     if value is None or value is display.NOTHING:
         return ""
-    text = html.unescape(strip_tags(value.replace("<br>", " "))) if isinstance(value, SafeString) else str(value)
+    text = str(value)
+    if isinstance(value, SafeString):
+        # Most cells have no markup: to parse them all takes longer than all else.
+        text = html.unescape(strip_tags(text.replace("<br>", " ")) if "<" in text else text)
     return escape_formulas(text)
 
 
