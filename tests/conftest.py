@@ -14,6 +14,7 @@ import pytest
 import structlog
 from django.apps import apps
 from django.db import connection
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from baskets.domain.access import rate_limits
 from baskets.domain.actors import Actor, ActorKind
@@ -147,6 +148,23 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def fresh_rate_limits() -> None:
     """Forget the counts that this process holds of earlier tests."""
     rate_limits.clear_local_windows()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files_scanned_once() -> Iterator[None]:
+    """Scan the static files once in this process. Each `Client` loads the middleware, and WhiteNoise then reads every file's state."""
+    scan = WhiteNoiseMiddleware.add_files_from_finders
+    found: dict[str, Any] = {}
+
+    def add(middleware: WhiteNoiseMiddleware) -> None:
+        if not found:
+            scan(middleware)
+            found.update(middleware.files)
+        middleware.files = found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", add)
+        yield
 
 
 # --- Who calls --------------------------------------------------------------------
