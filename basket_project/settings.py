@@ -184,6 +184,7 @@ BASKETS_ENCRYPTION_KEYS = env.list("BASKETS_ENCRYPTION_KEYS", default=[])
 
 BASKETS_WEBHOOK_TIMEOUT_SECONDS = env.int("BASKETS_WEBHOOK_TIMEOUT_SECONDS", default=10)
 BASKETS_WEBHOOK_PATIENCE_SECONDS = env.int("BASKETS_WEBHOOK_PATIENCE_SECONDS", default=3 * 24 * 60 * 60)
+BASKETS_WEBHOOKS_PER_PARTNER = env.int("BASKETS_WEBHOOKS_PER_PARTNER", default=16)
 BASKETS_INTERNAL_ADDRESSES = env.bool("BASKETS_INTERNAL_ADDRESSES", default=False)
 BASKETS_OUTGOING_PORTS = env.list("BASKETS_OUTGOING_PORTS", cast=int, default=[])
 
@@ -255,6 +256,7 @@ stable slug. A refusal because of the basket's state brings the unchanged basket
         {"name": "comfort", "description": "Settings for one-click purchases, stored with the consent of the user."},
         {"name": "products", "description": "The catalog, with the stock that is available now."},
         {"name": "back end", "description": "For server keys only: lists, the feed of events, and devices of guests."},
+        {"name": "webhooks", "description": "For server keys only: the webhooks of the partner, their secrets and their deliveries."},
         {"name": "events", "description": "What a webhook receives. The feed has the same events."},
         {"name": "headers only", "description": "HEAD: every address that serves GET serves it too."},
     ],

@@ -93,6 +93,11 @@ def webhook_give_up_after() -> timedelta:
     return timedelta(seconds=settings.BASKETS_WEBHOOK_PATIENCE_SECONDS)
 
 
+def webhooks_per_partner() -> int:
+    """How many webhooks a partner may have for its keys to create another one."""
+    return int(settings.BASKETS_WEBHOOKS_PER_PARTNER)
+
+
 def internal_addresses_allowed() -> bool:
     """Whether URLs of partners may lead to internal hosts, to any port, and over plain HTTP: for tests and closed networks."""
     return bool(settings.BASKETS_INTERNAL_ADDRESSES)

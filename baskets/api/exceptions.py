@@ -52,6 +52,7 @@ TABLE: dict[str, ErrorCode] = {
     "not_found": ErrorCode(404, 404),
     "product_unknown": ErrorCode(404, 404),
     "device_unknown": ErrorCode(404, 404),
+    "webhook_unknown": ErrorCode(404, 404),
     "basket_not_found": ErrorCode(404, 2005),
     "product_not_in_basket": ErrorCode(404, 2006),
     "method_not_allowed": ErrorCode(405, 405),
@@ -76,6 +77,8 @@ TABLE: dict[str, ErrorCode] = {
     "idempotency_key_reused": ErrorCode(422, 422),
     "events_purged": ErrorCode(422, 422),
     "events_rewound": ErrorCode(422, 422),
+    "webhooks_full": ErrorCode(422, 422),
+    "nothing_to_replay": ErrorCode(422, 422),
     "checkout_active": ErrorCode(423, 423),
     "throttled": ErrorCode(429, 503),
     "internal_error": ErrorCode(500, 3001),
@@ -126,8 +129,8 @@ MESSAGES: dict[str, str] = {
 MESSAGES |= {refusal.reason: refusal.message for refusal in domain.Refusal.__subclasses__() if refusal.reason in TABLE}
 
 STATE_REFUSALS = frozenset({422, 423})
-# Refusals of lists, which carry no basket.
-LIST_ERRORS = frozenset({"events_purged", "events_rewound"})
+# Refusals of calls that are about no basket, and carry none.
+NO_BASKET_ERRORS = frozenset({"events_purged", "events_rewound", "webhooks_full", "nothing_to_replay"})
 RETRY_AFTER_SECONDS = "1"
 
 
@@ -207,7 +210,7 @@ def response_for_refusal(refusal: domain.Refusal, *, owner: Owner | None) -> Htt
     """
     override = SERVER_KEY_REQUIRED_ON_FINISH if isinstance(refusal, domain.ServerKeyRequired) else TABLE[refusal.reason]
     extra = None
-    if override.status in STATE_REFUSALS:
+    if override.status in STATE_REFUSALS and refusal.reason not in NO_BASKET_ERRORS:
         contents = read_with_reconnect(lambda: read_basket(owner.basket_id)) if owner else None
         extra = {"data": render_basket(contents)}
     headers = {"Retry-After": str(refusal.seconds)} if isinstance(refusal, domain.Throttled) else None

@@ -7,6 +7,7 @@ from baskets.api.views.baskets import BasketViewSet, ProductViewSet
 from baskets.api.views.comfort import ComfortViewSet
 from baskets.api.views.devices import DeviceViewSet
 from baskets.api.views.reporting import BackendViewSet
+from baskets.api.views.webhooks import WebhookSecretViewSet, WebhookViewSet
 
 api_patterns = [
     path("baskets/users/<user_id>", BasketViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
@@ -30,6 +31,12 @@ api_patterns = [
     path("baskets", BackendViewSet.as_view({"get": "baskets"})),
     path("baskets/checkout/sessions", BackendViewSet.as_view({"get": "sessions"})),
     path("baskets/events", BackendViewSet.as_view({"get": "events"})),
+    path("baskets/webhooks", WebhookSecretViewSet.as_view({"get": "index", "post": "create"})),
+    path("baskets/webhooks/<webhook_id>", WebhookViewSet.as_view({"get": "show", "patch": "change", "delete": "destroy"})),
+    path("baskets/webhooks/<webhook_id>/deliveries", WebhookViewSet.as_view({"get": "deliveries"})),
+    path("baskets/webhooks/<webhook_id>/replay", WebhookViewSet.as_view({"post": "replay"})),
+    path("baskets/webhooks/<webhook_id>/rotate-secret", WebhookSecretViewSet.as_view({"post": "rotate"})),
+    path("baskets/webhooks/<webhook_id>/test", WebhookViewSet.as_view({"post": "test"})),
     path("baskets/products/details", ProductViewSet.as_view({"post": "details"})),
 ]
 

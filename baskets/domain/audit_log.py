@@ -1,7 +1,8 @@
 """The audit log: who did what and why, with the values before and after, for everything that staff and operators do.
 
 A repair of a basket is in the timeline of the basket too: see `support.guards.record_repair`. Sweeps, deliveries and calls of
-partners are not in the audit log: their changes are in timelines and in the attempts of webhooks.
+partners are not in the audit log: their changes are in timelines and in the attempts of webhooks. What a partner's key changes about a
+webhook is.
 """
 
 import hashlib

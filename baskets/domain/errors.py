@@ -92,6 +92,27 @@ class DeviceNotFound(Refusal):
     message = "The basket has no such device."
 
 
+class WebhookNotFound(Refusal):
+    """The partner has no such webhook, or it was deleted."""
+
+    reason = "webhook_unknown"
+    message = "There is no such webhook."
+
+
+class WebhooksFull(Refusal):
+    """The partner has as many webhooks as its keys may create."""
+
+    reason = "webhooks_full"
+    message = "There cannot be another webhook: delete one first."
+
+
+class NothingToReplay(Refusal):
+    """No event since the given time was delivered, so none can be delivered again."""
+
+    reason = "nothing_to_replay"
+    message = "Nothing that was delivered happened since then."
+
+
 class CartEmpty(Refusal):
     """There is nothing to check out."""
 

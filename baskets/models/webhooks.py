@@ -1,5 +1,6 @@
 """Webhook endpoints of partners, their delivery state, and the history of their changes."""
 
+from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -9,6 +10,10 @@ from baskets.models.locking import LockableQuerySet
 
 class WebhookEndpointQuerySet(LockableQuerySet["WebhookEndpoint"]):
     """Named queries for webhooks."""
+
+    def present(self) -> "WebhookEndpointQuerySet":
+        """Webhooks that are not deleted."""
+        return self.exclude(state="deleted")
 
     def failing(self) -> "WebhookEndpointQuerySet":
         """Active webhooks whose last attempt failed."""
@@ -25,15 +30,16 @@ class WebhookEndpoint(models.Model):
         """Whether events are delivered."""
 
         ACTIVE = "active", "active"
-        PAUSED = "paused", "paused by staff"
+        PAUSED = "paused", "paused"
         DEAD = "dead", "given up: it failed for too long"
         DELETED = "deleted", "deleted"
 
     partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="webhooks")
+    public_id = models.UUIDField(db_default=RandomUUID(), unique=True, editable=False, help_text="Names the webhook to its partner.")
     url = models.CharField(max_length=2000)
     label = models.CharField(max_length=100, blank=True)
     secret = models.BinaryField(editable=False, help_text="Encrypted; shown once, when it is made.")
-    previous_secret = models.BinaryField(null=True, editable=False, help_text="Encrypted; signs beside the new one after a rotation.")
+    previous_secret = models.BinaryField(null=True, editable=False, help_text="Encrypted; they sign beside the new one after a rotation.")
     previous_secret_until = models.DateTimeField(null=True, help_text="The end of the overlap after a rotation.")
     strict = models.BooleanField(default=False, help_text="One event at a time, in the order of the feed; a failed event stops all others.")
     kinds = models.JSONField(default=list, help_text="Which kinds of events; none named: all.")
@@ -44,6 +50,7 @@ class WebhookEndpoint(models.Model):
     next_try_at = models.DateTimeField(null=True)
     problem = models.CharField(max_length=200, blank=True, help_text="How the last try failed.")
     delivered_at = models.DateTimeField(null=True, help_text="The last delivery.")
+    test_requested_at = models.DateTimeField(null=True, help_text="Set until a deliverer has taken the request for a test message.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = WebhookEndpointQuerySet.as_manager()

@@ -59,6 +59,7 @@ class Endpoint:
 _USER = "baskets/users/<user_id>"
 _ITEM = f"{_USER}/products/<product_id>"
 _KEYS = "baskets/.well-known/jwks.json"
+_WEBHOOK, WEBHOOK_PATH = "baskets/webhooks/<webhook_id>", f"/baskets/webhooks/wh-{'0' * 32}"
 _SESSIONS = f"{_USER}/checkout/sessions"
 
 ENDPOINTS = [
@@ -89,6 +90,22 @@ ENDPOINTS = [
         route=f"{_USER}/devices/<device_id>",
         path="/baskets/users/{user}/devices/6d9f0a52-0000-4000-8000-000000000000",
         access=AccessLevel.SERVER,
+    ),
+    *(
+        Endpoint(method=method, route="baskets/webhooks", path="/baskets/webhooks", body=body, access=AccessLevel.SERVER, secret=secret)
+        for method, body, secret in (("GET", UNSET, False), ("POST", {"url": "https://example.com/hook"}, True))
+    ),
+    *(
+        Endpoint(method=method, route=_WEBHOOK + rest, path=WEBHOOK_PATH + rest, body=body, access=AccessLevel.SERVER)
+        for method, rest, body in (
+            ("GET", "", UNSET),
+            ("PATCH", "", {"label": "orders"}),
+            ("DELETE", "", UNSET),
+            ("GET", "/deliveries", UNSET),
+            ("POST", "/replay", {"since": "2026-11-24T12:00:00Z"}),
+            ("POST", "/rotate-secret", UNSET),
+            ("POST", "/test", UNSET),
+        )
     ),
     Endpoint(method="GET", route=f"{_USER}/comfort", path="/baskets/users/{user}/comfort", access=AccessLevel.KNOWN_USER),
     Endpoint(method="PATCH", route=f"{_USER}/comfort", path="/baskets/users/{user}/comfort", access=AccessLevel.KNOWN_USER),

@@ -73,4 +73,14 @@ const revoked = await client.DELETE("/baskets/users/{userId}/devices/{deviceId}"
   params: { path: { ...guestPath.path, deviceId } },
 });
 check(revoked.data?.data.devices[0]?.revokedAt, "the revoked device");
+const created = await client.POST("/baskets/webhooks", { body: { url: "https://shop.example.com/hook", kinds: ["checkout_ordered"] } });
+check(created.data, "the webhook");
+check(created.data.data.secret.startsWith("whsec_"), "the secret of the webhook");
+const webhook = { params: { path: { webhookId: created.data.data.webhookId } } };
+const rotated = await client.POST("/baskets/webhooks/{webhookId}/rotate-secret", { ...webhook, body: { overlapSeconds: 60 } });
+check(rotated.data?.data.previousSecretUntil, "the overlap");
+const paused = await client.PATCH("/baskets/webhooks/{webhookId}", { ...webhook, body: { active: false } });
+check(paused.data?.data.state === "paused", "the paused webhook");
+const left = await client.DELETE("/baskets/webhooks/{webhookId}", webhook);
+check(left.data?.data.webhooks.length === 0, "the deleted webhook");
 console.log("The generated TypeScript client has bought, read the lists and transferred a guest.");

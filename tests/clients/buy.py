@@ -10,14 +10,19 @@ from basket_client.api.checkout import checkoutbasket, finishactivecheckout, get
 from basket_client.api.guests import createguestbasket, getguestkeys, transferbasket
 from basket_client.api.items import assignproducttobasket, deleteproductfrombasket, updateproductinbasket
 from basket_client.api.products import getproductinformation
+from basket_client.api.webhooks import createwebhook, deletewebhook, listdeliveries, rotatewebhooksecret, testwebhook, updatewebhook
 from basket_client.models import (
     BasketResponse,
     ChangeItemRequest,
+    ChangeWebhookRequest,
     CheckoutOrderedEvent,
     CreateGuestRequest,
+    CreateWebhookRequest,
+    DeliveryListResponse,
     DeviceListResponse,
     Error,
     ErrorReason,
+    EventKind,
     EventPage,
     FinishCheckoutRequest,
     GuestProductRequest,
@@ -27,12 +32,16 @@ from basket_client.models import (
     ListedSessionPage,
     PlaceItemRequest,
     ProductDetailsResponse,
+    RotateSecretRequest,
     SessionResponse,
     SessionStatus,
     StartCheckoutRequest,
     StartedCheckoutResponse,
     TransferBasketRequest,
     TransferResponse,
+    WebhookListResponse,
+    WebhookResponse,
+    WebhookWithSecretResponse,
 )
 
 client = AuthenticatedClient(os.environ["BASKETS_URL"], token=os.environ["BASKETS_KEY"], prefix="", auth_header_name="X-API-Key")
@@ -93,5 +102,19 @@ devices = revokedevice.sync(guest.data.user_id, devices.data.devices[0].device_i
 assert isinstance(devices, DeviceListResponse)
 assert devices.data.devices[0].revoked_at
 assert isinstance(getguestkeys.sync(client=client), KeySet)
+orders = CreateWebhookRequest(url="https://shop.example.com/hook", kinds=[EventKind.CHECKOUT_ORDERED])
+created = createwebhook.sync(client=client, body=orders)
+assert isinstance(created, WebhookWithSecretResponse)
+webhook = created.data.webhook_id
+rotated = rotatewebhooksecret.sync(webhook, client=client, body=RotateSecretRequest(overlap_seconds=60))
+assert isinstance(rotated, WebhookWithSecretResponse)
+assert rotated.data.secret != created.data.secret
+assert isinstance(testwebhook.sync(webhook, client=client), WebhookResponse)
+paused = updatewebhook.sync(webhook, client=client, body=ChangeWebhookRequest(active=False))
+assert isinstance(paused, WebhookResponse)
+assert isinstance(listdeliveries.sync(webhook, client=client), DeliveryListResponse)
+left = deletewebhook.sync(webhook, client=client)
+assert isinstance(left, WebhookListResponse)
+assert left.data.webhooks == []
 assert isinstance(deletebasket.sync(guest.data.user_id, client=client), BasketResponse)
 print("The generated Python client has bought, read the lists and transferred a guest.")

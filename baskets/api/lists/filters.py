@@ -1,7 +1,7 @@
 """The filters of the back-end lists: which query parameters exist, and how each narrows the rows."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import django_filters as filters
@@ -10,10 +10,9 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from baskets.api.protocol.identifiers import IDENTIFIER_RULE, PRODUCT_RULE, is_identifier, is_product_id
 from baskets.domain.checkout.order_numbers import parse_order_no
+from baskets.domain.timestamps import TIMESTAMP_RULE, parse_timestamp
 from baskets.models import Basket, BasketItem, CheckoutItem, CheckoutSession, Event, FeedPosition
 from baskets.models.baskets import basket_key
-
-TIMESTAMP_RULE = "Must be a time in ISO 8601 with its offset, such as 2026-01-31T12:00:00Z."
 
 
 class TimestampField(forms.Field):
@@ -23,14 +22,10 @@ class TimestampField(forms.Field):
         """Parse the time, and convert it to UTC."""
         if value in self.empty_values:
             return None
-        try:
-            at = datetime.fromisoformat(value)
-            in_utc = at.astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise forms.ValidationError(TIMESTAMP_RULE) from None
-        if at.tzinfo is None:
+        at = parse_timestamp(value)
+        if at is None:
             raise forms.ValidationError(TIMESTAMP_RULE)
-        return in_utc
+        return at
 
 
 class IdentifierField(forms.Field):

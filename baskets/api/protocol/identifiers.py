@@ -11,7 +11,13 @@ from baskets.domain.stock.catalog import MAX_ID_LENGTH, product_id_problem
 from baskets.models.products import NOT_IN_PRODUCT_ID, product_id_pattern
 
 # The names of ids in the URL patterns, and their names in the reference.
-PUBLIC_NAMES = {"user_id": "userId", "product_id": "productId", "order_no": "orderNo", "device_id": "deviceId"}
+PUBLIC_NAMES = {
+    "user_id": "userId",
+    "product_id": "productId",
+    "order_no": "orderNo",
+    "device_id": "deviceId",
+    "webhook_id": "webhookId",
+}
 MAX_LENGTH = MAX_ID_LENGTH
 # Unicode category Cc, the line and paragraph separators, and unpaired surrogates.
 FORBIDDEN_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

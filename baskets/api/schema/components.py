@@ -190,6 +190,7 @@ PATH_PARAMETERS: dict[str, tuple[str, str, Mapping[str, Any]]] = {
         IDENTIFIER,
     ),
     "device_id": ("deviceId", "The `deviceId` of the list of devices.", IDENTIFIER),
+    "webhook_id": ("webhookId", "The `webhookId` of the list of webhooks.", IDENTIFIER),
     "image": ("image", "The last part of `qrCodeImageUrl`, the address that the call for a transfer returned.", TEXT),
 }
 

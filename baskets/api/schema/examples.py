@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from baskets.api.serializers import events, responses
+from baskets.api.serializers import events, responses, webhooks
 from baskets.domain.maintenance.demo_data import LEAVER_ID, ORDER_NO, SHOPPER_ID, USER_ID
 from baskets.models import Event
 
@@ -81,6 +81,21 @@ def event_example(kind: str) -> dict[str, Any]:
     }
 
 
+WEBHOOK = {
+    "webhookId": "wh-7c1f0f3e5b9a4d02a8c64be1f2093d55",
+    "url": "https://shop.example.com/hooks/baskets",
+    "kinds": [],
+    "label": "",
+    "strict": False,
+    "state": "active",
+    "createdAt": STARTED,
+    "deliveredAt": ENDED,
+    "failingSince": None,
+    "nextTryAt": None,
+    "problem": None,
+    "previousSecretUntil": None,
+}
+
 # Bodies of successes by their serializer; of a list that is read page by page, all rows.
 RESPONSES: dict[type, Any] = {
     responses.Basket: FULL_BASKET,
@@ -120,6 +135,17 @@ RESPONSES: dict[type, Any] = {
     responses.DeviceList: {
         "devices": [
             {"deviceId": DEVICE_ID, "transferred": True, "createdAt": STARTED, "expires": "2026-12-24T14:30:00Z", "revokedAt": None}
+        ]
+    },
+    webhooks.Webhook: WEBHOOK,
+    webhooks.WebhookList: {"webhooks": [WEBHOOK]},
+    webhooks.WebhookWithSecret: WEBHOOK | {"secret": "whsec_Jm9hd0Z1eW5qY2VwUmt0VnM4b0xhRzVxTjJ4VzZiSDA="},
+    webhooks.DeliveryList: {
+        "deliveries": [
+            {
+                "eventId": "evt-3f0c8a94d5b6417e9a2c71e05d8b6f42", "kind": "checkout_ordered", "test": False, "acknowledged": False,
+                "status": 503, "durationMs": 118, "problem": "It answered with status 503.", "endedAt": ENDED,
+            }
         ]
     },
     responses.Comfort: {"customerId": "cust-4711", "paymentToken": None, "consentedAt": STARTED},

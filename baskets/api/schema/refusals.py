@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from baskets.api.exceptions import LIST_ERRORS, MESSAGES, STATE_REFUSALS, TABLE
+from baskets.api.exceptions import MESSAGES, NO_BASKET_ERRORS, STATE_REFUSALS, TABLE
 from baskets.api.schema.examples import ERROR_DETAILS, FULL_BASKET
 from baskets.models import CheckoutSession
 
@@ -34,6 +34,7 @@ SHARED_RESPONSES: dict[frozenset[str], str] = {
         "GuestNotAllowed": ["guest_not_allowed"],
         "NotFound": ["not_found"],
         "BasketNotFound": ["not_found", "basket_not_found"],
+        "WebhookNotFound": ["not_found", "webhook_unknown"],
         "ProductNotInBasket": ["not_found", "product_not_in_basket"],
         "MethodNotAllowed": ["method_not_allowed"],
         "NotAcceptable": ["version_unsupported", "not_acceptable"],
@@ -170,7 +171,7 @@ def error_example(reason: str, status: int, code: int) -> dict[str, Any]:
         "error": {"code": code, "message": MESSAGES[reason], "details": {"reason": reason, **ERROR_DETAILS.get(reason, {})}}
     }
     # Only refusals by the state of a basket carry it: their code equals their status.
-    if status in STATE_REFUSALS and code == status and reason not in LIST_ERRORS:
+    if status in STATE_REFUSALS and code == status and reason not in NO_BASKET_ERRORS:
         value["data"] = FULL_BASKET
     return {"value": value}
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from baskets.api.schema.examples import event_example
+from baskets.api.schema.examples import ENDED, WEBHOOK, event_example
 from baskets.api.schema.refusals import reference
 from baskets.api.serializers.events import EVENTS, MEANINGS, event_name
+from baskets.domain.events.webhook_requests import TEST_TYPE
 
 RULES = (
     "Sent by POST to the address of your webhook: at least once, and the events of one basket in their order. Verify "
@@ -22,7 +23,7 @@ PARAMETERS = {
 }
 RESPONSES = {
     "Acknowledged": "The event has arrived. Any status from 200 to 299 will do; the body is not read.",
-    "NoMoreEvents": "Nothing more is sent until staff resume the webhook.",
+    "NoMoreEvents": "Nothing more is sent until the webhook is resumed.",
     "TryAgain": "The event is sent again, first after seconds, finally every hour, for three days. `Retry-After` is respected.",
 }
 
@@ -38,31 +39,55 @@ def webhook_components() -> dict[str, dict[str, Any]]:
 
 def describe_webhooks() -> dict[str, Any]:
     """Return the `webhooks` section: one message for each kind of event."""
-    return {kind: {"post": _describe_message(kind)} for kind in EVENTS}
+    return {kind: {"post": _describe_message(kind)} for kind in EVENTS} | {TEST_TYPE: {"post": _describe_test()}}
 
 
 def _describe_message(kind: str) -> dict[str, Any]:
+    event = event_example(kind)
+    return _describe(kind, MEANINGS[kind], data=reference("schemas", event_name(kind)), example=event, at=event["at"])
+
+
+def _describe_test() -> dict[str, Any]:
+    data = {
+        "type": "object",
+        "required": ["webhookId"],
+        "properties": {"webhookId": {"type": "string", "description": "The webhook that is tested."}},
+    }
+    meaning = "A test message: your back end has requested it. It is of no event and is sent once, whatever you answer."
+    return _describe(TEST_TYPE, meaning, data=data, example={"webhookId": WEBHOOK["webhookId"]}, at=ENDED)
+
+
+def _describe(kind: str, meaning: str, *, data: dict[str, Any], example: dict[str, Any], at: str) -> dict[str, Any]:
+    """Return the description of one message.
+
+    :param data: the schema of its `data`.
+    :param example: of its `data`.
+    :param at: of its `timestamp`.
+    """
     message = {
         "type": "object",
         "required": ["type", "timestamp", "data"],
         "properties": {
             "type": {"type": "string", "const": kind},
             "timestamp": {"type": "string", "format": "date-time", "description": "The time of the change."},
-            "data": reference("schemas", event_name(kind)),
+            "data": data,
         },
     }
-    event = event_example(kind)
-    example = {"type": kind, "timestamp": event["at"], "data": event}
     return {
         "operationId": f"on_{kind}",
-        "summary": MEANINGS[kind].partition(":")[0].rstrip("."),
-        "description": f"{MEANINGS[kind]} {RULES}",
+        "summary": meaning.partition(":")[0].rstrip("."),
+        "description": f"{meaning} {RULES}",
         "tags": ["events"],
         "security": [],
         "parameters": [reference("parameters", name) for name in PARAMETERS],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": message, "examples": {"message": {"value": example}}}},
+            "content": {
+                "application/json": {
+                    "schema": message,
+                    "examples": {"message": {"value": {"type": kind, "timestamp": at, "data": example}}},
+                }
+            },
         },
         "responses": {
             "2XX": reference("responses", "Acknowledged"),

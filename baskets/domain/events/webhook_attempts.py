@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from baskets.db.pipeline import Statement, execute
-from baskets.models import WebhookAttempt
+from baskets.models import FeedPosition, WebhookAttempt
 
 # Failures and deliveries are counted apart, so that an endpoint that refuses one event of many still shows why.
 MAX_KEPT_PER_OUTCOME = 50
@@ -62,7 +62,8 @@ def record_attempts(attempts: Sequence[Attempt]) -> None:
     groups: dict[tuple[int, bool], list[Attempt]] = {}
     for attempt in attempts:
         groups.setdefault((attempt.endpoint_id, not attempt.problem), []).append(attempt)
-    kept = [attempt for group in groups.values() for attempt in group[-MAX_KEPT_PER_OUTCOME:]]
+    latest = {id(attempt) for group in groups.values() for attempt in group[-MAX_KEPT_PER_OUTCOME:]}
+    kept = [attempt for attempt in attempts if id(attempt) in latest]
     if not kept:
         return
     values = {
@@ -80,3 +81,9 @@ def record_attempts(attempts: Sequence[Attempt]) -> None:
 def latest_attempts(*, endpoint_id: int, limit: int) -> list[WebhookAttempt]:
     """Read the latest attempts of an endpoint, the newest first."""
     return list(WebhookAttempt.objects.filter(endpoint_id=endpoint_id).order_by("-pk")[:limit])
+
+
+def events_of(attempts: Sequence[WebhookAttempt]) -> dict[int, FeedPosition]:
+    """Read the events of attempts, by their positions in the feed. A test message has none; a purged event is missing."""
+    positions = {attempt.position for attempt in attempts if attempt.position is not None}
+    return FeedPosition.objects.in_bulk(positions)

@@ -33,8 +33,10 @@ BATCH = 250
 FIRST_WINDOW = 8
 SYNC_SECONDS = 1.0
 RECORD_SECONDS = 0.2
+# How often a deliverer gives positions to new events.
+ASSIGN_SECONDS = 0.1
 # How often an idle deliverer looks for new events.
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 RETRY_SECONDS = 1.0
 ACTOR = Actor.system("deliver_webhooks")
 
@@ -126,14 +128,15 @@ class Deliverer:
         self._workers = workers
         self._streams: dict[int, Stream] = {}
         self._blocks: list[tuple[int, int, UUID, int]] = []
-        self._ended: SimpleQueue[tuple[Job, Outcome | None]] = SimpleQueue()
+        self._tests: list[int] = []
+        self._ended: SimpleQueue[tuple[Job, Outcome | None] | Attempt] = SimpleQueue()
         self._to_record: deque[tuple[Job, Outcome | None]] = deque()
         self._attempts: list[Attempt] = []
         self._succeeded: set[int] = set()
         self._in_flight = 0
         self._kept = KeptConnections()
         # The lease on this machine's clock, counted from before the statement that prolonged it.
-        self._alive_until = self._synced_at = self._recorded_at = float("-inf")
+        self._alive_until = self._synced_at = self._recorded_at = self._assigned_at = float("-inf")
         # The database's clock at the last heartbeat, and this machine's.
         self._now, self._now_at = datetime.max.replace(tzinfo=UTC), float("-inf")
 
@@ -182,6 +185,9 @@ class Deliverer:
         self._record_outcomes()
         if time.monotonic() - self._recorded_at >= RECORD_SECONDS:
             self._record_progress()
+        # Failures record progress as well, and must not postpone this.
+        if time.monotonic() - self._assigned_at >= ASSIGN_SECONDS:
+            self._assigned_at = time.monotonic()
             feed.assign_positions()
         self._heartbeat_if_due(accepts=True)
         self._read()
@@ -200,9 +206,12 @@ class Deliverer:
         except Empty:
             pass
 
-    def _collect(self, ended: tuple[Job, Outcome | None]) -> None:
-        job, _ = ended
+    def _collect(self, ended: tuple[Job, Outcome | None] | Attempt) -> None:
         self._in_flight -= 1
+        if isinstance(ended, Attempt):
+            self._attempts.append(ended)
+            return
+        job, _ = ended
         job.stream.in_flight -= 1
         self._to_record.append(ended)
 
@@ -224,6 +233,7 @@ class Deliverer:
         for endpoint_id, stream in self._streams.items():
             stream.is_due = endpoint_id in found.due
         self._blocks = found.blocks
+        self._tests += found.tests
         self._release_surplus(found.share)
         self._kept.close_unusable()
 
@@ -307,6 +317,10 @@ class Deliverer:
 
     def _send(self, pool: ThreadPoolExecutor) -> None:
         """Send the next event of each lane that has none in flight, and of each blocked basket that is due."""
+        for endpoint in WebhookEndpoint.objects.filter(pk__in=self._tests) if self._tests else ():
+            self._in_flight += 1
+            pool.submit(self._run_test, endpoint)
+        self._tests = []
         blocks, self._blocks = self._blocks, []
         for block in blocks:
             self._retry(pool, *block)
@@ -345,13 +359,25 @@ class Deliverer:
         outcome = None
         try:
             if job.lane.is_held and time.monotonic() < self._alive_until:
-                now = self._now + timedelta(seconds=time.monotonic() - self._now_at)
-                outcome = webhook_requests.send_event(job.stream.endpoint, job.entry, now=now, kept=self._kept)
+                outcome = webhook_requests.send_event(job.stream.endpoint, job.entry, now=self._clock(), kept=self._kept)
         except Exception:
             # A defect of ours: the event waits like one that the receiver refuses, and the others go on.
             log.exception("webhook_message_failed", webhook=job.stream.endpoint.pk)
             outcome = Outcome(failure=Failure(problem="The message could not be sent."), status=None, duration=timedelta(0))
         self._ended.put((job, outcome))
+
+    def _run_test(self, endpoint: WebhookEndpoint) -> None:
+        """Send a test message, like `_run`. Its failure is recorded as an attempt only."""
+        try:
+            outcome = webhook_requests.send_test(endpoint, now=self._clock(), kept=self._kept)
+        except Exception:
+            log.exception("webhook_message_failed", webhook=endpoint.pk)
+            outcome = Outcome(failure=Failure(problem="The message could not be sent."), status=None, duration=timedelta(0))
+        self._ended.put(_attempt(endpoint, None, outcome))
+
+    def _clock(self) -> datetime:
+        """Return the database's clock, counted on since the last heartbeat."""
+        return self._now + timedelta(seconds=time.monotonic() - self._now_at)
 
     # --- Recording -----------------------------------------------------------------------------
 
@@ -386,14 +412,14 @@ class Deliverer:
             self._blocks.append((block_id, endpoint_id, job.entry.event.basket_id, position + 1))
         self._succeeded.add(endpoint_id)
         stream.window = min(stream.window + 1, webhook_lanes.LANES)
-        self._attempts.append(_attempt(job, outcome))
+        self._attempts.append(_attempt(stream.endpoint, job.entry.position, outcome))
         self.totals.delivered += 1
 
     def _record_failure(self, job: Job, outcome: Outcome, failure: Failure) -> None:
         """Record a failure after the successes before it, so that none of them ends its wait."""
         stream, entry = job.stream, job.entry
         self._record_progress()
-        self._attempts.append(_attempt(job, outcome))
+        self._attempts.append(_attempt(stream.endpoint, job.entry.position, outcome))
 
         def step() -> tuple[str, int, bool] | None:
             if job.block_id is not None:
@@ -469,10 +495,10 @@ class Deliverer:
             stream.is_dirty = stream.has_work()
 
 
-def _attempt(job: Job, outcome: Outcome) -> Attempt:
+def _attempt(endpoint: WebhookEndpoint, position: int | None, outcome: Outcome) -> Attempt:
     return Attempt(
-        endpoint_id=job.stream.endpoint.pk,
-        position=job.entry.position,
+        endpoint_id=endpoint.pk,
+        position=position,
         status=outcome.status,
         duration=outcome.duration,
         problem=outcome.failure.problem if outcome.failure else "",

@@ -1,26 +1,34 @@
-"""Webhook endpoints of partners: creates, pauses, resumes and rewinds them, and records each change. `webhook_delivery` delivers."""
+"""Webhook endpoints of partners: creates, changes, rewinds and deletes them, and records each change. `webhook_delivery` delivers.
 
-import base64
-import secrets
+Partners call these functions with their keys, staff and commands with a reason and with the version that they have seen.
+"""
+
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 
+from baskets import conf
+from baskets.db.pipeline import Statement, execute
 from baskets.domain import audit_log
 from baskets.domain.access.partners import PartnerNotFound
-from baskets.domain.actors import Actor
-from baskets.domain.events import feed, webhook_lanes
+from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.errors import NothingToReplay, WebhookNotFound, WebhooksFull
+from baskets.domain.events import feed, webhook_lanes, webhook_secrets
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.domain.validation import MAX_LABEL_LENGTH, REASON_LIMIT, InvalidValue, require_reason, validate_printable
-from baskets.encryption import decrypt, encrypt
+from baskets.encryption import UnreadableSecret
 from baskets.models import (
     DeskEntry,
     Event,
     FeedPosition,
     FeedState,
     Partner,
+    WebhookAttempt,
     WebhookBlockedBasket,
     WebhookChange,
     WebhookEndpoint,
@@ -28,9 +36,9 @@ from baskets.models import (
 )
 from baskets.net import http_client
 
-SECRET_BYTES = 32
-ENCRYPTION_PURPOSE = "webhookendpoint.secret"
-PREVIOUS_PURPOSE = "webhookendpoint.previous_secret"
+MAX_OVERLAP = timedelta(days=7)
+# The clock of the database, by which a deliverer ends an overlap.
+NOW = Statement("webhook_now", "SELECT statement_timestamp()")
 State, Change = WebhookEndpoint.State, WebhookChange.Kind
 
 
@@ -47,7 +55,6 @@ def create_webhook(
 ) -> tuple[WebhookEndpoint, str]:
     """Create an endpoint. It receives the events from now on.
 
-    The secret is stored encrypted and not as a digest, because it signs every message.
     Locks the feed.
 
     :param kinds: of events; empty for all.
@@ -56,14 +63,18 @@ def create_webhook(
     :returns: the endpoint and its secret. The secret cannot be read again later.
     :raises PartnerNotFound: no partner has this name.
     :raises InvalidValue: the URL is not allowed, or a kind or the label is invalid.
+    :raises WebhooksFull: a key of the partner creates it, and the partner has `conf.webhooks_per_partner` of them.
     """
     validate_properties(url=url, kinds=kinds, label=label)
     partner = Partner.objects.filter(name=partner_name).first()
     if partner is None:
         raise PartnerNotFound
-    text = "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
     # Committed events may still lack a position; they are in the past of this endpoint.
     position = feed.catch_up()
+    # Counted under the lock of the feed, so two calls at once cannot exceed the limit.
+    limit = conf.webhooks_per_partner() if actor.kind == ActorKind.KEY else None
+    if limit is not None and WebhookEndpoint.objects.present().filter(partner=partner).count() >= limit:
+        raise WebhooksFull
     if from_the_beginning:
         position = FeedState.objects.get().purged_position
     endpoint = WebhookEndpoint.objects.create(
@@ -77,8 +88,10 @@ def create_webhook(
     )
     webhook_lanes.create_lanes(endpoint)
     # The ciphertext is bound to the primary key of its row, which exists only now.
-    endpoint.secret = encrypt(text, purpose=ENCRYPTION_PURPOSE, context=endpoint.pk)
+    text = webhook_secrets.generate_secret()
+    endpoint.secret = webhook_secrets.encrypt_secret(endpoint, text)
     endpoint.save(update_fields=["secret"])
+    endpoint.refresh_from_db(fields=["public_id", "created_at"])
     record_change(endpoint, Change.CREATED, position=endpoint.position, actor=actor)
     after = {"url": url, "kinds": endpoint.kinds, "label": label, "position": position}
     audit_log.record(
@@ -107,24 +120,169 @@ def validate_properties(*, url: str, kinds: Sequence[str], label: str) -> None:
         raise InvalidValue(f"There is no kind of event called {unknown[0][:40]!r}.")
 
 
-def read_secrets(endpoint: WebhookEndpoint, *, now: datetime) -> list[str]:
-    """Return the secrets that sign a message: the current one, and during an overlap the previous one.
+def list_webhooks(*, partner_id: int) -> list[WebhookEndpoint]:
+    """Read the webhooks of a partner that are not deleted, in the order of their creation."""
+    return list(WebhookEndpoint.objects.present().filter(partner_id=partner_id).order_by("pk"))
 
-    :raises UnreadableSecret: a secret cannot be decrypted.
+
+def find_webhook(*, partner_id: int, public_id: UUID) -> WebhookEndpoint:
+    """Read one webhook of a partner.
+
+    :raises WebhookNotFound: the partner has no such webhook, or it was deleted.
     """
-    secrets_ = [decrypt(endpoint.secret, purpose=ENCRYPTION_PURPOSE, context=endpoint.pk)]
-    if endpoint.previous_secret is not None and endpoint.previous_secret_until is not None and now < endpoint.previous_secret_until:
-        secrets_.append(decrypt(endpoint.previous_secret, purpose=PREVIOUS_PURPOSE, context=endpoint.pk))
-    return secrets_
+    endpoint = WebhookEndpoint.objects.present().filter(partner_id=partner_id, public_id=public_id).first()
+    if endpoint is None:
+        raise WebhookNotFound
+    return endpoint
 
 
-def pause(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, actor: Actor) -> None:
+@transaction.atomic(savepoint=False)
+def change_webhook(
+    *,
+    endpoint: WebhookEndpoint,
+    url: str | None = None,
+    kinds: Sequence[str] | None = None,
+    label: str | None = None,
+    active: bool | None = None,
+    expected_changes: int | None = None,
+    reason: str = "",
+    actor: Actor,
+) -> None:
+    """Change what a partner chooses about an endpoint. Does nothing where all values are as before.
+
+    Deliverers read the new values within seconds. A new URL ends the wait after failures. Locks the endpoint.
+
+    :param url: None leaves it unchanged, and so with the other values.
+    :param active: False pauses the endpoint; True resumes it, or ends its wait after failures.
+    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
+    :raises InvalidValue: the URL is not allowed, or a kind or the label is invalid.
+    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
+    :raises StaleState: it was changed since.
+    :raises WebhookNotFound: it was deleted.
+    """
+    row = _lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
+    before: dict[str, Any] = {"url": row.url, "kinds": row.kinds, "label": row.label}
+    after: dict[str, Any] = {
+        "url": row.url if url is None else url,
+        "kinds": row.kinds if kinds is None else sorted(set(kinds)),
+        "label": row.label if label is None else label,
+    }
+    if after != before:
+        validate_properties(url=after["url"], kinds=after["kinds"], label=after["label"])
+        WebhookEndpoint.objects.filter(pk=row.pk).update(**after)
+        if row.url != after["url"]:
+            WebhookEndpoint.objects.filter(pk=row.pk).update(failures=0, failing_since=None, next_try_at=None, problem="")
+            WebhookBlockedBasket.objects.filter(endpoint=row).update(next_try_at=Now())
+        _take_lanes(row)
+        record_change(row, Change.CHANGED, position=row.position, actor=actor, reason=reason)
+        audit_log.record_change(
+            about="webhookendpoint",
+            subject=str(row.pk),
+            partner_id=row.partner_id,
+            before=before,
+            after=after,
+            reason=reason,
+            actor=actor,
+        )
+    if active is False and row.state == State.ACTIVE:
+        pause(endpoint=row, reason=reason, actor=actor)
+    elif active and row.is_resumable:
+        resume(endpoint=row, reason=reason, actor=actor)
+
+
+@transaction.atomic(savepoint=False)
+def rotate_secret(
+    *, endpoint: WebhookEndpoint, overlap: timedelta, expected_changes: int | None = None, reason: str = "", actor: Actor
+) -> str:
+    """Give an endpoint a new secret. During the overlap, the secrets that signed until now sign each message as well.
+
+    Deliverers use the new secret within seconds. Locks the endpoint.
+
+    :param overlap: from zero, which ends all earlier secrets at once, to `MAX_OVERLAP`.
+    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
+    :returns: the new secret. It cannot be read again later.
+    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
+    :raises StaleState: it was changed since.
+    :raises WebhookNotFound: it was deleted.
+    """
+    row = _lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
+    ((now,),) = execute(NOW, [])
+    text = webhook_secrets.generate_secret()
+    previous, until = None, None
+    if overlap:
+        # A secret that cannot be decrypted signs nothing anyway.
+        with suppress(UnreadableSecret):
+            previous = webhook_secrets.encrypt_previous(row, webhook_secrets.read_secrets(row, now=now))
+            until = max(now + overlap, row.previous_secret_until or now)
+    WebhookEndpoint.objects.filter(pk=row.pk).update(
+        secret=webhook_secrets.encrypt_secret(row, text), previous_secret=previous, previous_secret_until=until
+    )
+    _take_lanes(row)
+    record_change(row, Change.ROTATED, position=row.position, actor=actor, reason=reason)
+    data = {"step": Change.ROTATED.value, "after": {"overlap_seconds": int(overlap.total_seconds())}}
+    _record_step(row, data=data, reason=reason, actor=actor)
+    return text
+
+
+@transaction.atomic(savepoint=False)
+def delete_webhook(*, endpoint: WebhookEndpoint, expected_changes: int | None = None, reason: str = "", actor: Actor) -> None:
+    """Delete an endpoint: nothing is sent any more, and its secrets and attempts are erased. Its row and its changes stay.
+
+    A request that is in flight ends, and its outcome is dropped. Locks the endpoint, then its lanes.
+
+    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
+    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
+    :raises StaleState: it was changed since.
+    :raises WebhookNotFound: it was deleted before.
+    """
+    row = _lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
+    WebhookEndpoint.objects.filter(pk=row.pk).update(
+        state=State.DELETED,
+        secret=webhook_secrets.encrypt_secret(row, ""),
+        previous_secret=None,
+        previous_secret_until=None,
+        failures=0,
+        failing_since=None,
+        next_try_at=None,
+        test_requested_at=None,
+    )
+    WebhookLane.objects.filter(endpoint=row).delete()
+    WebhookBlockedBasket.objects.filter(endpoint=row).delete()
+    WebhookAttempt.objects.filter(endpoint=row).delete()
+    record_change(row, Change.DELETED, position=row.position, actor=actor, reason=reason)
+    audit_log.record(
+        kind=DeskEntry.Kind.REMOVED,
+        about="webhookendpoint",
+        subject=str(row.pk),
+        partner_id=row.partner_id,
+        reason=reason,
+        data={"before": {"url": row.url, "kinds": row.kinds, "label": row.label, "state": row.state}},
+        actor=actor,
+    )
+
+
+@transaction.atomic(savepoint=False)
+def request_test(*, endpoint: WebhookEndpoint, actor: Actor) -> None:
+    """Request a test message, which a deliverer sends within seconds: also to an endpoint that is paused or given up.
+
+    Its outcome is among the latest attempts. A request that a deliverer has not taken yet counts once. Locks the endpoint.
+
+    :raises WebhookNotFound: it was deleted.
+    """
+    if not WebhookEndpoint.objects.present().filter(pk=endpoint.pk).update(test_requested_at=Now()):
+        raise WebhookNotFound
+    audit_log.record(
+        kind=DeskEntry.Kind.TESTED, about="webhookendpoint", subject=str(endpoint.pk), partner_id=endpoint.partner_id, actor=actor
+    )
+
+
+def pause(*, endpoint: WebhookEndpoint, expected_changes: int | None = None, reason: str = "", actor: Actor) -> None:
     """Stop deliveries to an endpoint until it is resumed. A running delivery ends, and is recorded or repeated later.
 
     Locks the endpoint.
 
-    :param expected_changes: how many changes it had when staff decided.
-    :raises ReasonRequired: no reason is given.
+    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
+    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
     :raises StaleState: it was changed since.
     :raises RepairNotApplicable: it is not active.
     """
@@ -139,14 +297,14 @@ def pause(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, acto
     )
 
 
-def resume(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, actor: Actor) -> None:
+def resume(*, endpoint: WebhookEndpoint, expected_changes: int | None = None, reason: str = "", actor: Actor) -> None:
     """Deliver to an endpoint at once, from its position: after a pause, after it was given up, or before its next attempt is due.
 
     Resets its failures, so a pause that the receiver requested ends too.
     Locks the endpoint.
 
-    :param expected_changes: how many changes it had when staff decided.
-    :raises ReasonRequired: the reason is empty.
+    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
+    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
     :raises StaleState: the endpoint has changed since.
     :raises RepairNotApplicable: it is active and does not wait for its next attempt.
     """
@@ -161,16 +319,16 @@ def resume(*, endpoint: WebhookEndpoint, expected_changes: int, reason: str, act
     )
 
 
-def replay(*, endpoint: WebhookEndpoint, since: datetime, expected_changes: int, reason: str, actor: Actor) -> None:
+def replay(*, endpoint: WebhookEndpoint, since: datetime, expected_changes: int | None = None, reason: str = "", actor: Actor) -> None:
     """Deliver all events since a time again. The endpoint is active afterwards.
 
     Locks the endpoint.
 
     :param since: the time of the first event to repeat.
-    :param expected_changes: how many changes it had when staff decided.
-    :raises ReasonRequired: the reason is empty.
+    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
+    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
     :raises StaleState: the endpoint has changed since.
-    :raises RepairNotApplicable: no event since then was delivered.
+    :raises NothingToReplay: no event since then was delivered.
     """
     _change(
         endpoint,
@@ -196,7 +354,7 @@ def skip_event(*, endpoint: WebhookEndpoint, position: int, expected_changes: in
     :raises StaleState: the endpoint has changed since.
     :raises RepairNotApplicable: this event blocks nothing.
     """
-    row = _lock_unchanged(endpoint, expected=expected_changes, reason=reason)
+    row = _lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
     block = WebhookBlockedBasket.objects.filter(endpoint=row, position=position).locked().first()
     if block is not None:
         webhook_lanes.pass_blocked_event(block_id=block.pk, expected=position, position=position)
@@ -225,11 +383,11 @@ def blocked_events(endpoint: WebhookEndpoint, *, limit: int = 100) -> list[FeedP
 def _position_before(endpoint: WebhookEndpoint, since: datetime) -> int:
     """Return the position before the first event since a time.
 
-    :raises RepairNotApplicable: no event since then was delivered.
+    :raises NothingToReplay: no event since then was delivered.
     """
     first = FeedPosition.objects.filter(partner=endpoint.partner_id, event__at__gte=since).order_by("position").first()
     if first is None or first.position > endpoint.position:
-        raise RepairNotApplicable("Nothing that was delivered happened since then.")
+        raise NothingToReplay
     return first.position - 1
 
 
@@ -240,12 +398,12 @@ def _change(
     to: WebhookEndpoint.State,
     *,
     is_allowed: Callable[[WebhookEndpoint], bool],
-    expected: int,
+    expected: int | None,
     reason: str,
     actor: Actor,
     new_position: Callable[[WebhookEndpoint], int] | None = None,
 ) -> None:
-    row = _lock_unchanged(endpoint, expected=expected, reason=reason)
+    row = _lock_unchanged(endpoint, expected=expected, reason=reason, actor=actor)
     if not is_allowed(row):
         raise RepairNotApplicable(f"The webhook is {row.get_state_display()}.")
     position = row.position if new_position is None else new_position(row)
@@ -261,6 +419,10 @@ def _change(
         WebhookBlockedBasket.objects.filter(endpoint=row).update(next_try_at=Now())
     record_change(row, kind, position=position, actor=actor, reason=reason)
     data = {"step": kind.value, "before": {"state": row.state, "position": row.position}, "after": {"state": to, "position": position}}
+    _record_step(row, data=data, reason=reason, actor=actor)
+
+
+def _record_step(row: WebhookEndpoint, *, data: dict[str, Any], reason: str, actor: Actor) -> None:
     audit_log.record(
         kind=DeskEntry.Kind.CHANGED,
         about="webhookendpoint",
@@ -272,17 +434,22 @@ def _change(
     )
 
 
-def _lock_unchanged(endpoint: WebhookEndpoint, *, expected: int, reason: str) -> WebhookEndpoint:
+def _lock_unchanged(endpoint: WebhookEndpoint, *, expected: int | None, reason: str, actor: Actor) -> WebhookEndpoint:
     """Lock an endpoint.
 
-    :raises ReasonRequired: the reason is empty.
+    :param expected: how many changes it has; None: any number.
+    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
     :raises StaleState: the endpoint has changed since.
+    :raises WebhookNotFound: the endpoint was deleted.
     """
-    require_reason(reason)
+    require_reason(reason, is_optional=actor.kind == ActorKind.KEY)
     row = WebhookEndpoint.objects.locked().get(pk=endpoint.pk)
-    changes = list(row.changes.order_by("pk"))
-    if len(changes) != expected:
-        raise StaleState(since=changes[expected:])
+    if expected is not None:
+        changes = list(row.changes.order_by("pk"))
+        if len(changes) != expected:
+            raise StaleState(since=changes[expected:])
+    if row.state == State.DELETED:
+        raise WebhookNotFound
     return row
 
 

@@ -83,6 +83,15 @@ UPDATE baskets_webhooklane l SET deliverer_id = %(deliverer)s FROM claimed WHERE
 RETURNING l.id, l.endpoint_id, l.number, l.position
 """,
 )
+TAKE_TESTS = Statement(
+    "take_webhook_tests",
+    """
+UPDATE baskets_webhookendpoint SET test_requested_at = NULL WHERE id IN (
+    SELECT id FROM baskets_webhookendpoint WHERE test_requested_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING id
+""",
+)
 RELEASE = Statement(
     "webhook_release_lanes",
     "UPDATE baskets_webhooklane SET deliverer_id = NULL WHERE deliverer_id = %(deliverer)s AND id = ANY(%(lanes)s::bigint[])",
@@ -113,8 +122,12 @@ WHERE l.id = new.id AND l.deliverer_id = %(deliverer)s AND l.position < new.posi
 SET_POSITION = Statement(
     "set_webhook_position",
     """
-UPDATE baskets_webhookendpoint e SET position = (SELECT min(position) FROM baskets_webhooklane l WHERE l.endpoint_id = e.id)
-WHERE id = ANY(%(endpoints)s::bigint[])
+UPDATE baskets_webhookendpoint e SET position = lane.position
+FROM (
+    SELECT endpoint_id, min(position) AS position FROM baskets_webhooklane
+    WHERE endpoint_id = ANY(%(endpoints)s::bigint[]) GROUP BY endpoint_id
+) lane
+WHERE e.id = lane.endpoint_id
 """,
 )
 RECORD_SUCCESS = Statement(
@@ -257,6 +270,7 @@ class Sync:
     :param claimed: the lanes that were claimed now.
     :param blocks: the blocked baskets that are due: id, endpoint, basket and position.
     :param share: how many lanes of an endpoint are the share of one deliverer.
+    :param tests: the endpoints to which this deliverer must send a test message.
     """
 
     now: datetime
@@ -265,12 +279,13 @@ class Sync:
     claimed: list[ClaimedLane]
     blocks: list[tuple[int, int, UUID, int]]
     share: int
+    tests: list[int]
 
 
 def sync(*, deliverer: UUID, accepts: bool) -> Sync:
     """Prolong the lease, learn which lanes are still held, and claim free ones up to a fair share.
 
-    :param accepts: whether to claim lanes.
+    :param accepts: whether to claim lanes, and requests for test messages.
     """
 
     def step() -> Sync:
@@ -287,6 +302,7 @@ def sync(*, deliverer: UUID, accepts: bool) -> Sync:
             claimed=claimed,
             blocks=execute(DUE_BLOCKS, {"endpoints": endpoints}).fetchall(),
             share=share,
+            tests=[row[0] for row in execute(TAKE_TESTS, [])] if accepts else [],
         )
 
     return run_in_transaction(step)

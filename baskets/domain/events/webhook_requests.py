@@ -8,18 +8,21 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 from standardwebhooks.webhooks import Webhook
 
 from baskets import conf
 from baskets.domain.events.payloads import event_payload, message_id
-from baskets.domain.events.webhook_endpoints import read_secrets
 from baskets.domain.events.webhook_lanes import MAX_DELAY, Failure
+from baskets.domain.events.webhook_secrets import read_secrets
 from baskets.domain.timestamps import format_timestamp
 from baskets.encryption import UnreadableSecret
 from baskets.models import FeedPosition, WebhookEndpoint
 from baskets.net import http_client
 
+# The type of a test message.
+TEST_TYPE = "webhook_test"
 SECONDS_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
@@ -47,6 +50,20 @@ def send_event(
     event = event_payload(entry)
     message = {"type": event["kind"], "timestamp": format_timestamp(entry.event.at), "data": event}
     return send_message(endpoint, name=message_id(entry), message=message, now=now, kept=kept)
+
+
+def send_test(endpoint: WebhookEndpoint, *, now: datetime, kept: http_client.KeptConnections | None = None) -> Outcome:
+    """Send a message of the type `webhook_test`, which is of no event.
+
+    :param now: the database's clock.
+    """
+    message = {"type": TEST_TYPE, "timestamp": format_timestamp(now), "data": {"webhookId": public_name(endpoint)}}
+    return send_message(endpoint, name=f"test-{uuid4().hex}", message=message, now=now, kept=kept)
+
+
+def public_name(endpoint: WebhookEndpoint) -> str:
+    """Return the id by which the partner knows an endpoint."""
+    return f"wh-{endpoint.public_id.hex}"
 
 
 def send_message(

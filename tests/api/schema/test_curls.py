@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from string import Template
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from django.utils.timezone import now
 from baskets.domain import runner
 from baskets.domain.access import guest_tokens, token_issuers
 from baskets.domain.events import feed
-from baskets.models import GuestToken, Partner
+from baskets.models import Event, GuestToken, Partner
 from baskets.models.basket_snapshot import Owner
 from tests.api.conftest import UNSET, Api, Sells
 from tests.factories import TESTER
@@ -50,6 +51,13 @@ def call(api: Api, curl: str) -> int:
     return api.request(method, target, body, **headers).status
 
 
+def replayable_webhook(api: Api) -> str:
+    """Create a webhook that was delivered an event of 24 November 2026, and return its id."""
+    created = api.post("/baskets/webhooks", {"url": "https://shop.example.com/hooks/baskets"}).data
+    Event.objects.update(at=datetime(2026, 11, 24, 13, tzinfo=UTC))
+    return str(created["webhookId"])
+
+
 @pytest.mark.parametrize("curl", CURLS)
 def test_documented_call_works(api: Api, partner: Partner, sells: Sells, curl: str) -> None:
     for product in ("prod-123", "prod-456"):
@@ -62,7 +70,8 @@ def test_documented_call_works(api: Api, partner: Partner, sells: Sells, curl: s
     token = login.sign({"sub": "user-1", "exp": time.time() + 3600})
     owner = Owner(partner_id=partner.pk, user_id="user-1")
     runner.run(lambda: guest_tokens.issue_guest_token(owner=owner, at=now()))
-    names = {"USER_ID": "user-1", "JAY_TOKEN": offer, "TOKEN": token, "DEVICE_ID": str(GuestToken.objects.get().pk)}
+    webhook = replayable_webhook(api) if "$WEBHOOK_ID" in curl else ""
+    names = {"USER_ID": "user-1", "JAY_TOKEN": offer, "TOKEN": token, "DEVICE_ID": str(GuestToken.objects.get().pk), "WEBHOOK_ID": webhook}
     assert call(api, Template(curl).safe_substitute(names)) == 200
 
 

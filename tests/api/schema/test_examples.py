@@ -14,6 +14,7 @@ from baskets.domain.maintenance import demo_data
 from baskets.models import Event, GuestToken, Partner
 from baskets.models.basket_snapshot import Owner
 from tests.api.conftest import Api, resolved, schema
+from tests.api.schema.test_curls import replayable_webhook
 from tests.factories import TESTER
 from tests.tokens import KeyPair
 
@@ -37,6 +38,9 @@ def ids_from_earlier_calls(path: str, demo: Api, owner: Owner) -> dict[str, str]
     if "{deviceId}" in path:
         guest_tokens.issue_guest_token(owner=owner, at=now())
         return {"deviceId": str(GuestToken.objects.get().pk)}
+    if "{webhookId}" in path:
+        demo.place("demo-mug", user=owner.user_id)
+        return {"webhookId": replayable_webhook(demo)}
     if "{image}" in path:
         offer = demo.post(f"/baskets/users/{owner.user_id}/transfer?qr=true", {"url": "https://shop.example.com/"})
         return {"image": offer.data["qrCodeImageUrl"].rpartition("/")[2]}

@@ -39,6 +39,15 @@ CALLS = {
     ("get", "/baskets"): "listbaskets",
     ("get", "/baskets/checkout/sessions"): "listcheckouts",
     ("get", "/baskets/events"): "readevents",
+    ("get", "/baskets/webhooks"): "listwebhooks",
+    ("post", "/baskets/webhooks"): "createwebhook",
+    ("get", "/baskets/webhooks/{webhookId}"): "getwebhook",
+    ("patch", "/baskets/webhooks/{webhookId}"): "updatewebhook",
+    ("delete", "/baskets/webhooks/{webhookId}"): "deletewebhook",
+    ("get", "/baskets/webhooks/{webhookId}/deliveries"): "listdeliveries",
+    ("post", "/baskets/webhooks/{webhookId}/replay"): "replaywebhook",
+    ("post", "/baskets/webhooks/{webhookId}/rotate-secret"): "rotatewebhooksecret",
+    ("post", "/baskets/webhooks/{webhookId}/test"): "testwebhook",
 }
 
 # Every address with GET serves HEAD.
@@ -130,7 +139,7 @@ def test_every_operation_names_its_headers_and_parameters(document: dict[str, An
         assert named[: len(ids)] == [("path", name) for name in ids], "generated clients take ids in this order"
         assert ("header", "x-jay-api-version") in named
         writes = method != "get" and "details" not in path
-        assert (("header", "Idempotency-Key") in named) == (writes and path not in SECRET)
+        assert (("header", "Idempotency-Key") in named) == (writes and operation["operationId"] not in SECRET)
         assert (("header", "X-JAY-Tracking") in named) == (path not in OPEN)
         assert (("query", "provider_id") in named) == (path not in OPEN)
         for parameter in given:
@@ -150,7 +159,7 @@ def test_every_operation_names_its_credentials(document: dict[str, Any]) -> None
             expected = []
         elif path.endswith("/comfort"):
             expected = [KEY_AND_TOKEN]
-        elif "/devices" in path or document["paths"][path].get("get", {}).get("tags") == ["back end"]:
+        elif "/devices" in path or "/webhooks" in path or document["paths"][path].get("get", {}).get("tags") == ["back end"]:
             expected = [KEY]
         assert operation["security"] == expected, path
 
@@ -209,7 +218,7 @@ COMMON = {"200", "400", "401", "404", "405", "406", "408", "414", "422", "431", 
 BODY = {"413", "415"}
 NEVER_THROTTLED = {"finishactivecheckout", "getcheckout", "getguestkeys", "gettransferimage"}
 # Responses with secrets are stored for no Idempotency-Key.
-SECRET = {"/baskets/guests", "/baskets/users/{userId}/transfer"}
+SECRET = {"createguestbasket", "transferbasket", "createwebhook", "rotatewebhooksecret"}
 PICTURES = {"/baskets/transfers/{image}"}
 OPEN = {"/baskets/.well-known/jwks.json"} | PICTURES
 
@@ -221,7 +230,7 @@ def test_every_operation_lists_its_statuses(document: dict[str, Any]) -> None:
             expected |= BODY
         if path in OPEN:
             expected -= {"401", "422"}
-        if {"back end", "comfort"} & set(operation["tags"]) or path.endswith("/transfer"):
+        if {"back end", "comfort", "webhooks"} & set(operation["tags"]) or path.endswith("/transfer"):
             expected.add("403")
         if operation["operationId"] not in NEVER_THROTTLED:
             expected.add("429")

@@ -16,6 +16,7 @@ from standardwebhooks.webhooks import Webhook
 
 from baskets.db.pipeline import Statement
 from baskets.domain.access.partners import PartnerNotFound
+from baskets.domain.errors import NothingToReplay
 from baskets.domain.events import feed, webhook_delivery, webhook_endpoints, webhook_lanes
 from baskets.domain.events.payloads import message_id
 from baskets.domain.maintenance import invariant_checker
@@ -296,7 +297,7 @@ def test_a_replay_sends_again_what_happened_since_a_moment(shopper: User, webhoo
     assert deliver() == 2
     events = ids_of_all()
     assert webhook_receiver.ids == [*events, *events[1:]]
-    with pytest.raises(RepairNotApplicable):
+    with pytest.raises(NothingToReplay):
         webhook_endpoints.replay(
             endpoint=endpoint, since=datetime.now(UTC) + timedelta(days=1), expected_changes=2, reason="x", actor=TESTER
         )
