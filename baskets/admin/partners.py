@@ -15,39 +15,33 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.api_keys import key_state
 from baskets.admin.core import display
 from baskets.admin.core.actors import staff_actor
-from baskets.admin.core.readonly import ReadOnlyAdmin, Table
-from baskets.admin.core.superuser_forms import NonceForm, ReasonForm, pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
+from baskets.admin.core.readonly import Table
+from baskets.admin.core.superuser_forms import NonceForm, pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
+from baskets.admin.repairs.admin import RepairAdmin
+from baskets.admin.repairs.forms import PartnerTermsForm
+from baskets.admin.repairs.registry import PARTNER_REPAIRS
+from baskets.admin.repairs.snapshots import partner_settings
+from baskets.admin.webhooks import webhook_state
 from baskets.domain import validation
 from baskets.domain.access import api_keys, partners
 from baskets.models import ApiKey, Partner
 
-ORDERS_NEED_SERVER_KEY: dict[str, Any] = {
-    "required": False,
-    "label": "Only server keys may report an order",
-    "help_text": (
-        "Recommended where the partner has a back end: a client key can be stolen out of an app, and a stolen one then sells nothing."
-    ),
-}
+# Of each table on the page of a partner.
+MAX_ROWS = 100
 
 
-class PartnerForm(forms.Form):
+class PartnerForm(PartnerTermsForm):
     """The properties of a new partner."""
 
     name = forms.CharField(max_length=partners.MAX_NAME_LENGTH, strip=False, help_text="Cannot be changed later.")
-    late_orders = forms.ChoiceField(choices=Partner.LateOrders.choices, label="A late order whose stock is gone")
-    hold_minutes = forms.IntegerField(
-        required=False,
-        min_value=1,
-        max_value=partners.MAX_HOLD_SECONDS // 60,
-        help_text="How long a checkout holds its stock. Empty: the default of the service.",
-    )
-    orders_need_server_key = forms.BooleanField(**ORDERS_NEED_SERVER_KEY)
+    field_order = ("name",)
 
 
 class KeyForm(NonceForm):
@@ -71,34 +65,18 @@ class KeyForm(NonceForm):
     )
 
 
-class OrdersForm(ReasonForm):
-    """Which keys of a partner may report orders."""
-
-    field_order = ("orders_need_server_key", "reason")
-    orders_need_server_key = forms.BooleanField(**ORDERS_NEED_SERVER_KEY)
-
-
-class OriginsForm(ReasonForm):
-    """From which web pages a partner's keys may be used."""
-
-    field_order = ("origins", "reason")
-    origins = forms.CharField(
-        max_length=partners.MAX_ORIGINS * (partners.MAX_ORIGIN_LENGTH + 1),
-        required=False,
-        widget=forms.Textarea,
-        help_text="One in a line, as https://player.example.com. Empty: none.",
-    )
-
-
 @admin.register(Partner)
-class PartnerAdmin(ReadOnlyAdmin[Partner]):
+class PartnerAdmin(RepairAdmin):
     """Partners by name."""
+
+    repairs = PARTNER_REPAIRS
+    has_list_actions = False
 
     list_display = ("name", "late_orders", "hold", "created")
     ordering = ("name",)
     search_fields = ("name__startswith",)
     search_help_text = "A partner's name, or the beginning of it."
-    shown = ("name", "late_orders", "hold", "orders", "web_origins", "created")
+    shown = ("created",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Superusers add partners, on a separate page."""
@@ -113,8 +91,7 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
                 self.admin_site.admin_view(self.issue_key),
                 name="baskets_partner_issue_key",
             ),
-            path("<path:object_id>/origins/", self.admin_site.admin_view(self.origins), name="baskets_partner_origins"),
-            path("<path:object_id>/orders/", self.admin_site.admin_view(self.set_orders), name="baskets_partner_orders"),
+            *super().more_urls(),
         ]
 
     @method_decorator(csrf_protect)
@@ -124,13 +101,12 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         form = PartnerForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             values = form.cleaned_data
-            minutes = values["hold_minutes"]
             partner = run_for_form(
                 form,
                 partners.create_partner,
                 name=values["name"],
                 late_orders=values["late_orders"],
-                hold_seconds=minutes * 60 if minutes else None,
+                hold_seconds=values["hold"],
                 orders_need_server_key=values["orders_need_server_key"],
                 actor=staff_actor(request),
             )
@@ -156,37 +132,6 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
         renew_form_nonce(request, form)
         return self.render(request, "admin/baskets/form.html", context | {"form": form, "submit": "Issue key"})
 
-    @method_decorator(csrf_protect)
-    def origins(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Set the web origins from which the keys of the partner may be used."""
-        require_superuser(request)
-        partner = self.found(request, object_id)
-        form = OriginsForm(request.POST or None, initial={"origins": "\n".join(partner.origins)})
-        if request.method == "POST" and form.is_valid():
-            actor = staff_actor(request)
-            origins: list[str] = form.cleaned_data["origins"].split()
-            reason = str(form.cleaned_data["reason"])
-            if run_for_form(form, partners.allow_origins, partner_name=partner.name, origins=origins, reason=reason, actor=actor):
-                messages.success(request, "The origins are set. They apply within seconds.")
-                return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(partner.pk)]))
-        context = {"title": "Allow web origins", "name": display.visible(partner.name), "record": partner, "form": form}
-        return self.render(request, "admin/baskets/form.html", context | {"submit": "Set origins"})
-
-    @method_decorator(csrf_protect)
-    def set_orders(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Decide which of the partner's keys may report orders."""
-        require_superuser(request)
-        partner = self.found(request, object_id)
-        form = OrdersForm(request.POST or None, initial={"orders_need_server_key": partner.orders_need_server_key})
-        if request.method == "POST" and form.is_valid():
-            actor = staff_actor(request)
-            values = {"required": form.cleaned_data["orders_need_server_key"], "reason": form.cleaned_data["reason"]}
-            if run_for_form(form, partners.set_orders_need_server_key, partner_name=partner.name, actor=actor, **values):
-                messages.success(request, "The setting is saved. It applies from the next call on.")
-                return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(partner.pk)]))
-        context = {"title": "Keys that report orders", "name": display.visible(partner.name), "record": partner, "form": form}
-        return self.render(request, "admin/baskets/form.html", context | {"submit": "Set"})
-
     def _issue(self, request: HttpRequest, form: KeyForm, partner: Partner) -> tuple[ApiKey, str] | None:
         values = form.cleaned_data
         return run_for_form(
@@ -200,56 +145,95 @@ class PartnerAdmin(ReadOnlyAdmin[Partner]):
             actor=staff_actor(request),
         )
 
+    def page_context(self, request: HttpRequest, record: Partner) -> dict[str, Any]:
+        """Show the settings with the words of the page that changes them."""
+        context = super().page_context(request, record)
+        return context | {"rows": [*partner_settings(record).items(), *context["rows"]]}
+
+    def label(self, record: Partner) -> object:
+        """Its name."""
+        return record.name
+
     def tables(self, request: HttpRequest, record: Partner) -> list[Table]:
-        """The partner's keys."""
-        keys = record.api_keys.annotate(ended=Q(expires_at__lte=Now())).order_by("-pk")[:100]
-        return [
-            Table(
-                title="API keys",
-                heads=("Prefix", "Kind", "Label", "State", "Created", "By", "Valid until"),
-                rows=[
-                    (
-                        display.page("apikey", key.pk, key.prefix),
-                        key.kind,
-                        display.visible(key.label),
-                        key_state(key),
-                        display.moment(key.created_at),
-                        display.visible(key.created_by),
-                        display.moment(key.expires_at),
-                    )
-                    for key in keys
-                ],
-                nothing="None: this partner cannot call.",
-            )
-        ]
+        """The partner's keys, token issuers and webhooks, as far as the user may see them."""
+        made = {"apikey": _keys, "tokenissuer": _issuers, "webhookendpoint": _webhooks}
+        return [table(record) for name, table in made.items() if request.user.has_perm(f"baskets.view_{name}")]
 
     def tools(self, request: HttpRequest, record: Partner) -> list[tuple[str, str]]:
-        """Issue a key, allow web origins, or make a webhook."""
+        """Issue a key, change the settings, add an issuer or make a webhook."""
+        links = super().tools(request, record)
         if not request.user.is_superuser:
-            return []
+            return links
         return [
             (reverse("admin:baskets_partner_issue_key", args=[quote(record.pk)]), "Issue an API key"),
-            (reverse("admin:baskets_partner_origins", args=[quote(record.pk)]), "Allow web origins"),
-            (reverse("admin:baskets_partner_orders", args=[quote(record.pk)]), "Decide which keys report orders"),
+            *links,
+            (f"{reverse('admin:baskets_tokenissuer_add')}?{urlencode({'partner': record.pk})}", "Add a token issuer"),
             (reverse("admin:baskets_webhookendpoint_make", args=[record.pk]), "Make a webhook"),
         ]
-
-    @admin.display(description="web origins")
-    def web_origins(self, partner: Partner) -> SafeString | str:
-        """From which web pages its keys may be used."""
-        return display.visible(", ".join(partner.origins)) if partner.origins else "none"
-
-    @admin.display(description="orders are reported by")
-    def orders(self, partner: Partner) -> str:
-        """Which of its keys may report orders."""
-        return "server keys only" if partner.orders_need_server_key else "client keys too (a server-only setting is safer)"
 
     @admin.display(description="hold")
     def hold(self, partner: Partner) -> str:
         """How long its checkouts hold their stock."""
-        return "default" if partner.hold_seconds is None else f"{display.count(partner.hold_seconds)} s"
+        return "default" if partner.hold_seconds is None else display.duration(timedelta(seconds=partner.hold_seconds))
 
     @admin.display(description="created")
     def created(self, partner: Partner) -> SafeString | str:
         """When it was created."""
         return display.moment(partner.created_at)
+
+
+def _keys(partner: Partner) -> Table:
+    keys = partner.api_keys.annotate(ended=Q(expires_at__lte=Now())).order_by("-pk")[:MAX_ROWS]
+    return Table(
+        title="API keys",
+        heads=("Prefix", "Kind", "Label", "State", "Created", "By", "Valid until"),
+        rows=[
+            (
+                display.page("apikey", key.pk, key.prefix),
+                key.kind,
+                display.visible(key.label),
+                key_state(key),
+                display.moment(key.created_at),
+                display.visible(key.created_by),
+                display.moment(key.expires_at) if key.expires_at else "no end",
+            )
+            for key in keys
+        ],
+        nothing="None: this partner cannot call.",
+    )
+
+
+def _issuers(partner: Partner) -> Table:
+    return Table(
+        title="Token issuers",
+        heads=("Name", "iss", "aud", "Keys from", "Fetched", "Problem of the last fetch"),
+        rows=[
+            (
+                display.page("tokenissuer", issuer.pk, display.visible(issuer.name)),
+                display.visible(issuer.issuer) if issuer.issuer else "any",
+                display.visible(issuer.audience) if issuer.audience else "any",
+                display.visible(issuer.keys_url, limit=80) if issuer.keys_url else "stored here",
+                display.moment(issuer.fetched_at),
+                display.visible(issuer.fetch_problem, limit=200),
+            )
+            for issuer in partner.issuers.order_by("name")[:MAX_ROWS]
+        ],
+        nothing="None: only guests have tokens.",
+    )
+
+
+def _webhooks(partner: Partner) -> Table:
+    return Table(
+        title="Webhooks",
+        heads=("Webhook", "Address", "State", "Last delivery", "How the last try failed"),
+        rows=[
+            (
+                display.page("webhookendpoint", endpoint.pk, display.visible(endpoint.label) if endpoint.label else f"no. {endpoint.pk}"),
+                display.visible(endpoint.url, limit=80),
+                webhook_state(endpoint),
+                display.moment(endpoint.delivered_at),
+                display.visible(endpoint.problem),
+            )
+            for endpoint in partner.webhooks.defer("secret").order_by("-pk")[:MAX_ROWS]
+        ],
+    )

@@ -114,7 +114,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
     def add_issuer(self, request: HttpRequest) -> HttpResponse:
         """Add an issuer whose tokens are accepted."""
         require_superuser(request)
-        form = IssuerForm(request.POST or None)
+        form = IssuerForm(request.POST or None, initial={"partner": request.GET.get("partner")})
         if request.method == "POST" and form.is_valid():
             values, actor = form.cleaned_data, staff_actor(request)
             trusted = run_for_form(

@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
@@ -23,7 +24,18 @@ from baskets.domain.events import webhook_endpoints
 from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
 from baskets.net.http_client import MAX_URL_LENGTH
 
+STATES = {
+    "failing": ("failing", Q(state="active", failing_since__isnull=False)),
+    **{value: (str(label), Q(state=value)) for value, label in WebhookEndpoint.State.choices},
+}
 TONES = {"active": "good", "paused": "plain", "dead": "bad", "deleted": "plain"}
+
+
+def webhook_state(endpoint: WebhookEndpoint) -> SafeString:
+    """Show whether a webhook receives events; of an active one that fails, since when."""
+    if endpoint.is_failing:
+        return format_html("{} since {}", display.badge("failing", "bad"), display.moment(endpoint.failing_since))
+    return display.badge(endpoint.get_state_display(), TONES[endpoint.state])
 
 
 class WebhookForm(NonceForm):
@@ -43,7 +55,7 @@ class WebhookEndpointAdmin(RepairAdmin):
     list_select_related = ("partner",)
     list_filter = (
         filters.of_partner("partner"),
-        filters.choices("state", "state", {value: (label, Q(state=value)) for value, label in WebhookEndpoint.State.choices}),
+        filters.choices("state", "state", STATES),
     )
     ordering = ("-pk",)
     shown = (
@@ -142,7 +154,7 @@ class WebhookEndpointAdmin(RepairAdmin):
     @admin.display(description="state")
     def how(self, endpoint: WebhookEndpoint) -> SafeString:
         """Whether it receives events."""
-        return display.badge(endpoint.get_state_display(), TONES[endpoint.state])
+        return webhook_state(endpoint)
 
     @admin.display(description="last delivery")
     def delivered(self, endpoint: WebhookEndpoint) -> SafeString | str:

@@ -17,7 +17,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import transaction
-from django.db.models import DateTimeField, ExpressionWrapper
+from django.db.models import DateTimeField, ExpressionWrapper, QuerySet
 from django.db.models.functions import Now
 
 from baskets.db.pipeline import Statement, execute
@@ -167,6 +167,14 @@ def record_access(
         record(kind=kind, about=about, subject=subject, data=data, actor=actor)
     write = log.warning if kind in BOUNDED_KINDS else log.info
     write(kind.value, account=account and account.pk, role=role and role.pk, request_id=actor.request_id, **data)
+
+
+def entries_about(about: str, subject: str) -> QuerySet[DeskEntry]:
+    """Read the entries about one record.
+
+    :param about: the kind of record, by the name of its model.
+    """
+    return DeskEntry.objects.filter(about=about, subject=subject)
 
 
 def has_signed_in_from(*, account: User, source: str) -> bool:

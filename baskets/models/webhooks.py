@@ -82,6 +82,11 @@ class WebhookEndpoint(models.Model):
         return f"webhook {self.pk} ({self.state})"
 
     @property
+    def is_failing(self) -> bool:
+        """Whether it is active and its last attempt failed, as `WebhookEndpointQuerySet.failing` finds them."""
+        return self.state == self.State.ACTIVE and self.failing_since is not None
+
+    @property
     def is_resumable(self) -> bool:
         """Whether delivery has stopped: paused, given up, or waiting for the next try after a failure."""
         return self.state != self.State.ACTIVE or self.next_try_at is not None

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from baskets.domain.access import api_keys
-from baskets.models import ApiKey, DeskEntry, Partner
+from baskets.domain.access import api_keys, token_issuers
+from baskets.domain.events import webhook_endpoints
+from baskets.models import ApiKey, DeskEntry, Partner, WebhookEndpoint
 from tests.admin.conftest import post, token
 from tests.conftest import Log
 from tests.factories import TESTER
@@ -125,7 +127,7 @@ def test_the_limit_of_a_key_is_set_and_taken_away(root: Client, issue: str) -> N
 
 def test_a_partner_is_created_by_the_domain(root: Client) -> None:
     address = reverse("admin:baskets_partner_add")
-    values = {"name": "Nova", "late_orders": "accept", "hold_minutes": "45"}
+    values = {"name": "Nova", "late_orders": "accept", "hold": "0:45:00"}
     assert post(root, address, values).status_code == 302
     made = Partner.objects.get(name="Nova")
     assert (made.late_orders, made.hold_seconds) == ("accept", 2700)
@@ -147,10 +149,9 @@ def test_only_superusers_get_here(
     all_rights = sign_in("all")
     User.objects.get(username="all").user_permissions.set(Permission.objects.all())
     staff_without_rights, stranger = (request.getfixturevalue(who) for who in ("staff_without_rights", "anonymous"))
-    orders = reverse("admin:baskets_partner_orders", args=[partner.pk])
     people = ((all_rights, 403), (staff_without_rights, 403), (stranger, 302))
     before = stored_rows()
-    for address in (issue, reverse("admin:baskets_partner_add"), orders, *pages_of(key)):
+    for address in (issue, reverse("admin:baskets_partner_add"), *pages_of(key)):
         for client, code in people:
             assert client.get(address).status_code == code
             client.cookies["csrftoken"] = "a" * 32
@@ -161,40 +162,122 @@ def test_only_superusers_get_here(
 
 def test_nothing_is_done_without_the_form_token(root: Client, partner: Partner, issue: str, stored_rows: Callable[[], Any]) -> None:
     issued(root, issue)
-    orders = reverse("admin:baskets_partner_orders", args=[partner.pk])
+    settings = reverse("admin:baskets_partner_repair", args=[partner.pk, "change-settings"])
     key = ApiKey.objects.get()
     before = stored_rows()
-    for address in (issue, reverse("admin:baskets_partner_add"), orders, *pages_of(key)):
+    for address in (issue, reverse("admin:baskets_partner_add"), settings, *pages_of(key)):
         values = {"kind": "server", "nonce": nonce(root, issue), "name": "X", "late_orders": "refuse"}
         assert root.post(address, values).status_code == 403
     assert stored_rows() == before
 
 
-def test_web_origins_are_set_by_superusers_and_shown(root: Client, viewer: Client, partner: Partner) -> None:
-    address = reverse("admin:baskets_partner_origins", args=[partner.pk])
-    values = {"origins": " https://b.example\nhttps://a.example\n", "reason": "new player"}
-    assert viewer.get(address).status_code == 403
-    assert post(root, address, {"origins": "https://a.example\n*", "reason": "new player"}).status_code == 200
-    partner.refresh_from_db()
-    assert partner.origins == []
-    assert post(root, address, values).status_code == 302
-    partner.refresh_from_db()
-    assert partner.origins == ["https://a.example", "https://b.example"]
-    page = viewer.get(reverse("admin:baskets_partner_change", args=[partner.pk])).content.decode()
-    assert "https://a.example, https://b.example" in page
+SETTINGS = {"late_orders": "accept", "hold": "1:30:00", "origins": " https://b.example\nhttps://a.example\n", "reason": "new contract"}
 
 
-def test_superusers_decide_which_keys_report_orders(root: Client, viewer: Client, partner: Partner) -> None:
-    address = reverse("admin:baskets_partner_orders", args=[partner.pk])
+def settings_of(partner: Partner) -> dict[str, Any]:
+    row = Partner.objects.values("late_orders", "hold_seconds", "orders_need_server_key", "origins").get(pk=partner.pk)
+    return dict(row)
+
+
+def confirmed(client: Client, address: str, **values: str) -> Any:
+    """Ask for the preview of a change of settings, and confirm it."""
+    seen = client.get(address).context["form"]["seen"].value()
+    shown = post(client, address, SETTINGS | {"seen": seen} | values)
+    return post(client, address, SETTINGS | {"seen": seen, "confirm": shown.context["confirm"]} | values)
+
+
+def test_settings_are_previewed_changed_once_and_recorded_with_both_values(root: Client, partner: Partner) -> None:
+    address = reverse("admin:baskets_partner_repair", args=[partner.pk, "change-settings"])
+    before, seen = settings_of(partner), root.get(address).context["form"]["seen"].value()
+    shown = post(root, address, SETTINGS | {"seen": seen})
+    changes = {change.name: (str(change.before), str(change.after)) for change in shown.context["changes"] if change.is_changed}
+    assert changes["Hold"] == ("30 min, the default of the service", "1 h 30 min")
+    assert changes["Late order without stock"] == ("refuse when stock is gone", "accept, and record what is short")
+    assert set(changes) == {"Hold", "Late order without stock", "Web origins"}
+    assert settings_of(partner) == before
+    form = SETTINGS | {"seen": seen, "confirm": shown.context["confirm"]}
+    assert post(root, address, form).status_code == 302
+    after = {"late_orders": "accept", "hold_seconds": 5400, "origins": ["https://a.example", "https://b.example"]}
+    assert settings_of(partner) == before | after
+    entry = DeskEntry.objects.get()
+    assert (entry.kind, entry.about, entry.subject, entry.note, entry.actor) == ("changed", "partner", partner.name, "new contract", "root")
+    assert entry.data == {"before": {name: before[name] for name in after}, "after": after}
+    # The page of then is stale, and of what is already so nothing is recorded.
+    again = post(root, address, form)
+    assert again.status_code == 409
+    assert "changed by" in again.content.decode()
+    now = root.get(address).context["form"]["seen"].value()
+    assert "has these settings already" in post(root, address, SETTINGS | {"seen": now}).content.decode()
+    assert DeskEntry.objects.count() == 1
+    page = root.get(reverse("admin:baskets_partner_change", args=[partner.pk])).content.decode()
+    for words in ("1 h 30 min", "accept, and record what is short", "https://a.example, https://b.example", "client keys too"):
+        assert words in page
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"reason": ""}, "Choose a reason or write one"),
+        ({"origins": "*"}, "is not an origin"),
+        ({"hold": "8 00:00:00"}, "A hold lasts from 1 to 604800 seconds"),
+        ({"hold": "0:00:00"}, "A hold lasts from 1 to 604800 seconds"),
+        ({"hold": "soon"}, "Enter a valid duration"),
+        ({"late_orders": "maybe"}, "Select a valid choice"),
+    ],
+)
+def test_wrong_settings_are_refused_on_the_page(values: dict[str, str], words: str, root: Client, partner: Partner) -> None:
+    before = settings_of(partner)
+    address = reverse("admin:baskets_partner_repair", args=[partner.pk, "change-settings"])
+    seen = root.get(address).context["form"]["seen"].value()
+    assert words in post(root, address, SETTINGS | {"seen": seen} | values).content.decode()
+    assert settings_of(partner) == before
+    assert not DeskEntry.objects.exists()
+
+
+def test_settings_are_changed_with_the_permission_alone(viewer: Client, partner: Partner, sign_in: Callable[..., Client]) -> None:
+    address = reverse("admin:baskets_partner_repair", args=[partner.pk, "change-settings"])
     page = reverse("admin:baskets_partner_change", args=[partner.pk])
     assert viewer.get(address).status_code == 403
-    assert "client keys too" in viewer.get(page).content.decode()
-    assert "Recommended" in root.get(address).content.decode()
-    assert post(root, address, {"orders_need_server_key": "on", "reason": "ticket 12"}).status_code == 302
+    assert address not in viewer.get(page).content.decode()
+    manager = sign_in("mia", permissions="view_")
+    User.objects.get(username="mia").user_permissions.add(Permission.objects.get(codename="change_partner"))
+    assert address in manager.get(page).content.decode()
+    assert confirmed(manager, address, orders_need_server_key="on").status_code == 302
     assert Partner.objects.get().orders_need_server_key is True
     assert "server keys only" in viewer.get(page).content.decode()
-    assert post(root, address, {"reason": "ticket 12"}).status_code == 302
-    assert Partner.objects.get().orders_need_server_key is False
+
+
+def test_page_of_a_partner_shows_its_keys_issuers_and_webhooks(
+    root: Client, viewer: Client, partner: Partner, sign_in: Callable[..., Client], django_assert_num_queries: Callable[..., Any]
+) -> None:
+    page = reverse("admin:baskets_partner_change", args=[partner.pk])
+    for number in range(3):
+        key, _ = api_keys.issue_api_key(partner_name=partner.name, actor=TESTER)
+        issuer = token_issuers.add_issuer(
+            partner_name=partner.name, name=f"login {number}", audience="a", keys_url="https://keys.example.com/", actor=TESTER
+        ).issuer
+        hook, _ = webhook_endpoints.create_webhook(partner_name=partner.name, url="https://hooks.example.com/", actor=TESTER)
+        with django_assert_num_queries(9):
+            body = viewer.get(page).content.decode()
+    for model, pk in (("apikey", key.pk), ("tokenissuer", issuer.pk), ("webhookendpoint", hook.pk)):
+        assert reverse(f"admin:baskets_{model}_change", args=[pk]) in body
+    WebhookEndpoint.objects.filter(pk=hook.pk).update(failures=1, failing_since=Now(), problem="It answered with status 500.")
+    body = root.get(page).content.decode()
+    assert body.count("failing</span> since") == 1
+    assert "It answered with status 500." in body
+    adding = f"{reverse('admin:baskets_tokenissuer_add')}?partner={partner.pk}"
+    assert adding in body
+    assert f'<option value="{partner.pk}" selected>' in root.get(adding).content.decode()
+    clerk = sign_in("carl", permissions="view_partner")
+    assert "Webhooks</h2>" not in clerk.get(page).content.decode()
+
+
+def test_lists_lead_superusers_to_the_pages_that_add(root: Client, viewer: Client) -> None:
+    for model in ("partner", "tokenissuer"):
+        adding = f'href="{reverse(f"admin:baskets_{model}_add")}"'
+        listed = reverse(f"admin:baskets_{model}_changelist")
+        assert adding in root.get(listed).content.decode()
+        assert adding not in viewer.get(listed).content.decode()
 
 
 def test_partner_is_created_whose_server_keys_alone_report_orders(root: Client) -> None:

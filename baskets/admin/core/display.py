@@ -107,6 +107,13 @@ def hold_end(end: datetime, at: datetime) -> SafeString:
     return format_html("{} {}", moment(end), time_left((end - at).total_seconds()))
 
 
+def duration(length: timedelta) -> str:
+    """Write how long something lasts: "15 min", "1 h 30 min", "45 s"."""
+    seconds = round(length.total_seconds())
+    parts = ((seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s"
+
+
 def distance(until: timedelta) -> str:
     """Write how far away a time is."""
     seconds = int(abs(until.total_seconds()))

@@ -7,6 +7,7 @@ A new slug also needs a permission: in `Meta.permissions` of the model, and gran
 from baskets.admin.repairs.baskets import BASKET_REPAIRS, DEVICE_REPAIRS
 from baskets.admin.repairs.checkouts import ATTENTION_REPAIRS, RESERVATION_REPAIRS, SESSION_REPAIRS
 from baskets.admin.repairs.invariants import RULE_REPAIRS
+from baskets.admin.repairs.partners import PARTNER_REPAIRS
 from baskets.admin.repairs.products import PRODUCT_REPAIRS
 from baskets.admin.repairs.webhooks import WEBHOOK_REPAIRS
 
@@ -16,6 +17,7 @@ ALL_REPAIRS = (
     *ATTENTION_REPAIRS,
     *BASKET_REPAIRS,
     *DEVICE_REPAIRS,
+    *PARTNER_REPAIRS,
     *PRODUCT_REPAIRS,
     *RULE_REPAIRS,
     *WEBHOOK_REPAIRS,
@@ -25,6 +27,7 @@ __all__ = [
     "ATTENTION_REPAIRS",
     "BASKET_REPAIRS",
     "DEVICE_REPAIRS",
+    "PARTNER_REPAIRS",
     "PRODUCT_REPAIRS",
     "RESERVATION_REPAIRS",
     "RULE_REPAIRS",

@@ -1,6 +1,7 @@
 """What a repair may touch, as names and values: read before and after, so that the page can show the difference. Changes nothing."""
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from django.db.models import Sum
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from baskets import conf
 from baskets.admin.core import display
 from baskets.db.errors import read_with_reconnect
 from baskets.domain.support.assignments import assignees
@@ -24,6 +26,7 @@ from baskets.models import (
     FeedPosition,
     GuestToken,
     IdempotencyRecord,
+    Partner,
     Product,
     Stock,
     StockAdjustment,
@@ -89,6 +92,23 @@ def fate(hold: StockReservation, session: CheckoutSession) -> str:
     if hold.status == status.RELEASED and hold.ended_at != session.released_at:
         return " by staff"
     return ", reversed" if session.reversed_at and hold.status in (status.SOLD, status.SHORT) else ""
+
+
+def of_partner(partner: Partner) -> Snapshot:
+    """The settings of a partner."""
+    return partner_settings(Partner.objects.get(pk=partner.pk))
+
+
+def partner_settings(partner: Partner) -> Snapshot:
+    """Name the settings of a partner, and write their values."""
+    default = display.duration(conf.hold_duration())
+    own = None if partner.hold_seconds is None else timedelta(seconds=partner.hold_seconds)
+    return {
+        "Late order without stock": partner.get_late_orders_display(),
+        "Hold": f"{default}, the default of the service" if own is None else display.duration(own),
+        "Orders are reported by": "server keys only" if partner.orders_need_server_key else "client keys too",
+        "Web origins": display.visible(", ".join(partner.origins)) if partner.origins else "none",
+    }
 
 
 def of_webhook(endpoint: WebhookEndpoint) -> Snapshot:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypedDict
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -27,6 +27,23 @@ ORIGIN_PATTERN = re.compile(
 )
 MAX_ORIGIN_LENGTH = 255
 MAX_ORIGINS = 100
+# How the audit log names a partner.
+ABOUT = "partner"
+
+
+class PartnerSettings(TypedDict, total=False):
+    """What can be changed about a partner.
+
+    :param late_orders: what to do with a late order whose stock is gone, one of `Partner.LateOrders`.
+    :param hold_seconds: how long a checkout of this partner holds its stock; None for the default of the service.
+    :param orders_need_server_key: whether only its server keys may report `ordered: true`.
+    :param origins: the origins whose web pages may call with its keys, sorted.
+    """
+
+    late_orders: str
+    hold_seconds: int | None
+    orders_need_server_key: bool
+    origins: list[str]
 
 
 class PartnerNameTaken(Refusal):
@@ -60,7 +77,7 @@ def create_partner(
     :raises InvalidValue: the name is empty, too long or not printable, or the hold is out of range.
     """
     validate_printable(name, limit=MAX_NAME_LENGTH, what="A partner's name")
-    _validate_terms(late_orders=late_orders, hold_seconds=hold_seconds)
+    _validate_terms({"late_orders": late_orders, "hold_seconds": hold_seconds})
     try:
         with transaction.atomic():
             partner = Partner.objects.create(
@@ -78,71 +95,66 @@ def create_partner(
 
 
 @transaction.atomic
-def set_orders_need_server_key(*, partner_name: str, required: bool, reason: str = "", actor: Actor) -> Partner:
-    """Set whether only the partner's server keys may report `ordered: true`, from the next call on. The logs name the actor.
+def change_settings(*, partner_name: str, values: PartnerSettings, reason: str = "", actor: Actor) -> bool:
+    """Change settings of a partner, from the next call on; of its origins, within seconds. The logs name the actor.
 
+    A running checkout keeps the hold that it has. A browser may cache the old answer about an origin for ten minutes.
     Locks the partner.
 
+    :param values: the settings to change, by name; the others stay.
+    :returns: whether a value differs from the stored one.
     :raises PartnerNotFound: no partner has this name.
+    :raises InvalidValue: a value is out of range.
     """
-    changed = _change(partner_name, {"orders_need_server_key": required}, reason, actor)
-    transaction.on_commit(lambda: log.info("orders_need_server_key", partner=partner_name, required=required, by=actor.name))
-    return changed
+    _validate_terms(values)
+    partner = Partner.objects.filter(name=partner_name).locked().first()
+    if partner is None:
+        raise PartnerNotFound
+    changed: dict[str, Any] = {name: value for name, value in values.items() if getattr(partner, name) != value}
+    if not changed:
+        return False
+    before = {name: getattr(partner, name) for name in changed}
+    Partner.objects.filter(pk=partner.pk).update(**changed)
+    audit_log.record_change(
+        about=ABOUT, subject=partner.name, partner_id=partner.pk, before=before, after=changed, reason=reason, actor=actor
+    )
+    transaction.on_commit(lambda: log.info("partner_changed", partner=partner_name, by=actor.name, **changed))
+    return True
 
 
-@transaction.atomic
-def allow_origins(*, partner_name: str, origins: Iterable[str], reason: str = "", actor: Actor) -> Partner:
-    """Replace the origins whose web pages may call with the partner's keys. The logs name the actor.
-
-    Workers apply the change within seconds; a browser may cache the old answer for ten minutes. Locks the partner.
+def allow_origins(*, partner_name: str, origins: Iterable[str], reason: str = "", actor: Actor) -> list[str]:
+    """Replace the origins whose web pages may call with the partner's keys. Locks the partner.
 
     :param origins: as a browser sends them, such as `https://player.example.com`.
+    :returns: the stored origins, sorted.
     :raises PartnerNotFound: no partner has this name.
     :raises InvalidValue: a value is not an origin, or there are more than `MAX_ORIGINS`.
     """
     allowed = sorted(set(origins))
-    if len(allowed) > MAX_ORIGINS:
-        raise InvalidValue(f"A partner has at most {MAX_ORIGINS} origins.")
-    for origin in allowed:
-        if not ORIGIN_PATTERN.fullmatch(origin) or len(origin) > MAX_ORIGIN_LENGTH:
-            raise InvalidValue(f"{origin[:80]!r} is not an origin: give scheme and host in small letters, as https://player.example.com.")
-    changed = _change(partner_name, {"origins": allowed}, reason, actor)
-    transaction.on_commit(lambda: log.info("origins_allowed", partner=partner_name, origins=allowed, by=actor.name))
-    return changed
-
-
-def _change(partner_name: str, values: dict[str, Any], reason: str, actor: Actor) -> Partner:
-    """Lock a partner, set its values, and record those that differ.
-
-    :raises PartnerNotFound: no partner has this name.
-    """
-    partner = Partner.objects.filter(name=partner_name).locked().first()
-    if partner is None:
-        raise PartnerNotFound
-    before = {name: getattr(partner, name) for name in values}
-    Partner.objects.filter(pk=partner.pk).update(**values)
-    audit_log.record_change(
-        about="partner", subject=partner.name, partner_id=partner.pk, before=before, after=values, reason=reason, actor=actor
-    )
-    for name, value in values.items():
-        setattr(partner, name, value)
-    return partner
+    change_settings(partner_name=partner_name, values={"origins": allowed}, reason=reason, actor=actor)
+    return allowed
 
 
 def _settings(partner: Partner) -> dict[str, Any]:
-    return {name: getattr(partner, name) for name in ("late_orders", "hold_seconds", "orders_need_server_key", "origins")}
+    return {name: getattr(partner, name) for name in PartnerSettings.__annotations__}
 
 
 def _record(kind: DeskEntry.Kind, partner: Partner, data: dict[str, Any], actor: Actor) -> None:
-    audit_log.record(kind=kind, about="partner", subject=partner.name, partner_id=partner.pk, data=data, actor=actor)
+    audit_log.record(kind=kind, about=ABOUT, subject=partner.name, partner_id=partner.pk, data=data, actor=actor)
 
 
-def _validate_terms(*, late_orders: str, hold_seconds: int | None) -> None:
-    """Check the rule for late orders and the length of a hold.
+def _validate_terms(values: PartnerSettings) -> None:
+    """Check settings.
 
     :raises InvalidValue: a value is out of range.
     """
-    if late_orders not in Partner.LateOrders.values:
+    if "late_orders" in values and values["late_orders"] not in Partner.LateOrders.values:
         raise InvalidValue("Late orders are either refused or accepted: `refuse` or `accept`.")
-    if hold_seconds is not None and not 0 < hold_seconds <= MAX_HOLD_SECONDS:
+    if (hold_seconds := values.get("hold_seconds")) is not None and not 0 < hold_seconds <= MAX_HOLD_SECONDS:
         raise InvalidValue(f"A hold lasts from 1 to {MAX_HOLD_SECONDS} seconds.")
+    origins = values.get("origins", [])
+    if len(origins) > MAX_ORIGINS:
+        raise InvalidValue(f"A partner has at most {MAX_ORIGINS} origins.")
+    for origin in origins:
+        if not ORIGIN_PATTERN.fullmatch(origin) or len(origin) > MAX_ORIGIN_LENGTH:
+            raise InvalidValue(f"{origin[:80]!r} is not an origin: give scheme and host in small letters, as https://player.example.com.")

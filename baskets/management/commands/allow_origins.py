@@ -23,12 +23,12 @@ class Command(ServiceCommand):
     def handle(self, *, partner: str, origin: list[str], as_json: bool, dry_run: bool, **_: Any) -> None:
         """Replace the origins and print them."""
         with dry_run_transaction(dry_run=dry_run):
-            allowed = partners.allow_origins(partner_name=partner, origins=origin, actor=Actor.system("allow_origins")).origins
+            allowed = partners.allow_origins(partner_name=partner, origins=origin, actor=Actor.system("allow_origins"))
         summary = ", ".join(allowed) or "no origin"
         self.answer(
             as_json=as_json,
             text=f"{'Would allow' if dry_run else 'Allowed'} {summary} for partner {partner!r}.",
             partner=partner,
-            origins=list(allowed),
+            origins=allowed,
             dry_run=dry_run,
         )

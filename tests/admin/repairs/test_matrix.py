@@ -20,7 +20,7 @@ REPAIRS = {f"{desk}_{page}" for desk in DESKS for page in ("repair", "repair_man
 OWN = {
     *("baskets_worklist", "baskets_product_stock_take"),
     *("baskets_apikey_limit", "baskets_apikey_revoke"),
-    *("baskets_partner_add", "baskets_partner_issue_key", "baskets_partner_origins", "baskets_partner_orders"),
+    *("baskets_partner_add", "baskets_partner_issue_key"),
     *("baskets_tokenissuer_add", "baskets_tokenissuer_remove", "baskets_tokenissuer_fetch", "baskets_webhookendpoint_make"),
 }
 

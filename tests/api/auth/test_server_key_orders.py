@@ -21,7 +21,7 @@ def shop(sells: Sells) -> None:
 
 
 def require_server_key(partner: Partner, *, required: bool = True) -> None:
-    partners.set_orders_need_server_key(partner_name=partner.name, required=required, actor=OPERATOR)
+    partners.change_settings(partner_name=partner.name, values={"orders_need_server_key": required}, actor=OPERATOR)
 
 
 @pytest.fixture
