@@ -58,8 +58,8 @@ class SessionShown:
 
 def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     """Collect what the page of a basket shows."""
-    contents = read_with_reconnect(lambda: read_basket(basket.pk))
-    if contents is None:
+    snapshot = read_with_reconnect(lambda: read_basket(basket.pk))
+    if snapshot is None:
         message = "the row of a basket disappeared while its page was built"
         raise RuntimeError(message)
     older = _number(request.GET.get("sessions_before"))
@@ -77,9 +77,9 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     holds = list(StockReservation.objects.filter(session__in=shown_or_open).order_by("pk"))
     before = _number(request.GET.get("events_before"))
     events = list(_older(Event.objects.filter(basket_id=basket.pk).with_keys(), "number", before)[: EVENTS_PER_PAGE + 1])
-    products = _products({line.product_id for line in contents.lines()} | {item.product_id for item in items})
-    rows = _Rows(contents=contents, attention=attention, items=items, holds=holds, products=products)
-    state = _state(contents, events)
+    products = _products({line.product_id for line in snapshot.lines()} | {item.product_id for item in items})
+    rows = _Rows(snapshot=snapshot, attention=attention, items=items, holds=holds, products=products)
+    state = _state(snapshot, events)
     current = current_sessions(attention)
     active_items = CheckoutItem.objects.filter(basket_id=basket.pk, session__status=CheckoutSession.Status.ACTIVE)
     released = set(active_items.filter(released_at__isnull=False).values_list("product_id", flat=True))
@@ -90,12 +90,12 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         "partner": display.page("partner", basket.partner_id, display.visible(basket.partner.name)),
         "facts": _facts(basket, state),
         "lists": [
-            ("Cart", _lines(contents.cart, products), _total(contents.cart, products), "The cart is empty."),
-            ("Checkout", _lines(contents.checkout, products, released=released), "", "No checkout is active."),
-            ("Saved", _lines(contents.saved, products), "", "Nothing is saved."),
+            ("Cart", _lines(snapshot.cart, products), _total(snapshot.cart, products), "The cart is empty."),
+            ("Checkout", _lines(snapshot.checkout, products, released=released), "", "No checkout is active."),
+            ("Saved", _lines(snapshot.saved, products), "", "Nothing is saved."),
         ],
         **(_judge(request, basket, state, sessions, rows) if older is None else {}),
-        "sessions": _sessions(request, sessions, items, holds, products, attention=attention, at=contents.at),
+        "sessions": _sessions(request, sessions, items, holds, products, attention=attention, at=snapshot.at),
         "sessions_before": sessions[-1].pk if more_sessions else None,
         "attention": [
             (
@@ -111,7 +111,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         "all_devices": f"{reverse('admin:baskets_guesttoken_changelist')}?{urlencode({'q': basket.user_id})}",
         "events": [_event(event, partner=basket.partner.name) for event in events[:EVENTS_PER_PAGE]],
         "events_before": events[EVENTS_PER_PAGE - 1].number if len(events) > EVENTS_PER_PAGE else None,
-        "at": display.moment(contents.at),
+        "at": display.moment(snapshot.at),
     }
 
 
@@ -119,7 +119,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
 class _Rows:
     """What the page has read about the sessions on it and those with an open flag."""
 
-    contents: BasketSnapshot
+    snapshot: BasketSnapshot
     attention: list[Any]
     items: list[CheckoutItem]
     holds: list[StockReservation]
@@ -157,16 +157,16 @@ class _Rows:
 
 def _judge(request: HttpRequest, basket: Basket, state: State, sessions: list[CheckoutSession], rows: _Rows) -> dict[str, Any]:
     """Give the verdict on the basket, with its next step and its assignee, as far as the user may see and do them."""
-    contents = rows.contents
+    snapshot = rows.snapshot
     flags = [flag for flag in reversed(rows.attention) if flag.settled_at is None]
     latest = sessions[0] if sessions else None
     found = verdict(
         BasketFacts(
-            at=contents.at,
+            at=snapshot.at,
             state=state,
-            closed_at=contents.hidden_at or contents.expires_at,
-            cart=len(contents.cart),
-            saved=len(contents.saved),
+            closed_at=snapshot.hidden_at or snapshot.expires_at,
+            cart=len(snapshot.cart),
+            saved=len(snapshot.saved),
             extension=conf.hold_extension() if conf.hold_extensions() else timedelta(),
             latest=rows.facts_of(latest) if latest else None,
             flags=[
@@ -182,11 +182,11 @@ def _judge(request: HttpRequest, basket: Basket, state: State, sessions: list[Ch
             ],
         )
     )
-    case = flags[0].session if flags else latest if contents.lapsed else None
+    case = flags[0].session if flags else latest if snapshot.lapsed else None
     assignment = None
     if case:
         assignee = (flags[0].holder or "") if flags else assignee_of(case)
-        assignment = show_assignment(request, case, assignee=assignee, seen=contents.events)
+        assignment = show_assignment(request, case, assignee=assignee, seen=snapshot.events)
     records: dict[tuple[str, int], tuple[Any, Any]] = {("basket", 0): (basket, registry.BASKET_REPAIRS)}
     records |= {("session", session.pk): (session, registry.SESSION_REPAIRS) for session in [*sessions, *(flag.session for flag in flags)]}
     records |= {("flag", flag.pk): (flag, registry.ATTENTION_REPAIRS) for flag in flags}
@@ -196,10 +196,10 @@ def _judge(request: HttpRequest, basket: Basket, state: State, sessions: list[Ch
     return {"verdict": found, "next_steps": links, "assignment": assignment}
 
 
-def _state(contents: BasketSnapshot, events: Iterable[Event]) -> State:
+def _state(snapshot: BasketSnapshot, events: Iterable[Event]) -> State:
     """Name the state of a basket. Its latest events say how it was closed."""
-    if contents.hidden_at is None:
-        return State.OPEN if contents.is_open else State.PAST_ITS_TIME
+    if snapshot.hidden_at is None:
+        return State.OPEN if snapshot.is_open else State.PAST_ITS_TIME
     if any(event.kind == Event.Kind.REPAIRED and event.data.get("repair") == "erase" for event in events):
         return State.ERASED
     closed = (event.kind for event in events if event.kind in (Event.Kind.BASKET_DELETED, Event.Kind.BASKET_EXPIRED))

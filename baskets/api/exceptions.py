@@ -211,8 +211,8 @@ def response_for_refusal(refusal: domain.Refusal, *, owner: Owner | None) -> Htt
     override = SERVER_KEY_REQUIRED_ON_FINISH if isinstance(refusal, domain.ServerKeyRequired) else TABLE[refusal.reason]
     extra = None
     if override.status in STATE_REFUSALS and refusal.reason not in NO_BASKET_ERRORS:
-        contents = read_with_reconnect(lambda: read_basket(owner.basket_id)) if owner else None
-        extra = {"data": render_basket(contents)}
+        snapshot = read_with_reconnect(lambda: read_basket(owner.basket_id)) if owner else None
+        extra = {"data": render_basket(snapshot)}
     headers = {"Retry-After": str(refusal.seconds)} if isinstance(refusal, domain.Throttled) else None
     return error_response(refusal.reason, override=override, details=refusal_details(refusal), extra=extra, headers=headers)
 

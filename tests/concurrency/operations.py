@@ -36,9 +36,9 @@ def _guest(scenario: Scenario) -> Any:
 
     def create() -> BasketSnapshot:
         owner = guests.new_guest(partner_id=partner_id)
-        contents = guests.create_guest_basket(owner=owner, counts={"shirt": 1}, actor=APP)
-        guest_tokens.issue_guest_token(owner=owner, at=contents.at)
-        return contents
+        snapshot = guests.create_guest_basket(owner=owner, counts={"shirt": 1}, actor=APP)
+        guest_tokens.issue_guest_token(owner=owner, at=snapshot.at)
+        return snapshot
 
     return runner.run(create)
 
@@ -48,8 +48,8 @@ def _take_over(scenario: Scenario) -> Any:
 
     def take() -> BasketSnapshot:
         taken = transfers.redeem_transfer(partner_id=partner_id, token=scenario.token, actor=APP)
-        guest_tokens.issue_guest_token(owner=taken.owner, transferred=True, at=taken.contents.at)
-        return taken.contents
+        guest_tokens.issue_guest_token(owner=taken.owner, transferred=True, at=taken.snapshot.at)
+        return taken.snapshot
 
     return runner.run(take)
 
@@ -179,8 +179,8 @@ class Defect:
 def summarize_outcome(outcome: Any) -> Any:
     """What a call says, without what differs from run to run."""
     match outcome:
-        case sessions.StartedSession(contents=contents):
-            return "started", *lists_of(contents)
+        case sessions.StartedSession(snapshot=snapshot):
+            return "started", *lists_of(snapshot)
         case BasketSnapshot():
             return lists_of(outcome)
         case transfers.TransferOffer():

@@ -176,17 +176,17 @@ def _stable_name(user_id: str) -> str:
 
 
 def _basket_state(basket: Basket) -> Any:
-    contents = read_basket(basket.pk)
-    assert contents is not None
+    snapshot = read_basket(basket.pk)
+    assert snapshot is not None
     extended = basket.expires_at > basket.last_changed_at + timedelta(days=31)
-    return _stable_name(basket.user_id), basket.revision, basket.events, basket.events_purged, extended, lists_of(contents)
+    return _stable_name(basket.user_id), basket.revision, basket.events, basket.events_purged, extended, lists_of(snapshot)
 
 
-def lists_of(contents: BasketSnapshot) -> tuple[Any, ...]:
+def lists_of(snapshot: BasketSnapshot) -> tuple[Any, ...]:
     """The lists of a basket, in a form that is compared."""
     return (
-        contents.is_open,
-        tuple((line.product_id, line.count) for line in contents.cart),
-        tuple((line.product_id, line.count) for line in contents.saved),
-        tuple((line.product_id, line.count, line.stocked) for line in contents.checkout),
+        snapshot.is_open,
+        tuple((line.product_id, line.count) for line in snapshot.cart),
+        tuple((line.product_id, line.count) for line in snapshot.saved),
+        tuple((line.product_id, line.count, line.stocked) for line in snapshot.checkout),
     )

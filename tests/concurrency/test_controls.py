@@ -103,8 +103,8 @@ def test_second_start_rereads_stock_after_waiting(shopper: User, monkeypatch: py
         user.place("shirt", 7)
         user.place("cap", 1)
     first, second = paused.run(shopper.start, while_paused=other_shopper.start)
-    assert first.contents.checkout[0].stocked == 7
-    assert [line.stocked for line in second.contents.checkout] == [-4, 1]
+    assert first.snapshot.checkout[0].stocked == 7
+    assert [line.stocked for line in second.snapshot.checkout] == [-4, 1]
 
 
 @pytest.mark.parametrize("others", ["shirt", "cap"])
@@ -117,7 +117,7 @@ def test_start_reports_what_is_left_when_stock_is_taken_after_its_read(shopper: 
     other_shopper.place(others, 7)
     monkeypatch.setattr(reserving, "appear_in_stock", paused.at(reserving.appear_in_stock))
     first, _ = paused.run(shopper.start, while_paused=other_shopper.start)
-    assert [(line.product_id, line.stocked) for line in first.contents.checkout] == [
+    assert [(line.product_id, line.stocked) for line in first.snapshot.checkout] == [
         (name, -4 if name == others else 7) for name in ("shirt", "cap")
     ]
     assert available(others) == (3, 0)
@@ -197,4 +197,4 @@ def test_start_reserves_pieces_released_during_its_reclaim(shopper: User, monkey
     paused = PausedCall()
     monkeypatch.setattr(counters, "reserve", paused.at(counters.reserve))
     started, _ = paused.run(other_shopper.start, while_paused=lambda: shopper.finish(False))
-    assert started.contents.checkout[0].stocked == 5
+    assert started.snapshot.checkout[0].stocked == 5

@@ -45,17 +45,17 @@ class User:
 
     def basket(self) -> BasketSnapshot | None:
         """GET the basket, or None where the user sees none."""
-        contents = read_basket(self.owner.basket_id)
-        return contents if contents and contents.is_open else None
+        snapshot = read_basket(self.owner.basket_id)
+        return snapshot if snapshot and snapshot.is_open else None
 
     def lists(self) -> dict[str, Any]:
         """The lists as pairs, checkout with what is stocked."""
-        contents = read_basket(self.owner.basket_id)
-        assert contents is not None
+        snapshot = read_basket(self.owner.basket_id)
+        assert snapshot is not None
         return {
-            "cart": [(line.product_id, line.count) for line in contents.cart],
-            "saved": [(line.product_id, line.count) for line in contents.saved],
-            "checkout": [(line.product_id, line.count, line.stocked) for line in contents.checkout],
+            "cart": [(line.product_id, line.count) for line in snapshot.cart],
+            "saved": [(line.product_id, line.count) for line in snapshot.saved],
+            "checkout": [(line.product_id, line.count, line.stocked) for line in snapshot.checkout],
         }
 
     def wait(self, **delta: float) -> None:

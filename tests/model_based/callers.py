@@ -29,18 +29,18 @@ class Started:
     shown: Any
 
 
-def shown(contents: BasketSnapshot | None) -> Any:
+def shown(snapshot: BasketSnapshot | None) -> Any:
     """The lists as the model shows them; None where the user has no basket."""
-    if contents is None or not contents.is_open:
+    if snapshot is None or not snapshot.is_open:
         return None
 
     def pairs(lines: tuple[BasketLine, ...]) -> list[tuple[str, int]]:
         return [(line.product_id, line.count) for line in lines]
 
     return {
-        "cart": pairs(contents.cart),
-        "saved": pairs(contents.saved),
-        "checkout": [(line.product_id, line.count, line.stocked) for line in contents.checkout],
+        "cart": pairs(snapshot.cart),
+        "saved": pairs(snapshot.saved),
+        "checkout": [(line.product_id, line.count, line.stocked) for line in snapshot.checkout],
     }
 
 
@@ -94,7 +94,7 @@ class Domain:
             done: sessions.StartedSession = self.user(key).start(test_mode=test)
         except errors.Refusal as refusal:
             raise as_refused(refusal) from refusal
-        return Started(done.session.order_no, done.session.full_price, shown(done.contents))
+        return Started(done.session.order_no, done.session.full_price, shown(done.snapshot))
 
     def finish(self, key: Key, *, ordered: bool, order_no: str | None) -> Any:
         return self._done(lambda: self.user(key).finish(ordered, order_no))
@@ -113,7 +113,7 @@ class Domain:
             taken = runner.run(transfers.redeem_transfer, partner_id=self.partners[partner], token=token, actor=APP)
         except transfers.TransferNotFound as unknown:
             raise Refused("transfer_unknown") from unknown
-        return taken.owner.user_id, shown(taken.contents)
+        return taken.owner.user_id, shown(taken.snapshot)
 
     def change_comfort(self, key: Key, values: Mapping[comfort.ComfortField, str | None], *, consent: bool | None) -> Any:
         owner = self.user(key).owner

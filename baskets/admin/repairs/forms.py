@@ -288,8 +288,8 @@ class ItemForm(RepairForm):
 
     def prepare(self, record: Basket) -> None:
         """Offer the items of the basket."""
-        contents = read_with_reconnect(lambda: read_basket(record.pk))
-        lines = [(line, name) for name in ("cart", "saved") for line in (getattr(contents, name) if contents else ())]
+        snapshot = read_with_reconnect(lambda: read_basket(record.pk))
+        lines = [(line, name) for name in ("cart", "saved") for line in (getattr(snapshot, name) if snapshot else ())]
         offered = [(line.product_id, f"{display.as_plain_text(line.product_id)} ({name}, {line.count})") for line, name in lines]
         self.fields["product"].widget.choices = offered
         self.fields["count"].max_value = conf.piece_limit()  # type: ignore[attr-defined]

@@ -53,16 +53,16 @@ class Difference(NamedTuple):
 
 def of_basket(basket_id: UUID) -> Snapshot:
     """The lists and the times of a basket; empty if it no longer exists."""
-    contents = read_with_reconnect(lambda: read_basket(basket_id))
-    if contents is None:
+    snapshot = read_with_reconnect(lambda: read_basket(basket_id))
+    if snapshot is None:
         return {}
     return {
-        "Cart": _lines(contents.cart),
-        "Saved": _lines(contents.saved),
-        "Checkout": _lines(contents.checkout),
-        "Active checkout": display.order_no(contents.session.order_no) if contents.session else "none",
-        "Expires": display.moment(contents.expires_at),
-        "Closed": display.moment(contents.hidden_at),
+        "Cart": _lines(snapshot.cart),
+        "Saved": _lines(snapshot.saved),
+        "Checkout": _lines(snapshot.checkout),
+        "Active checkout": display.order_no(snapshot.session.order_no) if snapshot.session else "none",
+        "Expires": display.moment(snapshot.expires_at),
+        "Closed": display.moment(snapshot.hidden_at),
     }
 
 

@@ -35,8 +35,8 @@ def basket_page(listing: ListRequest) -> Page:
         rows = rows.filter(user_id__gt=listing.after)
     found = list(rows.order_by("user_id").values_list("pk", "user_id")[: listing.limit + 1])
     shown, has_more = found[: listing.limit], len(found) > listing.limit
-    contents = read_baskets([pk for pk, _ in shown])
-    items = [{"userId": user_id} | render_basket(contents.get(pk)) for pk, user_id in shown]
+    snapshots = read_baskets([pk for pk, _ in shown])
+    items = [{"userId": user_id} | render_basket(snapshots.get(pk)) for pk, user_id in shown]
     return Page(items=items, last=shown[-1][1] if has_more else None)
 
 

@@ -38,7 +38,7 @@ def render_variant(variant: str, main_product_id: str) -> dict[str, str]:
     return members
 
 
-def render_started_checkout(*, session: Any, contents: BasketSnapshot) -> dict[str, Any]:
+def render_started_checkout(*, session: Any, snapshot: BasketSnapshot) -> dict[str, Any]:
     """Render a checkout that has just begun, with its basket."""
     return {
         "orderNo": session.order_no,
@@ -48,17 +48,17 @@ def render_started_checkout(*, session: Any, contents: BasketSnapshot) -> dict[s
         "fullTax": session.full_tax,
         "shippingCost": session.shipping_cost,
         "testMode": session.test_mode,
-        "basket": render_basket(contents),
+        "basket": render_basket(snapshot),
     }
 
 
-def render_guest(*, user_id: str, token: IssuedToken, contents: BasketSnapshot) -> dict[str, Any]:
+def render_guest(*, user_id: str, token: IssuedToken, snapshot: BasketSnapshot) -> dict[str, Any]:
     """Render a new guest: its user id, its bearer token and its basket."""
     return {
         "userId": user_id,
         "jwt": token.text,
         "expires": format_timestamp(token.expires_at),
-        "basket": render_basket(contents),
+        "basket": render_basket(snapshot),
     }
 
 

@@ -120,7 +120,7 @@ class BasketViewSet(ApiViewSet):
 
 
 def _render_started(started: sessions.StartedSession) -> dict[str, Any]:
-    return render_started_checkout(session=started.session, contents=started.contents)
+    return render_started_checkout(session=started.session, snapshot=started.snapshot)
 
 
 class ProductViewSet(ApiViewSet):

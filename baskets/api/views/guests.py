@@ -30,7 +30,7 @@ class GuestAccess:
     """A basket, and the token that gives a device access to it."""
 
     owner: Owner
-    contents: BasketSnapshot
+    snapshot: BasketSnapshot
     token: guest_tokens.IssuedToken
 
 
@@ -69,18 +69,18 @@ class GuestViewSet(ApiViewSet):
 
 
 def _create_guest(*, owner: Owner, actor: Actor, counts: Mapping[str, int], limits: ClientLimits | None) -> GuestAccess:
-    contents = guests.create_guest_basket(owner=owner, counts=counts, limits=limits, actor=actor)
-    return GuestAccess(owner=owner, contents=contents, token=guest_tokens.issue_guest_token(owner=owner, at=contents.at))
+    snapshot = guests.create_guest_basket(owner=owner, counts=counts, limits=limits, actor=actor)
+    return GuestAccess(owner=owner, snapshot=snapshot, token=guest_tokens.issue_guest_token(owner=owner, at=snapshot.at))
 
 
 def _redeem_transfer(*, owner: Owner, actor: Actor, token: str, limits: ClientLimits | None) -> GuestAccess:
     redeemed = transfers.redeem_transfer(partner_id=owner.partner_id, token=token, limits=limits, actor=actor)
-    issued = guest_tokens.issue_guest_token(owner=redeemed.owner, transferred=True, at=redeemed.contents.at)
-    return GuestAccess(owner=redeemed.owner, contents=redeemed.contents, token=issued)
+    issued = guest_tokens.issue_guest_token(owner=redeemed.owner, transferred=True, at=redeemed.snapshot.at)
+    return GuestAccess(owner=redeemed.owner, snapshot=redeemed.snapshot, token=issued)
 
 
 def _render_access(access: GuestAccess) -> dict[str, Any]:
-    return render_guest(user_id=access.owner.user_id, token=access.token, contents=access.contents)
+    return render_guest(user_id=access.owner.user_id, token=access.token, snapshot=access.snapshot)
 
 
 class KeyViewSet(ApiViewSet):

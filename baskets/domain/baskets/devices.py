@@ -35,20 +35,20 @@ def revoke_device(*, owner: Owner, device_id: UUID, actor: Actor) -> None:
     :raises BasketNotFound: the user has no basket.
     :raises DeviceNotFound: the basket has no device of this id.
     """
-    contents = lock_and_read(owner)
-    if contents is None:
+    snapshot = lock_and_read(owner)
+    if snapshot is None:
         raise BasketNotFound
-    device = GuestToken.objects.filter(pk=device_id, basket_id=contents.basket_id).first()
+    device = GuestToken.objects.filter(pk=device_id, basket_id=snapshot.basket_id).first()
     if device is None:
         raise DeviceNotFound
     if device.revoked_at is None:
-        revoke_locked(device, contents=contents, actor=actor)
+        revoke_locked(device, snapshot=snapshot, actor=actor)
 
 
-def revoke_locked(device: GuestToken, *, contents: BasketSnapshot, actor: Actor) -> None:
+def revoke_locked(device: GuestToken, *, snapshot: BasketSnapshot, actor: Actor) -> None:
     """Revoke a token under the basket's lock, and delete the basket's open transfers, which the device could use to regain access."""
-    Transfer.objects.filter(basket_id=contents.basket_id, redeemed_at__isnull=True).delete()
-    device.revoked_at, device.revoked_by = contents.at, actor.name
+    Transfer.objects.filter(basket_id=snapshot.basket_id, redeemed_at__isnull=True).delete()
+    device.revoked_at, device.revoked_by = snapshot.at, actor.name
     device.save(update_fields=["revoked_at", "revoked_by"])
-    after = write_lists(before=contents, after=contents)
-    record_event(contents=after, kind=Event.Kind.DEVICE_REVOKED, actor=actor, data={"deviceId": str(device.pk)})
+    after = write_lists(before=snapshot, after=snapshot)
+    record_event(snapshot=after, kind=Event.Kind.DEVICE_REVOKED, actor=actor, data={"deviceId": str(device.pk)})

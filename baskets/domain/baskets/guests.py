@@ -52,7 +52,7 @@ def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: Clie
         after = lists.with_placed(after, line)
     after = write_lists(before=before, after=after)
     record_event(
-        contents=after,
+        snapshot=after,
         kind=Event.Kind.GUEST_CREATED,
         actor=actor,
         data={"cart": lines_as_json(after.cart), "saved": lines_as_json(after.saved)},

@@ -35,17 +35,17 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Ba
     :raises SavedFull: a new item beyond the limit of the saved list.
     """
     pending, listed = enqueue_locked_read(owner), execute(LISTED_PRODUCT, [product_id])
-    contents, product = pending.contents(), listed.fetchone()
+    snapshot, product = pending.snapshot(), listed.fetchone()
     if product is None:
         raise ProductNotFound
-    if contents is None:
-        contents = create_and_lock(owner)
-    if not contents.is_open:
+    if snapshot is None:
+        snapshot = create_and_lock(owner)
+    if not snapshot.is_open:
         # The basket has expired, and no sweep has closed it yet: its former items must not return with the new one.
-        contents = contents if contents.hidden_at else expire_locked_basket(contents=contents, actor=actor)
+        snapshot = snapshot if snapshot.hidden_at else expire_locked_basket(snapshot=snapshot, actor=actor)
     variant, main_product_id = product
     line = BasketLine(product_id=product_id, count=count, position=0, variant=variant, main_product_id=main_product_id)
-    return _store_placed(before=contents, line=line, actor=actor)
+    return _store_placed(before=snapshot, line=line, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -59,15 +59,15 @@ def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Acto
     :raises CartFull: it would move to a cart that is full.
     :raises SavedFull: it would move to a saved list that is full.
     """
-    contents = lock_and_read(owner)
-    if contents is None or not contents.is_open:
+    snapshot = lock_and_read(owner)
+    if snapshot is None or not snapshot.is_open:
         raise ProductNotInBasket
-    line = lists.find_line((*contents.cart, *contents.saved), product_id)
+    line = lists.find_line((*snapshot.cart, *snapshot.saved), product_id)
     if line is None:
         raise ProductNotInBasket
     if count is None:
-        return contents
-    return _store_placed(before=contents, line=replace(line, count=count), actor=actor)
+        return snapshot
+    return _store_placed(before=snapshot, line=replace(line, count=count), actor=actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -78,11 +78,11 @@ def remove_item(*, owner: Owner, product_id: str, actor: Actor) -> BasketSnapsho
 
     :raises ProductNotInBasket: it is in neither list.
     """
-    contents = lock_and_read(owner)
-    if contents is None or not contents.is_open:
+    snapshot = lock_and_read(owner)
+    if snapshot is None or not snapshot.is_open:
         raise ProductNotInBasket
-    after = lists.without_product(contents, product_id)
-    return write_and_record(before=contents, after=after, kind=Event.Kind.ITEM_REMOVED, actor=actor, data={"productId": product_id})
+    after = lists.without_product(snapshot, product_id)
+    return write_and_record(before=snapshot, after=after, kind=Event.Kind.ITEM_REMOVED, actor=actor, data={"productId": product_id})
 
 
 def _store_placed(*, before: BasketSnapshot, line: BasketLine, actor: Actor) -> BasketSnapshot:

@@ -23,52 +23,52 @@ def delete_basket(*, owner: Owner, actor: Actor) -> BasketSnapshot:
     :raises BasketNotFound: there is none, or it has expired.
     :raises CheckoutActive: a session is active.
     """
-    contents = lock_and_read(owner)
-    if contents is None or not contents.is_open:
+    snapshot = lock_and_read(owner)
+    if snapshot is None or not snapshot.is_open:
         raise BasketNotFound
-    check_no_active_session(contents)
-    return delete_locked_basket(contents=contents, actor=actor)
+    check_no_active_session(snapshot)
+    return delete_locked_basket(snapshot=snapshot, actor=actor)
 
 
-def expire_locked_basket(*, contents: BasketSnapshot, actor: Actor) -> BasketSnapshot:
+def expire_locked_basket(*, snapshot: BasketSnapshot, actor: Actor) -> BasketSnapshot:
     """Empty and hide an expired basket. Needs the basket's lock."""
-    return _close(contents=contents, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
+    return _close(snapshot=snapshot, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
 
 
-def delete_locked_basket(*, contents: BasketSnapshot, actor: Actor) -> BasketSnapshot:
+def delete_locked_basket(*, snapshot: BasketSnapshot, actor: Actor) -> BasketSnapshot:
     """Empty and hide a basket as deleted by its user. Needs the basket's lock."""
-    return _close(contents=contents, kind=Event.Kind.BASKET_DELETED, actor=actor)
+    return _close(snapshot=snapshot, kind=Event.Kind.BASKET_DELETED, actor=actor)
 
 
-def check_no_active_session(contents: BasketSnapshot) -> None:
+def check_no_active_session(snapshot: BasketSnapshot) -> None:
     """Check that no session is active.
 
     :raises OwnSessionLapsed: the hold of the session has ended; the next try expires it first.
     :raises CheckoutActive: a session is active and its hold has not ended.
     """
-    if contents.session is None:
+    if snapshot.session is None:
         return
-    if contents.lapsed:
-        raise OwnSessionLapsed(basket_id=contents.basket_id)
+    if snapshot.lapsed:
+        raise OwnSessionLapsed(basket_id=snapshot.basket_id)
     raise CheckoutActive(
         active=SessionSummary(
-            order_no=contents.session.order_no,
+            order_no=snapshot.session.order_no,
             status=CheckoutSession.Status.ACTIVE,
-            expires_at=contents.session.expires_at,
+            expires_at=snapshot.session.expires_at,
             finished_at=None,
         )
     )
 
 
-def closed(contents: BasketSnapshot) -> BasketSnapshot:
+def closed(snapshot: BasketSnapshot) -> BasketSnapshot:
     """Build the state of a basket that is emptied and hidden."""
-    return replace(contents.cleared(), hidden_at=contents.at)
+    return replace(snapshot.cleared(), hidden_at=snapshot.at)
 
 
-def emptied_event_data(contents: BasketSnapshot) -> dict[str, Any]:
+def emptied_event_data(snapshot: BasketSnapshot) -> dict[str, Any]:
     """Build the event data of a basket that is emptied: the items it held."""
-    return {"cart": lines_as_json(contents.cart), "saved": lines_as_json(contents.saved)}
+    return {"cart": lines_as_json(snapshot.cart), "saved": lines_as_json(snapshot.saved)}
 
 
-def _close(*, contents: BasketSnapshot, kind: Event.Kind, actor: Actor) -> BasketSnapshot:
-    return write_and_record(before=contents, after=closed(contents), kind=kind, actor=actor, data=emptied_event_data(contents))
+def _close(*, snapshot: BasketSnapshot, kind: Event.Kind, actor: Actor) -> BasketSnapshot:
+    return write_and_record(before=snapshot, after=closed(snapshot), kind=kind, actor=actor, data=emptied_event_data(snapshot))

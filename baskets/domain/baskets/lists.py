@@ -8,51 +8,51 @@ from baskets.domain.errors import CartFull, ProductNotInBasket, SavedFull
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
 
-def with_placed(contents: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
+def with_placed(snapshot: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
     """Assign a product: with a count above 0 into the cart, with 0 into the saved list.
 
     :raises CartFull: the cart is at its limit and does not hold the product yet.
     :raises SavedFull: the saved list is at its limit and does not hold the product yet.
     """
-    return with_product_in_cart(contents, line) if line.count > 0 else with_product_in_saved(contents, line)
+    return with_product_in_cart(snapshot, line) if line.count > 0 else with_product_in_saved(snapshot, line)
 
 
-def with_product_in_cart(contents: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
+def with_product_in_cart(snapshot: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
     """Put a product into the cart, and out of saved: overwrite its count in place, or append it.
 
     :raises CartFull: the cart is at its limit and does not hold the product yet.
     """
-    if find_line(contents.cart, line.product_id):
-        cart = tuple(replace(other, count=line.count) if other.product_id == line.product_id else other for other in contents.cart)
-        return replace(contents, cart=cart)
-    if len(contents.cart) >= conf.cart_limit():
+    if find_line(snapshot.cart, line.product_id):
+        cart = tuple(replace(other, count=line.count) if other.product_id == line.product_id else other for other in snapshot.cart)
+        return replace(snapshot, cart=cart)
+    if len(snapshot.cart) >= conf.cart_limit():
         raise CartFull
-    appended = replace(line, position=_next_position(contents))
-    return replace(contents, cart=(*contents.cart, appended), saved=_without(contents.saved, line.product_id))
+    appended = replace(line, position=_next_position(snapshot))
+    return replace(snapshot, cart=(*snapshot.cart, appended), saved=_without(snapshot.saved, line.product_id))
 
 
-def with_product_in_saved(contents: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
+def with_product_in_saved(snapshot: BasketSnapshot, line: BasketLine) -> BasketSnapshot:
     """Put a product into the saved list, and out of the cart, with the count it had there; 1 if it never had one.
 
     :raises SavedFull: the saved list is at its limit and does not hold the product yet.
     """
-    if find_line(contents.saved, line.product_id):
-        return contents
-    if len(contents.saved) >= conf.saved_limit():
+    if find_line(snapshot.saved, line.product_id):
+        return snapshot
+    if len(snapshot.saved) >= conf.saved_limit():
         raise SavedFull
-    in_cart = find_line(contents.cart, line.product_id)
-    appended = replace(line, count=in_cart.count if in_cart else 1, position=_next_position(contents))
-    return replace(contents, cart=_without(contents.cart, line.product_id), saved=(*contents.saved, appended))
+    in_cart = find_line(snapshot.cart, line.product_id)
+    appended = replace(line, count=in_cart.count if in_cart else 1, position=_next_position(snapshot))
+    return replace(snapshot, cart=_without(snapshot.cart, line.product_id), saved=(*snapshot.saved, appended))
 
 
-def without_product(contents: BasketSnapshot, product_id: str) -> BasketSnapshot:
+def without_product(snapshot: BasketSnapshot, product_id: str) -> BasketSnapshot:
     """Take a product out of cart and saved, never out of checkout.
 
     :raises ProductNotInBasket: it is in neither.
     """
-    if not (find_line(contents.cart, product_id) or find_line(contents.saved, product_id)):
+    if not (find_line(snapshot.cart, product_id) or find_line(snapshot.saved, product_id)):
         raise ProductNotInBasket
-    return replace(contents, cart=_without(contents.cart, product_id), saved=_without(contents.saved, product_id))
+    return replace(snapshot, cart=_without(snapshot.cart, product_id), saved=_without(snapshot.saved, product_id))
 
 
 def checkout_lines(cart: tuple[BasketLine, ...], stocked: Mapping[str, int | None]) -> tuple[BasketLine, ...]:
@@ -60,14 +60,14 @@ def checkout_lines(cart: tuple[BasketLine, ...], stocked: Mapping[str, int | Non
     return tuple(replace(line, stocked=stocked[line.product_id]) for line in cart)
 
 
-def with_lines_returned(contents: BasketSnapshot, lines: Iterable[BasketLine]) -> BasketSnapshot:
+def with_lines_returned(snapshot: BasketSnapshot, lines: Iterable[BasketLine]) -> BasketSnapshot:
     """Bring checkout lines back into the cart, and empty the checkout.
 
     Counts add up with what is there, the product leaves saved, and takes its old place in the order. No limit applies:
     limits block new additions, and nothing may be lost.
     """
-    cart = {line.product_id: line for line in contents.cart}
-    saved = contents.saved
+    cart = {line.product_id: line for line in snapshot.cart}
+    saved = snapshot.saved
     for line in lines:
         present = cart.get(line.product_id)
         cart[line.product_id] = replace(
@@ -78,13 +78,13 @@ def with_lines_returned(contents: BasketSnapshot, lines: Iterable[BasketLine]) -
         )
         saved = _without(saved, line.product_id)
     ordered = tuple(sorted(cart.values(), key=lambda line: (line.position, line.product_id)))
-    return replace(contents, session=None, cart=ordered, saved=saved, checkout=())
+    return replace(snapshot, session=None, cart=ordered, saved=saved, checkout=())
 
 
-def without_ordered_pieces(contents: BasketSnapshot, pieces: Mapping[str, int]) -> BasketSnapshot:
+def without_ordered_pieces(snapshot: BasketSnapshot, pieces: Mapping[str, int]) -> BasketSnapshot:
     """Remove the pieces of a late order, by product, from the cart; a line that has fewer goes."""
-    left = (replace(line, count=line.count - pieces.get(line.product_id, 0)) for line in contents.cart)
-    return replace(contents, cart=tuple(line for line in left if line.count > 0))
+    left = (replace(line, count=line.count - pieces.get(line.product_id, 0)) for line in snapshot.cart)
+    return replace(snapshot, cart=tuple(line for line in left if line.count > 0))
 
 
 def find_line(lines: Iterable[BasketLine], product_id: str) -> BasketLine | None:
@@ -96,6 +96,6 @@ def _without(lines: tuple[BasketLine, ...], product_id: str) -> tuple[BasketLine
     return tuple(line for line in lines if line.product_id != product_id)
 
 
-def _next_position(contents: BasketSnapshot) -> int:
+def _next_position(snapshot: BasketSnapshot) -> int:
     """The position after the last line. Checkout lines count, because they may return to their old positions."""
-    return max((line.position for line in contents.lines()), default=0) + 1
+    return max((line.position for line in snapshot.lines()), default=0) + 1

@@ -48,12 +48,12 @@ WRITE_ITEMS_AND_BASKET = Statement("write_items_and_basket", WRITE_ITEMS + WRITE
 
 @dataclass(frozen=True)
 class PendingBasket:
-    """A basket whose lock and read are enqueued; `contents` waits for both."""
+    """A basket whose lock and read are enqueued; `snapshot` waits for both."""
 
     locked: PendingResult
     read: PendingResult
 
-    def contents(self) -> BasketSnapshot | None:
+    def snapshot(self) -> BasketSnapshot | None:
         """Return the basket, locked and whole, or None where it has no row."""
         # A row inserted between the two statements is read, but not locked: it counts as absent.
         return snapshot_from_rows(self.read) if self.locked.fetchone() else None
@@ -69,7 +69,7 @@ def enqueue_locked_read(owner: Owner) -> PendingBasket:
 
 def lock_and_read(owner: Owner) -> BasketSnapshot | None:
     """Lock the owner's basket and read it whole, or None where it has no row."""
-    return enqueue_locked_read(owner).contents()
+    return enqueue_locked_read(owner).snapshot()
 
 
 def create_and_lock(owner: Owner, *, guest: bool = False) -> BasketSnapshot:
@@ -87,11 +87,11 @@ def create_and_lock(owner: Owner, *, guest: bool = False) -> BasketSnapshot:
         expires_at=Now() + conf.basket_lifetime(),
     )
     Basket.objects.bulk_create([basket], ignore_conflicts=True)
-    contents = lock_and_read(owner)
-    if contents is None:
+    snapshot = lock_and_read(owner)
+    if snapshot is None:
         message = "the basket has no row, although it was just inserted"
         raise RuntimeError(message)
-    return contents
+    return snapshot
 
 
 def lock_basket(basket_id: UUID) -> bool:
@@ -112,7 +112,7 @@ def write_and_record(
     if _same_lists(before, after) and before.hidden_at == after.hidden_at:
         return before
     after = write_lists(before=before, after=after)
-    timeline.record_event(contents=after, kind=kind, actor=actor, data=data)
+    timeline.record_event(snapshot=after, kind=kind, actor=actor, data=data)
     return after
 
 
@@ -194,7 +194,7 @@ def lock_available(basket_ids: Sequence[UUID]) -> list[BasketSnapshot]:
     locked = execute(LOCK_AVAILABLE, [list(basket_ids)])
     read = execute(READ_MANY, [list(basket_ids)])
     ours = {basket_id for (basket_id,) in locked}
-    return [contents for contents in snapshots_from_rows(read) if contents.basket_id in ours]
+    return [snapshot for snapshot in snapshots_from_rows(read) if snapshot.basket_id in ours]
 
 
 def write_and_record_many(changes: Sequence[BasketChange], *, kind: Event.Kind, actor: Actor) -> list[BasketSnapshot]:
@@ -275,9 +275,9 @@ def _with_next_revision(before: BasketSnapshot, after: BasketSnapshot) -> Basket
     )
 
 
-def _item_rows(contents: BasketSnapshot) -> dict[str, _ItemRow]:
-    rows = {line.product_id: _ItemRow("saved", line.count, line.position) for line in contents.saved}
-    return rows | {line.product_id: _ItemRow("cart", line.count, line.position) for line in contents.cart}
+def _item_rows(snapshot: BasketSnapshot) -> dict[str, _ItemRow]:
+    rows = {line.product_id: _ItemRow("saved", line.count, line.position) for line in snapshot.saved}
+    return rows | {line.product_id: _ItemRow("cart", line.count, line.position) for line in snapshot.cart}
 
 
 def _same_lists(before: BasketSnapshot, after: BasketSnapshot) -> bool:

@@ -44,18 +44,18 @@ FROM unnest(%(baskets)s::uuid[], %(events)s::bigint[], %(revisions)s::bigint[], 
 
 
 def record_event(
-    *, contents: BasketSnapshot, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None
+    *, snapshot: BasketSnapshot, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None
 ) -> None:
     """Insert the event of a change, under the number that `store.write_lists` took for it."""
     execute(
         INSERT_EVENT,
         [
-            contents.basket_id,
-            contents.events,
-            contents.revision,
+            snapshot.basket_id,
+            snapshot.events,
+            snapshot.revision,
             kind,
             session_id,
-            contents.at,
+            snapshot.at,
             actor.kind,
             actor.name,
             actor.request_id,
@@ -66,12 +66,12 @@ def record_event(
 
 
 def append_event(
-    *, contents: BasketSnapshot, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None
+    *, snapshot: BasketSnapshot, kind: Event.Kind, actor: Actor, data: Mapping[str, Any], session_id: int | None = None
 ) -> None:
     """Insert a further event, numbered after all others of the transaction."""
     execute(
         APPEND_EVENT,
-        [contents.basket_id, kind, session_id, contents.at, actor.kind, actor.name, actor.request_id, json.dumps(dict(data))],
+        [snapshot.basket_id, kind, session_id, snapshot.at, actor.kind, actor.name, actor.request_id, json.dumps(dict(data))],
     )
 
 

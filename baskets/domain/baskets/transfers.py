@@ -60,17 +60,17 @@ def offer_transfer(*, owner: Owner, actor: Actor) -> TransferOffer:
 
     :raises BasketNotFound: there is none, or it has expired.
     """
-    contents = lock_and_read(owner)
-    if contents is None or not contents.is_open:
+    snapshot = lock_and_read(owner)
+    if snapshot is None or not snapshot.is_open:
         raise BasketNotFound
     # Expired rows add nothing to what the timeline records.
-    Transfer.objects.filter(basket_id=contents.basket_id, expires_at__lt=contents.at - KEEP_USED_FOR).delete()
-    GuestToken.objects.filter(basket_id=contents.basket_id, expires_at__lt=contents.at - KEEP_USED_FOR).delete()
+    Transfer.objects.filter(basket_id=snapshot.basket_id, expires_at__lt=snapshot.at - KEEP_USED_FOR).delete()
+    GuestToken.objects.filter(basket_id=snapshot.basket_id, expires_at__lt=snapshot.at - KEEP_USED_FOR).delete()
     token = secrets.token_urlsafe(32)
-    expires_at = contents.at + TOKEN_LIFETIME
-    fresh = Transfer(digest=token_digest(token), basket_id=contents.basket_id, created_at=contents.at, expires_at=expires_at)
+    expires_at = snapshot.at + TOKEN_LIFETIME
+    fresh = Transfer(digest=token_digest(token), basket_id=snapshot.basket_id, created_at=snapshot.at, expires_at=expires_at)
     fresh.save(force_insert=True)
-    _record(contents, Event.Kind.TRANSFER_OFFERED, actor)
+    _record(snapshot, Event.Kind.TRANSFER_OFFERED, actor)
     return TransferOffer(token=token, expires_at=expires_at)
 
 
@@ -79,7 +79,7 @@ class RedeemedTransfer:
     """A transferred basket and its owner."""
 
     owner: Owner
-    contents: BasketSnapshot
+    snapshot: BasketSnapshot
 
 
 @transaction.atomic(savepoint=False)
@@ -100,13 +100,13 @@ def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None 
     basket = Basket.objects.filter(transfers__digest=digest, partner_id=partner_id).first()
     if basket is None or not lock_basket(basket.pk):
         raise TransferNotFound
-    contents = read_basket(basket.pk)
-    if contents is None or not contents.is_open:
+    snapshot = read_basket(basket.pk)
+    if snapshot is None or not snapshot.is_open:
         raise TransferNotFound
-    if execute(REDEEM, [contents.at, digest, contents.at, contents.at]).fetchone() is None:
+    if execute(REDEEM, [snapshot.at, digest, snapshot.at, snapshot.at]).fetchone() is None:
         raise TransferNotFound
-    _record(contents, Event.Kind.TRANSFER_REDEEMED, actor)
-    return RedeemedTransfer(owner=Owner(partner_id=partner_id, user_id=basket.user_id), contents=contents)
+    _record(snapshot, Event.Kind.TRANSFER_REDEEMED, actor)
+    return RedeemedTransfer(owner=Owner(partner_id=partner_id, user_id=basket.user_id), snapshot=snapshot)
 
 
 def is_redeemable(token: str) -> bool:
@@ -119,6 +119,6 @@ def token_digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-def _record(contents: BasketSnapshot, kind: Event.Kind, actor: Actor) -> None:
+def _record(snapshot: BasketSnapshot, kind: Event.Kind, actor: Actor) -> None:
     """Add an event to the timeline without changing the lists."""
-    record_event(contents=write_lists(before=contents, after=contents), kind=kind, actor=actor, data={})
+    record_event(snapshot=write_lists(before=snapshot, after=snapshot), kind=kind, actor=actor, data={})

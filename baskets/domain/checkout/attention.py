@@ -132,12 +132,12 @@ def record_flag_after_rollback(flag: AttentionFlag) -> None:
         if session is None or not lock_basket(session.basket_id):
             return
         flag = replace(flag, basket_id=session.basket_id, actor=replace(flag.actor, request_id="", tracking={}))
-    if contents := read_basket(flag.basket_id):
-        record_flag(contents=contents, flag=flag)
-        resolve(contents=contents, cause=Cause.MERGED, keep=MAX_OPEN, actor=MERGER)
+    if snapshot := read_basket(flag.basket_id):
+        record_flag(snapshot=snapshot, flag=flag)
+        resolve(snapshot=snapshot, cause=Cause.MERGED, keep=MAX_OPEN, actor=MERGER)
 
 
-def record_flag(*, contents: BasketSnapshot, flag: AttentionFlag) -> None:
+def record_flag(*, snapshot: BasketSnapshot, flag: AttentionFlag) -> None:
     """Flag a session, once per session and reason, with an event that says why.
 
     Needs the basket's lock, and comes after every other event of its transaction.
@@ -154,7 +154,7 @@ def record_flag(*, contents: BasketSnapshot, flag: AttentionFlag) -> None:
             "reason": flag.reason,
             "named": flag.named,
             "most": MAX_CANDIDATES,
-            "at": contents.at,
+            "at": snapshot.at,
             "actor_kind": flag.actor.kind,
             "actor": flag.actor.name,
             "request_id": flag.actor.request_id,
@@ -166,7 +166,7 @@ def record_flag(*, contents: BasketSnapshot, flag: AttentionFlag) -> None:
 
 def resolve(
     *,
-    contents: BasketSnapshot,
+    snapshot: BasketSnapshot,
     cause: Cause,
     actor: Actor,
     session_id: int | None = None,
@@ -187,11 +187,11 @@ def resolve(
     return execute(
         RESOLVE_FLAGS,
         {
-            "basket": contents.basket_id,
+            "basket": snapshot.basket_id,
             "session": session_id,
             "reasons": [str(reason) for reason in reasons],
             "keep": keep,
-            "at": contents.at,
+            "at": snapshot.at,
             "note": comment or COMMENTS[cause],
             "merged": cause is Cause.MERGED,
             "cause": cause.value,

@@ -18,20 +18,20 @@ from baskets.models import Event
 from baskets.models.basket_snapshot import ActiveSession, BasketSnapshot
 
 
-def end_unsold(contents: BasketSnapshot, *, to: Session, actor: Actor) -> BasketSnapshot:
+def end_unsold(snapshot: BasketSnapshot, *, to: Session, actor: Actor) -> BasketSnapshot:
     """Abort or expire the active session: release its holds, and return every item to the cart.
 
     Needs the basket's lock; locks stock rows by primary key, last. `expire_all` does the same for many baskets.
 
     :param to: ABORTED or EXPIRED.
     """
-    session = _require_active(contents)
+    session = _require_active(snapshot)
     kind = Event.Kind.CHECKOUT_ABORTED if to == Session.ABORTED else Event.Kind.CHECKOUT_EXPIRED
-    after = write_lists(before=contents, after=lists.with_lines_returned(contents, contents.checkout))
-    pieces = dict(end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.RELEASED, at=contents.at))
-    record_event(contents=after, kind=kind, actor=actor, session_id=session.id, data=_released_event_data(contents, pieces))
+    after = write_lists(before=snapshot, after=lists.with_lines_returned(snapshot, snapshot.checkout))
+    pieces = dict(end_holds(basket_id=snapshot.basket_id, session_id=session.id, new=Reservation.RELEASED, at=snapshot.at))
+    record_event(snapshot=after, kind=kind, actor=actor, session_id=session.id, data=_released_event_data(snapshot, pieces))
     move_session(
-        basket_id=contents.basket_id,
+        basket_id=snapshot.basket_id,
         session_id=session.id,
         old=Session.ACTIVE,
         new=to,
@@ -51,12 +51,12 @@ def expire_all(lapsed: Sequence[BasketSnapshot], *, actor: Actor) -> None:
     released = release_holds(lapsed)
     changes = [
         BasketChange(
-            before=contents,
-            after=lists.with_lines_returned(contents, contents.checkout),
-            data=_released_event_data(contents, released[contents.basket_id]),
-            session_id=contents.session.id if contents.session else None,
+            before=snapshot,
+            after=lists.with_lines_returned(snapshot, snapshot.checkout),
+            data=_released_event_data(snapshot, released[snapshot.basket_id]),
+            session_id=snapshot.session.id if snapshot.session else None,
         )
-        for contents in lapsed
+        for snapshot in lapsed
     ]
     expire_sessions(before=lapsed, after=write_and_record_many(changes, kind=Event.Kind.CHECKOUT_EXPIRED, actor=actor))
     pieces = Counter[str]()
@@ -65,13 +65,13 @@ def expire_all(lapsed: Sequence[BasketSnapshot], *, actor: Actor) -> None:
     counters.release(pieces)
 
 
-def _released_event_data(contents: BasketSnapshot, pieces: Mapping[str, int]) -> dict[str, Any]:
+def _released_event_data(snapshot: BasketSnapshot, pieces: Mapping[str, int]) -> dict[str, Any]:
     """Build the event data of a session whose holds were released; `pieces` are the released ones by product."""
-    return {"orderNo": _require_active(contents).order_no, "items": lines_as_json(contents.checkout), "released": dict(pieces)}
+    return {"orderNo": _require_active(snapshot).order_no, "items": lines_as_json(snapshot.checkout), "released": dict(pieces)}
 
 
-def _require_active(contents: BasketSnapshot) -> ActiveSession:
-    if contents.session is None:
+def _require_active(snapshot: BasketSnapshot) -> ActiveSession:
+    if snapshot.session is None:
         message = "the basket has no active session to end"
         raise ValueError(message)
-    return contents.session
+    return snapshot.session

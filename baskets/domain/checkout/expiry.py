@@ -51,8 +51,8 @@ def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
     """
 
     def step() -> None:
-        if lock_basket(basket_id) and (contents := read_basket(basket_id)) and contents.lapsed:
-            end_unsold(contents, to=Session.EXPIRED, actor=actor)
+        if lock_basket(basket_id) and (snapshot := read_basket(basket_id)) and snapshot.lapsed:
+            end_unsold(snapshot, to=Session.EXPIRED, actor=actor)
 
     run_in_transaction(step)
 
@@ -102,7 +102,7 @@ def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> Sweep
         return SweepResult(found=len(due), expired=len(due), last=due[-1] if due else None)
 
     def step() -> int:
-        lapsed = [contents for contents in lock_available(due) if contents.lapsed]
+        lapsed = [snapshot for snapshot in lock_available(due) if snapshot.lapsed]
         expire_all(lapsed, actor=SWEEP)
         return len(lapsed)
 
@@ -122,8 +122,8 @@ def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> SweepR
         return SweepResult(found=len(due), expired=len(due), last=due[-1] if due else None)
 
     def step() -> int:
-        old = [contents for contents in lock_available(due) if contents.hidden_at is None and not contents.is_open]
-        changes = [BasketChange(before=contents, after=closed(contents), data=emptied_event_data(contents)) for contents in old]
+        old = [snapshot for snapshot in lock_available(due) if snapshot.hidden_at is None and not snapshot.is_open]
+        changes = [BasketChange(before=snapshot, after=closed(snapshot), data=emptied_event_data(snapshot)) for snapshot in old]
         write_and_record_many(changes, kind=Event.Kind.BASKET_EXPIRED, actor=SWEEP)
         return len(old)
 

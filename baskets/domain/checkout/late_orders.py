@@ -39,7 +39,7 @@ class _BoughtLine:
 
 
 def order_late(
-    *, contents: BasketSnapshot, session: CheckoutSession, actor: Actor, named: bool = True, by_staff: bool = False
+    *, snapshot: BasketSnapshot, session: CheckoutSession, actor: Actor, named: bool = True, by_staff: bool = False
 ) -> BasketSnapshot:
     """Order a session after it was aborted or has expired.
 
@@ -57,16 +57,16 @@ def order_late(
     :raises StockReclaimable: lapsed sessions hold what is short.
     """
     end = session.released_at if session.status == Session.ABORTED else session.expires_at
-    if not by_staff and (end is None or contents.at > end + conf.grace_period()):
+    if not by_staff and (end is None or snapshot.at > end + conf.grace_period()):
         raise CheckoutExpired(attention=attention.flag_for(session, Attention.Reason.EXPIRED, actor, named=named))
 
-    if not contents.is_open and contents.hidden_at is None:
+    if not snapshot.is_open and snapshot.hidden_at is None:
         # The basket has expired, and no sweep has emptied it yet. Its cart is gone for the user; a late order does not restore it.
-        contents = expire_locked_basket(contents=contents, actor=actor)
+        snapshot = expire_locked_basket(snapshot=snapshot, actor=actor)
     bought = _bought_lines(session)
-    after = write_lists(before=contents, after=lists.without_ordered_pieces(contents, {line.product_id: line.count for line in bought}))
+    after = write_lists(before=snapshot, after=lists.without_ordered_pieces(snapshot, {line.product_id: line.count for line in bought}))
     move_session(
-        basket_id=contents.basket_id,
+        basket_id=snapshot.basket_id,
         session_id=session.pk,
         old=session.status,
         new=Session.ORDERED,
@@ -76,7 +76,7 @@ def order_late(
     )
     wanted = {line.product_id: line.count for line in bought if line.limited and not session.test_mode}
     flag = attention.flag_for(session, Attention.Reason.OUT_OF_STOCK, actor, named=named)
-    sold = _reserve_again(wanted, flag, accept=contents.late_orders == Partner.LateOrders.ACCEPT)
+    sold = _reserve_again(wanted, flag, accept=snapshot.late_orders == Partner.LateOrders.ACCEPT)
     short = {product_id: pieces - sold[product_id] for product_id, pieces in wanted.items() if pieces > sold[product_id]}
     _insert_reservations(after, session, {Reservation.SOLD: sold, Reservation.SHORT: short})
     data = {
@@ -84,10 +84,10 @@ def order_late(
         "items": [{"productId": line.product_id, "count": line.count} for line in bought],
         "short": short,
     }
-    record_event(contents=after, kind=Event.Kind.CHECKOUT_ORDERED_LATE, actor=actor, session_id=session.pk, data=data)
-    attention.resolve(contents=after, session_id=session.pk, cause=attention.Cause.ORDERED, actor=actor)
+    record_event(snapshot=after, kind=Event.Kind.CHECKOUT_ORDERED_LATE, actor=actor, session_id=session.pk, data=data)
+    attention.resolve(snapshot=after, session_id=session.pk, cause=attention.Cause.ORDERED, actor=actor)
     if short:
-        attention.record_flag(contents=after, flag=replace(flag, status=Session.ORDERED, reason=Attention.Reason.SHORT, named=True))
+        attention.record_flag(snapshot=after, flag=replace(flag, status=Session.ORDERED, reason=Attention.Reason.SHORT, named=True))
     return after
 
 
@@ -112,18 +112,18 @@ def _bought_lines(session: CheckoutSession) -> list[_BoughtLine]:
     return [_BoughtLine(*row) for row in execute(READ_BOUGHT_LINES, [session.pk, session.basket_id])]
 
 
-def _insert_reservations(contents: BasketSnapshot, session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]]) -> None:
+def _insert_reservations(snapshot: BasketSnapshot, session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]]) -> None:
     StockReservation.objects.bulk_create(
         [
             StockReservation(
-                basket_id=contents.basket_id,
+                basket_id=snapshot.basket_id,
                 session=session,
                 product_id=product_id,
                 status=status,
                 pieces=pieces,
-                created_at=contents.at,
+                created_at=snapshot.at,
                 expires_at=session.expires_at,
-                ended_at=contents.at,
+                ended_at=snapshot.at,
             )
             for status, by_product in pieces_by_status.items()
             for product_id, pieces in by_product.items()

@@ -50,7 +50,7 @@ GROUP BY s.product_id
 )
 
 
-def over_checkout_limit(lines: Iterable[BasketLine], contents: BasketSnapshot, *, by_client_key: bool) -> dict[str, int]:
+def over_checkout_limit(lines: Iterable[BasketLine], snapshot: BasketSnapshot, *, by_client_key: bool) -> dict[str, int]:
     """Find the lines that exceed the limit of one checkout; earlier lines use up the limit first.
 
     A new guest of a client key holds few pieces in all, because a script creates guests faster than a viewer buys.
@@ -59,7 +59,7 @@ def over_checkout_limit(lines: Iterable[BasketLine], contents: BasketSnapshot, *
     :returns: the pieces over the limit, by product.
     """
     of_one = conf.pieces_per_checkout() or math.inf
-    new = by_client_key and contents.guest and contents.at < contents.created_at + conf.new_guest_age()
+    new = by_client_key and snapshot.guest and snapshot.at < snapshot.created_at + conf.new_guest_age()
     left: float = (conf.new_guest_pieces() if new else 0) or math.inf
     beyond = {}
     for line in lines:
@@ -71,14 +71,14 @@ def over_checkout_limit(lines: Iterable[BasketLine], contents: BasketSnapshot, *
     return beyond
 
 
-def check_start_rate(contents: BasketSnapshot) -> None:
+def check_start_rate(snapshot: BasketSnapshot) -> None:
     """Check that the user has not reached the limit of starts within an hour. Needs the basket's lock.
 
     :raises Throttled: the limit is reached.
     """
     limit = conf.starts_per_hour()
-    if limit and (row := execute(LIMITING_START, [contents.basket_id, contents.at - HOUR, limit - 1]).fetchone()):
-        raise Throttled(seconds=max(1, math.ceil((row[0] + HOUR - contents.at).total_seconds())))
+    if limit and (row := execute(LIMITING_START, [snapshot.basket_id, snapshot.at - HOUR, limit - 1]).fetchone()):
+        raise Throttled(seconds=max(1, math.ceil((row[0] + HOUR - snapshot.at).total_seconds())))
 
 
 def over_partner_share(*, partner_id: int, reserved: Mapping[str, int], at: datetime) -> dict[str, Shortage]:

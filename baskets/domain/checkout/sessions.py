@@ -43,7 +43,7 @@ class StartedSession:
     """A session just started, and its basket."""
 
     session: CheckoutSession
-    contents: BasketSnapshot
+    snapshot: BasketSnapshot
 
 
 @transaction.atomic(savepoint=False)
@@ -81,7 +81,7 @@ def start_session(
     """
     pending_basket, pending_entries = enqueue_locked_read(owner), enqueue_cart_entries(owner.basket_id)
     pending_id = session_rows.enqueue_next_id()
-    before = pending_basket.contents()
+    before = pending_basket.snapshot()
     if before is None or not before.is_open:
         raise CartEmpty
     check_no_active_session(before)
@@ -122,7 +122,7 @@ def start_session(
     if all(line.failed for line in after.checkout):
         raise OutOfStock(shortages=[*shortages.values(), *plan.refused_lines()])
     record_event(
-        contents=after,
+        snapshot=after,
         kind=Event.Kind.CHECKOUT_STARTED,
         actor=actor,
         session_id=session.pk,
@@ -136,7 +136,7 @@ def start_session(
         limits.count(pieces=sum(pieces for product_id, pieces in plan.to_reserve.items() if product_id not in shortages))
     if reserve_last:
         counters.reserve_or_retry(plan.to_reserve)
-    return StartedSession(session=session, contents=after)
+    return StartedSession(session=session, snapshot=after)
 
 
 @transaction.atomic(savepoint=False)
@@ -162,34 +162,34 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: 
     """
     if ordered and not actor.may_order:
         raise ServerKeyRequired
-    contents = lock_and_read(owner)
-    if contents is None:
+    snapshot = lock_and_read(owner)
+    if snapshot is None:
         raise BasketNotFound
-    active = contents.session
+    active = snapshot.session
     if active and order_no in (None, active.order_no):
-        return _order(contents, active, actor) if ordered else end_unsold(contents, to=Session.ABORTED, actor=actor)
-    session = _find_ended_session(contents, ordered=ordered, order_no=order_no, actor=actor)
+        return _order(snapshot, active, actor) if ordered else end_unsold(snapshot, to=Session.ABORTED, actor=actor)
+    session = _find_ended_session(snapshot, ordered=ordered, order_no=order_no, actor=actor)
     if session.status == Session.ORDERED:
         if not ordered:
             raise CheckoutAlreadyOrdered
-        return contents
+        return snapshot
     if not ordered:
-        return contents
+        return snapshot
     if session.status == Session.ABORTED and order_no is None:
         raise CheckoutAborted(attention=attention.flag_for(session, Attention.Reason.ABORTED, actor, named=False))
-    return order_late(contents=contents, session=session, actor=actor, named=order_no is not None)
+    return order_late(snapshot=snapshot, session=session, actor=actor, named=order_no is not None)
 
 
-def _order(contents: BasketSnapshot, session: ActiveSession, actor: Actor) -> BasketSnapshot:
+def _order(snapshot: BasketSnapshot, session: ActiveSession, actor: Actor) -> BasketSnapshot:
     """Order the active session: held pieces become sold, failed items return to the cart. Writes no stock row."""
-    bought = tuple(line for line in contents.checkout if not line.failed)
-    failed = tuple(line for line in contents.checkout if line.failed)
+    bought = tuple(line for line in snapshot.checkout if not line.failed)
+    failed = tuple(line for line in snapshot.checkout if line.failed)
     data = {"orderNo": session.order_no, "items": lines_as_json(bought), "failed": lines_as_json(failed)}
-    end_holds(basket_id=contents.basket_id, session_id=session.id, new=Reservation.SOLD, at=contents.at)
-    after = write_lists(before=contents, after=lists.with_lines_returned(contents, failed))
-    record_event(contents=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
+    end_holds(basket_id=snapshot.basket_id, session_id=session.id, new=Reservation.SOLD, at=snapshot.at)
+    after = write_lists(before=snapshot, after=lists.with_lines_returned(snapshot, failed))
+    record_event(snapshot=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
     move_session(
-        basket_id=contents.basket_id,
+        basket_id=snapshot.basket_id,
         session_id=session.id,
         old=Session.ACTIVE,
         new=Session.ORDERED,
@@ -200,19 +200,19 @@ def _order(contents: BasketSnapshot, session: ActiveSession, actor: Actor) -> Ba
     return after
 
 
-def _find_ended_session(contents: BasketSnapshot, *, ordered: bool, order_no: str | None, actor: Actor) -> CheckoutSession:
+def _find_ended_session(snapshot: BasketSnapshot, *, ordered: bool, order_no: str | None, actor: Actor) -> CheckoutSession:
     """Find the ended session that a call is about, where it is not about the active one."""
-    sessions = CheckoutSession.objects.filter(basket_id=contents.basket_id)
+    sessions = CheckoutSession.objects.filter(basket_id=snapshot.basket_id)
     if order_no is not None:
         if session := sessions.filter(order_no=order_no).first():
             return session
-        raise OrderNotFound if contents.is_open else BasketNotFound
+        raise OrderNotFound if snapshot.is_open else BasketNotFound
     last = sessions.latest_ended_first().first()
     # The app may hold a payment for the last session, even if the basket has changed or is gone.
     flag = attention.flag_for(last, Attention.Reason.BASKET_CHANGED, actor, named=False) if last and ordered else None
-    if not contents.is_open:
+    if not snapshot.is_open:
         raise BasketNotFound(attention=flag)
-    if last is None or last.ended_revision != contents.revision:
+    if last is None or last.ended_revision != snapshot.revision:
         raise NoActiveCheckout(last=_summary(last) if last else None, attention=flag)
     return last
 

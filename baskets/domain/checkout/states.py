@@ -125,15 +125,15 @@ def release_holds(baskets: Sequence[BasketSnapshot]) -> dict[UUID, dict[str, int
 
     :returns: the pieces released, by basket and product.
     """
-    released: dict[UUID, dict[str, int]] = {contents.basket_id: {} for contents in baskets}
+    released: dict[UUID, dict[str, int]] = {snapshot.basket_id: {} for snapshot in baskets}
     columns = [[*column] for column in zip(*((*_session_and_basket(basket), basket.at) for basket in baskets), strict=True)]
     for basket_id, product_id, pieces in execute(RELEASE_HOLDS, columns) if columns else ():
         released[basket_id][product_id] = pieces
     return released
 
 
-def _session_and_basket(contents: BasketSnapshot) -> tuple[int | None, UUID]:
-    return contents.session.id if contents.session else None, contents.basket_id
+def _session_and_basket(snapshot: BasketSnapshot) -> tuple[int | None, UUID]:
+    return snapshot.session.id if snapshot.session else None, snapshot.basket_id
 
 
 def _check_transition(old: str, new: str) -> None:

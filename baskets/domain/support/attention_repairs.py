@@ -19,9 +19,9 @@ def resolve(*, attention: Attention, expected_events: int, reason: str, actor: A
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the flag is already resolved, or the basket no longer exists.
     """
-    contents = lock_if_unchanged(attention.basket_id, expected_events=expected_events, reason=reason)
+    snapshot = lock_if_unchanged(attention.basket_id, expected_events=expected_events, reason=reason)
     settled = flags.resolve(
-        contents=contents,
+        snapshot=snapshot,
         session_id=attention.session_id,
         reasons=[attention.reason],
         cause=flags.Cause.STAFF,
@@ -30,7 +30,7 @@ def resolve(*, attention: Attention, expected_events: int, reason: str, actor: A
     )
     if not settled.rowcount:
         raise RepairNotApplicable("The flag is already resolved.")
-    record_repair(contents, "settle", reason, actor, session=attention.session, matter=attention.reason)
+    record_repair(snapshot, "settle", reason, actor, session=attention.session, matter=attention.reason)
 
 
 @transaction.atomic(savepoint=False)
@@ -44,11 +44,11 @@ def resolve_all(*, basket: Basket, expected_events: int, reason: str, actor: Act
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the basket has no open flag, or no longer exists.
     """
-    contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
-    settled = flags.resolve(contents=contents, reasons=Attention.Reason.values, cause=flags.Cause.STAFF, comment=reason, actor=actor)
+    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    settled = flags.resolve(snapshot=snapshot, reasons=Attention.Reason.values, cause=flags.Cause.STAFF, comment=reason, actor=actor)
     if not settled.rowcount:
         raise RepairNotApplicable("This basket has no open flag.")
-    record_repair(contents, "settle_all", reason, actor)
+    record_repair(snapshot, "settle_all", reason, actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -63,10 +63,10 @@ def assign(*, session: CheckoutSession, expected_events: int, reason: str, actor
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the session is already assigned to the actor, or no longer exists.
     """
-    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason, is_reason_optional=True)
+    snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason, is_reason_optional=True)
     if assignee_of(session) == actor.name:
         raise RepairNotApplicable("It is already assigned to you.")
-    record_repair(contents, "take", reason, actor, session=session)
+    record_repair(snapshot, "take", reason, actor, session=session)
 
 
 @transaction.atomic(savepoint=False)
@@ -81,10 +81,10 @@ def unassign(*, session: CheckoutSession, expected_events: int, reason: str, act
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the session is not assigned, or no longer exists.
     """
-    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason, is_reason_optional=True)
+    snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason, is_reason_optional=True)
     if not assignee_of(session):
         raise RepairNotApplicable("It is not assigned.")
-    record_repair(contents, "hand_back", reason, actor, session=session)
+    record_repair(snapshot, "hand_back", reason, actor, session=session)
 
 
 def assignee_of(session: CheckoutSession) -> str:

@@ -36,13 +36,13 @@ def change_item(*, basket: Basket, product_id: str, count: int, expected_events:
     :raises CartFull: the item would move to a full cart.
     :raises SavedFull: the item would move to a full saved list.
     """
-    contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
     if count < 0:
         after = items.remove_item(owner=owner, product_id=product_id, actor=actor)
     else:
         after = items.change_item(owner=owner, product_id=product_id, count=count, actor=actor)
-    if after.revision == contents.revision:
+    if after.revision == snapshot.revision:
         raise RepairNotApplicable("The item already has this count and list.")
     record_repair(after, "change_item", reason, actor, productId=product_id, count=count)
 
@@ -62,10 +62,10 @@ def add_item(*, basket: Basket, product_id: str, count: int, expected_events: in
     :raises ProductNotFound: not in the catalog, or not listed.
     :raises CartFull: the cart is full.
     """
-    contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
-    if not contents.is_open:
+    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    if not snapshot.is_open:
         raise RepairNotApplicable("The basket was deleted or has expired. Restore it first.")
-    if lists.find_line(contents.cart, product_id):
+    if lists.find_line(snapshot.cart, product_id):
         raise RepairNotApplicable("The product is already in the cart. Change its count instead.")
     owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
     after = items.place_item(owner=owner, product_id=product_id, count=count, actor=actor)
@@ -86,13 +86,13 @@ def restore(*, basket: Basket, expected_events: int, reason: str, actor: Actor) 
     :raises RepairNotApplicable: the basket is open, the data of its user were erased, it was closed empty, what it held is no longer
         stored, or it no longer exists.
     """
-    contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
-    if contents.is_open:
+    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    if snapshot.is_open:
         raise RepairNotApplicable("The basket is open. Add single items instead.")
     if erasure.is_erased(basket):
         raise RepairNotApplicable("The user's data were erased.")
-    if contents.hidden_at is None:
-        contents = lifecycle.expire_locked_basket(contents=contents, actor=actor)
+    if snapshot.hidden_at is None:
+        snapshot = lifecycle.expire_locked_basket(snapshot=snapshot, actor=actor)
     closed = Event.objects.filter(basket_id=basket.pk, kind__in=CLOSING_KINDS).order_by("-number").first()
     if closed is None:
         raise RepairNotApplicable("What the basket held is no longer stored.")
@@ -100,9 +100,9 @@ def restore(*, basket: Basket, expected_events: int, reason: str, actor: Actor) 
     if not any(held.values()):
         raise RepairNotApplicable("The basket was empty when it was closed.")
     lines = _lines(held)
-    after = write_lists(before=contents, after=replace(contents, hidden_at=None, cart=lines["cart"], saved=lines["saved"]))
+    after = write_lists(before=snapshot, after=replace(snapshot, hidden_at=None, cart=lines["cart"], saved=lines["saved"]))
     data = {"repair": "restore", "reason": reason, **held}
-    record_event(contents=after, kind=Event.Kind.REPAIRED, actor=actor, data=data)
+    record_event(snapshot=after, kind=Event.Kind.REPAIRED, actor=actor, data=data)
     audit_log.record_basket_repair(basket_id=basket.pk, repair="restore", reason=reason, data=held, actor=actor)
 
 
@@ -126,14 +126,14 @@ def extend(*, basket: Basket, days: int, expected_events: int, reason: str, acto
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the basket was deleted or has expired, expires later anyway, or no longer exists.
     """
-    contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
-    until = contents.at + timedelta(days=days)
-    if not contents.is_open:
+    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    until = snapshot.at + timedelta(days=days)
+    if not snapshot.is_open:
         raise RepairNotApplicable("The basket was deleted or has expired. It opens again with the next item that its user adds.")
-    if until <= contents.expires_at:
+    if until <= snapshot.expires_at:
         raise RepairNotApplicable("The basket already lasts that long.")
     Basket.objects.filter(pk=basket.pk).update(expires_at=until)
-    record_repair(contents, "extend", reason, actor, until=until.isoformat(timespec="seconds"))
+    record_repair(snapshot, "extend", reason, actor, until=until.isoformat(timespec="seconds"))
 
 
 @transaction.atomic(savepoint=False)

@@ -67,11 +67,11 @@ def order_late(*, session: CheckoutSession, accept_short: bool, expected_events:
     :raises OutOfStock: stock is missing, and short pieces are not accepted.
     :raises StockReclaimable: to the runner: lapsed sessions hold the missing pieces.
     """
-    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status not in (CheckoutSession.Status.ABORTED, CheckoutSession.Status.EXPIRED):
         raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: only an aborted or expired one can be ordered late.")
     setting = Partner.LateOrders.ACCEPT if accept_short else Partner.LateOrders.REFUSE
-    after = late_orders.order_late(contents=replace(contents, late_orders=setting), session=session, actor=actor, by_staff=True)
+    after = late_orders.order_late(snapshot=replace(snapshot, late_orders=setting), session=session, actor=actor, by_staff=True)
     record_repair(after, "order_late", reason, actor, session=session, acceptShort=accept_short)
 
 
@@ -88,12 +88,12 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the session is not ordered, its order was reversed before, or it no longer exists.
     """
-    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ORDERED:
         raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: there is no order to reverse.")
     if session.reversed_at is not None:
         raise RepairNotApplicable("The order was already reversed.")
-    CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).update(reversed_at=contents.at)
+    CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).update(reversed_at=snapshot.at)
     bought = session.items.filter(Q(stocked__isnull=True) | Q(stocked__gt=0)).order_by("position", "product_id")
     sold = StockReservation.objects.filter(session=session, status=StockReservation.Status.SOLD)
     returned = dict(sold.values_list("product_id", "pieces")) | _unheld_pieces_in_account(session, bought)
@@ -102,11 +102,11 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
         "items": [{"productId": item.product_id, "count": item.count} for item in bought],
         "returned": returned,
     }
-    append_event(contents=contents, kind=Event.Kind.CHECKOUT_REVERSED, actor=actor, data=data, session_id=session.pk)
+    append_event(snapshot=snapshot, kind=Event.Kind.CHECKOUT_REVERSED, actor=actor, data=data, session_id=session.pk)
     attention.resolve(
-        contents=contents, session_id=session.pk, reasons=[Attention.Reason.SHORT], cause=attention.Cause.REVERSED, actor=actor
+        snapshot=snapshot, session_id=session.pk, reasons=[Attention.Reason.SHORT], cause=attention.Cause.REVERSED, actor=actor
     )
-    record_repair(contents, "reverse_order", reason, actor, session=session)
+    record_repair(snapshot, "reverse_order", reason, actor, session=session)
     if returned:
         supply.adjust_supply(deltas=returned, reason=f"order {session.order_no} reversed: {reason}"[:REASON_LIMIT], actor=actor)
 
@@ -130,10 +130,10 @@ def _unheld_pieces_in_account(session: CheckoutSession, bought: Iterable[Checkou
 
 
 def _finish(session: CheckoutSession, *, ordered: bool, expected_events: int, reason: str, actor: Actor) -> None:
-    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ACTIVE:
         raise RepairNotApplicable(f"The checkout is already {session.get_status_display()}.")
-    basket = Basket.objects.get(pk=contents.basket_id)
+    basket = Basket.objects.get(pk=snapshot.basket_id)
     owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
     after = sessions.finish_session(owner=owner, ordered=ordered, order_no=session.order_no, actor=actor)
     record_repair(after, "finish_as_ordered" if ordered else "abort", reason, actor, session=session)

@@ -20,9 +20,9 @@ def revoke_device(*, device: GuestToken, expected_events: int, reason: str, acto
     :raises StaleState: the basket has changed since staff decided.
     :raises RepairNotApplicable: the token was revoked before, or is deleted.
     """
-    contents = lock_if_unchanged(device.basket_id, expected_events=expected_events, reason=reason)
-    active = GuestToken.objects.filter(pk=device.pk, basket_id=contents.basket_id, revoked_at__isnull=True).first()
+    snapshot = lock_if_unchanged(device.basket_id, expected_events=expected_events, reason=reason)
+    active = GuestToken.objects.filter(pk=device.pk, basket_id=snapshot.basket_id, revoked_at__isnull=True).first()
     if active is None:
         raise RepairNotApplicable("The device was revoked before.")
-    revoke_locked(active, contents=contents, actor=actor)
-    record_repair(contents, "revoke_device", reason, actor, deviceId=str(active.pk))
+    revoke_locked(active, snapshot=snapshot, actor=actor)
+    record_repair(snapshot, "revoke_device", reason, actor, deviceId=str(active.pk))

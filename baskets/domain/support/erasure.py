@@ -85,18 +85,18 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     """
     # Before the basket lock, because of the lock order; after it again, because a call may have ended in between.
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
-    contents = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
-    check_no_active_session(contents)
+    check_no_active_session(snapshot)
     if is_erased(basket):
         raise RepairNotApplicable("The user's data were already erased.")
-    after = contents if contents.hidden_at else delete_locked_basket(contents=contents, actor=actor)
+    after = snapshot if snapshot.hidden_at else delete_locked_basket(snapshot=snapshot, actor=actor)
     record_repair(after, "erase", reason, actor)
     Comfort.objects.filter(pk=basket.pk).delete()
     Transfer.objects.filter(basket_id=basket.pk).delete()
     # A token names the user id. An old device must not get into a new basket of the same user.
     tokens = GuestToken.objects.filter(basket_id=basket.pk, revoked_at__isnull=True)
-    tokens.update(revoked_at=contents.at, revoked_by=actor.name)
+    tokens.update(revoked_at=snapshot.at, revoked_by=actor.name)
     execute(CLEAR_EVENT_TRACKING, [basket.pk])
     execute(CLEAR_SESSION_LOCALES, [basket.pk])
     execute(RENAME_EVENTS, [basket.pk])

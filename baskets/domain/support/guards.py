@@ -96,12 +96,12 @@ def lock_session_if_unchanged(
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the basket or the session no longer exists.
     """
-    contents = lock_if_unchanged(session.basket_id, expected_events=expected_events, reason=reason, is_reason_optional=is_reason_optional)
+    snapshot = lock_if_unchanged(session.basket_id, expected_events=expected_events, reason=reason, is_reason_optional=is_reason_optional)
     # A purge deletes sessions without an event, and an erased user may have a new basket under the old key.
     now = CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).first()
     if now is None:
         raise RepairNotApplicable("The checkout no longer exists.")
-    return contents, now
+    return snapshot, now
 
 
 def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str, is_reason_optional: bool = False) -> BasketSnapshot:
@@ -114,19 +114,19 @@ def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str, is_
     :raises RepairNotApplicable: the basket no longer exists.
     """
     require_reason(reason, is_optional=is_reason_optional)
-    contents = read_basket(basket_id) if lock_basket(basket_id) else None
-    if contents is None:
+    snapshot = read_basket(basket_id) if lock_basket(basket_id) else None
+    if snapshot is None:
         raise RepairNotApplicable("The basket no longer exists.")
-    if contents.events != expected_events:
+    if snapshot.events != expected_events:
         raise StaleState(since=list(Event.objects.filter(basket_id=basket_id, number__gt=expected_events).order_by("number")))
-    return contents
+    return snapshot
 
 
 def record_repair(
-    contents: BasketSnapshot, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any
+    snapshot: BasketSnapshot, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any
 ) -> None:
     """Append the event of a repair to the timeline, after the events of its changes, and record it in the audit log."""
     details = ({"orderNo": session.order_no} if session else {}) | data
     values: Mapping[str, Any] = {"repair": name} | ({"reason": reason} if reason else {}) | details
-    append_event(contents=contents, kind=Event.Kind.REPAIRED, actor=actor, data=values, session_id=session.pk if session else None)
-    audit_log.record_basket_repair(basket_id=contents.basket_id, repair=name, reason=reason, data=details, actor=actor)
+    append_event(snapshot=snapshot, kind=Event.Kind.REPAIRED, actor=actor, data=values, session_id=session.pk if session else None)
+    audit_log.record_basket_repair(basket_id=snapshot.basket_id, repair=name, reason=reason, data=details, actor=actor)

@@ -53,21 +53,21 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
         exists.
     """
     of = CheckoutSession(pk=reservation.session_id, basket_id=reservation.basket_id)
-    contents, session = lock_session_if_unchanged(of, expected_events=expected_events, reason=reason)
-    line = lists.find_line(contents.checkout, reservation.product_id)
-    hold = StockReservation.objects.get(pk=reservation.pk, basket_id=contents.basket_id)
+    snapshot, session = lock_session_if_unchanged(of, expected_events=expected_events, reason=reason)
+    line = lists.find_line(snapshot.checkout, reservation.product_id)
+    hold = StockReservation.objects.get(pk=reservation.pk, basket_id=snapshot.basket_id)
     if line is None or hold.status != Reservation.HELD:
         raise RepairNotApplicable(f"The reservation is {hold.get_status_display()}: only a held one can be released.")
-    if all(other.failed for other in contents.checkout if other is not line):
+    if all(other.failed for other in snapshot.checkout if other is not line):
         raise RepairNotApplicable("It is the only item that the checkout buys. Abort the checkout instead.", instead="abort")
-    after = _write_stocked(contents, session, {line.product_id: -line.count}, released=True)
+    after = _write_stocked(snapshot, session, {line.product_id: -line.count}, released=True)
     pieces = dict(
         end_hold(
-            basket_id=contents.basket_id,
+            basket_id=snapshot.basket_id,
             session_id=session.pk,
             product_id=line.product_id,
             new=Reservation.RELEASED,
-            at=contents.at,
+            at=snapshot.at,
         )
     )
     _record_repair(after, session, "release", actor, {"reason": reason, "productId": line.product_id, "count": line.count})
@@ -88,11 +88,11 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
     :raises OutOfStock: stock is still short of every failed item.
     :raises StockReclaimable: to the runner: lapsed sessions hold the missing pieces.
     """
-    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
-    if contents.session is None or contents.session.id != session.pk or contents.lapsed:
+    snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    if snapshot.session is None or snapshot.session.id != session.pk or snapshot.lapsed:
         raise RepairNotApplicable("The hold of this checkout is over, so no item can be held for it.")
     released = set(session.items.filter(released_at__isnull=False).values_list("product_id", flat=True))
-    failed = tuple(line for line in contents.checkout if line.failed and line.product_id not in released)
+    failed = tuple(line for line in snapshot.checkout if line.failed and line.product_id not in released)
     if not failed:
         raise RepairNotApplicable("No item of this checkout failed at its start.")
     entries = read_entries(failed)
@@ -106,16 +106,16 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
     if len(shortages) == len(listed):
         raise OutOfStock(shortages=list(shortages.values()))
     held = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in shortages}
-    after = _write_stocked(contents, session, held | dict.fromkeys(unlimited))
+    after = _write_stocked(snapshot, session, held | dict.fromkeys(unlimited))
     StockReservation.objects.bulk_create(
         [
             StockReservation(
-                basket_id=contents.basket_id,
+                basket_id=snapshot.basket_id,
                 session=session,
                 product_id=product_id,
                 status=Reservation.HELD,
                 pieces=pieces,
-                created_at=contents.at,
+                created_at=snapshot.at,
                 expires_at=session.expires_at,
             )
             for product_id, pieces in held.items()
@@ -130,7 +130,7 @@ def _record_repair(after: BasketSnapshot, session: CheckoutSession, repair: str,
     :param data: the reason, and the details.
     """
     values = {"repair": repair, "reason": data.pop("reason"), "orderNo": session.order_no, **data}
-    record_event(contents=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=values)
+    record_event(snapshot=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=values)
     details = {"orderNo": session.order_no, **data}
     audit_log.record_basket_repair(basket_id=after.basket_id, repair=repair, reason=values["reason"], data=details, actor=actor)
 
@@ -150,7 +150,7 @@ def extend_hold(*, session: CheckoutSession, minutes: int, expected_events: int,
     :raises RepairNotApplicable: the checkout is not active, it was extended as often as is allowed, the extension is too long or
         ends before the hold, or the checkout no longer exists.
     """
-    contents, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
+    snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ACTIVE:
         raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: only the hold of an active one can be extended.")
     length = timedelta(minutes=minutes)
@@ -158,12 +158,12 @@ def extend_hold(*, session: CheckoutSession, minutes: int, expected_events: int,
         raise RepairNotApplicable(f"A hold is extended by at most {conf.hold_extension() // timedelta(minutes=1)} minutes.")
     if extensions_of(session) >= conf.hold_extensions():
         raise RepairNotApplicable(f"The hold was already extended {conf.hold_extensions()} times, which is the limit.")
-    until = contents.at + length
+    until = snapshot.at + length
     if until <= session.expires_at:
         raise RepairNotApplicable("The hold lasts longer than that anyway.")
-    CheckoutSession.objects.filter(pk=session.pk, basket_id=contents.basket_id).update(expires_at=until)
-    StockReservation.objects.held().filter(session=session, basket_id=contents.basket_id).update(expires_at=until)
-    record_repair(contents, "extend_hold", reason, actor, session=session, until=until.isoformat(timespec="seconds"))
+    CheckoutSession.objects.filter(pk=session.pk, basket_id=snapshot.basket_id).update(expires_at=until)
+    StockReservation.objects.held().filter(session=session, basket_id=snapshot.basket_id).update(expires_at=until)
+    record_repair(snapshot, "extend_hold", reason, actor, session=session, until=until.isoformat(timespec="seconds"))
 
 
 def extensions_of(session: CheckoutSession) -> int:
@@ -173,24 +173,24 @@ def extensions_of(session: CheckoutSession) -> int:
 
 
 def _write_stocked(
-    contents: BasketSnapshot, session: CheckoutSession, stocked: Mapping[str, int | None], *, released: bool = False
+    snapshot: BasketSnapshot, session: CheckoutSession, stocked: Mapping[str, int | None], *, released: bool = False
 ) -> BasketSnapshot:
     """Write what items of the checkout hold, and the new price of the session.
 
     :param stocked: by product id: the held pieces, negative for missing ones, None for an unlimited product.
     :param released: whether the items hold nothing because staff have released them.
     """
-    lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in contents.checkout)
+    lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in snapshot.checkout)
     full_price, currency = total_price(lines, _original_entries(session))
-    after = write_lists(before=contents, after=replace(contents, checkout=lines))
+    after = write_lists(before=snapshot, after=replace(snapshot, checkout=lines))
     execute(
         WRITE_STOCKED,
         {
             "product_ids": list(stocked),
             "stocked": list(stocked.values()),
-            "released_at": contents.at if released else None,
+            "released_at": snapshot.at if released else None,
             "session": session.pk,
-            "basket": contents.basket_id,
+            "basket": snapshot.basket_id,
             "full_price": full_price,
             "currency": currency,
         },

@@ -125,9 +125,9 @@ def device(shop: Shop) -> GuestToken:
 
     def begin() -> Owner:
         owner = guests.new_guest(partner_id=shop.partner.pk)
-        contents = guests.create_guest_basket(owner=owner, counts={"lamp": 1}, actor=APP)
-        guest_tokens.issue_guest_token(owner=owner, at=contents.at)
-        guest_tokens.issue_guest_token(owner=owner, transferred=True, at=contents.at)
+        snapshot = guests.create_guest_basket(owner=owner, counts={"lamp": 1}, actor=APP)
+        guest_tokens.issue_guest_token(owner=owner, at=snapshot.at)
+        guest_tokens.issue_guest_token(owner=owner, transferred=True, at=snapshot.at)
         return owner
 
     runner.run(begin)

@@ -151,8 +151,8 @@ def test_every_change_slides_the_end_but_not_of_a_guest(shopper: User) -> None:
     """30 days after the last change; a guest's after its creation."""
     shopper.place("a", 1)
     shopper.wait(days=10)
-    contents = shopper.place("a", 2)
-    assert contents.expires_at - contents.last_changed_at == timedelta(days=30)
+    snapshot = shopper.place("a", 2)
+    assert snapshot.expires_at - snapshot.last_changed_at == timedelta(days=30)
     Basket.objects.update(guest=True)
     guest = shopper.wait(days=10) or shopper.place("a", 3)
     assert guest.expires_at - guest.last_changed_at < timedelta(days=20, seconds=1)

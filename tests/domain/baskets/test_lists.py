@@ -45,60 +45,60 @@ def pieces(lines: tuple[BasketLine, ...]) -> Counter[str]:
     return Counter({line.product_id: line.count for line in lines})
 
 
-def applied(contents: BasketSnapshot, step: tuple[object, ...]) -> BasketSnapshot:
+def applied(snapshot: BasketSnapshot, step: tuple[object, ...]) -> BasketSnapshot:
     """Do one step the way the domain does, or nothing where it would refuse."""
     match step:
         case "place", str(product_id), int(count):
             line = BasketLine(product_id=product_id, count=count, position=0)
-            return lists.with_product_in_cart(contents, line) if count else lists.with_product_in_saved(contents, line)
+            return lists.with_product_in_cart(snapshot, line) if count else lists.with_product_in_saved(snapshot, line)
         case "remove", str(product_id):
             try:
-                return lists.without_product(contents, product_id)
+                return lists.without_product(snapshot, product_id)
             except errors.ProductNotInBasket:
-                return contents
-        case "start", set(failing) if contents.cart and not contents.checkout:
-            stocked = {line.product_id: -1 if line.product_id in failing else line.count for line in contents.cart}
-            return replace(contents, cart=(), checkout=lists.checkout_lines(contents.cart, stocked))
+                return snapshot
+        case "start", set(failing) if snapshot.cart and not snapshot.checkout:
+            stocked = {line.product_id: -1 if line.product_id in failing else line.count for line in snapshot.cart}
+            return replace(snapshot, cart=(), checkout=lists.checkout_lines(snapshot.cart, stocked))
         case ("abort" | "order" as end,):
-            return lists.with_lines_returned(contents, tuple(line for line in contents.checkout if end == "abort" or line.failed))
-    return contents
+            return lists.with_lines_returned(snapshot, tuple(line for line in snapshot.checkout if end == "abort" or line.failed))
+    return snapshot
 
 
 @given(STEPS)
 def test_no_list_ever_holds_a_product_twice_or_out_of_order(steps: list[tuple[object, ...]]) -> None:
-    contents = EMPTY
+    snapshot = EMPTY
     for step in steps:
-        contents = applied(contents, step)
-        at_hand = [line.product_id for line in (*contents.cart, *contents.saved)]
+        snapshot = applied(snapshot, step)
+        at_hand = [line.product_id for line in (*snapshot.cart, *snapshot.saved)]
         assert len(set(at_hand)) == len(at_hand)
-        assert len({line.product_id for line in contents.checkout}) == len(contents.checkout)
-        for lines in (contents.cart, contents.saved, contents.checkout):
+        assert len({line.product_id for line in snapshot.checkout}) == len(snapshot.checkout)
+        for lines in (snapshot.cart, snapshot.saved, snapshot.checkout):
             assert sorted(lines, key=lambda line: line.position) == list(lines)
-        assert all(line.count > 0 for line in contents.lines())
+        assert all(line.count > 0 for line in snapshot.lines())
 
 
 @given(STEPS, st.sets(PRODUCTS))
 def test_an_abort_gives_back_every_piece_and_an_order_all_that_failed(steps: list[tuple[object, ...]], failing: set[str]) -> None:
-    contents = EMPTY
+    snapshot = EMPTY
     for step in steps:
-        contents = applied(contents, step)
-    contents = applied(applied(contents, ("abort",)), ("start", failing))
+        snapshot = applied(snapshot, step)
+    snapshot = applied(applied(snapshot, ("abort",)), ("start", failing))
     for end, back in (
-        ("abort", pieces(contents.checkout)),
-        ("order", pieces(tuple(line for line in contents.checkout if line.failed))),
+        ("abort", pieces(snapshot.checkout)),
+        ("order", pieces(tuple(line for line in snapshot.checkout if line.failed))),
     ):
-        after = applied(contents, (end,))
-        assert pieces(after.cart) == pieces(contents.cart) + back
+        after = applied(snapshot, (end,))
+        assert pieces(after.cart) == pieces(snapshot.cart) + back
         assert after.checkout == ()
         assert not {line.product_id for line in after.saved} & back.keys()
 
 
 @given(STEPS)
 def test_an_abort_right_after_a_start_restores_the_cart(steps: list[tuple[object, ...]]) -> None:
-    contents = EMPTY
+    snapshot = EMPTY
     for step in steps:
-        contents = applied(contents, step)
-    before = applied(contents, ("abort",))
+        snapshot = applied(snapshot, step)
+    before = applied(snapshot, ("abort",))
     after = applied(applied(before, ("start", set())), ("abort",))
     assert (after.cart, after.saved) == (before.cart, before.saved)
 
@@ -112,8 +112,8 @@ def test_a_late_order_takes_no_more_than_came_back(in_cart: int, came_back: int)
 
 def test_the_end_of_the_order_counts_what_may_come_back() -> None:
     line = BasketLine(product_id="a", count=1, position=7, stocked=1)
-    contents = replace(EMPTY, checkout=(line,))
-    placed = lists.with_product_in_cart(contents, BasketLine(product_id="b", count=1, position=0))
+    snapshot = replace(EMPTY, checkout=(line,))
+    placed = lists.with_product_in_cart(snapshot, BasketLine(product_id="b", count=1, position=0))
     assert [item.position for item in placed.cart] == [8]
     with pytest.raises(errors.ProductNotInBasket):
-        lists.without_product(contents, "a")
+        lists.without_product(snapshot, "a")

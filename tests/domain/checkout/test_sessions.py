@@ -205,10 +205,10 @@ def test_no_active_checkout_names_the_last_one_and_flags_it(shopper: User) -> No
 def test_a_call_that_changes_nothing_does_not_hide_the_last_session(shopper: User) -> None:
     """The same count again changes nothing, so the repeat of the finish is still understood."""
     shopper.start()
-    contents = shopper.finish(False)
-    assert shopper.place("shirt", 2).revision == contents.revision
-    assert shopper.change("shirt", None).revision == contents.revision
-    assert shopper.finish(False).revision == contents.revision
+    snapshot = shopper.finish(False)
+    assert shopper.place("shirt", 2).revision == snapshot.revision
+    assert shopper.change("shirt", None).revision == snapshot.revision
+    assert shopper.finish(False).revision == snapshot.revision
 
 
 def test_an_unknown_order_number_differs_from_no_basket(shopper: User, stored_rows: Stored) -> None:
