@@ -14,6 +14,7 @@ import pytest
 import structlog
 from django.apps import apps
 from django.db import connection
+from pytest_django import Settings
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from baskets.domain.access import rate_limits
@@ -148,6 +149,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def fresh_rate_limits() -> None:
     """Forget the counts that this process holds of earlier tests."""
     rate_limits.clear_local_windows()
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(settings: Settings) -> None:
+    """Hash passwords in microseconds: no test is about the number of rounds."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -135,10 +135,13 @@ def test_a_python_that_is_too_old_can_still_read_the_sentence() -> None:
     [([], ["run"]), (["run"], ["run"]), (["embedded", "test"], ["run", "embedded", "test"]), (["dev", "run"], ["run", "dev"])],
 )
 def test_setup_installs_what_serves_and_what_is_named(
-    arguments: list[str], installed: list[str], recorded_installs: list[list[str]]
+    arguments: list[str], installed: list[str], recorded_installs: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    collected = Mock()
+    monkeypatch.setattr(command_line, "static_variables", collected)
     assert main(["setup", *arguments]) == 0
     assert recorded_installs == [installed]
+    assert collected.call_count == 1
 
 
 def test_setup_refuses_an_unknown_lock(recorded_installs: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,14 +22,18 @@ from tests.factories import TESTER, PartnerFactory
 PROJECT = Path(__file__).parents[2]
 
 
-@pytest.fixture
+# In one process of the parallel run, because the tests share a server.
+pytestmark = [pytest.mark.xdist_group("server"), pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(scope="module")
 def port() -> int:
     return free_port()
 
 
-@pytest.fixture
-def server(port: int, transactional_db: None) -> "Iterator[subprocess.Popen[bytes]]":
-    """A process server with two workers, on the database of the test."""
+@pytest.fixture(scope="module")
+def server(port: int, django_db_setup: None) -> "Iterator[subprocess.Popen[bytes]]":
+    """A process server with two workers, on the database of the tests. The last test ends it."""
     settings = connection.settings_dict
     variables = os.environ | {
         "DATABASE_URL": f"postgres://{settings['USER']}:{settings['PASSWORD']}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
@@ -42,6 +46,11 @@ def server(port: int, transactional_db: None) -> "Iterator[subprocess.Popen[byte
         terminate_group(process.pid, grace_seconds=15)
 
 
+@pytest.fixture
+def unused_port() -> int:
+    return free_port()
+
+
 def eventually(condition: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + 60
     while not condition():
@@ -52,7 +61,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def answers(port: int) -> bool:
-    caller = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    caller = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     with contextlib.closing(caller), contextlib.suppress(OSError, http.client.HTTPException):
         caller.request("GET", "/livez")
         return caller.getresponse().status == 200
@@ -97,26 +106,9 @@ def test_a_moment_s_stop_of_everything_changes_nothing(server: "subprocess.Popen
     assert answers(port)
 
 
-def test_new_callers_are_refused_while_the_service_ends(server: "subprocess.Popen[bytes]", port: int) -> None:
-    """They do not wait at the socket of a worker that has ended, because another one has not."""
-    _, key = issue_api_key(partner_name=PartnerFactory().name, kind="server", label="", actor=TESTER)
-    assert eventually(lambda: all_listen(port))
-    with socket.create_connection(("127.0.0.1", port)) as slow:
-        # A call whose body does not come keeps its worker.
-        slow.sendall(f"POST /baskets/users/ada/products/p HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n".encode())
-        slow.sendall(b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
-        time.sleep(0.5)
-        os.kill(server.pid, signal.SIGTERM)
-        time.sleep(1)
-        assert server.poll() is None
-        for _ in range(16):
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port), timeout=5)
-
-
-def test_an_unusable_port_gives_a_sentence(port: int) -> None:
-    with socket.create_server(("127.0.0.1", port)):
-        for given in (str(port), "0", "65536"):
+def test_an_unusable_port_gives_a_sentence(unused_port: int) -> None:
+    with socket.create_server(("127.0.0.1", unused_port)):
+        for given in (str(unused_port), "0", "65536"):
             command = [sys.executable, "-m", "basket_project.server", "--port", given]
             ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
             assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
@@ -124,8 +116,8 @@ def test_an_unusable_port_gives_a_sentence(port: int) -> None:
 
 
 @pytest.mark.parametrize("option", ["--workers", "--threads"])
-def test_a_server_without_workers_or_threads_does_not_start(option: str, port: int) -> None:
-    command = [sys.executable, "-m", "basket_project.server", "--port", str(port), option, "0"]
+def test_a_server_without_workers_or_threads_does_not_start(option: str, unused_port: int) -> None:
+    command = [sys.executable, "-m", "basket_project.server", "--port", str(unused_port), option, "0"]
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stderr) == (1, "At least one worker and one thread are needed.\n")
 
@@ -142,8 +134,8 @@ Supervisor(host="127.0.0.1", port=int(sys.argv[1]), workers=1, serve=serve, on_e
 """
 
 
-def test_a_worker_that_is_killed_before_it_is_ready_is_tried_again_slowly(port: int) -> None:
-    command = [sys.executable, "-c", DYING, str(port)]
+def test_a_worker_that_is_killed_before_it_is_ready_is_tried_again_slowly(unused_port: int) -> None:
+    command = [sys.executable, "-c", DYING, str(unused_port)]
     with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
@@ -169,6 +161,23 @@ def test_callers_are_dealt_out_to_all_workers(server: "subprocess.Popen[bytes]",
     finally:
         for caller in callers:
             caller.close()
+
+
+def test_new_callers_are_refused_while_the_service_ends(server: "subprocess.Popen[bytes]", port: int) -> None:
+    """They do not wait at the socket of a worker that has ended, because another one has not."""
+    _, key = issue_api_key(partner_name=PartnerFactory().name, kind="server", label="", actor=TESTER)
+    assert eventually(lambda: all_listen(port))
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        # A call whose body does not come keeps its worker.
+        slow.sendall(f"POST /baskets/users/ada/products/p HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n".encode())
+        slow.sendall(b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+        time.sleep(0.5)
+        os.kill(server.pid, signal.SIGTERM)
+        time.sleep(1)
+        assert server.poll() is None
+        for _ in range(16):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 ESTABLISHED, LISTENING = "01", "0A"

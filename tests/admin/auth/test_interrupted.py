@@ -11,11 +11,10 @@ from django.urls import reverse
 
 from baskets.domain.staff.sessions import SessionStore
 from baskets.models import Basket, CheckoutSession, StaffSession
-from tests.admin.auth.test_login import PASSWORD, cheap_passwords
+from tests.admin.auth.test_login import PASSWORD
 from tests.admin.auth.test_login import sign_in as give_password
 from tests.admin.conftest import Shop, token
 
-__all__ = ["cheap_passwords"]
 pytestmark = pytest.mark.django_db
 
 

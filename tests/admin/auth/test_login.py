@@ -33,11 +33,6 @@ TOO_MANY = "There were too many attempts to sign in. Try again in 5 minutes."
 WRONG = "Please enter the correct username and password"
 
 
-@pytest.fixture(autouse=True)
-def cheap_passwords(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def staff_user(cheap_passwords: None) -> User:
     """A member of staff with a password."""
