@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from baskets.admin.basket_detail import current_sessions
 from baskets.admin.core import display
 from baskets.admin.repairs import registry
+from baskets.admin.repairs.assignment import AssignmentShown, show_assignment
 from baskets.admin.repairs.definitions import KnownFacts, repair_links
 from baskets.domain.support import assignments, key_misuse
 from baskets.models import Attention, BrokenRule, CheckoutSession, DeskEntry, Event, Product
@@ -23,9 +24,11 @@ MAX_ROWS = 50
 # Flags of one basket that a row names; it counts the others.
 MAX_NAMED_FLAGS = 3
 # Of a checkout that has lapsed, the repairs that end it; the others are on its basket's page.
-ENDING = {"finish-as-ordered", "abort", "take", "hand-back"}
+ENDING = {"finish-as-ordered", "abort"}
+# Of all other records, those of the table; the assignment has a button of its column.
+RESOLVING = {"settle", "settle-rule", "set-unsold", "adjust-supply"}
 
-Row = tuple[object, object, object, SafeString, list[tuple[str, str]]]
+Row = tuple[object, object, object, AssignmentShown, list[tuple[str, str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +136,13 @@ def _flagged(request: HttpRequest, basket: Any, flags: list[Any], *, merged: int
     )
     known = KnownFacts(assignee=last.holder or "", has_open_flags=True)
     if basket["number"] == 1:
-        can = repair_links(registry.ATTENTION_REPAIRS, request, last, known)
+        can = repair_links(registry.ATTENTION_REPAIRS, request, last, known, only=RESOLVING)
         if last.reason != Attention.Reason.SHORT and len(last.candidates or ()) <= 1:
             can = [*repair_links(registry.SESSION_REPAIRS, request, last.session, only={"order-late"}), *can]
     else:
-        can = [
-            *repair_links(registry.BASKET_REPAIRS, request, last.basket, known, only={"settle"}),
-            *repair_links(registry.ATTENTION_REPAIRS, request, last, known, only={"take", "hand-back"}),
-        ]
-    return what, _whose(last), display.moment(basket["since"]), display.assignee(last.holder), can
+        can = repair_links(registry.BASKET_REPAIRS, request, last.basket, known, only=RESOLVING)
+    assignment = show_assignment(request, last, assignee=last.holder or "", seen=last.basket.events)
+    return what, _whose(last), display.moment(basket["since"]), assignment, can
 
 
 def _lapsed(request: HttpRequest) -> Section:
@@ -163,7 +164,7 @@ def _lapsed(request: HttpRequest) -> Section:
                 ),
                 _whose(row),
                 display.moment(row.expires_at),
-                display.assignee(row.holder),
+                show_assignment(request, row, assignee=row.holder or "", seen=row.basket.events),
                 repair_links(registry.SESSION_REPAIRS, request, row, KnownFacts(assignee=row.holder or "", is_lapsed=True), only=ENDING),
             )
             for row in rows[:MAX_ROWS]
@@ -175,7 +176,7 @@ def _lapsed(request: HttpRequest) -> Section:
 def _shortfalls(request: HttpRequest) -> Section:
     products: QuerySet[Any] = Product.objects.filter(stock__shortfall__gt=0).select_related("stock")
     rows = list(products.annotate(missing=F("stock__shortfall")).order_by("-missing", "pk")[: MAX_ROWS + 1])
-    assignees = assignments.assignees("product", [row.pk for row in rows])
+    steps = assignments.last_steps("product", [row.pk for row in rows])
     return Section(
         title="Products with a shortfall",
         meaning="The shop reports fewer pieces than are held or sold. Correct the number, or make sure that the pieces arrive.",
@@ -185,8 +186,8 @@ def _shortfalls(request: HttpRequest) -> Section:
                 display.product(row.pk, row.name),
                 f"{display.count(row.missing)} missing",
                 display.NOTHING,
-                display.assignee(assignees.get(row.pk)),
-                repair_links(registry.PRODUCT_REPAIRS, request, row, KnownFacts(assignee=assignees.get(row.pk, ""))),
+                _assignment(request, row, steps),
+                repair_links(registry.PRODUCT_REPAIRS, request, row, only=RESOLVING),
             )
             for row in rows[:MAX_ROWS]
         ],
@@ -196,7 +197,7 @@ def _shortfalls(request: HttpRequest) -> Section:
 
 def _rules(request: HttpRequest) -> Section:
     rules: list[Any] = list(BrokenRule.objects.filter(settled_at__isnull=True, gone_at__isnull=True).order_by("rule", "slug")[:MAX_ROWS])
-    assignees = assignments.assignees("brokenrule", [rule.pk for rule in rules])
+    steps = assignments.last_steps("brokenrule", [rule.pk for rule in rules])
     return Section(
         title="Broken rules",
         meaning="What check_baskets found in its last run. Inform an engineer: the page of the rule shows rows that violate it.",
@@ -206,8 +207,8 @@ def _rules(request: HttpRequest) -> Section:
                 _two(display.page("brokenrule", rule.pk, rule.pk), rule.sentence),
                 f"{display.count(rule.total)} rows",
                 display.moment(rule.found_at),
-                display.assignee(assignees.get(rule.pk)),
-                repair_links(registry.RULE_REPAIRS, request, rule, KnownFacts(assignee=assignees.get(rule.pk, ""))),
+                _assignment(request, rule, steps),
+                repair_links(registry.RULE_REPAIRS, request, rule, only=RESOLVING),
             )
             for rule in rules
         ],
@@ -227,7 +228,7 @@ def _keys(request: HttpRequest) -> Section:
                 _two(display.page("apikey", key.activity.key_id, key.activity.prefix), key.why),
                 display.visible(key.activity.partner),
                 display.NOTHING,
-                display.assignee(""),
+                AssignmentShown(),
                 [
                     *((reverse(f"admin:{name}", args=[key.activity.key_id]), label) for name, label in revoke),
                     (f"{sessions}?held_by={key.activity.prefix}", "What it holds"),
@@ -237,6 +238,12 @@ def _keys(request: HttpRequest) -> Section:
             for key in found
         ],
     )
+
+
+def _assignment(request: HttpRequest, record: Any, steps: Mapping[str, assignments.LastStep]) -> AssignmentShown:
+    """Show to whom a record is assigned that belongs to no basket."""
+    step = steps.get(record.pk, assignments.LastStep())
+    return show_assignment(request, record, assignee=step.assignee, seen=step.number)
 
 
 def _whose(row: Any) -> SafeString:

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from baskets import conf
 from baskets.admin.auth.login import VERIFIED, device_account
-from baskets.admin.core import interrupted
+from baskets.admin.core import display, interrupted
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.error_pages import CSRF_FAILED
 from baskets.domain import audit_log, runner
@@ -42,7 +42,8 @@ class StaffGate:
             return redirect
         kept = interrupted.take(request) if request.method == "GET" else None
         request.interrupted = kept  # type: ignore[attr-defined]  # For templates and for pages that open by a POST only.
-        response = self.get_response(request)
+        with display.for_user(request.user):
+            response = self.get_response(request)
         if response.status_code == HTTPStatus.FORBIDDEN:
             record_refusal(request)
             if hasattr(response, CSRF_FAILED) and request.headers.get("Sec-Fetch-Site") == "same-origin":

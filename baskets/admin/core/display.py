@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -30,6 +30,20 @@ INVISIBLE_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 # Whether values are shown for a file: whole, in UTC, and without what only a page can have.
 _for_files: ContextVar[bool] = ContextVar("for_files", default=False)
+
+
+# The permissions of the user who will see the page; None where it is not known, and every link is shown.
+_has_permission: ContextVar[Callable[[str], bool] | None] = ContextVar("has_permission", default=None)
+
+
+@contextmanager
+def for_user(user: Any) -> Iterator[None]:
+    """Link to no record that this user may not view, as long as this lasts."""
+    token = _has_permission.set(user.has_perm)
+    try:
+        yield
+    finally:
+        _has_permission.reset(token)
 
 
 @contextmanager
@@ -221,8 +235,9 @@ def count(value: int | None) -> str:
 
 
 def page(model_name: str, pk: int | str | UUID, text: object) -> SafeString:
-    """Link to the page of one record; a file has the text alone."""
-    if _for_files.get():
+    """Link to the page of one record; the text alone in a file, and for a user who may not view the record."""
+    has_permission = _has_permission.get()
+    if _for_files.get() or (has_permission is not None and not has_permission(f"baskets.view_{model_name}")):
         return format_html("{}", text)
     return format_html('<a href="{}">{}</a>', reverse(f"admin:baskets_{model_name}_change", args=[quote(pk)]), text)
 

@@ -233,7 +233,8 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
     def render(self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
         """Answer with a page of the admin."""
         request.current_app = self.admin_site.name
-        return TemplateResponse(request, template, {**self.admin_site.each_context(request), "opts": self.opts, **context}, status=status)
+        frame = {**self.admin_site.each_context(request), "opts": self.opts, "preserved_filters": self.get_preserved_filters(request)}
+        return TemplateResponse(request, template, frame | context, status=status)
 
     def _label(self, name: str) -> str:
         label = str(label_for_field(name, self.model, self))

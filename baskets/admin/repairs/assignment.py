@@ -4,6 +4,8 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from django.contrib.admin.utils import quote
+from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -96,17 +98,17 @@ class SessionAssignment(BasketScopedRepair[R], Assignment[R]):
 
 @dataclass(frozen=True, kw_only=True)
 class AssignmentShown:
-    """To whom a checkout is assigned, and the button that changes it.
+    """To whom a record is assigned, and the button that changes it.
 
     :param assignee: the account; empty for none.
     :param url: where the button posts to; empty where the user may not press it.
-    :param seen: the version of the basket that the page shows.
+    :param seen: the version of the record that the page shows.
     """
 
-    assignee: str
-    label: str
-    url: str
-    seen: int
+    assignee: str = ""
+    label: str = ""
+    url: str = ""
+    seen: int = 0
 
     @property
     def badge(self) -> SafeString:
@@ -114,11 +116,15 @@ class AssignmentShown:
         return display.assignee(self.assignee)
 
 
-def show_assignment(request: HttpRequest, session: CheckoutSession, *, assignee: str, seen: int) -> AssignmentShown:
-    """Show the assignment of a checkout, which its flags share, with a button that needs no form."""
+def show_assignment(request: HttpRequest, record: Model, *, assignee: str, seen: int) -> AssignmentShown:
+    """Show the assignment of a record, with a button that needs no form.
+
+    :param record: a checkout or a flag of it, which share one assignment, or a record that belongs to no basket.
+    """
     repair: type[Repair[Any]] = Unassign if assignee == request.user.get_username() else Assign
     may = request.user.has_perm(f"baskets.repair_{repair.slug.replace('-', '_')}")
-    url = reverse("admin:baskets_checkoutsession_repair", args=[session.pk, repair.slug]) if may else ""
+    name = f"admin:baskets_{record._meta.model_name}_repair"  # noqa: SLF001 (Django's own name)
+    url = reverse(name, args=[quote(record.pk), repair.slug]) if may else ""
     label = "Assign to me instead" if assignee and repair is Assign else repair.title
     return AssignmentShown(assignee=assignee, label=label, url=url, seen=seen)
 

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from django.contrib import messages
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.core.exceptions import ObjectDoesNotExist
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
 from baskets.admin.core.readonly import ReadOnlyAdmin
@@ -58,7 +61,12 @@ class RepairView(Generic[R]):
             return self._show_refused(form, refusal)
         except execution.DatabaseBusy as busy:
             return self._show(form, with_preview=False, problem=str(busy), status=503)
-        messages.success(self.request, f"Done: {self.repair.title.lower()}.")
+        done = format_html("Done: {}.", self.repair.title.lower())
+        filters: dict[str, Any] = {"preserved_filters": self.model_admin.get_preserved_filters(self.request), "opts": self.model_admin.opts}
+        if filters["preserved_filters"]:
+            name = f"admin:baskets_{self.model_admin.opts.model_name}_changelist"
+            done = format_html('{} <a href="{}">{}</a>', done, add_preserved_filters(filters, reverse(name)), _("Back to the list"))
+        messages.success(self.request, done)
         return HttpResponseRedirect(self._return_url or self.repair.back_url(changed or self.record))
 
     @property

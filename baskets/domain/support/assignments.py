@@ -5,6 +5,7 @@ The steps about a basket are in its timeline instead: see `attention_repairs`.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -37,19 +38,38 @@ def last_step(about: str, subject: str) -> int:
     return steps.order_by("-number").values_list("number", flat=True).first() or 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class LastStep:
+    """What the last step about a subject has left behind.
+
+    :param number: the version of the subject; 0 for none.
+    :param assignee: the account to which the subject is assigned; empty for none.
+    """
+
+    number: int = 0
+    assignee: str = ""
+
+
+def last_steps(about: str, subjects: Sequence[str]) -> dict[str, LastStep]:
+    """Read the last step about each subject.
+
+    :param about: the kind of record.
+    :returns: the step by subject; a subject without one is missing.
+    """
+    steps = DeskEntry.objects.filter(about=about, subject__in=list(subjects), number__isnull=False).order_by("number")
+    return {
+        subject: LastStep(number=number or 0, assignee=actor if kind == DeskEntry.Kind.TAKEN else "")
+        for subject, number, kind, actor in steps.values_list("subject", "number", "kind", "actor")
+    }
+
+
 def assignees(about: str, subjects: Sequence[str]) -> dict[str, str]:
     """Read to which accounts subjects are assigned.
 
     :param about: the kind of record.
     :returns: the account by subject; a subject that is not assigned is missing.
     """
-    steps = DeskEntry.objects.filter(about=about, subject__in=list(subjects), number__isnull=False).order_by("number")
-    held: dict[str, str] = {}
-    for subject, kind, actor in steps.values_list("subject", "kind", "actor"):
-        held.pop(subject, None)
-        if kind == DeskEntry.Kind.TAKEN:
-            held[subject] = actor
-    return held
+    return {subject: step.assignee for subject, step in last_steps(about, subjects).items() if step.assignee}
 
 
 @transaction.atomic(savepoint=False)

@@ -22,17 +22,28 @@ document.addEventListener("DOMContentLoaded", () => {
             }
         });
     }
+    // In a list, order numbers and whole user ids get their buttons here, so that no row carries them. What hides characters is not copied.
+    for (const [place, what] of [["#result_list .order-no", "order number"], ["#result_list :is(.field-of_user, .field-user) .given", "user id"]]) {
+        for (const shown of document.querySelectorAll(place)) {
+            if (!shown.querySelector(".hidden-char") && !shown.textContent.endsWith("…")) {
+                const button = Object.assign(document.createElement("button"), { type: "button", className: "copy", textContent: "⧉", ariaLabel: `Copy the ${what}` });
+                button.dataset.copy = shown.textContent;
+                button.title = button.ariaLabel;
+                (shown.closest("a") ?? shown).after(button);
+            }
+        }
+    }
     for (const button of document.querySelectorAll("button[data-copy]")) {
         button.hidden = false;
         button.addEventListener("click", async () => {
-            const label = button.ariaLabel;
+            const [text, label] = [button.textContent, button.ariaLabel];
             try {
                 await navigator.clipboard.writeText(button.dataset.copy);
-                button.textContent = button.ariaLabel = "Copied";
+                [button.textContent, button.ariaLabel] = [text === "Copy" ? "Copied" : "✓", "Copied"];
             } catch {
-                button.textContent = button.ariaLabel = "Not copied";
+                [button.textContent, button.ariaLabel] = [text === "Copy" ? "Not copied" : "✗", "Not copied"];
             }
-            setTimeout(() => { [button.textContent, button.ariaLabel] = ["Copy", label]; }, 2000);
+            setTimeout(() => { [button.textContent, button.ariaLabel] = [text, label]; }, 2000);
         });
     }
     const kept = document.getElementById("interrupted");

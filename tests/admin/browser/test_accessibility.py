@@ -65,4 +65,4 @@ def test_axe_finds_nothing_on_any_kind_of_page(shop_with_all_rows: Shop, browser
     ):
         found += findings(page, address)
     page.context.close()
-    assert found == []
+    assert not found, "\n".join(found)
