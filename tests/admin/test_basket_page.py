@@ -147,7 +147,7 @@ def test_a_case_is_taken_by_one_click_that_returns(shop: Shop, repairer: Client,
         ({"repair": "hand_back", "orderNo": session.order_no}, "rita"),
     ]
     assert repairer.post(button[1], sent | {"next": "https://example.com/"}).status_code == 409, "the page is out of date"
-    assert "<button" not in re.split('class="assignment"', body_of(viewer, page))[1].split("</form>")[0]
+    assert '<form method="post" action="/admin/baskets/' not in body_of(viewer, page)
 
 
 @pytest.mark.parametrize("url", ["https://example.com/", "//example.com", "javascript:alert(1)", "", "\\\\example.com"])
