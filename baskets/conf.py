@@ -98,6 +98,11 @@ def webhooks_per_partner() -> int:
     return int(settings.BASKETS_WEBHOOKS_PER_PARTNER)
 
 
+def feed_waiters() -> int:
+    """How many requests of one process may wait for events of the feed. 0: none waits."""
+    return int(settings.BASKETS_FEED_WAITERS)
+
+
 def internal_addresses_allowed() -> bool:
     """Whether URLs of partners may lead to internal hosts, to any port, and over plain HTTP: for tests and closed networks."""
     return bool(settings.BASKETS_INTERNAL_ADDRESSES)

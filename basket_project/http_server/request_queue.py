@@ -10,6 +10,7 @@ from basket_project.http_server.requests import Head
 
 if TYPE_CHECKING:
     from basket_project.http_server.connections import Connection
+    from basket_project.http_server.suspension import Suspension
 
 
 class QueuedRequest:
@@ -18,7 +19,7 @@ class QueuedRequest:
     :param priority: 0 is handled first.
     """
 
-    __slots__ = ("body", "connection", "generation", "head", "priority", "queued_at")
+    __slots__ = ("body", "connection", "generation", "head", "priority", "queued_at", "suspension")
 
     def __init__(self, connection: "Connection", head: Head, body: bytes, priority: int) -> None:
         self.connection = connection
@@ -27,6 +28,7 @@ class QueuedRequest:
         self.body = body
         self.priority = priority
         self.queued_at = time.monotonic()
+        self.suspension: Suspension | None = None
 
 
 class RequestQueue:

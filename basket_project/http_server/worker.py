@@ -23,6 +23,8 @@ from basket_project.http_server.limits import Limits
 from basket_project.http_server.request_queue import QueuedRequest, RequestQueue
 from basket_project.http_server.requests import EMPTY_LINES, END_OF_HEAD, BadRequest, ChunkedBody, Head, parse_head
 from basket_project.http_server.responses import CONTINUE, Application, Headers, StartResponse, base_environ, build_environ, render_response
+from basket_project.http_server.suspension import ENVIRON_KEY as SUSPENSION_KEY
+from basket_project.http_server.suspension import Suspension
 
 log = structlog.get_logger("basket_project.http_server")
 
@@ -85,6 +87,8 @@ class Worker:
         self._queues = [(self._queue, threads), (self._probe_queue, 1)]
         self._busy_threads: set[int] = set()  # Identifiers of threads that handle a request.
         self._handed_back: deque[tuple[Connection, int]] = deque()  # Connections handed back by threads, each with its generation.
+        self._suspended: set[Suspension] = set()
+        self._continued: deque[QueuedRequest] = deque()  # Requests that were suspended, to be queued again.
         self._awake = False
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._buffered_bytes = 0
@@ -174,6 +178,8 @@ class Worker:
         self._listener.close()
         self._stopping_since = time.monotonic()
         self._next_tick = 0.0
+        for suspension in list(self._suspended):
+            suspension.resume()
 
     def _on_supervisor_ended(self, supervisor: int) -> None:
         self._selector.unregister(supervisor)
@@ -461,7 +467,13 @@ class Worker:
         body: Any = ()
         try:
             start_response = StartResponse()
-            body = self._application(build_environ(request, self._base), start_response)
+            environ = build_environ(request, self._base)
+            if self._stopping_since is None:
+                request.suspension = environ[SUSPENSION_KEY] = request.suspension or Suspension(request, self._requeue)
+            body = self._application(environ, start_response)
+            if request.suspension and request.suspension.is_suspended:
+                self._park(request.suspension, body)
+                return
             response, keep = self._render(connection, head, start_response.status, start_response.headers, b"".join(body))
         except Exception:  # The thread must survive.
             log.exception("application_failed")
@@ -474,6 +486,20 @@ class Worker:
                 body.close()
         except Exception:
             log.exception("application_failed")
+
+    def _park(self, suspension: Suspension, body: Any) -> None:
+        """Keep a request until the application resumes it, or the server stops. Discards the response."""
+        if hasattr(body, "close"):
+            body.close()
+        self._suspended.add(suspension)
+        if self._stopping_since is not None:  # Read after the addition: `_stop` sets it before it resumes what is there.
+            suspension.resume()
+        suspension.park()
+
+    def _requeue(self, request: QueuedRequest) -> None:
+        """Queue a request that was suspended; called in any thread."""
+        self._continued.append(request)
+        self._wake()
 
     def _render(self, connection: Connection, head: Head | None, status: str | int, headers: Headers, body: bytes) -> tuple[bytes, bool]:
         """Render a response.
@@ -517,6 +543,13 @@ class Worker:
             while self._wake_reader.recv(4096):
                 pass
         self._awake = False
+        for _ in range(len(self._continued)):
+            request = self._continued.popleft()
+            if request.suspension:
+                self._suspended.discard(request.suspension)
+            request.queued_at = time.monotonic()
+            if refused := self._queue.put(request):
+                self._refuse_queued(refused)
         for _ in range(len(self._handed_back)):  # Connections handed back from now on wait for the next round.
             connection, generation = self._handed_back.popleft()
             if connection in self._connections and connection.generation == generation:

@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 from baskets import conf
 from baskets.api.auth.api_keys import Caller
 from baskets.api.exceptions import error_response, response_for_exception
+from baskets.api.long_polling import suspension_of
 from baskets.api.protocol.envelope import REASON_ATTRIBUTE
 from baskets.api.protocol.metrics import REQUEST_SECONDS, REQUESTS_ANSWERED
 from baskets.api.protocol.versioning import DEFAULT_VERSION, requested_version
@@ -64,6 +65,8 @@ class EnvelopeMiddleware:
             response = self._respond(request)
             _set_headers(response, request_id)
             response.headers["X-API-Version"] = requested_version(request) or DEFAULT_VERSION
+            if (suspension := suspension_of(request)) and suspension.is_suspended:
+                return response  # It is discarded.
             if response.status_code >= 500 or not request.path_info.startswith(UNLOGGED_PATHS):
                 seconds = time.perf_counter() - started
                 _log(request, response, seconds=seconds, statements=statements.number)

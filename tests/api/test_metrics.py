@@ -11,9 +11,12 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import OperationalError
+from django.db.models import F
 from django.test import Client
 
 from baskets.api.protocol.metrics import DATABASE_FAULTS, TRACKING_DROPPED
+from baskets.domain.events import feed
+from baskets.models import Event, WebhookEndpoint
 from tests.api.conftest import Api, PassTime, Sells, Unchanged
 
 TOKEN = "a-token-of-the-operator"
@@ -85,6 +88,23 @@ def test_database_numbers_take_two_statements(
     assert 60 <= found["baskets_oldest_lapsed_seconds"] < 120
     assert found["baskets_shortfall_pieces"] == 0
     assert found["baskets_keys_unlike_others"] == 0
+
+
+def test_lag_of_feed_and_webhooks(settings: Any, api: Api, sells: Sells) -> None:
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    lags = ("feed_lag_seconds", "webhook_lag_seconds", "webhook_blocked_baskets", "webhooks_given_up")
+    sells("p1")
+    api.post("/baskets/webhooks", {"url": "https://shop.example.com/hooks"})
+    assert [numbers()[f"baskets_{name}"] for name in lags] == [0, 0, 0, 0]
+    api.place("p1", user="ada")
+    Event.objects.update(at=F("at") - timedelta(minutes=1))
+    found = numbers()
+    assert (60 <= found["baskets_feed_lag_seconds"] < 120, found["baskets_webhook_lag_seconds"]) == (True, 0)
+    feed.assign_positions()
+    found = numbers()
+    assert (found["baskets_feed_lag_seconds"], 60 <= found["baskets_webhook_lag_seconds"] < 120) == (0, True)
+    WebhookEndpoint.objects.update(state="dead")
+    assert [numbers()[f"baskets_{name}"] for name in lags] == [0, 0, 0, 1]
 
 
 def test_unusual_key_is_counted(settings: Any, api: Api, sells: Sells) -> None:

@@ -81,10 +81,12 @@ class ListRequest:
     :param limit: the most rows that the page may have.
     :param cursor: makes the token of the next page.
     :param after: the position that the page continues after; None: the page is the first.
+    :param wait_seconds: how long the call waits for the first row.
     """
 
     rows: QuerySet[Any]
     limit: int
+    wait_seconds: int = 0
     cursor: ListCursor
     after: Any = None
 
@@ -102,26 +104,34 @@ class Page:
 
 
 def parse_list_request(
-    query: QueryDict, *, call: str, filter_set: type[ListFilterSet], rows: QuerySet[Any], partner_id: int
+    query: QueryDict, *, call: str, filter_set: type[ListFilterSet], rows: QuerySet[Any], partner_id: int, max_wait: int | None = None
 ) -> ListRequest:
     """Check the query of a list call. One refusal names every parameter that is wrong.
 
     :param call: the name of the list, to which tokens are bound.
     :param rows: every row of the partner.
+    :param max_wait: the most seconds that a call may wait; None: this list takes no `wait`.
     :raises ApiError: `validation_failed`.
     """
-    known = [*filter_set.base_filters, "limit", "nextToken"]
+    known = [*filter_set.base_filters, "limit", "nextToken", *([] if max_wait is None else ["wait"])]
     given = {name: values for name in known if (values := query.getlist(name))}
     errors = {name: "Must be given once, and not empty." for name, values in given.items() if len(values) > 1 or not values[0]}
     # A misspelt filter that was ignored would widen the list.
     errors |= dict.fromkeys(sorted(query.keys() - {*known, PROVIDER_ID}), "Is not a parameter of this call.")
     filters = {name: values[0] for name, values in given.items()}
-    limit, token = filters.pop("limit", str(DEFAULT_LIMIT)), filters.pop("nextToken", None)
+    limit, token, wait = filters.pop("limit", str(DEFAULT_LIMIT)), filters.pop("nextToken", None), filters.pop("wait", "0")
     filtered = filter_set(filters, rows, partner_id=partner_id)
     errors = filtered.field_errors | errors
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MAX_LIMIT):
+    if not _is_whole_number(limit, 1, MAX_LIMIT):
         errors.setdefault("limit", LIMIT_RULE)
+    if not _is_whole_number(wait, 0, max_wait or 0):
+        errors.setdefault("wait", f"Must be a whole number of seconds from 0 to {max_wait}.")
     if errors:
         raise invalid(errors)
     cursor = ListCursor(partner_id=partner_id, call=call, filters=filters)
-    return ListRequest(rows=filtered.qs, limit=int(limit), cursor=cursor, after=None if token is None else cursor.decrypt(token))
+    after = None if token is None else cursor.decrypt(token)
+    return ListRequest(rows=filtered.qs, limit=int(limit), wait_seconds=int(wait), cursor=cursor, after=after)
+
+
+def _is_whole_number(text: str, minimum: int, maximum: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 3 and minimum <= int(text) <= maximum

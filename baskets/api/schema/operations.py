@@ -17,6 +17,7 @@ from baskets.api.lists.filters import (
     TimestampFilter,
     WordFilter,
 )
+from baskets.api.long_polling import MAX_WAIT_SECONDS
 from baskets.api.schema.components import (
     COUNT_EXAMPLES,
     IDENTIFIER,
@@ -391,14 +392,22 @@ read_events = describe_operation(
     f"""
 Reads all changes of all baskets of the partner in one order, and skips none. Begin without a token, store the `nextToken` of each
 response together with its events, and send it with the next request: every response has one, even an empty one. Events of one basket
-come in the order of their `number`. The `webhooks` of this document push the same events. {LIST_RULES}
+come in the order of their `number`. With `wait`, a call that finds no event is answered as soon as there is one. The `webhooks` of this
+document push the same events. {LIST_RULES}
 """,
     tag="back end",
     access=Access.SERVER_KEY,
     response=events.Event,
     paging=Paging.ENDLESS,
     writes=False,
-    query=_list_parameters(EventFilterSet),
+    query=[
+        *_list_parameters(EventFilterSet),
+        query_parameter(
+            "wait",
+            "How many seconds the call may wait for the first event. Absent: 0. It may return earlier, and without events.",
+            {"type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS},
+        ),
+    ],
     refusals=["events_purged", "events_rewound"],
 )
 

@@ -15,6 +15,7 @@ from baskets.api.auth.api_keys import CachedKeyGuard, CachedKeyStale, Caller, au
 from baskets.api.auth.permissions import BearerTokenOfClientKeys
 from baskets.api.auth.throttling import ApiKeyThrottle, rate_limit_of, throttle_failure
 from baskets.api.exceptions import ApiError, invalid
+from baskets.api.long_polling import suspension_of
 from baskets.api.middleware import request_id_of
 from baskets.api.protocol.negotiation import accepts_json
 from baskets.api.protocol.versioning import requested_version
@@ -174,5 +175,8 @@ class AuthenticatedViewSet(ViewSet):
 
         :raises Throttled: the limit of the key is reached.
         """
+        suspension = suspension_of(self.request)
+        if suspension and suspension.was_suspended:
+            return  # It was counted before it waited.
         self.check_throttles(self.request)
         self._is_throttle_checked = True

@@ -33,7 +33,22 @@ DATABASE_NUMBERS = Statement(
 SELECT (SELECT count(*) FROM baskets_checkoutsession WHERE status = 'ACTIVE'),
        lapsed.sessions, coalesce(extract(epoch FROM statement_timestamp() - lapsed.oldest), 0)::float,
        (SELECT count(*) FROM baskets_attention WHERE settled_at IS NULL),
-       (SELECT coalesce(sum(shortfall), 0)::bigint FROM baskets_stock)
+       (SELECT coalesce(sum(shortfall), 0)::bigint FROM baskets_stock),
+       coalesce((
+           SELECT extract(epoch FROM statement_timestamp() - e.at) FROM baskets_event e
+           WHERE e.id > (SELECT coalesce(max(settled_id), 0) FROM baskets_feedstate)
+             AND NOT EXISTS (SELECT FROM baskets_feedposition p WHERE p.event_id = e.id)
+           ORDER BY e.id LIMIT 1
+       ), 0)::float,
+       coalesce((
+           SELECT extract(epoch FROM statement_timestamp() - min(first.at)) FROM baskets_webhookendpoint w, LATERAL (
+               SELECT e.at FROM baskets_feedposition p JOIN baskets_event e ON e.id = p.event_id
+               WHERE p.partner_id = w.partner_id AND p.position > w.position ORDER BY p.position LIMIT 1
+           ) first
+           WHERE w.state = 'active'
+       ), 0)::float,
+       (SELECT count(*) FROM baskets_webhookblockedbasket WHERE failures > 0),
+       (SELECT count(*) FROM baskets_webhookendpoint WHERE state = 'dead')
 FROM (
     SELECT count(*) AS sessions, min(expires_at) AS oldest FROM baskets_checkoutsession
     WHERE status = 'ACTIVE' AND expires_at <= statement_timestamp()
@@ -46,6 +61,10 @@ GAUGES = (
     ("baskets_oldest_lapsed_seconds", "How long the oldest of them has been past its end; 0 where there is none."),
     ("baskets_attention_open", "Matters that wait for staff."),
     ("baskets_shortfall_pieces", "Pieces held although the shop no longer has them."),
+    ("baskets_feed_lag_seconds", "How long the oldest event without a place in the feed has been waiting; 0 where there is none."),
+    ("baskets_webhook_lag_seconds", "The age of the oldest event that an active webhook has not passed; 0 where there is none."),
+    ("baskets_webhook_blocked_baskets", "Baskets whose event a webhook refuses."),
+    ("baskets_webhooks_given_up", "Webhooks that were given up after failures."),
     ("baskets_keys_unlike_others", "API keys whose checkouts are unlike those of all other keys; the work list names them."),
 )
 

@@ -1,5 +1,6 @@
 """The calls for a partner's back end: lists of its baskets and checkouts, and the feed of what happened to them."""
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,7 @@ from baskets.api.exceptions import ApiError
 from baskets.api.lists import queries
 from baskets.api.lists.filters import BasketFilterSet, EventFilterSet, ListFilterSet, SessionFilterSet
 from baskets.api.lists.pagination import ListRequest, Page, parse_list_request
+from baskets.api.long_polling import MAX_WAIT_SECONDS, Waiter, feed_watch, suspension_of
 from baskets.api.schema import operations
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import Fault, fault_of
@@ -43,15 +45,22 @@ class BackendViewSet(ApiViewSet):
     @operations.read_events
     def events(self, request: Request) -> HttpResponse:
         """Read on in the feed of everything that happened."""
-        listing = self.list_request("events", EventFilterSet, FeedPosition.objects.filter(partner_id=self.caller.partner_id))
+        rows = FeedPosition.objects.filter(partner_id=self.caller.partner_id)
+        listing = self.list_request("events", EventFilterSet, rows, max_wait=MAX_WAIT_SECONDS)
         after = None if listing.after is None else _cursor_from(listing.after)
         assign_pending_positions()
+        suspension = suspension_of(request) if listing.wait_seconds and request.method == "GET" else None
+        end = feed.read_end() if suspension else 0
         try:
             page, place = self.read(feed.read, listing.rows, after=after, limit=listing.limit)
         except feed.EventsPurged as gone:
             raise ApiError("events_purged") from gone
         except feed.EventsRewound as gone:
             raise ApiError("events_rewound") from gone
+        if suspension and not page and (left := listing.wait_seconds - suspension.age_seconds) > 0:
+            waiter = Waiter(partner_id=self.caller.partner_id, position=end, until=time.monotonic() + left)
+            if feed_watch.suspend(suspension, waiter):
+                return self.respond([])
         token = listing.cursor.encrypt([place.position, place.event_id, place.at.isoformat() if place.at else None])
         return self.respond([event_payload(row) for row in page], next_token=token)
 
@@ -63,13 +72,16 @@ class BackendViewSet(ApiViewSet):
         page = self.read(read_page, listing)
         return self.respond(page.items, next_token=None if page.last is None else listing.cursor.encrypt(page.last))
 
-    def list_request(self, name: str, filter_set: type[ListFilterSet], rows: QuerySet[Any]) -> ListRequest:
+    def list_request(self, name: str, filter_set: type[ListFilterSet], rows: QuerySet[Any], *, max_wait: int | None = None) -> ListRequest:
         """Check the query of a list call, and count the call against the limit of its key.
 
+        :param max_wait: the most seconds that the call may wait; None: it takes no `wait`.
         :raises ApiError: `validation_failed`.
         :raises Throttled: the limit of the key is reached.
         """
-        listing = parse_list_request(self.query_params, call=name, filter_set=filter_set, rows=rows, partner_id=self.caller.partner_id)
+        listing = parse_list_request(
+            self.query_params, call=name, filter_set=filter_set, rows=rows, partner_id=self.caller.partner_id, max_wait=max_wait
+        )
         self.validated()
         return listing
 

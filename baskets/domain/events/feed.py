@@ -82,6 +82,19 @@ LEFT JOIN baskets_event e ON e.id = p.event_id
 """,
 )
 
+# The end of the feed is from before the events.
+UNREAD = Statement(
+    "unread_events",
+    """
+SELECT reader.id, feed.position, EXISTS (
+    SELECT FROM baskets_feedposition p
+    WHERE p.partner_id = reader.partner AND p.position > reader.position AND p.position <= feed.position
+)
+FROM unnest(%(readers)s::bigint[], %(partners)s::bigint[], %(positions)s::bigint[]) reader (id, partner, position),
+     (SELECT coalesce(max(position), 0) AS position FROM baskets_feedstate) feed
+""",
+)
+
 
 class EventsPurged(Exception):
     """Events after the cursor have been purged."""
@@ -191,6 +204,25 @@ def read(rows: QuerySet[FeedPosition], *, after: FeedCursor | None, limit: int) 
     if page:
         cursor = FeedCursor(position=page[-1].position, event_id=page[-1].event_id, at=page[-1].event.at)
     return page, cursor
+
+
+def read_end() -> int:
+    """Return the last position."""
+    return _read_bounds(0)[0]
+
+
+def find_unread(positions: dict[int, tuple[int, int]]) -> list[tuple[int, int, bool]]:
+    """Find the readers whose partners have events after a position.
+
+    :param positions: for each reader, by any number, its partner and its position.
+    :returns: for each reader, the end of the feed, and whether there are events.
+    """
+    values = {
+        "readers": list(positions),
+        "partners": [partner for partner, _ in positions.values()],
+        "positions": [position for _, position in positions.values()],
+    }
+    return [(row[0], row[1], row[2]) for row in execute(UNREAD, values)]
 
 
 def _read_bounds(position: int) -> tuple[int, int, int | None, datetime | None]:

@@ -284,7 +284,7 @@ class Deliverer:
         }
         if not positions:
             return
-        for endpoint_id, last, has_unread in webhook_lanes.find_unread(positions):
+        for endpoint_id, last, has_unread in feed.find_unread(positions):
             stream = self._streams[endpoint_id]
             if has_unread:
                 self._read_stream(stream, last)

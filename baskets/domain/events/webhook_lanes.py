@@ -219,18 +219,6 @@ DELETE FROM baskets_webhookblockedbasket WHERE id = %(block)s AND position = %(p
 RETURNING id
 """,
 )
-# The partner of each endpoint, and whether its feed has events after a position. The end of the feed is from before.
-UNREAD = Statement(
-    "unread_webhook_events",
-    """
-SELECT endpoint.id, feed.position, EXISTS (
-    SELECT FROM baskets_feedposition p
-    WHERE p.partner_id = endpoint.partner AND p.position > endpoint.position AND p.position <= feed.position
-)
-FROM unnest(%(endpoints)s::bigint[], %(partners)s::bigint[], %(positions)s::bigint[]) endpoint (id, partner, position),
-     (SELECT coalesce(max(position), 0) AS position FROM baskets_feedstate) feed
-""",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -395,20 +383,6 @@ def unblock(*, deliverer: UUID, lane_id: int, block_id: int, position: int) -> b
 def blocked_baskets(*, endpoint_id: int) -> set[UUID]:
     """Return the blocked baskets of an endpoint."""
     return {row[0] for row in execute(BLOCKED_BASKETS, {"endpoint": endpoint_id})}
-
-
-def find_unread(positions: dict[int, tuple[int, int]]) -> list[tuple[int, int, bool]]:
-    """Find the endpoints whose partners have events after a position.
-
-    :param positions: for each endpoint, its partner and the position.
-    :returns: for each endpoint, the end of the feed, and whether there are events.
-    """
-    values = {
-        "endpoints": list(positions),
-        "partners": [partner for partner, _ in positions.values()],
-        "positions": [position for _, position in positions.values()],
-    }
-    return [(row[0], row[1], row[2]) for row in execute(UNREAD, values)]
 
 
 def create_lanes(endpoint: WebhookEndpoint) -> None:

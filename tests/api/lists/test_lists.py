@@ -345,6 +345,7 @@ def test_parameters_of_the_schema_are_accepted(api: Api, path: str) -> None:
         "orderNo": "x",
         "productId": "x",
         "limit": "1",
+        "wait": "1",
         "nextToken": "x",
         "provider_id": "netflix",
         "userId": "ada",
