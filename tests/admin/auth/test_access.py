@@ -228,3 +228,25 @@ def test_a_list_counts_no_further_than_it_shows(monkeypatch: pytest.MonkeyPatch,
 def _no_full_count(execute: Any, sql: str, params: Any, many: Any, context: Any) -> Any:
     assert "COUNT(*)" not in sql or "LIMIT" in sql, sql
     return execute(sql, params, many, context)
+
+
+def test_no_link_leads_a_narrow_role_to_a_page_that_it_may_not_see(shop_with_all_rows: Shop, sign_in: Callable[..., Client]) -> None:
+    client = sign_in("eva", permissions="view_basket")
+    for page in (page_of(models.Basket), f"{list_of(models.Basket)}?shown=all"):
+        addresses = set(re.findall(r'<a [^>]*href="(/admin/[^"#]+)"', html.unescape(client.get(page).content.decode())))
+        assert page_of(models.Partner) not in addresses
+        assert {address: client.get(address).status_code for address in addresses} == dict.fromkeys(addresses, 200)
+
+
+def test_filters_of_a_list_last_through_a_record_and_its_repairs(full_shop: Shop, root: Client) -> None:
+    listed = f"{list_of(models.CheckoutSession)}?status=ACTIVE"
+    record = re.search(r'href="([^"]+/change/\?_changelist_filters=status%3DACTIVE)"', root.get(listed).content.decode())
+    assert record
+    body = html.unescape(root.get(html.unescape(record[1])).content.decode())
+    assert f'href="{listed}"' in body
+    repair = re.search(r'href="([^"]+/repair/abort/\?_changelist_filters=status%3DACTIVE)"', body)
+    assert repair
+    form = dict(re.findall(r'name="(seen|confirm|outcome)" value="([^"]*)"', root.get(repair[1]).content.decode()))
+    form |= {"reason": "requested", "csrfmiddlewaretoken": token(root, listed)}
+    done = html.unescape(root.post(repair[1], form, follow=True).content.decode())
+    assert f'Done: abort the checkout. <a href="{listed}">Back to the list</a>' in done
