@@ -234,6 +234,6 @@ def _webhooks(partner: Partner) -> Table:
                 display.moment(endpoint.delivered_at),
                 display.visible(endpoint.problem),
             )
-            for endpoint in partner.webhooks.defer("secret").order_by("-pk")[:MAX_ROWS]
+            for endpoint in partner.webhooks.defer("secret", "previous_secret").with_refused().order_by("-pk")[:MAX_ROWS]
         ],
     )

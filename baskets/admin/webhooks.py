@@ -1,5 +1,6 @@
-"""Webhooks: superusers create them, and repairs pause, resume and replay them."""
+"""Webhooks: superusers create them, and repairs test, pause, resume and replay them, and skip what the receiver refuses."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -20,21 +21,29 @@ from baskets.admin.core.superuser_forms import NonceForm, pop_form_nonce, renew_
 from baskets.admin.repairs.admin import RepairAdmin
 from baskets.admin.repairs.registry import WEBHOOK_REPAIRS
 from baskets.domain import validation
-from baskets.domain.events import webhook_endpoints
+from baskets.domain.events import webhook_attempts, webhook_endpoints
 from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
+from baskets.models.webhooks import is_failing
 from baskets.net.http_client import MAX_URL_LENGTH
 
+# On the page of a webhook.
+MAX_ATTEMPTS = 20
 STATES = {
-    "failing": ("failing", Q(state="active", failing_since__isnull=False)),
+    "failing": ("failing or given up", is_failing()),
     **{value: (str(label), Q(state=value)) for value, label in WebhookEndpoint.State.choices},
 }
 TONES = {"active": "good", "paused": "plain", "dead": "bad", "deleted": "plain"}
 
 
-def webhook_state(endpoint: WebhookEndpoint) -> SafeString:
-    """Show whether a webhook receives events; of an active one that fails, since when."""
+def webhook_state(endpoint: Any) -> SafeString:
+    """Show whether a webhook receives events; of an active one that fails, since when.
+
+    :param endpoint: a row of `WebhookEndpoint.objects.with_refused()`.
+    """
     if endpoint.is_failing:
         return format_html("{} since {}", display.badge("failing", "bad"), display.moment(endpoint.failing_since))
+    if endpoint.state == WebhookEndpoint.State.ACTIVE and endpoint.refused:
+        return display.badge("1 event refused" if endpoint.refused == 1 else f"{display.count(endpoint.refused)} events refused", "bad")
     return display.badge(endpoint.get_state_display(), TONES[endpoint.state])
 
 
@@ -66,7 +75,7 @@ class WebhookEndpointAdmin(RepairAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Without the secret."""
-        return super().get_queryset(request).defer("secret")
+        return WebhookEndpoint.objects.with_refused().defer("secret", "previous_secret").order_by(*self.ordering)
 
     def more_urls(self) -> list[URLPattern]:
         """Make one for a partner."""
@@ -107,9 +116,40 @@ class WebhookEndpointAdmin(RepairAdmin):
         )
 
     def tables(self, request: HttpRequest, record: WebhookEndpoint) -> list[Table]:
-        """The changes, the latest first."""
+        """The events that the receiver refuses, the latest attempts, and the changes."""
+        problems = dict(record.blocked_baskets.filter(failures__gt=0).values_list("position", "problem"))
+        refused = webhook_endpoints.blocked_events(record)
+        attempts = webhook_attempts.latest_attempts(endpoint_id=record.pk, limit=MAX_ATTEMPTS)
         changes = WebhookChange.objects.filter(endpoint=record).order_by("-pk")[:100]
         return [
+            Table(
+                title="Events that the receiver refuses",
+                heads=("Event", "Of", "Happened", "How it was refused"),
+                rows=[
+                    (
+                        display.page("event", entry.event_id, entry.event.get_kind_display()),
+                        display.basket(entry.event.basket_id, entry.event.basket.user_id),
+                        display.moment(entry.event.at),
+                        display.visible(problems.get(entry.position, record.problem)),
+                    )
+                    for entry in refused
+                ],
+            ),
+            Table(
+                title="Latest attempts",
+                heads=("Ended", "Event", "Outcome", "Status", "Took"),
+                rows=[
+                    (
+                        display.moment(attempt.ended_at),
+                        "test event" if attempt.position is None else f"no. {display.count(attempt.position)}",
+                        display.badge("acknowledged", "good") if attempt.acknowledged else display.visible(attempt.problem),
+                        attempt.status or display.NOTHING,
+                        f"{attempt.duration / timedelta(milliseconds=1):.0f} ms",
+                    )
+                    for attempt in attempts
+                ],
+                nothing="None yet.",
+            ),
             Table(
                 title="What was done to it",
                 heads=("When", "What", "By", "Why", "It stood at"),
@@ -123,7 +163,7 @@ class WebhookEndpointAdmin(RepairAdmin):
                     )
                     for change in changes
                 ],
-            )
+            ),
         ]
 
     @admin.display(description="webhook")

@@ -2,8 +2,8 @@
 
 from django.contrib.postgres.functions import RandomUUID
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce, Now
 
 from baskets.models.locking import LockableQuerySet
 
@@ -16,8 +16,19 @@ class WebhookEndpointQuerySet(LockableQuerySet["WebhookEndpoint"]):
         return self.exclude(state="deleted")
 
     def failing(self) -> "WebhookEndpointQuerySet":
-        """Active webhooks whose last attempt failed."""
-        return self.filter(state="active", failing_since__isnull=False)
+        """Webhooks that need a look: the last attempt failed, an event is refused, or delivery was given up."""
+        return self.filter(is_failing())
+
+    def with_refused(self) -> "WebhookEndpointQuerySet":
+        """Annotate the number of events that the receiver refuses, and that block their baskets, as `refused`."""
+        blocks = WebhookBlockedBasket.objects.filter(endpoint=OuterRef("pk"), failures__gt=0).order_by().values("endpoint")
+        return self.annotate(refused=Coalesce(Subquery(blocks.annotate(number=Count("pk")).values("number")), 0))
+
+
+def is_failing() -> Q:
+    """Build the condition of `WebhookEndpointQuerySet.failing`, which has one index for each of its parts."""
+    refused = Exists(WebhookBlockedBasket.objects.filter(endpoint=OuterRef("pk"), failures__gt=0))
+    return Q(state="dead") | Q(state="active", failing_since__isnull=False) | (Q(state="active") & Q(refused))
 
 
 class WebhookEndpoint(models.Model):
@@ -60,6 +71,8 @@ class WebhookEndpoint(models.Model):
             ("repair_pause", "Can pause a webhook"),
             ("repair_resume", "Can resume a webhook"),
             ("repair_replay", "Can have events delivered again"),
+            ("repair_skip_event", "Can skip an event that a webhook refuses"),
+            ("repair_send_test", "Can send a test event to a webhook"),
         ]
         indexes = [
             models.Index(fields=["failing_since"], name="webhooks_failing", condition=Q(failing_since__isnull=False, state="active")),
@@ -83,7 +96,7 @@ class WebhookEndpoint(models.Model):
 
     @property
     def is_failing(self) -> bool:
-        """Whether it is active and its last attempt failed, as `WebhookEndpointQuerySet.failing` finds them."""
+        """Whether it is active and its last attempt failed. At a webhook that is not strict, a refused event does not count."""
         return self.state == self.State.ACTIVE and self.failing_since is not None
 
     @property

@@ -1,6 +1,6 @@
 """Webhooks at the desk: the secret is shown once, and each change is a page with a reason, a confirmation and a line."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,8 +8,10 @@ from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 
-from baskets.domain.events import feed, webhook_endpoints
-from baskets.models import WebhookChange, WebhookEndpoint
+from baskets.domain import runner
+from baskets.domain.events import feed, webhook_attempts, webhook_endpoints
+from baskets.domain.events.webhook_attempts import Attempt
+from baskets.models import Basket, DeskEntry, FeedPosition, WebhookBlockedBasket, WebhookChange, WebhookEndpoint
 from tests.admin.conftest import Shop, post
 from tests.factories import TESTER
 
@@ -92,7 +94,7 @@ def test_a_change_is_shown_confirmed_and_kept(
 
 def test_who_may_only_look_changes_nothing(viewer: Client, endpoint_of_shop: WebhookEndpoint, stored_rows: Any) -> None:
     before = stored_rows()
-    for slug in ("pause", "resume", "replay"):
+    for slug in ("pause", "resume", "replay", "skip-event", "send-test"):
         address = reverse("admin:baskets_webhookendpoint_repair", args=[endpoint_of_shop.pk, slug])
         assert viewer.get(address).status_code == 403
         assert viewer.post(address, {"reason": "x", "seen": "1"}).status_code == 403
@@ -110,6 +112,74 @@ def test_a_page_tells_how_many_events_wait(root: Client, endpoint_of_shop: Webho
     feed.assign_positions()
     page = root.get(reverse("admin:baskets_webhookendpoint_repair", args=[endpoint_of_shop.pk, "pause"]))
     assert b"Waiting events" in page.content
+
+
+@pytest.fixture
+def refusing(full_shop: Shop, endpoint_of_shop: WebhookEndpoint) -> WebhookEndpoint:
+    """A webhook whose receiver refuses the last event of one basket."""
+    basket = Basket.objects.get(user_id="ben")
+    entry = FeedPosition.objects.filter(event__basket=basket).latest("position")
+    WebhookBlockedBasket.objects.create(
+        endpoint=endpoint_of_shop,
+        basket=basket,
+        position=entry.position,
+        failures=3,
+        failing_since=entry.event.at,
+        next_try_at=entry.event.at,
+        problem="It answered with status 400.",
+    )
+    return endpoint_of_shop
+
+
+def test_refused_event_is_shown_skipped_once_and_recorded(root: Client, refusing: WebhookEndpoint) -> None:
+    listed = reverse("admin:baskets_webhookendpoint_changelist")
+    page = reverse("admin:baskets_webhookendpoint_change", args=[refusing.pk])
+    skip = reverse("admin:baskets_webhookendpoint_repair", args=[refusing.pk, "skip-event"])
+    for address in (f"{listed}?state=failing", page, reverse("admin:baskets_partner_change", args=[refusing.partner_id])):
+        assert "1 event refused" in root.get(address).content.decode(), address
+    assert "1 failing" in root.get(reverse("admin:index")).content.decode()
+    body = root.get(page).content.decode()
+    assert skip in body
+    assert "It answered with status 400." in body
+    shown = root.get(skip)
+    position = shown.context["form"]["position"].field.choices[0][0]
+    assert {change.name: (change.before, change.after) for change in shown.context["changes"] if change.is_changed} == {
+        "Refused events": ("1", "0")
+    }
+    form = {"position": str(position), "reason": "malformed there", "seen": shown.context["form"]["seen"].value()}
+    confirm = post(root, skip, form).context["confirm"]
+    assert WebhookBlockedBasket.objects.exists()
+    assert post(root, skip, form | {"confirm": confirm}).status_code == 302
+    assert webhook_endpoints.blocked_events(refusing) == []
+    entry = DeskEntry.objects.latest("pk")
+    assert (entry.kind, entry.about, entry.note, entry.data) == (
+        *("changed", "webhookendpoint", "malformed there"),
+        {"step": "skipped", "position": position},
+    )
+    assert post(root, skip, form | {"confirm": confirm}).status_code in {200, 409}
+    assert WebhookChange.objects.filter(kind="skipped").count() == 1
+    assert skip not in root.get(page).content.decode()
+    assert list(root.get(listed, {"state": "failing"}).context["cl"].result_list) == []
+
+
+def test_test_event_is_requested_with_a_reason_and_its_outcome_shown(
+    root: Client, endpoint_of_shop: WebhookEndpoint, django_assert_num_queries: Any
+) -> None:
+    page = reverse("admin:baskets_webhookendpoint_change", args=[endpoint_of_shop.pk])
+    address = reverse("admin:baskets_webhookendpoint_repair", args=[endpoint_of_shop.pk, "send-test"])
+    assert address in root.get(page).content.decode()
+    assert post(root, address, {"reason": "new receiver", "seen": "1"}).status_code == 302
+    endpoint_of_shop.refresh_from_db()
+    assert endpoint_of_shop.test_requested_at is not None
+    entry = DeskEntry.objects.latest("pk")
+    assert (entry.kind, entry.note, entry.actor) == ("tested", "new receiver", "root")
+    for status, problem in ((204, ""), (500, "It answered with status 500.")):
+        made = Attempt(endpoint_id=endpoint_of_shop.pk, position=None, status=status, duration=timedelta(milliseconds=41), problem=problem)
+        runner.run(webhook_attempts.record_attempts, [made])
+        with django_assert_num_queries(9):
+            body = root.get(page).content.decode()
+    for word in ("test event", "204", "acknowledged", "500", "It answered with status 500.", "41 ms"):
+        assert word in body
 
 
 def test_next_try_is_shown_while_an_active_webhook_waits_and_resume_ends_the_wait(root: Client, endpoint_of_shop: WebhookEndpoint) -> None:

@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 from baskets.admin.core import display
 from baskets.admin.home.moment import Moment
 from baskets.models import DeskEntry, WebhookEndpoint
+from baskets.models.webhooks import is_failing
 
 # A sweep should run every few minutes; a feed or a count that lags behind for longer has no reader.
 PATIENCE = timedelta(minutes=10)
@@ -26,13 +27,14 @@ def list_health(request: HttpRequest, moment: Moment) -> list[tuple[str, SafeStr
     if may("baskets.view_event"):
         health.append(("Feed", *_state(moment.at, moment.unplaced, late="behind", why="The oldest event without a position is of {}.")))
     if may("baskets.view_webhookendpoint"):
-        states = dict(WebhookEndpoint.objects.order_by().values_list("state").annotate(Count("pk")))
+        webhooks = WebhookEndpoint.objects.present().order_by().values_list("state")
+        counted = webhooks.annotate(number=Count("pk"), failing=Count("pk", filter=is_failing()))
+        states = {state: number for state, number, _ in counted}
+        failing = sum(number for _, _, number in counted)
         labels = dict(WebhookEndpoint.State.choices)
         text = ", ".join(f"{display.count(states[state])} {label}" for state, label in labels.items() if state in states)
-        tone = "bad" if WebhookEndpoint.State.DEAD in states else "good" if states else "plain"
-        health.append(
-            ("Webhooks", display.badge("some given up" if tone == "bad" else "no one given up" if states else "none", tone), text)
-        )
+        tone = "bad" if failing else "good" if states else "plain"
+        health.append(("Webhooks", display.badge(f"{failing} failing" if failing else "no one fails" if states else "none", tone), text))
     if may("baskets.view_brokenrule"):
         check = DeskEntry.objects.filter(kind=DeskEntry.Kind.CHECKED).order_by("-pk").first()
         broken = len(check.data["broken"]) if check else 0

@@ -86,9 +86,9 @@ def _shortfalls(request: HttpRequest, _: Moment) -> Iterable[Work]:
 
 
 def _failing_webhooks(_: HttpRequest, __: Moment) -> Iterable[Work]:
-    failing = WebhookEndpoint.objects.failing() | WebhookEndpoint.objects.filter(state=WebhookEndpoint.State.DEAD)
-    rows = failing.aggregate(number=Count("pk"), oldest=Min("failing_since"))
-    yield Work(label="Webhooks that fail or were given up", address=reverse("admin:baskets_webhookendpoint_changelist"), **rows)
+    rows = WebhookEndpoint.objects.failing().aggregate(number=Count("pk"), oldest=Min("failing_since"))
+    address = f"{reverse('admin:baskets_webhookendpoint_changelist')}?state=failing"
+    yield Work(label="Webhooks that fail or were given up", address=address, **rows)
 
 
 def _broken_rules(request: HttpRequest, _: Moment) -> Iterable[Work]:

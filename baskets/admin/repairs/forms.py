@@ -19,11 +19,12 @@ from baskets.admin.core.late_stock import LateStock, late_stock, pieces
 from baskets.db.errors import read_with_reconnect
 from baskets.db.pipeline import Statement, execute
 from baskets.domain.access import partners
+from baskets.domain.events import webhook_endpoints
 from baskets.domain.stock.catalog import MAX_PIECES
 from baskets.domain.stock.catalog_file import read_counts
 from baskets.domain.support.stock_repairs import MAX_COUNTED_PRODUCTS
 from baskets.domain.validation import REASON_LIMIT
-from baskets.models import Basket, CheckoutItem, CheckoutSession, Partner, Product
+from baskets.models import Basket, CheckoutItem, CheckoutSession, Partner, Product, WebhookEndpoint
 from baskets.models.basket_snapshot import read_basket
 
 MAX_DAYS = 3650
@@ -392,6 +393,25 @@ class DaysForm(RepairForm):
     """A number of days."""
 
     days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, help_text="Counted from now.")
+
+
+class SkipEventForm(RepairForm):
+    """One of the events that the receiver refuses."""
+
+    position = forms.TypedChoiceField(coerce=int, label="Event")
+
+    def prepare(self, record: WebhookEndpoint) -> None:
+        """Offer the refused events."""
+        self.fields["position"].choices = [  # type: ignore[attr-defined]
+            (entry.position, f"{display.as_plain_text(event.basket.user_id)}: {event.get_kind_display()}, {display.clock(event.at)}")
+            for entry, event in ((entry, entry.event) for entry in webhook_endpoints.blocked_events(record))
+        ]
+
+    @property
+    def default_details(self) -> dict[str, Any] | None:
+        """Preview the first one."""
+        choices = list(self.fields["position"].choices)  # type: ignore[attr-defined]
+        return {"position": choices[0][0]} if choices else None
 
 
 class ReplayForm(RepairForm):

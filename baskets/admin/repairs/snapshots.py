@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from baskets import conf
 from baskets.admin.core import display
 from baskets.db.errors import read_with_reconnect
+from baskets.domain.events import webhook_endpoints
 from baskets.domain.support.assignments import assignees
 from baskets.domain.support.attention_repairs import assignee_of
 from baskets.models import (
@@ -122,6 +123,8 @@ def of_webhook(endpoint: WebhookEndpoint) -> Snapshot:
         "State": now.get_state_display(),
         "Failures": display.count(now.failures),
         "Waiting events": f"{display.count(counted)}{' or more' if counted == MAX_WAITING else ''}",
+        "Refused events": display.count(len(webhook_endpoints.blocked_events(now))),
+        "Test event": "requested, and sent within seconds" if now.test_requested_at else "none requested",
     }
 
 

@@ -2,7 +2,7 @@
 
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
-from baskets.admin.repairs.forms import ReplayForm
+from baskets.admin.repairs.forms import ReplayForm, SkipEventForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.events import webhook_endpoints
 from baskets.models import WebhookEndpoint
@@ -65,7 +65,7 @@ class ReplayWebhook(WebhookRepair):
     form_class = ReplayForm
 
     def is_available(self, record: WebhookEndpoint, known: KnownFacts) -> bool:
-        return True
+        return record.state != STATE.DELETED
 
     def execute(self, record: WebhookEndpoint, call: RepairCall) -> None:
         webhook_endpoints.replay(
@@ -73,4 +73,44 @@ class ReplayWebhook(WebhookRepair):
         )
 
 
-WEBHOOK_REPAIRS: tuple[Repair[WebhookEndpoint], ...] = (PauseWebhook(), ResumeWebhook(), ReplayWebhook())
+class SkipEvent(WebhookRepair):
+    """Skips an event that the receiver refuses."""
+
+    slug = "skip-event"
+    title = "Skip a refused event"
+    description = (
+        "The receiver never gets this event, unless it is replayed, and the events that wait for it are delivered. Skip one only"
+        " if the partner cannot take it: its records differ from ours afterwards."
+    )
+    form_class = SkipEventForm
+
+    def is_available(self, record: WebhookEndpoint, known: KnownFacts) -> bool:
+        return bool(webhook_endpoints.blocked_events(record, limit=1))
+
+    def execute(self, record: WebhookEndpoint, call: RepairCall) -> None:
+        webhook_endpoints.skip_event(
+            endpoint=record,
+            position=call.cleaned["position"],
+            expected_changes=call.expected_version,
+            reason=call.reason,
+            actor=call.actor,
+        )
+
+
+class SendTest(WebhookRepair):
+    """Requests a test event."""
+
+    slug = "send-test"
+    title = "Send a test event"
+    description = (
+        "A deliverer sends a signed test event within seconds, also if the webhook is paused. The page of the webhook shows its outcome."
+    )
+
+    def is_available(self, record: WebhookEndpoint, known: KnownFacts) -> bool:
+        return record.state != STATE.DELETED
+
+    def execute(self, record: WebhookEndpoint, call: RepairCall) -> None:
+        webhook_endpoints.request_test(endpoint=record, reason=call.reason, actor=call.actor)
+
+
+WEBHOOK_REPAIRS: tuple[Repair[WebhookEndpoint], ...] = (SendTest(), PauseWebhook(), ResumeWebhook(), ReplayWebhook(), SkipEvent())

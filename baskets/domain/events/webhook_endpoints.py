@@ -262,7 +262,7 @@ def delete_webhook(*, endpoint: WebhookEndpoint, expected_changes: int | None = 
 
 
 @transaction.atomic(savepoint=False)
-def request_test(*, endpoint: WebhookEndpoint, actor: Actor) -> None:
+def request_test(*, endpoint: WebhookEndpoint, reason: str = "", actor: Actor) -> None:
     """Request a test message, which a deliverer sends within seconds: also to an endpoint that is paused or given up.
 
     Its outcome is among the latest attempts. A request that a deliverer has not taken yet counts once. Locks the endpoint.
@@ -272,7 +272,12 @@ def request_test(*, endpoint: WebhookEndpoint, actor: Actor) -> None:
     if not WebhookEndpoint.objects.present().filter(pk=endpoint.pk).update(test_requested_at=Now()):
         raise WebhookNotFound
     audit_log.record(
-        kind=DeskEntry.Kind.TESTED, about="webhookendpoint", subject=str(endpoint.pk), partner_id=endpoint.partner_id, actor=actor
+        kind=DeskEntry.Kind.TESTED,
+        about="webhookendpoint",
+        subject=str(endpoint.pk),
+        partner_id=endpoint.partner_id,
+        reason=reason,
+        actor=actor,
     )
 
 
@@ -364,6 +369,7 @@ def skip_event(*, endpoint: WebhookEndpoint, position: int, expected_changes: in
     else:
         raise RepairNotApplicable("This event was delivered or skipped already.")
     record_change(row, Change.SKIPPED, position=position, actor=actor, reason=reason)
+    _record_step(row, data={"step": Change.SKIPPED.value, "position": position}, reason=reason, actor=actor)
 
 
 def blocked_events(endpoint: WebhookEndpoint, *, limit: int = 100) -> list[FeedPosition]:
