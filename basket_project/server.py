@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import environ
 
-from basket_project.http_server.limits import Limits
+from basket_project.http_server.limits import Limits, raise_descriptor_limit
 from basket_project.http_server.supervisor import Supervisor
 from basket_project.logs import logging_config
 
@@ -60,7 +60,7 @@ def _serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: in
     """Load the application and serve; runs in a worker process."""
     from basket_project.wsgi import application  # noqa: I001, PLC0415 (loads Django, which the rest needs)
     from baskets.api.admission import Admission  # noqa: PLC0415
-    from basket_project.http_server.worker import Worker, raise_descriptor_limit  # noqa: PLC0415
+    from basket_project.http_server.worker import Worker  # noqa: PLC0415
     from django.conf import settings  # noqa: PLC0415
 
     limits = read_limits(raise_descriptor_limit(settings.BASKETS_MAX_CONNECTIONS + OTHER_DESCRIPTORS))

@@ -42,3 +42,14 @@ class Limits:
 HEADER_FIELDS = 100
 # Framing bytes of a chunked body: some thousands of chunks.
 CHUNK_OVERHEAD_BYTES = 16 * KIB
+
+
+def raise_descriptor_limit(wanted: int) -> int:
+    """Raise the limit of open file descriptors towards a number, as far as permitted; returns the limit."""
+    import resource  # noqa: PLC0415 (missing on some platforms)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+    return max(soft, target)

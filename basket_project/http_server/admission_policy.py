@@ -1,0 +1,33 @@
+"""What the server asks the application about a request before it gets a thread."""
+
+from typing import Protocol
+
+from basket_project.http_server.requests import Head
+from basket_project.http_server.responses import Headers
+
+
+class AdmissionPolicy(Protocol):
+    """The application's decisions about requests before they get a thread."""
+
+    priorities: int
+
+    def immediate_response(self, head: Head) -> tuple[int, Headers, bytes] | None:
+        """Return the response to a request that never waits; None for all others."""
+
+    def priority(self, head: Head) -> int | None:
+        """Return the priority of a request, 0 first; None for a probe, which has a separate thread."""
+
+    def body_limit(self, head: Head) -> int:
+        """Return how many bytes of a body the application accepts."""
+
+    def error_response(self, reason: str, head: Head | None) -> tuple[int, Headers, bytes]:
+        """Return the response to a refused request, and record it."""
+
+    def record_wait(self, seconds: float) -> None:
+        """Record how long a request waited for its thread."""
+
+    def observe(self, *, queued: int, busy: int, connections: int) -> None:
+        """Record the current load of this worker."""
+
+    def end_thread(self) -> None:
+        """Release the resources of the current thread."""
