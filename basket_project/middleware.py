@@ -18,11 +18,12 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
-from django.utils import timezone
-from django.utils.cache import add_never_cache_headers
+from django.utils import timezone, translation
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
 
 from baskets.admin.core.error_pages import render_error
+from baskets.admin.core.languages import load_catalogs
 
 ADMIN = "/admin/"
 PAGES = (ADMIN, "/docs", "/redoc")
@@ -67,6 +68,30 @@ class AdminCaching(PathScopedMiddleware):
         """Add the header unless the view has set one."""
         if not response.has_header("Cache-Control"):
             add_never_cache_headers(response)
+        return response
+
+
+class AdminLanguage(PathScopedMiddleware):
+    """Shows pages in the language that the user has chosen, else in the first one that the browser asks for and that exists.
+
+    Django's own middleware leaves the language of a request to the thread. A thread serves the API as well, so here the language ends
+    with the request.
+    """
+
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        load_catalogs()
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Handle one request in its language."""
+        if not request.path_info.startswith(self.path_prefixes):
+            return self.get_response(request)
+        language = translation.get_language_from_request(request)
+        with translation.override(language):
+            request.LANGUAGE_CODE = language
+            response: Any = self.get_response(request)
+        response.headers.setdefault("Content-Language", language)
+        patch_vary_headers(response, ("Accept-Language",))
         return response
 
 

@@ -36,8 +36,10 @@ WSGI_APPLICATION = "basket_project.wsgi.application"
 ROOT_URLCONF = "basket_project.urls"
 USE_TZ = True
 TIME_ZONE = "UTC"
-LANGUAGE_CODE = "en-gb"
-USE_I18N = False
+# The admin is translated; everything else answers, records and logs in the language of the sources. See ADR 52.
+USE_I18N = True
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "German")]
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -64,6 +66,7 @@ MIDDLEWARE = [
     "basket_project.middleware.PagesPolicy",
     "basket_project.middleware.AdminDatabase",
     "basket_project.middleware.AdminCaching",
+    "basket_project.middleware.AdminLanguage",
     "basket_project.middleware.AdminBodies",
     "basket_project.middleware.AdminTimeZone",
     "basket_project.middleware.AdminSession",
@@ -285,7 +288,7 @@ CORS_PREFLIGHT_MAX_AGE = 600
 # --- Admin and pages ---------------------------------------------------------
 
 # Staff cookies require TLS. The demo, on plain HTTP and loopback, switches this off.
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("DJANGO_SECURE_COOKIES", default=True)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = env.bool("DJANGO_SECURE_COOKIES", default=True)
 # Behind a proxy that ends TLS, a browser posts from https:// to what Django sees as http://.
 CSRF_TRUSTED_ORIGINS = env.list("DJANGO_TRUSTED_ORIGINS", default=[])
 # The database holds digests of the session keys. A session ends after a shift, or when idle.
@@ -298,7 +301,10 @@ CSRF_FAILURE_VIEW = "baskets.admin.core.error_pages.csrf_failure"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
-SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = "/admin/"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = LANGUAGE_COOKIE_PATH = "/admin/"
+LANGUAGE_COOKIE_AGE = 365 * 24 * 60 * 60
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_HTTPONLY = True  # Forms carry the token; no script reads the cookie.
 SILENCED_SYSTEM_CHECKS = [
     "security.W004",  # TLS ends at the proxy in front, and HSTS is announced where TLS ends.

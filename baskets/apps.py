@@ -1,13 +1,14 @@
 """Configures the Django application."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class BasketsConfig(AppConfig):
     """The only Django application of this project."""
 
     name = "baskets"
-    verbose_name = "Baskets"
+    verbose_name = _("Baskets")
 
     def ready(self) -> None:
         """Register the system checks."""

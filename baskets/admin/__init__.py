@@ -1,6 +1,7 @@
 """The admin for staff, inside Django's: it shows every table, changes data by named repairs only, and has no raw edit forms."""
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin import (
     api_keys,
@@ -36,8 +37,8 @@ __all__ = [
     "webhooks",
 ]
 
-admin.site.site_header = "Baskets"
-admin.site.site_title = "Basket desk"
+admin.site.site_header = _("Baskets")
+admin.site.site_title = _("Basket desk")
 admin.site.site_url = None  # There is no site beside the admin.
-admin.site.index_title = "Overview"
+admin.site.index_title = _("Overview")
 admin.site.empty_value_display = display.NOTHING

@@ -11,6 +11,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, filters
@@ -29,16 +31,16 @@ class LimitForm(ReasonForm):
         required=False,
         min_value=0,
         max_value=api_keys.MAX_CALLS_PER_MINUTE,
-        label="Calls a minute",
-        help_text="Empty: the limit of the service. 0: no limit.",
+        label=_("Calls a minute"),
+        help_text=_("Empty: the limit of the service. 0: no limit."),
     )
 
 
 def key_state(key: Any) -> SafeString:
     """Show whether a key is valid."""
     if key.revoked_at:
-        return display.badge("revoked", "bad")
-    return display.badge("ended", "plain") if key.ended else display.badge("valid", "good")
+        return display.badge(gettext("revoked"), "bad")
+    return display.badge(gettext("ended"), "plain") if key.ended else display.badge(gettext("valid"), "good")
 
 
 @admin.register(ApiKey)
@@ -49,20 +51,20 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     list_select_related = ("partner",)
     list_filter = (
         filters.of_partner("partner"),
-        filters.choices("kind", "kind", {value: (value, Q(kind=value)) for value in ApiKey.Kind.values}),
+        filters.choices(_("kind"), "kind", {value: (value, Q(kind=value)) for value in ApiKey.Kind.values}),
         filters.choices(
-            "state",
+            _("state"),
             "state",
             {
-                "valid": ("valid", Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))),
-                "ended": ("ended", Q(revoked_at__isnull=True, expires_at__lte=Now())),
-                "revoked": ("revoked", Q(revoked_at__isnull=False)),
+                "valid": (_("valid"), Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))),
+                "ended": (_("ended"), Q(revoked_at__isnull=True, expires_at__lte=Now())),
+                "revoked": (_("revoked"), Q(revoked_at__isnull=False)),
             },
         ),
     )
     ordering = ("-pk",)
     search_fields = ("prefix__startswith", "partner__name__startswith")
-    search_help_text = "A key's prefix or a partner's name, or the beginning of it. Never a whole key."
+    search_help_text = _("A key's prefix or a partner's name, or the beginning of it. Never a whole key.")
     shown = ("prefix", "partner_name", "kind", "label_shown", "state", "created", "who", "until", "limit", "revoked_at")
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -71,7 +73,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
 
     def page_context(self, request: HttpRequest, record: ApiKey) -> dict[str, Any]:
         """Offer the prefix to copy."""
-        copy = display.copy_button(record.prefix, "prefix of the key")
+        copy = display.copy_button(record.prefix, gettext("prefix of the key"))
         return super().page_context(request, record) | {"name": record.prefix, "copy": copy}
 
     def more_urls(self) -> list[URLPattern]:
@@ -91,9 +93,9 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if request.method == "POST" and form.is_valid():
             actor, reason = staff_actor(request), str(form.cleaned_data["reason"])
             if run_for_form(form, api_keys.revoke_api_key, prefix=key.prefix, reason=reason, actor=actor):
-                messages.success(request, "The key is revoked. Calls with it are refused from now on.")
+                messages.success(request, gettext("The key is revoked. Calls with it are refused from now on."))
                 return HttpResponseRedirect(back)
-        context = {"title": "Revoke an API key", "name": key.prefix, "record": key, "key": key, "back": back, "form": form}
+        context = {"title": gettext("Revoke an API key"), "name": key.prefix, "record": key, "key": key, "back": back, "form": form}
         context["partner"] = display.visible(key.partner.name)
         context["label"] = display.visible(key.label)
         return self.render(request, "admin/baskets/revoke_key.html", context)
@@ -108,9 +110,9 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
             actor = staff_actor(request)
             values = {"calls_per_minute": form.cleaned_data["calls"], "reason": form.cleaned_data["reason"]}
             if run_for_form(form, api_keys.set_api_key_rate_limit, prefix=key.prefix, actor=actor, **values):
-                messages.success(request, "The limit is set. It applies from the next call on.")
+                messages.success(request, gettext("The limit is set. It applies from the next call on."))
                 return HttpResponseRedirect(reverse("admin:baskets_apikey_change", args=[quote(key.pk)]))
-        context = {"title": "Limit an API key", "name": key.prefix, "record": key, "form": form, "submit": "Set limit"}
+        context = {"title": gettext("Limit an API key"), "name": key.prefix, "record": key, "form": form, "submit": gettext("Set limit")}
         return self.render(request, "admin/baskets/form.html", context)
 
     def tools(self, request: HttpRequest, record: ApiKey) -> list[tuple[str, str]]:
@@ -119,47 +121,47 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         if request.user.has_perm("baskets.view_checkoutsession"):
             sessions = reverse("admin:baskets_checkoutsession_changelist")
             found = [
-                (f"{sessions}?held_by={record.prefix}", "What it holds"),
-                (f"{sessions}?ordered_by={record.prefix}", "What it ordered"),
+                (f"{sessions}?held_by={record.prefix}", gettext("What it holds")),
+                (f"{sessions}?ordered_by={record.prefix}", gettext("What it ordered")),
             ]
         if not request.user.is_superuser or record.revoked_at:
             return found
-        limit = (reverse("admin:baskets_apikey_limit", args=[quote(record.pk)]), "Limit its calls")
-        return [(reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), "Revoke this key"), limit, *found]
+        limit = (reverse("admin:baskets_apikey_limit", args=[quote(record.pk)]), gettext("Limit its calls"))
+        return [(reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), gettext("Revoke this key")), limit, *found]
 
-    @admin.display(description="partner")
+    @admin.display(description=_("partner"))
     def partner_name(self, key: ApiKey) -> SafeString:
         """The partner."""
         return display.page("partner", key.partner_id, display.visible(key.partner.name))
 
-    @admin.display(description="label")
+    @admin.display(description=_("label"))
     def label_shown(self, key: ApiKey) -> SafeString | str:
         """What it is for."""
         return display.visible(key.label) if key.label else display.NOTHING
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, key: ApiKey) -> SafeString:
         """Whether it is valid."""
         return key_state(key)
 
-    @admin.display(description="created")
+    @admin.display(description=_("created"))
     def created(self, key: ApiKey) -> SafeString | str:
         """When it was issued."""
         return display.moment(key.created_at)
 
-    @admin.display(description="by")
+    @admin.display(description=_("by"))
     def who(self, key: ApiKey) -> SafeString:
         """Who issued it."""
         return display.visible(key.created_by)
 
-    @admin.display(description="valid until")
+    @admin.display(description=_("valid until"))
     def until(self, key: ApiKey) -> SafeString | str:
         """When it ends without a revocation."""
-        return display.moment(key.expires_at) if key.expires_at else "no end"
+        return display.moment(key.expires_at) if key.expires_at else gettext("no end")
 
-    @admin.display(description="calls a minute")
+    @admin.display(description=_("calls a minute"))
     def limit(self, key: ApiKey) -> str:
         """How often it may call."""
         if key.calls_per_minute is None:
-            return "the limit of the service"
-        return display.count(key.calls_per_minute) if key.calls_per_minute else "no limit"
+            return gettext("the limit of the service")
+        return display.count(key.calls_per_minute) if key.calls_per_minute else gettext("no limit")

@@ -11,6 +11,8 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets import conf
 from baskets.admin.core import display
@@ -37,8 +39,13 @@ TONES = {
 }
 
 
-# Of the others, the name says it.
-STATES = {State.PAST_ITS_TIME: "expired, not yet swept"}
+STATES = {
+    State.OPEN: _("open"),
+    State.PAST_ITS_TIME: _("expired, not yet swept"),
+    State.DELETED: _("deleted"),
+    State.EXPIRED: _("expired"),
+    State.ERASED: _("erased"),
+}
 STATE_TONES = {State.OPEN: "good", State.PAST_ITS_TIME: "bad"}
 
 
@@ -47,6 +54,7 @@ class SessionShown:
     """One session with its items and their reservations."""
 
     session: CheckoutSession
+    copy: SafeString
     status: SafeString
     hold: SafeString | str
     facts: list[str]
@@ -84,15 +92,15 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     active_items = CheckoutItem.objects.filter(basket_id=basket.pk, session__status=CheckoutSession.Status.ACTIVE)
     released = set(active_items.filter(released_at__isnull=False).values_list("product_id", flat=True))
     return {
-        "title": "Basket",
+        "title": gettext("Basket"),
         "name": display.visible(basket.user_id),
         "basket": basket,
         "partner": display.page("partner", basket.partner_id, display.visible(basket.partner.name)),
         "facts": _facts(basket, state),
         "lists": [
-            ("Cart", _lines(snapshot.cart, products), _total(snapshot.cart, products), "The cart is empty."),
-            ("Checkout", _lines(snapshot.checkout, products, released=released), "", "No checkout is active."),
-            ("Saved", _lines(snapshot.saved, products), "", "Nothing is saved."),
+            (gettext("Cart"), False, _lines(snapshot.cart, products), _total(snapshot.cart, products), gettext("The cart is empty.")),
+            (gettext("Checkout"), True, _lines(snapshot.checkout, products, released=released), "", gettext("No checkout is active.")),
+            (gettext("Saved"), False, _lines(snapshot.saved, products), "", gettext("Nothing is saved.")),
         ],
         **(_judge(request, basket, state, sessions, rows) if older is None else {}),
         "sessions": _sessions(request, sessions, items, holds, products, attention=attention, at=snapshot.at),
@@ -208,14 +216,14 @@ def _state(snapshot: BasketSnapshot, events: Iterable[Event]) -> State:
 
 def _facts(basket: Basket, state: State) -> list[tuple[str, object]]:
     return [
-        ("State", display.badge(STATES.get(state, state), STATE_TONES.get(state, "plain"))),
-        ("Guest", display.yes_no(basket.guest)),
-        ("Created", display.moment(basket.created_at)),
-        ("Last changed", display.moment(basket.last_changed_at)),
-        ("Expires", display.moment(basket.expires_at)),
-        ("Closed", display.moment(basket.hidden_at)),
-        ("Revision", display.count(basket.revision)),
-        ("Basket id", str(basket.pk)),
+        (gettext("State"), display.badge(STATES[state], STATE_TONES.get(state, "plain"))),
+        (gettext("Guest"), display.yes_no(basket.guest)),
+        (gettext("Created"), display.moment(basket.created_at)),
+        (gettext("Last changed"), display.moment(basket.last_changed_at)),
+        (gettext("Expires"), display.moment(basket.expires_at)),
+        (gettext("Closed"), display.moment(basket.hidden_at)),
+        (gettext("Revision"), display.count(basket.revision)),
+        (gettext("Basket id"), str(basket.pk)),
     ]
 
 
@@ -267,12 +275,12 @@ def stocked(stocked: int | None, *, released: bool) -> SafeString:
     :param released: whether staff released its hold.
     """
     if stocked is None:
-        return display.badge("nothing to hold")
+        return display.badge(gettext("nothing to hold"))
     if released:
-        return display.badge(f"{-stocked} released by staff")
+        return display.badge(gettext("%(pieces)s released by staff") % {"pieces": -stocked})
     if stocked < 0:
-        return display.badge(f"failed, {-stocked} missing", "bad")
-    return display.badge(f"{stocked} held", "busy")
+        return display.badge(gettext("failed, %(pieces)s missing") % {"pieces": -stocked}, "bad")
+    return display.badge(gettext("%(pieces)s held") % {"pieces": stocked}, "busy")
 
 
 def _sessions(
@@ -301,6 +309,7 @@ def _sessions(
     return [
         SessionShown(
             session=session,
+            copy=display.copy_button(session.order_no, gettext("order number")),
             status=display.badge(session.get_status_display(), TONES.get(session.status, "plain")),
             hold=_hold(session, at),
             facts=session_facts(session),
@@ -326,11 +335,11 @@ def session_facts(session: CheckoutSession) -> list[str]:
     return [
         fact
         for fact, holds in (
-            ("ordered late", session.late),
-            ("reversed", session.reversed_at),
-            ("test: holds and sells nothing", session.test_mode),
-            (f"language {session.language}", session.language),
-            (f"country {session.country}", session.country),
+            (gettext("ordered late"), session.late),
+            (gettext("reversed"), session.reversed_at),
+            (gettext("test: holds and sells nothing"), session.test_mode),
+            (gettext("language %(code)s") % {"code": session.language}, session.language),
+            (gettext("country %(code)s") % {"code": session.country}, session.country),
         )
         if holds
     ]
@@ -338,24 +347,25 @@ def session_facts(session: CheckoutSession) -> list[str]:
 
 def reservation(hold: StockReservation, session: CheckoutSession, at: datetime) -> SafeString:
     """Show the state of one reservation, and since when."""
-    state = hold.status.lower()
+    state = snapshots.word_of(hold)
     if hold.status == StockReservation.Status.HELD:
         lapsed = hold.expires_at <= at
-        until = "lapsed" if lapsed else "until"
-        text = f"{hold.pieces} {state} since {display.clock(hold.created_at)[11:]}, {until} {display.clock(hold.expires_at)}"
-        return display.badge(text, "bad" if lapsed else "busy")
+        values = {"pieces": hold.pieces, "since": display.clock(hold.created_at)[11:], "end": display.clock(hold.expires_at)}
+        if lapsed:
+            return display.badge(gettext("%(pieces)s held since %(since)s, lapsed %(end)s") % values, "bad")
+        return display.badge(gettext("%(pieces)s held since %(since)s, until %(end)s") % values, "busy")
     ended = display.clock(hold.ended_at or at)
     fate = snapshots.fate(hold, session)
     if hold.status == StockReservation.Status.RELEASED:
-        return display.badge(f"{hold.pieces} {state}{fate} {ended}")
-    return display.badge(f"{hold.pieces} {state} {ended}{fate}", "plain" if fate else TONES.get(hold.status, "plain"))
+        return display.badge(f"{hold.pieces} {snapshots.with_fate(state, fate)} {ended}")
+    return display.badge(snapshots.with_fate(f"{hold.pieces} {state} {ended}", fate), "plain" if fate else TONES.get(hold.status, "plain"))
 
 
 def _hold(session: CheckoutSession, at: datetime) -> SafeString | str:
     if session.status != CheckoutSession.Status.ACTIVE:
         return ""
     if session.expires_at <= at:
-        return display.badge(f"the hold ended {display.distance(session.expires_at - at)}; not swept yet", "bad")
+        return display.badge(gettext("the hold ended %(ago)s; not swept yet") % {"ago": display.distance(session.expires_at - at)}, "bad")
     return display.time_left((session.expires_at - at).total_seconds())
 
 

@@ -9,6 +9,8 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.basket_detail import basket_page
 from baskets.admin.core import display, filters
@@ -30,13 +32,13 @@ class BasketAdmin(RepairAdmin):
         filters.of_partner("partner"),
         filters.InCheckout,
         filters.NeedsAttention,
-        filters.past("changed", "last_changed_at"),
-        filters.coming("expires", "expires_at"),
-        filters.between("change between", "last_changed_at"),
-        filters.between("expiry between", "expires_at"),
+        filters.past(_("changed"), "last_changed_at"),
+        filters.coming(_("expires"), "expires_at"),
+        filters.between(_("change between"), "last_changed_at"),
+        filters.between(_("expiry between"), "expires_at"),
     )
     search_fields = ("user_id",)
-    search_help_text = (
+    search_help_text = _(
         "A user id, an order number or a partner's name, or the beginning of it; a whole product id or key prefix."
         " Deleted, expired and erased baskets are found as well, unless you choose otherwise."
     )
@@ -67,48 +69,48 @@ class BasketAdmin(RepairAdmin):
         return {
             **basket_page(request, record),
             "tools": self.tools(request, record),
-            "copy": display.copy_button(record.user_id, "user id"),
+            "copy": display.copy_button(record.user_id, gettext("user id")),
         }
 
-    @admin.display(description="user")
+    @admin.display(description=_("user"))
     def user(self, basket: Basket) -> SafeString:
         """The user id, as the partner gave it."""
         return display.visible(basket.user_id, limit=60)
 
-    @admin.display(description="partner")
+    @admin.display(description=_("partner"))
     def partner_name(self, basket: Basket) -> SafeString:
         """The partner."""
         return display.visible(basket.partner.name)
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, basket: Basket) -> SafeString:
         """What the user sees of it."""
         return display.basket_state(basket)
 
-    @admin.display(description="cart")
+    @admin.display(description=_("cart"))
     def in_cart(self, basket: Basket) -> int:
         """Items in the cart."""
         return sum(item.list == BasketItem.List.CART for item in basket.items.all())
 
-    @admin.display(description="saved")
+    @admin.display(description=_("saved"))
     def in_saved(self, basket: Basket) -> int:
         """Items in the saved list."""
         return sum(item.list == BasketItem.List.SAVED for item in basket.items.all())
 
-    @admin.display(description="checkout")
+    @admin.display(description=_("checkout"))
     def checkout(self, basket: Basket) -> SafeString | str:
         """The active session, if there is one."""
         for session in basket.active_sessions:  # type: ignore[attr-defined]
-            state = display.badge("lapsed", "bad") if session.lapsed else display.badge("active", "busy")
+            state = display.badge(gettext("lapsed"), "bad") if session.lapsed else display.badge(gettext("active"), "busy")
             return format_html("{} {}", state, display.order_no(session.order_no))
         return display.NOTHING
 
-    @admin.display(description="changed")
+    @admin.display(description=_("changed"))
     def changed(self, basket: Basket) -> SafeString | str:
         """When its lists changed last."""
         return display.moment(basket.last_changed_at)
 
-    @admin.display(description="expires")
+    @admin.display(description=_("expires"))
     def expires(self, basket: Basket) -> SafeString | str:
         """When it ends."""
         return display.moment(basket.expires_at)

@@ -9,6 +9,8 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin import worklist
 from baskets.admin.basket_detail import TONES, current_sessions, reservation, session_facts, stocked
@@ -26,7 +28,7 @@ class OfBasket(ReadOnlyAdmin[Any]):
     """Rows that belong to a basket: found by its user, by an order number or by a product."""
 
     search_fields = ("basket__user_id",)
-    search_help_text = "A whole user id or product id, or the beginning of an order number."
+    search_help_text = _("A whole user id or product id, or the beginning of an order number.")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search for the whole term."""
@@ -40,22 +42,22 @@ class OfBasket(ReadOnlyAdmin[Any]):
         """The condition on rows of a product, where rows have one."""
         return Q(product_id=term)
 
-    @admin.display(description="basket of")
+    @admin.display(description=_("basket of"))
     def of_user(self, row: Any) -> SafeString:
         """The basket, by its user."""
         return display.basket(row.basket_id, row.basket.user_id)
 
-    @admin.display(description="partner")
+    @admin.display(description=_("partner"))
     def partner_name(self, row: Any) -> SafeString:
         """The partner."""
         return display.visible(row.basket.partner.name)
 
-    @admin.display(description="product")
+    @admin.display(description=_("product"))
     def product_shown(self, row: Any) -> SafeString:
         """The product."""
         return display.product(row.product_id)
 
-    @admin.display(description="order number")
+    @admin.display(description=_("order number"))
     def order(self, row: Any) -> SafeString | str:
         """The session, by its order number."""
         return display.page("checkoutsession", row.session_id, display.order_no(row.session.order_no))
@@ -73,9 +75,9 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         filters.SessionNeedsAttention,
         filters.Lapsed,
         filters.of_partner("basket__partner"),
-        filters.past("started", "started_at"),
-        filters.of_key("held by the key", "held_by", "started_by_key", CheckoutSession.Status.ACTIVE),
-        filters.of_key("ordered by the key", "ordered_by", "finished_by_key", CheckoutSession.Status.ORDERED),
+        filters.past(_("started"), "started_at"),
+        filters.of_key(_("held by the key"), "held_by", "started_by_key", CheckoutSession.Status.ACTIVE),
+        filters.of_key(_("ordered by the key"), "ordered_by", "finished_by_key", CheckoutSession.Status.ORDERED),
     )
     ordering = ("-pk",)
     shown = (
@@ -114,7 +116,10 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
 
     def page_context(self, request: HttpRequest, record: CheckoutSession) -> dict[str, Any]:
         """Name the page by the order."""
-        return super().page_context(request, record) | {"title": "Order", "copy": display.copy_button(record.order_no, "order number")}
+        return super().page_context(request, record) | {
+            "title": gettext("Order"),
+            "copy": display.copy_button(record.order_no, gettext("order number")),
+        }
 
     def known_facts(self, record: Any) -> KnownFacts:
         """Whether items failed, which the query has annotated."""
@@ -126,8 +131,8 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         holds = record.reservations.order_by("product_id", "pk")
         return [
             Table(
-                title="Items",
-                heads=("Product", "Count", "Price of one", "Stock"),
+                title=gettext("Items"),
+                heads=(gettext("Product"), gettext("Count"), gettext("Price of one"), gettext("Stock")),
                 rows=[
                     (
                         display.product(item.product_id, item.product.name),
@@ -139,56 +144,56 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
                 ],
             ),
             Table(
-                title="Reservations",
-                heads=("Product", "State"),
+                title=gettext("Reservations"),
+                heads=(gettext("Product"), gettext("State")),
                 rows=[(display.product(hold.product_id), reservation(hold, record, record.at)) for hold in holds],  # type: ignore[attr-defined]
-                nothing="None: no item of this session needed stock.",
+                nothing=gettext("None: no item of this session needed stock."),
             ),
         ]
 
-    @admin.display(description="order number")
+    @admin.display(description=_("order number"))
     def number(self, session: CheckoutSession) -> SafeString:
         """The order number."""
         return display.order_no(session.order_no)
 
-    @admin.display(description="status")
+    @admin.display(description=_("status"))
     def state(self, session: CheckoutSession) -> SafeString:
         """Where it stands; a hold that has ended is not live, even before the sweep."""
         if session.status == CheckoutSession.Status.ACTIVE and session.expires_at <= session.at:  # type: ignore[attr-defined]
-            return display.badge("lapsed", "bad")
+            return display.badge(gettext("lapsed"), "bad")
         return display.badge(session.get_status_display(), TONES.get(session.status, "plain"))
 
-    @admin.display(description="marks")
+    @admin.display(description=_("marks"))
     def marks(self, session: CheckoutSession) -> SafeString | str:
         """What is unusual about it."""
         facts = session_facts(session)
         if session.needs_attention:  # type: ignore[attr-defined]
-            return display.badge(", ".join(["needs attention", *facts]), "bad")
+            return display.badge(", ".join([gettext("needs attention"), *facts]), "bad")
         return ", ".join(facts)
 
-    @admin.display(description="full price")
+    @admin.display(description=_("full price"))
     def price(self, session: CheckoutSession) -> str:
         """What the items that can be ordered cost together."""
         return display.money(session.full_price, session.currency)
 
-    @admin.display(description="started")
+    @admin.display(description=_("started"))
     def started(self, session: CheckoutSession) -> SafeString | str:
         """When it was started."""
         return display.moment(session.started_at)
 
-    @admin.display(description="end of the hold")
+    @admin.display(description=_("end of the hold"))
     def expires(self, session: CheckoutSession) -> SafeString | str:
         """When its hold ends, counted down while it is active."""
         if session.status == CheckoutSession.Status.ACTIVE:
             return display.hold_end(session.expires_at, session.at)  # type: ignore[attr-defined]
         return display.moment(session.expires_at)
 
-    @admin.display(description="finished")
+    @admin.display(description=_("finished"))
     def finished(self, session: CheckoutSession) -> SafeString | str:
         """When it reached its status."""
         return display.moment(session.finished_at)
 
-    @admin.display(description="reversed")
+    @admin.display(description=_("reversed"))
     def reversed(self, session: CheckoutSession) -> SafeString | str:
         """When staff reversed the order."""
         return display.moment(session.reversed_at)
@@ -201,7 +206,7 @@ class BasketItemAdmin(OfBasket):
     list_display = ("product_shown", "list", "count", "of_user", "partner_name")
     list_select_related = ("basket__partner",)
     list_filter = (
-        filters.choices("list", "list", {v: (label, Q(list=v)) for v, label in BasketItem.List.choices}),
+        filters.choices(_("list"), "list", {v: (label, Q(list=v)) for v, label in BasketItem.List.choices}),
         filters.of_partner("basket__partner"),
         filters.of_product(),
     )
@@ -217,8 +222,8 @@ class CheckoutItemAdmin(OfBasket):
     list_display = ("product_shown", "count", "stock", "status", "ended", "order", "of_user", "partner_name")
     list_select_related = ("basket__partner", "session")
     list_filter = (
-        filters.choices("checkout", "status", {v: (label, Q(session__status=v)) for v, label in CheckoutSession.Status.choices}),
-        filters.between("ended", "session__finished_at"),
+        filters.choices(_("checkout"), "status", {v: (label, Q(session__status=v)) for v, label in CheckoutSession.Status.choices}),
+        filters.between(_("ended"), "session__finished_at"),
         filters.of_partner("basket__partner"),
         filters.of_product(),
     )
@@ -226,18 +231,17 @@ class CheckoutItemAdmin(OfBasket):
     ordering = ("-pk",)
     shown = ("product_shown", "count", "stock", "status", "ended", "order", "of_user", "partner_name", "price", "currency")
 
-    @admin.display(description="stock")
+    @admin.display(description=_("stock"))
     def stock(self, item: CheckoutItem) -> SafeString:
         """What the item held when its checkout was active."""
         return stocked(item.stocked, released=item.released_at is not None)
 
-    @admin.display(description="checkout")
+    @admin.display(description=_("checkout"))
     def status(self, item: CheckoutItem) -> SafeString:
         """The status of its checkout."""
-        reversed_too = ", reversed" if item.session.reversed_at else ""
-        return display.badge(f"{item.session.get_status_display()}{reversed_too}", TONES.get(item.session.status, "plain"))
+        return display.badge(display.status_of(item.session), TONES.get(item.session.status, "plain"))
 
-    @admin.display(description="ended")
+    @admin.display(description=_("ended"))
     def ended(self, item: CheckoutItem) -> SafeString | str:
         """When its checkout was ordered, aborted or expired."""
         return display.moment(item.session.finished_at)
@@ -264,28 +268,28 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
         sessions = CheckoutItem.objects.filter(product_id=term).values("session_id")[:MAX_BASKETS]
         return Q(session__in=sessions, product_id=term)
 
-    @admin.display(description="number")
+    @admin.display(description=_("number"))
     def number(self, hold: StockReservation) -> int:
         """The number of the row."""
         return hold.pk
 
-    @admin.display(description="status")
+    @admin.display(description=_("status"))
     def state(self, hold: StockReservation) -> SafeString:
         """Where it stands."""
         fate = snapshots.fate(hold, hold.session)
-        return display.badge(f"{hold.get_status_display()}{fate}", "plain" if fate else TONES.get(hold.status, "plain"))
+        return display.badge(snapshots.with_fate(hold.get_status_display(), fate), "plain" if fate else TONES.get(hold.status, "plain"))
 
-    @admin.display(description="since")
+    @admin.display(description=_("since"))
     def since(self, hold: StockReservation) -> SafeString | str:
         """When it was made."""
         return display.moment(hold.created_at)
 
-    @admin.display(description="end of the hold")
+    @admin.display(description=_("end of the hold"))
     def expires(self, hold: StockReservation) -> SafeString | str:
         """When it ends by itself."""
         return display.moment(hold.expires_at)
 
-    @admin.display(description="ended")
+    @admin.display(description=_("ended"))
     def ended(self, hold: StockReservation) -> SafeString | str:
         """When it was sold, released, failed or short."""
         return display.moment(hold.ended_at)
@@ -300,7 +304,7 @@ class AttentionAdmin(RepairAdmin, OfBasket):
     list_select_related = ("basket__partner", "session")
     list_filter = (
         filters.Settled,
-        filters.choices("reason", "reason", {v: (label, Q(reason=v)) for v, label in Attention.Reason.choices}),
+        filters.choices(_("reason"), "reason", {v: (label, Q(reason=v)) for v, label in Attention.Reason.choices}),
         filters.of_partner("basket__partner"),
     )
     shown = ("why", "reported", "order", "of_user", "partner_name", "since", "assigned_to", "settled", "settled_by", "note")
@@ -335,27 +339,27 @@ class AttentionAdmin(RepairAdmin, OfBasket):
         """Follow the index there is: of open flags by their age."""
         return ("created_at", "pk") if filters.Settled.chosen_in(request) == "open" else ("-pk",)
 
-    @admin.display(description="reason")
+    @admin.display(description=_("reason"))
     def why(self, flag: Attention) -> str:
         """Why staff should look."""
         return flag.get_reason_display()
 
-    @admin.display(description="reported as")
+    @admin.display(description=_("reported as"))
     def reported(self, flag: Attention) -> SafeString | str:
         """Which checkouts a report without an order number may be about."""
         return display.candidates(flag.candidates, current_sessions([flag])) or display.NOTHING
 
-    @admin.display(description="since")
+    @admin.display(description=_("since"))
     def since(self, flag: Attention) -> SafeString | str:
         """Since when."""
         return display.moment(flag.created_at)
 
-    @admin.display(description="assigned to")
+    @admin.display(description=_("assigned to"))
     def assigned_to(self, flag: Attention) -> SafeString:
         """Who works on it."""
         return display.assignee(flag.holder)  # type: ignore[attr-defined]
 
-    @admin.display(description="resolved")
+    @admin.display(description=_("resolved"))
     def settled(self, flag: Attention) -> SafeString | str:
         """When it was resolved."""
         return display.moment(flag.settled_at)

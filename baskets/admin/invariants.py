@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display, filters
 from baskets.admin.core.readonly import Table
@@ -20,12 +22,12 @@ class BrokenRuleAdmin(RepairAdmin):
     list_display = ("slug", "sentence", "total", "since", "seen", "state")
     list_filter = (
         filters.choices(
-            "finding",
+            _("finding"),
             "finding",
             {
-                "open": ("open", Q(settled_at__isnull=True, gone_at__isnull=True)),
-                "settled": ("resolved", Q(settled_at__isnull=False)),
-                "gone": ("whole again", Q(gone_at__isnull=False)),
+                "open": (_("open"), Q(settled_at__isnull=True, gone_at__isnull=True)),
+                "settled": (_("resolved"), Q(settled_at__isnull=False)),
+                "gone": (_("whole again"), Q(gone_at__isnull=False)),
             },
         ),
     )
@@ -36,31 +38,35 @@ class BrokenRuleAdmin(RepairAdmin):
         """Some of the rows that violate it, and the steps of staff."""
         steps = DeskEntry.objects.filter(about="brokenrule", subject=record.pk).order_by("-number")[:20]
         return [
-            Table(title="Some of the rows that broke it", heads=("Row",), rows=[(display.record(row),) for row in record.examples]),
             Table(
-                title="What was done about it",
-                heads=("When", "What", "By", "Note"),
+                title=gettext("Some of the rows that broke it"),
+                heads=(gettext("Row"),),
+                rows=[(display.record(row),) for row in record.examples],
+            ),
+            Table(
+                title=gettext("What was done about it"),
+                heads=(gettext("When"), gettext("What"), gettext("By"), gettext("Note")),
                 rows=[
                     (display.moment(step.at), step.get_kind_display(), display.visible(step.actor), display.visible(step.note))
                     for step in steps
                 ],
-                nothing="Nothing yet.",
+                nothing=gettext("Nothing yet."),
             ),
         ]
 
-    @admin.display(description="first found")
+    @admin.display(description=_("first found"))
     def since(self, rule: BrokenRule) -> SafeString | str:
         """Since when it is broken."""
         return display.moment(rule.found_at)
 
-    @admin.display(description="found last")
+    @admin.display(description=_("found last"))
     def seen(self, rule: BrokenRule) -> SafeString | str:
         """When it was found broken last."""
         return display.moment(rule.seen_at)
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, rule: BrokenRule) -> SafeString:
         """Whether staff must act on it."""
         if rule.gone_at:
-            return display.badge("whole again", "good")
-        return display.badge("resolved") if rule.settled_at else display.badge("open", "bad")
+            return display.badge(gettext("whole again"), "good")
+        return display.badge(gettext("resolved")) if rule.settled_at else display.badge(gettext("open"), "bad")

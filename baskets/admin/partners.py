@@ -17,6 +17,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.api_keys import key_state
@@ -40,7 +42,7 @@ MAX_ROWS = 100
 class PartnerForm(PartnerTermsForm):
     """The properties of a new partner."""
 
-    name = forms.CharField(max_length=partners.MAX_NAME_LENGTH, strip=False, help_text="Cannot be changed later.")
+    name = forms.CharField(max_length=partners.MAX_NAME_LENGTH, strip=False, help_text=_("Cannot be changed later."))
     field_order = ("name",)
 
 
@@ -48,20 +50,20 @@ class KeyForm(NonceForm):
     """The properties of a new key."""
 
     kind = forms.ChoiceField(choices=ApiKey.Kind.choices)
-    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
+    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text=_("What it is for."))
     days = forms.IntegerField(
         required=False,
         min_value=1,
         max_value=api_keys.MAX_KEY_LIFETIME.days,
-        label="Days it is valid",
-        help_text="Empty: until it is revoked.",
+        label=_("Days it is valid"),
+        help_text=_("Empty: until it is revoked."),
     )
     calls = forms.IntegerField(
         required=False,
         min_value=0,
         max_value=api_keys.MAX_CALLS_PER_MINUTE,
-        label="Calls a minute",
-        help_text="Empty: the limit of the service. 0: no limit.",
+        label=_("Calls a minute"),
+        help_text=_("Empty: the limit of the service. 0: no limit."),
     )
 
 
@@ -75,7 +77,7 @@ class PartnerAdmin(RepairAdmin):
     list_display = ("name", "late_orders", "hold", "created")
     ordering = ("name",)
     search_fields = ("name__startswith",)
-    search_help_text = "A partner's name, or the beginning of it."
+    search_help_text = _("A partner's name, or the beginning of it.")
     shown = ("created",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -111,26 +113,32 @@ class PartnerAdmin(RepairAdmin):
                 actor=staff_actor(request),
             )
             if partner:
-                messages.success(request, "The partner was created. It can call once it has a key.")
+                messages.success(request, gettext("The partner was created. It can call once it has a key."))
                 return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[partner.pk]))
-        return self.render(request, "admin/baskets/form.html", {"title": "Create a partner", "form": form, "submit": "Create partner"})
+        return self.render(
+            request, "admin/baskets/form.html", {"title": gettext("Create a partner"), "form": form, "submit": gettext("Create partner")}
+        )
 
     @method_decorator(csrf_protect)
     def issue_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Issue a key, and show its text in this response only."""
         require_superuser(request)
         partner = self.found(request, object_id)
-        context = {"title": "Issue an API key", "name": display.visible(partner.name), "record": partner}
+        context = {"title": gettext("Issue an API key"), "name": display.visible(partner.name), "record": partner}
         form = KeyForm(request.POST or None)
         if request.method == "POST":
             if not pop_form_nonce(request):
-                form.add_error(None, "This page was submitted before or is outdated. No key was issued.")
+                form.add_error(None, gettext("This page was submitted before or is outdated. No key was issued."))
             elif form.is_valid() and (issued := self._issue(request, form, partner)):
                 key, text = issued
-                rows = [("Prefix", key.prefix), ("Kind", key.get_kind_display()), ("Label", display.visible(key.label))]
+                rows = [
+                    (gettext("Prefix"), key.prefix),
+                    (gettext("Kind"), key.get_kind_display()),
+                    (gettext("Label"), display.visible(key.label)),
+                ]
                 return self.render(request, "admin/baskets/key_issued.html", context | {"key_text": text, "rows": rows})
         renew_form_nonce(request, form)
-        return self.render(request, "admin/baskets/form.html", context | {"form": form, "submit": "Issue key"})
+        return self.render(request, "admin/baskets/form.html", context | {"form": form, "submit": gettext("Issue key")})
 
     def _issue(self, request: HttpRequest, form: KeyForm, partner: Partner) -> tuple[ApiKey, str] | None:
         values = form.cleaned_data
@@ -165,18 +173,18 @@ class PartnerAdmin(RepairAdmin):
         if not request.user.is_superuser:
             return links
         return [
-            (reverse("admin:baskets_partner_issue_key", args=[quote(record.pk)]), "Issue an API key"),
+            (reverse("admin:baskets_partner_issue_key", args=[quote(record.pk)]), gettext("Issue an API key")),
             *links,
-            (f"{reverse('admin:baskets_tokenissuer_add')}?{urlencode({'partner': record.pk})}", "Add a token issuer"),
-            (reverse("admin:baskets_webhookendpoint_make", args=[record.pk]), "Make a webhook"),
+            (f"{reverse('admin:baskets_tokenissuer_add')}?{urlencode({'partner': record.pk})}", gettext("Add a token issuer")),
+            (reverse("admin:baskets_webhookendpoint_make", args=[record.pk]), gettext("Make a webhook")),
         ]
 
-    @admin.display(description="hold")
+    @admin.display(description=_("hold"))
     def hold(self, partner: Partner) -> str:
         """How long its checkouts hold their stock."""
-        return "default" if partner.hold_seconds is None else display.duration(timedelta(seconds=partner.hold_seconds))
+        return gettext("default") if partner.hold_seconds is None else display.duration(timedelta(seconds=partner.hold_seconds))
 
-    @admin.display(description="created")
+    @admin.display(description=_("created"))
     def created(self, partner: Partner) -> SafeString | str:
         """When it was created."""
         return display.moment(partner.created_at)
@@ -185,8 +193,16 @@ class PartnerAdmin(RepairAdmin):
 def _keys(partner: Partner) -> Table:
     keys = partner.api_keys.annotate(ended=Q(expires_at__lte=Now())).order_by("-pk")[:MAX_ROWS]
     return Table(
-        title="API keys",
-        heads=("Prefix", "Kind", "Label", "State", "Created", "By", "Valid until"),
+        title=gettext("API keys"),
+        heads=(
+            gettext("Prefix"),
+            gettext("Kind"),
+            gettext("Label"),
+            gettext("State"),
+            gettext("Created"),
+            gettext("By"),
+            gettext("Valid until"),
+        ),
         rows=[
             (
                 display.page("apikey", key.pk, key.prefix),
@@ -195,40 +211,44 @@ def _keys(partner: Partner) -> Table:
                 key_state(key),
                 display.moment(key.created_at),
                 display.visible(key.created_by),
-                display.moment(key.expires_at) if key.expires_at else "no end",
+                display.moment(key.expires_at) if key.expires_at else gettext("no end"),
             )
             for key in keys
         ],
-        nothing="None: this partner cannot call.",
+        nothing=gettext("None: this partner cannot call."),
     )
 
 
 def _issuers(partner: Partner) -> Table:
     return Table(
-        title="Token issuers",
-        heads=("Name", "iss", "aud", "Keys from", "Fetched", "Problem of the last fetch"),
+        title=gettext("Token issuers"),
+        heads=(gettext("Name"), "iss", "aud", gettext("Keys from"), gettext("Fetched"), gettext("Problem of the last fetch")),
         rows=[
             (
                 display.page("tokenissuer", issuer.pk, display.visible(issuer.name)),
                 display.visible(issuer.issuer) if issuer.issuer else "any",
                 display.visible(issuer.audience) if issuer.audience else "any",
-                display.visible(issuer.keys_url, limit=80) if issuer.keys_url else "stored here",
+                display.visible(issuer.keys_url, limit=80) if issuer.keys_url else gettext("stored here"),
                 display.moment(issuer.fetched_at),
                 display.visible(issuer.fetch_problem, limit=200),
             )
             for issuer in partner.issuers.order_by("name")[:MAX_ROWS]
         ],
-        nothing="None: only guests have tokens.",
+        nothing=gettext("None: only guests have tokens."),
     )
 
 
 def _webhooks(partner: Partner) -> Table:
     return Table(
-        title="Webhooks",
-        heads=("Webhook", "Address", "State", "Last delivery", "How the last try failed"),
+        title=gettext("Webhooks"),
+        heads=(gettext("Webhook"), gettext("Address"), gettext("State"), gettext("Last delivery"), gettext("How the last try failed")),
         rows=[
             (
-                display.page("webhookendpoint", endpoint.pk, display.visible(endpoint.label) if endpoint.label else f"no. {endpoint.pk}"),
+                display.page(
+                    "webhookendpoint",
+                    endpoint.pk,
+                    display.visible(endpoint.label) if endpoint.label else gettext("no. %(number)s") % {"number": endpoint.pk},
+                ),
                 display.visible(endpoint.url, limit=80),
                 webhook_state(endpoint),
                 display.moment(endpoint.delivered_at),

@@ -9,6 +9,8 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
 from baskets.admin.repairs import snapshots
@@ -18,10 +20,10 @@ from baskets.models import Product, StockAdjustment, StockReservation
 
 # The lists of one product: the label, the model, and what its filters choose.
 LISTS = (
-    ("Who bought it", "checkoutitem", {"status": "ORDERED"}),
-    ("Who holds it", "stockreservation", {"status": "HELD"}),
-    ("Who has it in the cart", "basketitem", {"list": "cart"}),
-    ("Who saved it for later", "basketitem", {"list": "saved"}),
+    (_("Who bought it"), "checkoutitem", {"status": "ORDERED"}),
+    (_("Who holds it"), "stockreservation", {"status": "HELD"}),
+    (_("Who has it in the cart"), "basketitem", {"list": "cart"}),
+    (_("Who saved it for later"), "basketitem", {"list": "saved"}),
 )
 MAX_HOLDS = 50
 MAX_ADJUSTMENTS = 20
@@ -83,45 +85,63 @@ def verdict(product: Product, pieces: Pieces, obtainable: int | None, at: dateti
     if not product.listed:
         return (
             "bad",
-            "The next buyer would not get one: the product is unlisted, so no basket takes it and no start buys it.",
+            gettext("The next buyer would not get one: the product is unlisted, so no basket takes it and no start buys it."),
         )
     if not pieces.limited or obtainable is None:
-        return "good", "The next buyer would get one: the product is unlimited, and nothing has to be held for it."
+        return "good", gettext("The next buyer would get one: the product is unlimited, and nothing has to be held for it.")
     if pieces.available:
-        return "good", f"The next buyer would get one: {_are(pieces.available)} free."
+        return "good", ngettext(
+            "The next buyer would get one: %(number)s piece is free.",
+            "The next buyer would get one: %(number)s pieces are free.",
+            pieces.available,
+        ) % {"number": display.count(pieces.available)}
     if obtainable:
-        return "good", (
-            f"The next buyer would get one: no piece is free, but {_are(pieces.lapsed)} held by checkouts whose time is"
-            " over, and a start takes them back."
-        )
-    return "bad", f"The next buyer would not get one: {_why_not(pieces, at)}."
+        return "good", ngettext(
+            "The next buyer would get one: no piece is free, but %(number)s piece is held by checkouts whose time is over, and a start"
+            " takes it back.",
+            "The next buyer would get one: no piece is free, but %(number)s pieces are held by checkouts whose time is over, and a start"
+            " takes them back.",
+            pieces.lapsed,
+        ) % {"number": display.count(pieces.lapsed)}
+    return "bad", _why_not(pieces, at)
 
 
 def _why_not(pieces: Pieces, at: datetime) -> str:
     if pieces.shortfall:
-        return f"the shop has reported {_pieces(pieces.shortfall)} fewer than are held, and whatever is released pays that off first"
+        return ngettext(
+            "The next buyer would not get one: the shop has reported %(number)s piece fewer than are held, and whatever is released pays"
+            " that off first.",
+            "The next buyer would not get one: the shop has reported %(number)s pieces fewer than are held, and whatever is released pays"
+            " that off first.",
+            pieces.shortfall,
+        ) % {"number": display.count(pieces.shortfall)}
+    if pieces.held and pieces.next_end:
+        return ngettext(
+            "The next buyer would not get one: the last %(number)s piece is held by active checkouts, of which the first ends %(when)s"
+            " unless it is ordered.",
+            "The next buyer would not get one: the last %(number)s pieces are held by active checkouts, of which the first ends %(when)s"
+            " unless it is ordered.",
+            pieces.held,
+        ) % {"number": display.count(pieces.held), "when": display.distance(pieces.next_end - at)}
     if pieces.held:
-        why = f"the last {_are(pieces.held)} held by active checkouts"
-        if pieces.next_end:
-            why += f", of which the first ends {display.distance(pieces.next_end - at)} unless it is ordered"
-        return why
+        return ngettext(
+            "The next buyer would not get one: the last %(number)s piece is held by active checkouts.",
+            "The next buyer would not get one: the last %(number)s pieces are held by active checkouts.",
+            pieces.held,
+        ) % {"number": display.count(pieces.held)}
     if not pieces.sold:
-        return "the shop has supplied no piece"
-    return f"all of the supply was sold, {_pieces(pieces.sold)}"
-
-
-def _pieces(number: int) -> str:
-    return f"{display.count(number)} {'piece' if number == 1 else 'pieces'}"
-
-
-def _are(number: int) -> str:
-    return f"{_pieces(number)} {'is' if number == 1 else 'are'}"
+        return gettext("The next buyer would not get one: the shop has supplied no piece.")
+    return ngettext(
+        "The next buyer would not get one: all of the supply was sold, %(number)s piece.",
+        "The next buyer would not get one: all of the supply was sold, %(number)s pieces.",
+        pieces.sold,
+    ) % {"number": display.count(pieces.sold)}
 
 
 def lists_of(request: HttpRequest, product: Product) -> list[tuple[str, str]]:
     """Link to the lists of the buyers of a product, as far as the user may see them."""
     return [
-        (f"{reverse(f'admin:baskets_{model}_changelist')}?{urlencode(chosen | {'product': product.pk})}", label)
+        (f"{reverse(f'admin:baskets_{model}_changelist')}?{urlencode(chosen | {'product': product.pk})}", str(label))
         for label, model, chosen in LISTS
         if request.user.has_perm(f"baskets.view_{model}")
     ]
@@ -141,33 +161,37 @@ def product_page(request: HttpRequest, product: Product) -> dict[str, Any]:
     )
     shown = list(holds)
     return {
-        "title": "Product",
+        "title": gettext("Product"),
         "name": display.visible(product.product_id),
         "product": product,
         "lists": lists_of(request, product),
         "tone": tone,
         "verdict": sentence,
         "facts": [
-            ("Name", display.visible(product.name)),
-            ("Brand", display.visible(product.brand) if product.brand else display.NOTHING),
-            ("Variant", display.visible(product.variant) if product.variant else display.NOTHING),
+            (gettext("Name"), display.visible(product.name)),
+            (gettext("Brand"), display.visible(product.brand) if product.brand else display.NOTHING),
+            (gettext("Variant"), display.visible(product.variant) if product.variant else display.NOTHING),
             (
-                "Main product",
+                gettext("Main product"),
                 display.visible(product.main_product_id) if product.main_product_id else display.NOTHING,
             ),
-            ("Price", display.money(product.price, product.currency)),
-            ("Listed", display.yes_no(product.listed)),
-            ("Stock is", "limited" if pieces.limited else "unlimited"),
-            ("Latest report of unsold pieces", snapshots.reported(snapshots.stock_of(product))),
+            (gettext("Price"), display.money(product.price, product.currency)),
+            (gettext("Listed"), display.yes_no(product.listed)),
+            (gettext("Stock is"), gettext("limited") if pieces.limited else gettext("unlimited")),
+            (gettext("Latest report of unsold pieces"), snapshots.reported(snapshots.stock_of(product))),
         ],
         "counters": [
-            ("supply", display.count(pieces.supply), "all recorded adjustments together"),
-            ("available", display.count(pieces.available), "free for the next checkout"),
-            ("held", display.count(pieces.held), f"by active checkouts, {display.count(pieces.lapsed)} of them lapsed"),
-            ("sold", display.count(pieces.sold), "in orders"),
-            ("reversed", display.count(pieces.reversed), "in orders that were reversed: back as supply"),
-            ("shortfall", display.count(pieces.shortfall), "held or sold beyond what the shop has"),
-            ("short", display.count(pieces.short), "in late orders, without stock behind them"),
+            (gettext("supply"), display.count(pieces.supply), gettext("all recorded adjustments together")),
+            (gettext("available"), display.count(pieces.available), gettext("free for the next checkout")),
+            (
+                gettext("held"),
+                display.count(pieces.held),
+                gettext("by active checkouts, %(number)s of them lapsed") % {"number": display.count(pieces.lapsed)},
+            ),
+            (gettext("sold"), display.count(pieces.sold), gettext("in orders")),
+            (gettext("reversed"), display.count(pieces.reversed), gettext("in orders that were reversed: back as supply")),
+            (gettext("shortfall"), display.count(pieces.shortfall), gettext("held or sold beyond what the shop has")),
+            (gettext("short"), display.count(pieces.short), gettext("in late orders, without stock behind them")),
         ],
         "adds_up": pieces.adds_up,
         "has_stock": pieces.supply or pieces.held or pieces.sold or pieces.reversed or pieces.limited,
@@ -180,7 +204,7 @@ def product_page(request: HttpRequest, product: Product) -> dict[str, Any]:
                     display.count(hold.pieces),
                     display.moment(hold.created_at),
                     display.moment(hold.expires_at),
-                    display.badge("lapsed", "bad") if hold.expires_at <= at else display.distance(hold.expires_at - at),
+                    display.badge(gettext("lapsed"), "bad") if hold.expires_at <= at else display.distance(hold.expires_at - at),
                 ),
                 [
                     *repair_links(RESERVATION_REPAIRS, request, hold),

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, exports, filters
@@ -29,13 +30,13 @@ class OfProduct(ReadOnlyAdmin[Any]):
     """Rows found by a product's id, name, brand or variant."""
 
     search_fields = ("product_id",)
-    search_help_text = "A product id or its beginning, or words of name, brand and variant."
+    search_help_text = _("A product id or its beginning, or words of name, brand and variant.")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search for the whole term."""
         return queryset.filter(product_id__in=products_found(search_term)) if search_term else queryset, False
 
-    @admin.display(description="product")
+    @admin.display(description=_("product"))
     def product_shown(self, row: Any) -> SafeString:
         """The product."""
         return display.product(row.product_id)
@@ -48,15 +49,15 @@ class ProductAdmin(RepairAdmin, OfProduct):
     list_display = ("id_shown", "name_shown", "brand_shown", "variant_shown", "cost", "listed", "left")
     list_select_related = ("stock",)
     list_filter = (
-        filters.choices("listed", "listed", {"yes": ("listed", Q(listed=True)), "no": ("unlisted", Q(listed=False))}),
+        filters.choices(_("listed"), "listed", {"yes": (_("listed"), Q(listed=True)), "no": (_("unlisted"), Q(listed=False))}),
         filters.choices(
-            "stock",
+            _("stock"),
             "stock",
             {
-                "unlimited": ("unlimited", Q(stock__isnull=True) | Q(stock__limited=False)),
-                "free": ("pieces free", Q(stock__limited=True, stock__available__gt=0)),
-                "none": ("no piece free", Q(stock__limited=True, stock__available=0)),
-                "shortfall": ("shortfall", Q(stock__shortfall__gt=0)),
+                "unlimited": (_("unlimited"), Q(stock__isnull=True) | Q(stock__limited=False)),
+                "free": (_("pieces free"), Q(stock__limited=True, stock__available__gt=0)),
+                "none": (_("no piece free"), Q(stock__limited=True, stock__available=0)),
+                "shortfall": (_("shortfall"), Q(stock__shortfall__gt=0)),
             },
         ),
     )
@@ -95,32 +96,32 @@ class ProductAdmin(RepairAdmin, OfProduct):
         """Say what the page of a product shows."""
         return {**product_page(request, record), "tools": self.tools(request, record)}
 
-    @admin.display(description="product id")
+    @admin.display(description=_("product id"))
     def id_shown(self, product: Product) -> SafeString:
         """The id."""
         return display.visible(product.product_id, limit=60)
 
-    @admin.display(description="name")
+    @admin.display(description=_("name"))
     def name_shown(self, product: Product) -> SafeString:
         """The name."""
         return display.visible(product.name, limit=80)
 
-    @admin.display(description="brand")
+    @admin.display(description=_("brand"))
     def brand_shown(self, product: Product) -> SafeString:
         """The brand."""
         return display.visible(product.brand, limit=40)
 
-    @admin.display(description="variant")
+    @admin.display(description=_("variant"))
     def variant_shown(self, product: Product) -> SafeString:
         """The variant."""
         return display.visible(product.variant, limit=40)
 
-    @admin.display(description="price")
+    @admin.display(description=_("price"))
     def cost(self, product: Product) -> str:
         """The price."""
         return display.money(product.price, product.currency)
 
-    @admin.display(description="available")
+    @admin.display(description=_("available"))
     def left(self, product: Product) -> SafeString | str:
         """The pieces that are not held."""
         return display.available(product)
@@ -134,13 +135,13 @@ class StockAdmin(OfProduct):
     list_display_links = None
     list_filter = (
         filters.choices(
-            "state",
+            _("state"),
             "state",
             {
-                "free": ("pieces free", Q(available__gt=0)),
-                "none": ("no piece free", Q(limited=True, available=0)),
-                "shortfall": ("shortfall", Q(shortfall__gt=0)),
-                "unlimited": ("unlimited today", Q(limited=False)),
+                "free": (_("pieces free"), Q(available__gt=0)),
+                "none": (_("no piece free"), Q(limited=True, available=0)),
+                "shortfall": (_("shortfall"), Q(shortfall__gt=0)),
+                "unlimited": (_("unlimited today"), Q(limited=False)),
             },
         ),
     )
@@ -153,31 +154,31 @@ class StockAdjustmentAdmin(OfProduct):
     """Every recorded change of supply, the newest first."""
 
     list_display = ("number", "product_shown", "kind", "change", "reported", "why", "who", "at")
-    list_filter = (filters.choices("kind", "kind", {value: (label, Q(kind=value)) for value, label in StockAdjustment.Kind.choices}),)
+    list_filter = (filters.choices(_("kind"), "kind", {value: (label, Q(kind=value)) for value, label in StockAdjustment.Kind.choices}),)
     ordering = ("-pk",)
     shown = ("product_shown", "kind", "change", "reported", "as_of", "why", "who", "at")
 
-    @admin.display(description="number")
+    @admin.display(description=_("number"))
     def number(self, row: StockAdjustment) -> int:
         """The number of the row."""
         return row.pk
 
-    @admin.display(description="change")
+    @admin.display(description=_("change"))
     def change(self, row: StockAdjustment) -> str:
         """By how many pieces."""
         return f"{row.delta:+d}"
 
-    @admin.display(description="reason")
+    @admin.display(description=_("reason"))
     def why(self, row: StockAdjustment) -> SafeString:
         """Why."""
         return display.visible(row.reason, limit=200)
 
-    @admin.display(description="by")
+    @admin.display(description=_("by"))
     def who(self, row: StockAdjustment) -> SafeString:
         """Who."""
         return display.actor_name(row.actor)
 
-    @admin.display(description="recorded")
+    @admin.display(description=_("recorded"))
     def at(self, row: StockAdjustment) -> SafeString | str:
         """When."""
         return display.moment(row.created_at)

@@ -18,10 +18,13 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.api_keys import key_state
 from baskets.admin.basket_detail import TONES
 from baskets.admin.core import display
+from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import Table
 from baskets.admin.core.search import (
     begins_like,
@@ -76,8 +79,8 @@ class Kind:
     """
 
     model: Any
-    title: str
-    heads: Sequence[str]
+    title: Text
+    heads: Sequence[Text]
     find: Callable[[Query], list[Hit]]
 
 
@@ -112,13 +115,18 @@ def search_page(request: HttpRequest) -> HttpResponse:
     chosen = _hit_to_open(hits)
     if chosen and "all" not in request.GET:
         if len(hits) > 1:
-            messages.info(request, format_html('<a href="{}&amp;all=1">All hits of “{}”</a>', here, display.visible(typed, limit=60)))
+            messages.info(
+                request,
+                format_html(
+                    '<a href="{}&amp;all=1">{}</a>', here, format_html(gettext("All hits of “{}”"), display.visible(typed, limit=60))
+                ),
+            )
         return HttpResponseRedirect(chosen.address)
     if request.method == "POST":
         return HttpResponseRedirect(here, status=HTTPStatus.SEE_OTHER)
     context = {
         **admin.site.each_context(request),
-        "title": f"Search: {display.as_plain_text(typed)}" if typed else "Search",
+        "title": gettext("Search: %(typed)s") % {"typed": display.as_plain_text(typed)} if typed else gettext("Search"),
         "typed": typed,
         "groups": groups,
         "number": len(hits),
@@ -156,15 +164,22 @@ def _advice(typed: str) -> list[str]:
     advice = []
     letters = order_number_in(typed).replace("-", "")
     if any(map(str.isdigit, typed)) and letters and len(letters) != NUMBER_LENGTH:
-        advice.append(f"An order number has {NUMBER_LENGTH} letters and digits; this has {len(letters)}.")
+        advice.append(
+            gettext("An order number has %(right)s letters and digits; this has %(number)s.")
+            % {"right": NUMBER_LENGTH, "number": len(letters)}
+        )
     elif len(letters) == NUMBER_LENGTH:
-        advice.append("No order has this number. Ask the customer to read it again: B and 8, S and 5, Z and 2 sound or look alike.")
+        advice.append(
+            gettext("No order has this number. Ask the customer to read it again: B and 8, S and 5, Z and 2 sound or look alike.")
+        )
     return [
         *advice,
-        "A user is found by the whole id or its beginning, deleted and expired baskets included.",
-        "A user whose data were erased is not found by the former id: it was removed for good. The order number still finds the orders.",
-        "A product is found by its id, or by the beginnings of words of its name, brand and variant.",
-        "An order that was purged is not kept any more.",
+        gettext("A user is found by the whole id or its beginning, deleted and expired baskets included."),
+        gettext(
+            "A user whose data were erased is not found by the former id: it was removed for good. The order number still finds the orders."
+        ),
+        gettext("A product is found by its id, or by the beginnings of words of its name, brand and variant."),
+        gettext("An order that was purged is not kept any more."),
     ]
 
 
@@ -276,9 +291,19 @@ def _keys(query: Query) -> list[Hit]:
 
 
 KINDS = (
-    Kind(model=CheckoutSession, title="Orders", heads=("Order number", "Basket of", "Partner", "Status", "Started"), find=_orders),
-    Kind(model=Basket, title="Users", heads=("User", "Partner", "Basket", "Changed", "Expires"), find=_users),
-    Kind(model=Product, title="Products", heads=("Product", "Brand", "Variant", "Product id", "Price", "Available"), find=_products),
-    Kind(model=Partner, title="Partners", heads=("Partner",), find=_partners),
-    Kind(model=ApiKey, title="API keys", heads=("Prefix", "Partner", "Kind", "Label", "State"), find=_keys),
+    Kind(
+        model=CheckoutSession,
+        title=_("Orders"),
+        heads=(_("Order number"), _("Basket of"), _("Partner"), _("Status"), _("Started")),
+        find=_orders,
+    ),
+    Kind(model=Basket, title=_("Users"), heads=(_("User"), _("Partner"), _("Basket"), _("Changed"), _("Expires")), find=_users),
+    Kind(
+        model=Product,
+        title=_("Products"),
+        heads=(_("Product"), _("Brand"), _("Variant"), _("Product id"), _("Price"), _("Available")),
+        find=_products,
+    ),
+    Kind(model=Partner, title=_("Partners"), heads=(_("Partner"),), find=_partners),
+    Kind(model=ApiKey, title=_("API keys"), heads=(_("Prefix"), _("Partner"), _("Kind"), _("Label"), _("State")), find=_keys),
 )

@@ -7,6 +7,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
 from baskets.admin.core.readonly import ReadOnlyAdmin
@@ -25,19 +27,23 @@ class SigningKeyAdmin(ReadOnlyAdmin[SigningKey]):
         """Without the private half, and with a word on whether its last token is over."""
         return super().get_queryset(request).defer("private_key").annotate(over=Q(ends_at__lte=Now()))
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, key: SigningKey) -> SafeString:
         """What it is good for."""
         if key.ends_at is None:
-            return display.badge("signs", "good")
-        return display.badge("over", "plain") if getattr(key, "over", False) else display.badge("replaced, still trusted", "plain")
+            return display.badge(gettext("signs"), "good")
+        return (
+            display.badge(gettext("over"), "plain")
+            if getattr(key, "over", False)
+            else display.badge(gettext("replaced, still trusted"), "plain")
+        )
 
-    @admin.display(description="created")
+    @admin.display(description=_("created"))
     def created(self, key: SigningKey) -> SafeString | str:
         """When it was made."""
         return display.moment(key.created_at)
 
-    @admin.display(description="trusted until")
+    @admin.display(description=_("trusted until"))
     def until(self, key: SigningKey) -> SafeString | str:
         """When the last token that it has signed is over."""
-        return display.moment(key.ends_at) if key.ends_at else "it is replaced"
+        return display.moment(key.ends_at) if key.ends_at else gettext("it is replaced")

@@ -15,6 +15,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from baskets.admin.core import display
 from baskets.admin.core.actors import staff_actor
@@ -53,7 +54,10 @@ class StockTakeView:
             return self._preview(form, problem=refusal, status=409)
         except execution.DatabaseBusy as busy:
             return self._preview(form, problem=busy, status=503)
-        messages.success(self.request, f"Done: counts of {display.count(len(form.details['counts']))} products are applied.")
+        messages.success(
+            self.request,
+            gettext("Done: counts of %(number)s products are applied.") % {"number": display.count(len(form.details["counts"]))},
+        )
         return HttpResponseRedirect(reverse("admin:baskets_product_changelist"))
 
     def _operation(self, form: StockTakeForm, *, reason: str, versions: Mapping[str, int]) -> partial[None]:
@@ -98,10 +102,12 @@ class StockTakeView:
             self.request,
             "admin/baskets/stock_take.html",
             {
-                "title": "Stock take",
+                "title": gettext("Stock take"),
                 "form": form,
                 "back": reverse("admin:baskets_product_changelist"),
-                "submit": f"Apply {len(form.details['counts'])} counts" if context.get("confirm") else "Show what will change",
+                "submit": gettext("Apply %(number)s counts") % {"number": len(form.details["counts"])}
+                if context.get("confirm")
+                else gettext("Show what will change"),
                 **context,
             },
             status=status,
@@ -131,7 +137,7 @@ def _moved_since(problem: object) -> Sequence[SafeString]:
         return []
     return [
         format_html(
-            "{} {}: {} by {}",
+            gettext("{} {}: {} by {}"),
             display.moment(change.created_at),
             display.visible(change.product_id),
             change.get_kind_display(),
@@ -152,8 +158,17 @@ def _preview_table(counts: Mapping[str, int], as_of: datetime, before: Counters,
     supplied = _sums(StockAdjustment.objects.filter(Q(kind="supply") | Q(kind="unheld"), product_id__in=ids, as_of__gt=as_of), "delta")
     names = dict(Product.objects.filter(pk__in=ids).values_list("pk", "name"))
     return Table(
-        title="What it changes",
-        heads=("Product", "Counted", "Sold since", "Supplied since", "Held", "Available before", "Available after", "Note"),
+        title=gettext("What it changes"),
+        heads=(
+            gettext("Product"),
+            gettext("Counted"),
+            gettext("Sold since"),
+            gettext("Supplied since"),
+            gettext("Held"),
+            gettext("Available before"),
+            gettext("Available after"),
+            gettext("Note"),
+        ),
         rows=[
             (
                 display.product(product_id, names[product_id]) if product_id in names else display.visible(product_id),
@@ -175,18 +190,18 @@ def _sums(rows: QuerySet[Any], field: str) -> dict[str, int]:
 
 
 def _available(stock: Stock | None) -> str:
-    return "unlimited" if stock is None or not stock.limited else display.count(stock.available)
+    return gettext("unlimited") if stock is None or not stock.limited else display.count(stock.available)
 
 
 def _note(before: Stock | None, after: Stock | None, as_of: datetime, *, is_known: bool) -> object:
     if not is_known:
-        return display.badge("no such product", "bad")
+        return display.badge(gettext("no such product"), "bad")
     if before is not None and before.reported_as_of > as_of:
-        return display.badge("a later report exists", "bad")
+        return display.badge(gettext("a later report exists"), "bad")
     if after is None:
         return ""
     if after.shortfall:
-        return display.badge(f"shortfall of {display.count(after.shortfall)}", "bad")
+        return display.badge(gettext("shortfall of %(pieces)s") % {"pieces": display.count(after.shortfall)}, "bad")
     if before is None or not before.limited:
-        return display.badge("becomes limited", "busy")
-    return "" if (before.available, before.shortfall) != (after.available, after.shortfall) else "no change"
+        return display.badge(gettext("becomes limited"), "busy")
+    return "" if (before.available, before.shortfall) != (after.available, after.shortfall) else gettext("no change")

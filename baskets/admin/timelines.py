@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.checkouts import OfBasket
 from baskets.admin.core import display, filters
@@ -22,13 +23,13 @@ class EventAdmin(OfBasket):
     list_display = ("time", "what", "of_user", "partner_name", "order", "who")
     list_select_related = ("basket__partner", "session")
     list_filter = (
-        filters.choices("kind", "kind", {value: (label, Q(kind=value)) for value, label in Event.Kind.choices}),
-        filters.choices("author", "by", {kind: (label, Q(actor_kind=kind)) for kind, label in ACTOR_KINDS.items()}),
+        filters.choices(_("kind"), "kind", {value: (label, Q(kind=value)) for value, label in Event.Kind.choices}),
+        filters.choices(_("author"), "by", {kind: (label, Q(actor_kind=kind)) for kind, label in ACTOR_KINDS.items()}),
         filters.of_partner("basket__partner"),
-        filters.past("time", "at"),
+        filters.past(_("time"), "at"),
     )
     ordering = ("-pk",)
-    search_help_text = "A whole user id, or the beginning of an order number."
+    search_help_text = _("A whole user id, or the beginning of an order number.")
     shown = ("time", "what", "number", "of_user", "partner_name", "order", "who", "request_id", "data", "tracking")
 
     def of_product(self, term: str) -> Q:
@@ -40,22 +41,22 @@ class EventAdmin(OfBasket):
         rows: QuerySet[Any] = Event.objects.with_keys()
         return rows.order_by(*self.ordering)
 
-    @admin.display(description="time")
+    @admin.display(description=_("time"))
     def time(self, event: Event) -> SafeString | str:
         """When."""
         return display.moment(event.at)
 
-    @admin.display(description="what")
+    @admin.display(description=_("what"))
     def what(self, event: Event) -> str:
         """What happened."""
         return event.get_kind_display()
 
-    @admin.display(description="order number")
+    @admin.display(description=_("order number"))
     def order(self, event: Event) -> SafeString | str:
         """The session it is about, if it is about one."""
         return super().order(event) if event.session_id else display.NOTHING
 
-    @admin.display(description="by")
+    @admin.display(description=_("by"))
     def who(self, event: Event) -> SafeString:
         """Who did it."""
         return display.actor(event, partner=event.basket.partner.name)
@@ -68,7 +69,7 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin[IdempotencyRecord]):
     list_display = ("key_shown", "basket_of", "status", "created")
     ordering = ("-pk",)
     search_fields = ("basket_id",)
-    search_help_text = "A whole user id."
+    search_help_text = _("A whole user id.")
     shown = ("key_shown", "basket_of", "status", "created", "body")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
@@ -80,12 +81,12 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin[IdempotencyRecord]):
         """The key, as the caller chose it."""
         return display.visible(row.key, limit=60)
 
-    @admin.display(description="basket")
+    @admin.display(description=_("basket"))
     def basket_of(self, row: IdempotencyRecord) -> SafeString:
         """The basket, by its key: it may be one without a row."""
         return display.page("basket", row.basket_id, row.basket_id)
 
-    @admin.display(description="answered")
+    @admin.display(description=_("answered"))
     def created(self, row: IdempotencyRecord) -> SafeString | str:
         """When."""
         return display.moment(row.created_at)

@@ -12,11 +12,14 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import ReadOnlyAdmin
+from baskets.admin.core.refusals import translated
 from baskets.admin.core.superuser_forms import ReasonForm, require_superuser, run_for_form
 from baskets.domain import runner
 from baskets.domain.access import jwks_cache, token_issuers
@@ -26,9 +29,9 @@ from baskets.models.token_issuers import ALGORITHMS
 
 MAX_KEY_SET_LENGTH = 100_000
 OF_RESTRICTION = filters.choices(
-    "accepted tokens",
+    _("accepted tokens"),
     "accepts",
-    {"every": ("every token of its keys", Q(issuer="", audience="")), "some": ("those with iss or aud", ~Q(issuer="", audience=""))},
+    {"every": (_("every token of its keys"), Q(issuer="", audience="")), "some": (_("those with iss or aud"), ~Q(issuer="", audience=""))},
 )
 
 
@@ -38,38 +41,40 @@ class IssuerForm(ReasonForm):
     field_order = ("partner", "name", "issuer", "audience", "algorithms", "keys_url", "keys", "unrestricted", "reason")
     partner = forms.ModelChoiceField(queryset=Partner.objects.order_by("name"))
     name = forms.CharField(
-        max_length=MAX_NAME_LENGTH, strip=False, help_text="What it is called here. One that has this name already is replaced."
+        max_length=MAX_NAME_LENGTH, strip=False, help_text=_("What it is called here. One that has this name already is replaced.")
     )
     issuer = forms.CharField(
         max_length=token_issuers.MAX_CLAIM_LENGTH,
         required=False,
         strip=False,
-        label="iss",
-        help_text="What its tokens say. Empty: anything.",
+        label=_("iss"),
+        help_text=_("What its tokens say. Empty: anything."),
     )
     audience = forms.CharField(
         max_length=token_issuers.MAX_CLAIM_LENGTH,
         required=False,
         strip=False,
-        label="aud",
-        help_text="The service they are for. Empty: any.",
+        label=_("aud"),
+        help_text=_("The service they are for. Empty: any."),
     )
     algorithms = forms.MultipleChoiceField(
-        choices=[(name, name) for name in ALGORITHMS], initial=list(token_issuers.DEFAULT_ALGORITHMS), help_text="How it signs."
+        choices=[(name, name) for name in ALGORITHMS], initial=list(token_issuers.DEFAULT_ALGORITHMS), help_text=_("How it signs.")
     )
-    keys_url = forms.CharField(max_length=2000, required=False, label="Address of its key set", help_text="A JWKS, by https.")
+    keys_url = forms.CharField(max_length=2000, required=False, label=_("Address of its key set"), help_text=_("A JWKS, by https."))
     keys = forms.CharField(
         max_length=MAX_KEY_SET_LENGTH,
         required=False,
         widget=forms.Textarea,
-        label="Or the key set itself",
-        help_text='JSON: {"keys": [...]}, public keys only.',
+        label=_("Or the key set itself"),
+        help_text=_('JSON: {"keys": [...]}, public keys only.'),
     )
     unrestricted = forms.BooleanField(
         required=False,
-        label="Trust every token",
-        help_text="Needed if both iss and aud are empty: every token that is signed with these keys is good then, "
-        "for whatever service it was made.",
+        label=_("Trust every token"),
+        help_text=_(
+            "Needed if both iss and aud are empty: every token that is signed with these keys is good then, "
+            "for whatever service it was made."
+        ),
     )
 
     def clean_keys(self) -> Any:
@@ -80,7 +85,7 @@ class IssuerForm(ReasonForm):
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
-            raise forms.ValidationError("This is not JSON.") from None
+            raise forms.ValidationError(gettext("This is not JSON.")) from None
 
 
 @admin.register(TokenIssuer)
@@ -92,7 +97,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
     list_filter = (filters.of_partner("partner"), OF_RESTRICTION)
     ordering = ("partner__name", "name")
     search_fields = ("name__startswith", "partner__name__startswith", "issuer__startswith")
-    search_help_text = "The name of an issuer or a partner, or what `iss` is; or the beginning of it."
+    search_help_text = _("The name of an issuer or a partner, or what `iss` is; or the beginning of it.")
     shown = (
         *("name_shown", "partner_name", "issuer", "audience", "accepts", "signs_with", "source", "usable_keys", "fetched", "problem"),
         *("created", "who"),
@@ -132,12 +137,14 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
                 actor=actor,
             )
             if trusted:
-                messages.success(request, "The issuer is added. Its tokens are valid from the next call on.")
+                messages.success(request, gettext("The issuer is added. Its tokens are valid from the next call on."))
                 if trusted.issuer.keys_url:
                     _fetch_keys(request, trusted.issuer)
                 _name_skipped(request, trusted.skipped)
                 return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_change", args=[trusted.issuer.pk]))
-        return self.render(request, "admin/baskets/form.html", {"title": "Add an issuer", "form": form, "submit": "Add issuer"})
+        return self.render(
+            request, "admin/baskets/form.html", {"title": gettext("Add an issuer"), "form": form, "submit": gettext("Add issuer")}
+        )
 
     @method_decorator(csrf_protect)
     def remove(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -151,9 +158,9 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
                 runner.run(token_issuers.remove_issuer, partner_name=found.partner.name, name=found.name, reason=reason, actor=actor)
             except token_issuers.IssuerNotFound as gone:
                 raise Http404 from gone
-            messages.success(request, "The issuer is removed. Its tokens are refused from now on.")
+            messages.success(request, gettext("The issuer is removed. Its tokens are refused from now on."))
             return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_changelist"))
-        context = {"title": "Remove an issuer", "name": display.visible(found.name), "record": found, "form": form}
+        context = {"title": gettext("Remove an issuer"), "name": display.visible(found.name), "record": found, "form": form}
         context["partner"] = display.visible(found.partner.name)
         context["back"] = reverse("admin:baskets_tokenissuer_change", args=[quote(found.pk)])
         return self.render(request, "admin/baskets/remove_issuer.html", context)
@@ -168,64 +175,68 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         if request.method == "POST":
             _fetch_keys(request, found)
             return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_change", args=[quote(found.pk)]))
-        context = {"title": "Fetch the keys of an issuer", "form": forms.Form(), "submit": "Fetch keys now"}
+        context = {"title": gettext("Fetch the keys of an issuer"), "form": forms.Form(), "submit": gettext("Fetch keys now")}
         return self.render(request, "admin/baskets/form.html", context)
 
     def tools(self, request: HttpRequest, record: TokenIssuer) -> list[tuple[str, str]]:
         """Return the links to remove the issuer and to fetch the keys that it publishes."""
         if not request.user.is_superuser:
             return []
-        named = [("remove", "Remove this issuer"), *([("fetch", "Fetch its keys")] if record.keys_url else [])]
+        named = [("remove", gettext("Remove this issuer")), *([("fetch", gettext("Fetch its keys"))] if record.keys_url else [])]
         return [(reverse(f"admin:baskets_tokenissuer_{name}", args=[quote(record.pk)]), label) for name, label in named]
 
-    @admin.display(description="name")
+    @admin.display(description=_("name"))
     def name_shown(self, issuer: TokenIssuer) -> SafeString:
         """What it is called here."""
         return display.visible(issuer.name)
 
-    @admin.display(description="partner")
+    @admin.display(description=_("partner"))
     def partner_name(self, issuer: TokenIssuer) -> SafeString:
         """Who trusts it."""
         return display.page("partner", issuer.partner_id, display.visible(issuer.partner.name))
 
-    @admin.display(description="signs with")
+    @admin.display(description=_("signs with"))
     def signs_with(self, issuer: TokenIssuer) -> str:
         """Its algorithms."""
         return ", ".join(issuer.algorithms)
 
-    @admin.display(description="keys from")
+    @admin.display(description=_("keys from"))
     def source(self, issuer: TokenIssuer) -> SafeString | str:
         """Where its keys are."""
-        return display.visible(issuer.keys_url, limit=200) if issuer.keys_url else "stored here"
+        return display.visible(issuer.keys_url, limit=200) if issuer.keys_url else gettext("stored here")
 
-    @admin.display(description="accepts")
+    @admin.display(description=_("accepts"))
     def accepts(self, issuer: TokenIssuer) -> str:
         """Whether anything restricts its tokens to this service."""
-        return "tokens with this iss or aud" if issuer.issuer or issuer.audience else "EVERY token of its keys, for whatever service"
+        return (
+            gettext("tokens with this iss or aud")
+            if issuer.issuer or issuer.audience
+            else gettext("EVERY token of its keys, for whatever service")
+        )
 
-    @admin.display(description="usable keys")
+    @admin.display(description=_("usable keys"))
     def usable_keys(self, issuer: TokenIssuer) -> SafeString | str:
         """The stored keys by their `kid`, each with its algorithms."""
         keys = jwks_cache.stored_keys(issuer)
         lines = [f"{'(no kid)' if key.kid is None else key.kid}: {', '.join(sorted(key.algorithms))}" for key in keys]
-        return display.visible("; ".join(lines), limit=2000) if keys else "none"
+        return display.visible("; ".join(lines), limit=2000) if keys else gettext("none")
 
-    @admin.display(description="keys fetched")
+    @admin.display(description=_("keys fetched"))
     def fetched(self, issuer: TokenIssuer) -> SafeString | str:
         """When its published keys were fetched."""
         return display.moment(issuer.fetched_at)
 
-    @admin.display(description="problem of the last fetch")
+    @admin.display(description=_("problem of the last fetch"))
     def problem(self, issuer: TokenIssuer) -> SafeString:
         """Why its keys could not be fetched last."""
         return display.visible(issuer.fetch_problem, limit=500)
 
-    @admin.display(description="trusted since")
+    @admin.display(description=_("trusted since"))
     def created(self, issuer: TokenIssuer) -> SafeString | str:
         """When it was first trusted."""
         return display.moment(issuer.created_at)
 
-    @admin.display(description="last changed by")
+    @admin.display(description=_("last changed by"))
     def who(self, issuer: TokenIssuer) -> SafeString:
         """Who added it, or replaced it last."""
         return display.visible(issuer.created_by)
@@ -236,13 +247,13 @@ def _fetch_keys(request: HttpRequest, issuer: TokenIssuer) -> None:
     try:
         found = jwks_cache.fetch_now(issuer=issuer, actor=staff_actor(request))
     except jwks_cache.KeysNotFetched as error:
-        messages.error(request, f"Its keys could not be fetched now: {error}")
+        messages.error(request, gettext("Its keys could not be fetched now: %(problem)s") % {"problem": translated(error)})
         return
-    messages.success(request, f"{len(found.keys)} keys were fetched.")
+    messages.success(request, gettext("%(number)s keys were fetched.") % {"number": len(found.keys)})
     _name_skipped(request, found.skipped)
 
 
 def _name_skipped(request: HttpRequest, skipped: Iterable[str]) -> None:
     """Name the keys that cannot be used."""
     for sentence in skipped:
-        messages.warning(request, f"Skipped {sentence}")
+        messages.warning(request, gettext("Skipped %(key)s") % {"key": sentence})

@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import path
+from django.views.i18n import set_language
 
 from baskets.admin import search
 from baskets.admin.auth import account, login
@@ -12,6 +13,7 @@ urlpatterns = [
     path("", admin.site.admin_view(views.home_page), name="home"),
     path("records/", admin.site.admin_view(views.records_page), name="records"),
     path("search/", admin.site.admin_view(search.search_page), name="search"),
+    path("language/", set_language, name="language"),
     path("login/", login.SignIn.as_view(), name="sign_in"),
     path("login/code/", account.ConfirmCode.as_view(), name="code"),
     path("login/set-up/", account.Enrol.as_view(), name="enrol"),

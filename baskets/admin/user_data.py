@@ -8,6 +8,8 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
 from baskets.admin.core.readonly import ReadOnlyAdmin
@@ -29,29 +31,29 @@ class TransferAdmin(ReadOnlyAdmin[Transfer]):
         """With a word on whether the minute is over."""
         return super().get_queryset(request).defer("digest").annotate(over=Q(expires_at__lte=Now()))
 
-    @admin.display(description="user")
+    @admin.display(description=_("user"))
     def user(self, transfer: Transfer) -> SafeString:
         """Whose basket it is."""
         return display.visible(transfer.basket.user_id, limit=60)
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, transfer: Transfer) -> SafeString:
         """What became of it."""
         if transfer.redeemed_at:
-            return display.badge("taken", "good")
-        return display.badge("expired", "plain") if getattr(transfer, "over", False) else display.badge("open", "busy")
+            return display.badge(gettext("taken"), "good")
+        return display.badge(gettext("expired"), "plain") if getattr(transfer, "over", False) else display.badge(gettext("open"), "busy")
 
-    @admin.display(description="offered")
+    @admin.display(description=_("offered"))
     def offered(self, transfer: Transfer) -> SafeString | str:
         """When it was offered."""
         return display.moment(transfer.created_at)
 
-    @admin.display(description="until")
+    @admin.display(description=_("until"))
     def until(self, transfer: Transfer) -> SafeString | str:
         """When its minute is over."""
         return display.moment(transfer.expires_at)
 
-    @admin.display(description="taken")
+    @admin.display(description=_("taken"))
     def taken(self, transfer: Transfer) -> SafeString | str:
         """When another device took the basket."""
         return display.moment(transfer.redeemed_at) if transfer.redeemed_at else display.NOTHING
@@ -66,45 +68,45 @@ class GuestTokenAdmin(RepairAdmin):
     list_select_related = ("basket",)
     search_fields = ("jti__exact", "basket__user_id__exact")
     ordering = ("-created_at", "jti")
-    search_help_text = "A whole user id, or the whole id of a device."
+    search_help_text = _("A whole user id, or the whole id of a device.")
     shown = ("user", "came_by", "state", "begun", "until", "revoked")
 
-    @admin.display(description="device")
+    @admin.display(description=_("device"))
     def device(self, token: GuestToken) -> str:
         """Name it as the API does."""
         return str(token.pk)
 
-    @admin.display(description="came by")
+    @admin.display(description=_("came by"))
     def came_by(self, token: GuestToken) -> str:
         """How it got the basket."""
         return display.came_by(transferred=token.transferred)
 
-    @admin.display(description="user")
+    @admin.display(description=_("user"))
     def user(self, token: GuestToken) -> SafeString:
         """Whose basket it is."""
         return display.basket(token.basket_id, token.basket.user_id)
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def state(self, token: GuestToken) -> SafeString:
         """Whether it is let in."""
         return display.device_state(token)
 
-    @admin.display(description="since")
+    @admin.display(description=_("since"))
     def begun(self, token: GuestToken) -> SafeString | str:
         """When the token was signed."""
         return display.moment(token.created_at)
 
-    @admin.display(description="until")
+    @admin.display(description=_("until"))
     def until(self, token: GuestToken) -> SafeString | str:
         """When the token expires."""
         return display.moment(token.expires_at)
 
-    @admin.display(description="revoked")
+    @admin.display(description=_("revoked"))
     def revoked(self, token: GuestToken) -> SafeString | str:
         """When it was revoked, and by whom."""
         if token.revoked_at is None:
             return display.NOTHING
-        return format_html("{} by {}", display.moment(token.revoked_at), display.visible(token.revoked_by))
+        return format_html(gettext("{} by {}"), display.moment(token.revoked_at), display.visible(token.revoked_by))
 
 
 @admin.register(Comfort)
@@ -120,22 +122,22 @@ class ComfortAdmin(ReadOnlyAdmin[Comfort]):
         there = {f"has_{name}": Q(**{f"{name}__isnull": False}) for name in ("customer_id", "payment_token")}
         return super().get_queryset(request).defer("customer_id", "payment_token").annotate(**there)
 
-    @admin.display(description="customer id")
+    @admin.display(description=_("customer id"))
     def customer_id_there(self, comfort: Comfort) -> str:
         """Whether there is one."""
-        return "stored" if getattr(comfort, "has_customer_id", False) else display.NOTHING
+        return gettext("stored") if getattr(comfort, "has_customer_id", False) else display.NOTHING
 
-    @admin.display(description="payment token")
+    @admin.display(description=_("payment token"))
     def payment_token_there(self, comfort: Comfort) -> str:
         """Whether there is one."""
-        return "stored" if getattr(comfort, "has_payment_token", False) else display.NOTHING
+        return gettext("stored") if getattr(comfort, "has_payment_token", False) else display.NOTHING
 
-    @admin.display(description="consent since")
+    @admin.display(description=_("consent since"))
     def consented(self, comfort: Comfort) -> SafeString | str:
         """When the user agreed."""
         return display.moment(comfort.consented_at)
 
-    @admin.display(description="changed")
+    @admin.display(description=_("changed"))
     def changed(self, comfort: Comfort) -> SafeString | str:
         """When it changed last."""
         return display.moment(comfort.changed_at)

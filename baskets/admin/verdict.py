@@ -3,10 +3,14 @@
 Pure: facts in, sentences out. `basket_detail` reads the facts, and offers the step to staff who may take it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
+
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core.late_stock import LateStock, late_stock, pieces
 from baskets.models import Attention, CheckoutSession
@@ -149,59 +153,91 @@ def verdict(facts: BasketFacts) -> Verdict:
     elif facts.flags:
         found = _short(facts.flags[0])
     elif facts.state == State.ERASED:
-        return Verdict(tone="plain", text="The user's data were erased. Orders and the timeline stay under a random name.")
+        return Verdict(tone="plain", text=gettext("The user's data were erased. Orders and the timeline stay under a random name."))
     elif facts.latest and facts.latest.status == Status.ACTIVE:
         return _in_checkout(facts.latest, facts)
     elif facts.state != State.OPEN:
         return _closed(facts)
     else:
         return _ended(facts.latest, facts.at) if facts.latest else _shopping(facts)
-    more = len(facts.flags) - 1
-    others = f" {more} more {'flag is' if more == 1 else 'flags are'} open." if more else ""
-    return Verdict(tone="bad", text=f"{found.text}{others}", step=found.step)
+    if more := len(facts.flags) - 1:
+        others = ngettext("%(number)s more flag is open.", "%(number)s more flags are open.", more) % {"number": more}
+        return Verdict(tone="bad", text=f"{found.text} {others}", step=found.step)
+    return Verdict(tone="bad", text=found.text, step=found.step)
 
 
 def span(length: timedelta) -> str:
     """Write a length of time to the precision that staff need: `62 s`, `5 min`, `3 h`, `2 days`."""
+    text, number = _measure(length, LENGTHS)
+    return str(text) % {"number": number}
+
+
+def ago(length: timedelta) -> str:
+    """Write how long ago something happened, as `span` does: `62 s ago`."""
+    text, number = _measure(length, AGES)
+    return str(text) % {"number": number}
+
+
+# By the number of seconds in a unit. A unit is used from two of it on, so all of them are plural.
+LENGTHS = {86400: _("%(number)s days"), 3600: _("%(number)s h"), 60: _("%(number)s min"), 1: _("%(number)s s")}
+AGES = {86400: _("%(number)s days ago"), 3600: _("%(number)s h ago"), 60: _("%(number)s min ago"), 1: _("%(number)s s ago")}
+
+
+def _measure(length: timedelta, texts: Mapping[int, Any]) -> tuple[Any, int]:
     seconds = max(int(length.total_seconds()), 0)
-    for unit, size in ((" days", 86400), (" h", 3600), (" min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds} s"
+    size = next(size for size in texts if seconds >= 2 * size or size == 1)
+    return texts[size], seconds // size
 
 
 def _refused(flag: FlagFacts) -> Verdict:
     """An order was reported and refused: the customer may have paid."""
     session = flag.session
-    text = f"The customer may have paid: an order was reported {_when_refused(flag)}."
+    text = _what_was_refused(flag)
     if session.status == Status.ORDERED:
-        text += " The last checkout before it was ordered, so the report may repeat that order. Compare the payment, then resolve the flag."
-        return Verdict(tone="bad", text=text, step=Step(slug="settle", of="flag", pk=flag.pk))
-    text += " Its items went back to the cart."
+        advice = gettext(
+            "The last checkout before it was ordered, so the report may repeat that order. Compare the payment, then resolve the flag."
+        )
+        return Verdict(tone="bad", text=f"{text} {advice}", step=Step(slug="settle", of="flag", pk=flag.pk))
+    text = f"{text} {gettext('Its items went back to the cart.')}"
     if flag.candidates > 1:
-        text += f" The report named no order number and may be about any of {flag.candidates} checkouts. Compare the payment first."
+        advice = gettext("The report named no order number and may be about any of %(number)s checkouts. Compare the payment first.")
         step = None if flag.is_assigned else Step(slug="take", of="flag", pk=flag.pk)
-        return Verdict(tone="bad", text=text, step=step)
+        return Verdict(tone="bad", text=f"{text} {advice % {'number': flag.candidates}}", step=step)
     stock = session.late_stock
     if not stock.missing:
-        return Verdict(tone="bad", text=f"{text} {stock} Order late.", step=_order_late(session))
+        return Verdict(tone="bad", text=f"{text} {stock} {gettext('Order late.')}", step=_order_late(session))
     if stock.available:
-        text += f" {stock} Order late with {pieces(stock.missing)} short, or refund and resolve the flag."
-        return Verdict(tone="bad", text=text, step=_order_late(session))
-    text += f" {stock} Refund and resolve the flag, or order late without stock."
-    return Verdict(tone="bad", text=text, step=Step(slug="settle", of="flag", pk=flag.pk))
+        advice = gettext("Order late with %(pieces)s short, or refund and resolve the flag.") % {"pieces": pieces(stock.missing)}
+        return Verdict(tone="bad", text=f"{text} {stock} {advice}", step=_order_late(session))
+    advice = gettext("Refund and resolve the flag, or order late without stock.")
+    return Verdict(tone="bad", text=f"{text} {stock} {advice}", step=Step(slug="settle", of="flag", pk=flag.pk))
 
 
-def _when_refused(flag: FlagFacts) -> str:
+def _what_was_refused(flag: FlagFacts) -> str:
+    """Say in one sentence what was reported, how late, and why it was refused."""
     session = flag.session
+    after_hold = session.status == Status.EXPIRED
     if flag.reason == Reason.BASKET_CHANGED:
-        return "without an order number, after the basket had changed"
-    ended = f"{span(flag.created_at - _end(session))} after {'the hold ended' if session.status == Status.EXPIRED else 'the abort'}"
-    if flag.reason == Reason.ABORTED:
-        return f"without an order number, {ended}"
-    if flag.reason == Reason.OUT_OF_STOCK:
-        return f"{ended}, and its pieces had gone to other customers"
-    return f"{ended}, later than the grace period allows"
+        text = gettext("The customer may have paid: an order was reported without an order number, after the basket had changed.")
+    elif flag.reason == Reason.ABORTED and after_hold:
+        text = gettext("The customer may have paid: an order was reported without an order number, %(span)s after the hold ended.")
+    elif flag.reason == Reason.ABORTED:
+        text = gettext("The customer may have paid: an order was reported without an order number, %(span)s after the abort.")
+    elif flag.reason == Reason.OUT_OF_STOCK and after_hold:
+        text = gettext(
+            "The customer may have paid: an order was reported %(span)s after the hold ended, and its pieces had gone to other customers."
+        )
+    elif flag.reason == Reason.OUT_OF_STOCK:
+        text = gettext(
+            "The customer may have paid: an order was reported %(span)s after the abort, and its pieces had gone to other customers."
+        )
+    elif after_hold:
+        text = gettext(
+            "The customer may have paid: an order was reported %(span)s after the hold ended, later than the grace period allows."
+        )
+    else:
+        text = gettext("The customer may have paid: an order was reported %(span)s after the abort, later than the grace period allows.")
+    return text % {"span": span(flag.created_at - _end(session))}
 
 
 def _end(session: SessionFacts) -> datetime:
@@ -213,70 +249,100 @@ def _short(flag: FlagFacts) -> Verdict:
     """A late order was accepted without enough stock."""
     bought = sum(line.count for line in flag.session.lines if line.is_bought)
     short = sum(line.short for line in flag.session.lines)
-    text = (
-        f"The customer has an order in which {short} of {pieces(bought)} {'has' if short == 1 else 'have'} no stock."
-        " Get the pieces or agree with the customer. Then resolve the flag."
-    )
-    return Verdict(tone="bad", text=text, step=Step(slug="settle", of="flag", pk=flag.pk))
+    what = ngettext(
+        "The customer has an order in which %(short)s of %(pieces)s has no stock.",
+        "The customer has an order in which %(short)s of %(pieces)s have no stock.",
+        short,
+    ) % {"short": short, "pieces": pieces(bought)}
+    advice = gettext("Get the pieces or agree with the customer. Then resolve the flag.")
+    return Verdict(tone="bad", text=f"{what} {advice}", step=Step(slug="settle", of="flag", pk=flag.pk))
 
 
 def _in_checkout(session: SessionFacts, facts: BasketFacts) -> Verdict:
     at = facts.at
     if session.test_mode:
-        return Verdict(tone="busy", text="A test checkout is active. It holds and sells nothing.")
+        return Verdict(tone="busy", text=gettext("A test checkout is active. It holds and sells nothing."))
     held = sum(max(line.stocked or 0, 0) for line in session.lines)
     if session.expires_at <= at:
-        text = (
-            f"The hold ended {span(at - session.expires_at)} ago, and the checkout is not swept yet: the customer still has"
-            f" {_held(held)}. If the payment has arrived, finish as ordered. Otherwise the sweep returns the items to the cart."
-        )
-        return Verdict(tone="bad", text=text, step=Step(slug="finish-as-ordered", of="session", pk=session.pk))
-    text = f"The customer is in checkout and has {_held(held)} for {span(session.expires_at - at)} more."
+        if held:
+            text = gettext("The hold ended %(ago)s, and the checkout is not swept yet: the customer still has %(pieces)s on hold.")
+        else:
+            text = gettext("The hold ended %(ago)s, and the checkout is not swept yet: the customer still has products that need no stock.")
+        text %= {"ago": ago(at - session.expires_at), "pieces": pieces(held)}
+        advice = gettext("If the payment has arrived, finish as ordered. Otherwise the sweep returns the items to the cart.")
+        return Verdict(tone="bad", text=f"{text} {advice}", step=Step(slug="finish-as-ordered", of="session", pk=session.pk))
+    if held:
+        text = gettext("The customer is in checkout and has %(pieces)s on hold for %(span)s more.")
+    else:
+        text = gettext("The customer is in checkout and has products that need no stock for %(span)s more.")
+    text %= {"pieces": pieces(held), "span": span(session.expires_at - at)}
     failed = [line for line in session.lines if line.failed]
     if failed:
-        text += f" {pieces(sum(line.count for line in failed))} could not be held at the start."
+        not_held = gettext("%(pieces)s could not be held at the start.") % {"pieces": pieces(sum(line.count for line in failed))}
+        text = f"{text} {not_held}"
         if any(line.obtainable is None or line.obtainable >= line.count for line in failed):
-            text += " There is stock now: hold again what failed."
+            text = f"{text} {gettext('There is stock now: hold again what failed.')}"
             return Verdict(tone="busy", text=text, step=Step(slug="hold-again", of="session", pk=session.pk))
     if session.expires_at - at >= facts.extension:
-        return Verdict(tone="busy", text=f"{text} Nothing needs to be done.")
-    text += " Nothing needs to be done, unless the customer needs more time to pay: then extend the hold."
-    return Verdict(tone="busy", text=text, step=Step(slug="extend-hold", of="session", pk=session.pk))
-
-
-def _held(number: int) -> str:
-    return f"{pieces(number)} on hold" if number else "products that need no stock"
+        return Verdict(tone="busy", text=f"{text} {gettext('Nothing needs to be done.')}")
+    advice = gettext("Nothing needs to be done, unless the customer needs more time to pay: then extend the hold.")
+    return Verdict(tone="busy", text=f"{text} {advice}", step=Step(slug="extend-hold", of="session", pk=session.pk))
 
 
 def _closed(facts: BasketFacts) -> Verdict:
-    how = "was deleted" if facts.state == State.DELETED else "expired"
-    ago = f" {span(facts.at - facts.closed_at)} ago" if facts.closed_at else ""
-    text = f"The basket {how}{ago}. The customer sees an empty one; orders and the timeline stay."
+    is_deleted = facts.state == State.DELETED
+    if facts.closed_at is None:
+        text = gettext("The basket was deleted.") if is_deleted else gettext("The basket expired.")
+    else:
+        text = gettext("The basket was deleted %(ago)s.") if is_deleted else gettext("The basket expired %(ago)s.")
+        text %= {"ago": ago(facts.at - facts.closed_at)}
+    text = f"{text} {gettext('The customer sees an empty one; orders and the timeline stay.')}"
     if facts.latest:
-        text += f" {_ended(facts.latest, facts.at).text}"
+        text = f"{text} {_ended(facts.latest, facts.at).text}"
     if facts.state == State.PAST_ITS_TIME:
         return Verdict(tone="plain", text=text)
-    return Verdict(tone="plain", text=f"{text} If the customer misses it, restore the basket.", step=Step(slug="restore", of="basket"))
+    text = f"{text} {gettext('If the customer misses it, restore the basket.')}"
+    return Verdict(tone="plain", text=text, step=Step(slug="restore", of="basket"))
 
 
 def _ended(session: SessionFacts, at: datetime) -> Verdict:
     """The last checkout has ended, and no flag is open."""
-    ago = f"{span(at - (session.finished_at or session.expires_at))} ago"
+    values = {"ago": ago(at - (session.finished_at or session.expires_at)), "price": session.total}
     if session.status == Status.ORDERED:
-        bought = pieces(sum(line.count for line in session.lines if line.is_bought))
-        price = f" for {session.total}" if session.total else ""
-        if session.test_mode:
-            return Verdict(tone="plain", text=f"The last checkout was a test and was ordered {ago}. It sold nothing.")
-        if session.reversed_at:
-            return Verdict(tone="plain", text=f"The last order, {bought}{price}, was reversed {span(at - session.reversed_at)} ago.")
-        late = ", late" if session.late else ""
-        return Verdict(tone="good", text=f"The customer bought {bought}{price} {ago}{late}. Nothing needs to be done.")
-    how = "expired" if session.status == Status.EXPIRED else "was aborted"
-    text = f"The last checkout {how} {ago} without an order, and its items went back to the cart."
+        return _ordered(session, at, values)
+    if session.status == Status.EXPIRED:
+        text = gettext("The last checkout expired %(ago)s without an order, and its items went back to the cart.") % values
+    else:
+        text = gettext("The last checkout was aborted %(ago)s without an order, and its items went back to the cart.") % values
     stock = session.late_stock
-    remedy = f"order late with {pieces(stock.missing)} short, or refund" if stock.missing else "order late"
-    text += f" {stock} If the customer has paid, {remedy}."
-    return Verdict(tone="plain", text=text, step=_order_late(session))
+    if stock.missing:
+        advice = gettext("If the customer has paid, order late with %(pieces)s short, or refund.") % {"pieces": pieces(stock.missing)}
+    else:
+        advice = gettext("If the customer has paid, order late.")
+    return Verdict(tone="plain", text=f"{text} {stock} {advice}", step=_order_late(session))
+
+
+def _ordered(session: SessionFacts, at: datetime, values: dict[str, str]) -> Verdict:
+    """The last checkout was ordered. Where prices are not kept, the sentence names none."""
+    if session.test_mode:
+        return Verdict(tone="plain", text=gettext("The last checkout was a test and was ordered %(ago)s. It sold nothing.") % values)
+    values |= {"pieces": pieces(sum(line.count for line in session.lines if line.is_bought))}
+    if session.reversed_at:
+        values |= {"ago": ago(at - session.reversed_at)}
+        if session.total:
+            text = gettext("The last order, %(pieces)s for %(price)s, was reversed %(ago)s.") % values
+        else:
+            text = gettext("The last order, %(pieces)s, was reversed %(ago)s.") % values
+        return Verdict(tone="plain", text=text)
+    if session.total and session.late:
+        text = gettext("The customer bought %(pieces)s for %(price)s %(ago)s, late.")
+    elif session.total:
+        text = gettext("The customer bought %(pieces)s for %(price)s %(ago)s.")
+    elif session.late:
+        text = gettext("The customer bought %(pieces)s %(ago)s, late.")
+    else:
+        text = gettext("The customer bought %(pieces)s %(ago)s.")
+    return Verdict(tone="good", text=f"{text % values} {gettext('Nothing needs to be done.')}")
 
 
 def _order_late(session: SessionFacts) -> Step:
@@ -284,11 +350,12 @@ def _order_late(session: SessionFacts) -> Step:
 
 
 def _shopping(facts: BasketFacts) -> Verdict:
-    if not facts.cart and not facts.saved:
-        return Verdict(tone="plain", text="The basket is empty, and no checkout was ever started.")
-    lists = [f"{number} {'product' if number == 1 else 'products'} {where}" for number, where in _lists(facts) if number]
-    return Verdict(tone="plain", text=f"The customer has {' and '.join(lists)}, and has not started a checkout.")
-
-
-def _lists(facts: BasketFacts) -> tuple[tuple[int, str], ...]:
-    return (facts.cart, "in the cart"), (facts.saved, "saved")
+    cart = ngettext("%(number)s product in the cart", "%(number)s products in the cart", facts.cart) % {"number": facts.cart}
+    saved = ngettext("%(number)s product saved", "%(number)s products saved", facts.saved) % {"number": facts.saved}
+    if facts.cart and facts.saved:
+        text = gettext("The customer has %(cart)s and %(saved)s, and has not started a checkout.") % {"cart": cart, "saved": saved}
+    elif facts.cart or facts.saved:
+        text = gettext("The customer has %(products)s, and has not started a checkout.") % {"products": cart if facts.cart else saved}
+    else:
+        text = gettext("The basket is empty, and no checkout was ever started.")
+    return Verdict(tone="plain", text=text)

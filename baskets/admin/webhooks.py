@@ -12,10 +12,13 @@ from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import Table
 from baskets.admin.core.superuser_forms import NonceForm, pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
 from baskets.admin.repairs.admin import RepairAdmin
@@ -28,9 +31,9 @@ from baskets.net.http_client import MAX_URL_LENGTH
 
 # On the page of a webhook.
 MAX_ATTEMPTS = 20
-STATES = {
-    "failing": ("failing or given up", is_failing()),
-    **{value: (str(label), Q(state=value)) for value, label in WebhookEndpoint.State.choices},
+STATES: dict[str, tuple[Text, Q]] = {
+    "failing": (_("failing or given up"), is_failing()),
+    **{value: (label, Q(state=value)) for value, label in WebhookEndpoint.State.choices},
 }
 TONES = {"active": "good", "paused": "plain", "dead": "bad", "deleted": "plain"}
 
@@ -41,19 +44,23 @@ def webhook_state(endpoint: Any) -> SafeString:
     :param endpoint: a row of `WebhookEndpoint.objects.with_refused()`.
     """
     if endpoint.is_failing:
-        return format_html("{} since {}", display.badge("failing", "bad"), display.moment(endpoint.failing_since))
+        return format_html(gettext("{} since {}"), display.badge(gettext("failing"), "bad"), display.moment(endpoint.failing_since))
     if endpoint.state == WebhookEndpoint.State.ACTIVE and endpoint.refused:
-        return display.badge("1 event refused" if endpoint.refused == 1 else f"{display.count(endpoint.refused)} events refused", "bad")
+        return display.badge(
+            ngettext("%(number)s event refused", "%(number)s events refused", endpoint.refused)
+            % {"number": display.count(endpoint.refused)},
+            "bad",
+        )
     return display.badge(endpoint.get_state_display(), TONES[endpoint.state])
 
 
 class WebhookForm(NonceForm):
     """The properties of a new webhook."""
 
-    url = forms.CharField(max_length=MAX_URL_LENGTH, label="Address", help_text="Begins with https://; events are posted there.")
-    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text="What it is for.")
-    kinds = forms.MultipleChoiceField(choices=Event.Kind.choices, required=False, help_text="None chosen: all of them.")
-    from_the_beginning = forms.BooleanField(required=False, help_text="Begin with the oldest event there is, not with the next.")
+    url = forms.CharField(max_length=MAX_URL_LENGTH, label=_("Address"), help_text=_("Begins with https://; events are posted there."))
+    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text=_("What it is for."))
+    kinds = forms.MultipleChoiceField(choices=Event.Kind.choices, required=False, help_text=_("None chosen: all of them."))
+    from_the_beginning = forms.BooleanField(required=False, help_text=_("Begin with the oldest event there is, not with the next."))
 
 
 @admin.register(WebhookEndpoint)
@@ -64,7 +71,7 @@ class WebhookEndpointAdmin(RepairAdmin):
     list_select_related = ("partner",)
     list_filter = (
         filters.of_partner("partner"),
-        filters.choices("state", "state", STATES),
+        filters.choices(_("state"), "state", STATES),
     )
     ordering = ("-pk",)
     shown = (
@@ -89,17 +96,17 @@ class WebhookEndpointAdmin(RepairAdmin):
         partner = Partner.objects.filter(pk=partner_id).first()
         if partner is None:
             raise Http404
-        context = {"title": "Make a webhook", "name": display.visible(partner.name), "record": partner}
+        context = {"title": gettext("Make a webhook"), "name": display.visible(partner.name), "record": partner}
         form = WebhookForm(request.POST or None)
         if request.method == "POST":
             if not pop_form_nonce(request):
-                form.add_error(None, "This page was submitted before or is outdated. No webhook was created.")
+                form.add_error(None, gettext("This page was submitted before or is outdated. No webhook was created."))
             elif form.is_valid() and (made := self._made(request, form, partner)):
                 endpoint, text = made
-                rows = [("Number", endpoint.pk), ("Address", display.visible(endpoint.url))]
+                rows = [(gettext("Number"), endpoint.pk), (gettext("Address"), display.visible(endpoint.url))]
                 return self.render(request, "admin/baskets/webhook_made.html", context | {"secret": text, "rows": rows})
         renew_form_nonce(request, form)
-        return self.render(request, "admin/baskets/form.html", context | {"form": form, "submit": "Make webhook"})
+        return self.render(request, "admin/baskets/form.html", context | {"form": form, "submit": gettext("Make webhook")})
 
     def _made(self, request: HttpRequest, form: WebhookForm, partner: Partner) -> tuple[WebhookEndpoint, str] | None:
         values = form.cleaned_data
@@ -123,8 +130,8 @@ class WebhookEndpointAdmin(RepairAdmin):
         changes = WebhookChange.objects.filter(endpoint=record).order_by("-pk")[:100]
         return [
             Table(
-                title="Events that the receiver refuses",
-                heads=("Event", "Of", "Happened", "How it was refused"),
+                title=gettext("Events that the receiver refuses"),
+                heads=(gettext("Event"), gettext("Of"), gettext("Happened"), gettext("How it was refused")),
                 rows=[
                     (
                         display.page("event", entry.event_id, entry.event.get_kind_display()),
@@ -136,23 +143,25 @@ class WebhookEndpointAdmin(RepairAdmin):
                 ],
             ),
             Table(
-                title="Latest attempts",
-                heads=("Ended", "Event", "Outcome", "Status", "Took"),
+                title=gettext("Latest attempts"),
+                heads=(gettext("Ended"), gettext("Event"), gettext("Outcome"), gettext("Status"), gettext("Took")),
                 rows=[
                     (
                         display.moment(attempt.ended_at),
-                        "test event" if attempt.position is None else f"no. {display.count(attempt.position)}",
-                        display.badge("acknowledged", "good") if attempt.acknowledged else display.visible(attempt.problem),
+                        gettext("test event")
+                        if attempt.position is None
+                        else gettext("no. %(number)s") % {"number": display.count(attempt.position)},
+                        display.badge(gettext("acknowledged"), "good") if attempt.acknowledged else display.visible(attempt.problem),
                         attempt.status or display.NOTHING,
                         f"{attempt.duration / timedelta(milliseconds=1):.0f} ms",
                     )
                     for attempt in attempts
                 ],
-                nothing="None yet.",
+                nothing=gettext("None yet."),
             ),
             Table(
-                title="What was done to it",
-                heads=("When", "What", "By", "Why", "It stood at"),
+                title=gettext("What was done to it"),
+                heads=(gettext("When"), gettext("What"), gettext("By"), gettext("Why"), gettext("It stood at")),
                 rows=[
                     (
                         display.moment(change.created_at),
@@ -166,48 +175,48 @@ class WebhookEndpointAdmin(RepairAdmin):
             ),
         ]
 
-    @admin.display(description="webhook")
+    @admin.display(description=_("webhook"))
     def number(self, endpoint: WebhookEndpoint) -> str:
         """Its number."""
         return f"{endpoint.pk}"
 
-    @admin.display(description="partner")
+    @admin.display(description=_("partner"))
     def partner_name(self, endpoint: WebhookEndpoint) -> SafeString:
         """The partner."""
         return display.page("partner", quote(endpoint.partner_id), display.visible(endpoint.partner.name))
 
-    @admin.display(description="address")
+    @admin.display(description=_("address"))
     def address(self, endpoint: WebhookEndpoint) -> SafeString:
         """Where events are posted to."""
         return display.visible(endpoint.url, limit=200)
 
-    @admin.display(description="label")
+    @admin.display(description=_("label"))
     def label_shown(self, endpoint: WebhookEndpoint) -> SafeString | str:
         """What it is for."""
         return display.visible(endpoint.label) if endpoint.label else display.NOTHING
 
-    @admin.display(description="kinds")
+    @admin.display(description=_("kinds"))
     def which(self, endpoint: WebhookEndpoint) -> str:
         """Which kinds of events it receives."""
-        return ", ".join(endpoint.kinds) or "all"
+        return ", ".join(endpoint.kinds) or gettext("all")
 
-    @admin.display(description="state")
+    @admin.display(description=_("state"))
     def how(self, endpoint: WebhookEndpoint) -> SafeString:
         """Whether it receives events."""
         return webhook_state(endpoint)
 
-    @admin.display(description="last delivery")
+    @admin.display(description=_("last delivery"))
     def delivered(self, endpoint: WebhookEndpoint) -> SafeString | str:
         """When an event was last delivered."""
         return display.moment(endpoint.delivered_at) if endpoint.delivered_at else display.NOTHING
 
-    @admin.display(description="next try not before")
+    @admin.display(description=_("next try not before"))
     def next_try(self, endpoint: WebhookEndpoint) -> SafeString | str:
         """When delivery goes on after a failure, and after the pause that the receiver requested."""
         waits = endpoint.state == WebhookEndpoint.State.ACTIVE and endpoint.next_try_at
         return display.moment(endpoint.next_try_at) if waits else display.NOTHING
 
-    @admin.display(description="how the last try failed")
+    @admin.display(description=_("how the last try failed"))
     def problem_shown(self, endpoint: WebhookEndpoint) -> SafeString | str:
         """How the last delivery failed."""
         return display.visible(endpoint.problem) if endpoint.problem else display.NOTHING

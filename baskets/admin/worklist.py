@@ -11,9 +11,11 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from baskets.admin.basket_detail import current_sessions
 from baskets.admin.core import display
+from baskets.admin.core.refusals import translated
 from baskets.admin.repairs import registry
 from baskets.admin.repairs.assignment import AssignmentShown, show_assignment
 from baskets.admin.repairs.definitions import KnownFacts, repair_links
@@ -59,7 +61,7 @@ def page(request: HttpRequest) -> dict[str, Any]:
     if may("baskets.view_apikey"):
         sections.append(_keys(request))
     return {
-        "title": "Work list",
+        "title": gettext("Work list"),
         "sections": sections,
         "open": sum(len(section.rows) for section in sections),
         "checked": DeskEntry.objects.filter(kind=DeskEntry.Kind.CHECKED).order_by("-pk").first(),
@@ -74,19 +76,21 @@ def _matters(request: HttpRequest) -> list[Section]:
     short_rows, more_short = _by_basket(request, short)
     return [
         Section(
-            title="The customer may have paid",
-            meaning=(
+            title=gettext("The customer may have paid"),
+            meaning=gettext(
                 "An order was reported and refused. Find out whether the customer has paid."
                 " Then order it late, or refund it and resolve the flag."
             ),
-            nothing="No refused order may have been paid.",
+            nothing=gettext("No refused order may have been paid."),
             rows=refused_rows,
             more=everything if more_refused else "",
         ),
         Section(
-            title="Ordered without stock",
-            meaning="A late order was accepted without enough stock. Get the pieces or agree with the customer. Then resolve the flag.",
-            nothing="No order is short of pieces.",
+            title=gettext("Ordered without stock"),
+            meaning=gettext(
+                "A late order was accepted without enough stock. Get the pieces or agree with the customer. Then resolve the flag."
+            ),
+            nothing=gettext("No order is short of pieces."),
             rows=short_rows,
             more=f"{everything}?reason=short" if more_short else "",
         ),
@@ -129,7 +133,11 @@ def _flagged(request: HttpRequest, basket: Any, flags: list[Any], *, merged: int
     lines = [
         _two(display.page("basket", flag.basket_id, display.order_no(flag.session.order_no)), flag.get_reason_display()) for flag in flags
     ]
-    more = [f"and {count} {what}" for count, what in ((others, "more"), (merged, "earlier ones, merged")) if count]
+    more = [
+        text % {"number": count}
+        for text, count in ((gettext("and %(number)s more"), others), (gettext("and %(number)s earlier ones, merged"), merged))
+        if count
+    ]
     quiet = [display.candidates(last.candidates, current), ", ".join(more)]
     what = format_html_join("", "{}<br>", ((line,) for line in lines)) + format_html_join(
         "", '<span class="quiet">{}</span><br>', ((text,) for text in quiet if text)
@@ -151,16 +159,17 @@ def _lapsed(request: HttpRequest) -> Section:
     )
     rows = list(sessions[: MAX_ROWS + 1])
     return Section(
-        title="Lapsed checkouts",
-        meaning=(
+        title=gettext("Lapsed checkouts"),
+        meaning=gettext(
             "Their hold has ended, and the sweep has not expired them yet. Other checkouts can take their stock."
             " Many of them mean that the sweep does not run."
         ),
-        nothing="No checkout has lapsed.",
+        nothing=gettext("No checkout has lapsed."),
         rows=[
             (
                 _two(
-                    display.page("basket", row.basket_id, display.order_no(row.order_no)), "the hold is over, the checkout is still active"
+                    display.page("basket", row.basket_id, display.order_no(row.order_no)),
+                    gettext("the hold is over, the checkout is still active"),
                 ),
                 _whose(row),
                 display.moment(row.expires_at),
@@ -178,13 +187,13 @@ def _shortfalls(request: HttpRequest) -> Section:
     rows = list(products.annotate(missing=F("stock__shortfall")).order_by("-missing", "pk")[: MAX_ROWS + 1])
     steps = assignments.last_steps("product", [row.pk for row in rows])
     return Section(
-        title="Products with a shortfall",
-        meaning="The shop reports fewer pieces than are held or sold. Correct the number, or make sure that the pieces arrive.",
-        nothing="No product has a shortfall.",
+        title=gettext("Products with a shortfall"),
+        meaning=gettext("The shop reports fewer pieces than are held or sold. Correct the number, or make sure that the pieces arrive."),
+        nothing=gettext("No product has a shortfall."),
         rows=[
             (
                 display.product(row.pk, row.name),
-                f"{display.count(row.missing)} missing",
+                gettext("%(number)s missing") % {"number": display.count(row.missing)},
                 display.NOTHING,
                 _assignment(request, row, steps),
                 repair_links(registry.PRODUCT_REPAIRS, request, row, only=RESOLVING),
@@ -199,13 +208,13 @@ def _rules(request: HttpRequest) -> Section:
     rules: list[Any] = list(BrokenRule.objects.filter(settled_at__isnull=True, gone_at__isnull=True).order_by("rule", "slug")[:MAX_ROWS])
     steps = assignments.last_steps("brokenrule", [rule.pk for rule in rules])
     return Section(
-        title="Broken rules",
-        meaning="What check_baskets found in its last run. Inform an engineer: the page of the rule shows rows that violate it.",
-        nothing="No check has found a rule that is broken.",
+        title=gettext("Broken rules"),
+        meaning=gettext("What check_baskets found in its last run. Inform an engineer: the page of the rule shows rows that violate it."),
+        nothing=gettext("No check has found a rule that is broken."),
         rows=[
             (
                 _two(display.page("brokenrule", rule.pk, rule.pk), rule.sentence),
-                f"{display.count(rule.total)} rows",
+                gettext("%(number)s rows") % {"number": display.count(rule.total)},
                 display.moment(rule.found_at),
                 _assignment(request, rule, steps),
                 repair_links(registry.RULE_REPAIRS, request, rule, only=RESOLVING),
@@ -218,21 +227,23 @@ def _rules(request: HttpRequest) -> Section:
 def _keys(request: HttpRequest) -> Section:
     sessions = reverse("admin:baskets_checkoutsession_changelist")
     found = key_misuse.find_unusual_keys()[:MAX_ROWS]
-    revoke = [("baskets_apikey_revoke", "Revoke this key")] if request.user.is_superuser else []
+    revoke = [("baskets_apikey_revoke", gettext("Revoke this key"))] if request.user.is_superuser else []
     return Section(
-        title="Keys unlike all others",
-        meaning="Its checkouts differ from those of all other keys, and from its own earlier ones. Ask the partner whether it was stolen.",
-        nothing="No key is unlike the others.",
+        title=gettext("Keys unlike all others"),
+        meaning=gettext(
+            "Its checkouts differ from those of all other keys, and from its own earlier ones. Ask the partner whether it was stolen."
+        ),
+        nothing=gettext("No key is unlike the others."),
         rows=[
             (
-                _two(display.page("apikey", key.activity.key_id, key.activity.prefix), key.why),
+                _two(display.page("apikey", key.activity.key_id, key.activity.prefix), translated(key.why)),
                 display.visible(key.activity.partner),
                 display.NOTHING,
                 AssignmentShown(),
                 [
                     *((reverse(f"admin:{name}", args=[key.activity.key_id]), label) for name, label in revoke),
-                    (f"{sessions}?held_by={key.activity.prefix}", "What it holds"),
-                    (f"{sessions}?ordered_by={key.activity.prefix}", "What it ordered"),
+                    (f"{sessions}?held_by={key.activity.prefix}", gettext("What it holds")),
+                    (f"{sessions}?ordered_by={key.activity.prefix}", gettext("What it ordered")),
                 ],
             )
             for key in found

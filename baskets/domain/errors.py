@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
+from django.utils.translation import gettext_noop
+
 from baskets.domain.actors import Actor
 
 
@@ -68,77 +70,77 @@ class BasketNotFound(Refusal):
     """The user has no basket, or it was deleted or has expired."""
 
     reason = "basket_not_found"
-    message = "There is no basket for this user."
+    message = gettext_noop("There is no basket for this user.")
 
 
 class ProductNotFound(Refusal):
     """The product is not in the catalogue, or not listed."""
 
     reason = "product_unknown"
-    message = "There is no such product."
+    message = gettext_noop("There is no such product.")
 
 
 class ProductNotInBasket(Refusal):
     """The product is neither in the cart nor in the saved list."""
 
     reason = "product_not_in_basket"
-    message = "The product is neither in the cart nor in the saved list."
+    message = gettext_noop("The product is neither in the cart nor in the saved list.")
 
 
 class DeviceNotFound(Refusal):
     """The basket has no such device."""
 
     reason = "device_unknown"
-    message = "The basket has no such device."
+    message = gettext_noop("The basket has no such device.")
 
 
 class WebhookNotFound(Refusal):
     """The partner has no such webhook, or it was deleted."""
 
     reason = "webhook_unknown"
-    message = "There is no such webhook."
+    message = gettext_noop("There is no such webhook.")
 
 
 class WebhooksFull(Refusal):
     """The partner has as many webhooks as its keys may create."""
 
     reason = "webhooks_full"
-    message = "There cannot be another webhook: delete one first."
+    message = gettext_noop("There cannot be another webhook: delete one first.")
 
 
 class NothingToReplay(Refusal):
     """No event since the given time was delivered, so none can be delivered again."""
 
     reason = "nothing_to_replay"
-    message = "Nothing that was delivered happened since then."
+    message = gettext_noop("Nothing that was delivered happened since then.")
 
 
 class CartEmpty(Refusal):
     """There is nothing to check out."""
 
     reason = "cart_empty"
-    message = "The cart is empty."
+    message = gettext_noop("The cart is empty.")
 
 
 class CartFull(Refusal):
     """The addition would bring the cart past its limit."""
 
     reason = "cart_full"
-    message = "The cart cannot take another product."
+    message = gettext_noop("The cart cannot take another product.")
 
 
 class SavedFull(Refusal):
     """The addition would bring the saved list past its limit."""
 
     reason = "saved_full"
-    message = "The saved list cannot take another product."
+    message = gettext_noop("The saved list cannot take another product.")
 
 
 class OutOfStock(Refusal):
     """Nothing in the cart can be held, or a late order cannot have all its pieces again."""
 
     reason = "out_of_stock"
-    message = "There is too little stock."
+    message = gettext_noop("There is too little stock.")
 
     def __init__(self, *, shortages: Sequence[Shortage], attention: AttentionFlag | None = None) -> None:
         super().__init__(attention=attention)
@@ -149,7 +151,7 @@ class CheckoutActive(Refusal):
     """A checkout session is active; it must be finished, or resumed."""
 
     reason = "checkout_active"
-    message = "A checkout is active."
+    message = gettext_noop("A checkout is active.")
 
     def __init__(self, *, active: SessionSummary) -> None:
         super().__init__()
@@ -160,7 +162,7 @@ class NoActiveCheckout(Refusal):
     """No session is active, and the basket has changed since the last one ended."""
 
     reason = "no_active_checkout"
-    message = "There is no active checkout."
+    message = gettext_noop("There is no active checkout.")
 
     def __init__(self, *, last: SessionSummary | None, attention: AttentionFlag | None = None) -> None:
         super().__init__(attention=attention)
@@ -171,21 +173,21 @@ class CheckoutAlreadyOrdered(Refusal):
     """The session was ordered; ordered is final."""
 
     reason = "checkout_already_ordered"
-    message = "The checkout has been ordered already."
+    message = gettext_noop("The checkout has been ordered already.")
 
 
 class CheckoutAborted(Refusal):
     """The session was aborted by the partner's own word, and the call does not name it."""
 
     reason = "checkout_aborted"
-    message = "The checkout was aborted. To order it all the same, name its orderNo."
+    message = gettext_noop("The checkout was aborted. To order it all the same, name its orderNo.")
 
 
 class CheckoutExpired(Refusal):
     """The grace period for a late order is over."""
 
     reason = "checkout_expired"
-    message = "The checkout ended too long ago to be ordered."
+    message = gettext_noop("The checkout ended too long ago to be ordered.")
 
 
 class ServerKeyRequired(Refusal):
@@ -196,14 +198,14 @@ class ServerKeyRequired(Refusal):
     """
 
     reason = "server_key_required"
-    message = "A client key may not do this: use a server key."
+    message = gettext_noop("A client key may not do this: use a server key.")
 
 
 class OrderNotFound(Refusal):
     """The user has no session with this order number."""
 
     reason = "order_unknown"
-    message = "There is no checkout with this order number."
+    message = gettext_noop("There is no checkout with this order number.")
 
 
 class Throttled(Refusal):
@@ -213,7 +215,7 @@ class Throttled(Refusal):
     """
 
     reason = "throttled"
-    message = "There were too many calls. Try again later."
+    message = gettext_noop("There were too many calls. Try again later.")
 
     def __init__(self, *, seconds: int) -> None:
         super().__init__()
@@ -224,18 +226,18 @@ class SigningKeyUnreadable(Refusal):
     """The key that signs the tokens of guests cannot be decrypted: an operator must run `rotate_guest_keys`."""
 
     reason = "signing_key_unreadable"
-    message = "No token can be signed now. Nothing has changed; call again later."
+    message = gettext_noop("No token can be signed now. Nothing has changed; call again later.")
 
 
 class ConsentMissing(Refusal):
     """Something would be stored for a user who has not consented, or just took the consent back."""
 
     reason = "consent_missing"
-    message = "Nothing is stored without the user's consent."
+    message = gettext_noop("Nothing is stored without the user's consent.")
 
 
 class IdempotencyKeyReused(Refusal):
     """The key was used for another request on this basket."""
 
     reason = "idempotency_key_reused"
-    message = "The Idempotency-Key was used for another request."
+    message = gettext_noop("The Idempotency-Key was used for another request.")

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 # The kinds of entries about the access of staff; the other kinds are about their work.
 ACCESS_KINDS = (
@@ -18,19 +19,21 @@ class BrokenRule(models.Model):
     A run that finds the rule broken opens it again; a run that does not sets `gone_at`.
     """
 
-    slug = models.CharField(max_length=100, primary_key=True, db_collation="C")
-    rule = models.PositiveSmallIntegerField(help_text="Its number among the rules that are never broken.")
-    sentence = models.TextField()
-    total = models.BigIntegerField(help_text="How many rows broke it, when it was looked at last.")
+    slug = models.CharField(verbose_name=_("slug"), max_length=100, primary_key=True, db_collation="C")
+    rule = models.PositiveSmallIntegerField(verbose_name=_("rule"), help_text="Its number among the rules that are never broken.")
+    sentence = models.TextField(verbose_name=_("sentence"))
+    total = models.BigIntegerField(verbose_name=_("total"), help_text="How many rows broke it, when it was looked at last.")
     examples = models.JSONField(default=list)
     found_at = models.DateTimeField()
     seen_at = models.DateTimeField(help_text="When it was found broken last.")
     gone_at = models.DateTimeField(null=True, help_text="When a check found it whole again.")
     settled_at = models.DateTimeField(null=True)
-    settled_by = models.CharField(max_length=200, blank=True)
-    note = models.TextField(blank=True)
+    settled_by = models.CharField(verbose_name=_("settled by"), max_length=200, blank=True)
+    note = models.TextField(verbose_name=_("note"), blank=True)
 
     class Meta:
+        verbose_name = _("broken rule")
+        verbose_name_plural = _("broken rules")
         permissions = [("repair_settle_rule", "Can settle a broken rule")]
         constraints = [
             models.CheckConstraint(name="broken_rule_has_rows", condition=Q(total__gt=0)),
@@ -54,28 +57,28 @@ class DeskEntry(models.Model):
     class Kind(models.TextChoices):
         """What was done."""
 
-        TAKEN = "taken", "taken"
-        HANDED_BACK = "handed_back", "handed back"
-        SETTLED = "settled", "settled"
-        EXPORTED = "exported", "exported"
-        CHECKED = "checked", "rules checked"
-        SIGNED_IN = "signed_in", "signed in"
-        SIGN_IN_FAILED = "sign_in_failed", "sign-in failed"
-        REFUSED = "refused", "page refused"
-        RIGHTS_CHANGED = "rights_changed", "rights changed"
-        PASSWORD_CHANGED = "password_changed", "password changed"
-        SECOND_FACTOR = "second_factor", "second factor"
-        SESSIONS_ENDED = "sessions_ended", "sessions ended"
-        CREATED = "created", "created"
-        CHANGED = "changed", "changed"
-        REMOVED = "removed", "removed"
-        REVOKED = "revoked", "revoked"
-        REPAIRED = "repaired", "repaired"
-        TESTED = "tested", "test event sent"
-        IMPORTED = "imported", "imported"
-        PURGED = "purged", "purged"
-        MAINTAINED = "maintained", "maintenance run"
-        TAKEN_OUT = "taken_out", "user's data exported"
+        TAKEN = "taken", _("taken")
+        HANDED_BACK = "handed_back", _("handed back")
+        SETTLED = "settled", _("settled")
+        EXPORTED = "exported", _("exported")
+        CHECKED = "checked", _("rules checked")
+        SIGNED_IN = "signed_in", _("signed in")
+        SIGN_IN_FAILED = "sign_in_failed", _("sign-in failed")
+        REFUSED = "refused", _("page refused")
+        RIGHTS_CHANGED = "rights_changed", _("rights changed")
+        PASSWORD_CHANGED = "password_changed", _("password changed")
+        SECOND_FACTOR = "second_factor", _("second factor")
+        SESSIONS_ENDED = "sessions_ended", _("sessions ended")
+        CREATED = "created", _("created")
+        CHANGED = "changed", _("changed")
+        REMOVED = "removed", _("removed")
+        REVOKED = "revoked", _("revoked")
+        REPAIRED = "repaired", _("repaired")
+        TESTED = "tested", _("test event sent")
+        IMPORTED = "imported", _("imported")
+        PURGED = "purged", _("purged")
+        MAINTAINED = "maintained", _("maintenance run")
+        TAKEN_OUT = "taken_out", _("user's data exported")
 
     kind = models.CharField(max_length=20, choices=Kind)
     about = models.CharField(
@@ -87,13 +90,13 @@ class DeskEntry(models.Model):
     at = models.DateTimeField()
     actor_kind = models.CharField(max_length=10, help_text="staff, system or key")
     actor = models.CharField(max_length=200, help_text="Staff name, command or key prefix, as it was called then.")
-    request_id = models.CharField(max_length=200, blank=True)
+    request_id = models.CharField(verbose_name=_("request id"), max_length=200, blank=True)
     note = models.TextField(blank=True)
     data = models.JSONField(default=dict)
 
     class Meta:
-        verbose_name = "journal entry"
-        verbose_name_plural = "journal"
+        verbose_name = _("journal entry")
+        verbose_name_plural = _("journal")
         permissions = [("export_list", "Can export what a list shows")]
         indexes = [
             models.Index(fields=["kind", "-id"], name="journal_by_kind"),

@@ -5,6 +5,7 @@ import uuid
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower, Now
+from django.utils.translation import gettext_lazy as _
 
 from baskets.models.checkouts import CheckoutSession
 from baskets.models.locking import LockableQuerySet
@@ -56,6 +57,8 @@ class Basket(models.Model):
     objects = BasketQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("basket")
+        verbose_name_plural = _("baskets")
         permissions = [
             ("repair_change_item", "Can change, move or remove an item of a basket"),
             ("repair_add_item", "Can add an item to a cart"),
@@ -93,16 +96,18 @@ class BasketItem(models.Model):
     class List(models.TextChoices):
         """Which list the item is in. The third list, checkout, is the items of the active session."""
 
-        CART = "cart", "cart"
-        SAVED = "saved", "saved"
+        CART = "cart", _("cart")
+        SAVED = "saved", _("saved")
 
     basket = models.ForeignKey(Basket, on_delete=models.PROTECT, related_name="items", db_index=False)
     product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="basket_items", db_index=False)
-    list = models.CharField(max_length=5, choices=List)
-    count = models.BigIntegerField()
-    position = models.BigIntegerField()
+    list = models.CharField(verbose_name=_("list"), max_length=5, choices=List)
+    count = models.BigIntegerField(verbose_name=_("count"))
+    position = models.BigIntegerField(verbose_name=_("position"))
 
     class Meta:
+        verbose_name = _("basket item")
+        verbose_name_plural = _("basket items")
         indexes = [models.Index(fields=["product"], name="items_of_product")]
         constraints = [
             models.UniqueConstraint(name="one_item_per_basket_and_product", fields=["basket", "product"]),

@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 
 class CheckoutSessionQuerySet(models.QuerySet["CheckoutSession"]):
@@ -36,10 +37,10 @@ class CheckoutSession(models.Model):
     class Status(models.TextChoices):
         """The state of the session."""
 
-        ACTIVE = "ACTIVE", "active"
-        ORDERED = "ORDERED", "ordered"
-        ABORTED = "ABORTED", "aborted"
-        EXPIRED = "EXPIRED", "expired"
+        ACTIVE = "ACTIVE", _("active")
+        ORDERED = "ORDERED", _("ordered")
+        ABORTED = "ABORTED", _("aborted")
+        EXPIRED = "EXPIRED", _("expired")
 
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="sessions")
     partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="sessions", db_index=False)
@@ -49,17 +50,18 @@ class CheckoutSession(models.Model):
     late = models.BooleanField(default=False, help_text="Ordered after it had been aborted or had expired.")
     started_at = models.DateTimeField()
     expires_at = models.DateTimeField(help_text="The end of the hold.")
-    released_at = models.DateTimeField(null=True, help_text="When it was aborted or expired.")
+    released_at = models.DateTimeField(verbose_name=_("released at"), null=True, help_text="When it was aborted or expired.")
     finished_at = models.DateTimeField(null=True, help_text="When it came to the status it has now.")
     reversed_at = models.DateTimeField(null=True, help_text="When staff reversed the order, once and for good.")
     ended_revision = models.BigIntegerField(null=True)
-    language = models.CharField(max_length=2, blank=True, help_text="ISO 639-1.")
-    country = models.CharField(max_length=2, blank=True, help_text="ISO 3166-1.")
-    stripe_using_sdk = models.BooleanField(default=False)
+    language = models.CharField(verbose_name=_("language"), max_length=2, blank=True, help_text="ISO 639-1.")
+    country = models.CharField(verbose_name=_("country"), max_length=2, blank=True, help_text="ISO 3166-1.")
+    stripe_using_sdk = models.BooleanField(verbose_name=_("stripe using sdk"), default=False)
     currency = models.CharField(max_length=3, blank=True, help_text="ISO 4217.")
     full_price = models.BigIntegerField(null=True, help_text="Minor units, over the items that can be ordered.")
     # Prefixes instead of foreign keys: the hot path has only the prefix, and a key is never deleted.
     started_by_key = models.CharField(
+        verbose_name=_("started by key"),
         max_length=16,
         blank=True,
         default="",
@@ -68,6 +70,7 @@ class CheckoutSession(models.Model):
         help_text="The key that started it; empty: staff or a command.",
     )
     finished_by_key = models.CharField(
+        verbose_name=_("finished by key"),
         max_length=16,
         blank=True,
         default="",
@@ -81,6 +84,8 @@ class CheckoutSession(models.Model):
     objects = CheckoutSessionQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("checkout session")
+        verbose_name_plural = _("checkout sessions")
         permissions = [
             ("repair_finish_as_ordered", "Can finish a checkout as ordered"),
             ("repair_abort", "Can abort a checkout"),
@@ -140,14 +145,16 @@ class CheckoutItem(models.Model):
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="checkout_items", db_index=False)
     session = models.ForeignKey(CheckoutSession, on_delete=models.PROTECT, related_name="items", db_index=False)
     product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="checkout_items", db_index=False)
-    count = models.BigIntegerField()
+    count = models.BigIntegerField(verbose_name=_("count"))
     stocked = models.BigIntegerField(null=True)
     released_at = models.DateTimeField(null=True, help_text="When staff released its hold. Null: staff did not.")
     position = models.BigIntegerField()
-    price = models.BigIntegerField(null=True, help_text="Minor units for one piece, as it was at the start.")
-    currency = models.CharField(max_length=3, blank=True)
+    price = models.BigIntegerField(verbose_name=_("price"), null=True, help_text="Minor units for one piece, as it was at the start.")
+    currency = models.CharField(verbose_name=_("currency"), max_length=3, blank=True)
 
     class Meta:
+        verbose_name = _("checkout item")
+        verbose_name_plural = _("checkout items")
         indexes = [
             models.Index(fields=["product"], name="checkout_items_of_product"),
             models.Index(fields=["basket"], name="checkout_items_of_basket"),
@@ -187,19 +194,19 @@ class Attention(models.Model):
     class Reason(models.TextChoices):
         """Why staff should review the session."""
 
-        ABORTED = "checkout_aborted", "reported as ordered after it was aborted"
-        EXPIRED = "checkout_expired", "reported as ordered after the grace period"
-        OUT_OF_STOCK = "out_of_stock", "reported as ordered, and the stock was gone"
-        BASKET_CHANGED = "basket_changed", "reported as ordered after the basket had changed"
-        SHORT = "short", "ordered late without stock for every piece"
+        ABORTED = "checkout_aborted", _("reported as ordered after it was aborted")
+        EXPIRED = "checkout_expired", _("reported as ordered after the grace period")
+        OUT_OF_STOCK = "out_of_stock", _("reported as ordered, and the stock was gone")
+        BASKET_CHANGED = "basket_changed", _("reported as ordered after the basket had changed")
+        SHORT = "short", _("ordered late without stock for every piece")
 
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="attention", db_index=False)
     session = models.ForeignKey(CheckoutSession, on_delete=models.PROTECT, related_name="attention", db_index=False)
     reason = models.CharField(max_length=20, choices=Reason)
     created_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True)
-    settled_by = models.CharField(max_length=200, blank=True)
-    note = models.TextField(blank=True)
+    settled_by = models.CharField(verbose_name=_("settled by"), max_length=200, blank=True)
+    note = models.TextField(verbose_name=_("note"), blank=True)
     candidates = models.JSONField(null=True, help_text="Null: the report named its order number, or that is not known.")
     merged = models.BooleanField(
         default=False, db_default=False, help_text="Settled by the service, because its basket has as many later open flags as it may have."
@@ -208,7 +215,8 @@ class Attention(models.Model):
     objects = AttentionQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "attention"
+        verbose_name = _("attention")
+        verbose_name_plural = _("attention")
         permissions = [
             ("repair_settle", "Can settle a matter"),
             ("repair_take", "Can take a matter in hand"),

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
 
 
 class Comfort(models.Model):
@@ -11,14 +12,15 @@ class Comfort(models.Model):
     content of the basket. Both values are encrypted by `baskets.encryption`.
     """
 
-    basket_id = models.UUIDField(primary_key=True, editable=False)
+    basket_id = models.UUIDField(verbose_name=_("basket id"), primary_key=True, editable=False)
     customer_id = models.BinaryField(null=True)
     payment_token = models.BinaryField(null=True)
     consented_at = models.DateTimeField()
     changed_at = models.DateTimeField()
 
     class Meta:
-        verbose_name_plural = "comfort"
+        verbose_name = _("comfort")
+        verbose_name_plural = _("comfort")
         constraints = [
             models.CheckConstraint(name="comfort_changed_after_the_consent", condition=Q(changed_at__gte=F("consented_at"))),
         ]

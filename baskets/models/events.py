@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Case, OuterRef, Q, Subquery, Value, When
+from django.utils.translation import gettext_lazy as _
 
 from baskets.models.partners import ApiKey
 
@@ -36,39 +37,41 @@ class Event(models.Model):
     class Kind(models.TextChoices):
         """What happened."""
 
-        GUEST_CREATED = "guest_created", "basket of a guest created"
-        ITEM_PLACED = "item_placed", "item placed, changed or moved"
-        ITEM_REMOVED = "item_removed", "item removed"
-        CHECKOUT_STARTED = "checkout_started", "checkout started"
-        CHECKOUT_ORDERED = "checkout_ordered", "ordered"
-        CHECKOUT_ABORTED = "checkout_aborted", "checkout aborted"
-        CHECKOUT_EXPIRED = "checkout_expired", "checkout expired"
-        CHECKOUT_ORDERED_LATE = "checkout_ordered_late", "ordered late"
-        CHECKOUT_REVERSED = "checkout_reversed", "order reversed"
-        ATTENTION_NEEDED = "attention_needed", "an order was refused that may have been paid"
-        ATTENTION_SETTLED = "attention_settled", "flags resolved"
-        BASKET_DELETED = "basket_deleted", "basket deleted"
-        BASKET_EXPIRED = "basket_expired", "basket expired"
-        TRANSFER_OFFERED = "transfer_offered", "offered to another device"
-        TRANSFER_REDEEMED = "transfer_redeemed", "taken over by another device"
-        DEVICE_REVOKED = "device_revoked", "token of a device revoked"
-        REPAIRED = "repaired", "repaired"
+        GUEST_CREATED = "guest_created", _("basket of a guest created")
+        ITEM_PLACED = "item_placed", _("item placed, changed or moved")
+        ITEM_REMOVED = "item_removed", _("item removed")
+        CHECKOUT_STARTED = "checkout_started", _("checkout started")
+        CHECKOUT_ORDERED = "checkout_ordered", _("ordered")
+        CHECKOUT_ABORTED = "checkout_aborted", _("checkout aborted")
+        CHECKOUT_EXPIRED = "checkout_expired", _("checkout expired")
+        CHECKOUT_ORDERED_LATE = "checkout_ordered_late", _("ordered late")
+        CHECKOUT_REVERSED = "checkout_reversed", _("order reversed")
+        ATTENTION_NEEDED = "attention_needed", _("an order was refused that may have been paid")
+        ATTENTION_SETTLED = "attention_settled", _("flags resolved")
+        BASKET_DELETED = "basket_deleted", _("basket deleted")
+        BASKET_EXPIRED = "basket_expired", _("basket expired")
+        TRANSFER_OFFERED = "transfer_offered", _("offered to another device")
+        TRANSFER_REDEEMED = "transfer_redeemed", _("taken over by another device")
+        DEVICE_REVOKED = "device_revoked", _("token of a device revoked")
+        REPAIRED = "repaired", _("repaired")
 
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="timeline", db_index=False)
-    number = models.BigIntegerField(help_text="Counts the events of this basket, from 1, without gaps.")
+    number = models.BigIntegerField(verbose_name=_("number"), help_text="Counts the events of this basket, from 1, without gaps.")
     revision = models.BigIntegerField(help_text="The basket's revision after the event.")
     kind = models.CharField(max_length=30, choices=Kind)
     session = models.ForeignKey("CheckoutSession", null=True, on_delete=models.PROTECT, related_name="timeline", db_index=False)
     at = models.DateTimeField()
     actor_kind = models.CharField(max_length=10, help_text="key, staff or system")
     actor = models.CharField(max_length=200, help_text="Key prefix, staff name or command, as it was called then.")
-    request_id = models.CharField(max_length=200, blank=True)
-    tracking = models.JSONField(default=dict)
-    data = models.JSONField(default=dict)
+    request_id = models.CharField(verbose_name=_("request id"), max_length=200, blank=True)
+    tracking = models.JSONField(verbose_name=_("tracking"), default=dict)
+    data = models.JSONField(verbose_name=_("data"), default=dict)
 
     objects = EventQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
         indexes = [models.Index(fields=["session"], name="events_of_session", condition=Q(session__isnull=False))]
         constraints = [
             models.UniqueConstraint(name="one_event_per_basket_and_number", fields=["basket", "number"]),

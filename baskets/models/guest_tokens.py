@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
 
 
 class GuestToken(models.Model):
@@ -16,8 +17,8 @@ class GuestToken(models.Model):
     revoked_by = models.CharField(max_length=200, blank=True)
 
     class Meta:
-        verbose_name = "device of a guest"
-        verbose_name_plural = "devices of guests"
+        verbose_name = _("device of a guest")
+        verbose_name_plural = _("devices of guests")
         permissions = [("repair_revoke_device", "Can revoke the token of a device")]
         constraints = [
             models.CheckConstraint(name="guest_token_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))),

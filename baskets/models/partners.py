@@ -4,6 +4,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from baskets.models.locking import LockableQuerySet
 
@@ -18,11 +19,11 @@ class Partner(models.Model):
     class LateOrders(models.TextChoices):
         """The effect of a late order whose stock is gone."""
 
-        REFUSE = "refuse", "refuse when stock is gone"
-        ACCEPT = "accept", "accept, and record what is short"
+        REFUSE = "refuse", _("refuse when stock is gone")
+        ACCEPT = "accept", _("accept, and record what is short")
 
-    name = models.CharField(max_length=100, unique=True, db_collation="C")
-    late_orders = models.CharField(max_length=10, choices=LateOrders, default=LateOrders.REFUSE)
+    name = models.CharField(verbose_name=_("name"), max_length=100, unique=True, db_collation="C")
+    late_orders = models.CharField(verbose_name=_("late orders"), max_length=10, choices=LateOrders, default=LateOrders.REFUSE)
     hold_seconds = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the default of the service.")
     orders_need_server_key = models.BooleanField(
         default=False,
@@ -35,6 +36,8 @@ class Partner(models.Model):
     objects = PartnerQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("partner")
+        verbose_name_plural = _("partners")
         constraints = [
             models.CheckConstraint(name="late_orders_is_known", condition=Q(late_orders__in=["refuse", "accept"])),
             models.CheckConstraint(name="own_hold_is_positive", condition=Q(hold_seconds__isnull=True) | Q(hold_seconds__gt=0)),
@@ -58,25 +61,25 @@ class ApiKey(models.Model):
     class Kind(models.TextChoices):
         """Who holds the key."""
 
-        SERVER = "server", "server: the partner's back end, for any user"
-        CLIENT = "client", "client: inside apps, only with the user's own token"
+        SERVER = "server", _("server: the partner's back end, for any user")
+        CLIENT = "client", _("client: inside apps, only with the user's own token")
 
     partner = models.ForeignKey(Partner, on_delete=models.PROTECT, related_name="api_keys")
-    prefix = models.CharField(max_length=16, unique=True, db_collation="C", editable=False)
+    prefix = models.CharField(verbose_name=_("prefix"), max_length=16, unique=True, db_collation="C", editable=False)
     digest = models.BinaryField(max_length=32, editable=False)
-    kind = models.CharField(max_length=10, choices=Kind, default=Kind.SERVER)
+    kind = models.CharField(verbose_name=_("kind"), max_length=10, choices=Kind, default=Kind.SERVER)
     label = models.CharField(max_length=100, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     created_by = models.CharField(max_length=150, editable=False, help_text="Staff name or command.")
     expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(verbose_name=_("revoked at"), null=True, blank=True, editable=False)
     calls_per_minute = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the limit of the service. 0: none.")
 
     objects = ApiKeyQuerySet.as_manager()
 
     class Meta:
-        verbose_name = "API key"
-        verbose_name_plural = "API keys"
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
         constraints = [
             models.CheckConstraint(name="key_kind_is_known", condition=Q(kind__in=["server", "client"])),
             models.CheckConstraint(

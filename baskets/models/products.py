@@ -9,6 +9,7 @@ from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import models
 from django.db.models import F, Func, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce, Greatest, Now
+from django.utils.translation import gettext_lazy as _
 
 from baskets.models.stock import StockReservation
 
@@ -126,13 +127,17 @@ class Product(models.Model):
     main_product_id = models.CharField(max_length=255, blank=True, db_collation="C")
     price = models.BigIntegerField(null=True, blank=True, help_text="Minor units of the currency; empty: not kept.")
     currency = models.CharField(max_length=3, blank=True, help_text="ISO 4217.")
-    listed = models.BooleanField(default=True, help_text="An unlisted product cannot be added, and no start buys it.")
+    listed = models.BooleanField(
+        verbose_name=_("listed"), default=True, help_text="An unlisted product cannot be added, and no start buys it."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = ProductQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("product")
+        verbose_name_plural = _("products")
         indexes = [GinIndex(PRODUCT_WORDS, name="products_by_word")]
         constraints = [
             models.CheckConstraint(name="product_id_is_not_empty", condition=~Q(product_id="")),

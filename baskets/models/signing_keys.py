@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from baskets.models.locking import LockableQuerySet
 
@@ -25,8 +26,8 @@ class SigningKey(models.Model):
     A key signs until another replaces it. Its signatures stay valid until `ends_at`, when its last token expires.
     """
 
-    kid = models.CharField(max_length=32, unique=True, db_collation="C")
-    public_jwk = models.JSONField(help_text="What others check signatures with.")
+    kid = models.CharField(verbose_name=_("kid"), max_length=32, unique=True, db_collation="C")
+    public_jwk = models.JSONField(verbose_name=_("public jwk"), help_text="What others check signatures with.")
     private_key = models.BinaryField(editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     ends_at = models.DateTimeField(null=True, help_text="Until when its signatures are good; empty while it signs.")
@@ -34,6 +35,8 @@ class SigningKey(models.Model):
     objects = SigningKeyQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("signing key")
+        verbose_name_plural = _("signing keys")
         constraints = [
             models.UniqueConstraint(name="one_key_signs", fields=["ends_at"], condition=Q(ends_at__isnull=True), nulls_distinct=False),
         ]

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from baskets.models.locking import LockableQuerySet
 
@@ -23,9 +24,11 @@ class Stock(models.Model):
     """
 
     product = models.OneToOneField("Product", primary_key=True, on_delete=models.PROTECT, related_name="stock")
-    limited = models.BooleanField(default=True)
-    available = models.BigIntegerField(help_text="Pieces that may still be reserved.")
-    shortfall = models.BigIntegerField(default=0, help_text="Pieces held although the shop no longer has them.")
+    limited = models.BooleanField(verbose_name=_("limited"), default=True)
+    available = models.BigIntegerField(verbose_name=_("available"), help_text="Pieces that may still be reserved.")
+    shortfall = models.BigIntegerField(
+        verbose_name=_("shortfall"), default=0, help_text="Pieces held although the shop no longer has them."
+    )
     reported = models.BigIntegerField(null=True, help_text="Unsold pieces by the latest report, held ones included; null is unlimited.")
     reported_as_of = models.DateTimeField(db_default=Now(), help_text="The moment the latest report speaks of.")
     purged_until = models.DateTimeField(null=True, help_text="The moment of the last sale whose record was purged.")
@@ -33,7 +36,8 @@ class Stock(models.Model):
     objects = StockQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "stock"
+        verbose_name = _("stock")
+        verbose_name_plural = _("stock")
         permissions = [
             ("repair_set_unsold", "Can set the unsold pieces of a product"),
             ("repair_adjust_supply", "Can record pieces added or removed"),
@@ -54,22 +58,26 @@ class StockAdjustment(models.Model):
     class Kind(models.TextChoices):
         """What changed the supply."""
 
-        UNSOLD = "unsold", "number of unsold pieces reported"
-        UNLIMITED = "unlimited", "product became unlimited"
-        SUPPLY = "supply", "pieces added or removed"
-        UNHELD = "unheld", "pieces ordered while the product was unlimited"
-        PURGED = "purged", "sold pieces of purged orders"
+        UNSOLD = "unsold", _("number of unsold pieces reported")
+        UNLIMITED = "unlimited", _("product became unlimited")
+        SUPPLY = "supply", _("pieces added or removed")
+        UNHELD = "unheld", _("pieces ordered while the product was unlimited")
+        PURGED = "purged", _("sold pieces of purged orders")
 
     product = models.ForeignKey(Stock, on_delete=models.PROTECT, related_name="adjustments", db_index=False)
-    kind = models.CharField(max_length=10, choices=Kind)
+    kind = models.CharField(verbose_name=_("kind"), max_length=10, choices=Kind)
     delta = models.BigIntegerField(help_text="By how many pieces the supply changed.")
-    reported = models.BigIntegerField(null=True, help_text="The number of unsold pieces that was reported.")
-    as_of = models.DateTimeField(help_text="The moment a report speaks of; else when the pieces came, went or were sold.")
+    reported = models.BigIntegerField(verbose_name=_("reported"), null=True, help_text="The number of unsold pieces that was reported.")
+    as_of = models.DateTimeField(
+        verbose_name=_("as of"), help_text="The moment a report speaks of; else when the pieces came, went or were sold."
+    )
     reason = models.CharField(max_length=500)
     actor = models.CharField(max_length=200)
     created_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = _("stock adjustment")
+        verbose_name_plural = _("stock adjustments")
         indexes = [
             models.Index(fields=["product", "id"], name="adjustments_of_product"),
             # For reports about an earlier moment: the supply to add, and purged sales that prevent the report.
@@ -116,17 +124,17 @@ class StockReservation(models.Model):
     class Status(models.TextChoices):
         """The state of the hold."""
 
-        HELD = "HELD", "held"
-        SOLD = "SOLD", "sold"
-        RELEASED = "RELEASED", "released"
-        FAILED = "FAILED", "failed: nothing could be held"
-        SHORT = "SHORT", "short: ordered late without stock"
+        HELD = "HELD", _("held")
+        SOLD = "SOLD", _("sold")
+        RELEASED = "RELEASED", _("released")
+        FAILED = "FAILED", _("failed: nothing could be held")
+        SHORT = "SHORT", _("short: ordered late without stock")
 
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="reservations", db_index=False)
     session = models.ForeignKey("CheckoutSession", on_delete=models.PROTECT, related_name="reservations")
     product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="reservations", db_index=False)
     status = models.CharField(max_length=10, choices=Status)
-    pieces = models.BigIntegerField()
+    pieces = models.BigIntegerField(verbose_name=_("pieces"))
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(help_text="The end of the hold.")
     ended_at = models.DateTimeField(null=True, help_text="When it was sold or released; failed and short end at once.")
@@ -134,6 +142,8 @@ class StockReservation(models.Model):
     objects = StockReservationQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("stock reservation")
+        verbose_name_plural = _("stock reservations")
         permissions = [("repair_release", "Can release one reservation")]
         indexes = [
             # For reclaiming lapsed holds, and for the admin's list of who holds a product until when.

@@ -4,6 +4,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from baskets.models.locking import LockableQuerySet
 
@@ -28,8 +29,10 @@ class TokenIssuer(models.Model):
 
     partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="issuers", db_index=False)
     name = models.CharField(max_length=100, db_collation="C", help_text="What it is called here.")
-    issuer = models.CharField(max_length=255, blank=True, help_text="What `iss` must be. Empty: anything.")
-    audience = models.CharField(max_length=255, blank=True, help_text="What `aud` must be or contain. Empty: anything.")
+    issuer = models.CharField(verbose_name=_("issuer"), max_length=255, blank=True, help_text="What `iss` must be. Empty: anything.")
+    audience = models.CharField(
+        verbose_name=_("audience"), max_length=255, blank=True, help_text="What `aud` must be or contain. Empty: anything."
+    )
     algorithms = ArrayField(models.CharField(max_length=5))
     keys = models.JSONField(null=True, help_text="A JSON Web Key Set.")
     keys_url = models.CharField(max_length=2000, blank=True, help_text="Where the issuer publishes its key set.")
@@ -44,6 +47,8 @@ class TokenIssuer(models.Model):
     objects = TokenIssuerQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("token issuer")
+        verbose_name_plural = _("token issuers")
         constraints = [
             models.UniqueConstraint(name="one_issuer_per_partner_and_name", fields=["partner", "name"]),
             models.CheckConstraint(

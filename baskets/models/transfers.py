@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
 
 
 class Transfer(models.Model):
@@ -14,6 +15,8 @@ class Transfer(models.Model):
     redeemed_at = models.DateTimeField(null=True)
 
     class Meta:
+        verbose_name = _("transfer")
+        verbose_name_plural = _("transfers")
         constraints = [
             models.CheckConstraint(name="transfer_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))),
             models.CheckConstraint(

@@ -4,6 +4,7 @@ from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
+from django.utils.translation import gettext_lazy as _
 
 from baskets.models.locking import LockableQuerySet
 
@@ -40,10 +41,10 @@ class WebhookEndpoint(models.Model):
     class State(models.TextChoices):
         """Whether events are delivered."""
 
-        ACTIVE = "active", "active"
-        PAUSED = "paused", "paused"
-        DEAD = "dead", "given up: it failed for too long"
-        DELETED = "deleted", "deleted"
+        ACTIVE = "active", _("active")
+        PAUSED = "paused", _("paused")
+        DEAD = "dead", _("given up: it failed for too long")
+        DELETED = "deleted", _("deleted")
 
     partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="webhooks")
     public_id = models.UUIDField(db_default=RandomUUID(), unique=True, editable=False, help_text="Names the webhook to its partner.")
@@ -56,17 +57,21 @@ class WebhookEndpoint(models.Model):
     kinds = models.JSONField(default=list, help_text="Which kinds of events; none named: all.")
     state = models.CharField(max_length=10, choices=State, default=State.ACTIVE)
     position = models.BigIntegerField(default=0)
-    failures = models.PositiveIntegerField(default=0, help_text="Tries that failed since the last one that did not.")
-    failing_since = models.DateTimeField(null=True)
+    failures = models.PositiveIntegerField(
+        verbose_name=_("failures"), default=0, help_text="Tries that failed since the last one that did not."
+    )
+    failing_since = models.DateTimeField(verbose_name=_("failing since"), null=True)
     next_try_at = models.DateTimeField(null=True)
     problem = models.CharField(max_length=200, blank=True, help_text="How the last try failed.")
     delivered_at = models.DateTimeField(null=True, help_text="The last delivery.")
     test_requested_at = models.DateTimeField(null=True, help_text="Set until a deliverer has taken the request for a test message.")
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_at = models.DateTimeField(verbose_name=_("created at"), db_default=Now(), editable=False)
 
     objects = WebhookEndpointQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("webhook endpoint")
+        verbose_name_plural = _("webhook endpoints")
         permissions = [
             ("repair_pause", "Can pause a webhook"),
             ("repair_resume", "Can resume a webhook"),
@@ -180,15 +185,15 @@ class WebhookChange(models.Model):
     class Kind(models.TextChoices):
         """What was done."""
 
-        CREATED = "created", "created"
-        PAUSED = "paused", "paused"
-        RESUMED = "resumed", "resumed"
-        REPLAYED = "replayed", "set back, to deliver again"
-        GIVEN_UP = "given_up", "given up"
-        SKIPPED = "skipped", "skipped an event"
-        CHANGED = "changed", "changed"
-        ROTATED = "rotated", "new secret"
-        DELETED = "deleted", "deleted"
+        CREATED = "created", _("created")
+        PAUSED = "paused", _("paused")
+        RESUMED = "resumed", _("resumed")
+        REPLAYED = "replayed", _("set back, to deliver again")
+        GIVEN_UP = "given_up", _("given up")
+        SKIPPED = "skipped", _("skipped an event")
+        CHANGED = "changed", _("changed")
+        ROTATED = "rotated", _("new secret")
+        DELETED = "deleted", _("deleted")
 
     endpoint = models.ForeignKey(WebhookEndpoint, on_delete=models.PROTECT, related_name="changes")
     kind = models.CharField(max_length=10, choices=Kind)

@@ -110,7 +110,7 @@ def test_a_late_order_without_stock_is_shown_short_before_a_reason_and_needs_con
     shown = body_of(repairer, address)
     assert sentence in shown
     assert label in shown
-    assert f'{3 - left} of <bdi class="given">lamp</bdi>: short' in shown
+    assert f'{3 - left} \N{MULTIPLICATION SIGN} <bdi class="given">lamp</bdi>: short' in shown
     form = fields(repairer, address) | {"reason": "payment found"}
     before = stored_rows()
     refused = repairer.post(address, form)

@@ -14,11 +14,15 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse, reverse_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.generic import FormView
 
 from baskets.admin.auth.login import VERIFIED, complete_sign_in, record_failure, try_again
 from baskets.admin.core import display
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.languages import Text
+from baskets.admin.core.refusals import translated
 from baskets.domain import runner
 from baskets.domain.errors import Refusal
 from baskets.domain.staff import rights, second_factor
@@ -37,8 +41,8 @@ class CodeForm(forms.Form):
 
     code = forms.CharField(
         max_length=40,
-        label="Code",
-        help_text="The six digits that your authenticator app shows now.",
+        label=_("Code"),
+        help_text=_("The six digits that your authenticator app shows now."),
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "autofocus": True, "spellcheck": "false"}),
     )
 
@@ -48,15 +52,15 @@ class CodeOrRecoveryForm(CodeForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["code"].help_text = "The six digits that your authenticator app shows now, or one of your recovery codes."
+        self.fields["code"].help_text = gettext("The six digits that your authenticator app shows now, or one of your recovery codes.")
 
 
 class CodeView(FormView):  # type: ignore[type-arg]  # Django's class takes no parameter at run time.
     """A page of the account with a form that takes one code."""
 
     form_class: Any = CodeForm
-    title = ""
-    submit = ""
+    title: Text = ""
+    submit: Text = ""
     # Whether the page belongs to the sign-in, so that it leads nowhere else.
     is_sign_in = False
 
@@ -86,9 +90,9 @@ class CodeView(FormView):  # type: ignore[type-arg]  # Django's class takes no p
         try:
             return operation()
         except second_factor.TooManyCodes as refusal:
-            form.add_error("code", f"{refusal} {try_again(refusal.seconds)}")
+            form.add_error("code", f"{translated(refusal)} {try_again(refusal.seconds)}")
         except Refusal as refusal:
-            form.add_error("code", str(refusal))
+            form.add_error("code", translated(refusal))
             record_failure(self.request, self.account, step="code")
         return None
 
@@ -97,7 +101,7 @@ class ConfirmCode(RedirectURLMixin, CodeView):
     """The second step of the sign-in."""
 
     template_name = "admin/baskets/code.html"
-    title, submit, is_sign_in = "Second step", "Sign in", True
+    title, submit, is_sign_in = _("Second step"), _("Sign in"), True
     next_page = "admin:index"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -122,7 +126,7 @@ class Enrol(RedirectURLMixin, CodeView):
     """Sets up the second factor: shows a new secret, and takes it once a code proves that the app has it."""
 
     template_name = "admin/baskets/enrol.html"
-    title, submit = "Set up the second factor", "Set up"
+    title, submit = _("Set up the second factor"), _("Set up")
     next_page = "staff:account"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -195,21 +199,21 @@ class FactorChangeView(CodeView):
 class RemoveFactor(FactorChangeView):
     """Removes the own second factor, for example to set up another telephone."""
 
-    title, submit = "Remove the second factor", "Remove"
+    title, submit = _("Remove the second factor"), _("Remove")
 
     def change(self) -> HttpResponse:
         """Remove it."""
         key, actor = str(self.request.session.session_key), staff_actor(self.request)
         runner.run(second_factor.remove, account=self.account, session_key=key, actor=actor)
         self.request.session.pop(VERIFIED, None)
-        messages.success(self.request, "The second factor is removed. Other sessions were ended.")
+        messages.success(self.request, gettext("The second factor is removed. Other sessions were ended."))
         return redirect("staff:account")
 
 
 class RenewCodes(FactorChangeView):
     """Replaces the own recovery codes."""
 
-    title, submit = "New recovery codes", "Make new codes"
+    title, submit = _("New recovery codes"), _("Make new codes")
 
     def change(self) -> HttpResponse:
         """Replace them, and show the new ones once."""
@@ -248,12 +252,12 @@ def account_page(request: HttpRequest, pk: int | None = None) -> HttpResponse:
     if request.method == "POST":
         only, actor = request.POST.get("session", ""), staff_actor(request)
         ended = runner.run(staff_sessions.end_sessions, user=account, actor=actor, only=only, keep=current)
-        messages.success(request, f"Sessions ended: {ended}.")
+        messages.success(request, gettext("Sessions ended: %(number)s.") % {"number": ended})
         return redirect(request.path)
     factor = SecondFactor.objects.filter(pk=account.pk).first()
     sessions = list(staff_sessions.active_sessions(account))
     context = {
-        "title": "Your account" if is_own else "Account",
+        "title": gettext("Your account") if is_own else gettext("Account"),
         "account": account,
         "is_own": is_own,
         "factor": factor,
@@ -278,5 +282,5 @@ def _session_row(session: StaffSession, *, current: str) -> dict[str, Any]:
 
 def show_recovery_codes(request: HttpRequest, codes: list[str], *, back: str) -> HttpResponse:
     """Show recovery codes on the one page that has them."""
-    context = {**admin.site.each_context(request), "title": "Recovery codes", "codes": codes, "back": back}
+    context = {**admin.site.each_context(request), "title": gettext("Recovery codes"), "codes": codes, "back": back}
     return TemplateResponse(request, "admin/baskets/recovery_codes.html", context)

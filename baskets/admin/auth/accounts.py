@@ -10,6 +10,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
 from baskets.admin.core.actors import staff_actor
@@ -87,15 +89,15 @@ class AccountAdmin(SuperuserAdmin, UserAdmin):  # type: ignore[type-arg]  # As a
         accounts: QuerySet[User] = super().get_queryset(request)
         return accounts.annotate(has_factor=Exists(SecondFactor.objects.filter(pk=OuterRef("pk"))))
 
-    @admin.display(description="second factor")
+    @admin.display(description=_("second factor"))
     def factor(self, account: Any) -> str:
         """Whether it has one."""
         return display.yes_no(account.has_factor)
 
-    @admin.display(description="sessions")
+    @admin.display(description=_("sessions"))
     def access(self, account: User) -> SafeString:
         """Link to its sessions."""
-        return format_html('<a href="{}">Sessions</a>', reverse("staff:account_of", args=[account.pk]))
+        return format_html('<a href="{}">{}</a>', reverse("staff:account_of", args=[account.pk]), gettext("Sessions"))
 
 
 @admin.register(Group)

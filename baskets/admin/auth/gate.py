@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.translation import gettext, ngettext
 
 from baskets import conf
 from baskets.admin.auth.login import VERIFIED, device_account
@@ -79,9 +80,11 @@ def explain_end(request: HttpRequest) -> None:
         return
     reason, name = sessions.end_reason(key)
     sentences = {
-        sessions.ENDED_EARLY: f"You were signed out: {name} ended this session.",
-        sessions.ENDED_IDLE: f"You were signed out: there was no request for {_minutes(conf.staff_idle_timeout())}.",
-        sessions.ENDED_OLD: f"You were signed out: a session lasts {_minutes(conf.staff_session_lifetime())} at most.",
+        sessions.ENDED_EARLY: gettext("You were signed out: %(name)s ended this session.") % {"name": name},
+        sessions.ENDED_IDLE: gettext("You were signed out: there was no request for %(time)s.")
+        % {"time": _minutes(conf.staff_idle_timeout())},
+        sessions.ENDED_OLD: gettext("You were signed out: a session lasts %(time)s at most.")
+        % {"time": _minutes(conf.staff_session_lifetime())},
     }
     if reason:
         messages.warning(request, sentences[reason])
@@ -89,8 +92,10 @@ def explain_end(request: HttpRequest) -> None:
 
 def explain_refused_form(request: HttpRequest) -> None:
     """Keep a form that was sent without a session, and say on the sign-in page that nothing was done."""
-    again = "the form shows again with what you typed" if interrupted.keep(request, account=device_account(request)) else "do it again"
-    messages.warning(request, f"Nothing was done yet. Sign in, and {again}.")
+    if interrupted.keep(request, account=device_account(request)):
+        messages.warning(request, gettext("Nothing was done yet. Sign in, and the form shows again with what you typed."))
+    else:
+        messages.warning(request, gettext("Nothing was done yet. Sign in, and do it again."))
 
 
 def record_refusal(request: HttpRequest) -> None:
@@ -105,5 +110,5 @@ def record_refusal(request: HttpRequest) -> None:
 def _minutes(span: Any) -> str:
     minutes = round(span.total_seconds() / 60)
     if minutes % 60 == 0 and minutes:
-        return f"{minutes // 60} hour{'' if minutes == 60 else 's'}"
-    return f"{minutes} minute{'' if minutes == 1 else 's'}"
+        return ngettext("%(number)s hour", "%(number)s hours", minutes // 60) % {"number": minutes // 60}
+    return ngettext("%(number)s minute", "%(number)s minutes", minutes) % {"number": minutes}

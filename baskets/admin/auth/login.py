@@ -16,6 +16,7 @@ from django.core import signing
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
+from django.utils.translation import gettext, ngettext
 
 from baskets import conf
 from baskets.admin.core.actors import staff_actor
@@ -66,7 +67,7 @@ class LoginForm(AdminAuthenticationForm):
         if not CHECK_SLOTS.acquire(blocking=False):
             for subject in counted:
                 rate_limits.undo_hit(subject=subject)
-            raise ValidationError("Many people are signing in just now. Try again in a few seconds.", code="busy")
+            raise ValidationError(gettext("Many people are signing in just now. Try again in a few seconds."), code="busy")
         try:
             with HASH_LOCK:
                 signed_in = super().clean()
@@ -102,7 +103,7 @@ class LoginForm(AdminAuthenticationForm):
                 for earlier in counted:
                     rate_limits.undo_hit(subject=earlier)
                 log.warning("login_slowed", seconds=seconds, source=source, account=account and account.pk)
-                raise ValidationError(f"There were too many attempts to sign in. {try_again(seconds)}", code="slowed")
+                raise ValidationError(f"{gettext('There were too many attempts to sign in.')} {try_again(seconds)}", code="slowed")
         return counted
 
 
@@ -119,7 +120,12 @@ class SignIn(LoginView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add what Django's own sign-in page of the admin shows."""
-        own = {"title": "Log in", "subtitle": None, "app_path": self.request.get_full_path(), "username": self.request.user.get_username()}
+        own = {
+            "title": gettext("Log in"),
+            "subtitle": None,
+            "app_path": self.request.get_full_path(),
+            "username": self.request.user.get_username(),
+        }
         return {**admin.site.each_context(self.request), **super().get_context_data(**kwargs), **own}
 
     def form_valid(self, form: Any) -> HttpResponse:
@@ -183,7 +189,7 @@ def _read_device(request: HttpRequest) -> tuple[int | None, str]:
 def try_again(seconds: int) -> str:
     """Say when to try again."""
     minutes = math.ceil(seconds / 60)
-    return f"Try again in {minutes} minute{'' if minutes == 1 else 's'}."
+    return ngettext("Try again in %(number)s minute.", "Try again in %(number)s minutes.", minutes) % {"number": minutes}
 
 
 def _record(kind: DeskEntry.Kind, account: User | None, data: dict[str, Any], actor: Actor) -> None:

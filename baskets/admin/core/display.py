@@ -15,11 +15,13 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, ngettext
 
 from baskets.admin.core.labels import KEY_KINDS, SYSTEM_ACTORS, value_name, value_text
 from baskets.admin.core.money import format_amount, format_plain_amount
 from baskets.domain.actors import ActorKind
 from baskets.domain.support.erasure import ERASED_PREFIX
+from baskets.models import CheckoutSession
 
 # What a page shows for a missing value. Files compare by identity, and write an empty cell.
 NOTHING = "\N{EN DASH}"
@@ -106,7 +108,14 @@ def time_left(seconds: float) -> SafeString:
     Seconds are rounded up: a page never says "over" of a hold that still counts.
     """
     whole = max(ceil(seconds), 0)
-    return format_html('<span class="left" data-seconds-left="{}">{}:{} left</span>', whole, f"{whole // 60:02}", f"{whole % 60:02}")
+    return format_html(
+        '<span class="left" data-seconds-left="{}" data-left="{}" data-over="{}" data-reload="{}">{}</span>',
+        whole,
+        gettext("%(time)s left"),
+        gettext("over"),
+        gettext("Reload the page"),
+        gettext("%(time)s left") % {"time": f"{whole // 60:02}:{whole % 60:02}"},
+    )
 
 
 def hold_end(end: datetime, at: datetime) -> SafeString:
@@ -117,7 +126,7 @@ def hold_end(end: datetime, at: datetime) -> SafeString:
     if _for_files.get():
         return format_html("{}", moment(end))
     if end <= at:
-        return format_html("{} {}", moment(end), badge(f"lapsed {distance(end - at)}", "bad"))
+        return format_html("{} {}", moment(end), badge(gettext("lapsed %(ago)s") % {"ago": distance(end - at)}, "bad"))
     return format_html("{} {}", moment(end), time_left((end - at).total_seconds()))
 
 
@@ -131,13 +140,29 @@ def duration(length: timedelta) -> str:
 def distance(until: timedelta) -> str:
     """Write how far away a time is."""
     seconds = int(abs(until.total_seconds()))
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if (number := seconds // length) >= 1:
-            text = f"{number} {unit}{'' if number == 1 else 's'}"
-            break
-    else:
-        text = "less than a minute"
-    return f"in {text}" if until > timedelta() else f"{text} ago"
+    comes = until > timedelta()
+    if days := seconds // 86400:
+        text = (
+            ngettext("in %(number)s day", "in %(number)s days", days)
+            if comes
+            else ngettext("%(number)s day ago", "%(number)s days ago", days)
+        )
+        return text % {"number": days}
+    if hours := seconds // 3600:
+        text = (
+            ngettext("in %(number)s hour", "in %(number)s hours", hours)
+            if comes
+            else ngettext("%(number)s hour ago", "%(number)s hours ago", hours)
+        )
+        return text % {"number": hours}
+    if minutes := seconds // 60:
+        text = (
+            ngettext("in %(number)s minute", "in %(number)s minutes", minutes)
+            if comes
+            else ngettext("%(number)s minute ago", "%(number)s minutes ago", minutes)
+        )
+        return text % {"number": minutes}
+    return gettext("in less than a minute") if comes else gettext("less than a minute ago")
 
 
 def badge(text: object, tone: str = "plain") -> SafeString:
@@ -151,23 +176,23 @@ def badge(text: object, tone: str = "plain") -> SafeString:
 def basket_state(basket: Any) -> SafeString:
     """Show what the user sees of a basket, and why nothing."""
     if basket.hidden_at:
-        return badge("erased" if basket.user_id.startswith(ERASED_PREFIX) else "deleted or expired")
-    return badge("guest") if basket.guest else badge("open", "good")
+        return badge(gettext("erased") if basket.user_id.startswith(ERASED_PREFIX) else gettext("deleted or expired"))
+    return badge(gettext("guest")) if basket.guest else badge(gettext("open"), "good")
 
 
 def available(product_row: Any) -> SafeString:
     """Show the pieces of a product that are not held."""
     stock = getattr(product_row, "stock", None)  # Django raises an `AttributeError` where there is no row.
     if stock is None or not stock.limited:
-        return badge("unlimited", "good")
+        return badge(gettext("unlimited"), "good")
     if stock.shortfall:
-        return badge(f"shortfall of {stock.shortfall}", "bad")
+        return badge(gettext("shortfall of %(pieces)s") % {"pieces": stock.shortfall}, "bad")
     return badge(count(stock.available), "good" if stock.available else "bad")
 
 
 def assignee(name: str | None) -> SafeString:
     """Show to whom a record is assigned."""
-    return badge(visible(name, limit=40), "busy") if name else badge("not assigned")
+    return badge(visible(name, limit=40), "busy") if name else badge(gettext("not assigned"))
 
 
 def actor(event: Any, *, partner: str) -> SafeString:
@@ -177,11 +202,11 @@ def actor(event: Any, *, partner: str) -> SafeString:
     :param partner: the name of the basket's partner.
     """
     if event.actor_kind == ActorKind.STAFF:
-        return format_html("{}, staff", visible(event.actor, limit=60))
+        return format_html(gettext("{}, staff"), visible(event.actor, limit=60))
     if event.actor_kind == ActorKind.SYSTEM:
         return actor_name(event.actor)
     if event.key_pk is None:
-        return format_html("key {}", visible(event.actor, limit=60))
+        return format_html(gettext("key {}"), visible(event.actor, limit=60))
     who = format_html("{}, {}", visible(partner), KEY_KINDS[event.key_kind])
     return format_html('{} <span class="quiet">key {}</span>', page("apikey", event.key_pk, who), event.actor)
 
@@ -196,25 +221,26 @@ def copy_button(text: str, what: str) -> SafeString:
 
     :param what: what the text is, for those who hear the page.
     """
-    label = f"Copy the {what}"
+    label = gettext("Copy: %(what)s") % {"what": what}
     # Invisible and directional characters are written as references: they are copied, and never stand in the page itself.
-    exact = "".join(char if char.isprintable() else f"&#{ord(char)};" for char in escape(text))
-    return format_html('<button type="button" class="copy" data-copy="{}" aria-label="{}" hidden>Copy</button>', mark_safe(exact), label)  # noqa: S308
+    exact = mark_safe("".join(char if char.isprintable() else f"&#{ord(char)};" for char in escape(text)))  # noqa: S308
+    button = '<button type="button" class="copy" data-copy="{}" data-copied="{}" data-not-copied="{}" aria-label="{}" hidden>{}</button>'
+    return format_html(button, exact, gettext("Copied"), gettext("Not copied"), label, gettext("Copy"))
 
 
 def came_by(*, transferred: bool) -> str:
     """Name how a device got its basket."""
-    return "a transfer" if transferred else "creating the guest"
+    return gettext("a transfer") if transferred else gettext("creating the guest")
 
 
 def device_state(token: Any) -> SafeString:
     """Show whether the token of a device is valid."""
-    return badge("revoked", "bad") if token.revoked_at else badge("valid", "good")
+    return badge(gettext("revoked"), "bad") if token.revoked_at else badge(gettext("valid"), "good")
 
 
 def yes_no(value: bool | None) -> str:  # noqa: FBT001 (one value, and it is what is shown)
     """Show a truth value as a word."""
-    return NOTHING if value is None else "yes" if value else "no"
+    return NOTHING if value is None else gettext("yes") if value else gettext("no")
 
 
 def money(minor_units: int | None, currency: str) -> str:
@@ -267,14 +293,26 @@ def candidates(reported: list[dict[str, str]] | None, current: Mapping[str, Any]
     if reported is None:
         return ""
     lines = ((_candidate(each, current.get(each["orderNo"])),) for each in reported)
-    which = "It may be one of" if len(reported) > 1 else "The only one it may be"
-    return format_html("No order number was reported. {}: {}", which, format_html_join(", ", "{}", lines))
+    one = gettext("No order number was reported. The only one it may be: {}")
+    several = gettext("No order number was reported. It may be one of: {}")
+    return format_html(several if len(reported) > 1 else one, format_html_join(", ", "{}", lines))
+
+
+def status_word(status: str) -> str:
+    """Name a stored status of a checkout in a word."""
+    return str(dict(CheckoutSession.Status.choices).get(status, status.lower()))
+
+
+def status_of(session: Any) -> str:
+    """Name the status of a checkout, and whether its order was reversed."""
+    status = str(session.get_status_display())
+    return gettext("%(status)s, reversed") % {"status": status} if session.reversed_at else status
 
 
 def _candidate(reported: dict[str, str], session: Any) -> SafeString:
     if session is None:
-        return format_html("{} ({} then, purged since)", order_no(reported["orderNo"]), reported["status"].lower())
-    state = f"{session.get_status_display()}{', reversed' if session.reversed_at else ''}"
+        return format_html(gettext("{} ({} then, purged since)"), order_no(reported["orderNo"]), status_word(reported["status"]))
+    state = status_of(session)
     link = page("checkoutsession", session.pk, order_no(session.order_no))
     return format_html("{} ({} {})", link, state, moment(session.finished_at))
 
@@ -296,7 +334,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict) and value and all(isinstance(pieces, int) for pieces in value.values()):
         return ", ".join(f"{pieces} \N{MULTIPLICATION SIGN} {name}" for name, pieces in value.items())
     if value in ({}, []):
-        return "nothing"
+        return gettext("nothing")
     if isinstance(value, list) and all(isinstance(word, str) for word in value):
         return ", ".join(value)
     if isinstance(value, list) and all(isinstance(line, dict) and ("productId" in line or "orderNo" in line) for line in value):
@@ -309,10 +347,16 @@ def _line(line: dict[str, Any]) -> str:
     if "productId" not in line:
         finished_at = datetime.fromisoformat(line["finishedAt"])
         ended = finished_at.isoformat(timespec="seconds") if _for_files.get() else clock(finished_at)
-        return f"{line['orderNo']} ({line['status'].lower()} {ended})"
+        return f"{line['orderNo']} ({status_word(line['status'])} {ended})"
     rest = {name: value for name, value in line.items() if name not in ("productId", "count")}
     text = f"{line.get('count')} \N{MULTIPLICATION SIGN} {line['productId']}"
     if "stocked" in rest:
         stocked = rest.pop("stocked")
-        text += " (nothing to hold)" if stocked is None else f" ({stocked} held)" if stocked > 0 else f" (failed, {-stocked} missing)"
+        if stocked is None:
+            held = gettext("nothing to hold")
+        elif stocked > 0:
+            held = gettext("%(pieces)s held") % {"pieces": stocked}
+        else:
+            held = gettext("failed, %(pieces)s missing") % {"pieces": -stocked}
+        text += f" ({held})"
     return f"{text} ({', '.join(f'{name} {json.dumps(value)}' for name, value in rest.items())})" if rest else text

@@ -10,43 +10,50 @@ from django.http import HttpRequest, HttpResponseForbidden
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from baskets.admin.core.languages import Text
 
 ADMIN_PREFIX = "/admin/"
 # Of a response to a form whose token does not fit; see `csrf_failure`.
 CSRF_FAILED = "csrf_failed"
-OUTDATED_FORM = (
-    "This form is outdated",
+OUTDATED_FORM: tuple[Text, tuple[Text, ...]] = (
+    _("This form is outdated"),
     (
-        "The page with the form was opened before you signed in, or by another site. Nothing was done.",
-        "Open the page again, and send the form from there.",
+        _("The page with the form was opened before you signed in, or by another site. Nothing was done."),
+        _("Open the page again, and send the form from there."),
     ),
 )
 # By status: the heading, and what it means for the user.
-WORDS: dict[int, tuple[str, tuple[str, ...]]] = {
-    400: ("This address cannot be read", ("It has a filter or a value that the page does not know. Nothing was changed.",)),
+WORDS: dict[int, tuple[Text, tuple[Text, ...]]] = {
+    400: (_("This address cannot be read"), (_("It has a filter or a value that the page does not know. Nothing was changed."),)),
     403: (
-        "You may not do this",
-        ("Your role does not allow it. Nothing was changed, and the attempt is in the journal.", "An administrator can change your role."),
+        _("You may not do this"),
+        (
+            _("Your role does not allow it. Nothing was changed, and the attempt is in the journal."),
+            _("An administrator can change your role."),
+        ),
     ),
     404: (
-        "This page does not exist",
+        _("This page does not exist"),
         (
-            "There is no such page or record. An order may have been purged, and an erased user has another name.",
-            "The search finds deleted and expired baskets as well.",
+            _("There is no such page or record. An order may have been purged, and an erased user has another name."),
+            _("The search finds deleted and expired baskets as well."),
         ),
     ),
     405: (
-        "This page opens from its form only",
-        ("Its address alone is not enough. Nothing was changed: open the list or the record, and start there.",),
+        _("This page opens from its form only"),
+        (_("Its address alone is not enough. Nothing was changed: open the list or the record, and start there."),),
     ),
-    413: ("This form is too large", ("Nothing was changed. Send fewer rows or a shorter text.",)),
+    413: (_("This form is too large"), (_("Nothing was changed. Send fewer rows or a shorter text."),)),
     500: (
-        "Something went wrong",
-        ("The service has recorded the error. Look at the record before you try again: part of the work may be done.",),
+        _("Something went wrong"),
+        (_("The service has recorded the error. Look at the record before you try again: part of the work may be done."),),
     ),
     503: (
-        "The database does not answer",
-        ("The service works again as soon as the database does. Look at the record before you repeat a change: it may have been made.",),
+        _("The database does not answer"),
+        (_("The service works again as soon as the database does. Look at the record before you repeat a change: it may have been made."),),
     ),
 }
 
@@ -97,10 +104,10 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseForbidde
 
 def _ways(request: HttpRequest, *, outdated_form: bool) -> list[tuple[str, str]]:
     """Where to go from here: the form again, the list, the first page."""
-    ways = [(reverse("admin:index"), "Overview")]
+    ways = [(reverse("admin:index"), gettext("Overview"))]
     match = request.resolver_match
     parts = (match.url_name or "").split("_") if match else []
     if len(parts) > 2 and request.user.has_perm(f"{parts[0]}.view_{parts[1]}"):
         with suppress(NoReverseMatch):  # Pages outside of lists, such as the change of a password, have none.
-            ways.insert(0, (reverse(f"admin:{parts[0]}_{parts[1]}_changelist"), "The list"))
-    return [(request.path, "Open the page again"), *ways] if outdated_form else ways
+            ways.insert(0, (reverse(f"admin:{parts[0]}_{parts[1]}_changelist"), gettext("The list")))
+    return [(request.path, gettext("Open the page again")), *ways] if outdated_form else ways

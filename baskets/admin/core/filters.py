@@ -11,8 +11,10 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
+from baskets.admin.core.languages import Text
 from baskets.models import Attention, CheckoutSession, Partner
 
 MAX_PARTNERS = 100
@@ -22,9 +24,9 @@ PREFIX = re.compile(r"[a-z0-9]{1,16}", re.ASCII)
 class Choices(admin.SimpleListFilter):
     """A filter whose choices are fixed. A value that is none of them filters nothing."""
 
-    choices_of: ClassVar[Mapping[str, tuple[str, Q]]]
+    choices_of: ClassVar[Mapping[str, tuple[Text, Q]]]
 
-    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, Text]]:
         """The choices, as the page shows them."""
         return [(value, label) for value, (label, _) in self.choices_of.items()]
 
@@ -34,7 +36,7 @@ class Choices(admin.SimpleListFilter):
         return queryset.filter(chosen[1]) if chosen else queryset
 
 
-def choices(heading: str, parameter: str, offered: Mapping[str, tuple[str, Q]]) -> type[Choices]:
+def choices(heading: Text, parameter: str, offered: Mapping[str, tuple[Text, Q]]) -> type[Choices]:
     """Make a filter of fixed choices.
 
     :param offered: by the value in the address: the label, and the condition.
@@ -44,39 +46,39 @@ def choices(heading: str, parameter: str, offered: Mapping[str, tuple[str, Q]]) 
 
 def of_status(statuses: Any) -> type[Choices]:
     """Filter by a field `status`."""
-    return choices("status", "status", {value: (label, Q(status=value)) for value, label in statuses.choices})
+    return choices(_("status"), "status", {value: (label, Q(status=value)) for value, label in statuses.choices})
 
 
-def past(heading: str, field: str) -> type[Choices]:
+def past(heading: Text, field: str) -> type[Choices]:
     """Filter by a time that has passed: within the last hour, day, week, month, or before."""
     spans = {
-        "hour": timedelta(hours=1),
-        "day": timedelta(days=1),
-        "week": timedelta(days=7),
-        "month": timedelta(days=30),
+        "hour": (_("in the last hour"), timedelta(hours=1)),
+        "day": (_("in the last day"), timedelta(days=1)),
+        "week": (_("in the last week"), timedelta(days=7)),
+        "month": (_("in the last month"), timedelta(days=30)),
     }
-    offered = {name: (f"in the last {name}", Q(**{f"{field}__gt": Now() - span})) for name, span in spans.items()} | {
-        "before": ("earlier", Q(**{f"{field}__lte": Now() - spans["month"]}))
+    offered = {name: (label, Q(**{f"{field}__gt": Now() - span})) for name, (label, span) in spans.items()} | {
+        "before": (_("earlier"), Q(**{f"{field}__lte": Now() - spans["month"][1]}))
     }
     return choices(heading, field, offered)
 
 
-def coming(heading: str, field: str) -> type[Choices]:
+def coming(heading: Text, field: str) -> type[Choices]:
     """Filter by a time to come: passed, within a day, within a week, later."""
     day, week = Now() + timedelta(days=1), Now() + timedelta(days=7)
     return choices(
         heading,
         field,
         {
-            "passed": ("passed", Q(**{f"{field}__lte": Now()})),
-            "day": ("within a day", Q(**{f"{field}__gt": Now(), f"{field}__lte": day})),
-            "week": ("within a week", Q(**{f"{field}__gt": Now(), f"{field}__lte": week})),
-            "later": ("later", Q(**{f"{field}__gt": week})),
+            "passed": (_("passed"), Q(**{f"{field}__lte": Now()})),
+            "day": (_("within a day"), Q(**{f"{field}__gt": Now(), f"{field}__lte": day})),
+            "week": (_("within a week"), Q(**{f"{field}__gt": Now(), f"{field}__lte": week})),
+            "later": (_("later"), Q(**{f"{field}__gt": week})),
         },
     )
 
 
-def of_key(heading: str, parameter: str, field: str, status: str) -> type[admin.SimpleListFilter]:
+def of_key(heading: Text, parameter: str, field: str, status: str) -> type[admin.SimpleListFilter]:
     """Filter checkouts of one status by the prefix of an API key, which pages link to: the choice is never offered.
 
     :param field: the field that holds the prefix.
@@ -101,7 +103,7 @@ def of_product() -> type[admin.SimpleListFilter]:
     """Filter by a product, which the page of the product links to: the choice is never offered."""
 
     class OfProduct(admin.SimpleListFilter):
-        title = "product"
+        title = _("product")
         parameter_name = "product"
 
         def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
@@ -151,7 +153,7 @@ class Range(admin.ListFilter):
         return queryset
 
 
-def between(heading: str, field: str) -> type[Range]:
+def between(heading: Text, field: str) -> type[Range]:
     """Make a filter by a span of time."""
     return type("Between", (Range,), {"title": heading, "field": field, "parameter_names": (f"{field}_from", f"{field}_until")})
 
@@ -172,7 +174,7 @@ def of_partner(field: str) -> type[admin.SimpleListFilter]:
     """
 
     class PartnerFilter(admin.SimpleListFilter):
-        title = "partner"
+        title = _("partner")
         parameter_name = "partner"
 
         def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
@@ -210,22 +212,22 @@ OPEN_OF_BASKET = Attention.objects.filter(basket_id=OuterRef("pk"), settled_at__
 OPEN_OF_SESSION = Attention.objects.filter(session_id=OuterRef("pk"), settled_at__isnull=True)
 
 InCheckout = choices(
-    "checkout",
+    _("checkout"),
     "checkout",
     {
-        "active": ("has an active checkout", Q(Exists(ACTIVE_OF_BASKET))),
-        "lapsed": ("its checkout has lapsed", Q(Exists(ACTIVE_OF_BASKET.filter(expires_at__lte=Now())))),
-        "none": ("none", ~Q(Exists(ACTIVE_OF_BASKET))),
+        "active": (_("has an active checkout"), Q(Exists(ACTIVE_OF_BASKET))),
+        "lapsed": (_("its checkout has lapsed"), Q(Exists(ACTIVE_OF_BASKET.filter(expires_at__lte=Now())))),
+        "none": (_("none"), ~Q(Exists(ACTIVE_OF_BASKET))),
     },
 )
-NeedsAttention = choices("attention", "attention", {"open": ("needs attention", Q(Exists(OPEN_OF_BASKET)))})
-SessionNeedsAttention = choices("attention", "attention", {"open": ("needs attention", Q(Exists(OPEN_OF_SESSION)))})
+NeedsAttention = choices(_("attention"), "attention", {"open": (_("needs attention"), Q(Exists(OPEN_OF_BASKET)))})
+SessionNeedsAttention = choices(_("attention"), "attention", {"open": (_("needs attention"), Q(Exists(OPEN_OF_SESSION)))})
 Lapsed = choices(
-    "end of the hold",
+    _("end of the hold"),
     "hold",
     {
-        "live": ("still to come", Q(expires_at__gt=Now())),
-        "lapsed": ("passed, not yet swept", Q(status__in=["ACTIVE", "HELD"], expires_at__lte=Now())),
+        "live": (_("still to come"), Q(expires_at__gt=Now())),
+        "lapsed": (_("passed, not yet swept"), Q(status__in=["ACTIVE", "HELD"], expires_at__lte=Now())),
     },
 )
 
@@ -233,7 +235,7 @@ Lapsed = choices(
 class Defaulted(admin.SimpleListFilter):
     """A filter that starts with its first choice, because that is the list staff come for. A search starts with all rows."""
 
-    offered: ClassVar[Mapping[str, tuple[str, Q]]]
+    offered: ClassVar[Mapping[str, tuple[Text, Q]]]
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: "admin.ModelAdmin[Any]") -> None:
         super().__init__(request, params, model, model_admin)
@@ -247,7 +249,7 @@ class Defaulted(admin.SimpleListFilter):
             return value
         return "all" if request.GET.get(SEARCH_VAR) else next(iter(cls.offered))
 
-    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, Text]]:
         """The choices, as the page shows them."""
         return [(value, label) for value, (label, _) in self.offered.items()]
 
@@ -272,22 +274,22 @@ class Defaulted(admin.SimpleListFilter):
 class Shown(Defaulted):
     """Baskets that are shown, first of all: deleted and expired ones stay for their history."""
 
-    title = "basket"
+    title = _("basket")
     parameter_name = "basket"
-    offered: ClassVar[Mapping[str, tuple[str, Q]]] = {
-        "shown": ("open", Q(hidden_at__isnull=True)),
-        "hidden": ("deleted or expired", Q(hidden_at__isnull=False)),
-        "all": ("all", Q()),
+    offered: ClassVar[Mapping[str, tuple[Text, Q]]] = {
+        "shown": (_("open"), Q(hidden_at__isnull=True)),
+        "hidden": (_("deleted or expired"), Q(hidden_at__isnull=False)),
+        "all": (_("all"), Q()),
     }
 
 
 class Settled(Defaulted):
     """Open flags, first of all."""
 
-    title = "flag"
+    title = _("flag")
     parameter_name = "matter"
-    offered: ClassVar[Mapping[str, tuple[str, Q]]] = {
-        "open": ("open", Q(settled_at__isnull=True)),
-        "settled": ("resolved", Q(settled_at__isnull=False)),
-        "all": ("all", Q()),
+    offered: ClassVar[Mapping[str, tuple[Text, Q]]] = {
+        "open": (_("open"), Q(settled_at__isnull=True)),
+        "settled": (_("resolved"), Q(settled_at__isnull=False)),
+        "all": (_("all"), Q()),
     }

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.utils.translation import gettext, ngettext
+
 
 @dataclass(frozen=True, kw_only=True)
 class LateStock:
@@ -22,12 +24,16 @@ class LateStock:
 
     def __str__(self) -> str:
         if not self.wanted:
-            return "It needs no stock."
+            return gettext("It needs no stock.")
         if not self.missing:
-            return "Its 1 piece is available." if self.wanted == 1 else f"All {self.wanted} pieces are available."
-        if not self.available:
-            return "Its 1 piece is not available." if self.wanted == 1 else f"None of the {self.wanted} pieces is available."
-        return f"{self.available} of {self.wanted} pieces {'is' if self.available == 1 else 'are'} available."
+            text = ngettext("Its 1 piece is available.", "All %(wanted)s pieces are available.", self.wanted)
+        elif not self.available:
+            text = ngettext("Its 1 piece is not available.", "None of the %(wanted)s pieces is available.", self.wanted)
+        else:
+            text = ngettext(
+                "%(available)s of %(wanted)s pieces is available.", "%(available)s of %(wanted)s pieces are available.", self.available
+            )
+        return text % {"available": self.available, "wanted": self.wanted}
 
 
 def late_stock(lines: Iterable[tuple[int, int | None]]) -> LateStock:
@@ -42,4 +48,4 @@ def late_stock(lines: Iterable[tuple[int, int | None]]) -> LateStock:
 
 def pieces(number: int) -> str:
     """Write a number of pieces: `1 piece`, `2 pieces`."""
-    return f"{number} piece{'' if number == 1 else 's'}"
+    return ngettext("%(number)s piece", "%(number)s pieces", number) % {"number": number}

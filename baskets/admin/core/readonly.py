@@ -23,10 +23,13 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, exports, filters
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.languages import Text
 from baskets.admin.core.search import redirect_without_secret
 from baskets.domain import audit_log, runner
 
@@ -50,14 +53,17 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # Django's class ta
         return rows.order_by().values("pk")[:MAX_COUNTED].count()
 
 
+NOTHING = _("None.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """A table on a page: a title, its column heads and its rows."""
 
-    title: str
-    heads: Sequence[str]
+    title: Text
+    heads: Sequence[Text]
     rows: Sequence[Sequence[object]]
-    nothing: str = "None."
+    nothing: Text = NOTHING
 
 
 class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # As above.
@@ -141,14 +147,16 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         response = super().changelist_view(request, context | (extra_context or {}))
         for title, value in filters.unknown_values(getattr(response, "context_data", {}).get("cl", NO_FILTERS)):
             messages.warning(
-                request, f"The filter “{title}” does not know the value “{display.as_plain_text(value)}”, so it filters nothing."
+                request,
+                gettext("The filter “%(filter)s” does not know the value “%(value)s”, so it filters nothing.")
+                % {"filter": title, "value": display.as_plain_text(value)},
             )
         return response
 
     def _without_filters(self, request: HttpRequest, unknown: Sequence[str]) -> HttpResponse:
         """Lead to the same list without the parameters that it does not know, and name them."""
         names = ", ".join(f"“{display.as_plain_text(name)}”" for name in unknown)
-        messages.warning(request, f"This list does not know the filter {names}. It is shown without it.")
+        messages.warning(request, gettext("This list does not know the filter %(names)s. It is shown without it.") % {"names": names})
         known = request.GET.copy()
         for name in unknown:
             del known[name]

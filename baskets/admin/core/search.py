@@ -16,6 +16,7 @@ from django.db.models.functions import Lower
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
+from django.utils.translation import gettext
 
 from baskets.domain.checkout.order_numbers import ALPHABET, LABEL, NUMBER_LENGTH, parse_order_search
 from baskets.models import ApiKey, Basket, BasketItem, CheckoutItem, CheckoutSession, Partner, Product
@@ -173,10 +174,14 @@ def redirect_without_secret(request: HttpRequest, typed: str) -> HttpResponse | 
     if not has_secret(typed):
         return None
     prefix = pasted_key_prefix(typed)
-    what = "a whole API key: only its prefix was used" if prefix else "a token: it was not searched for"
-    in_address = "" if request.method == "POST" else " It was in an address, so the history of this browser may still have it."
-    advice = "It can call as the partner: if it came by mail or chat, revoke it." if prefix else "Search for the user id."
-    messages.warning(request, f"You pasted {what}, and nothing was stored.{in_address} {advice}")
+    sentences = [
+        gettext("You pasted a whole API key: only its prefix was used, and nothing was stored.")
+        if prefix
+        else gettext("You pasted a token: it was not searched for, and nothing was stored."),
+        gettext("It was in an address, so the history of this browser may still have it.") if request.method != "POST" else "",
+        gettext("It can call as the partner: if it came by mail or chat, revoke it.") if prefix else gettext("Search for the user id."),
+    ]
+    messages.warning(request, " ".join(filter(None, sentences)))
     key = ApiKey.objects.filter(prefix=prefix).values_list("pk", flat=True).first() if prefix else None
     if key and request.user.has_perm("baskets.view_apikey"):
         return HttpResponseRedirect(reverse("admin:baskets_apikey_change", args=[key]))

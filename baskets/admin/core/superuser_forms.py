@@ -7,7 +7,9 @@ from typing import ParamSpec, TypeVar
 from django import forms
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
+from baskets.admin.core.refusals import translated
 from baskets.domain import runner, validation
 from baskets.domain.errors import Refusal
 
@@ -28,7 +30,7 @@ class ReasonForm(forms.Form):
     """A form that asks why. The audit log keeps the reason."""
 
     reason = forms.CharField(
-        max_length=validation.REASON_LIMIT, widget=forms.Textarea(attrs={"rows": 2}), help_text="Why. The journal keeps it."
+        max_length=validation.REASON_LIMIT, widget=forms.Textarea(attrs={"rows": 2}), help_text=_("Why. The journal keeps it.")
     )
 
 
@@ -64,5 +66,5 @@ def run_for_form(form: forms.Form, operation: Callable[P, T], *args: P.args, **k
     try:
         return runner.run(operation, *args, **kwargs)
     except Refusal as refusal:
-        form.add_error(None, str(refusal))
+        form.add_error(None, translated(refusal))
         return None

@@ -9,10 +9,14 @@ from django.db.models import Count, F, IntegerField, Max, Min, OuterRef, Q, Quer
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import charts, display
+from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import Table
 from baskets.admin.home.moment import Moment
 from baskets.models import Attention, PartnerActivity, Product, ProductActivity, RefusalActivity, StockAdjustment, StockReservation
@@ -28,21 +32,16 @@ COUNTS = ("started", "ordered", "late", "aborted", "expired", "flagged", "pieces
 class Window:
     """The time that the figures are about: a number of spans, the current one included."""
 
-    label: str
+    label: Text
     span: Span
     spans: int
     clock: str
 
-    @property
-    def unit(self) -> str:
-        """The word for a span."""
-        return "minute" if self.span is Span.MINUTE else "hour"
-
 
 WINDOWS = {
-    "hour": Window(label="the last hour", span=Span.MINUTE, spans=60, clock="%H:%M"),
-    "day": Window(label="the last day", span=Span.HOUR, spans=24, clock="%H:%M"),
-    "week": Window(label="the last week", span=Span.HOUR, spans=168, clock="%a %H:%M"),
+    "hour": Window(label=_("the last hour"), span=Span.MINUTE, spans=60, clock="H:i"),
+    "day": Window(label=_("the last day"), span=Span.HOUR, spans=24, clock="H:i"),
+    "week": Window(label=_("the last week"), span=Span.HOUR, spans=168, clock="D H:i"),
 }
 
 
@@ -70,14 +69,7 @@ def figures(request: HttpRequest, moment: Moment, window: Window) -> dict[str, A
     totals = {name: sum(numbers) for name, numbers in values.items()}
     return {
         "counted_until": display.moment(moment.counted_until) if moment.counted_until else None,
-        "totals": [
-            ("orders", display.count(totals["ordered"]), f"{display.count(totals['late'])} of them late"),
-            ("pieces sold", display.count(totals["pieces"]), f"in {window.label}"),
-            ("checkouts started", display.count(totals["started"]), f"{_percent(totals['ordered'], totals['started'])} as many orders"),
-            ("not ordered", display.count(totals["aborted"] + totals["expired"]), _ends(totals)),
-            ("active now", display.count(moment.active), "checkouts that hold stock"),
-            ("refused orders", display.count(totals["flagged"]), "reported as ordered, and flagged"),
-        ],
+        "totals": _totals(totals, moment, window),
         "plots": [*_plots(starts, window, values, moment.active), *refusal_plots],
         "tables": [
             *([_hottest(window, starts[0])] if may("baskets.view_product") else []),
@@ -88,6 +80,27 @@ def figures(request: HttpRequest, moment: Moment, window: Window) -> dict[str, A
     }
 
 
+def _totals(totals: dict[str, int], moment: Moment, window: Window) -> list[tuple[str, str, str]]:
+    """List the totals of a window of time: what each is called, its number, and what it means."""
+    late = gettext("%(number)s of them late") % {"number": display.count(totals["late"])}
+    return [
+        (
+            gettext("orders"),
+            display.count(totals["ordered"]),
+            late,
+        ),
+        (gettext("pieces sold"), display.count(totals["pieces"]), gettext("in %(window)s") % {"window": window.label}),
+        (
+            gettext("checkouts started"),
+            display.count(totals["started"]),
+            gettext("%(percent)s as many orders") % {"percent": _percent(totals["ordered"], totals["started"])},
+        ),
+        (gettext("not ordered"), display.count(totals["aborted"] + totals["expired"]), _ends(totals)),
+        (gettext("active now"), display.count(moment.active), gettext("checkouts that hold stock")),
+        (gettext("refused orders"), display.count(totals["flagged"]), gettext("reported as ordered, and flagged")),
+    ]
+
+
 def _span_starts(at: datetime, window: Window) -> list[datetime]:
     """List the starts of the spans of a window, the oldest first. Spans begin at full minutes and hours of UTC."""
     last = datetime.fromtimestamp(at.timestamp() // window.span * window.span, tz=at.tzinfo)
@@ -95,11 +108,12 @@ def _span_starts(at: datetime, window: Window) -> list[datetime]:
 
 
 def _span_labels(starts: Sequence[datetime], window: Window) -> list[str]:
-    return [f"{timezone.localtime(start):{window.clock}}" for start in starts]
+    return [date_format(timezone.localtime(start), window.clock) for start in starts]
 
 
 def _ends(totals: dict[str, int]) -> str:
-    return f"{display.count(totals['aborted'])} aborted, {display.count(totals['expired'])} expired"
+    numbers = {"aborted": display.count(totals["aborted"]), "expired": display.count(totals["expired"])}
+    return gettext("%(aborted)s aborted, %(expired)s expired") % numbers
 
 
 def _percent(part: int, whole: int) -> str:
@@ -114,12 +128,15 @@ def _plots(starts: Sequence[datetime], window: Window, values: dict[str, list[in
         # A late order ends no active checkout.
         held.append(held[-1] - start + (ordered - late) + aborted + expired)
     active_at_end = held[-2::-1]
-    unit = window.unit
+    by_minute = window.span is Span.MINUTE
+    pieces = gettext("Pieces sold per minute") if by_minute else gettext("Pieces sold per hour")
+    orders = gettext("Orders per minute") if by_minute else gettext("Orders per hour")
+    refused = gettext("Refused orders per minute") if by_minute else gettext("Refused orders per hour")
     return [
-        _plot(f"Pieces sold per {unit}", charts.columns, labels, values["pieces"], unit="pieces", total=sum(values["pieces"])),
-        _plot(f"Orders per {unit}", charts.columns, labels, values["ordered"], unit="orders", total=sum(values["ordered"])),
-        _plot("Active checkouts", charts.line, labels, active_at_end, unit="checkouts at the end"),
-        _plot(f"Refused orders per {unit}", charts.columns, labels, values["flagged"], unit="refused", total=sum(values["flagged"])),
+        _plot(pieces, charts.columns, labels, values["pieces"], unit=gettext("Pieces"), total=sum(values["pieces"])),
+        _plot(orders, charts.columns, labels, values["ordered"], unit=gettext("Orders"), total=sum(values["ordered"])),
+        _plot(gettext("Active checkouts"), charts.line, labels, active_at_end, unit=gettext("Checkouts at the end")),
+        _plot(refused, charts.columns, labels, values["flagged"], unit=gettext("Refused"), total=sum(values["flagged"])),
     ]
 
 
@@ -132,14 +149,16 @@ def _refused_calls(window: Window, starts: Sequence[datetime]) -> tuple[list[Plo
     spans: Any = rows.values("starts_at").annotate(of_all=Sum("calls"), **sums)
     by_start = {row["starts_at"]: row for row in spans}
     labels = _span_labels(starts, window)
-    names = [("of_all", "Refused calls"), *((f"of_{place}", _in_words(reason)) for place, reason in enumerate(plotted))]
+    by_minute = window.span is Span.MINUTE
+    per_span = gettext("%(name)s per minute") if by_minute else gettext("%(name)s per hour")
+    names = [("of_all", gettext("Refused calls")), *((f"of_{place}", _in_words(reason)) for place, reason in enumerate(plotted))]
     plots = []
     for key, name in names if len(reasons) != 1 else names[1:]:
         values = [by_start.get(start, {}).get(key, 0) for start in starts]
-        plots.append(_plot(f"{name} per {window.unit}", charts.columns, labels, values, unit="calls", total=sum(values)))
+        plots.append(_plot(per_span % {"name": name}, charts.columns, labels, values, unit=gettext("Calls"), total=sum(values)))
     return plots, Table(
-        title=f"Refused calls in {window.label}, by reason",
-        heads=("Reason", "Calls", "Part of all", f"Last {window.unit}"),
+        title=gettext("Refused calls in %(window)s, by reason") % {"window": window.label},
+        heads=(gettext("Reason"), gettext("Calls"), gettext("Part of all"), gettext("Last minute") if by_minute else gettext("Last hour")),
         rows=[
             (
                 format_html('{} <br><span class="quiet">{}</span>', _in_words(row["reason"]), row["reason"]),
@@ -149,7 +168,7 @@ def _refused_calls(window: Window, starts: Sequence[datetime]) -> tuple[list[Plo
             )
             for row in reasons
         ],
-        nothing="No call was refused.",
+        nothing=gettext("No call was refused."),
     )
 
 
@@ -161,15 +180,30 @@ def _plot(
     title: str, draw: Callable[..., SafeString], labels: Sequence[str], values: Sequence[int], *, unit: str, total: int | None = None
 ) -> Plot:
     highest = max(values)
-    most = f"the most, {display.count(highest)}, at {labels[values.index(highest)]}" if highest else "none"
-    summary = f"{most}; {display.count(values[-1])} last" if total is None else f"{display.count(total)} in all; {most}"
+    summary = _summary(values, labels, total=total)
     rows = [(label, display.count(value)) for label, value in zip(reversed(labels), reversed(values), strict=True)]
     return Plot(
         title=title,
-        summary=f"{summary[:1].upper()}{summary[1:]}.",
-        svg=draw(values, labels, alternative=f"{title}: {summary}.") if highest else None,
-        table=Table(title=title, heads=("From", unit.capitalize()), rows=rows),
+        summary=summary,
+        svg=draw(values, labels, alternative=f"{title}: {summary}") if highest else None,
+        table=Table(title=title, heads=(gettext("From"), unit), rows=rows),
     )
+
+
+def _summary(values: Sequence[int], labels: Sequence[str], *, total: int | None) -> str:
+    """Say in one sentence what a plot shows."""
+    highest = max(values)
+    numbers = {
+        "total": display.count(total),
+        "most": display.count(highest),
+        "time": labels[values.index(highest)],
+        "last": display.count(values[-1]),
+    }
+    if total is None:
+        text = gettext("The most, %(most)s, at %(time)s; %(last)s last.") if highest else gettext("None; %(last)s last.")
+    else:
+        text = gettext("%(total)s in all; the most, %(most)s, at %(time)s.") if highest else gettext("%(total)s in all; none.")
+    return text % numbers
 
 
 def _open_reasons() -> Table:
@@ -177,10 +211,10 @@ def _open_reasons() -> Table:
     rows = Attention.objects.open().order_by().values("reason").annotate(number=Count("pk"), oldest=Min("created_at")).order_by("-number")
     labels = dict(Attention.Reason.choices)
     return Table(
-        title="Open flags by reason",
-        heads=("Reason", "Open", "Oldest"),
+        title=gettext("Open flags by reason"),
+        heads=(gettext("Reason"), gettext("Open"), gettext("Oldest")),
         rows=[(labels[row["reason"]], display.count(row["number"]), display.moment(row["oldest"])) for row in rows],
-        nothing="No flag is open.",
+        nothing=gettext("No flag is open."),
     )
 
 
@@ -193,8 +227,15 @@ def _hottest(window: Window, since: datetime) -> Table:
     products: QuerySet[Any] = Product.objects.filter(pk__in=[row["product_id"] for row in sold]).select_related("stock")
     known = products.annotate(held=_sum(held, "pieces"), supply=_sum(supply, "delta")).in_bulk()
     return Table(
-        title=f"What sold most in {window.label}",
-        heads=("Product", "Pieces", "Orders", "Available", "Held", "Sold of all supply"),
+        title=gettext("What sold most in %(window)s") % {"window": window.label},
+        heads=(
+            gettext("Product"),
+            gettext("Pieces"),
+            gettext("Orders"),
+            gettext("Available"),
+            gettext("Held"),
+            gettext("Sold of all supply"),
+        ),
         rows=[
             (
                 display.product(row["product_id"], known[row["product_id"]].name),
@@ -204,7 +245,7 @@ def _hottest(window: Window, since: datetime) -> Table:
             )
             for row in sold
         ],
-        nothing=f"Nothing was sold in {window.label}.",
+        nothing=gettext("Nothing was sold in %(window)s.") % {"window": window.label},
     )
 
 
@@ -218,7 +259,7 @@ def _left(product: Any) -> tuple[object, str, object]:
     """Show what is available and held of a product, and which part of its supply is sold: supply = available + held + sold - shortfall."""
     stock = getattr(product, "stock", None)
     if stock is None or not stock.limited:
-        return display.badge("unlimited", "good"), display.count(product.held), display.NOTHING
+        return display.badge(gettext("unlimited"), "good"), display.count(product.held), display.NOTHING
     sold = product.supply - stock.available - product.held + stock.shortfall
     available = display.badge(display.count(stock.available), "good" if stock.available else "bad")
     return available, display.count(product.held), _percent(sold, product.supply)
@@ -230,8 +271,16 @@ def _by_partner(rows: QuerySet[PartnerActivity]) -> Table:
     totals: Any = rows.order_by().values("partner_id", name=F("partner__name"))
     totals = totals.annotate(**{f"all_{name}": Sum(name) for name in shown})
     return Table(
-        title="Partners",
-        heads=("Partner", "Started", "Orders", "Pieces", "Aborted", "Expired", "Refused"),
+        title=gettext("Partners"),
+        heads=(
+            gettext("Partner"),
+            gettext("Started"),
+            gettext("Orders"),
+            gettext("Pieces"),
+            gettext("Aborted"),
+            gettext("Expired"),
+            gettext("Refused"),
+        ),
         rows=[
             (
                 display.page("partner", row["partner_id"], display.visible(row["name"])),
@@ -239,5 +288,5 @@ def _by_partner(rows: QuerySet[PartnerActivity]) -> Table:
             )
             for row in totals.order_by("-all_ordered", "-all_started", "partner_id")[:MAX_PARTNERS]
         ],
-        nothing="No partner had a checkout.",
+        nothing=gettext("No partner had a checkout."),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Count, Min
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from baskets.admin.core import display
 from baskets.admin.home.moment import MAX_COUNTED, Moment
@@ -53,7 +54,7 @@ def _open_flags(request: HttpRequest, _: Moment) -> Iterable[Work]:
     """Count the baskets with open flags, as the work list does: one row for each basket."""
     flags = Attention.objects.open().annotate(holder=Event.objects.assignee()).order_by("created_at")
     rows = list(flags.values_list("basket_id", "reason", "created_at", "holder")[:MAX_COUNTED])
-    for label, is_short in (("The customer may have paid", False), ("Ordered without stock", True)):
+    for label, is_short in ((gettext("The customer may have paid"), False), (gettext("Ordered without stock"), True)):
         holders: dict[Any, set[str]] = {}
         oldest = None
         for basket_id, reason, created_at, holder in rows:
@@ -72,7 +73,7 @@ def _open_flags(request: HttpRequest, _: Moment) -> Iterable[Work]:
 
 def _lapsed_checkouts(_: HttpRequest, moment: Moment) -> Iterable[Work]:
     yield Work(
-        label="Lapsed checkouts, not yet swept",
+        label=gettext("Lapsed checkouts, not yet swept"),
         address=f"{reverse('admin:baskets_checkoutsession_changelist')}?status=ACTIVE&hold=lapsed",
         number=moment.lapsed,
         oldest=moment.oldest_lapsed,
@@ -82,13 +83,13 @@ def _lapsed_checkouts(_: HttpRequest, moment: Moment) -> Iterable[Work]:
 def _shortfalls(request: HttpRequest, _: Moment) -> Iterable[Work]:
     products = list(Product.objects.filter(stock__shortfall__gt=0).values_list("pk", flat=True)[:MAX_COUNTED])
     address = f"{reverse('admin:baskets_product_changelist')}?stock=shortfall"
-    yield _assigned_work(request, products, about="product", label="Products with a shortfall", address=address)
+    yield _assigned_work(request, products, about="product", label=gettext("Products with a shortfall"), address=address)
 
 
 def _failing_webhooks(_: HttpRequest, __: Moment) -> Iterable[Work]:
     rows = WebhookEndpoint.objects.failing().aggregate(number=Count("pk"), oldest=Min("failing_since"))
     address = f"{reverse('admin:baskets_webhookendpoint_changelist')}?state=failing"
-    yield Work(label="Webhooks that fail or were given up", address=address, **rows)
+    yield Work(label=gettext("Webhooks that fail or were given up"), address=address, **rows)
 
 
 def _broken_rules(request: HttpRequest, _: Moment) -> Iterable[Work]:
@@ -97,11 +98,15 @@ def _broken_rules(request: HttpRequest, _: Moment) -> Iterable[Work]:
     )
     oldest = rules[0][1] if rules else None
     address = reverse("admin:baskets_brokenrule_changelist")
-    yield _assigned_work(request, [pk for pk, _ in rules], about="brokenrule", label="Broken rules", address=address, oldest=oldest)
+    yield _assigned_work(
+        request, [pk for pk, _ in rules], about="brokenrule", label=gettext("Broken rules"), address=address, oldest=oldest
+    )
 
 
 def _unusual_keys(_: HttpRequest, __: Moment) -> Iterable[Work]:
-    yield Work(label="Keys unlike all others", address=reverse("admin:baskets_worklist"), number=len(key_misuse.find_unusual_keys()))
+    yield Work(
+        label=gettext("Keys unlike all others"), address=reverse("admin:baskets_worklist"), number=len(key_misuse.find_unusual_keys())
+    )
 
 
 def _assigned_work(

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext
 
 from baskets.admin.core import display
 from baskets.admin.core.readonly import SAFE
@@ -50,7 +51,7 @@ def records_page(request: HttpRequest) -> HttpResponse:
     """List all tables that the user may see."""
     if request.method not in SAFE:
         return HttpResponseNotAllowed(SAFE)
-    context = {**admin.site.each_context(request), "title": "All records", "app_list": admin.site.get_app_list(request)}
+    context = {**admin.site.each_context(request), "title": gettext("All records"), "app_list": admin.site.get_app_list(request)}
     request.current_app = admin.site.name
     return TemplateResponse(request, "admin/baskets/records.html", context)
 

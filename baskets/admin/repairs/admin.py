@@ -67,7 +67,7 @@ class RepairAdmin(ReadOnlyAdmin[Any]):
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Offer the repairs of many rows as Django's list actions. An action only opens the page of the repair."""
         actions: dict[str, ActionEntry] = {
-            repair.slug: (_open_bulk_repair, repair.slug, repair.title) for repair in self.bulk_repairs(request)
+            repair.slug: (_open_bulk_repair, repair.slug, str(repair.title)) for repair in self.bulk_repairs(request)
         }
         return actions
 

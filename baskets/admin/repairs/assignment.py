@@ -9,6 +9,8 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
 from baskets.admin.repairs import snapshots
@@ -43,9 +45,9 @@ class Assign(Assignment[R]):
     """Assigns a record to the user."""
 
     slug = "take"
-    title = "Assign to me"
+    title = _("Assign to me")
     form_class = AssignmentForm
-    description = "Other staff see that you work on it. Nothing else changes."
+    description = _("Other staff see that you work on it. Nothing else changes.")
 
     def is_available(self, record: R, known: KnownFacts) -> bool:
         return self.is_assignable(record, known) and not self.assignee(record, known)
@@ -58,9 +60,9 @@ class Unassign(Assignment[R]):
     """Ends the assignment of a record."""
 
     slug = "hand-back"
-    title = "Unassign"
+    title = _("Unassign")
     form_class = AssignmentForm
-    description = "Other staff see that it is not assigned, so that another person can take it. Nothing else changes."
+    description = _("Other staff see that it is not assigned, so that another person can take it. Nothing else changes.")
 
     def is_available(self, record: R, known: KnownFacts) -> bool:
         return self.is_assignable(record, known) and bool(self.assignee(record, known))
@@ -125,7 +127,7 @@ def show_assignment(request: HttpRequest, record: Model, *, assignee: str, seen:
     may = request.user.has_perm(f"baskets.repair_{repair.slug.replace('-', '_')}")
     name = f"admin:baskets_{record._meta.model_name}_repair"  # noqa: SLF001 (Django's own name)
     url = reverse(name, args=[quote(record.pk), repair.slug]) if may else ""
-    label = "Assign to me instead" if assignee and repair is Assign else repair.title
+    label = gettext("Assign to me instead") if assignee and repair is Assign else str(repair.title)
     return AssignmentShown(assignee=assignee, label=label, url=url, seen=seen)
 
 

@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from django.utils.translation import gettext_lazy as _
+
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
 from baskets.admin.repairs.forms import DaysForm, ItemForm, NewItemForm
@@ -27,8 +29,8 @@ class ChangeItem(BasketRepair):
     """Changes, moves or removes one item."""
 
     slug = "change-item"
-    title = "Change an item"
-    description = "An item in the cart or the saved list gets another count, moves to the other list, or is removed."
+    title = _("Change an item")
+    description = _("An item in the cart or the saved list gets another count, moves to the other list, or is removed.")
     form_class = ItemForm
 
     def is_available(self, record: Basket, known: KnownFacts) -> bool:
@@ -50,8 +52,8 @@ class AddItem(BasketRepair):
     """Adds one product to the cart."""
 
     slug = "add-item"
-    title = "Add an item"
-    description = "A listed product is added to the cart, as if its user had added it. No stock is held."
+    title = _("Add an item")
+    description = _("A listed product is added to the cart, as if its user had added it. No stock is held.")
     form_class = NewItemForm
 
     def is_available(self, record: Basket, known: KnownFacts) -> bool:
@@ -72,8 +74,10 @@ class RestoreBasket(BasketRepair):
     """Restores a basket that was deleted or has expired."""
 
     slug = "restore"
-    title = "Restore the basket"
-    description = "The basket is open again, with the cart and the saved list that it was closed with. Holds and orders do not come back."
+    title = _("Restore the basket")
+    description = _(
+        "The basket is open again, with the cart and the saved list that it was closed with. Holds and orders do not come back."
+    )
 
     def is_available(self, record: Basket, known: KnownFacts) -> bool:
         return record.hidden_at is not None and not erasure.is_erased(record)
@@ -86,8 +90,8 @@ class ExtendBasket(BasketRepair):
     """Lets a basket expire later."""
 
     slug = "extend"
-    title = "Extend the basket"
-    description = "The basket expires later. Its lists do not change."
+    title = _("Extend the basket")
+    description = _("The basket expires later. Its lists do not change.")
     form_class = DaysForm
     is_bulk = True
 
@@ -104,8 +108,8 @@ class EndBasket(BasketRepair):
     """Ends a basket as its user could."""
 
     slug = "end"
-    title = "End the basket"
-    description = "The basket is emptied and hidden, as if its user had deleted it. Orders and the timeline stay."
+    title = _("End the basket")
+    description = _("The basket is emptied and hidden, as if its user had deleted it. Orders and the timeline stay.")
     is_bulk = True
 
     def is_available(self, record: Basket, known: KnownFacts) -> bool:
@@ -119,8 +123,8 @@ class ResolveAllFlags(BasketRepair):
     """Resolves all open flags of a basket."""
 
     slug = "settle"
-    title = "Resolve all its flags"
-    description = "All open flags of this basket are resolved, and the reason says how. They stay on record."
+    title = _("Resolve all its flags")
+    description = _("All open flags of this basket are resolved, and the reason says how. They stay on record.")
 
     def snapshot(self, record: Basket) -> Snapshot:
         return snapshots.of_flags(record)
@@ -136,8 +140,8 @@ class EraseUser(BasketRepair):
     """Erases the data of a user."""
 
     slug = "erase"
-    title = "Erase the user's data"
-    description = (
+    title = _("Erase the user's data")
+    description = _(
         "For good: a random name replaces the user id, and tracking, stored responses, comfort settings"
         " and the lists are deleted. Orders, stock and the timeline stay, but cannot be found by the user id any more."
     )
@@ -169,8 +173,8 @@ class RevokeDevice(DeviceRepair):
     """Revokes the token of one device."""
 
     slug = "revoke-device"
-    title = "Revoke this device"
-    description = "The token of the device is refused from its next call on. Other devices keep the basket."
+    title = _("Revoke this device")
+    description = _("The token of the device is refused from its next call on. Other devices keep the basket.")
 
     def is_available(self, record: GuestToken, known: KnownFacts) -> bool:
         return record.revoked_at is None

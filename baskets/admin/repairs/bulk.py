@@ -15,8 +15,9 @@ from django.db.models import QuerySet  # noqa: TC002 (a type at run time, too, a
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from baskets.admin.core import display
 from baskets.admin.core.readonly import ReadOnlyAdmin
@@ -100,7 +101,7 @@ class RowResult:
     def moved(self) -> SafeString:
         """What had changed since the page was shown, one line for each change."""
         lines = ((display.moment(datetime.fromisoformat(at)), what, display.visible(actor, limit=60)) for at, what, actor in self.since)
-        return format_html_join("", "<div>{} {} by {}</div>", lines)
+        return format_html_join("", f"<div>{escape(gettext('{} {} by {}'))}</div>", lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +245,7 @@ class BulkRepairView(Generic[R]):
             "has_more": has_more,
             "max_rows": MAX_ROWS,
             "confirm": form.fingerprint if is_confirmed else None,
-            "submit": f"{self.repair.title}: {len(rows)}" if is_confirmed or not form.has_details else "Show what will change",
+            "submit": f"{self.repair.title}: {len(rows)}" if is_confirmed or not form.has_details else gettext("Show what will change"),
             "action": self._own_url,
             "back": self._list_url,
         }
@@ -269,7 +270,7 @@ class BulkRepairView(Generic[R]):
     def _preview_row(self, form: RepairForm, row: BulkRow[R], facts: RowFacts, *, is_valid: bool) -> RowPreview[R]:
         """Run the repair of one row as a dry run."""
         if row.record is None:
-            return RowPreview(row=row, facts=facts, refusal=execution.GONE)
+            return RowPreview(row=row, facts=facts, refusal=str(execution.GONE))
         cleaned, reason = (form.details, form.cleaned_data["reason"]) if is_valid else ({}, PREVIEW_REASON)
         operation = make_operation(self.repair, self.request, row.record, cleaned=cleaned, expected_version=row.version, reason=reason)
         preview = execution.preview(self.repair, row.record, operation)

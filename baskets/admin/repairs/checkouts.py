@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from django.utils.translation import gettext_lazy as _
+
 from baskets import conf
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.assignment import Assign, SessionAssignment, Unassign
@@ -34,8 +36,8 @@ class FinishAsOrdered(SessionRepair):
     """Orders an active checkout."""
 
     slug = "finish-as-ordered"
-    title = "Finish as ordered"
-    description = "The checkout becomes an order, as if the partner had reported it: the held pieces are sold."
+    title = _("Finish as ordered")
+    description = _("The checkout becomes an order, as if the partner had reported it: the held pieces are sold.")
     is_bulk = True
 
     def is_available(self, record: CheckoutSession, known: KnownFacts) -> bool:
@@ -49,8 +51,8 @@ class AbortCheckout(SessionRepair):
     """Aborts an active checkout."""
 
     slug = "abort"
-    title = "Abort the checkout"
-    description = "The checkout ends without an order: its holds are released, and every item returns to the cart."
+    title = _("Abort the checkout")
+    description = _("The checkout ends without an order: its holds are released, and every item returns to the cart.")
     is_bulk = True
 
     def is_available(self, record: CheckoutSession, known: KnownFacts) -> bool:
@@ -64,12 +66,12 @@ class HoldAgain(SessionRepair):
     """Holds items that failed at the start of an active checkout."""
 
     slug = "hold-again"
-    title = "Hold again what failed"
-    description = (
+    title = _("Hold again what failed")
+    description = _(
         "Items that could not be held at the start are held now, if they are in stock, until the hold of this checkout ends."
         " Items that staff released stay released."
     )
-    confirmed_values = ("Checkout", "Reservations")
+    confirmed_values = (_("Checkout"), _("Reservations"))
 
     def is_available(self, record: CheckoutSession, known: KnownFacts) -> bool:
         return record.status == STATUS.ACTIVE and self._has_failed_items(record, known)
@@ -88,8 +90,8 @@ class ExtendHold(SessionRepair):
     """Extends the hold of an active checkout."""
 
     slug = "extend-hold"
-    title = "Extend the hold"
-    description = "The customer has more time to pay: the held pieces stay held. How long and how often is limited."
+    title = _("Extend the hold")
+    description = _("The customer has more time to pay: the held pieces stay held. How long and how often is limited.")
     form_class = MinutesForm
 
     def is_available(self, record: CheckoutSession, known: KnownFacts) -> bool:
@@ -105,14 +107,14 @@ class OrderLate(SessionRepair):
     """Orders a checkout that has ended without an order."""
 
     slug = "order-late"
-    title = "Order late"
-    description = (
+    title = _("Order late")
+    description = _(
         "The aborted or expired checkout becomes an order after all, whatever the grace period: its stock is reserved again,"
         " and items that returned to the cart leave it."
     )
     form_class = LateOrderForm
     is_bulk = True
-    confirmed_values = ("Cart", "Reservations")
+    confirmed_values = (_("Cart"), _("Reservations"))
 
     def is_available(self, record: CheckoutSession, known: KnownFacts) -> bool:
         return record.status in (STATUS.ABORTED, STATUS.EXPIRED)
@@ -131,8 +133,8 @@ class ReverseOrder(SessionRepair):
     """Reverses an order."""
 
     slug = "reverse-order"
-    title = "Reverse the order"
-    description = (
+    title = _("Reverse the order")
+    description = _(
         "The goods came back: the sold pieces return as new supply, once and for good."
         " The order stays an order, marked as reversed; an open flag about its missing pieces is resolved."
     )
@@ -186,8 +188,8 @@ class ReleaseHold(ReservationRepair):
     """Releases one hold of an active checkout."""
 
     slug = "release"
-    title = "Release this hold"
-    description = (
+    title = _("Release this hold")
+    description = _(
         "Other checkouts can hold the pieces at once. This checkout continues without the item, which returns to the cart"
         " when the checkout ends."
     )
@@ -219,8 +221,8 @@ class ResolveFlag(AttentionFlagRepair):
     """Resolves an open flag."""
 
     slug = "settle"
-    title = "Resolve this flag"
-    description = "The reason says how the case was closed: refunded, delivered, or agreed with the customer."
+    title = _("Resolve this flag")
+    description = _("The reason says how the case was closed: refunded, delivered, or agreed with the customer.")
     is_bulk = True
 
     def is_available(self, record: Attention, known: KnownFacts) -> bool:

@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.languages import Text
 from baskets.admin.repairs.forms import RepairForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.actors import Actor
@@ -63,11 +64,11 @@ class Repair(ABC, Generic[R]):
     """
 
     slug: ClassVar[str]
-    title: ClassVar[str]
-    description: ClassVar[str]
+    title: ClassVar[Text]
+    description: ClassVar[Text]
     form_class: ClassVar[type[RepairForm]] = RepairForm
     is_bulk: ClassVar[bool] = False
-    confirmed_values: ClassVar[Sequence[str]] = ()
+    confirmed_values: ClassVar[Sequence[Text]] = ()
 
     @property
     def permission(self) -> str:
@@ -155,7 +156,7 @@ def repair_links(
     """
     name = f"admin:baskets_{record._meta.model_name}_repair"  # noqa: SLF001 (Django's own name)
     return [
-        (reverse(name, args=[quote(record.pk), repair.slug]), repair.title)
+        (reverse(name, args=[quote(record.pk), repair.slug]), str(repair.title))
         for repair in repairs
         if (only is None or repair.slug in only) and request.user.has_perm(repair.permission) and repair.is_available(record, known)
     ]

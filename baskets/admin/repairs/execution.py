@@ -7,7 +7,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
+from baskets.admin.core.refusals import translated
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import Operation, R, Repair
 from baskets.admin.repairs.snapshots import Difference, Snapshot
@@ -20,17 +23,17 @@ from baskets.models import DeskEntry, Event, StockAdjustment, WebhookChange
 
 T = TypeVar("T")
 
-LAPSED = "Lapsed checkouts block this repair or hold the stock that it needs. They are expired first, then the repair is tried again."
-BUSY = "The database is busy, or another user is changing the same record. Nothing was done. Try again."
-GONE = "The record no longer exists."
-OTHER_OUTCOME = "The stock or the basket is different now, so the outcome would differ from the preview."
+LAPSED = _("Lapsed checkouts block this repair or hold the stock that it needs. They are expired first, then the repair is tried again.")
+BUSY = _("The database is busy, or another user is changing the same record. Nothing was done. Try again.")
+GONE = _("The record no longer exists.")
+OTHER_OUTCOME = _("The stock or the basket is different now, so the outcome would differ from the preview.")
 
 
 class DatabaseBusy(Exception):
     """The database is busy, and nothing was done."""
 
     def __str__(self) -> str:
-        return BUSY
+        return str(BUSY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,7 @@ def preview(repair: Repair[R], record: R, operation: Operation[R]) -> Preview:
     except Refusal as refusal:
         return Preview(obstacle=refusal)
     except (StockReclaimable, OwnSessionLapsed):
-        return Preview(obstacle=LAPSED)
+        return Preview(obstacle=str(LAPSED))
     return Preview(changes=snapshots.differences(before, after), after=after)
 
 
@@ -75,7 +78,7 @@ def outcome_digest(repair: Repair[R], after: Snapshot) -> str:
     """Digest the values that must come out as the preview has shown them, short enough for a form field; empty where there are none."""
     if not repair.confirmed_values or not after:
         return ""
-    return hashlib.sha256("\n".join(str(after.get(name)) for name in repair.confirmed_values).encode()).hexdigest()
+    return hashlib.sha256("\n".join(str(after.get(str(name))) for name in repair.confirmed_values).encode()).hexdigest()
 
 
 def require_outcome(repair: Repair[R], record: R, confirmed: str) -> None:
@@ -110,8 +113,12 @@ def _time_of(change: Event | DeskEntry | StockAdjustment | WebhookChange) -> Any
 def refusal_text(problem: object) -> str:
     """Write a refusal as a sentence; a shortage names its products."""
     if isinstance(problem, guards.StaleState) and not problem.since:
-        return f"{problem} {OTHER_OUTCOME}"
+        return f"{translated(problem)} {OTHER_OUTCOME}"
     if isinstance(problem, OutOfStock):
-        lines = (f"{short.product_id}: {short.wanted} wanted, {short.available} available" for short in problem.shortages)
-        return f"{problem} {', '.join(lines)}"
-    return str(problem or "")
+        lines = (
+            gettext("%(product)s: %(wanted)s wanted, %(available)s available")
+            % {"product": short.product_id, "wanted": short.wanted, "available": short.available}
+            for short in problem.shortages
+        )
+        return f"{translated(problem)} {', '.join(lines)}"
+    return translated(problem) if isinstance(problem, Refusal) else str(problem or "")

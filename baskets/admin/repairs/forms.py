@@ -11,7 +11,10 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db.models import Model, Q
+from django.utils.text import format_lazy
 from django.utils.timezone import get_current_timezone_name
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets import conf
 from baskets.admin.core import display
@@ -28,6 +31,7 @@ from baskets.models import Basket, CheckoutItem, CheckoutSession, Partner, Produ
 from baskets.models.basket_snapshot import read_basket
 
 MAX_DAYS = 3650
+LIST_NAMES = {"cart": _("cart"), "saved": _("saved")}
 MAX_SHOWN_PROBLEMS = 20
 DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 DATABASE_TIME = Statement("database_time", "SELECT statement_timestamp()")
@@ -44,11 +48,11 @@ class RepairForm(forms.Form):
     """
 
     seen = forms.IntegerField(widget=forms.HiddenInput, min_value=0, max_value=2**62)
-    preset = forms.ChoiceField(required=False, label="Reason")
+    preset = forms.ChoiceField(required=False, label=_("Reason"))
     reason = forms.CharField(
         max_length=REASON_LIMIT,
         widget=forms.Textarea(attrs={"rows": 2, "cols": 60}),
-        help_text="Stays in the timeline, beside your name. No names of customers, no card numbers.",
+        help_text=_("Stays in the timeline, beside your name. No names of customers, no card numbers."),
     )
     field_order: Any = None
     is_reason_optional = False
@@ -70,20 +74,20 @@ class RepairForm(forms.Form):
         if not (reasons := conf.repair_reasons()):
             del self.fields["preset"]
             return
-        self.fields["preset"].choices = [("", "In these words:"), *((reason, reason) for reason in reasons)]  # type: ignore[attr-defined]
+        self.fields["preset"].choices = [("", gettext("In these words:")), *((reason, reason) for reason in reasons)]  # type: ignore[attr-defined]
         self.fields["reason"].required = False
-        self.fields["reason"].label = "Details"
+        self.fields["reason"].label = gettext("Details")
 
     def clean_reason(self) -> str:
         """Join the chosen reason and the text. Require one of them, and only characters that can be read."""
         parts = (self.cleaned_data.get("preset", ""), str(self.cleaned_data["reason"]).strip())
         text = ": ".join(part for part in parts if part)
         if any(not (char.isprintable() or char in "\r\n\t") for char in text):
-            raise ValidationError("The reason contains characters that cannot be printed.")
+            raise ValidationError(gettext("The reason contains characters that cannot be printed."))
         if len(text) > REASON_LIMIT:
-            raise ValidationError(f"At most {REASON_LIMIT} characters, with the chosen reason.")
+            raise ValidationError(gettext("At most %(number)s characters, with the chosen reason.") % {"number": REASON_LIMIT})
         if not text and not self.is_reason_optional:
-            raise ValidationError("Choose a reason or write one.")
+            raise ValidationError(gettext("Choose a reason or write one."))
         return text
 
     @property
@@ -126,7 +130,7 @@ class AssignmentForm(RepairForm):
         """Offer no reasons: an assignment needs none."""
         del self.fields["preset"]
         self.fields["reason"].required = False
-        self.fields["reason"].label = "Comment"
+        self.fields["reason"].label = gettext("Comment")
 
 
 class LateOrderForm(RepairForm):
@@ -134,8 +138,8 @@ class LateOrderForm(RepairForm):
 
     accept_short = forms.BooleanField(
         required=False,
-        label="Order even if stock is short",
-        help_text="Pieces without stock are recorded as SHORT, and the checkout is flagged for them.",
+        label=_("Order even if stock is short"),
+        help_text=_("Pieces without stock are recorded as SHORT, and the checkout is flagged for them."),
     )
     stock: LateStock | None = None
 
@@ -146,8 +150,8 @@ class LateOrderForm(RepairForm):
         if self.stock.missing:
             # Only with this consent can the late order be made at all.
             field.required = True
-            field.label = f"Order with {pieces(self.stock.missing)} short"
-            field.error_messages["required"] = f"{self.stock} Choose this to order without them, or leave the page to refund."
+            field.label = gettext("Order with %(pieces)s short") % {"pieces": pieces(self.stock.missing)}
+            field.error_messages["required"] = f"{self.stock} {gettext('Choose this to order without them, or leave the page to refund.')}"
         else:
             field.widget = forms.HiddenInput()
 
@@ -173,7 +177,7 @@ def read_late_stock(session: CheckoutSession) -> LateStock:
 class CountForm(RepairForm):
     """When pieces were counted."""
 
-    counted_at = forms.DateTimeField(required=False, label="Counted at")
+    counted_at = forms.DateTimeField(required=False, label=_("Counted at"))
     opened_at = forms.DateTimeField(widget=forms.HiddenInput)
 
     def prepare(self, record: Any) -> None:
@@ -182,17 +186,17 @@ class CountForm(RepairForm):
             ((at,),) = execute(DATABASE_TIME, [])
             # With its offset, which a form field would drop: one hour occurs twice when summer time ends.
             self.fields["opened_at"].initial = at.isoformat()
-        self.fields["counted_at"].help_text = (
-            f"Empty: when this page was opened{self._opened()}. Otherwise as 2026-11-24 06:00, in the time zone of this page"
-            f" ({get_current_timezone_name()}). Sales after the count are subtracted, supplies after the count are added."
-        )
+        self.fields["counted_at"].help_text = gettext(
+            "Empty: when this page was opened, %(opened)s. Otherwise as 2026-11-24 06:00, in the time zone of this page"
+            " (%(zone)s). Sales after the count are subtracted, supplies after the count are added."
+        ) % {"opened": self._opened(), "zone": get_current_timezone_name()}
 
     def _opened(self) -> str:
-        """Write when the page was opened, in the time zone in which `counted_at` is read; nothing if the value is forged."""
+        """Write when the page was opened, in the time zone in which `counted_at` is read; a dash if the value is forged."""
         try:
-            return f", {display.clock(self.fields['opened_at'].clean(self['opened_at'].value()))}"
+            return display.clock(self.fields["opened_at"].clean(self["opened_at"].value()))
         except (ValidationError, OverflowError):
-            return ""
+            return display.NOTHING
 
     def clean(self) -> dict[str, Any]:
         """Compute `as_of`, the time of the count."""
@@ -209,17 +213,17 @@ class UnsoldForm(CountForm):
         required=False,
         min_value=0,
         max_value=MAX_PIECES,
-        label="Unsold pieces",
-        help_text="All pieces that the shop has not sold yet, including those that checkouts hold.",
+        label=_("Unsold pieces"),
+        help_text=_("All pieces that the shop has not sold yet, including those that checkouts hold."),
     )
-    unlimited = forms.BooleanField(required=False, help_text="The product has no limit: checkouts hold no stock of it.")
+    unlimited = forms.BooleanField(required=False, help_text=_("The product has no limit: checkouts hold no stock of it."))
     field_order = ("unsold", "unlimited", "counted_at", "opened_at")
 
     def clean(self) -> dict[str, Any]:
         """Accept either a number or "unlimited"."""
         cleaned = super().clean()
         if not self.errors and (cleaned.get("unsold") is None) != bool(cleaned.get("unlimited")):
-            raise ValidationError("Enter a number, or choose unlimited; one of the two.")
+            raise ValidationError(gettext("Enter a number, or choose unlimited; one of the two."))
         return cleaned
 
 
@@ -233,14 +237,19 @@ class StockTakeForm(CountForm):
         required=False,
         strip=False,
         widget=forms.Textarea(attrs={"rows": 12, "cols": 60, "spellcheck": "false"}),
-        label="Counted pieces",
-        help_text=(
-            "A product id and a number on each line, with a comma, semicolon or tab between them; or with a header, as a spreadsheet"
-            " copies it: product_id and counted. Count all unsold pieces, those that checkouts hold as well."
-            f" Rows without a number are left out. At most {MAX_COUNTED_PRODUCTS} products."
+        label=_("Counted pieces"),
+        help_text=format_lazy(
+            _(
+                "A product id and a number on each line, with a comma, semicolon or tab between them; or with a header, as a spreadsheet"
+                " copies it: product_id and counted. Count all unsold pieces, those that checkouts hold as well."
+                " Rows without a number are left out. At most {number} products."
+            ),
+            number=MAX_COUNTED_PRODUCTS,
         ),
     )
-    file = forms.FileField(required=False, label="Or a file", help_text="CSV, such as the export of the products with a column counted.")
+    file = forms.FileField(
+        required=False, label=_("Or a file"), help_text=_("CSV, such as the export of the products with a column counted.")
+    )
     versions = forms.CharField(required=False, widget=forms.HiddenInput)
     field_order = ("counts", "file", "counted_at", "opened_at")
     uncounted = 0
@@ -255,12 +264,15 @@ class StockTakeForm(CountForm):
         cleaned = super().clean()
         text, file, versions = cleaned.pop("counts", ""), cleaned.pop("file", None), cleaned.pop("versions", "")
         if bool(text.strip()) == bool(file):
-            raise ValidationError("Paste the counts, or choose a file; one of the two.")
+            raise ValidationError(gettext("Paste the counts, or choose a file; one of the two."))
         found = read_counts(file or io.BytesIO(text.encode(errors="surrogatepass")), limit=MAX_COUNTED_PRODUCTS)
         if found.problem_count:
             more = found.problem_count - MAX_SHOWN_PROBLEMS
-            lines = [f"Line {line}: {problem}." for line, problem in found.problems[:MAX_SHOWN_PROBLEMS]]
-            raise ValidationError([*lines, *([f"And {more} more."] if more > 0 else [])])
+            lines = [
+                gettext("Line %(line)s: %(problem)s.") % {"line": line, "problem": problem}
+                for line, problem in found.problems[:MAX_SHOWN_PROBLEMS]
+            ]
+            raise ValidationError([*lines, *([gettext("And %(number)s more.") % {"number": more}] if more > 0 else [])])
         self.uncounted = found.uncounted
         words = str(versions).split()
         if len(words) == len(found.counts) and all(map(DIGITS.fullmatch, words)):
@@ -272,7 +284,7 @@ class SupplyForm(RepairForm):
     """Pieces that were added or removed."""
 
     pieces = forms.IntegerField(
-        min_value=-MAX_PIECES, max_value=MAX_PIECES, help_text="5 for five pieces added, -5 for five pieces removed."
+        min_value=-MAX_PIECES, max_value=MAX_PIECES, help_text=_("5 for five pieces added, -5 for five pieces removed.")
     )
 
 
@@ -282,8 +294,8 @@ class ItemForm(RepairForm):
     # A product that the basket does not hold any more is refused by the domain, which can say what has happened.
     product = forms.CharField(max_length=255, strip=False, widget=forms.Select)
     to = forms.ChoiceField(
-        choices=[("cart", "is in the cart, with this count"), ("saved", "is in the saved list"), ("out", "is removed")],
-        label="It",
+        choices=[("cart", _("is in the cart, with this count")), ("saved", _("is in the saved list")), ("out", _("is removed"))],
+        label=_("It"),
     )
     count = forms.IntegerField(required=False, min_value=1)
 
@@ -291,7 +303,9 @@ class ItemForm(RepairForm):
         """Offer the items of the basket."""
         snapshot = read_with_reconnect(lambda: read_basket(record.pk))
         lines = [(line, name) for name in ("cart", "saved") for line in (getattr(snapshot, name) if snapshot else ())]
-        offered = [(line.product_id, f"{display.as_plain_text(line.product_id)} ({name}, {line.count})") for line, name in lines]
+        offered = [
+            (line.product_id, f"{display.as_plain_text(line.product_id)} ({LIST_NAMES[name]}, {line.count})") for line, name in lines
+        ]
         self.fields["product"].widget.choices = offered
         self.fields["count"].max_value = conf.piece_limit()  # type: ignore[attr-defined]
 
@@ -300,21 +314,23 @@ class ItemForm(RepairForm):
         cleaned = super().clean() or self.cleaned_data
         count = cleaned.get("count")
         if cleaned.get("to") == "cart" and "count" not in self.errors and count is None:
-            self.add_error("count", "How many pieces?")
+            self.add_error("count", gettext("How many pieces?"))
         elif count is not None and count > conf.piece_limit():
-            self.add_error("count", f"At most {conf.piece_limit()} pieces.")
+            self.add_error("count", gettext("At most %(number)s pieces.") % {"number": conf.piece_limit()})
         return cleaned
 
 
 class NewItemForm(RepairForm):
     """A product to add to the cart, and its count."""
 
-    product = forms.CharField(max_length=255, strip=False, label="Product id", help_text="Or a part of its name, to find the id.")
+    product = forms.CharField(max_length=255, strip=False, label=_("Product id"), help_text=_("Or a part of its name, to find the id."))
     count = forms.IntegerField(min_value=1, initial=1)
 
     def prepare(self, record: Basket) -> None:
         """Limit the count."""
-        self.fields["count"].validators.append(MaxValueValidator(conf.piece_limit(), f"At most {conf.piece_limit()} pieces."))
+        self.fields["count"].validators.append(
+            MaxValueValidator(conf.piece_limit(), gettext("At most %(number)s pieces.") % {"number": conf.piece_limit()})
+        )
 
     def clean_product(self) -> str:
         """Accept the id of a listed product; name those that may be meant by anything else."""
@@ -324,13 +340,15 @@ class NewItemForm(RepairForm):
         alike = Product.objects.filter(Q(name__icontains=text.strip()) | Q(pk__istartswith=text.strip()), listed=True)
         found = alike.order_by("pk").values_list("pk", "name")[:MAX_ALIKE]
         shown = [f"{display.as_plain_text(product_id)} ({display.as_plain_text(name)})" for product_id, name in found]
-        raise ValidationError(f"No listed product has this id.{' It may be: ' if shown else ''}{', '.join(shown)}")
+        if not shown:
+            raise ValidationError(gettext("No listed product has this id."))
+        raise ValidationError(gettext("No listed product has this id. It may be: %(products)s") % {"products": ", ".join(shown)})
 
 
 class MinutesForm(RepairForm):
     """A number of minutes."""
 
-    minutes = forms.IntegerField(min_value=1, help_text="Counted from now.")
+    minutes = forms.IntegerField(min_value=1, help_text=_("Counted from now."))
 
     def prepare(self, record: CheckoutSession) -> None:
         """Suggest the longest extension."""
@@ -345,15 +363,15 @@ class MinutesForm(RepairForm):
 class PartnerTermsForm(forms.Form):
     """The settings that a partner is created with."""
 
-    late_orders = forms.ChoiceField(choices=Partner.LateOrders.choices, label="A late order whose stock is gone")
+    late_orders = forms.ChoiceField(choices=Partner.LateOrders.choices, label=_("A late order whose stock is gone"))
     hold = forms.DurationField(
         required=False,
-        help_text="How long a checkout holds its stock, as hours:minutes:seconds, such as 0:15:00. Empty: the default of the service.",
+        help_text=_("How long a checkout holds its stock, as hours:minutes:seconds, such as 0:15:00. Empty: the default of the service."),
     )
     orders_need_server_key = forms.BooleanField(
         required=False,
-        label="Only server keys may report an order",
-        help_text=(
+        label=_("Only server keys may report an order"),
+        help_text=_(
             "Recommended where the partner has a back end: a client key can be stolen out of an app, and a stolen one then sells nothing."
         ),
     )
@@ -371,14 +389,14 @@ class PartnerSettingsForm(PartnerTermsForm, RepairForm):
         max_length=partners.MAX_ORIGINS * (partners.MAX_ORIGIN_LENGTH + 1),
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "cols": 60}),
-        label="Web origins",
-        help_text="Pages from which its keys may be used: one in a line, as https://player.example.com. Empty: none.",
+        label=_("Web origins"),
+        help_text=_("Pages from which its keys may be used: one in a line, as https://player.example.com. Empty: none."),
     )
     field_order = ("late_orders", "hold", "orders_need_server_key", "origins")
 
     def prepare(self, record: Partner) -> None:
         """Fill in the settings of now."""
-        self.fields["reason"].help_text = "Stays in the journal, beside your name."
+        self.fields["reason"].help_text = gettext("Stays in the journal, beside your name.")
         for name in ("late_orders", "orders_need_server_key"):
             self.fields[name].initial = getattr(record, name)
         self.fields["hold"].initial = None if record.hold_seconds is None else timedelta(seconds=record.hold_seconds)
@@ -392,13 +410,13 @@ class PartnerSettingsForm(PartnerTermsForm, RepairForm):
 class DaysForm(RepairForm):
     """A number of days."""
 
-    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, help_text="Counted from now.")
+    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, help_text=_("Counted from now."))
 
 
 class SkipEventForm(RepairForm):
     """One of the events that the receiver refuses."""
 
-    position = forms.TypedChoiceField(coerce=int, label="Event")
+    position = forms.TypedChoiceField(coerce=int, label=_("Event"))
 
     def prepare(self, record: WebhookEndpoint) -> None:
         """Offer the refused events."""
@@ -417,4 +435,4 @@ class SkipEventForm(RepairForm):
 class ReplayForm(RepairForm):
     """The time of the first event to deliver again."""
 
-    since = forms.DateTimeField(help_text="As 2026-11-24 06:00, in the time zone of this page. Events since then are delivered again.")
+    since = forms.DateTimeField(help_text=_("As 2026-11-24 06:00, in the time zone of this page. Events since then are delivered again."))

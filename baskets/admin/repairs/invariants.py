@@ -1,5 +1,7 @@
 """The repairs of findings of the invariant checker."""
 
+from django.utils.translation import gettext_lazy as _
+
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.assignment import Assign, SubjectAssignment, Unassign
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
@@ -28,8 +30,8 @@ class ResolveRule(RuleRepair):
     """Resolves a finding."""
 
     slug = "settle-rule"
-    title = "Resolve this finding"
-    description = "The reason says how the finding was closed. The finding opens again if a check finds the same violation."
+    title = _("Resolve this finding")
+    description = _("The reason says how the finding was closed. The finding opens again if a check finds the same violation.")
 
     def is_available(self, record: BrokenRule, known: KnownFacts) -> bool:
         return _is_open(record)

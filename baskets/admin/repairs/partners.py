@@ -1,5 +1,7 @@
 """The change of a partner's settings. It is a repair in form: a preview, a reason, and a page that must not be stale."""
 
+from django.utils.translation import gettext_lazy as _
+
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
 from baskets.admin.repairs.forms import PartnerSettingsForm
@@ -12,8 +14,8 @@ class ChangePartnerSettings(Repair[Partner]):
     """Changes the settings of a partner. It takes Django's permission to change partners, which no role has by default."""
 
     slug = "change-settings"
-    title = "Change the settings"
-    description = (
+    title = _("Change the settings")
+    description = _(
         "The settings apply from the next call on, web origins within seconds. A running checkout keeps its hold; a late order"
         " follows the rule of the moment when it is reported."
     )

@@ -1,5 +1,7 @@
 """The repairs of the stock of a product."""
 
+from django.utils.translation import gettext_lazy as _
+
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.assignment import Assign, SubjectAssignment, Unassign
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
@@ -29,8 +31,8 @@ class SetUnsold(ProductRepair):
     """Reports how many pieces are unsold."""
 
     slug = "set-unsold"
-    title = "Set the unsold pieces"
-    description = (
+    title = _("Set the unsold pieces")
+    description = _(
         "Holds stay: available is this number less the held pieces and the sales after the count; missing pieces are the"
         " shortfall. Customers may go on buying: the supply changes by the same number of pieces."
     )
@@ -54,8 +56,8 @@ class AdjustSupply(ProductRepair):
     """Records pieces added or removed."""
 
     slug = "adjust-supply"
-    title = "Record pieces added or removed"
-    description = "Pieces were added or removed. Added pieces reduce a shortfall first."
+    title = _("Record pieces added or removed")
+    description = _("Pieces were added or removed. Added pieces reduce a shortfall first.")
     form_class = SupplyForm
 
     def is_available(self, record: Product, known: KnownFacts) -> bool:

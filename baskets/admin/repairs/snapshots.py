@@ -8,6 +8,8 @@ from uuid import UUID
 from django.db.models import Sum
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from baskets import conf
 from baskets.admin.core import display
@@ -40,7 +42,14 @@ from baskets.models.checkouts import AttentionQuerySet
 Snapshot = dict[str, object]
 # A higher count takes long and adds no information.
 MAX_WAITING = 1000
-NOT_ASSIGNED = "not assigned"
+NOT_ASSIGNED = _("not assigned")
+STATUS_WORDS = {
+    StockReservation.Status.HELD: _("held"),
+    StockReservation.Status.SOLD: _("sold"),
+    StockReservation.Status.RELEASED: _("released"),
+    StockReservation.Status.FAILED: _("failed"),
+    StockReservation.Status.SHORT: _("short"),
+}
 
 
 class Difference(NamedTuple):
@@ -58,12 +67,12 @@ def of_basket(basket_id: UUID) -> Snapshot:
     if snapshot is None:
         return {}
     return {
-        "Cart": _lines(snapshot.cart),
-        "Saved": _lines(snapshot.saved),
-        "Checkout": _lines(snapshot.checkout),
-        "Active checkout": display.order_no(snapshot.session.order_no) if snapshot.session else "none",
-        "Expires": display.moment(snapshot.expires_at),
-        "Closed": display.moment(snapshot.hidden_at),
+        gettext("Cart"): _lines(snapshot.cart),
+        gettext("Saved"): _lines(snapshot.saved),
+        gettext("Checkout"): _lines(snapshot.checkout),
+        gettext("Active checkout"): display.order_no(snapshot.session.order_no) if snapshot.session else gettext("none"),
+        gettext("Expires"): display.moment(snapshot.expires_at),
+        gettext("Closed"): display.moment(snapshot.hidden_at),
     }
 
 
@@ -74,25 +83,48 @@ def of_session(session: CheckoutSession) -> Snapshot:
     products = CheckoutItem.objects.filter(session=session).values_list("product_id", flat=True)
     stock = Stock.objects.filter(pk__in=list(products)).order_by("pk")
     return {
-        "Order number": display.order_no(now.order_no),
-        "Status": f"{now.get_status_display()}{', late' if now.late else ''}{', reversed' if now.reversed_at else ''}",
-        "Hold ends": display.moment(now.expires_at),
+        gettext("Order number"): display.order_no(now.order_no),
+        gettext("Status"): ", ".join(
+            word
+            for word, holds in (
+                (now.get_status_display(), True),
+                (gettext("ordered late"), now.late),
+                (gettext("reversed"), now.reversed_at),
+            )
+            if holds
+        ),
+        gettext("Hold ends"): display.moment(now.expires_at),
         **of_basket(session.basket_id),
-        "Reservations": _listed(
-            format_html("{} of {}: {}{}", hold.pieces, display.visible(hold.product_id), hold.status.lower(), fate(hold, now))
+        gettext("Reservations"): _listed(
+            format_html(
+                "{} \N{MULTIPLICATION SIGN} {}: {}",
+                hold.pieces,
+                display.visible(hold.product_id),
+                with_fate(word_of(hold), fate(hold, now)),
+            )
             for hold in holds
         ),
-        "Stock": _listed(_counters(row) for row in stock),
-        "Open flags": _open(Attention.objects.filter(session=session)),
+        gettext("Stock"): _listed(_counters(row) for row in stock),
+        gettext("Open flags"): _open(Attention.objects.filter(session=session)),
     }
 
 
 def fate(hold: StockReservation, session: CheckoutSession) -> str:
-    """Describe what the status of a reservation does not show: staff released it, or its order was reversed."""
+    """Describe what the status of a reservation does not show: staff released it, or its order was reversed; else nothing."""
     status = StockReservation.Status
     if hold.status == status.RELEASED and hold.ended_at != session.released_at:
-        return " by staff"
-    return ", reversed" if session.reversed_at and hold.status in (status.SOLD, status.SHORT) else ""
+        return gettext("by staff")
+    return gettext("reversed") if session.reversed_at and hold.status in (status.SOLD, status.SHORT) else ""
+
+
+def word_of(hold: StockReservation) -> str:
+    """Name the status of a reservation in a word."""
+    return str(STATUS_WORDS[StockReservation.Status(hold.status)])
+
+
+def with_fate(words: str, fate: str) -> str:
+    """Join a state and what `fate` adds to it."""
+    return ", ".join(filter(None, (words, fate)))
 
 
 def of_partner(partner: Partner) -> Snapshot:
@@ -105,10 +137,10 @@ def partner_settings(partner: Partner) -> Snapshot:
     default = display.duration(conf.hold_duration())
     own = None if partner.hold_seconds is None else timedelta(seconds=partner.hold_seconds)
     return {
-        "Late order without stock": partner.get_late_orders_display(),
-        "Hold": f"{default}, the default of the service" if own is None else display.duration(own),
-        "Orders are reported by": "server keys only" if partner.orders_need_server_key else "client keys too",
-        "Web origins": display.visible(", ".join(partner.origins)) if partner.origins else "none",
+        gettext("Late order without stock"): partner.get_late_orders_display(),
+        gettext("Hold"): gettext("%(time)s, the default of the service") % {"time": default} if own is None else display.duration(own),
+        gettext("Orders are reported by"): gettext("server keys only") if partner.orders_need_server_key else gettext("client keys too"),
+        gettext("Web origins"): display.visible(", ".join(partner.origins)) if partner.origins else gettext("none"),
     }
 
 
@@ -120,11 +152,13 @@ def of_webhook(endpoint: WebhookEndpoint) -> Snapshot:
         waiting = waiting.filter(kind__in=now.kinds)
     counted = waiting[:MAX_WAITING].count()
     return {
-        "State": now.get_state_display(),
-        "Failures": display.count(now.failures),
-        "Waiting events": f"{display.count(counted)}{' or more' if counted == MAX_WAITING else ''}",
-        "Refused events": display.count(len(webhook_endpoints.blocked_events(now))),
-        "Test event": "requested, and sent within seconds" if now.test_requested_at else "none requested",
+        gettext("State"): now.get_state_display(),
+        gettext("Failures"): display.count(now.failures),
+        gettext("Waiting events"): gettext("%(number)s or more") % {"number": display.count(counted)}
+        if counted == MAX_WAITING
+        else display.count(counted),
+        gettext("Refused events"): display.count(len(webhook_endpoints.blocked_events(now))),
+        gettext("Test event"): gettext("requested, and sent within seconds") if now.test_requested_at else gettext("none requested"),
     }
 
 
@@ -134,12 +168,12 @@ def of_user(basket: Basket) -> Snapshot:
     events = Event.objects.filter(basket_id=basket.pk)
     tracked = events.exclude(tracking={}).count()
     return {
-        "User id": display.visible(now.user_id) if now else "a random name",
-        "Cart and saved": display.count(BasketItem.objects.filter(basket_id=basket.pk).count()),
-        "Events with tracking": display.count(tracked),
-        "Stored responses": display.count(IdempotencyRecord.objects.filter(basket_id=basket.pk).count()),
-        "Comfort settings": display.yes_no(Comfort.objects.filter(pk=basket.pk).exists()),
-        "Found by the user id": display.yes_no(now is not None),
+        gettext("User id"): display.visible(now.user_id) if now else gettext("a random name"),
+        gettext("Cart and saved"): display.count(BasketItem.objects.filter(basket_id=basket.pk).count()),
+        gettext("Events with tracking"): display.count(tracked),
+        gettext("Stored responses"): display.count(IdempotencyRecord.objects.filter(basket_id=basket.pk).count()),
+        gettext("Comfort settings"): display.yes_no(Comfort.objects.filter(pk=basket.pk).exists()),
+        gettext("Found by the user id"): display.yes_no(now is not None),
     }
 
 
@@ -147,41 +181,41 @@ def of_flag(flag: Attention) -> Snapshot:
     """One attention flag."""
     now = Attention.objects.select_related("session").get(pk=flag.pk)
     return {
-        "Order number": display.order_no(now.session.order_no),
-        "Reason": now.get_reason_display(),
-        "Resolved": "yes" if now.settled_at else "no",
-        "By": display.visible(now.settled_by) if now.settled_by else display.NOTHING,
+        gettext("Order number"): display.order_no(now.session.order_no),
+        gettext("Reason"): now.get_reason_display(),
+        gettext("Resolved"): gettext("yes") if now.settled_at else gettext("no"),
+        gettext("By"): display.visible(now.settled_by) if now.settled_by else display.NOTHING,
     }
 
 
 def of_flags(basket: Basket) -> Snapshot:
     """The open flags of a basket."""
-    return {"Open flags": _open(Attention.objects.filter(basket_id=basket.pk))}
+    return {gettext("Open flags"): _open(Attention.objects.filter(basket_id=basket.pk))}
 
 
 def of_assignment(session: CheckoutSession) -> Snapshot:
     """The assignee of a checkout, and its open flags."""
     return {
-        "Order number": display.order_no(session.order_no),
-        "Open flags": _open(Attention.objects.filter(session=session)),
-        "Assigned to": display.visible(assignee) if (assignee := assignee_of(session)) else NOT_ASSIGNED,
+        gettext("Order number"): display.order_no(session.order_no),
+        gettext("Open flags"): _open(Attention.objects.filter(session=session)),
+        gettext("Assigned to"): display.visible(assignee) if (assignee := assignee_of(session)) else NOT_ASSIGNED,
     }
 
 
 def of_subject(about: str, subject: str) -> Snapshot:
     """The assignee of a record that belongs to no basket."""
     assignee = assignees(about, [subject]).get(subject)
-    return {"Assigned to": display.visible(assignee) if assignee else NOT_ASSIGNED}
+    return {gettext("Assigned to"): display.visible(assignee) if assignee else NOT_ASSIGNED}
 
 
 def of_rule(rule: BrokenRule) -> Snapshot:
     """A finding of the invariant checker."""
     now = BrokenRule.objects.get(pk=rule.pk)
     return {
-        "Rule": now.sentence,
-        "Broken by": display.count(now.total),
-        "Resolved": "yes" if now.settled_at else "no",
-        "By": display.visible(now.settled_by) if now.settled_by else display.NOTHING,
+        gettext("Rule"): now.sentence,
+        gettext("Broken by"): display.count(now.total),
+        gettext("Resolved"): gettext("yes") if now.settled_at else gettext("no"),
+        gettext("By"): display.visible(now.settled_by) if now.settled_by else display.NOTHING,
     }
 
 
@@ -189,9 +223,9 @@ def of_device(device: GuestToken) -> Snapshot:
     """Whether the token of a device is valid."""
     now = GuestToken.objects.get(pk=device.pk)
     return {
-        "Device": str(now.pk),
-        "Revoked": display.moment(now.revoked_at),
-        "By": display.visible(now.revoked_by) if now.revoked_by else display.NOTHING,
+        gettext("Device"): str(now.pk),
+        gettext("Revoked"): display.moment(now.revoked_at),
+        gettext("By"): display.visible(now.revoked_by) if now.revoked_by else display.NOTHING,
     }
 
 
@@ -201,12 +235,12 @@ def of_product(product: Product) -> Snapshot:
     supply = StockAdjustment.objects.filter(product_id=product.pk).aggregate(supply=Sum("delta", default=0))
     held = StockReservation.objects.held().filter(product_id=product.pk).aggregate(held=Sum("pieces", default=0))
     return {
-        "Stock is": "limited" if row and row.limited else "unlimited",
-        "Reported": reported(row),
-        "Supply": display.count(int(supply["supply"])),
-        "Available": display.count(row.available if row else 0),
-        "Held": display.count(int(held["held"])),
-        "Shortfall": display.count(row.shortfall if row else 0),
+        gettext("Stock is"): gettext("limited") if row and row.limited else gettext("unlimited"),
+        gettext("Reported"): reported(row),
+        gettext("Supply"): display.count(int(supply["supply"])),
+        gettext("Available"): display.count(row.available if row else 0),
+        gettext("Held"): display.count(int(held["held"])),
+        gettext("Shortfall"): display.count(row.shortfall if row else 0),
     }
 
 
@@ -214,7 +248,9 @@ def reported(row: Stock | None) -> SafeString | str:
     """The latest report of unsold pieces: its number and its time."""
     if row is None:
         return display.NOTHING
-    return format_html("{} as of {}", "unlimited" if row.reported is None else row.reported, display.moment(row.reported_as_of))
+    return format_html(
+        gettext("{} as of {}"), gettext("unlimited") if row.reported is None else row.reported, display.moment(row.reported_as_of)
+    )
 
 
 def stock_of(product: Product) -> Stock | None:
@@ -241,13 +277,14 @@ def _open(flags: AttentionQuerySet) -> SafeString | str:
 
 
 def _lines(lines: Iterable[BasketLine]) -> SafeString | str:
-    return _listed(format_html("{} of {}", line.count, display.visible(line.product_id)) for line in lines)
+    return _listed(format_html("{} \N{MULTIPLICATION SIGN} {}", line.count, display.visible(line.product_id)) for line in lines)
 
 
 def _counters(row: Stock) -> SafeString:
-    less = f", shortfall {row.shortfall}" if row.shortfall else ""
-    return format_html("{}: {} available{}", display.visible(row.pk), row.available, less)
+    if row.shortfall:
+        return format_html(gettext("{}: {} available, shortfall {}"), display.visible(row.pk), row.available, row.shortfall)
+    return format_html(gettext("{}: {} available"), display.visible(row.pk), row.available)
 
 
 def _listed(values: Iterable[SafeString]) -> SafeString | str:
-    return format_html_join("", "<div>{}</div>", ((value,) for value in values)) or "nothing"
+    return format_html_join("", "<div>{}</div>", ((value,) for value in values)) or gettext("nothing")

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext
 
 from baskets.admin.core import display
 from baskets.admin.core.readonly import ReadOnlyAdmin
@@ -61,11 +61,11 @@ class RepairView(Generic[R]):
             return self._show_refused(form, refusal)
         except execution.DatabaseBusy as busy:
             return self._show(form, with_preview=False, problem=str(busy), status=503)
-        done = format_html("Done: {}.", self.repair.title.lower())
+        done = format_html(gettext("Done: {}."), self.repair.title)
         filters: dict[str, Any] = {"preserved_filters": self.model_admin.get_preserved_filters(self.request), "opts": self.model_admin.opts}
         if filters["preserved_filters"]:
             name = f"admin:baskets_{self.model_admin.opts.model_name}_changelist"
-            done = format_html('{} <a href="{}">{}</a>', done, add_preserved_filters(filters, reverse(name)), _("Back to the list"))
+            done = format_html('{} <a href="{}">{}</a>', done, add_preserved_filters(filters, reverse(name)), gettext("Back to the list"))
         messages.success(self.request, done)
         return HttpResponseRedirect(self._return_url or self.repair.back_url(changed or self.record))
 
@@ -126,7 +126,7 @@ class RepairView(Generic[R]):
             "outcome": execution.outcome_digest(self.repair, preview.after),
             "is_previewed": preview.obstacle is None,
             "is_possible": is_possible,
-            "submit": self.repair.title if details is not None or not form.has_details else "Show what will change",
+            "submit": self.repair.title if details is not None or not form.has_details else gettext("Show what will change"),
             "notice": form.notice,
             "instead": self._instead(problem, preview.obstacle),
             "next": self._return_url,
@@ -176,6 +176,6 @@ class RepairView(Generic[R]):
 def _changes_since(problem: object) -> Sequence[SafeString]:
     """List what has changed since the page was loaded, one line for each change."""
     return [
-        format_html("{} {} by {}", display.moment(change.at), change.what, display.actor_name(change.actor))
+        format_html(gettext("{} {} by {}"), display.moment(change.at), change.what, display.actor_name(change.actor))
         for change in execution.changes_since(problem)
     ]

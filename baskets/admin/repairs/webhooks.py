@@ -1,5 +1,7 @@
 """The repairs of webhooks."""
 
+from django.utils.translation import gettext_lazy as _
+
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
 from baskets.admin.repairs.forms import ReplayForm, SkipEventForm
@@ -30,8 +32,8 @@ class PauseWebhook(WebhookRepair):
     """Pauses the delivery."""
 
     slug = "pause"
-    title = "Pause the webhook"
-    description = "No event is delivered until the webhook is resumed. Events wait until then."
+    title = _("Pause the webhook")
+    description = _("No event is delivered until the webhook is resumed. Events wait until then.")
 
     def is_available(self, record: WebhookEndpoint, known: KnownFacts) -> bool:
         return record.state == STATE.ACTIVE
@@ -44,8 +46,8 @@ class ResumeWebhook(WebhookRepair):
     """Resumes the delivery."""
 
     slug = "resume"
-    title = "Resume the webhook"
-    description = (
+    title = _("Resume the webhook")
+    description = _(
         "Delivery continues at once from its position: after a pause, after it was stopped for failures, or before its next try is due."
     )
 
@@ -60,8 +62,8 @@ class ReplayWebhook(WebhookRepair):
     """Delivers events again."""
 
     slug = "replay"
-    title = "Deliver again"
-    description = "All events since a time are delivered again, each with the same event id."
+    title = _("Deliver again")
+    description = _("All events since a time are delivered again, each with the same event id.")
     form_class = ReplayForm
 
     def is_available(self, record: WebhookEndpoint, known: KnownFacts) -> bool:
@@ -77,8 +79,8 @@ class SkipEvent(WebhookRepair):
     """Skips an event that the receiver refuses."""
 
     slug = "skip-event"
-    title = "Skip a refused event"
-    description = (
+    title = _("Skip a refused event")
+    description = _(
         "The receiver never gets this event, unless it is replayed, and the events that wait for it are delivered. Skip one only"
         " if the partner cannot take it: its records differ from ours afterwards."
     )
@@ -101,8 +103,8 @@ class SendTest(WebhookRepair):
     """Requests a test event."""
 
     slug = "send-test"
-    title = "Send a test event"
-    description = (
+    title = _("Send a test event")
+    description = _(
         "A deliverer sends a signed test event within seconds, also if the webhook is paused. The page of the webhook shows its outcome."
     )
 

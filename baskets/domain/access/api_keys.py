@@ -10,6 +10,8 @@ from typing import Any
 import structlog
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from baskets.db.errors import constraint_of
 from baskets.domain import audit_log
@@ -17,6 +19,7 @@ from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.validation import MAX_LABEL_LENGTH, InvalidValue, require_reason, validate_printable
+from baskets.domain.wording import sentence
 from baskets.models import ApiKey, DeskEntry, Partner
 
 log = structlog.get_logger(__name__)
@@ -33,7 +36,7 @@ class ApiKeyNotFound(Refusal):
     """No key has this prefix."""
 
     reason = "api_key_unknown"
-    message = "There is no API key with this prefix."
+    message = gettext_noop("There is no API key with this prefix.")
 
 
 def issue_api_key(
@@ -59,13 +62,13 @@ def issue_api_key(
     :raises InvalidValue: the label cannot be stored, the key would expire before its creation, or its limit is out of range.
     """
     if label:
-        validate_printable(label, limit=MAX_LABEL_LENGTH, what="A key's label")
+        validate_printable(label, limit=MAX_LABEL_LENGTH, what=_("A key's label"))
     if kind not in ApiKey.Kind.values:
-        raise InvalidValue("A key is either a `server` or a `client` key.")
+        raise InvalidValue(sentence("A key is either a `server` or a `client` key."))
     if expires_at is not None and expires_in is not None:
-        raise InvalidValue("Either the end of a key is given or its duration, not both.")
+        raise InvalidValue(sentence("Either the end of a key is given or its duration, not both."))
     if expires_in is not None and not timedelta() < expires_in <= MAX_KEY_LIFETIME:
-        raise InvalidValue(f"A key lasts from a moment to {MAX_KEY_LIFETIME.days} days.")
+        raise InvalidValue(sentence("A key lasts from a moment to %(number)s days.", number=MAX_KEY_LIFETIME.days))
     _validate_rate_limit(calls_per_minute)
     prefix = "".join(secrets.choice(PREFIX_ALPHABET) for _ in range(PREFIX_LENGTH))
     text = f"bk_{prefix}_{secrets.token_hex(SECRET_BYTES)}"
@@ -90,7 +93,7 @@ def issue_api_key(
             _record(DeskEntry.Kind.CREATED, key, {"after": after}, reason, actor)
     except IntegrityError as error:
         if constraint_of(error) == "key_ends_after_it_was_made":
-            raise InvalidValue("The key would end before it begins.") from None
+            raise InvalidValue(sentence("The key would end before it begins.")) from None
         raise
     return key, text
 
@@ -159,4 +162,4 @@ def _record(kind: DeskEntry.Kind, key: ApiKey, data: dict[str, Any], reason: str
 
 def _validate_rate_limit(calls_per_minute: int | None) -> None:
     if calls_per_minute is not None and not 0 <= calls_per_minute <= MAX_CALLS_PER_MINUTE:
-        raise InvalidValue(f"A key is limited to 0 (no limit) to {MAX_CALLS_PER_MINUTE} calls a minute.")
+        raise InvalidValue(sentence("A key is limited to 0 (no limit) to %(number)s calls a minute.", number=MAX_CALLS_PER_MINUTE))

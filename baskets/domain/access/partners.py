@@ -6,11 +6,13 @@ from typing import Any, TypedDict
 
 import structlog
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext_noop
 
 from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.validation import InvalidValue, validate_printable
+from baskets.domain.wording import sentence
 from baskets.models import DeskEntry, Partner
 
 log = structlog.get_logger(__name__)
@@ -50,14 +52,14 @@ class PartnerNameTaken(Refusal):
     """Another partner has this name. Names identify partners in commands and in the admin."""
 
     reason = "partner_name_taken"
-    message = "There is already a partner of this name."
+    message = gettext_noop("There is already a partner of this name.")
 
 
 class PartnerNotFound(Refusal):
     """No partner has this name."""
 
     reason = "partner_unknown"
-    message = "There is no partner of this name."
+    message = gettext_noop("There is no partner of this name.")
 
 
 def create_partner(
@@ -149,12 +151,17 @@ def _validate_terms(values: PartnerSettings) -> None:
     :raises InvalidValue: a value is out of range.
     """
     if "late_orders" in values and values["late_orders"] not in Partner.LateOrders.values:
-        raise InvalidValue("Late orders are either refused or accepted: `refuse` or `accept`.")
+        raise InvalidValue(sentence("Late orders are either refused or accepted: `refuse` or `accept`."))
     if (hold_seconds := values.get("hold_seconds")) is not None and not 0 < hold_seconds <= MAX_HOLD_SECONDS:
-        raise InvalidValue(f"A hold lasts from 1 to {MAX_HOLD_SECONDS} seconds.")
+        raise InvalidValue(sentence("A hold lasts from 1 to %(number)s seconds.", number=MAX_HOLD_SECONDS))
     origins = values.get("origins", [])
     if len(origins) > MAX_ORIGINS:
-        raise InvalidValue(f"A partner has at most {MAX_ORIGINS} origins.")
+        raise InvalidValue(sentence("A partner has at most %(number)s origins.", number=MAX_ORIGINS))
     for origin in origins:
         if not ORIGIN_PATTERN.fullmatch(origin) or len(origin) > MAX_ORIGIN_LENGTH:
-            raise InvalidValue(f"{origin[:80]!r} is not an origin: give scheme and host in small letters, as https://player.example.com.")
+            raise InvalidValue(
+                sentence(
+                    "%(origin)s is not an origin: give scheme and host in small letters, as https://player.example.com.",
+                    origin=repr(origin[:80]),
+                )
+            )

@@ -6,6 +6,8 @@ from typing import Any
 
 import structlog
 from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from baskets.domain import audit_log
 from baskets.domain.access import guest_tokens
@@ -14,6 +16,7 @@ from baskets.domain.access.partners import MAX_NAME_LENGTH, PartnerNotFound
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.validation import InvalidValue, validate_printable
+from baskets.domain.wording import sentence
 from baskets.models import DeskEntry, Partner, TokenIssuer
 from baskets.models.token_issuers import ALGORITHMS
 from baskets.net import http_client
@@ -28,7 +31,7 @@ class IssuerNotFound(Refusal):
     """The partner has no issuer of this name."""
 
     reason = "issuer_unknown"
-    message = "This partner trusts no issuer of this name."
+    message = gettext_noop("This partner trusts no issuer of this name.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +75,22 @@ def add_issuer(
     :raises PartnerNotFound: no partner has this name.
     :raises InvalidValue: a value or a combination of values is not allowed, or the set has no usable key.
     """
-    validate_printable(name, limit=MAX_NAME_LENGTH, what="An issuer's name")
-    for value, what in ((issuer, "What `iss` must be"), (audience, "What `aud` must be")):
+    validate_printable(name, limit=MAX_NAME_LENGTH, what=_("An issuer's name"))
+    for value, what in ((issuer, _("What `iss` must be")), (audience, _("What `aud` must be"))):
         if value:
             validate_printable(value, limit=MAX_CLAIM_LENGTH, what=what)
     if issuer == guest_tokens.ISSUER:
-        raise InvalidValue("That is how the tokens of our own guests are called.")
+        raise InvalidValue(sentence("That is how the tokens of our own guests are called."))
     if not (issuer or audience or unrestricted):
         raise InvalidValue(
-            "Without `iss` and `aud`, every token that is signed with these keys is good, for whatever service it was made: "
-            "give at least one of them, or say explicitly that all tokens are trusted."
+            sentence(
+                "Without `iss` and `aud`, every token that is signed with these keys is good, for whatever service it was made: "
+                "give at least one of them, or say explicitly that all tokens are trusted."
+            )
         )
     chosen = sorted(set(algorithms))
     if not chosen or not set(chosen) <= set(ALGORITHMS):
-        raise InvalidValue(f"The algorithms are some of {', '.join(ALGORITHMS)}: signatures with a public key.")
+        raise InvalidValue(sentence("The algorithms are some of %(names)s: signatures with a public key.", names=", ".join(ALGORITHMS)))
     usable, skipped = _validate_key_source(keys=keys, keys_url=keys_url, algorithms=chosen)
     partner = Partner.objects.filter(name=partner_name).locked().first()
     if partner is None:
@@ -94,7 +99,7 @@ def add_issuer(
     former = TokenIssuer.objects.filter(partner=partner, name=name).first()
     if former is None or former.keys_url != keys_url:
         values |= {"fetched_keys": None, "fetched_at": None, "fetch_problem": "", "fetch_lease": None, "next_fetch_at": None}
-    row, _ = TokenIssuer.objects.update_or_create(partner=partner, name=name, defaults={**values, "created_by": actor.name})
+    row = TokenIssuer.objects.update_or_create(partner=partner, name=name, defaults={**values, "created_by": actor.name})[0]
     entry: dict[str, Any] = {"about": "tokenissuer", "subject": name, "partner_id": partner.pk, "reason": reason, "actor": actor}
     if former is None:
         audit_log.record(kind=DeskEntry.Kind.CREATED, data={"after": _settings(row)}, **entry)
@@ -148,7 +153,7 @@ def _validate_key_source(*, keys: Any, keys_url: str, algorithms: list[str]) -> 
     :raises InvalidValue: both or none are given, the URL is not allowed, or the set has no usable key.
     """
     if (keys is None) == (not keys_url):
-        raise InvalidValue("Either the keys are given, or the address at which they are published.")
+        raise InvalidValue(sentence("Either the keys are given, or the address at which they are published."))
     if keys_url:
         try:
             http_client.validate_url(keys_url)

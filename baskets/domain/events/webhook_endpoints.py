@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from baskets import conf
 from baskets.db.pipeline import Statement, execute
@@ -21,6 +22,7 @@ from baskets.domain.errors import NothingToReplay, WebhookNotFound, WebhooksFull
 from baskets.domain.events import feed, webhook_lanes, webhook_secrets
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.domain.validation import MAX_LABEL_LENGTH, REASON_LIMIT, InvalidValue, require_reason, validate_printable
+from baskets.domain.wording import sentence
 from baskets.encryption import UnreadableSecret
 from baskets.models import (
     DeskEntry,
@@ -115,9 +117,9 @@ def validate_properties(*, url: str, kinds: Sequence[str], label: str) -> None:
     except http_client.ForbiddenUrl as forbidden:
         raise InvalidValue(str(forbidden)) from forbidden
     if label:
-        validate_printable(label, limit=MAX_LABEL_LENGTH, what="A webhook's label")
+        validate_printable(label, limit=MAX_LABEL_LENGTH, what=_("A webhook's label"))
     if unknown := sorted(set(kinds) - set(Event.Kind.values)):
-        raise InvalidValue(f"There is no kind of event called {unknown[0][:40]!r}.")
+        raise InvalidValue(sentence("There is no kind of event called %(name)s.", name=repr(unknown[0][:40])))
 
 
 def list_webhooks(*, partner_id: int) -> list[WebhookEndpoint]:
@@ -367,7 +369,7 @@ def skip_event(*, endpoint: WebhookEndpoint, position: int, expected_changes: in
         WebhookLane.objects.filter(endpoint=row).update(position=position, deliverer=None)
         WebhookEndpoint.objects.filter(pk=row.pk).update(position=position, failures=0, failing_since=None, next_try_at=None)
     else:
-        raise RepairNotApplicable("This event was delivered or skipped already.")
+        raise RepairNotApplicable(sentence("This event was delivered or skipped already."))
     record_change(row, Change.SKIPPED, position=position, actor=actor, reason=reason)
     _record_step(row, data={"step": Change.SKIPPED.value, "position": position}, reason=reason, actor=actor)
 
@@ -411,7 +413,7 @@ def _change(
 ) -> None:
     row = _lock_unchanged(endpoint, expected=expected, reason=reason, actor=actor)
     if not is_allowed(row):
-        raise RepairNotApplicable(f"The webhook is {row.get_state_display()}.")
+        raise RepairNotApplicable(sentence("The webhook is %(state)s.", state=WebhookEndpoint.State(row.state).label))
     position = row.position if new_position is None else new_position(row)
     if position < (purged := FeedState.objects.get().purged_position):
         reason = f"{reason} (events up to position {purged} may have been purged since)"[:REASON_LIMIT]

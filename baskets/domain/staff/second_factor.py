@@ -15,6 +15,7 @@ import pyotp
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext_noop
 from pyotp.exceptions import OTPVerificationError
 
 from baskets import conf
@@ -47,14 +48,14 @@ class InvalidCode(Refusal):
     """The code is wrong, already used, or of another time."""
 
     reason = "code_wrong"
-    message = "This code is not right, or it was used already. Wait for the next one and try again."
+    message = gettext_noop("This code is not right, or it was used already. Wait for the next one and try again.")
 
 
 class FactorUnreadable(Refusal):
     """The secret cannot be decrypted: its key was removed, or it belongs to another account."""
 
     reason = "second_factor_unreadable"
-    message = "The code cannot be checked. Use one of your recovery codes, or ask for a reset of the second factor."
+    message = gettext_noop("The code cannot be checked. Use one of your recovery codes, or ask for a reset of the second factor.")
 
 
 class TooManyCodes(Refusal):
@@ -64,7 +65,7 @@ class TooManyCodes(Refusal):
     """
 
     reason = "codes_throttled"
-    message = "There were too many wrong codes."
+    message = gettext_noop("There were too many wrong codes.")
 
     def __init__(self, *, seconds: int) -> None:
         super().__init__()
@@ -75,14 +76,14 @@ class AlreadyEnrolled(Refusal):
     """The account has a second factor."""
 
     reason = "already_enrolled"
-    message = "This account has a second factor already. Remove it first to set up another one."
+    message = gettext_noop("This account has a second factor already. Remove it first to set up another one.")
 
 
 class NotEnrolled(Refusal):
     """The account has no second factor."""
 
     reason = "not_enrolled"
-    message = "This account has no second factor."
+    message = gettext_noop("This account has no second factor.")
 
 
 def new_secret() -> str:

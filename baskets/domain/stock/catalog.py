@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from django.db import connection, transaction
+from django.utils.translation import gettext_noop
 
 from baskets.db.transactions import run_in_transaction
 from baskets.domain import audit_log
@@ -85,7 +86,7 @@ class DuplicateProduct(Refusal):
     """Two rows speak of one product, and only one of them can be right."""
 
     reason = "product_twice"
-    message = "A product comes twice."
+    message = gettext_noop("A product comes twice.")
 
 
 # One import at a time: two would wait for each other's products one by one, and hold them all the while. The number

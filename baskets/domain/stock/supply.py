@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
+from django.utils.translation import gettext_noop
 
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
+from baskets.domain.wording import sentence
 
 # '-infinity' precedes the moment of every report. The transaction that inserts the row also sets a real moment.
 INSERT_MISSING_ROWS = """
@@ -147,7 +149,7 @@ class FutureMoment(Refusal):
     """A report speaks of a moment in the future."""
 
     reason = "future_moment"
-    message = "The moment of the stock numbers is in the future, by the database's clock."
+    message = gettext_noop("The moment of the stock numbers is in the future, by the database's clock.")
 
 
 class SalesPurged(Refusal):
@@ -157,21 +159,21 @@ class SalesPurged(Refusal):
     """
 
     reason = "sales_purged"
-    message = "Sales after that moment were purged."
+    message = gettext_noop("Sales after that moment were purged.")
 
     def __init__(self, until: datetime) -> None:
         super().__init__()
         self.until = until
 
     def __str__(self) -> str:
-        return f"{self.message} Give numbers that speak of {self.until.isoformat()} or later."
+        return sentence("Sales after that moment were purged. Give numbers that speak of %(time)s or later.", time=self.until.isoformat())
 
 
 class SupplyBelowZero(Refusal):
     """More pieces would be taken out than were ever supplied."""
 
     reason = "supply_below_zero"
-    message = "That is more than was ever supplied."
+    message = gettext_noop("That is more than was ever supplied.")
 
 
 class _AppliedRow(NamedTuple):

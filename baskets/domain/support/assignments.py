@@ -16,6 +16,7 @@ from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.domain.validation import require_reason
+from baskets.domain.wording import sentence
 from baskets.models import BrokenRule, DeskEntry
 
 UPSERT_BROKEN_RULE = Statement(
@@ -87,7 +88,7 @@ def assign(*, about: str, subject: str, expected_step: int, reason: str, actor: 
     """
     require_reason(reason, is_optional=True)
     if last_step(about, subject) == expected_step and assignees(about, [subject]).get(subject) == actor.name:
-        raise RepairNotApplicable("It is already assigned to you.")
+        raise RepairNotApplicable(sentence("It is already assigned to you."))
     _step(DeskEntry.Kind.TAKEN, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
 
 
@@ -106,7 +107,7 @@ def unassign(*, about: str, subject: str, expected_step: int, reason: str, actor
     """
     require_reason(reason, is_optional=True)
     if last_step(about, subject) == expected_step and subject not in assignees(about, [subject]):
-        raise RepairNotApplicable("It is not assigned.")
+        raise RepairNotApplicable(sentence("It is not assigned."))
     _step(DeskEntry.Kind.HANDED_BACK, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
 
 
@@ -123,7 +124,7 @@ def resolve_rule(*, rule: BrokenRule, expected_step: int, reason: str, actor: Ac
     _step(DeskEntry.Kind.SETTLED, about="brokenrule", subject=rule.slug, expected_step=expected_step, note=reason, actor=actor)
     still_open = BrokenRule.objects.filter(pk=rule.pk, settled_at__isnull=True, gone_at__isnull=True)
     if not still_open.update(settled_at=Now(), settled_by=actor.name, note=reason):
-        raise RepairNotApplicable("The finding is already resolved, or the last check has not found it again.")
+        raise RepairNotApplicable(sentence("The finding is already resolved, or the last check has not found it again."))
 
 
 @transaction.atomic(savepoint=False)

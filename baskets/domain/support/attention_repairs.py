@@ -5,6 +5,7 @@ from django.db import transaction
 from baskets.domain.actors import Actor
 from baskets.domain.checkout import attention as flags
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, lock_session_if_unchanged, record_repair
+from baskets.domain.wording import sentence
 from baskets.models import Attention, Basket, CheckoutSession, Event
 
 
@@ -29,7 +30,7 @@ def resolve(*, attention: Attention, expected_events: int, reason: str, actor: A
         actor=actor,
     )
     if not settled.rowcount:
-        raise RepairNotApplicable("The flag is already resolved.")
+        raise RepairNotApplicable(sentence("The flag is already resolved."))
     record_repair(snapshot, "settle", reason, actor, session=attention.session, matter=attention.reason)
 
 
@@ -47,7 +48,7 @@ def resolve_all(*, basket: Basket, expected_events: int, reason: str, actor: Act
     snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     settled = flags.resolve(snapshot=snapshot, reasons=Attention.Reason.values, cause=flags.Cause.STAFF, comment=reason, actor=actor)
     if not settled.rowcount:
-        raise RepairNotApplicable("This basket has no open flag.")
+        raise RepairNotApplicable(sentence("This basket has no open flag."))
     record_repair(snapshot, "settle_all", reason, actor)
 
 
@@ -65,7 +66,7 @@ def assign(*, session: CheckoutSession, expected_events: int, reason: str, actor
     """
     snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason, is_reason_optional=True)
     if assignee_of(session) == actor.name:
-        raise RepairNotApplicable("It is already assigned to you.")
+        raise RepairNotApplicable(sentence("It is already assigned to you."))
     record_repair(snapshot, "take", reason, actor, session=session)
 
 
@@ -83,7 +84,7 @@ def unassign(*, session: CheckoutSession, expected_events: int, reason: str, act
     """
     snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason, is_reason_optional=True)
     if not assignee_of(session):
-        raise RepairNotApplicable("It is not assigned.")
+        raise RepairNotApplicable(sentence("It is not assigned."))
     record_repair(snapshot, "hand_back", reason, actor, session=session)
 
 

@@ -15,6 +15,7 @@ from baskets.domain.baskets.store import write_lists
 from baskets.domain.baskets.timeline import record_event
 from baskets.domain.support import erasure
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
+from baskets.domain.wording import sentence
 from baskets.models import Basket, Event
 from baskets.models.basket_snapshot import BasketLine, Owner
 
@@ -43,7 +44,7 @@ def change_item(*, basket: Basket, product_id: str, count: int, expected_events:
     else:
         after = items.change_item(owner=owner, product_id=product_id, count=count, actor=actor)
     if after.revision == snapshot.revision:
-        raise RepairNotApplicable("The item already has this count and list.")
+        raise RepairNotApplicable(sentence("The item already has this count and list."))
     record_repair(after, "change_item", reason, actor, productId=product_id, count=count)
 
 
@@ -64,9 +65,9 @@ def add_item(*, basket: Basket, product_id: str, count: int, expected_events: in
     """
     snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     if not snapshot.is_open:
-        raise RepairNotApplicable("The basket was deleted or has expired. Restore it first.")
+        raise RepairNotApplicable(sentence("The basket was deleted or has expired. Restore it first."))
     if lists.find_line(snapshot.cart, product_id):
-        raise RepairNotApplicable("The product is already in the cart. Change its count instead.")
+        raise RepairNotApplicable(sentence("The product is already in the cart. Change its count instead."))
     owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
     after = items.place_item(owner=owner, product_id=product_id, count=count, actor=actor)
     record_repair(after, "add_item", reason, actor, productId=product_id, count=count)
@@ -88,17 +89,17 @@ def restore(*, basket: Basket, expected_events: int, reason: str, actor: Actor) 
     """
     snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     if snapshot.is_open:
-        raise RepairNotApplicable("The basket is open. Add single items instead.")
+        raise RepairNotApplicable(sentence("The basket is open. Add single items instead."))
     if erasure.is_erased(basket):
-        raise RepairNotApplicable("The user's data were erased.")
+        raise RepairNotApplicable(sentence("The user's data were erased."))
     if snapshot.hidden_at is None:
         snapshot = lifecycle.expire_locked_basket(snapshot=snapshot, actor=actor)
     closed = Event.objects.filter(basket_id=basket.pk, kind__in=CLOSING_KINDS).order_by("-number").first()
     if closed is None:
-        raise RepairNotApplicable("What the basket held is no longer stored.")
+        raise RepairNotApplicable(sentence("What the basket held is no longer stored."))
     held = {name: closed.data.get(name) or [] for name in ("cart", "saved")}
     if not any(held.values()):
-        raise RepairNotApplicable("The basket was empty when it was closed.")
+        raise RepairNotApplicable(sentence("The basket was empty when it was closed."))
     lines = _lines(held)
     after = write_lists(before=snapshot, after=replace(snapshot, hidden_at=None, cart=lines["cart"], saved=lines["saved"]))
     data = {"repair": "restore", "reason": reason, **held}
@@ -129,9 +130,9 @@ def extend(*, basket: Basket, days: int, expected_events: int, reason: str, acto
     snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
     until = snapshot.at + timedelta(days=days)
     if not snapshot.is_open:
-        raise RepairNotApplicable("The basket was deleted or has expired. It opens again with the next item that its user adds.")
+        raise RepairNotApplicable(sentence("The basket was deleted or has expired. It opens again with the next item that its user adds."))
     if until <= snapshot.expires_at:
-        raise RepairNotApplicable("The basket already lasts that long.")
+        raise RepairNotApplicable(sentence("The basket already lasts that long."))
     Basket.objects.filter(pk=basket.pk).update(expires_at=until)
     record_repair(snapshot, "extend", reason, actor, until=until.isoformat(timespec="seconds"))
 

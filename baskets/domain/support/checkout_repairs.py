@@ -17,6 +17,7 @@ from baskets.domain.checkout import attention, late_orders, sessions
 from baskets.domain.stock import supply
 from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_unchanged, record_repair
 from baskets.domain.validation import REASON_LIMIT
+from baskets.domain.wording import sentence
 from baskets.models import Attention, Basket, CheckoutItem, CheckoutSession, Event, Partner, Stock, StockAdjustment, StockReservation
 from baskets.models.basket_snapshot import Owner
 
@@ -69,7 +70,12 @@ def order_late(*, session: CheckoutSession, accept_short: bool, expected_events:
     """
     snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status not in (CheckoutSession.Status.ABORTED, CheckoutSession.Status.EXPIRED):
-        raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: only an aborted or expired one can be ordered late.")
+        raise RepairNotApplicable(
+            sentence(
+                "The checkout is %(status)s: only an aborted or expired one can be ordered late.",
+                status=CheckoutSession.Status(session.status).label,
+            )
+        )
     setting = Partner.LateOrders.ACCEPT if accept_short else Partner.LateOrders.REFUSE
     after = late_orders.order_late(snapshot=replace(snapshot, late_orders=setting), session=session, actor=actor, by_staff=True)
     record_repair(after, "order_late", reason, actor, session=session, acceptShort=accept_short)
@@ -90,9 +96,11 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
     """
     snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ORDERED:
-        raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: there is no order to reverse.")
+        raise RepairNotApplicable(
+            sentence("The checkout is %(status)s: there is no order to reverse.", status=CheckoutSession.Status(session.status).label)
+        )
     if session.reversed_at is not None:
-        raise RepairNotApplicable("The order was already reversed.")
+        raise RepairNotApplicable(sentence("The order was already reversed."))
     CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).update(reversed_at=snapshot.at)
     bought = session.items.filter(Q(stocked__isnull=True) | Q(stocked__gt=0)).order_by("position", "product_id")
     sold = StockReservation.objects.filter(session=session, status=StockReservation.Status.SOLD)
@@ -132,7 +140,7 @@ def _unheld_pieces_in_account(session: CheckoutSession, bought: Iterable[Checkou
 def _finish(session: CheckoutSession, *, ordered: bool, expected_events: int, reason: str, actor: Actor) -> None:
     snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ACTIVE:
-        raise RepairNotApplicable(f"The checkout is already {session.get_status_display()}.")
+        raise RepairNotApplicable(sentence("The checkout is already %(status)s.", status=CheckoutSession.Status(session.status).label))
     basket = Basket.objects.get(pk=snapshot.basket_id)
     owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
     after = sessions.finish_session(owner=owner, ordered=ordered, order_no=session.order_no, actor=actor)

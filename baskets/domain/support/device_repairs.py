@@ -5,6 +5,7 @@ from django.db import transaction
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.devices import revoke_locked
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
+from baskets.domain.wording import sentence
 from baskets.models import GuestToken
 
 
@@ -23,6 +24,6 @@ def revoke_device(*, device: GuestToken, expected_events: int, reason: str, acto
     snapshot = lock_if_unchanged(device.basket_id, expected_events=expected_events, reason=reason)
     active = GuestToken.objects.filter(pk=device.pk, basket_id=snapshot.basket_id, revoked_at__isnull=True).first()
     if active is None:
-        raise RepairNotApplicable("The device was revoked before.")
+        raise RepairNotApplicable(sentence("The device was revoked before."))
     revoke_locked(active, snapshot=snapshot, actor=actor)
     record_repair(snapshot, "revoke_device", reason, actor, deviceId=str(active.pk))

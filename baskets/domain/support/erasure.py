@@ -10,6 +10,7 @@ from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import check_no_active_session, delete_locked_basket
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
+from baskets.domain.wording import sentence
 from baskets.models import Basket, Comfort, Event, GuestToken, IdempotencyRecord, Transfer
 from baskets.models.basket_snapshot import Owner
 
@@ -89,7 +90,7 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
     check_no_active_session(snapshot)
     if is_erased(basket):
-        raise RepairNotApplicable("The user's data were already erased.")
+        raise RepairNotApplicable(sentence("The user's data were already erased."))
     after = snapshot if snapshot.hidden_at else delete_locked_basket(snapshot=snapshot, actor=actor)
     record_repair(after, "erase", reason, actor)
     Comfort.objects.filter(pk=basket.pk).delete()

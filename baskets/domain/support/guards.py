@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import transaction
+from django.utils.translation import gettext_noop
 
 from baskets.db.transactions import run_in_transaction
 from baskets.domain import audit_log
@@ -18,6 +19,7 @@ from baskets.domain.baskets.timeline import append_event
 from baskets.domain.errors import Refusal
 from baskets.domain.retries import StockReclaimable, unit_of_work
 from baskets.domain.validation import require_reason
+from baskets.domain.wording import sentence
 from baskets.models import CheckoutSession, Event, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot, read_basket
 
@@ -31,7 +33,7 @@ class StaleState(Refusal):
     """
 
     reason = "state_moved"
-    message = "The record has changed since it was shown. Nothing was done."
+    message = gettext_noop("The record has changed since it was shown. Nothing was done.")
 
     def __init__(self, *, since: Sequence[Any]) -> None:
         super().__init__()
@@ -46,7 +48,7 @@ class RepairNotApplicable(Refusal):
     """
 
     reason = "not_repairable"
-    message = "This repair is not possible now."
+    message = gettext_noop("This repair is not possible now.")
 
     def __init__(self, why: str, *, instead: str = "") -> None:
         super().__init__()
@@ -100,7 +102,7 @@ def lock_session_if_unchanged(
     # A purge deletes sessions without an event, and an erased user may have a new basket under the old key.
     now = CheckoutSession.objects.filter(pk=session.pk, basket_id=session.basket_id).first()
     if now is None:
-        raise RepairNotApplicable("The checkout no longer exists.")
+        raise RepairNotApplicable(sentence("The checkout no longer exists."))
     return snapshot, now
 
 
@@ -116,7 +118,7 @@ def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str, is_
     require_reason(reason, is_optional=is_reason_optional)
     snapshot = read_basket(basket_id) if lock_basket(basket_id) else None
     if snapshot is None:
-        raise RepairNotApplicable("The basket no longer exists.")
+        raise RepairNotApplicable(sentence("The basket no longer exists."))
     if snapshot.events != expected_events:
         raise StaleState(since=list(Event.objects.filter(basket_id=basket_id, number__gt=expected_events).order_by("number")))
     return snapshot

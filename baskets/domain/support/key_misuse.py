@@ -19,6 +19,7 @@ from baskets.domain import runner, validation
 from baskets.domain.actors import Actor
 from baskets.domain.support import checkout_repairs, guards
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
+from baskets.domain.wording import sentence
 from baskets.models import Basket, CheckoutSession
 
 # --- Found ------------------------------------------------------------------------
@@ -121,9 +122,19 @@ def compare_keys(keys: Sequence[KeyActivity]) -> list[UnusualKey]:
         due = sum(other.due for other in others)
         others_order = 100 * _ratio(sum(other.ordered for other in others), due)
         if key.pieces >= MIN_PIECES and pieces_per_checkout >= MIN_PIECES_RATIO * usual:
-            found.append(UnusualKey(activity=key, why=f"{pieces_per_checkout:.1f} pieces a checkout, where {usual:.1f} are usual"))
+            found.append(
+                UnusualKey(
+                    activity=key,
+                    why=sentence("%(pieces).1f pieces a checkout, where %(usual).1f are usual", pieces=pieces_per_checkout, usual=usual),
+                )
+            )
         elif key.due >= MIN_DUE and 100 * key.ordered <= MAX_ORDERED_PERCENT * key.due and others_order >= MIN_ORDERED_PERCENT_OF_OTHERS:
-            why = f"{key.ordered} of {key.due} checkouts ordered, where other keys order {others_order:.0f} in 100"
+            why = sentence(
+                "%(ordered)s of %(due)s checkouts ordered, where other keys order %(others).0f in 100",
+                ordered=key.ordered,
+                due=key.due,
+                others=others_order,
+            )
             found.append(UnusualKey(activity=key, why=why))
     return found
 

@@ -7,6 +7,7 @@ from baskets.domain.access import partners
 from baskets.domain.actors import Actor
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.domain.validation import require_reason
+from baskets.domain.wording import sentence
 from baskets.models import Partner
 
 
@@ -27,7 +28,7 @@ def change_settings(*, partner: Partner, values: partners.PartnerSettings, expec
     if changes := list(since.order_by("pk")):
         raise StaleState(since=changes)
     if not partners.change_settings(partner_name=row.name, values=values, reason=reason, actor=actor):
-        raise RepairNotApplicable("The partner has these settings already.")
+        raise RepairNotApplicable(sentence("The partner has these settings already."))
 
 
 def last_entry(partner: Partner) -> int:

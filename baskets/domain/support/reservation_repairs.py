@@ -23,6 +23,7 @@ from baskets.domain.checkout.states import Reservation, end_hold
 from baskets.domain.errors import OutOfStock
 from baskets.domain.stock import counters
 from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_unchanged, record_repair
+from baskets.domain.wording import sentence
 from baskets.models import CheckoutItem, CheckoutSession, Event, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot
 
@@ -57,9 +58,11 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
     line = lists.find_line(snapshot.checkout, reservation.product_id)
     hold = StockReservation.objects.get(pk=reservation.pk, basket_id=snapshot.basket_id)
     if line is None or hold.status != Reservation.HELD:
-        raise RepairNotApplicable(f"The reservation is {hold.get_status_display()}: only a held one can be released.")
+        raise RepairNotApplicable(
+            sentence("The reservation is %(status)s: only a held one can be released.", status=StockReservation.Status(hold.status).label)
+        )
     if all(other.failed for other in snapshot.checkout if other is not line):
-        raise RepairNotApplicable("It is the only item that the checkout buys. Abort the checkout instead.", instead="abort")
+        raise RepairNotApplicable(sentence("It is the only item that the checkout buys. Abort the checkout instead."), instead="abort")
     after = _write_stocked(snapshot, session, {line.product_id: -line.count}, released=True)
     pieces = dict(
         end_hold(
@@ -90,15 +93,15 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
     """
     snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if snapshot.session is None or snapshot.session.id != session.pk or snapshot.lapsed:
-        raise RepairNotApplicable("The hold of this checkout is over, so no item can be held for it.")
+        raise RepairNotApplicable(sentence("The hold of this checkout is over, so no item can be held for it."))
     released = set(session.items.filter(released_at__isnull=False).values_list("product_id", flat=True))
     failed = tuple(line for line in snapshot.checkout if line.failed and line.product_id not in released)
     if not failed:
-        raise RepairNotApplicable("No item of this checkout failed at its start.")
+        raise RepairNotApplicable(sentence("No item of this checkout failed at its start."))
     entries = read_entries(failed)
     listed = tuple(line for line in failed if entries[line.product_id].listed)
     if not listed:
-        raise RepairNotApplicable("The failed items are not listed, so no checkout can buy them.")
+        raise RepairNotApplicable(sentence("The failed items are not listed, so no checkout can buy them."))
     unlimited = [line.product_id for line in listed if not entries[line.product_id].limited]
     wanted = {line.product_id: line.count for line in listed if entries[line.product_id].limited}
 
@@ -152,15 +155,24 @@ def extend_hold(*, session: CheckoutSession, minutes: int, expected_events: int,
     """
     snapshot, session = lock_session_if_unchanged(session, expected_events=expected_events, reason=reason)
     if session.status != CheckoutSession.Status.ACTIVE:
-        raise RepairNotApplicable(f"The checkout is {session.get_status_display()}: only the hold of an active one can be extended.")
+        raise RepairNotApplicable(
+            sentence(
+                "The checkout is %(status)s: only the hold of an active one can be extended.",
+                status=CheckoutSession.Status(session.status).label,
+            )
+        )
     length = timedelta(minutes=minutes)
     if length > conf.hold_extension():
-        raise RepairNotApplicable(f"A hold is extended by at most {conf.hold_extension() // timedelta(minutes=1)} minutes.")
+        raise RepairNotApplicable(
+            sentence("A hold is extended by at most %(number)s minutes.", number=conf.hold_extension() // timedelta(minutes=1))
+        )
     if extensions_of(session) >= conf.hold_extensions():
-        raise RepairNotApplicable(f"The hold was already extended {conf.hold_extensions()} times, which is the limit.")
+        raise RepairNotApplicable(
+            sentence("The hold was already extended %(number)s times, which is the limit.", number=conf.hold_extensions())
+        )
     until = snapshot.at + length
     if until <= session.expires_at:
-        raise RepairNotApplicable("The hold lasts longer than that anyway.")
+        raise RepairNotApplicable(sentence("The hold lasts longer than that anyway."))
     CheckoutSession.objects.filter(pk=session.pk, basket_id=snapshot.basket_id).update(expires_at=until)
     StockReservation.objects.held().filter(session=session, basket_id=snapshot.basket_id).update(expires_at=until)
     record_repair(snapshot, "extend_hold", reason, actor, session=session, until=until.isoformat(timespec="seconds"))

@@ -15,6 +15,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.stock import supply
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.domain.validation import require_reason
+from baskets.domain.wording import sentence
 from baskets.models import DeskEntry, Product, Stock, StockAdjustment
 
 # Buyers wait for the stock rows of a stock take while it is applied.
@@ -42,7 +43,7 @@ def set_unsold(*, product_id: str, unsold: int | None, as_of: datetime | None, e
     _refuse_other_adjustments(product_id, expected=expected_adjustment)
     applied = supply.set_unsold(reports={product_id: unsold}, as_of=as_of, reason=reason, actor=actor, record_unchanged=True)
     if applied.older:
-        raise RepairNotApplicable("A report of a later time exists. Count again.")
+        raise RepairNotApplicable(sentence("A report of a later time exists. Count again."))
     _record("set_unsold", product_id, {"unsold": unsold, "as_of": as_of and as_of.isoformat(timespec="seconds")}, reason, actor)
 
 
@@ -64,17 +65,19 @@ def take_stock(*, counts: Mapping[str, int], as_of: datetime, expected_adjustmen
     """
     require_reason(reason)
     if not 0 < len(counts) <= MAX_COUNTED_PRODUCTS:
-        raise RepairNotApplicable(f"A stock take has 1 to {MAX_COUNTED_PRODUCTS} products.")
+        raise RepairNotApplicable(sentence("A stock take has 1 to %(number)s products.", number=MAX_COUNTED_PRODUCTS))
     known = set(Product.objects.filter(pk__in=counts).values_list("pk", flat=True))
     if unknown := [product_id for product_id in counts if product_id not in known]:
-        raise RepairNotApplicable(f"These products do not exist: {_name_some(unknown)}.")
+        raise RepairNotApplicable(sentence("These products do not exist: %(products)s.", products=_name_some(unknown)))
     supply.lock_supply(counts)
     last = last_adjustments(counts)
     if moved := [product_id for product_id in counts if last.get(product_id, 0) > expected_adjustments.get(product_id, 0)]:
         raise StaleState(since=list(StockAdjustment.objects.filter(pk__in=[last[product_id] for product_id in moved]).order_by("pk")))
     applied = supply.set_unsold(reports=counts, as_of=as_of, reason=reason, actor=actor, record_unchanged=True)
     if applied.older:
-        raise RepairNotApplicable(f"Reports of a later time exist of these products: {_name_some(applied.older)}. Count them again.")
+        raise RepairNotApplicable(
+            sentence("Reports of a later time exist of these products: %(products)s. Count them again.", products=_name_some(applied.older))
+        )
     _record("take_stock", "", {"counts": dict(counts), "as_of": as_of.isoformat(timespec="seconds")}, reason, actor)
 
 
@@ -93,10 +96,10 @@ def adjust_supply(*, product_id: str, pieces: int, expected_adjustment: int, rea
     """
     require_reason(reason)
     if not pieces:
-        raise RepairNotApplicable("No piece was added or removed: there is nothing to record.")
+        raise RepairNotApplicable(sentence("No piece was added or removed: there is nothing to record."))
     row = Stock.objects.filter(pk=product_id).locked().first()
     if row is None or not row.limited:
-        raise RepairNotApplicable("The product is unlimited. Set its unsold pieces first.")
+        raise RepairNotApplicable(sentence("The product is unlimited. Set its unsold pieces first."))
     _refuse_other_adjustments(product_id, expected=expected_adjustment)
     supply.adjust_supply(deltas={product_id: pieces}, reason=reason, actor=actor)
     _record("adjust_supply", product_id, {"pieces": pieces}, reason, actor)

@@ -24,7 +24,7 @@
         const link = document.createElement("a");
         link.className = "reload";
         link.href = location.href;
-        link.textContent = "Reload the page";
+        link.textContent = shown.dataset.reload;
         link.setAttribute("role", "status");
         shown.after(" ", link);
     };
@@ -32,7 +32,7 @@
         const passed = (performance.now() - began) / 1000;
         for (const shown of document.querySelectorAll("[data-seconds-left]")) {
             const left = Math.ceil(Number(shown.dataset.secondsLeft) - passed);
-            shown.textContent = left > 0 ? `${said(left)} left` : "over";
+            shown.textContent = left > 0 ? shown.dataset.left.replace("%(time)s", said(left)) : shown.dataset.over;
             shown.classList.toggle("over", left <= 0);
             if (left <= 0) {
                 suggestReload(shown);

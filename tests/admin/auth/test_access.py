@@ -146,12 +146,13 @@ def test_no_crafted_post_changes_anything(
 @pytest.mark.parametrize("model", MODELS)
 def test_pages_have_no_form_that_posts(model: Any, shop_with_all_rows: Shop, root: Client) -> None:
     page, listed = (root.get(address).content.decode() for address in (page_of(model), list_of(model)))
-    # Signing out, the search of the header, and the frame that Django puts around every list: it holds no field and no button.
+    # Signing out, the search and the languages of the header, and the frame that Django puts around every list, which holds no
+    # field and no button.
     assert re.findall(r'<form id="([^"]+)" method="post"', page) == ["logout-form"]
     assert re.findall(r'<form id="([^"]+)" method="post"', listed) == ["logout-form", "changelist-form"]
     posting = re.findall(r'<form [^>]*method="post"[^>]*>', page)
     # One click takes a basket in hand; it changes no basket.
-    assert len(posting) - sum('class="assignment"' in form for form in posting) == 2
+    assert len(posting) - sum('class="assignment"' in form for form in posting) == 3
     assert sum('role="search"' in form for form in posting) == 1
     inside = listed.split('<form id="changelist-form"')[1].split("</form>")[0]
     fields = set(re.findall(r'<(?:input|select|textarea|button)[^>]*name="([^"]+)"', inside))
@@ -249,4 +250,4 @@ def test_filters_of_a_list_last_through_a_record_and_its_repairs(full_shop: Shop
     form = dict(re.findall(r'name="(seen|confirm|outcome)" value="([^"]*)"', root.get(repair[1]).content.decode()))
     form |= {"reason": "requested", "csrfmiddlewaretoken": token(root, listed)}
     done = html.unescape(root.post(repair[1], form, follow=True).content.decode())
-    assert f'Done: abort the checkout. <a href="{listed}">Back to the list</a>' in done
+    assert f'Done: Abort the checkout. <a href="{listed}">Back to the list</a>' in done

@@ -175,7 +175,7 @@ def test_a_parcel_comes_back_once(shopper: Any, staff_page: Page) -> None:
     staff_page.click("text=Reverse the order")
     staff_page.fill("textarea[name=reason]", "the parcel came back")
     staff_page.get_by_role("button", name="Reverse the order").click()
-    expect(staff_page.get_by_text("Done: reverse the order.")).to_be_visible()
+    expect(staff_page.get_by_text("Done: Reverse the order.")).to_be_visible()
     expect(staff_page.locator("section.session h3")).to_contain_text("reversed")
     expect(staff_page.get_by_text("Reverse the order", exact=True)).to_have_count(0)
     staff_page.goto("/admin/baskets/product/lamp/change/")
@@ -196,7 +196,7 @@ def test_a_script_has_filled_the_work_list(shopper: Any, staff_page: Page) -> No
     staff_page.click("text=Resolve all its flags")
     staff_page.fill("textarea[name=reason]", "a script, and no payment")
     staff_page.get_by_role("button", name="Resolve all its flags").click()
-    expect(staff_page.get_by_text("Done: resolve all its flags.")).to_be_visible()
+    expect(staff_page.get_by_text("Done: Resolve all its flags.")).to_be_visible()
     assert not Attention.objects.open().exists()
     assert invariant_checker.check_invariants() == []
 

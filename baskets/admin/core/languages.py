@@ -1,0 +1,42 @@
+"""The languages of the admin: which one a request wants, and their catalogs, read from their sources.
+
+Only pages under `/admin/` are translated. Everything else, the API and what is stored included, stays in the language of the sources.
+"""
+
+import functools
+import io
+from gettext import GNUTranslations
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from django.conf import settings
+from django.utils.functional import Promise
+from django.utils.translation import trans_real
+
+# A text of a page: a lazy one is translated when it is shown.
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+    Text = StrOrPromise
+else:
+    Text = str | Promise
+
+
+@functools.cache
+def load_catalogs() -> None:
+    """Add the texts of this service to those of Django, for each language but the one of the sources.
+
+    Django reads compiled catalogs only. These are compiled in memory when the process starts, so that no compiled file has to be
+    built, shipped or kept up to date.
+    """
+    for language, _ in settings.LANGUAGES:
+        if language == settings.LANGUAGE_CODE:
+            continue
+        source = resources.files("baskets").joinpath("locale", language, "LC_MESSAGES", "django.po")
+        compiled = io.BytesIO()
+        with source.open("rb") as file:
+            write_mo(compiled, read_po(file, locale=language))
+        compiled.seek(0)
+        trans_real.translation(language).merge(GNUTranslations(compiled))
