@@ -10,8 +10,10 @@ look-up could return another address. The certificate must be valid for the host
 
 import contextlib
 import functools
+import heapq
 import http.client
 import ipaddress
+import itertools
 import re
 import socket
 import ssl
@@ -19,6 +21,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import urllib3
@@ -273,8 +276,7 @@ def _communicate(used: _Connection, request: _Request, kept: KeptConnections | N
     writer.sock, writer.auto_open = connected, 0
     # The timeout of a socket restarts with every byte received; the watchdog limits the whole exchange.
     deadline = time.monotonic() + request.timeout_seconds
-    watchdog = threading.Timer(request.timeout_seconds, _shut_down, [connected])
-    watchdog.start()
+    guarded = _watchdog.guard(connected, deadline)
     is_reusable = False
     try:
         # A receiver may respond and close the connection before it has read the whole request.
@@ -295,7 +297,7 @@ def _communicate(used: _Connection, request: _Request, kept: KeptConnections | N
             timed_out=timed_out,
         ) from error
     finally:
-        watchdog.cancel()
+        _watchdog.release(guarded)
         if kept and is_reusable:
             kept.put(parts, used)
         else:
@@ -449,6 +451,54 @@ def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
+
+
+class _Watchdog:
+    """Shuts down sockets at their deadlines: one thread for all requests, because to start one for each costs more than to send it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        # Deadline, a number that decides between equal ones, and the socket, or None once it was released.
+        self._guarded: list[list[Any]] = []
+        self._numbers = itertools.count()
+        self._is_running = False
+
+    def guard(self, connected: socket.socket, deadline: float) -> list[Any]:
+        """Shut a socket down at a deadline, unless it is released before.
+
+        :param deadline: on the monotonic clock.
+        :returns: what `release` takes.
+        """
+        guarded = [deadline, next(self._numbers), connected]
+        with self._changed:
+            heapq.heappush(self._guarded, guarded)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+            elif self._guarded[0] is guarded:
+                self._changed.notify()
+        return guarded
+
+    def release(self, guarded: list[Any]) -> None:
+        """Leave a socket alone from now on."""
+        with self._changed:
+            guarded[2] = None
+
+    def _watch(self) -> None:
+        """Shut down what is due. Ends when nothing is guarded."""
+        with self._changed:
+            while self._guarded:
+                deadline, _, connected = self._guarded[0]
+                if connected is not None and (seconds := deadline - time.monotonic()) > 0:
+                    self._changed.wait(seconds)
+                    continue
+                heapq.heappop(self._guarded)
+                if connected is not None:
+                    _shut_down(connected)
+            self._is_running = False
+
+
+_watchdog = _Watchdog()
 
 
 def _shut_down(connected: socket.socket) -> None:

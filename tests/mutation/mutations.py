@@ -616,8 +616,8 @@ MUTATIONS = (
     Mutation(
         name="a call has no total deadline",
         place="baskets.net.http_client._communicate",
-        old="watchdog.start()",
-        new="pass",
+        old="_watchdog.guard(connected, deadline)",
+        new="_watchdog.guard(connected, deadline + 3600)",
         why="the socket has a time-out already",
         tests=("tests/net/test_http_client.py",),
     ),

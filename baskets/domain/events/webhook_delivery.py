@@ -37,6 +37,8 @@ RECORD_SECONDS = 0.2
 ASSIGN_SECONDS = 0.1
 # How often an idle deliverer looks for new events.
 POLL_SECONDS = 0.1
+# How often a busy deliverer looks for new events.
+READ_SECONDS = 0.05
 RETRY_SECONDS = 1.0
 ACTOR = Actor.system("deliver_webhooks")
 
@@ -75,6 +77,7 @@ class Stream:
     :param window: how many requests may be in flight.
     :param is_dirty: whether its partner had events since its positions were stored.
     :param is_due: whether the endpoint does not wait after a failure.
+    :param has_more: whether the last look at the feed may have left events; otherwise the next look can wait.
     """
 
     endpoint: WebhookEndpoint
@@ -85,6 +88,7 @@ class Stream:
     in_flight: int = 0
     is_dirty: bool = False
     is_due: bool = True
+    has_more: bool = True
     retrying: set[int] = field(default_factory=set)
 
     @property
@@ -136,7 +140,7 @@ class Deliverer:
         self._in_flight = 0
         self._kept = KeptConnections()
         # The lease on this machine's clock, counted from before the statement that prolonged it.
-        self._alive_until = self._synced_at = self._recorded_at = self._assigned_at = float("-inf")
+        self._alive_until = self._synced_at = self._recorded_at = self._assigned_at = self._read_at = float("-inf")
         # The database's clock at the last heartbeat, and this machine's.
         self._now, self._now_at = datetime.max.replace(tzinfo=UTC), float("-inf")
 
@@ -255,7 +259,7 @@ class Deliverer:
             stream = self._streams[endpoint.pk] = Stream(endpoint=endpoint, lanes={}, read=claimed.position, blocked=set())
         at = claimed.position
         stream.lanes[claimed.number] = Lane(lane_id=claimed.lane_id, number=claimed.number, read=at, done=at, stored=at)
-        stream.read = min(stream.read, at)
+        stream.read, stream.has_more = min(stream.read, at), True
 
     def _release_surplus(self, share: int) -> None:
         """Release idle lanes beyond the share, for a deliverer that has started."""
@@ -277,11 +281,14 @@ class Deliverer:
 
     def _read(self) -> None:
         """Read the next events of the streams that have few."""
+        is_time = not self._in_flight or time.monotonic() - self._read_at >= READ_SECONDS
         positions = {
             endpoint_id: (stream.endpoint.partner_id, stream.read)
             for endpoint_id, stream in self._streams.items()
-            if stream.is_due and sum(len(lane.waiting) for lane in stream.lanes.values()) < BATCH
+            if stream.is_due and (is_time or stream.has_more) and sum(len(lane.waiting) for lane in stream.lanes.values()) < BATCH
         }
+        if is_time:
+            self._read_at = time.monotonic()
         if not positions:
             return
         for endpoint_id, last, has_unread in feed.find_unread(positions):
@@ -302,7 +309,8 @@ class Deliverer:
             rows = rows.annotate(lane=number).filter(lane__in=list(stream.lanes))
         page = list(rows.order_by("position")[:BATCH])
         stream.is_dirty = True
-        stream.read = last if len(page) < BATCH else page[-1].position
+        stream.has_more = len(page) == BATCH
+        stream.read = page[-1].position if stream.has_more else last
         for entry in page:
             lane = stream.lane_of(entry.event.basket_id)
             if lane and entry.position > lane.read:
