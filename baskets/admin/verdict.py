@@ -189,6 +189,10 @@ def _measure(length: timedelta, texts: Mapping[int, Any]) -> tuple[Any, int]:
     return texts[size], seconds // size
 
 
+def _join(*sentences: object) -> str:
+    return " ".join(map(str, sentences))
+
+
 def _refused(flag: FlagFacts) -> Verdict:
     """An order was reported and refused: the customer may have paid."""
     session = flag.session
@@ -198,14 +202,14 @@ def _refused(flag: FlagFacts) -> Verdict:
             "The last checkout before it was ordered, so the report may repeat that order. Compare the payment, then resolve the flag."
         )
         return Verdict(tone="bad", text=f"{text} {advice}", step=Step(slug="settle", of="flag", pk=flag.pk))
-    text = f"{text} {gettext('Its items went back to the cart.')}"
+    text = _join(text, gettext("Its items went back to the cart."))
     if flag.candidates > 1:
         advice = gettext("The report named no order number and may be about any of %(number)s checkouts. Compare the payment first.")
         step = None if flag.is_assigned else Step(slug="take", of="flag", pk=flag.pk)
         return Verdict(tone="bad", text=f"{text} {advice % {'number': flag.candidates}}", step=step)
     stock = session.late_stock
     if not stock.missing:
-        return Verdict(tone="bad", text=f"{text} {stock} {gettext('Order late.')}", step=_order_late(session))
+        return Verdict(tone="bad", text=_join(text, stock, gettext("Order late.")), step=_order_late(session))
     if stock.available:
         advice = gettext("Order late with %(pieces)s short, or refund and resolve the flag.") % {"pieces": pieces(stock.missing)}
         return Verdict(tone="bad", text=f"{text} {stock} {advice}", step=_order_late(session))
@@ -281,10 +285,10 @@ def _in_checkout(session: SessionFacts, facts: BasketFacts) -> Verdict:
         not_held = gettext("%(pieces)s could not be held at the start.") % {"pieces": pieces(sum(line.count for line in failed))}
         text = f"{text} {not_held}"
         if any(line.obtainable is None or line.obtainable >= line.count for line in failed):
-            text = f"{text} {gettext('There is stock now: hold again what failed.')}"
+            text = _join(text, gettext("There is stock now: hold again what failed."))
             return Verdict(tone="busy", text=text, step=Step(slug="hold-again", of="session", pk=session.pk))
     if session.expires_at - at >= facts.extension:
-        return Verdict(tone="busy", text=f"{text} {gettext('Nothing needs to be done.')}")
+        return Verdict(tone="busy", text=_join(text, gettext("Nothing needs to be done.")))
     advice = gettext("Nothing needs to be done, unless the customer needs more time to pay: then extend the hold.")
     return Verdict(tone="busy", text=f"{text} {advice}", step=Step(slug="extend-hold", of="session", pk=session.pk))
 
@@ -296,12 +300,12 @@ def _closed(facts: BasketFacts) -> Verdict:
     else:
         text = gettext("The basket was deleted %(ago)s.") if is_deleted else gettext("The basket expired %(ago)s.")
         text %= {"ago": ago(facts.at - facts.closed_at)}
-    text = f"{text} {gettext('The customer sees an empty one; orders and the timeline stay.')}"
+    text = _join(text, gettext("The customer sees an empty one; orders and the timeline stay."))
     if facts.latest:
         text = f"{text} {_ended(facts.latest, facts.at).text}"
     if facts.state == State.PAST_ITS_TIME:
         return Verdict(tone="plain", text=text)
-    text = f"{text} {gettext('If the customer misses it, restore the basket.')}"
+    text = _join(text, gettext("If the customer misses it, restore the basket."))
     return Verdict(tone="plain", text=text, step=Step(slug="restore", of="basket"))
 
 
@@ -342,7 +346,7 @@ def _ordered(session: SessionFacts, at: datetime, values: dict[str, str]) -> Ver
         text = gettext("The customer bought %(pieces)s %(ago)s, late.")
     else:
         text = gettext("The customer bought %(pieces)s %(ago)s.")
-    return Verdict(tone="good", text=f"{text % values} {gettext('Nothing needs to be done.')}")
+    return Verdict(tone="good", text=_join(text % values, gettext("Nothing needs to be done.")))
 
 
 def _order_late(session: SessionFacts) -> Step:

@@ -1,5 +1,6 @@
 """The admin in German: the catalog is complete, pages have no English word of the sources, and nothing else changes its language."""
 
+import ast
 import io
 import re
 from collections.abc import Callable
@@ -53,6 +54,14 @@ def test_catalog_has_every_message_and_no_other() -> None:
     sources, german = extracted(), set(catalog("de"))
     assert sorted(map(str, sources - german)) == [], "messages without a German text"
     assert sorted(map(str, german - sources)) == [], "German texts that no source has any more"
+
+
+def test_no_mark_is_inside_an_f_string() -> None:
+    """Neither Babel nor GNU gettext finds it there."""
+    for path in Path("baskets").rglob("*.py"):
+        parts = [part for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)]
+        calls = {ast.unparse(part.func) for part in parts if isinstance(part, ast.Call)}
+        assert not calls & set(MARKS), path
 
 
 def test_texts_have_all_forms_and_the_placeholders_of_their_messages() -> None:

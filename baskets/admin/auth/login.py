@@ -103,7 +103,8 @@ class LoginForm(AdminAuthenticationForm):
                 for earlier in counted:
                     rate_limits.undo_hit(subject=earlier)
                 log.warning("login_slowed", seconds=seconds, source=source, account=account and account.pk)
-                raise ValidationError(f"{gettext('There were too many attempts to sign in.')} {try_again(seconds)}", code="slowed")
+                refusal = gettext("There were too many attempts to sign in.")
+                raise ValidationError(f"{refusal} {try_again(seconds)}", code="slowed")
         return counted
 
 

@@ -15,7 +15,7 @@ from django.db.models import QuerySet  # noqa: TC002 (a type at run time, too, a
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils.html import escape, format_html, format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
@@ -101,7 +101,8 @@ class RowResult:
     def moved(self) -> SafeString:
         """What had changed since the page was shown, one line for each change."""
         lines = ((display.moment(datetime.fromisoformat(at)), what, display.visible(actor, limit=60)) for at, what, actor in self.since)
-        return format_html_join("", f"<div>{escape(gettext('{} {} by {}'))}</div>", lines)
+        text = gettext("{} {} by {}")
+        return format_html_join("", "<div>{}</div>", ((format_html(text, *line),) for line in lines))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -151,7 +151,8 @@ class LateOrderForm(RepairForm):
             # Only with this consent can the late order be made at all.
             field.required = True
             field.label = gettext("Order with %(pieces)s short") % {"pieces": pieces(self.stock.missing)}
-            field.error_messages["required"] = f"{self.stock} {gettext('Choose this to order without them, or leave the page to refund.')}"
+            advice = gettext("Choose this to order without them, or leave the page to refund.")
+            field.error_messages["required"] = f"{self.stock} {advice}"
         else:
             field.widget = forms.HiddenInput()
 

@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 
 import structlog
 from django.db import IntegrityError, transaction
+from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
 from baskets.domain import audit_log
@@ -78,7 +79,7 @@ def create_partner(
     :raises PartnerNameTaken: a partner of this name exists.
     :raises InvalidValue: the name is empty, too long or not printable, or the hold is out of range.
     """
-    validate_printable(name, limit=MAX_NAME_LENGTH, what="A partner's name")
+    validate_printable(name, limit=MAX_NAME_LENGTH, what=_("A partner's name"))
     _validate_terms({"late_orders": late_orders, "hold_seconds": hold_seconds})
     try:
         with transaction.atomic():
