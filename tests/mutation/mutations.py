@@ -687,7 +687,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a stock that is missing at the end of a row is unlimited",
-        place="baskets.domain.stock.catalog_file._row_problem",
+        place="baskets.domain.stock.product_table._row_problem",
         old='if "stock" in missing:',
         new='if "stock" in missing and False:',
         why="missing cells are taken for empty ones, without a look at what empty means",
@@ -695,7 +695,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="the guard of an export stays in what is imported",
-        place="baskets.domain.stock.catalog_file._rows",
+        place="baskets.domain.stock.product_table.read_rows",
         old="name: unescape_formulas(cell)",
         new="name: cell",
         why="what one side adds, the other is not known to take off",

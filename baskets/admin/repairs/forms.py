@@ -24,7 +24,7 @@ from baskets.db.pipeline import Statement, execute
 from baskets.domain.access import partners
 from baskets.domain.events import webhook_endpoints
 from baskets.domain.stock.catalog import MAX_PIECES
-from baskets.domain.stock.catalog_file import read_counts
+from baskets.domain.stock.count_file import read_counts
 from baskets.domain.support.stock_repairs import MAX_COUNTED_PRODUCTS
 from baskets.domain.validation import REASON_LIMIT
 from baskets.models import Basket, CheckoutItem, CheckoutSession, Partner, Product, WebhookEndpoint

@@ -17,7 +17,7 @@ from baskets.api.lists import queries
 from baskets.api.lists.filters import BasketFilterSet, EventFilterSet, ListFilterSet, SessionFilterSet
 from baskets.api.lists.pagination import ListRequest, Page, parse_list_request
 from baskets.api.long_polling import MAX_WAIT_SECONDS, Waiter, feed_watch, suspension_of
-from baskets.api.schema import operations
+from baskets.api.schema import reporting_operations
 from baskets.api.views.base import ApiViewSet
 from baskets.db.errors import Fault, fault_of
 from baskets.domain.events import feed
@@ -32,17 +32,17 @@ class BackendViewSet(ApiViewSet):
 
     permission_classes = (BearerTokenIfSent, ServerKeyRequired)
 
-    @operations.list_baskets
+    @reporting_operations.list_baskets
     def baskets(self, request: Request) -> HttpResponse:
         """List the baskets of all users, filtered and page by page."""
         return self.paginate("baskets", BasketFilterSet, queries.partner_baskets(self.caller.partner_id), queries.basket_page)
 
-    @operations.list_sessions
+    @reporting_operations.list_sessions
     def sessions(self, request: Request) -> HttpResponse:
         """List checkouts with what became of them, filtered and page by page."""
         return self.paginate("sessions", SessionFilterSet, queries.partner_sessions(self.caller.partner_id), queries.session_page)
 
-    @operations.read_events
+    @reporting_operations.read_events
     def events(self, request: Request) -> HttpResponse:
         """Read on in the feed of everything that happened."""
         rows = FeedPosition.objects.filter(partner_id=self.caller.partner_id)

@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from baskets.api.auth.permissions import BearerTokenIfSent, ServerKeyRequired
-from baskets.api.schema import operations
+from baskets.api.schema import webhook_operations
 from baskets.api.serializers.requests import EmptyBody
 from baskets.api.serializers.webhooks import (
     ChangeWebhookRequest,
@@ -43,43 +43,43 @@ class WebhookViewSet(ApiViewSet):
         """No basket belongs to a refusal."""
         return
 
-    @operations.list_webhooks
+    @webhook_operations.list_webhooks
     def index(self, request: Request) -> HttpResponse:
         """List the webhooks."""
         self.validated()
         return self.respond(render_webhooks(self.read(lambda: webhook_endpoints.list_webhooks(partner_id=self.caller.partner_id))))
 
-    @operations.get_webhook
+    @webhook_operations.get_webhook
     def show(self, request: Request, *, webhook_id: str) -> HttpResponse:
         """Show one webhook."""
         self.validated()
         return self.respond(render_webhook(self.read(lambda: _find(self.owner, webhook_id))))
 
-    @operations.change_webhook
+    @webhook_operations.change_webhook
     def change(self, request: Request, *, webhook_id: str) -> HttpResponse:
         """Change, pause or resume a webhook."""
         values = dict(self.validated(ChangeWebhookRequest))
         return self.respond(self.execute(_changing(webhook_id, webhook_endpoints.change_webhook), render=render_webhook, **values))
 
-    @operations.delete_webhook
+    @webhook_operations.delete_webhook
     def destroy(self, request: Request, *, webhook_id: str) -> HttpResponse:
         """Delete a webhook."""
         self.validated(EmptyBody)
         return self.respond(self.execute(_delete, render=render_webhooks, webhook_id=webhook_id))
 
-    @operations.test_webhook
+    @webhook_operations.test_webhook
     def test(self, request: Request, *, webhook_id: str) -> HttpResponse:
         """Request a test message."""
         self.validated(EmptyBody)
         return self.respond(self.execute(_changing(webhook_id, webhook_endpoints.request_test), render=render_webhook))
 
-    @operations.replay_webhook
+    @webhook_operations.replay_webhook
     def replay(self, request: Request, *, webhook_id: str) -> HttpResponse:
         """Have events delivered again."""
         since: datetime = self.validated(ReplayWebhookRequest)["since"]
         return self.respond(self.execute(_changing(webhook_id, webhook_endpoints.replay), render=render_webhook, since=since))
 
-    @operations.list_deliveries
+    @webhook_operations.list_deliveries
     def deliveries(self, request: Request, *, webhook_id: str) -> HttpResponse:
         """List the latest requests to a webhook."""
         self.validated()
@@ -91,14 +91,14 @@ class WebhookSecretViewSet(WebhookViewSet):
 
     takes_idempotency_key = False
 
-    @operations.create_webhook
+    @webhook_operations.create_webhook
     def create(self, request: Request) -> HttpResponse:
         """Create a webhook."""
         values = self.validated(CreateWebhookRequest)
         options = {name: values[name] for name in ("url", "kinds", "label", "strict")}
         return self.respond(self.execute(_create, render=_render_secret, from_the_beginning=values["fromTheBeginning"], **options))
 
-    @operations.rotate_webhook_secret
+    @webhook_operations.rotate_webhook_secret
     def rotate(self, request: Request, *, webhook_id: str) -> HttpResponse:
         """Give a webhook a new secret."""
         overlap = timedelta(seconds=self.validated(RotateSecretRequest)["overlapSeconds"])

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from baskets.domain.stock import catalog_file
+from baskets.domain.stock import catalog_file, count_file
 from baskets.domain.stock.catalog import UNSPECIFIED, ProductRow
 
 HEADER = "product_id,name,brand,variant,main_product_id,price,currency,stock\n"
@@ -412,8 +412,8 @@ def test_a_number_of_five_thousand_digits_is_refused() -> None:
 # --- Counts of stock --------------------------------------------------------------
 
 
-def read_counts(text: str | bytes, limit: int = 5) -> catalog_file.CountFile:
-    return catalog_file.read_counts(io.BytesIO(text if isinstance(text, bytes) else text.encode()), limit=limit)
+def read_counts(text: str | bytes, limit: int = 5) -> count_file.CountFile:
+    return count_file.read_counts(io.BytesIO(text if isinstance(text, bytes) else text.encode()), limit=limit)
 
 
 @pytest.mark.parametrize(
