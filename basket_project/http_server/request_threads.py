@@ -1,6 +1,7 @@
 """The threads that run the application, one whole request at a time, and the two queues in front of them: requests and probes."""
 
 import contextlib
+import functools
 import socket
 import threading
 import time
@@ -126,7 +127,8 @@ class RequestThreads:
             start_response = StartResponse()
             environ = build_environ(request, self._base)
             if not self._writer.stopping:
-                request.suspension = environ[SUSPENSION_KEY] = request.suspension or Suspension(request, self._returned.put_request)
+                requeue = functools.partial(self._returned.put_request, request)
+                request.suspension = environ[SUSPENSION_KEY] = request.suspension or Suspension(connection, requeue)
             body = self._application(environ, start_response)
             if request.suspension and request.suspension.is_suspended:
                 self._park(request.suspension, body)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from basket_project.http_server.request_queue import QueuedRequest
+    from basket_project.http_server.connections import Connection
 
 # The key of the WSGI environment under which the application finds the suspension of a request. Absent while the server stops.
 ENVIRON_KEY = "http_server.suspension"
@@ -17,13 +17,14 @@ class Suspension:
     """The suspension of one request.
 
     The application calls `suspend` and returns any response, which is discarded. Later, any thread calls `resume`, and the whole
-    request is handled again, in the queue like a new one. Calls of `resume` before and after that have no effect twice.
+    request is handled again, in the queue like a new one. A call of `resume` before `suspend`, or a second one, has no effect.
 
+    :param connection: the connection of the request.
     :param requeue: puts the request into the queue again; called in any thread.
     """
 
-    def __init__(self, request: "QueuedRequest", requeue: "Callable[[QueuedRequest], None]") -> None:
-        self._request = request
+    def __init__(self, connection: "Connection", requeue: "Callable[[], None]") -> None:
+        self._connection = connection
         self._requeue = requeue
         self._lock = threading.Lock()
         self._is_parked = self._is_resumed = False
@@ -39,7 +40,7 @@ class Suspension:
     @property
     def is_abandoned(self) -> bool:
         """Whether the client has disconnected."""
-        return self._request.connection.peer_closed
+        return self._connection.peer_closed
 
     def suspend(self) -> None:
         """Put the request aside once the application has returned."""
@@ -61,4 +62,4 @@ class Suspension:
 
     def _continue(self) -> None:
         self.is_suspended, self.was_suspended = False, True
-        self._requeue(self._request)
+        self._requeue()
