@@ -182,8 +182,8 @@ def test_failing_database_delays_no_consumer_beyond_its_time(user: User, monkeyp
 
 @pytest.mark.parametrize("early", [True, False])
 def test_request_is_queued_again_once(early: bool) -> None:
-    queued: list[Any] = []
-    suspension = Suspension("request", queued.append)  # type: ignore[arg-type]
+    queued: list[bool] = []
+    suspension = Suspension(Mock(), lambda: queued.append(True))
     for run in (1, 2):
         suspension.suspend()
         if early:
