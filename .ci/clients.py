@@ -1,10 +1,11 @@
-"""Makes clients from the document that the demo serves, with two generators, and buys with each.
+"""Makes clients from the document that the demo serves, with two generators, and buys with each. Runs the TypeScript of the guides.
 
 Usage: `.venv/bin/python .ci/clients.py FOLDER`. Everything is written to the folder, the data of the demo included.
 """
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 TOOLS, PROGRAMS = PROJECT / ".openapi", PROJECT / "tests" / "clients"
+EXAMPLE_URL = "http://127.0.0.1:8000"
+START = PROJECT / "baskets" / "docs" / "partners" / "start.md"
 BINARIES = Path(sys.executable).parent
 
 
@@ -50,6 +53,20 @@ def make_typescript_client(document: Path, folder: Path) -> None:
     run("tsc", "--project", folder / "tsconfig.json", folder=folder)
 
 
+def run_typescript_of_the_guide(folder: Path, *, url: str, key: str) -> None:
+    """Compile and run the examples of the start page, one after another, as one program that buys with the test key."""
+    examples = re.findall(r"^```typescript\n(.*?)^```$", START.read_text(), re.MULTILINE | re.DOTALL)
+    program = "\n".join(["declare const process: { env: Record<string, string | undefined> };", *examples, "export {};"])
+    if EXAMPLE_URL not in program or "finish-active" not in program:
+        message = f"{START.name} has no TypeScript that calls {EXAMPLE_URL}."
+        raise SystemExit(message)
+    (folder / "start.mts").write_text(program.replace(EXAMPLE_URL, url))
+    options = json.loads((TOOLS / "tsconfig.json").read_text()) | {"files": ["start.mts"]}
+    (folder / "tsconfig.start.json").write_text(json.dumps(options))
+    run("tsc", "--project", folder / "tsconfig.start.json", folder=folder)
+    run("node", folder / "start.mjs", folder=folder, KEY=key)
+
+
 def main(folder: Path) -> None:
     """Start the demo, make both clients, and buy with them."""
     demo = subprocess.Popen(
@@ -68,6 +85,7 @@ def main(folder: Path) -> None:
         run(sys.executable, PROGRAMS / "buy.py", folder=folder, PYTHONPATH=str(folder), **service)
         make_typescript_client(document, folder)
         run("node", folder / "buy.mjs", folder=folder, **service)
+        run_typescript_of_the_guide(folder, url=access["url"], key=access["test_api_key"])
     finally:
         demo.send_signal(signal.SIGTERM)
         demo.wait(60)

@@ -23,6 +23,8 @@ from basket_project.launcher.static_files import static_variables
 
 _POLL_SECONDS = 0.5
 _SERVICE_ROLE = "baskets_service"
+# The options of `load_demo` that issue a secret again.
+_OPTION_BY_SECRET = {"api_key": "--new-api-key", "test_api_key": "--new-test-api-key", "admin_password": "--new-admin-password"}
 # A crashed database server is restarted soon. A server that was shut down was stopped on purpose, so the restart comes later.
 _RESTART_AFTER_CRASH_SECONDS = 2
 _RESTART_AFTER_STOP_SECONDS = 60
@@ -104,9 +106,10 @@ def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster:
     try:
         print_progress("Starting the service ...")
         service.start()
-        if service.status_of("/baskets/users/demo", {"X-API-Key": access["api_key"]}) == 401:
-            # The stored key was revoked or has expired; the demo must print a valid one.
-            access = _load_demo(folder, database_url, variables, "--new-api-key")
+        for name in ("api_key", "test_api_key"):
+            if service.status_of("/baskets/users/demo", {"X-API-Key": access[name]}) == 401:
+                # The stored key was revoked or has expired; the demo must print a valid one.
+                access = _load_demo(folder, database_url, variables, _OPTION_BY_SECRET[name])
         _announce(options, folder, service, database_url, access)
         _watch(service, cluster)
     finally:
@@ -126,8 +129,7 @@ def _load_demo(folder: DataFolder, database_url: str, variables: dict[str, str],
         database = "embedded"
     stored = folder.read("access").get(database, {})
     loaded = _run_load_demo(variables, *more)
-    option_by_secret = {"api_key": "--new-api-key", "admin_password": "--new-admin-password"}
-    missing = [option for name, option in option_by_secret.items() if not loaded.get(name) and not stored.get(name)]
+    missing = [option for name, option in _OPTION_BY_SECRET.items() if not loaded.get(name) and not stored.get(name)]
     if missing:
         loaded |= {name: value for name, value in _run_load_demo(variables, *missing).items() if value}
     access = stored | {name: value for name, value in loaded.items() if value}
@@ -155,6 +157,7 @@ def _announce(options: DemoOptions, folder: DataFolder, service: Service, databa
         summary = {
             "url": service.url,
             "api_key": access["api_key"],
+            "test_api_key": access["test_api_key"],
             "admin_user": access["admin_user"],
             "admin_password": access["admin_password"],
             "database_url": database_url,
@@ -167,6 +170,7 @@ def _announce(options: DemoOptions, folder: DataFolder, service: Service, databa
         sys.stdout.write(
             f"\nThe basket service is running at {service.url}\n\n"
             f"  API key   {access['api_key']}\n"
+            f"  Test key  {access['test_api_key']}   for the sandbox and the examples of the docs\n"
             f"  Admin     {service.url}/admin/   name {access['admin_user']}   password {access['admin_password']}\n"
             f"  Docs      {service.url}/docs\n"
             f"  Data      {folder.path}{f' (database: {database})' if database else ''}\n"

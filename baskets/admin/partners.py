@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -33,6 +34,7 @@ from baskets.admin.repairs.snapshots import partner_settings
 from baskets.admin.webhooks import webhook_state
 from baskets.domain import validation
 from baskets.domain.access import api_keys, partners
+from baskets.domain.support import sandboxes
 from baskets.models import ApiKey, Partner
 
 # Of each table on the page of a partner.
@@ -78,7 +80,7 @@ class PartnerAdmin(RepairAdmin):
     ordering = ("name",)
     search_fields = ("name__startswith",)
     search_help_text = _("A partner's name, or the beginning of it.")
-    shown = ("created",)
+    shown = ("sells", "created")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Superusers add partners, on a separate page."""
@@ -93,6 +95,7 @@ class PartnerAdmin(RepairAdmin):
                 self.admin_site.admin_view(self.issue_key),
                 name="baskets_partner_issue_key",
             ),
+            path("<path:object_id>/sandbox/", self.admin_site.admin_view(self.open_sandbox), name="baskets_partner_sandbox"),
             *super().more_urls(),
         ]
 
@@ -140,6 +143,21 @@ class PartnerAdmin(RepairAdmin):
         renew_form_nonce(request, form)
         return self.render(request, "admin/baskets/form.html", context | {"form": form, "submit": gettext("Issue key")})
 
+    @method_decorator(csrf_protect)
+    def open_sandbox(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Open the sandbox of the partner: create it if there is none, and show its page, where test keys are issued."""
+        require_superuser(request)
+        partner = self.found(request, object_id)
+        form = forms.Form(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            actor = staff_actor(request)
+            if sandbox := run_for_form(form, sandboxes.open_sandbox, partner_name=partner.name, actor=actor):
+                messages.success(request, gettext("The sandbox is open. A key that is issued here is a test key."))
+                return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(sandbox.pk)]))
+        context = {"title": gettext("Open the sandbox"), "name": display.visible(partner.name), "record": partner, "form": form}
+        context["explanation"] = gettext("A partner for tests, with separate baskets, keys and products. It touches no stock and sells nothing.")
+        return self.render(request, "admin/baskets/form.html", context | {"submit": gettext("Open the sandbox")})
+
     def _issue(self, request: HttpRequest, form: KeyForm, partner: Partner) -> tuple[ApiKey, str] | None:
         values = form.cleaned_data
         return run_for_form(
@@ -172,12 +190,22 @@ class PartnerAdmin(RepairAdmin):
         links = super().tools(request, record)
         if not request.user.is_superuser:
             return links
+        sandbox = (reverse("admin:baskets_partner_sandbox", args=[quote(record.pk)]), gettext("Open the sandbox"))
         return [
             (reverse("admin:baskets_partner_issue_key", args=[quote(record.pk)]), gettext("Issue an API key")),
             *links,
             (f"{reverse('admin:baskets_tokenissuer_add')}?{urlencode({'partner': record.pk})}", gettext("Add a token issuer")),
             (reverse("admin:baskets_webhookendpoint_make", args=[record.pk]), gettext("Make a webhook")),
+            *([] if record.is_sandbox else [sandbox]),
         ]
+
+    @admin.display(description=_("sells"))
+    def sells(self, partner: Partner) -> SafeString | str:
+        """Whether its orders are sales, or tests."""
+        if partner.sandbox_of is None:
+            return gettext("yes")
+        live = display.page("partner", partner.sandbox_of.pk, display.visible(partner.sandbox_of.name))
+        return format_html(gettext("no: the sandbox of {}"), live)
 
     @admin.display(description=_("hold"))
     def hold(self, partner: Partner) -> str:

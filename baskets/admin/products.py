@@ -22,6 +22,7 @@ from baskets.admin.repairs.registry import PRODUCT_REPAIRS
 from baskets.admin.stock_take import PERMISSION as MAY_TAKE_STOCK
 from baskets.admin.stock_take import StockTakeView
 from baskets.models import Product, Stock, StockAdjustment
+from baskets.models.products import SANDBOX_PREFIX
 
 CATALOGUE_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "price", "currency")
 
@@ -64,6 +65,10 @@ class ProductAdmin(RepairAdmin, OfProduct):
     ordering = ("product_id",)
     page_template = "admin/baskets/product.html"
     repairs = PRODUCT_REPAIRS
+
+    def exported_rows(self, rows: QuerySet[Product]) -> QuerySet[Product]:
+        """Leave out the products of the sandbox, which an import refuses."""
+        return rows.exclude(product_id__startswith=SANDBOX_PREFIX)
 
     def export_columns(self, request: HttpRequest) -> exports.Columns:
         """Choose the columns that `import_products` reads, so that a file can be imported again to the letter.

@@ -70,8 +70,8 @@ def page(request: HttpRequest) -> dict[str, Any]:
 
 def _matters(request: HttpRequest) -> list[Section]:
     everything = reverse("admin:baskets_attention_changelist")
-    short = Attention.objects.open().filter(reason=Attention.Reason.SHORT)
-    refused = Attention.objects.open().exclude(reason=Attention.Reason.SHORT)
+    short = Attention.objects.open().live().filter(reason=Attention.Reason.SHORT)
+    refused = Attention.objects.open().live().exclude(reason=Attention.Reason.SHORT)
     refused_rows, more_refused = _by_basket(request, refused)
     short_rows, more_short = _by_basket(request, short)
     return [

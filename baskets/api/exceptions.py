@@ -121,7 +121,6 @@ MESSAGES: dict[str, str] = {
     "events_purged": "Events after this token have been purged. Read on without a token, from the oldest event there is.",
     "events_rewound": "This token is of a later moment than the backup that was restored. Read again without a token.",
     "internal_error": "Something went wrong on our side.",
-    "busy": "Others are at the same basket or product. Nothing has changed; call again.",
     "database_unavailable": "The service is not available now. Call again: it is safe to repeat.",
     "overloaded": "More calls arrive than can be answered in time. Nothing has changed; call again.",
     "migrations_missing": "The service is being set up.",

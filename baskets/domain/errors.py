@@ -115,6 +115,13 @@ class NothingToReplay(Refusal):
     message = gettext_noop("Nothing that was delivered happened since then.")
 
 
+class Busy(Refusal):
+    """The call met others at the same basket or product. Only the sandbox refuses so by rule; otherwise the database does."""
+
+    reason = "busy"
+    message = "Others are at the same basket or product. Nothing has changed; call again."
+
+
 class CartEmpty(Refusal):
     """There is nothing to check out."""
 

@@ -65,6 +65,7 @@ class BasketSnapshot:
     :param events: number of the latest event.
     :param hold_override: the partner's length of a hold; None is the setting of the service.
     :param late_orders: the partner's setting, one of `Partner.LateOrders`.
+    :param sandbox: whether the partner is a sandbox.
     """
 
     basket_id: uuid.UUID
@@ -78,6 +79,7 @@ class BasketSnapshot:
     guest: bool
     hold_override: timedelta | None
     late_orders: str
+    sandbox: bool = False
     session: ActiveSession | None = None
     cart: tuple[BasketLine, ...] = ()
     saved: tuple[BasketLine, ...] = ()
@@ -116,7 +118,8 @@ SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hi
        greatest(statement_timestamp(), b.last_changed_at) AS at,
        partner.hold_seconds, partner.late_orders,
        s.id, s.order_no, s.test_mode, s.started_at, s.expires_at,
-       line.list, line.product_id, line.count, line.position, line.stocked, p.variant, p.main_product_id, b.id
+       line.list, line.product_id, line.count, line.position, line.stocked, p.variant, p.main_product_id, b.id,
+       partner.sandbox_of_id IS NOT NULL
 FROM baskets_basket b
 JOIN baskets_partner partner ON partner.id = b.partner_id
 LEFT JOIN baskets_checkoutsession s ON s.basket_id = b.id AND s.status = 'ACTIVE'
@@ -161,6 +164,7 @@ class _Row(NamedTuple):
     variant: str
     main_product_id: str
     basket_id: uuid.UUID
+    sandbox: bool
 
 
 def read_basket(basket_id: uuid.UUID) -> BasketSnapshot | None:
@@ -224,6 +228,7 @@ def _build_snapshot(rows: Sequence[_Row]) -> BasketSnapshot:
         at=first.at,
         hold_override=None if first.hold_seconds is None else timedelta(seconds=first.hold_seconds),
         late_orders=first.late_orders,
+        sandbox=first.sandbox,
         session=session,
         cart=tuple(lists["cart"]),
         saved=tuple(lists["saved"]),

@@ -183,6 +183,10 @@ class AttentionQuerySet(models.QuerySet["Attention"]):
         """Flags that are not settled yet."""
         return self.filter(settled_at__isnull=True)
 
+    def live(self) -> "AttentionQuerySet":
+        """Flags that are work for staff: those of a sandbox are not."""
+        return self.filter(basket__partner__sandbox_of__isnull=True)
+
 
 class Attention(models.Model):
     """A flag for staff: the session may have been paid, although its order was refused or is short of stock.

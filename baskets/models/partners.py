@@ -31,6 +31,14 @@ class Partner(models.Model):
         help_text="Recommended. Only server keys may report `ordered: true`: a key stolen out of an app sells nothing.",
     )
     origins = ArrayField(models.CharField(max_length=255), default=list, blank=True, help_text="Of web pages that may call with its keys.")
+    sandbox_of = models.OneToOneField(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        editable=False,
+        related_name="sandbox",
+        help_text="The partner whose sandbox this is; empty: this partner sells.",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     objects = PartnerQuerySet.as_manager()
@@ -41,10 +49,16 @@ class Partner(models.Model):
         constraints = [
             models.CheckConstraint(name="late_orders_is_known", condition=Q(late_orders__in=["refuse", "accept"])),
             models.CheckConstraint(name="own_hold_is_positive", condition=Q(hold_seconds__isnull=True) | Q(hold_seconds__gt=0)),
+            models.CheckConstraint(name="sandbox_is_another_partner", condition=Q(sandbox_of__isnull=True) | ~Q(sandbox_of=F("id"))),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Tell whether its baskets are tests: they contain only products of the sandbox, and nothing in them is sold."""
+        return self.sandbox_of_id is not None
 
 
 class ApiKeyQuerySet(LockableQuerySet["ApiKey"]):

@@ -39,6 +39,17 @@ def product_id_pattern(*excluded: str) -> str:
 
 
 PRODUCT_ID_PATTERN = product_id_pattern(NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND)
+# Ids that begin with this belong to the sandbox. No shop can import one.
+SANDBOX_PREFIX = "sandbox-"
+
+
+def is_sandbox_product(product_id: str) -> bool:
+    """Tell whether a product belongs to the sandbox, by its id alone.
+
+    >>> is_sandbox_product("sandbox-plenty"), is_sandbox_product("demo-mug")
+    (True, False)
+    """
+    return product_id.startswith(SANDBOX_PREFIX)
 
 
 # Note [Product words]

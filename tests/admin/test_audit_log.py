@@ -47,6 +47,7 @@ def writes(root: Client, partner: Partner, keys_url: str) -> dict[str, Callable[
     passwords = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
     return {
         "baskets_partner_add": lambda: post(root, address("baskets_partner_add"), {"name": "Nova", "late_orders": "refuse"}),
+        "baskets_partner_sandbox": lambda: post(root, address("baskets_partner_sandbox", partner.pk), {}),
         "baskets_partner_issue_key": lambda: issued(root, address("baskets_partner_issue_key", partner.pk)),
         "baskets_apikey_limit": lambda: post(root, address("baskets_apikey_limit", key.pk), {"calls": "5", **REASON}),
         "baskets_apikey_revoke": lambda: post(root, address("baskets_apikey_revoke", key.pk), REASON),

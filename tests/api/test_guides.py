@@ -30,7 +30,9 @@ from baskets.domain.access import api_keys, token_issuers
 from baskets.domain.baskets import transfers
 from baskets.domain.events import feed
 from baskets.domain.maintenance.demo_data import load_demo
-from baskets.models import ApiKey, CheckoutSession, Event
+from baskets.models import ApiKey, CheckoutSession, Event, Partner
+from baskets.models.basket_snapshot import Owner
+from tests.domain.scenarios import User
 from tests.factories import TESTER
 from tests.project.test_documents import DOCS, fenced, rows
 
@@ -141,8 +143,8 @@ def test_limits_and_times_are_the_defaults() -> None:
 
 @pytest.fixture
 def demo_key(transactional_db: None) -> str:
-    """The key that the demo prints."""
-    key = load_demo().api_key
+    """The test key that the demo prints."""
+    key = load_demo().test_api_key
     assert key is not None
     return key
 
@@ -158,7 +160,7 @@ def test_first_calls_order_a_product(demo_key: str, live_server: Any, language: 
     assert run.returncode == 0, run.stderr
     session = CheckoutSession.objects.get(basket__user_id="viewer-1")
     assert session.status == CheckoutSession.Status.ORDERED
-    assert [(item.product_id, item.count) for item in session.items.all()] == [("demo-mug", 2)]
+    assert [(item.product_id, item.count) for item in session.items.all()] == [("sandbox-plenty", 2)]
 
 
 def test_repeating_client_gives_up_only_where_a_repeat_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,15 +231,18 @@ def test_consumer_reads_each_event_once(demo_key: str, live_server: Any, tmp_pat
     example: dict[str, Any] = {}
     exec(compile(code.replace(guides.EXAMPLE_URL, live_server.url), "feed.md", "exec"), example)  # noqa: S102 (our own document)
     monkeypatch.setenv("KEY", demo_key)
+    viewer = User(Owner(partner_id=Partner.objects.get(name="demo (sandbox)").pk, user_id="viewer-1"))
+    viewer.place("sandbox-plenty", 2)
+    viewer.start()
     feed.assign_positions()
     with contextlib.closing(sqlite3.connect(tmp_path / "events")) as copy:
         for _ in range(2):
             example["read_feed"](copy, until_empty=True)
         copied = copy.execute("SELECT user_id, kind FROM event ORDER BY rowid").fetchall()
-    recorded = Event.objects.filter(basket__partner__name="demo").order_by("number").values_list("basket__user_id", "kind")
+    recorded = Event.objects.filter(basket__partner__name="demo (sandbox)").order_by("number").values_list("basket__user_id", "kind")
     # The order holds within a basket.
     assert sorted(copied, key=itemgetter(0)) == sorted(recorded, key=itemgetter(0))
-    assert ("demo-anna", "checkout_started") in copied
+    assert ("viewer-1", "checkout_started") in copied
 
 
 def test_token_of_the_example_opens_the_basket_of_its_user(demo_key: str, client: Client) -> None:
@@ -246,11 +251,12 @@ def test_token_of_the_example_opens_the_basket_of_its_user(demo_key: str, client
     exec(compile(code, "keys.md", "exec"), example)  # noqa: S102 (our own document)
     private = ec.generate_private_key(ec.SECP256R1())
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private.public_key())) | {"kid": "2026-11"}
+    issuer = "https://accounts.example.com"
     token_issuers.add_issuer(
-        partner_name="demo", name="login", keys={"keys": [public]}, issuer="https://accounts.example.com", audience="baskets", actor=TESTER
+        partner_name="demo (sandbox)", name="login", keys={"keys": [public]}, issuer=issuer, audience="baskets", actor=TESTER
     )
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    _, app_key = api_keys.issue_api_key(partner_name="demo", label="app", kind=ApiKey.Kind.CLIENT, actor=TESTER)
+    _, app_key = api_keys.issue_api_key(partner_name="demo (sandbox)", label="app", kind=ApiKey.Kind.CLIENT, actor=TESTER)
 
     def status(user_id: str) -> int:
         bearer = example["token_for"]("viewer-1", private_key=pem)

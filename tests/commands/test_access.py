@@ -104,6 +104,7 @@ def test_a_client_key_as_json(run: Run) -> None:
         "prefix": key.prefix,
         "partner": "acme",
         "kind": "client",
+        "test": False,
         "label": "iOS",
         "calls_per_minute": 600,
         "expires_at": key.expires_at.isoformat() if key.expires_at else None,
@@ -112,6 +113,18 @@ def test_a_client_key_as_json(run: Run) -> None:
     assert api_keys.parse_key_prefix(data["api_key"]) == key.prefix
     assert key.expires_at is not None
     assert (key.expires_at - key.created_at).days == 30
+
+
+def test_a_test_key_opens_the_sandbox_once(run: Run) -> None:
+    partners.create_partner(name="acme", actor=TESTER)
+    assert run("create_api_key", "acme", "--test", "--dry-run").err == "Would issue a server key for partner 'acme (sandbox)'.\n"
+    assert Partner.objects.count() == 1
+    data = [run("create_api_key", "acme", "--test", *more, "--json").data for more in ((), ("--client",))]
+    assert [(key["partner"], key["kind"], key["test"], key["calls_per_minute"]) for key in data] == [
+        ("acme (sandbox)", kind, True, 600) for kind in ("server", "client")
+    ]
+    assert all(key["prefix"].startswith("test") for key in data)
+    assert Partner.objects.get(sandbox_of__name="acme").api_keys.count() == 2
 
 
 def test_a_key_of_an_unknown_partner(run: Run) -> None:

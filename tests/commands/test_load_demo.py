@@ -24,8 +24,9 @@ def test_the_first_start_tells_its_secrets_and_they_work(run: Run) -> None:
     done = run("load_demo", "--json")
     assert (done.code, done.err) == (0, "")
     data = done.data
-    assert sorted(data) == ["admin_password", "admin_user", "api_key", "order_no", "user_id"]
-    key = ApiKey.objects.valid().get()
+    assert sorted(data) == ["admin_password", "admin_user", "api_key", "order_no", "test_api_key", "user_id"]
+    assert data["test_api_key"].startswith("bk_test")
+    key = ApiKey.objects.valid().get(partner__sandbox_of__isnull=True)
     assert (key.kind, bytes(key.digest)) == ("server", api_keys.digest_key(data["api_key"]))
     staff = authenticate(username=data["admin_user"], password=data["admin_password"])
     assert staff is not None
@@ -42,17 +43,18 @@ def test_a_second_start_adds_nothing(run: Run, stored_rows: Callable[[], dict[st
     first = run("load_demo", "--json").data
     before = stored_rows()
     second = run("load_demo", "--json").data
-    assert second == first | {"api_key": None, "admin_password": None}
+    assert second == first | {"api_key": None, "test_api_key": None, "admin_password": None}
     assert stored_rows() == before
 
 
 def test_new_secrets_are_made_on_request(run: Run) -> None:
     first = run("load_demo", "--json").data
-    second = run("load_demo", "--json", "--new-api-key", "--new-admin-password").data
+    second = run("load_demo", "--json", "--new-api-key", "--new-test-api-key", "--new-admin-password").data
+    assert second["test_api_key"] not in (None, first["test_api_key"])
     assert second["api_key"] not in (None, first["api_key"])
     assert authenticate(username="admin", password=first["admin_password"]) is None
     assert authenticate(username="admin", password=second["admin_password"]) is not None
-    assert ApiKey.objects.valid().count() == 2
+    assert ApiKey.objects.valid().count() == 4
 
 
 @pytest.mark.parametrize("ordered", [True, False])

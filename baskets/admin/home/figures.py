@@ -208,7 +208,8 @@ def _summary(values: Sequence[int], labels: Sequence[str], *, total: int | None)
 
 def _open_reasons() -> Table:
     """Count the open flags by reason."""
-    rows = Attention.objects.open().order_by().values("reason").annotate(number=Count("pk"), oldest=Min("created_at")).order_by("-number")
+    flags = Attention.objects.open().live().order_by()
+    rows = flags.values("reason").annotate(number=Count("pk"), oldest=Min("created_at")).order_by("-number")
     labels = dict(Attention.Reason.choices)
     return Table(
         title=gettext("Open flags by reason"),

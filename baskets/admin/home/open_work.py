@@ -52,7 +52,7 @@ def list_work(request: HttpRequest, moment: Moment) -> list[Work]:
 
 def _open_flags(request: HttpRequest, _: Moment) -> Iterable[Work]:
     """Count the baskets with open flags, as the work list does: one row for each basket."""
-    flags = Attention.objects.open().annotate(holder=Event.objects.assignee()).order_by("created_at")
+    flags = Attention.objects.open().live().annotate(holder=Event.objects.assignee()).order_by("created_at")
     rows = list(flags.values_list("basket_id", "reason", "created_at", "holder")[:MAX_COUNTED])
     for label, is_short in ((gettext("The customer may have paid"), False), (gettext("Ordered without stock"), True)):
         holders: dict[Any, set[str]] = {}

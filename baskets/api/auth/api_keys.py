@@ -36,6 +36,7 @@ MAX_CACHED_KEYS = 10_000
 class Caller:
     """The partner's software that makes a call, as its API key describes it.
 
+    :param sandbox_of: the id of the partner whose sandbox the key is for; None for a live key.
     :param from_cache: whether the description comes from the cache and must be verified. See Note [Cached keys].
     """
 
@@ -46,12 +47,18 @@ class Caller:
     kind: str
     calls_per_minute: int | None
     orders_need_server_key: bool
+    sandbox_of: int | None
     from_cache: bool = False
 
     @property
     def is_client_key(self) -> bool:
         """Whether the key ships inside apps, so that it does not prove who the user is."""
         return self.kind == ApiKey.Kind.CLIENT
+
+    @property
+    def sandbox(self) -> bool:
+        """Whether the key is a test key: it sees the products of the sandbox, and no others."""
+        return self.sandbox_of is not None
 
     @property
     def may_order(self) -> bool:
@@ -92,7 +99,7 @@ def authenticate_key(request: HttpRequest, *, use_cache: bool = True) -> Caller:
     if use_cache and (cached := _key_cache.get(prefix)) is not None and hmac.compare_digest(digest, cached.digest):
         return cached
     row = read_with_reconnect(lambda: enqueue_key_lookup(prefix).fetchone())
-    stored, partner_id, partner, kind, calls, orders_need_server_key = row or (NO_DIGEST, 0, "", "", None, False)
+    stored, partner_id, partner, kind, calls, orders_need_server_key, sandbox_of = row or (NO_DIGEST, 0, "", "", None, False, None)
     if row is None:
         _key_cache.pop(prefix, None)
     if not hmac.compare_digest(digest, bytes(stored)) or row is None:
@@ -105,6 +112,7 @@ def authenticate_key(request: HttpRequest, *, use_cache: bool = True) -> Caller:
         kind=kind,
         calls_per_minute=calls,
         orders_need_server_key=orders_need_server_key,
+        sandbox_of=sandbox_of,
     )
     if len(_key_cache) >= MAX_CACHED_KEYS:
         _key_cache.clear()
@@ -177,6 +185,7 @@ class CachedKeyGuard:
             caller.kind,
             caller.calls_per_minute,
             caller.orders_need_server_key,
+            caller.sandbox_of,
         )
         if self._lookup is None or self._lookup.fetchone() != terms:
             raise CachedKeyStale(self._refresh)
@@ -194,6 +203,9 @@ _PREFIX = "the prefix goes here"
 def _compiled_lookup() -> tuple[Statement, tuple[Any, ...]]:
     """Compile the lookup once: every call runs it, and compiling costs more than running it."""
     found = ApiKey.objects.valid().filter(prefix=_PREFIX)
-    terms = ("digest", "partner_id", "partner__name", "kind", "calls_per_minute", "partner__orders_need_server_key")
+    terms = (
+        *("digest", "partner_id", "partner__name", "kind", "calls_per_minute"),
+        *("partner__orders_need_server_key", "partner__sandbox_of_id"),
+    )
     sql, parameters = found.values_list(*terms).query.sql_with_params()
     return Statement("look_up_api_key", sql), parameters

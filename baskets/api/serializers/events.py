@@ -236,6 +236,7 @@ class EventHead(serializers.Serializer[Any]):
     actor = EventActor()
     requestId = serializers.CharField(allow_null=True, help_text="The `X-Request-ID` of the call that made the change.")
     tracking = Tracking()
+    sandbox = serializers.BooleanField(required=False, help_text="True for events of a sandbox; absent from all others.")
 
 
 def event_name(kind: str) -> str:

@@ -24,6 +24,7 @@ from baskets.domain.baskets import items, lifecycle
 from baskets.domain.checkout import sessions
 from baskets.domain.checkout.order_numbers import parse_order_no
 from baskets.domain.errors import BasketNotFound
+from baskets.domain.stock.sandbox_catalog import may_contain, pieces_shown
 from baskets.models import Product
 from baskets.models.basket_snapshot import BasketSnapshot, read_basket
 
@@ -132,7 +133,7 @@ class ProductViewSet(ApiViewSet):
     def details(self, request: Request) -> HttpResponse:
         """Return the requested products, with the stock that is available now."""
         product_ids = self.validated_ids()
-        products = self.read(_read_products, product_ids)
+        products = self.read(self._read_products, product_ids)
         return self.respond(render_products(product_ids, products))
 
     def validated_ids(self) -> list[str]:
@@ -148,6 +149,10 @@ class ProductViewSet(ApiViewSet):
         self.count_call()
         return product_ids
 
-
-def _read_products(product_ids: list[str]) -> dict[str, Product]:
-    return {product.pk: product for product in Product.objects.offered(product_ids)}
+    def _read_products(self, product_ids: list[str]) -> dict[str, Any]:
+        sandbox = self.caller.sandbox
+        own = [product_id for product_id in product_ids if may_contain(product_id, sandbox=sandbox)]
+        products: dict[str, Any] = Product.objects.offered(own).in_bulk()
+        for product in products.values() if sandbox else ():
+            product.obtainable = pieces_shown(product.pk, product.obtainable)
+        return products

@@ -62,7 +62,7 @@ class BackendViewSet(ApiViewSet):
             if feed_watch.suspend(suspension, waiter):
                 return self.respond([])
         token = listing.cursor.encrypt([place.position, place.event_id, place.at.isoformat() if place.at else None])
-        return self.respond([event_payload(row) for row in page], next_token=token)
+        return self.respond([event_payload(row, sandbox=self.caller.sandbox) for row in page], next_token=token)
 
     def paginate(
         self, name: str, filter_set: type[ListFilterSet], rows: QuerySet[Any], read_page: Callable[[ListRequest], Page]

@@ -26,6 +26,10 @@ log = structlog.get_logger(__name__)
 
 PREFIX_ALPHABET = string.ascii_lowercase + string.digits
 PREFIX_LENGTH = 12
+# Test keys can be recognised, by people and by scanners for leaked secrets. They share the machine with the keys of live
+# partners, so each has a limit from the start.
+TEST_PREFIX = "test"
+TEST_CALLS_PER_MINUTE = 600
 SECRET_BYTES = 32
 KEY_PATTERN = re.compile(r"bk_([a-z0-9]{12})_[0-9a-f]{64}", re.ASCII)
 MAX_KEY_LIFETIME = timedelta(days=100 * 365)
@@ -53,10 +57,10 @@ def issue_api_key(
     """Issue a key.
 
     The database stores the prefix, by which the key is found, and a SHA-256 digest. A plain digest is enough: the secret has
-    256 random bits.
+    256 random bits. A key of a sandbox is a test key: its prefix begins with `test`.
 
     :param expires_at: when the key expires; or :param expires_in: after how long, by the database's clock.
-    :param calls_per_minute: the key's rate limit; 0 for no limit, None for the limit of the service.
+    :param calls_per_minute: the key's rate limit; 0 for no limit, None for the limit of the service, or of a test key.
     :returns: the row and the text of the key. The text cannot be read again later.
     :raises PartnerNotFound: no partner has this name.
     :raises InvalidValue: the label cannot be stored, the key would expire before its creation, or its limit is out of range.
@@ -70,13 +74,16 @@ def issue_api_key(
     if expires_in is not None and not timedelta() < expires_in <= MAX_KEY_LIFETIME:
         raise InvalidValue(sentence("A key lasts from a moment to %(number)s days.", number=MAX_KEY_LIFETIME.days))
     _validate_rate_limit(calls_per_minute)
-    prefix = "".join(secrets.choice(PREFIX_ALPHABET) for _ in range(PREFIX_LENGTH))
-    text = f"bk_{prefix}_{secrets.token_hex(SECRET_BYTES)}"
     try:
         with transaction.atomic():
             partner = Partner.objects.filter(name=partner_name).first()
             if partner is None:
                 raise PartnerNotFound
+            if partner.is_sandbox and calls_per_minute is None:
+                calls_per_minute = TEST_CALLS_PER_MINUTE
+            begin = TEST_PREFIX if partner.is_sandbox else ""
+            prefix = begin + "".join(secrets.choice(PREFIX_ALPHABET) for _ in range(PREFIX_LENGTH - len(begin)))
+            text = f"bk_{prefix}_{secrets.token_hex(SECRET_BYTES)}"
             key = ApiKey.objects.create(
                 partner=partner,
                 prefix=prefix,

@@ -19,6 +19,7 @@ from baskets.models import DeskEntry, Partner
 log = structlog.get_logger(__name__)
 
 MAX_NAME_LENGTH = 100
+SANDBOX_SUFFIX = " (sandbox)"
 # A hold keeps pieces from other buyers; more than a week is a typing error.
 MAX_HOLD_SECONDS = 7 * 24 * 60 * 60
 # Scheme, host and optional port, as browsers send them; no wildcard. Packaged apps have schemes of their frameworks, such as
@@ -95,6 +96,37 @@ def create_partner(
         if Partner.objects.filter(name=name).exists():
             raise PartnerNameTaken from None
         raise
+
+
+@transaction.atomic
+def ensure_sandbox(*, partner_name: str, actor: Actor) -> Partner:
+    """Return the sandbox of a partner; create it if there is none. Safe to run twice and in parallel.
+
+    A sandbox is a partner: its baskets, lists, events, webhooks, issuers and keys are its own. It begins with the settings of
+    the partner, which do not follow later changes. Locks the partner.
+
+    :returns: the sandbox; the partner itself if that is one.
+    :raises PartnerNotFound: no partner has this name.
+    :raises PartnerNameTaken: another partner has the name of the sandbox.
+    :raises InvalidValue: the name of the sandbox would be too long.
+    """
+    partner = Partner.objects.filter(name=partner_name).locked().first()
+    if partner is None:
+        raise PartnerNotFound
+    if partner.is_sandbox:
+        return partner
+    if sandbox := Partner.objects.filter(sandbox_of=partner).first():
+        return sandbox
+    sandbox = create_partner(
+        name=f"{partner.name}{SANDBOX_SUFFIX}",
+        late_orders=partner.late_orders,
+        hold_seconds=partner.hold_seconds,
+        orders_need_server_key=partner.orders_need_server_key,
+        actor=actor,
+    )
+    Partner.objects.filter(pk=sandbox.pk).update(sandbox_of=partner, origins=partner.origins)
+    sandbox.refresh_from_db()
+    return sandbox
 
 
 @transaction.atomic

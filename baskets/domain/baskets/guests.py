@@ -14,6 +14,7 @@ from baskets.domain.baskets import lists
 from baskets.domain.baskets.store import create_and_lock, write_lists
 from baskets.domain.baskets.timeline import lines_as_json, record_event
 from baskets.domain.errors import ProductNotFound
+from baskets.domain.stock.sandbox_catalog import may_contain
 from baskets.models import Event, Product
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner
 
@@ -46,7 +47,7 @@ def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: Clie
     after = before
     for product_id, count in counts.items():
         product = known.get(product_id)
-        if product is None:
+        if product is None or not may_contain(product_id, sandbox=before.sandbox):
             raise ProductNotFound
         line = BasketLine(product_id=product_id, count=count, position=0, variant=product.variant, main_product_id=product.main_product_id)
         after = lists.with_placed(after, line)

@@ -10,6 +10,7 @@ from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import expire_locked_basket
 from baskets.domain.baskets.store import create_and_lock, enqueue_locked_read, lock_and_read, write_and_record
 from baskets.domain.errors import ProductNotFound, ProductNotInBasket
+from baskets.domain.stock.sandbox_catalog import may_contain
 from baskets.models import Event
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner
 
@@ -30,7 +31,7 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Ba
     Source: `assignproducttobasket` of the published API.
 
     :param count: pieces, 0 for the saved list.
-    :raises ProductNotFound: not in the catalogue, or not listed.
+    :raises ProductNotFound: not in the catalogue of the partner, or not listed.
     :raises CartFull: a new item beyond the limit of the cart.
     :raises SavedFull: a new item beyond the limit of the saved list.
     """
@@ -40,6 +41,8 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Ba
         raise ProductNotFound
     if snapshot is None:
         snapshot = create_and_lock(owner)
+    if not may_contain(product_id, sandbox=snapshot.sandbox):
+        raise ProductNotFound
     if not snapshot.is_open:
         # The basket has expired, and no sweep has closed it yet: its former items must not return with the new one.
         snapshot = snapshot if snapshot.hidden_at else expire_locked_basket(snapshot=snapshot, actor=actor)

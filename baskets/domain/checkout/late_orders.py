@@ -10,7 +10,7 @@ from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import expire_locked_basket
 from baskets.domain.baskets.store import write_lists
 from baskets.domain.baskets.timeline import record_event
-from baskets.domain.checkout import attention, reserving
+from baskets.domain.checkout import attention, reserving, sandbox
 from baskets.domain.checkout.states import Reservation, Session, move_session
 from baskets.domain.errors import AttentionFlag, CheckoutExpired, OutOfStock
 from baskets.domain.retries import may_reclaim
@@ -76,7 +76,12 @@ def order_late(
     )
     wanted = {line.product_id: line.count for line in bought if line.limited and not session.test_mode}
     flag = attention.flag_for(session, Attention.Reason.OUT_OF_STOCK, actor, named=named)
-    sold = _reserve_again(wanted, flag, accept=snapshot.late_orders == Partner.LateOrders.ACCEPT)
+    accept = snapshot.late_orders == Partner.LateOrders.ACCEPT
+    gone = sandbox.gone_when_late(wanted) if snapshot.sandbox else {}
+    if gone and not accept:
+        raise OutOfStock(shortages=list(gone.values()), attention=flag)
+    in_stock = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in gone}
+    sold = dict.fromkeys(gone, 0) | _reserve_again(in_stock, flag, accept=accept)
     short = {product_id: pieces - sold[product_id] for product_id, pieces in wanted.items() if pieces > sold[product_id]}
     _insert_reservations(after, session, {Reservation.SOLD: sold, Reservation.SHORT: short})
     data = {

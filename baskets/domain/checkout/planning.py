@@ -46,7 +46,11 @@ def plan_checkout(
     """
     for_sale = {line.product_id for line in basket.cart if test_mode or entries[line.product_id].listed}
     limited = [line for line in basket.cart if line.product_id in for_sale and entries[line.product_id].limited and not test_mode]
-    over_limit = purchase_limits.over_checkout_limit(limited, basket, by_client_key=by_client_key)
+    over_limit = {
+        line.product_id: line.count - most for line in limited if (most := entries[line.product_id].most) is not None and most < line.count
+    }
+    within = [line for line in limited if line.product_id not in over_limit]
+    over_limit |= purchase_limits.over_checkout_limit(within, basket, by_client_key=by_client_key)
     to_reserve = {line.product_id: line.count for line in limited if line.product_id not in over_limit}
 
     def stocked(line: BasketLine) -> int | None:

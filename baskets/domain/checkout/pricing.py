@@ -26,6 +26,7 @@ class CatalogEntry:
 
     :param available: pieces that could be taken when it was read, which was without a lock.
     :param price: minor units of `currency` for one piece, or None where prices are not kept.
+    :param most: pieces that one checkout finds in stock; None for all.
     """
 
     listed: bool
@@ -33,6 +34,7 @@ class CatalogEntry:
     available: int = 0
     price: int | None
     currency: str
+    most: int | None = None
 
 
 def enqueue_cart_entries(basket_id: UUID) -> PendingResult:

@@ -15,7 +15,7 @@ from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import check_no_active_session
 from baskets.domain.baskets.store import enqueue_locked_read, lock_and_read, write_lists
 from baskets.domain.baskets.timeline import lines_as_json, record_event
-from baskets.domain.checkout import attention, purchase_limits, reserving, session_rows
+from baskets.domain.checkout import attention, purchase_limits, reserving, sandbox, session_rows
 from baskets.domain.checkout.ending import end_unsold
 from baskets.domain.checkout.late_orders import order_late
 from baskets.domain.checkout.order_numbers import generate_order_no
@@ -78,6 +78,8 @@ def start_session(
     :raises StockReclaimable: lapsed sessions hold what is short.
     :raises LimitBlockUsedUp: this process must take counts of a limit first.
     :raises StockChanged: pieces that appeared to be available are sold.
+    :raises SandboxBusy: the sandbox refuses this start as busy, as its product says.
+    :raises SandboxUsedUp: the stock of the sandbox must be reported again.
     """
     pending_basket, pending_entries = enqueue_locked_read(owner), enqueue_cart_entries(owner.basket_id)
     pending_id = session_rows.enqueue_next_id()
@@ -91,7 +93,8 @@ def start_session(
         purchase_limits.check_start_rate(before)
 
     entries, ((session_id,),) = entries_from_rows(pending_entries), pending_id
-    plan = plan_checkout(before, entries, test_mode=test_mode, by_client_key=limits is not None)
+    terms, hold = sandbox.terms_of_start(before, entries, hold=before.hold_override or conf.hold_duration())
+    plan = plan_checkout(before, terms, test_mode=test_mode, by_client_key=limits is not None)
     if limits:
         limits.count(starts=1, pieces=sum(plan.to_reserve.values()))
 
@@ -103,7 +106,7 @@ def start_session(
         status=Session.ACTIVE,
         test_mode=test_mode,
         started_at=before.at,
-        expires_at=before.at + (before.hold_override or conf.hold_duration()),
+        expires_at=before.at + hold,
         language=language,
         country=country,
         stripe_using_sdk=stripe_using_sdk,
@@ -118,6 +121,7 @@ def start_session(
     reserve_last = reserving.appear_in_stock(plan.to_reserve, entries)
     shortages = {} if reserve_last else reserving.reserve_within_share(plan.to_reserve, partner_id=owner.partner_id, at=before.at)
     if shortages:
+        sandbox.check_used_up(before, shortages)
         after = replace(after, checkout=session_rows.correct_session(session, plan.lines, entries, shortages))
     if all(line.failed for line in after.checkout):
         raise OutOfStock(shortages=[*shortages.values(), *plan.refused_lines()])

@@ -28,11 +28,12 @@ ON CONFLICT (id) DO UPDATE SET id = 1
 RETURNING position
 """,
 )
-# The events of all checkouts but tests, and the lines of orders.
+# The events of all checkouts but tests and those of sandboxes, and the lines of orders.
 COUNTED = """
 counted AS (
     SELECT p.position, p.partner_id, p.kind, e.at, e.data
     FROM baskets_feedposition p
+    JOIN baskets_partner partner ON partner.id = p.partner_id AND partner.sandbox_of_id IS NULL
     JOIN baskets_event e ON e.id = p.event_id
     JOIN baskets_checkoutsession s ON s.id = e.session_id AND s.basket_id = e.basket_id
     WHERE {condition} AND NOT s.test_mode AND p.kind IN (

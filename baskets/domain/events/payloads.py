@@ -18,8 +18,11 @@ def message_id(entry: FeedPosition) -> str:
     return f"evt-{entry.event_id if entry.public_id is None else entry.public_id.hex}"
 
 
-def event_payload(entry: FeedPosition) -> dict[str, Any]:
-    """Return the JSON object of an event, from its entry in the feed."""
+def event_payload(entry: FeedPosition, *, sandbox: bool) -> dict[str, Any]:
+    """Return the JSON object of an event, from its entry in the feed.
+
+    :param sandbox: whether its partner is a sandbox. Only events of a sandbox have the member `sandbox`.
+    """
     event = entry.event
     by_key = event.actor_kind == ActorKind.KEY
     hidden = HIDDEN_DATA_KEYS.get(event.kind, frozenset[str]())
@@ -35,4 +38,4 @@ def event_payload(entry: FeedPosition) -> dict[str, Any]:
         "requestId": (event.request_id if by_key else "") or None,
         "tracking": event.tracking,
         "data": {name: value for name, value in event.data.items() if name not in hidden},
-    }
+    } | ({"sandbox": True} if sandbox else {})

@@ -255,7 +255,7 @@ class Deliverer:
     def _add(self, claimed: webhook_lanes.ClaimedLane) -> None:
         stream = self._streams.get(claimed.endpoint_id)
         if stream is None:
-            endpoint = WebhookEndpoint.objects.get(pk=claimed.endpoint_id)
+            endpoint = WebhookEndpoint.objects.select_related("partner").get(pk=claimed.endpoint_id)
             stream = self._streams[endpoint.pk] = Stream(endpoint=endpoint, lanes={}, read=claimed.position, blocked=set())
         at = claimed.position
         stream.lanes[claimed.number] = Lane(lane_id=claimed.lane_id, number=claimed.number, read=at, done=at, stored=at)

@@ -44,10 +44,11 @@ def send_event(
 ) -> Outcome:
     """Send one event.
 
+    :param endpoint: with its partner.
     :param entry: with its event, basket and session; nothing is read from the database.
     :param now: the database's clock.
     """
-    event = event_payload(entry)
+    event = event_payload(entry, sandbox=endpoint.partner.is_sandbox)
     message = {"type": event["kind"], "timestamp": format_timestamp(entry.event.at), "data": event}
     return send_message(endpoint, name=message_id(entry), message=message, now=now, kept=kept)
 

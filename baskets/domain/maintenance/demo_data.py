@@ -17,6 +17,7 @@ from baskets.domain.errors import CheckoutActive, Refusal
 from baskets.domain.staff import rights
 from baskets.domain.stock import catalog
 from baskets.domain.stock.catalog import ProductRow
+from baskets.domain.support import sandboxes
 from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product
 from baskets.models.basket_snapshot import Owner
 
@@ -91,26 +92,31 @@ class DemoAccess:
     """What a user of the demo needs.
 
     :param api_key: None if the key was issued before: its text is not stored.
+    :param test_api_key: a key of the demo's sandbox; None as above.
     :param admin_password: None if it was set before.
     :param order_no: of the active checkout of `user_id`; None if no checkout could be started.
     """
 
     api_key: str | None
+    test_api_key: str | None
     admin_user: str
     admin_password: str | None
     user_id: str
     order_no: str | None
 
 
-def load_demo(*, new_api_key: bool = False, new_admin_password: bool = False) -> DemoAccess:
+def load_demo(*, new_api_key: bool = False, new_test_api_key: bool = False, new_admin_password: bool = False) -> DemoAccess:
     """Create the missing demo data, and an active checkout for the user of the demo.
 
     Safe to run twice and in parallel. Existing products stay unchanged, so a second run adds no stock.
 
     :param new_api_key: issue another key although one exists.
+    :param new_test_api_key: issue another test key although one exists.
     :param new_admin_password: set another password of the administrator.
     """
-    api_key, admin_password = _ensure_access(new_api_key=new_api_key, new_admin_password=new_admin_password)
+    api_key, test_api_key, admin_password = _ensure_access(
+        new_api_key=new_api_key, new_test_api_key=new_test_api_key, new_admin_password=new_admin_password
+    )
     known = set(Product.objects.filter(pk__in=[row.product_id for row in PRODUCTS]).values_list("pk", flat=True))
     if missing := [row for row in PRODUCTS if row.product_id not in known]:
         catalog.import_products(rows=missing, as_of=None, reason="demo supply", actor=ACTOR)
@@ -118,6 +124,7 @@ def load_demo(*, new_api_key: bool = False, new_admin_password: bool = False) ->
     _ensure_other_baskets()
     return DemoAccess(
         api_key=api_key,
+        test_api_key=test_api_key,
         admin_user=ADMINISTRATOR,
         admin_password=admin_password,
         user_id=USER_ID,
@@ -129,12 +136,16 @@ def load_demo(*, new_api_key: bool = False, new_admin_password: bool = False) ->
 
 
 @transaction.atomic(savepoint=False)
-def _ensure_access(*, new_api_key: bool, new_admin_password: bool) -> tuple[str | None, str | None]:
-    partner = _partner(PARTNER)
-    api_key = None
-    if new_api_key or not ApiKey.objects.valid().filter(partner=partner, kind=ApiKey.Kind.SERVER).exists():
-        _, api_key = api_keys.issue_api_key(partner_name=PARTNER, label="demo", actor=ACTOR)
-    return api_key, _administrator_password(renew=new_admin_password)
+def _ensure_access(*, new_api_key: bool, new_test_api_key: bool, new_admin_password: bool) -> tuple[str | None, str | None, str | None]:
+    api_key = _server_key(_partner(PARTNER), renew=new_api_key)
+    test_api_key = _server_key(sandboxes.open_sandbox(partner_name=PARTNER, actor=ACTOR), renew=new_test_api_key)
+    return api_key, test_api_key, _administrator_password(renew=new_admin_password)
+
+
+def _server_key(partner: Partner, *, renew: bool) -> str | None:
+    if not renew and ApiKey.objects.valid().filter(partner=partner, kind=ApiKey.Kind.SERVER).exists():
+        return None
+    return api_keys.issue_api_key(partner_name=partner.name, label="demo", actor=ACTOR)[1]
 
 
 def _partner(name: str, late_orders: str = Partner.LateOrders.REFUSE) -> Partner:

@@ -21,7 +21,7 @@ from baskets.domain.errors import Refusal
 from baskets.domain.stock import supply
 from baskets.domain.stock.supply import ReportsApplied
 from baskets.models import DeskEntry
-from baskets.models.products import NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND, PRODUCT_ID_PATTERN
+from baskets.models.products import NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND, PRODUCT_ID_PATTERN, SANDBOX_PREFIX, is_sandbox_product
 
 MAX_PIECES = 1_000_000_000
 CONFIRM_BATCH = 1000
@@ -235,6 +235,8 @@ def row_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("product_id", "main_product_id"):
         if (values[name] or name in REQUIRED_FIELDS) and (problem := product_id_problem(values[name])):
             yield name, problem
+    if is_sandbox_product(values["product_id"]):
+        yield "product_id", f"begins with {SANDBOX_PREFIX}, which belongs to the products of the sandbox"
     for name, longest in MAX_LENGTHS.items():
         text = values[name]
         if name in REQUIRED_FIELDS and not text:

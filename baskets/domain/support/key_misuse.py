@@ -45,7 +45,7 @@ ACTIVITY = Statement(
     f"""
 SELECT k.id, k.prefix, p.name, recent.checkouts, recent.pieces, due.checkouts, due.ordered, earlier.checkouts, earlier.pieces
 FROM baskets_apikey k
-JOIN baskets_partner p ON p.id = k.partner_id
+JOIN baskets_partner p ON p.id = k.partner_id AND p.sandbox_of_id IS NULL
 CROSS JOIN LATERAL ({PIECES.format(latest=LATEST.format(when=IN_THE_HOUR))}) recent
 CROSS JOIN LATERAL (
     SELECT count(*) AS checkouts, count(*) FILTER (WHERE s.status = 'ORDERED') AS ordered

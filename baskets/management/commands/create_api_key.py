@@ -7,6 +7,7 @@ from typing import Any
 from baskets.domain import validation
 from baskets.domain.access import api_keys, partners
 from baskets.domain.actors import Actor
+from baskets.domain.support import sandboxes
 from baskets.management.arguments import bounded_int, printable_text
 from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import ApiKey
@@ -25,6 +26,11 @@ class Command(ServiceCommand):
             "--client",
             action="store_true",
             help="A client key, which ships inside apps and works only with a user's own token; default: a server key.",
+        )
+        parser.add_argument(
+            "--test",
+            action="store_true",
+            help="A test key: for the partner's sandbox, which is created if there is none; it touches no real stock and sells nothing.",
         )
         parser.add_argument("--label", type=printable_text(max_length=validation.MAX_LABEL_LENGTH), metavar="L", help="What it is for.")
         parser.add_argument(
@@ -45,6 +51,7 @@ class Command(ServiceCommand):
         *,
         partner: str,
         client: bool,
+        test: bool,
         label: str | None,
         expires_in_days: int | None,
         calls_per_minute: int | None,
@@ -54,24 +61,27 @@ class Command(ServiceCommand):
     ) -> None:
         """Issue the key and print it. A dry run prints no key."""
         with dry_run_transaction(dry_run=dry_run):
+            actor = Actor.system("create_api_key")
             key, text = api_keys.issue_api_key(
-                partner_name=partner,
+                partner_name=sandboxes.open_sandbox(partner_name=partner, actor=actor).name if test else partner,
                 kind=ApiKey.Kind.CLIENT if client else ApiKey.Kind.SERVER,
                 label=label or "",
                 expires_in=None if expires_in_days is None else timedelta(days=expires_in_days),
                 calls_per_minute=calls_per_minute,
-                actor=Actor.system("create_api_key"),
+                actor=actor,
             )
+            issued_for = key.partner
         if dry_run and not as_json:
-            self.stderr.write(f"Would issue a {key.kind} key for partner {partner!r}.")
+            self.stderr.write(f"Would issue a {key.kind} key for partner {issued_for.name!r}.")
             return
         self.answer(
             as_json=as_json,
             text=text,
             api_key=None if dry_run else text,
             prefix=None if dry_run else key.prefix,
-            partner=partner,
+            partner=issued_for.name,
             kind=key.kind,
+            test=issued_for.is_sandbox,
             label=key.label,
             calls_per_minute=key.calls_per_minute,
             expires_at=None if key.expires_at is None else key.expires_at.isoformat(),

@@ -1,7 +1,7 @@
 """Invariants of baskets, their lists, and stored responses."""
 
 from baskets.domain.maintenance.invariants.invariant import Invariant
-from baskets.models.products import PRODUCT_ID_PATTERN
+from baskets.models.products import PRODUCT_ID_PATTERN, SANDBOX_PREFIX
 
 INVARIANTS = (
     Invariant(
@@ -40,6 +40,21 @@ INVARIANTS = (
         WHERE product_id IN (SELECT product_id FROM baskets_product WHERE product_id !~ %s)
         """,
         parameters=lambda: [PRODUCT_ID_PATTERN],
+    ),
+    Invariant(
+        slug="sandbox_is_apart",
+        rule=1,
+        sentence="Baskets of a sandbox contain and buy only products of the sandbox, and no other basket does.",
+        sql="""
+        SELECT b.id AS basket, part.product_id FROM baskets_basket b
+        JOIN baskets_partner p ON p.id = b.partner_id
+        JOIN (
+            SELECT basket_id, product_id FROM baskets_basketitem
+            UNION ALL SELECT basket_id, product_id FROM baskets_checkoutitem
+        ) part ON part.basket_id = b.id
+        WHERE starts_with(part.product_id, %s) <> (p.sandbox_of_id IS NOT NULL)
+        """,
+        parameters=lambda: [SANDBOX_PREFIX],
     ),
     Invariant(
         slug="hidden_baskets_are_empty",

@@ -95,6 +95,7 @@ INVARIANTS = (
         WHERE state.active <> (
             SELECT count(*) FILTER (WHERE p.kind = 'checkout_started') - count(*) FILTER (WHERE p.kind <> 'checkout_started')
             FROM baskets_feedposition p
+            JOIN baskets_partner partner ON partner.id = p.partner_id AND partner.sandbox_of_id IS NULL
             JOIN baskets_event e ON e.id = p.event_id
             JOIN baskets_checkoutsession s ON s.id = e.session_id AND s.basket_id = e.basket_id
             WHERE p.position <= state.position AND NOT s.test_mode
