@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('baskets', '0032_webhook_self_service'),
+        ('baskets', '0034_names_of_records'),
     ]
 
     operations = [

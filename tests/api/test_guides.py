@@ -163,6 +163,22 @@ def test_first_calls_order_a_product(demo_key: str, live_server: Any, language: 
     assert [(item.product_id, item.count) for item in session.items.all()] == [("sandbox-plenty", 2)]
 
 
+def test_guest_is_created_and_its_keys_are_read(demo_key: str, live_server: Any) -> None:
+    create, read_keys, _ = fenced(PARTNERS / "guests.md", "sh")
+    text = (create + read_keys).replace(guides.EXAMPLE_URL, live_server.url).replace("curl ", "curl -sSf ")
+    run = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-s"],
+        check=False,
+        input=text,
+        env={"KEY": demo_key, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    assert all(word in run.stdout for word in ("sandbox-plenty", "jwt", "crv"))
+
+
 def test_repeating_client_gives_up_only_where_a_repeat_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = fenced(PARTNERS / "retries.md", "python")
     example: dict[str, Any] = {}

@@ -23,7 +23,7 @@ from baskets.api.views.health import get_only
 FOLDER = Path(__file__).parents[2] / "docs" / "partners"
 # In the order in which a partner needs them. `start` is the page at `/docs`.
 GUIDES = (
-    *("start", "testing", "checkouts", "late-payments", "retries", "keys", "guests", "transfer", "comfort", "conventions"),
+    *("start", "checkout-page", "testing", "checkouts", "late-payments", "retries", "keys", "guests", "transfer", "comfort", "conventions"),
     *("webhooks", "feed", "events", "lists", "errors", "limits", "going-live"),
 )
 # The address that the examples call. A page shows its own address in this place.

@@ -290,6 +290,14 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
         {},
     ),
     (
+        "sandbox_is_apart",
+        [
+            "INSERT INTO baskets_product SELECT 'sandbox-x', 'Name', '', '', '', NULL, '', true",
+            "UPDATE baskets_basketitem SET product_id = 'sandbox-x' WHERE basket_id = :basket_of_bob AND list = 'cart'",
+        ],
+        {},
+    ),
+    (
         "hidden_baskets_are_empty",
         ["UPDATE baskets_basketitem SET basket_id = :basket_of_gus WHERE basket_id = :basket_of_bob AND list = 'cart'"],
         {},
