@@ -155,7 +155,9 @@ class PartnerAdmin(RepairAdmin):
                 messages.success(request, gettext("The sandbox is open. A key that is issued here is a test key."))
                 return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(sandbox.pk)]))
         context = {"title": gettext("Open the sandbox"), "name": display.visible(partner.name), "record": partner, "form": form}
-        context["explanation"] = gettext("A partner for tests, with separate baskets, keys and products. It touches no stock and sells nothing.")
+        context["explanation"] = gettext(
+            "A partner for tests, with separate baskets, keys and products. It touches no stock and sells nothing."
+        )
         return self.render(request, "admin/baskets/form.html", context | {"submit": gettext("Open the sandbox")})
 
     def _issue(self, request: HttpRequest, form: KeyForm, partner: Partner) -> tuple[ApiKey, str] | None:
