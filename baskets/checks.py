@@ -45,6 +45,7 @@ POSITIVE_SETTINGS = {
 # Limits that 0 switches off.
 OPTIONAL_LIMITS = {
     "BASKETS_DRAIN_SECONDS": "baskets.E073",
+    "BASKETS_GUEST_KEY_PUBLICATION_SECONDS": "baskets.E011",
     "BASKETS_FEED_WAITERS": "baskets.E074",
     "BASKETS_CALLS_PER_MINUTE": "baskets.E020",
     "BASKETS_FAILURES_PER_MINUTE": "baskets.E021",

@@ -43,6 +43,11 @@ def guest_token_lifetime() -> timedelta:
     return timedelta(seconds=settings.BASKETS_GUEST_TOKEN_SECONDS)
 
 
+def guest_key_publication() -> timedelta:
+    """How long a new signing key for guests is published before it signs."""
+    return timedelta(seconds=settings.BASKETS_GUEST_KEY_PUBLICATION_SECONDS)
+
+
 def cart_limit() -> int:
     """The number of items up to which the cart accepts additions."""
     return int(settings.BASKETS_CART_LIMIT)

@@ -25,11 +25,13 @@ class SigningKeyAdmin(ReadOnlyAdmin[SigningKey]):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """Without the private half, and with a word on whether its last token is over."""
-        return super().get_queryset(request).defer("private_key").annotate(over=Q(ends_at__lte=Now()))
+        return super().get_queryset(request).defer("private_key").annotate(over=Q(ends_at__lte=Now()), waits=Q(signs_from__gt=Now()))
 
     @admin.display(description=_("state"))
     def state(self, key: SigningKey) -> SafeString:
         """What it is good for."""
+        if getattr(key, "waits", False):
+            return display.badge(gettext("published, signs later"), "plain")
         if key.ends_at is None:
             return display.badge(gettext("signs"), "good")
         return (

@@ -11,26 +11,32 @@ from baskets.models.locking import LockableQuerySet
 class SigningKeyQuerySet(LockableQuerySet["SigningKey"]):
     """Named queries for signing keys."""
 
-    def signing(self) -> "SigningKeyQuerySet":
-        """The key that signs now: the one without `ends_at`."""
+    def newest(self) -> "SigningKeyQuerySet":
+        """The key that no other replaces: it signs now, or will sign once it was published long enough."""
         return self.filter(ends_at__isnull=True)
 
+    def signing(self) -> "SigningKeyQuerySet":
+        """The key that signs now, by the database's clock: of the valid ones, the last whose time has come."""
+        return self.valid().filter(signs_from__lte=Now()).order_by("-signs_from", "-pk")[:1]
+
     def valid(self) -> "SigningKeyQuerySet":
-        """Keys whose signatures are valid by the database's clock: the one that signs now, and replaced ones before `ends_at`."""
+        """Keys whose signatures are valid by the database's clock: the newest, and replaced ones before `ends_at`."""
         return self.filter(Q(ends_at__isnull=True) | Q(ends_at__gt=Now()))
 
 
 class SigningKey(models.Model):
     """One key pair, named by its `kid`. The private half is encrypted; the public one is published.
 
-    A key signs until another replaces it. Its signatures stay valid until `ends_at`, when its last token expires.
+    A key is published at once, signs from `signs_from` on, and until the time of another one has come. Its signatures stay valid
+    until `ends_at`, when its last token expires.
     """
 
     kid = models.CharField(verbose_name=_("kid"), max_length=32, unique=True, db_collation="C")
     public_jwk = models.JSONField(verbose_name=_("public jwk"), help_text="What others check signatures with.")
     private_key = models.BinaryField(editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    ends_at = models.DateTimeField(null=True, help_text="Until when its signatures are good; empty while it signs.")
+    signs_from = models.DateTimeField(db_default=Now(), help_text="From when it signs; it is published before.")
+    ends_at = models.DateTimeField(null=True, help_text="Until when its signatures are good; empty while no other key replaces it.")
 
     objects = SigningKeyQuerySet.as_manager()
 

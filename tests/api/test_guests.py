@@ -11,9 +11,11 @@ import pytest
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.db import connection
+from django.db.models import F
 from django.test import Client
 from django.test.utils import override_settings
 
+from baskets import conf
 from baskets.domain.access import guest_tokens, signing_keys
 from baskets.domain.actors import Actor
 from baskets.encryption import decrypt
@@ -315,11 +317,33 @@ def kids() -> list[str]:
     return [key["kid"] for key in published()["keys"]]
 
 
+def make_new_key_sign() -> None:
+    """Let the time pass for which a new key is published before it signs."""
+    delay = conf.guest_key_publication()
+    SigningKey.objects.update(signs_from=F("signs_from") - delay, ends_at=F("ends_at") - delay)
+
+
+def test_new_key_is_published_before_it_signs(app: Api) -> None:
+    app.post(GUESTS, {})
+    [old] = kids()
+    first, second = (signing_keys.rotate(actor=OPERATOR) for _ in range(2))
+    assert kids() == [old, second.kid, first.kid]
+    assert conf.guest_key_publication() > 10 * timedelta(minutes=1), "longer than verifiers may cache the keys"
+    assert opened(app.post(GUESTS, {}).data["jwt"], published())[0]["kid"] == old
+    SigningKey.objects.filter(kid=first.kid).update(signs_from=F("created_at"))
+    assert opened(app.post(GUESTS, {}).data["jwt"], published())[0]["kid"] == first.kid
+    make_new_key_sign()
+    assert opened(app.post(GUESTS, {}).data["jwt"], published())[0]["kid"] == second.kid
+    assert set(kids()) == {old, first.kid, second.kid}
+
+
 def test_tokens_of_a_replaced_key_stay_valid_and_both_keys_are_published(app: Api) -> None:
     before = app.post(GUESTS, {}).data
     [old] = kids()
     rotation = signing_keys.rotate(actor=OPERATOR)
-    assert (rotation.ended, kids()) == ((), [rotation.kid, old])
+    assert (rotation.ended, kids()) == ((), [old, rotation.kid])
+    make_new_key_sign()
+    assert kids() == [rotation.kid, old]
     after = app.post(GUESTS, {}).data
     for guest, kid in ((before, old), (after, rotation.kid)):
         assert opened(guest["jwt"], published())[0]["kid"] == kid
@@ -332,7 +356,8 @@ def test_replaced_key_is_removed_after_its_last_token_expires(app: Api) -> None:
     signing_keys.rotate(actor=OPERATOR)
     old.refresh_from_db()
     assert old.ends_at is not None
-    assert timedelta(days=30) < old.ends_at - SigningKey.objects.signing().get().created_at < timedelta(days=30, hours=2)
+    assert timedelta(days=30) < old.ends_at - SigningKey.objects.newest().get().signs_from < timedelta(days=30, hours=2)
+    make_new_key_sign()
     SigningKey.objects.filter(pk=old.pk).update(ends_at=old.created_at)
     assert len(kids()) == 1
     assert as_guest(app, guest).get(f"/baskets/users/{guest['userId']}").refusal == TOKEN_INVALID
@@ -367,20 +392,22 @@ def test_signing_key_that_does_not_match_its_row_signs_nothing(app: Api, stored_
     settings.BASKETS_ENCRYPTION_KEYS = [key := Fernet.generate_key().decode()]
     app.post(GUESTS, {})
     signing_keys.rotate(actor=OPERATOR)
+    make_new_key_sign()
     ciphertext = {
         "the row of an older key": bytes(SigningKey.objects.get(ends_at__isnull=False).private_key),
         "a webhook's secret in the former format": Fernet(key).encrypt(b"whsec_AAAA"),
         "no ciphertext": b"",
     }[foreign]
-    SigningKey.objects.signing().update(private_key=ciphertext)
+    SigningKey.objects.newest().update(private_key=ciphertext)
     before = stored_rows()
     assert app.post(GUESTS, {}).refusal == (503, 503, "signing_key_unreadable")
     assert stored_rows() == before
 
 
 @pytest.mark.django_db(transaction=True)
-def test_key_rotation_under_load_fails_no_call(app: Api) -> None:
+def test_key_rotation_under_load_fails_no_call(app: Api, settings: Any) -> None:
     """Including the first key, which all threads try to create."""
+    settings.BASKETS_GUEST_KEY_PUBLICATION_SECONDS = 0
     wrong: list[Any] = []
     seen: set[str] = set()
 
@@ -412,5 +439,5 @@ def test_key_rotation_under_load_fails_no_call(app: Api) -> None:
     for thread in threads:
         thread.join(60)
     assert wrong == []
-    assert SigningKey.objects.signing().count() == 1
+    assert SigningKey.objects.newest().count() == 1
     assert len(seen) > 1

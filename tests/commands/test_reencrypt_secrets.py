@@ -57,7 +57,7 @@ def test_secrets_of_the_former_format_are_bound_to_their_rows(owner: Owner, run:
             customer_id=former.encrypt(user.user_id.encode()), payment_token=former.encrypt(b"t")
         )
     rotate(actor=TESTER)
-    key = SigningKey.objects.signing().get()
+    key = SigningKey.objects.newest().get()
     pem = decrypt(key.private_key, purpose="signingkey.private_key", context=key.kid)
     SigningKey.objects.filter(pk=key.pk).update(private_key=former.encrypt(pem.encode()))
     name = Partner.objects.get(pk=owner.partner_id).name
@@ -68,6 +68,7 @@ def test_secrets_of_the_former_format_are_bound_to_their_rows(owner: Owner, run:
     # The rotation made two keys: the first, and the one that replaced it.
     assert (ended.code, ended.data["encrypted"], ended.data["unreadable"]) == (0, 3 + 2 + 2, 0)
     assert [read_comfort(owner=user).customer_id for user in others] == ["ben", "cleo"]
+    SigningKey.objects.filter(pk=key.pk).update(signs_from=key.created_at)
     assert current_signer().kid == key.kid
     for endpoint, secret in endpoints:
         endpoint.refresh_from_db()

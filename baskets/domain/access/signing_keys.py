@@ -7,7 +7,7 @@ Source: `baskets/docs/adr/0012-whose-tokens-are-trusted.md`.
 import json
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Q
 from django.db.models.functions import Now
 from jwt.algorithms import ECAlgorithm
 
@@ -52,10 +52,12 @@ class Rotation:
     """The result of a rotation.
 
     :param kid: of the new signing key.
+    :param signs_from: when it begins to sign.
     :param ended: the `kid` of each removed key.
     """
 
     kid: str
+    signs_from: datetime
     ended: tuple[str, ...]
 
 
@@ -80,39 +82,45 @@ def current_signer() -> Signer:
 def rotate(*, revoke_old: bool = False, actor: Actor) -> Rotation:
     """Create a new signing key in place of the current one. The logs name the actor.
 
+    The new key is published at once, and signs after `conf.guest_key_publication`: by then, verifiers that cache the published keys
+    know it. It signs at once if the current key can sign no more.
     Tokens of the old key stay valid until they expire. Keys whose last token has expired are removed.
     Locks the keys.
 
     :param revoke_old: expire all older keys at once, and with them every token they signed: a key was stolen.
     """
-    if not SigningKey.objects.signing().exists():
-        _create_first_key()
+    try:
+        current_signer()
+        delay = timedelta(0) if revoke_old else conf.guest_key_publication()
+    except SigningKeyUnreadable:
+        delay = timedelta(0)
     locked = list(SigningKey.objects.locked())
-    replaced = SigningKey.objects.signing()
-    replaced.update(ends_at=Now() + conf.guest_token_lifetime() + OVERLAP)
+    SigningKey.objects.newest().update(ends_at=Now() + delay + conf.guest_token_lifetime() + OVERLAP)
     if revoke_old:
         SigningKey.objects.filter(pk__in=[key.pk for key in locked]).update(ends_at=Now())
     new = _generate_key()
     new.save(force_insert=True)
+    SigningKey.objects.filter(pk=new.pk).update(signs_from=Now() + delay)
+    new.refresh_from_db(fields=["signs_from"])
     expired = SigningKey.objects.filter(ends_at__lte=Now())
     ended = tuple(sorted(expired.values_list("kid", flat=True)))
     expired.delete()
     data = {"ended": ended, "revoke_old": revoke_old}
     audit_log.record(kind=DeskEntry.Kind.CREATED, about="signingkey", subject=new.kid, data=data, actor=actor)
     transaction.on_commit(lambda: log.info("guest_keys_rotated", kid=new.kid, ended=ended, by=actor.name))
-    return Rotation(kid=new.kid, ended=ended)
+    return Rotation(kid=new.kid, signs_from=new.signs_from, ended=ended)
 
 
 def public_keys() -> list[dict[str, Any]]:
-    """Return the public keys whose tokens are valid, as JWKs, the current signing key first."""
-    keys = SigningKey.objects.valid().order_by(F("ends_at").desc(nulls_first=True))
+    """Return the public keys whose tokens are or will be valid, as JWKs: the current signing key first, those that do not sign yet last."""
+    keys = SigningKey.objects.valid().annotate(is_waiting=Q(signs_from__gt=Now())).order_by("is_waiting", "-signs_from", "-pk")
     return list(keys.values_list("public_jwk", flat=True))
 
 
 def _create_first_key() -> SigningKey:
     with transaction.atomic():
         SigningKey.objects.bulk_create([_generate_key()], ignore_conflicts=True)
-    return SigningKey.objects.signing().get()
+    return SigningKey.objects.newest().get()
 
 
 def _generate_key() -> SigningKey:

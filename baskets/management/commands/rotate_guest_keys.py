@@ -5,13 +5,17 @@ from typing import Any
 
 from baskets.domain.access import signing_keys
 from baskets.domain.actors import Actor
+from baskets.domain.timestamps import format_timestamp
 from baskets.management.base import ServiceCommand, dry_run_transaction
 
 
 class Command(ServiceCommand):
     """Replace the key that signs the tokens of guests."""
 
-    help = "Sign the tokens of guests with a new key from now on. Tokens of the old key stay good until they are over."
+    help = (
+        "Publish a new key for the tokens of guests, and sign with it once verifiers know it. "
+        "Tokens of the old key stay valid until they expire."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the arguments."""
@@ -30,10 +34,14 @@ class Command(ServiceCommand):
         with dry_run_transaction(dry_run=dry_run):
             rotation = signing_keys.rotate(revoke_old=revoke_old or distrust_old, actor=Actor.system("rotate_guest_keys"))
         removed = f" Removed, because none of their tokens is good any more: {', '.join(rotation.ended)}." if rotation.ended else ""
+        begin = format_timestamp(rotation.signs_from)
         self.answer(
             as_json=as_json,
-            text="Would sign with a new key." if dry_run else f"Key {rotation.kid} signs from now on.{removed}",
+            text="Would sign with a new key."
+            if dry_run
+            else f"Key {rotation.kid} signs from {format_timestamp(rotation.signs_from)} on.{removed}",
             kid=None if dry_run else rotation.kid,
+            signs_from=None if dry_run else begin,
             removed=list(rotation.ended),
             dry_run=dry_run,
         )
