@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('baskets', '0034_names_of_records'),
+        ('baskets', '0035_sandboxes'),
     ]
 
     operations = [
