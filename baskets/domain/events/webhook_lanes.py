@@ -32,7 +32,7 @@ from baskets.db.transactions import run_in_transaction
 from baskets.models import WebhookEndpoint, WebhookLane
 
 LANES = 64
-LEASE = timedelta(seconds=10)
+LEASE = timedelta(seconds=5)
 FIRST_DELAY = timedelta(seconds=5)
 MAX_DELAY = timedelta(hours=1)
 # So many baskets refused in a row mean that the endpoint fails, and not an event.
