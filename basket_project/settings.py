@@ -124,6 +124,9 @@ if remote := [host for hosts in named for host in hosts.split(",") if not LOCAL_
         )
         raise ImproperlyConfigured(message)
 DATABASES["default"] |= {
+    "ENGINE": "baskets.db.backend",
+    # The client's limit for one round trip: the server's limits are of no use where the server itself hangs.
+    "WAIT_SECONDS": 15,
     "CONN_MAX_AGE": None,
     "OPTIONS": DATABASES["default"]["OPTIONS"]
     | {
@@ -135,6 +138,8 @@ DATABASES["default"] |= {
         "keepalives_idle": 30,
         "keepalives_interval": 5,
         "keepalives_count": 3,
+        # Where packets are dropped, the system would otherwise send them again for a quarter of an hour.
+        "tcp_user_timeout": 10_000,
         "application_name": "baskets",
     },
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from baskets.db.limits import client_waits
 from baskets.domain.maintenance.invariants import INVARIANTS, Invariant
 from baskets.models import Basket, basket_key
 
@@ -15,7 +16,8 @@ BATCH = 5_000
 # All queries see the data of one moment, also while other transactions write.
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 # A scan of millions of rows takes longer than a call may. It blocks no other transaction.
-QUERY_LIMITS = "SET LOCAL statement_timeout = '15min'; SET LOCAL work_mem = '64MB'"
+QUERY_SECONDS = 15 * 60
+QUERY_LIMITS = f"SET LOCAL statement_timeout = '{QUERY_SECONDS}s'; SET LOCAL work_mem = '64MB'"
 COUNT_AND_SAMPLE = "SELECT row_to_json(found)::text, count(*) OVER () FROM ({sql}) AS found LIMIT {examples}"
 
 BASKET_KEYS = Invariant(
@@ -47,7 +49,7 @@ def check(*, advance: Callable[[int], object] = lambda _: None) -> list[Finding]
     :param advance: called with 1 after each invariant.
     :returns: the violations; empty for sound data.
     """
-    with transaction.atomic(durable=True):
+    with client_waits(statement_seconds=QUERY_SECONDS), transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute(SNAPSHOT)
             cursor.execute(QUERY_LIMITS)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from django.db import connection, transaction
 from django.utils.translation import gettext_noop
 
+from baskets.db.limits import client_waits
 from baskets.db.transactions import run_in_transaction
 from baskets.domain import audit_log
 from baskets.domain.actors import Actor
@@ -93,7 +94,8 @@ class DuplicateProduct(Refusal):
 # names the lock and means nothing.
 LOCK_IMPORTS = "SELECT pg_advisory_xact_lock(7263105218)"
 # Far more than a hundred thousand products need. What buyers wait for is short and comes last, see `stock`.
-SET_TIMEOUTS = "SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '30s'"
+STATEMENT_SECONDS = 60
+SET_TIMEOUTS = f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'; SET LOCAL lock_timeout = '30s'"
 CREATE_STAGING_TABLE = """
 CREATE TEMPORARY TABLE staged_product (
     product_id varchar COLLATE "C" PRIMARY KEY,
@@ -155,7 +157,8 @@ def import_products(
             transaction.set_rollback(True)
         return done
 
-    return run_in_transaction(take_over)
+    with client_waits(statement_seconds=STATEMENT_SECONDS):
+        return run_in_transaction(take_over)
 
 
 def _batches(reports: Mapping[str, int | None]) -> Iterator[dict[str, int | None]]:

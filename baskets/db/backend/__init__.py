@@ -1,0 +1,1 @@
+"""Django's PostgreSQL backend with time limits of the client."""

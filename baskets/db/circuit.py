@@ -1,0 +1,67 @@
+"""Keeps callers from a database that does not answer: they are refused at once, and one at a time tries again.
+
+Note [Circuit]
+A server that hangs keeps every caller for the whole wait, and each new connection for `connect_timeout`. With a few threads per
+process, nothing else is answered then. So the first caller that waited in vain opens the circuit of its process. While it is open, a
+connection from before is not used, and a new one is refused without a try, but for one: after `PAUSE_SECONDS` one caller at a
+time connects. A connection, or a quick refusal of the server, closes the circuit: the server answers.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+PAUSE_SECONDS = 0.5
+# A try that fails after this time got no answer: it holds up its caller.
+SLOW_SECONDS = 1
+
+
+class Circuit:
+    """The circuit of one process to its database.
+
+    :ivar generation: counts the hangs. A connection from before a hang is not used again.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._is_open = False
+        self._is_probed = False
+        self._probe_due_at = 0.0
+        self._lock = threading.Lock()
+
+    def record_hang(self, generation: int) -> None:
+        """Open the circuit, because a connection of this generation got no answer. The next caller may connect at once."""
+        with self._lock:
+            if generation == self.generation:
+                self.generation += 1
+                self._is_open, self._probe_due_at = True, 0.0
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """Let the block connect, if this caller may. Its end decides whether the circuit is open.
+
+        :raises psycopg.OperationalError: the circuit is open, and another caller tries or the pause is not over; or the block failed.
+        """
+        with self._lock:
+            if self._is_open:
+                if self._is_probed or time.monotonic() < self._probe_due_at:
+                    message = "the database did not answer just now"
+                    raise psycopg.OperationalError(message)
+                self._is_probed = True
+        began, failed = time.monotonic(), False
+        try:
+            yield
+        except psycopg.OperationalError:
+            failed = True
+            raise
+        finally:
+            ended = time.monotonic()
+            with self._lock:
+                self._is_probed = False
+                self._is_open, self._probe_due_at = failed and ended - began >= SLOW_SECONDS, ended + PAUSE_SECONDS
+
+
+CIRCUIT = Circuit()

@@ -1,0 +1,214 @@
+"""The client's own limits towards a database that hangs: the wait ends, other callers are refused at once, one at a time tries."""
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection, connections
+
+from baskets.db import circuit
+from baskets.db.errors import Fault, fault_of
+from baskets.db.limits import client_waits
+from baskets.db.pipeline import execute
+from baskets.domain.maintenance import invariant_checker
+from baskets.models import Event
+from baskets.models.basket_snapshot import Owner
+from tests.domain.scenarios import User
+from tests.factories import PartnerFactory, ProductFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Proxy:
+    """Forwards one port of loopback to the database. A frozen one accepts connections and forwards nothing, like a stopped server.
+
+    :ivar thawed: whether it forwards.
+    :ivar freezes_after: it freezes after it has forwarded this to the server.
+    :ivar accepted: how many connections it accepted.
+    """
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.thawed = threading.Event()
+        self.thawed.set()
+        self.freezes_after = b""
+        self.accepted = 0
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self.accepted += 1
+                self._sockets.append(client)
+                threading.Thread(target=self._forward, args=(client,), daemon=True).start()
+
+    def _forward(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            self.thawed.wait()
+            server = socket.create_connection(self._target)
+            self._sockets.append(server)
+            while True:
+                for readable in select.select([client, server], [], [])[0]:
+                    self.thawed.wait()
+                    data = readable.recv(65536)
+                    if not data:
+                        client.close()
+                        server.close()
+                        return
+                    if readable is client:
+                        server.sendall(data)
+                        if self.freezes_after and self.freezes_after in data:
+                            self.thawed.clear()
+                    else:
+                        self.thawed.wait()
+                        client.sendall(data)
+
+    def close(self) -> None:
+        self.thawed.set()
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+@pytest.fixture
+def proxy(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """This thread, and others that a test starts, reach the database through the proxy, with a wait of a second."""
+    settings = connection.settings_dict
+    made = Proxy((settings["HOST"], int(settings["PORT"])))
+    connection.close()
+    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 0)
+    with monkeypatch.context() as through:
+        for name, value in {"HOST": "127.0.0.1", "PORT": str(made.port), "WAIT_SECONDS": 1}.items():
+            through.setitem(settings, name, value)
+        yield made
+        made.close()
+        connection.close()
+    circuit.CIRCUIT._is_open = False
+
+
+def one() -> Any:
+    return execute("SELECT 1", []).fetchone()
+
+
+def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(function())
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            found.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, found
+
+
+def test_a_server_that_hangs_is_left_and_used_again_when_it_answers(proxy: Proxy) -> None:
+    assert one() == (1,)
+    proxy.thawed.clear()
+    with pytest.raises(OperationalError, match="did not answer within 1 s") as failure:
+        one()
+    assert fault_of(failure.value) is Fault.UNAVAILABLE
+    proxy.thawed.set()
+    connection.close()
+    assert one() == (1,)
+
+
+def test_while_one_caller_tries_the_others_are_refused(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one() == (1,)
+    proxy.thawed.clear()
+    with pytest.raises(OperationalError, match="did not answer"):
+        one()
+    connection.close()
+    before = proxy.accepted
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "connect_timeout", 30)
+    prober, found = in_thread(one)
+    while proxy.accepted == before:  # The one that tries waits for the server.
+        pass
+    for _ in range(20):
+        with pytest.raises(OperationalError, match="just now"):
+            one()
+    assert prober.is_alive()
+    assert proxy.accepted == before + 1
+    proxy.thawed.set()
+    prober.join()
+    assert found == [(1,)]
+    assert one() == (1,)
+
+
+def test_a_connection_from_before_a_hang_is_not_used(proxy: Proxy) -> None:
+    """Another thread's wait has shown that the server hangs: this thread does not wait once more to find out."""
+    assert one() == (1,)
+    proxy.thawed.clear()
+    circuit.CIRCUIT.record_hang(circuit.CIRCUIT.generation)
+    with pytest.raises(OperationalError, match="from before"):
+        one()
+    assert connection.connection.closed
+
+
+def test_after_a_try_without_an_answer_there_is_a_pause(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.close()
+    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 60)
+    proxy.thawed.clear()
+    with pytest.raises(OperationalError, match="timeout"):
+        one()
+    with pytest.raises(OperationalError, match="just now"):
+        one()
+    monkeypatch.setattr(circuit.CIRCUIT, "_probe_due_at", 0.0)
+    proxy.thawed.set()
+    assert one() == (1,)
+
+
+def test_a_server_that_refuses_answers_and_is_tried_by_every_call(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.close()
+    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 60)
+    proxy.close()
+    for _ in range(2):
+        with pytest.raises(OperationalError, match="refused"):
+            one()
+
+
+def test_a_commit_that_gets_no_answer_is_of_unknown_outcome_and_happened_once(proxy: Proxy) -> None:
+    ProductFactory(product_id="song")
+    user = User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
+    user.place("song")
+    user.start()
+    proxy.freezes_after = b"baskets_commit"
+    with pytest.raises(OperationalError) as failure:
+        user.finish(ordered=True)
+    assert fault_of(failure.value) is Fault.UNAVAILABLE
+    proxy.freezes_after = b""
+    proxy.thawed.set()
+    connection.close()
+    assert user.finish(ordered=True).checkout == ()
+    assert Event.objects.filter(kind="checkout_ordered").count() == 1
+    assert invariant_checker.check_invariants() == []
+
+
+def test_a_statement_that_may_take_longer_is_waited_for(proxy: Proxy) -> None:
+    with client_waits(statement_seconds=60):
+        assert execute("SELECT pg_sleep(1.3), 1", []).fetchone()[1] == 1
+    with client_waits(statement_seconds=None):
+        assert execute("SELECT pg_sleep(1.3), 1", []).fetchone()[1] == 1
+    with pytest.raises(OperationalError, match="did not answer within 1 s"):
+        execute("SELECT pg_sleep(3)", [])
+
+
+def test_a_real_connection_has_the_limit() -> None:
+    connection.close()
+    one()
+    assert isinstance(connection.connection, psycopg.Connection)
+    assert connection.connection.wait_seconds == connection.settings_dict["WAIT_SECONDS"] == 15
