@@ -25,6 +25,7 @@ NOT_RECORDED = {
     "deliver_webhooks": "each request is an attempt of its webhook",
     "expire_baskets": "each expired checkout and basket is an event of its timeline",
     "load_test": "its calls are calls of a partner; what it sets up is recorded, see below",
+    "migrate": "Django records migrations in its own table",
     "run_scheduler": "it runs other commands, which record what they do",
     **dict.fromkeys(("distrust_issuer", "rehearse", "trust_issuer"), "the former name of another command"),
 }
