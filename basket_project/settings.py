@@ -42,6 +42,8 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("de", "German")]
 
 INSTALLED_APPS = [
+    # Before `django.contrib.auth`, whose commands for accounts it records.
+    "baskets",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -53,7 +55,6 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "baskets",
 ]
 
 # The first one guarantees the envelope. Middleware that only pages need is restricted to their paths.

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 COMMANDS = {module.name for module in pkgutil.iter_modules(commands.__path__)}
 # What runs unattended all the time would bury the rest.
 NOT_RECORDED = {
+    "changepassword": "it is recorded, and asks for a password: see `test_accounts`",
     "deliver_webhooks": "each request is an attempt of its webhook",
     "expire_baskets": "each expired checkout and basket is an event of its timeline",
     "load_test": "its calls are calls of a partner; what it sets up is recorded, see below",
@@ -62,6 +63,7 @@ def arguments_of(tmp_path: Path, keys_url: str) -> dict[str, Callable[[], list[s
         "change_webhook": webhook,
         "rotate_guest_keys": list,
         "reset_second_factor": account,
+        "createsuperuser": lambda: ["--noinput", "--username", "olga", "--email", "olga@example.com"],
         "import_products": lambda: [str(products)],
         "check_baskets": list,
         "purge_history": lambda: ["--older-than-days", "400"],

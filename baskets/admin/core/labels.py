@@ -36,6 +36,8 @@ SYSTEM_ACTORS = {
     "check_baskets": _("the check of the rules"),
     "deliver_webhooks": _("the delivery of webhooks"),
     "load_demo": _("the demo"),
+    "createsuperuser": _("an operator, by createsuperuser"),
+    "changepassword": _("an operator, by changepassword"),
     "sign-in": _("the sign-in"),
 }
 ACTOR_KINDS = {ActorKind.KEY.value: _("a partner's software"), ActorKind.STAFF.value: _("staff"), ActorKind.SYSTEM.value: _("the service")}
