@@ -87,7 +87,7 @@
     };
     // In a narrow column a time breaks between its day and its hour, and nowhere else.
     const times = () => {
-        for (const time of document.querySelectorAll("#result_list time")) {
+        for (const time of document.querySelectorAll("#result_list time, .wide time")) {
             const parts = time.textContent.split(" ").map((part) => Object.assign(document.createElement("span"), { textContent: part }));
             time.replaceChildren(...parts.flatMap((part) => [part, " "]).slice(0, -1));
         }

@@ -24,10 +24,10 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     const words = finder ? finder.form.dataset : {};
     // In a list, order numbers and whole user ids get their buttons here, so that no row carries them. What hides characters is not copied.
-    for (const [place, what] of [["#result_list .order-no", words.copyOrder], ["#result_list :is(.field-of_user, .field-user) .given", words.copyUser]]) {
+    for (const [place, what] of [["#result_list .field-number .order-no", words.copyOrder], ["#result_list :is(.field-of_user, .field-user) .given", words.copyUser]]) {
         for (const shown of document.querySelectorAll(place)) {
             if (!shown.querySelector(".hidden-char") && !shown.textContent.endsWith("…")) {
-                const button = Object.assign(document.createElement("button"), { type: "button", className: "copy", textContent: "⧉", ariaLabel: what });
+                const button = Object.assign(document.createElement("button"), { type: "button", className: "copy", ariaLabel: what });
                 Object.assign(button.dataset, { copy: shown.textContent, copied: words.copied, notCopied: words.notCopied });
                 button.title = button.ariaLabel;
                 (shown.closest("a") ?? shown).after(button);
@@ -40,9 +40,9 @@ document.addEventListener("DOMContentLoaded", () => {
             const [text, label] = [button.textContent, button.ariaLabel];
             try {
                 await navigator.clipboard.writeText(button.dataset.copy);
-                [button.textContent, button.ariaLabel] = [text === "⧉" ? "✓" : button.dataset.copied, button.dataset.copied];
+                [button.textContent, button.ariaLabel] = [text ? button.dataset.copied : "OK", button.dataset.copied];
             } catch {
-                [button.textContent, button.ariaLabel] = [text === "⧉" ? "✗" : button.dataset.notCopied, button.dataset.notCopied];
+                [button.textContent, button.ariaLabel] = [text ? button.dataset.notCopied : "–", button.dataset.notCopied];
             }
             setTimeout(() => { [button.textContent, button.ariaLabel] = [text, label]; }, 2000);
         });
