@@ -407,7 +407,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="the sweep expires what it found without looking again",
-        place="baskets.domain.checkout.expiry.sweep_sessions.step.lapsed",
+        place="baskets.domain.checkout.expiry._expire_lapsed_sessions.lapsed",
         old="for snapshot in lock_available(due) if snapshot.lapsed]",
         new="for snapshot in lock_available(due) if snapshot.session]",
         why="the list of candidates says so",
@@ -415,7 +415,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="the sweep empties what it found without looking again",
-        place="baskets.domain.checkout.expiry.sweep_baskets.step.old",
+        place="baskets.domain.checkout.expiry._expire_old_baskets.old",
         old="if snapshot.hidden_at is None and not snapshot.is_open]",
         new="if snapshot.hidden_at is None]",
         why="the list of candidates says so",

@@ -5,7 +5,7 @@ absent before a sweep closes it.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -97,34 +97,37 @@ def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> Sweep
     candidates = CheckoutSession.objects.lapsed().order_by("basket_id").values_list("basket_id", flat=True)
     if after:
         candidates = candidates.filter(basket_id__gt=after)
-    due = list(candidates[:BATCH_SIZE])
-    if not due or dry_run:
-        return SweepResult(found=len(due), expired=len(due), last=due[-1] if due else None)
+    return _sweep(list(candidates[:BATCH_SIZE]), _expire_lapsed_sessions, dry_run=dry_run)
 
-    def step() -> int:
-        lapsed = [snapshot for snapshot in lock_available(due) if snapshot.lapsed]
-        expire_all(lapsed, actor=SWEEP)
-        return len(lapsed)
 
-    return SweepResult(found=len(due), expired=run_in_transaction(step), last=due[-1])
+def _expire_lapsed_sessions(due: Sequence[UUID]) -> int:
+    lapsed = [snapshot for snapshot in lock_available(due) if snapshot.lapsed]
+    expire_all(lapsed, actor=SWEEP)
+    return len(lapsed)
 
 
 def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> SweepResult:
     """Empty and hide one batch of baskets past their time, in one transaction; never one with an active checkout.
 
-    Locks at most 200 baskets by primary key. Parameters as `sweep_sessions`.
+    Locks at most 200 baskets by primary key. For the parameters see `sweep_sessions`.
     """
     candidates = Basket.objects.expired().order_by("pk").values_list("pk", flat=True)
     if after:
         candidates = candidates.filter(pk__gt=after)
-    due = list(candidates[:BATCH_SIZE])
-    if not due or dry_run:
-        return SweepResult(found=len(due), expired=len(due), last=due[-1] if due else None)
+    return _sweep(list(candidates[:BATCH_SIZE]), _expire_old_baskets, dry_run=dry_run)
 
-    def step() -> int:
-        old = [snapshot for snapshot in lock_available(due) if snapshot.hidden_at is None and not snapshot.is_open]
-        changes = [BasketChange(before=snapshot, after=closed(snapshot), data=emptied_event_data(snapshot)) for snapshot in old]
-        write_and_record_many(changes, kind=Event.Kind.BASKET_EXPIRED, actor=SWEEP)
-        return len(old)
 
-    return SweepResult(found=len(due), expired=run_in_transaction(step), last=due[-1])
+def _expire_old_baskets(due: Sequence[UUID]) -> int:
+    old = [snapshot for snapshot in lock_available(due) if snapshot.hidden_at is None and not snapshot.is_open]
+    changes = [BasketChange(before=snapshot, after=closed(snapshot), data=emptied_event_data(snapshot)) for snapshot in old]
+    write_and_record_many(changes, kind=Event.Kind.BASKET_EXPIRED, actor=SWEEP)
+    return len(old)
+
+
+def _sweep(due: Sequence[UUID], expire: Callable[[Sequence[UUID]], int], *, dry_run: bool) -> SweepResult:
+    """Expire one batch in one transaction.
+
+    :param expire: locks the baskets that it can, looks at them again, and returns how many it has expired.
+    """
+    expired = len(due) if dry_run or not due else run_in_transaction(lambda: expire(due))
+    return SweepResult(found=len(due), expired=expired, last=due[-1] if due else None)
