@@ -1,8 +1,8 @@
 """Runs the process server, for production and the demo: `.venv/bin/python -m basket_project.server`.
 
-It needs the environment `.venv`; `python3 -m basket_project serve` creates that and then executes this module. On SIGTERM or SIGINT
-the service finishes the requests in flight and ends. SIGHUP replaces the workers one by one. `basket_project.http_server` reads and
-queues the requests.
+It needs the environment `.venv`; `python3 -m basket_project serve` creates that and then executes this module. An installed package
+runs it as `baskets serve`. On SIGTERM or SIGINT the service finishes the requests in flight and ends. SIGHUP replaces the workers one
+by one. `basket_project.http_server` reads and queues the requests.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from basket_project.http_server.limits import Limits, raise_descriptor_limit
 from basket_project.http_server.supervisor import Supervisor
 from basket_project.logs import logging_config
 
+REQUIRED_VARIABLES = ("DATABASE_URL", "DJANGO_SECRET_KEY")
 # Every partner's key has the same length; a media type is a few words.
 API_KEY_BYTES = 256
 CONTENT_TYPE_BYTES = 256
@@ -97,17 +98,21 @@ def _listen_error(host: str, port: int) -> str | None:
     return None
 
 
-def main(arguments: list[str]) -> None:
-    """Serve until a signal ends it."""
-    parser = argparse.ArgumentParser(
-        prog="python3 -m basket_project serve", description="Serve in production, settings from the environment."
-    )
+def main(arguments: list[str], *, program: str = "python3 -m basket_project serve") -> None:
+    """Serve until a signal ends it.
+
+    :param program: the command as its user typed it, for the help.
+    """
+    parser = argparse.ArgumentParser(prog=program, description="Serve in production, settings from the environment.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s; one per core)")
     parser.add_argument("--threads", type=int, default=4, help="requests at once in each process (default: %(default)s)")
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    for name in REQUIRED_VARIABLES:
+        if not os.environ.get(name):
+            sys.exit(f"{name} is not set; `serve` takes its settings from the environment.")
     if problem := _listen_error(options.host, options.port):
         sys.exit(problem)
     if options.workers < 1 or options.threads < 1:

@@ -115,15 +115,7 @@ def _test(arguments: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
-    """Replace this process by the production server, so that signals and exit codes need no forwarding.
-
-    :raises Failure: a required variable is not set.
-    """
-    help_requested = any(argument in ("-h", "--help") for argument in arguments)
-    for name in ("DATABASE_URL", "DJANGO_SECRET_KEY"):
-        if not help_requested and not os.environ.get(name):
-            message = f"{name} is not set; `serve` takes its settings from the environment."
-            raise Failure(message)
+    """Replace this process by the production server, so that signals and exit codes need no forwarding."""
     ensure_environment(["run"])
     variables = shell_variables() | static_variables()
     os.chdir(PROJECT)
