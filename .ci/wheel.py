@@ -1,7 +1,7 @@
 """Builds the wheel, installs it, and serves from it: `.venv/bin/python .ci/wheel.py FOLDER`.
 
-The installed package must carry all that a checkout has at hand: templates, guides, static files and the command `baskets`.
-It borrows the dependencies of `.venv`. No database runs: the pages that are asked for need none.
+The installed package must carry templates, guides, static files and the command `baskets`. It borrows the dependencies of `.venv`.
+No database runs: the requested pages need none.
 """
 
 import http.client
