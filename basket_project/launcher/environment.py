@@ -124,6 +124,9 @@ def _create() -> None:
                 "install it, on Debian and Ubuntu with `apt install python3-venv`."
             )
             raise Failure(message)
+    if ENVIRONMENT.is_symlink():
+        message = f"{ENVIRONMENT} is a symbolic link, and a new environment would empty the folder behind it; remove the link."
+        raise Failure(message)
     print_progress(f"Creating {ENVIRONMENT.name} with Python {platform.python_version()} ...")
     created = _run([_base_python(), "-m", "venv", "--clear", str(ENVIRONMENT)])
     if created.returncode != 0:

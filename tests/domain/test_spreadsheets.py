@@ -64,7 +64,7 @@ def test_a_text_without_the_guard_is_left_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("character", ["\t", ",", "'", '"', "=", " "])
 def test_the_time_grows_with_the_length_and_nothing_else(character: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     text = character * 130_000
     assert unescape_formulas(escape_formulas(text)) == text
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2

@@ -107,6 +107,17 @@ def test_a_python_without_venv_gets_a_sentence(module: str, monkeypatch: pytest.
         environment._create()
 
 
+def test_a_linked_environment_is_not_emptied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / ".venv"
+    target.mkdir()
+    (target / "kept.txt").write_text("kept")
+    link.symlink_to(target)
+    monkeypatch.setattr(environment, "ENVIRONMENT", link)
+    with pytest.raises(Failure, match="is a symbolic link"):
+        environment._create()
+    assert (target / "kept.txt").read_text() == "kept"
+
+
 @pytest.mark.parametrize(
     ("system", "library", "sentence"),
     [("linux", "cpython-311-x86_64-linux-musl", "needs glibc"), ("sunos5", "cpython-311-x86_64", "runs on Linux and macOS")],
