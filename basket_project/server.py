@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 
 import environ
@@ -62,8 +63,10 @@ def _serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: in
     from basket_project.wsgi import application  # noqa: I001, PLC0415 (loads Django, which the rest needs)
     from baskets.api.admission import Admission  # noqa: PLC0415
     from basket_project.http_server.worker import Worker  # noqa: PLC0415
+    from baskets.db.checks import log_findings  # noqa: PLC0415
     from django.conf import settings  # noqa: PLC0415
 
+    threading.Thread(target=log_findings, name="database-checks", daemon=True).start()
     limits = read_limits(raise_descriptor_limit(settings.BASKETS_MAX_CONNECTIONS + OTHER_DESCRIPTORS))
     Worker(listener, application, Admission(), threads=threads, limits=limits).run(on_ready=on_ready, supervisor=supervisor)
 

@@ -13,3 +13,4 @@ class BasketsConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks."""
         from baskets import checks  # noqa: F401, PLC0415 (registered on import, once the app registry is complete)
+        from baskets.db import checks as database_checks  # noqa: F401, PLC0415
