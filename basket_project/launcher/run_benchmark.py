@@ -14,7 +14,7 @@ def run_benchmark(arguments: Sequence[str]) -> int:
     check_embedded_server_runs_here()
     ensure_environment(["run", "embedded", "test"])
     if {"-h", "--help"} & set(arguments):
-        variables = service_variables(database_url="postgres://127.0.0.1/unused", secret_key=new_password())
+        variables = service_variables(database_url="postgres://127.0.0.1/unused", secret_key=f"help-only-{new_password()}{new_password()}")
         return run_attached([str(PYTHON), "-m", "tests.bench", "--help"], variables)
     # With the demo's memory settings, a million baskets would be read from disk.
     with temporary_cluster(DURABLE | {"shared_buffers": "'512MB'", "max_wal_size": "'4GB'"}) as cluster:

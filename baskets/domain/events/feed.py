@@ -24,6 +24,7 @@ from django.db.models import QuerySet
 
 from baskets.db.pipeline import Parameters, Statement, execute
 from baskets.db.transactions import run_in_transaction
+from baskets.domain.events.payloads import ENTRY_COLUMNS, FeedEntry
 from baskets.models import FeedPosition, FeedState
 
 BATCH = 1000
@@ -180,7 +181,7 @@ def _assign_batch() -> int:
     return int(count)
 
 
-def read(rows: QuerySet[FeedPosition], *, after: FeedCursor | None, limit: int) -> tuple[list[FeedPosition], FeedCursor]:
+def read(rows: QuerySet[FeedPosition], *, after: FeedCursor | None, limit: int) -> tuple[list[FeedEntry], FeedCursor]:
     """Read events after a cursor, in order.
 
     :param rows: the events to choose from, by partner and filters.
@@ -191,8 +192,8 @@ def read(rows: QuerySet[FeedPosition], *, after: FeedCursor | None, limit: int) 
     :raises EventsRewound: the cursor belongs to another history.
     """
     cursor = after or FeedCursor(position=_read_bounds(0)[1])
-    later = rows.filter(position__gt=cursor.position).order_by("position")
-    page = list(later.select_related("event__basket", "event__session")[:limit])
+    later = rows.filter(position__gt=cursor.position).order_by("position").values_list(*ENTRY_COLUMNS)
+    page = [FeedEntry._make(row) for row in later[:limit]]
     # Read after the page: the page still has all events that a purge deletes from now on.
     last, purged, event_id, at = _read_bounds(cursor.position)
     if cursor.position < purged:
@@ -202,7 +203,7 @@ def read(rows: QuerySet[FeedPosition], *, after: FeedCursor | None, limit: int) 
     if cursor.position > last or (event_id is not None and cursor.event_id is not None and (event_id, at) != (cursor.event_id, cursor.at)):
         raise EventsRewound
     if page:
-        cursor = FeedCursor(position=page[-1].position, event_id=page[-1].event_id, at=page[-1].event.at)
+        cursor = FeedCursor(position=page[-1].position, event_id=page[-1].event_id, at=page[-1].at)
     return page, cursor
 
 

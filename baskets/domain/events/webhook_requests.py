@@ -13,7 +13,7 @@ from uuid import uuid4
 from standardwebhooks.webhooks import Webhook
 
 from baskets import conf
-from baskets.domain.events.payloads import event_payload, message_id
+from baskets.domain.events.payloads import entry_of, event_payload, message_id
 from baskets.domain.events.webhook_lanes import MAX_DELAY, Failure
 from baskets.domain.events.webhook_secrets import read_secrets
 from baskets.domain.timestamps import format_timestamp
@@ -48,7 +48,7 @@ def send_event(
     :param entry: with its event, basket and session; nothing is read from the database.
     :param now: the database's clock.
     """
-    event = event_payload(entry, sandbox=endpoint.partner.is_sandbox)
+    event = event_payload(entry_of(entry), sandbox=endpoint.partner.is_sandbox)
     message = {"type": event["kind"], "timestamp": format_timestamp(entry.event.at), "data": event}
     return send_message(endpoint, name=message_id(entry), message=message, now=now, kept=kept)
 

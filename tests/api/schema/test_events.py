@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from baskets.api.serializers.events import EVENTS, REPAIRS, event_name
-from baskets.domain.events.payloads import HIDDEN_DATA_KEYS
+from baskets.domain.events.payloads import HIDDEN_DATA_KEYS, entry_of, event_payload
 from baskets.domain.events.webhook_requests import TEST_TYPE
 from baskets.domain.support import attention_repairs
-from baskets.models import Event
+from baskets.models import Event, FeedPosition
 from tests.api.conftest import Api, Sells, resolved, schema, schema_validator
 from tests.event_shapes import event_problems
 
@@ -107,6 +107,9 @@ def test_the_feed_shows_events_as_published(api: Api, sells: Sells) -> None:
     assert [event["kind"] for event in found] == [
         "item_placed", "item_placed", "checkout_started", "checkout_ordered", "transfer_offered", "basket_deleted",
     ]  # fmt: skip
+    # Webhooks read model objects, the feed reads columns.
+    places = FeedPosition.objects.select_related("event__basket", "event__session").order_by("position")
+    assert found == [event_payload(entry_of(place), sandbox=False) for place in places]
     for event in found:
         schema_validator(schema()["components"]["schemas"][event_name(event["kind"])]).validate(event)
 
