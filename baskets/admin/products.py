@@ -1,4 +1,4 @@
-"""Products: the catalogue, its stock, and every recorded change of supply."""
+"""Products: the catalog, its stock, and every recorded change of supply."""
 
 import operator
 from typing import Any
@@ -24,7 +24,7 @@ from baskets.admin.stock_take import StockTakeView
 from baskets.models import Product, Stock, StockAdjustment
 from baskets.models.products import SANDBOX_PREFIX
 
-CATALOGUE_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "price", "currency")
+CATALOG_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "price", "currency")
 
 
 class OfProduct(ReadOnlyAdmin[Any]):
@@ -45,7 +45,7 @@ class OfProduct(ReadOnlyAdmin[Any]):
 
 @admin.register(Product)
 class ProductAdmin(RepairAdmin, OfProduct):
-    """The catalogue."""
+    """The catalog."""
 
     list_display = ("id_shown", "name_shown", "brand_shown", "variant_shown", "cost", "listed", "left")
     list_select_related = ("stock",)
@@ -76,7 +76,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
         There is no column `stock`: what was true when the file was written is not true when it is imported. What could be had
         then is in `available`, which the import does not read.
         """
-        stored = {name: (name, operator.attrgetter(name)) for name in CATALOGUE_COLUMNS}
+        stored = {name: (name, operator.attrgetter(name)) for name in CATALOG_COLUMNS}
         return {
             **stored,
             "listed": ("listed", lambda product: "true" if product.listed else "false"),

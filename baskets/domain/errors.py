@@ -74,7 +74,7 @@ class BasketNotFound(Refusal):
 
 
 class ProductNotFound(Refusal):
-    """The product is not in the catalogue, or not listed."""
+    """The product is not in the catalog, or not listed."""
 
     reason = "product_unknown"
     message = gettext_noop("There is no such product.")

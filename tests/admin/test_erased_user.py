@@ -61,7 +61,7 @@ def stored() -> str:
             " WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg_%'"
         )
         for (table,) in cursor.fetchall():
-            cursor.execute(f"SELECT row::text FROM {table} AS row")  # noqa: S608 (the name comes from the catalogue)
+            cursor.execute(f"SELECT row::text FROM {table} AS row")  # noqa: S608 (the name comes from the catalog)
             texts += [text for (text,) in cursor.fetchall()]
         cursor.execute("SELECT session_data FROM baskets_staffsession")
         for (packed,) in cursor.fetchall():

@@ -265,7 +265,7 @@ def other_partner(db: None) -> Api:
 
 @pytest.fixture
 def sells(db: None) -> Sells:
-    """Puts a product into the catalogue, by its id; without `unsold` it is unlimited."""
+    """Puts a product into the catalog, by its id; without `unsold` it is unlimited."""
 
     def sells(product_id: str, **fields: Any) -> Product:
         return ProductFactory(product_id=product_id, **fields)

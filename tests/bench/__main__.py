@@ -66,7 +66,7 @@ def _bench(options: argparse.Namespace, bench: type) -> object:
     actor = Actor.system("bench")
     partner = create_partner(name="bench", late_orders="refuse", actor=actor)
     _, key = issue_api_key(partner_name="bench", kind="server", label="", actor=actor)
-    seeding.catalogue(os.environ["DATABASE_URL"])
+    seeding.catalog(os.environ["DATABASE_URL"])
     return bench(
         database_url=os.environ["DATABASE_URL"],
         partner=partner.pk,

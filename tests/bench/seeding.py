@@ -56,7 +56,7 @@ UPDATE baskets_stock stock SET available = available - taken.pieces
 FROM (SELECT 'bench-' || product AS product_id, count(*) AS pieces FROM staged, unnest(products) AS line (product) GROUP BY 1) AS taken
 WHERE stock.product_id = taken.product_id
 """
-CATALOGUE = """
+CATALOG = """
 WITH product AS (
     INSERT INTO baskets_product (product_id, name, brand, variant, main_product_id, price, currency, listed)
     SELECT 'bench-' || n, 'Product ' || n, '', '', '', 1999, 'EUR', true FROM generate_series(0, %(last)s) AS n
@@ -70,10 +70,10 @@ SELECT product_id, 'unsold', %(supply)s, %(supply)s, now(), 'benchmark', 'bench'
 """
 
 
-def catalogue(database_url: str) -> None:
+def catalog(database_url: str) -> None:
     """Make the products `bench-0`, the hot one, to `bench-999`, with ample stock."""
     with psycopg.connect(database_url) as connection:
-        connection.execute(CATALOGUE, {"last": PRODUCTS - 1, "supply": SUPPLY})
+        connection.execute(CATALOG, {"last": PRODUCTS - 1, "supply": SUPPLY})
 
 
 def fill(

@@ -92,7 +92,7 @@ def test_prose(run: Run) -> None:
     assert "demo-anna" in done.out
 
 
-def test_the_catalogue_has_every_kind_of_product() -> None:
+def test_the_catalog_has_every_kind_of_product() -> None:
     demo_data.load_demo()
     rows = {row.product_id: row for row in demo_data.PRODUCTS}
     assert len(rows) == 12

@@ -87,7 +87,8 @@ def authenticate_key(request: HttpRequest, *, use_cache: bool = True) -> Caller:
     """Return the caller of a request by its API key.
 
     Malformed, unknown, revoked and expired keys and wrong secrets cost the same and get the same response: always one
-    query, and comparisons in constant time. Only a key that this process has authenticated before may cost more.
+    query, and comparisons in constant time. A cached key costs no query here. If it has become invalid since, its verification
+    refuses it, at the cost of a second query.
 
     :param use_cache: whether a cached key is returned without a query; it must then be verified.
     :raises ApiError: `api_key_missing`, `api_key_invalid`.

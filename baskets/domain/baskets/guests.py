@@ -36,7 +36,7 @@ def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: Clie
     :param limits: what a client key counts against; None for a server key.
     :raises Throttled: a limit of the client key or its source is reached.
     :raises LimitBlockUsedUp: this process must take counts of a limit first.
-    :raises ProductNotFound: one of them is not in the catalogue, or not listed.
+    :raises ProductNotFound: one of them is not in the catalog, or not listed.
     :raises CartFull: there are more products than the cart takes.
     :raises SavedFull: there are more products than the saved list takes.
     """

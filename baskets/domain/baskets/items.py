@@ -31,7 +31,7 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Ba
     Source: `assignproducttobasket` of the published API.
 
     :param count: pieces, 0 for the saved list.
-    :raises ProductNotFound: not in the catalogue of the partner, or not listed.
+    :raises ProductNotFound: not in the catalog of the partner, or not listed.
     :raises CartFull: a new item beyond the limit of the cart.
     :raises SavedFull: a new item beyond the limit of the saved list.
     """

@@ -11,7 +11,7 @@ from baskets.management.base import ServiceCommand
 class Command(ServiceCommand):
     """Load the demo data."""
 
-    help = "Make what is missing of the demo: a partner with a key, an administrator, a catalogue, some baskets."
+    help = "Make what is missing of the demo: a partner with a key, an administrator, a catalog, some baskets."
     supports_dry_run = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:

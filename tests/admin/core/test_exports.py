@@ -83,7 +83,7 @@ def test_every_cell_is_quoted(full_shop: Shop, root: Client) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_export_of_the_catalogue_is_imported_again_to_the_letter(shop: Shop, root: Client) -> None:
+def test_an_export_of_the_catalog_is_imported_again_to_the_letter(shop: Shop, root: Client) -> None:
     for number, product_id in enumerate(VALID):
         name = NAMES[number % len(NAMES)]
         shop.product(product_id, name=name, brand=name[:255], main_product_id=product_id, price=None, currency="")
@@ -106,7 +106,7 @@ def test_an_export_of_the_catalogue_is_imported_again_to_the_letter(shop: Shop, 
     ]
 
 
-def test_an_export_of_the_catalogue_has_the_columns_of_the_import(shop: Shop, root: Client) -> None:
+def test_an_export_of_the_catalog_has_the_columns_of_the_import(shop: Shop, root: Client) -> None:
     shop.product("a", 3, main_product_id="m", brand="B", variant="M")
     shop.product("b", price=None, currency="", listed=False)
     assert rows_of(export(root, "product")) == [

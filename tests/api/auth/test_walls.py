@@ -218,5 +218,5 @@ def test_idempotency_keys_of_partners_are_separate(api: Api, other_partner: Api)
 
 
 def test_stock_is_shown_alike_to_all_partners(order_no: str, api: Api, other_partner: Api) -> None:
-    """The catalogue is shared: what one partner's checkout holds is missing for the other, by number and not by name."""
+    """The catalog is shared: what one partner's checkout holds is missing for the other, by number and not by name."""
     assert api.post("/baskets/products/details", ["p2"]).raw == other_partner.post("/baskets/products/details", ["p2"]).raw
