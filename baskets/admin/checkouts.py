@@ -133,6 +133,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
             Table(
                 title=gettext("Items"),
                 heads=(gettext("Product"), gettext("Count"), gettext("Price of one"), gettext("Stock")),
+                numeric={1, 2},
                 rows=[
                     (
                         display.product(item.product_id, item.product.name),

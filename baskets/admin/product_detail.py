@@ -213,6 +213,9 @@ def product_page(request: HttpRequest, product: Product) -> dict[str, Any]:
             )
             for hold in shown[:MAX_HOLDS]
         ],
+        "all_holds": f"{reverse('admin:baskets_checkoutsession_changelist')}?{urlencode({'status': 'ACTIVE', 'q': product.pk})}"
+        if request.user.has_perm("baskets.view_checkoutsession")
+        else "",
         "more_holds": len(shown) > MAX_HOLDS,
         "adjustments": [
             (

@@ -169,6 +169,7 @@ def _preview_table(counts: Mapping[str, int], as_of: datetime, before: Counters,
             gettext("Available after"),
             gettext("Note"),
         ),
+        numeric=range(1, 7),
         rows=[
             (
                 display.product(product_id, names[product_id]) if product_id in names else display.visible(product_id),

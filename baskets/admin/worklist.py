@@ -39,6 +39,7 @@ class Section:
 
     :param rows: what it is, whose, since when, who is at it, and what can be done.
     :param more: where the rest is, if there is more than the page takes.
+    :param in_list: the list of the same records, where several are repaired at once.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Section:
     nothing: str
     rows: list[Row]
     more: str = ""
+    in_list: str = ""
 
 
 def page(request: HttpRequest) -> dict[str, Any]:
@@ -158,6 +160,7 @@ def _lapsed(request: HttpRequest) -> Section:
         CheckoutSession.objects.lapsed().select_related("basket__partner").annotate(holder=Event.objects.assignee(session="pk"))
     )
     rows = list(sessions[: MAX_ROWS + 1])
+    in_list = reverse("admin:baskets_checkoutsession_changelist") + "?status=ACTIVE&hold=lapsed"
     return Section(
         title=gettext("Lapsed checkouts"),
         meaning=gettext(
@@ -178,7 +181,8 @@ def _lapsed(request: HttpRequest) -> Section:
             )
             for row in rows[:MAX_ROWS]
         ],
-        more=reverse("admin:baskets_checkoutsession_changelist") + "?status=ACTIVE&hold=lapsed" if len(rows) > MAX_ROWS else "",
+        more=in_list if len(rows) > MAX_ROWS else "",
+        in_list=in_list if len(rows) > 1 else "",
     )
 
 

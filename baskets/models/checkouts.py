@@ -85,7 +85,7 @@ class CheckoutSession(models.Model):
 
     class Meta:
         verbose_name = _("checkout session")
-        verbose_name_plural = _("checkout sessions")
+        verbose_name_plural = _("checkouts and orders")
         permissions = [
             ("repair_finish_as_ordered", "Can finish a checkout as ordered"),
             ("repair_abort", "Can abort a checkout"),

@@ -135,7 +135,7 @@ def test_figures_are_those_of_the_window(full_shop: Shop, viewer: Client) -> Non
     assert "1 of them late" in body
     assert "2 aborted, 0 expired" in body
     products = body.partition("What sold most")[2].partition("</table>")[0]
-    cells = [re.sub(r"<[^>]+>", " ", cell).split() for cell in re.findall(r"<td>(.*?)</td>", products)]
+    cells = [re.sub(r"<[^>]+>", " ", cell).split() for cell in re.findall(r"<td[^>]*>(.*?)</td>", products)]
     assert cells[:6] == [["poster", "Name", "of", "poster"], ["3"], ["1"], ["unlimited"], ["0"], [display.NOTHING]]
     assert cells[6:12] == [["lamp", "Name", "of", "lamp"], ["2"], ["1"], ["5"], ["2"], ["22", "%"]]
     for window in ("day", "week", "nonsense", "%00"):
@@ -170,7 +170,7 @@ def test_each_plot_has_its_words_and_its_table_and_no_script(full_shop: Shop, vi
     assert "Refused calls per minute: 8 in all" in str(plots[4].get("aria-label"))
     assert "Out of stock per minute: 3 in all" in str(plots[5].get("aria-label"))
     refused = body.partition("Refused calls in the last hour")[2].partition("</table>")[0]
-    assert re.findall(r'class="quiet">([^ ]+)</span></td><td>(\d+)</td><td>(\d+)', refused) == [
+    assert re.findall(r'class="quiet">([^ ]+)</span></td><td class="num">(\d+)</td><td class="num">(\d+)', refused) == [
         ("out_of_stock", "3", "38"),
         ("&lt;b&gt;", "2", "25"),
         ("throttled", "2", "25"),
@@ -191,7 +191,7 @@ def test_active_checkouts_are_those_of_each_moment(full_shop: Shop, viewer: Clie
     fay.start()
     body = body_of(viewer, "?window=day")
     table = body.partition("<b>Active checkouts</b>")[2].partition("</figure>")[0]
-    numbers = [int(number) for number in re.findall(r"<td>\d\d:\d\d</td><td>(\d+)</td>", table)]
+    numbers = [int(number) for number in re.findall(r'<td>\d\d:\d\d</td><td class="num">(\d+)</td>', table)]
     assert numbers[:4] == [2, 1, 1, 0] or numbers[:4] == [2, 1, 0, 0]
     assert len(numbers) == 24
 
@@ -199,7 +199,7 @@ def test_active_checkouts_are_those_of_each_moment(full_shop: Shop, viewer: Clie
 def test_times_of_the_plots_are_in_the_zone_of_the_browser(full_shop: Shop, viewer: Client) -> None:
     viewer.cookies["desk_zone"] = "Asia/Kolkata"
     at = Attention.objects.get().created_at + timedelta(minutes=330)
-    assert re.search(f"<td>{at:%H:%M}</td><td>1</td>", body_of(viewer))
+    assert re.search(f'<td>{at:%H:%M}</td><td class="num">1</td>', body_of(viewer))
 
 
 PARTS = {

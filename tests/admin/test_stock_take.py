@@ -38,7 +38,7 @@ def hidden_in(response: Any) -> dict[str, str]:
 
 def rows_in(response: Any) -> list[list[str]]:
     table = body_of(response).partition("<tbody>")[2].partition("</tbody>")[0]
-    found = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table)]
+    found = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table)]
     return [[re.sub(r"<br>.*|<[^>]+>", "", cell).strip() for cell in row] for row in found]
 
 

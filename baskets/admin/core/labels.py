@@ -9,11 +9,20 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from baskets.domain.actors import ActorKind
-from baskets.models import ApiKey, Attention
+from baskets.models import ApiKey, Attention, BasketItem
 
 # Names of values of events.
 VALUE_NAMES = {
     "productId": _("product"),
+    "list": _("list"),
+    "count": _("count"),
+    "items": _("items"),
+    "released": _("released"),
+    "reason": _("reason"),
+    "reasons": _("reasons"),
+    "cause": _("cause"),
+    "repair": _("repair"),
+    "note": _("note"),
     "orderNo": _("order number"),
     "testMode": _("test"),
     "acceptShort": _("short pieces accepted"),
@@ -25,6 +34,7 @@ VALUE_NAMES = {
     "start_time": _("app started"),
 }
 REASONS = dict(Attention.Reason.choices)
+LISTS = dict(BasketItem.List.choices)
 # Commands and other parts of the service, by the name that they record.
 SYSTEM_ACTORS = {
     "expire_baskets": _("the sweep"),
@@ -54,4 +64,6 @@ def value_text(name: str, stored: Any) -> Any:
     """Write a value of an event in words if it is a code."""
     if isinstance(stored, str) and name == "reason":
         return str(REASONS.get(stored, stored))
+    if name == "list":
+        return str(LISTS.get(stored, stored))
     return stored.replace("_", " ") if isinstance(stored, str) and name == "repair" else stored

@@ -4,7 +4,7 @@ The named actions of the desk are in `partners` and `repairs`.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -58,11 +58,15 @@ NOTHING = _("None.")
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table on a page: a title, its column heads and its rows."""
+    """A table on a page: a title, its column heads and its rows.
+
+    :param numeric: the columns of numbers, counted from 0: they are aligned on the right.
+    """
 
     title: Text
     heads: Sequence[Text]
     rows: Sequence[Sequence[object]]
+    numeric: Collection[int] = ()
     nothing: Text = NOTHING
 
 

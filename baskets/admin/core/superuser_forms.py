@@ -30,7 +30,10 @@ class ReasonForm(forms.Form):
     """A form that asks why. The audit log keeps the reason."""
 
     reason = forms.CharField(
-        max_length=validation.REASON_LIMIT, widget=forms.Textarea(attrs={"rows": 2}), help_text=_("Why. The journal keeps it.")
+        label=_("Reason"),
+        max_length=validation.REASON_LIMIT,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text=_("Why. The journal keeps it."),
     )
 
 

@@ -159,6 +159,7 @@ def _refused_calls(window: Window, starts: Sequence[datetime]) -> tuple[list[Plo
     return plots, Table(
         title=gettext("Refused calls in %(window)s, by reason") % {"window": window.label},
         heads=(gettext("Reason"), gettext("Calls"), gettext("Part of all"), gettext("Last minute") if by_minute else gettext("Last hour")),
+        numeric={1, 2, 3},
         rows=[
             (
                 format_html('{} <br><span class="quiet">{}</span>', _in_words(row["reason"]), row["reason"]),
@@ -186,7 +187,7 @@ def _plot(
         title=title,
         summary=summary,
         svg=draw(values, labels, alternative=f"{title}: {summary}") if highest else None,
-        table=Table(title=title, heads=(gettext("From"), unit), rows=rows),
+        table=Table(title=title, heads=(gettext("From"), unit), rows=rows, numeric={1}),
     )
 
 
@@ -214,6 +215,7 @@ def _open_reasons() -> Table:
     return Table(
         title=gettext("Open flags by reason"),
         heads=(gettext("Reason"), gettext("Open"), gettext("Oldest")),
+        numeric={1},
         rows=[(labels[row["reason"]], display.count(row["number"]), display.moment(row["oldest"])) for row in rows],
         nothing=gettext("No flag is open."),
     )
@@ -237,6 +239,7 @@ def _hottest(window: Window, since: datetime) -> Table:
             gettext("Held"),
             gettext("Sold of all supply"),
         ),
+        numeric=range(1, 6),
         rows=[
             (
                 display.product(row["product_id"], known[row["product_id"]].name),
@@ -282,6 +285,7 @@ def _by_partner(rows: QuerySet[PartnerActivity]) -> Table:
             gettext("Expired"),
             gettext("Refused"),
         ),
+        numeric=range(1, 7),
         rows=[
             (
                 display.page("partner", row["partner_id"], display.visible(row["name"])),
