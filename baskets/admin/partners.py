@@ -44,15 +44,15 @@ MAX_ROWS = 100
 class PartnerForm(PartnerTermsForm):
     """The properties of a new partner."""
 
-    name = forms.CharField(max_length=partners.MAX_NAME_LENGTH, strip=False, help_text=_("Cannot be changed later."))
+    name = forms.CharField(max_length=partners.MAX_NAME_LENGTH, strip=False, label=_("Name"), help_text=_("Cannot be changed later."))
     field_order = ("name",)
 
 
 class KeyForm(NonceForm):
     """The properties of a new key."""
 
-    kind = forms.ChoiceField(choices=ApiKey.Kind.choices)
-    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text=_("What it is for."))
+    kind = forms.ChoiceField(choices=ApiKey.Kind.choices, label=_("Kind"))
+    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, label=_("Label"), help_text=_("What it is for."))
     days = forms.IntegerField(
         required=False,
         min_value=1,

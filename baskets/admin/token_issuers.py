@@ -39,9 +39,12 @@ class IssuerForm(ReasonForm):
     """The properties of an issuer."""
 
     field_order = ("partner", "name", "issuer", "audience", "algorithms", "keys_url", "keys", "unrestricted", "reason")
-    partner = forms.ModelChoiceField(queryset=Partner.objects.order_by("name"))
+    partner = forms.ModelChoiceField(label=_("Partner"), queryset=Partner.objects.order_by("name"))
     name = forms.CharField(
-        max_length=MAX_NAME_LENGTH, strip=False, help_text=_("What it is called here. One that has this name already is replaced.")
+        label=_("Name"),
+        max_length=MAX_NAME_LENGTH,
+        strip=False,
+        help_text=_("What it is called here. One that has this name already is replaced."),
     )
     issuer = forms.CharField(
         max_length=token_issuers.MAX_CLAIM_LENGTH,
@@ -58,7 +61,10 @@ class IssuerForm(ReasonForm):
         help_text=_("The service they are for. Empty: any."),
     )
     algorithms = forms.MultipleChoiceField(
-        choices=[(name, name) for name in ALGORITHMS], initial=list(token_issuers.DEFAULT_ALGORITHMS), help_text=_("How it signs.")
+        choices=[(name, name) for name in ALGORITHMS],
+        initial=list(token_issuers.DEFAULT_ALGORITHMS),
+        label=_("Algorithms"),
+        help_text=_("How it signs."),
     )
     keys_url = forms.CharField(max_length=2000, required=False, label=_("Address of its key set"), help_text=_("A JWKS, by https."))
     keys = forms.CharField(

@@ -58,9 +58,13 @@ class WebhookForm(NonceForm):
     """The properties of a new webhook."""
 
     url = forms.CharField(max_length=MAX_URL_LENGTH, label=_("Address"), help_text=_("Begins with https://; events are posted there."))
-    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, help_text=_("What it is for."))
-    kinds = forms.MultipleChoiceField(choices=Event.Kind.choices, required=False, help_text=_("None chosen: all of them."))
-    from_the_beginning = forms.BooleanField(required=False, help_text=_("Begin with the oldest event there is, not with the next."))
+    label = forms.CharField(max_length=validation.MAX_LABEL_LENGTH, required=False, label=_("Label"), help_text=_("What it is for."))
+    kinds = forms.MultipleChoiceField(
+        choices=Event.Kind.choices, required=False, label=_("Kinds of events"), help_text=_("None chosen: all of them.")
+    )
+    from_the_beginning = forms.BooleanField(
+        required=False, label=_("From the beginning"), help_text=_("Begin with the oldest event there is, not with the next.")
+    )
 
 
 @admin.register(WebhookEndpoint)
@@ -96,7 +100,8 @@ class WebhookEndpointAdmin(RepairAdmin):
         partner = Partner.objects.filter(pk=partner_id).first()
         if partner is None:
             raise Http404
-        context = {"title": gettext("Make a webhook"), "name": display.visible(partner.name), "record": partner}
+        context: dict[str, Any] = {"title": gettext("Make a webhook"), "name": display.visible(partner.name)}
+        context |= {"record": partner, "opts": Partner._meta}  # noqa: SLF001 (Django's own name)
         form = WebhookForm(request.POST or None)
         if request.method == "POST":
             if not pop_form_nonce(request):

@@ -11,6 +11,7 @@ import pytest
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po
 from django.conf import settings
+from django.forms import BaseForm
 from django.test import Client
 from django.urls import reverse
 from django.utils import translation
@@ -18,6 +19,7 @@ from django.utils.translation.template import templatize
 
 from baskets.admin.core.languages import load_catalogs
 from baskets.admin.core.refusals import translated
+from baskets.admin.repairs.forms import RepairForm
 from baskets.domain.wording import sentence
 from baskets.models import Basket, CheckoutSession, Event, Partner, Product
 from tests.admin.conftest import Shop
@@ -62,6 +64,20 @@ def test_no_mark_is_inside_an_f_string() -> None:
         parts = [part for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)]
         calls = {ast.unparse(part.func) for part in parts if isinstance(part, ast.Call)}
         assert not calls & set(MARKS), path
+
+
+def test_every_field_of_a_form_has_a_label_of_the_catalog() -> None:
+    """Django makes an English label of the name of a field that has none."""
+    missing = []
+    forms = [BaseForm]
+    for form in forms:
+        forms += form.__subclasses__()
+        if form.__module__.startswith("baskets.admin") and not form.__module__.startswith("baskets.admin.auth"):
+            fields = [(name, field) for name, field in form.base_fields.items() if not field.widget.is_hidden]
+            # The constructor labels the field of the reason: as such, or as details beside a reason that was chosen.
+            labelled = {"reason"} if issubclass(form, RepairForm) else set()
+            missing += [(form.__name__, name) for name, field in fields if field.label is None and name not in labelled]
+    assert missing == []
 
 
 def test_texts_have_all_forms_and_the_placeholders_of_their_messages() -> None:

@@ -217,7 +217,9 @@ class UnsoldForm(CountForm):
         label=_("Unsold pieces"),
         help_text=_("All pieces that the shop has not sold yet, including those that checkouts hold."),
     )
-    unlimited = forms.BooleanField(required=False, help_text=_("The product has no limit: checkouts hold no stock of it."))
+    unlimited = forms.BooleanField(
+        required=False, label=_("Unlimited"), help_text=_("The product has no limit: checkouts hold no stock of it.")
+    )
     field_order = ("unsold", "unlimited", "counted_at", "opened_at")
 
     def clean(self) -> dict[str, Any]:
@@ -285,7 +287,7 @@ class SupplyForm(RepairForm):
     """Pieces that were added or removed."""
 
     pieces = forms.IntegerField(
-        min_value=-MAX_PIECES, max_value=MAX_PIECES, help_text=_("5 for five pieces added, -5 for five pieces removed.")
+        label=_("Pieces"), min_value=-MAX_PIECES, max_value=MAX_PIECES, help_text=_("5 for five pieces added, -5 for five pieces removed.")
     )
 
 
@@ -293,12 +295,12 @@ class ItemForm(RepairForm):
     """The new count and list of an item in the cart or the saved list."""
 
     # A product that the basket does not hold any more is refused by the domain, which can say what has happened.
-    product = forms.CharField(max_length=255, strip=False, widget=forms.Select)
+    product = forms.CharField(max_length=255, strip=False, label=_("Product"), widget=forms.Select)
     to = forms.ChoiceField(
         choices=[("cart", _("is in the cart, with this count")), ("saved", _("is in the saved list")), ("out", _("is removed"))],
         label=_("It"),
     )
-    count = forms.IntegerField(required=False, min_value=1)
+    count = forms.IntegerField(required=False, min_value=1, label=_("Count"))
 
     def prepare(self, record: Basket) -> None:
         """Offer the items of the basket."""
@@ -325,7 +327,7 @@ class NewItemForm(RepairForm):
     """A product to add to the cart, and its count."""
 
     product = forms.CharField(max_length=255, strip=False, label=_("Product id"), help_text=_("Or a part of its name, to find the id."))
-    count = forms.IntegerField(min_value=1, initial=1)
+    count = forms.IntegerField(min_value=1, initial=1, label=_("Count"))
 
     def prepare(self, record: Basket) -> None:
         """Limit the count."""
@@ -349,7 +351,7 @@ class NewItemForm(RepairForm):
 class MinutesForm(RepairForm):
     """A number of minutes."""
 
-    minutes = forms.IntegerField(min_value=1, help_text=_("Counted from now."))
+    minutes = forms.IntegerField(min_value=1, label=_("Minutes"), help_text=_("Counted from now."))
 
     def prepare(self, record: CheckoutSession) -> None:
         """Suggest the longest extension."""
@@ -366,6 +368,7 @@ class PartnerTermsForm(forms.Form):
 
     late_orders = forms.ChoiceField(choices=Partner.LateOrders.choices, label=_("A late order whose stock is gone"))
     hold = forms.DurationField(
+        label=_("Hold"),
         required=False,
         help_text=_("How long a checkout holds its stock, as hours:minutes:seconds, such as 0:15:00. Empty: the default of the service."),
     )
@@ -411,7 +414,7 @@ class PartnerSettingsForm(PartnerTermsForm, RepairForm):
 class DaysForm(RepairForm):
     """A number of days."""
 
-    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, help_text=_("Counted from now."))
+    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, label=_("Days"), help_text=_("Counted from now."))
 
 
 class SkipEventForm(RepairForm):
@@ -436,4 +439,6 @@ class SkipEventForm(RepairForm):
 class ReplayForm(RepairForm):
     """The time of the first event to deliver again."""
 
-    since = forms.DateTimeField(help_text=_("As 2026-11-24 06:00, in the time zone of this page. Events since then are delivered again."))
+    since = forms.DateTimeField(
+        label=_("Since"), help_text=_("As 2026-11-24 06:00, in the time zone of this page. Events since then are delivered again.")
+    )
