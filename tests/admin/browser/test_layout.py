@@ -47,3 +47,8 @@ def test_every_column_of_a_list_is_on_the_screen(full_shop: Shop, staff_page: Pa
         for size in (LAPTOP, PHONE):
             staff_page.set_viewport_size(size)
             assert staff_page.evaluate(beyond) == 0, (model, size)
+    # On a tablet, a list may scroll within its frame; the header takes few lines, and the page is not wider than the window.
+    staff_page.set_viewport_size({"width": 768, "height": 1024})
+    header, width = staff_page.evaluate("[document.querySelector('#header').offsetHeight, document.documentElement.scrollWidth]")
+    assert header < 200
+    assert width <= 768
