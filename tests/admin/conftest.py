@@ -1,29 +1,17 @@
 """Fixtures of the admin tests: browsers of staff with different rights, and a shop with rows in every table."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.apps import apps
-from django.contrib.auth.models import Group, Permission, User
-from django.db import connection
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from baskets.models import Partner
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User as Buyer
 from tests.factories import ProductFactory
-
-
-@pytest.fixture(autouse=True)
-def roles(db: None) -> None:
-    """The ready-made roles: a test that empties the tables takes with them what migrations have put there."""
-    if not Group.objects.filter(name="Basket viewers").exists():
-        for name, step in (("0003_roles", "make_roles"), ("0012_desk", "extend_roles")):
-            getattr(importlib.import_module(f"baskets.migrations.{name}"), step)(apps, SimpleNamespace(connection=connection))
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ def _small_lists(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.BASKETS_CART_LIMIT, settings.BASKETS_SAVED_LIMIT = CART_LIMIT, SAVED_LIMIT
 
 
+@pytest.mark.no_cover  # Every line that it runs is measured in other tests, and measuring would cost half of its time again.
 @pytest.mark.django_db
 @pytest.mark.parametrize(("machine", "steps"), [(OverTheDomain, 40), (OverHttp, 20)])
 def test_service_agrees_with_the_model(machine: type[ShopStateMachine], steps: int) -> None:

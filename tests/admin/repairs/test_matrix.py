@@ -59,6 +59,7 @@ def test_every_address_is_listed() -> None:
     assert set(NAMES) == SHARED | REPAIRS | OWN
 
 
+@pytest.mark.no_cover  # Every line that it runs is measured in other tests, and measuring would cost half of its time again.
 @pytest.mark.parametrize("who", ["staff_without_rights", "anonymous", "viewer", "root"])
 def test_nothing_changes_without_the_right_or_the_token(
     who: str, shop_with_all_rows: Shop, request: pytest.FixtureRequest, stored_rows: Callable[[], Any]

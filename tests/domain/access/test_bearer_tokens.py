@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +34,8 @@ THOROUGH = settings(max_examples=60, deadline=None, suppress_health_check=[Healt
 
 @pytest.fixture
 def partner_with_issuer(partner: Partner) -> Partner:
+    with connection.cursor() as cursor:  # The transaction of the test is idle while Hypothesis chooses.
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     keys = {"keys": [PAIR.jwk]}
     settings_of_issuer = {"keys": keys, "algorithms": ALGORITHMS, "unrestricted": True}
     token_issuers.add_issuer(partner_name=partner.name, name="login", actor=Actor.system("tests"), **settings_of_issuer)
