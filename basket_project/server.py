@@ -19,8 +19,8 @@ import environ
 from basket_project.http_server.limits import Limits, raise_descriptor_limit
 from basket_project.http_server.supervisor import Supervisor
 from basket_project.logs import logging_config
+from basket_project.variables import missing_variable
 
-REQUIRED_VARIABLES = ("DATABASE_URL", "DJANGO_SECRET_KEY")
 # Every partner's key has the same length; a media type is a few words.
 API_KEY_BYTES = 256
 CONTENT_TYPE_BYTES = 256
@@ -113,10 +113,7 @@ def main(arguments: list[str], *, program: str = "python3 -m basket_project serv
     parser.add_argument("--threads", type=int, default=4, help="requests at once in each process (default: %(default)s)")
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    for name in REQUIRED_VARIABLES:
-        if not os.environ.get(name):
-            sys.exit(f"{name} is not set; `serve` takes its settings from the environment.")
-    if problem := _listen_error(options.host, options.port):
+    if problem := missing_variable() or _listen_error(options.host, options.port):
         sys.exit(problem)
     if options.workers < 1 or options.threads < 1:
         sys.exit("At least one worker and one thread are needed.")

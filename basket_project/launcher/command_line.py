@@ -15,6 +15,7 @@ from basket_project.launcher.run_benchmark import run_benchmark
 from basket_project.launcher.run_tests import run_tests
 from basket_project.launcher.run_verification import run_verification
 from basket_project.launcher.static_files import static_variables
+from basket_project.variables import missing_variable
 
 _PROGRAM = "python3 -m basket_project"
 _TEST_HELP = f"""usage: {_PROGRAM} test [pytest arguments]
@@ -115,7 +116,13 @@ def _test(arguments: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
-    """Replace this process by the production server, so that signals and exit codes need no forwarding."""
+    """Replace this process by the production server, so that signals and exit codes need no forwarding.
+
+    :raises Failure: a required variable is not set.
+    """
+    help_requested = any(argument in ("-h", "--help") for argument in arguments)
+    if not help_requested and (problem := missing_variable()):
+        raise Failure(problem)
     ensure_environment(["run"])
     variables = shell_variables() | static_variables()
     os.chdir(PROJECT)

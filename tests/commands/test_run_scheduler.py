@@ -58,7 +58,11 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
 
 def holders() -> int:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND (classid, objid) = (%s, %s)", schedule.LOCK_KEY)
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database AND datname = current_database()"
+            " WHERE locktype = 'advisory' AND (classid, objid) = (%s, %s)",
+            schedule.LOCK_KEY,
+        )
         return int(cursor.fetchone()[0])
 
 
