@@ -20,7 +20,7 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 from baskets.domain.access import rate_limits
 from baskets.domain.actors import Actor, ActorKind
-from baskets.models import DeskEntry, Partner, StaffSession, Throttle
+from baskets.models import DeskEntry, Partner, RefusalActivity, StaffSession, Throttle
 from baskets.models.basket_snapshot import Owner
 from tests.event_shapes import recorded_problems
 from tests.factories import PartnerFactory
@@ -245,7 +245,7 @@ def stored_rows(db: None) -> Callable[[], dict[str, list[Any]]]:
     def read() -> dict[str, list[Any]]:
         stored = {}
         with connection.cursor() as cursor:
-            for model in set(apps.get_app_config("baskets").get_models()) - {Throttle, StaffSession}:
+            for model in set(apps.get_app_config("baskets").get_models()) - {RefusalActivity, Throttle, StaffSession}:
                 table = model._meta.db_table
                 rows = "WHERE kind <> 'refused'" if model is DeskEntry else ""
                 cursor.execute(f"SELECT * FROM {table} AS row {rows} ORDER BY row::text")  # noqa: S608 (the name is the model's)
