@@ -20,7 +20,7 @@ from django.db import connection
 from basket_project.launcher.cluster import free_port
 from baskets.domain.access import api_keys
 from baskets.domain.maintenance import invariant_checker
-from baskets.models import Throttle
+from baskets.models import RefusalActivity, Throttle
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
@@ -140,7 +140,7 @@ def stored_rows(service: Service, db: None) -> Callable[[], dict[str, list[Any]]
     def read() -> dict[str, list[Any]]:
         stored = {}
         with connection.cursor() as cursor:
-            for model in set(apps.get_app_config("baskets").get_models()) - {Throttle}:
+            for model in set(apps.get_app_config("baskets").get_models()) - {RefusalActivity, Throttle}:
                 table = model._meta.db_table
                 cursor.execute(f"SELECT * FROM {table} AS row ORDER BY row::text")  # noqa: S608 (the name is the model's)
                 stored[table] = cursor.fetchall()
