@@ -27,7 +27,7 @@ from baskets.domain import validation
 from baskets.domain.events import webhook_attempts, webhook_endpoints
 from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
 from baskets.models.webhooks import is_failing
-from baskets.net.http_client import MAX_URL_LENGTH
+from baskets.net.outgoing_urls import MAX_URL_LENGTH
 
 # On the page of a webhook.
 MAX_ATTEMPTS = 20

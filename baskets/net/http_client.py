@@ -12,9 +12,7 @@ import contextlib
 import functools
 import heapq
 import http.client
-import ipaddress
 import itertools
-import re
 import socket
 import ssl
 import threading
@@ -22,7 +20,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 import urllib3
 from django.db import connection as database
@@ -30,9 +28,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.ssl_ import create_urllib3_context
 from urllib3.util.wait import wait_for_read
 
-from baskets import conf
+from baskets.net.outgoing_urls import host_of, port_of, require_public, validate_url
 
-MAX_URL_LENGTH = 2000
 # A separate limit for each: the look-up of the host, all attempts to connect together, and the TLS handshake.
 CONNECT_SECONDS = 3.0
 # How many look-ups may run at once, those included that were abandoned because the resolver hangs.
@@ -43,54 +40,6 @@ MAX_IDLE_SECONDS = 15.0
 # What is read of an unwanted body, so that its connection can be used again. A longer or slower body costs the connection.
 MAX_DRAINED_BYTES = 16 * 1024
 MAX_DRAIN_SECONDS = 0.05
-DEFAULT_PORTS = {"http": 80, "https": 443}
-MIN_UNPRIVILEGED_PORT = 8000
-# The IANA special-purpose address registries, multicast, and ranges that IANA has not assigned to the public internet. The
-# list does not rely on `ipaddress`, because older versions of Python know fewer ranges. Ranges that embed IPv4 addresses
-# are refused completely, because a gateway can map any of them to an internal host.
-REFUSED_NETWORKS = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "0.0.0.0/8",  # this network, with the unspecified address
-        "10.0.0.0/8",  # private use
-        "100.64.0.0/10",  # shared address space of carriers (CGNAT)
-        "127.0.0.0/8",  # loopback
-        "169.254.0.0/16",  # link-local, with the metadata services of clouds
-        "172.16.0.0/12",  # private use
-        "192.0.0.0/24",  # IETF protocol assignments
-        "192.0.2.0/24",  # documentation
-        "192.31.196.0/24",  # AS112
-        "192.52.193.0/24",  # automatic multicast tunneling
-        "192.88.99.0/24",  # 6to4 relays
-        "192.168.0.0/16",  # private use
-        "192.175.48.0/24",  # AS112
-        "198.18.0.0/15",  # benchmarking
-        "198.51.100.0/24",  # documentation
-        "203.0.113.0/24",  # documentation
-        "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved, with the broadcast address
-        # Global unicast is 2000::/3. Below it: unspecified, loopback, IPv4-compatible (::/96), IPv4-mapped (::ffff:0:0/96),
-        # NAT64 (64:ff9b::/96, 64:ff9b:1::/48), discard-only (100::/64) and the dummy prefix (100:0:0:1::/64).
-        "::/3",
-        # IETF protocol assignments: Teredo (2001::/32), anycast of PCP and TURN (2001:1::/32), benchmarking (2001:2::/48),
-        # AMT (2001:3::/32), AS112 (2001:4:112::/48), ORCHID (2001:10::/28, 2001:20::/28) and DETs (2001:30::/28).
-        "2001::/23",
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4
-        "2620:4f:8000::/48",  # AS112
-        "3fff::/20",  # documentation
-        # Above 2000::/3: SRv6 segments (5f00::/16), unique local (fc00::/7), link-local (fe80::/10), site-local (fec0::/10)
-        # and multicast (ff00::/8).
-        "4000::/2",
-        "8000::/1",
-    )
-)
-# Resolvers treat a host whose last label is a number as an IPv4 address, also in forms such as 127.1, 0x7f.1 and 2130706433.
-NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
-
-
-class ForbiddenUrl(Exception):
-    """The URL must not be requested; the message states why."""
 
 
 class RequestFailed(Exception):
@@ -116,38 +65,6 @@ class Response:
     status: int
     headers: http.client.HTTPMessage
     body: bytes
-
-
-def validate_url(url: str) -> SplitResult:
-    """Check a URL, without resolving its host.
-
-    :returns: the parts of the URL.
-    :raises ForbiddenUrl: it is not an https URL of a public host with an allowed port, or has a user, a password or a fragment.
-    """
-    internal = conf.internal_addresses_allowed()
-    schemes = {"https", "http"} if internal else {"https"}
-    if len(url) > MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
-        raise ForbiddenUrl(f"An address has at most {MAX_URL_LENGTH} plain ASCII characters, and no spaces.")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ForbiddenUrl("That is not an address.") from None
-    if parts.scheme not in schemes:
-        raise ForbiddenUrl("An address begins with https://.")
-    host = _host(parts)
-    if not host or port == 0:
-        raise ForbiddenUrl("An address names a host.")
-    if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ForbiddenUrl("An address has no user, password or fragment.")
-    port = _port(parts)
-    if not internal and port < MIN_UNPRIVILEGED_PORT and port not in {*DEFAULT_PORTS.values(), *conf.outgoing_ports()}:
-        raise ForbiddenUrl(f"An address has the port 80, 443, or one from {MIN_UNPRIVILEGED_PORT} up.")
-    if _parse_ip(host) is not None:
-        _require_public(host)
-    elif NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):
-        raise ForbiddenUrl("An IPv4 address has four decimal numbers.")
-    return parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +189,7 @@ def _communicate(used: _Connection, request: _Request, kept: KeptConnections | N
     """Send a request over a connection, receive the response, and keep or close the connection."""
     connected, parts = used.socket, request.parts
     # It only writes: a new one for each request has no state of an earlier one.
-    writer = HTTPConnection(_host(parts), _port(parts), timeout=request.timeout_seconds)
+    writer = HTTPConnection(host_of(parts), port_of(parts), timeout=request.timeout_seconds)
     writer.sock, writer.auto_open = connected, 0
     # The timeout of a socket restarts with every byte received; the watchdog limits the whole exchange.
     deadline = time.monotonic() + request.timeout_seconds
@@ -362,7 +279,7 @@ def _connect(parts: SplitResult) -> socket.socket:
 
     Each attempt may take its share of the time that is left.
     """
-    host, port = _host(parts), _port(parts)
+    host, port = host_of(parts), port_of(parts)
     deadline, problem = time.monotonic() + CONNECT_SECONDS, "TimeoutError"
     addresses = _resolve(host, port)
     for index, address in enumerate(addresses):
@@ -420,7 +337,7 @@ def _resolve(host: str, port: int) -> tuple[str, ...]:
     if not found:
         raise RequestFailed("The name of the host cannot be resolved.", connected=False)
     for address in found:
-        _require_public(address)
+        require_public(address)
     return found
 
 
@@ -428,29 +345,7 @@ _lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    return parts.scheme, _host(parts), _port(parts)
-
-
-def _require_public(address: str) -> None:
-    ip = _parse_ip(address)
-    if not conf.internal_addresses_allowed() and (ip is None or any(ip in network for network in REFUSED_NETWORKS)):
-        raise ForbiddenUrl("The host is not on the public internet.")
-
-
-def _host(parts: SplitResult) -> str:
-    """Return the host as certificates name it: without a trailing dot."""
-    return (parts.hostname or "").removesuffix(".")
-
-
-def _port(parts: SplitResult) -> int:
-    return parts.port or DEFAULT_PORTS[parts.scheme]
-
-
-def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
+    return parts.scheme, host_of(parts), port_of(parts)
 
 
 class _Watchdog:

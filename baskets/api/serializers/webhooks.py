@@ -19,7 +19,7 @@ from baskets.domain.events.webhook_requests import public_name
 from baskets.domain.timestamps import TIMESTAMP_RULE, format_timestamp, parse_timestamp
 from baskets.domain.validation import MAX_LABEL_LENGTH
 from baskets.models import Event, FeedPosition, WebhookAttempt, WebhookEndpoint
-from baskets.net import http_client
+from baskets.net import outgoing_urls
 
 # --- Requests ---------------------------------------------------------------------
 
@@ -29,7 +29,7 @@ class WebhookUrlField(StrictStringField):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            max_length=http_client.MAX_URL_LENGTH,
+            max_length=outgoing_urls.MAX_URL_LENGTH,
             help_text=(
                 "Where events are posted to: `https://`, a host with addresses on the public internet only, and the port 80, 443 or one "
                 "from 8000 up."
@@ -41,8 +41,8 @@ class WebhookUrlField(StrictStringField):
         """Accept a URL to which this service may send requests. Its host is resolved with each delivery, not here."""
         url = super().to_internal_value(data)
         try:
-            http_client.validate_url(url)
-        except http_client.ForbiddenUrl as forbidden:
+            outgoing_urls.validate_url(url)
+        except outgoing_urls.ForbiddenUrl as forbidden:
             raise serializers.ValidationError(str(forbidden)) from None
         return url
 

@@ -29,7 +29,7 @@ from baskets.domain.access.jwks import InvalidKey, KeySet, PublicKey, parse_jwks
 from baskets.domain.actors import Actor
 from baskets.error_summary import summarize_error
 from baskets.models import DeskEntry, TokenIssuer
-from baskets.net import http_client
+from baskets.net import http_client, outgoing_urls
 
 log = structlog.get_logger(__name__)
 
@@ -195,7 +195,7 @@ def fetch(issuer: TokenIssuer) -> KeySet:
         if reply.status != 200:
             raise KeysNotFetched(f"The answer has status {reply.status}.")
         return parse_jwks(json.loads(reply.body), algorithms=issuer.algorithms)
-    except (http_client.ForbiddenUrl, http_client.RequestFailed, InvalidKey) as error:
+    except (outgoing_urls.ForbiddenUrl, http_client.RequestFailed, InvalidKey) as error:
         raise KeysNotFetched(str(error)) from error
     except (ValueError, RecursionError) as error:
         raise KeysNotFetched("The answer is not JSON.") from error

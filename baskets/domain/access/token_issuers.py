@@ -19,7 +19,7 @@ from baskets.domain.validation import InvalidValue, validate_printable
 from baskets.domain.wording import sentence
 from baskets.models import DeskEntry, Partner, TokenIssuer
 from baskets.models.token_issuers import ALGORITHMS
-from baskets.net import http_client
+from baskets.net import outgoing_urls
 
 log = structlog.get_logger(__name__)
 
@@ -156,8 +156,8 @@ def _validate_key_source(*, keys: Any, keys_url: str, algorithms: list[str]) -> 
         raise InvalidValue(sentence("Either the keys are given, or the address at which they are published."))
     if keys_url:
         try:
-            http_client.validate_url(keys_url)
-        except http_client.ForbiddenUrl as error:
+            outgoing_urls.validate_url(keys_url)
+        except outgoing_urls.ForbiddenUrl as error:
             raise InvalidValue(str(error)) from error
         return None, ()
     try:

@@ -36,7 +36,7 @@ from baskets.models import (
     WebhookEndpoint,
     WebhookLane,
 )
-from baskets.net import http_client
+from baskets.net import outgoing_urls
 
 MAX_OVERLAP = timedelta(days=7)
 # The clock of the database, by which a deliverer ends an overlap.
@@ -113,8 +113,8 @@ def validate_properties(*, url: str, kinds: Sequence[str], label: str) -> None:
     :raises InvalidValue: the URL is not allowed, or a kind or the label is invalid.
     """
     try:
-        http_client.validate_url(url)
-    except http_client.ForbiddenUrl as forbidden:
+        outgoing_urls.validate_url(url)
+    except outgoing_urls.ForbiddenUrl as forbidden:
         raise InvalidValue(str(forbidden)) from forbidden
     if label:
         validate_printable(label, limit=MAX_LABEL_LENGTH, what=_("A webhook's label"))

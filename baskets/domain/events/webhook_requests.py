@@ -19,7 +19,7 @@ from baskets.domain.events.webhook_secrets import read_secrets
 from baskets.domain.timestamps import format_timestamp
 from baskets.encryption import UnreadableSecret
 from baskets.models import FeedPosition, WebhookEndpoint
-from baskets.net import http_client
+from baskets.net import http_client, outgoing_urls
 
 # The type of a test message.
 TEST_TYPE = "webhook_test"
@@ -99,7 +99,7 @@ def send_message(
             timeout_seconds=conf.webhook_timeout().total_seconds(),
             kept=kept,
         )
-    except http_client.ForbiddenUrl as problem:
+    except outgoing_urls.ForbiddenUrl as problem:
         failure: Failure | None = Failure(problem=str(problem), by_event=False)
     except http_client.RequestFailed as problem:
         failure = Failure(problem=str(problem), by_event=problem.connected)

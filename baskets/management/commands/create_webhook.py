@@ -10,7 +10,7 @@ from baskets.domain.events import webhook_endpoints
 from baskets.management.arguments import printable_text
 from baskets.management.base import ServiceCommand, dry_run_transaction
 from baskets.models import Event
-from baskets.net.http_client import MAX_URL_LENGTH
+from baskets.net.outgoing_urls import MAX_URL_LENGTH
 
 
 class Command(ServiceCommand):
