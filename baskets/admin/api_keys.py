@@ -152,7 +152,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
     @admin.display(description=_("by"))
     def who(self, key: ApiKey) -> SafeString:
         """Who issued it."""
-        return display.visible(key.created_by)
+        return display.actor_name(key.created_by)
 
     @admin.display(description=_("valid until"))
     def until(self, key: ApiKey) -> SafeString | str:

@@ -240,7 +240,7 @@ def _keys(partner: Partner) -> Table:
                 display.visible(key.label),
                 key_state(key),
                 display.moment(key.created_at),
-                display.visible(key.created_by),
+                display.actor_name(key.created_by),
                 display.moment(key.expires_at) if key.expires_at else gettext("no end"),
             )
             for key in keys

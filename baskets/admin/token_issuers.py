@@ -245,7 +245,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
     @admin.display(description=_("last changed by"))
     def who(self, issuer: TokenIssuer) -> SafeString:
         """Who added it, or replaced it last."""
-        return display.visible(issuer.created_by)
+        return display.actor_name(issuer.created_by)
 
 
 def _fetch_keys(request: HttpRequest, issuer: TokenIssuer) -> None:

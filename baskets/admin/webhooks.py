@@ -88,6 +88,10 @@ class WebhookEndpointAdmin(RepairAdmin):
         """Without the secret."""
         return WebhookEndpoint.objects.with_refused().defer("secret", "previous_secret").order_by(*self.ordering)
 
+    def label(self, record: WebhookEndpoint) -> object:
+        """Its address."""
+        return record.url
+
     def more_urls(self) -> list[URLPattern]:
         """Make one for a partner."""
         view = self.admin_site.admin_view(self.make)

@@ -112,6 +112,7 @@ def test_a_page_tells_how_many_events_wait(root: Client, endpoint_of_shop: Webho
     feed.assign_positions()
     page = root.get(reverse("admin:baskets_webhookendpoint_repair", args=[endpoint_of_shop.pk, "pause"]))
     assert b"Waiting events" in page.content
+    assert f'<h1>Pause the webhook <small class="name"><bdi class="given">{endpoint_of_shop.url}<' in page.content.decode()
 
 
 @pytest.fixture

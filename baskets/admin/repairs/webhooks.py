@@ -25,7 +25,7 @@ class WebhookRepair(Repair[WebhookEndpoint]):
         return record.pk
 
     def label(self, record: WebhookEndpoint) -> str:
-        return str(record)
+        return record.url
 
 
 class PauseWebhook(WebhookRepair):
