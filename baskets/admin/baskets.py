@@ -4,18 +4,23 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import SEARCH_VAR
+from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, Q, QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.csrf import csrf_protect
 
+from baskets.admin import privacy
 from baskets.admin.basket_detail import basket_page
 from baskets.admin.core import display, filters
 from baskets.admin.core.search import any_term, baskets_found
-from baskets.admin.repairs.admin import RepairAdmin
+from baskets.admin.repairs.admin import METHODS, RepairAdmin
 from baskets.admin.repairs.registry import BASKET_REPAIRS
 from baskets.models import Basket, BasketItem, CheckoutSession
 
@@ -44,6 +49,21 @@ class BasketAdmin(RepairAdmin):
     )
     page_template = "admin/baskets/basket.html"
     repairs = BASKET_REPAIRS
+
+    def more_urls(self) -> list[URLPattern]:
+        """Add the privacy desk."""
+        return [path("privacy/", self.admin_site.admin_view(self.privacy), name="baskets_privacy"), *super().more_urls()]
+
+    @method_decorator(csrf_protect)
+    def privacy(self, request: HttpRequest) -> HttpResponse:
+        """Show, export or erase what is stored of a user id."""
+        step = privacy.step_of(request)
+        needed = [privacy.STEPS[step]] if step else privacy.STEPS.values()
+        if not (self.has_view_permission(request) and any(map(request.user.has_perm, needed))):
+            raise PermissionDenied
+        if request.method not in METHODS:
+            return HttpResponseNotAllowed(METHODS)
+        return privacy.PrivacyView(model_admin=self, request=request).respond()
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Follow the index there is: of shown baskets by their end, of all of them by partner and user.

@@ -66,6 +66,7 @@ class Basket(models.Model):
             ("repair_extend", "Can make a basket last longer"),
             ("repair_end", "Can end a basket"),
             ("repair_erase", "Can erase what is stored of a user"),
+            ("privacy_export", "Can export what is stored of a user"),
         ]
         indexes = [
             models.Index(fields=["expires_at"], name="shown_baskets_by_expiry", condition=Q(hidden_at__isnull=True)),

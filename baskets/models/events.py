@@ -72,7 +72,11 @@ class Event(models.Model):
     class Meta:
         verbose_name = _("event")
         verbose_name_plural = _("events")
-        indexes = [models.Index(fields=["session"], name="events_of_session", condition=Q(session__isnull=False))]
+        indexes = [
+            models.Index(fields=["session"], name="events_of_session", condition=Q(session__isnull=False)),
+            # For an erasure, which searches the reasons of all repairs.
+            models.Index(fields=["id"], name="events_of_repairs", condition=Q(kind="repaired")),
+        ]
         constraints = [
             models.UniqueConstraint(name="one_event_per_basket_and_number", fields=["basket", "number"]),
             models.CheckConstraint(name="event_number_counts_from_one", condition=Q(number__gte=1)),

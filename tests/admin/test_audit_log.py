@@ -14,6 +14,7 @@ from baskets.domain import audit_log
 from baskets.domain.access import api_keys, partners, token_issuers
 from baskets.domain.actors import Actor, ActorKind
 from baskets.models import ApiKey, DeskEntry, Partner, TokenIssuer
+from baskets.models.basket_snapshot import Owner
 from tests.admin.auth.test_rights import change
 from tests.admin.conftest import Shop, post
 from tests.admin.repairs.test_matrix import NAMES, REPAIRS, SHARED
@@ -21,6 +22,7 @@ from tests.admin.test_partners import issued
 from tests.admin.test_stock_take import confirm, preview
 from tests.admin.test_token_issuers import USABLE
 from tests.admin.test_webhooks import filled
+from tests.domain.scenarios import User as Buyer
 from tests.factories import TESTER, ProductFactory
 from tests.key_servers import serving_keys
 
@@ -42,6 +44,9 @@ def writes(root: Client, partner: Partner, keys_url: str) -> dict[str, Callable[
     issuer = token_issuers.add_issuer(partner_name=partner.name, name="published", audience="a", keys_url=keys_url, actor=TESTER).issuer
     ProductFactory(product_id="lamp", unsold=4)
     account, role = User.objects.create(username="nora"), Group.objects.create(name="Night shift")
+    user = Buyer(Owner(partner_id=partner.pk, user_id="ann"))
+    user.place("lamp")
+    of_user = {"user_id": "ann", "row": f"{user.owner.basket_id} 1"}
     make_webhook = address("baskets_webhookendpoint_make", partner.pk)
     of_issuer = {"partner": partner.pk, "name": "login", "issuer": "us", "algorithms": ["ES256"], "keys": USABLE}
     passwords = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
@@ -55,6 +60,7 @@ def writes(root: Client, partner: Partner, keys_url: str) -> dict[str, Callable[
         "baskets_tokenissuer_fetch": lambda: post(root, address("baskets_tokenissuer_fetch", issuer.pk)),
         "baskets_tokenissuer_remove": lambda: post(root, address("baskets_tokenissuer_remove", issuer.pk), REASON),
         "baskets_webhookendpoint_make": lambda: root.post(make_webhook, filled(root, make_webhook)),
+        "baskets_privacy": lambda: post(root, address("baskets_privacy"), {**of_user, "erase": "x", **REASON}),
         "baskets_product_stock_take": lambda: confirm(root, preview(root, "lamp,5")),
         "auth_user_add": lambda: post(root, address("auth_user_add"), {"username": "olga", **passwords}),
         "auth_user_change": lambda: change(root, account, first_name="Nora"),

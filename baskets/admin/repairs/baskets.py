@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
-from baskets.admin.repairs.forms import DaysForm, ItemForm, NewItemForm
+from baskets.admin.repairs.forms import DaysForm, EraseForm, ItemForm, NewItemForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import attention_repairs, basket_repairs, device_repairs, erasure
 from baskets.models import Basket, GuestToken
@@ -146,6 +146,8 @@ class EraseUser(BasketRepair):
         " and the lists are deleted. Orders, stock and the timeline stay, but cannot be found by the user id any more."
     )
 
+    form_class = EraseForm
+
     def snapshot(self, record: Basket) -> Snapshot:
         return snapshots.of_user(record)
 
@@ -153,7 +155,13 @@ class EraseUser(BasketRepair):
         return not erasure.is_erased(record)
 
     def execute(self, record: Basket, call: RepairCall) -> Basket:
-        return erasure.erase_user(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+        return erasure.erase_user(
+            basket=record,
+            expected_events=call.expected_version,
+            is_number_elsewhere=bool(call.cleaned.get("is_number_elsewhere")),
+            reason=call.reason,
+            actor=call.actor,
+        )
 
 
 class DeviceRepair(BasketScopedRepair[GuestToken]):

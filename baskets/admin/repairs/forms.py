@@ -25,6 +25,7 @@ from baskets.domain.access import partners
 from baskets.domain.events import webhook_endpoints
 from baskets.domain.stock.catalog import MAX_PIECES
 from baskets.domain.stock.count_file import read_counts
+from baskets.domain.support import erasure
 from baskets.domain.support.stock_repairs import MAX_COUNTED_PRODUCTS
 from baskets.domain.validation import REASON_LIMIT
 from baskets.models import Basket, CheckoutItem, CheckoutSession, Partner, Product, WebhookEndpoint
@@ -37,6 +38,8 @@ DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 DATABASE_TIME = Statement("database_time", "SELECT statement_timestamp()")
 # Products that a form names where staff have entered a part of a name.
 MAX_ALIKE = 5
+# Texts that the page of an erasure shows.
+MAX_SHOWN_TEXTS = 5
 # The reason of a dry run, which is rolled back.
 PREVIEW_REASON = "preview"
 
@@ -409,6 +412,31 @@ class PartnerSettingsForm(PartnerTermsForm, RepairForm):
     def clean_origins(self) -> list[str]:
         """Return the origins, sorted."""
         return sorted(set(self.cleaned_data["origins"].split()))
+
+
+class EraseForm(RepairForm):
+    """Whether texts elsewhere mean the user. It is a question only of a user id of digits alone that other texts contain."""
+
+    is_number_elsewhere = forms.BooleanField(
+        required=False, help_text=_("If it is not chosen, these texts stay: the number may be a count, a ticket or a date.")
+    )
+
+    def prepare(self, record: Basket) -> None:
+        """Ask if there is a text to ask about."""
+        texts = erasure.texts_elsewhere(record, limit=MAX_SHOWN_TEXTS) if erasure.is_number(record.user_id) else []
+        if not texts:
+            del self.fields["is_number_elsewhere"]
+            return
+        shown = "; ".join(f"\u201c{display.as_plain_text(text)}\u201d" for text in texts[:MAX_SHOWN_TEXTS])
+        self.fields["is_number_elsewhere"].label = gettext("%(number)s means this user elsewhere too: %(texts)s") % {
+            "number": record.user_id,
+            "texts": shown,
+        }
+
+    @property
+    def default_details(self) -> dict[str, Any] | None:
+        """Preview with the texts left unchanged."""
+        return {"is_number_elsewhere": False} if "is_number_elsewhere" in self.fields else {}
 
 
 class DaysForm(RepairForm):

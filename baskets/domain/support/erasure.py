@@ -11,10 +11,11 @@ from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import check_no_active_session, delete_locked_basket
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
 from baskets.domain.wording import sentence
-from baskets.models import Basket, Comfort, Event, GuestToken, IdempotencyRecord, Transfer
+from baskets.models import Basket, Comfort, GuestToken, IdempotencyRecord, Transfer
 from baskets.models.basket_snapshot import Owner
 
 ERASED_PREFIX = "erased-"
+ERASED_NAME = re.compile(f"{ERASED_PREFIX}[0-9a-f]{{32}}")
 # The new key may belong to another lane, which may have passed events of the basket that the old one had not.
 REWIND_LANES = Statement(
     "rewind_webhook_lanes",
@@ -40,25 +41,37 @@ CLEAR_SESSION_LOCALES = Statement(
     "clear_session_locales", "UPDATE baskets_checkoutsession SET language = '', country = '' WHERE basket_id = %s"
 )
 RENAME_ENTRIES = Statement("rename_entries", "UPDATE baskets_deskentry SET subject = %s WHERE about = 'basket' AND subject = %s")
-# Texts by staff may name the user. Of texts without a basket, only those about products of the user's checkouts can.
-REDACT_TEXTS = (
-    """
-UPDATE baskets_event SET data = jsonb_set(data, '{reason}', to_jsonb(regexp_replace(data->>'reason', %(names)s, %(mark)s, 'g')))
-WHERE basket_id = %(basket)s AND data->>'reason' ~ %(names)s
-""",
-    """
-UPDATE baskets_attention SET note = regexp_replace(note, %(names)s, %(mark)s, 'g') WHERE basket_id = %(basket)s AND note ~ %(names)s
-""",
-    """
-UPDATE baskets_stockadjustment SET reason = regexp_replace(reason, %(names)s, %(mark)s, 'g')
-WHERE product_id IN (SELECT product_id FROM baskets_checkoutitem WHERE basket_id = %(basket)s) AND reason ~ %(names)s
-""",
-    "UPDATE baskets_deskentry SET note = regexp_replace(note, %(names)s, %(mark)s, 'g') WHERE note <> '' AND note ~ %(names)s",
-    # Rows in the findings of a check. The next check finds those that are still broken.
+# Note [What names a user in a text]
+# Texts by staff may name the user, also those about other baskets, products or webhooks. In a text about the basket itself, the user id
+# and the key are replaced wherever they stand as a word. In any other text, a user id of digits alone may be a count, a ticket or a
+# date, so it is replaced there only if staff have read those texts and say so; every other id is replaced.
+OWN_TEXTS = (
+    ("baskets_event", "{data,reason}", "basket_id = %(basket)s"),
+    ("baskets_attention", "note", "basket_id = %(basket)s"),
+    ("baskets_deskentry", "note", "about = 'basket' AND subject = %(basket)s::uuid::text"),
+)
+# Of the texts about stock, only those about products of the user's checkouts can name the user.
+ALL_TEXTS = (
+    ("baskets_event", "{data,reason}", "kind = 'repaired'"),
+    ("baskets_attention", "note", "note <> ''"),
+    ("baskets_deskentry", "note", "note <> ''"),
+    ("baskets_brokenrule", "note", "note <> ''"),
+    ("baskets_webhookchange", "reason", "reason <> ''"),
+    (
+        *("baskets_stockadjustment", "reason"),
+        "product_id IN (SELECT product_id FROM baskets_checkoutitem WHERE basket_id = %(basket)s)",
+    ),
+)
+# Rows in the findings of a check. The next check finds those that are still broken.
+REMOVE_EXAMPLES = Statement(
+    "remove_examples",
     """
 UPDATE baskets_brokenrule SET examples = (
     SELECT coalesce(jsonb_agg(example), '[]') FROM jsonb_array_elements(examples) AS example
-    WHERE NOT EXISTS (SELECT FROM jsonb_each_text(example) AS cell WHERE cell.value ~ %(names)s)
+    WHERE NOT EXISTS (
+        SELECT FROM jsonb_each_text(example) AS cell
+        WHERE cell.value ~ %(names)s OR (cell.key = 'user_id' AND cell.value = %(user)s)
+    )
 )
 """,
 )
@@ -66,7 +79,7 @@ MARK = "[erased]"
 
 
 @transaction.atomic(savepoint=False)
-def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> Basket:
+def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: bool = False, reason: str, actor: Actor) -> Basket:
     """Empty and hide a basket, and replace its user id by a random name, for good.
 
     The key of a basket is computed from the user id, so everyone who knows the id could compute it. The basket therefore gets
@@ -77,6 +90,8 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     Source: ADR 24.
 
     :param expected_events: the number of events of the basket that staff have seen.
+    :param is_number_elsewhere: whether a user id of digits alone means this user in the texts that `texts_elsewhere` returns.
+        See Note [What names a user in a text].
     :returns: the basket under its new key.
     :raises ReasonRequired: the reason is missing, too long, or not storable.
     :raises StaleState: the timeline of the basket has more events.
@@ -101,10 +116,7 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
     execute(CLEAR_EVENT_TRACKING, [basket.pk])
     execute(CLEAR_SESSION_LOCALES, [basket.pk])
     execute(RENAME_EVENTS, [basket.pk])
-    # The user id or the key, but not as part of a longer word.
-    names = f"(?<![[:alnum:]])(?:{re.escape(basket.user_id)}|{basket.pk})(?![[:alnum:]])"
-    for statement in REDACT_TEXTS:
-        execute(statement, {"names": names, "mark": MARK, "basket": basket.pk})
+    _redact(basket, is_number_elsewhere=is_number_elsewhere)
 
     name = f"{ERASED_PREFIX}{secrets.token_hex(16)}"
     new = Owner(partner_id=basket.partner_id, user_id=name).basket_id
@@ -118,8 +130,53 @@ def erase_user(*, basket: Basket, expected_events: int, reason: str, actor: Acto
 
 
 def is_erased(basket: Basket) -> bool:
-    """Tell whether the data of the user of a basket were erased."""
-    return Event.objects.filter(basket_id=basket.pk, kind=Event.Kind.REPAIRED, data__repair="erase").exists()
+    """Tell whether the data of the user of a basket were erased: its user id is a random name of `erase_user`."""
+    return ERASED_NAME.fullmatch(basket.user_id) is not None
+
+
+def is_number(user_id: str) -> bool:
+    """Tell whether a user id is digits alone, which a text may use for something else."""
+    return user_id.isascii() and user_id.isdigit()
+
+
+def texts_elsewhere(basket: Basket, *, limit: int) -> list[str]:
+    """Read texts by staff that are not about the basket and contain its user id as a word.
+
+    :param limit: the number of texts to read of each kind.
+    """
+    values = {"names": _pattern(re.escape(basket.user_id)), "basket": basket.pk, "limit": limit}
+    own = {table: where for table, _, where in OWN_TEXTS}
+    found = []
+    for table, column, where in ALL_TEXTS:
+        text, others = _value(column), f"AND NOT ({own[table]})" if table in own else ""
+        query = f"SELECT {text} FROM {table} WHERE {where} {others} AND {text} ~ %(names)s LIMIT %(limit)s"  # noqa: S608 (constants)
+        found += [row[0] for row in execute(query, values).fetchall()]
+    return found
+
+
+def _redact(basket: Basket, *, is_number_elsewhere: bool) -> None:
+    """Replace the user id and the key of a basket in texts by staff."""
+    key = str(basket.pk)
+    own = _pattern(f"{re.escape(basket.user_id)}|{key}")
+    elsewhere = own if is_number_elsewhere or not is_number(basket.user_id) else _pattern(key)
+    for names, texts in ((own, OWN_TEXTS), (elsewhere, ALL_TEXTS)):
+        values = {"names": names, "mark": MARK, "basket": basket.pk}
+        for table, column, where in texts:
+            text = _value(column)
+            new = f"regexp_replace({text}, %(names)s, %(mark)s, 'g')"
+            changed = f"data = jsonb_set(data, '{{reason}}', to_jsonb({new}))" if column != text else f"{column} = {new}"
+            execute(f"UPDATE {table} SET {changed} WHERE {where} AND {text} ~ %(names)s", values)  # noqa: S608 (constants)
+    execute(REMOVE_EXAMPLES, {"names": elsewhere, "user": basket.user_id})
+
+
+def _value(column: str) -> str:
+    """Return the expression of a text: a column, or the reason in the data of an event."""
+    return "data->>'reason'" if column == "{data,reason}" else column
+
+
+def _pattern(names: str) -> str:
+    """Return a regular expression of PostgreSQL for names, but not as part of a longer word."""
+    return f"(?<![[:alnum:]])(?:{names})(?![[:alnum:]])"
 
 
 def _children() -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ SHARED = {f"{name_of(model)}_{page}" for model in MODELS for page in ("changelis
 DESKS = {name_of(model) for model in MODELS if isinstance(admin.site.get_model_admin(model), RepairAdmin)}
 REPAIRS = {f"{desk}_{page}" for desk in DESKS for page in ("repair", "repair_many")}
 OWN = {
-    *("baskets_worklist", "baskets_product_stock_take"),
+    *("baskets_worklist", "baskets_product_stock_take", "baskets_privacy"),
     *("baskets_apikey_limit", "baskets_apikey_revoke"),
     *("baskets_partner_add", "baskets_partner_issue_key", "baskets_partner_sandbox"),
     *("baskets_tokenissuer_add", "baskets_tokenissuer_remove", "baskets_tokenissuer_fetch", "baskets_webhookendpoint_make"),

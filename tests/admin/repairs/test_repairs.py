@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from baskets.admin.repairs.admin import RepairAdmin
-from baskets.admin.repairs.forms import AssignmentForm, RepairForm
+from baskets.admin.repairs.forms import AssignmentForm, EraseForm, RepairForm
 from baskets.admin.repairs.registry import ALL_REPAIRS
 from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
@@ -91,7 +91,7 @@ def confirmed(client: Client, address: str, form: dict[str, Any]) -> dict[str, A
 
 
 def asks(address: str) -> bool:
-    return next(repair.form_class not in (RepairForm, AssignmentForm) for repair in ALL_REPAIRS if f"/{repair.slug}/" in address)
+    return next(repair.form_class not in (RepairForm, AssignmentForm, EraseForm) for repair in ALL_REPAIRS if f"/{repair.slug}/" in address)
 
 
 @pytest.fixture

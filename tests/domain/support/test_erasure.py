@@ -7,14 +7,14 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from baskets.domain import idempotency, runner
+from baskets.domain import audit_log, idempotency, runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import items
 from baskets.domain.errors import OrderNotFound, Refusal
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.support import erasure
-from baskets.models import Basket, CheckoutSession, Event, FeedPosition
+from baskets.domain.support import basket_repairs, erasure
+from baskets.models import Basket, CheckoutSession, DeskEntry, Event, FeedPosition
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User, available
 from tests.factories import ProductFactory
@@ -45,9 +45,10 @@ def user(owner: Owner) -> User:
     return user
 
 
-def erase(user: User) -> Basket:
+def erase(user: User, **options: bool) -> Basket:
     basket = Basket.objects.get(pk=user.owner.basket_id)
-    return runner.run(erasure.erase_user, basket=basket, expected_events=basket.events, reason="requested", actor=STAFF)
+    values: Any = {"expected_events": basket.events, "reason": "requested", "actor": STAFF, **options}
+    return runner.run(erasure.erase_user, basket=basket, **values)
 
 
 def stored_texts() -> str:
@@ -114,6 +115,56 @@ def test_a_basket_that_was_deleted_is_erased_all_the_same(user: User) -> None:
     assert erase(user).hidden_at == hidden_at
     assert TELLTALE not in stored_texts()
     assert invariant_checker.check_invariants() == []
+
+
+def named_everywhere(user_id: str, partner_id: int) -> tuple[User, Basket]:
+    """A user whose id stands in texts about the own basket, another basket, a flag, a webhook and the journal."""
+    ProductFactory(product_id="shirt", unsold=9)
+    user, other = (User(Owner(partner_id=partner_id, user_id=name)) for name in (user_id, "other"))
+    for each in (user, other):
+        each.place("shirt")
+        basket = Basket.objects.get(pk=each.owner.basket_id)
+        text = f"see {user_id}, not {user_id}7"
+        runner.run(basket_repairs.extend, basket=basket, days=99, expected_events=basket.events, reason=text, actor=STAFF)
+    audit_log.record(kind=DeskEntry.Kind.TESTED, about="webhookendpoint", subject="1", reason=f"{user_id} calls", actor=STAFF)
+    return user, Basket.objects.get(pk=other.owner.basket_id)
+
+
+def texts_about(basket: Basket) -> tuple[set[str], set[str]]:
+    """The reasons in the timeline of a basket, and those of the journal about others."""
+    events = Event.objects.filter(basket=basket, data__repair="extend").values_list("data__reason", flat=True)
+    return set(events), set(DeskEntry.objects.exclude(subject=str(basket.pk)).values_list("note", flat=True)) - {"requested", ""}
+
+
+def test_texts_of_other_baskets_lose_the_user_id_too(owner: Owner) -> None:
+    user, other = named_everywhere("ann+x@example.org", owner.partner_id)
+    erase(user)
+    kept = "see [erased], not ann+x@example.org7"
+    assert texts_about(other) == ({kept}, {kept, "[erased] calls"})
+
+
+def test_a_number_is_replaced_elsewhere_only_if_staff_say_that_it_is_the_user(owner: Owner) -> None:
+    user, other = named_everywhere("42", owner.partner_id)
+    basket = Basket.objects.get(pk=user.owner.basket_id)
+    found = erasure.texts_elsewhere(basket, limit=5)
+    assert sorted(found) == ["42 calls", "see 42, not 427", "see 42, not 427"]
+    erased = erase(user)
+    assert texts_about(other) == ({"see 42, not 427"}, {"see [erased], not 427", "42 calls"})
+    assert texts_about(erased)[0] == {"see [erased], not 427"}
+
+
+def test_a_number_that_staff_say_is_the_user_is_replaced_everywhere(owner: Owner) -> None:
+    user, other = named_everywhere("42", owner.partner_id)
+    erase(user, is_number_elsewhere=True)
+    assert texts_about(other) == ({"see [erased], not 427"}, {"see [erased], not 427", "[erased] calls"})
+
+
+def test_an_erased_user_is_known_by_the_name_alone(user: User) -> None:
+    erased = erase(user)
+    Event.objects.filter(basket=erased).delete()
+    assert erasure.is_erased(erased)
+    with pytest.raises(Refusal, match="already erased"):
+        runner.run(erasure.erase_user, basket=erased, expected_events=erased.events, reason="again", actor=STAFF)
 
 
 def test_a_user_in_checkout_is_not_erased(user: User, stored_rows: Callable[[], Any]) -> None:

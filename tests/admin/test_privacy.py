@@ -1,0 +1,121 @@
+"""The privacy desk: what is stored of one user id at all partners is shown, exported without secrets, and erased."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from baskets.domain import comfort
+from baskets.domain.access import partners
+from baskets.models import Basket, Comfort, DeskEntry
+from baskets.models.basket_snapshot import Owner
+from tests.admin.conftest import Shop, post
+from tests.domain.scenarios import User as Buyer
+from tests.factories import TESTER
+
+pytestmark = pytest.mark.django_db
+PAGE = "/admin/baskets/basket/privacy/"
+ANN = {"user_id": "ann"}
+
+
+@pytest.fixture
+def other_ann(full_shop: Shop) -> Buyer:
+    """A user of another partner, by the same id, in checkout and with comfort settings."""
+    partner = partners.create_partner(name="second", actor=TESTER)
+    ann = Buyer(Owner(partner_id=partner.pk, user_id="ann"))
+    ann.place("lamp")
+    ann.start()
+    values: Any = {"customer_id": "cust-4711", "payment_token": "tok-secret"}
+    comfort.change_comfort(owner=ann.owner, values=values, consent=True)
+    return ann
+
+
+def chosen(client: Client) -> list[str]:
+    """The values of all rows of the page."""
+    return [f"{row.stored.basket.pk} {row.version}" for row in post(client, PAGE, ANN).context["rows"]]
+
+
+def test_everything_of_one_id_is_shown_with_open_matters_in_a_constant_number_of_statements(
+    root: Client, full_shop: Shop, other_ann: Buyer, django_assert_num_queries: Callable[..., Any]
+) -> None:
+    form = ANN | {"csrfmiddlewaretoken": "a" * 32}
+    root.cookies["csrftoken"] = "a" * 32
+    with django_assert_num_queries(14):
+        shown = root.post(PAGE, form)
+    with django_assert_num_queries(14):
+        root.post(PAGE, form | {"user_id": "ben"})
+    found = {row.stored.basket.partner.name: row for row in shown.context["rows"]}
+    assert found["second"].stored.counts == {"checkouts": 1, "events": 2, "comfort settings": 1}
+    assert [len(row.open_matters) for row in shown.context["rows"]] == [0, 1]
+    body = shown.content.decode()
+    assert "A checkout is active. Finish or abort it first" in body
+    assert "Two partners may call different people by the same id" in body
+    assert "Open flags" in root.post(PAGE, form | {"user_id": "ben"}).content.decode()
+    assert "Nothing is stored of this user id" in root.post(PAGE, form | {"user_id": "Ann"}).content.decode()
+
+
+def test_export_is_a_file_without_secrets_and_recorded_for_each_partner(root: Client, full_shop: Shop, other_ann: Buyer) -> None:
+    response = post(root, PAGE, ANN | {"export": "x", "row": chosen(root), "reason": "request 12"})
+    assert response["Content-Disposition"] == 'attachment; filename="user-data.json"'
+    document = json.loads(response.content)
+    first, second = document["partners"]
+    assert (document["userId"], first["partner"], second["partner"]) == ("ann", full_shop.partner.name, "second")
+    assert [(order["status"], order["items"][0]["productId"]) for order in first["checkouts"]] == [("ORDERED", "lamp")]
+    assert [event["kind"] for event in first["timeline"]][-1] == "checkout_ordered"
+    assert first["saved"] == [{"productId": "song", "count": 1}]
+    assert second["comfortSettings"]["customerId"] == "cust-4711"
+    assert "tok-secret" not in response.content.decode()
+    entries = DeskEntry.objects.filter(kind="taken_out").order_by("pk").values_list("actor", "note", "partner__name")
+    assert list(entries) == [("root", "request 12", full_shop.partner.name), ("root", "request 12", "second")]
+
+
+def test_erasure_takes_the_chosen_partners_and_says_what_was_refused(root: Client, full_shop: Shop, other_ann: Buyer) -> None:
+    rows = chosen(root)
+    form = ANN | {"erase": "x", "row": rows, "reason": "request 12"}
+    assert "This field is required" in post(root, PAGE, form | {"reason": " "}).content.decode()
+    assert "Choose at least one partner" in post(root, PAGE, form | {"row": []}).content.decode()
+    assert Basket.objects.filter(user_id="ann").count() == 2
+    body = post(root, PAGE, form).content.decode()
+    assert "A checkout is active." in body
+    assert Basket.objects.get(user_id="ann").partner.name == "second"
+    assert Basket.objects.filter(user_id__startswith="erased-").count() == 1
+    assert DeskEntry.objects.latest("pk").note == "request 12"
+    other_ann.finish(False)
+    stale = post(root, PAGE, form | {"row": rows[1:]}).content.decode()
+    assert "has changed since it was shown" in stale
+    post(root, PAGE, form | {"row": chosen(root)})
+    assert not Basket.objects.filter(user_id="ann").exists()
+    assert not Comfort.objects.exists()
+    assert "Nothing is stored of this user id" in post(root, PAGE, ANN).content.decode()
+
+
+def test_a_number_asks_whether_texts_elsewhere_mean_the_user(root: Client, full_shop: Shop) -> None:
+    user = full_shop.buyer("42")
+    user.place("song")
+    extend = reverse("admin:baskets_basket_repair", args=[full_shop.buyer("ben").owner.basket_id, "extend"])
+    form = {"seen": root.get(extend).context["form"]["seen"].value(), "days": "99", "reason": "for 42 again"}
+    confirm = post(root, extend, form).context["confirm"]
+    assert post(root, extend, form | {"confirm": confirm}).status_code == 302
+    shown = post(root, PAGE, {"user_id": "42"})
+    assert "for 42 again" in shown.content.decode()
+    row = f"{user.owner.basket_id} {shown.context['rows'][0].version}"
+    post(root, PAGE, {"user_id": "42", "erase": "x", "row": row, "reason": "request", "is_number_elsewhere": "on"})
+    assert DeskEntry.objects.filter(note="for [erased] again").count() == 1
+
+
+def test_each_step_needs_its_permission(full_shop: Shop, viewer: Client, sign_in: Callable[..., Client], stored_rows: Any) -> None:
+    row = f"{full_shop.buyer('ann').owner.basket_id} 5"
+    assert viewer.get(PAGE).status_code == 403
+    for name, codename, allowed in (("exporter", "privacy_export", "export"), ("eraser", "repair_erase", "erase")):
+        client = sign_in(name, permissions="view_")
+        User.objects.get(username=name).user_permissions.add(Permission.objects.get(codename=codename))
+        shown = post(client, PAGE, ANN).content.decode()
+        assert ('name="export"' in shown, 'name="erase"' in shown) == (allowed == "export", allowed == "erase")
+        before = stored_rows()
+        denied = "erase" if allowed == "export" else "export"
+        assert post(client, PAGE, ANN | {denied: "x", "row": row, "reason": "x"}).status_code == 403
+        assert stored_rows() == before
