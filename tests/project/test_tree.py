@@ -30,11 +30,14 @@ def test_the_top_level_has_only_the_specified_names() -> None:
     assert {name for name in top if not name.startswith(".")} <= TOP_LEVEL
 
 
-@pytest.mark.parametrize("path", sorted((PROJECT / "basket_project" / "launcher").glob("*.py")), ids=lambda path: path.stem)
+LAUNCHER = [*sorted((PROJECT / "basket_project" / "launcher").glob("*.py")), PROJECT / "basket_project" / "variables.py"]
+
+
+@pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: path.stem)
 def test_the_launcher_imports_the_standard_library_only(path: Path) -> None:
     for name in imported_by(path):
         top = name.partition(".")[0]
-        assert top in sys.stdlib_module_names or name.startswith("basket_project.launcher."), name
+        assert top in sys.stdlib_module_names or name.startswith(("basket_project.launcher.", "basket_project.variables.")), name
 
 
 @pytest.mark.parametrize("layer", ["domain", "models"])
