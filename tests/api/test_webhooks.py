@@ -137,6 +137,13 @@ def test_webhook_is_paused_and_resumed(api: Api, path: str) -> None:
     assert api.patch(path, {"active": True}).data["state"] == "active"
 
 
+def test_new_url_of_a_waiting_webhook_may_come_with_active(api: Api, path: str) -> None:
+    now = database_now()
+    WebhookEndpoint.objects.update(failures=3, failing_since=now, next_try_at=now + timedelta(hours=1), problem="x")
+    changed = api.patch(path, {"url": URL + "/new", "active": True}).data
+    assert (changed["url"], changed["state"], changed["nextTryAt"]) == (URL + "/new", "active", None)
+
+
 def test_new_url_ends_the_wait_after_failures(api: Api, path: str, sells: Sells) -> None:
     sells("p1")
     api.place("p1")

@@ -175,6 +175,7 @@ def change_webhook(
         if row.url != after["url"]:
             WebhookEndpoint.objects.filter(pk=row.pk).update(failures=0, failing_since=None, next_try_at=None, problem="")
             WebhookBlockedBasket.objects.filter(endpoint=row).update(next_try_at=Now())
+            row.next_try_at = None
         _take_lanes(row)
         record_change(row, Change.CHANGED, position=row.position, actor=actor, reason=reason)
         audit_log.record_change(
