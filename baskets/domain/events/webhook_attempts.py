@@ -18,6 +18,7 @@ SELECT endpoint, position, problem = '', status, duration, problem, statement_ti
 FROM unnest(
     %(endpoints)s::bigint[], %(positions)s::bigint[], %(statuses)s::smallint[], %(durations)s::interval[], %(problems)s::text[]
 ) attempt (endpoint, position, status, duration, problem)
+WHERE (SELECT state FROM baskets_webhookendpoint known WHERE known.id = attempt.endpoint) <> 'deleted'
 """,
 )
 # SKIP LOCKED: another worker that deletes the same rows is not waited for.
@@ -53,7 +54,7 @@ class Attempt:
 
 
 def record_attempts(attempts: Sequence[Attempt]) -> None:
-    """Record requests, and delete the oldest beyond `MAX_KEPT_PER_OUTCOME` of each endpoint and outcome.
+    """Record requests, and delete the oldest beyond `MAX_KEPT_PER_OUTCOME` of each endpoint and outcome. Drop those of deleted endpoints.
 
     Locks nothing that another worker waits for. Call it in the transaction that records the outcomes at the endpoints.
 

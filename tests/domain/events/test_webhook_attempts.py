@@ -47,3 +47,11 @@ def test_the_oldest_attempts_of_the_same_endpoint_and_outcome_are_deleted() -> N
         "position__max": MAX_KEPT_PER_OUTCOME + 4,
     }
     assert (kept.filter(acknowledged=False).count(), WebhookAttempt.objects.filter(endpoint=other).count()) == (1, 1)
+
+
+def test_a_request_that_ends_after_its_endpoint_was_deleted_leaves_no_attempt() -> None:
+    deleted, other = make(), make()
+    webhook_endpoints.delete_webhook(endpoint=deleted, reason="test", actor=TESTER)
+    record(deleted, 7, 204)
+    record(other, 7, 204)
+    assert WebhookAttempt.objects.get().endpoint == other
