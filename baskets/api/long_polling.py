@@ -84,11 +84,12 @@ class FeedWatch:
                 per_partner = Counter(each.partner_id for each in self._waiters.values())
                 if len(self._waiters) >= conf.feed_waiters() or per_partner[waiter.partner_id] >= MAX_PER_PARTNER:
                     return False
+            if not self._is_watching:
+                # It waits for the lock. Where no thread can be started, nothing waits for it.
+                threading.Thread(target=self._watch, name="feed watch", daemon=True).start()
+                self._is_watching = True
             suspension.suspend()
             self._waiters[suspension] = waiter
-            if not self._is_watching:
-                self._is_watching = True
-                threading.Thread(target=self._watch, name="feed watch", daemon=True).start()
         return True
 
     def _watch(self) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -178,6 +179,23 @@ def test_failing_database_delays_no_consumer_beyond_its_time(user: User, monkeyp
     for error in (OperationalError, ValueError):
         monkeypatch.setattr(feed, "assign_positions", Mock(side_effect=error("gone")))
         assert watch_one(Waiter(partner_id=user.owner.partner_id, position=0, until=time.monotonic() + 1)) < 15
+
+
+def test_where_no_thread_can_be_started_no_request_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_polling, "_with_events", lambda _: set())
+    watch, refused, waiting = FeedWatch(), Mock(is_abandoned=False), Mock(is_abandoned=False)
+    waiter = Waiter(partner_id=1, position=0, until=0)
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        with pytest.raises(RuntimeError):
+            watch.suspend(refused, waiter)
+    assert not refused.suspend.called
+    assert watch.suspend(waiting, waiter)
+    ends = time.monotonic() + 20
+    while not waiting.resume.called and time.monotonic() < ends:
+        time.sleep(0.02)
+    assert waiting.resume.called
+    assert not refused.resume.called
 
 
 @pytest.mark.parametrize("early", [True, False])
