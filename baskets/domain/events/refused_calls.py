@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 
 import structlog
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from baskets.db.pipeline import Statement, execute
 from baskets.db.transactions import run_in_transaction
@@ -54,7 +54,7 @@ def write_counts() -> None:
         return
     try:
         run_in_transaction(lambda: execute(ADD, [list(written), list(written.values())]))
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         log.warning("refused_calls_not_written", **summarize_error(error))
         with _lock:
             _counts.update(written)

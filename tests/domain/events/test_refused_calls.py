@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -50,9 +50,10 @@ def test_refused_calls_are_counted_by_reason_and_written_later(client: Client) -
 
 
 @pytest.mark.django_db
-def test_counts_survive_a_database_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [DatabaseError, InterfaceError])
+def test_counts_survive_a_database_that_fails(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Callable[[], Any]) -> None:
-        raise DatabaseError
+        raise error
 
     refused_calls.count("out_of_stock")
     with monkeypatch.context() as patched:
