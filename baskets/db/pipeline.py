@@ -17,6 +17,7 @@ every call. Here libpq's pipeline mode is entered only while the queue is sent.
 
 import functools
 import hashlib
+import inspect
 import re
 import threading
 import time
@@ -172,11 +173,14 @@ class PipelineConnection:
         queue, self._queue = self._queue, []
         failed: list[tuple[PendingResult, PGresult]] = []
         started = time.monotonic()
+        steps = self._communicate(queue, failed, commit=commit is not None)
         with self.django.wrap_database_errors:
             try:
-                self.raw.wait(self._communicate(queue, failed, commit=commit is not None))
+                self.raw.wait(steps)
             except BaseException as error:
                 self.raw.close()  # Which replies are still to come is unknown.
+                if commit and inspect.getgeneratorstate(steps) == inspect.GEN_CREATED:
+                    commit.maybe_committed = False  # The connection was refused before anything was sent.
                 if not failed or not isinstance(error, psycopg.Error):
                     raise
             if self.django.queries_logged:

@@ -15,6 +15,7 @@ from baskets.db import circuit
 from baskets.db.errors import Fault, fault_of
 from baskets.db.limits import client_waits
 from baskets.db.pipeline import execute
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import Event
 from baskets.models.basket_snapshot import Owner
@@ -157,6 +158,21 @@ def test_a_connection_from_before_a_hang_is_not_used(proxy: Proxy) -> None:
     with pytest.raises(OperationalError, match="from before"):
         one()
     assert connection.connection.closed
+
+
+def test_a_transaction_that_another_hang_ends_before_it_sent_anything_is_repeated(proxy: Proxy) -> None:
+    """Its COMMIT was to be sent with its only statement, and neither was: the outcome is known."""
+    assert one() == (1,)
+    runs: list[bool] = []
+
+    def operation() -> None:
+        runs.append(True)
+        execute("SELECT 1", [])
+        if len(runs) == 1:
+            circuit.CIRCUIT.record_hang(circuit.CIRCUIT.generation)
+
+    run_in_transaction(operation)
+    assert len(runs) == 2
 
 
 def test_after_a_try_without_an_answer_there_is_a_pause(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
