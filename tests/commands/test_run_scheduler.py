@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from baskets.domain import runner
+from baskets.domain import audit_log, runner
 from baskets.domain.actors import Actor
 from baskets.domain.maintenance import invariant_checker, schedule
 from baskets.domain.support import assignments
@@ -129,6 +129,8 @@ def test_a_night_is_due_for_an_hour(minutes_ago: int, *, due: bool) -> None:
     if begun:
         assert begun.replace(tzinfo=None) == begins
         runner.run(assignments.record_check, checked=1, found=[], actor=Actor.system("cron"))
+        assert schedule.night_due(begins.time()) == begun  # Nothing was purged yet.
+        runner.run(audit_log.record, kind=DeskEntry.Kind.PURGED, about="basket", data={}, actor=Actor.system("purge_history"))
         assert schedule.night_due(begins.time()) is None
 
 

@@ -19,14 +19,14 @@ SELECT CASE WHEN EXISTS (
 ) THEN true ELSE pg_try_advisory_lock(%(high)s::int, %(low)s::int) END
 """,
 )
-# The journal records each check, by whatever it was started.
+# The journal records each purge, by whatever it was started. It is the last record of a night's work, so what was interrupted is repeated.
 NIGHT = Statement(
     "night_due",
     """
 SELECT night.at
 FROM (SELECT date_trunc('day', statement_timestamp(), 'UTC') + %s::time::interval AS at) night
 WHERE statement_timestamp() >= night.at AND statement_timestamp() < night.at + interval '1 hour'
-  AND NOT EXISTS (SELECT FROM baskets_deskentry entry WHERE entry.kind = 'checked' AND entry.at >= night.at)
+  AND NOT EXISTS (SELECT FROM baskets_deskentry entry WHERE entry.kind = 'purged' AND entry.at >= night.at)
 """,
 )
 
@@ -38,7 +38,7 @@ def lead() -> bool:
 
 
 def night_due(at: time) -> datetime | None:
-    """Return the beginning of the current night if its work is due: from `at` on for an hour, until a check was recorded.
+    """Return the beginning of the current night if its work is due: from `at` on for an hour, until a purge was recorded.
 
     A night that passed while no scheduler ran is left out, because the work must not fall into the hours of a show.
 
