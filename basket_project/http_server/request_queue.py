@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from basket_project.http_server.connections import Connection
     from basket_project.http_server.suspension import Suspension
 
+# Shares of the permitted wait: how long a queue is not empty until it is a standing one, and how long a request waits in that.
+_BURST_SHARE, _STANDING_SHARE = 0.75, 0.25
+
 
 class QueuedRequest:
     """One whole request that waits for a thread or is being handled.
@@ -34,11 +37,19 @@ class QueuedRequest:
 class RequestQueue:
     """A thread-safe queue. The event loop puts, the threads get.
 
+    # Note [A standing queue]
+    # A queue absorbs bursts: it fills, and becomes empty again. If it has not been empty for most of `seconds`, more requests arrive than
+    # the threads can handle, and a longer wait makes none of them succeed: each accepted one would wait for the whole time. So the wait
+    # is then limited to a quarter (the idea of CoDel, RFC 8289). The threads stay busy, and accepted requests are fast.
+
     :param priorities: number of priorities; 0 comes first.
     :param length: number of requests that may wait.
+    :param seconds: how long a request may wait.
     """
 
-    def __init__(self, *, priorities: int, length: int) -> None:
+    def __init__(self, *, priorities: int, length: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._standing_since: float | None = None  # When the first request came since a thread took the last one.
         self._waiting: list[deque[QueuedRequest]] = [deque() for _ in range(priorities)]
         self._length = length
         self._size = 0
@@ -64,6 +75,8 @@ class RequestQueue:
                 self._size -= 1
             self._waiting[request.priority].append(request)
             self._size += 1
+            if self._standing_since is None:
+                self._standing_since = request.queued_at
         self._tokens.put(True)
         return refused
 
@@ -74,13 +87,22 @@ class RequestQueue:
                 for waiting in self._waiting:
                     if waiting:
                         self._size -= 1
+                        if not self._size:
+                            self._standing_since = None
                         return waiting.popleft()
         return None
 
-    def pop_older_than(self, moment: float) -> list[QueuedRequest]:
-        """Remove and return the requests queued before a moment of `time.monotonic()`."""
-        late = []
+    def pop_late(self, now: float) -> list[QueuedRequest]:
+        """Remove and return the requests that have waited too long; see Note [A standing queue].
+
+        :param now: the time of `time.monotonic()`.
+        """
+        late: list[QueuedRequest] = []
+        if not self._size:
+            return late
         with self._lock:
+            is_standing = self._standing_since is not None and now - self._standing_since > self._seconds * _BURST_SHARE
+            moment = now - self._seconds * (_STANDING_SHARE if is_standing else 1)
             for waiting in self._waiting:
                 while waiting and waiting[0].queued_at < moment:
                     late.append(waiting.popleft())

@@ -32,6 +32,7 @@ class RequestThreads:
     :param base: the part of the WSGI environment that all requests share.
     :param number: threads beside the one for probes.
     :param queue_length: number of requests that may wait.
+    :param queue_seconds: how long a request may wait.
     :param refused: numbers of requests without a response by reason; counted here if the client has hung up.
     """
 
@@ -45,6 +46,7 @@ class RequestThreads:
         base: dict[str, Any],
         number: int,
         queue_length: int,
+        queue_seconds: float,
         refused: Counter[str],
     ) -> None:
         self._application = application
@@ -53,8 +55,8 @@ class RequestThreads:
         self._returned = returned
         self._base = base
         self._refused = refused
-        self._requests = RequestQueue(priorities=policy.priorities, length=queue_length)
-        self._probes = RequestQueue(priorities=1, length=_PROBE_QUEUE_LENGTH)
+        self._requests = RequestQueue(priorities=policy.priorities, length=queue_length, seconds=queue_seconds)
+        self._probes = RequestQueue(priorities=1, length=_PROBE_QUEUE_LENGTH, seconds=queue_seconds)
         self._threads_of = {self._requests: number, self._probes: 1}
         self._busy: set[int] = set()  # Identifiers of threads that handle a request.
         self._suspended: set[Suspension] = set()
@@ -73,9 +75,12 @@ class RequestThreads:
         """Queue a request; returns the one to refuse because the queue is full, or None."""
         return (self._probes if is_probe else self._requests).put(request)
 
-    def pop_older_than(self, moment: float) -> list[QueuedRequest]:
-        """Remove and return the requests queued before a moment of `time.monotonic()`."""
-        return [request for queue in self._threads_of for request in queue.pop_older_than(moment)]
+    def pop_late(self, now: float) -> list[QueuedRequest]:
+        """Remove and return the requests that have waited too long.
+
+        :param now: the time of `time.monotonic()`.
+        """
+        return [*self._requests.pop_late(now), *self._probes.pop_late(now)]
 
     def requeue(self, request: QueuedRequest) -> QueuedRequest | None:
         """Queue a request that was suspended; returns as `put`."""

@@ -55,6 +55,7 @@ class Worker:
             base=base_environ(*listener.getsockname()[:2]),
             number=threads,
             queue_length=limits.queue_length,
+            queue_seconds=limits.queue_seconds,
             refused=self._refused,
         )
         self._next_tick = 0.0
@@ -92,6 +93,8 @@ class Worker:
             if self._stop_requested and self._stopping_since is None:
                 self._stop()
             now = time.monotonic()
+            for request in self._threads.pop_late(now):
+                self._refuse_queued(request)
             if now >= self._next_tick:
                 self._tick(now)
 
@@ -148,8 +151,6 @@ class Worker:
         if now >= self._next_second:
             self._next_second = now + 1
             self._each_second()
-        for request in self._threads.pop_older_than(now - limits.queue_seconds):
-            self._refuse_queued(request)
         for connection in [each for each in self._table if each.deadline < now]:
             self._on_deadline(connection)
         if self._stopping_since is not None and now > self._stopping_since + limits.drain_seconds:

@@ -1,5 +1,6 @@
 """Tells the process server what it needs before a call gets a thread: priority, size limit, and the responses to refusals."""
 
+import functools
 import re
 import secrets
 import threading
@@ -88,16 +89,16 @@ class Admission:
 
     def error_response(self, reason: str, head: Head | None) -> RawResponse:
         """Return the response to a refused request. Every refusal is counted; all but those of an overload are logged."""
-        overloaded = reason == "overloaded"
-        retry = {"Retry-After": str(1 + secrets.randbelow(MAX_RETRY_AFTER_SECONDS))} if overloaded else None
-        response = error_response(reason, headers=retry)
+        status, fixed, body = _error_parts(reason)
         headers = _standard_headers(head)
-        if not overloaded:
-            log.info("request", route="", status=response.status_code, reason=reason, ms=0.0, statements=0, request_id=headers[0][1])
+        if reason == "overloaded":
+            headers.append(("Retry-After", str(1 + secrets.randbelow(MAX_RETRY_AFTER_SECONDS))))
+        else:
+            log.info("request", route="", status=status, reason=reason, ms=0.0, statements=0, request_id=headers[0][1])
         refused_calls.count(reason)
         if conf.metrics_token():
             REQUESTS_REFUSED.labels(reason).inc()
-        return RawResponse(response.status_code, [*response.items(), *headers], response.content)
+        return RawResponse(status, [*fixed, *headers], body)
 
     def record_wait(self, seconds: float) -> None:
         """Record how long a call waited for its thread.
@@ -122,6 +123,15 @@ class Admission:
         """Write the counts of refused calls, and close the thread's connection to the database."""
         refused_calls.write_counts()
         connections.close_all()
+
+
+@functools.cache
+def _error_parts(reason: str) -> RawResponse:
+    """Return what all refusals for a reason share: rendering it takes longer than the rest of a refusal, and a crowd gets thousands."""
+    response = error_response(reason)
+    if reason == "overloaded":
+        del response["Retry-After"]  # Each has a random one.
+    return RawResponse(response.status_code, [*response.items()], response.content)
 
 
 def _standard_headers(head: Head | None) -> list[tuple[str, str]]:

@@ -94,7 +94,8 @@ def _floor(bench: Bench, url: str, *, clients: int) -> Measurements:
     return _measure(bench, url, calls, clients)
 
 
-def _print(*columns: object) -> None:
+def print_row(*columns: object) -> None:
+    """Print one row of a table."""
     sys.stdout.write("| " + " | ".join(map(_format, columns)) + " |\n")
     sys.stdout.flush()
 
@@ -105,15 +106,16 @@ def _format(value: object) -> str:
     return str(value)
 
 
-def _head(title: str, *columns: str) -> None:
+def print_head(title: str, *columns: str) -> None:
+    """Print the title and the head of a table."""
     sys.stdout.write(f"\n{title}\n\n")
-    _print(*columns)
-    _print(*("---" for _ in columns))
+    print_row(*columns)
+    print_row(*("---" for _ in columns))
 
 
 def speed(bench: Bench) -> None:
     """Measure each operation for 1, 8 and 32 clients, uniform and on one hot product, each beside the floor."""
-    _head("Speed, 3 items", "Call", "Products", "Clients", "A second", "p50 ms", "p99 ms", "Ratio to the floor")
+    print_head("Speed, 3 items", "Call", "Products", "Clients", "A second", "p50 ms", "p99 ms", "Ratio to the floor")
     floor.load(bench.database_url, baskets=1, items=1)
     with service() as (url, _), served_floor() as (floor_url, _):
         for operation in ("finish", "finish", "start", "add", "get", "abort"):  # The first warms everything up.
@@ -125,15 +127,15 @@ def speed(bench: Bench) -> None:
                 minimum = _floor(bench, floor_url, clients=clients)
                 ours = _measure_service(bench, url, operation, clients=clients, hot=hot)
                 ratio = ours.per_second / minimum.per_second
-                _print(
+                print_row(
                     operation, "one hot" if hot else "uniform", clients, ours.per_second, ours.percentile(0.5), ours.percentile(0.99), ratio
                 )
-            _print("the floor", "uniform", clients, minimum.per_second, minimum.percentile(0.5), minimum.percentile(0.99), 1)
+            print_row("the floor", "uniform", clients, minimum.per_second, minimum.percentile(0.5), minimum.percentile(0.99), 1)
 
 
 def cost(bench: Bench) -> None:
     """Measure the processor time of each call in the service and in PostgreSQL. Linux, with the database on this machine."""
-    _head("Cost of a call, 3 items, 8 clients", "Call", "Service, ms", "PostgreSQL, ms")
+    print_head("Cost of a call, 3 items, 8 clients", "Call", "Service, ms", "PostgreSQL, ms")
     with service() as (url, main), psycopg.connect(bench.database_url, autocommit=True) as asking:
         _measure_service(bench, url, "finish", clients=8, number=200)
         for operation in OPERATIONS:
@@ -144,12 +146,12 @@ def cost(bench: Bench) -> None:
             before = [processor_seconds(pids) for pids in servers]
             _measure(bench, url, timed, 8)
             spent = [processor_seconds(pids) - so_far for pids, so_far in zip(servers, before, strict=True)]
-            _print(operation, *(seconds * 1000 / len(timed) for seconds in spent))
+            print_row(operation, *(seconds * 1000 / len(timed) for seconds in spent))
 
 
 def items(bench: Bench) -> None:
     """Measure how finish and start grow with the items of a basket."""
-    _head("Growth by items, 8 clients", "Call", "Items", "A second", "Time, as a multiple of that with 1 item")
+    print_head("Growth by items, 8 clients", "Call", "Items", "A second", "Time, as a multiple of that with 1 item")
     with service() as (url, _):
         for operation in ("finish", "start"):
             _measure_service(bench, url, operation, clients=8, items=3, number=200)
@@ -157,12 +159,12 @@ def items(bench: Bench) -> None:
             for number in (1, 5, 20):
                 measured = _measure_service(bench, url, operation, clients=8, items=number)
                 base = base or measured.per_second
-                _print(operation, number, measured.per_second, base / measured.per_second)
+                print_row(operation, number, measured.per_second, base / measured.per_second)
 
 
 def baskets(bench: Bench) -> None:
     """Measure how finish, start and GET grow with the baskets there are."""
-    _head("Growth by baskets, 8 clients", "Call", "Baskets", "A second", "Time, as a multiple of that with the fewest")
+    print_head("Growth by baskets, 8 clients", "Call", "Baskets", "A second", "Time, as a multiple of that with the fewest")
     base: dict[str, float] = {}
     there = 0
     with service() as (url, _):
@@ -174,15 +176,17 @@ def baskets(bench: Bench) -> None:
             for operation in ("finish", "start", "get"):
                 _measure_service(bench, url, operation, clients=8, number=200)
                 measured = _measure_service(bench, url, operation, clients=8)
-                _print(operation, f"{total:,}", measured.per_second, base.setdefault(operation, measured.per_second) / measured.per_second)
+                print_row(
+                    operation, f"{total:,}", measured.per_second, base.setdefault(operation, measured.per_second) / measured.per_second
+                )
 
 
 def expiry(bench: Bench) -> None:
     """Measure `expire_baskets` on lapsed checkouts of 3 items, alone and beside 8 clients that finish others."""
-    _head("Expiry", "Beside", "Checkouts", "A second", "Finishes a second beside it")
+    print_head("Expiry", "Beside", "Checkouts", "A second", "Finishes a second beside it")
     number = bench.baskets * 4
     _lapse(bench, number)
-    _print("nothing", number, number / _sweep(), "-")
+    print_row("nothing", number, number / _sweep(), "-")
     with service() as (url, _):
         _lapse(bench, number)
         users = bench.users(bench.baskets * 4)
@@ -192,7 +196,7 @@ def expiry(bench: Bench) -> None:
         beside.start()
         seconds = _sweep()
         beside.join()
-        _print("8 clients", number, number / seconds, load[0].per_second)
+        print_row("8 clients", number, number / seconds, load[0].per_second)
 
 
 def _lapse(bench: Bench, number: int) -> None:
@@ -211,7 +215,7 @@ def _sweep() -> float:
 
 def memory(bench: Bench) -> None:
     """Measure a worker's memory before and after many requests. Linux only."""
-    _head("Memory of the workers, 8 clients, GET", "Requests", "MB")
+    print_head("Memory of the workers, 8 clients, GET", "Requests", "MB")
     users = bench.users(bench.baskets)
     seeding.fill(bench.database_url, partner=bench.partner, users=users, items=3, checkout=True)
     calls = _calls("get", users)
@@ -220,7 +224,7 @@ def memory(bench: Bench) -> None:
         for target in (bench.requests // 100, bench.requests // 10, bench.requests):
             _measure(bench, url, [calls[n % len(calls)] for n in range(target - done)], 8)
             done = target
-            _print(f"{done:,}", ", ".join(f"{resident_megabytes(pid):.0f}" for pid in workers_of(main)))
+            print_row(f"{done:,}", ", ".join(f"{resident_megabytes(pid):.0f}" for pid in workers_of(main)))
 
 
 def profile(bench: Bench) -> None:
@@ -241,7 +245,7 @@ def profile(bench: Bench) -> None:
     for call in calls[len(calls) // 2 :]:
         _inside(application, bench, call)
     profiler.disable()
-    _head(f"Profile of finish-active in one process: {spent * 1000:.2f} ms of processor time a call", "Package", "Share of the time")
+    print_head(f"Profile of finish-active in one process: {spent * 1000:.2f} ms of processor time a call", "Package", "Share of the time")
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined] # Its stub hides it.
     shares: dict[str, float] = {}
     for (path, _, name), (_, _, own, _, _) in stats.items():
@@ -249,7 +253,7 @@ def profile(bench: Bench) -> None:
         shares[package] = shares.get(package, 0) + own
     total = sum(shares.values())
     for package, own in sorted(shares.items(), key=lambda share: -share[1])[:15]:
-        _print(package, f"{own / total:.0%}")
+        print_row(package, f"{own / total:.0%}")
 
 
 def _package(path: str) -> str:

@@ -1,6 +1,5 @@
 """The queue in front of the threads, and the reader of chunks: what the server decides without a socket."""
 
-import time
 from typing import Any
 from unittest.mock import Mock
 
@@ -17,7 +16,7 @@ def call(priority: int) -> QueuedRequest:
 
 
 def test_calls_are_taken_by_priority_and_then_by_age() -> None:
-    queue = RequestQueue(priorities=3, length=10)
+    queue = RequestQueue(priorities=3, length=10, seconds=1)
     calls = [call(priority) for priority in (2, 1, 0, 2, 0)]
     assert [queue.put(each) for each in calls] == [None] * 5
     assert [queue.get() for _ in calls] == [calls[2], calls[4], calls[1], calls[0], calls[3]]
@@ -25,7 +24,7 @@ def test_calls_are_taken_by_priority_and_then_by_age() -> None:
 
 
 def test_a_full_queue_refuses_the_oldest_call_of_the_lowest_priority() -> None:
-    queue = RequestQueue(priorities=3, length=3)
+    queue = RequestQueue(priorities=3, length=3, seconds=1)
     start, older, newer = call(1), call(2), call(2)
     assert [queue.put(each) for each in (start, older, newer)] == [None] * 3
     browsing = call(2)
@@ -39,19 +38,35 @@ def test_a_full_queue_refuses_the_oldest_call_of_the_lowest_priority() -> None:
 
 
 def test_calls_that_waited_too_long_leave_the_queue() -> None:
-    queue = RequestQueue(priorities=2, length=9)
-    late = call(1)
+    queue = RequestQueue(priorities=2, length=9, seconds=1)
+    late, fresh = call(1), call(0)
     queue.put(late)
-    moment = time.monotonic()
-    fresh = call(0)
-    fresh.queued_at = moment + 1
+    fresh.queued_at = late.queued_at + 0.9
     queue.put(fresh)
-    assert queue.pop_older_than(moment + 0.5) == [late]
+    assert queue.pop_late(late.queued_at + 0.74) == []
+    assert queue.pop_late(late.queued_at + 1.01) == [late]
     assert queue.get() is fresh
 
 
+def test_calls_wait_less_while_the_queue_is_never_empty() -> None:
+    """Once it has been empty, a burst may wait longer again."""
+    queue = RequestQueue(priorities=1, length=9, seconds=1)
+    first, second, third = calls = [call(0) for _ in range(3)]
+    second.queued_at, third.queued_at = first.queued_at + 0.9, first.queued_at + 1.2
+    for each in calls:
+        queue.put(each)
+    assert queue.get() is first
+    assert queue.pop_late(first.queued_at + 1.2) == [second]
+    assert queue.get() is third
+    burst = call(0)
+    burst.queued_at = first.queued_at + 1.3
+    queue.put(burst)
+    assert queue.pop_late(burst.queued_at + 0.74) == []
+    assert queue.pop_late(burst.queued_at + 0.76) == [burst]
+
+
 def test_a_closed_queue_lets_its_threads_end() -> None:
-    queue = RequestQueue(priorities=1, length=1)
+    queue = RequestQueue(priorities=1, length=1, seconds=1)
     queue.close(1)
     assert queue.get() is None
 
@@ -103,6 +118,13 @@ def test_a_refusal_before_any_work_has_the_headers_for_browsers(reason: str) -> 
     headers = dict(Admission().error_response(reason, None)[1])
     assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_refused_callers_return_at_different_times() -> None:
+    """Each refusal has separate headers, although they share a body."""
+    responses = [dict(Admission().error_response("overloaded", None)[1]) for _ in range(200)]
+    assert {response["Retry-After"] for response in responses} == {"1", "2", "3", "4", "5"}
+    assert len({response["X-Request-ID"] for response in responses}) == 200
 
 
 @pytest.mark.parametrize(
