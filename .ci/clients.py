@@ -58,8 +58,7 @@ def run_typescript_of_the_guide(folder: Path, *, url: str, key: str) -> None:
     examples = re.findall(r"^```typescript\n(.*?)^```$", START.read_text(), re.MULTILINE | re.DOTALL)
     program = "\n".join(["declare const process: { env: Record<string, string | undefined> };", *examples, "export {};"])
     if EXAMPLE_URL not in program or "finish-active" not in program:
-        message = f"{START.name} has no TypeScript that calls {EXAMPLE_URL}."
-        raise SystemExit(message)
+        raise SystemExit(f"{START.name} has no TypeScript that calls {EXAMPLE_URL}.")
     (folder / "start.mts").write_text(program.replace(EXAMPLE_URL, url))
     options = json.loads((TOOLS / "tsconfig.json").read_text()) | {"files": ["start.mts"]}
     (folder / "tsconfig.start.json").write_text(json.dumps(options))

@@ -21,15 +21,13 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DEBUG = env.bool("DJANGO_DEBUG", default=False)
 SECRET_KEY = env.str("DJANGO_SECRET_KEY", default="debug-only-" + "0" * 50 if DEBUG else "")
 if not SECRET_KEY:
-    message = "DJANGO_SECRET_KEY is not set: give the service a long random secret, or set DJANGO_DEBUG=1 to try it out."
-    raise ImproperlyConfigured(message)
+    raise ImproperlyConfigured("DJANGO_SECRET_KEY is not set: give the service a long random secret, or set DJANGO_DEBUG=1 to try it out.")
 MIN_SECRET_LENGTH = 50
 if not DEBUG and len(SECRET_KEY) < MIN_SECRET_LENGTH:
-    message = (
+    raise ImproperlyConfigured(
         f"DJANGO_SECRET_KEY has {len(SECRET_KEY)} characters and needs {MIN_SECRET_LENGTH}: everything the service signs and encrypts "
         "depends on it. `python3 -c 'import secrets; print(secrets.token_urlsafe(48))'` makes one."
     )
-    raise ImproperlyConfigured(message)
 SECRET_KEY_FALLBACKS = env.list("DJANGO_SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
 WSGI_APPLICATION = "basket_project.wsgi.application"
@@ -112,8 +110,7 @@ DATABASE_SESSION = {
 LOCAL_HOST = re.compile(r"|/.*|localhost|127(\.\d+){3}|\[?::1\]?", re.ASCII)
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgres:///baskets")}
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    message = "DATABASE_URL must name a PostgreSQL database: the service runs on no other."
-    raise ImproperlyConfigured(message)
+    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: the service runs on no other.")
 DATABASES["default"].setdefault("OPTIONS", {})
 # libpq also reads hosts from the query of the URL.
 named = [DATABASES["default"]["HOST"], *(DATABASES["default"]["OPTIONS"].get(name, "") for name in ("host", "hostaddr"))]
@@ -121,10 +118,9 @@ if remote := [host for hosts in named for host in hosts.split(",") if not LOCAL_
     # By default libpq falls back to plain text if the server offers no TLS.
     sslmode = DATABASES["default"]["OPTIONS"].setdefault("sslmode", "require")
     if sslmode in ("disable", "allow", "prefer"):
-        message = (
+        raise ImproperlyConfigured(
             f"DATABASE_URL reaches {remote[0]} with sslmode={sslmode}, which permits a connection without TLS: use verify-full or require."
         )
-        raise ImproperlyConfigured(message)
 DATABASES["default"] |= {
     "ENGINE": "baskets.db.backend",
     # The client's limit for one round trip: the server's limits are of no use where the server itself hangs.

@@ -67,5 +67,4 @@ def server_account() -> Account:
         except KeyError:
             continue
         return Account(user=entry.pw_uid, group=entry.pw_gid, is_own=False)
-    message = "PostgreSQL refuses to run as root, and neither of the accounts `postgres` and `nobody` exists."
-    raise Failure(message)
+    raise Failure("PostgreSQL refuses to run as root, and neither of the accounts `postgres` and `nobody` exists.")

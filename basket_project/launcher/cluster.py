@@ -124,11 +124,10 @@ class Cluster:
             self._create()
         version = (self.data / "PG_VERSION").read_text().strip()
         if version != str(self.binaries.major):
-            message = (
+            raise Failure(
                 f"The data in {self.home} were created by PostgreSQL {version}, and this server is PostgreSQL {self.binaries.major}; "
                 "use that version, or another data folder."
             )
-            raise Failure(message)
         if not (self.is_running() and self._becomes_ready()):
             self._start(keep_port=keep_port)
 
@@ -154,8 +153,7 @@ class Cluster:
         if stopped.returncode != 0 and self.is_running():
             self._run("pg_ctl", "stop", "-w", "-t", "15", "-m", "immediate", "-D", str(self.data))
         if self.is_running():
-            message = f"The database server in {self.home} does not stop: {stopped.stdout.strip()}"
-            raise Failure(message)
+            raise Failure(f"The database server in {self.home} does not stop: {stopped.stdout.strip()}")
 
     # -- creating -------------------------------------------------------------------------------
 
@@ -177,8 +175,7 @@ class Cluster:
         finally:
             password_file.unlink(missing_ok=True)
         if initialized.returncode != 0:
-            message = f"PostgreSQL could not create its data folder in {self.home}: {_last_line(initialized.stdout)}"
-            raise Failure(message)
+            raise Failure(f"PostgreSQL could not create its data folder in {self.home}: {_last_line(initialized.stdout)}")
         with (unfinished / "postgresql.conf").open("a") as settings:
             settings.write("\n# The launcher writes this file before each start.\ninclude = 'launcher.conf'\n")
         self._write(unfinished / "launcher.conf", "")
@@ -186,8 +183,7 @@ class Cluster:
         # Single-user mode needs no authentication, and the database exists before the folder gets its final name.
         created = self._run("postgres", "--single", "-D", str(unfinished), "postgres", stdin=f"CREATE DATABASE {DATABASE};\n")
         if created.returncode != 0:
-            message = f"PostgreSQL could not create the database {DATABASE}: {_last_line(created.stdout)}"
-            raise Failure(message)
+            raise Failure(f"PostgreSQL could not create the database {DATABASE}: {_last_line(created.stdout)}")
         unfinished.rename(self.data)
 
     def _write(self, path: Path, content: str) -> None:
@@ -216,8 +212,7 @@ class Cluster:
                 return
             # Processes of a killed server hold its shared memory for a moment, or another command may be starting the server.
             if time.monotonic() > deadline:
-                message = f"The database server in {self.home} does not start; its log ends with:\n{last_lines(self.log)}"
-                raise Failure(message)
+                raise Failure(f"The database server in {self.home} does not start; its log ends with:\n{last_lines(self.log)}")
             time.sleep(0.5)
             if self.is_running() and self._becomes_ready():
                 return
@@ -279,8 +274,7 @@ class Cluster:
         lines = self._process_lines()
         port = int(lines[3]) if len(lines) > 3 else self._configured_port()
         if port is None:
-            message = f"The database server in {self.home} has never been started."
-            raise Failure(message)
+            raise Failure(f"The database server in {self.home} has never been started.")
         return port
 
     def _run(self, program: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

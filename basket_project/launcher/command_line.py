@@ -53,8 +53,7 @@ def _run(arguments: list[str]) -> int:
         return demo(DemoOptions(port=options.port, data=options.data_dir, as_json=options.json))
     if options.command == "manage":
         if not options.arguments:
-            message = f"Name a management command: {_PROGRAM} manage COMMAND ..., for example `manage help`."
-            raise UsageFailure(message)
+            raise UsageFailure(f"Name a management command: {_PROGRAM} manage COMMAND ..., for example `manage help`.")
         return manage(options.data_dir, options.arguments)
     ensure_environment(list(dict.fromkeys(["run", *options.locks])))
     static_variables()

@@ -39,8 +39,7 @@ class DataFolder:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
-            message = f"The data folder {self.path} cannot be written to: {os_error_text(error)}."
-            raise Failure(message) from error
+            raise Failure(f"The data folder {self.path} cannot be written to: {os_error_text(error)}.") from error
 
     @property
     def service_log(self) -> Path:
@@ -64,8 +63,7 @@ class DataFolder:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            message = f"The file {self._file(name)} cannot be read ({error}); remove it or choose another data folder."
-            raise Failure(message) from error
+            raise Failure(f"The file {self._file(name)} cannot be read ({error}); remove it or choose another data folder.") from error
         return content if isinstance(content, dict) else {}
 
     def write(self, name: str, content: dict[str, Any]) -> None:
@@ -110,8 +108,7 @@ class DataFolder:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             account.chown(home)
         except OSError as error:
-            message = f"The folder {home} for the database cannot be created: {os_error_text(error)}."
-            raise Failure(message) from error
+            raise Failure(f"The folder {home} for the database cannot be created: {os_error_text(error)}.") from error
         return home
 
 
@@ -119,5 +116,4 @@ def _shared_place() -> Path:
     for place in _SHARED_PLACES:
         with contextlib.suppress(OSError), tempfile.TemporaryFile(dir=place):
             return place
-    message = "The account of the database server cannot reach the data folder; choose another one with --data-dir."
-    raise Failure(message)
+    raise Failure("The account of the database server cannot reach the data folder; choose another one with --data-dir.")

@@ -52,8 +52,7 @@ def demo(options: DemoOptions) -> int:
     folder.make()
     if not folder.demo_lock.try_acquire():
         where = left_over_url(folder)
-        message = f"A demo with the data folder {folder.path} is already running{f' at {where}' if where else ''}."
-        raise Failure(message)
+        raise Failure(f"A demo with the data folder {folder.path} is already running{f' at {where}' if where else ''}.")
     try:
         if stop_left_over(folder):
             print_progress("Stopped the service of an earlier demo.")
@@ -69,11 +68,9 @@ def _check_port(port: int) -> None:
     try:
         free = port_is_free(port)
     except OSError as error:
-        message = f"Port {port} cannot be used: {os_error_text(error)}; choose another one with --port."
-        raise Failure(message) from error
+        raise Failure(f"Port {port} cannot be used: {os_error_text(error)}; choose another one with --port.") from error
     if not free:
-        message = f"Port {port} is in use by another program; choose another one with --port."
-        raise Failure(message)
+        raise Failure(f"Port {port} is in use by another program; choose another one with --port.")
 
 
 @contextlib.contextmanager
@@ -142,8 +139,7 @@ def _run_load_demo(variables: dict[str, str], *more: str) -> dict[str, Any]:
     output = run_quietly(["load_demo", "--json", *more], variables)
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if not lines:
-        message = "`manage.py load_demo --json` printed no line of JSON."
-        raise Failure(message)
+        raise Failure("`manage.py load_demo --json` printed no line of JSON.")
     loaded: dict[str, Any] = json.loads(lines[-1])
     return loaded
 
@@ -194,8 +190,7 @@ def _watch(service: Service, cluster: Cluster | None) -> None:
         if service.has_ended():
             restarts = [moment for moment in restarts if now - moment < _RESTARTS_WITHIN_SECONDS]
             if len(restarts) >= _MAX_RESTARTS:
-                message = f"The service has ended {_MAX_RESTARTS + 1} times within a minute; its log is {service.folder.service_log}."
-                raise Failure(message)
+                raise Failure(f"The service has ended {_MAX_RESTARTS + 1} times within a minute; its log is {service.folder.service_log}.")
             restarts.append(now)
             print_progress("The service has ended unexpectedly; starting it again.")
             service.restart()

@@ -61,8 +61,7 @@ def ensure_environment(names: Sequence[str]) -> None:
         with lock.held(when_waiting=lambda: print_progress("Waiting for another set-up of this project ...")):
             _ensure(names)
     except OSError as error:
-        message = f"The set-up cannot write to {error.filename or PROJECT}: {os_error_text(error)}."
-        raise Failure(message) from error
+        raise Failure(f"The set-up cannot write to {error.filename or PROJECT}: {os_error_text(error)}.") from error
 
 
 def _ensure(names: Sequence[str]) -> None:
@@ -119,22 +118,18 @@ def _base_python() -> str:
 def _create() -> None:
     for module in ("venv", "ensurepip"):
         if importlib.util.find_spec(module) is None:
-            message = (
+            raise Failure(
                 f"This Python lacks its module {module}, which creates virtual environments; "
                 "install it, on Debian and Ubuntu with `apt install python3-venv`."
             )
-            raise Failure(message)
     if ENVIRONMENT.is_symlink():
-        message = f"{ENVIRONMENT} is a symbolic link, and a new environment would empty the folder behind it; remove the link."
-        raise Failure(message)
+        raise Failure(f"{ENVIRONMENT} is a symbolic link, and a new environment would empty the folder behind it; remove the link.")
     print_progress(f"Creating {ENVIRONMENT.name} with Python {platform.python_version()} ...")
     created = _run([_base_python(), "-m", "venv", "--clear", str(ENVIRONMENT)])
     if created.returncode != 0:
-        message = f"Python could not create the virtual environment {ENVIRONMENT}: {_error_line(created)}"
-        raise Failure(message)
+        raise Failure(f"Python could not create the virtual environment {ENVIRONMENT}: {_error_line(created)}")
     if _run([str(PYTHON), "-m", "pip", "--version"]).returncode != 0:
-        message = "The virtual environment has no pip; install Python's pip and ensurepip, then start again."
-        raise Failure(message)
+        raise Failure("The virtual environment has no pip; install Python's pip and ensurepip, then start again.")
 
 
 def _install(name: str) -> None:
@@ -143,8 +138,7 @@ def _install(name: str) -> None:
     command += ["--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(LOCKS / f"{name}.lock")]
     installed = _run(command)
     if installed.returncode != 0:
-        message = f"pip could not install {LOCKS.name}/{name}.lock: {_error_line(installed)}"
-        raise Failure(message)
+        raise Failure(f"pip could not install {LOCKS.name}/{name}.lock: {_error_line(installed)}")
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

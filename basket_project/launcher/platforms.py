@@ -13,8 +13,8 @@ def check_embedded_server_runs_here() -> None:
     :raises Failure: they cannot.
     """
     if sys.platform not in ("linux", "darwin"):
-        message = f"The embedded PostgreSQL server runs on Linux and macOS, not on {platform.system()}; name a database with DATABASE_URL."
-        raise Failure(message)
+        raise Failure(
+            f"The embedded PostgreSQL server runs on Linux and macOS, not on {platform.system()}; name a database with DATABASE_URL."
+        )
     if "musl" in str(sysconfig.get_config_var("SOABI")) or "musl" in str(sysconfig.get_config_var("HOST_GNU_TYPE")):
-        message = "The embedded PostgreSQL server needs glibc, and this Linux uses musl; name a database with DATABASE_URL."
-        raise Failure(message)
+        raise Failure("The embedded PostgreSQL server needs glibc, and this Linux uses musl; name a database with DATABASE_URL.")

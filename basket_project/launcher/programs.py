@@ -41,8 +41,7 @@ def run_quietly(arguments: Sequence[str], variables: dict[str, str], *, stdin: s
     )
     if process.returncode != 0:
         error = _error_line(process.stderr or process.stdout) or f"exit code {process.returncode}"
-        message = f"`manage.py {arguments[0]}` failed: {error}"
-        raise Failure(message)
+        raise Failure(f"`manage.py {arguments[0]}` failed: {error}")
     return process.stdout
 
 

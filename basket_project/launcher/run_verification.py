@@ -128,8 +128,7 @@ def _postgres(plan: RunOptions) -> int:
     """
     named = os.environ.get(VARIABLE)
     if not named:
-        message = f"{VARIABLE} names no other PostgreSQL"
-        raise PartNotRun(message)
+        raise PartNotRun(f"{VARIABLE} names no other PostgreSQL")
     return _run(plan.arguments(), server=named)
 
 
@@ -156,8 +155,7 @@ def _other_python() -> str:
         if version.returncode == 0 and _PYTHON.match(version.stdout):
             found[minor] = program
     if not found:
-        message = "there is no other Python from 3.11 on in the PATH"
-        raise PartNotRun(message)
+        raise PartNotRun("there is no other Python from 3.11 on in the PATH")
     return found[max(found)]
 
 

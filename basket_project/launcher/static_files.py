@@ -32,8 +32,7 @@ def static_variables() -> dict[str, str]:
                 _collect()
                 _RECORD.write_text(version)
     except OSError as error:
-        message = f"The static files cannot be written to {error.filename or STATIC_ROOT}: {os_error_text(error)}."
-        raise Failure(message) from error
+        raise Failure(f"The static files cannot be written to {error.filename or STATIC_ROOT}: {os_error_text(error)}.") from error
     return {VARIABLE: str(STATIC_ROOT)}
 
 

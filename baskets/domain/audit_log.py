@@ -1,8 +1,8 @@
 """The audit log: who did what and why, with the values before and after, for everything that staff and operators do.
 
 A repair of a basket is in the timeline of the basket too: see `support.guards.record_repair`. Sweeps, deliveries and calls of
-partners are not in the audit log: their changes are in timelines and in the attempts of webhooks. What a partner's key changes about a
-webhook is.
+partners are not in the audit log, because timelines and the attempts of webhooks record them. One exception: a change of a webhook by
+an API key is in the audit log.
 """
 
 import hashlib
@@ -178,7 +178,7 @@ def entries_about(about: str, subject: str) -> QuerySet[DeskEntry]:
 
 
 def has_signed_in_from(*, account: User, source: str) -> bool:
-    """Tell whether an account has signed in from a network address within the last 30 days."""
+    """Return whether an account has signed in from a network address within the last 30 days."""
     since = ExpressionWrapper(Now() - KNOWN_SOURCE_SPAN, output_field=DateTimeField())
     entries = DeskEntry.objects.filter(about="account", subject=account.get_username(), kind=DeskEntry.Kind.SIGNED_IN)
     return entries.filter(at__gt=since, data__source=source).exists()

@@ -34,7 +34,7 @@ def change_comfort(*, owner: Owner, values: Mapping[ComfortField, str | None], c
     Locks the user's row. Source: `updatecomfortbasketsettings` of the published API; ADR 21.
 
     :param values: the new value of each field the request names; None deletes that field.
-    :param consent: True gives it, False withdraws it, None leaves it as it was.
+    :param consent: True gives it, False withdraws it, None does not change it.
     :raises ConsentMissing: there is a value to store, and no consent.
     """
     stored = Comfort.objects.filter(pk=owner.basket_id)

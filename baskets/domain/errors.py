@@ -1,6 +1,6 @@
-"""The refusals that a call of the API may get. Those of staff and commands stand beside what refuses them.
+"""The refusals that a call of the API may get. Refusals of staff and commands are defined beside the functions that raise them.
 
-They know nothing of HTTP; the API gives each its status and code. `reason` is a stable slug that partners may rely on.
+They know nothing of HTTP; `api.exceptions` maps each to its status and code. `reason` is a stable slug that partners may rely on.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from baskets.domain.actors import Actor
 class AttentionFlag:
     """A session that may have been paid although its order was refused: staff must review it.
 
-    :param status: the session's when the order was refused.
+    :param status: of the session, when the order was refused.
     :param reason: one of `Attention.Reason`.
     :param named: whether the report named the session by its order number.
     :param actor: who reported the order.
@@ -35,7 +35,7 @@ class AttentionFlag:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionSummary:
-    """What a refusal tells about the session it speaks of."""
+    """The part of a session that a refusal reports."""
 
     order_no: str
     status: str
@@ -45,7 +45,7 @@ class SessionSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Shortage:
-    """One product of which there is too little: pieces wanted, and pieces available."""
+    """One product with too little stock: pieces wanted, and pieces available."""
 
     product_id: str
     wanted: int
@@ -53,9 +53,9 @@ class Shortage:
 
 
 class Refusal(Exception):
-    """A call that is not done; everything is as it was before.
+    """A call that ends without effect.
 
-    :param attention: set where the session may have been paid; the runner records it after the roll-back.
+    :param attention: the flag for staff if the session may have been paid; the runner records it after the roll-back.
     """
 
     reason: ClassVar[str]
@@ -116,14 +116,14 @@ class NothingToReplay(Refusal):
 
 
 class Busy(Refusal):
-    """The call met others at the same basket or product. Only the sandbox refuses so by rule; otherwise the database does."""
+    """Other calls hold the same basket or product. Only the sandbox raises it; otherwise a database error has the same response."""
 
     reason = "busy"
     message = "Others are at the same basket or product. Nothing has changed; call again."
 
 
 class CartEmpty(Refusal):
-    """There is nothing to check out."""
+    """The cart is empty, so no checkout can start."""
 
     reason = "cart_empty"
     message = gettext_noop("The cart is empty.")
@@ -144,7 +144,7 @@ class SavedFull(Refusal):
 
 
 class OutOfStock(Refusal):
-    """Nothing in the cart can be held, or a late order cannot have all its pieces again."""
+    """No item of the cart can be held, or stock is short for a late order."""
 
     reason = "out_of_stock"
     message = gettext_noop("There is too little stock.")
@@ -155,7 +155,7 @@ class OutOfStock(Refusal):
 
 
 class CheckoutActive(Refusal):
-    """A checkout session is active; it must be finished, or resumed."""
+    """A checkout session is active, and must be finished first."""
 
     reason = "checkout_active"
     message = gettext_noop("A checkout is active.")
@@ -184,7 +184,7 @@ class CheckoutAlreadyOrdered(Refusal):
 
 
 class CheckoutAborted(Refusal):
-    """The session was aborted by the partner's own word, and the call does not name it."""
+    """The partner aborted the session, and the call does not name it."""
 
     reason = "checkout_aborted"
     message = gettext_noop("The checkout was aborted. To order it all the same, name its orderNo.")
@@ -216,9 +216,9 @@ class OrderNotFound(Refusal):
 
 
 class Throttled(Refusal):
-    """It was done as often as may be within a window of time.
+    """A rate limit is reached.
 
-    :param seconds: until it may be done again.
+    :param seconds: until the next call is allowed.
     """
 
     reason = "throttled"
@@ -237,7 +237,7 @@ class SigningKeyUnreadable(Refusal):
 
 
 class ConsentMissing(Refusal):
-    """Something would be stored for a user who has not consented, or just took the consent back."""
+    """Comfort settings would be stored without the consent of the user."""
 
     reason = "consent_missing"
     message = gettext_noop("Nothing is stored without the user's consent.")

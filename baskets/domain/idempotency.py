@@ -9,7 +9,7 @@ from baskets.domain.errors import IdempotencyKeyReused
 from baskets.models import IdempotencyRecord
 
 # The first insert of a key makes later ones wait until its transaction ends, so the row is also the key's lock. A record
-# past its time is taken over as if it were new.
+# past its window is overwritten.
 CLAIM = Statement(
     "claim",
     """
@@ -78,7 +78,7 @@ def claim(*, basket_id: UUID, key: str, fingerprint: bytes) -> StoredResponse | 
 
 
 def is_remembered(*, basket_id: UUID, key: str) -> bool:
-    """Check, without any lock, whether a response is stored for this key, to the same request or to another."""
+    """Return whether a response is stored for this key, to the same request or to another. Locks nothing."""
     return execute(IS_REMEMBERED, [basket_id, key, conf.idempotency_window()]).fetchone() is not None
 
 

@@ -24,18 +24,18 @@ class StockChanged(RetryTransaction):
 
 
 class LimitBlockUsedUp(RetryTransaction):
-    """The process has used up its block of counts of a rate limit, and takes the next block outside of the transaction.
+    """The process has used up its block of counts of a rate limit, and fetches the next block outside of the transaction.
 
-    :param take_block: takes the next block.
+    :param fetch_block: fetches the next block.
     """
 
-    def __init__(self, take_block: Callable[[], None]) -> None:
+    def __init__(self, fetch_block: Callable[[], None]) -> None:
         super().__init__("this process has too few counts of a limit")
-        self._take_block = take_block
+        self._fetch_block = fetch_block
 
     def prepare(self) -> None:
-        """Take the next block."""
-        self._take_block()
+        """Fetch the next block."""
+        self._fetch_block()
 
 
 class OwnSessionLapsed(RetryTransaction):
@@ -49,7 +49,7 @@ class OwnSessionLapsed(RetryTransaction):
 class StockReclaimable(RetryTransaction):
     """Lapsed sessions hold the missing stock. The runner expires as many as the missing pieces need before the next try.
 
-    Raised at most once in a unit of work: the next try takes the stock that is there. See `may_reclaim`.
+    Raised at most once in a unit of work: the next try reserves what is available then. See `may_reclaim`.
 
     :param needed: missing pieces by product id.
     """
@@ -74,7 +74,7 @@ def may_reclaim() -> bool:
 
 
 def end_reclaiming() -> None:
-    """Let the further tries of this unit of work take the stock that is there."""
+    """Let the further tries of this unit of work decide by the stock that is available."""
     _state.may_reclaim = False
 
 

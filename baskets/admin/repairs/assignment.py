@@ -143,7 +143,7 @@ class SubjectAssignment(Assignment[R]):
         return snapshots.of_subject(self.about, str(record.pk))
 
     def version(self, record: R) -> int:
-        return assignments.last_step(self.about, str(record.pk))
+        return assignments.last_step(self.about, str(record.pk)).number
 
     def version_scope(self, record: R) -> object:
         return record.pk

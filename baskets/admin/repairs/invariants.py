@@ -17,7 +17,7 @@ class RuleRepair(Repair[BrokenRule]):
         return snapshots.of_rule(record)
 
     def version(self, record: BrokenRule) -> int:
-        return assignments.last_step("brokenrule", record.pk)
+        return assignments.last_step("brokenrule", record.pk).number
 
     def version_scope(self, record: BrokenRule) -> object:
         return record.pk

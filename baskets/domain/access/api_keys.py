@@ -59,7 +59,8 @@ def issue_api_key(
     The database stores the prefix, by which the key is found, and a SHA-256 digest. A plain digest is enough: the secret has
     256 random bits. A key of a sandbox is a test key: its prefix begins with `test`.
 
-    :param expires_at: when the key expires; or :param expires_in: after how long, by the database's clock.
+    :param expires_at: when the key expires; excludes `expires_in`.
+    :param expires_in: after how long the key expires, by the database's clock; excludes `expires_at`. None for both: never.
     :param calls_per_minute: the key's rate limit; 0 for no limit, None for the limit of the service, or of a test key.
     :returns: the row and the text of the key. The text cannot be read again later.
     :raises PartnerNotFound: no partner has this name.
@@ -107,7 +108,7 @@ def issue_api_key(
 
 @transaction.atomic
 def revoke_api_key(*, prefix: str, reason: str, actor: Actor) -> ApiKey:
-    """Revoke a key at once. A second call keeps the time and the reason of the first. The logs name the actor.
+    """Revoke a key at once. A second call changes nothing. The logs name the actor.
 
     :raises ReasonRequired: the reason is missing, too long, or not storable.
     :raises ApiKeyNotFound: no key has this prefix.

@@ -141,8 +141,7 @@ def _require_unambiguous_json(text: bytes) -> None:
 
     def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(names := dict(members)) != len(members):
-            message = "a member appears twice"
-            raise ValueError(message)
+            raise ValueError("a member appears twice")
         return names
 
     def refuse(constant: str) -> None:

@@ -16,10 +16,9 @@ log = structlog.get_logger("baskets.limits")
 
 
 class ClientLimits:
-    """What one call with a client key counts against the limits of its key and of its source.
+    """Counts one call with a client key against the limits of its key and of its source.
 
-    What is counted is what the call will have done: an amount that is counted again replaces the one before, so a call that
-    is tried again counts once.
+    A second amount of the same kind replaces the first, so a call that is tried again counts once.
 
     :param key: the prefix of the key.
     :param source: the address or network that calls.
@@ -33,7 +32,7 @@ class ClientLimits:
         """Count guests, starts or pieces.
 
         :raises Throttled: a limit is reached.
-        :raises LimitBlockUsedUp: this process must take counts first.
+        :raises LimitBlockUsedUp: this process must fetch a block of counts first.
         """
         for what, amount in amounts.items():
             for per, name in self._subjects.items():
@@ -51,7 +50,7 @@ class ClientLimits:
 
     @contextmanager
     def returned_on_failure(self) -> Iterator["ClientLimits"]:
-        """Return what was counted if the call is not done after all: a refused call keeps nothing from others."""
+        """Return the counted amounts if the block raises: a refused call uses up no limit."""
         try:
             yield self
         except BaseException:
@@ -59,5 +58,5 @@ class ClientLimits:
             raise
 
     def return_counts(self) -> None:
-        """Return everything that was counted."""
+        """Return all counted amounts to the limits."""
         self.count(guests=0, starts=0, pieces=0)

@@ -31,10 +31,10 @@ class IssuedToken:
 def issue_guest_token(*, owner: Owner, transferred: bool = False, at: datetime) -> IssuedToken:
     """Sign a token with which its holder may handle one basket of a partner, as a guest, and list it as a device.
 
-    The basket may be any of the partner's: a guest's own, or one that was transferred. Must be called inside the
-    transaction that it belongs to, as its last step: it asks for nothing but the key.
+    The basket may be any of the partner's: a guest's own, or one that was transferred. Must be the last step of its transaction:
+    the token cannot be taken back. Writes the row of the device, and locks nothing.
 
-    :param owner: whose basket; its row is there.
+    :param owner: the owner of the basket, which must have a row.
     :param transferred: whether the device takes the basket over from another one.
     :param at: the database's time, from which the token lives.
     :raises SigningKeyUnreadable: the key that signs cannot be read.
@@ -59,5 +59,5 @@ def issue_guest_token(*, owner: Owner, transferred: bool = False, at: datetime) 
 
 
 def token_audience(partner_id: int) -> str:
-    """Name a partner as the audience of our tokens: they are good for its baskets and no others."""
+    """Return the `aud` of the tokens for baskets of a partner."""
     return f"urn:baskets:partner:{partner_id}"

@@ -51,7 +51,7 @@ _store_lock = threading.Lock()
 
 
 class KeysUnavailable(Exception):
-    """A token may be good, but its issuer's keys are not stored and cannot be fetched now.
+    """A token may be valid, but its issuer's keys are not stored and cannot be fetched now.
 
     :param seconds: until a repeated call may find the keys.
     """

@@ -191,7 +191,7 @@ def _current_window(limit: RateLimit) -> _LocalWindow:
     return window
 
 
-# --- Both ---------------------------------------------------------------------------
+# --- Single hits and blocks ---------------------------------------------------------
 
 
 def undo_hit(*, subject: str) -> None:

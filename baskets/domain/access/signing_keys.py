@@ -1,4 +1,4 @@
-"""The key pairs that sign guest tokens: creates, rotates and removes them. `guests` signs with them, `bearer_tokens` verifies.
+"""The key pairs that sign guest tokens: creates, rotates and removes them. `guest_tokens` signs with them, `bearer_tokens` verifies.
 
 No process caches which key signs, so all workers use the same key, and a rotation needs no restart.
 Source: `baskets/docs/adr/0012-whose-tokens-are-trusted.md`.
@@ -83,7 +83,7 @@ def rotate(*, revoke_old: bool = False, actor: Actor) -> Rotation:
     """Create a new signing key in place of the current one. The logs name the actor.
 
     The new key is published at once, and signs after `conf.guest_key_publication`: by then, verifiers that cache the published keys
-    know it. It signs at once if the current key can sign no more.
+    know it. It signs at once if the current key cannot be decrypted.
     Tokens of the old key stay valid until they expire. Keys whose last token has expired are removed.
     Locks the keys.
 
@@ -139,6 +139,5 @@ def _generate_key() -> SigningKey:
 def _load_private_key(text: str) -> ec.EllipticCurvePrivateKey:
     key = load_pem_private_key(text.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        message = "the signing key is not an elliptic curve key"
-        raise ValueError(message)  # noqa: TRY004 (callers handle any unreadable key alike)
+        raise ValueError("the signing key is not an elliptic curve key")  # noqa: TRY004 (callers handle any unreadable key alike)
     return key

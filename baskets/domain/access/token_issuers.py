@@ -128,17 +128,6 @@ def remove_issuer(*, partner_name: str, name: str, reason: str = "", actor: Acto
     transaction.on_commit(lambda: log.info("issuer_removed", partner=partner_name, issuer=name, by=actor.name))
 
 
-def get_issuer(*, partner_name: str, name: str) -> TokenIssuer:
-    """Return an issuer of a partner.
-
-    :raises IssuerNotFound: the partner has no issuer of this name.
-    """
-    found = TokenIssuer.objects.filter(partner__name=partner_name, name=name).first()
-    if found is None:
-        raise IssuerNotFound
-    return found
-
-
 def _settings(issuer: TokenIssuer) -> dict[str, Any]:
     """Return what the audit log records of an issuer: its keys by their `kid`."""
     keys = (issuer.keys or {}).get("keys", ())

@@ -31,14 +31,14 @@ def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: Clie
     It expires a basket's lifetime after now, whatever happens to it. Locks the basket.
     Source: `createguestbasket` of the published API.
 
-    :param owner: a guest that was just drawn.
+    :param owner: a new guest, from `new_guest`.
     :param counts: pieces by product, 0 for the saved list, in the order in which the lists show them.
-    :param limits: what a client key counts against; None for a server key.
+    :param limits: the limits of the calling client key; None for a server key.
     :raises Throttled: a limit of the client key or its source is reached.
-    :raises LimitBlockUsedUp: this process must take counts of a limit first.
-    :raises ProductNotFound: one of them is not in the catalog, or not listed.
-    :raises CartFull: there are more products than the cart takes.
-    :raises SavedFull: there are more products than the saved list takes.
+    :raises LimitBlockUsedUp: this process must fetch a block of counts first.
+    :raises ProductNotFound: a product is not in the catalog, or not listed.
+    :raises CartFull: there are more products than the cart can hold.
+    :raises SavedFull: there are more products than the saved list can hold.
     """
     if limits:
         limits.count(guests=1)

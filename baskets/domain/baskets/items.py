@@ -26,14 +26,14 @@ SELECT variant, main_product_id FROM baskets_product WHERE product_id = %s AND l
 def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> BasketSnapshot:
     """Assign a product to the user's basket: above 0 into the cart and out of saved, 0 the other way round.
 
-    Overwrites the count, never adds up, and never checks stock. Brings a deleted or expired basket back, empty but for
-    this product. Locks the basket.
+    Overwrites the count instead of adding to it, and never checks stock. A closed basket opens again, with this product
+    alone. Locks the basket.
     Source: `assignproducttobasket` of the published API.
 
     :param count: pieces, 0 for the saved list.
-    :raises ProductNotFound: not in the catalog of the partner, or not listed.
-    :raises CartFull: a new item beyond the limit of the cart.
-    :raises SavedFull: a new item beyond the limit of the saved list.
+    :raises ProductNotFound: the product is not in the catalog, or not listed.
+    :raises CartFull: the item is new in the cart, which is full.
+    :raises SavedFull: the item is new in the saved list, which is full.
     """
     pending, listed = enqueue_locked_read(owner), execute(LISTED_PRODUCT, [product_id])
     snapshot, product = pending.snapshot(), listed.fetchone()
@@ -53,7 +53,7 @@ def place_item(*, owner: Owner, product_id: str, count: int, actor: Actor) -> Ba
 
 @transaction.atomic(savepoint=False)
 def change_item(*, owner: Owner, product_id: str, count: int | None, actor: Actor) -> BasketSnapshot:
-    """Change a product that is in cart or saved: as `place_item`, whether or not it is still listed.
+    """Change the count of a product that is in cart or saved, like `place_item`. The product need not be listed.
 
     Locks the basket. Source: `updateproductinbasket` of the published API.
 

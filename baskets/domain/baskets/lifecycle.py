@@ -1,4 +1,4 @@
-"""Closes whole baskets, by deletion or expiry: a closed basket is empty and hidden, and stays until a purge."""
+"""Closes whole baskets, by deletion or expiry. A closed basket is empty and no longer shown; its row stays until a purge."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from baskets.models.basket_snapshot import BasketSnapshot, Owner
 
 @transaction.atomic(savepoint=False)
 def delete_basket(*, owner: Owner, actor: Actor) -> BasketSnapshot:
-    """Empty and hide the user's basket; orders and the timeline stay.
+    """Close the user's basket as deleted; orders and the timeline stay.
 
     Locks the basket. Source: `deletebasket` of the published API.
 
@@ -31,12 +31,12 @@ def delete_basket(*, owner: Owner, actor: Actor) -> BasketSnapshot:
 
 
 def expire_locked_basket(*, snapshot: BasketSnapshot, actor: Actor) -> BasketSnapshot:
-    """Empty and hide an expired basket. Needs the basket's lock."""
+    """Close an expired basket. Needs the basket's lock."""
     return _close(snapshot=snapshot, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
 
 
 def delete_locked_basket(*, snapshot: BasketSnapshot, actor: Actor) -> BasketSnapshot:
-    """Empty and hide a basket as deleted by its user. Needs the basket's lock."""
+    """Close a basket as deleted. Needs the basket's lock."""
     return _close(snapshot=snapshot, kind=Event.Kind.BASKET_DELETED, actor=actor)
 
 
@@ -61,12 +61,12 @@ def check_no_active_session(snapshot: BasketSnapshot) -> None:
 
 
 def closed(snapshot: BasketSnapshot) -> BasketSnapshot:
-    """Build the state of a basket that is emptied and hidden."""
+    """Return the state of a basket after it is closed."""
     return replace(snapshot.cleared(), hidden_at=snapshot.at)
 
 
 def emptied_event_data(snapshot: BasketSnapshot) -> dict[str, Any]:
-    """Build the event data of a basket that is emptied: the items it held."""
+    """Return the event data of a basket that is closed: the items it held."""
     return {"cart": lines_as_json(snapshot.cart), "saved": lines_as_json(snapshot.saved)}
 
 

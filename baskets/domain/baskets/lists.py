@@ -46,9 +46,9 @@ def with_product_in_saved(snapshot: BasketSnapshot, line: BasketLine) -> BasketS
 
 
 def without_product(snapshot: BasketSnapshot, product_id: str) -> BasketSnapshot:
-    """Take a product out of cart and saved, never out of checkout.
+    """Remove a product from cart and saved, never from checkout.
 
-    :raises ProductNotInBasket: it is in neither.
+    :raises ProductNotInBasket: it is in neither list.
     """
     if not (find_line(snapshot.cart, product_id) or find_line(snapshot.saved, product_id)):
         raise ProductNotInBasket
@@ -61,10 +61,10 @@ def checkout_lines(cart: tuple[BasketLine, ...], stocked: Mapping[str, int | Non
 
 
 def with_lines_returned(snapshot: BasketSnapshot, lines: Iterable[BasketLine]) -> BasketSnapshot:
-    """Bring checkout lines back into the cart, and empty the checkout.
+    """Return checkout lines to the cart, and empty the checkout.
 
-    Counts add up with what is there, the product leaves saved, and takes its old place in the order. No limit applies:
-    limits block new additions, and nothing may be lost.
+    The count of a line is added to the count that the cart already has. The product leaves saved, and keeps the earlier of its
+    two positions. No limit applies: limits block new additions, and nothing may be lost.
     """
     cart = {line.product_id: line for line in snapshot.cart}
     saved = snapshot.saved
@@ -82,7 +82,10 @@ def with_lines_returned(snapshot: BasketSnapshot, lines: Iterable[BasketLine]) -
 
 
 def without_ordered_pieces(snapshot: BasketSnapshot, pieces: Mapping[str, int]) -> BasketSnapshot:
-    """Remove the pieces of a late order, by product, from the cart; a line that has fewer goes."""
+    """Remove the pieces of a late order from the cart, and each line that has no more pieces than were ordered.
+
+    :param pieces: ordered pieces by product.
+    """
     left = (replace(line, count=line.count - pieces.get(line.product_id, 0)) for line in snapshot.cart)
     return replace(snapshot, cart=tuple(line for line in left if line.count > 0))
 

@@ -54,7 +54,7 @@ class PendingBasket:
     read: PendingResult
 
     def snapshot(self) -> BasketSnapshot | None:
-        """Return the basket, locked and whole, or None where it has no row."""
+        """Return the locked basket with all its lists; None if it has no row."""
         # A row inserted between the two statements is read, but not locked: it counts as absent.
         return snapshot_from_rows(self.read) if self.locked.fetchone() else None
 
@@ -68,14 +68,17 @@ def enqueue_locked_read(owner: Owner) -> PendingBasket:
 
 
 def lock_and_read(owner: Owner) -> BasketSnapshot | None:
-    """Lock the owner's basket and read it whole, or None where it has no row."""
+    """Lock the owner's basket and read it with all its lists.
+
+    :returns: None if the basket has no row.
+    """
     return enqueue_locked_read(owner).snapshot()
 
 
 def create_and_lock(owner: Owner, *, guest: bool = False) -> BasketSnapshot:
-    """Insert the basket's row and lock it. Of two concurrent callers one inserts it, by the unique key, and both go on.
+    """Insert the basket's row if it is missing, lock it and read it. Of two concurrent callers one inserts, and both continue.
 
-    :param guest: whether it expires a lifetime after its creation and does not slide.
+    :param guest: whether the basket expires a lifetime after its creation; otherwise after its last change.
     """
     basket = Basket(
         id=owner.basket_id,
@@ -89,8 +92,7 @@ def create_and_lock(owner: Owner, *, guest: bool = False) -> BasketSnapshot:
     Basket.objects.bulk_create([basket], ignore_conflicts=True)
     snapshot = lock_and_read(owner)
     if snapshot is None:
-        message = "the basket has no row, although it was just inserted"
-        raise RuntimeError(message)
+        raise RuntimeError("the basket has no row, although it was just inserted")
     return snapshot
 
 
@@ -117,9 +119,11 @@ def write_and_record(
 
 
 def write_lists(*, before: BasketSnapshot, after: BasketSnapshot) -> BasketSnapshot:
-    """Write the difference between two states of a basket, count the change, and take the number of its event.
+    """Write the difference between two states of cart and saved, and the basket's row with its next revision and event number.
 
-    The session's items are written by `checkout`; here only cart, saved and the basket's own row.
+    The items of a session are written by `checkout.session_rows`.
+
+    :returns: the state as written; the caller records the event under its `events`.
     """
     diff = _difference(before, after)
     after = _with_next_revision(before, after)
@@ -187,9 +191,9 @@ class BasketChange:
 
 
 def lock_available(basket_ids: Sequence[UUID]) -> list[BasketSnapshot]:
-    """Lock the baskets that no other transaction has locked, by primary key, and read them whole.
+    """Lock the baskets that no other transaction has locked, by primary key, and read them with all their lists.
 
-    The others are in use; the next sweep finds them again.
+    The next sweep finds the skipped ones again.
     """
     locked = execute(LOCK_AVAILABLE, [list(basket_ids)])
     read = execute(READ_MANY, [list(basket_ids)])

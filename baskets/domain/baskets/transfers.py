@@ -1,6 +1,6 @@
 """Transfers a basket to another device: an offer is valid for one minute and redeemed once. The lists do not change.
 
-Who may offer it, and what the other device is given, is the business of the edges.
+The API decides who may offer a basket, and which token the other device gets.
 """
 
 import hashlib
@@ -88,10 +88,10 @@ def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None 
 
     Locks the basket, then the transfer. Source: `createguestbasket` of the published API; ADR 22.
 
-    :param partner_id: whose app brings the token; a basket never leaves its partner.
-    :param limits: what a client key counts against; None for a server key. A device counts as a guest does.
+    :param partner_id: the partner of the calling key; a basket never leaves its partner.
+    :param limits: the limits of the calling client key; None for a server key. A device counts like a guest.
     :raises Throttled: a limit of the client key or its source is reached.
-    :raises LimitBlockUsedUp: this process must take counts of a limit first.
+    :raises LimitBlockUsedUp: this process must fetch a block of counts first.
     :raises TransferNotFound: the token is unknown, used or expired, or its basket is gone.
     """
     if limits:
@@ -110,7 +110,7 @@ def redeem_transfer(*, partner_id: int, token: str, limits: ClientLimits | None 
 
 
 def is_redeemable(token: str) -> bool:
-    """Tell whether a token can still be redeemed."""
+    """Return whether a token can still be redeemed."""
     return execute(IS_OPEN, [token_digest(token)]).fetchone() is not None
 
 

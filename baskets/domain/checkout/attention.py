@@ -29,7 +29,7 @@ MERGER = Actor.system("attention")
 
 
 class Cause(StrEnum):
-    """Why a flag was settled, as its event says."""
+    """Why a flag was resolved; its event records it."""
 
     ORDERED = "ordered"
     REVERSED = "reversed"
@@ -122,9 +122,9 @@ def flag_for(session: CheckoutSession, reason: Attention.Reason, actor: Actor, *
 def record_flag_after_rollback(flag: AttentionFlag) -> None:
     """Flag a session whose order was refused, after the refusal was rolled back. Basket and stock do not change.
 
-    Between the two transactions the session may have been purged or ordered; then there is nothing to flag. Or its user was
-    erased: then it is flagged under the basket's new name, without what an erasure takes away. A basket keeps at most
-    `MAX_OPEN` open flags of refusals: older ones are settled as merged.
+    Between the two transactions the session may have been purged or ordered; then nothing is flagged. If its user was erased in
+    between, the flag belongs to the basket under its new name, without request id and tracking. A basket keeps at most
+    `MAX_OPEN` open flags of refusals: older ones are resolved as merged.
     Locks the basket. Source: ADR 9, ADR 39.
     """
     if not lock_basket(flag.basket_id):
@@ -174,15 +174,15 @@ def resolve(
     comment: str = "",
     keep: int = 0,
 ) -> PendingResult:
-    """Settle open flags of a basket, with one event for each session.
+    """Resolve open flags of a basket, with one event for each session.
 
     Needs the basket's lock, and comes after every event that was numbered before.
 
     :param session_id: only the flags of this session.
     :param reasons: only flags of these reasons; by default those of refused reports.
-    :param note: how they were settled; by default what the cause says.
+    :param comment: how they were resolved; by default the text of the cause.
     :param keep: how many of the latest stay open.
-    :returns: an answer whose `rowcount` is the number of sessions that had such flags.
+    :returns: a result whose `rowcount` is the number of sessions that had such flags; reading it waits for the statement.
     """
     return execute(
         RESOLVE_FLAGS,

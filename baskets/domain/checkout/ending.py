@@ -72,6 +72,5 @@ def _released_event_data(snapshot: BasketSnapshot, pieces: Mapping[str, int]) ->
 
 def _require_active(snapshot: BasketSnapshot) -> ActiveSession:
     if snapshot.session is None:
-        message = "the basket has no active session to end"
-        raise ValueError(message)
+        raise ValueError("the basket has no active session to end")
     return snapshot.session

@@ -35,8 +35,8 @@ class SweepResult:
     """What one step of a sweep did.
 
     :param found: candidates seen; 0 means that nothing is left.
-    :param expired: of these, how many were expired. The others were locked, or no longer due.
-    :param last: the greatest candidate, to go on from.
+    :param expired: how many of them were expired. The others were locked, or no longer due.
+    :param last: the primary key of the last candidate, for `after` of the next step; None if there was none.
     """
 
     found: int
@@ -58,7 +58,7 @@ def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
 
 
 def reclaim_stock(*, needed: Mapping[str, int]) -> None:
-    """Expire lapsed sessions that hold these products: whole, oldest first, no more than needed, one by one.
+    """Expire lapsed sessions that hold these products, the oldest first, until enough pieces are free.
 
     Each session expires in its own transaction, after the start that needs the stock has released its locks.
     Source: rule 9 of `baskets/docs/rules.md`.
@@ -107,7 +107,7 @@ def _expire_lapsed_sessions(due: Sequence[UUID]) -> int:
 
 
 def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> SweepResult:
-    """Empty and hide one batch of baskets past their time, in one transaction; never one with an active checkout.
+    """Close one batch of baskets past their lifetime, in one transaction; never one with an active checkout.
 
     Locks at most 200 baskets by primary key. For the parameters see `sweep_sessions`.
     """

@@ -24,8 +24,8 @@ READ_CART_ENTRIES = Statement(
 class CatalogEntry:
     """One product as the catalog has it now.
 
-    :param available: pieces that could be taken when it was read, which was without a lock.
-    :param price: minor units of `currency` for one piece, or None where prices are not kept.
+    :param available: pieces that were available at the read, which takes no lock.
+    :param price: minor units of `currency` for one piece; None if the catalog has no price.
     :param most: pieces that one checkout finds in stock; None for all.
     """
 
@@ -58,13 +58,14 @@ def entries_from_rows(rows: Iterable[tuple[Any, ...]]) -> dict[str, CatalogEntry
     }
 
 
-def total_price(lines: tuple[BasketLine, ...], offers: Mapping[str, CatalogEntry]) -> tuple[int | None, str]:
-    """Add up the lines that can be ordered: minor units and their currency.
+def total_price(lines: tuple[BasketLine, ...], entries: Mapping[str, CatalogEntry]) -> tuple[int | None, str]:
+    """Add up the prices of the lines that can be ordered.
 
-    None and no currency where a price is not known, or where currencies differ.
+    :param entries: by product.
+    :returns: minor units, and their currency; None and an empty text if a price is missing, or if currencies differ.
     """
-    bought = [(offers[line.product_id], line.count) for line in lines if not line.failed]
-    currencies = {offer.currency for offer, _ in bought}
-    if len(currencies) != 1 or any(offer.price is None for offer, _ in bought):
+    bought = [(entries[line.product_id], line.count) for line in lines if not line.failed]
+    currencies = {entry.currency for entry, _ in bought}
+    if len(currencies) != 1 or any(entry.price is None for entry, _ in bought):
         return None, ""
-    return sum((offer.price or 0) * count for offer, count in bought), currencies.pop()
+    return sum((entry.price or 0) * count for entry, count in bought), currencies.pop()

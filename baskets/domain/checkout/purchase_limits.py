@@ -1,7 +1,7 @@
-"""Limits on the stock that one user or one partner may keep from all others.
+"""Limits on the stock that one user or one partner may hold at once.
 
-They are off unless an operator sets them. Each is decided under a lock: of the basket, or of the stock rows. A hold, once
-given, is never revoked. Limits of client keys are in `access.client_limits`.
+They are off unless an operator sets them. Each is decided under a lock: of the basket, or of the stock rows. A limit never ends
+an existing hold. Limits of client keys are in `access.client_limits`.
 Source: `baskets/docs/adr/0023-purchase-limits-look-like-sold-out.md`, `baskets/docs/adr/0035-limits-against-a-stolen-key.md`.
 """
 

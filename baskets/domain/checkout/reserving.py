@@ -13,7 +13,7 @@ from baskets.models import StockReservation
 
 
 def appear_in_stock(wanted: Mapping[str, int], entries: Mapping[str, CatalogEntry]) -> bool:
-    """Tell whether the last read showed enough of every product, so that the reservation can be sent without waiting for it.
+    """Return whether the last read showed enough of every product, so that the reservation can be sent without waiting for it.
 
     A partner's share must be checked after the reservation, so where shares are limited the answer is False.
     """
@@ -54,9 +54,11 @@ def reserve(wanted: Mapping[str, int], *, retry_always: bool = False) -> dict[st
     may_be_reclaimed = reclaim and (retry_always or _is_held_by_lapsed(short))
     levels = counters.read_levels(short)
     if may_be_reclaimed or (reclaim and any(levels[product_id].available >= wanted[product_id] for product_id in short)):
-        raise StockReclaimable(needed={p: wanted[p] - levels[p].available + levels[p].shortfall for p in short})
+        raise StockReclaimable(needed={key: wanted[key] - levels[key].available + levels[key].shortfall for key in short})
     # Pieces that came free after the reservation failed are not offered to this call, so at least one piece is missing.
-    return {p: Shortage(product_id=p, wanted=wanted[p], available=min(levels[p].available, wanted[p] - 1)) for p in sorted(short)}
+    return {
+        key: Shortage(product_id=key, wanted=wanted[key], available=min(levels[key].available, wanted[key] - 1)) for key in sorted(short)
+    }
 
 
 def _is_held_by_lapsed(product_ids: Collection[str]) -> bool:

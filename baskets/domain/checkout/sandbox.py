@@ -52,7 +52,7 @@ class SandboxUsedUp(RetryTransaction):
         self._product_ids = product_ids
 
     def prepare(self) -> None:
-        """Report their stock again, in its own transaction. The next try takes the stock that is there."""
+        """Report their stock again, in its own transaction. The next try reserves what is available then."""
         sandbox_catalog.refill(self._product_ids)
         end_reclaiming()
 

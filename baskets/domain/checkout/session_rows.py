@@ -68,9 +68,9 @@ def enqueue_next_id() -> PendingResult:
     return execute(NEXT_SESSION_ID, [])
 
 
-def insert_session(session: CheckoutSession, lines: tuple[BasketLine, ...], offers: Mapping[str, CatalogEntry]) -> None:
+def insert_session(session: CheckoutSession, lines: tuple[BasketLine, ...], entries: Mapping[str, CatalogEntry]) -> None:
     """Insert a session with its items and reservations, as they are if all the stock is available."""
-    bought = [offers[line.product_id] for line in lines]
+    bought = [entries[line.product_id] for line in lines]
     parameters = {
         "id": session.pk,
         "basket": session.basket_id,
@@ -89,22 +89,22 @@ def insert_session(session: CheckoutSession, lines: tuple[BasketLine, ...], offe
         "counts": [line.count for line in lines],
         "stocked": [line.stocked for line in lines],
         "positions": [line.position for line in lines],
-        "prices": [offer.price for offer in bought],
-        "currencies": [offer.currency for offer in bought],
+        "prices": [entry.price for entry in bought],
+        "currencies": [entry.currency for entry in bought],
     }
     execute(INSERT_SESSION, parameters)
 
 
 def correct_session(
-    session: CheckoutSession, lines: tuple[BasketLine, ...], offers: Mapping[str, CatalogEntry], missing: Mapping[str, Shortage]
+    session: CheckoutSession, lines: tuple[BasketLine, ...], entries: Mapping[str, CatalogEntry], shortages: Mapping[str, Shortage]
 ) -> tuple[BasketLine, ...]:
     """Correct the rows of products that were short: reservations, items, and the price.
 
     :returns: the lines as corrected.
     """
-    stocked = {product_id: m.available - m.wanted for product_id, m in missing.items()}
+    stocked = {product_id: shortage.available - shortage.wanted for product_id, shortage in shortages.items()}
     lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in lines)
-    session.full_price, session.currency = total_price(lines, offers)
+    session.full_price, session.currency = total_price(lines, entries)
     parameters = {
         "session": session.pk,
         "basket": session.basket_id,

@@ -1,4 +1,4 @@
-"""Checkout sessions: started, then finished by the partner's report as ordered or aborted. The heart of the service.
+"""Checkout sessions: starts them, and finishes them as the partner reports: ordered or aborted.
 
 `planning` decides what a start buys, `ending` ends a session unsold, `late_orders` orders one that has ended, `expiry` finds
 lapsed sessions.
@@ -40,7 +40,7 @@ from baskets.models.basket_snapshot import ActiveSession, BasketSnapshot, Owner
 
 @dataclass(frozen=True, kw_only=True)
 class StartedSession:
-    """A session just started, and its basket."""
+    """A new session, and its basket after the start."""
 
     session: CheckoutSession
     snapshot: BasketSnapshot
@@ -76,7 +76,7 @@ def start_session(
     :raises OutOfStock: not one item can be ordered.
     :raises OwnSessionLapsed: the basket's own session has lapsed.
     :raises StockReclaimable: lapsed sessions hold what is short.
-    :raises LimitBlockUsedUp: this process must take counts of a limit first.
+    :raises LimitBlockUsedUp: this process must fetch a block of counts first.
     :raises StockChanged: pieces that appeared to be available are sold.
     :raises SandboxBusy: the sandbox refuses this start as busy, as its product says.
     :raises SandboxUsedUp: the stock of the sandbox must be reported again.
@@ -145,10 +145,10 @@ def start_session(
 
 @transaction.atomic(savepoint=False)
 def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: Actor) -> BasketSnapshot:
-    """Finish a checkout session by the partner's report: its products are ordered, or go back into the cart.
+    """Finish a checkout session as the partner reports: its products are ordered, or return to the cart.
 
-    The session is the one `order_no` names; else the active one; else the latest that ended, while the basket has not changed
-    since. A repeated call changes nothing. An order within the hold writes no stock row.
+    Chooses the session that `order_no` names; without `order_no` the active one, else the last that ended, provided that the basket
+    has not changed since. A repeated call changes nothing. An order within the hold writes no stock row.
     Locks the basket; an abort and a late order then lock stock rows by primary key.
     Source: `finishactivecheckout`, the published reference; `baskets/docs/lifecycle.md`.
 
@@ -205,7 +205,12 @@ def _order(snapshot: BasketSnapshot, session: ActiveSession, actor: Actor) -> Ba
 
 
 def _find_ended_session(snapshot: BasketSnapshot, *, ordered: bool, order_no: str | None, actor: Actor) -> CheckoutSession:
-    """Find the ended session that a call is about, where it is not about the active one."""
+    """Find the ended session that a call means.
+
+    :raises OrderNotFound: `order_no` names no session of this user.
+    :raises BasketNotFound: the basket is closed, and the call names no session of it.
+    :raises NoActiveCheckout: the basket has changed since the last session ended, or there was none.
+    """
     sessions = CheckoutSession.objects.filter(basket_id=snapshot.basket_id)
     if order_no is not None:
         if session := sessions.filter(order_no=order_no).first():

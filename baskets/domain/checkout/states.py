@@ -71,19 +71,19 @@ RETURNING r.basket_id, r.product_id, r.pieces
 
 
 class IllegalTransition(Exception):
-    """The program tried to change a state in a way the life cycle does not know, or from a state it is not in."""
+    """A defect: the life cycle has no such transition, or the row is not in the state that the caller expects."""
 
 
 def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: datetime, revision: int, actor: Actor) -> None:
     """End a session, or order one late.
 
-    Compares before it sets: a session that is not in `old` is a defect, because its basket is locked. Where statements
-    travel together, that shows at the end of the transaction at the latest.
+    The statement checks the old state: the basket is locked, so any other state is a defect. In a pipeline the error appears at the
+    end of the transaction at the latest.
 
-    :param at: when; also the time of the release, where its holds are given back.
-    :param revision: the basket's revision after this.
-    :param actor: who ends it; of an API key, the prefix is kept with the session.
-    :raises IllegalTransition: the life cycle has no such arrow, or the session is not in `old`.
+    :param at: the end of the session; also the release of its holds, unless it is ordered.
+    :param revision: the basket's revision after this change.
+    :param actor: the session stores the prefix of an API key.
+    :raises IllegalTransition: the life cycle has no such transition, or the session is not in `old`.
     """
     _check_transition(old, new)
     late = old != Session.ACTIVE
@@ -96,7 +96,7 @@ def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> It
     """Bring all held reservations of a session to SOLD or RELEASED.
 
     :returns: product and pieces of each; reading them waits for the statement.
-    :raises IllegalTransition: the life cycle has no such arrow.
+    :raises IllegalTransition: `new` is neither of the two.
     """
     _check_transition(Reservation.HELD, new)
     return execute(END_HOLDS, [new, at, session_id, basket_id])
@@ -116,8 +116,7 @@ def expire_sessions(*, before: Sequence[BasketSnapshot], after: Sequence[BasketS
     rows = [(*_session_and_basket(basket), ended.at, ended.revision) for basket, ended in zip(before, after, strict=True)]
     columns = [[*column] for column in zip(*rows, strict=True)]
     if columns and execute(EXPIRE_SESSIONS, columns).rowcount != len(before):
-        message = f"not all of {len(before)} sessions are ACTIVE"
-        raise IllegalTransition(message)
+        raise IllegalTransition(f"not all of {len(before)} sessions are ACTIVE")
 
 
 def release_holds(baskets: Sequence[BasketSnapshot]) -> dict[UUID, dict[str, int]]:
@@ -138,5 +137,4 @@ def _session_and_basket(snapshot: BasketSnapshot) -> tuple[int | None, UUID]:
 
 def _check_transition(old: str, new: str) -> None:
     if new not in TRANSITIONS.get(old, ()):
-        message = f"there is no way from {old} to {new}"
-        raise IllegalTransition(message)
+        raise IllegalTransition(f"there is no way from {old} to {new}")

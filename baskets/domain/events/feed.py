@@ -141,8 +141,8 @@ def assign_positions(*, batches: int | None = None, stop: Callable[[], bool] = l
 def catch_up() -> int:
     """Give every committed event a position, within the transaction of the caller.
 
-    Leaves `settled_id` alone: only a younger transaction may move it.
-    Locks the feed until the end of the transaction. Only what needs the end of the feed comes after it.
+    Does not move `settled_id`: only a younger transaction may. Locks the feed until the end of the transaction, so it must be one of
+    its last steps.
 
     :returns: the last position.
     """

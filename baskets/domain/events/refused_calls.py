@@ -41,7 +41,7 @@ def count(reason: str) -> None:
 
 
 def is_waiting() -> bool:
-    """Tell whether there are counts that are not written."""
+    """Return whether counts wait to be written."""
     return bool(_counts)
 
 

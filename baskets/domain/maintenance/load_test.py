@@ -119,18 +119,11 @@ def _clear() -> None:
         api_keys.revoke_api_key(prefix=prefix, reason="the load test has ended", actor=ACTOR)
     in_checkout = CheckoutSession.objects.active().filter(basket__partner=partner)
     for user_id in list(in_checkout.values_list("basket__user_id", flat=True)):
-        _abort(Owner(partner_id=partner.pk, user_id=user_id))
+        owner = Owner(partner_id=partner.pk, user_id=user_id)
+        runner.run(sessions.finish_session, owner=owner, ordered=False, order_no=None, actor=ACTOR)
     for user_id in list(Basket.objects.filter(partner=partner, hidden_at__isnull=True).values_list("user_id", flat=True)):
-        _delete(Owner(partner_id=partner.pk, user_id=user_id))
+        runner.run(lifecycle.delete_basket, owner=Owner(partner_id=partner.pk, user_id=user_id), actor=ACTOR)
     _set_product(listed=False, pieces=0)
-
-
-def _abort(owner: Owner) -> None:
-    runner.run(sessions.finish_session, owner=owner, ordered=False, order_no=None, actor=ACTOR)
-
-
-def _delete(owner: Owner) -> None:
-    runner.run(lifecycle.delete_basket, owner=owner, actor=ACTOR)
 
 
 def _set_product(*, listed: bool, pieces: int) -> None:

@@ -19,7 +19,7 @@ SELECT CASE WHEN EXISTS (
 ) THEN true ELSE pg_try_advisory_lock(%(high)s::int, %(low)s::int) END
 """,
 )
-# The journal records each purge, by whatever it was started. It is the last record of a night's work, so what was interrupted is repeated.
+# The audit log records each purge, however it was started. The purge is the last work of a night, so interrupted work is repeated.
 NIGHT = Statement(
     "night_due",
     """

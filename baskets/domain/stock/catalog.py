@@ -1,6 +1,6 @@
 """Imports the catalog of a shop: many products and their stock in one transaction, all or nothing.
 
-It reads no files: `baskets.domain.stock.catalog_file` turns their lines into the rows this module takes.
+It reads no files: `catalog_file` parses them into rows.
 """
 
 import re
@@ -26,7 +26,7 @@ from baskets.models.products import NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND,
 
 MAX_PIECES = 1_000_000_000
 CONFIRM_BATCH = 1000
-# Times the most pieces a session can hold it is still far from the end of a 64-bit integer.
+# The price of the largest possible checkout still fits a 64-bit integer.
 MAX_PRICE = 1_000_000_000_000
 REQUIRED_FIELDS = ("product_id", "name")
 MAX_ID_LENGTH = 255
@@ -40,7 +40,7 @@ CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 
 
 class Unspecified(Enum):
-    """Stands for a value that a shop says nothing about, where `None` already means something."""
+    """The value of a field that a row does not have, where `None` already has another meaning."""
 
     TOKEN = auto()
 
@@ -50,10 +50,11 @@ UNSPECIFIED: Final = Unspecified.TOKEN
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProductRow:
-    """What a shop says of one product.
+    """The data of one product.
 
-    :param stock: unsold pieces; None is unlimited, `UNSPECIFIED` says nothing.
+    :param price: minor units of `currency` for one piece; None for no price.
     :param listed: None does not change a known product; a new one is listed.
+    :param stock: unsold pieces; None is unlimited, `UNSPECIFIED` does not change the stock.
     """
 
     product_id: str
@@ -69,12 +70,12 @@ class ProductRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportResult:
-    """What an import did.
+    """The result of an import, in numbers of products.
 
-    :param created: products that are new.
-    :param changed: products of which something else than the stock changed.
-    :param unchanged: products that were as their rows say, stock apart.
-    :param stock: what became of the reports of their stock.
+    :param created: new products.
+    :param changed: products with a change of any field except the stock.
+    :param unchanged: products without such a change.
+    :param stock: the result of the stock reports.
     """
 
     created: int
@@ -84,16 +85,15 @@ class ImportResult:
 
 
 class DuplicateProduct(Refusal):
-    """Two rows speak of one product, and only one of them can be right."""
+    """Two rows have the same product id."""
 
     reason = "product_twice"
     message = gettext_noop("A product comes twice.")
 
 
-# One import at a time: two would wait for each other's products one by one, and hold them all the while. The number
-# names the lock and means nothing.
+# One import at a time: two would wait for each other's products one by one, with those they have locked. The number is arbitrary.
 LOCK_IMPORTS = "SELECT pg_advisory_xact_lock(7263105218)"
-# Far more than a hundred thousand products need. What buyers wait for is short and comes last, see `stock`.
+# Far more than a hundred thousand products need. The statements that buyers wait for are short and come last, see `supply`.
 STATEMENT_SECONDS = 60
 SET_TIMEOUTS = f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'; SET LOCAL lock_timeout = '30s'"
 CREATE_STAGING_TABLE = """
@@ -103,7 +103,8 @@ CREATE TEMPORARY TABLE staged_product (
     listed boolean
 ) ON COMMIT DROP
 """
-COPY_ROWS = "COPY staged_product (product_id, name, brand, variant, main_product_id, price, currency, listed) FROM STDIN"
+STAGED_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "price", "currency", "listed")
+COPY_ROWS = f"COPY staged_product ({', '.join(STAGED_COLUMNS)}) FROM STDIN"
 INSERT_NEW_PRODUCTS = """
 INSERT INTO baskets_product (product_id, name, brand, variant, main_product_id, price, currency, listed)
 SELECT product_id, name, brand, variant, main_product_id, price, currency, coalesce(listed, true)
@@ -125,31 +126,30 @@ WHERE p.product_id = s.product_id
 def import_products(
     *, rows: Sequence[ProductRow], as_of: datetime | None, reason: str, actor: Actor, dry_run: bool = False
 ) -> ImportResult:
-    """Take over what a shop says of its products, in one transaction: all of it or nothing.
+    """Import products and their stock, in one transaction: all of them or none.
 
-    Products that the rows do not name do not change. Stock changes through recorded adjustments, and only by reports
-    that speak of no earlier moment than the latest that is known of their product. Runs its own transaction; locks
-    stock rows by primary key, last.
+    Other products do not change. Stock changes through recorded adjustments; a report that is older than the latest report of its
+    product changes nothing. Runs its own transaction; locks stock rows by primary key, last.
     Source: `baskets/docs/operations.md`.
 
-    :param as_of: the moment the stock numbers speak of; None is now.
-    :param reason: why, for the record of every adjustment.
-    :param dry_run: do it all and roll it back.
-    :raises FutureMoment: `as_of` is still to come.
-    :raises SalesPurged: sales after `as_of` are not known any more.
-    :raises ProductTwice: two rows speak of one product.
+    :param as_of: the moment of the stock numbers; None is now.
+    :param reason: stored with every adjustment.
+    :param dry_run: import and roll back.
+    :raises FutureMoment: `as_of` is in the future.
+    :raises SalesPurged: records of sales after `as_of` were purged.
+    :raises DuplicateProduct: two rows have the same product id.
     """
     if len({row.product_id for row in rows}) != len(rows):
         raise DuplicateProduct
 
     reports = {row.product_id: row.stock for row in rows if row.stock is not UNSPECIFIED}
-    # Buyers wait for the stock rows that a transaction has locked: the reports that change no number need not be among them.
+    # Buyers wait for stock rows that the import locks. Reports that change no number are applied before, in short transactions.
     if not dry_run:
         for batch in _batches(reports):
             for product_id in run_in_transaction(lambda: supply.confirm_unsold(reports=batch, as_of=as_of)):  # noqa: B023 (called at once)
                 del reports[product_id]
 
-    def take_over() -> ImportResult:
+    def import_all() -> ImportResult:
         done = _import_rows(rows, reports=reports, as_of=as_of, reason=reason, actor=actor)
         data = {"products": len(rows), "created": done.created, "changed": done.changed, "stock_changed": done.stock.changed}
         audit_log.record(kind=DeskEntry.Kind.IMPORTED, about="product", reason=reason, data=data, actor=actor)
@@ -158,7 +158,7 @@ def import_products(
         return done
 
     with client_waits(statement_seconds=STATEMENT_SECONDS):
-        return run_in_transaction(take_over)
+        return run_in_transaction(import_all)
 
 
 def _batches(reports: Mapping[str, int | None]) -> Iterator[dict[str, int | None]]:
@@ -176,18 +176,7 @@ def _import_rows(
         cursor.execute(CREATE_STAGING_TABLE)
         with cursor.copy(COPY_ROWS) as copy:
             for row in rows:
-                copy.write_row(
-                    (
-                        row.product_id,
-                        row.name,
-                        row.brand,
-                        row.variant,
-                        row.main_product_id,
-                        row.price,
-                        row.currency,
-                        row.listed,
-                    )
-                )
+                copy.write_row([getattr(row, name) for name in STAGED_COLUMNS])
         cursor.execute("ANALYZE staged_product")
         cursor.execute(INSERT_NEW_PRODUCTS)
         created = cursor.rowcount
@@ -196,14 +185,13 @@ def _import_rows(
     applied = supply.set_unsold(reports=reports, as_of=as_of, reason=reason, actor=actor)
     return ImportResult(
         created=created,
-        # A product that has just been made is as its row says, so the change finds nothing to do in it.
-        changed=changed,
+        changed=changed,  # The update does not match new products: they equal their rows.
         unchanged=len(rows) - created - changed,
         stock=applied,
     )
 
 
-# --- What a row may say ---------------------------------------------------------
+# --- Valid rows -----------------------------------------------------------------
 
 
 def product_id_problem(product_id: str) -> str | None:
@@ -231,9 +219,10 @@ def _character_kind(character: str) -> str:
 
 
 def row_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """List what is wrong with the values of a row, all of it: of which field, and what.
+    """Check the values of a row.
 
     :param values: the fields of `ProductRow` by name, of the right types.
+    :returns: each problem: the name of the field, and the end of a sentence.
     """
     for name in ("product_id", "main_product_id"):
         if (values[name] or name in REQUIRED_FIELDS) and (problem := product_id_problem(values[name])):

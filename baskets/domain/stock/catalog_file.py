@@ -78,7 +78,7 @@ def _values_of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[tup
     wrong = []
     for name in ("price", "stock"):
         cell = cells.get(name, "")
-        # Prices are minor units: "12.0" is none.
+        # Prices are minor units, so "12.0" is not a price.
         values[name] = parse_pieces(cell) if name == "stock" or "." not in cell else None
         if cell and values[name] is None:
             wrong.append((name, f"{cell[:40]!r} is not a whole number"))

@@ -63,7 +63,7 @@ def behavior(product_id: str) -> SandboxProduct:
 
 
 def may_contain(product_id: str, *, sandbox: bool) -> bool:
-    """Tell whether a basket may contain a product: those of a sandbox contain the products of the sandbox, and no others do."""
+    """Return whether a basket may contain a product: baskets of a sandbox contain products of the sandbox, and no others do."""
     return is_sandbox_product(product_id) == sandbox
 
 

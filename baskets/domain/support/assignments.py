@@ -33,15 +33,9 @@ SET rule = excluded.rule, sentence = excluded.sentence, total = excluded.total, 
 )
 
 
-def last_step(about: str, subject: str) -> int:
-    """Read the number of the last step about a subject, which is the version of the subject; 0 for none."""
-    steps = DeskEntry.objects.filter(about=about, subject=subject, number__isnull=False)
-    return steps.order_by("-number").values_list("number", flat=True).first() or 0
-
-
 @dataclass(frozen=True, kw_only=True)
 class LastStep:
-    """What the last step about a subject has left behind.
+    """The last step about a subject.
 
     :param number: the version of the subject; 0 for none.
     :param assignee: the account to which the subject is assigned; empty for none.
@@ -62,6 +56,11 @@ def last_steps(about: str, subjects: Sequence[str]) -> dict[str, LastStep]:
         subject: LastStep(number=number or 0, assignee=actor if kind == DeskEntry.Kind.TAKEN else "")
         for subject, number, kind, actor in steps.values_list("subject", "number", "kind", "actor")
     }
+
+
+def last_step(about: str, subject: str) -> LastStep:
+    """Read the last step about one subject."""
+    return last_steps(about, [subject]).get(subject, LastStep())
 
 
 def assignees(about: str, subjects: Sequence[str]) -> dict[str, str]:
@@ -87,9 +86,10 @@ def assign(*, about: str, subject: str, expected_step: int, reason: str, actor: 
     :raises RepairNotApplicable: the subject is already assigned to the actor.
     """
     require_reason(reason, is_optional=True)
-    if last_step(about, subject) == expected_step and assignees(about, [subject]).get(subject) == actor.name:
+    last = last_step(about, subject)
+    if last.number == expected_step and last.assignee == actor.name:
         raise RepairNotApplicable(sentence("It is already assigned to you."))
-    _step(DeskEntry.Kind.TAKEN, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
+    _step(DeskEntry.Kind.TAKEN, last, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -106,9 +106,10 @@ def unassign(*, about: str, subject: str, expected_step: int, reason: str, actor
     :raises RepairNotApplicable: the subject is not assigned.
     """
     require_reason(reason, is_optional=True)
-    if last_step(about, subject) == expected_step and subject not in assignees(about, [subject]):
+    last = last_step(about, subject)
+    if last.number == expected_step and not last.assignee:
         raise RepairNotApplicable(sentence("It is not assigned."))
-    _step(DeskEntry.Kind.HANDED_BACK, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
+    _step(DeskEntry.Kind.HANDED_BACK, last, about=about, subject=subject, expected_step=expected_step, note=reason, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -121,7 +122,8 @@ def resolve_rule(*, rule: BrokenRule, expected_step: int, reason: str, actor: Ac
     :raises RepairNotApplicable: the finding is already resolved, or the last check has not found it.
     """
     require_reason(reason)
-    _step(DeskEntry.Kind.SETTLED, about="brokenrule", subject=rule.slug, expected_step=expected_step, note=reason, actor=actor)
+    last = last_step("brokenrule", rule.slug)
+    _step(DeskEntry.Kind.SETTLED, last, about="brokenrule", subject=rule.slug, expected_step=expected_step, note=reason, actor=actor)
     still_open = BrokenRule.objects.filter(pk=rule.pk, settled_at__isnull=True, gone_at__isnull=True)
     if not still_open.update(settled_at=Now(), settled_by=actor.name, note=reason):
         raise RepairNotApplicable(sentence("The finding is already resolved, or the last check has not found it again."))
@@ -142,13 +144,13 @@ def record_check(*, checked: int, found: Sequence[Mapping[str, Any]], actor: Act
     audit_log.record(kind=DeskEntry.Kind.CHECKED, about="brokenrule", data=data, actor=actor)
 
 
-def _step(kind: DeskEntry.Kind, *, about: str, subject: str, expected_step: int, note: str, actor: Actor) -> None:
+def _step(kind: DeskEntry.Kind, last: LastStep, *, about: str, subject: str, expected_step: int, note: str, actor: Actor) -> None:
     """Record the step after `expected_step`.
 
+    :param last: the last step, read in this transaction.
     :raises StaleState: the subject has a later step.
     """
-    is_stale = last_step(about, subject) > expected_step
-    number = expected_step + 1
+    is_stale, number = last.number > expected_step, expected_step + 1
     if is_stale or not audit_log.record_step(kind, about=about, subject=subject, number=number, note=note, actor=actor):
         since = DeskEntry.objects.filter(about=about, subject=subject, number__gt=expected_step)
         raise StaleState(since=list(since.order_by("number")))

@@ -77,8 +77,8 @@ def add_item(*, basket: Basket, product_id: str, count: int, expected_events: in
 def restore(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> None:
     """Restore a deleted or expired basket: it is open again, with the cart and the saved list that it was closed with.
 
-    A basket that is open is not touched: its user has begun again, and what is there now is not mixed with what was there
-    before. Holds and orders do not come back.
+    An open basket is refused: its user has begun again, and the old items must not mix with the new ones. Holds and orders are not
+    restored.
     Locks the basket. Source: ADR 47.
 
     :param expected_events: the number of events of the basket that staff have seen.
@@ -139,7 +139,7 @@ def extend(*, basket: Basket, days: int, expected_events: int, reason: str, acto
 
 @transaction.atomic(savepoint=False)
 def end(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> None:
-    """Empty and hide a basket, as a deletion by its user does. Orders and the timeline stay.
+    """Close a basket, as a deletion by its user does. Orders and the timeline stay.
 
     Locks the basket.
 

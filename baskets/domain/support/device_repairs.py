@@ -15,11 +15,10 @@ def revoke_device(*, device: GuestToken, expected_events: int, reason: str, acto
 
     Locks the basket.
 
-    :param expected_events: how many events the basket had when staff decided.
-    :param reason: why, for the timeline.
-    :raises ReasonRequired: the reason is empty, too long, or not storable.
-    :raises StaleState: the basket has changed since staff decided.
-    :raises RepairNotApplicable: the token was revoked before, or is deleted.
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the token was revoked before, or no longer exists, or the basket no longer exists.
     """
     snapshot = lock_if_unchanged(device.basket_id, expected_events=expected_events, reason=reason)
     active = GuestToken.objects.filter(pk=device.pk, basket_id=snapshot.basket_id, revoked_at__isnull=True).first()

@@ -80,7 +80,7 @@ MARK = "[erased]"
 
 @transaction.atomic(savepoint=False)
 def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: bool = False, reason: str, actor: Actor) -> Basket:
-    """Empty and hide a basket, and replace its user id by a random name, for good.
+    """Close a basket, and replace its user id by a random name, for good.
 
     The key of a basket is computed from the user id, so everyone who knows the id could compute it. The basket therefore gets
     the key of its new name, and all rows that refer to it follow. Orders, reservations and the timeline stay, without tracking.
@@ -130,12 +130,12 @@ def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: boo
 
 
 def is_erased(basket: Basket) -> bool:
-    """Tell whether the data of the user of a basket were erased: its user id is a random name of `erase_user`."""
+    """Return whether the data of the user of a basket were erased: its user id is a random name of `erase_user`."""
     return ERASED_NAME.fullmatch(basket.user_id) is not None
 
 
 def is_number(user_id: str) -> bool:
-    """Tell whether a user id is digits alone, which a text may use for something else."""
+    """Return whether a user id has only digits, so that the same text may mean something else."""
     return user_id.isascii() and user_id.isdigit()
 
 

@@ -22,7 +22,7 @@ from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.domain.wording import sentence
 from baskets.models import Basket, CheckoutSession
 
-# --- Found ------------------------------------------------------------------------
+# --- Finding ----------------------------------------------------------------------
 
 # Each is a sample of bounded size, read from one index (which needs its own condition), so the cost does not grow with a crowd.
 LATEST = """
@@ -143,7 +143,7 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole >= MIN_COMPARED else 0.0
 
 
-# --- Undone -----------------------------------------------------------------------
+# --- Undoing ----------------------------------------------------------------------
 
 BATCH = 100
 
@@ -206,7 +206,7 @@ def reverse_orders(*, prefix: str, since: datetime, after: int, reason: str, act
 
 
 def _repair_some(
-    sessions: QuerySet[CheckoutSession], do: SessionRepair, *, after: int, reason: str, actor: Actor, dry_run: bool
+    sessions: QuerySet[CheckoutSession], repair: SessionRepair, *, after: int, reason: str, actor: Actor, dry_run: bool
 ) -> RepairBatch:
     validation.require_reason(reason)
     batch: list[Any] = list(sessions.filter(pk__gt=after).order_by("pk")[:BATCH])
@@ -214,7 +214,7 @@ def _repair_some(
     for session in batch:
         # Read per checkout: an earlier repair of this batch may have changed the same basket.
         events = Basket.objects.filter(pk=session.basket_id).values_list("events", flat=True).first()
-        call = partial(do, session=session, expected_events=events or 0, reason=reason, actor=actor)
+        call = partial(repair, session=session, expected_events=events or 0, reason=reason, actor=actor)
         try:
             if dry_run:
                 guards.dry_run(operation=call, snapshot=lambda: None)

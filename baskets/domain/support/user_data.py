@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -60,14 +60,10 @@ def find_stored_data(user_id: str) -> list[StoredData]:
         for pk in rows:
             found[pk].counts[name] += 1
     for pk in Attention.objects.open().filter(basket_id__in=found).values_list("basket_id", flat=True):
-        found[pk] = _changed(found[pk], open_flags=found[pk].open_flags + 1)
+        found[pk] = replace(found[pk], open_flags=found[pk].open_flags + 1)
     for pk in CheckoutSession.objects.active().filter(basket_id__in=found).values_list("basket_id", flat=True):
-        found[pk] = _changed(found[pk], is_in_checkout=True)
+        found[pk] = replace(found[pk], is_in_checkout=True)
     return sorted(found.values(), key=lambda stored: stored.basket.partner.name)
-
-
-def _changed(stored: StoredData, **values: Any) -> StoredData:
-    return StoredData(**{**stored.__dict__, **values})
 
 
 def _rows_of(keys: Iterable[UUID]) -> dict[str, Iterable[UUID]]:

@@ -385,7 +385,7 @@ def is_in_hand_of(name: str) -> Callable[[Shop], None]:
 def subject_is_in_hand_of(about: str, subject: str, name: str) -> Callable[[Shop], None]:
     def check(_: Shop) -> None:
         assert assignments.assignees(about, [subject]).get(subject, "") == name
-        assert DeskEntry.objects.get(about=about, number=assignments.last_step(about, subject)).note == REASON
+        assert DeskEntry.objects.get(about=about, number=assignments.last_step(about, subject).number).note == REASON
 
     return check
 

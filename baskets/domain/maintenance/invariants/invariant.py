@@ -5,11 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 
-def no_parameters() -> Sequence[Any]:
-    """No parameters."""
-    return ()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Invariant:
     """One sentence that must be true of the stored data.
@@ -26,4 +21,4 @@ class Invariant:
     rule: int
     sentence: str
     sql: str
-    parameters: Callable[[], Sequence[Any]] = no_parameters
+    parameters: Callable[[], Sequence[Any]] = tuple
