@@ -136,7 +136,7 @@ class PagesPolicy(PathScopedMiddleware, CSPMiddleware):
 
 
 class PagesCompression(PathScopedMiddleware, GZipMiddleware):
-    """Compresses pages, never what has a secret beside input of the caller (BREACH).
+    """Compresses pages, except responses that contain a secret beside input of the caller (BREACH).
 
     A response to a form stays uncompressed: new keys, secrets and recovery codes are shown by no other. On the pages that are
     compressed, Django masks the form's token differently each time, and adds random bytes to the length.

@@ -1,4 +1,4 @@
-"""The environment variables without which the service does not start. Imports the standard library only: the launcher asks, too."""
+"""The environment variables without which the service does not start. Imports the standard library only: the launcher reads them too."""
 
 import os
 

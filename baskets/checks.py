@@ -67,22 +67,13 @@ MAX_VALUE = 10 * 365 * 24 * 60 * 60  # Ten years in seconds: a longer duration i
 
 
 @register()
-def check_positive_settings(**_: Any) -> list[CheckMessage]:
-    """Reject a limit or duration that is not a whole number from 1 to `MAX_VALUE`."""
+def check_numbers(**_: Any) -> list[CheckMessage]:
+    """Reject a limit or duration that is not a whole number up to `MAX_VALUE`, from 1, or from 0 where 0 switches it off."""
     return [
-        Error(f"{name} must be a whole number from 1 to {MAX_VALUE}, not {value!r}.", id=check_id)
-        for name, check_id in POSITIVE_SETTINGS.items()
-        if not isinstance(value := getattr(settings, name), int) or not 0 < value <= MAX_VALUE
-    ]
-
-
-@register()
-def check_optional_limits(**_: Any) -> list[CheckMessage]:
-    """Reject a limit that is not a whole number from 0 to `MAX_VALUE`."""
-    return [
-        Error(f"{name} must be a whole number from 0 to {MAX_VALUE}, not {value!r}.", id=check_id)
-        for name, check_id in OPTIONAL_LIMITS.items()
-        if not isinstance(value := getattr(settings, name), int) or not 0 <= value <= MAX_VALUE
+        Error(f"{name} must be a whole number from {minimum} to {MAX_VALUE}, not {value!r}.", id=check_id)
+        for minimum, checked in ((1, POSITIVE_SETTINGS), (0, OPTIONAL_LIMITS))
+        for name, check_id in checked.items()
+        if not isinstance(value := getattr(settings, name), int) or not minimum <= value <= MAX_VALUE
     ]
 
 

@@ -11,7 +11,7 @@ SHORTEST_LISTED = 10
 
 
 class BreachedPasswordValidator:
-    """Refuses a password that is in the list, as it is or in small letters."""
+    """Refuses a password that is in the list, unchanged or in small letters."""
 
     def validate(self, password: str, user: Any = None) -> None:
         """Check one password.

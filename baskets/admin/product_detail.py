@@ -46,7 +46,7 @@ class Pieces:
 
     @property
     def adds_up(self) -> bool:
-        """Tell whether supply is what it must be."""
+        """Return whether supply is what it must be."""
         return self.supply == self.available + self.held + self.sold + self.reversed - self.shortfall
 
 

@@ -81,7 +81,7 @@ class FeedWatch:
         """
         with self._lock:
             if suspension not in self._waiters:
-                per_partner = Counter(each.partner_id for each in self._waiters.values())
+                per_partner = Counter(waiting.partner_id for waiting in self._waiters.values())
                 if len(self._waiters) >= conf.feed_waiters() or per_partner[waiter.partner_id] >= MAX_PER_PARTNER:
                     return False
             if not self._is_watching:
@@ -104,9 +104,9 @@ class FeedWatch:
                 if not waiters:
                     return
                 now, pause = time.monotonic(), POLL_SECONDS
-                due = {each for each, waiter in waiters.items() if each.is_abandoned or waiter.until <= now}
+                due = {suspension for suspension, waiter in waiters.items() if suspension.is_abandoned or waiter.until <= now}
                 try:
-                    due |= _with_events({each: waiter for each, waiter in waiters.items() if each not in due})
+                    due |= _with_events({suspension: waiter for suspension, waiter in waiters.items() if suspension not in due})
                 except (DatabaseError, InterfaceError) as error:
                     log.warning("feed_watch_waits_for_the_database", error=type(error).__qualname__)
                     connection.close()

@@ -1,4 +1,4 @@
-"""Reads where an app says that its user came from. Attribution is never trusted, never required, and never fails a call."""
+"""Reads the attribution that an app reports: where its user came from. It is never trusted or required, and never fails a call."""
 
 import base64
 import binascii

@@ -22,7 +22,7 @@ def bounded_int(*, minimum: int, maximum: int) -> Callable[[str], int]:
 
 
 def printable_text(*, max_length: int) -> Callable[[str], str]:
-    """Accept text of 1 to `limit` printable characters."""
+    """Accept text of 1 to `max_length` printable characters."""
 
     def parse(text: str) -> str:
         if not text.strip() or len(text) > max_length or not text.isprintable():

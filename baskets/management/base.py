@@ -31,6 +31,8 @@ class ServiceCommand(BaseCommand):
     """
 
     supports_dry_run = True
+    _as_json = False
+    _dry_run = False
     # System checks load URLs, admin and templates, which doubles the start-up time.
     requires_system_checks = ()
 
@@ -63,6 +65,7 @@ class ServiceCommand(BaseCommand):
 
         :raises CommandError: the domain refused, or the database failed.
         """
+        self._as_json, self._dry_run = bool(options.get("as_json")), bool(options.get("dry_run"))
         try:
             return super().execute(*args, **options)
         except Refusal as refusal:
@@ -70,9 +73,11 @@ class ServiceCommand(BaseCommand):
         except (DatabaseError, InterfaceError) as error:
             raise CommandError(describe_database_error(error)) from error
 
-    def answer(self, *, as_json: bool, text: str, **data: Any) -> None:
-        """Print the result: `data` as one JSON object, or `text`."""
-        self.stdout.write(json.dumps(data) if as_json else text)
+    def answer(self, *, text: str, **data: Any) -> None:
+        """Print the result: `text`; with `--json` instead `data` as one object, and `dry_run` of a command that has this option."""
+        if self.supports_dry_run:
+            data["dry_run"] = self._dry_run
+        self.stdout.write(json.dumps(data) if self._as_json else text)
 
 
 def _discard_stdout() -> None:

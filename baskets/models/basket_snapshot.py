@@ -42,7 +42,7 @@ class BasketLine:
 
     @property
     def failed(self) -> bool:
-        """Tell whether its reservation failed."""
+        """Return whether its reservation failed."""
         return self.stocked is not None and self.stocked < 0
 
 
@@ -87,7 +87,7 @@ class BasketSnapshot:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether the user has a basket: not hidden, and not expired, unless a checkout is active.
+        """Return whether the user has a basket: not closed, and not expired, unless a checkout is active.
 
         An active checkout keeps its basket, because a held reservation is a right.
         """
@@ -95,7 +95,7 @@ class BasketSnapshot:
 
     @property
     def lapsed(self) -> bool:
-        """Tell whether the active session is past the end of its hold."""
+        """Return whether the active session is past the end of its hold."""
         return self.session is not None and self.session.expires_at <= self.at
 
     def lines(self) -> Iterator[BasketLine]:

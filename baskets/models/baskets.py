@@ -27,19 +27,20 @@ class BasketQuerySet(LockableQuerySet["Basket"]):
     """Named queries for baskets. The lock of a basket is the mutex of its items, sessions and reservations."""
 
     def expired(self) -> "BasketQuerySet":
-        """Baskets to expire: not hidden, past `expires_at` by the database's clock, without an active checkout."""
+        """Baskets to expire: not closed, past `expires_at` by the database's clock, without an active checkout."""
         return self.filter(~_in_checkout(), hidden_at__isnull=True, expires_at__lte=Now())
 
     def open(self) -> "BasketQuerySet":
-        """Baskets that their users see: not hidden, and either before `expires_at` or in checkout."""
+        """Baskets that their users see: not closed, and either before `expires_at` or in checkout."""
         return self.filter(Q(expires_at__gt=Now()) | _in_checkout(), hidden_at__isnull=True)
 
 
 class Basket(models.Model):
-    """Everything held for one user of one partner.
+    """Everything stored for one user of one partner.
 
     `revision` counts the changes of its lists, `events` the lines of its timeline including purged ones. A deleted or expired
-    basket is emptied and hidden. Its row stays, because orders and the timeline reference it; the next addition shows it again.
+    basket is closed: empty, with `hidden_at` set. Its row stays, because orders and the timeline reference it; the next addition
+    opens it again.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)

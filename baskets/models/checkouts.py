@@ -180,11 +180,11 @@ class AttentionQuerySet(models.QuerySet["Attention"]):
     """Named queries for flags for staff."""
 
     def open(self) -> "AttentionQuerySet":
-        """Flags that are not settled yet."""
+        """Flags that are not resolved yet."""
         return self.filter(settled_at__isnull=True)
 
     def live(self) -> "AttentionQuerySet":
-        """Flags that are work for staff: those of a sandbox are not."""
+        """Flags that are work for staff: all but those of sandboxes."""
         return self.filter(basket__partner__sandbox_of__isnull=True)
 
 

@@ -57,7 +57,7 @@ class Partner(models.Model):
 
     @property
     def is_sandbox(self) -> bool:
-        """Tell whether its baskets are tests: they contain only products of the sandbox, and nothing in them is sold."""
+        """Return whether its baskets are tests: they contain only products of the sandbox, and nothing in them is sold."""
         return self.sandbox_of_id is not None
 
 

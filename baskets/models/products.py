@@ -44,7 +44,7 @@ SANDBOX_PREFIX = "sandbox-"
 
 
 def is_sandbox_product(product_id: str) -> bool:
-    """Tell whether a product belongs to the sandbox, by its id alone.
+    """Return whether a product belongs to the sandbox, by its id alone.
 
     >>> is_sandbox_product("sandbox-plenty"), is_sandbox_product("demo-mug")
     (True, False)

@@ -116,7 +116,7 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
         return lookup in {name for spec in specs for name in getattr(spec, "parameter_names", (getattr(spec, "parameter_name", ""),))}
 
     def may_post_to_list(self, request: HttpRequest) -> bool:
-        """Tell whether the list accepts a POST. Only a list with repairs of many rows does."""
+        """Return whether the list accepts a POST. Only a list with repairs of many rows does."""
         return False
 
     def get_urls(self) -> list[URLPattern]:

@@ -53,7 +53,7 @@ def pasted_key_prefix(typed: str) -> str:
 
 
 def has_secret(typed: str) -> bool:
-    """Tell whether a term has an API key or a token in it: no address, no log and no form may keep it."""
+    """Return whether a term has an API key or a token in it: no address, no log and no form may keep it."""
     return bool(PASTED_KEY.search(typed) or PASTED_TOKEN.search(typed))
 
 
@@ -155,7 +155,7 @@ def products_found(typed: str, *, limit: int = MAX_PRODUCTS) -> list[str]:
 
 
 def begins_like(name: str, term: str) -> bool:
-    """Tell whether each word of a term begins a word of a name, whatever case and accents."""
+    """Return whether each word of a term begins a word of a name, whatever case and accents."""
     words, names = split_words(term.lower()), split_words(name.lower())
     return name.startswith(term) or (bool(words) and all(any(known.startswith(word) for known in names) for word in words))
 

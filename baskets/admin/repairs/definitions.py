@@ -77,7 +77,7 @@ class Repair(ABC, Generic[R]):
 
     @abstractmethod
     def is_available(self, record: R, known: KnownFacts) -> bool:
-        """Tell whether pages offer the repair for a record. The domain checks again when it is executed."""
+        """Return whether pages offer the repair for a record. The domain checks again when it is executed."""
 
     @abstractmethod
     def snapshot(self, record: R) -> Snapshot:

@@ -95,7 +95,7 @@ class RepairForm(forms.Form):
 
     @property
     def has_details(self) -> bool:
-        """Tell whether the form has more fields than the reason."""
+        """Return whether the form has more fields than the reason."""
         return bool(self.fields.keys() - RepairForm.base_fields.keys())
 
     @property

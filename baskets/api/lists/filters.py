@@ -151,7 +151,7 @@ class SessionFilterSet(UserFilterSet):
 
     orderNo = IdentifierFilter(method="filter_order_no", label="With this order number.")
     status = WordFilter(CheckoutSession.Status.values, label="In this state.")
-    needsAttention = FlagFilter(method="filter_needs_attention", label="Whether staff have an open matter with it.")
+    needsAttention = FlagFilter(method="filter_needs_attention", label="Whether it has an open attention flag.")
     startedFrom = TimestampFilter(field_name="started_at", lookup_expr="gte", label="Started at this time or later.")
     startedBefore = TimestampFilter(field_name="started_at", lookup_expr="lt", label="Started before this time.")
     finishedFrom = TimestampFilter(field_name="finished_at", lookup_expr="gte", label="Finished at this time or later.")

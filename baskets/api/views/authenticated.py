@@ -25,7 +25,7 @@ from baskets.models.basket_snapshot import Owner
 
 
 class AuthenticatedViewSet(ViewSet):
-    """Knows its caller, as the database knows the key of the call. See Note [Cached keys] in `baskets.api.auth.api_keys`.
+    """Authenticates the caller by its API key, and checks what it may do. See Note [Cached keys] in `baskets.api.auth.api_keys`.
 
     # Note [Order of checks]
     # DRF checks Accept before it authenticates. Partners rely on this order: path (404, the resolver), method (405), version
@@ -85,7 +85,7 @@ class AuthenticatedViewSet(ViewSet):
             stale.prepare()
 
     def verify_key(self) -> None:
-        """Verify the cached key, if no unit of work has done so. A call that has used no database depends on no term of the key.
+        """Verify the cached key, if no unit of work has done so.
 
         :raises ApiError: the key is not valid any more, or the caller that it names now may not make this call.
         """

@@ -59,7 +59,7 @@ GAUGES = (
     ("baskets_checkouts_active", "Checkouts that have not ended, lapsed ones among them."),
     ("baskets_checkouts_lapsed", "Checkouts past the end of their hold, not yet swept."),
     ("baskets_oldest_lapsed_seconds", "How long the oldest of them has been past its end; 0 where there is none."),
-    ("baskets_attention_open", "Matters that wait for staff."),
+    ("baskets_attention_open", "Open attention flags."),
     ("baskets_shortfall_pieces", "Pieces held although the shop no longer has them."),
     ("baskets_feed_lag_seconds", "How long the oldest event without a place in the feed has been waiting; 0 where there is none."),
     ("baskets_webhook_lag_seconds", "The age of the oldest event that an active webhook has not passed; 0 where there is none."),

@@ -28,7 +28,7 @@ log = structlog.get_logger("baskets.api")
 
 
 class BackendViewSet(ApiViewSet):
-    """What only a server key may ask, because it speaks of all users of a partner."""
+    """Calls for server keys only, because they concern all users of a partner."""
 
     permission_classes = (BearerTokenIfSent, ServerKeyRequired)
 
@@ -44,7 +44,7 @@ class BackendViewSet(ApiViewSet):
 
     @reporting_operations.read_events
     def events(self, request: Request) -> HttpResponse:
-        """Read on in the feed of everything that happened."""
+        """Read the next events of the feed."""
         rows = FeedPosition.objects.filter(partner_id=self.caller.partner_id)
         listing = self.list_request("events", EventFilterSet, rows, max_wait=MAX_WAIT_SECONDS)
         after = None if listing.after is None else _cursor_from(listing.after)
@@ -87,7 +87,7 @@ class BackendViewSet(ApiViewSet):
 
 
 def assign_pending_positions() -> None:
-    """Give positions to what was committed since. Where the database cannot do that now, what has them is read."""
+    """Give positions to committed events that have none. If the database cannot do that now, the feed is read without them."""
     try:
         feed.assign_positions()
     except DatabaseError as error:

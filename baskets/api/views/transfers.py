@@ -65,7 +65,7 @@ class TransferImageViewSet(ApiViewSet):
 
     @operations.get_transfer_image
     def show(self, request: Request, *, image: str) -> HttpResponse:
-        """Show the QR image of a transfer while it may still be taken."""
+        """Show the QR image of a transfer while it can be redeemed."""
         self.validated()
         link = decrypt_link(image)
         if link is None or not self.read(transfers.is_redeemable, link.token):

@@ -4,6 +4,7 @@ import contextlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
@@ -32,58 +33,36 @@ ORDER_NO = "DEM0-ANNA-2026-0001"
 SHOPPER_ID, LEAVER_ID = "demo-finn", "demo-gina"
 ACTOR = Actor.system("load_demo")
 
+_product = partial(ProductRow, currency="EUR")
 PRODUCTS = [
-    ProductRow(product_id="demo-raincoat", name="Yellow raincoat", brand="Nordwind", price=8900, currency="EUR", stock=250),
-    ProductRow(
+    _product(product_id="demo-raincoat", name="Yellow raincoat", brand="Nordwind", price=8900, stock=250),
+    _product(
         product_id="demo-raincoat-m",
         name="Yellow raincoat",
         brand="Nordwind",
         variant="M",
         main_product_id="demo-raincoat",
         price=8900,
-        currency="EUR",
         stock=120,
     ),
-    ProductRow(
+    _product(
         product_id="demo-raincoat-l",
         name="Yellow raincoat",
         brand="Nordwind",
         variant="L",
         main_product_id="demo-raincoat",
         price=8900,
-        currency="EUR",
         stock=3,
     ),
-    ProductRow(product_id="demo-mug", name="Detective's mug", brand="Kiln & Co", price=1490, currency="EUR", stock=1000),
-    ProductRow(product_id="demo-lamp", name="Desk lamp of episode 3", brand="Lumo", price=12900, currency="EUR", stock=40),
-    ProductRow(product_id="demo-record", name="Soundtrack on vinyl", brand="Grooves", price=2999, currency="EUR", stock=75),
-    ProductRow(
-        product_id="demo-soundtrack",
-        name="Soundtrack, download",
-        brand="Grooves",
-        price=999,
-        currency="EUR",
-        stock=None,
-    ),
-    ProductRow(product_id="demo-voucher", name="Cinema voucher", price=2500, currency="EUR", stock=None),
-    ProductRow(product_id="demo-cookbook", name="The chef's cookbook", brand="Paper Boat", price=3200, currency="EUR", stock=60),
-    ProductRow(product_id="demo-scarf", name="Knitted scarf", brand="Nordwind", price=4500, currency="EUR", stock=18),
-    ProductRow(
-        product_id="demo-jacket",
-        name="The jacket of the finale",
-        brand="Nordwind",
-        price=24900,
-        currency="EUR",
-        stock=0,
-    ),
-    ProductRow(
-        product_id="demo-poster",
-        name="Signed poster, sold last year",
-        price=5900,
-        currency="EUR",
-        stock=5,
-        listed=False,
-    ),
+    _product(product_id="demo-mug", name="Detective's mug", brand="Kiln & Co", price=1490, stock=1000),
+    _product(product_id="demo-lamp", name="Desk lamp of episode 3", brand="Lumo", price=12900, stock=40),
+    _product(product_id="demo-record", name="Soundtrack on vinyl", brand="Grooves", price=2999, stock=75),
+    _product(product_id="demo-soundtrack", name="Soundtrack, download", brand="Grooves", price=999, stock=None),
+    _product(product_id="demo-voucher", name="Cinema voucher", price=2500, stock=None),
+    _product(product_id="demo-cookbook", name="The chef's cookbook", brand="Paper Boat", price=3200, stock=60),
+    _product(product_id="demo-scarf", name="Knitted scarf", brand="Nordwind", price=4500, stock=18),
+    _product(product_id="demo-jacket", name="The jacket of the finale", brand="Nordwind", price=24900, stock=0),
+    _product(product_id="demo-poster", name="Signed poster, sold last year", price=5900, stock=5, listed=False),
 ]
 
 

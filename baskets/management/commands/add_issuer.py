@@ -39,7 +39,6 @@ class Command(ServiceCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("partner", type=printable_text(max_length=MAX_NAME_LENGTH), help="The partner's name.")
         parser.add_argument("name", type=printable_text(max_length=MAX_NAME_LENGTH), help="What the issuer is called here.")
@@ -71,7 +70,6 @@ class Command(ServiceCommand):
         audience: str,
         unrestricted: bool,
         algorithm: list[str] | None,
-        as_json: bool,
         dry_run: bool,
         **_: Any,
     ) -> None:
@@ -99,7 +97,6 @@ class Command(ServiceCommand):
                 self.stderr.write(f"Its keys could not be fetched now: {problem}")
         done = f"{'Would trust' if dry_run else 'Trusted'} issuer {name!r} of partner {partner!r}."
         self.answer(
-            as_json=as_json,
             text="\n".join([done, *(f"Skipped {sentence}" for sentence in skipped)]),
             partner=partner,
             name=name,
@@ -109,5 +106,4 @@ class Command(ServiceCommand):
             keys_url=keys_url,
             skipped=skipped,
             problem=problem,
-            dry_run=dry_run,
         )

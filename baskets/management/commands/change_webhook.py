@@ -23,7 +23,6 @@ class Command(ServiceCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("webhook", type=bounded_int(minimum=1, maximum=2**62), help="Its number, as the admin shows it.")
         what = parser.add_mutually_exclusive_group(required=True)
@@ -32,9 +31,7 @@ class Command(ServiceCommand):
         what.add_argument("--replay-since", type=aware_datetime, metavar="TIME", help="Tell it again of everything since then.")
         parser.add_argument("--reason", type=printable_text(max_length=REASON_LIMIT), required=True, help="Why; it is kept.")
 
-    def handle(
-        self, *, webhook: int, pause: bool, replay_since: datetime | None, reason: str, as_json: bool, dry_run: bool, **_: Any
-    ) -> None:
+    def handle(self, *, webhook: int, pause: bool, replay_since: datetime | None, reason: str, dry_run: bool, **_: Any) -> None:
         """Change the webhook and print its state."""
         endpoint = WebhookEndpoint.objects.filter(pk=webhook).first()
         if endpoint is None:
@@ -50,9 +47,7 @@ class Command(ServiceCommand):
                 webhook_endpoints.resume(**options)
             endpoint.refresh_from_db()
         self.answer(
-            as_json=as_json,
             text=f"Webhook {webhook} {'would be' if dry_run else 'is'} {endpoint.state}.",
             webhook=webhook,
             state=endpoint.state,
-            dry_run=dry_run,
         )

@@ -23,7 +23,7 @@ class Command(ServiceCommand):
     )
     supports_dry_run = False
 
-    def handle(self, *, as_json: bool, **_: Any) -> None:
+    def handle(self, **_: Any) -> None:
         """Check every rule and print the violations."""
         with progress(doing="Checking", total=invariant_checker.invariant_count(), unit="rules") as advance:
             found = invariant_checker.check(advance=advance)
@@ -38,7 +38,6 @@ class Command(ServiceCommand):
             for finding in found
         ]
         self.answer(
-            as_json=as_json,
             text=_report(found) if found else f"All {invariant_checker.invariant_count()} rules hold.",
             checked=invariant_checker.invariant_count(),
             findings=findings,

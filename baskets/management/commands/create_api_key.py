@@ -19,7 +19,6 @@ class Command(ServiceCommand):
     help = "Issue an API key of a partner. Without --json the key alone goes to standard output, once; only its digest is stored."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("partner", type=printable_text(max_length=partners.MAX_NAME_LENGTH), help="The partner's name.")
         parser.add_argument(
@@ -75,7 +74,6 @@ class Command(ServiceCommand):
             self.stderr.write(f"Would issue a {key.kind} key for partner {issued_for.name!r}.")
             return
         self.answer(
-            as_json=as_json,
             text=text,
             api_key=None if dry_run else text,
             prefix=None if dry_run else key.prefix,
@@ -85,5 +83,4 @@ class Command(ServiceCommand):
             label=key.label,
             calls_per_minute=key.calls_per_minute,
             expires_at=None if key.expires_at is None else key.expires_at.isoformat(),
-            dry_run=dry_run,
         )

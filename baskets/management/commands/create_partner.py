@@ -16,7 +16,6 @@ class Command(ServiceCommand):
     help = "Create a partner: a platform whose users have baskets here."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("name", type=printable_text(max_length=partners.MAX_NAME_LENGTH), help="Its name; given once.")
         parser.add_argument(
@@ -48,7 +47,6 @@ class Command(ServiceCommand):
         late_orders: str,
         hold_minutes: int | None,
         orders_need_server_key: bool,
-        as_json: bool,
         dry_run: bool,
         **_: Any,
     ) -> None:
@@ -62,11 +60,9 @@ class Command(ServiceCommand):
                 actor=Actor.system("create_partner"),
             )
         self.answer(
-            as_json=as_json,
             text=f"{'Would create' if dry_run else 'Created'} partner {partner.name!r}.",
             partner=partner.name,
             late_orders=partner.late_orders,
             hold_minutes=hold_minutes,
             orders_need_server_key=orders_need_server_key,
-            dry_run=dry_run,
         )

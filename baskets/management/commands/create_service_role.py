@@ -20,20 +20,17 @@ class Command(ServiceCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("role", metavar="ROLE", help="The name of the role, such as baskets_service.")
 
-    def handle(self, *, role: str, as_json: bool, dry_run: bool, **_: Any) -> None:
+    def handle(self, *, role: str, dry_run: bool, **_: Any) -> None:
         """Create the role or repeat the grants."""
         password = getpass(f"Password of {role}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
         with dry_run_transaction(dry_run=dry_run):
             created = database_role.grant_service_role(role=role, password=password, actor=Actor.system("create_service_role"))
         done = "was created" if created else "was there already"
         self.answer(
-            as_json=as_json,
             text=f"{'Would do it: role' if dry_run else 'Role'} {role} {done}, and has what the service needs.",
             role=role,
             created=created,
-            dry_run=dry_run,
         )

@@ -19,7 +19,6 @@ class Command(ServiceCommand):
     help = "Tell an address of a partner of its events. The secret that signs them goes to standard output, once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("partner", type=printable_text(max_length=partners.MAX_NAME_LENGTH), help="The partner's name.")
         parser.add_argument("url", type=printable_text(max_length=MAX_URL_LENGTH), help="Where events are posted to; https only.")
@@ -70,7 +69,6 @@ class Command(ServiceCommand):
         if not as_json:
             self.stderr.write(f"Webhook {endpoint.pk} of partner {partner!r}; its secret, shown once:")
         self.answer(
-            as_json=as_json,
             text=secret,
             webhook=None if dry_run else endpoint.pk,
             secret=None if dry_run else secret,
@@ -78,5 +76,4 @@ class Command(ServiceCommand):
             kinds=endpoint.kinds,
             label=endpoint.label,
             strict=endpoint.strict,
-            dry_run=dry_run,
         )

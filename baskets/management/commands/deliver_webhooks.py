@@ -24,7 +24,6 @@ class Command(ServiceCommand):
     supports_dry_run = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("--once", action="store_true", help="Deliver what is due now and end, for a scheduler.")
         parser.add_argument(
@@ -35,13 +34,12 @@ class Command(ServiceCommand):
             help="How many requests are in flight at most (default 128); together they take one connection to the database.",
         )
 
-    def handle(self, *, once: bool, workers: int, as_json: bool, **_: Any) -> None:
+    def handle(self, *, once: bool, workers: int, **_: Any) -> None:
         """Deliver until a stop signal; with `once`, deliver what is due now."""
         with graceful_shutdown() as stop, progress(doing="Delivering", total=None, unit="events") as advance:
             totals = webhook_delivery.Deliverer(workers=workers).run(once=once, stop=stop, advance=advance)
             stopped = stop()
         self.answer(
-            as_json=as_json,
             text=f"Delivered {totals.delivered} events; {totals.failed} tries failed.",
             delivered=totals.delivered,
             failed=totals.failed,

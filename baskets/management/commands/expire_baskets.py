@@ -41,7 +41,7 @@ class Command(ServiceCommand):
         "Safe to run twice, in parallel, and to stop: a finished batch stays finished."
     )
 
-    def handle(self, *, as_json: bool, dry_run: bool, **_: Any) -> None:
+    def handle(self, *, dry_run: bool, **_: Any) -> None:
         """Sweep once, and print the totals."""
         with graceful_shutdown() as stop:
             sessions, baskets = run_sweeps(dry_run=dry_run, stop=stop)
@@ -49,14 +49,12 @@ class Command(ServiceCommand):
         verb = "Would expire" if dry_run else "Expired"
         in_use = sessions.left + baskets.left
         self.answer(
-            as_json=as_json,
             text=f"{verb} {sessions.expired} checkouts and {baskets.expired} baskets"
             + (f"; left {in_use} in use for the next run." if in_use else "."),
             checkouts_expired=sessions.expired,
             baskets_expired=baskets.expired,
             left_in_use=in_use,
             stopped=stopped,
-            dry_run=dry_run,
         )
         if stopped:
             raise CommandError("Stopped on request after a whole batch; the next run does the rest.")

@@ -29,7 +29,6 @@ class Command(ServiceCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("file", metavar="FILE", help="The file, or - for standard input.")
         parser.add_argument(
@@ -60,7 +59,6 @@ class Command(ServiceCommand):
         )
         would = "Would have imported" if dry_run else "Imported"
         self.answer(
-            as_json=as_json,
             text=(
                 f"{would} {len(found.rows)} products: {done.created} new, {done.changed} changed, "
                 f"{done.unchanged} as they were; stock changed of {done.stock.changed}."
@@ -74,13 +72,12 @@ class Command(ServiceCommand):
             stock_changed=done.stock.changed,
             became_unlimited=done.stock.became_unlimited,
             older_than_known=done.stock.older,
-            dry_run=dry_run,
         )
 
     def _refuse(self, found: catalog_file.CatalogFile, *, as_json: bool) -> None:
         if as_json:
             problems = [{"line": line, "problem": problem} for line, problem in found.problems]
-            self.answer(as_json=True, text="", problem_count=found.problem_count, problems=problems)
+            self.answer(text="", problem_count=found.problem_count, problems=problems)
         else:
             self.stderr.write("\n".join(f"line {line}: {problem}" for line, problem in found.problems))
         more = found.problem_count - len(found.problems)

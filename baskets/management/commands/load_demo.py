@@ -15,17 +15,15 @@ class Command(ServiceCommand):
     supports_dry_run = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("--new-api-key", action="store_true", help="Issue another key although there is one.")
         parser.add_argument("--new-test-api-key", action="store_true", help="Issue another test key although there is one.")
         parser.add_argument("--new-admin-password", action="store_true", help="Give the administrator another generated password.")
 
-    def handle(self, *, new_api_key: bool, new_test_api_key: bool, new_admin_password: bool, as_json: bool, **_: Any) -> None:
+    def handle(self, *, new_api_key: bool, new_test_api_key: bool, new_admin_password: bool, **_: Any) -> None:
         """Load the data and print the credentials."""
         loaded = demo_data.load_demo(new_api_key=new_api_key, new_test_api_key=new_test_api_key, new_admin_password=new_admin_password)
         self.answer(
-            as_json=as_json,
             text="\n".join(
                 [
                     f"API key: {loaded.api_key or 'issued before; --new-api-key issues another'}",

@@ -46,7 +46,6 @@ class Command(ServiceCommand):
     supports_dry_run = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument(
             "--url", type=service_url, default="http://127.0.0.1:8000", help="The URL of the service (default: %(default)s)."
@@ -67,7 +66,7 @@ class Command(ServiceCommand):
             "--clients", type=bounded_int(minimum=1, maximum=MAX_CLIENTS), default=32, help="Calls at once (default: %(default)s)."
         )
 
-    def handle(self, *, url: str, buyers: int, pieces: int, clients: int, as_json: bool, **_: Any) -> None:
+    def handle(self, *, url: str, buyers: int, pieces: int, clients: int, **_: Any) -> None:
         """Set up, send the calls, compare the stock with the responses, tear down."""
         setup = load_test.set_up(pieces=pieces)
         try:
@@ -83,7 +82,6 @@ class Command(ServiceCommand):
         # A call whose response was lost may have sold a piece: a shop repeats such a call.
         adds_up = balance.adds_up and confirmed <= sold <= confirmed + failed and sold <= pieces
         self.answer(
-            as_json=as_json,
             text=_report(run, balance, sold=sold, adds_up=adds_up),
             buyers=buyers,
             pieces=pieces,

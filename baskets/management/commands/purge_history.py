@@ -1,4 +1,4 @@
-"""`purge_history`: the command for `purge`. Open history stays at any age."""
+"""`purge_history`: the command for `retention`. Open history stays at any age."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -25,23 +25,22 @@ class Command(ServiceCommand):
     """Remove old history."""
 
     help = (
-        "Remove remembered answers past their window, and the history of baskets and ended checkouts that is older than a "
+        "Remove stored responses past their window, and the history of baskets and ended checkouts that is older than a "
         "retention. Nothing that is open is removed. In batches, each in its own transaction; safe to run "
         "twice, in parallel, and to stop or kill."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument(
             "--older-than-days",
             type=bounded_int(minimum=1, maximum=MAX_DAYS),
             default=DEFAULT_DAYS,
             metavar="N",
-            help=f"The retention of orders, timelines and hidden baskets (default {DEFAULT_DAYS}).",
+            help=f"The retention of orders, timelines and closed baskets (default {DEFAULT_DAYS}).",
         )
 
-    def handle(self, *, older_than_days: int, as_json: bool, dry_run: bool, **_: Any) -> None:
+    def handle(self, *, older_than_days: int, dry_run: bool, **_: Any) -> None:
         """Purge stored responses, then history."""
         done = {"answers": 0, "checkouts": 0, "events": 0, "baskets": 0}
         left = 0
@@ -65,13 +64,11 @@ class Command(ServiceCommand):
                 runner.run(audit_log.record, kind=DeskEntry.Kind.PURGED, about="basket", data=data, actor=retention.ACTOR)
         summary = ", ".join(f"{count} {name}" for name, count in done.items())
         self.answer(
-            as_json=as_json,
             text=f"{'Would purge' if dry_run else 'Purged'} {summary}"
             + (f"; left {left} baskets in use for the next run." if left else "."),
             **done,
             left_in_use=left,
             stopped=stopped,
-            dry_run=dry_run,
         )
         if stopped:
             raise CommandError("Stopped on request after a whole batch; the next run does the rest.")

@@ -21,7 +21,7 @@ class Command(ServiceCommand):
         "transaction for each batch. Safe to run twice and to stop. Ends with 1 if a secret cannot be decrypted."
     )
 
-    def handle(self, *, as_json: bool, dry_run: bool, **_: Any) -> None:
+    def handle(self, *, dry_run: bool, **_: Any) -> None:
         """Process every table with secrets."""
         done = unreadable = 0
         with graceful_shutdown() as stop, progress(doing="Encrypting", total=None, unit="secrets") as advance:
@@ -39,12 +39,10 @@ class Command(ServiceCommand):
                 runner.run(audit_log.record, kind=DeskEntry.Kind.MAINTAINED, about="secrets", data=data, actor=actor)
         verb = "Could encrypt" if dry_run else "Encrypted"
         self.answer(
-            as_json=as_json,
             text=f"{verb} {done} secrets again" + (f"; {unreadable} cannot be read." if unreadable else "."),
             encrypted=done,
             unreadable=unreadable,
             stopped=stopped,
-            dry_run=dry_run,
         )
         if stopped:
             raise CommandError("Stopped on request after a whole batch; the next run does it all.")

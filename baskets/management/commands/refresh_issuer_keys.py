@@ -22,7 +22,6 @@ class Command(ServiceCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument(
             "partner", nargs="?", type=printable_text(max_length=MAX_NAME_LENGTH), help="The partner's name; left out: all partners."
@@ -31,7 +30,7 @@ class Command(ServiceCommand):
             "name", nargs="?", type=printable_text(max_length=MAX_NAME_LENGTH), help="What the issuer is called here; left out: all."
         )
 
-    def handle(self, *, partner: str | None, name: str | None, as_json: bool, dry_run: bool, **_: Any) -> None:
+    def handle(self, *, partner: str | None, name: str | None, dry_run: bool, **_: Any) -> None:
         """Fetch the key sets one after the other."""
         wanted = {"partner__name": partner, "name": name}
         issuers = TokenIssuer.objects.published().filter(**{field: value for field, value in wanted.items() if value is not None})
@@ -41,7 +40,7 @@ class Command(ServiceCommand):
         results = [self._refresh(issuer, dry_run=dry_run) for issuer in rows]
         failed = sum(1 for result in results if result["problem"])
         lines = [line for result in results for line in self._lines(result)]
-        self.answer(as_json=as_json, text="\n".join(lines or ["There is nothing to fetch."]), issuers=results, dry_run=dry_run)
+        self.answer(text="\n".join(lines or ["There is nothing to fetch."]), issuers=results)
         if failed:
             raise CommandError(f"The keys of {failed} {'issuer' if failed == 1 else 'issuers'} could not be fetched.")
 

@@ -16,19 +16,16 @@ class Command(ServiceCommand):
     help = "Refuse the tokens of an issuer from the next call on."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("partner", type=printable_text(max_length=MAX_NAME_LENGTH), help="The partner's name.")
         parser.add_argument("name", type=printable_text(max_length=MAX_NAME_LENGTH), help="What the issuer is called here.")
 
-    def handle(self, *, partner: str, name: str, as_json: bool, dry_run: bool, **_: Any) -> None:
+    def handle(self, *, partner: str, name: str, dry_run: bool, **_: Any) -> None:
         """Remove the issuer."""
         with dry_run_transaction(dry_run=dry_run):
             token_issuers.remove_issuer(partner_name=partner, name=name, actor=Actor.system("remove_issuer"))
         self.answer(
-            as_json=as_json,
             text=f"{'Would remove' if dry_run else 'Removed'} issuer {name!r} of partner {partner!r}.",
             partner=partner,
             name=name,
-            dry_run=dry_run,
         )

@@ -18,11 +18,10 @@ class Command(ServiceCommand):
     help = "Remove the second factor of an account and end its sessions. Where a role needs one, the next sign-in sets up a new one."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("account", type=printable_text(max_length=150), help="The name with which the member of staff signs in.")
 
-    def handle(self, *, account: str, as_json: bool, dry_run: bool, **_: Any) -> None:
+    def handle(self, *, account: str, dry_run: bool, **_: Any) -> None:
         """Reset the second factor."""
         found = User.objects.filter(username=account).first()
         if found is None:
@@ -30,8 +29,6 @@ class Command(ServiceCommand):
         with dry_run_transaction(dry_run=dry_run):
             second_factor.remove(account=found, actor=Actor.system("reset_second_factor"))
         self.answer(
-            as_json=as_json,
             text=f"{'Would reset' if dry_run else 'Reset'} the second factor of {account!r}.",
             account=account,
-            dry_run=dry_run,
         )

@@ -1,4 +1,4 @@
-"""`revoke_api_key`: the command for `api_keys.revoke_api_key` and of `key_misuse`, which undoes what a stolen key did."""
+"""`revoke_api_key`: the command for `api_keys.revoke_api_key`, and for `key_misuse`, which undoes what a stolen key did."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -32,7 +32,6 @@ class Command(ServiceCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument("prefix", type=api_key_prefix, help="The part of the key between its two underscores.")
         parser.add_argument(
@@ -61,7 +60,6 @@ class Command(ServiceCommand):
         release_holds: bool,
         reverse_orders_since: datetime | None,
         reason: str,
-        as_json: bool,
         dry_run: bool,
         **_: Any,
     ) -> None:
@@ -69,7 +67,7 @@ class Command(ServiceCommand):
         with dry_run_transaction(dry_run=dry_run):
             key = api_keys.revoke_api_key(prefix=prefix, reason=reason, actor=ACTOR)
         assert key.revoked_at is not None  # noqa: S101 (the call above has set it)
-        data: dict[str, Any] = {"prefix": prefix, "partner": key.partner.name, "revoked_at": key.revoked_at.isoformat(), "dry_run": dry_run}
+        data: dict[str, Any] = {"prefix": prefix, "partner": key.partner.name, "revoked_at": key.revoked_at.isoformat()}
         text = [
             f"Would revoke key {prefix} of partner {key.partner.name!r}."
             if dry_run
@@ -90,7 +88,7 @@ class Command(ServiceCommand):
                 data |= {"orders_reversed": orders.done, "orders_left_in_use": orders.left}
                 text.append(f"{'Would reverse' if dry_run else 'Reversed'} {orders.done} orders{_left(orders)}.")
             stopped = stop()
-        self.answer(as_json=as_json, text=" ".join(text), **data)
+        self.answer(text=" ".join(text), **data)
         if stopped:
             raise CommandError("Stopped on request after a whole batch; the next run does the rest.")
 

@@ -18,7 +18,6 @@ class Command(ServiceCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument(
             "--revoke-old",
@@ -27,7 +26,7 @@ class Command(ServiceCommand):
         )
         parser.add_argument("--distrust-old", action="store_true", help="Deprecated: the former name of --revoke-old, for one release.")
 
-    def handle(self, *, revoke_old: bool, distrust_old: bool, as_json: bool, dry_run: bool, **_: Any) -> None:
+    def handle(self, *, revoke_old: bool, distrust_old: bool, dry_run: bool, **_: Any) -> None:
         """Rotate the keys and print the `kid`. A dry run prints none."""
         if distrust_old:
             self.stderr.write("`--distrust-old` is deprecated and will be removed in the next release: use `--revoke-old`.")
@@ -36,12 +35,8 @@ class Command(ServiceCommand):
         removed = f" Removed, because none of their tokens is good any more: {', '.join(rotation.ended)}." if rotation.ended else ""
         begin = format_timestamp(rotation.signs_from)
         self.answer(
-            as_json=as_json,
-            text="Would sign with a new key."
-            if dry_run
-            else f"Key {rotation.kid} signs from {format_timestamp(rotation.signs_from)} on.{removed}",
+            text="Would sign with a new key." if dry_run else f"Key {rotation.kid} signs from {begin} on.{removed}",
             kid=None if dry_run else rotation.kid,
             signs_from=None if dry_run else begin,
             removed=list(rotation.ended),
-            dry_run=dry_run,
         )

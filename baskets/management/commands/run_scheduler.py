@@ -85,7 +85,6 @@ class Command(ServiceCommand):
     supports_dry_run = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the arguments."""
         super().add_arguments(parser)
         parser.add_argument(
             "--sweep-seconds",
@@ -109,7 +108,7 @@ class Command(ServiceCommand):
             help=f"The retention of purge_history (default {DEFAULT_DAYS}).",
         )
 
-    def handle(self, *, sweep_seconds: int, night: time_of_day, older_than_days: int, as_json: bool, **_: Any) -> None:
+    def handle(self, *, sweep_seconds: int, night: time_of_day, older_than_days: int, **_: Any) -> None:
         """Work while this process leads; ask again after each pause."""
         work = Night([["check_baskets", "--json"], ["purge_history", "--json", f"--older-than-days={older_than_days}"], ["clearsessions"]])
         leads, begun, checkouts, baskets = False, None, 0, 0
@@ -135,7 +134,6 @@ class Command(ServiceCommand):
                 _pause(sweep_seconds, stop)
             work.stop()
         self.answer(
-            as_json=as_json,
             text=f"Expired {checkouts} checkouts and {baskets} baskets.",
             checkouts_expired=checkouts,
             baskets_expired=baskets,
