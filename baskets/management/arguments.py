@@ -43,7 +43,7 @@ def aware_datetime(text: str) -> datetime:
     try:
         return at.astimezone(UTC)
     except OverflowError:
-        raise ArgumentTypeError(f"{text[:40]!r} is at the end of all time") from None
+        raise ArgumentTypeError(f"{text[:40]!r} is out of range") from None
 
 
 def api_key_prefix(text: str) -> str:

@@ -73,7 +73,7 @@ class ServiceCommand(BaseCommand):
         except (DatabaseError, InterfaceError) as error:
             raise CommandError(describe_database_error(error)) from error
 
-    def answer(self, *, text: str, **data: Any) -> None:
+    def print_result(self, *, text: str, **data: Any) -> None:
         """Print the result: `text`; with `--json` instead `data` as one object, and `dry_run` of a command that has this option."""
         if self.supports_dry_run:
             data["dry_run"] = self._dry_run

@@ -68,7 +68,7 @@ def test_a_table_of_a_later_migration_is_granted_as_it_is_made(as_role: psycopg.
 
 @pytest.mark.usefixtures("as_role")
 def test_the_command_is_safe_to_repeat_and_leaves_the_password_unless_one_is_given(run: Run) -> None:
-    assert run("create_service_role", ROLE).out == f"Role {ROLE} was there already, and has what the service needs.\n"
+    assert run("create_service_role", ROLE).out == f"Role {ROLE} existed already, and has what the service needs.\n"
     settings = connection.settings_dict
     place = {"host": settings["HOST"], "port": settings["PORT"], "dbname": settings["NAME"], "user": ROLE}
     psycopg.connect(**place, password="first").close()

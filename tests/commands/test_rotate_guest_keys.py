@@ -32,7 +32,7 @@ def test_stolen_key_is_revoked(run: Run, option: str) -> None:
     done = run("rotate_guest_keys", option)
     fresh = signing_keys.current_signer().kid
     begin = format_timestamp(SigningKey.objects.get().signs_from)
-    assert done.out == f"Key {fresh} signs from {begin} on. Removed, because none of their tokens is good any more: {old}.\n"
+    assert done.out == f"Key {fresh} signs from {begin} on. Removed, because all their tokens have expired: {old}.\n"
     assert [key.kid for key in SigningKey.objects.all()] == [fresh]
 
 

@@ -75,10 +75,10 @@ def test_migrated_reversals_releases_and_flags_satisfy_all_invariants(owner: Own
     CheckoutItem.objects.update(released_at=None)
     Attention.objects.update(candidates=None)
     assert {finding.invariant.slug for finding in invariant_checker.check_invariants()} == {
-        "released_items_are_told",
+        "released_items_are_recorded",
         "orders_reversed_once",
         "flags_end_with_their_cause",
-        "flags_told_by_their_events",
+        "flags_match_their_events",
         "open_flags_are_bounded",
     }
     # Earlier versions stored no candidates in events.

@@ -69,12 +69,12 @@ def with_lines_returned(snapshot: BasketSnapshot, lines: Iterable[BasketLine]) -
     cart = {line.product_id: line for line in snapshot.cart}
     saved = snapshot.saved
     for line in lines:
-        present = cart.get(line.product_id)
+        in_cart = cart.get(line.product_id)
         cart[line.product_id] = replace(
             line,
             stocked=None,
-            count=line.count + (present.count if present else 0),
-            position=min(line.position, present.position) if present else line.position,
+            count=line.count + (in_cart.count if in_cart else 0),
+            position=min(line.position, in_cart.position) if in_cart else line.position,
         )
         saved = _without(saved, line.product_id)
     ordered = tuple(sorted(cart.values(), key=lambda line: (line.position, line.product_id)))

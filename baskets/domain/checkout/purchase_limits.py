@@ -61,14 +61,14 @@ def over_checkout_limit(lines: Iterable[BasketLine], snapshot: BasketSnapshot, *
     of_one = conf.pieces_per_checkout() or math.inf
     new = by_client_key and snapshot.guest and snapshot.at < snapshot.created_at + conf.new_guest_age()
     left: float = (conf.new_guest_pieces() if new else 0) or math.inf
-    beyond = {}
+    over_limit = {}
     for line in lines:
         room = min(of_one, left)
         if line.count > room:
-            beyond[line.product_id] = line.count - int(room)
+            over_limit[line.product_id] = line.count - int(room)
         else:
             left -= line.count
-    return beyond
+    return over_limit
 
 
 def check_start_rate(snapshot: BasketSnapshot) -> None:
@@ -92,10 +92,10 @@ def over_partner_share(*, partner_id: int, reserved: Mapping[str, int], at: date
     percent = conf.partner_share_percent()
     if not percent or not reserved:
         return {}
-    beyond = {}
+    over_limit = {}
     parameters = {"partner": partner_id, "at": at, "since": at - HOUR, "products": list(reserved)}
     for product_id, unsold, held, sold in execute(PARTNER_SHARES, parameters):
         free = math.ceil((unsold + sold) * percent / 100) - (held + sold - reserved[product_id])
         if free < reserved[product_id]:
-            beyond[product_id] = Shortage(product_id=product_id, wanted=reserved[product_id], available=max(free, 0))
-    return beyond
+            over_limit[product_id] = Shortage(product_id=product_id, wanted=reserved[product_id], available=max(free, 0))
+    return over_limit

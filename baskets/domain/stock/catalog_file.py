@@ -32,7 +32,7 @@ class CatalogFile(ParsedFile):
 
     rows: list[ProductRow] = field(default_factory=list)
 
-    def take(self, line: int, values: Mapping[str, Any], wrong: Sequence[tuple[str, str]]) -> None:
+    def add(self, line: int, values: Mapping[str, Any], wrong: Sequence[tuple[str, str]]) -> None:
         """Add the values of one line as a row, or all their problems.
 
         :param wrong: the fields that could not be parsed, with the reason. Their values are not validated again.
@@ -68,7 +68,7 @@ def _read_lines(lines: Iterator[tuple[int, str]], *, suffix: str, found: Catalog
         _read_json_lines(chain([first], lines), found)
     else:
         for line, cells in read_csv(first, lines, found, required=REQUIRED, headings={}):
-            found.take(line, *_values_of_cells(cells))
+            found.add(line, *_values_of_cells(cells))
     if not found.lines and not found.problem_count:
         raise UnreadableFile(first[0], "there is no product in the file")
 
@@ -108,7 +108,7 @@ def _read_json_lines(lines: Iterable[tuple[int, str]], found: CatalogFile) -> No
             found.report(number, "this is not a JSON object")
             continue
         values, wrong = _values_of_fields(fields)
-        found.take(number, values, wrong)
+        found.add(number, values, wrong)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class CountFile(ParsedFile):
     counts: dict[str, int] = field(default_factory=dict)
     uncounted: int = 0
 
-    def take(self, line: int, product_id: str, cell: str, *, limit: int) -> None:
+    def add(self, line: int, product_id: str, cell: str, *, limit: int) -> None:
         """Add the count of one line, or its problem."""
         if not cell.strip():
             self.uncounted += 1
@@ -73,7 +73,7 @@ def read_counts(stream: BinaryIO, *, limit: int) -> CountFile:
         else:
             rows = read_csv(first, lines, found, required=("product_id", "stock"), headings=COUNT_HEADINGS)
         for line, cells in rows:
-            found.take(line, cells["product_id"].strip(), cells["stock"], limit=limit)
+            found.add(line, cells["product_id"].strip(), cells["stock"], limit=limit)
         if not found.counts and not found.problem_count:
             found.report(first[0], "there is no count in it")
     except UnreadableFile as stop:

@@ -21,7 +21,7 @@ def resolve(*, attention: Attention, expected_events: int, reason: str, actor: A
     :raises RepairNotApplicable: the flag is already resolved, or the basket no longer exists.
     """
     snapshot = lock_if_unchanged(attention.basket_id, expected_events=expected_events, reason=reason)
-    settled = flags.resolve(
+    resolved = flags.resolve(
         snapshot=snapshot,
         session_id=attention.session_id,
         reasons=[attention.reason],
@@ -29,7 +29,7 @@ def resolve(*, attention: Attention, expected_events: int, reason: str, actor: A
         comment=reason,
         actor=actor,
     )
-    if not settled.rowcount:
+    if not resolved.rowcount:
         raise RepairNotApplicable(sentence("The flag is already resolved."))
     record_repair(snapshot, "settle", reason, actor, session=attention.session, matter=attention.reason)
 
@@ -46,8 +46,8 @@ def resolve_all(*, basket: Basket, expected_events: int, reason: str, actor: Act
     :raises RepairNotApplicable: the basket has no open flag, or no longer exists.
     """
     snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
-    settled = flags.resolve(snapshot=snapshot, reasons=Attention.Reason.values, cause=flags.Cause.STAFF, comment=reason, actor=actor)
-    if not settled.rowcount:
+    resolved = flags.resolve(snapshot=snapshot, reasons=Attention.Reason.values, cause=flags.Cause.STAFF, comment=reason, actor=actor)
+    if not resolved.rowcount:
         raise RepairNotApplicable(sentence("This basket has no open flag."))
     record_repair(snapshot, "settle_all", reason, actor)
 

@@ -96,7 +96,7 @@ class Command(ServiceCommand):
                 problem = str(error)
                 self.stderr.write(f"Its keys could not be fetched now: {problem}")
         done = f"{'Would trust' if dry_run else 'Trusted'} issuer {name!r} of partner {partner!r}."
-        self.answer(
+        self.print_result(
             text="\n".join([done, *(f"Skipped {sentence}" for sentence in skipped)]),
             partner=partner,
             name=name,

@@ -24,7 +24,7 @@ class Command(ServiceCommand):
         with dry_run_transaction(dry_run=dry_run):
             allowed = partners.allow_origins(partner_name=partner, origins=origin, actor=Actor.system("allow_origins"))
         summary = ", ".join(allowed) or "no origin"
-        self.answer(
+        self.print_result(
             text=f"{'Would allow' if dry_run else 'Allowed'} {summary} for partner {partner!r}.",
             partner=partner,
             origins=allowed,

@@ -26,10 +26,10 @@ class Command(ServiceCommand):
         super().add_arguments(parser)
         parser.add_argument("webhook", type=bounded_int(minimum=1, maximum=2**62), help="Its number, as the admin shows it.")
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("--pause", action="store_true", help="Tell it of nothing for now.")
-        what.add_argument("--resume", action="store_true", help="Go on where it stands.")
-        what.add_argument("--replay-since", type=aware_datetime, metavar="TIME", help="Tell it again of everything since then.")
-        parser.add_argument("--reason", type=printable_text(max_length=REASON_LIMIT), required=True, help="Why; it is kept.")
+        what.add_argument("--pause", action="store_true", help="Deliver nothing until it is resumed.")
+        what.add_argument("--resume", action="store_true", help="Continue after the last delivered event.")
+        what.add_argument("--replay-since", type=aware_datetime, metavar="TIME", help="Deliver all events since then again.")
+        parser.add_argument("--reason", type=printable_text(max_length=REASON_LIMIT), required=True, help="Why; it is stored.")
 
     def handle(self, *, webhook: int, pause: bool, replay_since: datetime | None, reason: str, dry_run: bool, **_: Any) -> None:
         """Change the webhook and print its state."""
@@ -46,7 +46,7 @@ class Command(ServiceCommand):
             else:
                 webhook_endpoints.resume(**options)
             endpoint.refresh_from_db()
-        self.answer(
+        self.print_result(
             text=f"Webhook {webhook} {'would be' if dry_run else 'is'} {endpoint.state}.",
             webhook=webhook,
             state=endpoint.state,

@@ -18,9 +18,7 @@ from baskets.management.progress import progress
 class Command(ServiceCommand):
     """Check the invariants of the stored data."""
 
-    help = (
-        "Prove the rules that are never broken, in one snapshot. Reports what breaks them, on the work list of staff too. Repairs nothing."
-    )
+    help = "Check the rules on the stored data, in one snapshot. Report violations, also on the work list of staff. Repair nothing."
     supports_dry_run = False
 
     def handle(self, **_: Any) -> None:
@@ -37,7 +35,7 @@ class Command(ServiceCommand):
             }
             for finding in found
         ]
-        self.answer(
+        self.print_result(
             text=_report(found) if found else f"All {invariant_checker.invariant_count()} rules hold.",
             checked=invariant_checker.invariant_count(),
             findings=findings,

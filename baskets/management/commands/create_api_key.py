@@ -73,7 +73,7 @@ class Command(ServiceCommand):
         if dry_run and not as_json:
             self.stderr.write(f"Would issue a {key.kind} key for partner {issued_for.name!r}.")
             return
-        self.answer(
+        self.print_result(
             text=text,
             api_key=None if dry_run else text,
             prefix=None if dry_run else key.prefix,

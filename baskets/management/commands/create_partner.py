@@ -59,7 +59,7 @@ class Command(ServiceCommand):
                 orders_need_server_key=orders_need_server_key,
                 actor=Actor.system("create_partner"),
             )
-        self.answer(
+        self.print_result(
             text=f"{'Would create' if dry_run else 'Created'} partner {partner.name!r}.",
             partner=partner.name,
             late_orders=partner.late_orders,

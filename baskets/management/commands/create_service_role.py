@@ -28,8 +28,8 @@ class Command(ServiceCommand):
         password = getpass(f"Password of {role}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
         with dry_run_transaction(dry_run=dry_run):
             created = database_role.grant_service_role(role=role, password=password, actor=Actor.system("create_service_role"))
-        done = "was created" if created else "was there already"
-        self.answer(
+        done = "was created" if created else "existed already"
+        self.print_result(
             text=f"{'Would do it: role' if dry_run else 'Role'} {role} {done}, and has what the service needs.",
             role=role,
             created=created,

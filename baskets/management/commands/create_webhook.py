@@ -16,7 +16,7 @@ from baskets.net.outgoing_urls import MAX_URL_LENGTH
 class Command(ServiceCommand):
     """Create a webhook."""
 
-    help = "Tell an address of a partner of its events. The secret that signs them goes to standard output, once."
+    help = "Send the events of a partner to a URL. The secret that signs them goes to standard output, once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -29,7 +29,7 @@ class Command(ServiceCommand):
             choices=Event.Kind.values,
             metavar="KIND",
             dest="kinds",
-            help="A kind of event to tell of; may be given several times. Left out: all.",
+            help="A kind of event to send; may be given several times. Left out: all.",
         )
         parser.add_argument("--label", type=printable_text(max_length=validation.MAX_LABEL_LENGTH), metavar="L", help="What it is for.")
         parser.add_argument(
@@ -64,11 +64,11 @@ class Command(ServiceCommand):
                 actor=Actor.system("create_webhook"),
             )
         if dry_run and not as_json:
-            self.stderr.write(f"Would make a webhook of partner {partner!r}.")
+            self.stderr.write(f"Would create a webhook of partner {partner!r}.")
             return
         if not as_json:
             self.stderr.write(f"Webhook {endpoint.pk} of partner {partner!r}; its secret, shown once:")
-        self.answer(
+        self.print_result(
             text=secret,
             webhook=None if dry_run else endpoint.pk,
             secret=None if dry_run else secret,

@@ -39,7 +39,7 @@ class Command(ServiceCommand):
         with graceful_shutdown() as stop, progress(doing="Delivering", total=None, unit="events") as advance:
             totals = webhook_delivery.Deliverer(workers=workers).run(once=once, stop=stop, advance=advance)
             stopped = stop()
-        self.answer(
+        self.print_result(
             text=f"Delivered {totals.delivered} events; {totals.failed} tries failed.",
             delivered=totals.delivered,
             failed=totals.failed,

@@ -48,7 +48,7 @@ class Command(ServiceCommand):
             stopped = stop()
         verb = "Would expire" if dry_run else "Expired"
         in_use = sessions.left + baskets.left
-        self.answer(
+        self.print_result(
             text=f"{verb} {sessions.expired} checkouts and {baskets.expired} baskets"
             + (f"; left {in_use} in use for the next run." if in_use else "."),
             checkouts_expired=sessions.expired,

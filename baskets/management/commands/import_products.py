@@ -58,7 +58,7 @@ class Command(ServiceCommand):
             dry_run=dry_run,
         )
         would = "Would have imported" if dry_run else "Imported"
-        self.answer(
+        self.print_result(
             text=(
                 f"{would} {len(found.rows)} products: {done.created} new, {done.changed} changed, "
                 f"{done.unchanged} as they were; stock changed of {done.stock.changed}."
@@ -77,7 +77,7 @@ class Command(ServiceCommand):
     def _refuse(self, found: catalog_file.CatalogFile, *, as_json: bool) -> None:
         if as_json:
             problems = [{"line": line, "problem": problem} for line, problem in found.problems]
-            self.answer(text="", problem_count=found.problem_count, problems=problems)
+            self.print_result(text="", problem_count=found.problem_count, problems=problems)
         else:
             self.stderr.write("\n".join(f"line {line}: {problem}" for line, problem in found.problems))
         more = found.problem_count - len(found.problems)

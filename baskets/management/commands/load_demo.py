@@ -11,7 +11,7 @@ from baskets.management.base import ServiceCommand
 class Command(ServiceCommand):
     """Load the demo data."""
 
-    help = "Make what is missing of the demo: a partner with a key, an administrator, a catalog, some baskets."
+    help = "Create the missing demo data: a partner with a key, an administrator, a catalog, some baskets."
     supports_dry_run = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -23,7 +23,7 @@ class Command(ServiceCommand):
     def handle(self, *, new_api_key: bool, new_test_api_key: bool, new_admin_password: bool, **_: Any) -> None:
         """Load the data and print the credentials."""
         loaded = demo_data.load_demo(new_api_key=new_api_key, new_test_api_key=new_test_api_key, new_admin_password=new_admin_password)
-        self.answer(
+        self.print_result(
             text="\n".join(
                 [
                     f"API key: {loaded.api_key or 'issued before; --new-api-key issues another'}",

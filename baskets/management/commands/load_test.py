@@ -81,7 +81,7 @@ class Command(ServiceCommand):
         confirmed, failed = run.outcomes["sold"], run.outcomes["failed"]
         # A call whose response was lost may have sold a piece: a shop repeats such a call.
         adds_up = balance.adds_up and confirmed <= sold <= confirmed + failed and sold <= pieces
-        self.answer(
+        self.print_result(
             text=_report(run, balance, sold=sold, adds_up=adds_up),
             buyers=buyers,
             pieces=pieces,

@@ -63,7 +63,7 @@ class Command(ServiceCommand):
                 data = {**done, "older_than_days": older_than_days}
                 runner.run(audit_log.record, kind=DeskEntry.Kind.PURGED, about="basket", data=data, actor=retention.ACTOR)
         summary = ", ".join(f"{count} {name}" for name, count in done.items())
-        self.answer(
+        self.print_result(
             text=f"{'Would purge' if dry_run else 'Purged'} {summary}"
             + (f"; left {left} baskets in use for the next run." if left else "."),
             **done,

@@ -38,7 +38,7 @@ class Command(ServiceCommand):
                 actor, data = Actor.system("reencrypt_secrets"), {"encrypted": done, "unreadable": unreadable}
                 runner.run(audit_log.record, kind=DeskEntry.Kind.MAINTAINED, about="secrets", data=data, actor=actor)
         verb = "Could encrypt" if dry_run else "Encrypted"
-        self.answer(
+        self.print_result(
             text=f"{verb} {done} secrets again" + (f"; {unreadable} cannot be read." if unreadable else "."),
             encrypted=done,
             unreadable=unreadable,

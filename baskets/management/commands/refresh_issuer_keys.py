@@ -40,7 +40,7 @@ class Command(ServiceCommand):
         results = [self._refresh(issuer, dry_run=dry_run) for issuer in rows]
         failed = sum(1 for result in results if result["problem"])
         lines = [line for result in results for line in self._lines(result)]
-        self.answer(text="\n".join(lines or ["There is nothing to fetch."]), issuers=results)
+        self.print_result(text="\n".join(lines or ["There is nothing to fetch."]), issuers=results)
         if failed:
             raise CommandError(f"The keys of {failed} {'issuer' if failed == 1 else 'issuers'} could not be fetched.")
 

@@ -24,7 +24,7 @@ class Command(ServiceCommand):
         """Remove the issuer."""
         with dry_run_transaction(dry_run=dry_run):
             token_issuers.remove_issuer(partner_name=partner, name=name, actor=Actor.system("remove_issuer"))
-        self.answer(
+        self.print_result(
             text=f"{'Would remove' if dry_run else 'Removed'} issuer {name!r} of partner {partner!r}.",
             partner=partner,
             name=name,

@@ -28,7 +28,7 @@ class Command(ServiceCommand):
             raise CommandError(f"There is no account {account!r}.")
         with dry_run_transaction(dry_run=dry_run):
             second_factor.remove(account=found, actor=Actor.system("reset_second_factor"))
-        self.answer(
+        self.print_result(
             text=f"{'Would reset' if dry_run else 'Reset'} the second factor of {account!r}.",
             account=account,
         )

@@ -88,7 +88,7 @@ class Command(ServiceCommand):
                 data |= {"orders_reversed": orders.done, "orders_left_in_use": orders.left}
                 text.append(f"{'Would reverse' if dry_run else 'Reversed'} {orders.done} orders{_left(orders)}.")
             stopped = stop()
-        self.answer(text=" ".join(text), **data)
+        self.print_result(text=" ".join(text), **data)
         if stopped:
             raise CommandError("Stopped on request after a whole batch; the next run does the rest.")
 

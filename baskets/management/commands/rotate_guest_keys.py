@@ -22,7 +22,7 @@ class Command(ServiceCommand):
         parser.add_argument(
             "--revoke-old",
             action="store_true",
-            help="A key was stolen: all tokens that were signed until now are bad at once, and their guests start over.",
+            help="A key was stolen: all tokens that were signed until now become invalid at once, and their guests start over.",
         )
         parser.add_argument("--distrust-old", action="store_true", help="Deprecated: the former name of --revoke-old, for one release.")
 
@@ -32,9 +32,9 @@ class Command(ServiceCommand):
             self.stderr.write("`--distrust-old` is deprecated and will be removed in the next release: use `--revoke-old`.")
         with dry_run_transaction(dry_run=dry_run):
             rotation = signing_keys.rotate(revoke_old=revoke_old or distrust_old, actor=Actor.system("rotate_guest_keys"))
-        removed = f" Removed, because none of their tokens is good any more: {', '.join(rotation.ended)}." if rotation.ended else ""
+        removed = f" Removed, because all their tokens have expired: {', '.join(rotation.ended)}." if rotation.ended else ""
         begin = format_timestamp(rotation.signs_from)
-        self.answer(
+        self.print_result(
             text="Would sign with a new key." if dry_run else f"Key {rotation.kid} signs from {begin} on.{removed}",
             kid=None if dry_run else rotation.kid,
             signs_from=None if dry_run else begin,

@@ -62,7 +62,7 @@ class Night:
             self._running = arguments[0], subprocess.Popen(command, cwd=settings.BASE_DIR, env=variables, stdin=subprocess.DEVNULL)
 
     def stop(self) -> None:
-        """Ask the running command to end after its batch, and wait."""
+        """Stop the running command after its batch, and wait for it."""
         self._waiting.clear()
         if not self._running:
             return
@@ -109,7 +109,7 @@ class Command(ServiceCommand):
         )
 
     def handle(self, *, sweep_seconds: int, night: time_of_day, older_than_days: int, **_: Any) -> None:
-        """Work while this process leads; ask again after each pause."""
+        """Work while this process is the leader; try to become it after each pause."""
         work = Night([["check_baskets", "--json"], ["purge_history", "--json", f"--older-than-days={older_than_days}"], ["clearsessions"]])
         leads, begun, checkouts, baskets = False, None, 0, 0
         with graceful_shutdown() as stop:
@@ -133,7 +133,7 @@ class Command(ServiceCommand):
                 work.advance()
                 _pause(sweep_seconds, stop)
             work.stop()
-        self.answer(
+        self.print_result(
             text=f"Expired {checkouts} checkouts and {baskets} baskets.",
             checkouts_expired=checkouts,
             baskets_expired=baskets,

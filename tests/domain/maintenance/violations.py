@@ -228,12 +228,12 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     (
         "short_pieces_are_flagged",
         ["DELETE FROM baskets_attention WHERE basket_id = :basket_of_emil"],
-        {"flags_told_by_their_events": 1},
+        {"flags_match_their_events": 1},
     ),
     (
         "short_pieces_are_flagged",
         ["UPDATE baskets_stockreservation SET status = 'RELEASED' WHERE basket_id = :basket_of_emil AND status = 'SHORT'"],
-        {"reservations_follow_their_session": 1, "late_orders_are_told": 1, "reservations_end_when_their_session_does": 1},
+        {"reservations_follow_their_session": 1, "late_orders_are_recorded": 1, "reservations_end_when_their_session_does": 1},
     ),
     (
         "flags_whole",
@@ -241,7 +241,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
             *drop("attention", "settled_attention_names_who"),
             "UPDATE baskets_attention SET settled_at = statement_timestamp() WHERE basket_id = :basket_of_emil",
         ],
-        {"constraints_in_place": 1, "settlements_are_told": 1},
+        {"constraints_in_place": 1, "resolutions_are_recorded": 1},
     ),
     (
         "returned_items_are_in_the_cart",
@@ -298,17 +298,17 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
         {},
     ),
     (
-        "hidden_baskets_are_empty",
+        "closed_baskets_are_empty",
         ["UPDATE baskets_basketitem SET basket_id = :basket_of_gus WHERE basket_id = :basket_of_bob AND list = 'cart'"],
         {},
     ),
     (
-        "hidden_baskets_are_empty",
+        "closed_baskets_are_empty",
         ["UPDATE baskets_basket SET hidden_at = statement_timestamp() WHERE id = :basket_of_fay"],
-        {"hidden_as_told": 1},
+        {"closed_as_recorded": 1},
     ),
-    ("answers_are_complete", ["UPDATE baskets_idempotencyrecord SET status = NULL"], {}),
-    ("answers_are_complete", ["UPDATE baskets_idempotencyrecord SET status = 503"], {}),
+    ("stored_responses_are_complete", ["UPDATE baskets_idempotencyrecord SET status = NULL"], {}),
+    ("stored_responses_are_complete", ["UPDATE baskets_idempotencyrecord SET status = 503"], {}),
     (
         "times_in_order",
         [
@@ -350,12 +350,12 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
         {},
     ),
     (
-        "session_told_by_its_events",
+        "sessions_match_their_events",
         ["UPDATE baskets_event SET kind = 'checkout_aborted' WHERE basket_id = :basket_of_anna AND kind = 'checkout_ordered'"],
         {"places_are_of_their_event": 1},
     ),
     (
-        "session_told_by_its_events",
+        "sessions_match_their_events",
         [
             """
             UPDATE baskets_checkoutsession SET status = 'EXPIRED' WHERE id = :session_of_carla
@@ -366,10 +366,10 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     (
         "session_events_name_their_session",
         ["UPDATE baskets_event SET session_id = NULL WHERE basket_id = :basket_of_hal AND kind = 'attention_needed'"],
-        {"flags_told_by_their_events": 2, "events_are_counted_once": 1},
+        {"flags_match_their_events": 2, "events_are_counted_once": 1},
     ),
     (
-        "flags_told_by_their_events",
+        "flags_match_their_events",
         ["DELETE FROM baskets_attention WHERE basket_id = :basket_of_hal"],
         {},
     ),
@@ -461,20 +461,20 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
     ),
     ("price_adds_up", ["UPDATE baskets_checkoutsession SET full_price = NULL WHERE id = :session_of_bob"], {}),
     ("price_adds_up", ["UPDATE baskets_checkoutitem SET price = NULL WHERE basket_id = :basket_of_anna"], {}),
-    ("hidden_as_told", ["UPDATE baskets_basket SET hidden_at = NULL WHERE id = :basket_of_gus"], {}),
+    ("closed_as_recorded", ["UPDATE baskets_basket SET hidden_at = NULL WHERE id = :basket_of_gus"], {}),
     (
-        "hidden_as_told",
+        "closed_as_recorded",
         ["UPDATE baskets_basket SET hidden_at = last_changed_at WHERE id = :basket_of_anna"],
         {},
     ),
     ("revisions_go_forward", ["UPDATE baskets_basket SET revision = revision + 1 WHERE id = :basket_of_fay"], {}),
     (
-        "late_orders_are_told",
+        "late_orders_are_recorded",
         ["UPDATE baskets_event SET data = data #- '{short}' WHERE kind = 'checkout_ordered_late'"],
         {},
     ),
     (
-        "late_orders_are_told",
+        "late_orders_are_recorded",
         ["UPDATE baskets_event SET data = jsonb_set(data, '{items,0,count}', '1') WHERE kind = 'checkout_ordered_late'"],
         {"events_are_counted_once": 3},
     ),
@@ -522,27 +522,27 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
         [
             "UPDATE baskets_attention SET settled_at = NULL, settled_by = '' WHERE basket_id = :basket_of_jan",
         ],
-        {"settlements_are_told": 1},
+        {"resolutions_are_recorded": 1},
     ),
     (
         "flags_end_with_their_cause",
         [
             "UPDATE baskets_attention SET settled_at = NULL, settled_by = '' WHERE basket_id = :basket_of_kim AND reason = 'short'",
         ],
-        {"settlements_are_told": 1},
+        {"resolutions_are_recorded": 1},
     ),
     (
-        "settlements_are_told",
+        "resolutions_are_recorded",
         ["UPDATE baskets_event SET data = jsonb_set(data, '{reasons}', '[]') WHERE kind = 'attention_settled'"],
         {},
     ),
     (
-        "settlements_are_told",
+        "resolutions_are_recorded",
         ["UPDATE baskets_event SET data = data - 'reasons' WHERE kind = 'attention_settled' AND basket_id = :basket_of_jan"],
         {},
     ),
     (
-        "settlements_are_told",
+        "resolutions_are_recorded",
         ["UPDATE baskets_attention SET settled_at = statement_timestamp(), settled_by = 'rita' WHERE basket_id = :basket_of_emil"],
         {},
     ),
@@ -567,13 +567,13 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
         {"constraints_in_place": 1},
     ),
     (
-        "flags_told_by_their_events",
+        "flags_match_their_events",
         ["UPDATE baskets_attention SET candidates = '[]' WHERE basket_id = :basket_of_hal"],
         {},
     ),
-    ("released_items_are_told", ["UPDATE baskets_checkoutitem SET released_at = NULL WHERE basket_id = :basket_of_lea"], {}),
+    ("released_items_are_recorded", ["UPDATE baskets_checkoutitem SET released_at = NULL WHERE basket_id = :basket_of_lea"], {}),
     (
-        "released_items_are_told",
+        "released_items_are_recorded",
         [
             """
             UPDATE baskets_checkoutitem SET stocked = -count, released_at = statement_timestamp()
@@ -583,7 +583,7 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
         {},
     ),
     (
-        "released_items_are_told",
+        "released_items_are_recorded",
         ["UPDATE baskets_checkoutitem SET released_at = released_at + interval '1 microsecond' WHERE basket_id = :basket_of_lea"],
         {},
     ),

@@ -57,7 +57,7 @@ INVARIANTS = (
         parameters=lambda: [SANDBOX_PREFIX],
     ),
     Invariant(
-        slug="hidden_baskets_are_empty",
+        slug="closed_baskets_are_empty",
         rule=2,
         sentence="A deleted or expired basket is empty and has no active checkout.",
         sql="""
@@ -69,9 +69,9 @@ INVARIANTS = (
         """,
     ),
     Invariant(
-        slug="answers_are_complete",
+        slug="stored_responses_are_complete",
         rule=5,
-        sentence="A remembered answer is a whole one, of a call that succeeded, once for each basket and key.",
+        sentence="A stored response is complete, of a call that succeeded, and the only one of its basket and key.",
         sql="""
         SELECT basket_id AS basket, id AS record, status
         FROM (SELECT *, count(*) OVER (PARTITION BY basket_id, key) AS alike FROM baskets_idempotencyrecord) r

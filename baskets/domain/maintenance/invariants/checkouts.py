@@ -78,7 +78,7 @@ INVARIANTS = (
     Invariant(
         slug="session_buys_something",
         rule=2,
-        sentence="Every session has an item that is being bought, and each product once.",
+        sentence="Every session buys at least one item, and has each product once.",
         sql="""
         SELECT s.id AS session, s.basket_id AS basket, s.order_no
         FROM baskets_checkoutsession s
@@ -91,16 +91,16 @@ INVARIANTS = (
     Invariant(
         slug="checkout_items_whole",
         rule=2,
-        sentence="A checkout item has pieces, and holds the whole count, nothing, or tells what is missing.",
+        sentence="A checkout item has pieces, and records that its whole count is held, that nothing need be held, or what is missing.",
         sql="""
         SELECT id AS item, basket_id AS basket, product_id, count, stocked FROM baskets_checkoutitem
         WHERE (count > 0 AND (stocked IS NULL OR stocked = count OR stocked BETWEEN -count AND -1)) IS NOT TRUE
         """,
     ),
     Invariant(
-        slug="released_items_are_told",
+        slug="released_items_are_recorded",
         rule=2,
-        sentence="An item holds nothing because staff released it exactly where the timeline says so, and from that moment on.",
+        sentence="An item is marked as released by staff exactly where the timeline records it, and since that moment.",
         sql="""
         SELECT i.id AS item, i.basket_id AS basket, i.product_id, i.count, i.stocked, i.released_at, recorded.at
         FROM baskets_checkoutitem i
@@ -115,9 +115,9 @@ INVARIANTS = (
         slug="reservations_follow_their_session",
         rule=4,
         sentence=(
-            "What an item holds follows its session: HELD while it is active, SOLD when ordered, RELEASED when aborted "
-            "or expired, both and all of it or none when ordered late, FAILED for ever; and each hold that staff released "
-            "or made again is recorded by the timeline."
+            "The reservations of an item follow its session: HELD while it is active, SOLD if ordered, RELEASED if aborted or "
+            "expired; RELEASED, then SOLD and SHORT for its whole count, if ordered late; FAILED stays. The timeline records each "
+            "hold that staff released or made again."
         ),
         sql=f"""
         SELECT i.session_id AS session, i.basket_id AS basket, s.order_no, s.status, s.late, i.product_id, i.count,
@@ -185,8 +185,8 @@ INVARIANTS = (
         slug="reservations_end_when_their_session_does",
         rule=4,
         sentence=(
-            "What a session holds is sold or released at the moment the session says, or when staff released it; and what a "
-            "late order takes, at the moment of the late order."
+            "A hold is sold or released when its session ends, or when staff released it; pieces of a late order are sold at the "
+            "time of the late order."
         ),
         sql="""
         SELECT r.id AS reservation, r.basket_id AS basket, r.session_id AS session, r.status, r.created_at, r.ended_at
@@ -208,7 +208,7 @@ INVARIANTS = (
     Invariant(
         slug="session_within_its_basket",
         rule=8,
-        sentence="A session starts after its basket was made, and its start and end are changes of the basket.",
+        sentence="A session starts after its basket was created, and its start and end are changes of the basket.",
         sql="""
         SELECT s.id AS session, s.basket_id AS basket, s.order_no, s.started_at, s.finished_at, b.created_at, b.last_changed_at
         FROM baskets_checkoutsession s LEFT JOIN baskets_basket b ON b.id = s.basket_id
@@ -222,7 +222,7 @@ INVARIANTS = (
     Invariant(
         slug="price_adds_up",
         rule=5,
-        sentence="The price of a checkout is that of the items that can be ordered, and none where one is not known.",
+        sentence="The price of a checkout is the sum of the items that can be ordered, and null if one price is unknown.",
         sql="""
         SELECT s.id AS session, s.basket_id AS basket, s.order_no, s.full_price, s.currency, i.price, i.currencies
         FROM baskets_checkoutsession s
@@ -256,7 +256,7 @@ INVARIANTS = (
     Invariant(
         slug="short_pieces_are_flagged",
         rule=1,
-        sentence="Short pieces are of a late order, and flagged for staff; what is flagged as short is short.",
+        sentence="Short pieces belong to a late order and are flagged for staff, and every flag for short pieces has some.",
         sql="""
         SELECT coalesce(r.session_id, a.session_id) AS session, coalesce(r.basket_id, a.basket_id) AS basket
         FROM (
@@ -288,7 +288,7 @@ INVARIANTS = (
     Invariant(
         slug="flags_end_with_their_cause",
         rule=5,
-        sentence="An order has no open flag of a report that was refused before it, and a reversed one none for missing pieces.",
+        sentence="An order has no open flag of an earlier refused report, and a reversed order none for short pieces.",
         sql="""
         SELECT a.id AS attention, a.basket_id AS basket, a.session_id AS session, a.reason, a.created_at, s.finished_at, s.reversed_at
         FROM baskets_attention a JOIN baskets_checkoutsession s ON s.id = a.session_id
@@ -299,7 +299,7 @@ INVARIANTS = (
     Invariant(
         slug="open_flags_are_bounded",
         rule=5,
-        sentence="A basket has no more open flags of refused reports than the service keeps apart.",
+        sentence="A basket has no more open flags of refused reports than the limit.",
         sql="""
         SELECT basket_id AS basket, count(*) AS open FROM baskets_attention
         WHERE settled_at IS NULL AND reason <> 'short' GROUP BY basket_id HAVING count(*) > %s
@@ -310,7 +310,7 @@ INVARIANTS = (
         slug="returned_items_are_in_the_cart",
         rule=2,
         sentence=(
-            "As long as a basket is as its last session left it, what came back is in the cart with its whole count: "
+            "Until a basket changes after its last session, the returned items are in the cart with their whole count: "
             "every item after an abort or expiry, the failed ones after an order."
         ),
         sql="""

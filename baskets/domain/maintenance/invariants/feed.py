@@ -11,7 +11,7 @@ INVARIANTS = (
     Invariant(
         slug="positions_without_gaps",
         rule=7,
-        sentence="The positions of the feed count on without gaps from the last purge to the last one given.",
+        sentence="The positions of the feed have no gap from the last purge to the last position.",
         sql="""
         SELECT state.position, state.purged_position, recorded.places, recorded.last
         FROM (SELECT coalesce(max(position), 0) AS position, coalesce(max(purged_position), 0) AS purged_position
@@ -33,7 +33,7 @@ INVARIANTS = (
     Invariant(
         slug="no_event_passed_over",
         rule=7,
-        sentence="Every event up to the mark below which none is looked for has its place in the feed.",
+        sentence="Every event up to `settled_id` has its position in the feed.",
         sql="""
         SELECT e.id AS event, e.basket_id AS basket, e.number
         FROM baskets_event e JOIN baskets_feedstate state ON e.id <= state.settled_id
@@ -43,7 +43,7 @@ INVARIANTS = (
     Invariant(
         slug="feed_in_order_for_each_basket",
         rule=7,
-        sentence="The events of a basket stand in the feed in the order of their numbers.",
+        sentence="The events of a basket have positions in the order of their numbers.",
         sql="""
         SELECT basket_id AS basket, number, position, before FROM (
             SELECT e.basket_id, e.number, p.position,
@@ -56,7 +56,7 @@ INVARIANTS = (
     Invariant(
         slug="places_are_of_their_event",
         rule=7,
-        sentence="A place in the feed has the partner and the kind of its event, and a session the partner of its basket.",
+        sentence="A position of the feed has the partner and the kind of its event, and a session the partner of its basket.",
         sql="""
         SELECT 'place' AS kind, p.position AS id, e.basket_id AS basket
         FROM baskets_feedposition p
@@ -72,7 +72,7 @@ INVARIANTS = (
     Invariant(
         slug="events_are_counted_once",
         rule=7,
-        sentence="The counts by minute and by hour are those of the events that are counted, and so is the number of active checkouts.",
+        sentence="The counts by minute and by hour, and the number of active checkouts, agree with the counted events.",
         sql=f"""
         WITH {activity.COUNTED.format(condition=f"p.position <= {COUNTED_POSITION} AND e.at >= {RECENT}")},
         by_partner AS ({activity.BY_PARTNER.format(spans=activity.KEPT)}),

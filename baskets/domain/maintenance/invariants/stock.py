@@ -64,7 +64,7 @@ INVARIANTS = (
     Invariant(
         slug="adjustments_whole",
         rule=1,
-        sentence="Each adjustment says why; a report has its number; becoming unlimited moves no supply.",
+        sentence="Each adjustment has a reason, a report has its number, and becoming unlimited changes no supply.",
         sql="""
         SELECT id AS adjustment, product_id, kind, delta, reported FROM baskets_stockadjustment
         WHERE (reason <> '' AND CASE kind
@@ -80,7 +80,7 @@ INVARIANTS = (
     Invariant(
         slug="limited_as_last_reported",
         rule=1,
-        sentence="A product is limited where the report that counts has a number, and no recorded report speaks of a later moment.",
+        sentence="A product is limited if the report that counts has a number, and no recorded report is of a later moment.",
         sql="""
         SELECT s.product_id, s.limited, s.reported, s.reported_as_of, last.as_of AS last_recorded
         FROM baskets_stock s
@@ -93,7 +93,7 @@ INVARIANTS = (
     Invariant(
         slug="available_as_reported",
         rule=1,
-        sentence="Free of a limited product is what was reported, less what is held and was sold since, plus what was supplied since.",
+        sentence="The free pieces of a limited product are those reported, less those held or sold since, plus those supplied since.",
         # A sale that had read the clock but was not committed when a report was applied was counted as held, and its moment is
         # before the report's: of the sales of that minute, any number may count.
         sql="""

@@ -65,9 +65,9 @@ INVARIANTS = (
         """,
     ),
     Invariant(
-        slug="hidden_as_told",
+        slug="closed_as_recorded",
         rule=5,
-        sentence="A basket is hidden where its last change was its deletion, its expiry or its erasure, and nowhere else.",
+        sentence="A basket is closed where its last change was its deletion, its expiry or its erasure, and nowhere else.",
         sql="""
         SELECT b.id AS basket, b.hidden_at, e.kind AS last_change
         FROM baskets_basket b
@@ -97,7 +97,7 @@ INVARIANTS = (
         """,
     ),
     Invariant(
-        slug="session_told_by_its_events",
+        slug="sessions_match_their_events",
         rule=5,
         sentence="Each session has one event for its start and exactly those that led to its state.",
         sql="""
@@ -134,9 +134,9 @@ INVARIANTS = (
         """,
     ),
     Invariant(
-        slug="flags_told_by_their_events",
+        slug="flags_match_their_events",
         rule=5,
-        sentence="Each flag has one event that says why and names the same candidates, and each such event its flag.",
+        sentence="Each flag has one event with its reason and the same candidates, and each such event its flag.",
         sql="""
         SELECT session_id AS session, reason, recorded.events
         FROM (
@@ -149,9 +149,9 @@ INVARIANTS = (
         """,
     ),
     Invariant(
-        slug="settlements_are_told",
+        slug="resolutions_are_recorded",
         rule=5,
-        sentence="Each settled flag has an event that says so, and each such event its settled flag.",
+        sentence="Each resolved flag has an event of its resolution, and each such event its resolved flag.",
         sql="""
         SELECT session_id AS session, reason, recorded.times, a.settled
         FROM (
@@ -175,7 +175,7 @@ INVARIANTS = (
     Invariant(
         slug="checkout_list_is_kept",
         rule=2,
-        sentence="Every item that went into a checkout is still there with its count, and no other.",
+        sentence="A checkout still has every item with which it started, with its count, and no other.",
         sql=_compare_items("'checkout_started'", "e.data -> 'items'"),
     ),
     Invariant(
@@ -188,9 +188,9 @@ INVARIANTS = (
         ),
     ),
     Invariant(
-        slug="late_orders_are_told",
+        slug="late_orders_are_recorded",
         rule=5,
-        sentence="The event of a late order tells of every item that was bought, with its count, and of every piece that is short.",
+        sentence="The event of a late order names every ordered item with its count, and every short piece.",
         sql="""
         SELECT s.id AS session, s.basket_id AS basket, s.order_no, recorded.items, recorded.short,
                kept.items AS stored, kept.short AS stored_short
@@ -218,10 +218,10 @@ INVARIANTS = (
         slug="orders_reversed_once",
         rule=5,
         sentence=(
-            "What was reversed is an order, reversed once, at the moment it says; its event tells of every item that was bought, "
-            "and what returned is what it had sold, with or without a hold."
+            "Only an order is reversed, once, at the time that it states; the event names every item of the order, and the returned "
+            "pieces are those that it had sold, with or without a hold."
         ),
-        # The events of early reversals are repairs, and tell of no items.
+        # The events of early reversals are repairs, and name no items.
         sql="""
         SELECT coalesce(s.id, recorded.session_id) AS session, s.basket_id AS basket, s.order_no, s.reversed_at,
                recorded.times, recorded.at, recorded.returned
