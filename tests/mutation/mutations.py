@@ -232,7 +232,7 @@ MUTATIONS = (
     Mutation(
         name="returning pieces overwrite those in the cart",
         place="baskets.domain.baskets.lists.with_lines_returned",
-        old="count=line.count + (present.count if present else 0)",
+        old="count=line.count + (in_cart.count if in_cart else 0)",
         new="count=line.count",
         why="adding overwrites, so returning does too",
         tests=(LIFE,),
@@ -248,8 +248,8 @@ MUTATIONS = (
     Mutation(
         name="a returning product goes to the end",
         place="baskets.domain.baskets.lists.with_lines_returned",
-        old="position=min(line.position, present.position) if present else line.position",
-        new="position=present.position if present else line.position",
+        old="position=min(line.position, in_cart.position) if in_cart else line.position",
+        new="position=in_cart.position if in_cart else line.position",
         why="the place in the cart is thought to be the one that counts",
         tests=(LIFE, MODEL),
     ),
