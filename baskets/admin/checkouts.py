@@ -264,6 +264,11 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
     ordering = ("-pk",)
     shown = ("product_shown", "pieces", "state", "order", "of_user", "partner_name", "since", "expires", "ended")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Annotate the time of the query."""
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(at=Now())
+        return rows
+
     def of_product(self, term: str) -> Q:
         """The holds on a product, by way of the sessions: there is no index of all holds by product."""
         sessions = CheckoutItem.objects.filter(product_id=term).values("session_id")[:MAX_BASKETS]
@@ -276,7 +281,9 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
 
     @admin.display(description=_("status"))
     def state(self, hold: StockReservation) -> SafeString:
-        """Where it stands."""
+        """Where it stands; a hold that has ended is lapsed, even before the sweep."""
+        if hold.status == StockReservation.Status.HELD and hold.expires_at <= hold.at:  # type: ignore[attr-defined]
+            return display.badge(gettext("lapsed"), "bad")
         fate = snapshots.fate(hold, hold.session)
         return display.badge(snapshots.with_fate(hold.get_status_display(), fate), "plain" if fate else TONES.get(hold.status, "plain"))
 
@@ -287,7 +294,9 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
 
     @admin.display(description=_("end of the hold"))
     def expires(self, hold: StockReservation) -> SafeString | str:
-        """When it ends by itself."""
+        """When it ends by itself, counted down while it is held."""
+        if hold.status == StockReservation.Status.HELD:
+            return display.hold_end(hold.expires_at, hold.at)  # type: ignore[attr-defined]
         return display.moment(hold.expires_at)
 
     @admin.display(description=_("ended"))

@@ -28,7 +28,7 @@ from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import Table
 from baskets.admin.core.superuser_forms import NonceForm, pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
 from baskets.admin.repairs.admin import RepairAdmin
-from baskets.admin.repairs.forms import PartnerTermsForm
+from baskets.admin.repairs.partner_forms import PartnerTermsForm
 from baskets.admin.repairs.registry import PARTNER_REPAIRS
 from baskets.admin.repairs.snapshots import partner_settings
 from baskets.admin.webhooks import webhook_state
@@ -77,6 +77,7 @@ class PartnerAdmin(RepairAdmin):
     has_list_actions = False
 
     list_display = ("name", "late_orders", "hold", "created")
+    list_select_related = ("sandbox_of", "sandbox")
     ordering = ("name",)
     search_fields = ("name__startswith",)
     search_help_text = _("A partner's name, or the beginning of it.")
@@ -154,11 +155,11 @@ class PartnerAdmin(RepairAdmin):
             if sandbox := run_for_form(form, sandboxes.open_sandbox, partner_name=partner.name, actor=actor):
                 messages.success(request, gettext("The sandbox is open. A key that is issued here is a test key."))
                 return HttpResponseRedirect(reverse("admin:baskets_partner_change", args=[quote(sandbox.pk)]))
-        context = {"title": gettext("Open the sandbox"), "name": display.visible(partner.name), "record": partner, "form": form}
+        context = {"title": gettext("Create the sandbox"), "name": display.visible(partner.name), "record": partner, "form": form}
         context["explanation"] = gettext(
             "A partner for tests, with separate baskets, keys and products. It touches no stock and sells nothing."
         )
-        return self.render(request, "admin/baskets/form.html", context | {"submit": gettext("Open the sandbox")})
+        return self.render(request, "admin/baskets/form.html", context | {"submit": gettext("Create the sandbox")})
 
     def _issue(self, request: HttpRequest, form: KeyForm, partner: Partner) -> tuple[ApiKey, str] | None:
         values = form.cleaned_data
@@ -192,13 +193,16 @@ class PartnerAdmin(RepairAdmin):
         links = super().tools(request, record)
         if not request.user.is_superuser:
             return links
-        sandbox = (reverse("admin:baskets_partner_sandbox", args=[quote(record.pk)]), gettext("Open the sandbox"))
+        if sandbox := getattr(record, "sandbox", None):
+            tests = (reverse("admin:baskets_partner_change", args=[quote(sandbox.pk)]), gettext("Go to the sandbox"))
+        else:
+            tests = (reverse("admin:baskets_partner_sandbox", args=[quote(record.pk)]), gettext("Create the sandbox"))
         return [
             (reverse("admin:baskets_partner_issue_key", args=[quote(record.pk)]), gettext("Issue an API key")),
             *links,
             (f"{reverse('admin:baskets_tokenissuer_add')}?{urlencode({'partner': record.pk})}", gettext("Add a token issuer")),
             (reverse("admin:baskets_webhookendpoint_make", args=[record.pk]), gettext("Make a webhook")),
-            *([] if record.is_sandbox else [sandbox]),
+            *([] if record.is_sandbox else [tests]),
         ]
 
     @admin.display(description=_("sells"))

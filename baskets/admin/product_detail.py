@@ -8,6 +8,7 @@ from django.db.models import Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -162,7 +163,7 @@ def product_page(request: HttpRequest, product: Product) -> dict[str, Any]:
     shown = list(holds)
     return {
         "title": gettext("Product"),
-        "name": display.visible(product.product_id),
+        "name": format_html("{} ({})", display.visible(product.name, limit=80), display.visible(product.product_id)),
         "product": product,
         "lists": lists_of(request, product),
         "tone": tone,

@@ -21,7 +21,8 @@ from baskets.admin.core import display
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import ReadOnlyAdmin, Table
 from baskets.admin.repairs import execution
-from baskets.admin.repairs.forms import PREVIEW_REASON, StockTakeForm
+from baskets.admin.repairs.forms import PREVIEW_REASON
+from baskets.admin.repairs.stock_forms import StockTakeForm
 from baskets.domain.errors import Refusal
 from baskets.domain.spreadsheets import escape_formulas
 from baskets.domain.support import guards, stock_repairs

@@ -19,8 +19,9 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.readonly import ReadOnlyAdmin
+from baskets.admin.core.reasons import ReasonForm
 from baskets.admin.core.refusals import translated
-from baskets.admin.core.superuser_forms import ReasonForm, require_superuser, run_for_form
+from baskets.admin.core.superuser_forms import require_superuser, run_for_form
 from baskets.domain import runner
 from baskets.domain.access import jwks_cache, token_issuers
 from baskets.domain.access.partners import MAX_NAME_LENGTH

@@ -485,3 +485,27 @@ def test_pages_with_secrets_are_not_compressed(root: Client) -> None:
         assert not root.get(address, headers=packed).has_header("Content-Encoding"), address
     body = {"name": "kino", "csrfmiddlewaretoken": token(root, "/admin/baskets/partner/add/")}
     assert not root.post("/admin/baskets/partner/add/", body, headers=packed).has_header("Content-Encoding")
+
+
+def test_a_lapsed_hold_is_no_longer_held_in_the_list_of_a_product(full_shop: Shop, viewer: Client) -> None:
+    address = f"{reverse('admin:baskets_stockreservation_changelist')}?status=HELD&product=lamp"
+    page = viewer.get(address).content.decode()
+    assert 'badge-busy">held' in page
+    assert "data-seconds-left" in page
+    full_shop.buyer("cid").wait(hours=1)
+    page = viewer.get(address).content.decode()
+    assert 'badge-bad">lapsed<' in page
+    assert 'badge-busy">held' not in page
+
+
+def test_one_place_of_the_sidebar_is_current(full_shop: Shop, root: Client) -> None:
+    for name, label in (("privacy", "Privacy desk"), ("basket_changelist", "Baskets"), ("worklist", "Work list")):
+        page = root.get(reverse(f"admin:baskets_{name}")).content.decode()
+        sidebar = page[page.index('id="nav-sidebar"') :]
+        assert re.findall(r'aria-current="page">([^<]*)', sidebar) == [label]
+
+
+def test_the_page_of_a_product_is_headed_by_its_name(shop: Shop, viewer: Client) -> None:
+    shop.product("kino-1", name="Kino Sued")
+    page = viewer.get(reverse("admin:baskets_product_change", args=["kino-1"])).content.decode()
+    assert "<title>Product Kino Sued (kino-1) - Basket desk</title>" in page

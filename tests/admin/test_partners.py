@@ -93,7 +93,7 @@ def test_a_key_is_revoked_after_a_confirmation(root: Client, issue: str) -> None
     assert "Revoke key" in root.get(address).content.decode()
     key.refresh_from_db()
     assert key.revoked_at is None
-    assert "This field is required" in post(root, address).content.decode()
+    assert "Choose a reason or write one" in post(root, address).content.decode()
     key.refresh_from_db()
     assert key.revoked_at is None
     assert post(root, address, {"reason": "found in a public repository"}).status_code == 302
@@ -119,6 +119,9 @@ def test_the_limit_of_a_key_is_set_and_taken_away(root: Client, issue: str) -> N
         key.refresh_from_db()
         assert key.calls_per_minute == stored
         assert shown in root.get(page).content.decode()
+    assert post(root, address, {"calls": "7", "preset": "The payment was found", "reason": "ticket 13"}).status_code == 302
+    assert DeskEntry.objects.latest("pk").note == "The payment was found: ticket 13"
+    assert post(root, address, {"calls": "", "reason": "ticket 14"}).status_code == 302
     for wrong in ("-1", "1000001", "many"):
         assert post(root, address, {"calls": wrong, "reason": "ticket 12"}).status_code == 200
     key.refresh_from_db()

@@ -9,6 +9,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.forms import BaseForm
 from django.http import HttpRequest
 
 from baskets.admin.core.search import has_secret
@@ -52,6 +53,13 @@ def take(request: HttpRequest) -> dict[str, Any] | None:
         return None
     kept["typed"] = [(name, ", ".join(values)) for name, values in kept["fields"].items() if name not in ROW_FIELDS and any(values)]
     return kept
+
+
+def name_fields(request: HttpRequest, form: object) -> None:
+    """Name what was typed as the form of this page does."""
+    kept = getattr(request, "interrupted", None)
+    if kept and isinstance(form, BaseForm):
+        kept["typed"] = [(form[name].label if name in form.fields else name, text) for name, text in kept["typed"]]
 
 
 def chosen_rows(request: HttpRequest) -> list[str]:

@@ -27,7 +27,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
-from baskets.admin.core import display, exports, filters
+from baskets.admin.core import display, exports, filters, interrupted
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.languages import Text
 from baskets.admin.core.search import redirect_without_secret
@@ -249,6 +249,7 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
     def render(self, request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
         """Answer with a page of the admin."""
         request.current_app = self.admin_site.name
+        interrupted.name_fields(request, context.get("form"))
         frame = {**self.admin_site.each_context(request), "opts": self.opts, "preserved_filters": self.get_preserved_filters(request)}
         return TemplateResponse(request, template, frame | context, status=status)
 

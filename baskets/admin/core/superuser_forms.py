@@ -7,10 +7,9 @@ from typing import ParamSpec, TypeVar
 from django import forms
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
-from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core.refusals import translated
-from baskets.domain import runner, validation
+from baskets.domain import runner
 from baskets.domain.errors import Refusal
 
 P = ParamSpec("P")
@@ -24,17 +23,6 @@ class NonceForm(forms.Form):
     """A form that takes effect once: its nonce belongs to one session, and the first POST uses it up."""
 
     nonce = forms.CharField(widget=forms.HiddenInput, max_length=64)
-
-
-class ReasonForm(forms.Form):
-    """A form that asks why. The audit log keeps the reason."""
-
-    reason = forms.CharField(
-        label=_("Reason"),
-        max_length=validation.REASON_LIMIT,
-        widget=forms.Textarea(attrs={"rows": 2}),
-        help_text=_("Why. The journal keeps it."),
-    )
 
 
 def require_superuser(request: HttpRequest) -> None:

@@ -5,8 +5,8 @@ from uuid import UUID
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.repairs import snapshots
+from baskets.admin.repairs.basket_forms import DaysForm, EraseForm, ItemForm, NewItemForm
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
-from baskets.admin.repairs.forms import DaysForm, EraseForm, ItemForm, NewItemForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import attention_repairs, basket_repairs, device_repairs, erasure
 from baskets.models import Basket, GuestToken

@@ -7,8 +7,8 @@ from django.utils.translation import gettext_lazy as _
 from baskets import conf
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.assignment import Assign, SessionAssignment, Unassign
+from baskets.admin.repairs.checkout_forms import LateOrderForm, MinutesForm
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
-from baskets.admin.repairs.forms import LateOrderForm, MinutesForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import attention_repairs, checkout_repairs, reservation_repairs
 from baskets.models import Attention, CheckoutItem, CheckoutSession, StockReservation

@@ -4,7 +4,7 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
-from baskets.admin.repairs.forms import PartnerSettingsForm
+from baskets.admin.repairs.partner_forms import PartnerSettingsForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import partner_repairs
 from baskets.models import Partner

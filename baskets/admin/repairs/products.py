@@ -5,8 +5,8 @@ from django.utils.translation import gettext_lazy as _
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.assignment import Assign, SubjectAssignment, Unassign
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
-from baskets.admin.repairs.forms import SupplyForm, UnsoldForm
 from baskets.admin.repairs.snapshots import Snapshot, stock_of
+from baskets.admin.repairs.stock_forms import SupplyForm, UnsoldForm
 from baskets.domain.support import stock_repairs
 from baskets.models import Product
 

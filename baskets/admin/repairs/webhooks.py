@@ -4,8 +4,8 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
-from baskets.admin.repairs.forms import ReplayForm, SkipEventForm
 from baskets.admin.repairs.snapshots import Snapshot
+from baskets.admin.repairs.webhook_forms import ReplayForm, SkipEventForm
 from baskets.domain.events import webhook_endpoints
 from baskets.models import WebhookEndpoint
 

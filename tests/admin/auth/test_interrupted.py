@@ -61,6 +61,7 @@ def test_a_repair_shows_again_with_what_was_typed(browser: Client, full_shop: Sh
     assert "You were signed out before this was sent, and nothing was done." in body
     kept = re.search(r'<script id="interrupted" type="application/json">(.*?)</script>', body)
     assert kept
+    assert '<th scope="row">Details</th><td>more time wanted</td>' in body
     assert kept[1] == '{"days": ["9"], "reason": ["more time wanted"]}'
     assert "<td>more time wanted</td>" in body
     assert stored_rows()["baskets_basket"] == before

@@ -17,7 +17,8 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from baskets.admin.repairs.admin import RepairAdmin
-from baskets.admin.repairs.forms import AssignmentForm, EraseForm, RepairForm
+from baskets.admin.repairs.basket_forms import EraseForm
+from baskets.admin.repairs.forms import AssignmentForm, RepairForm
 from baskets.admin.repairs.registry import ALL_REPAIRS
 from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind

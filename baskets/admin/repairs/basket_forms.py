@@ -1,0 +1,113 @@
+"""The forms of repairs of a basket."""
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
+from django.db.models import Q
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from baskets import conf
+from baskets.admin.core import display
+from baskets.admin.repairs.forms import RepairForm
+from baskets.db.errors import read_with_reconnect
+from baskets.domain.support import erasure
+from baskets.models import Basket, Product
+from baskets.models.basket_snapshot import read_basket
+
+MAX_DAYS = 3650
+LIST_NAMES = {"cart": _("cart"), "saved": _("saved")}
+# Products that a form names where staff have entered a part of a name.
+MAX_ALIKE = 5
+# Texts that the page of an erasure shows.
+MAX_SHOWN_TEXTS = 5
+
+
+class ItemForm(RepairForm):
+    """The new count and list of an item in the cart or the saved list."""
+
+    # A product that the basket does not hold any more is refused by the domain, which can say what has happened.
+    product = forms.CharField(max_length=255, strip=False, label=_("Product"), widget=forms.Select)
+    to = forms.ChoiceField(
+        choices=[("cart", _("is in the cart, with this count")), ("saved", _("is in the saved list")), ("out", _("is removed"))],
+        label=_("It"),
+    )
+    count = forms.IntegerField(required=False, min_value=1, label=_("Count"))
+
+    def prepare(self, record: Basket) -> None:
+        """Offer the items of the basket."""
+        snapshot = read_with_reconnect(lambda: read_basket(record.pk))
+        lines = [(line, name) for name in ("cart", "saved") for line in (getattr(snapshot, name) if snapshot else ())]
+        offered = [
+            (line.product_id, f"{display.as_plain_text(line.product_id)} ({LIST_NAMES[name]}, {line.count})") for line, name in lines
+        ]
+        self.fields["product"].widget.choices = offered
+        self.fields["count"].max_value = conf.piece_limit()  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        """Require a count for the cart, and limit it."""
+        cleaned = super().clean() or self.cleaned_data
+        count = cleaned.get("count")
+        if cleaned.get("to") == "cart" and "count" not in self.errors and count is None:
+            self.add_error("count", gettext("How many pieces?"))
+        elif count is not None and count > conf.piece_limit():
+            self.add_error("count", gettext("At most %(number)s pieces.") % {"number": conf.piece_limit()})
+        return cleaned
+
+
+class NewItemForm(RepairForm):
+    """A product to add to the cart, and its count."""
+
+    product = forms.CharField(max_length=255, strip=False, label=_("Product id"), help_text=_("Or a part of its name, to find the id."))
+    count = forms.IntegerField(min_value=1, initial=1, label=_("Count"))
+
+    def prepare(self, record: Basket) -> None:
+        """Limit the count."""
+        self.fields["count"].validators.append(
+            MaxValueValidator(conf.piece_limit(), gettext("At most %(number)s pieces.") % {"number": conf.piece_limit()})
+        )
+
+    def clean_product(self) -> str:
+        """Accept the id of a listed product; name those that may be meant by anything else."""
+        text = str(self.cleaned_data["product"])
+        if Product.objects.filter(pk=text, listed=True).exists():
+            return text
+        alike = Product.objects.filter(Q(name__icontains=text.strip()) | Q(pk__istartswith=text.strip()), listed=True)
+        found = alike.order_by("pk").values_list("pk", "name")[:MAX_ALIKE]
+        shown = [f"{display.as_plain_text(product_id)} ({display.as_plain_text(name)})" for product_id, name in found]
+        if not shown:
+            raise ValidationError(gettext("No listed product has this id."))
+        raise ValidationError(gettext("No listed product has this id. It may be: %(products)s") % {"products": ", ".join(shown)})
+
+
+class DaysForm(RepairForm):
+    """A number of days."""
+
+    days = forms.IntegerField(min_value=1, max_value=MAX_DAYS, label=_("Days"), help_text=_("Counted from now."))
+
+
+class EraseForm(RepairForm):
+    """Whether texts elsewhere mean the user. It is a question only of a user id of digits alone that other texts contain."""
+
+    is_number_elsewhere = forms.BooleanField(
+        required=False, help_text=_("If it is not chosen, these texts stay: the number may be a count, a ticket or a date.")
+    )
+
+    def prepare(self, record: Basket) -> None:
+        """Ask if there is a text to ask about."""
+        texts = erasure.texts_elsewhere(record, limit=MAX_SHOWN_TEXTS) if erasure.is_number(record.user_id) else []
+        if not texts:
+            del self.fields["is_number_elsewhere"]
+            return
+        shown = "; ".join(f"\u201c{display.as_plain_text(text)}\u201d" for text in texts[:MAX_SHOWN_TEXTS])
+        self.fields["is_number_elsewhere"].label = gettext("%(number)s means this user elsewhere too: %(texts)s") % {
+            "number": record.user_id,
+            "texts": shown,
+        }
+
+    @property
+    def default_details(self) -> dict[str, Any] | None:
+        """Preview with the texts left unchanged."""
+        return {"is_number_elsewhere": False} if "is_number_elsewhere" in self.fields else {}

@@ -1,0 +1,38 @@
+"""The forms of repairs of a webhook."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from baskets.admin.core import display
+from baskets.admin.repairs.forms import RepairForm
+from baskets.domain.events import webhook_endpoints
+from baskets.models import WebhookEndpoint
+
+
+class SkipEventForm(RepairForm):
+    """One of the events that the receiver refuses."""
+
+    position = forms.TypedChoiceField(coerce=int, label=_("Event"))
+
+    def prepare(self, record: WebhookEndpoint) -> None:
+        """Offer the refused events."""
+        self.fields["position"].choices = [  # type: ignore[attr-defined]
+            (entry.position, f"{display.as_plain_text(event.basket.user_id)}: {event.get_kind_display()}, {display.clock(event.at)}")
+            for entry, event in ((entry, entry.event) for entry in webhook_endpoints.blocked_events(record))
+        ]
+
+    @property
+    def default_details(self) -> dict[str, Any] | None:
+        """Preview the first one."""
+        choices = list(self.fields["position"].choices)  # type: ignore[attr-defined]
+        return {"position": choices[0][0]} if choices else None
+
+
+class ReplayForm(RepairForm):
+    """The time of the first event to deliver again."""
+
+    since = forms.DateTimeField(
+        label=_("Since"), help_text=_("As 2026-11-24 06:00, in the time zone of this page. Events since then are delivered again.")
+    )
