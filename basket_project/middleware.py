@@ -38,7 +38,11 @@ class PathScopedMiddleware(MiddlewareMixin):
 
     def __call__(self, request: HttpRequest) -> Any:
         """Handle one request, with or without the middleware."""
-        return super().__call__(request) if request.path_info.startswith(self.path_prefixes) else self.get_response(request)
+        return self.handle(request) if request.path_info.startswith(self.path_prefixes) else self.get_response(request)
+
+    def handle(self, request: HttpRequest) -> Any:
+        """Handle one request with the middleware."""
+        return super().__call__(request)
 
 
 class AdminDatabase(PathScopedMiddleware):
@@ -82,10 +86,8 @@ class AdminLanguage(PathScopedMiddleware):
         super().__init__(get_response)
         load_catalogs()
 
-    def __call__(self, request: HttpRequest) -> Any:
+    def handle(self, request: HttpRequest) -> Any:
         """Handle one request in its language."""
-        if not request.path_info.startswith(self.path_prefixes):
-            return self.get_response(request)
         language = translation.get_language_from_request(request)
         with translation.override(language):
             request.LANGUAGE_CODE = language
@@ -98,10 +100,8 @@ class AdminLanguage(PathScopedMiddleware):
 class AdminTimeZone(PathScopedMiddleware):
     """Shows times in the time zone that the browser sends in a cookie, or in UTC."""
 
-    def __call__(self, request: HttpRequest) -> Any:
+    def handle(self, request: HttpRequest) -> Any:
         """Handle one request in its time zone; the thread's zone is restored afterwards."""
-        if not request.path_info.startswith(self.path_prefixes):
-            return self.get_response(request)
         with timezone.override(request_time_zone(request)):
             return self.get_response(request)
 

@@ -1,4 +1,4 @@
-"""The WSGI application, with wrappers that clean a request before Django parses it. Contains no rule about baskets."""
+"""The WSGI application, with a wrapper that cleans a request before Django parses it. Contains no rule about baskets."""
 
 import gc
 import os
@@ -17,45 +17,29 @@ UNROUTABLE_PATH = "//"
 ADMIN = "/admin/"
 
 
-def reject_broken_paths(application: Application) -> Application:
-    """Route a path that is not UTF-8 to a URL that does not exist.
+def clean_requests(application: Application) -> Application:
+    """Clean what Django would misread, before it parses a request.
 
-    Django would percent-encode the invalid bytes again, and so give one user id a second spelling. A middleware cannot repair
-    that, because it no longer sees the bytes.
+    - A path that is not UTF-8 is routed to a URL that does not exist. Django would percent-encode the invalid bytes again, and so
+      give one user id a second spelling. A middleware cannot repair that, because it no longer sees the bytes.
+    - A media type that Django cannot parse is removed: it would raise before any error handler is active.
+    - Cookies outside of the admin are removed: only the admin reads them, and parsing them can be expensive.
     """
 
     def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
+        if not path.startswith(ADMIN):
+            environ.pop("HTTP_COOKIE", None)
         if not path.isascii():
             try:
                 path.encode("latin-1").decode("utf-8")
             except UnicodeError:
                 environ["PATH_INFO"] = UNROUTABLE_PATH
-        return application(environ, start_response)
-
-    return serve
-
-
-def drop_broken_media_types(application: Application) -> Application:
-    """Remove a media type that Django cannot parse: it would raise before any error handler is active."""
-
-    def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if "*" in environ.get("CONTENT_TYPE", ""):  # Only the encoded parameters of RFC 2231 can fail.
             try:
                 parse_header_parameters(environ["CONTENT_TYPE"])
             except ValueError:
                 environ["CONTENT_TYPE"] = ""
-        return application(environ, start_response)
-
-    return serve
-
-
-def drop_cookies(application: Application) -> Application:
-    """Remove cookies outside of the admin: only the admin reads them, and parsing them can be expensive."""
-
-    def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if not environ.get("PATH_INFO", "").startswith(ADMIN):
-            environ.pop("HTTP_COOKIE", None)
         return application(environ, start_response)
 
     return serve
@@ -76,5 +60,5 @@ def preload() -> None:
     gc.set_threshold(2_000, 10, 10)
 
 
-application = drop_cookies(reject_broken_paths(drop_broken_media_types(get_wsgi_application())))
+application = clean_requests(get_wsgi_application())
 preload()

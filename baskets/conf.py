@@ -1,26 +1,32 @@
 """Typed access to the settings of the service. The values are defined in `basket_project.settings`.
 
-These are functions because a constant would be read at import, before a test can override the setting.
+Each is a function, because a constant would be read at import, before a test can override the setting.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from django.conf import settings
 
 
-def hold_duration() -> timedelta:
-    """How long a checkout session holds its stock, unless the partner has its own setting."""
-    return timedelta(seconds=settings.BASKETS_HOLD_SECONDS)
+def _seconds(name: str) -> Callable[[], timedelta]:
+    return lambda: timedelta(seconds=getattr(settings, name))
 
 
-def hold_extension() -> timedelta:
-    """How far into the future staff can extend the hold of an active checkout at once."""
-    return timedelta(seconds=settings.BASKETS_HOLD_EXTENSION_SECONDS)
+def _number(name: str) -> Callable[[], int]:
+    return lambda: int(getattr(settings, name))
 
 
-def hold_extensions() -> int:
-    """How often staff can extend the hold of one checkout. 0: never."""
-    return int(settings.BASKETS_HOLD_EXTENSIONS)
+def _switch(name: str) -> Callable[[], bool]:
+    return lambda: bool(getattr(settings, name))
+
+
+# How long a checkout session holds its stock, unless the partner has its own setting.
+hold_duration = _seconds("BASKETS_HOLD_SECONDS")
+# How far into the future staff can extend the hold of an active checkout at once.
+hold_extension = _seconds("BASKETS_HOLD_EXTENSION_SECONDS")
+# How often staff can extend the hold of one checkout. 0: never.
+hold_extensions = _number("BASKETS_HOLD_EXTENSIONS")
 
 
 def repair_reasons() -> list[str]:
@@ -28,49 +34,24 @@ def repair_reasons() -> list[str]:
     return list(settings.BASKETS_REPAIR_REASONS)
 
 
-def grace_period() -> timedelta:
-    """How long after an abort, or after the end of its hold, a session can still become a late order."""
-    return timedelta(seconds=settings.BASKETS_GRACE_SECONDS)
-
-
-def basket_lifetime() -> timedelta:
-    """How long a basket lives after its last change; a guest basket after its creation."""
-    return timedelta(seconds=settings.BASKETS_LIFETIME_SECONDS)
-
-
-def guest_token_lifetime() -> timedelta:
-    """How long a guest's token is valid."""
-    return timedelta(seconds=settings.BASKETS_GUEST_TOKEN_SECONDS)
-
-
-def guest_key_publication() -> timedelta:
-    """How long a new signing key for guests is published before it signs."""
-    return timedelta(seconds=settings.BASKETS_GUEST_KEY_PUBLICATION_SECONDS)
-
-
-def cart_limit() -> int:
-    """The number of items up to which the cart accepts additions."""
-    return int(settings.BASKETS_CART_LIMIT)
-
-
-def saved_limit() -> int:
-    """The number of items up to which the saved list accepts additions."""
-    return int(settings.BASKETS_SAVED_LIMIT)
-
-
-def piece_limit() -> int:
-    """The maximum number of pieces of one product in a request."""
-    return int(settings.BASKETS_PIECE_LIMIT)
-
-
-def details_limit() -> int:
-    """The maximum number of products in one request for details."""
-    return int(settings.BASKETS_DETAILS_LIMIT)
-
-
-def body_limit_bytes() -> int:
-    """The maximum length of a request body."""
-    return int(settings.BASKETS_BODY_LIMIT_BYTES)
+# How long after an abort, or after the end of its hold, a session can still become a late order.
+grace_period = _seconds("BASKETS_GRACE_SECONDS")
+# How long a basket lives after its last change; a guest basket after its creation.
+basket_lifetime = _seconds("BASKETS_LIFETIME_SECONDS")
+# How long a guest's token is valid.
+guest_token_lifetime = _seconds("BASKETS_GUEST_TOKEN_SECONDS")
+# How long a new signing key for guests is published before it signs.
+guest_key_publication = _seconds("BASKETS_GUEST_KEY_PUBLICATION_SECONDS")
+# The number of items up to which the cart accepts additions.
+cart_limit = _number("BASKETS_CART_LIMIT")
+# The number of items up to which the saved list accepts additions.
+saved_limit = _number("BASKETS_SAVED_LIMIT")
+# The maximum number of pieces of one product in a request.
+piece_limit = _number("BASKETS_PIECE_LIMIT")
+# The maximum number of products in one request for details.
+details_limit = _number("BASKETS_DETAILS_LIMIT")
+# The maximum length of a request body.
+body_limit_bytes = _number("BASKETS_BODY_LIMIT_BYTES")
 
 
 def public_url() -> str:
@@ -78,9 +59,8 @@ def public_url() -> str:
     return str(settings.BASKETS_PUBLIC_URL).rstrip("/")
 
 
-def transferred_guests_may_transfer() -> bool:
-    """Whether a device that received a basket by transfer can transfer it again."""
-    return bool(settings.BASKETS_TRANSFERRED_GUESTS_MAY_TRANSFER)
+# Whether a device that received a basket by transfer can transfer it again.
+transferred_guests_may_transfer = _switch("BASKETS_TRANSFERRED_GUESTS_MAY_TRANSFER")
 
 
 def encryption_keys() -> list[str]:
@@ -88,29 +68,16 @@ def encryption_keys() -> list[str]:
     return list(settings.BASKETS_ENCRYPTION_KEYS)
 
 
-def webhook_timeout() -> timedelta:
-    """How long a webhook receiver has to respond."""
-    return timedelta(seconds=settings.BASKETS_WEBHOOK_TIMEOUT_SECONDS)
-
-
-def webhook_give_up_after() -> timedelta:
-    """How long a webhook can fail before delivery stops."""
-    return timedelta(seconds=settings.BASKETS_WEBHOOK_PATIENCE_SECONDS)
-
-
-def webhooks_per_partner() -> int:
-    """How many webhooks a partner may have for its keys to create another one."""
-    return int(settings.BASKETS_WEBHOOKS_PER_PARTNER)
-
-
-def feed_waiters() -> int:
-    """How many requests of one process may wait for events of the feed. 0: none waits."""
-    return int(settings.BASKETS_FEED_WAITERS)
-
-
-def internal_addresses_allowed() -> bool:
-    """Whether URLs of partners may lead to internal hosts, to any port, and over plain HTTP: for tests and closed networks."""
-    return bool(settings.BASKETS_INTERNAL_ADDRESSES)
+# How long a webhook receiver has to respond.
+webhook_timeout = _seconds("BASKETS_WEBHOOK_TIMEOUT_SECONDS")
+# How long a webhook can fail before delivery stops.
+webhook_give_up_after = _seconds("BASKETS_WEBHOOK_PATIENCE_SECONDS")
+# How many webhooks a partner may have for its keys to create another one.
+webhooks_per_partner = _number("BASKETS_WEBHOOKS_PER_PARTNER")
+# How many requests of one process may wait for events of the feed. 0: none waits.
+feed_waiters = _number("BASKETS_FEED_WAITERS")
+# Whether URLs of partners may lead to internal hosts, to any port, and over plain HTTP: for tests and closed networks.
+internal_addresses_allowed = _switch("BASKETS_INTERNAL_ADDRESSES")
 
 
 def outgoing_ports() -> list[int]:
@@ -123,29 +90,16 @@ def metrics_token() -> str:
     return str(settings.BASKETS_METRICS_TOKEN)
 
 
-def calls_per_minute() -> int:
-    """The maximum number of calls per minute for a key that has no limit itself. 0: unlimited."""
-    return int(settings.BASKETS_CALLS_PER_MINUTE)
-
-
-def failures_per_minute() -> int:
-    """The number of bad keys and tokens per minute and source that get the detailed error. 0: unlimited."""
-    return int(settings.BASKETS_FAILURES_PER_MINUTE)
-
-
-def starts_per_hour() -> int:
-    """The maximum number of checkouts that a user starts per hour. 0: unlimited."""
-    return int(settings.BASKETS_STARTS_PER_HOUR)
-
-
-def pieces_per_checkout() -> int:
-    """The maximum number of pieces of one limited product in a checkout. 0: unlimited."""
-    return int(settings.BASKETS_PIECES_PER_CHECKOUT)
-
-
-def partner_share_percent() -> int:
-    """The share of a product's unsold pieces that the checkouts of one partner can hold at once. 0: unlimited."""
-    return int(settings.BASKETS_PARTNER_SHARE_PERCENT)
+# The maximum number of calls per minute for a key that has no limit itself. 0: unlimited.
+calls_per_minute = _number("BASKETS_CALLS_PER_MINUTE")
+# The number of bad keys and tokens per minute and source that get the detailed error. 0: unlimited.
+failures_per_minute = _number("BASKETS_FAILURES_PER_MINUTE")
+# The maximum number of checkouts that a user starts per hour. 0: unlimited.
+starts_per_hour = _number("BASKETS_STARTS_PER_HOUR")
+# The maximum number of pieces of one limited product in a checkout. 0: unlimited.
+pieces_per_checkout = _number("BASKETS_PIECES_PER_CHECKOUT")
+# The share of a product's unsold pieces that the checkouts of one partner can hold at once. 0: unlimited.
+partner_share_percent = _number("BASKETS_PARTNER_SHARE_PERCENT")
 
 
 def client_limit(what: str, *, per: str) -> int:
@@ -157,39 +111,20 @@ def client_limit(what: str, *, per: str) -> int:
     return int(getattr(settings, f"BASKETS_{what.upper()}_PER_{per.upper()}"))
 
 
-def client_limit_window() -> timedelta:
-    """The window in which guests, starts and pieces are counted."""
-    return timedelta(seconds=settings.BASKETS_CLIENT_LIMIT_SECONDS)
-
-
-def new_guest_age() -> timedelta:
-    """The age up to which a guest counts as new."""
-    return timedelta(seconds=settings.BASKETS_NEW_GUEST_SECONDS)
-
-
-def new_guest_pieces() -> int:
-    """The maximum number of pieces of limited products in a new guest's checkout with a client key. 0: unlimited."""
-    return int(settings.BASKETS_NEW_GUEST_PIECES)
-
-
-def login_failures() -> int:
-    """The number of failed sign-ins to the admin per window, for one name from one source. 0: unlimited."""
-    return int(settings.BASKETS_LOGIN_FAILURES)
-
-
-def login_window() -> timedelta:
-    """The window in which failed sign-ins are counted, and so the longest time that a sign-in stays blocked."""
-    return timedelta(seconds=settings.BASKETS_LOGIN_WINDOW_SECONDS)
-
-
-def staff_session_lifetime() -> timedelta:
-    """The maximum duration of an admin session."""
-    return timedelta(seconds=settings.BASKETS_STAFF_SESSION_SECONDS)
-
-
-def staff_idle_timeout() -> timedelta:
-    """How long an admin session lasts without a request."""
-    return timedelta(seconds=settings.BASKETS_STAFF_IDLE_SECONDS)
+# The window in which guests, starts and pieces are counted.
+client_limit_window = _seconds("BASKETS_CLIENT_LIMIT_SECONDS")
+# The age up to which a guest counts as new.
+new_guest_age = _seconds("BASKETS_NEW_GUEST_SECONDS")
+# The maximum number of pieces of limited products in a new guest's checkout with a client key. 0: unlimited.
+new_guest_pieces = _number("BASKETS_NEW_GUEST_PIECES")
+# The number of failed sign-ins to the admin per window, for one name from one source. 0: unlimited.
+login_failures = _number("BASKETS_LOGIN_FAILURES")
+# The window in which failed sign-ins are counted, and so the longest time that a sign-in stays blocked.
+login_window = _seconds("BASKETS_LOGIN_WINDOW_SECONDS")
+# The maximum duration of an admin session.
+staff_session_lifetime = _seconds("BASKETS_STAFF_SESSION_SECONDS")
+# How long an admin session lasts without a request.
+staff_idle_timeout = _seconds("BASKETS_STAFF_IDLE_SECONDS")
 
 
 def second_factor_roles() -> list[str]:
@@ -206,11 +141,7 @@ def client_address_header() -> str:
     return f"HTTP_{name.upper().replace('-', '_')}" if name else ""
 
 
-def trusted_proxies() -> int:
-    """The number of trusted proxies that each append an entry to the client address header."""
-    return int(settings.BASKETS_TRUSTED_PROXIES)
-
-
-def idempotency_window() -> timedelta:
-    """How long the response to an Idempotency-Key is stored."""
-    return timedelta(seconds=settings.BASKETS_IDEMPOTENCY_SECONDS)
+# The number of trusted proxies that each append an entry to the client address header.
+trusted_proxies = _number("BASKETS_TRUSTED_PROXIES")
+# How long the response to an Idempotency-Key is stored.
+idempotency_window = _seconds("BASKETS_IDEMPOTENCY_SECONDS")

@@ -30,13 +30,12 @@ def find_binaries(account: Account, private: Path) -> Binaries:
     :raises Failure: the programs are missing, do not run, or have an unsupported version.
     """
     named = os.environ.get(VARIABLE)
-    if named:
-        folder = Path(named).resolve()
-        return Binaries(folder, _major(folder, account))
-    folder = _wheel_folder()
+    folder = Path(named).resolve() if named else _wheel_folder()
     try:
         return Binaries(folder, _major(folder, account))
     except PermissionError:
+        if named:
+            raise Failure(f"The account that runs the database server may not run {folder / 'postgres'}.") from None
         folder = _private_copy(folder, account, private)
         return Binaries(folder, _major(folder, account))
 
@@ -87,9 +86,7 @@ def _major(folder: Path, account: Account) -> int:
             **account.for_subprocess(),
         ).stdout
     except PermissionError:
-        if os.environ.get(VARIABLE):
-            raise Failure(f"The account that runs the database server may not run {folder / 'postgres'}.") from None
-        raise
+        raise  # The caller may copy the programs.
     except OSError as error:
         raise Failure(f"{folder / 'postgres'} does not run on this machine: {os_error_text(error)}.") from error
     found = re.search(r"\(PostgreSQL\) (\d+)", output)

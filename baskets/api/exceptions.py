@@ -217,7 +217,10 @@ def response_for_refusal(refusal: domain.Refusal, *, owner: Owner | None) -> Htt
 
 
 def refusal_details(refusal: domain.Refusal) -> dict[str, Any]:
-    """Return the members of `error.details` that a program needs to continue."""
+    """Return the members of `error.details` that a program needs to continue.
+
+    :returns: `items` of too little stock, `activeCheckout` or `lastCheckout`; empty for all other refusals.
+    """
     match refusal:
         case domain.OutOfStock(shortages=shortages):
             return {"items": [{"productId": item.product_id, "wanted": item.wanted, "available": item.available} for item in shortages]}

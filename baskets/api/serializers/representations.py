@@ -12,7 +12,10 @@ from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
 
 def render_basket(basket: BasketSnapshot | None) -> dict[str, Any]:
-    """Render a basket; None, a deleted one and an expired one all look like an empty basket."""
+    """Render a basket; None, a deleted one and an expired one all look like an empty basket.
+
+    :returns: `responses.Basket`; without `expires` and `lastChanged` for an empty one.
+    """
     if basket is None or not basket.is_open:
         return {"cart": [], "saved": [], "checkout": []}
     return {
@@ -29,7 +32,10 @@ def _render_line(line: BasketLine) -> dict[str, Any]:
 
 
 def render_variant(variant: str, main_product_id: str) -> dict[str, str]:
-    """Render the members of an item that exist only for products with a variant or a main product."""
+    """Render the members of an item that exist only for products with a variant or a main product.
+
+    :returns: `variant` and `mainProductIdentifier`, those that exist.
+    """
     members = {}
     if variant:
         members["variant"] = variant
@@ -39,7 +45,10 @@ def render_variant(variant: str, main_product_id: str) -> dict[str, str]:
 
 
 def render_started_checkout(*, session: Any, snapshot: BasketSnapshot) -> dict[str, Any]:
-    """Render a checkout that has just begun, with its basket."""
+    """Render a checkout that has just begun, with its basket.
+
+    :returns: `responses.StartedCheckout`.
+    """
     return {
         "orderNo": session.order_no,
         "expires": format_timestamp(session.expires_at),
@@ -53,7 +62,10 @@ def render_started_checkout(*, session: Any, snapshot: BasketSnapshot) -> dict[s
 
 
 def render_guest(*, user_id: str, token: IssuedToken, snapshot: BasketSnapshot) -> dict[str, Any]:
-    """Render a new guest: its user id, its bearer token and its basket."""
+    """Render a new guest: its user id, its bearer token and its basket.
+
+    :returns: `responses.Guest`.
+    """
     return {
         "userId": user_id,
         "jwt": token.text,
@@ -66,6 +78,7 @@ def render_products(product_ids: Iterable[str], found: Mapping[str, Any]) -> dic
     """Render the requested products, each once, in the order of the request.
 
     :param found: the listed products by id, as `Product.objects.offered` returns them.
+    :returns: `responses.ProductDetails`.
     """
     products, unknown = [], []
     for product_id in dict.fromkeys(product_ids):

@@ -1,4 +1,4 @@
-"""Reads and renders one checkout session: each item, and what became of its pieces. Changes nothing."""
+"""Reads and renders one checkout session: each item, and the outcome of its pieces. Changes nothing."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -37,6 +37,8 @@ def read_session(*, basket_id: UUID, order_no: str) -> dict[str, Any] | None:
     """Read and render a session of this basket; None if the basket has no session with this order number.
 
     One statement reads the items, and the session with them: every session has items.
+
+    :returns: `responses.Session`.
     """
     rows = list(
         CheckoutItem.objects.filter(basket_id=basket_id, session__basket_id=basket_id, session__order_no=order_no)
@@ -53,6 +55,7 @@ def render_session(session: Mapping[str, Any], items: Iterable[Mapping[str, Any]
 
     :param session: any of its items.
     :param items: rows with `SESSION_ANNOTATIONS`.
+    :returns: `responses.Session`.
     """
     return {
         "orderNo": session["order_no"],

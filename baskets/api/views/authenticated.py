@@ -59,7 +59,10 @@ class AuthenticatedViewSet(ViewSet):
         return {}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check everything that does not depend on the content. See Note [Order of checks]."""
+        """Check everything that does not depend on the content. See Note [Order of checks].
+
+        :raises ApiError: `method_not_allowed`, `version_unsupported`, `not_acceptable`, or a refusal of the key or the token.
+        """
         if (request.method or "").lower() not in self.action_map:
             raise ApiError("method_not_allowed", headers={"Allow": ", ".join(self.allowed_methods)})
         if requested_version(request) is None:

@@ -96,7 +96,11 @@ class BasketViewSet(ApiViewSet):
 
     @operations.finish_active
     def finish_active(self, request: Request, **_: str) -> HttpResponse:
-        """Finish the active checkout: ordered, or aborted."""
+        """Finish the active checkout: ordered, or aborted.
+
+        :raises ApiError: `basket_not_found`, with the numbers of this call.
+        :raises Refusal: `sessions.finish_session` refused.
+        """
         data = self.validated(FinishCheckoutRequest)
         try:
             basket = self.execute(sessions.finish_session, render=render_basket, ordered=data["ordered"], order_no=data["orderNo"])
@@ -106,7 +110,10 @@ class BasketViewSet(ApiViewSet):
 
     @operations.get_session
     def session(self, request: Request, *, order_no: str, **_: str) -> HttpResponse:
-        """Return the state of a checkout."""
+        """Return the state of a checkout.
+
+        :raises ApiError: `order_unknown`.
+        """
         self.validated()
         session = self.read(self._read_session, order_no)
         if session is None:

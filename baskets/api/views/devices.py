@@ -60,7 +60,10 @@ def parse_device_id(text: str) -> UUID:
 
 
 def render_devices(found: Sequence[GuestToken]) -> dict[str, Any]:
-    """Return the JSON object of a list of devices."""
+    """Return the JSON object of a list of devices.
+
+    :returns: `responses.DeviceList`.
+    """
     return {
         "devices": [
             {

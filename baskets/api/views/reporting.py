@@ -39,12 +39,15 @@ class BackendViewSet(ApiViewSet):
 
     @reporting_operations.list_sessions
     def sessions(self, request: Request) -> HttpResponse:
-        """List checkouts with what became of them, filtered and page by page."""
+        """List checkouts with their outcomes, filtered and page by page."""
         return self.paginate("sessions", SessionFilterSet, queries.partner_sessions(self.caller.partner_id), queries.session_page)
 
     @reporting_operations.read_events
     def events(self, request: Request) -> HttpResponse:
-        """Read the next events of the feed."""
+        """Read the next events of the feed.
+
+        :raises ApiError: `events_purged`, `events_rewound`, `validation_failed`.
+        """
         rows = FeedPosition.objects.filter(partner_id=self.caller.partner_id)
         listing = self.list_request("events", EventFilterSet, rows, max_wait=MAX_WAIT_SECONDS)
         after = None if listing.after is None else _cursor_from(listing.after)

@@ -65,7 +65,10 @@ class TransferImageViewSet(ApiViewSet):
 
     @operations.get_transfer_image
     def show(self, request: Request, *, image: str) -> HttpResponse:
-        """Show the QR image of a transfer while it can be redeemed."""
+        """Show the QR image of a transfer while it can be redeemed.
+
+        :raises ApiError: `not_found`: the name is not one of ours, or the transfer is over.
+        """
         self.validated()
         link = decrypt_link(image)
         if link is None or not self.read(transfers.is_redeemable, link.token):

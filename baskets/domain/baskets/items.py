@@ -14,12 +14,7 @@ from baskets.domain.stock.sandbox_catalog import may_contain
 from baskets.models import Event
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner
 
-LISTED_PRODUCT = Statement(
-    "listed_product",
-    """
-SELECT variant, main_product_id FROM baskets_product WHERE product_id = %s AND listed
-""",
-)
+LISTED_PRODUCT = Statement("listed_product", "SELECT variant, main_product_id FROM baskets_product WHERE product_id = %s AND listed")
 
 
 @transaction.atomic(savepoint=False)

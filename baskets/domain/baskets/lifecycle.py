@@ -66,7 +66,10 @@ def closed(snapshot: BasketSnapshot) -> BasketSnapshot:
 
 
 def emptied_event_data(snapshot: BasketSnapshot) -> dict[str, Any]:
-    """Return the event data of a basket that is closed: the items it held."""
+    """Return the event data of a basket that is closed: the items it held.
+
+    :returns: `cart` and `saved`, each as `lines_as_json` builds it.
+    """
     return {"cart": lines_as_json(snapshot.cart), "saved": lines_as_json(snapshot.saved)}
 
 

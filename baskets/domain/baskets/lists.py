@@ -56,7 +56,11 @@ def without_product(snapshot: BasketSnapshot, product_id: str) -> BasketSnapshot
 
 
 def checkout_lines(cart: tuple[BasketLine, ...], stocked: Mapping[str, int | None]) -> tuple[BasketLine, ...]:
-    """Build the checkout list from a cart, with the `stocked` of each product."""
+    """Build the checkout list from a cart, with the `stocked` of each product.
+
+    :param stocked: pieces by product: held ones, negative for missing ones, None for an unlimited product.
+    :returns: the lines in the order of the cart.
+    """
     return tuple(replace(line, stocked=stocked[line.product_id]) for line in cart)
 
 

@@ -88,6 +88,7 @@ def over_partner_share(*, partner_id: int, reserved: Mapping[str, int], at: date
     keys have sold within the hour count as unsold and as held.
 
     :param reserved: pieces by product, each held by a reservation of this transaction.
+    :returns: the shortages by product; empty if no share is exceeded.
     """
     percent = conf.partner_share_percent()
     if not percent or not reserved:

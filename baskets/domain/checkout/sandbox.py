@@ -17,12 +17,7 @@ from baskets.models.basket_snapshot import BasketSnapshot
 
 # How long a start that was refused as busy is remembered.
 BUSY_WINDOW = timedelta(days=1)
-WAS_REFUSED = Statement(
-    "sandbox_was_refused",
-    """
-SELECT FROM baskets_throttle WHERE subject = %s AND ends_at > statement_timestamp()
-""",
-)
+WAS_REFUSED = Statement("sandbox_was_refused", "SELECT FROM baskets_throttle WHERE subject = %s AND ends_at > statement_timestamp()")
 
 
 class SandboxBusy(RetryTransaction):
@@ -66,6 +61,8 @@ def terms_of_start(
     change of the basket makes it a new cart.
 
     :raises SandboxBusy: this is the first start of such a cart.
+    :param hold: the length of the hold outside of a sandbox.
+    :returns: the entries by product, and the length of the hold.
     """
     if not basket.sandbox:
         return entries, hold

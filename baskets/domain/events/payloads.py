@@ -78,6 +78,7 @@ def event_payload(entry: FeedEntry, *, sandbox: bool) -> dict[str, Any]:
     """Return the JSON object of an event.
 
     :param sandbox: whether its partner is a sandbox. Only events of a sandbox have the member `sandbox`.
+    :returns: the members that `api.serializers.events` describes for its kind.
     """
     by_key = entry.actor_kind == ActorKind.KEY
     hidden = HIDDEN_DATA_KEYS.get(entry.kind)

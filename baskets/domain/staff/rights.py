@@ -29,7 +29,10 @@ def list_rights(subject: User | Group) -> list[str]:
 
 
 def list_names(subject: User | Group) -> dict[str, str]:
-    """Return the name of a role, or the names and the address of an account."""
+    """Return the name of a role, or the names and the address of an account.
+
+    :returns: `name` of a role; `username`, `first_name`, `last_name` and `email` of an account.
+    """
     return {"name": subject.name} if isinstance(subject, Group) else {name: getattr(subject, name) for name in NAMES}
 
 

@@ -36,6 +36,7 @@ class CatalogFile(ParsedFile):
         """Add the values of one line as a row, or all their problems.
 
         :param wrong: the fields that could not be parsed, with the reason. Their values are not validated again.
+        :raises UnreadableFile: the file has more than `MAX_ROWS` products.
         """
         unread = {name for name, _ in wrong}
         problems = [*wrong, *(problem for problem in row_problems(values) if problem[0] not in unread)]

@@ -35,7 +35,11 @@ class CountFile(ParsedFile):
     uncounted: int = 0
 
     def add(self, line: int, product_id: str, cell: str, *, limit: int) -> None:
-        """Add the count of one line, or its problem."""
+        """Add the count of one line, or its problem.
+
+        :param limit: the maximum number of products.
+        :raises UnreadableFile: the file has more products.
+        """
         if not cell.strip():
             self.uncounted += 1
             return

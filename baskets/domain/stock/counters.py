@@ -157,6 +157,9 @@ def release(pieces: Mapping[str, int]) -> None:
 
 
 def read_levels(product_ids: Iterable[str]) -> dict[str, StockLevel]:
-    """Read the counters of products without a lock: good for a message, never for a decision to reserve."""
+    """Read the counters of products without a lock: good for a message, never for a decision to reserve.
+
+    :returns: the counters by product; a product without a stock row is missing.
+    """
     rows = Stock.objects.filter(pk__in=list(product_ids)).values_list("pk", "available", "shortfall")
     return {product_id: StockLevel(available, shortfall) for product_id, available, shortfall in rows}

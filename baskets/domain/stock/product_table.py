@@ -64,7 +64,10 @@ class ParsedFile:
 
 
 def next_line(lines: Iterator[tuple[int, str]]) -> tuple[int, str]:
-    """Skip the lines of empty rows, and return the first other one with its number."""
+    """Skip the lines of empty rows, and return the first other one with its number.
+
+    :raises UnreadableFile: no line is left.
+    """
     for number, text in lines:
         if not EMPTY_ROW_PATTERN.fullmatch(text):
             return number, text
@@ -72,7 +75,12 @@ def next_line(lines: Iterator[tuple[int, str]]) -> tuple[int, str]:
 
 
 def numbered_lines(stream: BinaryIO, advance: Callable[[int], object]) -> Iterator[tuple[int, str]]:
-    """Decode and number the lines. No byte within a UTF-8 character equals a line break."""
+    """Decode and number the lines. No byte within a UTF-8 character equals a line break.
+
+    :param advance: called with the number of bytes of each line.
+    :returns: the lines with their numbers, from 1.
+    :raises UnreadableFile: a line is too long or not text, or lines end in carriage returns alone.
+    """
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1

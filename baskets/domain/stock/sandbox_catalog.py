@@ -89,7 +89,7 @@ def ensure_catalog() -> None:
 
 @transaction.atomic(savepoint=False)
 def refill(product_ids: Collection[str]) -> None:
-    """Report the stock of products of the sandbox as it was at first.
+    """Report the initial stock of products of the sandbox.
 
     Locks their stock rows by primary key.
     """

@@ -146,14 +146,14 @@ class ReportsApplied:
 
 
 class FutureMoment(Refusal):
-    """A report speaks of a moment in the future."""
+    """The moment of a report is in the future."""
 
     reason = "future_moment"
     message = gettext_noop("The moment of the stock numbers is in the future, by the database's clock.")
 
 
 class SalesPurged(Refusal):
-    """A report speaks of a moment before sales whose records were purged.
+    """The moment of a report is before sales whose records were purged.
 
     :param until: the moment of the last purged sale.
     """

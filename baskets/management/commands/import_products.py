@@ -36,8 +36,8 @@ class Command(ServiceCommand):
             type=aware_datetime,
             metavar="TIME",
             help=(
-                "The moment the stock numbers speak of, in ISO 8601 with offset (default: now). What was sold since is "
-                "subtracted, what was supplied since is added. A product of which a later report is known keeps its stock."
+                "The time of the stock numbers, in ISO 8601 with offset (default: now). Pieces sold since are "
+                "subtracted, pieces supplied since are added. A product with a later report keeps its stock."
             ),
         )
 
