@@ -29,6 +29,7 @@ from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, read_bask
 SESSIONS_PER_PAGE = 25
 EVENTS_PER_PAGE = 50
 MAX_DEVICES = 10
+MAX_NOTES = 20
 TONES = {
     "ACTIVE": "busy",
     "HELD": "busy",
@@ -114,6 +115,10 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
                 display.candidates(matter.candidates, current),
             )
             for matter in attention
+        ],
+        "notes": [
+            (display.moment(note.at), display.visible(note.actor, limit=60), display.visible(note.data["reason"]))
+            for note in Event.objects.filter(basket_id=basket.pk).notes()[:MAX_NOTES]
         ],
         "devices": _devices(request, basket),
         "all_devices": f"{reverse('admin:baskets_guesttoken_changelist')}?{urlencode({'q': basket.user_id})}",

@@ -66,6 +66,7 @@ class Basket(models.Model):
             ("repair_restore", "Can restore a deleted or expired basket"),
             ("repair_extend", "Can make a basket last longer"),
             ("repair_end", "Can end a basket"),
+            ("repair_note", "Can add a note to a basket"),
             ("repair_erase", "Can erase what is stored of a user"),
             ("privacy_export", "Can export what is stored of a user"),
         ]

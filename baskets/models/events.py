@@ -6,6 +6,9 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets.models.partners import ApiKey
 
+# What a note of staff is called among the repairs. Its reason is its text.
+NOTE = "note"
+
 
 class EventQuerySet(models.QuerySet["Event"]):
     """Named queries for events."""
@@ -19,6 +22,10 @@ class EventQuerySet(models.QuerySet["Event"]):
     def assignments(self) -> "EventQuerySet":
         """Events that assign the attention flags of a session or unassign them, the latest first."""
         return self.filter(kind=Event.Kind.REPAIRED, data__repair__in=["take", "hand_back"]).order_by("-number")
+
+    def notes(self) -> "EventQuerySet":
+        """Notes of staff, the latest first."""
+        return self.filter(kind=Event.Kind.REPAIRED, data__repair=NOTE).order_by("-number")
 
     def assignee(self, *, session: str = "session_id") -> "EventQuerySet":
         """Select the assignee of the attention flags of the outer row's session, for a subquery.

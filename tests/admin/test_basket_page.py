@@ -10,9 +10,11 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
-from baskets.domain.actors import Actor
+from baskets.domain import runner
+from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import supply
+from baskets.domain.support import basket_repairs
 from baskets.models import Attention, Basket, CheckoutSession, Event
 from tests.admin.conftest import Shop
 from tests.admin.repairs.repair_cases import ordered, sold_out_since
@@ -177,3 +179,15 @@ def test_nothing_runs_for_a_reader(shop: Shop, viewer: Client) -> None:
     body = body_of(viewer, basket_url(paid_late(shop, left=3)))
     assert "Order late." in verdict_of(body)
     assert "/repair/" not in body.split('class="assignment"')[0]
+
+
+def test_notes_are_at_the_top_the_latest_first(full_shop: Shop, root: Client) -> None:
+    basket = Basket.objects.get(user_id="ben")
+    for text in ("wants a call back", "<b>called</b>"):
+        basket.refresh_from_db()
+        actor = Actor(kind=ActorKind.STAFF, name="rita")
+        runner.run(basket_repairs.add_note, basket=basket, expected_events=basket.events, reason=text, actor=actor)
+    page = root.get(reverse("admin:baskets_basket_change", args=[basket.pk])).content.decode()
+    notes = page[page.index('class="module notes"') : page.index('class="module attention"')]
+    assert notes.index("&lt;b&gt;called&lt;/b&gt;") < notes.index("wants a call back")
+    assert notes.count("rita") == 2

@@ -155,6 +155,7 @@ OPERATIONS: dict[str, Operation] = {
     "staff hands back": _of_session(attention_repairs.unassign),
     "staff changes": _of_basket(basket_repairs.change_item, product_id="cap", count=4),
     "staff adds an item": _of_basket(basket_repairs.add_item, product_id="cap", count=2),
+    "staff adds a note": _of_basket(basket_repairs.add_note),
     "staff restores": _of_basket(basket_repairs.restore),
     "staff extends": _of_basket(basket_repairs.extend, days=60),
     "staff ends": _of_basket(basket_repairs.end),

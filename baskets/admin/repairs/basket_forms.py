@@ -82,6 +82,19 @@ class NewItemForm(RepairForm):
         raise ValidationError(gettext("No listed product has this id. It may be: %(products)s") % {"products": ", ".join(shown)})
 
 
+class NoteForm(RepairForm):
+    """The text of a note."""
+
+    def offer_reasons(self) -> None:
+        """Offer no reasons: the note is the text."""
+        del self.fields["preset"]
+
+    def prepare(self, record: Basket) -> None:
+        """Name the text, and say who reads it."""
+        self.fields["reason"].label = gettext("Note")
+        self.fields["reason"].help_text = gettext("Other staff read it on the page of the basket, beside your name. No card numbers.")
+
+
 class DaysForm(RepairForm):
     """A number of days."""
 

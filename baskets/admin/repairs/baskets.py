@@ -5,7 +5,7 @@ from uuid import UUID
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.repairs import snapshots
-from baskets.admin.repairs.basket_forms import DaysForm, EraseForm, ItemForm, NewItemForm
+from baskets.admin.repairs.basket_forms import DaysForm, EraseForm, ItemForm, NewItemForm, NoteForm
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import attention_repairs, basket_repairs, device_repairs, erasure
@@ -136,6 +136,24 @@ class ResolveAllFlags(BasketRepair):
         attention_repairs.resolve_all(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
 
 
+class AddNote(BasketRepair):
+    """Adds a note for other staff."""
+
+    slug = "note"
+    title = _("Add a note")
+    description = _("What the next person should know, such as what the customer was promised. The customer and the partner do not see it.")
+    form_class = NoteForm
+
+    def snapshot(self, record: Basket) -> Snapshot:
+        return snapshots.of_notes(record.pk)
+
+    def is_available(self, record: Basket, known: KnownFacts) -> bool:
+        return not erasure.is_erased(record)
+
+    def execute(self, record: Basket, call: RepairCall) -> None:
+        basket_repairs.add_note(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+
+
 class EraseUser(BasketRepair):
     """Erases the data of a user."""
 
@@ -198,6 +216,7 @@ BASKET_REPAIRS: tuple[Repair[Basket], ...] = (
     EndBasket(),
     RestoreBasket(),
     ResolveAllFlags(),
+    AddNote(),
     EraseUser(),
 )
 DEVICE_REPAIRS: tuple[Repair[GuestToken], ...] = (RevokeDevice(),)

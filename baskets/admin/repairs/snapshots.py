@@ -177,6 +177,11 @@ def of_user(basket: Basket) -> Snapshot:
     }
 
 
+def of_notes(basket_id: UUID) -> Snapshot:
+    """The number of notes about a basket."""
+    return {gettext("Notes"): display.count(Event.objects.filter(basket_id=basket_id).notes().count())}
+
+
 def of_flag(flag: Attention) -> Snapshot:
     """One attention flag."""
     now = Attention.objects.select_related("session").get(pk=flag.pk)

@@ -127,7 +127,7 @@ class RepairView(Generic[R]):
             "is_previewed": preview.obstacle is None,
             "is_possible": is_possible,
             "submit": self.repair.title if details is not None or not form.has_details else gettext("Show what will change"),
-            "notice": form.notice,
+            "notice": form.notice if is_possible else "",
             "instead": self._instead(problem, preview.obstacle),
             "next": self._return_url,
             "assignment": self._assignment(form),

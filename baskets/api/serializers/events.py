@@ -22,7 +22,7 @@ ORDER_NO_HELP = "The checkout that the event is about."
 PIECES_HELP = "Pieces by product id."
 REPAIRS = (
     "finish_as_ordered", "abort", "order_late", "reverse_order", "release", "hold_again", "settle", "settle_all", "take", "hand_back",
-    "change_item", "extend", "end", "erase", "revoke_device", "add_item", "extend_hold", "restore",
+    "change_item", "extend", "end", "erase", "revoke_device", "add_item", "extend_hold", "restore", "note",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Repairs of baskets by staff: add or change an item, extend, end or restore the basket. Each records its reason in the timeline."""
+"""Repairs of baskets by staff: change items, extend, end or restore the basket, add a note. Each records its reason in the timeline."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged
 from baskets.domain.wording import sentence
 from baskets.models import Basket, Event
 from baskets.models.basket_snapshot import BasketLine, Owner
+from baskets.models.events import NOTE
 
 CLOSING_KINDS = (Event.Kind.BASKET_DELETED, Event.Kind.BASKET_EXPIRED)
 
@@ -135,6 +136,24 @@ def extend(*, basket: Basket, days: int, expected_events: int, reason: str, acto
         raise RepairNotApplicable(sentence("The basket already lasts that long."))
     Basket.objects.filter(pk=basket.pk).update(expires_at=until)
     record_repair(snapshot, "extend", reason, actor, until=until.isoformat(timespec="seconds"))
+
+
+@transaction.atomic(savepoint=False)
+def add_note(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> None:
+    """Add a note for other staff to the timeline of a basket. Nothing else changes. An erasure removes its text.
+
+    Locks the basket.
+
+    :param expected_events: the number of events of the basket that staff have seen.
+    :param reason: the text of the note. It is in no event that a partner receives.
+    :raises ReasonRequired: the text is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events.
+    :raises RepairNotApplicable: the data of its user were erased, or the basket no longer exists.
+    """
+    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    if erasure.is_erased(basket):
+        raise RepairNotApplicable(sentence("The user's data were erased."))
+    record_repair(snapshot, NOTE, reason, actor)
 
 
 @transaction.atomic(savepoint=False)

@@ -13,6 +13,7 @@ from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged
 from baskets.domain.wording import sentence
 from baskets.models import Basket, Comfort, GuestToken, IdempotencyRecord, Transfer
 from baskets.models.basket_snapshot import Owner
+from baskets.models.events import NOTE
 
 ERASED_PREFIX = "erased-"
 ERASED_NAME = re.compile(f"{ERASED_PREFIX}[0-9a-f]{{32}}")
@@ -62,6 +63,23 @@ ALL_TEXTS = (
         "product_id IN (SELECT product_id FROM baskets_checkoutitem WHERE basket_id = %(basket)s)",
     ),
 )
+# A note is about the user, whatever its words are.
+ERASE_NOTES = (
+    Statement(
+        "erase_notes",
+        """
+UPDATE baskets_event SET data = jsonb_set(data, '{reason}', to_jsonb(%(mark)s::text))
+WHERE basket_id = %(basket)s AND kind = 'repaired' AND data->>'repair' = %(name)s
+""",
+    ),
+    Statement(
+        "erase_journal_of_notes",
+        """
+UPDATE baskets_deskentry SET note = %(mark)s
+WHERE about = 'basket' AND subject = %(basket)s::uuid::text AND data->>'repair' = %(name)s
+""",
+    ),
+)
 # Rows in the findings of a check. The next check finds those that are still broken.
 REMOVE_EXAMPLES = Statement(
     "remove_examples",
@@ -84,8 +102,8 @@ def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: boo
 
     The key of a basket is computed from the user id, so everyone who knows the id could compute it. The basket therefore gets
     the key of its new name, and all rows that refer to it follow. Orders, reservations and the timeline stay, without tracking.
-    Stored responses, comfort settings and transfers are deleted, and the texts by staff lose the user id. A user who returns
-    gets a new basket.
+    Stored responses, comfort settings and transfers are deleted; the texts of notes are removed, and other texts by staff lose the
+    user id. A user who returns gets a new basket.
     Locks the stored responses, then the basket.
     Source: ADR 24.
 
@@ -116,6 +134,8 @@ def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: boo
     execute(CLEAR_EVENT_TRACKING, [basket.pk])
     execute(CLEAR_SESSION_LOCALES, [basket.pk])
     execute(RENAME_EVENTS, [basket.pk])
+    for statement in ERASE_NOTES:
+        execute(statement, {"basket": basket.pk, "mark": MARK, "name": NOTE})
     _redact(basket, is_number_elsewhere=is_number_elsewhere)
 
     name = f"{ERASED_PREFIX}{secrets.token_hex(16)}"

@@ -433,6 +433,12 @@ def lasts_longer(shop: Shop) -> None:
     assert changed.revision == 2
 
 
+def is_noted(_: Shop) -> None:
+    note = Event.objects.notes().get()
+    assert (note.data, note.actor) == ({"repair": "note", "reason": REASON}, "rita")
+    assert DeskEntry.objects.get().note == REASON
+
+
 def is_hidden(shop: Shop) -> None:
     assert Basket.objects.get().hidden_at is not None
     assert shop.buyer("ann").basket() is None
@@ -502,6 +508,7 @@ CASES = [
     Case("change-item", basket, lists_are(cart=[("lamp", 2)]), {"product": "song", "to": "out"}),
     Case("change-item", basket_with_older_id, lists_are(cart=[("lamp", 2)]), {"product": OLDER_ID, "to": "out"}),
     Case("extend", basket, lasts_longer, {"days": "60"}),
+    Case("note", basket, is_noted, {}),
     Case("end", basket, is_hidden, {}),
     Case("erase", remembered, is_erased, {}),
 ]

@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from baskets.admin.repairs.admin import RepairAdmin
-from baskets.admin.repairs.basket_forms import EraseForm
+from baskets.admin.repairs.basket_forms import EraseForm, NoteForm
 from baskets.admin.repairs.forms import AssignmentForm, RepairForm
 from baskets.admin.repairs.registry import ALL_REPAIRS
 from baskets.domain import runner
@@ -91,8 +91,11 @@ def confirmed(client: Client, address: str, form: dict[str, Any]) -> dict[str, A
     return form | {name: value for name, value in shown.items() if name in ("confirm", "outcome")}
 
 
+FORMS_WITHOUT_DETAILS = (RepairForm, AssignmentForm, EraseForm, NoteForm)
+
+
 def asks(address: str) -> bool:
-    return next(repair.form_class not in (RepairForm, AssignmentForm, EraseForm) for repair in ALL_REPAIRS if f"/{repair.slug}/" in address)
+    return next(repair.form_class not in FORMS_WITHOUT_DETAILS for repair in ALL_REPAIRS if f"/{repair.slug}/" in address)
 
 
 @pytest.fixture
@@ -270,6 +273,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
         ("restore", basket, {}, "The basket is open. Add single items instead."),
         ("restore", begun_again, {}, "The basket is open. Add single items instead."),
         ("restore", erased_before, {}, "The user's data were erased."),
+        ("note", erased_before, {}, "The user's data were erased."),
         ("restore", deleted_empty, {}, "The basket was empty when it was closed."),
         ("hold-again", active, {}, "There is too little stock. rare: 1 wanted, 0 available"),
         ("hold-again", lapsed, {}, "The hold of this checkout is over"),
@@ -487,7 +491,7 @@ def test_what_is_done_is_not_offered_again(shop: Shop, repairer: Client) -> None
     buyer.place("tea")
     buyer.delete()
     page = reverse("admin:baskets_basket_change", args=[buyer.owner.basket_id])
-    assert re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()) == ["restore", "restore", "erase"]
+    assert re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()) == ["restore", "restore", "note", "erase"]
 
 
 def test_the_only_hold_leads_to_the_abort(shop: Shop, repairer: Client) -> None:

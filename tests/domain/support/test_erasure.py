@@ -167,6 +167,15 @@ def test_an_erased_user_is_known_by_the_name_alone(user: User) -> None:
         runner.run(erasure.erase_user, basket=erased, expected_events=erased.events, reason="again", actor=STAFF)
 
 
+def test_the_text_of_a_note_goes_whatever_it_says(user: User) -> None:
+    basket = Basket.objects.get(pk=user.owner.basket_id)
+    runner.run(basket_repairs.add_note, basket=basket, expected_events=basket.events, reason="She is deaf: write to her", actor=STAFF)
+    assert DeskEntry.objects.filter(note="She is deaf: write to her").exists()
+    erase(user)
+    assert "deaf" not in stored_texts()
+    assert Event.objects.notes().get().data == {"repair": "note", "reason": "[erased]"}
+
+
 def test_a_user_in_checkout_is_not_erased(user: User, stored_rows: Callable[[], Any]) -> None:
     user.start()
     before = stored_rows()
