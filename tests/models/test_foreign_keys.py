@@ -1,7 +1,9 @@
-"""Every foreign key has an index that begins with it, so that deleting the row it refers to scans no table."""
+"""Foreign keys and indexes: what is checked, what has an index, and what has one too many."""
 
 import pytest
+from django.apps import apps
 from django.db import connection
+from django.db.models import ForeignKey
 
 # An index serves where its first column is the key and it leaves out no row but those without a value.
 WITHOUT_INDEX = """
@@ -29,3 +31,28 @@ def test_every_foreign_key_has_an_index_unless_its_rows_are_never_deleted() -> N
     with connection.cursor() as cursor:
         cursor.execute(WITHOUT_INDEX, ["baskets_%"])
         assert cursor.fetchall() == NOT_NEEDED
+
+
+def test_every_foreign_key_is_checked_unless_another_key_or_lock_ensures_it() -> None:
+    fields = [field for model in apps.get_app_config("baskets").get_models() for field in model._meta.local_concrete_fields]
+    assert sorted(str(field) for field in fields if isinstance(field, ForeignKey) and not field.db_constraint) == [
+        "baskets.CheckoutItem.basket",
+        "baskets.Event.basket",
+        "baskets.Event.session",
+        "baskets.StockReservation.basket",
+    ]
+
+
+# Django adds them beside the index of a unique column. Under the collation "C", that one serves LIKE as well.
+PATTERN_INDEXES = """
+SELECT i.indexrelid::regclass::text
+FROM pg_index i JOIN pg_opclass o ON o.oid = i.indclass[0] JOIN pg_collation c ON c.oid = i.indcollation[0]
+WHERE i.indrelid::regclass::text = ANY(%s) AND o.opcname IN ('varchar_pattern_ops', 'text_pattern_ops') AND c.collname = 'C'
+"""
+
+
+@pytest.mark.django_db
+def test_tables_of_the_hot_path_have_no_second_index_for_like() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(PATTERN_INDEXES, [["baskets_checkoutsession", "baskets_product", "baskets_stock"]])
+        assert cursor.fetchall() == []

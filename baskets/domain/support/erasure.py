@@ -11,7 +11,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import check_no_active_session, delete_locked_basket
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
 from baskets.domain.wording import sentence
-from baskets.models import Basket, Comfort, GuestToken, IdempotencyRecord, Transfer
+from baskets.models import Basket, CheckoutSession, Comfort, GuestToken, IdempotencyRecord, Transfer
 from baskets.models.basket_snapshot import Owner
 from baskets.models.events import NOTE
 
@@ -60,7 +60,7 @@ ALL_TEXTS = (
     ("baskets_webhookchange", "reason", "reason <> ''"),
     (
         *("baskets_stockadjustment", "reason"),
-        "product_id IN (SELECT product_id FROM baskets_checkoutitem WHERE basket_id = %(basket)s)",
+        "product_id IN (SELECT product_id FROM baskets_checkoutitem JOIN baskets_checkoutsession s ON s.id = session_id AND s.basket_id = %(basket)s)",
     ),
 )
 # A note is about the user, whatever its words are.
@@ -94,6 +94,8 @@ UPDATE baskets_brokenrule SET examples = (
 """,
 )
 MARK = "[erased]"
+# Tables without an index by basket: their rows are found by their session.
+PARTS_OF_SESSIONS = ("baskets_checkoutitem", "baskets_stockreservation")
 
 
 @transaction.atomic(savepoint=False)
@@ -140,11 +142,14 @@ def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: boo
 
     name = f"{ERASED_PREFIX}{secrets.token_hex(16)}"
     new = Owner(partner_id=basket.partner_id, user_id=name).basket_id
+    sessions = list(CheckoutSession.objects.filter(basket_id=basket.pk).values_list("pk", flat=True))
     # Foreign keys are deferred to COMMIT, so the order of the updates does not matter.
     execute(RENAME, [new, name, basket.pk])
     execute(RENAME_ENTRIES, [str(new), str(basket.pk)])
     for table, column in _children():
         execute(f"UPDATE {table} SET {column} = %s WHERE {column} = %s", [new, basket.pk])  # noqa: S608 (the names are the models')
+    for table in PARTS_OF_SESSIONS:
+        execute(f"UPDATE {table} SET basket_id = %s WHERE session_id = ANY(%s::bigint[])", [new, sessions])  # noqa: S608 (constants)
     execute(REWIND_LANES, [basket.partner_id])
     return Basket.objects.get(pk=new)
 
@@ -200,6 +205,10 @@ def _pattern(names: str) -> str:
 
 
 def _children() -> list[tuple[str, str]]:
-    """List table and column of every foreign key to a basket, read from the models, so that none is missing."""
+    """List table and column of every foreign key to a basket, read from the models, so that none is missing.
+
+    Without those of `PARTS_OF_SESSIONS`.
+    """
     fields: list[Any] = [relation.field for relation in Basket._meta.related_objects]  # noqa: SLF001 (documented, underscore and all)
-    return [(field.model._meta.db_table, field.column) for field in fields]  # noqa: SLF001
+    columns = [(field.model._meta.db_table, field.column) for field in fields]  # noqa: SLF001
+    return [(table, column) for table, column in columns if table not in PARTS_OF_SESSIONS]

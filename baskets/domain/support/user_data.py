@@ -103,7 +103,7 @@ def _document(basket: Basket) -> dict[str, Any]:
     for item in basket.items.order_by("list", "position"):
         lists[item.list].append({"productId": item.product_id, "count": item.count})
     items: dict[int, list[dict[str, Any]]] = {}
-    for line in CheckoutItem.objects.filter(basket=basket).order_by("session_id", "position"):
+    for line in CheckoutItem.objects.filter(session__basket=basket).order_by("session_id", "position"):
         values = {"productId": line.product_id, "count": line.count, "price": line.price, "currency": line.currency or None}
         items.setdefault(line.session_id, []).append(values)
     journal = DeskEntry.objects.filter(about="basket", subject=str(basket.pk)).order_by("pk")

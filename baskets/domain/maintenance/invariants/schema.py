@@ -40,7 +40,7 @@ def _column_guards() -> Sequence[list[str]]:
             column = str(field.column)
             if field.unique:
                 guards.append((options.db_table, column, "unique"))
-            if isinstance(field, ForeignKey):
+            if isinstance(field, ForeignKey) and field.db_constraint:  # type: ignore[attr-defined] # Its stub lacks it.
                 guards.append((options.db_table, column, "foreign key"))
             if not field.null:
                 guards.append((options.db_table, column, "not null"))
