@@ -30,15 +30,7 @@ def end_unsold(snapshot: BasketSnapshot, *, to: Session, actor: Actor) -> Basket
     after = write_lists(before=snapshot, after=lists.with_lines_returned(snapshot, snapshot.checkout))
     pieces = dict(end_holds(basket_id=snapshot.basket_id, session_id=session.id, new=Reservation.RELEASED, at=snapshot.at))
     record_event(snapshot=after, kind=kind, actor=actor, session_id=session.id, data=_released_event_data(snapshot, pieces))
-    move_session(
-        basket_id=snapshot.basket_id,
-        session_id=session.id,
-        old=Session.ACTIVE,
-        new=to,
-        at=after.at,
-        revision=after.revision,
-        actor=actor,
-    )
+    move_session(after, session.id, old=Session.ACTIVE, new=to, actor=actor)
     counters.release(pieces)
     return after
 

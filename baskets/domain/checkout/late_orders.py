@@ -65,15 +65,7 @@ def order_late(
         snapshot = expire_locked_basket(snapshot=snapshot, actor=actor)
     bought = _bought_lines(session)
     after = write_lists(before=snapshot, after=lists.without_ordered_pieces(snapshot, {line.product_id: line.count for line in bought}))
-    move_session(
-        basket_id=snapshot.basket_id,
-        session_id=session.pk,
-        old=session.status,
-        new=Session.ORDERED,
-        at=after.at,
-        revision=after.revision,
-        actor=actor,
-    )
+    move_session(after, session.pk, old=session.status, new=Session.ORDERED, actor=actor)
     wanted = {line.product_id: line.count for line in bought if line.limited and not session.test_mode}
     flag = attention.flag_for(session, Attention.Reason.OUT_OF_STOCK, actor, named=named)
     accept = snapshot.late_orders == Partner.LateOrders.ACCEPT

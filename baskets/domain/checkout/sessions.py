@@ -192,15 +192,7 @@ def _order(snapshot: BasketSnapshot, session: ActiveSession, actor: Actor) -> Ba
     end_holds(basket_id=snapshot.basket_id, session_id=session.id, new=Reservation.SOLD, at=snapshot.at)
     after = write_lists(before=snapshot, after=lists.with_lines_returned(snapshot, failed))
     record_event(snapshot=after, kind=Event.Kind.CHECKOUT_ORDERED, actor=actor, session_id=session.id, data=data)
-    move_session(
-        basket_id=snapshot.basket_id,
-        session_id=session.id,
-        old=Session.ACTIVE,
-        new=Session.ORDERED,
-        at=after.at,
-        revision=after.revision,
-        actor=actor,
-    )
+    move_session(after, session.id, old=Session.ACTIVE, new=Session.ORDERED, actor=actor)
     return after
 
 

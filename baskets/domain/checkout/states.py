@@ -74,22 +74,22 @@ class IllegalTransition(Exception):
     """A defect: the life cycle has no such transition, or the row is not in the state that the caller expects."""
 
 
-def move_session(*, basket_id: UUID, session_id: int, old: str, new: str, at: datetime, revision: int, actor: Actor) -> None:
+def move_session(after: BasketSnapshot, session_id: int, *, old: str, new: str, actor: Actor) -> None:
     """End a session, or order one late.
 
     The statement checks the old state: the basket is locked, so any other state is a defect. In a pipeline the error appears at the
     end of the transaction at the latest.
 
-    :param at: the end of the session; also the release of its holds, unless it is ordered.
-    :param revision: the basket's revision after this change.
+    :param after: the basket after this change: its `at` is the end of the session, and the release of its holds unless it is ordered.
     :param actor: the session stores the prefix of an API key.
     :raises IllegalTransition: the life cycle has no such transition, or the session is not in `old`.
     """
     _check_transition(old, new)
     late = old != Session.ACTIVE
-    released_at = None if new == Session.ORDERED else at
+    released_at = None if new == Session.ORDERED else after.at
     elsewhere = IllegalTransition(f"session {session_id} is not {old}")
-    execute(MOVE_SESSION, [new, at, revision, late, released_at, actor.key_prefix, session_id, basket_id, old], on_no_rows=elsewhere)
+    row = [new, after.at, after.revision, late, released_at, actor.key_prefix, session_id, after.basket_id, old]
+    execute(MOVE_SESSION, row, on_no_rows=elsewhere)
 
 
 def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> Iterable[tuple[str, int]]:

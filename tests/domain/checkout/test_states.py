@@ -1,5 +1,6 @@
 """The life cycle, arrow by arrow: every pair of states is tried on real rows, and written out here."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ from django.db import transaction
 
 from baskets.domain.checkout.states import IllegalTransition, end_holds, move_session
 from baskets.models import CheckoutSession, StockReservation
-from baskets.models.basket_snapshot import Owner
+from baskets.models.basket_snapshot import Owner, read_basket
 from tests.conftest import APP
 from tests.domain.scenarios import User
 from tests.factories import ProductFactory
@@ -37,16 +38,11 @@ def session_in(state: str, owner: Owner) -> CheckoutSession:
 
 
 def move(session: CheckoutSession, old: str, new: str) -> None:
+    basket = read_basket(session.basket_id)
+    assert basket is not None
+    after = replace(basket, at=session.started_at + timedelta(seconds=1), revision=7)
     with transaction.atomic():
-        move_session(
-            basket_id=session.basket_id,
-            session_id=session.pk,
-            old=old,
-            new=new,
-            at=session.started_at + timedelta(seconds=1),
-            revision=7,
-            actor=APP,
-        )
+        move_session(after, session.pk, old=old, new=new, actor=APP)
 
 
 @pytest.mark.parametrize(("old", "new"), PAIRS)
