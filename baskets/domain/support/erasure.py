@@ -60,7 +60,12 @@ ALL_TEXTS = (
     ("baskets_webhookchange", "reason", "reason <> ''"),
     (
         *("baskets_stockadjustment", "reason"),
-        "product_id IN (SELECT product_id FROM baskets_checkoutitem JOIN baskets_checkoutsession s ON s.id = session_id AND s.basket_id = %(basket)s)",
+        """
+        product_id IN (
+            SELECT i.product_id FROM baskets_checkoutitem i JOIN baskets_checkoutsession s ON s.id = i.session_id
+            WHERE s.basket_id = %(basket)s
+        )
+        """,
     ),
 )
 # A note is about the user, whatever its words are.

@@ -48,7 +48,7 @@ ACTIVE = Exact(F("status"), Value("ACTIVE"))
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("baskets", "0038_privacy")]
+    dependencies = [("baskets", "0039_notes")]
 
     operations = [
         migrations.RunSQL(UNLIMITED, LIMITED),
