@@ -48,6 +48,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+# --- Coverage ---------------------------------------------------------------------
+
+# Their cases are mostly calls through Django and DRF, which take nearly twice as long while coverage is measured.
+MEASURED_IN_FIRST_CASES = ("tests/admin/", "tests/api/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure coverage in the first case of each test of a call: its other cases hardly reach more, unless the test is marked so."""
+    seen = set()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        if test in seen and test.startswith(MEASURED_IN_FIRST_CASES) and not item.get_closest_marker("measured"):
+            item.add_marker(pytest.mark.no_cover)
+        seen.add(test)
+
+
 # --- Events -----------------------------------------------------------------------
 
 # They record no event by domain calls alone, or break events on purpose.

@@ -251,6 +251,7 @@ def held(shop: Shop) -> Any:
     return buyer
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [

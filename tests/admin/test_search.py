@@ -58,6 +58,7 @@ def test_a_spoken_order_number_opens_its_basket(ordered: Shop, viewer: Client, t
     assert found(viewer, typed) == f"{basket_address(ordered, 'ben')}#{ORDER_NO}"
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("typed", ["Anna@Example.com", "anna@example.com", "ANNA@EXAMPLE.COM", " anna@EXAMPLE.com "])
 @pytest.mark.parametrize("stored", ["anna@example.com", "Anna@Example.com"])
 def test_an_address_is_found_in_any_case(full_shop: Shop, viewer: Client, typed: str, stored: str) -> None:

@@ -128,6 +128,7 @@ def test_changed_values_are_previewed_again(shop: Shop, root: Client) -> None:
     assert available("lamp") == (10, 0)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("counts", "fields", "sentence"),
     [

@@ -55,6 +55,7 @@ def test_compressed_body_is_refused(api: Api, encoding: str) -> None:
     assert api.request("POST", FINISH, raw=b'{"ordered": false}', Content_Encoding=encoding).refusal == MEDIA
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     "raw",
     [b"{", b"}", b"[", b'{"ordered": false', b'{"ordered": False}', b"{'ordered': false}", b'{"ordered": false,}',

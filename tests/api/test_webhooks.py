@@ -87,6 +87,7 @@ def test_secret_responses_are_stored_for_no_idempotency_key(api: Api) -> None:
     assert api.patch(path, {}, Idempotency_Key="k2").refusal in (UNKNOWN, (422, 422, "idempotency_key_reused"))
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("body", "fields"),
     [

@@ -91,6 +91,7 @@ def test_every_model_is_at_the_desk() -> None:
     }
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("model", MODELS)
 def test_who_may_look_sees_lists_and_pages(model: Any, shop_with_all_rows: Shop, request: pytest.FixtureRequest) -> None:
     people = [request.getfixturevalue(who) for who in ("root", "viewer", "staff_without_rights", "anonymous")]

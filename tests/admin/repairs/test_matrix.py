@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.urls import NoReverseMatch, URLPattern, URLResolver, reverse
+from pytest_django import Settings
 
 from baskets.admin.repairs.admin import RepairAdmin
 from tests.admin.auth.test_access import MODELS, name_of, shop_with_all_rows
@@ -59,13 +60,15 @@ def test_every_address_is_listed() -> None:
     assert set(NAMES) == SHARED | REPAIRS | OWN
 
 
-# What refuses these three is measured in other tests; measuring it here, too, would take half of the time again.
-REFUSED = [pytest.param(who, marks=pytest.mark.no_cover) for who in ("staff_without_rights", "anonymous", "viewer")]
+@pytest.fixture
+def plain_errors(settings: Settings) -> None:
+    """Let refusals have no page: `test_error_pages.py` tests those pages, and here they would take half of the time."""
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != "baskets.admin.core.error_pages.ErrorPages"]
 
 
-@pytest.mark.parametrize("who", [*REFUSED, "root"])
+@pytest.mark.parametrize("who", ["root", "staff_without_rights", "anonymous", "viewer"])
 def test_nothing_changes_without_the_right_or_the_token(
-    who: str, shop_with_all_rows: Shop, request: pytest.FixtureRequest, stored_rows: Callable[[], Any]
+    who: str, plain_errors: None, shop_with_all_rows: Shop, request: pytest.FixtureRequest, stored_rows: Callable[[], Any]
 ) -> None:
     client: Any = request.getfixturevalue(who)
     client.cookies["csrftoken"] = TOKEN

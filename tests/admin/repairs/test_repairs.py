@@ -108,6 +108,7 @@ def repairer(db: None) -> Client:
     return client
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_repair_shows_what_it_changes_does_it_once_and_says_so(
     case: Case, shop: Shop, repairer: Client, stored_rows: Callable[[], Any]
@@ -254,6 +255,7 @@ def moved_by_others(shop: Shop, record: Any, slug: str) -> str:
     return "theirkey"
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("slug", "build", "values", "message"),
     [

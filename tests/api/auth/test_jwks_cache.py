@@ -265,6 +265,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("how", WAYS)
 def test_keys_that_were_good_stay_good_while_the_issuer_fails(
     show: Any, issuer: Issuer, pair: KeyPair, how: str, monkeypatch: pytest.MonkeyPatch, lines: Any
