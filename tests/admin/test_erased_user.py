@@ -24,7 +24,7 @@ from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support import assignments
 from baskets.models import Attention, Basket, CheckoutSession, Comfort, Event, IdempotencyRecord, Partner, StockReservation, Transfer
 from baskets.models.basket_snapshot import Owner
-from tests.admin.auth.test_login import PASSWORD
+from tests.admin.auth.signing_in import PASSWORD
 from tests.admin.conftest import token
 from tests.admin.repairs.test_repairs import hidden_fields
 from tests.api.conftest import Api, Sells, api, app, issue, schema_loaded, sells

@@ -20,11 +20,10 @@ from baskets.domain.actors import Actor
 from baskets.domain.staff import second_factor, sessions
 from baskets.encryption import encrypt
 from baskets.models import DeskEntry, SecondFactor, StaffSession, Throttle
-from tests.admin.auth.test_login import INDEX, LOGIN, PASSWORD, explanation, inside, journal, sign_in, staff_user
+from tests.admin.auth.signing_in import INDEX, LOGIN, PASSWORD, explanation, inside, journal, sign_in
 from tests.admin.conftest import post
 from tests.conftest import Log
 
-__all__ = ["staff_user"]
 pytestmark = pytest.mark.django_db
 CODE, ENROL = "/admin/login/code/", "/admin/login/set-up/"
 ACCOUNT, REMOVE, RENEW = "/admin/account/", "/admin/account/remove/", "/admin/account/codes/"

@@ -11,8 +11,8 @@ from django.urls import reverse
 
 from baskets.domain.staff.sessions import SessionStore
 from baskets.models import Basket, CheckoutSession, StaffSession
-from tests.admin.auth.test_login import PASSWORD
-from tests.admin.auth.test_login import sign_in as give_password
+from tests.admin.auth.signing_in import PASSWORD
+from tests.admin.auth.signing_in import sign_in as give_password
 from tests.admin.conftest import Shop, token
 
 pytestmark = pytest.mark.django_db

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from baskets.models import DeskEntry
-from tests.admin.auth.test_login import inside, journal
+from tests.admin.auth.signing_in import inside, journal
 from tests.admin.conftest import post
 from tests.conftest import Log
 

@@ -1,12 +1,11 @@
-"""The formats of a catalog file, and the errors with their lines."""
+"""A catalog file of comma-separated values, and the errors with their lines."""
 
 import io
-import json
 import time
 
 import pytest
 
-from baskets.domain.stock import catalog_file, count_file
+from baskets.domain.stock import catalog_file
 from baskets.domain.stock.catalog import UNSPECIFIED, ProductRow
 
 HEADER = "product_id,name,brand,variant,main_product_id,price,currency,stock\n"
@@ -23,9 +22,6 @@ def problems(text: str | bytes, name: str = "file.csv") -> list[tuple[int, str]]
     found = read(text, name)
     assert found.problem_count >= len(found.problems) > 0
     return found.problems
-
-
-# --- CSV ------------------------------------------------------------------------
 
 
 def test_a_whole_row() -> None:
@@ -324,139 +320,3 @@ def test_broken_quoting_is_reported_at_the_start_of_its_record(rest: str) -> Non
     ((line, problem),) = problems(HEADER + "fine,Fine,,,,,,1\n" + rest)
     assert line == 3
     assert problem.startswith("this is not CSV (")
-
-
-# --- JSON lines -----------------------------------------------------------------
-
-LINE = {
-    "product_id": "shirt",
-    "name": "A shirt",
-    "brand": "B",
-    "variant": "M",
-    "main_product_id": "shirts",
-    "price": 1999,
-    "currency": "EUR",
-    "stock": 5,
-}
-
-
-@pytest.mark.parametrize("name", ["file.jsonl", "file.NDJSON", "file.txt", "-"])
-def test_json_lines_by_name_or_first_character(name: str) -> None:
-    found = read("\ufeff\n" + json.dumps(LINE) + "\n\n", name)
-    assert (found.rows, found.problems) == ([WHOLE], [])
-
-
-def test_a_missing_stock_key_says_nothing_and_null_is_unlimited() -> None:
-    found = read('{"product_id": "a", "name": "A"}\n{"product_id": "b", "name": "B", "stock": null, "listed": false}', "-")
-    assert found.rows == [
-        ProductRow(product_id="a", name="A", stock=UNSPECIFIED),
-        ProductRow(product_id="b", name="B", stock=None, listed=False),
-    ]
-
-
-@pytest.mark.parametrize("cell", ["5", " 5 ", "5.0"])
-def test_pieces_may_be_written_as_programs_that_keep_decimals_do(cell: str) -> None:
-    assert read(HEADER + f"a,A,,,,5,EUR,{cell}\n").rows == [ProductRow(product_id="a", name="A", price=5, currency="EUR", stock=5)]
-
-
-@pytest.mark.parametrize("cells", ["5,EUR,5.", "5,EUR,5.00", "5,EUR,1.000", "5,EUR,5.5", "5,EUR,.0", "5.0,EUR,5"])
-def test_no_other_number_with_a_dot_is_whole(cells: str) -> None:
-    (problem,) = read(HEADER + f"a,A,,,,{cells}\n").problems
-    assert problem[1].endswith("is not a whole number")
-
-
-@pytest.mark.parametrize(("number", "value"), [("5", 5), ("5.0", 5), ("5e0", 5), ("0.5e1", 5), ("50e-1", 5), ("-0.0", 0), ("1e9", 10**9)])
-def test_a_whole_number_may_be_written_as_json_allows(number: str, value: int) -> None:
-    found = read(f'{{"product_id": "a", "name": "A", "stock": {number}, "price": {number}, "currency": "EUR"}}', "-")
-    assert found.rows == [ProductRow(product_id="a", name="A", stock=value, price=value, currency="EUR")]
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ('{"product_id": "b"}', "name is missing"),
-        ('{"product_id": "b", "name": "B", "color": 1}', "unknown key 'color'"),
-        ('{"product_id": 7, "name": "B"}', "product_id is not a string"),
-        ('{"product_id": "b", "name": "B", "stock": "5"}', "stock is not a whole number"),
-        ('{"product_id": "b", "name": "B", "stock": true}', "stock is not a whole number"),
-        ('{"product_id": "b", "name": "B", "stock": 2.5}', "stock is not a whole number"),
-        ('{"product_id": "b", "name": "B", "stock": 1e-1}', "stock is not a whole number"),
-        ('{"product_id": "b", "name": "B", "stock": 1e30}', "stock is not a whole number from 0 to 1000000000"),
-        ('{"product_id": "b", "name": "B", "stock": -1.0}', "stock is not a whole number from 0 to 1000000000"),
-        ('{"product_id": "b", "name": "B", "stock": NaN}', "stock is not a whole number"),
-        ('{"product_id": "b", "name": "B", "stock": []}', "stock is not a whole number"),
-        ('{"product_id": "b", "name": "B", "stock": 1e400}', "stock is not a whole number"),
-        ('{"product_id": "b", "name": "B", "stock": -1}', "stock is not a whole number from 0 to 1000000000"),
-        ('{"product_id": "b", "name": "B", "listed": 1}', "listed is neither true nor false"),
-        ('{"product_id": "b\\u0000", "name": "B"}', "product_id has a control character (U+0000)"),
-        ('{"product_id": "b\\ud800", "name": "B"}', "product_id has half of a surrogate pair (U+D800)"),
-        ('{"product_id": "b", "name": "\\ud800"}', "name has a control character or a broken one"),
-        ('{"product_id": "b", "name": "B", "name": "C"}', "this is not a JSON object (a key comes twice)"),
-        ("[1]", "this is not a JSON object"),
-        ("nonsense", "this is not a JSON object (Expecting value)"),
-        ("[" * 100_000, "this is not a JSON object (maximum recursion depth exceeded while decoding a JSON array from a unicode string)"),
-    ],
-    ids=lambda value: value[:40],
-)
-def test_what_is_wrong_with_a_json_line(line: str, problem: str) -> None:
-    found = problems('{"product_id": "a", "name": "A"}\n' + line + "\n", "file.jsonl")
-    assert found == [(2, problem)]
-
-
-def test_a_number_of_five_thousand_digits_is_refused() -> None:
-    ((line, problem),) = problems('{"product_id": "a", "name": "A", "stock": ' + "9" * 5000 + "}", "file.jsonl")
-    assert line == 1
-    assert problem.startswith("this is not a JSON object (Exceeds the limit")
-
-
-# --- Counts of stock --------------------------------------------------------------
-
-
-def read_counts(text: str | bytes, limit: int = 5) -> count_file.CountFile:
-    return count_file.read_counts(io.BytesIO(text if isinstance(text, bytes) else text.encode()), limit=limit)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "shirt,5\ncap,0\n",
-        "shirt\t5\r\ncap\t0\r\n",
-        "\ufeffshirt;5\ncap;0.0",
-        "\n\nproduct_id,counted\nshirt,5\ncap,0",
-        'Product ID;Name;Quantity\nshirt;A shirt;5\ncap;"A; cap";0\n'.replace("Name", "name"),
-        "sep=;\nproduct_id;stock\nshirt;5\ncap;0\n",
-        "product_id,name,brand,variant,main_product_id,price,currency,listed,available,unsold\nshirt,A,,,,,,true,9,5\ncap,B,,,,,,true,unlimited,0\n",
-        "product_id,counted\nshirt,5\ncap,0\nmug,\n",
-    ],
-)
-def test_counts_are_read_however_a_spreadsheet_copies_them(text: str) -> None:
-    found = read_counts(text)
-    assert (found.counts, found.problems, found.uncounted) == ({"shirt": 5, "cap": 0}, [], int("mug" in text))
-    assert read_counts("product_id,counted\nshirt,5\ncap,0".encode("utf-16")).counts == {"shirt": 5, "cap": 0}
-
-
-def test_an_id_that_begins_as_a_formula_is_read_without_its_guard() -> None:
-    assert read_counts("'-5,7\n'=a,8\n").counts == {"-5": 7, "=a": 8}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", [(1, "the file is empty")]),
-        ("product_id,counted\n", [(1, "there is no count in it")]),
-        ("product_id,counted\nshirt,\n", [(1, "there is no count in it")]),
-        ("shirt,5\nshirt,6\n", [(2, "product_id 'shirt' is on line 1 already")]),
-        ("shirt,5\ncap,five\n", [(2, "stock 'five' is not a whole number from 0 to 1000000000")]),
-        ("shirt,5\ncap,-1\n", [(2, "stock '-1' is not a whole number from 0 to 1000000000")]),
-        ("shirt,5\ncap,1000000001\n", [(2, "stock '1000000001' is not a whole number from 0 to 1000000000")]),
-        ("shirt,5\na/b,1\n,1\n", [(2, "product_id has a slash (U+002F)"), (3, "product_id is empty")]),
-        ("shirt,5\ncap\n", [(2, "1 cells, where the header has 2, and no stock; a cell for it, even an empty one, must be there")]),
-        ("a,1\nb,1\nc,1\nd,1\ne,1\nf,1\n", [(6, "more than 5 products; split the count")]),
-        (
-            "product_id,shelf\nshirt,5\n",
-            [(1, "unknown column 'shelf'; missing column stock; the columns are product_id,stock and perhaps more")],
-        ),
-    ],
-)
-def test_a_count_that_cannot_be_used_is_refused_with_its_line(text: str, expected: list[tuple[int, str]]) -> None:
-    assert read_counts(text).problems == expected
