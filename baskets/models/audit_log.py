@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 # The kinds of entries about the access of staff; the other kinds are about their work.
 ACCESS_KINDS = (
@@ -34,7 +35,7 @@ class BrokenRule(models.Model):
     class Meta:
         verbose_name = _("broken rule")
         verbose_name_plural = _("broken rules")
-        permissions = [("repair_settle_rule", "Can settle a broken rule")]
+        permissions = [("repair_settle_rule", gettext_noop("Can settle a broken rule"))]
         constraints = [
             models.CheckConstraint(name="broken_rule_has_rows", condition=Q(total__gt=0)),
             models.CheckConstraint(
@@ -97,7 +98,7 @@ class DeskEntry(models.Model):
     class Meta:
         verbose_name = _("journal entry")
         verbose_name_plural = _("journal")
-        permissions = [("export_list", "Can export what a list shows")]
+        permissions = [("export_list", gettext_noop("Can export what a list shows"))]
         indexes = [
             models.Index(fields=["kind", "-id"], name="journal_by_kind"),
             models.Index(fields=["actor", "-id"], name="journal_by_actor"),

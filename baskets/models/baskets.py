@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower, Now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from baskets.models.checkouts import CheckoutSession
 from baskets.models.locking import LockableQuerySet
@@ -61,14 +62,14 @@ class Basket(models.Model):
         verbose_name = _("basket")
         verbose_name_plural = _("baskets")
         permissions = [
-            ("repair_change_item", "Can change, move or remove an item of a basket"),
-            ("repair_add_item", "Can add an item to a cart"),
-            ("repair_restore", "Can restore a deleted or expired basket"),
-            ("repair_extend", "Can make a basket last longer"),
-            ("repair_end", "Can end a basket"),
-            ("repair_note", "Can add a note to a basket"),
-            ("repair_erase", "Can erase what is stored of a user"),
-            ("privacy_export", "Can export what is stored of a user"),
+            ("repair_change_item", gettext_noop("Can change, move or remove an item of a basket")),
+            ("repair_add_item", gettext_noop("Can add an item to a cart")),
+            ("repair_restore", gettext_noop("Can restore a deleted or expired basket")),
+            ("repair_extend", gettext_noop("Can make a basket last longer")),
+            ("repair_end", gettext_noop("Can end a basket")),
+            ("repair_note", gettext_noop("Can add a note to a basket")),
+            ("repair_erase", gettext_noop("Can erase what is stored of a user")),
+            ("privacy_export", gettext_noop("Can export what is stored of a user")),
         ]
         indexes = [
             models.Index(fields=["expires_at"], name="shown_baskets_by_expiry", condition=Q(hidden_at__isnull=True)),

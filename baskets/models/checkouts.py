@@ -5,6 +5,7 @@ from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Now
 from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 
 class CheckoutSessionQuerySet(models.QuerySet["CheckoutSession"]):
@@ -88,12 +89,12 @@ class CheckoutSession(models.Model):
         verbose_name = _("checkout session")
         verbose_name_plural = _("checkouts and orders")
         permissions = [
-            ("repair_finish_as_ordered", "Can finish a checkout as ordered"),
-            ("repair_abort", "Can abort a checkout"),
-            ("repair_order_late", "Can order a checkout late"),
-            ("repair_reverse_order", "Can reverse an order"),
-            ("repair_hold_again", "Can hold again what had failed"),
-            ("repair_extend_hold", "Can extend the hold of an active checkout"),
+            ("repair_finish_as_ordered", gettext_noop("Can finish a checkout as ordered")),
+            ("repair_abort", gettext_noop("Can abort a checkout")),
+            ("repair_order_late", gettext_noop("Can order a checkout late")),
+            ("repair_reverse_order", gettext_noop("Can reverse an order")),
+            ("repair_hold_again", gettext_noop("Can hold again what had failed")),
+            ("repair_extend_hold", gettext_noop("Can extend the hold of an active checkout")),
         ]
         indexes = [
             models.Index(fields=["expires_at"], name="active_sessions_by_expiry", condition=Q(status="ACTIVE")),
@@ -221,9 +222,9 @@ class Attention(models.Model):
         verbose_name = _("attention")
         verbose_name_plural = _("attention")
         permissions = [
-            ("repair_settle", "Can settle a matter"),
-            ("repair_take", "Can take a matter in hand"),
-            ("repair_hand_back", "Can hand a matter back"),
+            ("repair_settle", gettext_noop("Can settle a matter")),
+            ("repair_take", gettext_noop("Can take a matter in hand")),
+            ("repair_hand_back", gettext_noop("Can hand a matter back")),
         ]
         indexes = [
             models.Index(fields=["created_at"], name="open_attention", condition=Q(settled_at__isnull=True)),

@@ -3,6 +3,7 @@
 from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 
 class GuestToken(models.Model):
@@ -19,7 +20,7 @@ class GuestToken(models.Model):
     class Meta:
         verbose_name = _("device of a guest")
         verbose_name_plural = _("devices of guests")
-        permissions = [("repair_revoke_device", "Can revoke the token of a device")]
+        permissions = [("repair_revoke_device", gettext_noop("Can revoke the token of a device"))]
         constraints = [
             models.CheckConstraint(name="guest_token_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))),
             models.CheckConstraint(

@@ -7,6 +7,7 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Now
 from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from baskets.models.locking import LockableQuerySet
 
@@ -40,8 +41,8 @@ class Stock(models.Model):
         verbose_name = _("stock")
         verbose_name_plural = _("stock")
         permissions = [
-            ("repair_set_unsold", "Can set the unsold pieces of a product"),
-            ("repair_adjust_supply", "Can record pieces added or removed"),
+            ("repair_set_unsold", gettext_noop("Can set the unsold pieces of a product")),
+            ("repair_adjust_supply", gettext_noop("Can record pieces added or removed")),
         ]
         constraints = [
             models.CheckConstraint(name="available_is_not_negative", condition=Q(available__gte=0)),
@@ -146,7 +147,7 @@ class StockReservation(models.Model):
     class Meta:
         verbose_name = _("stock reservation")
         verbose_name_plural = _("stock reservations")
-        permissions = [("repair_release", "Can release one reservation")]
+        permissions = [("repair_release", gettext_noop("Can release one reservation"))]
         indexes = [
             # For reclaiming lapsed holds, and for the admin's list of who holds a product until when.
             models.Index(fields=["product", "expires_at"], name="holds_of_product", condition=Q(status="HELD")),

@@ -5,6 +5,7 @@ from django.db import models
 from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from baskets.models.locking import LockableQuerySet
 
@@ -73,11 +74,11 @@ class WebhookEndpoint(models.Model):
         verbose_name = _("webhook endpoint")
         verbose_name_plural = _("webhook endpoints")
         permissions = [
-            ("repair_pause", "Can pause a webhook"),
-            ("repair_resume", "Can resume a webhook"),
-            ("repair_replay", "Can have events delivered again"),
-            ("repair_skip_event", "Can skip an event that a webhook refuses"),
-            ("repair_send_test", "Can send a test event to a webhook"),
+            ("repair_pause", gettext_noop("Can pause a webhook")),
+            ("repair_resume", gettext_noop("Can resume a webhook")),
+            ("repair_replay", gettext_noop("Can have events delivered again")),
+            ("repair_skip_event", gettext_noop("Can skip an event that a webhook refuses")),
+            ("repair_send_test", gettext_noop("Can send a test event to a webhook")),
         ]
         indexes = [
             models.Index(fields=["failing_since"], name="webhooks_failing", condition=Q(failing_since__isnull=False, state="active")),

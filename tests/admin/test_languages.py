@@ -11,18 +11,20 @@ import pytest
 from babel.messages.extract import extract
 from babel.messages.pofile import read_po
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.forms import BaseForm
 from django.test import Client
 from django.urls import reverse
 from django.utils import translation
 from django.utils.translation.template import templatize
 
+from baskets.admin.core.labels import call_reason
 from baskets.admin.core.languages import load_catalogs
 from baskets.admin.core.refusals import translated
 from baskets.admin.repairs.forms import RepairForm
 from baskets.domain.wording import sentence
 from baskets.models import Basket, CheckoutSession, Event, Partner, Product
-from tests.admin.conftest import Shop
+from tests.admin.conftest import Shop, token
 
 GERMAN = {"headers": {"accept-language": "de-DE,de;q=0.9,en;q=0.5"}}
 PLURAL = (1, 2)
@@ -187,3 +189,23 @@ def test_what_staff_do_in_german_is_recorded_as_in_english(full_shop: Shop, root
     refused = root.post(address, {**form, "reason": "because"}, **GERMAN).content.decode()
     assert "Der Datensatz hat sich" in refused
     assert "Status: " not in refused
+
+
+@pytest.mark.django_db
+def test_permissions_problems_of_files_and_reasons_of_calls_are_german(full_shop: Shop, root: Client) -> None:
+    account = User.objects.get(username="root")
+    body = root.get(reverse("admin:auth_user_change", args=[account.pk]), **GERMAN).content.decode()
+    assert "Warenkorb: darf einen Warenkorb beenden" in body
+    assert "Warenkorb: darf ansehen" in body
+    assert "Can " not in body
+    page = reverse("admin:baskets_product_stock_take")
+    form = {"csrfmiddlewaretoken": token(root, page), "opened_at": "2026-11-29T00:00:00+00:00", "reason": "x"}
+    for counts, problem in (
+        ("product_id,counted\na/b,1\n", "Zeile 2: product_id enthält einen Schrägstrich (U+002F)."),
+        ("lamp,1\nlamp,2\n", "Zeile 2: product_id &#x27;lamp&#x27; steht schon in Zeile 1."),
+        ("name,counted\nlamp,1\n", "fehlende Spalte product_id; die Spalten sind product_id,stock und vielleicht weitere."),
+    ):
+        assert problem in root.post(page, form | {"counts": counts}, **GERMAN).content.decode()
+    with translation.override("de"):
+        assert call_reason("out_of_stock") == "Nicht auf Lager"
+        assert call_reason("new_reason") == "New reason"

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -24,12 +24,30 @@ RIGHTS_BEFORE = "rights_before"
 NAMES_BEFORE = "names_before"
 
 
+VERBS = {"add": _("Can add"), "change": _("Can change"), "delete": _("Can delete"), "view": _("Can view")}
+
+
+def permission_label(permission: Any) -> str:
+    """Name a permission in the language of the page: Django stores the English one."""
+    verb, _rest, model = permission.codename.partition("_")
+    is_own = verb not in VERBS or model != permission.content_type.model
+    words = gettext(permission.name) if is_own else str(VERBS[verb])
+    return f"{permission.content_type.name}: {words}"
+
+
 class SuperuserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's class takes no parameter at run time.
     """What Django leaves open: an account that may change accounts could make itself a superuser. Every change is recorded."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Take from the address what the filters on the page put there, and nothing else."""
         return lookup in {f"{name}{ending}" for name in self.list_filter for ending in ("__exact", "__id__exact", "__isnull")}
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Name permissions in the language of the page."""
+        field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if db_field.related_model is Permission:
+            field.label_from_instance = permission_label
+        return field
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Superusers make accounts."""
@@ -101,5 +119,5 @@ class AccountAdmin(SuperuserAdmin, UserAdmin):  # type: ignore[type-arg]  # As a
 
 
 @admin.register(Group)
-class RoleAdmin(SuperuserAdmin, GroupAdmin):
+class RoleAdmin(SuperuserAdmin, GroupAdmin):  # type: ignore[misc]  # The parameters that Django passes by name are the same.
     """Groups: roles, and what belongs to them."""

@@ -34,6 +34,57 @@ VALUE_NAMES = {
     "start_time": _("app started"),
 }
 REASONS = dict(Attention.Reason.choices)
+# Why calls of the API are refused.
+CALL_REASONS = {
+    "api_key_invalid": _("API key invalid"),
+    "api_key_missing": _("API key missing"),
+    "bad_request": _("Bad request"),
+    "basket_not_found": _("Basket not found"),
+    "body_too_large": _("Body too large"),
+    "busy": _("Busy"),
+    "cart_empty": _("Cart empty"),
+    "cart_full": _("Cart full"),
+    "checkout_aborted": _("Checkout aborted"),
+    "checkout_active": _("Checkout active"),
+    "checkout_already_ordered": _("Checkout already ordered"),
+    "checkout_expired": _("Checkout expired"),
+    "consent_missing": _("Consent missing"),
+    "database_unavailable": _("Database unavailable"),
+    "device_unknown": _("Device unknown"),
+    "events_purged": _("Events purged"),
+    "events_rewound": _("Events rewound"),
+    "guest_not_allowed": _("Guest not allowed"),
+    "header_too_large": _("Header too large"),
+    "idempotency_key_reused": _("Idempotency key reused"),
+    "internal_error": _("Internal error"),
+    "method_not_allowed": _("Method not allowed"),
+    "no_active_checkout": _("No active checkout"),
+    "not_acceptable": _("Not acceptable"),
+    "not_found": _("Not found"),
+    "nothing_to_replay": _("Nothing to replay"),
+    "order_unknown": _("Order unknown"),
+    "out_of_stock": _("Out of stock"),
+    "overloaded": _("Overloaded"),
+    "product_not_in_basket": _("Product not in basket"),
+    "product_unknown": _("Product unknown"),
+    "request_timeout": _("Request timeout"),
+    "saved_full": _("Saved list full"),
+    "server_key_required": _("Server key required"),
+    "signing_key_unreadable": _("Signing key unreadable"),
+    "throttled": _("Throttled"),
+    "token_expired": _("Token expired"),
+    "token_invalid": _("Token invalid"),
+    "token_keys_unavailable": _("Token keys unavailable"),
+    "token_missing": _("Token missing"),
+    "token_user_mismatch": _("Token of another user"),
+    "transfer_not_allowed": _("Transfer not allowed"),
+    "unsupported_media_type": _("Unsupported media type"),
+    "uri_too_long": _("URI too long"),
+    "validation_failed": _("Validation failed"),
+    "version_unsupported": _("Version unsupported"),
+    "webhook_unknown": _("Webhook unknown"),
+    "webhooks_full": _("Too many webhooks"),
+}
 LISTS = dict(BasketItem.List.choices)
 # Commands and other parts of the service, by the name that they record.
 SYSTEM_ACTORS = {
@@ -58,6 +109,11 @@ CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 def value_name(name: str) -> str:
     """Name a value of an event; a name without a label is split into its words."""
     return str(VALUE_NAMES.get(name, "")) or CAMEL_CASE.sub(" ", name).replace("_", " ").lower()
+
+
+def call_reason(reason: str) -> str:
+    """Name the reason of a refused call; one without a label is split into its words."""
+    return str(CALL_REASONS.get(reason, "")) or reason.replace("_", " ").capitalize()
 
 
 def value_text(name: str, stored: Any) -> Any:

@@ -9,5 +9,7 @@ def translated(sentence: object) -> str:
     """Translate a sentence of the domain, or a refusal that says one."""
     text = str(sentence)
     if isinstance(text, Sentence):
-        return gettext(text.template) % text.values if text.values else gettext(text.template)
+        # A sentence may be a part of another one.
+        values = {name: translated(value) if isinstance(value, Sentence) else value for name, value in text.values.items()}
+        return gettext(text.template) % values if values else gettext(text.template)
     return gettext(text) if text else ""

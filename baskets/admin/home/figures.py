@@ -16,6 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import charts, display
+from baskets.admin.core.labels import call_reason
 from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import Table
 from baskets.admin.home.moment import Moment
@@ -151,7 +152,7 @@ def _refused_calls(window: Window, starts: Sequence[datetime]) -> tuple[list[Plo
     labels = _span_labels(starts, window)
     by_minute = window.span is Span.MINUTE
     per_span = gettext("%(name)s per minute") if by_minute else gettext("%(name)s per hour")
-    names = [("of_all", gettext("Refused calls")), *((f"of_{place}", _in_words(reason)) for place, reason in enumerate(plotted))]
+    names = [("of_all", gettext("Refused calls")), *((f"of_{place}", call_reason(reason)) for place, reason in enumerate(plotted))]
     plots = []
     for key, name in names if len(reasons) != 1 else names[1:]:
         values = [by_start.get(start, {}).get(key, 0) for start in starts]
@@ -162,7 +163,7 @@ def _refused_calls(window: Window, starts: Sequence[datetime]) -> tuple[list[Plo
         numeric={1, 2, 3},
         rows=[
             (
-                format_html('{} <br><span class="quiet">{}</span>', _in_words(row["reason"]), row["reason"]),
+                format_html('{} <br><span class="quiet">{}</span>', call_reason(row["reason"]), row["reason"]),
                 display.count(row["total"]),
                 _percent(row["total"], sum(each["total"] for each in reasons)),
                 _span_labels([row["last"]], window)[0],
@@ -171,10 +172,6 @@ def _refused_calls(window: Window, starts: Sequence[datetime]) -> tuple[list[Plo
         ],
         nothing=gettext("No call was refused."),
     )
-
-
-def _in_words(reason: str) -> str:
-    return reason.replace("_", " ").capitalize().replace("Api", "API")
 
 
 def _plot(

@@ -21,6 +21,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.stock import supply
 from baskets.domain.stock.supply import ReportsApplied
+from baskets.domain.wording import sentence
 from baskets.models import DeskEntry
 from baskets.models.products import NOT_IN_PRODUCT_ID, NOT_IN_PRODUCT_ID_BEYOND, PRODUCT_ID_PATTERN, SANDBOX_PREFIX, is_sandbox_product
 
@@ -200,22 +201,32 @@ def product_id_problem(product_id: str) -> str | None:
     :returns: what is wrong with the id, as the end of a sentence; None where it is valid.
     """
     if not product_id:
-        return "is empty"
+        return sentence("is empty")
     if len(product_id) > MAX_ID_LENGTH:
-        return f"has {len(product_id)} characters, {MAX_ID_LENGTH} at most"
+        return sentence("has %(number)s characters, %(most)s at most", number=len(product_id), most=MAX_ID_LENGTH)
     if found := FORBIDDEN_IN_ID.search(product_id):
-        return f"has {_character_kind(found.group())} (U+{ord(found.group()):04X})"
+        return sentence("has %(character)s (%(code)s)", character=_character_kind(found.group()), code=_code(found.group()))
     if not PRODUCT_ID.fullmatch(product_id):
         blank = product_id[0] if product_id[0].isspace() else product_id[-1]
-        return f"begins or ends with a blank (U+{ord(blank):04X})"
+        return sentence("begins or ends with a blank (%(code)s)", code=_code(blank))
     return None
+
+
+def _code(character: str) -> str:
+    return f"U+{ord(character):04X}"
 
 
 def _character_kind(character: str) -> str:
     if character == "/":
-        return "a slash"
-    kinds = {"Cc": "a control character", "Cs": "half of a surrogate pair", "Zl": "a line separator", "Zp": "a paragraph separator"}
-    return kinds.get(unicodedata.category(character), "an invisible character")
+        return sentence("a slash")
+    kinds = {
+        "Cc": gettext_noop("a control character"),
+        "Cs": gettext_noop("half of a surrogate pair"),
+        "Zl": gettext_noop("a line separator"),
+        "Zp": gettext_noop("a paragraph separator"),
+    }
+    kind = kinds.get(unicodedata.category(character))
+    return sentence(kind) if kind else sentence("an invisible character")
 
 
 def row_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from baskets.domain.stock.product_table import (
     read_csv,
     read_rows,
 )
+from baskets.domain.wording import sentence
 
 # The headings that a sheet for counting stock may have for its numbers.
 COUNT_HEADINGS = dict.fromkeys(("counted", "count", "unsold", "pieces", "quantity"), "stock")
@@ -48,17 +49,17 @@ class CountFile(ParsedFile):
         if problem:
             self.report(line, problem)
         elif len(self.counts) == limit:
-            raise UnreadableFile(line, f"more than {limit} products; split the count")
+            raise UnreadableFile(line, sentence("more than %(number)s products; split the count", number=limit))
         elif pieces is not None:
             self.counts[product_id] = pieces
 
     def _problem(self, line: int, product_id: str, cell: str, pieces: int | None) -> str | None:
         if wrong := catalog.product_id_problem(product_id):
-            return f"product_id {wrong}"
+            return sentence("product_id %(problem)s", problem=wrong)
         if pieces is None or pieces > catalog.MAX_PIECES:
-            return f"stock {cell[:40]!r} is not a whole number from 0 to {catalog.MAX_PIECES}"
+            return sentence("stock %(cell)s is not a whole number from 0 to %(most)s", cell=repr(cell[:40]), most=catalog.MAX_PIECES)
         repeated = self.repeated(product_id, line)
-        return f"product_id {repeated}" if repeated else None
+        return sentence("product_id %(problem)s", problem=repeated) if repeated else None
 
 
 def read_counts(stream: BinaryIO, *, limit: int) -> CountFile:
@@ -79,7 +80,7 @@ def read_counts(stream: BinaryIO, *, limit: int) -> CountFile:
         for line, cells in rows:
             found.add(line, cells["product_id"].strip(), cells["stock"], limit=limit)
         if not found.counts and not found.problem_count:
-            found.report(first[0], "there is no count in it")
+            found.report(first[0], sentence("there is no count in it"))
     except UnreadableFile as stop:
         found.report(*stop.args)
     return found

@@ -6,10 +6,14 @@ import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import zip_longest
 from typing import BinaryIO, NoReturn
 
+from django.utils.translation import gettext_noop
+
 from baskets.domain.spreadsheets import unescape_formulas
+from baskets.domain.wording import Sentence, sentence
 
 TEXT_COLUMNS = ("product_id", "name", "brand", "variant", "main_product_id", "currency")
 REQUIRED = (*TEXT_COLUMNS, "price")
@@ -24,7 +28,6 @@ SEPARATOR_LINE = re.compile(r'"?sep=.?"?[,;\t]*+\s*+', re.IGNORECASE | re.DOTALL
 EMPTY_ROW_PATTERN = re.compile(r'[\s,;"]*')
 BLANKS_PATTERN = re.compile(r"[\s_]+")
 BARE_CARRIAGE_RETURN = re.compile(rb"\r(?![\r\n])(?!$)")
-SAVE_AS = 'save it as "CSV UTF-8"'
 MAX_PROBLEMS = 100
 MAX_LINE_BYTES = 1024 * 1024
 # Programs that store numbers as decimals write counts so if one cell of the column is empty.
@@ -60,7 +63,7 @@ class ParsedFile:
         :returns: what is wrong with a further one, as the end of a sentence.
         """
         first = self.lines.setdefault(product_id, line)
-        return None if first == line else f"{product_id[:60]!r} is on line {first} already"
+        return None if first == line else sentence("%(product)s is on line %(line)s already", product=repr(product_id[:60]), line=first)
 
 
 def next_line(lines: Iterator[tuple[int, str]]) -> tuple[int, str]:
@@ -71,7 +74,7 @@ def next_line(lines: Iterator[tuple[int, str]]) -> tuple[int, str]:
     for number, text in lines:
         if not EMPTY_ROW_PATTERN.fullmatch(text):
             return number, text
-    raise UnreadableFile(1, "the file is empty")
+    raise UnreadableFile(1, sentence("the file is empty"))
 
 
 def numbered_lines(stream: BinaryIO, advance: Callable[[int], object]) -> Iterator[tuple[int, str]]:
@@ -91,13 +94,14 @@ def numbered_lines(stream: BinaryIO, advance: Callable[[int], object]) -> Iterat
             yield from _utf16_lines(line + rest)
             return
         if number == 1 and BARE_CARRIAGE_RETURN.search(line):
-            raise UnreadableFile(1, f"lines end in carriage returns alone; {SAVE_AS}")
+            raise UnreadableFile(1, sentence('lines end in carriage returns alone; save it as "CSV UTF-8"'))
         if len(line) > MAX_LINE_BYTES:
-            raise UnreadableFile(number, f"the line is longer than {MAX_LINE_BYTES} bytes")
+            raise UnreadableFile(number, sentence("the line is longer than %(number)s bytes", number=MAX_LINE_BYTES))
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise UnreadableFile(number, f"byte {error.start + 1} of the line is not UTF-8; {SAVE_AS}") from None
+            problem = sentence('byte %(number)s of the line is not UTF-8; save it as "CSV UTF-8"', number=error.start + 1)
+            raise UnreadableFile(number, problem) from None
         yield number, text
 
 
@@ -106,7 +110,7 @@ def _utf16_lines(raw: bytes) -> Iterator[tuple[int, str]]:
     try:
         text = raw.decode("utf-16")
     except UnicodeDecodeError:
-        raise UnreadableFile(1, f"the file begins as UTF-16, and is not; {SAVE_AS}") from None
+        raise UnreadableFile(1, sentence('the file begins as UTF-16, and is not; save it as "CSV UTF-8"')) from None
     yield from enumerate(io.StringIO(text, newline="\n"), start=1)
 
 
@@ -185,11 +189,15 @@ def _row_problem(header: Sequence[str], cells: Sequence[str], *, cut_off: bool) 
     """
     missing = header[len(cells) :]
     if any(cell.strip() for cell in cells[len(header) :]) or (cut_off and any(missing)):
-        return f"{len(cells)} cells, where the header has {len(header)}"
+        return sentence("%(cells)s cells, where the header has %(columns)s", cells=len(cells), columns=len(header))
     if "stock" in missing:
-        return f"{len(cells)} cells, where the header has {len(header)}, and no stock; a cell for it, even an empty one, must be there"
+        return sentence(
+            "%(cells)s cells, where the header has %(columns)s, and no stock; a cell for it, even an empty one, must be there",
+            cells=len(cells),
+            columns=len(header),
+        )
     if nameless := [cell for name, cell in zip(header, cells, strict=False) if not name and cell.strip()]:
-        return f"{nameless[0][:40]!r} is in a column without a name"
+        return sentence("%(cell)s is in a column without a name", cell=repr(nameless[0][:40]))
     return None
 
 
@@ -222,18 +230,38 @@ def _header(text: str, rest: Iterator[str], at: Position, required: Sequence[str
     )
     if len(header) == 1:
         raise UnreadableFile(
-            begin, f"the header {text.strip()[:60]!r} has one column; comma, semicolon and tab are understood as separators"
+            begin,
+            sentence(
+                "the header %(header)s has one column; comma, semicolon and tab are understood as separators",
+                header=repr(text.strip()[:60]),
+            ),
         )
     named = [name for name in header if name]
-    problems = {
-        "unknown column": [repr(name[:60]) for name in named if name not in (*COLUMNS, *NOT_IMPORTED)],
-        "missing column": [name for name in required if name not in named],
-        "repeated column": sorted({name for name in named if named.count(name) > 1}),
-    }
-    others = [name for name in COLUMNS if name not in required] if required == REQUIRED else ["more"]
-    if wrong := [f"{problem} {', '.join(names[:20])}" for problem, names in problems.items() if names]:
-        raise UnreadableFile(begin, "; ".join(wrong) + f"; the columns are {','.join(required)} and perhaps {','.join(others)}")
+    wrong = [
+        sentence(template, names=", ".join(names[:20]))
+        for template, names in (
+            (gettext_noop("unknown column %(names)s"), [repr(name[:60]) for name in named if name not in (*COLUMNS, *NOT_IMPORTED)]),
+            (gettext_noop("missing column %(names)s"), [name for name in required if name not in named]),
+            (gettext_noop("repeated column %(names)s"), sorted({name for name in named if named.count(name) > 1})),
+        )
+        if names
+    ]
+    if wrong:
+        others = ",".join(name for name in COLUMNS if name not in required) if required == REQUIRED else sentence("more")
+        raise UnreadableFile(
+            begin,
+            sentence(
+                "%(problems)s; the columns are %(required)s and perhaps %(others)s",
+                problems=reduce(_joined, wrong),
+                required=",".join(required),
+                others=others,
+            ),
+        )
     return header, separator
+
+
+def _joined(first: Sentence, second: Sentence) -> Sentence:
+    return sentence("%(first)s; %(second)s", first=first, second=second)
 
 
 def _column(heading: str, headings: Mapping[str, str]) -> str:
@@ -244,7 +272,7 @@ def _column(heading: str, headings: Mapping[str, str]) -> str:
 
 
 def _stop_at_csv_error(line: int, error: csv.Error) -> NoReturn:
-    raise UnreadableFile(line, f"this is not CSV ({error}); is a quote left open or not doubled?") from None
+    raise UnreadableFile(line, sentence("this is not CSV (%(error)s); is a quote left open or not doubled?", error=error)) from None
 
 
 def parse_pieces(cell: str) -> int | None:

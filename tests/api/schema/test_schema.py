@@ -13,6 +13,7 @@ from django.test import Client
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from basket_project import wsgi
+from baskets.admin.core.labels import CALL_REASONS
 from baskets.api.admission import Admission
 from baskets.api.exceptions import TABLE
 from baskets.api.schema import document as schema_document
@@ -295,6 +296,7 @@ def test_every_reason_of_the_service_is_in_the_schema(document: dict[str, Any]) 
     reasons = document["components"]["schemas"]["ErrorReason"]["enum"]
     # Django's own refusals of pages, and the health check: no operation gets them.
     assert set(TABLE) - set(reasons) == {"forbidden", "migrations_missing"}
+    assert set(reasons) == set(CALL_REASONS), "the admin names each in words"
     listed = {
         reason
         for operation in operations(document).values()
