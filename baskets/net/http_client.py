@@ -1,7 +1,7 @@
 """HTTP client for URLs that partners configure: https, public hosts only, bounded in time and size. Follows no redirects.
 
 The host is resolved once for each connection, all its IP addresses are checked, and the connection goes to one of them: a second
-look-up could return another address. The certificate must be valid for the host. `KeptConnections` lets requests share connections.
+look-up could return another address. The certificate must be valid for the host. `kept_connections` lets requests share connections.
 
 # Note [The status line decides]
 # A status line is the answer of the receiver. What follows cannot change it, so a caller that needs no body gets the
@@ -10,33 +10,28 @@ look-up could return another address. The certificate must be valid for the host
 
 import contextlib
 import functools
-import heapq
 import http.client
-import itertools
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import SplitResult
 
 import urllib3
 from django.db import connection as database
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.ssl_ import create_urllib3_context
-from urllib3.util.wait import wait_for_read
 
-from baskets.net.outgoing_urls import host_of, port_of, require_public, validate_url
+from baskets.net.kept_connections import Connection, KeptConnections
+from baskets.net.outgoing_urls import origin_of, require_public, validate_url
+from baskets.net.watchdog import Watchdog
 
 # A separate limit for each: the look-up of the host, all attempts to connect together, and the TLS handshake.
 CONNECT_SECONDS = 3.0
 # How many look-ups may run at once, those included that were abandoned because the resolver hangs.
 MAX_LOOKUPS = 64
-# A connection that was opened earlier is not used again, so that a host that moves is followed, and its addresses are checked again.
-MAX_CONNECTION_AGE_SECONDS = 60.0
-MAX_IDLE_SECONDS = 15.0
 # What is read of an unwanted body, so that its connection can be used again. A longer or slower body costs the connection.
 MAX_DRAINED_BYTES = 16 * 1024
 MAX_DRAIN_SECONDS = 0.05
@@ -65,71 +60,6 @@ class Response:
     status: int
     headers: http.client.HTTPMessage
     body: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Connection:
-    """An open connection to a checked address.
-
-    :param socket: a TLS socket for https.
-    :param opened_at: on the monotonic clock.
-    :param used_at: the end of its last request, on the monotonic clock; None for a new one.
-    """
-
-    socket: socket.socket
-    opened_at: float
-    used_at: float | None = None
-
-    def is_usable(self) -> bool:
-        """Return whether the connection is young, was used recently, and the receiver has neither closed it nor sent more."""
-        now = time.monotonic()
-        is_young = now - self.opened_at < MAX_CONNECTION_AGE_SECONDS and now - (self.used_at or now) < MAX_IDLE_SECONDS
-        return is_young and not wait_for_read(self.socket, timeout=0)
-
-
-class KeptConnections:
-    """Connections that stay open between requests to the same scheme, host and port. Safe for threads.
-
-    Each was opened to an address that was checked, at most `MAX_CONNECTION_AGE_SECONDS` ago.
-    """
-
-    def __init__(self) -> None:
-        self._idle: dict[tuple[str, str, int], list[_Connection]] = {}
-        self._lock = threading.Lock()
-
-    def take(self, parts: SplitResult) -> _Connection | None:
-        """Return an idle connection, which is the caller's until it is put back; None if there is none."""
-        while True:
-            with self._lock:
-                idle = self._idle.get(_origin(parts))
-                found = idle.pop() if idle else None
-            if found is None or found.is_usable():
-                return found
-            found.socket.close()
-
-    def put(self, parts: SplitResult, connection: _Connection) -> None:
-        """Keep a connection whose last response was read to its end."""
-        with self._lock:
-            self._idle.setdefault(_origin(parts), []).append(replace(connection, used_at=time.monotonic()))
-
-    def close_unusable(self) -> None:
-        """Close the connections that will not be used again."""
-        with self._lock:
-            idle = [(origin, found) for origin, connections in self._idle.items() for found in connections]
-            self._idle = {}
-            for origin, found in idle:
-                if found.is_usable():
-                    self._idle.setdefault(origin, []).append(found)
-                else:
-                    found.socket.close()
-
-    def close(self) -> None:
-        """Close all idle connections."""
-        with self._lock:
-            idle, self._idle = self._idle, {}
-        for connections in idle.values():
-            for found in connections:
-                found.socket.close()
 
 
 def send_request(
@@ -164,13 +94,13 @@ def send_request(
     request = _Request(
         parts=parts, method=method, headers=headers or {}, body=body, timeout_seconds=timeout_seconds, max_body_bytes=max_body_bytes
     )
-    if kept and (connection := kept.take(parts)):
+    if kept and (connection := kept.take(origin_of(parts))):
         try:
             return _communicate(connection, request, kept)
         except RequestFailed as failed:
             if not isinstance(failed.__cause__, ConnectionError) or failed.timed_out:
                 raise
-    return _communicate(_Connection(socket=_connect(parts), opened_at=time.monotonic()), request, kept)
+    return _communicate(Connection(socket=_connect(parts), opened_at=time.monotonic()), request, kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,22 +115,19 @@ class _Request:
     max_body_bytes: int | None
 
 
-def _communicate(used: _Connection, request: _Request, kept: KeptConnections | None) -> Response:
+def _communicate(used: Connection, request: _Request, kept: KeptConnections | None) -> Response:
     """Send a request over a connection, receive the response, and keep or close the connection."""
-    connected, parts = used.socket, request.parts
-    # It only writes: a new one for each request has no state of an earlier one.
-    writer = HTTPConnection(host_of(parts), port_of(parts), timeout=request.timeout_seconds)
-    writer.sock, writer.auto_open = connected, 0
+    connected = used.socket
     # The timeout of a socket restarts with every byte received; the watchdog limits the whole exchange.
     deadline = time.monotonic() + request.timeout_seconds
     guarded = _watchdog.guard(connected, deadline)
     is_reusable = False
     try:
+        content = _head(request, is_kept=kept is not None) + (request.body or b"")
+        connected.settimeout(request.timeout_seconds)
         # A receiver may respond and close the connection before it has read the whole request.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            own = {"Host": parts.netloc} | ({} if kept else {"Connection": "close"})
-            writer.request(request.method, target, body=request.body, headers={**own, **request.headers})
+            connected.sendall(content)
         response = http.client.HTTPResponse(connected, method=request.method)
         with contextlib.closing(response):
             _read_head(response, required=request.max_body_bytes is not None)
@@ -216,9 +143,31 @@ def _communicate(used: _Connection, request: _Request, kept: KeptConnections | N
     finally:
         _watchdog.release(guarded)
         if kept and is_reusable:
-            kept.put(parts, used)
+            kept.put(origin_of(request.parts), used)
         else:
             connected.close()
+
+
+def _head(request: _Request, *, is_kept: bool) -> bytes:
+    """Return the request line and the headers.
+
+    :raises ValueError: one of them has a character that is not printable ASCII.
+    """
+    parts = request.parts
+    lines = [
+        f"{request.method} {parts.path or '/'}{f'?{parts.query}' if parts.query else ''} HTTP/1.1",
+        f"Host: {parts.netloc}",
+        "Accept-Encoding: identity",
+        *(f"{name}: {value}" for name, value in request.headers.items()),
+    ]
+    if not is_kept:
+        lines.append("Connection: close")
+    if request.body is not None:
+        lines.append(f"Content-Length: {len(request.body)}")
+    if not all(line.isprintable() for line in lines):
+        message = "a header must not have control characters"
+        raise ValueError(message)
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
 def _drain(response: http.client.HTTPResponse, connected: socket.socket) -> bool:
@@ -226,8 +175,8 @@ def _drain(response: http.client.HTTPResponse, connected: socket.socket) -> bool
 
     :returns: whether the response is complete and the receiver keeps the connection open.
     """
-    if response.will_close:
-        return False
+    if response.will_close or _is_complete(response):
+        return not response.will_close
     deadline, left = time.monotonic() + MAX_DRAIN_SECONDS, MAX_DRAINED_BYTES
     try:
         connected.settimeout(MAX_DRAIN_SECONDS)
@@ -279,7 +228,7 @@ def _connect(parts: SplitResult) -> socket.socket:
 
     Each attempt may take its share of the time that is left.
     """
-    host, port = host_of(parts), port_of(parts)
+    _, host, port = origin_of(parts)
     deadline, problem = time.monotonic() + CONNECT_SECONDS, "TimeoutError"
     addresses = _resolve(host, port)
     for index, address in enumerate(addresses):
@@ -344,63 +293,4 @@ def _resolve(host: str, port: int) -> tuple[str, ...]:
 _lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
 
 
-def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    return parts.scheme, host_of(parts), port_of(parts)
-
-
-class _Watchdog:
-    """Shuts down sockets at their deadlines: one thread for all requests, because to start one for each costs more than to send it."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        # Deadline, a number that decides between equal ones, and the socket, or None once it was released.
-        self._guarded: list[list[Any]] = []
-        self._numbers = itertools.count()
-        self._is_running = False
-
-    def guard(self, connected: socket.socket, deadline: float) -> list[Any]:
-        """Shut a socket down at a deadline, unless it is released before.
-
-        :param deadline: on the monotonic clock.
-        :returns: what `release` takes.
-        """
-        guarded = [deadline, next(self._numbers), connected]
-        with self._changed:
-            heapq.heappush(self._guarded, guarded)
-            if not self._is_running:
-                self._is_running = True
-                threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
-            elif self._guarded[0] is guarded:
-                self._changed.notify()
-        return guarded
-
-    def release(self, guarded: list[Any]) -> None:
-        """Leave a socket alone from now on."""
-        with self._changed:
-            guarded[2] = None
-
-    def _watch(self) -> None:
-        """Shut down what is due. Ends when nothing is guarded."""
-        with self._changed:
-            while self._guarded:
-                deadline, _, connected = self._guarded[0]
-                if connected is not None and (seconds := deadline - time.monotonic()) > 0:
-                    self._changed.wait(seconds)
-                    continue
-                heapq.heappop(self._guarded)
-                if connected is not None:
-                    _shut_down(connected)
-            self._is_running = False
-
-
-_watchdog = _Watchdog()
-
-
-def _shut_down(connected: socket.socket) -> None:
-    """Shut down the socket from the watchdog's thread, so that the waiting thread gets an error.
-
-    The argument is the socket, because a connection drops its socket when the peer announces to close. The plain socket's
-    method is called, because that of a TLS socket discards the TLS state first, while another thread may be sending.
-    """
-    with contextlib.suppress(OSError):  # The peer may have closed the connection already.
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)
+_watchdog = Watchdog()

@@ -1,7 +1,9 @@
 """Which URLs and IP addresses the service may call: https, public hosts only. Sends nothing and resolves nothing: `http_client` does."""
 
+import functools
 import ipaddress
 import re
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from baskets import conf
@@ -57,13 +59,29 @@ class ForbiddenUrl(Exception):
     """The URL must not be requested; the message states why."""
 
 
+class Origin(NamedTuple):
+    """Where a connection leads to.
+
+    :param host: as certificates name it: without a trailing dot.
+    :param port: that of the scheme where the URL has none.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+
 def validate_url(url: str) -> SplitResult:
     """Check a URL, without resolving its host.
 
     :returns: the parts of the URL.
     :raises ForbiddenUrl: it is not an https URL of a public host with an allowed port, or has a user, a password or a fragment.
     """
-    internal = conf.internal_addresses_allowed()
+    return _parse(url, internal=conf.internal_addresses_allowed(), ports=tuple(conf.outgoing_ports()))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse(url: str, *, internal: bool, ports: tuple[int, ...]) -> SplitResult:
     schemes = {"https", "http"} if internal else {"https"}
     if len(url) > MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
         raise ForbiddenUrl(f"An address has at most {MAX_URL_LENGTH} plain ASCII characters, and no spaces.")
@@ -74,13 +92,12 @@ def validate_url(url: str) -> SplitResult:
         raise ForbiddenUrl("That is not an address.") from None
     if parts.scheme not in schemes:
         raise ForbiddenUrl("An address begins with https://.")
-    host = host_of(parts)
-    if not host or port == 0:
+    if not (parts.hostname or "").removesuffix(".") or port == 0:
         raise ForbiddenUrl("An address names a host.")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise ForbiddenUrl("An address has no user, password or fragment.")
-    port = port_of(parts)
-    if not internal and port < MIN_UNPRIVILEGED_PORT and port not in {*DEFAULT_PORTS.values(), *conf.outgoing_ports()}:
+    _, host, port = origin_of(parts)
+    if not internal and port < MIN_UNPRIVILEGED_PORT and port not in {*DEFAULT_PORTS.values(), *ports}:
         raise ForbiddenUrl(f"An address has the port 80, 443, or one from {MIN_UNPRIVILEGED_PORT} up.")
     if _parse_ip(host) is not None:
         require_public(host)
@@ -99,14 +116,10 @@ def require_public(address: str) -> None:
         raise ForbiddenUrl("The host is not on the public internet.")
 
 
-def host_of(parts: SplitResult) -> str:
-    """Return the host as certificates name it: without a trailing dot."""
-    return (parts.hostname or "").removesuffix(".")
-
-
-def port_of(parts: SplitResult) -> int:
-    """Return the port, that of the scheme where the URL has none."""
-    return parts.port or DEFAULT_PORTS[parts.scheme]
+@functools.lru_cache(maxsize=1024)
+def origin_of(parts: SplitResult) -> Origin:
+    """Return the origin of a URL that was checked."""
+    return Origin(parts.scheme, (parts.hostname or "").removesuffix("."), parts.port or DEFAULT_PORTS[parts.scheme])
 
 
 def _parse_ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+from django.conf import settings
+
 from basket_project.launcher.cluster import free_port
 from baskets.domain.access.partners import create_partner
 from baskets.domain.actors import Actor
@@ -39,6 +41,7 @@ def webhooks(bench: Bench) -> None:
     """Measure deliveries a second with the default settings of `deliver_webhooks`."""
     _seed(bench, "webhooks")
     feed.assign_positions()
+    settings.BASKETS_INTERNAL_ADDRESSES = True
     sys.stdout.write("\nWebhooks: deliveries a second, and milliseconds of processor time of the deliverers for each\n")
     for delay, deliverers in ((120, 1), (0, 1), (0, 2)):
         with _receiver(delay) as (url, counts):

@@ -544,7 +544,7 @@ MUTATIONS = (
     Mutation(
         name="events beyond one batch are skipped by a webhook",
         place="baskets.domain.events.webhook_delivery.Deliverer._read_stream",
-        old="page[-1].position if stream.has_more else last",
+        old="page[-1].entry.position if stream.has_more else last",
         new="last",
         why="the loop has ended, so all is delivered, it seems",
         tests=("tests/domain/events/test_webhooks.py",),
@@ -576,8 +576,8 @@ MUTATIONS = (
     Mutation(
         name="a message is signed with the time of its event",
         place="baskets.domain.events.webhook_requests.send_event",
-        old="message=message, now=now,",
-        new="message=message, now=entry.event.at,",
+        old="signers=signers, now=now,",
+        new="signers=signers, now=entry.at,",
         why="the message has a time already",
         tests=("tests/domain/events/test_webhooks.py",),
     ),
@@ -624,8 +624,8 @@ MUTATIONS = (
     Mutation(
         name="an answer has as long as a connection",
         place="baskets.net.http_client._communicate",
-        old="timeout=request.timeout_seconds)",
-        new="timeout=CONNECT_SECONDS)",
+        old="connected.settimeout(request.timeout_seconds)",
+        new="connected.settimeout(CONNECT_SECONDS)",
         why="the time-out was given when connecting",
         tests=("tests/net/test_http_client.py",),
     ),
@@ -663,7 +663,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="any port is admitted",
-        place="baskets.net.outgoing_urls.validate_url",
+        place="baskets.net.outgoing_urls._parse",
         old="if not internal and port < MIN_UNPRIVILEGED_PORT and port not in",
         new="if not internal and port < 1 and port not in",
         why="the host is thought to be what matters",

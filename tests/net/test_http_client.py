@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import transaction
 
-from baskets.net import http_client
+from baskets.net import http_client, kept_connections
 from baskets.net.http_client import RequestFailed
-from baskets.net.outgoing_urls import ForbiddenUrl, validate_url
+from baskets.net.kept_connections import KeptConnections
+from baskets.net.outgoing_urls import ForbiddenUrl, origin_of, validate_url
+from baskets.net.watchdog import shut_down
 
 Script = bytes | Callable[[socket.socket, bytes], None]
 Serve = Callable[[Script], str]
@@ -315,7 +317,7 @@ def test_shut_down_connection_stays_encrypted(internal_addresses_allowed: None, 
     try:
         connection = http_client._connect(validate_url(f"https://127.0.0.1:{server.port}/"))
         with contextlib.closing(connection):
-            http_client._shut_down(connection)
+            shut_down(connection)
             assert connection.version() == "TLSv1.3"
             with pytest.raises(ssl.SSLError):
                 connection.send(b"in clear")
@@ -541,13 +543,13 @@ def test_answer_may_take_as_long_as_the_call_and_not_only_as_long_as_the_connect
 
 
 @pytest.fixture
-def kept() -> Iterator[http_client.KeptConnections]:
-    connections = http_client.KeptConnections()
+def kept() -> Iterator[KeptConnections]:
+    connections = KeptConnections()
     yield connections
     connections.close()
 
 
-def post(url: str, kept: http_client.KeptConnections) -> int:
+def post(url: str, kept: KeptConnections) -> int:
     return http_client.send_request(url, method="POST", body=b"{}", timeout_seconds=2, kept=kept).status
 
 
@@ -594,7 +596,7 @@ NOT_KEPT = {
     ("answer", "connections"), [(a, 1) for a in KEPT.values()] + [(a, 3) for a in NOT_KEPT.values()], ids=[*KEPT, *NOT_KEPT]
 )
 def test_connection_is_used_again_after_a_whole_response(
-    internal_addresses_allowed: None, kept: http_client.KeptConnections, answer: bytes, connections: int
+    internal_addresses_allowed: None, kept: KeptConnections, answer: bytes, connections: int
 ) -> None:
     server = KeepingServer(answer)
     statuses = {post(f"http://127.0.0.1:{server.port}/", kept) for _ in range(3)}
@@ -604,37 +606,37 @@ def test_connection_is_used_again_after_a_whole_response(
 
 
 def test_closed_kept_connection_is_replaced_and_no_request_fails(
-    internal_addresses_allowed: None, kept: http_client.KeptConnections, monkeypatch: pytest.MonkeyPatch
+    internal_addresses_allowed: None, kept: KeptConnections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = KeepingServer(KEPT["short body"], per_connection=2)
     assert [post(f"http://127.0.0.1:{server.port}/", kept) for _ in range(4)] == [200] * 4
     # The receiver closes at the moment of the request, when the connection still looks open.
-    monkeypatch.setattr(http_client, "wait_for_read", lambda *_, **__: False)
+    monkeypatch.setattr(kept_connections, "wait_for_read", lambda *_, **__: False)
     assert [post(f"http://127.0.0.1:{server.port}/", kept) for _ in range(4)] == [200] * 4
     assert server.requests == [1, 1, 2, 2, 3, 3, 4, 4]
     server.listening.close()
 
 
 def test_kept_connection_that_is_old_idle_or_holds_unread_bytes_is_not_used(
-    internal_addresses_allowed: None, kept: http_client.KeptConnections, monkeypatch: pytest.MonkeyPatch
+    internal_addresses_allowed: None, kept: KeptConnections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = KeepingServer(KEPT["short body"] + b"HTTP/1.1 200 OK\r\n")
     url = f"http://127.0.0.1:{server.port}/"
-    parts = validate_url(url)
+    origin = origin_of(validate_url(url))
     for limit in ("MAX_CONNECTION_AGE_SECONDS", "MAX_IDLE_SECONDS"):
         post(url, kept)
         with monkeypatch.context() as later:
-            later.setattr(http_client, limit, 0.0)
-            assert kept.take(parts) is None
+            later.setattr(kept_connections, limit, 0.0)
+            assert kept.take(origin) is None
     post(url, kept)
     with monkeypatch.context() as later:
-        later.setattr(http_client, "MAX_IDLE_SECONDS", 0.0)
+        later.setattr(kept_connections, "MAX_IDLE_SECONDS", 0.0)
         kept.close_unusable()
-    assert kept.take(parts) is None
+    assert kept.take(origin) is None
     server.listening.close()
 
 
-def test_timeout_on_a_kept_connection_is_not_repeated(internal_addresses_allowed: None, kept: http_client.KeptConnections) -> None:
+def test_timeout_on_a_kept_connection_is_not_repeated(internal_addresses_allowed: None, kept: KeptConnections) -> None:
     server = KeepingServer(KEPT["short body"])
     url = f"http://127.0.0.1:{server.port}/"
     post(url, kept)

@@ -7,14 +7,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
 from uuid import UUID, uuid4
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
-from django.db.models import F, Func, IntegerField, QuerySet
+from django.db.models import F, Func, IntegerField, Q
+from django.db.models.lookups import In
 
 from baskets.db.errors import Fault, fault_of
 from baskets.db.transactions import run_in_transaction
@@ -22,15 +23,14 @@ from baskets.domain.actors import Actor
 from baskets.domain.events import feed, webhook_attempts, webhook_endpoints, webhook_lanes, webhook_requests
 from baskets.domain.events.webhook_attempts import Attempt
 from baskets.domain.events.webhook_lanes import Failure
-from baskets.domain.events.webhook_requests import Outcome
-from baskets.models import FeedPosition, WebhookEndpoint
-from baskets.net.http_client import KeptConnections
+from baskets.domain.events.webhook_requests import Outcome, Signers
+from baskets.domain.events.webhook_streams import Job, Lane, Stream
+from baskets.models import WebhookEndpoint
+from baskets.net.kept_connections import KeptConnections
 
 log = structlog.get_logger("baskets.webhooks")
 
 BATCH = 250
-# How many requests to an endpoint may be in flight at first; each success allows one more, each failure fewer.
-FIRST_WINDOW = 8
 SYNC_SECONDS = 1.0
 RECORD_SECONDS = 0.2
 # How often a deliverer gives positions to new events.
@@ -49,75 +49,6 @@ class DeliveryTotals:
 
     delivered: int = 0
     failed: int = 0
-
-
-@dataclass(kw_only=True, eq=False)
-class Lane:
-    """A held lane.
-
-    :param read: the position up to which its events are in `waiting`.
-    :param done: the position to store: every event up to it was acknowledged or belongs to a blocked basket.
-    """
-
-    lane_id: int
-    number: int
-    read: int
-    done: int
-    stored: int
-    waiting: deque[FeedPosition] = field(default_factory=deque)
-    in_flight: bool = False
-    is_held: bool = True
-
-
-@dataclass(kw_only=True, eq=False)
-class Stream:
-    """The held lanes of one endpoint.
-
-    :param read: the position up to which the feed was read.
-    :param window: how many requests may be in flight.
-    :param is_dirty: whether its partner had events since its positions were stored.
-    :param is_due: whether the endpoint does not wait after a failure.
-    :param has_more: whether the last look at the feed may have left events; otherwise the next look can wait.
-    """
-
-    endpoint: WebhookEndpoint
-    lanes: dict[int, Lane]
-    read: int
-    blocked: set[UUID]
-    window: int = FIRST_WINDOW
-    in_flight: int = 0
-    is_dirty: bool = False
-    is_due: bool = True
-    has_more: bool = True
-    retrying: set[int] = field(default_factory=set)
-
-    @property
-    def lane_count(self) -> int:
-        """How many lanes the endpoint has."""
-        return 1 if self.endpoint.strict else webhook_lanes.LANES
-
-    def lane_of(self, basket_id: UUID) -> Lane | None:
-        """Return the lane of a basket; None if it is not held."""
-        return self.lanes.get(webhook_lanes.lane_number(basket_id, lanes=self.lane_count))
-
-    def has_work(self) -> bool:
-        """Return whether an event waits, or its outcome is still to be recorded."""
-        return any(lane.waiting or lane.in_flight for lane in self.lanes.values())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One event on its way.
-
-    :param block_id: of the blocked basket whose event it is; None for the next event of the lane.
-    :param block_position: the stored position of the blocked basket.
-    """
-
-    stream: Stream
-    lane: Lane
-    entry: FeedPosition
-    block_id: int | None = None
-    block_position: int = 0
 
 
 class Deliverer:
@@ -256,7 +187,9 @@ class Deliverer:
         stream = self._streams.get(claimed.endpoint_id)
         if stream is None:
             endpoint = WebhookEndpoint.objects.select_related("partner").get(pk=claimed.endpoint_id)
-            stream = self._streams[endpoint.pk] = Stream(endpoint=endpoint, lanes={}, read=claimed.position, blocked=set())
+            stream = self._streams[endpoint.pk] = Stream(
+                endpoint=endpoint, signers=Signers(endpoint), lanes={}, read=claimed.position, blocked=set()
+            )
         at = claimed.position
         stream.lanes[claimed.number] = Lane(lane_id=claimed.lane_id, number=claimed.number, read=at, done=at, stored=at)
         stream.read, stream.has_more = min(stream.read, at), True
@@ -299,27 +232,23 @@ class Deliverer:
                 stream.read = max(stream.read, last)
 
     def _read_stream(self, stream: Stream, last: int) -> None:
-        rows = self._rows(stream).filter(position__gt=stream.read, position__lte=last)
+        conditions = []
         if len(stream.lanes) < stream.lane_count:
             number = Func(
                 F("event__basket_id"),
                 template=f"(get_byte(uuid_send(%(expressions)s), 15) & {stream.lane_count - 1})",
                 output_field=IntegerField(),
             )
-            rows = rows.annotate(lane=number).filter(lane__in=list(stream.lanes))
-        page = list(rows.order_by("position")[:BATCH])
+            conditions = [Q(In(number, list(stream.lanes)))]
+        page = stream.read_events(*conditions, position__gt=stream.read, position__lte=last, limit=BATCH)
         stream.is_dirty = True
         stream.has_more = len(page) == BATCH
-        stream.read = page[-1].position if stream.has_more else last
-        for entry in page:
-            lane = stream.lane_of(entry.event.basket_id)
-            if lane and entry.position > lane.read:
-                lane.waiting.append(entry)
-                lane.read = entry.position
-
-    def _rows(self, stream: Stream) -> QuerySet[FeedPosition]:
-        rows = FeedPosition.objects.filter(partner_id=stream.endpoint.partner_id).select_related("event__basket", "event__session")
-        return rows.filter(kind__in=stream.endpoint.kinds) if stream.endpoint.kinds else rows
+        stream.read = page[-1].entry.position if stream.has_more else last
+        for event in page:
+            lane = stream.lane_of(event.basket_id)
+            if lane and event.entry.position > lane.read:
+                lane.waiting.append(event)
+                lane.read = event.entry.position
 
     # --- Sending -------------------------------------------------------------------------------
 
@@ -336,11 +265,11 @@ class Deliverer:
             if not stream.is_due:
                 continue
             for lane in stream.lanes.values():
-                while lane.waiting and not lane.in_flight and lane.waiting[0].event.basket_id in stream.blocked:
-                    lane.done = lane.waiting.popleft().position
+                while lane.waiting and not lane.in_flight and lane.waiting[0].basket_id in stream.blocked:
+                    lane.done = lane.waiting.popleft().entry.position
                 if lane.waiting and not lane.in_flight and stream.in_flight < stream.window:
                     lane.in_flight = True
-                    self._start(pool, Job(stream=stream, lane=lane, entry=lane.waiting.popleft()))
+                    self._start(pool, Job(stream=stream, lane=lane, event=lane.waiting.popleft()))
 
     def _retry(self, pool: ThreadPoolExecutor, block_id: int, endpoint_id: int, basket_id: UUID, position: int) -> None:
         """Send the next event of a blocked basket; unblock the basket if there is none up to the position of its lane."""
@@ -349,11 +278,10 @@ class Deliverer:
         if stream is None or lane is None or not stream.is_due or block_id in stream.retrying or stream.in_flight >= stream.window:
             return
         stream.blocked.add(basket_id)
-        rows = self._rows(stream).filter(event__basket_id=basket_id, position__gte=position, position__lte=lane.done)
-        entry = rows.order_by("event__number").first()
-        if entry is not None:
+        found = stream.read_events(event__basket_id=basket_id, position__gte=position, position__lte=lane.done, limit=1)
+        if found:
             stream.retrying.add(block_id)
-            self._start(pool, Job(stream=stream, lane=lane, entry=entry, block_id=block_id, block_position=position))
+            self._start(pool, Job(stream=stream, lane=lane, event=found[0], block_id=block_id, block_position=position))
         elif webhook_lanes.unblock(deliverer=self.id, lane_id=lane.lane_id, block_id=block_id, position=position):
             stream.blocked.discard(basket_id)
 
@@ -367,7 +295,10 @@ class Deliverer:
         outcome = None
         try:
             if job.lane.is_held and time.monotonic() < self._alive_until:
-                outcome = webhook_requests.send_event(job.stream.endpoint, job.entry, now=self._clock(), kept=self._kept)
+                stream = job.stream
+                outcome = webhook_requests.send_event(
+                    stream.endpoint, job.event.entry, signers=stream.signers, now=self._clock(), kept=self._kept
+                )
         except Exception:
             # A defect of ours: the event waits like one that the receiver refuses, and the others go on.
             log.exception("webhook_message_failed", webhook=job.stream.endpoint.pk)
@@ -405,29 +336,29 @@ class Deliverer:
         """Forget a request whose outcome must not be recorded. If the lane is held, its event is sent again."""
         if job.block_id is None:
             job.lane.in_flight = False
-            job.lane.waiting.appendleft(job.entry)
+            job.lane.waiting.appendleft(job.event)
         else:
             job.stream.retrying.discard(job.block_id)
 
     def _record_success(self, job: Job, outcome: Outcome) -> None:
         stream, endpoint_id = job.stream, job.stream.endpoint.pk
         if job.block_id is None:
-            job.lane.in_flight, job.lane.done = False, job.entry.position
+            job.lane.in_flight, job.lane.done = False, job.event.entry.position
         else:
-            block_id, expected, position = job.block_id, job.block_position, job.entry.position
+            block_id, expected, position = job.block_id, job.block_position, job.event.entry.position
             run_in_transaction(lambda: webhook_lanes.pass_blocked_event(block_id=block_id, expected=expected, position=position))
             stream.retrying.discard(block_id)
-            self._blocks.append((block_id, endpoint_id, job.entry.event.basket_id, position + 1))
+            self._blocks.append((block_id, endpoint_id, job.event.basket_id, position + 1))
         self._succeeded.add(endpoint_id)
         stream.window = min(stream.window + 1, webhook_lanes.LANES)
-        self._attempts.append(_attempt(stream.endpoint, job.entry.position, outcome))
+        self._attempts.append(_attempt(stream.endpoint, job.event.entry.position, outcome))
         self.totals.delivered += 1
 
     def _record_failure(self, job: Job, outcome: Outcome, failure: Failure) -> None:
         """Record a failure after the successes before it, so that none of them ends its wait."""
-        stream, entry = job.stream, job.entry
+        stream, event, position = job.stream, job.event, job.event.entry.position
         self._record_progress()
-        self._attempts.append(_attempt(stream.endpoint, job.entry.position, outcome))
+        self._attempts.append(_attempt(stream.endpoint, position, outcome))
 
         def step() -> tuple[str, int, bool] | None:
             if job.block_id is not None:
@@ -436,7 +367,7 @@ class Deliverer:
                     lane_id=job.lane.lane_id,
                     block_id=job.block_id,
                     expected=job.block_position,
-                    position=entry.position,
+                    position=position,
                     failure=failure,
                 )
                 return None
@@ -444,8 +375,8 @@ class Deliverer:
                 deliverer=self.id,
                 endpoint=stream.endpoint,
                 lane_id=job.lane.lane_id,
-                basket_id=entry.event.basket_id,
-                position=entry.position,
+                basket_id=event.basket_id,
+                position=position,
                 failure=failure,
             )
             if recorded and recorded[0] == WebhookEndpoint.State.DEAD:
@@ -460,8 +391,8 @@ class Deliverer:
         if job.block_id is not None:
             stream.retrying.discard(job.block_id)
         elif is_blocked:
-            stream.blocked.add(entry.event.basket_id)
-            job.lane.in_flight, job.lane.done = False, entry.position
+            stream.blocked.add(event.basket_id)
+            job.lane.in_flight, job.lane.done = False, position
         else:
             stream.is_due = False
             self._put_back(job)

@@ -13,13 +13,14 @@ from uuid import uuid4
 from standardwebhooks.webhooks import Webhook
 
 from baskets import conf
-from baskets.domain.events.payloads import entry_of, event_payload, message_id
+from baskets.domain.events.payloads import FeedEntry, event_payload
 from baskets.domain.events.webhook_lanes import MAX_DELAY, Failure
 from baskets.domain.events.webhook_secrets import read_secrets
 from baskets.domain.timestamps import format_timestamp
 from baskets.encryption import UnreadableSecret
-from baskets.models import FeedPosition, WebhookEndpoint
+from baskets.models import WebhookEndpoint
 from baskets.net import http_client, outgoing_urls
+from baskets.net.kept_connections import KeptConnections
 
 # The type of a test message.
 TEST_TYPE = "webhook_test"
@@ -39,27 +40,51 @@ class Outcome:
     duration: timedelta
 
 
+class Signers:
+    """What signs the messages of an endpoint. Decrypts the secrets once, which costs as much as to sign several messages.
+
+    :param endpoint: as it is stored now; a rotation needs new signers.
+    """
+
+    def __init__(self, endpoint: WebhookEndpoint) -> None:
+        self._endpoint = endpoint
+        self._until = endpoint.previous_secret_until
+        self._signers: list[Webhook] | None = None
+
+    def at(self, now: datetime) -> list[Webhook]:
+        """Return the signers of a message that is sent now: the latest secret first.
+
+        :param now: the database's clock.
+        :raises UnreadableSecret: a secret cannot be decrypted.
+        :raises ValueError: a secret is not in the form of Standard Webhooks.
+        """
+        if self._signers is None or (self._until is not None and now >= self._until):
+            if self._until is not None and now >= self._until:
+                self._until = None
+            self._signers = [Webhook(secret) for secret in read_secrets(self._endpoint, now=now)]
+        return self._signers
+
+
 def send_event(
-    endpoint: WebhookEndpoint, entry: FeedPosition, *, now: datetime, kept: http_client.KeptConnections | None = None
+    endpoint: WebhookEndpoint, entry: FeedEntry, *, signers: Signers, now: datetime, kept: KeptConnections | None = None
 ) -> Outcome:
-    """Send one event.
+    """Send one event. Nothing is read from the database.
 
     :param endpoint: with its partner.
-    :param entry: with its event, basket and session; nothing is read from the database.
     :param now: the database's clock.
     """
-    event = event_payload(entry_of(entry), sandbox=endpoint.partner.is_sandbox)
-    message = {"type": event["kind"], "timestamp": format_timestamp(entry.event.at), "data": event}
-    return send_message(endpoint, name=message_id(entry), message=message, now=now, kept=kept)
+    event = event_payload(entry, sandbox=endpoint.partner.is_sandbox)
+    message = {"type": event["kind"], "timestamp": event["at"], "data": event}
+    return send_message(endpoint, name=event["id"], message=message, signers=signers, now=now, kept=kept)
 
 
-def send_test(endpoint: WebhookEndpoint, *, now: datetime, kept: http_client.KeptConnections | None = None) -> Outcome:
+def send_test(endpoint: WebhookEndpoint, *, now: datetime, kept: KeptConnections | None = None) -> Outcome:
     """Send a message of the type `webhook_test`, which is of no event.
 
     :param now: the database's clock.
     """
     message = {"type": TEST_TYPE, "timestamp": format_timestamp(now), "data": {"webhookId": public_name(endpoint)}}
-    return send_message(endpoint, name=f"test-{uuid4().hex}", message=message, now=now, kept=kept)
+    return send_message(endpoint, name=f"test-{uuid4().hex}", message=message, signers=Signers(endpoint), now=now, kept=kept)
 
 
 def public_name(endpoint: WebhookEndpoint) -> str:
@@ -68,7 +93,13 @@ def public_name(endpoint: WebhookEndpoint) -> str:
 
 
 def send_message(
-    endpoint: WebhookEndpoint, *, name: str, message: dict[str, Any], now: datetime, kept: http_client.KeptConnections | None = None
+    endpoint: WebhookEndpoint,
+    *,
+    name: str,
+    message: dict[str, Any],
+    signers: Signers,
+    now: datetime,
+    kept: KeptConnections | None = None,
 ) -> Outcome:
     """Send one message, signed with the secret, and with the previous secret during its overlap.
 
@@ -76,7 +107,7 @@ def send_message(
     :param now: the database's clock.
     """
     try:
-        signers = [Webhook(secret) for secret in read_secrets(endpoint, now=now)]
+        signing = signers.at(now)
     except (UnreadableSecret, ValueError):
         problem = "The secret cannot be decrypted: its key is not known, or it was stored for another webhook."
         return Outcome(failure=Failure(problem=problem, by_event=False), status=None, duration=timedelta(0))
@@ -86,7 +117,7 @@ def send_message(
         "User-Agent": "baskets-webhooks",
         "webhook-id": name,
         "webhook-timestamp": str(int(sent_at.timestamp())),
-        "webhook-signature": " ".join(signer.sign(name, sent_at, body) for signer in signers),
+        "webhook-signature": " ".join(signer.sign(name, sent_at, body) for signer in signing),
     }
     started = time.monotonic()
     status: int | None = None

@@ -1,0 +1,104 @@
+"""The work of a deliverer in its memory: lanes, their events that wait, and what is in flight. Stores and sends nothing."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db.models import Q
+
+from baskets.domain.events import webhook_lanes
+from baskets.domain.events.payloads import ENTRY_COLUMNS, FeedEntry
+from baskets.domain.events.webhook_requests import Signers
+from baskets.models import FeedPosition, WebhookEndpoint
+
+# How many requests to an endpoint may be in flight at first; each success allows one more, each failure fewer.
+FIRST_WINDOW = 8
+
+
+class Event(NamedTuple):
+    """An event to deliver."""
+
+    basket_id: UUID
+    entry: FeedEntry
+
+
+@dataclass(kw_only=True, eq=False)
+class Lane:
+    """A held lane.
+
+    :param read: the position up to which its events are in `waiting`.
+    :param done: the position to store: every event up to it was acknowledged or belongs to a blocked basket.
+    """
+
+    lane_id: int
+    number: int
+    read: int
+    done: int
+    stored: int
+    waiting: deque[Event] = field(default_factory=deque)
+    in_flight: bool = False
+    is_held: bool = True
+
+
+@dataclass(kw_only=True, eq=False)
+class Stream:
+    """The held lanes of one endpoint.
+
+    :param read: the position up to which the feed was read.
+    :param window: how many requests may be in flight.
+    :param is_dirty: whether its partner had events since its positions were stored.
+    :param is_due: whether the endpoint does not wait after a failure.
+    :param has_more: whether the last look at the feed may have left events; otherwise the next look can wait.
+    """
+
+    endpoint: WebhookEndpoint
+    signers: Signers
+    lanes: dict[int, Lane]
+    read: int
+    blocked: set[UUID]
+    window: int = FIRST_WINDOW
+    in_flight: int = 0
+    is_dirty: bool = False
+    is_due: bool = True
+    has_more: bool = True
+    retrying: set[int] = field(default_factory=set)
+
+    @property
+    def lane_count(self) -> int:
+        """How many lanes the endpoint has."""
+        return 1 if self.endpoint.strict else webhook_lanes.LANES
+
+    def read_events(self, *conditions: Q, limit: int, **values: Any) -> list[Event]:
+        """Read events for the endpoint, in the order of the feed.
+
+        :param conditions: of the events, in addition to `values`.
+        """
+        rows = FeedPosition.objects.filter(*conditions, partner_id=self.endpoint.partner_id, **values)
+        if self.endpoint.kinds:
+            rows = rows.filter(kind__in=self.endpoint.kinds)
+        found = rows.order_by("position").values_list("event__basket_id", *ENTRY_COLUMNS)[:limit]
+        return [Event(basket_id=basket_id, entry=FeedEntry._make(columns)) for basket_id, *columns in found]
+
+    def lane_of(self, basket_id: UUID) -> Lane | None:
+        """Return the lane of a basket; None if it is not held."""
+        return self.lanes.get(webhook_lanes.lane_number(basket_id, lanes=self.lane_count))
+
+    def has_work(self) -> bool:
+        """Return whether an event waits, or its outcome is still to be recorded."""
+        return any(lane.waiting or lane.in_flight for lane in self.lanes.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One event on its way.
+
+    :param block_id: of the blocked basket whose event it is; None for the next event of the lane.
+    :param block_position: the stored position of the blocked basket.
+    """
+
+    stream: Stream
+    lane: Lane
+    event: Event
+    block_id: int | None = None
+    block_position: int = 0
