@@ -34,7 +34,8 @@ STORED = {
     "comfort settings": _("comfort settings"),
 }
 MAX_USER_ID_LENGTH = 255
-MAX_SHOWN_TEXTS = 5
+# Of each kind. Beyond it, the page says that there are more.
+MAX_SHOWN_TEXTS = 50
 
 
 def step_of(request: HttpRequest) -> str:
@@ -83,8 +84,8 @@ class Row:
         counts = ", ".join(f"{STORED[name]}: {display.count(number)}" for name, number in sorted(self.stored.counts.items()))
         return [
             display.page("partner", basket.partner_id, display.visible(basket.partner.name)),
-            display.basket(basket.pk, basket.user_id),
-            display.basket_state(basket),
+            display.basket(basket.pk, basket.user_id) if self.stored.has_basket else display.visible(basket.user_id, limit=60),
+            display.basket_state(basket) if self.stored.has_basket else display.badge(gettext("no basket")),
             counts or display.NOTHING,
         ]
 
@@ -174,6 +175,7 @@ class PrivacyView:
             "form": form if rows else None,
             "rows": rows,
             "is_searched": form is not None,
+            "most_texts": MAX_SHOWN_TEXTS if len(texts) >= MAX_SHOWN_TEXTS else None,
             "texts": [display.visible(text) for text in dict.fromkeys(texts)],
             "results": results,
             "may_export": self.request.user.has_perm(MAY_EXPORT),

@@ -119,3 +119,21 @@ def test_each_step_needs_its_permission(full_shop: Shop, viewer: Client, sign_in
         denied = "erase" if allowed == "export" else "export"
         assert post(client, PAGE, ANN | {denied: "x", "row": row, "reason": "x"}).status_code == 403
         assert stored_rows() == before
+
+
+def test_what_is_stored_of_a_user_without_a_basket_is_found_exported_and_erased(root: Client, full_shop: Shop) -> None:
+    owner = full_shop.buyer("zoe").owner
+    values: Any = {"customer_id": "cust-42", "payment_token": "tok-secret"}
+    comfort.change_comfort(owner=owner, values=values, consent=True)
+    shown = post(root, PAGE, {"user_id": "zoe"})
+    (row,) = shown.context["rows"]
+    assert "no basket" in shown.content.decode()
+    form = {"user_id": "zoe", "row": f"{row.stored.basket.pk} {row.version}", "reason": "request 13"}
+    document = json.loads(post(root, PAGE, form | {"export": "x"}).content)
+    assert document["partners"][0]["comfortSettings"]["customerId"] == "cust-42"
+    assert "erased" in post(root, PAGE, form | {"erase": "x"}).content.decode()
+    assert not Comfort.objects.exists()
+    assert not Basket.objects.filter(user_id="zoe").exists()
+    entry = DeskEntry.objects.latest("pk")
+    assert (entry.kind, entry.subject, entry.note, entry.partner_id) == ("repaired", "", "request 13", full_shop.partner.pk)
+    assert "Nothing is stored of this user id" in post(root, PAGE, {"user_id": "zoe"}).content.decode()

@@ -172,7 +172,10 @@ class EraseUser(BasketRepair):
     def is_available(self, record: Basket, known: KnownFacts) -> bool:
         return not erasure.is_erased(record)
 
-    def execute(self, record: Basket, call: RepairCall) -> Basket:
+    def execute(self, record: Basket, call: RepairCall) -> Basket | None:
+        if record._state.adding:  # noqa: SLF001 (documented, underscore and all)
+            erasure.erase_without_basket(basket=record, reason=call.reason, actor=call.actor)
+            return None
         return erasure.erase_user(
             basket=record,
             expected_events=call.expected_version,

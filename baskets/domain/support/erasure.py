@@ -7,11 +7,13 @@ from typing import Any
 from django.db import transaction
 
 from baskets.db.pipeline import Statement, execute
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import check_no_active_session, delete_locked_basket
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
+from baskets.domain.validation import require_reason
 from baskets.domain.wording import sentence
-from baskets.models import Basket, CheckoutSession, Comfort, GuestToken, IdempotencyRecord, Transfer
+from baskets.models import Basket, CheckoutSession, Comfort, DeskEntry, GuestToken, IdempotencyRecord, Transfer
 from baskets.models.basket_snapshot import Owner
 from baskets.models.events import NOTE
 
@@ -159,6 +161,25 @@ def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: boo
     return Basket.objects.get(pk=new)
 
 
+@transaction.atomic(savepoint=False)
+def erase_without_basket(*, basket: Basket, reason: str, actor: Actor) -> None:
+    """Delete the comfort settings and the stored responses of a user who has no basket. Locks nothing.
+
+    :param basket: an unsaved one, as `user_data.find_stored_data` finds it.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises RepairNotApplicable: nothing is stored, or the user has a basket by now.
+    """
+    require_reason(reason)
+    if Basket.objects.filter(pk=basket.pk).exists():
+        raise RepairNotApplicable(sentence("The user has a basket by now. Look again."))
+    deleted = [model.objects.filter(basket_id=basket.pk).delete()[0] for model in (Comfort, IdempotencyRecord)]
+    if not any(deleted):
+        raise RepairNotApplicable(sentence("The user's data were already erased."))
+    # Without a subject: the key is computed from the user id.
+    data = {"repair": "erase"}
+    audit_log.record(kind=DeskEntry.Kind.REPAIRED, about="basket", partner_id=basket.partner_id, reason=reason, data=data, actor=actor)
+
+
 def is_erased(basket: Basket) -> bool:
     """Return whether the data of the user of a basket were erased: its user id is a random name of `erase_user`."""
     return ERASED_NAME.fullmatch(basket.user_id) is not None
@@ -205,8 +226,8 @@ def _value(column: str) -> str:
 
 
 def _pattern(names: str) -> str:
-    """Return a regular expression of PostgreSQL for names, but not as part of a longer word."""
-    return f"(?<![[:alnum:]])(?:{names})(?![[:alnum:]])"
+    """Return a regular expression of PostgreSQL for names in any case, but not as part of a longer word."""
+    return f"(?i)(?<![[:alnum:]])(?:{names})(?![[:alnum:]])"
 
 
 def _children() -> list[tuple[str, str]]:

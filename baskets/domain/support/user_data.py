@@ -35,8 +35,9 @@ UNREADABLE = "stored, and cannot be decrypted"
 
 @dataclass(frozen=True, kw_only=True)
 class StoredData:
-    """What is stored in one basket and beside it.
+    """What is stored in one basket and beside it. Comfort settings and responses are stored of users without a basket as well.
 
+    :param basket: an unsaved one where there is no basket.
     :param counts: the number of rows of each kind.
     :param is_in_checkout: whether a checkout is active, which must end before an erasure.
     :param open_flags: the number of open attention flags: the customer may have paid.
@@ -47,18 +48,25 @@ class StoredData:
     is_in_checkout: bool = False
     open_flags: int = 0
 
+    @property
+    def has_basket(self) -> bool:
+        """Tell whether there is a basket."""
+        return not self.basket._state.adding  # noqa: SLF001 (documented, underscore and all)
+
 
 def find_stored_data(user_id: str) -> list[StoredData]:
     """Find what is stored of a user id, by partner, in a constant number of statements.
 
     Two partners may call different people by the same id.
     """
-    partners = Partner.objects.values_list("pk", flat=True)
-    keys = [Owner(partner_id=pk, user_id=user_id).basket_id for pk in partners] if user_id else []
-    found = {basket.pk: StoredData(basket=basket) for basket in Basket.objects.filter(pk__in=keys).select_related("partner")}
-    for name, rows in _rows_of(found).items():
+    partners = Partner.objects.all() if user_id else Partner.objects.none()
+    keys = {Owner(partner_id=partner.pk, user_id=user_id).basket_id: partner for partner in partners}
+    baskets = Basket.objects.select_related("partner").in_bulk(keys)
+    found: dict[UUID, StoredData] = {pk: StoredData(basket=basket) for pk, basket in baskets.items()}
+    for name, rows in _rows_of(keys).items():
         for pk in rows:
-            found[pk].counts[name] += 1
+            absent = Basket(pk=pk, partner=keys[pk], user_id=user_id)
+            found.setdefault(pk, StoredData(basket=absent)).counts[name] += 1
     for pk in Attention.objects.open().filter(basket_id__in=found).values_list("basket_id", flat=True):
         found[pk] = replace(found[pk], open_flags=found[pk].open_flags + 1)
     for pk in CheckoutSession.objects.active().filter(basket_id__in=found).values_list("basket_id", flat=True):

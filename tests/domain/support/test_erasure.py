@@ -167,6 +167,14 @@ def test_an_erased_user_is_known_by_the_name_alone(user: User) -> None:
         runner.run(erasure.erase_user, basket=erased, expected_events=erased.events, reason="again", actor=STAFF)
 
 
+def test_texts_of_other_baskets_lose_the_user_id_in_any_case(owner: Owner) -> None:
+    user, other = named_everywhere("Ann+x@example.org", owner.partner_id)
+    basket = Basket.objects.get(pk=other.pk)
+    runner.run(basket_repairs.add_note, basket=basket, expected_events=basket.events, reason="as ann+X@example.org", actor=STAFF)
+    erase(user)
+    assert Event.objects.notes().get().data["reason"] == "as [erased]"
+
+
 def test_the_text_of_a_note_goes_whatever_it_says(user: User) -> None:
     basket = Basket.objects.get(pk=user.owner.basket_id)
     runner.run(basket_repairs.add_note, basket=basket, expected_events=basket.events, reason="She is deaf: write to her", actor=STAFF)
