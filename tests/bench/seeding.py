@@ -24,7 +24,9 @@ SESSIONS = """
 INSERT INTO baskets_checkoutsession
     (basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at,
      language, country, stripe_using_sdk, currency, full_price)
-SELECT id, %(partner)s, order_no, 'ACTIVE', false, false, %(then)s, %(hold)s, '', '', false, 'EUR', 1999 * cardinality(products) FROM staged
+SELECT id, %(partner)s, order_no, 'ACTIVE', false, false, %(then)s,
+       -- As in production, no two holds end at the same moment.
+       %(hold)s + row_number() OVER () * interval '1 microsecond', '', '', false, 'EUR', 1999 * cardinality(products) FROM staged
 """
 ITEMS = """
 INSERT INTO baskets_checkoutitem (basket_id, session_id, product_id, count, stocked, position, price, currency)

@@ -7,9 +7,12 @@ absent before a sweep closes it.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import DatabaseError
+from django.db.models import Q, QuerySet
 
 from baskets.db.errors import Fault, fault_of
 from baskets.db.transactions import run_in_transaction
@@ -30,18 +33,29 @@ RECLAIM = Actor.system("reclaim of lapsed holds")
 SWEEP = Actor.system("expire_baskets")
 
 
+class Candidate(NamedTuple):
+    """A session or a basket that a sweep has found.
+
+    :param pk: of the session or the basket.
+    """
+
+    expires_at: datetime
+    pk: int | UUID
+    basket_id: UUID
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
     """What one step of a sweep did.
 
-    :param found: candidates seen; 0 means that nothing is left.
+    :param found: candidates seen.
     :param expired: how many of them were expired. The others were locked, or no longer due.
-    :param last: the primary key of the last candidate, for `after` of the next step; None if there was none.
+    :param last: the last candidate, for `after` of the next step; None if no more were due.
     """
 
     found: int
     expired: int
-    last: UUID | None
+    last: Candidate | None
 
 
 def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
@@ -86,18 +100,16 @@ def reclaim_stock(*, needed: Mapping[str, int]) -> None:
                 left.subtract(dict(freed.values_list("product_id", "pieces")))
 
 
-def sweep_sessions(*, after: UUID | None = None, dry_run: bool = False) -> SweepResult:
+def sweep_sessions(*, after: Candidate | None = None, dry_run: bool = False) -> SweepResult:
     """Expire one batch of lapsed sessions, in one transaction, without waiting for baskets that other transactions have locked.
 
     Locks at most 200 baskets by primary key, then stock rows by primary key.
 
-    :param after: candidates up to this basket have been seen in this sweep.
+    :param after: candidates up to this one have been seen in this sweep.
     :param dry_run: count only.
     """
-    candidates = CheckoutSession.objects.lapsed().order_by("basket_id").values_list("basket_id", flat=True)
-    if after:
-        candidates = candidates.filter(basket_id__gt=after)
-    return _sweep(list(candidates[:BATCH_SIZE]), _expire_lapsed_sessions, dry_run=dry_run)
+    due = _next_candidates(CheckoutSession.objects.lapsed(), after=after, basket="basket_id")
+    return _sweep(due, _expire_lapsed_sessions, dry_run=dry_run)
 
 
 def _expire_lapsed_sessions(due: Sequence[UUID]) -> int:
@@ -106,15 +118,13 @@ def _expire_lapsed_sessions(due: Sequence[UUID]) -> int:
     return len(lapsed)
 
 
-def sweep_baskets(*, after: UUID | None = None, dry_run: bool = False) -> SweepResult:
+def sweep_baskets(*, after: Candidate | None = None, dry_run: bool = False) -> SweepResult:
     """Close one batch of baskets past their lifetime, in one transaction; never one with an active checkout.
 
     Locks at most 200 baskets by primary key. For the parameters see `sweep_sessions`.
     """
-    candidates = Basket.objects.expired().order_by("pk").values_list("pk", flat=True)
-    if after:
-        candidates = candidates.filter(pk__gt=after)
-    return _sweep(list(candidates[:BATCH_SIZE]), _expire_old_baskets, dry_run=dry_run)
+    due = _next_candidates(Basket.objects.expired(), after=after, basket="pk")
+    return _sweep(due, _expire_old_baskets, dry_run=dry_run)
 
 
 def _expire_old_baskets(due: Sequence[UUID]) -> int:
@@ -124,10 +134,24 @@ def _expire_old_baskets(due: Sequence[UUID]) -> int:
     return len(old)
 
 
-def _sweep(due: Sequence[UUID], expire: Callable[[Sequence[UUID]], int], *, dry_run: bool) -> SweepResult:
+def _next_candidates(rows: QuerySet[Any], *, after: Candidate | None, basket: str) -> list[Candidate]:
+    """Read one batch of candidates in the order of their index, so that a batch costs the same however many are left.
+
+    :param basket: the field with the primary key of the basket.
+    """
+    if after:
+        # The last condition finds the place in the index; the first skips what was seen of the same moment.
+        rows = rows.filter(Q(expires_at__gt=after.expires_at) | Q(pk__gt=after.pk), expires_at__gte=after.expires_at)
+    found = rows.order_by("expires_at", "pk").values_list("expires_at", "pk", basket)[:BATCH_SIZE]
+    return [Candidate(*row) for row in found]
+
+
+def _sweep(due: Sequence[Candidate], expire: Callable[[Sequence[UUID]], int], *, dry_run: bool) -> SweepResult:
     """Expire one batch in one transaction.
 
     :param expire: locks the baskets that it can, looks at them again, and returns how many it has expired.
     """
-    expired = len(due) if dry_run or not due else run_in_transaction(lambda: expire(due))
-    return SweepResult(found=len(due), expired=expired, last=due[-1] if due else None)
+    baskets = [candidate.basket_id for candidate in due]
+    expired = len(due) if dry_run or not due else run_in_transaction(lambda: expire(baskets))
+    # What lapses while a sweep runs is for the next one.
+    return SweepResult(found=len(due), expired=expired, last=due[-1] if len(due) == BATCH_SIZE else None)

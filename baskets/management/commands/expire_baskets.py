@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import UUID
 
 from django.core.management.base import CommandError
 
@@ -18,8 +17,8 @@ from baskets.management.shutdown import graceful_shutdown
 class Sweep(Protocol):
     """A sweep that works in batches."""
 
-    def __call__(self, *, after: UUID | None, dry_run: bool) -> expiry.SweepResult:
-        """Process the next batch, after a basket."""
+    def __call__(self, *, after: expiry.Candidate | None, dry_run: bool) -> expiry.SweepResult:
+        """Process the next batch, after a candidate."""
 
 
 @dataclass(kw_only=True)
@@ -75,15 +74,14 @@ def run_sweeps(*, dry_run: bool, stop: Callable[[], bool]) -> tuple[SweepTotals,
 
 
 def _run_sweep(what: str, sweep: Sweep, *, dry_run: bool, stop: Callable[[], bool]) -> SweepTotals:
-    """Process every candidate once, in the order of their baskets."""
+    """Process every candidate once, the longest expired first."""
     swept, after = SweepTotals(), None
     with progress(doing=f"Expiring {what}", total=None, unit=what) as advance:
         while not stop():
             batch = sweep(after=after, dry_run=dry_run)
-            if not batch.found:
-                break
             swept.expired += batch.expired
             swept.left += batch.found - batch.expired
-            after = batch.last
             advance(batch.found)
+            if (after := batch.last) is None:
+                break
     return swept

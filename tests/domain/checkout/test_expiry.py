@@ -170,6 +170,33 @@ def test_a_live_session_is_not_expired(shopper: User) -> None:
     assert available("shirt") == (3, 0)
 
 
+@pytest.mark.parametrize("same_moment", [False, True])
+def test_a_sweep_sees_each_session_once_the_longest_lapsed_first(shopper: User, monkeypatch: pytest.MonkeyPatch, same_moment: bool) -> None:
+    users = [shopper, *(shopper.beside(name) for name in ("ben", "cleo"))]
+    for user in users[1:]:
+        user.place("shirt", 1)
+        user.start()
+    for user in users:
+        user.wait(minutes=31)
+    if same_moment:
+        latest = CheckoutSession.objects.latest("expires_at").expires_at
+        CheckoutSession.objects.update(expires_at=latest)
+    in_order = list(CheckoutSession.objects.order_by("expires_at", "pk").values_list("pk", flat=True))
+    monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
+    seen: list[object] = []
+    after = None
+    # Nothing changes, as if all baskets were locked: what was seen is not seen again.
+    while (after := expiry.sweep_sessions(after=after, dry_run=True).last) is not None:
+        seen.append(after.pk)
+    assert seen == in_order
+
+
+def test_a_sweep_ends_with_the_first_batch_that_is_not_full(shopper: User) -> None:
+    """What lapses while it runs is for the next sweep, so a sweep ends however many checkouts lapse."""
+    shopper.wait(minutes=31)
+    assert expiry.sweep_sessions(dry_run=True).last is None
+
+
 def interleave(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
     """Let something happen between the look for candidates and the transaction that takes them."""
     real = expiry.run_in_transaction
