@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
 
+from baskets.domain import slots
+
 POSITIVE_SETTINGS = {
     "BASKETS_HOLD_SECONDS": "baskets.E001",
     "BASKETS_GRACE_SECONDS": "baskets.E002",
@@ -94,6 +96,20 @@ def check_encryption_keys(**_: Any) -> list[CheckMessage]:
         for number, key in enumerate(settings.BASKETS_ENCRYPTION_KEYS, start=1)
         if not ENCRYPTION_KEY.fullmatch(key)
     ]
+
+
+@register()
+def check_cell(**_: Any) -> list[CheckMessage]:
+    """Reject a cell without a valid slot map: it would refuse every call, or answer calls of other cells."""
+    if not isinstance(settings.BASKETS_CELL, int) or not 0 <= settings.BASKETS_CELL <= slots.SLOTS:
+        return [Error(f"BASKETS_CELL must be a whole number from 0 to {slots.SLOTS}, not {settings.BASKETS_CELL!r}.", id="baskets.E090")]
+    if not settings.BASKETS_CELL:
+        return []
+    try:
+        slots.read_slot_map(settings.BASKETS_SLOT_MAP)
+    except slots.InvalidSlotMap as problem:
+        return [Error(f"BASKETS_SLOT_MAP: {problem}", id="baskets.E091")]
+    return []
 
 
 @register()

@@ -145,3 +145,10 @@ def client_address_header() -> str:
 trusted_proxies = _number("BASKETS_TRUSTED_PROXIES")
 # How long the response to an Idempotency-Key is stored.
 idempotency_window = _seconds("BASKETS_IDEMPOTENCY_SECONDS")
+# The number of this cell, from 1. 0: the installation has no cells.
+cell = _number("BASKETS_CELL")
+
+
+def slot_map_file() -> str:
+    """The path of the file that names the cell of each slot."""
+    return str(settings.BASKETS_SLOT_MAP)

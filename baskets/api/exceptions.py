@@ -20,8 +20,9 @@ from rest_framework import exceptions as drf
 from baskets.api.protocol.envelope import failure_response
 from baskets.api.protocol.metrics import DATABASE_FAULTS
 from baskets.api.serializers.representations import render_basket
-from baskets.db.errors import Fault, fault_of, read_with_reconnect, sqlstate_of
+from baskets.db.errors import Fault, constraint_of, fault_of, read_with_reconnect, sqlstate_of
 from baskets.domain import errors as domain
+from baskets.domain.slots import SLOT_CONSTRAINT
 from baskets.domain.timestamps import format_timestamp
 from baskets.error_summary import summarize_error
 from baskets.models.basket_snapshot import Owner, read_basket
@@ -62,6 +63,7 @@ TABLE: dict[str, ErrorCode] = {
     "body_too_large": ErrorCode(413, 3002),
     "uri_too_long": ErrorCode(414, 3002),
     "unsupported_media_type": ErrorCode(415, 3002),
+    "wrong_cell": ErrorCode(421, 404),
     "header_too_large": ErrorCode(431, 3002),
     "validation_failed": ErrorCode(422, 3002),
     "cart_empty": ErrorCode(422, 422),
@@ -261,6 +263,8 @@ def response_for_exception(error: BaseException) -> HttpResponse:
 
 def response_for_db_error(error: BaseException) -> HttpResponse:
     """Return 503 for a failing database and 500 for any unexpected error. The response reveals no internals."""
+    if constraint_of(error) == SLOT_CONSTRAINT:
+        return error_response("wrong_cell")  # The slot has moved since this process read the slot map.
     fault = fault_of(error)
     if fault is Fault.INTERNAL:
         log.error("unforeseen_error", sqlstate=sqlstate_of(error), **summarize_error(error, sys.exc_info()[2]))

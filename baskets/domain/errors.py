@@ -229,6 +229,13 @@ class Throttled(Refusal):
         self.seconds = seconds
 
 
+class WrongCell(Refusal):
+    """The basket lives in another cell. See ADR 55."""
+
+    reason = "wrong_cell"
+    message = gettext_noop("The basket lives in another cell of this installation. Nothing was done.")
+
+
 class SigningKeyUnreadable(Refusal):
     """The key that signs the tokens of guests cannot be decrypted: an operator must run `rotate_guest_keys`."""
 

@@ -48,6 +48,7 @@ def test_table_equals_the_contract() -> None:
         "body_too_large": (413, 3002),
         "uri_too_long": (414, 3002),
         "unsupported_media_type": (415, 3002),
+        "wrong_cell": (421, 404),
         "header_too_large": (431, 3002),
         "validation_failed": (422, 3002),
         "cart_empty": (422, 422),

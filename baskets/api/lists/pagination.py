@@ -13,6 +13,7 @@ from django.core import signing
 from django.db.models import QuerySet
 from django.http import QueryDict
 
+from baskets import conf
 from baskets.api.exceptions import invalid
 from baskets.api.lists.filters import ListFilterSet
 from baskets.encryption import UnreadableSecret, decrypt_token, encrypt_token
@@ -62,7 +63,9 @@ class ListCursor:
         return position
 
     def _digest(self) -> str:
-        text = json.dumps([self.partner_id, self.call, sorted(self.filters.items())])
+        # A token of another cell names a place in another list.
+        cell = [conf.cell()] if conf.cell() else []
+        text = json.dumps([self.partner_id, self.call, sorted(self.filters.items()), *cell])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

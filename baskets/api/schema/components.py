@@ -270,6 +270,7 @@ def describe_operation(
         *reasons_of.COMMON_REASONS,
         *(reasons_of.API_KEY_REASONS if needs_key else ()),
         *(reasons_of.USER_TOKEN_REASONS if "user_id" in path else ()),
+        *(reasons_of.ROUTED_REASONS if {"user_id", "image"} & set(path) else ()),
         *(reasons_of.RATE_LIMIT_REASONS if throttled else ()),
         *(["server_key_required"] if access is Access.SERVER_KEY else ()),
         *(reasons_of.BODY_REASONS if body is not None or writes else ()),

@@ -185,7 +185,7 @@ after its creation, unless the operator has set another time.
         empty={}, with_products={"products": [{"productId": "demo-mug", "count": 2}, {"productId": "demo-soundtrack"}]}
     ),
     query=[query_parameter("jayToken", "The token of a transfer: gives access to that very basket. Then `products` must be absent.")],
-    refusals=["product_unknown", "cart_full", "saved_full", "signing_key_unreadable"],
+    refusals=["product_unknown", "cart_full", "saved_full", "wrong_cell", "signing_key_unreadable"],
     links={"basket": link_to("getbasket", "Show the basket of the guest.", userId="$response.body#/data/userId")},
 )
 transfer_basket = describe_operation(

@@ -19,6 +19,8 @@ API_KEY_REASONS = ("api_key_missing", "api_key_invalid", "token_invalid", "token
 USER_TOKEN_REASONS = ("token_missing", "token_user_mismatch")
 BODY_REASONS = ("body_too_large", "unsupported_media_type")
 IDEMPOTENCY_REASONS = ("idempotency_key_reused",)
+# Only an installation with several cells answers this.
+ROUTED_REASONS = ("wrong_cell",)
 RATE_LIMIT_REASONS = ("throttled",)
 
 # The responses that several operations have, by the reasons for them. A response of one operation only stands in that operation.
@@ -45,6 +47,7 @@ SHARED_RESPONSES: dict[frozenset[str], str] = {
         "ValidationFailed": ["validation_failed"],
         "WriteRefused": ["validation_failed", "idempotency_key_reused"],
         "ItemRefused": ["validation_failed", "idempotency_key_reused", "cart_full", "saved_full"],
+        "WrongCell": ["wrong_cell"],
         "CheckoutActive": ["checkout_active"],
         "Throttled": ["throttled"],
         "HeaderTooLarge": ["header_too_large"],

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from baskets import conf
 from baskets.api.auth.api_keys import CachedKeyGuard, CachedKeyStale, Caller, authenticate_key
 from baskets.api.auth.permissions import BearerTokenOfClientKeys
 from baskets.api.auth.throttling import ApiKeyThrottle, rate_limit_of, throttle_failure
@@ -20,7 +21,9 @@ from baskets.api.middleware import request_id_of
 from baskets.api.protocol.negotiation import accepts_json
 from baskets.api.protocol.versioning import requested_version
 from baskets.api.tracking import read_tracking
+from baskets.domain import slots
 from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.errors import WrongCell
 from baskets.models.basket_snapshot import Owner
 
 
@@ -30,8 +33,9 @@ class AuthenticatedViewSet(ViewSet):
     # Note [Order of checks]
     # DRF checks Accept before it authenticates. Partners rely on this order: path (404, the resolver), method (405), version
     # (406), key (401), token (401), other permissions (403), Accept (406), then media type (415), size (413) and content (422),
-    # then idempotency, throttle and state. `initial` goes as far as Accept; `ApiViewSet.validated`, the first line of every
-    # action, goes as far as the throttle; the domain operation refuses by the state.
+    # then idempotency, throttle and state. `initial` goes as far as Accept, and then refuses a call
+    # for another cell (421); `ApiViewSet.validated`, the first line of every action, goes as far as the throttle; the domain
+    # operation refuses by the state.
     """
 
     permission_classes: Sequence[type[BasePermission]] = (BearerTokenOfClientKeys,)
@@ -72,6 +76,8 @@ class AuthenticatedViewSet(ViewSet):
             self._check_caller()
         if self.answers_json and not accepts_json(request.META.get("HTTP_ACCEPT")):
             raise ApiError("not_acceptable")
+        if conf.cell() and (key := self.routing_key) is not None and not slots.is_in_this_cell(key):
+            raise WrongCell
 
     def _check_caller(self) -> None:
         self.key_guard = CachedKeyGuard(self.caller, refresh=self._authenticate_without_cache)
@@ -129,6 +135,11 @@ class AuthenticatedViewSet(ViewSet):
         if isinstance(exc, ApiError):
             exc = throttle_failure(self.request, exc, exempt=self.action in self.never_throttled)
         return super().handle_exception(exc)
+
+    @property
+    def routing_key(self) -> str | None:
+        """What a proxy chooses the cell of the call by; None where each cell can answer. See ADR 55."""
+        return self.kwargs.get("user_id") or self.kwargs.get("image")
 
     # --- The caller ---
 

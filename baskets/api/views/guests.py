@@ -46,6 +46,11 @@ class GuestViewSet(ApiViewSet):
         """A new guest, who has no basket yet."""
         return guests.new_guest(partner_id=self.caller.partner_id)
 
+    @property
+    def routing_key(self) -> str | None:
+        """The token of a transfer, if there is one."""
+        return next(iter(self.query("jayToken")), None)
+
     @operations.create_guest
     def create(self, request: Request) -> HttpResponse:
         """Create a guest with a basket and a token, or redeem the transfer of another device's basket."""

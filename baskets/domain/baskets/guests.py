@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from django.db import transaction
 
+from baskets.domain import slots
 from baskets.domain.access.client_limits import ClientLimits
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
@@ -20,8 +21,8 @@ from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner
 
 
 def new_guest(*, partner_id: int) -> Owner:
-    """Generate the id of a guest: 128 random bits, so that it is unique and cannot be guessed."""
-    return Owner(partner_id=partner_id, user_id=f"guest-{secrets.token_hex(16)}")
+    """Generate the id of a guest of this cell: 128 random bits, so that it is unique and cannot be guessed."""
+    return Owner(partner_id=partner_id, user_id=slots.generate_in_this_cell(lambda: f"guest-{secrets.token_hex(16)}"))
 
 
 @transaction.atomic(savepoint=False)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from baskets.db.pipeline import Statement, execute
+from baskets.domain import slots
 from baskets.domain.access.client_limits import ClientLimits
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_and_read, lock_basket, write_lists
@@ -66,7 +67,8 @@ def offer_transfer(*, owner: Owner, actor: Actor) -> TransferOffer:
     # Expired rows add nothing to what the timeline records.
     Transfer.objects.filter(basket_id=snapshot.basket_id, expires_at__lt=snapshot.at - KEEP_USED_FOR).delete()
     GuestToken.objects.filter(basket_id=snapshot.basket_id, expires_at__lt=snapshot.at - KEEP_USED_FOR).delete()
-    token = secrets.token_urlsafe(32)
+    # The proxy sends the other device to the cell of the token.
+    token = slots.generate_in_this_cell(lambda: secrets.token_urlsafe(32))
     expires_at = snapshot.at + TOKEN_LIFETIME
     fresh = Transfer(digest=token_digest(token), basket_id=snapshot.basket_id, created_at=snapshot.at, expires_at=expires_at)
     fresh.save(force_insert=True)

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 
 from baskets.db.pipeline import Statement, execute
-from baskets.domain import audit_log
+from baskets.domain import audit_log, slots
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import check_no_active_session, delete_locked_basket
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
@@ -147,7 +147,7 @@ def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: boo
         execute(statement, {"basket": basket.pk, "mark": MARK, "name": NOTE})
     _redact(basket, is_number_elsewhere=is_number_elsewhere)
 
-    name = f"{ERASED_PREFIX}{secrets.token_hex(16)}"
+    name = slots.generate_in_this_cell(lambda: f"{ERASED_PREFIX}{secrets.token_hex(16)}")
     new = Owner(partner_id=basket.partner_id, user_id=name).basket_id
     sessions = list(CheckoutSession.objects.filter(basket_id=basket.pk).values_list("pk", flat=True))
     # Foreign keys are deferred to COMMIT, so the order of the updates does not matter.
