@@ -86,7 +86,7 @@ def test_an_erased_user_stays_in_the_cell(api: Api, partner: Partner, sells: Sel
     sells("p1")
     api.place("p1", user=OURS)
     basket = Basket.objects.get(user_id=OURS)
-    erased = erasure.erase_user(basket=basket, expected_events=basket.events, reason="asked", actor=TESTER)
+    erased = erasure.erase_user(basket=basket, expected_events=basket.events, reason="a request", actor=TESTER)
     assert slots.slot_of(erased.user_id) in HERE
 
 
