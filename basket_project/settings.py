@@ -183,14 +183,12 @@ BASKETS_LOGIN_WINDOW_SECONDS = env.int("BASKETS_LOGIN_WINDOW_SECONDS", default=5
 BASKETS_CLIENT_ADDRESS_HEADER = env.str("BASKETS_CLIENT_ADDRESS_HEADER", default="")
 BASKETS_TRUSTED_PROXIES = env.int("BASKETS_TRUSTED_PROXIES", default=1)
 
-# --- Cells: several installations behind one proxy, see ADR 55 ------------------
+# --- Cells: several installations behind one proxy, see ADR 56 ------------------
 
 # The number of this cell; 0: the installation is whole.
 BASKETS_CELL = env.int("BASKETS_CELL", default=0)
 # The file that names the cell of each slot. The proxy reads the same file.
 BASKETS_SLOT_MAP = env.str("BASKETS_SLOT_MAP", default="")
-# For commands: the databases of all cells, in the order of their numbers.
-BASKETS_CELL_DATABASES = env.list("BASKETS_CELL_DATABASES", default=[])
 
 # --- Stored secrets ----------------------------------------------------------
 

@@ -230,7 +230,7 @@ class Throttled(Refusal):
 
 
 class WrongCell(Refusal):
-    """The basket lives in another cell. See ADR 55."""
+    """The basket lives in another cell. See ADR 56."""
 
     reason = "wrong_cell"
     message = gettext_noop("The basket lives in another cell of this installation. Nothing was done.")

@@ -1,4 +1,4 @@
-"""The 64 slots of users, and the cell that each slot belongs to. A proxy computes the same slots. See ADR 55.
+"""The 64 slots of users, and the cell that each slot belongs to. A proxy computes the same slots. See ADR 56.
 
 Without cells (`BASKETS_CELL` is 0) every name belongs here, and nothing is computed.
 """

@@ -138,7 +138,7 @@ class AuthenticatedViewSet(ViewSet):
 
     @property
     def routing_key(self) -> str | None:
-        """What a proxy chooses the cell of the call by; None where each cell can answer. See ADR 55."""
+        """What a proxy chooses the cell of the call by; None where each cell can answer. See ADR 56."""
         return self.kwargs.get("user_id") or self.kwargs.get("image")
 
     # --- The caller ---

@@ -17,13 +17,12 @@ class Command(ServiceCommand):
     )
     supports_dry_run = False
 
-    def handle(self, *, as_json: bool, **_: Any) -> None:
+    def handle(self, **_: Any) -> None:
         """Set the constraint and count what is against it."""
         cell = conf.cell()
         own = [slot for slot, owner in enumerate(slots.read_slot_map(conf.slot_map_file())) if owner == cell] if cell else None
         foreign = slot_division.claim_slots(own)
-        self.answer(
-            as_json=as_json,
+        self.print_result(
             text="Every user belongs here." if own is None else f"Cell {cell} has {len(own)} slots; {foreign} baskets are in others.",
             cell=cell,
             slots=own,

@@ -36,8 +36,8 @@ class Command(ServiceCommand):
         )
         parser.add_argument("--bind", default=":8080", help="Where HAProxy listens, with the options of its `bind` (default: %(default)s).")
 
-    def handle(self, *, slot_map: str, cell: list[list[str]], bind: str, as_json: bool, **_: Any) -> None:
+    def handle(self, *, slot_map: str, cell: list[list[str]], bind: str, **_: Any) -> None:
         """Print the configuration."""
         with_slots = sorted(set(slots.read_slot_map(slot_map)) - {slots.NO_CELL})
         text = proxy.render_haproxy_config(cells=cell, bind=bind, map_file=slot_map, with_slots=with_slots)
-        self.answer(as_json=as_json, text=text.rstrip(), config=text)
+        self.print_result(text=text.rstrip(), config=text)

@@ -24,8 +24,8 @@ class Command(ServiceCommand):
         parser.add_argument("--cells", type=bounded_int(minimum=1, maximum=slots.SLOTS), required=True, metavar="N", help="How many cells.")
         parser.add_argument("--from", dest="current", metavar="FILE", help="The slot map that is in use.")
 
-    def handle(self, *, cells: int, current: str | None, as_json: bool, **_: Any) -> None:
+    def handle(self, *, cells: int, current: str | None, **_: Any) -> None:
         """Print the map."""
         before = slots.read_slot_map(current) if current else None
         division = slot_division.divide(cells, current=before)
-        self.answer(as_json=as_json, text=slot_division.render_slot_map(division, current=before).rstrip(), slots=list(division))
+        self.print_result(text=slot_division.render_slot_map(division, current=before).rstrip(), slots=list(division))
