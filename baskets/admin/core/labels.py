@@ -84,6 +84,7 @@ CALL_REASONS = {
     "version_unsupported": _("Version unsupported"),
     "webhook_unknown": _("Webhook unknown"),
     "webhooks_full": _("Too many webhooks"),
+    "wrong_cell": _("Wrong cell"),
 }
 LISTS = dict(BasketItem.List.choices)
 # Commands and other parts of the service, by the name that they record.
