@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from baskets.models import Partner
@@ -45,6 +45,21 @@ def viewer(sign_in: Callable[..., Client]) -> Client:
 def staff_without_rights(sign_in: Callable[..., Client]) -> Client:
     """Staff without any right."""
     return sign_in("nora")
+
+
+def repairer_named(name: str) -> Client:
+    """Sign in a new member of staff with the role for repairs."""
+    person = User.objects.create(username=name, is_staff=True)
+    person.groups.set([Group.objects.get(name="Basket repairers")])
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(person)
+    return client
+
+
+@pytest.fixture
+def repairer(db: None) -> Client:
+    """Staff with the role for repairs."""
+    return repairer_named("rita")
 
 
 @pytest.fixture

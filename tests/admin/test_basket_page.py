@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
@@ -20,16 +19,6 @@ from tests.admin.conftest import Shop
 from tests.admin.repairs.repair_cases import ordered, sold_out_since
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def repairer(db: None) -> Client:
-    """A browser of staff with the role for repairs."""
-    person = User.objects.create(username="rita", is_staff=True)
-    person.groups.set([Group.objects.get(name="Basket repairers")])
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(person)
-    return client
 
 
 def basket_url(session: CheckoutSession) -> str:

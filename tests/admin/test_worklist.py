@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -26,16 +25,6 @@ from tests.domain.scenarios import User as Buyer
 
 pytestmark = pytest.mark.django_db
 WORK = "/admin/baskets/attention/work/"
-
-
-@pytest.fixture
-def repairer(db: None) -> Client:
-    """A browser of staff with the role for repairs."""
-    person = User.objects.create(username="rita", is_staff=True)
-    person.groups.set([Group.objects.get(name="Basket repairers")])
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(person)
-    return client
 
 
 @pytest.fixture

@@ -98,16 +98,6 @@ def asks(address: str) -> bool:
     return next(repair.form_class not in FORMS_WITHOUT_DETAILS for repair in ALL_REPAIRS if f"/{repair.slug}/" in address)
 
 
-@pytest.fixture
-def repairer(db: None) -> Client:
-    """A browser of staff with the role for repairs."""
-    person = User.objects.create(username="rita", is_staff=True)
-    person.groups.set([Group.objects.get(name="Basket repairers")])
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(person)
-    return client
-
-
 @pytest.mark.measured
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_repair_shows_what_it_changes_does_it_once_and_says_so(
