@@ -460,7 +460,7 @@ def test_an_unknown_repair_is_not_found(shop: Shop, repairer: Client) -> None:
     assert repairer.get(address_of(session, "abort").replace(str(session.pk), "999999")).status_code == 404
 
 
-OF_OPEN_BASKET = {"add-item", "change-item", "extend", "end", "erase"}
+OF_OPEN_BASKET = {"add-item", "change-item", "extend", "end", "note", "erase"}
 
 
 def test_pages_offer_the_repairs_that_fit_to_those_who_may(shop: Shop, repairer: Client, viewer: Client) -> None:
