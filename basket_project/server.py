@@ -3,6 +3,11 @@
 It needs the environment `.venv`; `python3 -m basket_project serve` creates that and then executes this module. An installed package
 runs it as `baskets serve`. On SIGTERM or SIGINT the service finishes the requests in flight and ends. SIGHUP replaces the workers one
 by one. `basket_project.http_server` reads and queues the requests.
+
+# Note [A worker is a new program]
+# A worker is this module, executed again with `--worker`, so that after SIGHUP it runs nothing but the program on disk. If it were a fork,
+# it would combine the modules that the main process loaded with those of another release. The main process and its workers share only
+# that option, three file descriptors and the environment: a new release must not change them.
 """
 
 import argparse
@@ -12,14 +17,19 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import environ
+import structlog
 
 from basket_project.http_server.limits import Limits, raise_descriptor_limit
-from basket_project.http_server.supervisor import Supervisor
+from basket_project.http_server.supervisor import Supervisor, report_ready
 from basket_project.logs import logging_config
 from basket_project.variables import missing_variable
+
+log = structlog.get_logger("basket_project.http_server")
 
 # Every partner's key has the same length; a media type is a few words.
 API_KEY_BYTES = 256
@@ -58,8 +68,31 @@ def read_limits(descriptors: int) -> Limits:
     )
 
 
-def _serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int, *, threads: int) -> None:
-    """Load the application and serve; runs in a worker process."""
+class Place(NamedTuple):
+    """The place of a worker: file descriptors that it inherits, in the order of the option `--worker`.
+
+    :param listener: the listening socket.
+    :param ready: for `report_ready`.
+    :param supervisor: becomes readable when the supervisor has ended.
+    """
+
+    listener: int
+    ready: int
+    supervisor: int
+
+
+def _execute_worker(place: Place, *, threads: int) -> NoReturn:
+    """Replace this process, a fork of the main process, by a worker; see Note [A worker is a new program]."""
+    for descriptor in place:
+        os.set_inheritable(descriptor, True)
+    # `-m` searches the working directory first, which only a checkout needs.
+    isolation = [] if Path(__file__).parents[1] == Path.cwd() else ["-P"]
+    options = ["--threads", str(threads), "--worker", *map(str, place)]
+    os.execv(sys.executable, [sys.executable, *isolation, "-m", "basket_project.server", *options])  # noqa: S606 - intended
+
+
+def _run_worker(place: Place, *, threads: int) -> None:
+    """Load the application and serve until a signal ends it."""
     from basket_project.wsgi import application  # noqa: I001, PLC0415 (loads Django, which the rest needs)
     from baskets.api.admission import Admission  # noqa: PLC0415
     from basket_project.http_server.worker import Worker  # noqa: PLC0415
@@ -68,7 +101,22 @@ def _serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: in
 
     threading.Thread(target=log_findings, name="database-checks", daemon=True).start()
     limits = read_limits(raise_descriptor_limit(settings.BASKETS_MAX_CONNECTIONS + OTHER_DESCRIPTORS))
-    Worker(listener, application, Admission(), threads=threads, limits=limits).run(on_ready=on_ready, supervisor=supervisor)
+    worker = Worker(socket.socket(fileno=place.listener), application, Admission(), threads=threads, limits=limits)
+    worker.run(on_ready=lambda: report_ready(place.ready), supervisor=place.supervisor)
+
+
+def _serve_as_worker(place: Place, *, threads: int) -> NoReturn:
+    """Be a worker; ends the process."""
+    status = 1
+    try:
+        _run_worker(place, threads=threads)
+        status = 0
+    except Exception as error:
+        # The message about an invalid setting; it never quotes a secret.
+        reason = str(error) if type(error).__name__ == "ImproperlyConfigured" else None
+        log.exception("worker_failed", reason=reason)
+    sys.stderr.flush()
+    os._exit(status)  # Threads that wait for a database that hangs must not delay the end.
 
 
 @contextlib.contextmanager
@@ -112,18 +160,33 @@ def main(arguments: list[str], *, program: str = "python3 -m basket_project serv
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s; one per core)")
     parser.add_argument("--threads", type=int, default=4, help="requests at once in each process (default: %(default)s)")
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=int, nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    environment = environ.Env()
+    if options.worker:
+        logging_config(debug=environment.bool("DJANGO_DEBUG", default=False))
+        _serve_as_worker(Place(*options.worker), threads=options.threads)
     if problem := missing_variable() or _listen_error(options.host, options.port):
         sys.exit(problem)
     if options.workers < 1 or options.threads < 1:
         sys.exit("At least one worker and one thread are needed.")
-    logging_config(debug=environ.Env().bool("DJANGO_DEBUG", default=False))
+    delay_seconds = environment.int("BASKETS_SHUTDOWN_DELAY_SECONDS", default=0)
+    if delay_seconds < 0:
+        sys.exit("BASKETS_SHUTDOWN_DELAY_SECONDS is below zero.")
+    logging_config(debug=environment.bool("DJANGO_DEBUG", default=False))
 
-    def serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int) -> None:
-        _serve(listener, on_ready, supervisor, threads=options.threads)
+    def serve(listener: socket.socket, ready: int, supervisor: int) -> None:
+        _execute_worker(Place(listener.fileno(), ready, supervisor), threads=options.threads)
 
     with _metrics_folder():
-        service = Supervisor(host=options.host, port=options.port, workers=options.workers, serve=serve, on_end=_mark_worker_dead)
+        service = Supervisor(
+            host=options.host,
+            port=options.port,
+            workers=options.workers,
+            serve=serve,
+            on_end=_mark_worker_dead,
+            delay_seconds=delay_seconds,
+        )
         status = service.run(lifeline=options.lifeline)
     sys.exit(status)
 

@@ -29,5 +29,8 @@ class AdmissionPolicy(Protocol):
     def observe(self, *, queued: int, busy: int, connections: int) -> None:
         """Record the current load of this worker."""
 
+    def announce_end(self) -> None:
+        """Report from now on that this process is about to end. Called more than once."""
+
     def end_thread(self) -> None:
         """Release the resources of the current thread."""

@@ -1,4 +1,10 @@
-"""The main process of the server: starts the workers, replaces those that end or are stopped, and ends all on a signal."""
+"""The main process of the server: starts the workers, replaces those that end or are stopped, and ends all on a signal.
+
+# Note [Signals]
+# To the main process: SIGTERM and SIGINT end the service, a second one at once; SIGHUP replaces all workers.
+# To a worker: ANNOUNCE makes it report that it will end, and changes nothing else; RETIRE lets it answer the connections it has, without
+# a hurry, while its successor accepts new ones; SIGTERM ends it within seconds.
+"""
 
 import contextlib
 import os
@@ -21,8 +27,11 @@ BACKLOG = 1024
 # A worker that is found stopped in two checks, this far apart, is killed. A short stop of the whole service has no effect.
 _CHECK_SECONDS = 0.5
 _RETRY_SECONDS = 1
+# A new worker that is not ready by then is killed.
+_START_SECONDS = 120
+ANNOUNCE, RETIRE = signal.SIGUSR1, signal.SIGUSR2
 
-Serve = Callable[[socket.socket, Callable[[], None], int], None]
+Serve = Callable[[socket.socket, int, int], None]
 
 
 @dataclass(eq=False)
@@ -36,16 +45,23 @@ class _Child:
     pipe: int
     ready: bool = False
     stopped: bool = False
+    retired: bool = False
+    started_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(eq=False)
 class _Slot:
-    """The place of one worker, with its listening socket. During a replacement it has two children."""
+    """The place of one worker, with its listening socket. During a replacement it has two children or more."""
 
     number: int
     listener: socket.socket
     children: list[_Child] = field(default_factory=list)
     not_before: float = 0.0
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a worker accepts connections, or is about to."""
+        return not all(child.retired for child in self.children)
 
 
 class Supervisor:
@@ -58,13 +74,18 @@ class Supervisor:
     # stopped; its connections wait. So the main process owns the sockets, and the next worker of that slot serves the
     # waiting clients. No other worker keeps a socket open, so when the service ends, new clients are refused at once.
 
-    :param serve: serves a listening socket in a new process. Parameters: the socket, a callback for readiness, and a file
-        descriptor that becomes readable when the supervisor has ended.
+    :param serve: serves a listening socket in a new process. Parameters: the socket, a file descriptor for `report_ready`, and one
+        that becomes readable when the supervisor has ended.
     :param on_end: called with the process id of each worker that has ended.
+    :param delay_seconds: how long the service still serves after a signal to end, while it reports that it is not ready.
     """
 
-    def __init__(self, *, host: str, port: int, workers: int, serve: Serve, on_end: Callable[[int], None]) -> None:
+    def __init__(
+        self, *, host: str, port: int, workers: int, serve: Serve, on_end: Callable[[int], None], delay_seconds: float = 0
+    ) -> None:
         self._serve = serve
+        self._delay_seconds = delay_seconds
+        self._stop_at: float | None = None
         self._on_end = on_end
         self._slots = [_Slot(number, listener) for number, listener in enumerate(_listeners(host, port, workers), start=1)]
         self._selector = selectors.DefaultSelector()
@@ -86,8 +107,8 @@ class Supervisor:
         self._wake_writer.setblocking(False)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop())
-        signal.signal(signal.SIGHUP, lambda *_: self._to_replace.extend(self._slots))
+            signal.signal(number, lambda *_: self._stop_later())
+        signal.signal(signal.SIGHUP, lambda *_: self._replace_all())
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._drain_wake_pipe)
         if lifeline is not None:
@@ -102,6 +123,9 @@ class Supervisor:
             if (now := time.monotonic()) >= next_check:
                 next_check = now + _CHECK_SECONDS
                 self._kill_stopped()
+                self._kill_slow_starters(now)
+            if self._stop_at is not None and now >= self._stop_at:
+                self._stop()
         self._end_children()
         return 1 if self._failed else 0
 
@@ -113,6 +137,26 @@ class Supervisor:
     def _stop(self) -> None:
         self._stopping = True
 
+    def _stop_later(self) -> None:
+        """Let balancers learn that the service ends, then stop; at once without a delay, or at the second signal."""
+        if self._stop_at is not None or not self._delay_seconds:
+            self._stop()
+            return
+        self._stop_at = time.monotonic() + self._delay_seconds
+        self._to_replace.clear()
+        for slot in self._slots:
+            for child in slot.children:
+                self._announce_stop(child)
+
+    def _announce_stop(self, child: _Child) -> None:
+        if child.ready and self._stop_at is not None:
+            _signal(child.pid, ANNOUNCE)
+
+    def _replace_all(self) -> None:
+        """Begin to replace all workers, those too that a former SIGHUP has just started: the program may have changed since."""
+        if self._stop_at is None:
+            self._to_replace = deque(self._slots)
+
     def _on_lifeline(self, lifeline: int) -> None:
         if not os.read(lifeline, 1):
             self._stop()
@@ -121,12 +165,12 @@ class Supervisor:
 
     def _start_missing(self) -> None:
         for slot in self._slots:
-            if not slot.children and time.monotonic() >= slot.not_before:
+            if not slot.is_served and time.monotonic() >= slot.not_before:
                 self._start(slot)
 
     def _replace_next(self) -> None:
         """After SIGHUP, start the successor of one worker at a time."""
-        if self._to_replace and all(len(slot.children) == 1 and slot.children[0].ready for slot in self._slots):
+        if self._to_replace and all(slot.is_served and all(child.ready for child in slot.children) for slot in self._slots):
             self._start(self._to_replace.popleft())
 
     def _start(self, slot: _Slot) -> None:
@@ -145,21 +189,16 @@ class Supervisor:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+            for number in (signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; only the supervisor reacts.
+            for number in (signal.SIGINT, signal.SIGHUP):  # A terminal sends them to the whole process group; only the supervisor reacts.
+                signal.signal(number, signal.SIG_IGN)
             self._selector.close()
             os.close(self._alive_writer)
             for other in self._slots:
                 if other.listener is not slot.listener:
                     other.listener.close()
-
-            def on_ready() -> None:
-                os.write(ready, b"1")
-                os.close(ready)
-                log.info("worker_started", worker=slot.number)
-
-            self._serve(slot.listener, on_ready, self._alive_reader)
+            self._serve(slot.listener, ready, self._alive_reader)
             status = 0
         except BaseException as error:
             if not isinstance(error, SystemExit):
@@ -176,8 +215,17 @@ class Supervisor:
         self._close_pipe(child)
         if child.ready:
             self._were_ready = True
-            for former in slot.children[: slot.children.index(child)]:
-                _signal(former.pid, signal.SIGTERM)
+            log.info("worker_started", worker=slot.number, pid=child.pid)
+            self._announce_stop(child)
+            self._retire(slot.children[: slot.children.index(child)])
+
+    def _retire(self, formers: list[_Child]) -> None:
+        """Retire the predecessors of a new worker. One generation of them stays: those that were retired before end now."""
+        if all(former.retired for former in formers):
+            return  # The new worker replaces one that died.
+        for former in formers:
+            _signal(former.pid, signal.SIGTERM if former.retired else RETIRE)
+            former.retired = True
 
     def _close_pipe(self, child: _Child) -> None:
         if child.pipe >= 0:
@@ -198,11 +246,14 @@ class Supervisor:
         self._on_end(child.pid)
         if self._stopping:
             return
-        log.log(20 if code == 0 else 40, "worker_ended", worker=slot.number, code=code)
+        log.log(20 if code == 0 else 40, "worker_ended", worker=slot.number, pid=child.pid, code=code)
         # A worker that was ready is replaced at once, any other after a pause, because it may fail again. If it failed by itself
         # (a negative code is a signal) before any worker was ready, the service ends.
         if not child.ready:
             slot.not_before = time.monotonic() + _RETRY_SECONDS
+            if slot.is_served:  # The successor failed; its predecessor stays, and so do those of the other slots.
+                log.error("workers_not_replaced", failed=slot.number)
+                self._to_replace.clear()
             if code > 0 and not self._were_ready:
                 self._failed = True
                 self._stop()
@@ -215,6 +266,13 @@ class Supervisor:
                 if stopped and child.stopped:
                     _signal(child.pid, signal.SIGKILL)
                 child.stopped = stopped
+
+    def _kill_slow_starters(self, now: float) -> None:
+        for slot in self._slots:
+            for child in slot.children:
+                if not child.ready and now > child.started_at + _START_SECONDS:
+                    log.error("worker_not_ready", worker=slot.number, pid=child.pid)
+                    _signal(child.pid, signal.SIGKILL)
 
     def _end_children(self) -> None:
         for slot in self._slots:
@@ -231,6 +289,15 @@ class Supervisor:
                     for child in slot.children:
                         _signal(child.pid, signal.SIGKILL)
             self._reap()
+
+
+def report_ready(ready: int) -> None:
+    """Report to the supervisor that this worker accepts requests.
+
+    :param ready: the file descriptor that `serve` was given.
+    """
+    os.write(ready, b"1")
+    os.close(ready)
 
 
 def _signal(pid: int, number: int) -> None:

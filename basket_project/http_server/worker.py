@@ -4,6 +4,7 @@ The main thread is the event loop. It accepts, reads, refuses, and queues whole 
 application, and send the response. The event loop sends the part that a client does not read at once.
 """
 
+import math
 import selectors
 import signal
 import socket
@@ -25,6 +26,7 @@ from basket_project.http_server.requests import Head
 from basket_project.http_server.response_writer import ResponseWriter
 from basket_project.http_server.responses import Application, base_environ
 from basket_project.http_server.return_queue import ReturnQueue
+from basket_project.http_server.supervisor import ANNOUNCE, RETIRE
 
 log = structlog.get_logger("basket_project.http_server")
 
@@ -33,7 +35,7 @@ _TICK_SECONDS = 0.25
 
 
 class Worker:
-    """Serves one listening socket until SIGTERM."""
+    """Serves one listening socket until a signal ends it."""
 
     def __init__(self, listener: socket.socket, application: Application, policy: AdmissionPolicy, *, threads: int, limits: Limits) -> None:
         self._listener = listener
@@ -60,13 +62,14 @@ class Worker:
         )
         self._next_tick = 0.0
         self._next_second = 0.0
-        self._stop_requested = False
-        self._stopping_since: float | None = None
+        self._stop_requested = self._retire_requested = self._announce_requested = False
+        self._is_stopping = False
+        self._close_idle_at = math.inf
 
     # --- The loop -------------------------------------------------------------------
 
     def run(self, *, on_ready: Callable[[], None], supervisor: int) -> None:
-        """Serve until SIGTERM or SIGINT, or until the supervisor has ended.
+        """Serve until SIGTERM, SIGINT or RETIRE, or until the supervisor has ended. See Note [Signals].
 
         :param on_ready: called once, when the worker accepts requests.
         :param supervisor: file descriptor that becomes readable when the supervisor has ended.
@@ -78,6 +81,8 @@ class Worker:
         signal.set_wakeup_fd(self._returned.writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(self, "_stop_requested", True))
+        signal.signal(RETIRE, lambda *_: setattr(self, "_retire_requested", True))
+        signal.signal(ANNOUNCE, lambda *_: setattr(self, "_announce_requested", True))
         with self._threads.run():
             self._tick(time.monotonic())
             on_ready()
@@ -90,9 +95,8 @@ class Worker:
                     self._run_guarded(key.data, self._on_event)
                 else:
                     key.data()
-            if self._stop_requested and self._stopping_since is None:
-                self._stop()
             now = time.monotonic()
+            self._obey_signals(now)
             for request in self._threads.pop_late(now):
                 self._refuse_queued(request)
             if now >= self._next_tick:
@@ -124,16 +128,28 @@ class Worker:
                 self._table.close(connection)
 
     def _is_done(self) -> bool:
-        return self._stopping_since is not None and not self._table
+        return self._is_stopping and not self._table
+
+    def _obey_signals(self, now: float) -> None:
+        if self._announce_requested or self._stop_requested:
+            self._policy.announce_end()
+        if self._stop_requested and self._close_idle_at == math.inf:
+            self._close_idle_at = now + self._limits.drain_seconds
+        if (self._stop_requested or self._retire_requested) and not self._is_stopping:
+            self._stop()
 
     def _stop(self) -> None:
-        """Stop accepting; each open connection gets one last response."""
+        """Stop accepting; each open connection gets one last response.
+
+        A retired worker leaves idle connections open until their own deadline: the client may be sending a request just now, and nothing
+        waits for the end of this process.
+        """
         for _ in range(_MAX_ACCEPT_BATCHES_AT_END):  # A bounded number: new clients must not delay the end for ever.
             if not self._table.accept(self._listener):
                 break
         self._selector.unregister(self._listener)
         self._listener.close()
-        self._stopping_since = time.monotonic()
+        self._is_stopping = True
         self._writer.stopping = True
         self._next_tick = 0.0
         self._threads.resume_all()
@@ -146,14 +162,13 @@ class Worker:
 
     def _tick(self, now: float) -> None:
         """Check all deadlines."""
-        limits = self._limits
         self._next_tick = now + _TICK_SECONDS
         if now >= self._next_second:
             self._next_second = now + 1
             self._each_second()
         for connection in [each for each in self._table if each.deadline < now]:
             self._on_deadline(connection)
-        if self._stopping_since is not None and now > self._stopping_since + limits.drain_seconds:
+        if now > self._close_idle_at:
             for connection in [each for each in self._table if each.phase is Phase.IDLE]:
                 self._table.close(connection)
 

@@ -24,9 +24,9 @@ from baskets.domain.events import refused_calls
 log = structlog.get_logger("baskets.api")
 
 SESSIONS = re.compile(r"(?:/v2)?/baskets/users/[^/]+/checkout/sessions(/[^/]+)?")
-LIVENESS = "/livez"
+LIVENESS, READINESS = "/livez", "/readyz"
 # They have a separate thread: a full queue must not take a process out of service.
-PROBES = frozenset({"/readyz", "/metrics"})
+PROBES = frozenset({READINESS, "/metrics"})
 # Large, and not needed for calls.
 FILES = ("/static/", "/schema", "/docs", "/redoc")
 # The wait is random up to this, so that callers that were refused together do not return together.
@@ -61,13 +61,19 @@ class Admission:
 
     def __init__(self) -> None:
         self._counts_due_at = time.monotonic() + COUNTS_SECONDS
+        self._is_ending = False
 
     def immediate_response(self, head: Head) -> RawResponse | None:
-        """Return the response to `/livez` without a queue: to restart a busy process would not help.
+        """Return the response to `/livez` without a queue: to restart a busy process would not help. `/readyz` fails before the end.
 
         :returns: None for other requests.
         """
-        if head.path != LIVENESS or head.method not in {"GET", "HEAD"}:
+        if head.method not in {"GET", "HEAD"}:
+            return None
+        if head.path == READINESS and self._is_ending:
+            status, fixed, body = _error_parts("shutting_down")
+            return RawResponse(status, [*fixed, *_standard_headers(head)], body)
+        if head.path != LIVENESS:
             return None
         response = json_response(success_body({"status": "alive"}))
         return RawResponse(200, [*response.items(), *_standard_headers(head)], response.content)
@@ -118,6 +124,10 @@ class Admission:
             QUEUE_LENGTH.set(queued)
             THREADS_BUSY.set(busy)
             CONNECTIONS_OPEN.set(connections)
+
+    def announce_end(self) -> None:
+        """Let `/readyz` fail, so that balancers send their calls elsewhere before this process ends."""
+        self._is_ending = True
 
     def end_thread(self) -> None:
         """Write the counts of refused calls, and close the thread's connection to the database."""

@@ -90,6 +90,7 @@ TABLE: dict[str, ErrorCode] = {
     "signing_key_unreadable": ErrorCode(503, 503),
     "token_keys_unavailable": ErrorCode(503, 503),
     "migrations_missing": ErrorCode(503, 503),
+    "shutting_down": ErrorCode(503, 503),
 }
 # The reference prints 200, 401 and 422 for finish-active, so it answers no 404.
 BASKET_NOT_FOUND_ON_FINISH = ErrorCode(422, 2005)
@@ -126,6 +127,7 @@ MESSAGES: dict[str, str] = {
     "database_unavailable": "The service is not available now. Call again: it is safe to repeat.",
     "overloaded": "More calls arrive than can be answered in time. Nothing has changed; call again.",
     "migrations_missing": "The service is being set up.",
+    "shutting_down": "This process is about to end. It still answers calls.",
 }
 MESSAGES |= {refusal.reason: refusal.message for refusal in domain.Refusal.__subclasses__() if refusal.reason in TABLE}
 

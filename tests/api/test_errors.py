@@ -75,6 +75,7 @@ def test_table_equals_the_contract() -> None:
         "signing_key_unreadable": (503, 503),
         "token_keys_unavailable": (503, 503),
         "migrations_missing": (503, 503),
+        "shutting_down": (503, 503),
     }
 
 

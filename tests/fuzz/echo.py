@@ -9,7 +9,7 @@ from typing import Any
 
 from basket_project.http_server.limits import Limits
 from basket_project.http_server.requests import Head
-from basket_project.http_server.supervisor import Supervisor
+from basket_project.http_server.supervisor import Supervisor, report_ready
 from basket_project.http_server.worker import Worker
 
 BODY_LIMIT = 100_000
@@ -42,6 +42,9 @@ class EchoPolicy:
 
     def observe(self, *, queued: int, busy: int, connections: int) -> None:
         """Record nothing."""
+
+    def announce_end(self) -> None:
+        """Announce nothing."""
 
     def end_thread(self) -> None:
         """Nothing was kept."""
@@ -85,9 +88,9 @@ def main() -> None:
     port, seconds = int(sys.argv[1]), float(sys.argv[2])
     limits = Limits(headers={}, head_seconds=seconds, body_seconds=seconds, idle_seconds=seconds)
 
-    def serve(listener: socket.socket, on_ready: Callable[[], None], supervisor: int) -> None:
+    def serve(listener: socket.socket, ready: int, supervisor: int) -> None:
         sys.setswitchinterval(1e-5)  # Threads and event loop take turns as often as they can.
-        Worker(listener, echo, EchoPolicy(), threads=4, limits=limits).run(on_ready=on_ready, supervisor=supervisor)
+        Worker(listener, echo, EchoPolicy(), threads=4, limits=limits).run(on_ready=lambda: report_ready(ready), supervisor=supervisor)
 
     sys.exit(Supervisor(host="127.0.0.1", port=port, workers=1, serve=serve, on_end=lambda _: None).run(lifeline=None))
 

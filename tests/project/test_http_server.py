@@ -120,6 +120,22 @@ def test_a_refusal_before_any_work_has_the_headers_for_browsers(reason: str) -> 
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_readiness_fails_once_the_end_is_announced() -> None:
+    """It needs no thread for that, and `/livez` stays: a restart would not help."""
+    admission = Admission()
+    probe = Mock(method="GET", path="/readyz", headers={})
+    assert admission.immediate_response(probe) is None
+    admission.announce_end()
+    response = admission.immediate_response(probe)
+    assert response
+    assert response.status == 503
+    assert b'"shutting_down"' in response.body
+    alive = admission.immediate_response(Mock(method="GET", path="/livez", headers={}))
+    assert alive
+    assert alive.status == 200
+    assert admission.immediate_response(Mock(method="POST", path="/readyz", headers={})) is None
+
+
 def test_refused_callers_return_at_different_times() -> None:
     """Each refusal has separate headers, although they share a body."""
     responses = [dict(Admission().error_response("overloaded", None)[1]) for _ in range(200)]

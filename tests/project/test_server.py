@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -161,6 +163,38 @@ def test_callers_are_dealt_out_to_all_workers(server: "subprocess.Popen[bytes]",
     finally:
         for caller in callers:
             caller.close()
+
+
+def test_no_call_fails_while_the_program_is_replaced(server: "subprocess.Popen[bytes]", port: int) -> None:
+    """Each new worker is a new program, and not a fork of the main process."""
+    _, key = issue_api_key(partner_name=PartnerFactory().name, kind="server", label="", actor=TESTER)
+    assert eventually(lambda: all_listen(port))
+    former, outcomes, ended = workers(server), Counter[str](), threading.Event()
+
+    def call() -> None:
+        caller = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        while not ended.wait(0.02):
+            try:
+                caller.request("GET", "/baskets/users/ada", headers={"X-API-Key": key})
+                response = caller.getresponse()
+                response.read()
+                outcomes[str(response.status)] += 1
+            except (OSError, http.client.HTTPException) as error:
+                outcomes[repr(error)] += 1
+                caller.close()
+        caller.close()
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    os.kill(server.pid, signal.SIGHUP)
+    assert eventually(lambda: not former & workers(server))
+    ended.set()
+    for caller in callers:
+        caller.join()
+    assert set(outcomes) == {"200"}
+    if sys.platform == "linux":
+        assert all(b"--worker" in Path(f"/proc/{worker}/cmdline").read_bytes() for worker in workers(server))
 
 
 def test_new_callers_are_refused_while_the_service_ends(server: "subprocess.Popen[bytes]", port: int) -> None:

@@ -297,7 +297,7 @@ def test_every_response_names_its_headers(document: dict[str, Any]) -> None:
 def test_every_reason_of_the_service_is_in_the_schema(document: dict[str, Any]) -> None:
     reasons = document["components"]["schemas"]["ErrorReason"]["enum"]
     # Django's own refusals of pages, and the health check: no operation gets them.
-    assert set(TABLE) - set(reasons) == {"forbidden", "migrations_missing"}
+    assert set(TABLE) - set(reasons) == {"forbidden", "migrations_missing", "shutting_down"}
     assert set(reasons) == set(CALL_REASONS), "the admin names each in words"
     listed = {
         reason
