@@ -35,7 +35,7 @@ class BrokenRule(models.Model):
     class Meta:
         verbose_name = _("broken rule")
         verbose_name_plural = _("broken rules")
-        permissions = [("repair_settle_rule", gettext_noop("Can settle a broken rule"))]
+        permissions = [("repair_settle_rule", gettext_noop("Can resolve a broken rule"))]
         constraints = [
             models.CheckConstraint(name="broken_rule_has_rows", condition=Q(total__gt=0)),
             models.CheckConstraint(

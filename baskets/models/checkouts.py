@@ -222,9 +222,9 @@ class Attention(models.Model):
         verbose_name = _("attention")
         verbose_name_plural = _("attention")
         permissions = [
-            ("repair_settle", gettext_noop("Can settle a matter")),
-            ("repair_take", gettext_noop("Can take a matter in hand")),
-            ("repair_hand_back", gettext_noop("Can hand a matter back")),
+            ("repair_settle", gettext_noop("Can resolve an attention flag")),
+            ("repair_take", gettext_noop("Can assign an attention flag")),
+            ("repair_hand_back", gettext_noop("Can unassign an attention flag")),
         ]
         indexes = [
             models.Index(fields=["created_at"], name="open_attention", condition=Q(settled_at__isnull=True)),

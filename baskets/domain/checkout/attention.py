@@ -40,7 +40,7 @@ class Cause(StrEnum):
 COMMENTS = {
     Cause.ORDERED: "The checkout was ordered.",
     Cause.REVERSED: "The order was reversed.",
-    Cause.MERGED: f"This basket has {MAX_OPEN} later open matters.",
+    Cause.MERGED: f"This basket has {MAX_OPEN} later open flags.",
 }
 
 # Once per session and reason: an existing flag is left alone, and no event is written. Nothing is written either if the

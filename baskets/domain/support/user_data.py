@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -112,54 +113,40 @@ def _document(basket: Basket) -> dict[str, Any]:
         lists[item.list].append({"productId": item.product_id, "count": item.count})
     items: dict[int, list[dict[str, Any]]] = {}
     for line in CheckoutItem.objects.filter(session__basket=basket).order_by("session_id", "position"):
-        values = {"productId": line.product_id, "count": line.count, "price": line.price, "currency": line.currency or None}
-        items.setdefault(line.session_id, []).append(values)
+        items.setdefault(line.session_id, []).append(_members(line, "product_id", "count", "price", "currency"))
     journal = DeskEntry.objects.filter(about="basket", subject=str(basket.pk)).order_by("pk")
     return {
         "partner": basket.partner.name,
         "userId": basket.user_id,
         "isGuest": basket.guest,
-        **_times(basket, "created_at", "last_changed_at", "expires_at", "hidden_at"),
+        **_members(basket, "created_at", "last_changed_at", "expires_at", "hidden_at"),
         **lists,
         "checkouts": [
             {
-                "orderNo": session.order_no,
-                "status": session.status,
+                **_members(session, "order_no", "status", "started_at", "expires_at", "finished_at"),
+                **_members(session, "language", "country", "full_price", "currency"),
                 "isTest": session.test_mode,
                 "isReversed": session.reversed_at is not None,
-                **_times(session, "started_at", "expires_at", "finished_at"),
-                "language": session.language or None,
-                "country": session.country or None,
-                "fullPrice": session.full_price,
-                "currency": session.currency or None,
                 "items": items.get(session.pk, []),
             }
             for session in basket.sessions.order_by("pk")
         ],
         "timeline": [
-            {
-                "number": event.number,
-                "kind": event.kind,
-                **_times(event, "at"),
-                "actorKind": event.actor_kind,
-                "requestId": event.request_id or None,
-                "tracking": event.tracking,
-                "data": event.data,
-            }
+            _members(event, "number", "kind", "at", "actor_kind", "request_id", "tracking", "data")
             for event in basket.timeline.order_by("number")
         ],
         "flags": [
-            {"reason": flag.reason, **_times(flag, "created_at", "settled_at"), "comment": flag.note or None}
+            {**_members(flag, "reason", "created_at", "settled_at"), "comment": flag.note or None}
             for flag in basket.attention.order_by("pk")
         ],
         "comfortSettings": _comfort(basket),
-        "devices": [_times(token, "created_at", "expires_at", "revoked_at") for token in basket.guest_tokens.order_by("created_at")],
-        "transfers": [_times(transfer, "created_at", "expires_at", "redeemed_at") for transfer in basket.transfers.order_by("pk")],
+        "devices": [_members(token, "created_at", "expires_at", "revoked_at") for token in basket.guest_tokens.order_by("created_at")],
+        "transfers": [_members(transfer, "created_at", "expires_at", "redeemed_at") for transfer in basket.transfers.order_by("pk")],
         "storedResponses": [
-            {**_times(record, "created_at"), "status": record.status, "body": record.body}
+            _members(record, "created_at", "status", "body")
             for record in IdempotencyRecord.objects.filter(basket_id=basket.pk).order_by("created_at")
         ],
-        "journal": [{"kind": entry.kind, **_times(entry, "at"), "reason": entry.note or None} for entry in journal],
+        "journal": [{**_members(entry, "kind", "at"), "reason": entry.note or None} for entry in journal],
     }
 
 
@@ -173,13 +160,16 @@ def _comfort(basket: Basket) -> dict[str, Any] | None:
     except UnreadableSecret:
         customer_id = UNREADABLE
     token = None if stored.payment_token is None else NOT_EXPORTED
-    return {"customerId": customer_id, "paymentToken": token, **_times(stored, "consented_at", "changed_at")}
+    return {"customerId": customer_id, "paymentToken": token, **_members(stored, "consented_at", "changed_at")}
 
 
-def _times(record: Any, *names: str) -> dict[str, str | None]:
-    """Write times of a record under the names of the API."""
-    times = ((name, getattr(record, name)) for name in names)
-    return {_camel_case(name): None if at is None else format_timestamp(at) for name, at in times}
+def _members(record: Any, *names: str) -> dict[str, Any]:
+    """Write members of a record under the names of the API: times in its format, an empty text as None."""
+    values = ((name, getattr(record, name)) for name in names)
+    return {
+        _camel_case(name): format_timestamp(value) if isinstance(value, datetime) else None if value == "" else value
+        for name, value in values
+    }
 
 
 def _camel_case(name: str) -> str:
