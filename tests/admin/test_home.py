@@ -269,7 +269,7 @@ def test_the_page_takes_few_statements_however_much_there_is(full_shop: Shop, vi
 def test_a_backlog_is_counted_bit_by_bit_and_the_page_says_how_far(
     full_shop: Shop, viewer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activity, "BATCH", 3)
+    monkeypatch.setattr(views, "MAX_COUNTED", 3)
     assert "Events are counted until" in body_of(viewer)
     assert ActivityState.objects.get().position == 3
     activity.count_events()

@@ -536,7 +536,7 @@ MUTATIONS = (
     Mutation(
         name="the mark of the feed passes what one batch left",
         place="baskets.domain.events.feed._assign_batch",
-        old="and (count < BATCH or last >= seen)",
+        old="and (count < size or last >= seen)",
         new="",
         why="batches are long, and what came late is little",
         tests=("tests/concurrency/test_feed.py",),

@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from django.db import transaction
 
@@ -104,19 +105,20 @@ DELETE_OLD = tuple(
 )
 
 
-def count_events(*, batches: int | None = None, stop: Callable[[], bool] = lambda: False) -> None:
+def count_events(*, batches: int | None = None, size: int | None = None, stop: Callable[[], bool] = lambda: False) -> None:
     """Give new events their positions, and count them. See Note [Every event is counted once].
 
     Runs its own transactions. Without new events it costs two reads of one row each. Locks the feed, then, in another transaction, the
     row of the counts.
 
     :param batches: how many batches at most; None counts all events.
+    :param size: the events of a batch; None is the size that costs the least for each event.
     :param stop: checked between two batches.
     """
-    feed.assign_positions(batches=batches, stop=stop)
+    feed.assign_positions(batches=batches, size=size, stop=stop)
     counted = 0
     while not stop() and counted != batches and _is_behind():
-        run_in_transaction(_count_batch)
+        run_in_transaction(partial(_count_batch, size or BATCH))
         counted += 1
 
 
@@ -125,12 +127,12 @@ def _is_behind() -> bool:
     return bool(behind)
 
 
-def _count_batch() -> None:
+def _count_batch(size: int) -> None:
     """Count one batch of events."""
     ((counted,),) = execute(LOCK_STATE, [])
     ((last,),) = execute(LAST_POSITION, [])
     if counted < last:
-        execute(COUNT, {"after": counted, "up_to": min(counted + BATCH, last)})
+        execute(COUNT, {"after": counted, "up_to": min(counted + size, last)})
 
 
 @transaction.atomic(savepoint=False)

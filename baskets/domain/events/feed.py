@@ -17,6 +17,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -118,21 +119,23 @@ class FeedCursor:
     at: datetime | None = None
 
 
-def assign_positions(*, batches: int | None = None, stop: Callable[[], bool] = lambda: False) -> int:
+def assign_positions(*, batches: int | None = None, size: int | None = None, stop: Callable[[], bool] = lambda: False) -> int:
     """Give every committed event a position. See Note [Positions after the commit].
 
     Runs its own transactions. Without new events it costs one read of two indexes.
     Locks the feed.
 
-    :param batches: how many batches of `BATCH` events at most; None assigns all positions.
+    :param batches: how many batches at most; None assigns all positions.
+    :param size: the events of a batch; None is `BATCH`.
     :param stop: checked before each batch.
     :returns: how many positions were assigned.
     """
     assigned = done = 0
+    size = size or BATCH
     while done != batches and not stop() and _has_pending():
-        count = run_in_transaction(_assign_batch)
+        count = run_in_transaction(partial(_assign_batch, size))
         assigned, done = assigned + count, done + 1
-        if count < BATCH:
+        if count < size:
             break
     return assigned
 
@@ -159,22 +162,22 @@ def _has_pending() -> bool:
     return bool(_fetch_row(PENDING, [])[0])
 
 
-def _assign_batch() -> int:
+def _assign_batch(size: int) -> int:
     """Give positions to one batch, and move the marks. The marks are correct only with the statements in this order.
 
     :returns: how many positions were assigned.
     """
     execute(LOCK, [LOCK_KEY])
     position, settled, seen, horizon, own = before = _fetch_row(STATE, [])
-    count, last, oldest, newest = _fetch_row(ASSIGN, {"settled": settled, "batch": BATCH, "position": position})
+    count, last, oldest, newest = _fetch_row(ASSIGN, {"settled": settled, "batch": size, "position": position})
     if horizon is not None and horizon >= own:
         horizon = None  # From another cluster, which counts transactions from another number.
     if seen > settled and horizon is None:
         horizon = own
-    elif seen > settled and oldest >= horizon and (count < BATCH or last >= seen):
+    elif seen > settled and oldest >= horizon and (count < size or last >= seen):
         settled = seen
     if seen == settled:
-        seen, horizon = max(seen, newest if count < BATCH else last), None
+        seen, horizon = max(seen, newest if count < size else last), None
     after = (position + count, settled, seen, horizon)
     if after != before[:4]:
         execute(SAVE_STATE, after)

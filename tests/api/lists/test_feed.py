@@ -70,7 +70,7 @@ def test_feed_without_new_positions_is_read_up_to_the_last_one(api: Api, monkeyp
     assert len(api.get(EVENTS).data) == 2
 
 
-def read_only_error() -> int:
+def read_only_error(_size: int) -> int:
     raise InternalError from psycopg.errors.ReadOnlySqlTransaction("read only")
 
 
