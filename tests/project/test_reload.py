@@ -45,7 +45,7 @@ def serve(listener, ready, supervisor):
     if broken.exists():
         raise RuntimeError
     time.sleep(0.1)
-    limits = Limits(headers={}, idle_seconds=4, body_seconds=2, drain_seconds=0.5)
+    limits = Limits(headers={}, idle_seconds=30, body_seconds=2, drain_seconds=0.5)
     Worker(listener, echo, Policy(), threads=2, limits=limits).run(on_ready=lambda: report_ready(ready), supervisor=supervisor)
 
 service = Supervisor(host="127.0.0.1", port=port, workers=2, serve=serve, on_end=lambda _: None, delay_seconds=delay)
