@@ -21,6 +21,9 @@ from tests.bench.servers import processor_seconds, resident_megabytes, service, 
 
 TIMEOUT_SECONDS = 60
 OPERATIONS = ("finish", "start", "abort", "add", "get")
+# An idle server process reports its statistics after ten seconds at the latest.
+STATISTICS_SECONDS = 11
+UPDATES = "SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE n_tup_upd > 0 AND relname LIKE 'baskets_%' ORDER BY 1"
 SERVER_PROCESSES = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 FINISH, ABORT = b'{"ordered": true}', b'{"ordered": false}'
 _runs = itertools.count(1)
@@ -147,6 +150,15 @@ def cost(bench: Bench) -> None:
             _measure(bench, url, timed, 8)
             spent = [processor_seconds(pids) - so_far for pids, so_far in zip(servers, before, strict=True)]
             print_row(operation, *(seconds * 1000 / len(timed) for seconds in spent))
+        _print_updates(asking)
+
+
+def _print_updates(asking: "psycopg.Connection[Any]") -> None:
+    """Print how many rows all calls of this run have updated, and how many of the updates wrote to no index."""
+    time.sleep(STATISTICS_SECONDS)
+    print_head("Updates of rows", "Table", "Updated", "Of these without a write to an index (HOT)")
+    for row in asking.execute(UPDATES):
+        print_row(*row)
 
 
 def items(bench: Bench) -> None:
