@@ -17,6 +17,7 @@ from basket_project.launcher.platforms import check_embedded_server_runs_here
 from basket_project.launcher.programs import run_attached
 
 _PREFIX = "baskets-test-"
+_LOCK_NAME = "in-use.lock"
 # Settings of the shell must not influence the tests, except for the choice of the server.
 _KEPT_VARIABLES = ("DATABASE_URL", "BASKETS_POSTGRES_BIN")
 
@@ -68,8 +69,10 @@ def temporary_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
     _remove_left_over()
     home = Path(tempfile.mkdtemp(prefix=_PREFIX))
     # The lock marks the folder as in use. When this process ends, later runs may remove the folder.
-    lock = FileLock(home / "in-use.lock")
+    # It gets its name once it is held: a run that saw it before would take the folder for abandoned.
+    lock = FileLock(home / "new.lock")
     lock.acquire()
+    lock.path.rename(home / _LOCK_NAME)
     account.chown(home)
     cluster: Cluster | None = None
     try:
@@ -90,7 +93,7 @@ def _remove_left_over() -> None:
     """Stop and remove the servers of earlier runs that were killed."""
     account = server_account()
     for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        lock = FileLock(home / "in-use.lock")
+        lock = FileLock(home / _LOCK_NAME)
         try:
             if home.stat().st_uid not in (account.user, os.geteuid()) or not lock.path.exists() or not lock.try_acquire():
                 continue
