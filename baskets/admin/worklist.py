@@ -157,7 +157,10 @@ def _flagged(request: HttpRequest, basket: Any, flags: list[Any], *, merged: int
 
 def _lapsed(request: HttpRequest) -> Section:
     sessions: QuerySet[Any] = (
-        CheckoutSession.objects.lapsed().select_related("basket__partner").annotate(holder=Event.objects.assignee(session="pk"))
+        CheckoutSession.objects.lapsed()
+        .filter(basket__partner__sandbox_of=None)
+        .select_related("basket__partner")
+        .annotate(holder=Event.objects.assignee(session="pk"))
     )
     rows = list(sessions[: MAX_ROWS + 1])
     in_list = reverse("admin:baskets_checkoutsession_changelist") + "?status=ACTIVE&hold=lapsed"

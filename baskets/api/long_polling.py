@@ -7,15 +7,17 @@ Under another server there is no waiting. Source: ADR 51.
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from baskets import conf
 from baskets.domain.events import feed
+from baskets.models import FeedPosition
 
 log = structlog.get_logger("baskets.api")
 
@@ -59,11 +61,13 @@ class Waiter:
 
     :param position: the end of the feed before it was read: an event after it ends the wait.
     :param until: on the monotonic clock.
+    :param rows: the events that its filters choose; None: all events of its partner.
     """
 
     partner_id: int
     position: int
     until: float
+    rows: QuerySet[FeedPosition] | None = None
 
 
 class FeedWatch:
@@ -106,7 +110,10 @@ class FeedWatch:
                 now, pause = time.monotonic(), POLL_SECONDS
                 due = {suspension for suspension, waiter in waiters.items() if suspension.is_abandoned or waiter.until <= now}
                 try:
-                    due |= _with_events({suspension: waiter for suspension, waiter in waiters.items() if suspension not in due})
+                    found, passed = _with_events({suspension: waiter for suspension, waiter in waiters.items() if suspension not in due})
+                    due |= found
+                    with self._lock:
+                        self._waiters |= passed
                 except (DatabaseError, InterfaceError) as error:
                     log.warning("feed_watch_waits_for_the_database", error=type(error).__qualname__)
                     connection.close()
@@ -123,14 +130,26 @@ class FeedWatch:
             connection.close()
 
 
-def _with_events(waiters: dict[Suspension, Waiter]) -> set[Suspension]:
-    """Give positions to new events, and return the requests whose partners have some."""
+def _with_events(waiters: dict[Suspension, Waiter]) -> tuple[set[Suspension], dict[Suspension, Waiter]]:
+    """Give positions to new events, and look for those that the requests wait for.
+
+    :returns: the requests that have some, and those that have passed events which their filters leave out.
+    """
     if not waiters:
-        return set()
+        return set(), {}
     feed.assign_positions()
     numbered = list(waiters.items())
     unread = feed.find_unread({number: (waiter.partner_id, waiter.position) for number, (_, waiter) in enumerate(numbered)})
-    return {numbered[number][0] for number, _, has_events in unread if has_events}
+    due, passed = set[Suspension](), dict[Suspension, Waiter]()
+    for number, last, has_events in unread:
+        suspension, waiter = numbered[number]
+        if not has_events:
+            continue
+        if waiter.rows is None or waiter.rows.filter(position__gt=waiter.position, position__lte=last).exists():
+            due.add(suspension)
+        else:
+            passed[suspension] = replace(waiter, position=last)
+    return due, passed
 
 
 feed_watch = FeedWatch()

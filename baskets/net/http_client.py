@@ -25,11 +25,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.ssl_ import create_urllib3_context
 
 from baskets.net.kept_connections import Connection, KeptConnections
-from baskets.net.outgoing_urls import origin_of, require_public, validate_url
+from baskets.net.outgoing_urls import ForbiddenUrl, origin_of, require_public, validate_url
 from baskets.net.watchdog import Watchdog
 
 # A separate limit for each: the look-up of the host, all attempts to connect together, and the TLS handshake.
 CONNECT_SECONDS = 3.0
+# The same for an unknown name and for one with a private address: partners see it, and must not learn names of internal hosts.
+NO_ADDRESS = "The name of the host has no address on the public internet."
 # How many look-ups may run at once, those included that were abandoned because the resolver hangs.
 MAX_LOOKUPS = 64
 # What is read of an unwanted body, so that its connection can be used again. A longer or slower body costs the connection.
@@ -284,9 +286,12 @@ def _resolve(host: str, port: int) -> tuple[str, ...]:
     # A host may be listed once for each protocol.
     found = tuple(dict.fromkeys(addresses))
     if not found:
-        raise RequestFailed("The name of the host cannot be resolved.", connected=False)
+        raise RequestFailed(NO_ADDRESS, connected=False)
     for address in found:
-        require_public(address)
+        try:
+            require_public(address)
+        except ForbiddenUrl:
+            raise ForbiddenUrl(NO_ADDRESS) from None
     return found
 
 

@@ -1,6 +1,7 @@
 """Which URLs and IP addresses the service may call: https, public hosts only. Sends nothing and resolves nothing: `http_client` does."""
 
 import functools
+import hashlib
 import ipaddress
 import re
 from typing import NamedTuple
@@ -104,6 +105,16 @@ def _parse(url: str, *, internal: bool, ports: tuple[int, ...]) -> SplitResult:
     elif NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):
         raise ForbiddenUrl("An IPv4 address has four decimal numbers.")
     return parts
+
+
+def mask_url(url: str) -> str:
+    """Return a URL for records that others than its owner read: path and query may contain a secret, so a digest replaces them.
+
+    >>> mask_url("https://hooks.example.com/in?token=secret")
+    'https://hooks.example.com/… (9ec60363)'
+    """
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/… ({hashlib.sha256(url.encode()).hexdigest()[:8]})"
 
 
 def require_public(address: str) -> None:

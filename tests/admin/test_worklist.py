@@ -13,12 +13,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from baskets.domain import runner
+from baskets.domain.access import partners
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import sessions as checkout_sessions
 from baskets.domain.errors import Refusal
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support import assignments, checkout_repairs
-from baskets.models import ApiKey, Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event, Stock
+from baskets.models import ApiKey, Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event, Partner, Stock
 from tests.admin.conftest import Shop, token
 from tests.admin.repairs.repair_cases import OTHER, REASON, broken, short_of_supply, sold_out_since
 from tests.domain.scenarios import User as Buyer
@@ -43,6 +44,13 @@ def test_everything_that_waits_is_on_one_page(shop_with_open_work: Shop, repaire
     assert "No product has a shortfall." in body
     assert "40 looked at, 1 broken" in body
     assert set(re.findall(r"/repair/([a-z-]+)/", body)) == {"order-late", "settle", "take", "finish-as-ordered", "abort", "settle-rule"}
+
+
+def test_lapsed_checkouts_of_test_keys_are_not_on_it(shop_with_open_work: Shop, repairer: Client) -> None:
+    assert len(rows_of(repairer, "Lapsed checkouts")) == 1
+    live = partners.create_partner(name="live", actor=Actor.system("test"))
+    Partner.objects.filter(pk=shop_with_open_work.partner.pk).update(sandbox_of=live)
+    assert rows_of(repairer, "Lapsed checkouts") == []
 
 
 def test_shortages_are_on_it(shop: Shop, repairer: Client) -> None:

@@ -23,6 +23,7 @@ from baskets.api import long_polling
 from baskets.api.long_polling import FeedWatch, Waiter
 from baskets.domain.access.api_keys import issue_api_key
 from baskets.domain.events import feed
+from baskets.models import FeedPosition
 from baskets.models.basket_snapshot import Owner
 from tests.api.conftest import Api
 from tests.domain.scenarios import User
@@ -173,6 +174,10 @@ def test_only_own_events_end_the_wait(user: User) -> None:
     assert watch_one(Waiter(partner_id=partner, position=end, until=time.monotonic() + 1)) >= 1
     user.place("shirt")
     assert watch_one(Waiter(partner_id=partner, position=end, until=time.monotonic() + 60)) < 15
+    ordered = FeedPosition.objects.filter(partner=partner, kind="checkout_ordered")
+    assert watch_one(Waiter(partner_id=partner, position=end, until=time.monotonic() + 1, rows=ordered)) >= 1
+    placed = FeedPosition.objects.filter(partner=partner, kind="item_placed")
+    assert watch_one(Waiter(partner_id=partner, position=end, until=time.monotonic() + 60, rows=placed)) < 15
 
 
 def test_failing_database_delays_no_consumer_beyond_its_time(user: User, monkeypatch: pytest.MonkeyPatch) -> None:

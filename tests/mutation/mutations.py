@@ -648,7 +648,7 @@ MUTATIONS = (
     Mutation(
         name="a name is resolved and not checked",
         place="baskets.net.http_client._resolve",
-        old="for address in found: require_public(address)",
+        old="require_public(address)",
         new="require_public(found[0])",
         why="the first address is the one that is called",
         tests=("tests/net/test_http_client.py",),

@@ -185,7 +185,7 @@ def test_hanging_resolver_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)
     monkeypatch.setattr(http_client.socket, "getaddrinfo", lambda *_, **__: answered.wait(10) and [])
     started = time.monotonic()
-    with pytest.raises(RequestFailed, match="cannot be resolved"):
+    with pytest.raises(RequestFailed, match="has no address"):
         http_client.send_request("https://example.com/", method="GET", timeout_seconds=1)
     assert time.monotonic() - started < 4
     answered.set()
@@ -197,7 +197,7 @@ def test_unresolvable_host_fails(error: Exception, monkeypatch: pytest.MonkeyPat
         raise error
 
     monkeypatch.setattr(http_client.socket, "getaddrinfo", getaddrinfo)
-    with pytest.raises(RequestFailed, match="cannot be resolved"):
+    with pytest.raises(RequestFailed, match="has no address"):
         http_client.send_request("https://example.com/", method="GET", timeout_seconds=1)
 
 
@@ -678,7 +678,7 @@ def test_hanging_lookups_are_bounded(internal_addresses_allowed: None, monkeypat
     monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.05)
     monkeypatch.setattr(http_client, "_lookups", threading.BoundedSemaphore(2))
     for _ in range(4):
-        with pytest.raises(RequestFailed, match="cannot be resolved"):
+        with pytest.raises(RequestFailed, match="has no address"):
             http_client.send_request("http://hooks.example.com/", method="GET", timeout_seconds=1)
     assert len(running) == 2
     end.set()

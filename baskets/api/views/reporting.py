@@ -61,7 +61,7 @@ class BackendViewSet(ApiViewSet):
         except feed.EventsRewound as gone:
             raise ApiError("events_rewound") from gone
         if suspension and not page and (left := listing.wait_seconds - suspension.age_seconds) > 0:
-            waiter = Waiter(partner_id=self.caller.partner_id, position=end, until=time.monotonic() + left)
+            waiter = Waiter(partner_id=self.caller.partner_id, position=end, until=time.monotonic() + left, rows=listing.rows)
             if feed_watch.suspend(suspension, waiter):
                 return self.respond([])
         token = listing.cursor.encrypt([place.position, place.event_id, place.at.isoformat() if place.at else None])

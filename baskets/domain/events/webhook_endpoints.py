@@ -95,7 +95,7 @@ def create_webhook(
     endpoint.save(update_fields=["secret"])
     endpoint.refresh_from_db(fields=["public_id", "created_at"])
     record_change(endpoint, Change.CREATED, position=endpoint.position, actor=actor)
-    after = {"url": url, "kinds": endpoint.kinds, "label": label, "position": position}
+    after = {"url": outgoing_urls.mask_url(url), "kinds": endpoint.kinds, "label": label, "position": position}
     audit_log.record(
         kind=DeskEntry.Kind.CREATED,
         about="webhookendpoint",
@@ -182,8 +182,8 @@ def change_webhook(
             about="webhookendpoint",
             subject=str(row.pk),
             partner_id=row.partner_id,
-            before=before,
-            after=after,
+            before=before | {"url": outgoing_urls.mask_url(before["url"])},
+            after=after | {"url": outgoing_urls.mask_url(after["url"])},
             reason=reason,
             actor=actor,
         )
@@ -259,7 +259,7 @@ def delete_webhook(*, endpoint: WebhookEndpoint, expected_changes: int | None = 
         subject=str(row.pk),
         partner_id=row.partner_id,
         reason=reason,
-        data={"before": {"url": row.url, "kinds": row.kinds, "label": row.label, "state": row.state}},
+        data={"before": {"url": outgoing_urls.mask_url(row.url), "kinds": row.kinds, "label": row.label, "state": row.state}},
         actor=actor,
     )
 

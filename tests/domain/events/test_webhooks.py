@@ -335,7 +335,7 @@ def test_an_address_that_has_become_internal_is_not_called(shopper: User, webhoo
     assert deliver() == 0
     assert webhook_receiver.calls == []
     endpoint.refresh_from_db()
-    assert endpoint.problem == "The host is not on the public internet."
+    assert endpoint.problem == http_client.NO_ADDRESS
 
 
 def test_who_and_what_must_be_known(shopper: User, webhook_receiver: Receiver) -> None:
