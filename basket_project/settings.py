@@ -121,6 +121,8 @@ if remote := [host for hosts in named for host in hosts.split(",") if not LOCAL_
         raise ImproperlyConfigured(
             f"DATABASE_URL reaches {remote[0]} with sslmode={sslmode}, which permits a connection without TLS: use verify-full or require."
         )
+# A standby may be reached while a name still leads to it: such a connection would be kept and never write.
+DATABASES["default"]["OPTIONS"].setdefault("target_session_attrs", "primary")
 DATABASES["default"] |= {
     "ENGINE": "baskets.db.backend",
     # The client's limit for one round trip: the server's limits are of no use where the server itself hangs.

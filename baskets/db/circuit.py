@@ -4,7 +4,14 @@ Note [Circuit]
 A server that hangs keeps every caller for the whole wait, and each new connection for `connect_timeout`. With a few threads per
 process, nothing else is answered then. So the first caller that waited in vain opens the circuit of its process. While it is open, a
 connection from before is not used, and a new one is refused without a try, but for one: after `PAUSE_SECONDS` one caller at a
-time connects. A connection, or a quick refusal of the server, closes the circuit: the server answers.
+time connects. A first answer of the server, or its quick refusal, closes the circuit. A pooler's answer does not: it accepts connections
+while the server behind it hangs.
+
+Note [History]
+A promoted standby begins a new timeline. The old primary may still live, or come back, on the old one: what it sells is sold twice. So
+each process remembers the latest timeline that a connection has found, uses no connection from before it, and refuses a server on an
+earlier one. A database with another identifier, such as a restored dump, is another history. That protects a process from going back;
+it does not stop a process that never met the promoted server. Only fencing, or a synchronous standby, does.
 """
 
 import threading
@@ -22,11 +29,12 @@ SLOW_SECONDS = 1
 class Circuit:
     """The circuit of one process to its database.
 
-    :ivar generation: counts the hangs. A connection from before a hang is not used again.
+    :ivar generation: counts the hangs and the promotions. A connection from before is not used again.
     """
 
     def __init__(self) -> None:
         self.generation = 0
+        self._timelines: dict[str, str] = {}
         self._is_open = False
         self._is_probed = False
         self._probe_due_at = 0.0
@@ -38,6 +46,24 @@ class Circuit:
             if generation == self.generation:
                 self.generation += 1
                 self._is_open, self._probe_due_at = True, 0.0
+
+    def record_history(self, system: str, timeline: str) -> int:
+        """Record what a new connection has found. See Note [History].
+
+        :param system: the identifier of the database system, which all its standbys share.
+        :param timeline: eight hexadecimal digits; empty for a standby, which writes none.
+        :returns: the generation of the connection.
+        :raises psycopg.OperationalError: this process has found a later timeline.
+        """
+        with self._lock:
+            latest = self._timelines.setdefault(system, timeline)
+            if timeline > latest:
+                self._timelines[system] = timeline
+                self.generation += 1
+            elif timeline and timeline < latest:
+                message = f"the server is on timeline {timeline}, and another one was promoted to {latest}: it must not be written to"
+                raise psycopg.OperationalError(message)
+            return self.generation
 
     @contextmanager
     def connecting(self) -> Iterator[None]:

@@ -1,8 +1,5 @@
 """The client's own limits towards a database that hangs: the wait ends, other callers are refused at once, one at a time tries."""
 
-import contextlib
-import select
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,66 +16,11 @@ from baskets.db.transactions import run_in_transaction
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import Event
 from baskets.models.basket_snapshot import Owner
+from tests.chaos.proxy import Proxy
 from tests.domain.scenarios import User
 from tests.factories import PartnerFactory, ProductFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Proxy:
-    """Forwards one port of loopback to the database. A frozen one accepts connections and forwards nothing, like a stopped server.
-
-    :ivar thawed: whether it forwards.
-    :ivar freezes_after: it freezes after it has forwarded this to the server.
-    :ivar accepted: how many connections it accepted.
-    """
-
-    def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.thawed = threading.Event()
-        self.thawed.set()
-        self.freezes_after = b""
-        self.accepted = 0
-        self._sockets: list[socket.socket] = [self._listener]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self.accepted += 1
-                self._sockets.append(client)
-                threading.Thread(target=self._forward, args=(client,), daemon=True).start()
-
-    def _forward(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            self.thawed.wait()
-            server = socket.create_connection(self._target)
-            self._sockets.append(server)
-            while True:
-                for readable in select.select([client, server], [], [])[0]:
-                    self.thawed.wait()
-                    data = readable.recv(65536)
-                    if not data:
-                        client.close()
-                        server.close()
-                        return
-                    if readable is client:
-                        server.sendall(data)
-                        if self.freezes_after and self.freezes_after in data:
-                            self.thawed.clear()
-                    else:
-                        self.thawed.wait()
-                        client.sendall(data)
-
-    def close(self) -> None:
-        self.thawed.set()
-        for one in self._sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
 
 
 @pytest.fixture

@@ -1,25 +1,35 @@
-"""Django's PostgreSQL backend with time limits of the client. See Note [Circuit].
+"""Django's PostgreSQL backend with time limits of the client. See Note [Circuit] and Note [History].
 
 The server's own limits end a statement that takes too long. They are of no use where the server itself hangs, or its machine is gone
 without a word: then the client must leave. `WAIT_SECONDS` of the database's settings is the longest wait for the end of one round trip.
 """
 
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
 from django.db.backends.postgresql import base
-from psycopg.abc import PQGen
-from psycopg.errors import _WaitTimeout
+from psycopg import generators
+from psycopg.abc import PQGen, PQGenConn
+from psycopg.errors import Diagnostic, _WaitTimeout
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
 
 from baskets.db.circuit import CIRCUIT
 from baskets.db.limits import wait_limit
 
 RV = TypeVar("RV")
 
+# The first eight digits of the name of a WAL file are its timeline.
+HISTORY = b"""
+SELECT system_identifier::text, CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END
+FROM pg_control_system()"""
+# The function of the server that warns of a commit which its synchronous standby does not have. The text depends on the language.
+WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
+
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that is closed where the server does not answer in time.
+    """A connection that is closed where the server does not answer in time, or commits without its synchronous standby.
 
     :ivar wait_seconds: the usual longest wait for the end of one round trip; None: no limit.
     """
@@ -29,24 +39,67 @@ class BoundedConnection(psycopg.Connection[Any]):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._generation = CIRCUIT.generation
+        self._is_unreplicated = False
+        self.add_notice_handler(self._handle_notice)
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "", **named: Any) -> PQGenConn[Self]:
+        """Connect to one host, and make sure that the server itself answers and writes the latest history. See Note [History].
+
+        It is a part of the attempt: its time limit counts, and the next host is tried where it fails.
+
+        :raises psycopg.OperationalError: it does not answer in time, or another server was promoted.
+        """
+        connection = yield from super()._connect_gen(conninfo, **named)
+        try:
+            connection.pgconn.send_query(HISTORY)
+            (result,) = yield from _execute(connection.pgconn)
+            # A managed server may not offer these functions; its refusal is an answer, too.
+            if result.status == ExecStatus.TUPLES_OK:
+                system, timeline = ((result.get_value(0, column) or b"").decode() for column in range(2))
+                connection._generation = CIRCUIT.record_history(system, timeline)  # noqa: SLF001 (of this class)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
         """Wait for the end of a round trip.
 
-        :raises psycopg.OperationalError: the server did not answer in time, or another connection found that it does not.
+        :raises psycopg.OperationalError: the server did not answer in time, another connection found that it does not, or a commit is
+            not known to be on the synchronous standby.
         """
         if self._generation != CIRCUIT.generation:
             self.close()
-            message = "the database did not answer another call; this connection is from before"
+            message = "the database did not answer another call, or another server was promoted; this connection is from before"
             raise psycopg.OperationalError(message)
         limit = timeout or wait_limit(self.wait_seconds)
         try:
-            return super().wait(gen, interval, limit)
+            result = super().wait(gen, interval, limit)
         except _WaitTimeout as error:
             self.close()
             CIRCUIT.record_hang(self._generation)
             message = f"the database did not answer within {limit} s"
             raise psycopg.OperationalError(message) from error
+        if self._is_unreplicated:
+            self.close()
+            message = "the database committed without its synchronous standby, because the wait for it was cancelled"
+            raise psycopg.OperationalError(message)
+        return result
+
+    def _handle_notice(self, notice: Diagnostic) -> None:
+        self._is_unreplicated |= notice.source_function == WAIT_FOR_STANDBY
+
+
+def _execute(pgconn: PGconn) -> PQGenConn[list[PGresult]]:
+    """Receive the results of what was sent, as a step of connecting: what that waits for names the socket, too."""
+    answer = generators.execute(pgconn)
+    try:
+        wait = next(answer)
+        while True:
+            wait = answer.send((yield pgconn.socket, wait))
+    except StopIteration as end:
+        return list(end.value)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -58,7 +111,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: Any) -> BoundedConnection:
         """Connect.
 
-        :raises psycopg.OperationalError: the server is not reached, or was not reached just now.
+        :raises psycopg.OperationalError: no server is reached, or was reached just now, or the server is not the one to write to.
         """
         with CIRCUIT.connecting():
             connection: BoundedConnection = super().get_new_connection(conn_params)
