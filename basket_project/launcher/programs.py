@@ -46,10 +46,11 @@ def run_quietly(arguments: Sequence[str], variables: dict[str, str], *, stdin: s
 
 
 def _error_line(output: str) -> str:
-    """Return the line of a traceback that names the error: the last one, unless the message has several lines."""
+    """Return the line that names the error: of the system checks, else of a traceback, where it is the last one or begins the message."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
+    found = [line for line in lines if re.match(r".+: \(\w+\.E\d+\) ", line)]
     naming = [line for line in lines if re.match(r"[\w.]*(Error|ImproperlyConfigured|Exception): ", line)]
-    return (naming or lines or [""])[-1]
+    return (found or naming or lines or [""])[-1]
 
 
 def run_attached(command: Sequence[str], variables: dict[str, str], *, cwd: Path = PROJECT) -> int:

@@ -6,6 +6,8 @@ makes the service do wrong.
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -15,6 +17,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 from django.db.backends.utils import CursorWrapper
+from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Index
 
 log = structlog.get_logger("baskets.db")
@@ -22,6 +25,8 @@ log = structlog.get_logger("baskets.db")
 MAX_CLOCK_SKEW_SECONDS = 2
 # Smaller tables are read in no time, whatever the plan.
 MIN_CHANGED_ROWS = 50_000
+
+_is_migrating: ContextVar[bool] = ContextVar("is_migrating", default=False)
 
 # Settings of the server: the value that is needed, and what another one costs.
 DURABILITY = {
@@ -53,6 +58,16 @@ WHERE pg_table_is_visible(relid) AND n_mod_since_analyze > greatest(%s, reltuple
 def check_database(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """Check the databases that the caller names: Django passes none unless `--database` is given."""
     return [message for alias in databases or () for message in _messages_of(alias)]
+
+
+@contextmanager
+def about_to_migrate() -> Iterator[None]:
+    """Report no index and no constraint as missing while migrations are pending: they add it, so they must be free to run."""
+    token = _is_migrating.set(True)
+    try:
+        yield
+    finally:
+        _is_migrating.reset(token)
 
 
 def log_findings() -> None:
@@ -128,7 +143,15 @@ def check_clock(cursor: CursorWrapper) -> Iterator[CheckMessage]:
 
 
 def check_indexes(cursor: CursorWrapper) -> Iterator[CheckMessage]:
-    """Report indexes and constraints of the models that the database does not have, and indexes that a failed build left invalid."""
+    """Report indexes that a failed build left invalid."""
+    for (name,) in _rows(cursor, INVALID_INDEXES):
+        yield Caution(f"The index {name} is invalid and is not used.", hint=f"REINDEX INDEX CONCURRENTLY {name};", id="baskets.W016")
+
+
+def check_schema(cursor: CursorWrapper) -> Iterator[CheckMessage]:
+    """Report indexes and constraints of the models that the database does not have. See `about_to_migrate`."""
+    if _is_migrating.get() and _has_pending_migrations(cursor):
+        return
     names = {name for (name,) in _rows(cursor, VALID_NAMES)}
     leading = set(_rows(cursor, LEADING_COLUMNS))
     tables = set(connections[cursor.db.alias].introspection.table_names(cursor))
@@ -148,8 +171,6 @@ def check_indexes(cursor: CursorWrapper) -> Iterator[CheckMessage]:
             if (getattr(field, "db_index", False) or field.unique) and (table, field.column) not in leading:
                 text = f"No index begins with {table}.{field.column}: calls scan the table."
                 yield Caution(text, hint=REBUILD, id="baskets.W015")
-    for (name,) in _rows(cursor, INVALID_INDEXES):
-        yield Caution(f"The index {name} is invalid and is not used.", hint=f"REINDEX INDEX CONCURRENTLY {name};", id="baskets.W016")
 
 
 def check_statistics(cursor: CursorWrapper) -> Iterator[CheckMessage]:
@@ -158,8 +179,13 @@ def check_statistics(cursor: CursorWrapper) -> Iterator[CheckMessage]:
         yield Caution(f"The statistics of {table} are outdated: plans may be slow.", hint=f"ANALYZE {table};", id="baskets.W017")
 
 
-CHECKS = (check_session_settings, check_durability, check_server_version, check_clock, check_indexes, check_statistics)
+CHECKS = (check_session_settings, check_durability, check_server_version, check_clock, check_indexes, check_schema, check_statistics)
 REBUILD = "Run manage.py migrate; where all migrations are applied, create it again as `manage.py sqlmigrate` shows it."
+
+
+def _has_pending_migrations(cursor: CursorWrapper) -> bool:
+    executor = MigrationExecutor(connections[cursor.db.alias])
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 def _setting(cursor: CursorWrapper, name: str) -> str:

@@ -1,7 +1,8 @@
 """Adds the indexes that deleting a basket or a checkout session needs: PostgreSQL looks for rows that still refer to it."""
 
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from baskets.db.operations import AddIndexConcurrently
 
 # Building an index on a large table takes longer than the service allows any statement.
 UNLIMITED, LIMITED = "SET statement_timeout = 0", "RESET statement_timeout"

@@ -1,10 +1,11 @@
 """Adds the indexes of the search in the admin: products by word, and user ids whatever their case."""
 
 from django.contrib.postgres.indexes import GinIndex
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.contrib.postgres.search import SearchVectorField
 from django.db import migrations, models
 from django.db.models.functions import Lower
+
+from baskets.db.operations import AddIndexConcurrently
 
 # As Note [Product words] in `models/products.py` explains it; written out, because a migration does not change later.
 WORDS = (

@@ -1,7 +1,8 @@
 """Adds the permission to export a user's data, and finds all repairs by an index. No role gets the permission."""
 
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from baskets.db.operations import AddIndexConcurrently
 
 # Building an index on a large table takes longer than the service allows any statement.
 UNLIMITED, LIMITED = "SET statement_timeout = 0", "RESET statement_timeout"

@@ -230,10 +230,14 @@ def test_a_port_with_a_listener_is_not_free(listening_port: int) -> None:
     assert port_is_free(unused)
 
 
-def test_a_failed_management_command_gives_one_sentence() -> None:
+@pytest.mark.parametrize(
+    ("command", "variables", "text"),
+    [("no_such_command", {}, "no_such_command"), ("check", {"BASKETS_CART_LIMIT": "0"}, "(baskets.E004) BASKETS_CART_LIMIT")],
+)
+def test_a_failed_management_command_gives_one_sentence(command: str, variables: dict[str, str], text: str) -> None:
     with pytest.raises(Failure) as failed:
-        run_quietly(["no_such_command"], dict(os.environ))
-    assert "no_such_command" in str(failed.value)
+        run_quietly([command], os.environ | variables)
+    assert text in str(failed.value)
     assert "\n" not in str(failed.value)
 
 

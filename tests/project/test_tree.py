@@ -54,6 +54,11 @@ def test_every_module_opens_with_a_sentence(path: Path) -> None:
     assert docstring.partition("\n\n")[0].rstrip().endswith((".", "`."))
 
 
+def test_migrations_build_indexes_so_that_a_second_attempt_works() -> None:
+    for path in sorted((PROJECT / "baskets" / "migrations").glob("0*.py")):
+        assert "django.contrib.postgres.operations.AddIndexConcurrently" not in imported_by(path), f"{path.name}: use baskets.db.operations"
+
+
 def test_row_locks_have_one_spelling() -> None:
     sources = {path.relative_to(PROJECT).as_posix(): path.read_text() for path in (PROJECT / "baskets").rglob("*.py")}
     sources = {name: text for name, text in sources.items() if "/migrations/" not in name}

@@ -1,0 +1,84 @@
+"""`migrate` runs again after a failure, wherever it was."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import psycopg
+import pytest
+from django.db import connection
+from psycopg.errors import UndefinedTable
+
+from tests.project.test_tree import PROJECT
+
+NAME = "half_migrated"
+
+
+@pytest.fixture
+def url(db: None) -> Iterator[str]:
+    """A new database beside that of the tests."""
+    settings = connection.settings_dict
+    server = f"postgres://{settings['USER']}:{settings['PASSWORD']}@{settings['HOST']}:{settings['PORT']}"
+    name = f"{settings['NAME']}_{NAME}"
+    with closing(psycopg.connect(f"{server}/{settings['NAME']}", autocommit=True)) as maintenance:
+        maintenance.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload] # The name is ours.
+        try:
+            yield f"{server}/{name}"
+        finally:
+            maintenance.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+def manage(url: str, *arguments: str) -> "subprocess.Popen[str]":
+    variables = os.environ | {"DATABASE_URL": url, "DJANGO_DEBUG": "1", "DJANGO_SETTINGS_MODULE": "basket_project.settings"}
+    command = [sys.executable, "manage.py", *arguments]
+    return subprocess.Popen(command, cwd=PROJECT, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run(url: str, *arguments: str) -> tuple[int, str]:
+    """Run a command to its end, and return its exit code and its standard error."""
+    process = manage(url, *arguments)
+    _, errors = process.communicate(timeout=300)
+    return process.returncode, errors
+
+
+def applied(database: "psycopg.Connection[tuple[int]]") -> int:
+    try:
+        row = database.execute("SELECT count(*) FROM django_migrations WHERE app = 'baskets'").fetchone()
+    except UndefinedTable:
+        return 0
+    return row[0] if row else 0
+
+
+def test_a_migration_that_was_killed_half_way_runs_again(url: str) -> None:
+    first = manage(url, "migrate")
+    with closing(psycopg.connect(url, autocommit=True)) as database:
+        while applied(database) == 0:
+            assert first.poll() is None, first.communicate()
+            time.sleep(0.02)
+        first.kill()
+        first.communicate()
+        while database.execute("SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()").rowcount:
+            time.sleep(0.02)
+        assert 0 < applied(database) < 14, "the migration was killed before that of the index below"
+        # What a concurrent build that failed leaves behind.
+        database.execute("CREATE INDEX events_of_session ON baskets_event (session_id)")
+        database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'events_of_session'::regclass")
+        code, errors = run(url, "check", "--database", "default")
+        assert code == 1
+        assert "baskets.E082" in errors
+        assert "baskets.W016" in errors
+
+        code, errors = run(url, "migrate")
+        assert code == 0, errors
+        code, errors = run(url, "check", "--database", "default")
+        assert code == 0, errors
+        assert "baskets.W016" not in errors
+
+        # No migration is left that adds this one.
+        database.execute("ALTER TABLE baskets_product DROP CONSTRAINT product_id_is_not_empty")
+        code, errors = run(url, "migrate")
+        assert code == 1
+        assert "baskets.E082" in errors
