@@ -16,7 +16,7 @@ SLOTS = 64
 NO_CELL = 0
 # `slot_of` in PostgreSQL. SHA-256 is what Python, PostgreSQL 15 and the proxy all have.
 SLOT_SQL = f"mod(get_byte(sha256(convert_to(user_id, 'UTF8')), 0), {SLOTS})"
-# Violated by a write for a user of another cell. It exists in cells only; see `domain.cells.slot_ownership`.
+# Violated by a call for a user of another cell. It exists in cells only; see `domain.cells.slot_division`.
 SLOT_CONSTRAINT = "basket_is_in_a_slot_of_this_cell"
 
 

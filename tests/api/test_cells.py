@@ -1,5 +1,6 @@
 """One cell of several, over HTTP: it serves its own users and refuses others; guests and transfers have names that reach it."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ from pytest_django import Settings
 
 from baskets.domain import slots
 from baskets.domain.cells.slot_division import claim_slots, divide, render_slot_map
+from baskets.domain.checkout import expiry
 from baskets.domain.support import erasure
 from baskets.models import Basket, Partner
 from tests.api.conftest import Api, Issue, Sells, Unchanged
 from tests.api.endpoints import ENDPOINTS, Endpoint
 from tests.factories import TESTER
+from tests.time_travel import age_all_rows
 
 WRONG_CELL = (421, 404, "wrong_cell")
 DIVISION = divide(2)
@@ -112,3 +115,26 @@ def test_the_database_refuses_what_a_process_with_an_old_map_would_write(issue: 
     finally:
         assert claim_slots(None) == 0
     assert api.place("p1", 2, user=THEIRS).status == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_baskets_that_stay_in_a_former_cell_end_and_free_their_stock(issue: Issue, sells: Sells) -> None:
+    api = Api(issue())
+    sells("p1", unsold=2)
+    for user in (OURS, THEIRS):
+        api.place("p1", user=user)
+        assert api.start(user=user).status == 200
+    age_all_rows(timedelta(hours=1))
+    try:
+        claim_slots(HERE)
+        other = next(name for name in map("other-{}".format, range(99)) if slots.slot_of(name) in HERE)
+        api.place("p1", user=other)
+        assert api.start(user=other).status == 200
+        assert expiry.sweep_sessions().expired == 1
+        age_all_rows(timedelta(days=40))
+        expiry.sweep_sessions()
+        assert expiry.sweep_baskets().expired == 2
+        theirs = Basket.objects.get(user_id=THEIRS)
+        erasure.erase_user(basket=theirs, expected_events=theirs.events, reason="a request", actor=TESTER)
+    finally:
+        claim_slots(None)

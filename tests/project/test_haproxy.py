@@ -111,6 +111,7 @@ def test_each_call_reaches_the_cell_of_its_user(tmp_path: Path) -> None:
                 status, body, headers = call(port, path)
                 assert (status, json.loads(body)["error"]["details"]["reason"]) == (421, "wrong_cell")
                 assert headers["content-type"] == "application/json"
+                assert call(port, path, host="cell4.baskets.example.com")[0] == 421
                 assert [call(port, path, host=f"cell{cell}.baskets.example.com")[1] for cell in (1, 2, 3)] == ["1", "2", "3"]
 
 

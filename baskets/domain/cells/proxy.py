@@ -42,7 +42,7 @@ frontend baskets
   http-request set-var(txn.key) url_param(jayToken) if {{ path_reg ^(/v2)?/baskets/guests$ }} {{ url_param(jayToken) -m found }}
   http-request set-var(txn.slot) var(txn.key),sha2(256),bytes(0,1),hex,hex2i,mod({slots}) if {{ var(txn.key) -m found }}
   http-request set-var(txn.cell) var(txn.slot),map_int({map_file},0) if {{ var(txn.slot) -m found }}
-  acl at_cell hdr(host),lower -m reg ^cell[0-9]+\\.
+  acl at_cell hdr(host),lower -m beg {cell_hosts}
   acl of_one_cell path_reg ^(/v2)?/baskets(/checkout/sessions|/events|/webhooks(/.*)?)?$
   http-request return status 421 content-type application/json string '{wrong_cell}' if of_one_cell !at_cell
 {hosts}
@@ -80,6 +80,7 @@ def render_haproxy_config(*, cells: Sequence[Sequence[str]], bind: str, map_file
         check_host=cells[0][0].rpartition(":")[0],
         unavailable=_envelope(503, "database_unavailable", UNAVAILABLE),
         wrong_cell=_envelope(404, WrongCell.reason, str(WrongCell.message)),
+        cell_hosts=" ".join(f"cell{cell}." for cell in servers),
         hosts="\n".join(f"  use_backend cell{cell} if {{ hdr(host),lower -m beg cell{cell}. }}" for cell in servers),
         cells="\n".join(f"  use_backend cell{cell} if {{ var(txn.cell) -m str {cell} }}" for cell in servers),
         all_servers="\n".join(servers[cell] for cell in servers if cell in with_slots),

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 from django.db import connection, transaction
 
+from baskets.db.limits import client_waits
 from baskets.domain import slots
-from baskets.models import Basket
+from baskets.domain.actors import ActorKind
+from baskets.models import Basket, Event
 
-TABLE = Basket._meta.db_table  # noqa: SLF001 (Django documents `_meta`)
+TABLE, EVENTS = Basket._meta.db_table, Event._meta.db_table  # noqa: SLF001 (Django documents `_meta`)
 
 
 def divide(cells: int, *, current: Sequence[int] | None = None) -> tuple[int, ...]:
@@ -53,28 +55,43 @@ def render_slot_map(division: Sequence[int], *, current: Sequence[int] | None = 
     return "\n".join([*moved, *(f"{slot} {cell}" for slot, cell in enumerate(division))]) + "\n"
 
 
-@transaction.atomic(durable=True)
-def claim_slots(own: Sequence[int] | None) -> int:
-    """Make the database refuse to write a basket of any other slot, whatever slot map a process has read.
+# A back end, an app or a device; not staff, and not the sweeps: a basket that stays in a former cell must still end, and free its stock.
+GUARD = f"""
+CREATE OR REPLACE FUNCTION {slots.SLOT_CONSTRAINT}() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF EXISTS (SELECT FROM {TABLE} WHERE id = NEW.basket_id AND NOT ({slots.SLOT_SQL} = ANY (string_to_array(TG_ARGV[0], ',')::int[]))) THEN
+        RAISE check_violation USING CONSTRAINT = TG_NAME, MESSAGE = 'another cell serves the user of this basket';
+    END IF;
+    RETURN NEW;
+END
+$guard$;
+CREATE OR REPLACE TRIGGER {slots.SLOT_CONSTRAINT} BEFORE INSERT ON {EVENTS}
+FOR EACH ROW WHEN (NEW.actor_kind = '{ActorKind.KEY}') EXECUTE FUNCTION {slots.SLOT_CONSTRAINT}('{{slots}}')
+"""
 
-    Takes an exclusive lock on the table of baskets for a moment. Only the owner of the table can do it.
+
+def claim_slots(own: Sequence[int] | None) -> int:
+    """Make the database refuse changes by keys of a basket of any other slot, whatever slot map a process has read.
+
+    Each change writes an event, in its transaction, so a trigger of the events refuses both.
+    Locks writers of events out for a moment. Only the owner of the table can do it.
 
     :param own: the slots of this cell; None: the installation is whole again, and nothing is refused.
     :returns: how many stored baskets are in other slots.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(f"ALTER TABLE {TABLE} DROP CONSTRAINT IF EXISTS {slots.SLOT_CONSTRAINT}")
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
         if own is None:
+            cursor.execute(f"DROP TRIGGER IF EXISTS {slots.SLOT_CONSTRAINT} ON {EVENTS}")
+            cursor.execute(f"DROP FUNCTION IF EXISTS {slots.SLOT_CONSTRAINT}()")
             return 0
-        listed = ", ".join(map(str, own)) or "-1"
-        # Not validated: that would read the whole table under the lock. The rows that are there are counted below.
-        cursor.execute(f"ALTER TABLE {TABLE} ADD CONSTRAINT {slots.SLOT_CONSTRAINT} CHECK ({slots.SLOT_SQL} IN ({listed})) NOT VALID")
+        cursor.execute(GUARD.format(slots=",".join(map(str, own))))
     return count_foreign_baskets(own)
 
 
 def count_foreign_baskets(own: Sequence[int]) -> int:
-    """Count the stored baskets that are in none of these slots."""
-    with connection.cursor() as cursor:
+    """Count the stored baskets that are in none of these slots. Reads the whole table, for as long as it takes, and locks nothing."""
+    with client_waits(statement_seconds=None), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 0")
         cursor.execute(f"SELECT count(*) FROM {TABLE} WHERE NOT ({slots.SLOT_SQL} = ANY(%s))", [list(own)])  # noqa: S608 (constants of ours)
         ((count,),) = cursor.fetchall()
     return int(count)
