@@ -202,6 +202,7 @@ def _read_head(response: http.client.HTTPResponse, *, required: bool) -> None:
         response.begin()
         while response.status < http.HTTPStatus.OK:
             response.headers = None  # type: ignore[assignment]  # `begin` reads the next response if it has no headers yet.
+            response.will_close = True  # Unless the headers of the final response are read and differ.
             response.begin()
     except (http.client.HTTPException, OSError, ValueError):
         # Before the status line is read, `status` is a string.

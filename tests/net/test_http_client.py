@@ -588,6 +588,7 @@ NOT_KEPT = {
     "body cut off": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok",
     "no end": b"HTTP/1.1 200 OK\r\n\r\nok",
     "long body": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(100000),
+    "malformed headers after an interim response": b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n" + 101 * b"X: y\r\n" + b"\r\n",
     "broken chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 }
 
