@@ -224,6 +224,18 @@ VIOLATIONS: list[tuple[str, list[str], dict[str, int]]] = [
         ["UPDATE baskets_checkoutitem SET basket_id = :basket_of_bob WHERE basket_id = :basket_of_anna"],
         {},
     ),
+    # Keys without a check in the database: ADR 55.
+    ("one_basket_for_all_of_a_session", ["UPDATE baskets_stockreservation SET basket_id = gen_random_uuid() WHERE status = 'FAILED'"], {}),
+    (
+        "one_basket_for_all_of_a_session",
+        ["UPDATE baskets_event SET session_id = 0 WHERE basket_id = :basket_of_bob AND kind = 'checkout_started'"],
+        {"sessions_match_their_events": 1, "checkout_list_is_kept": 1, "events_are_counted_once": 2},
+    ),
+    (
+        "revisions_go_forward",
+        ["UPDATE baskets_event SET basket_id = gen_random_uuid() WHERE basket_id = :basket_of_bob AND session_id IS NULL"],
+        {"events_without_gaps": 1, "places_are_of_their_event": 5},
+    ),
     ("one_basket_for_all_of_a_session", ["UPDATE baskets_attention SET basket_id = :basket_of_bob WHERE basket_id = :basket_of_emil"], {}),
     (
         "short_pieces_are_flagged",
