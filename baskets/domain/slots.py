@@ -52,14 +52,19 @@ def is_in_this_cell(name: str) -> bool:
     return not cell or _slot_map(conf.slot_map_file())[slot_of(name)] == cell
 
 
+def has_slots() -> bool:
+    """Return whether this cell serves any name: a new cell has no slot yet, and a former one none any more."""
+    cell = conf.cell()
+    return not cell or cell in _slot_map(conf.slot_map_file())
+
+
 def generate_in_this_cell(generate: Callable[[], str]) -> str:
     """Generate random names until one belongs to this cell: with N cells, N times on average.
 
     :param generate: returns another name in each call.
-    :raises WrongCell: this cell has no slot yet.
+    :raises WrongCell: this cell has no slot.
     """
-    cell = conf.cell()
-    if cell and cell not in _slot_map(conf.slot_map_file()):
+    if not has_slots():
         raise WrongCell
     while not is_in_this_cell(name := generate()):
         pass

@@ -93,6 +93,16 @@ def test_an_erased_user_stays_in_the_cell(api: Api, partner: Partner, sells: Sel
     assert slots.slot_of(erased.user_id) in HERE
 
 
+@pytest.mark.usefixtures("cell")
+def test_a_user_whose_basket_stays_in_a_cell_without_slots_can_be_erased(api: Api, settings: Settings, sells: Sells) -> None:
+    sells("p1")
+    api.place("p1", user=OURS)
+    settings.BASKETS_CELL = 3
+    basket = Basket.objects.get(user_id=OURS)
+    erased = erasure.erase_user(basket=basket, expected_events=basket.events, reason="a request", actor=TESTER)
+    assert erasure.is_erased(erased)
+
+
 def test_a_token_of_the_feed_counts_only_in_its_cell(api: Api, settings: Settings, cell: None) -> None:
     token = api.get("/baskets/events").body["nextToken"]
     assert api.get(f"/baskets/events?nextToken={token}").status == 200

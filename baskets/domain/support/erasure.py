@@ -147,7 +147,7 @@ def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: boo
         execute(statement, {"basket": basket.pk, "mark": MARK, "name": NOTE})
     _redact(basket, is_number_elsewhere=is_number_elsewhere)
 
-    name = slots.generate_in_this_cell(lambda: f"{ERASED_PREFIX}{secrets.token_hex(16)}")
+    name = slots.generate_in_this_cell(_generate_name) if slots.has_slots() else _generate_name()
     new = Owner(partner_id=basket.partner_id, user_id=name).basket_id
     sessions = list(CheckoutSession.objects.filter(basket_id=basket.pk).values_list("pk", flat=True))
     # Foreign keys are deferred to COMMIT, so the order of the updates does not matter.
@@ -178,6 +178,10 @@ def erase_without_basket(*, basket: Basket, reason: str, actor: Actor) -> None:
     # Without a subject: the key is computed from the user id.
     data = {"repair": "erase"}
     audit_log.record(kind=DeskEntry.Kind.REPAIRED, about="basket", partner_id=basket.partner_id, reason=reason, data=data, actor=actor)
+
+
+def _generate_name() -> str:
+    return f"{ERASED_PREFIX}{secrets.token_hex(16)}"
 
 
 def is_erased(basket: Basket) -> bool:
