@@ -208,6 +208,7 @@ BASKETS_OUTGOING_PORTS = env.list("BASKETS_OUTGOING_PORTS", cast=int, default=[]
 # --- Monitoring ---------------------------------------------------------------
 
 BASKETS_METRICS_TOKEN = env.str("BASKETS_METRICS_TOKEN", default="")
+BASKETS_METRICS_PRODUCTS = env.list("BASKETS_METRICS_PRODUCTS", default=[])
 
 # --- Process server: per worker ----------------------------------------------
 

@@ -63,6 +63,7 @@ OPTIONAL_LIMITS = {
     "BASKETS_PIECES_PER_SOURCE": "baskets.E047",
     "BASKETS_NEW_GUEST_PIECES": "baskets.E048",
 }
+MAX_METRICS_PRODUCTS = 20
 ENCRYPTION_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 HEADER = re.compile(r"[A-Za-z0-9-]*")
 MAX_VALUE = 10 * 365 * 24 * 60 * 60  # Ten years in seconds: a longer duration is a typing error, and dates overflow.
@@ -120,6 +121,14 @@ def check_outgoing_ports(**_: Any) -> list[CheckMessage]:
         for port in settings.BASKETS_OUTGOING_PORTS
         if not 0 < port < 2**16
     ]
+
+
+@register()
+def check_metrics_products(**_: Any) -> list[CheckMessage]:
+    """Reject more products than `/metrics` can have as values of a label."""
+    if len(settings.BASKETS_METRICS_PRODUCTS) <= MAX_METRICS_PRODUCTS:
+        return []
+    return [Error(f"BASKETS_METRICS_PRODUCTS must name {MAX_METRICS_PRODUCTS} products at most.", id="baskets.E035")]
 
 
 # The first patch release of each series that parses cookies in linear time (CVE-2024-7592).

@@ -90,6 +90,11 @@ def metrics_token() -> str:
     return str(settings.BASKETS_METRICS_TOKEN)
 
 
+def metrics_products() -> list[str]:
+    """The ids of the products whose sales and stock `/metrics` shows. Each is the value of a label, so there are few."""
+    return list(settings.BASKETS_METRICS_PRODUCTS)
+
+
 # The maximum number of calls per minute for a key that has no limit itself. 0: unlimited.
 calls_per_minute = _number("BASKETS_CALLS_PER_MINUTE")
 # The number of bad keys and tokens per minute and source that get the detailed error. 0: unlimited.

@@ -26,8 +26,11 @@ class AdmissionPolicy(Protocol):
     def record_wait(self, seconds: float) -> None:
         """Record how long a request waited for its thread."""
 
-    def observe(self, *, queued: int, busy: int, connections: int) -> None:
-        """Record the current load of this worker."""
+    def observe(self, *, queued: int, busy: int, in_flight: int, connections: int) -> None:
+        """Record the current load of this worker.
+
+        :param in_flight: the connections whose request has no response yet.
+        """
 
     def announce_end(self) -> None:
         """Report from now on that this process is about to end. Called more than once."""

@@ -34,6 +34,11 @@ class ConnectionTable:
     def __contains__(self, connection: Connection) -> bool:
         return connection in self._connections
 
+    @property
+    def in_flight(self) -> int:
+        """The number of connections whose request has no response yet."""
+        return sum(connection.phase is Phase.BUSY for connection in self._connections)
+
     def accept(self, listener: socket.socket) -> bool:
         """Accept waiting connections; returns whether there may be more."""
         for _ in range(_ACCEPT_BATCH):

@@ -174,7 +174,12 @@ class Worker:
 
     def _each_second(self) -> None:
         self._writer.date = formatdate(usegmt=True)
-        self._policy.observe(queued=self._threads.queued, busy=self._threads.busy, connections=len(self._table))
+        self._policy.observe(
+            queued=self._threads.queued,
+            busy=self._threads.busy,
+            in_flight=self._table.in_flight,
+            connections=len(self._table),
+        )
         if self._refused:
             log.warning("requests_refused", **self._refused)
             self._refused.clear()

@@ -17,7 +17,14 @@ from baskets import conf
 from baskets.api.exceptions import error_response
 from baskets.api.middleware import ADMIN, REQUEST_ID_PATTERN, SECURITY_HEADERS
 from baskets.api.protocol.envelope import json_response, success_body
-from baskets.api.protocol.metrics import CONNECTIONS_OPEN, QUEUE_LENGTH, QUEUE_SECONDS, REQUESTS_REFUSED, THREADS_BUSY
+from baskets.api.protocol.metrics import (
+    CONNECTIONS_OPEN,
+    QUEUE_LENGTH,
+    QUEUE_SECONDS,
+    REQUESTS_IN_FLIGHT,
+    REQUESTS_REFUSED,
+    THREADS_BUSY,
+)
 from baskets.api.protocol.versioning import DEFAULT_VERSION, requested_version
 from baskets.domain.events import refused_calls
 
@@ -114,8 +121,8 @@ class Admission:
         if conf.metrics_token():
             QUEUE_SECONDS.observe(seconds)
 
-    def observe(self, *, queued: int, busy: int, connections: int) -> None:
-        """Record the current numbers of queued calls, busy threads and open connections. Write the counts of refused calls when due."""
+    def observe(self, *, queued: int, busy: int, in_flight: int, connections: int) -> None:
+        """Record the current load of this process. Write the counts of refused calls when due."""
         if refused_calls.is_waiting() and time.monotonic() >= self._counts_due_at:
             self._counts_due_at = time.monotonic() + COUNTS_SECONDS
             # The event loop must not wait for the database.
@@ -123,6 +130,7 @@ class Admission:
         if conf.metrics_token():
             QUEUE_LENGTH.set(queued)
             THREADS_BUSY.set(busy)
+            REQUESTS_IN_FLIGHT.set(in_flight)
             CONNECTIONS_OPEN.set(connections)
 
     def announce_end(self) -> None:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import psycopg
 from django.db import Error as DjangoDatabaseError
 from django.db import InterfaceError, connection
+from prometheus_client import Counter
 
 T = TypeVar("T")
 
@@ -39,6 +40,13 @@ UNAVAILABLE_CLASSES = ("08", "53", "57P", "28", "58")
 # The server has ended the session: admin_shutdown, idle_in_transaction_session_timeout, transaction_timeout. Its work is rolled
 # back.
 SESSION_ENDED = {"57P01", "25P03", "25P04"}
+# `baskets.api.protocol.metrics` adds it to its registry.
+RETRIES = Counter(
+    "baskets_database_retries",
+    "Transactions and reads that were run again after an error of the database; `none`: the server sent no SQLSTATE.",
+    ("sqlstate",),
+    registry=None,
+)
 
 
 def sqlstate_of(error: BaseException) -> str | None:
@@ -88,6 +96,11 @@ def constraint_of(error: BaseException) -> str | None:
     return source.diag.constraint_name if isinstance(source, psycopg.Error) else None
 
 
+def count_retry(error: BaseException) -> None:
+    """Count a transaction or a read that is run again because of this error."""
+    RETRIES.labels(sqlstate_of(error) or "none").inc()
+
+
 def read_with_reconnect(operation: Callable[[], T]) -> T:
     """Run a read outside of a transaction, once more on a new connection where the persistent connection is broken or stale.
 
@@ -100,6 +113,7 @@ def read_with_reconnect(operation: Callable[[], T]) -> T:
     except DjangoDatabaseError as error:
         if connection.in_atomic_block or not (is_stale_plan(error) or connection_lost()):
             raise
+        count_retry(error)
         connection.close()
         return operation()
 

@@ -39,6 +39,7 @@ def run_in_transaction(operation: Callable[[], T]) -> T:
                 raise
             if connection.connection is found and (lost or errors.is_stale_plan(error)):
                 connection.close()  # Its stale prepared statements go with it.
+            errors.count_retry(error)
             time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))  # noqa: S311 (jitter, no secret)
         else:
             return result

@@ -16,11 +16,12 @@ class Span(models.IntegerChoices):
 
 
 class ActivityState(models.Model):
-    """How far the events of the feed are counted, in one row."""
+    """How far the events of the feed are counted, and when a sweep has ended, in one row."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     position = models.BigIntegerField(default=0, help_text="Events up to this position of the feed are counted.")
     active = models.BigIntegerField(default=0, help_text="Checkouts that were active after those events, test checkouts left out.")
+    swept_at = models.DateTimeField(null=True, help_text="When a sweep last ended after all that was due.")
 
     class Meta:
         default_permissions = ()

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from datetime import timedelta
 
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchQuery, SearchVectorField
@@ -123,6 +124,17 @@ class ProductQuerySet(models.QuerySet["Product"]):
         )
         obtainable = Greatest(F("stock__available") + Coalesce(Subquery(lapsed), 0) - F("stock__shortfall"), 0)
         return self.annotate(obtainable=models.Case(models.When(stock__limited=True, then=obtainable), default=None))
+
+    def with_sold(self, *, within: timedelta) -> "ProductQuerySet":
+        """Annotate `sold`: the pieces of limited products that were sold within this time before now."""
+        sold = (
+            StockReservation.objects.filter(product_id=OuterRef("pk"), status=StockReservation.Status.SOLD, ended_at__gt=Now() - within)
+            .order_by()
+            .values("product_id")
+            .annotate(pieces_of_product=Sum("pieces"))
+            .values("pieces_of_product")
+        )
+        return self.annotate(sold=Coalesce(Subquery(sold), 0))
 
 
 class Product(models.Model):

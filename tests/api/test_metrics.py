@@ -1,23 +1,31 @@
 """The metrics: they need a configured token, and their numbers are correct."""
 
 import os
-import re
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError
+from django.core import checks
+from django.db import OperationalError, connection
 from django.db.models import F
 from django.test import Client
 
-from baskets.api.protocol.metrics import DATABASE_FAULTS, TRACKING_DROPPED
-from baskets.domain.events import feed
-from baskets.models import Event, WebhookEndpoint
+from baskets.api.protocol.metrics import AUTHENTICATION_FAILURES, DATABASE_FAULTS, TRACKING_DROPPED
+from baskets.db.errors import RETRIES, read_with_reconnect
+from baskets.db.transactions import run_in_transaction
+from baskets.domain import audit_log
+from baskets.domain.events import activity, feed
+from baskets.domain.support import assignments
+from baskets.models import DeskEntry, Event, StockReservation, WebhookEndpoint
 from tests.api.conftest import Api, PassTime, Sells, Unchanged
+from tests.factories import TESTER
 
 TOKEN = "a-token-of-the-operator"
 OWN_WORDS = {"": "token_missing", "Basic " + TOKEN: "token_missing", "Bearer": "token_invalid", "Bearer " + TOKEN[:-1]: "token_invalid"}
@@ -90,6 +98,81 @@ def test_database_numbers_take_two_statements(
     assert found["baskets_keys_unlike_others"] == 0
 
 
+def test_chosen_products_have_sales_and_stock_in_one_statement_more(
+    settings: Any, api: Api, sells: Sells, pass_time: PassTime, django_assert_num_queries: Any
+) -> None:
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    settings.BASKETS_METRICS_PRODUCTS = ["p1", "p2", "song", "elsewhere"]
+    for product_id in ("p1", "p2", "p3"):
+        sells(product_id, unsold=10)
+    sells("song")
+    for user, count in (("ada", 3), ("bob", 2), ("cid", 4)):
+        for product_id in ("p1", "p3", "song"):
+            api.place(product_id, count, user=user)
+        api.start(user=user)
+    api.finish(True, user="ada")
+    pass_time(timedelta(minutes=31), user="cid")  # Its pieces can be held again before a sweep.
+    with django_assert_num_queries(3):
+        found = numbers()
+    shown = {name.removeprefix("baskets_product_"): value for name, value in found.items() if name.startswith("baskets_product_")}
+    assert shown == {
+        'sold_pieces{product="p1"}': 3,
+        'available_pieces{product="p1"}': 5,
+        'sold_pieces{product="p2"}': 0,
+        'available_pieces{product="p2"}': 10,
+    }
+    StockReservation.objects.filter(status="SOLD").update(
+        created_at=F("created_at") - timedelta(minutes=2), ended_at=F("ended_at") - timedelta(minutes=1)
+    )
+    assert numbers()['baskets_product_sold_pieces{product="p1"}'] == 0
+
+
+def test_more_products_than_a_label_may_have_are_reported_by_check(settings: Any) -> None:
+    settings.BASKETS_METRICS_PRODUCTS = ["p"] * 20
+    assert checks.run_checks() == []
+    settings.BASKETS_METRICS_PRODUCTS = ["p"] * 21
+    assert [problem.id for problem in checks.run_checks()] == ["baskets.E035"]
+
+
+def test_last_runs_and_what_the_check_found(settings: Any, db: None) -> None:
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    names = ("last_sweep_timestamp_seconds", "last_purge_timestamp_seconds", "last_check_timestamp_seconds", "broken_rules")
+    assert [numbers()[f"baskets_{name}"] for name in names] == [0, 0, 0, 0]
+    broken = {"slug": "supply_equation", "rule": 1, "sentence": "It holds.", "total": 2, "examples": []}
+    for found in ([], [broken, broken | {"slug": "items_whole", "rule": 2}]):
+        assignments.record_check(checked=60, found=found, actor=TESTER)
+    audit_log.record(kind=DeskEntry.Kind.PURGED, about="basket", actor=TESTER)
+    activity.record_sweep()
+    *ended, rules = (numbers()[f"baskets_{name}"] for name in names)
+    assert [abs(time.time() - moment) < 60 for moment in ended] == [True] * 3
+    assert rules == 2
+    DeskEntry.objects.filter(kind="purged").update(at=F("at") - timedelta(days=1))
+    assert 86_300 < time.time() - numbers()["baskets_last_purge_timestamp_seconds"] < 86_500
+    assignments.record_check(checked=60, found=[], actor=TESTER)
+    assert numbers()["baskets_broken_rules"] == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_waits_for_locks_are_shown(settings: Any) -> None:
+    settings.BASKETS_METRICS_TOKEN = TOKEN
+    assert [numbers()[f"baskets_{name}"] for name in ("lock_waits", "longest_lock_wait_seconds")] == [0, 0]
+    parameters = connection.get_connection_params()
+    for name in ("cursor_factory", "context", "prepare_threshold"):
+        parameters.pop(name, None)
+    lock = "SELECT pg_advisory_xact_lock(1)"
+    with psycopg.connect(**parameters) as first, psycopg.connect(**parameters) as second:
+        first.execute(lock)
+        waiting = threading.Thread(target=second.execute, args=(lock,))
+        waiting.start()
+        deadline = time.monotonic() + 2.5  # The wait for a lock ends after 3 s.
+        while (found := numbers())["baskets_lock_waits"] == 0 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        first.rollback()
+        waiting.join()
+    assert found["baskets_lock_waits"] == 1
+    assert 0 < found["baskets_longest_lock_wait_seconds"] < 3
+
+
 def test_lag_of_feed_and_webhooks(settings: Any, api: Api, sells: Sells) -> None:
     settings.BASKETS_METRICS_TOKEN = TOKEN
     lags = ("feed_lag_seconds", "webhook_lag_seconds", "webhook_blocked_baskets", "webhooks_given_up")
@@ -155,8 +238,54 @@ def test_database_faults_are_counted(monkeypatch: pytest.MonkeyPatch, api: Api) 
     assert DATABASE_FAULTS.labels("unavailable")._value.get() - before == 1
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("run", "error", "sqlstate"),
+    [
+        (run_in_transaction, psycopg.errors.DeadlockDetected(), "40P01"),
+        (run_in_transaction, psycopg.errors.SerializationFailure(), "40001"),
+        (read_with_reconnect, psycopg.errors.InvalidSqlStatementName(), "26000"),
+    ],
+)
+def test_retries_are_counted_by_sqlstate(run: Callable[[Any], Any], error: psycopg.Error, sqlstate: str) -> None:
+    before, failures = RETRIES.labels(sqlstate)._value.get(), [error]
+
+    def fail_once() -> None:
+        if failures:
+            raise OperationalError from failures.pop()
+
+    run(fail_once)
+    run(fail_once)
+    assert RETRIES.labels(sqlstate)._value.get() - before == 1
+
+
+def failures() -> dict[str, float]:
+    samples = AUTHENTICATION_FAILURES.collect()[0].samples
+    return {sample.labels["reason"]: sample.value for sample in samples if sample.name.endswith("_total")}
+
+
+def test_failed_keys_and_tokens_are_counted_by_reason_even_beyond_the_limit(settings: Any, api: Api, app: Api) -> None:
+    settings.BASKETS_FAILURES_PER_MINUTE = 1
+    before = failures()
+    path = "/baskets/users/ada"
+    assert api.get(path).status == 200
+    assert Api(None).get(path).status == 401
+    assert [Api("bk_no").get(path).status for _ in range(3)] == [401, 429, 429]
+    assert app.get(path).status == 401
+    assert app.get(path, Authorization="Bearer x").status == 429
+    assert api.get("/baskets/elsewhere").status == 404
+    counted = {reason: number - before.get(reason, 0) for reason, number in failures().items()}
+    assert {reason: number for reason, number in counted.items() if number} == {
+        "api_key_missing": 1,
+        "api_key_invalid": 3,
+        "token_missing": 1,
+        "token_invalid": 1,
+    }
+
+
 def test_each_worker_reports_the_sums_of_all(tmp_path: Path) -> None:
-    count = "from baskets.api.protocol.metrics import DATABASE_FAULTS as F; F.labels('busy').inc(2)"
+    count = "from baskets.api.protocol import metrics as m; m.DATABASE_FAULTS.labels('busy').inc(2); m.REQUESTS_IN_FLIGHT.set(3); "
+    count += "m.RETRIES.labels('40P01').inc()"
     show = "from baskets.api.views.metrics import _counter_registry as r; from prometheus_client import generate_latest; "
     show += "print(generate_latest(r()).decode())"
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
@@ -164,4 +293,6 @@ def test_each_worker_reports_the_sums_of_all(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", count], env=environment, check=True)
     setup = "import os, django; os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'basket_project.settings'); django.setup(); "
     shown = subprocess.run([sys.executable, "-c", setup + show], env=environment, check=True, capture_output=True, text=True).stdout
-    assert re.search(r'^baskets_database_faults_total\{fault="busy"\} 4\.0$', shown, re.MULTILINE)
+    for sample in ('baskets_database_faults_total{fault="busy"} 4.0', "baskets_requests_in_flight 6.0"):
+        assert sample in shown.splitlines()
+    assert 'baskets_database_retries_total{sqlstate="40P01"} 2.0' in shown.splitlines()

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
 
-from baskets.db.errors import Fault, fault_of
+from baskets.db.errors import RETRIES, Fault, fault_of
 from baskets.db.pipeline import PipelineConnection, execute
 from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
@@ -30,8 +30,10 @@ def reason_of(answer: Any) -> tuple[int, str]:
 
 def test_write_on_a_dead_persistent_connection_happens_once(shopper: User, kill: Kill) -> None:
     """No call fails after a restart of the database, whatever its first statement is."""
+    before = RETRIES.labels("57P01")._value.get()
     kill()
     shopper.start()
+    assert RETRIES.labels("57P01")._value.get() - before == 1
     kill()
     connection.connection.close()  # A connection that psycopg already knows to be closed.
     shopper.finish(ordered=True)

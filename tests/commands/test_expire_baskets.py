@@ -9,7 +9,7 @@ import pytest
 
 from baskets.domain.checkout import expiry
 from baskets.domain.maintenance import invariant_checker
-from baskets.models import Basket, CheckoutSession
+from baskets.models import ActivityState, Basket, CheckoutSession
 from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
 from tests.domain.scenarios import User, available
@@ -42,6 +42,7 @@ def test_what_is_past_its_time_is_expired_and_a_second_run_finds_nothing(run: Ru
     assert (done.code, done.out, done.err) == (0, "Expired 3 checkouts and 1 baskets.\n", "")
     assert (statuses(), available("shirt")) == (["EXPIRED"] * 3, (10, 0))
     assert users[3].basket() is None
+    first = ActivityState.objects.get().swept_at
     assert run("expire_baskets", "--json").data == {
         "checkouts_expired": 0,
         "baskets_expired": 0,
@@ -49,6 +50,7 @@ def test_what_is_past_its_time_is_expired_and_a_second_run_finds_nothing(run: Ru
         "stopped": False,
         "dry_run": False,
     }
+    assert ActivityState.objects.get().swept_at > first
     assert invariant_checker.check() == []
 
 
@@ -76,6 +78,7 @@ def test_a_wish_to_stop_is_granted_after_the_batch(run: Run, monkeypatch: pytest
     assert done.err == "CommandError: Stopped on request after a whole batch; the next run does the rest.\n"
     assert signal.getsignal(signal_number) == handler
     assert statuses() == ["ACTIVE", "ACTIVE", "EXPIRED"]
+    assert not ActivityState.objects.filter(swept_at__isnull=False)
     assert run("expire_baskets").code == 1
     assert statuses() == ["ACTIVE", "EXPIRED", "EXPIRED"]
     assert invariant_checker.check() == []

@@ -40,7 +40,7 @@ class EchoPolicy:
     def record_wait(self, seconds: float) -> None:
         """Record nothing."""
 
-    def observe(self, *, queued: int, busy: int, connections: int) -> None:
+    def observe(self, *, queued: int, busy: int, in_flight: int, connections: int) -> None:
         """Record nothing."""
 
     def announce_end(self) -> None:

@@ -11,7 +11,7 @@ import yaml
 from django.core.management import get_commands, load_command_class
 
 from baskets.api.protocol.metrics import REGISTRY
-from baskets.api.views.metrics import GAUGES
+from baskets.api.views.metrics import AVAILABLE, GAUGES, SOLD
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / ".deploy"
@@ -32,7 +32,7 @@ def samples() -> set[str]:
     """The names of all samples that `/metrics` can have."""
     return {metric.name + suffix for metric in REGISTRY.collect() for suffix in SUFFIXES[metric.type]} | {
         "baskets_database_up",
-        *(name for name, _ in GAUGES),
+        *(name for name, _ in (*GAUGES, SOLD, AVAILABLE)),
     }
 
 

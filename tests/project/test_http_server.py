@@ -5,6 +5,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from basket_project.http_server.connection_table import ConnectionTable
+from basket_project.http_server.connections import Phase
 from basket_project.http_server.request_queue import QueuedRequest, RequestQueue
 from basket_project.http_server.requests import BadRequest, ChunkedBody
 from baskets.api.admission import Admission
@@ -69,6 +71,12 @@ def test_a_closed_queue_lets_its_threads_end() -> None:
     queue = RequestQueue(priorities=1, length=1, seconds=1)
     queue.close(1)
     assert queue.get() is None
+
+
+def test_requests_in_flight_are_those_without_a_response() -> None:
+    table = ConnectionTable(Mock(), Mock())
+    table._connections = {Mock(phase=phase): None for phase in (*Phase, Phase.BUSY)}
+    assert (table.in_flight, len(table)) == (2, len(Phase) + 1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

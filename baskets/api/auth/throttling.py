@@ -11,6 +11,7 @@ from baskets import conf
 from baskets.api.auth.api_keys import Caller
 from baskets.api.exceptions import ApiError
 from baskets.api.idempotency import key_of
+from baskets.api.protocol.metrics import AUTHENTICATION_FAILURES
 from baskets.domain import idempotency
 from baskets.domain.access import rate_limits
 from baskets.models.basket_snapshot import Owner
@@ -19,6 +20,8 @@ from baskets.net.client_address import client_source
 MINUTE = timedelta(minutes=1)
 # The failures of a caller who guesses. An expired token and a token of another user do not count: an app must learn of those at once.
 THROTTLED_FAILURES = frozenset({"api_key_invalid", "token_invalid"})
+# How the reasons of failed authentications begin.
+FAILURE_PREFIXES = ("api_key_", "token_")
 
 
 def rate_limit_of(caller: Caller) -> int:
@@ -71,12 +74,16 @@ class ApiKeyThrottle(BaseThrottle):
 
 
 def throttle_failure(request: HttpRequest, refusal: ApiError, *, exempt: bool) -> ApiError:
-    """Count a failed authentication against its source, and return the refusal to answer with: `throttled` beyond the limit.
+    """Count a failed authentication in the metrics and against its source.
 
     Only failures count, so a valid key is accepted however many invalid ones arrive from the same address.
 
+    :param refusal: any refusal; one of another kind is returned unchanged.
     :param exempt: whether the call is answered with its own refusal even beyond the limit.
+    :returns: the refusal to answer with: `throttled` beyond the limit.
     """
+    if refusal.reason.startswith(FAILURE_PREFIXES):
+        AUTHENTICATION_FAILURES.labels(refusal.reason).inc()
     limit = conf.failures_per_minute()
     if not limit or refusal.reason not in THROTTLED_FAILURES:
         return refusal

@@ -5,7 +5,10 @@ Labels have few values by design: routes instead of paths, reasons instead of me
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from baskets.db.errors import RETRIES
+
 REGISTRY = CollectorRegistry()
+REGISTRY.register(RETRIES)
 
 REQUESTS_ANSWERED = Counter(
     "baskets_requests",
@@ -32,6 +35,12 @@ DATABASE_FAULTS = Counter(
     ("fault",),
     registry=REGISTRY,
 )
+AUTHENTICATION_FAILURES = Counter(
+    "baskets_authentication_failures",
+    "API keys and bearer tokens that were missing or refused, also those whose response was `throttled`.",
+    ("reason",),
+    registry=REGISTRY,
+)
 REQUESTS_REFUSED = Counter(
     "baskets_refused",
     "Requests refused by the process server, before the application saw them.",
@@ -46,4 +55,10 @@ QUEUE_SECONDS = Histogram(
 )
 QUEUE_LENGTH = Gauge("baskets_queue_length", "Requests that wait for a thread.", registry=REGISTRY, multiprocess_mode="livesum")
 THREADS_BUSY = Gauge("baskets_threads_busy", "Threads that have a request.", registry=REGISTRY, multiprocess_mode="livesum")
+REQUESTS_IN_FLIGHT = Gauge(
+    "baskets_requests_in_flight",
+    "Requests that were received and have no response yet: those that wait for a thread or for events included.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
 CONNECTIONS_OPEN = Gauge("baskets_connections_open", "Open connections of callers.", registry=REGISTRY, multiprocess_mode="livesum")

@@ -6,6 +6,8 @@ Without a configured token the page does not exist; with one, a request must sen
 import hmac
 import os
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
 
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
@@ -22,11 +24,12 @@ from baskets.api.views.health import get_only
 from baskets.db.errors import read_with_reconnect
 from baskets.db.pipeline import Statement, execute
 from baskets.domain.support import key_misuse
+from baskets.models import Product
 
 # Names the directory in which the workers of one server share their counters; `basket_project.server` sets it.
 MULTIPROCESS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
-# Partial indexes answer all of it except the shortfall, which reads the whole stock table.
+# Indexes answer all of it except the shortfall, which reads the whole stock table, and the waits, which read the memory of the server.
 DATABASE_NUMBERS = Statement(
     "database_numbers",
     """
@@ -48,11 +51,22 @@ SELECT (SELECT count(*) FROM baskets_checkoutsession WHERE status = 'ACTIVE'),
            WHERE w.state = 'active'
        ), 0)::float,
        (SELECT count(*) FROM baskets_webhookblockedbasket WHERE failures > 0),
-       (SELECT count(*) FROM baskets_webhookendpoint WHERE state = 'dead')
+       (SELECT count(*) FROM baskets_webhookendpoint WHERE state = 'dead'),
+       waits.sessions, waits.longest,
+       coalesce((SELECT extract(epoch FROM max(swept_at)) FROM baskets_activitystate), 0)::float,
+       coalesce((SELECT extract(epoch FROM at) FROM baskets_deskentry WHERE kind = 'purged' ORDER BY id DESC LIMIT 1), 0)::float,
+       coalesce(extract(epoch FROM checked.at), 0)::float, coalesce(checked.broken, 0)
 FROM (
     SELECT count(*) AS sessions, min(expires_at) AS oldest FROM baskets_checkoutsession
     WHERE status = 'ACTIVE' AND expires_at <= statement_timestamp()
 ) lapsed
+CROSS JOIN (
+    SELECT count(*) AS sessions, coalesce(extract(epoch FROM statement_timestamp() - min(query_start)), 0)::float AS longest
+    FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+) waits
+LEFT JOIN (
+    SELECT at, jsonb_array_length(data -> 'broken') AS broken FROM baskets_deskentry WHERE kind = 'checked' ORDER BY id DESC LIMIT 1
+) checked ON true
 """,
 )
 GAUGES = (
@@ -65,22 +79,48 @@ GAUGES = (
     ("baskets_webhook_lag_seconds", "The age of the oldest event that an active webhook has not passed; 0 where there is none."),
     ("baskets_webhook_blocked_baskets", "Baskets whose event a webhook refuses."),
     ("baskets_webhooks_given_up", "Webhooks that were given up after failures."),
+    ("baskets_lock_waits", "Sessions of the database that wait for a lock."),
+    ("baskets_longest_lock_wait_seconds", "How long the statement of the longest of them has been running; 0 where there is none."),
+    ("baskets_last_sweep_timestamp_seconds", "When a sweep last ended after all that was due, in Unix time; 0: never."),
+    ("baskets_last_purge_timestamp_seconds", "When purge_history last ended, in Unix time; 0: never."),
+    ("baskets_last_check_timestamp_seconds", "When check_baskets last ended, in Unix time; 0: never."),
+    ("baskets_broken_rules", "Rules that the last check_baskets found broken."),
     ("baskets_keys_unlike_others", "API keys whose checkouts are unlike those of all other keys; the work list names them."),
 )
+# Each has the label `product`, for the products of the setting.
+SOLD = ("baskets_product_sold_pieces", "Pieces of a limited product that were sold within the last minute.")
+AVAILABLE = ("baskets_product_available_pieces", "Pieces of a limited product that a checkout can hold now.")
+SOLD_WITHIN = timedelta(minutes=1)
 
 
 class DatabaseCollector(Collector):
-    """Collects whether the database responds, and the numbers of `GAUGES`."""
+    """Collects whether the database responds, the numbers of `GAUGES`, and those of the chosen products."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Query the database once. If it is not available, only `baskets_database_up` is reported, as 0."""
+        """Query the database. If it is not available, only `baskets_database_up` is reported, as 0."""
         try:
             numbers = read_with_reconnect(lambda: (*execute(DATABASE_NUMBERS, []).fetchall()[0], len(key_misuse.find_unusual_keys())))
+            products = read_with_reconnect(_chosen_products)
         except DatabaseError:
-            numbers = None
+            numbers, products = None, []
         yield GaugeMetricFamily("baskets_database_up", "Whether the database answered.", value=int(numbers is not None))
         for (name, meaning), number in zip(GAUGES, numbers or (), strict=numbers is not None):
             yield GaugeMetricFamily(name, meaning, value=number)
+        sold, available = GaugeMetricFamily(*SOLD, labels=["product"]), GaugeMetricFamily(*AVAILABLE, labels=["product"])
+        for product_id, sold_pieces, available_pieces in products:
+            sold.add_metric([product_id], sold_pieces)
+            available.add_metric([product_id], available_pieces)
+        yield from (sold, available)
+
+
+def _chosen_products() -> list[tuple[str, int, int]]:
+    """Read the sales and the stock of the chosen products, in one statement; none if no product is chosen.
+
+    :returns: the id, the pieces sold within `SOLD_WITHIN`, and the available pieces. Unknown and unlimited products are left out.
+    """
+    chosen = Product.objects.filter(pk__in=conf.metrics_products(), stock__limited=True).order_by("pk")
+    products: Any = chosen.with_obtainable().with_sold(within=SOLD_WITHIN)
+    return [(product.pk, product.sold, product.obtainable) for product in products]
 
 
 @get_only

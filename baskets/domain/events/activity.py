@@ -99,6 +99,13 @@ IS_BEHIND = Statement(
 SELECT coalesce((SELECT position FROM baskets_activitystate), 0) < coalesce((SELECT position FROM baskets_feedstate), 0)
 """,
 )
+RECORD_SWEEP = Statement(
+    "record_sweep",
+    """
+INSERT INTO baskets_activitystate (id, position, active, swept_at) VALUES (1, 0, 0, statement_timestamp())
+ON CONFLICT (id) DO UPDATE SET swept_at = excluded.swept_at
+""",
+)
 DELETE_OLD = tuple(
     f"DELETE FROM {table} old USING {KEPT} WHERE old.seconds = span.seconds AND old.starts_at < statement_timestamp() - span.kept"  # noqa: S608
     for table in ("baskets_partneractivity", "baskets_productactivity", "baskets_refusalactivity")
@@ -133,6 +140,12 @@ def _count_batch(size: int) -> None:
     ((last,),) = execute(LAST_POSITION, [])
     if counted < last:
         execute(COUNT, {"after": counted, "up_to": min(counted + size, last)})
+
+
+@transaction.atomic(savepoint=False)
+def record_sweep() -> None:
+    """Record that a sweep has ended now, for the metrics. Locks the row of the counts."""
+    execute(RECORD_SWEEP, [])
 
 
 @transaction.atomic(savepoint=False)

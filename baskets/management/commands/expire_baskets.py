@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from django.core.management.base import CommandError
 
+from baskets.db.transactions import run_in_transaction
 from baskets.domain.access import rate_limits
 from baskets.domain.checkout import expiry
 from baskets.domain.events import activity
@@ -70,6 +71,8 @@ def run_sweeps(*, dry_run: bool, stop: Callable[[], bool]) -> tuple[SweepTotals,
     if not dry_run:
         rate_limits.delete_ended_windows()
         activity.count_events(stop=stop)
+        if not stop():
+            run_in_transaction(activity.record_sweep)
     return sessions, baskets
 
 

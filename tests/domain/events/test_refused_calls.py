@@ -77,10 +77,10 @@ def test_old_counts_are_deleted() -> None:
 def test_the_process_server_writes_them_beside_its_calls() -> None:
     admission = Admission()
     refused_calls.count("out_of_stock")
-    admission.observe(queued=0, busy=0, connections=0)
+    admission.observe(queued=0, busy=0, in_flight=0, connections=0)
     assert counted() == {}, "not due yet"
     admission._counts_due_at = 0
-    admission.observe(queued=0, busy=0, connections=0)
+    admission.observe(queued=0, busy=0, in_flight=0, connections=0)
     for thread in threading.enumerate():
         if thread.name == "refused-calls":
             thread.join()
