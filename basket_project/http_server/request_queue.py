@@ -90,6 +90,7 @@ class RequestQueue:
                         if not self._size:
                             self._standing_since = None
                         return waiting.popleft()
+                self._standing_since = None  # A thread is free: `pop_late` has removed the request of this token.
         return None
 
     def pop_late(self, now: float) -> list[QueuedRequest]:

@@ -67,6 +67,19 @@ def test_calls_wait_less_while_the_queue_is_never_empty() -> None:
     assert queue.pop_late(burst.queued_at + 0.76) == [burst]
 
 
+def test_a_free_thread_ends_a_standing_queue() -> None:
+    queue = RequestQueue(priorities=1, length=9, seconds=1)
+    late = call(0)
+    queue.put(late)
+    assert queue.pop_late(late.queued_at + 1.01) == [late]
+    queue.close(1)
+    assert queue.get() is None
+    burst = call(0)
+    burst.queued_at = late.queued_at + 60
+    queue.put(burst)
+    assert queue.pop_late(burst.queued_at + 0.74) == []
+
+
 def test_a_closed_queue_lets_its_threads_end() -> None:
     queue = RequestQueue(priorities=1, length=1, seconds=1)
     queue.close(1)
