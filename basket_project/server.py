@@ -92,13 +92,18 @@ def _execute_worker(place: Place, *, threads: int) -> NoReturn:
 
 
 def _run_worker(place: Place, *, threads: int) -> None:
-    """Load the application and serve until a signal ends it."""
+    """Load the application and serve until a signal ends it.
+
+    :raises ImproperlyConfigured: a setting is invalid, or the pooler before the database is unsuitable.
+    """
     from basket_project.wsgi import application  # noqa: I001, PLC0415 (loads Django, which the rest needs)
     from baskets.api.admission import Admission  # noqa: PLC0415
     from basket_project.http_server.worker import Worker  # noqa: PLC0415
     from baskets.db.checks import log_findings  # noqa: PLC0415
+    from baskets.db.pooler import refuse_unsuitable_pooler  # noqa: PLC0415
     from django.conf import settings  # noqa: PLC0415
 
+    refuse_unsuitable_pooler()
     threading.Thread(target=log_findings, name="database-checks", daemon=True).start()
     limits = read_limits(raise_descriptor_limit(settings.BASKETS_MAX_CONNECTIONS + OTHER_DESCRIPTORS))
     worker = Worker(socket.socket(fileno=place.listener), application, Admission(), threads=threads, limits=limits)

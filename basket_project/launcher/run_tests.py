@@ -18,8 +18,8 @@ from basket_project.launcher.programs import run_attached
 
 _PREFIX = "baskets-test-"
 _LOCK_NAME = "in-use.lock"
-# Settings of the shell must not influence the tests, except for the choice of the server.
-_KEPT_VARIABLES = ("DATABASE_URL", "BASKETS_POSTGRES_BIN")
+# Settings of the shell must not influence the tests, except for the choice of the server and of a pooler.
+_KEPT_VARIABLES = ("DATABASE_URL", "BASKETS_POSTGRES_BIN", "BASKETS_PGBOUNCER")
 
 
 def run_tests(arguments: Sequence[str]) -> int:

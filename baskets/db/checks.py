@@ -20,6 +20,8 @@ from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Index
 
+from baskets.db.pooler import pooler_problem
+
 log = structlog.get_logger("baskets.db")
 
 MAX_CLOCK_SKEW_SECONDS = 2
@@ -101,6 +103,12 @@ def check_session_settings(cursor: CursorWrapper) -> Iterator[CheckMessage]:
             yield Caution(text, hint=hint, id="baskets.W010")
 
 
+def check_pooler(cursor: CursorWrapper) -> Iterator[CheckMessage]:
+    """Report a pooler that loses prepared statements; the service does not start behind it."""
+    if problem := pooler_problem(cursor.db):
+        yield Error(problem, hint="A direct connection to PostgreSQL works, too.", id="baskets.E083")
+
+
 def check_durability(cursor: CursorWrapper) -> Iterator[CheckMessage]:
     """Report settings of the server that lose acknowledged orders, and a server that does not accept writes."""
     for name, (wanted, effect) in DURABILITY.items():
@@ -179,7 +187,16 @@ def check_statistics(cursor: CursorWrapper) -> Iterator[CheckMessage]:
         yield Caution(f"The statistics of {table} are outdated: plans may be slow.", hint=f"ANALYZE {table};", id="baskets.W017")
 
 
-CHECKS = (check_session_settings, check_durability, check_server_version, check_clock, check_indexes, check_schema, check_statistics)
+CHECKS = (
+    check_session_settings,
+    check_pooler,
+    check_durability,
+    check_server_version,
+    check_clock,
+    check_indexes,
+    check_schema,
+    check_statistics,
+)
 REBUILD = "Run manage.py migrate; where all migrations are applied, create it again as `manage.py sqlmigrate` shows it."
 
 

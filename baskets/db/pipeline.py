@@ -11,6 +11,11 @@ A statement that only makes sure that rows were found does not need a round trip
 it with `SELECT 1 / count(*)` over these rows. Where there are none, the division by zero fails the transaction on the server, and
 the exception given as `on_no_rows` is raised in its place.
 
+Note [Stale plans]
+After a change of the schema the server refuses a prepared statement whose result has other types: "cached plan must not change result
+type". Our connection is closed then, but behind a pooler the session stays, and with it the statement: PgBouncer gives the same text
+to each of its clients as one statement. So from then on, this process sends its statements with another text, by a comment at the end.
+
 psycopg's own `Connection.pipeline()` does the same with four times the processor time: it parses, adapts and prepares in Python on
 every call. Here libpq's pipeline mode is entered only while the queue is sent.
 """
@@ -19,6 +24,7 @@ import functools
 import hashlib
 import inspect
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +42,7 @@ from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Wait
 
-from baskets.db.errors import SESSION_ENDED
+from baskets.db.errors import SESSION_ENDED, is_stale_plan
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 Row = tuple[Any, ...]
@@ -133,6 +139,23 @@ class PendingResult:
         self._rowcount = rowcount
 
 
+class _Edition:
+    """The end of the text of all statements that this process prepares. See Note [Stale plans].
+
+    :ivar comment: empty, or a comment that no other process sends.
+    """
+
+    comment = b""
+
+    def replace(self, stale: bytes) -> None:
+        """Choose another comment, unless another connection has done so since this one was used."""
+        if self.comment == stale:
+            self.comment = b"\n-- " + secrets.token_hex(4).encode()
+
+
+_edition = _Edition()
+
+
 class PipelineConnection:
     """Wraps one psycopg connection: the queue of unsent statements, and the statements already prepared on it."""
 
@@ -141,7 +164,10 @@ class PipelineConnection:
         self.raw: psycopg.Connection[Any] = django.connection
         self._adapter = Transformer(self.raw)
         self._queue: list[PendingResult] = []
-        self._prepared: set[bytes] = set()
+        # The name of each statement on this connection.
+        self._prepared: dict[bytes, bytes] = {}
+        self._failed_names = 0
+        self._edition = _edition.comment
 
     def enqueue(self, statement: Statement, parameters: Parameters, on_no_rows: Exception | None = None) -> PendingResult:
         """Queue a statement, to be sent with the next flush."""
@@ -189,7 +215,10 @@ class PipelineConnection:
             if failed:
                 if commit:
                     commit.maybe_committed = not _ended_before_commit(*failed[0])
-                raise _error_of(*failed[0])
+                failure = _error_of(*failed[0])
+                if is_stale_plan(failure):
+                    _edition.replace(self._edition)
+                raise failure
 
     def _communicate(self, queue: list[PendingResult], failed: list[tuple[PendingResult, PGresult]], *, commit: bool) -> PQGen[None]:
         """Send all statements, then receive the results in their order.
@@ -209,7 +238,8 @@ class PipelineConnection:
             if is_prepare:
                 prepared = yield from _receive(pgconn)
                 if prepared.status not in SUCCEEDED:
-                    self._prepared.discard(pending.statement.prepared_name)
+                    del self._prepared[pending.statement.prepared_name]
+                    self._failed_names += 1
                     failed.append((pending, prepared))
             result = yield from _receive(pgconn)
             if result.status not in SUCCEEDED:
@@ -222,11 +252,14 @@ class PipelineConnection:
     def _send(self, pending: PendingResult) -> bool:
         """Send one statement; return whether it had to be prepared first."""
         statement = pending.statement
-        is_prepare = statement.prepared_name not in self._prepared
-        if is_prepare:
-            self._prepared.add(statement.prepared_name)
-            self.raw.pgconn.send_prepare(statement.prepared_name, statement.dollar_sql)
-        self.raw.pgconn.send_query_prepared(statement.prepared_name, pending.values, result_format=Format.BINARY)
+        name = self._prepared.get(statement.prepared_name)
+        is_prepare = name is None
+        if name is None:
+            # PgBouncer ends a connection that prepares a name twice, even if the server refused or skipped the first attempt.
+            name = statement.prepared_name + (b"_%d" % self._failed_names if self._failed_names else b"")
+            self._prepared[statement.prepared_name] = name
+            self.raw.pgconn.send_prepare(name, statement.dollar_sql + self._edition)
+        self.raw.pgconn.send_query_prepared(name, pending.values, result_format=Format.BINARY)
         return is_prepare
 
     def _store_result(self, pending: PendingResult, result: PGresult) -> None:

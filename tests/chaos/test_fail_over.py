@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection, connections
+from django.db import OperationalError, connection
 
 from basket_project.launcher.cluster import Cluster
 from baskets.db import circuit
@@ -20,11 +20,10 @@ from baskets.db.pipeline import execute
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import CheckoutSession, Event, FeedPosition
-from baskets.models.basket_snapshot import Owner
+from tests.chaos.buyers import Buyers, shop, wait_for
 from tests.chaos.proxy import Proxy
 from tests.chaos.replication import Pair, database_options, new_cluster, port_of, running_pair
-from tests.domain.scenarios import User, available
-from tests.factories import PartnerFactory, ProductFactory
+from tests.domain.scenarios import available
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("fail_over")]
 
@@ -86,53 +85,6 @@ def pair(template: Cluster, folder: Path, request: Any, reach: Callable[..., Non
     with running_pair(template, home, synchronous=getattr(request, "param", True)) as made:
         reach(template.password, port_of(made.primary), port_of(made.standby))
         yield made
-
-
-class Buyers:
-    """Three threads that buy one piece after the other, and note what was acknowledged."""
-
-    def __init__(self, owner: Owner) -> None:
-        self.orders: list[tuple[str, float]] = []
-        self._owner = owner
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(3)]
-        for thread in self._threads:
-            thread.start()
-
-    def _run(self, number: int) -> None:
-        count = 0
-        while not self._stop.is_set():
-            count += 1
-            user = User(self._owner).beside(f"{number}-{count}")
-            try:
-                user.place("song")
-                order_no = user.start().session.order_no
-                user.finish(ordered=True)
-                self.orders.append((order_no, time.monotonic()))
-            except (DatabaseError, InterfaceError):
-                close_old_connections()
-                time.sleep(0.02)
-        connections.close_all()
-
-    def bought_since(self, moment: float) -> int:
-        return sum(at > moment for _, at in self.orders)
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def shop(stock: int) -> User:
-    ProductFactory(product_id="song", unsold=stock)
-    return User(Owner(partner_id=PartnerFactory().pk, user_id="anna"))
 
 
 def one_answer() -> Any:
