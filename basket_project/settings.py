@@ -6,6 +6,7 @@ documents all variables.
 
 import re
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -108,41 +109,57 @@ DATABASE_SESSION = {
 }
 # An empty host, or the path of a socket, is local.
 LOCAL_HOST = re.compile(r"|/.*|localhost|127(\.\d+){3}|\[?::1\]?", re.ASCII)
-DATABASES = {"default": env.db_url("DATABASE_URL", default="postgres:///baskets")}
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL database: the service runs on no other.")
-DATABASES["default"].setdefault("OPTIONS", {})
-# libpq also reads hosts from the query of the URL.
-named = [DATABASES["default"]["HOST"], *(DATABASES["default"]["OPTIONS"].get(name, "") for name in ("host", "hostaddr"))]
-if remote := [host for hosts in named for host in hosts.split(",") if not LOCAL_HOST.fullmatch(host)]:
-    # By default libpq falls back to plain text if the server offers no TLS.
-    sslmode = DATABASES["default"]["OPTIONS"].setdefault("sslmode", "require")
-    if sslmode in ("disable", "allow", "prefer"):
-        raise ImproperlyConfigured(
-            f"DATABASE_URL reaches {remote[0]} with sslmode={sslmode}, which permits a connection without TLS: use verify-full or require."
-        )
-# A standby may be reached while a name still leads to it: such a connection would be kept and never write.
-DATABASES["default"]["OPTIONS"].setdefault("target_session_attrs", "primary")
-DATABASES["default"] |= {
-    "ENGINE": "baskets.db.backend",
-    # The client's limit for one round trip: the server's limits are of no use where the server itself hangs.
-    "WAIT_SECONDS": 15,
-    "CONN_MAX_AGE": None,
-    "OPTIONS": DATABASES["default"]["OPTIONS"]
-    | {
-        "options": " ".join(f"-c {name}={value}" for name, value in DATABASE_SESSION.items()),
-        "server_side_binding": True,
-        # `baskets.db.pipeline` prepares the hot statements itself; psycopg would deallocate them together with its own.
-        "prepare_threshold": None,
-        "connect_timeout": 2,
-        "keepalives_idle": 30,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        # Where packets are dropped, the system would otherwise send them again for a quarter of an hour.
-        "tcp_user_timeout": 10_000,
-        "application_name": "baskets",
-    },
-}
+
+
+def database(variable: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Complete the settings of one database.
+
+    :param variable: where its URL was read from.
+    :param config: the parsed URL.
+    """
+    if config["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured(f"{variable} must name a PostgreSQL database: the service runs on no other.")
+    options = config.setdefault("OPTIONS", {})
+    # libpq also reads hosts from the query of the URL.
+    named = [config["HOST"], *(options.get(name, "") for name in ("host", "hostaddr"))]
+    if remote := [host for hosts in named for host in hosts.split(",") if not LOCAL_HOST.fullmatch(host)]:
+        # By default libpq falls back to plain text if the server offers no TLS.
+        sslmode = options.setdefault("sslmode", "require")
+        if sslmode in ("disable", "allow", "prefer"):
+            raise ImproperlyConfigured(
+                f"{variable} reaches {remote[0]} with sslmode={sslmode}, which permits a connection without TLS: "
+                "use verify-full or require."
+            )
+    # A standby may be reached while a name still leads to it: such a connection would be kept and never write.
+    options.setdefault("target_session_attrs", "primary")
+    return config | {
+        "ENGINE": "baskets.db.backend",
+        # The client's limit for one round trip: the server's limits are of no use where the server itself hangs.
+        "WAIT_SECONDS": 15,
+        "CONN_MAX_AGE": None,
+        "OPTIONS": options
+        | {
+            "options": " ".join(f"-c {name}={value}" for name, value in DATABASE_SESSION.items()),
+            "server_side_binding": True,
+            # `baskets.db.pipeline` prepares the hot statements itself; psycopg would deallocate them together with its own.
+            "prepare_threshold": None,
+            "connect_timeout": 2,
+            "keepalives_idle": 30,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            # Where packets are dropped, the system would otherwise send them again for a quarter of an hour.
+            "tcp_user_timeout": 10_000,
+            "application_name": "baskets",
+        },
+    }
+
+
+DATABASES = {"default": database("DATABASE_URL", env.db_url("DATABASE_URL", default="postgres:///baskets"))}
+# The databases of all cells, in the order of their numbers, for the commands that see several. No call uses them.
+CELL_DATABASES = env.str("BASKETS_CELL_DATABASES", default="").split()
+BASKETS_CELL_DATABASES = [f"cell_{number}" for number in range(1, len(CELL_DATABASES) + 1)]
+for alias, url in zip(BASKETS_CELL_DATABASES, CELL_DATABASES, strict=True):
+    DATABASES[alias] = database("BASKETS_CELL_DATABASES", environ.Env.db_url_config(url))
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Baskets: read through baskets/conf.py; baskets/checks.py checks them ----------------------

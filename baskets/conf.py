@@ -154,6 +154,11 @@ idempotency_window = _seconds("BASKETS_IDEMPOTENCY_SECONDS")
 cell = _number("BASKETS_CELL")
 
 
+def cell_databases() -> list[str]:
+    """The aliases of the databases of all cells, in the order of their numbers. Empty: no command sees several cells."""
+    return list(settings.BASKETS_CELL_DATABASES)
+
+
 def slot_map_file() -> str:
     """The path of the file that names the cell of each slot."""
     return str(settings.BASKETS_SLOT_MAP)

@@ -76,6 +76,10 @@ class StockAdjustment(models.Model):
     reason = models.CharField(max_length=500)
     actor = models.CharField(max_length=200)
     created_at = models.DateTimeField()
+    # One of the two halves of a move between cells. See Note [Halves of a move] in `domain.cells.stock_moves`.
+    move = models.UUIDField(null=True)
+    moved = models.BigIntegerField(null=True, help_text="By how many pieces the move changes this cell; `delta` is 0 if a report had them.")
+    other_cell = models.BigIntegerField(null=True, help_text="The cell of the other half.")
 
     class Meta:
         verbose_name = _("stock adjustment")
@@ -98,6 +102,14 @@ class StockAdjustment(models.Model):
             models.CheckConstraint(name="purge_adds_no_supply", condition=~Q(kind="purged") | Q(delta__lt=0)),
             models.CheckConstraint(name="unheld_sale_takes_supply", condition=~Q(kind="unheld") | Q(delta__lt=0)),
             models.CheckConstraint(name="becoming_unlimited_moves_no_supply", condition=~Q(kind="unlimited") | Q(delta=0)),
+            # The protection against adding the pieces of a move twice.
+            models.UniqueConstraint(name="one_half_of_a_move_per_cell", fields=["move"], condition=Q(move__isnull=False)),
+            models.CheckConstraint(
+                name="half_of_a_move_is_whole",
+                condition=Q(move__isnull=True, moved__isnull=True, other_cell__isnull=True)
+                | Q(Q(delta=F("moved")) | Q(delta=0), ~Q(moved=0), kind="supply", move__isnull=False, moved__isnull=False)
+                & Q(other_cell__isnull=False, other_cell__gt=0),
+            ),
         ]
 
     def __str__(self) -> str:

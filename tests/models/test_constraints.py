@@ -88,6 +88,7 @@ UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
     "becoming_unlimited_moves_no_supply": (StockAdjustment, {"kind": "unlimited", "reported": None}),
     "unheld_sale_takes_supply": (StockAdjustment, {"kind": "unheld", "reported": None}),
     "purge_adds_no_supply": (StockAdjustment, {"kind": "purged", "reported": None}),
+    "half_of_a_move_is_whole": (StockAdjustment, {"kind": "supply", "reported": None, "move": uuid4()}),
     "reservation_status_is_known": (StockReservation, {"status": "LOST", "ended_at": F("created_at")}),
     "reservation_has_pieces": (StockReservation, {"pieces": 0}),
     "reservation_ended_unless_held": (StockReservation, {"status": "SOLD"}),
@@ -204,6 +205,12 @@ def test_database_refuses_duplicate_flags_short_records_and_idempotency_keys() -
         with refused_by("issuer_signs_with_known_algorithms"):
             TokenIssuer.objects.update(algorithms=algorithms)
 
+    half = {"kind": "supply", "delta": 2, "moved": 2, "move": uuid4(), "other_cell": 2, "as_of": short.created_at}
+    half |= {"product_id": "shirt", "reason": "moved", "actor": "tests", "created_at": short.created_at}
+    StockAdjustment.objects.create(**half)
+    with refused_by("one_half_of_a_move_per_cell"):
+        StockAdjustment.objects.create(**half)
+
     record = {"basket_id": session.basket_id, "key": "k", "fingerprint": b"f", "created_at": session.started_at}
     IdempotencyRecord.objects.create(**record)
     with refused_by("one_record_per_basket_and_idempotency_key"):
@@ -291,6 +298,7 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         "merged_attention_is_settled",
         "one_short_record_per_checkout_item",
         "one_record_per_basket_and_idempotency_key",
+        "one_half_of_a_move_per_cell",
         "one_key_signs",
         "one_issuer_per_partner_and_name",
         "issuer_has_keys_or_their_address",

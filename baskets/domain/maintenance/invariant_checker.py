@@ -1,11 +1,12 @@
 """Checks every invariant in one snapshot and reports violations. It never repairs: `domain.support` does, by staff."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from baskets.db.limits import client_waits
 from baskets.domain.maintenance.invariants import INVARIANTS, Invariant
@@ -49,18 +50,28 @@ def check(*, advance: Callable[[int], object] = lambda _: None) -> list[Finding]
     :param advance: called with 1 after each invariant.
     :returns: the violations; empty for sound data.
     """
-    with client_waits(statement_seconds=QUERY_SECONDS), transaction.atomic(durable=True):
-        with connection.cursor() as cursor:
+    with snapshot():
+        return check_invariants(advance=advance)
+
+
+@contextmanager
+def snapshot(*, using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
+    """Run the queries of the block in one read-only snapshot, with the time that scans of large tables take.
+
+    :param using: the alias of the database.
+    """
+    with client_waits(statement_seconds=QUERY_SECONDS), transaction.atomic(using=using, durable=True):
+        with connections[using].cursor() as cursor:
             cursor.execute(SNAPSHOT)
             cursor.execute(QUERY_LIMITS)
-        return check_invariants(advance=advance)
+        yield
 
 
 def check_invariants(*, advance: Callable[[int], object] = lambda _: None) -> list[Finding]:
     """Check every invariant in the transaction of the caller, or without one."""
     found = []
     for invariant in INVARIANTS:
-        if finding := _check_invariant(invariant):
+        if finding := check_invariant(invariant):
             found.append(finding)
         advance(1)
     if finding := _check_basket_keys():
@@ -74,8 +85,13 @@ def invariant_count() -> int:
     return len(INVARIANTS) + 1
 
 
-def _check_invariant(invariant: Invariant) -> Finding | None:
-    with connection.cursor() as cursor:
+def check_invariant(invariant: Invariant, *, using: str = DEFAULT_DB_ALIAS) -> Finding | None:
+    """Check one invariant.
+
+    :param using: the alias of the database.
+    :returns: the violation; None for sound data.
+    """
+    with connections[using].cursor() as cursor:
         cursor.execute(COUNT_AND_SAMPLE.format(sql=invariant.sql, examples=MAX_EXAMPLES), invariant.parameters())
         rows = cursor.fetchall()
     if not rows:

@@ -1,6 +1,7 @@
 """`check_baskets`: the command for `invariant_checker.check`."""
 
 import json
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import CommandError
@@ -9,6 +10,7 @@ from django.db import DatabaseError, InterfaceError
 from baskets.db.errors import Fault, fault_of
 from baskets.domain import runner
 from baskets.domain.actors import Actor
+from baskets.domain.cells import supply_check
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support import assignments
 from baskets.management.base import ServiceCommand
@@ -21,10 +23,35 @@ class Command(ServiceCommand):
     help = "Check the rules on the stored data, in one snapshot. Report violations, also on the work list of staff. Repair nothing."
     supports_dry_run = False
 
-    def handle(self, **_: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--cells",
+            action="store_true",
+            help="Check the stock of all cells that BASKETS_CELL_DATABASES names, and the moves between them; nothing else.",
+        )
+
+    def handle(self, *, cells: bool, **_: Any) -> None:
         """Check every rule and print the violations."""
+        if cells:
+            done = supply_check.check()
+            text = f"All {done.checked} rules of stock hold in {done.cells} cells.\n" + ", ".join(
+                f"{pieces} {name}" for name, pieces in done.totals.items()
+            )
+            self._print_findings(done.findings, checked=done.checked, text=text, cells=done.cells, totals=done.totals)
+            return
         with progress(doing="Checking", total=invariant_checker.invariant_count(), unit="rules") as advance:
             found = invariant_checker.check(advance=advance)
+        checked = invariant_checker.invariant_count()
+        self._print_findings(found, checked=checked, text=f"All {checked} rules hold.", record=True)
+
+    def _print_findings(
+        self, found: list[invariant_checker.Finding], *, checked: int, text: str, record: bool = False, **data: Any
+    ) -> None:
+        """Print the findings, or `text` without any.
+
+        :param record: also record them on the work list.
+        """
         findings = [
             {
                 "slug": finding.invariant.slug,
@@ -35,14 +62,11 @@ class Command(ServiceCommand):
             }
             for finding in found
         ]
-        self.print_result(
-            text=_report(found) if found else f"All {invariant_checker.invariant_count()} rules hold.",
-            checked=invariant_checker.invariant_count(),
-            findings=findings,
-        )
-        self._record(findings)
+        self.print_result(text=_report(found) if found else text, checked=checked, findings=findings, **data)
+        if record:
+            self._record(findings)
         if found:
-            raise CommandError(f"{len(found)} of {invariant_checker.invariant_count()} rules are broken.")
+            raise CommandError(f"{len({finding.invariant.slug for finding in found})} of {checked} rules are broken.")
 
     def _record(self, findings: list[dict[str, Any]]) -> None:
         """Record the result on the work list. On a read-only database, such as a standby, print a notice instead."""

@@ -64,13 +64,13 @@ INVARIANTS = (
     Invariant(
         slug="adjustments_whole",
         rule=1,
-        sentence="Each adjustment has a reason, a report has its number, and becoming unlimited changes no supply.",
+        sentence="Each adjustment has a reason, a report its number, half of a move its pieces; becoming unlimited changes no supply.",
         sql="""
         SELECT id AS adjustment, product_id, kind, delta, reported FROM baskets_stockadjustment
         WHERE (reason <> '' AND CASE kind
                    WHEN 'unsold' THEN reported >= 0
                    WHEN 'unlimited' THEN reported IS NULL AND delta = 0
-                   WHEN 'supply' THEN reported IS NULL
+                   WHEN 'supply' THEN reported IS NULL AND (move IS NULL OR moved <> 0 AND delta IN (0, moved) AND other_cell > 0)
                    WHEN 'unheld' THEN reported IS NULL AND delta < 0
                    WHEN 'purged' THEN reported IS NULL AND delta < 0
                    ELSE false
