@@ -24,7 +24,9 @@ EXCLUDED = {
     "prefer-bigint-over-int": "Constraints limit quantities and prices to less.",
 }
 # Exceptions: a migration and a rule, with the reason. One that is no longer needed fails.
-ALLOWED: dict[tuple[str, str], str] = {}
+ALLOWED: dict[tuple[str, str], str] = {
+    ("0045_share_of_partner", "constraint-missing-not-valid"): "There are few partners, and no value is set yet.",
+}
 # SQL as Django writes it, and what must be found in it: a linter that finds nothing looks like clean migrations.
 SAMPLE = """BEGIN;
 ALTER TABLE "t" ADD COLUMN "required" integer NOT NULL;

@@ -113,6 +113,7 @@ class PartnerAdmin(RepairAdmin):
                 name=values["name"],
                 late_orders=values["late_orders"],
                 hold_seconds=values["hold"],
+                share_percent=values["share_percent"],
                 orders_need_server_key=values["orders_need_server_key"],
                 actor=staff_actor(request),
             )

@@ -64,6 +64,7 @@ class BasketSnapshot:
     :param at: the database's time of reading, never before `last_changed_at`.
     :param events: number of the latest event.
     :param hold_override: the partner's length of a hold; None is the setting of the service.
+    :param share_override: the partner's share of a product in percent, 0 for no limit; None is the setting of the service.
     :param late_orders: the partner's setting, one of `Partner.LateOrders`.
     :param sandbox: whether the partner is a sandbox.
     """
@@ -79,6 +80,7 @@ class BasketSnapshot:
     guest: bool
     hold_override: timedelta | None
     late_orders: str
+    share_override: int | None = None
     sandbox: bool = False
     session: ActiveSession | None = None
     cart: tuple[BasketLine, ...] = ()
@@ -119,7 +121,7 @@ SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hi
        partner.hold_seconds, partner.late_orders,
        s.id, s.order_no, s.test_mode, s.started_at, s.expires_at,
        line.list, line.product_id, line.count, line.position, line.stocked, p.variant, p.main_product_id, b.id,
-       partner.sandbox_of_id IS NOT NULL
+       partner.sandbox_of_id IS NOT NULL, partner.share_percent
 FROM baskets_basket b
 JOIN baskets_partner partner ON partner.id = b.partner_id
 LEFT JOIN baskets_checkoutsession s ON s.basket_id = b.id AND s.status = 'ACTIVE'
@@ -165,6 +167,7 @@ class _Row(NamedTuple):
     main_product_id: str
     basket_id: uuid.UUID
     sandbox: bool
+    share_percent: int | None
 
 
 def read_basket(basket_id: uuid.UUID) -> BasketSnapshot | None:
@@ -228,6 +231,7 @@ def _build_snapshot(rows: Sequence[_Row]) -> BasketSnapshot:
         at=first.at,
         hold_override=None if first.hold_seconds is None else timedelta(seconds=first.hold_seconds),
         late_orders=first.late_orders,
+        share_override=first.share_percent,
         sandbox=first.sandbox,
         session=session,
         cart=tuple(lists["cart"]),

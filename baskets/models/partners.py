@@ -25,6 +25,7 @@ class Partner(models.Model):
     name = models.CharField(verbose_name=_("name"), max_length=100, unique=True, db_collation="C")
     late_orders = models.CharField(verbose_name=_("late orders"), max_length=10, choices=LateOrders, default=LateOrders.REFUSE)
     hold_seconds = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the default of the service.")
+    share_percent = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: the default of the service. 0: no limit.")
     orders_need_server_key = models.BooleanField(
         default=False,
         db_default=False,
@@ -49,6 +50,7 @@ class Partner(models.Model):
         constraints = [
             models.CheckConstraint(name="late_orders_is_known", condition=Q(late_orders__in=["refuse", "accept"])),
             models.CheckConstraint(name="own_hold_is_positive", condition=Q(hold_seconds__isnull=True) | Q(hold_seconds__gt=0)),
+            models.CheckConstraint(name="own_share_is_a_percentage", condition=Q(share_percent__isnull=True) | Q(share_percent__lte=100)),
             models.CheckConstraint(name="sandbox_is_another_partner", condition=Q(sandbox_of__isnull=True) | ~Q(sandbox_of=F("id"))),
         ]
 

@@ -130,10 +130,10 @@ def test_the_limit_of_a_key_is_set_and_taken_away(root: Client, issue: str) -> N
 
 def test_a_partner_is_created_by_the_domain(root: Client) -> None:
     address = reverse("admin:baskets_partner_add")
-    values = {"name": "Nova", "late_orders": "accept", "hold": "0:45:00"}
+    values = {"name": "Nova", "late_orders": "accept", "hold": "0:45:00", "share_percent": "30"}
     assert post(root, address, values).status_code == 302
     made = Partner.objects.get(name="Nova")
-    assert (made.late_orders, made.hold_seconds) == ("accept", 2700)
+    assert (made.late_orders, made.hold_seconds, made.share_percent) == ("accept", 2700, 30)
     assert "already a partner" in post(root, address, values).content.decode()
     wrong = post(root, address, {"name": "a\u202eb", "late_orders": "accept"}).content.decode()
     assert "printable" in wrong
@@ -174,11 +174,17 @@ def test_nothing_is_done_without_the_form_token(root: Client, partner: Partner, 
     assert stored_rows() == before
 
 
-SETTINGS = {"late_orders": "accept", "hold": "1:30:00", "origins": " https://b.example\nhttps://a.example\n", "reason": "new contract"}
+SETTINGS = {
+    "late_orders": "accept",
+    "hold": "1:30:00",
+    "share_percent": "40",
+    "origins": " https://b.example\nhttps://a.example\n",
+    "reason": "new contract",
+}
 
 
 def settings_of(partner: Partner) -> dict[str, Any]:
-    row = Partner.objects.values("late_orders", "hold_seconds", "orders_need_server_key", "origins").get(pk=partner.pk)
+    row = Partner.objects.values("late_orders", "hold_seconds", "share_percent", "orders_need_server_key", "origins").get(pk=partner.pk)
     return dict(row)
 
 
@@ -196,11 +202,12 @@ def test_settings_are_previewed_changed_once_and_recorded_with_both_values(root:
     changes = {change.name: (str(change.before), str(change.after)) for change in shown.context["changes"] if change.is_changed}
     assert changes["Hold"] == ("30 min, the default of the service", "1 h 30 min")
     assert changes["Late order without stock"] == ("refuse when stock is gone", "accept, and record what is short")
-    assert set(changes) == {"Hold", "Late order without stock", "Web origins"}
+    assert changes["Share of a product"] == ("no limit, the default of the service", "40 percent")
+    assert set(changes) == {"Hold", "Late order without stock", "Share of a product", "Web origins"}
     assert settings_of(partner) == before
     form = SETTINGS | {"seen": seen, "confirm": shown.context["confirm"]}
     assert post(root, address, form).status_code == 302
-    after = {"late_orders": "accept", "hold_seconds": 5400, "origins": ["https://a.example", "https://b.example"]}
+    after = {"late_orders": "accept", "hold_seconds": 5400, "share_percent": 40, "origins": ["https://a.example", "https://b.example"]}
     assert settings_of(partner) == before | after
     entry = DeskEntry.objects.get()
     assert (entry.kind, entry.about, entry.subject, entry.note, entry.actor) == ("changed", "partner", partner.name, "new contract", "root")
@@ -213,7 +220,13 @@ def test_settings_are_previewed_changed_once_and_recorded_with_both_values(root:
     assert "has these settings already" in post(root, address, SETTINGS | {"seen": now}).content.decode()
     assert DeskEntry.objects.count() == 1
     page = root.get(reverse("admin:baskets_partner_change", args=[partner.pk])).content.decode()
-    for words in ("1 h 30 min", "accept, and record what is short", "https://a.example, https://b.example", "client keys too"):
+    for words in (
+        "1 h 30 min",
+        "40 percent",
+        "accept, and record what is short",
+        "https://a.example, https://b.example",
+        "client keys too",
+    ):
         assert words in page
 
 
@@ -225,6 +238,8 @@ def test_settings_are_previewed_changed_once_and_recorded_with_both_values(root:
         ({"hold": "8 00:00:00"}, "A hold lasts from 1 to 604800 seconds"),
         ({"hold": "0:00:00"}, "A hold lasts from 1 to 604800 seconds"),
         ({"hold": "soon"}, "Enter a valid duration"),
+        ({"share_percent": "101"}, "less than or equal to 100"),
+        ({"share_percent": "-1"}, "greater than or equal to 0"),
         ({"late_orders": "maybe"}, "Select a valid choice"),
     ],
 )

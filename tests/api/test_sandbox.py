@@ -244,10 +244,10 @@ def test_test_key_can_be_recognised_is_limited_and_revoked(sandbox: Partner, par
 
 
 def test_sandbox_begins_with_the_settings_of_its_partner(stored_rows: Callable[[], dict[str, list[Any]]]) -> None:
-    partners.create_partner(name="nova", late_orders="accept", hold_seconds=60, orders_need_server_key=True, actor=TESTER)
+    partners.create_partner(name="nova", late_orders="accept", hold_seconds=60, share_percent=0, orders_need_server_key=True, actor=TESTER)
     partners.allow_origins(partner_name="nova", origins=["https://a.example"], actor=TESTER)
     sandbox = sandboxes.open_sandbox(partner_name="nova", actor=TESTER)
-    assert (sandbox.name, sandbox.late_orders, sandbox.hold_seconds) == ("nova (sandbox)", "accept", 60)
+    assert (sandbox.name, sandbox.late_orders, sandbox.hold_seconds, sandbox.share_percent) == ("nova (sandbox)", "accept", 60, 0)
     assert (sandbox.orders_need_server_key, sandbox.origins) == (True, ["https://a.example"])
     before = stored_rows()
     assert sandboxes.open_sandbox(partner_name="nova", actor=TESTER) == sandbox

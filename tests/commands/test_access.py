@@ -23,9 +23,9 @@ pytestmark = pytest.mark.django_db
 
 
 def test_a_partner_is_created_once(run: Run) -> None:
-    done = run("create_partner", "Acme TV", "--late-orders", "accept", "--hold-minutes", "15")
+    done = run("create_partner", "Acme TV", "--late-orders", "accept", "--hold-minutes", "15", "--share-percent", "0")
     assert (done.code, done.out, done.err) == (0, "Created partner 'Acme TV'.\n", "")
-    assert Partner.objects.values_list("name", "late_orders", "hold_seconds").get() == ("Acme TV", "accept", 900)
+    assert Partner.objects.values_list("name", "late_orders", "hold_seconds", "share_percent").get() == ("Acme TV", "accept", 900, 0)
     done = run("create_partner", "Acme TV")
     assert (done.code, done.out, done.err) == (1, "", "CommandError: There is already a partner of this name.\n")
 
@@ -35,6 +35,7 @@ def test_a_partner_as_json(run: Run) -> None:
         "partner": "acme",
         "late_orders": "refuse",
         "hold_minutes": None,
+        "share_percent": None,
         "orders_need_server_key": False,
         "dry_run": False,
     }

@@ -23,7 +23,7 @@ from tests.domain.scenarios import User, available
 @pytest.fixture
 def pessimistic_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Starts that ask what there is while they take it, as they do where they have seen that there is too little."""
-    monkeypatch.setattr(reserving, "appear_in_stock", lambda *_: False)
+    monkeypatch.setattr(reserving, "appear_in_stock", lambda *_, **__: False)
 
 
 @pytest.mark.usefixtures("pessimistic_start")
@@ -55,9 +55,9 @@ def test_control_without_second_stock_check_oversells(shopper: User, monkeypatch
     """4 buyers have read 10 pieces and reserve 16 if the reservation does not check again; the constraint would refuse the third."""
     everybody_has_read = threading.Barrier(4)
 
-    def seem_to_be_there(*seen: Any) -> bool:
+    def seem_to_be_there(*seen: Any, percent: int) -> bool:
         everybody_has_read.wait(WAIT_SECONDS)
-        return really(*seen)
+        return really(*seen, percent=percent)
 
     really = reserving.appear_in_stock
     buyers = [shopper.beside(f"buyer-{n}") for n in range(4)]

@@ -14,7 +14,7 @@ from baskets.domain import runner
 from baskets.domain.access import rate_limits
 from baskets.domain.access.client_limits import ClientLimits
 from baskets.domain.errors import Throttled
-from baskets.models import Throttle
+from baskets.models import Partner, Throttle
 from baskets.models.basket_snapshot import Owner
 from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import User, available
@@ -116,8 +116,10 @@ def test_counting_costs_no_write_ahead_log(transactional_db: None, table: str) -
 
 
 def test_concurrent_starts_of_one_partner_hold_exactly_its_share(shopper: User, settings: Settings) -> None:
-    settings.BASKETS_PARTNER_SHARE_PERCENT = 50
-    other = User(Owner(partner_id=PartnerFactory().pk, user_id="other-user"))
+    """The other partner is without a limit, so its start sends the reservation without a check."""
+    settings.BASKETS_PARTNER_SHARE_PERCENT = 10
+    Partner.objects.filter(pk=shopper.owner.partner_id).update(share_percent=50)
+    other = User(Owner(partner_id=PartnerFactory(share_percent=0).pk, user_id="other-user"))
     buyers = [shopper.beside(f"buyer-{number}") for number in range(10)]
     for user in (*buyers, other):
         user.place("shirt", 1)

@@ -72,6 +72,7 @@ def valid_rows(owner: Owner) -> None:
 UPDATES: dict[str, tuple[type[Model], dict[str, Any]]] = {
     "late_orders_is_known": (Partner, {"late_orders": "maybe"}),
     "own_hold_is_positive": (Partner, {"hold_seconds": 0}),
+    "own_share_is_a_percentage": (Partner, {"share_percent": 101}),
     "sandbox_is_another_partner": (Partner, {"sandbox_of": F("id")}),
     "key_kind_is_known": (ApiKey, {"kind": "master"}),
     "key_ends_after_it_was_made": (ApiKey, {"expires_at": F("created_at")}),

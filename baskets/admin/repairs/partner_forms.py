@@ -20,6 +20,15 @@ class PartnerTermsForm(forms.Form):
         required=False,
         help_text=_("How long a checkout holds its stock, as hours:minutes:seconds, such as 0:15:00. Empty: the default of the service."),
     )
+    share_percent = forms.IntegerField(
+        label=_("Share of a product, in percent"),
+        required=False,
+        min_value=0,
+        max_value=partners.MAX_SHARE_PERCENT,
+        help_text=_(
+            "How many of the unsold pieces of a product its checkouts may hold at once. Empty: the default of the service. 0: no limit."
+        ),
+    )
     orders_need_server_key = forms.BooleanField(
         required=False,
         label=_("Only server keys may report an order"),
@@ -44,12 +53,12 @@ class PartnerSettingsForm(PartnerTermsForm, RepairForm):
         label=_("Web origins"),
         help_text=_("Pages from which its keys may be used: one in a line, as https://player.example.com. Empty: none."),
     )
-    field_order = ("late_orders", "hold", "orders_need_server_key", "origins")
+    field_order = ("late_orders", "hold", "share_percent", "orders_need_server_key", "origins")
 
     def prepare(self, record: Partner) -> None:
         """Fill in the settings of now."""
         self.fields["reason"].help_text = gettext("Stays in the journal, beside your name.")
-        for name in ("late_orders", "orders_need_server_key"):
+        for name in ("late_orders", "share_percent", "orders_need_server_key"):
             self.fields[name].initial = getattr(record, name)
         self.fields["hold"].initial = None if record.hold_seconds is None else timedelta(seconds=record.hold_seconds)
         self.fields["origins"].initial = "\n".join(record.origins)

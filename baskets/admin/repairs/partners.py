@@ -40,6 +40,7 @@ class ChangePartnerSettings(Repair[Partner]):
             values={
                 "late_orders": call.cleaned["late_orders"],
                 "hold_seconds": call.cleaned["hold"],
+                "share_percent": call.cleaned["share_percent"],
                 "orders_need_server_key": call.cleaned["orders_need_server_key"],
                 "origins": call.cleaned["origins"],
             },

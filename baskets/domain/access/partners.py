@@ -22,6 +22,7 @@ MAX_NAME_LENGTH = 100
 SANDBOX_SUFFIX = " (sandbox)"
 # A hold keeps pieces from other buyers; more than a week is a typing error.
 MAX_HOLD_SECONDS = 7 * 24 * 60 * 60
+MAX_SHARE_PERCENT = 100
 # Scheme, host and optional port, as browsers send them; no wildcard. Packaged apps have schemes of their frameworks, such as
 # `capacitor://localhost`. `null` is the origin of hybrid television apps, and of every sandboxed page.
 ORIGIN_PATTERN = re.compile(
@@ -40,12 +41,15 @@ class PartnerSettings(TypedDict, total=False):
 
     :param late_orders: what to do with a late order whose stock is gone, one of `Partner.LateOrders`.
     :param hold_seconds: how long a checkout of this partner holds its stock; None for the default of the service.
+    :param share_percent: the share of the unsold pieces of a product that its checkouts may hold at once, from 1 to 100; 0 for no
+        limit, None for the default of the service.
     :param orders_need_server_key: whether only its server keys may report `ordered: true`.
     :param origins: the origins whose web pages may call with its keys, sorted.
     """
 
     late_orders: str
     hold_seconds: int | None
+    share_percent: int | None
     orders_need_server_key: bool
     origins: list[str]
 
@@ -69,6 +73,7 @@ def create_partner(
     name: str,
     late_orders: str = Partner.LateOrders.REFUSE,
     hold_seconds: int | None = None,
+    share_percent: int | None = None,
     orders_need_server_key: bool = False,
     actor: Actor,
 ) -> Partner:
@@ -76,18 +81,21 @@ def create_partner(
 
     :param late_orders: what to do with a late order whose stock is gone, one of `Partner.LateOrders`.
     :param hold_seconds: how long a checkout of this partner holds its stock; None for the default of the service.
+    :param share_percent: the share of the unsold pieces of a product that its checkouts may hold at once, from 1 to 100; 0 for no
+        limit, None for the default of the service.
     :param orders_need_server_key: whether only its server keys may report `ordered: true`.
     :raises PartnerNameTaken: a partner of this name exists.
-    :raises InvalidValue: the name is empty, too long or not printable, or the hold is out of range.
+    :raises InvalidValue: the name is empty, too long or not printable, or the hold or the share is out of range.
     """
     validate_printable(name, limit=MAX_NAME_LENGTH, what=_("A partner's name"))
-    _validate_terms({"late_orders": late_orders, "hold_seconds": hold_seconds})
+    _validate_terms({"late_orders": late_orders, "hold_seconds": hold_seconds, "share_percent": share_percent})
     try:
         with transaction.atomic():
             partner = Partner.objects.create(
                 name=name,
                 late_orders=late_orders,
                 hold_seconds=hold_seconds,
+                share_percent=share_percent,
                 orders_need_server_key=orders_need_server_key,
             )
             _record(DeskEntry.Kind.CREATED, partner, {"after": _settings(partner)}, actor)
@@ -121,6 +129,7 @@ def ensure_sandbox(*, partner_name: str, actor: Actor) -> Partner:
         name=f"{partner.name}{SANDBOX_SUFFIX}",
         late_orders=partner.late_orders,
         hold_seconds=partner.hold_seconds,
+        share_percent=partner.share_percent,
         orders_need_server_key=partner.orders_need_server_key,
         actor=actor,
     )
@@ -187,6 +196,8 @@ def _validate_terms(values: PartnerSettings) -> None:
         raise InvalidValue(sentence("Late orders are either refused or accepted: `refuse` or `accept`."))
     if (hold_seconds := values.get("hold_seconds")) is not None and not 0 < hold_seconds <= MAX_HOLD_SECONDS:
         raise InvalidValue(sentence("A hold lasts from 1 to %(number)s seconds.", number=MAX_HOLD_SECONDS))
+    if (share_percent := values.get("share_percent")) is not None and not 0 <= share_percent <= MAX_SHARE_PERCENT:
+        raise InvalidValue(sentence("A share is 0 to %(number)s percent.", number=MAX_SHARE_PERCENT))
     origins = values.get("origins", [])
     if len(origins) > MAX_ORIGINS:
         raise InvalidValue(sentence("A partner has at most %(number)s origins.", number=MAX_ORIGINS))

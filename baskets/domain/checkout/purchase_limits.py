@@ -81,16 +81,21 @@ def check_start_rate(snapshot: BasketSnapshot) -> None:
         raise Throttled(seconds=max(1, math.ceil((row[0] + HOUR - snapshot.at).total_seconds())))
 
 
-def over_partner_share(*, partner_id: int, reserved: Mapping[str, int], at: datetime) -> dict[str, Shortage]:
+def share_percent(snapshot: BasketSnapshot) -> int:
+    """Return the partner's share of the unsold pieces of a product, in percent; 0: no limit."""
+    return conf.partner_share_percent() if snapshot.share_override is None else snapshot.share_override
+
+
+def over_partner_share(*, partner_id: int, percent: int, reserved: Mapping[str, int], at: datetime) -> dict[str, Shortage]:
     """Find the reserved pieces that exceed a partner's share of a product. Needs the locks of the stock rows.
 
     The share is a percentage of all unsold pieces, rounded up, so that the last piece can be sold. Pieces that the partner's client
     keys have sold within the hour count as unsold and as held.
 
+    :param percent: the share, see `share_percent`; 0: no limit.
     :param reserved: pieces by product, each held by a reservation of this transaction.
     :returns: the shortages by product; empty if no share is exceeded.
     """
-    percent = conf.partner_share_percent()
     if not percent or not reserved:
         return {}
     over_limit = {}

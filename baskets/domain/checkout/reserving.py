@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from baskets import conf
 from baskets.domain.checkout import purchase_limits
 from baskets.domain.checkout.pricing import CatalogEntry
 from baskets.domain.errors import Shortage
@@ -12,26 +11,29 @@ from baskets.domain.stock import counters
 from baskets.models import StockReservation
 
 
-def appear_in_stock(wanted: Mapping[str, int], entries: Mapping[str, CatalogEntry]) -> bool:
+def appear_in_stock(wanted: Mapping[str, int], entries: Mapping[str, CatalogEntry], *, percent: int) -> bool:
     """Return whether the last read showed enough of every product, so that the reservation can be sent without waiting for it.
 
-    A partner's share must be checked after the reservation, so where shares are limited the answer is False.
+    A partner's share must be checked after the reservation, so where it is limited the answer is False.
+
+    :param percent: the partner's share, see `purchase_limits.share_percent`; 0: no limit.
     """
-    return not conf.partner_share_percent() and all(entries[product_id].available >= pieces for product_id, pieces in wanted.items())
+    return not percent and all(entries[product_id].available >= pieces for product_id, pieces in wanted.items())
 
 
-def reserve_within_share(wanted: Mapping[str, int], *, partner_id: int, at: datetime) -> dict[str, Shortage]:
+def reserve_within_share(wanted: Mapping[str, int], *, partner_id: int, percent: int, at: datetime) -> dict[str, Shortage]:
     """Reserve all pieces of each product, or none of it, up to the partner's share.
 
     Locks the stock rows by primary key.
 
     :param wanted: pieces by product.
+    :param percent: the partner's share, see `purchase_limits.share_percent`; 0: no limit.
     :returns: the shortages by product; every other product is reserved.
     :raises StockReclaimable: lapsed sessions hold what is short, and this try may reclaim it.
     """
     shortages = reserve(wanted)
     reserved = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in shortages}
-    if over_share := purchase_limits.over_partner_share(partner_id=partner_id, reserved=reserved, at=at):
+    if over_share := purchase_limits.over_partner_share(partner_id=partner_id, percent=percent, reserved=reserved, at=at):
         counters.release({product_id: reserved[product_id] for product_id in over_share})
     return shortages | over_share
 

@@ -118,8 +118,11 @@ def start_session(
     session_rows.insert_session(session, plan.lines, entries)
     after = replace(after, session=_active_session(session))
 
-    reserve_last = reserving.appear_in_stock(plan.to_reserve, entries)
-    shortages = {} if reserve_last else reserving.reserve_within_share(plan.to_reserve, partner_id=owner.partner_id, at=before.at)
+    percent = purchase_limits.share_percent(before)
+    reserve_last = reserving.appear_in_stock(plan.to_reserve, entries, percent=percent)
+    shortages = {}
+    if not reserve_last:
+        shortages = reserving.reserve_within_share(plan.to_reserve, partner_id=owner.partner_id, percent=percent, at=before.at)
     if shortages:
         sandbox.check_used_up(before, shortages)
         after = replace(after, checkout=session_rows.correct_session(session, plan.lines, entries, shortages))

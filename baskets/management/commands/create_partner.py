@@ -30,7 +30,15 @@ class Command(ServiceCommand):
             metavar="N",
             help="How long a checkout holds its stock; left out: the default of the service.",
         )
-
+        parser.add_argument(
+            "--share-percent",
+            type=bounded_int(minimum=0, maximum=partners.MAX_SHARE_PERCENT),
+            metavar="N",
+            help=(
+                "How many of the unsold pieces of a product its checkouts may hold at once; 0: no limit; left out: the default of the"
+                " service, BASKETS_PARTNER_SHARE_PERCENT."
+            ),
+        )
         parser.add_argument(
             "--orders-need-server-key",
             action="store_true",
@@ -46,6 +54,7 @@ class Command(ServiceCommand):
         name: str,
         late_orders: str,
         hold_minutes: int | None,
+        share_percent: int | None,
         orders_need_server_key: bool,
         dry_run: bool,
         **_: Any,
@@ -56,6 +65,7 @@ class Command(ServiceCommand):
                 name=name,
                 late_orders=late_orders,
                 hold_seconds=None if hold_minutes is None else hold_minutes * 60,
+                share_percent=share_percent,
                 orders_need_server_key=orders_need_server_key,
                 actor=Actor.system("create_partner"),
             )
@@ -64,5 +74,6 @@ class Command(ServiceCommand):
             partner=partner.name,
             late_orders=partner.late_orders,
             hold_minutes=hold_minutes,
+            share_percent=share_percent,
             orders_need_server_key=orders_need_server_key,
         )

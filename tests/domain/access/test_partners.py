@@ -41,6 +41,8 @@ def test_name_is_unique(stored_rows: Callable[[], dict[str, list[Any]]]) -> None
         ({"name": "a", "hold_seconds": 0}, "A hold lasts from 1 to 604800 seconds."),
         ({"name": "a", "hold_seconds": -1}, "A hold lasts from 1 to 604800 seconds."),
         ({"name": "a", "hold_seconds": 604801}, "A hold lasts from 1 to 604800 seconds."),
+        ({"name": "a", "share_percent": -1}, "A share is 0 to 100 percent."),
+        ({"name": "a", "share_percent": 101}, "A share is 0 to 100 percent."),
         ({"name": "a", "late_orders": "maybe"}, "Late orders are either refused or accepted: `refuse` or `accept`."),
     ],
 )

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from baskets.domain.access import partners
 from baskets.domain.errors import OutOfStock, Throttled
 from baskets.models import ApiKey, Partner
 from baskets.models.basket_snapshot import Owner
 from tests.conftest import APP
 from tests.domain.scenarios import User, available, reservations
-from tests.factories import PartnerFactory, ProductFactory
+from tests.factories import TESTER, PartnerFactory, ProductFactory
 
 Stored = Callable[[], dict[str, list[Any]]]
 
@@ -111,6 +112,35 @@ def test_a_partner_holds_no_more_of_a_product_than_its_share(shopper: User, othe
     other_shopper.start()
     assert other_shopper.lists()["checkout"][0] == ("shirt", 5, 5)
     assert available("shirt") == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("of_service", "first", "second", "stocked"),
+    [
+        (0, 20, None, (-1, 3)),
+        (20, None, 100, (-1, 3)),
+        (20, 0, None, (3, -1)),
+        (20, 30, 20, (3, -1)),
+    ],
+)
+def test_share_of_a_partner_holds_in_place_of_that_of_the_service(
+    of_service: int,
+    first: int | None,
+    second: int | None,
+    stocked: tuple[int, int],
+    shopper: User,
+    other_shopper: User,
+    settings: Settings,
+) -> None:
+    settings.BASKETS_PARTNER_SHARE_PERCENT = of_service
+    for user, percent in ((shopper, first), (other_shopper, second)):
+        name = Partner.objects.get(pk=user.owner.partner_id).name
+        partners.change_settings(partner_name=name, values={"share_percent": percent}, reason="contract", actor=TESTER)
+        user.place("shirt", 3)
+        user.place("song")
+        user.start()
+    held = tuple(user.lists()["checkout"][0][2] for user in (shopper, other_shopper))
+    assert held == stocked
 
 
 def test_a_refusal_beyond_the_share_states_the_rest_of_it(shopper: User, settings: Settings, stored_rows: Stored) -> None:

@@ -213,6 +213,7 @@ HARMLESS = {
     "baskets_apikey.revoked_at": "the key was never revoked then",
     "baskets_feedposition.public_id": "the primary key names the event then",
     "baskets_partner.hold_seconds": "the default of the service then",
+    "baskets_partner.share_percent": "the default of the service then",
     "baskets_checkoutitem.price": "of an item that failed, it counts for nothing; of others, see `price_adds_up`",
     "baskets_checkoutsession.full_tax": "not kept",
     "baskets_feedstate.horizon": "the mark of the feed waits for one round more",
