@@ -78,7 +78,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
     attention: list[Any] = list(
         Attention.objects.filter(basket_id=basket.pk)
         .select_related("session")
-        .annotate(holder=Event.objects.assignee())
+        .annotate(assigned_to=Event.objects.assignee())
         .order_by("settled_at", "pk")
     )
     shown_or_open = {session.pk for session in sessions} | {flag.session_id for flag in attention if flag.settled_at is None}
@@ -108,13 +108,13 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         "sessions_before": sessions[-1].pk if more_sessions else None,
         "attention": [
             (
-                matter,
-                display.moment(matter.created_at),
-                display.visible(matter.note),
-                repair_links(registry.ATTENTION_REPAIRS, request, matter, KnownFacts(assignee=matter.holder or "")),
-                display.candidates(matter.candidates, current),
+                flag,
+                display.moment(flag.created_at),
+                display.visible(flag.note),
+                repair_links(registry.ATTENTION_REPAIRS, request, flag, KnownFacts(assignee=flag.assigned_to or "")),
+                display.candidates(flag.candidates, current),
             )
-            for matter in attention
+            for flag in attention
         ],
         "notes": [
             (display.moment(note.at), display.visible(note.actor, limit=60), display.visible(note.data["reason"]))
@@ -189,7 +189,7 @@ def _judge(request: HttpRequest, basket: Basket, state: State, sessions: list[Ch
                     reason=flag.reason,
                     created_at=flag.created_at,
                     candidates=len(flag.candidates or ()),
-                    is_assigned=bool(flag.holder),
+                    is_assigned=bool(flag.assigned_to),
                 )
                 for flag in flags
             ],
@@ -198,7 +198,7 @@ def _judge(request: HttpRequest, basket: Basket, state: State, sessions: list[Ch
     case = flags[0].session if flags else latest if snapshot.lapsed else None
     assignment = None
     if case:
-        assignee = (flags[0].holder or "") if flags else assignee_of(case)
+        assignee = (flags[0].assigned_to or "") if flags else assignee_of(case)
         assignment = show_assignment(request, case, assignee=assignee, seen=snapshot.events)
     records: dict[tuple[str, int], tuple[Any, Any]] = {("basket", 0): (basket, registry.BASKET_REPAIRS)}
     records |= {("session", session.pk): (session, registry.SESSION_REPAIRS) for session in [*sessions, *(flag.session for flag in flags)]}
@@ -328,7 +328,7 @@ def _sessions(
                 }
                 for item in of_session[session.pk]
             ],
-            attention=[matter for matter in attention if matter.session_id == session.pk],
+            attention=[flag for flag in attention if flag.session_id == session.pk],
             repairs=repair_links(registry.SESSION_REPAIRS, request, session, KnownFacts(has_failed_items=session.pk in with_failed_items)),
         )
         for session in sessions

@@ -321,12 +321,12 @@ class AttentionAdmin(RepairAdmin, OfBasket):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Annotate the assignee."""
-        rows: QuerySet[Any] = super().get_queryset(request).annotate(holder=Event.objects.assignee())
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(assigned_to=Event.objects.assignee())
         return rows
 
     def known_facts(self, record: Any) -> KnownFacts:
         """The assignee, which the query has annotated."""
-        return KnownFacts(assignee=record.holder or "")
+        return KnownFacts(assignee=record.assigned_to or "")
 
     def more_urls(self) -> list[URLPattern]:
         """The work list, which shows open flags and other open work."""
@@ -367,7 +367,7 @@ class AttentionAdmin(RepairAdmin, OfBasket):
     @admin.display(description=_("assigned to"))
     def assigned_to(self, flag: Attention) -> SafeString:
         """Who works on it."""
-        return display.assignee(flag.holder)  # type: ignore[attr-defined]
+        return display.assignee(flag.assigned_to)  # type: ignore[attr-defined]
 
     @admin.display(description=_("resolved"))
     def settled(self, flag: Attention) -> SafeString | str:

@@ -74,7 +74,7 @@ class Row:
 
     stored: StoredData
     version: int
-    open_matters: Sequence[str]
+    open_work: Sequence[str]
     outcome: str = ""
 
     @property
@@ -121,8 +121,7 @@ class PrivacyView:
 
     def _rows(self, user_id: str) -> list[Row]:
         return [
-            Row(stored=stored, version=stored.basket.events, open_matters=_open_matters(stored))
-            for stored in user_data.find_stored_data(user_id)
+            Row(stored=stored, version=stored.basket.events, open_work=_open_work(stored)) for stored in user_data.find_stored_data(user_id)
         ]
 
     def _export(self, user_id: str, rows: Sequence[Row], *, reason: str) -> HttpResponse:
@@ -184,11 +183,11 @@ class PrivacyView:
         return self.model_admin.render(self.request, "admin/baskets/privacy.html", context)
 
 
-def _open_matters(stored: StoredData) -> list[str]:
+def _open_work(stored: StoredData) -> list[str]:
     """Name what staff should settle before an erasure."""
-    matters = []
+    found = []
     if stored.is_in_checkout:
-        matters.append(gettext("A checkout is active. Finish or abort it first: until then nothing is erased."))
+        found.append(gettext("A checkout is active. Finish or abort it first: until then nothing is erased."))
     if stored.open_flags:
-        matters.append(gettext("Open flags: the customer may have paid. After an erasure, the order cannot be found by the user id."))
-    return matters
+        found.append(gettext("Open flags: the customer may have paid. After an erasure, the order cannot be found by the user id."))
+    return found

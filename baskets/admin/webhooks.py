@@ -24,7 +24,7 @@ from baskets.admin.core.superuser_forms import NonceForm, pop_form_nonce, renew_
 from baskets.admin.repairs.admin import RepairAdmin
 from baskets.admin.repairs.registry import WEBHOOK_REPAIRS
 from baskets.domain import validation
-from baskets.domain.events import webhook_attempts, webhook_endpoints
+from baskets.domain.events import webhook_attempts, webhook_control, webhook_endpoints
 from baskets.models import Event, Partner, WebhookChange, WebhookEndpoint
 from baskets.models.webhooks import is_failing
 from baskets.net.outgoing_urls import MAX_URL_LENGTH
@@ -134,7 +134,7 @@ class WebhookEndpointAdmin(RepairAdmin):
     def tables(self, request: HttpRequest, record: WebhookEndpoint) -> list[Table]:
         """The events that the receiver refuses, the latest attempts, and the changes."""
         problems = dict(record.blocked_baskets.filter(failures__gt=0).values_list("position", "problem"))
-        refused = webhook_endpoints.blocked_events(record)
+        refused = webhook_control.blocked_events(record)
         attempts = webhook_attempts.latest_attempts(endpoint_id=record.pk, limit=MAX_ATTEMPTS)
         changes = WebhookChange.objects.filter(endpoint=record).order_by("-pk")[:100]
         return [

@@ -113,7 +113,7 @@ def _by_basket(request: HttpRequest, flags: QuerySet[Attention]) -> tuple[list[R
     for flag in (
         flags.filter(basket_id__in=keys)
         .select_related("basket__partner", "session")
-        .annotate(holder=Event.objects.assignee(), place=place)
+        .annotate(assigned_to=Event.objects.assignee(), place=place)
         .filter(place__lte=MAX_NAMED_FLAGS)
         .order_by("place")
     ):
@@ -144,14 +144,14 @@ def _flagged(request: HttpRequest, basket: Any, flags: list[Any], *, merged: int
     what = format_html_join("", "{}<br>", ((line,) for line in lines)) + format_html_join(
         "", '<span class="quiet">{}</span><br>', ((text,) for text in quiet if text)
     )
-    known = KnownFacts(assignee=last.holder or "", has_open_flags=True)
+    known = KnownFacts(assignee=last.assigned_to or "", has_open_flags=True)
     if basket["number"] == 1:
         can = repair_links(registry.ATTENTION_REPAIRS, request, last, known, only=RESOLVING)
         if last.reason != Attention.Reason.SHORT and len(last.candidates or ()) <= 1:
             can = [*repair_links(registry.SESSION_REPAIRS, request, last.session, only={"order-late"}), *can]
     else:
         can = repair_links(registry.BASKET_REPAIRS, request, last.basket, known, only=RESOLVING)
-    assignment = show_assignment(request, last, assignee=last.holder or "", seen=last.basket.events)
+    assignment = show_assignment(request, last, assignee=last.assigned_to or "", seen=last.basket.events)
     return what, _whose(last), display.moment(basket["since"]), assignment, can
 
 
@@ -160,7 +160,7 @@ def _lapsed(request: HttpRequest) -> Section:
         CheckoutSession.objects.lapsed()
         .filter(basket__partner__sandbox_of=None)
         .select_related("basket__partner")
-        .annotate(holder=Event.objects.assignee(session="pk"))
+        .annotate(assigned_to=Event.objects.assignee(session="pk"))
     )
     rows = list(sessions[: MAX_ROWS + 1])
     in_list = reverse("admin:baskets_checkoutsession_changelist") + "?status=ACTIVE&hold=lapsed"
@@ -179,8 +179,10 @@ def _lapsed(request: HttpRequest) -> Section:
                 ),
                 _whose(row),
                 display.moment(row.expires_at),
-                show_assignment(request, row, assignee=row.holder or "", seen=row.basket.events),
-                repair_links(registry.SESSION_REPAIRS, request, row, KnownFacts(assignee=row.holder or "", is_lapsed=True), only=ENDING),
+                show_assignment(request, row, assignee=row.assigned_to or "", seen=row.basket.events),
+                repair_links(
+                    registry.SESSION_REPAIRS, request, row, KnownFacts(assignee=row.assigned_to or "", is_lapsed=True), only=ENDING
+                ),
             )
             for row in rows[:MAX_ROWS]
         ],

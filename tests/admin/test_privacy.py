@@ -39,7 +39,7 @@ def chosen(client: Client) -> list[str]:
     return [f"{row.stored.basket.pk} {row.version}" for row in post(client, PAGE, ANN).context["rows"]]
 
 
-def test_everything_of_one_id_is_shown_with_open_matters_in_a_constant_number_of_statements(
+def test_everything_of_one_id_is_shown_with_open_work_in_a_constant_number_of_statements(
     root: Client, full_shop: Shop, other_ann: Buyer, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     form = ANN | {"csrfmiddlewaretoken": "a" * 32}
@@ -50,7 +50,7 @@ def test_everything_of_one_id_is_shown_with_open_matters_in_a_constant_number_of
         root.post(PAGE, form | {"user_id": "ben"})
     found = {row.stored.basket.partner.name: row for row in shown.context["rows"]}
     assert found["second"].stored.counts == {"checkouts": 1, "events": 2, "comfort settings": 1}
-    assert [len(row.open_matters) for row in shown.context["rows"]] == [0, 1]
+    assert [len(row.open_work) for row in shown.context["rows"]] == [0, 1]
     body = shown.content.decode()
     assert "A checkout is active. Finish or abort it first" in body
     assert "Two partners may call different people by the same id" in body

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from baskets.domain import runner
-from baskets.domain.events import feed, webhook_attempts, webhook_endpoints
+from baskets.domain.events import feed, webhook_attempts, webhook_control, webhook_endpoints
 from baskets.domain.events.webhook_attempts import Attempt
 from baskets.models import Basket, DeskEntry, FeedPosition, WebhookBlockedBasket, WebhookChange, WebhookEndpoint
 from tests.admin.conftest import Shop, post
@@ -151,7 +151,7 @@ def test_refused_event_is_shown_skipped_once_and_recorded(root: Client, refusing
     confirm = post(root, skip, form).context["confirm"]
     assert WebhookBlockedBasket.objects.exists()
     assert post(root, skip, form | {"confirm": confirm}).status_code == 302
-    assert webhook_endpoints.blocked_events(refusing) == []
+    assert webhook_control.blocked_events(refusing) == []
     entry = DeskEntry.objects.latest("pk")
     assert (entry.kind, entry.about, entry.note, entry.data) == (
         *("changed", "webhookendpoint", "malformed there"),

@@ -559,7 +559,7 @@ MUTATIONS = (
     ),
     Mutation(
         name="a resumed webhook keeps its old failures",
-        place="baskets.domain.events.webhook_endpoints._change",
+        place="baskets.domain.events.webhook_control._change",
         old="failures=0, failing_since=None,",
         new="",
         why="the state is thought to be all that a change sets",
@@ -568,7 +568,7 @@ MUTATIONS = (
     Mutation(
         name="a blocked basket is forgotten by the deliverer that takes over",
         place="baskets.domain.events.webhook_delivery.Deliverer._heartbeat_if_due",
-        old="webhook_lanes.blocked_baskets(endpoint_id=endpoint_id)",
+        old="webhook_blocks.blocked_baskets(endpoint_id=endpoint_id)",
         new="set()",
         why="the retry marks the basket as blocked again",
         tests=("tests/domain/events/test_webhook_lanes.py",),

@@ -52,22 +52,22 @@ def list_work(request: HttpRequest, moment: Moment) -> list[Work]:
 
 def _open_flags(request: HttpRequest, _: Moment) -> Iterable[Work]:
     """Count the baskets with open flags, as the work list does: one row for each basket."""
-    flags = Attention.objects.open().live().annotate(holder=Event.objects.assignee()).order_by("created_at")
-    rows = list(flags.values_list("basket_id", "reason", "created_at", "holder")[:MAX_COUNTED])
+    flags = Attention.objects.open().live().annotate(assigned_to=Event.objects.assignee()).order_by("created_at")
+    rows = list(flags.values_list("basket_id", "reason", "created_at", "assigned_to")[:MAX_COUNTED])
     for label, is_short in ((gettext("The customer may have paid"), False), (gettext("Ordered without stock"), True)):
-        holders: dict[Any, set[str]] = {}
+        assignees: dict[Any, set[str]] = {}
         oldest = None
-        for basket_id, reason, created_at, holder in rows:
+        for basket_id, reason, created_at, assignee in rows:
             if (reason == Attention.Reason.SHORT) is is_short:
                 oldest = oldest or created_at
-                holders.setdefault(basket_id, set()).add(holder or "")
+                assignees.setdefault(basket_id, set()).add(assignee or "")
         yield Work(
             label=label,
             address=reverse("admin:baskets_worklist"),
-            number=len(holders),
+            number=len(assignees),
             oldest=oldest,
-            mine=sum(request.user.get_username() in names for names in holders.values()),
-            unassigned=sum(names == {""} for names in holders.values()),
+            mine=sum(request.user.get_username() in names for names in assignees.values()),
+            unassigned=sum(names == {""} for names in assignees.values()),
         )
 
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from baskets import conf
 from baskets.admin.core import display
 from baskets.db.errors import read_with_reconnect
-from baskets.domain.events import webhook_endpoints
+from baskets.domain.events import webhook_control
 from baskets.domain.support.assignments import assignees
 from baskets.domain.support.attention_repairs import assignee_of
 from baskets.models import (
@@ -165,7 +165,7 @@ def of_webhook(endpoint: WebhookEndpoint) -> Snapshot:
         gettext("Waiting events"): gettext("%(number)s or more") % {"number": display.count(counted)}
         if counted == MAX_WAITING
         else display.count(counted),
-        gettext("Refused events"): display.count(len(webhook_endpoints.blocked_events(now))),
+        gettext("Refused events"): display.count(len(webhook_control.blocked_events(now))),
         gettext("Test event"): gettext("requested, and sent within seconds") if now.test_requested_at else gettext("none requested"),
     }
 

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
 from baskets.admin.repairs.forms import RepairForm
-from baskets.domain.events import webhook_endpoints
+from baskets.domain.events import webhook_control
 from baskets.models import WebhookEndpoint
 
 
@@ -20,7 +20,7 @@ class SkipEventForm(RepairForm):
         """Offer the refused events."""
         self.fields["position"].choices = [  # type: ignore[attr-defined]
             (entry.position, f"{display.as_plain_text(event.basket.user_id)}: {event.get_kind_display()}, {display.clock(event.at)}")
-            for entry, event in ((entry, entry.event) for entry in webhook_endpoints.blocked_events(record))
+            for entry, event in ((entry, entry.event) for entry in webhook_control.blocked_events(record))
         ]
 
     @property

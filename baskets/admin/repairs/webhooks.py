@@ -6,7 +6,7 @@ from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.admin.repairs.webhook_forms import ReplayForm, SkipEventForm
-from baskets.domain.events import webhook_endpoints
+from baskets.domain.events import webhook_changes, webhook_control, webhook_endpoints
 from baskets.models import WebhookEndpoint
 
 STATE = WebhookEndpoint.State
@@ -19,7 +19,7 @@ class WebhookRepair(Repair[WebhookEndpoint]):
         return snapshots.of_webhook(record)
 
     def version(self, record: WebhookEndpoint) -> int:
-        return webhook_endpoints.count_changes(record)
+        return webhook_changes.count_changes(record)
 
     def version_scope(self, record: WebhookEndpoint) -> object:
         return record.pk
@@ -39,7 +39,7 @@ class PauseWebhook(WebhookRepair):
         return record.state == STATE.ACTIVE
 
     def execute(self, record: WebhookEndpoint, call: RepairCall) -> None:
-        webhook_endpoints.pause(endpoint=record, expected_changes=call.expected_version, reason=call.reason, actor=call.actor)
+        webhook_control.pause(endpoint=record, expected_changes=call.expected_version, reason=call.reason, actor=call.actor)
 
 
 class ResumeWebhook(WebhookRepair):
@@ -55,7 +55,7 @@ class ResumeWebhook(WebhookRepair):
         return record.is_resumable
 
     def execute(self, record: WebhookEndpoint, call: RepairCall) -> None:
-        webhook_endpoints.resume(endpoint=record, expected_changes=call.expected_version, reason=call.reason, actor=call.actor)
+        webhook_control.resume(endpoint=record, expected_changes=call.expected_version, reason=call.reason, actor=call.actor)
 
 
 class ReplayWebhook(WebhookRepair):
@@ -70,7 +70,7 @@ class ReplayWebhook(WebhookRepair):
         return record.state != STATE.DELETED
 
     def execute(self, record: WebhookEndpoint, call: RepairCall) -> None:
-        webhook_endpoints.replay(
+        webhook_control.replay(
             endpoint=record, since=call.cleaned["since"], expected_changes=call.expected_version, reason=call.reason, actor=call.actor
         )
 
@@ -87,10 +87,10 @@ class SkipEvent(WebhookRepair):
     form_class = SkipEventForm
 
     def is_available(self, record: WebhookEndpoint, known: KnownFacts) -> bool:
-        return bool(webhook_endpoints.blocked_events(record, limit=1))
+        return bool(webhook_control.blocked_events(record, limit=1))
 
     def execute(self, record: WebhookEndpoint, call: RepairCall) -> None:
-        webhook_endpoints.skip_event(
+        webhook_control.skip_event(
             endpoint=record,
             position=call.cleaned["position"],
             expected_changes=call.expected_version,

@@ -23,7 +23,7 @@ from baskets.api.serializers.webhooks import (
 from baskets.api.views.base import ApiViewSet
 from baskets.domain.actors import Actor
 from baskets.domain.errors import WebhookNotFound
-from baskets.domain.events import webhook_attempts, webhook_endpoints
+from baskets.domain.events import webhook_attempts, webhook_control, webhook_endpoints
 from baskets.models import FeedPosition, Partner, WebhookAttempt, WebhookEndpoint
 from baskets.models.basket_snapshot import Owner
 
@@ -77,7 +77,7 @@ class WebhookViewSet(ApiViewSet):
     def replay(self, request: Request, *, webhook_id: str) -> HttpResponse:
         """Have events delivered again."""
         since: datetime = self.validated(ReplayWebhookRequest)["since"]
-        return self.respond(self.execute(_changing(webhook_id, webhook_endpoints.replay), render=render_webhook, since=since))
+        return self.respond(self.execute(_changing(webhook_id, webhook_control.replay), render=render_webhook, since=since))
 
     @webhook_operations.list_deliveries
     def deliveries(self, request: Request, *, webhook_id: str) -> HttpResponse:

@@ -19,10 +19,10 @@ from django.db.models.lookups import In
 
 from baskets.db.errors import Fault, fault_of
 from baskets.db.transactions import run_in_transaction
-from baskets.domain.actors import Actor
-from baskets.domain.events import feed, webhook_attempts, webhook_endpoints, webhook_lanes, webhook_requests
+from baskets.domain.events import feed, webhook_attempts, webhook_blocks, webhook_lanes, webhook_requests
 from baskets.domain.events.webhook_attempts import Attempt
-from baskets.domain.events.webhook_lanes import Failure
+from baskets.domain.events.webhook_failures import Failure
+from baskets.domain.events.webhook_outcomes import attempt_of, record_failure
 from baskets.domain.events.webhook_requests import Outcome, Signers
 from baskets.domain.events.webhook_streams import Job, Lane, Stream
 from baskets.models import WebhookEndpoint
@@ -40,7 +40,6 @@ POLL_SECONDS = 0.1
 # How often a busy deliverer looks for new events.
 READ_SECONDS = 0.05
 RETRY_SECONDS = 1.0
-ACTOR = Actor.system("deliver_webhooks")
 
 
 @dataclass(kw_only=True)
@@ -164,7 +163,7 @@ class Deliverer:
             self._add(claimed)
         # Another deliverer may have unblocked a basket of a lane that comes back.
         for endpoint_id in {claimed.endpoint_id for claimed in found.claimed}:
-            self._streams[endpoint_id].blocked = webhook_lanes.blocked_baskets(endpoint_id=endpoint_id)
+            self._streams[endpoint_id].blocked = webhook_blocks.blocked_baskets(endpoint_id=endpoint_id)
         for endpoint_id, stream in self._streams.items():
             stream.is_due = endpoint_id in found.due
         self._blocks = found.blocks
@@ -282,7 +281,7 @@ class Deliverer:
         if found:
             stream.retrying.add(block_id)
             self._start(pool, Job(stream=stream, lane=lane, event=found[0], block_id=block_id, block_position=position))
-        elif webhook_lanes.unblock(deliverer=self.id, lane_id=lane.lane_id, block_id=block_id, position=position):
+        elif webhook_blocks.unblock(deliverer=self.id, lane_id=lane.lane_id, block_id=block_id, position=position):
             stream.blocked.discard(basket_id)
 
     def _start(self, pool: ThreadPoolExecutor, job: Job) -> None:
@@ -312,7 +311,7 @@ class Deliverer:
         except Exception:
             log.exception("webhook_message_failed", webhook=endpoint.pk)
             outcome = Outcome(failure=Failure(problem="The message could not be sent."), status=None, duration=timedelta(0))
-        self._ended.put(_attempt(endpoint, None, outcome))
+        self._ended.put(attempt_of(endpoint, None, outcome))
 
     def _clock(self) -> datetime:
         """Return the database's clock, counted on since the last heartbeat."""
@@ -346,46 +345,21 @@ class Deliverer:
             job.lane.in_flight, job.lane.done = False, job.event.entry.position
         else:
             block_id, expected, position = job.block_id, job.block_position, job.event.entry.position
-            run_in_transaction(lambda: webhook_lanes.pass_blocked_event(block_id=block_id, expected=expected, position=position))
+            run_in_transaction(lambda: webhook_blocks.pass_blocked_event(block_id=block_id, expected=expected, position=position))
             stream.retrying.discard(block_id)
             self._blocks.append((block_id, endpoint_id, job.event.basket_id, position + 1))
         self._succeeded.add(endpoint_id)
         stream.window = min(stream.window + 1, webhook_lanes.LANES)
-        self._attempts.append(_attempt(stream.endpoint, job.event.entry.position, outcome))
+        self._attempts.append(attempt_of(stream.endpoint, job.event.entry.position, outcome))
         self.totals.delivered += 1
 
     def _record_failure(self, job: Job, outcome: Outcome, failure: Failure) -> None:
         """Record a failure after the successes before it, so that none of them ends its wait."""
         stream, event, position = job.stream, job.event, job.event.entry.position
         self._record_progress()
-        self._attempts.append(_attempt(stream.endpoint, position, outcome))
+        self._attempts.append(attempt_of(stream.endpoint, position, outcome))
 
-        def step() -> tuple[str, int, bool] | None:
-            if job.block_id is not None:
-                webhook_lanes.record_blocked_failure(
-                    deliverer=self.id,
-                    lane_id=job.lane.lane_id,
-                    block_id=job.block_id,
-                    expected=job.block_position,
-                    position=position,
-                    failure=failure,
-                )
-                return None
-            recorded = webhook_lanes.record_failure(
-                deliverer=self.id,
-                endpoint=stream.endpoint,
-                lane_id=job.lane.lane_id,
-                basket_id=event.basket_id,
-                position=position,
-                failure=failure,
-            )
-            if recorded and recorded[0] == WebhookEndpoint.State.DEAD:
-                webhook_endpoints.record_change(
-                    stream.endpoint, webhook_endpoints.Change.GIVEN_UP, position=recorded[1], actor=ACTOR, reason=failure.problem[:200]
-                )
-            return recorded
-
-        recorded = run_in_transaction(step)
+        recorded = run_in_transaction(lambda: record_failure(job, failure, deliverer=self.id))
         is_blocked = recorded is not None and recorded[2]
         stream.window = max(1, stream.window // 2) if is_blocked else 1
         if job.block_id is not None:
@@ -432,13 +406,3 @@ class Deliverer:
             for lane in stream.lanes.values():
                 lane.stored = max(lane.stored, positions.get(lane.lane_id, 0))
             stream.is_dirty = stream.has_work()
-
-
-def _attempt(endpoint: WebhookEndpoint, position: int | None, outcome: Outcome) -> Attempt:
-    return Attempt(
-        endpoint_id=endpoint.pk,
-        position=position,
-        status=outcome.status,
-        duration=outcome.duration,
-        problem=outcome.failure.problem if outcome.failure else "",
-    )

@@ -1,11 +1,11 @@
-"""Webhook endpoints of partners: creates, changes, rewinds and deletes them, and records each change. `webhook_delivery` delivers.
+"""Webhook endpoints of partners: creates, changes and deletes them. `webhook_control` pauses and repeats, `webhook_delivery` delivers.
 
 Partners call these functions with their keys, staff and commands with a reason and with the version that they have seen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,16 +18,15 @@ from baskets.db.pipeline import Statement, execute
 from baskets.domain import audit_log
 from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.actors import Actor, ActorKind
-from baskets.domain.errors import NothingToReplay, WebhookNotFound, WebhooksFull
-from baskets.domain.events import feed, webhook_lanes, webhook_secrets
-from baskets.domain.support.guards import RepairNotApplicable, StaleState
-from baskets.domain.validation import MAX_LABEL_LENGTH, REASON_LIMIT, InvalidValue, require_reason, validate_printable
+from baskets.domain.errors import WebhookNotFound, WebhooksFull
+from baskets.domain.events import feed, webhook_control, webhook_lanes, webhook_secrets
+from baskets.domain.events.webhook_changes import lock_unchanged, record_change, record_step, take_lanes
+from baskets.domain.validation import MAX_LABEL_LENGTH, InvalidValue, validate_printable
 from baskets.domain.wording import sentence
 from baskets.encryption import UnreadableSecret
 from baskets.models import (
     DeskEntry,
     Event,
-    FeedPosition,
     FeedState,
     Partner,
     WebhookAttempt,
@@ -162,7 +161,7 @@ def change_webhook(
     :raises StaleState: it was changed since.
     :raises WebhookNotFound: it was deleted.
     """
-    row = _lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
+    row = lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
     before: dict[str, Any] = {"url": row.url, "kinds": row.kinds, "label": row.label}
     after: dict[str, Any] = {
         "url": row.url if url is None else url,
@@ -176,7 +175,7 @@ def change_webhook(
             WebhookEndpoint.objects.filter(pk=row.pk).update(failures=0, failing_since=None, next_try_at=None, problem="")
             WebhookBlockedBasket.objects.filter(endpoint=row).update(next_try_at=Now())
             row.next_try_at = None
-        _take_lanes(row)
+        take_lanes(row)
         record_change(row, Change.CHANGED, position=row.position, actor=actor, reason=reason)
         audit_log.record_change(
             about="webhookendpoint",
@@ -188,9 +187,9 @@ def change_webhook(
             actor=actor,
         )
     if active is False and row.state == State.ACTIVE:
-        pause(endpoint=row, reason=reason, actor=actor)
+        webhook_control.pause(endpoint=row, reason=reason, actor=actor)
     elif active and row.is_resumable:
-        resume(endpoint=row, reason=reason, actor=actor)
+        webhook_control.resume(endpoint=row, reason=reason, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -208,7 +207,7 @@ def rotate_secret(
     :raises StaleState: it was changed since.
     :raises WebhookNotFound: it was deleted.
     """
-    row = _lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
+    row = lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
     ((now,),) = execute(NOW, [])
     text = webhook_secrets.generate_secret()
     previous, until = None, None
@@ -220,10 +219,10 @@ def rotate_secret(
     WebhookEndpoint.objects.filter(pk=row.pk).update(
         secret=webhook_secrets.encrypt_secret(row, text), previous_secret=previous, previous_secret_until=until
     )
-    _take_lanes(row)
+    take_lanes(row)
     record_change(row, Change.ROTATED, position=row.position, actor=actor, reason=reason)
     data = {"step": Change.ROTATED.value, "after": {"overlap_seconds": int(overlap.total_seconds())}}
-    _record_step(row, data=data, reason=reason, actor=actor)
+    record_step(row, data=data, reason=reason, actor=actor)
     return text
 
 
@@ -238,7 +237,7 @@ def delete_webhook(*, endpoint: WebhookEndpoint, expected_changes: int | None = 
     :raises StaleState: it was changed since.
     :raises WebhookNotFound: it was deleted before.
     """
-    row = _lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
+    row = lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
     WebhookEndpoint.objects.filter(pk=row.pk).update(
         state=State.DELETED,
         secret=webhook_secrets.encrypt_secret(row, ""),
@@ -282,196 +281,3 @@ def request_test(*, endpoint: WebhookEndpoint, reason: str = "", actor: Actor) -
         reason=reason,
         actor=actor,
     )
-
-
-def pause(*, endpoint: WebhookEndpoint, expected_changes: int | None = None, reason: str = "", actor: Actor) -> None:
-    """Stop deliveries to an endpoint until it is resumed. A running delivery ends, and is recorded or repeated later.
-
-    Locks the endpoint.
-
-    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
-    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
-    :raises StaleState: it was changed since.
-    :raises RepairNotApplicable: it is not active.
-    """
-    _change(
-        endpoint,
-        Change.PAUSED,
-        State.PAUSED,
-        is_allowed=lambda row: row.state == State.ACTIVE,
-        expected=expected_changes,
-        reason=reason,
-        actor=actor,
-    )
-
-
-def resume(*, endpoint: WebhookEndpoint, expected_changes: int | None = None, reason: str = "", actor: Actor) -> None:
-    """Deliver to an endpoint at once, from its position: after a pause, after it was given up, or before its next attempt is due.
-
-    Resets its failures, so a pause that the receiver requested ends too.
-    Locks the endpoint.
-
-    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
-    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
-    :raises StaleState: the endpoint has changed since.
-    :raises RepairNotApplicable: it is active and does not wait for its next attempt.
-    """
-    _change(
-        endpoint,
-        Change.RESUMED,
-        State.ACTIVE,
-        is_allowed=lambda row: row.is_resumable,
-        expected=expected_changes,
-        reason=reason,
-        actor=actor,
-    )
-
-
-def replay(*, endpoint: WebhookEndpoint, since: datetime, expected_changes: int | None = None, reason: str = "", actor: Actor) -> None:
-    """Deliver all events since a time again. The endpoint is active afterwards.
-
-    Locks the endpoint.
-
-    :param since: the time of the first event to repeat.
-    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
-    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
-    :raises StaleState: the endpoint has changed since.
-    :raises NothingToReplay: no event since then was delivered.
-    """
-    _change(
-        endpoint,
-        Change.REPLAYED,
-        State.ACTIVE,
-        is_allowed=lambda _: True,
-        expected=expected_changes,
-        reason=reason,
-        actor=actor,
-        new_position=lambda row: _position_before(row, since),
-    )
-
-
-@transaction.atomic(savepoint=False)
-def skip_event(*, endpoint: WebhookEndpoint, position: int, expected_changes: int, reason: str, actor: Actor) -> None:
-    """Skip the event that the receiver refuses and that blocks its basket, or all events of a strict endpoint.
-
-    It is never delivered to this endpoint, unless it is replayed. Locks the endpoint, then the blocked basket or the lane.
-
-    :param position: of the event in the feed, as `blocked_events` returns it.
-    :param expected_changes: how many changes the endpoint had when staff decided.
-    :raises ReasonRequired: the reason is empty.
-    :raises StaleState: the endpoint has changed since.
-    :raises RepairNotApplicable: this event blocks nothing.
-    """
-    row = _lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
-    block = WebhookBlockedBasket.objects.filter(endpoint=row, position=position).locked().first()
-    if block is not None:
-        webhook_lanes.pass_blocked_event(block_id=block.pk, expected=position, position=position)
-    elif position in [entry.position for entry in blocked_events(row)]:
-        WebhookLane.objects.filter(endpoint=row).update(position=position, deliverer=None)
-        WebhookEndpoint.objects.filter(pk=row.pk).update(position=position, failures=0, failing_since=None, next_try_at=None)
-    else:
-        raise RepairNotApplicable(sentence("This event was delivered or skipped already."))
-    record_change(row, Change.SKIPPED, position=position, actor=actor, reason=reason)
-    _record_step(row, data={"step": Change.SKIPPED.value, "position": position}, reason=reason, actor=actor)
-
-
-def blocked_events(endpoint: WebhookEndpoint, *, limit: int = 100) -> list[FeedPosition]:
-    """Return the events that the receiver refuses, and that block their baskets: at a strict endpoint at most one.
-
-    :returns: the events with their baskets and sessions, in the order of the feed.
-    """
-    events = FeedPosition.objects.filter(partner=endpoint.partner_id).select_related("event__basket", "event__session").order_by("position")
-    if not endpoint.strict:
-        blocked = WebhookBlockedBasket.objects.filter(endpoint=endpoint, failures__gt=0)
-        return list(events.filter(position__in=blocked.values("position"))[:limit])
-    if not endpoint.failures:
-        return []
-    return list((events.filter(kind__in=endpoint.kinds) if endpoint.kinds else events).filter(position__gt=endpoint.position)[:1])
-
-
-def _position_before(endpoint: WebhookEndpoint, since: datetime) -> int:
-    """Return the position before the first event since a time.
-
-    :raises NothingToReplay: no event since then was delivered.
-    """
-    first = FeedPosition.objects.filter(partner=endpoint.partner_id, event__at__gte=since).order_by("position").first()
-    if first is None or first.position > endpoint.position:
-        raise NothingToReplay
-    return first.position - 1
-
-
-@transaction.atomic(savepoint=False)
-def _change(
-    endpoint: WebhookEndpoint,
-    kind: WebhookChange.Kind,
-    to: WebhookEndpoint.State,
-    *,
-    is_allowed: Callable[[WebhookEndpoint], bool],
-    expected: int | None,
-    reason: str,
-    actor: Actor,
-    new_position: Callable[[WebhookEndpoint], int] | None = None,
-) -> None:
-    row = _lock_unchanged(endpoint, expected=expected, reason=reason, actor=actor)
-    if not is_allowed(row):
-        raise RepairNotApplicable(sentence("The webhook is %(state)s.", state=WebhookEndpoint.State(row.state).label))
-    position = row.position if new_position is None else new_position(row)
-    if position < (purged := FeedState.objects.get().purged_position):
-        reason = f"{reason} (events up to position {purged} may have been purged since)"[:REASON_LIMIT]
-    WebhookEndpoint.objects.filter(pk=row.pk).update(state=to, position=position, failures=0, failing_since=None, next_try_at=None)
-    _take_lanes(row)
-    if new_position is not None:
-        # What was blocked later comes again with its lane.
-        WebhookLane.objects.filter(endpoint=row, position__gt=position).update(position=position)
-        WebhookBlockedBasket.objects.filter(endpoint=row, position__gt=position).delete()
-    if kind in {Change.RESUMED, Change.REPLAYED}:
-        WebhookBlockedBasket.objects.filter(endpoint=row).update(next_try_at=Now())
-    record_change(row, kind, position=position, actor=actor, reason=reason)
-    data = {"step": kind.value, "before": {"state": row.state, "position": row.position}, "after": {"state": to, "position": position}}
-    _record_step(row, data=data, reason=reason, actor=actor)
-
-
-def _record_step(row: WebhookEndpoint, *, data: dict[str, Any], reason: str, actor: Actor) -> None:
-    audit_log.record(
-        kind=DeskEntry.Kind.CHANGED,
-        about="webhookendpoint",
-        subject=str(row.pk),
-        partner_id=row.partner_id,
-        reason=reason,
-        data=data,
-        actor=actor,
-    )
-
-
-def _lock_unchanged(endpoint: WebhookEndpoint, *, expected: int | None, reason: str, actor: Actor) -> WebhookEndpoint:
-    """Lock an endpoint.
-
-    :param expected: how many changes it has; None: any number.
-    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
-    :raises StaleState: the endpoint has changed since.
-    :raises WebhookNotFound: the endpoint was deleted.
-    """
-    require_reason(reason, is_optional=actor.kind == ActorKind.KEY)
-    row = WebhookEndpoint.objects.locked().get(pk=endpoint.pk)
-    if expected is not None:
-        changes = list(row.changes.order_by("pk"))
-        if len(changes) != expected:
-            raise StaleState(since=changes[expected:])
-    if row.state == State.DELETED:
-        raise WebhookNotFound
-    return row
-
-
-def _take_lanes(endpoint: WebhookEndpoint) -> None:
-    """Take all lanes from their deliverers, which stop within seconds; what they send until then may be sent again."""
-    WebhookLane.objects.filter(endpoint=endpoint).update(deliverer=None)
-
-
-def record_change(endpoint: WebhookEndpoint, kind: WebhookChange.Kind, *, position: int, actor: Actor, reason: str = "") -> None:
-    """Record a change of an endpoint: who did what, and why."""
-    WebhookChange.objects.create(endpoint=endpoint, kind=kind, reason=reason, actor=actor.name, position=position, created_at=Now())
-
-
-def count_changes(endpoint: WebhookEndpoint) -> int:
-    """Count the changes of an endpoint: its version, for `expected_changes`."""
-    return WebhookChange.objects.filter(endpoint=endpoint).count()

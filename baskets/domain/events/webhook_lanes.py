@@ -1,4 +1,4 @@
-"""The stored state of delivery: which process holds which lane, how far it is, and which baskets are blocked. Sends nothing.
+"""The stored state of delivery: which process holds which lane, and how far it is. Sends nothing.
 
 # Note [Lanes]
 # The events of a basket are delivered in their order. Baskets are independent, so an endpoint has `LANES` lanes, each with the
@@ -19,7 +19,6 @@
 # Locks: the endpoint, then its lanes, then its blocked baskets.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,12 +28,12 @@ from uuid import UUID
 from baskets import conf
 from baskets.db.pipeline import Statement, execute
 from baskets.db.transactions import run_in_transaction
+from baskets.domain.events import webhook_blocks
+from baskets.domain.events.webhook_failures import Failure
 from baskets.models import WebhookEndpoint, WebhookLane
 
 LANES = 64
 LEASE = timedelta(seconds=5)
-FIRST_DELAY = timedelta(seconds=5)
-MAX_DELAY = timedelta(hours=1)
 # So many baskets refused in a row mean that the endpoint fails, and not an event.
 MAX_BLOCKED_IN_A_ROW = 5
 
@@ -162,80 +161,6 @@ RETURNING state, position, failures
 RELEASE_ENDPOINT = Statement(
     "release_webhook_endpoint", "UPDATE baskets_webhooklane SET deliverer_id = NULL WHERE endpoint_id = %(endpoint)s"
 )
-BLOCK = Statement(
-    "block_basket",
-    """
-WITH held AS (
-    UPDATE baskets_webhooklane SET position = %(position)s
-    WHERE id = %(lane)s AND deliverer_id = %(deliverer)s AND position < %(position)s RETURNING id
-)
-INSERT INTO baskets_webhookblockedbasket AS blocked (endpoint_id, basket_id, position, failures, failing_since, next_try_at, problem)
-SELECT %(endpoint)s, %(basket)s, %(position)s, 1, statement_timestamp(), statement_timestamp() + least(
-    greatest(%(first)s::interval * %(jitter)s::float8, %(pause)s::interval, %(not_before)s::timestamptz - statement_timestamp()),
-    %(longest)s::interval
-), %(problem)s
-FROM held
-ON CONFLICT (endpoint_id, basket_id) DO NOTHING
-RETURNING id
-""",
-)
-DUE_BLOCKS = Statement(
-    "due_blocked_baskets",
-    """
-SELECT blocked.id, blocked.endpoint_id, blocked.basket_id, blocked.position FROM baskets_webhookblockedbasket blocked
-WHERE endpoint_id = ANY(%(endpoints)s::bigint[]) AND next_try_at <= statement_timestamp()
-ORDER BY next_try_at LIMIT 1000
-""",
-)
-BLOCKED_BASKETS = Statement("blocked_baskets", "SELECT basket_id FROM baskets_webhookblockedbasket WHERE endpoint_id = %(endpoint)s")
-RECORD_BLOCKED_FAILURE = Statement(
-    "record_blocked_failure",
-    """
-UPDATE baskets_webhookblockedbasket
-SET position = %(position)s, failures = failures + 1, failing_since = coalesce(failing_since, statement_timestamp()),
-    problem = %(problem)s, next_try_at = statement_timestamp() + least(
-        greatest(
-            %(first)s::interval * 2 ^ least(failures, 20) * %(jitter)s::float8,
-            %(pause)s::interval, %(not_before)s::timestamptz - statement_timestamp()
-        ), %(longest)s::interval
-    )
-WHERE id = %(block)s AND position = %(expected)s
-  AND EXISTS (SELECT FROM baskets_webhooklane l WHERE l.id = %(lane)s AND l.deliverer_id = %(deliverer)s)
-""",
-)
-PASS_BLOCKED_EVENT = Statement(
-    "pass_blocked_event",
-    """
-UPDATE baskets_webhookblockedbasket
-SET position = %(position)s::bigint + 1, failures = 0, failing_since = NULL, next_try_at = statement_timestamp(), problem = ''
-WHERE id = %(block)s AND position = %(expected)s
-""",
-)
-UNBLOCK = Statement(
-    "unblock_basket",
-    """
-DELETE FROM baskets_webhookblockedbasket WHERE id = %(block)s AND position = %(position)s
-  AND EXISTS (SELECT FROM baskets_webhooklane l WHERE l.id = %(lane)s AND l.deliverer_id = %(deliverer)s)
-RETURNING id
-""",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A failed request, with the requests of the receiver.
-
-    :param by_event: whether the receiver may refuse this event alone; otherwise it cannot be reached at all.
-    :param gone: the receiver wants no more events.
-    :param pause: the minimum time until the next attempt.
-    :param not_before: the earliest time of the next attempt.
-    """
-
-    problem: str
-    by_event: bool = True
-    gone: bool = False
-    pause: timedelta | None = None
-    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,7 +213,7 @@ def sync(*, deliverer: UUID, accepts: bool) -> Sync:
             held={row[0]: set(row[1]) for row in rows},
             due={row[0] for row in execute(DUE_ENDPOINTS, {"endpoints": endpoints})},
             claimed=claimed,
-            blocks=execute(DUE_BLOCKS, {"endpoints": endpoints}).fetchall(),
+            blocks=webhook_blocks.due_blocks(endpoints=endpoints),
             share=share,
             tests=[row[0] for row in execute(TAKE_TESTS, [])] if accepts else [],
         )
@@ -338,7 +263,7 @@ def record_failure(
         or the lane is no longer held.
     """
     by_event = failure.by_event and not endpoint.strict and not failure.gone
-    values = {"deliverer": deliverer, "endpoint": endpoint.pk, "lane": lane_id, **_delays(failure)}
+    values = {"deliverer": deliverer, "endpoint": endpoint.pk, "lane": lane_id, **failure.values}
     patience = MAX_BLOCKED_IN_A_ROW if by_event else 1
     row = execute(RECORD_FAILURE, values | {"patience": patience, "gone": failure.gone, "give_up": conf.webhook_give_up_after()}).fetchone()
     if row is None:
@@ -348,41 +273,10 @@ def record_failure(
     if state != WebhookEndpoint.State.ACTIVE:
         execute(RELEASE_ENDPOINT, {"endpoint": endpoint.pk})
     elif by_event and failures < MAX_BLOCKED_IN_A_ROW:
-        blocked = execute(BLOCK, values | {"basket": basket_id, "position": position}).fetchone() is not None
+        blocked = webhook_blocks.block_basket(
+            deliverer=deliverer, endpoint_id=endpoint.pk, lane_id=lane_id, basket_id=basket_id, position=position, failure=failure
+        )
     return state, endpoint_position, blocked
-
-
-def record_blocked_failure(*, deliverer: UUID, lane_id: int, block_id: int, expected: int, position: int, failure: Failure) -> None:
-    """Record that the next event of a blocked basket failed. Call it inside a transaction.
-
-    :param expected: the stored position; nothing is done if staff have changed it.
-    :param position: of the event.
-    """
-    values = {"deliverer": deliverer, "lane": lane_id, "block": block_id, "expected": expected, "position": position}
-    execute(RECORD_BLOCKED_FAILURE, values | _delays(failure))
-
-
-def pass_blocked_event(*, block_id: int, expected: int, position: int) -> None:
-    """Let a blocked basket go on after an event that was delivered or skipped. Call it inside a transaction.
-
-    :param expected: the stored position; nothing is done if staff have changed it.
-    :param position: of the event.
-    """
-    execute(PASS_BLOCKED_EVENT, {"block": block_id, "expected": expected, "position": position})
-
-
-def unblock(*, deliverer: UUID, lane_id: int, block_id: int, position: int) -> bool:
-    """Unblock a basket that has no event from its position up to that of its lane.
-
-    :returns: whether it was done.
-    """
-    values = {"deliverer": deliverer, "lane": lane_id, "block": block_id, "position": position}
-    return run_in_transaction(lambda: execute(UNBLOCK, values).fetchone()) is not None
-
-
-def blocked_baskets(*, endpoint_id: int) -> set[UUID]:
-    """Return the blocked baskets of an endpoint."""
-    return {row[0] for row in execute(BLOCKED_BASKETS, {"endpoint": endpoint_id})}
 
 
 def create_lanes(endpoint: WebhookEndpoint) -> None:
@@ -397,17 +291,6 @@ def lane_number(basket_id: UUID, *, lanes: int) -> int:
     :param lanes: how many lanes the endpoint has: a power of two.
     """
     return basket_id.int & (lanes - 1)
-
-
-def _delays(failure: Failure) -> dict[str, Any]:
-    return {
-        "problem": failure.problem[:200],
-        "pause": failure.pause,
-        "not_before": failure.not_before,
-        "first": FIRST_DELAY,
-        "longest": MAX_DELAY,
-        "jitter": random.uniform(0.5, 1),  # noqa: S311 (no secret)
-    }
 
 
 def _row(statement: Statement, **values: Any) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from standardwebhooks.webhooks import Webhook
 
 from baskets import conf
 from baskets.domain.events.payloads import FeedEntry, event_payload
-from baskets.domain.events.webhook_lanes import MAX_DELAY, Failure
+from baskets.domain.events.webhook_failures import MAX_DELAY, Failure
 from baskets.domain.events.webhook_secrets import read_secrets
 from baskets.domain.timestamps import format_timestamp
 from baskets.encryption import UnreadableSecret

@@ -1,4 +1,4 @@
-"""`change_webhook`: the command for `webhook_endpoints.pause`, `resume` and `replay`."""
+"""`change_webhook`: the command for `webhook_control.pause`, `resume` and `replay`."""
 
 from argparse import ArgumentParser
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from baskets.domain.actors import Actor
-from baskets.domain.events import webhook_endpoints
+from baskets.domain.events import webhook_changes, webhook_control
 from baskets.domain.validation import REASON_LIMIT
 from baskets.management.arguments import aware_datetime, bounded_int, printable_text
 from baskets.management.base import ServiceCommand, dry_run_transaction
@@ -37,14 +37,14 @@ class Command(ServiceCommand):
         if endpoint is None:
             raise CommandError(f"There is no webhook {webhook}.")
         options: dict[str, Any] = {"endpoint": endpoint, "reason": reason, "actor": Actor.system("change_webhook")}
-        options["expected_changes"] = webhook_endpoints.count_changes(endpoint)
+        options["expected_changes"] = webhook_changes.count_changes(endpoint)
         with dry_run_transaction(dry_run=dry_run):
             if replay_since is not None:
-                webhook_endpoints.replay(since=replay_since, **options)
+                webhook_control.replay(since=replay_since, **options)
             elif pause:
-                webhook_endpoints.pause(**options)
+                webhook_control.pause(**options)
             else:
-                webhook_endpoints.resume(**options)
+                webhook_control.resume(**options)
             endpoint.refresh_from_db()
         self.print_result(
             text=f"Webhook {webhook} {'would be' if dry_run else 'is'} {endpoint.state}.",

@@ -15,9 +15,9 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.errors import WebhookNotFound
-from baskets.domain.events import webhook_delivery, webhook_endpoints
+from baskets.domain.events import webhook_control, webhook_delivery, webhook_endpoints
 from baskets.domain.validation import ReasonRequired
-from baskets.models import Event, WebhookAttempt, WebhookEndpoint, WebhookLane
+from baskets.models import Event, WebhookAttempt, WebhookDeliverer, WebhookEndpoint, WebhookLane
 from baskets.models.basket_snapshot import Owner
 from tests.domain.events.receivers import Receiver, receiver
 from tests.domain.scenarios import User
@@ -81,6 +81,12 @@ def eventually(condition: Callable[[], bool]) -> None:
     raise AssertionError("the condition did not come to hold")
 
 
+def await_heartbeats() -> None:
+    """Wait until the deliverer knows all that was changed: two heartbeats, because the first may have begun before the change."""
+    for _ in range(2):
+        eventually(WebhookDeliverer.objects.filter(alive_until__gt=WebhookDeliverer.objects.get().alive_until).exists)
+
+
 def counts(hook: Receiver, *, after: int = 0) -> list[int]:
     """The numbers of the events in the order of their first arrival: each may come again when the lanes are taken away.
 
@@ -110,24 +116,24 @@ def test_running_deliverer_follows_rotations_replays_moves_and_the_deletion(
         # Two rotations in a row: the first secret still signs.
         overlap = timedelta(hours=1)
         second, third = (webhook_endpoints.rotate_secret(endpoint=endpoint, overlap=overlap, actor=PARTNER_KEY) for _ in range(2))
-        time.sleep(0.2)
+        await_heartbeats()
         user.place("shirt", 2)
         eventually(lambda: counts(hook) == [1, 2])
         assert [is_signed(hook, secret) for secret in (first, second, third)] == [True] * 3
         assert len(hook.calls[-1][0]["webhook-signature"].split()) == 3
         fourth = webhook_endpoints.rotate_secret(endpoint=endpoint, overlap=timedelta(0), actor=PARTNER_KEY)
-        time.sleep(0.2)
+        await_heartbeats()
         # A replay while the next event is in flight.
         hook.hang = threading.Event()
         user.place("shirt", 3)
         eventually(lambda: counts(hook) == [1, 2, 3])
         before = len(hook.calls)
-        webhook_endpoints.replay(endpoint=endpoint, since=Event.objects.earliest("at").at, actor=PARTNER_KEY)
+        webhook_control.replay(endpoint=endpoint, since=Event.objects.earliest("at").at, actor=PARTNER_KEY)
         hook.hang.set()
         eventually(lambda: counts(hook, after=before) == [1, 2, 3])
         assert [is_signed(hook, secret) for secret in (first, second, third, fourth)] == [False] * 3 + [True]
         webhook_endpoints.change_webhook(endpoint=endpoint, url=moved.url, actor=PARTNER_KEY)
-        time.sleep(0.2)
+        await_heartbeats()
         user.place("shirt", 4)
         eventually(lambda: counts(moved) == [4])
         # The deletion while an event is in flight. The other webhook goes on.
@@ -136,6 +142,7 @@ def test_running_deliverer_follows_rotations_replays_moves_and_the_deletion(
         eventually(lambda: counts(moved) == [4, 5])
         webhook_endpoints.delete_webhook(endpoint=endpoint, actor=PARTNER_KEY)
         moved.hang.set()
+        await_heartbeats()
         user.place("shirt", 6)
         eventually(lambda: counts(other) == [1, 2, 3, 4, 5, 6])
     assert (counts(moved), max(counts(hook))) == ([4, 5], 3)
@@ -143,7 +150,7 @@ def test_running_deliverer_follows_rotations_replays_moves_and_the_deletion(
     endpoint.refresh_from_db()
     assert (endpoint.state, endpoint.failures) == ("deleted", 0)
     with pytest.raises(WebhookNotFound):
-        webhook_endpoints.resume(endpoint=endpoint, reason="again", actor=TESTER)
+        webhook_control.resume(endpoint=endpoint, reason="again", actor=TESTER)
 
 
 @pytest.mark.parametrize("state", ["active", "paused", "dead"])

@@ -11,7 +11,7 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from baskets.domain.events import webhook_delivery, webhook_endpoints, webhook_lanes
+from baskets.domain.events import webhook_control, webhook_delivery, webhook_endpoints, webhook_lanes
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.domain.validation import ReasonRequired
 from baskets.models import Event, WebhookBlockedBasket, WebhookDeliverer, WebhookEndpoint, WebhookLane
@@ -99,7 +99,7 @@ def test_refused_event_blocks_its_basket_only_and_its_later_events_follow_in_ord
     numbers = arrived(webhook_receiver)
     assert numbers.pop("user-3") == [1, 2]
     assert set(map(tuple, numbers.values())) == {(1, 2, 3, 4)}
-    (entry,) = webhook_endpoints.blocked_events(endpoint)
+    (entry,) = webhook_control.blocked_events(endpoint)
     assert (entry.event.basket.user_id, entry.event.number) == ("user-3", 2)
     blocked = WebhookBlockedBasket.objects.get()
     assert (blocked.failures, blocked.problem) == (1, "It answered with status 400.")
@@ -124,16 +124,16 @@ def test_staff_skip_a_refused_event_with_a_reason(users: list[User], endpoint: W
     users[3].place("shirt", 1)
     users[3].place("shirt", 2)
     deliver()
-    position = webhook_endpoints.blocked_events(endpoint)[0].position
+    position = webhook_control.blocked_events(endpoint)[0].position
     skip: dict[str, Any] = {"endpoint": endpoint, "position": position, "expected_changes": 1, "reason": "malformed there", "actor": TESTER}
     with pytest.raises(ReasonRequired):
-        webhook_endpoints.skip_event(**skip | {"reason": " "})
+        webhook_control.skip_event(**skip | {"reason": " "})
     with pytest.raises(StaleState):
-        webhook_endpoints.skip_event(**skip | {"expected_changes": 0})
+        webhook_control.skip_event(**skip | {"expected_changes": 0})
     with pytest.raises(RepairNotApplicable):
-        webhook_endpoints.skip_event(**skip | {"position": position + 1})
+        webhook_control.skip_event(**skip | {"position": position + 1})
     assert (endpoint.changes.count(), deliver()) == (1, 0)
-    webhook_endpoints.skip_event(**skip)
+    webhook_control.skip_event(**skip)
     assert deliver() == 1
     assert arrived(webhook_receiver) == {"user-3": [1, 2]}
     assert not WebhookBlockedBasket.objects.exists()
@@ -143,14 +143,14 @@ def test_staff_skip_a_refused_event_with_a_reason(users: list[User], endpoint: W
 
 def test_staff_skip_the_event_that_stops_a_strict_webhook(users: list[User], webhook_receiver: Receiver) -> None:
     endpoint, _ = webhook_endpoints.create_webhook(partner_name="TV", url=webhook_receiver.url, strict=True, actor=TESTER)
-    assert webhook_endpoints.blocked_events(endpoint) == []
+    assert webhook_control.blocked_events(endpoint) == []
     refuse(webhook_receiver, "user-3")
     users[3].place("shirt", 1)
     users[4].place("shirt", 1)
     assert deliver() == 0
     endpoint.refresh_from_db()
-    (entry,) = webhook_endpoints.blocked_events(endpoint)
-    webhook_endpoints.skip_event(endpoint=endpoint, position=entry.position, expected_changes=1, reason="malformed there", actor=TESTER)
+    (entry,) = webhook_control.blocked_events(endpoint)
+    webhook_control.skip_event(endpoint=endpoint, position=entry.position, expected_changes=1, reason="malformed there", actor=TESTER)
     assert deliver() == 1
     assert arrived(webhook_receiver) == {"user-3": [1], "user-4": [1]}
 
@@ -195,7 +195,7 @@ def test_replay_delivers_blocked_baskets_with_the_others(users: list[User], endp
     deliver()
     webhook_receiver.answer = lambda _: 200
     since = Event.objects.earliest("at").at
-    webhook_endpoints.replay(endpoint=endpoint, since=since, expected_changes=1, reason="lost", actor=TESTER)
+    webhook_control.replay(endpoint=endpoint, since=since, expected_changes=1, reason="lost", actor=TESTER)
     assert deliver() == 32
     assert arrived(webhook_receiver)["user-3"] == [1, 2, 1, 2]
     assert not WebhookBlockedBasket.objects.exists()

@@ -17,7 +17,7 @@ from standardwebhooks.webhooks import Webhook
 from baskets.db.pipeline import Statement
 from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.errors import NothingToReplay
-from baskets.domain.events import feed, webhook_delivery, webhook_endpoints, webhook_lanes
+from baskets.domain.events import feed, webhook_changes, webhook_control, webhook_delivery, webhook_endpoints, webhook_lanes
 from baskets.domain.events.payloads import message_id
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
@@ -221,7 +221,7 @@ def test_an_endpoint_that_fails_for_days_is_given_up_and_resumed_where_it_stood(
     given_up = endpoint.changes.latest("pk")
     assert (given_up.kind, given_up.actor, given_up.reason) == ("given_up", "deliver_webhooks", "It answered with status 500.")
     webhook_receiver.answer = lambda _: 204
-    webhook_endpoints.resume(endpoint=endpoint, expected_changes=2, reason="mended", actor=TESTER)
+    webhook_control.resume(endpoint=endpoint, expected_changes=2, reason="mended", actor=TESTER)
     assert deliver() == 1
 
 
@@ -279,10 +279,10 @@ def test_no_call_is_made_inside_a_transaction(shopper: User, webhook_receiver: R
 
 def test_a_paused_endpoint_receives_everything_afterwards(shopper: User, webhook_receiver: Receiver) -> None:
     endpoint, _ = make(webhook_receiver)
-    webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason="moving", actor=TESTER)
+    webhook_control.pause(endpoint=endpoint, expected_changes=1, reason="moving", actor=TESTER)
     shopper.place("shirt", 1)
     assert deliver() == 0
-    webhook_endpoints.resume(endpoint=endpoint, expected_changes=2, reason="moved", actor=TESTER)
+    webhook_control.resume(endpoint=endpoint, expected_changes=2, reason="moved", actor=TESTER)
     assert deliver() == 1
 
 
@@ -292,26 +292,24 @@ def test_a_replay_sends_again_what_happened_since_a_moment(shopper: User, webhoo
         shopper.place("shirt", count)
     assert deliver() == 3
     since = Event.objects.get(number=2).at
-    webhook_endpoints.replay(endpoint=endpoint, since=since, expected_changes=1, reason="lost them", actor=TESTER)
+    webhook_control.replay(endpoint=endpoint, since=since, expected_changes=1, reason="lost them", actor=TESTER)
     wait(endpoint, minutes=5)
     assert deliver() == 2
     events = ids_of_all()
     assert webhook_receiver.ids == [*events, *events[1:]]
     with pytest.raises(NothingToReplay):
-        webhook_endpoints.replay(
-            endpoint=endpoint, since=datetime.now(UTC) + timedelta(days=1), expected_changes=2, reason="x", actor=TESTER
-        )
+        webhook_control.replay(endpoint=endpoint, since=datetime.now(UTC) + timedelta(days=1), expected_changes=2, reason="x", actor=TESTER)
 
 
 def test_a_change_upon_an_old_page_without_a_reason_or_to_the_same_state_is_refused(shopper: User, webhook_receiver: Receiver) -> None:
     endpoint, _ = make(webhook_receiver)
     with pytest.raises(StaleState):
-        webhook_endpoints.pause(endpoint=endpoint, expected_changes=0, reason="x", actor=TESTER)
+        webhook_control.pause(endpoint=endpoint, expected_changes=0, reason="x", actor=TESTER)
     with pytest.raises(ReasonRequired):
-        webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason=" ", actor=TESTER)
+        webhook_control.pause(endpoint=endpoint, expected_changes=1, reason=" ", actor=TESTER)
     with pytest.raises(RepairNotApplicable):
-        webhook_endpoints.resume(endpoint=endpoint, expected_changes=1, reason="x", actor=TESTER)
-    assert webhook_endpoints.count_changes(endpoint) == 1
+        webhook_control.resume(endpoint=endpoint, expected_changes=1, reason="x", actor=TESTER)
+    assert webhook_changes.count_changes(endpoint) == 1
 
 
 @pytest.mark.parametrize(
@@ -485,19 +483,19 @@ def test_resume_by_staff_ends_a_requested_pause(shopper: User, webhook_receiver:
     shopper.place("shirt", 1)
     endpoint = failed_once(webhook_receiver, 503, Retry_After="3600")
     webhook_receiver.answer = lambda _: 200
-    webhook_endpoints.resume(endpoint=endpoint, expected_changes=1, reason="they are back", actor=TESTER)
+    webhook_control.resume(endpoint=endpoint, expected_changes=1, reason="they are back", actor=TESTER)
     endpoint.refresh_from_db()
     assert (endpoint.state, endpoint.failures, endpoint.failing_since, endpoint.next_try_at) == ("active", 0, None, None)
     assert endpoint.changes.latest("pk").kind == "resumed"
     assert deliver() == 1
     with pytest.raises(RepairNotApplicable, match="The webhook is active"):
-        webhook_endpoints.resume(endpoint=endpoint, expected_changes=2, reason="again", actor=TESTER)
+        webhook_control.resume(endpoint=endpoint, expected_changes=2, reason="again", actor=TESTER)
 
 
 def test_pause_by_staff_outlasts_a_requested_pause(shopper: User, webhook_receiver: Receiver) -> None:
     shopper.place("shirt", 1)
     endpoint = failed_once(webhook_receiver, 503, Retry_After="60")
-    webhook_endpoints.pause(endpoint=endpoint, expected_changes=1, reason="moving", actor=TESTER)
+    webhook_control.pause(endpoint=endpoint, expected_changes=1, reason="moving", actor=TESTER)
     wait(endpoint, hours=1)
     assert deliver() == 0
     assert len(webhook_receiver.calls) == 1
@@ -549,7 +547,7 @@ def test_failures_before_a_change_by_staff_do_not_count_towards_the_end(shopper:
     endpoint.refresh_from_db()
     assert (endpoint.state, endpoint.failures) == ("dead", 2)
     since = {"since": Event.objects.get(number=1).at} if change == "replay" else {}
-    getattr(webhook_endpoints, change)(endpoint=endpoint, expected_changes=2, reason="mended", actor=TESTER, **since)
+    getattr(webhook_control, change)(endpoint=endpoint, expected_changes=2, reason="mended", actor=TESTER, **since)
     wait(endpoint, minutes=5)
     assert deliver() == 0
     endpoint.refresh_from_db()

@@ -1,0 +1,62 @@
+"""What every change of a webhook endpoint has: its version is checked, its deliverers stop, and it is recorded. See `webhook_endpoints`."""
+
+from typing import Any
+
+from django.db.models.functions import Now
+
+from baskets.domain import audit_log
+from baskets.domain.actors import Actor, ActorKind
+from baskets.domain.errors import WebhookNotFound
+from baskets.domain.support.guards import StaleState
+from baskets.domain.validation import require_reason
+from baskets.models import DeskEntry, WebhookChange, WebhookEndpoint, WebhookLane
+
+
+def lock_unchanged(endpoint: WebhookEndpoint, *, expected: int | None, reason: str, actor: Actor) -> WebhookEndpoint:
+    """Lock an endpoint.
+
+    :param expected: how many changes it has; None: any number.
+    :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
+    :raises StaleState: the endpoint has changed since.
+    :raises WebhookNotFound: the endpoint was deleted.
+    """
+    require_reason(reason, is_optional=actor.kind == ActorKind.KEY)
+    row = WebhookEndpoint.objects.locked().get(pk=endpoint.pk)
+    if expected is not None:
+        changes = list(row.changes.order_by("pk"))
+        if len(changes) != expected:
+            raise StaleState(since=changes[expected:])
+    if row.state == WebhookEndpoint.State.DELETED:
+        raise WebhookNotFound
+    return row
+
+
+def take_lanes(endpoint: WebhookEndpoint) -> None:
+    """Take all lanes from their deliverers, which stop within seconds; what they send until then may be sent again."""
+    WebhookLane.objects.filter(endpoint=endpoint).update(deliverer=None)
+
+
+def record_change(endpoint: WebhookEndpoint, kind: WebhookChange.Kind, *, position: int, actor: Actor, reason: str = "") -> None:
+    """Record a change of an endpoint: who did what, and why."""
+    WebhookChange.objects.create(endpoint=endpoint, kind=kind, reason=reason, actor=actor.name, position=position, created_at=Now())
+
+
+def count_changes(endpoint: WebhookEndpoint) -> int:
+    """Count the changes of an endpoint: its version, for `expected_changes`."""
+    return WebhookChange.objects.filter(endpoint=endpoint).count()
+
+
+def record_step(row: WebhookEndpoint, *, data: dict[str, Any], reason: str, actor: Actor) -> None:
+    """Record a step of staff or of a partner in the journal.
+
+    :param data: what the journal shows: `step`, and perhaps `before` and `after`.
+    """
+    audit_log.record(
+        kind=DeskEntry.Kind.CHANGED,
+        about="webhookendpoint",
+        subject=str(row.pk),
+        partner_id=row.partner_id,
+        reason=reason,
+        data=data,
+        actor=actor,
+    )
