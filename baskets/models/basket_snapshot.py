@@ -130,7 +130,7 @@ LEFT JOIN LATERAL (
     FROM baskets_basketitem i WHERE i.basket_id = b.id
     UNION ALL
     SELECT 'checkout', c.product_id, c.count, c.position, c.stocked
-    FROM baskets_checkoutitem c WHERE c.session_id = s.id
+    FROM baskets_checkoutitem c WHERE c.session_id = s.id AND c.basket_id = b.id
 ) line ON true
 LEFT JOIN baskets_product p ON p.product_id = line.product_id
 WHERE {which}

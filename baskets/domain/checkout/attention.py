@@ -83,11 +83,11 @@ WITH chosen AS (
     ORDER BY created_at DESC, id DESC OFFSET %(keep)s
 ), settled AS (
     UPDATE baskets_attention a SET settled_at = %(at)s, settled_by = %(actor)s, note = %(note)s, merged = %(merged)s
-    FROM chosen WHERE a.id = chosen.id
+    FROM chosen WHERE a.id = chosen.id AND a.basket_id = %(basket)s
     RETURNING a.session_id, a.reason
 ), line AS (
     SELECT session_id, s.order_no, jsonb_agg(reason ORDER BY reason) AS reasons, row_number() OVER (ORDER BY session_id) AS place
-    FROM settled JOIN baskets_checkoutsession s ON s.id = settled.session_id
+    FROM settled JOIN baskets_checkoutsession s ON s.id = settled.session_id AND s.basket_id = %(basket)s
     GROUP BY session_id, s.order_no
 ), numbered AS (
     UPDATE baskets_basket b SET events = b.events + lines.number FROM (SELECT count(*) AS number FROM line) lines
