@@ -72,7 +72,7 @@ class Basket(models.Model):
             ("privacy_export", gettext_noop("Can export what is stored of a user")),
         ]
         indexes = [
-            models.Index(fields=["expires_at"], name="shown_baskets_by_expiry", condition=Q(hidden_at__isnull=True)),
+            models.Index(fields=["expires_at", "id"], name="shown_baskets_by_expiry_and_id", condition=Q(hidden_at__isnull=True)),
             models.Index(fields=["partner", "last_changed_at"], name="shown_baskets_by_change", condition=Q(hidden_at__isnull=True)),
             # For staff who search an e-mail address in another case. Ids without a capital letter are not in it.
             models.Index(Lower("user_id"), name="baskets_by_folded_user", condition=~Q(user_id=Lower("user_id"))),

@@ -97,7 +97,7 @@ class CheckoutSession(models.Model):
             ("repair_extend_hold", gettext_noop("Can extend the hold of an active checkout")),
         ]
         indexes = [
-            models.Index(fields=["expires_at"], name="active_sessions_by_expiry", condition=Q(status="ACTIVE")),
+            models.Index(fields=["expires_at", "id"], name="active_sessions_to_expire", condition=Q(status="ACTIVE")),
             # For the paginated lists of a partner's back end.
             models.Index(fields=["partner", "started_at", "id"], name="sessions_of_partner"),
             models.Index(fields=["partner", "finished_at"], name="ended_sessions_of_partner", condition=Q(finished_at__isnull=False)),

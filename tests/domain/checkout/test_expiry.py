@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import connection
 
 from baskets.domain import errors
 from baskets.domain.checkout import expiry
 from baskets.domain.stock import supply
-from baskets.models import CheckoutSession, Event, Partner
+from baskets.models import Basket, CheckoutSession, Event, Partner
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User, available, reservations
 from tests.factories import TESTER, ProductFactory
@@ -189,6 +190,22 @@ def test_a_sweep_sees_each_session_once_the_longest_lapsed_first(shopper: User, 
     while (after := expiry.sweep_sessions(after=after, dry_run=True).last) is not None:
         seen.append(after.pk)
     assert seen == in_order
+
+
+@pytest.mark.django_db
+def test_index_has_the_order_of_each_list_of_what_expires() -> None:
+    """Of many rows of one moment, a page reads only its own: nothing is sorted."""
+    lists = (
+        CheckoutSession.objects.lapsed(),
+        Basket.objects.expired().order_by("expires_at", "pk"),
+        Basket.objects.open().order_by("-expires_at", "-pk"),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    for rows in lists:
+        plan = rows[:100].explain()
+        assert "Sort" not in plan, plan
+        assert "active_sessions_to_expire" in plan or "shown_baskets_by_expiry_and_id" in plan
 
 
 def test_a_sweep_ends_with_the_first_batch_that_is_not_full(shopper: User) -> None:
