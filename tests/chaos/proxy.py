@@ -34,25 +34,26 @@ class Proxy:
                 threading.Thread(target=self._forward, args=(client,), daemon=True).start()
 
     def _forward(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError), client:
             self.thawed.wait()
-            server = socket.create_connection(self._target)
-            self._sockets.append(server)
-            while True:
-                for readable in select.select([client, server], [], [])[0]:
+            with socket.create_connection(self._target) as server:
+                self._sockets.append(server)
+                self._forward_both_ways(client, server)
+
+    def _forward_both_ways(self, client: socket.socket, server: socket.socket) -> None:
+        while True:
+            for readable in select.select([client, server], [], [])[0]:
+                self.thawed.wait()
+                data = readable.recv(65536)
+                if not data:
+                    return
+                if readable is client:
+                    server.sendall(data)
+                    if self.freezes_after and self.freezes_after in data:
+                        self.thawed.clear()
+                else:
                     self.thawed.wait()
-                    data = readable.recv(65536)
-                    if not data:
-                        client.close()
-                        server.close()
-                        return
-                    if readable is client:
-                        server.sendall(data)
-                        if self.freezes_after and self.freezes_after in data:
-                            self.thawed.clear()
-                    else:
-                        self.thawed.wait()
-                        client.sendall(data)
+                    client.sendall(data)
 
     def close(self) -> None:
         self.thawed.set()

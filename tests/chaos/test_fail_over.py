@@ -34,7 +34,7 @@ def dump_into(cluster: Cluster, dump: Path) -> None:
     source = f"postgres://{settings['USER']}:{settings['PASSWORD']}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
     for command in (
         ("pg_dump", "-Fc", "-f", str(dump), "-d", source),
-        ("pg_restore", "--no-owner", "--exit-on-error", "-d", cluster.url, str(dump)),
+        ("pg_restore", "--no-owner", "--no-acl", "--exit-on-error", "-d", cluster.url, str(dump)),
     ):
         done = cluster._run(*command)
         assert done.returncode == 0, done.stdout

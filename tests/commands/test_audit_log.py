@@ -27,7 +27,9 @@ NOT_RECORDED = {
     "expire_baskets": "each expired checkout and basket is an event of its timeline",
     "load_test": "its calls are calls of a partner; what it sets up is recorded, see below",
     "migrate": "Django records migrations in its own table",
+    "move_stock": "each half is a stock adjustment in its cell, with command, reason and the id of the move",
     "run_scheduler": "it runs other commands, which record what they do",
+    **dict.fromkeys(("haproxy_config", "slot_map"), "it prints a file"),
     **dict.fromkeys(("distrust_issuer", "rehearse", "trust_issuer"), "the former name of another command"),
 }
 
@@ -69,6 +71,7 @@ def arguments_of(tmp_path: Path, keys_url: str) -> dict[str, Callable[[], list[s
         "purge_history": lambda: ["--older-than-days", "400"],
         "reencrypt_secrets": list,
         "create_service_role": lambda: ["audit_log_role"],
+        "claim_slots": list,
         "load_demo": list,
     }
 

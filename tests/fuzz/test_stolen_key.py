@@ -129,7 +129,8 @@ def test_thief_holds_no_more_pieces_than_one_source_may(stolen_key_attack: Stole
 
 def test_thief_makes_no_more_guests_than_one_source_may(stolen_key_attack: StolenKeyAttack, db: None) -> None:
     answers = {answer for answer in stolen_key_attack.thief.answers if answer[0] == "guest"}
-    assert answers == {("guest", 200, ""), ("guest", 429, "throttled")}
+    # Beside so many callers a busy machine answers some with 503, which makes no guest either.
+    assert answers - {("guest", 503, "overloaded")} == {("guest", 200, ""), ("guest", 429, "throttled")}
     assert stolen_key_attack.thief.total("guest", 200) == GUESTS
 
 

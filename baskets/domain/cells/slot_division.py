@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from django.db import connection, transaction
 
 from baskets.db.limits import client_waits
-from baskets.domain import slots
-from baskets.domain.actors import ActorKind
-from baskets.models import Basket, Event
+from baskets.domain import audit_log, slots
+from baskets.domain.actors import Actor, ActorKind
+from baskets.models import Basket, DeskEntry, Event
 
 TABLE, EVENTS = Basket._meta.db_table, Event._meta.db_table  # noqa: SLF001 (Django documents `_meta`)
 
@@ -70,7 +70,7 @@ FOR EACH ROW WHEN (NEW.actor_kind = '{ActorKind.KEY}') EXECUTE FUNCTION {slots.S
 """
 
 
-def claim_slots(own: Sequence[int] | None) -> int:
+def claim_slots(own: Sequence[int] | None, *, actor: Actor) -> int:
     """Make the database refuse changes by keys of a basket of any other slot, whatever slot map a process has read.
 
     Each change writes an event, in its transaction, so a trigger of the events refuses both.
@@ -80,6 +80,7 @@ def claim_slots(own: Sequence[int] | None) -> int:
     :returns: how many stored baskets are in other slots.
     """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
+        audit_log.record(kind=DeskEntry.Kind.MAINTAINED, about="slots", data={"slots": None if own is None else list(own)}, actor=actor)
         if own is None:
             cursor.execute(f"DROP TRIGGER IF EXISTS {slots.SLOT_CONSTRAINT} ON {EVENTS}")
             cursor.execute(f"DROP FUNCTION IF EXISTS {slots.SLOT_CONSTRAINT}()")

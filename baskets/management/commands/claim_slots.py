@@ -4,6 +4,7 @@ from typing import Any
 
 from baskets import conf
 from baskets.domain import slots
+from baskets.domain.actors import Actor
 from baskets.domain.cells import slot_division
 from baskets.management.base import ServiceCommand
 
@@ -21,7 +22,7 @@ class Command(ServiceCommand):
         """Set the constraint and count what is against it."""
         cell = conf.cell()
         own = [slot for slot, owner in enumerate(slots.read_slot_map(conf.slot_map_file())) if owner == cell] if cell else None
-        foreign = slot_division.claim_slots(own)
+        foreign = slot_division.claim_slots(own, actor=Actor.system("claim_slots"))
         self.print_result(
             text="Every user belongs here." if own is None else f"Cell {cell} has {len(own)} slots; {foreign} baskets are in others.",
             cell=cell,
