@@ -129,7 +129,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         form = IssuerForm(request.POST or None, initial={"partner": request.GET.get("partner")})
         if request.method == "POST" and form.is_valid():
             values, actor = form.cleaned_data, staff_actor(request)
-            trusted = run_for_form(
+            added = run_for_form(
                 form,
                 token_issuers.add_issuer,
                 partner_name=values["partner"].name,
@@ -143,12 +143,12 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
                 reason=values["reason"],
                 actor=actor,
             )
-            if trusted:
+            if added:
                 messages.success(request, gettext("The issuer is added. Its tokens are valid from the next call on."))
-                if trusted.issuer.keys_url:
-                    _fetch_keys(request, trusted.issuer)
-                _name_skipped(request, trusted.skipped)
-                return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_change", args=[trusted.issuer.pk]))
+                if added.issuer.keys_url:
+                    _fetch_keys(request, added.issuer)
+                _name_skipped(request, added.skipped)
+                return HttpResponseRedirect(reverse("admin:baskets_tokenissuer_change", args=[added.issuer.pk]))
         return self.render(
             request, "admin/baskets/form.html", {"title": gettext("Add an issuer"), "form": form, "submit": gettext("Add issuer")}
         )
@@ -240,7 +240,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
 
     @admin.display(description=_("trusted since"))
     def created(self, issuer: TokenIssuer) -> SafeString | str:
-        """When it was first trusted."""
+        """When it was first added."""
         return display.moment(issuer.created_at)
 
     @admin.display(description=_("last changed by"))

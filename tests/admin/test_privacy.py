@@ -23,7 +23,7 @@ ANN = {"user_id": "ann"}
 
 
 @pytest.fixture
-def other_ann(full_shop: Shop) -> Buyer:
+def same_id_elsewhere(full_shop: Shop) -> Buyer:
     """A user of another partner, by the same id, in checkout and with comfort settings."""
     partner = partners.create_partner(name="second", actor=TESTER)
     ann = Buyer(Owner(partner_id=partner.pk, user_id="ann"))
@@ -40,7 +40,7 @@ def chosen(client: Client) -> list[str]:
 
 
 def test_everything_of_one_id_is_shown_with_open_work_in_a_constant_number_of_statements(
-    root: Client, full_shop: Shop, other_ann: Buyer, django_assert_num_queries: Callable[..., Any]
+    root: Client, full_shop: Shop, same_id_elsewhere: Buyer, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     form = ANN | {"csrfmiddlewaretoken": "a" * 32}
     root.cookies["csrftoken"] = "a" * 32
@@ -58,7 +58,7 @@ def test_everything_of_one_id_is_shown_with_open_work_in_a_constant_number_of_st
     assert "Nothing is stored of this user id" in root.post(PAGE, form | {"user_id": "Ann"}).content.decode()
 
 
-def test_export_is_a_file_without_secrets_and_recorded_for_each_partner(root: Client, full_shop: Shop, other_ann: Buyer) -> None:
+def test_export_is_a_file_without_secrets_and_recorded_for_each_partner(root: Client, full_shop: Shop, same_id_elsewhere: Buyer) -> None:
     response = post(root, PAGE, ANN | {"export": "x", "row": chosen(root), "reason": "request 12"})
     assert response["Content-Disposition"] == 'attachment; filename="user-data.json"'
     document = json.loads(response.content)
@@ -73,7 +73,7 @@ def test_export_is_a_file_without_secrets_and_recorded_for_each_partner(root: Cl
     assert list(entries) == [("root", "request 12", full_shop.partner.name), ("root", "request 12", "second")]
 
 
-def test_erasure_takes_the_chosen_partners_and_says_what_was_refused(root: Client, full_shop: Shop, other_ann: Buyer) -> None:
+def test_erasure_takes_the_chosen_partners_and_says_what_was_refused(root: Client, full_shop: Shop, same_id_elsewhere: Buyer) -> None:
     rows = chosen(root)
     form = ANN | {"erase": "x", "row": rows, "reason": "request 12"}
     assert "This field is required" in post(root, PAGE, form | {"reason": " "}).content.decode()
@@ -84,7 +84,7 @@ def test_erasure_takes_the_chosen_partners_and_says_what_was_refused(root: Clien
     assert Basket.objects.get(user_id="ann").partner.name == "second"
     assert Basket.objects.filter(user_id__startswith="erased-").count() == 1
     assert DeskEntry.objects.latest("pk").note == "request 12"
-    other_ann.finish(False)
+    same_id_elsewhere.finish(False)
     stale = post(root, PAGE, form | {"row": rows[1:]}).content.decode()
     assert "has changed since it was shown" in stale
     post(root, PAGE, form | {"row": chosen(root)})

@@ -84,11 +84,11 @@ def test_unusable_keys_of_a_file_are_named(run: Run, tmp_path: Path) -> None:
 
 def test_an_issuer_whose_url_fails_is_added_with_a_warning(run: Run, server: Issuer) -> None:
     server.say(b"", status=500)
-    trust = ("add_issuer", "acme", "login", "--keys-url", server.url, "--audience", "baskets")
-    done = run(*trust)
+    adding = ("add_issuer", "acme", "login", "--keys-url", server.url, "--audience", "baskets")
+    done = run(*adding)
     assert (done.code, done.out) == (0, "Trusted issuer 'login' of partner 'acme'.\n")
     assert complaints(done) == "Its keys could not be fetched now: The answer has status 500.\n"
-    assert run(*trust, "--json").data["problem"] == "The answer has status 500."
+    assert run(*adding, "--json").data["problem"] == "The answer has status 500."
     assert (TokenIssuer.objects.get().fetched_keys, TokenIssuer.objects.get().fetch_problem) == (None, "The answer has status 500.")
 
 

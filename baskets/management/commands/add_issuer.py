@@ -76,7 +76,7 @@ class Command(ServiceCommand):
         """Add the issuer, fetch its keys, and print the skipped ones."""
         actor = Actor.system("add_issuer")
         with dry_run_transaction(dry_run=dry_run):
-            trusted = token_issuers.add_issuer(
+            added = token_issuers.add_issuer(
                 partner_name=partner,
                 name=name,
                 issuer=issuer,
@@ -87,10 +87,10 @@ class Command(ServiceCommand):
                 unrestricted=unrestricted,
                 actor=actor,
             )
-        skipped, problem = trusted.skipped, ""
+        skipped, problem = added.skipped, ""
         if keys_url:
             try:
-                found = jwks_cache.fetch(trusted.issuer) if dry_run else jwks_cache.fetch_now(issuer=trusted.issuer, actor=actor)
+                found = jwks_cache.fetch(added.issuer) if dry_run else jwks_cache.fetch_now(issuer=added.issuer, actor=actor)
                 skipped = found.skipped
             except jwks_cache.KeysNotFetched as error:
                 problem = str(error)
@@ -102,7 +102,7 @@ class Command(ServiceCommand):
             name=name,
             issuer=issuer,
             audience=audience,
-            algorithms=list(trusted.issuer.algorithms),
+            algorithms=list(added.issuer.algorithms),
             keys_url=keys_url,
             skipped=skipped,
             problem=problem,

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def rita(cheap_passwords: None) -> User:
+def repairer(cheap_passwords: None) -> User:
     """Staff with the role for repairs."""
     account = User.objects.create_user("rita", password=PASSWORD, is_staff=True)
     account.groups.set([Group.objects.get(name="Basket repairers")])
@@ -27,8 +27,8 @@ def rita(cheap_passwords: None) -> User:
 
 
 @pytest.fixture
-def browser(rita: User) -> Client:
-    """A browser in which rita has signed in."""
+def browser(repairer: User) -> Client:
+    """A browser in which the repairer has signed in."""
     client = Client(enforce_csrf_checks=True)
     assert give_password("rita", PASSWORD, client=client) == ""
     return client

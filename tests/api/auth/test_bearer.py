@@ -25,7 +25,7 @@ FAR = 4_000_000_000
 GOOD = {"iss": "https://login.example", "aud": "baskets", "sub": "ada", "exp": FAR}
 
 
-def trust(partner: Partner, *pairs: KeyPair, name: str = "login", **options: Any) -> token_issuers.AddedIssuer:
+def add_issuer(partner: Partner, *pairs: KeyPair, name: str = "login", **options: Any) -> token_issuers.AddedIssuer:
     config = {"issuer": "https://login.example", "audience": "baskets", "algorithms": ALGORITHMS} | options
     config.setdefault("keys", {"keys": [pair.jwk for pair in pairs]})
     return token_issuers.add_issuer(partner_name=partner.name, name=name, actor=OPERATOR, **config)
@@ -51,13 +51,13 @@ def rsa_pair() -> KeyPair:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_token_of_every_asymmetric_algorithm_is_accepted(app: Api, partner: Partner, rsa_pair: KeyPair, algorithm: str) -> None:
     signer = KeyPair(algorithm, private=rsa_pair.private if algorithm[:2] in {"RS", "PS"} else None)
-    trust(partner, signer, algorithms=[algorithm])
+    add_issuer(partner, signer, algorithms=[algorithm])
     assert show(app, signer.sign(GOOD)).status == 200
 
 
 def test_token_with_the_other_edwards_curve_is_accepted(app: Api, partner: Partner) -> None:
     signer = KeyPair("EdDSA", private=ed448.Ed448PrivateKey.generate())
-    trust(partner, signer)
+    add_issuer(partner, signer)
     assert show(app, signer.sign(GOOD)).status == 200
 
 
@@ -65,7 +65,7 @@ def test_token_grants_access_to_the_basket_of_its_user_only(
     app: Api, partner: Partner, pair: KeyPair, sells: Any, unchanged: Unchanged
 ) -> None:
     sells("p1")
-    trust(partner, pair)
+    add_issuer(partner, pair)
     user_app = Api(app.key, headers={"Authorization": f"Bearer {pair.sign(GOOD)}"})
     assert user_app.place("p1", 2).status == 200
     order_no = user_app.start().data["orderNo"]
@@ -79,33 +79,33 @@ def test_token_grants_access_to_the_basket_of_its_user_only(
 
 
 def test_a_server_key_may_bring_the_users_token_too(api: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     assert show(api, pair.sign(GOOD)).status == 200
     assert show(api, pair.sign(GOOD), user="bob").refusal == MISMATCH
     assert show(api, "x").refusal == INVALID
 
 
 def test_user_id_is_compared_unchanged(app: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     assert show(app, pair.sign(GOOD | {"sub": "zoë@home +1"}), user="zo%C3%AB%40home%20+1").status == 200
 
 
 def test_issuer_and_audience_are_checked_only_if_configured(app: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair, issuer="", audience="", unrestricted=True)
+    add_issuer(partner, pair, issuer="", audience="", unrestricted=True)
     for claims in ({"sub": "ada", "exp": FAR}, GOOD, GOOD | {"iss": "other", "aud": ["a", "b"]}):
         assert show(app, pair.sign(claims)).status == 200
     assert show(app, pair.sign(GOOD | {"iss": guest_tokens.ISSUER})).refusal == INVALID
 
 
 def test_a_list_of_audiences_must_name_ours(app: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     assert show(app, pair.sign(GOOD | {"aud": ["else", "baskets"]})).status == 200
     assert show(app, pair.sign(GOOD | {"aud": ["else"]})).refusal == INVALID
 
 
 def test_several_issuers_are_trusted_side_by_side(app: Api, partner: Partner, pair: KeyPair, rsa_pair: KeyPair) -> None:
-    trust(partner, pair)
-    trust(partner, rsa_pair, name="partner app", issuer="app", audience="")
+    add_issuer(partner, pair)
+    add_issuer(partner, rsa_pair, name="partner app", issuer="app", audience="")
     assert show(app, pair.sign(GOOD)).status == 200
     assert show(app, rsa_pair.sign(GOOD | {"iss": "app"})).status == 200
     assert show(app, rsa_pair.sign(GOOD)).refusal == INVALID
@@ -114,7 +114,7 @@ def test_several_issuers_are_trusted_side_by_side(app: Api, partner: Partner, pa
 
 def test_two_keys_of_one_issuer_work_and_a_kid_is_optional(app: Api, partner: Partner) -> None:
     old, new = KeyPair("ES256", kid="old"), KeyPair("ES256", kid="new")
-    trust(partner, old, new)
+    add_issuer(partner, old, new)
     for signer in (old, new):
         assert show(app, signer.sign(GOOD)).status == 200
         assert show(app, signer.sign(GOOD, kid=None)).status == 200
@@ -123,24 +123,24 @@ def test_two_keys_of_one_issuer_work_and_a_kid_is_optional(app: Api, partner: Pa
 
 def test_a_key_without_kid_serves_tokens_without(app: Api, partner: Partner) -> None:
     nameless = KeyPair("EdDSA", kid=None)
-    trust(partner, nameless)
+    add_issuer(partner, nameless)
     assert show(app, nameless.sign(GOOD)).status == 200
 
 
 def test_a_kid_may_mean_the_only_key_for_the_algorithm_if_that_has_none(app: Api, partner: Partner, rsa_pair: KeyPair) -> None:
     nameless = KeyPair("ES256", kid=None)
-    trust(partner, nameless, rsa_pair)
+    add_issuer(partner, nameless, rsa_pair)
     assert show(app, nameless.sign(GOOD, kid="unpublished")).status == 200
     assert show(app, rsa_pair.sign(GOOD, kid="unpublished")).refusal == INVALID
     for other in (KeyPair("ES256", kid="other"), KeyPair("ES256", kid=None)):
-        trust(partner, nameless, other)
+        add_issuer(partner, nameless, other)
         assert show(app, nameless.sign(GOOD, kid="unpublished")).refusal == INVALID
         assert show(app, nameless.sign(GOOD)).status == 200
 
 
 def test_a_kid_that_a_key_has_means_that_key(app: Api, partner: Partner) -> None:
     named, nameless = KeyPair("ES256", kid="named"), KeyPair("EdDSA", kid=None)
-    trust(partner, named, nameless)
+    add_issuer(partner, named, nameless)
     assert show(app, named.sign(GOOD)).status == 200
     assert show(app, nameless.sign(GOOD, kid="named")).status == 200
     # A key for another algorithm has this name; the only one for this algorithm has none.
@@ -153,14 +153,14 @@ def test_the_curve_may_stand_for_eddsa_in_keys_and_tokens(app: Api, partner: Par
     private = {"Ed25519": ed25519.Ed25519PrivateKey, "Ed448": ed448.Ed448PrivateKey}[curve].generate()
     signer = KeyPair("EdDSA", private=private)
     for named in ({}, {"alg": curve}, {"alg": "EdDSA"}):
-        trust(partner, keys={"keys": [signer.jwk | named]}, algorithms=["EdDSA"])
+        add_issuer(partner, keys={"keys": [signer.jwk | named]}, algorithms=["EdDSA"])
         for algorithm in ("EdDSA", curve):
             assert show(app, signer.sign(GOOD, alg=algorithm)).status == 200
         other = {"Ed25519": "Ed448", "Ed448": "Ed25519"}[curve]
         assert show(app, signer.sign(GOOD, alg=other)).refusal == INVALID
     with pytest.raises(InvalidValue):
-        trust(partner, keys={"keys": [signer.jwk | {"alg": other}]})
-    trust(partner, signer, KeyPair("ES256", kid="else"), algorithms=["ES256"])
+        add_issuer(partner, keys={"keys": [signer.jwk | {"alg": other}]})
+    add_issuer(partner, signer, KeyPair("ES256", kid="else"), algorithms=["ES256"])
     assert show(app, signer.sign(GOOD, alg=curve)).refusal == INVALID
 
 
@@ -168,20 +168,20 @@ def test_the_curve_may_stand_for_eddsa_in_keys_and_tokens(app: Api, partner: Par
 
 
 def test_a_token_of_another_partners_issuer_is_invalid(app: Api, other_partner: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(Partner.objects.get(name="Other"), pair)
+    add_issuer(Partner.objects.get(name="Other"), pair)
     assert show(app, pair.sign(GOOD)).refusal == INVALID
     assert show(other_partner, pair.sign(GOOD)).status == 200
 
 
 def test_tokens_of_a_removed_issuer_are_refused_at_once(app: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     assert show(app, pair.sign(GOOD)).status == 200
     token_issuers.remove_issuer(partner_name=partner.name, name="login", actor=OPERATOR)
     assert show(app, pair.sign(GOOD)).refusal == INVALID
 
 
 def test_token_without_expiry_or_past_it_is_refused(app: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     with connection.cursor() as cursor:
         cursor.execute("SELECT extract(epoch FROM now())::float")
         [now] = cursor.fetchone()
@@ -201,7 +201,7 @@ def test_token_without_expiry_or_past_it_is_refused(app: Api, partner: Partner, 
 
 
 def test_expired_token_of_another_user_is_refused_as_expired(app: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     assert show(app, pair.sign(GOOD | {"exp": 1}), user="bob").refusal == EXPIRED
 
 
@@ -217,7 +217,7 @@ def test_expired_token_of_another_user_is_refused_as_expired(app: Api, partner: 
     ids=str,
 )  # fmt: skip
 def test_claims_of_the_wrong_type_are_refused(app: Api, partner: Partner, pair: KeyPair, claims: Any, unchanged: Unchanged) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     unchanged()
     assert show(app, pair.sign(claims)).refusal == INVALID
 
@@ -230,12 +230,12 @@ def test_claims_of_the_wrong_type_are_refused(app: Api, partner: Partner, pair: 
     ids=str,
 )  # fmt: skip
 def test_headers_of_the_wrong_type_are_refused(app: Api, partner: Partner, pair: KeyPair, header: Any) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     assert show(app, pair.sign(GOOD, **header)).refusal == INVALID
 
 
 def test_public_key_cannot_be_used_as_shared_secret(app: Api, partner: Partner, rsa_pair: KeyPair) -> None:
-    trust(partner, rsa_pair)
+    add_issuer(partner, rsa_pair)
     public = rsa_pair.private.public_key()
     for encoding, form in ((Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)):
         secret = public.public_bytes(encoding, form)
@@ -244,7 +244,7 @@ def test_public_key_cannot_be_used_as_shared_secret(app: Api, partner: Partner, 
 
 
 def test_keys_and_addresses_inside_a_token_are_ignored(app: Api, partner: Partner, pair: KeyPair, monkeypatch: Any) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     monkeypatch.setattr("baskets.net.http_client.send_request", None)
     thief = KeyPair("ES256")
     for header in ({"jwk": thief.jwk}, {"jku": "https://127.0.0.1:1/"}, {"x5u": "https://127.0.0.1:1/"}, {"x5c": ["MIIB"]}, {"x5t": "x"}):
@@ -253,13 +253,13 @@ def test_keys_and_addresses_inside_a_token_are_ignored(app: Api, partner: Partne
 
 
 def test_algorithm_that_is_not_configured_is_refused(app: Api, partner: Partner, rsa_pair: KeyPair) -> None:
-    trust(partner, rsa_pair, algorithms=["PS256"])
+    add_issuer(partner, rsa_pair, algorithms=["PS256"])
     assert show(app, rsa_pair.sign(GOOD)).refusal == INVALID
     assert show(app, KeyPair("PS256", kid="rsa", private=rsa_pair.private).sign(GOOD)).status == 200
 
 
 def test_invalid_signature_is_refused(app: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     head, body, signature = pair.sign(GOOD).split(".")
     other_body = pair.sign(GOOD | {"sub": "bob"}).split(".")[1]
     for token in (
@@ -280,14 +280,14 @@ def test_invalid_signature_is_refused(app: Api, partner: Partner, pair: KeyPair)
 
 @pytest.mark.parametrize("raw", [b"[" * 4000, b'{"a":' * 1500, b"\xff\xfe", b"{", b"1" * 5000, b'{"exp": ' + b"9" * 5000 + b"}", b""])
 def test_invalid_json_in_a_token_is_refused(app: Api, partner: Partner, pair: KeyPair, raw: bytes) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     good = b64(b'{"alg":"ES256","kid":"key-1"}')
     for token in (f"{good}.{b64(raw)}.{b64(bytes(64))}", f"{b64(raw)}.{b64(raw)}.{b64(bytes(64))}", f"{b64(raw)}.e30.AA"):
         assert show(app, token).refusal == INVALID
 
 
 def test_a_call_without_a_token_costs_no_statement_more_and_one_with_a_token_one(api: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     counts = []
     for headers in ({}, {"Authorization": f"Bearer {pair.sign(GOOD)}"}):
         with CaptureQueriesContext(connection) as captured:
@@ -337,13 +337,13 @@ def test_invalid_issuer_is_refused_with_a_message(partner: Partner, change: Any,
 def test_rsa_keys_have_at_least_2048_bits(partner: Partner, bits: int, usable: bool) -> None:
     weak = KeyPair("RS256", kid=None, private=rsa.generate_private_key(public_exponent=65537, key_size=bits))
     if usable:
-        assert trust(partner, weak, algorithms=["RS256"]).skipped == ()
+        assert add_issuer(partner, weak, algorithms=["RS256"]).skipped == ()
         return
     with pytest.raises(InvalidValue) as refusal:
-        trust(partner, weak, algorithms=["RS256"])
+        add_issuer(partner, weak, algorithms=["RS256"])
     sentence = f"keys[0]: An RSA key has 2048 to 16384 bits; this one has {bits}."
     assert str(refusal.value) == f"The key set has no usable key. {sentence}"
-    assert trust(partner, weak, KeyPair("ES256")).skipped == (sentence,)
+    assert add_issuer(partner, weak, KeyPair("ES256")).skipped == (sentence,)
 
 
 def test_unusable_keys_of_a_set_are_skipped_and_named(app: Api, partner: Partner, pair: KeyPair) -> None:
@@ -357,7 +357,7 @@ def test_unusable_keys_of_a_set_are_skipped_and_named(app: Api, partner: Partner
         KeyPair("ES384", kid="other").jwk,
         pair.jwk,
     ]
-    trusted = trust(partner, keys={"keys": keys}, algorithms=["ES256", "RS256"])
+    trusted = add_issuer(partner, keys={"keys": keys}, algorithms=["ES256", "RS256"])
     assert trusted.skipped == (
         "keys[0] (kid 'for encryption'): The key is not meant for signatures.",
         "keys[1] (kid 'post-quantum'): The key type 'AKP' is not supported.",
@@ -373,22 +373,22 @@ def test_unusable_keys_of_a_set_are_skipped_and_named(app: Api, partner: Partner
 
 def test_set_without_a_usable_key_is_refused_with_the_reasons(partner: Partner) -> None:
     with pytest.raises(InvalidValue) as refusal:
-        trust(partner, keys={"keys": [{"kty": "oct"}] * 7})
+        add_issuer(partner, keys={"keys": [{"kty": "oct"}] * 7})
     reasons = " ".join(f"keys[{place}]: The key type 'oct' is not supported." for place in range(5))
     assert str(refusal.value) == f"The key set has no usable key. {reasons} And so on."
 
 
 def test_issuer_without_iss_and_aud_must_be_declared_unrestricted(partner: Partner, pair: KeyPair) -> None:
     with pytest.raises(InvalidValue, match=r"for whatever service it was made: give at least one of them"):
-        trust(partner, pair, issuer="", audience="")
+        add_issuer(partner, pair, issuer="", audience="")
     for config in ({"issuer": ""}, {"audience": ""}, {"issuer": "", "audience": "", "unrestricted": True}):
-        trust(partner, pair, **config)
+        add_issuer(partner, pair, **config)
 
 
 def test_an_issuer_that_is_trusted_again_is_replaced(app: Api, partner: Partner, pair: KeyPair) -> None:
-    trust(partner, pair)
+    add_issuer(partner, pair)
     fresh = KeyPair("ES256")
-    trust(partner, fresh)
+    add_issuer(partner, fresh)
     assert TokenIssuer.objects.count() == 1
     assert show(app, pair.sign(GOOD)).refusal == INVALID
     assert show(app, fresh.sign(GOOD)).status == 200

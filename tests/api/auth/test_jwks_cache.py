@@ -56,7 +56,7 @@ def wait(period: timedelta) -> None:
     TokenIssuer.objects.update(fetched_at=F("fetched_at") - past, next_fetch_at=F("next_fetch_at") - past)
 
 
-def trust(partner: Partner, url: str, *, name: str = "login", **options: Any) -> TokenIssuer:
+def add_issuer(partner: Partner, url: str, *, name: str = "login", **options: Any) -> TokenIssuer:
     config = {"unrestricted": True, **options}
     return token_issuers.add_issuer(partner_name=partner.name, name=name, keys_url=url, actor=OPERATOR, **config).issuer
 
@@ -64,7 +64,7 @@ def trust(partner: Partner, url: str, *, name: str = "login", **options: Any) ->
 @pytest.fixture
 def show(app: Api, partner: Partner, issuer: Issuer) -> Callable[..., ApiResponse]:
     """Shows a basket for a token of this issuer."""
-    trust(partner, issuer.url)
+    add_issuer(partner, issuer.url)
 
     def show(token: str, user: str = "ada") -> ApiResponse:
         return app.get(f"/baskets/users/{user}", Authorization=f"Bearer {token}")
@@ -464,7 +464,7 @@ def test_a_name_that_the_database_cannot_store_is_skipped(show: Any, issuer: Iss
 
 
 def test_keys_for_other_algorithms_replace_none(show: Any, issuer: Issuer, pair: KeyPair, partner: Partner) -> None:
-    trust(partner, issuer.url, algorithms=["ES256"])
+    add_issuer(partner, issuer.url, algorithms=["ES256"])
     issuer.publish(pair)
     assert show(pair.sign(GOOD)).status == 200
     issuer.publish(KeyPair("EdDSA"))
@@ -481,9 +481,9 @@ def test_an_issuer_that_is_trusted_again_keeps_the_keys_of_the_same_address(
     issuer.publish(pair)
     assert show(pair.sign(GOOD)).status == 200
     failing(issuer, "error", pair)
-    trust(partner, issuer.url)
+    add_issuer(partner, issuer.url)
     assert show(pair.sign(GOOD)).status == 200
-    trust(partner, issuer.url + "/other")
+    add_issuer(partner, issuer.url + "/other")
     assert show(pair.sign(GOOD)).refusal == UNAVAILABLE
     assert TokenIssuer.objects.get().fetched_keys is None
 

@@ -1,4 +1,4 @@
-"""Every proof of the checker is silent over a world of every state, and speaks up when its rule is broken."""
+"""Every invariant finds nothing in rows of every state, and finds the row that breaks it."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -143,8 +143,8 @@ class World(TestCase):
 
 
 @pytest.fixture(scope="module")
-def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The world, built once for this module."""
+def rows_of_every_state(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Rows of every state, built once for this module."""
     with django_db_blocker.unblock():
         World.setUpClass()
         yield
@@ -165,12 +165,12 @@ def execute(*statements: str) -> None:
             cursor.execute(sql(statement))
 
 
-@pytest.mark.usefixtures("world", "db")
+@pytest.mark.usefixtures("rows_of_every_state", "db")
 def test_a_sound_world_breaks_nothing() -> None:
     assert broken() == {}
 
 
-@pytest.mark.usefixtures("world", "db")
+@pytest.mark.usefixtures("rows_of_every_state", "db")
 @pytest.mark.parametrize(("slug", "statements", "others"), VIOLATIONS, ids=[f"{n}-{v[0]}" for n, v in enumerate(VIOLATIONS)])
 def test_a_broken_rule_is_found(slug: str, statements: list[str], others: dict[str, int]) -> None:
     execute(*statements)
@@ -188,7 +188,7 @@ def test_the_names_of_proofs_are_unique_and_no_query_asks_for_a_user() -> None:
     assert [proof.slug for proof in INVARIANTS if "user_id" in proof.sql and proof.slug != "one_basket_per_user"] == []
 
 
-@pytest.mark.usefixtures("world", "db")
+@pytest.mark.usefixtures("rows_of_every_state", "db")
 def test_a_finding_counts_all_and_shows_some_without_user_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invariant_checker, "MAX_EXAMPLES", 1)
     execute("UPDATE baskets_stock SET available = available + 1 WHERE shortfall = 0")
@@ -198,7 +198,7 @@ def test_a_finding_counts_all_and_shows_some_without_user_ids(monkeypatch: pytes
     assert sorted(finding.examples[0]) == ["available", "held", "product_id", "shortfall", "sold", "supply"]
 
 
-@pytest.mark.usefixtures("world", "db")
+@pytest.mark.usefixtures("rows_of_every_state", "db")
 def test_held_reservations_past_their_end_are_no_finding() -> None:
     bob = User(Owner(partner_id=Partner.objects.get(name="accepting").pk, user_id="bob"))
     bob.wait(days=1)
@@ -221,7 +221,7 @@ HARMLESS = {
 }
 
 
-@pytest.mark.usefixtures("world", "db")
+@pytest.mark.usefixtures("rows_of_every_state", "db")
 def test_no_value_can_get_lost_unnoticed() -> None:
     """Every value that may be NULL is taken away, in every row that has one; some proof must speak, whatever it is about."""
     unnoticed = []
