@@ -158,7 +158,7 @@ def test_special_purpose_range_is_refused_as_literal_and_as_resolved_address(
         with pytest.raises(ForbiddenUrl, match="not on the public internet"):
             validate_url(literal(address))
         resolve_to(monkeypatch, address)
-        with pytest.raises(ForbiddenUrl, match="not on the public internet"):
+        with pytest.raises(ForbiddenUrl, match="has no address on the public internet"):
             http_client.send_request("https://example.com/", method="GET", timeout_seconds=1)
 
 

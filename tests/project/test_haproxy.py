@@ -67,7 +67,7 @@ def haproxy(config: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            process.terminate()
+            process.kill()
 
 
 def call(port: int, path: str, *, method: str = "GET", host: str = "baskets.example.com") -> tuple[int, str, dict[str, str]]:
