@@ -17,7 +17,7 @@ from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.errors import WebhookNotFound
 from baskets.domain.events import webhook_control, webhook_delivery, webhook_endpoints
 from baskets.domain.validation import ReasonRequired
-from baskets.models import Event, WebhookAttempt, WebhookDeliverer, WebhookEndpoint, WebhookLane
+from baskets.models import Event, FeedPosition, WebhookAttempt, WebhookDeliverer, WebhookEndpoint, WebhookLane
 from baskets.models.basket_snapshot import Owner
 from tests.domain.events.receivers import Receiver, receiver
 from tests.domain.scenarios import User
@@ -132,6 +132,8 @@ def test_running_deliverer_follows_rotations_replays_moves_and_the_deletion(
         hook.hang.set()
         eventually(lambda: counts(hook, after=before) == [1, 2, 3])
         assert [is_signed(hook, secret) for secret in (first, second, third, fourth)] == [False] * 3 + [True]
+        # What is acknowledged but not stored yet would go to the new address as well.
+        eventually(WebhookEndpoint.objects.filter(pk=endpoint.pk, position__gte=FeedPosition.objects.latest("position").position).exists)
         webhook_endpoints.change_webhook(endpoint=endpoint, url=moved.url, actor=PARTNER_KEY)
         await_heartbeats()
         user.place("shirt", 4)
