@@ -15,7 +15,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 # What each page shows only if the files of its kind came along.
 PAGES = {"/livez": b'"status"', "/docs": b"finish-active", "/admin/login/": b"<h1>Log in", "/static/baskets/admin.css": b"{"}
-START_SECONDS = 60
+START_SECONDS = 300
 
 
 def main(folder: Path) -> None:
@@ -62,7 +62,7 @@ def fetch(port: int, page: str, served: "subprocess.Popen[bytes]") -> bytes:
     """Return the body of a page, whatever its status; wait until the server listens."""
     ends = time.monotonic() + START_SECONDS
     while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
         try:
             connection.request("GET", page)
             return connection.getresponse().read()
