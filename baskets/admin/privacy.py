@@ -34,8 +34,6 @@ STORED = {
     "comfort settings": _("comfort settings"),
 }
 MAX_USER_ID_LENGTH = 255
-# Of each kind. Beyond it, the page says that there are more.
-MAX_SHOWN_TEXTS = 50
 
 
 def step_of(request: HttpRequest) -> str:
@@ -58,10 +56,10 @@ class PrivacyForm(forms.Form):
         label=_("Reason"),
         help_text=_("Such as the number of the request. Stays in the journal, beside your name. No name of the user."),
     )
-    is_number_elsewhere = forms.BooleanField(
+    means_user_elsewhere = forms.BooleanField(
         required=False,
-        label=_("The number means this user in the texts below too"),
-        help_text=_("If it is not chosen, these texts stay: the number may be a count, a ticket or a date."),
+        label=_("The user id means this user in the texts below too"),
+        help_text=_("If it is not chosen, these texts stay: the user id may be a word, a name, a count, a ticket or a date."),
     )
 
 
@@ -139,7 +137,7 @@ class PrivacyView:
         results = []
         for row in rows:
             basket, version = row.stored.basket, versions[str(row.stored.basket.pk)]
-            cleaned = {"is_number_elsewhere": form.cleaned_data["is_number_elsewhere"]}
+            cleaned = {"means_user_elsewhere": form.cleaned_data["means_user_elsewhere"]}
             expected = int(version) if version.isascii() and version.isdigit() and len(version) < len(str(2**63)) else -1
             reason = form.cleaned_data["reason"]
             operation = make_operation(EraseUser(), self.request, basket, cleaned=cleaned, expected_version=expected, reason=reason)
@@ -162,10 +160,10 @@ class PrivacyView:
     ) -> HttpResponse:
         rows = self._rows(user_id) if form else []
         texts: list[str] = []
-        if form and erasure.is_number(user_id):
-            texts = [text for row in rows for text in erasure.texts_elsewhere(row.stored.basket, limit=MAX_SHOWN_TEXTS)]
+        if rows and erasure.is_ambiguous(user_id):
+            texts = erasure.texts_elsewhere(*[row.stored.basket for row in rows], limit=erasure.MAX_SHOWN_TEXTS)
         if form and not texts:
-            del form.fields["is_number_elsewhere"]
+            del form.fields["means_user_elsewhere"]
         context = {
             "title": gettext("Privacy desk"),
             "name": display.visible(user_id, limit=60) if user_id else "",
@@ -174,7 +172,7 @@ class PrivacyView:
             "form": form if rows else None,
             "rows": rows,
             "is_searched": form is not None,
-            "most_texts": MAX_SHOWN_TEXTS if len(texts) >= MAX_SHOWN_TEXTS else None,
+            "most_texts": erasure.MAX_SHOWN_TEXTS if len(texts) >= erasure.MAX_SHOWN_TEXTS else None,
             "texts": [display.visible(text) for text in dict.fromkeys(texts)],
             "results": results,
             "may_export": self.request.user.has_perm(MAY_EXPORT),

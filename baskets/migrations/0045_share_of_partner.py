@@ -1,4 +1,4 @@
-"""Gives each partner a share of the stock of its own, which holds in place of that of the service."""
+"""Adds the share of a product's unsold pieces that one partner may hold. Null means the share of the service."""
 
 from django.db import migrations, models
 from django.db.models import Q

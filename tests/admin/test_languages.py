@@ -78,7 +78,7 @@ def test_every_field_of_a_form_has_a_label_of_the_catalog() -> None:
             fields = [(name, field) for name, field in form.base_fields.items() if not field.widget.is_hidden]
             # The constructor labels the field of the reason: as such, or as details beside a reason that was chosen. It also writes the
             # number of the user into the label of the other.
-            labelled = {"reason", "is_number_elsewhere"} if issubclass(form, RepairForm) else set()
+            labelled = {"reason", "means_user_elsewhere"} if issubclass(form, RepairForm) else set()
             missing += [(form.__name__, name) for name, field in fields if field.label is None and name not in labelled]
     assert missing == []
 

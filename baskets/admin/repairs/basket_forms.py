@@ -6,6 +6,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db.models import Q
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -21,8 +22,6 @@ MAX_DAYS = 3650
 LIST_NAMES = {"cart": _("cart"), "saved": _("saved")}
 # Products that a form names where staff have entered a part of a name.
 MAX_ALIKE = 5
-# Texts that the page of an erasure shows.
-MAX_SHOWN_TEXTS = 5
 
 
 class ItemForm(RepairForm):
@@ -102,25 +101,30 @@ class DaysForm(RepairForm):
 
 
 class EraseForm(RepairForm):
-    """Whether texts elsewhere mean the user. It is a question only of a user id of digits alone that other texts contain."""
+    """Whether texts elsewhere mean the user. It is a question only of an ambiguous user id that other texts contain."""
 
-    is_number_elsewhere = forms.BooleanField(
-        required=False, help_text=_("If it is not chosen, these texts stay: the number may be a count, a ticket or a date.")
+    means_user_elsewhere = forms.BooleanField(
+        required=False,
+        help_text=_("If it is not chosen, these texts stay: the user id may be a word, a name, a count, a ticket or a date."),
     )
 
     def prepare(self, record: Basket) -> None:
         """Ask if there is a text to ask about."""
-        texts = erasure.texts_elsewhere(record, limit=MAX_SHOWN_TEXTS) if erasure.is_number(record.user_id) else []
+        texts = erasure.texts_elsewhere(record, limit=erasure.MAX_SHOWN_TEXTS) if erasure.is_ambiguous(record.user_id) else []
         if not texts:
-            del self.fields["is_number_elsewhere"]
+            del self.fields["means_user_elsewhere"]
             return
-        shown = "; ".join(f"\u201c{display.as_plain_text(text)}\u201d" for text in texts[:MAX_SHOWN_TEXTS])
-        self.fields["is_number_elsewhere"].label = gettext("%(number)s means this user elsewhere too: %(texts)s") % {
-            "number": record.user_id,
-            "texts": shown,
-        }
+        field = self.fields["means_user_elsewhere"]
+        field.label = gettext("The user id means this user in these texts too")
+        shown = format_html_join("", "<li>{}</li>", [(display.visible(text),) for text in texts])
+        most = ""
+        if len(texts) >= erasure.MAX_SHOWN_TEXTS:
+            most = gettext("At most %(number)s texts of each kind are shown. The choice is about all of them.") % {
+                "number": erasure.MAX_SHOWN_TEXTS
+            }
+        field.help_text = format_html("{}<ul>{}</ul>{}", field.help_text, shown, most)
 
     @property
     def default_details(self) -> dict[str, Any] | None:
         """Preview with the texts left unchanged."""
-        return {"is_number_elsewhere": False} if "is_number_elsewhere" in self.fields else {}
+        return {"means_user_elsewhere": False} if "means_user_elsewhere" in self.fields else {}

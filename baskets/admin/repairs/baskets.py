@@ -179,7 +179,7 @@ class EraseUser(BasketRepair):
         return erasure.erase_user(
             basket=record,
             expected_events=call.expected_version,
-            is_number_elsewhere=bool(call.cleaned.get("is_number_elsewhere")),
+            means_user_elsewhere=bool(call.cleaned.get("means_user_elsewhere")),
             reason=call.reason,
             actor=call.actor,
         )

@@ -47,7 +47,8 @@ RENAME_ENTRIES = Statement("rename_entries", "UPDATE baskets_deskentry SET subje
 # Note [What names a user in a text]
 # Texts by staff may name the user, also those about other baskets, products or webhooks. In a text about the basket itself, the user id
 # and the key are replaced wherever they stand as a word. In any other text, a user id of digits alone may be a count, a ticket or a
-# date, so it is replaced there only if staff have read those texts and say so; every other id is replaced.
+# date, and a short one of letters alone may be a word or the name of another person. So it is replaced there only if staff have read
+# those texts and say so. Every other id is replaced.
 OWN_TEXTS = (
     ("baskets_event", "{data,reason}", "basket_id = %(basket)s"),
     ("baskets_attention", "note", "basket_id = %(basket)s"),
@@ -65,7 +66,7 @@ ALL_TEXTS = (
         """
         product_id IN (
             SELECT i.product_id FROM baskets_checkoutitem i JOIN baskets_checkoutsession s ON s.id = i.session_id
-            WHERE s.basket_id = %(basket)s
+            WHERE s.basket_id = ANY(%(baskets)s::uuid[])
         )
         """,
     ),
@@ -101,12 +102,15 @@ UPDATE baskets_brokenrule SET examples = (
 """,
 )
 MARK = "[erased]"
+MAX_WORD_LENGTH = 12
+# The number of texts of each kind that staff read before they decide.
+MAX_SHOWN_TEXTS = 50
 # Tables without an index by basket: their rows are found by their session.
 PARTS_OF_SESSIONS = ("baskets_checkoutitem", "baskets_stockreservation")
 
 
 @transaction.atomic(savepoint=False)
-def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: bool = False, reason: str, actor: Actor) -> Basket:
+def erase_user(*, basket: Basket, expected_events: int, means_user_elsewhere: bool = False, reason: str, actor: Actor) -> Basket:
     """Close a basket, and replace its user id by a random name, for good.
 
     The key of a basket is computed from the user id, so everyone who knows the id could compute it. The basket therefore gets
@@ -117,7 +121,7 @@ def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: boo
     Source: ADR 24.
 
     :param expected_events: the number of events of the basket that staff have seen.
-    :param is_number_elsewhere: whether a user id of digits alone means this user in the texts that `texts_elsewhere` returns.
+    :param means_user_elsewhere: whether an ambiguous user id means this user in the texts that `texts_elsewhere` returns.
         See Note [What names a user in a text].
     :returns: the basket under its new key.
     :raises ReasonRequired: the reason is missing, too long, or not storable.
@@ -145,7 +149,7 @@ def erase_user(*, basket: Basket, expected_events: int, is_number_elsewhere: boo
     execute(RENAME_EVENTS, [basket.pk])
     for statement in ERASE_NOTES:
         execute(statement, {"basket": basket.pk, "mark": MARK, "name": NOTE})
-    _redact(basket, is_number_elsewhere=is_number_elsewhere)
+    _redact(basket, means_user_elsewhere=means_user_elsewhere)
 
     name = slots.generate_in_this_cell(_generate_name) if slots.has_slots() else _generate_name()
     new = Owner(partner_id=basket.partner_id, user_id=name).basket_id
@@ -189,33 +193,36 @@ def is_erased(basket: Basket) -> bool:
     return ERASED_NAME.fullmatch(basket.user_id) is not None
 
 
-def is_number(user_id: str) -> bool:
-    """Return whether a user id has only digits, so that the same text may mean something else."""
-    return user_id.isascii() and user_id.isdigit()
+def is_ambiguous(user_id: str) -> bool:
+    """Return whether the same text may mean something else: digits alone, or at most `MAX_WORD_LENGTH` letters."""
+    return (user_id.isascii() and user_id.isdigit()) or (user_id.isalpha() and len(user_id) <= MAX_WORD_LENGTH)
 
 
-def texts_elsewhere(basket: Basket, *, limit: int) -> list[str]:
-    """Read texts by staff that are not about the basket and contain its user id as a word.
+def texts_elsewhere(*baskets: Basket, limit: int) -> list[str]:
+    """Read texts by staff that contain the user id of baskets as a word. Those about the basket are left out if it is the only one.
 
+    :param baskets: one or more, all of the same user id.
     :param limit: the number of texts to read of each kind.
     """
-    values = {"names": _pattern(re.escape(basket.user_id)), "basket": basket.pk, "limit": limit}
+    keys = [basket.pk for basket in baskets]
+    only = keys[0] if len(keys) == 1 else None
+    values = {"names": _pattern(re.escape(baskets[0].user_id)), "basket": only, "baskets": keys, "limit": limit}
     own = {table: where for table, _, where in OWN_TEXTS}
     found = []
     for table, column, where in ALL_TEXTS:
-        text, others = _value(column), f"AND NOT ({own[table]})" if table in own else ""
+        text, others = _value(column), f"AND ({own[table]}) IS NOT TRUE" if table in own else ""
         query = f"SELECT {text} FROM {table} WHERE {where} {others} AND {text} ~ %(names)s LIMIT %(limit)s"  # noqa: S608 (constants)
         found += [row[0] for row in execute(query, values).fetchall()]
     return found
 
 
-def _redact(basket: Basket, *, is_number_elsewhere: bool) -> None:
+def _redact(basket: Basket, *, means_user_elsewhere: bool) -> None:
     """Replace the user id and the key of a basket in texts by staff."""
     key = str(basket.pk)
     own = _pattern(f"{re.escape(basket.user_id)}|{key}")
-    elsewhere = own if is_number_elsewhere or not is_number(basket.user_id) else _pattern(key)
+    elsewhere = own if means_user_elsewhere or not is_ambiguous(basket.user_id) else _pattern(key)
     for names, texts in ((own, OWN_TEXTS), (elsewhere, ALL_TEXTS)):
-        values = {"names": names, "mark": MARK, "basket": basket.pk}
+        values = {"names": names, "mark": MARK, "basket": basket.pk, "baskets": [basket.pk]}
         for table, column, where in texts:
             text = _value(column)
             new = f"regexp_replace({text}, %(names)s, %(mark)s, 'g')"

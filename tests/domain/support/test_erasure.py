@@ -143,20 +143,30 @@ def test_texts_of_other_baskets_lose_the_user_id_too(owner: Owner) -> None:
     assert texts_about(other) == ({kept}, {kept, "[erased] calls"})
 
 
-def test_a_number_is_replaced_elsewhere_only_if_staff_say_that_it_is_the_user(owner: Owner) -> None:
-    user, other = named_everywhere("42", owner.partner_id)
+@pytest.mark.parametrize("user_id", ["42", "max", "Jürgen"])
+def test_an_ambiguous_id_is_replaced_elsewhere_only_if_staff_say_that_it_is_the_user(owner: Owner, user_id: str) -> None:
+    user, other = named_everywhere(user_id, owner.partner_id)
     basket = Basket.objects.get(pk=user.owner.basket_id)
-    found = erasure.texts_elsewhere(basket, limit=5)
-    assert sorted(found) == ["42 calls", "see 42, not 427", "see 42, not 427"]
+    kept, redacted = f"see {user_id}, not {user_id}7", f"see [erased], not {user_id}7"
+    assert sorted(erasure.texts_elsewhere(basket, limit=5)) == [f"{user_id} calls", kept, kept]
     erased = erase(user)
-    assert texts_about(other) == ({"see 42, not 427"}, {"see [erased], not 427", "42 calls"})
-    assert texts_about(erased)[0] == {"see [erased], not 427"}
+    assert texts_about(other) == ({kept}, {redacted, f"{user_id} calls"})
+    assert texts_about(erased)[0] == {redacted}
 
 
-def test_a_number_that_staff_say_is_the_user_is_replaced_everywhere(owner: Owner) -> None:
-    user, other = named_everywhere("42", owner.partner_id)
-    erase(user, is_number_elsewhere=True)
-    assert texts_about(other) == ({"see [erased], not 427"}, {"see [erased], not 427", "[erased] calls"})
+@pytest.mark.parametrize("user_id", ["42", "max"])
+def test_an_ambiguous_id_that_staff_say_is_the_user_is_replaced_everywhere(owner: Owner, user_id: str) -> None:
+    user, other = named_everywhere(user_id, owner.partner_id)
+    erase(user, means_user_elsewhere=True)
+    redacted = f"see [erased], not {user_id}7"
+    assert texts_about(other) == ({redacted}, {redacted, "[erased] calls"})
+
+
+def test_texts_that_contain_the_id_of_several_baskets_include_those_about_them(owner: Owner) -> None:
+    user, other = named_everywhere("max", owner.partner_id)
+    basket = Basket.objects.get(pk=user.owner.basket_id)
+    assert len(erasure.texts_elsewhere(basket, limit=9)) == 3
+    assert len(erasure.texts_elsewhere(basket, other, limit=9)) == 5
 
 
 def test_an_erased_user_is_known_by_the_name_alone(user: User) -> None:
