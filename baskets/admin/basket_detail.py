@@ -262,7 +262,7 @@ def _lines(lines: Iterable[BasketLine], products: dict[str, Product], *, release
             "product": display.product(line.product_id, products[line.product_id].name),
             "count": display.count(line.count),
             "price": display.money(products[line.product_id].price, products[line.product_id].currency),
-            "stocked": stocked(line.stocked, released=line.product_id in released),
+            "stocked": stocked(line.stocked, released=line.product_id in released, ended=False),
         }
         for line in lines
     ]
@@ -274,10 +274,11 @@ def _total(lines: tuple[BasketLine, ...], products: dict[str, Product]) -> str:
     return display.money(*total_price(lines, entries))
 
 
-def stocked(stocked: int | None, *, released: bool) -> SafeString:
-    """What an item of a checkout holds.
+def stocked(stocked: int | None, *, released: bool, ended: bool) -> SafeString:
+    """What an item of a checkout holds, or has held.
 
     :param released: whether staff released its hold.
+    :param ended: whether the checkout was ordered, aborted or expired; its reservations say what became of the pieces.
     """
     if stocked is None:
         return display.badge(gettext("nothing to hold"))
@@ -285,6 +286,8 @@ def stocked(stocked: int | None, *, released: bool) -> SafeString:
         return display.badge(gettext("%(pieces)s released by staff") % {"pieces": -stocked})
     if stocked < 0:
         return display.badge(gettext("failed, %(pieces)s missing") % {"pieces": -stocked}, "bad")
+    if ended:
+        return display.badge(gettext("%(pieces)s were held") % {"pieces": stocked})
     return display.badge(gettext("%(pieces)s held") % {"pieces": stocked}, "busy")
 
 
@@ -324,7 +327,9 @@ def _sessions(
                     "product": display.product(item.product_id, products[item.product_id].name),
                     "count": display.count(item.count),
                     "price": display.money(item.price, item.currency),
-                    "holds": holds.get((session.pk, item.product_id), [stocked(item.stocked, released=False)]),
+                    "holds": holds.get(
+                        (session.pk, item.product_id), [stocked(item.stocked, released=False, ended=session.status != "ACTIVE")]
+                    ),
                 }
                 for item in of_session[session.pk]
             ],

@@ -139,7 +139,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
                         display.product(item.product_id, item.product.name),
                         display.count(item.count),
                         display.money(item.price, item.currency),
-                        stocked(item.stocked, released=item.released_at is not None),
+                        stocked(item.stocked, released=item.released_at is not None, ended=item.session.status != "ACTIVE"),
                     )
                     for item in items
                 ],
@@ -235,7 +235,7 @@ class CheckoutItemAdmin(OfBasket):
     @admin.display(description=_("stock"))
     def stock(self, item: CheckoutItem) -> SafeString:
         """What the item held when its checkout was active."""
-        return stocked(item.stocked, released=item.released_at is not None)
+        return stocked(item.stocked, released=item.released_at is not None, ended=item.session.status != "ACTIVE")
 
     @admin.display(description=_("checkout"))
     def status(self, item: CheckoutItem) -> SafeString:

@@ -26,7 +26,8 @@ class PartnerTermsForm(forms.Form):
         min_value=0,
         max_value=partners.MAX_SHARE_PERCENT,
         help_text=_(
-            "How many of the unsold pieces of a product its checkouts may hold at once. Empty: the default of the service. 0: no limit."
+            "The percentage of the unsold pieces of a product that its checkouts may hold at once. Empty: the default of the service. "
+            "0: no limit."
         ),
     )
     orders_need_server_key = forms.BooleanField(

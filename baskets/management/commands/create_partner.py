@@ -35,7 +35,7 @@ class Command(ServiceCommand):
             type=bounded_int(minimum=0, maximum=partners.MAX_SHARE_PERCENT),
             metavar="N",
             help=(
-                "How many of the unsold pieces of a product its checkouts may hold at once; 0: no limit; left out: the default of the"
+                "The percentage of the unsold pieces of a product that its checkouts may hold at once; 0: no limit; left out: that of the"
                 " service, BASKETS_PARTNER_SHARE_PERCENT."
             ),
         )
