@@ -43,7 +43,7 @@ _SETTINGS = {
 }
 DURABLE = {"max_connections": "50", "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 # The database of a test run need not survive a crash; concurrency tests use a hundred connections at once.
-NOT_DURABLE = {"max_connections": "250", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+NOT_DURABLE = {"max_connections": "250", "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "wal_level": "logical"}
 
 
 def free_port() -> int:

@@ -13,6 +13,9 @@ from django.utils.translation import gettext_noop
 
 from baskets.domain.actors import Actor
 
+# Violated by a change of what another cell publishes. It exists in subscribing cells only; see `domain.cells.replication`.
+PUBLISHER_CONSTRAINT = "changed_at_the_publisher"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionFlag:

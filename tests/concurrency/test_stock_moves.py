@@ -1,34 +1,30 @@
 """Moves of stock between two cells, each with a separate database: killed half way, at the same moment, and beside buyers."""
 
 import contextlib
-import inspect
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from django.db import DatabaseError, connection, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import DatabaseError, connections
 from django.db.utils import OperationalError
-from psycopg import sql
 from pytest_django import Settings
 
 from baskets.domain.cells import stock_moves, supply_check
 from baskets.domain.stock import supply
+from tests.cells import aliases, close, copies, running
 from tests.commands.conftest import Run, run  # noqa: F401 (a fixture)
 from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import User
 from tests.factories import TESTER, ProductFactory
 
 CELLS = (1, 2)
-ALIASES = ["cell_1", "cell_2"]
-TABLES = ("product", "stock", "stockadjustment")
+ALIASES = aliases(2)
 PIECES = """
 SELECT s.available, s.shortfall,
        (SELECT coalesce(sum(pieces), 0)::int FROM baskets_stockreservation WHERE product_id = 'shirt' AND status IN ('HELD', 'SOLD'))
@@ -36,60 +32,21 @@ FROM baskets_stock s WHERE product_id = 'shirt'
 """
 
 
-def url(name: str) -> str:
-    settings = connection.settings_dict
-    return f"postgres://{settings['USER']}:{settings['PASSWORD']}@{settings['HOST']}:{settings['PORT']}/{name}"
-
-
 @pytest.fixture(scope="module")
-def second_database(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
-    """Copy the database of the tests.
-
-    :returns: the name of the copy.
-    """
-    with django_db_blocker.unblock():
-        name = f"{connection.settings_dict['NAME']}_cell_2"
-        connection.close()
-        with connection._nodb_cursor() as server:  # Django's test runner creates its databases so.
-            server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{connection.settings_dict["NAME"]}"')
-    yield name
-    with django_db_blocker.unblock(), connection._nodb_cursor() as server:
-        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+def second_database(django_db_setup: None, django_db_blocker: Any) -> Iterator[list[str]]:
+    with copies(2, django_db_blocker) as names:
+        yield names
 
 
 @pytest.fixture
-def cells(shopper: User, settings: Settings, second_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def cells(shopper: User, settings: Settings, second_database: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Two cells with 10 shirts and 10 caps each; the first is the database of the test, and sells.
 
     :returns: the URLs of their databases.
     """
     ProductFactory(product_id="song")
-    names = [connection.settings_dict["NAME"], second_database]
-    with psycopg.connect(url(names[0])) as first, psycopg.connect(url(names[1])) as second:
-        for table in reversed(TABLES):
-            second.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(f"baskets_{table}")))
-        for table in TABLES:
-            source, target = first.cursor(), second.cursor()
-            with source.copy(f"COPY baskets_{table} TO STDOUT") as rows, target.copy(f"COPY baskets_{table} FROM STDIN") as copied:
-                for row in rows:
-                    copied.write(row)
-        second.execute("SELECT setval('baskets_stockadjustment_id_seq', (SELECT max(id) FROM baskets_stockadjustment))")
-    for alias, name in zip(ALIASES, names, strict=True):
-        connections.settings[alias] = deepcopy(connection.settings_dict) | {"NAME": name}
-    settings.BASKETS_CELL_DATABASES = ALIASES
-    # Django's test case refuses connections to databases that it has not created.
-    allowed = inspect.getclosurevars(BaseDatabaseWrapper.ensure_connection).nonlocals["real_ensure_connection"]
-    with monkeypatch.context() as patch:
-        patch.setattr(BaseDatabaseWrapper, "ensure_connection", allowed)
-        yield [url(name) for name in names]
-        close()
-    for alias in ALIASES:
-        del connections[alias], connections.settings[alias]
-
-
-def close() -> None:
-    for alias in ALIASES:
-        connections[alias].close()
+    with running(second_database, settings, monkeypatch) as urls:
+        yield urls
 
 
 def move(pieces: int = 4, *, move_id: UUID | None = None, source: int = 1, product_id: str = "shirt", dry_run: bool = False) -> bool:

@@ -55,7 +55,12 @@ SELECT (SELECT count(*) FROM baskets_checkoutsession WHERE status = 'ACTIVE'),
        waits.sessions, waits.longest,
        coalesce((SELECT extract(epoch FROM max(swept_at)) FROM baskets_activitystate), 0)::float,
        coalesce((SELECT extract(epoch FROM at) FROM baskets_deskentry WHERE kind = 'purged' ORDER BY id DESC LIMIT 1), 0)::float,
-       coalesce(extract(epoch FROM checked.at), 0)::float, coalesce(checked.broken, 0)
+       coalesce(extract(epoch FROM checked.at), 0)::float, coalesce(checked.broken, 0),
+       coalesce((
+           SELECT coalesce(max(extract(epoch FROM statement_timestamp() - w.last_msg_receipt_time))::float, 'infinity')
+           FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid LEFT JOIN pg_stat_subscription w ON w.subid = s.oid
+           WHERE d.datname = current_database() HAVING count(s.oid) > 0
+       ), 0)
 FROM (
     SELECT count(*) AS sessions, min(expires_at) AS oldest FROM baskets_checkoutsession
     WHERE status = 'ACTIVE' AND expires_at <= statement_timestamp()
@@ -85,6 +90,7 @@ GAUGES = (
     ("baskets_last_purge_timestamp_seconds", "When purge_history last ended, in Unix time; 0: never."),
     ("baskets_last_check_timestamp_seconds", "When check_baskets last ended, in Unix time; 0: never."),
     ("baskets_broken_rules", "Rules that the last check_baskets found broken."),
+    ("baskets_publisher_silent_seconds", "For how long the cell that publishes the catalog has sent nothing; 0: this cell follows none."),
     ("baskets_keys_unlike_others", "API keys whose checkouts are unlike those of all other keys; the work list names them."),
 )
 # Each has the label `product`, for the products of the setting.
