@@ -25,6 +25,7 @@ from baskets.domain import errors as domain
 from baskets.domain.slots import SLOT_CONSTRAINT
 from baskets.domain.timestamps import format_timestamp
 from baskets.error_summary import summarize_error
+from baskets.models import CheckoutSession
 from baskets.models.basket_snapshot import Owner, read_basket
 
 log = structlog.get_logger("baskets.api")
@@ -230,7 +231,7 @@ def refusal_details(refusal: domain.Refusal) -> dict[str, Any]:
             return {"items": [{"productId": item.product_id, "wanted": item.wanted, "available": item.available} for item in shortages]}
         case domain.CheckoutActive(active=active):
             return {"activeCheckout": {"orderNo": active.order_no, "expires": format_timestamp(active.expires_at)}}
-        case domain.NoActiveCheckout(last=domain.SessionSummary() as last):
+        case domain.NoActiveCheckout(last=CheckoutSession() as last):
             return {
                 "lastCheckout": {
                     "orderNo": last.order_no,

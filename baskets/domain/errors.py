@@ -5,13 +5,14 @@ They know nothing of HTTP; `api.exceptions` maps each to its status and code. `r
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
 from django.utils.translation import gettext_noop
 
 from baskets.domain.actors import Actor
+from baskets.models import CheckoutSession
+from baskets.models.basket_snapshot import ActiveSession
 
 # Violated by a change of what another cell publishes. It exists in subscribing cells only; see `domain.cells.replication`.
 PUBLISHER_CONSTRAINT = "changed_at_the_publisher"
@@ -37,16 +38,6 @@ class AttentionFlag:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionSummary:
-    """The part of a session that a refusal reports."""
-
-    order_no: str
-    status: str
-    expires_at: datetime
-    finished_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Shortage:
     """One product with too little stock: pieces wanted, and pieces available."""
 
@@ -58,14 +49,15 @@ class Shortage:
 class Refusal(Exception):
     """A call that ends without effect.
 
+    :param text: one sentence that says more than `message`, which also stands for the class.
     :param attention: the flag for staff if the session may have been paid; the runner records it after the roll-back.
     """
 
     reason: ClassVar[str]
     message: ClassVar[str]
 
-    def __init__(self, *, attention: AttentionFlag | None = None) -> None:
-        super().__init__(self.message)
+    def __init__(self, text: str = "", *, attention: AttentionFlag | None = None) -> None:
+        super().__init__(text or self.message)
         self.attention = attention
 
 
@@ -163,7 +155,7 @@ class CheckoutActive(Refusal):
     reason = "checkout_active"
     message = gettext_noop("A checkout is active.")
 
-    def __init__(self, *, active: SessionSummary) -> None:
+    def __init__(self, *, active: ActiveSession) -> None:
         super().__init__()
         self.active = active
 
@@ -174,7 +166,7 @@ class NoActiveCheckout(Refusal):
     reason = "no_active_checkout"
     message = gettext_noop("There is no active checkout.")
 
-    def __init__(self, *, last: SessionSummary | None, attention: AttentionFlag | None = None) -> None:
+    def __init__(self, *, last: CheckoutSession | None, attention: AttentionFlag | None = None) -> None:
         super().__init__(attention=attention)
         self.last = last
 

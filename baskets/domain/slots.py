@@ -21,20 +21,10 @@ SLOT_CONSTRAINT = "basket_is_in_a_slot_of_this_cell"
 
 
 class InvalidSlotMap(Refusal):
-    """The file does not name one cell for each slot.
-
-    :param problem: one sentence.
-    """
+    """The file does not name one cell for each slot."""
 
     reason = "slot_map_invalid"
     message = "The slot map is not valid."
-
-    def __init__(self, problem: str) -> None:
-        super().__init__()
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return self.problem
 
 
 def slot_of(name: str) -> int:

@@ -16,13 +16,6 @@ class InvalidValue(Refusal):
     reason = "unusable_value"
     message = gettext_noop("A value cannot be used.")
 
-    def __init__(self, problem: str) -> None:
-        super().__init__()
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return self.problem
-
 
 def validate_printable(text: str, *, limit: int, what: object) -> None:
     """Check that a text has 1 to `limit` printable characters.

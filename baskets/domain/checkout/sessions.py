@@ -31,7 +31,6 @@ from baskets.domain.errors import (
     OrderNotFound,
     OutOfStock,
     ServerKeyRequired,
-    SessionSummary,
 )
 from baskets.domain.stock import counters
 from baskets.models import Attention, CheckoutSession, Event
@@ -217,17 +216,8 @@ def _find_ended_session(snapshot: BasketSnapshot, *, ordered: bool, order_no: st
     if not snapshot.is_open:
         raise BasketNotFound(attention=flag)
     if last is None or last.ended_revision != snapshot.revision:
-        raise NoActiveCheckout(last=_summary(last) if last else None, attention=flag)
+        raise NoActiveCheckout(last=last, attention=flag)
     return last
-
-
-def _summary(session: CheckoutSession) -> SessionSummary:
-    return SessionSummary(
-        order_no=session.order_no,
-        status=session.status,
-        expires_at=session.expires_at,
-        finished_at=session.finished_at,
-    )
 
 
 def _active_session(session: CheckoutSession) -> ActiveSession:

@@ -162,11 +162,9 @@ class SalesPurged(Refusal):
     message = gettext_noop("Sales after that moment were purged.")
 
     def __init__(self, until: datetime) -> None:
-        super().__init__()
-        self.until = until
-
-    def __str__(self) -> str:
-        return sentence("Sales after that moment were purged. Give numbers that speak of %(time)s or later.", time=self.until.isoformat())
+        super().__init__(
+            sentence("Sales after that moment were purged. Give numbers that speak of %(time)s or later.", time=until.isoformat())
+        )
 
 
 class SupplyBelowZero(Refusal):
