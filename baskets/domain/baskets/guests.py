@@ -13,7 +13,7 @@ from baskets.domain.access.client_limits import ClientLimits
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.store import create_and_lock, write_lists
-from baskets.domain.baskets.timeline import lines_as_json, record_event
+from baskets.domain.baskets.timeline import lists_as_json, record_event
 from baskets.domain.errors import ProductNotFound
 from baskets.domain.stock.sandbox_catalog import may_contain
 from baskets.models import Event, Product
@@ -53,10 +53,5 @@ def create_guest_basket(*, owner: Owner, counts: Mapping[str, int], limits: Clie
         line = BasketLine(product_id=product_id, count=count, position=0, variant=product.variant, main_product_id=product.main_product_id)
         after = lists.with_placed(after, line)
     after = write_lists(before=before, after=after)
-    record_event(
-        snapshot=after,
-        kind=Event.Kind.GUEST_CREATED,
-        actor=actor,
-        data={"cart": lines_as_json(after.cart), "saved": lines_as_json(after.saved)},
-    )
+    record_event(snapshot=after, kind=Event.Kind.GUEST_CREATED, actor=actor, data=lists_as_json(after))
     return after

@@ -1,16 +1,15 @@
 """Closes whole baskets, by deletion or expiry. A closed basket is empty and no longer shown; its row stays until a purge."""
 
 from dataclasses import replace
-from typing import Any
 
 from django.db import transaction
 
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_and_read, write_and_record
-from baskets.domain.baskets.timeline import lines_as_json
-from baskets.domain.errors import BasketNotFound, CheckoutActive, SessionSummary
+from baskets.domain.baskets.timeline import lists_as_json
+from baskets.domain.errors import BasketNotFound, CheckoutActive
 from baskets.domain.retries import OwnSessionLapsed
-from baskets.models import CheckoutSession, Event
+from baskets.models import Event
 from baskets.models.basket_snapshot import BasketSnapshot, Owner
 
 
@@ -50,14 +49,7 @@ def check_no_active_session(snapshot: BasketSnapshot) -> None:
         return
     if snapshot.lapsed:
         raise OwnSessionLapsed(basket_id=snapshot.basket_id)
-    raise CheckoutActive(
-        active=SessionSummary(
-            order_no=snapshot.session.order_no,
-            status=CheckoutSession.Status.ACTIVE,
-            expires_at=snapshot.session.expires_at,
-            finished_at=None,
-        )
-    )
+    raise CheckoutActive(active=snapshot.session)
 
 
 def closed(snapshot: BasketSnapshot) -> BasketSnapshot:
@@ -65,13 +57,5 @@ def closed(snapshot: BasketSnapshot) -> BasketSnapshot:
     return replace(snapshot.cleared(), hidden_at=snapshot.at)
 
 
-def emptied_event_data(snapshot: BasketSnapshot) -> dict[str, Any]:
-    """Return the event data of a basket that is closed: the items it held.
-
-    :returns: `cart` and `saved`, each as `lines_as_json` builds it.
-    """
-    return {"cart": lines_as_json(snapshot.cart), "saved": lines_as_json(snapshot.saved)}
-
-
 def _close(*, snapshot: BasketSnapshot, kind: Event.Kind, actor: Actor) -> BasketSnapshot:
-    return write_and_record(before=snapshot, after=closed(snapshot), kind=kind, actor=actor, data=emptied_event_data(snapshot))
+    return write_and_record(before=snapshot, after=closed(snapshot), kind=kind, actor=actor, data=lists_as_json(snapshot))

@@ -4,13 +4,13 @@ Every function here needs the basket's lock. What an event means is in `models/e
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.models import Event
-from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
+from baskets.models.basket_snapshot import BasketSnapshot
 
 INSERT_INTO_EVENT = """INSERT INTO baskets_event
     (basket_id, number, revision, kind, session_id, at, actor_kind, actor, request_id, tracking, data)
@@ -41,6 +41,18 @@ FROM unnest(%(baskets)s::uuid[], %(events)s::bigint[], %(revisions)s::bigint[], 
      AS line (basket_id, number, revision, session_id, at, data)
 """,  # noqa: S608 (a constant of ours)
 )
+
+
+class Line(Protocol):
+    """Pieces of one product: a line of a basket, or a row of a checkout."""
+
+    @property
+    def product_id(self) -> str:
+        """The product."""
+
+    @property
+    def count(self) -> int:
+        """The pieces."""
 
 
 def record_event(
@@ -104,6 +116,11 @@ def record_events(
     )
 
 
-def lines_as_json(lines: Sequence[BasketLine]) -> list[dict[str, Any]]:
+def lists_as_json(snapshot: BasketSnapshot) -> dict[str, Any]:
+    """Build the event data that show the items of a basket: `cart` and `saved`."""
+    return {"cart": lines_as_json(snapshot.cart), "saved": lines_as_json(snapshot.saved)}
+
+
+def lines_as_json(lines: Iterable[Line]) -> list[dict[str, Any]]:
     """Build the part of an event's data that lists products: one `productId` and `count` for each line."""
     return [{"productId": line.product_id, "count": line.count} for line in lines]

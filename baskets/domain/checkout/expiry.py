@@ -17,8 +17,9 @@ from django.db.models import Q, QuerySet
 from baskets.db.errors import Fault, fault_of
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.lifecycle import closed, emptied_event_data
+from baskets.domain.baskets.lifecycle import closed
 from baskets.domain.baskets.store import BasketChange, lock_available, lock_basket, write_and_record_many
+from baskets.domain.baskets.timeline import lists_as_json
 from baskets.domain.checkout.ending import end_unsold, expire_all
 from baskets.domain.checkout.states import Reservation, Session
 from baskets.models import Basket, CheckoutSession, Event, StockReservation
@@ -129,7 +130,7 @@ def sweep_baskets(*, after: Candidate | None = None, dry_run: bool = False) -> S
 
 def _expire_old_baskets(due: Sequence[UUID]) -> int:
     old = [snapshot for snapshot in lock_available(due) if snapshot.hidden_at is None and not snapshot.is_open]
-    changes = [BasketChange(before=snapshot, after=closed(snapshot), data=emptied_event_data(snapshot)) for snapshot in old]
+    changes = [BasketChange(before=snapshot, after=closed(snapshot), data=lists_as_json(snapshot)) for snapshot in old]
     write_and_record_many(changes, kind=Event.Kind.BASKET_EXPIRED, actor=SWEEP)
     return len(old)
 

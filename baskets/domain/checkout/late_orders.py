@@ -9,13 +9,13 @@ from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.lifecycle import expire_locked_basket
 from baskets.domain.baskets.store import write_lists
-from baskets.domain.baskets.timeline import record_event
-from baskets.domain.checkout import attention, reserving, sandbox
+from baskets.domain.baskets.timeline import lines_as_json, record_event
+from baskets.domain.checkout import attention, reserving, sandbox, session_rows
 from baskets.domain.checkout.states import Reservation, Session, move_session
 from baskets.domain.errors import AttentionFlag, CheckoutExpired, OutOfStock
 from baskets.domain.retries import may_reclaim
 from baskets.domain.stock import counters
-from baskets.models import Attention, CheckoutSession, Event, Partner, StockReservation
+from baskets.models import Attention, CheckoutSession, Event, Partner
 from baskets.models.basket_snapshot import BasketSnapshot
 
 READ_BOUGHT_LINES = Statement(
@@ -75,10 +75,10 @@ def order_late(
     in_stock = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in gone}
     sold = dict.fromkeys(gone, 0) | _reserve_again(in_stock, flag, accept=accept)
     short = {product_id: pieces - sold[product_id] for product_id, pieces in wanted.items() if pieces > sold[product_id]}
-    _insert_reservations(after, session, {Reservation.SOLD: sold, Reservation.SHORT: short})
+    session_rows.insert_reservations(session, {Reservation.SOLD: sold, Reservation.SHORT: short}, at=after.at)
     data = {
         "orderNo": session.order_no,
-        "items": [{"productId": line.product_id, "count": line.count} for line in bought],
+        "items": lines_as_json(bought),
         "short": short,
     }
     record_event(snapshot=after, kind=Event.Kind.CHECKOUT_ORDERED_LATE, actor=actor, session_id=session.pk, data=data)
@@ -107,23 +107,3 @@ def _reserve_again(wanted: Mapping[str, int], flag: AttentionFlag, *, accept: bo
 def _bought_lines(session: CheckoutSession) -> list[_BoughtLine]:
     """Read the lines that the session was buying: those whose reservation had not failed."""
     return [_BoughtLine(*row) for row in execute(READ_BOUGHT_LINES, [session.pk, session.basket_id])]
-
-
-def _insert_reservations(snapshot: BasketSnapshot, session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]]) -> None:
-    StockReservation.objects.bulk_create(
-        [
-            StockReservation(
-                basket_id=snapshot.basket_id,
-                session=session,
-                product_id=product_id,
-                status=status,
-                pieces=pieces,
-                created_at=snapshot.at,
-                expires_at=session.expires_at,
-                ended_at=snapshot.at,
-            )
-            for status, by_product in pieces_by_status.items()
-            for product_id, pieces in by_product.items()
-            if pieces
-        ]
-    )

@@ -1,12 +1,13 @@
-"""Writes the rows of a session that starts: the session, its items and its reservations. `planning` decides what they hold."""
+"""Writes the rows of a session: itself, its items and its reservations. `planning` decides what they hold at the start."""
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.checkout.pricing import CatalogEntry, total_price
 from baskets.domain.errors import Shortage
-from baskets.models import CheckoutSession
+from baskets.models import CheckoutSession, StockReservation
 from baskets.models.basket_snapshot import BasketLine
 
 # Enqueued before its use, so that the start does not wait for the insert. A refused start leaves a gap.
@@ -93,6 +94,31 @@ def insert_session(session: CheckoutSession, lines: tuple[BasketLine, ...], entr
         "currencies": [entry.currency for entry in bought],
     }
     execute(INSERT_SESSION, parameters)
+
+
+def insert_reservations(session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]], *, at: datetime) -> None:
+    """Insert reservations of a session after its start.
+
+    :param pieces_by_status: pieces by product, by status; a product with 0 pieces gets no row.
+    :param at: when they begin, and when those end that are not HELD.
+    """
+    StockReservation.objects.bulk_create(
+        [
+            StockReservation(
+                basket_id=session.basket_id,
+                session=session,
+                product_id=product_id,
+                status=status,
+                pieces=pieces,
+                created_at=at,
+                expires_at=session.expires_at,
+                ended_at=None if status == StockReservation.Status.HELD else at,
+            )
+            for status, by_product in pieces_by_status.items()
+            for product_id, pieces in by_product.items()
+            if pieces
+        ]
+    )
 
 
 def correct_session(

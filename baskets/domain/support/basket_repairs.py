@@ -8,11 +8,9 @@ from typing import Any
 
 from django.db import transaction
 
-from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import items, lifecycle, lists
 from baskets.domain.baskets.store import write_lists
-from baskets.domain.baskets.timeline import record_event
 from baskets.domain.support import erasure
 from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
 from baskets.domain.wording import sentence
@@ -103,9 +101,7 @@ def restore(*, basket: Basket, expected_events: int, reason: str, actor: Actor) 
         raise RepairNotApplicable(sentence("The basket was empty when it was closed."))
     lines = _lines(held)
     after = write_lists(before=snapshot, after=replace(snapshot, hidden_at=None, cart=lines["cart"], saved=lines["saved"]))
-    data = {"repair": "restore", "reason": reason, **held}
-    record_event(snapshot=after, kind=Event.Kind.REPAIRED, actor=actor, data=data)
-    audit_log.record_basket_repair(basket_id=basket.pk, repair="restore", reason=reason, data=held, actor=actor)
+    record_repair(after, "restore", reason, actor, is_change=True, cart=held["cart"], saved=held["saved"])
 
 
 def _lines(held: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[BasketLine, ...]]:

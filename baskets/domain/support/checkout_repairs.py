@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.timeline import append_event
+from baskets.domain.baskets.timeline import append_event, lines_as_json
 from baskets.domain.checkout import attention, late_orders, sessions
 from baskets.domain.stock import supply
 from baskets.domain.support.guards import RepairNotApplicable, lock_session_if_unchanged, record_repair
@@ -107,7 +107,7 @@ def reverse_order(*, session: CheckoutSession, expected_events: int, reason: str
     returned = dict(sold.values_list("product_id", "pieces")) | _unheld_pieces_in_account(session, bought)
     data = {
         "orderNo": session.order_no,
-        "items": [{"productId": item.product_id, "count": item.count} for item in bought],
+        "items": lines_as_json(bought),
         "returned": returned,
     }
     append_event(snapshot=snapshot, kind=Event.Kind.CHECKOUT_REVERSED, actor=actor, data=data, session_id=session.pk)

@@ -15,7 +15,7 @@ from baskets.db.transactions import run_in_transaction
 from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_basket
-from baskets.domain.baskets.timeline import append_event
+from baskets.domain.baskets.timeline import append_event, record_event
 from baskets.domain.errors import Refusal
 from baskets.domain.retries import StockReclaimable, unit_of_work
 from baskets.domain.validation import require_reason
@@ -51,12 +51,8 @@ class RepairNotApplicable(Refusal):
     message = gettext_noop("This repair is not possible now.")
 
     def __init__(self, why: str, *, instead: str = "") -> None:
-        super().__init__()
-        self.why = why
+        super().__init__(why)
         self.instead = instead
-
-    def __str__(self) -> str:
-        return self.why
 
 
 def dry_run(*, operation: Callable[[], object], snapshot: Callable[[], T]) -> tuple[T, T]:
@@ -125,10 +121,22 @@ def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str, is_
 
 
 def record_repair(
-    snapshot: BasketSnapshot, name: str, reason: str, actor: Actor, *, session: CheckoutSession | None = None, **data: Any
+    snapshot: BasketSnapshot,
+    name: str,
+    reason: str,
+    actor: Actor,
+    *,
+    session: CheckoutSession | None = None,
+    is_change: bool = False,
+    **data: Any,
 ) -> None:
-    """Append the event of a repair to the timeline, after the events of its changes, and record it in the audit log."""
+    """Record the event of a repair in the timeline, after the events of its changes, and the repair in the audit log.
+
+    :param is_change: whether the event itself is that of the change: `snapshot` has its number, from `store.write_lists`.
+    :param data: the details, by their names in the event.
+    """
     details = ({"orderNo": session.order_no} if session else {}) | data
     values: Mapping[str, Any] = {"repair": name} | ({"reason": reason} if reason else {}) | details
-    append_event(snapshot=snapshot, kind=Event.Kind.REPAIRED, actor=actor, data=values, session_id=session.pk if session else None)
+    record = record_event if is_change else append_event
+    record(snapshot=snapshot, kind=Event.Kind.REPAIRED, actor=actor, data=values, session_id=session.pk if session else None)
     audit_log.record_basket_repair(basket_id=snapshot.basket_id, repair=name, reason=reason, data=details, actor=actor)

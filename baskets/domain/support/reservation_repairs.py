@@ -6,18 +6,15 @@ The checkout stays active. An item without a hold is not bought, and returns to 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from django.db import transaction
 
 from baskets import conf
 from baskets.db.pipeline import Statement, execute
-from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
 from baskets.domain.baskets.store import write_lists
-from baskets.domain.baskets.timeline import record_event
-from baskets.domain.checkout import reserving
+from baskets.domain.checkout import reserving, session_rows
 from baskets.domain.checkout.pricing import CatalogEntry, read_entries, total_price
 from baskets.domain.checkout.states import Reservation, end_hold
 from baskets.domain.errors import OutOfStock
@@ -64,16 +61,11 @@ def release(*, reservation: StockReservation, expected_events: int, reason: str,
     if all(other.failed for other in snapshot.checkout if other is not line):
         raise RepairNotApplicable(sentence("It is the only item that the checkout buys. Abort the checkout instead."), instead="abort")
     after = _write_stocked(snapshot, session, {line.product_id: -line.count}, released=True)
-    pieces = dict(
-        end_hold(
-            basket_id=snapshot.basket_id,
-            session_id=session.pk,
-            product_id=line.product_id,
-            new=Reservation.RELEASED,
-            at=snapshot.at,
-        )
+    ended = end_hold(
+        basket_id=snapshot.basket_id, session_id=session.pk, product_id=line.product_id, new=Reservation.RELEASED, at=snapshot.at
     )
-    _record_repair(after, session, "release", actor, {"reason": reason, "productId": line.product_id, "count": line.count})
+    pieces = dict(ended)
+    record_repair(after, "release", reason, actor, session=session, is_change=True, productId=line.product_id, count=line.count)
     counters.release(pieces)
 
 
@@ -110,32 +102,8 @@ def hold_again(*, session: CheckoutSession, expected_events: int, reason: str, a
         raise OutOfStock(shortages=list(shortages.values()))
     held = {product_id: pieces for product_id, pieces in wanted.items() if product_id not in shortages}
     after = _write_stocked(snapshot, session, held | dict.fromkeys(unlimited))
-    StockReservation.objects.bulk_create(
-        [
-            StockReservation(
-                basket_id=snapshot.basket_id,
-                session=session,
-                product_id=product_id,
-                status=Reservation.HELD,
-                pieces=pieces,
-                created_at=snapshot.at,
-                expires_at=session.expires_at,
-            )
-            for product_id, pieces in held.items()
-        ]
-    )
-    _record_repair(after, session, "hold_again", actor, {"reason": reason, "held": held, "unlimited": unlimited})
-
-
-def _record_repair(after: BasketSnapshot, session: CheckoutSession, repair: str, actor: Actor, data: dict[str, Any]) -> None:
-    """Record a repair that changed the checkout list, in the timeline as a change of the basket, and in the audit log.
-
-    :param data: the reason, and the details.
-    """
-    values = {"repair": repair, "reason": data.pop("reason"), "orderNo": session.order_no, **data}
-    record_event(snapshot=after, kind=Event.Kind.REPAIRED, actor=actor, session_id=session.pk, data=values)
-    details = {"orderNo": session.order_no, **data}
-    audit_log.record_basket_repair(basket_id=after.basket_id, repair=repair, reason=values["reason"], data=details, actor=actor)
+    session_rows.insert_reservations(session, {Reservation.HELD: held}, at=snapshot.at)
+    record_repair(after, "hold_again", reason, actor, session=session, is_change=True, held=held, unlimited=unlimited)
 
 
 @transaction.atomic(savepoint=False)
