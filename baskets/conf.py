@@ -21,19 +21,22 @@ def _switch(name: str) -> Callable[[], bool]:
     return lambda: bool(getattr(settings, name))
 
 
+def _text(name: str) -> Callable[[], str]:
+    return lambda: str(getattr(settings, name))
+
+
+def _texts(name: str) -> Callable[[], list[str]]:
+    return lambda: list(getattr(settings, name))
+
+
 # How long a checkout session holds its stock, unless the partner has its own setting.
 hold_duration = _seconds("BASKETS_HOLD_SECONDS")
 # How far into the future staff can extend the hold of an active checkout at once.
 hold_extension = _seconds("BASKETS_HOLD_EXTENSION_SECONDS")
 # How often staff can extend the hold of one checkout. 0: never.
 hold_extensions = _number("BASKETS_HOLD_EXTENSIONS")
-
-
-def repair_reasons() -> list[str]:
-    """The reasons that forms of repairs offer. Empty: staff write each reason."""
-    return list(settings.BASKETS_REPAIR_REASONS)
-
-
+# The reasons that forms of repairs offer. Empty: staff write each reason.
+repair_reasons = _texts("BASKETS_REPAIR_REASONS")
 # How long after an abort, or after the end of its hold, a session can still become a late order.
 grace_period = _seconds("BASKETS_GRACE_SECONDS")
 # How long a basket lives after its last change; a guest basket after its creation.
@@ -61,13 +64,8 @@ def public_url() -> str:
 
 # Whether a device that received a basket by transfer can transfer it again.
 transferred_guests_may_transfer = _switch("BASKETS_TRANSFERRED_GUESTS_MAY_TRANSFER")
-
-
-def encryption_keys() -> list[str]:
-    """The keys for stored secrets; the first one encrypts. Empty: keys are derived from the Django secret key."""
-    return list(settings.BASKETS_ENCRYPTION_KEYS)
-
-
+# The keys for stored secrets; the first one encrypts. Empty: keys are derived from the Django secret key.
+encryption_keys = _texts("BASKETS_ENCRYPTION_KEYS")
 # How long a webhook receiver has to respond.
 webhook_timeout = _seconds("BASKETS_WEBHOOK_TIMEOUT_SECONDS")
 # How long a webhook can fail before delivery stops.
@@ -85,16 +83,10 @@ def outgoing_ports() -> list[int]:
     return list(settings.BASKETS_OUTGOING_PORTS)
 
 
-def metrics_token() -> str:
-    """The token that a monitoring system sends to read `/metrics`. Empty: the page does not exist."""
-    return str(settings.BASKETS_METRICS_TOKEN)
-
-
-def metrics_products() -> list[str]:
-    """The ids of the products whose sales and stock `/metrics` shows. Each is the value of a label, so there are few."""
-    return list(settings.BASKETS_METRICS_PRODUCTS)
-
-
+# The token that a monitoring system sends to read `/metrics`. Empty: the page does not exist.
+metrics_token = _text("BASKETS_METRICS_TOKEN")
+# The ids of the products whose sales and stock `/metrics` shows. Each is the value of a label, so there are few.
+metrics_products = _texts("BASKETS_METRICS_PRODUCTS")
 # The maximum number of calls per minute for a key that has no limit itself. 0: unlimited.
 calls_per_minute = _number("BASKETS_CALLS_PER_MINUTE")
 # The number of bad keys and tokens per minute and source that get the detailed error. 0: unlimited.
@@ -130,11 +122,8 @@ login_window = _seconds("BASKETS_LOGIN_WINDOW_SECONDS")
 staff_session_lifetime = _seconds("BASKETS_STAFF_SESSION_SECONDS")
 # How long an admin session lasts without a request.
 staff_idle_timeout = _seconds("BASKETS_STAFF_IDLE_SECONDS")
-
-
-def second_factor_roles() -> list[str]:
-    """The groups whose members need a second factor; `superusers` stands for all superusers."""
-    return list(settings.BASKETS_SECOND_FACTOR_ROLES)
+# The groups whose members need a second factor; `superusers` stands for all superusers.
+second_factor_roles = _texts("BASKETS_SECOND_FACTOR_ROLES")
 
 
 def client_address_header() -> str:
@@ -152,13 +141,7 @@ trusted_proxies = _number("BASKETS_TRUSTED_PROXIES")
 idempotency_window = _seconds("BASKETS_IDEMPOTENCY_SECONDS")
 # The number of this cell, from 1. 0: the installation has no cells.
 cell = _number("BASKETS_CELL")
-
-
-def cell_databases() -> list[str]:
-    """The aliases of the databases of all cells, in the order of their numbers. Empty: no command sees several cells."""
-    return list(settings.BASKETS_CELL_DATABASES)
-
-
-def slot_map_file() -> str:
-    """The path of the file that names the cell of each slot."""
-    return str(settings.BASKETS_SLOT_MAP)
+# The aliases of the databases of all cells, in the order of their numbers. Empty: no command sees several cells.
+cell_databases = _texts("BASKETS_CELL_DATABASES")
+# The path of the file that names the cell of each slot.
+slot_map_file = _text("BASKETS_SLOT_MAP")
