@@ -4,16 +4,15 @@ import hashlib
 import re
 import secrets
 import string
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
-from baskets.db.errors import constraint_of
 from baskets.domain import audit_log
 from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.actors import Actor
@@ -43,12 +42,12 @@ class ApiKeyNotFound(Refusal):
     message = gettext_noop("There is no API key with this prefix.")
 
 
+@transaction.atomic
 def issue_api_key(
     *,
     partner_name: str,
     kind: str = ApiKey.Kind.SERVER,
     label: str = "",
-    expires_at: datetime | None = None,
     expires_in: timedelta | None = None,
     calls_per_minute: int | None = None,
     reason: str = "",
@@ -59,50 +58,41 @@ def issue_api_key(
     The database stores the prefix, by which the key is found, and a SHA-256 digest. A plain digest is enough: the secret has
     256 random bits. A key of a sandbox is a test key: its prefix begins with `test`.
 
-    :param expires_at: when the key expires; excludes `expires_in`.
-    :param expires_in: after how long the key expires, by the database's clock; excludes `expires_at`. None for both: never.
+    :param expires_in: after how long the key expires, by the database's clock; None: never.
     :param calls_per_minute: the key's rate limit; 0 for no limit, None for the limit of the service, or of a test key.
     :returns: the row and the text of the key. The text cannot be read again later.
     :raises PartnerNotFound: no partner has this name.
-    :raises InvalidValue: the label cannot be stored, the key would expire before its creation, or its limit is out of range.
+    :raises InvalidValue: the label cannot be stored, or the kind, the duration or the limit is out of range.
     """
     if label:
         validate_printable(label, limit=MAX_LABEL_LENGTH, what=_("A key's label"))
     if kind not in ApiKey.Kind.values:
         raise InvalidValue(sentence("A key is either a `server` or a `client` key."))
-    if expires_at is not None and expires_in is not None:
-        raise InvalidValue(sentence("Either the end of a key is given or its duration, not both."))
     if expires_in is not None and not timedelta() < expires_in <= MAX_KEY_LIFETIME:
         raise InvalidValue(sentence("A key lasts from a moment to %(number)s days.", number=MAX_KEY_LIFETIME.days))
     _validate_rate_limit(calls_per_minute)
-    try:
-        with transaction.atomic():
-            partner = Partner.objects.filter(name=partner_name).first()
-            if partner is None:
-                raise PartnerNotFound
-            if partner.is_sandbox and calls_per_minute is None:
-                calls_per_minute = TEST_CALLS_PER_MINUTE
-            begin = TEST_PREFIX if partner.is_sandbox else ""
-            prefix = begin + "".join(secrets.choice(PREFIX_ALPHABET) for _ in range(PREFIX_LENGTH - len(begin)))
-            text = f"bk_{prefix}_{secrets.token_hex(SECRET_BYTES)}"
-            key = ApiKey.objects.create(
-                partner=partner,
-                prefix=prefix,
-                digest=digest_key(text),
-                kind=kind,
-                label=label,
-                created_by=actor.name,
-                calls_per_minute=calls_per_minute,
-                expires_at=expires_at if expires_in is None else Now() + expires_in,
-            )
-            key.refresh_from_db()  # The database has computed the times.
-            ends = key.expires_at and key.expires_at.isoformat(timespec="seconds")
-            after = {"kind": kind, "label": label, "expires_at": ends, "calls_per_minute": calls_per_minute}
-            _record(DeskEntry.Kind.CREATED, key, {"after": after}, reason, actor)
-    except IntegrityError as error:
-        if constraint_of(error) == "key_ends_after_it_was_made":
-            raise InvalidValue(sentence("The key would end before it begins.")) from None
-        raise
+    partner = Partner.objects.filter(name=partner_name).first()
+    if partner is None:
+        raise PartnerNotFound
+    if partner.is_sandbox and calls_per_minute is None:
+        calls_per_minute = TEST_CALLS_PER_MINUTE
+    begin = TEST_PREFIX if partner.is_sandbox else ""
+    prefix = begin + "".join(secrets.choice(PREFIX_ALPHABET) for _ in range(PREFIX_LENGTH - len(begin)))
+    text = f"bk_{prefix}_{secrets.token_hex(SECRET_BYTES)}"
+    key = ApiKey.objects.create(
+        partner=partner,
+        prefix=prefix,
+        digest=digest_key(text),
+        kind=kind,
+        label=label,
+        created_by=actor.name,
+        calls_per_minute=calls_per_minute,
+        expires_at=None if expires_in is None else Now() + expires_in,
+    )
+    key.refresh_from_db()  # The database has computed the times.
+    ends = key.expires_at and key.expires_at.isoformat(timespec="seconds")
+    after = {"kind": kind, "label": label, "expires_at": ends, "calls_per_minute": calls_per_minute}
+    _record(DeskEntry.Kind.CREATED, key, {"after": after}, reason, actor)
     return key, text
 
 
