@@ -27,10 +27,10 @@ def bounded(minimum: int, maximum: int) -> object:
 
 def main() -> None:
     """Prepare the database and run the requested parts."""
-    from tests.bench import overload, streams  # noqa: PLC0415 (needs Django)
+    from tests.bench import cost, overload, streams  # noqa: PLC0415 (needs Django)
     from tests.bench.parts import PARTS, Bench  # noqa: PLC0415 (needs Django)
 
-    PARTS.update(overload=overload.overload, webhooks=streams.webhooks, feed=streams.events)
+    PARTS.update(cost=cost.cost, overload=overload.overload, webhooks=streams.webhooks, feed=streams.events)
 
     parser = argparse.ArgumentParser(prog="python3 -m basket_project bench", description="Measure the service beside its floor.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")

@@ -1,7 +1,6 @@
 """What the benchmark measures, part by part. Each prints a table; each compares with the floor, or with itself, in the same run."""
 
 import cProfile
-import io
 import itertools
 import pstats
 import subprocess
@@ -12,19 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
 from baskets.management.load_client import Measurements, Request, send_all
 from tests.bench import floor, seeding
+from tests.bench.one_process import answer
 from tests.bench.servers import floor as served_floor
-from tests.bench.servers import processor_seconds, resident_megabytes, service, workers_of
+from tests.bench.servers import resident_megabytes, service, workers_of
 
 TIMEOUT_SECONDS = 60
 OPERATIONS = ("finish", "start", "abort", "add", "get")
-# An idle server process reports its statistics after ten seconds at the latest.
-STATISTICS_SECONDS = 11
-UPDATES = "SELECT relname, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE n_tup_upd > 0 AND relname LIKE 'baskets_%' ORDER BY 1"
-SERVER_PROCESSES = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 FINISH, ABORT = b'{"ordered": true}', b'{"ordered": false}'
 _runs = itertools.count(1)
 
@@ -61,7 +55,7 @@ def _calls(operation: str, users: Sequence[str]) -> list[Request]:
     raise ValueError(operation)
 
 
-def _measure(bench: Bench, url: str, calls: Sequence[Request], clients: int) -> Measurements:
+def measure(bench: Bench, url: str, calls: Sequence[Request], clients: int) -> Measurements:
     refused: list[int] = []
     measured = send_all(
         url,
@@ -77,24 +71,24 @@ def _measure(bench: Bench, url: str, calls: Sequence[Request], clients: int) -> 
     return measured
 
 
-def _prepare_calls(bench: Bench, operation: str, *, items: int = 3, hot: bool = False, number: int = 0) -> list[Request]:
+def prepare_calls(bench: Bench, operation: str, *, items: int = 3, hot: bool = False, number: int = 0) -> list[Request]:
     users = bench.users(number or bench.baskets)
     checkout = operation in ("finish", "abort", "get")
     seeding.fill(bench.database_url, partner=bench.partner, users=users, items=items, hot=hot, checkout=checkout)
     return _calls(operation, users)
 
 
-def _measure_service(
+def measure_service(
     bench: Bench, url: str, operation: str, *, clients: int, items: int = 3, hot: bool = False, number: int = 0
 ) -> Measurements:
-    return _measure(bench, url, _prepare_calls(bench, operation, items=items, hot=hot, number=number), clients)
+    return measure(bench, url, prepare_calls(bench, operation, items=items, hot=hot, number=number), clients)
 
 
 def _floor(bench: Bench, url: str, *, clients: int) -> Measurements:
     number = bench.baskets * 3
     floor.load(bench.database_url, baskets=number, items=3)
     calls = [Request(method="POST", path=f"/finish/u{n}", body=FINISH) for n in range(1, number + 1)]
-    return _measure(bench, url, calls, clients)
+    return measure(bench, url, calls, clients)
 
 
 def print_row(*columns: object) -> None:
@@ -122,13 +116,13 @@ def speed(bench: Bench) -> None:
     floor.load(bench.database_url, baskets=1, items=1)
     with service() as (url, _), served_floor() as (floor_url, _):
         for operation in ("finish", "finish", "start", "add", "get", "abort"):  # The first warms everything up.
-            _measure_service(bench, url, operation, clients=8, number=200)
+            measure_service(bench, url, operation, clients=8, number=200)
         for clients in (1, 8, 32):
             for operation, hot in itertools.product(OPERATIONS, (False, True)):
                 if hot and operation in ("add", "get"):
                     continue
                 minimum = _floor(bench, floor_url, clients=clients)
-                ours = _measure_service(bench, url, operation, clients=clients, hot=hot)
+                ours = measure_service(bench, url, operation, clients=clients, hot=hot)
                 ratio = ours.per_second / minimum.per_second
                 print_row(
                     operation, "one hot" if hot else "uniform", clients, ours.per_second, ours.percentile(0.5), ours.percentile(0.99), ratio
@@ -136,40 +130,15 @@ def speed(bench: Bench) -> None:
             print_row("the floor", "uniform", clients, minimum.per_second, minimum.percentile(0.5), minimum.percentile(0.99), 1)
 
 
-def cost(bench: Bench) -> None:
-    """Measure the processor time of each call in the service and in PostgreSQL. Linux, with the database on this machine."""
-    print_head("Cost of a call, 3 items, 8 clients", "Call", "Service, ms", "PostgreSQL, ms")
-    with service() as (url, main), psycopg.connect(bench.database_url, autocommit=True) as asking:
-        _measure_service(bench, url, "finish", clients=8, number=200)
-        for operation in OPERATIONS:
-            calls = _prepare_calls(bench, operation)
-            _measure(bench, url, calls[: len(calls) // 5], 8)
-            timed = calls[len(calls) // 5 :]
-            servers = [workers_of(main), [pid for (pid,) in asking.execute(SERVER_PROCESSES)]]
-            before = [processor_seconds(pids) for pids in servers]
-            _measure(bench, url, timed, 8)
-            spent = [processor_seconds(pids) - so_far for pids, so_far in zip(servers, before, strict=True)]
-            print_row(operation, *(seconds * 1000 / len(timed) for seconds in spent))
-        _print_updates(asking)
-
-
-def _print_updates(asking: "psycopg.Connection[Any]") -> None:
-    """Print how many rows all calls of this run have updated, and how many of the updates wrote to no index."""
-    time.sleep(STATISTICS_SECONDS)
-    print_head("Updates of rows", "Table", "Updated", "Of these without a write to an index (HOT)")
-    for row in asking.execute(UPDATES):
-        print_row(*row)
-
-
 def items(bench: Bench) -> None:
     """Measure how finish and start grow with the items of a basket."""
     print_head("Growth by items, 8 clients", "Call", "Items", "A second", "Time, as a multiple of that with 1 item")
     with service() as (url, _):
         for operation in ("finish", "start"):
-            _measure_service(bench, url, operation, clients=8, items=3, number=200)
+            measure_service(bench, url, operation, clients=8, items=3, number=200)
             base = 0.0
             for number in (1, 5, 20):
-                measured = _measure_service(bench, url, operation, clients=8, items=number)
+                measured = measure_service(bench, url, operation, clients=8, items=number)
                 base = base or measured.per_second
                 print_row(operation, number, measured.per_second, base / measured.per_second)
 
@@ -186,8 +155,8 @@ def baskets(bench: Bench) -> None:
                 seeding.fill(bench.database_url, partner=bench.partner, users=bench.users(step), items=1, checkout=there % 500_000 == 0)
                 there += step
             for operation in ("finish", "start", "get"):
-                _measure_service(bench, url, operation, clients=8, number=200)
-                measured = _measure_service(bench, url, operation, clients=8)
+                measure_service(bench, url, operation, clients=8, number=200)
+                measured = measure_service(bench, url, operation, clients=8)
                 print_row(
                     operation, f"{total:,}", measured.per_second, base.setdefault(operation, measured.per_second) / measured.per_second
                 )
@@ -204,7 +173,7 @@ def expiry(bench: Bench) -> None:
         users = bench.users(bench.baskets * 4)
         seeding.fill(bench.database_url, partner=bench.partner, users=users, items=3, checkout=True)
         load: list[Measurements] = []
-        beside = threading.Thread(target=lambda: load.append(_measure(bench, url, _calls("finish", users), 8)))
+        beside = threading.Thread(target=lambda: load.append(measure(bench, url, _calls("finish", users), 8)))
         beside.start()
         seconds = _sweep()
         beside.join()
@@ -234,7 +203,7 @@ def memory(bench: Bench) -> None:
     with service() as (url, main):
         done = 0
         for target in (bench.requests // 100, bench.requests // 10, bench.requests):
-            _measure(bench, url, [calls[n % len(calls)] for n in range(target - done)], 8)
+            measure(bench, url, [calls[n % len(calls)] for n in range(target - done)], 8)
             done = target
             print_row(f"{done:,}", ", ".join(f"{resident_megabytes(pid):.0f}" for pid in workers_of(main)))
 
@@ -247,15 +216,15 @@ def profile(bench: Bench) -> None:
     seeding.fill(bench.database_url, partner=bench.partner, users=users, items=3, checkout=True)
     calls = _calls("finish", users)
     for call in calls[:50]:
-        _inside(application, bench, call)
+        answer(application, key=bench.key, method=call.method, path=call.path, body=call.body.decode())
     profiler = cProfile.Profile()
     started = time.process_time()
     for call in calls[50 : len(calls) // 2]:
-        _inside(application, bench, call)
+        answer(application, key=bench.key, method=call.method, path=call.path, body=call.body.decode())
     spent = (time.process_time() - started) / (len(calls) // 2 - 50)
     profiler.enable()
     for call in calls[len(calls) // 2 :]:
-        _inside(application, bench, call)
+        answer(application, key=bench.key, method=call.method, path=call.path, body=call.body.decode())
     profiler.disable()
     print_head(f"Profile of finish-active in one process: {spent * 1000:.2f} ms of processor time a call", "Package", "Share of the time")
     stats: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined] # Its stub hides it.
@@ -275,31 +244,8 @@ def _package(path: str) -> str:
     return "baskets" if "/baskets/" in path or "basket_project" in path else "Python"
 
 
-def _inside(application: Callable[..., Any], bench: Bench, call: Request) -> None:
-    environ = {
-        "REQUEST_METHOD": call.method,
-        "PATH_INFO": call.path,
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": "127.0.0.1",
-        "HTTP_X_API_KEY": bench.key,
-        "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": str(len(call.body)),
-        "wsgi.input": io.BytesIO(call.body),
-        "wsgi.errors": sys.stderr,
-        "wsgi.url_scheme": "http",
-    }
-    statuses: list[str] = []
-    answer = application(environ, lambda status, *_: statuses.append(status))
-    answer.close()
-    if not statuses[0].startswith("200"):
-        raise SystemExit(statuses[0])
-
-
 PARTS: dict[str, Callable[[Bench], None]] = {
     "speed": speed,
-    "cost": cost,
     "items": items,
     "expiry": expiry,
     "profile": profile,
