@@ -2,23 +2,17 @@
 
 import http.client
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError
 
 from basket_project.http_server.suspension import Suspension
-from basket_project.launcher.cluster import free_port
-from basket_project.launcher.processes import terminate_group
 from baskets.api import long_polling
 from baskets.api.long_polling import FeedWatch, Waiter
 from baskets.domain.access.api_keys import issue_api_key
@@ -26,11 +20,14 @@ from baskets.domain.events import feed
 from baskets.models import FeedPosition
 from baskets.models.basket_snapshot import Owner
 from tests.api.conftest import Api
+from tests.api.process_server import process_server
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
 
-Server = tuple[Callable[..., "Caller"], "subprocess.Popen[bytes]"]
-PROJECT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+Server = tuple[Callable[..., "Caller"], "Popen[bytes]"]
 
 
 @pytest.fixture
@@ -47,35 +44,14 @@ def key(user: User) -> str:
 @pytest.fixture
 def server(user: User) -> Iterator["Server"]:
     """The process server with one worker and one thread, and what opens connections to it."""
-    database, port = connection.settings_dict, free_port()
-    url = f"postgres://{database['USER']}:{database['PASSWORD']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
-    command = [sys.executable, "-m", "basket_project.server", "--port", str(port), "--workers", "1", "--threads", "1"]
-    connections = ExitStack()
+    with ExitStack() as connections, process_server(threads=1) as running:
 
-    def connect(key: str = "") -> Caller:
-        caller = Caller(port, key)
-        connections.callback(caller.connection.close)
-        return caller
+        def connect(key: str = "") -> Caller:
+            caller = Caller(running.port, key)
+            connections.callback(caller.connection.close)
+            return caller
 
-    with (
-        connections,
-        subprocess.Popen(
-            command,
-            cwd=PROJECT,
-            env=os.environ | {"DATABASE_URL": url},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            process_group=0,
-        ) as process,
-    ):
-        for _ in range(600):
-            try:
-                connect().get("/livez")
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield connect, process
-        terminate_group(process.pid, grace_seconds=15)
+        yield connect, running.process
 
 
 class Caller:
