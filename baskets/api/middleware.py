@@ -70,7 +70,8 @@ class EnvelopeMiddleware:
             if response.status_code >= 500 or not request.path_info.startswith(UNLOGGED_PATHS):
                 seconds = time.perf_counter() - started
                 _log(request, response, seconds=seconds, statements=statements.number)
-                if reason := getattr(response, REASON_ATTRIBUTE, None):
+                caller = getattr(request, "user", None)
+                if (reason := getattr(response, REASON_ATTRIBUTE, None)) and not (isinstance(caller, Caller) and caller.sandbox):
                     refused_calls.count(reason)
                 if conf.metrics_token():
                     _count(request, response, seconds=seconds)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.utils import timezone
 
 from baskets.api.views import guides
 from baskets.domain.access import api_keys, partners
-from baskets.domain.events import activity, feed
+from baskets.domain.events import activity, feed, refused_calls, webhook_endpoints
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import sandbox_catalog, supply
 from baskets.domain.support import key_misuse, sandboxes
@@ -22,12 +24,17 @@ from baskets.models import (
     Partner,
     PartnerActivity,
     Product,
+    ProductActivity,
+    RefusalActivity,
     Stock,
     StockAdjustment,
     StockReservation,
+    WebhookBlockedBasket,
+    WebhookEndpoint,
 )
 from baskets.models.products import is_sandbox_product
 from tests.api.conftest import Api
+from tests.concurrency.barrier import run_concurrently
 from tests.factories import TESTER, ProductFactory
 from tests.project.test_documents import coded, fenced, rows
 from tests.time_travel import age_basket
@@ -197,7 +204,7 @@ def test_user_of_both_has_two_baskets_and_real_stock_is_untouched(test_api: Api,
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nothing_of_a_sandbox_is_counted_or_work_for_staff(partner: Partner) -> None:
+def test_nothing_of_a_sandbox_is_counted_or_work_for_staff(partner: Partner, settings: Any) -> None:
     sandbox = sandboxes.open_sandbox(partner_name=partner.name, actor=TESTER)
     api = Api(api_keys.issue_api_key(partner_name=sandbox.name, actor=TESTER)[1])
     put(api, "sandbox-gone-late")
@@ -206,10 +213,48 @@ def test_nothing_of_a_sandbox_is_counted_or_work_for_staff(partner: Partner) -> 
     assert api.request("POST", FINISH, {"ordered": True}).refusal == (422, 422, "checkout_aborted")
     put(api, "sandbox-plenty")
     api.request("POST", START)
+    webhook, _ = webhook_endpoints.create_webhook(partner_name=sandbox.name, url="https://shop.example.com/", actor=TESTER)
+    WebhookEndpoint.objects.filter(pk=webhook.pk).update(state="dead")
+    WebhookBlockedBasket.objects.create(
+        endpoint=webhook, basket=Basket.objects.get(), position=1, failures=1, failing_since=timezone.now(), next_try_at=timezone.now()
+    )
     activity.count_events()
+    refused_calls.write_counts()
     assert not PartnerActivity.objects.exists()
+    assert not ProductActivity.objects.exists()
+    assert not RefusalActivity.objects.filter(reason="checkout_aborted").exists()
     assert (Attention.objects.open().count(), Attention.objects.open().live().count()) == (1, 0)
     assert key_misuse.find_unusual_keys() == []
+    assert invariant_checker.check() == []
+    settings.BASKETS_METRICS_TOKEN = "a-token-of-the-operator"
+    scraped = Client().get("/metrics", headers={"Authorization": "Bearer a-token-of-the-operator"}).content.decode()
+    for name in ("attention_open", "webhook_lag_seconds", "webhook_blocked_baskets", "webhooks_given_up", "keys_unlike_others"):
+        assert f"\nbaskets_{name} 0.0\n" in scraped, name
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_callers_of_a_sandbox_each_get_what_the_product_promises(partner: Partner) -> None:
+    """Eight users buy everything at once, while the stock behind is nearly used up: no caller sees another one."""
+    sandbox = sandboxes.open_sandbox(partner_name=partner.name, actor=TESTER)
+    supply.set_unsold(reports=dict.fromkeys(["sandbox-plenty", "sandbox-last-one"], 3), as_of=None, reason="used up", actor=TESTER)
+    text = api_keys.issue_api_key(partner_name=sandbox.name, actor=TESTER)[1]
+
+    cart = {"sandbox-plenty": 1, "sandbox-last-one": 1, "sandbox-sold-out": -1}
+
+    def buy(number: int) -> list[Any]:
+        api, user = Api(text), f"/baskets/users/user-{number}"
+        seen: list[Any] = []
+        for ordered in (True, False):
+            for product_id in cart:
+                api.request("POST", f"{user}/products/{product_id}", {"count": 1})
+            started = api.request("POST", f"{user}/checkout/sessions").data["basket"]["checkout"]
+            seen.append({item["productId"]: item["stocked"] for item in started})
+            seen.append(api.request("POST", f"{user}/checkout/sessions/finish-active", {"ordered": ordered}).status)
+        api.request("POST", f"{user}/products/sandbox-busy-once", {"count": 1})
+        return [*seen, *(api.request("POST", f"{user}/checkout/sessions").status for _ in range(2))]
+
+    assert run_concurrently([lambda number=number: buy(number) for number in range(8)]) == [[cart, 200, cart, 200, 503, 200]] * 8
+    assert CheckoutSession.objects.filter(status="ORDERED").count() == 8
     assert invariant_checker.check() == []
 
 

@@ -29,13 +29,16 @@ from baskets.models import Product
 # Names the directory in which the workers of one server share their counters; `basket_project.server` sets it.
 MULTIPROCESS_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
+# Operators need not act on what goes wrong in a sandbox, so its flags and webhooks are left out.
 # Indexes answer all of it except the shortfall, which reads the whole stock table, and the waits, which read the memory of the server.
 DATABASE_NUMBERS = Statement(
     "database_numbers",
     """
+WITH sandbox AS (SELECT id FROM baskets_partner WHERE sandbox_of_id IS NOT NULL)
 SELECT (SELECT count(*) FROM baskets_checkoutsession WHERE status = 'ACTIVE'),
        lapsed.sessions, coalesce(extract(epoch FROM statement_timestamp() - lapsed.oldest), 0)::float,
-       (SELECT count(*) FROM baskets_attention WHERE settled_at IS NULL),
+       (SELECT count(*) FROM baskets_attention a JOIN baskets_basket b ON b.id = a.basket_id
+        WHERE a.settled_at IS NULL AND b.partner_id NOT IN (SELECT id FROM sandbox)),
        (SELECT coalesce(sum(shortfall), 0)::bigint FROM baskets_stock),
        coalesce((
            SELECT extract(epoch FROM statement_timestamp() - e.at) FROM baskets_event e
@@ -48,10 +51,11 @@ SELECT (SELECT count(*) FROM baskets_checkoutsession WHERE status = 'ACTIVE'),
                SELECT e.at FROM baskets_feedposition p JOIN baskets_event e ON e.id = p.event_id
                WHERE p.partner_id = w.partner_id AND p.position > w.position ORDER BY p.position LIMIT 1
            ) first
-           WHERE w.state = 'active'
+           WHERE w.state = 'active' AND w.partner_id NOT IN (SELECT id FROM sandbox)
        ), 0)::float,
-       (SELECT count(*) FROM baskets_webhookblockedbasket WHERE failures > 0),
-       (SELECT count(*) FROM baskets_webhookendpoint WHERE state = 'dead'),
+       (SELECT count(*) FROM baskets_webhookblockedbasket blocked JOIN baskets_webhookendpoint w ON w.id = blocked.endpoint_id
+        WHERE blocked.failures > 0 AND w.partner_id NOT IN (SELECT id FROM sandbox)),
+       (SELECT count(*) FROM baskets_webhookendpoint WHERE state = 'dead' AND partner_id NOT IN (SELECT id FROM sandbox)),
        waits.sessions, waits.longest,
        coalesce((SELECT extract(epoch FROM max(swept_at)) FROM baskets_activitystate), 0)::float,
        coalesce((SELECT extract(epoch FROM at) FROM baskets_deskentry WHERE kind = 'purged' ORDER BY id DESC LIMIT 1), 0)::float,
@@ -78,12 +82,15 @@ GAUGES = (
     ("baskets_checkouts_active", "Checkouts that have not ended, lapsed ones among them."),
     ("baskets_checkouts_lapsed", "Checkouts past the end of their hold, not yet swept."),
     ("baskets_oldest_lapsed_seconds", "How long the oldest of them has been past its end; 0 where there is none."),
-    ("baskets_attention_open", "Open attention flags."),
+    ("baskets_attention_open", "Open attention flags, without those of sandboxes."),
     ("baskets_shortfall_pieces", "Pieces held although the shop no longer has them."),
     ("baskets_feed_lag_seconds", "How long the oldest event without a place in the feed has been waiting; 0 where there is none."),
-    ("baskets_webhook_lag_seconds", "The age of the oldest event that an active webhook has not passed; 0 where there is none."),
-    ("baskets_webhook_blocked_baskets", "Baskets whose event a webhook refuses."),
-    ("baskets_webhooks_given_up", "Webhooks that were given up after failures."),
+    (
+        "baskets_webhook_lag_seconds",
+        "The age of the oldest event that an active webhook has not passed; 0 for none. Without sandboxes.",
+    ),
+    ("baskets_webhook_blocked_baskets", "Baskets whose event a webhook refuses, without sandboxes."),
+    ("baskets_webhooks_given_up", "Webhooks that were given up after failures, without sandboxes."),
     ("baskets_lock_waits", "Sessions of the database that wait for a lock."),
     ("baskets_longest_lock_wait_seconds", "How long the statement of the longest of them has been running; 0 where there is none."),
     ("baskets_last_sweep_timestamp_seconds", "When a sweep last ended after all that was due, in Unix time; 0: never."),
