@@ -21,7 +21,15 @@ from baskets.api.protocol.envelope import encode_json
 from baskets.api.protocol.identifiers import PUBLIC_NAMES
 from baskets.api.protocol.versioning import SUPPORTED_VERSIONS
 from baskets.api.schema.components import COMMON_HEADERS, HEADERS, OPERATION_KEY, PARAMETERS, Operation
-from baskets.api.schema.refusals import SHARED_RESPONSES, error_example, error_response, error_schemas, example_name, reference
+from baskets.api.schema.refusals import (
+    ERROR_HEADERS,
+    SHARED_RESPONSES,
+    error_example,
+    error_response,
+    error_schemas,
+    example_name,
+    reference,
+)
 from baskets.api.schema.webhooks import describe_webhooks, webhook_components
 from baskets.api.serializers.events import REPAIRS
 from baskets.domain.actors import ActorKind
@@ -111,7 +119,7 @@ def finish_schema(result: Any, **_: Any) -> Any:
         "schemas": dict(sorted(schemas.items())),
         "parameters": PARAMETERS | webhooks["parameters"],
         "headers": HEADERS,
-        "responses": _shared_responses(described) | {"HeadRefused": _head_refused()} | webhooks["responses"],
+        "responses": _shared_responses(described) | _head_refusals(paths) | webhooks["responses"],
         "examples": {example_name(*found): error_example(*found) for found in sorted(reasons)},
     }
     result["webhooks"] = describe_webhooks()
@@ -160,7 +168,7 @@ def _shared_responses(described: Mapping[str, Operation]) -> dict[str, Any]:
 def _head_operation(get: Mapping[str, Any]) -> dict[str, Any]:
     """Describe HEAD, which every address with GET serves."""
     success = {"description": get["responses"]["200"]["description"], "headers": COMMON_HEADERS}
-    refused = reference("responses", "HeadRefused")
+    refused = {status: reference("responses", _head_refused_name(status)) for status in get["responses"] if status != "200"}
     return {
         "operationId": f"head{get['operationId'].removeprefix('get').removeprefix('list').removeprefix('read')}",
         "summary": f"{get['summary']}: headers only",
@@ -168,12 +176,22 @@ def _head_operation(get: Mapping[str, Any]) -> dict[str, Any]:
         "tags": ["headers only"],
         "security": get["security"],
         "parameters": get["parameters"],
-        "responses": {"200": success, "4XX": refused, "5XX": refused},
+        "responses": {"200": success} | refused,
     }
 
 
-def _head_refused() -> dict[str, Any]:
-    return {"description": "The status and the headers that GET would have, without a body.", "headers": COMMON_HEADERS}
+def _head_refused_name(status: str) -> str:
+    return f"HeadRefused{status}" if int(status) in ERROR_HEADERS else "HeadRefused"
+
+
+def _head_refusals(paths: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the refusals of HEAD, by the name of their component: one for all statuses, and one for each with an own header."""
+    description = "The status and the headers that GET would have, without a body."
+    statuses = {status for operations in paths.values() for status in operations.get("head", {"responses": ()})["responses"]} - {"200"}
+    return {
+        _head_refused_name(status): {"description": description, "headers": error_response(int(status), {}, COMMON_HEADERS)["headers"]}
+        for status in sorted(statuses)
+    }
 
 
 def _simplify(node: Any) -> Any:

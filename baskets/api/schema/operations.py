@@ -305,8 +305,9 @@ product_details = describe_operation(
     "Get products, with the stock that is available now",
     f"""
 The body is a bare array of up to {conf.details_limit()} product ids. Products come in the order of the request, each once; `unknown`
-lists the ids that name no listed product. Stock is shared by all callers: `currentStockCount` may be outdated when it arrives, and only
-the start of a checkout reserves pieces.
+lists the ids that name no listed product. Stock is shared by all partners: `currentStockCount` may be outdated when it arrives, and only
+the start of a checkout reserves pieces. Where an operator limits the pieces of one checkout, or the share of one partner, a start
+may find fewer: `out_of_stock` then has what was `available` to you.
 """,
     tag="products",
     access=Access.KEY,

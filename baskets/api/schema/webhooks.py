@@ -68,7 +68,7 @@ def _describe(kind: str, meaning: str, *, data: dict[str, Any], example: dict[st
         "type": "object",
         "required": ["type", "timestamp", "data"],
         "properties": {
-            "type": {"type": "string", "const": kind},
+            "type": {"type": "string", "const": kind, "description": "The kind of the event."},
             "timestamp": {"type": "string", "format": "date-time", "description": "The time of the change."},
             "data": data,
         },

@@ -36,10 +36,10 @@ class EventActor(serializers.Serializer[Any]):
 class Tracking(serializers.Serializer[Any]):
     """Attribution as `X-JAY-Tracking` or `provider_id` reported it; unsent members are absent."""
 
-    session_id = serializers.CharField(required=False)
-    start_time = serializers.CharField(required=False)
-    source = serializers.CharField(required=False)  # type: ignore[assignment]  # The name is the API's.
-    provider_id = serializers.CharField(required=False)
+    session_id = serializers.CharField(required=False, help_text="The session of the viewer.")
+    start_time = serializers.CharField(required=False, help_text="When that session began, as it was reported.")
+    source = serializers.CharField(required=False, help_text="Where the viewer came from.")  # type: ignore[assignment]  # The name is the API's.
+    provider_id = serializers.CharField(required=False, help_text="The provider of the content.")
 
 
 class ProductCount(serializers.Serializer[Any]):
@@ -63,8 +63,8 @@ class StockedProductCount(ProductCount):
 class BasketLists(serializers.Serializer[Any]):
     """The content of cart and saved list."""
 
-    cart = ProductCount(many=True)
-    saved = ProductCount(many=True)
+    cart = ProductCount(many=True, help_text="What was in the cart.")
+    saved = ProductCount(many=True, help_text="What was in the saved list.")
 
 
 class ItemPlacedData(serializers.Serializer[Any]):
@@ -244,8 +244,11 @@ def event_name(kind: str) -> str:
     return "".join(word.capitalize() for word in kind.split("_")) + "Event"
 
 
+KIND_HELP = "What happened; it says which members `data` has."
+
+
 def _event_serializer(kind: str) -> type[serializers.Serializer[Any]]:
-    members = {"__doc__": MEANINGS[kind], "kind": serializers.ChoiceField(choices=[kind]), "data": DATA[kind]()}
+    members = {"__doc__": MEANINGS[kind], "kind": serializers.ChoiceField(choices=[kind], help_text=KIND_HELP), "data": DATA[kind]()}
     return type(event_name(kind), (EventHead,), members)
 
 

@@ -12,6 +12,7 @@ from rest_framework import serializers
 from baskets.models import Attention, CheckoutSession
 
 TIME_HELP = "UTC, to the second."
+STOCK_HELP = "Pieces that are available now, to all partners together; null for unlimited products. Limits may leave you fewer."
 
 
 class Item(serializers.Serializer[Any]):
@@ -45,9 +46,9 @@ class Basket(serializers.Serializer[Any]):
         help_text=f"The end of the basket: 30 days after its last change, unless the operator has set another time. {TIME_HELP}",
     )
     lastChanged = serializers.DateTimeField(required=False, help_text=TIME_HELP)
-    cart = Item(many=True)
-    saved = Item(many=True)
-    checkout = CheckoutLine(many=True)
+    cart = Item(many=True, help_text="What the user wants to buy.")
+    saved = Item(many=True, help_text="What the user keeps for later.")
+    checkout = CheckoutLine(many=True, help_text="What is being bought; empty while no checkout is active.")
 
 
 class StartedCheckout(serializers.Serializer[Any]):
@@ -90,7 +91,7 @@ class Session(serializers.Serializer[Any]):
     )
     late = serializers.BooleanField(help_text="Ordered after it had been aborted or had expired.")
     testMode = serializers.BooleanField(help_text="Holds and sells nothing.")
-    items = SessionItem(many=True)
+    items = SessionItem(many=True, help_text="What the checkout is or was about, the failed items included.")
 
 
 class Candidate(serializers.Serializer[Any]):
@@ -122,7 +123,7 @@ class ListedSession(Session):
     fullPrice = serializers.IntegerField(allow_null=True, help_text="As the start answered it.")
     fullTax = serializers.IntegerField(allow_null=True, help_text="Minor units.")
     shippingCost = serializers.IntegerField(allow_null=True, help_text="Minor units.")
-    attention = AttentionFlag(many=True)
+    attention = AttentionFlag(many=True, help_text="Why staff should review it; empty if there is no reason.")
 
 
 class ListedBasket(Basket):
@@ -141,7 +142,7 @@ class Product(serializers.Serializer[Any]):
     mainProductIdentifier = serializers.CharField(allow_null=True, help_text="The product of which this is a variant.")
     price = serializers.IntegerField(allow_null=True, help_text="Minor units of the currency, for one piece.")
     currency = serializers.CharField(allow_null=True, help_text="ISO 4217.")
-    currentStockCount = serializers.IntegerField(allow_null=True, help_text="Pieces that are available now; null for unlimited products.")
+    currentStockCount = serializers.IntegerField(allow_null=True, help_text=STOCK_HELP)
     outOfStock = serializers.BooleanField(help_text="Whether `currentStockCount` is 0.")
 
 
@@ -187,7 +188,7 @@ class Device(serializers.Serializer[Any]):
 class DeviceList(serializers.Serializer[Any]):
     """The devices of a basket whose tokens have not expired, the newest first; at most 200."""
 
-    devices = Device(many=True)
+    devices = Device(many=True, help_text="Each with its own token.")
 
 
 class Comfort(serializers.Serializer[Any]):
@@ -203,13 +204,13 @@ class Comfort(serializers.Serializer[Any]):
 class PublicKey(serializers.Serializer[Any]):
     """A JSON Web Key, on the curve P-256."""
 
-    kty = serializers.CharField()
-    crv = serializers.CharField()
-    x = serializers.CharField()
-    y = serializers.CharField()
+    kty = serializers.CharField(help_text="`EC`.")
+    crv = serializers.CharField(help_text="`P-256`.")
+    x = serializers.CharField(help_text="The first coordinate, in base64url.")
+    y = serializers.CharField(help_text="The second coordinate, in base64url.")
     kid = serializers.CharField(help_text="The key that a token names in its header.")
-    use = serializers.CharField()
-    alg = serializers.CharField()
+    use = serializers.CharField(help_text="`sig`.")
+    alg = serializers.CharField(help_text="`ES256`.")
 
 
 class KeySet(serializers.Serializer[Any]):
@@ -232,4 +233,6 @@ def paged(item: type[serializers.Serializer[Any]], *, is_endless: bool) -> seria
     """
     help_text = "Where to read on." if is_endless else "Only where there are more."
     token = serializers.CharField(required=is_endless, help_text=help_text)
-    return inline_serializer(name=f"{item.__name__}Page", fields={"data": item(many=True), "nextToken": token})
+    return inline_serializer(
+        name=f"{item.__name__}Page", fields={"data": item(many=True, help_text="The entries of this page."), "nextToken": token}
+    )

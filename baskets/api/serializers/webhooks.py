@@ -193,7 +193,7 @@ class Webhook(serializers.Serializer[Any]):
 class WebhookList(serializers.Serializer[Any]):
     """All webhooks of the partner, in the order of their creation."""
 
-    webhooks = Webhook(many=True)
+    webhooks = Webhook(many=True, help_text="The webhooks, the oldest first.")
 
 
 class WebhookWithSecret(Webhook):
@@ -220,7 +220,7 @@ class Delivery(serializers.Serializer[Any]):
 class DeliveryList(serializers.Serializer[Any]):
     """The latest requests to a webhook, the newest first: at most 50 that were acknowledged, and 50 others."""
 
-    deliveries = Delivery(many=True)
+    deliveries = Delivery(many=True, help_text="The latest requests, the newest first.")
 
 
 def render_webhook(endpoint: WebhookEndpoint) -> dict[str, Any]:
