@@ -29,7 +29,7 @@ from baskets.api.views import guides
 from baskets.domain.access import api_keys, token_issuers
 from baskets.domain.baskets import transfers
 from baskets.domain.events import feed
-from baskets.domain.maintenance.demo_data import load_demo
+from baskets.domain.maintenance.demo_data import PRODUCTS, load_demo
 from baskets.models import ApiKey, CheckoutSession, Event, Partner
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
@@ -97,6 +97,15 @@ def test_examples_call_the_address_of_the_reader(client: Client, settings: Any) 
 def test_each_example_is_given_in_every_language() -> None:
     languages = re.findall(r"^```(\w+)$", (PARTNERS / "start.md").read_text(), re.MULTILINE)
     assert [language for language in languages if language != "text"] == [*guides.LANGUAGES] * 4
+
+
+def test_products_are_those_of_the_demo() -> None:
+    listed = [
+        [f"`{row.product_id}`", ", ".join(filter(None, (row.name, row.variant))), "unlimited" if row.stock is None else str(row.stock)]
+        for row in PRODUCTS
+        if row.listed is not False
+    ]
+    assert rows(PARTNERS / "start.md", "Product") == listed
 
 
 # --- Numbers ------------------------------------------------------------------
