@@ -27,24 +27,27 @@ def bounded(minimum: int, maximum: int) -> object:
 
 def main() -> None:
     """Prepare the database and run the requested parts."""
-    from tests.bench import cost, overload, streams  # noqa: PLC0415 (needs Django)
+    from tests.bench import cost, overload, soak, streams  # noqa: PLC0415 (needs Django)
     from tests.bench.parts import PARTS, Bench  # noqa: PLC0415 (needs Django)
 
     PARTS.update(cost=cost.cost, overload=overload.overload, webhooks=streams.webhooks, feed=streams.events)
+    every, named = list(PARTS), PARTS | {"soak": soak.soak}
 
     parser = argparse.ArgumentParser(prog="python3 -m basket_project bench", description="Measure the service beside its floor.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(named)} (default: all but soak)")
     parser.add_argument("--baskets", type=bounded(MIN_BASKETS, MAX_BASKETS), default=1000, help="for one figure (default: %(default)s)")  # type: ignore[arg-type] # A callable, if one that typeshed cannot see.
     parser.add_argument("--requests", type=bounded(1000, MAX_REQUESTS), default=100_000, help="of the part memory (default: %(default)s)")  # type: ignore[arg-type] # As above.
     parser.add_argument("--ten-million", action="store_true", help="let the part baskets go on to ten million; takes an hour and 20 GB")
+    parser.add_argument("--minutes", type=bounded(1, 1440), default=65, help="of the part soak (default: %(default)s)")  # type: ignore[arg-type] # As above.
+    parser.add_argument("--record", default="", metavar="FILE", help="where the part soak adds each sample, as a line of JSON")
     options = parser.parse_args()
-    if unknown := set(options.parts) - PARTS.keys():
+    if unknown := set(options.parts) - named.keys():
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     call_command("migrate", verbosity=0, interactive=False)
     _require_durability()
     bench = _bench(options, Bench)
-    for name in options.parts or PARTS:
-        PARTS[name](bench)
+    for name in options.parts or every:
+        named[name](bench)
     # One wrong unit, and no figure counts.
     call_command("check_baskets")
 
@@ -74,6 +77,8 @@ def _bench(options: argparse.Namespace, bench: type) -> object:
         baskets=options.baskets,
         requests=options.requests,
         ten_million=options.ten_million,
+        minutes=options.minutes,
+        record=options.record,
     )
 
 

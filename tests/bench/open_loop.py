@@ -152,9 +152,14 @@ class OpenLoop:
             self._free.append(connection)
 
 
-def raw_request(method: str, path: str, *, host: str, key: str, body: bytes = b"") -> bytes:
-    """Render a request with an API key."""
+def raw_request(method: str, path: str, *, host: str, key: str, body: bytes = b"", idempotency: str = "") -> bytes:
+    """Render a request with an API key.
+
+    :param idempotency: the `Idempotency-Key`; none if empty.
+    """
     head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\nX-API-Key: {key}\r\n"
+    if idempotency:
+        head += f"Idempotency-Key: {idempotency}\r\n"
     if body:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return f"{head}\r\n".encode() + body

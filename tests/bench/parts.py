@@ -33,6 +33,8 @@ class Bench:
     baskets: int
     requests: int
     ten_million: bool
+    minutes: int = 0
+    record: str = ""
 
     def users(self, number: int) -> list[str]:
         """Return user ids that have no basket yet."""
