@@ -28,6 +28,7 @@ from basket_project.http_server.limits import Limits, raise_descriptor_limit
 from basket_project.http_server.supervisor import Supervisor, report_ready
 from basket_project.logs import logging_config
 from basket_project.variables import missing_variable
+from baskets import tracing
 
 log = structlog.get_logger("basket_project.http_server")
 
@@ -120,6 +121,7 @@ def _serve_as_worker(place: Place, *, threads: int) -> NoReturn:
         # The message about an invalid setting; it never quotes a secret.
         reason = str(error) if type(error).__name__ == "ImproperlyConfigured" else None
         log.exception("worker_failed", reason=reason)
+    tracing.stop()
     sys.stderr.flush()
     os._exit(status)  # Threads that wait for a database that hangs must not delay the end.
 

@@ -12,6 +12,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from basket_project.logs import logging_config
+from baskets import tracing
 
 env = environ.Env()
 
@@ -56,8 +57,10 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
 ]
 
-# The first one guarantees the envelope. Middleware that only pages need is restricted to their paths.
+# The first one guarantees the envelope, inside of the span of the call where there are traces.
+# Middleware that only pages need is restricted to their paths.
 MIDDLEWARE = [
+    *(["baskets.api.request_spans.RequestSpans"] if tracing.is_requested() else []),
     "baskets.api.middleware.EnvelopeMiddleware",
     "baskets.api.cors.PartnerCorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -312,7 +315,7 @@ CORS_ALLOW_CREDENTIALS = False  # Keys and tokens are headers; there is no cooki
 CORS_ALLOW_METHODS = ["GET", "POST", "PATCH", "DELETE"]
 CORS_ALLOW_HEADERS = [
     *("accept", "authorization", "content-type", "idempotency-key", "x-api-key", "x-api-version"),
-    *("x-jay-api-version", "x-jay-tracking", "x-request-id"),
+    *("x-jay-api-version", "x-jay-tracking", "x-request-id", "traceparent", "tracestate"),
 ]
 CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-API-Version", "Idempotency-Replayed", "Retry-After", "WWW-Authenticate"]
 CORS_PREFLIGHT_MAX_AGE = 600

@@ -11,6 +11,11 @@ class BasketsConfig(AppConfig):
     verbose_name = _("Baskets")
 
     def ready(self) -> None:
-        """Register the system checks."""
-        from baskets import checks  # noqa: F401, PLC0415 (registered on import, once the app registry is complete)
+        """Register the system checks, and switch traces on if the environment asks for them."""
+        from baskets import (  # noqa: PLC0415 (once the app registry is complete)
+            checks,  # noqa: F401 (registered on import)
+            tracing,
+        )
         from baskets.db import checks as database_checks  # noqa: F401, PLC0415
+
+        tracing.start()

@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = PROJECT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOCKS = PROJECT / ".requirements"
-LOCK_NAMES = ("run", "embedded", "test", "dev", "migrations")
+LOCK_NAMES = ("run", "tracing", "embedded", "test", "dev", "migrations")
 
 # Records the installed locks. A running set-up deletes it first, so an interrupted set-up starts over.
 _RECORD = ENVIRONMENT / "installed.json"

@@ -26,10 +26,10 @@ def run_tests(arguments: Sequence[str]) -> int:
     """Run pytest with these arguments and return its code."""
     named = os.environ.get("DATABASE_URL")
     if named:
-        ensure_environment(["run", "test"])
+        ensure_environment(["run", "tracing", "test"])
         return _run_pytest(arguments, named)
     check_embedded_server_runs_here()
-    ensure_environment(["run", "embedded", "test"])
+    ensure_environment(["run", "tracing", "embedded", "test"])
     with temporary_cluster(NOT_DURABLE) as cluster:
         return _run_pytest(arguments, cluster.url)
 

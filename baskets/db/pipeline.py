@@ -42,6 +42,7 @@ from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Wait
 
+from baskets import tracing
 from baskets.db.errors import SESSION_ENDED, is_stale_plan
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -62,9 +63,10 @@ class Statement:
     >>> RENAME = Statement("rename_product", "UPDATE baskets_product SET name = %s WHERE id = %s")
     """
 
-    __slots__ = ("dollar_sql", "names", "prepared_name", "sql")
+    __slots__ = ("dollar_sql", "name", "names", "prepared_name", "sql")
 
     def __init__(self, name: str, sql: str) -> None:
+        self.name = name
         self.sql = sql
         self.dollar_sql, self.names = _to_dollar_params(sql)
         # The digest tells two releases apart that share a session behind a pooler.
@@ -197,9 +199,21 @@ class PipelineConnection:
         if not self._queue:
             return
         queue, self._queue = self._queue, []
+        sent = self._with_transaction(queue, commit=commit is not None)
+        if tracing.active:
+            with tracing.active.round_trip([result.statement.name for result in sent]):
+                self._make_round_trip(queue, sent, commit)
+        else:
+            self._make_round_trip(queue, sent, commit)
+
+    def _make_round_trip(self, queue: list[PendingResult], sent: list[PendingResult], commit: "CommitState | None") -> None:
+        """Do the work of `flush`.
+
+        :param sent: the queue with BEGIN and COMMIT.
+        """
         failed: list[tuple[PendingResult, PGresult]] = []
         started = time.monotonic()
-        steps = self._communicate(queue, failed, commit=commit is not None)
+        steps = self._communicate(sent, failed)
         with self.django.wrap_database_errors:
             try:
                 self.raw.wait(steps)
@@ -220,16 +234,18 @@ class PipelineConnection:
                     _edition.replace(self._edition)
                 raise failure
 
-    def _communicate(self, queue: list[PendingResult], failed: list[tuple[PendingResult, PGresult]], *, commit: bool) -> PQGen[None]:
+    def _with_transaction(self, queue: list[PendingResult], *, commit: bool) -> list[PendingResult]:
+        """Add BEGIN, where no transaction is open and one is needed, and COMMIT."""
+        begins = not self.raw.autocommit and self.raw.pgconn.transaction_status == TransactionStatus.IDLE
+        first = [PendingResult(self, BEGIN, ())] if begins else []
+        return [*first, *queue, *([PendingResult(self, COMMIT, ())] if commit else [])]
+
+    def _communicate(self, queue: list[PendingResult], failed: list[tuple[PendingResult, PGresult]]) -> PQGen[None]:
         """Send all statements, then receive the results in their order.
 
         :param failed: gets each result that is an error, with its statement.
         """
         pgconn = self.raw.pgconn
-        if not self.raw.autocommit and pgconn.transaction_status == TransactionStatus.IDLE:
-            queue = [PendingResult(self, BEGIN, ()), *queue]
-        if commit:
-            queue = [*queue, PendingResult(self, COMMIT, ())]
         pgconn.enter_pipeline_mode()
         prepares = [self._send(result) for result in queue]
         pgconn.pipeline_sync()

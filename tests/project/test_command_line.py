@@ -158,7 +158,7 @@ def test_setup_installs_what_serves_and_what_is_named(
 def test_setup_refuses_an_unknown_lock(recorded_installs: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["setup", "everything"])
-    assert "'everything' is none of run, embedded, test, dev, migrations" in capsys.readouterr().err
+    assert "'everything' is none of run, tracing, embedded, test, dev, migrations" in capsys.readouterr().err
     assert recorded_installs == []
 
 

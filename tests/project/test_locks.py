@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 LOCKS = Path(__file__).parents[2] / ".requirements"
-NAMES = ("run", "embedded", "test", "dev", "migrations")
+NAMES = ("run", "tracing", "embedded", "test", "dev", "migrations")
 PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 
 

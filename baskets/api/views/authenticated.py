@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from baskets import conf
+from baskets import conf, tracing
 from baskets.api.auth.api_keys import CachedKeyGuard, CachedKeyStale, Caller, authenticate_key
 from baskets.api.auth.permissions import BearerTokenOfClientKeys
 from baskets.api.auth.throttling import ApiKeyThrottle, rate_limit_of, throttle_failure
@@ -165,7 +165,7 @@ class AuthenticatedViewSet(ViewSet):
             kind=ActorKind.KEY,
             name=self.caller.prefix,
             request_id=request_id_of(self.request),
-            tracking=read_tracking(self.request, provider_id=next(iter(self.query("provider_id")), None)),
+            tracking=read_tracking(self.request, provider_id=next(iter(self.query("provider_id")), None)) | tracing.event_context(),
             may_order=self.caller.may_order,
         )
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from baskets import tracing
 from baskets.domain.actors import ActorKind
 from baskets.domain.timestamps import format_timestamp
 from baskets.models import Event, FeedPosition
@@ -92,7 +93,7 @@ def event_payload(entry: FeedEntry, *, sandbox: bool) -> dict[str, Any]:
         "revision": entry.revision,
         "actor": {"kind": entry.actor_kind, "key": entry.actor if by_key else None},
         "requestId": (entry.request_id if by_key else "") or None,
-        "tracking": entry.tracking,
+        "tracking": tracing.without_context(entry.tracking),
         "data": {name: value for name, value in entry.data.items() if name not in hidden} if hidden else entry.data,
     }
     if sandbox:

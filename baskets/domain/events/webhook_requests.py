@@ -3,16 +3,18 @@
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from standardwebhooks.webhooks import Webhook
 
-from baskets import conf
+from baskets import conf, tracing
 from baskets.domain.events.payloads import FeedEntry, event_payload
 from baskets.domain.events.webhook_failures import MAX_DELAY, Failure
 from baskets.domain.events.webhook_secrets import read_secrets
@@ -75,7 +77,7 @@ def send_event(
     """
     event = event_payload(entry, sandbox=endpoint.partner.is_sandbox)
     message = {"type": event["kind"], "timestamp": event["at"], "data": event}
-    return send_message(endpoint, name=event["id"], message=message, signers=signers, now=now, kept=kept)
+    return send_message(endpoint, name=event["id"], message=message, signers=signers, now=now, kept=kept, tracking=entry.tracking)
 
 
 def send_test(endpoint: WebhookEndpoint, *, now: datetime, kept: KeptConnections | None = None) -> Outcome:
@@ -100,11 +102,13 @@ def send_message(
     signers: Signers,
     now: datetime,
     kept: KeptConnections | None = None,
+    tracking: Mapping[str, Any] = MappingProxyType({}),
 ) -> Outcome:
     """Send one message, signed with the secret, and with the previous secret during its overlap.
 
     :param name: the id of the message.
     :param now: the database's clock.
+    :param tracking: of the event.
     """
     try:
         signing = signers.at(now)
@@ -120,24 +124,26 @@ def send_message(
         "webhook-signature": " ".join(signer.sign(name, sent_at, body) for signer in signing),
     }
     started = time.monotonic()
-    status: int | None = None
-    try:
-        reply = http_client.send_request(
-            endpoint.url,
-            method="POST",
-            headers=headers,
-            body=body.encode(),
-            timeout_seconds=conf.webhook_timeout().total_seconds(),
-            kept=kept,
-        )
-    except outgoing_urls.ForbiddenUrl as problem:
-        failure: Failure | None = Failure(problem=str(problem), by_event=False)
-    except http_client.RequestFailed as problem:
-        failure = Failure(problem=str(problem), by_event=problem.connected)
-    else:
-        status = reply.status
-        failure = None if 200 <= status < 300 else _read_failure(reply)
+    with tracing.delivery(message["type"], url=endpoint.url, headers=headers, tracking=tracking) as span:
+        status, failure = _exchange(endpoint.url, headers=headers, body=body.encode(), kept=kept)
+        if span:
+            span.end(status=status, failed=failure is not None)
     return Outcome(failure=failure, status=status, duration=timedelta(seconds=time.monotonic() - started))
+
+
+def _exchange(url: str, *, headers: dict[str, str], body: bytes, kept: KeptConnections | None) -> tuple[int | None, Failure | None]:
+    """Send a request and read its response.
+
+    :returns: the status, None without a response; and the failure, None if the receiver acknowledged the message.
+    """
+    timeout = conf.webhook_timeout().total_seconds()
+    try:
+        reply = http_client.send_request(url, method="POST", headers=headers, body=body, timeout_seconds=timeout, kept=kept)
+    except outgoing_urls.ForbiddenUrl as problem:
+        return None, Failure(problem=str(problem), by_event=False)
+    except http_client.RequestFailed as problem:
+        return None, Failure(problem=str(problem), by_event=problem.connected)
+    return reply.status, None if 200 <= reply.status < 300 else _read_failure(reply)
 
 
 def _read_failure(reply: http_client.Response) -> Failure:
