@@ -16,7 +16,7 @@ from baskets.domain.stock import supply
 from baskets.domain.support import basket_repairs
 from baskets.models import Attention, Basket, CheckoutSession, Event
 from tests.admin.conftest import Shop
-from tests.admin.repairs.repair_cases import ordered, sold_out_since
+from tests.admin.repairs.repair_states import ordered, sold_out_since
 
 pytestmark = pytest.mark.django_db
 

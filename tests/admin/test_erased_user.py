@@ -26,7 +26,7 @@ from baskets.models import Attention, Basket, CheckoutSession, Comfort, Event, I
 from baskets.models.basket_snapshot import Owner
 from tests.admin.auth.signing_in import PASSWORD
 from tests.admin.conftest import token
-from tests.admin.repairs.test_repairs import hidden_fields
+from tests.admin.repairs.repair_forms import hidden_fields
 from tests.api.conftest import Api, Sells, api, app, issue, schema_loaded, sells
 from tests.conftest import Log
 from tests.domain.events.receivers import Receiver, receiver

@@ -26,7 +26,7 @@ from baskets.domain.stock import supply
 from baskets.domain.support import attention_repairs
 from baskets.models import ActivityState, Attention, Basket, WebhookEndpoint
 from tests.admin.conftest import Shop
-from tests.admin.repairs.repair_cases import broken
+from tests.admin.repairs.repair_states import broken
 from tests.factories import TESTER
 from tests.time_travel import age_all_rows
 

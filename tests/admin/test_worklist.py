@@ -21,7 +21,7 @@ from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support import assignments, checkout_repairs
 from baskets.models import ApiKey, Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event, Partner, Stock
 from tests.admin.conftest import Shop, token
-from tests.admin.repairs.repair_cases import OTHER, REASON, broken, short_of_supply, sold_out_since
+from tests.admin.repairs.repair_states import OTHER, REASON, broken, short_of_supply, sold_out_since
 from tests.domain.scenarios import User as Buyer
 
 pytestmark = pytest.mark.django_db

@@ -34,7 +34,7 @@ from baskets.models import ApiKey, CheckoutSession, Event, Partner
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User
 from tests.factories import TESTER
-from tests.project.test_documents import DOCS, fenced, rows
+from tests.project.documents import DOCS, fenced, rows
 
 PARTNERS = DOCS / "partners"
 PATHS = ["/docs", *(f"/docs/{slug}" for slug in guides.GUIDES[1:]), *(f"/docs/errors/{reason}" for reason in TABLE)]

@@ -36,7 +36,7 @@ from baskets.models.products import is_sandbox_product
 from tests.api.conftest import Api
 from tests.concurrency.barrier import run_concurrently
 from tests.factories import TESTER, ProductFactory
-from tests.project.test_documents import coded, fenced, rows
+from tests.project.documents import coded, fenced, rows
 from tests.time_travel import age_basket
 
 GUIDE = guides.FOLDER / "testing.md"

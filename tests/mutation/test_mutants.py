@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import LongRun
-from tests.mutation.mutations import MUTATIONS, Mutation
+from tests.mutation.mutations import MUTATIONS
+from tests.mutation.mutations.mutation import Mutation
 from tests.mutation.places import PROJECT, mutate, resolve
 
 PARTS = ("baskets", "basket_project", "tests", "templates", "pyproject.toml", "manage.py", ".requirements", "README.md")

@@ -9,7 +9,7 @@ from django.core import checks
 
 from baskets.net import http_client
 from baskets.net.outgoing_urls import ForbiddenUrl, validate_url
-from tests.net.test_http_client import resolve_to
+from tests.net.http_servers import resolve_to
 
 NOT_CALLED = [
     "x",

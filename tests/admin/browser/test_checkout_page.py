@@ -14,7 +14,7 @@ from baskets.domain.access import api_keys, partners
 from baskets.domain.support import sandboxes
 from baskets.models import ApiKey, CheckoutSession
 from tests.factories import TESTER, PartnerFactory
-from tests.project.test_documents import fenced
+from tests.project.documents import fenced
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

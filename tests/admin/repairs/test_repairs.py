@@ -3,36 +3,30 @@
 import html
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
-from django.db.models import F
 from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 
 from baskets.admin.repairs.admin import RepairAdmin
-from baskets.admin.repairs.basket_forms import EraseForm, NoteForm
-from baskets.admin.repairs.forms import AssignmentForm, RepairForm
-from baskets.admin.repairs.registry import ALL_REPAIRS
 from baskets.domain import runner
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.baskets import items
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.stock import supply
 from baskets.domain.support import assignments, erasure
-from baskets.models import Basket, CheckoutSession, DeskEntry, Event, Partner, Stock, StockAdjustment
-from tests.admin.conftest import Shop, token
-from tests.admin.repairs.repair_cases import (
-    CASES,
+from baskets.models import Basket, CheckoutSession, DeskEntry, Event, Partner
+from tests.admin.conftest import Shop
+from tests.admin.repairs.repair_cases import CASES, Case, is_aborted, is_ordered_late, is_ordered_short, is_reversed
+from tests.admin.repairs.repair_forms import address_of, asks, confirmed, form_of, hidden_fields
+from tests.admin.repairs.repair_states import (
     OTHER,
     REASON,
-    Case,
     aborted,
     active,
     basket,
@@ -44,10 +38,6 @@ from tests.admin.repairs.repair_cases import (
     erased_before,
     extended_before,
     gone,
-    is_aborted,
-    is_ordered_late,
-    is_ordered_short,
-    is_reversed,
     lapsed,
     matter,
     nearly_over,
@@ -65,37 +55,6 @@ from tests.admin.repairs.repair_cases import (
 from tests.domain.scenarios import available, reservations
 
 pytestmark = pytest.mark.django_db
-
-
-def address_of(record: Any, slug: str) -> str:
-    return reverse(f"admin:baskets_{record._meta.model_name}_repair", args=[record.pk, slug])
-
-
-def hidden_fields(body: str) -> dict[str, str]:
-    """The hidden fields of the form of a page."""
-    found = re.findall(r'<input type="hidden" name="(seen|opened_at|outcome|confirm)" value="([^"]*)"', body)
-    return {name: html.unescape(value) for name, value in found}
-
-
-def form_of(client: Client, address: str, case: Case, **more: Any) -> dict[str, Any]:
-    form = {"csrfmiddlewaretoken": token(client, address), "reason": REASON} | hidden_fields(client.get(address).content.decode())
-    assert "seen" in form, "the page offers no form"
-    return confirmed(client, address, form | case.values | more)
-
-
-def confirmed(client: Client, address: str, form: dict[str, Any]) -> dict[str, Any]:
-    """Look at what a form would do, as the page asks for it, and confirm that."""
-    if not asks(address) or "confirm" in form:
-        return form
-    shown = hidden_fields(client.post(address, form).content.decode())
-    return form | {name: value for name, value in shown.items() if name in ("confirm", "outcome")}
-
-
-FORMS_WITHOUT_DETAILS = (RepairForm, AssignmentForm, EraseForm, NoteForm)
-
-
-def asks(address: str) -> bool:
-    return next(repair.form_class not in FORMS_WITHOUT_DETAILS for repair in ALL_REPAIRS if f"/{repair.slug}/" in address)
 
 
 @pytest.mark.measured
@@ -359,62 +318,6 @@ def test_what_is_confirmed_is_what_was_shown(shop: Shop, repairer: Client, store
         assert stored_rows() == before
 
 
-def test_a_stock_take_changes_the_supply_as_shown_while_customers_buy(shop: Shop, repairer: Client) -> None:
-    """22 lamps, 10 of them held; 17 are counted. Three of the held ones are ordered between the preview and the confirmation."""
-    record = product(shop)
-    supply.set_unsold(reports={"lamp": 22}, as_of=None, reason="feed", actor=Actor.system("feed"))
-    holders = [shop.buyer("cid"), shop.buyer("dan")]
-    for holder, pieces in zip(holders, (3, 5), strict=True):
-        holder.place("lamp", pieces)
-        holder.start()
-    address = address_of(record, "set-unsold")
-    form = form_of(repairer, address, Case("set-unsold", product, is_aborted, {"unsold": "17"}))
-    assert available("lamp") == (12, 0)
-    holders[0].finish(ordered=True)
-    assert repairer.post(address, form).status_code == 302
-    assert available("lamp") == (7, 0)
-    last = StockAdjustment.objects.order_by("pk").last()
-    assert last is not None
-    assert (last.delta, last.reported, last.as_of.isoformat()) == (-5, 17, form["opened_at"])
-    assert invariant_checker.check_invariants() == []
-
-
-def test_a_stock_take_may_name_the_moment_of_the_count(shop: Shop, repairer: Client) -> None:
-    record = product(shop)
-    Stock.objects.update(reported_as_of=F("reported_as_of") - timedelta(days=1))
-    StockAdjustment.objects.update(as_of=F("as_of") - timedelta(days=1))
-    address = address_of(record, "set-unsold")
-    counted_at = (now() - timedelta(hours=1)).replace(microsecond=0)
-    case = Case("set-unsold", product, is_aborted, {"unsold": "4", "counted_at": f"{counted_at:%Y-%m-%d %H:%M:%S}"})
-    assert repairer.post(address, form_of(repairer, address, case)).status_code == 302
-    assert Stock.objects.values_list("available", "reported", "reported_as_of").get(pk="lamp") == (2, 4, counted_at)
-
-
-def test_the_moment_of_the_count_is_shown_and_read_in_the_zone_of_the_page(shop: Shop, repairer: Client) -> None:
-    repairer.cookies["desk_zone"] = "Asia/Tokyo"
-    record = product(shop)
-    Stock.objects.update(reported_as_of=F("reported_as_of") - timedelta(days=1))
-    StockAdjustment.objects.update(as_of=F("as_of") - timedelta(days=1))
-    address = address_of(record, "set-unsold")
-    help_text = re.search(r"Empty: when this page was opened, ([^<]+)", repairer.get(address).content.decode())
-    assert help_text
-    opened_at = help_text[1][:19]
-    assert help_text[1][19:].startswith(". Otherwise as 2026-11-24 06:00, in the time zone of this page (Asia/Tokyo).")
-    case = Case("set-unsold", product, is_aborted, {"unsold": "4", "counted_at": opened_at})
-    assert repairer.post(address, form_of(repairer, address, case)).status_code == 302
-    tokyo = timezone(timedelta(hours=9))
-    assert Stock.objects.get(pk="lamp").reported_as_of == datetime.fromisoformat(opened_at).replace(tzinfo=tokyo)
-
-
-@pytest.mark.parametrize("opened_at", ["", "x", "2026-02-30T00:00:00+00:00", "2026-02-01 00:00:00", "0001-01-01T00:00:00+14:00"])
-def test_a_stock_take_with_a_forged_moment_changes_nothing(opened_at: str, shop: Shop, repairer: Client, stored_rows: Any) -> None:
-    address = address_of(product(shop), "set-unsold")
-    form = form_of(repairer, address, Case("set-unsold", product, is_aborted, {"unsold": "17"}))
-    before = stored_rows()
-    assert repairer.post(address, form | {"opened_at": opened_at}).status_code in (200, 409)
-    assert stored_rows() == before
-
-
 def test_a_late_order_that_would_be_shorter_than_shown_is_not_made(shop: Shop, repairer: Client, stored_rows: Callable[[], Any]) -> None:
     session = aborted(shop)
     address = address_of(session, "order-late")
@@ -452,72 +355,6 @@ def test_a_repair_of_many_rows_needs_the_right_to_see_them(shop: Shop) -> None:
         assert client.post(address, {"_selected_action": [session.pk]}).status_code == code
     session.refresh_from_db()
     assert session.status == "ACTIVE"
-
-
-def test_an_unknown_repair_is_not_found(shop: Shop, repairer: Client) -> None:
-    session = active(shop)
-    assert repairer.get(address_of(session, "no-such")).status_code == 404
-    assert repairer.get(address_of(session, "abort").replace(str(session.pk), "999999")).status_code == 404
-
-
-OF_OPEN_BASKET = {"add-item", "change-item", "extend", "end", "note", "erase"}
-
-
-def test_pages_offer_the_repairs_that_fit_to_those_who_may(shop: Shop, repairer: Client, viewer: Client) -> None:
-    session = active(shop)
-    page = reverse("admin:baskets_basket_change", args=[session.basket_id])
-    offered = set(re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()))
-    assert offered == {"finish-as-ordered", "abort", "extend-hold", "hold-again", "release", *OF_OPEN_BASKET}
-    assert "/repair/" not in viewer.get(page).content.decode()
-    shop.buyer("ann").finish(True)
-    offered = set(re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()))
-    assert offered == {"reverse-order", *OF_OPEN_BASKET}
-
-
-def test_what_is_done_is_not_offered_again(shop: Shop, repairer: Client) -> None:
-    made = erased_before(shop)
-    body = repairer.get(reverse("admin:baskets_basket_change", args=[made.pk])).content.decode()
-    assert not re.findall(r"/repair/[a-z-]+/", body)
-    shop.product("tea", 5)
-    buyer = shop.buyer("ben")
-    buyer.place("tea")
-    buyer.delete()
-    page = reverse("admin:baskets_basket_change", args=[buyer.owner.basket_id])
-    assert re.findall(r"/repair/([a-z-]+)/", repairer.get(page).content.decode()) == ["restore", "restore", "note", "erase"]
-
-
-def test_the_only_hold_leads_to_the_abort(shop: Shop, repairer: Client) -> None:
-    reservation = only_one(shop)
-    body = repairer.get(address_of(reservation, "release")).content.decode()
-    assert f'href="{address_of(reservation.session, "abort")}">Abort the checkout</a>' in body
-
-
-def test_reasons_of_the_operator_are_offered(shop: Shop, repairer: Client, settings: Any) -> None:
-    settings.BASKETS_REPAIR_REASONS = ["Refunded", "Returned"]
-    session = active(shop)
-    address = address_of(session, "abort")
-    body = repairer.get(address).content.decode()
-    assert '<option value="Refunded">Refunded</option>' in body
-    form = {"csrfmiddlewaretoken": token(repairer, address)} | hidden_fields(body)
-    assert "Choose a reason or write one." in repairer.post(address, form).content.decode()
-    assert "Select a valid choice" in repairer.post(address, form | {"preset": "Other"}).content.decode()
-    assert "At most 500 characters" in repairer.post(address, form | {"preset": "Refunded", "reason": "x" * 495}).content.decode()
-    assert repairer.post(address, form | {"preset": "Refunded", "reason": "ticket 12"}).status_code == 302
-    assert Event.objects.latest("number").data["reason"] == "Refunded: ticket 12"
-    settings.BASKETS_REPAIR_REASONS = []
-    assert 'name="preset"' not in repairer.get(address_of(session, "order-late")).content.decode()
-
-
-def test_the_roles_hold_what_their_names_say() -> None:
-    roles = {
-        group.name: set(group.permissions.values_list("codename", flat=True)) for group in Group.objects.filter(name__startswith="Basket")
-    }
-    views = {name for name in roles["Basket viewers"] if name.startswith("view_")}
-    assert views == roles["Basket viewers"]
-    models = {model._meta.model_name for model in apps.get_app_config("baskets").get_models() if model._meta.default_permissions}
-    assert views == {f"view_{name}" for name in models}
-    repairs = {repair.permission.removeprefix("baskets.") for repair in ALL_REPAIRS} - {"change_partner"}
-    assert roles["Basket repairers"] == views | repairs | {"export_list"}
 
 
 def test_the_timeline_keeps_who_repaired_when_the_account_is_deleted(shop: Shop, repairer: Client, root: Client) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -17,18 +16,11 @@ from baskets.domain.validation import ReasonRequired
 from baskets.models import Event, WebhookBlockedBasket, WebhookDeliverer, WebhookEndpoint, WebhookLane
 from baskets.models.basket_snapshot import Owner
 from tests.concurrency.barrier import run_concurrently
-from tests.domain.events.receivers import Receiver, receiver
+from tests.domain.events.receivers import Receiver
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def webhook_receiver(settings: Any) -> Iterator[Receiver]:
-    settings.BASKETS_INTERNAL_ADDRESSES = True
-    with receiver() as running:
-        yield running
 
 
 @pytest.fixture

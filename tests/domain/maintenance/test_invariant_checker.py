@@ -19,7 +19,8 @@ from baskets.domain.stock import supply
 from baskets.domain.support import checkout_repairs, reservation_repairs
 from baskets.models import Basket, CheckoutSession, Partner, StockReservation
 from baskets.models.basket_snapshot import Owner
-from tests.domain.maintenance.violations import VIOLATIONS, sql
+from tests.domain.maintenance.violations import VIOLATIONS
+from tests.domain.maintenance.violations.statements import sql
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
 

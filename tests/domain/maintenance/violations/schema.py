@@ -1,0 +1,18 @@
+"""Constraints, columns and triggers: ways to break the rules of the module of the same name in `invariants`."""
+
+from tests.domain.maintenance.violations.statements import Violation, drop
+
+VIOLATIONS: list[Violation] = [
+    ("constraints_in_place", drop("basket", "user_id_is_not_empty"), {}),
+    ("constraints_in_place", ["DROP INDEX one_active_checkout_per_basket"], {}),
+    (
+        "constraints_in_place",
+        [
+            *drop("stock", "available_is_not_negative"),
+            "ALTER TABLE baskets_stock ADD CONSTRAINT available_is_not_negative CHECK (available >= 0) NOT VALID",
+        ],
+        {},
+    ),
+    ("columns_guarded", ["ALTER TABLE baskets_event ALTER kind DROP NOT NULL"], {}),
+    ("triggers_switched_on", ["ALTER TABLE baskets_attention DISABLE TRIGGER ALL"], {}),
+]

@@ -1,0 +1,86 @@
+"""Mistakes in the feed and in webhooks."""
+
+from tests.mutation.mutations.mutation import WEBHOOK_ANSWERS, WEBHOOKS, Mutation
+
+MUTATIONS = (
+    Mutation(
+        name="the mark of the feed passes what one batch left",
+        place="baskets.domain.events.feed._assign_batch",
+        old="and (count < size or last >= seen)",
+        new="",
+        why="batches are long, and what came late is little",
+        tests=("tests/concurrency/test_feed.py",),
+    ),
+    Mutation(
+        name="events beyond one batch are skipped by a webhook",
+        place="baskets.domain.events.webhook_delivery.Deliverer._read_stream",
+        old="page[-1].entry.position if stream.has_more else last",
+        new="last",
+        why="the loop has ended, so all is delivered, it seems",
+        tests=(WEBHOOKS, WEBHOOK_ANSWERS),
+    ),
+    Mutation(
+        name="the patience with a webhook starts again with each failure",
+        place="baskets.domain.events.webhook_lanes.RECORD_FAILURE",
+        old="failing_since = coalesce(failing_since, statement_timestamp())",
+        new="failing_since = statement_timestamp()",
+        why="the time of the failure is what the code has",
+        tests=(WEBHOOKS, WEBHOOK_ANSWERS),
+    ),
+    Mutation(
+        name="a resumed webhook keeps its old failures",
+        place="baskets.domain.events.webhook_control._change",
+        old="failures=0, failing_since=None,",
+        new="",
+        why="the state is thought to be all that a change sets",
+        tests=(WEBHOOKS, WEBHOOK_ANSWERS),
+    ),
+    Mutation(
+        name="a blocked basket is forgotten by the deliverer that takes over",
+        place="baskets.domain.events.webhook_delivery.Deliverer._heartbeat_if_due",
+        old="webhook_blocks.blocked_baskets(endpoint_id=endpoint_id)",
+        new="set()",
+        why="the retry marks the basket as blocked again",
+        tests=("tests/domain/events/test_webhook_lanes.py",),
+    ),
+    Mutation(
+        name="a message is signed with the time of its event",
+        place="baskets.domain.events.webhook_requests.send_event",
+        old="signers=signers, now=now,",
+        new="signers=signers, now=entry.at,",
+        why="the message has a time already",
+        tests=(WEBHOOKS, WEBHOOK_ANSWERS),
+    ),
+    Mutation(
+        name="failures before a delivery lengthen the next delay",
+        place="baskets.domain.events.webhook_delivery.Deliverer._record_failure",
+        old="self._record_progress()",
+        new="pass",
+        why="what was delivered is stored a moment later anyway",
+        tests=(WEBHOOKS, WEBHOOK_ANSWERS),
+    ),
+    Mutation(
+        name="Retry-After in seconds is ignored",
+        place="baskets.domain.events.webhook_lanes.RECORD_FAILURE",
+        old="%(pause)s::interval, %(not_before)s",
+        new="least(%(pause)s::interval, %(first)s::interval), %(not_before)s",
+        why="the own delay is thought to be enough",
+        tests=(WEBHOOKS, WEBHOOK_ANSWERS),
+    ),
+    Mutation(
+        name="Retry-After as a date is ignored",
+        place="baskets.domain.events.webhook_lanes.RECORD_FAILURE",
+        old="%(not_before)s::timestamptz - statement_timestamp() ), %(longest)s",
+        new="%(not_before)s::timestamptz - %(not_before)s::timestamptz), %(longest)s",
+        why="seconds are the usual form",
+        tests=(WEBHOOKS, WEBHOOK_ANSWERS),
+    ),
+    Mutation(
+        name="Retry-After has no upper limit",
+        place="baskets.domain.events.webhook_lanes.RECORD_FAILURE",
+        old="statement_timestamp() ), %(longest)s::interval",
+        new="statement_timestamp()), greatest(%(longest)s::interval, '1 year')",
+        why="the receiver is thought to know best",
+        tests=(WEBHOOKS, WEBHOOK_ANSWERS),
+    ),
+)
