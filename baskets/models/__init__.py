@@ -13,7 +13,7 @@ from baskets.models.partners import ApiKey, Partner
 from baskets.models.products import Product
 from baskets.models.signing_keys import SigningKey
 from baskets.models.staff import SecondFactor, StaffSession
-from baskets.models.stock import Stock, StockAdjustment, StockReservation
+from baskets.models.stock import Stock, StockAdjustment, StockElsewhere, StockReservation
 from baskets.models.throttles import Throttle
 from baskets.models.token_issuers import TokenIssuer
 from baskets.models.transfers import Transfer
@@ -52,6 +52,7 @@ __all__ = [
     "StaffSession",
     "Stock",
     "StockAdjustment",
+    "StockElsewhere",
     "StockReservation",
     "Throttle",
     "TokenIssuer",

@@ -116,6 +116,20 @@ class StockAdjustment(models.Model):
         return f"{self.kind} {self.delta:+d} of {self.product_id} (#{self.pk})"
 
 
+class StockElsewhere(models.Model):
+    """What the other cells have of a limited product, as `rebalance_stock` last saw it. Nothing is decided by it."""
+
+    product = models.OneToOneField(Stock, primary_key=True, on_delete=models.CASCADE, related_name="+")
+    available = models.BigIntegerField(help_text="Pieces that the other cells can sell together.")
+    read_at = models.DateTimeField(help_text="When that became so, by a look at all cells.")
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.available} of {self.product_id} elsewhere"
+
+
 class StockReservationQuerySet(models.QuerySet["StockReservation"]):
     """Named queries for reservations."""
 

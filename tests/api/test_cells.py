@@ -1,17 +1,20 @@
 """One cell of several, over HTTP: it serves its own users and refuses others; guests and transfers have names that reach it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from baskets.api.protocol.metrics import SHORTAGES_OF_THIS_CELL
 from baskets.domain import slots
 from baskets.domain.cells.slot_division import claim_slots, divide, render_slot_map
 from baskets.domain.checkout import expiry
+from baskets.domain.stock import elsewhere
 from baskets.domain.support import erasure
-from baskets.models import Basket, Partner
+from baskets.models import Basket, Partner, StockElsewhere
 from tests.api.conftest import Api, Issue, Sells, Unchanged
 from tests.api.endpoints import ENDPOINTS, Endpoint
 from tests.factories import TESTER
@@ -49,6 +52,29 @@ def test_a_cell_serves_its_own_users(api: Api, sells: Sells) -> None:
     api.place("p1", user=OURS)
     order_no = api.start(user=OURS).data["orderNo"]
     assert api.finish(True, order_no=order_no, user=OURS).status == 200
+
+
+@pytest.mark.usefixtures("cell")
+def test_a_start_that_finds_too_little_is_counted_where_other_cells_have_some(
+    api: Api, sells: Sells, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "_known", {})
+    for product_id, unsold in (("there", 1), ("nowhere", 1), ("here", None)):
+        sells(product_id, unsold=unsold)
+        api.place(product_id, 2 if unsold else 1, user=OURS)
+    StockElsewhere.objects.bulk_create(
+        StockElsewhere(product_id=product_id, available=pieces, read_at=datetime.now(UTC))
+        for product_id, pieces in (("there", 5), ("nowhere", 0))
+    )
+    counted = SHORTAGES_OF_THIS_CELL._value.get()
+    assert api.start(user=OURS).status == 200
+    assert SHORTAGES_OF_THIS_CELL._value.get() == counted + 1
+    api.finish(False, user=OURS)
+    api.delete(f"/baskets/users/{OURS}/products/here")
+    assert api.start(user=OURS).status == 422
+    assert SHORTAGES_OF_THIS_CELL._value.get() == counted + 2
+    with django_assert_num_queries(0):
+        assert elsewhere.available_elsewhere(["there", "nowhere"]) == {"there"}
 
 
 @pytest.mark.usefixtures("cell")

@@ -29,6 +29,11 @@ TRACKING_DROPPED = Counter(
     ("source", "reason"),
     registry=REGISTRY,
 )
+SHORTAGES_OF_THIS_CELL = Counter(
+    "baskets_shortages_of_this_cell",
+    "Products of which a start found too little in this cell while other cells had some.",
+    registry=REGISTRY,
+)
 DATABASE_FAULTS = Counter(
     "baskets_database_faults",
     "Calls that a failing database kept from being done.",

@@ -1,13 +1,17 @@
 """The calls for one user's basket and its checkout, and for products. The rules are in the domain."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
+from django.db import Error as DatabaseError
 from django.http import HttpResponse
 from rest_framework.request import Request
 
 from baskets.api.auth.permissions import BearerTokenIfSent
 from baskets.api.exceptions import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, ApiError, invalid
 from baskets.api.parsers import parse_json, read_body
+from baskets.api.protocol.metrics import SHORTAGES_OF_THIS_CELL
 from baskets.api.schema import operations
 from baskets.api.serializers.representations import render_basket, render_products, render_started_checkout
 from baskets.api.serializers.requests import (
@@ -23,7 +27,8 @@ from baskets.api.views.base import ApiViewSet
 from baskets.domain.baskets import items, lifecycle
 from baskets.domain.checkout import sessions
 from baskets.domain.checkout.order_numbers import parse_order_no
-from baskets.domain.errors import BasketNotFound
+from baskets.domain.errors import BasketNotFound, OutOfStock
+from baskets.domain.stock.elsewhere import available_elsewhere
 from baskets.domain.stock.sandbox_catalog import may_contain, pieces_shown
 from baskets.models import Product
 from baskets.models.basket_snapshot import BasketSnapshot, read_basket
@@ -83,16 +88,27 @@ class BasketViewSet(ApiViewSet):
     def start(self, request: Request, **_: str) -> HttpResponse:
         """Start a checkout of the whole cart."""
         data = self.validated(StartCheckoutRequest, flag="testMode")
-        started = self.execute(
-            sessions.start_session,
-            render=_render_started,
-            counts_for_client=True,
-            test_mode=self.query_flag("testMode"),
-            language=data["language"],
-            country=data["country"],
-            stripe_using_sdk=data["stripeUsingSdk"],
-        )
-        return self.respond(started)
+        short: list[str] = []
+
+        def render(started: sessions.StartedSession) -> dict[str, Any]:
+            short[:] = [line.product_id for line in started.snapshot.checkout if line.failed]
+            return render_started_checkout(session=started.session, snapshot=started.snapshot)
+
+        try:
+            response = self.execute(
+                sessions.start_session,
+                render=render,
+                counts_for_client=True,
+                test_mode=self.query_flag("testMode"),
+                language=data["language"],
+                country=data["country"],
+                stripe_using_sdk=data["stripeUsingSdk"],
+            )
+        except OutOfStock as refusal:
+            _count_shortages(shortage.product_id for shortage in refusal.shortages)
+            raise
+        _count_shortages(short)
+        return self.respond(response)
 
     @operations.finish_active
     def finish_active(self, request: Request, **_: str) -> HttpResponse:
@@ -127,8 +143,10 @@ class BasketViewSet(ApiViewSet):
         return read_session(basket_id=self.owner.basket_id, order_no=parse_order_no(order_no))
 
 
-def _render_started(started: sessions.StartedSession) -> dict[str, Any]:
-    return render_started_checkout(session=started.session, snapshot=started.snapshot)
+def _count_shortages(product_ids: Iterable[str]) -> None:
+    """Count those products that other cells have. The call has its result; a database that fails now does not change it."""
+    with suppress(DatabaseError):
+        SHORTAGES_OF_THIS_CELL.inc(len(available_elsewhere(product_ids)))
 
 
 class ProductViewSet(ApiViewSet):

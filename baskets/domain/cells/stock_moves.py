@@ -152,17 +152,46 @@ def cells() -> range:
 
     :raises UnknownCell: fewer than two are named, or two of them are one database.
     """
+    numbers = _named_cells()
+    _check_distinct(numbers)
+    return numbers
+
+
+def reachable_cells() -> list[int]:
+    """Return the numbers of the cells whose databases answer.
+
+    :raises UnknownCell: fewer than two are named, or two of them are one database.
+    """
+    reachable = []
+    for cell in _named_cells():
+        try:
+            _identify(cell)
+        except (DatabaseError, InterfaceError) as error:
+            if fault_of(error) is not Fault.UNAVAILABLE:
+                raise
+        else:
+            reachable.append(cell)
+    _check_distinct(reachable)
+    return reachable
+
+
+def _named_cells() -> range:
     databases = conf.cell_databases()
     if len(databases) < 2:
         raise UnknownCell("BASKETS_CELL_DATABASES must name the databases of two cells or more, in the order of their numbers.")
-    identities = set()
-    for database in databases:
-        with connections[database].cursor() as cursor:
-            cursor.execute(IDENTIFY_DATABASE)
-            identities.update(cursor.fetchall())
-    if len(identities) < len(databases):
-        raise UnknownCell("BASKETS_CELL_DATABASES names one database twice.")
     return range(1, len(databases) + 1)
+
+
+def _identify(cell: int) -> tuple[object, ...]:
+    with connections[database_of(cell)].cursor() as cursor:
+        cursor.execute(IDENTIFY_DATABASE)
+        (identity,) = cursor.fetchall()
+    return tuple(identity)
+
+
+def _check_distinct(cells: Sequence[int]) -> None:
+    if len({_identify(cell) for cell in cells}) < len(cells):
+        raise UnknownCell("BASKETS_CELL_DATABASES names one database twice.")
 
 
 def move_stock(
@@ -183,12 +212,13 @@ def move_stock(
     :raises MoveRefused: the product is not limited in both cells, has too few available pieces, or the id belongs to another move.
     :raises MoveLeftOpen: the second half failed.
     """
-    all_cells = cells()
-    database_of(source), database_of(target)
     if source == target:
         raise MoveRefused("The pieces are in that cell already.")
+    _named_cells()
+    # Only these two: a cell that is down does not stop moves between others.
+    _check_distinct([source, target])
     wanted = (source, target, product_id, -pieces)
-    for half in read_halves(all_cells, [move_id]):
+    for half in read_halves([source, target], [move_id]):
         first = half if half.moved < 0 else half.counterpart
         if (first.cell, first.other_cell, first.product_id, first.moved) != wanted:
             raise MoveRefused(f"The id {move_id} belongs to another move, of {-first.moved} {first.product_id}.")
@@ -205,30 +235,32 @@ def move_stock(
     return _complete(first.counterpart, reason=reason, actor=actor, dry_run=dry_run) or is_new
 
 
-def resume_moves(*, reason: str, actor: Actor, dry_run: bool = False) -> list[Half]:
+def resume_moves(*, reason: str, actor: Actor, dry_run: bool = False, among: Sequence[int] | None = None) -> list[Half]:
     """Complete every move of which one half is missing, in all cells.
 
     That is the second half if a process ended between the two; or the first if its cell lost it, restored from an earlier backup.
     What is no longer available there becomes a shortfall, because the other cell may have sold it.
 
     :param reason: the reason for the records; not empty.
+    :param among: only moves between these cells; None: between all.
     :returns: the halves that were missing.
     :raises UnknownCell: the settings do not name all cells.
     :raises MoveLeftOpen: one of them failed.
     """
-    missing = [half.counterpart for half in find_lone_halves()]
+    missing = [half.counterpart for half in find_lone_halves(among)]
     return [half for half in missing if _complete(half, reason=reason, actor=actor, dry_run=dry_run)]
 
 
-def find_lone_halves() -> list[Half]:
+def find_lone_halves(among: Sequence[int] | None = None) -> list[Half]:
     """Return the halves of moves whose other half is missing. A move that runs at this moment may be among them.
 
+    :param among: only moves between these cells; None: between all.
     :raises UnknownCell: fewer than two cells are named.
     """
-    all_cells = cells()
+    all_cells = cells() if among is None else among
     halves = _by_move(read_halves(all_cells))
     # The cells are read one after the other. A first half commits before the second, so a second look finds it.
-    lone = [move_id for move_id, found in halves.items() if len(found) == 1]
+    lone = [move_id for move_id, found in halves.items() if len(found) == 1 and (among is None or found[0].other_cell in among)]
     return [found[0] for found in _by_move(read_halves(all_cells, lone)).values() if len(found) == 1] if lone else []
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.utils.translation import gettext_noop
 
 from baskets.domain.actors import Actor
@@ -183,9 +183,14 @@ class _AppliedRow(NamedTuple):
     confirmed: list[str]
 
 
-@transaction.atomic(savepoint=False)
 def set_unsold(
-    *, reports: Mapping[str, int | None], as_of: datetime | None, reason: str, actor: Actor, record_unchanged: bool = False
+    *,
+    reports: Mapping[str, int | None],
+    as_of: datetime | None,
+    reason: str,
+    actor: Actor,
+    record_unchanged: bool = False,
+    using: str = DEFAULT_DB_ALIAS,
 ) -> ReportsApplied:
     """Apply reports of the unsold pieces of products at a moment, from a feed or a staff member.
 
@@ -199,11 +204,15 @@ def set_unsold(
     :param as_of: the moment of the numbers; None is now.
     :param reason: the reason for the record; not empty.
     :param record_unchanged: record an adjustment of 0 pieces for a report that changes nothing.
+    :param using: the alias of the database.
     :raises FutureMoment: `as_of` is in the future.
     :raises SalesPurged: records of sales after `as_of` were purged.
     """
-    lock_supply(reports)
-    row = _apply_reports(reports, as_of=as_of, reason=reason, actor=actor.name, record_unchanged=record_unchanged, confirm=False)
+    with transaction.atomic(using=using, savepoint=False):
+        lock_supply(reports, using=using)
+        row = _apply_reports(
+            reports, as_of=as_of, reason=reason, actor=actor.name, record_unchanged=record_unchanged, confirm=False, using=using
+        )
     return ReportsApplied(changed=row.changed, became_unlimited=row.became_unlimited, older=row.older)
 
 
@@ -225,9 +234,11 @@ def confirm_unsold(*, reports: Mapping[str, int | None], as_of: datetime | None)
     return set(_apply_reports(reports, as_of=as_of, reason="", actor="", record_unchanged=False, confirm=True).confirmed)
 
 
-def _apply_reports(reports: Mapping[str, int | None], *, as_of: datetime | None, **parameters: Any) -> _AppliedRow:
+def _apply_reports(
+    reports: Mapping[str, int | None], *, as_of: datetime | None, using: str = DEFAULT_DB_ALIAS, **parameters: Any
+) -> _AppliedRow:
     """Run `SET_UNSOLD` on locked rows."""
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         if as_of is not None:
             cursor.execute("SELECT %s > statement_timestamp()", [as_of])
             if cursor.fetchall() == [(True,)]:
@@ -242,10 +253,10 @@ def _apply_reports(reports: Mapping[str, int | None], *, as_of: datetime | None,
     return _AppliedRow(*row)
 
 
-def lock_supply(product_ids: Iterable[str]) -> None:
+def lock_supply(product_ids: Iterable[str], *, using: str = DEFAULT_DB_ALIAS) -> None:
     """Insert the stock rows that products lack, and lock the rows of all of them by primary key, to change their supply."""
     chosen = list(product_ids)
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(INSERT_MISSING_ROWS, [chosen])
         cursor.execute(LOCK_AND_READ, [chosen])
 
