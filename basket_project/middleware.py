@@ -27,6 +27,8 @@ from baskets.admin.core.languages import load_catalogs
 
 ADMIN = "/admin/"
 PAGES = (ADMIN, "/docs", "/redoc")
+# Static files and the admin are elsewhere.
+CALLS = ("/baskets", "/v2/")
 # Pages that show a secret more than once: the second factor at its set-up, and the sessions of an account.
 SECRET_PAGES = ("/admin/login/", "/admin/account/", "/admin/password_change/")
 
@@ -43,6 +45,35 @@ class PathScopedMiddleware(MiddlewareMixin):
     def handle(self, request: HttpRequest) -> Any:
         """Handle one request with the middleware."""
         return super().__call__(request)
+
+
+class CallShortcut:
+    """Takes calls of the API past all middleware between this and `CallEntrance`: it concerns pages and files only.
+
+    Django builds the chain from the inside, so the entrance of the same chain is the one that was made last.
+    """
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+        self._respond_to_call = CallEntrance.latest
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Handle one request, directly if it is a call of the API."""
+        respond = self._respond_to_call if request.path_info.startswith(CALLS) else self.get_response
+        return respond(request)
+
+
+class CallEntrance:
+    """The end of the way that `CallShortcut` shortens."""
+
+    latest: Any = None
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = CallEntrance.latest = get_response
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Handle one request of a page or a file."""
+        return self.get_response(request)
 
 
 class AdminDatabase(PathScopedMiddleware):

@@ -64,6 +64,9 @@ MIDDLEWARE = [
     "baskets.api.middleware.EnvelopeMiddleware",
     "baskets.api.cors.PartnerCorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Calls of the API go from here to the entrance.
+    "basket_project.middleware.CallShortcut",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "basket_project.middleware.PagesCompression",
     "basket_project.middleware.PagesPolicy",
@@ -78,7 +81,7 @@ MIDDLEWARE = [
     "basket_project.middleware.AdminMessages",
     "baskets.admin.core.error_pages.ErrorPages",
     "baskets.admin.auth.gate.StaffGate",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "basket_project.middleware.CallEntrance",
 ]
 
 TEMPLATES = [

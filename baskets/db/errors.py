@@ -118,6 +118,16 @@ def read_with_reconnect(operation: Callable[[], T]) -> T:
         return operation()
 
 
+class NotOnStandby(psycopg.OperationalError):
+    """A transaction was committed, but its synchronous standby may not have it."""
+
+
+def is_outcome_visible(error: BaseException) -> bool:
+    """Return whether an error is the loss of a connection, and another one is open that shows whether COMMIT was executed."""
+    is_lost = fault_of(error) is Fault.UNAVAILABLE and not isinstance(error.__cause__ or error, NotOnStandby)
+    return is_lost and connection.connection is not None
+
+
 def connection_lost() -> bool:
     """Return whether this thread's connection was open and is broken."""
     return connection.connection is not None and connection.connection.closed

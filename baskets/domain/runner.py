@@ -12,7 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
-from baskets.db.errors import read_with_reconnect
+from django.db import Error as DatabaseError
+
+from baskets.db.errors import count_retry, is_outcome_visible, read_with_reconnect
 from baskets.db.pipeline import pipeline
 from baskets.db.transactions import run_in_transaction
 from baskets.domain import idempotency
@@ -23,6 +25,7 @@ from baskets.domain.retries import OwnSessionLapsed, RetryTransaction, StockRecl
 
 P = ParamSpec("P")
 T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class Guard(Protocol):
@@ -34,6 +37,9 @@ class Guard(Protocol):
 
     def enqueue(self) -> None:
         """Enqueue the statement, unless the guard was verified already."""
+
+    def demand(self) -> None:
+        """Enqueue a statement that fails with a `RetryTransaction` where the condition does not hold, unless that was verified already."""
 
     def verify(self) -> None:
         """Read the result; flush the pipeline if the server has not sent it yet.
@@ -54,15 +60,16 @@ def run(operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return run_guarded(partial(operation, *args, **kwargs), guard=None)
 
 
-def run_guarded(operation: Callable[[], T], *, guard: Guard | None) -> T:
+def run_guarded(operation: Callable[[], T], *, guard: Guard | None, demands: bool = False) -> T:
     """Run an operation like `run`, together with a guard.
 
+    :param demands: whether the statement of the guard fails where its condition does not hold, so that no result need be read.
     :raises Refusal: the operation refused, and the guard holds.
     """
     with unit_of_work():
         while True:
             try:
-                return run_in_transaction(partial(_checked, operation, guard))
+                return run_in_transaction(partial(_demanded if demands else _checked, operation, guard))
             except (RetryTransaction, Refusal) as raised:
                 outcome = _verified(raised, guard)
             if isinstance(outcome, RetryTransaction):
@@ -71,6 +78,34 @@ def run_guarded(operation: Callable[[], T], *, guard: Guard | None) -> T:
             if flag := outcome.attention:
                 run_in_transaction(partial(attention.record_flag_after_rollback, flag))
             raise outcome
+
+
+class PendingShortcut(Protocol[R_co]):
+    """What an operation has enqueued that takes a shortcut."""
+
+    def result(self) -> R_co | None:
+        """Return the result, once it is committed; None if the shortcut does not apply, and nothing was written."""
+
+
+def run_with_shortcut(shortcut: Callable[[], PendingShortcut[T]], operation: Callable[[], T], *, guard: Guard | None) -> T:
+    """Run an operation like `run_guarded`, after a shortcut for the states that it meets most.
+
+    COMMIT is sent with the first statement of the shortcut. If the connection is lost then, its outcome is unknown, and the operation
+    runs on a new connection: it must find what the shortcut has done, and then change nothing, as for a caller who repeats the call.
+
+    :param shortcut: enqueues statements, and reads no result.
+    :raises Refusal: the operation refused, and the guard holds.
+    """
+    try:
+        pending = run_guarded(shortcut, guard=guard, demands=True)
+    except DatabaseError as error:
+        if not is_outcome_visible(error):
+            raise
+        count_retry(error)
+    else:
+        if (result := pending.result()) is not None:
+            return result
+    return run_guarded(operation, guard=guard)
 
 
 def run_once(operation: Callable[[], str], *, key: Callable[[], IdempotencyKey], guard: Guard | None) -> StoredResponse:
@@ -142,6 +177,13 @@ def _checked(operation: Callable[[], T], guard: Guard | None) -> T:
         raise
     guard.verify()
     return result
+
+
+def _demanded(operation: Callable[[], T], guard: Guard | None) -> T:
+    """Run an operation behind its guard, which fails the transaction unless it holds."""
+    if guard:
+        guard.demand()
+    return operation()
 
 
 def _verified(raised: RetryTransaction | Refusal, guard: Guard | None) -> RetryTransaction | Refusal:

@@ -4,8 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 
-from baskets.models import Attention, Partner
+from baskets.models import ApiKey, Attention, Partner
 from tests.api.conftest import Api, PassTime, Sells, Stored, Unchanged
 
 ALREADY_ORDERED = (422, 422, "checkout_already_ordered")
@@ -274,3 +275,18 @@ def test_test_checkouts_are_finished_like_others(api: Api) -> None:
     api.place("failed", 3)
     api.start(query="?testMode=true")
     assert lists(api.finish(True)) == {"cart": [], "saved": [], "checkout": []}
+
+
+@pytest.mark.parametrize("remembered", ["a key since revoked", "a key of other terms"])
+def test_a_direct_order_is_made_for_the_key_as_it_is(api: Api, partner: Partner, stored_rows: Stored, remembered: str) -> None:
+    """The key was cached before it changed, so the first statement of the order finds the change."""
+    api.place("held", 2)
+    api.start()
+    if remembered == "a key of other terms":
+        Partner.objects.filter(pk=partner.pk).update(name="another name")
+        assert api.finish(True).status == 200
+        return
+    ApiKey.objects.update(revoked_at=Now())
+    before = stored_rows()
+    assert api.finish(True).refusal == (401, 401, "api_key_invalid")
+    assert stored_rows() == before

@@ -284,7 +284,7 @@ def costs(api: Api, sells: Sells, items: int) -> Any:
 
 LIMITS = {
     "get": 2, "place": 8, "change": 8, "remove": 8, "delete": 8, "session": 2, "start": 15, "start with key": 17,
-    "abort": 12, "late order": 15, "repeat": 5, "order with key": 14, "replay": 3,
+    "abort": 12, "late order": 16, "repeat": 8, "order with key": 14, "replay": 3,
 }  # fmt: skip
 
 

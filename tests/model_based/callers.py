@@ -12,6 +12,7 @@ from baskets.domain import comfort, errors, runner
 from baskets.domain.baskets import guests, transfers
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner, read_basket
 from tests.conftest import APP
+from tests.domain.direct_orders import orders_alike
 from tests.domain.scenarios import User
 from tests.model_based.state import Key, Refused
 from tests.tokens import KeyPair
@@ -97,7 +98,10 @@ class Domain:
         return Started(done.session.order_no, done.session.full_price, shown(done.snapshot))
 
     def finish(self, key: Key, *, ordered: bool, order_no: str | None) -> Any:
-        return self._done(lambda: self.user(key).finish(ordered, order_no))
+        user = self.user(key)
+        if ordered:
+            orders_alike(owner=user.owner, order_no=order_no, actor=APP)
+        return self._done(lambda: user.finish(ordered, order_no))
 
     def create_guest(self, key: Key, counts: Mapping[str, int]) -> Any:
         owner = guests.new_guest(partner_id=self.partners[key[0]])

@@ -4,7 +4,8 @@ Note [Cached keys]
 A separate lookup of the key would cost one round trip more. Each process therefore caches the keys that it has
 authenticated. A cached key is used immediately, and `CachedKeyGuard` looks it up in the first pipeline of the call. It is
 verified before the unit of work commits and before anything is returned, refusals included. Only the check of a bearer token
-may fetch the keys of its issuer before that. If the row has changed, the unit of work is rolled
+may fetch the keys of its issuer before that. Where COMMIT is sent with that pipeline, the statement compares the key itself, and
+fails the transaction. If the row has changed, the unit of work is rolled
 back, the caller is authenticated without the cache, and the operation runs again for the new caller.
 """
 
@@ -20,7 +21,7 @@ from rest_framework.request import Request
 
 from baskets.api.exceptions import ApiError
 from baskets.db.errors import read_with_reconnect
-from baskets.db.pipeline import PendingResult, Statement, execute
+from baskets.db.pipeline import PendingResult, Statement, execute, expect_rows
 from baskets.domain.access.api_keys import digest_key, parse_key_prefix
 from baskets.domain.retries import RetryTransaction
 from baskets.models import ApiKey
@@ -51,6 +52,19 @@ class Caller:
     from_cache: bool = False
 
     @property
+    def terms(self) -> tuple[bytes, int, str, str, int | None, bool, int | None]:
+        """What the row of a cached key and its partner must say, in the order of `TERMS`."""
+        return (
+            self.digest,
+            self.partner_id,
+            self.partner,
+            self.kind,
+            self.calls_per_minute,
+            self.orders_need_server_key,
+            self.sandbox_of,
+        )
+
+    @property
     def is_client_key(self) -> bool:
         """Whether the key ships inside apps, so that it does not prove who the user is."""
         return self.kind == ApiKey.Kind.CLIENT
@@ -75,7 +89,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         """Return the caller; no second value, because the bearer token is checked later and becomes `request.auth`."""
-        return authenticate_key(request._request), None  # noqa: SLF001 (DRF offers the plain request under this name only)
+        return authenticate_key(request), None
 
     def authenticate_header(self, request: Request) -> str:
         """Return the scheme that a 401 names."""
@@ -156,6 +170,7 @@ class CachedKeyGuard:
         self._caller = caller
         self._refresh = refresh
         self._lookup: PendingResult | None = None
+        self._comparison: PendingResult | None = None
         self._is_settled = not caller.from_cache
 
     @property
@@ -168,27 +183,25 @@ class CachedKeyGuard:
         if not self._is_settled:
             self._lookup = enqueue_key_lookup(self._caller.prefix)
 
+    def demand(self) -> None:
+        """Enqueue a comparison that fails with `CachedKeyStale`, unless the key was verified already."""
+        if not self._is_settled:
+            statement, parameters = _compiled_comparison()
+            values = [*(self._caller.prefix if value == _PREFIX else value for value in parameters), *self._caller.terms]
+            self._comparison = execute(statement, values, on_no_rows=CachedKeyStale(self._refresh))
+
     def verify(self) -> None:
         """Compare the cached key with its row; look it up now if no pipeline has done so.
 
         :raises CachedKeyStale: the row is gone, or differs.
         """
+        self._is_settled |= self._comparison is not None and self._comparison.is_received
         if self._is_settled:
             return
         if not self.is_received:
             self._lookup = read_with_reconnect(self._look_up_now)
         self._is_settled = True  # Verified, or authenticated without the cache in `CachedKeyStale.prepare`.
-        caller = self._caller
-        terms = (
-            caller.digest,
-            caller.partner_id,
-            caller.partner,
-            caller.kind,
-            caller.calls_per_minute,
-            caller.orders_need_server_key,
-            caller.sandbox_of,
-        )
-        if self._lookup is None or self._lookup.fetchone() != terms:
+        if self._lookup is None or self._lookup.fetchone() != self._caller.terms:
             raise CachedKeyStale(self._refresh)
 
     def _look_up_now(self) -> PendingResult:
@@ -198,15 +211,24 @@ class CachedKeyGuard:
 
 
 _PREFIX = "the prefix goes here"
+TERMS = (
+    *("digest", "partner_id", "partner__name", "kind", "calls_per_minute"),
+    *("partner__orders_need_server_key", "partner__sandbox_of_id"),
+)
 
 
 @functools.cache
 def _compiled_lookup() -> tuple[Statement, tuple[Any, ...]]:
     """Compile the lookup once: every call runs it, and compiling costs more than running it."""
-    found = ApiKey.objects.valid().filter(prefix=_PREFIX)
-    terms = (
-        *("digest", "partner_id", "partner__name", "kind", "calls_per_minute"),
-        *("partner__orders_need_server_key", "partner__sandbox_of_id"),
-    )
-    sql, parameters = found.values_list(*terms).query.sql_with_params()
+    sql, parameters = ApiKey.objects.valid().filter(prefix=_PREFIX).values_list(*TERMS).query.sql_with_params()
     return Statement("look_up_api_key", sql), parameters
+
+
+@functools.cache
+def _compiled_comparison() -> tuple[Statement, tuple[Any, ...]]:
+    """Compile the comparison of a cached key with its row: the lookup, and a failure unless it finds the terms."""
+    lookup, parameters = _compiled_lookup()
+    columns = [f"term_{number}" for number in range(len(TERMS))]
+    same = " AND ".join(f"{column} IS NOT DISTINCT FROM %s" for column in columns)
+    found = f"(SELECT FROM ({lookup.sql}) AS stored ({', '.join(columns)}) WHERE {same}) AS found"
+    return Statement("compare_api_key", expect_rows(found)), parameters

@@ -89,6 +89,7 @@ class ApiViewSet(AuthenticatedViewSet):
         operation: Callable[..., T],
         *,
         render: Callable[[T], Any],
+        shortcut: Callable[..., runner.PendingShortcut[T]] | None = None,
         counts_for_client: bool = False,
         **arguments: Any,
     ) -> StoredResponse:
@@ -97,6 +98,7 @@ class ApiViewSet(AuthenticatedViewSet):
         :param operation: called with `owner`, `actor` and the arguments, in each try again. An Idempotency-Key is bound to the
             argument `test_mode` as well, because that comes from the query.
         :param render: converts the result into the `data` of the response. It runs after COMMIT, unless the response is stored.
+        :param shortcut: called with `owner` and `actor` before the operation, without an Idempotency-Key. See `runner.run_with_shortcut`.
         :param counts_for_client: whether the operation takes `limits`: what a client key counts against, or None.
         :returns: the response of this call, or the stored response of the call that this one repeats.
         :raises Refusal: the operation refused.
@@ -105,7 +107,11 @@ class ApiViewSet(AuthenticatedViewSet):
         call = partial(self._call, operation, arguments, limits)
         with limits.returned_on_failure() if limits else nullcontext():
             if not self.takes_idempotency_key or key_of(self.request) is None:
-                return StoredResponse(status=200, body=success_body(render(runner.run_guarded(call, guard=self.key_guard))))
+                if shortcut:
+                    result = runner.run_with_shortcut(partial(self._call, shortcut, {}, None), call, guard=self.key_guard)
+                else:
+                    result = runner.run_guarded(call, guard=self.key_guard)
+                return StoredResponse(status=200, body=success_body(render(result)))
             test_mode = bool(arguments.get("test_mode"))
             key = partial(self._idempotency_key, fingerprint_of(self.request, content=self.content, test_mode=test_mode))
             response = runner.run_once(partial(_rendered, call, render), key=key, guard=self.key_guard)

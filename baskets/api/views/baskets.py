@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -26,6 +27,7 @@ from baskets.api.serializers.validation import check_product_ids
 from baskets.api.views.base import ApiViewSet
 from baskets.domain.baskets import items, lifecycle
 from baskets.domain.checkout import sessions
+from baskets.domain.checkout.direct_orders import order_directly
 from baskets.domain.checkout.order_numbers import parse_order_no
 from baskets.domain.errors import BasketNotFound, OutOfStock
 from baskets.domain.stock.elsewhere import available_elsewhere
@@ -118,8 +120,10 @@ class BasketViewSet(ApiViewSet):
         :raises Refusal: `sessions.finish_session` refused.
         """
         data = self.validated(FinishCheckoutRequest)
+        ordered, order_no = data["ordered"], data["orderNo"]
+        shortcut = partial(order_directly, order_no=order_no) if ordered else None
         try:
-            basket = self.execute(sessions.finish_session, render=render_basket, ordered=data["ordered"], order_no=data["orderNo"])
+            basket = self.execute(sessions.finish_session, render=render_basket, shortcut=shortcut, ordered=ordered, order_no=order_no)
         except BasketNotFound as refusal:
             raise ApiError(refusal.reason, override=BASKET_NOT_FOUND_ON_FINISH) from refusal
         return self.respond(basket)

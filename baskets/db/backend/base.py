@@ -16,6 +16,7 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from baskets.db.circuit import CIRCUIT
+from baskets.db.errors import NotOnStandby
 from baskets.db.limits import wait_limit
 
 RV = TypeVar("RV")
@@ -84,7 +85,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         if self._is_unreplicated:
             self.close()
             message = "the database committed without its synchronous standby, because the wait for it was cancelled"
-            raise psycopg.OperationalError(message)
+            raise NotOnStandby(message)
         return result
 
     def _handle_notice(self, notice: Diagnostic) -> None:
