@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack, cast
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -68,36 +68,17 @@ class PartnerNotFound(Refusal):
     message = gettext_noop("There is no partner of this name.")
 
 
-def create_partner(
-    *,
-    name: str,
-    late_orders: str = Partner.LateOrders.REFUSE,
-    hold_seconds: int | None = None,
-    share_percent: int | None = None,
-    orders_need_server_key: bool = False,
-    actor: Actor,
-) -> Partner:
-    """Create a partner.
+def create_partner(*, name: str, actor: Actor, **settings: Unpack[PartnerSettings]) -> Partner:
+    """Create a partner. Settings that are left out have the defaults of `Partner`.
 
-    :param late_orders: what to do with a late order whose stock is gone, one of `Partner.LateOrders`.
-    :param hold_seconds: how long a checkout of this partner holds its stock; None for the default of the service.
-    :param share_percent: the share of the unsold pieces of a product that its checkouts may hold at once, from 1 to 100; 0 for no
-        limit, None for the default of the service.
-    :param orders_need_server_key: whether only its server keys may report `ordered: true`.
     :raises PartnerNameTaken: a partner of this name exists.
-    :raises InvalidValue: the name is empty, too long or not printable, or the hold or the share is out of range.
+    :raises InvalidValue: the name is empty, too long or not printable, or a setting is out of range.
     """
     validate_printable(name, limit=MAX_NAME_LENGTH, what=_("A partner's name"))
-    _validate_terms({"late_orders": late_orders, "hold_seconds": hold_seconds, "share_percent": share_percent})
+    _validate_settings(settings)
     try:
         with transaction.atomic():
-            partner = Partner.objects.create(
-                name=name,
-                late_orders=late_orders,
-                hold_seconds=hold_seconds,
-                share_percent=share_percent,
-                orders_need_server_key=orders_need_server_key,
-            )
+            partner = Partner.objects.create(name=name, **settings)
             _record(DeskEntry.Kind.CREATED, partner, {"after": _settings(partner)}, actor)
             return partner
     except IntegrityError:
@@ -125,15 +106,8 @@ def ensure_sandbox(*, partner_name: str, actor: Actor) -> Partner:
         return partner
     if sandbox := Partner.objects.filter(sandbox_of=partner).first():
         return sandbox
-    sandbox = create_partner(
-        name=f"{partner.name}{SANDBOX_SUFFIX}",
-        late_orders=partner.late_orders,
-        hold_seconds=partner.hold_seconds,
-        share_percent=partner.share_percent,
-        orders_need_server_key=partner.orders_need_server_key,
-        actor=actor,
-    )
-    Partner.objects.filter(pk=sandbox.pk).update(sandbox_of=partner, origins=partner.origins)
+    sandbox = create_partner(name=f"{partner.name}{SANDBOX_SUFFIX}", actor=actor, **_settings(partner))
+    Partner.objects.filter(pk=sandbox.pk).update(sandbox_of=partner)
     sandbox.refresh_from_db()
     return sandbox
 
@@ -150,7 +124,7 @@ def change_settings(*, partner_name: str, values: PartnerSettings, reason: str =
     :raises PartnerNotFound: no partner has this name.
     :raises InvalidValue: a value is out of range.
     """
-    _validate_terms(values)
+    _validate_settings(values)
     partner = Partner.objects.filter(name=partner_name).locked().first()
     if partner is None:
         raise PartnerNotFound
@@ -179,15 +153,15 @@ def allow_origins(*, partner_name: str, origins: Iterable[str], reason: str = ""
     return allowed
 
 
-def _settings(partner: Partner) -> dict[str, Any]:
-    return {name: getattr(partner, name) for name in PartnerSettings.__annotations__}
+def _settings(partner: Partner) -> PartnerSettings:
+    return cast("PartnerSettings", {name: getattr(partner, name) for name in PartnerSettings.__annotations__})
 
 
 def _record(kind: DeskEntry.Kind, partner: Partner, data: dict[str, Any], actor: Actor) -> None:
     audit_log.record(kind=kind, about=ABOUT, subject=partner.name, partner_id=partner.pk, data=data, actor=actor)
 
 
-def _validate_terms(values: PartnerSettings) -> None:
+def _validate_settings(values: PartnerSettings) -> None:
     """Check settings.
 
     :raises InvalidValue: a value is out of range.
