@@ -1,6 +1,6 @@
 """The filters of the back-end lists: which query parameters exist, and how each narrows the rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,35 +28,22 @@ class TimestampField(forms.Field):
         return at
 
 
-class IdentifierField(forms.Field):
-    """The id of a user or an order, under the rule for ids in a path."""
+class CheckedField(forms.Field):
+    """A text under a rule.
 
-    def validate(self, value: Any) -> None:
-        """Refuse a text that cannot be an id."""
-        if value is not None and not is_identifier(value):
-            raise forms.ValidationError(IDENTIFIER_RULE)
+    :param is_valid: whether a text keeps the rule.
+    :param rule: the rule as a sentence.
+    """
 
-
-class ProductIdField(forms.Field):
-    """The id of a product, under the rule of the catalog."""
-
-    def validate(self, value: Any) -> None:
-        """Refuse a text that cannot be a product id."""
-        if value is not None and not is_product_id(value):
-            raise forms.ValidationError(PRODUCT_RULE)
-
-
-class WordField(forms.Field):
-    """One of a few words, compared to the letter."""
-
-    def __init__(self, *, words: Sequence[str], **options: Any) -> None:
+    def __init__(self, *, is_valid: Callable[[str], bool], rule: str, **options: Any) -> None:
         super().__init__(**options)
-        self.words = words
+        self.is_valid = is_valid
+        self.rule = rule
 
     def validate(self, value: Any) -> None:
-        """Refuse any other word, and name those that exist."""
-        if value is not None and value not in self.words:
-            raise forms.ValidationError(f"Must be one of: {', '.join(self.words)}.")
+        """Refuse a text that breaks the rule."""
+        if value is not None and not self.is_valid(value):
+            raise forms.ValidationError(self.rule)
 
 
 class TimestampFilter(filters.Filter):
@@ -66,24 +53,31 @@ class TimestampFilter(filters.Filter):
 
 
 class IdentifierFilter(filters.Filter):
-    """Compares with an id."""
+    """Compares with the id of a user or an order, under the rule for ids in a path."""
 
-    field_class = IdentifierField
+    field_class = CheckedField
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(is_valid=is_identifier, rule=IDENTIFIER_RULE, **options)
 
 
 class ProductIdFilter(filters.Filter):
-    """Compares with the id of a product."""
+    """Compares with the id of a product, under the rule of the catalog."""
 
-    field_class = ProductIdField
+    field_class = CheckedField
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(is_valid=is_product_id, rule=PRODUCT_RULE, **options)
 
 
 class WordFilter(filters.Filter):
-    """Compares with one of a few words."""
+    """Compares with one of a few words, in exactly this spelling."""
 
-    field_class = WordField
+    field_class = CheckedField
 
     def __init__(self, words: Sequence[str], **options: Any) -> None:
-        super().__init__(words=words, **options)
+        self.words = words
+        super().__init__(is_valid=words.__contains__, rule=f"Must be one of: {', '.join(words)}.", **options)
 
 
 class FlagFilter(WordFilter):

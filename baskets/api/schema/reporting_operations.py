@@ -25,7 +25,7 @@ def _list_parameters(filter_set: type[ListFilterSet]) -> list[Parameter]:
         schema: dict[str, Any] = {"type": "string"}
         match list_filter:
             case WordFilter():
-                schema["enum"] = list(list_filter.extra["words"])
+                schema["enum"] = list(list_filter.words)
             case TimestampFilter():
                 schema["format"] = "date-time"
             case IdentifierFilter():
