@@ -23,7 +23,6 @@ every call. Here libpq's pipeline mode is entered only while the queue is sent.
 import functools
 import hashlib
 import inspect
-import re
 import secrets
 import threading
 import time
@@ -44,11 +43,10 @@ from psycopg.waiting import Wait
 
 from baskets import tracing
 from baskets.db.errors import SESSION_ENDED, is_stale_plan
+from baskets.db.parameters import Parameters, to_array_literal, to_dollar_params
 
-Parameters = Sequence[Any] | Mapping[str, Any]
 Row = tuple[Any, ...]
 
-PLACEHOLDER = re.compile(r"%(?:s|\((\w+)\)s)")
 SUCCEEDED = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 DIVISION_BY_ZERO = b"22012"
 
@@ -68,7 +66,7 @@ class Statement:
     def __init__(self, name: str, sql: str) -> None:
         self.name = name
         self.sql = sql
-        self.dollar_sql, self.names = _to_dollar_params(sql)
+        self.dollar_sql, self.names = to_dollar_params(sql)
         # The digest tells two releases apart that share a session behind a pooler.
         self.prepared_name = f"baskets_{name}_{hashlib.sha256(sql.encode()).hexdigest()[:12]}".encode()
 
@@ -173,7 +171,7 @@ class PipelineConnection:
 
     def enqueue(self, statement: Statement, parameters: Parameters, on_no_rows: Exception | None = None) -> PendingResult:
         """Queue a statement, to be sent with the next flush."""
-        values = [_to_array_literal(value) if isinstance(value, list) else value for value in statement.in_order(parameters)]
+        values = [to_array_literal(value) if isinstance(value, list) else value for value in statement.in_order(parameters)]
         result = PendingResult(self, statement, self._adapter.dump_sequence(values, [PyFormat.TEXT] * len(values)), on_no_rows)
         self._queue.append(result)
         return result
@@ -407,27 +405,6 @@ def _current_connection() -> PipelineConnection:
     if connection is None or connection.raw is not django.connection:
         connection = _state.connection = PipelineConnection(django)
     return connection
-
-
-def _to_array_literal(values: list[Any]) -> str:
-    """Return a list as a PostgreSQL array literal. psycopg inspects the type of each element first, to no use here."""
-    return "{" + ",".join(["NULL" if value is None else _escape(str(value)) for value in values]) + "}"
-
-
-def _escape(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _to_dollar_params(sql: str) -> tuple[bytes, tuple[str, ...] | None]:
-    """Replace the placeholders of a text with `$1`, `$2` ...
-
-    :returns: the text, and the names of the parameters in their order; None where they are positional.
-    """
-    found = PLACEHOLDER.findall(sql)
-    names = tuple(dict.fromkeys(name for name in found if name))
-    positions = iter(range(1, len(found) + 1))
-    text = PLACEHOLDER.sub(lambda match: f"${names.index(match[1]) + 1 if match[1] else next(positions)}", sql)
-    return text.encode(), names or None
 
 
 @functools.cache
