@@ -89,7 +89,7 @@ class Worker:
             self._loop()
 
     def _loop(self) -> None:
-        while not self._is_done():
+        while self._table or not self._is_stopping:
             for key, _ in self._selector.select(_TICK_SECONDS):
                 if isinstance(key.data, Connection):
                     self._run_guarded(key.data, self._on_event)
@@ -126,9 +126,6 @@ class Worker:
             connection.keep_alive = False
             if connection.phase is not Phase.BUSY:
                 self._table.close(connection)
-
-    def _is_done(self) -> bool:
-        return self._is_stopping and not self._table
 
     def _obey_signals(self, now: float) -> None:
         if self._announce_requested or self._stop_requested:

@@ -320,11 +320,7 @@ def _success_response(body: type[Serializer[Any]] | None, *, has_envelope: bool,
         described = enveloped(body)
         example = {"data": example}
     examples = [OpenApiExample("success", value=example, response_only=True, status_codes=["200"])]
-    return {200: OpenApiResponse(response=described, description=_first_line(body), examples=examples)}
-
-
-def _first_line(documented: type) -> str:
-    return (documented.__doc__ or "").partition("\n")[0]
+    return {200: OpenApiResponse(response=described, description=(body.__doc__ or "").partition("\n")[0], examples=examples)}
 
 
 def body_examples(**values: Any) -> list[OpenApiExample]:

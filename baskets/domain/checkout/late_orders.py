@@ -31,7 +31,7 @@ ORDER BY i.position, i.product_id
 
 @dataclass(frozen=True)
 class _BoughtLine:
-    """One line that a session was buying; `limited` is the stock setting of today."""
+    """One line that a session was buying, whose reservation had not failed; `limited` is the stock setting of today."""
 
     product_id: str
     count: int
@@ -63,7 +63,7 @@ def order_late(
     if not snapshot.is_open and snapshot.hidden_at is None:
         # The basket has expired, and no sweep has emptied it yet. Its cart is gone for the user; a late order does not restore it.
         snapshot = expire_locked_basket(snapshot=snapshot, actor=actor)
-    bought = _bought_lines(session)
+    bought = [_BoughtLine(*row) for row in execute(READ_BOUGHT_LINES, [session.pk, session.basket_id])]
     after = write_lists(before=snapshot, after=lists.without_ordered_pieces(snapshot, {line.product_id: line.count for line in bought}))
     move_session(after, session.pk, old=session.status, new=Session.ORDERED, actor=actor)
     wanted = {line.product_id: line.count for line in bought if line.limited and not session.test_mode}
@@ -102,8 +102,3 @@ def _reserve_again(wanted: Mapping[str, int], flag: AttentionFlag, *, accept: bo
     if shortages := reserving.reserve(wanted, retry_always=True):
         raise OutOfStock(shortages=list(shortages.values()), attention=flag)
     return dict(wanted)
-
-
-def _bought_lines(session: CheckoutSession) -> list[_BoughtLine]:
-    """Read the lines that the session was buying: those whose reservation had not failed."""
-    return [_BoughtLine(*row) for row in execute(READ_BOUGHT_LINES, [session.pk, session.basket_id])]

@@ -1,6 +1,6 @@
 """Reserves limited stock: the one place that decides what is short, and whether lapsed sessions must give stock back first."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from baskets.domain.checkout import purchase_limits
@@ -53,7 +53,7 @@ def reserve(wanted: Mapping[str, int], *, retry_always: bool = False) -> dict[st
         return {}
     # In this order: a lapsed session that ends between the two reads is seen by the first, or its pieces by the second.
     reclaim = may_reclaim()
-    may_be_reclaimed = reclaim and (retry_always or _is_held_by_lapsed(short))
+    may_be_reclaimed = reclaim and (retry_always or StockReservation.objects.lapsed(short).exists())
     levels = counters.read_levels(short)
     if may_be_reclaimed or (reclaim and any(levels[product_id].available >= wanted[product_id] for product_id in short)):
         raise StockReclaimable(needed={key: wanted[key] - levels[key].available + levels[key].shortfall for key in short})
@@ -61,7 +61,3 @@ def reserve(wanted: Mapping[str, int], *, retry_always: bool = False) -> dict[st
     return {
         key: Shortage(product_id=key, wanted=wanted[key], available=min(levels[key].available, wanted[key] - 1)) for key in sorted(short)
     }
-
-
-def _is_held_by_lapsed(product_ids: Collection[str]) -> bool:
-    return StockReservation.objects.lapsed(product_ids).exists()

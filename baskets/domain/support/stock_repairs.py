@@ -110,8 +110,7 @@ def last_adjustment(product_id: str) -> int:
 
     :returns: the primary key of the adjustment; 0 for none.
     """
-    last = StockAdjustment.objects.filter(product_id=product_id).order_by("-pk").values_list("pk", flat=True).first()
-    return last or 0
+    return last_adjustments([product_id]).get(product_id, 0)
 
 
 def last_adjustments(product_ids: Iterable[str]) -> dict[str, int]:
