@@ -69,8 +69,8 @@ def read_limits(descriptors: int) -> Limits:
     )
 
 
-class Place(NamedTuple):
-    """The place of a worker: file descriptors that it inherits, in the order of the option `--worker`.
+class WorkerDescriptors(NamedTuple):
+    """The file descriptors that a worker inherits, in the order of the option `--worker`.
 
     :param listener: the listening socket.
     :param ready: for `report_ready`.
@@ -82,17 +82,17 @@ class Place(NamedTuple):
     supervisor: int
 
 
-def _execute_worker(place: Place, *, threads: int) -> NoReturn:
+def _execute_worker(descriptors: WorkerDescriptors, *, threads: int) -> NoReturn:
     """Replace this process, a fork of the main process, by a worker; see Note [A worker is a new program]."""
-    for descriptor in place:
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
     # `-m` searches the working directory first, which only a checkout needs.
     isolation = [] if Path(__file__).parents[1] == Path.cwd() else ["-P"]
-    options = ["--threads", str(threads), "--worker", *map(str, place)]
+    options = ["--threads", str(threads), "--worker", *map(str, descriptors)]
     os.execv(sys.executable, [sys.executable, *isolation, "-m", "basket_project.server", *options])  # noqa: S606 - intended
 
 
-def _run_worker(place: Place, *, threads: int) -> None:
+def _run_worker(descriptors: WorkerDescriptors, *, threads: int) -> None:
     """Load the application and serve until a signal ends it.
 
     :raises ImproperlyConfigured: a setting is invalid, or the pooler before the database is unsuitable.
@@ -107,15 +107,15 @@ def _run_worker(place: Place, *, threads: int) -> None:
     refuse_unsuitable_pooler()
     threading.Thread(target=log_findings, name="database-checks", daemon=True).start()
     limits = read_limits(raise_descriptor_limit(settings.BASKETS_MAX_CONNECTIONS + OTHER_DESCRIPTORS))
-    worker = Worker(socket.socket(fileno=place.listener), application, Admission(), threads=threads, limits=limits)
-    worker.run(on_ready=lambda: report_ready(place.ready), supervisor=place.supervisor)
+    worker = Worker(socket.socket(fileno=descriptors.listener), application, Admission(), threads=threads, limits=limits)
+    worker.run(on_ready=lambda: report_ready(descriptors.ready), supervisor=descriptors.supervisor)
 
 
-def _serve_as_worker(place: Place, *, threads: int) -> NoReturn:
+def _serve_as_worker(descriptors: WorkerDescriptors, *, threads: int) -> NoReturn:
     """Be a worker; ends the process."""
     status = 1
     try:
-        _run_worker(place, threads=threads)
+        _run_worker(descriptors, threads=threads)
         status = 0
     except Exception as error:
         # The message about an invalid setting; it never quotes a secret.
@@ -172,7 +172,7 @@ def main(arguments: list[str], *, program: str = "python3 -m basket_project serv
     environment = environ.Env()
     if options.worker:
         logging_config(debug=environment.bool("DJANGO_DEBUG", default=False))
-        _serve_as_worker(Place(*options.worker), threads=options.threads)
+        _serve_as_worker(WorkerDescriptors(*options.worker), threads=options.threads)
     if problem := missing_variable() or _listen_error(options.host, options.port):
         sys.exit(problem)
     if options.workers < 1 or options.threads < 1:
@@ -183,7 +183,7 @@ def main(arguments: list[str], *, program: str = "python3 -m basket_project serv
     logging_config(debug=environment.bool("DJANGO_DEBUG", default=False))
 
     def serve(listener: socket.socket, ready: int, supervisor: int) -> None:
-        _execute_worker(Place(listener.fileno(), ready, supervisor), threads=options.threads)
+        _execute_worker(WorkerDescriptors(listener.fileno(), ready, supervisor), threads=options.threads)
 
     with _metrics_folder():
         service = Supervisor(

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Beyond a statement's limit on the server: the way of its answer.
+# Added to the limit that the server has for a statement: its reply, an error included, must still arrive.
 ANSWER_SECONDS = 5
 
 
@@ -20,7 +20,7 @@ _limit = _Limit()
 
 @contextmanager
 def client_waits(*, statement_seconds: float | None) -> Iterator[None]:
-    """Let this thread wait longer within the block, for statements that have more time on the server, too.
+    """Let this thread wait longer within the block, for statements whose `statement_timeout` is longer than the usual one.
 
     :param statement_seconds: their `statement_timeout`; None: no limit.
     """

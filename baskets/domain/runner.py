@@ -114,7 +114,7 @@ def run_once(operation: Callable[[], str], *, key: Callable[[], IdempotencyKey],
     A refusal rolls the claim on the key back with everything else.
 
     :param operation: returns the body of the response.
-    :param key: returns the key; called in each try, because a guard may change whose basket the call is for.
+    :param key: returns the key; called in each attempt, because a guard may change whose basket the call is for.
     :returns: the response of this call, or of the earlier call with this key.
     :raises IdempotencyKeyReused: the key stands for another request.
     :raises Refusal: the operation refused.

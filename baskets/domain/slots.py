@@ -37,7 +37,7 @@ def slot_of(name: str) -> int:
 
 
 def is_in_this_cell(name: str) -> bool:
-    """Tell whether this cell serves a name. Without cells it serves all."""
+    """Return whether this cell serves a name. Without cells it serves all."""
     cell = conf.cell()
     return not cell or _slot_map(conf.slot_map_file())[slot_of(name)] == cell
 

@@ -16,7 +16,7 @@ class Span(models.IntegerChoices):
 
 
 class ActivityState(models.Model):
-    """How far the events of the feed are counted, and when a sweep has ended, in one row."""
+    """One row: the last position of the feed that is counted, and when a sweep last ended."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     position = models.BigIntegerField(default=0, help_text="Events up to this position of the feed are counted.")

@@ -95,7 +95,7 @@ class ApiViewSet(AuthenticatedViewSet):
     ) -> StoredResponse:
         """Run a domain operation as one unit of work, once per Idempotency-Key.
 
-        :param operation: called with `owner`, `actor` and the arguments, in each try again. An Idempotency-Key is bound to the
+        :param operation: called with `owner`, `actor` and the arguments, in each attempt. An Idempotency-Key is bound to the
             argument `test_mode` as well, because that comes from the query.
         :param render: converts the result into the `data` of the response. It runs after COMMIT, unless the response is stored.
         :param shortcut: called with `owner` and `actor` before the operation, without an Idempotency-Key. See `runner.run_with_shortcut`.
@@ -116,12 +116,12 @@ class ApiViewSet(AuthenticatedViewSet):
             key = partial(self._idempotency_key, fingerprint_of(self.request, content=self.content, test_mode=test_mode))
             response = runner.run_once(partial(_rendered, call, render), key=key, guard=self.key_guard)
             if limits and response.replayed:
-                limits.return_counts()  # An earlier try of this call counted, and another call with its key was faster.
+                limits.return_counts()  # An earlier attempt was counted before another call with the same Idempotency-Key won.
             return response
 
     def _call(self, operation: Callable[..., T], arguments: Mapping[str, Any], limits: ClientLimits | None) -> T:
         if limits:
-            # In each try: the kind of the key may change with the caller.
+            # In each attempt: the kind of the key may change with the caller.
             arguments = {**arguments, "limits": limits if self.caller.is_client_key else None}
         return operation(owner=self.owner, actor=self.actor, **arguments)
 

@@ -43,7 +43,7 @@ FROM unnest(%(baskets)s::uuid[], %(events)s::bigint[], %(revisions)s::bigint[], 
 )
 
 
-class Line(Protocol):
+class ProductCount(Protocol):
     """Pieces of one product: a line of a basket, or a row of a checkout."""
 
     @property
@@ -121,6 +121,6 @@ def lists_as_json(snapshot: BasketSnapshot) -> dict[str, Any]:
     return {"cart": lines_as_json(snapshot.cart), "saved": lines_as_json(snapshot.saved)}
 
 
-def lines_as_json(lines: Iterable[Line]) -> list[dict[str, Any]]:
+def lines_as_json(lines: Iterable[ProductCount]) -> list[dict[str, Any]]:
     """Build the part of an event's data that lists products: one `productId` and `count` for each line."""
     return [{"productId": line.product_id, "count": line.count} for line in lines]

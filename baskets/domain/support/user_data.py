@@ -51,7 +51,7 @@ class StoredData:
 
     @property
     def has_basket(self) -> bool:
-        """Tell whether there is a basket."""
+        """Return whether there is a basket."""
         return not self.basket._state.adding  # noqa: SLF001 (documented, underscore and all)
 
 

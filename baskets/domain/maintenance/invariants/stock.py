@@ -94,8 +94,8 @@ INVARIANTS = (
         slug="available_as_reported",
         rule=1,
         sentence="The free pieces of a limited product are those reported, less those held or sold since, plus those supplied since.",
-        # A sale that had read the clock but was not committed when a report was applied was counted as held, and its moment is
-        # before the report's: of the sales of that minute, any number may count.
+        # A sale under way while a report is applied is in doubt: `ended_at` is before the report, but the report counted its pieces
+        # as held. So of the pieces sold in the minute before a report, any number may count.
         sql="""
         SELECT s.product_id, s.reported, s.reported_as_of, s.available, s.shortfall, sums.held, sums.sold, sums.under_way, sums.supplied
         FROM baskets_stock s CROSS JOIN LATERAL (
