@@ -38,12 +38,11 @@ from psycopg import errors, generators
 from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
-from psycopg.pq.abc import PGconn, PGresult
-from psycopg.waiting import Wait
+from psycopg.pq.abc import PGresult
 
 from baskets import tracing
 from baskets.db.errors import SESSION_ENDED, is_stale_plan
-from baskets.db.parameters import Parameters, to_array_literal, to_dollar_params
+from baskets.db.protocol import Parameters, receive, to_array_literal, to_dollar_params
 
 Row = tuple[Any, ...]
 
@@ -250,12 +249,12 @@ class PipelineConnection:
         yield from generators.send(pgconn)
         for pending, is_prepare in zip(queue, prepares, strict=True):
             if is_prepare:
-                prepared = yield from _receive(pgconn)
+                prepared = yield from receive(pgconn)
                 if prepared.status not in SUCCEEDED:
                     del self._prepared[pending.statement.prepared_name]
                     self._failed_names += 1
                     failed.append((pending, prepared))
-            result = yield from _receive(pgconn)
+            result = yield from receive(pgconn)
             if result.status not in SUCCEEDED:
                 failed.append((pending, result))
             if not failed:
@@ -290,24 +289,6 @@ class PipelineConnection:
             self._adapter.set_pgresult(result)
             rows = self._adapter.load_rows(0, result.ntuples, tuple)
         pending.set_rows(rows, rowcount=result.command_tuples or 0)
-
-
-def _receive(pgconn: PGconn) -> PQGen[PGresult]:
-    """Receive the reply to one message: exactly one result.
-
-    psycopg's own `fetch` reads the socket and releases the GIL twice for each result. The server sends all results at once, so
-    the others are nearly always in the buffer when the first one is.
-
-    :raises psycopg.InterfaceError: the server sent another number of results.
-    """
-    while pgconn.is_busy():
-        yield Wait.R
-        pgconn.consume_input()
-    result = pgconn.get_result()
-    if result is None or pgconn.get_result() is not None:
-        message = "the server sent another number of results than expected"
-        raise psycopg.InterfaceError(message)
-    return result
 
 
 def _ended_before_commit(pending: PendingResult, result: PGresult) -> bool:

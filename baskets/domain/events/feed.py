@@ -23,8 +23,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from baskets.db.parameters import Parameters
 from baskets.db.pipeline import Statement, execute
+from baskets.db.protocol import Parameters
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.events.payloads import ENTRY_COLUMNS, FeedEntry
 from baskets.models import FeedPosition, FeedState

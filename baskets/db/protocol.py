@@ -1,8 +1,13 @@
-"""The parameters of raw SQL in PostgreSQL's own notation: `$1` for a placeholder, `{"a","b"}` for a list."""
+"""What PostgreSQL's protocol expects of a client: parameters in its own notation, and one result read for each message sent."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import Wait
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -28,3 +33,21 @@ def to_array_literal(values: list[Any]) -> str:
 
 def _escape(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def receive(pgconn: PGconn) -> PQGen[PGresult]:
+    """Receive the reply to one message: exactly one result.
+
+    psycopg's own `fetch` reads the socket and releases the GIL twice for each result. The server sends all results at once, so
+    the others are nearly always in the buffer when the first one is.
+
+    :raises psycopg.InterfaceError: the server sent another number of results.
+    """
+    while pgconn.is_busy():
+        yield Wait.R
+        pgconn.consume_input()
+    result = pgconn.get_result()
+    if result is None or pgconn.get_result() is not None:
+        message = "the server sent another number of results than expected"
+        raise psycopg.InterfaceError(message)
+    return result
