@@ -25,6 +25,7 @@ from standardwebhooks import Webhook
 
 from baskets import conf
 from baskets.api.exceptions import TABLE
+from baskets.api.protocol.versioning import DEFAULT_VERSION, SUPPORTED_VERSIONS
 from baskets.api.views import guides
 from baskets.domain.access import api_keys, token_issuers
 from baskets.domain.baskets import transfers
@@ -97,6 +98,11 @@ def test_examples_call_the_address_of_the_reader(client: Client, settings: Any) 
 def test_each_example_is_given_in_every_language() -> None:
     languages = re.findall(r"^```(\w+)$", (PARTNERS / "start.md").read_text(), re.MULTILINE)
     assert [language for language in languages if language != "text"] == [*guides.LANGUAGES] * 4
+
+
+def test_changes_are_listed_by_version() -> None:
+    versions = re.findall(r"^## (.+)$", (PARTNERS / "changelog.md").read_text(), re.MULTILINE)
+    assert (versions[0], sorted(versions)) == (DEFAULT_VERSION, sorted(SUPPORTED_VERSIONS))
 
 
 def test_products_are_those_of_the_demo() -> None:

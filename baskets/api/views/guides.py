@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[2] / "docs" / "partners"
 # In the order in which a partner needs them. `start` is the page at `/docs`.
 GUIDES = (
     *("start", "checkout-page", "testing", "checkouts", "late-payments", "retries", "keys", "guests", "transfer", "comfort", "conventions"),
-    *("webhooks", "feed", "events", "lists", "errors", "limits", "going-live"),
+    *("webhooks", "feed", "events", "lists", "errors", "limits", "going-live", "changelog"),
 )
 # The address that the examples call. A page shows its own address in this place.
 EXAMPLE_URL = "http://127.0.0.1:8000"

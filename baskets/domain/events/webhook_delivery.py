@@ -14,8 +14,6 @@ from uuid import UUID, uuid4
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
-from django.db.models import F, Func, IntegerField, Q
-from django.db.models.lookups import In
 
 from baskets.db.errors import Fault, fault_of
 from baskets.db.transactions import run_in_transaction
@@ -30,7 +28,6 @@ from baskets.net.kept_connections import KeptConnections
 
 log = structlog.get_logger("baskets.webhooks")
 
-BATCH = 250
 SYNC_SECONDS = 1.0
 RECORD_SECONDS = 0.2
 # How often a deliverer gives positions to new events.
@@ -217,7 +214,7 @@ class Deliverer:
         positions = {
             endpoint_id: (stream.endpoint.partner_id, stream.read)
             for endpoint_id, stream in self._streams.items()
-            if stream.is_due and (is_time or stream.has_more) and sum(len(lane.waiting) for lane in stream.lanes.values()) < BATCH
+            if stream.is_due and (is_time or stream.has_more) and stream.has_room()
         }
         if is_time:
             self._read_at = time.monotonic()
@@ -226,28 +223,9 @@ class Deliverer:
         for endpoint_id, last, has_unread in feed.find_unread(positions):
             stream = self._streams[endpoint_id]
             if has_unread:
-                self._read_stream(stream, last)
+                stream.read_next(last)
             else:
                 stream.read = max(stream.read, last)
-
-    def _read_stream(self, stream: Stream, last: int) -> None:
-        conditions = []
-        if len(stream.lanes) < stream.lane_count:
-            number = Func(
-                F("event__basket_id"),
-                template=f"(get_byte(uuid_send(%(expressions)s), 15) & {stream.lane_count - 1})",
-                output_field=IntegerField(),
-            )
-            conditions = [Q(In(number, list(stream.lanes)))]
-        page = stream.read_events(*conditions, position__gt=stream.read, position__lte=last, limit=BATCH)
-        stream.is_dirty = True
-        stream.has_more = len(page) == BATCH
-        stream.read = page[-1].entry.position if stream.has_more else last
-        for event in page:
-            lane = stream.lane_of(event.basket_id)
-            if lane and event.entry.position > lane.read:
-                lane.waiting.append(event)
-                lane.read = event.entry.position
 
     # --- Sending -------------------------------------------------------------------------------
 

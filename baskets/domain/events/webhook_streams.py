@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import F, Func, IntegerField, Q
+from django.db.models.lookups import In
 
 from baskets.domain.events import webhook_lanes
 from baskets.domain.events.payloads import ENTRY_COLUMNS, FeedEntry
 from baskets.domain.events.webhook_requests import Signers
 from baskets.models import FeedPosition, WebhookEndpoint
 
+# How many events of an endpoint are read at once.
+BATCH = 250
 # How many requests to an endpoint may be in flight at first; each success allows one more, each failure fewer.
 FIRST_WINDOW = 8
 
@@ -79,6 +82,33 @@ class Stream:
             rows = rows.filter(kind__in=self.endpoint.kinds)
         found = rows.order_by("position").values_list("event__basket_id", *ENTRY_COLUMNS)[:limit]
         return [Event(basket_id=basket_id, entry=FeedEntry._make(columns)) for basket_id, *columns in found]
+
+    def has_room(self) -> bool:
+        """Return whether fewer than `BATCH` events wait."""
+        return sum(len(lane.waiting) for lane in self.lanes.values()) < BATCH
+
+    def read_next(self, last: int) -> None:
+        """Read the next events of the held lanes, `BATCH` at most, and let them wait there.
+
+        :param last: the position up to which to read.
+        """
+        conditions = []
+        if len(self.lanes) < self.lane_count:
+            number = Func(
+                F("event__basket_id"),
+                template=f"(get_byte(uuid_send(%(expressions)s), 15) & {self.lane_count - 1})",
+                output_field=IntegerField(),
+            )
+            conditions = [Q(In(number, list(self.lanes)))]
+        page = self.read_events(*conditions, position__gt=self.read, position__lte=last, limit=BATCH)
+        self.is_dirty = True
+        self.has_more = len(page) == BATCH
+        self.read = page[-1].entry.position if self.has_more else last
+        for event in page:
+            lane = self.lane_of(event.basket_id)
+            if lane and event.entry.position > lane.read:
+                lane.waiting.append(event)
+                lane.read = event.entry.position
 
     def lane_of(self, basket_id: UUID) -> Lane | None:
         """Return the lane of a basket; None if it is not held."""

@@ -15,7 +15,14 @@ from standardwebhooks.webhooks import Webhook
 from baskets.db.pipeline import Statement
 from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.errors import NothingToReplay
-from baskets.domain.events import feed, webhook_changes, webhook_control, webhook_delivery, webhook_endpoints, webhook_lanes
+from baskets.domain.events import (
+    feed,
+    webhook_changes,
+    webhook_control,
+    webhook_endpoints,
+    webhook_lanes,
+    webhook_streams,
+)
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.domain.validation import InvalidValue, ReasonRequired
@@ -344,7 +351,7 @@ def test_failures_before_a_change_by_staff_do_not_count_towards_the_end(shopper:
 def test_backlog_longer_than_a_batch_is_delivered_whole(
     shopper: User, webhook_receiver: Receiver, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_delivery, "BATCH", 2)
+    monkeypatch.setattr(webhook_streams, "BATCH", 2)
     endpoint, _ = make(webhook_receiver)
     for number in range(1, count + 1):
         shopper.place("shirt", number)

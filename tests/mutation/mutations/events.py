@@ -13,8 +13,8 @@ MUTATIONS = (
     ),
     Mutation(
         name="events beyond one batch are skipped by a webhook",
-        place="baskets.domain.events.webhook_delivery.Deliverer._read_stream",
-        old="page[-1].entry.position if stream.has_more else last",
+        place="baskets.domain.events.webhook_streams.Stream.read_next",
+        old="page[-1].entry.position if self.has_more else last",
         new="last",
         why="the loop has ended, so all is delivered, it seems",
         tests=(WEBHOOKS, WEBHOOK_ANSWERS),
