@@ -50,7 +50,7 @@ def _run(arguments: list[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command == "demo":
-        return demo(DemoOptions(port=options.port, data=options.data_dir, as_json=options.json))
+        return demo(DemoOptions(port=options.port, data=options.data_dir, as_json=options.json, cells=options.cells))
     if options.command == "manage":
         if not options.arguments:
             raise UsageFailure(f"Name a management command: {_PROGRAM} manage COMMAND ..., for example `manage help`.")
@@ -67,6 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     try_out = commands.add_parser("demo", help="set up the environment, start a database and the service, and print how to use it")
     try_out.add_argument("--port", type=_port, default=8000, help="port of 127.0.0.1 to serve on (default: %(default)s)")
     try_out.add_argument("--json", action="store_true", help="print one line of JSON once the service is ready")
+    try_out.add_argument(
+        "--cells",
+        type=int,
+        choices=range(1, 10),
+        default=1,
+        metavar="N",
+        help="start N databases and N services behind HAProxy, where it is installed; the services have the ports after --port",
+    )
     _add_data_dir(try_out)
 
     commands.add_parser("test", help="run the test suite against a temporary PostgreSQL; arguments go to pytest")

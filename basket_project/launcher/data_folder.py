@@ -41,6 +41,19 @@ class DataFolder:
         except OSError as error:
             raise Failure(f"The data folder {self.path} cannot be written to: {os_error_text(error)}.") from error
 
+    def of_cell(self, number: int) -> "DataFolder":
+        """Return the data folder of one cell of several. It may not exist yet."""
+        return DataFolder(self.path / f"cell-{number}")
+
+    @property
+    def is_cell(self) -> bool:
+        """Return whether this is the data folder of one cell of several."""
+        return self.path.name.startswith("cell-")
+
+    def of_cells(self) -> "list[DataFolder]":
+        """Return the data folders of all cells that were ever started here."""
+        return [DataFolder(path) for path in sorted(self.path.glob("cell-[1-9]*"))]
+
     @property
     def service_log(self) -> Path:
         """Return the path of the service's log."""

@@ -6,11 +6,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from basket_project.launcher import demo_cells
 from basket_project.launcher.cluster import Cluster, port_is_free
 from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.embedded import running_cluster
@@ -18,7 +20,7 @@ from basket_project.launcher.environment import ensure_environment, print_progre
 from basket_project.launcher.failure import Failure, StopRequested, ignore_stop_signals, os_error_text
 from basket_project.launcher.platforms import check_embedded_server_runs_here
 from basket_project.launcher.programs import run_quietly, service_variables
-from basket_project.launcher.service import Service, left_over_url, stop_left_over
+from basket_project.launcher.service import Proxy, Service, left_over_url, stop_left_over
 from basket_project.launcher.static_files import static_variables
 
 _POLL_SECONDS = 0.5
@@ -35,30 +37,53 @@ _RESTARTS_WITHIN_SECONDS = 60
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """The options of the command line."""
+    """The options of the command line.
+
+    :param port: of the service; of the proxy with several cells, whose services have the following ports.
+    :param cells: 1: an installation without cells.
+    """
 
     port: int
     data: Path
     as_json: bool
+    cells: int = 1
+
+
+@dataclass(frozen=True)
+class _Installation:
+    """The database and the service of the demo, or those of one cell.
+
+    :param access: what `load_demo` printed.
+    """
+
+    database_url: str
+    service: Service
+    access: dict[str, Any]
 
 
 def demo(options: DemoOptions) -> int:
     """Run the demo until a signal ends it.
 
     :returns: the exit code.
-    :raises Failure: a demo runs on this folder already, the port is in use, or a part does not start.
+    :raises Failure: a demo runs on this folder already, a port is in use, or a part does not start.
     """
     folder = DataFolder(options.data)
     folder.make()
     if not folder.demo_lock.try_acquire():
-        where = left_over_url(folder)
+        where = left_over_url(folder) or left_over_url(folder.of_cell(1))
         raise Failure(f"A demo with the data folder {folder.path} is already running{f' at {where}' if where else ''}.")
     try:
-        if stop_left_over(folder):
+        if options.cells > 1 and os.environ.get("DATABASE_URL"):
+            raise Failure("Several cells need the embedded databases: unset DATABASE_URL.")
+        folders = demo_cells.folders_of(folder, options.cells)
+        if sum(stop_left_over(each) for each in (folder, *folder.of_cells())):
             print_progress("Stopped the service of an earlier demo.")
-        _check_port(options.port)
-        with _database(folder) as (database_url, cluster):
-            _serve(options, folder, database_url, cluster)
+        for port in range(options.port, options.port + (options.cells + 1 if options.cells > 1 else 1)):
+            _check_port(port)
+        with contextlib.ExitStack() as databases:
+            used = {each.path for each in folders}
+            demo_cells.stop_unused_clusters(each for each in (folder, *folder.of_cells()) if each.path not in used)
+            _serve(options, folder, [(each, *databases.enter_context(_database(each))) for each in folders])
     except StopRequested:
         print_progress("Stopped.")
     return 0
@@ -67,6 +92,8 @@ def demo(options: DemoOptions) -> int:
 def _check_port(port: int) -> None:
     try:
         free = port_is_free(port)
+    except OverflowError as error:
+        raise Failure(f"There is no port {port}; choose a smaller one with --port.") from error
     except OSError as error:
         raise Failure(f"Port {port} cannot be used: {os_error_text(error)}; choose another one with --port.") from error
     if not free:
@@ -87,32 +114,69 @@ def _database(folder: DataFolder) -> Iterator[tuple[str, Cluster | None]]:
             yield cluster.url, cluster
 
 
-def _serve(options: DemoOptions, folder: DataFolder, database_url: str, cluster: Cluster | None) -> None:
+def _serve(options: DemoOptions, folder: DataFolder, databases: Sequence[tuple[DataFolder, str, Cluster | None]]) -> None:
     secret_key = os.environ.get("DJANGO_SECRET_KEY") or folder.secret("django_secret_key")
-    variables = service_variables(database_url=database_url, secret_key=secret_key) | static_variables()
-    print_progress("Migrating the database ...")
-    run_quietly(["migrate", "--no-input"], variables)
-    print_progress("Loading the demo data ...")
-    access = _load_demo(folder, database_url, variables)
-    if cluster is not None:
-        # The owner of the tables migrates; the service has a role that cannot change them.
-        password = folder.secret("service_role_password", 24)
-        run_quietly(["create_service_role", _SERVICE_ROLE], variables, stdin=password)
-        variables |= {"DATABASE_URL": cluster.url_of(_SERVICE_ROLE, password)}
-    service = Service(folder, options.port, variables)
+    common = service_variables(database_url="postgres://127.0.0.1/unused", secret_key=secret_key) | static_variables()
+    own: list[dict[str, str]] = [{}]
+    if options.cells > 1:
+        own = demo_cells.prepare(folder, [url for _, url, _ in databases], common)
+    print_progress("Migrating the database ..." if len(own) == 1 else "Migrating the databases ...")
+    variables = [common | cell | {"DATABASE_URL": url} for cell, (_, url, _) in zip(own, databases, strict=True)]
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda cell: run_quietly(["migrate", "--no-input"], cell), variables))
+    installations: list[_Installation] = []
+    running: list[Service] = []
     try:
-        print_progress("Starting the service ...")
-        service.start()
-        for name in ("api_key", "test_api_key"):
-            if service.status_of("/baskets/users/demo", {"X-API-Key": access[name]}) == 401:
-                # The stored key was revoked or has expired; the demo must print a valid one.
-                access = _load_demo(folder, database_url, variables, _OPTION_BY_SECRET[name])
-        _announce(options, folder, service, database_url, access)
-        _watch(service, cluster)
+        for number, (each, url, cluster) in enumerate(databases):
+            port = options.port + (number + 1 if options.cells > 1 else 0)
+            service = Service(each, port, _service_role(each, cluster, variables[number]))
+            running.append(service)
+            first = installations[0].access if installations else None
+            access = _install(service, url, variables[number], first)
+            installations.append(_Installation(url, service, access))
+        proxy = demo_cells.start_proxy(folder, options.port, [service.port for service in running], common) if options.cells > 1 else None
+        if proxy:
+            running.append(proxy)
+        _announce(options, folder, installations, proxy)
+        _watch(running, [cluster for *_, cluster in databases])
     finally:
         ignore_stop_signals()
         print_progress("Stopping ...")
-        service.stop()
+        for service in reversed(running):
+            service.stop()
+
+
+def _service_role(folder: DataFolder, cluster: Cluster | None, variables: dict[str, str]) -> dict[str, str]:
+    """Return the variables of the service. The owner of the tables migrates; the service has a role that cannot change them."""
+    if cluster is None:
+        return variables
+    password = folder.secret("service_role_password", 24)
+    run_quietly(["create_service_role", _SERVICE_ROLE], variables, stdin=password)
+    return variables | {"DATABASE_URL": cluster.url_of(_SERVICE_ROLE, password)}
+
+
+def _install(service: Service, database_url: str, variables: dict[str, str], first: dict[str, Any] | None) -> dict[str, Any]:
+    """Load the demo data of one database, and start its service.
+
+    :param first: what the first cell returned; its keys and accounts are those of all.
+    :returns: API keys, user id and admin account.
+    """
+    cell = variables.get("BASKETS_CELL")
+    where = f" of cell {cell}" if cell else ""
+    print_progress(f"Loading the demo data{where} ...")
+    if cell:
+        run_quietly(["claim_slots"], variables)
+    if first:
+        # At every start, because the server of the first cell may have another port than before.
+        run_quietly(["replicate_catalog", "--cell", str(cell)], variables)
+    access = first | {"order_no": _run_load_demo(variables)["order_no"]} if first else _load_demo(service.folder, database_url, variables)
+    print_progress(f"Starting the service{where} ...")
+    service.start()
+    for name in ("api_key", "test_api_key"):
+        if not first and service.status_of("/baskets/users/demo", {"X-API-Key": access[name]}) == 401:
+            # The stored key was revoked or has expired; the demo must print a valid one.
+            access = _load_demo(service.folder, database_url, variables, _OPTION_BY_SECRET[name])
+    return access
 
 
 def _load_demo(folder: DataFolder, database_url: str, variables: dict[str, str], *more: str) -> dict[str, Any]:
@@ -144,65 +208,101 @@ def _run_load_demo(variables: dict[str, str], *more: str) -> dict[str, Any]:
     return loaded
 
 
-def _announce(options: DemoOptions, folder: DataFolder, service: Service, database_url: str, access: dict[str, Any]) -> None:
+def _announce(options: DemoOptions, folder: DataFolder, installations: Sequence[_Installation], proxy: Proxy | None) -> None:
+    # Of several cells, one has the user with the active checkout.
+    example = next((each for each in installations if each.access["order_no"]), installations[0])
+    first, url = installations[0], (proxy or example.service).url
+    access = first.access
     finish = (
-        f"curl -X POST '{service.url}/baskets/users/{access['user_id']}/checkout/sessions/finish-active' "
+        f"curl -X POST '{url}/baskets/users/{access['user_id']}/checkout/sessions/finish-active' "
         f"-H 'X-API-Key: {access['api_key']}' -H 'Content-Type: application/json' -d '{{\"ordered\": true}}'"
     )
     if options.as_json:
-        summary = {
-            "url": service.url,
+        summary: dict[str, Any] = {
+            "url": url,
             "api_key": access["api_key"],
             "test_api_key": access["test_api_key"],
             "admin_user": access["admin_user"],
             "admin_password": access["admin_password"],
-            "database_url": database_url,
+            "database_url": first.database_url,
             "data_dir": str(folder.path),
             "finish_curl": finish,
         }
+        if options.cells > 1:
+            summary["proxy"] = proxy is not None
+            summary["slot_map"] = str(demo_cells.slot_map_of(folder))
+            summary["cells"] = [
+                {"cell": number, "url": each.service.url, "database_url": each.database_url, "data_dir": str(each.service.folder.path)}
+                for number, each in enumerate(installations, 1)
+            ]
         sys.stdout.write(json.dumps(summary) + "\n")
     else:
         database = folder.read("database").get("home")
         sys.stdout.write(
-            f"\nThe basket service is running at {service.url}\n\n"
+            f"\nThe basket service is running at {url}\n\n"
             f"  API key   {access['api_key']}\n"
             f"  Test key  {access['test_api_key']}   for the sandbox and the examples of the docs\n"
-            f"  Admin     {service.url}/admin/   name {access['admin_user']}   password {access['admin_password']}\n"
-            f"  Docs      {service.url}/docs\n"
+            f"  Admin     {url}/admin/   name {access['admin_user']}   password {access['admin_password']}\n"
+            f"  Docs      {url}/docs\n"
             f"  Data      {folder.path}{f' (database: {database})' if database else ''}\n"
-            f"  Log       {folder.service_log}\n\n"
+            f"  Log       {first.service.folder.service_log}\n"
+            f"{_cells_text(options, folder, installations, proxy)}\n"
             f"Finish the checkout of user {access['user_id']}:\n\n  {finish}\n\n"
             "Ctrl-C stops it.\n",
         )
     sys.stdout.flush()
 
 
-def _watch(service: Service, cluster: Cluster | None) -> None:
-    """Restart service and database when they die, until a signal ends the demo.
+def _cells_text(options: DemoOptions, folder: DataFolder, installations: Sequence[_Installation], proxy: Proxy | None) -> str:
+    """Describe the cells, one line for each; nothing without cells."""
+    if options.cells == 1:
+        return ""
+    hosts = [f"http://cell{number}.localhost:{options.port}" if proxy else "" for number in range(1, options.cells + 1)]
+    lines = [
+        f"  Cell {number}    {each.service.url}   {f'lists, feed and admin: {host}   ' if host else ''}data: {each.service.folder.path}\n"
+        for number, (each, host) in enumerate(zip(installations, hosts, strict=True), 1)
+    ]
+    first = installations[0].service.folder.path
+    return "".join(
+        [
+            *lines,
+            f"  Slots     {demo_cells.slot_map_of(folder)}\n",
+            *([] if proxy else [f"\n{demo_cells.NO_HAPROXY}\n"]),
+            "\nMove stock between cells, and check the supply of all:\n\n",
+            f"  python3 -m basket_project manage --data-dir {first} move_stock demo-mug 5 --from 1 --to 2\n",
+            f"  python3 -m basket_project manage --data-dir {first} check_baskets --cells\n",
+        ]
+    )
 
-    :raises Failure: the service ends too often.
+
+def _watch(services: Sequence[Service], clusters: Sequence[Cluster | None]) -> None:
+    """Restart services, proxy and databases when they die, until a signal ends the demo.
+
+    :raises Failure: a service ends too often.
     """
-    down_since: float | None = None
-    restarts: list[float] = []
+    down_since: dict[Path, float] = {}
+    restarts: dict[int, list[float]] = {service.port: [] for service in services}
     while True:
         time.sleep(_POLL_SECONDS)
         now = time.monotonic()
-        if service.has_ended():
-            restarts = [moment for moment in restarts if now - moment < _RESTARTS_WITHIN_SECONDS]
-            if len(restarts) >= _MAX_RESTARTS:
-                raise Failure(f"The service has ended {_MAX_RESTARTS + 1} times within a minute; its log is {service.folder.service_log}.")
-            restarts.append(now)
-            print_progress("The service has ended unexpectedly; starting it again.")
-            service.restart()
-        if cluster is None or cluster.is_running():
-            down_since = None
-            continue
-        down_since = down_since or now
-        delay = _RESTART_AFTER_STOP_SECONDS if cluster.was_shut_down() else _RESTART_AFTER_CRASH_SECONDS
-        if now - down_since >= delay:
-            print_progress("The database server has ended; starting it again.")
-            _restart_database(cluster)
-            down_since = None
+        for service in services:
+            if service.has_ended():
+                recent = [moment for moment in restarts[service.port] if now - moment < _RESTARTS_WITHIN_SECONDS]
+                if len(recent) >= _MAX_RESTARTS:
+                    log = service.folder.service_log
+                    raise Failure(f"The {service.record} has ended {_MAX_RESTARTS + 1} times within a minute; its log is {log}.")
+                restarts[service.port] = [*recent, now]
+                print_progress(f"The {service.record} has ended unexpectedly; starting it again.")
+                service.restart()
+        for cluster in filter(None, clusters):
+            if cluster.is_running():
+                down_since.pop(cluster.home, None)
+                continue
+            delay = _RESTART_AFTER_STOP_SECONDS if cluster.was_shut_down() else _RESTART_AFTER_CRASH_SECONDS
+            if now - down_since.setdefault(cluster.home, now) >= delay:
+                print_progress("The database server has ended; starting it again.")
+                _restart_database(cluster)
+                down_since.pop(cluster.home, None)
 
 
 def _restart_database(cluster: Cluster) -> None:

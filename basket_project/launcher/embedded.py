@@ -20,7 +20,8 @@ def cluster_of(folder: DataFolder) -> Cluster:
         binaries=find_binaries(account, home),
         account=account,
         password=folder.secret("database_password", 24),
-        settings=DURABLE,
+        # The first of several cells publishes what all of them share.
+        settings=DURABLE | {"wal_level": "logical"} if folder.is_cell else DURABLE,
     )
 
 

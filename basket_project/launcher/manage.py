@@ -29,7 +29,8 @@ def manage(data: Path, arguments: Sequence[str]) -> int:
     ensure_environment(["run", "embedded"])
     is_new = not cluster_of(folder).exists
     with running_cluster(folder) as cluster:
-        variables = service_variables(database_url=cluster.url, secret_key=secret_key)
+        # The demo with cells stores what makes this database one of them.
+        variables = service_variables(database_url=cluster.url, secret_key=secret_key) | folder.read("variables")
         if is_new:
             # Before the first demo there are no tables, and every command needs them.
             run_quietly(["migrate", "--no-input"], variables)

@@ -4,14 +4,22 @@ Without cells (`BASKETS_CELL` is 0) every name belongs here, and nothing is comp
 """
 
 import hashlib
+import time
 from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
+
+import structlog
 
 from baskets import conf
 from baskets.domain.errors import Refusal, WrongCell
 
+log = structlog.get_logger("baskets.cells")
+
 SLOTS = 64
+# How long a process may serve by a slot map that has been replaced.
+MAX_MAP_AGE_SECONDS = 1.0
 # The value of a slot that no cell serves, because its baskets are being moved.
 NO_CELL = 0
 # `slot_of` in PostgreSQL. SHA-256 is what Python, PostgreSQL 15 and the proxy all have.
@@ -87,5 +95,31 @@ def read_slot_map(path: str) -> tuple[int, ...]:
     return tuple(cells[slot] for slot in range(SLOTS))
 
 
-# A process reads the file once: another division needs another start, as every other setting does.
-_slot_map = cache(read_slot_map)
+@dataclass
+class _Reader:
+    """What a process has read of the slot map, and when it last looked for another version of the file."""
+
+    version: object = None
+    looked_at: float = -inf
+    division: tuple[int, ...] = ()
+
+
+_readers: dict[str, _Reader] = {}
+
+
+def _slot_map(path: str) -> tuple[int, ...]:
+    """Return the cell of each slot. A process notices another file within `MAX_MAP_AGE_SECONDS`, and keeps its map while it is invalid."""
+    reader, now = _readers.setdefault(path, _Reader()), time.monotonic()
+    if now - reader.looked_at < MAX_MAP_AGE_SECONDS:
+        return reader.division
+    try:
+        status = Path(path).stat()
+        version = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if version != reader.version:
+            reader.division, reader.version = read_slot_map(path), version
+    except (OSError, InvalidSlotMap) as error:
+        if not reader.division:
+            raise InvalidSlotMap(f"The file {path!r} cannot be used ({type(error).__name__}).") from error
+        log.exception("slot_map_invalid")
+    reader.looked_at = now
+    return reader.division

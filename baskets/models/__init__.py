@@ -6,7 +6,7 @@ from baskets.models.baskets import Basket, BasketItem, basket_key
 from baskets.models.checkouts import Attention, CheckoutItem, CheckoutSession
 from baskets.models.comfort import Comfort
 from baskets.models.events import Event
-from baskets.models.feed import FeedPosition, FeedState
+from baskets.models.feed import FeedGap, FeedPosition, FeedState
 from baskets.models.guest_tokens import GuestToken
 from baskets.models.idempotency import IdempotencyRecord
 from baskets.models.partners import ApiKey, Partner

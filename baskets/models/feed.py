@@ -29,6 +29,18 @@ class FeedPosition(models.Model):
         return f"#{self.position}: event {self.event_id}"
 
 
+class FeedGap(models.Model):
+    """A position without an event, because its basket moved to another cell. A purge of the positions around it removes it."""
+
+    position = models.BigIntegerField(primary_key=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"gap at #{self.position}"
+
+
 class FeedState(models.Model):
     """The state of the assignment of positions, in one row. See Note [Positions after the commit]."""
 

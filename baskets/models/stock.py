@@ -1,6 +1,7 @@
 """Stock of limited products, its adjustments, and the reservations that hold it."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from django.db import models
 from django.db.models import F, Q, Value
@@ -11,9 +12,15 @@ from django.utils.translation import gettext_noop
 
 from baskets.models.locking import LockableQuerySet
 
+EPOCH = datetime.fromtimestamp(0, UTC)
+
 
 class StockQuerySet(LockableQuerySet["Stock"]):
-    """Queries for stock rows."""
+    """Named queries for stock rows."""
+
+    def reported(self) -> "StockQuerySet":
+        """Rows of products whose number was reported, as of a moment after the epoch. Others came from another cell, without pieces."""
+        return self.filter(reported_as_of__gt=EPOCH)
 
 
 class Stock(models.Model):

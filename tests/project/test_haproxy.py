@@ -54,16 +54,22 @@ def server(cell: int, port: int = 0) -> Iterator[int]:
         thread.join()
 
 
-@contextlib.contextmanager
-def haproxy(config: Path) -> Iterator[None]:
+def require_haproxy() -> str:
+    """Return the path of HAProxy; skip the test where there is none."""
     if HAPROXY is None:
         if os.environ.get("HAPROXY_TESTS") == "required":
             pytest.fail("There is no HAProxy, and HAPROXY_TESTS says that it is required.")
         pytest.skip("There is no HAProxy on this machine.")
-    checked = subprocess.run([HAPROXY, "-c", "-f", str(config)], capture_output=True, text=True, check=False)
+    return HAPROXY
+
+
+@contextlib.contextmanager
+def haproxy(config: Path) -> Iterator[None]:
+    program = require_haproxy()
+    checked = subprocess.run([program, "-c", "-f", str(config)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
     assert "WARNING" not in checked.stderr, checked.stderr
-    with subprocess.Popen([HAPROXY, "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([program, "-f", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield
         finally:

@@ -1,9 +1,9 @@
 """Divides the slots among cells, writes the map file of a division, and makes the database of a cell refuse other slots."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
 from baskets.db.limits import client_waits
 from baskets.domain import audit_log, slots
@@ -55,19 +55,37 @@ def render_slot_map(division: Sequence[int], *, current: Sequence[int] | None = 
     return "\n".join([*moved, *(f"{slot} {cell}" for slot, cell in enumerate(division))]) + "\n"
 
 
+def assign_slots(division: Sequence[int], chosen: Iterable[int], cell: int) -> tuple[int, ...]:
+    """Return a division in which chosen slots have another cell.
+
+    :param cell: `slots.NO_CELL`: no cell serves them.
+    """
+    moving = set(chosen)
+    return tuple(cell if slot in moving else owner for slot, owner in enumerate(division))
+
+
+# A setting of the transaction that brings the past events of a basket.
+MOVING = "baskets.slot_move"
 # A back end, an app or a device; not staff, and not the sweeps: a basket that stays in a former cell must still end, and free its stock.
+# The second argument has slots that are about to leave: their checkouts may end, and none starts.
 GUARD = f"""
 CREATE OR REPLACE FUNCTION {slots.SLOT_CONSTRAINT}() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
-    IF EXISTS (SELECT FROM {TABLE} WHERE id = NEW.basket_id AND NOT ({slots.SLOT_SQL} = ANY (string_to_array(TG_ARGV[0], ',')::int[]))) THEN
+    IF EXISTS (
+        SELECT FROM {TABLE} WHERE id = NEW.basket_id AND (
+            NOT ({slots.SLOT_SQL} = ANY (string_to_array(TG_ARGV[0], ',')::int[]))
+            OR NEW.kind = '{Event.Kind.CHECKOUT_STARTED}' AND {slots.SLOT_SQL} = ANY (string_to_array(TG_ARGV[1], ',')::int[])
+        )
+    ) THEN
         RAISE check_violation USING CONSTRAINT = TG_NAME, MESSAGE = 'another cell serves the user of this basket';
     END IF;
     RETURN NEW;
 END
 $guard$;
 CREATE OR REPLACE TRIGGER {slots.SLOT_CONSTRAINT} BEFORE INSERT ON {EVENTS}
-FOR EACH ROW WHEN (NEW.actor_kind = '{ActorKind.KEY}') EXECUTE FUNCTION {slots.SLOT_CONSTRAINT}('{{slots}}')
-"""
+FOR EACH ROW WHEN (NEW.actor_kind = '{ActorKind.KEY}' AND current_setting('{MOVING}', true) IS DISTINCT FROM 'on')
+EXECUTE FUNCTION {slots.SLOT_CONSTRAINT}('{{own}}', '{{leaving}}')
+"""  # noqa: S608 (constants of ours)
 
 
 def claim_slots(own: Sequence[int] | None, *, actor: Actor) -> int:
@@ -85,14 +103,30 @@ def claim_slots(own: Sequence[int] | None, *, actor: Actor) -> int:
             cursor.execute(f"DROP TRIGGER IF EXISTS {slots.SLOT_CONSTRAINT} ON {EVENTS}")
             cursor.execute(f"DROP FUNCTION IF EXISTS {slots.SLOT_CONSTRAINT}()")
             return 0
-        cursor.execute(GUARD.format(slots=",".join(map(str, own))))
+        guard_slots(own)
     return count_foreign_baskets(own)
+
+
+def guard_slots(own: Sequence[int], *, leaving: Sequence[int] = (), using: str = DEFAULT_DB_ALIAS) -> None:
+    """Make a database refuse changes as `claim_slots` does, and those that start a checkout in slots that are about to leave.
+
+    Waits for writers of events, and locks them out for a moment. Only the owner of the table can do it.
+
+    :param using: the alias of the database.
+    """
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute(GUARD.format(own=",".join(map(str, own)), leaving=",".join(map(str, leaving))))
 
 
 def count_foreign_baskets(own: Sequence[int]) -> int:
     """Count the stored baskets that are in none of these slots. Reads the whole table, for as long as it takes, and locks nothing."""
+    return count_baskets([slot for slot in range(slots.SLOTS) if slot not in own])
+
+
+def count_baskets(chosen: Sequence[int]) -> int:
+    """Count the stored baskets in slots. Reads the whole table, for as long as it takes, and locks nothing."""
     with client_waits(statement_seconds=None), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 0")
-        cursor.execute(f"SELECT count(*) FROM {TABLE} WHERE NOT ({slots.SLOT_SQL} = ANY(%s))", [list(own)])  # noqa: S608 (constants of ours)
+        cursor.execute(f"SELECT count(*) FROM {TABLE} WHERE {slots.SLOT_SQL} = ANY(%s)", [list(chosen)])  # noqa: S608 (constants of ours)
         ((count,),) = cursor.fetchall()
     return int(count)

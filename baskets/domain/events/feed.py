@@ -27,7 +27,7 @@ from baskets.db.pipeline import Statement, execute
 from baskets.db.protocol import Parameters
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.events.payloads import ENTRY_COLUMNS, FeedEntry
-from baskets.models import FeedPosition, FeedState
+from baskets.models import FeedGap, FeedPosition, FeedState
 
 BATCH = 1000
 (LOCK_KEY,) = struct.unpack(">q", b"the feed")
@@ -52,12 +52,12 @@ RETURNING position, settled_id, seen_id, horizon, pg_current_xact_id()::text::bi
 # The ids of one basket's events are in the order of their numbers, because they are drawn under the basket's lock.
 # The public id is a digest of the event's identity: a restored backup gives the same event the same id, and another event in its
 # place another id. It depends on no key and on no other basket.
+IDENTITY = "concat_ws(' ', e.basket_id, e.number, extract(epoch FROM e.at))"
 ASSIGN = Statement(
     "assign",
-    """
+    f"""
 WITH fresh AS (
-    SELECT e.id, e.kind, b.partner_id,
-           concat_ws(' ', e.basket_id, e.number, extract(epoch FROM e.at)) AS identity
+    SELECT e.id, e.kind, b.partner_id, {IDENTITY} AS identity
     FROM baskets_event e JOIN baskets_basket b ON b.id = e.basket_id
     WHERE e.id > %(settled)s AND NOT EXISTS (SELECT FROM baskets_feedposition p WHERE p.event_id = e.id)
     ORDER BY e.id LIMIT %(batch)s
@@ -71,7 +71,7 @@ WITH fresh AS (
 SELECT count(*), max(event_id), pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
        coalesce((SELECT max(id) FROM baskets_event), 0)
 FROM given
-""",
+""",  # noqa: S608 (a constant)
 )
 SAVE_STATE = Statement("save_state", "UPDATE baskets_feedstate SET position = %s, settled_id = %s, seen_id = %s, horizon = %s WHERE id = 1")
 BOUNDS = Statement(
@@ -246,3 +246,4 @@ def _fetch_row(statement: Statement, parameters: Parameters) -> tuple[Any, ...]:
 def mark_purged(*, up_to: int) -> None:
     """Record that events up to this position are purged, so that an older cursor is refused."""
     FeedState.objects.filter(pk=1, purged_position__lt=up_to).update(purged_position=up_to)
+    FeedGap.objects.filter(position__lte=up_to).delete()

@@ -1,15 +1,19 @@
-"""Loads demo data: a partner with a key, an administrator, products and baskets, all through domain calls."""
+"""Loads demo data: a partner with a key, an administrator, products and baskets, all through domain calls.
+
+In one of several cells: a share of each supply, and the baskets of the users of the cell.
+"""
 
 import contextlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from baskets.domain import runner
+from baskets import conf
+from baskets.domain import runner, slots
 from baskets.domain.access import api_keys, partners
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import items
@@ -19,7 +23,7 @@ from baskets.domain.staff import rights
 from baskets.domain.stock import catalog
 from baskets.domain.stock.catalog import ProductRow
 from baskets.domain.support import sandboxes
-from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product
+from baskets.models import ApiKey, Basket, CheckoutSession, Partner, Product, Stock
 from baskets.models.basket_snapshot import Owner
 
 PARTNER = "demo"
@@ -96,9 +100,8 @@ def load_demo(*, new_api_key: bool = False, new_test_api_key: bool = False, new_
     api_key, test_api_key, admin_password = _ensure_access(
         new_api_key=new_api_key, new_test_api_key=new_test_api_key, new_admin_password=new_admin_password
     )
-    known = set(Product.objects.filter(pk__in=[row.product_id for row in PRODUCTS]).values_list("pk", flat=True))
-    if missing := [row for row in PRODUCTS if row.product_id not in known]:
-        catalog.import_products(rows=missing, as_of=None, reason="demo supply", actor=ACTOR)
+    if missing := _missing_products():
+        catalog.import_products(rows=[_share(row) for row in missing], as_of=None, reason="demo supply", actor=ACTOR)
     _ensure_carts()
     _ensure_other_baskets()
     return DemoAccess(
@@ -109,6 +112,22 @@ def load_demo(*, new_api_key: bool = False, new_test_api_key: bool = False, new_
         user_id=USER_ID,
         order_no=_ensure_active_checkout(),
     )
+
+
+def _missing_products() -> list[ProductRow]:
+    """List the products that are not in the catalog, or that the cell which publishes it has brought without pieces."""
+    known = set(Product.objects.filter(pk__in=[row.product_id for row in PRODUCTS]).values_list("pk", flat=True))
+    reported = set(Stock.objects.reported().filter(product_id__in=known).values_list("product_id", flat=True))
+    limited = set(Stock.objects.filter(product_id__in=known).values_list("product_id", flat=True))
+    return [row for row in PRODUCTS if row.product_id not in known or row.product_id in limited - reported]
+
+
+def _share(row: ProductRow) -> ProductRow:
+    """Return a product with the pieces of this cell. The shares of all cells add up to its stock."""
+    cells = len(conf.cell_databases())
+    if not conf.cell() or not isinstance(row.stock, int) or cells < 2:
+        return row
+    return replace(row, stock=row.stock // cells + (conf.cell() <= row.stock % cells))
 
 
 # --- Access -----------------------------------------------------------------------
@@ -158,6 +177,8 @@ def _ensure_active_checkout() -> str | None:
 
     :returns: its order number; None if the checkout cannot be started.
     """
+    if not slots.is_in_this_cell(USER_ID):
+        return None
     owner = Owner(partner_id=Partner.objects.get(name=PARTNER).pk, user_id=USER_ID)
     expiry.expire_session(basket_id=owner.basket_id, actor=ACTOR)
     active = CheckoutSession.objects.active().filter(basket_id=owner.basket_id).first()
@@ -189,7 +210,7 @@ def _ensure_carts() -> None:
     }
     for user_id, counts in carts.items():
         owner = Owner(partner_id=partner_id, user_id=user_id)
-        if Basket.objects.filter(pk=owner.basket_id).exists():
+        if Basket.objects.filter(pk=owner.basket_id).exists() or not slots.is_in_this_cell(user_id):
             continue
         with contextlib.suppress(Refusal):  # The demo works without these baskets.
             _place(owner, counts)
@@ -200,19 +221,23 @@ def _ensure_other_baskets() -> None:
     partner = _partner(SECOND_PARTNER, late_orders=Partner.LateOrders.ACCEPT)
     if Basket.objects.filter(partner=partner).exists():
         return
-    bob, carla, dev, emil = (Owner(partner_id=partner.pk, user_id=f"demo-{name}") for name in ("bob", "carla", "dev", "emil"))
-    try:
-        _place(bob, {"demo-lamp": 1, "demo-jacket": 1, "demo-voucher": 0})
-        _place(carla, {"demo-raincoat-m": 1, "demo-cookbook": 2})
-        _start(carla)
-        _finish(carla, ordered=True)
-        _place(dev, {"demo-record": 1, "demo-scarf": 1})
-        _start(dev)
-        _finish(dev, ordered=False)
-        _place(emil, {"demo-lamp": 2, "demo-raincoat-l": 5, "demo-voucher": 1})
-        _start(emil)
-    except Refusal:
-        return  # The demo works without these baskets.
+    carts = {
+        "demo-bob": {"demo-lamp": 1, "demo-jacket": 1, "demo-voucher": 0},
+        "demo-carla": {"demo-raincoat-m": 1, "demo-cookbook": 2},
+        "demo-dev": {"demo-record": 1, "demo-scarf": 1},
+        "demo-emil": {"demo-lamp": 2, "demo-raincoat-l": 5, "demo-voucher": 1},
+    }
+    ordered = {"demo-carla": True, "demo-dev": False}
+    for user_id, counts in carts.items():
+        if not slots.is_in_this_cell(user_id):
+            continue
+        owner = Owner(partner_id=partner.pk, user_id=user_id)
+        with contextlib.suppress(Refusal):  # The demo works without these baskets.
+            _place(owner, counts)
+            if user_id != "demo-bob":
+                _start(owner)
+            if user_id in ordered:
+                _finish(owner, ordered=ordered[user_id])
 
 
 def _place(owner: Owner, counts: Mapping[str, int]) -> None:

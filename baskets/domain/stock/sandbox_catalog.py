@@ -83,7 +83,7 @@ def ensure_catalog() -> None:
         Product(product_id=product_id, name=product.name, price=product.price, currency="EUR") for product_id, product in PRODUCTS.items()
     ]
     Product.objects.bulk_create(products, ignore_conflicts=True)
-    stocked = Stock.objects.filter(product_id__in=PRODUCTS).values_list("product_id", flat=True)
+    stocked = Stock.objects.filter(product_id__in=PRODUCTS).reported().values_list("product_id", flat=True)
     refill(PRODUCTS.keys() - set(stocked))
 
 

@@ -11,7 +11,7 @@ INVARIANTS = (
     Invariant(
         slug="positions_without_gaps",
         rule=7,
-        sentence="The positions of the feed have no gap from the last purge to the last position.",
+        sentence="From the last purge to the last position of the feed, each has an event, or a basket that moved to another cell had it.",
         sql="""
         SELECT state.position, state.purged_position, recorded.places, recorded.last
         FROM (SELECT coalesce(max(position), 0) AS position, coalesce(max(purged_position), 0) AS purged_position
@@ -20,11 +20,14 @@ INVARIANTS = (
             SELECT coalesce(max(position), 0) AS last, count(*) AS places, count(DISTINCT event_id) AS events
             FROM baskets_feedposition
         ) recorded
+        CROSS JOIN (SELECT coalesce(max(position), 0) AS last FROM baskets_feedgap) gaps
         CROSS JOIN LATERAL (
-            SELECT count(*) AS kept FROM baskets_feedposition WHERE position > state.purged_position
+            SELECT count(*) AS kept FROM (
+                SELECT position FROM baskets_feedposition UNION SELECT position FROM baskets_feedgap
+            ) places WHERE position > state.purged_position
         ) kept
         WHERE (
-            greatest(recorded.last, state.purged_position) = state.position
+            greatest(recorded.last, gaps.last, state.purged_position) = state.position
             AND kept.kept = state.position - state.purged_position
             AND recorded.places = recorded.events
         ) IS NOT TRUE

@@ -1,0 +1,74 @@
+"""A partner's back end that calls the demo with cells, and the users whose baskets are in a cell."""
+
+import contextlib
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from basket_project.launcher.cluster import port_is_free
+from baskets.domain.cells.slot_division import divide
+from baskets.domain.slots import slot_of
+
+PRODUCT = "demo-mug"
+
+
+@dataclass
+class Client:
+    """A partner's back end behind the proxy."""
+
+    port: int
+    key: str
+    calls: int = 0
+
+    def call(self, method: str, path: str, body: Any = None, *, cell: int = 0, port: int = 0) -> tuple[int, Any]:
+        """Make a call.
+
+        :param cell: call at the host name of this cell.
+        :param port: another port than the proxy's.
+        """
+        self.calls += 1
+        headers = {"X-API-Key": self.key, "Content-Type": "application/json", "Host": f"cell{cell}.localhost" if cell else "localhost"}
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+    def buy(self, user: str) -> str | None:
+        """Buy one piece; return the order number, or None if the service did not answer as it does."""
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            if self.call("POST", f"/baskets/users/{user}/products/{PRODUCT}", {"count": 1})[0] != 200:
+                return None
+            status, started = self.call("POST", f"/baskets/users/{user}/checkout/sessions")
+            if status != 200:
+                return None
+            order_no = str(started["data"]["orderNo"])
+            body = {"ordered": True, "orderNo": order_no}
+            if self.call("POST", f"/baskets/users/{user}/checkout/sessions/finish-active", body)[0] == 200:
+                return order_no
+        return None
+
+
+def users_of(cell: int, *, cells: int) -> Iterator[str]:
+    """Generate user ids of a cell."""
+    division, number = divide(cells), 0
+    while True:
+        number += 1
+        if division[slot_of(f"buyer-{number}")] == cell:
+            yield f"buyer-{number}"
+
+
+def free_ports(count: int) -> int:
+    """Return the first of several free ports in a row."""
+    for _ in range(50):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            first: int = probe.getsockname()[1]
+        if first + count < 65536 and all(port_is_free(first + number) for number in range(count)):
+            return first
+    pytest.fail("there are no free ports")
