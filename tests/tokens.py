@@ -43,9 +43,9 @@ class KeyPair:
     private: Any = field(default=None)
 
     def __post_init__(self) -> None:
-        self.private = self.private or self._drawn()
+        self.private = self.private or self._generate_key()
 
-    def _drawn(self) -> Any:
+    def _generate_key(self) -> Any:
         if self.algorithm == "EdDSA":
             return ed25519.Ed25519PrivateKey.generate()
         if self.algorithm in CURVES:

@@ -96,24 +96,24 @@ def database_error(kind: Any, cause: Any) -> Any:
     return error
 
 
-BUSY, AWAY, BUG = (503, 503, "busy"), (503, 503, "database_unavailable"), (500, 3001, "internal_error")
+BUSY, UNAVAILABLE, INTERNAL = (503, 503, "busy"), (503, 503, "database_unavailable"), (500, 3001, "internal_error")
 FAULTS = [
     (database_error(OperationalError, psycopg.errors.LockNotAvailable), BUSY),
     (database_error(OperationalError, psycopg.errors.QueryCanceled), BUSY),
     (database_error(OperationalError, psycopg.errors.DeadlockDetected), BUSY),
     (database_error(OperationalError, psycopg.errors.SerializationFailure), BUSY),
-    (database_error(OperationalError, psycopg.errors.AdminShutdown), AWAY),
-    (database_error(OperationalError, psycopg.errors.TooManyConnections), AWAY),
-    (database_error(OperationalError, psycopg.errors.DiskFull), AWAY),
-    (database_error(OperationalError, psycopg.errors.ReadOnlySqlTransaction), AWAY),
-    (database_error(OperationalError, psycopg.OperationalError), AWAY),
-    (InterfaceError("connection already closed"), AWAY),
-    (database_error(OperationalError, psycopg.errors.UndefinedTable), BUG),
-    (RuntimeError(SECRET), BUG),
-    (KeyError(SECRET), BUG),
-    (AttributeError(SECRET), BUG),
-    (RecursionError(SECRET), BUG),
-    (MemoryError(SECRET), BUG),
+    (database_error(OperationalError, psycopg.errors.AdminShutdown), UNAVAILABLE),
+    (database_error(OperationalError, psycopg.errors.TooManyConnections), UNAVAILABLE),
+    (database_error(OperationalError, psycopg.errors.DiskFull), UNAVAILABLE),
+    (database_error(OperationalError, psycopg.errors.ReadOnlySqlTransaction), UNAVAILABLE),
+    (database_error(OperationalError, psycopg.OperationalError), UNAVAILABLE),
+    (InterfaceError("connection already closed"), UNAVAILABLE),
+    (database_error(OperationalError, psycopg.errors.UndefinedTable), INTERNAL),
+    (RuntimeError(SECRET), INTERNAL),
+    (KeyError(SECRET), INTERNAL),
+    (AttributeError(SECRET), INTERNAL),
+    (RecursionError(SECRET), INTERNAL),
+    (MemoryError(SECRET), INTERNAL),
 ]
 
 

@@ -63,7 +63,7 @@ def test_a_rehearsal_counts_and_changes_nothing(run: Run, stored_rows: Callable[
 
 @pytest.mark.usefixtures("users")
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-def test_a_wish_to_stop_is_granted_after_the_batch(run: Run, monkeypatch: pytest.MonkeyPatch, signal_number: int) -> None:
+def test_sigterm_finishes_current_batch(run: Run, monkeypatch: pytest.MonkeyPatch, signal_number: int) -> None:
     monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
     sweep = expiry.sweep_sessions
 

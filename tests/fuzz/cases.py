@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.fuzz.wire import request
 
-Answer = int | tuple[int, int, str]
+ExpectedResponse = int | tuple[int, int, str]
 
 BOB = "/baskets/users/bob"
 ADA = "/baskets/users/ada"
@@ -27,7 +27,7 @@ BAD = (400, 400, "bad_request")
 NO_KEY = (401, 401, "api_key_missing")
 BAD_KEY = (401, 401, "api_key_invalid")
 BAD_TOKEN = (401, 2002, "token_invalid")
-NOWHERE = (404, 404, "not_found")
+NOT_FOUND = (404, 404, "not_found")
 METHOD = (405, 405, "method_not_allowed")
 VERSION = (406, 406, "version_unsupported")
 ACCEPT = (406, 406, "not_acceptable")
@@ -48,7 +48,7 @@ class Case:
 
     name: str
     raw: bytes
-    answer: Answer
+    answer: ExpectedResponse
     logged: bool = True
     then_closed: bool = False
     head_only: bool = False
@@ -69,7 +69,7 @@ def finish(body: bytes, *headers: str | bytes, **options: object) -> bytes:
     return post(body, JSON, *headers, **options)
 
 
-def cases(expected: Answer, *named: tuple[str, bytes]) -> list[Case]:
+def cases(expected: ExpectedResponse, *named: tuple[str, bytes]) -> list[Case]:
     """Make cases of one answer."""
     return [Case(name=name, raw=raw, answer=expected) for name, raw in named]
 

@@ -21,7 +21,7 @@ from tests.fuzz.cases import (
     MEDIA,
     METHOD,
     NO_KEY,
-    NOWHERE,
+    NOT_FOUND,
     PLACE,
     SESSIONS,
     VERSION,
@@ -170,10 +170,10 @@ FRAMING = [
 ]
 
 TARGETS = [
-    Case(name="a file", raw=get("/static/../basket_project/settings.py"), answer=NOWHERE, logged=False),
-    Case(name="a file, encoded", raw=get("/static/%2e%2e/%2e%2e/etc/passwd"), answer=NOWHERE, logged=False),
+    Case(name="a file", raw=get("/static/../basket_project/settings.py"), answer=NOT_FOUND, logged=False),
+    Case(name="a file, encoded", raw=get("/static/%2e%2e/%2e%2e/etc/passwd"), answer=NOT_FOUND, logged=False),
     *cases(
-        NOWHERE,
+        NOT_FOUND,
         ("the star", request("OPTIONS", "*", KEY)),
         ("an authority to connect to", request("CONNECT", "127.0.0.1:80", KEY)),
         ("a slash in an id", get("/baskets/users/a%2Fb")),

@@ -10,7 +10,7 @@ from tests.fuzz.corpus import CORPUS
 from tests.fuzz.test_corpus import filled
 from tests.fuzz.wire import RawConnection, Reply
 
-LONGEST = 20_000
+MAX_RAW_BYTES = 20_000
 STRANGE = (
     *(b"\x00", b"\xff", b"\r\n", b"\t", b" ", b"/", b";", b",", b'"', b"{", b"["),
     *(b"%00", b"%2e", b"\\u0000", b"\\ud800", b"1e400", b"true"),
@@ -27,7 +27,7 @@ def bent(raw: bytes, rng: random.Random) -> bytes:
     return raw
 
 
-def answer_to(raw: bytes, service: Service) -> Reply:
+def response_to(raw: bytes, service: Service) -> Reply:
     """Send something and hear what comes back, if anything does."""
     with RawConnection(service.port) as line:
         line.send(raw)
@@ -36,10 +36,10 @@ def answer_to(raw: bytes, service: Service) -> Reply:
 
 
 def bend(service: Service, rng: random.Random, times: int) -> None:
-    short = [case.raw for case in CORPUS if len(case.raw) < LONGEST]
+    short = [case.raw for case in CORPUS if len(case.raw) < MAX_RAW_BYTES]
     for _ in range(times):
         raw = bent(filled(rng.choice(short), service), rng)
-        reply = answer_to(raw, service)
+        reply = response_to(raw, service)
         assert reply.status < 500, raw
         if reply.raw and reply.headers.get("content-type") == "application/json":
             assert set(reply.body) <= {"data", "error"} or b"/schema" in raw, raw

@@ -10,7 +10,7 @@ TRANSFER = 60
 
 
 @dataclass
-class Offer:
+class TransferOffer:
     """A basket that may be taken once, until its minute is over."""
 
     key: Key
@@ -22,7 +22,7 @@ class Offer:
 class Devices(Shop):
     """What a device begins with. Comfort settings are kept by user, whatever becomes of the basket."""
 
-    offers: list[Offer] = field(default_factory=list)
+    offers: list[TransferOffer] = field(default_factory=list)
     comfort: dict[Key, dict[str, str]] = field(default_factory=dict)
 
     def create_guest(self, key: Key, counts: Mapping[str, int]) -> None:
@@ -45,7 +45,7 @@ class Devices(Shop):
     def offer(self, key: Key) -> None:
         if not self.present(key):
             raise Refused("basket_not_found")
-        self.offers.append(Offer(key, self.now + TRANSFER))
+        self.offers.append(TransferOffer(key, self.now + TRANSFER))
         self._record_event(self.baskets[key])
 
     def take_over(self, partner: int, number: int) -> Key:

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Where set, a missing browser is a failure: see `.ci/run`.
 NEEDED = os.environ.get("BROWSER_TESTS") == "required"
-QUIET = (
+CHROMIUM_OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 )
@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
     # Beside that loop, Django opens another connection for this thread. Close the one of earlier tests before, and this one after.
     connection.close()
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_OPTIONS))
         yield running
         connection.close()
         running.close()

@@ -135,7 +135,7 @@ def release(user: User, product_id: str) -> None:
     reservation_repairs.release(reservation=hold, expected_events=seen(user), reason="needed elsewhere", actor=TESTER)
 
 
-class World(TestCase):
+class CommittedScenario(TestCase):
     """Django's way to build something once for many tests, each of which is rolled back to it."""
 
     @classmethod
@@ -147,10 +147,10 @@ class World(TestCase):
 def rows_of_every_state(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """Rows of every state, built once for this module."""
     with django_db_blocker.unblock():
-        World.setUpClass()
+        CommittedScenario.setUpClass()
         yield
-        World.tearDownClass()
-        World.doClassCleanups()
+        CommittedScenario.tearDownClass()
+        CommittedScenario.doClassCleanups()
 
 
 def broken() -> dict[str, int]:

@@ -27,7 +27,7 @@ Step = Callable[[], None]
 
 
 @dataclass
-class World:
+class StockScenario:
     """What happened to product x, each with its moment; summed up afresh at each look."""
 
     reports: list[tuple[datetime, int, int | None]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class History:
     """Chance lets things happen to product x, in the service and in the world alike."""
 
     def __init__(self, seed: int) -> None:
-        self.rng, self.world = random.Random(seed), World()
+        self.rng, self.world = random.Random(seed), StockScenario()
         ProductFactory(product_id="x")
         partner = PartnerFactory()
         self.users = [User(Owner(partner_id=partner.pk, user_id=f"user-{number}")) for number in range(4)]
