@@ -61,6 +61,7 @@ class OpenLoop:
         self._open = [self._connect() for _ in range(connections)]
         self._free = deque(self._open)
         self._outcomes: list[Outcome] = []
+        self._waiting: deque[TimedRequest] = deque()
         self._started_at = 0.0
 
     def __enter__(self) -> Self:
@@ -86,7 +87,7 @@ class OpenLoop:
 
         :param patience_seconds: how long to wait after the last request; what is unanswered then has no status.
         """
-        self._outcomes, waiting = [], deque(requests)
+        self._outcomes, self._waiting = [], (waiting := deque(requests))
         self._started_at = time.perf_counter()
         end = (requests[-1].due if requests else 0) + patience_seconds
         while len(self._outcomes) < len(requests) and (now := self._now()) < end:
