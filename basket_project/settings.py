@@ -80,6 +80,7 @@ MIDDLEWARE = [
     "basket_project.middleware.AdminAuthentication",
     "basket_project.middleware.AdminMessages",
     "baskets.admin.core.error_pages.ErrorPages",
+    "baskets.admin.core.cells.PublishedElsewhere",
     "baskets.admin.auth.gate.StaffGate",
     "basket_project.middleware.CallEntrance",
 ]

@@ -18,13 +18,14 @@ from baskets.admin import (
     webhooks,
 )
 from baskets.admin.auth import accounts
-from baskets.admin.core import display
+from baskets.admin.core import cells, display
 
 __all__ = [
     "accounts",
     "api_keys",
     "audit_log",
     "baskets",
+    "cells",
     "checkouts",
     "display",
     "invariants",
@@ -37,7 +38,7 @@ __all__ = [
     "webhooks",
 ]
 
-admin.site.site_header = _("Baskets")
+admin.site.site_header = cells.site_header
 admin.site.site_title = _("Basket desk")
 admin.site.site_url = None  # There is no site beside the admin.
 admin.site.index_title = _("Overview")

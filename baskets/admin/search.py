@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.api_keys import key_state
 from baskets.admin.basket_detail import TONES
-from baskets.admin.core import display
+from baskets.admin.core import cells, display
 from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import Table
 from baskets.admin.core.search import (
@@ -131,6 +131,7 @@ def search_page(request: HttpRequest) -> HttpResponse:
         "groups": groups,
         "number": len(hits),
         "advice": _advice(typed) if typed and not hits else [],
+        "elsewhere": None if any(hit.is_exact and hit.opens for hit in hits) else cells.search_elsewhere(request, typed),
         "kinds": [kind.title for kind in kinds],
     }
     return TemplateResponse(request, "admin/baskets/search.html", context)

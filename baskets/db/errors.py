@@ -96,6 +96,12 @@ def constraint_of(error: BaseException) -> str | None:
     return source.diag.constraint_name if isinstance(source, psycopg.Error) else None
 
 
+def detail_of(error: BaseException) -> str | None:
+    """Return the detail that the server sent with an error, or None."""
+    source = error.__cause__ or error
+    return source.diag.message_detail if isinstance(source, psycopg.Error) else None
+
+
 def count_retry(error: BaseException) -> None:
     """Count a transaction or a read that is run again because of this error."""
     RETRIES.labels(sqlstate_of(error) or "none").inc()

@@ -16,7 +16,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import Group, User
-from django.db import transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, QuerySet
 from django.db.models.functions import Now
 
@@ -69,7 +69,6 @@ MAX_BOUNDED_PER_HOUR = 100
 KNOWN_SOURCE_SPAN = timedelta(days=30)
 
 
-@transaction.atomic(savepoint=False)
 def record(
     *,
     kind: DeskEntry.Kind,
@@ -79,6 +78,7 @@ def record(
     reason: str = "",
     data: Mapping[str, Any] | None = None,
     actor: Actor,
+    using: str = DEFAULT_DB_ALIAS,
 ) -> None:
     """Record one action.
 
@@ -86,9 +86,15 @@ def record(
     :param subject: the record, by the name under which staff know it. Never a user id.
     :param partner_id: the partner that is concerned; None for an action of the whole service.
     :param data: the details, without secrets; values before and after under `before` and `after`.
+    :param using: the alias of the database: of another cell, for what a command does there.
     """
     row = [kind, about, subject, partner_id, actor.kind, actor.name, actor.request_id, reason, json.dumps(data or {})]
-    execute(INSERT_ENTRY, row)
+    with transaction.atomic(using=using, savepoint=False):
+        if using == DEFAULT_DB_ALIAS:
+            execute(INSERT_ENTRY, row)
+        else:
+            with connections[using].cursor() as cursor:
+                cursor.execute(INSERT_ENTRY.sql, row)
 
 
 def record_change(

@@ -47,7 +47,17 @@ def slot_of(name: str) -> int:
 def is_in_this_cell(name: str) -> bool:
     """Return whether this cell serves a name. Without cells it serves all."""
     cell = conf.cell()
-    return not cell or _slot_map(conf.slot_map_file())[slot_of(name)] == cell
+    return not cell or cell_of(name) == cell
+
+
+def cell_of(name: str) -> int:
+    """Return the cell that serves a name, in an installation with cells; `NO_CELL` while its baskets are being moved."""
+    return _slot_map(conf.slot_map_file())[slot_of(name)]
+
+
+def cells() -> set[int]:
+    """Return the cells that have slots, in an installation with cells."""
+    return set(_slot_map(conf.slot_map_file())) - {NO_CELL}
 
 
 def has_slots() -> bool:

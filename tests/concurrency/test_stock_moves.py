@@ -118,6 +118,10 @@ def test_move_is_done_once_with_one_id(cells: list[str]) -> None:
     assert counters(cells) == [(6, 0, 0), (14, 0, 0)]
     assert not move(4, move_id=one)
     assert [(half.moved, half.other_cell) for half in stock_moves.read_halves(CELLS, [one])] == [(-4, 2), (4, 1)]
+    for address, pieces in zip(cells, (-4, 4), strict=True):
+        with psycopg.connect(address) as client:
+            written = "SELECT data ->> 'pieces' FROM baskets_deskentry WHERE subject = 'shirt' AND data ->> 'move' = %s"
+            assert client.execute(written, [str(one)]).fetchall() == [(str(pieces),)]
     assert counters(cells) == [(6, 0, 0), (14, 0, 0)]
     for other in ({"pieces": 3}, {"source": 2}, {"product_id": "cap"}):
         with pytest.raises(stock_moves.MoveRefused, match="belongs to another move, of 4 shirt"):

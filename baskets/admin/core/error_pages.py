@@ -58,13 +58,18 @@ WORDS: dict[int, tuple[Text, tuple[Text, ...]]] = {
 }
 
 
+# Another cell publishes what would change: a conflict with the state of this one.
+PUBLISHED_ELSEWHERE = HTTPStatus.CONFLICT
+GetResponse = Callable[[HttpRequest], Any]
+
+
 class ErrorPages:
     """Middleware that gives every refused request of the admin a page, except those whose view has rendered one.
 
     The status, the headers and the record of the response stay.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> Any:
@@ -91,6 +96,21 @@ def render_error(request: HttpRequest, status: int, *, outdated_form: bool = Fal
         )
     if admin.site.has_permission(request):
         context["ways"] = _ways(request, outdated_form=outdated_form)
+    return render_to_string("admin/baskets/error.html", {**admin.site.each_context(request), **context}, request)
+
+
+def render_published_elsewhere(request: HttpRequest, *, cell: int, way: tuple[str, str]) -> str:
+    """Render the page of a change that belongs to another cell.
+
+    :param cell: the one that publishes.
+    :param way: the address and the text of the link to it.
+    """
+    context = {
+        "title": gettext("This is changed in cell %(cell)s") % {"cell": cell},
+        "sentences": (gettext("That cell publishes products, partners, keys and staff to all others. Nothing was changed here."),),
+        "request_id": request.META.get("baskets.request_id", ""),
+        "ways": [way, *_ways(request, outdated_form=False)],
+    }
     return render_to_string("admin/baskets/error.html", {**admin.site.each_context(request), **context}, request)
 
 

@@ -21,10 +21,12 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from baskets.db.limits import client_waits
+from baskets.domain import audit_log
+from baskets.domain.actors import Actor
 from baskets.domain.cells import stock_moves
 from baskets.domain.errors import PUBLISHER_CONSTRAINT, Refusal
 from baskets.domain.stock import sandbox_catalog
-from baskets.models import ApiKey, Partner, Product, SecondFactor, SigningKey, TokenIssuer
+from baskets.models import ApiKey, DeskEntry, Partner, Product, SecondFactor, SigningKey, TokenIssuer
 
 PUBLICATION = "baskets_shared"
 SUBSCRIPTION = "baskets_shared"
@@ -153,7 +155,7 @@ def slot_name(cell: int) -> str:
     return f"baskets_shared_cell_{cell}"
 
 
-def publish(publisher: int) -> None:
+def publish(publisher: int, *, actor: Actor) -> None:
     """Let a cell publish what all cells share. Safe to repeat.
 
     :raises ReplicationRefused: its server does not write the log that replication needs.
@@ -183,9 +185,10 @@ def publish(publisher: int) -> None:
         cursor.execute("SELECT FROM pg_publication WHERE pubname = %s", [PUBLICATION])
         change = "ALTER PUBLICATION {} SET TABLE {}" if cursor.fetchall() else "CREATE PUBLICATION {} FOR TABLE {}"
         cursor.execute(sql.SQL(change).format(sql.Identifier(PUBLICATION), tables))
+        _record(publisher, publisher, actor)
 
 
-def subscribe(cell: int, *, publisher: int, conninfo: str = "") -> None:
+def subscribe(cell: int, *, publisher: int, conninfo: str = "", actor: Actor) -> None:
     """Make a cell equal to the publisher in all that cells share, and let it follow. Safe to repeat, also after it was killed.
 
     Keeps changes of the shared tables out of the publisher while it reads them. In the cell it changes the rows that differ, in one
@@ -232,6 +235,7 @@ def subscribe(cell: int, *, publisher: int, conninfo: str = "") -> None:
                     sql.Identifier(SUBSCRIPTION), sql.Literal(conninfo), sql.Identifier(PUBLICATION), sql.Literal(slot)
                 )
             )
+            _record(cell, publisher, actor)
     except IntegrityError as error:
         raise ReplicationRefused(
             f"Cell {cell} has rows that refer to others that cell {publisher} does not have; nothing in it has changed: "
@@ -281,6 +285,11 @@ def _fill(template: str, shared: SharedTable) -> sql.Composed:
         of_table=sql.SQL(", ").join(sql.SQL("t.{}").format(column) for column in columns),
         of_staged=sql.SQL(", ").join(sql.SQL("s.{}").format(column) for column in columns),
     )
+
+
+def _record(cell: int, publisher: int, actor: Actor) -> None:
+    data, database = {"publisher": publisher}, stock_moves.database_of(cell)
+    audit_log.record(kind=DeskEntry.Kind.MAINTAINED, about="replication", data=data, actor=actor, using=database)
 
 
 def _begin_without_pieces(cursor: Any) -> None:

@@ -18,9 +18,11 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from baskets import conf
 from baskets.db.errors import Fault, fault_of
+from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.errors import Refusal
 from baskets.domain.stock.supply import LOCK_AND_READ
+from baskets.models import DeskEntry
 
 # The moment when the server of a database started tells two servers apart, without any privilege.
 IDENTIFY_DATABASE = "SELECT pg_postmaster_start_time(), current_database(), current_schema()"
@@ -362,4 +364,16 @@ def _record(half: Half, *, reason: str, actor: Actor) -> bool:
     """Insert a half and change the counters, on a locked row, unless the half is there."""
     with connections[database_of(half.cell)].cursor() as cursor:
         cursor.execute(RECORD_HALF, vars(half) | {"reason": reason, "actor": actor.name})
-        return bool(cursor.rowcount)
+        is_new = bool(cursor.rowcount)
+    if is_new:
+        data = {"move": str(half.move_id), "pieces": half.moved, "other_cell": half.other_cell}
+        audit_log.record(
+            kind=DeskEntry.Kind.MAINTAINED,
+            about="product",
+            subject=half.product_id,
+            reason=reason,
+            data=data,
+            actor=actor,
+            using=database_of(half.cell),
+        )
+    return is_new

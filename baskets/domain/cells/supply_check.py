@@ -1,4 +1,4 @@
-"""Checks the supply over all cells: the account of each product in each cell, and the two halves of each move. It repairs nothing."""
+"""Checks all cells: the account of each product in each, the two halves of each move, and what they share. It repairs nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connections
 
-from baskets.domain.cells import stock_moves
+from baskets.domain.cells import shared_check, stock_moves
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.maintenance.invariant_checker import Finding
 from baskets.domain.maintenance.invariants import stock
@@ -43,7 +43,7 @@ class CellsChecked:
 
 
 def check() -> CellsChecked:
-    """Check the rules of stock in each cell, in a snapshot of it, and the moves between cells.
+    """Check the rules of stock in each cell, in a snapshot of it, the moves between cells, and that all have the same catalog.
 
     :raises stock_moves.UnknownCell: the settings do not name two cells or more.
     """
@@ -65,8 +65,11 @@ def check() -> CellsChecked:
     lone = stock_moves.find_lone_halves()
     if wrong := [_example(half) for half in [*lone, *stock_moves.find_unequal_halves()]]:
         findings.append(Finding(invariant=MOVES, total=len(wrong), examples=wrong[: invariant_checker.MAX_EXAMPLES]))
+    findings += shared_check.find_differences(cells)
     totals["moving"] = sum(-half.moved for half in lone)
-    return CellsChecked(cells=len(cells), checked=len(stock.INVARIANTS) + 1, findings=findings, totals=totals)
+    return CellsChecked(
+        cells=len(cells), checked=len(stock.INVARIANTS) + 1 + len(shared_check.INVARIANTS), findings=findings, totals=totals
+    )
 
 
 def _example(half: stock_moves.Half) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from argparse import ArgumentParser
 from typing import Any
 
+from baskets.domain.actors import Actor
 from baskets.domain.cells import replication, stock_moves
 from baskets.domain.slots import SLOTS
 from baskets.management.arguments import bounded_int
 from baskets.management.base import ServiceCommand
+
+ACTOR = Actor.system("replicate_catalog")
 
 
 class Command(ServiceCommand):
@@ -36,9 +39,9 @@ class Command(ServiceCommand):
         """Set the replication up."""
         following = [number for number in stock_moves.cells() if number != publisher and cell in (None, number)]
         stock_moves.database_of(publisher)
-        replication.publish(publisher)
+        replication.publish(publisher, actor=ACTOR)
         for number in following:
-            replication.subscribe(number, publisher=publisher, conninfo=connection)
+            replication.subscribe(number, publisher=publisher, conninfo=connection, actor=ACTOR)
             self.stderr.write(f"Cell {number} follows cell {publisher}.")
         self.print_result(
             text=f"Cell {publisher} publishes {len(replication.SHARED)} tables to {len(following)} cells.",

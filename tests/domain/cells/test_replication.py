@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from baskets.api.views.metrics import DATABASE_NUMBERS
 from baskets.domain.access import api_keys
-from baskets.domain.cells import replication
+from baskets.domain.cells import replication, shared_check
 from baskets.domain.stock import catalog
 from baskets.models import Partner, Product, TokenIssuer
 from tests.cells import close, copies, end_replication, eventually, running
@@ -77,6 +77,8 @@ def test_what_is_shared_reaches_every_cell_and_stock_does_not(cells: list[str], 
     User.objects.create_user("anna", password="of all cells", is_staff=True).groups.add(Group.objects.get(name="Basket repairers"))
     ended = run("replicate_catalog", "--json")
     assert (ended.code, ended.data) == (0, {"publisher": 1, "subscribers": [2, 3]})
+    for address in cells:
+        assert read(address, "SELECT data ->> 'publisher' FROM baskets_deskentry WHERE about = 'replication'") == "1"
     for address in (second, third):
         assert read(address, "SELECT username FROM auth_user") == "anna"
         assert read(address, "SELECT name FROM baskets_product WHERE product_id = 'shirt'") != "Another"
@@ -117,7 +119,8 @@ def test_a_new_product_is_sold_by_no_cell_before_it_has_its_share(cells: list[st
     sell(Product.objects.get(pk="stream"), None)
     eventually(lambda: obtainable(cells[2], "stream") == "0")
     assert obtainable(cells[0], "stream") == "unlimited"
-    assert run("check_baskets", "--cells", "--json").data["findings"] == []
+    (finding,) = run("check_baskets", "--cells", "--json").data["findings"]
+    assert finding["examples"] == [{"product": "stream", "unlimited_in": [1]}]
 
 
 def test_control_without_the_trigger_a_new_product_is_unlimited(cells: list[str], run: Run) -> None:  # noqa: F811
@@ -171,12 +174,12 @@ def test_a_cell_that_hears_nothing_of_its_publisher_says_so(cells: list[str], ru
 
 
 def test_setting_up_is_killed_at_any_step_and_repeated(cells: list[str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    replication.publish(1)
+    replication.publish(1, actor=TESTER)
     for step in ("_replace_slot", "_read_shared", "_stage", "_begin_without_pieces"):
         with monkeypatch.context() as killed:
             killed.setattr(replication, step, lambda *_: 1 // 0)
             with pytest.raises(ZeroDivisionError):
-                replication.subscribe(2, publisher=1)
+                replication.subscribe(2, publisher=1, actor=TESTER)
         close()
     ProductFactory(product_id="poster")
     assert run("replicate_catalog").code == 0
@@ -209,3 +212,23 @@ def test_another_cell_becomes_the_publisher(cells: list[str], run: Run) -> None:
         eventually(partial(lambda address: read(address, "SELECT count(*) FROM auth_group WHERE name = 'of the second'") == 1, address))
     with pytest.raises(DatabaseError, match="cell 2 publishes auth_group"):
         Group.objects.create(name="refused")
+
+
+def test_the_check_of_all_cells_finds_what_differs(cells: list[str], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    assert run("replicate_catalog").code == 0
+    checked = run("check_baskets", "--cells", "--json")
+    assert (checked.code, checked.data["findings"]) == (0, [])
+    monkeypatch.setattr(shared_check, "ARRIVAL_SECONDS", 0.3)
+    with psycopg.connect(cells[1], autocommit=True) as client:
+        client.execute(f"ALTER SUBSCRIPTION {replication.SUBSCRIPTION} DISABLE")
+        client.execute("SET session_replication_role = replica")
+        client.execute("UPDATE baskets_product SET price = 1, currency = 'EUR' WHERE product_id = 'shirt'")
+    with psycopg.connect(cells[2]) as client:
+        client.execute("UPDATE baskets_stock SET limited = false, reported = NULL WHERE product_id = 'shirt'")
+    eventually(lambda: len(run("check_baskets", "--cells", "--json").data["findings"]) == 3)
+    found = {finding["slug"]: finding["examples"] for finding in run("check_baskets", "--cells", "--json").data["findings"]}
+    assert found == {
+        "limited_in_all_cells_or_none": [{"product": "shirt", "unlimited_in": [3]}],
+        "cells_follow_the_publisher": [{"cell": 2, "publisher": 1}],
+        "shared_rows_are_equal": [{"cell": 2, "table": "baskets_product", "key": "shirt"}],
+    }
