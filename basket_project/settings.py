@@ -174,8 +174,17 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 BASKETS_HOLD_SECONDS = env.int("BASKETS_HOLD_SECONDS", default=30 * 60)
 BASKETS_HOLD_EXTENSION_SECONDS = env.int("BASKETS_HOLD_EXTENSION_SECONDS", default=15 * 60)
 BASKETS_HOLD_EXTENSIONS = env.int("BASKETS_HOLD_EXTENSIONS", default=2)
-REASONS = env.str("BASKETS_REPAIR_REASONS", default="The payment was found;The customer wants it;The partner reported it by mistake")
-BASKETS_REPAIR_REASONS = [reason.strip() for reason in REASONS.split(";") if reason.strip()]
+
+
+def _reasons(name: str, default: str) -> list[str]:
+    return [reason.strip() for reason in env.str(name, default=default).split(";") if reason.strip()]
+
+
+BASKETS_REPAIR_REASONS = _reasons(
+    "BASKETS_REPAIR_REASONS", "The payment was found;The customer wants it;The partner reported it by mistake"
+)
+BASKETS_STOCK_REASONS = _reasons("BASKETS_STOCK_REASONS", "Counted in the store;A delivery arrived;Pieces are damaged or lost")
+BASKETS_ACCESS_REASONS = _reasons("BASKETS_ACCESS_REASONS", "The partner requested it;The contract says so;It may be in wrong hands")
 BASKETS_GRACE_SECONDS = env.int("BASKETS_GRACE_SECONDS", default=24 * 60 * 60)
 BASKETS_LIFETIME_SECONDS = env.int("BASKETS_LIFETIME_SECONDS", default=30 * 24 * 60 * 60)
 BASKETS_GUEST_TOKEN_SECONDS = env.int("BASKETS_GUEST_TOKEN_SECONDS", default=30 * 24 * 60 * 60)

@@ -35,8 +35,11 @@ hold_duration = _seconds("BASKETS_HOLD_SECONDS")
 hold_extension = _seconds("BASKETS_HOLD_EXTENSION_SECONDS")
 # How often staff can extend the hold of one checkout. 0: never.
 hold_extensions = _number("BASKETS_HOLD_EXTENSIONS")
-# The reasons that forms of repairs offer. Empty: staff write each reason.
+# The reasons that forms offer: for repairs of baskets and orders, for changes of stock, and for changes of partners, keys, issuers and
+# webhooks. Empty: staff write each reason.
 repair_reasons = _texts("BASKETS_REPAIR_REASONS")
+stock_reasons = _texts("BASKETS_STOCK_REASONS")
+access_reasons = _texts("BASKETS_ACCESS_REASONS")
 # How long after an abort, or after the end of its hold, a session can still become a late order.
 grace_period = _seconds("BASKETS_GRACE_SECONDS")
 # How long a basket lives after its last change; a guest basket after its creation.

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.db.models import Q
@@ -17,6 +16,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.limits import LimitField
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.core.reasons import ReasonForm
 from baskets.admin.core.superuser_forms import require_superuser, run_for_form
@@ -28,13 +28,7 @@ class LimitForm(ReasonForm):
     """The rate limit of a key."""
 
     field_order = ("calls", "reason")
-    calls = forms.IntegerField(
-        required=False,
-        min_value=0,
-        max_value=api_keys.MAX_CALLS_PER_MINUTE,
-        label=_("Calls a minute"),
-        help_text=_("Empty: the limit of the service. 0: no limit."),
-    )
+    calls = LimitField(max_value=api_keys.MAX_CALLS_PER_MINUTE, label=_("Calls a minute"), help_text=_("Empty: the limit of the service."))
 
 
 def key_state(key: Any) -> SafeString:

@@ -1,10 +1,13 @@
 """The audit log: who did what, when and why, with the values before and after. Read-only, and exported like every list."""
 
+import functools
 from typing import Any
 
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db.models import Q, QuerySet
+from django.db.models import Case, OuterRef, Q, QuerySet, Subquery, UUIDField, When
+from django.db.models.functions import Cast
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -13,19 +16,26 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from baskets.admin.core import display, filters
+from baskets.admin.core import display, exports, filters
 from baskets.admin.core.labels import ACTOR_KINDS
+from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import ReadOnlyAdmin
-from baskets.admin.core.search import any_term
+from baskets.admin.core.search import of_order, of_owner, order_number_in, search_terms
+from baskets.admin.repairs.registry import TITLES
 from baskets.domain import audit_log
 from baskets.domain.actors import ActorKind
-from baskets.models import DeskEntry
+from baskets.models import Basket, DeskEntry, WebhookChange
 
 MAX_ACCOUNTS = 100
 # The records whose page is found by what an entry stores of them; of the others, by a search of their list.
 WITH_PAGE = {"basket", "product", "brokenrule", "webhookendpoint"}
 WITH_SEARCH = {"partner", "apikey", "tokenissuer"}
-BEFORE_AND_AFTER = {"before", "after"}
+SHOWN_APART = {"before", "after", "repair", "step"}
+# How many entries a part of a search finds.
+MAX_FOUND = 1000
+ABOUT: dict[str, Text] = {model.__name__.lower(): model._meta.verbose_name or "" for model in apps.get_app_config("baskets").get_models()}  # noqa: SLF001
+ABOUT |= {"account": _("account"), "role": _("role")}
+STEPS = dict(WebhookChange.Kind.choices)
 
 
 class OfActor(admin.SimpleListFilter):
@@ -45,16 +55,29 @@ class OfActor(admin.SimpleListFilter):
         return queryset.filter(actor=self.value()) if self.value() else queryset
 
 
-def _mentions(term: str) -> Q:
-    """The entries about a subject or by an author, and the exports that were searched for a text."""
-    return Q(subject=term) | Q(actor=term) | Q(kind="exported", data__asked__q=audit_log.digest(term))
+def entries_found(typed: str) -> list[int]:
+    """The newest entries about a subject, a user or an order, by an author, with all words in their reason; and exports by this search.
+
+    Each part has its index and its order, so that the planner reads no more than the limit from it.
+    """
+    entries = DeskEntry.objects.all()
+    parts = [entries.with_words(typed)]
+    for term in search_terms(typed):
+        baskets = of_owner(term) + (of_order(term) if order_number_in(term) else [])
+        parts += [
+            entries.filter(subject__in=[term, *map(str, baskets)]),
+            entries.filter(actor=term),
+            entries.filter(kind=DeskEntry.Kind.EXPORTED, data__asked__q=audit_log.digest(term)),
+        ]
+    first, *others = (part.order_by("-pk").values_list("pk", flat=True)[:MAX_FOUND] for part in parts)
+    return list(first.union(*others))
 
 
 @admin.register(DeskEntry)
 class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
     """The audit log, the newest first."""
 
-    list_display = ("time", "who", "what_kind", "what", "partner_name", "words", "before", "after")
+    list_display = ("time", "who", "what_kind", "about_what", "words", "change")
     list_display_links = ("time",)
     list_select_related = ("partner",)
     list_filter = (
@@ -67,14 +90,26 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
     ordering = ("-pk",)
     search_fields = ("subject",)
     search_help_text = _(
-        "A whole product id, order or key prefix, the name of a partner, an issuer, a rule, a role, an account or a command; "
-        "or a search text, to find who exported by it."
+        "A word of the reason or the note; an order number, a user, a product id or a key prefix; the name of a partner, an issuer, "
+        "a rule, a role, an account or a command. A search text also finds who exported by it."
     )
+    exported = ("time", "who", "what_kind", "what", "partner_name", "words", "before", "after", "details")
     shown = ("time", "who", "what_kind", "what", "partner_name", "words", "before", "after", "details", "request_id")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
-        """Search for the whole term."""
-        return queryset.filter(any_term(search_term, _mentions)), False
+        """Search for the whole term, and for its words in the reason."""
+        return queryset.filter(pk__in=entries_found(search_term)) if search_terms(search_term) else queryset, False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Annotate the user of an entry about a basket."""
+        key = Case(When(about="basket", then=Cast("subject", UUIDField())))
+        user = Basket.objects.filter(pk=OuterRef("basket_key")).values("user_id")
+        rows: QuerySet[Any] = super().get_queryset(request).alias(basket_key=key).annotate(user_id=Subquery(user))
+        return rows
+
+    def export_columns(self, request: HttpRequest) -> exports.Columns:
+        """A file has each value in a column."""
+        return {name: (self._label(name), functools.partial(self._value, name)) for name in self.exported}
 
     @admin.display(description=_("time"))
     def time(self, entry: DeskEntry) -> SafeString | str:
@@ -84,21 +119,30 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
     @admin.display(description=_("what"))
     def what_kind(self, entry: DeskEntry) -> str:
         """What was done."""
+        if title := TITLES.get(entry.data.get("repair", "")):
+            return str(title)
         step = entry.data.get("repair") or entry.data.get("step")
-        return f"{entry.get_kind_display()}: {str(step).replace('_', ' ')}" if step else entry.get_kind_display()
+        return f"{entry.get_kind_display()}: {STEPS.get(step) or str(step).replace('_', ' ')}" if step else entry.get_kind_display()
 
     @admin.display(description=_("about"))
     def what(self, entry: DeskEntry) -> SafeString:
         """What it is about, with a link where there is a page."""
+        about = ABOUT.get(entry.about, entry.about)
         if not entry.subject:
-            return format_html("{}", entry.about)
-        subject = display.visible(entry.data.get("orderNo") or entry.subject, limit=60)
+            return format_html("{}", about)
+        names = filter(None, (getattr(entry, "user_id", None), entry.data.get("orderNo")))
+        subject = display.visible(", ".join(names) or entry.subject, limit=60)
         if entry.about in WITH_PAGE:
-            return format_html("{} {}", entry.about, display.page(entry.about, entry.subject, subject))
+            return format_html("{} {}", about, display.page(entry.about, entry.subject, subject))
         if entry.about in WITH_SEARCH:
-            address = f"{reverse(f'admin:baskets_{entry.about}_changelist')}?{urlencode({'q': entry.subject})}"
-            return format_html('{} <a href="{}">{}</a>', entry.about, address, subject)
-        return format_html("{} {}", entry.about, subject)
+            return format_html("{} {}", about, display.found_page(entry.about, entry.subject, subject))
+        return format_html("{} {}", about, subject)
+
+    @admin.display(description=_("about"))
+    def about_what(self, entry: DeskEntry) -> SafeString:
+        """What it is about, and at which partner."""
+        named = entry.partner and not (entry.about == "partner" and entry.subject == entry.partner.name)
+        return format_html('{}<br><span class="quiet">{}</span>', self.what(entry), self.partner_name(entry)) if named else self.what(entry)
 
     @admin.display(description=_("partner"))
     def partner_name(self, entry: DeskEntry) -> SafeString | str:
@@ -118,6 +162,12 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
         """Why."""
         return display.visible(entry.note, limit=200) if entry.note else display.NOTHING
 
+    @admin.display(description=_("before and after"))
+    def change(self, entry: DeskEntry) -> SafeString | str:
+        """The values that it changed; or how much it was about."""
+        before, after = (entry.data.get(name) or {} for name in ("before", "after"))
+        return display.changed_values(before, after) or self.details(entry)
+
     @admin.display(description=_("before"))
     def before(self, entry: DeskEntry) -> SafeString | str:
         """The values before."""
@@ -131,4 +181,4 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
     @admin.display(description=_("details"))
     def details(self, entry: DeskEntry) -> SafeString | str:
         """What else is recorded."""
-        return display.record({name: value for name, value in entry.data.items() if name not in BEFORE_AND_AFTER}) or display.NOTHING
+        return display.record({name: value for name, value in entry.data.items() if name not in SHOWN_APART}) or display.NOTHING

@@ -1,22 +1,21 @@
 """Collects what the page of one basket shows, in a constant number of queries."""
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from baskets import conf
+from baskets.admin.checkout_detail import current_sessions, show_notes, show_sessions, stocked
 from baskets.admin.core import display
-from baskets.admin.repairs import registry, snapshots
+from baskets.admin.repairs import registry
 from baskets.admin.repairs.assignment import show_assignment
 from baskets.admin.repairs.definitions import KnownFacts, repair_links
 from baskets.admin.verdict import BasketFacts, FlagFacts, LineFacts, SessionFacts, State, verdict
@@ -29,15 +28,6 @@ from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, read_bask
 SESSIONS_PER_PAGE = 25
 EVENTS_PER_PAGE = 50
 MAX_DEVICES = 10
-MAX_NOTES = 20
-TONES = {
-    "ACTIVE": "busy",
-    "HELD": "busy",
-    "ORDERED": "good",
-    "SOLD": "good",
-    "FAILED": "bad",
-    "SHORT": "bad",
-}
 
 
 STATES = {
@@ -48,21 +38,6 @@ STATES = {
     State.ERASED: _("erased"),
 }
 STATE_TONES = {State.OPEN: "good", State.PAST_ITS_TIME: "bad"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionShown:
-    """One session with its items and their reservations."""
-
-    session: CheckoutSession
-    copy: SafeString
-    status: SafeString
-    hold: SafeString | str
-    facts: list[str]
-    total: str
-    items: list[dict[str, Any]]
-    attention: list[Attention]
-    repairs: list[tuple[str, str]]
 
 
 def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
@@ -104,7 +79,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
             (gettext("Saved"), False, _lines(snapshot.saved, products), "", gettext("Nothing is saved.")),
         ],
         **(_judge(request, basket, state, sessions, rows) if older is None else {}),
-        "sessions": _sessions(request, sessions, items, holds, products, attention=attention, at=snapshot.at),
+        "sessions": show_sessions(request, sessions, items, holds, products, attention=attention, at=snapshot.at),
         "sessions_before": sessions[-1].pk if more_sessions else None,
         "attention": [
             (
@@ -116,10 +91,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
             )
             for flag in attention
         ],
-        "notes": [
-            (display.moment(note.at), display.visible(note.actor, limit=60), display.visible(note.data["reason"]))
-            for note in Event.objects.filter(basket_id=basket.pk).notes()[:MAX_NOTES]
-        ],
+        "notes": show_notes(basket.pk),
         "devices": _devices(request, basket),
         "all_devices": f"{reverse('admin:baskets_guesttoken_changelist')}?{urlencode({'q': basket.user_id})}",
         "events": [_event(event, partner=basket.partner.name) for event in events[:EVENTS_PER_PAGE]],
@@ -250,12 +222,6 @@ def _devices(request: HttpRequest, basket: Basket) -> list[tuple[object, ...]]:
     ]
 
 
-def current_sessions(flags: Iterable[Attention]) -> dict[str, CheckoutSession]:
-    """The candidates of flags as they are now, by order number."""
-    named = {candidate["orderNo"] for flag in flags for candidate in flag.candidates or ()}
-    return {session.order_no: session for session in CheckoutSession.objects.filter(order_no__in=named)}
-
-
 def _lines(lines: Iterable[BasketLine], products: dict[str, Product], *, released: Collection[str] = ()) -> list[dict[str, Any]]:
     return [
         {
@@ -274,119 +240,14 @@ def _total(lines: tuple[BasketLine, ...], products: dict[str, Product]) -> str:
     return display.money(*total_price(lines, entries))
 
 
-def stocked(stocked: int | None, *, released: bool, ended: bool) -> SafeString:
-    """What an item of a checkout holds, or has held.
-
-    :param released: whether staff released its hold.
-    :param ended: whether the checkout was ordered, aborted or expired; its reservations say what became of the pieces.
-    """
-    if stocked is None:
-        return display.badge(gettext("nothing to hold"))
-    if released:
-        return display.badge(gettext("%(pieces)s released by staff") % {"pieces": -stocked})
-    if stocked < 0:
-        return display.badge(gettext("failed, %(pieces)s missing") % {"pieces": -stocked}, "bad")
-    if ended:
-        return display.badge(gettext("%(pieces)s were held") % {"pieces": stocked})
-    return display.badge(gettext("%(pieces)s held") % {"pieces": stocked}, "busy")
-
-
-def _sessions(
-    request: HttpRequest,
-    sessions: list[CheckoutSession],
-    items: list[CheckoutItem],
-    reservations: list[StockReservation],
-    products: dict[str, Product],
-    *,
-    attention: Sequence[Attention],
-    at: datetime,
-) -> list[SessionShown]:
-    of_session: dict[int, list[CheckoutItem]] = defaultdict(list)
-    for item in items:
-        of_session[item.session_id].append(item)
-    with_failed_items = {item.session_id for item in items if (item.stocked or 0) < 0 and not item.released_at}
-    holds: dict[tuple[int, str], list[SafeString]] = defaultdict(list)
-    by_key = {session.pk: session for session in sessions}
-    for hold in reservations:
-        if hold.session_id not in by_key:
-            continue
-        links = repair_links(registry.RESERVATION_REPAIRS, request, hold)
-        state = reservation(hold, by_key[hold.session_id], at)
-        shown = format_html("{} {}", state, format_html_join(" ", '<a href="{}">{}</a>', links))
-        holds[hold.session_id, hold.product_id].append(shown)
-    return [
-        SessionShown(
-            session=session,
-            copy=display.copy_button(session.order_no, gettext("order number")),
-            status=display.badge(session.get_status_display(), TONES.get(session.status, "plain")),
-            hold=_hold(session, at),
-            facts=session_facts(session),
-            total=display.money(session.full_price, session.currency),
-            items=[
-                {
-                    "product": display.product(item.product_id, products[item.product_id].name),
-                    "count": display.count(item.count),
-                    "price": display.money(item.price, item.currency),
-                    "holds": holds.get(
-                        (session.pk, item.product_id), [stocked(item.stocked, released=False, ended=session.status != "ACTIVE")]
-                    ),
-                }
-                for item in of_session[session.pk]
-            ],
-            attention=[flag for flag in attention if flag.session_id == session.pk],
-            repairs=repair_links(registry.SESSION_REPAIRS, request, session, KnownFacts(has_failed_items=session.pk in with_failed_items)),
-        )
-        for session in sessions
-    ]
-
-
-def session_facts(session: CheckoutSession) -> list[str]:
-    """List what is unusual about a session."""
-    return [
-        fact
-        for fact, holds in (
-            (gettext("ordered late"), session.late),
-            (gettext("reversed"), session.reversed_at),
-            (gettext("test: holds and sells nothing"), session.test_mode),
-            (gettext("language %(code)s") % {"code": session.language}, session.language),
-            (gettext("country %(code)s") % {"code": session.country}, session.country),
-        )
-        if holds
-    ]
-
-
-def reservation(hold: StockReservation, session: CheckoutSession, at: datetime) -> SafeString:
-    """Show the state of one reservation, and since when."""
-    state = snapshots.word_of(hold)
-    if hold.status == StockReservation.Status.HELD:
-        lapsed = hold.expires_at <= at
-        values = {"pieces": hold.pieces, "since": display.clock(hold.created_at)[11:], "end": display.clock(hold.expires_at)}
-        if lapsed:
-            return display.badge(gettext("%(pieces)s held since %(since)s, lapsed %(end)s") % values, "bad")
-        return display.badge(gettext("%(pieces)s held since %(since)s, until %(end)s") % values, "busy")
-    ended = display.clock(hold.ended_at or at)
-    fate = snapshots.fate(hold, session)
-    if hold.status == StockReservation.Status.RELEASED:
-        return display.badge(f"{hold.pieces} {snapshots.with_fate(state, fate)} {ended}")
-    return display.badge(snapshots.with_fate(f"{hold.pieces} {state} {ended}", fate), "plain" if fate else TONES.get(hold.status, "plain"))
-
-
-def _hold(session: CheckoutSession, at: datetime) -> SafeString | str:
-    if session.status != CheckoutSession.Status.ACTIVE:
-        return ""
-    if session.expires_at <= at:
-        return display.badge(gettext("the hold ended %(ago)s; not swept yet") % {"ago": display.distance(session.expires_at - at)}, "bad")
-    return display.time_left((session.expires_at - at).total_seconds())
-
-
 def _event(event: Event, *, partner: str) -> dict[str, Any]:
     return {
         "number": event.number,
         "at": display.moment(event.at),
-        "kind": event.get_kind_display(),
+        "kind": registry.what_happened(event),
         "actor": display.actor(event, partner=partner),
         "request_id": display.visible(event.request_id) if event.request_id else "",
-        "data": display.record(event.data),
+        "data": display.record({name: value for name, value in event.data.items() if name != "repair"}),
         "tracking": display.record(event.tracking),
         "revision": event.revision,
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin import worklist
-from baskets.admin.basket_detail import TONES, current_sessions, reservation, session_facts, stocked
+from baskets.admin.checkout_detail import TONES, current_sessions, reservation, session_facts, show_notes, stocked
 from baskets.admin.core import display, filters
 from baskets.admin.core.readonly import SAFE, ReadOnlyAdmin, Table
 from baskets.admin.core.search import MAX_BASKETS, any_term, of_order, of_owner, search_terms
@@ -63,6 +63,11 @@ class OfBasket(ReadOnlyAdmin[Any]):
         return display.page("checkoutsession", row.session_id, display.order_no(row.session.order_no))
 
 
+def _key(prefix: str) -> SafeString | str:
+    """Link to the key of a prefix."""
+    return display.found_page("apikey", prefix, prefix) if prefix else display.NOTHING
+
+
 @admin.register(CheckoutSession)
 class CheckoutSessionAdmin(RepairAdmin, OfBasket):
     """Sessions, the newest first."""
@@ -91,8 +96,8 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         "released_at",
         "finished",
         "reversed",
-        "started_by_key",
-        "finished_by_key",
+        "started_by",
+        "finished_by",
         "language",
         "country",
         "stripe_using_sdk",
@@ -106,7 +111,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Annotate whether the session needs attention, whether items failed at its start, and the time of the query."""
         failed = CheckoutItem.objects.filter(session_id=OuterRef("pk"), stocked__lt=0, released_at__isnull=True)
-        seen = {"needs_attention": Exists(filters.OPEN_OF_SESSION), "has_failed": Exists(failed), "at": Now()}
+        seen = {"needs_attention": filters.is_any(filters.OPEN_OF_SESSION), "has_failed": filters.is_any(failed), "at": Now()}
         rows: QuerySet[Any] = super().get_queryset(request).annotate(**seen)
         return rows
 
@@ -115,9 +120,10 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         return record.order_no
 
     def page_context(self, request: HttpRequest, record: CheckoutSession) -> dict[str, Any]:
-        """Name the page by the order."""
+        """Name the page by the order, and show the notes about its basket."""
         return super().page_context(request, record) | {
             "title": gettext("Order"),
+            "notes": show_notes(record.basket_id),
             "copy": display.copy_button(record.order_no, gettext("order number")),
         }
 
@@ -171,6 +177,16 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         if session.needs_attention:  # type: ignore[attr-defined]
             return display.badge(", ".join([gettext("needs attention"), *facts]), "bad")
         return ", ".join(facts)
+
+    @admin.display(description=_("started by key"))
+    def started_by(self, session: CheckoutSession) -> SafeString | str:
+        """The key that started it."""
+        return _key(session.started_by_key)
+
+    @admin.display(description=_("finished by key"))
+    def finished_by(self, session: CheckoutSession) -> SafeString | str:
+        """The key that ordered or aborted it."""
+        return _key(session.finished_by_key)
 
     @admin.display(description=_("full price"))
     def price(self, session: CheckoutSession) -> str:

@@ -25,12 +25,13 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.api_keys import key_state
 from baskets.admin.core import display
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.limits import LimitField
 from baskets.admin.core.readonly import Table
 from baskets.admin.core.superuser_forms import NonceForm, pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
 from baskets.admin.repairs.admin import RepairAdmin
 from baskets.admin.repairs.partner_forms import PartnerTermsForm
 from baskets.admin.repairs.registry import PARTNER_REPAIRS
-from baskets.admin.repairs.snapshots import partner_settings
+from baskets.admin.repairs.snapshots import partner_settings, share_of
 from baskets.admin.webhooks import webhook_state
 from baskets.domain import validation
 from baskets.domain.access import api_keys, partners
@@ -60,13 +61,7 @@ class KeyForm(NonceForm):
         label=_("Days it is valid"),
         help_text=_("Empty: until it is revoked."),
     )
-    calls = forms.IntegerField(
-        required=False,
-        min_value=0,
-        max_value=api_keys.MAX_CALLS_PER_MINUTE,
-        label=_("Calls a minute"),
-        help_text=_("Empty: the limit of the service. 0: no limit."),
-    )
+    calls = LimitField(max_value=api_keys.MAX_CALLS_PER_MINUTE, label=_("Calls a minute"), help_text=_("Empty: the limit of the service."))
 
 
 @admin.register(Partner)
@@ -76,7 +71,7 @@ class PartnerAdmin(RepairAdmin):
     repairs = PARTNER_REPAIRS
     has_list_actions = False
 
-    list_display = ("name", "late_orders", "hold", "created")
+    list_display = ("name", "late_orders", "hold", "share", "reported_by", "created")
     list_select_related = ("sandbox_of", "sandbox")
     ordering = ("name",)
     search_fields = ("name__startswith",)
@@ -218,6 +213,16 @@ class PartnerAdmin(RepairAdmin):
     def hold(self, partner: Partner) -> str:
         """How long its checkouts hold their stock."""
         return gettext("default") if partner.hold_seconds is None else display.duration(timedelta(seconds=partner.hold_seconds))
+
+    @admin.display(description=_("share of a product"))
+    def share(self, partner: Partner) -> str:
+        """Which part of the unsold pieces of a product its checkouts may hold at once."""
+        return share_of(partner)
+
+    @admin.display(description=_("orders are reported by"))
+    def reported_by(self, partner: Partner) -> str:
+        """Which of its keys may report an order."""
+        return gettext("server keys only") if partner.orders_need_server_key else gettext("client keys too")
 
     @admin.display(description=_("created"))
     def created(self, partner: Partner) -> SafeString | str:

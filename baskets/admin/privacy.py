@@ -18,7 +18,7 @@ from baskets.admin.repairs.baskets import EraseUser
 from baskets.admin.repairs.definitions import make_operation
 from baskets.domain import runner, validation
 from baskets.domain.errors import Refusal
-from baskets.domain.support import erasure, user_data
+from baskets.domain.support import erasure, guards, user_data
 from baskets.domain.support.user_data import StoredData
 
 MAY_EXPORT, MAY_ERASE = "baskets.privacy_export", EraseUser().permission
@@ -67,7 +67,7 @@ class PrivacyForm(forms.Form):
 class Row:
     """One partner's basket, with what is open.
 
-    :param version: the number of its events, which the page has shown.
+    :param version: of the basket, as the page has shown it.
     """
 
     stored: StoredData
@@ -119,7 +119,12 @@ class PrivacyView:
 
     def _rows(self, user_id: str) -> list[Row]:
         return [
-            Row(stored=stored, version=stored.basket.events, open_work=_open_work(stored)) for stored in user_data.find_stored_data(user_id)
+            Row(
+                stored=stored,
+                version=guards.basket_version(created_at=stored.basket.created_at, events=stored.basket.events),
+                open_work=_open_work(stored),
+            )
+            for stored in user_data.find_stored_data(user_id)
         ]
 
     def _export(self, user_id: str, rows: Sequence[Row], *, reason: str) -> HttpResponse:

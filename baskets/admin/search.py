@@ -22,7 +22,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.api_keys import key_state
-from baskets.admin.basket_detail import TONES
+from baskets.admin.checkout_detail import TONES
 from baskets.admin.core import cells, display
 from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import Table

@@ -11,8 +11,10 @@ from django.utils.translation import gettext_lazy as _
 from baskets.admin.checkouts import OfBasket
 from baskets.admin.core import display, filters
 from baskets.admin.core.labels import ACTOR_KINDS
+from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.core.search import any_term, of_owner
+from baskets.admin.repairs.registry import what_happened
 from baskets.models import Event, IdempotencyRecord
 
 
@@ -47,9 +49,9 @@ class EventAdmin(OfBasket):
         return display.moment(event.at)
 
     @admin.display(description=_("what"))
-    def what(self, event: Event) -> str:
+    def what(self, event: Event) -> Text:
         """What happened."""
-        return event.get_kind_display()
+        return what_happened(event)
 
     @admin.display(description=_("order number"))
     def order(self, event: Event) -> SafeString | str:

@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from baskets.admin.basket_detail import current_sessions
+from baskets.admin.checkout_detail import current_sessions
 from baskets.admin.core import display
 from baskets.admin.core.refusals import translated
 from baskets.admin.repairs import registry

@@ -101,14 +101,17 @@ class Admission:
         return settings.DATA_UPLOAD_MAX_MEMORY_SIZE if head.path.startswith(ADMIN) else conf.body_limit_bytes()
 
     def error_response(self, reason: str, head: Head | None) -> RawResponse:
-        """Return the response to a refused request. Every refusal is counted; all but those of an overload are logged."""
+        """Return the response to a refused request. Refusals by an overload are counted, and all others are logged.
+
+        The others are broken or too large, and their callers are unknown.
+        """
         status, fixed, body = _error_parts(reason)
         headers = _standard_headers(head)
         if reason == "overloaded":
             headers.append(("Retry-After", str(1 + secrets.randbelow(MAX_RETRY_AFTER_SECONDS))))
+            refused_calls.count(reason)
         else:
             log.info("request", route="", status=status, reason=reason, ms=0.0, statements=0, request_id=headers[0][1])
-        refused_calls.count(reason)
         if conf.metrics_token():
             REQUESTS_REFUSED.labels(reason).inc()
         return RawResponse(status, [*fixed, *headers], body)

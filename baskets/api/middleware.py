@@ -70,8 +70,8 @@ class EnvelopeMiddleware:
             if response.status_code >= 500 or not request.path_info.startswith(UNLOGGED_PATHS):
                 seconds = time.perf_counter() - started
                 _log(request, response, seconds=seconds, statements=statements.number)
-                caller = getattr(request, "user", None)
-                if (reason := getattr(response, REASON_ATTRIBUTE, None)) and not (isinstance(caller, Caller) and caller.sandbox):
+                reason = getattr(response, REASON_ATTRIBUTE, None)
+                if reason and _is_refusal_of_partner(request, response):
                     refused_calls.count(reason)
                 if conf.metrics_token():
                     _count(request, response, seconds=seconds)
@@ -132,6 +132,12 @@ def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float, st
         if match and (user_id := match.kwargs.get("user_id")) is not None:
             line["user"] = user_digest(partner_id=caller.partner_id, user_id=user_id)
     log.info("request", **line)
+
+
+def _is_refusal_of_partner(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """Return whether a refused call is one of a partner that sells, or one that the service could not answer, from any caller."""
+    caller = getattr(request, "user", None)
+    return not caller.sandbox if isinstance(caller, Caller) else response.status_code >= 500
 
 
 def _count(request: HttpRequest, response: HttpResponseBase, *, seconds: float) -> None:

@@ -7,7 +7,7 @@ from django.db.models.functions import Lower
 
 from baskets.db.operations import AddIndexConcurrently
 
-# As Note [Product words] in `models/products.py` explains it; written out, because a migration does not change later.
+# As Note [Words of a search] in `models/words.py` explains it; written out, because a migration does not change later.
 WORDS = (
     "to_tsvector('simple'::regconfig, regexp_replace(replace(translate(regexp_replace("
     r"""normalize((%(expressions)s) COLLATE "C", NFKD), '[\u0300-\u036f]', '', 'g'), '"""

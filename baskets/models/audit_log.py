@@ -1,9 +1,12 @@
 """Records for staff that belong to no basket: broken rules that a check has found, and the audit log."""
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
+
+from baskets.models.words import having_words, words_of
 
 # The kinds of entries about the access of staff; the other kinds are about their work.
 ACCESS_KINDS = (
@@ -46,6 +49,17 @@ class BrokenRule(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+
+ENTRY_WORDS = words_of("note")
+
+
+class DeskEntryQuerySet(models.QuerySet["DeskEntry"]):
+    """Named queries for entries of the audit log."""
+
+    def with_words(self, text: str) -> "DeskEntryQuerySet":
+        """Entries whose reason or note has every word of a text, or a word that begins like it."""
+        return having_words(self, ENTRY_WORDS, text)
 
 
 class DeskEntry(models.Model):
@@ -95,15 +109,19 @@ class DeskEntry(models.Model):
     note = models.TextField(blank=True)
     data = models.JSONField(default=dict)
 
+    objects = DeskEntryQuerySet.as_manager()
+
     class Meta:
         verbose_name = _("journal entry")
-        verbose_name_plural = _("journal")
+        verbose_name_plural = _("journal entries")
         permissions = [("export_list", gettext_noop("Can export what a list shows"))]
         indexes = [
             models.Index(fields=["kind", "-id"], name="journal_by_kind"),
             models.Index(fields=["actor", "-id"], name="journal_by_actor"),
             models.Index(fields=["partner", "-id"], name="journal_by_partner", condition=Q(partner__isnull=False)),
             models.Index(fields=["at"], name="journal_by_time"),
+            models.Index(fields=["subject", "-id"], name="journal_by_subject"),
+            GinIndex(ENTRY_WORDS, name="journal_by_word"),
         ]
         constraints = [
             models.UniqueConstraint(name="one_entry_per_subject_and_number", fields=["about", "subject", "number"]),

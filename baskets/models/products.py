@@ -1,18 +1,16 @@
 """The product catalog that all partners share. Stock is in `stock`."""
 
-import re
-import unicodedata
 from collections.abc import Iterable
 from datetime import timedelta
 
 from django.contrib.postgres.indexes import GinIndex
-from django.contrib.postgres.search import SearchQuery, SearchVectorField
 from django.db import models
-from django.db.models import F, Func, OuterRef, Q, Subquery, Sum
+from django.db.models import F, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils.translation import gettext_lazy as _
 
 from baskets.models.stock import StockReservation
+from baskets.models.words import having_words, words_of
 
 # Note [Product ids]
 # The characters that a product id must not contain, in a notation that PostgreSQL, Python and ECMAScript share. Ids that
@@ -53,41 +51,7 @@ def is_sandbox_product(product_id: str) -> bool:
     return product_id.startswith(SANDBOX_PREFIX)
 
 
-# Note [Product words]
-# Staff search products by words. A word is what stands between blanks and punctuation, without accents: the same in the
-# index, by PostgreSQL, and of a search, by Python. PostgreSQL removes the case of both, by the locale of the database.
-# `simple` knows no language: no word is dropped or shortened.
-# Extensions such as pg_trgm would find the middle of a word as well, but not every server has them. See ADR 46.
-ACCENTS = r"[\u0300-\u036f]"
-BETWEEN_WORDS = (
-    r"[\u0001-\u002f\u003a-\u0040\u005b-\u0060\u007b-\u00a9\u00ab-\u00b4\u00b6-\u00b9\u00bb-\u00bf\u00d7\u00f7"
-    r"\u2000-\u206f\u2e00-\u2e7f\u3000-\u303f]+"
-)
-# Letters that do not decompose into a letter and an accent.
-LETTERS, PLAIN_LETTERS = "\u00d8\u00f8\u0141\u0142\u0110\u0111\u0131\u1e9e", "OoLlDdi\u00df"
-SHARP_S = "\u00df"
-PRODUCT_WORDS = Func(
-    *("name", "brand", "variant", "product_id"),
-    arg_joiner=" || ' ' || ",
-    template=(
-        "to_tsvector('simple'::regconfig, regexp_replace(replace(translate(regexp_replace("
-        f"normalize((%(expressions)s) COLLATE \"C\", NFKD), '{ACCENTS}', '', 'g'), '{LETTERS}', '{PLAIN_LETTERS}'), '{SHARP_S}', 'ss'),"
-        f" '{BETWEEN_WORDS}', ' ', 'g'))"
-    ),
-    output_field=SearchVectorField(),
-)
-# Of a shorter word, the whole is searched for: too many words begin with one letter.
-MIN_PREFIX_LENGTH = 2
-
-
-def split_words(text: str) -> list[str]:
-    """Split a text into the words that a search compares, in the case they have. See Note [Product words].
-
-    >>> split_words("Caf\u00e9-T\u00fcr, GROSS")
-    ['Cafe', 'Tur', 'GROSS']
-    """
-    plain = re.sub(ACCENTS, "", unicodedata.normalize("NFKD", text)).translate(str.maketrans(LETTERS, PLAIN_LETTERS))
-    return re.sub(BETWEEN_WORDS, " ", plain.replace(SHARP_S, "ss").replace("\x00", " ")).split()
+PRODUCT_WORDS = words_of("name", "brand", "variant", "product_id")
 
 
 class ProductQuerySet(models.QuerySet["Product"]):
@@ -98,11 +62,7 @@ class ProductQuerySet(models.QuerySet["Product"]):
 
         Accents and case do not count. A text without a word matches no product.
         """
-        words = split_words(text)
-        if not words:
-            return self.none()
-        query = " & ".join(f"'{word}'{':*' if len(word) >= MIN_PREFIX_LENGTH else ''}" for word in words)
-        return self.alias(words=PRODUCT_WORDS).filter(words=SearchQuery(query, config="simple", search_type="raw"))
+        return having_words(self, PRODUCT_WORDS, text)
 
     def offered(self, product_ids: Iterable[str]) -> "ProductQuerySet":
         """Find the listed products among these, annotated with `obtainable`: see `with_obtainable`."""

@@ -10,13 +10,15 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
-from baskets.domain import audit_log
+from baskets.domain import audit_log, runner
 from baskets.domain.access import api_keys, partners, token_issuers
 from baskets.domain.actors import Actor, ActorKind
-from baskets.models import ApiKey, DeskEntry, Partner, TokenIssuer
+from baskets.domain.support import basket_repairs, guards
+from baskets.models import ApiKey, Basket, DeskEntry, Partner, TokenIssuer
 from baskets.models.basket_snapshot import Owner
 from tests.admin.auth.test_rights import change
 from tests.admin.conftest import Shop, post
+from tests.admin.repairs.repair_forms import hidden_fields as fields
 from tests.admin.repairs.test_matrix import NAMES, REPAIRS, SHARED
 from tests.admin.test_partners import issued
 from tests.admin.test_stock_take import confirm, preview
@@ -46,7 +48,8 @@ def writes(root: Client, partner: Partner, keys_url: str) -> dict[str, Callable[
     account, role = User.objects.create(username="nora"), Group.objects.create(name="Night shift")
     user = Buyer(Owner(partner_id=partner.pk, user_id="ann"))
     user.place("lamp")
-    of_user = {"user_id": "ann", "row": f"{user.owner.basket_id} 1"}
+    version = guards.basket_version(**Basket.objects.values("created_at", "events").get())
+    of_user = {"user_id": "ann", "row": f"{user.owner.basket_id} {version}"}
     make_webhook = address("baskets_webhookendpoint_make", partner.pk)
     of_issuer = {"partner": partner.pk, "name": "login", "issuer": "us", "algorithms": ["ES256"], "keys": USABLE}
     passwords = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
@@ -121,6 +124,31 @@ def test_entries_are_found_by_who_kind_partner_and_day_and_exported(root: Client
     assert found("q=otto") == ["otto created apikey", "otto created partner"]
     text = post(root, f"/admin/baskets/deskentry/export/?partner={nova.pk}").content.decode("utf-8-sig")
     assert [row[1] for row in csv.reader(text.splitlines())] == ["By", "anna, staff", "anna, staff"]
+
+
+def test_entries_are_found_by_words_of_the_reason_by_order_and_by_user(root: Client, shop: Shop) -> None:
+    shop.product("lamp", 4)
+    for user_id in ("ann", "ben"):
+        shop.buyer(user_id).place("lamp")
+    session = shop.buyer("ann").start().session
+    ann = address("baskets_basket_repair", shop.buyer("ann").owner.basket_id, "note")
+    abort = address("baskets_checkoutsession_repair", session.pk, "abort")
+    for page, text in ((ann, "She was promised Führungskarten"), (abort, "why not")):
+        seen = fields(root.get(page).content.decode())
+        assert post(root, page, seen | {"reason": text}).status_code == 302
+    other = shop.buyer("ben").owner.basket_id
+    runner.run(basket_repairs.add_note, basket=Basket.objects.get(pk=other), expected_events=1, reason="called twice", actor=TESTER)
+    listed = address("baskets_deskentry_changelist")
+
+    def found(text: str) -> list[str]:
+        return [entry.data["repair"] for entry in root.get(listed, {"q": text}).context["cl"].result_list]
+
+    assert found("promised fuhrung") == ["note"]
+    assert found(session.order_no.lower().replace("-", " ")) == found("ann") == ["abort", "note"]
+    assert found("promised nothing") == found("an") == []
+    page = root.get(listed, {"q": "ann"}).content.decode()
+    for shown in ("Abort the checkout", "Note", "promised", f"ann, {session.order_no}</bdi>", shop.partner.name):
+        assert shown in page, page[page.index("<tbody>") : page.index("</tbody>")]
 
 
 def test_an_entry_of_a_key_names_no_secret(partner: Partner) -> None:

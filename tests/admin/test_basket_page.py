@@ -180,3 +180,6 @@ def test_notes_are_at_the_top_the_latest_first(full_shop: Shop, root: Client) ->
     notes = page[page.index('class="module notes"') : page.index('class="module attention"')]
     assert notes.index("&lt;b&gt;called&lt;/b&gt;") < notes.index("wants a call back")
     assert notes.count("rita") == 2
+    assert page.count("<td>Note</td>") == 2, "the timeline names the repair"
+    order = root.get(reverse("admin:baskets_checkoutsession_change", args=[CheckoutSession.objects.get(basket=basket).pk]))
+    assert notes.split("</dl>")[0] in order.content.decode()

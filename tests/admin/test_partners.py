@@ -114,16 +114,18 @@ def test_the_limit_of_a_key_is_set_and_taken_away(root: Client, issue: str) -> N
     assert key.calls_per_minute == 600
     page, address = reverse("admin:baskets_apikey_change", args=[key.pk]), reverse("admin:baskets_apikey_limit", args=[key.pk])
     assert "600" in root.get(page).content.decode()
-    for values, stored, shown in (("0", 0, "no limit"), ("50", 50, "50"), ("", None, "the limit of the service")):
-        assert post(root, address, {"calls": values, "reason": "ticket 12"}).status_code == 302
+    lifted = {"calls": "", "calls_lifted": "on"}
+    for values, stored, shown in ((lifted, 0, "no limit"), ({"calls": "50"}, 50, "50"), ({"calls": ""}, None, "the limit of the service")):
+        assert post(root, address, values | {"reason": "ticket 12"}).status_code == 302
         key.refresh_from_db()
         assert key.calls_per_minute == stored
         assert shown in root.get(page).content.decode()
-    assert post(root, address, {"calls": "7", "preset": "The payment was found", "reason": "ticket 13"}).status_code == 302
-    assert DeskEntry.objects.latest("pk").note == "The payment was found: ticket 13"
+    assert post(root, address, {"calls": "7", "preset": "The partner requested it", "reason": "ticket 13"}).status_code == 302
+    assert DeskEntry.objects.latest("pk").note == "The partner requested it: ticket 13"
     assert post(root, address, {"calls": "", "reason": "ticket 14"}).status_code == 302
-    for wrong in ("-1", "1000001", "many"):
-        assert post(root, address, {"calls": wrong, "reason": "ticket 12"}).status_code == 200
+    for wrong in ({"calls": "0"}, {"calls": "-1"}, {"calls": "1000001"}, {"calls": "many"}, lifted | {"calls": "5"}):
+        assert post(root, address, wrong | {"reason": "ticket 12"}).status_code == 200
+    assert "The payment was found" not in root.get(address).content.decode()
     key.refresh_from_db()
     assert key.calls_per_minute is None
 
@@ -228,6 +230,10 @@ def test_settings_are_previewed_changed_once_and_recorded_with_both_values(root:
         "client keys too",
     ):
         assert words in page
+    listed = root.get(reverse("admin:baskets_partner_changelist")).content.decode()
+    assert ("40 percent" in listed, "client keys too" in listed) == (True, True)
+    journal = root.get(reverse("admin:baskets_deskentry_changelist")).content.decode()
+    assert re.search("share of a product.*default of the service.*\N{RIGHTWARDS ARROW}.*40 %", journal)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +245,8 @@ def test_settings_are_previewed_changed_once_and_recorded_with_both_values(root:
         ({"hold": "0:00:00"}, "A hold lasts from 1 to 604800 seconds"),
         ({"hold": "soon"}, "Enter a valid duration"),
         ({"share_percent": "101"}, "less than or equal to 100"),
-        ({"share_percent": "-1"}, "greater than or equal to 0"),
+        ({"share_percent": "0"}, "greater than or equal to 1"),
+        ({"share_percent": "5", "share_percent_lifted": "on"}, "one of the two"),
         ({"late_orders": "maybe"}, "Select a valid choice"),
     ],
 )

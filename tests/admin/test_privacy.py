@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from django.urls import reverse
 
 from baskets.domain import comfort
 from baskets.domain.access import partners
-from baskets.models import Basket, Comfort, DeskEntry
+from baskets.models import Basket, Comfort, DeskEntry, Event
 from baskets.models.basket_snapshot import Owner
 from tests.admin.conftest import Shop, post
 from tests.domain.scenarios import User as Buyer
 from tests.factories import TESTER
+from tests.time_travel import age_all_rows
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/baskets/basket/privacy/"
@@ -93,6 +95,25 @@ def test_erasure_takes_the_chosen_partners_and_says_what_was_refused(root: Clien
     assert not Basket.objects.filter(user_id="ann").exists()
     assert not Comfort.objects.exists()
     assert "Nothing is stored of this user id" in post(root, PAGE, ANN).content.decode()
+
+
+def test_a_page_of_an_erased_user_repairs_no_basket_of_the_same_user_who_returned(root: Client, shop: Shop) -> None:
+    """The new basket has the old key, and as many events."""
+    shop.product("song")
+    user = shop.buyer("ann")
+    user.place("song")
+    age_all_rows(timedelta(minutes=1))
+    note = reverse("admin:baskets_basket_repair", args=[user.owner.basket_id, "note"])
+    form = {"seen": root.get(note).context["form"]["seen"].value(), "reason": "about the old one"}
+    erase = reverse("admin:baskets_basket_repair", args=[user.owner.basket_id, "erase"])
+    erased = {"seen": root.get(erase).context["form"]["seen"].value(), "reason": "request 14"}
+    assert post(root, erase, erased).status_code == 302
+    user.place("song")
+    assert Basket.objects.get(user_id="ann").events == 1
+    stale = post(root, note, form)
+    assert stale.status_code == 409
+    assert "has changed since it was shown" in stale.content.decode()
+    assert not Event.objects.filter(basket_id=user.owner.basket_id, kind="repaired").exists()
 
 
 def test_a_number_asks_whether_texts_elsewhere_mean_the_user(root: Client, full_shop: Shop) -> None:

@@ -16,7 +16,7 @@ from baskets.domain import runner
 from baskets.domain.access import api_keys, partners
 from baskets.domain.support import erasure
 from baskets.models import ApiKey, Basket, CheckoutSession, Event, Partner, Product
-from baskets.models.products import split_words
+from baskets.models.words import split_words
 from tests.admin.conftest import Shop, post
 from tests.factories import TESTER
 

@@ -14,6 +14,7 @@ from django.contrib.admin.utils import quote
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape, format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 
@@ -262,10 +263,19 @@ def count(value: int | None) -> str:
 
 def page(model_name: str, pk: int | str | UUID, text: object) -> SafeString:
     """Link to the page of one record; the text alone in a file, and for a user who may not view the record."""
+    return _link(model_name, text, lambda: reverse(f"admin:baskets_{model_name}_change", args=[quote(pk)]))
+
+
+def found_page(model_name: str, term: str, text: object) -> SafeString:
+    """Link to the records that a term finds, for one of which the page is not known. Otherwise as `page`."""
+    return _link(model_name, text, lambda: f"{reverse(f'admin:baskets_{model_name}_changelist')}?{urlencode({'q': term})}")
+
+
+def _link(model_name: str, text: object, address: Callable[[], str]) -> SafeString:
     has_permission = _has_permission.get()
     if _for_files.get() or (has_permission is not None and not has_permission(f"baskets.view_{model_name}")):
         return format_html("{}", text)
-    return format_html('<a href="{}">{}</a>', reverse(f"admin:baskets_{model_name}_change", args=[quote(pk)]), text)
+    return format_html('<a href="{}">{}</a>', address(), text)
 
 
 def product(product_id: str, name: str | None = None) -> SafeString:
@@ -328,8 +338,19 @@ def record(values: Any) -> SafeString | str:
     return format_html('<ul class="record">{}</ul>', format_html_join("", "<li><b>{}</b> {}</li>", lines))
 
 
+def changed_values(before: dict[str, Any], after: dict[str, Any]) -> SafeString | str:
+    """Show the values before and after a change, one line for each name."""
+    rows = (
+        (visible(value_name(name)), *(visible(_plain(value_text(name, values.get(name))), limit=300) for values in (before, after)))
+        for name in before | after
+    )
+    if before and after:
+        return format_html('<ul class="record">{}</ul>', format_html_join("", "<li><b>{}</b> {} \N{RIGHTWARDS ARROW} {}</li>", rows))
+    return record(before or after)
+
+
 def _plain(value: Any) -> str:
-    if isinstance(value, str | bool):
+    if value is None or isinstance(value, str | bool):
         return value if isinstance(value, str) else yes_no(value)
     if isinstance(value, dict) and value and all(isinstance(pieces, int) for pieces in value.values()):
         return ", ".join(f"{pieces} \N{MULTIPLICATION SIGN} {name}" for name, pieces in value.items())

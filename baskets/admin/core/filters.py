@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.views.main import SEARCH_VAR
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, Now
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -194,6 +194,14 @@ def offered_values(changelist: Any) -> set[tuple[str, str]]:
     chosen = {(spec.parameter_name, str(value)) for spec in changelist.filter_specs for value, _ in getattr(spec, "lookup_choices", ())}
     spans = (zip(spec.names, spec.shown, spec.limits, strict=True) for spec in changelist.filter_specs if isinstance(spec, Range))
     return chosen | {(name, shown) for span in spans for name, shown, limit in span if limit is not None}
+
+
+def is_any(rows: QuerySet[Any]) -> Coalesce:
+    """Whether there is one of these rows, looked up for each row of a list by its index.
+
+    PostgreSQL answers an `EXISTS` among the columns of a list by reading all such rows of the table first.
+    """
+    return Coalesce(Subquery(rows.order_by().values(found=Value(value=True))[:1]), Value(value=False))
 
 
 def unknown_values(changelist: Any) -> list[tuple[str, str]]:

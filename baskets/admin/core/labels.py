@@ -4,12 +4,14 @@ Statuses and kinds have their words in the models, beside the stored values.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
+from baskets.admin.core.languages import Text
 from baskets.domain.actors import ActorKind
-from baskets.models import ApiKey, Attention, BasketItem
+from baskets.models import ApiKey, Attention, BasketItem, Partner
 
 # Names of values of events.
 VALUE_NAMES = {
@@ -32,6 +34,22 @@ VALUE_NAMES = {
     "returned": _("back in stock"),
     "session_id": _("app session"),
     "start_time": _("app started"),
+    "late_orders": _("a late order without stock"),
+    "hold_seconds": _("hold"),
+    "share_percent": _("share of a product"),
+    "orders_need_server_key": _("only server keys report orders"),
+    "origins": _("web origins"),
+    "calls_per_minute": _("calls a minute"),
+    "kind": _("kind"),
+    "label": _("label"),
+    "expires_at": _("valid until"),
+    "name": _("name"),
+    "pieces": _("pieces"),
+    "rows": _("rows"),
+    "asked": _("search and filters"),
+    "available": _("available"),
+    "unsold": _("unsold pieces"),
+    "other_cell": _("the other cell"),
 }
 REASONS = dict(Attention.Reason.choices)
 # Why calls of the API are refused.
@@ -86,6 +104,7 @@ CALL_REASONS = {
     "webhooks_full": _("Too many webhooks"),
     "wrong_cell": _("Wrong cell"),
 }
+LATE_ORDERS = dict(Partner.LateOrders.choices)
 LISTS = dict(BasketItem.List.choices)
 # Commands and other parts of the service, by the name that they record.
 SYSTEM_ACTORS = {
@@ -118,9 +137,26 @@ def call_reason(reason: str) -> str:
 
 
 def value_text(name: str, stored: Any) -> Any:
-    """Write a value of an event in words if it is a code."""
-    if isinstance(stored, str) and name == "reason":
-        return str(REASONS.get(stored, stored))
-    if name == "list":
-        return str(LISTS.get(stored, stored))
-    return stored.replace("_", " ") if isinstance(stored, str) and name == "repair" else stored
+    """Write a stored value in words if it is a code or a setting."""
+    if name in SETTINGS:
+        return str(SETTINGS[name](stored))
+    if isinstance(stored, str) and name == "repair":
+        return stored.replace("_", " ")
+    words = {"reason": REASONS, "list": LISTS, "late_orders": LATE_ORDERS}.get(name, {})
+    return str(words[stored]) if isinstance(stored, str) and stored in words else stored
+
+
+def _seconds(stored: int) -> str:
+    return f"{stored} s" if stored % 60 else f"{stored // 60} min"
+
+
+def _limit(write: Callable[[int], str]) -> Callable[[int | None], Text]:
+    """Write a setting of which none means the default of the service, and 0 no limit."""
+    return lambda stored: write(stored) if stored else _("default of the service") if stored is None else _("no limit")
+
+
+SETTINGS = {
+    "hold_seconds": _limit(_seconds),
+    "share_percent": _limit(lambda stored: f"{stored} %"),
+    "calls_per_minute": _limit(str),
+}

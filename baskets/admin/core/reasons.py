@@ -30,9 +30,13 @@ class ReasonForm(forms.Form):
         # The text is cleaned after the choice that it follows.
         self.order_fields([*(name for name in self.fields if name not in ("preset", "reason")), "preset", "reason"])
 
+    def offered_reasons(self) -> list[str]:
+        """The reasons that the operator has set for what the form changes: partners, keys, issuers and webhooks."""
+        return conf.access_reasons()
+
     def offer_reasons(self) -> None:
         """Offer the reasons that the operator has set, beside a text."""
-        if not (reasons := conf.repair_reasons()):
+        if not (reasons := self.offered_reasons()):
             del self.fields["preset"]
             return
         self.fields["preset"].choices = [("", gettext("In these words:")), *((reason, reason) for reason in reasons)]  # type: ignore[attr-defined]

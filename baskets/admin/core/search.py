@@ -21,7 +21,7 @@ from django.utils.translation import gettext
 from baskets.domain.checkout.order_numbers import ALPHABET, LABEL, NUMBER_LENGTH, parse_order_search
 from baskets.models import ApiKey, Basket, BasketItem, CheckoutItem, CheckoutSession, Partner, Product
 from baskets.models.basket_snapshot import Owner
-from baskets.models.products import split_words
+from baskets.models.words import split_words
 
 # More than any page shows; a product that more baskets hold is looked at from its own page.
 MAX_BASKETS = 2000

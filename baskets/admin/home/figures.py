@@ -200,7 +200,7 @@ def _summary(values: Sequence[int], labels: Sequence[str], *, total: int | None)
     if total is None:
         text = gettext("The most, %(most)s, at %(time)s; %(last)s last.") if highest else gettext("None; %(last)s last.")
     else:
-        text = gettext("%(total)s in all; the most, %(most)s, at %(time)s.") if highest else gettext("%(total)s in all; none.")
+        text = gettext("%(total)s in all; the most, %(most)s, at %(time)s.") if highest else gettext("None.")
     return text % numbers
 
 

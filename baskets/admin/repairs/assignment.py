@@ -46,6 +46,7 @@ class Assign(Assignment[R]):
 
     slug = "take"
     title = _("Assign to me")
+    done = _("It is assigned to you.")
     form_class = AssignmentForm
     description = _("Other staff see that you work on it. Nothing else changes.")
 
@@ -61,6 +62,7 @@ class Unassign(Assignment[R]):
 
     slug = "hand-back"
     title = _("Unassign")
+    done = _("It is not assigned any more.")
     form_class = AssignmentForm
     description = _("Other staff see that it is not assigned, so that another person can take it. Nothing else changes.")
 

@@ -8,8 +8,12 @@ from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.basket_forms import DaysForm, EraseForm, ItemForm, NewItemForm, NoteForm
 from baskets.admin.repairs.definitions import BasketScopedRepair, KnownFacts, Repair, RepairCall
 from baskets.admin.repairs.snapshots import Snapshot
-from baskets.domain.support import attention_repairs, basket_repairs, device_repairs, erasure
+from baskets.domain.support import attention_repairs, basket_repairs, device_repairs, erasure, guards
 from baskets.models import Basket, GuestToken
+
+
+def _seen(basket: Basket, call: RepairCall) -> int:
+    return guards.events_seen(basket, call.expected_version)
 
 
 class BasketRepair(BasketScopedRepair[Basket]):
@@ -17,6 +21,9 @@ class BasketRepair(BasketScopedRepair[Basket]):
 
     def basket_id(self, record: Basket) -> UUID:
         return record.pk
+
+    def version(self, record: Basket) -> int:
+        return guards.basket_version(**Basket.objects.values("created_at", "events").get(pk=record.pk))
 
     def snapshot(self, record: Basket) -> Snapshot:
         return snapshots.of_basket(record.pk)
@@ -30,6 +37,7 @@ class ChangeItem(BasketRepair):
 
     slug = "change-item"
     title = _("Change an item")
+    done = _("The item was changed.")
     description = _("An item in the cart or the saved list gets another count, moves to the other list, or is removed.")
     form_class = ItemForm
 
@@ -42,7 +50,7 @@ class ChangeItem(BasketRepair):
             basket=record,
             product_id=call.cleaned["product"],
             count=counts[call.cleaned["to"]],
-            expected_events=call.expected_version,
+            expected_events=_seen(record, call),
             reason=call.reason,
             actor=call.actor,
         )
@@ -53,6 +61,7 @@ class AddItem(BasketRepair):
 
     slug = "add-item"
     title = _("Add an item")
+    done = _("The item was added to the cart.")
     description = _("A listed product is added to the cart, as if its user had added it. No stock is held.")
     form_class = NewItemForm
 
@@ -64,7 +73,7 @@ class AddItem(BasketRepair):
             basket=record,
             product_id=call.cleaned["product"],
             count=call.cleaned["count"],
-            expected_events=call.expected_version,
+            expected_events=_seen(record, call),
             reason=call.reason,
             actor=call.actor,
         )
@@ -75,6 +84,7 @@ class RestoreBasket(BasketRepair):
 
     slug = "restore"
     title = _("Restore the basket")
+    done = _("The basket is open again.")
     description = _(
         "The basket is open again, with the cart and the saved list that it was closed with. Holds and orders do not come back."
     )
@@ -83,7 +93,7 @@ class RestoreBasket(BasketRepair):
         return record.hidden_at is not None and not erasure.is_erased(record)
 
     def execute(self, record: Basket, call: RepairCall) -> None:
-        basket_repairs.restore(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+        basket_repairs.restore(basket=record, expected_events=_seen(record, call), reason=call.reason, actor=call.actor)
 
 
 class ExtendBasket(BasketRepair):
@@ -91,6 +101,7 @@ class ExtendBasket(BasketRepair):
 
     slug = "extend"
     title = _("Extend the basket")
+    done = _("The basket expires later now.")
     description = _("The basket expires later. Its lists do not change.")
     form_class = DaysForm
     is_bulk = True
@@ -100,7 +111,11 @@ class ExtendBasket(BasketRepair):
 
     def execute(self, record: Basket, call: RepairCall) -> None:
         basket_repairs.extend(
-            basket=record, days=call.cleaned["days"], expected_events=call.expected_version, reason=call.reason, actor=call.actor
+            basket=record,
+            days=call.cleaned["days"],
+            expected_events=_seen(record, call),
+            reason=call.reason,
+            actor=call.actor,
         )
 
 
@@ -109,6 +124,7 @@ class EndBasket(BasketRepair):
 
     slug = "end"
     title = _("End the basket")
+    done = _("The basket was ended.")
     description = _("The basket is emptied and hidden, as if its user had deleted it. Orders and the timeline stay.")
     is_bulk = True
 
@@ -116,7 +132,7 @@ class EndBasket(BasketRepair):
         return record.hidden_at is None
 
     def execute(self, record: Basket, call: RepairCall) -> None:
-        basket_repairs.end(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+        basket_repairs.end(basket=record, expected_events=_seen(record, call), reason=call.reason, actor=call.actor)
 
 
 class ResolveAllFlags(BasketRepair):
@@ -124,6 +140,7 @@ class ResolveAllFlags(BasketRepair):
 
     slug = "settle"
     title = _("Resolve all its flags")
+    done = _("All open flags are resolved.")
     description = _("All open flags of this basket are resolved, and the reason says how. They stay on record.")
 
     def snapshot(self, record: Basket) -> Snapshot:
@@ -133,7 +150,7 @@ class ResolveAllFlags(BasketRepair):
         return record.attention.open().exists() if known.has_open_flags is None else known.has_open_flags
 
     def execute(self, record: Basket, call: RepairCall) -> None:
-        attention_repairs.resolve_all(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+        attention_repairs.resolve_all(basket=record, expected_events=_seen(record, call), reason=call.reason, actor=call.actor)
 
 
 class AddNote(BasketRepair):
@@ -141,6 +158,7 @@ class AddNote(BasketRepair):
 
     slug = "note"
     title = _("Add a note")
+    done = _("The note was added.")
     description = _("What the next person should know, such as what the customer was promised. The customer and the partner do not see it.")
     form_class = NoteForm
 
@@ -151,7 +169,7 @@ class AddNote(BasketRepair):
         return not erasure.is_erased(record)
 
     def execute(self, record: Basket, call: RepairCall) -> None:
-        basket_repairs.add_note(basket=record, expected_events=call.expected_version, reason=call.reason, actor=call.actor)
+        basket_repairs.add_note(basket=record, expected_events=_seen(record, call), reason=call.reason, actor=call.actor)
 
 
 class EraseUser(BasketRepair):
@@ -159,6 +177,7 @@ class EraseUser(BasketRepair):
 
     slug = "erase"
     title = _("Erase the user's data")
+    done = _("The user's data were erased.")
     description = _(
         "For good: a random name replaces the user id, and tracking, stored responses, comfort settings"
         " and the lists are deleted. Orders, stock and the timeline stay, but cannot be found by the user id any more."
@@ -178,7 +197,7 @@ class EraseUser(BasketRepair):
             return None
         return erasure.erase_user(
             basket=record,
-            expected_events=call.expected_version,
+            expected_events=_seen(record, call),
             means_user_elsewhere=bool(call.cleaned.get("means_user_elsewhere")),
             reason=call.reason,
             actor=call.actor,
@@ -203,6 +222,7 @@ class RevokeDevice(DeviceRepair):
 
     slug = "revoke-device"
     title = _("Revoke this device")
+    done = _("The device was revoked.")
     description = _("The token of the device is refused from its next call on. Other devices keep the basket.")
 
     def is_available(self, record: GuestToken, known: KnownFacts) -> bool:

@@ -24,6 +24,7 @@ from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.repairs import execution
 from baskets.admin.repairs.definitions import R, Repair, make_operation
 from baskets.admin.repairs.forms import PREVIEW_REASON, RepairForm
+from baskets.admin.repairs.registry import what_happened
 from baskets.admin.repairs.snapshots import Difference
 from baskets.domain.errors import Refusal
 from baskets.models import Basket, CheckoutSession, Partner
@@ -210,7 +211,7 @@ class BulkRepairView(Generic[R]):
         return None
 
     def _result(self, row: BulkRow[R], problem: object) -> RowResult:
-        since = [(change.at.isoformat(), change.what, change.actor) for change in execution.changes_since(problem)]
+        since = [(change.at.isoformat(), change.what, change.actor) for change in execution.changes_since(problem, what_happened)]
         user, partner = row.owner
         name = self.repair.label(row.record) if row.record else row.pk
         return RowResult(pk=row.pk, name=name, user=user, partner=partner, refusal=execution.refusal_text(problem), since=since)

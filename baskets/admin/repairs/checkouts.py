@@ -37,6 +37,7 @@ class FinishAsOrdered(SessionRepair):
 
     slug = "finish-as-ordered"
     title = _("Finish as ordered")
+    done = _("The checkout is an order now.")
     description = _("The checkout becomes an order, as if the partner had reported it: the held pieces are sold.")
     is_bulk = True
 
@@ -52,6 +53,7 @@ class AbortCheckout(SessionRepair):
 
     slug = "abort"
     title = _("Abort the checkout")
+    done = _("The checkout was aborted.")
     description = _("The checkout ends without an order: its holds are released, and every item returns to the cart.")
     is_bulk = True
 
@@ -67,6 +69,7 @@ class HoldAgain(SessionRepair):
 
     slug = "hold-again"
     title = _("Hold again what failed")
+    done = _("What had failed is held now.")
     description = _(
         "Items that could not be held at the start are held now, if they are in stock, until the hold of this checkout ends."
         " Items that staff released stay released."
@@ -91,6 +94,7 @@ class ExtendHold(SessionRepair):
 
     slug = "extend-hold"
     title = _("Extend the hold")
+    done = _("The hold was extended.")
     description = _("The customer has more time to pay: the held pieces stay held. How long and how often is limited.")
     form_class = MinutesForm
 
@@ -108,6 +112,7 @@ class OrderLate(SessionRepair):
 
     slug = "order-late"
     title = _("Order late")
+    done = _("The checkout was ordered late.")
     description = _(
         "The aborted or expired checkout becomes an order after all, whatever the grace period: its stock is reserved again,"
         " and items that returned to the cart leave it."
@@ -134,6 +139,7 @@ class ReverseOrder(SessionRepair):
 
     slug = "reverse-order"
     title = _("Reverse the order")
+    done = _("The order was reversed.")
     description = _(
         "The goods came back: the sold pieces return as new supply, once and for good."
         " The order stays an order, marked as reversed; an open flag about its missing pieces is resolved."
@@ -189,6 +195,7 @@ class ReleaseHold(ReservationRepair):
 
     slug = "release"
     title = _("Release this hold")
+    done = _("The hold was released.")
     description = _(
         "Other checkouts can hold the pieces at once. This checkout continues without the item, which returns to the cart"
         " when the checkout ends."
@@ -222,6 +229,7 @@ class ResolveFlag(AttentionFlagRepair):
 
     slug = "settle"
     title = _("Resolve this flag")
+    done = _("The flag is resolved.")
     description = _("The reason says how the case was closed: refunded, delivered, or agreed with the customer.")
     is_bulk = True
 

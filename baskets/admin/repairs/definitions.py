@@ -58,13 +58,14 @@ class RepairCall:
 class Repair(ABC, Generic[R]):
     """A named repair of one kind of record. To add one, subclass and list an instance in the tuple of its noun's module.
 
-    `slug` names its address and its permission, `description` tells staff what it does, and `is_bulk` offers it for many rows
-    of a list. `confirmed_values` names values of the snapshot that must come out as the page has shown them: what the repair
-    does depends on stock, which no event of the basket records.
+    `slug` names its address and its permission, `description` tells staff what it does, `done` that it was done, and `is_bulk`
+    offers it for many rows of a list. `confirmed_values` names values of the snapshot that must come out as the page has shown
+    them: what the repair does depends on stock, which no event of the basket records.
     """
 
     slug: ClassVar[str]
     title: ClassVar[Text]
+    done: ClassVar[Text]
     description: ClassVar[Text]
     form_class: ClassVar[type[RepairForm]] = RepairForm
     is_bulk: ClassVar[bool] = False

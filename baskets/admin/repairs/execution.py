@@ -10,6 +10,7 @@ from django.db import DatabaseError, InterfaceError
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from baskets.admin.core.languages import Text
 from baskets.admin.core.refusals import translated
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import Operation, R, Repair
@@ -100,10 +101,16 @@ class Change:
     actor: str
 
 
-def changes_since(problem: object) -> list[Change]:
-    """List what has changed since the page was shown, the oldest first; nothing for a refusal that has another cause."""
+def changes_since(problem: object, name: Callable[[Event], Text]) -> list[Change]:
+    """List what has changed since the page was shown, the oldest first; nothing for a refusal that has another cause.
+
+    :param name: names an event of a timeline.
+    """
     since = problem.since if isinstance(problem, guards.StaleState) else ()
-    return [Change(at=_time_of(change), what=change.get_kind_display(), actor=change.actor) for change in since]
+    return [
+        Change(at=_time_of(change), what=str(name(change) if isinstance(change, Event) else change.get_kind_display()), actor=change.actor)
+        for change in since
+    ]
 
 
 def _time_of(change: Event | DeskEntry | StockAdjustment | WebhookChange) -> Any:

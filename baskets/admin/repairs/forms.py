@@ -7,6 +7,7 @@ from django import forms
 from django.db.models import Model
 from django.utils.translation import gettext
 
+from baskets import conf
 from baskets.admin.core.reasons import ReasonForm
 
 # The reason of a dry run, which is rolled back.
@@ -19,15 +20,22 @@ class RepairForm(ReasonForm):
     :param record: the record to repair; None for many rows, each with its own version.
     """
 
+    # Whether the record has a timeline; the reason of any other is in the journal.
+    has_timeline = True
     seen = forms.IntegerField(widget=forms.HiddenInput, min_value=0, max_value=2**62)
 
     def __init__(self, *args: Any, record: Model | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["reason"].help_text = gettext("Stays in the timeline, beside your name. No names of customers, no card numbers.")
+        if self.has_timeline:
+            self.fields["reason"].help_text = gettext("Stays in the timeline, beside your name. No names of customers, no card numbers.")
         if record is None:
             del self.fields["seen"]
         else:
             self.prepare(record)
+
+    def offered_reasons(self) -> list[str]:
+        """Those for repairs of baskets and orders."""
+        return conf.repair_reasons()
 
     def prepare(self, record: Any) -> None:
         """Adapt the fields to the record."""

@@ -5,6 +5,7 @@ from django.utils.translation import gettext_lazy as _
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.assignment import Assign, SubjectAssignment, Unassign
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
+from baskets.admin.repairs.forms import RepairForm
 from baskets.admin.repairs.snapshots import Snapshot
 from baskets.domain.support import assignments
 from baskets.models import BrokenRule
@@ -26,11 +27,23 @@ class RuleRepair(Repair[BrokenRule]):
         return record.pk
 
 
+class FindingForm(RepairForm):
+    """How a finding was closed: no reason of the operator fits."""
+
+    has_timeline = False
+
+    def offered_reasons(self) -> list[str]:
+        """None."""
+        return []
+
+
 class ResolveRule(RuleRepair):
     """Resolves a finding."""
 
     slug = "settle-rule"
     title = _("Resolve this finding")
+    done = _("The finding is resolved.")
+    form_class = FindingForm
     description = _("The reason says how the finding was closed. The finding opens again if a check finds the same violation.")
 
     def is_available(self, record: BrokenRule, known: KnownFacts) -> bool:

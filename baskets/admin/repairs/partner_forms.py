@@ -3,9 +3,10 @@
 from datetime import timedelta
 
 from django import forms
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from baskets import conf
+from baskets.admin.core.limits import LimitField
 from baskets.admin.repairs.forms import RepairForm
 from baskets.domain.access import partners
 from baskets.models import Partner
@@ -20,14 +21,11 @@ class PartnerTermsForm(forms.Form):
         required=False,
         help_text=_("How long a checkout holds its stock, as hours:minutes:seconds, such as 0:15:00. Empty: the default of the service."),
     )
-    share_percent = forms.IntegerField(
+    share_percent = LimitField(
         label=_("Share of a product, in percent"),
-        required=False,
-        min_value=0,
         max_value=partners.MAX_SHARE_PERCENT,
         help_text=_(
-            "The percentage of the unsold pieces of a product that its checkouts may hold at once. Empty: the default of the service. "
-            "0: no limit."
+            "The percentage of the unsold pieces of a product that its checkouts may hold at once. Empty: the default of the service."
         ),
     )
     orders_need_server_key = forms.BooleanField(
@@ -47,6 +45,8 @@ class PartnerTermsForm(forms.Form):
 class PartnerSettingsForm(PartnerTermsForm, RepairForm):
     """All settings of a partner, filled in."""
 
+    has_timeline = False
+
     origins = forms.CharField(
         max_length=partners.MAX_ORIGINS * (partners.MAX_ORIGIN_LENGTH + 1),
         required=False,
@@ -56,9 +56,12 @@ class PartnerSettingsForm(PartnerTermsForm, RepairForm):
     )
     field_order = ("late_orders", "hold", "share_percent", "orders_need_server_key", "origins")
 
+    def offered_reasons(self) -> list[str]:
+        """Those for changes of access."""
+        return conf.access_reasons()
+
     def prepare(self, record: Partner) -> None:
         """Fill in the settings of now."""
-        self.fields["reason"].help_text = gettext("Stays in the journal, beside your name.")
         for name in ("late_orders", "share_percent", "orders_need_server_key"):
             self.fields[name].initial = getattr(record, name)
         self.fields["hold"].initial = None if record.hold_seconds is None else timedelta(seconds=record.hold_seconds)

@@ -15,6 +15,7 @@ class ChangePartnerSettings(Repair[Partner]):
 
     slug = "change-settings"
     title = _("Change the settings")
+    done = _("The settings were changed.")
     description = _(
         "The settings apply from the next call on, web origins within seconds. A running checkout keeps its hold; a late order"
         " follows the rule of the moment when it is reported."

@@ -32,6 +32,7 @@ class SetUnsold(ProductRepair):
 
     slug = "set-unsold"
     title = _("Set the unsold pieces")
+    done = _("The unsold pieces were set.")
     description = _(
         "Holds stay: available is this number less the held pieces and the sales after the count; missing pieces are the"
         " shortfall. Customers may go on buying: the supply changes by the same number of pieces."
@@ -57,6 +58,7 @@ class AdjustSupply(ProductRepair):
 
     slug = "adjust-supply"
     title = _("Record pieces added or removed")
+    done = _("The pieces were recorded.")
     description = _("Pieces were added or removed. Added pieces reduce a shortfall first.")
     form_class = SupplyForm
 

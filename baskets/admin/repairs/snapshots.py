@@ -139,13 +139,13 @@ def partner_settings(partner: Partner) -> Snapshot:
     return {
         gettext("Late order without stock"): partner.get_late_orders_display(),
         gettext("Hold"): gettext("%(time)s, the default of the service") % {"time": default} if own is None else display.duration(own),
-        gettext("Share of a product"): _share(partner),
+        gettext("Share of a product"): share_of(partner),
         gettext("Orders are reported by"): gettext("server keys only") if partner.orders_need_server_key else gettext("client keys too"),
         gettext("Web origins"): display.visible(", ".join(partner.origins)) if partner.origins else gettext("none"),
     }
 
 
-def _share(partner: Partner) -> str:
+def share_of(partner: Partner) -> str:
     """Write the share of the unsold pieces of a product that a partner's checkouts may hold at once."""
     percent = conf.partner_share_percent() if partner.share_percent is None else partner.share_percent
     share = gettext("%(number)s percent") % {"number": percent} if percent else gettext("no limit")

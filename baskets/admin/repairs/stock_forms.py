@@ -12,6 +12,7 @@ from django.utils.timezone import get_current_timezone_name
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from baskets import conf
 from baskets.admin.core import display
 from baskets.admin.core.refusals import translated
 from baskets.admin.repairs.forms import RepairForm
@@ -28,8 +29,14 @@ DATABASE_TIME = Statement("database_time", "SELECT statement_timestamp()")
 class CountForm(RepairForm):
     """When pieces were counted."""
 
+    has_timeline = False
+
     counted_at = forms.DateTimeField(required=False, label=_("Counted at"))
     opened_at = forms.DateTimeField(widget=forms.HiddenInput)
+
+    def offered_reasons(self) -> list[str]:
+        """Those for changes of stock."""
+        return conf.stock_reasons()
 
     def prepare(self, record: Any) -> None:
         """Read the database clock as the time of the count, and keep it until the count is confirmed."""
@@ -136,6 +143,12 @@ class StockTakeForm(CountForm):
 class SupplyForm(RepairForm):
     """Pieces that were added or removed."""
 
+    has_timeline = False
+
     pieces = forms.IntegerField(
         label=_("Pieces"), min_value=-MAX_PIECES, max_value=MAX_PIECES, help_text=_("5 for five pieces added, -5 for five pieces removed.")
     )
+
+    def offered_reasons(self) -> list[str]:
+        """Those for changes of stock."""
+        return conf.stock_reasons()

@@ -61,7 +61,7 @@ class RepairView(Generic[R]):
             return self._show_refused(form, refusal)
         except execution.DatabaseBusy as busy:
             return self._show(form, with_preview=False, problem=str(busy), status=503)
-        done = format_html(gettext("Done: {}."), self.repair.title)
+        done = format_html("{}", self.repair.done)
         filters: dict[str, Any] = {"preserved_filters": self.model_admin.get_preserved_filters(self.request), "opts": self.model_admin.opts}
         if filters["preserved_filters"]:
             name = f"admin:baskets_{self.model_admin.opts.model_name}_changelist"
@@ -177,5 +177,5 @@ def _changes_since(problem: object) -> Sequence[SafeString]:
     """List what has changed since the page was loaded, one line for each change."""
     return [
         format_html(gettext("{} {} by {}"), display.moment(change.at), change.what, display.actor_name(change.actor))
-        for change in execution.changes_since(problem)
+        for change in execution.changes_since(problem, registry.what_happened)
     ]

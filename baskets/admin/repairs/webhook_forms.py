@@ -5,13 +5,24 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from baskets import conf
 from baskets.admin.core import display
 from baskets.admin.repairs.forms import RepairForm
 from baskets.domain.events import webhook_control
 from baskets.models import WebhookEndpoint
 
 
-class SkipEventForm(RepairForm):
+class WebhookForm(RepairForm):
+    """The reason of a repair of a webhook."""
+
+    has_timeline = False
+
+    def offered_reasons(self) -> list[str]:
+        """Those for changes of access."""
+        return conf.access_reasons()
+
+
+class SkipEventForm(WebhookForm):
     """One of the events that the receiver refuses."""
 
     position = forms.TypedChoiceField(coerce=int, label=_("Event"))
@@ -30,7 +41,7 @@ class SkipEventForm(RepairForm):
         return {"position": choices[0][0]} if choices else None
 
 
-class ReplayForm(RepairForm):
+class ReplayForm(WebhookForm):
     """The time of the first event to deliver again."""
 
     since = forms.DateTimeField(

@@ -1,11 +1,14 @@
 """The repairs of webhooks."""
 
+from typing import ClassVar
+
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.repairs import snapshots
 from baskets.admin.repairs.definitions import KnownFacts, Repair, RepairCall
+from baskets.admin.repairs.forms import RepairForm
 from baskets.admin.repairs.snapshots import Snapshot
-from baskets.admin.repairs.webhook_forms import ReplayForm, SkipEventForm
+from baskets.admin.repairs.webhook_forms import ReplayForm, SkipEventForm, WebhookForm
 from baskets.domain.events import webhook_changes, webhook_control, webhook_endpoints
 from baskets.models import WebhookEndpoint
 
@@ -14,6 +17,8 @@ STATE = WebhookEndpoint.State
 
 class WebhookRepair(Repair[WebhookEndpoint]):
     """A repair of a webhook."""
+
+    form_class: ClassVar[type[RepairForm]] = WebhookForm
 
     def snapshot(self, record: WebhookEndpoint) -> Snapshot:
         return snapshots.of_webhook(record)
@@ -33,6 +38,7 @@ class PauseWebhook(WebhookRepair):
 
     slug = "pause"
     title = _("Pause the webhook")
+    done = _("The webhook is paused.")
     description = _("No event is delivered until the webhook is resumed. Events wait until then.")
 
     def is_available(self, record: WebhookEndpoint, known: KnownFacts) -> bool:
@@ -47,6 +53,7 @@ class ResumeWebhook(WebhookRepair):
 
     slug = "resume"
     title = _("Resume the webhook")
+    done = _("The webhook delivers again.")
     description = _(
         "Delivery continues at once from its position: after a pause, after it was stopped for failures, or before its next try is due."
     )
@@ -63,6 +70,7 @@ class ReplayWebhook(WebhookRepair):
 
     slug = "replay"
     title = _("Deliver again")
+    done = _("The events are delivered again.")
     description = _("All events since a time are delivered again, each with the same event id.")
     form_class = ReplayForm
 
@@ -80,6 +88,7 @@ class SkipEvent(WebhookRepair):
 
     slug = "skip-event"
     title = _("Skip a refused event")
+    done = _("The event was skipped.")
     description = _(
         "The receiver never gets this event, unless it is replayed, and the events that wait for it are delivered. Skip one only"
         " if the partner cannot take it: its records differ from ours afterwards."
@@ -104,6 +113,7 @@ class SendTest(WebhookRepair):
 
     slug = "send-test"
     title = _("Send a test event")
+    done = _("A test event is sent within seconds.")
     description = _(
         "A deliverer sends a signed test event within seconds, also if the webhook is paused. The page of the webhook shows its outcome."
     )

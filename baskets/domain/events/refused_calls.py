@@ -1,4 +1,6 @@
-"""Counts refused calls by reason, minute and hour, for the first page of the admin.
+"""Counts refused calls of partners by reason, minute and hour, for the first page of the admin.
+
+What counts is decided where a call is answered: see `api.middleware` and `api.admission`.
 
 # Note [A refused call costs no write]
 # A refused call leaves no row, and a flood of them must not become a flood of writes. So each process counts them in memory, and

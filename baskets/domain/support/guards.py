@@ -5,6 +5,7 @@ the refusal lists the changes. So a repair that is submitted twice is executed o
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from baskets.domain.errors import Refusal
 from baskets.domain.retries import StockReclaimable, unit_of_work
 from baskets.domain.validation import require_reason
 from baskets.domain.wording import sentence
-from baskets.models import CheckoutSession, Event, StockReservation
+from baskets.models import Basket, CheckoutSession, Event, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot, read_basket
 
 T = TypeVar("T")
@@ -53,6 +54,32 @@ class RepairNotApplicable(Refusal):
     def __init__(self, why: str, *, instead: str = "") -> None:
         super().__init__(why)
         self.instead = instead
+
+
+# Note [The version of a basket]
+# A user whose data were erased may return. The new basket has the key of the old one, and counts its events from 1 again, so a page
+# of the old basket could be taken for one of the new. The version that a page shows therefore has the creation in it, in seconds.
+# Repairs of checkouts, flags, holds and devices need no such version: their rows have the erased basket's new key.
+MAX_EVENTS = 2**24
+
+
+def basket_version(*, created_at: datetime | None, events: int) -> int:
+    """Number the state of a basket that a page shows. See Note [The version of a basket].
+
+    :param created_at: None for a user without a basket.
+    """
+    return (int(created_at.timestamp()) if created_at else 0) * MAX_EVENTS + events
+
+
+def events_seen(basket: Basket, version: int) -> int:
+    """Return the number of events that staff have seen of a basket, by the version of its page.
+
+    :raises StaleState: the page has shown another basket of the same key.
+    """
+    events = version % MAX_EVENTS
+    if version != basket_version(created_at=basket.created_at, events=events):
+        raise StaleState(since=[])
+    return events
 
 
 def dry_run(*, operation: Callable[[], object], snapshot: Callable[[], T]) -> tuple[T, T]:

@@ -251,4 +251,4 @@ def test_filters_of_a_list_last_through_a_record_and_its_repairs(full_shop: Shop
     form = dict(re.findall(r'name="(seen|confirm|outcome)" value="([^"]*)"', root.get(repair[1]).content.decode()))
     form |= {"reason": "requested", "csrfmiddlewaretoken": token(root, listed)}
     done = html.unescape(root.post(repair[1], form, follow=True).content.decode())
-    assert f'Done: Abort the checkout. <a href="{listed}">Back to the list</a>' in done
+    assert f'The checkout was aborted. <a href="{listed}">Back to the list</a>' in done

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -42,6 +44,39 @@ def browser() -> Iterator[Browser]:
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
+# A click of the mouse has a count of clicks; what the Enter key makes of it has none. A choice out of a list is a click more.
+COUNT_CLICKS = """
+if (!window.countsClicks) {
+    window.countsClicks = true;
+    const count = () => { sessionStorage.clicks = Number(sessionStorage.clicks || 0) + 1; };
+    addEventListener("click", (event) => { if (event.isTrusted && event.detail) count(); }, true);
+    addEventListener("change", (event) => { if (event.target.tagName === "SELECT") count(); }, true);
+}
+"""
+
+
+@contextmanager
+def job(page: Page, name: str, *, clicks: int) -> Iterator[None]:
+    """Count the clicks of a job, and allow so many. `pytest -s` prints them, with the seconds that the pages took."""
+    page.add_init_script(COUNT_CLICKS)
+    page.reload()
+    page.evaluate("sessionStorage.clicks = 0")
+    started = time.monotonic()
+    yield
+    made = int(page.evaluate("sessionStorage.clicks"))
+    print(f"\n{name}: {made} clicks, {time.monotonic() - started:.1f} s")  # noqa: T201 (for those who measure)
+    assert made <= clicks, (name, made)
+
+
+def sign_in_as(page: Page, name: str) -> None:
+    """Sign in, and wait for the first page."""
+    page.goto("/admin/")
+    page.fill("#id_username", name)
+    page.fill("#id_password", PASSWORD)
+    page.click("input[type=submit]")
+    page.wait_for_url("**/admin/")
+
+
 @pytest.fixture
 def repairer(transactional_db: None) -> User:
     """Staff with the role for repairs."""
@@ -69,11 +104,7 @@ def staff_page(context: BrowserContext, repairer: User) -> Iterator[Page]:
     page.on("pageerror", lambda error: values.append(f"error: {error}"))
     page.on("requestfailed", lambda request: request.failure != ABORTED and values.append(f"failed: {request.url}"))
     page.on("dialog", lambda dialog: (values.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.goto("/admin/")
-    page.fill("#id_username", repairer.username)
-    page.fill("#id_password", PASSWORD)
-    page.click("input[type=submit]")
-    page.wait_for_url("**/admin/")
+    sign_in_as(page, repairer.username)
     yield page
     # Chromium logs every response with an error status, such as the page about a stale record; and what becomes a
     # file, it takes for a page that failed.

@@ -76,5 +76,5 @@ def test_a_call_from_the_number_to_the_interrupted_repair(shop: Shop, staff_page
     photograph(staff_page, tmp_path, "again")
     assert CheckoutSession.objects.get().status == "ACTIVE"
     staff_page.click("input[value='Abort the checkout']")
-    expect(staff_page.locator(".success")).to_contain_text("Abort the checkout")
+    expect(staff_page.locator(".success")).to_have_text("The checkout was aborted.")
     assert CheckoutSession.objects.get().status == "ABORTED"

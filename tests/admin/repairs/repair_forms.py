@@ -9,7 +9,9 @@ from django.urls import reverse
 
 from baskets.admin.repairs.basket_forms import EraseForm, NoteForm
 from baskets.admin.repairs.forms import AssignmentForm, RepairForm
+from baskets.admin.repairs.invariants import FindingForm
 from baskets.admin.repairs.registry import ALL_REPAIRS
+from baskets.admin.repairs.webhook_forms import WebhookForm
 from tests.admin.conftest import token
 from tests.admin.repairs.repair_cases import Case
 from tests.admin.repairs.repair_states import (
@@ -41,7 +43,7 @@ def confirmed(client: Client, address: str, form: dict[str, Any]) -> dict[str, A
     return form | {name: value for name, value in shown.items() if name in ("confirm", "outcome")}
 
 
-FORMS_WITHOUT_DETAILS = (RepairForm, AssignmentForm, EraseForm, NoteForm)
+FORMS_WITHOUT_DETAILS = (RepairForm, AssignmentForm, EraseForm, FindingForm, NoteForm, WebhookForm)
 
 
 def asks(address: str) -> bool:

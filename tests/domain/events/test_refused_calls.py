@@ -12,10 +12,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from baskets.api.admission import Admission
+from baskets.domain.access import api_keys
 from baskets.domain.events import activity, refused_calls
-from baskets.models import RefusalActivity
+from baskets.domain.support import sandboxes
+from baskets.models import Partner, RefusalActivity
 from baskets.models.activity import Span
 from tests.concurrency.barrier import run_concurrently
+from tests.factories import TESTER
 from tests.time_travel import age_all_rows
 
 
@@ -35,18 +38,31 @@ def counted(span: Span = Span.MINUTE) -> dict[str, int]:
 
 
 @pytest.mark.django_db
-def test_refused_calls_are_counted_by_reason_and_written_later(client: Client) -> None:
+def test_refused_calls_are_counted_by_reason_and_written_later(client: Client, partner: Partner) -> None:
+    key = {"X-API-Key": api_keys.issue_api_key(partner_name=partner.name, actor=TESTER)[1]}
     with CaptureQueriesContext(connection) as queries:
-        assert client.get("/baskets/users/ann").status_code == 401
-        assert client.get("/nothing-here").status_code == 404
+        assert client.post("/baskets/users/ann/products/lamp", headers=key, content_type="application/json").status_code == 404
+        assert client.get("/baskets/users/ann", headers=key).status_code == 200
         assert client.get("/livez").status_code == 200
     assert not [query for query in queries if "refusalactivity" in query["sql"]]
     Admission().error_response("overloaded", None)
     refused_calls.write_counts()
-    assert counted() == counted(Span.HOUR) == {"api_key_missing": 1, "not_found": 1, "overloaded": 1}
+    assert counted() == counted(Span.HOUR) == {"product_unknown": 1, "overloaded": 1}
     with CaptureQueriesContext(connection) as queries:
         refused_calls.write_counts()
     assert not queries.captured_queries
+
+
+@pytest.mark.django_db
+def test_sandboxes_strangers_and_unknown_addresses_are_left_out(client: Client, partner: Partner) -> None:
+    sandbox = sandboxes.open_sandbox(partner_name=partner.name, actor=TESTER)
+    live, test = ({"X-API-Key": api_keys.issue_api_key(partner_name=of.name, actor=TESTER)[1]} for of in (partner, sandbox))
+    assert client.post("/baskets/users/ann/products/lamp", headers=test, content_type="application/json").status_code == 404
+    assert client.get("/baskets/users/ann").status_code == 401
+    assert client.get("/nothing-here", headers=live).status_code == 404
+    Admission().error_response("uri_too_long", None)
+    refused_calls.write_counts()
+    assert counted() == {}
 
 
 @pytest.mark.django_db
