@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib.postgres import operations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations import AlterField
 from django.db.migrations.state import ProjectState
 
 
@@ -23,3 +24,30 @@ class AddIndexConcurrently(operations.AddIndexConcurrently):
         self._ensure_not_in_transaction(schema_editor)
         editor.remove_index(to_state.apps.get_model(app_label, self.model_name), self.index, concurrently=True)
         super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+
+class RemoveIndexConcurrently(operations.RemoveIndexConcurrently):
+    """Drop an index concurrently; on the way back, create it in place of one that an earlier attempt left behind, as above."""
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        """Drop an index of that name, if there is one, and create it."""
+        self._ensure_not_in_transaction(schema_editor)
+        self.database_forwards(app_label, schema_editor, to_state, from_state)
+        super().database_backwards(app_label, schema_editor, from_state, to_state)
+
+
+class DropCheckOfKey(AlterField):
+    """Drop the database's check of a foreign key, and keep the field; on the way back, add it once, however often that is tried."""
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        """Drop a check that an earlier attempt left behind, and add it."""
+        editor: Any = schema_editor
+        model = from_state.apps.get_model(app_label, self.model_name)
+        column = model._meta.get_field(self.name).column  # noqa: SLF001 (Django's public API, in spite of its name)
+        for name in editor._constraint_names(model, [column], foreign_key=True):  # noqa: SLF001 (Django drops one by the same call)
+            editor.execute(editor._delete_fk_sql(model, name))  # noqa: SLF001 (as above)
+        super().database_backwards(app_label, schema_editor, from_state, to_state)

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from django.contrib.postgres.operations import RemoveIndexConcurrently
 from django.db import migrations, models
 from django.db.models import F, Q, Value
 from django.db.models.deletion import PROTECT
 from django.db.models.lookups import Exact, IsNull
+
+from baskets.db.operations import DropCheckOfKey, RemoveIndexConcurrently
 
 # Validating a check of a large table takes longer than the service allows any statement.
 UNLIMITED, LIMITED = "SET statement_timeout = 0", "RESET statement_timeout"
@@ -29,17 +30,16 @@ def replace_check(model: str, name: str, sql: str, condition: Q) -> migrations.S
     )
 
 
-def drop_check_of_key(model: str, name: str, to: str, **options: Any) -> migrations.AlterField:
+def drop_check_of_key(model: str, name: str, to: str, **options: Any) -> DropCheckOfKey:
     """Drop the database's check of a foreign key, and keep the field."""
     key = models.ForeignKey(to, on_delete=PROTECT, db_index=False, db_constraint=False, **options)
-    return migrations.AlterField(model_name=model, name=name, field=key)
+    return DropCheckOfKey(model_name=model, name=name, field=key)
 
 
 def drop_pattern_index(table: str, column: str, name: str) -> migrations.RunSQL:
     """Drop an index that Django adds for LIKE. The column's collation is "C", so its unique index serves LIKE as well."""
-    return migrations.RunSQL(
-        f"DROP INDEX CONCURRENTLY IF EXISTS {name}", f"CREATE INDEX CONCURRENTLY {name} ON {table} ({column} varchar_pattern_ops)"
-    )
+    drop = f"DROP INDEX CONCURRENTLY IF EXISTS {name}"
+    return migrations.RunSQL(drop, [drop, f"CREATE INDEX CONCURRENTLY {name} ON {table} ({column} varchar_pattern_ops)"])
 
 
 ACTIVE = Exact(F("status"), Value("ACTIVE"))
