@@ -2,13 +2,16 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError
 
 from baskets.domain import slots
+from baskets.domain.maintenance.reencryption import unreadable_tables
 
 POSITIVE_SETTINGS = {
     "BASKETS_HOLD_SECONDS": "baskets.E001",
@@ -129,6 +132,19 @@ def check_metrics_products(**_: Any) -> list[CheckMessage]:
     if len(settings.BASKETS_METRICS_PRODUCTS) <= MAX_METRICS_PRODUCTS:
         return []
     return [Error(f"BASKETS_METRICS_PRODUCTS must name {MAX_METRICS_PRODUCTS} products at most.", id="baskets.E035")]
+
+
+@register(Tags.database)
+def check_stored_secrets(*, databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Warn where the configured keys do not decrypt what is stored, as after a restore with another secret."""
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    try:
+        tables = unreadable_tables()
+    except (DatabaseError, InterfaceError):
+        return []  # Another check says that the database is gone; or its tables are still to be made.
+    hint = "Give BASKETS_ENCRYPTION_KEYS, or DJANGO_SECRET_KEY with its fallbacks, the values of the time when they were stored."
+    return [Caution(f"No configured key decrypts the latest secret of {table}.", hint=hint, id="baskets.W018") for table in tables]
 
 
 # The first patch release of each series that parses cookies in linear time (CVE-2024-7592).

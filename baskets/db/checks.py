@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, register, run_checks
 from django.core.checks import Warning as Caution
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 from django.db.backends.utils import CursorWrapper
@@ -75,7 +75,7 @@ def about_to_migrate() -> Iterator[None]:
 def log_findings() -> None:
     """Log what is wrong with the database, one line each. Runs in a separate thread at the start of a worker."""
     try:
-        for message in check_database(databases=[DEFAULT_DB_ALIAS]):
+        for message in run_checks(tags=[Tags.database], databases=[DEFAULT_DB_ALIAS]):
             log.warning("database_finding", id=message.id, text=message.msg, hint=message.hint)
     finally:
         connections.close_all()

@@ -1,6 +1,7 @@
 """What `manage.py check --database default` finds in a database that differs from what the release needs."""
 
 import io
+from typing import Any
 
 import pytest
 import structlog
@@ -9,7 +10,10 @@ from django.core.management.base import SystemCheckError
 from django.db import connection
 from django.db.utils import ProgrammingError
 
+from baskets.checks import check_stored_secrets
 from baskets.db import checks
+from baskets.domain.access import signing_keys
+from tests.factories import TESTER
 
 pytestmark = pytest.mark.django_db
 # The test cluster may run without them, for speed.
@@ -73,6 +77,14 @@ def test_a_wrong_clock_is_named(offset: int, ids: int, monkeypatch: pytest.Monke
 def test_outdated_statistics_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "OUTDATED_STATISTICS", "SELECT 'baskets_event' WHERE %s > 0")
     assert found() == {"baskets.W017": "The statistics of baskets_event are outdated: plans may be slow."}
+
+
+def test_secrets_that_no_configured_key_decrypts_are_named(settings: Any) -> None:
+    signing_keys.rotate(actor=TESTER)
+    assert [one.id for one in check_stored_secrets(databases=["default"])] == []
+    settings.SECRET_KEY = "another-" + "0123456789" * 5
+    assert [one.id for one in check_stored_secrets(databases=["default"])] == ["baskets.W018"]
+    assert check_stored_secrets(databases=None) == []
 
 
 def test_a_server_that_does_not_run_the_checks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,33 @@ class ReencryptionResult:
     last: Any
 
 
+def unreadable_tables() -> list[str]:
+    """Return the tables whose latest row has a secret that no configured key decrypts: those of another installation or time.
+
+    Reads one row of each.
+    """
+    found = []
+    for model, fields, identity in ENCRYPTED_FIELDS:
+        row = LockableQuerySet[models.Model](model).order_by("-pk").first()
+        try:
+            if row is not None:
+                _reencrypt_row(row, fields, identity)
+        except UnreadableSecret:
+            found.append(model._meta.db_table)  # noqa: SLF001 (Django's documented name)
+    return found
+
+
+def _reencrypt_row(row: models.Model, fields: tuple[str, ...], identity: str) -> None:
+    """Encrypt the secrets of one row again, in memory.
+
+    :raises UnreadableSecret: no key decrypts one of them.
+    """
+    for field in fields:
+        if (stored := getattr(row, field)) is not None:
+            purpose = f"{row._meta.model_name}.{field}"  # noqa: SLF001 (Django's documented name)
+            setattr(row, field, reencrypt(stored, purpose=purpose, context=getattr(row, identity)))
+
+
 def reencrypt_batch(
     model: type[models.Model], fields: tuple[str, ...], identity: str, *, after: Any = None, dry_run: bool = False
 ) -> ReencryptionResult:
@@ -55,10 +82,7 @@ def reencrypt_batch(
         for row in rows[:BATCH]:
             last = row.pk
             try:
-                for field in fields:
-                    if (stored := getattr(row, field)) is not None:
-                        purpose = f"{model._meta.model_name}.{field}"  # noqa: SLF001 (Django's documented name)
-                        setattr(row, field, reencrypt(stored, purpose=purpose, context=getattr(row, identity)))
+                _reencrypt_row(row, fields, identity)
             except UnreadableSecret:
                 unreadable += 1
                 continue
