@@ -41,7 +41,7 @@ TOKEN = "soak"
 VARIABLES = {"BASKETS_HOLD_SECONDS": str(HOLD_SECONDS), "BASKETS_INTERNAL_ADDRESSES": "true", "BASKETS_METRICS_TOKEN": TOKEN}
 DESK_PAGES = (
     "",
-    "baskets/checkoutsession/work/",
+    "baskets/attention/work/",
     "baskets/basket/",
     "baskets/checkoutsession/",
     "baskets/product/bench-0/change/",
