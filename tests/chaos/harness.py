@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -49,10 +50,14 @@ def eventually(condition: Callable[[], bool], seconds: float) -> bool:
 
 @dataclass
 class Harness:
-    """The service under test: starts, kills, restarts and inspects its processes."""
+    """The service under test: starts, kills, restarts and inspects its processes.
+
+    :param project: the folder of its program.
+    """
 
     home: Path
     cluster: Cluster
+    project: Path = PROJECT
     port: int = field(default_factory=free_port)
     key: str = ""
     _variables: dict[str, str] = field(default_factory=dict)
@@ -62,13 +67,30 @@ class Harness:
 
     def open(self) -> None:
         self.cluster.start()
+        self.prepare()
+        self.start_server()
+
+    def prepare(self) -> None:
+        """Make the tables, a partner with a key, and products."""
         self._variables = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "BASKETS_"))} | {
             "DATABASE_URL": self.cluster.url,
             "DJANGO_SECRET_KEY": f"kills-only-{new_password()}{new_password()}",
             "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
         }
-        self.key = self.manage("shell", "--command", SETUP_SCRIPT).split()[-1]
-        self.start_server()
+        # The script of that program, which may be another release.
+        script = "from tests.chaos.harness import SETUP_SCRIPT; exec(SETUP_SCRIPT)"
+        self.key = self.manage("shell", "--command", script).split()[-1]
+
+    def lead_to(self, *clusters: Cluster) -> None:
+        """Name the servers of the database, copies of the first one, for processes that start later."""
+        first = urlsplit(clusters[0].url)
+        hosts = ",".join(f"{urlsplit(cluster.url).hostname}:{urlsplit(cluster.url).port}" for cluster in clusters)
+        self._variables["DATABASE_URL"] = f"postgres://{first.username}:{first.password}@{hosts}{first.path}"
+
+    def reload_server(self) -> None:
+        """Replace the workers by new ones, as a release does."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGHUP)
 
     def close(self) -> None:
         self.kill_server()
@@ -78,13 +100,14 @@ class Harness:
         command = [sys.executable, "-m", "basket_project.server", "--port", str(self.port), "--workers", "2", "--threads", "4"]
         with (self.home / "service.log").open("ab") as log:
             self._server = subprocess.Popen(
-                command, cwd=PROJECT, env=self._variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+                command, cwd=self.project, env=self._variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
             )
-        assert eventually(lambda: self.status("/livez") == 200, 30), self.log()
+        assert eventually(lambda: self.status("/livez") == 200, 120), self.log()
 
     def kill_server(self) -> None:
         """Kill the process server with all its workers, as the kernel does when it is out of memory."""
-        assert self._server is not None
+        if self._server is None:
+            return  # Its start failed.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait()
@@ -102,12 +125,12 @@ class Harness:
     def postmaster(self) -> int:
         return int((self.cluster.data / "postmaster.pid").read_text().splitlines()[0])
 
-    def database(self, *, retry_seconds: float = 30, **options: Any) -> "psycopg.Connection[Any]":
-        """Connect to the database, retrying for `retry_seconds`."""
+    def database(self, *, retry_seconds: float = 30, url: str = "", **options: Any) -> "psycopg.Connection[Any]":
+        """Connect to the database, or to that of the URL, retrying for `retry_seconds`."""
         deadline = time.monotonic() + retry_seconds
         while True:
             try:
-                return psycopg.connect(self.cluster.url, autocommit=True, connect_timeout=5, application_name="kills", **options)
+                return psycopg.connect(url or self.cluster.url, autocommit=True, connect_timeout=5, application_name="kills", **options)
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:
                     raise
@@ -127,10 +150,10 @@ class Harness:
             except (OSError, http.client.HTTPException):
                 return 0
 
-    def manage(self, *arguments: str) -> str:
+    def manage(self, *arguments: str, project: Path | None = None) -> str:
         ended = subprocess.run(
             [sys.executable, "manage.py", *arguments],
-            cwd=PROJECT,
+            cwd=project or self.project,
             env=self._variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -145,7 +168,7 @@ class Harness:
 
 
 @contextlib.contextmanager
-def running_harness(home: Path | None = None, **settings: str) -> Iterator[Harness]:
+def running_harness(home: Path | None = None, *, project: Path = PROJECT, **settings: str) -> Iterator[Harness]:
     """Run a service with a separate database cluster in a temporary folder below `home`."""
     account = server_account()
     made = Path(tempfile.mkdtemp(prefix="baskets-kills-", dir=home))
@@ -160,7 +183,7 @@ def running_harness(home: Path | None = None, **settings: str) -> Iterator[Harne
         password=new_password(),
         settings=DURABLE | {"restart_after_crash": "on"} | settings,
     )
-    harness = Harness(home=made, cluster=cluster)
+    harness = Harness(home=made, cluster=cluster, project=project)
     try:
         harness.open()
         yield harness

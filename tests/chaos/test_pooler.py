@@ -25,6 +25,7 @@ from baskets.domain.maintenance import invariant_checker
 from baskets.models import CheckoutSession
 from tests.chaos.buyers import Buyers, shop, wait_for
 from tests.chaos.poolers import FOLLOWS_STATEMENTS, Pooler, programs, version_of
+from tests.chaos.proxy import Proxy
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("pooler")]
 
@@ -211,3 +212,40 @@ def test_a_server_that_does_not_answer_behind_the_pooler_opens_the_circuit(
     transaction_pool.start()
     time.sleep(0.2)
     assert execute("SELECT 1", []).fetchone() == (1,)
+
+
+def test_a_server_that_freezes_behind_the_pooler_is_left_in_time_and_used_again(
+    transaction_pool: Pooler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after SIGSTOP: its sessions stay open, accept what is sent, and answer nothing. No call waits longer than the client's limit."""
+    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 0.2)
+    proxy = Proxy((transaction_pool.database["HOST"], int(transaction_pool.database["PORT"])))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setitem(transaction_pool.database, "PORT", str(proxy.port))
+        elsewhere.setitem(connection.settings_dict, "WAIT_SECONDS", 1)
+        transaction_pool.stop()
+        transaction_pool.start()
+        connection.close()
+        buyers = Buyers(shop(100_000).owner)
+        try:
+            wait_for(lambda: len(buyers.orders) > 10)
+            proxy.thawed.clear()
+            wait_for(lambda: len(buyers.failures) > 3)
+            began = time.monotonic()
+            with pytest.raises(OperationalError):
+                execute("SELECT 1", [])
+            assert time.monotonic() - began < 4  # The connection, and the limit of a round trip.
+            proxy.thawed.set()
+            thawed = time.monotonic()
+            wait_for(lambda: buyers.bought_since(thawed) > 10)
+        finally:
+            proxy.thawed.set()
+            buyers.stop()
+            connection.close()
+            proxy.close()
+    transaction_pool.stop()
+    transaction_pool.start()
+    connection.close()
+    assert {type(failure) for failure in buyers.failures} <= {OperationalError}
+    assert {order_no for order_no, _ in buyers.orders} <= set(CheckoutSession.objects.values_list("order_no", flat=True))
+    assert invariant_checker.check_invariants() == []
