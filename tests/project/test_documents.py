@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.urls import resolve
 
 from baskets.api.protocol.versioning import SUPPORTED_VERSIONS
@@ -237,3 +238,8 @@ def test_each_requirement_is_assessed_once_and_what_is_not_met_is_explained() ->
     explained = {number for cell, _ in row.findall(gaps) for number in requirements(cell)}
     assert {number for number, state in states if state == "not met"} <= explained
     assert {dict(states)[number] for number in explained} == {"not met", "operator"}
+
+
+def test_the_page_on_growth_names_every_table() -> None:
+    named = set(coded((DOCS / "growth.md").read_text()))
+    assert {model._meta.db_table for model in apps.get_app_config("baskets").get_models()} <= named
