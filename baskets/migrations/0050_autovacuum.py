@@ -10,7 +10,7 @@ PARAMETERS = ("autovacuum_vacuum_scale_factor", "autovacuum_analyze_scale_factor
 
 
 class Migration(migrations.Migration):
-    dependencies = [("baskets", "0048_feed_gaps")]
+    dependencies = [("baskets", "0049_search_of_journal")]
 
     operations = [
         migrations.RunSQL(
