@@ -55,6 +55,15 @@ def copies(number: int, blocker: Any) -> Iterator[list[str]]:
 
 
 @contextmanager
+def other_databases_allowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test connect to databases that Django's test case has not created."""
+    allowed = inspect.getclosurevars(BaseDatabaseWrapper.ensure_connection).nonlocals["real_ensure_connection"]
+    with monkeypatch.context() as patch:
+        patch.setattr(BaseDatabaseWrapper, "ensure_connection", allowed)
+        yield
+
+
+@contextmanager
 def running(names: Sequence[str], settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Let the databases of these names be the cells, beside the one of the test, which the others equal in products and stock.
 
@@ -74,10 +83,7 @@ def running(names: Sequence[str], settings: Settings, monkeypatch: pytest.Monkey
     settings.BASKETS_CELL_DATABASES = aliases(len(all_names))
     for alias, name in zip(settings.BASKETS_CELL_DATABASES, all_names, strict=True):
         connections.settings[alias] = deepcopy(connection.settings_dict) | {"NAME": name}
-    # Django's test case refuses connections to databases that it has not created.
-    allowed = inspect.getclosurevars(BaseDatabaseWrapper.ensure_connection).nonlocals["real_ensure_connection"]
-    with monkeypatch.context() as patch:
-        patch.setattr(BaseDatabaseWrapper, "ensure_connection", allowed)
+    with other_databases_allowed(monkeypatch):
         yield [url(name) for name in all_names]
         close(len(all_names))
     for alias in aliases(len(all_names)):

@@ -28,6 +28,7 @@ NOT_RECORDED = {
     "load_test": "its calls are calls of a partner; what it sets up is recorded, see below",
     "migrate": "Django records migrations in its own table",
     "move_stock": "each half is recorded in its cell: see `test_stock_moves`",
+    "move_slot": "it needs two cells, and is recorded in its own: see `test_slot_moves`",
     "rebalance_stock": "each of its moves is recorded in both cells: see `test_stock_moves`",
     "replicate_catalog": "it is recorded in each cell: see `test_replication`",
     "run_scheduler": "it runs other commands, which record what they do",
