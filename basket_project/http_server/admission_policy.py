@@ -12,7 +12,10 @@ class AdmissionPolicy(Protocol):
     priorities: int
 
     def immediate_response(self, head: Head) -> tuple[int, Headers, bytes] | None:
-        """Return the response to a request that never waits; None for all others."""
+        """Return the response to a request that never waits.
+
+        :returns: status, headers and body; None for all other requests.
+        """
 
     def priority(self, head: Head) -> int | None:
         """Return the priority of a request, 0 first; None for a probe, which has a separate thread."""
@@ -21,7 +24,10 @@ class AdmissionPolicy(Protocol):
         """Return how many bytes of a body the application accepts."""
 
     def error_response(self, reason: str, head: Head | None) -> tuple[int, Headers, bytes]:
-        """Return the response to a refused request, and record it."""
+        """Return the response to a refused request, and record it.
+
+        :returns: status, headers and body.
+        """
 
     def record_wait(self, seconds: float) -> None:
         """Record how long a request waited for its thread."""

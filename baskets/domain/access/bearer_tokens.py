@@ -114,6 +114,7 @@ def verify(*, token: str, partner_id: int) -> BearerUser:
 def _decode_unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Decode the header and the claims of a token, to find the keys to verify it with. Neither is trusted yet.
 
+    :returns: the header, and the claims.
     :raises TokenInvalid: the token is malformed.
     """
     if len(token) > MAX_TOKEN_LENGTH or not token.isascii():

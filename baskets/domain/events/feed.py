@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -195,7 +195,7 @@ def read(rows: QuerySet[FeedPosition], *, after: FeedCursor | None, limit: int) 
     :raises EventsPurged: events after the cursor have been purged.
     :raises EventsRewound: the cursor belongs to another history.
     """
-    cursor = after or FeedCursor(position=_read_bounds(0)[1])
+    cursor = after or FeedCursor(position=_read_bounds(0).purged)
     later = rows.filter(position__gt=cursor.position).order_by("position").values_list(*ENTRY_COLUMNS)
     page = [FeedEntry._make(row) for row in later[:limit]]
     # Read after the page: the page still has all events that a purge deletes from now on.
@@ -213,7 +213,7 @@ def read(rows: QuerySet[FeedPosition], *, after: FeedCursor | None, limit: int) 
 
 def read_end() -> int:
     """Return the last position."""
-    return _read_bounds(0)[0]
+    return _read_bounds(0).last
 
 
 def find_unread(positions: dict[int, tuple[int, int]]) -> list[tuple[int, int, bool]]:
@@ -230,10 +230,17 @@ def find_unread(positions: dict[int, tuple[int, int]]) -> list[tuple[int, int, b
     return [(row[0], row[1], row[2]) for row in execute(UNREAD, values)]
 
 
-def _read_bounds(position: int) -> tuple[int, int, int | None, datetime | None]:
-    """Return the last position, the last purged position, and the id and time of the event at a position."""
-    last, purged, event_id, at = _fetch_row(BOUNDS, [position])
-    return last, purged, event_id, at
+class _Bounds(NamedTuple):
+    """The last position, the last purged position, and the id and time of the event at a position; None where there is none."""
+
+    last: int
+    purged: int
+    event_id: int | None
+    at: datetime | None
+
+
+def _read_bounds(position: int) -> _Bounds:
+    return _Bounds._make(_fetch_row(BOUNDS, [position]))
 
 
 def _fetch_row(statement: Statement, parameters: Parameters) -> tuple[Any, ...]:

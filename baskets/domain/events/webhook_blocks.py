@@ -1,6 +1,7 @@
 """The baskets of which a receiver refuses an event: where each stands, and when it is tried again. See Note [Lanes]. Sends nothing."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from baskets.db.pipeline import Statement, execute
@@ -66,9 +67,22 @@ RETURNING id
 )
 
 
-def due_blocks(*, endpoints: Sequence[int]) -> list[tuple[int, int, UUID, int]]:
-    """Return the blocked baskets that are due: id, endpoint, basket and position."""
-    return execute(DUE_BLOCKS, {"endpoints": list(endpoints)}).fetchall()
+class DueBlock(NamedTuple):
+    """A blocked basket whose next event is to be sent again.
+
+    :param block_id: the primary key of its row.
+    :param position: its next event is here, or later in the feed.
+    """
+
+    block_id: int
+    endpoint_id: int
+    basket_id: UUID
+    position: int
+
+
+def due_blocks(*, endpoints: Sequence[int]) -> list[DueBlock]:
+    """Return the blocked baskets that are due."""
+    return [DueBlock._make(row) for row in execute(DUE_BLOCKS, {"endpoints": list(endpoints)})]
 
 
 def block_basket(*, deliverer: UUID, endpoint_id: int, lane_id: int, basket_id: UUID, position: int, failure: Failure) -> bool:

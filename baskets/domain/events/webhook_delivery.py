@@ -58,7 +58,7 @@ class Deliverer:
         self.totals = DeliveryTotals()
         self._workers = workers
         self._streams: dict[int, Stream] = {}
-        self._blocks: list[tuple[int, int, UUID, int]] = []
+        self._blocks: list[webhook_blocks.DueBlock] = []
         self._tests: list[int] = []
         self._ended: SimpleQueue[tuple[Job, Outcome | None] | Attempt] = SimpleQueue()
         self._to_record: deque[tuple[Job, Outcome | None]] = deque()
@@ -325,7 +325,7 @@ class Deliverer:
             block_id, expected, position = job.block_id, job.block_position, job.event.entry.position
             run_in_transaction(lambda: webhook_blocks.pass_blocked_event(block_id=block_id, expected=expected, position=position))
             stream.retrying.discard(block_id)
-            self._blocks.append((block_id, endpoint_id, job.event.basket_id, position + 1))
+            self._blocks.append(webhook_blocks.DueBlock(block_id, endpoint_id, job.event.basket_id, position + 1))
         self._succeeded.add(endpoint_id)
         stream.window = min(stream.window + 1, webhook_lanes.LANES)
         self._attempts.append(attempt_of(stream.endpoint, job.event.entry.position, outcome))
@@ -338,7 +338,7 @@ class Deliverer:
         self._attempts.append(attempt_of(stream.endpoint, position, outcome))
 
         recorded = run_in_transaction(lambda: record_failure(job, failure, deliverer=self.id))
-        is_blocked = recorded is not None and recorded[2]
+        is_blocked = recorded is not None and recorded.blocked
         stream.window = max(1, stream.window // 2) if is_blocked else 1
         if job.block_id is not None:
             stream.retrying.discard(job.block_id)
@@ -352,7 +352,7 @@ class Deliverer:
         self._synced_at = float("-inf")
         self.totals.failed += 1
         log.warning(
-            "webhook_failed", webhook=stream.endpoint.pk, problem=failure.problem, blocked=is_blocked, state=recorded and recorded[0]
+            "webhook_failed", webhook=stream.endpoint.pk, problem=failure.problem, blocked=is_blocked, state=recorded and recorded.state
         )
 
     def _record_progress(self) -> None:

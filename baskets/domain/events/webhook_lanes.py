@@ -22,7 +22,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from baskets import conf
@@ -181,7 +181,7 @@ class Sync:
     :param held: for each endpoint, the lanes that were held before and still are.
     :param due: the endpoints that do not wait after a failure.
     :param claimed: the lanes that were claimed now.
-    :param blocks: the blocked baskets that are due: id, endpoint, basket and position.
+    :param blocks: the blocked baskets that are due.
     :param share: how many lanes of an endpoint are the share of one deliverer.
     :param tests: the endpoints to which this deliverer must send a test message.
     """
@@ -190,7 +190,7 @@ class Sync:
     held: dict[int, set[int]]
     due: set[int]
     claimed: list[ClaimedLane]
-    blocks: list[tuple[int, int, UUID, int]]
+    blocks: list[webhook_blocks.DueBlock]
     share: int
     tests: list[int]
 
@@ -251,16 +251,28 @@ def record_progress(*, deliverer: UUID, endpoints: Sequence[int], positions: dic
     execute(RECORD_SUCCESS, {"endpoints": sorted(succeeded)})
 
 
+class RecordedFailure(NamedTuple):
+    """What became of an endpoint whose event was not acknowledged.
+
+    :param state: the state of the endpoint.
+    :param position: the position of the endpoint.
+    :param blocked: whether the basket of the event is blocked now.
+    """
+
+    state: str
+    position: int
+    blocked: bool
+
+
 def record_failure(
     *, deliverer: UUID, endpoint: WebhookEndpoint, lane_id: int, basket_id: UUID, position: int, failure: Failure
-) -> tuple[str, int, bool] | None:
+) -> RecordedFailure | None:
     """Record that the next event of a lane failed: block its basket, or let the whole endpoint wait, or give the endpoint up.
 
     Call it inside a transaction. Locks the endpoint, then the lane.
 
     :param position: of the event.
-    :returns: the endpoint's state, its position, and whether the basket is blocked now; None if the endpoint waits already, is not active,
-        or the lane is no longer held.
+    :returns: None if the endpoint waits already or is not active, or if the lane is no longer held.
     """
     by_event = failure.by_event and not endpoint.strict and not failure.gone
     values = {"deliverer": deliverer, "endpoint": endpoint.pk, "lane": lane_id, **failure.values}
@@ -276,7 +288,7 @@ def record_failure(
         blocked = webhook_blocks.block_basket(
             deliverer=deliverer, endpoint_id=endpoint.pk, lane_id=lane_id, basket_id=basket_id, position=position, failure=failure
         )
-    return state, endpoint_position, blocked
+    return RecordedFailure(state, endpoint_position, blocked)
 
 
 def create_lanes(endpoint: WebhookEndpoint) -> None:

@@ -14,7 +14,7 @@ from baskets.models import WebhookChange, WebhookEndpoint
 ACTOR = Actor.system("deliver_webhooks")
 
 
-def record_failure(job: Job, failure: Failure, *, deliverer: UUID) -> tuple[str, int, bool] | None:
+def record_failure(job: Job, failure: Failure, *, deliverer: UUID) -> webhook_lanes.RecordedFailure | None:
     """Record that an event was not acknowledged. Call it inside a transaction. See `webhook_lanes.record_failure`.
 
     An endpoint that is given up by it gets a change that says so.
@@ -30,8 +30,8 @@ def record_failure(job: Job, failure: Failure, *, deliverer: UUID) -> tuple[str,
     recorded = webhook_lanes.record_failure(
         deliverer=deliverer, endpoint=endpoint, lane_id=lane_id, basket_id=job.event.basket_id, position=position, failure=failure
     )
-    if recorded and recorded[0] == WebhookEndpoint.State.DEAD:
-        record_change(endpoint, WebhookChange.Kind.GIVEN_UP, position=recorded[1], actor=ACTOR, reason=failure.problem[:200])
+    if recorded and recorded.state == WebhookEndpoint.State.DEAD:
+        record_change(endpoint, WebhookChange.Kind.GIVEN_UP, position=recorded.position, actor=ACTOR, reason=failure.problem[:200])
     return recorded
 
 

@@ -135,6 +135,10 @@ def _share(row: ProductRow) -> ProductRow:
 
 @transaction.atomic(savepoint=False)
 def _ensure_access(*, new_api_key: bool, new_test_api_key: bool, new_admin_password: bool) -> tuple[str | None, str | None, str | None]:
+    """Create the keys and the administrator that are missing.
+
+    :returns: the API key, the test key and the administrator's password; None for each that was there.
+    """
     api_key = _server_key(_partner(PARTNER), renew=new_api_key)
     test_api_key = _server_key(sandboxes.open_sandbox(partner_name=PARTNER, actor=ACTOR), renew=new_test_api_key)
     return api_key, test_api_key, _administrator_password(renew=new_admin_password)
