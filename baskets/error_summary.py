@@ -1,8 +1,10 @@
-"""Summarizes an exception for the log by types and code locations. Omits messages, because database messages quote row values."""
+"""What logs and traces say of an exception: types, code locations, SQLSTATE. No message, because those of databases quote row values."""
 
 import traceback
 from types import TracebackType
 from typing import Any
+
+import psycopg
 
 MAX_CAUSES = 5
 MAX_FRAMES = 15
@@ -22,3 +24,13 @@ def summarize_error(error: BaseException, trace: TracebackType | None = None) ->
         cause = cause.__cause__ or cause.__context__
     frames = traceback.extract_tb(error.__traceback__ or trace)[-MAX_FRAMES:]
     return {"error": chain, "trace": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]}
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the SQLSTATE of an error of Django or psycopg; None where the server did not send one."""
+    source: BaseException | None = error
+    while source is not None:
+        if isinstance(source, psycopg.Error):
+            return source.sqlstate
+        source = source.__cause__
+    return None

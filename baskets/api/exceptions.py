@@ -20,11 +20,11 @@ from rest_framework import exceptions as drf
 from baskets.api.protocol.envelope import failure_response
 from baskets.api.protocol.metrics import DATABASE_FAULTS
 from baskets.api.serializers.representations import render_basket
-from baskets.db.errors import Fault, constraint_of, fault_of, read_with_reconnect, sqlstate_of
+from baskets.db.errors import Fault, constraint_of, fault_of, read_with_reconnect
 from baskets.domain import errors as domain
 from baskets.domain.slots import SLOT_CONSTRAINT
 from baskets.domain.timestamps import format_timestamp
-from baskets.error_summary import summarize_error
+from baskets.error_summary import sqlstate_of, summarize_error
 from baskets.models import CheckoutSession
 from baskets.models.basket_snapshot import Owner, read_basket
 

@@ -9,6 +9,8 @@ from django.db import Error as DjangoDatabaseError
 from django.db import InterfaceError, connection
 from prometheus_client import Counter
 
+from baskets.error_summary import sqlstate_of
+
 T = TypeVar("T")
 
 
@@ -47,16 +49,6 @@ RETRIES = Counter(
     ("sqlstate",),
     registry=None,
 )
-
-
-def sqlstate_of(error: BaseException) -> str | None:
-    """Return the SQLSTATE of an error of Django or psycopg; None where the server did not send one."""
-    source: BaseException | None = error
-    while source is not None:
-        if isinstance(source, psycopg.Error):
-            return source.sqlstate
-        source = source.__cause__
-    return None
 
 
 def fault_of(error: BaseException) -> Fault:

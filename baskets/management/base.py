@@ -12,8 +12,9 @@ import structlog
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, transaction
 
-from baskets.db.errors import Fault, fault_of, sqlstate_of
+from baskets.db.errors import Fault, fault_of
 from baskets.domain.errors import Refusal
+from baskets.error_summary import sqlstate_of
 
 ERROR_MESSAGES = {
     Fault.RETRY: "The database could not do this beside other work; nothing is half done; run the command again.",

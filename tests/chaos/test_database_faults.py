@@ -8,11 +8,12 @@ import psycopg
 import pytest
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 
-from baskets.db.errors import Fault, constraint_of, fault_of, sqlstate_of
+from baskets.db.errors import Fault, constraint_of, fault_of
 from baskets.db.pipeline import execute
 from baskets.db.transactions import TRIES, run_in_transaction
 from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
+from baskets.error_summary import sqlstate_of
 from baskets.models import Basket
 from tests.concurrency.barrier import PausedCall, run_concurrently
 from tests.domain.scenarios import User

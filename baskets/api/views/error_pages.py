@@ -10,8 +10,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from baskets.api.exceptions import RETRY_AFTER_SECONDS, error_response
 from baskets.api.middleware import ADMIN
-from baskets.db.errors import Fault, fault_of, is_stale_plan, sqlstate_of
-from baskets.error_summary import summarize_error
+from baskets.db.errors import Fault, fault_of, is_stale_plan
+from baskets.error_summary import sqlstate_of, summarize_error
 
 log = structlog.get_logger("baskets.api")
 

@@ -14,7 +14,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from baskets.api.exceptions import error_response, response_for_db_error
 from baskets.api.protocol.envelope import json_response, success_body
-from baskets.db.errors import Fault, fault_of, read_with_reconnect, sqlstate_of
+from baskets.db.errors import Fault, fault_of, read_with_reconnect
+from baskets.error_summary import sqlstate_of
 
 log = structlog.get_logger("baskets.api")
 P = ParamSpec("P")

@@ -8,8 +8,8 @@ from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 
 from baskets.db.checks import about_to_migrate
-from baskets.db.errors import sqlstate_of
 from baskets.db.limits import client_waits
+from baskets.error_summary import sqlstate_of
 
 # deadlock_detected, lock_not_available
 LOCK_FAILURES = {"40P01", "55P03"}
