@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from tests.model_based.machine import KEYS, ShopStateMachine, counts, items, products, users
+from tests.model_based.machine import KEYS, SANDBOX, ShopStateMachine, counts, items, products, sandbox_products, users
 from tests.model_based.state import Key, Session
 
 # Guests do not end a long example in a crowd of users who never meet.
@@ -52,6 +52,14 @@ class ClientStateMachine(ShopStateMachine):
         for product, count in wanted.items():
             self.place(key, product, count)
         self.start(key, test=False)
+
+    @rule(wanted=st.dictionaries(sandbox_products, st.integers(1, 3), min_size=1, max_size=3))
+    def check_out_in_the_sandbox(self, wanted: dict[str, int]) -> None:
+        self.check_out(SANDBOX, wanted)
+
+    @rule(key=users, product=sandbox_products, count=counts)
+    def place_product_of_the_sandbox(self, key: Key, product: str, count: int) -> None:
+        self.place(key, product, count)
 
     @rule(key=users, test=st.sampled_from([False, False, False, True]))
     def start(self, key: Key, test: bool) -> None:

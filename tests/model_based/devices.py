@@ -32,8 +32,7 @@ class Devices(Shop):
         """
         basket = Basket(expires=self.now + LIFETIME, guest=True)
         for product, count in counts.items():
-            if product not in self.products or not self.products[product].listed:
-                raise Refused("product_unknown")
+            self._refuse_unknown(key, product)
             self._refuse_full(basket.cart, basket.saved, product, count)
             (basket.cart if count else basket.saved)[product] = self._appended(basket, count or 1)
         self.baskets[key] = basket

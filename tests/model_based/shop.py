@@ -22,8 +22,7 @@ class Shop(State):
     def place(self, key: Key, product: str, count: int) -> None:
         if count == -1:
             return self.remove(key, product)
-        if product not in self.products or not self.products[product].listed:
-            raise Refused("product_unknown")
+        self._refuse_unknown(key, product)
         basket = self.baskets.get(key) or Basket(expires=self.now + LIFETIME)
         gone = not self.present(key)
         cart, saved = ({}, {}) if gone else (basket.cart, basket.saved)
@@ -33,6 +32,12 @@ class Shop(State):
         self.baskets[key] = basket
         self._placed(basket, product, count)
         return None
+
+    def _refuse_unknown(self, key: Key, product: str) -> None:
+        """A sandbox has products that no other partner has, and no others."""
+        known = self.products.get(product)
+        if known is None or not known.listed or known.sandbox != (key[0] in self.sandboxes):
+            raise Refused("product_unknown")
 
     def change(self, key: Key, product: str, count: int | None) -> None:
         if count == -1:
@@ -152,9 +157,12 @@ class Shop(State):
 
     def _checked_out(self, product: str, item: Item, *, test: bool) -> Item:
         known = self.products[product]
-        if test or (known.listed and not known.limited):
+        for_sale = known.listed and not known.unlisted_at_start
+        if test or (for_sale and not known.limited):
             return Item(item.count, item.place)
-        obtainable = self.available(product) if known.listed else 0
+        obtainable = self.available(product) if for_sale else 0
+        if known.most is not None:
+            obtainable = min(obtainable, known.most)
         return Item(item.count, item.place, item.count if obtainable >= item.count else obtainable - item.count)
 
     def _is_limited(self, product: str) -> bool:
@@ -203,6 +211,11 @@ class Shop(State):
             raise Refused("checkout_expired")
         bought = {product: item.count for product, item in session.items.items() if not item.failed}
         wanted = {} if session.test else {p: n for p, n in bought.items() if self.products[p].limited}
+        gone = {p: n for p, n in wanted.items() if self.products[p].gone_when_late}
+        if gone and not accept:
+            self._flag_refused(basket, session, "out_of_stock", order_no=order_no)
+            raise Refused("out_of_stock", sorted((p, n, 0) for p, n in gone.items()))
+        wanted = {p: n for p, n in wanted.items() if p not in gone}
         self._reclaim(self._lacking(wanted))
         lacking = [(p, n, self.available(p)) for p, n in sorted(wanted.items()) if self.available(p) < n]
         if lacking and not accept:
@@ -213,6 +226,7 @@ class Shop(State):
         for product, pieces in wanted.items():
             there = min(pieces, self.available(product))
             session.sold[product], session.short[product] = there, pieces - there
+        session.short.update(gone)
         session.sold_at, session.late = self.moment(), True
         self._sold(session, bought)
         self._end(session, "ORDERED")

@@ -38,9 +38,15 @@ class Product:
     of its limited time still end. `happened` has pieces that were sold, came back, came in or were taken out. `unheld` has
     pieces that were ordered while the product was unlimited and no report has a say on yet. `forgotten` is the moment of
     the last sale of which a purge has left nothing.
+
+    What only products of the sandbox have: `most` pieces for one checkout, `unlisted_at_start`, and `gone_when_late`.
     """
 
     listed: bool = True
+    sandbox: bool = False
+    most: int | None = None
+    unlisted_at_start: bool = False
+    gone_when_late: bool = False
     price: int | None = 100
     latest: tuple[Moment, int | None] | None = None
     counted: tuple[Moment, int] | None = None
@@ -148,6 +154,7 @@ class State:
     """All that is kept, and how it is looked at."""
 
     accepting: frozenset[int]
+    sandboxes: frozenset[int]
     now: int = 0
     products: dict[str, Product] = field(default_factory=dict)
     baskets: dict[Key, Basket] = field(default_factory=dict)
