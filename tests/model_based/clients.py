@@ -46,6 +46,9 @@ class ClientStateMachine(ShopStateMachine):
         else:
             self.check_out(KEYS[0], {wanted: 2, "mug": 1})
             self.check_out(KEYS[1], {wanted: 2, "song": 1})
+            self.check_out(SANDBOX, {"sandbox-gone-late": 1, "sandbox-last-one": 2, "sandbox-plenty": 2})
+            self.finish(SANDBOX, ordered=False)
+            self._finish(SANDBOX, True, self.model.sessions[-1][1].order_no)
 
     @rule(key=users, wanted=st.dictionaries(products, st.integers(1, 3), min_size=1, max_size=2))
     def check_out(self, key: Key, wanted: dict[str, int]) -> None:
