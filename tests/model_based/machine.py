@@ -33,7 +33,7 @@ STAFF = Actor(kind=ActorKind.STAFF, name="rita")
 KEYS: list[Key] = [(0, "anna"), (1, "anna"), (0, "5"), (1, "ben"), (2, "anna")]
 SANDBOX = KEYS[-1]
 PRODUCTS = ["cap", "lamp", "mug", "song", "vase"]
-# Time is the model's, and that of a real hold of five seconds is not; a start that is busy once is no result of the model.
+# Time is the model's, while a hold of five seconds ends by the clock; the model does not know of a start that is busy once.
 OUTSIDE_OF_THE_MODEL = {"sandbox-short-hold", "sandbox-busy-once"}
 SANDBOX_PRODUCTS = sorted(sandbox_catalog.PRODUCTS.keys() - OUTSIDE_OF_THE_MODEL)
 ACCEPTING = frozenset({1})
