@@ -1,5 +1,6 @@
 """Fixtures that every part of the tests shares."""
 
+import gc
 import json
 import os
 import random
@@ -18,6 +19,7 @@ from django.test import TransactionTestCase
 from pytest_django import Settings
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from basket_project.settings import DATABASE_SESSION
 from baskets.domain.access import rate_limits
 from baskets.domain.actors import Actor, ActorKind
 from baskets.models import DeskEntry, Partner, RefusalActivity, StaffSession, Throttle
@@ -117,6 +119,12 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[Log]:
     processors.remove(log)
 
 
+# --- The processes of the tests ---------------------------------------------------
+
+IDLE_LIMIT = f"idle_in_transaction_session_timeout={DATABASE_SESSION['idle_in_transaction_session_timeout']}"
+PATIENT_LIMIT = "idle_in_transaction_session_timeout=120s"
+
+
 # --- The long programme -----------------------------------------------------------
 
 
@@ -160,6 +168,26 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if config.option.figures and not hasattr(config, "workerinput"):
         with config.option.figures.open("a") as file:
             file.write(json.dumps({f"tests {word}": number for word, number in counted.items() if number or word == "passed"}) + "\n")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of each search for garbage, which would go through all of it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Let transactions be idle for longer than in production: a test keeps one open while it renders pages on a busy machine."""
+    options = connection.settings_dict["OPTIONS"]
+    options["options"] = options["options"].replace(IDLE_LIMIT, PATIENT_LIMIT)
+
+
+@pytest.fixture
+def production_limits(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let connections that are made from now on have the limits of production."""
+    options = connection.settings_dict["OPTIONS"]
+    monkeypatch.setitem(options, "options", options["options"].replace(PATIENT_LIMIT, IDLE_LIMIT))
 
 
 @pytest.fixture(autouse=True)

@@ -1,17 +1,16 @@
 """Fixtures of the admin tests: browsers of staff with different rights, and a shop with rows in every table."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
+from pytest_django import Settings
 
 from baskets.models import Partner
-from baskets.models.basket_snapshot import Owner
-from tests.domain.scenarios import User as Buyer
-from tests.factories import ProductFactory
+from tests.admin.shops import Shop, fill, fill_all_tables, kept_for_a_module
+from tests.factories import PartnerFactory
 
 
 @pytest.fixture
@@ -80,21 +79,6 @@ def post(client: Client, address: str, data: dict[str, Any] | None = None, **opt
     return client.post(address, {"csrfmiddlewaretoken": token(client, address), **(data or {})}, **options)
 
 
-@dataclass
-class Shop:
-    """A partner's shop: products, and buyers in every state."""
-
-    partner: Partner
-
-    def buyer(self, user_id: str) -> Buyer:
-        """A user of the partner."""
-        return Buyer(Owner(partner_id=self.partner.pk, user_id=user_id))
-
-    def product(self, product_id: str, unsold: int | None = None, **fields: Any) -> str:
-        """A product, unlimited by default."""
-        return str(ProductFactory(product_id=product_id, unsold=unsold, **fields).pk)
-
-
 @pytest.fixture
 def shop(partner: Partner) -> Shop:
     """A shop."""
@@ -103,18 +87,18 @@ def shop(partner: Partner) -> Shop:
 
 @pytest.fixture
 def full_shop(shop: Shop) -> Shop:
-    """A shop in which everything has happened once, so that every table has a row."""
-    shop.product("lamp", 9)
-    shop.product("song")
-    for user_id in ("ann", "ben", "cid"):
-        buyer = shop.buyer(user_id)
-        buyer.place("lamp", 2)
-        buyer.place("song")
-        buyer.start()
-        buyer.place("song", 0)
-    shop.buyer("ann").finish(True)
-    aborted = shop.buyer("ben")
-    aborted.finish(False)
-    with pytest.raises(Exception, match="aborted"):
-        aborted.finish(True)
-    return shop
+    """A shop in which everything has happened once."""
+    return fill(shop)
+
+
+@pytest.fixture(scope="module")
+def shop_with_all_rows(django_db_setup: None, django_db_blocker: Any) -> Iterator[Shop]:
+    """A shop with a row in every table, for all tests of a module; none of them sees what another one changes."""
+    with kept_for_a_module(django_db_blocker):
+        yield fill_all_tables(Shop(PartnerFactory()))
+
+
+@pytest.fixture
+def plain_errors(settings: Settings) -> None:
+    """Let refusals have no page: `test_error_pages.py` tests those pages, which would take half of the time of many refusals."""
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != "baskets.admin.core.error_pages.ErrorPages"]

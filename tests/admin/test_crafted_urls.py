@@ -13,11 +13,9 @@ from django.db.models import Field, ForeignKey, Model
 from django.test import Client
 from django.urls import URLPattern, URLResolver, reverse
 
-from baskets.domain.access import api_keys
 from tests.admin.conftest import Shop
-from tests.factories import TESTER
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_errors")]
 ADMINS = sorted(admin.site._registry.items(), key=lambda pair: pair[0].__name__)
 SECRET = ("password", "digest", "secret", "token", "private")
 ENDINGS = ("__startswith", "__regex", "__gt", "__isnull", "")
@@ -47,9 +45,8 @@ def paths(model: type[Model], depth: int = 2) -> Iterator[str]:
 
 
 @pytest.fixture
-def superuser(full_shop: Shop, root: Client) -> Client:
+def superuser(shop_with_all_rows: Shop, root: Client) -> Client:
     """The browser of a superuser, before a shop with something in it."""
-    api_keys.issue_api_key(partner_name=full_shop.partner.name, actor=TESTER)
     return root
 
 
@@ -122,7 +119,7 @@ def addresses() -> Iterator[tuple[str, str]]:
     return walk(admin.site.get_urls(), "")
 
 
-def test_staff_without_rights_get_nowhere(superuser: Client, staff_without_rights: Client, full_shop: Shop) -> None:
+def test_staff_without_rights_get_nowhere(superuser: Client, staff_without_rights: Client) -> None:
     Group.objects.get_or_create(name="some")
     open_to_all = set()
     for name, route in addresses():

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from baskets.admin.core import error_pages
 from baskets.models import DeskEntry
+from tests import seams
 from tests.admin.conftest import Shop, post, token
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +61,7 @@ def test_an_error_of_the_database_has_a_page_without_it(full_shop: Shop, viewer:
     def fail(_: object) -> None:
         raise InterfaceError("the connection is lost")
 
-    monkeypatch.setattr("baskets.admin.core.display.basket_state", fail)
+    seams.STATE_ON_A_PAGE.replace(monkeypatch, fail)
     viewer.raise_request_exception = False
     response = viewer.get(LIST)
     assert 'id="finder"' not in expect_page(response, 503, "The database does not answer")
@@ -72,7 +73,7 @@ def test_an_error_of_the_database_has_a_page_without_it(full_shop: Shop, viewer:
 
 
 def test_a_defect_has_a_page_with_the_number_of_the_request(full_shop: Shop, viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("baskets.admin.core.display.basket_state", lambda _: 1 / 0)
+    seams.STATE_ON_A_PAGE.replace(monkeypatch, lambda _: 1 / 0)
     viewer.raise_request_exception = False
     response = viewer.get(LIST, headers={"X-Request-ID": "request-77"})
     assert "give the request: request-77" in expect_page(response, 500, "Something went wrong")

@@ -14,8 +14,9 @@ from rest_framework import exceptions as drf
 from baskets.api.exceptions import MESSAGES, TABLE, error_response, response_for_exception
 from baskets.api.middleware import EnvelopeMiddleware
 from baskets.api.protocol.envelope import json_response
-from baskets.api.views import baskets, error_pages
+from baskets.api.views import error_pages
 from baskets.domain import errors as domain
+from tests import seams
 from tests.api.conftest import Api, Unchanged
 from tests.conftest import Log
 
@@ -122,7 +123,7 @@ def test_response_to_a_failure_reveals_no_internals(api: Api, monkeypatch: pytes
     def fail(_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(baskets, "read_basket", fail)
+    seams.BASKET_OF_AN_ANSWER.replace(monkeypatch, fail)
     got = api.get("/baskets/users/ada")
     assert got.refusal == expected
     assert SECRET not in got.raw.decode() + str(got.headers) + log.text
@@ -134,12 +135,12 @@ def test_database_failure_while_a_refusal_is_rendered_is_a_503(api: Api, monkeyp
     def fail(_: Any) -> None:
         raise FAULTS[0][0]
 
-    monkeypatch.setattr("baskets.api.exceptions.read_basket", fail)
+    seams.BASKET_OF_A_REFUSAL.replace(monkeypatch, fail)
     assert api.start().refusal == BUSY
 
 
 def test_unexpected_error_is_logged_by_place_and_type(api: Api, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
-    monkeypatch.setattr(baskets, "read_basket", lambda _: {}[SECRET])
+    seams.BASKET_OF_AN_ANSWER.replace(monkeypatch, lambda _: {}[SECRET])
     api.get("/baskets/users/ada")
     [record] = log.lines("unforeseen_error")
     assert record["error"] == ["builtins.KeyError"]
@@ -203,9 +204,9 @@ def test_failure_outside_of_the_api_is_in_the_envelope(monkeypatch: pytest.Monke
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr("baskets.api.views.health.json_response", fail)
-    monkeypatch.setattr("baskets.api.views.guides.render", fail)
-    monkeypatch.setattr("baskets.api.views.api_docs.openapi_document", fail)
+    seams.BODY_OF_LIVEZ.replace(monkeypatch, fail)
+    seams.PAGE_OF_A_GUIDE.replace(monkeypatch, fail)
+    seams.DOCUMENT_OF_SCHEMA.replace(monkeypatch, fail)
     response = Client(raise_request_exception=False).get(path)
     assert (response.status_code, response.headers["Content-Type"]) == (500, "application/json")
     assert json.loads(response.content)["error"]["code"] == 3001

@@ -14,7 +14,7 @@ from django.db.models import F
 from django.test.utils import override_settings
 
 from baskets import conf
-from baskets.domain.access import guest_tokens, signing_keys
+from baskets.domain.access import bearer_tokens, guest_tokens, signing_keys
 from baskets.encryption import decrypt
 from baskets.models import Basket, GuestToken, Partner, SigningKey
 from baskets.models.basket_snapshot import Owner
@@ -159,7 +159,7 @@ def test_key_inside_a_token_is_ignored(app: Api, guest_key_pair: KeyPair, claims
 
 def test_token_of_absurd_length_is_not_parsed(app: Api, guest_key_pair: KeyPair, claims: dict[str, Any], monkeypatch: Any) -> None:
     token = guest_key_pair.sign(claims | {"fill": "x" * 100_000})
-    monkeypatch.setattr("baskets.domain.access.bearer_tokens.jwt.decode_complete", None)
+    monkeypatch.setattr(bearer_tokens.jwt, "decode_complete", None)
     assert app.get("/baskets/users/ada", Authorization=f"Bearer {token}").refusal == TOKEN_INVALID
 
 

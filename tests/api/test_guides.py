@@ -252,7 +252,7 @@ def test_receiver_stores_each_message_once_and_refuses_forgeries(tmp_path: Path)
         assert [post(forged), post(secret), post(secret)] == [401, 204, 204]
     finally:
         receiver.terminate()
-        receiver.wait(10)
+        receiver.wait(60)
     with contextlib.closing(sqlite3.connect(tmp_path / "messages")) as stored:
         assert stored.execute("SELECT id, body, done FROM message").fetchall() == [("evt-1", body, 0)]
 

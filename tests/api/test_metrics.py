@@ -24,6 +24,7 @@ from baskets.domain import audit_log
 from baskets.domain.events import activity, feed
 from baskets.domain.support import assignments
 from baskets.models import DeskEntry, Event, StockReservation, WebhookEndpoint
+from tests import seams
 from tests.api.conftest import Api, PassTime, Sells, Unchanged
 from tests.factories import TESTER
 
@@ -222,7 +223,7 @@ def test_unavailable_database_is_reported_as_a_number(settings: Any, monkeypatch
         raise OperationalError from psycopg.OperationalError()
 
     settings.BASKETS_METRICS_TOKEN = TOKEN
-    monkeypatch.setattr("baskets.api.views.metrics.execute", fail)
+    seams.NUMBERS_OF_METRICS.replace(monkeypatch, fail)
     found = numbers()
     assert found["baskets_database_up"] == 0
     assert "baskets_checkouts_active" not in found
@@ -233,7 +234,7 @@ def test_database_faults_are_counted(monkeypatch: pytest.MonkeyPatch, api: Api) 
         raise OperationalError from psycopg.OperationalError()
 
     before = DATABASE_FAULTS.labels("unavailable")._value.get()
-    monkeypatch.setattr("baskets.api.views.baskets.read_basket", fail)
+    seams.BASKET_OF_AN_ANSWER.replace(monkeypatch, fail)
     assert api.get("/baskets/users/ada").status == 503
     assert DATABASE_FAULTS.labels("unavailable")._value.get() - before == 1
 

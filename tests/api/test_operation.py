@@ -13,6 +13,7 @@ from django.test import Client
 
 from baskets.api.middleware import user_digest
 from baskets.models import Event, Partner
+from tests import seams
 from tests.api.conftest import Api, Lines, Sells
 from tests.conftest import Log
 
@@ -54,7 +55,7 @@ def test_unavailable_database_is_not_ready(monkeypatch: pytest.MonkeyPatch, db: 
     def fail() -> None:
         raise OperationalError from psycopg.OperationalError()
 
-    monkeypatch.setattr("baskets.api.views.health.missing_migrations", fail)
+    seams.MIGRATIONS_OF_READYZ.replace(monkeypatch, fail)
     assert not_ready("database_unavailable")
 
 

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 
@@ -46,13 +45,6 @@ class Buyers:
         self._stop.set()
         for thread in self._threads:
             thread.join()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def shop(stock: int) -> User:

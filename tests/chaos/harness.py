@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from basket_project.launcher.accounts import server_account
 from basket_project.launcher.binaries import find_binaries
 from basket_project.launcher.cluster import DURABLE, Cluster, free_port, new_password
 from basket_project.launcher.processes import group_members, terminate_group
+from tests.waiting import eventually
 
 PROJECT = Path(__file__).parents[2]
 PRODUCTS = [f"kill-{number}" for number in range(6)]
@@ -37,15 +38,6 @@ rows = [catalog.ProductRow(product_id=name, name=name, price=100, currency="EUR"
 catalog.import_products(rows=rows, as_of=None, reason="to be killed for", actor=Actor.system("kills"))
 print(api_keys.issue_api_key(partner_name="Killed TV", actor=Actor.system("kills"))[1])
 """
-
-
-def eventually(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @dataclass

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.harness import PRODUCTS, Harness, eventually, running_harness
+from tests.chaos.harness import PRODUCTS, Harness, running_harness
 from tests.chaos.journal import ChaosClient
 from tests.conftest import LongRun
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.long
 

@@ -17,6 +17,7 @@ from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry, sessions
 from baskets.error_summary import sqlstate_of
 from baskets.models import Basket
+from tests import seams
 from tests.concurrency.barrier import PausedCall, run_concurrently
 from tests.conftest import APP
 from tests.domain.scenarios import User
@@ -97,7 +98,7 @@ def test_deadlock_is_retried_and_stays_invisible(shopper: User) -> None:
             tries.append(None)
             store.lock_basket(first.owner.basket_id)
             if len(tries) == 1:
-                both_hold_one.wait(10)
+                both_hold_one.wait(60)
             store.lock_basket(second.owner.basket_id)
             return len(tries)
 
@@ -122,7 +123,7 @@ def test_sweep_skips_a_locked_basket(shopper: User, monkeypatch: pytest.MonkeyPa
     shopper.start()
     shopper.wait(minutes=31)
     paused = PausedCall()
-    monkeypatch.setattr("baskets.domain.checkout.sessions.record_event", paused.at(timeline.record_event))
+    seams.EVENT_OF_AN_ORDER.replace(monkeypatch, paused.at(timeline.record_event))
     finish = partial(sessions.finish_session, owner=shopper.owner, ordered=True, order_no=None, actor=APP)  # The direct order has no pause.
     finished, batch = paused.run(lambda: runner.run(finish), while_paused=expiry.sweep_sessions)
     assert finished.checkout == ()

@@ -12,9 +12,10 @@ from django.db import connection
 from baskets.db.pipeline import execute
 from baskets.db.transactions import TRIES
 from baskets.domain.baskets import store
+from tests import seams
 from tests.chaos.db_inspection import BUSY, DONE, UNAVAILABLE, backend_pid, event_kinds, outcome, waits_for_lock
-from tests.chaos.harness import eventually
 from tests.domain.scenarios import User
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -69,7 +70,7 @@ def test_session_ended_while_idle_in_transaction_is_replaced(
         execute(f"SET {limit} = '100ms'", [])
         paused_pids: list[int] = []
         with monkeypatch.context() as patched:
-            patched.setattr("baskets.domain.checkout.ending.write_lists", paused_write_lists(paused_pids, times=1))
+            seams.LISTS_OF_AN_END.replace(patched, paused_write_lists(paused_pids, times=1))
             assert outcome(finish()) == DONE
         assert len(set(paused_pids)) == 2, limit
     assert event_kinds().count("checkout_aborted") == len(limits_in_a_transaction())
@@ -83,7 +84,7 @@ def test_session_ended_at_each_try_is_answered_unavailable(
     for limit in limits_in_a_transaction():
         paused_pids: list[int] = []
         with monkeypatch.context() as patched:
-            patched.setattr("baskets.domain.checkout.ending.write_lists", paused_write_lists(paused_pids, times=TRIES, limit=limit))
+            seams.LISTS_OF_AN_END.replace(patched, paused_write_lists(paused_pids, times=TRIES, limit=limit))
             assert outcome(finish()) == UNAVAILABLE
         assert len(set(paused_pids)) == TRIES, limit
         assert (shopper.lists(), event_kinds()) == before

@@ -20,10 +20,11 @@ from baskets.db.pipeline import execute
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import CheckoutSession, Event, FeedPosition
-from tests.chaos.buyers import Buyers, shop, wait_for
+from tests.chaos.buyers import Buyers, shop
 from tests.chaos.proxy import Proxy
 from tests.chaos.replication import Pair, database_options, new_cluster, port_of, running_pair
 from tests.domain.scenarios import available
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("fail_over")]
 
@@ -100,14 +101,14 @@ def test_with_a_synchronous_standby_no_acknowledged_order_is_lost(pair: Pair, re
         reach(pair.primary.password, proxy.port, port_of(pair.standby))
     buyers = Buyers(user.owner)
     try:
-        wait_for(lambda: len(buyers.orders) > 10)
+        assert eventually(lambda: len(buyers.orders) > 10)
         if fault == "cut off":
             proxy.thawed.clear()
         else:
             pair.send_to_primary(signal.SIGKILL if fault == "killed" else signal.SIGSTOP)
         pair.promote()
         promoted = time.monotonic()
-        wait_for(lambda: buyers.bought_since(promoted) > 10)
+        assert eventually(lambda: buyers.bought_since(promoted) > 10)
     finally:
         buyers.stop()
         proxy.close()
@@ -146,7 +147,7 @@ def test_an_operator_who_cancels_the_wait_for_the_standby_makes_no_order_acknowl
 
     def cancel() -> None:
         with psycopg.connect(pair.primary.url, autocommit=True) as client:
-            wait_for(lambda: bool(client.execute(waiting).fetchall()))
+            assert eventually(lambda: bool(client.execute(waiting).fetchall()))
             client.execute(f"SELECT {way}(pid) FROM ({waiting}) one")  # noqa: S608 (both are constants of this test)
 
     operator = threading.Thread(target=cancel)
@@ -164,7 +165,7 @@ def test_with_an_asynchronous_standby_a_loss_is_found_by_its_reader_and_never_by
     user = shop(10)
     user.place("song")
     with psycopg.connect(pair.standby.url) as client:
-        wait_for(lambda: client.execute("SELECT count(*) FROM baskets_event").fetchone() == (1,))
+        assert eventually(lambda: client.execute("SELECT count(*) FROM baskets_event").fetchone() == (1,))
     pair.stop_replication()
     user.start()
     user.finish(ordered=True)

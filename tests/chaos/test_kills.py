@@ -11,9 +11,10 @@ from random import Random
 import pytest
 
 from tests.chaos.faults import DATABASE_FAULTS, FAULTS, SERVICE_FAULTS, Fault
-from tests.chaos.harness import Harness, eventually, running_harness
+from tests.chaos.harness import Harness, running_harness
 from tests.chaos.journal import ChaosClient
 from tests.conftest import LongRun
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.long
 

@@ -17,6 +17,7 @@ from baskets.db.pipeline import PipelineConnection, execute
 from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
 from baskets.models import Event
+from tests import seams
 from tests.domain.scenarios import User
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,7 +52,7 @@ def test_write_whose_connection_dies_before_commit_happens_once(shopper: User, k
             kill()
         return write_lists(**arguments)
 
-    monkeypatch.setattr("baskets.domain.checkout.sessions.write_lists", killed_once)
+    seams.LISTS_OF_A_START.replace(monkeypatch, killed_once)
     shopper.start()
     assert len(tries) == 2
     assert Event.objects.filter(kind="checkout_started").count() == 1
@@ -69,7 +70,7 @@ def test_second_lost_connection_is_answered_unavailable_and_changes_nothing(
         record(**arguments)
 
     with monkeypatch.context() as killing:
-        killing.setattr("baskets.domain.checkout.ending.record_event", killed_before_its_event)
+        seams.EVENT_OF_AN_END.replace(killing, killed_before_its_event)
         answer = finish()
     assert reason_of(answer) == (503, "database_unavailable")
     assert shopper.lists() == before
@@ -166,6 +167,7 @@ def limits() -> dict[str, str]:
     return {name: execute(f"SHOW {name}", []).fetchone()[0] for name in LIMITS}
 
 
+@pytest.mark.usefixtures("production_limits")
 @pytest.mark.parametrize(("way", "again"), [("api", False), ("api", True), ("admin", False), ("admin", True), ("command", False)])
 def test_every_connection_has_the_limits_on_the_server(
     way: str, again: bool, shopper: User, superuser: Client, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
@@ -180,7 +182,7 @@ def test_every_connection_has_the_limits_on_the_server(
 
         return look
 
-    monkeypatch.setattr("baskets.domain.checkout.sessions.lock_and_read", looking(store.lock_and_read))
+    seams.LOCK_OF_A_BASKET.replace(monkeypatch, looking(store.lock_and_read))
     monkeypatch.setattr(AdminSite, "each_context", looking(AdminSite.each_context))
     monkeypatch.setattr(expiry, "sweep_sessions", looking(expiry.sweep_sessions))
     monkeypatch.setattr("django.core.management.base.connections.close_all", lambda: None)

@@ -10,6 +10,7 @@ from django.db import connection
 from django.test import Client as Browser
 
 from baskets.domain.baskets import store
+from tests import seams
 from tests.chaos.db_inspection import DONE, backend_pid, event_kinds, outcome
 from tests.domain.scenarios import User
 
@@ -106,7 +107,7 @@ def test_statements_lost_in_the_middle_cost_one_try(
         with clearing("DEALLOCATE ALL")(second_connection) if len(tries) == 1 else nullcontext():
             return write_lists(**arguments)
 
-    monkeypatch.setattr("baskets.domain.checkout.ending.write_lists", cleared_once)
+    seams.LISTS_OF_AN_END.replace(monkeypatch, cleared_once)
     assert outcome(finish()) == DONE
     assert len(set(tries)) == 2
     assert event_kinds() == ["item_placed", *(["checkout_started", "checkout_aborted"] * 2)]

@@ -14,8 +14,8 @@ from baskets.db import transactions
 from baskets.db.pipeline import execute
 from baskets.models import Basket
 from tests.chaos.db_inspection import BUSY, DONE, backend_pid, event_kinds, outcome, waits_for_lock
-from tests.chaos.harness import eventually
 from tests.domain.scenarios import User
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,18 +44,18 @@ def overtaken(client: Client, *, times: int, monkeypatch: pytest.MonkeyPatch) ->
                 held.clear()
             client.commit()
             if left:
-                assert paused.wait(10)
+                assert paused.wait(60)
                 paused.clear()
 
     def pause(seconds: float) -> None:
         pauses.append(seconds)
         paused.set()
-        assert held.wait(10)
+        assert held.wait(60)
 
     with ThreadPoolExecutor(1) as pool, monkeypatch.context() as pausing:
         pausing.setattr(transactions, "time", SimpleNamespace(sleep=pause))
         rival = pool.submit(overtake)
-        assert held.wait(10)
+        assert held.wait(60)
         yield pauses
         rival.result(30)
 

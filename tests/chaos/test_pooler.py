@@ -23,9 +23,10 @@ from baskets.db.pooler import UNSUITABLE, refuse_unsuitable_pooler
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import CheckoutSession
-from tests.chaos.buyers import Buyers, shop, wait_for
+from tests.chaos.buyers import Buyers, shop
 from tests.chaos.poolers import FOLLOWS_STATEMENTS, Pooler, programs, version_of
 from tests.chaos.proxy import Proxy
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("pooler")]
 
@@ -80,7 +81,7 @@ def buyers(transaction_pool: Pooler) -> Iterator[Buyers]:
     """A few buyers behind the pooler. At their end, every order that was acknowledged is there."""
     made = Buyers(shop(100_000).owner)
     try:
-        wait_for(lambda: len(made.orders) > 10)
+        assert eventually(lambda: len(made.orders) > 10)
         yield made
     finally:
         made.stop()
@@ -145,7 +146,7 @@ def test_a_restart_of_the_pooler_ends_in_working_calls(transaction_pool: Pooler,
     transaction_pool.stop()
     transaction_pool.start()
     restarted = time.monotonic()
-    wait_for(lambda: buyers.bought_since(restarted) > 10)
+    assert eventually(lambda: buyers.bought_since(restarted) > 10)
     assert {type(failure) for failure in buyers.failures} <= {OperationalError}
 
 
@@ -155,7 +156,7 @@ def test_a_pooler_that_a_second_one_on_its_port_replaces_fails_no_call(transacti
     second.start()
     transaction_pool.stop(signal.SIGINT)
     replaced = time.monotonic()
-    wait_for(lambda: buyers.bought_since(replaced) > 10)
+    assert eventually(lambda: buyers.bought_since(replaced) > 10)
     assert buyers.failures == []
     transaction_pool._process = second._process
 
@@ -170,7 +171,7 @@ def test_a_change_of_the_schema_underneath_fails_no_call(buyers: Buyers, second_
     ):
         second_connection.execute(f"ALTER TABLE baskets_checkoutsession {change}")
         changed = time.monotonic()
-        wait_for(lambda since=changed: buyers.bought_since(since) > 10)  # type: ignore[misc] # A default keeps the value of this round.
+        assert eventually(lambda since=changed: buyers.bought_since(since) > 10)  # type: ignore[misc] # A default keeps the value of this round.
     assert buyers.failures == []
 
 
@@ -228,16 +229,16 @@ def test_a_server_that_freezes_behind_the_pooler_is_left_in_time_and_used_again(
         connection.close()
         buyers = Buyers(shop(100_000).owner)
         try:
-            wait_for(lambda: len(buyers.orders) > 10)
+            assert eventually(lambda: len(buyers.orders) > 10)
             proxy.thawed.clear()
-            wait_for(lambda: len(buyers.failures) > 3)
+            assert eventually(lambda: len(buyers.failures) > 3)
             began = time.monotonic()
             with pytest.raises(OperationalError):
                 execute("SELECT 1", [])
             assert time.monotonic() - began < 4  # The connection, and the limit of a round trip.
             proxy.thawed.set()
             thawed = time.monotonic()
-            wait_for(lambda: buyers.bought_since(thawed) > 10)
+            assert eventually(lambda: buyers.bought_since(thawed) > 10)
         finally:
             proxy.thawed.set()
             buyers.stop()

@@ -3,7 +3,7 @@
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,14 +30,31 @@ def ended(command: "subprocess.Popen[bytes]") -> tuple[int, str, str]:
     return command.returncode, out.decode(), err.decode()
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
-def test_no_database_is_one_sentence(process: Start, command: list[str]) -> None:
+REFUSED = "CommandError: The database cannot be reached, or cannot write; nothing is half done.\n"
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that refuses: it is bound, and not listened on."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # Bound and not listening: the port refuses.
-        url = f"postgres://u:very-secret@127.0.0.1:{taken.getsockname()[1]}/b"
-        code, out, err = ended(process(*command, env={"DATABASE_URL": url}))
-    assert (code, out) == (1, "")
-    assert err == "CommandError: The database cannot be reached, or cannot write; nothing is half done.\n"
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def test_no_database_is_one_sentence(process: Start, closed_port: int) -> None:
+    command = process("expire_baskets", env={"DATABASE_URL": f"postgres://u:very-secret@127.0.0.1:{closed_port}/b"})
+    assert ended(command) == (1, "", REFUSED)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_no_command_goes_on_without_a_database(
+    run: Run, closed_port: int, transactional_db: None, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.close()
+    with monkeypatch.context() as unreachable:
+        unreachable.setitem(connection.settings_dict, "PORT", closed_port)
+        done = run(*command)
+    assert (done.code, done.out, done.err) == (1, "", REFUSED)
 
 
 def test_a_database_without_tables_is_one_sentence(run: Run, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +78,7 @@ def test_a_read_only_database_is_one_sentence(process: Start) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
     assert (code, out) == (1, "")
-    assert err == "CommandError: The database cannot be reached, or cannot write; nothing is half done.\n"
+    assert err == REFUSED
 
 
 def test_a_missing_right_is_reported_by_name(run: Run, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from django.db import models
 from baskets.domain.access.signing_keys import current_signer, rotate
 from baskets.domain.comfort import change_comfort, read_comfort
 from baskets.domain.events.webhook_endpoints import create_webhook
+from baskets.domain.maintenance import reencryption
 from baskets.domain.maintenance.reencryption import ENCRYPTED_FIELDS
 from baskets.encryption import decrypt
 from baskets.models import Comfort, Partner, SigningKey, WebhookEndpoint
@@ -21,7 +22,7 @@ OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 
 
 def test_a_key_can_be_taken_away_afterwards(owner: Owner, settings: Any, run: Run, monkeypatch: Any, transactional_db: None) -> None:
-    monkeypatch.setattr("baskets.domain.maintenance.reencryption.BATCH", 2)
+    monkeypatch.setattr(reencryption, "BATCH", 2)
     settings.BASKETS_ENCRYPTION_KEYS = [OLD]
     users = [Owner(partner_id=owner.partner_id, user_id=f"user-{n}") for n in range(5)]
     for user in users:

@@ -20,6 +20,7 @@ from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
 from tests.domain.scenarios import User
 from tests.factories import PartnerFactory, ProductFactory
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -49,13 +50,6 @@ def scheduler(process: Start) -> Iterator[Start]:
             print(one.communicate())  # noqa: T201 - shown where the test failed
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.1)
-
-
 def holders() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
@@ -83,16 +77,16 @@ def stopped(one: Process) -> tuple[Any, list[str]]:
 def test_the_leader_sweeps_and_another_takes_over_when_it_is_killed(scheduler: Start, shopper: User) -> None:
     night = f"{datetime.now(UTC) - timedelta(hours=3):%H:%M}"  # Not now.
     first = scheduler("--night", night)
-    wait_until(lambda: holders() == 1)
+    assert eventually(lambda: holders() == 1)
     second = scheduler("--night", night)
     for _ in range(2):
         lapse(shopper)
-        wait_until(lambda: not CheckoutSession.objects.filter(status="ACTIVE").exists())
+        assert eventually(lambda: not CheckoutSession.objects.filter(status="ACTIVE").exists())
     assert holders() == 1
     first.kill()
     first.communicate()
     lapse(shopper)
-    wait_until(lambda: not CheckoutSession.objects.filter(status="ACTIVE").exists())
+    assert eventually(lambda: not CheckoutSession.objects.filter(status="ACTIVE").exists())
     result, events = stopped(second)
     assert result == {"checkouts_expired": 1, "baskets_expired": 0, "failed_commands": 0}
     assert events == ["scheduler_leads"]
@@ -103,8 +97,8 @@ def test_the_leader_sweeps_and_another_takes_over_when_it_is_killed(scheduler: S
 def test_the_work_of_a_night_is_done_once(scheduler: Start, shopper: User) -> None:
     shopper.place("shirt", 1)
     one = scheduler("--night", f"{datetime.now(UTC):%H:%M}", "--older-than-days", "400")
-    wait_until(lambda: DeskEntry.objects.filter(kind="purged").exists())
-    wait_until(lambda: holders() == 1)
+    assert eventually(lambda: DeskEntry.objects.filter(kind="purged").exists())
+    assert eventually(lambda: holders() == 1)
     time.sleep(3)  # Two more rounds.
     result, _ = stopped(one)
     assert result["failed_commands"] == 0

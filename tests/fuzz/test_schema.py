@@ -33,7 +33,7 @@ def made_up_calls(service: Service, folder: Path, *options: str) -> str:
 
 
 def test_generated_calls_get_only_published_responses(db: None, service: Service, tmp_path: Path) -> None:
-    found = made_up_calls(service, tmp_path, "--seed", "1", "--max-examples", "4")
+    found = made_up_calls(service, tmp_path, "--seed", "1", "--max-examples", "2")
     assert found == "", found
 
 

@@ -4,6 +4,7 @@ import http.client
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -61,10 +62,16 @@ def login_of(partners: list[Partner]) -> KeyPair:
     return pair
 
 
+@cache
+def client() -> Client:
+    """A client that keeps its middleware. No call sets a cookie."""
+    return Client(raise_request_exception=False)
+
+
 def in_this_process(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
     """Through the whole application, middleware and all."""
     kind = headers["Content-Type"] if body else ""
-    answer = Client(raise_request_exception=False).generic(method, path, body, content_type=kind, headers=dict(headers))
+    answer = client().generic(method, path, body, content_type=kind, headers=dict(headers))
     return answer.status_code, answer.headers, answer.content
 
 

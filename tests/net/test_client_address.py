@@ -39,7 +39,11 @@ def test_address_is_read_however_it_is_written(address: str, expected: str, sett
     assert source(peer=address) == expected
 
 
-@pytest.mark.parametrize("forwarded", [None, "", ",", "unknown", "192.0.2.1, _hidden", "192.0.2.999", "[192.0.2.1", "1:2", "a" * 5000])
+@pytest.mark.parametrize(
+    "forwarded",
+    [None, "", ",", "unknown", "192.0.2.1, _hidden", "192.0.2.999", "[192.0.2.1", "1:2", "a" * 5000],
+    ids=lambda text: repr(text)[:20],
+)
 def test_without_an_address_in_the_header_the_peer_is_the_source(forwarded: str | None, settings: Settings) -> None:
     settings.BASKETS_CLIENT_ADDRESS_HEADER = "X-Forwarded-For"
     assert source(forwarded) == PEER

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from basket_project.launcher.cluster import free_port
 from basket_project.launcher.environment import ENVIRONMENT
 from basket_project.launcher.processes import group_members, started_at
 from tests.secrecy import secrets_in
+from tests.waiting import eventually
 
 PROJECT = Path(__file__).parents[2]
 
@@ -29,15 +29,6 @@ pytestmark = pytest.mark.skipif(
     Path(sys.prefix).resolve() != ENVIRONMENT.resolve(),
     reason="the demo would install a second environment; run the tests with `python3 -m basket_project test`",
 )
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 @dataclass

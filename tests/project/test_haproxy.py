@@ -84,7 +84,7 @@ def call(port: int, path: str, *, method: str = "GET", host: str = "baskets.exam
         return response.status, response.read().decode(), dict(response.headers)
 
 
-def eventually(port: int, path: str, status: int) -> tuple[int, str, dict[str, str]]:
+def answer_of(port: int, path: str, status: int) -> tuple[int, str, dict[str, str]]:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
@@ -101,7 +101,7 @@ def test_each_call_reaches_the_cell_of_its_user(tmp_path: Path) -> None:
         cells = [[f"127.0.0.1:{cell}"] for cell in (one, two, three)]
         config.write_text(render_haproxy_config(cells=cells, bind=f"127.0.0.1:{port}", map_file=str(slot_map), with_slots=[1, 2, 3]))
         with haproxy(config):
-            eventually(port, "/livez", 200)
+            answer_of(port, "/livez", 200)
             for user in USERS:
                 cell = str(DIVISION[slot_of(user)])
                 path = f"/baskets/users/{quote(user, safe='')}"
@@ -129,7 +129,7 @@ def test_without_its_server_a_cell_is_unavailable_and_the_others_answer(tmp_path
         cells = [[f"127.0.0.1:{one}"], [f"127.0.0.1:{gone}"]]
         config.write_text(render_haproxy_config(cells=cells, bind=f"127.0.0.1:{port}", map_file=str(slot_map), with_slots=[1, 2]))
         with haproxy(config):
-            _, body, headers = eventually(port, f"/baskets/users/{quote(there, safe='')}", 503)
+            _, body, headers = answer_of(port, f"/baskets/users/{quote(there, safe='')}", 503)
             assert json.loads(body)["error"] == {
                 "code": 503,
                 "message": "The service is not available now. Call again: it is safe to repeat.",
@@ -139,4 +139,4 @@ def test_without_its_server_a_cell_is_unavailable_and_the_others_answer(tmp_path
             assert {call(port, "/baskets/guests", method="POST")[1] for _ in range(4)} == {"1"}
             assert call(port, f"/baskets/users/{quote(here, safe='')}")[1] == "1"
             with server(2, gone):
-                assert eventually(port, f"/baskets/users/{quote(there, safe='')}", 200)[1] == "2"
+                assert answer_of(port, f"/baskets/users/{quote(there, safe='')}", 200)[1] == "2"

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from basket_project.launcher.cluster import free_port
 from basket_project.launcher.processes import group_members, terminate_group
 from baskets.domain.access.api_keys import issue_api_key
 from tests.factories import TESTER, PartnerFactory
+from tests.waiting import eventually
 
 PROJECT = Path(__file__).parents[2]
 
@@ -34,7 +35,7 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def server(port: int, django_db_setup: None) -> "Iterator[subprocess.Popen[bytes]]":
+def server(port: int, django_db_setup: None) -> Iterator["subprocess.Popen[bytes]"]:
     """A process server with two workers, on the database of the tests. The last test ends it."""
     settings = connection.settings_dict
     variables = os.environ | {
@@ -51,15 +52,6 @@ def server(port: int, django_db_setup: None) -> "Iterator[subprocess.Popen[bytes
 @pytest.fixture
 def unused_port() -> int:
     return free_port()
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 60
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def answers(port: int) -> bool:
@@ -147,7 +139,7 @@ def test_a_worker_that_is_killed_before_it_is_ready_is_tried_again_slowly(unused
             starts += process.stdout.readline() == "started\n"
         assert time.monotonic() - began > 1.9
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the workers accept from one socket")

@@ -10,17 +10,10 @@ from django.contrib import admin
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
-from django.utils.timezone import now
 
 from baskets import models
-from baskets.domain import comfort, idempotency, runner
-from baskets.domain.access import api_keys, guest_tokens, signing_keys, token_issuers
-from baskets.domain.actors import Actor
-from baskets.domain.baskets import transfers
-from baskets.domain.events import webhook_endpoints
-from baskets.domain.support import assignments
+from baskets.admin.core import readonly
 from tests.admin.conftest import Shop, token
-from tests.factories import TESTER
 
 MODELS = sorted(
     (model for model in admin.site._registry if model._meta.app_label == "baskets"),
@@ -28,31 +21,6 @@ MODELS = sorted(
 )
 BULK = {models.Attention, models.Basket, models.CheckoutSession}
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def shop_with_all_rows(full_shop: Shop) -> Shop:
-    """A shop with a row in every table."""
-    api_keys.issue_api_key(partner_name=full_shop.partner.name, actor=TESTER)
-    signing_keys.current_signer()
-    token_issuers.add_issuer(
-        partner_name=full_shop.partner.name, name="login", keys_url="https://example.com/", audience="baskets", actor=Actor.system("tests")
-    )
-    owner = full_shop.buyer("ann").owner
-    comfort.change_comfort(owner=owner, values={"customer_id": "cust-4711"}, consent=True)
-    transfers.offer_transfer(owner=owner, actor=TESTER)
-    runner.run(lambda: guest_tokens.issue_guest_token(owner=owner, at=now()))
-    basket_id = full_shop.buyer("ann").owner.basket_id
-
-    def remember() -> None:
-        idempotency.claim(basket_id=basket_id, key="key-1", fingerprint=b"0" * 32)
-        idempotency.remember(basket_id=basket_id, key="key-1", status=200, body="{}")
-
-    runner.run(remember)
-    webhook_endpoints.create_webhook(partner_name=full_shop.partner.name, url="https://example.com/", actor=TESTER)
-    found = [{"slug": "supply_equation", "rule": 1, "sentence": "It adds up.", "total": 2, "examples": []}]
-    runner.run(lambda: assignments.record_check(checked=40, found=found, actor=Actor.system("check_baskets")))
-    return full_shop
 
 
 def name_of(model: Any) -> str:
@@ -99,6 +67,7 @@ def test_who_may_look_sees_lists_and_pages(model: Any, shop_with_all_rows: Shop,
         assert [client.get(address).status_code for client in people] == [200, 200, 403, 302]
 
 
+@pytest.mark.usefixtures("plain_errors")
 @pytest.mark.parametrize("model", MODELS)
 def test_permissions_to_change_give_no_view(model: Any, shop_with_all_rows: Shop, sign_in: Callable[..., Client]) -> None:
     for verb in ("add", "change", "delete"):
@@ -107,6 +76,7 @@ def test_permissions_to_change_give_no_view(model: Any, shop_with_all_rows: Shop
         assert client.get(page_of(model)).status_code == 403
 
 
+@pytest.mark.usefixtures("plain_errors")
 @pytest.mark.parametrize("who", ["root", "viewer"])
 @pytest.mark.parametrize("model", MODELS)
 def test_no_crafted_post_changes_anything(
@@ -161,6 +131,7 @@ def test_pages_have_no_form_that_posts(model: Any, shop_with_all_rows: Shop, roo
     assert fields == {"csrfmiddlewaretoken"} | choosing
 
 
+@pytest.mark.usefixtures("plain_errors")
 @pytest.mark.parametrize("model", MODELS)
 def test_an_address_that_names_nothing_is_not_found(model: Any, root: Client) -> None:
     base = list_of(model)
@@ -218,9 +189,9 @@ def test_every_page_keeps_to_the_policy_without_inline_script(shop_with_all_rows
 def test_a_list_counts_no_further_than_it_shows(monkeypatch: pytest.MonkeyPatch, shop: Shop, root: Client) -> None:
     for number in range(8):
         shop.product(f"thing-{number}")
-    monkeypatch.setattr("baskets.admin.core.readonly.MAX_COUNTED", 5)
-    monkeypatch.setattr("baskets.admin.core.readonly.ReadOnlyAdmin.max_counted", 5)
-    monkeypatch.setattr("baskets.admin.core.readonly.ReadOnlyAdmin.list_per_page", 3)
+    monkeypatch.setattr(readonly, "MAX_COUNTED", 5)
+    monkeypatch.setattr(readonly.ReadOnlyAdmin, "max_counted", 5)
+    monkeypatch.setattr(readonly.ReadOnlyAdmin, "list_per_page", 3)
     body = root.get(list_of(models.Product)).content.decode()
     assert "The first 5 products" in body
     with connection.execute_wrapper(_no_full_count):
@@ -240,7 +211,7 @@ def test_no_link_leads_a_narrow_role_to_a_page_that_it_may_not_see(shop_with_all
         assert {address: client.get(address).status_code for address in addresses} == dict.fromkeys(addresses, 200)
 
 
-def test_filters_of_a_list_last_through_a_record_and_its_repairs(full_shop: Shop, root: Client) -> None:
+def test_filters_of_a_list_last_through_a_record_and_its_repairs(shop_with_all_rows: Shop, root: Client) -> None:
     listed = f"{list_of(models.CheckoutSession)}?status=ACTIVE"
     record = re.search(r'href="([^"]+/change/\?_changelist_filters=status%3DACTIVE)"', root.get(listed).content.decode())
     assert record

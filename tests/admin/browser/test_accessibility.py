@@ -9,11 +9,9 @@ from django.urls import reverse
 from playwright.sync_api import Browser, Page
 
 from baskets.models import CheckoutSession
-from tests.admin.auth.test_access import shop_with_all_rows
 from tests.admin.browser.conftest import LAPTOP, PASSWORD
-from tests.admin.conftest import Shop
+from tests.admin.shops import Shop, fill_all_tables
 
-__all__ = ["shop_with_all_rows"]
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.django_db(transaction=True)]
 PHONE: Any = {"width": 390, "height": 844}
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -45,8 +43,9 @@ def findings(page: Page, address: str) -> list[str]:
     return found
 
 
-def test_axe_finds_nothing_on_any_kind_of_page(shop_with_all_rows: Shop, browser: Browser, live_server: Any, settings: Any) -> None:
+def test_axe_finds_nothing_on_any_kind_of_page(shop: Shop, browser: Browser, live_server: Any, settings: Any) -> None:
     settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = False
+    fill_all_tables(shop)
     User.objects.create_superuser("root", password=PASSWORD)
     page = browser.new_context(base_url=live_server.url).new_page()
     found = findings(page, "/admin/login/?next=/admin/account/")
@@ -61,7 +60,7 @@ def test_axe_finds_nothing_on_any_kind_of_page(shop_with_all_rows: Shop, browser
         *(f"{reverse('staff:search')}?q=lamp", reverse("admin:baskets_checkoutsession_changelist")),
         *(reverse("admin:baskets_basket_change", args=[active.basket_id]), reverse("admin:baskets_product_change", args=["lamp"])),
         *(reverse("admin:baskets_checkoutsession_repair", args=[aborted.pk, "order-late"]), reverse("admin:baskets_deskentry_changelist")),
-        reverse("admin:baskets_partner_change", args=[shop_with_all_rows.partner.pk]),
+        reverse("admin:baskets_partner_change", args=[shop.partner.pk]),
     ):
         found += findings(page, address)
     page.context.close()

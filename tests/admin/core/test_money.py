@@ -5,7 +5,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import translation
 
-from baskets.admin.core import display
+from baskets.admin.core import display, money
 from tests.admin.conftest import Shop
 
 
@@ -31,7 +31,7 @@ def test_an_amount_has_the_decimals_of_its_currency(minor_units: int | None, cur
 
 @pytest.mark.parametrize(("language", "written"), [("de", "2.900,00 EUR"), ("en-gb", "2,900.00 EUR"), ("xx-unknown", "2,900.00 EUR")])
 def test_an_amount_is_grouped_as_the_language_of_the_page_does(language: str, written: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("baskets.admin.core.money.get_language", lambda: language)
+    monkeypatch.setattr(money, "get_language", lambda: language)
     assert display.money(290000, "EUR").replace("\u00a0", " ") == written
     assert translation.get_language()
 

@@ -6,13 +6,11 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.urls import NoReverseMatch, URLPattern, URLResolver, reverse
-from pytest_django import Settings
 
 from baskets.admin.repairs.admin import RepairAdmin
-from tests.admin.auth.test_access import MODELS, name_of, shop_with_all_rows
+from tests.admin.auth.test_access import MODELS, name_of
 from tests.admin.conftest import Shop
 
-__all__ = ["shop_with_all_rows"]
 pytestmark = pytest.mark.django_db
 TOKEN = "a" * 32
 SHARED = {f"{name_of(model)}_{page}" for model in MODELS for page in ("changelist", "change", "export")}
@@ -58,12 +56,6 @@ def addresses() -> Iterator[tuple[str, str]]:
 
 def test_every_address_is_listed() -> None:
     assert set(NAMES) == SHARED | REPAIRS | OWN
-
-
-@pytest.fixture
-def plain_errors(settings: Settings) -> None:
-    """Let refusals have no page: `test_error_pages.py` tests those pages, and here they would take half of the time."""
-    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != "baskets.admin.core.error_pages.ErrorPages"]
 
 
 @pytest.mark.parametrize("who", ["root", "staff_without_rights", "anonymous", "viewer"])

@@ -14,6 +14,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.validation import InvalidValue
 from baskets.models import Partner, TokenIssuer
 from baskets.models.token_issuers import ALGORITHMS
+from tests import seams
 from tests.api.conftest import Api, ApiResponse, Stored, Unchanged
 from tests.tokens import KeyPair, b64, hmac_token, number
 
@@ -245,7 +246,7 @@ def test_public_key_cannot_be_used_as_shared_secret(app: Api, partner: Partner, 
 
 def test_keys_and_addresses_inside_a_token_are_ignored(app: Api, partner: Partner, pair: KeyPair, monkeypatch: Any) -> None:
     add_issuer(partner, pair)
-    monkeypatch.setattr("baskets.net.http_client.send_request", None)
+    seams.REQUEST_TO_ANOTHER.replace(monkeypatch, None)
     thief = KeyPair("ES256")
     for header in ({"jwk": thief.jwk}, {"jku": "https://127.0.0.1:1/"}, {"x5u": "https://127.0.0.1:1/"}, {"x5c": ["MIIB"]}, {"x5t": "x"}):
         assert show(app, thief.sign(GOOD, **header)).refusal == INVALID

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.waiting import eventually
+
 
 @dataclass
 class Receiver:
@@ -31,11 +33,7 @@ class Receiver:
 
     def wait_for(self, count: int) -> None:
         """Wait until so many calls have come in."""
-        for _ in range(600):
-            if len(self.calls) >= count:
-                return
-            threading.Event().wait(0.1)
-        raise AssertionError(f"{len(self.calls)} calls came in, and not {count}")
+        assert eventually(lambda: len(self.calls) >= count), f"{len(self.calls)} calls came in, and not {count}"
 
     @property
     def ids(self) -> list[str]:

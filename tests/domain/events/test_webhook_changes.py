@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from baskets.models.basket_snapshot import Owner
 from tests.domain.events.receivers import Receiver, receiver
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory, ProductFactory
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PARTNER_KEY = Actor(kind=ActorKind.KEY, name="abcdefghjkmn")
@@ -72,19 +72,10 @@ def running_deliverer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             running.result(20)
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    for _ in range(500):
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("the condition did not come to hold")
-
-
 def await_heartbeats() -> None:
     """Wait until the deliverer knows all that was changed: two heartbeats, because the first may have begun before the change."""
     for _ in range(2):
-        eventually(WebhookDeliverer.objects.filter(alive_until__gt=WebhookDeliverer.objects.get().alive_until).exists)
+        assert eventually(WebhookDeliverer.objects.filter(alive_until__gt=WebhookDeliverer.objects.get().alive_until).exists)
 
 
 def counts(hook: Receiver, *, after: int = 0) -> list[int]:
@@ -111,14 +102,14 @@ def test_running_deliverer_follows_rotations_replays_moves_and_the_deletion(
     with receiver() as other, receiver() as moved, running_deliverer(monkeypatch):
         webhook_endpoints.create_webhook(partner_name="TV", url=other.url, actor=TESTER)
         user.place("shirt", 1)
-        eventually(lambda: counts(hook) == counts(other) == [1])
+        assert eventually(lambda: counts(hook) == counts(other) == [1])
         assert is_signed(hook, first)
         # Two rotations in a row: the first secret still signs.
         overlap = timedelta(hours=1)
         second, third = (webhook_endpoints.rotate_secret(endpoint=endpoint, overlap=overlap, actor=PARTNER_KEY) for _ in range(2))
         await_heartbeats()
         user.place("shirt", 2)
-        eventually(lambda: counts(hook) == [1, 2])
+        assert eventually(lambda: counts(hook) == [1, 2])
         assert [is_signed(hook, secret) for secret in (first, second, third)] == [True] * 3
         assert len(hook.calls[-1][0]["webhook-signature"].split()) == 3
         fourth = webhook_endpoints.rotate_secret(endpoint=endpoint, overlap=timedelta(0), actor=PARTNER_KEY)
@@ -126,27 +117,29 @@ def test_running_deliverer_follows_rotations_replays_moves_and_the_deletion(
         # A replay while the next event is in flight.
         hook.hang = threading.Event()
         user.place("shirt", 3)
-        eventually(lambda: counts(hook) == [1, 2, 3])
+        assert eventually(lambda: counts(hook) == [1, 2, 3])
         before = len(hook.calls)
         webhook_control.replay(endpoint=endpoint, since=Event.objects.earliest("at").at, actor=PARTNER_KEY)
         hook.hang.set()
-        eventually(lambda: counts(hook, after=before) == [1, 2, 3])
+        assert eventually(lambda: counts(hook, after=before) == [1, 2, 3])
         assert [is_signed(hook, secret) for secret in (first, second, third, fourth)] == [False] * 3 + [True]
         # What is acknowledged but not stored yet would go to the new address as well.
-        eventually(WebhookEndpoint.objects.filter(pk=endpoint.pk, position__gte=FeedPosition.objects.latest("position").position).exists)
+        assert eventually(
+            WebhookEndpoint.objects.filter(pk=endpoint.pk, position__gte=FeedPosition.objects.latest("position").position).exists
+        )
         webhook_endpoints.change_webhook(endpoint=endpoint, url=moved.url, actor=PARTNER_KEY)
         await_heartbeats()
         user.place("shirt", 4)
-        eventually(lambda: counts(moved) == [4])
+        assert eventually(lambda: counts(moved) == [4])
         # The deletion while an event is in flight. The other webhook goes on.
         moved.hang = threading.Event()
         user.place("shirt", 5)
-        eventually(lambda: counts(moved) == [4, 5])
+        assert eventually(lambda: counts(moved) == [4, 5])
         webhook_endpoints.delete_webhook(endpoint=endpoint, actor=PARTNER_KEY)
         moved.hang.set()
         await_heartbeats()
         user.place("shirt", 6)
-        eventually(lambda: counts(other) == [1, 2, 3, 4, 5, 6])
+        assert eventually(lambda: counts(other) == [1, 2, 3, 4, 5, 6])
     assert (counts(moved), max(counts(hook))) == ([4, 5], 3)
     assert not WebhookLane.objects.filter(endpoint=endpoint).exists()
     endpoint.refresh_from_db()

@@ -1,1 +1,0 @@
-"""What the database does on a bad day, provoked for real."""
