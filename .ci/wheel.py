@@ -45,16 +45,18 @@ def serve(command: Path, folder: Path) -> None:
     run(str(command), "check", env=variables, cwd=folder)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    served = subprocess.Popen([command, "serve", "--port", str(port), "--workers", "1"], env=variables, cwd=folder)
-    try:
-        for page, part in PAGES.items():
-            if part not in fetch(port, page, served):
-                sys.exit(f"The installed package answers {page} without {part!r}.")
-    finally:
-        served.terminate()
-        served.wait(30)
-    if served.returncode != 0:
-        sys.exit(f"The server ended with {served.returncode}.")
+    log = folder / "service.log"
+    with log.open("wb") as output:
+        served = subprocess.Popen(
+            [command, "serve", "--port", str(port), "--workers", "1"], env=variables, cwd=folder, stdout=output, stderr=output
+        )
+        try:
+            missing = [page for page, part in PAGES.items() if part not in fetch(port, page, served)]
+        finally:
+            served.terminate()
+            served.wait(60)
+    if missing or served.returncode != 0:
+        sys.exit(f"The server ended with {served.returncode}; incomplete: {missing}. Its log:\n{log.read_text()}")
     sys.stdout.write(f"The installed package serves {', '.join(PAGES)}.\n")
 
 
