@@ -27,6 +27,7 @@ from baskets.models import DeskEntry, Event, StockReservation, WebhookEndpoint
 from tests import seams
 from tests.api.conftest import Api, PassTime, Sells, Unchanged
 from tests.factories import TESTER
+from tests.time_travel import age_rows
 
 TOKEN = "a-token-of-the-operator"
 OWN_WORDS = {"": "token_missing", "Basic " + TOKEN: "token_missing", "Bearer": "token_invalid", "Bearer " + TOKEN[:-1]: "token_invalid"}
@@ -181,7 +182,7 @@ def test_lag_of_feed_and_webhooks(settings: Any, api: Api, sells: Sells) -> None
     api.post("/baskets/webhooks", {"url": "https://shop.example.com/hooks"})
     assert [numbers()[f"baskets_{name}"] for name in lags] == [0, 0, 0, 0]
     api.place("p1", user="ada")
-    Event.objects.update(at=F("at") - timedelta(minutes=1))
+    age_rows(timedelta(minutes=1), Event.objects.all())
     found = numbers()
     assert (60 <= found["baskets_feed_lag_seconds"] < 120, found["baskets_webhook_lag_seconds"]) == (True, 0)
     feed.assign_positions()

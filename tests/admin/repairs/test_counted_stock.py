@@ -5,7 +5,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from django.db.models import F
 from django.test import Client
 from django.utils.timezone import now
 
@@ -20,6 +19,7 @@ from tests.admin.repairs.repair_states import (
     product,
 )
 from tests.domain.scenarios import available
+from tests.time_travel import age_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -46,8 +46,7 @@ def test_a_stock_take_changes_the_supply_as_shown_while_customers_buy(shop: Shop
 
 def test_a_stock_take_may_name_the_moment_of_the_count(shop: Shop, repairer: Client) -> None:
     record = product(shop)
-    Stock.objects.update(reported_as_of=F("reported_as_of") - timedelta(days=1))
-    StockAdjustment.objects.update(as_of=F("as_of") - timedelta(days=1))
+    age_rows(timedelta(days=1), Stock.objects.all(), StockAdjustment.objects.all())
     address = address_of(record, "set-unsold")
     counted_at = (now() - timedelta(hours=1)).replace(microsecond=0)
     case = Case("set-unsold", product, is_aborted, {"unsold": "4", "counted_at": f"{counted_at:%Y-%m-%d %H:%M:%S}"})
@@ -58,8 +57,7 @@ def test_a_stock_take_may_name_the_moment_of_the_count(shop: Shop, repairer: Cli
 def test_the_moment_of_the_count_is_shown_and_read_in_the_zone_of_the_page(shop: Shop, repairer: Client) -> None:
     repairer.cookies["desk_zone"] = "Asia/Tokyo"
     record = product(shop)
-    Stock.objects.update(reported_as_of=F("reported_as_of") - timedelta(days=1))
-    StockAdjustment.objects.update(as_of=F("as_of") - timedelta(days=1))
+    age_rows(timedelta(days=1), Stock.objects.all(), StockAdjustment.objects.all())
     address = address_of(record, "set-unsold")
     help_text = re.search(r"Empty: when this page was opened, ([^<]+)", repairer.get(address).content.decode())
     assert help_text

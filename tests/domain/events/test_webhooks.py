@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from django.db import connection
-from django.db.models import F
 from standardwebhooks.webhooks import Webhook
 
 from baskets.db.pipeline import Statement
@@ -35,6 +34,7 @@ from tests.domain.events.endpoints import database_now, deliver, failed_once, id
 from tests.domain.events.receivers import Receiver, receiver
 from tests.domain.scenarios import User
 from tests.factories import TESTER, PartnerFactory
+from tests.time_travel import age_rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -383,7 +383,7 @@ def test_lease_is_short_whatever_a_call_may_last_and_is_prolonged_during_the_cal
 def test_message_is_signed_with_the_time_of_its_try(shopper: User, webhook_receiver: Receiver) -> None:
     """And not with that of the event: receivers refuse a message whose time is minutes away from theirs."""
     shopper.place("shirt", 1)
-    Event.objects.update(at=F("at") - timedelta(hours=3))
+    age_rows(timedelta(hours=3), Event.objects.all())
     endpoint, secret = make(webhook_receiver, from_the_beginning=True)
     webhook_receiver.answer = lambda number: 500 if number == 1 else 200
     assert deliver() == 0
