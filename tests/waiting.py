@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def eventually(condition: Callable[[], object], seconds: float = 60) -> bool:
-    """Wait until a condition holds, and look often.
+    """Wait until a condition holds.
 
     :param seconds: generous by default: a busy machine may be slow, and a condition that holds is not waited for.
     :returns: whether it came to hold in time.
@@ -14,5 +14,5 @@ def eventually(condition: Callable[[], object], seconds: float = 60) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.02)
+        time.sleep(0.05)
     return True
