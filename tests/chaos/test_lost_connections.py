@@ -13,7 +13,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 
 from baskets.db.errors import RETRIES, Fault, fault_of
-from baskets.db.pipeline import PipelineConnection, execute
+from baskets.db.pipeline import COMMIT, PendingResult, PipelineConnection, execute
 from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
 from baskets.models import Event
@@ -102,9 +102,9 @@ def test_lost_reply_to_commit_is_reported_and_not_retried(shopper: User, monkeyp
     exchange = PipelineConnection._communicate
     received: list[None] = []
 
-    def lost(self: PipelineConnection, *arguments: Any, commit: bool) -> Any:
-        yield from exchange(self, *arguments, commit=commit)
-        if commit:
+    def lost(self: PipelineConnection, queue: list[PendingResult], *arguments: Any) -> Any:
+        yield from exchange(self, queue, *arguments)
+        if queue[-1].statement is COMMIT:
             received.append(None)
             raise psycopg.OperationalError
 

@@ -180,7 +180,7 @@ def test_no_call_fails_while_the_program_is_replaced(server: "subprocess.Popen[b
     for caller in callers:
         caller.start()
     os.kill(server.pid, signal.SIGHUP)
-    assert eventually(lambda: not former & workers(server))
+    assert eventually(lambda: not former & workers(server), seconds=180)
     ended.set()
     for caller in callers:
         caller.join()
