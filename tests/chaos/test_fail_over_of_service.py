@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from basket_project.launcher.cluster import Cluster
-from tests.chaos.harness import Harness, eventually
+from tests.chaos.harness import Harness
 from tests.chaos.replication import new_cluster, running_pair
 from tests.chaos.test_release import assert_stored, buying
 from tests.conftest import LongRun
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.long
 

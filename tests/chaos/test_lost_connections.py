@@ -111,11 +111,11 @@ def test_lost_reply_to_commit_is_reported_and_not_retried(shopper: User, monkeyp
     with monkeypatch.context() as losing:
         losing.setattr(PipelineConnection, "_communicate", lost)
         with pytest.raises(OperationalError) as failure:
-            shopper.finish(ordered=True)
+            shopper.finish(ordered=False)
     assert fault_of(failure.value) is Fault.UNAVAILABLE
     assert len(received) == 1
-    assert shopper.finish(ordered=True).checkout == ()
-    assert Event.objects.filter(kind="checkout_ordered").count() == 1
+    assert shopper.finish(ordered=False).checkout == ()
+    assert Event.objects.filter(kind="checkout_aborted").count() == 1
 
 
 # --- Staff ----------------------------------------------------------------------

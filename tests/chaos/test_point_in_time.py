@@ -16,11 +16,12 @@ import psycopg
 import pytest
 
 from basket_project.launcher.cluster import USER, Cluster
-from tests.chaos.harness import PRODUCTS, Harness, eventually, running_harness
+from tests.chaos.harness import PRODUCTS, Harness, running_harness
 from tests.chaos.journal import ChaosClient
 from tests.chaos.replication import port_of
 from tests.conftest import LongRun
 from tests.domain.events.receivers import Receiver, receiver
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.long
 

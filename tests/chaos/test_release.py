@@ -15,9 +15,10 @@ from random import Random
 
 import pytest
 
-from tests.chaos.harness import PROJECT, Harness, eventually, running_harness
+from tests.chaos.harness import PROJECT, Harness, running_harness
 from tests.chaos.journal import ChaosClient
 from tests.conftest import LongRun
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.long
 
