@@ -17,6 +17,7 @@ from baskets.admin.core import display, error_pages
 from baskets.admin.core.search import order_number_in, search_terms
 from baskets.db.errors import constraint_of, detail_of
 from baskets.domain import slots
+from baskets.domain.checkout.order_numbers import NUMBER_LENGTH
 from baskets.domain.errors import PUBLISHER_CONSTRAINT
 
 # The proxy knows the cells by these host names; see `domain.cells.proxy`.
@@ -45,7 +46,7 @@ def search_elsewhere(request: HttpRequest, typed: str) -> Elsewhere | None:
     if not own or not terms:
         return None
     path = f"{reverse('staff:search')}?{urlencode({SEARCH_VAR: typed})}"
-    if order_number_in(typed):
+    if len(order_number_in(typed).replace("-", "")) == NUMBER_LENGTH:
         cells, sentence = sorted(slots.cells() - {own}), gettext("An order of another cell is found there only.")
     else:
         cell = slots.cell_of(terms[0])
