@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from baskets.models import CheckoutSession, StaffSession
-from tests.admin.browser.conftest import PASSWORD
+from tests.admin.browser.conftest import PASSWORD, job
 from tests.admin.conftest import Shop
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.django_db(transaction=True)]
@@ -62,19 +62,20 @@ def test_a_call_from_the_number_to_the_interrupted_repair(shop: Shop, staff_page
     staff_page.wait_for_url("**/admin/search/?q=aaaaaaaaaaaa")
     expect(staff_page.locator(".messagelist")).to_contain_text("You pasted a whole API key")
 
-    search(staff_page, "anna@EXAMPLE.com")
-    staff_page.click("a.button:has-text('Abort the checkout')")
-    staff_page.fill("#id_reason", "she changed her mind")
-    StaffSession.objects.all().delete()
-    staff_page.click("input[value='Abort the checkout']")
-    expect(staff_page.locator(".messagelist")).to_contain_text("Nothing was done yet. Sign in, and the form shows again")
-    photograph(staff_page, tmp_path, "signed-out")
-    staff_page.fill("#id_username", "rita")
-    staff_page.fill("#id_password", PASSWORD)
-    staff_page.keyboard.press("Enter")
-    expect(staff_page.locator("#id_reason")).to_have_value("she changed her mind")
-    photograph(staff_page, tmp_path, "again")
-    assert CheckoutSession.objects.get().status == "ACTIVE"
-    staff_page.click("input[value='Abort the checkout']")
-    expect(staff_page.locator(".success")).to_have_text("The checkout was aborted.")
+    with job(staff_page, "signed out in the middle", clicks=3):
+        search(staff_page, "anna@EXAMPLE.com")
+        staff_page.click("a.button:has-text('Abort the checkout')")
+        staff_page.fill("#id_reason", "she changed her mind")
+        StaffSession.objects.all().delete()
+        staff_page.click("input[value='Abort the checkout']")
+        expect(staff_page.locator(".messagelist")).to_contain_text("Nothing was done yet. Sign in, and the form shows again")
+        photograph(staff_page, tmp_path, "signed-out")
+        staff_page.fill("#id_username", "rita")
+        staff_page.fill("#id_password", PASSWORD)
+        staff_page.keyboard.press("Enter")
+        expect(staff_page.locator("#id_reason")).to_have_value("she changed her mind")
+        photograph(staff_page, tmp_path, "again")
+        assert CheckoutSession.objects.get().status == "ACTIVE"
+        staff_page.click("input[value='Abort the checkout']")
+        expect(staff_page.locator(".success")).to_have_text("The checkout was aborted.")
     assert CheckoutSession.objects.get().status == "ABORTED"
