@@ -31,7 +31,7 @@ def late_order_interrupted(monkeypatch: pytest.MonkeyPatch) -> InterruptedLateOr
 
         def one_by_one(step: Callable[[], Any]) -> Any:
             steps.append(step)
-            if len(steps) == 2:
+            if len(steps) == 3:  # After the direct order, which does not apply, and the refusal.
                 happens()
             return real(step)
 
