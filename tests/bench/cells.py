@@ -21,7 +21,7 @@ from tests.project.demo_client import PRODUCT, Client, free_ports, users_of
 
 CELLS = 3
 CALLERS = 4
-WARM_UP_SECONDS, SECONDS = 2.0, 8.0
+WARM_UP_SECONDS, SECONDS = 1.0, 8.0
 # So small a share leaves room for the callers and HAProxy on a machine of two cores.
 PROCESSORS_PER_CELL = 0.2
 PERIOD_MICROSECONDS = 50_000
@@ -42,7 +42,9 @@ def cells(_: Bench) -> None:
                     caps.enter_context(_capped(cell, _processes_of(data / f"cell-{cell}")))
                 proxy = group_members(int(json.loads((data / "proxy.json").read_text())["pid"]))
                 used, begun = processor_seconds(proxy), client.calls
-                rates = [_measure(client, range(1, number + 1)) for number in range(1, CELLS + 1)]
+                _measure(client, range(1, CELLS + 1))  # What is run first is slower.
+                rates = [sum(_measure(client, [cell]) for cell in range(1, CELLS + 1)) / CELLS]
+                rates += [_measure(client, range(1, number + 1)) for number in range(2, CELLS + 1)]
                 cost_of_call = 1e6 * (processor_seconds(proxy) - used) / (client.calls - begun)
     shares = f"each cell with {PROCESSORS_PER_CELL:.0%} of a core by a cgroup, and {CALLERS} callers"
     sys.stdout.write(f"\nCells: orders a second, {shares}; the proxy takes {cost_of_call:.0f} us of a call\n")
@@ -88,8 +90,8 @@ def _supply(data: Path) -> None:
     file = data / "supply.csv"
     with file.open("w", newline="") as rows:
         writer = csv.writer(rows)
-        writer.writerow(["product_id", "name", "brand", "price", "currency", "stock"])
-        writer.writerow([product.product_id, product.name, product.brand, product.price, product.currency, 100_000])
+        writer.writerow(["product_id", "name", "brand", "variant", "main_product_id", "price", "currency", "stock"])
+        writer.writerow([product.product_id, product.name, product.brand, "", "", product.price, product.currency, 100_000])
     for cell in range(1, CELLS + 1):
         command = [*LAUNCHER, "manage", "--data-dir", str(data / f"cell-{cell}"), "import_products", str(file)]
         subprocess.run(command, cwd=PROJECT, env=_variables(), check=True, capture_output=True)
