@@ -77,8 +77,11 @@ def test_second_lost_connection_is_answered_unavailable_and_changes_nothing(
     assert finish().status_code == 200
 
 
-def test_connection_lost_during_commit_is_reported_and_not_retried(shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service cannot know whether COMMIT happened. Here it did, and a repeated call gets the stored response."""
+@pytest.mark.parametrize("ordered", [False, True])
+def test_connection_lost_during_commit_is_reported_or_looked_up(
+    shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch, *, ordered: bool
+) -> None:
+    """The service cannot know whether COMMIT happened. Here it did: a direct order is found on a new connection, an abort is reported."""
     shopper.start()
     commit = connection.connection.commit
 
@@ -89,11 +92,14 @@ def test_connection_lost_during_commit_is_reported_and_not_retried(shopper: User
 
     with monkeypatch.context() as losing:
         losing.setattr(connection.connection, "commit", committed_but_lost)
-        with pytest.raises(OperationalError) as failure:
-            shopper.finish(ordered=True)
-    assert fault_of(failure.value) is Fault.UNAVAILABLE
-    assert shopper.finish(ordered=True).checkout == ()
-    assert Event.objects.filter(kind="checkout_ordered").count() == 1
+        if ordered:
+            assert shopper.finish(ordered=True).checkout == ()
+        else:
+            with pytest.raises(OperationalError) as failure:
+                shopper.finish(ordered=False)
+            assert fault_of(failure.value) is Fault.UNAVAILABLE
+    assert shopper.finish(ordered=ordered).checkout == ()
+    assert Event.objects.filter(kind__in=["checkout_ordered", "checkout_aborted"]).count() == 1
 
 
 def test_lost_reply_to_commit_is_reported_and_not_retried(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
