@@ -24,6 +24,7 @@ from baskets.api.views.base import ApiViewSet
 from baskets.domain.actors import Actor
 from baskets.domain.errors import WebhookNotFound
 from baskets.domain.events import webhook_attempts, webhook_control, webhook_endpoints
+from baskets.domain.events.webhook_endpoints import EndpointWithSecret
 from baskets.models import FeedPosition, Partner, WebhookAttempt, WebhookEndpoint
 from baskets.models.basket_snapshot import Owner
 
@@ -137,21 +138,20 @@ def _delete(*, owner: Owner, actor: Actor, webhook_id: str) -> Sequence[WebhookE
     return webhook_endpoints.list_webhooks(partner_id=owner.partner_id)
 
 
-def _create(*, owner: Owner, actor: Actor, **values: Any) -> tuple[WebhookEndpoint, str]:
+def _create(*, owner: Owner, actor: Actor, **values: Any) -> EndpointWithSecret:
     name = Partner.objects.values_list("name", flat=True).get(pk=owner.partner_id)
     return webhook_endpoints.create_webhook(partner_name=name, actor=actor, **values)
 
 
-def _rotate(*, owner: Owner, actor: Actor, webhook_id: str, overlap: timedelta) -> tuple[WebhookEndpoint, str]:
+def _rotate(*, owner: Owner, actor: Actor, webhook_id: str, overlap: timedelta) -> EndpointWithSecret:
     endpoint = _find(owner, webhook_id)
     secret = webhook_endpoints.rotate_secret(endpoint=endpoint, overlap=overlap, actor=actor)
     endpoint.refresh_from_db()
-    return endpoint, secret
+    return EndpointWithSecret(endpoint, secret)
 
 
-def _render_secret(created: tuple[WebhookEndpoint, str]) -> dict[str, Any]:
-    endpoint, secret = created
-    return render_webhook(endpoint) | {"secret": secret}
+def _render_secret(created: EndpointWithSecret) -> dict[str, Any]:
+    return render_webhook(created.endpoint) | {"secret": created.secret}
 
 
 def _latest(owner: Owner, webhook_id: str) -> tuple[list[WebhookAttempt], dict[int, FeedPosition]]:

@@ -32,20 +32,10 @@ Division = dict[int, int]
 
 
 class ProductMissing(Refusal):
-    """A product of the report has not reached a cell; no report was applied.
-
-    :param problem: one sentence.
-    """
+    """A product of the report has not reached a cell; no report was applied."""
 
     reason = "product_missing"
     message = "A product has not reached a cell."
-
-    def __init__(self, problem: str) -> None:
-        super().__init__()
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return self.problem
 
 
 @dataclass(frozen=True, kw_only=True)

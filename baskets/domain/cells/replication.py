@@ -126,20 +126,10 @@ INSERT INTO {table} ({columns}) SELECT {columns} FROM {staged} s WHERE NOT EXIST
 
 
 class ReplicationRefused(Refusal):
-    """The databases do not permit the replication; the cell keeps what it had.
-
-    :param problem: one sentence.
-    """
+    """The databases do not permit the replication; the cell keeps what it had."""
 
     reason = "replication_refused"
     message = "The cells cannot share their catalog."
-
-    def __init__(self, problem: str) -> None:
-        super().__init__()
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return self.problem
 
 
 def find_publisher(cells: Sequence[int]) -> int | None:

@@ -16,7 +16,8 @@ union of two beginnings of one timeline, so whatever it sees for the first time 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
@@ -75,6 +76,17 @@ class SlotsMoved:
     baskets: int
     repeated: int
     in_checkout: int
+
+
+class LastEvent(NamedTuple):
+    """How far the timeline of a basket goes.
+
+    :param events: how many events it has.
+    :param at: the moment of the event with the given number; None if it has none.
+    """
+
+    events: int
+    at: datetime | None
 
 
 def drain_slots(chosen: Sequence[int], *, actor: Actor) -> int:
@@ -173,17 +185,20 @@ def _find_copies(chosen: Sequence[UUID], *, database: str) -> set[UUID]:
     :raises SlotMoveRefused: the basket has changed here since.
     """
     numbers = dict(Basket.objects.filter(pk__in=chosen).values_list("pk", "events"))
-    here = {pk: (events, at) for pk, events, at in _last_events(DEFAULT_DB_ALIAS, numbers)}
+    here = _last_events(DEFAULT_DB_ALIAS, numbers)
     there = _last_events(database, numbers)
-    for pk, events, at in there:
-        if events < here[pk][0] or at != here[pk][1]:
+    for pk, copied in there.items():
+        if copied.events < here[pk].events or copied.at != here[pk].at:
             raise SlotMoveRefused(f"The basket {pk} is in both cells, and has changed here since it was copied.")
-    return {pk for pk, _, _ in there}
+    return set(there)
 
 
-def _last_events(database: str, numbers: dict[UUID, int]) -> list[tuple[UUID, int, Any]]:
-    """Read baskets with how many events they have, and the moment of the one with this number."""
-    return [(pk, events, at) for pk, events, at in _rows(database, LAST_EVENTS, [list(numbers), list(numbers.values())])]
+def _last_events(database: str, numbers: dict[UUID, int]) -> dict[UUID, LastEvent]:
+    """Read the baskets that a cell has.
+
+    :param numbers: the number of one event of each basket.
+    """
+    return {pk: LastEvent(events, at) for pk, events, at in _rows(database, LAST_EVENTS, [list(numbers), list(numbers.values())])}
 
 
 def _division() -> tuple[int, ...]:

@@ -85,37 +85,17 @@ class Half:
 
 
 class UnknownCell(Refusal):
-    """The settings name no database of a cell.
-
-    :param problem: one sentence.
-    """
+    """The settings name no database of a cell."""
 
     reason = "cell_unknown"
     message = "BASKETS_CELL_DATABASES does not name the database of that cell."
 
-    def __init__(self, problem: str) -> None:
-        super().__init__()
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return self.problem
-
 
 class MoveRefused(Refusal):
-    """The pieces cannot be moved; nothing has changed.
-
-    :param problem: one sentence.
-    """
+    """The pieces cannot be moved; nothing has changed."""
 
     reason = "move_refused"
     message = "The pieces cannot be moved."
-
-    def __init__(self, problem: str) -> None:
-        super().__init__()
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return self.problem
 
 
 class MoveLeftOpen(Refusal):
@@ -128,14 +108,11 @@ class MoveLeftOpen(Refusal):
     message = "The move may be half done."
 
     def __init__(self, half: Half) -> None:
-        super().__init__()
-        self.half = half
-
-    def __str__(self) -> str:
-        return (
-            f"The move {self.half.move_id} may be half done, so that no cell sells its pieces: {self.half.moved:+d} {self.half.product_id} "
-            f"in cell {self.half.cell} is missing. `move_stock --resume` completes it."
+        super().__init__(
+            f"The move {half.move_id} may be half done, so that no cell sells its pieces: {half.moved:+d} {half.product_id} "
+            f"in cell {half.cell} is missing. `move_stock --resume` completes it."
         )
+        self.half = half
 
 
 def database_of(cell: int) -> str:

@@ -6,7 +6,7 @@ Partners call these functions with their keys, staff and commands with a reason 
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
@@ -43,6 +43,13 @@ NOW = Statement("webhook_now", "SELECT statement_timestamp()")
 State, Change = WebhookEndpoint.State, WebhookChange.Kind
 
 
+class EndpointWithSecret(NamedTuple):
+    """An endpoint with its new secret, which cannot be read again later."""
+
+    endpoint: WebhookEndpoint
+    secret: str
+
+
 @transaction.atomic(savepoint=False)
 def create_webhook(
     *,
@@ -53,7 +60,7 @@ def create_webhook(
     strict: bool = False,
     from_the_beginning: bool = False,
     actor: Actor,
-) -> tuple[WebhookEndpoint, str]:
+) -> EndpointWithSecret:
     """Create an endpoint. It receives the events from now on.
 
     Locks the feed.
@@ -61,7 +68,6 @@ def create_webhook(
     :param kinds: of events; empty for all.
     :param strict: deliver one event at a time, in the order of the feed; otherwise in order for each basket. It cannot be changed.
     :param from_the_beginning: start with the oldest event of the feed instead.
-    :returns: the endpoint and its secret. The secret cannot be read again later.
     :raises PartnerNotFound: no partner has this name.
     :raises InvalidValue: the URL is not allowed, or a kind or the label is invalid.
     :raises WebhooksFull: a key of the partner creates it, and the partner has `conf.webhooks_per_partner` of them.
@@ -103,7 +109,7 @@ def create_webhook(
         data={"after": after},
         actor=actor,
     )
-    return endpoint, text
+    return EndpointWithSecret(endpoint, text)
 
 
 def validate_properties(*, url: str, kinds: Sequence[str], label: str) -> None:

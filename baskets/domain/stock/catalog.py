@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.db import connection, transaction
 from django.utils.translation import gettext_noop
@@ -47,6 +47,13 @@ class Unspecified(Enum):
 
 
 UNSPECIFIED: Final = Unspecified.TOKEN
+
+
+class FieldProblem(NamedTuple):
+    """What is wrong with a field: `problem` is the end of a sentence that begins with the name of the field."""
+
+    field: str
+    problem: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,35 +236,34 @@ def _character_kind(character: str) -> str:
     return sentence(kind) if kind else sentence("an invisible character")
 
 
-def row_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def row_problems(values: Mapping[str, Any]) -> Iterator[FieldProblem]:
     """Check the values of a row.
 
     :param values: the fields of `ProductRow` by name, of the right types.
-    :returns: each problem: the name of the field, and the end of a sentence.
     """
     for name in ("product_id", "main_product_id"):
         if (values[name] or name in REQUIRED_FIELDS) and (problem := product_id_problem(values[name])):
-            yield name, problem
+            yield FieldProblem(name, problem)
     if is_sandbox_product(values["product_id"]):
-        yield "product_id", f"begins with {SANDBOX_PREFIX}, which belongs to the products of the sandbox"
+        yield FieldProblem("product_id", f"begins with {SANDBOX_PREFIX}, which belongs to the products of the sandbox")
     for name, longest in MAX_LENGTHS.items():
         text = values[name]
         if name in REQUIRED_FIELDS and not text:
-            yield name, "is empty"
+            yield FieldProblem(name, "is empty")
         elif len(text) > longest:
-            yield name, f"has {len(text)} characters, {longest} at most"
+            yield FieldProblem(name, f"has {len(text)} characters, {longest} at most")
         if FORBIDDEN_IN_TEXT.search(text):
-            yield name, "has a control character or a broken one"
+            yield FieldProblem(name, "has a control character or a broken one")
     yield from _number_problems(values)
 
 
-def _number_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _number_problems(values: Mapping[str, Any]) -> Iterator[FieldProblem]:
     price, currency, pieces = values["price"], values["currency"], values["stock"]
     if price is not None and not 0 <= price <= MAX_PRICE:
-        yield "price", f"is not a whole number from 0 to {MAX_PRICE}"
+        yield FieldProblem("price", f"is not a whole number from 0 to {MAX_PRICE}")
     if currency and not CURRENCY.fullmatch(currency):
-        yield "currency", "is not three capital letters"
+        yield FieldProblem("currency", "is not three capital letters")
     elif price is not None and not currency:
-        yield "price", "has no currency"
+        yield FieldProblem("price", "has no currency")
     if pieces is not None and pieces is not UNSPECIFIED and not 0 <= pieces <= MAX_PIECES:
-        yield "stock", f"is not a whole number from 0 to {MAX_PIECES}"
+        yield FieldProblem("stock", f"is not a whole number from 0 to {MAX_PIECES}")

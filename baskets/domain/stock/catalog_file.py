@@ -1,14 +1,14 @@
 """Parses a product catalog from CSV or JSON lines into rows, and problems with their line numbers."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from baskets.domain.stock import catalog
-from baskets.domain.stock.catalog import UNSPECIFIED, ProductRow, row_problems
+from baskets.domain.stock.catalog import UNSPECIFIED, FieldProblem, ProductRow, row_problems
 from baskets.domain.stock.product_table import (
     COLUMNS,
     REQUIRED,
@@ -26,28 +26,36 @@ MAX_ROWS = 1_000_000
 BOOLEAN_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": None}
 
 
+class ParsedLine(NamedTuple):
+    """The values of one line by field, and the fields that could not be parsed. Their values are not validated again."""
+
+    values: dict[str, Any]
+    unread: list[FieldProblem]
+
+
 @dataclass(kw_only=True)
 class CatalogFile(ParsedFile):
     """The content of a catalog."""
 
     rows: list[ProductRow] = field(default_factory=list)
 
-    def add(self, line: int, values: Mapping[str, Any], wrong: Sequence[tuple[str, str]]) -> None:
+    def add(self, number: int, line: ParsedLine) -> None:
         """Add the values of one line as a row, or all their problems.
 
-        :param wrong: the fields that could not be parsed, with the reason. Their values are not validated again.
+        :param number: of the line.
         :raises UnreadableFile: the file has more than `MAX_ROWS` products.
         """
-        unread = {name for name, _ in wrong}
-        problems = [*wrong, *(problem for problem in row_problems(values) if problem[0] not in unread)]
-        if values["product_id"] and (repeated := self.repeated(values["product_id"], line)):
-            problems.append(("product_id", repeated))
-        for name, problem in problems:
-            self.report(line, f"{name} {problem}")
+        values = line.values
+        unread = {wrong.field for wrong in line.unread}
+        problems = [*line.unread, *(wrong for wrong in row_problems(values) if wrong.field not in unread)]
+        if values["product_id"] and (repeated := self.repeated(values["product_id"], number)):
+            problems.append(FieldProblem("product_id", repeated))
+        for wrong in problems:
+            self.report(number, f"{wrong.field} {wrong.problem}")
         if not problems:
             self.rows.append(ProductRow(**values))
             if len(self.rows) > MAX_ROWS:
-                raise UnreadableFile(line, f"more than {MAX_ROWS} products; split the file")
+                raise UnreadableFile(number, f"more than {MAX_ROWS} products; split the file")
 
 
 def read_catalog(stream: BinaryIO, *, name: str, advance: Callable[[int], object] = lambda _: None) -> CatalogFile:
@@ -68,28 +76,28 @@ def _read_lines(lines: Iterator[tuple[int, str]], *, suffix: str, found: Catalog
     if suffix in JSON_SUFFIXES or (suffix != ".csv" and first[1].lstrip().startswith("{")):
         _read_json_lines(chain([first], lines), found)
     else:
-        for line, cells in read_csv(first, lines, found, required=REQUIRED, headings={}):
-            found.add(line, *_values_of_cells(cells))
+        for number, cells in read_csv(first, lines, found, required=REQUIRED, headings={}):
+            found.add(number, _parse_cells(cells))
     if not found.lines and not found.problem_count:
         raise UnreadableFile(first[0], "there is no product in the file")
 
 
-def _values_of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+def _parse_cells(cells: Mapping[str, str]) -> ParsedLine:
     values: dict[str, Any] = {name: cells[name] for name in TEXT_COLUMNS}
-    wrong = []
+    unread = []
     for name in ("price", "stock"):
         cell = cells.get(name, "")
         # Prices are minor units, so "12.0" is not a price.
         values[name] = parse_pieces(cell) if name == "stock" or "." not in cell else None
         if cell and values[name] is None:
-            wrong.append((name, f"{cell[:40]!r} is not a whole number"))
+            unread.append(FieldProblem(name, f"{cell[:40]!r} is not a whole number"))
     if "stock" not in cells:
         values["stock"] = UNSPECIFIED
     listed = cells.get("listed", "").strip().lower()
     values["listed"] = BOOLEAN_WORDS.get(listed)
     if listed not in BOOLEAN_WORDS:
-        wrong.append(("listed", f"{listed[:40]!r} is neither true nor false"))
-    return values, wrong
+        unread.append(FieldProblem("listed", f"{listed[:40]!r} is neither true nor false"))
+    return ParsedLine(values, unread)
 
 
 # --- JSON lines -----------------------------------------------------------------
@@ -108,8 +116,7 @@ def _read_json_lines(lines: Iterable[tuple[int, str]], found: CatalogFile) -> No
         if not isinstance(fields, dict):
             found.report(number, "this is not a JSON object")
             continue
-        values, wrong = _values_of_fields(fields)
-        found.add(number, values, wrong)
+        found.add(number, _parse_fields(fields))
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -119,15 +126,15 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _values_of_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    wrong = [("unknown key", repr(key[:60])) for key in fields if key not in COLUMNS]
-    wrong += [(key, "is missing") for key in catalog.REQUIRED_FIELDS if key not in fields]
+def _parse_fields(fields: Mapping[str, Any]) -> ParsedLine:
+    unread = [FieldProblem("unknown key", repr(key[:60])) for key in fields if key not in COLUMNS]
+    unread += [FieldProblem(key, "is missing") for key in catalog.REQUIRED_FIELDS if key not in fields]
     values: dict[str, Any] = {}
     for name in TEXT_COLUMNS:
         value = fields.get(name)
         values[name] = value if isinstance(value, str) else ""
         if not (value is None or isinstance(value, str)):
-            wrong.append((name, "is not a string"))
+            unread.append(FieldProblem(name, "is not a string"))
     for name in ("price", "stock"):
         value = fields.get(name)
         if isinstance(value, float) and value.is_integer():
@@ -135,10 +142,10 @@ def _values_of_fields(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[t
         whole = isinstance(value, int) and not isinstance(value, bool)
         values[name] = value if whole else None
         if not (value is None or whole):
-            wrong.append((name, "is not a whole number"))
+            unread.append(FieldProblem(name, "is not a whole number"))
     if "stock" not in fields:
         values["stock"] = UNSPECIFIED
     values["listed"] = fields.get("listed")
     if not (values["listed"] is None or isinstance(values["listed"], bool)):
-        wrong.append(("listed", "is neither true nor false"))
-    return values, wrong
+        unread.append(FieldProblem("listed", "is neither true nor false"))
+    return ParsedLine(values, unread)
