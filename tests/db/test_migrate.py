@@ -16,6 +16,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled, Un
 
 from baskets.management.commands import migrate
 from tests.project.test_tree import PROJECT
+from tests.waiting import eventually
 
 NAME = "half_migrated"
 
@@ -110,8 +111,46 @@ def test_it_tries_again_where_a_lock_was_not_available(
     command = migrate.Command(stderr=written)
     if fails:
         with pytest.raises(OperationalError):
-            command._handle_with_retries()
+            command._handle_with_retries(lambda: None)
     else:
-        command._handle_with_retries()
+        command._handle_with_retries(lambda: None)
     assert len(made) == attempts
     assert written.getvalue().count("Trying again") == attempts - 1
+
+
+@pytest.fixture
+def vacuumed(transactional_db: None) -> Iterator[str]:
+    """A table that autovacuum works on for half a minute, because it pauses after each page."""
+    name = "vacuumed"
+    vacuum = "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_threshold = 1, fillfactor = 10"
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER SYSTEM SET autovacuum_naptime = 1")
+        cursor.execute("SELECT pg_reload_conf()")
+        cursor.execute(f"CREATE TABLE {name} WITH ({vacuum}) AS SELECT n FROM generate_series(1, 6000) n")  # noqa: S608 (constants)
+        cursor.execute(f"DELETE FROM {name} WHERE n % 2 = 0; SELECT pg_stat_force_next_flush()")  # noqa: S608 (the name is ours)
+    try:
+        yield name
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE {name}")
+            cursor.execute("ALTER SYSTEM RESET autovacuum_naptime")
+            cursor.execute("SELECT pg_reload_conf()")
+
+
+def test_it_gets_the_lock_of_a_table_that_autovacuum_works_on(vacuumed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_vacuumed() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT FROM pg_stat_progress_vacuum WHERE relid = %s::regclass", [vacuumed])
+            return bool(cursor.rowcount)
+
+    def handle(*_: object, **__: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {vacuumed} ADD more int")
+
+    monkeypatch.setattr(django_migrate.Command, "handle", handle)
+    monkeypatch.setattr(migrate, "PAUSES_SECONDS", (0, 0))
+    written = io.StringIO()
+    assert eventually(is_vacuumed)
+    migrate.Command(stderr=written).handle(database="default")
+    assert written.getvalue().count("Trying again") == 1, "it waited longer, where only a vacuum was in the way"
+    assert connection.settings_dict["OPTIONS"]["options"].count("lock_timeout") == 1
