@@ -21,11 +21,15 @@ from tests.project.documents import DOCS, DOCUMENTS, OPERATIONS, README, ROOT, c
 
 def settings_variables() -> dict[str, ast.expr | None]:
     """What the settings read from the environment, with the default of each."""
-    found = {}
+    found: dict[str, ast.expr | None] = {}
     for node in ast.walk(ast.parse((ROOT / "basket_project" / "settings.py").read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "env":
+        if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
+            continue
+        if isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "env":
             defaults = [keyword.value for keyword in node.keywords if keyword.arg == "default"]
-            found[ast.literal_eval(node.args[0])] = defaults[0] if defaults else None
+            found[str(node.args[0].value)] = defaults[0] if defaults else None
+        elif ast.unparse(node.func) == "_reasons":  # It calls `env` with the name that it is given.
+            found[str(node.args[0].value)] = node.args[1]
     return found
 
 
@@ -135,8 +139,9 @@ def options_of(words: list[str]) -> set[str]:
     options = {option for action in commands[name]._actions for option in action.option_strings}
     if name == "prove":
         options |= {option for action in run_verification._parser()._actions for option in action.option_strings}
-    if name == "serve":  # Its options are the server's.
-        options |= set(re.findall(r'add_argument\("(--[a-z-]+)"', (ROOT / "basket_project" / "server.py").read_text()))
+    # The modules that these commands execute have their options.
+    if module := {"serve": "basket_project/server.py", "bench": "tests/bench/__main__.py"}.get(name):
+        options |= set(re.findall(r'add_argument\("(--[a-z-]+)"', (ROOT / module).read_text()))
     return options
 
 
