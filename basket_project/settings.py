@@ -44,7 +44,7 @@ LANGUAGES = [("en", "English"), ("de", "German")]
 INSTALLED_APPS = [
     # Before `django.contrib.auth`, whose commands for accounts it records.
     "baskets",
-    "django.contrib.admin",
+    "basket_project.admin.DeskConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -71,7 +71,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
         return rows.exclude(product_id__startswith=SANDBOX_PREFIX)
 
     def export_columns(self, request: HttpRequest) -> exports.Columns:
-        """Choose the columns that `import_products` reads, so that a file can be imported again to the letter.
+        """Choose the columns that `import_products` reads, so that a file can be imported again unchanged.
 
         There is no column `stock`: what was true when the file was written is not true when it is imported. What could be had
         then is in `available`, which the import does not read.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from django.contrib.admin import AdminSite
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -97,3 +98,10 @@ def test_a_product_page_costs_the_same_however_many_hold_it(shop: Shop, root: Cl
                 page(root, "product", "x")
             counts.append(len(queries))
     assert counts[0] == counts[1] <= 14
+
+
+def test_only_pages_that_list_the_tables_ask_for_the_permissions_of_each(shop: Shop, root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(AdminSite, "_build_app_dict")
+    assert "Baskets" in root.get(list_of(Product)).content.decode()
+    with pytest.raises(AttributeError, match="_build_app_dict"):
+        root.get("/admin/records/")

@@ -1,4 +1,4 @@
-"""The guard against formulas: nothing that a spreadsheet would evaluate is left, and every text comes back to the letter."""
+"""The guard against formulas: nothing that a spreadsheet would evaluate is left, and every text comes back unchanged."""
 
 import re
 import time

@@ -105,7 +105,7 @@ class ConfirmCode(RedirectURLMixin, CodeView):
     next_page = "admin:index"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Send away who needs no code."""
+        """Redirect users who need no code."""
         account: Any = request.user
         if not account.is_authenticated or VERIFIED in request.session or not second_factor.is_enrolled(account):
             return redirect("admin:index")
@@ -130,7 +130,7 @@ class Enrol(RedirectURLMixin, CodeView):
     next_page = "staff:account"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Send away who has a second factor, or is not signed in."""
+        """Redirect users who have a second factor, or are not signed in."""
         account: Any = request.user
         if not admin.site.has_permission(request) or second_factor.is_enrolled(account):
             return redirect("admin:index")
@@ -181,7 +181,7 @@ class FactorChangeView(CodeView):
     success_url = reverse_lazy("staff:account")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Send away who has none."""
+        """Redirect users who have none."""
         account: Any = request.user
         if not admin.site.has_permission(request) or not second_factor.is_enrolled(account):
             return redirect("staff:account" if request.user.is_authenticated else "admin:index")

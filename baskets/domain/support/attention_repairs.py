@@ -4,7 +4,13 @@ from django.db import transaction
 
 from baskets.domain.actors import Actor
 from baskets.domain.checkout import attention as flags
-from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, lock_session_if_unchanged, record_repair
+from baskets.domain.support.guards import (
+    RepairNotApplicable,
+    lock_basket_if_unchanged,
+    lock_if_unchanged,
+    lock_session_if_unchanged,
+    record_repair,
+)
 from baskets.domain.wording import sentence
 from baskets.models import Attention, Basket, CheckoutSession, Event
 
@@ -45,7 +51,7 @@ def resolve_all(*, basket: Basket, expected_events: int, reason: str, actor: Act
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the basket has no open flag, or no longer exists.
     """
-    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    snapshot = lock_basket_if_unchanged(basket, expected_events=expected_events, reason=reason)
     resolved = flags.resolve(snapshot=snapshot, reasons=Attention.Reason.values, cause=flags.Cause.STAFF, comment=reason, actor=actor)
     if not resolved.rowcount:
         raise RepairNotApplicable(sentence("This basket has no open flag."))

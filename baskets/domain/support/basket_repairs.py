@@ -12,7 +12,7 @@ from baskets.domain.actors import Actor
 from baskets.domain.baskets import items, lifecycle, lists
 from baskets.domain.baskets.store import write_lists
 from baskets.domain.support import erasure
-from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
+from baskets.domain.support.guards import RepairNotApplicable, lock_basket_if_unchanged, record_repair
 from baskets.domain.wording import sentence
 from baskets.models import Basket, Event
 from baskets.models.basket_snapshot import BasketLine, Owner
@@ -36,7 +36,7 @@ def change_item(*, basket: Basket, product_id: str, count: int, expected_events:
     :raises CartFull: the item would move to a full cart.
     :raises SavedFull: the item would move to a full saved list.
     """
-    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    snapshot = lock_basket_if_unchanged(basket, expected_events=expected_events, reason=reason)
     owner = Owner(partner_id=basket.partner_id, user_id=basket.user_id)
     if count < 0:
         after = items.remove_item(owner=owner, product_id=product_id, actor=actor)
@@ -62,7 +62,7 @@ def add_item(*, basket: Basket, product_id: str, count: int, expected_events: in
     :raises ProductNotFound: not in the catalog, or not listed.
     :raises CartFull: the cart is full.
     """
-    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    snapshot = lock_basket_if_unchanged(basket, expected_events=expected_events, reason=reason)
     if not snapshot.is_open:
         raise RepairNotApplicable(sentence("The basket was deleted or has expired. Restore it first."))
     if lists.find_line(snapshot.cart, product_id):
@@ -86,7 +86,7 @@ def restore(*, basket: Basket, expected_events: int, reason: str, actor: Actor) 
     :raises RepairNotApplicable: the basket is open, the data of its user were erased, it was closed empty, what it held is no longer
         stored, or it no longer exists.
     """
-    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    snapshot = lock_basket_if_unchanged(basket, expected_events=expected_events, reason=reason)
     if snapshot.is_open:
         raise RepairNotApplicable(sentence("The basket is open. Add single items instead."))
     if erasure.is_erased(basket):
@@ -124,7 +124,7 @@ def extend(*, basket: Basket, days: int, expected_events: int, reason: str, acto
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the basket was deleted or has expired, expires later anyway, or no longer exists.
     """
-    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    snapshot = lock_basket_if_unchanged(basket, expected_events=expected_events, reason=reason)
     until = snapshot.at + timedelta(days=days)
     if not snapshot.is_open:
         raise RepairNotApplicable(sentence("The basket was deleted or has expired. It opens again with the next item that its user adds."))
@@ -146,7 +146,7 @@ def add_note(*, basket: Basket, expected_events: int, reason: str, actor: Actor)
     :raises StaleState: the timeline of the basket has more events.
     :raises RepairNotApplicable: the data of its user were erased, or the basket no longer exists.
     """
-    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    snapshot = lock_basket_if_unchanged(basket, expected_events=expected_events, reason=reason)
     if erasure.is_erased(basket):
         raise RepairNotApplicable(sentence("The user's data were erased."))
     record_repair(snapshot, NOTE, reason, actor)
@@ -166,6 +166,6 @@ def end(*, basket: Basket, expected_events: int, reason: str, actor: Actor) -> N
     :raises CheckoutActive: a session is active and must be finished or aborted first.
     :raises OwnSessionLapsed: to the runner: the session of the basket has lapsed.
     """
-    lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    lock_basket_if_unchanged(basket, expected_events=expected_events, reason=reason)
     after = lifecycle.delete_basket(owner=Owner(partner_id=basket.partner_id, user_id=basket.user_id), actor=actor)
     record_repair(after, "end", reason, actor)

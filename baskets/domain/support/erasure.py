@@ -10,7 +10,7 @@ from baskets.db.pipeline import Statement, execute
 from baskets.domain import audit_log, slots
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import check_no_active_session, delete_locked_basket
-from baskets.domain.support.guards import RepairNotApplicable, lock_if_unchanged, record_repair
+from baskets.domain.support.guards import RepairNotApplicable, lock_basket_if_unchanged, record_repair
 from baskets.domain.validation import require_reason
 from baskets.domain.wording import sentence
 from baskets.models import Basket, CheckoutSession, Comfort, DeskEntry, GuestToken, IdempotencyRecord, Transfer
@@ -132,7 +132,7 @@ def erase_user(*, basket: Basket, expected_events: int, means_user_elsewhere: bo
     """
     # Before the basket lock, because of the lock order; after it again, because a call may have ended in between.
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
-    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    snapshot = lock_basket_if_unchanged(basket, expected_events=expected_events, reason=reason)
     IdempotencyRecord.objects.filter(basket_id=basket.pk).delete()
     check_no_active_session(snapshot)
     if is_erased(basket):

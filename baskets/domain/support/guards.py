@@ -147,6 +147,21 @@ def lock_if_unchanged(basket_id: UUID, *, expected_events: int, reason: str, is_
     return snapshot
 
 
+def lock_basket_if_unchanged(basket: Basket, *, expected_events: int, reason: str) -> BasketSnapshot:
+    """Lock the basket of a page and read it, unless it has changed since, or is another one by now.
+
+    :param basket: as the request has read it. See Note [The version of a basket].
+    :param expected_events: the number of events of the basket that staff have seen.
+    :raises ReasonRequired: the reason is missing, too long, or not storable.
+    :raises StaleState: the timeline of the basket has more events, or its user was erased and has returned.
+    :raises RepairNotApplicable: the basket no longer exists.
+    """
+    snapshot = lock_if_unchanged(basket.pk, expected_events=expected_events, reason=reason)
+    if snapshot.created_at != basket.created_at:
+        raise StaleState(since=[])
+    return snapshot
+
+
 def record_repair(
     snapshot: BasketSnapshot,
     name: str,

@@ -13,7 +13,7 @@ from baskets.domain.baskets import items
 from baskets.domain.errors import OrderNotFound, Refusal
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.support import basket_repairs, erasure
+from baskets.domain.support import attention_repairs, basket_repairs, erasure, guards
 from baskets.models import Basket, CheckoutSession, DeskEntry, Event, FeedPosition
 from baskets.models.basket_snapshot import Owner
 from tests.domain.scenarios import User, available
@@ -167,6 +167,32 @@ def test_texts_that_contain_the_id_of_several_baskets_include_those_about_them(o
     basket = Basket.objects.get(pk=user.owner.basket_id)
     assert len(erasure.texts_elsewhere(basket, limit=9)) == 3
     assert len(erasure.texts_elsewhere(basket, other, limit=9)) == 5
+
+
+@pytest.mark.parametrize(
+    ("repair", "values"),
+    [
+        (basket_repairs.change_item, {"product_id": "song", "count": 5}),
+        (basket_repairs.add_item, {"product_id": "shirt", "count": 1}),
+        (basket_repairs.restore, {}),
+        (basket_repairs.extend, {"days": 5}),
+        (basket_repairs.end, {}),
+        (basket_repairs.add_note, {}),
+        (attention_repairs.resolve_all, {}),
+        (erasure.erase_user, {}),
+    ],
+)
+def test_a_request_that_read_the_old_basket_does_not_touch_the_new_one(
+    user: User, repair: Callable[..., Any], values: dict[str, Any], stored_rows: Callable[[], Any]
+) -> None:
+    read_by_the_request = Basket.objects.get()
+    erase(user)
+    user.place("song")
+    new = Basket.objects.get(pk=read_by_the_request.pk)
+    before = stored_rows()
+    with pytest.raises(guards.StaleState):
+        runner.run(repair, basket=read_by_the_request, expected_events=new.events, reason="requested", actor=STAFF, **values)
+    assert stored_rows() == before
 
 
 def test_an_erased_user_is_known_by_the_name_alone(user: User) -> None:
