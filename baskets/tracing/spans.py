@@ -77,10 +77,10 @@ class Spans:
     # --- Calls ---------------------------------------------------------------------------------
 
     def request(self, request: HttpRequest) -> AbstractContextManager[Span]:
-        """Span a call, as a part of the caller's trace if it sends `traceparent`."""
-        headers = {name: request.META.get(f"HTTP_{name.upper()}", "") for name in ("traceparent", "tracestate")}
+        """Span a call, as a part of the caller's trace if it sends `traceparent`. The text of a `tracestate` would be exported, or logged."""
+        parent = {"traceparent": request.META.get("HTTP_TRACEPARENT", "")}
         attributes = {"http.request.method": method_of(request), "url.scheme": request.scheme}
-        return self._span(method_of(request), context=W3C.extract(headers), kind=SpanKind.SERVER, attributes=attributes)
+        return self._span(method_of(request), context=W3C.extract(parent), kind=SpanKind.SERVER, attributes=attributes)
 
     def end_request(self, span: Span, request: HttpRequest, response: HttpResponseBase, *, reason: str | None) -> None:
         """Record the route and the outcome of a call.

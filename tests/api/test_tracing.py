@@ -119,6 +119,15 @@ def test_a_call_that_is_not_sampled_has_no_spans_and_leaves_no_context(api: Api,
     assert Event.objects.get().tracking == {}
 
 
+@pytest.mark.parametrize("state", [f"vendor={USER}", f"vendor {USER}"])
+def test_tracestate_is_neither_exported_nor_logged(api: Api, finished: Finished, caplog: pytest.LogCaptureFixture, state: str) -> None:
+    api.get("/baskets/users/ada", traceparent=TRACEPARENT, tracestate=state)
+    call = finished()[0]
+    assert trace_of(call) == TRACE_ID
+    assert USER not in call.to_json()
+    assert USER not in caplog.text
+
+
 @pytest.mark.parametrize("value", ["", "00", TRACEPARENT.upper() + "x", f"ff-{TRACE_ID}-{PARENT_ID}-01", "x" * 4000])
 def test_a_broken_traceparent_begins_a_new_trace(api: Api, finished: Finished, value: str) -> None:
     api.get("/baskets/users/ada", traceparent=value)
