@@ -77,7 +77,7 @@ class Spans:
     # --- Calls ---------------------------------------------------------------------------------
 
     def request(self, request: HttpRequest) -> AbstractContextManager[Span]:
-        """Span a call, as a part of the caller's trace if it sends `traceparent`. The text of a `tracestate` would be exported, or logged."""
+        """Span a call, as a part of the caller's trace if it sends `traceparent`. Its `tracestate` would be exported, and is not read."""
         parent = {"traceparent": request.META.get("HTTP_TRACEPARENT", "")}
         attributes = {"http.request.method": method_of(request), "url.scheme": request.scheme}
         return self._span(method_of(request), context=W3C.extract(parent), kind=SpanKind.SERVER, attributes=attributes)
