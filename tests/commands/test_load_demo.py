@@ -1,5 +1,6 @@
 """`load_demo`: what it prints once, what a second start leaves alone, and a curl that works every time."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from baskets.domain.maintenance import demo_data, invariant_checker
 from baskets.models import ApiKey, Partner, Product, StockAdjustment
 from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
+from tests.conftest import Log
 from tests.domain.scenarios import User
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -20,10 +22,13 @@ def user() -> User:
     return User(Owner(partner_id=Partner.objects.get(name=demo_data.PARTNER).pk, user_id=demo_data.USER_ID))
 
 
-def test_the_first_start_tells_its_secrets_and_they_work(run: Run) -> None:
+def test_the_first_start_tells_its_secrets_and_they_work(run: Run, log: Log) -> None:
     done = run("load_demo", "--json")
-    assert (done.code, done.err) == (0, "")
     data = done.data
+    # The log has the new administrator, and no secret.
+    [line] = log.lines("rights_changed")
+    assert (done.code, line["given"], data["admin_password"] in log.text) == (0, ["is_active", "is_staff", "is_superuser"], False)
+    assert [json.loads(line)["event"] for line in done.err.splitlines()] in (["rights_changed"], [])
     assert sorted(data) == ["admin_password", "admin_user", "api_key", "order_no", "test_api_key", "user_id"]
     assert data["test_api_key"].startswith("bk_test")
     key = ApiKey.objects.valid().get(partner__sandbox_of__isnull=True)
