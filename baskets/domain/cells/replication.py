@@ -30,7 +30,8 @@ from baskets.models import ApiKey, DeskEntry, Partner, Product, SecondFactor, Si
 
 PUBLICATION = "baskets_shared"
 SUBSCRIPTION = "baskets_shared"
-SLOT_SECONDS = 30
+# How long to wait for the end of the use of a slot, and for the transactions that are open when one is created.
+SLOT_SECONDS = 60
 CONNECTION_FIELDS = ("host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "sslcert", "sslkey")
 
 
@@ -316,7 +317,10 @@ def _replace_slot(walsender: Any, slot: str) -> None:
         else:
             walsender.execute("SELECT pg_terminate_backend(%s)", [rows[0][0]])
             time.sleep(0.05)
+    # It waits for every transaction of the server that writes, in any database. It holds no lock for which a call waits.
+    walsender.execute(f"SET lock_timeout = '{SLOT_SECONDS}s'")
     walsender.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
+    walsender.execute("RESET lock_timeout")
 
 
 @contextmanager

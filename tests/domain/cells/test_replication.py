@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from functools import partial
+from threading import Timer
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ from django.contrib.auth.models import Group, User
 from django.db import DatabaseError, connections
 from pytest_django import Settings
 
+from basket_project.settings import DATABASE_SESSION
 from baskets.api.views.metrics import DATABASE_NUMBERS
 from baskets.domain.access import api_keys
 from baskets.domain.cells import replication, shared_check
@@ -188,6 +190,15 @@ def test_setting_up_is_killed_at_any_step_and_repeated(cells: list[str], run: Ru
         eventually(partial(lambda address: obtainable(address, "stream") == "0", address))
         assert obtainable(address, "poster") == "0"
         assert obtainable(address, "song") == "unlimited"
+
+
+def test_setting_up_waits_for_a_transaction_longer_than_a_call_would(cells: list[str], run: Run) -> None:  # noqa: F811
+    with psycopg.connect(cells[2]) as writer:
+        writer.execute("SELECT pg_current_xact_id()")
+        end = Timer(float(DATABASE_SESSION["lock_timeout"].removesuffix("s")) + 0.5, writer.rollback)
+        end.start()
+        assert run("replicate_catalog", "--cell", "2").code == 0
+        assert not end.is_alive()
 
 
 def test_rows_that_others_refer_to_are_not_lost(cells: list[str], run: Run) -> None:  # noqa: F811
