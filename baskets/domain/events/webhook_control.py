@@ -129,7 +129,7 @@ def _position_before(endpoint: WebhookEndpoint, since: datetime) -> int:
     :raises NothingToReplay: no event since then was delivered.
     """
     first = FeedPosition.objects.filter(partner=endpoint.partner_id, event__at__gte=since).order_by("position").first()
-    if first is None or first.position > endpoint.position:
+    if first is None or not WebhookLane.objects.filter(endpoint=endpoint, position__gte=first.position).exists():
         raise NothingToReplay
     return first.position - 1
 
@@ -152,7 +152,9 @@ def _change(
     position = row.position if new_position is None else new_position(row)
     if position < (purged := FeedState.objects.get().purged_position):
         reason = f"{reason} (events up to position {purged} may have been purged since)"[:REASON_LIMIT]
-    WebhookEndpoint.objects.filter(pk=row.pk).update(state=to, position=position, failures=0, failing_since=None, next_try_at=None)
+    # A lane may be further behind than the position to replay from.
+    stored = min(row.position, position)
+    WebhookEndpoint.objects.filter(pk=row.pk).update(state=to, position=stored, failures=0, failing_since=None, next_try_at=None)
     take_lanes(row)
     if new_position is not None:
         # What was blocked later comes again with its lane.

@@ -30,6 +30,8 @@ log = structlog.get_logger("baskets.webhooks")
 
 SYNC_SECONDS = 1.0
 RECORD_SECONDS = 0.2
+# How often the lanes without an event are stored: the lag of an endpoint is known no better than this.
+IDLE_LANES_SECONDS = 5.0
 # How often a deliverer gives positions to new events.
 ASSIGN_SECONDS = 0.1
 # How often an idle deliverer looks for new events.
@@ -99,7 +101,7 @@ class Deliverer:
                     self._heartbeat_if_due(accepts=False)
                 before = self.totals.delivered
                 self._record_outcomes()
-                self._record_progress()
+                self._record_progress(is_last=True)
                 webhook_lanes.end(deliverer=self.id)
                 advance(self.totals.delivered - before)
             finally:
@@ -355,32 +357,31 @@ class Deliverer:
             "webhook_failed", webhook=stream.endpoint.pk, problem=failure.problem, blocked=is_blocked, state=recorded and recorded.state
         )
 
-    def _record_progress(self) -> None:
-        """Store the positions of the lanes, and the latest attempts, in one transaction."""
-        self._recorded_at = time.monotonic()
-        positions, endpoints = {}, set(self._succeeded)
-        for stream in self._streams.values():
-            if not stream.is_dirty:
+    def _record_progress(self, *, is_last: bool = False) -> None:
+        """Store the positions of the lanes, and the latest attempts, in one transaction. See Note [Idle lanes].
+
+        :param is_last: store the positions of idle lanes, however short they are idle.
+        """
+        self._recorded_at = now = time.monotonic()
+        positions: dict[int, int] = {}
+        endpoints, passed = set(self._succeeded), set[int]()
+        for endpoint_id, stream in self._streams.items():
+            if stream.dirty_since is None:
                 continue
-            for lane in stream.lanes.values():
-                if not lane.waiting and not lane.in_flight:
-                    # The feed was read so far, and the lane has no event there.
-                    lane.done = lane.read = max(lane.read, stream.read)
-                if lane.done > lane.stored:
-                    positions[lane.lane_id] = lane.done
-                    endpoints.add(stream.endpoint.pk)
-        if not positions and not self._attempts and not self._succeeded:
-            return
+            if is_last or now - stream.dirty_since >= IDLE_LANES_SECONDS:
+                passed.add(endpoint_id)
+            if found := stream.positions_to_store(idle_too=endpoint_id in passed):
+                positions |= found
+                endpoints.add(endpoint_id)
+        if positions or self._attempts or self._succeeded:
 
-        def step() -> None:
-            webhook_lanes.record_progress(
-                deliverer=self.id, endpoints=sorted(endpoints), positions=positions, succeeded=sorted(self._succeeded)
-            )
-            webhook_attempts.record_attempts(self._attempts)
+            def step() -> None:
+                webhook_lanes.record_progress(
+                    deliverer=self.id, endpoints=sorted(endpoints), positions=positions, succeeded=sorted(self._succeeded)
+                )
+                webhook_attempts.record_attempts(self._attempts)
 
-        run_in_transaction(step)
+            run_in_transaction(step)
         self._succeeded, self._attempts = set(), []
-        for stream in self._streams.values():
-            for lane in stream.lanes.values():
-                lane.stored = max(lane.stored, positions.get(lane.lane_id, 0))
-            stream.is_dirty = stream.has_work()
+        for endpoint_id, stream in self._streams.items():
+            stream.set_stored(positions, idle_too=endpoint_id in passed)

@@ -16,6 +16,12 @@
 # the last, the row is deleted and the lane goes on with the basket. If several baskets in a row are refused, the endpoint itself is
 # failing: nothing more is blocked, and all lanes wait.
 #
+# Note [Idle lanes]
+# A lane with acknowledged events is stored within `RECORD_SECONDS`, so that few are repeated. A lane that has only passed events of
+# other lanes repeats nothing, and storing it at once would update every lane for each event of a partner. So it is stored every
+# `IDLE_LANES_SECONDS`, and when its deliverer ends. The position of the endpoint, the least one of its lanes, is behind by this time
+# at most. The next deliverer of such a lane reads the feed again from the stored position, and finds no event of the lane there.
+#
 # Locks: the endpoint, then its lanes, then its blocked baskets.
 """
 
@@ -126,7 +132,7 @@ FROM (
     SELECT endpoint_id, min(position) AS position FROM baskets_webhooklane
     WHERE endpoint_id = ANY(%(endpoints)s::bigint[]) GROUP BY endpoint_id
 ) lane
-WHERE e.id = lane.endpoint_id
+WHERE e.id = lane.endpoint_id AND e.position <> lane.position
 """,
 )
 RECORD_SUCCESS = Statement(

@@ -1,5 +1,6 @@
 """The work of a deliverer in its memory: lanes, their events that wait, and what is in flight. Stores and sends nothing."""
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -50,7 +51,8 @@ class Stream:
 
     :param read: the position up to which the feed was read.
     :param window: how many requests may be in flight.
-    :param is_dirty: whether its partner had events since its positions were stored.
+    :param dirty_since: when, on this machine's clock, its partner first had events that the stored positions of some lanes have not
+        passed; None if there are none.
     :param is_due: whether the endpoint does not wait after a failure.
     :param has_more: whether the last look at the feed may have left events; otherwise the next look can wait.
     """
@@ -62,7 +64,7 @@ class Stream:
     blocked: set[UUID]
     window: int = FIRST_WINDOW
     in_flight: int = 0
-    is_dirty: bool = False
+    dirty_since: float | None = None
     is_due: bool = True
     has_more: bool = True
     retrying: set[int] = field(default_factory=set)
@@ -101,7 +103,7 @@ class Stream:
             )
             conditions = [Q(In(number, list(self.lanes)))]
         page = self.read_events(*conditions, position__gt=self.read, position__lte=last, limit=BATCH)
-        self.is_dirty = True
+        self.dirty_since = self.dirty_since or time.monotonic()
         self.has_more = len(page) == BATCH
         self.read = page[-1].entry.position if self.has_more else last
         for event in page:
@@ -117,6 +119,24 @@ class Stream:
     def has_work(self) -> bool:
         """Return whether an event waits, or its outcome is still to be recorded."""
         return any(lane.waiting or lane.in_flight for lane in self.lanes.values())
+
+    def positions_to_store(self, *, idle_too: bool) -> dict[int, int]:
+        """Return the new positions of lanes, by their primary keys. See Note [Idle lanes].
+
+        :param idle_too: with those of all lanes that had no event.
+        """
+        for lane in self.lanes.values():
+            if not lane.waiting and not lane.in_flight and (idle_too or lane.done > lane.stored):
+                # The feed was read so far, and the lane has no event there.
+                lane.done = lane.read = max(lane.read, self.read)
+        return {lane.lane_id: lane.done for lane in self.lanes.values() if lane.done > lane.stored}
+
+    def set_stored(self, positions: dict[int, int], *, idle_too: bool) -> None:
+        """Remember what `positions_to_store` returned, once it is stored."""
+        for lane in self.lanes.values():
+            lane.stored = max(lane.stored, positions.get(lane.lane_id, 0))
+        if idle_too:
+            self.dirty_since = time.monotonic() if self.has_work() else None
 
 
 @dataclass(frozen=True, kw_only=True)

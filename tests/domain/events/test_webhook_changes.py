@@ -55,6 +55,7 @@ def running_deliverer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run a deliverer in a thread. Raises what the deliverer raises."""
     monkeypatch.setattr(webhook_delivery, "SYNC_SECONDS", 0.05)
     monkeypatch.setattr(webhook_delivery, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(webhook_delivery, "IDLE_LANES_SECONDS", 0.3)
     stopped = threading.Event()
 
     def work() -> None:

@@ -2,18 +2,20 @@
 
 import json
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
 from baskets.domain.events import webhook_control, webhook_delivery, webhook_endpoints, webhook_lanes
 from baskets.domain.support.guards import RepairNotApplicable, StaleState
 from baskets.domain.validation import ReasonRequired
-from baskets.models import Event, WebhookBlockedBasket, WebhookDeliverer, WebhookEndpoint, WebhookLane
+from baskets.models import Event, FeedPosition, WebhookBlockedBasket, WebhookDeliverer, WebhookEndpoint, WebhookLane
 from baskets.models.basket_snapshot import Owner
 from tests.concurrency.barrier import run_concurrently
 from tests.domain.events.receivers import Receiver
@@ -78,6 +80,57 @@ def test_baskets_are_delivered_side_by_side_and_each_in_order(
     endpoint.refresh_from_db()
     assert endpoint.position == 64
     assert not WebhookDeliverer.objects.exists()
+
+
+def row_updates(table: str) -> int:
+    """How many rows of a table were ever updated."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = %s", [table])
+        (count,) = cursor.fetchone()
+    return int(count)
+
+
+def test_idle_lanes_are_stored_rarely_and_those_with_events_at_once(
+    users: list[User], endpoint: WebhookEndpoint, webhook_receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_delivery, "ASSIGN_SECONDS", 0)
+    monkeypatch.setattr(webhook_delivery, "POLL_SECONDS", 0.01)
+    deliverer = webhook_delivery.Deliverer(workers=4)
+    places = FeedPosition.objects.order_by("position").values_list("position", "event__basket_id")
+    updates, behind = {}, []
+
+    def stored() -> dict[int, int]:
+        return dict(WebhookLane.objects.values_list("number", "position"))
+
+    def rounds() -> Iterator[None]:
+        """What happens between the rounds of the deliverer."""
+        yield  # It claims its lanes.
+        before = row_updates("baskets_webhooklane")
+        for _ in range(20):
+            yield
+        updates["idle"] = row_updates("baskets_webhooklane") - before
+        for count in range(1, 3):
+            for user in users:
+                user.place("shirt", count)
+                while deliverer.totals.delivered < Event.objects.count():
+                    yield
+        for _ in range(2):
+            yield
+        updates["busy"] = row_updates("baskets_webhooklane") - before
+        # A deliverer that is killed now repeats nothing.
+        behind.extend(place for place in places if stored()[webhook_lanes.lane_number(place[1], lanes=webhook_lanes.LANES)] < place[0])
+        monkeypatch.setattr(webhook_delivery, "IDLE_LANES_SECONDS", 0)
+        for _ in range(2):
+            yield
+        endpoint.refresh_from_db()
+        assert set(stored().values()) == {endpoint.position} == {32}
+
+    step = rounds()
+    deliverer.run(once=False, stop=lambda: next(step, "ended") == "ended")
+    assert (updates["idle"], behind, len(webhook_receiver.calls)) == (0, [], 32)
+    # One for each event, and none for the 48 lanes and more that have none.
+    assert 0 < updates["busy"] <= 32
 
 
 def test_refused_event_blocks_its_basket_only_and_its_later_events_follow_in_order(
@@ -191,6 +244,20 @@ def test_replay_delivers_blocked_baskets_with_the_others(users: list[User], endp
     assert deliver() == 32
     assert arrived(webhook_receiver)["user-3"] == [1, 2, 1, 2]
     assert not WebhookBlockedBasket.objects.exists()
+
+
+def test_replay_finds_what_was_delivered_before_idle_lanes_were_stored(
+    users: list[User], endpoint: WebhookEndpoint, webhook_receiver: Receiver
+) -> None:
+    users[3].place("shirt", 1)
+    assert deliver() == 1
+    place = FeedPosition.objects.get()
+    own = webhook_lanes.lane_number(place.event.basket_id, lanes=webhook_lanes.LANES)
+    WebhookLane.objects.exclude(number=own).update(position=0)
+    WebhookEndpoint.objects.update(position=0)
+    webhook_control.replay(endpoint=endpoint, since=place.event.at, expected_changes=1, reason="lost", actor=TESTER)
+    assert deliver() == 1
+    assert arrived(webhook_receiver) == {"user-3": [1, 1]}
 
 
 def test_lanes_are_shared_and_those_of_a_dead_deliverer_are_taken_over(endpoint: WebhookEndpoint) -> None:
