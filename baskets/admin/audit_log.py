@@ -6,8 +6,8 @@ from typing import Any
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db.models import Case, OuterRef, Q, QuerySet, Subquery, UUIDField, When
-from django.db.models.functions import Cast
+from django.db.models import Case, OuterRef, Q, QuerySet, Subquery, UUIDField, Value, When
+from django.db.models.functions import Cast, NullIf
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -101,8 +101,8 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
         return queryset.filter(pk__in=entries_found(search_term)) if search_terms(search_term) else queryset, False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Annotate the user of an entry about a basket."""
-        key = Case(When(about="basket", then=Cast("subject", UUIDField())))
+        """Annotate the user of an entry about a basket. An export of the list and an erasure name none."""
+        key = Case(When(about="basket", then=Cast(NullIf("subject", Value("")), UUIDField())))
         user = Basket.objects.filter(pk=OuterRef("basket_key")).values("user_id")
         rows: QuerySet[Any] = super().get_queryset(request).alias(basket_key=key).annotate(user_id=Subquery(user))
         return rows
