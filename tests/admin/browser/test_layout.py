@@ -3,13 +3,18 @@
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
+from pytest_django import Settings
 
+from baskets.domain.access import token_issuers
+from baskets.domain.events import webhook_endpoints
 from tests.admin.browser.conftest import LAPTOP
 from tests.admin.conftest import Shop
+from tests.factories import TESTER
 
 pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.django_db(transaction=True)]
 PHONE: Any = {"width": 390, "height": 844}
+KEYS_URL = "https://login.example.com/of/the/second/screen/keys"
 
 
 def test_the_keyboard_starts_where_work_does(full_shop: Shop, staff_page: Page) -> None:
@@ -36,13 +41,18 @@ def test_the_keyboard_starts_where_work_does(full_shop: Shop, staff_page: Page) 
         expect(staff_page.locator(pressed)).to_be_hidden()
 
 
-def test_every_column_of_a_list_is_on_the_screen(full_shop: Shop, staff_page: Page) -> None:
+def test_every_column_of_a_list_is_on_the_screen(full_shop: Shop, context: BrowserContext, staff_page: Page, settings: Settings) -> None:
     beyond = """(() => {
         const frame = document.querySelector(".results");
         const cells = [...document.querySelectorAll("#result_list tbody tr:first-child > *")];
         return cells.filter((cell) => cell.getBoundingClientRect().right > innerWidth).length + frame.scrollWidth - frame.clientWidth;
     })()"""
-    for model in ("checkoutsession", "basket", "attention"):
+    webhook_endpoints.create_webhook(partner_name=full_shop.partner.name, url=f"{KEYS_URL}/events", actor=TESTER)
+    values = {"name": "login", "issuer": "https://login.example.com", "keys_url": KEYS_URL, "audience": "baskets"}
+    token_issuers.add_issuer(partner_name=full_shop.partner.name, **values, actor=TESTER)
+    # German heads are the longer ones.
+    context.add_cookies([{"name": settings.LANGUAGE_COOKIE_NAME, "value": "de", "url": staff_page.url}])
+    for model in ("checkoutsession", "basket", "attention", "webhookendpoint", "tokenissuer"):
         staff_page.goto(f"/admin/baskets/{model}/")
         for size in (LAPTOP, PHONE):
             staff_page.set_viewport_size(size)
