@@ -22,7 +22,8 @@ from tests.cells import close, copies, end_replication, eventually, running
 from tests.commands.conftest import Run, run  # noqa: F401 (a fixture)
 from tests.factories import TESTER, ProductFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# The names of slots are those of the whole server: another process would replace the slots of this one.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("replication")]
 
 
 @pytest.fixture(scope="module")

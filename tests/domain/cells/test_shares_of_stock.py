@@ -23,7 +23,7 @@ from tests.concurrency.barrier import run_concurrently
 from tests.domain.scenarios import User
 from tests.factories import TESTER, ProductFactory
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("replication")]
 
 DAY = timedelta(days=1)
 # Independent of the code under test: everything that was ever supplied is free, held or sold somewhere.
