@@ -31,9 +31,7 @@ def rows_of(shop: Shop) -> Callable[[int], None]:
             buyer = shop.buyer(f"user {count} {place}")
             buyer.place("lamp")
             buyer.start()
-            buyer.finish(False)
-            with pytest.raises(Exception, match="aborted"):
-                buyer.finish(True)
+            buyer.pay_after_abort()
             buyer.start()
             buyer.place(product)
 

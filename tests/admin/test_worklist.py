@@ -16,7 +16,6 @@ from baskets.domain import runner
 from baskets.domain.access import partners
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import sessions as checkout_sessions
-from baskets.domain.errors import Refusal
 from baskets.domain.maintenance import invariant_checker
 from baskets.domain.support import assignments, checkout_repairs
 from baskets.models import ApiKey, Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event, Partner, Stock
@@ -77,9 +76,7 @@ def rows_of(client: Client, title: str) -> list[str]:
 
 def aborted_and_reported(buyer: Buyer) -> str:
     order_no = buyer.start().session.order_no
-    buyer.finish(False)
-    with pytest.raises(Refusal):
-        buyer.finish(True)
+    buyer.pay_after_abort()
     return order_no
 
 
@@ -147,9 +144,7 @@ def test_the_work_list_costs_the_same_however_long(shop: Shop, repairer: Client)
             buyer = shop.buyer(f"user {number}")
             buyer.place("lamp")
             buyer.start()
-            buyer.finish(False)
-            with pytest.raises(Exception, match="aborted"):
-                buyer.finish(True)
+            buyer.pay_after_abort()
             buyer.start()
             buyer.wait(hours=1)
 
@@ -245,9 +240,7 @@ def test_many_baskets_last_longer_after_a_look(shop: Shop, repairer: Client, sto
 @pytest.mark.parametrize(("slug", "then"), [("take", "hand-back"), ("settle", None)])
 def test_many_matters_are_taken_handed_back_and_settled(slug: str, then: str | None, full_shop: Shop, repairer: Client) -> None:
     cid = full_shop.buyer("cid")
-    cid.finish(False)
-    with pytest.raises(Exception, match="aborted"):
-        cid.finish(True)
+    cid.pay_after_abort()
     for step in filter(None, (slug, then)):
         address, form = chosen(repairer, "attention", step, list(Attention.objects.all()))
         assert "Done: 2. Refused: 0." in repairer.post(address, form, follow=True).content.decode()

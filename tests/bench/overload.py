@@ -3,15 +3,14 @@
 import http.client
 import random
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Self
 from urllib.parse import urlsplit
 
 import psycopg
 
 from tests.bench import seeding
+from tests.bench.background import Background
 from tests.bench.open_loop import OpenLoop, Outcome, TimedRequest, percentile, raw_request
 from tests.bench.parts import FINISH, Bench, print_head, print_row
 from tests.bench.servers import processor_seconds, service, workers_of
@@ -64,36 +63,26 @@ class Calls:
         return raw_request(method, path, host=self._netloc, key=self._bench.key, body=body)
 
 
-class Prober:
+class Prober(Background):
     """Asks `/readyz` as a balancer does, on a new connection, five times a second. Use it as a context manager."""
 
     def __init__(self, host: str, port: int) -> None:
+        super().__init__(seconds=0.2)
         self._address = host, port
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
         self.seconds: list[float] = []
         self.failed = 0
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(0.2):
-            began = time.perf_counter()
-            connection = http.client.HTTPConnection(*self._address, timeout=5)
-            try:
-                connection.request("GET", "/readyz")
-                self.failed += connection.getresponse().status != 200
-            except OSError:
-                self.failed += 1
-            finally:
-                connection.close()
-            self.seconds.append(time.perf_counter() - began)
+    def _look(self) -> None:
+        began = time.perf_counter()
+        connection = http.client.HTTPConnection(*self._address, timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            self.failed += connection.getresponse().status != 200
+        except OSError:
+            self.failed += 1
+        finally:
+            connection.close()
+        self.seconds.append(time.perf_counter() - began)
 
 
 def overload(bench: Bench) -> None:

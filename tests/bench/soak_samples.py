@@ -3,16 +3,16 @@
 import contextlib
 import hashlib
 import sys
-import threading
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from django.db import connection
 
 from baskets.db.pipeline import Statement
+from tests.bench.background import Background
 from tests.bench.parts import print_head, print_row
 from tests.bench.servers import processor_seconds, resident_megabytes
 
@@ -33,28 +33,21 @@ METRICS = ("baskets_webhook_lag_seconds", "baskets_feed_lag_seconds", "baskets_w
 Sample = dict[str, Any]
 
 
-class Lags:
+class Lags(Background):
     """Looks each second for the checkout that is longest past its end. Use it as a context manager."""
 
     def __init__(self, database_url: str) -> None:
+        super().__init__(seconds=1)
         self._url = database_url
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self._longest = 0.0
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
     def _run(self) -> None:
-        with psycopg.connect(self._url, autocommit=True) as asking:
-            while not self._ended.wait(1):
-                row = asking.execute(LAPSE).fetchone()
-                self._longest = max(self._longest, float(row[0] or 0) if row else 0)
+        with psycopg.connect(self._url, autocommit=True) as self._connection:
+            super()._run()
+
+    def _look(self) -> None:
+        row = self._connection.execute(LAPSE).fetchone()
+        self._longest = max(self._longest, float(row[0] or 0) if row else 0)
 
     def take(self) -> float:
         """Return the longest lapse in seconds since the last look, and forget it."""

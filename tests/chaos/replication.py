@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,15 @@ from basket_project.launcher.cluster import DATABASE, NOT_DURABLE, USER, Cluster
 
 # The disk's cache is not under test, the standby is.
 SETTINGS = NOT_DURABLE | {"synchronous_commit": "on", "max_connections": "40"}
+
+
+@contextmanager
+def writable_folder() -> Iterator[Path]:
+    """Make a temporary folder in which the server's account may write, too."""
+    made = Path(tempfile.mkdtemp(prefix="baskets-chaos-"))
+    made.chmod(0o777)
+    yield made
+    shutil.rmtree(made)
 
 
 @contextmanager

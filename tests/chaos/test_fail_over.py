@@ -1,9 +1,7 @@
 """A primary dies, hangs, is cut off or lives on while its standby is promoted. Nothing acknowledged is lost, nothing is sold twice."""
 
 import os
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ from baskets.domain.maintenance import invariant_checker
 from baskets.models import CheckoutSession, Event, FeedPosition
 from tests.chaos.buyers import Buyers, shop
 from tests.chaos.proxy import Proxy
-from tests.chaos.replication import Pair, database_options, new_cluster, port_of, running_pair
+from tests.chaos.replication import Pair, database_options, new_cluster, port_of, running_pair, writable_folder
 from tests.domain.scenarios import available
 from tests.waiting import eventually
 
@@ -43,10 +41,8 @@ def dump_into(cluster: Cluster, dump: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="baskets-pair-"))
-    made.chmod(0o777)
-    yield made
-    shutil.rmtree(made)
+    with writable_folder() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """The real process server under load while its primary dies or hangs and the standby is promoted: no acknowledged call is lost."""
 
-import shutil
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ import pytest
 
 from basket_project.launcher.cluster import Cluster
 from tests.chaos.harness import Harness
-from tests.chaos.replication import new_cluster, running_pair
+from tests.chaos.replication import new_cluster, running_pair, writable_folder
 from tests.chaos.test_release import assert_stored, buying
 from tests.conftest import LongRun
 from tests.waiting import eventually
@@ -22,10 +20,8 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="baskets-pair-"))
-    made.chmod(0o777)
-    yield made
-    shutil.rmtree(made)
+    with writable_folder() as made:
+        yield made
 
 
 def prepared(folder: Path) -> tuple[Harness, Cluster]:

@@ -3,7 +3,6 @@
 import http.client
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +17,7 @@ import pytest
 from basket_project.launcher.cluster import USER, Cluster
 from tests.chaos.harness import PRODUCTS, Harness, running_harness
 from tests.chaos.journal import ChaosClient
-from tests.chaos.replication import port_of
+from tests.chaos.replication import port_of, writable_folder
 from tests.conftest import LongRun
 from tests.domain.events.receivers import Receiver, receiver
 from tests.waiting import eventually
@@ -28,10 +27,8 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture
 def archive() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="baskets-archive-"))
-    folder.chmod(0o777)
-    yield folder
-    shutil.rmtree(folder)
+    with writable_folder() as folder:
+        yield folder
 
 
 def back_up(cluster: Cluster, folder: Path) -> Path:

@@ -5,10 +5,13 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import pytest
+
 from baskets.domain import runner
 from baskets.domain.baskets import items, lifecycle
 from baskets.domain.checkout import sessions as checkout_sessions
 from baskets.domain.checkout.direct_orders import order_directly
+from baskets.domain.errors import CheckoutAborted
 from baskets.models import Stock, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_basket
 from tests.conftest import APP
@@ -44,6 +47,12 @@ class User:
         if not ordered:
             return runner.run(finish)
         return runner.run_with_shortcut(partial(order_directly, **named), finish, guard=None)
+
+    def pay_after_abort(self) -> None:
+        """Abort the checkout, then report it as ordered without its number: refused, and flagged for staff."""
+        self.finish(False)
+        with pytest.raises(CheckoutAborted):
+            self.finish(True)
 
     def delete(self) -> BasketSnapshot:
         """DELETE the basket."""
