@@ -8,6 +8,7 @@ A `RetryTransaction` rolls back, prepares, and starts again from BEGIN. A refusa
 paid, a second transaction then records the flag for staff. The guard is verified before a refusal or a retry has any effect.
 """
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
@@ -87,21 +88,24 @@ class PendingShortcut(Protocol[R_co]):
         """Return the result, once it is committed; None if the shortcut does not apply, and nothing was written."""
 
 
-def run_with_shortcut(shortcut: Callable[[], PendingShortcut[T]], operation: Callable[[], T], *, guard: Guard | None) -> T:
+def run_with_shortcut(shortcut: Callable[[], PendingShortcut[T]], operation: Callable[..., T], *, guard: Guard | None) -> T:
     """Run an operation like `run_guarded`, after a shortcut for the states that it meets most.
 
     COMMIT is sent with the first statement of the shortcut. If the connection is lost then, its outcome is unknown, and the operation
     runs on a new connection: it must find what the shortcut has done, and then change nothing, as for a caller who repeats the call.
 
     :param shortcut: enqueues statements, and reads no result.
+    :param operation: takes `repeated_since`, the moment before the shortcut by `time.monotonic`, where the outcome of that is unknown.
     :raises Refusal: the operation refused, and the guard holds.
     """
+    began = time.monotonic()
     try:
         pending = run_guarded(shortcut, guard=guard, demands=True)
     except DatabaseError as error:
         if not is_outcome_visible(error):
             raise
         count_retry(error)
+        return run_guarded(partial(operation, repeated_since=began), guard=guard)
     else:
         if (result := pending.result()) is not None:
             return result

@@ -14,9 +14,11 @@ from django.test import Client
 
 from baskets.db.errors import RETRIES, Fault, fault_of
 from baskets.db.pipeline import COMMIT, PendingResult, PipelineConnection, execute
+from baskets.domain import runner
 from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
-from baskets.models import Event
+from baskets.domain.errors import NoActiveCheckout
+from baskets.models import CheckoutSession, Event
 from tests import seams
 from tests.domain.scenarios import User
 
@@ -100,6 +102,33 @@ def test_connection_lost_during_commit_is_reported_or_looked_up(
             assert fault_of(failure.value) is Fault.UNAVAILABLE
     assert shopper.finish(ordered=ordered).checkout == ()
     assert Event.objects.filter(kind__in=["checkout_ordered", "checkout_aborted"]).count() == 1
+
+
+def test_an_order_whose_commit_was_lost_does_not_order_the_next_checkout(
+    shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order is committed, and before the service looks it up, the user starts another checkout, which is not paid."""
+    ordered = shopper.start().session
+    commit, is_visible = connection.connection.commit, runner.is_outcome_visible
+
+    def committed_but_lost() -> None:
+        commit()
+        kill()
+        raise psycopg.OperationalError
+
+    def another_starts(error: BaseException) -> bool:
+        shopper.place("song")
+        shopper.start()
+        return is_visible(error)
+
+    with monkeypatch.context() as losing:
+        losing.setattr(connection.connection, "commit", committed_but_lost)
+        losing.setattr(runner, "is_outcome_visible", another_starts)
+        with pytest.raises(NoActiveCheckout) as refusal:
+            shopper.finish(ordered=True)
+    assert refusal.value.last is not None
+    assert (refusal.value.last.order_no, refusal.value.last.status) == (ordered.order_no, "ORDERED")
+    assert CheckoutSession.objects.active().exists()
 
 
 def test_lost_reply_to_commit_is_reported_and_not_retried(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:

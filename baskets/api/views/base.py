@@ -119,11 +119,11 @@ class ApiViewSet(AuthenticatedViewSet):
                 limits.return_counts()  # An earlier attempt was counted before another call with the same Idempotency-Key won.
             return response
 
-    def _call(self, operation: Callable[..., T], arguments: Mapping[str, Any], limits: ClientLimits | None) -> T:
+    def _call(self, operation: Callable[..., T], arguments: Mapping[str, Any], limits: ClientLimits | None, **more: Any) -> T:
         if limits:
             # In each attempt: the kind of the key may change with the caller.
             arguments = {**arguments, "limits": limits if self.caller.is_client_key else None}
-        return operation(owner=self.owner, actor=self.actor, **arguments)
+        return operation(owner=self.owner, actor=self.actor, **arguments, **more)
 
     def _idempotency_key(self, fingerprint: bytes) -> IdempotencyKey:
         return IdempotencyKey(basket_id=self.owner.basket_id, key=key_of(self.request) or "", fingerprint=fingerprint)

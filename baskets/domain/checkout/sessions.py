@@ -4,7 +4,9 @@
 lapsed sessions.
 """
 
+import time
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from django.db import transaction
 
@@ -146,7 +148,9 @@ def start_session(
 
 
 @transaction.atomic(savepoint=False)
-def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: Actor) -> BasketSnapshot:
+def finish_session(
+    *, owner: Owner, ordered: bool, order_no: str | None, actor: Actor, repeated_since: float | None = None
+) -> BasketSnapshot:
     """Finish a checkout session as the partner reports: its products are ordered, or return to the cart.
 
     Chooses the session that `order_no` names; without `order_no` the active one, else the last that ended, provided that the basket
@@ -156,6 +160,8 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: 
 
     :param ordered: True orders the session, False aborts it.
     :param order_no: names the session, or None.
+    :param repeated_since: when the service itself began the call, by `time.monotonic`, if it repeats it after a lost connection. A session
+        that has started since is another one, which the call without `order_no` cannot mean.
     :raises ServerKeyRequired: the caller may not report an order, whatever the state of the basket.
     :raises BasketNotFound: the user has no basket, and `order_no` names no session of a former one.
     :raises OrderNotFound: `order_no` names no session of this user.
@@ -172,6 +178,8 @@ def finish_session(*, owner: Owner, ordered: bool, order_no: str | None, actor: 
     if snapshot is None:
         raise BasketNotFound
     active = snapshot.session
+    if active and repeated_since is not None and active.started_at > snapshot.at - timedelta(seconds=time.monotonic() - repeated_since):
+        active = active if order_no else None
     if active and order_no in (None, active.order_no):
         return _order(snapshot, active, actor) if ordered else end_unsold(snapshot, to=Session.ABORTED, actor=actor)
     session = _find_ended_session(snapshot, ordered=ordered, order_no=order_no, actor=actor)
