@@ -236,7 +236,7 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
     @admin.display(description=_("problem of the last fetch"))
     def problem(self, issuer: TokenIssuer) -> SafeString:
         """Why its keys could not be fetched last."""
-        return display.visible(issuer.fetch_problem, limit=500)
+        return display.visible(translated(issuer.fetch_problem), limit=500)
 
     @admin.display(description=_("trusted since"))
     def created(self, issuer: TokenIssuer) -> SafeString | str:

@@ -21,6 +21,7 @@ from urllib.parse import SplitResult
 
 import urllib3
 from django.db import connection as database
+from django.utils.translation import gettext_noop
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.ssl_ import create_urllib3_context
 
@@ -31,7 +32,7 @@ from baskets.net.watchdog import Watchdog
 # A separate limit for each: the look-up of the host, all attempts to connect together, and the TLS handshake.
 CONNECT_SECONDS = 3.0
 # The same for an unknown name and for one with a private address: partners see it, and must not learn names of internal hosts.
-NO_ADDRESS = "The name of the host has no address on the public internet."
+NO_ADDRESS = gettext_noop("The name of the host has no address on the public internet.")
 # How many look-ups may run at once, those included that were abandoned because the resolver hangs.
 MAX_LOOKUPS = 64
 # What is read of an unwanted body, so that its connection can be used again. A longer or slower body costs the connection.

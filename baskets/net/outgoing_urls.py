@@ -7,6 +7,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from django.utils.translation import gettext_noop
+
 from baskets import conf
 
 MAX_URL_LENGTH = 2000
@@ -90,20 +92,20 @@ def _parse(url: str, *, internal: bool, ports: tuple[int, ...]) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ForbiddenUrl("That is not an address.") from None
+        raise ForbiddenUrl(gettext_noop("That is not an address.")) from None
     if parts.scheme not in schemes:
-        raise ForbiddenUrl("An address begins with https://.")
+        raise ForbiddenUrl(gettext_noop("An address begins with https://."))
     if not (parts.hostname or "").removesuffix(".") or port == 0:
-        raise ForbiddenUrl("An address names a host.")
+        raise ForbiddenUrl(gettext_noop("An address names a host."))
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise ForbiddenUrl("An address has no user, password or fragment.")
+        raise ForbiddenUrl(gettext_noop("An address has no user, password or fragment."))
     _, host, port = origin_of(parts)
     if not internal and port < MIN_UNPRIVILEGED_PORT and port not in {*DEFAULT_PORTS.values(), *ports}:
         raise ForbiddenUrl(f"An address has the port 80, 443, or one from {MIN_UNPRIVILEGED_PORT} up.")
     if _parse_ip(host) is not None:
         require_public(host)
     elif NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):
-        raise ForbiddenUrl("An IPv4 address has four decimal numbers.")
+        raise ForbiddenUrl(gettext_noop("An IPv4 address has four decimal numbers."))
     return parts
 
 
@@ -124,7 +126,7 @@ def require_public(address: str) -> None:
     """
     ip = _parse_ip(address)
     if not conf.internal_addresses_allowed() and (ip is None or any(ip in network for network in REFUSED_NETWORKS)):
-        raise ForbiddenUrl("The host is not on the public internet.")
+        raise ForbiddenUrl(gettext_noop("The host is not on the public internet."))
 
 
 @functools.lru_cache(maxsize=1024)
