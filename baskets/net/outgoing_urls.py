@@ -87,7 +87,7 @@ def validate_url(url: str) -> SplitResult:
 def _parse(url: str, *, internal: bool, ports: tuple[int, ...]) -> SplitResult:
     schemes = {"https", "http"} if internal else {"https"}
     if len(url) > MAX_URL_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
-        raise ForbiddenUrl(f"An address has at most {MAX_URL_LENGTH} plain ASCII characters, and no spaces.")
+        raise ForbiddenUrl(gettext_noop("An address has at most 2000 plain ASCII characters, and no spaces."))
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -101,7 +101,7 @@ def _parse(url: str, *, internal: bool, ports: tuple[int, ...]) -> SplitResult:
         raise ForbiddenUrl(gettext_noop("An address has no user, password or fragment."))
     _, host, port = origin_of(parts)
     if not internal and port < MIN_UNPRIVILEGED_PORT and port not in {*DEFAULT_PORTS.values(), *ports}:
-        raise ForbiddenUrl(f"An address has the port 80, 443, or one from {MIN_UNPRIVILEGED_PORT} up.")
+        raise ForbiddenUrl(gettext_noop("An address has the port 80, 443, or one from 8000 up."))
     if _parse_ip(host) is not None:
         require_public(host)
     elif NUMERIC_LABEL.fullmatch(host.rpartition(".")[2]):

@@ -174,6 +174,12 @@ def test_sign_in_page_is_german() -> None:
     assert "Log in" not in body
 
 
+def test_texts_of_scripts_are_german(root: Client) -> None:
+    texts = root.get(reverse("admin:jsi18n"), **GERMAN).content.decode()
+    assert r'"Choose selected %s": "Markierte %s ausw\u00e4hlen"' in texts
+    assert '"Today": "Heute"' in texts
+
+
 @pytest.mark.django_db
 def test_what_staff_do_in_german_is_recorded_as_in_english(full_shop: Shop, root: Client) -> None:
     session = CheckoutSession.objects.filter(status="ACTIVE").latest("pk")
