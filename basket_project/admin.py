@@ -1,12 +1,11 @@
 """The site of the admin: Django's own, which lists its tables only for the pages that show the list, and has scripts in German."""
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.utils.functional import SimpleLazyObject
 
 
@@ -20,11 +19,11 @@ class DeskSite(AdminSite):
         """Return the list, built when it is first read."""
         return SimpleLazyObject(partial(super().get_app_list, request, app_label))
 
-    def i18n_javascript(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+    def i18n_javascript(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Return the texts of scripts in the language of the page."""
         from baskets.admin.core.languages import ScriptTexts  # noqa: PLC0415 (this module is read before the models)
 
-        return ScriptTexts.as_view()(request)
+        return cast("HttpResponse", ScriptTexts.as_view()(request))
 
 
 class DeskConfig(AdminConfig):
