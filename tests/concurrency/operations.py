@@ -74,7 +74,7 @@ def _sweep(scenario: Scenario) -> None:
 
 
 def _repair_arguments(scenario: Scenario, more: Mapping[str, Any]) -> dict[str, Any]:
-    return {"expected_events": scenario.seen, "reason": "ticket", "actor": STAFF} | dict(more)
+    return {"expected_events": scenario.seen.events, "reason": "ticket", "actor": STAFF} | dict(more)
 
 
 def _of_session(operation: Callable[..., Any], **more: Any) -> Operation:
@@ -83,12 +83,7 @@ def _of_session(operation: Callable[..., Any], **more: Any) -> Operation:
 
 def _of_basket(operation: Callable[..., Any], **more: Any) -> Operation:
     """On a page that was opened before anything met."""
-    return lambda scenario: runner.run(lambda: operation(basket=_seen_basket(scenario), **_repair_arguments(scenario, more)))
-
-
-def _seen_basket(scenario: Scenario) -> Basket:
-    owner = scenario.shopper.owner
-    return Basket(pk=owner.basket_id, partner_id=owner.partner_id, user_id=owner.user_id)
+    return lambda scenario: runner.run(lambda: operation(basket=scenario.seen, **_repair_arguments(scenario, more)))
 
 
 def _order_late(name: str) -> Operation:

@@ -33,6 +33,7 @@ RETENTION = timedelta(days=1)
 class Scenario:
     """The shopper at whose basket the calls meet, and what staff saw of it before.
 
+    :param seen: the basket as their page shows it.
     :param session: the last one, whatever has become of it.
     :param old: one that was aborted long ago.
     :param token: what another device may take the basket over with; empty where there is none.
@@ -41,7 +42,7 @@ class Scenario:
     shopper: User
     session: CheckoutSession
     old: CheckoutSession
-    seen: int
+    seen: Basket
     adjusted: int
     token: str
 
@@ -123,7 +124,7 @@ def build_scenario(kind: str) -> Scenario:
         shopper=shopper,
         session=mine.latest("pk"),
         old=old,
-        seen=Basket.objects.get(user_id="anna").events,
+        seen=Basket.objects.get(user_id="anna"),
         adjusted=stock_repairs.last_adjustment("shirt"),
         token=token,
     )

@@ -10,6 +10,7 @@ from django.core.management.base import SystemCheckError
 from django.db import connection
 from django.db.utils import ProgrammingError
 
+from basket_project.settings import DATABASE_SESSION
 from baskets.checks import check_stored_secrets
 from baskets.db import checks
 from baskets.domain.access import signing_keys
@@ -18,6 +19,7 @@ from tests.factories import TESTER
 pytestmark = pytest.mark.django_db
 # The test cluster may run without them, for speed.
 EXPECTED_IN_TESTS = {"baskets.W011"}
+IDLE = "idle_in_transaction_session_timeout"
 
 
 def found() -> dict[str, str]:
@@ -28,6 +30,12 @@ def found() -> dict[str, str]:
 def run(sql: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql)
+
+
+@pytest.fixture(autouse=True)
+def production_idle_limit(db: None) -> None:
+    """Other tests may leave their transactions idle for longer."""
+    run(f"SET LOCAL {IDLE} = '{DATABASE_SESSION[IDLE]}'")
 
 
 def test_a_migrated_database_has_no_findings() -> None:
