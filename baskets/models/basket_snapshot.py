@@ -114,7 +114,8 @@ class BasketSnapshot:
 # Note [One statement for a basket]
 # One statement reads the row, the lists and the clock, so they are of one snapshot: no reader sees an item in two lists or in
 # none. Under the basket's lock it is also the first statement after the lock was won, so its clock decides about expiry.
-# GREATEST keeps time from going back within one basket.
+# GREATEST keeps time from going back within one basket. The active session is the one without an end, by a constraint: a comparison of its
+# status would let a plan that was made while no session was active read the whole index of active sessions, which is long in a crowd.
 BASKETS = """
 SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hidden_at, b.guest,
        greatest(statement_timestamp(), b.last_changed_at) AS at,
@@ -124,7 +125,7 @@ SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hi
        partner.sandbox_of_id IS NOT NULL, partner.share_percent
 FROM baskets_basket b
 JOIN baskets_partner partner ON partner.id = b.partner_id
-LEFT JOIN baskets_checkoutsession s ON s.basket_id = b.id AND s.status = 'ACTIVE'
+LEFT JOIN baskets_checkoutsession s ON s.basket_id = b.id AND s.finished_at IS NULL
 LEFT JOIN LATERAL (
     SELECT i.list, i.product_id, i.count, i.position, NULL::bigint AS stocked
     FROM baskets_basketitem i WHERE i.basket_id = b.id

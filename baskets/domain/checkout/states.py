@@ -37,7 +37,7 @@ END_HOLDS = Statement(
     "end_holds",
     """
 UPDATE baskets_stockreservation SET status = %s, ended_at = %s
-WHERE session_id = %s AND basket_id = %s AND status = 'HELD'
+WHERE session_id = %s AND basket_id = %s AND status = %s
 RETURNING product_id, pieces
 """,
 )
@@ -99,7 +99,7 @@ def end_holds(*, basket_id: UUID, session_id: int, new: str, at: datetime) -> It
     :raises IllegalTransition: `new` is neither of the two.
     """
     _check_transition(Reservation.HELD, new)
-    return execute(END_HOLDS, [new, at, session_id, basket_id])
+    return execute(END_HOLDS, [new, at, session_id, basket_id, Reservation.HELD])
 
 
 def end_hold(*, basket_id: UUID, session_id: int, product_id: str, new: str, at: datetime) -> Iterable[tuple[str, int]]:
