@@ -118,6 +118,7 @@ class _Rows:
                 short[hold.product_id] += hold.pieces
         return SessionFacts(
             pk=session.pk,
+            order_no=session.order_no,
             status=session.status,
             expires_at=session.expires_at,
             finished_at=session.finished_at,

@@ -60,6 +60,7 @@ class LineFacts:
 class SessionFacts:
     """One checkout.
 
+    :param order_no: named in the sentence about an order; empty: not named.
     :param total: its price, written for staff; empty where prices are not kept.
     """
 
@@ -73,6 +74,7 @@ class SessionFacts:
     late: bool = False
     test_mode: bool = False
     total: str = ""
+    order_no: str = ""
 
     @property
     def late_stock(self) -> LateStock:
@@ -346,7 +348,8 @@ def _ordered(session: SessionFacts, at: datetime, values: dict[str, str]) -> Ver
         text = gettext("The customer bought %(pieces)s %(ago)s, late.")
     else:
         text = gettext("The customer bought %(pieces)s %(ago)s.")
-    return Verdict(tone="good", text=_join(text % values, gettext("Nothing needs to be done.")))
+    named = [gettext("This is order %(order)s.") % {"order": session.order_no}] if session.order_no else []
+    return Verdict(tone="good", text=_join(text % values, *named, gettext("Nothing needs to be done.")))
 
 
 def _order_late(session: SessionFacts) -> Step:

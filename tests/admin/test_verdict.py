@@ -133,6 +133,7 @@ def test_missing_pieces_are_counted_and_further_flags_named() -> None:
         (ABORTED, "If the customer has paid, order late.", "order-late", "plain"),
         (replace(ABORTED, lines=[line(1)]), "order late with 2 pieces short, or refund.", "order-late", "plain"),
         (ORDERED, "The customer bought 3 pieces for 29.00 EUR 3 min ago. Nothing needs to be done.", None, "good"),
+        (replace(ORDERED, order_no="A-B"), "3 min ago. This is order A-B. Nothing needs to be done.", None, "good"),
         (SESSIONS[7], "3 min ago, late.", None, "good"),
         (SESSIONS[8], "The last order, 3 pieces for 29.00 EUR, was reversed 60 s ago.", None, "plain"),
         (replace(ORDERED, test_mode=True), "was a test and was ordered 3 min ago", None, "plain"),
