@@ -10,6 +10,7 @@ import pytest
 from django.contrib.admin import AdminSite
 from django.core.management import call_command
 from django.db import OperationalError, connection
+from django.db.backends.postgresql import base
 from django.test import Client
 
 from baskets.db.errors import RETRIES, Fault, fault_of
@@ -77,6 +78,30 @@ def test_second_lost_connection_is_answered_unavailable_and_changes_nothing(
     assert reason_of(answer) == (503, "database_unavailable")
     assert shopper.lists() == before
     assert finish().status_code == 200
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_thread_recovers_from_a_connection_lost_between_two_transactions(
+    shopper: User, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+) -> None:
+    """Django changes autocommit then: of the connection that was opened in place of a lost one, or of the one that has committed."""
+    shopper.start()
+    change = base.DatabaseWrapper._set_autocommit
+    losses = [None]
+
+    def lost_once(wrapper: Any, autocommit: bool) -> None:
+        if autocommit and losses:
+            losses.pop()
+            wrapper.connection.close()
+        change(wrapper, autocommit)
+
+    if is_new:
+        kill()
+    monkeypatch.setattr(base.DatabaseWrapper, "_set_autocommit", lost_once)
+    assert reason_of(finish()) == (503, "database_unavailable")
+    assert losses == []
+    assert [finish().status_code for _ in range(3)] == [200, 200, 200]
+    assert Event.objects.filter(kind__in=["checkout_ordered", "checkout_aborted"]).count() == 1
 
 
 @pytest.mark.parametrize("ordered", [False, True])

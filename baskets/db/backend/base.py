@@ -118,3 +118,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             connection: BoundedConnection = super().get_new_connection(conn_params)
         connection.wait_seconds = self.settings_dict.get("WAIT_SECONDS")
         return connection
+
+    def _set_autocommit(self, autocommit: bool) -> None:  # noqa: FBT001 (as Django calls it)
+        """Change autocommit. Keep no connection that was lost at the end of a transaction, or before its first.
+
+        Django would take it for one inside a transaction, which nothing ends: no later call of the thread could connect.
+        """
+        try:
+            super()._set_autocommit(autocommit)  # type: ignore[misc] # The stubs do not know it.
+        except Exception:
+            if autocommit and self.connection is not None and self.connection.closed and not self.in_atomic_block:
+                self.connection = None
+            raise
