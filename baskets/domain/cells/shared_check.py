@@ -14,7 +14,7 @@ from baskets.domain.maintenance.invariant_checker import MAX_EXAMPLES, Finding
 from baskets.domain.maintenance.invariants.invariant import Invariant
 from baskets.models.products import SANDBOX_PREFIX
 
-# What has been committed by the publisher may still be on its way.
+# What has been committed by the publisher may still be on its way, and PostgreSQL connects a cell again after 5 s.
 ARRIVAL_SECONDS = 10.0
 LIMITED_ALIKE = Invariant(
     slug="limited_in_all_cells_or_none",
@@ -69,8 +69,14 @@ def _limited_differently(cells: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _not_following(cells: Sequence[int], publisher: int) -> list[dict[str, Any]]:
-    active = {name for (name,) in _read(publisher, READ_ACTIVE_SLOTS)}
-    return [{"cell": cell, "publisher": publisher} for cell in cells if replication.slot_name(cell) not in active]
+    """Find the cells that are not connected to the publisher, nor within the time that PostgreSQL needs to connect again."""
+    end = time.monotonic() + ARRIVAL_SECONDS
+    while True:
+        active = {name for (name,) in _read(publisher, READ_ACTIVE_SLOTS)}
+        missing = [cell for cell in cells if replication.slot_name(cell) not in active]
+        if not missing or time.monotonic() > end:
+            return [{"cell": cell, "publisher": publisher} for cell in missing]
+        time.sleep(0.2)
 
 
 def _differing_rows(cell: int, publisher: int) -> list[dict[str, Any]]:
