@@ -85,7 +85,7 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
         filters.choices(_("kind"), "kind", {value: (label, Q(kind=value)) for value, label in DeskEntry.Kind.choices}),
         filters.of_partner("partner"),
         filters.between(_("day"), "at"),
-        filters.choices(_("by"), "by", {kind: (label, Q(actor_kind=kind)) for kind, label in ACTOR_KINDS.items()}),
+        filters.choices(_("kind of author"), "by", {kind: (label, Q(actor_kind=kind)) for kind, label in ACTOR_KINDS.items()}),
     )
     ordering = ("-pk",)
     search_fields = ("subject",)

@@ -68,7 +68,7 @@ def stocked(stocked: int | None, *, released: bool, ended: bool) -> SafeString:
     if stocked < 0:
         return display.badge(gettext("failed, %(pieces)s missing") % {"pieces": -stocked}, "bad")
     if ended:
-        return display.badge(gettext("%(pieces)s were held") % {"pieces": stocked})
+        return display.badge(gettext("%(pieces)s held until it ended") % {"pieces": stocked})
     return display.badge(gettext("%(pieces)s held") % {"pieces": stocked}, "busy")
 
 
