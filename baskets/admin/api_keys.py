@@ -16,6 +16,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.columns import column
 from baskets.admin.core.limits import LimitField
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.core.reasons import ReasonForm
@@ -124,30 +125,16 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
         limit = (reverse("admin:baskets_apikey_limit", args=[quote(record.pk)]), gettext("Limit its calls"))
         return [(reverse("admin:baskets_apikey_revoke", args=[quote(record.pk)]), gettext("Revoke this key")), limit, *found]
 
-    @admin.display(description=_("partner"))
-    def partner_name(self, key: ApiKey) -> SafeString:
-        """The partner."""
-        return display.page("partner", key.partner_id, display.visible(key.partner.name))
-
-    @admin.display(description=_("label"))
-    def label_shown(self, key: ApiKey) -> SafeString | str:
-        """What it is for."""
-        return display.visible(key.label) if key.label else display.NOTHING
+    partner_name = column(_("partner"), "partner", display.partner)
+    label_shown = column(_("label"), "label", display.visible)
 
     @admin.display(description=_("state"))
     def state(self, key: ApiKey) -> SafeString:
         """Whether it is valid."""
         return key_state(key)
 
-    @admin.display(description=_("created"))
-    def created(self, key: ApiKey) -> SafeString | str:
-        """When it was issued."""
-        return display.moment(key.created_at)
-
-    @admin.display(description=_("by"))
-    def who(self, key: ApiKey) -> SafeString:
-        """Who issued it."""
-        return display.actor_name(key.created_by)
+    created = column(_("created"), "created_at", display.moment)
+    who = column(_("by"), "created_by", display.actor_name)
 
     @admin.display(description=_("valid until"))
     def until(self, key: ApiKey) -> SafeString | str:

@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display, exports, filters
+from baskets.admin.core.columns import column
 from baskets.admin.core.labels import ACTOR_KINDS
 from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import ReadOnlyAdmin
@@ -111,10 +112,7 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
         """A file has each value in a column."""
         return {name: (self._label(name), functools.partial(self._value, name)) for name in self.exported}
 
-    @admin.display(description=_("time"))
-    def time(self, entry: DeskEntry) -> SafeString | str:
-        """When."""
-        return display.moment(entry.at)
+    time = column(_("time"), "at", display.moment)
 
     @admin.display(description=_("what"))
     def what_kind(self, entry: DeskEntry) -> str:
@@ -144,10 +142,7 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
         named = entry.partner and not (entry.about == "partner" and entry.subject == entry.partner.name)
         return format_html('{}<br><span class="quiet">{}</span>', self.what(entry), self.partner_name(entry)) if named else self.what(entry)
 
-    @admin.display(description=_("partner"))
-    def partner_name(self, entry: DeskEntry) -> SafeString | str:
-        """Which partner is concerned."""
-        return display.page("partner", entry.partner.pk, display.visible(entry.partner.name)) if entry.partner else display.NOTHING
+    partner_name = column(_("partner"), "partner", display.partner)
 
     @admin.display(description=_("by"))
     def who(self, entry: DeskEntry) -> SafeString:
@@ -157,10 +152,7 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
         author = format_html(gettext("key {}"), display.visible(entry.actor)) if is_key else display.actor(entry, partner="")
         return format_html('<a href="{}">{}</a>', address, author)
 
-    @admin.display(description=_("why"))
-    def words(self, entry: DeskEntry) -> SafeString | str:
-        """Why."""
-        return display.visible(entry.note, limit=200) if entry.note else display.NOTHING
+    words = column(_("why"), "note", display.visible, limit=200)
 
     @admin.display(description=_("before and after"))
     def change(self, entry: DeskEntry) -> SafeString | str:

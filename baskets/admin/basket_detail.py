@@ -71,7 +71,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
         "title": gettext("Basket"),
         "name": display.visible(basket.user_id),
         "basket": basket,
-        "partner": display.page("partner", basket.partner_id, display.visible(basket.partner.name)),
+        "partner": display.partner(basket.partner),
         "facts": _facts(basket, state),
         "lists": [
             (gettext("Cart"), False, _lines(snapshot.cart, products), _total(snapshot.cart, products), gettext("The cart is empty.")),

@@ -19,6 +19,7 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin import privacy
 from baskets.admin.basket_detail import basket_page
 from baskets.admin.core import display, filters
+from baskets.admin.core.columns import column
 from baskets.admin.core.search import any_term, baskets_found
 from baskets.admin.repairs.admin import METHODS, RepairAdmin
 from baskets.admin.repairs.registry import BASKET_REPAIRS
@@ -92,15 +93,8 @@ class BasketAdmin(RepairAdmin):
             "copy": display.copy_button(record.user_id, gettext("user id")),
         }
 
-    @admin.display(description=_("user"))
-    def user(self, basket: Basket) -> SafeString:
-        """The user id, as the partner gave it."""
-        return display.visible(basket.user_id, limit=60)
-
-    @admin.display(description=_("partner"))
-    def partner_name(self, basket: Basket) -> SafeString:
-        """The partner."""
-        return display.visible(basket.partner.name)
+    user = column(_("user"), "user_id", display.visible, limit=60)
+    partner_name = column(_("partner"), "partner.name", display.visible)
 
     @admin.display(description=_("state"))
     def state(self, basket: Basket) -> SafeString:
@@ -125,12 +119,5 @@ class BasketAdmin(RepairAdmin):
             return format_html("{} {}", state, display.order_no(session.order_no))
         return display.NOTHING
 
-    @admin.display(description=_("changed"))
-    def changed(self, basket: Basket) -> SafeString | str:
-        """When its lists changed last."""
-        return display.moment(basket.last_changed_at)
-
-    @admin.display(description=_("expires"))
-    def expires(self, basket: Basket) -> SafeString | str:
-        """When it ends."""
-        return display.moment(basket.expires_at)
+    changed = column(_("changed"), "last_changed_at", display.moment)
+    expires = column(_("expires"), "expires_at", display.moment)

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from baskets.admin import worklist
 from baskets.admin.checkout_detail import TONES, current_sessions, reservation, session_facts, show_notes, stocked
 from baskets.admin.core import display, filters
+from baskets.admin.core.columns import column
 from baskets.admin.core.readonly import SAFE, ReadOnlyAdmin, Table
 from baskets.admin.core.search import MAX_BASKETS, any_term, of_order, of_owner, search_terms
 from baskets.admin.repairs import snapshots
@@ -47,15 +48,8 @@ class OfBasket(ReadOnlyAdmin[Any]):
         """The basket, by its user."""
         return display.basket(row.basket_id, row.basket.user_id)
 
-    @admin.display(description=_("partner"))
-    def partner_name(self, row: Any) -> SafeString:
-        """The partner."""
-        return display.visible(row.basket.partner.name)
-
-    @admin.display(description=_("product"))
-    def product_shown(self, row: Any) -> SafeString:
-        """The product."""
-        return display.product(row.product_id)
+    partner_name = column(_("partner"), "basket.partner.name", display.visible)
+    product_shown = column(_("product"), "product_id", display.product)
 
     @admin.display(description=_("order number"))
     def order(self, row: Any) -> SafeString | str:
@@ -63,9 +57,9 @@ class OfBasket(ReadOnlyAdmin[Any]):
         return display.page("checkoutsession", row.session_id, display.order_no(row.session.order_no))
 
 
-def _key(prefix: str) -> SafeString | str:
+def _key(prefix: str) -> SafeString:
     """Link to the key of a prefix."""
-    return display.found_page("apikey", prefix, prefix) if prefix else display.NOTHING
+    return display.found_page("apikey", prefix, prefix)
 
 
 @admin.register(CheckoutSession)
@@ -158,10 +152,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
             ),
         ]
 
-    @admin.display(description=_("order number"))
-    def number(self, session: CheckoutSession) -> SafeString:
-        """The order number."""
-        return display.order_no(session.order_no)
+    number = column(_("order number"), "order_no", display.order_no)
 
     @admin.display(description=_("status"))
     def state(self, session: CheckoutSession) -> SafeString:
@@ -178,25 +169,15 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
             return display.badge(", ".join([gettext("needs attention"), *facts]), "bad")
         return ", ".join(facts)
 
-    @admin.display(description=_("started by key"))
-    def started_by(self, session: CheckoutSession) -> SafeString | str:
-        """The key that started it."""
-        return _key(session.started_by_key)
-
-    @admin.display(description=_("finished by key"))
-    def finished_by(self, session: CheckoutSession) -> SafeString | str:
-        """The key that ordered or aborted it."""
-        return _key(session.finished_by_key)
+    started_by = column(_("started by key"), "started_by_key", _key)
+    finished_by = column(_("finished by key"), "finished_by_key", _key)
 
     @admin.display(description=_("full price"))
     def price(self, session: CheckoutSession) -> str:
         """What the items that can be ordered cost together."""
         return display.money(session.full_price, session.currency)
 
-    @admin.display(description=_("started"))
-    def started(self, session: CheckoutSession) -> SafeString | str:
-        """When it was started."""
-        return display.moment(session.started_at)
+    started = column(_("started"), "started_at", display.moment)
 
     @admin.display(description=_("end of the hold"))
     def expires(self, session: CheckoutSession) -> SafeString | str:
@@ -205,15 +186,8 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
             return display.hold_end(session.expires_at, session.at)  # type: ignore[attr-defined]
         return display.moment(session.expires_at)
 
-    @admin.display(description=_("finished"))
-    def finished(self, session: CheckoutSession) -> SafeString | str:
-        """When it reached its status."""
-        return display.moment(session.finished_at)
-
-    @admin.display(description=_("reversed"))
-    def reversed(self, session: CheckoutSession) -> SafeString | str:
-        """When staff reversed the order."""
-        return display.moment(session.reversed_at)
+    finished = column(_("finished"), "finished_at", display.moment)
+    reversed = column(_("reversed"), "reversed_at", display.moment)
 
 
 @admin.register(BasketItem)
@@ -258,10 +232,7 @@ class CheckoutItemAdmin(OfBasket):
         """The status of its checkout."""
         return display.badge(display.status_of(item.session), TONES.get(item.session.status, "plain"))
 
-    @admin.display(description=_("ended"))
-    def ended(self, item: CheckoutItem) -> SafeString | str:
-        """When its checkout was ordered, aborted or expired."""
-        return display.moment(item.session.finished_at)
+    ended = column(_("ended"), "session.finished_at", display.moment)
 
 
 @admin.register(StockReservation)
@@ -290,10 +261,7 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
         sessions = CheckoutItem.objects.filter(product_id=term).values("session_id")[:MAX_BASKETS]
         return Q(session__in=sessions, product_id=term)
 
-    @admin.display(description=_("number"))
-    def number(self, hold: StockReservation) -> int:
-        """The number of the row."""
-        return hold.pk
+    number = column(_("number"), "pk", str)
 
     @admin.display(description=_("status"))
     def state(self, hold: StockReservation) -> SafeString:
@@ -303,10 +271,7 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
         fate = snapshots.fate(hold, hold.session)
         return display.badge(snapshots.with_fate(hold.get_status_display(), fate), "plain" if fate else TONES.get(hold.status, "plain"))
 
-    @admin.display(description=_("since"))
-    def since(self, hold: StockReservation) -> SafeString | str:
-        """When it was made."""
-        return display.moment(hold.created_at)
+    since = column(_("since"), "created_at", display.moment)
 
     @admin.display(description=_("end of the hold"))
     def expires(self, hold: StockReservation) -> SafeString | str:
@@ -315,10 +280,7 @@ class StockReservationAdmin(RepairAdmin, OfBasket):
             return display.hold_end(hold.expires_at, hold.at)  # type: ignore[attr-defined]
         return display.moment(hold.expires_at)
 
-    @admin.display(description=_("ended"))
-    def ended(self, hold: StockReservation) -> SafeString | str:
-        """When it was sold, released, failed or short."""
-        return display.moment(hold.ended_at)
+    ended = column(_("ended"), "ended_at", display.moment)
 
 
 @admin.register(Attention)
@@ -375,17 +337,11 @@ class AttentionAdmin(RepairAdmin, OfBasket):
         """Which checkouts a report without an order number may be about."""
         return display.candidates(flag.candidates, current_sessions([flag])) or display.NOTHING
 
-    @admin.display(description=_("since"))
-    def since(self, flag: Attention) -> SafeString | str:
-        """Since when."""
-        return display.moment(flag.created_at)
+    since = column(_("since"), "created_at", display.moment)
 
     @admin.display(description=_("assigned to"))
     def assigned_to(self, flag: Attention) -> SafeString:
         """Who works on it."""
         return display.assignee(flag.assigned_to)  # type: ignore[attr-defined]
 
-    @admin.display(description=_("resolved"))
-    def settled(self, flag: Attention) -> SafeString | str:
-        """When it was resolved."""
-        return display.moment(flag.settled_at)
+    settled = column(_("resolved"), "settled_at", display.moment)

@@ -8,6 +8,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display, filters
+from baskets.admin.core.columns import column
 from baskets.admin.core.readonly import Table
 from baskets.admin.repairs.admin import RepairAdmin
 from baskets.admin.repairs.registry import RULE_REPAIRS
@@ -54,15 +55,8 @@ class BrokenRuleAdmin(RepairAdmin):
             ),
         ]
 
-    @admin.display(description=_("first found"))
-    def since(self, rule: BrokenRule) -> SafeString | str:
-        """Since when it is broken."""
-        return display.moment(rule.found_at)
-
-    @admin.display(description=_("found last"))
-    def seen(self, rule: BrokenRule) -> SafeString | str:
-        """When it was found broken last."""
-        return display.moment(rule.seen_at)
+    since = column(_("first found"), "found_at", display.moment)
+    seen = column(_("found last"), "seen_at", display.moment)
 
     @admin.display(description=_("state"))
     def state(self, rule: BrokenRule) -> SafeString:

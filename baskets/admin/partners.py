@@ -25,6 +25,7 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.api_keys import key_state
 from baskets.admin.core import display
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.columns import column
 from baskets.admin.core.limits import LimitField
 from baskets.admin.core.readonly import Table
 from baskets.admin.core.superuser_forms import NonceForm, pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
@@ -206,7 +207,7 @@ class PartnerAdmin(RepairAdmin):
         """Whether its orders are sales, or tests."""
         if partner.sandbox_of is None:
             return gettext("yes")
-        live = display.page("partner", partner.sandbox_of.pk, display.visible(partner.sandbox_of.name))
+        live = display.partner(partner.sandbox_of)
         return format_html(gettext("no: the sandbox of {}"), live)
 
     @admin.display(description=_("hold"))
@@ -224,10 +225,7 @@ class PartnerAdmin(RepairAdmin):
         """Which of its keys may report an order."""
         return gettext("server keys only") if partner.orders_need_server_key else gettext("client keys too")
 
-    @admin.display(description=_("created"))
-    def created(self, partner: Partner) -> SafeString | str:
-        """When it was created."""
-        return display.moment(partner.created_at)
+    created = column(_("created"), "created_at", display.moment)
 
 
 def _keys(partner: Partner) -> Table:

@@ -81,7 +81,7 @@ class Row:
         basket = self.stored.basket
         counts = ", ".join(f"{STORED[name]}: {display.count(number)}" for name, number in sorted(self.stored.counts.items()))
         return [
-            display.page("partner", basket.partner_id, display.visible(basket.partner.name)),
+            display.partner(basket.partner),
             display.basket(basket.pk, basket.user_id) if self.stored.has_basket else display.visible(basket.user_id, limit=60),
             display.basket_state(basket) if self.stored.has_basket else display.badge(gettext("no basket")),
             counts or display.NOTHING,

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, exports, filters
+from baskets.admin.core.columns import column
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.core.search import products_found
 from baskets.admin.product_detail import product_page
@@ -37,10 +38,7 @@ class OfProduct(ReadOnlyAdmin[Any]):
         """Search for the whole term."""
         return queryset.filter(product_id__in=products_found(search_term)) if search_term else queryset, False
 
-    @admin.display(description=_("product"))
-    def product_shown(self, row: Any) -> SafeString:
-        """The product."""
-        return display.product(row.product_id)
+    product_shown = column(_("product"), "product_id", display.product)
 
 
 @admin.register(Product)
@@ -101,25 +99,10 @@ class ProductAdmin(RepairAdmin, OfProduct):
         """Say what the page of a product shows."""
         return {**product_page(request, record), "tools": self.tools(request, record)}
 
-    @admin.display(description=_("product id"))
-    def id_shown(self, product: Product) -> SafeString:
-        """The id."""
-        return display.visible(product.product_id, limit=60)
-
-    @admin.display(description=_("name"))
-    def name_shown(self, product: Product) -> SafeString:
-        """The name."""
-        return display.visible(product.name, limit=80)
-
-    @admin.display(description=_("brand"))
-    def brand_shown(self, product: Product) -> SafeString:
-        """The brand."""
-        return display.visible(product.brand, limit=40)
-
-    @admin.display(description=_("variant"))
-    def variant_shown(self, product: Product) -> SafeString:
-        """The variant."""
-        return display.visible(product.variant, limit=40)
+    id_shown = column(_("product id"), "product_id", display.visible, limit=60)
+    name_shown = column(_("name"), "name", display.visible, limit=80)
+    brand_shown = column(_("brand"), "brand", display.visible, limit=40)
+    variant_shown = column(_("variant"), "variant", display.visible, limit=40)
 
     @admin.display(description=_("price"))
     def cost(self, product: Product) -> str:
@@ -163,27 +146,13 @@ class StockAdjustmentAdmin(OfProduct):
     ordering = ("-pk",)
     shown = ("product_shown", "kind", "change", "reported", "as_of", "why", "who", "at")
 
-    @admin.display(description=_("number"))
-    def number(self, row: StockAdjustment) -> int:
-        """The number of the row."""
-        return row.pk
+    number = column(_("number"), "pk", str)
 
     @admin.display(description=_("change"))
     def change(self, row: StockAdjustment) -> str:
         """By how many pieces."""
         return f"{row.delta:+d}"
 
-    @admin.display(description=_("reason"))
-    def why(self, row: StockAdjustment) -> SafeString:
-        """Why."""
-        return display.visible(row.reason, limit=200)
-
-    @admin.display(description=_("by"))
-    def who(self, row: StockAdjustment) -> SafeString:
-        """Who."""
-        return display.actor_name(row.actor)
-
-    @admin.display(description=_("recorded"))
-    def at(self, row: StockAdjustment) -> SafeString | str:
-        """When."""
-        return display.moment(row.created_at)
+    why = column(_("reason"), "reason", display.visible, limit=200)
+    who = column(_("by"), "actor", display.actor_name)
+    at = column(_("recorded"), "created_at", display.moment)

@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
+from baskets.admin.core.columns import column
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.models import SigningKey
 
@@ -40,10 +41,7 @@ class SigningKeyAdmin(ReadOnlyAdmin[SigningKey]):
             else display.badge(gettext("replaced, still trusted"), "plain")
         )
 
-    @admin.display(description=_("created"))
-    def created(self, key: SigningKey) -> SafeString | str:
-        """When it was made."""
-        return display.moment(key.created_at)
+    created = column(_("created"), "created_at", display.moment)
 
     @admin.display(description=_("trusted until"))
     def until(self, key: SigningKey) -> SafeString | str:

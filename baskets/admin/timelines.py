@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.checkouts import OfBasket
 from baskets.admin.core import display, filters
+from baskets.admin.core.columns import column
 from baskets.admin.core.labels import ACTOR_KINDS
 from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import ReadOnlyAdmin
@@ -43,10 +44,7 @@ class EventAdmin(OfBasket):
         rows: QuerySet[Any] = Event.objects.with_keys()
         return rows.order_by(*self.ordering)
 
-    @admin.display(description=_("time"))
-    def time(self, event: Event) -> SafeString | str:
-        """When."""
-        return display.moment(event.at)
+    time = column(_("time"), "at", display.moment)
 
     @admin.display(description=_("what"))
     def what(self, event: Event) -> Text:
@@ -78,17 +76,11 @@ class IdempotencyRecordAdmin(ReadOnlyAdmin[IdempotencyRecord]):
         """Search by the keys of a user's baskets, with or without a basket row."""
         return queryset.filter(any_term(search_term, lambda term: Q(basket_id__in=of_owner(term)))), False
 
-    @admin.display(description="Idempotency-Key")
-    def key_shown(self, row: IdempotencyRecord) -> SafeString:
-        """The key, as the caller chose it."""
-        return display.visible(row.key, limit=60)
+    key_shown = column("Idempotency-Key", "key", display.visible, limit=60)
 
     @admin.display(description=_("basket"))
     def basket_of(self, row: IdempotencyRecord) -> SafeString:
         """The basket, by its key: it may be one without a row."""
         return display.page("basket", row.basket_id, row.basket_id)
 
-    @admin.display(description=_("answered"))
-    def created(self, row: IdempotencyRecord) -> SafeString | str:
-        """When."""
-        return display.moment(row.created_at)
+    created = column(_("answered"), "created_at", display.moment)

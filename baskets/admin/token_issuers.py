@@ -18,6 +18,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.columns import column
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.core.reasons import ReasonForm
 from baskets.admin.core.refusals import translated
@@ -192,15 +193,8 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         named = [("remove", gettext("Remove this issuer")), *([("fetch", gettext("Fetch its keys"))] if record.keys_url else [])]
         return [(reverse(f"admin:baskets_tokenissuer_{name}", args=[quote(record.pk)]), label) for name, label in named]
 
-    @admin.display(description=_("name"))
-    def name_shown(self, issuer: TokenIssuer) -> SafeString:
-        """What it is called here."""
-        return display.visible(issuer.name)
-
-    @admin.display(description=_("partner"))
-    def partner_name(self, issuer: TokenIssuer) -> SafeString:
-        """Who trusts it."""
-        return display.page("partner", issuer.partner_id, display.visible(issuer.partner.name))
+    name_shown = column(_("name"), "name", display.visible)
+    partner_name = column(_("partner"), "partner", display.partner)
 
     @admin.display(description=_("signs with"))
     def signs_with(self, issuer: TokenIssuer) -> str:
@@ -228,25 +222,15 @@ class TokenIssuerAdmin(ReadOnlyAdmin[TokenIssuer]):
         lines = [f"{'(no kid)' if key.kid is None else key.kid}: {', '.join(sorted(key.algorithms))}" for key in keys]
         return display.visible("; ".join(lines), limit=2000) if keys else gettext("none")
 
-    @admin.display(description=_("keys fetched"))
-    def fetched(self, issuer: TokenIssuer) -> SafeString | str:
-        """When its published keys were fetched."""
-        return display.moment(issuer.fetched_at)
+    fetched = column(_("keys fetched"), "fetched_at", display.moment)
 
     @admin.display(description=_("problem of the last fetch"))
     def problem(self, issuer: TokenIssuer) -> SafeString:
         """Why its keys could not be fetched last."""
         return display.visible(translated(issuer.fetch_problem), limit=500)
 
-    @admin.display(description=_("trusted since"))
-    def created(self, issuer: TokenIssuer) -> SafeString | str:
-        """When it was first added."""
-        return display.moment(issuer.created_at)
-
-    @admin.display(description=_("last changed by"))
-    def who(self, issuer: TokenIssuer) -> SafeString:
-        """Who added it, or replaced it last."""
-        return display.actor_name(issuer.created_by)
+    created = column(_("trusted since"), "created_at", display.moment)
+    who = column(_("last changed by"), "created_by", display.actor_name)
 
 
 def _fetch_keys(request: HttpRequest, issuer: TokenIssuer) -> None:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
+from baskets.admin.core.columns import column
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.repairs.admin import RepairAdmin
 from baskets.admin.repairs.registry import DEVICE_REPAIRS
@@ -31,10 +32,7 @@ class TransferAdmin(ReadOnlyAdmin[Transfer]):
         """With a word on whether the minute is over."""
         return super().get_queryset(request).defer("digest").annotate(over=Q(expires_at__lte=Now()))
 
-    @admin.display(description=_("user"))
-    def user(self, transfer: Transfer) -> SafeString:
-        """Whose basket it is."""
-        return display.visible(transfer.basket.user_id, limit=60)
+    user = column(_("user"), "basket.user_id", display.visible, limit=60)
 
     @admin.display(description=_("state"))
     def state(self, transfer: Transfer) -> SafeString:
@@ -43,20 +41,9 @@ class TransferAdmin(ReadOnlyAdmin[Transfer]):
             return display.badge(gettext("taken"), "good")
         return display.badge(gettext("expired"), "plain") if getattr(transfer, "over", False) else display.badge(gettext("open"), "busy")
 
-    @admin.display(description=_("offered"))
-    def offered(self, transfer: Transfer) -> SafeString | str:
-        """When it was offered."""
-        return display.moment(transfer.created_at)
-
-    @admin.display(description=_("until"))
-    def until(self, transfer: Transfer) -> SafeString | str:
-        """When its minute is over."""
-        return display.moment(transfer.expires_at)
-
-    @admin.display(description=_("taken"))
-    def taken(self, transfer: Transfer) -> SafeString | str:
-        """When another device took the basket."""
-        return display.moment(transfer.redeemed_at) if transfer.redeemed_at else display.NOTHING
+    offered = column(_("offered"), "created_at", display.moment)
+    until = column(_("until"), "expires_at", display.moment)
+    taken = column(_("taken"), "redeemed_at", display.moment)
 
 
 @admin.register(GuestToken)
@@ -71,10 +58,7 @@ class GuestTokenAdmin(RepairAdmin):
     search_help_text = _("A whole user id, or the whole id of a device.")
     shown = ("user", "came_by", "state", "begun", "until", "revoked")
 
-    @admin.display(description=_("device"))
-    def device(self, token: GuestToken) -> str:
-        """Name it as the API does."""
-        return str(token.pk)
+    device = column(_("device"), "pk", str)
 
     @admin.display(description=_("came by"))
     def came_by(self, token: GuestToken) -> str:
@@ -91,15 +75,8 @@ class GuestTokenAdmin(RepairAdmin):
         """Whether it is let in."""
         return display.device_state(token)
 
-    @admin.display(description=_("since"))
-    def begun(self, token: GuestToken) -> SafeString | str:
-        """When the token was signed."""
-        return display.moment(token.created_at)
-
-    @admin.display(description=_("until"))
-    def until(self, token: GuestToken) -> SafeString | str:
-        """When the token expires."""
-        return display.moment(token.expires_at)
+    begun = column(_("since"), "created_at", display.moment)
+    until = column(_("until"), "expires_at", display.moment)
 
     @admin.display(description=_("revoked"))
     def revoked(self, token: GuestToken) -> SafeString | str:
@@ -132,12 +109,5 @@ class ComfortAdmin(ReadOnlyAdmin[Comfort]):
         """Whether there is one."""
         return gettext("stored") if getattr(comfort, "has_payment_token", False) else display.NOTHING
 
-    @admin.display(description=_("consent since"))
-    def consented(self, comfort: Comfort) -> SafeString | str:
-        """When the user agreed."""
-        return display.moment(comfort.consented_at)
-
-    @admin.display(description=_("changed"))
-    def changed(self, comfort: Comfort) -> SafeString | str:
-        """When it changed last."""
-        return display.moment(comfort.changed_at)
+    consented = column(_("consent since"), "consented_at", display.moment)
+    changed = column(_("changed"), "changed_at", display.moment)

@@ -5,7 +5,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.utils import quote
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
@@ -18,6 +17,7 @@ from django.views.decorators.csrf import csrf_protect
 
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.columns import column
 from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import Table
 from baskets.admin.core.superuser_forms import NonceForm, pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
@@ -184,25 +184,11 @@ class WebhookEndpointAdmin(RepairAdmin):
             ),
         ]
 
-    @admin.display(description=_("webhook"))
-    def number(self, endpoint: WebhookEndpoint) -> str:
-        """Its number."""
-        return f"{endpoint.pk}"
+    number = column(_("webhook"), "pk", str)
 
-    @admin.display(description=_("partner"))
-    def partner_name(self, endpoint: WebhookEndpoint) -> SafeString:
-        """The partner."""
-        return display.page("partner", quote(endpoint.partner_id), display.visible(endpoint.partner.name))
-
-    @admin.display(description=_("address"))
-    def address(self, endpoint: WebhookEndpoint) -> SafeString:
-        """Where events are posted to."""
-        return display.visible(endpoint.url, limit=200)
-
-    @admin.display(description=_("label"))
-    def label_shown(self, endpoint: WebhookEndpoint) -> SafeString | str:
-        """What it is for."""
-        return display.visible(endpoint.label) if endpoint.label else display.NOTHING
+    partner_name = column(_("partner"), "partner", display.partner)
+    address = column(_("address"), "url", display.visible, limit=200)
+    label_shown = column(_("label"), "label", display.visible)
 
     @admin.display(description=_("kinds"))
     def which(self, endpoint: WebhookEndpoint) -> str:
@@ -214,10 +200,7 @@ class WebhookEndpointAdmin(RepairAdmin):
         """Whether it receives events."""
         return webhook_state(endpoint)
 
-    @admin.display(description=_("last delivery"))
-    def delivered(self, endpoint: WebhookEndpoint) -> SafeString | str:
-        """When an event was last delivered."""
-        return display.moment(endpoint.delivered_at) if endpoint.delivered_at else display.NOTHING
+    delivered = column(_("last delivery"), "delivered_at", display.moment)
 
     @admin.display(description=_("next try not before"))
     def next_try(self, endpoint: WebhookEndpoint) -> SafeString | str:
@@ -225,7 +208,4 @@ class WebhookEndpointAdmin(RepairAdmin):
         waits = endpoint.state == WebhookEndpoint.State.ACTIVE and endpoint.next_try_at
         return display.moment(endpoint.next_try_at) if waits else display.NOTHING
 
-    @admin.display(description=_("how the last try failed"))
-    def problem_shown(self, endpoint: WebhookEndpoint) -> SafeString | str:
-        """How the last delivery failed."""
-        return display.visible(endpoint.problem) if endpoint.problem else display.NOTHING
+    problem_shown = column(_("how the last try failed"), "problem", display.visible)

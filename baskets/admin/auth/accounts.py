@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core import display
 from baskets.admin.core.actors import staff_actor
+from baskets.admin.core.columns import column
 from baskets.domain.staff import rights
 from baskets.models import SecondFactor
 
@@ -107,10 +108,7 @@ class AccountAdmin(SuperuserAdmin, UserAdmin):  # type: ignore[type-arg]  # As a
         accounts: QuerySet[User] = super().get_queryset(request)
         return accounts.annotate(has_factor=Exists(SecondFactor.objects.filter(pk=OuterRef("pk"))))
 
-    @admin.display(description=_("second factor"))
-    def factor(self, account: Any) -> str:
-        """Whether it has one."""
-        return display.yes_no(account.has_factor)
+    factor = column(_("second factor"), "has_factor", display.yes_no)
 
     @admin.display(description=_("sessions"))
     def access(self, account: User) -> SafeString:

@@ -22,7 +22,7 @@ from baskets.admin.core.labels import KEY_KINDS, SYSTEM_ACTORS, value_name, valu
 from baskets.admin.core.money import format_amount, format_plain_amount
 from baskets.domain.actors import ActorKind
 from baskets.domain.support.erasure import ERASED_PREFIX
-from baskets.models import CheckoutSession
+from baskets.models import CheckoutSession, Partner
 
 # What a page shows for a missing value. Files compare by identity, and write an empty cell.
 NOTHING = "\N{EN DASH}"
@@ -282,6 +282,11 @@ def product(product_id: str, name: str | None = None) -> SafeString:
     """Link to a product by its id, with its name where it is known."""
     link = page("product", product_id, visible(product_id))
     return link if name is None else format_html('{} <br><span class="quiet">{}</span>', link, visible(name, limit=80))
+
+
+def partner(of: Partner) -> SafeString:
+    """Link to a partner by its name."""
+    return page("partner", of.pk, visible(of.name))
 
 
 def basket(pk: UUID, user_id: str) -> SafeString:
