@@ -346,6 +346,7 @@ BASKETS_STAFF_IDLE_SECONDS = env.int("BASKETS_STAFF_IDLE_SECONDS", default=30 * 
 # The roles that must have a second factor: names of groups, and the word `superusers`.
 BASKETS_SECOND_FACTOR_ROLES = env.list("BASKETS_SECOND_FACTOR_ROLES", default=[])
 CSRF_FAILURE_VIEW = "baskets.admin.core.error_pages.csrf_failure"
+AUTHENTICATION_BACKENDS = ["baskets.admin.auth.backends.StaffBackend"]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True

@@ -90,6 +90,21 @@ def running(names: Sequence[str], settings: Settings, monkeypatch: pytest.Monkey
         del connections[alias], connections.settings[alias]
 
 
+@contextmanager
+def published_by(cell: int, table: str) -> Iterator[None]:
+    """Let the database of the test refuse changes of a table, as if another cell published it."""
+    (shared,) = (shared for shared in replication.SHARED if shared.name == table)
+    names = {"guard": sql.Identifier(replication.PUBLISHER_CONSTRAINT), "table": sql.Identifier(table), "publisher": sql.Literal(str(cell))}
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL(replication.GUARD_FUNCTION).format(guard=names["guard"]))
+        cursor.execute(sql.SQL(replication.GUARD).format(**names, ignored=sql.Literal("{" + ",".join(shared.own) + "}")))
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("DROP TRIGGER {guard} ON {table}").format(**names))
+
+
 def end_replication(urls: Sequence[str]) -> None:
     """Remove everything that `replicate_catalog` has made, so that the databases can be dropped and used by other tests."""
     for address in reversed(urls):

@@ -4,16 +4,13 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connection
 from django.test import Client
-from psycopg import sql
 from pytest_django import Settings
 
 from baskets.domain import slots
-from baskets.domain.cells import replication
 from baskets.domain.cells.slot_division import divide, render_slot_map
-from baskets.domain.errors import PUBLISHER_CONSTRAINT
 from tests.admin.conftest import post
+from tests.cells import published_by
 
 pytestmark = pytest.mark.django_db
 THEIRS = next(name for name in map("user-{}".format, range(99)) if divide(3)[slots.slot_of(name)] == 3)
@@ -62,13 +59,9 @@ def test_staff_see_the_cell_they_are_in(viewer: Client, settings: Settings, cell
 
 @pytest.mark.usefixtures("cell")
 def test_what_another_cell_publishes_is_changed_there(root: Client) -> None:
-    guard = sql.Identifier(PUBLISHER_CONSTRAINT)
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL(replication.GUARD_FUNCTION).format(guard=guard))
-        names = {"guard": guard, "table": sql.Identifier("auth_group"), "publisher": sql.Literal("1"), "ignored": sql.Literal("{}")}
-        cursor.execute(sql.SQL(replication.GUARD).format(**names))
     before = Group.objects.count()
-    response = post(root, "/admin/auth/group/add/", {"name": "more"})
+    with published_by(1, "auth_group"):
+        response = post(root, "/admin/auth/group/add/", {"name": "more"})
     page = response.content.decode()
     assert response.status_code == 409
     assert "This is changed in cell 1" in page

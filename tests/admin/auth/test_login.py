@@ -15,6 +15,7 @@ from baskets.admin.auth import login
 from baskets.models import DeskEntry, Throttle
 from tests.admin.auth.signing_in import INDEX, LOGIN, PASSWORD, inside, journal, sign_in
 from tests.admin.conftest import post, token
+from tests.cells import published_by
 from tests.conftest import Log
 
 pytestmark = pytest.mark.django_db
@@ -290,3 +291,24 @@ def test_signing_in_goes_on_where_it_began(staff_user: User) -> None:
     response = post(client, login_url, {"username": "vera", "password": PASSWORD, "next": "/admin/password_change/"})
     assert response.headers["Location"] == "/admin/password_change/"
     assert client.get(LOGIN).headers["Location"] == INDEX
+
+
+# --- A cell that follows another ----------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_outdated_hash_is_replaced_only_where_the_cell_may_change_accounts(settings: Settings) -> None:
+    person = User.objects.create_user("vera", password=PASSWORD, is_staff=True)
+    outdated = person.password
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher", *settings.PASSWORD_HASHERS]
+    with published_by(1, "auth_user"):
+        assert WRONG in sign_in("vera", "wrong")
+        client = Client(enforce_csrf_checks=True)
+        assert sign_in("vera", PASSWORD, client=client) == ""
+        assert inside(client)
+        person.refresh_from_db()
+        assert person.password == outdated
+        User.objects.filter(pk=person.pk).update(last_login=None)
+    assert sign_in("vera", PASSWORD) == ""
+    person.refresh_from_db()
+    assert person.password.startswith("pbkdf2_sha256$")
