@@ -15,7 +15,8 @@ Status = StockReservation.Status
 
 def _reserved_pieces(status: str) -> Subquery:
     """Count the pieces of an item's reservations that have this status."""
-    of_item = StockReservation.objects.filter(session_id=OuterRef("session_id"), product_id=OuterRef("product_id"), status=status)
+    same = {name: OuterRef(name) for name in ("basket_id", "session_id", "product_id")}
+    of_item = StockReservation.objects.filter(**same, status=status)
     return Subquery(of_item.order_by().values("product_id").annotate(sum=Sum("pieces")).values("sum"))
 
 

@@ -35,7 +35,9 @@ WITH ordered AS (
            greatest(statement_timestamp(), b.last_changed_at) AS at
     FROM baskets_basket b JOIN baskets_checkoutsession session ON session.basket_id = b.id AND session.status = %(active)s
     WHERE b.id = %(basket)s AND session.order_no = coalesce(%(order_no)s, session.order_no)
-      AND NOT EXISTS (SELECT FROM baskets_checkoutitem item WHERE item.session_id = session.id AND item.stocked < 0)
+      AND NOT EXISTS (
+          SELECT FROM baskets_checkoutitem item WHERE item.session_id = session.id AND item.basket_id = b.id AND item.stocked < 0
+      )
 ), sold AS (
     UPDATE baskets_stockreservation hold SET status = 'SOLD', ended_at = ordered.at
     FROM ordered WHERE hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.status = %(held)s
