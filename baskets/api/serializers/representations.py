@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from baskets.domain.access.guest_tokens import IssuedToken
+from baskets.domain.checkout.session_rows import NewSession
 from baskets.domain.timestamps import format_timestamp
 from baskets.models.basket_snapshot import BasketLine, BasketSnapshot
 
@@ -44,8 +45,8 @@ def render_variant(variant: str, main_product_id: str) -> dict[str, str]:
     return members
 
 
-def render_started_checkout(*, session: Any, snapshot: BasketSnapshot) -> dict[str, Any]:
-    """Render a checkout that has just begun, with its basket.
+def render_started_checkout(*, session: NewSession, snapshot: BasketSnapshot) -> dict[str, Any]:
+    """Render a checkout that has just begun, with its basket. Its tax and its shipping cost are not known yet.
 
     :returns: `responses.StartedCheckout`.
     """
@@ -54,8 +55,8 @@ def render_started_checkout(*, session: Any, snapshot: BasketSnapshot) -> dict[s
         "expires": format_timestamp(session.expires_at),
         "currency": session.currency or None,
         "fullPrice": session.full_price,
-        "fullTax": session.full_tax,
-        "shippingCost": session.shipping_cost,
+        "fullTax": None,
+        "shippingCost": None,
         "testMode": session.test_mode,
         "basket": render_basket(snapshot),
     }

@@ -84,11 +84,11 @@ def remove_item(*, owner: Owner, product_id: str, actor: Actor) -> BasketSnapsho
 
 
 def _store_placed(*, before: BasketSnapshot, line: BasketLine, actor: Actor) -> BasketSnapshot:
-    after = lists.with_placed(before, line)
+    after = lists.with_placed(before if before.hidden_at is None else replace(before, hidden_at=None), line)
     name = "cart" if line.count > 0 else "saved"
     return write_and_record(
         before=before,
-        after=replace(after, hidden_at=None),
+        after=after,
         kind=Event.Kind.ITEM_PLACED,
         actor=actor,
         data={"productId": line.product_id, "count": line.count, "list": name},

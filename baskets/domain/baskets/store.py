@@ -8,19 +8,26 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models.functions import Now
-
 from baskets import conf
 from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import timeline
-from baskets.models import Basket, Event
+from baskets.models import Event
 from baskets.models.basket_snapshot import READ_MANY, READ_ONE, BasketSnapshot, Owner, snapshot_from_rows, snapshots_from_rows
 
 LOCK_BASKET = Statement(
     "lock_basket",
     """
 SELECT 1 FROM baskets_basket WHERE id = %s FOR NO KEY UPDATE
+""",
+)
+# Of two concurrent transactions the second waits for the first, and then inserts nothing.
+CREATE_BASKET = Statement(
+    "create_basket",
+    """
+INSERT INTO baskets_basket (id, partner_id, user_id, guest, revision, events, created_at, last_changed_at, expires_at)
+SELECT %s, %s, %s, %s, 0, 0, at, at, at + %s::interval FROM statement_timestamp() AS at
+ON CONFLICT DO NOTHING
 """,
 )
 WRITE_BASKET = Statement(
@@ -80,16 +87,7 @@ def create_and_lock(owner: Owner, *, guest: bool = False) -> BasketSnapshot:
 
     :param guest: whether the basket expires a lifetime after its creation; otherwise after its last change.
     """
-    basket = Basket(
-        id=owner.basket_id,
-        partner_id=owner.partner_id,
-        user_id=owner.user_id,
-        guest=guest,
-        created_at=Now(),
-        last_changed_at=Now(),
-        expires_at=Now() + conf.basket_lifetime(),
-    )
-    Basket.objects.bulk_create([basket], ignore_conflicts=True)
+    execute(CREATE_BASKET, [owner.basket_id, owner.partner_id, owner.user_id, guest, conf.basket_lifetime()])
     snapshot = lock_and_read(owner)
     if snapshot is None:
         raise RuntimeError("the basket has no row, although it was just inserted")
@@ -267,12 +265,12 @@ def _difference(before: BasketSnapshot, after: BasketSnapshot) -> _Difference:
 
 def _with_next_revision(before: BasketSnapshot, after: BasketSnapshot) -> BasketSnapshot:
     """Increment the event number, and the revision if the change is one; a change also extends the life of a user's basket."""
-    after = replace(after, events=before.events + 1)
     if _same_lists(before, after) and before.hidden_at == after.hidden_at:
-        return after
+        return replace(after, events=before.events + 1)
     slides = not before.guest or before.hidden_at is not None
     return replace(
         after,
+        events=before.events + 1,
         revision=before.revision + 1,
         last_changed_at=before.at,
         expires_at=before.at + conf.basket_lifetime() if slides else before.expires_at,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
 
 from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.checkout.pricing import CatalogEntry, total_price
@@ -25,7 +27,7 @@ WITH session AS (
     INSERT INTO baskets_checkoutsession
         (id, basket_id, partner_id, order_no, status, test_mode, late, started_at, expires_at,
          language, country, stripe_using_sdk, currency, full_price, started_by_key)
-    VALUES (%(id)s, %(basket)s, %(partner)s, %(order_no)s, 'ACTIVE', %(test_mode)s, false, %(started_at)s, %(expires_at)s,
+    VALUES (%(id)s, %(basket_id)s, %(partner_id)s, %(order_no)s, 'ACTIVE', %(test_mode)s, false, %(started_at)s, %(expires_at)s,
             %(language)s, %(country)s, %(stripe_using_sdk)s, %(currency)s, %(full_price)s, %(started_by_key)s)
 ), line AS (
     SELECT * FROM unnest(%(product_ids)s::text[], %(counts)s::bigint[], %(stocked)s::bigint[], %(positions)s::bigint[],
@@ -33,11 +35,11 @@ WITH session AS (
                   AS line (product_id, count, stocked, position, price, currency)
 ), item AS (
     INSERT INTO baskets_checkoutitem (basket_id, session_id, product_id, count, stocked, position, price, currency)
-    SELECT %(basket)s, %(id)s, product_id, count, stocked, position, price, currency FROM line
+    SELECT %(basket_id)s, %(id)s, product_id, count, stocked, position, price, currency FROM line
 )
 INSERT INTO baskets_stockreservation
     (basket_id, session_id, product_id, pieces, status, created_at, expires_at, ended_at)
-SELECT %(basket)s, %(id)s, product_id, count, CASE WHEN stocked < 0 THEN 'FAILED' ELSE 'HELD' END,
+SELECT %(basket_id)s, %(id)s, product_id, count, CASE WHEN stocked < 0 THEN 'FAILED' ELSE 'HELD' END,
        %(started_at)s, %(expires_at)s, CASE WHEN stocked < 0 THEN %(started_at)s END
 FROM line WHERE stocked IS NOT NULL
 """,
@@ -61,6 +63,24 @@ WHERE id = %(session)s AND basket_id = %(basket)s
 )
 
 
+class NewSession(NamedTuple):
+    """A session at its start, when it is ACTIVE. `CheckoutSession` says what the columns mean."""
+
+    id: int
+    basket_id: UUID
+    partner_id: int
+    order_no: str
+    test_mode: bool
+    started_at: datetime
+    expires_at: datetime
+    language: str
+    country: str
+    stripe_using_sdk: bool
+    currency: str
+    full_price: int | None
+    started_by_key: str
+
+
 def enqueue_next_id() -> PendingResult:
     """Enqueue the next session id.
 
@@ -69,23 +89,10 @@ def enqueue_next_id() -> PendingResult:
     return execute(NEXT_SESSION_ID, [])
 
 
-def insert_session(session: CheckoutSession, lines: tuple[BasketLine, ...], entries: Mapping[str, CatalogEntry]) -> None:
+def insert_session(session: NewSession, lines: tuple[BasketLine, ...], entries: Mapping[str, CatalogEntry]) -> None:
     """Insert a session with its items and reservations, as they are if all the stock is available."""
     bought = [entries[line.product_id] for line in lines]
-    parameters = {
-        "id": session.pk,
-        "basket": session.basket_id,
-        "partner": session.partner_id,
-        "order_no": session.order_no,
-        "test_mode": session.test_mode,
-        "started_at": session.started_at,
-        "expires_at": session.expires_at,
-        "language": session.language,
-        "country": session.country,
-        "stripe_using_sdk": session.stripe_using_sdk,
-        "currency": session.currency,
-        "full_price": session.full_price,
-        "started_by_key": session.started_by_key,
+    items = {
         "product_ids": [line.product_id for line in lines],
         "counts": [line.count for line in lines],
         "stocked": [line.stocked for line in lines],
@@ -93,7 +100,7 @@ def insert_session(session: CheckoutSession, lines: tuple[BasketLine, ...], entr
         "prices": [entry.price for entry in bought],
         "currencies": [entry.currency for entry in bought],
     }
-    execute(INSERT_SESSION, parameters)
+    execute(INSERT_SESSION, session._asdict() | items)
 
 
 def insert_reservations(session: CheckoutSession, pieces_by_status: Mapping[str, Mapping[str, int]], *, at: datetime) -> None:
@@ -122,22 +129,22 @@ def insert_reservations(session: CheckoutSession, pieces_by_status: Mapping[str,
 
 
 def correct_session(
-    session: CheckoutSession, lines: tuple[BasketLine, ...], entries: Mapping[str, CatalogEntry], shortages: Mapping[str, Shortage]
-) -> tuple[BasketLine, ...]:
+    session: NewSession, lines: tuple[BasketLine, ...], entries: Mapping[str, CatalogEntry], shortages: Mapping[str, Shortage]
+) -> tuple[NewSession, tuple[BasketLine, ...]]:
     """Correct the rows of products that were short: reservations, items, and the price.
 
-    :returns: the lines as corrected.
+    :returns: the session and the lines as corrected.
     """
     stocked = {product_id: shortage.available - shortage.wanted for product_id, shortage in shortages.items()}
     lines = tuple(replace(line, stocked=stocked.get(line.product_id, line.stocked)) for line in lines)
-    session.full_price, session.currency = total_price(lines, entries)
+    full_price, currency = total_price(lines, entries)
     parameters = {
-        "session": session.pk,
+        "session": session.id,
         "basket": session.basket_id,
         "product_ids": list(stocked),
         "stocked": list(stocked.values()),
-        "full_price": session.full_price,
-        "currency": session.currency,
+        "full_price": full_price,
+        "currency": currency,
     }
     execute(CORRECT_SESSION, parameters)
-    return lines
+    return session._replace(full_price=full_price, currency=currency), lines

@@ -23,6 +23,7 @@ from baskets.domain.checkout.late_orders import order_late
 from baskets.domain.checkout.order_numbers import generate_order_no
 from baskets.domain.checkout.planning import plan_checkout
 from baskets.domain.checkout.pricing import enqueue_cart_entries, entries_from_rows
+from baskets.domain.checkout.session_rows import NewSession
 from baskets.domain.checkout.states import Reservation, Session, end_holds, move_session
 from baskets.domain.errors import (
     BasketNotFound,
@@ -43,7 +44,7 @@ from baskets.models.basket_snapshot import ActiveSession, BasketSnapshot, Owner
 class StartedSession:
     """A new session, and its basket after the start."""
 
-    session: CheckoutSession
+    session: NewSession
     snapshot: BasketSnapshot
 
 
@@ -99,12 +100,11 @@ def start_session(
     if limits:
         limits.count(starts=1, pieces=sum(plan.to_reserve.values()))
 
-    session = CheckoutSession(
+    session = NewSession(
         id=session_id,
         basket_id=before.basket_id,
         partner_id=owner.partner_id,
         order_no=order_no or generate_order_no(),
-        status=Session.ACTIVE,
         test_mode=test_mode,
         started_at=before.at,
         expires_at=before.at + hold,
@@ -115,9 +115,8 @@ def start_session(
         full_price=plan.full_price,
         started_by_key=actor.key_prefix,
     )
-    after = write_lists(before=before, after=replace(before, cart=(), checkout=plan.lines))
+    after = write_lists(before=before, after=replace(before, cart=(), checkout=plan.lines, session=_active_session(session)))
     session_rows.insert_session(session, plan.lines, entries)
-    after = replace(after, session=_active_session(session))
 
     percent = purchase_limits.share_percent(before)
     reserve_last = reserving.appear_in_stock(plan.to_reserve, entries, percent=percent)
@@ -126,14 +125,15 @@ def start_session(
         shortages = reserving.reserve_within_share(plan.to_reserve, partner_id=owner.partner_id, percent=percent, at=before.at)
     if shortages:
         sandbox.check_used_up(before, shortages)
-        after = replace(after, checkout=session_rows.correct_session(session, plan.lines, entries, shortages))
+        session, lines = session_rows.correct_session(session, plan.lines, entries, shortages)
+        after = replace(after, checkout=lines)
     if all(line.failed for line in after.checkout):
         raise OutOfStock(shortages=[*shortages.values(), *plan.refused_lines()])
     record_event(
         snapshot=after,
         kind=Event.Kind.CHECKOUT_STARTED,
         actor=actor,
-        session_id=session.pk,
+        session_id=session.id,
         data={
             "orderNo": session.order_no,
             "testMode": test_mode,
@@ -228,9 +228,9 @@ def _find_ended_session(snapshot: BasketSnapshot, *, ordered: bool, order_no: st
     return last
 
 
-def _active_session(session: CheckoutSession) -> ActiveSession:
+def _active_session(session: NewSession) -> ActiveSession:
     return ActiveSession(
-        id=session.pk,
+        id=session.id,
         order_no=session.order_no,
         test_mode=session.test_mode,
         started_at=session.started_at,

@@ -31,7 +31,8 @@ def session_in(state: str, owner: Owner) -> CheckoutSession:
     ProductFactory(product_id="shirt", unsold=5)
     user = User(owner)
     user.place("shirt", 2)
-    session = user.start().session
+    user.start()
+    session = CheckoutSession.objects.get()
     if state != "ACTIVE":
         move(session, "ACTIVE", state)
     return CheckoutSession.objects.get()
