@@ -17,13 +17,18 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.gzip import GZipMiddleware
+from django.middleware.security import SecurityMiddleware
+from django.urls import get_resolver
 from django.utils import timezone, translation
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
 
 from baskets.admin.core.error_pages import render_error
 from baskets.admin.core.languages import load_catalogs
+from baskets.api.exceptions import response_for_exception
+from baskets.api.protocol.envelope import add_missing_headers
 
 ADMIN = "/admin/"
 PAGES = (ADMIN, "/docs", "/redoc")
@@ -47,33 +52,31 @@ class PathScopedMiddleware(MiddlewareMixin):
         return super().__call__(request)
 
 
-class CallShortcut:
-    """Takes calls of the API past all middleware between this and `CallEntrance`: it concerns pages and files only.
+class CallDispatch:
+    """Runs the view of a call of the API. All middleware behind this one concerns pages and files only.
 
-    Django builds the chain from the inside, so the entrance of the same chain is the one that was made last.
+    The call still gets the headers that this middleware would add.
     """
 
     def __init__(self, get_response: Any) -> None:
         self.get_response = get_response
-        self._respond_to_call = CallEntrance.latest
+        response = HttpResponse()
+        for middleware in (SecurityMiddleware, XFrameOptionsMiddleware):
+            middleware(lambda _: response)(HttpRequest())
+        del response.headers["Content-Type"]
+        self._headers = response.headers
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Handle one request, directly if it is a call of the API."""
-        respond = self._respond_to_call if request.path_info.startswith(CALLS) else self.get_response
-        return respond(request)
-
-
-class CallEntrance:
-    """The end of the way that `CallShortcut` shortens."""
-
-    latest: Any = None
-
-    def __init__(self, get_response: Any) -> None:
-        self.get_response = CallEntrance.latest = get_response
-
-    def __call__(self, request: HttpRequest) -> Any:
-        """Handle one request of a page or a file."""
-        return self.get_response(request)
+        """Handle one request."""
+        if not request.path_info.startswith(CALLS):
+            return self.get_response(request)
+        try:
+            match = request.resolver_match = get_resolver().resolve(request.path_info)
+            response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
+        except Exception as error:  # noqa: BLE001 (every exception has a response)
+            response = response_for_exception(error)
+        add_missing_headers(response, self._headers)
+        return response
 
 
 class AdminDatabase(PathScopedMiddleware):

@@ -63,10 +63,10 @@ MIDDLEWARE = [
     *(["baskets.api.request_spans.RequestSpans"] if tracing.is_requested() else []),
     "baskets.api.middleware.EnvelopeMiddleware",
     "baskets.api.cors.PartnerCorsMiddleware",
+    # Calls of the API end here.
+    "basket_project.middleware.CallDispatch",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    # Calls of the API go from here to the entrance.
-    "basket_project.middleware.CallShortcut",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "basket_project.middleware.PagesCompression",
     "basket_project.middleware.PagesPolicy",
@@ -82,7 +82,6 @@ MIDDLEWARE = [
     "baskets.admin.core.error_pages.ErrorPages",
     "baskets.admin.core.cells.PublishedElsewhere",
     "baskets.admin.auth.gate.StaffGate",
-    "basket_project.middleware.CallEntrance",
 ]
 
 TEMPLATES = [

@@ -13,13 +13,13 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
+from django.http.response import HttpResponseBase, ResponseHeaders
 
 from baskets import conf
 from baskets.api.auth.api_keys import Caller
 from baskets.api.exceptions import error_response, response_for_exception
 from baskets.api.long_polling import suspension_of
-from baskets.api.protocol.envelope import REASON_ATTRIBUTE
+from baskets.api.protocol.envelope import REASON_ATTRIBUTE, add_missing_headers
 from baskets.api.protocol.metrics import REQUEST_SECONDS, REQUESTS_ANSWERED
 from baskets.api.protocol.versioning import DEFAULT_VERSION, requested_version
 from baskets.domain.events import refused_calls
@@ -34,6 +34,7 @@ REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9-]{1,64}")
 REQUEST_ID_KEY = "baskets.request_id"
 # Defaults for every response: browsers must not render it as a document, frame it, or guess its type.
 SECURITY_HEADERS = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "X-Content-Type-Options": "nosniff"}
+_SECURITY_HEADERS = ResponseHeaders(SECURITY_HEADERS)
 # The reasons that replace HTML error responses of Django, by their status.
 HTML_ERROR_REASONS = {400: "bad_request", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
@@ -98,8 +99,7 @@ class EnvelopeMiddleware:
 def _set_headers(response: HttpResponseBase, request_id: str) -> None:
     """Set the request id, and the security headers that are not set yet."""
     response.headers["X-Request-ID"] = request_id
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+    add_missing_headers(response, _SECURITY_HEADERS)
 
 
 class StatementCounter:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase, ResponseHeaders
 
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -31,6 +32,12 @@ def json_response(body: str, *, status: int = 200, headers: Mapping[str, str] | 
     for name, value in (headers or {}).items():
         response.headers[name] = value
     return response
+
+
+def add_missing_headers(response: HttpResponseBase, defaults: ResponseHeaders) -> None:
+    """Add headers that the response does not have yet: all at once, because Django checks each that is added singly."""
+    headers = response.headers
+    headers._store = {**defaults._store, **headers._store}  # noqa: SLF001 (its items are the checked headers)
 
 
 def failure_response(
