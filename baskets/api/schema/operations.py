@@ -5,6 +5,8 @@ The shared parts are in `components`, the examples in `examples`; `reporting_ope
 The refusals of an operation are those of the domain function that it calls: the docstring there lists them.
 """
 
+from functools import partial
+
 from baskets import conf
 from baskets.api.exceptions import BASKET_NOT_FOUND_ON_FINISH, ORDER_NOT_FOUND, SERVER_KEY_REQUIRED_ON_FINISH
 from baskets.api.schema.components import (
@@ -28,7 +30,12 @@ LATER_CALLS = {
     "look_up": link_to("getcheckout", "Find out what became of it.", userId="$request.path.userId", orderNo="$response.body#/data/orderNo"),
 }
 
-get_basket = describe_operation(
+describe_user_operation = partial(describe_operation, access=Access.USER, path=USER_PATH)
+describe_item_operation = partial(
+    describe_operation, tag="items", access=Access.USER, path=USER_AND_PRODUCT_PATH, response=responses.Basket
+)
+
+get_basket = describe_user_operation(
     "getbasket",
     "Get a basket",
     """
@@ -36,13 +43,11 @@ Returns the three lists of the user: `cart`, `saved` and `checkout`. A user with
 `lastChanged`; nothing is created. A deleted or expired basket looks the same.
 """,
     tag="basket",
-    access=Access.USER,
     response=responses.Basket,
-    path=USER_PATH,
     writes=False,
     user_id=BUYER,
 )
-delete_basket = describe_operation(
+delete_basket = describe_user_operation(
     "deletebasket",
     "Delete a basket",
     """
@@ -50,13 +55,11 @@ Empties cart and saved list and returns the empty basket. Orders and events rema
 refusal names the checkout, to finish or to abort first. The next product that is added opens a new basket.
 """,
     tag="basket",
-    access=Access.USER,
     response=responses.Basket,
-    path=USER_PATH,
     refusals=["basket_not_found", "checkout_active"],
     user_id=LEAVER,
 )
-place_item = describe_operation(
+place_item = describe_item_operation(
     "assignproducttobasket",
     "Put a product into the cart or the saved list",
     """
@@ -64,46 +67,34 @@ Sets the count of the product; it never adds to it, so a repeat is harmless. Abo
 the saved list, 0 does the opposite, -1 removes it from both. Without a body, the count is 1. Stock is not checked here but at the start
 of a checkout. The first product creates the basket.
 """,
-    tag="items",
-    access=Access.USER,
-    response=responses.Basket,
-    path=USER_AND_PRODUCT_PATH,
     body=requests.PlaceItemRequest,
     body_examples=COUNT_EXAMPLES,
     refusals=["product_unknown", "product_not_in_basket", "cart_full", "saved_full"],
     product_id="demo-mug",
 )
-change_item = describe_operation(
+change_item = describe_item_operation(
     "updateproductinbasket",
     "Change the count of a product",
     """
 Does the same as POST, but only for a product that is in the cart or the saved list. A count that is null or absent changes nothing.
 A product that is no longer listed can still be changed and removed.
 """,
-    tag="items",
-    access=Access.USER,
-    response=responses.Basket,
-    path=USER_AND_PRODUCT_PATH,
     body=requests.ChangeItemRequest,
     body_examples=COUNT_EXAMPLES,
     refusals=["product_not_in_basket", "cart_full", "saved_full"],
     product_id="demo-cookbook",
 )
-remove_item = describe_operation(
+remove_item = describe_item_operation(
     "deleteproductfrombasket",
     "Remove a product",
     """
 Removes the product from the cart and the saved list, never from a checkout: abort the checkout for that. A second call gets
 `product_not_in_basket`, unless it repeats the Idempotency-Key of the first.
 """,
-    tag="items",
-    access=Access.USER,
-    response=responses.Basket,
-    path=USER_AND_PRODUCT_PATH,
     refusals=["product_not_in_basket"],
     product_id="demo-scarf",
 )
-start_checkout = describe_operation(
+start_checkout = describe_user_operation(
     "checkoutbasket",
     "Start a checkout of the whole cart",
     """
@@ -112,16 +103,14 @@ all pieces are held, or none: then `stocked` is negative, and the item is not pa
 is refused with `out_of_stock` and changes nothing. Store `orderNo`: it names this checkout in all later calls.
 """,
     tag="checkout",
-    access=Access.USER,
     response=responses.StartedCheckout,
-    path=USER_PATH,
     body=requests.StartCheckoutRequest,
     body_examples=body_examples(german={"language": "de", "country": "DE", "stripeUsingSdk": False}),
     query=[flag_parameter("testMode", "A checkout for trying things out: it holds and sells nothing.")],
     refusals=["cart_empty", "out_of_stock", "checkout_active"],
     links=LATER_CALLS,
 )
-finish_active = describe_operation(
+finish_active = describe_user_operation(
     "finishactivecheckout",
     "Finish the active checkout: ordered, or aborted",
     """
@@ -131,9 +120,7 @@ it, a payment may also be reported after an abort or after the end of the hold, 
 This call is never throttled.
 """,
     tag="checkout",
-    access=Access.USER,
     response=responses.Basket,
-    path=USER_PATH,
     throttled=False,
     body=requests.FinishCheckoutRequest,
     body_examples=body_examples(ordered={"ordered": True}, aborted={"ordered": False}, named={"ordered": True, "orderNo": ORDER_NO}),
@@ -150,7 +137,7 @@ This call is never throttled.
     overrides={"basket_not_found": BASKET_NOT_FOUND_ON_FINISH, "server_key_required": SERVER_KEY_REQUIRED_ON_FINISH},
     user_id=BUYER,
 )
-get_session = describe_operation(
+get_session = describe_user_operation(
     "getcheckout",
     "Look up a checkout",
     """
@@ -158,7 +145,6 @@ Tells an app that lost a response what became of a checkout: its status, and of 
 short or reversed. Orders stay readable after their basket was deleted. This call is never throttled.
 """,
     tag="checkout",
-    access=Access.USER,
     response=responses.Session,
     path=("user_id", "order_no"),
     throttled=False,
@@ -188,7 +174,7 @@ after its creation, unless the operator has set another time.
     refusals=["product_unknown", "cart_full", "saved_full", "wrong_cell", "signing_key_unreadable"],
     links={"basket": link_to("getbasket", "Show the basket of the guest.", userId="$response.body#/data/userId")},
 )
-transfer_basket = describe_operation(
+transfer_basket = describe_user_operation(
     "transferbasket",
     "Offer a basket to another device",
     """
@@ -197,8 +183,6 @@ guests. With a `url`, the response has the address that carries the token; with 
 `url` mandatory. An earlier offer of the same basket ends. The response is a secret and is stored for no Idempotency-Key.
 """,
     tag="guests",
-    access=Access.USER,
-    path=USER_PATH,
     response=responses.Transfer,
     takes_idempotency_key=False,
     body=requests.TransferBasketRequest,

@@ -36,7 +36,7 @@ def _list_parameters(filter_set: type[ListFilterSet]) -> list[Parameter]:
     return [*parameters, reference("parameters", "Limit"), reference("parameters", "NextToken")]
 
 
-LIST_RULES = "Filters are combined by AND. An unknown parameter is refused: a typing error must not widen the question. For back ends."
+LIST_RULES = "Filters are combined by AND. An unknown parameter is refused: a typing error must not widen the query. For back ends."
 list_baskets = describe_operation(
     "listbaskets",
     "List baskets",

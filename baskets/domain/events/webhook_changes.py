@@ -1,5 +1,6 @@
 """What every change of a webhook endpoint has: its version is checked, its deliverers stop, and it is recorded. See `webhook_endpoints`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models.functions import Now
@@ -46,17 +47,17 @@ def count_changes(endpoint: WebhookEndpoint) -> int:
     return WebhookChange.objects.filter(endpoint=endpoint).count()
 
 
-def record_step(row: WebhookEndpoint, *, data: dict[str, Any], reason: str, actor: Actor) -> None:
+def record_in_journal(
+    row: WebhookEndpoint,
+    kind: DeskEntry.Kind = DeskEntry.Kind.CHANGED,
+    *,
+    data: Mapping[str, Any] | None = None,
+    reason: str = "",
+    actor: Actor,
+) -> None:
     """Record a step of staff or of a partner in the journal.
 
-    :param data: what the journal shows: `step`, and perhaps `before` and `after`.
+    :param data: what the journal shows: `step` of a change, and perhaps `before` and `after`.
     """
-    audit_log.record(
-        kind=DeskEntry.Kind.CHANGED,
-        about="webhookendpoint",
-        subject=str(row.pk),
-        partner_id=row.partner_id,
-        reason=reason,
-        data=data,
-        actor=actor,
-    )
+    subject, partner_id = str(row.pk), row.partner_id
+    audit_log.record(kind=kind, about="webhookendpoint", subject=subject, partner_id=partner_id, reason=reason, data=data, actor=actor)

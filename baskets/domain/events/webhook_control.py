@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from baskets.domain.actors import Actor
 from baskets.domain.errors import NothingToReplay
 from baskets.domain.events import webhook_blocks
-from baskets.domain.events.webhook_changes import lock_unchanged, record_change, record_step, take_lanes
+from baskets.domain.events.webhook_changes import lock_unchanged, record_change, record_in_journal, take_lanes
 from baskets.domain.support.guards import RepairNotApplicable
 from baskets.domain.validation import REASON_LIMIT
 from baskets.domain.wording import sentence
@@ -106,7 +106,7 @@ def skip_event(*, endpoint: WebhookEndpoint, position: int, expected_changes: in
     else:
         raise RepairNotApplicable(sentence("This event was delivered or skipped already."))
     record_change(row, Change.SKIPPED, position=position, actor=actor, reason=reason)
-    record_step(row, data={"step": Change.SKIPPED.value, "position": position}, reason=reason, actor=actor)
+    record_in_journal(row, data={"step": Change.SKIPPED.value, "position": position}, reason=reason, actor=actor)
 
 
 def blocked_events(endpoint: WebhookEndpoint, *, limit: int = 100) -> list[FeedPosition]:
@@ -164,4 +164,4 @@ def _change(
         WebhookBlockedBasket.objects.filter(endpoint=row).update(next_try_at=Now())
     record_change(row, kind, position=position, actor=actor, reason=reason)
     data = {"step": kind.value, "before": {"state": row.state, "position": row.position}, "after": {"state": to, "position": position}}
-    record_step(row, data=data, reason=reason, actor=actor)
+    record_in_journal(row, data=data, reason=reason, actor=actor)

@@ -20,7 +20,7 @@ from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.errors import WebhookNotFound, WebhooksFull
 from baskets.domain.events import feed, webhook_control, webhook_lanes, webhook_secrets
-from baskets.domain.events.webhook_changes import lock_unchanged, record_change, record_step, take_lanes
+from baskets.domain.events.webhook_changes import lock_unchanged, record_change, record_in_journal, take_lanes
 from baskets.domain.validation import MAX_LABEL_LENGTH, InvalidValue, validate_printable
 from baskets.domain.wording import sentence
 from baskets.encryption import UnreadableSecret
@@ -101,14 +101,7 @@ def create_webhook(
     endpoint.refresh_from_db(fields=["public_id", "created_at"])
     record_change(endpoint, Change.CREATED, position=endpoint.position, actor=actor)
     after = {"url": outgoing_urls.mask_url(url), "kinds": endpoint.kinds, "label": label, "position": position}
-    audit_log.record(
-        kind=DeskEntry.Kind.CREATED,
-        about="webhookendpoint",
-        subject=str(endpoint.pk),
-        partner_id=partner.pk,
-        data={"after": after},
-        actor=actor,
-    )
+    record_in_journal(endpoint, DeskEntry.Kind.CREATED, data={"after": after}, actor=actor)
     return EndpointWithSecret(endpoint, text)
 
 
@@ -228,7 +221,7 @@ def rotate_secret(
     take_lanes(row)
     record_change(row, Change.ROTATED, position=row.position, actor=actor, reason=reason)
     data = {"step": Change.ROTATED.value, "after": {"overlap_seconds": int(overlap.total_seconds())}}
-    record_step(row, data=data, reason=reason, actor=actor)
+    record_in_journal(row, data=data, reason=reason, actor=actor)
     return text
 
 
@@ -258,15 +251,8 @@ def delete_webhook(*, endpoint: WebhookEndpoint, expected_changes: int | None = 
     WebhookBlockedBasket.objects.filter(endpoint=row).delete()
     WebhookAttempt.objects.filter(endpoint=row).delete()
     record_change(row, Change.DELETED, position=row.position, actor=actor, reason=reason)
-    audit_log.record(
-        kind=DeskEntry.Kind.REMOVED,
-        about="webhookendpoint",
-        subject=str(row.pk),
-        partner_id=row.partner_id,
-        reason=reason,
-        data={"before": {"url": outgoing_urls.mask_url(row.url), "kinds": row.kinds, "label": row.label, "state": row.state}},
-        actor=actor,
-    )
+    before = {"url": outgoing_urls.mask_url(row.url), "kinds": row.kinds, "label": row.label, "state": row.state}
+    record_in_journal(row, DeskEntry.Kind.REMOVED, data={"before": before}, reason=reason, actor=actor)
 
 
 @transaction.atomic(savepoint=False)
@@ -279,11 +265,4 @@ def request_test(*, endpoint: WebhookEndpoint, reason: str = "", actor: Actor) -
     """
     if not WebhookEndpoint.objects.present().filter(pk=endpoint.pk).update(test_requested_at=Now()):
         raise WebhookNotFound
-    audit_log.record(
-        kind=DeskEntry.Kind.TESTED,
-        about="webhookendpoint",
-        subject=str(endpoint.pk),
-        partner_id=endpoint.partner_id,
-        reason=reason,
-        actor=actor,
-    )
+    record_in_journal(endpoint, DeskEntry.Kind.TESTED, reason=reason, actor=actor)
