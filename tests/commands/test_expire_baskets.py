@@ -2,10 +2,12 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from baskets.domain.checkout import expiry
 from baskets.domain.maintenance import invariant_checker
@@ -89,6 +91,45 @@ def test_small_batches_reach_everything(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
     assert run("expire_baskets").out == "Expired 3 checkouts and 1 baskets.\n"
     assert Basket.objects.filter(hidden_at__isnull=False).count() == 1
+
+
+@pytest.mark.usefixtures("users")
+def test_workers_share_a_backlog_on_connections_of_their_own(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first batch, each of two waits until the other has begun one, too."""
+    monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
+    sweep, begun, backends = expiry.sweep_sessions, threading.Barrier(2, timeout=20), set()
+
+    def together(**arguments: Any) -> expiry.SweepResult:
+        if backends:  # The first batch shows whether there is a backlog, so it runs alone.
+            begun.wait()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            backends.add(cursor.fetchone()[0])
+        return sweep(**arguments)
+
+    monkeypatch.setattr(expiry, "sweep_sessions", together)
+    assert run("expire_baskets").out == "Expired 3 checkouts and 1 baskets.\n"
+    assert len(backends) == 2
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", [list(backends)])
+        assert cursor.fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("users")
+def test_an_error_of_one_worker_ends_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
+    sweep = expiry.sweep_sessions
+
+    def fail_elsewhere(**arguments: Any) -> expiry.SweepResult:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("of the other worker")
+        return sweep(**arguments)
+
+    monkeypatch.setattr(expiry, "sweep_sessions", fail_elsewhere)
+    with pytest.raises(RuntimeError, match="of the other worker"):
+        run("expire_baskets")
+    assert "EXPIRED" in statuses()
+    assert invariant_checker.check() == []
 
 
 def test_two_runs_at_once_expire_everything_once(process: Callable[..., Any], users: list[User]) -> None:

@@ -21,6 +21,7 @@ from baskets.domain.stock import catalog, sandbox_catalog
 from baskets.domain.support import sandboxes
 from baskets.models import Attention, Basket, Comfort, Partner
 from baskets.models.basket_snapshot import read_baskets
+from tests.domain.endings import assert_ends_alike
 from tests.factories import PartnerFactory
 from tests.model_based.callers import Domain, Http, as_refused, shown
 from tests.model_based.staff_model import RETENTION, Office
@@ -150,6 +151,7 @@ class ShopStateMachine(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         self.model.sweep()
+        assert_ends_alike()
         while expiry.sweep_sessions().found:
             pass
         while expiry.sweep_baskets().found:

@@ -1,16 +1,49 @@
 """Closes whole baskets, by deletion or expiry. A closed basket is empty and no longer shown; its row stays until a purge."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from uuid import UUID
 
 from django.db import transaction
 
+from baskets import conf
+from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_and_read, write_and_record
-from baskets.domain.baskets.timeline import lists_as_json
+from baskets.domain.baskets.timeline import INSERT_INTO_EVENT, lists_as_json
 from baskets.domain.errors import BasketNotFound, CheckoutActive
 from baskets.domain.retries import OwnSessionLapsed
-from baskets.models import Event
+from baskets.models import CheckoutSession, Event
 from baskets.models.basket_snapshot import BasketSnapshot, Owner
+
+# What `expire_locked_basket` does, for the many of a sweep. `tests/domain/checkout/test_ending.py` and the model hold both equal.
+EXPIRE_BASKETS = Statement(
+    "expire_baskets",
+    f"""
+WITH old AS (
+    SELECT b.id, b.revision + 1 AS revision, b.events + 1 AS events, greatest(statement_timestamp(), b.last_changed_at) AS at
+    FROM baskets_basket b
+    WHERE b.id = ANY(%(baskets)s::uuid[]) AND b.hidden_at IS NULL AND b.expires_at <= greatest(statement_timestamp(), b.last_changed_at)
+      AND NOT EXISTS (SELECT FROM baskets_checkoutsession session WHERE session.basket_id = b.id AND session.status = %(active)s)
+), item AS (
+    DELETE FROM baskets_basketitem item USING old WHERE item.basket_id = old.id
+), basket AS (
+    UPDATE baskets_basket b
+    SET revision = old.revision, events = old.events, last_changed_at = old.at, hidden_at = old.at,
+        expires_at = CASE WHEN b.guest THEN b.expires_at ELSE old.at + %(lifetime)s::interval END
+    FROM old WHERE b.id = old.id
+), event AS (
+    {INSERT_INTO_EVENT}SELECT id, events, revision, 'basket_expired', NULL, at, %(actor_kind)s, %(actor)s, '', '{{}}', (
+        SELECT jsonb_object_agg(name, (
+            SELECT coalesce(jsonb_agg(jsonb_build_object('productId', product_id, 'count', count) ORDER BY position, product_id), '[]')
+            FROM baskets_basketitem item WHERE item.basket_id = old.id AND item.list = name
+        )) FROM unnest(ARRAY['cart', 'saved']) AS name
+    )
+    FROM old
+)
+SELECT count(*) FROM old
+""",  # noqa: S608 (its parts are constants)
+)
 
 
 @transaction.atomic(savepoint=False)
@@ -32,6 +65,17 @@ def delete_basket(*, owner: Owner, actor: Actor) -> BasketSnapshot:
 def expire_locked_basket(*, snapshot: BasketSnapshot, actor: Actor) -> BasketSnapshot:
     """Close an expired basket. Needs the basket's lock."""
     return _close(snapshot=snapshot, kind=Event.Kind.BASKET_EXPIRED, actor=actor)
+
+
+def expire_locked_baskets(baskets: Sequence[UUID], *, actor: Actor) -> int:
+    """Close those of these baskets that have expired and have no active checkout, in one statement. Needs their locks.
+
+    :param baskets: primary keys.
+    :returns: how many it has closed.
+    """
+    parameters = {"active": CheckoutSession.Status.ACTIVE, "lifetime": conf.basket_lifetime(), "baskets": list(baskets)}
+    ((closed_baskets,),) = execute(EXPIRE_BASKETS, parameters | {"actor_kind": actor.kind, "actor": actor.name})
+    return int(closed_baskets)
 
 
 def delete_locked_basket(*, snapshot: BasketSnapshot, actor: Actor) -> BasketSnapshot:

@@ -13,7 +13,7 @@ from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import timeline
 from baskets.models import Event
-from baskets.models.basket_snapshot import READ_MANY, READ_ONE, BasketSnapshot, Owner, snapshot_from_rows, snapshots_from_rows
+from baskets.models.basket_snapshot import READ_ONE, BasketSnapshot, Owner, snapshot_from_rows
 
 LOCK_BASKET = Statement(
     "lock_basket",
@@ -28,6 +28,12 @@ CREATE_BASKET = Statement(
 INSERT INTO baskets_basket (id, partner_id, user_id, guest, revision, events, created_at, last_changed_at, expires_at)
 SELECT %s, %s, %s, %s, 0, 0, at, at, at + %s::interval FROM statement_timestamp() AS at
 ON CONFLICT DO NOTHING
+""",
+)
+LOCK_AVAILABLE = Statement(
+    "lock_available",
+    """
+SELECT id FROM baskets_basket WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """,
 )
 WRITE_BASKET = Statement(
@@ -147,92 +153,12 @@ def write_lists(*, before: BasketSnapshot, after: BasketSnapshot) -> BasketSnaps
     return after
 
 
-# --- Many baskets at once, for the sweeps ---------------------------------------
+def lock_available(basket_ids: Sequence[UUID]) -> list[UUID]:
+    """Lock the baskets that no other transaction has locked, by primary key. The next sweep finds the skipped ones again.
 
-LOCK_AVAILABLE = Statement(
-    "lock_available",
+    :returns: primary keys of the locked baskets.
     """
-SELECT id FROM baskets_basket WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-""",
-)
-WRITE_BASKETS = Statement(
-    "write_baskets",
-    """
-WITH gone AS (
-    DELETE FROM baskets_basketitem item USING unnest(%(gone_from)s::uuid[], %(gone)s::text[]) AS gone (basket_id, product_id)
-    WHERE item.basket_id = gone.basket_id AND item.product_id = gone.product_id
-), fresh AS (
-    INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
-    SELECT * FROM unnest(%(fresh_in)s::uuid[], %(products)s::text[], %(lists)s::text[], %(counts)s::bigint[], %(positions)s::bigint[])
-    ON CONFLICT (basket_id, product_id) DO UPDATE
-    SET list = excluded.list, count = excluded.count, position = excluded.position
-)
-UPDATE baskets_basket basket
-SET revision = after.revision, events = after.events, last_changed_at = after.last_changed_at,
-    expires_at = after.expires_at, hidden_at = after.hidden_at
-FROM unnest(%(baskets)s::uuid[], %(revisions)s::bigint[], %(events)s::bigint[], %(last_changed_at)s::timestamptz[],
-            %(expires_at)s::timestamptz[], %(hidden_at)s::timestamptz[])
-     AS after (id, revision, events, last_changed_at, expires_at, hidden_at)
-WHERE basket.id = after.id
-""",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BasketChange:
-    """A change of one basket, with the data of its event."""
-
-    before: BasketSnapshot
-    after: BasketSnapshot
-    data: Mapping[str, Any]
-    session_id: int | None = None
-
-
-def lock_available(basket_ids: Sequence[UUID]) -> list[BasketSnapshot]:
-    """Lock the baskets that no other transaction has locked, by primary key, and read them with all their lists.
-
-    The next sweep finds the skipped ones again.
-    """
-    locked = execute(LOCK_AVAILABLE, [list(basket_ids)])
-    read = execute(READ_MANY, [list(basket_ids)])
-    ours = {basket_id for (basket_id,) in locked}
-    return [snapshot for snapshot in snapshots_from_rows(read) if snapshot.basket_id in ours]
-
-
-def write_and_record_many(changes: Sequence[BasketChange], *, kind: Event.Kind, actor: Actor) -> list[BasketSnapshot]:
-    """Write the lists and the event of a change for each of many baskets, in two statements.
-
-    :returns: the baskets after their changes, in the same order.
-    """
-    differences = [_difference(change.before, change.after) for change in changes]
-    after = [_with_next_revision(change.before, change.after) for change in changes]
-    deleted = [(basket.basket_id, product_id) for basket, diff in zip(after, differences, strict=True) for product_id in diff.deleted]
-    upserted = [
-        (basket.basket_id, product_id, *row)
-        for basket, diff in zip(after, differences, strict=True)
-        for product_id, row in diff.upserted.items()
-    ]
-    execute(
-        WRITE_BASKETS,
-        {name: [row[column] for row in deleted] for column, name in enumerate(["gone_from", "gone"])}
-        | {name: [row[column] for row in upserted] for column, name in enumerate(["fresh_in", "products", "lists", "counts", "positions"])}
-        | {
-            "baskets": [basket.basket_id for basket in after],
-            "revisions": [basket.revision for basket in after],
-            "events": [basket.events for basket in after],
-            "last_changed_at": [basket.last_changed_at for basket in after],
-            "expires_at": [basket.expires_at for basket in after],
-            "hidden_at": [basket.hidden_at for basket in after],
-        },
-    )
-    timeline.record_events(
-        after,
-        kind=kind,
-        actor=actor,
-        data=[change.data for change in changes],
-        session_ids=[change.session_id for change in changes],
-    )
-    return after
+    return [basket_id for (basket_id,) in execute(LOCK_AVAILABLE, [list(basket_ids)])]
 
 
 # --- What is different ----------------------------------------------------------

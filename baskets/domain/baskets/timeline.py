@@ -4,7 +4,7 @@ Every function here needs the basket's lock. What an event means is in `models/e
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from baskets.db.pipeline import Statement, execute
@@ -29,16 +29,6 @@ WITH numbered AS (
     UPDATE baskets_basket SET events = events + 1 WHERE id = %s RETURNING id, events, revision
 )
 {INSERT_INTO_EVENT}SELECT id, events, revision, %s, %s, %s, %s, %s, %s, '{{}}'::jsonb, %s::jsonb FROM numbered
-""",  # noqa: S608 (a constant of ours)
-)
-INSERT_EVENTS = Statement(
-    "insert_events",
-    f"""
-{INSERT_INTO_EVENT}SELECT line.basket_id, line.number, line.revision, %(kind)s, line.session_id, line.at,
-       %(actor_kind)s, %(actor)s, '', '{{}}', line.data::jsonb
-FROM unnest(%(baskets)s::uuid[], %(events)s::bigint[], %(revisions)s::bigint[], %(sessions)s::bigint[], %(at)s::timestamptz[],
-            %(data)s::text[])
-     AS line (basket_id, number, revision, session_id, at, data)
 """,  # noqa: S608 (a constant of ours)
 )
 
@@ -84,35 +74,6 @@ def append_event(
     execute(
         APPEND_EVENT,
         [snapshot.basket_id, kind, session_id, snapshot.at, actor.kind, actor.name, actor.request_id, json.dumps(dict(data))],
-    )
-
-
-def record_events(
-    baskets: Sequence[BasketSnapshot],
-    *,
-    kind: Event.Kind,
-    actor: Actor,
-    data: Sequence[Mapping[str, Any]],
-    session_ids: Sequence[int | None],
-) -> None:
-    """Insert one event for each of many baskets in one statement, as `record_event` does for one.
-
-    :param data: of each basket, in the same order.
-    :param session_ids: of each basket, in the same order.
-    """
-    execute(
-        INSERT_EVENTS,
-        {
-            "kind": kind,
-            "actor_kind": actor.kind,
-            "actor": actor.name,
-            "baskets": [basket.basket_id for basket in baskets],
-            "events": [basket.events for basket in baskets],
-            "revisions": [basket.revision for basket in baskets],
-            "sessions": list(session_ids),
-            "at": [basket.at for basket in baskets],
-            "data": [json.dumps(dict(of_basket)) for of_basket in data],
-        },
     )
 
 

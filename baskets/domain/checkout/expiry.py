@@ -4,6 +4,7 @@ A late or dead sweep hides no stock and blocks no user: starts reclaim the stock
 absent before a sweep closes it.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +18,15 @@ from django.db.models import Q, QuerySet
 from baskets.db.errors import Fault, fault_of
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.lifecycle import closed
-from baskets.domain.baskets.store import BasketChange, lock_available, lock_basket, write_and_record_many
-from baskets.domain.baskets.timeline import lists_as_json
-from baskets.domain.checkout.ending import end_unsold, expire_all
+from baskets.domain.baskets.lifecycle import expire_locked_baskets
+from baskets.domain.baskets.store import lock_available, lock_basket
+from baskets.domain.checkout.ending import end_unsold, expire_lapsed
 from baskets.domain.checkout.states import Reservation, Session
-from baskets.models import Basket, CheckoutSession, Event, StockReservation
+from baskets.models import Basket, CheckoutSession, StockReservation
 from baskets.models.basket_snapshot import read_basket
 
 # About 50 ms of work, and so the longest wait for a user of one of these baskets.
-BATCH_SIZE = 200
+BATCH_SIZE = 300
 MARGIN = 10
 
 ON_DEMAND = Actor.system("expiry on demand")
@@ -51,12 +51,40 @@ class SweepResult:
 
     :param found: candidates seen.
     :param expired: how many of them were expired. The others were locked, or no longer due.
-    :param last: the last candidate, for `after` of the next step; None if no more were due.
     """
 
     found: int
     expired: int
-    last: Candidate | None
+
+
+class SweepCursor:
+    """How far a sweep has come. Threads may share one: each takes the next batch, so no candidate is seen twice.
+
+    :ivar ended: whether all that was due has been taken.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._last: Candidate | None = None
+        self._taking = threading.Lock()
+
+    def take(self, rows: QuerySet[Any], *, basket: str) -> list[Candidate]:
+        """Read the next candidates in the order of their index, so that a batch costs the same however many are left.
+
+        :param rows: all candidates.
+        :param basket: the field with the primary key of the basket.
+        """
+        with self._taking:
+            if self.ended:
+                return []
+            if last := self._last:
+                # The last condition finds the place in the index; the first skips what was seen of the same moment.
+                rows = rows.filter(Q(expires_at__gt=last.expires_at) | Q(pk__gt=last.pk), expires_at__gte=last.expires_at)
+            found = rows.order_by("expires_at", "pk").values_list("expires_at", "pk", basket)[:BATCH_SIZE]
+            due = [Candidate(*row) for row in found]
+            # What lapses while a sweep runs is for the next one.
+            self._last, self.ended = (due[-1], False) if len(due) == BATCH_SIZE else (None, True)
+            return due
 
 
 def expire_session(*, basket_id: UUID, actor: Actor = ON_DEMAND) -> None:
@@ -101,58 +129,33 @@ def reclaim_stock(*, needed: Mapping[str, int]) -> None:
                 left.subtract(dict(freed.values_list("product_id", "pieces")))
 
 
-def sweep_sessions(*, after: Candidate | None = None, dry_run: bool = False) -> SweepResult:
+def sweep_sessions(*, cursor: SweepCursor | None = None, dry_run: bool = False) -> SweepResult:
     """Expire one batch of lapsed sessions, in one transaction, without waiting for baskets that other transactions have locked.
 
-    Locks at most 200 baskets by primary key, then stock rows by primary key.
+    Locks at most 300 baskets by primary key, then stock rows by primary key.
 
-    :param after: candidates up to this one have been seen in this sweep.
+    :param cursor: of the sweep; None: this batch is a sweep by itself.
     :param dry_run: count only.
     """
-    due = _next_candidates(CheckoutSession.objects.lapsed(), after=after, basket="basket_id")
-    return _sweep(due, _expire_lapsed_sessions, dry_run=dry_run)
+    due = (cursor or SweepCursor()).take(CheckoutSession.objects.lapsed(), basket="basket_id")
+    return _sweep(due, expire_lapsed, dry_run=dry_run)
 
 
-def _expire_lapsed_sessions(due: Sequence[UUID]) -> int:
-    lapsed = [snapshot for snapshot in lock_available(due) if snapshot.lapsed]
-    expire_all(lapsed, actor=SWEEP)
-    return len(lapsed)
-
-
-def sweep_baskets(*, after: Candidate | None = None, dry_run: bool = False) -> SweepResult:
+def sweep_baskets(*, cursor: SweepCursor | None = None, dry_run: bool = False) -> SweepResult:
     """Close one batch of baskets past their lifetime, in one transaction; never one with an active checkout.
 
-    Locks at most 200 baskets by primary key. For the parameters see `sweep_sessions`.
+    Locks at most 300 baskets by primary key. For the parameters see `sweep_sessions`.
     """
-    due = _next_candidates(Basket.objects.expired(), after=after, basket="pk")
-    return _sweep(due, _expire_old_baskets, dry_run=dry_run)
+    due = (cursor or SweepCursor()).take(Basket.objects.expired(), basket="pk")
+    return _sweep(due, expire_locked_baskets, dry_run=dry_run)
 
 
-def _expire_old_baskets(due: Sequence[UUID]) -> int:
-    old = [snapshot for snapshot in lock_available(due) if snapshot.hidden_at is None and not snapshot.is_open]
-    changes = [BasketChange(before=snapshot, after=closed(snapshot), data=lists_as_json(snapshot)) for snapshot in old]
-    write_and_record_many(changes, kind=Event.Kind.BASKET_EXPIRED, actor=SWEEP)
-    return len(old)
-
-
-def _next_candidates(rows: QuerySet[Any], *, after: Candidate | None, basket: str) -> list[Candidate]:
-    """Read one batch of candidates in the order of their index, so that a batch costs the same however many are left.
-
-    :param basket: the field with the primary key of the basket.
-    """
-    if after:
-        # The last condition finds the place in the index; the first skips what was seen of the same moment.
-        rows = rows.filter(Q(expires_at__gt=after.expires_at) | Q(pk__gt=after.pk), expires_at__gte=after.expires_at)
-    found = rows.order_by("expires_at", "pk").values_list("expires_at", "pk", basket)[:BATCH_SIZE]
-    return [Candidate(*row) for row in found]
-
-
-def _sweep(due: Sequence[Candidate], expire: Callable[[Sequence[UUID]], int], *, dry_run: bool) -> SweepResult:
+def _sweep(due: Sequence[Candidate], expire: Callable[..., int], *, dry_run: bool) -> SweepResult:
     """Expire one batch in one transaction.
 
-    :param expire: locks the baskets that it can, looks at them again, and returns how many it has expired.
+    :param expire: takes locked baskets and the actor, looks at the baskets again, and returns how many it has expired.
     """
+    if dry_run or not due:
+        return SweepResult(found=len(due), expired=len(due))
     baskets = [candidate.basket_id for candidate in due]
-    expired = len(due) if dry_run or not due else run_in_transaction(lambda: expire(baskets))
-    # What lapses while a sweep runs is for the next one.
-    return SweepResult(found=len(due), expired=expired, last=due[-1] if len(due) == BATCH_SIZE else None)
+    return SweepResult(found=len(due), expired=run_in_transaction(lambda: expire(lock_available(baskets), actor=SWEEP)))

@@ -1,6 +1,6 @@
 """The states of sessions and reservations: the transitions that exist, and the statements that make them."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -49,25 +49,6 @@ WHERE session_id = %s AND basket_id = %s AND product_id = %s AND status = 'HELD'
 RETURNING product_id, pieces
 """,
 )
-# The same for the lapsed sessions of many baskets.
-EXPIRE_SESSIONS = Statement(
-    "expire_sessions",
-    """
-UPDATE baskets_checkoutsession s
-SET status = 'EXPIRED', finished_at = ended.at, ended_revision = ended.revision, released_at = ended.at
-FROM unnest(%s::bigint[], %s::uuid[], %s::timestamptz[], %s::bigint[]) AS ended (session_id, basket_id, at, revision)
-WHERE s.id = ended.session_id AND s.basket_id = ended.basket_id AND s.status = 'ACTIVE'
-""",
-)
-RELEASE_HOLDS = Statement(
-    "release_holds",
-    """
-UPDATE baskets_stockreservation r SET status = 'RELEASED', ended_at = ended.at
-FROM unnest(%s::bigint[], %s::uuid[], %s::timestamptz[]) AS ended (session_id, basket_id, at)
-WHERE r.session_id = ended.session_id AND r.basket_id = ended.basket_id AND r.status = 'HELD'
-RETURNING r.basket_id, r.product_id, r.pieces
-""",
-)
 
 
 class IllegalTransition(Exception):
@@ -106,33 +87,6 @@ def end_hold(*, basket_id: UUID, session_id: int, product_id: str, new: str, at:
     """Bring one held reservation of a session to SOLD or RELEASED, as `end_holds` does all of them."""
     _check_transition(Reservation.HELD, new)
     return execute(END_HOLD, [new, at, session_id, basket_id, product_id])
-
-
-def expire_sessions(*, before: Sequence[BasketSnapshot], after: Sequence[BasketSnapshot]) -> None:
-    """Expire the active sessions of many baskets, as `move_session` does for one.
-
-    :raises IllegalTransition: one of them is not ACTIVE.
-    """
-    rows = [(*_session_and_basket(basket), ended.at, ended.revision) for basket, ended in zip(before, after, strict=True)]
-    columns = [[*column] for column in zip(*rows, strict=True)]
-    if columns and execute(EXPIRE_SESSIONS, columns).rowcount != len(before):
-        raise IllegalTransition(f"not all of {len(before)} sessions are ACTIVE")
-
-
-def release_holds(baskets: Sequence[BasketSnapshot]) -> dict[UUID, dict[str, int]]:
-    """Release the holds of the active sessions of many baskets, as `end_holds` does for one.
-
-    :returns: the pieces released, by basket and product.
-    """
-    released: dict[UUID, dict[str, int]] = {snapshot.basket_id: {} for snapshot in baskets}
-    columns = [[*column] for column in zip(*((*_session_and_basket(basket), basket.at) for basket in baskets), strict=True)]
-    for basket_id, product_id, pieces in execute(RELEASE_HOLDS, columns) if columns else ():
-        released[basket_id][product_id] = pieces
-    return released
-
-
-def _session_and_basket(snapshot: BasketSnapshot) -> tuple[int | None, UUID]:
-    return snapshot.session.id if snapshot.session else None, snapshot.basket_id
 
 
 def _check_transition(old: str, new: str) -> None:

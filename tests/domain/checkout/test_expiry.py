@@ -184,11 +184,10 @@ def test_a_sweep_sees_each_session_once_the_longest_lapsed_first(shopper: User, 
         CheckoutSession.objects.update(expires_at=latest)
     in_order = list(CheckoutSession.objects.order_by("expires_at", "pk").values_list("pk", flat=True))
     monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
-    seen: list[object] = []
-    after = None
+    cursor, seen = expiry.SweepCursor(), list[object]()
     # Nothing changes, as if all baskets were locked: what was seen is not seen again.
-    while (after := expiry.sweep_sessions(after=after, dry_run=True).last) is not None:
-        seen.append(after.pk)
+    while not cursor.ended:
+        seen.extend(candidate.pk for candidate in cursor.take(CheckoutSession.objects.lapsed(), basket="basket_id"))
     assert seen == in_order
 
 
@@ -211,7 +210,12 @@ def test_index_has_the_order_of_each_list_of_what_expires() -> None:
 def test_a_sweep_ends_with_the_first_batch_that_is_not_full(shopper: User) -> None:
     """What lapses while it runs is for the next sweep, so a sweep ends however many checkouts lapse."""
     shopper.wait(minutes=31)
-    assert expiry.sweep_sessions(dry_run=True).last is None
+    cursor = expiry.SweepCursor()
+    assert expiry.sweep_sessions(cursor=cursor).expired == 1
+    assert cursor.ended
+    shopper.start()
+    shopper.wait(minutes=31)
+    assert expiry.sweep_sessions(cursor=cursor).found == 0
 
 
 def interleave(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
