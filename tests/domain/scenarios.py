@@ -12,7 +12,7 @@ from baskets.domain.baskets import items, lifecycle
 from baskets.domain.checkout import sessions as checkout_sessions
 from baskets.domain.checkout.direct_orders import order_directly
 from baskets.domain.errors import CheckoutAborted
-from baskets.models import Stock, StockReservation
+from baskets.models import CheckoutSession, Stock, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_basket
 from tests.conftest import APP
 from tests.time_travel import age_basket
@@ -36,9 +36,10 @@ class User:
         """DELETE a product."""
         return runner.run(items.remove_item, owner=self.owner, product_id=product_id, actor=APP)
 
-    def start(self, **options: Any) -> checkout_sessions.StartedSession:
-        """Start a checkout."""
-        return runner.run(checkout_sessions.start_session, owner=self.owner, actor=APP, **options)
+    def start(self, **options: Any) -> Any:
+        """Start a checkout. Its result has the stored session in place of the new one."""
+        started = runner.run(checkout_sessions.start_session, owner=self.owner, actor=APP, **options)
+        return replace(started, session=CheckoutSession.objects.get(pk=started.session.id))
 
     def finish(self, ordered: bool, order_no: str | None = None) -> BasketSnapshot:
         """Finish the checkout: an order directly, if nothing needs a decision."""
