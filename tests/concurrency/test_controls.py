@@ -154,7 +154,7 @@ def test_pessimistic_start_records_its_event_after_the_stock_update(shopper: Use
     """Where there may be too little, the event alone comes after the stock rows."""
     firsts, statements = shape_of_a_start(shopper)
     assert firsts == [*ALWAYS, "SELECT", "UPDATE baskets_stock", "INSERT INTO baskets_event", "COMMIT"]
-    assert statements[7].endswith("ORDER BY s.product_id\nFOR NO KEY UPDATE OF s")
+    assert statements[7].endswith("ORDER BY product_id FOR NO KEY UPDATE")
 
 
 def test_reclaim_skips_a_locked_basket(shopper: User) -> None:

@@ -36,27 +36,30 @@ LOCK_AVAILABLE = Statement(
 SELECT id FROM baskets_basket WHERE id = ANY(%s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 """,
 )
-WRITE_BASKET = Statement(
-    "write_basket",
-    """
-UPDATE baskets_basket
-SET revision = %(revision)s, events = %(events)s, last_changed_at = %(last_changed_at)s,
-    expires_at = %(expires_at)s, hidden_at = %(hidden_at)s
-WHERE id = %(basket)s
-""",
-)
-# Deletes the rows of cart and saved that a change removes, and upserts those that are new or different.
-WRITE_ITEMS = """
-WITH gone AS (
-    DELETE FROM baskets_basketitem WHERE basket_id = %(basket)s AND product_id = ANY(%(gone)s)
-), fresh AS (
+# The rows of cart and saved that a change removes. The sub-select hides their number: the planner would plan each call for it.
+DELETE_ITEMS = """gone AS (
+    DELETE FROM baskets_basketitem WHERE basket_id = %(basket)s AND product_id = ANY (ARRAY(SELECT unnest(%(gone)s::text[])))
+)"""
+# Those that are new or different.
+UPSERT_ITEMS = """fresh AS (
     INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
     SELECT %(basket)s, * FROM unnest(%(products)s::text[], %(lists)s::text[], %(counts)s::bigint[], %(positions)s::bigint[])
     ON CONFLICT (basket_id, product_id) DO UPDATE
     SET list = excluded.list, count = excluded.count, position = excluded.position
-)
+)"""
+WRITE_BASKET = """
+UPDATE baskets_basket
+SET revision = %(revision)s, events = %(events)s, last_changed_at = %(last_changed_at)s,
+    expires_at = %(expires_at)s, hidden_at = %(hidden_at)s
+WHERE id = %(basket)s
 """
-WRITE_ITEMS_AND_BASKET = Statement("write_items_and_basket", WRITE_ITEMS + WRITE_BASKET.sql)
+# By whether rows are removed, and whether some are new or different. Most changes do one of the two, and PostgreSQL prepares both.
+WRITE_LISTS = {
+    (False, False): Statement("write_basket", WRITE_BASKET),
+    (True, False): Statement("delete_items", f"WITH {DELETE_ITEMS}{WRITE_BASKET}"),
+    (False, True): Statement("upsert_items", f"WITH {UPSERT_ITEMS}{WRITE_BASKET}"),
+    (True, True): Statement("delete_and_upsert_items", f"WITH {DELETE_ITEMS}, {UPSERT_ITEMS}{WRITE_BASKET}"),
+}
 
 
 @dataclass(frozen=True)
@@ -131,25 +134,20 @@ def write_lists(*, before: BasketSnapshot, after: BasketSnapshot) -> BasketSnaps
     """
     diff = _difference(before, after)
     after = _with_next_revision(before, after)
-    basket = {
+    parameters = {
         "basket": after.basket_id,
         "revision": after.revision,
         "events": after.events,
         "last_changed_at": after.last_changed_at,
         "expires_at": after.expires_at,
         "hidden_at": after.hidden_at,
-    }
-    if not diff.deleted and not diff.upserted:
-        execute(WRITE_BASKET, basket)
-        return after
-    items = {
         "gone": diff.deleted,
         "products": list(diff.upserted),
         "lists": [row.list for row in diff.upserted.values()],
         "counts": [row.pieces for row in diff.upserted.values()],
         "positions": [row.position for row in diff.upserted.values()],
     }
-    execute(WRITE_ITEMS_AND_BASKET, basket | items)
+    execute(WRITE_LISTS[bool(diff.deleted), bool(diff.upserted)], parameters)
     return after
 
 

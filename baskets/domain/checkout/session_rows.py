@@ -16,7 +16,7 @@ from baskets.models.basket_snapshot import BasketLine
 NEXT_SESSION_ID = Statement(
     "next_session_id",
     """
-SELECT nextval(pg_get_serial_sequence('baskets_checkoutsession', 'id'))
+SELECT nextval('baskets_checkoutsession_id_seq')
 """,
 )
 # One reservation for each item that has something to hold, or that failed to.
