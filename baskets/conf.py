@@ -1,28 +1,39 @@
 """Typed access to the settings of the service. The values are defined in `basket_project.settings`.
 
-Each is a function, because a constant would be read at import, before a test can override the setting.
+Each is a function, because a constant would be read at import, before a test can override the setting. It converts the value once.
 """
 
+import functools
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from django.conf import settings
+from django.core.signals import setting_changed
+
+T = TypeVar("T")
+
+
+def _converted(convert: Callable[[Any], T], name: str) -> Callable[[], T]:
+    read = functools.cache(lambda: convert(getattr(settings, name)))
+    setting_changed.connect(lambda **_: read.cache_clear(), weak=False)
+    return read
 
 
 def _seconds(name: str) -> Callable[[], timedelta]:
-    return lambda: timedelta(seconds=getattr(settings, name))
+    return _converted(lambda seconds: timedelta(seconds=seconds), name)
 
 
 def _number(name: str) -> Callable[[], int]:
-    return lambda: int(getattr(settings, name))
+    return _converted(int, name)
 
 
 def _switch(name: str) -> Callable[[], bool]:
-    return lambda: bool(getattr(settings, name))
+    return _converted(bool, name)
 
 
 def _text(name: str) -> Callable[[], str]:
-    return lambda: str(getattr(settings, name))
+    return _converted(str, name)
 
 
 def _texts(name: str) -> Callable[[], list[str]]:

@@ -56,7 +56,7 @@ def read_body(request: HttpRequest) -> bytes:
         _check_media_type(request)
         if length > conf.body_limit_bytes():
             raise ApiError("body_too_large")
-        body = request.body
+        body = request.read(length)
         if len(body) != length:
             raise ApiError("bad_request")
         return body

@@ -11,6 +11,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import django
+
+from basket_project.handler import Handler
+
 Application = Callable[..., Any]
 
 
@@ -44,10 +48,9 @@ def answer(application: Application, *, key: str, method: str, path: str, body: 
 def main() -> None:
     """Answer the calls on standard input, until it ends."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "basket_project.settings")
-    from django.core.wsgi import get_wsgi_application  # noqa: PLC0415 (loads all of Django)
-
-    # Not that of `basket_project.wsgi`: what it prepares would take minutes under a tool that counts instructions.
-    application = get_wsgi_application()
+    django.setup(set_prefix=False)
+    # Not the application of `basket_project.wsgi`: what that prepares would take minutes under a tool that counts instructions.
+    application = Handler()
     for line in sys.stdin:
         given = json.loads(line)
         for method, path, body in given["calls"]:

@@ -200,7 +200,7 @@ class AuthenticatedViewSet(ViewSet):
 
     def query(self, name: str) -> list[str]:
         """Return all values of a field of the query."""
-        return self.query_params.getlist(name)
+        return self.query_params.getlist(name) if self.request.META.get("QUERY_STRING") else []
 
     def count_call(self) -> None:
         """Count the call against the limit of its key: the last check before the state.
