@@ -9,6 +9,7 @@ from baskets.models.events import Event
 from baskets.models.feed import FeedGap, FeedPosition, FeedState
 from baskets.models.guest_tokens import GuestToken
 from baskets.models.idempotency import IdempotencyRecord
+from baskets.models.moving import MovingBatch
 from baskets.models.partners import ApiKey, Partner
 from baskets.models.products import Product
 from baskets.models.signing_keys import SigningKey

@@ -1,4 +1,4 @@
-"""Copies baskets with everything that belongs to them into another cell, compares both, and deletes them here.
+"""Reads baskets with everything that belongs to them, writes and compares them in another cell, and deletes them here.
 
 Note [What belongs to a basket]
 Every table with a key of a basket is named here; a test compares them with the models. Only a webhook's note that it waits for a basket is
@@ -13,8 +13,8 @@ the latest report of each is.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 from uuid import UUID
 
 from django.db import connections
@@ -46,6 +46,7 @@ NOT_COPIED = ("baskets_webhookblockedbasket",)
 # The events of a basket are numbered in the order of their ids.
 ORDER: Mapping[str, str] = {"baskets_event": "r.basket_id, r.number", "baskets_guesttoken": "r.jti", "baskets_comfort": "r.basket_id"}
 WITH_SESSION = ("baskets_checkoutitem", "baskets_stockreservation", "baskets_attention", "baskets_event")
+WITH_PRODUCT = ("baskets_basketitem", "baskets_checkoutitem")
 SESSIONS = "SELECT id, order_no FROM baskets_checkoutsession WHERE basket_id = ANY(%s) ORDER BY id"
 # What the rows of a table say, without the numbers that each cell draws.
 DIGEST = """
@@ -61,6 +62,9 @@ PUBLIC_IDS = f"""
 SELECT e.basket_id, e.number, {PUBLIC_ID} FROM baskets_event e JOIN baskets_feedposition p ON p.event_id = e.id
 WHERE e.basket_id = ANY(%(baskets)s::uuid[])
 ORDER BY e.id
+"""  # noqa: S608 (constants)
+DIGEST_OF_IDS = f"""
+SELECT count(*), md5(coalesce(string_agg(row, E'\\n' ORDER BY row), '')) FROM (SELECT place::text AS row FROM ({PUBLIC_IDS}) place) rows
 """  # noqa: S608 (constants)
 GIVE_POSITIONS = """
 INSERT INTO baskets_feedposition (position, event_id, partner_id, kind, public_id)
@@ -142,6 +146,35 @@ class ShortfallUnexplained(Refusal):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BasketCopy:
+    """Baskets with everything that belongs to them, outside of a database.
+
+    :param baskets: their primary keys.
+    :param rows: JSON arrays of rows, by table, in the order of `PARTS`.
+    :param places: basket, number and public id of each event, in the order of the events.
+    :param digests: for each table, the number of the rows and their digest; see `DIGEST`.
+    """
+
+    baskets: Sequence[str]
+    rows: Mapping[str, str]
+    places: Sequence[tuple[str, int, str]]
+    digests: Mapping[str, Sequence[Any]]
+
+    def as_text(self) -> str:
+        """Return a text that `from_text` reads."""
+        return json.dumps(asdict(self))
+
+    def product_ids(self) -> list[str]:
+        """List the products of the lists and the checkouts."""
+        return sorted({item["product_id"] for table in WITH_PRODUCT for item in json.loads(self.rows[table])})
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read what `as_text` has returned."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sale:
     """Sold pieces of one product in one order."""
 
@@ -152,42 +185,47 @@ class Sale:
     is_reversed: bool
 
 
-def copy_baskets(source: str, target: str, baskets: Sequence[UUID], *, actor: Actor) -> None:
-    """Copy locked baskets within open transactions of both databases, and compare the two.
+def read_baskets(database: str, baskets: Sequence[UUID]) -> BasketCopy:
+    """Read locked baskets with everything that belongs to them, within the transaction of the caller."""
+    chosen = _choose(database, baskets)
+    return BasketCopy(
+        baskets=[str(pk) for pk in baskets],
+        rows={table: row_copies.read_rows(database, table, where, chosen) for table, where in PARTS.items()},
+        places=[(str(basket), number, str(public_id)) for basket, number, public_id in _fetch(database, PUBLIC_IDS, chosen)],
+        digests=_digests(database, chosen),
+    )
 
-    Locks the feed of the target.
 
-    :param source: the alias of the database that has them.
+def write_baskets(database: str, copy: BasketCopy, *, actor: Actor) -> None:
+    """Write baskets within the transaction of the caller, and compare them with what was read.
+
+    Locks the feed.
+
     :raises CopyDiffers: what was written is not what was read.
     """
-    chosen = _choose(source, baskets)
-    rows = {table: row_copies.read_rows(source, table, where, chosen) for table, where in PARTS.items()}
-    here, there = _sessions(source, baskets), dict[str, int]()
-    for table in PARTS:
-        renamed = {"session_id": json.dumps({str(pk): there[order_no] for order_no, pk in here.items()})} if table in WITH_SESSION else {}
-        row_copies.insert_rows(target, table, rows[table], renamed=renamed, order=ORDER.get(table, "r.id"))
+    baskets = [UUID(pk) for pk in copy.baskets]
+    former = {session["order_no"]: session["id"] for session in json.loads(copy.rows["baskets_checkoutsession"])}
+    there = dict[str, int]()
+    for table, rows in copy.rows.items():
+        renamed = {"session_id": json.dumps({str(pk): there[order_no] for order_no, pk in former.items()})} if table in WITH_SESSION else {}
+        row_copies.insert_rows(database, table, rows, renamed=renamed, order=ORDER.get(table, "r.id"))
         if table == "baskets_checkoutsession":
-            there = _sessions(target, baskets)
-    sales = read_sales(source, baskets)
+            there = _sessions(database, baskets)
+    sales = read_sales(database, baskets)
     reasons = [f"order {sale.order_no} reversed: came with its basket" if sale.is_reversed else "sold in another cell" for sale in sales]
-    _adjust(target, sales, sign=1, reasons=reasons, actor=actor)
-    _give_positions(source, target, chosen)
-    compare_copies(source, target, baskets)
+    _adjust(database, sales, sign=1, reasons=reasons, actor=actor)
+    _give_positions(database, copy)
+    compare_baskets(database, copy)
 
 
-def compare_copies(source: str, target: str, baskets: Sequence[UUID]) -> None:
-    """Compare everything that belongs to baskets in both databases.
+def compare_baskets(database: str, copy: BasketCopy) -> None:
+    """Compare everything that belongs to baskets with what was read.
 
     :raises CopyDiffers: it is not the same.
     """
-    before, after = (_choose(database, baskets) for database in (source, target))
-    for table, where in PARTS.items():
-        more = ORDER_NO if table in WITH_SESSION else ""
-        statement = DIGEST.format(table=table, where=where, more=more)
-        if _fetch(source, statement, before) != _fetch(target, statement, after):
-            raise CopyDiffers(f"The copied rows of {table} differ from those that were read. Nothing was moved.")
-    if sorted(_fetch(source, PUBLIC_IDS, before)) != sorted(_fetch(target, PUBLIC_IDS, after)):
-        raise CopyDiffers("The ids of the copied events differ from those that were read. Nothing was moved.")
+    digests = _digests(database, _choose(database, [UUID(pk) for pk in copy.baskets]))
+    if differing := [table for table, digest in digests.items() if list(digest) != list(copy.digests[table])]:
+        raise CopyDiffers(f"The copied rows of {differing[0]} differ from those that were read. These baskets stay where they were.")
 
 
 def delete_baskets(database: str, baskets: Sequence[UUID], *, actor: Actor) -> None:
@@ -243,20 +281,27 @@ def _adjust(database: str, sales: Sequence[Sale], *, sign: int, reasons: Sequenc
         cursor.execute(ADJUST, parameters)
 
 
-def _give_positions(source: str, target: str, chosen: Mapping[str, Any]) -> None:
-    """Give the copied events places in the feed of the target, with the public ids that they have."""
-    places = _fetch(source, PUBLIC_IDS, chosen)
-    _fetch(target, feed.LOCK.sql, [feed.LOCK_KEY])
-    ((position, settled, seen, horizon, _),) = _fetch(target, feed.STATE.sql, [])
+def _give_positions(database: str, copy: BasketCopy) -> None:
+    """Give the copied events places in the feed, with the public ids that they have."""
+    _fetch(database, feed.LOCK.sql, [feed.LOCK_KEY])
+    ((position, settled, seen, horizon, _),) = _fetch(database, feed.STATE.sql, [])
     parameters: dict[str, Any] = {
         "position": position,
-        "baskets": [basket for basket, _, _ in places],
-        "numbers": [number for _, number, _ in places],
-        "public_ids": [public_id for *_, public_id in places],
+        "baskets": [basket for basket, _, _ in copy.places],
+        "numbers": [number for _, number, _ in copy.places],
+        "public_ids": [public_id for *_, public_id in copy.places],
     }
-    with connections[target].cursor() as cursor:
+    with connections[database].cursor() as cursor:
         cursor.execute(GIVE_POSITIONS, parameters)
         cursor.execute(feed.SAVE_STATE.sql, [position + cursor.rowcount, settled, seen, horizon])
+
+
+def _digests(database: str, chosen: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """Compute a digest of each table, and one of the public ids of the events."""
+    digests = {"public ids": DIGEST_OF_IDS} | {
+        table: DIGEST.format(table=table, where=where, more=ORDER_NO if table in WITH_SESSION else "") for table, where in PARTS.items()
+    }
+    return {table: list(_fetch(database, statement, chosen)[0]) for table, statement in digests.items()}
 
 
 def _choose(database: str, baskets: Sequence[UUID]) -> dict[str, Any]:

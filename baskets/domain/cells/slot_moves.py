@@ -3,9 +3,10 @@
 Note [A basket is in one cell]
 A slot moves in three steps. First it drains: its users start no checkout, and those that are active end. Then no cell has it in the slot
 map: every cell answers 421, and the guards of both databases refuse what a process with an old map would write. Then its baskets move,
-a batch at a time, in one transaction of each cell: this one locks and reads the baskets, the other one writes, compares and commits,
-and only then this one deletes and commits. Before the first COMMIT nothing has moved; after the second everything has. Between the two
-the batch is in both cells and served by none; the next run finds it in both, and deletes it here. At the end the other cell gets the slot.
+a batch at a time: this cell locks and reads the baskets, the other one writes and compares them; then this one deletes them, stores them
+as text (`MovingBatch`) and commits; then the other one commits. Before the first COMMIT nothing has moved. Between the two the baskets
+are in no cell: sweeps, purges and staff find them nowhere, and so change neither copy. The next run writes them from the text, unless the
+other cell says that they have arrived. At the end the other cell gets the slot.
 
 Note [Events that move]
 The events of a basket get places in the feed of the other cell with the public ids that they had, and leave this one. A consumer that
@@ -16,9 +17,8 @@ union of two beginnings of one timeline, so whatever it sees for the first time 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
@@ -30,7 +30,7 @@ from baskets.domain.cells.stock_moves import database_of
 from baskets.domain.checkout import expiry
 from baskets.domain.errors import Refusal
 from baskets.domain.events import activity
-from baskets.models import Basket, CheckoutSession, DeskEntry
+from baskets.models import Basket, CheckoutSession, DeskEntry, MovingBatch
 
 BATCH = 50
 NEXT_BASKETS = f"""
@@ -44,17 +44,12 @@ UNCOUNTED = """
 SELECT DISTINCT e.basket_id FROM baskets_event e LEFT JOIN baskets_feedposition p ON p.event_id = e.id
 WHERE e.basket_id = ANY(%s::uuid[]) AND coalesce(p.position > (SELECT max(position) FROM baskets_activitystate), true)
 """
-LAST_EVENTS = """
-SELECT b.id, b.events, (SELECT e.at FROM baskets_event e WHERE e.basket_id = b.id AND e.number = known.number)
-FROM baskets_basket b JOIN unnest(%s::uuid[], %s::bigint[]) AS known (id, number) ON known.id = b.id
-"""
 PARTNERS = "SELECT id, name FROM baskets_partner ORDER BY id"
 MISSING_PRODUCTS = "SELECT id FROM unnest(%s::text[]) AS used (id) WHERE id NOT IN (SELECT product_id FROM baskets_product) ORDER BY id"
-USED_PRODUCTS = """
-SELECT product_id FROM baskets_basketitem WHERE basket_id = ANY(%(baskets)s::uuid[])
-UNION SELECT i.product_id FROM baskets_checkoutitem i JOIN baskets_checkoutsession s ON s.id = i.session_id
-WHERE s.basket_id = ANY(%(baskets)s::uuid[])
-"""
+BASKETS_THERE = "SELECT id FROM baskets_basket WHERE id = ANY(%s::uuid[]) ORDER BY id"
+INSERT_ARRIVAL = "INSERT INTO baskets_movingbatch (id, cell, baskets) VALUES (%s, %s, '') ON CONFLICT (id) DO NOTHING RETURNING id"
+ARRIVED = "SELECT id FROM baskets_movingbatch WHERE cell = %s AND baskets = ''"
+FORGET_ARRIVED = "DELETE FROM baskets_movingbatch WHERE id = ANY(%s::uuid[]) RETURNING id"
 
 
 class SlotMoveRefused(Refusal):
@@ -69,24 +64,13 @@ class SlotsMoved:
     """The result of a move.
 
     :param baskets: how many moved in this run.
-    :param repeated: how many of them an earlier run had copied.
+    :param completed: how many others had left in an earlier run, and have arrived in this one.
     :param in_checkout: how many stay, because their checkout is active.
     """
 
     baskets: int
-    repeated: int
+    completed: int
     in_checkout: int
-
-
-class LastEvent(NamedTuple):
-    """How far the timeline of a basket goes.
-
-    :param events: how many events it has.
-    :param at: the moment of the event with the given number; None if it has none.
-    """
-
-    events: int
-    at: datetime | None
 
 
 def drain_slots(chosen: Sequence[int], *, actor: Actor) -> int:
@@ -121,8 +105,8 @@ def move_slots(chosen: Sequence[int], *, target: int, actor: Actor) -> SlotsMove
 
     :param target: the number of the cell that the baskets move to.
     :raises UnknownCell: the settings do not name the database of the other cell.
-    :raises SlotMoveRefused: a cell still has the slots, the cells have other partners or products, or a basket is in both cells and
-        has changed in this one.
+    :raises SlotMoveRefused: a cell still has the slots, the cells have other partners or products, or the other cell has a basket of
+        one of the users.
     :raises CopyDiffers: what was written is not what was read.
     :raises ShortfallUnexplained: the sold pieces of a basket are the reason of a shortfall.
     """
@@ -136,13 +120,11 @@ def move_slots(chosen: Sequence[int], *, target: int, actor: Actor) -> SlotsMove
     if _rows(DEFAULT_DB_ALIAS, PARTNERS, []) != _rows(database, PARTNERS, []):
         raise SlotMoveRefused(f"Cell {target} has other partners than this cell, or other numbers of them.")
     count_active(chosen)
-    moved = repeated = 0
-    last = UUID(int=0)
+    completed = _complete_batches(actor=actor)
+    moved, last = 0, UUID(int=0)
     while batch := [pk for (pk,) in _rows(DEFAULT_DB_ALIAS, NEXT_BASKETS, [last, list(chosen), BATCH])]:
         activity.count_events()
-        with transaction.atomic(durable=True):
-            done, known = _move_batch(batch, database=database, actor=actor)
-        moved, repeated = moved + done, repeated + known
+        moved += _move_batch(batch, target=target, actor=actor)
         last = batch[-1]
     in_checkout = count_active(chosen)
     data = {"moved": list(chosen), "to": target, "baskets": moved, "in_checkout": in_checkout}
@@ -151,54 +133,80 @@ def move_slots(chosen: Sequence[int], *, target: int, actor: Actor) -> SlotsMove
         raise SlotMoveRefused(f"{left} baskets were locked, or changed at that moment. Move the slots again.")
     if not in_checkout:
         slot_division.guard_slots([*_slots_of(division, target), *chosen], using=database)
-    return SlotsMoved(baskets=moved, repeated=repeated, in_checkout=in_checkout)
+    return SlotsMoved(baskets=moved, completed=completed, in_checkout=in_checkout)
 
 
-def _move_batch(batch: Sequence[UUID], *, database: str, actor: Actor) -> tuple[int, int]:
-    """Move one batch within a transaction of this cell; skip baskets that are locked, in checkout, or not counted yet.
+def _move_batch(batch: Sequence[UUID], *, target: int, actor: Actor) -> int:
+    """Move one batch; skip baskets that are locked, in checkout, or not counted yet. See Note [A basket is in one cell].
 
-    :returns: how many moved, and how many of them were in the other cell already.
+    :returns: how many moved.
     """
-    free = list(Basket.objects.filter(pk__in=batch).locked(skip_locked=True).values_list("pk", flat=True))
-    active = set(CheckoutSession.objects.active().filter(basket_id__in=free).values_list("basket_id", flat=True))
-    uncounted = {pk for (pk,) in _rows(DEFAULT_DB_ALIAS, UNCOUNTED, [free])}
-    chosen = [pk for pk in free if pk not in active | uncounted]
-    if not chosen:
-        return 0, 0
-    basket_copies.check_shortfall(DEFAULT_DB_ALIAS, chosen)
-    with transaction.atomic(using=database, durable=True):
-        _rows(database, "SELECT set_config(%s, 'on', true)", [slot_division.MOVING])
-        known = _find_copies(chosen, database=database)
-        fresh = [pk for pk in chosen if pk not in known]
-        used = [product_id for (product_id,) in _rows(DEFAULT_DB_ALIAS, USED_PRODUCTS, {"baskets": fresh})]
-        if missing := _rows(database, MISSING_PRODUCTS, [used]):
-            raise SlotMoveRefused(f"The other cell does not know {len(missing)} of the products, {missing[0][0]} among them.")
-        if fresh:
-            basket_copies.copy_baskets(DEFAULT_DB_ALIAS, database, fresh, actor=actor)
-    basket_copies.delete_baskets(DEFAULT_DB_ALIAS, chosen, actor=actor)
-    return len(chosen), len(known)
+    database = database_of(target)
+    # The other cell commits last.
+    with transaction.atomic(using=database, durable=True), transaction.atomic(durable=True):
+        free = list(Basket.objects.filter(pk__in=batch).locked(skip_locked=True).values_list("pk", flat=True))
+        active = set(CheckoutSession.objects.active().filter(basket_id__in=free).values_list("basket_id", flat=True))
+        uncounted = {pk for (pk,) in _rows(DEFAULT_DB_ALIAS, UNCOUNTED, [free])}
+        chosen = [pk for pk in free if pk not in active | uncounted]
+        if not chosen:
+            return 0
+        basket_copies.check_shortfall(DEFAULT_DB_ALIAS, chosen)
+        copy = basket_copies.read_baskets(DEFAULT_DB_ALIAS, chosen)
+        moving = MovingBatch(pk=uuid4(), cell=target, baskets=copy.as_text())
+        _write_batch(moving.pk, copy, target=target, actor=actor)
+        basket_copies.delete_baskets(DEFAULT_DB_ALIAS, chosen, actor=actor)
+        moving.save(force_insert=True)
+    _forget_arrived(target)
+    return len(chosen)
 
 
-def _find_copies(chosen: Sequence[UUID], *, database: str) -> set[UUID]:
-    """Find the baskets that an earlier run has copied. The copy may have gone on since, by a sweep or staff; this one may not.
+def _complete_batches(*, actor: Actor) -> int:
+    """Bring baskets that have left this cell in an earlier run to the cell that they left for.
 
-    :raises SlotMoveRefused: the basket has changed here since.
+    :returns: how many baskets.
     """
-    numbers = dict(Basket.objects.filter(pk__in=chosen).values_list("pk", "events"))
-    here = _last_events(DEFAULT_DB_ALIAS, numbers)
-    there = _last_events(database, numbers)
-    for pk, copied in there.items():
-        if copied.events < here[pk].events or copied.at != here[pk].at:
-            raise SlotMoveRefused(f"The basket {pk} is in both cells, and has changed here since it was copied.")
-    return set(there)
+    for cell in sorted(set(MovingBatch.objects.exclude(baskets="").values_list("cell", flat=True))):
+        _forget_arrived(cell)
+    completed = 0
+    for pk, cell in list(MovingBatch.objects.exclude(baskets="").order_by("created_at", "pk").values_list("pk", "cell")):
+        with transaction.atomic(durable=True):
+            # Another run may complete it at this moment.
+            if moving := MovingBatch.objects.filter(pk=pk).locked(skip_locked=True).first():
+                copy = basket_copies.BasketCopy.from_text(moving.baskets)
+                with transaction.atomic(using=database_of(cell), durable=True):
+                    completed += len(copy.baskets) * _write_batch(pk, copy, target=cell, actor=actor)
+        _forget_arrived(cell)
+    return completed
 
 
-def _last_events(database: str, numbers: dict[UUID, int]) -> dict[UUID, LastEvent]:
-    """Read the baskets that a cell has.
+def _write_batch(batch: UUID, copy: basket_copies.BasketCopy, *, target: int, actor: Actor) -> bool:
+    """Write a batch, within an open transaction of the other cell, unless it has arrived there.
 
-    :param numbers: the number of one event of each basket.
+    :returns: whether it was written.
+    :raises SlotMoveRefused: the other cell has not all of the products, or has a basket of one of these users.
     """
-    return {pk: LastEvent(events, at) for pk, events, at in _rows(database, LAST_EVENTS, [list(numbers), list(numbers.values())])}
+    database = database_of(target)
+    _rows(database, "SELECT set_config(%s, 'on', true)", [slot_division.MOVING])
+    # Two runs with the same batch: the second waits for the first, and then inserts nothing.
+    if not _rows(database, INSERT_ARRIVAL, [batch, conf.cell()]):
+        return False
+    if missing := _rows(database, MISSING_PRODUCTS, [copy.product_ids()]):
+        raise SlotMoveRefused(f"Cell {target} does not know {len(missing)} of the products, {missing[0][0]} among them.")
+    if there := _rows(database, BASKETS_THERE, [copy.baskets]):
+        raise SlotMoveRefused(
+            f"Cell {target} has another basket of a user whose basket moves there: {there[0][0]}, of {len(there)}. "
+            "Erase the data of that user in that cell, which gives the other basket another name; then move the slots again."
+        )
+    basket_copies.write_baskets(database, copy, actor=actor)
+    return True
+
+
+def _forget_arrived(target: int) -> None:
+    """Remove the text of baskets that have arrived in the other cell here, then the note of their arrival there."""
+    database = database_of(target)
+    arrived = [pk for (pk,) in _rows(database, ARRIVED, [conf.cell()])]
+    MovingBatch.objects.filter(pk__in=arrived).delete()
+    _rows(database, FORGET_ARRIVED, [arrived])
 
 
 def _division() -> tuple[int, ...]:

@@ -46,10 +46,11 @@ class Command(ServiceCommand):
         time.sleep(MAX_MAP_AGE_SECONDS)
         moved = slot_moves.move_slots(slots, target=target, actor=ACTOR)
         stay = f"; {moved.in_checkout} stay until their checkout ends: then move the slots again" if moved.in_checkout else ""
+        earlier = f", and completed an earlier move of {moved.completed}" if moved.completed else ""
         self.print_result(
-            text=f"Moved {moved.baskets} baskets to cell {target}, {moved.repeated} of them copied before{stay}.",
+            text=f"Moved {moved.baskets} baskets to cell {target}{earlier}{stay}.",
             baskets=moved.baskets,
-            repeated=moved.repeated,
+            completed=moved.completed,
             in_checkout=moved.in_checkout,
         )
         if moved.in_checkout:

@@ -46,6 +46,7 @@ def test_every_model_is_at_the_desk() -> None:
         "FeedGap",
         "FeedPosition",
         "FeedState",
+        "MovingBatch",
         "PartnerActivity",
         "ProductActivity",
         "RefusalActivity",

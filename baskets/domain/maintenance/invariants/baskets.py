@@ -125,4 +125,10 @@ INVARIANTS = (
         WHERE (part.at <= statement_timestamp() + interval '1 second') IS NOT TRUE
         """,
     ),
+    Invariant(
+        slug="moved_baskets_have_arrived",
+        rule=2,
+        sentence="Baskets that have left for another cell have arrived there; else run `move_slot` again, with the same slots.",
+        sql="SELECT id AS batch, cell, created_at FROM baskets_movingbatch WHERE baskets <> ''",
+    ),
 )

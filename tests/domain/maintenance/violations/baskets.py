@@ -92,4 +92,9 @@ VIOLATIONS: list[Violation] = [
         {},
     ),
     ("basket_key_computed", ["UPDATE baskets_basket SET user_id = 'zoe' WHERE user_id = 'anna'"], {}),
+    (
+        "moved_baskets_have_arrived",
+        ["INSERT INTO baskets_movingbatch (id, cell, baskets) VALUES (gen_random_uuid(), 2, '{}'), (gen_random_uuid(), 3, '')"],
+        {},
+    ),
 ]
