@@ -145,7 +145,7 @@ def starts(source: str, amount: int = 1) -> Callable[[], None]:
     """One call that counts a start, run as the runner does it."""
 
     def start() -> None:
-        limits = ClientLimits(key="stolen", source=source)
+        limits = ClientLimits(key="stolen", source=lambda: source)
         runner.run(limits.count, starts=amount)
 
     return start

@@ -103,7 +103,7 @@ class ApiViewSet(AuthenticatedViewSet):
         :returns: the response of this call, or the stored response of the call that this one repeats.
         :raises Refusal: the operation refused.
         """
-        limits = ClientLimits(key=self.caller.prefix, source=client_source(self.request)) if counts_for_client else None
+        limits = ClientLimits(key=self.caller.prefix, source=partial(client_source, self.request)) if counts_for_client else None
         call = partial(self._call, operation, arguments, limits)
         with limits.returned_on_failure() if limits else nullcontext():
             if not self.takes_idempotency_key or key_of(self.request) is None:

@@ -3,8 +3,9 @@
 Source: `baskets/docs/adr/0035-limits-against-a-stolen-key.md`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 
 import structlog
 
@@ -21,12 +22,16 @@ class ClientLimits:
     A second amount of the same kind replaces the first, so a call that is tried again counts once.
 
     :param key: the prefix of the key.
-    :param source: the address or network that calls.
+    :param source: returns the address or network that calls. Most calls have a server key, and count against nothing.
     """
 
-    def __init__(self, *, key: str, source: str) -> None:
-        self._subjects = {"key": key, "source": rate_limits.anonymous_subject("source", source)}
+    def __init__(self, *, key: str, source: Callable[[], str]) -> None:
+        self._key, self._source = key, source
         self._counted: dict[str, int] = {}
+
+    @cached_property
+    def _subjects(self) -> Mapping[str, str]:
+        return {"key": self._key, "source": rate_limits.anonymous_subject("source", self._source())}
 
     def count(self, **amounts: int) -> None:
         """Count guests, starts or pieces.
@@ -44,7 +49,7 @@ class ClientLimits:
                 try:
                     rate_limits.consume(rate_limits.RateLimit(subject=subject, most=most, window=conf.client_limit_window()), more)
                 except Throttled as refusal:
-                    log.warning("client_limited", what=what, per=per, key=self._subjects["key"], seconds=refusal.seconds)
+                    log.warning("client_limited", what=what, per=per, key=self._key, seconds=refusal.seconds)
                     raise
                 self._counted[subject] = amount
 
@@ -59,4 +64,5 @@ class ClientLimits:
 
     def return_counts(self) -> None:
         """Return all counted amounts to the limits."""
-        self.count(guests=0, starts=0, pieces=0)
+        if self._counted:
+            self.count(guests=0, starts=0, pieces=0)

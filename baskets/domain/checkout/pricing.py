@@ -1,15 +1,14 @@
 """Reads catalog entries for a checkout, and adds up prices: whether a product can be bought, and for how much."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.models.basket_snapshot import BasketLine
 
 CATALOG_ENTRIES = """
-SELECT p.product_id, p.listed, coalesce(s.limited, false), coalesce(s.available, 0), p.price, p.currency
+SELECT p.product_id, p.listed, coalesce(s.limited, false), p.price, p.currency, coalesce(s.available, 0)
 FROM baskets_product p LEFT JOIN baskets_stock s USING (product_id)
 WHERE p.product_id {which}
 """
@@ -20,20 +19,19 @@ READ_CART_ENTRIES = Statement(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CatalogEntry:
+class CatalogEntry(NamedTuple):
     """One product as the catalog has it now.
 
-    :param available: pieces that were available at the read, which takes no lock.
     :param price: minor units of `currency` for one piece; None if the catalog has no price.
+    :param available: pieces that were available at the read, which takes no lock.
     :param most: pieces that one checkout finds in stock; None for all.
     """
 
     listed: bool
     limited: bool
-    available: int = 0
     price: int | None
     currency: str
+    available: int = 0
     most: int | None = None
 
 
@@ -52,10 +50,7 @@ def read_entries(lines: tuple[BasketLine, ...]) -> dict[str, CatalogEntry]:
 
 def entries_from_rows(rows: Iterable[tuple[Any, ...]]) -> dict[str, CatalogEntry]:
     """Build catalog entries from rows, by product."""
-    return {
-        product_id: CatalogEntry(listed=listed, limited=limited, available=available, price=price, currency=currency)
-        for product_id, listed, limited, available, price, currency in rows
-    }
+    return {product_id: CatalogEntry(*entry) for product_id, *entry in rows}
 
 
 def total_price(lines: tuple[BasketLine, ...], entries: Mapping[str, CatalogEntry]) -> tuple[int | None, str]:

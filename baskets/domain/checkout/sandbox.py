@@ -4,7 +4,6 @@ Source: `baskets/docs/adr/0053-a-sandbox-beside-each-partner.md`.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 
 from baskets.db.pipeline import Statement, execute
@@ -72,7 +71,7 @@ def terms_of_start(
         if execute(WAS_REFUSED, [subject]).fetchone() is None:
             raise SandboxBusy(subject)
     changed = {
-        product_id: replace(entries[product_id], listed=entries[product_id].listed and not product.unlisted_at_start, most=product.most)
+        product_id: entries[product_id]._replace(listed=entries[product_id].listed and not product.unlisted_at_start, most=product.most)
         for product_id, product in products.items()
     }
     return changed, min((product.hold for product in products.values() if product.hold), default=hold)

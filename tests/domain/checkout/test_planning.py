@@ -26,10 +26,10 @@ BASKET = BasketSnapshot(
     late_orders="",
 )
 LIMITED = CatalogEntry(listed=True, limited=True, available=0, price=250, currency="EUR")
-UNLIMITED = replace(LIMITED, limited=False)
-UNLISTED = replace(LIMITED, listed=False)
-FREE_OF_PRICE = replace(UNLIMITED, price=None, currency="")
-IN_DOLLARS = replace(UNLIMITED, currency="USD")
+UNLIMITED = LIMITED._replace(limited=False)
+UNLISTED = LIMITED._replace(listed=False)
+FREE_OF_PRICE = UNLIMITED._replace(price=None, currency="")
+IN_DOLLARS = UNLIMITED._replace(currency="USD")
 
 
 def plan(*lines: tuple[CatalogEntry, int], test_mode: bool = False, by_client_key: bool = False, guest: bool = False) -> CheckoutPlan:
@@ -48,7 +48,7 @@ def plan(*lines: tuple[CatalogEntry, int], test_mode: bool = False, by_client_ke
         (LIMITED, False, 3, {"p1": 3}, 750),
         (UNLIMITED, False, None, {}, 750),
         (UNLISTED, False, -3, {}, None),
-        (replace(UNLISTED, limited=False), False, -3, {}, None),
+        (UNLISTED._replace(limited=False), False, -3, {}, None),
         (FREE_OF_PRICE, False, None, {}, None),
         (LIMITED, True, None, {}, 750),
         (UNLISTED, True, None, {}, 750),
