@@ -127,12 +127,7 @@ class ApiKeyAdmin(ReadOnlyAdmin[ApiKey]):
 
     partner_name = column(_("partner"), "partner", display.partner)
     label_shown = column(_("label"), "label", display.visible)
-
-    @admin.display(description=_("state"))
-    def state(self, key: ApiKey) -> SafeString:
-        """Whether it is valid."""
-        return key_state(key)
-
+    state = column(_("state"), None, key_state)
     created = column(_("created"), "created_at", display.moment)
     who = column(_("by"), "created_by", display.actor_name)
 

@@ -95,11 +95,7 @@ class BasketAdmin(RepairAdmin):
 
     user = column(_("user"), "user_id", display.visible, limit=60)
     partner_name = column(_("partner"), "partner.name", display.visible)
-
-    @admin.display(description=_("state"))
-    def state(self, basket: Basket) -> SafeString:
-        """What the user sees of it."""
-        return display.basket_state(basket)
+    state = column(_("state"), None, display.basket_state)
 
     @admin.display(description=_("cart"))
     def in_cart(self, basket: Basket) -> int:

@@ -215,10 +215,7 @@ class PartnerAdmin(RepairAdmin):
         """How long its checkouts hold their stock."""
         return gettext("default") if partner.hold_seconds is None else display.duration(timedelta(seconds=partner.hold_seconds))
 
-    @admin.display(description=_("share of a product"))
-    def share(self, partner: Partner) -> str:
-        """Which part of the unsold pieces of a product its checkouts may hold at once."""
-        return share_of(partner)
+    share = column(_("share of a product"), None, share_of)
 
     @admin.display(description=_("orders are reported by"))
     def reported_by(self, partner: Partner) -> str:

@@ -9,7 +9,6 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.csrf import csrf_protect
 
@@ -109,10 +108,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
         """The price."""
         return display.money(product.price, product.currency)
 
-    @admin.display(description=_("available"))
-    def left(self, product: Product) -> SafeString | str:
-        """The pieces that are not held."""
-        return display.available(product)
+    left = column(_("available"), None, display.available)
 
 
 @admin.register(Stock)

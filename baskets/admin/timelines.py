@@ -12,7 +12,6 @@ from baskets.admin.checkouts import OfBasket
 from baskets.admin.core import display, filters
 from baskets.admin.core.columns import column
 from baskets.admin.core.labels import ACTOR_KINDS
-from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import ReadOnlyAdmin
 from baskets.admin.core.search import any_term, of_owner
 from baskets.admin.repairs.registry import what_happened
@@ -45,11 +44,7 @@ class EventAdmin(OfBasket):
         return rows.order_by(*self.ordering)
 
     time = column(_("time"), "at", display.moment)
-
-    @admin.display(description=_("what"))
-    def what(self, event: Event) -> Text:
-        """What happened."""
-        return what_happened(event)
+    what = column(_("what"), None, what_happened)
 
     @admin.display(description=_("order number"))
     def order(self, event: Event) -> SafeString | str:

@@ -70,11 +70,7 @@ class GuestTokenAdmin(RepairAdmin):
         """Whose basket it is."""
         return display.basket(token.basket_id, token.basket.user_id)
 
-    @admin.display(description=_("state"))
-    def state(self, token: GuestToken) -> SafeString:
-        """Whether it is let in."""
-        return display.device_state(token)
-
+    state = column(_("state"), None, display.device_state)
     begun = column(_("since"), "created_at", display.moment)
     until = column(_("until"), "expires_at", display.moment)
 

@@ -185,7 +185,6 @@ class WebhookEndpointAdmin(RepairAdmin):
         ]
 
     number = column(_("webhook"), "pk", str)
-
     partner_name = column(_("partner"), "partner", display.partner)
     address = column(_("address"), "url", display.visible, limit=200)
     label_shown = column(_("label"), "label", display.visible)
@@ -195,11 +194,7 @@ class WebhookEndpointAdmin(RepairAdmin):
         """Which kinds of events it receives."""
         return ", ".join(endpoint.kinds) or gettext("all")
 
-    @admin.display(description=_("state"))
-    def how(self, endpoint: WebhookEndpoint) -> SafeString:
-        """Whether it receives events."""
-        return webhook_state(endpoint)
-
+    how = column(_("state"), None, webhook_state)
     delivered = column(_("last delivery"), "delivered_at", display.moment)
 
     @admin.display(description=_("next try not before"))
