@@ -65,13 +65,14 @@ class CallDispatch:
             middleware(lambda _: response)(HttpRequest())
         del response.headers["Content-Type"]
         self._headers = response.headers
+        self._resolver = get_resolver("baskets.api.urls")
 
     def __call__(self, request: HttpRequest) -> Any:
         """Handle one request."""
         if not request.path_info.startswith(CALLS):
             return self.get_response(request)
         try:
-            match = request.resolver_match = get_resolver().resolve(request.path_info)
+            match = request.resolver_match = self._resolver.resolve(request.path_info)
             response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
         except Exception as error:  # noqa: BLE001 (every exception has a response)
             response = response_for_exception(error)

@@ -26,15 +26,14 @@ def render_response(status: str | int, headers: Headers, body: bytes, *, date: s
     """
     line = _PHRASES[status] if isinstance(status, int) else status
     bodiless = line[:3] in {"204", "304"}
-    written = [f"HTTP/1.1 {line}\r\nDate: {date}\r\n", *[f"{name}: {value}\r\n" for name, value in headers]]
-    if not bodiless and not any(name.lower() == "content-length" for name, _ in headers):
-        written.append(f"Content-Length: {len(body)}\r\n")
+    fields = "".join([f"\r\n{name}: {value}" for name, value in headers])
+    if not bodiless and "\r\ncontent-length:" not in fields.lower():
+        fields += f"\r\nContent-Length: {len(body)}"
     if not keep:
-        written.append("Connection: close\r\n")
+        fields += "\r\nConnection: close"
     elif not minor:
-        written.append("Connection: keep-alive\r\n")
-    written.append("\r\n")
-    head = "".join(written).encode("latin-1")
+        fields += "\r\nConnection: keep-alive"
+    head = f"HTTP/1.1 {line}\r\nDate: {date}{fields}\r\n\r\n".encode("latin-1")
     return head if head_only or bodiless else head + body
 
 

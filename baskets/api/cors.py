@@ -13,15 +13,17 @@ import structlog
 from corsheaders.middleware import CorsMiddleware
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
+from django.http.response import HttpResponseBase, ResponseHeaders
 
 from baskets.api.auth.api_keys import Caller
+from baskets.api.protocol.envelope import add_missing_headers
 from baskets.db.errors import fault_of, read_with_reconnect
 from baskets.models import Partner
 
 log = structlog.get_logger("baskets.api")
 
 API_PATHS = re.compile(r"/(?:v2/)?baskets(?:/|$)")
+VARY = ResponseHeaders({"Vary": "origin"})
 # The time for which a process reuses the origins that it read last.
 CACHE_SECONDS = 10.0
 
@@ -70,7 +72,7 @@ class PartnerCorsMiddleware(CorsMiddleware):
         if "HTTP_ORIGIN" in request.META or response.has_header("Vary"):
             return super().add_response_headers(request, response)
         if self.is_enabled(request):
-            response.headers["Vary"] = "origin"
+            add_missing_headers(response, VARY)
         return response
 
     def check_signal(self, request: HttpRequest) -> bool:

@@ -1,5 +1,6 @@
 """The outermost middleware of the API: every response has the envelope and its headers, and is logged once."""
 
+import functools
 import hashlib
 import hmac
 import re
@@ -21,7 +22,7 @@ from baskets.api.exceptions import error_response, response_for_exception
 from baskets.api.long_polling import suspension_of
 from baskets.api.protocol.envelope import REASON_ATTRIBUTE, add_missing_headers
 from baskets.api.protocol.metrics import REQUEST_SECONDS, REQUESTS_ANSWERED
-from baskets.api.protocol.versioning import DEFAULT_VERSION, requested_version
+from baskets.api.protocol.versioning import DEFAULT_VERSION, SUPPORTED_VERSIONS, requested_version
 from baskets.domain.events import refused_calls
 
 log = structlog.get_logger("baskets.api")
@@ -35,6 +36,7 @@ REQUEST_ID_KEY = "baskets.request_id"
 # Defaults for every response: browsers must not render it as a document, frame it, or guess its type.
 SECURITY_HEADERS = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "X-Content-Type-Options": "nosniff"}
 _SECURITY_HEADERS = ResponseHeaders(SECURITY_HEADERS)
+_HEADERS_BY_VERSION = {version: ResponseHeaders(SECURITY_HEADERS | {"X-API-Version": version}) for version in SUPPORTED_VERSIONS}
 # The reasons that replace HTML error responses of Django, by their status.
 HTML_ERROR_REASONS = {400: "bad_request", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
@@ -59,28 +61,35 @@ class EnvelopeMiddleware:
         meta[REQUEST_ID_KEY] = request_id
         if request.path_info.startswith(ADMIN):
             response = self.get_response(request)
-            _set_headers(response, request_id)
+            _set_headers(response, request_id, _SECURITY_HEADERS)
             return response
         statements = StatementCounter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id), connection.execute_wrapper(statements):
-            response = self._respond(request)
-            _set_headers(response, request_id)
-            response.headers["X-API-Version"] = requested_version(request) or DEFAULT_VERSION
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            with connection.execute_wrapper(statements):
+                response = self._respond(request)
+            _set_headers(response, request_id, _HEADERS_BY_VERSION[requested_version(request) or DEFAULT_VERSION])
             if (suspension := suspension_of(request)) and suspension.is_suspended:
                 return response  # It is discarded.
             if response.status_code >= 500 or not request.path_info.startswith(UNLOGGED_PATHS):
-                seconds = time.perf_counter() - started
-                _log(request, response, seconds=seconds, statements=statements.number)
-                reason = getattr(response, REASON_ATTRIBUTE, None)
-                if reason and _is_refusal_of_partner(request, response):
-                    refused_calls.count(reason)
-                if conf.metrics_token():
-                    _count(request, response, seconds=seconds)
+                self._record(request, response, seconds=time.perf_counter() - started, statements=statements.number)
+        finally:
+            structlog.contextvars.reset_contextvars(**bound)
         return response
 
+    def _record(self, request: HttpRequest, response: HttpResponseBase, *, seconds: float, statements: int) -> None:
+        """Log a request and count it."""
+        _log(request, response, seconds=seconds, statements=statements)
+        reason = getattr(response, REASON_ATTRIBUTE, None)
+        if reason and _is_refusal_of_partner(request, response):
+            refused_calls.count(reason)
+        if conf.metrics_token():
+            _count(request, response, seconds=seconds)
+
     def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        meta = request.META
         try:
-            request.get_host()
+            _check_host(meta.get("HTTP_HOST", meta.get("SERVER_NAME")), tuple(settings.ALLOWED_HOSTS))
         except DisallowedHost:
             return error_response("bad_request")
         if request.encoding is not None:
@@ -96,10 +105,22 @@ class EnvelopeMiddleware:
         return None if request.path_info.startswith(ADMIN) else response_for_exception(error)
 
 
-def _set_headers(response: HttpResponseBase, request_id: str) -> None:
-    """Set the request id, and the security headers that are not set yet."""
+@functools.lru_cache(maxsize=256)
+def _check_host(host: str, allowed: tuple[str, ...]) -> None:  # noqa: ARG001 (a part of the key of the cache)
+    """Check that a host is served here, once for each that is.
+
+    :param allowed: the hosts of the setting.
+    :raises DisallowedHost: it is not.
+    """
+    request = HttpRequest()
+    request.META = {"HTTP_HOST": host}
+    request.get_host()
+
+
+def _set_headers(response: HttpResponseBase, request_id: str, defaults: ResponseHeaders) -> None:
+    """Set the request id, and the other headers that are not set yet."""
     response.headers["X-Request-ID"] = request_id
-    add_missing_headers(response, _SECURITY_HEADERS)
+    add_missing_headers(response, defaults)
 
 
 class StatementCounter:

@@ -11,6 +11,7 @@ encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_
 
 # The attribute of a response in which the log and the metrics find the reason of a refusal.
 REASON_ATTRIBUTE = "api_reason"
+UNCACHED = ResponseHeaders({"Cache-Control": "no-store"})
 
 
 def success_body(data: Any, *, next_token: str | None = None) -> str:
@@ -27,7 +28,7 @@ def json_response(body: str, *, status: int = 200, headers: Mapping[str, str] | 
     Caches must not store it: it describes one user at one moment.
     """
     response = HttpResponse(body.encode(), status=status, content_type="application/json")
-    response.headers["Cache-Control"] = "no-store"
+    add_missing_headers(response, UNCACHED)
     response.headers["Content-Length"] = str(len(response.content))
     for name, value in (headers or {}).items():
         response.headers[name] = value
