@@ -8,7 +8,6 @@ import contextlib
 import logging.config
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -78,11 +77,10 @@ def _renderers(debug: bool) -> list[structlog.typing.Processor]:  # noqa: FBT001
     return [structlog.dev.ConsoleRenderer()] if debug else [redact_exceptions, structlog.processors.JSONRenderer()]
 
 
-def logging_options(*, debug: bool, named: Sequence[str] = ()) -> dict[str, Any]:
+def logging_options(*, debug: bool) -> dict[str, Any]:
     """Return the configuration of Python's `logging`, for lines of Django, the process server and other libraries.
 
     :param debug: readable lines with complete tracebacks, for developers.
-    :param named: loggers whose own handlers this configuration replaces.
     :returns: a dictionary for `logging.config.dictConfig`.
     """
     return {
@@ -101,7 +99,6 @@ def logging_options(*, debug: bool, named: Sequence[str] = ()) -> dict[str, Any]
             **{name: {"level": "CRITICAL"} for name in SILENCED_LOGGERS},
             # At DEBUG, Django logs statements with their values.
             "django.db.backends": {"level": "INFO"},
-            **{name: {"handlers": ["stderr"], "propagate": False} for name in named},
         },
     }
 

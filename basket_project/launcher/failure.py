@@ -54,11 +54,11 @@ def os_error_text(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-def last_lines(path: Path, count: int = 12) -> str:
+def last_lines(path: Path) -> str:
     """Return the last lines of a log for an error message."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, path.stat().st_size - 20_000))
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-count:])
+            return "\n".join(log.read().decode(errors="replace").splitlines()[-12:])
     except OSError as error:
         return f"({path} cannot be read: {os_error_text(error)})"

@@ -24,10 +24,10 @@ _KEPT_VARIABLES = ("DATABASE_URL", "BASKETS_POSTGRES_BIN", "BASKETS_PGBOUNCER")
 
 def run_tests(arguments: Sequence[str]) -> int:
     """Run pytest with these arguments and return its code."""
-    named = os.environ.get("DATABASE_URL")
-    if named:
+    database_url = os.environ.get("DATABASE_URL")
+    if database_url:
         ensure_environment(["run", "tracing", "test"])
-        return _run_pytest(arguments, named)
+        return _run_pytest(arguments, database_url)
     check_embedded_server_runs_here()
     ensure_environment(["run", "tracing", "embedded", "test"])
     with temporary_cluster(NOT_DURABLE) as cluster:
@@ -68,8 +68,8 @@ def temporary_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
     account = server_account()
     _remove_left_over()
     home = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    # The lock marks the folder as in use. When this process ends, later runs may remove the folder.
-    # It gets its name once it is held: a run that saw it before would take the folder for abandoned.
+    # The held lock marks the folder as in use; once this process has ended, later runs may remove the folder. The file gets its name
+    # only when the lock is held: a run that found it unlocked would remove the folder.
     lock = FileLock(home / "new.lock")
     lock.acquire()
     lock.path.rename(home / _LOCK_NAME)

@@ -76,7 +76,7 @@ class BasketAdmin(RepairAdmin):
         return ("-expires_at", "-pk") if filters.Shown.chosen_in(request) == "shown" else ("partner_id", "user_id")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Basket]:
-        """With the items and the active session of each page's baskets, in one query each."""
+        """Read the items and the active sessions of the listed baskets, in one query each."""
         sessions = CheckoutSession.objects.active().annotate(lapsed=Q(expires_at__lte=Now()))
         active = Prefetch("sessions", sessions, to_attr="active_sessions")
         return super().get_queryset(request).prefetch_related("items", active)

@@ -25,19 +25,19 @@ class SigningKeyAdmin(ReadOnlyAdmin[SigningKey]):
     shown = ("kid", "state", "created", "until", "public_jwk")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """Without the private half, and with a word on whether its last token is over."""
-        return super().get_queryset(request).defer("private_key").annotate(over=Q(ends_at__lte=Now()), waits=Q(signs_from__gt=Now()))
+        """Leave out the private half, and annotate whether the last token of the key has expired, and whether the key signs later."""
+        return super().get_queryset(request).defer("private_key").annotate(ended=Q(ends_at__lte=Now()), waits=Q(signs_from__gt=Now()))
 
     @admin.display(description=_("state"))
     def state(self, key: SigningKey) -> SafeString:
-        """What it is good for."""
+        """Whether it signs, and whether its signatures are valid."""
         if getattr(key, "waits", False):
             return display.badge(gettext("published, signs later"), "plain")
         if key.ends_at is None:
             return display.badge(gettext("signs"), "good")
         return (
             display.badge(gettext("over"), "plain")
-            if getattr(key, "over", False)
+            if getattr(key, "ended", False)
             else display.badge(gettext("replaced, still trusted"), "plain")
         )
 
@@ -45,5 +45,5 @@ class SigningKeyAdmin(ReadOnlyAdmin[SigningKey]):
 
     @admin.display(description=_("trusted until"))
     def until(self, key: SigningKey) -> SafeString | str:
-        """When the last token that it has signed is over."""
+        """When the last token that it has signed expires."""
         return display.moment(key.ends_at) if key.ends_at else gettext("it is replaced")

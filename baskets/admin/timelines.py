@@ -35,11 +35,11 @@ class EventAdmin(OfBasket):
     shown = ("time", "what", "number", "of_user", "partner_name", "order", "who", "request_id", "data", "tracking")
 
     def of_product(self, term: str) -> Q:
-        """None: an event is of a basket."""
+        """Find none: an event belongs to a basket, not to a product."""
         return Q(pk__in=[])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """With the key of each author."""
+        """Read the key of each author, too."""
         rows: QuerySet[Any] = Event.objects.with_keys()
         return rows.order_by(*self.ordering)
 

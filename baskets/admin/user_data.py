@@ -29,8 +29,8 @@ class TransferAdmin(ReadOnlyAdmin[Transfer]):
     shown = ("user", "state", "offered", "until", "taken")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """With a word on whether the minute is over."""
-        return super().get_queryset(request).defer("digest").annotate(over=Q(expires_at__lte=Now()))
+        """Leave out the digest, and annotate whether the transfer has expired."""
+        return super().get_queryset(request).defer("digest").annotate(ended=Q(expires_at__lte=Now()))
 
     user = column(_("user"), "basket.user_id", display.visible, limit=60)
 
@@ -39,7 +39,7 @@ class TransferAdmin(ReadOnlyAdmin[Transfer]):
         """What became of it."""
         if transfer.redeemed_at:
             return display.badge(gettext("taken"), "good")
-        return display.badge(gettext("expired"), "plain") if getattr(transfer, "over", False) else display.badge(gettext("open"), "busy")
+        return display.badge(gettext("expired"), "plain") if getattr(transfer, "ended", False) else display.badge(gettext("open"), "busy")
 
     offered = column(_("offered"), "created_at", display.moment)
     until = column(_("until"), "expires_at", display.moment)
@@ -91,7 +91,7 @@ class ComfortAdmin(ReadOnlyAdmin[Comfort]):
     shown = ("basket_id", "customer_id_there", "payment_token_there", "consented", "changed")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """Without the values: they do not even leave the database."""
+        """Read only whether there are values: the values stay in the database."""
         there = {f"has_{name}": Q(**{f"{name}__isnull": False}) for name in ("customer_id", "payment_token")}
         return super().get_queryset(request).defer("customer_id", "payment_token").annotate(**there)
 

@@ -85,7 +85,7 @@ class WebhookEndpointAdmin(RepairAdmin):
     repairs = WEBHOOK_REPAIRS
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """Without the secret."""
+        """Leave out the secrets, and count the refused events."""
         return WebhookEndpoint.objects.with_refused().defer("secret", "previous_secret").order_by(*self.ordering)
 
     def label(self, record: WebhookEndpoint) -> object:

@@ -27,7 +27,7 @@ class AddIndexConcurrently(operations.AddIndexConcurrently):
 
 
 class RemoveIndexConcurrently(operations.RemoveIndexConcurrently):
-    """Drop an index concurrently; on the way back, create it in place of one that an earlier attempt left behind, as above."""
+    """Drop an index concurrently. Reversed, it creates the index, in place of one that an earlier attempt left behind."""
 
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
@@ -39,7 +39,7 @@ class RemoveIndexConcurrently(operations.RemoveIndexConcurrently):
 
 
 class DropCheckOfKey(AlterField):
-    """Drop the database's check of a foreign key, and keep the field; on the way back, add it once, however often that is tried."""
+    """Drop the database's check of a foreign key, and keep the field. Reversed, it adds the check once, however often it is tried."""
 
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState

@@ -139,7 +139,7 @@ class PendingResult:
 
 
 class _Edition:
-    """The end of the text of all statements that this process prepares. See Note [Stale plans].
+    """The suffix of the text of all statements that this process prepares. See Note [Stale plans].
 
     :ivar comment: empty, or a comment that no other process sends.
     """

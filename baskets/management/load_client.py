@@ -126,7 +126,7 @@ def _send(pool: urllib3.HTTPConnectionPool, prefix: str, request: Request, heade
             redirect=False,
         )
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        # urllib3 wraps the error of the connection, which says more.
+        # The error of the connection, which urllib3 wraps, says more.
         name = type(error.__cause__ or error).__name__
         return Response(request=request, status=None, body=name.encode(), seconds=time.perf_counter() - started)
     return Response(request=request, status=reply.status, body=reply.data, seconds=time.perf_counter() - started)

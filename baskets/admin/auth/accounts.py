@@ -104,7 +104,7 @@ class AccountAdmin(SuperuserAdmin, UserAdmin):  # type: ignore[type-arg]  # As a
     readonly_fields = ("last_login", "date_joined")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        """With a word on whether each account has a second factor."""
+        """Annotate whether each account has a second factor."""
         accounts: QuerySet[User] = super().get_queryset(request)
         return accounts.annotate(has_factor=Exists(SecondFactor.objects.filter(pk=OuterRef("pk"))))
 

@@ -1,6 +1,7 @@
 """The gate in front of every page of the admin: it requires second factors, explains ended sessions, and records refusals."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -24,7 +25,7 @@ ADMIN_PREFIX = "/admin/"
 
 
 class StaffGate:
-    """Middleware, behind sessions, authentication and messages. It reads the roles at each request: changes take effect at once."""
+    """Middleware, behind sessions, authentication and messages. It reads the roles at each request, so changes take effect at once."""
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
@@ -82,9 +83,9 @@ def explain_end(request: HttpRequest) -> None:
     sentences = {
         sessions.ENDED_EARLY: gettext("You were signed out: %(name)s ended this session.") % {"name": name},
         sessions.ENDED_IDLE: gettext("You were signed out: there was no request for %(time)s.")
-        % {"time": _minutes(conf.staff_idle_timeout())},
+        % {"time": _hours_or_minutes(conf.staff_idle_timeout())},
         sessions.ENDED_OLD: gettext("You were signed out: a session lasts %(time)s at most.")
-        % {"time": _minutes(conf.staff_session_lifetime())},
+        % {"time": _hours_or_minutes(conf.staff_session_lifetime())},
     }
     if reason:
         messages.warning(request, sentences[reason])
@@ -107,8 +108,8 @@ def record_refusal(request: HttpRequest) -> None:
     runner.run(audit_log.record_access, kind=DeskEntry.Kind.REFUSED, account=account, data=data, actor=actor)
 
 
-def _minutes(span: Any) -> str:
-    minutes = round(span.total_seconds() / 60)
+def _hours_or_minutes(length: timedelta) -> str:
+    minutes = round(length.total_seconds() / 60)
     if minutes % 60 == 0 and minutes:
         return ngettext("%(number)s hour", "%(number)s hours", minutes // 60) % {"number": minutes // 60}
     return ngettext("%(number)s minute", "%(number)s minutes", minutes) % {"number": minutes}

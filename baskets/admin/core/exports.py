@@ -37,7 +37,7 @@ class ListResource(Resource):  # type: ignore[misc]  # The package carries no ty
         }
 
     def get_export_order(self) -> list[str]:
-        """As in the list."""
+        """Return the names of the columns in the order of the list."""
         return list(self.fields)
 
 

@@ -134,15 +134,15 @@ class Range(admin.ListFilter):
         self.others = [(name, value) for name, value in request.GET.items() if name not in (*self.names, "p")]
 
     def expected_parameters(self) -> list[str | None]:
-        """Both ends."""
+        """Return the names of both parameters."""
         return list(self.names)
 
     def has_output(self) -> bool:
-        """The form is always there."""
+        """Show the form on every list."""
         return True
 
     def choices(self, changelist: Any) -> Iterator[Mapping[str, object]]:
-        """No links: two fields."""
+        """Return none: the filter has two fields and no links."""
         return iter(())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

@@ -1,6 +1,6 @@
 """The reason of a change: words of the user, beside the reasons that the operator has set."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -23,16 +23,14 @@ class ReasonForm(forms.Form):
     )
     field_order: Any = None
     is_reason_optional = False
+    # The reasons that the operator has set for what the form changes. Here: partners, keys, issuers and webhooks.
+    offered_reasons: ClassVar["staticmethod[[], list[str]]"] = staticmethod(conf.access_reasons)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.offer_reasons()
         # The text is cleaned after the choice that it follows.
         self.order_fields([*(name for name in self.fields if name not in ("preset", "reason")), "preset", "reason"])
-
-    def offered_reasons(self) -> list[str]:
-        """The reasons that the operator has set for what the form changes: partners, keys, issuers and webhooks."""
-        return conf.access_reasons()
 
     def offer_reasons(self) -> None:
         """Offer the reasons that the operator has set, beside a text."""

@@ -6,7 +6,7 @@ from baskets.domain.wording import Sentence
 
 
 def translated(sentence: object) -> str:
-    """Translate a sentence of the domain, or a refusal that says one."""
+    """Translate a sentence of the domain, or the text of a refusal."""
     text = str(sentence)
     if isinstance(text, Sentence):
         # A sentence may be a part of another one.

@@ -27,7 +27,7 @@ MAX_ALIKE = 5
 class ItemForm(RepairForm):
     """The new count and list of an item in the cart or the saved list."""
 
-    # A product that the basket does not hold any more is refused by the domain, which can say what has happened.
+    # Any text is valid here: the domain refuses a product that the basket no longer has, and knows what has changed.
     product = forms.CharField(max_length=255, strip=False, label=_("Product"), widget=forms.Select)
     to = forms.ChoiceField(
         choices=[("cart", _("is in the cart, with this count")), ("saved", _("is in the saved list")), ("out", _("is removed"))],
@@ -69,7 +69,7 @@ class NewItemForm(RepairForm):
         )
 
     def clean_product(self) -> str:
-        """Accept the id of a listed product; name those that may be meant by anything else."""
+        """Accept the id of a listed product. For any other text, name the products that it may mean."""
         text = str(self.cleaned_data["product"])
         if Product.objects.filter(pk=text, listed=True).exists():
             return text
@@ -101,7 +101,7 @@ class DaysForm(RepairForm):
 
 
 class EraseForm(RepairForm):
-    """Whether texts elsewhere mean the user. It is a question only of an ambiguous user id that other texts contain."""
+    """Whether the user id means this user in other texts, too. Shown only if the id is ambiguous and such texts contain it."""
 
     means_user_elsewhere = forms.BooleanField(
         required=False,
@@ -109,7 +109,7 @@ class EraseForm(RepairForm):
     )
 
     def prepare(self, record: Basket) -> None:
-        """Ask if there is a text to ask about."""
+        """Show the texts; remove the question if there are none."""
         texts = erasure.texts_elsewhere(record, limit=erasure.MAX_SHOWN_TEXTS) if erasure.is_ambiguous(record.user_id) else []
         if not texts:
             del self.fields["means_user_elsewhere"]

@@ -33,9 +33,7 @@ class RepairForm(ReasonForm):
         else:
             self.prepare(record)
 
-    def offered_reasons(self) -> list[str]:
-        """Those for repairs of baskets and orders."""
-        return conf.repair_reasons()
+    offered_reasons = staticmethod(conf.repair_reasons)
 
     def prepare(self, record: Any) -> None:
         """Adapt the fields to the record."""

@@ -56,12 +56,10 @@ class PartnerSettingsForm(PartnerTermsForm, RepairForm):
     )
     field_order = ("late_orders", "hold", "share_percent", "orders_need_server_key", "origins")
 
-    def offered_reasons(self) -> list[str]:
-        """Those for changes of access."""
-        return conf.access_reasons()
+    offered_reasons = staticmethod(conf.access_reasons)
 
     def prepare(self, record: Partner) -> None:
-        """Fill in the settings of now."""
+        """Fill in the current settings."""
         for name in ("late_orders", "share_percent", "orders_need_server_key"):
             self.fields[name].initial = getattr(record, name)
         self.fields["hold"].initial = None if record.hold_seconds is None else timedelta(seconds=record.hold_seconds)

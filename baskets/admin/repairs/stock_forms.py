@@ -34,9 +34,7 @@ class CountForm(RepairForm):
     counted_at = forms.DateTimeField(required=False, label=_("Counted at"))
     opened_at = forms.DateTimeField(widget=forms.HiddenInput)
 
-    def offered_reasons(self) -> list[str]:
-        """Those for changes of stock."""
-        return conf.stock_reasons()
+    offered_reasons = staticmethod(conf.stock_reasons)
 
     def prepare(self, record: Any) -> None:
         """Read the database clock as the time of the count, and keep it until the count is confirmed."""
@@ -149,6 +147,4 @@ class SupplyForm(RepairForm):
         label=_("Pieces"), min_value=-MAX_PIECES, max_value=MAX_PIECES, help_text=_("5 for five pieces added, -5 for five pieces removed.")
     )
 
-    def offered_reasons(self) -> list[str]:
-        """Those for changes of stock."""
-        return conf.stock_reasons()
+    offered_reasons = staticmethod(conf.stock_reasons)

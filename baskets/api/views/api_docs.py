@@ -13,7 +13,7 @@ from baskets.api.views.health import get_only
 
 @get_only
 def schema(request: HttpRequest) -> HttpResponseBase:
-    """Serve the OpenAPI document: compressed where the client accepts it, and not at all where it has it."""
+    """Serve the OpenAPI document, compressed if the client accepts that; 304 if the client has the current document."""
     document = openapi_document()
     compress = accepts_gzip(request.META.get("HTTP_ACCEPT_ENCODING"))
     response = HttpResponse(document.compressed if compress else document.raw, content_type="application/json")

@@ -1,7 +1,7 @@
 """Django's PostgreSQL backend with time limits of the client. See Note [Circuit] and Note [History].
 
-The server's own limits end a statement that takes too long. They are of no use where the server itself hangs, or its machine is gone
-without a word: then the client must leave. `WAIT_SECONDS` of the database's settings is the longest wait for the end of one round trip.
+The server's own limits end a statement that takes too long. They do not help if the server itself hangs, or its machine disappears from
+the network: then the client must close the connection. `WAIT_SECONDS` of the database's settings limits one round trip.
 """
 
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ RV = TypeVar("RV")
 HISTORY = b"""
 SELECT system_identifier::text, CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END
 FROM pg_control_system()"""
-# The function of the server that warns of a commit which its synchronous standby does not have. The text depends on the language.
+# The function of the server that warns of a commit without its synchronous standby. Its text depends on the server's language.
 WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
 
 
@@ -47,7 +47,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     def _connect_gen(cls, conninfo: str = "", **named: Any) -> PQGenConn[Self]:
         """Connect to one host, and make sure that the server itself answers and writes the latest history. See Note [History].
 
-        It is a part of the attempt: its time limit counts, and the next host is tried where it fails.
+        It is a part of the attempt: the time limit of the attempt includes it, and if it fails, psycopg tries the next host.
 
         :raises psycopg.OperationalError: it does not answer in time, or another server was promoted.
         """
@@ -93,7 +93,7 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def _execute(pgconn: PGconn) -> PQGenConn[list[PGresult]]:
-    """Receive the results of what was sent, as a step of connecting: what that waits for names the socket, too."""
+    """Receive the results of what was sent, as a step of connecting: its generators yield the socket with each wait."""
     answer = generators.execute(pgconn)
     try:
         wait = next(answer)

@@ -50,7 +50,6 @@ def issue_api_key(
     label: str = "",
     expires_in: timedelta | None = None,
     calls_per_minute: int | None = None,
-    reason: str = "",
     actor: Actor,
 ) -> tuple[ApiKey, str]:
     """Issue a key.
@@ -92,7 +91,7 @@ def issue_api_key(
     key.refresh_from_db()  # The database has computed the times.
     ends = key.expires_at and key.expires_at.isoformat(timespec="seconds")
     after = {"kind": kind, "label": label, "expires_at": ends, "calls_per_minute": calls_per_minute}
-    _record(DeskEntry.Kind.CREATED, key, {"after": after}, reason, actor)
+    _record(DeskEntry.Kind.CREATED, key, {"after": after}, "", actor)
     return key, text
 
 

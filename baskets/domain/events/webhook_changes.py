@@ -13,7 +13,7 @@ from baskets.domain.validation import require_reason
 from baskets.models import DeskEntry, WebhookChange, WebhookEndpoint, WebhookLane
 
 
-def lock_unchanged(endpoint: WebhookEndpoint, *, expected: int | None, reason: str, actor: Actor) -> WebhookEndpoint:
+def lock_unchanged(endpoint: WebhookEndpoint, *, expected: int | None = None, reason: str, actor: Actor) -> WebhookEndpoint:
     """Lock an endpoint.
 
     :param expected: how many changes it has; None: any number.

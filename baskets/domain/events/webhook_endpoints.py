@@ -1,6 +1,6 @@
 """Webhook endpoints of partners: creates, changes and deletes them. `webhook_control` pauses and repeats, `webhook_delivery` delivers.
 
-Partners call these functions with their keys, staff and commands with a reason and with the version that they have seen.
+Partners call these functions with their keys; staff and commands need a reason.
 """
 
 from collections.abc import Sequence
@@ -144,7 +144,6 @@ def change_webhook(
     kinds: Sequence[str] | None = None,
     label: str | None = None,
     active: bool | None = None,
-    expected_changes: int | None = None,
     reason: str = "",
     actor: Actor,
 ) -> None:
@@ -154,13 +153,11 @@ def change_webhook(
 
     :param url: None leaves it unchanged, and so with the other values.
     :param active: False pauses the endpoint; True resumes it, or ends its wait after failures.
-    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
     :raises InvalidValue: the URL is not allowed, or a kind or the label is invalid.
     :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
-    :raises StaleState: it was changed since.
     :raises WebhookNotFound: it was deleted.
     """
-    row = lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
+    row = lock_unchanged(endpoint, reason=reason, actor=actor)
     before: dict[str, Any] = {"url": row.url, "kinds": row.kinds, "label": row.label}
     after: dict[str, Any] = {
         "url": row.url if url is None else url,
@@ -192,21 +189,17 @@ def change_webhook(
 
 
 @transaction.atomic(savepoint=False)
-def rotate_secret(
-    *, endpoint: WebhookEndpoint, overlap: timedelta, expected_changes: int | None = None, reason: str = "", actor: Actor
-) -> str:
+def rotate_secret(*, endpoint: WebhookEndpoint, overlap: timedelta, reason: str = "", actor: Actor) -> str:
     """Give an endpoint a new secret. During the overlap, the secrets that signed until now sign each message as well.
 
     Deliverers use the new secret within seconds. Locks the endpoint.
 
     :param overlap: from zero, which ends all earlier secrets at once, to `MAX_OVERLAP`.
-    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
     :returns: the new secret. It cannot be read again later.
     :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
-    :raises StaleState: it was changed since.
     :raises WebhookNotFound: it was deleted.
     """
-    row = lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
+    row = lock_unchanged(endpoint, reason=reason, actor=actor)
     ((now,),) = execute(NOW, [])
     text = webhook_secrets.generate_secret()
     previous, until = None, None
@@ -226,17 +219,15 @@ def rotate_secret(
 
 
 @transaction.atomic(savepoint=False)
-def delete_webhook(*, endpoint: WebhookEndpoint, expected_changes: int | None = None, reason: str = "", actor: Actor) -> None:
+def delete_webhook(*, endpoint: WebhookEndpoint, reason: str = "", actor: Actor) -> None:
     """Delete an endpoint: nothing is sent any more, and its secrets and attempts are erased. Its row and its changes stay.
 
     A request that is in flight ends, and its outcome is dropped. Locks the endpoint, then its lanes.
 
-    :param expected_changes: how many changes it had when staff decided; None: whatever has changed since.
     :raises ReasonRequired: the reason is empty, and the actor is not a key of the partner.
-    :raises StaleState: it was changed since.
     :raises WebhookNotFound: it was deleted before.
     """
-    row = lock_unchanged(endpoint, expected=expected_changes, reason=reason, actor=actor)
+    row = lock_unchanged(endpoint, reason=reason, actor=actor)
     WebhookEndpoint.objects.filter(pk=row.pk).update(
         state=State.DELETED,
         secret=webhook_secrets.encrypt_secret(row, ""),

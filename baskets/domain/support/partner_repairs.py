@@ -1,4 +1,4 @@
-"""Changes of a partner's settings by staff, who have seen the settings of now. The settings are in `access.partners`."""
+"""Changes of a partner's settings by staff, who have seen the current settings. The settings are in `access.partners`."""
 
 from django.db import transaction
 
