@@ -91,10 +91,10 @@ class Worker:
     def _loop(self) -> None:
         while self._table or not self._is_stopping:
             for key, _ in self._selector.select(_TICK_SECONDS):
-                if isinstance(key.data, Connection):
-                    self._run_guarded(key.data, self._on_event)
-                else:
+                if not isinstance(key.data, Connection):
                     key.data()
+                elif key.data in self._table:  # An earlier event of the same round may have closed it.
+                    self._run_guarded(key.data, self._on_event)
             now = time.monotonic()
             self._obey_signals(now)
             for request in self._threads.pop_late(now):

@@ -4,8 +4,9 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import pytest
@@ -25,14 +26,18 @@ class Client:
     key: str
     calls: int = 0
 
-    def call(self, method: str, path: str, body: Any = None, *, cell: int = 0, port: int = 0) -> tuple[int, Any]:
+    def call(
+        self, method: str, path: str, body: Any = None, *, cell: int = 0, port: int = 0, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any]:
         """Make a call.
 
         :param cell: call at the host name of this cell.
         :param port: another port than the proxy's.
+        :param headers: more headers.
         """
         self.calls += 1
-        headers = {"X-API-Key": self.key, "Content-Type": "application/json", "Host": f"cell{cell}.localhost" if cell else "localhost"}
+        host = f"cell{cell}.localhost" if cell else "localhost"
+        headers = {"X-API-Key": self.key, "Content-Type": "application/json", "Host": host, **(headers or {})}
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=30)
         with contextlib.closing(connection):
             connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -54,13 +59,10 @@ class Client:
         return None
 
 
-def users_of(cell: int, *, cells: int) -> Iterator[str]:
+def users_of(cell: int, *, cells: int, name: str = "buyer") -> Iterator[str]:
     """Generate user ids of a cell."""
-    division, number = divide(cells), 0
-    while True:
-        number += 1
-        if division[slot_of(f"buyer-{number}")] == cell:
-            yield f"buyer-{number}"
+    division = divide(cells)
+    return (user for user in (f"{name}-{number}" for number in count(1)) if division[slot_of(user)] == cell)
 
 
 def free_ports(count: int) -> int:

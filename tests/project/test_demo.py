@@ -82,7 +82,7 @@ class Demo:
     def manage(self, *arguments: str, cell: int) -> "tuple[int, str]":
         """Run a management command in a cell; return its exit code and what it printed."""
         process = self.command("manage", "--data-dir", str(self.data / f"cell-{cell}"), *arguments)
-        printed, _ = process.communicate(timeout=120)
+        printed = "".join(process.communicate(timeout=120))
         return process.returncode, printed
 
     def service(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from basket_project.launcher import environment, service, static_files
+from basket_project.launcher import demo, demo_cells, environment, service, static_files
 from basket_project.launcher.cluster import port_is_free
 from basket_project.launcher.data_folder import DataFolder
 from basket_project.launcher.failure import Failure
@@ -245,3 +245,21 @@ def test_the_recorded_url_is_found(folder: DataFolder) -> None:
     assert service.left_over_url(folder) is None
     (folder.path / "service.json").write_text(json.dumps({"url": "http://127.0.0.1:8000"}))
     assert service.left_over_url(folder) == "http://127.0.0.1:8000"
+
+
+def test_a_demo_of_cells_without_haproxy_names_the_address_of_each_cell(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo_cells.shutil, "which", lambda *_, **__: None)
+    services = [service.Service(folder.of_cell(cell), 8000 + cell, {}) for cell in (1, 2, 3)]
+    assert demo_cells.start_proxy(folder, 8000, [each.port for each in services], {}) is None
+    assert capsys.readouterr().err == f"{demo_cells.NO_HAPROXY}\n"
+    access = {"api_key": "k", "test_api_key": "t", "admin_user": "a", "admin_password": "p", "user_id": "u", "order_no": None}
+    cells = [demo._Installation("", each, access | {"order_no": "1" if each is services[1] else None}) for each in services]
+    demo._announce(demo.DemoOptions(port=8000, data=folder.path, as_json=False, cells=3), folder, cells, None)
+    greeting = capsys.readouterr().out
+    assert demo_cells.NO_HAPROXY in greeting
+    assert [f"Cell {cell}    http://127.0.0.1:{8000 + cell} " in greeting for cell in (1, 2, 3)] == [True] * 3
+    # The address of the example is that of the cell that has its user.
+    assert "http://127.0.0.1:8002/baskets/users/u/checkout/sessions/finish-active" in greeting
+    assert "127.0.0.1:8000" not in greeting
