@@ -34,7 +34,7 @@ class FindingForm(RepairForm):
 
     has_timeline = False
 
-    offered_reasons = staticmethod(list)
+    offered_reasons: ClassVar["staticmethod[[], list[str]]"] = staticmethod(list)
 
 
 class ResolveRule(RuleRepair):
