@@ -72,13 +72,14 @@ WITH recent AS (
 FROM numbered
 """,  # noqa: S608 (a constant of ours)
 )
-# One event for each session, numbered after all others of the transaction.
+# One event for each session, numbered after all others of the transaction. An open flag has no `settled_by`, by a constraint: a condition
+# on `settled_at` would let a plan that was made while no flag was open read all open flags of all baskets.
 RESOLVE_FLAGS = Statement(
     "resolve_flags",
     f"""
 WITH chosen AS (
     SELECT id FROM baskets_attention
-    WHERE basket_id = %(basket)s AND settled_at IS NULL AND reason = ANY(%(reasons)s)
+    WHERE basket_id = %(basket)s AND settled_by = '' AND reason = ANY(%(reasons)s)
       AND (%(session)s::bigint IS NULL OR session_id = %(session)s)
     ORDER BY created_at DESC, id DESC OFFSET %(keep)s
 ), settled AS (

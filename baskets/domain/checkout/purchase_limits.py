@@ -27,25 +27,27 @@ ORDER BY started_at DESC OFFSET %s LIMIT 1
 )
 # Runs after the statement that locks the stock rows, so it sees every reservation of these products, and no transaction adds
 # one before this transaction ends. Pieces of lapsed checkouts do not count, because every buyer may reclaim them. Orders that
-# the partner's client keys reported within the hour count as held, because such keys can be stolen.
+# the partner's client keys reported within the hour count as held, because such keys can be stolen. The sums are LATERAL: a plan
+# of a join that was made while nothing was held reads the holds on all products.
 PARTNER_SHARES = Statement(
     "partner_shares",
     """
-SELECT s.product_id, s.available + coalesce(sum(r.pieces), 0)::bigint,
-       coalesce(sum(r.pieces) FILTER (WHERE b.partner_id = %(partner)s AND r.expires_at > %(at)s), 0)::bigint,
-       (
-           SELECT coalesce(sum(sold.pieces), 0)::bigint
-           FROM baskets_stockreservation sold
-           JOIN baskets_checkoutsession c ON c.id = sold.session_id
-           JOIN baskets_apikey k ON k.prefix = c.finished_by_key
-           WHERE sold.product_id = s.product_id AND sold.status = 'SOLD' AND sold.ended_at > %(since)s::timestamptz
-                 AND c.partner_id = %(partner)s AND k.kind = 'client'
-       )
+SELECT s.product_id, s.available + held.pieces, held.of_partner, (
+    SELECT coalesce(sum(sold.pieces), 0)::bigint
+    FROM baskets_stockreservation sold
+    JOIN baskets_checkoutsession c ON c.id = sold.session_id
+    JOIN baskets_apikey k ON k.prefix = c.finished_by_key
+    WHERE sold.product_id = s.product_id AND sold.status = 'SOLD' AND sold.ended_at > %(since)s::timestamptz
+          AND c.partner_id = %(partner)s AND k.kind = 'client'
+)
 FROM baskets_stock s
-LEFT JOIN baskets_stockreservation r ON r.product_id = s.product_id AND r.status = 'HELD'
-LEFT JOIN baskets_basket b ON b.id = r.basket_id
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(r.pieces), 0)::bigint AS pieces,
+           coalesce(sum(r.pieces) FILTER (WHERE b.partner_id = %(partner)s AND r.expires_at > %(at)s), 0)::bigint AS of_partner
+    FROM baskets_stockreservation r LEFT JOIN baskets_basket b ON b.id = r.basket_id
+    WHERE r.product_id = s.product_id AND r.status = 'HELD'
+) held
 WHERE s.product_id = ANY(%(products)s)
-GROUP BY s.product_id
 """,
 )
 

@@ -59,7 +59,7 @@ ASSIGN = Statement(
 WITH fresh AS (
     SELECT e.id, e.kind, b.partner_id, {IDENTITY} AS identity
     FROM baskets_event e JOIN baskets_basket b ON b.id = e.basket_id
-    WHERE e.id > %(settled)s AND NOT EXISTS (SELECT FROM baskets_feedposition p WHERE p.event_id = e.id)
+    WHERE e.id > %(settled)s AND NOT EXISTS (SELECT FROM baskets_feedposition p WHERE p.event_id = e.id AND p.event_id > %(settled)s)
     ORDER BY e.id LIMIT %(batch)s
 ), given AS (
     INSERT INTO baskets_feedposition (position, event_id, partner_id, kind, public_id)

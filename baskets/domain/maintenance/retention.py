@@ -68,17 +68,19 @@ WHERE b.id = ANY(%(baskets)s::uuid[])
 ORDER BY b.id, e.number
 """,
 )
+# One count for each session: an EXISTS may be planned as one read of all pieces that were ever sold. An open flag has no `settled_by`, by a
+# constraint: a condition on `settled_at` may be planned as a read of all open flags.
 MUST_STAY = Statement(
     "must_stay",
     """
 SELECT s.id FROM baskets_checkoutsession s
 WHERE s.basket_id = ANY(%(baskets)s::uuid[]) AND (
     s.status = 'ACTIVE' OR s.finished_at >= statement_timestamp() - %(age)s::interval
-    OR EXISTS (SELECT FROM baskets_attention a WHERE a.session_id = s.id AND a.settled_at IS NULL)
-    OR EXISTS (
-        SELECT FROM baskets_stockreservation r JOIN baskets_stock stock USING (product_id)
+    OR (SELECT count(*) FROM baskets_attention a WHERE a.session_id = s.id AND a.settled_by = '') > 0
+    OR (
+        SELECT count(*) FROM baskets_stockreservation r JOIN baskets_stock stock USING (product_id)
         WHERE r.session_id = s.id AND r.status = 'SOLD' AND stock.shortfall > 0
-    )
+    ) > 0
 )
 """,
 )

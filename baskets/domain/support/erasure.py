@@ -13,7 +13,7 @@ from baskets.domain.baskets.lifecycle import check_no_active_session, delete_loc
 from baskets.domain.support.guards import RepairNotApplicable, lock_basket_if_unchanged, record_repair
 from baskets.domain.validation import require_reason
 from baskets.domain.wording import sentence
-from baskets.models import Basket, CheckoutSession, Comfort, DeskEntry, GuestToken, IdempotencyRecord, Transfer
+from baskets.models import Basket, CheckoutSession, Comfort, DeskEntry, Event, GuestToken, IdempotencyRecord, Transfer
 from baskets.models.basket_snapshot import Owner
 from baskets.models.events import NOTE
 
@@ -71,13 +71,13 @@ ALL_TEXTS = (
         """,
     ),
 )
-# A note is about the user, whatever its words are.
+# A note is about the user, whatever its words are. With the kind as a constant, all repairs of all baskets may be read for those of one.
 ERASE_NOTES = (
     Statement(
         "erase_notes",
         """
 UPDATE baskets_event SET data = jsonb_set(data, '{reason}', to_jsonb(%(mark)s::text))
-WHERE basket_id = %(basket)s AND kind = 'repaired' AND data->>'repair' = %(name)s
+WHERE basket_id = %(basket)s AND kind = %(kind)s AND data->>'repair' = %(name)s
 """,
     ),
     Statement(
@@ -148,7 +148,7 @@ def erase_user(*, basket: Basket, expected_events: int, means_user_elsewhere: bo
     execute(CLEAR_SESSION_LOCALES, [basket.pk])
     execute(RENAME_EVENTS, [basket.pk])
     for statement in ERASE_NOTES:
-        execute(statement, {"basket": basket.pk, "mark": MARK, "name": NOTE})
+        execute(statement, {"basket": basket.pk, "kind": Event.Kind.REPAIRED, "mark": MARK, "name": NOTE})
     _redact(basket, means_user_elsewhere=means_user_elsewhere)
 
     name = slots.generate_in_this_cell(_generate_name) if slots.has_slots() else _generate_name()

@@ -134,7 +134,7 @@ MUTATIONS = (
     Mutation(
         name="a purge removes a session that staff have to look at",
         place="baskets.domain.maintenance.retention.MUST_STAY",
-        old="OR EXISTS (SELECT FROM baskets_attention a WHERE a.session_id = s.id AND a.settled_at IS NULL)",
+        old="OR (SELECT count(*) FROM baskets_attention a WHERE a.session_id = s.id AND a.settled_by = '') > 0",
         new="",
         why="old is thought to be over",
         tests=(MODEL,),
