@@ -8,19 +8,19 @@ import atexit
 import os
 import threading
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from baskets.tracing.untraced import EVENT_KEY, UNTRACED
+
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from baskets.tracing.spans import DeliverySpan, Spans
 
 # How long the end of a process waits for the collector.
 STOP_SECONDS = 2
-# The key of an event's `tracking` that holds the span context of its call. Partners do not see it.
-EVENT_KEY = "traceparent"
-UNTRACED: AbstractContextManager[None] = nullcontext()
 
 # None where traces are off.
 active: "Spans | None" = None

@@ -24,7 +24,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from baskets.error_summary import sqlstate_of
-from baskets.tracing import EVENT_KEY, UNTRACED
+from baskets.tracing.untraced import EVENT_KEY, UNTRACED
 
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # The first table of a statement of Django's.
