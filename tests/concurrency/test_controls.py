@@ -11,12 +11,14 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
+from baskets.domain import runner
 from baskets.domain.baskets import store
 from baskets.domain.checkout import reserving, sessions
 from baskets.domain.checkout.pricing import CatalogEntry
 from baskets.domain.stock import counters
 from baskets.models import Event, Stock, StockReservation
 from tests.concurrency.barrier import WAIT_SECONDS, PausedCall, run_concurrently
+from tests.conftest import APP
 from tests.domain.scenarios import User, available
 
 
@@ -132,7 +134,7 @@ def shape_of_a_start(user: User) -> tuple[list[str], list[str]]:
     user.place("shirt", 1)
     user.place("cap", 1)
     with CaptureQueriesContext(connection) as captured:
-        user.start()
+        runner.run(sessions.start_session, owner=user.owner, actor=APP)
     statements = [query["sql"].strip() for query in captured.captured_queries]
     firsts = [re.match(r"BEGIN|COMMIT|WITH \w+|[A-Z]+( [A-Z]+)*( baskets_\w+)?", sql)[0] for sql in statements]
     lock, clock = statements[1], statements[2]
@@ -155,6 +157,19 @@ def test_pessimistic_start_records_its_event_after_the_stock_update(shopper: Use
     firsts, statements = shape_of_a_start(shopper)
     assert firsts == [*ALWAYS, "SELECT", "UPDATE baskets_stock", "INSERT INTO baskets_event", "COMMIT"]
     assert statements[7].endswith("ORDER BY product_id FOR NO KEY UPDATE")
+
+
+def test_abort_locks_stock_rows_in_order_before_it_releases_them(shopper: User) -> None:
+    shopper.place("shirt", 1)
+    shopper.place("cap", 1)
+    shopper.start()
+    with CaptureQueriesContext(connection) as captured:
+        shopper.finish(False)
+    lock, release, commit = [query["sql"].strip() for query in captured.captured_queries[-3:]]
+    assert lock.startswith("SELECT 1 FROM baskets_stock")
+    assert lock.endswith("ORDER BY product_id FOR NO KEY UPDATE")
+    assert release.startswith("UPDATE baskets_stock")
+    assert commit == "COMMIT"
 
 
 def test_reclaim_skips_a_locked_basket(shopper: User) -> None:
