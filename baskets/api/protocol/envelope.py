@@ -27,9 +27,10 @@ def json_response(body: str, *, status: int = 200, headers: Mapping[str, str] | 
 
     Caches must not store it: it describes one user at one moment.
     """
-    response = HttpResponse(body.encode(), status=status, content_type="application/json")
+    content = body.encode()
+    response = HttpResponse(content, status=status, content_type="application/json")
     add_missing_headers(response, UNCACHED)
-    response.headers["Content-Length"] = str(len(response.content))
+    response.headers["Content-Length"] = str(len(content))
     for name, value in (headers or {}).items():
         response.headers[name] = value
     return response

@@ -55,6 +55,11 @@ class RequestSerializer(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
     @functools.cached_property
+    def _writable_fields(self) -> list[serializers.Field[Any, Any, Any, Any]]:
+        """The fields, found once for all bodies."""
+        return list(super()._writable_fields)
+
+    @functools.cached_property
     def _null_is_absent(self) -> frozenset[str]:
         return frozenset(name for name, field in self.fields.items() if field.allow_null and field.default is not empty)
 
