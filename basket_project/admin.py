@@ -10,7 +10,7 @@ from django.utils.functional import SimpleLazyObject
 
 
 class DeskSite(AdminSite):
-    """Lists the tables, and asks for the permissions of each, where a template reads the list.
+    """Lists the tables, and checks the permissions of each, only when a template reads the list.
 
     Django puts the list into the context of every page, for its sidebar; the sidebar of the desk has few places and does not read it.
     """

@@ -1,4 +1,4 @@
-"""What the demo needs besides for several cells: a folder and variables for each, the slot map, and HAProxy before all of them."""
+"""What the demo needs in addition for several cells: a folder and variables for each, the slot map, and HAProxy before all of them."""
 
 import shutil
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from basket_project.launcher.failure import Failure
 from basket_project.launcher.programs import run_quietly
 from basket_project.launcher.service import HOST, Proxy
 
-# Debian installs it where the shells of most users do not look.
+# Debian installs HAProxy in a folder that is not in the PATH of most users.
 _PATHS = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 NO_HAPROXY = (
     "HAProxy is not installed, so no address serves all users: call the cell of each user, at the addresses of the services. "

@@ -156,7 +156,7 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
 
     @admin.display(description=_("before and after"))
     def change(self, entry: DeskEntry) -> SafeString | str:
-        """The values that it changed; or how much it was about."""
+        """The changed values; if there are none, the details."""
         before, after = (entry.data.get(name) or {} for name in ("before", "after"))
         return display.changed_values(before, after) or self.details(entry)
 

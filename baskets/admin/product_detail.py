@@ -47,7 +47,7 @@ class Pieces:
 
     @property
     def adds_up(self) -> bool:
-        """Return whether supply is what it must be."""
+        """Return whether the supply equals the sum of its parts."""
         return self.supply == self.available + self.held + self.sold + self.reversed - self.shortfall
 
 

@@ -133,7 +133,7 @@ class FeedWatch:
 def _with_events(waiters: dict[Suspension, Waiter]) -> tuple[set[Suspension], dict[Suspension, Waiter]]:
     """Give positions to new events, and look for those that the requests wait for.
 
-    :returns: the requests that have some, and those that have passed events which their filters leave out.
+    :returns: the requests whose events have arrived, and those that have passed only events which their filters leave out.
     """
     if not waiters:
         return set(), {}

@@ -2,10 +2,10 @@
 
 Note [Circuit]
 A server that hangs keeps every caller for the whole wait, and each new connection for `connect_timeout`. With a few threads per
-process, nothing else is answered then. So the first caller that waited in vain opens the circuit of its process. While it is open, a
-connection from before is not used, and a new one is refused without a try, but for one: after `PAUSE_SECONDS` one caller at a
-time connects. A first answer of the server, or its quick refusal, closes the circuit. A pooler's answer does not: it accepts connections
-while the server behind it hangs.
+process, nothing else is answered then. So the first caller that waited in vain opens the circuit of its process. While it is open,
+connections from before are not used, and new ones are refused at once, with one exception: after `PAUSE_SECONDS`, one caller at a
+time tries to connect. An answer of the server, also an immediate refusal, closes the circuit. A pooler's answer does not, because a
+pooler accepts connections while the server behind it hangs.
 
 Note [History]
 A promoted standby begins a new timeline. The old primary may still live, or come back, on the old one: what it sells is sold twice. So

@@ -121,7 +121,7 @@ class NotOnStandby(psycopg.OperationalError):
 
 
 def is_outcome_visible(error: BaseException) -> bool:
-    """Return whether an error is the loss of a connection, and another one is open that shows whether COMMIT was executed."""
+    """Return whether a connection was lost, and another one is open on which a repeat of the call sees whether COMMIT was executed."""
     is_lost = fault_of(error) is Fault.UNAVAILABLE and not isinstance(error.__cause__ or error, NotOnStandby)
     return is_lost and connection.connection is not None
 

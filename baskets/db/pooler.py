@@ -20,7 +20,7 @@ UNSUITABLE = (
     "A pooler between the service and PostgreSQL loses prepared statements: use PgBouncer 1.21 or later with max_prepared_statements above "
     "zero, or session mode."
 )
-# With a busy pool, one look at which session a connection gets may mislead.
+# In a busy pool, a single observation of the session that a connection gets may mislead.
 LOOKS = 4
 
 
@@ -36,9 +36,9 @@ def pooler_problem(django: BaseDatabaseWrapper) -> str | None:
 
 
 def refuse_unsuitable_pooler() -> None:
-    """Make sure that the service can work with what it connects to, at the start of a process that serves.
+    """Refuse to start behind a pooler that loses prepared statements. If the database does not answer, start without this check.
 
-    :raises ImproperlyConfigured: it cannot. Where the database does not answer, the start goes on without it.
+    :raises ImproperlyConfigured: there is such a pooler.
     """
     try:
         problem = pooler_problem(connections[DEFAULT_DB_ALIAS])

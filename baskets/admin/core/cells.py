@@ -1,4 +1,4 @@
-"""The way from the admin of one cell to that of another: who is found where, and where something is changed. See ADR 56."""
+"""Links from the admin of one cell to that of another: to the cell of a user, and to the cell that publishes a record. See ADR 56."""
 
 import re
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def address_in(request: HttpRequest, cell: int, path: str) -> str:
 
 
 def search_elsewhere(request: HttpRequest, typed: str) -> Elsewhere | None:
-    """Say which cell has a user of this id, or that others may have an order of this number.
+    """Name the cell that has a user with this id, or say that other cells may have an order with this number.
 
     :returns: None without cells, and for a user of this cell.
     """
@@ -62,7 +62,7 @@ def _site_header() -> str:
     return gettext("Baskets, cell %(cell)s") % {"cell": cell} if cell else gettext("Baskets")
 
 
-# The heading of every page, by which staff see the cell they are in.
+# The heading of every page, which names the cell.
 site_header = lazy(_site_header, str)()
 
 

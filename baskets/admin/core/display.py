@@ -267,7 +267,7 @@ def page(model_name: str, pk: int | str | UUID, text: object) -> SafeString:
 
 
 def found_page(model_name: str, term: str, text: object) -> SafeString:
-    """Link to the records that a term finds, for one of which the page is not known. Otherwise as `page`."""
+    """Link to a search for a term, which finds a record whose page is not known. Otherwise as `page`."""
     return _link(model_name, text, lambda: f"{reverse(f'admin:baskets_{model_name}_changelist')}?{urlencode({'q': term})}")
 
 

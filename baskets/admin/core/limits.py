@@ -22,12 +22,12 @@ class LimitWidget(forms.MultiWidget):
         return [value or None, value == 0]
 
     def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
-        """Write both, and what the box means."""
+        """Render the number, the box and its label."""
         both = super().render(name, value, attrs, renderer)
         return format_html('{} <label class="beside" for="{}_1">{}</label>', both, (attrs or {}).get("id", ""), gettext("no limit"))
 
     def id_for_label(self, id_: str) -> str:
-        """The label is of the number."""
+        """Return the id of the number: the label of the field names it."""
         return f"{id_}_0" if id_ else id_
 
 
@@ -42,7 +42,7 @@ class LimitField(forms.MultiValueField):
         self.widget.widgets[0].attrs |= numbers.widget_attrs(numbers.widget)
 
     def compress(self, data_list: list[Any]) -> int | None:
-        """Join both.
+        """Join the number and the box.
 
         :raises ValidationError: there is a number beside "no limit".
         """

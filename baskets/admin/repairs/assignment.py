@@ -26,7 +26,7 @@ class Assignment(Repair[R]):
 
     @abstractmethod
     def is_assignable(self, record: R, known: KnownFacts) -> bool:
-        """Return whether the record is work that staff share out."""
+        """Return whether the record can be assigned to staff."""
 
     @abstractmethod
     def assignee(self, record: R, known: KnownFacts) -> str:

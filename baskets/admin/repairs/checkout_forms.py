@@ -15,7 +15,7 @@ from baskets.models import CheckoutItem, CheckoutSession, Product
 
 
 class LateOrderForm(RepairForm):
-    """Whether a late order may be short of pieces. Of one checkout, it is a question only where pieces are missing."""
+    """Whether a late order may be short of pieces. For a single checkout, shown only if pieces are missing."""
 
     accept_short = forms.BooleanField(
         required=False,
@@ -25,7 +25,7 @@ class LateOrderForm(RepairForm):
     stock: LateStock | None = None
 
     def prepare(self, record: CheckoutSession) -> None:
-        """Compare the checkout with the stock of today."""
+        """Compare the checkout with the current stock."""
         self.stock = read_late_stock(record)
         field = self.fields["accept_short"]
         if self.stock.missing:

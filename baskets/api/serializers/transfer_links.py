@@ -74,7 +74,7 @@ class TransferLink(NamedTuple):
 
 def encrypt_link(*, url: str, token: str) -> str:
     """Return the name of an image's address: address and token, encrypted, and found in this cell. See ADR 22."""
-    # The same text has the same ciphertext. Blanks at the end of JSON mean nothing and give another one.
+    # Equal texts have equal ciphertexts; a blank at the end of the JSON changes the ciphertext and nothing else.
     blanks = count()
     return slots.generate_in_this_cell(lambda: encrypt_token(json.dumps([url, token]) + next(blanks) * " ", purpose=ENCRYPTION_PURPOSE))
 

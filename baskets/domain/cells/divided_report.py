@@ -1,11 +1,11 @@
 """Divides one report of the unsold pieces of products among all cells. What a report means in a cell is in `stock.supply`.
 
 Note [First less, then more]
-No transaction spans two databases, and a cell sells between any two of them. So each product first gets its report in the cells that have
-fewer pieces by it than before, then in the others: a run that ends in between leaves pieces out of sale, and sells none twice. A cell
-needs what it holds and has sold since the moment of the report; the first step measures that again, under its lock. What the need
-has grown by is taken from the cells that come later. If none does, the cell is short, and a move covers it. A repetition measures
-everything again.
+No transaction spans two databases, and cells sell while the report is applied. So of each product, the cells whose pieces decrease get
+their report first, then the others: a run that ends in between leaves some pieces unsold, and sells none twice. A cell needs the pieces
+that it holds and has sold since that moment. The need is measured to divide the pieces, and again under the lock of the report.
+If the need has grown, the difference is taken from cells that get their report later; if there is none, the cell is short until a move
+covers it. A repeated run measures everything again.
 """
 
 import time
@@ -131,7 +131,7 @@ def report_to_all_cells(
 
 
 def _cover_shortfalls(cells: Sequence[int], product_ids: Sequence[str], *, within: timedelta, reason: str, actor: Actor) -> None:
-    """Cover what one cell is short of by what others have."""
+    """Cover the shortfall of a cell with pieces of the others."""
     levels = read_levels(cells, within=within, product_ids=product_ids)
     short = [product_id for product_id, found in levels.items() if min(found.values()).free < 0 < max(found.values()).free]
     if short:
@@ -156,7 +156,7 @@ class _Batch:
         self._weights: dict[str, dict[int, int]] = {}
 
     def leave_out_older(self, done: DividedReport) -> None:
-        """Leave out the products of which a cell has a later report: another number there would not fit the others."""
+        """Leave out the products of which a cell has a later report: parts of two reports must not mix."""
         older: set[str] = set()
         for cell in self.cells:
             with connections[stock_moves.database_of(cell)].cursor() as cursor:
@@ -203,12 +203,12 @@ class _Batch:
                 self._set_unsold(cell, dict.fromkeys(self.unlimited))
 
     def _follow_need(self, product_id: str, cell: int, planned: int, later: Sequence[int], taken: int) -> int:
-        """Give a cell what its need has grown by beyond its share, or let it give what earlier cells were given so.
+        """Raise the share of a cell by what its need has grown beyond it, or lower it by what earlier cells have taken.
 
         :param planned: its need when the pieces were divided.
         :param later: the cells that get their report later, and can give.
-        :param taken: what those before have taken from later cells.
-        :returns: what is taken now.
+        :param taken: pieces that earlier cells have taken from later ones.
+        :returns: the new value of `taken`.
         """
         share, need = self.shares[product_id], self.needs[product_id][cell]
         grown = max(need - share[cell], 0) - max(planned - share[cell], 0)
@@ -238,7 +238,7 @@ class _Batch:
         return {cell: needs[cell] + part for cell, part in zip(cells, parts, strict=True)}
 
     def _measure(self, cell: int, product_ids: Iterable[str]) -> None:
-        """Find out what a cell needs: apply the reports, see what they leave, and roll them back. The rows stay locked."""
+        """Measure what a cell needs: apply the reports, read what they leave, and roll them back. The rows stay locked."""
         chosen = {product_id: self.counted[product_id] for product_id in product_ids}
         if not chosen:
             return

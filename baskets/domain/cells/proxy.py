@@ -28,7 +28,7 @@ defaults
   timeout http-request 10s
   timeout queue 2s
   timeout server 75s
-  # The first response of this kind that a caller sees must be in the envelope, too.
+  # Responses that HAProxy makes itself are in the envelope, too.
   http-error status 502 content-type application/json string '{unavailable}' hdr Retry-After 1
   http-error status 503 content-type application/json string '{unavailable}' hdr Retry-After 1
   http-error status 504 content-type application/json string '{unavailable}' hdr Retry-After 1

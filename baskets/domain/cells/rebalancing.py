@@ -1,4 +1,4 @@
-"""Moves pieces to the cells that sell them, and writes down in each cell what the others have. `stock_moves` moves them."""
+"""Moves pieces to the cells that sell them, and records in each cell what the others have. `stock_moves` moves them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ FROM baskets_stock s LEFT JOIN (
 WHERE s.limited AND NOT starts_with(s.product_id, %(sandbox)s)
   AND (%(product_ids)s::text[] IS NULL OR s.product_id = ANY(%(product_ids)s::text[]))
 """
-# Only rows that say something else are written.
+# Writes only rows whose number has changed.
 WRITE_ELSEWHERE = """
 WITH read AS (
     SELECT * FROM unnest(%s::text[], %s::bigint[]) AS r (product_id, available)
@@ -71,9 +71,9 @@ class Rebalanced:
     """The result of a run.
 
     :param cells: the cells that answered.
-    :param resumed: number of moves of before that were completed.
+    :param resumed: number of earlier moves that were completed.
     :param moved: the moves that were made, or would be.
-    :param refused: the moves that a cell could not give any more.
+    :param refused: the moves whose source no longer had the pieces.
     :param left: number of moves beyond the limit of this run.
     """
 
@@ -96,9 +96,9 @@ def rebalance(
 ) -> Rebalanced:
     """Complete open moves, then move pieces to cells that have less than half of the share that their sales give them.
 
-    A shortfall of one cell is covered first by what others have. The share of a cell is by its sales, see `shares.weigh`. What was killed
-    half way is completed by the next run, which plans by what the cells have then. A cell that does not answer keeps what it has.
-    Also writes down in each cell what the others have, unless products are named.
+    A shortfall of one cell is covered first by what others have. The share of a cell is by its sales, see `shares.weigh`. If a run is
+    killed, the next one completes its moves, and plans from what the cells have then. A cell that does not answer keeps what it has.
+    Also records in each cell what the others have, unless products are named.
 
     :param within: how far back sales count.
     :param max_moves: the most urgent moves; the others are left to the next run.
@@ -181,7 +181,7 @@ def plan_moves(product_id: str, levels: Mapping[int, Level]) -> Iterator[Planned
 
 
 def write_elsewhere(levels: Mapping[str, Mapping[int, Level]]) -> None:
-    """Write down in each cell how many pieces of each product the others have, for its metrics.
+    """Record in each cell how many pieces of each product the others have, for its metrics.
 
     :param levels: by product and cell, of the cells that answered.
     """

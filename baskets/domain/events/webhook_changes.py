@@ -1,4 +1,4 @@
-"""What every change of a webhook endpoint has: its version is checked, its deliverers stop, and it is recorded. See `webhook_endpoints`."""
+"""The common parts of every change of a webhook endpoint: check its version, stop its deliverers, record it. See `webhook_endpoints`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -54,7 +54,7 @@ class Stream:
     :param dirty_since: when, on this machine's clock, its partner first had events that the stored positions of some lanes have not
         passed; None if there are none.
     :param is_due: whether the endpoint does not wait after a failure.
-    :param has_more: whether the last look at the feed may have left events; otherwise the next look can wait.
+    :param has_more: whether the last read of the feed may have left events; otherwise the next read can wait.
     """
 
     endpoint: WebhookEndpoint
