@@ -36,6 +36,7 @@ def test_every_foreign_key_has_an_index_unless_its_rows_are_never_deleted() -> N
 def test_every_foreign_key_is_checked_unless_another_key_or_lock_ensures_it() -> None:
     fields = [field for model in apps.get_app_config("baskets").get_models() for field in model._meta.local_concrete_fields]
     assert sorted(str(field) for field in fields if isinstance(field, ForeignKey) and not field.db_constraint) == [
+        "baskets.BasketItem.basket",
         "baskets.CheckoutItem.basket",
         "baskets.Event.basket",
         "baskets.Event.session",

@@ -25,10 +25,11 @@ INVARIANTS = (
     Invariant(
         slug="items_whole",
         rule=2,
-        sentence="An item has pieces and is in a known list.",
+        sentence="An item has pieces, is in a known list, and has its basket.",
         sql="""
-        SELECT basket_id AS basket, product_id, list, count FROM baskets_basketitem
-        WHERE (count > 0 AND list IN ('cart', 'saved')) IS NOT TRUE
+        SELECT i.basket_id AS basket, i.product_id, i.list, i.count
+        FROM baskets_basketitem i LEFT JOIN baskets_basket b ON b.id = i.basket_id
+        WHERE (i.count > 0 AND i.list IN ('cart', 'saved') AND b.id IS NOT NULL) IS NOT TRUE
         """,
     ),
     Invariant(

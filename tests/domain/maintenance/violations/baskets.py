@@ -31,6 +31,17 @@ VIOLATIONS: list[Violation] = [
         {"constraints_in_place": 1},
     ),
     (
+        "items_whole",
+        [
+            """
+            INSERT INTO baskets_basketitem (basket_id, product_id, list, count, position)
+            SELECT gen_random_uuid(), product_id, list, count, position FROM baskets_basketitem
+            WHERE basket_id = :basket_of_bob AND list = 'cart'
+            """,
+        ],
+        {},
+    ),
+    (
         "items_can_be_named",
         [
             "INSERT INTO baskets_product SELECT 'a/b', 'Name', '', '', '', NULL, '', false",
