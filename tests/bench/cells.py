@@ -23,7 +23,7 @@ CELLS = 3
 CALLERS = 4
 WARM_UP_SECONDS, SECONDS = 1.0, 8.0
 # So small a share leaves room for the callers and HAProxy on a machine of two cores.
-PROCESSORS_PER_CELL = 0.2
+PROCESSORS_PER_CELL = 0.15
 PERIOD_MICROSECONDS = 50_000
 LEAST = 0.9
 LAUNCHER = (sys.executable, "-m", "basket_project")
@@ -78,7 +78,7 @@ def _demo(data: Path) -> Iterator[Client]:
             summary = json.loads(process.stdout.readline() or "{}")
             if not summary.get("proxy"):
                 sys.exit("The demo with cells does not run, or HAProxy is not installed.")
-            yield Client(port, summary["api_key"])
+            yield Client(port, summary["api_key"], keep_alive=True)
         finally:
             process.terminate()
             process.wait(60)

@@ -4,8 +4,9 @@ import contextlib
 import http.client
 import json
 import socket
+import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -20,11 +21,16 @@ PRODUCT = "demo-mug"
 
 @dataclass
 class Client:
-    """A partner's back end behind the proxy."""
+    """A partner's back end behind the proxy.
+
+    :param keep_alive: whether each thread keeps its connection, which is then always one to the proxy.
+    """
 
     port: int
     key: str
+    keep_alive: bool = False
     calls: int = 0
+    _kept: threading.local = field(default_factory=threading.local)
 
     def call(
         self, method: str, path: str, body: Any = None, *, cell: int = 0, port: int = 0, headers: Mapping[str, str] | None = None
@@ -38,11 +44,28 @@ class Client:
         self.calls += 1
         host = f"cell{cell}.localhost" if cell else "localhost"
         headers = {"X-API-Key": self.key, "Content-Type": "application/json", "Host": host, **(headers or {})}
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=30)
-        with contextlib.closing(connection):
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
+        body = None if body is None else json.dumps(body)
+        with self._connection(port or self.port) as connection:
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return response.status, json.loads(response.read())
+
+    @contextlib.contextmanager
+    def _connection(self, port: int) -> Iterator[http.client.HTTPConnection]:
+        """Yield a connection; with `keep_alive` that of the thread, unless the last call on it failed."""
+        connection: http.client.HTTPConnection = getattr(self._kept, "connection", None) or http.client.HTTPConnection(
+            "127.0.0.1", port, timeout=30
+        )
+        self._kept.connection = None
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self.keep_alive:
+            self._kept.connection = connection
+        else:
+            connection.close()
 
     def buy(self, user: str) -> str | None:
         """Buy one piece; return the order number, or None if the service did not answer as it does."""
