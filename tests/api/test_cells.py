@@ -17,7 +17,7 @@ from baskets.domain.support import erasure
 from baskets.models import Basket, Partner, StockElsewhere
 from tests.api.conftest import Api, Issue, Sells, Unchanged
 from tests.api.endpoints import ENDPOINTS, Endpoint
-from tests.factories import TESTER
+from tests.factories import TESTER, PartnerFactory
 from tests.time_travel import age_all_rows
 
 WRONG_CELL = (421, 404, "wrong_cell")
@@ -44,6 +44,33 @@ def test_a_call_for_a_user_of_another_cell_is_refused_and_changes_nothing(
     api.place("p1", user=OURS)
     unchanged()
     assert endpoint.call(api, user=THEIRS).refusal in {WRONG_CELL, (401, 2002, "token_missing")}
+
+
+@pytest.mark.usefixtures("cell")
+def test_users_of_a_partner_that_is_served_apart_belong_to_its_cells(
+    api: Api, app: Api, partner: Partner, settings: Settings, sells: Sells, issue: Issue
+) -> None:
+    sells("p1")
+    api.place("p1", user=OURS)
+    before = list(Basket.objects.values())
+    other = Api(issue(to=PartnerFactory()))
+
+    def give(cell: int) -> None:
+        Path(settings.BASKETS_SLOT_MAP).write_text(render_slot_map(DIVISION, partners={partner.pk: [cell] * slots.SLOTS}))
+        slots._readers.clear()
+
+    give(3)
+    for user in (OURS, THEIRS):
+        assert api.place("p1", 2, user=user).refusal == WRONG_CELL
+    assert app.post("/baskets/guests").refusal == WRONG_CELL
+    assert list(Basket.objects.values()) == before
+    assert other.get(f"/baskets/users/{OURS}").status == 200
+    give(1)
+    for user in (OURS, THEIRS):
+        assert api.get(f"/baskets/users/{user}").status == 200
+    assert other.get(f"/baskets/users/{THEIRS}").refusal == WRONG_CELL
+    offer = api.post(f"/baskets/users/{OURS}/transfer?qr=true", {"url": "https://shop.example/"}).data
+    assert Client().get(f"/baskets/transfers/{offer['qrCodeImageUrl'].rpartition('/')[2]}").status_code == 200
 
 
 @pytest.mark.usefixtures("cell")
@@ -142,7 +169,7 @@ def test_the_database_refuses_what_a_process_with_an_old_map_would_write(issue: 
     sells("p1")
     api.place("p1", user=THEIRS)
     try:
-        assert claim_slots(HERE, actor=TESTER) == 1
+        assert claim_slots({None: HERE}, actor=TESTER) == 1
         before = list(Basket.objects.values())
         assert api.place("p1", 2, user=THEIRS).refusal == WRONG_CELL
         assert api.start(user=THEIRS).refusal == WRONG_CELL
@@ -162,7 +189,7 @@ def test_baskets_that_stay_in_a_former_cell_end_and_free_their_stock(issue: Issu
         assert api.start(user=user).status == 200
     age_all_rows(timedelta(hours=1))
     try:
-        claim_slots(HERE, actor=TESTER)
+        claim_slots({None: HERE}, actor=TESTER)
         other = next(name for name in map("other-{}".format, range(99)) if slots.slot_of(name) in HERE)
         api.place("p1", user=other)
         assert api.start(user=other).status == 200

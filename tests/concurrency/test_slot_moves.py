@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models.functions import Now
 from psycopg import sql
@@ -25,12 +24,13 @@ from baskets.domain.maintenance import invariant_checker
 from baskets.domain.maintenance.invariants import INVARIANTS
 from baskets.domain.support import basket_repairs, checkout_repairs
 from baskets.models import Basket, CheckoutSession, Partner
+from baskets.models.basket_snapshot import Owner
 from tests.api.conftest import Api
 from tests.cells import close, eventually
 from tests.commands.conftest import Run, run  # noqa: F401 (a fixture)
 from tests.concurrency.test_stock_moves import cells, second_database  # noqa: F401 (two fixtures)
 from tests.domain.scenarios import User
-from tests.factories import TESTER
+from tests.factories import TESTER, PartnerFactory
 
 # The upper half of the slots stays.
 MOVING = range(32)
@@ -80,14 +80,19 @@ def names(moving: bool) -> Iterator[str]:
     return (name for name in map("user-{}".format, range(999)) if (slots.slot_of(name) in MOVING) == moving)
 
 
+def share_partners(urls: list[str]) -> None:
+    with psycopg.connect(urls[0]) as first, psycopg.connect(urls[1]) as second:
+        partners = first.execute("SELECT coalesce(jsonb_agg(p), '[]')::text FROM baskets_partner p").fetchone()
+        insert = "INSERT INTO baskets_partner SELECT * FROM jsonb_populate_recordset(NULL::baskets_partner, %s) ON CONFLICT DO NOTHING"
+        second.execute(insert, partners)
+
+
 @pytest.fixture
 def api(shopper: User, cells: list[str]) -> Api:  # noqa: F811 (the fixture)
     """A back end, whose partner and key both cells know."""
     name = Partner.objects.get(pk=shopper.owner.partner_id).name
     _, text = api_keys.issue_api_key(partner_name=name, actor=TESTER)
-    with psycopg.connect(cells[0]) as first, psycopg.connect(cells[1]) as second:
-        partners = first.execute("SELECT coalesce(jsonb_agg(p), '[]')::text FROM baskets_partner p").fetchone()
-        second.execute("INSERT INTO baskets_partner SELECT * FROM jsonb_populate_recordset(NULL::baskets_partner, %s::jsonb)", partners)
+    share_partners(cells)
     return Api(text)
 
 
@@ -197,14 +202,6 @@ def live(shopper: User, api: Api) -> list[User]:
     return [ordered, late, reversed_, closed, cart, shopper.beside(guest), stays]
 
 
-def test_every_table_of_a_basket_moves() -> None:
-    """A table with a key of a basket moves with it, or is named as one that does not."""
-    models = apps.get_app_config("baskets").get_models()
-    columns = {model._meta.db_table: {field.column for field in model._meta.concrete_fields} for model in models}
-    of_basket = {table for table, names in columns.items() if "basket_id" in names}
-    assert of_basket == set(basket_copies.PARTS) - {"baskets_basket", "baskets_deskentry"} | set(basket_copies.NOT_COPIED)
-
-
 def test_slots_move_whole_and_nothing_else(
     shopper: User,
     api: Api,
@@ -222,7 +219,7 @@ def test_slots_move_whole_and_nothing_else(
     baskets = Basket.objects.count()
     count_events()
     before, seen = totals(cells), read(cells, FEED)
-    staying = slot_division.count_foreign_baskets(MOVING)
+    staying = slot_division.count_foreign_baskets({None: MOVING})
     slot_map(0)
     assert api.place("cap", user=busy).refusal == (421, 404, "wrong_cell")
     moved = move()
@@ -280,7 +277,7 @@ def test_process_killed_between_the_two_commits_is_completed_whatever_sweeps_did
     live(shopper, api)
     count_events()
     Basket.objects.update(expires_at=Now())
-    before, seen, staying = totals(cells), read(cells, FEED), slot_division.count_foreign_baskets(MOVING)
+    before, seen, staying = totals(cells), read(cells, FEED), slot_division.count_foreign_baskets({None: MOVING})
     environment = {"BASKETS_CELL_DATABASES": " ".join(cells), "BASKETS_CELL": "1", "BASKETS_SLOT_MAP": slot_map(0)}
     arguments = ("move_slot", *map(str, MOVING), "--to", "2")
     with psycopg.connect(cells[1], autocommit=True) as blocker, slow_commit(blocker):
@@ -312,6 +309,50 @@ def test_process_killed_between_the_two_commits_is_completed_whatever_sweeps_did
     assert Basket.objects.count() == staying
     assert read(cells, "SELECT count(*) FROM baskets_movingbatch") == [[(0,)], [(0,)]]
     assert findings("cell_1") == findings("cell_2") == set()
+
+
+def test_partner_moves_as_a_whole_and_others_stay(
+    shopper: User,
+    api: Api,
+    cells: list[str],  # noqa: F811 (the fixture)
+    slot_map: Callable[[int], str],
+    run: Run,  # noqa: F811 (the fixture)
+    settings: Settings,
+) -> None:
+    users = live(shopper, api)
+    partner = Partner.objects.get(pk=shopper.owner.partner_id)
+    stays = User(Owner(partner_id=PartnerFactory().pk, user_id=users[0].owner.user_id))
+    share_partners(cells)
+    stays.place("cap")
+    count_events()
+    baskets, before = Basket.objects.filter(partner=partner).count(), totals(cells)
+    assert run("move_slot", "--partner", partner.name, "--drain").code == 0
+    user = users[0].owner.user_id
+    api.place("cap", user=user)
+    assert api.start(user=user).refusal == (421, 404, "wrong_cell")
+    count_events()
+
+    def give(cell: str) -> None:
+        arguments = ("--partner", partner.name, "--to", cell, "--from", settings.BASKETS_SLOT_MAP)
+        Path(settings.BASKETS_SLOT_MAP).write_text(run("slot_map", *arguments).out)
+        slots._readers.clear()
+
+    assert run("move_slot", "--partner", partner.name, "--to", "2").code == 1
+    give("0")
+    assert api.get(f"/baskets/users/{user}").refusal == (421, 404, "wrong_cell")
+    moved = run("move_slot", "--partner", partner.name, "--to", "2", "--json")
+    assert (moved.code, moved.data) == (0, {"baskets": baskets, "completed": 0, "in_checkout": 0})
+    assert list(Basket.objects.values_list("pk", flat=True)) == [stays.owner.basket_id]
+    assert totals(cells)[:4] == before[:4]
+    assert findings("cell_1") == findings("cell_2") == set()
+    give("2")
+    assert api.get(f"/baskets/users/{user}").refusal == (421, 404, "wrong_cell")
+    proxy = ("haproxy_config", "--slot-map", settings.BASKETS_SLOT_MAP, "--cell", "a:1", "--cell", "b:2", "--partner")
+    backend = f"backend any_{partner.pk}\n  balance roundrobin\n  server cell2-1 b:2"
+    assert backend in run(*proxy, f"p.example.com={partner.name}").out
+    assert run(*proxy, f"p.example.com={Partner.objects.get(pk=stays.owner.partner_id).name}").code == 2
+    assert run(*proxy, "p.example.com").code == run("move_slot", "--drain").code == 2
+    stays.place("cap", 2)
 
 
 def test_user_with_a_basket_in_the_other_cell_is_erased_there_first(

@@ -49,9 +49,11 @@ def server(cell: int, port: int = 0) -> Iterator[int]:
         running.cell = cell  # type: ignore[attr-defined]
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield running.server_address[1]
-        running.shutdown()
-        thread.join()
+        try:
+            yield running.server_address[1]
+        finally:
+            running.shutdown()
+            thread.join()
 
 
 def require_haproxy() -> str:
@@ -96,12 +98,20 @@ def answer_of(port: int, path: str, status: int) -> tuple[int, str, dict[str, st
 
 def test_each_call_reaches_the_cell_of_its_user(tmp_path: Path) -> None:
     slot_map, config, port = tmp_path / "slots.map", tmp_path / "haproxy.cfg", free_port()
-    slot_map.write_text(render_slot_map(DIVISION))
+    slot_map.write_text(render_slot_map(DIVISION, partners={7: [3 if slot < 32 else 2 for slot in range(64)]}))
     with server(1) as one, server(2) as two, server(3) as three:
         cells = [[f"127.0.0.1:{cell}"] for cell in (one, two, three)]
-        config.write_text(render_haproxy_config(cells=cells, bind=f"127.0.0.1:{port}", map_file=str(slot_map), with_slots=[1, 2, 3]))
+        apart = {"partner_hosts": {"seven.example.com": 7}, "with_slots_of": {7: [2, 3]}}
+        config.write_text(
+            render_haproxy_config(cells=cells, bind=f"127.0.0.1:{port}", map_file=str(slot_map), with_slots=[1, 2, 3], **apart)  # type: ignore[arg-type]
+        )
         with haproxy(config):
             answer_of(port, "/livez", 200)
+            for user in USERS[-9:]:
+                cell = "3" if slot_of(user) < 32 else "2"
+                assert call(port, f"/baskets/users/{user}", host=f"Seven.example.com:{port}")[1] == cell
+            assert {call(port, "/baskets/guests", method="POST", host="seven.example.com")[1] for _ in range(6)} == {"2", "3"}
+            assert call(port, "/baskets/events", host="seven.example.com")[0] == 421
             for user in USERS:
                 cell = str(DIVISION[slot_of(user)])
                 path = f"/baskets/users/{quote(user, safe='')}"

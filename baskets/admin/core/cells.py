@@ -49,8 +49,8 @@ def search_elsewhere(request: HttpRequest, typed: str) -> Elsewhere | None:
     if len(order_number_in(typed).replace("-", "")) == NUMBER_LENGTH:
         cells, sentence = sorted(slots.cells() - {own}), gettext("An order of another cell is found there only.")
     else:
-        cell = slots.cell_of(terms[0])
-        cells = [] if cell in (own, slots.NO_CELL) else [cell]
+        found = slots.cells_of(terms[0])
+        cells, cell = sorted(found - {own}), " / ".join(map(str, sorted(found)))
         user = display.as_plain_text(terms[0])
         sentence = gettext("A user with the id “%(user)s” belongs to cell %(cell)s.") % {"user": user, "cell": cell}
     links = [(address_in(request, cell, path), gettext("Search in cell %(cell)s") % {"cell": cell}) for cell in cells]

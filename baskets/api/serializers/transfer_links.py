@@ -72,11 +72,13 @@ class TransferLink(NamedTuple):
     token: str
 
 
-def encrypt_link(*, url: str, token: str) -> str:
+def encrypt_link(*, url: str, token: str, partner_id: int) -> str:
     """Return the name of an image's address: address and token, encrypted, and found in this cell. See ADR 22."""
     # Equal texts have equal ciphertexts; a blank at the end of the JSON changes the ciphertext and nothing else.
     blanks = count()
-    return slots.generate_in_this_cell(lambda: encrypt_token(json.dumps([url, token]) + next(blanks) * " ", purpose=ENCRYPTION_PURPOSE))
+    return slots.generate_in_this_cell(
+        lambda: encrypt_token(json.dumps([url, token]) + next(blanks) * " ", purpose=ENCRYPTION_PURPOSE), partner_id=partner_id
+    )
 
 
 def decrypt_link(name: str) -> TransferLink | None:

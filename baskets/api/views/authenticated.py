@@ -94,8 +94,10 @@ class AuthenticatedViewSet(ViewSet):
             self._check_caller()
         if self.answers_json and not accepts_json(request.META.get("HTTP_ACCEPT")):
             raise ApiError("not_acceptable")
-        if conf.cell() and (key := self.routing_key) is not None and not slots.is_in_this_cell(key):
-            raise WrongCell
+        if conf.cell() and (key := self.routing_key) is not None:
+            partner_id = self.caller.partner_id if isinstance(request.user, Caller) else None
+            if not slots.is_in_this_cell(key, partner_id=partner_id):
+                raise WrongCell
 
     def _check_caller(self) -> None:
         self.key_guard = CachedKeyGuard(self.caller, refresh=self._authenticate_without_cache)

@@ -50,7 +50,7 @@ class TransferViewSet(ApiViewSet):
             "url": link,
         }
         if qr and link is not None:
-            name = encrypt_link(url=link, token=offer.token)
+            name = encrypt_link(url=link, token=offer.token, partner_id=self.caller.partner_id)
             base = conf.public_url() or self.request.build_absolute_uri("/").rstrip("/")
             data |= {"qrCodeImageUrl": f"{base}/baskets/transfers/{name}", "qrCodeImageBase64": qr_image_base64(link)}
         return data

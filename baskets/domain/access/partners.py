@@ -6,6 +6,7 @@ from typing import Any, TypedDict, Unpack, cast
 
 import structlog
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
@@ -110,6 +111,17 @@ def ensure_sandbox(*, partner_name: str, actor: Actor) -> Partner:
     Partner.objects.filter(pk=sandbox.pk).update(sandbox_of=partner)
     sandbox.refresh_from_db()
     return sandbox
+
+
+def partner_and_sandbox(partner_name: str) -> list[int]:
+    """Return the primary keys of a partner and, where it has one, its sandbox.
+
+    :raises PartnerNotFound: no partner has this name.
+    """
+    found = Partner.objects.filter(Q(name=partner_name) | Q(sandbox_of__name=partner_name)).order_by("pk")
+    if not found.filter(name=partner_name).exists():
+        raise PartnerNotFound
+    return list(found.values_list("pk", flat=True))
 
 
 @transaction.atomic

@@ -22,7 +22,8 @@ from baskets.models.basket_snapshot import BasketLine, BasketSnapshot, Owner
 
 def new_guest(*, partner_id: int) -> Owner:
     """Generate the id of a guest of this cell: 128 random bits, so that it is unique and cannot be guessed."""
-    return Owner(partner_id=partner_id, user_id=slots.generate_in_this_cell(lambda: f"guest-{secrets.token_hex(16)}"))
+    name = slots.generate_in_this_cell(lambda: f"guest-{secrets.token_hex(16)}", partner_id=partner_id)
+    return Owner(partner_id=partner_id, user_id=name)
 
 
 @transaction.atomic(savepoint=False)

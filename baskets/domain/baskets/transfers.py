@@ -68,7 +68,7 @@ def offer_transfer(*, owner: Owner, actor: Actor) -> TransferOffer:
     Transfer.objects.filter(basket_id=snapshot.basket_id, expires_at__lt=snapshot.at - KEEP_USED_FOR).delete()
     GuestToken.objects.filter(basket_id=snapshot.basket_id, expires_at__lt=snapshot.at - KEEP_USED_FOR).delete()
     # The proxy sends the other device to the cell of the token.
-    token = slots.generate_in_this_cell(lambda: secrets.token_urlsafe(32))
+    token = slots.generate_in_this_cell(lambda: secrets.token_urlsafe(32), partner_id=owner.partner_id)
     expires_at = snapshot.at + TOKEN_LIFETIME
     fresh = Transfer(digest=token_digest(token), basket_id=snapshot.basket_id, created_at=snapshot.at, expires_at=expires_at)
     fresh.save(force_insert=True)

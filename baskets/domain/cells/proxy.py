@@ -1,11 +1,12 @@
 """Renders the configuration of HAProxy in front of cells. It sends each call to the cell of its user.
 
 Calls without a user go to any cell. Lists, feed and webhooks are those of one cell: they are at a host name of the cell, such as
-`cell2.baskets.example.com`. At the common host name they are refused, because a part of a list must not look like the whole.
+`cell2.baskets.example.com`. At the common host name, and at that of a partner that is served apart, they are refused, because a part of
+a list must not look like the whole.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from baskets.domain.errors import WrongCell
 from baskets.domain.slots import SLOTS
@@ -41,13 +42,16 @@ frontend baskets
   # A guest that takes a transferred basket over.
   http-request set-var(txn.key) url_param(jayToken) if {{ path_reg ^(/v2)?/baskets/guests$ }} {{ url_param(jayToken) -m found }}
   http-request set-var(txn.slot) var(txn.key),sha2(256),bytes(0,1),hex,hex2i,mod({slots}) if {{ var(txn.key) -m found }}
-  http-request set-var(txn.cell) var(txn.slot),map_int({map_file},0) if {{ var(txn.slot) -m found }}
+  http-request set-var(txn.place) var(txn.slot) if {{ var(txn.slot) -m found }}
+{places}
+  http-request set-var(txn.cell) var(txn.place),map({map_file},0) if {{ var(txn.place) -m found }}
   acl at_cell hdr(host),lower -m beg {cell_hosts}
   acl of_one_cell path_reg ^(/v2)?/baskets(/checkout/sessions|/events|/webhooks(/.*)?)?$
   http-request return status 421 content-type application/json string '{wrong_cell}' if of_one_cell !at_cell
 {hosts}
   use_backend cell1 if {{ path_beg /admin }}
 {cells}
+{apart}
   default_backend any
 
 backend any
@@ -61,19 +65,42 @@ backend cell{cell}
 """
 
 
-def render_haproxy_config(*, cells: Sequence[Sequence[str]], bind: str, map_file: str, with_slots: Sequence[int]) -> str:
+ANY_OF_PARTNER = """
+backend any_{partner}
+  balance roundrobin
+{servers}
+"""
+
+
+def render_haproxy_config(
+    *,
+    cells: Sequence[Sequence[str]],
+    bind: str,
+    map_file: str,
+    with_slots: Sequence[int],
+    partner_hosts: Mapping[str, int] | None = None,
+    with_slots_of: Mapping[int, Sequence[int]] | None = None,
+) -> str:
     """Render the configuration.
 
     :param cells: the addresses of the servers of each cell, such as `10.0.0.1:8000`, in the order of the cells.
     :param bind: what `bind` takes, such as `:443 ssl crt /etc/haproxy/baskets.pem`.
     :param map_file: the path of the slot map, as the proxy reads it.
     :param with_slots: the cells that have slots; the others get no calls without a user.
+    :param partner_hosts: the host names of partners that are served apart, and their primary keys.
+    :param with_slots_of: the cells that have slots of these partners.
     """
     servers = {
         cell: "\n".join(f"  server cell{cell}-{number} {address}" for number, address in enumerate(addresses, 1))
         for cell, addresses in enumerate(cells, 1)
     }
+    partners, apart = partner_hosts or {}, with_slots_of or {}
     text = TEMPLATE.format(
+        places="\n".join(
+            f"  http-request set-var(txn.place) str({partner}/),concat(,txn.slot) if {{ var(txn.slot) -m found }} {{ {_is_host(host)} }}"
+            for host, partner in partners.items()
+        ),
+        apart="\n".join(f"  use_backend any_{partner} if {{ {_is_host(host)} }}" for host, partner in partners.items()),
         bind=bind,
         map_file=map_file,
         slots=SLOTS,
@@ -85,7 +112,15 @@ def render_haproxy_config(*, cells: Sequence[Sequence[str]], bind: str, map_file
         cells="\n".join(f"  use_backend cell{cell} if {{ var(txn.cell) -m str {cell} }}" for cell in servers),
         all_servers="\n".join(servers[cell] for cell in servers if cell in with_slots),
     )
-    return text + "".join(BACKEND.format(cell=cell, servers=lines) for cell, lines in servers.items())
+    text += "".join(BACKEND.format(cell=cell, servers=lines) for cell, lines in servers.items())
+    return text + "".join(
+        ANY_OF_PARTNER.format(partner=partner, servers="\n".join(servers[cell] for cell in apart[partner]))
+        for partner in sorted(set(partners.values()))
+    )
+
+
+def _is_host(host: str) -> str:
+    return f"hdr(host),field(1,:),lower -m str {host}"
 
 
 def _envelope(code: int, reason: str, message: str) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from baskets import conf
 from baskets.domain import audit_log, slots
@@ -33,12 +33,17 @@ from baskets.domain.events import activity
 from baskets.models import Basket, CheckoutSession, DeskEntry, MovingBatch
 
 BATCH = 50
+# The users of slots: those of chosen partners, or of all that are not served apart.
+IN_SLOTS = f"""
+{slots.SLOT_SQL} = ANY(%(slots)s) AND CASE WHEN cardinality(%(partners)s::bigint[]) = 0
+    THEN b.partner_id <> ALL(%(apart)s::bigint[]) ELSE b.partner_id = ANY(%(partners)s::bigint[]) END
+"""
 NEXT_BASKETS = f"""
-SELECT id FROM baskets_basket WHERE id > %s::uuid AND {slots.SLOT_SQL} = ANY(%s) ORDER BY id LIMIT %s
+SELECT b.id FROM baskets_basket b WHERE b.id > %(last)s::uuid AND {IN_SLOTS} ORDER BY b.id LIMIT {BATCH}
 """  # noqa: S608 (a constant)
 COUNT_ACTIVE = f"""
 SELECT count(*) FROM baskets_checkoutsession s JOIN baskets_basket b ON b.id = s.basket_id
-WHERE s.status = 'ACTIVE' AND {slots.SLOT_SQL} = ANY(%s)
+WHERE s.status = 'ACTIVE' AND {IN_SLOTS}
 """  # noqa: S608 (a constant)
 UNCOUNTED = """
 SELECT DISTINCT e.basket_id FROM baskets_event e LEFT JOIN baskets_feedposition p ON p.event_id = e.id
@@ -73,66 +78,90 @@ class SlotsMoved:
     in_checkout: int
 
 
-def drain_slots(chosen: Sequence[int], *, actor: Actor) -> int:
+@dataclass(frozen=True, kw_only=True)
+class SlotUsers:
+    """The users of slots, in the terms of `IN_SLOTS`.
+
+    :param partners: the primary keys of partners; empty: all that the slot map does not name.
+    :param apart: those that the slot map names.
+    """
+
+    slots: Sequence[int]
+    partners: Sequence[int]
+    apart: Sequence[int]
+
+    def parameters(self, **more: Any) -> dict[str, Any]:
+        """Return the parameters of a statement."""
+        return {"slots": list(self.slots), "partners": list(self.partners), "apart": list(self.apart), **more}
+
+
+def drain_slots(chosen: Sequence[int], *, partners: Sequence[int] = (), actor: Actor) -> int:
     """Let no checkout start in slots of this cell, and expire those that have lapsed. Safe to repeat.
 
+    :param chosen: empty, with `partners`: all slots of their users that this cell has.
+    :param partners: only the users of these partners; empty: of all that the slot map does not name.
     :returns: how many checkouts are active in these slots.
     :raises SlotMoveRefused: this cell does not have the slots.
     """
-    division = _division()
-    own = _slots_of(division, conf.cell())
-    if not set(chosen) <= set(own):
+    own = _own_slots(_slot_map(), conf.cell(), partners)
+    names: list[int | None] = [*partners] or [None]
+    leaving = {name: list(chosen) or own[name] for name in names}
+    if not all(leaving[name] and set(leaving[name]) <= set(own[name]) for name in names):
         raise SlotMoveRefused(f"The slot map does not give these slots to cell {conf.cell()}.")
-    slot_division.guard_slots(own, leaving=chosen)
-    audit_log.record(kind=DeskEntry.Kind.MAINTAINED, about="slots", data={"draining": list(chosen)}, actor=actor)
-    return count_active(chosen)
+    slot_division.guard_slots(own, leaving=leaving)
+    data = {"draining": leaving[names[0]], "partners": list(partners)}
+    audit_log.record(kind=DeskEntry.Kind.MAINTAINED, about="slots", data=data, actor=actor)
+    return count_active(leaving[names[0]], partners=partners)
 
 
-def count_active(chosen: Sequence[int]) -> int:
-    """Expire lapsed checkouts, and count those that are active in slots."""
+def count_active(chosen: Sequence[int], *, partners: Sequence[int] = ()) -> int:
+    """Expire lapsed checkouts, and count those that are active in slots. For the parameters see `move_slots`."""
     expiry.sweep_sessions()
-    with connection.cursor() as cursor:
-        cursor.execute(COUNT_ACTIVE, [list(chosen)])
-        ((count,),) = cursor.fetchall()
+    ((count,),) = _rows(DEFAULT_DB_ALIAS, COUNT_ACTIVE, _users(chosen, partners).parameters())
     return int(count)
 
 
-def move_slots(chosen: Sequence[int], *, target: int, actor: Actor) -> SlotsMoved:
+def move_slots(chosen: Sequence[int], *, target: int, partners: Sequence[int] = (), actor: Actor) -> SlotsMoved:
     """Move all baskets of slots that no cell has in the slot map. See Note [A basket is in one cell].
 
     Runs one transaction in each cell for each batch. Locks at most `BATCH` baskets by primary key here, then the feed of the other
     cell. Only the owner of the tables can do it. Safe to repeat after whatever ended it.
 
+    :param chosen: empty, with `partners`: all slots.
     :param target: the number of the cell that the baskets move to.
+    :param partners: only the users of these partners; empty: of all that the slot map does not name.
     :raises UnknownCell: the settings do not name the database of the other cell.
     :raises SlotMoveRefused: a cell still has the slots, the cells have other partners or products, or the other cell has a basket of
         one of the users.
     :raises CopyDiffers: what was written is not what was read.
     :raises ShortfallUnexplained: the sold pieces of a basket are the reason of a shortfall.
     """
-    database, division = database_of(target), _division()
+    database, slot_map = database_of(target), _slot_map()
     if target == conf.cell():
         raise SlotMoveRefused("The baskets are in that cell already.")
-    if served := [slot for slot in chosen if division[slot] != slots.NO_CELL]:
-        raise SlotMoveRefused(f"The slot map gives slot {served[0]} to cell {division[served[0]]}; it must give the slots to none, 0.")
-    slot_division.guard_slots(_slots_of(division, conf.cell()))
-    slot_division.guard_slots(_slots_of(division, target), using=database)
+    chosen = list(chosen or range(slots.SLOTS))
+    names: list[int | None] = [*partners] or [None]
+    if served := [(slot, cell) for name in names for slot in chosen if (cell := slot_map.of(name)[slot]) != slots.NO_CELL]:
+        raise SlotMoveRefused(f"The slot map gives slot {served[0][0]} to cell {served[0][1]}; it must give the slots to none, 0.")
+    there = _own_slots(slot_map, target, partners)
+    slot_division.guard_slots(_own_slots(slot_map, conf.cell(), partners))
+    slot_division.guard_slots(there, using=database)
     if _rows(DEFAULT_DB_ALIAS, PARTNERS, []) != _rows(database, PARTNERS, []):
         raise SlotMoveRefused(f"Cell {target} has other partners than this cell, or other numbers of them.")
-    count_active(chosen)
+    count_active(chosen, partners=partners)
     completed = _complete_batches(actor=actor)
-    moved, last = 0, UUID(int=0)
-    while batch := [pk for (pk,) in _rows(DEFAULT_DB_ALIAS, NEXT_BASKETS, [last, list(chosen), BATCH])]:
+    moved, last, users = 0, UUID(int=0), _users(chosen, partners)
+    while batch := [pk for (pk,) in _rows(DEFAULT_DB_ALIAS, NEXT_BASKETS, users.parameters(last=last))]:
         activity.count_events()
         moved += _move_batch(batch, target=target, actor=actor)
         last = batch[-1]
-    in_checkout = count_active(chosen)
-    data = {"moved": list(chosen), "to": target, "baskets": moved, "in_checkout": in_checkout}
+    in_checkout = count_active(chosen, partners=partners)
+    data = {"moved": chosen, "to": target, "baskets": moved, "in_checkout": in_checkout, "partners": list(partners)}
     audit_log.record(kind=DeskEntry.Kind.MAINTAINED, about="slots", data=data, actor=actor)
-    if left := slot_division.count_baskets(chosen) - in_checkout:
+    if left := slot_division.count_baskets(IN_SLOTS, users.parameters()) - in_checkout:
         raise SlotMoveRefused(f"{left} baskets were locked, or changed at that moment. Move the slots again.")
     if not in_checkout:
-        slot_division.guard_slots([*_slots_of(division, target), *chosen], using=database)
+        slot_division.guard_slots(there | {name: [*there[name], *chosen] for name in names}, using=database)
     return SlotsMoved(baskets=moved, completed=completed, in_checkout=in_checkout)
 
 
@@ -209,7 +238,11 @@ def _forget_arrived(target: int) -> None:
     _rows(database, FORGET_ARRIVED, [arrived])
 
 
-def _division() -> tuple[int, ...]:
+def _users(chosen: Sequence[int], partners: Sequence[int]) -> SlotUsers:
+    return SlotUsers(slots=chosen, partners=partners, apart=list(_slot_map().partners))
+
+
+def _slot_map() -> slots.SlotMap:
     if not conf.cell():
         raise SlotMoveRefused("BASKETS_CELL must be the number of this cell.")
     with suppress(slots.InvalidSlotMap):
@@ -217,8 +250,10 @@ def _division() -> tuple[int, ...]:
     raise SlotMoveRefused("BASKETS_SLOT_MAP must name a valid slot map.")
 
 
-def _slots_of(division: Sequence[int], cell: int) -> list[int]:
-    return [slot for slot, owner in enumerate(division) if owner == cell]
+def _own_slots(slot_map: slots.SlotMap, cell: int, partners: Sequence[int]) -> dict[int | None, list[int]]:
+    """Return the slots of a cell, also for partners that the slot map does not name."""
+    own = slot_map.slots_of(cell)
+    return own | {partner: own.get(partner, own[None]) for partner in partners}
 
 
 def _rows(database: str, statement: str, parameters: Any) -> list[tuple[Any, ...]]:

@@ -151,7 +151,11 @@ def erase_user(*, basket: Basket, expected_events: int, means_user_elsewhere: bo
         execute(statement, {"basket": basket.pk, "kind": Event.Kind.REPAIRED, "mark": MARK, "name": NOTE})
     _redact(basket, means_user_elsewhere=means_user_elsewhere)
 
-    name = slots.generate_in_this_cell(_generate_name) if slots.has_slots() else _generate_name()
+    name = (
+        slots.generate_in_this_cell(_generate_name, partner_id=basket.partner_id)
+        if slots.has_slots(basket.partner_id)
+        else _generate_name()
+    )
     new = Owner(partner_id=basket.partner_id, user_id=name).basket_id
     sessions = list(CheckoutSession.objects.filter(basket_id=basket.pk).values_list("pk", flat=True))
     # Foreign keys are deferred to COMMIT, so the order of the updates does not matter.

@@ -21,11 +21,11 @@ class Command(ServiceCommand):
     def handle(self, **_: Any) -> None:
         """Set the constraint and count what is against it."""
         cell = conf.cell()
-        own = [slot for slot, owner in enumerate(slots.read_slot_map(conf.slot_map_file())) if owner == cell] if cell else None
+        own = slots.read_slot_map(conf.slot_map_file()).slots_of(cell) if cell else None
         foreign = slot_division.claim_slots(own, actor=Actor.system("claim_slots"))
         self.print_result(
-            text="Every user belongs here." if own is None else f"Cell {cell} has {len(own)} slots; {foreign} baskets are in others.",
+            text="Every user belongs here." if own is None else f"Cell {cell} has {len(own[None])} slots; {foreign} baskets are in others.",
             cell=cell,
-            slots=own,
+            slots=None if own is None else own[None],
             foreign_baskets=foreign,
         )

@@ -61,7 +61,7 @@ def test_qr_image_is_a_png() -> None:
 
 
 def test_name_of_an_image_is_encrypted() -> None:
-    name = encrypt_link(url="https://tv.example/?jayToken=secret-1", token="secret-1")
+    name = encrypt_link(url="https://tv.example/?jayToken=secret-1", token="secret-1", partner_id=1)
     assert "/" not in name
     assert "secret" not in name
     assert decrypt_link(name) == ("https://tv.example/?jayToken=secret-1", "secret-1")

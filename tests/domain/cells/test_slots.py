@@ -4,10 +4,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.db import connection
 from pytest_django import Settings
 
 from baskets.domain import slots
+from baskets.domain.cells import basket_copies
 from baskets.domain.cells.slot_division import divide, render_slot_map
 from baskets.domain.errors import WrongCell
 
@@ -38,12 +40,17 @@ def test_a_further_cell_takes_its_share_and_nothing_else_moves() -> None:
 
 def test_map_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     file = tmp_path / "slots.map"
-    file.write_text(render_slot_map(divide(3, current=divide(2)), current=divide(2)))
-    assert slots.read_slot_map(str(file)) == divide(3, current=divide(2))
+    file.write_text(render_slot_map(divide(3, current=divide(2)), current=divide(2), partners={7: divide(1)}))
+    assert slots.read_slot_map(str(file)) == slots.SlotMap(shared=divide(3, current=divide(2)), partners={7: divide(1)})
     assert file.read_text().startswith("# slot ")
 
 
-@pytest.mark.parametrize("text", ["", "0 1\n", "0 1\n0 2\n", "64 1\n", "0 65\n", "a b\n", "0 1 2\n", "\u00e9"])
+WHOLE = render_slot_map(divide(1))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0 1\n", "0 1\n0 2\n", "64 1\n", "0 65\n", "a b\n", "0 1 2\n", "\u00e9", WHOLE + "7/0 1\n", WHOLE + "/0 1\n"]
+)
 def test_an_incomplete_map_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "slots.map"
     file.write_text(text, encoding="utf-8")
@@ -58,7 +65,16 @@ def test_a_cell_without_slots_generates_no_name(settings: Settings, tmp_path: Pa
     file.write_text(render_slot_map(divide(2)))
     settings.BASKETS_CELL, settings.BASKETS_SLOT_MAP = 3, str(file)
     with pytest.raises(WrongCell):
-        slots.generate_in_this_cell(lambda: "any")
+        slots.generate_in_this_cell(lambda: "any", partner_id=1)
     settings.BASKETS_CELL = 2
     names = iter(map(str, range(1000)))
-    assert slots.slot_of(slots.generate_in_this_cell(lambda: next(names))) in [slot for slot, cell in enumerate(divide(2)) if cell == 2]
+    name = slots.generate_in_this_cell(lambda: next(names), partner_id=1)
+    assert divide(2)[slots.slot_of(name)] == 2
+
+
+def test_every_table_of_a_basket_moves() -> None:
+    """A table with a key of a basket moves with it, or is named as one that does not."""
+    models = apps.get_app_config("baskets").get_models()
+    columns = {model._meta.db_table: {field.column for field in model._meta.concrete_fields} for model in models}
+    of_basket = {table for table, names in columns.items() if "basket_id" in names}
+    assert of_basket == set(basket_copies.PARTS) - {"baskets_basket", "baskets_deskentry"} | set(basket_copies.NOT_COPIED)
