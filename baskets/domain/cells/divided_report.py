@@ -3,8 +3,8 @@
 Note [First less, then more]
 No transaction spans two databases, and cells sell while the report is applied. So of each product, the cells whose pieces decrease get
 their report first, then the others: a run that ends in between leaves some pieces unsold, and sells none twice. A cell needs the pieces
-that it holds and has sold since that moment. The need is measured to divide the pieces, and again under the lock of the report.
-If the need has grown, the difference is taken from cells that get their report later; if there is none, the cell is short until a move
+that it holds and has sold since the moment of the report. This need is measured to divide the pieces, and again under the lock of the
+report. If it has grown, the difference is taken from cells that get their report later; if there is none, the cell is short until a move
 covers it. A repeated run measures everything again.
 """
 
