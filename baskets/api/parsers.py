@@ -9,7 +9,6 @@ from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact, Inv
 from typing import IO, Any, NoReturn
 
 from django.http import HttpRequest
-from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 
 from baskets import conf
@@ -97,12 +96,8 @@ def _read_limited(stream: IO[bytes], start: bytes = b"") -> bytes:
 
 
 def _check_media_type(request: HttpRequest) -> None:
-    # From the header: `request.content_type` has no parameters in Django, and has them in DRF.
-    media_type, parameters = parse_header_parameters(request.META.get("CONTENT_TYPE", ""))
-    if media_type != MEDIA_TYPE:
-        raise ApiError("unsupported_media_type")
-    charset = parameters.get("charset")
-    if charset is not None and charset.lower() not in UTF_8_NAMES:
+    charset = (request.content_params or {}).get("charset")
+    if request.content_type != MEDIA_TYPE or (charset is not None and charset.lower() not in UTF_8_NAMES):
         raise ApiError("unsupported_media_type")
 
 
