@@ -12,7 +12,7 @@ from django.db.backends.postgresql import base
 from psycopg import generators
 from psycopg.abc import PQGen, PQGenConn
 from psycopg.errors import Diagnostic, _WaitTimeout
-from psycopg.pq import ExecStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from baskets.db.circuit import CIRCUIT
@@ -87,6 +87,18 @@ class BoundedConnection(psycopg.Connection[Any]):
             message = "the database committed without its synchronous standby, because the wait for it was cancelled"
             raise NotOnStandby(message)
         return result
+
+    def set_autocommit(self, value: bool) -> None:  # noqa: FBT001 (as psycopg has it)
+        """Change autocommit. Nothing is sent, so between transactions there is nothing to wait for."""
+        if self.pgconn.transaction_status == TransactionStatus.IDLE:
+            self._autocommit = value
+        else:
+            super().set_autocommit(value)
+
+    def commit(self) -> None:
+        """Commit, unless COMMIT was sent with the last statements."""
+        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+            super().commit()
 
     def _handle_notice(self, notice: Diagnostic) -> None:
         self._is_unreplicated |= notice.source_function == WAIT_FOR_STANDBY
