@@ -21,26 +21,26 @@ from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import LOCK_BASKET, PendingBasket
 from baskets.domain.baskets.timeline import INSERT_INTO_EVENT
 from baskets.domain.errors import ServerKeyRequired
-from baskets.models import CheckoutSession, StockReservation
-from baskets.models.basket_snapshot import READ_ONE, BasketSnapshot, Owner
+from baskets.models.basket_snapshot import READ_WITHOUT_SESSION, BasketSnapshot, Owner
 
-# Statuses are parameters. With constants, a plan that was made while nothing was held reads the whole of a partial index, which was empty
-# then and is long in a crowd.
-STATUSES = {"active": CheckoutSession.Status.ACTIVE, "held": StockReservation.Status.HELD}
+# The active session and its holds are the ones without an end, by constraints. A comparison of their status would let a plan that was made
+# while nothing was held read the whole of a partial index, which was empty then and is long in a crowd.
 ORDER_ACTIVE = Statement(
     "order_active",
     f"""
 WITH ordered AS (
     SELECT b.id, b.revision + 1 AS revision, b.events + 1 AS events, session.id AS session_id, session.order_no,
-           greatest(statement_timestamp(), b.last_changed_at) AS at
-    FROM baskets_basket b JOIN baskets_checkoutsession session ON session.basket_id = b.id AND session.status = %(active)s
-    WHERE b.id = %(basket)s AND session.order_no = coalesce(%(order_no)s, session.order_no)
-      AND NOT EXISTS (
-          SELECT FROM baskets_checkoutitem item WHERE item.session_id = session.id AND item.basket_id = b.id AND item.stocked < 0
-      )
+           greatest(statement_timestamp(), b.last_changed_at) AS at, bought.items
+    FROM baskets_basket b JOIN baskets_checkoutsession session ON session.basket_id = b.id AND session.finished_at IS NULL,
+    LATERAL (
+        SELECT jsonb_agg(jsonb_build_object('productId', product_id, 'count', count) ORDER BY position, product_id) AS items,
+               min(item.stocked) AS stocked
+        FROM baskets_checkoutitem item WHERE item.session_id = session.id AND item.basket_id = b.id
+    ) bought
+    WHERE b.id = %(basket)s AND session.order_no = coalesce(%(order_no)s, session.order_no) AND coalesce(bought.stocked, 0) >= 0
 ), sold AS (
     UPDATE baskets_stockreservation hold SET status = 'SOLD', ended_at = ordered.at
-    FROM ordered WHERE hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.status = %(held)s
+    FROM ordered WHERE hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.ended_at IS NULL
 ), basket AS (
     UPDATE baskets_basket b
     SET revision = ordered.revision, events = ordered.events, last_changed_at = ordered.at,
@@ -49,14 +49,11 @@ WITH ordered AS (
 ), session AS (
     UPDATE baskets_checkoutsession session
     SET status = 'ORDERED', finished_at = ordered.at, ended_revision = ordered.revision, late = false, finished_by_key = %(key)s
-    FROM ordered WHERE session.id = ordered.session_id AND session.basket_id = ordered.id AND session.status = %(active)s
+    FROM ordered WHERE session.id = ordered.session_id AND session.basket_id = ordered.id AND session.finished_at IS NULL
 ), event AS (
     {INSERT_INTO_EVENT}SELECT id, events, revision, 'checkout_ordered', session_id, at,
         %(actor_kind)s, %(actor)s, %(request_id)s, %(tracking)s::jsonb,
-        jsonb_build_object('orderNo', order_no, 'failed', '[]'::jsonb, 'items', (
-            SELECT jsonb_agg(jsonb_build_object('productId', product_id, 'count', count) ORDER BY position, product_id)
-            FROM baskets_checkoutitem item WHERE item.session_id = ordered.session_id AND item.basket_id = ordered.id
-        ))
+        jsonb_build_object('orderNo', order_no, 'failed', '[]'::jsonb, 'items', items)
     FROM ordered
 )
 SELECT FROM ordered
@@ -89,5 +86,5 @@ def order_directly(*, owner: Owner, order_no: str | None, actor: Actor) -> Pendi
         raise ServerKeyRequired
     basket = {"basket": owner.basket_id, "order_no": order_no, "lifetime": conf.basket_lifetime(), "key": actor.key_prefix}
     author = {"actor_kind": actor.kind, "actor": actor.name, "request_id": actor.request_id, "tracking": json.dumps(dict(actor.tracking))}
-    locked, ordered = execute(LOCK_BASKET, [owner.basket_id]), execute(ORDER_ACTIVE, STATUSES | basket | author)
-    return PendingOrder(ordered=ordered, basket=PendingBasket(locked=locked, read=execute(READ_ONE, [owner.basket_id])))
+    locked, ordered = execute(LOCK_BASKET, [owner.basket_id]), execute(ORDER_ACTIVE, basket | author)
+    return PendingOrder(ordered=ordered, basket=PendingBasket(locked=locked, read=execute(READ_WITHOUT_SESSION, [owner.basket_id])))

@@ -14,8 +14,8 @@ MUTATIONS = (
     Mutation(
         name="a direct order sells what could not be held",
         place="baskets.domain.checkout.direct_orders.ORDER_ACTIVE",
-        old="AND item.stocked < 0",
-        new="AND item.stocked IS NULL AND item.count < 0",
+        old="AND coalesce(bought.stocked, 0) >= 0",
+        new="AND coalesce(bought.stocked, 0) IS NOT NULL",
         why="most baskets have no such item",
         tests=(LIFE,),
     ),
@@ -30,8 +30,8 @@ MUTATIONS = (
     Mutation(
         name="a direct order ends a session without its holds",
         place="baskets.domain.checkout.direct_orders.ORDER_ACTIVE",
-        old="hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.status = %(held)s",
-        new="hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.status = %(held)s AND false",
+        old="hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.ended_at IS NULL",
+        new="hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.ended_at IS NULL AND false",
         why="the two statements look alike",
         tests=(LIFE,),
     ),
