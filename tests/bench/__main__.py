@@ -27,14 +27,14 @@ def bounded(minimum: int, maximum: int) -> object:
 
 def main() -> None:
     """Prepare the database and run the requested parts."""
-    from tests.bench import cells, cost, crowd, overload, soak, streams  # noqa: PLC0415 (needs Django)
+    from tests.bench import cells, cost, crowd, moves, overload, soak, streams  # noqa: PLC0415 (needs Django)
     from tests.bench.parts import PARTS, Bench  # noqa: PLC0415 (needs Django)
 
     PARTS.update(cost=cost.cost, overload=overload.overload, webhooks=streams.webhooks, feed=streams.events)
-    every, named = list(PARTS), PARTS | {"soak": soak.soak, "cells": cells.cells, "crowd": crowd.crowd}
+    every, named = list(PARTS), PARTS | {"soak": soak.soak, "cells": cells.cells, "crowd": crowd.crowd, "moves": moves.moves}
 
     parser = argparse.ArgumentParser(prog="python3 -m basket_project bench", description="Measure the service beside its floor.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(named)} (default: all but soak, cells and crowd)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(named)} (default: all but soak, cells, crowd and moves)")
     parser.add_argument("--baskets", type=bounded(MIN_BASKETS, MAX_BASKETS), default=1000, help="for one figure (default: %(default)s)")  # type: ignore[arg-type] # A callable, if one that typeshed cannot see.
     parser.add_argument("--requests", type=bounded(1000, MAX_REQUESTS), default=100_000, help="of the part memory (default: %(default)s)")  # type: ignore[arg-type] # As above.
     parser.add_argument("--ten-million", action="store_true", help="let the part baskets go on to ten million; takes an hour and 20 GB")
