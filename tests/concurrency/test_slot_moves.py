@@ -347,6 +347,11 @@ def test_partner_moves_as_a_whole_and_others_stay(
     assert findings("cell_1") == findings("cell_2") == set()
     give("2")
     assert api.get(f"/baskets/users/{user}").refusal == (421, 404, "wrong_cell")
+    # A process that still has the former map changes nothing, and other partners are served.
+    slot_map(1)
+    assert api.place("cap", user=user).refusal == (421, 404, "wrong_cell")
+    stays.place("cap", 3)
+    give("2")
     proxy = ("haproxy_config", "--slot-map", settings.BASKETS_SLOT_MAP, "--cell", "a:1", "--cell", "b:2", "--partner")
     backend = f"backend any_{partner.pk}\n  balance roundrobin\n  server cell2-1 b:2"
     assert backend in run(*proxy, f"p.example.com={partner.name}").out
