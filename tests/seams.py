@@ -42,7 +42,7 @@ NUMBERS_OF_METRICS = Seam(metrics, "execute")
 BODY_OF_LIVEZ = Seam(health, "json_response")
 PAGE_OF_A_GUIDE = Seam(guides, "render")
 DOCUMENT_OF_SCHEMA = Seam(api_docs, "openapi_document")
-STATE_ON_A_PAGE = Seam(display, "basket_state")
+BADGE_ON_A_PAGE = Seam(display, "badge")
 
 # What goes out.
 REQUEST_TO_ANOTHER = Seam(http_client, "send_request")

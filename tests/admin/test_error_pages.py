@@ -58,10 +58,10 @@ def test_an_outdated_form_says_so(full_shop: Shop, viewer: Client, root: Client)
 
 
 def test_an_error_of_the_database_has_a_page_without_it(full_shop: Shop, viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise InterfaceError("the connection is lost")
 
-    seams.STATE_ON_A_PAGE.replace(monkeypatch, fail)
+    seams.BADGE_ON_A_PAGE.replace(monkeypatch, fail)
     viewer.raise_request_exception = False
     response = viewer.get(LIST)
     assert 'id="finder"' not in expect_page(response, 503, "The database does not answer")
@@ -73,7 +73,7 @@ def test_an_error_of_the_database_has_a_page_without_it(full_shop: Shop, viewer:
 
 
 def test_a_defect_has_a_page_with_the_number_of_the_request(full_shop: Shop, viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    seams.STATE_ON_A_PAGE.replace(monkeypatch, lambda _: 1 / 0)
+    seams.BADGE_ON_A_PAGE.replace(monkeypatch, lambda *_: 1 / 0)
     viewer.raise_request_exception = False
     response = viewer.get(LIST, headers={"X-Request-ID": "request-77"})
     assert "give the request: request-77" in expect_page(response, 500, "Something went wrong")
