@@ -2,6 +2,7 @@
 
 import cProfile
 import itertools
+import json
 import pstats
 import subprocess
 import sys
@@ -9,13 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import psycopg
+
+from baskets.domain.events import activity
 from baskets.management.load_client import Measurements, Request, send_all
 from tests.bench import floor, seeding
 from tests.bench.one_process import answer
+from tests.bench.servers import database_seconds, resident_megabytes, service, workers_of
 from tests.bench.servers import floor as served_floor
-from tests.bench.servers import resident_megabytes, service, workers_of
 
 TIMEOUT_SECONDS = 60
 OPERATIONS = ("finish", "start", "abort", "add", "get")
@@ -166,10 +170,11 @@ def baskets(bench: Bench) -> None:
 
 def expiry(bench: Bench) -> None:
     """Measure `expire_baskets` on lapsed checkouts of 3 items, alone and beside 8 clients that finish others."""
-    print_head("Expiry", "Beside", "Checkouts", "A second", "Finishes a second beside it")
+    print_head("Expiry", "Beside", "Checkouts", "A second", "Command, µs each", "PostgreSQL, µs each", "Finishes a second beside it")
     number = bench.baskets * 4
     _lapse(bench, number)
-    print_row("nothing", number, number / _sweep(), "-")
+    alone = _sweep(bench)
+    print_row("nothing", number, number / alone.seconds, alone.command * 1e6 / number, alone.database * 1e6 / number, "-")
     with service() as (url, _):
         _lapse(bench, number)
         users = bench.users(bench.baskets * 4)
@@ -177,23 +182,30 @@ def expiry(bench: Bench) -> None:
         load: list[Measurements] = []
         beside = threading.Thread(target=lambda: load.append(measure(bench, url, _calls("finish", users), 8)))
         beside.start()
-        seconds = _sweep()
+        swept = _sweep(bench)
         beside.join()
-        print_row("8 clients", number, number / seconds, load[0].per_second)
+        print_row("8 clients", number, number / swept.seconds, swept.command * 1e6 / number, "-", load[0].per_second)
 
 
 def _lapse(bench: Bench, number: int) -> None:
     seeding.fill(bench.database_url, partner=bench.partner, users=bench.users(number), items=3, checkout=True, lapsed=True)
+    activity.count_events(stop=lambda: False)  # As earlier sweeps have done: a sweep counts its own events only.
 
 
-def _sweep() -> float:
-    """Run the command as an operator does, and return its seconds without those of its start."""
-    command = [sys.executable, "manage.py", "expire_baskets", "--json"]
-    started = time.perf_counter()
-    subprocess.run([*command, "--dry-run"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    rehearsed = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return max(0.001, time.perf_counter() - rehearsed - (rehearsed - started))
+class Swept(NamedTuple):
+    """What a sweep has taken, in seconds: of the clock, and of the processors for the command and for the whole database server."""
+
+    seconds: float
+    command: float
+    database: float
+
+
+def _sweep(bench: Bench) -> Swept:
+    """Sweep in another program, as an operator does."""
+    with psycopg.connect(bench.database_url, autocommit=True) as asking:
+        before = database_seconds(asking.info.backend_pid)
+        printed = subprocess.run([sys.executable, "-m", "tests.bench.sweep"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return Swept(*json.loads(printed.stdout), database_seconds(asking.info.backend_pid) - before)
 
 
 def memory(bench: Bench) -> None:

@@ -101,8 +101,8 @@ def fill(
         ).fetchone() or (None, None)
         values = {"partner": partner, "items": items, "revision": items + checkout, "then": then, "hold": hold}
         connection.execute(BASKETS, values)
+        connection.execute(EVENTS, values)  # Before that of the start: the ids of a basket's events have the order of their numbers.
         for statement in (SESSIONS, ITEMS, HOLDS, TAKE, STARTED) if checkout else (CART,):
             connection.execute(statement, values if "%(" in statement else None)
-        connection.execute(EVENTS, values)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"VACUUM ANALYZE {TABLES}")

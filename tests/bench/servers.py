@@ -81,6 +81,17 @@ def processor_seconds(pids: Iterable[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def database_seconds(a_server_process: int) -> float:
+    """The processor time that a PostgreSQL server has used, on Linux: of all its processes, those that have ended included.
+
+    :param a_server_process: the process of one connection.
+    """
+    fields = Path(f"/proc/{a_server_process}/stat").read_text().rpartition(")")[2].split()
+    postmaster = int(fields[1])
+    ended = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()[13:15]
+    return processor_seconds([postmaster, *workers_of(postmaster)]) + sum(map(int, ended)) / os.sysconf("SC_CLK_TCK")
+
+
 def resident_megabytes(pid: int) -> float:
     """The memory that a process has, on Linux."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
