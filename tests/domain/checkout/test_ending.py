@@ -10,9 +10,10 @@ from django.db.models.functions import Now
 from baskets.domain.stock import supply
 from baskets.models import Basket, CheckoutSession, Partner
 from baskets.models.basket_snapshot import Owner
+from tests.domain import basket_states as states
 from tests.domain.endings import assert_ends_alike
 from tests.domain.scenarios import User
-from tests.factories import TESTER, ProductFactory
+from tests.factories import TESTER
 from tests.time_travel import age_all_rows
 
 pytestmark = pytest.mark.django_db
@@ -20,113 +21,64 @@ pytestmark = pytest.mark.django_db
 Stored = Callable[[], dict[str, list[Any]]]
 
 
-@pytest.fixture
-def users(partner: Partner) -> dict[str, User]:
-    """A user in each state that a sweep can meet."""
-    for product in ("cap", "limited", "other"):
-        ProductFactory(product_id=product, unsold=50)
-    ProductFactory(product_id="scarce", unsold=1)
-    ProductFactory(product_id="unlimited")
-    return {build.__name__[1:]: build(User(Owner(partner_id=partner.pk, user_id=build.__name__))) for build in STATES}
-
-
-def _all_held(user: User) -> User:
-    user.place("other", 2)
-    user.place("limited", 3)
-    user.start()
-    return user
-
-
-def _in_cart_again(user: User) -> User:
+def _in_cart_again(user: User) -> None:
     """The cart has one product in front of what comes back, and one behind."""
     user.place("limited", 3)
-    user.place("cap", 1)
+    user.place("scarce", 0)
     user.place("other", 2)
     user.start()
-    user.place("cap", 4)
     user.place("unlimited", 1)
     user.place("limited", 5)
     Basket.objects.get(pk=user.owner.basket_id).items.filter(product_id="limited").update(position=1)
-    return user
 
 
-def _in_saved_as_well(user: User) -> User:
-    user.place("limited", 0)
-    user.place("other", 3)
-    user.place("cap", 2)
+def _in_saved_as_well(user: User) -> None:
+    """One product is in saved behind its place in the checkout, and one in front of it."""
+    user.place("unlimited", 0)
+    for product in ("other", "limited"):
+        user.place(product, 3)
     user.start()
-    user.place("cap", 0)
-    user.place("other", 0)
+    for product in ("limited", "other"):
+        user.place(product, 0)
     Basket.objects.get(pk=user.owner.basket_id).items.filter(product_id="other").update(position=1)
-    return user
 
 
-def _one_failed(user: User) -> User:
-    user.place("unlimited", 3)
-    user.place("scarce", 2)
-    user.place("cap", 2)
-    user.start()
-    return user
+def _clock_ahead(user: User) -> None:
+    """Its last change was by a server whose clock was ahead by more than a hold."""
+    states.all_held(user)
+    Basket.objects.filter(pk=user.owner.basket_id).update(last_changed_at=Now() + timedelta(hours=3))
 
 
-def _test_mode(user: User) -> User:
-    user.place("scarce", 7)
-    user.start(test_mode=True)
-    return user
-
-
-def _guest(user: User) -> User:
-    _all_held(user)
-    Basket.objects.filter(pk=user.owner.basket_id).update(guest=True)
-    return user
-
-
-def _second_session(user: User) -> User:
-    for ordered in (True, False):
-        _all_held(user).finish(ordered=ordered)
-    user.start()
-    return user
-
-
-def _clock_behind(user: User) -> User:
-    """The basket was changed by a server whose clock is ahead."""
-    _all_held(user)
-    basket = Basket.objects.get(pk=user.owner.basket_id)
-    Basket.objects.filter(pk=basket.pk).update(last_changed_at=basket.last_changed_at + timedelta(hours=3))
-    return user
-
-
-def _cart_and_saved(user: User) -> User:
-    for count, product in ((1, "other"), (2, "cap"), (0, "limited"), (0, "scarce")):
+def _cart_and_saved(user: User) -> None:
+    for count, product in ((1, "other"), (2, "limited"), (0, "unlimited"), (0, "scarce")):
         user.place(product, count)
-    return user
 
 
-def _guest_without_session(user: User) -> User:
-    user.place("cap", 1)
+def _guest_without_session(user: User) -> None:
+    states.cart_only(user)
     Basket.objects.filter(pk=user.owner.basket_id).update(guest=True)
-    return user
 
 
-def _emptied(user: User) -> User:
-    user.place("cap", 1)
-    user.remove("cap")
-    return user
+def _emptied(user: User) -> None:
+    states.cart_only(user)
+    user.remove("limited")
 
 
-def _deleted(user: User) -> User:
-    user.place("cap", 1)
-    user.delete()
-    return user
+ACTIVE = (
+    *(states.all_held, states.one_failed, states.test_mode, states.guest, states.second_session),
+    *(_in_cart_again, _in_saved_as_well, _clock_ahead),
+)
+STATES = (*ACTIVE, _cart_and_saved, _guest_without_session, _emptied, states.aborted, states.deleted)
 
 
-def _aborted(user: User) -> User:
-    _all_held(user).finish(ordered=False)
-    return user
-
-
-ACTIVE = (_all_held, _in_cart_again, _in_saved_as_well, _one_failed, _test_mode, _guest, _second_session, _clock_behind)
-STATES = (*ACTIVE, _cart_and_saved, _guest_without_session, _emptied, _deleted, _aborted)
+@pytest.fixture
+def users(partner: Partner) -> dict[str, User]:
+    """A user in each state that a sweep can meet."""
+    states.make_products()
+    made = {state.__name__: User(Owner(partner_id=partner.pk, user_id=state.__name__)) for state in STATES}
+    for state in STATES:
+        state(made[state.__name__])
+    return made
 
 
 def test_nothing_ends_before_its_time(users: dict[str, User], stored_rows: Stored) -> None:
