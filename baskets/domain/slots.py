@@ -102,6 +102,11 @@ def has_slots(partner_id: int) -> bool:
     return not cell or cell in _slot_map().of(partner_id)
 
 
+def is_served_apart(partner_id: int) -> bool:
+    """Return whether the slot map names the cells of this partner: then the proxy knows its users by a host name of the partner."""
+    return bool(conf.cell()) and partner_id in _slot_map().partners
+
+
 def generate_in_this_cell(generate: Callable[[], str], *, partner_id: int) -> str:
     """Generate random names until one belongs to this cell: with N cells, N times on average.
 

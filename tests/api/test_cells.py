@@ -71,6 +71,10 @@ def test_users_of_a_partner_that_is_served_apart_belong_to_its_cells(
     assert other.get(f"/baskets/users/{THEIRS}").refusal == WRONG_CELL
     offer = api.post(f"/baskets/users/{OURS}/transfer?qr=true", {"url": "https://shop.example/"}).data
     assert Client().get(f"/baskets/transfers/{offer['qrCodeImageUrl'].rpartition('/')[2]}").status_code == 200
+    # The proxy knows the partner by its host name only: at the common one it would send the image to a shared cell.
+    settings.BASKETS_PUBLIC_URL = "https://baskets.example.com"
+    offer = api.post(f"/baskets/users/{OURS}/transfer?qr=true", {"url": "https://shop.example/"}).data
+    assert offer["qrCodeImageUrl"].startswith("https://testserver/baskets/transfers/")
 
 
 @pytest.mark.usefixtures("cell")

@@ -2,6 +2,7 @@
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.http import HttpResponse
 from rest_framework.request import Request
@@ -13,6 +14,7 @@ from baskets.api.schema import operations
 from baskets.api.serializers.requests import TransferBasketRequest
 from baskets.api.serializers.transfer_links import MAX_QR_URL_LENGTH, append_params, decrypt_link, encrypt_link, qr_image, qr_image_base64
 from baskets.api.views.base import ApiViewSet
+from baskets.domain import slots
 from baskets.domain.baskets import transfers
 from baskets.domain.timestamps import format_timestamp
 
@@ -51,9 +53,15 @@ class TransferViewSet(ApiViewSet):
         }
         if qr and link is not None:
             name = encrypt_link(url=link, token=offer.token, partner_id=self.caller.partner_id)
-            base = conf.public_url() or self.request.build_absolute_uri("/").rstrip("/")
-            data |= {"qrCodeImageUrl": f"{base}/baskets/transfers/{name}", "qrCodeImageBase64": qr_image_base64(link)}
+            data |= {"qrCodeImageUrl": f"{self._base_url()}/baskets/transfers/{name}", "qrCodeImageBase64": qr_image_base64(link)}
         return data
+
+    def _base_url(self) -> str:
+        """The beginning of the address of an image. Of a partner that is served apart it has the host of the call, which leads there."""
+        public, called = conf.public_url(), self.request.build_absolute_uri("/").rstrip("/")
+        if public and slots.is_served_apart(self.caller.partner_id):
+            return f"{urlsplit(public).scheme}://{urlsplit(called).netloc}"
+        return public or called
 
 
 class TransferImageViewSet(ApiViewSet):
