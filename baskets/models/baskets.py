@@ -116,7 +116,7 @@ class BasketItem(models.Model):
         indexes = [models.Index(fields=["product"], name="items_of_product")]
         constraints = [
             models.UniqueConstraint(name="one_item_per_basket_and_product", fields=["basket", "product"]),
-            models.CheckConstraint(name="item_list_is_known", condition=Q(list__in=["cart", "saved"])),
+            models.CheckConstraint(name="item_list_is_known", condition=Q(list__regex="^(cart|saved)$")),
             models.CheckConstraint(name="item_count_is_positive", condition=Q(count__gt=0)),
         ]
 

@@ -115,18 +115,20 @@ class CheckoutSession(models.Model):
                 name="session_finished_unless_active",
                 condition=Q(
                     Exact(IsNull(F("finished_at"), True), Exact(F("status"), Value("ACTIVE"))),
-                    Exact(IsNull(F("ended_revision"), True), Exact(F("status"), Value("ACTIVE"))),
+                    Exact(IsNull(F("ended_revision"), True), IsNull(F("finished_at"), True)),
                 ),
             ),
-            # This constraint also limits `status` to the known states.
+            # This constraint also limits `status` to the known states, by a pattern: see ADR 55.
             models.CheckConstraint(
                 name="session_released_if_aborted_expired_or_late",
                 condition=Q(status="ORDERED") & Q(Exact(IsNull(F("released_at"), False), F("late")))
-                | Q(status="ACTIVE", late=False, released_at__isnull=True)
-                | Q(status__in=["ABORTED", "EXPIRED"], late=False, released_at__isnull=False),
+                | Q(status__regex="^(ACTIVE|ABORTED|EXPIRED)$", late=False)
+                & Q(Exact(IsNull(F("released_at"), True), IsNull(F("finished_at"), True))),
             ),
             models.CheckConstraint(name="hold_ends_after_the_start", condition=Q(expires_at__gt=F("started_at"))),
-            models.CheckConstraint(name="active_session_has_no_finishing_key", condition=~Q(status="ACTIVE") | Q(finished_by_key="")),
+            models.CheckConstraint(
+                name="active_session_has_no_finishing_key", condition=Q(finished_at__isnull=False) | Q(finished_by_key="")
+            ),
             # A CHECK accepts a comparison with NULL.
             models.CheckConstraint(name="session_finished_after_the_start", condition=Q(finished_at__gte=F("started_at"))),
             models.CheckConstraint(name="only_an_order_is_reversed", condition=Q(reversed_at__isnull=True) | Q(status="ORDERED")),
@@ -164,7 +166,8 @@ class CheckoutItem(models.Model):
             models.CheckConstraint(name="checkout_count_is_positive", condition=Q(count__gt=0)),
             models.CheckConstraint(
                 name="stocked_is_the_whole_count_or_none_of_it",
-                condition=Q(stocked__isnull=True) | Q(stocked=F("count")) | Q(stocked__lt=0, stocked__gte=-F("count")),
+                # A CHECK accepts a comparison with NULL.
+                condition=Q(stocked=F("count")) | Q(stocked__lt=0, stocked__gte=-F("count")),
             ),
             models.CheckConstraint(
                 name="released_item_holds_nothing",

@@ -187,10 +187,7 @@ class StockReservation(models.Model):
             models.Index(fields=["product", "ended_at"], name="sales_of_product", condition=Q(status="SOLD")),
         ]
         constraints = [
-            models.CheckConstraint(
-                name="reservation_status_is_known",
-                condition=Q(status__in=["HELD", "SOLD", "RELEASED", "FAILED", "SHORT"]),
-            ),
+            models.CheckConstraint(name="reservation_status_is_known", condition=Q(status__regex="^(HELD|SOLD|RELEASED|FAILED|SHORT)$")),
             models.CheckConstraint(name="reservation_has_pieces", condition=Q(pieces__gt=0)),
             models.CheckConstraint(
                 name="reservation_ended_unless_held",
