@@ -1,7 +1,19 @@
 """Keeps baskets that have left for another cell until they have arrived there."""
 
+from typing import Any
+
 from django.db import migrations, models
+from django.db.migrations.exceptions import IrreversibleError
 from django.db.models.functions import Now
+
+
+def keep_moving_baskets(apps: Any, schema_editor: Any) -> None:
+    """Refuse to drop the only table that has these baskets.
+
+    :raises IrreversibleError: there are some.
+    """
+    if apps.get_model("baskets", "MovingBatch").objects.using(schema_editor.connection.alias).exclude(baskets="").exists():
+        raise IrreversibleError("Baskets have left for another cell and have not arrived: run `move_slot` again, with the same slots.")
 
 
 class Migration(migrations.Migration):
@@ -21,4 +33,5 @@ class Migration(migrations.Migration):
             ],
             options={"default_permissions": ()},
         ),
+        migrations.RunPython(migrations.RunPython.noop, keep_moving_baskets),
     ]

@@ -7,14 +7,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from uuid import uuid4
 
 import psycopg
 import pytest
 from django.core.management.commands import migrate as django_migrate
 from django.db import OperationalError, connection
+from django.db.migrations.exceptions import IrreversibleError
+from django.db.migrations.executor import MigrationExecutor
 from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled, UndefinedTable
 
 from baskets.management.commands import migrate
+from baskets.models import MovingBatch
 from tests.project.test_tree import PROJECT
 from tests.waiting import eventually
 
@@ -154,3 +158,14 @@ def test_it_gets_the_lock_of_a_table_that_autovacuum_works_on(vacuumed: str, mon
     migrate.Command(stderr=written).handle(database="default")
     assert written.getvalue().count("Trying again") == 1, "it waited longer, where only a vacuum was in the way"
     assert connection.settings_dict["OPTIONS"]["options"].count("lock_timeout") == 1
+
+
+@pytest.mark.django_db
+def test_way_back_waits_for_baskets_that_have_left_for_another_cell() -> None:
+    """They are in no other table."""
+    executor, name = MigrationExecutor(connection), ("baskets", "0051_moving_batches")
+    before = executor.loader.project_state(name, at_end=False)
+    MovingBatch.objects.create(pk=uuid4(), cell=2, baskets="{}")
+    with pytest.raises(IrreversibleError, match="move_slot"):
+        executor.unapply_migration(before, executor.loader.get_migration(*name))
+    assert MovingBatch.objects.count() == 1
