@@ -20,7 +20,8 @@ from baskets.domain.errors import Refusal, WrongCell
 log = structlog.get_logger("baskets.cells")
 
 SLOTS = 64
-LINE = re.compile(r"(?:([0-9]{1,18})/)?([0-9]{1,2})\s+([0-9]{1,2})", re.ASCII)
+# HAProxy looks a line up by its text, so each number has one spelling.
+LINE = re.compile(r"(?:([1-9][0-9]{0,17})/)?(0|[1-9][0-9]?)\s+(0|[1-9][0-9]?)", re.ASCII)
 # How long a process may serve by a slot map that has been replaced.
 MAX_MAP_AGE_SECONDS = 1.0
 # The value of a slot that no cell serves, because its baskets are being moved.
@@ -122,7 +123,7 @@ def generate_in_this_cell(generate: Callable[[], str], *, partner_id: int) -> st
 
 
 def read_slot_map(path: str) -> SlotMap:
-    """Read the cell of each slot from a map file of HAProxy: a line `SLOT CELL` for each slot, comments after `#`.
+    """Read the cell of each slot from a map file of HAProxy: a line `SLOT CELL` for each slot, comments in lines that begin with `#`.
 
     A line `PARTNER/SLOT CELL`, with the primary key of a partner, is about the users of that partner; each has all slots or none.
 
@@ -134,8 +135,8 @@ def read_slot_map(path: str) -> SlotMap:
         raise InvalidSlotMap(f"The file {path!r} cannot be read ({type(error).__name__}).") from error
     divisions: dict[int | None, dict[int, int]] = {None: {}}
     for line in lines:
-        text = line.partition("#")[0].strip()
-        if not text:
+        text = line.strip()
+        if not text or text.startswith("#"):
             continue
         if not (found := LINE.fullmatch(text)):
             raise InvalidSlotMap(f"{line[:40]!r} is not a slot and its cell.")

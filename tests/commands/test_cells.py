@@ -21,6 +21,8 @@ def test_slot_map_is_what_services_read_and_grows_with_few_moves(run: Run, tmp_p
     wider = run("slot_map", "--cells", "4", "--from", str(file), "--json").data
     assert (set(wider["slots"]), wider["partners"]) == ({1, 2, 4}, {"7": [3] * slots.SLOTS})
     assert run("slot_map", "--cells", "2", "--to", "1", "--slots", "1", "--from", str(file)).code == run("slot_map", "--to", "1").code == 2
+    file.write_text(slot_division.render_slot_map([slots.NO_CELL] * slots.SLOTS, partners={7: [1] * slots.SLOTS}))
+    assert run("slot_map", "--cells", "1", "--from", str(file)).code == 2
     file.write_text("0 1")
     ended = run("slot_map", "--cells", "3", "--from", str(file))
     assert (ended.code, ended.out) == (1, "")

@@ -1,5 +1,6 @@
 """Slots of users: the same in Python and in PostgreSQL, evenly used, and divided with few moves."""
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -50,6 +51,10 @@ WHOLE = render_slot_map(divide(1))
 
 @pytest.mark.parametrize(
     "text", ["", "0 1\n", "0 1\n0 2\n", "64 1\n", "0 65\n", "a b\n", "0 1 2\n", "\u00e9", WHOLE + "7/0 1\n", WHOLE + "/0 1\n"]
+    # HAProxy looks a slot up by its text, and takes the rest of the line for the cell.
+    + [WHOLE.replace("\n5 1\n", f"\n{line}\n") for line in ("05 1", "5 01", "5 1 # soon 2")]
+    + [render_slot_map(divide(1), partners={7: divide(1)}).replace("7/5 1", "07/5 1")],
+    ids=itertools.count(),
 )
 def test_an_incomplete_map_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "slots.map"
