@@ -49,7 +49,7 @@ class Command(ServiceCommand):
         if to is None:
             of_partners = {cell for own in apart.values() for cell in own} - set(before.shared)
             if of_partners.issuperset(range(1, (cells or 1) + 1)):
-                raise CommandError("All of these cells serve only partners with cells of their own.", returncode=2)
+                raise CommandError("These cells serve only partners that are served apart.", returncode=2)
             division = slot_division.divide(cells or 1, current=before.shared or None, without=of_partners)
         elif partner is None:
             division = slot_division.assign_slots(before.shared, chosen, to)

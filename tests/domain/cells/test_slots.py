@@ -50,7 +50,8 @@ WHOLE = render_slot_map(divide(1))
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0 1\n", "0 1\n0 2\n", "64 1\n", "0 65\n", "a b\n", "0 1 2\n", "\u00e9", WHOLE + "7/0 1\n", WHOLE + "/0 1\n"]
+    "text",
+    ["", "0 1\n", "0 1\n0 2\n", "64 1\n", "0 65\n", "a b\n", "0 1 2\n", "\u00e9", WHOLE + "7/0 1\n", WHOLE + "/0 1\n"]
     # HAProxy looks a slot up by its text, and takes the rest of the line for the cell.
     + [WHOLE.replace("\n5 1\n", f"\n{line}\n") for line in ("05 1", "5 01", "5 1 # soon 2")]
     + [render_slot_map(divide(1), partners={7: divide(1)}).replace("7/5 1", "07/5 1")],
