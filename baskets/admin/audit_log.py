@@ -78,7 +78,7 @@ def entries_found(typed: str) -> list[int]:
 class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
     """The audit log, the newest first."""
 
-    list_display = ("time", "who", "what_kind", "about_what", "words", "change")
+    list_display = ("time", "who", "what_kind", "about_what", "reason", "change")
     list_display_links = ("time",)
     list_select_related = ("partner",)
     list_filter = (
@@ -94,8 +94,8 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
         "A word of the reason or the note; an order number, a user, a product id or a key prefix; the name of a partner, an issuer, "
         "a rule, a role, an account or a command. A search text also finds who exported by it."
     )
-    exported = ("time", "who", "what_kind", "what", "partner_name", "words", "before", "after", "details")
-    shown = ("time", "who", "what_kind", "what", "partner_name", "words", "before", "after", "details", "request_id")
+    exported = ("time", "who", "what_kind", "what", "partner_name", "reason", "before", "after", "details")
+    shown = ("time", "who", "what_kind", "what", "partner_name", "reason", "before", "after", "details", "request_id")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search for the whole term, and for its words in the reason."""
@@ -152,7 +152,7 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
         author = format_html(gettext("key {}"), display.visible(entry.actor)) if is_key else display.actor(entry, partner="")
         return format_html('<a href="{}">{}</a>', address, author)
 
-    words = column(_("why"), "note", display.visible, limit=200)
+    reason = column(_("why"), "note", display.visible, limit=200)
 
     @admin.display(description=_("before and after"))
     def change(self, entry: DeskEntry) -> SafeString | str:

@@ -44,7 +44,7 @@ class OfProduct(ReadOnlyAdmin[Any]):
 class ProductAdmin(RepairAdmin, OfProduct):
     """The catalog."""
 
-    list_display = ("id_shown", "name_shown", "brand_shown", "variant_shown", "cost", "listed", "left")
+    list_display = ("id_shown", "name_shown", "brand_shown", "variant_shown", "cost", "listed", "available_pieces")
     list_select_related = ("stock",)
     list_filter = (
         filters.choices(_("listed"), "listed", {"yes": (_("listed"), Q(listed=True)), "no": (_("unlisted"), Q(listed=False))}),
@@ -77,7 +77,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
         return {
             **stored,
             "listed": ("listed", lambda product: "true" if product.listed else "false"),
-            "available": ("available", self.left),
+            "available": ("available", self.available_pieces),
         }
 
     def more_urls(self) -> list[URLPattern]:
@@ -108,7 +108,7 @@ class ProductAdmin(RepairAdmin, OfProduct):
         """The price."""
         return display.money(product.price, product.currency)
 
-    left = column(_("available"), None, display.available)
+    available_pieces = column(_("available"), None, display.available)
 
 
 @admin.register(Stock)

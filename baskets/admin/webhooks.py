@@ -71,7 +71,7 @@ class WebhookForm(NonceForm):
 class WebhookEndpointAdmin(RepairAdmin):
     """Webhook endpoints. A secret is shown once, when the webhook is created."""
 
-    list_display = ("number", "partner_name", "address", "label_shown", "how", "delivered", "next_try", "problem_shown")
+    list_display = ("number", "partner_name", "address", "label_shown", "state_shown", "delivered", "next_try", "problem_shown")
     list_select_related = ("partner",)
     list_filter = (
         filters.of_partner("partner"),
@@ -79,7 +79,7 @@ class WebhookEndpointAdmin(RepairAdmin):
     )
     ordering = ("-pk",)
     shown = (
-        *("number", "partner_name", "address", "label_shown", "which", "how", "delivered", "failures", "failing_since"),
+        *("number", "partner_name", "address", "label_shown", "kinds_shown", "state_shown", "delivered", "failures", "failing_since"),
         *("next_try", "problem_shown", "created_at"),
     )
     repairs = WEBHOOK_REPAIRS
@@ -190,11 +190,11 @@ class WebhookEndpointAdmin(RepairAdmin):
     label_shown = column(_("label"), "label", display.visible)
 
     @admin.display(description=_("kinds"))
-    def which(self, endpoint: WebhookEndpoint) -> str:
+    def kinds_shown(self, endpoint: WebhookEndpoint) -> str:
         """Which kinds of events it receives."""
         return ", ".join(endpoint.kinds) or gettext("all")
 
-    how = column(_("state"), None, webhook_state)
+    state_shown = column(_("state"), None, webhook_state)
     delivered = column(_("last delivery"), "delivered_at", display.moment)
 
     @admin.display(description=_("next try not before"))

@@ -13,7 +13,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from basket_project.launcher.cluster import Cluster
-from baskets.db import circuit
+from baskets.db import circuit_breaker
 from baskets.db.pipeline import execute
 from baskets.domain.events import feed
 from baskets.domain.maintenance import invariant_checker
@@ -59,8 +59,8 @@ def template(folder: Path, django_db_setup: None, django_db_blocker: Any) -> Clu
 def reach(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Return a function that leads this process to the servers at the given ports, in their order, with a wait of a second."""
     connection.close()
-    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(circuit.CIRCUIT, "_timelines", {})  # All pairs are copies of one cluster.
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(circuit_breaker.CIRCUIT_BREAKER, "_timelines", {})  # All pairs are copies of one cluster.
     with monkeypatch.context() as elsewhere:
 
         def lead(password: str, *ports: object) -> None:
@@ -70,7 +70,7 @@ def reach(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
 
         yield lead
         connection.close()
-    circuit.CIRCUIT._is_open = False
+    circuit_breaker.CIRCUIT_BREAKER._is_open = False
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, OperationalError, connection
 
 from basket_project.launcher.cluster import free_port
-from baskets.db import checks, circuit
+from baskets.db import checks, circuit_breaker
 from baskets.db.pipeline import Statement, execute
 from baskets.db.pooler import UNSUITABLE, refuse_unsuitable_pooler
 from baskets.db.transactions import run_in_transaction
@@ -199,7 +199,7 @@ def test_a_server_that_does_not_answer_behind_the_pooler_opens_the_circuit(
     transaction_pool: Pooler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pooler accepts connections all the time; only the answer of the server to a new one closes the circuit."""
-    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0.2)
     connection.close()
     with monkeypatch.context() as elsewhere:
         elsewhere.setitem(transaction_pool.database, "PORT", "1")
@@ -219,7 +219,7 @@ def test_a_server_that_freezes_behind_the_pooler_is_left_in_time_and_used_again(
     transaction_pool: Pooler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after SIGSTOP: its sessions stay open, accept what is sent, and answer nothing. No call waits longer than the client's limit."""
-    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0.2)
     proxy = Proxy((transaction_pool.database["HOST"], int(transaction_pool.database["PORT"])))
     with monkeypatch.context() as elsewhere:
         elsewhere.setitem(transaction_pool.database, "PORT", str(proxy.port))

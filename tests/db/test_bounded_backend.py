@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection, connections
 
-from baskets.db import circuit
+from baskets.db import circuit_breaker
 from baskets.db.errors import Fault, fault_of
 from baskets.db.limits import client_waits
 from baskets.db.pipeline import execute
@@ -29,14 +29,14 @@ def proxy(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     settings = connection.settings_dict
     made = Proxy((settings["HOST"], int(settings["PORT"])))
     connection.close()
-    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
     with monkeypatch.context() as through:
         for name, value in {"HOST": "127.0.0.1", "PORT": str(made.port), "WAIT_SECONDS": 1}.items():
             through.setitem(settings, name, value)
         yield made
         made.close()
         connection.close()
-    circuit.CIRCUIT._is_open = False
+    circuit_breaker.CIRCUIT_BREAKER._is_open = False
 
 
 def one() -> Any:
@@ -96,7 +96,7 @@ def test_a_connection_from_before_a_hang_is_not_used(proxy: Proxy) -> None:
     """Another thread's wait has shown that the server hangs: this thread does not wait once more to find out."""
     assert one() == (1,)
     proxy.thawed.clear()
-    circuit.CIRCUIT.record_hang(circuit.CIRCUIT.generation)
+    circuit_breaker.CIRCUIT_BREAKER.record_hang(circuit_breaker.CIRCUIT_BREAKER.generation)
     with pytest.raises(OperationalError, match="from before"):
         one()
     assert connection.connection.closed
@@ -111,7 +111,7 @@ def test_a_transaction_that_another_hang_ends_before_it_sent_anything_is_repeate
         runs.append(True)
         execute("SELECT 1", [])
         if len(runs) == 1:
-            circuit.CIRCUIT.record_hang(circuit.CIRCUIT.generation)
+            circuit_breaker.CIRCUIT_BREAKER.record_hang(circuit_breaker.CIRCUIT_BREAKER.generation)
 
     run_in_transaction(operation)
     assert len(runs) == 2
@@ -119,20 +119,20 @@ def test_a_transaction_that_another_hang_ends_before_it_sent_anything_is_repeate
 
 def test_after_a_try_without_an_answer_there_is_a_pause(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     connection.close()
-    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 60)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 60)
     proxy.thawed.clear()
     with pytest.raises(OperationalError, match="timeout"):
         one()
     with pytest.raises(OperationalError, match="just now"):
         one()
-    monkeypatch.setattr(circuit.CIRCUIT, "_probe_due_at", 0.0)
+    monkeypatch.setattr(circuit_breaker.CIRCUIT_BREAKER, "_probe_due_at", 0.0)
     proxy.thawed.set()
     assert one() == (1,)
 
 
 def test_a_server_that_refuses_answers_and_is_tried_by_every_call(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     connection.close()
-    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 60)
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 60)
     proxy.close()
     for _ in range(2):
         with pytest.raises(OperationalError, match="refused"):

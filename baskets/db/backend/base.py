@@ -1,4 +1,4 @@
-"""Django's PostgreSQL backend with time limits of the client. See Note [Circuit] and Note [History].
+"""Django's PostgreSQL backend with time limits of the client. See Note [Circuit breaker] and Note [History].
 
 The server's own limits end a statement that takes too long. They do not help if the server itself hangs, or its machine disappears from
 the network: then the client must close the connection. `WAIT_SECONDS` of the database's settings limits one round trip.
@@ -15,7 +15,7 @@ from psycopg.errors import Diagnostic, _WaitTimeout
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from baskets.db.circuit import CIRCUIT
+from baskets.db.circuit_breaker import CIRCUIT_BREAKER
 from baskets.db.errors import NotOnStandby
 from baskets.db.limits import wait_limit
 
@@ -39,7 +39,7 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._generation = CIRCUIT.generation
+        self._generation = CIRCUIT_BREAKER.generation
         self._is_unreplicated = False
         self.add_notice_handler(self._handle_notice)
 
@@ -58,7 +58,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             # A managed server may not offer these functions; its refusal is an answer, too.
             if result.status == ExecStatus.TUPLES_OK:
                 system, timeline = ((result.get_value(0, column) or b"").decode() for column in range(2))
-                connection._generation = CIRCUIT.record_history(system, timeline)  # noqa: SLF001 (of this class)
+                connection._generation = CIRCUIT_BREAKER.record_history(system, timeline)  # noqa: SLF001 (of this class)
         except BaseException:
             connection.close()
             raise
@@ -70,7 +70,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         :raises psycopg.OperationalError: the server did not answer in time, another connection found that it does not, or a commit is
             not known to be on the synchronous standby.
         """
-        if self._generation != CIRCUIT.generation:
+        if self._generation != CIRCUIT_BREAKER.generation:
             self.close()
             message = "the database did not answer another call, or another server was promoted; this connection is from before"
             raise psycopg.OperationalError(message)
@@ -79,7 +79,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             result = super().wait(gen, interval, limit)
         except _WaitTimeout as error:
             self.close()
-            CIRCUIT.record_hang(self._generation)
+            CIRCUIT_BREAKER.record_hang(self._generation)
             message = f"the database did not answer within {limit} s"
             raise psycopg.OperationalError(message) from error
         if self._is_unreplicated:
@@ -116,7 +116,7 @@ def _execute(pgconn: PGconn) -> PQGenConn[list[PGresult]]:
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """The wrapper of Django, with bounded connections and the circuit."""
+    """The wrapper of Django, with bounded connections and the circuit breaker."""
 
     # Django takes from here how to connect, and the classes of errors.
     Database = SimpleNamespace(**{**vars(psycopg), "connect": BoundedConnection.connect})  # type: ignore[assignment] # Reads as the module.
@@ -126,7 +126,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
         :raises psycopg.OperationalError: no server is reached, or was reached just now, or the server is not the one to write to.
         """
-        with CIRCUIT.connecting():
+        with CIRCUIT_BREAKER.connecting():
             connection: BoundedConnection = super().get_new_connection(conn_params)
         connection.wait_seconds = self.settings_dict.get("WAIT_SECONDS")
         return connection

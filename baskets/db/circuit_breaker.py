@@ -1,6 +1,6 @@
 """Keeps callers from a database that does not answer: they are refused at once, and one at a time tries again.
 
-Note [Circuit]
+Note [Circuit breaker]
 A server that hangs keeps every caller for the whole wait, and each new connection for `connect_timeout`. With a few threads per
 process, nothing else is answered then. So the first caller that waited in vain opens the circuit of its process. While it is open,
 connections from before are not used, and new ones are refused at once, with one exception: after `PAUSE_SECONDS`, one caller at a
@@ -26,8 +26,8 @@ PAUSE_SECONDS = 0.5
 SLOW_SECONDS = 1
 
 
-class Circuit:
-    """The circuit of one process to its database.
+class CircuitBreaker:
+    """The circuit breaker of one process.
 
     :ivar generation: counts the hangs and the promotions. A connection from before is not used again.
     """
@@ -90,4 +90,4 @@ class Circuit:
                 self._is_open, self._probe_due_at = failed and ended - began >= SLOW_SECONDS, ended + PAUSE_SECONDS
 
 
-CIRCUIT = Circuit()
+CIRCUIT_BREAKER = CircuitBreaker()
