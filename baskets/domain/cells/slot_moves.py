@@ -131,8 +131,8 @@ def move_slots(chosen: Sequence[int], *, target: int, partners: Sequence[int] = 
     :param target: the number of the cell that the baskets move to.
     :param partners: only the users of these partners; empty: of all that the slot map does not name.
     :raises UnknownCell: the settings do not name the database of the other cell.
-    :raises SlotMoveRefused: a cell still has the slots, the cells have other partners or products, or the other cell has a basket of
-        one of the users.
+    :raises SlotMoveRefused: a cell still has the slots, the cells have other partners or products, the other cell has a basket of one
+        of the users, or baskets of an earlier run have left for a third cell.
     :raises CopyDiffers: what was written is not what was read.
     :raises ShortfallUnexplained: the sold pieces of a basket are the reason of a shortfall.
     """
@@ -149,7 +149,7 @@ def move_slots(chosen: Sequence[int], *, target: int, partners: Sequence[int] = 
     if _rows(DEFAULT_DB_ALIAS, PARTNERS, []) != _rows(database, PARTNERS, []):
         raise SlotMoveRefused(f"Cell {target} has other partners than this cell, or other numbers of them.")
     count_active(chosen, partners=partners)
-    completed = _complete_batches(actor=actor)
+    completed = _complete_batches(target=target, actor=actor)
     moved, last, users = 0, UUID(int=0), _users(chosen, partners)
     while batch := [pk for (pk,) in _rows(DEFAULT_DB_ALIAS, NEXT_BASKETS, users.parameters(last=last))]:
         activity.count_events()
@@ -189,22 +189,26 @@ def _move_batch(batch: Sequence[UUID], *, target: int, actor: Actor) -> int:
     return len(chosen)
 
 
-def _complete_batches(*, actor: Actor) -> int:
+def _complete_batches(*, target: int, actor: Actor) -> int:
     """Bring baskets that have left this cell in an earlier run to the cell that they left for.
 
     :returns: how many baskets.
+    :raises SlotMoveRefused: they left for another cell than `target`: the slot map may give their slots to `target` after this run.
     """
-    for cell in sorted(set(MovingBatch.objects.exclude(baskets="").values_list("cell", flat=True))):
+    unfinished = MovingBatch.objects.exclude(baskets="").order_by("created_at", "pk")
+    for cell in sorted(set(unfinished.values_list("cell", flat=True))):
         _forget_arrived(cell)
+    if (other := unfinished.exclude(cell=target).values_list("cell", flat=True).first()) is not None:
+        raise SlotMoveRefused(f"Baskets have left for cell {other} and have not arrived: first complete that move, with --to {other}.")
     completed = 0
-    for pk, cell in list(MovingBatch.objects.exclude(baskets="").order_by("created_at", "pk").values_list("pk", "cell")):
+    for pk in list(unfinished.values_list("pk", flat=True)):
         with transaction.atomic(durable=True):
             # Another run may complete it at this moment.
             if moving := MovingBatch.objects.filter(pk=pk).locked(skip_locked=True).first():
                 copy = basket_copies.BasketCopy.from_text(moving.baskets)
-                with transaction.atomic(using=database_of(cell), durable=True):
-                    completed += len(copy.baskets) * _write_batch(pk, copy, target=cell, actor=actor)
-        _forget_arrived(cell)
+                with transaction.atomic(using=database_of(target), durable=True):
+                    completed += len(copy.baskets) * _write_batch(pk, copy, target=target, actor=actor)
+        _forget_arrived(target)
     return completed
 
 
