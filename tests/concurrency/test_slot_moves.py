@@ -52,10 +52,14 @@ JOIN baskets_basket b ON b.id = e.basket_id ORDER BY p.position
 """
 
 
-# What a commit waits for while a test holds it back, and the session that waits.
+# What a commit waits for while a test holds it back, and the session that waits. A move checks deferred constraints before it commits, so
+# the first check defers another one.
 SLOW_COMMIT = """
-CREATE FUNCTION wait_for_test() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(64); RETURN NULL; END $$;
-CREATE CONSTRAINT TRIGGER wait_for_test AFTER INSERT ON baskets_movingbatch DEFERRABLE INITIALLY DEFERRED
+CREATE FUNCTION wait_for_test() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF TG_OP = 'UPDATE' THEN PERFORM pg_advisory_xact_lock(64); RETURN NULL; END IF;
+    SET CONSTRAINTS wait_for_test DEFERRED; UPDATE baskets_movingbatch SET cell = cell WHERE id = NEW.id; RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER wait_for_test AFTER INSERT OR UPDATE ON baskets_movingbatch DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW EXECUTE FUNCTION wait_for_test();
 SELECT pg_advisory_lock(64)
 """
@@ -113,16 +117,8 @@ def slot_map(settings: Settings, tmp_path: Path, cells: list[str]) -> Iterator[C
     with psycopg.connect(cells[1]) as second:
         second.execute(f"DROP TRIGGER IF EXISTS {slots.SLOT_CONSTRAINT} ON baskets_event")
         tables = (
-            "partner",
-            "product",
-            "event",
-            "feedstate",
-            "feedgap",
-            "movingbatch",
-            "activitystate",
-            "comfort",
-            "idempotencyrecord",
-            "deskentry",
+            *("partner", "product", "event", "feedstate", "feedgap", "movingbatch"),
+            *("activitystate", "comfort", "idempotencyrecord", "deskentry"),
         )
         listed = sql.SQL(", ").join(sql.Identifier(f"baskets_{name}") for name in tables)
         second.execute(sql.SQL("TRUNCATE {} CASCADE").format(listed))

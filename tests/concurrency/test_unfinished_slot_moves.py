@@ -1,8 +1,10 @@
-"""Baskets that have left one cell and have not arrived in the other, when staff go on differently."""
+"""Baskets between the commits of two cells: none leaves that the other cannot commit, and those that have left arrive there first."""
 
 from collections.abc import Callable
 
+import psycopg
 import pytest
+from django.db import IntegrityError
 from pytest_django import Settings
 
 from baskets.domain.cells import slot_moves
@@ -30,3 +32,24 @@ def test_they_arrive_where_they_left_for_before_others_go_elsewhere(
         move(target=2)
     assert read(cells[1:], "SELECT count(*) FROM baskets_basket") == [[(0,)]]
     assert move(target=3).completed == 1
+
+
+@pytest.mark.usefixtures("api")
+def test_what_the_other_cell_cannot_commit_does_not_leave(
+    shopper: User,
+    cells: list[str],  # noqa: F811 (the fixture)
+    slot_map: Callable[[int], str],  # noqa: F811 (the fixture)
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Foreign keys are checked at COMMIT, and the other cell commits last."""
+    user = shopper.beside(next(names(moving=True)))
+    user.place("song")
+    count_events()
+    slot_map(0)
+    # As if the product were deleted there right after it was looked up.
+    monkeypatch.setattr(slot_moves, "MISSING_PRODUCTS", "SELECT WHERE cardinality(%s::text[]) < 0")
+    with psycopg.connect(cells[1]) as second:
+        second.execute("DELETE FROM baskets_product WHERE product_id = 'song'")
+    with pytest.raises(IntegrityError):
+        move()
+    assert user.lists()["cart"] != []
