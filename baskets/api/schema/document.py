@@ -46,6 +46,7 @@ ENUMS = {
     "Repair": (list(REPAIRS), "The name of a repair. Names may be added."),
 }
 INT32 = 2**31 - 1
+METHODS = ("get", "post", "put", "patch", "delete")
 HEAD_DESCRIPTION = "The status and the headers of the same call with GET, without a body."
 
 
@@ -101,7 +102,9 @@ def finish_schema(result: Any, **_: Any) -> Any:
     """Complete the operations, and replace copies by references. See Note [References instead of copies]."""
     described: dict[str, Operation] = {}
     paths = {}
-    for path, operations in result["paths"].items():
+    for path, found in result["paths"].items():
+        # The generator iterates over sets: each process would have another order, and another ETag.
+        operations = {method: found[method] for method in METHODS if method in found}
         for operation in operations.values():
             described[operation["operationId"]] = _complete(operation)
         if "get" in operations:

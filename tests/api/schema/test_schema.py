@@ -119,6 +119,13 @@ def test_schema_is_small_and_served_compressed() -> None:
         assert "Content-Encoding" not in Client().get("/schema", headers={"Accept-Encoding": refused}).headers
 
 
+def test_operations_have_one_order(document: dict[str, Any]) -> None:
+    """Each worker makes its own document, and all of them must have one ETag."""
+    order = ["get", "post", "put", "patch", "delete", "head", "parameters"]
+    for path in document["paths"].values():
+        assert list(path) == sorted(path, key=order.index)
+
+
 def test_schema_is_not_sent_again() -> None:
     first = Client().get("/schema")
     for known in (first.headers["ETag"], f'"other", {first.headers["ETag"]}', "*"):
