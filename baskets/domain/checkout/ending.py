@@ -20,7 +20,8 @@ from baskets.models import Event
 from baskets.models.basket_snapshot import ActiveSession, BasketSnapshot
 
 # Each part finds its rows by a key of `lapsed`, so that the time grows with the batch and with nothing else. A join of two parts would
-# compare all pairs, because their sizes are unknown to a plan. Statuses are parameters: see `direct_orders.STATUSES`.
+# compare all pairs, because their sizes are unknown to a plan. Statuses are parameters: with constants, a plan that was made while nothing
+# was held reads the whole of a partial index, which was empty then and is long in a crowd.
 # The items do as `lists.with_lines_returned` says.
 EXPIRE_SESSIONS = Statement(
     "expire_sessions",
