@@ -53,6 +53,19 @@ SET revision = %(revision)s, events = %(events)s, last_changed_at = %(last_chang
     expires_at = %(expires_at)s, hidden_at = %(hidden_at)s
 WHERE id = %(basket)s
 """
+
+
+def write_baskets_of(source: str) -> str:
+    """Return the part of a statement that writes the row of each basket of the named CTE, as `_with_next_revision` does for one.
+
+    :param source: has `id`, `revision`, `events` and `at`, the moment of the change. The statement has a parameter `lifetime`.
+    """
+    return f"""UPDATE baskets_basket b
+    SET revision = {source}.revision, events = {source}.events, last_changed_at = {source}.at,
+        expires_at = CASE WHEN b.guest AND b.hidden_at IS NULL THEN b.expires_at ELSE {source}.at + %(lifetime)s::interval END
+    FROM {source} WHERE b.id = {source}.id"""  # noqa: S608 (a constant of ours)
+
+
 # By whether rows are removed, and whether some are new or different. Most changes do one of the two, and PostgreSQL prepares both.
 WRITE_LISTS = {
     (False, False): Statement("write_basket", WRITE_BASKET),

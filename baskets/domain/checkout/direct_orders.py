@@ -18,7 +18,7 @@ from django.db import transaction
 from baskets import conf
 from baskets.db.pipeline import PendingResult, Statement, execute
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import LOCK_BASKET, PendingBasket
+from baskets.domain.baskets.store import LOCK_BASKET, PendingBasket, write_baskets_of
 from baskets.domain.baskets.timeline import INSERT_INTO_EVENT
 from baskets.domain.errors import ServerKeyRequired
 from baskets.models.basket_snapshot import READ_WITHOUT_SESSION, BasketSnapshot, Owner
@@ -42,10 +42,7 @@ WITH ordered AS (
     UPDATE baskets_stockreservation hold SET status = 'SOLD', ended_at = ordered.at
     FROM ordered WHERE hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.ended_at IS NULL
 ), basket AS (
-    UPDATE baskets_basket b
-    SET revision = ordered.revision, events = ordered.events, last_changed_at = ordered.at,
-        expires_at = CASE WHEN b.guest AND b.hidden_at IS NULL THEN b.expires_at ELSE ordered.at + %(lifetime)s::interval END
-    FROM ordered WHERE b.id = ordered.id
+    {write_baskets_of("ordered")}
 ), session AS (
     UPDATE baskets_checkoutsession session
     SET status = 'ORDERED', finished_at = ordered.at, ended_revision = ordered.revision, late = false, finished_by_key = %(key)s

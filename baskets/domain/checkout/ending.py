@@ -12,7 +12,7 @@ from baskets import conf
 from baskets.db.pipeline import Statement, execute
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import lists
-from baskets.domain.baskets.store import write_lists
+from baskets.domain.baskets.store import write_baskets_of, write_lists
 from baskets.domain.baskets.timeline import INSERT_INTO_EVENT, lines_as_json, record_event
 from baskets.domain.checkout.states import Reservation, Session, end_holds, move_session
 from baskets.domain.stock import counters
@@ -43,10 +43,7 @@ WITH lapsed AS (
     SET list = 'cart', count = excluded.count + CASE item.list WHEN 'cart' THEN item.count ELSE 0 END,
         position = CASE item.list WHEN 'cart' THEN least(item.position, excluded.position) ELSE excluded.position END
 ), basket AS (
-    UPDATE baskets_basket b
-    SET revision = lapsed.revision, events = lapsed.events, last_changed_at = lapsed.at,
-        expires_at = CASE WHEN b.guest AND b.hidden_at IS NULL THEN b.expires_at ELSE lapsed.at + %(lifetime)s::interval END
-    FROM lapsed WHERE b.id = lapsed.id
+    {write_baskets_of("lapsed")}
 ), session AS (
     UPDATE baskets_checkoutsession session
     SET status = 'EXPIRED', finished_at = lapsed.at, ended_revision = lapsed.revision, released_at = lapsed.at

@@ -21,9 +21,9 @@ MUTATIONS = (
     ),
     Mutation(
         name="a direct order extends the life of a guest's basket",
-        place="baskets.domain.checkout.direct_orders.ORDER_ACTIVE",
-        old="CASE WHEN b.guest AND b.hidden_at IS NULL THEN b.expires_at ELSE ordered.at + %(lifetime)s::interval END",
-        new="ordered.at + %(lifetime)s::interval",
+        place="baskets.domain.baskets.store.write_baskets_of",
+        old="CASE WHEN b.guest AND b.hidden_at IS NULL THEN b.expires_at ELSE {source}.at + %(lifetime)s::interval END",
+        new="{source}.at + %(lifetime)s::interval",
         why="a rule that stands in two places is changed in one",
         tests=(LIFE,),
     ),
