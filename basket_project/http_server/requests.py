@@ -87,7 +87,7 @@ def parse_head(raw: bytes, limits: Limits) -> Head:
     if "HTTP_HOST" not in headers:
         raise BadRequest
     path, query = _split_target(method, target)
-    length, ambiguous = _framing(headers, minor)
+    length = _framing(headers, minor)
     options = headers["HTTP_CONNECTION"].lower() if "HTTP_CONNECTION" in headers else ""
     return Head(
         method=method,
@@ -96,8 +96,7 @@ def parse_head(raw: bytes, limits: Limits) -> Head:
         minor=minor,
         headers=headers,
         length=length,
-        # With both a length and chunks, the client may see another end of its request, so the connection closes.
-        keep_alive=not ambiguous and ("close" not in options if minor else "keep-alive" in options),
+        keep_alive="close" not in options if minor else "keep-alive" in options,
         expects_continue=minor == 1 and headers.get("HTTP_EXPECT", "").lower() == "100-continue",
     )
 
@@ -149,19 +148,24 @@ def _split_target(method: str, target: str) -> tuple[str, str]:
     return path, query
 
 
-def _framing(headers: dict[str, str], minor: int) -> tuple[int | None, bool]:
-    """Return the length of the body, None for chunks, and whether both a length and chunks were given."""
+def _framing(headers: dict[str, str], minor: int) -> int | None:
+    """Return the length of the body; None for chunks.
+
+    A request with both a length and chunks is refused: a client that means the length would wait for an answer as long as the server
+    waits for chunks, and a proxy that reads the length sees another end of the request. Source: RFC 9112, 6.1 and 6.3.
+
+    :raises BadRequest: the end of the body is ambiguous or unreadable.
+    """
     coding, length = headers.get("HTTP_TRANSFER_ENCODING"), headers.get("CONTENT_LENGTH")
     if length is not None and not _LENGTH.fullmatch(length):
         raise BadRequest
     if coding is None:
-        return int(length or 0), False
-    if coding.lower() != "chunked" or not minor:
+        return int(length or 0)
+    if coding.lower() != "chunked" or length is not None or not minor:
         raise BadRequest
     # The application receives the whole body with a Content-Length.
     del headers["HTTP_TRANSFER_ENCODING"]
-    headers.pop("CONTENT_LENGTH", None)
-    return None, length is not None
+    return None
 
 
 class ChunkedBody:

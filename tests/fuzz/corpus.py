@@ -90,24 +90,28 @@ FRAMING = [
         ("tracking of more than 8 KiB", get(BOB, "X-JAY-Tracking: " + "a" * 8193)),
         ("another header of more than 4 KiB", get(BOB, "X-A: " + "a" * 4097)),
     ),
-    # Both a length and chunks: the chunks count, and the connection ends, so that no second reading can matter.
-    Case(
-        name="a length before chunks",
-        raw=finish(chunked(MAYBE), "Content-Length: 4", CHUNKED, length=False),
-        answer=INVALID,
-        then_closed=True,
-    ),
-    Case(
-        name="chunks before a length",
-        raw=finish(chunked(MAYBE), CHUNKED, "Content-Length: 4", length=False),
-        answer=INVALID,
-        then_closed=True,
-    ),
-    Case(
-        name="a request hidden behind a length that chunks overrule",
-        raw=finish(chunked(MAYBE) + request("DELETE", BOB, KEY), "Content-Length: 300", CHUNKED, length=False),
-        answer=INVALID,
-        then_closed=True,
+    # Both a length and chunks: refused by the head alone, whatever follows, so that no second reading can matter.
+    *(
+        Case(name=name, raw=finish(body, *framing, length=False), answer=BAD, then_closed=True)
+        for name, body, framing in (
+            ("a length before chunks", chunked(MAYBE), ("Content-Length: 4", CHUNKED)),
+            ("chunks before a length", chunked(MAYBE), (CHUNKED, "Content-Length: 4")),
+            ("a length that chunks overrule", chunked(MAYBE) + request("DELETE", BOB, KEY), ("Content-Length: 300", CHUNKED)),
+            ("a length that hides a request", b"0\r\n\r\nG", ("Content-Length: 6", CHUNKED)),
+            ("a length of the first chunk's size", b"5c\r\nGPOST", ("Content-Length: 4", CHUNKED)),
+            ("a length and a body without chunks", MAYBE, ("Content-Length: 20", CHUNKED)),
+            ("a length of zero and no chunk", b"", ("Content-Length: 0", CHUNKED)),
+            ("a length, and chunks in capitals after a tab", b"5c\r\n", ("Content-Length: 4", "tRANSFER-eNCODING:\tcHuNkEd")),
+            ("a length, and chunks that are quoted", b"5c\r\n", ("Content-Length: 4", 'Transfer-Encoding: "chunked"')),
+            ("a length, and chunks with a parameter", b"5c\r\n", ("Content-Length: 4", "Transfer-Encoding: chunked;a=b")),
+            ("a length, and chunks on a folded line", b"5c\r\n", ("Content-Length: 4", "Transfer-Encoding:\r\n chunked")),
+            ("a length, and chunks after a vertical tab", b"5c\r\n", ("Content-Length: 4", "Transfer-Encoding: \x0bchunked")),
+            ("a length, and the identity", MAYBE, ("Content-Length: 20", "Transfer-Encoding: identity")),
+            ("a length, and no transfer coding", MAYBE, ("Content-Length: 20", "Transfer-Encoding:")),
+            ("a length, and chunks twice", b"5c\r\n", ("Content-Length: 4", CHUNKED, CHUNKED)),
+            ("a length, and chunks before the identity", b"5c\r\n", ("Content-Length: 4", CHUNKED, "Transfer-Encoding: identity")),
+            ("a length, and chunks with the identity", b"5c\r\n", ("Content-Length: 4", "Transfer-Encoding: chunked, identity")),
+        )
     ),
     *cases(
         INVALID,
