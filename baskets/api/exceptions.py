@@ -20,7 +20,7 @@ from rest_framework import exceptions as drf
 from baskets.api.protocol.envelope import failure_response
 from baskets.api.protocol.metrics import DATABASE_FAULTS
 from baskets.api.serializers.representations import render_basket
-from baskets.db.errors import Fault, constraint_of, fault_of, read_with_reconnect
+from baskets.db.errors import Fault, OutcomeUnknown, constraint_of, fault_of, read_with_reconnect
 from baskets.domain import errors as domain
 from baskets.domain.slots import SLOT_CONSTRAINT
 from baskets.domain.timestamps import format_timestamp
@@ -87,6 +87,7 @@ TABLE: dict[str, ErrorCode] = {
     "internal_error": ErrorCode(500, 3001),
     "busy": ErrorCode(503, 503),
     "database_unavailable": ErrorCode(503, 503),
+    "outcome_unknown": ErrorCode(503, 503),
     "overloaded": ErrorCode(503, 503),
     "signing_key_unreadable": ErrorCode(503, 503),
     "token_keys_unavailable": ErrorCode(503, 503),
@@ -125,7 +126,8 @@ MESSAGES: dict[str, str] = {
     "events_purged": "Events after this token have been purged. Read on without a token, from the oldest event there is.",
     "events_rewound": "This token is of a later moment than the backup that was restored. Read again without a token.",
     "internal_error": "Something went wrong on our side.",
-    "database_unavailable": "The service is not available now. Call again: it is safe to repeat.",
+    "database_unavailable": "The service is not available now. Nothing has changed; call again.",
+    "outcome_unknown": "The connection to the database was lost: the change may be made or not. Call again: it is safe to repeat.",
     "overloaded": "More calls arrive than can be answered in time. Nothing has changed; call again.",
     "migrations_missing": "The service is being set up.",
     "shutting_down": "This process is about to end. It still answers calls.",
@@ -274,4 +276,6 @@ def response_for_db_error(error: BaseException) -> HttpResponse:
         return error_response("internal_error")
     DATABASE_FAULTS.labels(fault.name.lower()).inc()
     log.warning("database_fault", fault=fault.name, sqlstate=sqlstate_of(error), error=type(error).__qualname__)
+    if isinstance(error, OutcomeUnknown):
+        return error_response("outcome_unknown")
     return error_response("database_unavailable" if fault is Fault.UNAVAILABLE else "busy")

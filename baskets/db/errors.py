@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import psycopg
 from django.db import Error as DjangoDatabaseError
-from django.db import InterfaceError, connection
+from django.db import InterfaceError, OperationalError, connection
 from prometheus_client import Counter
 
 from baskets.error_summary import sqlstate_of
@@ -116,14 +116,18 @@ def read_with_reconnect(operation: Callable[[], T]) -> T:
         return operation()
 
 
+class OutcomeUnknown(OperationalError):
+    """The connection was lost after COMMIT was sent: the transaction is committed, or will be, or was rolled back."""
+
+
 class NotOnStandby(psycopg.OperationalError):
     """A transaction was committed, but its synchronous standby may not have it."""
 
 
 def is_outcome_visible(error: BaseException) -> bool:
-    """Return whether a connection was lost, and another one is open on which a repeat of the call sees whether COMMIT was executed."""
-    is_lost = fault_of(error) is Fault.UNAVAILABLE and not isinstance(error.__cause__ or error, NotOnStandby)
-    return is_lost and connection.connection is not None
+    """Return whether the outcome is unknown, and another connection is open on which a repeat sees whether COMMIT was executed."""
+    is_unknown = isinstance(error, OutcomeUnknown) and not isinstance(error.__cause__, NotOnStandby)
+    return is_unknown and connection.connection is not None
 
 
 def connection_lost() -> bool:

@@ -21,11 +21,12 @@ def run_in_transaction(operation: Callable[[], T]) -> T:
 
     A persistent connection may be stale. If it breaks before COMMIT was sent, or the server reports that it ended the session
     before COMMIT, the operation is retried on a new connection: what was not committed is rolled back with its connection. After any
-    other loss the outcome is unknown, so the error is raised.
+    other loss the outcome is unknown.
 
     :param operation: may be called several times, and must have no effect outside the database.
     :returns: the result of the operation, once it is committed.
-    :raises django.db.Error: a retry does not help, or the third try has failed.
+    :raises OutcomeUnknown: the connection was lost after COMMIT was sent.
+    :raises django.db.Error: a retry does not help, or the third try has failed; nothing is committed.
     """
     for left in reversed(range(TRIES)):
         found, commit = connection.connection, CommitState()
@@ -33,6 +34,8 @@ def run_in_transaction(operation: Callable[[], T]) -> T:
             with transaction.atomic(durable=True), pipeline(commit=True) as commit:
                 result = operation()
         except (DatabaseError, InterfaceError) as error:
+            if commit.maybe_committed and (found is None or found.closed) and errors.fault_of(error) is errors.Fault.UNAVAILABLE:
+                raise errors.OutcomeUnknown(*error.args) from error.__cause__ or error
             # When the block ended, Django has opened a new connection, or tried to.
             lost = found is not None and found.closed and connection.connection is not None and not commit.maybe_committed
             if not left or not (lost or errors.fault_of(error) is errors.Fault.RETRY):

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
-from django.db import Error as DatabaseError
+from django.db import DatabaseError, InterfaceError
 
-from baskets.db.errors import count_retry, is_outcome_visible, read_with_reconnect
+from baskets.db.errors import Fault, OutcomeUnknown, count_retry, fault_of, is_outcome_visible, read_with_reconnect
 from baskets.db.pipeline import pipeline
 from baskets.db.transactions import run_in_transaction
 from baskets.domain import idempotency
@@ -101,11 +101,8 @@ def run_with_shortcut(shortcut: Callable[[], PendingShortcut[T]], operation: Cal
     began = time.monotonic()
     try:
         pending = run_guarded(shortcut, guard=guard, demands=True)
-    except DatabaseError as error:
-        if not is_outcome_visible(error):
-            raise
-        count_retry(error)
-        return run_guarded(partial(operation, repeated_since=began), guard=guard)
+    except OutcomeUnknown as error:
+        return _repeat(partial(operation, repeated_since=began), after=error, guard=guard)
     else:
         if (result := pending.result()) is not None:
             return result
@@ -115,13 +112,15 @@ def run_with_shortcut(shortcut: Callable[[], PendingShortcut[T]], operation: Cal
 def run_once(operation: Callable[[], str], *, key: Callable[[], IdempotencyKey], guard: Guard | None) -> StoredResponse:
     """Run an operation like `run_guarded`, but only once per idempotency key; its result is stored in the same transaction.
 
-    A refusal rolls the claim on the key back with everything else.
+    A refusal rolls the claim on the key back with everything else. If the connection is lost during COMMIT, the call is repeated on a new
+    connection, as its caller would: it waits for the claim of the lost transaction, and then finds its response or runs.
 
     :param operation: returns the body of the response.
     :param key: returns the key; called in each attempt, because a guard may change whose basket the call is for.
     :returns: the response of this call, or of the earlier call with this key.
     :raises IdempotencyKeyReused: the key stands for another request.
     :raises Refusal: the operation refused.
+    :raises OutcomeUnknown: the connection was lost during COMMIT, and the repeat did not show whether the call is committed.
     """
 
     def claim_and_run() -> StoredResponse:
@@ -133,7 +132,10 @@ def run_once(operation: Callable[[], str], *, key: Callable[[], IdempotencyKey],
         idempotency.remember(basket_id=claimed.basket_id, key=claimed.key, status=200, body=body)
         return StoredResponse(status=200, body=body)
 
-    return run_guarded(claim_and_run, guard=guard)
+    try:
+        return run_guarded(claim_and_run, guard=guard)
+    except OutcomeUnknown as error:
+        return _repeat(claim_and_run, after=error, guard=guard)
 
 
 def read(query: Callable[[], T], *, guard: Guard | None = None) -> T:
@@ -151,6 +153,23 @@ def read(query: Callable[[], T], *, guard: Guard | None = None) -> T:
         if not isinstance(outcome, RetryTransaction):
             raise outcome
         _prepare(outcome)
+
+
+def _repeat(operation: Callable[[], T], *, after: OutcomeUnknown, guard: Guard | None) -> T:
+    """Repeat a unit of work whose outcome is unknown, if another connection is open.
+
+    :raises OutcomeUnknown: there is no other connection, or the database failed again. What the repeat did is rolled back or unknown, and
+        what came before it stays unknown.
+    """
+    if not is_outcome_visible(after):
+        raise after
+    count_retry(after)
+    try:
+        return run_guarded(operation, guard=guard)
+    except (DatabaseError, InterfaceError) as error:
+        if fault_of(error) is Fault.INTERNAL:
+            raise
+        raise OutcomeUnknown(*error.args) from error.__cause__ or error
 
 
 def _prepare(retry: RetryTransaction) -> None:

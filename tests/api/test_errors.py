@@ -72,6 +72,7 @@ def test_table_equals_the_contract() -> None:
         "internal_error": (500, 3001),
         "busy": (503, 503),
         "database_unavailable": (503, 503),
+        "outcome_unknown": (503, 503),
         "overloaded": (503, 503),
         "signing_key_unreadable": (503, 503),
         "token_keys_unavailable": (503, 503),

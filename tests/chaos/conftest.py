@@ -60,13 +60,22 @@ def call(shopper: User) -> Callable[..., Any]:
     """Call the API as a partner does: method, path and body."""
     _, key = issue_api_key(partner_name=Partner.objects.get().name, kind="server", label="", actor=TESTER)
     client = Client(raise_request_exception=False, headers={"X-API-Key": key, "Host": "127.0.0.1"})
-    return lambda method, path, body=None: client.generic(method, path, json.dumps(body or {}), content_type="application/json")
+    return lambda method, path, body=None, headers=None: client.generic(
+        method, path, json.dumps(body or {}), content_type="application/json", headers=headers
+    )
 
 
 @pytest.fixture
 def finish(shopper: User, call: Callable[..., Any]) -> Callable[[], Any]:
     """Report an abort as a partner does."""
     return lambda: call("POST", f"/baskets/users/{shopper.owner.user_id}/checkout/sessions/finish-active", {"ordered": False})
+
+
+@pytest.fixture
+def start(shopper: User, call: Callable[..., Any]) -> Callable[..., Any]:
+    """Start a checkout as a partner does, with an Idempotency-Key or without."""
+    path = f"/baskets/users/{shopper.owner.user_id}/checkout/sessions"
+    return lambda key=None: call("POST", path, headers={"Idempotency-Key": key} if key else {})
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import psycopg
 import pytest
 from django.contrib.admin import AdminSite
 from django.core.management import call_command
-from django.db import OperationalError, connection
+from django.db import connection
 from django.db.backends.postgresql import base
 from django.test import Client
 
-from baskets.db.errors import RETRIES, Fault, fault_of
+from baskets.db.errors import RETRIES, Fault, OutcomeUnknown, fault_of
 from baskets.db.pipeline import COMMIT, PendingResult, PipelineConnection, execute
-from baskets.domain import runner
+from baskets.domain import idempotency, runner
 from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
 from baskets.domain.errors import NoActiveCheckout
@@ -98,7 +98,7 @@ def test_thread_recovers_from_a_connection_lost_between_two_transactions(
     if is_new:
         kill()
     monkeypatch.setattr(base.DatabaseWrapper, "_set_autocommit", lost_once)
-    assert reason_of(finish()) == (503, "database_unavailable")
+    assert reason_of(finish()) == (503, "database_unavailable" if is_new else "outcome_unknown")
     assert losses == []
     assert [finish().status_code for _ in range(3)] == [200, 200, 200]
     assert Event.objects.filter(kind__in=["checkout_ordered", "checkout_aborted"]).count() == 1
@@ -106,9 +106,9 @@ def test_thread_recovers_from_a_connection_lost_between_two_transactions(
 
 @pytest.mark.parametrize("ordered", [False, True])
 def test_connection_lost_during_commit_is_reported_or_looked_up(
-    shopper: User, kill: Kill, monkeypatch: pytest.MonkeyPatch, *, ordered: bool
+    shopper: User, kill: Kill, finish: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, *, ordered: bool
 ) -> None:
-    """The service cannot know whether COMMIT happened. Here it did: a direct order is found on a new connection, an abort is reported."""
+    """Whether COMMIT happened is unknown. Here it did: a direct order is found on a new connection, an abort is reported as unknown."""
     shopper.start()
     commit = connection.connection.commit
 
@@ -122,9 +122,8 @@ def test_connection_lost_during_commit_is_reported_or_looked_up(
         if ordered:
             assert shopper.finish(ordered=True).checkout == ()
         else:
-            with pytest.raises(OperationalError) as failure:
-                shopper.finish(ordered=False)
-            assert fault_of(failure.value) is Fault.UNAVAILABLE
+            answer = finish()
+            assert (*reason_of(answer), answer.headers["Retry-After"]) == (503, "outcome_unknown", "1")
     assert shopper.finish(ordered=ordered).checkout == ()
     assert Event.objects.filter(kind__in=["checkout_ordered", "checkout_aborted"]).count() == 1
 
@@ -139,7 +138,7 @@ def test_an_order_whose_commit_was_lost_does_not_order_the_next_checkout(
     def committed_but_lost() -> None:
         commit()
         kill()
-        raise psycopg.OperationalError
+        execute("SELECT 1", [])
 
     def another_starts(error: BaseException) -> bool:
         shopper.place("song")
@@ -170,12 +169,78 @@ def test_lost_reply_to_commit_is_reported_and_not_retried(shopper: User, monkeyp
 
     with monkeypatch.context() as losing:
         losing.setattr(PipelineConnection, "_communicate", lost)
-        with pytest.raises(OperationalError) as failure:
+        with pytest.raises(OutcomeUnknown) as failure:
             shopper.finish(ordered=False)
     assert fault_of(failure.value) is Fault.UNAVAILABLE
     assert len(received) == 1
     assert shopper.finish(ordered=False).checkout == ()
     assert Event.objects.filter(kind="checkout_aborted").count() == 1
+
+
+def lose_one_commit(patch: pytest.MonkeyPatch, *, executed: bool) -> None:
+    """Lose the connection once, when COMMIT is sent: after the server has executed it, or before it gets anything."""
+    exchange = PipelineConnection._communicate
+    losses = [None]
+
+    def lost(self: PipelineConnection, queue: list[PendingResult], *arguments: Any) -> Any:
+        is_lost = queue[-1].statement is COMMIT and losses
+        if executed or not is_lost:
+            yield from exchange(self, queue, *arguments)
+        if is_lost:
+            losses.pop()
+            raise psycopg.OperationalError
+
+    patch.setattr(PipelineConnection, "_communicate", lost)
+
+
+@pytest.mark.parametrize("executed", [True, False])
+def test_call_with_a_key_whose_commit_was_lost_is_repeated_by_the_service(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, *, executed: bool
+) -> None:
+    """On a new connection it finds the response of the call, or starts the checkout."""
+    lose_one_commit(monkeypatch, executed=executed)
+    answer = start("k-1")
+    assert answer.status_code == 200
+    assert answer.headers.get("Idempotency-Replayed") == ("true" if executed else None)
+    assert answer.json()["data"]["orderNo"] == CheckoutSession.objects.get().order_no
+    assert start("k-1").json() == answer.json()
+
+
+def test_call_without_a_key_whose_commit_was_lost_is_of_unknown_outcome(start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    lose_one_commit(monkeypatch, executed=True)
+    assert reason_of(start()) == (503, "outcome_unknown")
+    repeated = start()
+    assert reason_of(repeated) == (423, "checkout_active")
+    assert repeated.json()["error"]["details"]["activeCheckout"]["orderNo"] == CheckoutSession.objects.get().order_no
+
+
+@pytest.mark.parametrize("repeat", ["has no connection", "fails before COMMIT"])
+def test_outcome_stays_unknown_where_the_repeat_fails(
+    start: Callable[..., Any], kill: Kill, monkeypatch: pytest.MonkeyPatch, repeat: str
+) -> None:
+    """That the repeat changed nothing says nothing of the call, which has started the checkout."""
+    is_visible = runner.is_outcome_visible
+
+    def refused(_: Any) -> None:
+        raise psycopg.OperationalError
+
+    def killed(**_: Any) -> None:
+        kill()
+        execute("SELECT 1", [])
+
+    def visible_before_claims_fail(error: BaseException) -> bool:
+        losing.setattr(idempotency, "claim", killed)
+        return is_visible(error)
+
+    connection.ensure_connection()
+    with monkeypatch.context() as losing:
+        lose_one_commit(losing, executed=True)
+        if repeat == "has no connection":
+            losing.setattr(connection, "get_new_connection", refused)
+        else:
+            losing.setattr(runner, "is_outcome_visible", visible_before_claims_fail)
+        assert reason_of(start("k-1")) == (503, "outcome_unknown")
+    assert start("k-1").json()["data"]["orderNo"] == CheckoutSession.objects.get().order_no
 
 
 # --- Staff ----------------------------------------------------------------------

@@ -142,7 +142,7 @@ def test_without_its_server_a_cell_is_unavailable_and_the_others_answer(tmp_path
             _, body, headers = answer_of(port, f"/baskets/users/{quote(there, safe='')}", 503)
             assert json.loads(body)["error"] == {
                 "code": 503,
-                "message": "The service is not available now. Call again: it is safe to repeat.",
+                "message": "The service is not available now. Nothing has changed; call again.",
                 "details": {"reason": "database_unavailable"},
             }
             assert headers["retry-after"] == "1"

@@ -81,6 +81,7 @@ CALL_REASONS = {
     "not_found": _("Not found"),
     "nothing_to_replay": _("Nothing to replay"),
     "order_unknown": _("Order unknown"),
+    "outcome_unknown": _("Outcome unknown"),
     "out_of_stock": _("Out of stock"),
     "overloaded": _("Overloaded"),
     "product_not_in_basket": _("Product not in basket"),

@@ -13,7 +13,8 @@ Kind = tuple[int, int]
 # Reasons that follow from the kind of a call. Those of the domain are listed with each operation.
 COMMON_REASONS = (
     "bad_request", "not_found", "method_not_allowed", "version_unsupported", "not_acceptable",
-    "internal_error", "busy", "database_unavailable", "overloaded", "request_timeout", "uri_too_long", "header_too_large",
+    "internal_error", "busy", "database_unavailable", "outcome_unknown", "overloaded", "request_timeout", "uri_too_long",
+    "header_too_large",
 )  # fmt: skip
 API_KEY_REASONS = ("api_key_missing", "api_key_invalid", "token_invalid", "token_expired", "token_keys_unavailable", "validation_failed")
 USER_TOKEN_REASONS = ("token_missing", "token_user_mismatch")
@@ -52,8 +53,8 @@ SHARED_RESPONSES: dict[frozenset[str], str] = {
         "Throttled": ["throttled"],
         "HeaderTooLarge": ["header_too_large"],
         "InternalError": ["internal_error"],
-        "Unavailable": ["busy", "database_unavailable", "overloaded"],
-        "AuthenticatedUnavailable": ["busy", "database_unavailable", "overloaded", "token_keys_unavailable"],
+        "Unavailable": ["busy", "database_unavailable", "outcome_unknown", "overloaded"],
+        "AuthenticatedUnavailable": ["busy", "database_unavailable", "outcome_unknown", "overloaded", "token_keys_unavailable"],
     }.items()
 }  # fmt: skip
 # The headers of a refusal by its status, beside those of every response.

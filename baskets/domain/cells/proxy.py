@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from baskets.domain.errors import WrongCell
 from baskets.domain.slots import SLOTS
 
-UNAVAILABLE = "The service is not available now. Call again: it is safe to repeat."
+UNAVAILABLE = "The service is not available now. Nothing has changed; call again."
+# A server has closed the connection (502) or not answered in time (504), and the call may have reached it.
+UNANSWERED = "The cell did not answer: the change may be made or not. Call again: it is safe to repeat."
 TEMPLATE = """\
 # Made by `manage.py haproxy_config`. Change the slot map, then reload.
 global
@@ -30,9 +32,9 @@ defaults
   timeout queue 2s
   timeout server 75s
   # Responses that HAProxy makes itself are in the envelope, too.
-  http-error status 502 content-type application/json string '{unavailable}' hdr Retry-After 1
+  http-error status 502 content-type application/json string '{unanswered}' hdr Retry-After 1
   http-error status 503 content-type application/json string '{unavailable}' hdr Retry-After 1
-  http-error status 504 content-type application/json string '{unavailable}' hdr Retry-After 1
+  http-error status 504 content-type application/json string '{unanswered}' hdr Retry-After 1
 
 frontend baskets
   bind {bind}
@@ -106,6 +108,7 @@ def render_haproxy_config(
         slots=SLOTS,
         check_host=cells[0][0].rpartition(":")[0],
         unavailable=_envelope(503, "database_unavailable", UNAVAILABLE),
+        unanswered=_envelope(503, "outcome_unknown", UNANSWERED),
         wrong_cell=_envelope(404, WrongCell.reason, str(WrongCell.message)),
         cell_hosts=" ".join(f"cell{cell}." for cell in servers),
         hosts="\n".join(f"  use_backend cell{cell} if {{ hdr(host),lower -m beg cell{cell}. }}" for cell in servers),
