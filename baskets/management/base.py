@@ -12,7 +12,7 @@ import structlog
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, transaction
 
-from baskets.db.errors import Fault, fault_of
+from baskets.db.errors import Fault, OutcomeUnknown, fault_of
 from baskets.domain.errors import Refusal
 from baskets.error_summary import sqlstate_of
 
@@ -101,6 +101,8 @@ def describe_database_error(error: DatabaseError | InterfaceError) -> str:
     state = sqlstate_of(error)
     if state in NOT_MIGRATED_SQLSTATES:
         return "The database does not have the tables of this version: run the command `migrate` first."
+    if isinstance(error, OutcomeUnknown):
+        return "The connection to the database was lost while it stored the last change. Look whether that is made before you repeat it."
     known = None if state in DENIED_SQLSTATES else ERROR_MESSAGES.get(fault_of(error))
     detail = str(error).strip().partition("\n")[0]
     return known or f"The database refused: {detail} ({state or 'no SQLSTATE'}); nothing is half done."

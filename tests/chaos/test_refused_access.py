@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from django.db import connection
 
-from basket_project.launcher.cluster import new_password
 from baskets.models import Basket
 from tests.chaos.db_inspection import DONE, UNAVAILABLE, event_kinds, outcome
 from tests.domain.scenarios import User
+from tests.roles import separate_role
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,16 +25,8 @@ Kill = Callable[[], None]
 @pytest.fixture
 def role(shopper: User, second_connection: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A separate role for this test, with the rights of the usual one."""
-    name, password = f"service_of_{connection.settings_dict['NAME']}", new_password()
-    second_connection.autocommit = True
-    second_connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}' IN ROLE {connection.settings_dict['USER']}")
-    connection.close()
-    with monkeypatch.context() as renamed:
-        renamed.setitem(connection.settings_dict, "USER", name)
-        renamed.setitem(connection.settings_dict, "PASSWORD", password)
+    with separate_role(second_connection, monkeypatch) as name:
         yield name
-        connection.close()
-    second_connection.execute(f"DROP ROLE {name}")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
+from baskets.db.errors import OutcomeUnknown
 from baskets.domain.access import partners
 from baskets.management import arguments, base, progress
 from baskets.models import Partner
@@ -143,6 +144,10 @@ def test_a_killed_import_leaves_nothing(process: Start) -> None:
     [
         (OperationalError("something"), "The database refused: something (no SQLSTATE); nothing is half done."),
         (InterfaceError("gone"), "The database cannot be reached, or cannot write; nothing is half done."),
+        (
+            OutcomeUnknown("gone"),
+            "The connection to the database was lost while it stored the last change. Look whether that is made before you repeat it.",
+        ),
         (DatabaseError("one\ntwo"), "The database refused: one (no SQLSTATE); nothing is half done."),
     ],
 )

@@ -3,9 +3,10 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
 
@@ -14,8 +15,10 @@ from baskets.domain.maintenance import invariant_checker
 from baskets.models import ActivityState, Basket, CheckoutSession
 from baskets.models.basket_snapshot import Owner
 from tests.commands.conftest import Run
+from tests.conftest import Log
 from tests.domain.scenarios import User, available
 from tests.factories import PartnerFactory, ProductFactory
+from tests.roles import separate_role
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,6 +36,15 @@ def users() -> list[User]:
         user.wait(hours=1)
     made[3].wait(days=31)
     return made
+
+
+@pytest.fixture
+def owner(transactional_db: None) -> Iterator[psycopg.Connection[Any]]:
+    """Another connection of the usual role."""
+    settings = connection.settings_dict
+    names = {"host": "HOST", "port": "PORT", "dbname": "NAME", "user": "USER", "password": "PASSWORD"}
+    with psycopg.connect(**{name: settings[key] for name, key in names.items()}) as client:
+        yield client
 
 
 def statuses() -> list[str]:
@@ -118,11 +130,15 @@ def test_workers_share_a_backlog_on_connections_of_their_own(run: Run, monkeypat
 @pytest.mark.usefixtures("users")
 def test_an_error_of_one_worker_ends_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
-    sweep = expiry.sweep_sessions
+    sweep, swept, failing = expiry.sweep_sessions, [], threading.Event()
 
     def fail_elsewhere(**arguments: Any) -> expiry.SweepResult:
         if threading.current_thread() is not threading.main_thread():
+            failing.set()
             raise RuntimeError("of the other worker")
+        if swept:  # The first batch runs alone.
+            assert failing.wait(20)
+        swept.append(None)
         return sweep(**arguments)
 
     monkeypatch.setattr(expiry, "sweep_sessions", fail_elsewhere)
@@ -130,6 +146,28 @@ def test_an_error_of_one_worker_ends_all(run: Run, monkeypatch: pytest.MonkeyPat
         run("expire_baskets")
     assert "EXPIRED" in statuses()
     assert invariant_checker.check() == []
+
+
+@pytest.mark.usefixtures("users")
+def test_a_role_with_one_connection_sweeps_alone(
+    run: Run, log: Log, owner: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database refuses the second worker; the first one does all the work."""
+    monkeypatch.setattr(expiry, "BATCH_SIZE", 1)
+    with separate_role(owner, monkeypatch, options="CONNECTION LIMIT 1"):
+        done = run("expire_baskets")
+    assert (done.code, done.out) == (0, "Expired 3 checkouts and 1 baskets.\n")
+    refused = log.lines("sweep_worker_refused")
+    assert len(refused) == 2  # Once for the checkouts, once for the baskets.
+    assert all("too many connections for role" in line["problem"] for line in refused)
+
+
+@pytest.mark.usefixtures("users")
+def test_a_role_without_a_connection_sweeps_nothing(run: Run, owner: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    with separate_role(owner, monkeypatch, options="CONNECTION LIMIT 0"):
+        done = run("expire_baskets")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "CommandError: The database cannot be reached, or cannot write; nothing is half done.\n"
 
 
 def test_two_runs_at_once_expire_everything_once(process: Callable[..., Any], users: list[User]) -> None:

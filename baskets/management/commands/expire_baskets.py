@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import structlog
 from django.core.management.base import CommandError
-from django.db import connection
+from django.db import OperationalError, connection
 
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.access import rate_limits
@@ -18,6 +19,8 @@ from baskets.management.arguments import bounded_int
 from baskets.management.base import ServiceCommand
 from baskets.management.progress import progress
 from baskets.management.shutdown import graceful_shutdown
+
+log = structlog.get_logger("baskets.commands")
 
 WORKERS = 2
 MAX_WORKERS = 16
@@ -82,7 +85,7 @@ def run_sweeps(*, dry_run: bool, stop: Callable[[], bool], workers: int = WORKER
     """Sweep sessions first, because a basket with an active checkout does not expire; then delete and count what the sweep keeps in order.
 
     :param stop: whether to stop after the current batches.
-    :param workers: how many batches are processed at a time.
+    :param workers: how many batches are processed at a time, if the database accepts as many connections.
     :returns: the totals of the checkouts, and of the baskets.
     """
     sessions = _run_sweep("checkouts", expiry.sweep_sessions, dry_run=dry_run, stop=stop, workers=workers)
@@ -124,8 +127,17 @@ def _run_sweep(what: str, sweep: Sweep, *, dry_run: bool, stop: Callable[[], boo
 
 
 def _on_own_connection(work: Callable[[], None]) -> None:
-    """Work in another thread, and close the connection that Django has opened for it."""
+    """Work in another thread, on its connection, which is closed at the end.
+
+    If the database refuses that connection, for example because the role may open only one, the others do the work.
+    """
     try:
-        work()
+        try:
+            connection.ensure_connection()
+        except OperationalError as error:
+            # The refusal of a connection has no SQLSTATE, and its text quotes no rows.
+            log.warning("sweep_worker_refused", problem=str(error).strip())
+        else:
+            work()
     finally:
         connection.close()
