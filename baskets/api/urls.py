@@ -49,6 +49,10 @@ urlpatterns = [
     path("schema", api_docs.schema, name="schema"),
     path("docs", guides.guide, name="guides"),
     path("docs/try-it", api_docs.docs, name="try-it"),
+    path("docs/", guides.guide, {"name": "start/"}),
+    path("docs/try-it/", api_docs.other_spelling, {"path": "/docs/try-it"}),
     path("docs/<path:name>", guides.guide),
     path("redoc", api_docs.redoc, name="redoc"),
+    path("redoc/", api_docs.other_spelling, {"path": "/redoc"}),
+    path("admin", api_docs.other_spelling, {"path": "/admin/"}),
 ]

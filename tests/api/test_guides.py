@@ -81,7 +81,7 @@ def test_every_guide_is_in_the_navigation_and_every_file_is_a_guide(client: Clie
     assert [link for link in links if link in PATHS][: len(guides.GUIDES) + 1] == ["/docs", *PATHS[: len(guides.GUIDES)]]
 
 
-@pytest.mark.parametrize("path", ["/docs/nowhere", "/docs/errors/nowhere", "/docs/../settings", "/docs/", "/docs/start.md"])
+@pytest.mark.parametrize("path", ["/docs/nowhere", "/docs/errors/nowhere", "/docs/../settings", "/docs//", "/docs/retries//", "/docs/nowhere/", "/docs/start.md"])
 def test_unknown_page_is_not_found(client: Client, path: str) -> None:
     assert client.get(path).status_code == 404
 

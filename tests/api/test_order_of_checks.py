@@ -96,7 +96,7 @@ def test_405_names_the_allowed_methods(api: Api, path: str, allowed: Any) -> Non
      "/baskets/users/ada/products/a/b", "/baskets/users/ada/products/a%2Fb", "/baskets/users/a%2Fb",
      "/baskets/users/ada/checkout/sessions/", "/baskets/users/ada/checkout/sessions/finish-active/",
      "/baskets/users/ada/checkout/sessions/0000/x", "/v2", "/v2/", "/v2/v2/baskets/users/ada", "/v1/baskets/users/ada",
-     "/BASKETS/users/ada", "/v2/livez", "/livez/", "/admin", "/static/nothing.js", "/favicon.ico", "/.env",
+     "/BASKETS/users/ada", "/v2/livez", "/livez/", "/redoc//", "/static/nothing.js", "/favicon.ico", "/.env",
      "/baskets/guests/", "/baskets/.well-known", "/baskets/.well-known/jwks.json/", "/.well-known/jwks.json",
      "/baskets/users/ada%2F", "/baskets/products/details%0A", "/%00", "/x%0d%0aSet-Cookie:a=b"],
 )  # fmt: skip
@@ -105,6 +105,22 @@ def test_other_addresses_are_not_found_and_do_not_redirect(api: Api, path: str, 
     with django_assert_num_queries(0):
         answer = api.request(method, path)
     assert answer.refusal == (404, 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "leads_to"),
+    [
+        ("/admin", "/admin/"), ("/docs/", "/docs"), ("/docs/start/", "/docs"), ("/docs/retries/", "/docs/retries"), ("/redoc/", "/redoc"),
+        ("/docs/errors/busy/", "/docs/errors/busy"), ("/docs/try-it/", "/docs/try-it"), ("/admin?next=//evil.example", "/admin/"),
+    ],
+)  # fmt: skip
+def test_pages_for_people_are_found_with_a_slash_too_many_or_too_few(
+    api: Api, path: str, leads_to: str, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(0):
+        answers = [api.client.generic(method, path, headers=api.headers) for method in ("GET", "HEAD", "POST")]
+    assert [answer.status_code for answer in answers] == [301, 301, 405]
+    assert {answer.headers["Location"] for answer in answers[:2]} == {leads_to}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The schema, and the two pages that show it. Both load every script and style from this service."""
 
 from csp.decorators import csp_update
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import get_conditional_response, patch_vary_headers
@@ -23,6 +23,13 @@ def schema(request: HttpRequest) -> HttpResponseBase:
     response.headers["Cache-Control"] = "no-cache"  # Caches may store it, and ask each time whether it has changed.
     patch_vary_headers(response, ["Accept-Encoding"])
     return get_conditional_response(request, etag=document.etag, response=response) or response
+
+
+@get_only
+def other_spelling(request: HttpRequest, path: str) -> HttpResponse:
+    """Lead a person who has typed the address of a page with a slash too many, or one too few, to the page. Calls are never redirected."""
+    del request
+    return HttpResponsePermanentRedirect(path)
 
 
 @get_only

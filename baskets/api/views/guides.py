@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.shortcuts import render
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -42,13 +42,15 @@ class Guide:
 
 @get_only
 def guide(request: HttpRequest, name: str = "start") -> HttpResponse:
-    """Serve a guide, or the page of one error reason, such as `errors/out_of_stock`.
+    """Serve a guide, or the page of one error reason, such as `errors/out_of_stock`. With a slash behind it, lead to the page.
 
     :raises Http404: there is no such page.
     """
-    page = _pages().get(name)
+    page = _pages().get(name.removesuffix("/"))
     if page is None:
         raise Http404
+    if name.endswith("/"):
+        return HttpResponsePermanentRedirect(page.path)
     url = conf.public_url() or request.build_absolute_uri("/").rstrip("/")
     content = page.content.replace(EXAMPLE_URL, escape(url))
     return render(request, "api/guide.html", {"page": page, "guides": [_pages()[slug] for slug in GUIDES], "content": content})
