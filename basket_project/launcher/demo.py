@@ -240,7 +240,7 @@ def _announce(options: DemoOptions, folder: DataFolder, installations: Sequence[
         database = folder.read("database").get("home")
         sys.stdout.write(
             f"\nThe basket service is running at {url}\n\n"
-            f"  API key   {access['api_key']}\n"
+            f"  API key   {access['api_key']}   live: it sells the products of the demo\n"
             f"  Test key  {access['test_api_key']}   for the sandbox and the examples of the docs\n"
             f"  Admin     {url}/admin/   name {access['admin_user']}   password {access['admin_password']}\n"
             f"  Docs      {url}/docs\n"

@@ -81,7 +81,10 @@ def test_every_guide_is_in_the_navigation_and_every_file_is_a_guide(client: Clie
     assert [link for link in links if link in PATHS][: len(guides.GUIDES) + 1] == ["/docs", *PATHS[: len(guides.GUIDES)]]
 
 
-@pytest.mark.parametrize("path", ["/docs/nowhere", "/docs/errors/nowhere", "/docs/../settings", "/docs//", "/docs/retries//", "/docs/nowhere/", "/docs/start.md"])
+@pytest.mark.parametrize(
+    "path",
+    ["/docs/nowhere", "/docs/errors/nowhere", "/docs/../settings", "/docs//", "/docs/retries//", "/docs/nowhere/", "/docs/start.md"],
+)
 def test_unknown_page_is_not_found(client: Client, path: str) -> None:
     assert client.get(path).status_code == 404
 
@@ -97,7 +100,7 @@ def test_examples_call_the_address_of_the_reader(client: Client, settings: Any) 
 
 def test_each_example_is_given_in_every_language() -> None:
     languages = re.findall(r"^```(\w+)$", (PARTNERS / "start.md").read_text(), re.MULTILINE)
-    assert [language for language in languages if language != "text"] == [*guides.LANGUAGES] * 4
+    assert [language for language in languages if language != "text"] == [*guides.LANGUAGES] * 5
 
 
 def test_changes_are_listed_by_version() -> None:
