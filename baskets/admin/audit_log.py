@@ -37,12 +37,15 @@ MAX_FOUND = 1000
 ABOUT: dict[str, Text] = {model.__name__.lower(): model._meta.verbose_name or "" for model in apps.get_app_config("baskets").get_models()}  # noqa: SLF001
 ABOUT |= {"account": _("account"), "role": _("role")}
 STEPS = dict(WebhookChange.Kind.choices)
+# Repairs of partners, webhooks and findings: the kind of the entry says what was done.
+NAMED_BY_THEIR_KIND = {"change_settings", "settle_rule", "send_test", "pause", "resume", "replay", "skip_event"}
+REPAIRS = {name: TITLES[name] for name in TITLES if name not in NAMED_BY_THEIR_KIND}
 
 
 class OfActor(admin.SimpleListFilter):
     """Filter by the author: an account of staff, or the command or key that an entry links to."""
 
-    title = _("who")
+    title = _("author")
     parameter_name = "who"
 
     def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
@@ -84,6 +87,11 @@ class DeskEntryAdmin(ReadOnlyAdmin[DeskEntry]):
     list_filter = (
         OfActor,
         filters.choices(_("kind"), "kind", {value: (label, Q(kind=value)) for value, label in DeskEntry.Kind.choices}),
+        filters.choices(
+            _("repair"),
+            "repair",
+            {name: (title, Q(kind=DeskEntry.Kind.REPAIRED, data__repair=name)) for name, title in REPAIRS.items()},
+        ),
         filters.of_partner("partner"),
         filters.between(_("day"), "at"),
         filters.choices(_("kind of author"), "by", {kind: (label, Q(actor_kind=kind)) for kind, label in ACTOR_KINDS.items()}),

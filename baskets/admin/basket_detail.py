@@ -1,9 +1,7 @@
 """Collects what the page of one basket shows, in a constant number of queries."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest
@@ -12,13 +10,20 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from baskets import conf
-from baskets.admin.checkout_detail import current_sessions, show_notes, show_sessions, stocked
+from baskets.admin.checkout_detail import (
+    current_sessions,
+    facts_of_flag,
+    facts_of_session,
+    possible_extension,
+    show_notes,
+    show_sessions,
+    stocked,
+)
 from baskets.admin.core import display
 from baskets.admin.repairs import registry
 from baskets.admin.repairs.assignment import show_assignment
 from baskets.admin.repairs.definitions import KnownFacts, repair_links
-from baskets.admin.verdict import BasketFacts, FlagFacts, LineFacts, SessionFacts, State, verdict
+from baskets.admin.verdict import BasketFacts, SessionFacts, State, verdict
 from baskets.db.errors import read_with_reconnect
 from baskets.domain.checkout.pricing import CatalogEntry, total_price
 from baskets.domain.support.attention_repairs import assignee_of
@@ -87,7 +92,7 @@ def basket_page(request: HttpRequest, basket: Basket) -> dict[str, Any]:
                 display.moment(flag.created_at),
                 display.visible(flag.note),
                 repair_links(registry.ATTENTION_REPAIRS, request, flag, KnownFacts(assignee=flag.assigned_to or "")),
-                display.candidates(flag.candidates, current),
+                display.candidates(flag.candidates, current, is_settled=flag.settled_at is not None),
             )
             for flag in attention
         ],
@@ -112,33 +117,7 @@ class _Rows:
 
     def facts_of(self, session: CheckoutSession) -> SessionFacts:
         """Collect what the verdict needs to know of a session."""
-        short: Counter[str] = Counter()
-        for hold in self.holds:
-            if hold.session_id == session.pk and hold.status == StockReservation.Status.SHORT:
-                short[hold.product_id] += hold.pieces
-        return SessionFacts(
-            pk=session.pk,
-            order_no=session.order_no,
-            status=session.status,
-            expires_at=session.expires_at,
-            finished_at=session.finished_at,
-            released_at=session.released_at,
-            reversed_at=session.reversed_at,
-            late=session.late,
-            test_mode=session.test_mode,
-            total="" if session.full_price is None else display.money(session.full_price, session.currency),
-            lines=[
-                LineFacts(
-                    count=item.count,
-                    stocked=item.stocked,
-                    is_released=item.released_at is not None,
-                    obtainable=self.products[item.product_id].obtainable,
-                    short=short[item.product_id],
-                )
-                for item in self.items
-                if item.session_id == session.pk
-            ],
-        )
+        return facts_of_session(session, self.items, self.holds, self.products)
 
 
 def _judge(request: HttpRequest, basket: Basket, state: State, sessions: list[CheckoutSession], rows: _Rows) -> dict[str, Any]:
@@ -153,19 +132,9 @@ def _judge(request: HttpRequest, basket: Basket, state: State, sessions: list[Ch
             closed_at=snapshot.hidden_at or snapshot.expires_at,
             cart=len(snapshot.cart),
             saved=len(snapshot.saved),
-            extension=conf.hold_extension() if conf.hold_extensions() else timedelta(),
+            extension=possible_extension(),
             latest=rows.facts_of(latest) if latest else None,
-            flags=[
-                FlagFacts(
-                    pk=flag.pk,
-                    session=rows.facts_of(flag.session),
-                    reason=flag.reason,
-                    created_at=flag.created_at,
-                    candidates=len(flag.candidates or ()),
-                    is_assigned=bool(flag.assigned_to),
-                )
-                for flag in flags
-            ],
+            flags=[facts_of_flag(flag, rows.facts_of(flag.session)) for flag in flags],
         )
     )
     case = flags[0].session if flags else latest if snapshot.lapsed else None

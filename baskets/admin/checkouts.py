@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from baskets.admin import worklist
-from baskets.admin.checkout_detail import TONES, current_sessions, reservation, session_facts, show_notes, stocked
+from baskets.admin.checkout_detail import TONES, current_sessions, judge_order, reservation, session_facts, show_notes, stocked
 from baskets.admin.core import display, filters
 from baskets.admin.core.columns import column
 from baskets.admin.core.readonly import SAFE, ReadOnlyAdmin, Table
@@ -94,7 +94,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         "finished_by",
         "language",
         "country",
-        "stripe_using_sdk",
+        "stripe_sdk",
         "price",
     )
 
@@ -114,8 +114,9 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         return record.order_no
 
     def page_context(self, request: HttpRequest, record: CheckoutSession) -> dict[str, Any]:
-        """Name the page by the order, and show the notes about its basket."""
+        """Name the page by the order, judge it, and show the notes about its basket."""
         return super().page_context(request, record) | {
+            **judge_order(request, record),
             "title": gettext("Order"),
             "notes": show_notes(record.basket_id),
             "copy": display.copy_button(record.order_no, gettext("order number")),
@@ -177,6 +178,7 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
         """What the items that can be ordered cost together."""
         return display.money(session.full_price, session.currency)
 
+    stripe_sdk = column(_("payment by Stripe's SDK in the app"), "stripe_using_sdk", display.yes_no)
     started = column(_("started"), "started_at", display.moment)
 
     @admin.display(description=_("end of the hold"))
@@ -335,7 +337,8 @@ class AttentionAdmin(RepairAdmin, OfBasket):
     @admin.display(description=_("reported as"))
     def reported(self, flag: Attention) -> SafeString | str:
         """Which checkouts a report without an order number may be about."""
-        return display.candidates(flag.candidates, current_sessions([flag])) or display.NOTHING
+        shown = display.candidates(flag.candidates, current_sessions([flag]), is_settled=flag.settled_at is not None)
+        return shown or display.NOTHING
 
     since = column(_("since"), "created_at", display.moment)
 

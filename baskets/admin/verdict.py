@@ -320,6 +320,11 @@ def _ended(session: SessionFacts, at: datetime) -> Verdict:
         text = gettext("The last checkout expired %(ago)s without an order, and its items went back to the cart.") % values
     else:
         text = gettext("The last checkout was aborted %(ago)s without an order, and its items went back to the cart.") % values
+    return unpaid(session, text)
+
+
+def unpaid(session: SessionFacts, text: str) -> Verdict:
+    """Add to the end of a checkout without an order what can be done if the customer has paid after all."""
     stock = session.late_stock
     if stock.missing:
         advice = gettext("If the customer has paid, order late with %(pieces)s short, or refund.") % {"pieces": pieces(stock.missing)}

@@ -54,6 +54,9 @@ def webhook_state(endpoint: Any) -> SafeString:
     return display.badge(endpoint.get_state_display(), TONES[endpoint.state])
 
 
+KINDS = dict(Event.Kind.choices)
+
+
 class WebhookForm(NonceForm):
     """The properties of a new webhook."""
 
@@ -192,7 +195,7 @@ class WebhookEndpointAdmin(RepairAdmin):
     @admin.display(description=_("kinds"))
     def kinds_shown(self, endpoint: WebhookEndpoint) -> str:
         """Which kinds of events it receives."""
-        return ", ".join(endpoint.kinds) or gettext("all")
+        return ", ".join(str(KINDS[kind]) for kind in endpoint.kinds) or gettext("all")
 
     state_shown = column(_("state"), None, webhook_state)
     delivered = column(_("last delivery"), "delivered_at", display.moment)

@@ -126,6 +126,24 @@ def test_entries_are_found_by_who_kind_partner_and_day_and_exported(root: Client
     assert [row[1] for row in csv.reader(text.splitlines())] == ["By", "anna, staff", "anna, staff"]
 
 
+def test_entries_are_found_by_the_repair_that_they_name(root: Client, shop: Shop) -> None:
+    shop.product("lamp", 4)
+    shop.buyer("ann").place("lamp")
+    session = shop.buyer("ann").start().session
+    note = address("baskets_basket_repair", session.basket_id, "note")
+    abort = address("baskets_checkoutsession_repair", session.pk, "abort")
+    for page in (note, abort):
+        assert post(root, page, fields(root.get(page).content.decode()) | REASON).status_code == 302
+    listed = address("baskets_deskentry_changelist")
+    found = {
+        name: [entry.data["repair"] for entry in root.get(f"{listed}?repair={name}").context["cl"].result_list]
+        for name in ("note", "abort", "erase")
+    }
+    assert found == {"note": ["note"], "abort": ["abort"], "erase": []}
+    offered = root.get(listed).content.decode()
+    assert all(f"?repair={name}" in offered for name in found)
+
+
 def test_entries_are_found_by_words_of_the_reason_by_order_and_by_user(root: Client, shop: Shop) -> None:
     shop.product("lamp", 4)
     for user_id in ("ann", "ben"):

@@ -183,3 +183,36 @@ def test_notes_are_at_the_top_the_latest_first(full_shop: Shop, root: Client) ->
     assert page.count("<td>Note</td>") == 2, "the timeline names the repair"
     order = root.get(reverse("admin:baskets_checkoutsession_change", args=[CheckoutSession.objects.get(basket=basket).pk]))
     assert notes.split("</dl>")[0] in order.content.decode()
+
+
+def test_an_older_order_has_its_sentence_on_its_page_and_beside_it_on_that_of_its_basket(shop: Shop, viewer: Client) -> None:
+    """The first sentence is about the latest checkout, and a search for an older order scrolls past it."""
+    shop.product("lamp", 9)
+    ann = shop.buyer("ann")
+    numbers = []
+    for is_ordered in (True, False):
+        ann.place("lamp", 2)
+        numbers.append(ann.start().session.order_no)
+        ann.finish(is_ordered, numbers[-1])
+    older, latest = (CheckoutSession.objects.get(order_no=number) for number in numbers)
+    body = body_of(viewer, basket_url(older))
+    assert verdict_of(body).startswith("The last checkout was aborted")
+    beside = re.findall(r'<p class="verdict verdict-(\w+) of-order">(.*?)</p>', body)
+    assert [(tone, text[:24]) for tone, text in beside] == [("plain", "This checkout was aborte"), ("good", "The customer bought 2 pi")]
+    pages = [body_of(viewer, reverse("admin:baskets_checkoutsession_change", args=[session.pk])) for session in (older, latest)]
+    assert [verdict_of(page)[:24] for page in pages] == ["The customer bought 2 pi", "This checkout was aborte"]
+
+
+@pytest.mark.parametrize("left", [3, 0])
+def test_the_page_of_an_order_offers_the_next_step_of_its_flag(shop: Shop, repairer: Client, left: int) -> None:
+    session = paid_late(shop, left=left)
+    body = body_of(repairer, reverse("admin:baskets_checkoutsession_change", args=[session.pk]))
+    assert verdict_of(body).startswith("The customer may have paid")
+    first = re.search(r'<a class="button default" href="([^"]+)"', body)
+    assert first
+    flag = Attention.objects.get()
+    assert first[1] == (
+        reverse("admin:baskets_checkoutsession_repair", args=[session.pk, "order-late"])
+        if left
+        else reverse("admin:baskets_attention_repair", args=[flag.pk, "settle"])
+    )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from baskets.admin.core.late_stock import late_stock
+from baskets.admin.order_verdict import order_verdict
 from baskets.admin.verdict import BasketFacts, FlagFacts, LineFacts, SessionFacts, State, Step, span, verdict
 from baskets.models import Attention, CheckoutSession
 
@@ -156,6 +157,30 @@ def test_a_closed_basket_says_so_and_what_its_last_checkout_came_to() -> None:
         assert verdict(facts(ORDERED, state)).text.startswith("The basket expired 5 h ago.")
         assert "The customer bought 3 pieces" in verdict(facts(ORDERED, state)).text
     assert verdict(facts(ORDERED, State.ERASED)).text.startswith("The user's data were erased.")
+
+
+@pytest.mark.parametrize(
+    ("session", "sentence", "step"),
+    [
+        (EXPIRED, "This checkout expired 4 min ago without an order, and its items went back to the cart. All 3 pieces are", "order-late"),
+        (ABORTED, "This checkout was aborted 4 min ago without an order, and its items went back to the cart. All 3", "order-late"),
+        (replace(ABORTED, lines=[line(1)]), "order late with 2 pieces short, or refund.", "order-late"),
+        (replace(ORDERED, order_no="A-B"), "The customer bought 3 pieces for 29.00 EUR 3 min ago. Nothing needs to be done.", None),
+        (SESSIONS[8], "This order, 3 pieces for 29.00 EUR, was reversed 60 s ago.", None),
+        (replace(SESSIONS[8], total=""), "This order, 3 pieces, was reversed 60 s ago.", None),
+        (replace(ORDERED, test_mode=True), "This checkout was a test and was ordered 3 min ago. It sold nothing.", None),
+        (ACTIVE, "The customer is in checkout and has 3 pieces on hold for 9 min more. Nothing needs to be done.", None),
+    ],
+)
+def test_each_checkout_has_a_sentence_that_does_not_take_it_for_the_last(session: SessionFacts, sentence: str, step: str | None) -> None:
+    found = order_verdict(session, at=NOW, extension=timedelta(minutes=5))
+    assert found.text.startswith(sentence) or found.text.endswith(sentence)
+    assert (found.step.slug if found.step else None) == step
+
+
+def test_an_open_flag_of_a_checkout_is_its_sentence() -> None:
+    found = order_verdict(EXPIRED, at=NOW, extension=timedelta(), flags=[flag(EXPIRED, Reason.OUT_OF_STOCK)])
+    assert found == verdict(facts(EXPIRED, State.OPEN, flag(EXPIRED, Reason.OUT_OF_STOCK)))
 
 
 def test_every_combination_has_a_verdict() -> None:

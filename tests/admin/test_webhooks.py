@@ -50,6 +50,8 @@ def test_a_superuser_makes_a_webhook_and_sees_its_secret_once(root: Client, shop
         shown = root.get(reverse(f"admin:baskets_webhookendpoint_{name}", args=[endpoint.pk] if name == "change" else []))
         assert shown.status_code == 200
         assert secret.encode() not in shown.content
+    assert b"checkout_ordered" not in shown.content
+    assert b"<td>ordered</td>" in shown.content
 
 
 def test_forbidden_address_is_refused_on_the_form(root: Client, shop: Shop) -> None:

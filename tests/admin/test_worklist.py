@@ -17,11 +17,12 @@ from baskets.domain.access import partners
 from baskets.domain.actors import Actor, ActorKind
 from baskets.domain.checkout import sessions as checkout_sessions
 from baskets.domain.maintenance import invariant_checker
-from baskets.domain.support import assignments, checkout_repairs
+from baskets.domain.support import assignments, attention_repairs, checkout_repairs
 from baskets.models import ApiKey, Attention, Basket, BrokenRule, CheckoutSession, DeskEntry, Event, Partner, Stock
 from tests.admin.conftest import Shop, token
 from tests.admin.repairs.repair_states import OTHER, REASON, broken, short_of_supply, sold_out_since
 from tests.domain.scenarios import User as Buyer
+from tests.factories import TESTER
 
 pytestmark = pytest.mark.django_db
 WORK = "/admin/baskets/attention/work/"
@@ -120,9 +121,14 @@ def test_a_report_without_a_number_names_its_candidates_and_offers_to_order_none
     ann.finish(True, paid)
     (line,) = rows_of(repairer, "The customer may have paid")
     assert re.search(rf"{paid} \(ordered [^)]+\)", re.sub(r"<[^>]+>", "", line))
-    for model, key in (("basket", ann.owner.basket_id), ("attention", Attention.objects.get().pk)):
-        body = repairer.get(reverse(f"admin:baskets_{model}_change", args=[key])).content.decode()
-        assert "No order number was reported. It may be one of:" in body
+    flag = Attention.objects.select_related("basket").get()
+    pages = [reverse("admin:baskets_basket_change", args=[flag.basket_id]), reverse("admin:baskets_attention_change", args=[flag.pk])]
+    assert all("No order number was reported. It may be one of:" in repairer.get(page).content.decode() for page in pages)
+    runner.run(attention_repairs.resolve, attention=flag, expected_events=flag.basket.events, reason="refunded", actor=TESTER)
+    for page in pages:
+        body = repairer.get(page).content.decode()
+        assert "No order number was reported; considered: " in body
+        assert "It may be" not in body
 
 
 def test_who_only_looks_is_offered_nothing(

@@ -299,18 +299,23 @@ def order_no(text: str) -> SafeString:
     return format_html("{}", text) if _for_files.get() else format_html('<span class="order-no">{}</span>', text)
 
 
-def candidates(reported: list[dict[str, str]] | None, current: Mapping[str, Any]) -> SafeString | str:
+def candidates(reported: list[dict[str, str]] | None, current: Mapping[str, Any], *, is_settled: bool = False) -> SafeString | str:
     """Say that a refused report named no order number, and which checkouts it may be about, as they are now.
 
     :param reported: as the flag has them; None where the report named its order number.
     :param current: the sessions that still exist, by order number.
+    :param is_settled: whether the flag is resolved, and with it the question.
     """
     if reported is None:
         return ""
     lines = ((_candidate(each, current.get(each["orderNo"])),) for each in reported)
-    one = gettext("No order number was reported. The only one it may be: {}")
-    several = gettext("No order number was reported. It may be one of: {}")
-    return format_html(several if len(reported) > 1 else one, format_html_join(", ", "{}", lines))
+    if is_settled:
+        text = gettext("No order number was reported; considered: {}")
+    elif len(reported) > 1:
+        text = gettext("No order number was reported. It may be one of: {}")
+    else:
+        text = gettext("No order number was reported. The only one it may be: {}")
+    return format_html(text, format_html_join(", ", "{}", lines))
 
 
 def status_word(status: str) -> str:

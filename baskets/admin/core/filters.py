@@ -279,6 +279,12 @@ class Defaulted(admin.SimpleListFilter):
         return queryset.filter(self.offered[self.chosen()][1])
 
 
+def defaults_in_force(changelist: Any) -> dict[str, str]:
+    """List the choices in force that leave rows out, of filters that an address need not name, by the name of the parameter."""
+    defaulted = (spec for spec in changelist.filter_specs if isinstance(spec, Defaulted))
+    return {str(spec.parameter_name): spec.chosen() for spec in defaulted if spec.offered[spec.chosen()][1]}
+
+
 class Shown(Defaulted):
     """Baskets that are shown, first of all: deleted and expired ones stay for their history."""
 

@@ -180,7 +180,8 @@ class ReadOnlyAdmin(admin.ModelAdmin, Generic[M]):  # type: ignore[type-arg]  # 
             raise Http404 from error
         columns = self.export_columns(request)
         actor, list_name, offered = staff_actor(request), str(self.opts.model_name), filters.offered_values(changelist)
-        query = {name: value if (name, value) in offered else audit_log.digest(value) for name, value in request.GET.dict().items()}
+        typed = {name: value if (name, value) in offered else audit_log.digest(value) for name, value in request.GET.dict().items()}
+        query = typed | filters.defaults_in_force(changelist)
         runner.run(lambda: audit_log.record_export(list_name=list_name, rows=len(rows), query=query, actor=actor))
         return exports.as_csv(columns, rows, name=list_name)
 

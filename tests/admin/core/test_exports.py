@@ -54,6 +54,12 @@ def test_a_file_holds_what_the_list_shows(full_shop: Shop, root: Client) -> None
     assert (entry.kind, entry.about, entry.actor, entry.data) == ("exported", "basket", "root", data)
 
 
+@pytest.mark.parametrize(("query", "in_force"), [("", "open"), ("matter=settled", "settled"), ("matter=all", "all"), ("matter=x", "open")])
+def test_an_export_records_the_filter_that_the_address_does_not_name(full_shop: Shop, root: Client, query: str, in_force: str) -> None:
+    export(root, "attention", query)
+    assert DeskEntry.objects.get().data["asked"] == {"matter": in_force}
+
+
 def test_who_exported_by_a_search_is_found_and_the_text_is_not_stored(full_shop: Shop, root: Client) -> None:
     export(root, "basket", "q=ben&last_changed_at_from=2026-01-01T00:00&last_changed_at_until=ben")
     assert audit_log.digest("ben") != audit_log.digest("ann")
