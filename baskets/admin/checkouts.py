@@ -115,8 +115,11 @@ class CheckoutSessionAdmin(RepairAdmin, OfBasket):
 
     def page_context(self, request: HttpRequest, record: CheckoutSession) -> dict[str, Any]:
         """Name the page by the order, judge it, and show the notes about its basket."""
-        return super().page_context(request, record) | {
-            **judge_order(request, record),
+        context, judged = super().page_context(request, record), judge_order(request, record)
+        recommended = {label for _address, label in judged["next_steps"]}
+        return context | {
+            **judged,
+            "tools": [(address, label) for address, label in context["tools"] if label not in recommended],
             "title": gettext("Order"),
             "notes": show_notes(record.basket_id),
             "copy": display.copy_button(record.order_no, gettext("order number")),

@@ -18,6 +18,7 @@ from django.views.decorators.csrf import csrf_protect
 from baskets.admin.core import display, filters
 from baskets.admin.core.actors import staff_actor
 from baskets.admin.core.columns import column
+from baskets.admin.core.labels import value_text
 from baskets.admin.core.languages import Text
 from baskets.admin.core.readonly import Table
 from baskets.admin.core.superuser_forms import NonceForm, pop_form_nonce, renew_form_nonce, require_superuser, run_for_form
@@ -52,9 +53,6 @@ def webhook_state(endpoint: Any) -> SafeString:
             "bad",
         )
     return display.badge(endpoint.get_state_display(), TONES[endpoint.state])
-
-
-KINDS = dict(Event.Kind.choices)
 
 
 class WebhookForm(NonceForm):
@@ -195,7 +193,7 @@ class WebhookEndpointAdmin(RepairAdmin):
     @admin.display(description=_("kinds"))
     def kinds_shown(self, endpoint: WebhookEndpoint) -> str:
         """Which kinds of events it receives."""
-        return ", ".join(str(KINDS[kind]) for kind in endpoint.kinds) or gettext("all")
+        return ", ".join(value_text("kinds", endpoint.kinds)) or gettext("all")
 
     state_shown = column(_("state"), None, webhook_state)
     delivered = column(_("last delivery"), "delivered_at", display.moment)

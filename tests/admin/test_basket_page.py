@@ -210,6 +210,7 @@ def test_the_page_of_an_order_offers_the_next_step_of_its_flag(shop: Shop, repai
     assert verdict_of(body).startswith("The customer may have paid")
     first = re.search(r'<a class="button default" href="([^"]+)"', body)
     assert first
+    assert body.count(f'href="{first[1]}"') == 1
     flag = Attention.objects.get()
     assert first[1] == (
         reverse("admin:baskets_checkoutsession_repair", args=[session.pk, "order-late"])

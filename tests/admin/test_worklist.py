@@ -129,6 +129,8 @@ def test_a_report_without_a_number_names_its_candidates_and_offers_to_order_none
         body = repairer.get(page).content.decode()
         assert "No order number was reported; considered: " in body
         assert "It may be" not in body
+    journal = repairer.get(reverse("admin:baskets_deskentry_changelist")).content.decode()
+    assert ("reported as ordered after it was aborted" in journal, "checkout_aborted" in journal) == (True, False)
 
 
 def test_who_only_looks_is_offered_nothing(

@@ -362,8 +362,11 @@ def changed_values(before: dict[str, Any], after: dict[str, Any]) -> SafeString 
 def _plain(value: Any) -> str:
     if value is None or isinstance(value, str | bool):
         return value if isinstance(value, str) else yes_no(value)
-    if isinstance(value, dict) and value and all(isinstance(pieces, int) for pieces in value.values()):
-        return ", ".join(f"{pieces} \N{MULTIPLICATION SIGN} {name}" for name, pieces in value.items())
+    if isinstance(value, dict) and value and all(isinstance(each, int | str) for each in value.values()):
+        return ", ".join(
+            f"{each} \N{MULTIPLICATION SIGN} {name}" if isinstance(each, int) else f"{value_name(name)}: {value_text(name, each)}"
+            for name, each in value.items()
+        )
     if value in ({}, []):
         return gettext("nothing")
     if isinstance(value, list) and all(isinstance(word, str) for word in value):

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from baskets.admin.core.languages import Text
 from baskets.domain.actors import ActorKind
-from baskets.models import ApiKey, Attention, BasketItem, Partner
+from baskets.models import ApiKey, Attention, BasketItem, Event, Partner
 
 # Names of values of events.
 VALUE_NAMES = {
@@ -47,11 +47,18 @@ VALUE_NAMES = {
     "pieces": _("pieces"),
     "rows": _("rows"),
     "asked": _("search and filters"),
+    "matter": _("flag"),
+    "basket": _("basket"),
+    "q": _("search"),
     "available": _("available"),
     "unsold": _("unsold pieces"),
     "other_cell": _("the other cell"),
 }
 REASONS = dict(Attention.Reason.choices)
+EVENT_KINDS = dict(Event.Kind.choices)
+# What a list shows unless another choice is made, as the entry of an export has it.
+FLAGS = {"open": _("open"), "settled": _("resolved"), "all": _("all")}
+BASKETS = {"shown": _("open"), "hidden": _("deleted or expired"), "all": _("all")}
 # Why calls of the API are refused.
 CALL_REASONS = {
     "api_key_invalid": _("API key invalid"),
@@ -143,7 +150,9 @@ def value_text(name: str, stored: Any) -> Any:
         return str(SETTINGS[name](stored))
     if isinstance(stored, str) and name == "repair":
         return stored.replace("_", " ")
-    words = {"reason": REASONS, "list": LISTS, "late_orders": LATE_ORDERS}.get(name, {})
+    if isinstance(stored, list) and name == "kinds":
+        return [str(EVENT_KINDS.get(kind, kind)) for kind in stored]
+    words = {"reason": REASONS, "matter": REASONS | FLAGS, "basket": BASKETS, "list": LISTS, "late_orders": LATE_ORDERS}.get(name, {})
     return str(words[stored]) if isinstance(stored, str) and stored in words else stored
 
 

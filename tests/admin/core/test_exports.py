@@ -58,6 +58,8 @@ def test_a_file_holds_what_the_list_shows(full_shop: Shop, root: Client) -> None
 def test_an_export_records_the_filter_that_the_address_does_not_name(full_shop: Shop, root: Client, query: str, in_force: str) -> None:
     export(root, "attention", query)
     assert DeskEntry.objects.get().data["asked"] == {"matter": in_force}
+    words = {"settled": "resolved"}.get(in_force, in_force)
+    assert f"flag: {words}" in root.get(reverse("admin:baskets_deskentry_changelist")).content.decode()
 
 
 def test_who_exported_by_a_search_is_found_and_the_text_is_not_stored(full_shop: Shop, root: Client) -> None:
