@@ -63,16 +63,15 @@ class EnvelopeMiddleware:
             response = self.get_response(request)
             _set_headers(response, request_id, _SECURITY_HEADERS)
             return response
-        statements = StatementCounter()
+        statements = connection.statements
         bound = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            with connection.execute_wrapper(statements):
-                response = self._respond(request)
+            response = self._respond(request)
             _set_headers(response, request_id, _HEADERS_BY_VERSION[requested_version(request) or DEFAULT_VERSION])
             if (suspension := suspension_of(request)) and suspension.is_suspended:
                 return response  # It is discarded.
             if response.status_code >= 500 or not request.path_info.startswith(UNLOGGED_PATHS):
-                self._record(request, response, seconds=time.perf_counter() - started, statements=statements.number)
+                self._record(request, response, seconds=time.perf_counter() - started, statements=connection.statements - statements)
         finally:
             structlog.contextvars.reset_contextvars(**bound)
         return response
@@ -121,18 +120,6 @@ def _set_headers(response: HttpResponseBase, request_id: str, defaults: Response
     """Set the request id, and the other headers that are not set yet."""
     response.headers["X-Request-ID"] = request_id
     add_missing_headers(response, defaults)
-
-
-class StatementCounter:
-    """Counts the SQL statements of a request, those of a pipeline one by one. Django calls it around each."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001 (Django's signature)
-        """Count a statement, and run it."""
-        self.number += 1
-        return execute(sql, params, many, context)
 
 
 def _log(request: HttpRequest, response: HttpResponseBase, *, seconds: float, statements: int) -> None:

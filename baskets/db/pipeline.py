@@ -27,7 +27,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +38,11 @@ from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
+from psycopg.waiting import Wait
 
 from baskets import tracing
 from baskets.db.errors import SESSION_ENDED, is_stale_plan
-from baskets.db.protocol import Parameters, receive, to_array_literal, to_dollar_params
+from baskets.db.protocol import Parameters, to_array_literal, to_dollar_params
 
 Row = tuple[Any, ...]
 
@@ -74,9 +74,7 @@ class Statement:
 
     def in_order(self, parameters: Parameters) -> list[Any]:
         """Return the parameters in the order of the placeholders."""
-        if self.names is None:
-            return list(parameters)
-        return [parameters[name] for name in self.names]  # type: ignore[call-overload] # A mapping: the placeholders have names.
+        return list(parameters if self.names is None else map(parameters.__getitem__, self.names))  # type: ignore[arg-type] # See `names`.
 
 
 def expect_rows(source: str, *, number: str | None = None) -> str:
@@ -160,6 +158,7 @@ class PipelineConnection:
 
     def __init__(self, django: BaseDatabaseWrapper) -> None:
         self.django = django
+        django.flush_pipeline = self.flush
         self.raw: psycopg.Connection[Any] = django.connection
         self._adapter = Transformer(self.raw)
         self._queue: list[PendingResult] = []
@@ -170,16 +169,20 @@ class PipelineConnection:
 
     def enqueue(self, statement: Statement, parameters: Parameters, on_no_rows: Exception | None = None) -> PendingResult:
         """Queue a statement, to be sent with the next flush."""
-        values = [to_array_literal(value) if isinstance(value, list) else value for value in statement.in_order(parameters)]
+        values = statement.in_order(parameters)
+        for place, value in enumerate(values):
+            if value.__class__ is list:
+                values[place] = to_array_literal(value)
         result = PendingResult(self, statement, self._adapter.dump_sequence(values, [PyFormat.TEXT] * len(values)), on_no_rows)
         self._queue.append(result)
         return result
 
-    def run(self, sql: str, parameters: Parameters, many: bool, context: Mapping[str, Any]) -> PendingResult:  # noqa: FBT001 (as Django calls it)
-        """Queue a statement, and send it at once outside of a pipeline. Called through Django's `execute_wrappers`."""
-        del sql, many
-        self.django.validate_no_broken_transaction()
-        result = self.enqueue(context["statement"], parameters, context["on_no_rows"])
+    def run(self, statement: Statement, parameters: Parameters, on_no_rows: Exception | None) -> PendingResult:
+        """Queue a statement, and send it at once outside of a pipeline."""
+        if self.django.needs_rollback:
+            self.django.validate_no_broken_transaction()
+        self.django.statements += 1
+        result = self.enqueue(statement, parameters, on_no_rows)
         if not _state.in_pipeline:
             self.flush()
         return result
@@ -240,40 +243,52 @@ class PipelineConnection:
     def _communicate(self, queue: list[PendingResult], failed: list[tuple[PendingResult, PGresult]]) -> PQGen[None]:
         """Send all statements, then receive the results in their order.
 
+        psycopg's own `fetch` reads the socket and releases the GIL twice for each result. The server sends all results at once, so
+        the others are nearly always in the buffer when the first one is.
+
         :param failed: gets each result that is an error, with its statement.
+        :raises psycopg.InterfaceError: the server sent another number of results than one for each message.
         """
         pgconn = self.raw.pgconn
         pgconn.enter_pipeline_mode()
-        prepares = [self._send(result) for result in queue]
+        expected: list[tuple[PendingResult, bool]] = []
+        for pending in queue:
+            self._send(pending, expected)
         pgconn.pipeline_sync()
         yield from generators.send(pgconn)
-        for pending, is_prepare in zip(queue, prepares, strict=True):
-            if is_prepare:
-                prepared = yield from receive(pgconn)
-                if prepared.status not in SUCCEEDED:
-                    del self._prepared[pending.statement.prepared_name]
-                    self._failed_names += 1
-                    failed.append((pending, prepared))
-            result = yield from receive(pgconn)
+        for pending, is_prepare in expected:
+            while pgconn.is_busy():
+                yield Wait.R
+                pgconn.consume_input()
+            result = pgconn.get_result()
+            if result is None or pgconn.get_result() is not None:
+                message = "the server sent another number of results than expected"
+                raise psycopg.InterfaceError(message)
             if result.status not in SUCCEEDED:
                 failed.append((pending, result))
-            if not failed:
+                if is_prepare:
+                    del self._prepared[pending.statement.prepared_name]
+                    self._failed_names += 1
+            elif not is_prepare and not failed:
                 self._store_result(pending, result)
         yield from generators.fetch_many(pgconn)  # The sync point has a result, too.
         pgconn.exit_pipeline_mode()
 
-    def _send(self, pending: PendingResult) -> bool:
-        """Send one statement; return whether it had to be prepared first."""
+    def _send(self, pending: PendingResult, expected: list[tuple[PendingResult, bool]]) -> None:
+        """Send one statement, prepared first where it is new on this connection.
+
+        :param expected: gets each message that is sent, with whether it prepares.
+        """
         statement = pending.statement
         name = self._prepared.get(statement.prepared_name)
-        is_prepare = name is None
         if name is None:
             # PgBouncer ends a connection that prepares a name twice, even if the server refused or skipped the first attempt.
             name = statement.prepared_name + (b"_%d" % self._failed_names if self._failed_names else b"")
             self._prepared[statement.prepared_name] = name
             self.raw.pgconn.send_prepare(name, statement.dollar_sql + self._edition)
+            expected.append((pending, True))
         self.raw.pgconn.send_query_prepared(name, pending.values, result_format=Format.BINARY)
-        return is_prepare
+        expected.append((pending, False))
 
     def _store_result(self, pending: PendingResult, result: PGresult) -> None:
         """Store the rows of a result.
@@ -334,46 +349,56 @@ def execute(statement: Statement | str, parameters: Parameters, *, on_no_rows: E
     if isinstance(statement, str):
         statement = _anonymous(statement)
     connection = _current_connection()
-    run: Callable[..., PendingResult] = connection.run
-    for wrapper in reversed(connection.django.execute_wrappers):
-        if wrapper is not _flush_before_django_query:
-            run = functools.partial(wrapper, run)
-    context = {"connection": connection.django, "cursor": None, "statement": statement, "on_no_rows": on_no_rows}
-    return run(statement.sql, parameters, False, context)
+    _, *wrappers = connection.django.execute_wrappers  # The first one is the backend's, for statements of Django's.
+    if not wrappers:
+        return connection.run(statement, parameters, on_no_rows)
+
+    def run(sql: str, parameters: Parameters, many: bool, context: Mapping[str, Any]) -> PendingResult:  # noqa: FBT001 (as Django calls it)
+        del sql, many, context
+        return connection.run(statement, parameters, on_no_rows)
+
+    for wrapper in reversed(wrappers):
+        run = functools.partial(wrapper, run)
+    return run(statement.sql, parameters, False, {"connection": connection.django, "cursor": None})
 
 
-@contextmanager
-def pipeline(*, commit: bool = False) -> Iterator[CommitState]:
+class pipeline:  # noqa: N801 (as context managers are named)
     """Queue the statements of this block and send them in as few round trips as possible. See Note [Pipeline].
 
     A nested block is part of the outer one. An error is raised when a result is read, or at the end of the outermost block.
+    The block gets a `CommitState`: what is known of the commit, also after an error.
 
     :param commit: whether the block is the whole of its transaction, so that COMMIT can be sent with its last statements.
-    :returns: what is known of the commit, also after an error.
     """
-    state = CommitState()
-    if _state.in_pipeline:
-        yield state
-        return
-    django = _current_connection().django
-    _state.in_pipeline = True
-    try:
-        with django.execute_wrapper(_flush_before_django_query):
-            yield state
-        # Inside another transaction, for example in a test, ours is a savepoint.
-        is_outermost = django.in_atomic_block and not django.savepoint_ids and not django.needs_rollback
-        state.maybe_committed = True  # COMMIT is sent with the last statements, or by Django when this block is left.
-        _current_connection().flush(commit=state if commit and is_outermost else None)
-    finally:
-        _state.in_pipeline = False
-        if _state.connection:
-            _state.connection.discard_queue()
 
+    __slots__ = ("_commit", "_is_outermost", "_state")
 
-def _flush_before_django_query(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: Mapping[str, Any]) -> Any:  # noqa: FBT001 (as Django calls it)
-    """Keep the order: send what was queued before a statement of Django's."""
-    _current_connection().flush()
-    return execute(sql, parameters, many, context)
+    def __init__(self, *, commit: bool = False) -> None:
+        self._commit = commit
+
+    def __enter__(self) -> CommitState:
+        self._is_outermost = not _state.in_pipeline
+        self._state = CommitState()
+        if self._is_outermost:
+            _current_connection()
+            _state.in_pipeline = True
+        return self._state
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if not self._is_outermost:
+            return
+        try:
+            if kind is None:
+                connection = _current_connection()
+                django = connection.django
+                # Inside another transaction, for example in a test, ours is a savepoint.
+                is_whole = django.in_atomic_block and not django.savepoint_ids and not django.needs_rollback
+                self._state.maybe_committed = True  # COMMIT is sent with the last statements, or by Django when this block is left.
+                connection.flush(commit=self._state if self._commit and is_whole else None)
+        finally:
+            _state.in_pipeline = False
+            if _state.connection:
+                _state.connection.discard_queue()
 
 
 def _current_connection() -> PipelineConnection:

@@ -4,11 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import psycopg
-from psycopg.abc import PQGen
-from psycopg.pq.abc import PGconn, PGresult
-from psycopg.waiting import Wait
-
 Parameters = Sequence[Any] | Mapping[str, Any]
 
 PLACEHOLDER = re.compile(r"%(?:s|\((\w+)\)s)")
@@ -33,21 +28,3 @@ def to_array_literal(values: list[Any]) -> str:
 
 def _escape(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def receive(pgconn: PGconn) -> PQGen[PGresult]:
-    """Receive the reply to one message: exactly one result.
-
-    psycopg's own `fetch` reads the socket and releases the GIL twice for each result. The server sends all results at once, so
-    the others are nearly always in the buffer when the first one is.
-
-    :raises psycopg.InterfaceError: the server sent another number of results.
-    """
-    while pgconn.is_busy():
-        yield Wait.R
-        pgconn.consume_input()
-    result = pgconn.get_result()
-    if result is None or pgconn.get_result() is not None:
-        message = "the server sent another number of results than expected"
-        raise psycopg.InterfaceError(message)
-    return result

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from django.contrib.admin import AdminSite
 from django.core.management import call_command
-from django.db import connection
-from django.db.backends.postgresql import base
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.test import Client
 
+from baskets.db.backend.base import DatabaseWrapper
 from baskets.db.errors import RETRIES, Fault, OutcomeUnknown, fault_of
 from baskets.db.pipeline import COMMIT, PendingResult, PipelineConnection, execute
 from baskets.domain import idempotency, runner
@@ -30,6 +30,19 @@ Kill = Callable[[], None]
 
 def reason_of(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["details"]["reason"]
+
+
+def lose_reply_to_commit(kill: Kill) -> None:
+    """Let the next COMMIT of this thread happen, and its connection die before the reply."""
+    wrapper = connections[DEFAULT_DB_ALIAS]
+
+    def committed_but_lost() -> None:
+        del vars(wrapper)["commit"]
+        wrapper.commit()
+        kill()
+        execute("SELECT 1", [])
+
+    vars(wrapper)["commit"] = committed_but_lost
 
 
 def test_write_on_a_dead_persistent_connection_happens_once(shopper: User, kill: Kill) -> None:
@@ -86,18 +99,18 @@ def test_thread_recovers_from_a_connection_lost_between_two_transactions(
 ) -> None:
     """Django changes autocommit then: of the connection that was opened in place of a lost one, or of the one that has committed."""
     shopper.start()
-    change = base.DatabaseWrapper._set_autocommit
+    change = DatabaseWrapper.set_autocommit
     losses = [None]
 
-    def lost_once(wrapper: Any, autocommit: bool) -> None:
+    def lost_once(wrapper: DatabaseWrapper, autocommit: bool, **force: bool) -> None:
         if autocommit and losses:
             losses.pop()
             wrapper.connection.close()
-        change(wrapper, autocommit)
+        change(wrapper, autocommit, **force)
 
     if is_new:
         kill()
-    monkeypatch.setattr(base.DatabaseWrapper, "_set_autocommit", lost_once)
+    monkeypatch.setattr(DatabaseWrapper, "set_autocommit", lost_once)
     assert reason_of(finish()) == (503, "database_unavailable" if is_new else "outcome_unknown")
     assert losses == []
     assert [finish().status_code for _ in range(3)] == [200, 200, 200]
@@ -110,20 +123,12 @@ def test_connection_lost_during_commit_is_reported_or_looked_up(
 ) -> None:
     """Whether COMMIT happened is unknown. Here it did: a direct order is found on a new connection, an abort is reported as unknown."""
     shopper.start()
-    commit = connection.connection.commit
-
-    def committed_but_lost() -> None:
-        commit()
-        kill()
-        execute("SELECT 1", [])
-
-    with monkeypatch.context() as losing:
-        losing.setattr(connection.connection, "commit", committed_but_lost)
-        if ordered:
-            assert shopper.finish(ordered=True).checkout == ()
-        else:
-            answer = finish()
-            assert (*reason_of(answer), answer.headers["Retry-After"]) == (503, "outcome_unknown", "1")
+    lose_reply_to_commit(kill)
+    if ordered:
+        assert shopper.finish(ordered=True).checkout == ()
+    else:
+        answer = finish()
+        assert (*reason_of(answer), answer.headers["Retry-After"]) == (503, "outcome_unknown", "1")
     assert shopper.finish(ordered=ordered).checkout == ()
     assert Event.objects.filter(kind__in=["checkout_ordered", "checkout_aborted"]).count() == 1
 
@@ -133,21 +138,16 @@ def test_an_order_whose_commit_was_lost_does_not_order_the_next_checkout(
 ) -> None:
     """The order is committed, and before the service looks it up, the user starts another checkout, which is not paid."""
     ordered = shopper.start().session
-    commit, is_visible = connection.connection.commit, runner.is_outcome_visible
-
-    def committed_but_lost() -> None:
-        commit()
-        kill()
-        execute("SELECT 1", [])
+    is_visible = runner.is_outcome_visible
 
     def another_starts(error: BaseException) -> bool:
         shopper.place("song")
         shopper.start()
         return is_visible(error)
 
-    with monkeypatch.context() as losing:
-        losing.setattr(connection.connection, "commit", committed_but_lost)
-        losing.setattr(runner, "is_outcome_visible", another_starts)
+    lose_reply_to_commit(kill)
+    with monkeypatch.context() as starting:
+        starting.setattr(runner, "is_outcome_visible", another_starts)
         with pytest.raises(NoActiveCheckout) as refusal:
             shopper.finish(ordered=True)
     assert refusal.value.last is not None
