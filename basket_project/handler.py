@@ -7,11 +7,12 @@ from django.core.cache import close_caches
 from django.core.handlers.base import reset_urlconf
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.signals import request_finished
-from django.db import close_old_connections, connection
+from django.db import close_old_connections
 from django.http.response import HttpResponseBase
 from django.utils.http import parse_header_parameters
 
 from baskets.api.protocol.envelope import header_fields
+from baskets.db.backend.base import thread_connection
 
 UNROUTABLE_PATH = "//"
 ADMIN = "/admin/"
@@ -34,7 +35,7 @@ class Handler(WSGIHandler):
         _clean(environ)
         request = WSGIRequest(environ)
         response: HttpResponseBase = self._middleware_chain(request)  # type: ignore[attr-defined] # The stubs do not know it.
-        response._resource_closers += (request.close, connection.close_if_unusable_or_obsolete)  # type: ignore[attr-defined]  # noqa: SLF001 (as Django does)
+        response._resource_closers += (request.close, thread_connection().close_if_unusable_or_obsolete)  # type: ignore[attr-defined]  # noqa: SLF001 (as Django does)
         cookies = (("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values())
         start_response(f"{response.status_code} {response.reason_phrase}", [*header_fields(response), *cookies])
         return response

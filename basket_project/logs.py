@@ -4,7 +4,7 @@ structlog writes the service's own lines directly, because each call has one and
 `logging`, and get the same format.
 """
 
-import contextlib
+import json
 import logging.config
 import os
 import sys
@@ -45,8 +45,10 @@ class StandardError(structlog.BytesLogger):
 
     def msg(self, message: bytes) -> None:
         """Write one line."""
-        with contextlib.suppress(OSError, ValueError):
+        try:
             super().msg(message)
+        except (OSError, ValueError):
+            return
 
     # structlog calls the method named like the level.
     debug = info = warning = error = critical = exception = msg
@@ -72,9 +74,16 @@ def open_stderr() -> BinaryIO:
     return getattr(sys.stderr, "buffer", None) or Path(os.devnull).open("wb")
 
 
+_JSON = json.JSONEncoder(default=repr)
+
+
+def _encode_json(line: Any, **_: Any) -> str:
+    return _JSON.encode(line)
+
+
 def _renderers(debug: bool) -> list[structlog.typing.Processor]:  # noqa: FBT001 (passed on)
     """Return the processors that render a line."""
-    return [structlog.dev.ConsoleRenderer()] if debug else [redact_exceptions, structlog.processors.JSONRenderer()]
+    return [structlog.dev.ConsoleRenderer()] if debug else [redact_exceptions, structlog.processors.JSONRenderer(serializer=_encode_json)]
 
 
 def logging_options(*, debug: bool) -> dict[str, Any]:

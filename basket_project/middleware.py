@@ -20,7 +20,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.gzip import GZipMiddleware
 from django.middleware.security import SecurityMiddleware
-from django.urls import get_resolver
+from django.urls import ResolverMatch, get_resolver
 from django.utils import timezone, translation
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
@@ -66,18 +66,29 @@ class CallDispatch:
         del response.headers["Content-Type"]
         self._headers = response.headers
         self._resolver = get_resolver("baskets.api.urls")
+        self._patterns = self._resolver.url_patterns
 
     def __call__(self, request: HttpRequest) -> Any:
         """Handle one request."""
         if not request.path_info.startswith(CALLS):
             return self.get_response(request)
         try:
-            match = request.resolver_match = self._resolver.resolve(request.path_info)
+            match = request.resolver_match = self._resolve(request.path_info)
             response: HttpResponseBase = match.func(request, *match.args, **match.kwargs)
         except Exception as error:  # noqa: BLE001 (every exception has a response)
             response = response_for_exception(error)
         add_missing_headers(response, self._headers)
         return response
+
+    def _resolve(self, path: str) -> ResolverMatch:
+        """Resolve a path as the root resolver does, without what that records for its page of tried patterns.
+
+        :raises Resolver404: no pattern matches.
+        """
+        for pattern in self._patterns:
+            if match := pattern.resolve(path[1:]):
+                return match
+        return self._resolver.resolve(path)
 
 
 class AdminDatabase(PathScopedMiddleware):

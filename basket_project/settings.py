@@ -32,6 +32,8 @@ if not DEBUG and len(SECRET_KEY) < MIN_SECRET_LENGTH:
     )
 SECRET_KEY_FALLBACKS = env.list("DJANGO_SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
+# The service is served at the root.
+FORCE_SCRIPT_NAME = ""
 WSGI_APPLICATION = "basket_project.wsgi.application"
 ROOT_URLCONF = "basket_project.urls"
 USE_TZ = True

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import secrets
 import shutil
 import socket
@@ -17,6 +18,8 @@ from basket_project.launcher.failure import Failure, StopRequested, last_lines
 from basket_project.launcher.processes import has_working_directory
 
 HOST = "127.0.0.1"
+# Below those that Linux and macOS give to outgoing connections.
+PORTS = range(10_000, 32_768)
 USER = "baskets"
 DATABASE = "baskets"
 _RETRY_SECONDS = 30
@@ -47,11 +50,10 @@ NOT_DURABLE = {"max_connections": "250", "fsync": "off", "synchronous_commit": "
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of the loopback interface that is free at the moment. No outgoing connection will take it."""
+    while not port_is_free(port := random.choice(PORTS)):  # noqa: S311 (no secret)
+        pass
+    return port
 
 
 def port_is_free(port: int) -> bool:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Protocol
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
@@ -52,7 +52,8 @@ class Suspension(Protocol):
 
 def suspension_of(request: HttpRequest) -> Suspension | None:
     """Return the suspension of a request; None if the server offers none, or stops."""
-    return cast("Suspension | None", request.META.get(ENVIRON_KEY))
+    suspension: Suspension | None = request.META.get(ENVIRON_KEY)
+    return suspension
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 import functools
 import hashlib
 import hmac
+import os
 import re
-import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
-from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
 
@@ -20,9 +19,10 @@ from baskets import conf
 from baskets.api.auth.api_keys import Caller
 from baskets.api.exceptions import error_response, response_for_exception
 from baskets.api.long_polling import suspension_of
-from baskets.api.protocol.envelope import REASON_ATTRIBUTE, add_missing_headers
+from baskets.api.protocol.envelope import REASON_ATTRIBUTE, add_missing_headers, set_plain_header
 from baskets.api.protocol.metrics import REQUEST_SECONDS, REQUESTS_ANSWERED
 from baskets.api.protocol.versioning import DEFAULT_VERSION, SUPPORTED_VERSIONS, requested_version
+from baskets.db.backend.base import thread_connection
 from baskets.domain.events import refused_calls
 
 log = structlog.get_logger("baskets.api")
@@ -57,13 +57,14 @@ class EnvelopeMiddleware:
         started = time.perf_counter()
         meta = request.META
         given = meta.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else secrets.token_hex(16)
+        request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else os.urandom(16).hex()
         meta[REQUEST_ID_KEY] = request_id
         if request.path_info.startswith(ADMIN):
             response = self.get_response(request)
             _set_headers(response, request_id, _SECURITY_HEADERS)
             return response
-        statements = connection.statements
+        database = thread_connection()
+        statements = database.statements
         bound = structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
             response = self._respond(request)
@@ -71,7 +72,7 @@ class EnvelopeMiddleware:
             if (suspension := suspension_of(request)) and suspension.is_suspended:
                 return response  # It is discarded.
             if response.status_code >= 500 or not request.path_info.startswith(UNLOGGED_PATHS):
-                self._record(request, response, seconds=time.perf_counter() - started, statements=connection.statements - statements)
+                self._record(request, response, seconds=time.perf_counter() - started, statements=database.statements - statements)
         finally:
             structlog.contextvars.reset_contextvars(**bound)
         return response
@@ -118,7 +119,7 @@ def _check_host(host: str, allowed: tuple[str, ...]) -> None:  # noqa: ARG001 (a
 
 def _set_headers(response: HttpResponseBase, request_id: str, defaults: ResponseHeaders) -> None:
     """Set the request id, and the other headers that are not set yet."""
-    response.headers["X-Request-ID"] = request_id
+    set_plain_header(response, "X-Request-ID", request_id)
     add_missing_headers(response, defaults)
 
 

@@ -10,16 +10,14 @@ from baskets.api.views.reporting import BackendViewSet
 from baskets.api.views.webhooks import WebhookSecretViewSet, WebhookViewSet
 
 api_patterns = [
-    path("baskets/users/<user_id>", BasketViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
+    # Django tries them in this order: what a crowd calls comes first.
+    path("baskets/users/<user_id>/checkout/sessions/finish-active", BasketViewSet.as_view({"post": "finish_active"})),
+    path("baskets/users/<user_id>/checkout/sessions", BasketViewSet.as_view({"post": "start"})),
     path(
         "baskets/users/<user_id>/products/<product_id>",
         BasketViewSet.as_view({"post": "place", "patch": "change", "delete": "remove"}),
     ),
-    path("baskets/users/<user_id>/checkout/sessions", BasketViewSet.as_view({"post": "start"})),
-    path(
-        "baskets/users/<user_id>/checkout/sessions/finish-active",
-        BasketViewSet.as_view({"post": "finish_active"}),
-    ),
+    path("baskets/users/<user_id>", BasketViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
     path("baskets/users/<user_id>/checkout/sessions/<order_no>", BasketViewSet.as_view({"get": "session"})),
     path("baskets/users/<user_id>/transfer", transfers.TransferViewSet.as_view({"post": "create"})),
     path("baskets/users/<user_id>/devices", DeviceViewSet.as_view({"get": "show"})),

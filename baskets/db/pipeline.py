@@ -6,11 +6,6 @@ one round trip when a result is read, before Django runs a statement, and at the
 with it. The server still runs the statements one after the other, each with a new snapshot, so locks and the clock work as
 they do everywhere; after an error it skips the rest. Outside of a block a statement is sent at once.
 
-Note [Expected rows]
-A statement that only makes sure that rows were found does not need a round trip to find that out: `expect_rows(source)` ends
-it with `SELECT 1 / count(*)` over these rows. Where there are none, the division by zero fails the transaction on the server, and
-the exception given as `on_no_rows` is raised in its place.
-
 Note [Stale plans]
 After a change of the schema the server refuses a prepared statement whose result has other types: "cached plan must not change result
 type". Our connection is closed then, but behind a pooler the session stays, and with it the statement: PgBouncer gives the same text
@@ -21,19 +16,16 @@ every call. Here libpq's pipeline mode is entered only while the queue is sent.
 """
 
 import functools
-import hashlib
 import inspect
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg import errors, generators
+from psycopg import abc, errors, generators
 from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import DiagnosticField, ExecStatus, Format, TransactionStatus
@@ -41,49 +33,14 @@ from psycopg.pq.abc import PGresult
 from psycopg.waiting import Wait
 
 from baskets import tracing
+from baskets.db.backend.base import DatabaseWrapper, thread_connection
 from baskets.db.errors import SESSION_ENDED, is_stale_plan
-from baskets.db.protocol import Parameters, to_array_literal, to_dollar_params
+from baskets.db.statements import Parameters, Statement, to_array_literal
 
 Row = tuple[Any, ...]
 
 SUCCEEDED = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 DIVISION_BY_ZERO = b"22012"
-
-
-class Statement:
-    """One constant SQL text with `%s` or `%(name)s` placeholders, prepared once per connection.
-
-    :param name: lower-case words joined by `_`; it begins the name in `pg_prepared_statements` and in error reports.
-    :param sql: what varies is a parameter. Parameters are sent as text and the server infers their types; where that leaves a
-        choice, the text has a cast.
-
-    >>> RENAME = Statement("rename_product", "UPDATE baskets_product SET name = %s WHERE id = %s")
-    """
-
-    __slots__ = ("dollar_sql", "name", "names", "prepared_name", "sql")
-
-    def __init__(self, name: str, sql: str) -> None:
-        self.name = name
-        self.sql = sql
-        self.dollar_sql, self.names = to_dollar_params(sql)
-        # The digest tells two releases apart that share a session behind a pooler.
-        self.prepared_name = f"baskets_{name}_{hashlib.sha256(sql.encode()).hexdigest()[:12]}".encode()
-
-    def __repr__(self) -> str:
-        return f"Statement({self.prepared_name.decode()})"
-
-    def in_order(self, parameters: Parameters) -> list[Any]:
-        """Return the parameters in the order of the placeholders."""
-        return list(parameters if self.names is None else map(parameters.__getitem__, self.names))  # type: ignore[arg-type] # See `names`.
-
-
-def expect_rows(source: str, *, number: str | None = None) -> str:
-    """Return the end of a statement that fails where the named CTE has no rows. See Note [Expected rows].
-
-    :param number: a placeholder; the statement fails where the CTE has another number of rows than its value.
-    """
-    divisor = "count(*)" if number is None else f"(count(*) = {number})::int"
-    return f"SELECT 1 / {divisor} FROM {source}"  # noqa: S608 (both are constants of ours)
 
 
 class PendingResult:
@@ -130,10 +87,22 @@ class PendingResult:
         """Return all remaining rows."""
         return list(self)
 
-    def set_rows(self, rows: Sequence[Row], *, rowcount: int) -> None:
-        """Store the reply of the server."""
+    def receive(self, result: PGresult, adapter: abc.Transformer) -> None:
+        """Store the reply of the server.
+
+        :param adapter: loads the rows.
+        :raises psycopg.errors.InFailedSqlTransaction: COMMIT of a failed transaction. To the server that is not an error: it
+            rolls back and reports ROLLBACK.
+        """
+        if self.statement is COMMIT and result.command_status == b"ROLLBACK":
+            message = "the transaction had failed before its end, and was rolled back"
+            raise errors.InFailedSqlTransaction(message)
+        rows: Sequence[Row] = ()
+        if result.ntuples:
+            adapter.set_pgresult(result)
+            rows = adapter.load_rows(0, result.ntuples, tuple)
         self._rows = iter(rows)
-        self._rowcount = rowcount
+        self._rowcount = result.command_tuples or 0
 
 
 class _Edition:
@@ -156,7 +125,7 @@ _edition = _Edition()
 class PipelineConnection:
     """Wraps one psycopg connection: the queue of unsent statements, and the statements already prepared on it."""
 
-    def __init__(self, django: BaseDatabaseWrapper) -> None:
+    def __init__(self, django: DatabaseWrapper) -> None:
         self.django = django
         django.flush_pipeline = self.flush
         self.raw: psycopg.Connection[Any] = django.connection
@@ -169,22 +138,13 @@ class PipelineConnection:
 
     def enqueue(self, statement: Statement, parameters: Parameters, on_no_rows: Exception | None = None) -> PendingResult:
         """Queue a statement, to be sent with the next flush."""
+        self.django.statements += 1
         values = statement.in_order(parameters)
         for place, value in enumerate(values):
             if value.__class__ is list:
                 values[place] = to_array_literal(value)
         result = PendingResult(self, statement, self._adapter.dump_sequence(values, [PyFormat.TEXT] * len(values)), on_no_rows)
         self._queue.append(result)
-        return result
-
-    def run(self, statement: Statement, parameters: Parameters, on_no_rows: Exception | None) -> PendingResult:
-        """Queue a statement, and send it at once outside of a pipeline."""
-        if self.django.needs_rollback:
-            self.django.validate_no_broken_transaction()
-        self.django.statements += 1
-        result = self.enqueue(statement, parameters, on_no_rows)
-        if not _state.in_pipeline:
-            self.flush()
         return result
 
     def discard_queue(self) -> None:
@@ -270,7 +230,7 @@ class PipelineConnection:
                     del self._prepared[pending.statement.prepared_name]
                     self._failed_names += 1
             elif not is_prepare and not failed:
-                self._store_result(pending, result)
+                pending.receive(result, self._adapter)
         yield from generators.fetch_many(pgconn)  # The sync point has a result, too.
         pgconn.exit_pipeline_mode()
 
@@ -289,21 +249,6 @@ class PipelineConnection:
             expected.append((pending, True))
         self.raw.pgconn.send_query_prepared(name, pending.values, result_format=Format.BINARY)
         expected.append((pending, False))
-
-    def _store_result(self, pending: PendingResult, result: PGresult) -> None:
-        """Store the rows of a result.
-
-        :raises psycopg.errors.InFailedSqlTransaction: COMMIT of a failed transaction. To the server that is not an error: it
-            rolls back and reports ROLLBACK.
-        """
-        if pending.statement is COMMIT and result.command_status == b"ROLLBACK":
-            message = "the transaction had failed before its end, and was rolled back"
-            raise errors.InFailedSqlTransaction(message)
-        rows: Sequence[Row] = ()
-        if result.ntuples:
-            self._adapter.set_pgresult(result)
-            rows = self._adapter.load_rows(0, result.ntuples, tuple)
-        pending.set_rows(rows, rowcount=result.command_tuples or 0)
 
 
 def _ended_before_commit(pending: PendingResult, result: PGresult) -> bool:
@@ -349,15 +294,27 @@ def execute(statement: Statement | str, parameters: Parameters, *, on_no_rows: E
     if isinstance(statement, str):
         statement = _anonymous(statement)
     connection = _current_connection()
-    _, *wrappers = connection.django.execute_wrappers  # The first one is the backend's, for statements of Django's.
-    if not wrappers:
-        return connection.run(statement, parameters, on_no_rows)
+    django = connection.django
+    if django.needs_rollback:
+        django.validate_no_broken_transaction()
+    if len(django.execute_wrappers) == 1:  # The backend's own, for statements of Django's.
+        result = connection.enqueue(statement, parameters, on_no_rows)
+    else:
+        result = _enqueue_wrapped(connection, statement, parameters, on_no_rows)
+    if not _state.in_pipeline:
+        connection.flush()
+    return result
 
-    def run(sql: str, parameters: Parameters, many: bool, context: Mapping[str, Any]) -> PendingResult:  # noqa: FBT001 (as Django calls it)
-        del sql, many, context
-        return connection.run(statement, parameters, on_no_rows)
 
-    for wrapper in reversed(wrappers):
+def _enqueue_wrapped(
+    connection: PipelineConnection, statement: Statement, parameters: Parameters, on_no_rows: Exception | None
+) -> PendingResult:
+    """Enqueue a statement inside the other `execute_wrappers` of the connection, as Django runs one."""
+
+    def run(*_: object) -> PendingResult:
+        return connection.enqueue(statement, parameters, on_no_rows)
+
+    for wrapper in reversed(connection.django.execute_wrappers[1:]):
         run = functools.partial(wrapper, run)
     return run(statement.sql, parameters, False, {"connection": connection.django, "cursor": None})
 
@@ -405,7 +362,7 @@ def _current_connection() -> PipelineConnection:
     connection = _state.connection
     if connection is not None and connection.raw is connection.django.connection:
         return connection
-    django = connections[DEFAULT_DB_ALIAS]
+    django = thread_connection()
     if django.connection is None:
         django.ensure_connection()
     if connection is None or connection.raw is not django.connection:

@@ -11,10 +11,11 @@ import secrets
 from contextlib import closing
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import InterfaceError, OperationalError, connections
 
-from baskets.db.pipeline import PipelineConnection, Statement
+from baskets.db.backend.base import DatabaseWrapper, thread_connection
+from baskets.db.pipeline import PipelineConnection
+from baskets.db.statements import Statement
 
 UNSUITABLE = (
     "A pooler between the service and PostgreSQL loses prepared statements: use PgBouncer 1.21 or later with max_prepared_statements above "
@@ -24,7 +25,7 @@ UNSUITABLE = (
 LOOKS = 4
 
 
-def pooler_problem(django: BaseDatabaseWrapper) -> str | None:
+def pooler_problem(django: DatabaseWrapper) -> str | None:
     """Return why the service cannot work through the pooler of this connection, or None. See Note [Pooler].
 
     :raises django.db.Error: the server does not answer.
@@ -41,7 +42,7 @@ def refuse_unsuitable_pooler() -> None:
     :raises ImproperlyConfigured: there is such a pooler.
     """
     try:
-        problem = pooler_problem(connections[DEFAULT_DB_ALIAS])
+        problem = pooler_problem(thread_connection())
     except (OperationalError, InterfaceError):
         return
     finally:
@@ -50,13 +51,13 @@ def refuse_unsuitable_pooler() -> None:
         raise ImproperlyConfigured(problem)
 
 
-def _backend_pid(django: BaseDatabaseWrapper) -> int:
+def _backend_pid(django: DatabaseWrapper) -> int:
     with django.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         return int(cursor.fetchone()[0])
 
 
-def _shows_own_names(django: BaseDatabaseWrapper) -> bool:
+def _shows_own_names(django: DatabaseWrapper) -> bool:
     """Return whether a statement that was prepared under a name has that name in the session that runs it."""
     probe = Statement(f"pooler_{secrets.token_hex(4)}", "SELECT EXISTS (SELECT FROM pg_prepared_statements WHERE name = %s)")
     name = probe.prepared_name.decode()
@@ -71,7 +72,7 @@ def _shows_own_names(django: BaseDatabaseWrapper) -> bool:
     return bool(shown)
 
 
-def _share_sessions(first: BaseDatabaseWrapper, second: BaseDatabaseWrapper) -> bool:
+def _share_sessions(first: DatabaseWrapper, second: DatabaseWrapper) -> bool:
     """Return whether one connection has met two sessions, or both the same one: in session mode neither happens."""
     looks = [(_backend_pid(first), _backend_pid(second)) for _ in range(LOOKS)]
     one, other = map(set, zip(*looks, strict=True))

@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DatabaseError, InterfaceError, connection, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 
 from baskets.db import errors
+from baskets.db.backend.base import thread_connection
 from baskets.db.pipeline import CommitState, pipeline
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ def run_in_transaction(operation: Callable[[], T]) -> T:
     :raises OutcomeUnknown: the connection was lost after COMMIT was sent.
     :raises django.db.Error: a retry does not help, or the third try has failed; nothing is committed.
     """
+    connection = thread_connection()
     for left in reversed(range(TRIES)):
         found, commit = connection.connection, CommitState()
         try:

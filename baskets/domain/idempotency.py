@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from baskets import conf
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain.errors import IdempotencyKeyReused
 from baskets.models import IdempotencyRecord
 

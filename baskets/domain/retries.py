@@ -4,8 +4,7 @@ An operation only raises. `runner` decides when to try again, and prepares the n
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 
@@ -78,11 +77,11 @@ def end_reclaiming() -> None:
     _state.may_reclaim = False
 
 
-@contextmanager
-def unit_of_work() -> Iterator[None]:
+class unit_of_work:  # noqa: N801 (as context managers are named)
     """Let the operations of this block raise `StockReclaimable` once."""
-    before, _state.may_reclaim = _state.may_reclaim, True
-    try:
-        yield
-    finally:
-        _state.may_reclaim = before
+
+    def __enter__(self) -> None:
+        self._before, _state.may_reclaim = _state.may_reclaim, True
+
+    def __exit__(self, *error: object) -> None:
+        _state.may_reclaim = self._before

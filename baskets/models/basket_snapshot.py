@@ -4,11 +4,13 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
-from baskets.db.pipeline import Statement, execute
+from django.utils.functional import cached_property
+
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.models.baskets import basket_key
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from django.db import connection
 
-from baskets.db.pipeline import Statement
+from baskets.db.statements import Statement
 from tests.bench.background import Background
 from tests.bench.parts import print_head, print_row
 from tests.bench.servers import processor_seconds, resident_megabytes

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from baskets.db.pipeline import CommitState, PipelineConnection, Statement
+from baskets.db.pipeline import CommitState, PipelineConnection
+from baskets.db.statements import Statement
 
 SYNC = b"S\0\0\0\4"
 
@@ -88,7 +89,7 @@ def test_knowledge_of_whether_commit_happened(answers: bytes, may_have_committed
     with fake_server(answers) as port:
         options = {"host": "127.0.0.1", "port": port, "user": "x", "dbname": "x", "sslmode": "disable", "gssencmode": "disable"}
         with contextlib.closing(psycopg.connect(**options)) as raw:  # type: ignore[arg-type] # It takes any option by its name.
-            django = SimpleNamespace(connection=raw, wrap_database_errors=contextlib.nullcontext(), queries_logged=False)
+            django: Any = SimpleNamespace(connection=raw, wrap_database_errors=contextlib.nullcontext(), queries_logged=False, statements=0)
             pipelined = PipelineConnection(django)  # type: ignore[arg-type] # As much of a wrapper as it needs.
             pipelined.enqueue(Statement("update", "UPDATE anything"), [])
             with contextlib.nullcontext() if whole else pytest.raises(psycopg.Error) as failure:

@@ -18,8 +18,9 @@ from django.db import DatabaseError, OperationalError, connection
 
 from basket_project.launcher.cluster import free_port
 from baskets.db import checks, circuit_breaker
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
 from baskets.db.pooler import UNSUITABLE, refuse_unsuitable_pooler
+from baskets.db.statements import Statement
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.maintenance import invariant_checker
 from baskets.models import CheckoutSession

@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from baskets.db.protocol import to_dollar_params
+from baskets.db.statements import to_dollar_params
 from baskets.domain.checkout.direct_orders import ORDER_ACTIVE
 from baskets.domain.checkout.pricing import READ_CART_ENTRIES
 from baskets.domain.checkout.purchase_limits import PARTNER_SHARES

@@ -15,8 +15,7 @@ import pytest
 from django.db import connection, transaction
 
 import baskets.domain
-from baskets.db.pipeline import Statement
-from baskets.db.protocol import to_array_literal, to_dollar_params
+from baskets.db.statements import Statement, to_array_literal, to_dollar_params
 from baskets.domain.checkout.ending import EXPIRE_SESSIONS
 from baskets.models import Partner
 

@@ -9,7 +9,8 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 
-from baskets.db.pipeline import Statement, execute, expect_rows, pipeline
+from baskets.db.pipeline import execute, pipeline
+from baskets.db.statements import Statement, expect_rows
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.access.api_keys import issue_api_key
 from baskets.models import Partner

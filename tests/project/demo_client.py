@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from basket_project.launcher.cluster import port_is_free
+from basket_project.launcher.cluster import free_port, port_is_free
 from baskets.domain.cells.slot_division import divide
 from baskets.domain.slots import slot_of
 
@@ -91,9 +90,7 @@ def users_of(cell: int, *, cells: int, name: str = "buyer") -> Iterator[str]:
 def free_ports(count: int) -> int:
     """Return the first of several free ports in a row."""
     for _ in range(50):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first: int = probe.getsockname()[1]
-        if first + count < 65536 and all(port_is_free(first + number) for number in range(count)):
+        first = free_port()
+        if all(port_is_free(first + number) for number in range(count)):
             return first
     pytest.fail("there are no free ports")

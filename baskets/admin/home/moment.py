@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 
 # A count stops here: the lists show all of them.
 MAX_COUNTED = 1000

@@ -16,7 +16,8 @@ from baskets import conf
 from baskets.admin.core import display
 from baskets.admin.core.refusals import translated
 from baskets.admin.repairs.forms import RepairForm
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain.stock.catalog import MAX_PIECES
 from baskets.domain.stock.count_file import read_counts
 from baskets.domain.support.stock_repairs import MAX_COUNTED_PRODUCTS

@@ -21,7 +21,8 @@ from rest_framework.request import Request
 
 from baskets.api.exceptions import ApiError
 from baskets.db.errors import read_with_reconnect
-from baskets.db.pipeline import PendingResult, Statement, execute, expect_rows
+from baskets.db.pipeline import PendingResult, execute
+from baskets.db.statements import Statement, expect_rows
 from baskets.domain.access.api_keys import digest_key, parse_key_prefix
 from baskets.domain.retries import RetryTransaction
 from baskets.models import ApiKey

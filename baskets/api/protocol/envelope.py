@@ -30,7 +30,7 @@ def json_response(body: str, *, status: int = 200, headers: Mapping[str, str] | 
     content = body.encode()
     response = HttpResponse(content, status=status, content_type="application/json")
     add_missing_headers(response, UNCACHED)
-    response.headers["Content-Length"] = str(len(content))
+    set_plain_header(response, "Content-Length", str(len(content)))
     for name, value in (headers or {}).items():
         response.headers[name] = value
     return response
@@ -43,6 +43,11 @@ def add_missing_headers(response: HttpResponseBase, defaults: ResponseHeaders) -
     """Add headers that the response does not have yet: all at once, because Django checks each that is added singly."""
     headers = response.headers
     headers._store = {**defaults._store, **headers._store}  # noqa: SLF001 (see above)
+
+
+def set_plain_header(response: HttpResponseBase, name: str, value: str) -> None:
+    """Set a header whose value this service has made or checked: without the search for line breaks and other characters."""
+    response.headers._store[name.lower()] = (name, value)  # noqa: SLF001 (see above)
 
 
 def header_fields(response: HttpResponseBase) -> Iterable[tuple[str, str]]:

@@ -5,7 +5,6 @@ The docstrings and help texts are part of the published schema.
 
 import functools
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from drf_spectacular.drainage import set_override
@@ -50,7 +49,7 @@ class RequestSerializer(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         """Drop the fields that count as absent, then check the rest."""
-        if isinstance(data, Mapping):
+        if isinstance(data, dict):
             data = {name: value for name, value in data.items() if value is not None or name not in self._null_is_absent}
         return super().to_internal_value(data)
 

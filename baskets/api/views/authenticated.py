@@ -1,12 +1,12 @@
 """Authenticates the caller of an API viewset and checks everything that does not depend on the content of the call."""
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 from django.core.exceptions import TooManyFieldsSent
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
+from django.utils.functional import cached_property
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.viewsets import ViewSet
@@ -64,7 +64,7 @@ class AuthenticatedViewSet(ViewSet):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Check the call and run its action. See Note [Dispatch]."""
-        call = cast("Request", request)
+        call: Request = request  # type: ignore[assignment] # See Note [Dispatch].
         call.user, call.auth = None, None  # type: ignore[assignment] # Before the key is known, and for calls that need none.
         method = (request.method or "").lower()
         self.action = self.action_map.get(method, "")
@@ -166,7 +166,8 @@ class AuthenticatedViewSet(ViewSet):
     @property
     def caller(self) -> Caller:
         """The caller, where the call needs a key."""
-        return cast("Caller", self.request.user)
+        caller: Caller = self.request.user  # type: ignore[assignment] # The views of people are elsewhere.
+        return caller
 
     @cached_property
     def owner(self) -> Owner:

@@ -22,7 +22,8 @@ from baskets.api.exceptions import error_response
 from baskets.api.protocol.metrics import REGISTRY
 from baskets.api.views.health import get_only
 from baskets.db.errors import read_with_reconnect
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain.support import key_misuse
 from baskets.models import Product
 

@@ -6,10 +6,10 @@ the network: then the client must close the connection. `WAIT_SECONDS` of the da
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import psycopg
-from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.postgresql import base
 from psycopg import generators
 from psycopg.abc import PQGen, PQGenConn
@@ -158,8 +158,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def set_autocommit(self, autocommit: bool, force_begin_transaction_with_broken_autocommit: bool = False) -> None:  # noqa: FBT001, FBT002 (as Django has it)
         """Change autocommit. See Note [Ends of a transaction]."""
         connection = self.connection
-        is_logged_or_checked = self.force_debug_cursor or settings.DEBUG or self.health_check_enabled
-        if connection is None or not connection.is_idle or self.in_atomic_block or is_logged_or_checked:
+        is_checked = self.health_check_enabled  # type: ignore[attr-defined] # The stubs do not know it.
+        if connection is None or not connection.is_idle or self.in_atomic_block or is_checked:
             super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
             return
         connection.set_autocommit_while_idle(autocommit)
@@ -186,3 +186,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if autocommit and self.connection is not None and self.connection.closed and not self.in_atomic_block:
                 self.connection = None
             raise
+
+
+def thread_connection() -> DatabaseWrapper:
+    """Return Django's connection of this thread."""
+    return cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])

@@ -7,7 +7,8 @@ from uuid import uuid4
 import jwt
 
 from baskets import conf
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain.access.signing_keys import ALGORITHM, current_signer
 from baskets.models.basket_snapshot import Owner
 

@@ -18,7 +18,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from baskets.db.errors import Fault, fault_of, read_with_reconnect
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain.errors import Throttled
 from baskets.domain.retries import LimitBlockUsedUp
 

@@ -7,7 +7,8 @@ from uuid import UUID
 from django.db import transaction
 
 from baskets import conf
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_and_read, write_and_record
 from baskets.domain.baskets.timeline import INSERT_INTO_EVENT, lists_as_json

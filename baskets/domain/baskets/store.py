@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from baskets import conf
-from baskets.db.pipeline import PendingResult, Statement, execute
+from baskets.db.pipeline import PendingResult, execute
+from baskets.db.statements import Statement
 from baskets.domain.actors import Actor
 from baskets.domain.baskets import timeline
 from baskets.models import Event

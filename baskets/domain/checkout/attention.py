@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from django.db import transaction
 
-from baskets.db.pipeline import PendingResult, Statement, execute
+from baskets.db.pipeline import PendingResult, execute
+from baskets.db.statements import Statement
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import lock_basket
 from baskets.domain.baskets.timeline import INSERT_INTO_EVENT

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from baskets import conf
-from baskets.db.pipeline import PendingResult, Statement, execute
+from baskets.db.pipeline import PendingResult, execute
+from baskets.db.statements import Statement
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.store import LOCK_BASKET, PendingBasket, write_baskets_of
 from baskets.domain.baskets.timeline import INSERT_INTO_EVENT

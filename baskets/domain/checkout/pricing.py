@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from baskets.db.pipeline import PendingResult, Statement, execute
+from baskets.db.pipeline import PendingResult, execute
+from baskets.db.statements import Statement
 from baskets.models.basket_snapshot import BasketLine
 
 CATALOG_ENTRIES = """

@@ -6,7 +6,8 @@ Source: `baskets/docs/adr/0053-a-sandbox-beside-each-partner.md`.
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain.access import rate_limits
 from baskets.domain.checkout.pricing import CatalogEntry
 from baskets.domain.errors import Busy, Shortage

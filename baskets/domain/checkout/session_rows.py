@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from baskets.db.pipeline import PendingResult, Statement, execute
+from baskets.db.pipeline import PendingResult, execute
+from baskets.db.statements import Statement
 from baskets.domain.checkout.pricing import CatalogEntry, total_price
 from baskets.domain.errors import Shortage
 from baskets.models import CheckoutSession, StockReservation

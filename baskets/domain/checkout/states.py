@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from baskets.db.pipeline import Statement, execute, expect_rows
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement, expect_rows
 from baskets.domain.actors import Actor
 from baskets.models import CheckoutSession, StockReservation
 from baskets.models.basket_snapshot import BasketSnapshot

@@ -12,7 +12,8 @@ from functools import partial
 
 from django.db import transaction
 
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.events import feed
 

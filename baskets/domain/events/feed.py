@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from django.db import transaction
 from django.db.models import QuerySet
 
-from baskets.db.pipeline import Statement, execute
-from baskets.db.protocol import Parameters
+from baskets.db.pipeline import execute
+from baskets.db.statements import Parameters, Statement
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.events.payloads import ENTRY_COLUMNS, FeedEntry
 from baskets.models import FeedGap, FeedPosition, FeedState

@@ -14,7 +14,8 @@ from collections import Counter
 import structlog
 from django.db import DatabaseError, InterfaceError
 
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.db.transactions import run_in_transaction
 from baskets.error_summary import summarize_error
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.models import FeedPosition, WebhookAttempt
 
 # Failures and deliveries are counted apart, so that an endpoint that refuses one event of many still shows why.

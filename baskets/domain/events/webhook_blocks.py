@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.events.webhook_failures import Failure
 

@@ -14,7 +14,8 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from baskets import conf
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain import audit_log
 from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.actors import Actor, ActorKind

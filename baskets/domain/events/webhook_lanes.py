@@ -32,7 +32,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from baskets import conf
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.events import webhook_blocks
 from baskets.domain.events.webhook_failures import Failure

@@ -20,7 +20,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from baskets import conf
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.db.transactions import run_in_transaction
 from baskets.domain.actors import Actor
 from baskets.domain.events import feed

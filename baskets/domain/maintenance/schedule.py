@@ -3,7 +3,8 @@
 from datetime import datetime, time
 from typing import cast
 
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 
 # The two halves of the advisory lock's key, as `pg_locks` shows them.
 LOCK_KEY = (441_008, 721_300)

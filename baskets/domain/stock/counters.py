@@ -15,7 +15,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from baskets.db.pipeline import Statement, execute, expect_rows
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement, expect_rows
 from baskets.domain.retries import StockChanged
 from baskets.models import Stock
 

@@ -11,7 +11,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain import audit_log
 from baskets.domain.actors import Actor
 from baskets.domain.support.guards import RepairNotApplicable, StaleState

@@ -6,7 +6,8 @@ from typing import Any
 
 from django.db import transaction
 
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain import audit_log, slots
 from baskets.domain.actors import Actor
 from baskets.domain.baskets.lifecycle import check_no_active_session, delete_locked_basket

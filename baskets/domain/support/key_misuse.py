@@ -14,7 +14,8 @@ from django.db import DatabaseError
 from django.db.models import QuerySet
 
 from baskets.db.errors import Fault, fault_of
-from baskets.db.pipeline import Statement, execute
+from baskets.db.pipeline import execute
+from baskets.db.statements import Statement
 from baskets.domain import runner, validation
 from baskets.domain.actors import Actor
 from baskets.domain.support import checkout_repairs, guards

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from django.db import connection
 from standardwebhooks.webhooks import Webhook
 
-from baskets.db.pipeline import Statement
+from baskets.db.statements import Statement
 from baskets.domain.access.partners import PartnerNotFound
 from baskets.domain.errors import NothingToReplay
 from baskets.domain.events import (
