@@ -28,6 +28,9 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("0045_share_of_partner", "constraint-missing-not-valid"): "There are few partners, and no value is set yet.",
     ("0051_moving_batches", "prefer-bigint-over-smallint"): "It is the number of a cell, at most 64.",
     ("0053_short_checks", "ban-drop-constraint"): "The same statement adds one with the same meaning.",
+    ("0054_row_checks", "ban-drop-constraint"): "A domain has one with the same meaning, and the rows are validated.",
+    ("0054_row_checks", "ban-drop-domain"): "Only an earlier attempt can have made it.",
+    ("0054_row_checks", "ban-create-domain-with-constraint"): "No column has its type: a CHECK of the table is validated instead.",
 }
 # SQL as Django writes it, and what must be found in it: a linter that finds nothing looks like clean migrations.
 SAMPLE = """BEGIN;

@@ -20,6 +20,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Index
 
+from baskets.db.constraints import CONSTRAINTS_OF_TABLES
 from baskets.db.pooler import pooler_problem
 
 log = structlog.get_logger("baskets.db")
@@ -41,9 +42,9 @@ NOT_DURABLE = "off"
 OLDEST_SUPPORTED_SERIES = 15
 
 # Names of all indexes and constraints that the connection's search path finds.
-VALID_NAMES = """
+VALID_NAMES = f"""
 SELECT relname FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid WHERE pg_table_is_visible(indrelid)
-UNION SELECT conname FROM pg_constraint WHERE conrelid <> 0 AND pg_table_is_visible(conrelid)"""
+UNION SELECT conname FROM ({CONSTRAINTS_OF_TABLES}) AS constraints WHERE pg_table_is_visible(conrelid)"""  # noqa: S608 (a constant of ours)
 LEADING_COLUMNS = """
 SELECT relname, attname FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
 JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]

@@ -8,6 +8,7 @@ from django.db.models.functions import Lower, Now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
+from baskets.db.constraints import RowCheck
 from baskets.models.checkouts import CheckoutSession
 from baskets.models.locking import LockableQuerySet
 
@@ -79,11 +80,11 @@ class Basket(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(name="one_basket_per_partner_and_user", fields=["partner", "user_id"]),
-            models.CheckConstraint(name="user_id_is_not_empty", condition=~Q(user_id="")),
-            models.CheckConstraint(name="revision_is_not_negative", condition=Q(revision__gte=0, events__gte=0)),
-            models.CheckConstraint(name="purged_events_are_counted", condition=Q(events_purged__gte=0, events_purged__lte=F("events"))),
-            models.CheckConstraint(name="basket_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))),
-            models.CheckConstraint(name="basket_changed_after_its_creation", condition=Q(last_changed_at__gte=F("created_at"))),
+            RowCheck(name="user_id_is_not_empty", condition=~Q(user_id="")),
+            RowCheck(name="revision_is_not_negative", condition=Q(revision__gte=0, events__gte=0)),
+            RowCheck(name="purged_events_are_counted", condition=Q(events_purged__gte=0, events_purged__lte=F("events"))),
+            RowCheck(name="basket_expires_after_its_creation", condition=Q(expires_at__gt=F("created_at"))),
+            RowCheck(name="basket_changed_after_its_creation", condition=Q(last_changed_at__gte=F("created_at"))),
         ]
 
     def __str__(self) -> str:
@@ -116,8 +117,8 @@ class BasketItem(models.Model):
         indexes = [models.Index(fields=["product"], name="items_of_product")]
         constraints = [
             models.UniqueConstraint(name="one_item_per_basket_and_product", fields=["basket", "product"]),
-            models.CheckConstraint(name="item_list_is_known", condition=Q(list__regex="^(cart|saved)$")),
-            models.CheckConstraint(name="item_count_is_positive", condition=Q(count__gt=0)),
+            RowCheck(name="item_list_is_known", condition=Q(list__in=["cart", "saved"])),
+            RowCheck(name="item_count_is_positive", condition=Q(count__gt=0)),
         ]
 
     def __str__(self) -> str:

@@ -7,6 +7,8 @@ from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
+from baskets.db.constraints import RowCheck
+
 
 class CheckoutSessionQuerySet(models.QuerySet["CheckoutSession"]):
     """Named queries for sessions."""
@@ -111,27 +113,25 @@ class CheckoutSession(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(name="one_active_checkout_per_basket", fields=["basket"], condition=Q(status="ACTIVE")),
-            models.CheckConstraint(
+            RowCheck(
                 name="session_finished_unless_active",
                 condition=Q(
                     Exact(IsNull(F("finished_at"), True), Exact(F("status"), Value("ACTIVE"))),
                     Exact(IsNull(F("ended_revision"), True), IsNull(F("finished_at"), True)),
                 ),
             ),
-            # This constraint also limits `status` to the known states, by a pattern: see ADR 55.
-            models.CheckConstraint(
+            # This constraint also limits `status` to the known states.
+            RowCheck(
                 name="session_released_if_aborted_expired_or_late",
                 condition=Q(status="ORDERED") & Q(Exact(IsNull(F("released_at"), False), F("late")))
-                | Q(status__regex="^(ACTIVE|ABORTED|EXPIRED)$", late=False)
+                | Q(status__in=["ACTIVE", "ABORTED", "EXPIRED"], late=False)
                 & Q(Exact(IsNull(F("released_at"), True), IsNull(F("finished_at"), True))),
             ),
-            models.CheckConstraint(name="hold_ends_after_the_start", condition=Q(expires_at__gt=F("started_at"))),
-            models.CheckConstraint(
-                name="active_session_has_no_finishing_key", condition=Q(finished_at__isnull=False) | Q(finished_by_key="")
-            ),
+            RowCheck(name="hold_ends_after_the_start", condition=Q(expires_at__gt=F("started_at"))),
+            RowCheck(name="active_session_has_no_finishing_key", condition=Q(finished_at__isnull=False) | Q(finished_by_key="")),
             # A CHECK accepts a comparison with NULL.
-            models.CheckConstraint(name="session_finished_after_the_start", condition=Q(finished_at__gte=F("started_at"))),
-            models.CheckConstraint(name="only_an_order_is_reversed", condition=Q(reversed_at__isnull=True) | Q(status="ORDERED")),
+            RowCheck(name="session_finished_after_the_start", condition=Q(finished_at__gte=F("started_at"))),
+            RowCheck(name="only_an_order_is_reversed", condition=Q(reversed_at__isnull=True) | Q(status="ORDERED")),
         ]
 
     def __str__(self) -> str:
@@ -163,13 +163,13 @@ class CheckoutItem(models.Model):
         indexes = [models.Index(fields=["product"], name="checkout_items_of_product")]
         constraints = [
             models.UniqueConstraint(name="one_item_per_session_and_product", fields=["session", "product"]),
-            models.CheckConstraint(name="checkout_count_is_positive", condition=Q(count__gt=0)),
-            models.CheckConstraint(
+            RowCheck(name="checkout_count_is_positive", condition=Q(count__gt=0)),
+            RowCheck(
                 name="stocked_is_the_whole_count_or_none_of_it",
                 # A CHECK accepts a comparison with NULL.
                 condition=Q(stocked=F("count")) | Q(stocked__lt=0, stocked__gte=-F("count")),
             ),
-            models.CheckConstraint(
+            RowCheck(
                 name="released_item_holds_nothing",
                 condition=Q(released_at__isnull=True) | Q(stocked__isnull=False, stocked=-F("count")),
             ),

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Case, OuterRef, Q, Subquery, Value, When
 from django.utils.translation import gettext_lazy as _
 
+from baskets.db.constraints import RowCheck
 from baskets.models.partners import ApiKey
 
 # What a note of staff is called among the repairs. Its reason is its text.
@@ -95,8 +96,8 @@ class Event(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(name="one_event_per_basket_and_number", fields=["basket", "number"]),
-            models.CheckConstraint(name="event_number_counts_from_one", condition=Q(number__gte=1)),
-            models.CheckConstraint(name="actor_kind_is_known", condition=Q(actor_kind__regex="^(key|staff|system)$")),
+            RowCheck(name="event_number_counts_from_one", condition=Q(number__gte=1)),
+            RowCheck(name="actor_kind_is_known", condition=Q(actor_kind__in=["key", "staff", "system"])),
         ]
 
     def __str__(self) -> str:

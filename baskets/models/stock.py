@@ -10,6 +10,7 @@ from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
+from baskets.db.constraints import RowCheck
 from baskets.models.locking import LockableQuerySet
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -52,9 +53,9 @@ class Stock(models.Model):
             ("repair_adjust_supply", gettext_noop("Can record pieces added or removed")),
         ]
         constraints = [
-            models.CheckConstraint(name="available_is_not_negative", condition=Q(available__gte=0)),
-            models.CheckConstraint(name="shortfall_is_not_negative", condition=Q(shortfall__gte=0)),
-            models.CheckConstraint(name="available_or_shortfall_is_zero", condition=Q(available=0) | Q(shortfall=0)),
+            RowCheck(name="available_is_not_negative", condition=Q(available__gte=0)),
+            RowCheck(name="shortfall_is_not_negative", condition=Q(shortfall__gte=0)),
+            RowCheck(name="available_or_shortfall_is_zero", condition=Q(available=0) | Q(shortfall=0)),
         ]
 
     def __str__(self) -> str:
@@ -187,14 +188,14 @@ class StockReservation(models.Model):
             models.Index(fields=["product", "ended_at"], name="sales_of_product", condition=Q(status="SOLD")),
         ]
         constraints = [
-            models.CheckConstraint(name="reservation_status_is_known", condition=Q(status__regex="^(HELD|SOLD|RELEASED|FAILED|SHORT)$")),
-            models.CheckConstraint(name="reservation_has_pieces", condition=Q(pieces__gt=0)),
-            models.CheckConstraint(
+            RowCheck(name="reservation_status_is_known", condition=Q(status__in=["HELD", "SOLD", "RELEASED", "FAILED", "SHORT"])),
+            RowCheck(name="reservation_has_pieces", condition=Q(pieces__gt=0)),
+            RowCheck(
                 name="reservation_ended_unless_held",
                 condition=Q(Exact(IsNull(F("ended_at"), True), Exact(F("status"), Value("HELD")))),
             ),
             # A CHECK accepts a comparison with NULL.
-            models.CheckConstraint(name="reservation_ends_after_it_began", condition=Q(ended_at__gte=F("created_at"))),
+            RowCheck(name="reservation_ends_after_it_began", condition=Q(ended_at__gte=F("created_at"))),
             # The second protection against selling twice: a session holds or has sold a product at most once.
             models.UniqueConstraint(
                 name="one_live_reservation_per_checkout_item",

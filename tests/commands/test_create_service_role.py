@@ -43,7 +43,8 @@ def test_the_role_reads_and_writes_rows_and_makes_temporary_tables(as_role: psyc
 @pytest.mark.parametrize(
     "statement",
     [
-        "ALTER TABLE baskets_stock DROP CONSTRAINT available_is_not_negative",
+        "ALTER TABLE baskets_stock DROP CONSTRAINT baskets_stock_row_is_valid",
+        "ALTER DOMAIN baskets_stock_row DROP CONSTRAINT available_is_not_negative",
         "DROP TABLE baskets_event",
         "TRUNCATE baskets_event",
         "CREATE TABLE mine (number int)",

@@ -55,6 +55,8 @@ def test_without_a_named_database_nothing_is_queried(django_assert_num_queries: 
         ("SET LOCAL default_transaction_isolation = 'serializable'", "baskets.E081", "not read committed"),
         ("SET LOCAL transaction_read_only = on", "baskets.W012", "accepts no writes"),
         ("ALTER TABLE baskets_product DROP CONSTRAINT {constraint}", "baskets.E082", "enforces a rule"),
+        ("ALTER DOMAIN baskets_stock_row DROP CONSTRAINT available_is_not_negative", "baskets.E082", "enforces a rule"),
+        ("ALTER TABLE baskets_stock DROP CONSTRAINT baskets_stock_row_is_valid", "baskets.E082", "enforces a rule"),
         ("DROP INDEX {index}", "baskets.W015", "is missing"),
         ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{index}'::regclass", "baskets.W016", "is invalid"),
     ],

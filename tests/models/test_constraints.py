@@ -1,13 +1,13 @@
 """Violates each constraint once, and checks that the database refuses by its name."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Model
 from django.db.models.functions import Now
 
@@ -309,42 +309,3 @@ def test_every_constraint_of_the_models_is_violated_here() -> None:
         "one_block_per_endpoint_and_basket",
     }
     assert named == UPDATES.keys() | COPIES.keys() | OF_THE_FEED.keys() | OF_THE_COUNTS.keys() | by_hand
-
-
-# What the checks of a session and of a reservation accept: each status with its times. All other combinations are refused.
-ACCEPTED_SESSIONS = {
-    ("ACTIVE", False, False, False, False),
-    ("ORDERED", False, False, True, True),
-    ("ORDERED", True, True, True, True),
-    ("ABORTED", False, True, True, True),
-    ("EXPIRED", False, True, True, True),
-}
-ACCEPTED_RESERVATIONS = {("HELD", False), ("SOLD", True), ("RELEASED", True), ("FAILED", True), ("SHORT", True)}
-
-
-def accepted(table: str, checks: Sequence[str], rows: str) -> set[tuple[Any, ...]]:
-    """Evaluate the stored checks of a table over a query of candidate rows."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE conname = ANY(%s)", [list(checks)])
-        conditions = " AND ".join(f"coalesce({check}, true)" for (check,) in cursor.fetchall())
-        assert conditions.count("coalesce") == len(checks)
-        cursor.execute(f"WITH {table} AS ({rows}) SELECT * FROM {table} WHERE {conditions}")  # noqa: S608 (constants of this module)
-        return {(row[0], *(value is True or not isinstance(value, bool | None) for value in row[1:])) for row in cursor.fetchall()}
-
-
-@pytest.mark.django_db
-def test_checks_accept_each_status_with_its_times_and_no_other_combination() -> None:
-    times = "unnest(ARRAY[NULL, now()])"
-    sessions = f"""
-        SELECT status, late, released_at, finished_at, CASE WHEN number THEN 1 END AS ended_revision
-        FROM unnest(ARRAY['ACTIVE', 'ORDERED', 'ABORTED', 'EXPIRED', 'LOST', '']) AS status, unnest(ARRAY[true, false]) AS late,
-             {times} AS released_at, {times} AS finished_at, unnest(ARRAY[true, false]) AS number
-    """  # noqa: S608 (constants)
-    checks = ["session_finished_unless_active", "session_released_if_aborted_expired_or_late"]
-    assert accepted("session", checks, sessions) == ACCEPTED_SESSIONS
-    reservations = f"""
-        SELECT status, ended_at
-        FROM unnest(ARRAY['HELD', 'SOLD', 'RELEASED', 'FAILED', 'SHORT', 'LOST', '']) AS status, {times} AS ended_at
-    """  # noqa: S608 (constants)
-    checks = ["reservation_status_is_known", "reservation_ended_unless_held"]
-    assert accepted("reservation", checks, reservations) == ACCEPTED_RESERVATIONS

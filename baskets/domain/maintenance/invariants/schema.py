@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db.models import ForeignKey
 
+from baskets.db.constraints import CONSTRAINTS_OF_TABLES
 from baskets.domain.maintenance.invariants.invariant import Invariant
 
 if TYPE_CHECKING:
@@ -59,14 +60,14 @@ INVARIANTS = (
         SELECT wanted.table_name, wanted.name
         FROM unnest(%s::text[], %s::text[]) AS wanted (table_name, name)
         WHERE NOT EXISTS (
-            SELECT FROM pg_constraint c
-            WHERE c.conrelid = to_regclass(wanted.table_name) AND c.conname = wanted.name AND {IS_ENFORCED}
+            SELECT FROM ({CONSTRAINTS_OF_TABLES}) AS named JOIN pg_constraint c ON c.oid = named.holder
+            WHERE named.conrelid = to_regclass(wanted.table_name) AND named.conname = wanted.name AND {IS_ENFORCED}
         ) AND NOT EXISTS (
             SELECT FROM pg_index i JOIN pg_class k ON k.oid = i.indexrelid
             WHERE i.indrelid = to_regclass(wanted.table_name) AND k.relname = wanted.name
               AND i.indisunique AND i.indisvalid AND i.indisready
         )
-        """,  # noqa: S608 (a constant of this module)
+        """,  # noqa: S608 (constants of ours)
         parameters=_constraints,
     ),
     Invariant(

@@ -8,8 +8,19 @@ VIOLATIONS: list[Violation] = [
     (
         "constraints_in_place",
         [
-            *drop("stock", "available_is_not_negative"),
-            "ALTER TABLE baskets_stock ADD CONSTRAINT available_is_not_negative CHECK (available >= 0) NOT VALID",
+            *drop("product", "price_is_not_negative"),
+            "ALTER TABLE baskets_product ADD CONSTRAINT price_is_not_negative CHECK (price >= 0) NOT VALID",
+        ],
+        {},
+    ),
+    ("constraints_in_place", ["ALTER TABLE baskets_stock DROP CONSTRAINT baskets_stock_row_is_valid"], {}),
+    (
+        "constraints_in_place",
+        [
+            """
+            ALTER TABLE baskets_stock DROP CONSTRAINT baskets_stock_row_is_valid, ADD CONSTRAINT baskets_stock_row_is_valid
+            CHECK (((baskets_stock.*)::baskets_stock_row).product_id IS NOT NULL) NOT VALID
+            """
         ],
         {},
     ),

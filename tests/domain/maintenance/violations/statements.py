@@ -5,6 +5,10 @@
 
 import re
 
+from django.apps import apps
+
+from baskets.db.constraints import RowCheck
+
 # The proof that must speak; the statements that break its rule; what else speaks of them, with the number of rows.
 Violation = tuple[str, list[str], dict[str, int]]
 
@@ -17,5 +21,11 @@ def sql(statement: str) -> str:
 
 
 def drop(table: str, *constraints: str) -> list[str]:
-    """Name the statements that drop constraints of a table."""
-    return [f"ALTER TABLE baskets_{table} DROP CONSTRAINT {name}" for name in constraints]
+    """Name the statements that drop constraints of a table, or of the domain over its row."""
+    row_checks = {one.name for one in apps.get_model("baskets", table)._meta.constraints if isinstance(one, RowCheck)}
+    return [
+        f"ALTER DOMAIN baskets_{table}_row DROP CONSTRAINT {name}"
+        if name in row_checks
+        else f"ALTER TABLE baskets_{table} DROP CONSTRAINT {name}"
+        for name in constraints
+    ]
