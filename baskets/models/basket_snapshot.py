@@ -119,7 +119,7 @@ class BasketSnapshot:
 # none. Under the basket's lock it is also the first statement after the lock was won, so its clock decides about expiry.
 # GREATEST keeps time from going back within one basket. The active session is the one without an end, by a constraint: a comparison of its
 # status would let a plan that was made while no session was active read the whole index of active sessions, which is long in a crowd.
-# Where the caller knows that no session is active, the statement asks for none: that is half of what it costs.
+# Where no session can be active, the statement asks for none: that is half of what it costs.
 ACTIVE_SESSION = {
     "session": "s.id, s.order_no, s.test_mode, s.started_at, s.expires_at",
     "join": "LEFT JOIN baskets_checkoutsession s ON s.basket_id = b.id AND s.finished_at IS NULL",
@@ -128,14 +128,13 @@ ACTIVE_SESSION = {
     FROM baskets_checkoutitem c WHERE c.session_id = s.id AND c.basket_id = b.id""",
 }
 NO_SESSION = {"session": "NULL::bigint, NULL, NULL::boolean, NULL::timestamptz, NULL::timestamptz", "join": "", "checkout": ""}
-BASKETS = """
-SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hidden_at, b.guest,
+BASKETS = """SELECT b.revision, b.events, b.created_at, b.last_changed_at, b.expires_at, b.hidden_at, b.guest,
        greatest(statement_timestamp(), b.last_changed_at) AS at,
        partner.hold_seconds, partner.late_orders,
        {session},
        line.list, line.product_id, line.count, line.position, line.stocked, p.variant, p.main_product_id, b.id,
        partner.sandbox_of_id IS NOT NULL, partner.share_percent
-FROM baskets_basket b
+FROM {baskets} b
 JOIN baskets_partner partner ON partner.id = b.partner_id
 {join}
 LEFT JOIN LATERAL (
@@ -146,9 +145,8 @@ LEFT JOIN LATERAL (
 LEFT JOIN baskets_product p ON p.product_id = line.product_id
 WHERE {which}
 """
-READ_ONE = Statement("read_one", BASKETS.format(which="b.id = %s", **ACTIVE_SESSION))
-READ_MANY = Statement("read_many", BASKETS.format(which="b.id = ANY(%s::uuid[])", **ACTIVE_SESSION))
-READ_WITHOUT_SESSION = Statement("read_without_session", BASKETS.format(which="b.id = %s", **NO_SESSION))
+READ_ONE = Statement("read_one", BASKETS.format(baskets="baskets_basket", which="b.id = %s", **ACTIVE_SESSION))
+READ_MANY = Statement("read_many", BASKETS.format(baskets="baskets_basket", which="b.id = ANY(%s::uuid[])", **ACTIVE_SESSION))
 
 
 class _Row(NamedTuple):
@@ -179,6 +177,14 @@ class _Row(NamedTuple):
     basket_id: uuid.UUID
     sandbox: bool
     share_percent: int | None
+
+
+def read_without_session(baskets: str) -> str:
+    """Return the end of a statement that reads baskets which have no active session, in the columns of `READ_ONE`.
+
+    :param baskets: a CTE with the columns of the baskets.
+    """
+    return BASKETS.format(baskets=baskets, which="true", **NO_SESSION)
 
 
 def read_basket(basket_id: uuid.UUID) -> BasketSnapshot | None:

@@ -2,9 +2,9 @@
 
 Note [Direct orders]
 Nearly every finish reports the order of an active session whose items are all held or unlimited. What it writes depends on the rows
-alone, so the service need not read them first: the lock, one statement that writes what `sessions.finish_session` would write, and the
-read of the basket share a round trip with the key check and COMMIT. The statement sees what the holder of the lock before it has
-written, because its snapshot is taken after the lock was won. If the basket is in any other state, it writes nothing.
+alone, so the service need not read them first: the lock, and one statement that writes what `sessions.finish_session` would write and
+returns the basket, share a round trip with the key check and COMMIT. The statement sees what the holder of the lock before it has
+written, because its snapshot is taken after the lock was won. If the basket is in any other state, it writes and returns nothing.
 
 The rule is `sessions.finish_session`. A test runs both on each state that it can build, and compares all rows that they leave.
 Source: ADR 63.
@@ -19,10 +19,10 @@ from baskets import conf
 from baskets.db.pipeline import PendingResult, execute
 from baskets.db.statements import Statement
 from baskets.domain.actors import Actor
-from baskets.domain.baskets.store import LOCK_BASKET, PendingBasket, write_baskets_of
+from baskets.domain.baskets.store import LOCK_BASKET, write_baskets_of
 from baskets.domain.baskets.timeline import INSERT_INTO_EVENT
 from baskets.domain.errors import ServerKeyRequired
-from baskets.models.basket_snapshot import READ_WITHOUT_SESSION, BasketSnapshot, Owner
+from baskets.models.basket_snapshot import BasketSnapshot, Owner, read_without_session, snapshot_from_rows
 
 # The active session and its holds are the ones without an end, by constraints. A comparison of their status would let a plan that was made
 # while nothing was held read the whole of a partial index, which was empty then and is long in a crowd.
@@ -43,7 +43,7 @@ WITH ordered AS (
     UPDATE baskets_stockreservation hold SET status = 'SOLD', ended_at = ordered.at
     FROM ordered WHERE hold.session_id = ordered.session_id AND hold.basket_id = ordered.id AND hold.ended_at IS NULL
 ), basket AS (
-    {write_baskets_of("ordered")}
+    {write_baskets_of("ordered")} RETURNING b.*
 ), session AS (
     UPDATE baskets_checkoutsession session
     SET status = 'ORDERED', finished_at = ordered.at, ended_revision = ordered.revision, late = false, finished_by_key = %(key)s
@@ -54,8 +54,7 @@ WITH ordered AS (
         jsonb_build_object('orderNo', order_no, 'failed', '[]'::jsonb, 'items', items)
     FROM ordered
 )
-SELECT FROM ordered
-""",  # noqa: S608 (a constant of ours)
+{read_without_session("basket")}""",  # noqa: S608 (a constant of ours)
 )
 
 
@@ -64,11 +63,10 @@ class PendingOrder:
     """A direct order that is enqueued."""
 
     ordered: PendingResult
-    basket: PendingBasket
 
     def result(self) -> BasketSnapshot | None:
         """Return the basket after the order; None if nothing was written."""
-        return self.basket.snapshot() if self.ordered.rowcount else None
+        return snapshot_from_rows(self.ordered)
 
 
 @transaction.atomic(savepoint=False)
@@ -84,5 +82,5 @@ def order_directly(*, owner: Owner, order_no: str | None, actor: Actor) -> Pendi
         raise ServerKeyRequired
     basket = {"basket": owner.basket_id, "order_no": order_no, "lifetime": conf.basket_lifetime(), "key": actor.key_prefix}
     author = {"actor_kind": actor.kind, "actor": actor.name, "request_id": actor.request_id, "tracking": json.dumps(dict(actor.tracking))}
-    locked, ordered = execute(LOCK_BASKET, [owner.basket_id]), execute(ORDER_ACTIVE, basket | author)
-    return PendingOrder(ordered=ordered, basket=PendingBasket(locked=locked, read=execute(READ_WITHOUT_SESSION, [owner.basket_id])))
+    execute(LOCK_BASKET, [owner.basket_id])
+    return PendingOrder(execute(ORDER_ACTIVE, basket | author))
