@@ -189,7 +189,7 @@ def test_statements_do_not_grow_with_the_items(owner: Owner, django_assert_num_q
     with django_assert_num_queries(7 + (items > 1) + transaction_control):
         user.finish(False)
     user.start()
-    with django_assert_num_queries(3 + transaction_control):
+    with django_assert_num_queries(2 + transaction_control):
         user.finish(True)
 
 
@@ -205,5 +205,5 @@ def test_statements_of_a_late_order_do_not_grow_with_the_items(
     transaction_control = 2
     order_no = user.start().session.order_no
     user.finish(False)
-    with django_assert_num_queries(3 + transaction_control + 10 + (items > 1) + transaction_control):
+    with django_assert_num_queries(2 + transaction_control + 10 + (items > 1) + transaction_control):
         user.finish(True, order_no)
