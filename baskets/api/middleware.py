@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import hmac
-import os
+import random
 import re
 import time
 from collections.abc import Callable
@@ -57,7 +57,7 @@ class EnvelopeMiddleware:
         started = time.perf_counter()
         meta = request.META
         given = meta.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else os.urandom(16).hex()
+        request_id = given if REQUEST_ID_PATTERN.fullmatch(given) else f"{random.getrandbits(128):032x}"
         meta[REQUEST_ID_KEY] = request_id
         if request.path_info.startswith(ADMIN):
             response = self.get_response(request)

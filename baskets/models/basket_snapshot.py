@@ -202,7 +202,8 @@ def read_baskets(basket_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, BasketSnaps
 
 def snapshot_from_rows(rows: Iterable[tuple[Any, ...]]) -> BasketSnapshot | None:
     """Build the snapshot of one basket from the rows of `READ_ONE`, or None where there are no rows."""
-    return next(iter(snapshots_from_rows(rows)), None)
+    found = list(map(_Row._make, rows))
+    return _build_snapshot(found) if found else None
 
 
 def snapshots_from_rows(rows: Iterable[tuple[Any, ...]]) -> list[BasketSnapshot]:

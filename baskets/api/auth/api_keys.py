@@ -188,8 +188,8 @@ class CachedKeyGuard:
         """Enqueue a comparison that fails with `CachedKeyStale`, unless the key was verified already."""
         if not self._is_settled:
             statement, parameters = _compiled_comparison()
-            values = [*(self._caller.prefix if value == _PREFIX else value for value in parameters), *self._caller.terms]
-            self._comparison = execute(statement, values, on_no_rows=CachedKeyStale(self._refresh))
+            values = [self._caller.prefix if value == _PREFIX else value for value in parameters]
+            self._comparison = execute(statement, [*values, *self._caller.terms], on_no_rows=CachedKeyStale(self._refresh))
 
     def verify(self) -> None:
         """Compare the cached key with its row; look it up now if no pipeline has done so.

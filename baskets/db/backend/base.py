@@ -6,7 +6,7 @@ the network: then the client must close the connection. `WAIT_SECONDS` of the da
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -190,4 +190,5 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 def thread_connection() -> DatabaseWrapper:
     """Return Django's connection of this thread."""
-    return cast("DatabaseWrapper", connections[DEFAULT_DB_ALIAS])
+    connection: DatabaseWrapper = connections[DEFAULT_DB_ALIAS]  # type: ignore[assignment] # The settings name this backend.
+    return connection
