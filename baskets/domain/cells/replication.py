@@ -63,9 +63,10 @@ class SharedTable:
         return [str(field.column) for field in self.model._meta.local_concrete_fields if field.column not in self.own]  # noqa: SLF001 (as above)
 
 
+PRODUCTS = SharedTable(model=Product)
 # A table comes after those that it refers to.
 SHARED = (
-    SharedTable(model=Product),
+    PRODUCTS,
     SharedTable(model=Partner),
     SharedTable(model=ApiKey),
     SharedTable(model=TokenIssuer, own=("fetched_keys", "fetched_at", "fetch_problem", "fetch_lease", "next_fetch_at")),
@@ -121,6 +122,7 @@ DELETE_OTHER_ROWS = """
 DELETE FROM {table} t
 WHERE NOT EXISTS (SELECT FROM {staged} s WHERE s.{key} = t.{key} AND ({of_staged}) IS NOT DISTINCT FROM ({of_table}))
 """
+FIRST_OWN_ROW = "SELECT {key} FROM {table} t WHERE NOT EXISTS (SELECT FROM {staged} s WHERE s.{key} = t.{key}) ORDER BY 1 LIMIT 1"
 INSERT_MISSING_ROWS = """
 INSERT INTO {table} ({columns}) SELECT {columns} FROM {staged} s WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.{key} = s.{key})
 """
@@ -186,7 +188,8 @@ def subscribe(cell: int, *, publisher: int, conninfo: str = "", actor: Actor) ->
     transaction. What is left half done by an end in between is a replication slot, which the next run replaces.
 
     :param conninfo: how the server of the cell reaches the publisher's database; empty: as this process does.
-    :raises ReplicationRefused: rows of the cell refer to rows that the publisher does not have.
+    :raises ReplicationRefused: the cell has products that the publisher does not have, or rows that refer to rows of other tables that it
+        does not have.
     """
     slot = slot_name(cell)
     with _owner(cell) as cursor:
@@ -203,6 +206,7 @@ def subscribe(cell: int, *, publisher: int, conninfo: str = "", actor: Actor) ->
                 cursor.execute(sql.SQL("ALTER TABLE {} DISABLE TRIGGER USER").format(sql.Identifier(shared.name)))
             for shared in SHARED:
                 _stage(cursor, shared, staged[shared.name])
+            _check_products(cursor, cell, publisher)
             for shared in reversed(SHARED):
                 cursor.execute(_fill(DELETE_OTHER_ROWS, shared))
             for shared in SHARED:
@@ -263,6 +267,21 @@ def _stage(cursor: Any, shared: SharedTable, rows: Sequence[bytes]) -> None:
         for part in rows:
             copy.write(part)
     cursor.execute(sql.SQL("ANALYZE {staged}").format(**names))
+
+
+def _check_products(cursor: Any, cell: int, publisher: int) -> None:
+    """Check that no product of the cell would be deleted. No foreign key does: see Note [Keys without a check] in `models.events`.
+
+    The tables are staged, and no other transaction can write to that of the products.
+
+    :raises ReplicationRefused: the publisher lacks one.
+    """
+    cursor.execute(_fill(FIRST_OWN_ROW, PRODUCTS))
+    if found := cursor.fetchall():
+        raise ReplicationRefused(
+            f"Cell {cell} has products that cell {publisher} does not have, {found[0][0]} among them; nothing in it has changed. "
+            f"A product is never deleted: import them in cell {publisher} first."
+        )
 
 
 def _fill(template: str, shared: SharedTable) -> sql.Composed:

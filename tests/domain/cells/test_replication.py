@@ -202,17 +202,39 @@ def test_setting_up_waits_for_a_transaction_longer_than_a_call_would(cells: list
         assert not end.is_alive()
 
 
-def test_rows_that_others_refer_to_are_not_lost(cells: list[str], run: Run) -> None:  # noqa: F811
+def test_a_product_that_only_a_subscriber_has_is_not_lost(cells: list[str], run: Run) -> None:  # noqa: F811
     with psycopg.connect(cells[1]) as client:
         client.execute(
             "INSERT INTO baskets_product (product_id, name, brand, variant, main_product_id, currency, listed) "
             "VALUES ('own', 'x', '', '', '', '', true)"
         )
-        client.execute("INSERT INTO baskets_stock (product_id, limited, available, shortfall) VALUES ('own', false, 0, 0)")
+    ended = run("replicate_catalog")
+    assert ended.code == 1
+    assert "Cell 2 has products that cell 1 does not have, own among them; nothing in it has changed" in ended.err
+    assert obtainable(cells[1], "own") == "unlimited"
+    ProductFactory(product_id="own")
+    assert run("replicate_catalog").code == 0
+    with psycopg.connect(cells[0]) as client, pytest.raises(psycopg.errors.ForeignKeyViolation, match="a product is never deleted"):
+        client.execute("DELETE FROM baskets_product WHERE product_id = 'own'")
+
+
+OWN_BASKET = """
+INSERT INTO baskets_basket (id, partner_id, user_id, guest, revision, events, created_at, last_changed_at, expires_at)
+SELECT gen_random_uuid(), id, 'ada', false, 0, 0, now(), now(), now() + interval '1 day' FROM baskets_partner WHERE name = 'own'
+"""
+
+
+def test_rows_that_others_refer_to_are_not_lost(cells: list[str], run: Run) -> None:  # noqa: F811
+    with psycopg.connect(cells[1]) as client:
+        client.execute("INSERT INTO baskets_partner (name, late_orders, origins) VALUES ('own', 'refuse', '{}')")
+        client.execute(OWN_BASKET)
     ended = run("replicate_catalog")
     assert ended.code == 1
     assert "Cell 2 has rows that refer to others that cell 1 does not have; nothing in it has changed" in ended.err
-    assert obtainable(cells[1], "own") == "unlimited"
+    assert read(cells[1], "SELECT count(*) FROM baskets_partner WHERE name = 'own'") == 1
+    with psycopg.connect(cells[1]) as client:  # For the next test.
+        client.execute("DELETE FROM baskets_basket")
+        client.execute("DELETE FROM baskets_partner WHERE name = 'own'")
 
 
 def test_another_cell_becomes_the_publisher(cells: list[str], run: Run) -> None:  # noqa: F811
