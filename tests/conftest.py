@@ -212,7 +212,10 @@ def empty_tables() -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")
         cursor.execute(" UNION ALL ".join(f"(SELECT '{table}' FROM {table} LIMIT 1)" for table in tables))  # noqa: S608 (Django's names)
-        for (table,) in cursor.fetchall():
+        filled = [table for (table,) in cursor.fetchall()]
+        # Without triggers: one of them keeps products, and none of a key can fail.
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        for table in filled:
             cursor.execute(f"DELETE FROM {table}")  # noqa: S608 (Django's names)
 
 

@@ -104,9 +104,9 @@ class BasketItem(models.Model):
         CART = "cart", _("cart")
         SAVED = "saved", _("saved")
 
-    # See Note [Keys without a check] in `models.events`.
+    # Two keys without a check: see Note [Keys without a check] in `models.events`.
     basket = models.ForeignKey(Basket, on_delete=models.PROTECT, related_name="items", db_index=False, db_constraint=False)
-    product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="basket_items", db_index=False)
+    product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="basket_items", db_index=False, db_constraint=False)
     list = models.CharField(verbose_name=_("list"), max_length=5, choices=List)
     count = models.BigIntegerField(verbose_name=_("count"))
     position = models.BigIntegerField(verbose_name=_("position"))

@@ -46,8 +46,9 @@ class CheckoutSession(models.Model):
         ABORTED = "ABORTED", _("aborted")
         EXPIRED = "EXPIRED", _("expired")
 
-    basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="sessions")
-    partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="sessions", db_index=False)
+    # Two keys without a check: see Note [Keys without a check] in `models.events`.
+    basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="sessions", db_constraint=False)
+    partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="sessions", db_index=False, db_constraint=False)
     order_no = models.CharField(max_length=32, unique=True, db_collation="C")
     status = models.CharField(max_length=10, choices=Status)
     test_mode = models.BooleanField(default=False, help_text="Holds and sells nothing.")
@@ -146,10 +147,10 @@ class CheckoutItem(models.Model):
     `released_at` is set.
     """
 
-    # The session has the same basket, and the key that refers to it. See Note [Keys without a check] in `models.events`.
+    # Three keys without a check: see Note [Keys without a check] in `models.events`.
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="checkout_items", db_index=False, db_constraint=False)
-    session = models.ForeignKey(CheckoutSession, on_delete=models.PROTECT, related_name="items", db_index=False)
-    product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="checkout_items", db_index=False)
+    session = models.ForeignKey(CheckoutSession, on_delete=models.PROTECT, related_name="items", db_index=False, db_constraint=False)
+    product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="checkout_items", db_index=False, db_constraint=False)
     count = models.BigIntegerField(verbose_name=_("count"))
     stocked = models.BigIntegerField(null=True)
     released_at = models.DateTimeField(null=True, help_text="When staff released its hold. Null: staff did not.")

@@ -1,9 +1,14 @@
 """The timeline: one event for each change of a basket, written in the same transaction. Never edited.
 
 Note [Keys without a check]
-A few foreign keys of the hot path are not checked by the database. Their rows are written under the lock of the basket, in the
-transaction that writes the basket or the session that they refer to, and a purge deletes both under the same lock. `check_baskets`
-proves it for all rows. Source: ADR 55.
+The foreign keys of the hot path are not checked by the database: each check is one more statement for each row, and a lock of the row
+that it finds. What holds them:
+- Everything of a basket is written under its lock, in the transaction that inserts, updates or locks the row that it refers to. Only a
+  purge and a move to another cell delete such rows: under the same lock, with all that refers to them.
+- A session and a place in the feed have the partner of their basket, and the key from a basket to its partner is checked.
+- A place in the feed is given to an event by the statement that reads it. No event without a place is deleted.
+- Nothing deletes or renames a product: a trigger refuses it. What writes an item has read the product, or another item of it.
+`check_baskets` proves it for all rows. Source: ADR 55 and 71.
 """
 
 from django.db import models
@@ -90,7 +95,6 @@ class Event(models.Model):
         verbose_name = _("event")
         verbose_name_plural = _("events")
         indexes = [
-            models.Index(fields=["session"], name="events_of_session", condition=Q(session__isnull=False)),
             # For an erasure, which searches the reasons of all repairs.
             models.Index(fields=["id"], name="events_of_repairs", condition=Q(kind="repaired")),
         ]

@@ -12,8 +12,9 @@ class FeedPosition(models.Model):
     """
 
     position = models.BigIntegerField(primary_key=True)
-    event = models.OneToOneField("Event", on_delete=models.PROTECT, related_name="place")
-    partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="feed", db_index=False)
+    # Two keys without a check: see Note [Keys without a check] in `models.events`.
+    event = models.OneToOneField("Event", on_delete=models.PROTECT, related_name="place", db_constraint=False)
+    partner = models.ForeignKey("Partner", on_delete=models.PROTECT, related_name="feed", db_index=False, db_constraint=False)
     kind = models.CharField(max_length=30)
     public_id = models.UUIDField(null=True, help_text="Names the event to its partner. Empty: its primary key does, as it always did.")
 

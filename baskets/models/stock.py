@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from django.db import models
-from django.db.models import F, Q, Value
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 from django.db.models.lookups import Exact, IsNull
 from django.utils.translation import gettext_lazy as _
@@ -166,10 +166,12 @@ class StockReservation(models.Model):
         FAILED = "FAILED", _("failed: nothing could be held")
         SHORT = "SHORT", _("short: ordered late without stock")
 
-    # The session has the same basket, and the key that refers to it. See Note [Keys without a check] in `models.events`.
+    # Three keys without a check: see Note [Keys without a check] in `models.events`.
     basket = models.ForeignKey("Basket", on_delete=models.PROTECT, related_name="reservations", db_index=False, db_constraint=False)
-    session = models.ForeignKey("CheckoutSession", on_delete=models.PROTECT, related_name="reservations")
-    product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="reservations", db_index=False)
+    session = models.ForeignKey(
+        "CheckoutSession", on_delete=models.PROTECT, related_name="reservations", db_index=False, db_constraint=False
+    )
+    product = models.ForeignKey("Product", on_delete=models.PROTECT, related_name="reservations", db_index=False, db_constraint=False)
     status = models.CharField(max_length=10, choices=Status)
     pieces = models.BigIntegerField(verbose_name=_("pieces"))
     created_at = models.DateTimeField()
@@ -196,13 +198,14 @@ class StockReservation(models.Model):
             ),
             # A CHECK accepts a comparison with NULL.
             RowCheck(name="reservation_ends_after_it_began", condition=Q(ended_at__gte=F("created_at"))),
-            # The second protection against selling twice: a session holds or has sold a product at most once.
+            # The second protection against selling twice: a session holds or has sold a product at most once, and has one SHORT record of
+            # it. Any others differ by their id, so that this is also the index by session. See ADR 71.
             models.UniqueConstraint(
-                name="one_live_reservation_per_checkout_item",
-                fields=["session", "product"],
-                condition=Q(status__in=["HELD", "SOLD"]),
+                "session",
+                "product",
+                Case(When(status__in=["HELD", "SOLD"], then=Value(0)), When(status="SHORT", then=Value(-1)), default=F("id")),
+                name="one_live_and_one_short_record_per_checkout_item",
             ),
-            models.UniqueConstraint(name="one_short_record_per_checkout_item", fields=["session", "product"], condition=Q(status="SHORT")),
         ]
 
     def __str__(self) -> str:

@@ -117,7 +117,8 @@ def slot_map(settings: Settings, tmp_path: Path, cells: list[str]) -> Iterator[C
     with psycopg.connect(cells[1]) as second:
         second.execute(f"DROP TRIGGER IF EXISTS {slots.SLOT_CONSTRAINT} ON baskets_event")
         tables = (
-            *("partner", "product", "event", "feedstate", "feedgap", "movingbatch"),
+            *("partner", "product", "event", "feedposition", "feedstate", "feedgap", "movingbatch"),
+            *("basketitem", "checkoutsession", "checkoutitem", "stockreservation"),
             *("activitystate", "comfort", "idempotencyrecord", "deskentry"),
         )
         listed = sql.SQL(", ").join(sql.Identifier(f"baskets_{name}") for name in tables)

@@ -46,10 +46,10 @@ def test_what_the_other_cell_cannot_commit_does_not_leave(
     user.place("song")
     count_events()
     slot_map(0)
-    # As if the product were deleted there right after it was looked up.
-    monkeypatch.setattr(slot_moves, "MISSING_PRODUCTS", "SELECT WHERE cardinality(%s::text[]) < 0")
+    # As if the partner were deleted there right after it was looked up.
+    monkeypatch.setattr(slot_moves, "PARTNERS", "SELECT")
     with psycopg.connect(cells[1]) as second:
-        second.execute("DELETE FROM baskets_product WHERE product_id = 'song'")
+        second.execute("DELETE FROM baskets_partner")
     with pytest.raises(IntegrityError):
         move()
     assert user.lists()["cart"] != []

@@ -1,9 +1,15 @@
 """Foreign keys and indexes: what is checked, what has an index, and what has one too many."""
 
+import re
+from pathlib import Path
+
 import pytest
 from django.apps import apps
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.db.models import ForeignKey
+
+import baskets
+from tests.factories import ProductFactory
 
 # An index serves where its first column is the key and it leaves out no row but those without a value.
 WITHOUT_INDEX = """
@@ -18,11 +24,10 @@ ORDER BY 1, 2
 """
 
 
-# Partners are never deleted. Products are unlisted and never deleted; live reservations of a product have partial indexes.
+# Partners are never deleted. Products are unlisted and never deleted.
 NOT_NEEDED = [
     ("baskets_partneractivity", "partner_id"),
     ("baskets_productactivity", "product_id"),
-    ("baskets_stockreservation", "product_id"),
 ]
 
 
@@ -37,10 +42,19 @@ def test_every_foreign_key_is_checked_unless_another_key_or_lock_ensures_it() ->
     fields = [field for model in apps.get_app_config("baskets").get_models() for field in model._meta.local_concrete_fields]
     assert sorted(str(field) for field in fields if isinstance(field, ForeignKey) and not field.db_constraint) == [
         "baskets.BasketItem.basket",
+        "baskets.BasketItem.product",
         "baskets.CheckoutItem.basket",
+        "baskets.CheckoutItem.product",
+        "baskets.CheckoutItem.session",
+        "baskets.CheckoutSession.basket",
+        "baskets.CheckoutSession.partner",
         "baskets.Event.basket",
         "baskets.Event.session",
+        "baskets.FeedPosition.event",
+        "baskets.FeedPosition.partner",
         "baskets.StockReservation.basket",
+        "baskets.StockReservation.product",
+        "baskets.StockReservation.session",
     ]
 
 
@@ -57,3 +71,36 @@ def test_tables_of_the_hot_path_have_no_second_index_for_like() -> None:
     with connection.cursor() as cursor:
         cursor.execute(PATTERN_INDEXES, [["baskets_checkoutsession", "baskets_product", "baskets_stock"]])
         assert cursor.fetchall() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM baskets_product WHERE product_id = 'shirt'",
+        "UPDATE baskets_product SET product_id = 'blouse' WHERE product_id = 'shirt'",
+    ],
+)
+def test_a_product_is_never_deleted_and_keeps_its_id(statement: str) -> None:
+    ProductFactory(product_id="shirt")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE baskets_product SET product_id = 'shirt', listed = false")
+        with pytest.raises(IntegrityError, match="a product is never deleted"):
+            cursor.execute(statement)
+
+
+# What a key without a check may refer to, and the only files with statements that delete it: a purge, and a move to another cell.
+DELETION = (
+    r"DELETE FROM baskets_(basket|checkoutsession|event|partner|product)\b"
+    r"|\b(Basket|CheckoutSession|Event|Partner|Product)\.objects\b.*\.delete\(\)"
+)
+DELETING = {"domain/maintenance/retention.py"}
+# By the names of tables, in an order that a test of moves compares with the models.
+DELETING_BY_NAME = {"domain/cells/basket_copies.py", "domain/cells/replication.py"}
+
+
+def test_nothing_else_deletes_what_a_key_without_a_check_refers_to() -> None:
+    root = Path(baskets.__file__).parent
+    files = {str(path.relative_to(root)): path.read_text() for path in root.rglob("*.py") if "migrations" not in path.parts}
+    assert {name for name, text in files.items() if re.search(DELETION, text)} == DELETING
+    assert {name for name, text in files.items() if re.search(r"DELETE FROM \{", text)} - {"domain/events/activity.py"} == DELETING_BY_NAME

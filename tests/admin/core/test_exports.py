@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 from hypothesis import given
@@ -104,7 +105,9 @@ def test_an_export_of_the_catalog_is_imported_again_to_the_letter(shop: Shop, ro
     assert len(found.rows) == len(before)
     done = catalog.import_products(rows=found.rows, as_of=None, reason="import", actor=TESTER)
     assert (done.created, done.changed, done.unchanged) == (0, 0, len(before))
-    Product.objects.filter(product_id__in=VALID).delete()
+    with transaction.atomic(), connection.cursor() as cursor:  # Without the trigger that keeps products.
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("DELETE FROM baskets_product WHERE product_id = ANY(%s)", [list(VALID)])
     Product.objects.update(name="other", brand="", variant="", main_product_id="", price=None, currency="", listed=True)
     catalog.import_products(rows=found.rows, as_of=None, reason="import", actor=TESTER)
     when = {"created_at", "updated_at"}

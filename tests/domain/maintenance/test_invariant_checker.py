@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
+from uuid import UUID
 
 import pytest
 from django.apps import apps
 from django.db import IntegrityError, connection, transaction
+from django.db.models import ForeignKey
 from django.test import TestCase
 from pytest_django import DjangoDbBlocker
 
@@ -204,6 +207,46 @@ def test_held_reservations_past_their_end_are_no_finding() -> None:
     bob = User(Owner(partner_id=Partner.objects.get(name="accepting").pk, user_id="bob"))
     bob.wait(days=1)
     assert broken() == {}
+
+
+# What finds a row whose key refers to nothing, for each key that the database does not check: ADR 55 and 71.
+UNCHECKED = {
+    "BasketItem.basket": "items_whole",
+    "BasketItem.product": "items_have_their_product",
+    "CheckoutItem.basket": "one_basket_for_all_of_a_session",
+    "CheckoutItem.product": "items_have_their_product",
+    "CheckoutItem.session": "one_basket_for_all_of_a_session",
+    "CheckoutSession.basket": "session_within_its_basket",
+    "CheckoutSession.partner": "places_are_of_their_event",
+    "Event.basket": "revisions_go_forward",
+    "Event.session": "one_basket_for_all_of_a_session",
+    "FeedPosition.event": "places_are_of_their_event",
+    "FeedPosition.partner": "places_are_of_their_event",
+    "StockReservation.basket": "one_basket_for_all_of_a_session",
+    "StockReservation.product": "reservation_has_its_item",
+    "StockReservation.session": "one_basket_for_all_of_a_session",
+}
+NOTHING = {"BigAutoField": 0, "CharField": "no such product", "UUIDField": UUID(int=0)}
+
+
+@pytest.mark.usefixtures("rows_of_every_state", "db")
+@pytest.mark.parametrize("key", UNCHECKED)
+def test_a_key_that_refers_to_nothing_is_found_in_every_row(key: str) -> None:
+    model = apps.get_model("baskets", key.partition(".")[0])
+    field: Any = model._meta.get_field(key.partition(".")[2])
+    rows = model._base_manager.filter(**{f"{field.name}__isnull": False}).values_list("pk", flat=True)
+    assert rows
+    for pk in list(rows):
+        with transaction.atomic():
+            model._base_manager.filter(pk=pk).update(**{field.attname: NOTHING[field.target_field.get_internal_type()]})
+            assert UNCHECKED[key] in broken()
+            transaction.set_rollback(True)
+
+
+def test_every_unchecked_key_is_shown_to_be_found() -> None:
+    fields = [field for model in apps.get_app_config("baskets").get_models() for field in model._meta.local_concrete_fields]
+    unchecked = [field for field in fields if isinstance(field, ForeignKey) and not field.db_constraint]
+    assert {f"{field.model.__name__}.{field.name}" for field in unchecked} == UNCHECKED.keys()
 
 
 # Columns that may be empty without anything being wrong, each for a reason.

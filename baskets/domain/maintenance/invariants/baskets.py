@@ -33,6 +33,20 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        slug="items_have_their_product",
+        rule=2,
+        sentence="An item of a list or a checkout is of a product of the catalog.",
+        sql="""
+        SELECT item.kind, item.id, item.basket_id AS basket, item.product_id
+        FROM (
+            SELECT 'list' AS kind, id, basket_id, product_id FROM baskets_basketitem
+            UNION ALL SELECT 'checkout', id, basket_id, product_id FROM baskets_checkoutitem
+        ) item
+        LEFT JOIN baskets_product p ON p.product_id = item.product_id
+        WHERE p.product_id IS NULL
+        """,
+    ),
+    Invariant(
         slug="items_can_be_named",
         rule=2,
         sentence="An item in the cart or the saved list has a product id that every call can name.",

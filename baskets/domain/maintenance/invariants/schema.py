@@ -96,13 +96,20 @@ INVARIANTS = (
     Invariant(
         slug="triggers_switched_on",
         rule=3,
-        sentence="No trigger that guards a foreign key is switched off.",
+        sentence="No trigger that guards a foreign key is switched off, nor is the one that keeps products.",
         sql="""
         SELECT t.tgrelid::regclass::text AS table_name, c.conname AS name
         FROM unnest(%s::text[]) AS ours (table_name)
         JOIN pg_trigger t ON t.tgrelid = to_regclass(ours.table_name) AND t.tgisinternal
         LEFT JOIN pg_constraint c ON c.oid = t.tgconstraint
         WHERE t.tgenabled NOT IN ('O', 'A')
+        UNION ALL
+        SELECT 'baskets_product', wanted.name
+        FROM (VALUES ('product_is_never_deleted')) AS wanted (name)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_trigger t
+            WHERE t.tgrelid = to_regclass('baskets_product') AND t.tgname = wanted.name AND t.tgenabled IN ('O', 'A')
+        )
         """,
         parameters=_tables,
     ),

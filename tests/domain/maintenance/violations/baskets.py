@@ -42,6 +42,11 @@ VIOLATIONS: list[Violation] = [
         {},
     ),
     (
+        "items_have_their_product",
+        ["UPDATE baskets_basketitem SET product_id = 'gone' WHERE basket_id = :basket_of_bob AND list = 'cart'"],
+        {},
+    ),
+    (
         "items_can_be_named",
         [
             "INSERT INTO baskets_product SELECT 'a/b', 'Name', '', '', '', NULL, '', false",

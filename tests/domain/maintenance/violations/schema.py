@@ -26,4 +26,6 @@ VIOLATIONS: list[Violation] = [
     ),
     ("columns_guarded", ["ALTER TABLE baskets_event ALTER kind DROP NOT NULL"], {}),
     ("triggers_switched_on", ["ALTER TABLE baskets_attention DISABLE TRIGGER ALL"], {}),
+    ("triggers_switched_on", ["ALTER TABLE baskets_product DISABLE TRIGGER product_is_never_deleted"], {}),
+    ("triggers_switched_on", ["DROP TRIGGER product_is_never_deleted ON baskets_product"], {}),
 ]

@@ -84,7 +84,7 @@ VIOLATIONS: list[Violation] = [
     (
         "one_live_reservation",
         [
-            "DROP INDEX one_live_reservation_per_checkout_item",
+            "DROP INDEX one_live_and_one_short_record_per_checkout_item",
             """
             INSERT INTO baskets_stockreservation (basket_id, session_id, product_id, status, pieces, created_at, expires_at, ended_at)
             SELECT basket_id, session_id, product_id, status, pieces, created_at, expires_at, ended_at
