@@ -100,7 +100,7 @@ MUTATIONS = (
         tests=(FAULTS,),
     ),
     Mutation(
-        name="what may be committed is said to have changed nothing",
+        name="what may be committed is called unchanged",
         place="baskets.db.transactions.run_in_transaction",
         old="if commit.maybe_committed and",
         new="if False and",
