@@ -56,12 +56,13 @@ class RequestQueue:
         self._lock = threading.Lock()
         # One token for each request: `SimpleQueue` blocks in C, which is cheaper than a condition variable.
         self._tokens: SimpleQueue[bool] = SimpleQueue()
+        self._tokens_due = 0
 
     def __len__(self) -> int:
         return self._size
 
     def put(self, request: QueuedRequest) -> QueuedRequest | None:
-        """Add a request.
+        """Add a request. A thread takes it after `wake_threads`.
 
         :returns: the request to refuse because the queue is full: the oldest of the lowest priority, or the new one; None if none.
         """
@@ -77,8 +78,17 @@ class RequestQueue:
             self._size += 1
             if self._standing_since is None:
                 self._standing_since = request.queued_at
-        self._tokens.put(True)
+        self._tokens_due += 1
         return refused
+
+    def wake_threads(self) -> None:
+        """Wake a thread for each request that was added since the last call.
+
+        The event loop calls it when it is about to wait: a thread that is woken earlier only waits again, for the GIL.
+        """
+        while self._tokens_due:
+            self._tokens_due -= 1
+            self._tokens.put(True)
 
     def get(self) -> QueuedRequest | None:
         """Wait for the next request; returns None when the queue is closed."""

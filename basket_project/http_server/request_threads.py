@@ -75,6 +75,11 @@ class RequestThreads:
         """Queue a request; returns the one to refuse because the queue is full, or None."""
         return (self._probes if is_probe else self._requests).put(request)
 
+    def wake(self) -> None:
+        """Let threads take what was put; see `RequestQueue.wake_threads`."""
+        self._requests.wake_threads()
+        self._probes.wake_threads()
+
     def pop_late(self, now: float) -> list[QueuedRequest]:
         """Remove and return the requests that have waited too long.
 

@@ -90,6 +90,7 @@ class Worker:
 
     def _loop(self) -> None:
         while self._table or not self._is_stopping:
+            self._threads.wake()
             for key, _ in self._selector.select(_TICK_SECONDS):
                 if not isinstance(key.data, Connection):
                     key.data()

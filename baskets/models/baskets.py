@@ -1,5 +1,6 @@
 """Baskets and the items of their cart and saved lists. The checkout list is in `checkouts`."""
 
+import functools
 import uuid
 
 from django.db import models
@@ -15,6 +16,7 @@ from baskets.models.locking import LockableQuerySet
 NAMESPACE = uuid.UUID("6f0c7e52-52a7-5d0b-9d3e-0b5a3a1f8c41")
 
 
+@functools.lru_cache(maxsize=4096)  # The calls of one user come close together.
 def basket_key(*, partner_id: int, user_id: str) -> uuid.UUID:
     """Compute the primary key of a user's basket, so that the basket is found, locked and sharded without a look-up."""
     return uuid.uuid5(NAMESPACE, f"{partner_id}:{user_id}")

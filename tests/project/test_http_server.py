@@ -21,6 +21,7 @@ def test_calls_are_taken_by_priority_and_then_by_age() -> None:
     queue = RequestQueue(priorities=3, length=10, seconds=1)
     calls = [call(priority) for priority in (2, 1, 0, 2, 0)]
     assert [queue.put(each) for each in calls] == [None] * 5
+    queue.wake_threads()
     assert [queue.get() for _ in calls] == [calls[2], calls[4], calls[1], calls[0], calls[3]]
     assert len(queue) == 0
 
@@ -47,6 +48,7 @@ def test_calls_that_waited_too_long_leave_the_queue() -> None:
     queue.put(fresh)
     assert queue.pop_late(late.queued_at + 0.74) == []
     assert queue.pop_late(late.queued_at + 1.01) == [late]
+    queue.wake_threads()
     assert queue.get() is fresh
 
 
@@ -57,6 +59,7 @@ def test_calls_wait_less_while_the_queue_is_never_empty() -> None:
     second.queued_at, third.queued_at = first.queued_at + 0.9, first.queued_at + 1.2
     for each in calls:
         queue.put(each)
+    queue.wake_threads()
     assert queue.get() is first
     assert queue.pop_late(first.queued_at + 1.2) == [second]
     assert queue.get() is third
@@ -71,6 +74,7 @@ def test_a_free_thread_ends_a_standing_queue() -> None:
     queue = RequestQueue(priorities=1, length=9, seconds=1)
     late = call(0)
     queue.put(late)
+    queue.wake_threads()
     assert queue.pop_late(late.queued_at + 1.01) == [late]
     queue.close(1)
     assert queue.get() is None
@@ -78,6 +82,19 @@ def test_a_free_thread_ends_a_standing_queue() -> None:
     burst.queued_at = late.queued_at + 60
     queue.put(burst)
     assert queue.pop_late(burst.queued_at + 0.74) == []
+
+
+def test_a_thread_is_woken_once_for_each_call() -> None:
+    queue = RequestQueue(priorities=1, length=9, seconds=1)
+    first, second = call(0), call(0)
+    queue.put(first)
+    queue.wake_threads()
+    queue.wake_threads()
+    queue.put(second)
+    assert queue._tokens.qsize() == 1
+    queue.wake_threads()
+    assert queue._tokens.qsize() == 2
+    assert [queue.get(), queue.get()] == [first, second]
 
 
 def test_a_closed_queue_lets_its_threads_end() -> None:
