@@ -34,9 +34,10 @@ def run_in_transaction(operation: Callable[[], T]) -> T:
         found, commit = connection.connection, CommitState()
         try:
             with transaction.atomic(durable=True), pipeline(commit=True) as commit:
+                found = connection.connection  # It may have been opened just now.
                 result = operation()
         except (DatabaseError, InterfaceError) as error:
-            if commit.maybe_committed and (found is None or found.closed) and errors.fault_of(error) is errors.Fault.UNAVAILABLE:
+            if commit.maybe_committed and found is not None and found.closed and errors.fault_of(error) is errors.Fault.UNAVAILABLE:
                 raise errors.OutcomeUnknown(*error.args) from error.__cause__ or error
             # When the block ended, Django has opened a new connection, or tried to.
             lost = found is not None and found.closed and connection.connection is not None and not commit.maybe_committed

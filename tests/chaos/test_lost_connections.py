@@ -9,12 +9,13 @@ import psycopg
 import pytest
 from django.contrib.admin import AdminSite
 from django.core.management import call_command
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
 from django.test import Client
 
 from baskets.db.backend.base import DatabaseWrapper
 from baskets.db.errors import RETRIES, Fault, OutcomeUnknown, fault_of
 from baskets.db.pipeline import COMMIT, PendingResult, PipelineConnection, execute
+from baskets.db.transactions import run_in_transaction
 from baskets.domain import idempotency, runner
 from baskets.domain.baskets import store, timeline
 from baskets.domain.checkout import expiry
@@ -153,6 +154,33 @@ def test_an_order_whose_commit_was_lost_does_not_order_the_next_checkout(
     assert refusal.value.last is not None
     assert (refusal.value.last.order_no, refusal.value.last.status) == (ordered.order_no, "ORDERED")
     assert CheckoutSession.objects.active().exists()
+
+
+def test_transaction_whose_new_connection_dies_before_commit_is_retried(shopper: User, kill: Kill) -> None:
+    """A thread that has lost its connection opens the next one in the transaction."""
+    connection.close()
+    tries: list[None] = []
+
+    def killed_once() -> Any:
+        tries.append(None)
+        if execute("SELECT 1", []).fetchone() and len(tries) == 1:
+            kill()
+        return execute("SELECT 2", []).fetchone()
+
+    assert run_in_transaction(killed_once) == (2,)
+    assert len(tries) == 2
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_what_the_server_refuses_before_commit_is_of_known_outcome(shopper: User, *, is_new: bool) -> None:
+    """The connection stays, so its server has rolled back."""
+    connection.ensure_connection()
+    if is_new:
+        connection.close()
+    with pytest.raises(OperationalError) as failure:
+        run_in_transaction(lambda: execute("DO $$ BEGIN RAISE disk_full; END $$", []))
+    assert fault_of(failure.value) is Fault.UNAVAILABLE
+    assert not isinstance(failure.value, OutcomeUnknown)
 
 
 def test_lost_reply_to_commit_is_reported_and_not_retried(shopper: User, monkeypatch: pytest.MonkeyPatch) -> None:
