@@ -20,7 +20,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.gzip import GZipMiddleware
 from django.middleware.security import SecurityMiddleware
-from django.urls import ResolverMatch, get_resolver
+from django.urls import ResolverMatch, URLResolver, get_resolver
 from django.utils import timezone, translation
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
@@ -66,7 +66,7 @@ class CallDispatch:
         del response.headers["Content-Type"]
         self._headers = response.headers
         self._resolver = get_resolver("baskets.api.urls")
-        self._patterns = self._resolver.url_patterns
+        self._patterns = [(one, str(one.pattern) if isinstance(one, URLResolver) else "") for one in self._resolver.url_patterns]
 
     def __call__(self, request: HttpRequest) -> Any:
         """Handle one request."""
@@ -85,8 +85,9 @@ class CallDispatch:
 
         :raises Resolver404: no pattern matches.
         """
-        for pattern in self._patterns:
+        for pattern, prefix in self._patterns:
             if match := pattern.resolve(path[1:]):
+                match.route = prefix + match.route
                 return match
         return self._resolver.resolve(path)
 

@@ -125,6 +125,12 @@ def test_call_has_one_log_line_without_secrets(api: Api, sells: Sells, partner: 
         assert secret not in log.text
 
 
+def test_log_tells_the_two_spellings_of_an_address_apart(api: Api, lines: Lines) -> None:
+    api.basket("ada")
+    api.get("/v2/baskets/users/ada")
+    assert [line["route"] for line in lines()] == ["baskets/users/<user_id>", "v2/baskets/users/<user_id>"]
+
+
 def test_user_digest_is_stable_and_differs_between_partners(api: Api, other_partner: Api, lines: Lines) -> None:
     api.basket("ada")
     api.get("/v2/baskets/users/ada")
