@@ -1,11 +1,7 @@
 #!/usr/bin/env python3
 """Django's command line for an installed environment; `python3 -m basket_project` sets one up."""
 
-import os
-import sys
-
-from django.core.management import execute_from_command_line
+from basket_project.django_command import run_django_command
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "basket_project.settings")
-    execute_from_command_line(sys.argv)
+    run_django_command(advice="For the demo, run `python3 -m basket_project manage COMMAND`.")

@@ -3,15 +3,14 @@
 import os
 import sys
 
-from django.core.management import execute_from_command_line
-
+from basket_project.django_command import run_django_command
 from basket_project.server import main as serve
 
 
 def main() -> None:
     """Run one command; the environment holds the settings."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "basket_project.settings")
     if sys.argv[1:2] == ["serve"]:
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "basket_project.settings")
         serve(sys.argv[2:], program="baskets serve")
     else:
-        execute_from_command_line(sys.argv)
+        run_django_command()

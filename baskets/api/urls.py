@@ -41,6 +41,7 @@ api_patterns = [
 urlpatterns = [
     *api_patterns,
     path("v2/", include(api_patterns)),
+    path("", api_docs.other_spelling, {"path": "/docs"}),
     path("livez", health.livez),
     path("readyz", health.readyz),
     path("metrics", metrics.metrics),

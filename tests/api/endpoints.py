@@ -115,7 +115,7 @@ ENDPOINTS = [
     Endpoint(method="GET", route=_KEYS, path=f"/{_KEYS}", access=AccessLevel.OPEN, never_throttled=True),
     *(
         Endpoint(method="GET", route=name, path=f"/{name}", access=AccessLevel.OPEN, never_throttled=True)
-        for name in ("livez", "readyz", "metrics", "schema", "docs", "docs/", "docs/try-it", "docs/try-it/", "redoc", "redoc/", "admin")
+        for name in ("", "livez", "readyz", "metrics", "schema", "docs", "docs/", "docs/try-it", "docs/try-it/", "redoc", "redoc/", "admin")
     ),
     Endpoint(method="GET", route="docs/<path:name>", path="/docs/retries", access=AccessLevel.OPEN, never_throttled=True),
 ]

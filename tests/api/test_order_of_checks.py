@@ -91,7 +91,7 @@ def test_405_names_the_allowed_methods(api: Api, path: str, allowed: Any) -> Non
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/baskets/", "/baskets/users", "/baskets/users/", "/baskets/users/ada/", "/baskets//users/ada",
+    ["/baskets/", "/baskets/users", "/baskets/users/", "/baskets/users/ada/", "/baskets//users/ada",
      "//baskets/users/ada", "/baskets/users//products/p1", "/baskets/users/ada/products", "/baskets/users/ada/products/",
      "/baskets/users/ada/products/a/b", "/baskets/users/ada/products/a%2Fb", "/baskets/users/a%2Fb",
      "/baskets/users/ada/checkout/sessions/", "/baskets/users/ada/checkout/sessions/finish-active/",
@@ -110,11 +110,12 @@ def test_other_addresses_are_not_found_and_do_not_redirect(api: Api, path: str, 
 @pytest.mark.parametrize(
     ("path", "leads_to"),
     [
-        ("/admin", "/admin/"), ("/docs/", "/docs"), ("/docs/start/", "/docs"), ("/docs/retries/", "/docs/retries"), ("/redoc/", "/redoc"),
+        ("/", "/docs"), ("/admin", "/admin/"), ("/docs/", "/docs"),
+        ("/docs/start/", "/docs"), ("/docs/retries/", "/docs/retries"), ("/redoc/", "/redoc"),
         ("/docs/errors/busy/", "/docs/errors/busy"), ("/docs/try-it/", "/docs/try-it"), ("/admin?next=//evil.example", "/admin/"),
     ],
 )  # fmt: skip
-def test_pages_for_people_are_found_with_a_slash_too_many_or_too_few(
+def test_pages_for_people_are_found_without_a_path_and_with_a_slash_too_many_or_too_few(
     api: Api, path: str, leads_to: str, django_assert_num_queries: Any
 ) -> None:
     with django_assert_num_queries(0):

@@ -32,7 +32,6 @@ KILLS = 8
 # Of each user, what becomes of the checkouts: ordered, aborted and then paid late, aborted.
 OUTCOMES = [(True,), (False, True), (False,)]
 ORDERED = {"checkout_ordered", "checkout_ordered_late"}
-READ_FEED = "\nread_feed(sqlite3.connect(os.environ['DATABASE_FILE']))\n"
 
 Order = tuple[str, str]
 
@@ -107,7 +106,7 @@ def test_back_ends_that_are_killed_at_random_know_every_order(buyer: User, tmp_p
         common = {"KEY": key, "WEBHOOK_SECRET": secret, "PORT": str(port), "PATH": ""}
         programs = {
             f"consumer-{number}": (
-                consumer.replace(guides.EXAMPLE_URL, server.url) + READ_FEED,
+                consumer.replace(guides.EXAMPLE_URL, server.url),
                 common | {"DATABASE_FILE": str(files[number])},
             )
             for number in range(CONSUMERS)

@@ -79,6 +79,21 @@ def test_serve_says_which_variable_is_missing(missing: str) -> None:
     assert answer.stderr == f"{missing} is not set; `serve` takes its settings from the environment.\n"
 
 
+def test_manage_without_settings_says_in_one_line_which_variable_is_missing_and_how_to_reach_the_demo() -> None:
+    answer = subprocess.run(
+        [sys.executable, "manage.py", "check_baskets"],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (answer.returncode, answer.stdout, answer.stderr.count("\n")) == (1, "", 1)
+    assert answer.stderr.startswith("ImproperlyConfigured: DJANGO_SECRET_KEY is not set: ")
+    assert answer.stderr.endswith(" For the demo, run `python3 -m basket_project manage COMMAND`.\n")
+
+
 def test_a_folder_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     occupied = tmp_path / "file"
     occupied.touch()

@@ -27,7 +27,7 @@ def schema(request: HttpRequest) -> HttpResponseBase:
 
 @get_only
 def other_spelling(request: HttpRequest, path: str) -> HttpResponse:
-    """Lead a person who has typed the address of a page with a slash too many, or one too few, to the page. Calls are never redirected."""
+    """Lead a person to a page whose address was typed with a slash too many or too few, or without a path. Calls are never redirected."""
     del request
     return HttpResponsePermanentRedirect(path)
 
